@@ -1,0 +1,70 @@
+package storage
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Iter walks keys in order over one consistent view of a store. It must be
+// closed. Key and Value are valid until the next move.
+type Iter struct {
+	it  *pebble.Iterator
+	err error
+}
+
+// NewIter returns an iterator over [lower, upper); nil bounds are open. What it
+// sees is the store as of now, however long it lives.
+func (s *Store) NewIter(lower, upper []byte) *Iter {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	return &Iter{it: it, err: err}
+}
+
+// SeekGE moves to the first key at or after key, and says whether there is one.
+func (i *Iter) SeekGE(key []byte) bool { return i.err == nil && i.it.SeekGE(key) }
+
+// SeekLT moves to the last key before key, and says whether there is one.
+func (i *Iter) SeekLT(key []byte) bool { return i.err == nil && i.it.SeekLT(key) }
+
+// First moves to the first key, and says whether there is one.
+func (i *Iter) First() bool { return i.err == nil && i.it.First() }
+
+// Last moves to the last key, and says whether there is one.
+func (i *Iter) Last() bool { return i.err == nil && i.it.Last() }
+
+// Next moves to the next key, and says whether there is one.
+func (i *Iter) Next() bool { return i.err == nil && i.it.Next() }
+
+// Key returns the present key.
+func (i *Iter) Key() []byte { return i.it.Key() }
+
+// Value returns the present value. Where it cannot be read, it returns nil and
+// Close returns the error.
+func (i *Iter) Value() []byte {
+	v, err := i.it.ValueAndErr()
+	if err != nil && i.err == nil {
+		i.err = err
+	}
+	return v
+}
+
+// SetBounds changes the bounds; the position is lost. The bounds are copied.
+func (i *Iter) SetBounds(lower, upper []byte) {
+	if i.err == nil {
+		i.it.SetBounds(lower, upper)
+	}
+}
+
+// Close ends the iterator and returns the first error that it met.
+func (i *Iter) Close() error {
+	err := i.err
+	if i.it != nil {
+		if cerr := i.it.Close(); err == nil {
+			err = cerr
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("read store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+// Package storage keeps bytes: it is cairn's only door to pebble.
+//
+// A member has two stores. The log store holds the raft log and syncs its WAL
+// on every append. The state store holds everything that clients wrote and has
+// no WAL of its own: the raft log is its WAL, and every apply is one batch that
+// carries the applied index (docs/formats/state-store.md). The package owns the
+// options of both, the one-byte table prefixes, batches, iterators and views;
+// what the values mean is decided by the packages above.
+//
+// Invariant: a batch becomes visible, and durable, as a whole or not at all.
+//
+// A Store is safe for concurrent use. Batches and iterators belong to one
+// goroutine at a time.
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// FS is the file system that stores live on. It is pebble's, named here so that
+// no other package needs to import it.
+type FS = vfs.FS
+
+// OSFS is the operating system's file system.
+var OSFS = vfs.Default
+
+// ErrNotFound is returned by Get for a key that the store does not hold.
+var ErrNotFound = pebble.ErrNotFound
+
+// Table is the first byte of every key of the state store. The values are
+// stored; never renumber them. Each table is drawn in docs/formats/.
+type Table byte
+
+// The tables of the state store.
+const (
+	TableAuth        Table = 'a' // users, roles
+	TableCurrent     Table = 'c' // user key → newest record
+	TableDirectories Table = 'd' // v2 path → directory
+	TableLeaseKeys   Table = 'k' // lease, user key → –
+	TableLeases      Table = 'l' // lease → TTL, deadline
+	TableMembers     Table = 'm' // members
+	TableCounts      Table = 'n' // first key of a block → live keys in it
+	TableRevisions   Table = 'r' // revision → event
+	TableSystem      Table = 's' // applied index, revision, compact revision, cluster time
+	TableDeadlines   Table = 't' // cluster time, kind, id → –
+	TableTombstones  Table = 'x' // revision of a delete → user key
+)
+
+// Options say where and how a store is opened.
+type Options struct {
+	FS     FS           // the file system; OSFS when nil
+	Logger *slog.Logger // pebble's own events; discarded when nil
+	// CacheBytes bounds the block cache. See docs/architecture.md, "Memory".
+	CacheBytes int64
+	// MemTableBytes is the size of one memtable.
+	MemTableBytes uint64
+	// OnFlush is called after a memtable has reached the disk, from a
+	// goroutine of pebble's; it must not block.
+	OnFlush func()
+	// OnFatal is called when the disk has failed in the background (a failed
+	// fsync, a corrupt table); the store is of no more use.
+	OnFatal func(error)
+}
+
+// Store is an ordered map of byte strings on disk.
+type Store struct {
+	db *pebble.DB
+	// wal says whether a synced commit is durable when it returns.
+	wal bool
+}
+
+// Default sizes: together they are the documented memory budget of a member
+// (docs/architecture.md, "Memory").
+const (
+	DefaultStateCacheBytes    = 128 << 20
+	DefaultStateMemTableBytes = 32 << 20
+	DefaultLogCacheBytes      = 8 << 20
+	DefaultLogMemTableBytes   = 16 << 20
+)
+
+// OpenState opens, or makes, the state store in dir.
+func OpenState(dir string, o Options) (*Store, error) {
+	po := baseOptions(o, DefaultStateCacheBytes, DefaultStateMemTableBytes)
+	po.DisableWAL = true
+	po.MemTableStopWritesThreshold = 4
+	po.LBaseMaxBytes = 64 << 20
+	po.L0CompactionThreshold = 4
+	po.L0StopWritesThreshold = 24
+	for i := range po.Levels {
+		// Point reads of keys that are not there (every create) are answered by
+		// the filters, also in the last level.
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		po.Levels[i].BlockSize = 16 << 10
+	}
+	return open(dir, po, false)
+}
+
+// OpenLog opens, or makes, the log store in dir. Commits with sync are durable
+// when they return.
+func OpenLog(dir string, o Options) (*Store, error) {
+	po := baseOptions(o, DefaultLogCacheBytes, DefaultLogMemTableBytes)
+	po.WALBytesPerSync = 0
+	for i := range po.Levels {
+		po.Levels[i].BlockSize = 32 << 10
+	}
+	return open(dir, po, true)
+}
+
+func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Options {
+	if o.FS == nil {
+		o.FS = OSFS
+	}
+	if o.CacheBytes > 0 {
+		cacheBytes = o.CacheBytes
+	}
+	if o.MemTableBytes > 0 {
+		memTableBytes = o.MemTableBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	listener := pebble.EventListener{
+		BackgroundError: func(err error) {
+			o.Logger.Error("storage background error", "error", err)
+			if o.OnFatal != nil {
+				o.OnFatal(err)
+			}
+		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			o.Logger.Error("storage table corrupt", "path", info.Path, "error", info.Details)
+			if o.OnFatal != nil {
+				o.OnFatal(fmt.Errorf("table %s is corrupt: %w", info.Path, info.Details))
+			}
+		},
+		DiskSlow: func(info pebble.DiskSlowInfo) {
+			o.Logger.Warn("slow disk", "path", info.Path, "operation", info.OpType.String(), "duration", info.Duration)
+		},
+		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+			o.Logger.Warn("storage stalls writes", "reason", info.Reason)
+		},
+	}
+	if o.OnFlush != nil {
+		listener.FlushEnd = func(info pebble.FlushInfo) {
+			if info.Err == nil {
+				o.OnFlush()
+			}
+		}
+	}
+	return &pebble.Options{
+		FS:                         o.FS,
+		FormatMajorVersion:         pebble.FormatNewest,
+		CacheSize:                  cacheBytes,
+		MemTableSize:               memTableBytes,
+		EventListener:              &listener,
+		Logger:                     quiet{o.Logger},
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		MaxOpenFiles:               4096,
+	}
+}
+
+func open(dir string, po *pebble.Options, wal bool) (*Store, error) {
+	db, err := pebble.Open(dir, po)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return &Store{db: db, wal: wal}, nil
+}
+
+// Close ends the store. What a store without WAL has not flushed is lost to
+// it, by design: the raft log replays it.
+func (s *Store) Close() error {
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+// Get appends the value of key to dst. It returns ErrNotFound when there is none.
+func (s *Store) Get(key, dst []byte) ([]byte, error) {
+	v, closer, err := s.db.Get(key)
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, v...)
+	return dst, closer.Close()
+}
+
+// Lend returns the value of key without a copy. The bytes are valid until the
+// closer is closed, which the caller must do when err is nil. It returns
+// ErrNotFound when there is no such key.
+func (s *Store) Lend(key []byte) ([]byte, io.Closer, error) { return s.db.Get(key) }
+
+// GetDurable appends the value that key has in what has certainly reached the
+// disk. It returns ErrNotFound when there is none.
+func (s *Store) GetDurable(key, dst []byte) ([]byte, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: key, UpperBound: append(append([]byte(nil), key...), 0), OnlyReadGuaranteedDurable: true,
+	})
+	if err != nil {
+		return dst, err
+	}
+	if !it.First() {
+		return dst, errors.Join(it.Error(), it.Close(), ErrNotFound)
+	}
+	v, err := it.ValueAndErr()
+	dst = append(dst, v...)
+	return dst, errors.Join(err, it.Close())
+}
+
+// Flush writes the memtable to the disk and waits for it.
+func (s *Store) Flush() error { return s.db.Flush() }
+
+// StartFlush has the memtable written to the disk, without waiting.
+func (s *Store) StartFlush() error {
+	_, err := s.db.AsyncFlush()
+	return err
+}
+
+// DiskBytes returns the size of the store's files, in bytes.
+func (s *Store) DiskBytes() uint64 { return s.db.Metrics().DiskSpaceUsage() }
+
+// RangeBytes estimates the bytes on disk of the keys in [start, end).
+func (s *Store) RangeBytes(start, end []byte) (uint64, error) {
+	return s.db.EstimateDiskUsage(start, end)
+}
+
+// Checkpoint makes a consistent, openable copy of the store in dir, which must
+// not exist. Files are linked where the file system can.
+func (s *Store) Checkpoint(dir string) error {
+	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+		return fmt.Errorf("checkpoint store to %s: %w", dir, err)
+	}
+	return nil
+}
+
+// quiet passes pebble's messages on at debug level: what matters of them comes
+// through the event listener.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) Infof(format string, args ...any) {
+	if q.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
+		q.log.Debug("storage", "message", fmt.Sprintf(format, args...))
+	}
+}
+
+func (q quiet) Errorf(format string, args ...any) {
+	q.log.Error("storage", "message", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called for a broken WAL or manifest; pebble expects it not to return.
+func (q quiet) Fatalf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	q.log.Error("storage failed", "message", msg)
+	panic("storage failed: " + msg)
+}
