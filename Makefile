@@ -1,0 +1,67 @@
+# cairn's commands. `make help` lists them; CI runs `make lint` and `make test` (.ci/run).
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := $(CURDIR)/bin
+
+# Passed to the server by `make run`, for example ARGS='--data-dir /tmp/d'.
+ARGS ?=
+# The simulator's seeds: how many, and the first one.
+SEEDS ?= 20
+SEED ?= 1
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+# The packages whose tests run under the race detector: all of ours but those that only drive other processes.
+RACE ?= ./cmd/... ./internal/... $(if $(wildcard sim),./sim/...) $(if $(wildcard check),./check/...)
+# The server that `make bench` compares ours with, and flags for cmd/bench.
+BASELINE ?= /usr/bin/etcd
+BENCHFLAGS ?=
+
+# The linters, pinned. They are taken from Go's bin directory when the version there is this one, and else
+# built into bin/tools through the Go module proxy.
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOFUMPT := mvdan.cc/gofumpt@v0.12.0
+
+.PHONY: help run build test race sim fuzz lint bench generate
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: build ## build, and start a single member on 127.0.0.1:2379 (data in ./default.etcd)
+	exec $(BIN)/etcd $(ARGS)
+
+build: ## build etcd, etcdctl and bench into bin/
+	@mkdir -p $(BIN)
+	go build -o $(BIN)/ ./cmd/...
+
+test: build ## run every test: Go packages, real clients, recorded conformance
+	scripts/clients etcd-client python3-etcd
+	CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl go test -timeout 8m ./...
+	scripts/conformance $(BIN)/etcd $(BIN)/etcdctl
+	@scripts/clients --report etcd-client python3-etcd
+
+race: ## run the packages' tests under the race detector
+	go test -race -timeout 20m $(RACE)
+
+sim: ## run simulated clusters from SEEDS=n seeds, beginning with SEED=n
+	@test -n "$$(go list ./sim/... 2>/dev/null)" || { echo 'make sim: there is no package ./sim yet, so nothing was simulated' >&2; exit 1; }
+	SEEDS=$(SEEDS) SEED=$(SEED) go test -count 1 -timeout 60m -v ./sim/...
+
+fuzz: ## run every fuzz target for FUZZTIME
+	FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+lint: ## gofumpt, go vet, golangci-lint, import layers, documentation tables
+	@unformatted=$$($$(scripts/tool $(GOFUMPT)) -l .); test -z "$$unformatted" || { echo "gofumpt -w would change:" >&2; echo "$$unformatted" >&2; exit 1; }
+	go vet ./...
+	$$(scripts/tool $(GOLANGCI)) run ./...
+	go test ./internal/lint
+
+bench: build ## compare ours with Debian's etcd, run by run, on fresh directories
+	scripts/clients etcd-server
+	$(BIN)/bench compare --ours $(BIN)/etcd --baseline $(BASELINE) $(BENCHFLAGS)
+
+generate: ## run every go:generate directive
+	@if grep -rqs --include='*.go' '^//go:generate ' .; then go generate ./...; else echo 'make generate: no //go:generate directive in any file, nothing to do'; fi

@@ -1,0 +1,102 @@
+// Package lint proves what docs/architecture.md says about how the packages depend on each other, and that
+// docs/compatibility.md leaves nothing of the published API out.
+//
+// It owns the table of layers below and the rules that read it. It does not own style: golangci-lint does. It works
+// on source text alone (an fs.FS), so the rules themselves are tested on small trees that break them.
+//
+// Invariants: every package of the module is in the table; an import between two packages of the module goes to a
+// strictly lower layer unless crossings names it, with the reason.
+//
+// Concurrency: none; everything is a function of its arguments.
+package lint
+
+// outside is the layer of what no program is built from: tests, the simulator, checkers. It may import anything of
+// the module, and nothing that has a layer may import it.
+const outside = -1
+
+// layers is the table of the module's packages, by their directory. A name ending in /... stands for everything
+// below it. A new package gets its line here, in the layer that docs/architecture.md gives it.
+var layers = map[string]int{
+	"internal/kv":        0,
+	"internal/invariant": 0,
+	"internal/version":   0,
+
+	"internal/storage": 1,
+	"internal/raftlog": 1,
+	"internal/certs":   1,
+	"internal/metrics": 1,
+	"internal/h2grpc":  1,
+
+	"internal/config":     2,
+	"internal/mvcc":       2,
+	"internal/lease":      2,
+	"internal/auth":       2,
+	"internal/membership": 2,
+
+	"internal/v2tree": 3,
+	"internal/watch":  3,
+	"internal/peer":   3,
+
+	"internal/machine": 4,
+	"internal/backup":  4,
+
+	"internal/replica": 5,
+
+	"internal/member": 6,
+
+	"internal/v3rpc":     7,
+	"internal/v2http":    7,
+	"internal/gateway":   7,
+	"internal/ops":       7,
+	"internal/console":   7,
+	"internal/discovery": 7,
+	"internal/proxy/...": 7,
+
+	"cmd/...": 8,
+
+	"internal/lint": outside,
+	"sim/...":       outside,
+	"check/...":     outside,
+	"test/...":      outside,
+}
+
+// crossing is an import that does not go to a strictly lower layer and is right all the same.
+type crossing struct{ from, to string }
+
+// crossings lists them with the reason. One that no package makes any more is reported.
+var crossings = map[crossing]string{
+	{"internal/raftlog", "internal/storage"}: "only storage touches pebble, so the raft log gets its store from it",
+}
+
+// stdOnly is the highest layer that imports nothing but the standard library.
+const stdOnly = 0
+
+// pureMax is the highest layer whose packages are stepped by their caller: they start no goroutine, read no wall clock and no
+// global randomness, so that sim can run them on its own.
+const pureMax = 5
+
+// impure lists the packages up to pureMax that talk to the world all the same, with the reason.
+var impure = map[string]string{
+	"internal/h2grpc":  "serves connections",
+	"internal/peer":    "holds connections to other members",
+	"internal/certs":   "reads files again when they change",
+	"internal/metrics": "measures what takes wall-clock time",
+}
+
+// pebble is the storage engine's module. Its only importer is internal/storage; tests and the simulator may
+// use its virtual file system, which is how a disk is crashed.
+const (
+	pebble    = "github.com/cockroachdb/pebble"
+	pebbleVFS = pebble + "/v2/vfs"
+)
+
+// forbidden are the import paths, with all below them, that nothing may import: they are the thing being built.
+var forbidden = []string{
+	"go.etcd.io/etcd/server",
+	"go.etcd.io/etcd/etcdctl",
+	"go.etcd.io/etcd/etcdutl",
+	"go.etcd.io/etcd/v3",
+	"go.etcd.io/etcd/embed",
+	"go.etcd.io/etcd/tests",
+	"github.com/coreos/etcd",
+}
