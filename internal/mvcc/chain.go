@@ -1,0 +1,93 @@
+package mvcc
+
+import (
+	"encoding/binary"
+
+	"cairn/internal/kv"
+)
+
+// chain says, in table c, where the older events of a key are found. It spares
+// the store an index by key and revision.
+//
+// The events of a key are numbered from 1, its depth. Each event knows the event
+// before it (depth d-1), and its jump: the event whose depth is d with the lowest
+// set bit cleared. By jumps and steps the event sought is reached in O(log² d)
+// reads, where a walk would take d. For example, from depth 13 (1101b):
+//
+//	13 jumps to 12 (1100b), 12 to 8 (1000b), 8 to none
+//	13 steps to 12, 12 to 11, 11 (1011b) jumps to 10, 10 to 8
+//
+// To give the next event its jump, the record in c carries the revisions on the
+// jump path of the newest event: at most one per set bit of its depth. Paths end
+// where the history was compacted: revisions at or before the compaction are
+// dropped, since no reader follows them.
+type chain struct {
+	depth uint64
+	// path has the revisions at the depths depth&(depth-1), and so on downwards:
+	// newest first.
+	path []kv.Revision
+}
+
+// next returns the chain of the event after the one at mod, whose chain c is,
+// and the new event's jump (zero when it has none).
+func (c chain) next(mod kv.Revision, compactRevision int64) (chain, kv.Revision) {
+	n := chain{depth: c.depth + 1}
+	// The new path is the part of (mod, c.path...) at depths that are prefixes of
+	// the new depth: drop one revision per trailing one bit of the old depth.
+	drop := 0
+	for d := c.depth; d&1 == 1; d >>= 1 {
+		drop++
+	}
+	full := append(make([]kv.Revision, 0, len(c.path)+1), mod)
+	full = append(full, c.path...)
+	if drop < len(full) {
+		n.path = full[drop:]
+	}
+	for len(n.path) > 0 && n.path[len(n.path)-1].Main <= compactRevision {
+		n.path = n.path[:len(n.path)-1]
+	}
+	if len(n.path) == 0 {
+		return n, kv.Revision{}
+	}
+	return n, n.path[0]
+}
+
+// append writes the depth and the path, each revision as its distance from the
+// one before it.
+func (c chain) append(dst []byte, mod kv.Revision) []byte {
+	dst = binary.AppendUvarint(dst, c.depth)
+	dst = binary.AppendUvarint(dst, uint64(len(c.path)))
+	for _, rev := range c.path {
+		dst = binary.AppendUvarint(dst, uint64(mod.Main-rev.Main))
+		dst = binary.AppendUvarint(dst, uint64(rev.Sub))
+		mod = rev
+	}
+	return dst
+}
+
+func decodeChain(d *decoder, mod kv.Revision) chain {
+	c := chain{depth: d.uvarint()}
+	n := d.uvarint()
+	if n > 64 {
+		d.bad = true
+		return c
+	}
+	c.path = make([]kv.Revision, n)
+	for i := range c.path {
+		c.path[i] = kv.Revision{Main: mod.Main - int64(d.uvarint()), Sub: int64(d.uvarint())}
+		if !c.path[i].Less(mod) || c.path[i].Main <= 0 {
+			d.bad = true
+		}
+		mod = c.path[i]
+	}
+	return c
+}
+
+func skipChain(d *decoder) {
+	d.uvarint()
+	n := d.uvarint()
+	for ; n > 0 && !d.bad; n-- {
+		d.uvarint()
+		d.uvarint()
+	}
+}

@@ -1,0 +1,260 @@
+package mvcc
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"cairn/internal/kv"
+)
+
+// The bytes of table c's values and table r's values are drawn in
+// docs/formats/state-store.md; this file is their only encoder and decoder.
+
+// Flags of a version, shared by both tables.
+const (
+	flagDeleted  = 1 << 0 // a tombstone: nothing but the mod revision follows
+	flagLease    = 1 << 1
+	flagDeadline = 1 << 2
+	flagSub      = 1 << 3 // the mod revision has a sub
+	flagChain    = 1 << 4 // table c: a chain follows; table r: a jump follows
+	flagPrev     = 1 << 5 // table r: a replaced version follows
+	flagDir      = 1 << 6 // table r: the event is a v2 directory's
+)
+
+// node is what table c holds for a key: its newest record and where its older
+// events are found.
+type node struct {
+	kv.Record
+	chain chain
+}
+
+// event is what table r holds for a revision.
+type event struct {
+	kv.Event
+	jump kv.Revision // see chain
+}
+
+func appendRevision(dst []byte, rev kv.Revision, flags byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(rev.Main))
+	if flags&flagSub != 0 {
+		dst = binary.AppendUvarint(dst, uint64(rev.Sub))
+	}
+	return dst
+}
+
+func versionFlags(r *kv.Record) (flags byte) {
+	if r.Mod.Sub != 0 {
+		flags |= flagSub
+	}
+	if r.Deleted {
+		return flags | flagDeleted
+	}
+	if r.Lease != 0 {
+		flags |= flagLease
+	}
+	if r.Deadline != 0 {
+		flags |= flagDeadline
+	}
+	return flags
+}
+
+// appendFacts appends what a live version has besides revision and value.
+func appendFacts(dst []byte, r *kv.Record) []byte {
+	dst = binary.AppendUvarint(dst, uint64(r.CreateRevision))
+	dst = binary.AppendUvarint(dst, uint64(r.Version))
+	if r.Lease != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(r.Lease))
+	}
+	if r.Deadline != 0 {
+		dst = binary.AppendUvarint(dst, uint64(r.Deadline))
+	}
+	return dst
+}
+
+// appendNode appends the value of table c.
+func appendNode(dst []byte, n *node) []byte {
+	flags := versionFlags(&n.Record)
+	if n.chain.depth > 1 {
+		flags |= flagChain
+	}
+	dst = append(dst, flags)
+	dst = appendRevision(dst, n.Mod, flags)
+	if flags&flagChain != 0 {
+		dst = n.chain.append(dst, n.Mod)
+	}
+	if n.Deleted {
+		return dst
+	}
+	return append(appendFacts(dst, &n.Record), n.Value...)
+}
+
+// decoder reads the pieces of a value; the first piece that does not fit makes
+// it bad, and all later ones zero.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.b, d.bad = nil, true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.bad = true
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if uint64(len(d.b)) < n {
+		d.b, d.bad = nil, true
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) revision(flags byte) kv.Revision {
+	rev := kv.Revision{Main: int64(d.uvarint())}
+	if flags&flagSub != 0 {
+		rev.Sub = int64(d.uvarint())
+	}
+	return rev
+}
+
+func (d *decoder) facts(flags byte, r *kv.Record) {
+	r.CreateRevision = int64(d.uvarint())
+	r.Version = int64(d.uvarint())
+	if flags&flagLease != 0 {
+		if b := d.bytes(8); b != nil {
+			r.Lease = kv.LeaseID(binary.BigEndian.Uint64(b))
+		}
+	}
+	if flags&flagDeadline != 0 {
+		r.Deadline = kv.ClusterTime(d.uvarint())
+	}
+}
+
+// decodeRecord reads a value of table c without its chain. The record's value
+// points into b.
+func decodeRecord(b []byte) (r kv.Record, err error) {
+	d := decoder{b: b}
+	flags := d.byte()
+	r.Mod = d.revision(flags)
+	if flags&flagChain != 0 {
+		skipChain(&d)
+	}
+	if flags&flagDeleted != 0 {
+		r.Deleted = true
+	} else {
+		d.facts(flags, &r)
+		r.Value = d.b
+	}
+	if d.bad {
+		return r, fmt.Errorf("%w: current record %x", ErrCorrupt, head(b))
+	}
+	return r, nil
+}
+
+// decodeNode reads a value of table c. The record's value points into b.
+func decodeNode(b []byte) (n node, err error) {
+	d := decoder{b: b}
+	flags := d.byte()
+	n.Mod = d.revision(flags)
+	n.chain.depth = 1
+	if flags&flagChain != 0 {
+		n.chain = decodeChain(&d, n.Mod)
+	}
+	if flags&flagDeleted != 0 {
+		n.Deleted = true
+	} else {
+		d.facts(flags, &n.Record)
+		n.Value = d.b
+	}
+	if d.bad {
+		return n, fmt.Errorf("%w: current record %x", ErrCorrupt, head(b))
+	}
+	return n, nil
+}
+
+// appendEvent appends the value of table r. The revision of the new version is
+// in the key.
+func appendEvent(dst []byte, e *event) []byte {
+	flags := versionFlags(&e.Record) &^ flagSub
+	if !e.Prev.Mod.IsZero() {
+		flags |= flagPrev
+	}
+	if !e.jump.IsZero() {
+		flags |= flagChain
+	}
+	if e.Dir {
+		flags |= flagDir
+	}
+	dst = append(dst, flags, byte(e.Action))
+	dst = binary.AppendUvarint(dst, uint64(len(e.Key)))
+	dst = append(dst, e.Key...)
+	if flags&flagChain != 0 {
+		dst = appendRevision(dst, e.jump, flagSub)
+	}
+	if flags&flagDeleted == 0 {
+		dst = appendFacts(dst, &e.Record)
+		dst = binary.AppendUvarint(dst, uint64(len(e.Record.Value)))
+		dst = append(dst, e.Record.Value...)
+	}
+	if flags&flagPrev != 0 {
+		pflags := versionFlags(&e.Prev)
+		dst = append(dst, pflags)
+		dst = appendRevision(dst, e.Prev.Mod, pflags)
+		if !e.Prev.Deleted {
+			dst = append(appendFacts(dst, &e.Prev), e.Prev.Value...)
+		}
+	}
+	return dst
+}
+
+// decodeEvent reads a value of table r. Key and values point into b.
+func decodeEvent(rev kv.Revision, b []byte) (e event, err error) {
+	d := decoder{b: b}
+	flags := d.byte()
+	e.Action = kv.Action(d.byte())
+	e.Dir = flags&flagDir != 0
+	e.Key = d.bytes(d.uvarint())
+	e.Record.Mod = rev
+	if flags&flagChain != 0 {
+		e.jump = d.revision(flagSub)
+	}
+	if flags&flagDeleted != 0 {
+		e.Type, e.Record.Deleted = kv.EventDelete, true
+	} else {
+		d.facts(flags, &e.Record)
+		e.Record.Value = d.bytes(d.uvarint())
+	}
+	if flags&flagPrev != 0 {
+		pflags := d.byte()
+		e.Prev.Mod = d.revision(pflags)
+		if pflags&flagDeleted != 0 {
+			e.Prev.Deleted = true
+		} else {
+			d.facts(pflags, &e.Prev)
+			e.Prev.Value = d.b
+		}
+	}
+	if d.bad {
+		return e, fmt.Errorf("%w: event %v %x", ErrCorrupt, rev, head(b))
+	}
+	return e, nil
+}
+
+// head returns the first bytes of b, for error texts.
+func head(b []byte) []byte { return b[:min(len(b), 32)] }

@@ -1,0 +1,89 @@
+package mvcc
+
+import (
+	"errors"
+	"fmt"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// Compact gives up the history before rev: from now on no read may name an older
+// revision. It is a command of its own between Start and End, and moves no
+// revision. It returns ErrCompacted when rev is not after the last compaction and
+// ErrFutureRevision when it is ahead of the store.
+//
+// The events go at once, by one range deletion; this works since no later event
+// needs an earlier one. Tombstones that the compaction has passed are removed by
+// SweepTombstones; until then nothing reads them.
+func (w *Writer) Compact(rev int64) error {
+	switch {
+	case rev <= w.head.CompactRevision:
+		return ErrCompacted
+	case rev > w.head.Revision:
+		return ErrFutureRevision
+	}
+	from, to := eventKey(nil, kv.Revision{}), eventKey(nil, kv.Revision{Main: rev + 1})
+	if err := w.b.DeleteRange(from, to); err != nil {
+		return fmt.Errorf("delete events: %w", err)
+	}
+	w.head.CompactRevision = rev
+	return nil
+}
+
+// SweepTombstones removes up to limit tombstones that the compaction has passed,
+// oldest first, and says whether some are left. It is local work between batches:
+// no command sees a difference, so members may do it at different times.
+func (s *Store) SweepTombstones(limit int) (more bool, err error) {
+	compacted := s.head.Load().CompactRevision
+	if compacted == 0 {
+		return false, nil
+	}
+	lower, upper := tombstoneKey(nil, kv.Revision{}), tombstoneKey(nil, kv.Revision{Main: compacted + 1})
+	it := s.db.NewIter(lower, upper)
+	b := s.db.NewBatch()
+	defer b.Close() //nolint:errcheck // holds memory only
+	n := 0
+	var buf []byte
+	for ok := it.First(); ok; ok = it.Next() {
+		if n == limit {
+			more = true
+			break
+		}
+		n++
+		if buf, err = s.sweep(b, it.Key(), it.Value(), buf); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, it.Close()); err != nil || n == 0 {
+		return false, err
+	}
+	return more, b.Commit(false)
+}
+
+// sweep removes one entry of table x and, when the key is still deleted since
+// that revision, its tombstone.
+func (s *Store) sweep(b *storage.Batch, entry, key, buf []byte) ([]byte, error) {
+	rev, err := parseEventKey(entry)
+	if err != nil {
+		return buf, err
+	}
+	current := currentKey(nil, key)
+	buf, err = s.db.Get(current, buf[:0])
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+	case err != nil:
+		return buf, fmt.Errorf("read key: %w", err)
+	default:
+		r, err := decodeRecord(buf)
+		if err != nil {
+			return buf, err
+		}
+		if r.Deleted && r.Mod == rev {
+			if err := b.Remove(current); err != nil {
+				return buf, err
+			}
+		}
+	}
+	return buf, b.Remove(entry)
+}

@@ -1,0 +1,130 @@
+// Package mvcc keeps revisioned keys: put, range, delete, transactions,
+// history and compaction, over the tables c, r, n and x of the state store
+// (drawn in docs/formats/state-store.md).
+//
+// Table c has the newest record of every key, so that a read at the present
+// revision is one lookup, or one sequential scan. Table r has one event for
+// every change, in revision order; an event holds both the version that it made
+// and the version that it replaced. A read at an older revision R takes a key
+// from c when its mod revision is ≤ R; otherwise the oldest event of the key
+// after R names, as the replaced version, what the key was at R. Because no
+// event needs another, compaction is one range deletion (ADR 0001).
+//
+// There is one Writer, driven by the applier. Any number of readers work beside
+// it, without locks: a reader loads the Head, which is published after the
+// batch that it describes, and reads "as of Head.Revision" from a store that may
+// already be ahead of it.
+//
+// mvcc does not know sessions, users, leases' lifetimes, or the wire; it reads no
+// clock and starts no goroutine.
+package mvcc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// The errors that requests can cause. v3rpc and v2http translate them.
+var (
+	// ErrCompacted says that a revision is older than the compaction.
+	ErrCompacted = errors.New("required revision has been compacted")
+	// ErrFutureRevision says that a revision has not happened yet.
+	ErrFutureRevision = errors.New("required revision is a future revision")
+	// ErrKeyNotFound says that ignore_value or ignore_lease found no key to keep them from.
+	ErrKeyNotFound = errors.New("key not found")
+	// ErrLeaseNotFound says that a put names a lease that does not exist.
+	ErrLeaseNotFound = errors.New("requested lease not found")
+)
+
+// ErrCorrupt is wrapped by the errors that tell of bytes in the store that no
+// cairn has written.
+var ErrCorrupt = errors.New("corrupt record")
+
+// FirstRevision is the revision of an empty store, as in etcd: the first write
+// gets the next one.
+const FirstRevision = 1
+
+// Head is the state of the key space as of one revision. It never changes once
+// it is published.
+type Head struct {
+	// Revision is the main revision of the newest change.
+	Revision int64
+	// CompactRevision is the oldest revision that can still be read, or 0 when
+	// nothing has been compacted.
+	CompactRevision int64
+
+	counts *counts
+}
+
+// Keys returns the number of live keys.
+func (h *Head) Keys() int64 { return h.counts.total() }
+
+// Store is the key space of one state store.
+type Store struct {
+	db   *storage.Store
+	head atomic.Pointer[Head]
+}
+
+// Open returns the key space in db as of the given revisions, which the caller
+// keeps with the applied index. It reads the count index, not the keys.
+func Open(db *storage.Store, revision, compactRevision int64) (*Store, error) {
+	c, err := loadCounts(db)
+	if err != nil {
+		return nil, fmt.Errorf("load count index: %w", err)
+	}
+	s := &Store{db: db}
+	s.head.Store(&Head{Revision: revision, CompactRevision: compactRevision, counts: c})
+	return s, nil
+}
+
+// Head returns the newest published state.
+func (s *Store) Head() *Head { return s.head.Load() }
+
+// currentKey appends the key of table c for a user key.
+func currentKey(dst, key []byte) []byte {
+	return append(append(dst, byte(storage.TableCurrent)), key...)
+}
+
+// currentBounds returns the bounds of table c for a range of user keys.
+func currentBounds(r kv.KeyRange) (lower, upper []byte) {
+	lower = currentKey(nil, r.Key)
+	switch {
+	case r.SingleKey():
+		return lower, append(currentKey(nil, r.Key), 0)
+	case r.Unbounded():
+		return lower, []byte{byte(storage.TableCurrent) + 1}
+	default:
+		return lower, currentKey(nil, r.End)
+	}
+}
+
+// eventKey appends the key of table r for a revision.
+func eventKey(dst []byte, rev kv.Revision) []byte {
+	dst = append(dst, byte(storage.TableRevisions))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(rev.Main))
+	return binary.BigEndian.AppendUint32(dst, uint32(rev.Sub))
+}
+
+// parseEventKey is the inverse of eventKey.
+func parseEventKey(key []byte) (kv.Revision, error) {
+	if len(key) != 13 {
+		return kv.Revision{}, fmt.Errorf("%w: revision key of %d bytes", ErrCorrupt, len(key))
+	}
+	return kv.Revision{
+		Main: int64(binary.BigEndian.Uint64(key[1:9])),
+		Sub:  int64(binary.BigEndian.Uint32(key[9:13])),
+	}, nil
+}
+
+// tombstoneKey appends the key of table x for the revision of a delete.
+func tombstoneKey(dst []byte, rev kv.Revision) []byte {
+	at := len(dst)
+	dst = eventKey(dst, rev)
+	dst[at] = byte(storage.TableTombstones)
+	return dst
+}

@@ -1,0 +1,163 @@
+package mvcc
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+
+	"cairn/internal/kv"
+)
+
+// ranger is what comparisons and reads of a transaction need: the open command
+// of a Writer, or a Store at one Head.
+type ranger interface {
+	Range(op *RangeOp, sink Sink) (RangeSummary, error)
+}
+
+// headRanger reads a store at one head.
+type headRanger struct {
+	s    *Store
+	head *Head
+}
+
+func (r headRanger) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
+	return r.s.RangeAt(r.head, op, sink)
+}
+
+// Txn runs a transaction inside the open command. After an error the command
+// must be aborted: then nothing of the transaction has happened.
+func (w *Writer) Txn(t *TxnOp) (TxnResult, error) {
+	res, err := runTxn(t, w, w)
+	res.setRevision(w.Revision())
+	return res, err
+}
+
+// setRevision gives a result, and the transactions nested in it, the revision
+// that the whole transaction ended at.
+func (r *TxnResult) setRevision(rev int64) {
+	r.Revision = rev
+	for i := range r.Results {
+		if r.Results[i].Txn != nil {
+			r.Results[i].Txn.setRevision(rev)
+		}
+	}
+}
+
+// ReadTxn runs a transaction that only reads; all of it sees one revision.
+func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
+	for {
+		head := s.head.Load()
+		res, err := runTxn(t, headRanger{s, head}, nil)
+		if err == errOvertaken && s.head.Load() != head { //nolint:errorlint // never wrapped
+			continue
+		}
+		res.setRevision(head.Revision)
+		return res, err
+	}
+}
+
+// runTxn evaluates the comparisons and runs a branch; w is nil where no
+// operation writes.
+func runTxn(t *TxnOp, r ranger, w *Writer) (res TxnResult, err error) {
+	if res.Succeeded, err = holds(t.Compares, r); err != nil {
+		return res, err
+	}
+	ops := t.Failure
+	if res.Succeeded {
+		ops = t.Success
+	}
+	res.Results = make([]OpResult, len(ops))
+	for i := range ops {
+		if err := runOp(&ops[i], r, w, &res.Results[i]); err != nil {
+			return res, err
+		}
+	}
+	return res, nil
+}
+
+func runOp(op *Op, r ranger, w *Writer, out *OpResult) error {
+	switch {
+	case op.Range != nil:
+		keys := Collector{KeysOnly: op.Range.KeysOnly}
+		sum, err := r.Range(op.Range, &keys)
+		out.Range = &RangeResult{Revision: sum.Revision, Keys: keys.Keys, More: sum.More, Count: sum.Count}
+		return err
+	case op.Txn != nil:
+		res, err := runTxn(op.Txn, r, w)
+		out.Txn = &res
+		return err
+	case w == nil:
+		return fmt.Errorf("write in a transaction that only reads")
+	case op.Put != nil:
+		res, err := w.Put(op.Put)
+		out.Put = &res
+		return err
+	case op.Delete != nil:
+		res, err := w.Delete(op.Delete)
+		out.Delete = &res
+		return err
+	default:
+		return fmt.Errorf("transaction with an operation of no kind")
+	}
+}
+
+// holds says whether all comparisons hold.
+func holds(compares []Compare, r ranger) (bool, error) {
+	for i := range compares {
+		c := &compares[i]
+		check := comparison{c: c, ok: true}
+		if _, err := r.Range(&RangeOp{KeyRange: c.KeyRange, KeysOnly: c.Target != CompareValue}, &check); err != nil {
+			return false, err
+		}
+		if !check.any {
+			// A range without keys is compared as a key of version, revisions and
+			// lease 0; it has no value, so no comparison of values holds.
+			check.ok = c.Target != CompareValue && c.holds(&kv.Record{})
+		}
+		if !check.ok {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// comparison is a Sink that compares every key of the range.
+type comparison struct {
+	c       *Compare
+	any, ok bool
+}
+
+func (s *comparison) Add(_ []byte, r *kv.Record) {
+	s.any = true
+	s.ok = s.ok && s.c.holds(r)
+}
+
+func (s *comparison) Reset() { s.any, s.ok = false, true }
+
+func (c *Compare) holds(r *kv.Record) bool {
+	var order int
+	switch c.Target {
+	case CompareVersion:
+		order = cmp.Compare(r.Version, c.Number)
+	case CompareCreate:
+		order = cmp.Compare(r.CreateRevision, c.Number)
+	case CompareMod:
+		order = cmp.Compare(r.Mod.Main, c.Number)
+	case CompareValue:
+		order = bytes.Compare(r.Value, c.Value)
+	case CompareLease:
+		order = cmp.Compare(int64(r.Lease), c.Number)
+	}
+	switch c.Result {
+	case CompareEqual:
+		return order == 0
+	case CompareNotEqual:
+		return order != 0
+	case CompareGreater:
+		return order > 0
+	case CompareLess:
+		return order < 0
+	default:
+		return false
+	}
+}

@@ -1,0 +1,317 @@
+package mvcc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// Writer changes the key space: batch by batch, and in a batch command by
+// command. A command moves the revision by one when it changed something, and by
+// nothing when it did not or was aborted.
+//
+//	w.Begin(batch)
+//	for each command { w.Start(); w.Put(…) …; w.End() or w.Abort() }
+//	w.Finish()
+//	batch.Commit()
+//	w.Publish()
+//
+// There is one Writer per Store; it belongs to the applier's goroutine.
+type Writer struct {
+	s      *Store
+	b      *storage.Batch
+	head   Head // as of the last ended command of this batch
+	counts countsEdit
+	// events holds the changes of this batch; those of the open command start at first.
+	events []event
+	first  int
+	mem    arena
+	buf    []byte
+}
+
+// NewWriter returns the writer of s.
+func (s *Store) NewWriter() *Writer { return &Writer{s: s} }
+
+// Begin starts a batch, whose writes go to b. Key and value slices given to the
+// batch's commands must stay unchanged until Publish.
+func (w *Writer) Begin(b *storage.Batch) error {
+	w.b = b
+	w.head = *w.s.head.Load()
+	w.counts.begin(w.head.counts)
+	clear(w.events)
+	w.events, w.first = w.events[:0], 0
+	present := view{src: w.s, rev: w.head.Revision}
+	return w.counts.divide(func(lower, upper []byte, live func([]byte)) error {
+		bound := []byte{byte(storage.TableCurrent) + 1}
+		if upper != nil {
+			bound = currentKey(nil, upper)
+		}
+		return present.walk(currentKey(nil, lower), bound, func(key []byte, _ *kv.Record) bool {
+			live(key)
+			return true
+		})
+	})
+}
+
+// Start opens a command.
+func (w *Writer) Start() {
+	w.b.Mark()
+	w.first = len(w.events)
+}
+
+// Abort undoes the open command.
+func (w *Writer) Abort() {
+	w.b.Rollback()
+	clear(w.events[w.first:])
+	w.events = w.events[:w.first]
+}
+
+// End keeps the open command's changes.
+func (w *Writer) End() error {
+	w.b.Release()
+	if w.first == len(w.events) {
+		return nil
+	}
+	w.head.Revision++
+	for i := w.first; i < len(w.events); i++ {
+		e := &w.events[i]
+		w.buf = appendEvent(w.buf[:0], e)
+		var key [13]byte
+		if err := w.b.Append(eventKey(key[:0], e.Record.Mod), w.buf); err != nil {
+			return fmt.Errorf("write event: %w", err)
+		}
+		if delta := e.keysDelta(); delta != 0 {
+			w.counts.add(e.Key, delta)
+		}
+		if e.Type == kv.EventDelete && !e.Dir {
+			if err := w.b.Append(tombstoneKey(key[:0], e.Record.Mod), e.Key); err != nil {
+				return fmt.Errorf("write tombstone: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// Finish completes the batch, which may then be committed.
+func (w *Writer) Finish() (err error) {
+	w.head.counts, err = w.counts.store(w.b)
+	return err
+}
+
+// Publish shows the committed batch to readers.
+func (w *Writer) Publish() {
+	head := w.head
+	w.s.head.Store(&head)
+}
+
+// Revision returns the revision that a read of the open command sees: the next
+// one when the command has changed something.
+func (w *Writer) Revision() int64 {
+	if len(w.events) > w.first {
+		return w.head.Revision + 1
+	}
+	return w.head.Revision
+}
+
+// CompactRevision returns the oldest revision that can be read.
+func (w *Writer) CompactRevision() int64 { return w.head.CompactRevision }
+
+// nextRevision returns the revision of the open command's next change.
+func (w *Writer) nextRevision() kv.Revision {
+	return kv.Revision{Main: w.head.Revision + 1, Sub: int64(len(w.events) - w.first)}
+}
+
+// newest returns what table c holds for a key. ok is false when it holds
+// nothing, or a tombstone that the compaction has passed.
+func (w *Writer) newest(key []byte) (n node, ok bool, err error) {
+	b, closer, err := w.b.Lend(currentKey(make([]byte, 0, 64), key))
+	if errors.Is(err, storage.ErrNotFound) {
+		return node{}, false, nil
+	}
+	if err != nil {
+		return node{}, false, fmt.Errorf("read key: %w", err)
+	}
+	if n, err = decodeNode(b); err == nil && closer != nil {
+		n.Value = w.mem.copy(n.Value)
+	}
+	if closer != nil {
+		err = errors.Join(err, closer.Close())
+	}
+	if n.Deleted && n.Mod.Main <= w.head.CompactRevision {
+		return node{}, false, err
+	}
+	return n, err == nil, err
+}
+
+// Get returns the live record of a key as the open command sees it.
+func (w *Writer) Get(key []byte) (r kv.Record, ok bool, err error) {
+	n, ok, err := w.newest(key)
+	return n.Record, ok && !n.Deleted, err
+}
+
+// Put writes a key. It returns ErrKeyNotFound when something is to be kept of a
+// key that does not exist.
+func (w *Writer) Put(op *PutOp) (PutResult, error) {
+	old, ok, err := w.newest(op.Key)
+	if err != nil {
+		return PutResult{}, err
+	}
+	live := ok && !old.Deleted
+	r := kv.Record{Mod: w.nextRevision(), Version: 1, Lease: op.Lease, Deadline: op.Deadline, Value: op.Value}
+	r.CreateRevision = r.Mod.Main
+	if live {
+		r.CreateRevision, r.Version = old.CreateRevision, old.Version+1
+	}
+	if (op.IgnoreValue || op.IgnoreLease) && !live {
+		return PutResult{}, ErrKeyNotFound
+	}
+	if op.IgnoreValue {
+		r.Value = old.Value
+	}
+	if op.IgnoreLease {
+		r.Lease = old.Lease
+	}
+	w.record(kv.EventPut, op.Action, op.Key, r, &old)
+	res := PutResult{Revision: r.Mod.Main}
+	if op.PrevKV && live {
+		res.Prev = &KeyRecord{Key: op.Key, Record: old.Record}
+	}
+	return res, nil
+}
+
+// Delete removes the live keys of a range.
+func (w *Writer) Delete(op *DeleteOp) (res DeleteResult, err error) {
+	var keys [][]byte
+	if op.SingleKey() {
+		keys = [][]byte{op.Key}
+	} else if !op.Empty() {
+		lower, upper := currentBounds(op.KeyRange)
+		err = view{src: w, rev: w.Revision()}.walk(lower, upper, func(key []byte, _ *kv.Record) bool {
+			keys = append(keys, w.mem.copy(key))
+			return true
+		})
+	}
+	if err != nil {
+		return res, err
+	}
+	for _, key := range keys {
+		old, ok, err := w.newest(key)
+		if err != nil {
+			return res, err
+		}
+		if !ok || old.Deleted {
+			continue
+		}
+		w.record(kv.EventDelete, op.Action, key, kv.Record{Mod: w.nextRevision(), Deleted: true}, &old)
+		res.Deleted++
+		if op.PrevKV {
+			res.Prev = append(res.Prev, KeyRecord{Key: key, Record: old.Record})
+		}
+	}
+	res.Revision = w.Revision()
+	return res, nil
+}
+
+// record notes a change of a key whose newest state was old.
+func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Record, old *node) {
+	n := node{Record: r}
+	e := event{Event: kv.Event{Type: t, Action: action, Key: key, Record: r, Prev: old.Record}}
+	n.chain, e.jump = old.chain.next(old.Mod, w.head.CompactRevision)
+	w.events = append(w.events, e)
+	value := w.mem.reserve(len(r.Value) + 64 + 10*len(n.chain.path))
+	w.b.Set(currentKey(make([]byte, 0, 64), key), appendNode(value, &n))
+}
+
+// NoteDirectory records a change of a v2 directory, at the next revision of the
+// open command, and returns that revision. Only the v2 dialect sees it; the
+// directory itself is kept by the caller.
+func (w *Writer) NoteDirectory(t kv.EventType, action kv.Action, path []byte) kv.Revision {
+	rev := w.nextRevision()
+	r := kv.Record{Mod: rev, Deleted: t == kv.EventDelete}
+	w.events = append(w.events, event{Event: kv.Event{Type: t, Action: action, Dir: true, Key: path, Record: r}})
+	return rev
+}
+
+// Batch returns the batch that the writer writes to, for the tables of others
+// that change with the keys.
+func (w *Writer) Batch() *storage.Batch { return w.b }
+
+// Range reads as the open command sees the keys.
+func (w *Writer) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
+	rev, err := readRevision(op.Revision, w.Revision(), w.head.CompactRevision)
+	if err != nil {
+		return RangeSummary{}, err
+	}
+	v := view{src: w, rev: rev}
+	sum, err := v.run(op, sink, func(lower, upper []byte) (int64, error) {
+		if rev != w.Revision() {
+			return v.walkCount(lower, upper)
+		}
+		return w.count(v, lower, upper)
+	})
+	sum.Revision = w.Revision()
+	return sum, err
+}
+
+// count is indexCount for a state in which the open command's changes are
+// visible but not yet in the index.
+func (w *Writer) count(v view, lower, upper []byte) (int64, error) {
+	n, err := indexCount(&w.counts.counts, v, lower, upper)
+	_, left, right, whole := w.counts.span(lower[1:], userBound(upper))
+	if err != nil || !whole {
+		return n, err
+	}
+	for i := w.first; i < len(w.events); i++ {
+		if e := &w.events[i]; inRange(e.Key, left, right) {
+			n += e.keysDelta()
+		}
+	}
+	return n, nil
+}
+
+func (w *Writer) lend(key []byte) ([]byte, io.Closer, error) { return w.b.Lend(key) }
+
+func (w *Writer) cursor(lower, upper []byte) cursor { return w.b.Iter(lower, upper) }
+
+// event finds an event of this batch in memory, and an older one in the store.
+func (w *Writer) event(rev kv.Revision) (event, error) {
+	if rev.Main <= w.s.head.Load().Revision {
+		return w.s.event(rev)
+	}
+	i := sort.Search(len(w.events), func(i int) bool { return !w.events[i].Record.Mod.Less(rev) })
+	if i == len(w.events) || w.events[i].Record.Mod != rev {
+		return event{}, fmt.Errorf("%w: no event %v in the batch", ErrCorrupt, rev)
+	}
+	return w.events[i], nil
+}
+
+// arena gives out memory that lives as long as somebody refers to it; small
+// pieces share an allocation.
+type arena struct{ free []byte }
+
+const arenaChunkBytes = 64 << 10
+
+// reserve returns an empty slice with room for n bytes.
+func (a *arena) reserve(n int) []byte {
+	if n > arenaChunkBytes/8 {
+		return make([]byte, 0, n)
+	}
+	if n > len(a.free) {
+		a.free = make([]byte, arenaChunkBytes)
+	}
+	piece := a.free[:0:n]
+	a.free = a.free[n:]
+	return piece
+}
+
+// copy returns a copy of b, nil for nil.
+func (a *arena) copy(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	return append(a.reserve(len(b)), b...)
+}
