@@ -1,0 +1,51 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// commandMax is how long a client's command may take.
+const commandMax = 30 * time.Second
+
+// Result is how a command ended and what it wrote.
+type Result struct {
+	Exit           int
+	Stdout, Stderr string
+}
+
+// Command is a client's command, run against a server without a terminal.
+type Command struct {
+	Args  []string // the program's path, and its arguments
+	Env   []string // NAME=VALUE, beside a small usual environment
+	Stdin string
+}
+
+// Run runs a command in a server's directory and returns what came of it. ETCDCTL_ENDPOINTS names the server. A command that
+// cannot be started, or does not end, fails the test.
+func (s *Server) Run(t testing.TB, c Command) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), commandMax)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL()}, c.Env...)
+	cmd.Dir, cmd.Stdin = s.dir, strings.NewReader(c.Stdin)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("%q has not ended after %v:\n%s%s", c.Args, commandMax, stdout.String(), stderr.String())
+	}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatalf("run %q: %v", c.Args, err)
+	}
+	return Result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}

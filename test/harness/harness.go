@@ -1,0 +1,116 @@
+// Package harness starts real servers for tests that look at them from outside, and runs clients against them.
+//
+// It owns the processes and directories that it makes: every server is killed and every directory removed when its test ends,
+// also when the test fails, and a failed test prints the end of its servers' logs. It does not know what the answers
+// should be.
+//
+// Three environment variables change what is started: CAIRN_TEST_ETCD and CAIRN_TEST_ETCDCTL name programs to use in place of
+// freshly built ones, CAIRN_TEST_ETCD_FLAGS adds flags for every server. With
+//
+//	CAIRN_TEST_ETCD=/usr/bin/etcd CAIRN_TEST_ETCD_FLAGS=--enable-v2=true CAIRN_TEST_ETCDCTL=/usr/bin/etcdctl
+//
+// the tests are played against Debian's etcd 3.4, which is how they are themselves tested.
+//
+// Concurrency: Start may be called from parallel tests; a Server belongs to one test.
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// built holds the programs that this test process has built, in a directory that Main removes.
+var built struct {
+	sync.Mutex
+	dir   string
+	paths map[string]string
+}
+
+// Main runs a package's tests and removes the programs that were built for them. Every package that starts a
+// server calls it from TestMain.
+func Main(m *testing.M) {
+	status := m.Run()
+	if built.dir != "" {
+		if err := os.RemoveAll(built.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = max(status, 1)
+		}
+	}
+	os.Exit(status)
+}
+
+// Etcd returns the path of the server under test.
+func Etcd(t testing.TB) string { return program(t, "CAIRN_TEST_ETCD", "etcd") }
+
+// Etcdctl returns the path of the command line client under test.
+func Etcdctl(t testing.TB) string { return program(t, "CAIRN_TEST_ETCDCTL", "etcdctl") }
+
+func program(t testing.TB, variable, name string) string {
+	t.Helper()
+	if path := os.Getenv(variable); path != "" {
+		return path
+	}
+	built.Lock()
+	defer built.Unlock()
+	if path := built.paths[name]; path != "" {
+		return path
+	}
+	if built.dir == "" {
+		dir, err := os.MkdirTemp("", "cairn-bin-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.dir, built.paths = dir, map[string]string{}
+	}
+	path := filepath.Join(built.dir, name)
+	if out, err := exec.Command("go", "build", "-o", path, "cairn/cmd/"+name).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", name, err, out)
+	}
+	built.paths[name] = path
+	return path
+}
+
+// reference finds out once whether the server under test is another's etcd.
+var reference = sync.OnceValues(func() (string, error) {
+	path := os.Getenv("CAIRN_TEST_ETCD")
+	if path == "" {
+		return "", nil
+	}
+	out, err := exec.Command(path, "--version").Output()
+	if err != nil || strings.Contains(string(out), "Cairn Version:") {
+		return "", err
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return first, nil
+})
+
+// Reference returns how the server under test names itself when it is not ours, and "" when it is. Tests use it where
+// the other rightly answers differently, and nowhere else.
+func Reference(t testing.TB) string {
+	t.Helper()
+	name, err := reference()
+	if err != nil {
+		t.Fatalf("ask CAIRN_TEST_ETCD for its version: %v", err)
+	}
+	return name
+}
+
+// Needs makes sure that a program of another project is there, and tells how to get it. Without it the test fails
+// in CI (CI=true) and is skipped elsewhere; `make test` says at its end what was skipped.
+func Needs(t testing.TB, program, debianPackage string) {
+	t.Helper()
+	_, err := os.Stat(program)
+	if err == nil {
+		return
+	}
+	text := fmt.Sprintf("%s is not there: apt-get install %s", program, debianPackage)
+	if os.Getenv("CI") == "true" {
+		t.Fatal(text)
+	}
+	t.Skip(text)
+}

@@ -1,0 +1,237 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// readyMax is how long a server may take until it is healthy. It is far above what it takes, so that a busy machine
+// fails no test.
+const readyMax = 30 * time.Second
+
+// Server is one running server, with a data directory of its own. Its addresses stay the same over restarts.
+type Server struct {
+	t      testing.TB
+	client string
+	peer   string
+	dir    string
+	flags  []string
+	log    *buffer
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended and has been waited for
+}
+
+// Start starts a server over a fresh directory, with further flags, and waits until it is healthy.
+func Start(t testing.TB, flags ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), flags: flags, log: &buffer{}}
+	t.Cleanup(s.cleanup)
+	for try := 1; ; try++ {
+		s.client, s.peer = "127.0.0.1:"+FreePort(t), "127.0.0.1:"+FreePort(t)
+		err := s.start()
+		if err == nil {
+			return s
+		}
+		s.Kill()
+		// Another process may have taken the port between the look and the start.
+		if try == 5 || !strings.Contains(s.log.String(), "address already in use") {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Restart starts the server again over the same directory and addresses, after Kill or Stop, and waits until it is
+// healthy.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if err := s.start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
+	args := []string{
+		"--data-dir", s.DataDir(),
+		"--listen-client-urls", s.URL(), "--advertise-client-urls", s.URL(),
+		"--listen-peer-urls", "http://" + s.peer, "--initial-advertise-peer-urls", "http://" + s.peer,
+		"--initial-cluster", "default=http://" + s.peer,
+	}
+	args = append(append(args, strings.Fields(os.Getenv("CAIRN_TEST_ETCD_FLAGS"))...), s.flags...)
+	s.cmd = exec.Command(Etcd(s.t), args...)
+	s.cmd.Dir = s.dir
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	// The server dies with the test process, even when that is killed by a timeout.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	cmd, exited := s.cmd, make(chan struct{})
+	s.exited = exited
+	go func() {
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		close(exited)
+	}()
+	return s.ready()
+}
+
+// ready asks for /health until it is good, the server has ended, or too much time has passed.
+func (s *Server) ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	defer cancel()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if s.healthy(ctx) {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-s.exited:
+			return fmt.Errorf("the server ended before it was healthy: %v", s.cmd.ProcessState)
+		case <-ctx.Done():
+			return fmt.Errorf("the server was not healthy within %v", readyMax)
+		}
+	}
+}
+
+func (s *Server) healthy(ctx context.Context) bool {
+	status, body, _, err := s.do(ctx, http.MethodGet, "/health", "")
+	return err == nil && status == http.StatusOK && strings.Contains(body, `"true"`)
+}
+
+// URL returns the server's client URL, http://127.0.0.1:PORT.
+func (s *Server) URL() string { return "http://" + s.client }
+
+// Address returns the host and port of the server's client URL.
+func (s *Server) Address() string { return s.client }
+
+// Dir returns a directory of the server's own in which tests may put files.
+func (s *Server) Dir() string { return s.dir }
+
+// DataDir returns the server's data directory.
+func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
+
+// PID returns the process ID of the running server.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Log returns what the server has written to its output so far, over all its starts.
+func (s *Server) Log() string { return s.log.String() }
+
+// Kill ends the server with SIGKILL and waits until it is gone. It does nothing when none runs.
+func (s *Server) Kill() { _ = s.end(syscall.SIGKILL) }
+
+// Stop ends the server with SIGTERM, waits, and returns how it ended.
+func (s *Server) Stop() *os.ProcessState {
+	s.t.Helper()
+	if err := s.end(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	return s.cmd.ProcessState
+}
+
+func (s *Server) end(signal os.Signal) error {
+	if s.exited == nil {
+		return nil
+	}
+	if err := s.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-s.exited:
+		return nil
+	case <-time.After(readyMax):
+		return fmt.Errorf("the server still runs %v after %v", readyMax, signal)
+	}
+}
+
+func (s *Server) cleanup() {
+	s.Kill()
+	if s.t.Failed() {
+		s.t.Logf("end of the log of the server on %s:\n%s", s.client, s.log.tail(8000))
+	}
+}
+
+// HTTP sends a request to the server, with a form when it is not empty, and returns what came back.
+func (s *Server) HTTP(method, target, form string) (status int, body string, header http.Header) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	defer cancel()
+	status, body, header, err := s.do(ctx, method, target, form)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return status, body, header
+}
+
+func (s *Server) do(ctx context.Context, method, target, form string) (status int, body string, header http.Header, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.URL()+target, strings.NewReader(form))
+	if err != nil {
+		return 0, "", nil, err
+	}
+	if form != "" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text), resp.Header, err
+}
+
+// FreePort returns a loopback port on which nobody listens, outside the range from which the kernel gives ports to outgoing
+// connections, so that a server which restarts finds its port free.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		port := fmt.Sprint(22000 + rand.IntN(10000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return port
+	}
+	t.Fatal("no free loopback port between 22000 and 31999")
+	return ""
+}
+
+// buffer is a bytes.Buffer that may be written and read at the same time.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *buffer) tail(n int) string {
+	text := b.String()
+	return text[max(0, len(text)-n):]
+}
