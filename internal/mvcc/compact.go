@@ -9,7 +9,7 @@ import (
 )
 
 // Compact gives up the history before rev: from now on no read may name an older
-// revision. It is a command of its own between Start and End, and moves no
+// revision. It is a command of its own, outside Start and End, and moves no
 // revision. It returns ErrCompacted when rev is not after the last compaction and
 // ErrFutureRevision when it is ahead of the store.
 //

@@ -86,6 +86,7 @@ func readRevision(asked, present, compacted int64) (int64, error) {
 type cursor interface {
 	First() bool
 	Next() bool
+	SeekGE(key []byte) bool
 	Key() []byte
 	Value() []byte
 	Close() error

@@ -93,6 +93,7 @@ func (w *Writer) End() error {
 			}
 		}
 	}
+	w.first = len(w.events)
 	return nil
 }
 

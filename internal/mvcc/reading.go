@@ -1,0 +1,93 @@
+package mvcc
+
+import (
+	"io"
+
+	"cairn/internal/kv"
+)
+
+// Cursor walks the raw keys of one table, in order; see storage.Iter and
+// storage.BatchIter, which are the two there are. It must be closed.
+type Cursor = cursor
+
+// Reading is the key space as of one revision, for the layers that look at more
+// than ranges: v2tree walks it node by node. A Reading of a Store may be used by one
+// goroutine at a time and must not be kept for long; that of a Writer is valid
+// until the open command's next change.
+//
+// Other tables than c are read as they are now, which for the Reading of a Store
+// may be later than Revision.
+type Reading struct {
+	v view
+}
+
+// Reading returns the published state.
+func (s *Store) Reading() Reading {
+	return Reading{view{src: s, rev: s.head.Load().Revision}}
+}
+
+// Reading returns the state that the open command sees.
+func (w *Writer) Reading() Reading { return Reading{view{src: w, rev: w.Revision()}} }
+
+// Revision returns the main revision that keys are read at.
+func (r Reading) Revision() int64 { return r.v.rev }
+
+// Get returns the live record of a key. The value is the caller's.
+func (r Reading) Get(key []byte) (rec kv.Record, ok bool, err error) {
+	err = r.v.get(key, func(found *kv.Record) {
+		rec, ok = *found, true
+		rec.Value = append(make([]byte, 0, len(found.Value)), found.Value...)
+	})
+	return rec, ok, err
+}
+
+// Walk visits the live keys from start on and before end (nil: no end), in order.
+// Key and record are lent for the call. visit returns false to stop; when it
+// returns a seek key, the walk goes on at the first key at or after that.
+func (r Reading) Walk(start, end []byte, visit func(key []byte, rec *kv.Record) (seek []byte, ok bool)) error {
+	rng := kv.KeyRange{Key: start, End: end}
+	if end == nil {
+		rng.End = []byte{0}
+	}
+	lower, upper := currentBounds(rng)
+	it := r.v.src.cursor(lower, upper)
+	err := r.walk(it, visit)
+	if cerr := it.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (r Reading) walk(it cursor, visit func(key []byte, rec *kv.Record) (seek []byte, ok bool)) error {
+	for more := it.First(); more; {
+		newest, err := decodeRecord(it.Value())
+		if err != nil {
+			return err
+		}
+		rec, err := r.v.asOf(&newest)
+		if err != nil {
+			return err
+		}
+		var seek []byte
+		if !rec.Deleted {
+			ok := true
+			if seek, ok = visit(it.Key()[1:], &rec); !ok {
+				return nil
+			}
+		}
+		if seek != nil {
+			more = it.SeekGE(currentKey(nil, seek))
+		} else {
+			more = it.Next()
+		}
+	}
+	return nil
+}
+
+// Lend returns the value of a raw key of another table (see storage.Table)
+// without a copy; storage.ErrNotFound when there is none. When the closer is not
+// nil the caller must close it, and the bytes are valid until then.
+func (r Reading) Lend(key []byte) ([]byte, io.Closer, error) { return r.v.src.lend(key) }
+
+// Cursor walks the raw keys of [lower, upper) of another table.
+func (r Reading) Cursor(lower, upper []byte) Cursor { return r.v.src.cursor(lower, upper) }
