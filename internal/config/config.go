@@ -1,0 +1,192 @@
+// Package config turns what the user said on the command line, in the environment or in a configuration file into one
+// Config value, or into one sentence that says what is wrong with it and what to write instead.
+//
+// It owns the table of options (names, defaults, help), their precedence, and every check that needs nothing but the
+// options themselves. It does not own what the disk or the network say: whether a port is free, what a data directory
+// holds, what the members of a running cluster are.
+//
+// Precedence is etcd's (https://etcd.io/docs/v3.6/op-guide/configuration/): flags go before ETCD_* variables, these before
+// the defaults; with a configuration file neither flags nor variables count, only the file and the defaults.
+//
+// Invariant: a Config that Load returned needs no further check but Founders, which matters only where a member is
+// created: a member that exists has its cluster on disk, and --initial-* are then ignored, as in etcd.
+//
+// Concurrency: none; Load is a function of its arguments, and a Config is not changed after it.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config is everything that a member is told at its start.
+type Config struct {
+	Name             string
+	DataDir          string
+	DataDirDefaulted bool // nobody named a data directory, so it is NAME.etcd in the working directory
+
+	ListenClientURLs    URLs
+	AdvertiseClientURLs URLs
+	ListenPeerURLs      URLs
+	ListenMetricsURLs   URLs // further addresses for /metrics and /health alone; usually empty
+
+	// What follows is about the birth of a member and ignored when the data directory holds one.
+	InitialAdvertisePeerURLs URLs
+	InitialCluster           string // as given, or derived from the two above it; Founders reads it
+	InitialClusterToken      string
+	InitialClusterState      ClusterState
+	ForceNewCluster          bool
+
+	HeartbeatInterval      time.Duration
+	ElectionTimeout        time.Duration
+	SnapshotCount          uint64 // entries applied between two snapshots
+	SnapshotCatchupEntries uint64 // entries kept in the log for followers that are behind
+	QuotaBackendBytes      int64  // 0 asks for the default quota, a negative number for none
+	RequestBytesMax        uint64
+	TxnOpsMax              uint64
+	AutoCompaction         AutoCompaction
+
+	EnableV2    bool
+	EnablePprof bool
+
+	LogLevel   slog.Level
+	LogFormat  LogFormat
+	LogOutputs []string // "stderr", "stdout" or paths; never empty
+
+	File     string    // the configuration file that all this is from, or ""
+	Warnings []Warning // to be logged once there is a log
+}
+
+// ClusterState says whether a new member founds a cluster or joins one.
+type ClusterState string
+
+// The states of --initial-cluster-state.
+const (
+	ClusterNew      ClusterState = "new"
+	ClusterExisting ClusterState = "existing"
+)
+
+// LogFormat is how log lines are written.
+type LogFormat string
+
+// The formats of --log-format.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// AutoCompaction says how much history is kept. At most one of the two is positive; when neither is, history is kept
+// until a client compacts it.
+type AutoCompaction struct {
+	Period    time.Duration // of --auto-compaction-mode=periodic
+	Revisions int64         // of --auto-compaction-mode=revision
+}
+
+// String is the setting as a person would say it.
+func (a AutoCompaction) String() string {
+	switch {
+	case a.Period > 0:
+		return "keep " + a.Period.String()
+	case a.Revisions > 0:
+		return fmt.Sprintf("keep %d revisions", a.Revisions)
+	}
+	return "off"
+}
+
+// Warning is a setting that does not stop the start, but that the user should hear of.
+type Warning struct {
+	Message string // constant for its kind, for the log
+	Setting string // as the user wrote it: --max-wals, ETCD_BOGUS
+	Reason  string // or ""
+}
+
+// ErrHelp and ErrVersion are returned by Load when the user asked for these; there is no Config then.
+var (
+	ErrHelp    = errors.New("help requested")
+	ErrVersion = errors.New("version requested")
+)
+
+// UsageError is an error of the command line itself: an unknown flag, or a value that cannot be read. As with etcd the
+// program ends with status 2 after one, and with 1 after any other error.
+type UsageError struct{ err error }
+
+func (e *UsageError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error without its rank.
+func (e *UsageError) Unwrap() error { return e.err }
+
+func usageErrorf(format string, args ...any) error {
+	return &UsageError{fmt.Errorf(format, args...)}
+}
+
+// Load reads the options from args (without the program's name), environ (as os.Environ gives it) and, where one is
+// named, the configuration file, which it reads with readFile.
+//
+// It returns ErrHelp or ErrVersion when these were asked for, a *UsageError when the command line cannot be read, and
+// otherwise an error that names the setting, its value and what is wanted.
+func Load(args, environ []string, readFile func(path string) ([]byte, error)) (*Config, error) {
+	flags, rest, err := parseFlags(args)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := flags["help"]; ok {
+		return nil, ErrHelp
+	}
+	if s, ok := flags["version"]; ok && isTrue(s.value) {
+		return nil, ErrVersion
+	}
+	if len(rest) > 0 {
+		return nil, extraArgument(rest[0], args)
+	}
+
+	c := defaults()
+	variables := c.parseEnvironment(environ)
+	chosen, err := c.choose(flags, variables, readFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.apply(chosen); err != nil {
+		return nil, err
+	}
+	if err := c.complete(chosen); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// setting is one option as somebody gave it.
+type setting struct {
+	value  string
+	source string // as an error names it: --name, ETCD_NAME, /etc/etcd.yml: name
+	flag   bool   // given on the command line
+}
+
+// choose decides whose settings count.
+func (c *Config) choose(flags, variables map[string]setting, readFile func(string) ([]byte, error)) (map[string]setting, error) {
+	file, ok := flags["config-file"]
+	if !ok {
+		file = variables["config-file"]
+	}
+	delete(flags, "config-file")
+	delete(variables, "config-file")
+	if file.value != "" {
+		if len(flags)+len(variables) > 0 {
+			c.warn("flags and environment variables have no effect beside a configuration file", file.source, "")
+		}
+		c.File = file.value
+		return c.parseFile(file, readFile)
+	}
+	for name, s := range flags {
+		if shadowed, ok := variables[name]; ok {
+			c.warn("environment variable has no effect", shadowed.source, s.source+" is given as well")
+		}
+		variables[name] = s
+	}
+	return variables, nil
+}
+
+func (c *Config) warn(message, setting, reason string) {
+	c.Warnings = append(c.Warnings, Warning{message, setting, reason})
+}

@@ -1,0 +1,226 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// load is Load with files in memory.
+func load(t *testing.T, args, environ []string, files map[string]string) (*Config, error) {
+	t.Helper()
+	return Load(args, environ, func(path string) ([]byte, error) {
+		text, ok := files[path]
+		if !ok {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		}
+		return []byte(text), nil
+	})
+}
+
+func mustLoad(t *testing.T, args, environ []string, files map[string]string) *Config {
+	t.Helper()
+	c, err := load(t, args, environ, files)
+	if err != nil {
+		t.Fatalf("Load(%q, %q): %v", args, environ, err)
+	}
+	return c
+}
+
+func TestDefaults(t *testing.T) {
+	got := mustLoad(t, nil, []string{"PATH=/bin", "ETCDCTL_API=2"}, nil)
+	client, peer := URLs{{"http", "localhost:2379"}}, URLs{{"http", "localhost:2380"}}
+	want := &Config{
+		Name: "default", DataDir: "default.etcd", DataDirDefaulted: true,
+		ListenClientURLs: client, AdvertiseClientURLs: client, ListenPeerURLs: peer, InitialAdvertisePeerURLs: peer,
+		InitialCluster: "default=http://localhost:2380", InitialClusterToken: "etcd-cluster", InitialClusterState: ClusterNew,
+		HeartbeatInterval: 100 * time.Millisecond, ElectionTimeout: time.Second,
+		SnapshotCount: 10000, SnapshotCatchupEntries: 5000, RequestBytesMax: 1572864, TxnOpsMax: 128,
+		AutoCompaction: AutoCompaction{Period: time.Hour},
+		EnableV2:       true, LogLevel: slog.LevelInfo, LogFormat: LogText, LogOutputs: []string{"stderr"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("defaults\n got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestNameMakesDataDirAndCluster(t *testing.T) {
+	c := mustLoad(t, []string{"--name", "n1"}, nil, nil)
+	if c.DataDir != "n1.etcd" || c.InitialCluster != "n1=http://localhost:2380" {
+		t.Errorf("data dir %q, initial cluster %q", c.DataDir, c.InitialCluster)
+	}
+	c = mustLoad(t, []string{"--name=n1", "--initial-advertise-peer-urls", "http://b:1,http://a:1"}, nil, nil)
+	if want := "n1=http://a:1,n1=http://b:1"; c.InitialCluster != want {
+		t.Errorf("initial cluster %q, want %q", c.InitialCluster, want)
+	}
+}
+
+// TestEveryOption gives each option of the table a value and looks at the field that it sets, from each kind of source.
+func TestEveryOption(t *testing.T) {
+	for _, o := range []struct {
+		name, value string
+		field       func(*Config) any
+		want        any
+	}{
+		{"name", "n1", func(c *Config) any { return c.Name }, "n1"},
+		{"data-dir", "/d", func(c *Config) any { return c.DataDir }, "/d"},
+		{"listen-client-urls", "http://10.0.0.1:1, http://[::1]:2,http://10.0.0.1:1", func(c *Config) any { return c.ListenClientURLs.String() }, "http://10.0.0.1:1,http://[::1]:2"},
+		{"listen-peer-urls", "http://0.0.0.0:7001", func(c *Config) any { return c.ListenPeerURLs.String() }, "http://0.0.0.0:7001"},
+		{"advertise-client-urls", "https://example.org:1", func(c *Config) any { return c.AdvertiseClientURLs.String() }, "https://example.org:1"},
+		{"initial-advertise-peer-urls", "http://b:1,http://a:1", func(c *Config) any { return c.InitialAdvertisePeerURLs.String() }, "http://a:1,http://b:1"},
+		{"heartbeat-interval", "50", func(c *Config) any { return c.HeartbeatInterval }, 50 * time.Millisecond},
+		{"election-timeout", "2000", func(c *Config) any { return c.ElectionTimeout }, 2 * time.Second},
+		{"enable-v2", "false", func(c *Config) any { return c.EnableV2 }, false},
+		{"initial-cluster", "a=http://a:1", func(c *Config) any { return c.InitialCluster }, "a=http://a:1"},
+		{"initial-cluster-state", "existing", func(c *Config) any { return c.InitialClusterState }, ClusterExisting},
+		{"initial-cluster-token", "tok", func(c *Config) any { return c.InitialClusterToken }, "tok"},
+		{"snapshot-count", "50", func(c *Config) any { return c.SnapshotCount }, uint64(50)},
+		{"snapshot-catchup-entries", "60", func(c *Config) any { return c.SnapshotCatchupEntries }, uint64(60)},
+		{"quota-backend-bytes", "8589934592", func(c *Config) any { return c.QuotaBackendBytes }, int64(8589934592)},
+		{"auto-compaction-retention", "5m", func(c *Config) any { return c.AutoCompaction }, AutoCompaction{Period: 5 * time.Minute}},
+		{"max-request-bytes", "1000", func(c *Config) any { return c.RequestBytesMax }, uint64(1000)},
+		{"max-txn-ops", "5", func(c *Config) any { return c.TxnOpsMax }, uint64(5)},
+		{"listen-metrics-urls", "http://localhost:1", func(c *Config) any { return c.ListenMetricsURLs.String() }, "http://localhost:1"},
+		{"enable-pprof", "true", func(c *Config) any { return c.EnablePprof }, true},
+		{"log-level", "debug", func(c *Config) any { return c.LogLevel }, slog.LevelDebug},
+		{"log-format", "json", func(c *Config) any { return c.LogFormat }, LogJSON},
+		{"log-outputs", "stdout,/l", func(c *Config) any { return strings.Join(c.LogOutputs, " ") }, "stdout /l"},
+		{"force-new-cluster", "true", func(c *Config) any { return c.ForceNewCluster }, true},
+	} {
+		args, environ := []string{"--" + o.name + "=" + o.value}, []string{VariableOf(o.name) + "=" + o.value}
+		if o.name == "listen-client-urls" {
+			args = append(args, "--advertise-client-urls", "http://a:1")
+			environ = append(environ, "ETCD_ADVERTISE_CLIENT_URLS=http://a:1")
+		}
+		for source, c := range map[string]*Config{
+			"flag":                 mustLoad(t, args, nil, nil),
+			"variable":             mustLoad(t, nil, environ, nil),
+			"file":                 mustLoad(t, []string{"--config-file", "/f"}, nil, map[string]string{"/f": o.name + ": " + o.value + "\n"}),
+			"flag before variable": mustLoad(t, args, []string{VariableOf(o.name) + "=nonsense"}, nil),
+		} {
+			if got := o.field(c); got != o.want {
+				t.Errorf("%s %s=%s: got %v, want %v", source, o.name, o.value, got, o.want)
+			}
+		}
+	}
+}
+
+func TestFlagSyntax(t *testing.T) {
+	for _, args := range [][]string{
+		{"--name", "n1"},
+		{"-name", "n1"},
+		{"--name=n1"},
+		{"-name=n1"},
+		{"--name", "n0", "--name", "n1"},
+		{"--enable-v2", "--name", "n1"},
+		{"--name", "n1", "--"},
+	} {
+		if c := mustLoad(t, args, nil, nil); c.Name != "n1" || !c.EnableV2 {
+			t.Errorf("%q: name %q, v2 %v", args, c.Name, c.EnableV2)
+		}
+	}
+	for _, flag := range []string{"-h", "--h", "-help", "--help"} {
+		if _, err := load(t, []string{flag}, nil, nil); !errors.Is(err, ErrHelp) {
+			t.Errorf("%s: %v, want ErrHelp", flag, err)
+		}
+	}
+	for _, args := range [][]string{{"--version"}, {"-version"}, {"--version", "--name", "n"}, {"--heartbeat-interval", "x", "--version=true"}} {
+		if _, err := load(t, args, nil, nil); !errors.Is(err, ErrVersion) {
+			t.Errorf("%q: %v, want ErrVersion", args, err)
+		}
+	}
+	mustLoad(t, []string{"--version=false"}, nil, nil)
+}
+
+func TestSmallPrint(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		ok   func(*Config) bool
+	}{
+		{[]string{"--snapshot-count", "0"}, func(c *Config) bool { return c.SnapshotCount == 10000 }},
+		{[]string{"--experimental-snapshot-catchup-entries", "7"}, func(c *Config) bool { return c.SnapshotCatchupEntries == 7 }},
+		{[]string{"--initial-cluster-token", ""}, func(c *Config) bool { return c.InitialClusterToken == "" }},
+		{[]string{"--quota-backend-bytes", "-1"}, func(c *Config) bool { return c.QuotaBackendBytes == -1 }},
+		{[]string{"--log-format", "console"}, func(c *Config) bool { return c.LogFormat == LogText }},
+		{[]string{"--log-level", "fatal"}, func(c *Config) bool { return c.LogLevel == slog.LevelError }},
+		{[]string{"--log-outputs", "default,stderr"}, func(c *Config) bool { return slices.Equal(c.LogOutputs, []string{"stderr"}) }},
+		{[]string{"--auto-compaction-retention", "0"}, func(c *Config) bool { return c.AutoCompaction == AutoCompaction{} }},
+		{[]string{"--auto-compaction-retention", "24"}, func(c *Config) bool { return c.AutoCompaction.Period == 24*time.Hour }},
+		{[]string{"--auto-compaction-retention", "1h30m"}, func(c *Config) bool { return c.AutoCompaction.Period == 90*time.Minute }},
+		{[]string{"--auto-compaction-mode", "revision", "--auto-compaction-retention", "1000"}, func(c *Config) bool { return c.AutoCompaction == AutoCompaction{Revisions: 1000} }},
+		{[]string{"--auto-compaction-mode", "revision"}, func(c *Config) bool { return c.AutoCompaction == AutoCompaction{} && len(c.Warnings) == 1 }},
+	} {
+		if got := mustLoad(t, c.args, nil, nil); !c.ok(got) {
+			t.Errorf("%q: got %+v", c.args, got)
+		}
+	}
+}
+
+func TestAutoCompactionString(t *testing.T) {
+	for want, a := range map[string]AutoCompaction{
+		"off": {}, "keep 1h0m0s": {Period: time.Hour}, "keep 9 revisions": {Revisions: 9},
+	} {
+		if a.String() != want {
+			t.Errorf("%#v = %q, want %q", a, a.String(), want)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, c := range []struct {
+		args, environ []string
+		file          string
+		want          []Warning
+	}{
+		{nil, []string{"ETCD_BOGUS=secret", "ETCD_EMPTY=", "ETCD_UNSUPPORTED_ARCH=arm", "ETCD_SERVICE_HOST=10.0.0.1", "ETCD_PORT_2379_TCP=x"}, "", []Warning{{"unrecognised environment variable", "ETCD_BOGUS", ""}}},
+		{nil, []string{"ETCD_VERSION=v3.4.0", "ETCD_HELP=1"}, "", []Warning{{"unrecognised environment variable", "ETCD_HELP", ""}, {"unrecognised environment variable", "ETCD_VERSION", ""}}},
+		{[]string{"--name", "a"}, []string{"ETCD_NAME=b"}, "", []Warning{{"environment variable has no effect", "ETCD_NAME", "--name is given as well"}}},
+		{[]string{"--max-wals", "3"}, nil, "", []Warning{{"setting has no effect", "--max-wals", "cairn truncates its log itself"}}},
+		{[]string{"--advertise-client-urls", "http://0.0.0.0:1"}, nil, "", []Warning{{"address cannot be reached by others", "--advertise-client-urls", "http://0.0.0.0:1 stands for every address of whoever uses it"}}},
+		{[]string{"--config-file=/f"}, nil, "bogus: 1\n", []Warning{{"unrecognised key in configuration file", "/f: bogus", ""}}},
+		{[]string{"--config-file=/f", "--name=x"}, nil, "", []Warning{{"flags and environment variables have no effect beside a configuration file", "--config-file", ""}}},
+		{nil, []string{"ETCD_CONFIG_FILE=/f", "ETCD_NAME=x"}, "", []Warning{{"flags and environment variables have no effect beside a configuration file", "ETCD_CONFIG_FILE", ""}}},
+		{[]string{"--config-file=/f"}, nil, "listen-client-urls: http://127.0.0.1:1\n", []Warning{{"clients are sent to the default address", "advertise-client-urls", "give the URLs at which clients reach this member"}}},
+	} {
+		got := mustLoad(t, c.args, c.environ, map[string]string{"/f": c.file})
+		if !slices.Equal(got.Warnings, c.want) {
+			t.Errorf("%q %q: warnings\n got %q\nwant %q", c.args, c.environ, got.Warnings, c.want)
+		}
+		if got.Name == "x" {
+			t.Errorf("%q %q: the name came from beside the file", c.args, c.environ)
+		}
+	}
+}
+
+func TestFounders(t *testing.T) {
+	c := mustLoad(t, []string{"--name", "b", "--initial-advertise-peer-urls", "http://b:2,http://b:1", "--initial-cluster", "b=http://b:1, a=http://a:1,b=http://b:2,"}, nil, nil)
+	founders, err := c.Founders()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Founder{{"a", mustURLs("http://a:1")}, {"b", mustURLs("http://b:1,http://b:2")}}
+	if !reflect.DeepEqual(founders, want) {
+		t.Errorf("founders %+v, want %+v", founders, want)
+	}
+	c = mustLoad(t, []string{"--initial-cluster", "default=http://127.0.0.1:2380"}, nil, nil)
+	if _, err := c.Founders(); err != nil {
+		t.Errorf("localhost and 127.0.0.1 should be the same place: %v", err)
+	}
+}
+
+func TestHelpNamesEveryOption(t *testing.T) {
+	help := Help()
+	for _, o := range options {
+		if !strings.Contains(help, "\n  --"+o.name) {
+			t.Errorf("help does not have --%s: is its section %q one of %q?", o.name, o.section, sections)
+		}
+	}
+	if strings.Contains(help, "unsafe-no-fsync") {
+		t.Error("help offers --unsafe-no-fsync")
+	}
+}

@@ -1,0 +1,140 @@
+package config
+
+import (
+	"errors"
+	"testing"
+)
+
+// TestErrors holds every error text. What is an error of usage ends the program with status 2 as in etcd.
+func TestErrors(t *testing.T) {
+	const exit1, exit2 = false, true
+	for _, c := range []struct {
+		args  []string
+		usage bool
+		want  string
+	}{
+		{[]string{"--bogus"}, exit2, "unknown flag --bogus; see etcd --help"},
+		{[]string{"-bogus=1"}, exit2, "unknown flag --bogus; see etcd --help"},
+		{[]string{"--=x"}, exit2, "unknown flag --; see etcd --help"},
+		{[]string{"--initial-corrupt-check"}, exit2, "unknown flag --initial-corrupt-check; see etcd --help"},
+		{[]string{"--name"}, exit2, "--name: has no value; see etcd --help"},
+		{[]string{"extra", "arguments"}, exit1, `unexpected argument "extra": etcd takes flags only; see etcd --help`},
+		{[]string{"--enable-v2", "false"}, exit1, `unexpected argument "false": the value of a boolean flag goes after "=", as in --enable-v2=false; see etcd --help`},
+		{[]string{"gateway", "start"}, exit1, "gateway: the TCP gateway is not supported by this version of cairn; point clients at the members themselves"},
+		{[]string{"grpc-proxy"}, exit1, "grpc-proxy: the gRPC proxy is not supported by this version of cairn; point clients at the members themselves"},
+
+		{[]string{"--name", ""}, exit2, "--name: is empty: give it a value or leave it out"},
+		{[]string{"--name", "a=b"}, exit2, `--name: "a=b" has a comma or an equals sign, which --initial-cluster could not hold: want another name`},
+		{[]string{"--data-dir="}, exit2, "--data-dir: is empty: give it a value or leave it out"},
+		{[]string{"--listen-client-urls", "nonsense"}, exit2, `--listen-client-urls: "nonsense" is not a URL: want http://HOST:PORT`},
+		{[]string{"--listen-client-urls", "127.0.0.1:2379"}, exit2, `--listen-client-urls: "127.0.0.1:2379" is not a URL: want http://HOST:PORT`},
+		{[]string{"--listen-client-urls", "localhost:2379"}, exit2, `--listen-client-urls: "localhost:2379" is not a URL: want http://HOST:PORT`},
+		{[]string{"--listen-client-urls", "ftp://127.0.0.1:1"}, exit2, `--listen-client-urls: "ftp://127.0.0.1:1" has the scheme "ftp": want http://HOST:PORT`},
+		{[]string{"--listen-client-urls", "unix://localhost:1"}, exit2, `--listen-client-urls: "unix://localhost:1" is a Unix socket, not supported by this version of cairn: want http://HOST:PORT`},
+		{[]string{"--listen-peer-urls", "http://127.0.0.1"}, exit2, `--listen-peer-urls: "http://127.0.0.1" has no port: want http://HOST:PORT`},
+		{[]string{"--listen-peer-urls", "http://127.0.0.1:"}, exit2, `--listen-peer-urls: "http://127.0.0.1:" has no port: want http://HOST:PORT`},
+		{[]string{"--listen-peer-urls", "http://127.0.0.1:70000"}, exit2, `--listen-peer-urls: "http://127.0.0.1:70000" has the port 70000: want one up to 65535`},
+		{[]string{"--listen-peer-urls", "http://127.0.0.1:1/"}, exit2, `--listen-peer-urls: "http://127.0.0.1:1/" has more than a host and a port: want http://127.0.0.1:1`},
+		{[]string{"--listen-peer-urls", "http://127.0.0.1:1,"}, exit2, `--listen-peer-urls: "" is not a URL: want http://HOST:PORT`},
+		{[]string{"--heartbeat-interval", "x"}, exit2, `--heartbeat-interval: "x" is not a number of milliseconds: want a whole number without a unit, for example 100`},
+		{[]string{"--heartbeat-interval", "100ms"}, exit2, `--heartbeat-interval: "100ms" is not a number of milliseconds: want a whole number without a unit, for example 100`},
+		{[]string{"--snapshot-count", "-1"}, exit2, `--snapshot-count: "-1" is not a number: want 0 or more`},
+		{[]string{"--quota-backend-bytes", "8G"}, exit2, `--quota-backend-bytes: "8G" is not a whole number`},
+		{[]string{"--max-txn-ops", "0"}, exit2, `--max-txn-ops: "0" is not a number from 1 to 2147483647`},
+		{[]string{"--max-request-bytes", "4294967296"}, exit2, `--max-request-bytes: "4294967296" is not a number from 1 to 2147483647`},
+		{[]string{"--initial-cluster-state", "old"}, exit2, `--initial-cluster-state: "old" is not known: want "new" or "existing"`},
+		{[]string{"--enable-v2=maybe"}, exit2, `--enable-v2: "maybe" is neither true nor false`},
+		{[]string{"--log-level", "loud"}, exit2, `--log-level: "loud" is not known: want debug, info, warn or error`},
+		{[]string{"--log-format", "xml"}, exit2, `--log-format: "xml" is not known: want "text" or "json"`},
+		{[]string{"--log-outputs", ","}, exit2, `--log-outputs: is empty: want stderr, stdout or a file`},
+		{[]string{"--log-outputs", "systemd/journal"}, exit2, `--log-outputs: "systemd/journal" is not supported by this version of cairn: systemd's journal takes what is written to stderr`},
+
+		{[]string{"--listen-client-urls", "http://127.0.0.1:1"}, exit1, "--advertise-client-urls: is required with --listen-client-urls: give the URLs at which clients reach this member"},
+		{[]string{"--listen-peer-urls", "http://example.org:1"}, exit1, `--listen-peer-urls: "http://example.org:1" has the host "example.org": want an IP address of this machine to listen on, 0.0.0.0 for all, or localhost`},
+		{[]string{"--listen-peer-urls", "http://:1"}, exit1, `--listen-peer-urls: "http://:1" has the host "": want an IP address of this machine to listen on, 0.0.0.0 for all, or localhost`},
+		{[]string{"--listen-metrics-urls", "https://127.0.0.1:1"}, exit1, `--listen-metrics-urls: "https://127.0.0.1:1" needs TLS, not supported by this version of cairn: want http://127.0.0.1:1`},
+		{[]string{"--listen-peer-urls", ""}, exit1, "--listen-peer-urls: is empty: want http://IP:PORT[,http://IP:PORT…]"},
+		{[]string{"--advertise-client-urls", ""}, exit1, "--advertise-client-urls: is empty: want http://HOST:PORT[,http://HOST:PORT…]"},
+		{[]string{"--advertise-client-urls", "http://:1"}, exit1, `--advertise-client-urls: "http://:1" has no host: want an address that others can reach`},
+		{[]string{"--heartbeat-interval", "0"}, exit1, "--heartbeat-interval: is 0 ms: want 1 ms or more"},
+		{[]string{"--election-timeout", "50"}, exit1, "--election-timeout: 50 ms is less than five times --heartbeat-interval (100 ms): want 500 ms or more"},
+		{[]string{"--election-timeout", "50001"}, exit1, "--election-timeout: 50001 ms is more than 50000 ms"},
+		{[]string{"--auto-compaction-mode", "weekly"}, exit1, `--auto-compaction-mode: "weekly" is not known: want "periodic" or "revision"`},
+		{[]string{"--auto-compaction-retention", "soon"}, exit1, `--auto-compaction-retention: "soon" is neither a duration nor a number of hours: want for example 30m, 1h or 24, or 0 to keep all`},
+		{[]string{"--auto-compaction-retention", "-1h"}, exit1, `--auto-compaction-retention: "-1h" is neither a duration nor a number of hours: want for example 30m, 1h or 24, or 0 to keep all`},
+		{[]string{"--auto-compaction-mode=revision", "--auto-compaction-retention=1h"}, exit1, `--auto-compaction-retention: "1h" is not a number of revisions, which --auto-compaction-mode=revision takes: want for example 10000, or 0 to keep all`},
+
+		{[]string{"--discovery", "https://discovery.etcd.io/x"}, exit1, "--discovery: not supported by this version of cairn; list the members in --initial-cluster"},
+		{[]string{"--auto-tls"}, exit1, "--auto-tls: not supported by this version of cairn; serve plain http behind a proxy that does TLS"},
+		{[]string{"--auto-tls=1"}, exit1, "--auto-tls: not supported by this version of cairn; serve plain http behind a proxy that does TLS"},
+		{[]string{"--auto-tls=x"}, exit2, `--auto-tls: "x" is neither true nor false`},
+		{[]string{"--unsafe-no-fsync"}, exit1, "--unsafe-no-fsync: not supported by this version of cairn; a write is never acknowledged before it is on disk"},
+		{[]string{"--pre-vote=false"}, exit1, "--pre-vote: not supported by this version of cairn; cairn always votes in two rounds: leave it out"},
+		{[]string{"--cors", "http://a"}, exit1, `--cors: "http://a" is not supported by this version of cairn; leave it out, or give *`},
+		{[]string{"--feature-gates", "A=true"}, exit1, "--feature-gates: not supported by this version of cairn; leave it out"},
+		{[]string{"--experimental-initial-corrupt-check=true"}, exit1, "--experimental-initial-corrupt-check: not supported by this version of cairn; leave it out"},
+	} {
+		_, err := load(t, c.args, nil, nil)
+		if err == nil {
+			t.Errorf("%q: no error, want %s", c.args, c.want)
+			continue
+		}
+		if err.Error() != c.want {
+			t.Errorf("%q\n got %s\nwant %s", c.args, err, c.want)
+		}
+		if usage := new(UsageError); errors.As(err, &usage) != c.usage {
+			t.Errorf("%q: error of usage is %v, want %v", c.args, !c.usage, c.usage)
+		}
+	}
+}
+
+// TestErrorsElsewhere holds the errors of variables and files, which are never errors of usage.
+func TestErrorsElsewhere(t *testing.T) {
+	for _, c := range []struct {
+		environ []string
+		file    string
+		want    string
+	}{
+		{[]string{"ETCD_HEARTBEAT_INTERVAL=x"}, "", `ETCD_HEARTBEAT_INTERVAL: "x" is not a number of milliseconds: want a whole number without a unit, for example 100`},
+		{[]string{"ETCD_CERT_FILE=/c"}, "", "ETCD_CERT_FILE: not supported by this version of cairn; serve plain http behind a proxy that does TLS"},
+		{[]string{"ETCD_LISTEN_CLIENT_URLS=http://127.0.0.1:1"}, "", "--advertise-client-urls: is required with --listen-client-urls: give the URLs at which clients reach this member"},
+		{[]string{"ETCD_CONFIG_FILE=/none"}, "", "ETCD_CONFIG_FILE: read configuration file /none: file does not exist"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "a: [", "ETCD_CONFIG_FILE: configuration file /f: is not YAML: line 1: did not find expected node content"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "- a", "ETCD_CONFIG_FILE: configuration file /f: is not a list of settings: want lines like name: default"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "name: {a: b}", "/f: name: has keys below it: want a value or a list"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "heartbeat-interval: 0.5", `/f: heartbeat-interval: "0.5" is not a number of milliseconds: want a whole number without a unit, for example 100`},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "client-transport-security: {cert-file: /c}", "/f: client-transport-security.cert-file: not supported by this version of cairn; serve plain http behind a proxy that does TLS"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "peer-transport-security: {allowed-cn: x}", "/f: peer-transport-security.allowed-cn: not supported by this version of cairn; serve plain http behind a proxy that does TLS"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "peer-transport-security: x", "/f: peer-transport-security: want the section's keys below it"},
+	} {
+		_, err := load(t, nil, c.environ, map[string]string{"/f": c.file})
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%q %q\n got %v\nwant %s", c.environ, c.file, err, c.want)
+		}
+		if usage := new(UsageError); errors.As(err, &usage) {
+			t.Errorf("%q %q: is an error of usage", c.environ, c.file)
+		}
+	}
+}
+
+func TestFoundersErrors(t *testing.T) {
+	for _, c := range []struct{ cluster, want string }{
+		{"other=http://localhost:2380", `--initial-cluster: member "default", which --name makes this one, is not in "other=http://localhost:2380": add default=http://localhost:2380`},
+		{"default=http://localhost:2380,n2", `--initial-cluster: member "n2" has no URL: want NAME=URL[,NAME=URL…]`},
+		{"default=http://localhost:2380,n2=", `--initial-cluster: member "n2" has no URL: want NAME=URL[,NAME=URL…]`},
+		{"=http://localhost:2380", `--initial-cluster: URL "http://localhost:2380" has no member: want NAME=URL[,NAME=URL…]`},
+		{",", `--initial-cluster: is empty: want NAME=URL[,NAME=URL…]`},
+		{"default=localhost", `--initial-cluster: member "default": "localhost" is not a URL: want http://HOST:PORT`},
+		{"default=http://localhost:2380,n2=http://localhost:2380", `--initial-cluster: members "default" and "n2" have the same URL http://localhost:2380`},
+		{"default=http://localhost:2381", `--initial-advertise-peer-urls: http://localhost:2380 differs from what --initial-cluster has for "default", http://localhost:2381: want the same URLs in both`},
+	} {
+		cfg, err := load(t, []string{"--initial-cluster", c.cluster}, nil, nil)
+		if err != nil {
+			t.Errorf("%q: Load looked at it: %v", c.cluster, err)
+			continue
+		}
+		if _, err := cfg.Founders(); err == nil || err.Error() != c.want {
+			t.Errorf("%q\n got %v\nwant %s", c.cluster, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestDebianFlags takes the flags that Debian's etcd 3.4 lists in its help: each is supported, passes with its default value, or is
+// refused by name; none is unknown.
+func TestDebianFlags(t *testing.T) {
+	for _, c := range []struct{ name, preset string }{
+		{"name", "default"},
+		{"data-dir", "d"},
+		{"wal-dir", ""},
+		{"snapshot-count", "100000"},
+		{"heartbeat-interval", "100"},
+		{"election-timeout", "1000"},
+		{"initial-election-tick-advance", "true"},
+		{"listen-peer-urls", "http://localhost:2380"},
+		{"max-snapshots", "5"},
+		{"max-wals", "5"},
+		{"quota-backend-bytes", "0"},
+		{"backend-batch-interval", ""},
+		{"backend-batch-limit", "0"},
+		{"max-txn-ops", "128"},
+		{"max-request-bytes", "1572864"},
+		{"grpc-keepalive-min-time", "5s"},
+		{"grpc-keepalive-interval", "2h"},
+		{"grpc-keepalive-timeout", "20s"},
+		{"initial-advertise-peer-urls", "http://localhost:2380"},
+		{"initial-cluster", "default=http://localhost:2380"},
+		{"initial-cluster-state", "new"},
+		{"initial-cluster-token", "etcd-cluster"},
+		{"advertise-client-urls", "http://localhost:2379"},
+		{"discovery", ""},
+		{"discovery-fallback", "proxy"},
+		{"discovery-proxy", ""},
+		{"discovery-srv", ""},
+		{"discovery-srv-name", ""},
+		{"strict-reconfig-check", "true"},
+		{"auto-compaction-retention", "0"},
+		{"auto-compaction-mode", "periodic"},
+		{"enable-v2", "false"},
+		{"cert-file", ""},
+		{"key-file", ""},
+		{"client-cert-auth", "false"},
+		{"client-crl-file", ""},
+		{"client-cert-allowed-hostname", ""},
+		{"trusted-ca-file", ""},
+		{"auto-tls", "false"},
+		{"peer-cert-file", ""},
+		{"peer-key-file", ""},
+		{"peer-client-cert-auth", "false"},
+		{"peer-trusted-ca-file", ""},
+		{"peer-cert-allowed-cn", ""},
+		{"peer-cert-allowed-hostname", ""},
+		{"peer-auto-tls", "false"},
+		{"peer-crl-file", ""},
+		{"cipher-suites", ""},
+		{"cors", "*"},
+		{"host-whitelist", "*"},
+		{"auth-token", "simple"},
+		{"bcrypt-cost", "10"},
+		{"auth-token-ttl", "300"},
+		{"enable-pprof", "false"},
+		{"metrics", "basic"},
+		{"listen-metrics-urls", ""},
+		{"logger", "capnslog"},
+		{"log-outputs", "default"},
+		{"log-level", "info"},
+		{"proxy", "off"},
+		{"proxy-failure-wait", "5000"},
+		{"proxy-refresh-interval", "30000"},
+		{"proxy-dial-timeout", "1000"},
+		{"proxy-write-timeout", "5000"},
+		{"proxy-read-timeout", "0"},
+		{"experimental-initial-corrupt-check", "false"},
+		{"experimental-corrupt-check-time", "0s"},
+		{"experimental-enable-v2v3", ""},
+		{"experimental-backend-bbolt-freelist-type", "array"},
+		{"experimental-enable-lease-checkpoint", "false"},
+		{"experimental-compaction-batch-limit", "1000"},
+		{"experimental-peer-skip-client-san-verification", "false"},
+		{"experimental-watch-progress-notify-interval", "10m"},
+		{"experimental-warning-apply-duration", "100ms"},
+		{"force-new-cluster", "false"},
+		{"debug", "false"},
+		{"log-package-levels", ""},
+	} {
+		if _, err := load(t, []string{"--" + c.name + "=" + c.preset}, nil, nil); err != nil {
+			t.Errorf("etcd's default --%s=%s: %v", c.name, c.preset, err)
+		}
+	}
+}
+
+func TestTablesDoNotOverlap(t *testing.T) {
+	for name := range foreigners {
+		if optionsByName[name] != nil {
+			t.Errorf("--%s is supported and foreign", name)
+		}
+		if strings.HasPrefix(name, "experimental-") {
+			t.Errorf("--%s belongs into renamed", name)
+		}
+	}
+	for from, to := range renamed {
+		if _, ok := foreigners[to]; !ok && optionsByName[to] == nil {
+			t.Errorf("--%s is renamed to --%s, which is in no table", from, to)
+		}
+	}
+	for _, name := range onlyExperimental {
+		if renamed["experimental-"+name] != name {
+			t.Errorf("%s is in onlyExperimental, but not in renamed", name)
+		}
+	}
+}
+
+// TestSampleFile reads a file with the keys of etcd's own sample, which has every section and keys without values.
+func TestSampleFile(t *testing.T) {
+	c := mustLoad(t, []string{"--config-file", "/f"}, nil, map[string]string{"/f": `
+# comment
+name: 'n1'
+data-dir:
+wal-dir:
+snapshot-count: 10000
+heartbeat-interval: 100
+election-timeout: 1000
+quota-backend-bytes: 8589934592
+listen-peer-urls: http://localhost:2380
+max-snapshots: 5
+max-wals: 5
+cors:
+initial-cluster:
+discovery-fallback: 'proxy'
+strict-reconfig-check: true
+enable-pprof: true
+proxy: 'off'
+proxy-failure-wait: 5000
+client-transport-security:
+  cert-file:
+  client-cert-auth: false
+  auto-tls: false
+peer-transport-security:
+  cert-file:
+  client-cert-auth: false
+self-signed-cert-validity: 1
+log-level: debug
+logger: zap
+log-outputs: [stderr, /tmp/l]
+force-new-cluster: false
+auto-compaction-mode: periodic
+auto-compaction-retention: "1"
+tls-min-version: 'TLS1.2'
+`})
+	if c.Name != "n1" || c.DataDir != "n1.etcd" || c.QuotaBackendBytes != 8589934592 || !c.EnablePprof || len(c.LogOutputs) != 2 || c.File != "/f" {
+		t.Errorf("got %+v", c)
+	}
+	if len(c.Warnings) != 2 { // max-snapshots, max-wals; logger zap is neutral
+		t.Errorf("warnings %q", c.Warnings)
+	}
+}
+
+func FuzzFile(f *testing.F) {
+	for _, s := range []string{"name: a", "a: [", "peer-transport-security: {cert-file: x}", "log-outputs: [[a], null, 1e9]", "name: a\nname: b", "1: 2", "? [a]\n: b", "&a [*a]"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := load(t, []string{"--config-file", "/f"}, nil, map[string]string{"/f": text})
+		if (c == nil) == (err == nil) {
+			t.Errorf("config %v, error %v", c, err)
+		}
+		if c != nil && (c.Name == "" || len(c.ListenClientURLs) == 0 || len(c.LogOutputs) == 0) {
+			t.Errorf("incomplete: %+v", c)
+		}
+	})
+}
+
+func FuzzParseURL(f *testing.F) {
+	for _, s := range []string{"http://127.0.0.1:2379", "http://[::1]:1", "https://a:1/", "unix://x", "://", "http://a:b@c:1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := ParseURL(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseURL(u.String()); err != nil || again != u {
+			t.Errorf("ParseURL(%q) = %v, which reads back as %v, %v", text, u, again, err)
+		}
+	})
+}

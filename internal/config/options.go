@@ -1,0 +1,224 @@
+package config
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// option is a line of the table that flags, variables, the file's keys and the help text are all read from.
+type option struct {
+	name    string
+	section string
+	arg     string // what the help text calls the value; "" makes it a boolean
+	preset  string // the default as the help text shows it
+	usage   string
+	set     func(c *Config, value string) error
+}
+
+// sections are the help text's, in its order.
+var sections = []string{"Member", "Clustering", "Storage", "Limits", "Monitoring", "Logging", "Unsafe", "General"}
+
+// Defaults that etcd documents; --auto-compaction-retention is ours, so that a store that nobody tends does not grow
+// without bound (etcd's is 0).
+const (
+	defaultName          = "default"
+	defaultListenClient  = "http://localhost:2379"
+	defaultListenPeer    = "http://localhost:2380"
+	defaultRetention     = "1h"
+	defaultSnapshotCount = 10000
+	defaultCatchup       = 5000
+)
+
+func defaults() *Config {
+	return &Config{
+		Name:                     defaultName,
+		ListenClientURLs:         mustURLs(defaultListenClient),
+		AdvertiseClientURLs:      mustURLs(defaultListenClient),
+		ListenPeerURLs:           mustURLs(defaultListenPeer),
+		InitialAdvertisePeerURLs: mustURLs(defaultListenPeer),
+		InitialClusterToken:      "etcd-cluster",
+		InitialClusterState:      ClusterNew,
+		HeartbeatInterval:        100 * time.Millisecond,
+		ElectionTimeout:          time.Second,
+		SnapshotCount:            defaultSnapshotCount,
+		SnapshotCatchupEntries:   defaultCatchup,
+		RequestBytesMax:          1.5 * 1024 * 1024,
+		TxnOpsMax:                128,
+		EnableV2:                 true,
+		LogLevel:                 slog.LevelInfo,
+		LogFormat:                LogText,
+		LogOutputs:               []string{"stderr"},
+	}
+}
+
+const urlsArg = "URL[,URL…]"
+
+// options is the table. The two settings without a set function, the auto-compaction ones, depend on each other and are read by
+// complete; config-file, help and version are read before everything else.
+var options = []option{
+	{
+		"name", "Member", "NAME", defaultName, "name of this member, for people",
+		func(c *Config, v string) error { return setName(&c.Name, v) },
+	},
+	{
+		"data-dir", "Member", "PATH", "NAME.etcd", "directory that holds all data of this member",
+		func(c *Config, v string) error { return setText(&c.DataDir, v) },
+	},
+	{
+		"listen-client-urls", "Member", urlsArg, defaultListenClient, "addresses to serve clients on",
+		func(c *Config, v string) error { return setURLs(&c.ListenClientURLs, v) },
+	},
+	{
+		"listen-peer-urls", "Member", urlsArg, defaultListenPeer, "addresses to serve other members on",
+		func(c *Config, v string) error { return setURLs(&c.ListenPeerURLs, v) },
+	},
+	{
+		"heartbeat-interval", "Member", "MS", "100", "milliseconds between a leader's heartbeats",
+		func(c *Config, v string) error { return setMilliseconds(&c.HeartbeatInterval, v) },
+	},
+	{
+		"election-timeout", "Member", "MS", "1000", "milliseconds without a heartbeat until an election; at least 5 heartbeats",
+		func(c *Config, v string) error { return setMilliseconds(&c.ElectionTimeout, v) },
+	},
+	{
+		"enable-v2", "Member", "", "true", "serve etcd's v2 API beside v3; both show the same keys",
+		func(c *Config, v string) error { return setBool(&c.EnableV2, v) },
+	},
+	{
+		"advertise-client-urls", "Clustering", urlsArg, defaultListenClient, "where clients reach this member; required with --listen-client-urls",
+		func(c *Config, v string) error { return setURLs(&c.AdvertiseClientURLs, v) },
+	},
+	{
+		"initial-advertise-peer-urls", "Clustering", urlsArg, defaultListenPeer, "where other members reach this one",
+		func(c *Config, v string) error { return setURLs(&c.InitialAdvertisePeerURLs, v) },
+	},
+	{
+		"initial-cluster", "Clustering", "NAME=URL[,NAME=URL…]", "NAME=PEER-URL", "the members that found the cluster, with their peer URLs",
+		func(c *Config, v string) error { return setText(&c.InitialCluster, v) },
+	},
+	{
+		"initial-cluster-state", "Clustering", "new|existing", string(ClusterNew), "found a cluster, or join one",
+		func(c *Config, v string) error {
+			return setChoice(&c.InitialClusterState, v, ClusterNew, ClusterExisting)
+		},
+	},
+	{
+		"initial-cluster-token", "Clustering", "TEXT", "etcd-cluster", "tells clusters with the same URLs apart",
+		func(c *Config, v string) error { c.InitialClusterToken = v; return nil },
+	},
+	{
+		"snapshot-count", "Storage", "N", "10000", "log entries between two snapshots",
+		func(c *Config, v string) error { return setCount(&c.SnapshotCount, v, defaultSnapshotCount) },
+	},
+	{
+		"snapshot-catchup-entries", "Storage", "N", "5000", "log entries kept for members that are behind",
+		func(c *Config, v string) error { return setCount(&c.SnapshotCatchupEntries, v, defaultCatchup) },
+	},
+	{
+		"quota-backend-bytes", "Storage", "BYTES", "0", "size of the store that raises an alarm; 0 is the default quota, negative is none",
+		func(c *Config, v string) error { return setInt(&c.QuotaBackendBytes, v) },
+	},
+	{
+		"auto-compaction-mode", "Storage", "periodic|revision", "periodic", "whether history is kept for a time or for a number of revisions", nil,
+	},
+	{
+		"auto-compaction-retention", "Storage", "LENGTH", defaultRetention, "history to keep: 30m, 1h, or a number of hours; in revision mode a number of revisions; 0 is all", nil,
+	},
+	{
+		"max-request-bytes", "Limits", "BYTES", "1572864", "size of the largest request",
+		func(c *Config, v string) error { return setPositive(&c.RequestBytesMax, v) },
+	},
+	{
+		"max-txn-ops", "Limits", "N", "128", "operations in one transaction",
+		func(c *Config, v string) error { return setPositive(&c.TxnOpsMax, v) },
+	},
+	{
+		"listen-metrics-urls", "Monitoring", urlsArg, "", "further addresses for /metrics and /health alone",
+		func(c *Config, v string) error { return setURLs(&c.ListenMetricsURLs, v) },
+	},
+	{
+		"enable-pprof", "Monitoring", "", "false", "serve profiles under /debug/pprof/ to clients",
+		func(c *Config, v string) error { return setBool(&c.EnablePprof, v) },
+	},
+	{
+		"log-level", "Logging", "LEVEL", "info", "debug, info, warn or error",
+		func(c *Config, v string) error { return setLevel(&c.LogLevel, v) },
+	},
+	{
+		"log-format", "Logging", "text|json", string(LogText), "how log lines are written",
+		func(c *Config, v string) error {
+			if v == "console" { // etcd's name for it
+				v = string(LogText)
+			}
+			return setChoice(&c.LogFormat, v, LogText, LogJSON)
+		},
+	},
+	{
+		"log-outputs", "Logging", "OUTPUT[,OUTPUT…]", "stderr", "stderr, stdout or files to append to",
+		func(c *Config, v string) error { return setOutputs(&c.LogOutputs, v) },
+	},
+	{
+		"force-new-cluster", "Unsafe", "", "false", "make a cluster of this member alone out of its data",
+		func(c *Config, v string) error { return setBool(&c.ForceNewCluster, v) },
+	},
+	{"config-file", "General", "PATH", "", "read all options from a YAML file; flags and ETCD_* variables then have no effect", nil},
+	{"version", "General", "", "", "show the version", nil},
+	{"help", "General", "", "", "show this text", nil},
+}
+
+var optionsByName = func() map[string]*option {
+	m := map[string]*option{}
+	for i := range options {
+		m[options[i].name] = &options[i]
+	}
+	return m
+}()
+
+// isBoolean says whether a flag stands without a value, and whether anybody knows it at all.
+func isBoolean(name string) (boolean, known bool) {
+	if o := optionsByName[name]; o != nil {
+		return o.arg == "", true
+	}
+	f, ok := foreignOf(name)
+	return f.boolean, ok
+}
+
+// apply sets what was chosen, in the order of the names so that of several errors always the same one is told.
+func (c *Config) apply(chosen map[string]setting) error {
+	for _, name := range slices.Sorted(maps.Keys(chosen)) {
+		s := chosen[name]
+		if err := c.applyOne(name, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) applyOne(name string, s setting) error {
+	if to, ok := renamed[name]; ok {
+		name = to
+	}
+	o := optionsByName[name]
+	if o == nil {
+		return c.applyForeign(name, s)
+	}
+	if o.set == nil {
+		return nil
+	}
+	err := o.set(c, strings.TrimSpace(s.value))
+	return s.wrap(err)
+}
+
+// wrap names the setting in an error about its value, and makes an error of the command line one of usage.
+func (s setting) wrap(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case s.flag:
+		return usageErrorf("%s: %w", s.source, err)
+	}
+	return errorAt(s.source, err)
+}
