@@ -63,7 +63,22 @@ func (s *Server) Restart() {
 	}
 }
 
+// Spawn starts the server again after Kill or Stop, and does not wait for anything: it may then be killed while it starts.
+func (s *Server) Spawn() {
+	s.t.Helper()
+	if err := s.spawn(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func (s *Server) start() error {
+	if err := s.spawn(); err != nil {
+		return err
+	}
+	return s.ready()
+}
+
+func (s *Server) spawn() error {
 	args := []string{
 		"--data-dir", s.DataDir(),
 		"--listen-client-urls", s.URL(), "--advertise-client-urls", s.URL(),
@@ -85,7 +100,7 @@ func (s *Server) start() error {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
 		close(exited)
 	}()
-	return s.ready()
+	return nil
 }
 
 // ready asks for /health until it is good, the server has ended, or too much time has passed.
