@@ -1,0 +1,99 @@
+// Command bench is a load generator for any etcd endpoint, v3 or v2, and a comparison of two servers.
+//
+// It owns the workloads, the measuring and the report. It does not own the servers: `bench WORKLOAD` drives one
+// that runs already; `bench compare` starts the two it is given as child processes, each on a directory and ports
+// of its own. Nothing of cairn is imported, so that what it measures of ours and of another etcd is one and the same.
+//
+// Invariants:
+//   - A request is counted once: as answered, with its latency, or as an error, without. What is in flight when the
+//     time is up is waited for, so a stall at the end is seen.
+//   - Throughput, latency and the server's CPU are taken over the same window, which begins and ends with no
+//     request in flight.
+//   - An answer that is wrong (a key missing, a count off) is an error: speed by answering less does not pay.
+//
+// Concurrency: one goroutine per client, each with its own request function; they share the connections, the
+// ticket counter and the recorder, which locks.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+// errMeasuredErrors makes the exit code 1 after a report that shows requests in error.
+var errMeasuredErrors = errors.New("some requests ended in errors")
+
+func main() {
+	// The client's heap is a few MiB, so that at the default a collection would start every few thousand
+	// requests and take CPU from the server on the same machine.
+	debug.SetGCPercent(800)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first signal the run winds down and reports; a second one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	err := dispatch(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	default:
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// dispatch runs the workload or the comparison that the first argument names.
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		usage(stderr)
+		return errors.New("no workload given")
+	}
+	name, args := args[0], args[1:]
+	switch name {
+	case "help", "-h", "-help", "--help":
+		usage(stdout)
+		return nil
+	case "compare":
+		return runCompare(ctx, args, stdout, stderr)
+	}
+	kind, ok := findWorkload(name)
+	if !ok {
+		return fmt.Errorf("unknown workload %q: want one of %s, or compare (see `bench help`)", name, workloadNames())
+	}
+	return runWorkload(ctx, kind, args, stdout, stderr)
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "bench drives an etcd endpoint and reports throughput, latency and the server's CPU and memory.\n\n")
+	fmt.Fprint(w, "Usage: bench WORKLOAD [flags]      (bench WORKLOAD -h lists the flags)\n")
+	fmt.Fprint(w, "       bench compare [flags]\n\nWorkloads:\n")
+	for _, kind := range workloadKinds {
+		fmt.Fprintf(w, "  %-8s  %s\n            %s\n", kind.name, kind.summary, kind.example)
+	}
+	fmt.Fprint(w, "\nComparison:\n  compare   start two servers in turn on fresh directories, run each scenario on both, print both and the ratio\n")
+	fmt.Fprint(w, "            bench compare -ours bin/etcd -theirs /usr/bin/etcd -runs 3\n")
+}
+
+// runWorkload measures one workload against a running server and prints the report.
+func runWorkload(ctx context.Context, kind workloadKind, args []string, stdout, stderr io.Writer) error {
+	s, err := parseSettings(kind, args, stdout)
+	if err != nil {
+		return err
+	}
+	bar := newProgress(stderr, kind.name)
+	result, err := measure(ctx, kind, s, bar)
+	if err != nil {
+		return fmt.Errorf("%s: %w", kind.name, err)
+	}
+	if err := result.write(stdout, s.output); err != nil {
+		return fmt.Errorf("print report: %w", err)
+	}
+	if result.Errors.Total > 0 {
+		return errMeasuredErrors
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// progress draws a bar on a terminal, and nothing where the output is none, so that logs stay clean.
+type progress struct {
+	out   io.Writer // nil: no terminal
+	title string
+}
+
+func newProgress(out io.Writer, title string) *progress {
+	if f, ok := out.(*os.File); !ok || !isTerminal(f) {
+		return &progress{}
+	}
+	return &progress{out: out, title: title}
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// phase returns what a phase calls at its start; the function that this returns ends the drawing.
+func (b *progress) phase(name string, p phase) func(*recorder) func() {
+	return func(rec *recorder) func() {
+		if b.out == nil {
+			return func() {}
+		}
+		quit, quitted := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(quitted)
+			ticker := time.NewTicker(200 * time.Millisecond)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-quit:
+					return
+				case now := <-ticker.C:
+					answered, failed := rec.progress()
+					fmt.Fprintf(b.out, "\r%s\x1b[K", barLine(b.title+" "+name, p, now.Sub(rec.start), answered, failed))
+				}
+			}
+		}()
+		return func() {
+			close(quit)
+			<-quitted
+		}
+	}
+}
+
+// done removes the bar, for the report to begin on a clean line.
+func (b *progress) done() {
+	if b.out != nil {
+		fmt.Fprint(b.out, "\r\x1b[K")
+	}
+}
+
+// barLine is the bar's text: how much of the total or of the time is done, whichever is further.
+func barLine(title string, p phase, elapsed time.Duration, answered, failed uint64) string {
+	share := 0.0
+	of := elapsed.Round(100 * time.Millisecond).String()
+	if p.duration > 0 {
+		share = elapsed.Seconds() / p.duration.Seconds()
+		of += " of " + p.duration.String()
+	}
+	if p.total > 0 {
+		share = max(share, float64(answered+failed)/float64(p.total))
+		of = fmt.Sprintf("%d of %d, %s", answered+failed, p.total, of)
+	}
+	share = min(share, 1)
+	const width = 24
+	full := int(share * width)
+	line := fmt.Sprintf("%s [%s%s] %3.0f%%  %s  %.0f/s", title, strings.Repeat("=", full), strings.Repeat(" ", width-full),
+		share*100, of, float64(answered)/max(elapsed.Seconds(), 0.001))
+	if failed > 0 {
+		line += fmt.Sprintf("  %d errors", failed)
+	}
+	return line
+}

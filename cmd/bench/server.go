@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+)
+
+const (
+	readyTimeout = 2 * time.Minute
+	stopTimeout  = 2 * time.Minute
+)
+
+// program is an etcd binary to compare.
+type program struct {
+	path string
+	args []string // flags beyond those that every server gets
+}
+
+// server is a program at work, as a child process, on a directory and ports of its own.
+type server struct {
+	program
+	dir     string // holds data/ and log
+	client  string // host:port
+	peer    string
+	cmd     *exec.Cmd
+	exited  chan struct{} // closed when the process has ended
+	waitErr error         // how it ended; read it only after exited
+}
+
+// startServer starts the program on an empty directory under parent and waits until it serves.
+func startServer(ctx context.Context, p program, parent string) (*server, error) {
+	dir, err := os.MkdirTemp(parent, "bench-")
+	if err != nil {
+		return nil, fmt.Errorf("make server directory: %w", err)
+	}
+	s := &server{program: p, dir: dir}
+	for try := 0; ; try++ {
+		// A first try that failed may have written another peer address down.
+		if err = os.RemoveAll(s.dataDir()); err != nil {
+			break
+		}
+		if s.client, s.peer, err = freeAddresses(); err != nil {
+			break
+		}
+		if _, err = s.start(ctx); err == nil {
+			return s, nil
+		}
+		// Between the choice of a port and the server's listening another process may have taken it.
+		if try == 2 || !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+	}
+	s.remove()
+	return nil, err
+}
+
+// start runs the program on the server's directory and returns how long it took from exec to the first answer to a
+// linearizable get, which is when a client's work can go on.
+func (s *server) start(ctx context.Context) (time.Duration, error) {
+	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("make server log: %w", err)
+	}
+	defer log.Close()
+	clientURL, peerURL := "http://"+s.client, "http://"+s.peer
+	args := append([]string{
+		"--name=default", "--data-dir=" + s.dataDir(),
+		"--listen-client-urls=" + clientURL, "--advertise-client-urls=" + clientURL,
+		"--listen-peer-urls=" + peerURL, "--initial-advertise-peer-urls=" + peerURL,
+		"--initial-cluster=default=" + peerURL,
+		"--quota-backend-bytes=8589934592", // a quota met would end a fill early
+	}, s.args...)
+	s.cmd = exec.Command(s.path, args...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.Env = environment()
+	// A group of its own, so that Ctrl-C reaches bench alone, which then stops the server; and no server outlives bench.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	s.exited = make(chan struct{})
+	begin := time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start %s: %w", s.path, err)
+	}
+	exited, cmd := s.exited, s.cmd
+	go func() {
+		s.waitErr = cmd.Wait()
+		close(exited)
+	}()
+	if err := s.awaitReady(ctx); err != nil {
+		s.kill()
+		return 0, fmt.Errorf("start %s: %w%s", s.path, err, s.logTail())
+	}
+	return time.Since(begin), nil
+}
+
+// environment is bench's own without ETCD_…, which would change the servers behind the comparison's back.
+func environment() []string {
+	var env []string
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "ETCD_") {
+			env = append(env, variable)
+		}
+	}
+	return env
+}
+
+// awaitReady returns when a linearizable get is answered. It asks every 2 ms while there is no listener (newV3Conn), and
+// again 2 ms after an error such as "no leader", so that is how exact a restart time is.
+func (s *server) awaitReady(ctx context.Context) error {
+	conn, err := newV3Conn(endpoint{"http", s.client}, tlsFiles{})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.exited:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	kv := pb.NewKVClient(conn)
+	for {
+		_, err := kv.Range(ctx, &pb.RangeRequest{Key: []byte("/")}, grpc.WaitForReady(true))
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			return fmt.Errorf("it ended before it served: %v", s.waitErr)
+		case <-ctx.Done():
+			return fmt.Errorf("not ready after %v: %w", readyTimeout, err)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+func (s *server) pid() int { return s.cmd.Process.Pid }
+
+// running returns an error with the log's end when the process has ended by itself.
+func (s *server) running() error {
+	select {
+	case <-s.exited:
+		return fmt.Errorf("%s ended during the run: %v%s", s.path, s.waitErr, s.logTail())
+	default:
+		return nil
+	}
+}
+
+// kill ends the process at once, as a power cut of the program would, and waits until it is gone.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill() // fails only when it has already ended
+	<-s.exited
+}
+
+// terminate asks the process to end and waits for it.
+func (s *server) terminate() error {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("send SIGTERM: %w", err)
+	}
+	select {
+	case <-s.exited:
+		return nil
+	case <-time.After(stopTimeout):
+		s.kill()
+		return fmt.Errorf("%s still ran %v after SIGTERM", s.path, stopTimeout)
+	}
+}
+
+// remove kills the process if it runs and deletes its directory.
+func (s *server) remove() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		s.kill()
+	}
+	_ = os.RemoveAll(s.dir) // what is left of a temporary directory does not change a figure
+}
+
+func (s *server) dataDir() string { return filepath.Join(s.dir, "data") }
+
+func (s *server) logPath() string { return filepath.Join(s.dir, "log") }
+
+// logTail returns the last lines of the server's log, for an error message.
+func (s *server) logTail() string {
+	log, err := os.ReadFile(s.logPath())
+	if err != nil || len(bytes.TrimSpace(log)) == 0 {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	return "\n    its log ends:\n    " + strings.Join(lines[max(0, len(lines)-5):], "\n    ")
+}
+
+// diskBytes returns the size of the server's data directory.
+func (s *server) diskBytes() (int64, error) {
+	var total int64
+	err := filepath.WalkDir(s.dataDir(), func(_ string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return skipVanished(err)
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return skipVanished(err)
+		}
+		// Blocks rather than length: both kinds of server preallocate log files.
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			total += stat.Blocks * 512
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("measure data directory: %w", err)
+	}
+	return total, nil
+}
+
+// skipVanished lets a file that the server deletes meanwhile be none.
+func skipVanished(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// freeAddresses returns two different loopback addresses that nothing listens on.
+func freeAddresses() (first, second string, err error) {
+	var addresses [2]string
+	for i := range addresses {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", "", fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close()
+		addresses[i] = l.Addr().String()
+	}
+	return addresses[0], addresses[1], nil
+}
+
+// version returns the first line that the program's --version prints.
+func (p program) version() (string, error) {
+	out, err := exec.Command(p.path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", p.path, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line), nil
+}

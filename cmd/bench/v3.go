@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// v3Conns are gRPC connections, each one TCP connection. The generated KV client is used bare, without clientv3's
+// balancer, retries and wrapping, because on a machine shared with the server the client's CPU is the server's loss.
+type v3Conns struct {
+	conns []*grpc.ClientConn
+	kvs   []pb.KVClient
+}
+
+// dialV3 opens the connections and returns when all of them are established, so that no handshake is measured.
+func dialV3(ctx context.Context, s settings) (*v3Conns, error) {
+	c := &v3Conns{}
+	for i := range s.connections {
+		to := s.endpoints[i%len(s.endpoints)]
+		conn, err := newV3Conn(to, s.tls)
+		if err != nil {
+			c.close()
+			return nil, err
+		}
+		c.conns = append(c.conns, conn)
+		c.kvs = append(c.kvs, pb.NewKVClient(conn))
+		conn.Connect()
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	for i, conn := range c.conns {
+		if err := awaitConnected(ctx, conn); err != nil {
+			c.close()
+			to := s.endpoints[i%len(s.endpoints)]
+			return nil, fmt.Errorf("connect to %s://%s: %w: is an etcd serving there? name another with -endpoints", to.scheme, to.address, err)
+		}
+	}
+	return c, nil
+}
+
+// newV3Conn makes a connection that connects on first use and tries again at once when refused: a server that is
+// starting is to be met the moment it listens, not after gRPC's usual back-off of a second and more.
+func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
+	security := insecure.NewCredentials()
+	if to.scheme == "https" {
+		config, err := files.load()
+		if err != nil {
+			return nil, err
+		}
+		security = credentials.NewTLS(config)
+	}
+	retry := backoff.Config{BaseDelay: 2 * time.Millisecond, Multiplier: 1, MaxDelay: 2 * time.Millisecond}
+	conn, err := grpc.NewClient("passthrough:///"+to.address,
+		grpc.WithTransportCredentials(security),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 20 * time.Second}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+	if err != nil {
+		return nil, fmt.Errorf("make connection to %s: %w", to.address, err)
+	}
+	return conn, nil
+}
+
+// awaitConnected returns nil once conn is ready, and an error when the first attempt has failed: a workload is
+// aimed at a server that already runs.
+func awaitConnected(ctx context.Context, conn *grpc.ClientConn) error {
+	for {
+		state := conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			return nil
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			// The state carries no cause; a request that does not wait for readiness returns it.
+			_, err := pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte("/"), Serializable: true})
+			if err == nil {
+				return nil
+			}
+			return err
+		case connectivity.Idle, connectivity.Connecting:
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			return fmt.Errorf("wait for connection: %w", ctx.Err())
+		}
+	}
+}
+
+// kv returns the KV client of the connection that client i uses.
+func (c *v3Conns) kv(i int) pb.KVClient { return c.kvs[i%len(c.kvs)] }
+
+func (c *v3Conns) close() {
+	for _, conn := range c.conns {
+		_ = conn.Close() // its only error is that it was closed before
+	}
+}
