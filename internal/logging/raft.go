@@ -1,0 +1,77 @@
+package logging
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"go.etcd.io/raft/v3"
+)
+
+// Raft is a raft.Logger that writes to a log under the component "raft". Raft words its own lines, so these are the
+// ones whose messages are not constant.
+type Raft struct{ log *slog.Logger }
+
+var _ raft.Logger = (*Raft)(nil)
+
+// NewRaft returns the logger to be given to raft.Config.
+func NewRaft(log *slog.Logger) *Raft { return &Raft{For(log, "raft")} }
+
+// say formats only what will be written: raft is talkative at the debug level.
+func (r *Raft) say(level slog.Level, message func() string) {
+	if ctx := context.Background(); r.log.Enabled(ctx, level) {
+		r.log.Log(ctx, level, strings.TrimRight(message(), "\n"))
+	}
+}
+
+func (r *Raft) print(level slog.Level, v []any) {
+	r.say(level, func() string { return fmt.Sprint(v...) })
+}
+
+func (r *Raft) printf(level slog.Level, format string, v []any) {
+	r.say(level, func() string { return fmt.Sprintf(format, v...) })
+}
+
+// Debug implements raft.Logger.
+func (r *Raft) Debug(v ...any) { r.print(slog.LevelDebug, v) }
+
+// Debugf implements raft.Logger.
+func (r *Raft) Debugf(format string, v ...any) { r.printf(slog.LevelDebug, format, v) }
+
+// Info implements raft.Logger.
+func (r *Raft) Info(v ...any) { r.print(slog.LevelInfo, v) }
+
+// Infof implements raft.Logger.
+func (r *Raft) Infof(format string, v ...any) { r.printf(slog.LevelInfo, format, v) }
+
+// Warning implements raft.Logger.
+func (r *Raft) Warning(v ...any) { r.print(slog.LevelWarn, v) }
+
+// Warningf implements raft.Logger.
+func (r *Raft) Warningf(format string, v ...any) { r.printf(slog.LevelWarn, format, v) }
+
+// Error implements raft.Logger.
+func (r *Raft) Error(v ...any) { r.print(slog.LevelError, v) }
+
+// Errorf implements raft.Logger.
+func (r *Raft) Errorf(format string, v ...any) { r.printf(slog.LevelError, format, v) }
+
+// Fatal implements raft.Logger. It panics rather than ends the program, like Panic: raft calls both where an invariant of
+// its own is broken, and a goroutine's stack says more of that than an exit status.
+func (r *Raft) Fatal(v ...any) { r.Panic(v...) }
+
+// Fatalf implements raft.Logger; see Fatal.
+func (r *Raft) Fatalf(format string, v ...any) { r.Panicf(format, v...) }
+
+// Panic implements raft.Logger.
+func (r *Raft) Panic(v ...any) {
+	r.print(slog.LevelError, v)
+	panic("raft: " + fmt.Sprint(v...))
+}
+
+// Panicf implements raft.Logger.
+func (r *Raft) Panicf(format string, v ...any) {
+	r.printf(slog.LevelError, format, v)
+	panic("raft: " + fmt.Sprintf(format, v...))
+}
