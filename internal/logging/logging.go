@@ -100,6 +100,7 @@ func Open(outputs []string, stdout, stderr io.Writer) (io.Writer, io.Closer, err
 
 type closers []io.Closer
 
+// Close closes all, also after one that fails.
 func (cs closers) Close() error {
 	var errs []error
 	for _, c := range cs {
