@@ -1,0 +1,123 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A transcript is a text file of commands as one types them, and of what they say:
+//
+//	# a comment
+//	$ etcdctl get /k          a line for sh; etcdctl is the client that is tested
+//	> value                   a line of its standard output; all of them must be there
+//	2> Error: …               a line that its standard error must have, among others
+//	exit 4                    its exit status, 0 when not said
+//
+// In output {n} stands for any number, {any} for any text, and {+3} for the number three above the anchor.
+type step struct {
+	line   int
+	shell  string
+	stdout []string
+	stderr []string
+	exit   int
+}
+
+// Transcript plays a file against the server, with etcdctl as the client at that path. The environment comes beside the usual one, and
+// anchor is what {+0} stands for.
+func (s *Server) Transcript(t *testing.T, file, etcdctl string, anchor int64, env ...string) {
+	t.Helper()
+	bin := t.TempDir()
+	if err := os.Symlink(etcdctl, filepath.Join(bin, "etcdctl")); err != nil {
+		t.Fatal(err)
+	}
+	env = append(env, "PATH="+bin+":"+os.Getenv("PATH"))
+	for _, st := range readTranscript(t, file) {
+		got := s.Run(t, Command{Args: []string{"/bin/sh", "-c", st.shell}, Env: env})
+		at := fmt.Sprintf("%s:%d: %s", file, st.line, st.shell)
+		if got.Exit != st.exit {
+			t.Errorf("%s\nexit %d, want %d\n%s%s", at, got.Exit, st.exit, got.Stdout, got.Stderr)
+		}
+		want := ""
+		for _, line := range st.stdout {
+			want += line + "\n"
+		}
+		if !pattern(want, anchor).MatchString(got.Stdout) {
+			t.Errorf("%s\nsaid %q\nwant %q (the anchor is %d)", at, got.Stdout, want, anchor)
+		}
+		for _, line := range st.stderr {
+			if !anyLine(pattern(line, anchor), got.Stderr) {
+				t.Errorf("%s\nstandard error %q has no line %q (the anchor is %d)", at, got.Stderr, line, anchor)
+			}
+		}
+		if len(st.stderr) == 0 && got.Stderr != "" {
+			t.Errorf("%s\nunexpected on standard error: %s", at, got.Stderr)
+		}
+	}
+}
+
+func readTranscript(t *testing.T, file string) (steps []*step) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last *step
+	for i, line := range strings.Split(string(text), "\n") {
+		mark, rest, _ := strings.Cut(line, " ")
+		switch {
+		case line == "" || mark == "#":
+		case mark == "$":
+			last = &step{line: i + 1, shell: rest}
+			steps = append(steps, last)
+		case last != nil && mark == ">":
+			last.stdout = append(last.stdout, rest)
+		case last != nil && mark == "2>":
+			last.stderr = append(last.stderr, rest)
+		case last != nil && mark == "exit":
+			if last.exit, err = strconv.Atoi(rest); err != nil {
+				t.Fatalf("%s:%d: %v", file, i+1, err)
+			}
+		default:
+			t.Fatalf("%s:%d: %q is not of a transcript's form", file, i+1, line)
+		}
+	}
+	if len(steps) == 0 {
+		t.Fatalf("%s has no commands", file)
+	}
+	return steps
+}
+
+// placeholder matches {n}, {any} and {+3}, as regexp.QuoteMeta leaves them.
+var placeholder = regexp.MustCompile(`\\\{(n|any|\\\+\d+)\\\}`)
+
+// pattern makes the expression that a whole expected text stands for.
+func pattern(text string, anchor int64) *regexp.Regexp {
+	return regexp.MustCompile("^" + placeholder.ReplaceAllStringFunc(regexp.QuoteMeta(text), func(found string) string {
+		switch word := placeholder.FindStringSubmatch(found)[1]; word {
+		case "n":
+			return `\d+`
+		case "any":
+			return `.*`
+		default:
+			off, err := strconv.ParseInt(strings.TrimPrefix(word, `\+`), 10, 64)
+			if err != nil {
+				return `\b\B` // matches nothing
+			}
+			return strconv.FormatInt(anchor+off, 10)
+		}
+	}) + "$")
+}
+
+func anyLine(re *regexp.Regexp, text string) bool {
+	for line := range strings.Lines(text) {
+		if re.MatchString(strings.TrimSuffix(line, "\n")) {
+			return true
+		}
+	}
+	return false
+}
