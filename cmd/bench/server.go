@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,10 +140,11 @@ func (s *server) awaitReady(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-s.exited:
-			return fmt.Errorf("it ended before it served: %v", s.waitErr)
-		case <-ctx.Done():
-			return fmt.Errorf("not ready after %v: %w", readyTimeout, err)
+		case <-ctx.Done(): // also when the process has ended, which then is the cause
+			if ended := s.ended(); ended != nil {
+				return fmt.Errorf("it ended before it served: %w", ended)
+			}
+			return fmt.Errorf("not ready: %w: %w", ctx.Err(), err)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
@@ -150,14 +152,25 @@ func (s *server) awaitReady(ctx context.Context) error {
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
-// running returns an error with the log's end when the process has ended by itself.
-func (s *server) running() error {
+// errExitedZero stands for how a process ended that should not have, and calls that success.
+var errExitedZero = errors.New("exit status 0")
+
+// ended returns how the process ended, or nil while it runs.
+func (s *server) ended() error {
 	select {
 	case <-s.exited:
-		return fmt.Errorf("%s ended during the run: %v%s", s.path, s.waitErr, s.logTail())
+		return cmp.Or(s.waitErr, errExitedZero)
 	default:
 		return nil
 	}
+}
+
+// running returns an error with the log's end when the process has ended by itself.
+func (s *server) running() error {
+	if err := s.ended(); err != nil {
+		return fmt.Errorf("%s ended during the run: %w%s", s.path, err, s.logTail())
+	}
+	return nil
 }
 
 // kill ends the process at once, as a power cut of the program would, and waits until it is gone.
@@ -235,16 +248,17 @@ func skipVanished(err error) error {
 
 // freeAddresses returns two different loopback addresses that nothing listens on.
 func freeAddresses() (first, second string, err error) {
-	var addresses [2]string
-	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", "", fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close()
-		addresses[i] = l.Addr().String()
+	one, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", fmt.Errorf("find a free port: %w", err)
 	}
-	return addresses[0], addresses[1], nil
+	defer one.Close()
+	two, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer two.Close()
+	return one.Addr().String(), two.Addr().String(), nil
 }
 
 // version returns the first line that the program's --version prints.
