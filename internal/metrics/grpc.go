@@ -1,0 +1,80 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+)
+
+// codesMax is the highest code that gRPC defines.
+const codesMax = codes.Unauthenticated
+
+// grpcVectors are the metrics of RPCs under the names of go-grpc-prometheus, which etcd uses.
+type grpcVectors struct {
+	started, handled, received, sent *prometheus.CounterVec
+}
+
+func newGRPCVectors(registry *prometheus.Registry) grpcVectors {
+	vector := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		registry.MustRegister(v)
+		return v
+	}
+	const kind, service, method, code = "grpc_type", "grpc_service", "grpc_method", "grpc_code"
+	return grpcVectors{
+		started:  vector("grpc_server_started_total", "RPCs begun.", kind, service, method),
+		handled:  vector("grpc_server_handled_total", "RPCs ended, by the code that they ended with.", kind, service, method, code),
+		received: vector("grpc_server_msg_received_total", "Messages received.", kind, service, method),
+		sent:     vector("grpc_server_msg_sent_total", "Messages sent.", kind, service, method),
+	}
+}
+
+// Method holds the counters of one RPC.
+type Method struct {
+	Started, Received, Sent prometheus.Counter
+
+	handled [codesMax + 1]prometheus.Counter
+}
+
+// Handled is the counter of calls that ended with a code. A code that gRPC does not define counts as unknown.
+func (m *Method) Handled(code codes.Code) prometheus.Counter {
+	if code > codesMax {
+		code = codes.Unknown
+	}
+	return m.handled[code]
+}
+
+// AddService makes the counters of a service's methods. They are served from then on, with zeros, so that the rate of an error that
+// has not happened yet is 0 rather than missing.
+func (m *Metrics) AddService(desc *grpc.ServiceDesc) {
+	for _, method := range desc.Methods {
+		m.addMethod("unary", desc.ServiceName, method.MethodName)
+	}
+	for _, stream := range desc.Streams {
+		kind := "unary"
+		switch {
+		case stream.ClientStreams && stream.ServerStreams:
+			kind = "bidi_stream"
+		case stream.ClientStreams:
+			kind = "client_stream"
+		case stream.ServerStreams:
+			kind = "server_stream"
+		}
+		m.addMethod(kind, desc.ServiceName, stream.StreamName)
+	}
+}
+
+func (m *Metrics) addMethod(kind, service, method string) {
+	c := &Method{
+		Started:  m.grpc.started.WithLabelValues(kind, service, method),
+		Received: m.grpc.received.WithLabelValues(kind, service, method),
+		Sent:     m.grpc.sent.WithLabelValues(kind, service, method),
+	}
+	for code := range c.handled {
+		c.handled[code] = m.grpc.handled.WithLabelValues(kind, service, method, codes.Code(code).String())
+	}
+	m.methods["/"+service+"/"+method] = c
+}
+
+// Method is the counters of an RPC by its full name, /etcdserverpb.KV/Put, or nil when no service that was added has it.
+func (m *Metrics) Method(fullMethod string) *Method { return m.methods[fullMethod] }

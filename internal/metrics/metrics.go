@@ -1,0 +1,156 @@
+// Package metrics owns the definition of every metric that a member serves: etcd's names, types and buckets where etcd
+// has the metric, so that its dashboards and alerts go on working, and cairn_… for our own.
+//
+// It does not own the numbers. What changes with each request is counted here by whoever sees it happen; what is a
+// state somewhere else is asked for at each scrape (State), and costs nothing between two.
+//
+// Invariant: nothing on a request's path looks up a label: counters with labels are handed out as resolved children.
+//
+// Concurrency: counters and histograms may be used from anywhere. AddService and SetState are called while a member is being
+// put together, before anything is served.
+package metrics
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cairn/internal/version"
+)
+
+// Metrics are a member's metrics, in a registry of their own.
+type Metrics struct {
+	registry *prometheus.Registry
+	grpc     grpcVectors
+	methods  map[string]*Method
+	state    atomic.Pointer[func() State]
+
+	ProposalsFailed   prometheus.Counter // proposals that were answered with an error of the raft layer
+	SlowApplies       prometheus.Counter // batches that took more than 100 ms to apply
+	SlowReadIndexes   prometheus.Counter // read confirmations that took longer than an election timeout
+	ReadIndexesFailed prometheus.Counter
+	HealthSuccesses   prometheus.Counter // health checks that were answered well
+	HealthFailures    prometheus.Counter
+
+	Ranges  prometheus.Counter // operations applied or read by this member, those within transactions too
+	Puts    prometheus.Counter
+	Deletes prometheus.Counter
+	Txns    prometheus.Counter
+
+	LogFsync    prometheus.Histogram // seconds that an append to the raft log waited for the disk
+	StateCommit prometheus.Histogram // seconds that the state store took for a batch
+
+	ClientReceivedBytes prometheus.Counter // over gRPC, from clients
+	ClientSentBytes     prometheus.Counter
+}
+
+// State is what a member's other parts know, as of one moment.
+type State struct {
+	HasLeader, IsLeader, IsLearner bool
+	LeaderChanges                  uint64 // seen since the start
+
+	ProposalsCommitted, ProposalsApplied uint64 // raft indexes
+	ProposalsPending                     uint64
+
+	CurrentRevision, CompactRevision int64
+	Keys                             int64 // live keys; negative when nobody counts them
+
+	DBTotalBytes, DBInUseBytes int64
+	QuotaBytes                 int64
+
+	ClusterVersion string // as in 3.7, or "" while none is agreed on
+}
+
+// latencyBuckets are etcd's for what waits for a disk: 1 ms to 8 s, doubling.
+var latencyBuckets = prometheus.ExponentialBuckets(0.001, 2, 14)
+
+// New defines the metrics of a member.
+func New(memberID uint64) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(), methods: map[string]*Method{}}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		m.registry.MustRegister(c)
+		return c
+	}
+	latency := func(name, help string) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: latencyBuckets})
+		m.registry.MustRegister(h)
+		return h
+	}
+	constant := func(name, help, label, value string) {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: value}})
+		g.Set(1)
+		m.registry.MustRegister(g)
+	}
+
+	m.ProposalsFailed = counter("etcd_server_proposals_failed_total", "Proposals that failed.")
+	m.SlowApplies = counter("etcd_server_slow_apply_total", "Batches that were slow to apply.")
+	m.SlowReadIndexes = counter("etcd_server_slow_read_indexes_total", "Linearizable reads whose confirmation by the quorum was slow.")
+	m.ReadIndexesFailed = counter("etcd_server_read_indexes_failed_total", "Linearizable reads that the quorum did not confirm.")
+	m.HealthSuccesses = counter("etcd_server_health_success", "Health checks that found the member healthy.")
+	m.HealthFailures = counter("etcd_server_health_failures", "Health checks that found the member unhealthy.")
+
+	m.Ranges = counter("etcd_mvcc_range_total", "Ranges read by this member.")
+	m.Puts = counter("etcd_mvcc_put_total", "Puts applied by this member.")
+	m.Deletes = counter("etcd_mvcc_delete_total", "Deletes applied by this member.")
+	m.Txns = counter("etcd_mvcc_txn_total", "Transactions applied by this member.")
+
+	m.LogFsync = latency("etcd_disk_wal_fsync_duration_seconds", "Time that an append to the raft log took to be on disk.")
+	m.StateCommit = latency("etcd_disk_backend_commit_duration_seconds", "Time that the state store took for a batch.")
+
+	m.ClientReceivedBytes = counter("etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients.")
+	m.ClientSentBytes = counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients.")
+
+	constant("etcd_server_version", "Version of etcd's API that is served, as the label.", "server_version", version.API)
+	constant("etcd_server_go_version", "Version of Go that built the program, as the label.", "server_go_version", version.Go())
+	constant("etcd_server_id", "The member's ID in hexadecimal, as the label.", "server_id", fmt.Sprintf("%x", memberID))
+	constant("cairn_version", "Version of cairn, as the label.", "cairn_version", version.Cairn)
+
+	m.grpc = newGRPCVectors(m.registry)
+	m.registry.MustRegister((*stateCollector)(m))
+	return m
+}
+
+// SetState says where to ask for the state at a scrape. The function must return quickly and may be called by several
+// goroutines. Before the call the state is the zero State.
+func (m *Metrics) SetState(f func() State) { m.state.Store(&f) }
+
+// Handler serves the metrics. Prometheus' own handler negotiates format and compression; only its name for the text format, to
+// which newer versions add parameters, is put back to what etcd sends.
+func (m *Metrics) Handler() http.Handler {
+	inner := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner.ServeHTTP(&plainText{ResponseWriter: w}, r)
+	})
+}
+
+const textFormat = "text/plain; version=0.0.4"
+
+type plainText struct {
+	http.ResponseWriter
+	begun bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *plainText) WriteHeader(status int) {
+	if h := w.Header(); !w.begun && strings.HasPrefix(h.Get("Content-Type"), textFormat) {
+		h.Set("Content-Type", textFormat)
+	}
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *plainText) Write(p []byte) (int, error) {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
