@@ -1,0 +1,249 @@
+// Package v2client speaks etcd's v2 HTTP API to a cluster.
+//
+// It owns the list of endpoints, the order in which they are tried, what counts as an answer and what makes it go to the
+// next one, and the types of the answers. It does not own printing, flags or exit codes (v2cmd does).
+//
+// Invariants: a request goes to the endpoint that answered last, then to each of the others once; a request that is
+// not safe to repeat (Request.OneShot) goes to one endpoint only. An answer below 500 ends the round whatever it says.
+//
+// Concurrency: a Client serves one goroutine; the command line has no need for more.
+package v2client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+)
+
+// redirectsMax is how many redirects one attempt follows before it gives up.
+const redirectsMax = 10
+
+// Config says how to reach a cluster.
+type Config struct {
+	// Endpoints are base URLs, in the order in which they are to be tried. One without a scheme is taken as http.
+	Endpoints []string
+	// Username and Password are sent as Basic credentials when Username is not empty.
+	Username, Password string
+	// Transport carries the requests.
+	Transport http.RoundTripper
+	// HeaderTimeout bounds the wait for the header of one answer, except that of a watch. Zero is no bound.
+	HeaderTimeout time.Duration
+	// Trace, if set, is told a curl command line for each request that is sent.
+	Trace func(curl string)
+}
+
+// Client sends requests to whichever endpoint of a cluster answers.
+type Client struct {
+	config    Config
+	endpoints []*url.URL
+	pinned    int // index in endpoints of the one that answered last
+}
+
+// Request is one request, for any endpoint.
+type Request struct {
+	Method string
+	Path   string // for example /v2/keys/a; cleaned before it is sent, a slash at the end stays
+	Query  url.Values
+	Body   *string // nil sends none and no Content-Type
+	JSON   bool    // the body is JSON and not a form
+	// Watch marks a long poll, whose header may take as long as it likes.
+	Watch bool
+	// OneShot marks a request whose repetition could mean something else than itself.
+	OneShot bool
+}
+
+// Answer is what an endpoint said.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// New returns a client for the endpoints of the configuration. It fails when one of them is not a URL.
+func New(config Config) (*Client, error) {
+	c := &Client{config: config}
+	if err := c.setEndpoints(config.Endpoints); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Client) setEndpoints(list []string) error {
+	var urls []*url.URL
+	for _, text := range list {
+		if text == "" {
+			continue
+		}
+		if !strings.Contains(text, "://") {
+			text = "http://" + text
+		}
+		u, err := url.Parse(text)
+		if err != nil {
+			return fmt.Errorf("endpoint %q: %w: want http://HOST:PORT or https://HOST:PORT", text, err)
+		}
+		if u.Host == "" {
+			return fmt.Errorf("endpoint %q has no host: want http://HOST:PORT or https://HOST:PORT", text)
+		}
+		urls = append(urls, u)
+	}
+	if len(urls) == 0 {
+		return ErrNoEndpoints
+	}
+	c.endpoints, c.pinned = urls, 0
+	return nil
+}
+
+// Endpoints returns the base URLs in the order in which they are tried.
+func (c *Client) Endpoints() []string {
+	var list []string
+	for _, u := range c.endpoints {
+		list = append(list, u.String())
+	}
+	return list
+}
+
+// Sync replaces the endpoints by the client URLs that the cluster's members publish. Of these the one that answered
+// is tried first. It returns ErrNoEndpoints, and changes nothing, when no member publishes any.
+func (c *Client) Sync(ctx context.Context) error {
+	members, err := c.Members(ctx)
+	if err != nil {
+		return err
+	}
+	answered := strings.TrimSuffix(c.endpoints[c.pinned].String(), "/")
+	var list []string
+	for _, m := range members {
+		for _, u := range m.ClientURLs {
+			if u == answered {
+				list = append([]string{u}, list...)
+			} else {
+				list = append(list, u)
+			}
+		}
+	}
+	return c.setEndpoints(list)
+}
+
+// Do sends a request to one endpoint after the other until one answers. It returns a *ClusterError with the fault of
+// each when none does, and ctx's error when that ends first.
+func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	var faults ClusterError
+	for i := range c.endpoints {
+		k := (c.pinned + i) % len(c.endpoints)
+		answer, err := c.try(ctx, c.endpoints[k], r)
+		if err == nil {
+			c.pinned = k
+			return answer, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		faults.Errors = append(faults.Errors, err)
+		if r.OneShot {
+			return nil, err
+		}
+	}
+	return nil, &faults
+}
+
+// try sends a request to one endpoint and follows its redirects. An answer of 500 or above is an error here: another
+// member may do better.
+func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*Answer, error) {
+	target := *endpoint
+	target.Path = cleanPath(endpoint.Path + "/" + strings.TrimPrefix(r.Path, "/"))
+	target.RawQuery = r.Query.Encode()
+	next := &target
+	for range redirectsMax + 1 {
+		answer, err := c.exchange(ctx, endpoint, next, r)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case answer.Status == http.StatusInternalServerError || answer.Status == http.StatusServiceUnavailable:
+			return nil, fmt.Errorf("client: etcd member %s has no leader", endpoint)
+		case answer.Status >= 500:
+			return nil, fmt.Errorf("client: etcd member %s returns server error [%s]", endpoint, http.StatusText(answer.Status))
+		case answer.Status/100 != 3:
+			return answer, nil
+		}
+		if next, err = next.Parse(answer.Header.Get("Location")); err != nil {
+			return nil, fmt.Errorf("client: etcd member %s redirects to %q: %w", endpoint, answer.Header.Get("Location"), err)
+		}
+	}
+	return nil, fmt.Errorf("client: etcd member %s redirected more than %d times", endpoint, redirectsMax)
+}
+
+// exchange sends one HTTP request and reads the whole answer.
+func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Request) (*Answer, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var body io.Reader
+	if r.Body != nil {
+		body = strings.NewReader(*r.Body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, target.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	if r.Body != nil && r.JSON {
+		req.Header.Set("Content-Type", "application/json")
+	} else if r.Body != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if c.config.Username != "" && sameHost(endpoint, target) {
+		req.SetBasicAuth(c.config.Username, c.config.Password)
+	}
+	if c.config.Trace != nil {
+		c.config.Trace(curl(r, target))
+	}
+	if c.config.HeaderTimeout > 0 && !r.Watch {
+		slow := fmt.Errorf("client: endpoint %s exceeded header timeout", endpoint)
+		defer time.AfterFunc(c.config.HeaderTimeout, func() { cancel(slow) }).Stop()
+	}
+	// The transport and not an http.Client: its errors name what went wrong (`dial tcp …: connection refused`) without
+	// repeating the request, and are what etcdctl prints.
+	resp, err := c.config.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, attemptError(ctx, err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, attemptError(ctx, err)
+	}
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
+}
+
+// attemptError prefers the reason for which an attempt was given up to the transport's "context canceled".
+func attemptError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// sameHost keeps the credentials from following a redirect to somebody else.
+func sameHost(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
+
+// cleanPath is path.Clean, except that a slash at the end stays: to v2's auth, /d and /d/ are different paths.
+func cleanPath(p string) string {
+	clean := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}
+
+// curl writes the command line that does the same as the request. Credentials are left out: it ends in logs.
+func curl(r Request, target *url.URL) string {
+	line := "curl -X " + r.Method + " " + target.String()
+	if r.Body != nil {
+		line += fmt.Sprintf(" -d %q", *r.Body)
+	}
+	return line
+}

@@ -1,0 +1,107 @@
+package v2client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+)
+
+// ErrNoEndpoints is returned when there is no URL to send requests to.
+var ErrNoEndpoints = errors.New("client: no endpoints available")
+
+// Error codes of the v2 API that a client acts upon.
+const (
+	CodeNotFile = 102
+)
+
+// Error is an error that the keys API answered, as in `100: Key not found (/a) [5]`.
+type Error struct {
+	Code    int    `json:"errorCode"`
+	Message string `json:"message"`
+	Cause   string `json:"cause"`
+	Index   uint64 `json:"index"`
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%d: %s (%s) [%d]", e.Code, e.Message, e.Cause, e.Index)
+}
+
+// HTTPError is an error of the members and auth APIs: a status and a text for people.
+type HTTPError struct {
+	Status  int
+	Message string
+}
+
+func (e *HTTPError) Error() string { return e.Message }
+
+// ClusterError says that no endpoint answered, and why each did not.
+type ClusterError struct {
+	Errors []error // one for each endpoint tried, in that order
+}
+
+func (e *ClusterError) Error() string {
+	return "client: etcd cluster is unavailable or misconfigured; " + e.Detail()
+}
+
+// Detail lists the faults, a line each.
+func (e *ClusterError) Detail() string {
+	var b strings.Builder
+	for i, err := range e.Errors {
+		fmt.Fprintf(&b, "error #%d: %v\n", i, err)
+	}
+	return b.String()
+}
+
+// Unwrap gives errors.Is and errors.As the faults.
+func (e *ClusterError) Unwrap() []error { return e.Errors }
+
+// Unreachable reports whether an error says that no endpoint could be connected to, as opposed to having answered
+// something of no use.
+func Unreachable(err error) bool {
+	var cluster *ClusterError
+	if errors.As(err, &cluster) {
+		for _, fault := range cluster.Errors {
+			if !Unreachable(fault) {
+				return false
+			}
+		}
+		return len(cluster.Errors) > 0
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && (op.Op == "dial" || op.Op == "read") {
+		return true
+	}
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// keysError decodes an error of the keys API.
+func keysError(a *Answer) error {
+	var e Error
+	if err := json.Unmarshal(a.Body, &e); err != nil || e.Code == 0 {
+		return notEtcd(a)
+	}
+	return &e
+}
+
+// httpError decodes an error of the members and auth APIs.
+func httpError(a *Answer) error {
+	var m struct{ Message string }
+	if err := json.Unmarshal(a.Body, &m); err != nil || m.Message == "" {
+		m.Message = fmt.Sprintf("client: unexpected status code %d (%s)", a.Status, http.StatusText(a.Status))
+	}
+	return &HTTPError{Status: a.Status, Message: m.Message}
+}
+
+// notEtcd is the error for an answer that no etcd gives.
+func notEtcd(a *Answer) error {
+	body := strings.TrimSpace(string(a.Body))
+	if len(body) > 60 {
+		body = body[:60] + "…"
+	}
+	return fmt.Errorf("client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint. (status %d, body %q)", a.Status, body)
+}

@@ -1,0 +1,35 @@
+package v2cmd
+
+import (
+	"fmt"
+
+	"cairn/cmd/etcdctl/internal/cli"
+)
+
+var authCommands = []cli.Command{
+	{Path: "auth", Short: "Turn authentication on and off."},
+	{
+		Path: "auth enable", Short: "ask users for their passwords from now on",
+		Long:    "There must be a user root first: etcdctl user add root. Requests without a user may do what the role guest may.",
+		Example: "$ etcdctl auth enable\nAuthentication Enabled",
+		Run:     func(s *cli.Session) error { return setAuth(s, "auth enable", true, "Authentication Enabled") },
+	},
+	{
+		Path: "auth disable", Short: "let everyone do everything again",
+		Example: "$ etcdctl -u root:secret auth disable\nAuthentication Disabled",
+		Run:     func(s *cli.Session) error { return setAuth(s, "auth disable", false, "Authentication Disabled") },
+	},
+}
+
+func setAuth(s *cli.Session, path string, on bool, done string) error {
+	if err := exactly(s, 0, path); err != nil {
+		return err
+	}
+	return onCluster(s, func(d dir) error {
+		if err := d.client.SetAuth(d.ctx, on); err != nil {
+			return err
+		}
+		fmt.Fprintln(s.Out, done)
+		return nil
+	})
+}

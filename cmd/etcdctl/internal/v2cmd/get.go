@@ -1,0 +1,45 @@
+package v2cmd
+
+import (
+	"github.com/spf13/pflag"
+
+	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/cmd/etcdctl/internal/v2client"
+)
+
+var getCommand = cli.Command{
+	Path: "get", Args: "<key>",
+	Short:   "print a key's value",
+	Long:    "Of a directory there is no value: see ls.",
+	Example: "$ etcdctl get /app/mode\nblue\n$ etcdctl -o extended get /app/mode",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.Bool("sort", false, "ask for sorted results")
+		quorumFlag(flags)
+		flags.Bool("consistent", false, "the same as --quorum")
+	},
+	Run: func(s *cli.Session) error {
+		key, err := keyOf(s)
+		if err != nil {
+			return err
+		}
+		c, err := connect(s)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := limited(s)
+		defer cancel()
+		r, err := c.Get(ctx, key, v2client.GetOptions{Sort: s.Bool("sort"), Quorum: s.Bool("quorum") || s.Bool("consistent")})
+		if err != nil {
+			return fail(exitServer, err)
+		}
+		if r.Node.Dir {
+			return plain(exitBadArgs, "%s: is a directory", r.Node.Key)
+		}
+		printResponse(s, r)
+		return nil
+	},
+}
+
+func quorumFlag(flags *pflag.FlagSet) {
+	flags.BoolP("quorum", "q", false, "see all that was written before, on any member: ask a majority")
+}

@@ -1,0 +1,63 @@
+package v2cmd
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/cmd/etcdctl/internal/v2client"
+)
+
+var lsCommand = cli.Command{
+	Path: "ls", Args: "[key]",
+	Short:   "list a directory",
+	Long:    "Without an argument, the root. Names that begin with _ are hidden; they are listed only when asked for by name.",
+	Example: "$ etcdctl ls --recursive -p /\n/app/\n/app/mode",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.Bool("sort", false, "sort the list")
+		flags.BoolP("recursive", "r", false, "list what is below the directories in it, too")
+		flags.BoolP("p", "p", false, "put a slash behind directories")
+		quorumFlag(flags)
+	},
+	Run: func(s *cli.Session) error {
+		key := "/"
+		if args := arguments(s); len(args) > 0 {
+			key = args[0]
+		}
+		c, err := connect(s)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := limited(s)
+		defer cancel()
+		r, err := c.Get(ctx, key, v2client.GetOptions{Sort: s.Bool("sort"), Recursive: s.Bool("recursive"), Quorum: s.Bool("quorum")})
+		if err != nil {
+			return fail(exitServer, err)
+		}
+		if s.String("output") != simple {
+			printResponse(s, r)
+			return nil
+		}
+		out := bufio.NewWriter(s.Out)
+		if !r.Node.Dir {
+			fmt.Fprintln(out, r.Node.Key)
+		}
+		list(out, r.Node.Nodes, s.Bool("p"))
+		return out.Flush()
+	},
+}
+
+// list prints the keys of nodes and of what came below them.
+func list(w io.Writer, nodes []*v2client.Node, slash bool) {
+	for _, n := range nodes {
+		if n.Dir && slash {
+			fmt.Fprintln(w, n.Key+"/")
+		} else {
+			fmt.Fprintln(w, n.Key)
+		}
+		list(w, n.Nodes, slash)
+	}
+}

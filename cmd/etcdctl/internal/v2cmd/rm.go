@@ -1,0 +1,51 @@
+package v2cmd
+
+import (
+	"github.com/spf13/pflag"
+
+	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/cmd/etcdctl/internal/v2client"
+)
+
+var rmCommand = cli.Command{
+	Path: "rm", Args: "<key>",
+	Short:   "remove a key or a directory",
+	Long:    "Prints the value that a removed key had.",
+	Example: "$ etcdctl rm /app/mode\nPrevNode.Value: blue\n$ etcdctl rm --recursive /app",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.Bool("dir", false, "remove it also if it is an empty directory")
+		flags.BoolP("recursive", "r", false, "remove a directory with all that is below it")
+		flags.String("with-value", "", "remove it only if this is its `value` now")
+		flags.Uint64("with-index", 0, "remove it only if this is its modified `index` now; 0 does not ask")
+	},
+	Run: func(s *cli.Session) error {
+		return remove(s, v2client.DeleteOptions{
+			Dir: s.Bool("dir"), Recursive: s.Bool("recursive"),
+			PrevValue: s.String("with-value"), PrevIndex: s.Uint64("with-index"),
+		})
+	},
+}
+
+// remove deletes a key and prints what it was; of a directory the simple format says nothing.
+func remove(s *cli.Session, o v2client.DeleteOptions) error {
+	key, err := keyOf(s)
+	if err != nil {
+		return err
+	}
+	c, err := connect(s)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := limited(s)
+	defer cancel()
+	r, err := c.Delete(ctx, key, o)
+	if err != nil {
+		return fail(exitServer, err)
+	}
+	if r.Node.Dir {
+		printDir(s, r)
+	} else {
+		printResponse(s, r)
+	}
+	return nil
+}

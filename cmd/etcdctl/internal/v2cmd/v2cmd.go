@@ -1,0 +1,120 @@
+// Package v2cmd is etcdctl's commands of the v2 API.
+//
+// It owns what they are called, their flags, what they print and their exit codes, all of which scripts know. It does not
+// own HTTP (v2client does) nor the choice between the dialects (cli does).
+//
+// Invariants: what a command prints in the formats simple, extended and json, and the lines beginning `Error:  `, are
+// those of etcd 3.1's etcdctl byte for byte; help texts are not.
+//
+// Concurrency: a process runs one command in one goroutine; only the signal handlers of watch, exec-watch and
+// cluster-health, and the programs that exec-watch starts, run beside it.
+package v2cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/cmd/etcdctl/internal/v2client"
+)
+
+// Exit codes of the v2 commands.
+const (
+	exitBadArgs    = 1
+	exitConnection = 2
+	exitServer     = 4
+	exitUnhealthy  = 5
+)
+
+// Commands returns the commands.
+func Commands() []cli.Command {
+	return slices.Concat(
+		[]cli.Command{
+			setCommand, getCommand, updateCommand, mkCommand, rmCommand, lsCommand,
+			mkdirCommand, setdirCommand, updatedirCommand, rmdirCommand,
+			watchCommand, execWatchCommand, clusterHealthCommand,
+		},
+		memberCommands, userCommands, roleCommands, authCommands)
+}
+
+// Globals adds the options that every v2 command takes.
+func Globals(flags *pflag.FlagSet) {
+	flags.Bool("no-sync", false, "use the endpoints given as they are: do not ask them for the cluster's members first")
+	flags.StringP("output", "o", "simple", "print answers in this `format`: simple, extended or json")
+	flags.StringP("peers", "C", "", "old name of --endpoints: `URLS`")
+	flags.String("endpoint", "", "old name of --endpoints: `URLS`")
+	flags.String("cert-file", "", "identify to servers with the certificate in this `file`")
+	flags.String("key-file", "", "the key of that certificate, a `file`")
+	flags.String("ca-file", "", "trust the servers that the authorities in this `file` have certified")
+	flags.StringP("username", "u", "", "authenticate as this `user[:password]`; a password not given is asked for")
+	flags.Duration("timeout", 2*time.Second, "how long to wait for a connection, and for one answer")
+	flags.Duration("total-timeout", 5*time.Second, "how long the whole command may take, except watching")
+}
+
+// fail is the exit for an error of the server or the way there.
+func fail(code int, err error) error {
+	text := fmt.Sprintf("Error:  %v\n", err)
+	var cluster *v2client.ClusterError
+	if errors.As(err, &cluster) {
+		text += cluster.Detail() + "\n"
+	}
+	return &cli.Exit{Code: code, Message: text}
+}
+
+// plain is the exit of a command that says what is wrong and nothing around it.
+func plain(code int, format string, args ...any) error {
+	return &cli.Exit{Code: code, Message: fmt.Sprintf(format, args...) + "\n"}
+}
+
+var (
+	errKeyRequired   = errors.New("key required")
+	errValueRequired = errors.New("value required")
+)
+
+// arguments returns a command's arguments. v2's option parser ends at the first of them, so that a "--" after one is an
+// argument itself: `set /k -- --ttl` stores two dashes.
+func arguments(s *cli.Session) []string {
+	if s.Dash <= 0 {
+		return s.Args
+	}
+	return slices.Insert(slices.Clone(s.Args), s.Dash, "--")
+}
+
+// keyOf returns the first argument, which is the key.
+func keyOf(s *cli.Session) (string, error) {
+	args := arguments(s)
+	if len(args) == 0 {
+		return "", fail(exitBadArgs, errKeyRequired)
+	}
+	return args[0], nil
+}
+
+// keyAndValue returns the first two arguments; the value is read from standard input if it is not among them.
+func keyAndValue(s *cli.Session) (key, value string, err error) {
+	if key, err = keyOf(s); err != nil {
+		return "", "", err
+	}
+	if args := arguments(s); len(args) > 1 {
+		return key, args[1], nil
+	}
+	data, err := io.ReadAll(s.In)
+	if err != nil {
+		return "", "", fail(exitBadArgs, fmt.Errorf("read value from standard input: %w", err))
+	}
+	if len(data) == 0 {
+		return "", "", fail(exitBadArgs, errValueRequired)
+	}
+	return key, string(data), nil
+}
+
+// ttlFlag adds --ttl, and ttl reads it.
+func ttlFlag(flags *pflag.FlagSet) {
+	flags.Int64("ttl", 0, "let it expire after so many `seconds`; 0 is never")
+}
+
+func ttl(s *cli.Session) time.Duration { return time.Duration(s.Int64("ttl")) * time.Second }

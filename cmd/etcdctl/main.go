@@ -1,0 +1,23 @@
+// Command etcdctl reads, writes and watches keys, and looks after a cluster, over the v2 API and the v3 API.
+//
+// It owns nothing but the assembly: cli is the frame, v2cmd and v3cmd are the commands. Which API a command line is in,
+// cli decides.
+package main
+
+import (
+	"context"
+	"os"
+
+	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/cmd/etcdctl/internal/v2cmd"
+)
+
+func main() { os.Exit(run()) }
+
+// run runs the command line of this process and returns its exit code.
+func run() int {
+	app := cli.New(cli.Dialects{
+		V2: v2cmd.Commands(), V2Globals: v2cmd.Globals,
+	})
+	return app.Run(context.Background(), os.Args[1:])
+}
