@@ -148,7 +148,7 @@ func (o *outcome) table() [][]string {
 			}
 			if hasTheirs && hasOurs && theirs != 0 {
 				row[6] = fmt.Sprintf("%.2f", ours/theirs)
-				row[7] = r.scenario.goals[m.name].verdict(ours / theirs)
+				row[7] = r.scenario.goals[m.name].verdict(m, theirs, ours)
 			}
 			rows = append(rows, row)
 			name = ""
@@ -182,8 +182,9 @@ func (s sideResult) missing() string {
 	return "–"
 }
 
-// verdict says whether a ratio meets the goal; it is empty where there is none.
-func (g goal) verdict(ratio float64) string {
+// verdict says whether the figures meet the goal; it is empty where there is none.
+func (g goal) verdict(m metric, theirs, ours float64) string {
+	ratio := ours / theirs
 	word := func(met bool) string {
 		if met {
 			return "met"
@@ -195,6 +196,8 @@ func (g goal) verdict(ratio float64) string {
 		return fmt.Sprintf("≥ %.2f %s", g.atLeast, word(ratio >= g.atLeast))
 	case g.atMost > 0:
 		return fmt.Sprintf("≤ %.2f %s", g.atMost, word(ratio <= g.atMost))
+	case g.oursBelow > 0:
+		return fmt.Sprintf("ours < %s %s", m.format(g.oursBelow), word(ours < g.oursBelow))
 	}
 	return ""
 }

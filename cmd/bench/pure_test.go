@@ -242,14 +242,18 @@ func TestComparisonTable(t *testing.T) {
 	failed.Theirs.add(sample{p50.name: 1500}, nil)
 	failed.Ours.add(nil, errors.New("connection refused"))
 	o.add(scenario{name: "txn-1000", metrics: []metric{p50}})
+	restart := o.add(scenario{name: "restart-1m", metrics: []metric{afterKill}, goals: map[string]goal{afterKill.name: {oursBelow: 2}}})
+	restart.Theirs.add(sample{afterKill.name: 4}, nil)
+	restart.Ours.add(sample{afterKill.name: 2}, nil)
 	if !o.failed() {
 		t.Error("a failed run does not make the comparison fail")
 	}
-	want := `scenario  figure            theirs    ±     ours    ±  ours/theirs  goal
-put-1000  throughput        1000/s  10%   2000/s  10%         2.00  ≥ 1.50 met
-          CPU per request  50.0 µs   0%  30.0 µs   0%         0.60  ≤ 0.50 missed
-get-1     p50              1.50 ms        failed
-txn-1000  p50                    –             –
+	want := `scenario    figure                theirs    ±     ours    ±  ours/theirs  goal
+put-1000    throughput            1000/s  10%   2000/s  10%         2.00  ≥ 1.50 met
+            CPU per request      50.0 µs   0%  30.0 µs   0%         0.60  ≤ 0.50 missed
+get-1       p50                  1.50 ms        failed
+txn-1000    p50                        –             –
+restart-1m  ready after SIGKILL   4.00 s        2.00 s              0.50  ours < 2.00 s missed
 `
 	if got := alignTable(o.table()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
