@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+
+	"cairn/internal/config"
+	"cairn/internal/datadir"
+)
+
+// claim is what a start takes before it writes anything: every address that is listened on, and the look at the data
+// directory and the options that says that a member can live there.
+type claim struct {
+	existing *datadir.Identity // the member in the data directory, or nil
+	founders []config.Founder  // who founds the cluster when there is none yet
+
+	client, peer, metrics []net.Listener
+}
+
+// stakeClaim fails without a trace: what it listened on is closed again, and nothing is on disk.
+func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
+	c = new(claim)
+	if c.existing, err = datadir.Inspect(cfg.DataDir); err != nil {
+		return nil, fmt.Errorf("--data-dir: %w", err)
+	}
+	if c.existing == nil {
+		if c.founders, err = cfg.Founders(); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkSupported(cfg, c); err != nil {
+		return nil, err
+	}
+	for _, l := range []struct {
+		flag string
+		urls config.URLs
+		to   *[]net.Listener
+	}{
+		{"--listen-peer-urls", cfg.ListenPeerURLs, &c.peer},
+		{"--listen-client-urls", cfg.ListenClientURLs, &c.client},
+		{"--listen-metrics-urls", cfg.ListenMetricsURLs, &c.metrics},
+	} {
+		for _, u := range l.urls {
+			listener, err := new(net.ListenConfig).Listen(ctx, "tcp", u.HostPort)
+			if err != nil {
+				c.Close()
+				return nil, listenError(l.flag, u.HostPort, err)
+			}
+			*l.to = append(*l.to, listener)
+		}
+	}
+	return c, nil
+}
+
+// checkSupported refuses what this version reads but cannot do yet.
+func checkSupported(cfg *config.Config, c *claim) error {
+	switch {
+	case cfg.ForceNewCluster:
+		return errors.New("--force-new-cluster: not supported by this version of cairn; leave it out")
+	case c.existing != nil:
+		return nil
+	case cfg.InitialClusterState == config.ClusterExisting:
+		return fmt.Errorf("--initial-cluster-state: joining a cluster is not supported by this version of cairn; found one with %q", config.ClusterNew)
+	case len(c.founders) > 1:
+		return fmt.Errorf("--initial-cluster: has %d members, and more than one is not supported by this version of cairn; name this one alone", len(c.founders))
+	}
+	return nil
+}
+
+// Close lets go of the addresses. Closing a listener that a server has closed already is harmless.
+func (c *claim) Close() {
+	for _, listeners := range [][]net.Listener{c.client, c.peer, c.metrics} {
+		for _, l := range listeners {
+			_ = l.Close()
+		}
+	}
+}
+
+// listenError says in the user's terms why an address cannot be listened on.
+func listenError(flag, address string, err error) error {
+	way := "give another URL"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		way = "stop what listens there, or give another port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		way = "give an address of this machine"
+	case errors.Is(err, syscall.EACCES):
+		way = "give a port above 1023, or the right to use lower ones"
+	}
+	if number := syscall.Errno(0); errors.As(err, &number) {
+		err = number
+	}
+	return fmt.Errorf("%s: listen on %s: %w; %s", flag, address, err, way)
+}
