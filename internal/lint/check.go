@@ -83,6 +83,7 @@ func checkImports(p *goPackage, f goFile, module string, layer int, listed bool,
 		below, known := layerOf(target)
 		switch c := (crossing{p.dir, target}); {
 		case !known: // its own directory is reported
+		case sameProgram(p.dir, target): // what a program keeps for itself is layered by Go's own rule against cycles
 		case crossings[c] != "":
 			crossed[c] = true
 		case below == outside:
@@ -92,6 +93,18 @@ func checkImports(p *goPackage, f goFile, module string, layer int, listed bool,
 		}
 	}
 	return breaches
+}
+
+// sameProgram says whether two directories belong to the same cmd/NAME.
+func sameProgram(a, b string) bool {
+	program := func(dir string) string {
+		parts := strings.SplitN(dir, "/", 3)
+		if len(parts) < 2 || parts[0] != "cmd" {
+			return ""
+		}
+		return parts[1]
+	}
+	return program(a) != "" && program(a) == program(b)
 }
 
 // staleCrossings reports the exceptions that are no longer needed by the packages there are.

@@ -85,6 +85,14 @@ func TestCheckFindsBreaches(t *testing.T) {
 			files: map[string]string{"cmd/etcd/main.go": doc("main") + `import _ "cairn/test/harness"`},
 			want:  "imports test/harness, which is for tests only",
 		},
+		"packages of one program": {files: map[string]string{
+			"cmd/etcdctl/main.go":             doc("main") + `import _ "cairn/cmd/etcdctl/internal/cli"`,
+			"cmd/etcdctl/internal/cli/cli.go": doc("cli"),
+		}},
+		"one program from another": {
+			files: map[string]string{"cmd/etcd/main.go": doc("main") + `import _ "cairn/cmd/etcdctl/internal/cli"`},
+			want:  "layer 8 imports cmd/etcdctl/internal/cli of layer 8",
+		},
 		"goroutine in the core": {
 			files: map[string]string{"internal/mvcc/mvcc.go": doc("mvcc") + "func f() { go f() }"},
 			want:  "internal/mvcc/mvcc.go:3:12: starts a goroutine",

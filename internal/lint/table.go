@@ -26,6 +26,8 @@ var layers = map[string]int{
 	"internal/certs":   1,
 	"internal/metrics": 1,
 	"internal/h2grpc":  1,
+	"internal/datadir": 1,
+	"internal/logging": 1,
 
 	"internal/config":     2,
 	"internal/mvcc":       2,
