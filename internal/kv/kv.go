@@ -107,6 +107,9 @@ const (
 	ActionDelete
 	ActionCompareAndDelete
 	ActionExpire
+	// ActionRefresh is a write that gave a TTL anew and nothing else: v2's
+	// watchers are not told of it.
+	ActionRefresh
 )
 
 // String returns the action as v2 spells it, or "" for ActionNone.
@@ -126,6 +129,8 @@ func (a Action) String() string {
 		return "compareAndDelete"
 	case ActionExpire:
 		return "expire"
+	case ActionRefresh:
+		return "refresh"
 	default:
 		return ""
 	}

@@ -31,6 +31,8 @@ type Writer struct {
 	first  int
 	mem    arena
 	buf    []byte
+	// swept is the revision before which SweepTombstones has left nothing.
+	swept kv.Revision
 }
 
 // NewWriter returns the writer of s.
@@ -164,7 +166,7 @@ func (w *Writer) Put(op *PutOp) (PutResult, error) {
 	live := ok && !old.Deleted
 	r := kv.Record{Mod: w.nextRevision(), Version: 1, Lease: op.Lease, Deadline: op.Deadline, Value: op.Value}
 	r.CreateRevision = r.Mod.Main
-	if live {
+	if live && !op.Anew {
 		r.CreateRevision, r.Version = old.CreateRevision, old.Version+1
 	}
 	if (op.IgnoreValue || op.IgnoreLease) && !live {
