@@ -53,7 +53,7 @@ sim: ## run simulated clusters from SEEDS=n seeds, beginning with SEED=n
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
-lint: ## gofumpt, go vet, golangci-lint, import layers, documentation tables
+lint: ## gofumpt, go vet, golangci-lint, import layers, compatibility page
 	@unformatted=$$($$(scripts/tool $(GOFUMPT)) -l .); test -z "$$unformatted" || { echo "gofumpt -w would change:" >&2; echo "$$unformatted" >&2; exit 1; }
 	go vet ./...
 	$$(scripts/tool $(GOLANGCI)) run ./...

@@ -53,6 +53,10 @@ func Etcdctl(t testing.TB) string { return program(t, "CAIRN_TEST_ETCDCTL", "etc
 func program(t testing.TB, variable, name string) string {
 	t.Helper()
 	if path := os.Getenv(variable); path != "" {
+		// go test notes which files a test looks at and runs it again when one has changed; of programs that it starts it knows nothing.
+		if _, err := os.Stat(path); err != nil {
+			t.Fatalf("%s: %v", variable, err)
+		}
 		return path
 	}
 	built.Lock()
@@ -66,6 +70,7 @@ func program(t testing.TB, variable, name string) string {
 			t.Fatal(err)
 		}
 		built.dir, built.paths = dir, map[string]string{}
+		lookAtSources(t)
 	}
 	path := filepath.Join(built.dir, name)
 	if out, err := exec.Command("go", "build", "-o", path, "cairn/cmd/"+name).CombinedOutput(); err != nil {
@@ -73,6 +78,25 @@ func program(t testing.TB, variable, name string) string {
 	}
 	built.paths[name] = path
 	return path
+}
+
+// lookAtSources reads the names and times of the module's files, for the same reason that program looks at the one it is
+// given: what is built from them must not be taken from go test's cache when they have changed.
+func lookAtSources(t testing.TB) {
+	t.Helper()
+	root := "../.."
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if name := d.Name(); path != root && (strings.HasPrefix(name, ".") || name == "bin" || name == "node_modules") {
+			return filepath.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // reference finds out once whether the server under test is another's etcd.
