@@ -16,9 +16,9 @@ SEED ?= 1
 FUZZTIME ?= 30s
 # The packages whose tests run under the race detector: all of ours but those that only drive other processes.
 RACE ?= ./cmd/... ./internal/... $(if $(wildcard sim),./sim/...) $(if $(wildcard check),./check/...)
-# The server that `make bench` compares ours with, and flags for cmd/bench.
-BASELINE ?= /usr/bin/etcd
-BENCHFLAGS ?=
+# The server that `make bench` compares ours with, and further flags of `bench compare`, for example BENCHFLAGS=-short.
+THEIRS ?= /usr/bin/etcd
+BENCHFLAGS ?= -runs 3 -o markdown
 
 # The linters, pinned. They are taken from Go's bin directory when the version there is this one, and else
 # built into bin/tools through the Go module proxy.
@@ -60,8 +60,8 @@ lint: ## gofumpt, go vet, golangci-lint, import layers, compatibility page
 	go test ./internal/lint
 
 bench: build ## compare ours with Debian's etcd, run by run, on fresh directories
-	scripts/clients etcd-server
-	$(BIN)/bench compare --ours $(BIN)/etcd --baseline $(BASELINE) $(BENCHFLAGS)
+	@[ '$(THEIRS)' != /usr/bin/etcd ] || CI=true scripts/clients etcd-server
+	$(BIN)/bench compare -ours $(BIN)/etcd -theirs $(THEIRS) $(BENCHFLAGS)
 
 generate: ## run every go:generate directive
 	@if grep -rqs --include='*.go' '^//go:generate ' .; then go generate ./...; else echo 'make generate: no //go:generate directive in any file, nothing to do'; fi
