@@ -1,0 +1,354 @@
+package v2tree
+
+import (
+	"errors"
+	"fmt"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+)
+
+// Apply runs a command inside a command of w: the caller has called w.Start, and
+// calls w.End, or w.Abort when there is an error. A refusal is an *Error; every
+// other error is the store's. now is the cluster time of the command.
+//
+// The command's path and values must stay unchanged until w.Publish.
+//
+// An expiry that finds nothing to expire returns a zero Result.
+func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Result, error) {
+	a := applier{w: w, b: w.Batch(), c: c, now: now, next: w.Revision() + 1}
+	if c.HasTTL {
+		a.deadline = deadlineOf(now, c.TTL)
+	}
+	var (
+		res Result
+		err error
+	)
+	switch c.Kind {
+	case KindSet:
+		res, err = a.set(c.Path)
+	case KindCreate:
+		res, err = a.create(c.Path)
+	case KindCreateInOrder:
+		res, err = a.create(fmt.Appendf(prefixOf(c.Path), "%020d", a.next))
+	case KindUpdate:
+		res, err = a.update(kv.ActionUpdate)
+	case KindCompareAndSwap:
+		res, err = a.update(kv.ActionCompareAndSwap)
+	case KindDelete:
+		res, err = a.delete()
+	case KindCompareAndDelete:
+		res, err = a.compareAndDelete()
+	case KindExpire:
+		res, err = a.expire()
+	default:
+		err = fmt.Errorf("%w: kind %d", ErrBadCommand, c.Kind)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	res.Index = w.Revision()
+	return res, nil
+}
+
+// applier is one command at work.
+type applier struct {
+	w        *mvcc.Writer
+	b        *storage.Batch
+	c        *Command
+	now      kv.ClusterTime
+	deadline kv.ClusterTime // what the command's TTL comes to; 0 is none
+	next     int64          // the revision of the command's changes
+}
+
+func (a *applier) refuse(code int, cause []byte) error {
+	return &Error{Code: code, Cause: string(cause), Index: a.w.Revision()}
+}
+
+// look finds out what stands at a path now.
+func (a *applier) look(path []byte, value bool) (place, error) {
+	return look(a.w.Reading(), path, value)
+}
+
+// absent returns the refusal of a command that wants something at path where
+// there is nothing: it names the first thing on the way that is missing, or that
+// is a key where a directory is wanted.
+func (a *applier) absent(path []byte) error {
+	cause, code, err := obstacle(a.w.Reading(), path)
+	if err != nil {
+		return err
+	}
+	return a.refuse(code, cause)
+}
+
+// obstacle explains why there is nothing at path.
+func obstacle(r mvcc.Reading, path []byte) (at []byte, code int, err error) {
+	for end := childEnd(path, 1); end < len(path); end = childEnd(path, end+1) {
+		p, err := look(r, path[:end], false)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case p.is == file:
+			return path[:end], CodeNotDirectory, nil
+		case p.is == nothing:
+			return path[:end], CodeKeyNotFound, nil
+		}
+	}
+	return path, CodeKeyNotFound, nil
+}
+
+// action returns what the event is to say of a write that v2 calls name.
+func (a *applier) action(name kv.Action) kv.Action {
+	if a.c.Refresh {
+		return kv.ActionRefresh
+	}
+	return name
+}
+
+// set puts a key or a directory at path, in place of a key if there is one.
+func (a *applier) set(path []byte) (Result, error) {
+	if isRoot(path) {
+		return Result{}, a.refuse(CodeRootReadOnly, path)
+	}
+	value := a.c.Value
+	old, err := a.look(path, a.c.Refresh || a.c.Dir)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case old.is == folder:
+		return Result{}, a.refuse(CodeNotFile, path)
+	case old.is == nothing && a.c.Refresh:
+		return Result{}, a.absent(path)
+	case a.c.Refresh:
+		value = old.rec.Value
+	}
+	if err := a.makeParents(path); err != nil {
+		return Result{}, err
+	}
+	res := Result{Action: kv.ActionSet, Created: old.is == nothing}
+	if a.c.Dir {
+		res.Node = a.putDirectory(path, kv.ActionSet, old.rec)
+	} else if res.Node, old.rec, err = a.put(path, value, a.action(kv.ActionSet), true); err != nil {
+		return Result{}, err
+	}
+	if old.is == nothing {
+		return res, nil
+	}
+	res.Prev, res.HasPrev = fileNode(path, &old.rec, a.now), true
+	if a.c.Dir {
+		err = a.deleteKey(path, old.rec.Deadline, kv.ActionSet)
+	}
+	return res, err
+}
+
+// create puts a key or a directory at path, where nothing may be.
+func (a *applier) create(path []byte) (Result, error) {
+	if isRoot(path) {
+		return Result{}, a.refuse(CodeRootReadOnly, path)
+	}
+	old, err := a.look(path, false)
+	if err != nil {
+		return Result{}, err
+	}
+	if old.is != nothing {
+		return Result{}, a.refuse(CodeKeyExists, path)
+	}
+	if err := a.makeParents(path); err != nil {
+		return Result{}, err
+	}
+	res := Result{Action: kv.ActionCreate, Created: true}
+	if a.c.Dir {
+		res.Node = a.putDirectory(path, kv.ActionCreate, kv.Record{})
+		return res, nil
+	}
+	res.Node, _, err = a.put(path, a.c.Value, kv.ActionCreate, true)
+	return res, err
+}
+
+// update changes what stands at the path: the value and TTL of a key, the TTL of
+// a directory. A compareAndSwap wants a key, and compares it first.
+func (a *applier) update(action kv.Action) (Result, error) {
+	path := a.c.Path
+	if isRoot(path) {
+		return Result{}, a.refuse(CodeRootReadOnly, path)
+	}
+	old, err := a.look(path, true)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case old.is == nothing:
+		return Result{}, a.absent(path)
+	case old.is == folder && (action == kv.ActionCompareAndSwap || len(a.c.Value) > 0):
+		return Result{}, a.refuse(CodeNotFile, path)
+	case action == kv.ActionCompareAndSwap:
+		if err := a.compare(&old.rec); err != nil {
+			return Result{}, err
+		}
+	}
+	res := Result{Action: action, HasPrev: true}
+	if old.is == folder {
+		res.Prev = dirNode(path, old.dir, a.now)
+		res.Node, err = a.updateDirectory(path, old)
+		return res, err
+	}
+	res.Prev = fileNode(path, &old.rec, a.now)
+	value := a.c.Value
+	if a.c.Refresh {
+		value = old.rec.Value
+	}
+	res.Node, _, err = a.put(path, value, a.action(action), false)
+	return res, err
+}
+
+// compare checks a key against the command's conditions.
+func (a *applier) compare(rec *kv.Record) error {
+	var cause []byte
+	if want := a.c.PrevValue; len(want) > 0 && string(want) != string(rec.Value) {
+		cause = fmt.Appendf(cause, "[%s != %s]", want, rec.Value)
+	}
+	if want := a.c.PrevIndex; want != 0 && want != uint64(rec.Mod.Main) {
+		if cause != nil {
+			cause = append(cause, ' ')
+		}
+		cause = fmt.Appendf(cause, "[%d != %d]", want, rec.Mod.Main)
+	}
+	if cause != nil {
+		return a.refuse(CodeCompareFailed, cause)
+	}
+	return nil
+}
+
+// put writes a key and returns its node, and the record it replaced. anew says
+// that the key counts as created now.
+func (a *applier) put(path, value []byte, action kv.Action, anew bool) (Node, kv.Record, error) {
+	op := mvcc.PutOp{Key: path, Value: value, Deadline: a.deadline, Action: action, PrevKV: true, Anew: anew}
+	res, err := a.w.Put(&op)
+	if err != nil {
+		return Node{}, kv.Record{}, fmt.Errorf("put key: %w", err)
+	}
+	n := Node{Key: path, HasValue: true, Value: value, Modified: a.next, Created: a.next}
+	n.Expires, n.Left = a.c.HasTTL, a.c.TTL
+	var old kv.Record
+	if res.Prev != nil {
+		old = res.Prev.Record
+		if !anew {
+			n.Created = old.CreateRevision
+		}
+	}
+	moveDeadline(a.b, deadlineKey, path, old.Deadline, a.deadline)
+	return n, old, nil
+}
+
+// delete removes a key, or a directory.
+func (a *applier) delete() (Result, error) {
+	path := a.c.Path
+	if isRoot(path) {
+		return Result{}, a.refuse(CodeRootReadOnly, path)
+	}
+	old, err := a.look(path, true)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case old.is == nothing:
+		return Result{}, a.absent(path)
+	case old.is == file:
+		return a.removeKey(path, &old.rec, kv.ActionDelete)
+	case !a.c.Dir && !a.c.Recursive:
+		return Result{}, a.refuse(CodeNotFile, path)
+	case !a.c.Recursive:
+		empty, err := a.isEmpty(path)
+		if err != nil {
+			return Result{}, err
+		}
+		if !empty {
+			return Result{}, a.refuse(CodeDirectoryNotEmpty, path)
+		}
+	}
+	return a.removeDirectory(path, old, kv.ActionDelete)
+}
+
+func (a *applier) compareAndDelete() (Result, error) {
+	path := a.c.Path
+	if isRoot(path) {
+		return Result{}, a.refuse(CodeNotFile, nil) // etcd names no cause here
+	}
+	old, err := a.look(path, true)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case old.is == nothing:
+		return Result{}, a.absent(path)
+	case old.is == folder:
+		return Result{}, a.refuse(CodeNotFile, path)
+	}
+	if err := a.compare(&old.rec); err != nil {
+		return Result{}, err
+	}
+	return a.removeKey(path, &old.rec, kv.ActionCompareAndDelete)
+}
+
+// expire removes what the command's deadline holds for, if it still does.
+func (a *applier) expire() (Result, error) {
+	path, deadline := a.c.Path, a.c.Deadline
+	if deadline > a.now || deadline <= 0 || isRoot(path) {
+		return Result{}, nil
+	}
+	if a.c.Dir {
+		old, err := a.look(path, false)
+		if err != nil {
+			return Result{}, err
+		}
+		if old.explicit && old.dir.deadline == deadline {
+			return a.removeDirectory(path, old, kv.ActionExpire)
+		}
+		moveDeadline(a.b, deadlineDirectory, path, deadline, 0)
+		return Result{}, nil
+	}
+	rec, ok, err := a.w.Get(path)
+	if err != nil {
+		return Result{}, fmt.Errorf("read key: %w", err)
+	}
+	if ok && rec.Deadline == deadline {
+		return a.removeKey(path, &rec, kv.ActionExpire)
+	}
+	moveDeadline(a.b, deadlineKey, path, deadline, 0)
+	return Result{}, nil
+}
+
+// removeKey deletes the key that stands at path.
+func (a *applier) removeKey(path []byte, rec *kv.Record, action kv.Action) (Result, error) {
+	// The directory stays when the key was the last that it had.
+	if err := a.makeParents(path); err != nil {
+		return Result{}, err
+	}
+	return Result{
+		Action:  action,
+		Node:    Node{Key: path, Modified: a.next, Created: rec.CreateRevision},
+		Prev:    fileNode(path, rec, a.now),
+		HasPrev: true,
+	}, a.deleteKey(path, rec.Deadline, action)
+}
+
+func (a *applier) deleteKey(path []byte, deadline kv.ClusterTime, action kv.Action) error {
+	if _, err := a.w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: path}, Action: action}); err != nil {
+		return fmt.Errorf("delete key: %w", err)
+	}
+	moveDeadline(a.b, deadlineKey, path, deadline, 0)
+	return nil
+}
+
+// isEmpty says whether a directory has nothing below it.
+func (a *applier) isEmpty(path []byte) (empty bool, err error) {
+	r, prefix := a.w.Reading(), prefixOf(path)
+	empty = true
+	err = walkBelow(r, prefix, func([]byte, *kv.Record) ([]byte, bool) {
+		empty = false
+		return nil, false
+	})
+	if err != nil || !empty {
+		return false, err
+	}
+	c := directoriesBelow(r, prefix)
+	return !c.more, errors.Join(c.err, c.it.Close())
+}

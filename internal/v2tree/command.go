@@ -1,0 +1,176 @@
+package v2tree
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"cairn/internal/kv"
+)
+
+// ErrBadCommand is wrapped by the errors of Decode.
+var ErrBadCommand = errors.New("bad v2 command")
+
+// Kind says what a command asks for. The values are stored; never renumber them.
+type Kind byte
+
+// The kinds of commands.
+const (
+	KindSet              Kind = 1 // put a key or directory there, whether or not a key is
+	KindCreate           Kind = 2 // put a key or directory where nothing is
+	KindCreateInOrder    Kind = 3 // create below Path, named by the new revision
+	KindUpdate           Kind = 4 // change what is there
+	KindCompareAndSwap   Kind = 5 // change a key if it is as Prev… says
+	KindDelete           Kind = 6
+	KindCompareAndDelete Kind = 7
+	// KindExpire removes a key, or a directory with all below it, whose deadline
+	// is still Deadline and has passed. The leader proposes it; see Due.
+	KindExpire Kind = 8
+)
+
+// Command is one write of the v2 dialect. What its kind does not ask for is not
+// looked at.
+type Command struct {
+	Kind  Kind
+	Path  []byte // see ValidPath
+	Value []byte // of a key; also of an update, which refuses one for a directory
+
+	Dir       bool // make a directory; delete one if it is empty; expire one
+	Recursive bool // delete a directory with all below it
+	Refresh   bool // keep the value and tell no watcher
+
+	// TTL is how long the node lives from now on, when HasTTL is set; it may be
+	// zero or negative, for a node that expires at once. Without, it lives on.
+	HasTTL bool
+	TTL    time.Duration
+
+	// PrevValue, unless empty, and PrevIndex, unless 0, are the value and the
+	// modified index that a compare wants.
+	PrevValue []byte
+	PrevIndex uint64
+
+	Deadline kv.ClusterTime // see KindExpire
+}
+
+const commandVersion = 1
+
+// Flags of a command's bytes, drawn in docs/formats/v2.md.
+const (
+	flagDir = 1 << iota
+	flagRecursive
+	flagRefresh
+	flagTTL
+	flagPrevIndex
+	flagPrevValue
+	flagDeadline
+
+	flagsKnown = 1<<iota - 1
+)
+
+// Append writes the command's bytes to dst.
+func (c *Command) Append(dst []byte) []byte {
+	var flags byte
+	set := func(on bool, f byte) {
+		if on {
+			flags |= f
+		}
+	}
+	set(c.Dir, flagDir)
+	set(c.Recursive, flagRecursive)
+	set(c.Refresh, flagRefresh)
+	set(c.HasTTL, flagTTL)
+	set(c.PrevIndex != 0, flagPrevIndex)
+	set(len(c.PrevValue) > 0, flagPrevValue)
+	set(c.Deadline != 0, flagDeadline)
+	dst = append(dst, commandVersion, byte(c.Kind), flags)
+	dst = binary.AppendUvarint(dst, uint64(len(c.Path)))
+	dst = append(dst, c.Path...)
+	if flags&flagTTL != 0 {
+		dst = binary.AppendVarint(dst, int64(c.TTL))
+	}
+	if flags&flagPrevIndex != 0 {
+		dst = binary.AppendUvarint(dst, c.PrevIndex)
+	}
+	if flags&flagPrevValue != 0 {
+		dst = binary.AppendUvarint(dst, uint64(len(c.PrevValue)))
+		dst = append(dst, c.PrevValue...)
+	}
+	if flags&flagDeadline != 0 {
+		dst = binary.AppendVarint(dst, int64(c.Deadline))
+	}
+	return append(dst, c.Value...)
+}
+
+// Decode is the inverse of Append. Path and values point into b.
+func Decode(b []byte) (c Command, err error) {
+	if len(b) < 3 {
+		return c, fmt.Errorf("%w: %d bytes", ErrBadCommand, len(b))
+	}
+	if b[0] != commandVersion {
+		return c, fmt.Errorf("%w: version %d, this cairn knows %d; a newer cairn has written it", ErrBadCommand, b[0], commandVersion)
+	}
+	c.Kind = Kind(b[1])
+	flags := b[2]
+	if c.Kind < KindSet || c.Kind > KindExpire || flags&^flagsKnown != 0 {
+		return c, fmt.Errorf("%w: kind %d with flags %#x", ErrBadCommand, c.Kind, flags)
+	}
+	c.Dir = flags&flagDir != 0
+	c.Recursive = flags&flagRecursive != 0
+	c.Refresh = flags&flagRefresh != 0
+	c.HasTTL = flags&flagTTL != 0
+	d := decoder{b: b[3:]}
+	c.Path = d.bytes(d.uvarint())
+	if c.HasTTL {
+		c.TTL = time.Duration(d.varint())
+	}
+	if flags&flagPrevIndex != 0 {
+		c.PrevIndex = d.uvarint()
+	}
+	if flags&flagPrevValue != 0 {
+		c.PrevValue = d.bytes(d.uvarint())
+	}
+	if flags&flagDeadline != 0 {
+		c.Deadline = kv.ClusterTime(d.varint())
+	}
+	c.Value = d.b
+	if d.bad {
+		return c, fmt.Errorf("%w: cut short", ErrBadCommand)
+	}
+	if !ValidPath(c.Path) {
+		return c, fmt.Errorf("%w: path %q", ErrBadCommand, c.Path)
+	}
+	return c, nil
+}
+
+// decoder reads the pieces of a value; after the first that does not fit all are
+// zero and bad is set. What it returns points into the value.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.b, d.bad = nil, true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	u := d.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if uint64(len(d.b)) < n {
+		d.b, d.bad = nil, true
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}

@@ -1,0 +1,93 @@
+package v2tree
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+)
+
+// Kinds of entries in table t that are v2's. The values are stored.
+const (
+	deadlineKey       = 'k'
+	deadlineDirectory = 'd'
+)
+
+// deadlineOf returns when a TTL that begins now is over. It is never 0, which
+// would be none.
+func deadlineOf(now kv.ClusterTime, ttl time.Duration) kv.ClusterTime {
+	if ttl > 0 && now > math.MaxInt64-kv.ClusterTime(ttl) {
+		return math.MaxInt64
+	}
+	return max(now+kv.ClusterTime(ttl), 1)
+}
+
+func appendDeadlineKey(dst []byte, deadline kv.ClusterTime, kind byte, path []byte) []byte {
+	dst = append(dst, byte(storage.TableDeadlines))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(deadline))
+	return append(append(dst, kind), path...)
+}
+
+// parseDeadlineKey is the inverse of appendDeadlineKey. path points into key.
+func parseDeadlineKey(key []byte) (deadline kv.ClusterTime, kind byte, path []byte, err error) {
+	if len(key) < 10 || key[1]&0x80 != 0 {
+		return 0, 0, nil, fmt.Errorf("%w: deadline %x", ErrCorrupt, key[:min(len(key), 32)])
+	}
+	return kv.ClusterTime(binary.BigEndian.Uint64(key[1:9])), key[9], key[10:], nil
+}
+
+// moveDeadline brings table t in step with a key or directory whose deadline
+// was old and is now next; 0 is none.
+func moveDeadline(b *storage.Batch, kind byte, path []byte, old, next kv.ClusterTime) {
+	if old == next {
+		return
+	}
+	var buf [64]byte
+	if old != 0 {
+		b.Delete(appendDeadlineKey(buf[:0], old, kind, path))
+	}
+	if next != 0 {
+		b.Set(appendDeadlineKey(buf[:0], next, kind, path), nil)
+	}
+}
+
+// NextDeadline returns the earliest deadline in table t, of whatever kind. It
+// may be one that does not hold any more; then Due has a command that removes it.
+func NextDeadline(r mvcc.Reading) (deadline kv.ClusterTime, ok bool, err error) {
+	it := r.Cursor([]byte{byte(storage.TableDeadlines)}, []byte{byte(storage.TableDeadlines) + 1})
+	if it.First() {
+		deadline, _, _, err = parseDeadlineKey(it.Key())
+		ok = err == nil
+	}
+	return deadline, ok, errors.Join(err, it.Close())
+}
+
+// Due returns the commands for up to limit v2 deadlines that have passed at now,
+// the earliest first. Each expires one key or directory, in one revision; or,
+// where the deadline does not hold any more, only removes its entry. They may be
+// applied late or twice: a command looks again whether its deadline holds.
+func Due(r mvcc.Reading, now kv.ClusterTime, limit int) (due []Command, err error) {
+	upper := appendDeadlineKey(nil, now+1, 0, nil)
+	if now == math.MaxInt64 {
+		upper = []byte{byte(storage.TableDeadlines) + 1}
+	}
+	it := r.Cursor([]byte{byte(storage.TableDeadlines)}, upper)
+	for ok := it.First(); ok && len(due) < limit; ok = it.Next() {
+		deadline, kind, path, err := parseDeadlineKey(it.Key())
+		if err != nil {
+			return nil, errors.Join(err, it.Close())
+		}
+		if kind != deadlineKey && kind != deadlineDirectory {
+			continue
+		}
+		due = append(due, Command{
+			Kind: KindExpire, Path: append([]byte(nil), path...), Dir: kind == deadlineDirectory, Deadline: deadline,
+		})
+	}
+	return due, it.Close()
+}

@@ -1,0 +1,84 @@
+package v2tree
+
+import "bytes"
+
+// A path is absolute and clean: "/" alone, or names between single slashes,
+// none of them empty, "." or "..". Below, a directory's prefix is its path with a
+// slash at the end; so the keys below it are one range, and prefixes sort where
+// the keys below them do.
+
+// maxPathBytes keeps a command's path from being mistaken for anything sensible
+// when its bytes are damaged; requests are limited far below it.
+const maxPathBytes = 64 << 20
+
+// ValidPath says whether the tree can have a node at path.
+func ValidPath(path []byte) bool {
+	if len(path) == 0 || path[0] != '/' || len(path) > maxPathBytes {
+		return false
+	}
+	return len(path) == 1 || offence(path, 1) < 0
+}
+
+func isRoot(path []byte) bool { return len(path) == 1 }
+
+// offence returns where the first name at or after from ends that no path may
+// have, or -1 when all names are good. key[from-1] is a slash.
+func offence(key []byte, from int) int {
+	for {
+		end := len(key)
+		if n := bytes.IndexByte(key[from:], '/'); n >= 0 {
+			end = from + n
+		}
+		switch end - from {
+		case 0:
+			return end
+		case 1:
+			if key[from] == '.' {
+				return end
+			}
+		case 2:
+			if key[from] == '.' && key[from+1] == '.' {
+				return end
+			}
+		}
+		if end == len(key) {
+			return -1
+		}
+		from = end + 1
+	}
+}
+
+// parentOf returns the path of the directory that path lies in.
+func parentOf(path []byte) []byte {
+	return path[:max(bytes.LastIndexByte(path, '/'), 1)]
+}
+
+// nameOf returns the last name of a path.
+func nameOf(path []byte) []byte { return path[bytes.LastIndexByte(path, '/')+1:] }
+
+// hidden says whether a name is left out of listings.
+func hidden(name []byte) bool { return len(name) > 0 && name[0] == '_' }
+
+// prefixOf returns the prefix of a directory.
+func prefixOf(path []byte) []byte {
+	if isRoot(path) {
+		return path
+	}
+	return append(append(make([]byte, 0, len(path)+1), path...), '/')
+}
+
+// past returns the first key behind all that begin with dir and a slash.
+func past(dir []byte) []byte {
+	return append(append(make([]byte, 0, len(dir)+1), dir...), '/'+1)
+}
+
+// pastPrefix returns the first key behind all that begin with prefix.
+func pastPrefix(prefix []byte) []byte { return past(prefix[:len(prefix)-1]) }
+
+// childEnd returns where the first name of key behind prefix ends.
+func childEnd(key []byte, prefix int) int {
+	if n := bytes.IndexByte(key[prefix:], '/'); n >= 0 {
+		return prefix + n
+	}
+	return len(key)
+}
