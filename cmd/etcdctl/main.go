@@ -10,6 +10,7 @@ import (
 
 	"cairn/cmd/etcdctl/internal/cli"
 	"cairn/cmd/etcdctl/internal/v2cmd"
+	"cairn/cmd/etcdctl/internal/v3cmd"
 )
 
 func main() { os.Exit(run()) }
@@ -18,6 +19,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	app := cli.New(cli.Dialects{
 		V2: v2cmd.Commands(), V2Globals: v2cmd.Globals,
+		V3: v3cmd.Commands(), V3Globals: v3cmd.Globals,
 	})
 	return app.Run(context.Background(), os.Args[1:])
 }

@@ -1,0 +1,76 @@
+package v3cmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/cmd/etcdctl/internal/cli"
+)
+
+var delCommand = cli.Command{
+	Path: "del", Args: "<key> [range end]",
+	Short:   "remove a key, or the keys from <key> up to [range end]",
+	Long:    "Prints how many were removed. The range end itself is not in the range.",
+	Example: "$ etcdctl del /app/ --prefix\n2",
+	Flags:   delFlags,
+	Run: func(s *cli.Session) error {
+		p, err := begin(s, common...)
+		if err != nil {
+			return err
+		}
+		op, err := delOp(s)
+		if err != nil {
+			return err
+		}
+		return call(s, func(ctx context.Context, c *clientv3.Client) error {
+			r, err := c.Do(ctx, op)
+			if err != nil {
+				return fail(exitError, err)
+			}
+			return p.print(delAnswer((*etcdserverpb.DeleteRangeResponse)(r.Del())))
+		})
+	},
+}
+
+func delFlags(flags *pflag.FlagSet) {
+	flags.Bool("prefix", false, "all keys that begin with <key>")
+	flags.Bool("from-key", false, "all keys from <key> on, in the order of their bytes")
+	flags.Bool("prev-kv", false, "print the removed keys, too")
+	flags.Bool("range", false, "say that [range end] is meant; it is understood without, too")
+}
+
+// delOp makes the request that flags and arguments ask for.
+func delOp(s *cli.Session) (clientv3.Op, error) {
+	key, opts, err := rangeOf(s, "del")
+	if err != nil {
+		return clientv3.Op{}, err
+	}
+	if s.Bool("range") && len(s.Args) < 2 {
+		return clientv3.Op{}, failf(exitArgs, "del --range needs the range's end as a second argument")
+	}
+	if s.Bool("prev-kv") {
+		opts = append(opts, clientv3.WithPrevKV())
+	}
+	return clientv3.OpDelete(key, opts...), nil
+}
+
+func delAnswer(r *etcdserverpb.DeleteRangeResponse) answer {
+	return answer{
+		json: r, proto: r,
+		simple: func(p *printer) {
+			fmt.Fprintln(p, r.Deleted)
+			p.kvs(r.PrevKvs)
+		},
+		fields: func(p *printer) {
+			p.header(r.Header)
+			fmt.Fprintf(p, "\"Deleted\" : %d\n", r.Deleted)
+			for _, kv := range r.PrevKvs {
+				p.kvFields("Prev", kv)
+			}
+		},
+	}
+}

@@ -1,0 +1,70 @@
+package v3cmd
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/cmd/etcdctl/internal/cli"
+)
+
+var memberListCommand = cli.Command{
+	Path: "member list", Short: "list the members",
+	Long:    "In the format simple: ID, status, name, peer URLs, client URLs, whether it is a learner.",
+	Example: "$ ETCDCTL_API=3 etcdctl member list\n8e9e05c52164694d, started, default, http://localhost:2380, http://localhost:2379, false",
+	Run: func(s *cli.Session) error {
+		p, err := begin(s, fields, jsonText, protobuf, table)
+		if err != nil {
+			return err
+		}
+		return call(s, func(ctx context.Context, c *clientv3.Client) error {
+			r, err := c.MemberList(ctx)
+			if err != nil {
+				return fail(exitError, err)
+			}
+			return p.print(memberListAnswer((*etcdserverpb.MemberListResponse)(r)))
+		})
+	},
+}
+
+func memberListAnswer(r *etcdserverpb.MemberListResponse) answer {
+	rows := func() (header []string, rows [][]string) {
+		for _, m := range r.Members {
+			status := "started"
+			if m.Name == "" {
+				status = "unstarted"
+			}
+			rows = append(rows, []string{
+				fmt.Sprintf("%x", m.ID), status, m.Name,
+				strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","), strconv.FormatBool(m.IsLearner),
+			})
+		}
+		return []string{"ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"}, rows
+	}
+	return answer{
+		json: r, proto: r, table: rows,
+		simple: func(p *printer) {
+			_, rows := rows()
+			for _, row := range rows {
+				fmt.Fprintln(p, strings.Join(row, ", "))
+			}
+		},
+		fields: func(p *printer) {
+			p.header(r.Header)
+			for _, m := range r.Members {
+				fmt.Fprintf(p, "\"ID\" : %d\n\"Name\" : %q\n", m.ID, m.Name)
+				for _, u := range m.PeerURLs {
+					fmt.Fprintf(p, "\"PeerURL\" : %q\n", u)
+				}
+				for _, u := range m.ClientURLs {
+					fmt.Fprintf(p, "\"ClientURL\" : %q\n", u)
+				}
+				fmt.Fprintf(p, "\"IsLearner\" : %t\n\n", m.IsLearner)
+			}
+		},
+	}
+}

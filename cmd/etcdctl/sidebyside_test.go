@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Debian's programs (apt-get install etcd-server etcd-client), which the v3 commands are compared with.
+const (
+	referenceServer = "/usr/bin/etcd"
+	referenceClient = "/usr/bin/etcdctl"
+)
+
+// TestSideBySide gives the command lines of testdata/sidebyside.txt to Debian's etcdctl and to ours, each with a fresh
+// server of its own whose identity is the same, and compares standard output, standard error and exit code. Lines that
+// begin with ~ have only their exit codes compared: there, our texts are our own.
+func TestSideBySide(t *testing.T) {
+	for _, path := range []string{referenceServer, referenceClient} {
+		if _, err := os.Stat(path); err != nil && os.Getenv("CI") == "true" {
+			t.Fatalf("%v: CI has to run `apt-get install etcd-server etcd-client`", err)
+		} else if err != nil {
+			t.Skipf("%v: run `apt-get install etcd-server etcd-client` to compare with Debian's etcdctl", err)
+		}
+	}
+	ours, err := exec.LookPath("etcdctl") // testscript.Main put it first
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference, own := startSide(t, referenceClient), startSide(t, ours)
+	lines, err := os.ReadFile(filepath.Join("testdata", "sidebyside.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(string(lines), "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		line, exitOnly := strings.CutPrefix(line, "~ ")
+		answer := make(chan said, 1)
+		go func() { answer <- reference.say(line) }()
+		got, want := own.say(line), <-answer
+		if exitOnly {
+			got, want = said{exit: got.exit}, said{exit: want.exit}
+		}
+		if got != want {
+			t.Errorf("line %d: %s\n--- Debian's etcdctl\n%s\n--- ours\n%s", i+1, line, want, got)
+		}
+	}
+}
+
+// side is a client with its server.
+type side struct {
+	dir, client string
+	names       map[string]string // stands for the IDs that have been seen
+}
+
+type said struct {
+	stdout, stderr string
+	exit           int
+}
+
+func (s said) String() string {
+	return fmt.Sprintf("exit %d\nstdout:\n%sstderr:\n%s", s.exit, s.stdout, s.stderr)
+}
+
+// untilLines runs a command until it has written so many lines, which it shows, and ends it then. Where the command ends
+// by itself or says nothing for ten seconds, that is the end, too.
+const untilLines = `#!/bin/sh
+case $0 in *_lines) unit=-l ;; *) unit=-c ;; esac
+want=$1; shift
+: >until.out
+"$@" >until.out <&0 & job=$!
+for i in $(seq 1000); do
+	[ $(wc $unit <until.out) -ge $want ] && break
+	kill -0 $job 2>/dev/null || break
+	sleep 0.01
+done
+kill $job 2>/dev/null
+{ wait $job; } 2>/dev/null
+cat until.out
+`
+
+// startSide starts a server that knows itself by fixed URLs, so that the IDs made of them are the same on both sides,
+// and listens elsewhere.
+func startSide(t *testing.T, client string) *side {
+	t.Helper()
+	s := &side{dir: t.TempDir(), names: map[string]string{}}
+	if err := os.Symlink(client, filepath.Join(s.dir, "etcdctl")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"until_lines", "until_bytes"} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(untilLines), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.client = "http://" + freeAddress(t)
+	cmd := exec.Command(referenceServer, "--data-dir", filepath.Join(s.dir, "data"), "--log-level", "error",
+		"--listen-client-urls", s.client, "--listen-peer-urls", "http://"+freeAddress(t),
+		"--advertise-client-urls", "http://localhost:2379")
+	var logged bytes.Buffer
+	cmd.Stderr = &logged
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get(s.client + "/health")
+		if err == nil {
+			resp.Body.Close()
+		}
+		if err == nil && resp.StatusCode == http.StatusOK {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not healthy: %v\n%s", referenceServer, err, logged.String())
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// say runs a shell command line in which etcdctl is the side's client.
+func (s *side) say(line string) said {
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	_ = cmd.Run() // its exit code says it
+	return said{s.normal(stdout.String()), s.normal(stderr.String()), cmd.ProcessState.ExitCode()}
+}
+
+var (
+	clientLog = regexp.MustCompile(`(?m)^\{"level":.*\n`)            // Debian's client logs every attempt that failed
+	ids       = regexp.MustCompile(`\b[0-9a-f]{16}\b|\b\d{16,20}\b`) // of leases and members, hexadecimal and decimal
+	changing  = regexp.MustCompile(`[0-9.]+(ms|µs)|remaining\(\d+s\)|"(ttl|TTL)" ?: ?[1-9]\d*|"[rR]aft(Applied)?Index" ?: ?\d+|"(dbSize|DBSize|dbSizeInUse|CancelReason)" ?: ?("",?|\d+)|, \d+ kB, | \d+, \d+, $`)
+)
+
+// normal takes out of a text what differs from run to run.
+func (s *side) normal(text string) string {
+	text = clientLog.ReplaceAllString(text, "")
+	text = ids.ReplaceAllStringFunc(text, func(id string) string {
+		if s.names[id] == "" {
+			s.names[id] = fmt.Sprintf("<id %d>", len(s.names)+1)
+		}
+		return s.names[id]
+	})
+	text = changing.ReplaceAllString(text, "<changing>")
+	return strings.ReplaceAll(text, s.client, "<endpoint>")
+}
