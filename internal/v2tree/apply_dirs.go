@@ -1,6 +1,8 @@
 package v2tree
 
 import (
+	"fmt"
+
 	"cairn/internal/kv"
 )
 
@@ -81,7 +83,8 @@ func (a *applier) updateDirectory(path []byte, old place) (Node, error) {
 }
 
 // removeDirectory removes a directory and all that v2 sees below it, in one
-// revision. The first event is the directory's own; those of what lay below follow.
+// revision; also a key of the same path, so that afterwards nothing is there. The
+// first event is the directory's own; the others follow.
 func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Result, error) {
 	if err := a.makeParents(path); err != nil {
 		return Result{}, err
@@ -89,6 +92,13 @@ func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Res
 	keys, dirs, err := a.collect(path)
 	if err != nil {
 		return Result{}, err
+	}
+	hidden, ok, err := a.w.Get(path)
+	if err != nil {
+		return Result{}, fmt.Errorf("read key: %w", err)
+	}
+	if ok {
+		keys = append(keys, keyBelow{path, hidden.Deadline})
 	}
 	a.w.NoteDirectoryChange(kv.EventDelete, action, path, kv.Record{}, dirRecord(old.dir))
 	if old.explicit {

@@ -8,8 +8,8 @@
 //
 // A directory is there when it was made by a v2 write (table d has it), or when a
 // key lies below it that v2 can name. Where a key and a directory have the same
-// path, v2 shows the directory. A key that is no clean absolute path is not seen:
-// v2 neither shows nor deletes it.
+// path, v2 shows the directory; the key goes when the directory is deleted. A key
+// that is no clean absolute path is not seen: v2 neither shows nor deletes it.
 //
 // Invariants:
 //   - When table d has a directory, it has all directories above it, except the
