@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"io"
 	"sync"
 
@@ -61,7 +62,7 @@ func gunzip(in *buffer, limit int) (*buffer, *status.Status) {
 			out.free()
 			return nil, status.Newf(codes.ResourceExhausted, "grpc: message after decompression larger than max (%d vs. %d)", n, limit)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {

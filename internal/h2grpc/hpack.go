@@ -13,6 +13,7 @@ const headerTableSize = 4096
 
 var (
 	errHPACK          = errors.New("invalid header block")
+	errLateUpdate     = errors.New("table size update within a header block")
 	errHeadersTooLong = errors.New("header list larger than the limit")
 )
 
@@ -72,7 +73,10 @@ func (d *hpackDecoder) decode(dst []field, block []byte, limit int) ([]field, er
 		b := block[0]
 		if b&0xe0 == 0x20 { // dynamic table size update
 			n, rest, ok := hpackInt(block, 5)
-			if !ok || started || n > headerTableSize {
+			if started {
+				return dst, errLateUpdate // RFC 7541, 4.2
+			}
+			if !ok || n > headerTableSize {
 				return dst, errHPACK
 			}
 			d.sizeMax = n

@@ -3,6 +3,7 @@ package h2grpc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -66,11 +67,11 @@ func (st *stream) serveHTTP() {
 // runHandler reports false when the handler panicked, which net/http survives too.
 func (st *stream) runHandler(h http.Handler, w http.ResponseWriter, req *http.Request) (ok bool) {
 	defer func() {
-		if r := recover(); r != nil && r != http.ErrAbortHandler {
-			st.conn.srv.opts.Logger.Error("http handler panic", "path", req.URL.Path, "panic", r, "stack", string(debug.Stack()))
-		} else if r == nil {
-			ok = true
+		r := recover()
+		if err, is := r.(error); r == nil || (is && errors.Is(err, http.ErrAbortHandler)) {
+			return
 		}
+		st.conn.srv.opts.Logger.Error("http handler panic", "path", req.URL.Path, "panic", r, "stack", string(debug.Stack()))
 	}()
 	h.ServeHTTP(w, req)
 	return true
@@ -108,7 +109,7 @@ func (st *stream) httpRequest() (*http.Request, error) {
 		}
 	}
 	st.mu.Lock()
-	empty := len(st.queue) == 0 && st.queueEnd == io.EOF
+	empty := len(st.queue) == 0 && errors.Is(st.queueEnd, io.EOF)
 	st.mu.Unlock()
 	if empty {
 		if req.ContentLength > 0 {
@@ -139,7 +140,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.sendContinue()
 		m, err := b.st.nextChunk()
 		if err != nil {
-			if err == io.EOF && b.declared >= 0 && b.read != b.declared {
+			if errors.Is(err, io.EOF) && b.declared >= 0 && b.read != b.declared {
 				return 0, io.ErrUnexpectedEOF
 			}
 			return 0, err

@@ -29,8 +29,7 @@ type reader struct {
 
 	maxID       uint32
 	last        *stream // the stream of the last HEADERS; its DATA mostly follows
-	window      int64   // what the peer may still send on the connection
-	unacked     int64   // received since the last WINDOW_UPDATE
+	unacked     int64   // bytes of DATA since the connection's last WINDOW_UPDATE
 	gotSettings bool
 	wrote       bool // something was appended to the output since the last flush
 	flood       int
@@ -40,7 +39,6 @@ type reader struct {
 func (r *reader) init(s *Server) {
 	r.buf = make([]byte, 0, readBufferMin)
 	r.hpack = newHPACKDecoder()
-	r.window = int64(s.opts.InitialConnWindow)
 }
 
 // read parses frames until the connection ends. It returns early when a call that it ran
@@ -180,9 +178,7 @@ func (c *conn) dataFrame(h frameHeader, p []byte) (*stream, error) {
 	if !ok {
 		return nil, connError{errProtocol, "padding longer than the frame"}
 	}
-	if err := c.receive(len(p)); err != nil {
-		return nil, err
-	}
+	c.receive(len(p))
 	st := r.last
 	if st == nil || st.id != h.streamID {
 		c.mu.Lock()
@@ -215,24 +211,19 @@ func (c *conn) dataFrame(h frameHeader, p []byte) (*stream, error) {
 }
 
 // receive counts n bytes of DATA against the connection's window and gives them back in
-// halves of it. They are given back at once, since a message in assembly must be able to
-// complete; MaxConnRecvBytes bounds what that can gather.
-func (c *conn) receive(n int) error {
+// halves of it. They are given back when they are read, not when they are used, since a
+// message in assembly must be able to complete: the window cannot be overrun, and it is
+// MaxConnRecvBytes that bounds what gathers.
+func (c *conn) receive(n int) {
 	r := &c.in
-	r.window -= int64(n)
-	if r.window < 0 {
-		return connError{errFlowControl, "more DATA than the connection's window"}
-	}
 	r.unacked += int64(n)
 	if r.unacked >= int64(c.srv.opts.InitialConnWindow)/2 {
 		c.mu.Lock()
 		c.out.buf = appendWindowUpdate(c.out.buf, 0, uint32(r.unacked))
 		c.mu.Unlock()
-		r.window += r.unacked
 		r.unacked = 0
 		r.wrote = true
 	}
-	return nil
 }
 
 func (c *conn) headersFrame(h frameHeader, p []byte) (*stream, error) {

@@ -2,6 +2,7 @@ package h2grpc
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"google.golang.org/grpc"
@@ -115,7 +116,7 @@ func (st *stream) waitQueue() error {
 // RecvMsg implements grpc.ServerStream. It returns io.EOF when the client has sent all.
 func (s *serverStream) RecvMsg(m any) error {
 	if err := s.recv(m); err != nil {
-		if err == io.EOF && !s.desc.ClientStreams && !s.received {
+		if errors.Is(err, io.EOF) && !s.desc.ClientStreams && !s.received {
 			return statusNoMessage.Err()
 		}
 		return err
@@ -125,7 +126,7 @@ func (s *serverStream) RecvMsg(m any) error {
 		return nil
 	}
 	switch extra, err := s.st.next(); {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
 		return err
