@@ -8,14 +8,19 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"cairn/internal/config"
 	"cairn/internal/datadir"
+	"cairn/internal/h2grpc"
 	"cairn/internal/logging"
+	"cairn/internal/member"
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
+	"cairn/internal/v3rpc"
+	"cairn/internal/version"
 )
 
 const (
@@ -33,33 +38,120 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	if dir.Identity() == nil {
-		if err := dir.Create(newIdentity(cfg, c.founders)); err != nil {
+		if err := found(cfg, dir, c.founders); err != nil {
 			return err
 		}
 	}
 	logMember(etcdLog, cfg, dir, c)
 
-	m := metrics.New(dir.Identity().MemberID)
-	paths := ops.Config{Member: noMember{}, Metrics: m, Level: level, Pprof: cfg.EnablePprof}
-	etcdLog.Warn("this build has no member: neither v2 nor v3 requests are served")
-	client := http.NewServeMux()
-	ops.Register(client, paths)
+	id := dir.Identity()
+	meters := metrics.New(id.MemberID)
+	m, err := startMember(cfg, log, dir, meters)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	meters.SetState(m.MetricsState)
+	background, stopBackground := context.WithCancel(ctx)
+	defer stopBackground()
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	helpers.Go(func() {
+		m.RunAutoCompaction(background, member.AutoCompaction{
+			Retention: cfg.AutoCompaction.Period, Revisions: cfg.AutoCompaction.Revisions,
+		})
+	})
 
+	paths := ops.Config{Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof}
 	servers := newServers(logging.For(log, "http"))
-	servers.start(c.client, ops.AnswerOptions(client))
+	servers.startClient(c.client, newClientServer(cfg, log, m, id, meters, paths))
 	servers.start(c.peer, ops.PeerHandler(paths))
 	servers.start(c.metrics, ops.MetricsHandler(paths))
 
-	logReady(etcdLog, c)
-	notifyReady(etcdLog)
+	go announceReady(ctx, etcdLog, m, c)
 	select {
 	case err = <-servers.failed:
+	case <-m.Failed():
+		err = m.Err()
 	case <-ctx.Done():
 	}
 	notifyStopping(etcdLog)
+	stopBackground()
 	servers.stop()
 	etcdLog.Info("stopped serving")
 	return err
+}
+
+// startMember starts the member of the data directory.
+func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics) (*member.Member, error) {
+	return member.Start(member.Config{
+		Dir:             dir.MemberDir(),
+		ID:              dir.Identity().MemberID,
+		TickInterval:    cfg.HeartbeatInterval,
+		ElectionTicks:   int(cfg.ElectionTimeout / cfg.HeartbeatInterval),
+		SnapshotCount:   cfg.SnapshotCount,
+		CatchUpEntries:  cfg.SnapshotCatchupEntries,
+		RequestBytesMax: int(cfg.RequestBytesMax),
+		QuotaBytes:      cfg.QuotaBackendBytes,
+		Logger:          logging.For(log, "member"),
+		RaftLogger:      logging.NewRaft(log),
+		Metrics:         meters,
+	})
+}
+
+// announceReady says so when the member can serve.
+func announceReady(ctx context.Context, log *slog.Logger, m *member.Member, c *claim) {
+	select {
+	case <-m.Ready():
+		logReady(log, c)
+		notifyReady(log)
+	case <-m.Failed():
+	case <-ctx.Done():
+	}
+}
+
+// grpcOverheadBytes is what a message may be larger than --max-request-bytes before the
+// transport refuses it: beyond the limit the answer is etcd's, not gRPC's.
+const grpcOverheadBytes = 512 << 10
+
+// newClientServer serves gRPC and HTTP on the client port.
+func newClientServer(cfg *config.Config, log *slog.Logger, m *member.Member, id *datadir.Identity, meters *metrics.Metrics, paths ops.Config) *h2grpc.Server {
+	mux := http.NewServeMux()
+	ops.Register(mux, paths)
+	server := h2grpc.New(h2grpc.Options{
+		MaxRecvBytes: int(cfg.RequestBytesMax) + grpcOverheadBytes,
+		HTTP:         ops.AnswerOptions(mux),
+		HTTP1: &http.Server{
+			ReadHeaderTimeout: readHeaderTimeout,
+			ErrorLog:          slog.NewLogLogger(logging.For(log, "http").Handler(), slog.LevelDebug),
+		},
+		Inline: v3rpc.AnswersAtOnce,
+		Logger: logging.For(log, "grpc"),
+	})
+	v3rpc.Register(server, m, v3rpc.Config{
+		ClusterID: id.ClusterID, MemberID: id.MemberID, TxnOpsMax: int(cfg.TxnOpsMax),
+	})
+	return server
+}
+
+// opsMember is what the operational paths see of a member.
+type opsMember struct{ *member.Member }
+
+// ClusterVersion implements ops.Member. All members of a release are of one version.
+func (opsMember) ClusterVersion() string { return version.Cluster }
+
+// found makes the member that this process is to be: first its stores, then the note
+// that there is one.
+func found(cfg *config.Config, dir *datadir.Dir, founders []config.Founder) error {
+	id := newIdentity(cfg, founders)
+	nursery, err := dir.Nursery()
+	if err != nil {
+		return err
+	}
+	if err := member.Initialize(nil, nursery, []uint64{id.MemberID}); err != nil {
+		return err
+	}
+	return dir.Create(id)
 }
 
 // newIdentity is that of the founder that this member is.
@@ -77,21 +169,35 @@ func newIdentity(cfg *config.Config, founders []config.Founder) datadir.Identity
 	return id
 }
 
-// noMember stands where the member will be: there is no cluster, and nobody is healthy.
-type noMember struct{}
-
-func (noMember) Healthy(context.Context) error { return errors.New("this build has no member") }
-func (noMember) ClusterVersion() string        { return "" }
-
 // servers are the HTTP servers of all ports.
 type servers struct {
 	log    *slog.Logger
 	all    []*http.Server
+	client *h2grpc.Server
 	failed chan error // the first that ends by itself says why
 }
 
 func newServers(log *slog.Logger) *servers {
 	return &servers{log: log, failed: make(chan error, 1)}
+}
+
+// startClient serves the client port.
+func (s *servers) startClient(listeners []net.Listener, server *h2grpc.Server) {
+	s.client = server
+	for _, l := range listeners {
+		go func() {
+			if err := server.Serve(l); !errors.Is(err, h2grpc.ErrServerStopped) {
+				s.fail(l, err)
+			}
+		}()
+	}
+}
+
+func (s *servers) fail(l net.Listener, err error) {
+	select {
+	case s.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err):
+	default: // another was first
+	}
 }
 
 func (s *servers) start(listeners []net.Listener, handler http.Handler) {
@@ -104,10 +210,7 @@ func (s *servers) start(listeners []net.Listener, handler http.Handler) {
 		s.all = append(s.all, server)
 		go func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				select {
-				case s.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err):
-				default: // another was first
-				}
+				s.fail(l, err)
 			}
 		}()
 	}
@@ -117,6 +220,10 @@ func (s *servers) start(listeners []net.Listener, handler http.Handler) {
 func (s *servers) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
+	if err := s.client.Shutdown(ctx); err != nil {
+		s.log.Debug("cut off client requests under way", "err", err)
+		s.client.Close()
+	}
 	for _, server := range slices.Backward(s.all) {
 		if err := server.Shutdown(ctx); err != nil {
 			s.log.Debug("cut off requests under way", "err", err)

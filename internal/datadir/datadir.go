@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,6 +49,11 @@ func Open(path string) (*Dir, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	d.id = id
+	if id != nil {
+		if err := d.settle(); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
 	if info, err := os.Stat(d.MemberDir()); err == nil && info.Mode().Perm()&0o077 != 0 {
 		d.loose = info.Mode().Perm()
 	}
@@ -71,10 +77,10 @@ func (d *Dir) Path() string { return d.path }
 func (d *Dir) MemberDir() string { return filepath.Join(d.path, memberName) }
 
 // LogDir is where the log store is.
-func (d *Dir) LogDir() string { return filepath.Join(d.path, memberName, "log") }
+func (d *Dir) LogDir() string { return filepath.Join(d.path, memberName, logName) }
 
 // StateDir is where the state store is.
-func (d *Dir) StateDir() string { return filepath.Join(d.path, memberName, "state") }
+func (d *Dir) StateDir() string { return filepath.Join(d.path, memberName, stateName) }
 
 // Identity is the member that lives in the directory, or nil while none does.
 func (d *Dir) Identity() *Identity { return d.id }
@@ -115,8 +121,36 @@ func holder(f *os.File) string {
 	return fmt.Sprintf("process %d", pid)
 }
 
-// Create makes the directory that of a new member. It is durable when Create returns. It is an error to create a
-// member where one lives.
+// Nursery returns an empty directory in which the stores log and state of a new member are to be made, before
+// Create. What an earlier attempt left there is removed: no member ever ran on it.
+func (d *Dir) Nursery() (string, error) {
+	path := filepath.Join(d.MemberDir(), nurseName)
+	if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
+		return "", fmt.Errorf("data directory %s: make room for the stores: %w", d.path, cause(err))
+	}
+	return path, nil
+}
+
+// settle moves the stores of a member that was just created to their places. It goes on where a crash stopped it.
+func (d *Dir) settle() error {
+	nursery := filepath.Join(d.MemberDir(), nurseName)
+	if _, err := os.Lstat(nursery); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range []string{logName, stateName} {
+		err := os.Rename(filepath.Join(nursery, name), filepath.Join(d.MemberDir(), name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("data directory %s: move the new %s: %w", d.path, name, cause(err))
+		}
+	}
+	if err := errors.Join(syncDir(d.MemberDir()), os.RemoveAll(nursery)); err != nil {
+		return fmt.Errorf("data directory %s: settle the new stores: %w", d.path, err)
+	}
+	return nil
+}
+
+// Create makes the directory that of a new member, whose stores are in the Nursery, and moves them to LogDir and
+// StateDir. It is durable when Create returns. It is an error to create a member where one lives.
 func (d *Dir) Create(id Identity) error {
 	if d.id != nil {
 		return fmt.Errorf("data directory %s: holds member %x already", d.path, d.id.MemberID)
@@ -130,7 +164,7 @@ func (d *Dir) Create(id Identity) error {
 		return fmt.Errorf("data directory %s: write %s: %w", d.path, formatName, err)
 	}
 	d.id = &whole
-	return nil
+	return d.settle()
 }
 
 func (d *Dir) writeFormat(text []byte) error {

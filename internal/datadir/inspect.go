@@ -16,6 +16,9 @@ const (
 	lockName   = "LOCK"
 	formatName = "FORMAT"
 	newFormat  = "FORMAT.new"
+	nurseName  = "new"
+	logName    = "log"
+	stateName  = "state"
 )
 
 // Inspect looks at a data directory without changing anything. It returns the identity of the member that lives there, or nil
@@ -50,7 +53,7 @@ func inspect(path string) (*Identity, error) {
 		return readFormat(path)
 	}
 	for _, e := range entries {
-		if e != lockName && !strings.HasPrefix(e, formatName+".") {
+		if e != lockName && e != nurseName && !strings.HasPrefix(e, formatName+".") {
 			return nil, fmt.Errorf("data directory %s: has %s but no %s, so it was not written by cairn or is damaged: give another --data-dir, or restore a backup",
 				path, filepath.Join(memberName, e), filepath.Join(memberName, formatName))
 		}

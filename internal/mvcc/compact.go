@@ -34,31 +34,36 @@ func (w *Writer) Compact(rev int64) error {
 // SweepTombstones removes up to limit tombstones that the compaction has passed,
 // oldest first, and says whether some are left. It is local work between batches:
 // no command sees a difference, so members may do it at different times.
-func (s *Store) SweepTombstones(limit int) (more bool, err error) {
-	compacted := s.head.Load().CompactRevision
-	if compacted == 0 {
+func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
+	s, compacted := w.s, w.s.head.Load().CompactRevision
+	if w.swept.Main >= compacted {
 		return false, nil
 	}
-	lower, upper := tombstoneKey(nil, kv.Revision{}), tombstoneKey(nil, kv.Revision{Main: compacted + 1})
+	// Begin where the last sweep ended: before that lie only deleted entries,
+	// which would all have to be skipped again.
+	lower, upper := tombstoneKey(nil, w.swept), tombstoneKey(nil, kv.Revision{Main: compacted + 1})
 	it := s.db.NewIter(lower, upper)
 	b := s.db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
-	n := 0
+	n, at := 0, kv.Revision{Main: compacted}
 	var buf []byte
-	for ok := it.First(); ok; ok = it.Next() {
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		if n == limit {
 			more = true
+			at, err = parseEventKey(it.Key())
 			break
 		}
 		n++
-		if buf, err = s.sweep(b, it.Key(), it.Value(), buf); err != nil {
-			break
-		}
+		buf, err = s.sweep(b, it.Key(), it.Value(), buf)
 	}
-	if err = errors.Join(err, it.Close()); err != nil || n == 0 {
+	if err = errors.Join(err, it.Close()); err == nil && n > 0 {
+		err = b.Commit(false)
+	}
+	if err != nil {
 		return false, err
 	}
-	return more, b.Commit(false)
+	w.swept = at
+	return more, nil
 }
 
 // sweep removes one entry of table x and, when the key is still deleted since

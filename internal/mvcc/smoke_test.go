@@ -66,7 +66,7 @@ func TestSmoke(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Publish()
-		if _, err := s.SweepTombstones(20); err != nil {
+		if _, err := w.SweepTombstones(20); err != nil {
 			t.Fatal(err)
 		}
 		h := s.Head()

@@ -1,0 +1,292 @@
+package machine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+)
+
+// ErrBadCommand is wrapped by the errors that tell of an entry which no cairn of
+// this version can have proposed.
+var ErrBadCommand = errors.New("bad command")
+
+// Kind says what a command asks for. The values are stored; never renumber them.
+type Kind byte
+
+// The kinds of commands.
+const (
+	KindPut     Kind = 1
+	KindDelete  Kind = 2
+	KindTxn     Kind = 3
+	KindCompact Kind = 4
+	KindV2      Kind = 5
+)
+
+// entryVersion is the first byte of an entry's data.
+const entryVersion = 1
+
+// Header opens an entry: what all its commands share.
+type Header struct {
+	// Time is the cluster time at which the leader packed the entry.
+	Time kv.ClusterTime
+	// Origin is the ID of the member that proposed the entry, and Batch its name
+	// for it: only that member has clients waiting for the results.
+	Origin uint64
+	Batch  uint64
+}
+
+// Append writes the header; the commands follow, each by AppendCommand.
+func (h Header) Append(dst []byte) []byte {
+	dst = append(dst, entryVersion)
+	dst = binary.AppendUvarint(dst, uint64(h.Time))
+	dst = binary.BigEndian.AppendUint64(dst, h.Origin)
+	return binary.AppendUvarint(dst, h.Batch)
+}
+
+// AppendCommand writes a command behind a header or another command.
+func AppendCommand(dst []byte, kind Kind, payload []byte) []byte {
+	dst = append(dst, byte(kind))
+	dst = binary.AppendUvarint(dst, uint64(len(payload)))
+	return append(dst, payload...)
+}
+
+func decodeHeader(d *decoder) (h Header, err error) {
+	if v := d.byte(); v != entryVersion && !d.bad {
+		return h, fmt.Errorf("%w: entry of version %d, this cairn knows %d; a newer cairn has written this log", ErrBadCommand, v, entryVersion)
+	}
+	h.Time = kv.ClusterTime(d.uvarint())
+	if b := d.take(8); b != nil {
+		h.Origin = binary.BigEndian.Uint64(b)
+	}
+	h.Batch = d.uvarint()
+	return h, d.err("header")
+}
+
+// decoder reads the pieces of an entry; after the first that does not fit
+// everything is zero and bad is set. What it returns points into the entry.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) err(what string) error {
+	if d.bad {
+		return fmt.Errorf("%w: %s is cut short", ErrBadCommand, what)
+	}
+	return nil
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.b, d.bad = nil, true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	u := d.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if uint64(len(d.b)) < n {
+		d.b, d.bad = nil, true
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes() []byte { return d.take(d.uvarint()) }
+
+func appendBytes(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+func appendVarint(dst []byte, v int64) []byte {
+	return binary.AppendUvarint(dst, uint64(v)<<1^uint64(v>>63))
+}
+
+// Flags of puts, deletes and ranges.
+const (
+	flagPrevKV = 1 << iota
+	flagIgnoreValue
+	flagIgnoreLease
+	flagLease
+	flagKeysOnly
+	flagCountOnly
+)
+
+func flag(set bool, f byte) byte {
+	if set {
+		return f
+	}
+	return 0
+}
+
+// AppendPut writes a put's payload.
+func AppendPut(dst []byte, op *mvcc.PutOp) []byte {
+	dst = append(dst, flag(op.PrevKV, flagPrevKV)|flag(op.IgnoreValue, flagIgnoreValue)|
+		flag(op.IgnoreLease, flagIgnoreLease)|flag(op.Lease != 0, flagLease))
+	if op.Lease != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(op.Lease))
+	}
+	return appendBytes(appendBytes(dst, op.Key), op.Value)
+}
+
+func decodePut(d *decoder, op *mvcc.PutOp) {
+	flags := d.byte()
+	*op = mvcc.PutOp{
+		PrevKV: flags&flagPrevKV != 0, IgnoreValue: flags&flagIgnoreValue != 0, IgnoreLease: flags&flagIgnoreLease != 0,
+	}
+	if flags&flagLease != 0 {
+		if b := d.take(8); b != nil {
+			op.Lease = kv.LeaseID(binary.BigEndian.Uint64(b))
+		}
+	}
+	op.Key, op.Value = d.bytes(), d.bytes()
+}
+
+// AppendDelete writes a delete's payload.
+func AppendDelete(dst []byte, op *mvcc.DeleteOp) []byte {
+	dst = append(dst, flag(op.PrevKV, flagPrevKV))
+	return appendRange(dst, op.KeyRange)
+}
+
+func decodeDelete(d *decoder, op *mvcc.DeleteOp) {
+	flags := d.byte()
+	*op = mvcc.DeleteOp{PrevKV: flags&flagPrevKV != 0, KeyRange: decodeRange(d)}
+}
+
+func appendRange(dst []byte, r kv.KeyRange) []byte {
+	return appendBytes(appendBytes(dst, r.Key), r.End)
+}
+
+func decodeRange(d *decoder) kv.KeyRange {
+	return kv.KeyRange{Key: d.bytes(), End: d.bytes()}
+}
+
+// AppendCompact writes a compaction's payload.
+func AppendCompact(dst []byte, rev int64) []byte { return appendVarint(dst, rev) }
+
+// Operations of a transaction.
+const (
+	opRange  = 1
+	opPut    = 2
+	opDelete = 3
+	opTxn    = 4
+)
+
+// AppendTxn writes a transaction's payload.
+func AppendTxn(dst []byte, t *mvcc.TxnOp) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(t.Compares)))
+	for i := range t.Compares {
+		c := &t.Compares[i]
+		dst = append(dst, byte(c.Target), byte(c.Result))
+		dst = appendBytes(appendVarint(appendRange(dst, c.KeyRange), c.Number), c.Value)
+	}
+	return appendOps(appendOps(dst, t.Success), t.Failure)
+}
+
+func appendOps(dst []byte, ops []mvcc.Op) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(ops)))
+	for _, op := range ops {
+		switch {
+		case op.Range != nil:
+			dst = appendRangeOp(append(dst, opRange), op.Range)
+		case op.Put != nil:
+			dst = AppendPut(append(dst, opPut), op.Put)
+		case op.Delete != nil:
+			dst = AppendDelete(append(dst, opDelete), op.Delete)
+		case op.Txn != nil:
+			dst = AppendTxn(append(dst, opTxn), op.Txn)
+		}
+	}
+	return dst
+}
+
+func appendRangeOp(dst []byte, r *mvcc.RangeOp) []byte {
+	dst = append(dst, flag(r.KeysOnly, flagKeysOnly)|flag(r.CountOnly, flagCountOnly), byte(r.Order), byte(r.Target))
+	dst = appendRange(dst, r.KeyRange)
+	for _, v := range [...]int64{r.Limit, r.Revision, r.MinMod, r.MaxMod, r.MinCreate, r.MaxCreate} {
+		dst = appendVarint(dst, v)
+	}
+	return dst
+}
+
+func decodeRangeOp(d *decoder) *mvcc.RangeOp {
+	flags := d.byte()
+	r := &mvcc.RangeOp{KeysOnly: flags&flagKeysOnly != 0, CountOnly: flags&flagCountOnly != 0}
+	r.Order, r.Target = mvcc.SortOrder(d.byte()), mvcc.SortTarget(d.byte())
+	r.KeyRange = decodeRange(d)
+	for _, p := range [...]*int64{&r.Limit, &r.Revision, &r.MinMod, &r.MaxMod, &r.MinCreate, &r.MaxCreate} {
+		*p = d.varint()
+	}
+	return r
+}
+
+// txnDepthMax bounds how deep transactions nest, so that a crafted entry cannot
+// exhaust the stack.
+const txnDepthMax = 64
+
+func decodeTxn(d *decoder, depth int) *mvcc.TxnOp {
+	t := &mvcc.TxnOp{}
+	n := d.count()
+	if depth > txnDepthMax {
+		d.b, d.bad = nil, true
+	}
+	for ; n > 0 && !d.bad; n-- {
+		c := mvcc.Compare{Target: mvcc.CompareTarget(d.byte()), Result: mvcc.CompareResult(d.byte())}
+		c.KeyRange = decodeRange(d)
+		c.Number, c.Value = d.varint(), d.bytes()
+		t.Compares = append(t.Compares, c)
+	}
+	t.Success, t.Failure = decodeOps(d, depth), decodeOps(d, depth)
+	return t
+}
+
+// count reads the length of a list, each item of which takes a byte or more.
+func (d *decoder) count() uint64 {
+	n := d.uvarint()
+	if n > uint64(len(d.b)) {
+		d.b, d.bad = nil, true
+		return 0
+	}
+	return n
+}
+
+func decodeOps(d *decoder, depth int) (ops []mvcc.Op) {
+	for n := d.count(); n > 0 && !d.bad; n-- {
+		var op mvcc.Op
+		switch d.byte() {
+		case opRange:
+			op.Range = decodeRangeOp(d)
+		case opPut:
+			op.Put = &mvcc.PutOp{}
+			decodePut(d, op.Put)
+		case opDelete:
+			op.Delete = &mvcc.DeleteOp{}
+			decodeDelete(d, op.Delete)
+		case opTxn:
+			op.Txn = decodeTxn(d, depth+1)
+		default:
+			d.b, d.bad = nil, true
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}

@@ -1,0 +1,336 @@
+// Package machine is the deterministic state machine: committed entries in,
+// one batch, results out.
+//
+// An entry is a header and a list of commands (drawn in docs/formats/entry.md). Each
+// command is one switch, using mvcc or v2tree, and either changes the store as a whole
+// or not at all. A run of entries becomes one storage batch, which also carries the
+// applied index, so that after a crash the store is exactly the state after some entry,
+// and replay goes on behind it: nothing is applied twice, nothing is skipped.
+//
+// Invariants: applying the same entries gives the same state on every member, however
+// they are cut into batches; the applied index never goes back; cluster time never
+// goes back.
+//
+// Apply, Sweep and Flush belong to one goroutine, the applier. Keys and the applied
+// index may be read beside it.
+package machine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+	"cairn/internal/v2tree"
+)
+
+// position is what table s keeps: how far the state has come. It is written with
+// every batch.
+type position struct {
+	index    uint64 // the last applied entry
+	term     uint64 // its term
+	revision int64
+	compact  int64
+	time     kv.ClusterTime
+}
+
+var (
+	positionKey  = []byte{byte(storage.TableSystem), 'p'}
+	confStateKey = []byte{byte(storage.TableSystem), 'c'}
+)
+
+// Machine is the state of one member.
+type Machine struct {
+	db   *storage.Store
+	keys *mvcc.Store
+	w    *mvcc.Writer
+	b    *storage.Batch
+	buf  []byte
+
+	pos     position
+	applied atomic.Uint64 // pos.index, for readers beside the applier
+	term    atomic.Uint64 // pos.term, likewise
+	time    atomic.Int64  // pos.time, likewise
+	voters  []uint64
+}
+
+// Initialize writes the state of a new member, before the first entry: index and
+// term stand for the initial membership, which all first members agree on.
+func Initialize(db *storage.Store, index, term uint64, voters []uint64) error {
+	b := db.NewBatch()
+	defer b.Close() //nolint:errcheck // holds memory only
+	var cs []byte
+	for _, id := range voters {
+		cs = binary.BigEndian.AppendUint64(cs, id)
+	}
+	b.Set(confStateKey, cs)
+	b.Set(positionKey, position{index: index, term: term, revision: mvcc.FirstRevision}.append(nil))
+	if err := b.Commit(false); err != nil {
+		return fmt.Errorf("initialize state: %w", err)
+	}
+	if err := db.Flush(); err != nil {
+		return fmt.Errorf("initialize state: %w", err)
+	}
+	return nil
+}
+
+// Open returns the state in db, as of the last batch that reached the disk.
+func Open(db *storage.Store) (*Machine, error) {
+	m := &Machine{db: db, b: db.NewBatch()}
+	v, err := db.Get(positionKey, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open state: read position: %w", err)
+	}
+	if m.pos, err = decodePosition(v); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	cs, err := db.Get(confStateKey, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open state: read membership: %w", err)
+	}
+	for ; len(cs) >= 8; cs = cs[8:] {
+		m.voters = append(m.voters, binary.BigEndian.Uint64(cs))
+	}
+	if m.keys, err = mvcc.Open(db, m.pos.revision, m.pos.compact); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	m.w = m.keys.NewWriter()
+	m.term.Store(m.pos.term)
+	m.applied.Store(m.pos.index)
+	m.time.Store(int64(m.pos.time))
+	return m, nil
+}
+
+// Keys returns the key space, for readers.
+func (m *Machine) Keys() *mvcc.Store { return m.keys }
+
+// AppliedIndex returns the index of the last applied entry.
+func (m *Machine) AppliedIndex() uint64 { return m.applied.Load() }
+
+// AppliedTerm returns the term of the last applied entry.
+func (m *Machine) AppliedTerm() uint64 { return m.term.Load() }
+
+// ClusterTime returns the cluster time of the last applied entry.
+func (m *Machine) ClusterTime() kv.ClusterTime { return kv.ClusterTime(m.time.Load()) }
+
+// ConfState returns the membership as of the applied index, as raft wants it.
+func (m *Machine) ConfState() *raftpb.ConfState { return &raftpb.ConfState{Voters: m.voters} }
+
+// DurableIndex returns the applied index that the disk is certain to have.
+func (m *Machine) DurableIndex() (uint64, error) {
+	v, err := m.db.GetDurable(positionKey, nil)
+	if errors.Is(err, storage.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read durable position: %w", err)
+	}
+	p, err := decodePosition(v)
+	return p.index, err
+}
+
+// Result answers one command: in the member that its kind has, or with an error
+// of the package that refused it.
+type Result struct {
+	Err    error
+	Put    mvcc.PutResult
+	Delete mvcc.DeleteResult
+	Txn    mvcc.TxnResult
+	V2     v2tree.Result
+	// Revision is the store's after the command, also after a refused one.
+	Revision int64
+}
+
+// Waiting takes the results of one entry's commands, in their order, after the
+// batch that holds them is visible.
+type Waiting interface {
+	// Results returns where the n results of an entry are to be put, or nil when
+	// nobody waits for them.
+	Results(h Header, n int) []*Result
+}
+
+// Apply applies committed entries, in one batch, and gives results to those who
+// wait. An error means that the member cannot go on: the store failed, or the log
+// holds what this cairn does not understand.
+func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
+	m.b.Reset()
+	if err := m.w.Begin(m.b); err != nil {
+		return fmt.Errorf("begin batch at entry %d: %w", m.pos.index+1, err)
+	}
+	pos := m.pos
+	for _, e := range entries {
+		if e.GetIndex() != pos.index+1 {
+			return fmt.Errorf("%w: entry %d after entry %d", ErrBadCommand, e.GetIndex(), pos.index)
+		}
+		if err := m.applyEntry(e, &pos, waiting); err != nil {
+			return fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		}
+		pos.index, pos.term = e.GetIndex(), e.GetTerm()
+	}
+	if err := m.w.Finish(); err != nil {
+		return fmt.Errorf("finish batch at entry %d: %w", pos.index, err)
+	}
+	pos.revision, pos.compact = m.w.Revision(), m.w.CompactRevision()
+	m.buf = pos.append(m.buf[:0])
+	m.b.Set(positionKey, m.buf)
+	if err := m.b.Commit(false); err != nil {
+		return fmt.Errorf("commit batch at entry %d: %w", pos.index, err)
+	}
+	m.pos = pos
+	m.w.Publish()
+	m.time.Store(int64(pos.time))
+	m.term.Store(pos.term)
+	m.applied.Store(pos.index)
+	return nil
+}
+
+func (m *Machine) applyEntry(e *raftpb.Entry, pos *position, waiting Waiting) error {
+	if e.GetType() != raftpb.EntryNormal {
+		return fmt.Errorf("%w: membership change, which this cairn does not make", ErrBadCommand)
+	}
+	if len(e.Data) == 0 {
+		return nil // a new leader's first entry
+	}
+	d := decoder{b: e.Data}
+	h, err := decodeHeader(&d)
+	if err != nil {
+		return err
+	}
+	pos.time = max(pos.time, h.Time)
+	n, err := countCommands(d.b)
+	if err != nil {
+		return err
+	}
+	results := waiting.Results(h, n)
+	var unheard Result
+	for i := range n {
+		res := &unheard
+		if results != nil {
+			res = results[i]
+		}
+		kind := Kind(d.byte())
+		if err := m.applyCommand(kind, d.bytes(), pos.time, res); err != nil {
+			return err
+		}
+		res.Revision = m.w.Revision()
+	}
+	return nil
+}
+
+func countCommands(b []byte) (n int, err error) {
+	for d := (decoder{b: b}); len(d.b) > 0; n++ {
+		d.byte()
+		d.bytes()
+		if err := d.err("command"); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// applyCommand runs one command. What the command's client did wrong goes into
+// the result; an error that is returned stops the member.
+func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, res *Result) error {
+	d := decoder{b: payload}
+	if kind == KindCompact {
+		rev := d.varint()
+		if err := d.err("compaction"); err != nil {
+			return err
+		}
+		return m.settle(m.w.Compact(rev), res)
+	}
+	m.w.Start()
+	err := m.change(kind, &d, now, res)
+	if err == nil {
+		return m.w.End()
+	}
+	m.w.Abort()
+	return m.settle(err, res)
+}
+
+// change runs a command that writes keys.
+func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result) (err error) {
+	switch kind {
+	case KindPut:
+		var op mvcc.PutOp
+		if decodePut(d, &op); d.bad {
+			return d.err("put")
+		}
+		res.Put, err = m.w.Put(&op)
+	case KindDelete:
+		var op mvcc.DeleteOp
+		if decodeDelete(d, &op); d.bad {
+			return d.err("delete")
+		}
+		res.Delete, err = m.w.Delete(&op)
+	case KindTxn:
+		t := decodeTxn(d, 0)
+		if d.bad {
+			return d.err("transaction")
+		}
+		res.Txn, err = m.w.Txn(t)
+	case KindV2:
+		var c v2tree.Command
+		if c, err = v2tree.Decode(d.b); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+		}
+		res.V2, err = v2tree.Apply(m.w, now, &c)
+	default:
+		return fmt.Errorf("%w: kind %d, which this cairn does not know", ErrBadCommand, kind)
+	}
+	return err
+}
+
+// settle divides a command's error: a client's goes into the result, a member's
+// is returned.
+func (m *Machine) settle(err error, res *Result) error {
+	var refused *v2tree.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
+		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound):
+		*res = Result{Err: err}
+		return nil
+	default:
+		return err
+	}
+}
+
+// Sweep does a slice of what compactions have left to do, and says whether more
+// is left. It is called between batches.
+func (m *Machine) Sweep() (more bool, err error) {
+	more, err = m.w.SweepTombstones(sweepTombstonesMax)
+	if err != nil {
+		return false, fmt.Errorf("sweep tombstones: %w", err)
+	}
+	return more, nil
+}
+
+// sweepTombstonesMax keeps a slice below 2 ms: a tombstone takes some 10 µs.
+const sweepTombstonesMax = 128
+
+// Flush writes all that was applied to the disk.
+func (m *Machine) Flush() error { return m.db.Flush() }
+
+// Close gives the machine's memory back; the store stays open.
+func (m *Machine) Close() error { return m.b.Close() }
+
+func (p position) append(dst []byte) []byte {
+	for _, v := range [...]uint64{p.index, p.term, uint64(p.revision), uint64(p.compact), uint64(p.time)} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	return dst
+}
+
+func decodePosition(b []byte) (p position, err error) {
+	d := decoder{b: b}
+	p.index, p.term = d.uvarint(), d.uvarint()
+	p.revision, p.compact, p.time = int64(d.uvarint()), int64(d.uvarint()), kv.ClusterTime(d.uvarint())
+	return p, d.err("position")
+}

@@ -1,0 +1,338 @@
+// Package member drives a replica: the goroutines, the clock and the waiting
+// clients around the deterministic core.
+//
+// Three goroutines carry the replica's roles. The raft loop packs waiting requests
+// into entries and hands out work; the log writer appends, one fsync for all that has
+// gathered; the applier applies, one batch for all that has gathered, and completes the
+// requests. While the log writer syncs one batch the applier applies the one before it
+// and requests for the next one gather, so the batches size themselves.
+//
+//	Propose → inbox → raft loop → log writer → raft loop → applier → the caller of Propose
+//
+// Invariants: a request is acknowledged only after its entry is durable and applied,
+// and visible to readers; each request gets exactly one answer; a failed fsync, or a log
+// that cannot be applied, stops the member.
+//
+// All methods of Member are safe for concurrent use.
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3"
+
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/metrics"
+	"cairn/internal/mvcc"
+	"cairn/internal/raftlog"
+	"cairn/internal/replica"
+	"cairn/internal/storage"
+)
+
+// The errors that a member answers with, besides those of the state machine.
+var (
+	// ErrTimeout says that a request was not applied in time. It may be applied later.
+	ErrTimeout = errors.New("request timed out")
+	// ErrTooManyRequests says that the backlog is full; nothing was proposed.
+	ErrTooManyRequests = errors.New("too many requests")
+	// ErrStopped says that the member is closing or has failed.
+	ErrStopped = errors.New("member stopped")
+	// ErrNoSpace says that the state has outgrown its quota; nothing was proposed.
+	ErrNoSpace = errors.New("database space exceeded")
+	// ErrTooLarge says that a request is larger than the limit; nothing was proposed.
+	ErrTooLarge = errors.New("request is too large")
+)
+
+// Config says how a member is opened. Dir and ID are required.
+type Config struct {
+	Dir string     // the directory of the two stores
+	FS  storage.FS // the file system; the operating system's when nil
+	ID  uint64
+
+	TickInterval   time.Duration // a heartbeat; --heartbeat-interval
+	ElectionTicks  int           // --election-timeout in ticks
+	SnapshotCount  uint64        // entries applied between flushes of the state, at most
+	CatchUpEntries uint64        // entries kept in the log for members that lag
+
+	RequestBytesMax int   // --max-request-bytes
+	QuotaBytes      int64 // --quota-backend-bytes; 0 is none
+
+	Logger     *slog.Logger
+	RaftLogger raft.Logger
+	Metrics    *metrics.Metrics
+}
+
+// Backlog limits: what may wait for the log at once.
+const (
+	backlogRequestsMax = 50_000
+	backlogBytesMax    = 256 << 20
+)
+
+// Member is one running process of the cluster.
+type Member struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	start   time.Time
+
+	logStore, stateStore *storage.Store
+	replica              *replica.Replica
+	machine              *machine.Machine
+
+	inbox   inbox
+	appends workQueue
+	applies workQueue
+	flushed chan struct{} // a memtable of the state reached the disk
+	pending pendingBatches
+	reads   reads
+	sweeps  sweepWaiters
+
+	leader atomic.Uint64
+	leads  atomic.Bool
+	term   atomic.Uint64
+	// appendsUnderWay counts appends with entries that the log writer has not done.
+	appendsUnderWay atomic.Int32
+
+	readable atomic.Bool // this sole member may answer linearizable reads from what it has applied
+	noSpace  atomic.Bool
+
+	leaderChanges atomic.Uint64
+
+	ready     chan struct{}
+	readyOnce sync.Once
+	stopping  chan struct{}
+	failOnce  sync.Once
+	failed    chan struct{}
+	failure   error
+	wg        sync.WaitGroup
+}
+
+// Start opens the stores, brings the state up to the log, and starts the member.
+// It returns before there is a leader; see Ready.
+func Start(cfg Config) (*Member, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = metrics.New(cfg.ID)
+	}
+	m := &Member{
+		cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics, start: time.Now(),
+		flushed: make(chan struct{}, 1), ready: make(chan struct{}),
+		stopping: make(chan struct{}), failed: make(chan struct{}),
+	}
+	m.inbox.wake = make(chan struct{}, 1)
+	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.pending.batches = make(map[uint64][]*proposal)
+	m.reads.asked = make(map[uint64][]*read)
+	if err := m.open(); err != nil {
+		return nil, errors.Join(err, m.closeStores())
+	}
+	m.wg.Add(4)
+	go m.runRaft()
+	go m.runLogWriter()
+	go m.runApplier()
+	go m.runHousekeeping()
+	return m, nil
+}
+
+func (m *Member) open() (err error) {
+	onFatal := func(err error) { m.fail(fmt.Errorf("storage: %w", err)) }
+	if m.logStore, err = storage.OpenLog(logDir(m.cfg.Dir), storage.Options{
+		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal,
+	}); err != nil {
+		return err
+	}
+	if m.stateStore, err = storage.OpenState(stateDir(m.cfg.Dir), storage.Options{
+		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal,
+		OnFlush: func() {
+			select {
+			case m.flushed <- struct{}{}:
+			default:
+			}
+		},
+	}); err != nil {
+		return err
+	}
+	if m.machine, err = machine.Open(m.stateStore); err != nil {
+		return err
+	}
+	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())
+	if err != nil {
+		return err
+	}
+	m.replica, err = replica.New(replica.Config{
+		ID: m.cfg.ID, ElectionTicks: m.cfg.ElectionTicks, HeartbeatTicks: 1, Logger: m.cfg.RaftLogger,
+	}, rlog, m.machine)
+	return err
+}
+
+// The initial membership counts as entry 1 of term 1, which is applied but not
+// in the log.
+const initialIndex, initialTerm = 1, 1
+
+// Initialize makes the stores of a new member in the empty directory dir, for a
+// cluster of the given voters. They are durable when it returns.
+func Initialize(fs storage.FS, dir string, voters []uint64) (err error) {
+	state, err := storage.OpenState(stateDir(dir), storage.Options{FS: fs})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	log, err := storage.OpenLog(logDir(dir), storage.Options{FS: fs})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	if err := machine.Initialize(state, initialIndex, initialTerm, voters); err != nil {
+		return err
+	}
+	return raftlog.Initialize(log, initialIndex, initialTerm)
+}
+
+func logDir(dir string) string   { return filepath.Join(dir, "log") }
+func stateDir(dir string) string { return filepath.Join(dir, "state") }
+
+// Close stops the member, and leaves a state on disk that the next start need
+// not replay. Requests that wait are answered with ErrStopped.
+func (m *Member) Close() error {
+	close(m.stopping)
+	m.wg.Wait()
+	m.pending.failAll(ErrStopped)
+	m.inbox.failAll(ErrStopped)
+	m.reads.failAll(ErrStopped)
+	var err error
+	if m.Err() == nil {
+		err = errors.Join(m.machine.Flush(), m.truncate())
+	}
+	return errors.Join(err, m.machine.Close(), m.closeStores())
+}
+
+func (m *Member) closeStores() (err error) {
+	for _, s := range []*storage.Store{m.stateStore, m.logStore} {
+		if s != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	return err
+}
+
+// Ready is closed when the member first has a leader and has applied what was
+// committed before: it can serve.
+func (m *Member) Ready() <-chan struct{} { return m.ready }
+
+// Failed is closed when the member cannot go on; Err says why.
+func (m *Member) Failed() <-chan struct{} { return m.failed }
+
+// Err returns why the member failed, nil while it has not.
+func (m *Member) Err() error {
+	select {
+	case <-m.failed:
+		return m.failure
+	default:
+		return nil
+	}
+}
+
+// fail stops the member's work for good: nothing more is acknowledged.
+func (m *Member) fail(err error) {
+	m.failOnce.Do(func() {
+		m.failure = err
+		close(m.failed)
+		m.log.Error("member failed", "error", err)
+	})
+}
+
+// done says whether the goroutines are to end.
+func (m *Member) done() bool {
+	select {
+	case <-m.stopping:
+		return true
+	case <-m.failed:
+		return true
+	default:
+		return false
+	}
+}
+
+// now returns the member's monotonic clock.
+func (m *Member) now() time.Duration { return time.Since(m.start) }
+
+// ID returns the member's ID.
+func (m *Member) ID() uint64 { return m.cfg.ID }
+
+// Leader returns the ID of the leader, 0 when none is known.
+func (m *Member) Leader() uint64 { return m.leader.Load() }
+
+// RaftStatus returns the applied index and the present term.
+func (m *Member) RaftStatus() (appliedIndex, term uint64) {
+	return m.machine.AppliedIndex(), m.term.Load()
+}
+
+// Keys returns the key space, for readers.
+func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
+
+// ClusterTime returns the cluster time of the last applied entry.
+func (m *Member) ClusterTime() kv.ClusterTime { return m.machine.ClusterTime() }
+
+// StateBytes returns the size of the state's files, in bytes.
+func (m *Member) StateBytes() int64 { return int64(m.stateStore.DiskBytes()) }
+
+// Propose has a command applied, and returns its result; the error is the member's
+// or the result's. payload must not be changed afterwards. After ErrTimeout or the
+// context's error the command may still be applied.
+func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
+	if m.cfg.RequestBytesMax > 0 && len(payload) > m.cfg.RequestBytesMax {
+		return nil, ErrTooLarge
+	}
+	p := &proposal{command: replica.Command{Kind: kind, Payload: payload}, done: make(chan struct{}, 1), since: m.now()}
+	if err := m.inbox.propose(p); err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.done:
+		if p.err != nil {
+			return nil, p.err
+		}
+		return &p.result, p.result.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-m.failed:
+		return nil, ErrStopped
+	}
+}
+
+// WaitLinearizable returns when a read of Keys, begun afterwards, sees every
+// write that was acknowledged, by any member, before the call.
+func (m *Member) WaitLinearizable(ctx context.Context) error {
+	// A sole member acknowledges writes only after they are published here.
+	if m.readable.Load() {
+		return nil
+	}
+	r := &read{done: make(chan error, 1), since: m.now()}
+	if err := m.inbox.read(r); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.failed:
+		return ErrStopped
+	}
+}
+
+// requestTimeout is how long a request may wait for the log: etcd's five seconds
+// and two elections.
+func (m *Member) requestTimeout() time.Duration {
+	return 5*time.Second + 2*time.Duration(m.cfg.ElectionTicks)*m.cfg.TickInterval
+}

@@ -1,0 +1,301 @@
+package member
+
+import (
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/machine"
+	"cairn/internal/replica"
+)
+
+// proposal is a request that waits to be applied.
+type proposal struct {
+	command replica.Command
+	since   time.Duration // member's clock
+	done    chan struct{} // one token when result or err is set
+	result  machine.Result
+	err     error
+}
+
+func (p *proposal) finish(err error) {
+	p.err = err
+	p.done <- struct{}{}
+}
+
+// read is a request that waits until it may read.
+type read struct {
+	since time.Duration
+	done  chan error // holds one
+}
+
+// inbox is what has come for the raft loop. The mutex guards all of it; wake has a
+// token whenever something was put in.
+type inbox struct {
+	wake chan struct{}
+
+	mu            sync.Mutex
+	closed        bool
+	proposals     []*proposal
+	proposalBytes int
+	reads         []*read
+	responses     []*raftpb.Message
+}
+
+// delivery is what the raft loop takes out in one turn.
+type delivery struct {
+	proposals []*proposal
+	reads     []*read
+	responses []*raftpb.Message
+}
+
+func (b *inbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) propose(p *proposal) error {
+	b.mu.Lock()
+	switch {
+	case b.closed:
+		b.mu.Unlock()
+		return ErrStopped
+	case len(b.proposals) >= backlogRequestsMax, b.proposalBytes+len(p.command.Payload) > backlogBytesMax:
+		b.mu.Unlock()
+		return ErrTooManyRequests
+	}
+	b.proposals = append(b.proposals, p)
+	b.proposalBytes += len(p.command.Payload)
+	first := len(b.proposals) == 1
+	b.mu.Unlock()
+	if first {
+		b.signal()
+	}
+	return nil
+}
+
+func (b *inbox) read(r *read) error {
+	b.mu.Lock()
+	switch {
+	case b.closed:
+		b.mu.Unlock()
+		return ErrStopped
+	case len(b.reads) >= backlogRequestsMax:
+		b.mu.Unlock()
+		return ErrTooManyRequests
+	}
+	b.reads = append(b.reads, r)
+	b.mu.Unlock()
+	b.signal()
+	return nil
+}
+
+func (b *inbox) respond(responses []*raftpb.Message) {
+	b.mu.Lock()
+	b.responses = append(b.responses, responses...)
+	b.mu.Unlock()
+	b.signal()
+}
+
+// take empties the inbox into d, whose slices it reuses; proposals stay when the
+// caller cannot take them now.
+func (b *inbox) take(d *delivery, proposals bool) {
+	b.mu.Lock()
+	d.reads, b.reads = b.reads, d.reads[:0]
+	d.responses, b.responses = b.responses, d.responses[:0]
+	if proposals {
+		d.proposals, b.proposals = b.proposals, d.proposals[:0]
+		b.proposalBytes = 0
+	} else {
+		d.proposals = d.proposals[:0]
+	}
+	b.mu.Unlock()
+}
+
+// waiting returns how many proposals the raft loop has not taken yet.
+func (b *inbox) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.proposals)
+}
+
+// expire fails what has waited since before the given time.
+func (b *inbox) expire(before time.Duration, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for ; n < len(b.proposals) && b.proposals[n].since < before; n++ {
+		b.proposalBytes -= len(b.proposals[n].command.Payload)
+		b.proposals[n].finish(err)
+	}
+	b.proposals = append(b.proposals[:0], b.proposals[n:]...)
+}
+
+func (b *inbox) failAll(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for _, p := range b.proposals {
+		p.finish(err)
+	}
+	for _, r := range b.reads {
+		r.done <- err
+	}
+	b.proposals, b.reads = nil, nil
+}
+
+// workQueue hands messages of work to one goroutine.
+type workQueue struct {
+	wake chan struct{}
+
+	mu   sync.Mutex
+	msgs []*raftpb.Message
+}
+
+func (q *workQueue) put(m *raftpb.Message) {
+	q.mu.Lock()
+	q.msgs = append(q.msgs, m)
+	q.mu.Unlock()
+	q.signal()
+}
+
+// signal wakes the goroutine.
+func (q *workQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all that has gathered, in order.
+func (q *workQueue) take() []*raftpb.Message {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	msgs := q.msgs
+	q.msgs = nil
+	return msgs
+}
+
+// pendingBatches are the proposed entries whose requests wait for their results, by
+// the batch number in the entry's header.
+type pendingBatches struct {
+	mu      sync.Mutex
+	batches map[uint64][]*proposal
+}
+
+func (p *pendingBatches) add(batch uint64, proposals []*proposal) {
+	p.mu.Lock()
+	p.batches[batch] = proposals
+	p.mu.Unlock()
+}
+
+// remove returns a batch's requests, nil when nobody waits for it any more.
+func (p *pendingBatches) remove(batch uint64) []*proposal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	proposals := p.batches[batch]
+	delete(p.batches, batch)
+	return proposals
+}
+
+// expire fails the batches that were proposed before the given time.
+func (p *pendingBatches) expire(before time.Duration, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for batch, proposals := range p.batches {
+		if proposals[len(proposals)-1].since < before {
+			delete(p.batches, batch)
+			for _, pr := range proposals {
+				pr.finish(err)
+			}
+		}
+	}
+}
+
+func (p *pendingBatches) failAll(err error) { p.expire(1<<62, err) }
+
+// reads are the linearizable reads under way. The raft loop asks and is answered;
+// the applier lets go of those whose index it has reached.
+type reads struct {
+	mu      sync.Mutex
+	asked   map[uint64][]*read // by the id of the ReadIndex
+	waiting []waitingReads     // for the applied index
+}
+
+type waitingReads struct {
+	index uint64
+	reads []*read
+}
+
+func (r *reads) ask(id uint64, rs []*read) {
+	r.mu.Lock()
+	r.asked[id] = append([]*read(nil), rs...)
+	r.mu.Unlock()
+}
+
+// answer takes the raft loop's answers. What is applied is asked under the lock,
+// so that reached cannot pass by between the question and the waiting.
+func (r *reads) answer(answers []replica.Read, appliedIndex func() uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	applied := appliedIndex()
+	for _, a := range answers {
+		rs := r.asked[a.ID]
+		delete(r.asked, a.ID)
+		if a.Index > applied {
+			r.waiting = append(r.waiting, waitingReads{a.Index, rs})
+			continue
+		}
+		release(rs, nil)
+	}
+}
+
+// reached lets go of the reads that waited for the applied index.
+func (r *reads) reached(applied uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left := r.waiting[:0]
+	for _, w := range r.waiting {
+		if w.index > applied {
+			left = append(left, w)
+			continue
+		}
+		release(w.reads, nil)
+	}
+	r.waiting = left
+}
+
+// unanswered returns the ids that raft has not answered, and fails those that were
+// asked before the given time: raft drops questions when leadership changes.
+func (r *reads) unanswered(before time.Duration, err error) (ids []uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, rs := range r.asked {
+		if len(rs) > 0 && rs[0].since < before {
+			delete(r.asked, id)
+			release(rs, err)
+			continue
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (r *reads) failAll(err error) {
+	r.unanswered(1<<62, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.waiting {
+		release(w.reads, err)
+	}
+	r.waiting = nil
+}
+
+func release(rs []*read, err error) {
+	for _, r := range rs {
+		r.done <- err
+	}
+}

@@ -1,0 +1,430 @@
+// Package raftlog keeps the raft log on the log store: a raft.Storage.
+//
+// It owns the entries, the hard state and the point up to which the log was
+// truncated (drawn in docs/formats/raft-log.md). The membership that raft starts
+// from is the state machine's and is given to Open. Entries that were appended but
+// not yet applied stay in memory as well, since raft reads each of them again to
+// apply it and to send it.
+//
+// Invariants: entries are consecutive; truncated index < first index ≤ last index+1;
+// what Append has returned for with sync is durable.
+//
+// Append and Truncate belong to the log writer's goroutine; the methods of
+// raft.Storage may be called beside them.
+package raftlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/storage"
+)
+
+// ErrCorrupt is wrapped by the errors that tell of bytes in the log that no
+// cairn has written, or of a gap in it.
+var ErrCorrupt = errors.New("corrupt raft log")
+
+// Keys of the log store.
+const (
+	entryPrefix    = 'e' // 'e' index (8 bytes, big endian) → entry
+	hardStateKey   = 'h'
+	truncatedKey   = 't'
+	cacheBytesMax  = 64 << 20
+	entryKeyLength = 9
+)
+
+// Log is the raft log of one member.
+type Log struct {
+	store     *storage.Store
+	confState *raftpb.ConfState
+	buf       []byte
+
+	mu        sync.Mutex
+	hard      *raftpb.HardState // as last appended
+	truncated position          // the entry before the first
+	last      uint64            // index of the last entry; truncated.index when there is none
+	// cache holds the entries from cacheFirst to last, less what cacheBytesMax or
+	// Release took off its front.
+	cache      []*raftpb.Entry
+	cacheBytes int
+}
+
+// position is an entry's index and term.
+type position struct{ index, term uint64 }
+
+// Initialize writes the log of a new member, which begins after an entry that
+// all first members agree to have seen: index and term of the initial state.
+func Initialize(store *storage.Store, index, term uint64) error {
+	l := &Log{store: store}
+	b := store.NewBatch()
+	defer b.Close() //nolint:errcheck // holds memory only
+	hard := &raftpb.HardState{Term: &term, Commit: &index}
+	if err := errors.Join(l.putHardState(b, hard), putTruncated(b, position{index, term})); err != nil {
+		return err
+	}
+	if err := b.Commit(true); err != nil {
+		return fmt.Errorf("initialize raft log: %w", err)
+	}
+	return nil
+}
+
+// Open reads the log in store. applied is the index that the state machine has
+// durably applied and confState its membership: the commit index is at least
+// applied, though the log need not have heard of it before a crash.
+func Open(store *storage.Store, applied uint64, confState *raftpb.ConfState) (*Log, error) {
+	l := &Log{store: store, confState: confState}
+	if err := l.loadMeta(); err != nil {
+		return nil, err
+	}
+	l.last = l.truncated.index
+	it := store.NewIter([]byte{entryPrefix}, []byte{entryPrefix + 1})
+	first := uint64(0)
+	if it.First() {
+		first = entryIndex(it.Key())
+	}
+	if it.Last() {
+		l.last = entryIndex(it.Key())
+	}
+	if err := it.Close(); err != nil {
+		return nil, fmt.Errorf("open raft log: %w", err)
+	}
+	switch {
+	case first != 0 && first != l.truncated.index+1:
+		return nil, fmt.Errorf("%w: first entry %d, truncated at %d", ErrCorrupt, first, l.truncated.index)
+	case applied > l.last:
+		return nil, fmt.Errorf("%w: state has applied entry %d, log ends at %d", ErrCorrupt, applied, l.last)
+	case applied < l.truncated.index:
+		return nil, fmt.Errorf("%w: state has applied entry %d, log begins after %d", ErrCorrupt, applied, l.truncated.index)
+	}
+	if l.hard.GetCommit() < applied {
+		l.hard.Commit = &applied
+	}
+	return l, nil
+}
+
+func (l *Log) loadMeta() error {
+	b, err := l.store.Get([]byte{truncatedKey}, nil)
+	if err != nil {
+		return fmt.Errorf("open raft log: read truncation: %w", err)
+	}
+	v, err := uvarints(b, 2)
+	if err != nil {
+		return fmt.Errorf("read truncation: %w", err)
+	}
+	l.truncated = position{v[0], v[1]}
+	if b, err = l.store.Get([]byte{hardStateKey}, nil); err != nil {
+		return fmt.Errorf("open raft log: read hard state: %w", err)
+	}
+	if v, err = uvarints(b, 3); err != nil {
+		return fmt.Errorf("read hard state: %w", err)
+	}
+	l.hard = &raftpb.HardState{Term: &v[0], Vote: &v[1], Commit: &v[2]}
+	return nil
+}
+
+// Append writes what one or several MsgStorageAppend carry, in their order, with
+// at most one fsync. Entries replace those of the same and of later indexes.
+func (l *Log) Append(msgs []*raftpb.Message) error {
+	b := l.store.NewBatch()
+	defer b.Close() //nolint:errcheck // holds memory only
+	sync := false
+	last := l.lastIndex()
+	var hard *raftpb.HardState
+	for _, m := range msgs {
+		if !raft.IsEmptySnap(m.GetSnapshot()) {
+			return fmt.Errorf("append raft log: snapshot at entry %d in an append", m.GetSnapshot().GetMetadata().GetIndex())
+		}
+		if m.Term != nil && m.Vote != nil && m.Commit != nil {
+			hard = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+		}
+		sync = sync || len(m.GetResponses()) > 0
+		if len(m.Entries) == 0 {
+			continue
+		}
+		first := m.Entries[0].GetIndex()
+		if first > last+1 {
+			return fmt.Errorf("%w: append of entry %d after entry %d", ErrCorrupt, first, last)
+		}
+		if first <= last {
+			if err := b.DeleteRange(entryKey(first), entryKey(last+1)); err != nil {
+				return fmt.Errorf("append raft log: %w", err)
+			}
+		}
+		for _, e := range m.Entries {
+			l.buf = appendEntry(l.buf[:0], e)
+			if err := b.Append(entryKey(e.GetIndex()), l.buf); err != nil {
+				return fmt.Errorf("append raft log: %w", err)
+			}
+		}
+		last = m.Entries[len(m.Entries)-1].GetIndex()
+	}
+	if hard != nil {
+		if err := l.putHardState(b, hard); err != nil {
+			return err
+		}
+	}
+	if err := b.Commit(sync); err != nil {
+		return fmt.Errorf("append raft log: %w", err)
+	}
+	l.remember(msgs, hard)
+	return nil
+}
+
+// remember brings memory in step with a committed append.
+func (l *Log) remember(msgs []*raftpb.Message, hard *raftpb.HardState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if hard != nil {
+		l.hard = hard
+	}
+	for _, m := range msgs {
+		if len(m.Entries) == 0 {
+			continue
+		}
+		for n := len(l.cache); n > 0 && l.cache[n-1].GetIndex() >= m.Entries[0].GetIndex(); n-- {
+			l.cacheBytes -= len(l.cache[n-1].Data)
+			l.cache = l.cache[:n-1]
+		}
+		for _, e := range m.Entries {
+			l.cache = append(l.cache, e)
+			l.cacheBytes += len(e.Data)
+		}
+		l.last = m.Entries[len(m.Entries)-1].GetIndex()
+	}
+	for len(l.cache) > 1 && l.cacheBytes > cacheBytesMax {
+		l.dropFirst()
+	}
+}
+
+func (l *Log) dropFirst() {
+	l.cacheBytes -= len(l.cache[0].Data)
+	l.cache[0] = nil
+	l.cache = l.cache[1:]
+}
+
+// Release lets go of the memory of entries up to index, which have been applied
+// and sent; the last entry stays, since raft keeps asking for its term.
+func (l *Log) Release(index uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.cache) > 1 && l.cache[0].GetIndex() <= index {
+		l.dropFirst()
+	}
+}
+
+// Truncate removes the entries up to index. They must be durably applied: the
+// state store is of no use without the entries after what it has on disk.
+func (l *Log) Truncate(index uint64) error {
+	l.mu.Lock()
+	truncated, last := l.truncated, l.last
+	l.mu.Unlock()
+	if index <= truncated.index {
+		return nil
+	}
+	if index > last {
+		return fmt.Errorf("truncate raft log at %d: it ends at %d", index, last)
+	}
+	term, err := l.Term(index)
+	if err != nil {
+		return fmt.Errorf("truncate raft log at %d: %w", index, err)
+	}
+	b := l.store.NewBatch()
+	defer b.Close() //nolint:errcheck // holds memory only
+	at := position{index, term}
+	if err := errors.Join(b.DeleteRange(entryKey(truncated.index+1), entryKey(index+1)), putTruncated(b, at)); err != nil {
+		return fmt.Errorf("truncate raft log: %w", err)
+	}
+	// Not synced: a crash brings entries back that are not needed, in one piece
+	// with the old truncation.
+	if err := b.Commit(false); err != nil {
+		return fmt.Errorf("truncate raft log: %w", err)
+	}
+	l.mu.Lock()
+	l.truncated = at
+	l.mu.Unlock()
+	l.Release(index)
+	return nil
+}
+
+// InitialState implements raft.Storage.
+func (l *Log) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hard, l.confState, nil
+}
+
+// FirstIndex implements raft.Storage.
+func (l *Log) FirstIndex() (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.truncated.index + 1, nil
+}
+
+// LastIndex implements raft.Storage.
+func (l *Log) LastIndex() (uint64, error) { return l.lastIndex(), nil }
+
+func (l *Log) lastIndex() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// Term implements raft.Storage.
+func (l *Log) Term(index uint64) (uint64, error) {
+	l.mu.Lock()
+	truncated, last := l.truncated, l.last
+	if n := len(l.cache); n > 0 && index >= l.cache[0].GetIndex() && index <= last {
+		term := l.cache[index-l.cache[0].GetIndex()].GetTerm()
+		l.mu.Unlock()
+		return term, nil
+	}
+	l.mu.Unlock()
+	switch {
+	case index == truncated.index:
+		return truncated.term, nil
+	case index < truncated.index:
+		return 0, raft.ErrCompacted
+	case index > last:
+		return 0, raft.ErrUnavailable
+	}
+	b, err := l.store.Get(entryKey(index), nil)
+	if err != nil {
+		return 0, fmt.Errorf("read raft log entry %d: %w", index, err)
+	}
+	e, err := decodeEntry(index, b)
+	return e.GetTerm(), err
+}
+
+// Entries implements raft.Storage.
+func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
+	l.mu.Lock()
+	truncated, last := l.truncated, l.last
+	if n := len(l.cache); n > 0 && lo >= l.cache[0].GetIndex() && hi <= last+1 {
+		first := l.cache[0].GetIndex()
+		out := append([]*raftpb.Entry(nil), limitSize(l.cache[lo-first:hi-first], maxSize)...)
+		l.mu.Unlock()
+		return out, nil
+	}
+	l.mu.Unlock()
+	switch {
+	case lo <= truncated.index:
+		return nil, raft.ErrCompacted
+	case hi > last+1:
+		return nil, raft.ErrUnavailable
+	}
+	return l.read(lo, hi, maxSize)
+}
+
+// read takes entries from the store.
+func (l *Log) read(lo, hi, maxSize uint64) (out []*raftpb.Entry, err error) {
+	it := l.store.NewIter(entryKey(lo), entryKey(hi))
+	size, next := uint64(0), lo
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var e *raftpb.Entry
+		index := entryIndex(it.Key())
+		if index != next {
+			err = fmt.Errorf("%w: entry %d where %d is due", ErrCorrupt, index, next)
+			break
+		}
+		if e, err = decodeEntry(index, it.Value()); err != nil {
+			break
+		}
+		size += uint64(len(e.Data))
+		if len(out) > 0 && size > maxSize {
+			break
+		}
+		out = append(out, e)
+		next++
+	}
+	if err = errors.Join(err, it.Close()); err != nil {
+		return nil, err
+	}
+	if len(out) == 0 && lo < hi {
+		return nil, fmt.Errorf("%w: no entry %d", ErrCorrupt, lo)
+	}
+	return out, nil
+}
+
+// Snapshot implements raft.Storage. A member without followers is never asked.
+func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
+	return nil, raft.ErrSnapshotTemporarilyUnavailable
+}
+
+// limitSize returns the front of entries whose data is at most maxSize bytes, and
+// at least one entry.
+func limitSize(entries []*raftpb.Entry, maxSize uint64) []*raftpb.Entry {
+	size := uint64(0)
+	for i, e := range entries {
+		if size += uint64(len(e.Data)); i > 0 && size > maxSize {
+			return entries[:i]
+		}
+	}
+	return entries
+}
+
+func (l *Log) putHardState(b *storage.Batch, h *raftpb.HardState) error {
+	v := binary.AppendUvarint(nil, h.GetTerm())
+	v = binary.AppendUvarint(v, h.GetVote())
+	v = binary.AppendUvarint(v, h.GetCommit())
+	if err := b.Append([]byte{hardStateKey}, v); err != nil {
+		return fmt.Errorf("write hard state: %w", err)
+	}
+	return nil
+}
+
+func putTruncated(b *storage.Batch, at position) error {
+	v := binary.AppendUvarint(binary.AppendUvarint(nil, at.index), at.term)
+	if err := b.Append([]byte{truncatedKey}, v); err != nil {
+		return fmt.Errorf("write truncation: %w", err)
+	}
+	return nil
+}
+
+func entryKey(index uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, entryKeyLength), entryPrefix), index)
+}
+
+func entryIndex(key []byte) uint64 {
+	if len(key) != entryKeyLength {
+		return 0
+	}
+	return binary.BigEndian.Uint64(key[1:])
+}
+
+func appendEntry(dst []byte, e *raftpb.Entry) []byte {
+	dst = append(dst, byte(e.GetType()))
+	dst = binary.AppendUvarint(dst, e.GetTerm())
+	return append(dst, e.Data...)
+}
+
+func decodeEntry(index uint64, b []byte) (*raftpb.Entry, error) {
+	if len(b) < 2 {
+		return nil, fmt.Errorf("%w: entry %d of %d bytes", ErrCorrupt, index, len(b))
+	}
+	term, n := binary.Uvarint(b[1:])
+	if n <= 0 {
+		return nil, fmt.Errorf("%w: entry %d has no term", ErrCorrupt, index)
+	}
+	e := &raftpb.Entry{Term: &term, Index: &index, Type: raftpb.EntryType(b[0]).Enum()}
+	if data := b[1+n:]; len(data) > 0 {
+		e.Data = append([]byte(nil), data...)
+	}
+	return e, nil
+}
+
+func uvarints(b []byte, count int) ([]uint64, error) {
+	out := make([]uint64, count)
+	for i := range out {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, fmt.Errorf("%w: %x", ErrCorrupt, b)
+		}
+		out[i], b = v, b[n:]
+	}
+	return out, nil
+}

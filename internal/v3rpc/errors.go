@@ -1,0 +1,43 @@
+package v3rpc
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"cairn/internal/member"
+	"cairn/internal/mvcc"
+	"cairn/internal/replica"
+)
+
+// wireErrors is the one place where errors get etcd's codes and texts.
+var wireErrors = []struct{ err, wire error }{
+	{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
+	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
+	{mvcc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+	{mvcc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{member.ErrTimeout, rpctypes.ErrGRPCTimeout},
+	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
+	{member.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{member.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{member.ErrStopped, rpctypes.ErrGRPCStopped},
+	{context.Canceled, rpctypes.ErrGRPCCanceled},
+	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
+}
+
+// wireError returns the gRPC status that a client is to see.
+func wireError(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	for _, e := range wireErrors {
+		if errors.Is(err, e.err) {
+			return e.wire
+		}
+	}
+	return status.Error(codes.Unknown, err.Error())
+}

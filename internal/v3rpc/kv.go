@@ -1,0 +1,165 @@
+package v3rpc
+
+import (
+	"context"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/mvcc"
+)
+
+// kvService is etcdserverpb.KV.
+var kvService = grpc.ServiceDesc{
+	ServiceName: etcdserverpb.KV_ServiceDesc.ServiceName,
+	HandlerType: (*any)(nil),
+	Metadata:    etcdserverpb.KV_ServiceDesc.Metadata,
+	Methods: []grpc.MethodDesc{
+		{MethodName: "Range", Handler: call(etcdserverpb.KV_Range_FullMethodName, (*server).rangeKeys)},
+		{MethodName: "Put", Handler: call(etcdserverpb.KV_Put_FullMethodName, (*server).put)},
+		{MethodName: "DeleteRange", Handler: call(etcdserverpb.KV_DeleteRange_FullMethodName, (*server).deleteRange)},
+		{MethodName: "Txn", Handler: call(etcdserverpb.KV_Txn_FullMethodName, (*server).txn)},
+		{MethodName: "Compact", Handler: call(etcdserverpb.KV_Compact_FullMethodName, (*server).compact)},
+	},
+}
+
+// AnswersAtOnce says whether a call needs microseconds and, as a rule, nobody else:
+// the read of one key. The transport may run it where it reads the connection. When it
+// has to wait after all it asks for its context's Done, which tells the transport.
+func AnswersAtOnce(fullMethod string, request []byte) bool {
+	if fullMethod != etcdserverpb.KV_Range_FullMethodName {
+		return false
+	}
+	single := true
+	err := eachField(request, func(f field) { single = single && f.num != 2 })
+	return single && err == nil
+}
+
+func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) {
+	if err := checkRange(&req.RangeOp); err != nil {
+		return nil, err
+	}
+	if !req.serializable {
+		if err := s.member.WaitLinearizable(ctx); err != nil {
+			return nil, err
+		}
+	}
+	resp := &rangeResponse{keysOnly: req.KeysOnly}
+	sum, err := s.member.Keys().Range(&req.RangeOp, resp)
+	if err != nil {
+		return nil, err
+	}
+	resp.header, resp.more, resp.count = s.header(sum.Revision), sum.More, sum.Count
+	return resp, nil
+}
+
+func checkRange(op *mvcc.RangeOp) error {
+	switch {
+	case len(op.Key) == 0:
+		return rpctypes.ErrGRPCEmptyKey
+	case op.Order > mvcc.SortDescend, op.Target > mvcc.SortByValue:
+		return rpctypes.ErrGRPCInvalidSortOption
+	default:
+		return nil
+	}
+}
+
+func (s *server) put(ctx context.Context, req *putRequest) (any, error) {
+	if err := checkPut(&req.PutOp); err != nil {
+		return nil, err
+	}
+	if err := s.member.CheckSpace(); err != nil {
+		return nil, err
+	}
+	payload := machine.AppendPut(make([]byte, 0, len(req.Key)+len(req.Value)+24), &req.PutOp)
+	res, err := s.member.Propose(ctx, machine.KindPut, payload)
+	if err != nil {
+		return nil, err
+	}
+	return &putResponse{header: s.header(res.Put.Revision), prev: res.Put.Prev}, nil
+}
+
+func checkPut(op *mvcc.PutOp) error {
+	switch {
+	case len(op.Key) == 0:
+		return rpctypes.ErrGRPCEmptyKey
+	case op.IgnoreValue && len(op.Value) != 0:
+		return rpctypes.ErrGRPCValueProvided
+	case op.IgnoreLease && op.Lease != 0:
+		return rpctypes.ErrGRPCLeaseProvided
+	default:
+		return nil
+	}
+}
+
+// deleteRequest is a DeleteRangeRequest.
+type deleteRequest = etcdserverpb.DeleteRangeRequest
+
+func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, error) {
+	op := deleteOp(req)
+	if len(op.Key) == 0 {
+		return nil, rpctypes.ErrGRPCEmptyKey
+	}
+	res, err := s.member.Propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op))
+	if err != nil {
+		return nil, err
+	}
+	h := s.header(res.Delete.Revision)
+	return deleteResponse(h.proto(), &res.Delete), nil
+}
+
+func deleteOp(req *etcdserverpb.DeleteRangeRequest) *mvcc.DeleteOp {
+	return &mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: req.Key, End: req.RangeEnd}, PrevKV: req.PrevKv}
+}
+
+func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, error) {
+	if err := checkTxn(req, s.cfg.TxnOpsMax); err != nil {
+		return nil, err
+	}
+	t := txnOp(req)
+	if t.ReadOnly() {
+		return s.readTxn(ctx, req, t)
+	}
+	if addsData(req) {
+		if err := s.member.CheckSpace(); err != nil {
+			return nil, err
+		}
+	}
+	res, err := s.member.Propose(ctx, machine.KindTxn, machine.AppendTxn(nil, t))
+	if err != nil {
+		return nil, err
+	}
+	h := s.header(res.Txn.Revision)
+	return txnResponse(h.proto(), &res.Txn), nil
+}
+
+func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *mvcc.TxnOp) (any, error) {
+	if !serializable(req) {
+		if err := s.member.WaitLinearizable(ctx); err != nil {
+			return nil, err
+		}
+	}
+	res, err := s.member.Keys().ReadTxn(t)
+	if err != nil {
+		return nil, err
+	}
+	h := s.header(res.Revision)
+	return txnResponse(h.proto(), &res), nil
+}
+
+func (s *server) compact(ctx context.Context, req *etcdserverpb.CompactionRequest) (any, error) {
+	res, err := s.member.Propose(ctx, machine.KindCompact, machine.AppendCompact(nil, req.Revision))
+	if err != nil {
+		return nil, err
+	}
+	if req.Physical {
+		if err := s.member.WaitSwept(ctx); err != nil {
+			return nil, err
+		}
+	}
+	h := s.header(res.Revision)
+	return &etcdserverpb.CompactionResponse{Header: h.proto()}, nil
+}

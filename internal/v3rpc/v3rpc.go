@@ -1,0 +1,94 @@
+// Package v3rpc serves etcd's v3 gRPC services from a member.
+//
+// It owns the validation of requests, the translation between the wire and the
+// operations of mvcc, and the one table of wire errors (errors.go). The messages of
+// the hot calls are decoded and encoded by hand (wire.go), straight between the bytes
+// of the connection and those of the store: a put is copied once, into the command
+// that goes to the log; a list is encoded while the iterator walks. The transport must
+// know the interfaces that these messages implement (package h2grpc's WireAppender and
+// WireUnmarshaler); the rest are the published protobuf messages.
+//
+// It keeps no state; everything is safe for concurrent use.
+package v3rpc
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+
+	"cairn/internal/machine"
+	"cairn/internal/mvcc"
+)
+
+// Member is what the services need of the member that they serve.
+type Member interface {
+	// Propose has a command applied. See member.Member.
+	Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error)
+	// WaitLinearizable returns when a read begun afterwards is linearizable.
+	WaitLinearizable(ctx context.Context) error
+	// CheckSpace returns an error when writes that add data are refused.
+	CheckSpace() error
+	// WaitSwept returns when compacted data has been removed.
+	WaitSwept(ctx context.Context) error
+	Keys() *mvcc.Store
+	RaftStatus() (appliedIndex, term uint64)
+	Leader() uint64
+	StateBytes() int64
+	Err() error
+}
+
+// Config says who answers and within which limits.
+type Config struct {
+	ClusterID uint64
+	MemberID  uint64
+	TxnOpsMax int // --max-txn-ops
+}
+
+// Register gives the services to a gRPC server.
+func Register(r grpc.ServiceRegistrar, m Member, cfg Config) {
+	s := &server{member: m, cfg: cfg}
+	r.RegisterService(&kvService, s)
+	r.RegisterService(&maintenanceService, s)
+}
+
+// Services returns the descriptions of what Register registers, for metrics.
+func Services() []*grpc.ServiceDesc {
+	return []*grpc.ServiceDesc{&kvService, &maintenanceService}
+}
+
+type server struct {
+	member Member
+	cfg    Config
+}
+
+// header returns the header of an answer at a revision.
+func (s *server) header(revision int64) header {
+	_, term := s.member.RaftStatus()
+	return header{clusterID: s.cfg.ClusterID, memberID: s.cfg.MemberID, revision: revision, term: term}
+}
+
+// call adapts a method that takes and returns messages to grpc's MethodHandler,
+// without the generated code's fixed message types.
+func call[Req any](full string, method func(*server, context.Context, *Req) (any, error)) func(any, context.Context, func(any) error, grpc.UnaryServerInterceptor) (any, error) {
+	return func(srv any, ctx context.Context, dec func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		req := new(Req)
+		if err := dec(req); err != nil {
+			return nil, err
+		}
+		if intercept == nil {
+			return finish(method(srv.(*server), ctx, req))
+		}
+		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: full}
+		return intercept(ctx, req, info, func(ctx context.Context, req any) (any, error) {
+			return finish(method(srv.(*server), ctx, req.(*Req)))
+		})
+	}
+}
+
+// finish translates an error to the wire.
+func finish(resp any, err error) (any, error) {
+	if err != nil {
+		return nil, wireError(err)
+	}
+	return resp, nil
+}

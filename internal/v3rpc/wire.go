@@ -1,0 +1,256 @@
+package v3rpc
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+)
+
+// The messages of this file are RangeRequest, RangeResponse, PutRequest, PutResponse,
+// KeyValue and ResponseHeader of etcd's rpc.proto and kv.proto, whose field numbers
+// stand beside the code. wire_test.go holds them against the published messages.
+
+// errWire is wrapped by the errors of requests that are not protobuf.
+var errWire = errors.New("malformed message")
+
+// field is one field of a message: a number in v, or bytes in b.
+type field struct {
+	num protowire.Number
+	v   uint64
+	b   []byte
+}
+
+// eachField calls f with the fields of a message, in order. Fields of types that the
+// messages of this file do not have are passed over, as unknown ones are.
+func eachField(b []byte, f func(field)) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return fmt.Errorf("%w: %w", errWire, protowire.ParseError(n))
+		}
+		b = b[n:]
+		fd := field{num: num}
+		switch typ {
+		case protowire.VarintType:
+			fd.v, n = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			if fd.b, n = protowire.ConsumeBytes(b); n >= 0 && fd.b == nil {
+				fd.b = []byte{}
+			}
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return fmt.Errorf("%w: field %d: %w", errWire, num, protowire.ParseError(n))
+		}
+		b = b[n:]
+		f(fd)
+	}
+	return nil
+}
+
+// rangeRequest is a RangeRequest. Its bytes are the connection's, and valid while the
+// call is handled.
+type rangeRequest struct {
+	mvcc.RangeOp
+	serializable bool
+}
+
+// UnmarshalWire implements h2grpc.WireUnmarshaler.
+func (r *rangeRequest) UnmarshalWire(b []byte) error {
+	return eachField(b, func(f field) {
+		switch f.num {
+		case 1:
+			r.Key = f.b
+		case 2:
+			r.End = f.b
+		case 3:
+			r.Limit = int64(f.v)
+		case 4:
+			r.Revision = int64(f.v)
+		case 5:
+			r.Order = mvcc.SortOrder(min(f.v, 255))
+		case 6:
+			r.Target = mvcc.SortTarget(min(f.v, 255))
+		case 7:
+			r.serializable = f.v != 0
+		case 8:
+			r.KeysOnly = f.v != 0
+		case 9:
+			r.CountOnly = f.v != 0
+		case 10:
+			r.MinMod = int64(f.v)
+		case 11:
+			r.MaxMod = int64(f.v)
+		case 12:
+			r.MinCreate = int64(f.v)
+		case 13:
+			r.MaxCreate = int64(f.v)
+		}
+	})
+}
+
+// putRequest is a PutRequest. Its bytes are the connection's, as those of a
+// rangeRequest.
+type putRequest struct {
+	mvcc.PutOp
+}
+
+// UnmarshalWire implements h2grpc.WireUnmarshaler.
+func (r *putRequest) UnmarshalWire(b []byte) error {
+	return eachField(b, func(f field) {
+		switch f.num {
+		case 1:
+			r.Key = f.b
+		case 2:
+			r.Value = f.b
+		case 3:
+			r.Lease = kv.LeaseID(f.v)
+		case 4:
+			r.PrevKV = f.v != 0
+		case 5:
+			r.IgnoreValue = f.v != 0
+		case 6:
+			r.IgnoreLease = f.v != 0
+		}
+	})
+}
+
+// header is a ResponseHeader.
+type header struct {
+	clusterID, memberID uint64
+	revision            int64
+	term                uint64
+}
+
+func sizeNumber(v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return 1 + protowire.SizeVarint(v)
+}
+
+// appendNumber appends a varint field of a number below 16, unless it is zero.
+func appendNumber(dst []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return protowire.AppendVarint(append(dst, byte(num)<<3), v)
+}
+
+// appendBytes appends a bytes field of a number below 16, unless it is empty.
+func appendBytes(dst []byte, num protowire.Number, b []byte) []byte {
+	if len(b) == 0 {
+		return dst
+	}
+	return protowire.AppendBytes(append(dst, byte(num)<<3|byte(protowire.BytesType)), b)
+}
+
+func sizeBytes(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return 1 + protowire.SizeBytes(n)
+}
+
+func (h *header) size() int {
+	return sizeNumber(h.clusterID) + sizeNumber(h.memberID) + sizeNumber(uint64(h.revision)) + sizeNumber(h.term)
+}
+
+// append appends the header as field 1, where every response has it.
+func (h *header) append(dst []byte) []byte {
+	dst = protowire.AppendVarint(append(dst, 1<<3|byte(protowire.BytesType)), uint64(h.size()))
+	dst = appendNumber(dst, 1, h.clusterID)
+	dst = appendNumber(dst, 2, h.memberID)
+	dst = appendNumber(dst, 3, uint64(h.revision))
+	return appendNumber(dst, 4, h.term)
+}
+
+func (h header) proto() *etcdserverpb.ResponseHeader {
+	return &etcdserverpb.ResponseHeader{
+		ClusterId: h.clusterID, MemberId: h.memberID, Revision: h.revision, RaftTerm: h.term,
+	}
+}
+
+// appendKeyValue appends a KeyValue as field num of the message around it.
+func appendKeyValue(dst []byte, num protowire.Number, key []byte, r *kv.Record, keysOnly bool) []byte {
+	value := r.Value
+	if keysOnly {
+		value = nil
+	}
+	size := sizeBytes(len(key)) + sizeNumber(uint64(r.CreateRevision)) + sizeNumber(uint64(r.Mod.Main)) +
+		sizeNumber(uint64(r.Version)) + sizeBytes(len(value)) + sizeNumber(uint64(r.Lease))
+	dst = protowire.AppendVarint(append(dst, byte(num)<<3|byte(protowire.BytesType)), uint64(size))
+	dst = appendBytes(dst, 1, key)
+	dst = appendNumber(dst, 2, uint64(r.CreateRevision))
+	dst = appendNumber(dst, 3, uint64(r.Mod.Main))
+	dst = appendNumber(dst, 4, uint64(r.Version))
+	dst = appendBytes(dst, 5, value)
+	return appendNumber(dst, 6, uint64(r.Lease))
+}
+
+// rangeResponse is a RangeResponse; it is an mvcc.Sink that encodes what it is given.
+type rangeResponse struct {
+	header   header
+	keysOnly bool
+	kvs      []byte
+	more     bool
+	count    int64
+}
+
+// kvBuffers keeps the buffers of lists. Those of very long lists are left to the
+// garbage collector, or the pool would hold on to the longest list ever asked for.
+var kvBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const kvBufferBytesMax = 1 << 20
+
+// Add implements mvcc.Sink.
+func (r *rangeResponse) Add(key []byte, rec *kv.Record) {
+	if r.kvs == nil {
+		r.kvs = (*kvBuffers.Get().(*[]byte))[:0]
+	}
+	r.kvs = appendKeyValue(r.kvs, 2, key, rec, r.keysOnly)
+}
+
+// Reset implements mvcc.Sink.
+func (r *rangeResponse) Reset() { r.kvs = r.kvs[:0] }
+
+// SizeWire implements h2grpc.WireSizer.
+func (r *rangeResponse) SizeWire() int { return len(r.kvs) + 64 }
+
+// AppendWire implements h2grpc.WireAppender. It ends the response's life: the
+// buffer of the list goes back to the pool.
+func (r *rangeResponse) AppendWire(dst []byte) ([]byte, error) {
+	dst = append(r.header.append(dst), r.kvs...)
+	if r.more {
+		dst = append(dst, 3<<3, 1)
+	}
+	dst = appendNumber(dst, 4, uint64(r.count))
+	if r.kvs != nil && cap(r.kvs) <= kvBufferBytesMax {
+		buf := r.kvs
+		kvBuffers.Put(&buf)
+	}
+	r.kvs = nil
+	return dst, nil
+}
+
+// putResponse is a PutResponse.
+type putResponse struct {
+	header header
+	prev   *mvcc.KeyRecord
+}
+
+// AppendWire implements h2grpc.WireAppender.
+func (r *putResponse) AppendWire(dst []byte) ([]byte, error) {
+	dst = r.header.append(dst)
+	if r.prev != nil {
+		dst = appendKeyValue(dst, 2, r.prev.Key, &r.prev.Record, false)
+	}
+	return dst, nil
+}
