@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -146,14 +147,32 @@ func (a *App) helpCommandIn(n *node, d Dialect) {
 	}
 }
 
-// usages describes the flags that a condition holds for.
+// usages describes the flags that a condition holds for, a line each.
 func usages(flags *pflag.FlagSet, show func(*pflag.Flag) bool) string {
-	some := pflag.NewFlagSet("", pflag.ContinueOnError)
-	some.SortFlags = false
+	var left, right []string
+	width := 0
 	flags.VisitAll(func(f *pflag.Flag) {
-		if show(f) {
-			some.AddFlag(f)
+		if !show(f) {
+			return
 		}
+		valueName, text := pflag.UnquoteUsage(f)
+		option := "      --" + f.Name
+		if f.Shorthand == f.Name {
+			option = "  -" + f.Name
+		} else if f.Shorthand != "" {
+			option = fmt.Sprintf("  -%s, --%s", f.Shorthand, f.Name)
+		}
+		if f.NoOptDefVal == "" {
+			option += " " + valueName
+		}
+		if !slices.Contains([]string{"", "0", "[]", "false"}, f.DefValue) {
+			text += fmt.Sprintf(" (default %s)", f.DefValue)
+		}
+		left, right, width = append(left, option), append(right, text), max(width, len(option))
 	})
-	return some.FlagUsages()
+	var b strings.Builder
+	for i := range left {
+		fmt.Fprintf(&b, "%-*s   %s\n", width, left[i], right[i])
+	}
+	return b.String()
 }

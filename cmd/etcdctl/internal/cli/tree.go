@@ -34,6 +34,9 @@ func (n *node) in(d Dialect) bool {
 	return !n.group() && n.forms[d] != nil
 }
 
+// suggestDistance is how many letters may differ between a name that is not in the tree and one that is suggested.
+const suggestDistance = 2
+
 // App is the program: the tree of both dialects' commands over one set of streams.
 type App struct {
 	In       io.Reader
@@ -64,7 +67,8 @@ func New(d Dialects) *App {
 	root.SetHelpCommand(a.helpCommand())
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.help(a.nodeOf(c)) })
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage("%v\nRun 'etcdctl help%s' for the options that there are.", err, strings.TrimPrefix(c.CommandPath(), "etcdctl"))
+		return usage("%v\nRun 'etcdctl help%s' for the options that there are. An argument that begins with a dash goes behind --.",
+			err, strings.TrimPrefix(c.CommandPath(), "etcdctl"))
 	})
 	return a
 }
@@ -90,6 +94,7 @@ func (a *App) build(n *node) {
 	n.cobra = &cobra.Command{Use: cmp.Or(name, "etcdctl"), Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
 		return a.run(n, args)
 	}}
+	n.cobra.SuggestionsMinimumDistance = suggestDistance
 	n.cobra.Flags().SortFlags = false
 	a.addFlags(n.cobra.Flags(), n.forms)
 	a.allFlags = append(a.allFlags, n.cobra.Flags())
@@ -196,7 +201,7 @@ func (a *App) run(n *node, args []string) error {
 	if err != nil {
 		return err
 	}
-	if shown, _ := flags.GetBool("version"); shown {
+	if shown, _ := flags.GetBool("version"); shown && (n.group() || n.forms[V2] != nil) {
 		a.printVersion(cmp.Or(api, V2))
 		return nil
 	}
@@ -206,6 +211,9 @@ func (a *App) run(n *node, args []string) error {
 		}
 		a.help(n)
 		return nil
+	}
+	if flags.Changed("version") && n.forms[V2] == nil { // `put k -v` was meant to store something
+		return usage("unknown flag: -v: `etcdctl %s` has no such option; an argument that begins with a dash goes behind --", n.path)
 	}
 	d, err := choose(api, n, flags)
 	if err != nil {

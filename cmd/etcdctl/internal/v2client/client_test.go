@@ -1,0 +1,249 @@
+package v2client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// server answers every request in one way and counts them.
+func server(t *testing.T, handle http.HandlerFunc) (url string, count *int) {
+	t.Helper()
+	count = new(int)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*count++
+		handle(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, count
+}
+
+func says(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Etcd-Index", "7")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+const found = `{"action":"get","node":{"key":"/k","value":"v","modifiedIndex":3,"createdIndex":2}}`
+
+// nobody is an endpoint at which nobody listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+func client(t *testing.T, config Config, endpoints ...string) *Client {
+	t.Helper()
+	config.Endpoints, config.Transport = endpoints, &http.Transport{DisableKeepAlives: true}
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
+	good, asked := server(t, says(200, found))
+	bad, failed := server(t, says(503, ""))
+	c := client(t, Config{}, nobody(t), bad, good)
+	for range 2 {
+		r, err := c.Get(context.Background(), "k", GetOptions{})
+		if err != nil || r.Node.Value != "v" || r.Index != 7 || r.Node.ModifiedIndex != 3 {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+	}
+	if *asked != 2 || *failed != 1 {
+		t.Errorf("the good endpoint was asked %d times and the bad one %d, want 2 and 1", *asked, *failed)
+	}
+}
+
+func TestErrorsOfAllEndpointsAreTold(t *testing.T) {
+	noLeader, _ := server(t, says(500, ""))
+	gateway, _ := server(t, says(502, ""))
+	_, err := client(t, Config{}, noLeader, gateway, nobody(t)).Get(context.Background(), "k", GetOptions{})
+	var cluster *ClusterError
+	if !errors.As(err, &cluster) || len(cluster.Errors) != 3 || Unreachable(err) {
+		t.Fatalf("got %v", err)
+	}
+	for i, want := range []string{
+		"client: etcd member " + noLeader + " has no leader",
+		"client: etcd member " + gateway + " returns server error [Bad Gateway]",
+		"connection refused",
+	} {
+		if !strings.Contains(cluster.Errors[i].Error(), want) {
+			t.Errorf("error #%d is %v, want %s", i, cluster.Errors[i], want)
+		}
+	}
+	if text := err.Error(); !strings.HasPrefix(text, "client: etcd cluster is unavailable or misconfigured; error #0: ") || !strings.HasSuffix(text, "\n") {
+		t.Errorf("got %q", text)
+	}
+	if _, err := client(t, Config{}, nobody(t), nobody(t)).Get(context.Background(), "k", GetOptions{}); !Unreachable(err) {
+		t.Errorf("%v is not taken as unreachable", err)
+	}
+}
+
+func TestWhatMustNotBeRepeatedIsNot(t *testing.T) {
+	good, asked := server(t, says(201, found))
+	for name, write := range map[string]func(*Client) error{
+		"create": func(c *Client) error {
+			_, err := c.Set(context.Background(), "k", "v", SetOptions{PrevExist: new(false)})
+			return err
+		},
+		"in order": func(c *Client) error { _, err := c.CreateInOrder(context.Background(), "k", "v", 0); return err },
+		"member":   func(c *Client) error { _, err := c.AddMember(context.Background(), []string{"http://a:1"}); return err },
+	} {
+		cut, attempts := server(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		if err := write(client(t, Config{}, cut, good)); err == nil || *attempts != 1 || *asked != 0 {
+			t.Errorf("%s: %v, the first endpoint was asked %d times and the second %d, want 1 and 0", name, err, *attempts, *asked)
+		}
+	}
+	cut, _ := server(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	if _, err := client(t, Config{}, cut, good).Set(context.Background(), "k", "v", SetOptions{}); err != nil || *asked != 1 {
+		t.Errorf("an unconditional set: %v, the second endpoint was asked %d times, want 1", err, *asked)
+	}
+}
+
+func TestHeaderTimeoutIsNotForWatches(t *testing.T) {
+	slow, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+		says(200, found)(w, r)
+	})
+	c := client(t, Config{HeaderTimeout: 10 * time.Millisecond}, slow)
+	_, err := c.Get(context.Background(), "k", GetOptions{})
+	if err == nil || !strings.Contains(err.Error(), "error #0: client: endpoint "+slow+" exceeded header timeout") {
+		t.Errorf("got %v", err)
+	}
+	if Unreachable(err) {
+		t.Error("an endpoint that is slow is taken as unreachable")
+	}
+	if _, err := c.Watch(context.Background(), "k", 0, false); err != nil {
+		t.Errorf("watch: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	if _, err := c.Get(ctx, "k", GetOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after the whole time: %v", err)
+	}
+}
+
+func TestWatchAsksAgainAfterAnEmptyAnswer(t *testing.T) {
+	var asked []string
+	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RawQuery)
+		if len(asked) == 1 {
+			says(200, "")(w, r)
+			return
+		}
+		says(200, found)(w, r)
+	})
+	r, err := client(t, Config{}, url).Watch(context.Background(), "k", 0, true)
+	if err != nil || r.Node.Value != "v" {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	if want := []string{"recursive=true&wait=true", "recursive=true&wait=true&waitIndex=8"}; !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
+	}
+}
+
+func TestSync(t *testing.T) {
+	var members string
+	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) { says(200, members)(w, r) })
+	c := client(t, Config{}, nobody(t), url+"/")
+	members = `{"members":[{"id":"1","clientURLs":["http://other:1"]},{"id":"2","clientURLs":["` + url + `"]},{"id":"3","clientURLs":[]}]}`
+	if err := c.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{url, "http://other:1"}; !slices.Equal(c.Endpoints(), want) {
+		t.Errorf("the one that answered is not first: %q, want %q", c.Endpoints(), want)
+	}
+	members = `{"members":[{"id":"3"}]}`
+	if err := c.Sync(context.Background()); !errors.Is(err, ErrNoEndpoints) || len(c.Endpoints()) != 2 {
+		t.Errorf("members without URLs: %v, then endpoints %q", err, c.Endpoints())
+	}
+}
+
+func TestRedirectsAreFollowedButNotWithThePassword(t *testing.T) {
+	elsewhere, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if _, _, sent := r.BasicAuth(); sent || r.Method != http.MethodPut || string(body) != "value=v" {
+			t.Errorf("got %s with %q, credentials sent: %t", r.Method, body, sent)
+		}
+		says(200, found)(w, r)
+	})
+	here, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "root" || password != "pw" {
+			t.Errorf("the endpoint got the credentials %s:%s", user, password)
+		}
+		http.Redirect(w, r, elsewhere+"/v2/keys/k", http.StatusTemporaryRedirect)
+	})
+	if _, err := client(t, Config{Username: "root", Password: "pw"}, here).Set(context.Background(), "k", "v", SetOptions{}); err != nil {
+		t.Error(err)
+	}
+	circle, rounds := server(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/again", http.StatusMovedPermanently)
+	})
+	if _, err := client(t, Config{}, circle).Get(context.Background(), "k", GetOptions{}); err == nil || *rounds != redirectsMax+1 {
+		t.Errorf("a circle: %v after %d rounds", err, *rounds)
+	}
+}
+
+func TestPaths(t *testing.T) {
+	for given, want := range map[string]string{
+		"/v2/keys//a//b": "/v2/keys/a/b", "/v2/keys//": "/v2/keys/", "/v2/keys/a/": "/v2/keys/a/", "/v2/keys/a/../b": "/v2/keys/b",
+	} {
+		if got := cleanPath(given); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
+}
+
+func TestErrorsOfTheAPIs(t *testing.T) {
+	for _, c := range []struct {
+		status     int
+		body, want string
+	}{
+		{404, `{"errorCode":100,"message":"Key not found","cause":"/k","index":5}`, "100: Key not found (/k) [5]"},
+		{404, "404 page not found\n", `client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint. (status 404, body "404 page not found")`},
+		{200, "<html>", `client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint. (status 200, body "<html>")`},
+	} {
+		url, _ := server(t, says(c.status, c.body))
+		if _, err := client(t, Config{}, url).Get(context.Background(), "k", GetOptions{}); err == nil || err.Error() != c.want {
+			t.Errorf("%d %s: got %v, want %s", c.status, c.body, err, c.want)
+		}
+	}
+	url, _ := server(t, says(401, `{"message":"Insufficient credentials"}`))
+	if _, err := client(t, Config{}, url).Roles(context.Background()); err == nil || err.Error() != "Insufficient credentials" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEndpointsMustBeURLs(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://a:x": `endpoint "http://a:x": parse`, "http://": `endpoint "http://" has no host`, "": "no endpoints",
+	} {
+		if _, err := New(Config{Endpoints: []string{text}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
+	c, err := New(Config{Endpoints: []string{"127.0.0.1:2379", "", "https://a:1"}})
+	if want := []string{"http://127.0.0.1:2379", "https://a:1"}; err != nil || !slices.Equal(c.Endpoints(), want) {
+		t.Errorf("got %v, %v", c.Endpoints(), err)
+	}
+}

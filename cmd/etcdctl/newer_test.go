@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// TestFlagsNewerThanDebians gives our etcdctl flags that etcd's has since 3.5 and Debian's has not. The server knows
+// them all: they are options of the v3 API from its beginning.
+func TestFlagsNewerThanDebians(t *testing.T) {
+	if _, err := os.Stat(referenceServer); err != nil && os.Getenv("CI") == "true" {
+		t.Fatalf("%v: CI has to run `apt-get install etcd-server`", err)
+	} else if err != nil {
+		t.Skipf("%v: run `apt-get install etcd-server` for a server to try flags on", err)
+	}
+	ours, err := exec.LookPath("etcdctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startSide(t, ours)
+	for _, c := range []struct {
+		line, stdout string
+		exit         int
+	}{
+		{"etcdctl put a 1; etcdctl put b 1; etcdctl put c 1; etcdctl put a 2", "OK\nOK\nOK\nOK\n", 0}, // revisions 2 to 5
+		{`etcdctl get "" --prefix --count-only`, "3\n", 0},
+		{`etcdctl get "" --prefix --count-only -w fields | grep Count`, "\"Count\" : 3\n", 0},
+		{`etcdctl get "" --prefix --min-mod-rev 4 --print-value-only --sort-by MODIFY`, "1\n2\n", 0},
+		{`etcdctl get "" --prefix --max-mod-rev 4 --keys-only`, "b\n\nc\n\n", 0},
+		{`etcdctl get "" --prefix --min-create-rev 3 --max-create-rev 3`, "b\n1\n", 0},
+		{`etcdctl get "" --prefix --limit 2 --order DESCEND --keys-only`, "c\n\nb\n\n", 0},
+		{"etcdctl del a c --range", "2\n", 0},
+		{"etcdctl del c --range", "", 128},
+		{"etcdctl --endpoints $ENDPOINT get c", "c\n1\n", 0}, // Debian's refuses an option beside its variable; ours takes the option
+		{"ETCDCTL_ENDPOINTS=127.0.0.1:1 etcdctl --endpoints $ENDPOINT get c", "c\n1\n", 0},
+		{`printf 'lease("c") = "0"\n\nget c\n\n\n' | etcdctl txn`, "SUCCESS\n\nc\n1\n", 0}, // Debian's panics
+	} {
+		if got := s.say(c.line); got.stdout != c.stdout || got.exit != c.exit {
+			t.Errorf("%s:\n%swant exit %d and\n%s", c.line, got, c.exit, c.stdout)
+		}
+	}
+}
