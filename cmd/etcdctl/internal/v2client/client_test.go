@@ -9,16 +9,18 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // server answers every request in one way and counts them.
-func server(t *testing.T, handle http.HandlerFunc) (url string, count *int) {
+func server(t *testing.T, handle http.HandlerFunc) (url string, count *atomic.Int32) {
 	t.Helper()
-	count = new(int)
+	count = new(atomic.Int32)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		*count++
+		count.Add(1)
 		handle(w, r)
 	}))
 	t.Cleanup(s.Close)
@@ -66,8 +68,8 @@ func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
 			t.Fatalf("got %+v, %v", r, err)
 		}
 	}
-	if *asked != 2 || *failed != 1 {
-		t.Errorf("the good endpoint was asked %d times and the bad one %d, want 2 and 1", *asked, *failed)
+	if asked.Load() != 2 || failed.Load() != 1 {
+		t.Errorf("the good endpoint was asked %d times and the bad one %d, want 2 and 1", asked.Load(), failed.Load())
 	}
 }
 
@@ -107,13 +109,13 @@ func TestWhatMustNotBeRepeatedIsNot(t *testing.T) {
 		"member":   func(c *Client) error { _, err := c.AddMember(context.Background(), []string{"http://a:1"}); return err },
 	} {
 		cut, attempts := server(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-		if err := write(client(t, Config{}, cut, good)); err == nil || *attempts != 1 || *asked != 0 {
-			t.Errorf("%s: %v, the first endpoint was asked %d times and the second %d, want 1 and 0", name, err, *attempts, *asked)
+		if err := write(client(t, Config{}, cut, good)); err == nil || attempts.Load() != 1 || asked.Load() != 0 {
+			t.Errorf("%s: %v, the first endpoint was asked %d times and the second %d, want 1 and 0", name, err, attempts.Load(), asked.Load())
 		}
 	}
 	cut, _ := server(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	if _, err := client(t, Config{}, cut, good).Set(context.Background(), "k", "v", SetOptions{}); err != nil || *asked != 1 {
-		t.Errorf("an unconditional set: %v, the second endpoint was asked %d times, want 1", err, *asked)
+	if _, err := client(t, Config{}, cut, good).Set(context.Background(), "k", "v", SetOptions{}); err != nil || asked.Load() != 1 {
+		t.Errorf("an unconditional set: %v, the second endpoint was asked %d times, want 1", err, asked.Load())
 	}
 }
 
@@ -144,8 +146,11 @@ func TestHeaderTimeoutIsNotForWatches(t *testing.T) {
 }
 
 func TestWatchAsksAgainAfterAnEmptyAnswer(t *testing.T) {
+	var mu sync.Mutex // guards asked
 	var asked []string
 	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		asked = append(asked, r.URL.RawQuery)
 		if len(asked) == 1 {
 			says(200, "")(w, r)
@@ -157,23 +162,25 @@ func TestWatchAsksAgainAfterAnEmptyAnswer(t *testing.T) {
 	if err != nil || r.Node.Value != "v" {
 		t.Fatalf("got %+v, %v", r, err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if want := []string{"recursive=true&wait=true", "recursive=true&wait=true&waitIndex=8"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %q, want %q", asked, want)
 	}
 }
 
 func TestSync(t *testing.T) {
-	var members string
-	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) { says(200, members)(w, r) })
+	var members atomic.Value
+	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) { says(200, members.Load().(string))(w, r) })
 	c := client(t, Config{}, nobody(t), url+"/")
-	members = `{"members":[{"id":"1","clientURLs":["http://other:1"]},{"id":"2","clientURLs":["` + url + `"]},{"id":"3","clientURLs":[]}]}`
+	members.Store(`{"members":[{"id":"1","clientURLs":["http://other:1"]},{"id":"2","clientURLs":["` + url + `"]},{"id":"3","clientURLs":[]}]}`)
 	if err := c.Sync(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{url, "http://other:1"}; !slices.Equal(c.Endpoints(), want) {
 		t.Errorf("the one that answered is not first: %q, want %q", c.Endpoints(), want)
 	}
-	members = `{"members":[{"id":"3"}]}`
+	members.Store(`{"members":[{"id":"3"}]}`)
 	if err := c.Sync(context.Background()); !errors.Is(err, ErrNoEndpoints) || len(c.Endpoints()) != 2 {
 		t.Errorf("members without URLs: %v, then endpoints %q", err, c.Endpoints())
 	}
@@ -199,8 +206,8 @@ func TestRedirectsAreFollowedButNotWithThePassword(t *testing.T) {
 	circle, rounds := server(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/again", http.StatusMovedPermanently)
 	})
-	if _, err := client(t, Config{}, circle).Get(context.Background(), "k", GetOptions{}); err == nil || *rounds != redirectsMax+1 {
-		t.Errorf("a circle: %v after %d rounds", err, *rounds)
+	if _, err := client(t, Config{}, circle).Get(context.Background(), "k", GetOptions{}); err == nil || rounds.Load() != redirectsMax+1 {
+		t.Errorf("a circle: %v after %d rounds", err, rounds.Load())
 	}
 }
 
