@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,10 @@ import (
 // readyMax is how long a server may take until it is healthy. It is far above what it takes, so that a busy machine
 // fails no test.
 const readyMax = 30 * time.Second
+
+// hopeless is set once a server of this test process has run all of readyMax without becoming healthy. The next ones would, too, and a
+// package of many tests would run into its time limit before it could say so.
+var hopeless atomic.Bool
 
 // Server is one running server, with a data directory of its own. Its addresses stay the same over restarts.
 type Server struct {
@@ -38,6 +43,9 @@ type Server struct {
 // Start starts a server over a fresh directory, with further flags, and waits until it is healthy.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
+	if hopeless.Load() {
+		t.Fatal("an earlier server did not become healthy: see the test that failed first")
+	}
 	s := &Server{t: t, dir: t.TempDir(), flags: flags, log: &buffer{}}
 	t.Cleanup(s.cleanup)
 	for try := 1; ; try++ {
@@ -118,6 +126,7 @@ func (s *Server) ready() error {
 		case <-s.exited:
 			return fmt.Errorf("the server ended before it was healthy: %v", s.cmd.ProcessState)
 		case <-ctx.Done():
+			hopeless.Store(true)
 			return fmt.Errorf("the server was not healthy within %v", readyMax)
 		}
 	}
