@@ -21,8 +21,8 @@ var (
 )
 
 // WireAppender is an answer that encodes itself. AppendWire appends the message's protobuf
-// encoding to b and returns the extended slice. It may be called on another goroutine than
-// the handler's and must not keep b.
+// encoding to b and returns the extended slice; it must not keep b. It is called once for each
+// answer that a handler returns, even when the client has gone, so it may end the answer's life.
 type WireAppender interface {
 	AppendWire(b []byte) ([]byte, error)
 }
@@ -99,10 +99,11 @@ func (st *stream) serveUnary(w *worker) (reading bool) {
 	if s == statusOK && !st.gone {
 		c.headLocked(st)
 		if c.sendLocked(st, out.b, out) {
-			w.scratch = newBuffer(4 << 10)
+			w.scratch = newBuffer(copyBytesMax)
 		}
 	}
 	c.finishLocked(st, s)
+	w.keepScratch()
 	if st.inline.CompareAndSwap(inlineReading, inlineDone) {
 		c.in.wrote = true
 		c.mu.Unlock()
@@ -147,7 +148,7 @@ func unmarshal(b []byte, v any) error {
 		err = fmt.Errorf("%T is no protobuf message", v)
 	}
 	if err != nil {
-		return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
+		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
 	}
 	return nil
 }
@@ -176,7 +177,7 @@ func (st *stream) encode(out **buffer, v any) *status.Status {
 	}
 	b := *out
 	if n, limit := len(b.b)-messagePrefixLen, st.conn.srv.opts.MaxSendBytes; n > limit {
-		return status.Newf(codes.ResourceExhausted, "grpc: trying to send message larger than max (%d vs. %d)", n, limit)
+		return status.Newf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", n, limit)
 	}
 	if st.gzipReply && len(b.b) >= gzipReplyMin {
 		return gzipMessage(out)
@@ -190,7 +191,7 @@ func (st *stream) encode(out **buffer, v any) *status.Status {
 // that is a lot and the connection has enough queued already.
 func (st *stream) reserve(out **buffer, n int) *buffer {
 	if n > streamQueueMax {
-		st.conn.waitRoom(st)
+		st.conn.waitRoom(st, n)
 	}
 	b := *out
 	if cap(b.b) < n+messagePrefixLen {

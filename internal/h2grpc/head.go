@@ -1,6 +1,7 @@
 package h2grpc
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"strconv"
@@ -200,8 +201,8 @@ func parseTimeout(v string) (time.Duration, error) {
 	if len(v) > 9 {
 		return 0, fmt.Errorf("transport: timeout string is too long: %q", v)
 	}
-	unit, ok := timeoutUnits[v[len(v)-1]]
-	if !ok {
+	unit := timeoutUnit(v[len(v)-1])
+	if unit == 0 {
 		return 0, fmt.Errorf("transport: timeout unit is not recognized: %q", v)
 	}
 	n, err := strconv.ParseUint(v[:len(v)-1], 10, 64)
@@ -214,7 +215,62 @@ func parseTimeout(v string) (time.Duration, error) {
 	return time.Duration(n) * unit, nil
 }
 
-var timeoutUnits = map[byte]time.Duration{
-	'H': time.Hour, 'M': time.Minute, 'S': time.Second,
-	'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
+func timeoutUnit(c byte) time.Duration {
+	switch c {
+	case 'H':
+		return time.Hour
+	case 'M':
+		return time.Minute
+	case 'S':
+		return time.Second
+	case 'm':
+		return time.Millisecond
+	case 'u':
+		return time.Microsecond
+	case 'n':
+		return time.Nanosecond
+	}
+	return 0
 }
+
+// headCache remembers what the last few header blocks meant. A client that calls the same
+// methods again sends the same bytes again, all of them indexes into the compression table,
+// and as long as the table has not changed they mean the same.
+type headCache struct {
+	changes uint64
+	entries [4]struct {
+		block []byte
+		req   requestHead
+	}
+	next int
+}
+
+func (h *headCache) get(block []byte, changes uint64) *requestHead {
+	if h.changes != changes {
+		return nil
+	}
+	for i := range h.entries {
+		if e := &h.entries[i]; len(e.block) > 0 && bytes.Equal(e.block, block) {
+			return &e.req
+		}
+	}
+	return nil
+}
+
+func (h *headCache) put(block []byte, changes uint64, req requestHead) {
+	if h.changes != changes {
+		for i := range h.entries {
+			h.entries[i].block = h.entries[i].block[:0]
+		}
+		h.changes = changes
+	}
+	if len(block) > headCacheBlockMax {
+		return
+	}
+	e := &h.entries[h.next]
+	h.next = (h.next + 1) % len(h.entries)
+	e.block, e.req = append(e.block[:0], block...), req
+}
+
+// headCacheBlockMax keeps out blocks with literals, which are rarely sent twice.
+const headCacheBlockMax = 64

@@ -57,6 +57,9 @@ type hpackDecoder struct {
 	size    int
 	sizeMax int
 	huff    bytes.Buffer
+	// changes counts what may alter the meaning of a block: insertions and resizings. Two
+	// equal blocks mean the same while it stands still.
+	changes uint64
 }
 
 func newHPACKDecoder() *hpackDecoder {
@@ -80,6 +83,7 @@ func (d *hpackDecoder) decode(dst []field, block []byte, limit int) ([]field, er
 				return dst, errHPACK
 			}
 			d.sizeMax = n
+			d.changes++
 			d.evict(0)
 			block = rest
 			continue
@@ -187,6 +191,7 @@ func (d *hpackDecoder) at(n int) *field {
 }
 
 func (d *hpackDecoder) insert(f field) {
+	d.changes++
 	d.evict(f.size())
 	if f.size() > d.sizeMax {
 		return // evict has emptied the table, as RFC 7541 4.4 wants

@@ -21,6 +21,7 @@ type reader struct {
 	fields  []field
 	visible []field
 	prev    *callHead
+	heads   headCache
 
 	// A header block that continues in CONTINUATION frames.
 	block     []byte
@@ -269,6 +270,11 @@ func (c *conn) continuationFrame(h frameHeader, p []byte) (*stream, error) {
 // since the compression state is the connection's.
 func (c *conn) headerBlock(h frameHeader, block []byte) (*stream, error) {
 	r := &c.in
+	if req := r.heads.get(block, r.hpack.changes); req != nil && h.streamID > r.maxID {
+		r.maxID = h.streamID
+		return nil, c.open(h, *req)
+	}
+	changes := r.hpack.changes
 	var err error
 	r.fields, err = r.hpack.decode(r.fields[:0], block, c.srv.opts.MaxHeaderBytes)
 	tooLong := errors.Is(err, errHeadersTooLong)
@@ -293,6 +299,9 @@ func (c *conn) headerBlock(h frameHeader, block []byte) (*stream, error) {
 		req = c.tooLongHead(req)
 	} else if req.grpc {
 		r.prev = req.callHead
+		if changes == r.hpack.changes {
+			r.heads.put(block, changes, req)
+		}
 	}
 	return nil, c.open(h, req)
 }

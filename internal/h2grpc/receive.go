@@ -210,7 +210,11 @@ func (st *stream) refuse(s *status.Status) {
 	if st.recvEnded {
 		st.remoteDone = true
 	}
-	c.finishLocked(st, s)
+	if st.kind == kindHTTP {
+		c.resetLocked(st, errEnhanceYourCalm)
+	} else {
+		c.finishLocked(st, s)
+	}
 	c.mu.Unlock()
 	c.in.wrote = true
 }

@@ -84,7 +84,7 @@ func (s *serverStream) SendMsg(m any) error {
 		return st.goneError()
 	}
 	c.headLocked(st)
-	if c.sendLocked(st, s.out.b, s.out) || cap(s.out.b) > copyBytesMax*4 {
+	if c.sendLocked(st, s.out.b, s.out) || cap(s.out.b) > scratchBytesMax {
 		s.out = nil
 	}
 	c.flushLocked(true)

@@ -67,6 +67,7 @@ type stream struct {
 	outq       []outMessage
 	outBytes   int
 	outLarge   int // of those, bytes of large messages
+	reserved   int // bytes of a large message that is being encoded
 	inPending  bool
 	final      finalState
 	remoteDone bool // the client has ended or reset its side

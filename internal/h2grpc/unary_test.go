@@ -126,7 +126,7 @@ func TestErrors(t *testing.T) {
 	wantCode(t, err, codes.ResourceExhausted, "grpc: received message larger than max (1006 vs. 1000)")
 	svc.unary = nil
 	_, err = c.UnaryCall(ctx, &pb.SimpleRequest{ResponseSize: 1000})
-	wantCode(t, err, codes.ResourceExhausted, "grpc: trying to send message larger than max (1006 vs. 500)")
+	wantCode(t, err, codes.ResourceExhausted, "trying to send message larger than max (1006 vs. 500)")
 	_, err = c.UnimplementedCall(ctx, &pb.Empty{})
 	wantCode(t, err, codes.Unimplemented, "method UnimplementedCall not implemented")
 	for method, text := range map[string]string{

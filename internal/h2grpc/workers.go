@@ -26,6 +26,17 @@ type worker struct {
 	scratch *buffer
 }
 
+// keepScratch lets go of a scratch buffer that a large answer has grown and that nobody took
+// over: a thousand parked workers would hold on to a thousand of them.
+func (w *worker) keepScratch() {
+	if cap(w.scratch.b) > scratchBytesMax {
+		w.scratch.free()
+		w.scratch = newBuffer(copyBytesMax)
+	}
+}
+
+const scratchBytesMax = 4 * copyBytesMax
+
 // workerPool is a stack of parked workers: the last one to park has the warmest cache.
 type workerPool struct {
 	mu      sync.Mutex // guards the fields below
@@ -34,7 +45,7 @@ type workerPool struct {
 }
 
 func newWorker() *worker {
-	w := &worker{in: make(chan job, 1), scratch: newBuffer(4 << 10)}
+	w := &worker{in: make(chan job, 1), scratch: newBuffer(copyBytesMax)}
 	w.dec = func(v any) error { return w.cur.decodeRequest(v) }
 	return w
 }

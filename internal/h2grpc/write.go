@@ -51,7 +51,7 @@ type output struct {
 	peerWindow int64 // its initial window per stream
 	peerFrame  int   // its largest frame
 	pending    []*stream
-	queued     int // bytes of large messages in streams' queues
+	queued     int // bytes of large messages in streams' queues, or about to be
 	hpack      responseEncoder
 	block      []byte
 	controls   int // answers to the peer's control frames not yet written
@@ -252,6 +252,7 @@ func (o *output) emitData(st *stream, data []byte) {
 // whose bytes p are, and returns true.
 func (c *conn) sendLocked(st *stream, p []byte, owned *buffer) (taken bool) {
 	o := &c.out
+	o.unreserve(st)
 	if st.gone || c.dead {
 		return false
 	}
@@ -287,6 +288,7 @@ func (o *output) enqueue(st *stream) {
 // forget drops what st still had to send. The buffers may be on their way to the socket, so
 // they are left to the garbage collector.
 func (o *output) forget(st *stream) {
+	o.unreserve(st)
 	o.queued -= st.outLarge
 	st.outBytes, st.outLarge, st.outq = 0, 0, nil
 	st.wakeSender()
@@ -303,20 +305,37 @@ func (o *output) drop() {
 	}
 }
 
-// waitRoom waits until the connection's large queued answers are below the budget. It is called
-// before a large answer is encoded, so that a peer that does not read costs memory for the
-// answers within the budget and not for all of its calls. Small answers never wait: a client
-// that neglects a large one still gets them.
-func (c *conn) waitRoom(st *stream) {
+// waitRoom waits until the connection's large queued answers are below the budget and takes n
+// bytes of it. It is called before a large answer is encoded, so that a peer that does not
+// read costs memory for the answers within the budget and not for all of its calls. Small
+// answers never wait: a client that neglects a large one still gets them.
+func (c *conn) waitRoom(st *stream, n int) {
+	o := &c.out
 	limit := c.srv.opts.MaxConnSendBytes
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out.queued < limit {
+	o.unreserve(st)
+	if o.queued >= limit {
+		st.leaveReader()
+		for o.queued >= limit && !st.gone && !c.dead {
+			o.room.Wait()
+		}
+	}
+	if !st.gone {
+		st.reserved = n
+		o.queued += n
+	}
+}
+
+// unreserve gives back what waitRoom took: the message is queued now, or never will be.
+func (o *output) unreserve(st *stream) {
+	if st.reserved == 0 {
 		return
 	}
-	st.leaveReader()
-	for c.out.queued >= limit && !st.gone && !c.dead {
-		c.out.room.Wait()
+	o.queued -= st.reserved
+	st.reserved = 0
+	if o.queued < o.c.srv.opts.MaxConnSendBytes {
+		o.room.Broadcast()
 	}
 }
 
