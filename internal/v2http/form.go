@@ -1,0 +1,159 @@
+package v2http
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// name is one of the parameters that /v2/keys knows.
+type name uint8
+
+const (
+	nValue name = iota
+	nPrevValue
+	nPrevIndex
+	nPrevExist
+	nTTL
+	nDir
+	nRecursive
+	nSorted
+	nWait
+	nWaitIndex
+	nStream
+	nQuorum
+	nRefresh
+	nNoValueOnSuccess
+	nameCount
+)
+
+var names = [nameCount]string{
+	nValue: "value", nPrevValue: "prevValue", nPrevIndex: "prevIndex", nPrevExist: "prevExist", nTTL: "ttl",
+	nDir: "dir", nRecursive: "recursive", nSorted: "sorted", nWait: "wait", nWaitIndex: "waitIndex",
+	nStream: "stream", nQuorum: "quorum", nRefresh: "refresh", nNoValueOnSuccess: "noValueOnSuccess",
+}
+
+var byName = func() map[string]name {
+	m := make(map[string]name, nameCount)
+	for i, s := range names {
+		m[s] = name(i)
+	}
+	return m
+}()
+
+// form has the parameters of a request: of each the first value, of the body
+// before the query. It does what http.Request.ParseForm does, errors included, but
+// makes no maps: every request comes through here.
+type form struct {
+	values [nameCount]string
+	given  uint32 // a bit per name
+}
+
+func (f *form) has(n name) bool { return f.given&(1<<n) != 0 }
+
+// formBytesMax is what ParseForm reads of a body at most.
+const formBytesMax = 10 << 20
+
+// read takes the parameters of a request. Its error is the first one's, those of
+// the body before those of the query.
+func (f *form) read(r *http.Request) error {
+	var err error
+	if r.Method == http.MethodPost || r.Method == http.MethodPut {
+		err = f.readBody(r)
+	}
+	if qerr := f.parse(r.URL.RawQuery); err == nil {
+		err = qerr
+	}
+	return err
+}
+
+const formType = "application/x-www-form-urlencoded"
+
+func (f *form) readBody(r *http.Request) error {
+	kind := r.Header.Get("Content-Type")
+	var err error
+	if kind != formType {
+		if kind == "" {
+			return nil // taken for a stream of bytes
+		}
+		if kind, _, err = mime.ParseMediaType(kind); kind != formType {
+			return err
+		}
+	}
+	body, rerr := readAll(r)
+	switch {
+	case rerr != nil:
+		return rerr
+	case len(body) > formBytesMax:
+		return errors.New("http: POST too large")
+	}
+	if perr := f.parse(body); err == nil {
+		err = perr
+	}
+	return err
+}
+
+// readAll returns the body, or what of it is needed to see that it is too long.
+func readAll(r *http.Request) (string, error) {
+	buf := bodies.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= bodyKeptBytes {
+			bodies.Put(buf)
+		}
+	}()
+	*buf = (*buf)[:0]
+	if n := r.ContentLength; n > 0 && n <= formBytesMax {
+		*buf = slices.Grow(*buf, int(n)+1) // the end is seen without growing again
+	}
+	for len(*buf) <= formBytesMax {
+		*buf = slices.Grow(*buf, 1)
+		n, err := r.Body.Read((*buf)[len(*buf):cap(*buf)])
+		*buf = (*buf)[:len(*buf)+n]
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return string(*buf), nil
+}
+
+// parse takes the parameters of an encoded form or query. Pieces that are wrong
+// are left out, and the first one's error is returned.
+func (f *form) parse(s string) (err error) {
+	for s != "" {
+		var piece string
+		piece, s, _ = strings.Cut(s, "&")
+		if piece == "" {
+			continue
+		}
+		if perr := f.parsePiece(piece); err == nil {
+			err = perr
+		}
+	}
+	return err
+}
+
+func (f *form) parsePiece(piece string) error {
+	if strings.Contains(piece, ";") {
+		return errors.New("invalid semicolon separator in query")
+	}
+	key, value, _ := strings.Cut(piece, "=")
+	key, err := url.QueryUnescape(key)
+	if err != nil {
+		return err
+	}
+	if value, err = url.QueryUnescape(value); err != nil {
+		return err
+	}
+	if n, known := byName[key]; known && !f.has(n) {
+		f.given |= 1 << n
+		f.values[n] = value
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package v2http
+
+import (
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"cairn/internal/v2tree"
+)
+
+// event is the body of a success.
+type event struct {
+	action string
+	node   *v2tree.Node
+	prev   *v2tree.Node
+}
+
+// bodies has buffers for bodies. Large ones are not kept.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+const (
+	bodyKeptBytes = 64 << 10
+	// bodyCountedBytes is what net/http buffers: of a shorter body it counts the
+	// bytes itself, a longer one goes out in chunks unless its length is given.
+	bodyCountedBytes = 2048
+)
+
+// append writes the event as etcd does, with its order of members, a line feed
+// at the end, and what is empty left out. wall is what expiration times count from.
+func (e *event) append(dst []byte, wall time.Time) []byte {
+	dst = append(dst, `{"action":"`...)
+	dst = append(dst, e.action...)
+	dst = append(dst, '"')
+	if e.node != nil {
+		dst = append(dst, `,"node":`...)
+		dst = appendNode(dst, e.node, wall)
+	}
+	if e.prev != nil {
+		dst = append(dst, `,"prevNode":`...)
+		dst = appendNode(dst, e.prev, wall)
+	}
+	return append(dst, "}\n"...)
+}
+
+func appendNode(dst []byte, n *v2tree.Node, wall time.Time) []byte {
+	if len(n.Key) == 0 {
+		dst = append(dst, `{"dir":true`...) // the root
+	} else {
+		dst = append(dst, `{"key":`...)
+		dst = appendString(dst, n.Key)
+		if n.HasValue {
+			dst = append(dst, `,"value":`...)
+			dst = appendString(dst, n.Value)
+		}
+		if n.Dir {
+			dst = append(dst, `,"dir":true`...)
+		}
+	}
+	if n.Expires {
+		dst = append(dst, `,"expiration":"`...)
+		dst = wall.Add(n.Left).UTC().AppendFormat(dst, time.RFC3339Nano)
+		dst = append(dst, '"')
+		if ttl := secondsLeft(n.Left); ttl != 0 {
+			dst = append(dst, `,"ttl":`...)
+			dst = strconv.AppendInt(dst, ttl, 10)
+		}
+	}
+	if len(n.Nodes) > 0 {
+		dst = append(dst, `,"nodes":[`...)
+		for i := range n.Nodes {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendNode(dst, &n.Nodes[i], wall)
+		}
+		dst = append(dst, ']')
+	}
+	if n.Modified != 0 {
+		dst = append(dst, `,"modifiedIndex":`...)
+		dst = strconv.AppendInt(dst, n.Modified, 10)
+	}
+	if n.Created != 0 {
+		dst = append(dst, `,"createdIndex":`...)
+		dst = strconv.AppendInt(dst, n.Created, 10)
+	}
+	return append(dst, '}')
+}
+
+// secondsLeft rounds up what is left of a TTL.
+func secondsLeft(d time.Duration) int64 {
+	s := int64(d / time.Second)
+	if d%time.Second > 0 {
+		s++
+	}
+	return s
+}
+
+const hexDigits = "0123456789abcdef"
+
+// plain says which bytes stand for themselves in a JSON string: etcd also escapes
+// what HTML treats specially.
+var plain = func() (t [utf8.RuneSelf]bool) {
+	for i := ' '; i < utf8.RuneSelf; i++ {
+		t[i] = i != '"' && i != '\\' && i != '<' && i != '>' && i != '&'
+	}
+	return t
+}()
+
+// appendString writes b as a JSON string the way Go's encoding/json does: bytes
+// that are no UTF-8 become U+FFFD, and the line separators are escaped.
+func appendString(dst, b []byte) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(b); {
+		c := b[i]
+		if c < utf8.RuneSelf {
+			if plain[c] {
+				i++
+				continue
+			}
+			dst = append(dst, b[from:i]...)
+			dst = appendEscape(dst, c)
+			i++
+			from = i
+			continue
+		}
+		r, size := utf8.DecodeRune(b[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = append(append(dst, b[from:i]...), `\ufffd`...)
+			from = i + size
+		case r == '\u2028' || r == '\u2029':
+			dst = append(append(dst, b[from:i]...), `\u202`...)
+			dst = append(dst, hexDigits[r&0xF])
+			from = i + size
+		}
+		i += size
+	}
+	dst = append(dst, b[from:]...)
+	return append(dst, '"')
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\b':
+		return append(dst, `\b`...)
+	case '\f':
+		return append(dst, `\f`...)
+	case '\n':
+		return append(dst, `\n`...)
+	case '\r':
+		return append(dst, `\r`...)
+	case '\t':
+		return append(dst, `\t`...)
+	default:
+		return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xF])
+	}
+}

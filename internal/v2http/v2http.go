@@ -1,0 +1,199 @@
+// Package v2http serves etcd's v2 HTTP API: /v2/keys.
+//
+// It owns the requests and answers on the wire: paths, parameters, their checks,
+// headers, bodies, and the one table of errors. What a write does is v2tree's
+// business; how it gets there, a Backend's. Other v2 paths (members, stats, auth)
+// and watches are not served yet.
+//
+// Bodies are written by hand, since every request has one: docs/formats is not
+// concerned, the recorded answers of etcd are (../shared/conformance).
+//
+// A Handler is safe for concurrent use.
+package v2http
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/v2tree"
+)
+
+// Backend is the member behind a Handler.
+type Backend interface {
+	// ProposeV2 has a command applied. A refusal is a *v2tree.Error; what else
+	// comes back is the member's failure, whose text is shown after "etcdserver: ".
+	ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Result, error)
+	// Read returns the published state.
+	Read() mvcc.Reading
+	// WaitLinearizable returns when a Read after it sees all that was acknowledged
+	// before it was called.
+	WaitLinearizable(ctx context.Context) error
+	// RaftStatus returns the applied index and the term.
+	RaftStatus() (index, term uint64)
+	// Now returns the cluster time.
+	Now() kv.ClusterTime
+	// ClusterID returns the cluster's ID in hexadecimal.
+	ClusterID() string
+}
+
+// Handler serves the v2 API.
+type Handler struct {
+	b    Backend
+	wall func() time.Time // for the expiration times that are shown
+}
+
+// New returns a handler in front of b.
+func New(b Backend) *Handler { return &Handler{b: b, wall: time.Now} }
+
+const keysPath = "/v2/keys"
+
+// ServeHTTP answers a request for any path: those that v2 does not serve are not
+// found. As in etcd, OPTIONS is answered with nothing whatever the path, and a
+// path that is not clean is redirected, for every method.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	at := r.URL.Path
+	if clean := cleanPath(at); clean != at {
+		to := url.URL{Path: clean, RawQuery: r.URL.RawQuery}
+		http.Redirect(w, r, to.String(), http.StatusMovedPermanently)
+		return
+	}
+	key, ok := strings.CutPrefix(at, keysPath)
+	if !ok || key != "" && key[0] != '/' {
+		serveOther(w, r)
+		return
+	}
+	switch r.Method {
+	case http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete:
+		h.serveKeys(w, r, keyPath(key))
+	default:
+		refuseMethod(w, "HEAD,GET,PUT,POST,DELETE")
+	}
+}
+
+// cleanPath returns a path without doubled slashes and dot segments; a slash at
+// the end stays.
+func cleanPath(p string) string {
+	if p == "" || p[0] != '/' {
+		p = "/" + p
+	}
+	clean := path.Clean(p)
+	if p[len(p)-1] == '/' && clean != "/" {
+		if len(p) == len(clean)+1 {
+			return p
+		}
+		return clean + "/"
+	}
+	return clean
+}
+
+// keyPath returns the path of a node for what follows /v2/keys in a clean path.
+func keyPath(rest string) []byte {
+	if rest == "" {
+		rest = "/"
+	}
+	if len(rest) > 1 && rest[len(rest)-1] == '/' {
+		rest = rest[:len(rest)-1]
+	}
+	return []byte(rest)
+}
+
+func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, path []byte) {
+	w.Header()["X-Etcd-Cluster-Id"] = []string{h.b.ClusterID()}
+	q, err := parseRequest(r)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.write(w, r, path, q)
+		return
+	}
+	if q.wait && !q.quorum { // etcd answers a quorum read at once
+		h.watch(w)
+		return
+	}
+	h.read(w, r, path, q)
+}
+
+// read answers GET and HEAD.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, path []byte, q request) {
+	if q.quorum {
+		if err := h.b.WaitLinearizable(r.Context()); err != nil {
+			writeError(w, err)
+			return
+		}
+	}
+	n, index, err := v2tree.Get(h.b.Read, path, q.recursive, h.b.Now())
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	h.answer(w, http.StatusOK, index, &event{action: "get", node: &n})
+}
+
+// write answers PUT, POST and DELETE.
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, path []byte, q request) {
+	c := q.command(r.Method, path, h.wall())
+	res, err := h.b.ProposeV2(r.Context(), &c)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	status := http.StatusOK
+	if res.Created {
+		status = http.StatusCreated
+	}
+	e := event{action: res.Action.String(), node: &res.Node}
+	if res.HasPrev {
+		e.prev = &res.Prev
+	}
+	if q.noValueOnSuccess && r.Method != http.MethodDelete {
+		e.node, e.prev = nil, nil
+	}
+	h.answer(w, status, res.Index, &e)
+}
+
+// watch is where watches will be answered; there is no hub yet.
+func (h *Handler) watch(w http.ResponseWriter) {
+	writeBody(w, http.StatusNotImplemented, 0, appendError(nil, &v2tree.Error{
+		Code: codeRaftInternal, Cause: "watching (wait=true) is not available in this version",
+	}))
+}
+
+var jsonType = []string{"application/json"}
+
+// answer writes a success.
+func (h *Handler) answer(w http.ResponseWriter, status int, v2Index int64, e *event) {
+	index, term := h.b.RaftStatus()
+	head := w.Header()
+	head["X-Raft-Index"] = []string{strconv.FormatUint(index, 10)}
+	head["X-Raft-Term"] = []string{strconv.FormatUint(term, 10)}
+	buf := bodies.Get().(*[]byte)
+	*buf = e.append((*buf)[:0], h.wall())
+	writeBody(w, status, v2Index, *buf)
+	if cap(*buf) <= bodyKeptBytes {
+		bodies.Put(buf)
+	}
+}
+
+func writeBody(w http.ResponseWriter, status int, v2Index int64, body []byte) {
+	head := w.Header()
+	head["Content-Type"] = jsonType
+	head["X-Etcd-Index"] = []string{strconv.FormatInt(v2Index, 10)}
+	if len(body) > bodyCountedBytes {
+		head["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+}
