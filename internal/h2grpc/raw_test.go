@@ -250,7 +250,11 @@ func TestConnectionErrors(t *testing.T) {
 }
 
 func TestStreamErrors(t *testing.T) {
-	_, addr := start(t, h2grpc.Options{MaxHeaderBytes: 8 << 10, MaxRecvBytes: 1 << 20}, nil)
+	svc := &testService{duplx: func(st pb.TestService_FullDuplexCallServer) error {
+		<-st.Context().Done() // only the client's mistake ends the stream
+		return nil
+	}}
+	_, addr := start(t, h2grpc.Options{MaxHeaderBytes: 8 << 10, MaxRecvBytes: 1 << 20}, svc)
 	good := callHeaders("UnaryCall")
 	for _, tc := range []struct {
 		name string
