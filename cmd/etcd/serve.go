@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
+	"cairn/internal/v2http"
 	"cairn/internal/v3rpc"
 	"cairn/internal/version"
 )
@@ -120,7 +122,7 @@ func newClientServer(cfg *config.Config, log *slog.Logger, m *member.Member, id 
 	ops.Register(mux, paths)
 	server := h2grpc.New(h2grpc.Options{
 		MaxRecvBytes: int(cfg.RequestBytesMax) + grpcOverheadBytes,
-		HTTP:         ops.AnswerOptions(mux),
+		HTTP:         clientHandler(cfg, mux, m, id),
 		HTTP1: &http.Server{
 			ReadHeaderTimeout: readHeaderTimeout,
 			ErrorLog:          slog.NewLogLogger(logging.For(log, "http").Handler(), slog.LevelDebug),
@@ -132,6 +134,23 @@ func newClientServer(cfg *config.Config, log *slog.Logger, m *member.Member, id 
 		ClusterID: id.ClusterID, MemberID: id.MemberID, TxnOpsMax: int(cfg.TxnOpsMax),
 	})
 	return server
+}
+
+// clientHandler serves HTTP on the client port. Whatever is not operational is v2's, also
+// what is nowhere: a request for such a path is answered as etcd answers it.
+func clientHandler(cfg *config.Config, mux *http.ServeMux, m *member.Member, id *datadir.Identity) http.Handler {
+	if !cfg.EnableV2 {
+		return ops.AnswerOptions(mux)
+	}
+	v2 := v2http.New(newV2Member(m, id))
+	return ops.AnswerOptions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect a path that is not clean in its own way.
+		if _, pattern := mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		v2.ServeHTTP(w, r)
+	}))
 }
 
 // opsMember is what the operational paths see of a member.

@@ -42,8 +42,16 @@ func (r *Raft) Debugf(format string, v ...any) { r.printf(slog.LevelDebug, forma
 // Info implements raft.Logger.
 func (r *Raft) Info(v ...any) { r.print(slog.LevelInfo, v) }
 
-// Infof implements raft.Logger.
-func (r *Raft) Infof(format string, v ...any) { r.printf(slog.LevelInfo, format, v) }
+// Infof implements raft.Logger. With asynchronous writes raft hears of the same stable
+// entries more than once, in the ordinary course of things, and notes each time that it has
+// let go of them already; that is for those who debug raft.
+func (r *Raft) Infof(format string, v ...any) {
+	level := slog.LevelInfo
+	if strings.Contains(format, "missing from unstable log") {
+		level = slog.LevelDebug
+	}
+	r.printf(level, format, v)
+}
 
 // Warning implements raft.Logger.
 func (r *Raft) Warning(v ...any) { r.print(slog.LevelWarn, v) }

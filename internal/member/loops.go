@@ -164,6 +164,7 @@ func (l *raftLoop) leaderChanged() {
 		l.leaderChanges.Add(1)
 	}
 	l.leads.Store(l.replica.Leads())
+	l.clock.Store(l.replica.Clock())
 	l.term.Store(status.GetTerm())
 	l.leader.Store(l.replica.Leader())
 	if !l.replica.Leads() {

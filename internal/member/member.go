@@ -28,7 +28,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 
-	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
@@ -105,6 +104,7 @@ type Member struct {
 	noSpace  atomic.Bool
 
 	leaderChanges atomic.Uint64
+	clock         atomic.Pointer[replica.Clock] // of this member's leadership
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -136,8 +136,9 @@ func Start(cfg Config) (*Member, error) {
 	if err := m.open(); err != nil {
 		return nil, errors.Join(err, m.closeStores())
 	}
-	m.wg.Add(4)
+	m.wg.Add(5)
 	go m.runRaft()
+	go m.runExpiry()
 	go m.runLogWriter()
 	go m.runApplier()
 	go m.runHousekeeping()
@@ -280,9 +281,6 @@ func (m *Member) RaftStatus() (appliedIndex, term uint64) {
 // Keys returns the key space, for readers.
 func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
 
-// ClusterTime returns the cluster time of the last applied entry.
-func (m *Member) ClusterTime() kv.ClusterTime { return m.machine.ClusterTime() }
-
 // StateBytes returns the size of the state's files, in bytes.
 func (m *Member) StateBytes() int64 { return int64(m.stateStore.DiskBytes()) }
 
@@ -293,8 +291,8 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 	if m.cfg.RequestBytesMax > 0 && len(payload) > m.cfg.RequestBytesMax {
 		return nil, ErrTooLarge
 	}
-	p := &proposal{command: replica.Command{Kind: kind, Payload: payload}, done: make(chan struct{}, 1), since: m.now()}
-	if err := m.inbox.propose(p); err != nil {
+	p, err := m.inbox.submit(kind, payload, m.now())
+	if err != nil {
 		return nil, err
 	}
 	select {

@@ -57,24 +57,26 @@ func (b *inbox) signal() {
 	}
 }
 
-func (b *inbox) propose(p *proposal) error {
+// submit puts a request in, which came at since. Its payload must not change any more.
+func (b *inbox) submit(kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
+	p := &proposal{command: replica.Command{Kind: kind, Payload: payload}, done: make(chan struct{}, 1), since: since}
 	b.mu.Lock()
 	switch {
 	case b.closed:
 		b.mu.Unlock()
-		return ErrStopped
-	case len(b.proposals) >= backlogRequestsMax, b.proposalBytes+len(p.command.Payload) > backlogBytesMax:
+		return nil, ErrStopped
+	case len(b.proposals) >= backlogRequestsMax, b.proposalBytes+len(payload) > backlogBytesMax:
 		b.mu.Unlock()
-		return ErrTooManyRequests
+		return nil, ErrTooManyRequests
 	}
 	b.proposals = append(b.proposals, p)
-	b.proposalBytes += len(p.command.Payload)
+	b.proposalBytes += len(payload)
 	first := len(b.proposals) == 1
 	b.mu.Unlock()
 	if first {
 		b.signal()
 	}
-	return nil
+	return p, nil
 }
 
 func (b *inbox) read(r *read) error {

@@ -32,6 +32,7 @@ type node struct {
 type event struct {
 	kv.Event
 	jump kv.Revision // see chain
+	node []byte      // in an open batch: the value of table c that the event made
 }
 
 func appendRevision(dst []byte, rev kv.Revision, flags byte) []byte {

@@ -14,7 +14,8 @@ import (
 // Sink takes the keys of a range in the order of the answer. Key and record
 // are lent: they are valid during the call only.
 type Sink interface {
-	Add(key []byte, r *kv.Record)
+	// Add takes a key, and says whether it takes more.
+	Add(key []byte, r *kv.Record) bool
 	// Reset forgets all keys: the read starts over, because a compaction has
 	// overtaken it.
 	Reset()
@@ -206,7 +207,8 @@ func (v view) walkCount(lower, upper []byte) (n int64, err error) {
 	return n, err
 }
 
-// run executes a range. count is asked for the number of live keys in bounds of
+// run executes a range; when sink wants no more, the count is of what it has seen.
+// count is asked for the number of live keys in bounds of
 // table c, when the walk itself does not tell.
 func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64, error)) (sum RangeSummary, err error) {
 	switch {
@@ -226,7 +228,7 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 	case op.CountOnly:
 		sum.Count, err = count(lower, upper)
 		return sum, err
-	case op.bounded() || op.Order != SortNone:
+	case op.Bounded() || op.Order != SortNone:
 		return v.runSorted(op, lower, upper, op.Order, 0, sink, count)
 	case op.Target != SortByKey:
 		// etcd cuts such a range by key first, and then sorts what is left.
@@ -239,8 +241,7 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 			return false
 		}
 		n++
-		sink.Add(key, r)
-		return true
+		return sink.Add(key, r)
 	})
 	sum.Count = n
 	if err == nil && sum.More {
@@ -290,13 +291,15 @@ func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut i
 			sum.More = true
 			break
 		}
-		sink.Add(keys.Keys[i].Key, &keys.Keys[i].Record)
+		if !sink.Add(keys.Keys[i].Key, &keys.Keys[i].Record) {
+			break
+		}
 	}
 	return sum, nil
 }
 
-// bounded says whether the range drops keys by their revisions.
-func (op *RangeOp) bounded() bool {
+// Bounded says whether the range drops keys by their revisions.
+func (op *RangeOp) Bounded() bool {
 	return op.MinMod != 0 || op.MaxMod != 0 || op.MinCreate != 0 || op.MaxCreate != 0
 }
 
@@ -338,7 +341,7 @@ type Collector struct {
 }
 
 // Add keeps a copy of a key.
-func (c *Collector) Add(key []byte, r *kv.Record) {
+func (c *Collector) Add(key []byte, r *kv.Record) bool {
 	k := KeyRecord{Key: bytes.Clone(key), Record: *r}
 	if c.KeysOnly {
 		k.Value = nil
@@ -346,6 +349,7 @@ func (c *Collector) Add(key []byte, r *kv.Record) {
 		k.Value = bytes.Clone(r.Value)
 	}
 	c.Keys = append(c.Keys, k)
+	return true
 }
 
 // Reset forgets all keys.

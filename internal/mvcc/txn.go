@@ -127,9 +127,10 @@ type comparison struct {
 	any, ok bool
 }
 
-func (s *comparison) Add(_ []byte, r *kv.Record) {
+func (s *comparison) Add(_ []byte, r *kv.Record) bool {
 	s.any = true
-	s.ok = s.ok && s.c.holds(r)
+	s.ok = s.c.holds(r)
+	return s.ok
 }
 
 func (s *comparison) Reset() { s.any, s.ok = false, true }

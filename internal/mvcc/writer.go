@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,9 @@ type Writer struct {
 	// events holds the changes of this batch; those of the open command start at first.
 	events []event
 	first  int
-	mem    arena
+	mem    arena // what results and events refer to
+	nodes  arena // encoded nodes, which the batch and recent refer to
+	recent recent
 	buf    []byte
 	// swept is the revision before which SweepTombstones has left nothing.
 	swept kv.Revision
@@ -107,6 +110,11 @@ func (w *Writer) Finish() (err error) {
 
 // Publish shows the committed batch to readers.
 func (w *Writer) Publish() {
+	for i := range w.events {
+		if e := &w.events[i]; !e.Dir {
+			w.recent.put(e.Key, e.node)
+		}
+	}
 	head := w.head
 	w.s.head.Store(&head)
 }
@@ -131,11 +139,14 @@ func (w *Writer) nextRevision() kv.Revision {
 // newest returns what table c holds for a key. ok is false when it holds
 // nothing, or a tombstone that the compaction has passed.
 func (w *Writer) newest(key []byte) (n node, ok bool, err error) {
-	b, closer, err := w.b.Lend(currentKey(make([]byte, 0, 64), key))
-	if errors.Is(err, storage.ErrNotFound) {
+	var b []byte
+	var closer io.Closer
+	table := currentKey(make([]byte, 0, 64), key)
+	if cached, ok := w.recent.get(key); ok && !w.b.Changed(table) {
+		b = cached
+	} else if b, closer, err = w.b.Lend(table); errors.Is(err, storage.ErrNotFound) {
 		return node{}, false, nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return node{}, false, fmt.Errorf("read key: %w", err)
 	}
 	if n, err = decodeNode(b); err == nil && closer != nil {
@@ -157,8 +168,13 @@ func (w *Writer) Get(key []byte) (r kv.Record, ok bool, err error) {
 }
 
 // Put writes a key. It returns ErrKeyNotFound when something is to be kept of a
-// key that does not exist.
+// key that does not exist, and ErrLeaseNotFound when op.Lease does not exist.
 func (w *Writer) Put(op *PutOp) (PutResult, error) {
+	if op.Lease != 0 {
+		if err := w.checkLease(op.Lease); err != nil {
+			return PutResult{}, err
+		}
+	}
 	old, ok, err := w.newest(op.Key)
 	if err != nil {
 		return PutResult{}, err
@@ -184,6 +200,22 @@ func (w *Writer) Put(op *PutOp) (PutResult, error) {
 		res.Prev = &KeyRecord{Key: op.Key, Record: old.Record}
 	}
 	return res, nil
+}
+
+// checkLease looks a lease up in table l.
+func (w *Writer) checkLease(id kv.LeaseID) error {
+	key := binary.BigEndian.AppendUint64([]byte{byte(storage.TableLeases)}, uint64(id))
+	_, closer, err := w.b.Lend(key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return ErrLeaseNotFound
+	case err != nil:
+		return fmt.Errorf("read lease %x: %w", int64(id), err)
+	case closer != nil:
+		return closer.Close()
+	default:
+		return nil
+	}
 }
 
 // Delete removes the live keys of a range.
@@ -224,9 +256,9 @@ func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Recor
 	n := node{Record: r}
 	e := event{Event: kv.Event{Type: t, Action: action, Key: key, Record: r, Prev: old.Record}}
 	n.chain, e.jump = old.chain.next(old.Mod, w.head.CompactRevision)
+	e.node = appendNode(w.nodes.reserve(len(r.Value)+64+10*len(n.chain.path)), &n)
 	w.events = append(w.events, e)
-	value := w.mem.reserve(len(r.Value) + 64 + 10*len(n.chain.path))
-	w.b.Set(currentKey(make([]byte, 0, 64), key), appendNode(value, &n))
+	w.b.Set(currentKey(make([]byte, 0, 64), key), e.node)
 }
 
 // NoteDirectory records a change of a v2 directory, at the next revision of the

@@ -53,11 +53,24 @@ type Replica struct {
 	machine *machine.Machine
 
 	soft raft.SoftState
-	term uint64
-	// ledSince and ledTime are the caller's clock and the cluster time when this
-	// replica was elected; they mean nothing while it does not lead.
-	ledSince time.Duration
-	ledTime  kv.ClusterTime
+	// clock runs while this replica leads; otherwise it is nil.
+	clock *Clock
+}
+
+// Clock is how a leader's cluster time runs: on from what it was at the election, with
+// the caller's monotonic clock. It never changes; nil is a clock that stands still.
+type Clock struct {
+	since time.Duration
+	time  kv.ClusterTime
+}
+
+// Time returns the cluster time at the caller's monotonic clock, given the cluster time of
+// the last applied entry: never less than that.
+func (c *Clock) Time(now time.Duration, applied kv.ClusterTime) kv.ClusterTime {
+	if c == nil {
+		return applied
+	}
+	return max(applied, c.time+kv.ClusterTime(now-c.since))
 }
 
 // Limits of raft's flow control, in bytes.
@@ -127,7 +140,7 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 	for _, c := range commands {
 		size += len(c.Payload) + 6
 	}
-	h := machine.Header{Time: r.ClusterTime(now), Origin: r.id, Batch: batch}
+	h := machine.Header{Time: r.clock.Time(now, r.machine.ClusterTime()), Origin: r.id, Batch: batch}
 	data := h.Append(make([]byte, 0, size))
 	for _, c := range commands {
 		data = machine.AppendCommand(data, c.Kind, c.Payload)
@@ -139,15 +152,8 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 	return err
 }
 
-// ClusterTime returns the cluster time at the caller's monotonic clock: what the
-// applied log says, and on the leader what has passed since its election.
-func (r *Replica) ClusterTime(now time.Duration) kv.ClusterTime {
-	t := r.machine.ClusterTime()
-	if r.Leads() {
-		t = max(t, r.ledTime+kv.ClusterTime(now-r.ledSince))
-	}
-	return t
-}
+// Clock returns the clock of this replica's leadership, nil while it does not lead.
+func (r *Replica) Clock() *Clock { return r.clock }
 
 // ReadIndex asks the leader for the index that a linearizable read must have
 // seen applied. The answer comes in a Work, under the same id, or is lost.
@@ -208,8 +214,11 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 		w.LeaderChanged = rd.Lead != r.soft.Lead
 		r.soft = *rd.SoftState
 		w.Elected, w.Deposed = !led && r.Leads(), led && !r.Leads()
-		if w.Elected {
-			r.ledSince, r.ledTime = now, r.machine.ClusterTime()
+		switch {
+		case w.Elected:
+			r.clock = &Clock{since: now, time: r.machine.ClusterTime()}
+		case w.Deposed:
+			r.clock = nil
 		}
 	}
 	return w, true

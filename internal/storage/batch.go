@@ -119,10 +119,18 @@ func (b *Batch) Lend(key []byte) ([]byte, io.Closer, error) {
 	return b.store.db.Get(key)
 }
 
+// Changed says whether Set or Delete has touched key.
+func (b *Batch) Changed(key []byte) bool {
+	_, ok := b.pending[string(key)]
+	return ok
+}
+
 // Commit makes the batch visible. With sync it is durable when Commit returns,
 // on a store that has a WAL.
 func (b *Batch) Commit(sync bool) error {
-	for k, c := range b.pending {
+	b.order() // the memtable takes keys in order at half the price
+	for _, k := range b.sorted {
+		c := b.pending[k]
 		b.keyBuf = append(b.keyBuf[:0], k...)
 		var err error
 		if c.deleted {
@@ -170,16 +178,22 @@ type BatchIter struct {
 	fromBatch    bool
 }
 
+// order brings the keys of pending in order.
+func (b *Batch) order() {
+	if b.ordered {
+		return
+	}
+	b.sorted = b.sorted[:0]
+	for k := range b.pending {
+		b.sorted = append(b.sorted, k)
+	}
+	slices.Sort(b.sorted)
+	b.ordered = true
+}
+
 // Iter returns an iterator over what the batch sees of [lower, upper).
 func (b *Batch) Iter(lower, upper []byte) *BatchIter {
-	if !b.ordered {
-		b.sorted = b.sorted[:0]
-		for k := range b.pending {
-			b.sorted = append(b.sorted, k)
-		}
-		slices.Sort(b.sorted)
-		b.ordered = true
-	}
+	b.order()
 	it := &BatchIter{batch: b, under: b.store.NewIter(lower, upper), lower: lower, upper: upper, end: len(b.sorted)}
 	if upper != nil {
 		it.end = sort.SearchStrings(b.sorted, string(upper))

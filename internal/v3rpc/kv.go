@@ -24,6 +24,9 @@ var kvService = grpc.ServiceDesc{
 		{MethodName: "Txn", Handler: call(etcdserverpb.KV_Txn_FullMethodName, (*server).txn)},
 		{MethodName: "Compact", Handler: call(etcdserverpb.KV_Compact_FullMethodName, (*server).compact)},
 	},
+	Streams: []grpc.StreamDesc{
+		{StreamName: "RangeStream", Handler: rangeStream, ServerStreams: true},
+	},
 }
 
 // AnswersAtOnce says whether a call needs microseconds and, as a rule, nobody else:

@@ -211,11 +211,12 @@ var kvBuffers = sync.Pool{New: func() any { return new([]byte) }}
 const kvBufferBytesMax = 1 << 20
 
 // Add implements mvcc.Sink.
-func (r *rangeResponse) Add(key []byte, rec *kv.Record) {
+func (r *rangeResponse) Add(key []byte, rec *kv.Record) bool {
 	if r.kvs == nil {
 		r.kvs = (*kvBuffers.Get().(*[]byte))[:0]
 	}
 	r.kvs = appendKeyValue(r.kvs, 2, key, rec, r.keysOnly)
+	return true
 }
 
 // Reset implements mvcc.Sink.

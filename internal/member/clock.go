@@ -1,0 +1,81 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/v2tree"
+)
+
+// ClusterTime returns the cluster time: of the last applied entry, and on the leader
+// what has passed since it was elected.
+func (m *Member) ClusterTime() kv.ClusterTime {
+	return m.clock.Load().Time(m.now(), m.machine.ClusterTime())
+}
+
+// How deadlines are looked after: a look at each tick of expiryInterval, so many
+// expiries at a time.
+const (
+	expiryInterval = 100 * time.Millisecond
+	expiriesMax    = 256
+)
+
+// runExpiry has the leader propose the end of what has reached its deadline. A
+// command names the deadline that it acts on, and does nothing when that does not hold
+// any more: it may come late, or from a leader that is none any more.
+func (m *Member) runExpiry() {
+	defer m.wg.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-m.stopping:
+		case <-m.failed:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	ticker := time.NewTicker(expiryInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for m.leads.Load() && m.expire(ctx) {
+		}
+	}
+}
+
+// expire ends up to expiriesMax nodes, and says whether there may be more.
+func (m *Member) expire(ctx context.Context) (more bool) {
+	now := m.ClusterTime()
+	due, err := v2tree.Due(m.Keys().Reading(), now, expiriesMax)
+	if err != nil {
+		m.fail(err)
+		return false
+	}
+	waiting := make([]*proposal, 0, len(due))
+	for i := range due {
+		p, err := m.inbox.submit(machine.KindV2, due[i].Append(nil), m.now())
+		if err != nil {
+			break // the backlog is full, or the member stops: the next look finds them again
+		}
+		waiting = append(waiting, p)
+	}
+	for _, p := range waiting {
+		select {
+		case <-p.done:
+			if p.err != nil || p.result.Err != nil {
+				m.log.Debug("expire", "error", errors.Join(p.err, p.result.Err))
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return len(due) == expiriesMax && len(waiting) == len(due)
+}

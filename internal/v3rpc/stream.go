@@ -1,0 +1,113 @@
+package v3rpc
+
+import (
+	"bytes"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+)
+
+// chunkBytes is how much of a streamed range is read, and held, at a time. While a
+// client takes its time over one chunk nothing of the store is pinned for it.
+const chunkBytes = 256 << 10
+
+// chunk is one RangeStreamResponse, and the Sink that fills it.
+type chunk struct {
+	rangeResponse
+	last  []byte // the last key in it
+	keys  int64
+	final bool // carries header, more and count
+}
+
+// Add implements mvcc.Sink.
+func (c *chunk) Add(key []byte, r *kv.Record) bool {
+	c.rangeResponse.Add(key, r)
+	c.last = append(c.last[:0], key...)
+	c.keys++
+	return len(c.kvs) < chunkBytes
+}
+
+// AppendWire implements h2grpc.WireAppender.
+func (c *chunk) AppendWire(dst []byte) ([]byte, error) {
+	if !c.final {
+		return appendBytes(dst, 1, c.kvs), nil
+	}
+	inner, err := c.rangeResponse.AppendWire(nil)
+	if err != nil {
+		return nil, err
+	}
+	return protowire.AppendBytes(append(dst, 1<<3|byte(protowire.BytesType)), inner), nil
+}
+
+// rangeStream answers KV.RangeStream: the answer of Range in pieces, all of one
+// revision. A range that is sorted or bounded by revisions is one piece, since its
+// order is known only when all of it has been read.
+func rangeStream(srv any, stream grpc.ServerStream) error {
+	s, req := srv.(*server), new(etcdserverpb.RangeRequest)
+	if err := stream.RecvMsg(req); err != nil {
+		return err
+	}
+	op := rangeOp(req)
+	err := checkRange(op)
+	if err == nil && !req.Serializable {
+		err = s.member.WaitLinearizable(stream.Context())
+	}
+	if err == nil {
+		err = s.streamRange(op, stream)
+	}
+	if err != nil {
+		return wireError(err)
+	}
+	return nil
+}
+
+func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
+	head := s.member.Keys().Head()
+	whole := op.SingleKey() || op.CountOnly || op.Bounded() || op.Order != mvcc.SortNone || op.Target != mvcc.SortByKey
+	rest := *op
+	if rest.Revision <= 0 {
+		rest.Revision = head.Revision
+	}
+	for !whole {
+		c := &chunk{}
+		c.keysOnly = op.KeysOnly
+		if _, err := s.member.Keys().Range(&rest, c); err != nil {
+			return err
+		}
+		if len(c.kvs) < chunkBytes {
+			return s.finishStream(op, head, rest.Revision, c, stream)
+		}
+		if err := stream.SendMsg(c); err != nil {
+			return err
+		}
+		rest.Key = append(bytes.Clone(c.last), 0)
+		if rest.Limit -= c.keys; op.Limit > 0 && rest.Limit == 0 {
+			return s.finishStream(op, head, rest.Revision, &chunk{}, stream)
+		}
+	}
+	c := &chunk{final: true}
+	c.keysOnly = op.KeysOnly
+	sum, err := s.member.Keys().Range(op, &c.rangeResponse)
+	if err != nil {
+		return err
+	}
+	c.header, c.more, c.count = s.header(sum.Revision), sum.More, sum.Count
+	return stream.SendMsg(c)
+}
+
+// finishStream sends the last chunk, with what is known of the whole range.
+func (s *server) finishStream(op *mvcc.RangeOp, head *mvcc.Head, revision int64, c *chunk, stream grpc.ServerStream) error {
+	total := mvcc.RangeOp{KeyRange: op.KeyRange, Revision: revision, CountOnly: true}
+	sum, err := s.member.Keys().Range(&total, c)
+	if err != nil {
+		return err
+	}
+	c.final = true
+	c.header, c.count = s.header(head.Revision), sum.Count
+	c.more = op.Limit > 0 && sum.Count > op.Limit
+	return stream.SendMsg(c)
+}
