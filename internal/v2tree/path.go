@@ -53,9 +53,6 @@ func parentOf(path []byte) []byte {
 	return path[:max(bytes.LastIndexByte(path, '/'), 1)]
 }
 
-// nameOf returns the last name of a path.
-func nameOf(path []byte) []byte { return path[bytes.LastIndexByte(path, '/')+1:] }
-
 // hidden says whether a name is left out of listings.
 func hidden(name []byte) bool { return len(name) > 0 && name[0] == '_' }
 

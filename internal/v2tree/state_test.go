@@ -23,10 +23,10 @@ type state struct {
 	now   kv.ClusterTime
 }
 
+// newState returns an empty state, which the caller closes.
 func newState(t *testing.T) *state {
 	s := &state{t: t, fs: storage.NewCrashableFS(), now: kv.ClusterTime(time.Hour)}
 	s.open(mvcc.FirstRevision)
-	t.Cleanup(func() { s.close() })
 	return s
 }
 
@@ -168,6 +168,37 @@ func (s *state) tables() string {
 	}
 	s.check(it.Close())
 	return out.String()
+}
+
+// checkInvariants checks what the package comment promises of tables d and t.
+func (s *state) checkInvariants() {
+	s.t.Helper()
+	r := s.store.Reading()
+	dirs, deadlines := map[string]bool{"/": true}, map[string]bool{}
+	it := r.Cursor([]byte{byte(storage.TableDeadlines)}, []byte{byte(storage.TableDeadlines) + 1})
+	for ok := it.First(); ok; ok = it.Next() {
+		deadlines[string(it.Key())] = true
+	}
+	s.check(it.Close())
+	hasDeadline := func(deadline kv.ClusterTime, kind byte, path []byte) {
+		if deadline != 0 && !deadlines[string(appendDeadlineKey(nil, deadline, kind, path))] {
+			s.t.Fatalf("%s has a deadline%s, and no entry in table t", path, at(deadline))
+		}
+	}
+	c := directoriesBelow(r, []byte("/"))
+	for ; c.more; c.next() {
+		path := c.prefix()[:len(c.prefix())-1]
+		if !dirs[string(parentOf(path))] {
+			s.t.Fatalf("table d has %s, but not what it lies in", path)
+		}
+		dirs[string(path)] = true
+		hasDeadline(c.dir.deadline, deadlineDirectory, path)
+	}
+	s.check(c.close())
+	s.check(r.Walk([]byte{0}, nil, func(key []byte, rec *kv.Record) ([]byte, bool) {
+		hasDeadline(rec.Deadline, deadlineKey, key)
+		return nil, true
+	}))
 }
 
 // at prints a deadline.

@@ -12,7 +12,7 @@ import (
 	"cairn/internal/kv"
 )
 
-// TestTranscripts plays testdata. Every block is
+// TestTranscripts plays testdata/tree. Every block is
 //
 //	do        commands of one batch, one per line; see parse
 //	get       PATH [recursive], one per line
@@ -20,8 +20,9 @@ import (
 //	tables    tables d and t
 //	reopen    from disk
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/tree", func(t *testing.T, path string) {
 		s := newState(t)
+		defer func() { s.close() }()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			s.t = t
 			var out strings.Builder
