@@ -101,8 +101,12 @@ func benchServer(kind string) {
 	}
 	fmt.Println(l.Addr())
 	switch kind {
-	case "grpc-go":
-		s := grpc.NewServer()
+	case "grpc-go", "grpc-go-tuned":
+		var opts []grpc.ServerOption
+		if kind == "grpc-go-tuned" {
+			opts = append(opts, grpc.NumStreamWorkers(64), grpc.SharedWriteBuffer(true))
+		}
+		s := grpc.NewServer(opts...)
 		etcdpb.RegisterKVServer(s, kv)
 		go s.Serve(l)
 	default:
@@ -233,7 +237,7 @@ func BenchmarkUnary(b *testing.B) {
 		op             func(context.Context, etcdpb.KVClient, int) error
 		kinds          []string
 	}{
-		{"get/100x10", 100, 10, get, []string{"grpc-go", "h2grpc", "h2grpc-inline"}},
+		{"get/100x10", 100, 10, get, []string{"grpc-go", "grpc-go-tuned", "h2grpc", "h2grpc-inline"}},
 		{"get-timeout/100x10", 100, 10, getTimeout, []string{"grpc-go", "h2grpc", "h2grpc-inline"}},
 		{"get/1x1", 1, 1, get, []string{"grpc-go", "h2grpc", "h2grpc-inline"}},
 		{"put/100x10", 100, 10, put, []string{"grpc-go", "h2grpc"}},

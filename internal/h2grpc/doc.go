@@ -26,7 +26,7 @@
 //     side has reset it.
 //   - Header blocks are encoded in the order in which they are appended to the output, under
 //     conn.mu, because they share one compression state.
-//   - At most one goroutine writes to the socket (conn.writing), at most one reads from it.
+//   - At most one goroutine writes to the socket (output.writing), at most one reads from it.
 //   - What a peer can make the server hold is bounded per connection: streams, header bytes,
 //     unread message bytes, queued answers and handlers of streams it has already reset
 //     (limits.go). Whoever exceeds a bound loses its stream or its connection, nobody else's.
