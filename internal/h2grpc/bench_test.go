@@ -104,7 +104,7 @@ func benchServer(kind string) {
 	case "grpc-go", "grpc-go-tuned":
 		var opts []grpc.ServerOption
 		if kind == "grpc-go-tuned" {
-			opts = append(opts, grpc.NumStreamWorkers(64), grpc.SharedWriteBuffer(true))
+			opts = append(opts, grpc.NumStreamWorkers(64))
 		}
 		s := grpc.NewServer(opts...)
 		etcdpb.RegisterKVServer(s, kv)

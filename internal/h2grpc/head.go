@@ -128,23 +128,27 @@ func (s *Server) readHead(fields []field, visible *[]field, prev *callHead) (req
 		req.callHead = prev
 		return req, true
 	}
-	h := &callHead{path: path, contentType: contentType, encoding: encoding, method: s.methods[path]}
-	h.fields = append(make([]field, 0, len(vis)), vis...)
-	for i := range h.fields {
-		f := &h.fields[i]
-		if !req.grpc || !strings.HasSuffix(f.name, "-bin") {
+	req.callHead = &callHead{path: path, contentType: contentType, encoding: encoding, method: s.methods[path]}
+	req.keepFields(vis)
+	return req, true
+}
+
+// keepFields copies what becomes metadata out of the reader's slice and decodes binary values.
+func (r *requestHead) keepFields(vis []field) {
+	r.fields = append(make([]field, 0, len(vis)), vis...)
+	for i := range r.fields {
+		f := &r.fields[i]
+		if !r.grpc || !strings.HasSuffix(f.name, "-bin") {
 			continue
 		}
 		v, err := decodeBinary(f.value)
 		if err != nil {
-			req.refuse = status.Newf(codes.Internal, "malformed binary metadata %q in header %q: %v", f.value, f.name, err)
-			req.refuseHTTP = 400
-			break
+			r.refuse = status.Newf(codes.Internal, "malformed binary metadata %q in header %q: %v", f.value, f.name, err)
+			r.refuseHTTP = 400
+			return
 		}
 		f.value = v
 	}
-	req.callHead = h
-	return req, true
 }
 
 func (r *requestHead) checkGRPC() {
