@@ -49,7 +49,7 @@ type Options struct {
 	// KeepaliveTime is how long a connection may be silent before it is pinged (0: 2 h),
 	// KeepaliveTimeout how long the answer may take (0: 20 s).
 	KeepaliveTime, KeepaliveTimeout time.Duration
-	// KeepaliveMinTime is the least time between a client's pings (0: 5 min);
+	// KeepaliveMinTime is the least time between a client's pings (0: 5 s, as etcd has it);
 	// KeepalivePermitWithoutStream allows them while no call is open. The third offence ends
 	// the connection with ENHANCE_YOUR_CALM "too_many_pings", as grpc-go's server does.
 	KeepaliveMinTime             time.Duration
@@ -96,7 +96,7 @@ func (o *Options) setDefaults() {
 	}
 	defDur(&o.KeepaliveTime, 2*time.Hour)
 	defDur(&o.KeepaliveTimeout, 20*time.Second)
-	defDur(&o.KeepaliveMinTime, 5*time.Minute)
+	defDur(&o.KeepaliveMinTime, 5*time.Second)
 	defDur(&o.ConnectTimeout, 120*time.Second)
 	defDur(&o.WriteTimeout, 60*time.Second)
 	if o.Logger == nil {
