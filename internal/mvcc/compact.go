@@ -35,10 +35,10 @@ func (w *Writer) Compact(rev int64) error {
 // oldest first, and says whether some are left. It is local work between batches:
 // no command sees a difference, so members may do it at different times.
 func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
-	s, compacted := w.s, w.s.head.Load().CompactRevision
-	if w.swept.Main >= compacted {
+	if w.Swept() {
 		return false, nil
 	}
+	s, compacted := w.s, w.s.head.Load().CompactRevision
 	// Begin where the last sweep ended: before that lie only deleted entries,
 	// which would all have to be skipped again.
 	lower, upper := tombstoneKey(nil, w.swept), tombstoneKey(nil, kv.Revision{Main: compacted + 1})
@@ -65,6 +65,9 @@ func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
 	w.swept = at
 	return more, nil
 }
+
+// Swept says whether SweepTombstones has nothing to do.
+func (w *Writer) Swept() bool { return w.swept.Main >= w.s.head.Load().CompactRevision }
 
 // sweep removes one entry of table x and, when the key is still deleted since
 // that revision, its tombstone.

@@ -231,8 +231,13 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 	case op.Bounded() || op.Order != SortNone:
 		return v.runSorted(op, lower, upper, op.Order, 0, sink, count)
 	case op.Target != SortByKey:
-		// etcd cuts such a range by key first, and then sorts what is left.
-		return v.runSorted(op, lower, upper, SortAscend, op.Limit, sink, count)
+		// etcd takes one key more than the limit, sorts these, and drops the last:
+		// which keys are left depends on that one.
+		cut := op.Limit
+		if cut > 0 {
+			cut++
+		}
+		return v.runSorted(op, lower, upper, SortAscend, cut, sink, count)
 	}
 	n := int64(0)
 	err = v.walk(lower, upper, func(key []byte, r *kv.Record) bool {
