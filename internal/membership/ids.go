@@ -1,12 +1,3 @@
-// Package membership owns who the members of a cluster are and what identifies them.
-//
-// So far that is the computation of member and cluster IDs. It does not own addresses to connect to (peer) or the
-// configuration that raft votes by (raft does).
-//
-// Invariant: an ID is a function of its arguments alone, the same as etcd's for the same arguments, so that a member
-// which is replaced by ours keeps its name on every page and in every log.
-//
-// Concurrency: none; everything is a function of its arguments.
 package membership
 
 import (

@@ -1,0 +1,40 @@
+package membership
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// ParseURLs checks the URLs that a request gives to a member, and returns them in ascending order. The texts of its errors are
+// etcd's: clients show them. (The same mistakes in a flag are the business of package config, which says more.)
+func ParseURLs(texts []string) ([]string, error) {
+	if len(texts) == 0 {
+		return nil, errors.New("no valid URLs given")
+	}
+	urls := make([]string, 0, len(texts))
+	for _, text := range texts {
+		text = strings.TrimSpace(text)
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		switch u.Scheme {
+		case "http", "https", "unix", "unixs":
+		default:
+			return nil, fmt.Errorf("URL scheme must be http, https, unix, or unixs: %s", text)
+		}
+		if _, _, err := net.SplitHostPort(u.Host); err != nil {
+			return nil, fmt.Errorf("URL address does not have the form \"host:port\": %s", text)
+		}
+		if u.Path != "" {
+			return nil, fmt.Errorf("URL must not contain a path: %s", text)
+		}
+		urls = append(urls, u.String())
+	}
+	slices.Sort(urls)
+	return urls, nil
+}
