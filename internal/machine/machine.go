@@ -312,6 +312,9 @@ func (m *Machine) Sweep() (more bool, err error) {
 	return more, nil
 }
 
+// Swept says whether compactions have left nothing to do.
+func (m *Machine) Swept() bool { return m.w.Swept() }
+
 // sweepTombstonesMax keeps a slice below 2 ms: a tombstone takes some 10 µs.
 const sweepTombstonesMax = 128
 

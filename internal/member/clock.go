@@ -67,6 +67,7 @@ func (m *Member) expire(ctx context.Context) (more bool) {
 		}
 		waiting = append(waiting, p)
 	}
+	m.advance()
 	for _, p := range waiting {
 		select {
 		case <-p.done:

@@ -1,11 +1,11 @@
 // Package member drives a replica: the goroutines, the clock and the waiting
 // clients around the deterministic core.
 //
-// Three goroutines carry the replica's roles. The raft loop packs waiting requests
-// into entries and hands out work; the log writer appends, one fsync for all that has
-// gathered; the applier applies, one batch for all that has gathered, and completes the
-// requests. While the log writer syncs one batch the applier applies the one before it
-// and requests for the next one gather, so the batches size themselves.
+// The raft loop packs waiting requests into entries and hands out work; the log writer
+// appends, one fsync for all that has gathered; the applier applies, one batch for all
+// that has gathered, and completes the requests. While the log writer syncs one batch the
+// applier applies the one before it and requests for the next one gather, so the batches
+// size themselves. Who carries these roles is told in loops.go.
 //
 //	Propose → inbox → raft loop → log writer → raft loop → applier → the caller of Propose
 //
@@ -87,8 +87,11 @@ type Member struct {
 	machine              *machine.Machine
 
 	inbox   inbox
+	raft    *raftRole
 	appends workQueue
+	logs    logRole
 	applies workQueue
+	applier applyRole
 	flushed chan struct{} // a memtable of the state reached the disk
 	pending pendingBatches
 	reads   reads
@@ -136,6 +139,9 @@ func Start(cfg Config) (*Member, error) {
 	if err := m.open(); err != nil {
 		return nil, errors.Join(err, m.closeStores())
 	}
+	m.raft = newRaftRole(m)
+	m.logs.m, m.applier.m = m, m
+	m.applies.signal() // compactions of an earlier life may have left something to do
 	m.wg.Add(5)
 	go m.runRaft()
 	go m.runExpiry()
@@ -207,12 +213,16 @@ func stateDir(dir string) string { return filepath.Join(dir, "state") }
 func (m *Member) Close() error {
 	close(m.stopping)
 	m.wg.Wait()
+	// Requests may still hold a role. Nobody gets one after this.
+	m.raft.Lock()
+	m.logs.Lock()
+	m.applier.Lock()
 	m.pending.failAll(ErrStopped)
 	m.inbox.failAll(ErrStopped)
 	m.reads.failAll(ErrStopped)
 	var err error
 	if m.Err() == nil {
-		err = errors.Join(m.machine.Flush(), m.truncate())
+		err = errors.Join(m.machine.Flush(), m.logs.truncate())
 	}
 	return errors.Join(err, m.machine.Close(), m.closeStores())
 }
@@ -295,6 +305,7 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 	if err != nil {
 		return nil, err
 	}
+	m.advance()
 	select {
 	case <-p.done:
 		if p.err != nil {

@@ -31,7 +31,7 @@ type read struct {
 }
 
 // inbox is what has come for the raft loop. The mutex guards all of it; wake has a
-// token whenever something was put in.
+// token when the raft loop's goroutine is to look.
 type inbox struct {
 	wake chan struct{}
 
@@ -57,7 +57,8 @@ func (b *inbox) signal() {
 	}
 }
 
-// submit puts a request in, which came at since. Its payload must not change any more.
+// submit puts a request in, which came at since, for the caller to advance. Its payload
+// must not change any more.
 func (b *inbox) submit(kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
 	p := &proposal{command: replica.Command{Kind: kind, Payload: payload}, done: make(chan struct{}, 1), since: since}
 	b.mu.Lock()
@@ -71,11 +72,7 @@ func (b *inbox) submit(kind machine.Kind, payload []byte, since time.Duration) (
 	}
 	b.proposals = append(b.proposals, p)
 	b.proposalBytes += len(payload)
-	first := len(b.proposals) == 1
 	b.mu.Unlock()
-	if first {
-		b.signal()
-	}
 	return p, nil
 }
 
@@ -95,11 +92,18 @@ func (b *inbox) read(r *read) error {
 	return nil
 }
 
+// respond puts the responses of finished work in, for the caller to see to.
 func (b *inbox) respond(responses []*raftpb.Message) {
 	b.mu.Lock()
 	b.responses = append(b.responses, responses...)
 	b.mu.Unlock()
-	b.signal()
+}
+
+// responded says whether responses wait to be taken.
+func (b *inbox) responded() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.responses) > 0
 }
 
 // take empties the inbox into d, whose slices it reuses; proposals stay when the
@@ -149,7 +153,8 @@ func (b *inbox) failAll(err error) {
 	b.proposals, b.reads = nil, nil
 }
 
-// workQueue hands messages of work to one goroutine.
+// workQueue holds the messages of work of one role; wake has a token when the role's
+// goroutine is to look.
 type workQueue struct {
 	wake chan struct{}
 
@@ -161,7 +166,13 @@ func (q *workQueue) put(m *raftpb.Message) {
 	q.mu.Lock()
 	q.msgs = append(q.msgs, m)
 	q.mu.Unlock()
-	q.signal()
+}
+
+// empty says whether nothing waits.
+func (q *workQueue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.msgs) == 0
 }
 
 // signal wakes the goroutine.

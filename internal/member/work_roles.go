@@ -1,0 +1,138 @@
+package member
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"cairn/internal/machine"
+)
+
+// logRole is the replica's log writer. The mutex guards the replica's methods of that
+// role.
+type logRole struct {
+	m *Member
+
+	sync.Mutex
+}
+
+// step appends all that has gathered, with one fsync, and says whether there was
+// anything.
+func (r *logRole) step() bool {
+	m := r.m
+	msgs := m.appends.take()
+	if len(msgs) == 0 || m.done() {
+		return false
+	}
+	began := time.Now()
+	responses, err := m.replica.Append(msgs)
+	if err != nil {
+		m.fail(err)
+		return false
+	}
+	for _, msg := range msgs {
+		if len(msg.Entries) > 0 {
+			m.appendsUnderWay.Add(-1)
+		}
+	}
+	m.metrics.LogFsync.Observe(time.Since(began).Seconds())
+	m.inbox.respond(responses)
+	return true
+}
+
+// truncate removes the log entries that the state on disk has made needless.
+func (r *logRole) truncate() error {
+	keep := r.m.cfg.CatchUpEntries
+	if r.m.readable.Load() {
+		keep = 0 // a sole member has nobody to catch up
+	}
+	return r.m.replica.Truncate(keep)
+}
+
+// applyRole is the replica's applier. The mutex guards the rest, the machine's methods
+// of that role, and the order in which requests are answered.
+type applyRole struct {
+	m *Member
+
+	sync.Mutex
+	// waiting are the requests of the run of entries that is being applied, and
+	// results where the results of one entry go.
+	waiting []*proposal
+	results []*machine.Result
+	// sinceFlush counts the entries applied since the last flush was begun.
+	sinceFlush uint64
+}
+
+// step applies all that has gathered, in one batch, and answers those who wait for
+// it. It says whether there was anything.
+func (r *applyRole) step() bool {
+	m := r.m
+	msgs := m.applies.take()
+	if len(msgs) == 0 || m.done() {
+		return false
+	}
+	began := time.Now()
+	responses, err := m.replica.Apply(msgs, r)
+	if err != nil {
+		m.fail(err)
+		return false
+	}
+	for i, p := range r.waiting {
+		p.finish(nil)
+		r.waiting[i] = nil
+	}
+	r.waiting = r.waiting[:0]
+	clear(r.results)
+	m.reads.reached(m.machine.AppliedIndex())
+	m.replica.ReleaseApplied()
+	m.metrics.StateCommit.Observe(time.Since(began).Seconds())
+	for _, msg := range msgs {
+		r.sinceFlush += uint64(len(msg.Entries))
+	}
+	m.inbox.respond(responses)
+	return true
+}
+
+// Results implements machine.Waiting.
+func (r *applyRole) Results(h machine.Header, n int) []*machine.Result {
+	if h.Origin != r.m.cfg.ID {
+		return nil
+	}
+	proposals := r.m.pending.remove(h.Batch)
+	if len(proposals) == 0 {
+		return nil // of an earlier life of this member, or given up
+	}
+	if len(proposals) != n {
+		panic(fmt.Sprintf("entry of batch %d has %d commands, proposed were %d", h.Batch, n, len(proposals)))
+	}
+	r.results = r.results[:0]
+	for _, p := range proposals {
+		r.results = append(r.results, &p.result)
+	}
+	r.waiting = append(r.waiting, proposals...)
+	return r.results
+}
+
+// tidy does what is left to do between batches, in slices: a flush that has become due,
+// and what compactions have left. It says whether there is more.
+func (r *applyRole) tidy() (more bool) {
+	m := r.m
+	if m.done() {
+		return false
+	}
+	if r.sinceFlush >= m.cfg.SnapshotCount {
+		r.sinceFlush = 0
+		if err := m.stateStore.StartFlush(); err != nil {
+			m.fail(err)
+			return false
+		}
+	}
+	more, err := m.machine.Sweep()
+	switch {
+	case err != nil:
+		m.fail(err)
+	case !more:
+		m.sweepDone()
+	}
+	return more && err == nil
+}
