@@ -124,7 +124,8 @@ func readAll(r *http.Request) (string, error) {
 }
 
 // parse takes the parameters of an encoded form or query. Pieces that are wrong
-// are left out, and the first one's error is returned.
+// are left out, and the first one's error is returned; that of a semicolon goes
+// before all others.
 func (f *form) parse(s string) (err error) {
 	for s != "" {
 		var piece string
@@ -132,16 +133,18 @@ func (f *form) parse(s string) (err error) {
 		if piece == "" {
 			continue
 		}
-		if perr := f.parsePiece(piece); err == nil {
+		if perr := f.parsePiece(piece); err == nil || errors.Is(perr, errSemicolon) {
 			err = perr
 		}
 	}
 	return err
 }
 
+var errSemicolon = errors.New("invalid semicolon separator in query")
+
 func (f *form) parsePiece(piece string) error {
 	if strings.Contains(piece, ";") {
-		return errors.New("invalid semicolon separator in query")
+		return errSemicolon
 	}
 	key, value, _ := strings.Cut(piece, "=")
 	key, err := url.QueryUnescape(key)

@@ -27,7 +27,8 @@ var others = []struct {
 
 func serveOther(w http.ResponseWriter, r *http.Request) {
 	for _, o := range others {
-		if r.URL.Path != o.path && !(o.below && strings.HasPrefix(r.URL.Path, strings.TrimSuffix(o.path, "/")+"/")) {
+		below := o.below && strings.HasPrefix(r.URL.Path, strings.TrimSuffix(o.path, "/")+"/")
+		if r.URL.Path != o.path && !below {
 			continue
 		}
 		for _, method := range strings.Split(o.allow, ",") {

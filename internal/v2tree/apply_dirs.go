@@ -37,10 +37,10 @@ func (a *applier) makeParents(path []byte) error {
 				return err
 			}
 		}
-		switch {
-		case p.is == file:
+		switch p.is {
+		case file:
 			return a.refuse(CodeNotDirectory, at)
-		case p.is == nothing:
+		case nothing:
 			missing = true // and so is all below it
 			p.dir.created = a.next
 		}
