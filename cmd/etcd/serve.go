@@ -167,21 +167,31 @@ func found(cfg *config.Config, dir *datadir.Dir, founders []config.Founder) erro
 	if err != nil {
 		return err
 	}
-	if err := member.Initialize(nil, nursery, []uint64{id.MemberID}); err != nil {
+	if err := member.Initialize(nil, nursery, foundingMembers(cfg, founders)); err != nil {
 		return err
 	}
 	return dir.Create(id)
+}
+
+// foundingMembers are the records that the cluster begins with. Every founder derives the same: a member's name and
+// client URLs are recorded when it publishes itself.
+func foundingMembers(cfg *config.Config, founders []config.Founder) []membership.Member {
+	members := make([]membership.Member, len(founders))
+	for i, f := range founders {
+		urls := f.PeerURLs.Strings()
+		members[i] = membership.Member{ID: membership.MemberID(urls, cfg.InitialClusterToken), PeerURLs: urls}
+	}
+	return members
 }
 
 // newIdentity is that of the founder that this member is.
 func newIdentity(cfg *config.Config, founders []config.Founder) datadir.Identity {
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	var members []uint64
-	for _, f := range founders {
-		member := membership.MemberID(f.PeerURLs.Strings(), cfg.InitialClusterToken)
-		members = append(members, member)
-		if f.Name == cfg.Name {
-			id.MemberID = member
+	for i, m := range foundingMembers(cfg, founders) {
+		members = append(members, m.ID)
+		if founders[i].Name == cfg.Name {
+			id.MemberID = m.ID
 		}
 	}
 	id.ClusterID = membership.ClusterID(members)

@@ -23,6 +23,8 @@ const (
 	KindTxn     Kind = 3
 	KindCompact Kind = 4
 	KindV2      Kind = 5
+	// KindMembership carries a membership.Command.
+	KindMembership Kind = 6
 )
 
 // entryVersion is the first byte of an entry's data.

@@ -24,6 +24,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/kv"
+	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
 	"cairn/internal/v2tree"
@@ -46,11 +47,13 @@ var (
 
 // Machine is the state of one member.
 type Machine struct {
-	db   *storage.Store
-	keys *mvcc.Store
-	w    *mvcc.Writer
-	b    *storage.Batch
-	buf  []byte
+	db      *storage.Store
+	keys    *mvcc.Store
+	members *membership.Table
+	w       *mvcc.Writer
+	b       *storage.Batch
+	buf     []byte
+	v2      V2Counters
 
 	pos     position
 	applied atomic.Uint64 // pos.index, for readers beside the applier
@@ -60,15 +63,17 @@ type Machine struct {
 }
 
 // Initialize writes the state of a new member, before the first entry: index and
-// term stand for the initial membership, which all first members agree on.
-func Initialize(db *storage.Store, index, term uint64, voters []uint64) error {
+// term stand for the initial membership, which all first members agree on: the
+// founders, who are all voters.
+func Initialize(db *storage.Store, index, term uint64, founders []membership.Member) error {
 	b := db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
 	var cs []byte
-	for _, id := range voters {
-		cs = binary.BigEndian.AppendUint64(cs, id)
+	for i := range founders {
+		cs = binary.BigEndian.AppendUint64(cs, founders[i].ID)
 	}
 	b.Set(confStateKey, cs)
+	membership.Initialize(b, founders)
 	b.Set(positionKey, position{index: index, term: term, revision: mvcc.FirstRevision}.append(nil))
 	if err := b.Commit(false); err != nil {
 		return fmt.Errorf("initialize state: %w", err)
@@ -96,6 +101,14 @@ func Open(db *storage.Store) (*Machine, error) {
 	for ; len(cs) >= 8; cs = cs[8:] {
 		m.voters = append(m.voters, binary.BigEndian.Uint64(cs))
 	}
+	if m.members, err = membership.Open(db); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	for _, id := range m.voters {
+		if _, ok := membership.Find(m.members.List(), id); !ok {
+			return nil, fmt.Errorf("open state: %w: voter %x has no record", membership.ErrCorrupt, id)
+		}
+	}
 	if m.keys, err = mvcc.Open(db, m.pos.revision, m.pos.compact); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
@@ -108,6 +121,13 @@ func Open(db *storage.Store) (*Machine, error) {
 
 // Keys returns the key space, for readers.
 func (m *Machine) Keys() *mvcc.Store { return m.keys }
+
+// Members returns the members as of the last applied entry, in the order of their
+// IDs. The caller must not change what it gets.
+func (m *Machine) Members() []membership.Member { return m.members.List() }
+
+// V2Counters returns the counts of v2's writes.
+func (m *Machine) V2Counters() *V2Counters { return &m.v2 }
 
 // AppliedIndex returns the index of the last applied entry.
 func (m *Machine) AppliedIndex() uint64 { return m.applied.Load() }
@@ -159,6 +179,7 @@ type Waiting interface {
 // holds what this cairn does not understand.
 func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
 	m.b.Reset()
+	m.members.Begin()
 	if err := m.w.Begin(m.b); err != nil {
 		return fmt.Errorf("begin batch at entry %d: %w", m.pos.index+1, err)
 	}
@@ -183,6 +204,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
 	}
 	m.pos = pos
 	m.w.Publish()
+	m.members.Publish()
 	m.time.Store(int64(pos.time))
 	m.term.Store(pos.term)
 	m.applied.Store(pos.index)
@@ -253,7 +275,7 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, re
 	return m.settle(err, res)
 }
 
-// change runs a command that writes keys.
+// change runs a command that writes keys or members.
 func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result) (err error) {
 	switch kind {
 	case KindPut:
@@ -280,6 +302,13 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result)
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
 		res.V2, err = v2tree.Apply(m.w, now, &c)
+		m.v2.count(c.Kind, err)
+	case KindMembership:
+		var c membership.Command
+		if c, err = membership.Decode(d.b); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+		}
+		err = m.members.Apply(m.b, &c)
 	default:
 		return fmt.Errorf("%w: kind %d, which this cairn does not know", ErrBadCommand, kind)
 	}
@@ -294,7 +323,8 @@ func (m *Machine) settle(err error, res *Result) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
-		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound):
+		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound),
+		errors.Is(err, membership.ErrNotFound), errors.Is(err, membership.ErrPeerURLExists):
 		*res = Result{Err: err}
 		return nil
 	default:

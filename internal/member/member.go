@@ -29,6 +29,7 @@ import (
 	"go.etcd.io/raft/v3"
 
 	"cairn/internal/machine"
+	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
 	"cairn/internal/raftlog"
@@ -107,6 +108,7 @@ type Member struct {
 	noSpace  atomic.Bool
 
 	leaderChanges atomic.Uint64
+	leaderSince   atomic.Pointer[time.Time]
 	clock         atomic.Pointer[replica.Clock] // of this member's leadership
 
 	ready     chan struct{}
@@ -187,8 +189,8 @@ func (m *Member) open() (err error) {
 const initialIndex, initialTerm = 1, 1
 
 // Initialize makes the stores of a new member in the empty directory dir, for a
-// cluster of the given voters. They are durable when it returns.
-func Initialize(fs storage.FS, dir string, voters []uint64) (err error) {
+// cluster of the given founders. They are durable when it returns.
+func Initialize(fs storage.FS, dir string, founders []membership.Member) (err error) {
 	state, err := storage.OpenState(stateDir(dir), storage.Options{FS: fs})
 	if err != nil {
 		return err
@@ -199,7 +201,7 @@ func Initialize(fs storage.FS, dir string, voters []uint64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	if err := machine.Initialize(state, initialIndex, initialTerm, voters); err != nil {
+	if err := machine.Initialize(state, initialIndex, initialTerm, founders); err != nil {
 		return err
 	}
 	return raftlog.Initialize(log, initialIndex, initialTerm)

@@ -174,6 +174,8 @@ func (r *raftRole) leaderChanged() {
 	m := r.m
 	if leader := m.replica.Leader(); m.leader.Swap(leader) != leader && leader != 0 {
 		m.leaderChanges.Add(1)
+		now := time.Now()
+		m.leaderSince.Store(&now)
 	}
 	m.leads.Store(m.replica.Leads())
 	m.clock.Store(m.replica.Clock())
