@@ -25,7 +25,7 @@ import (
 const (
 	blockSplitKeys  = 384 // a block of more live keys is divided
 	blockTargetKeys = 192 // into blocks of so many
-	blockMergeKeys  = 48  // a block of fewer joins the one before it when both are small
+	blockMergeKeys  = 48  // a block of fewer joins a neighbour that is small too
 	chunkSplit      = 512 // a chunk of more blocks is divided in two
 )
 
@@ -192,8 +192,14 @@ func (e *countsEdit) add(key []byte, delta int64) {
 	switch {
 	case ch.live[b] > blockSplitKeys:
 		e.grown[ch.starts[b]] = struct{}{}
-	case delta < 0 && ch.live[b] < blockMergeKeys && b > 0 && ch.live[b-1] < blockMergeKeys:
-		e.merge(i, b)
+	case delta < 0 && ch.live[b] < blockMergeKeys:
+		// Both neighbours: keys may be deleted from either end.
+		if b+1 < len(ch.live) && ch.live[b+1] < blockMergeKeys {
+			e.merge(i, b+1)
+		}
+		if b > 0 && ch.live[b-1] < blockMergeKeys && ch.live[b] < blockMergeKeys {
+			e.merge(i, b)
+		}
 	}
 }
 
