@@ -2,42 +2,45 @@ package v2http
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
-// others lists what else etcd serves below /v2, and by which methods. It is not
-// served yet, so that a method which etcd allows finds nothing; the others are
-// refused as they always will be.
+// others lists what else etcd serves below /v2, by which methods, and who answers.
+// What nobody answers yet finds nothing with a method that etcd allows; other methods
+// are refused as they always will be.
 var others = []struct {
 	path  string
 	below bool   // also what lies below the path
 	allow string // in etcd's order and spelling
+	serve func(*Handler, http.ResponseWriter, *http.Request)
 }{
-	{"/v2/machines", false, "GET,HEAD"},
-	{"/v2/stats/self", false, "GET"},
-	{"/v2/stats/store", false, "GET"},
-	{"/v2/stats/leader", false, "GET"},
-	{"/v2/members", true, "GET,POST,DELETE,PUT"},
-	{"/v2/auth/users", false, "GET"},
-	{"/v2/auth/users/", true, "GET,PUT,DELETE"},
-	{"/v2/auth/roles", false, "GET"},
-	{"/v2/auth/roles/", true, "GET,PUT,DELETE"},
-	{"/v2/auth/enable", false, "GET,PUT,DELETE"},
+	{"/v2/machines", false, "GET,HEAD", (*Handler).serveMachines},
+	{"/v2/stats/self", false, "GET", (*Handler).serveStatsSelf},
+	{"/v2/stats/store", false, "GET", (*Handler).serveStatsStore},
+	{"/v2/stats/leader", false, "GET", (*Handler).serveStatsLeader},
+	{membersPath, true, "GET,POST,DELETE,PUT", (*Handler).serveMembers},
+	{"/v2/auth/users", false, "GET", nil},
+	{"/v2/auth/users/", true, "GET,PUT,DELETE", nil},
+	{"/v2/auth/roles", false, "GET", nil},
+	{"/v2/auth/roles/", true, "GET,PUT,DELETE", nil},
+	{"/v2/auth/enable", false, "GET,PUT,DELETE", nil},
 }
 
-func serveOther(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
 	for _, o := range others {
 		below := o.below && strings.HasPrefix(r.URL.Path, strings.TrimSuffix(o.path, "/")+"/")
 		if r.URL.Path != o.path && !below {
 			continue
 		}
-		for _, method := range strings.Split(o.allow, ",") {
-			if method == r.Method {
-				http.NotFound(w, r)
-				return
-			}
+		switch {
+		case !slices.Contains(strings.Split(o.allow, ","), r.Method):
+			refuseMethod(w, o.allow)
+		case o.serve == nil || h.cluster == nil:
+			http.NotFound(w, r)
+		default:
+			o.serve(h, w, r)
 		}
-		refuseMethod(w, o.allow)
 		return
 	}
 	http.NotFound(w, r)

@@ -45,8 +45,10 @@ type Backend interface {
 
 // Handler serves the v2 API.
 type Handler struct {
-	b    Backend
-	wall func() time.Time // for the expiration times that are shown
+	b        Backend
+	cluster  Cluster // see TellOf
+	counters counters
+	wall     func() time.Time // for the expiration times that are shown
 }
 
 // New returns a handler in front of b.
@@ -70,7 +72,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	key, ok := strings.CutPrefix(at, keysPath)
 	if !ok || key != "" && key[0] != '/' {
-		serveOther(w, r)
+		h.serveOther(w, r)
 		return
 	}
 	switch r.Method {
@@ -135,6 +137,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, path []byte, q re
 		}
 	}
 	n, index, err := v2tree.Get(h.b.Read, path, q.recursive, h.b.Now())
+	h.counters.countGet(err)
 	if err != nil {
 		writeError(w, err)
 		return

@@ -1,0 +1,192 @@
+package v2http
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"cairn/internal/machine"
+	"cairn/internal/membership"
+)
+
+// Cluster is what a Handler tells of the cluster and of its member.
+type Cluster interface {
+	// Members returns the members in the order of their IDs.
+	Members() []membership.Member
+	// UpdatePeerURLs gives a member other peer URLs. It returns
+	// membership.ErrNotFound and ErrPeerURLExists.
+	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
+	// ID returns the ID of the member that answers, Leader that of the leader, or 0.
+	ID() uint64
+	Leader() uint64
+	// StartTime returns when the member started, LeaderSince since when it knows the
+	// present leader.
+	StartTime() time.Time
+	LeaderSince() time.Time
+	V2Counters() *machine.V2Counters
+}
+
+// TellOf makes the handler serve members, machines and statistics. It is called
+// before the first request.
+func (h *Handler) TellOf(c Cluster) *Handler {
+	h.cluster = c
+	return h
+}
+
+const (
+	membersPath = "/v2/members"
+	// memberBodyBytesMax is far more than any list of URLs.
+	memberBodyBytesMax = 1 << 20
+)
+
+// memberJSON is a member on the wire.
+type memberJSON struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name"`
+	PeerURLs   []string `json:"peerURLs"`
+	ClientURLs []string `json:"clientURLs"`
+}
+
+func memberOnWire(m *membership.Member) memberJSON {
+	return memberJSON{
+		ID: fmt.Sprintf("%x", m.ID), Name: m.Name,
+		PeerURLs: append([]string{}, m.PeerURLs...), ClientURLs: append([]string{}, m.ClientURLs...), // [] rather than null
+	}
+}
+
+// serveMembers answers requests for /v2/members and what is below it.
+func (h *Handler) serveMembers(w http.ResponseWriter, r *http.Request) {
+	w.Header()["X-Etcd-Cluster-Id"] = []string{h.b.ClusterID()}
+	var err error
+	switch r.Method {
+	case http.MethodGet:
+		err = h.getMembers(w, r)
+	case http.MethodPost:
+		err = h.addMember(r)
+	case http.MethodPut:
+		err = h.updateMember(w, r)
+	case http.MethodDelete:
+		err = h.removeMember(r)
+	}
+	if err != nil {
+		writeMessage(w, err)
+	}
+}
+
+func (h *Handler) getMembers(w http.ResponseWriter, r *http.Request) error {
+	members := h.cluster.Members()
+	switch strings.TrimPrefix(r.URL.Path, membersPath) {
+	case "", "/":
+		list := struct {
+			Members []memberJSON `json:"members"`
+		}{Members: []memberJSON{}}
+		for i := range members {
+			list.Members = append(list.Members, memberOnWire(&members[i]))
+		}
+		return writeJSON(w, list)
+	case "/leader":
+		leader, ok := membership.Find(members, h.cluster.Leader())
+		if !ok {
+			return &message{http.StatusServiceUnavailable, "During election"}
+		}
+		return writeJSON(w, memberOnWire(&leader))
+	default:
+		return &message{http.StatusNotFound, "Not found"}
+	}
+}
+
+// addMember checks the request as if a member could be added.
+func (h *Handler) addMember(r *http.Request) error {
+	peerURLs, err := readPeerURLs(r)
+	if err != nil {
+		return err
+	}
+	if err := membership.CheckPeerURLs(h.cluster.Members(), 0, peerURLs); err != nil {
+		return err
+	}
+	return membership.ErrFixed
+}
+
+func (h *Handler) updateMember(w http.ResponseWriter, r *http.Request) error {
+	id, err := memberID(r.URL.Path)
+	if err != nil {
+		return err
+	}
+	peerURLs, err := readPeerURLs(r)
+	if err != nil {
+		return err
+	}
+	err = h.cluster.UpdatePeerURLs(r.Context(), id, peerURLs)
+	if errors.Is(err, membership.ErrNotFound) {
+		return noSuchMember(fmt.Sprintf("%x", id))
+	}
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// removeMember checks the request as if a member could be removed. The only one
+// cannot, in any version.
+func (h *Handler) removeMember(r *http.Request) error {
+	id, err := memberID(r.URL.Path)
+	if err != nil {
+		return err
+	}
+	members := h.cluster.Members()
+	if _, ok := membership.Find(members, id); !ok {
+		return noSuchMember(fmt.Sprintf("%x", id))
+	}
+	if len(members) == 1 {
+		return membership.ErrOnlyMember
+	}
+	return membership.ErrFixed
+}
+
+// memberID returns the ID that a path names.
+func memberID(path string) (uint64, error) {
+	text := strings.TrimPrefix(strings.TrimPrefix(path, membersPath), "/")
+	if text == "" {
+		return 0, errNoMember
+	}
+	id, err := strconv.ParseUint(text, 16, 64)
+	if err != nil {
+		return 0, noSuchMember(text)
+	}
+	return id, nil
+}
+
+// readPeerURLs returns the URLs in a request's body. They are checked in etcd's
+// order: the type of the body, its form, the URLs.
+func readPeerURLs(r *http.Request) ([]string, error) {
+	contentType, _, parameters := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if parameters { // as in etcd, a lone type must be in lower case
+		contentType = strings.ToLower(strings.TrimSpace(contentType))
+	}
+	if contentType != "application/json" {
+		return nil, &message{
+			http.StatusUnsupportedMediaType, "Bad Content-Type " + contentType + ", accept application/json",
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, memberBodyBytesMax))
+	var wanted struct {
+		PeerURLs []string `json:"peerURLs"`
+	}
+	if err == nil {
+		err = json.Unmarshal(body, &wanted)
+	}
+	if err != nil {
+		return nil, &message{http.StatusBadRequest, err.Error()}
+	}
+	urls, err := membership.ParseURLs(wanted.PeerURLs)
+	if err != nil {
+		return nil, &message{http.StatusBadRequest, err.Error()}
+	}
+	return urls, nil
+}

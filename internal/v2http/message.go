@@ -1,0 +1,70 @@
+package v2http
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"cairn/internal/membership"
+)
+
+// message is a refusal of a path other than /v2/keys: a status and a text, no code.
+type message struct {
+	status int
+	text   string
+}
+
+func (m *message) Error() string { return m.text }
+
+// errNoMember is a change of a member that the path does not name.
+var errNoMember = errors.New("no member in the path")
+
+func noSuchMember(id string) error {
+	return &message{http.StatusNotFound, "No such member: " + id}
+}
+
+// messages is the one table of what else has a status and a text of its own.
+var messages = []struct {
+	err     error
+	message message
+}{
+	{membership.ErrPeerURLExists, message{http.StatusConflict, "membership: peerURL exists"}},
+	{membership.ErrFixed, message{http.StatusNotImplemented, membership.ErrFixed.Error()}},
+}
+
+// writeMessage answers with a refusal. What has no text of its own is the member's
+// failure; as in etcd it is not told what that is.
+func writeMessage(w http.ResponseWriter, err error) {
+	if errors.Is(err, errNoMember) {
+		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed) // here etcd does not say what is allowed
+		return
+	}
+	m := &message{http.StatusInternalServerError, "Internal Server Error"}
+	if !errors.As(err, &m) {
+		for i := range messages {
+			if errors.Is(err, messages[i].err) {
+				m = &messages[i].message
+			}
+		}
+	}
+	body, err := json.Marshal(struct {
+		Message string `json:"message"`
+	}{m.text})
+	if err != nil {
+		panic(err) // a text always has JSON
+	}
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(m.status)
+	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+}
+
+// writeJSON answers with a success, and a line feed at the end.
+func writeJSON(w http.ResponseWriter, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header()["Content-Type"] = jsonType
+	_, _ = w.Write(append(body, '\n')) // the client may be gone; nobody is left to be told
+	return nil
+}

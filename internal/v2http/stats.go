@@ -1,0 +1,115 @@
+package v2http
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"cairn/internal/machine"
+	"cairn/internal/membership"
+)
+
+// counters count what a handler answers itself; writes are counted where they are
+// applied. Both start anew with the process.
+type counters struct {
+	gets     machine.Count
+	watchers atomic.Int64 // that wait now, streams and long polls alike
+}
+
+// countGet counts the outcome of a read.
+func (c *counters) countGet(err error) {
+	if err == nil {
+		c.gets.Success.Add(1)
+	} else {
+		c.gets.Fail.Add(1)
+	}
+}
+
+// serveStatsSelf tells of the member that answers. No requests between members are
+// counted, for there are none: a member sends none to itself.
+func (h *Handler) serveStatsSelf(w http.ResponseWriter, _ *http.Request) {
+	type leaderInfo struct {
+		Leader    string    `json:"leader"`
+		Uptime    string    `json:"uptime"`
+		StartTime time.Time `json:"startTime"`
+	}
+	var stats struct {
+		Name        string     `json:"name"`
+		ID          string     `json:"id"`
+		State       string     `json:"state"`
+		StartTime   time.Time  `json:"startTime"`
+		LeaderInfo  leaderInfo `json:"leaderInfo"`
+		RecvAppends uint64     `json:"recvAppendRequestCnt"`
+		SendAppends uint64     `json:"sendAppendRequestCnt"`
+	}
+	id, leader := h.cluster.ID(), h.cluster.Leader()
+	if me, ok := membership.Find(h.cluster.Members(), id); ok {
+		stats.Name = me.Name
+	}
+	stats.ID, stats.State, stats.StartTime = fmt.Sprintf("%x", id), "StateFollower", h.cluster.StartTime()
+	if id == leader {
+		stats.State = "StateLeader"
+	}
+	stats.LeaderInfo.Leader, stats.LeaderInfo.Uptime = fmt.Sprintf("%x", leader), "0s"
+	if since := h.cluster.LeaderSince(); !since.IsZero() {
+		stats.LeaderInfo.Uptime, stats.LeaderInfo.StartTime = h.wall().Sub(since).String(), since
+	}
+	writeStats(w, stats)
+}
+
+// serveStatsLeader tells how the leader sees its followers. Only the leader knows.
+func (h *Handler) serveStatsLeader(w http.ResponseWriter, _ *http.Request) {
+	if h.cluster.Leader() != h.cluster.ID() {
+		writeMessage(w, &message{http.StatusForbidden, "not current leader"})
+		return
+	}
+	writeStats(w, struct {
+		Leader    string   `json:"leader"`
+		Followers struct{} `json:"followers"` // a sole member has none
+	}{Leader: fmt.Sprintf("%x", h.cluster.ID())})
+}
+
+// serveStatsStore tells how many operations there were.
+func (h *Handler) serveStatsStore(w http.ResponseWriter, _ *http.Request) {
+	c := h.cluster.V2Counters()
+	writeStats(w, struct {
+		GetsSuccess             uint64 `json:"getsSuccess"`
+		GetsFail                uint64 `json:"getsFail"`
+		SetsSuccess             uint64 `json:"setsSuccess"`
+		SetsFail                uint64 `json:"setsFail"`
+		DeleteSuccess           uint64 `json:"deleteSuccess"`
+		DeleteFail              uint64 `json:"deleteFail"`
+		UpdateSuccess           uint64 `json:"updateSuccess"`
+		UpdateFail              uint64 `json:"updateFail"`
+		CreateSuccess           uint64 `json:"createSuccess"`
+		CreateFail              uint64 `json:"createFail"`
+		CompareAndSwapSuccess   uint64 `json:"compareAndSwapSuccess"`
+		CompareAndSwapFail      uint64 `json:"compareAndSwapFail"`
+		CompareAndDeleteSuccess uint64 `json:"compareAndDeleteSuccess"`
+		CompareAndDeleteFail    uint64 `json:"compareAndDeleteFail"`
+		ExpireCount             uint64 `json:"expireCount"`
+		Watchers                int64  `json:"watchers"`
+	}{
+		h.counters.gets.Success.Load(), h.counters.gets.Fail.Load(),
+		c.Set.Success.Load(), c.Set.Fail.Load(),
+		c.Delete.Success.Load(), c.Delete.Fail.Load(),
+		c.Update.Success.Load(), c.Update.Fail.Load(),
+		c.Create.Success.Load(), c.Create.Fail.Load(),
+		c.CompareAndSwap.Success.Load(), c.CompareAndSwap.Fail.Load(),
+		c.CompareAndDelete.Success.Load(), c.CompareAndDelete.Fail.Load(),
+		c.Expire.Load(), h.counters.watchers.Load(),
+	})
+}
+
+// writeStats answers without a line feed at the end, unlike the other paths.
+func writeStats(w http.ResponseWriter, stats any) {
+	body, err := json.Marshal(stats)
+	if err != nil {
+		writeMessage(w, err)
+		return
+	}
+	w.Header()["Content-Type"] = jsonType
+	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+}
