@@ -15,7 +15,7 @@ type recent struct {
 
 // recentBytesMax bounds a generation, by keys, values and what a map spends on them.
 const (
-	recentBytesMax      = 16 << 20
+	recentBytesMax      = 24 << 20
 	recentOverheadBytes = 64
 	recentValueBytesMax = 64 << 10 // of a value that is remembered
 )
