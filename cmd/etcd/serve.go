@@ -66,17 +66,22 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 
 	paths := ops.Config{Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof}
 	servers := newServers(logging.For(log, "http"))
-	servers.startClient(c.client, newClientServer(cfg, log, m, id, meters, paths))
 	servers.start(c.peer, ops.PeerHandler(paths))
 	servers.start(c.metrics, ops.MetricsHandler(paths))
 
-	go announceReady(ctx, etcdLog, m, c)
-	select {
-	case err = <-servers.failed:
-	case <-m.Failed():
-		err = m.Err()
-	case <-ctx.Done():
+	p := newPublication(cfg)
+	serveClients := func() { servers.startClient(c.client, newClientServer(cfg, log, m, id, meters, paths)) }
+	if p.needless(m) {
+		serveClients()
 	}
+	helpers.Go(func() { p.run(background, etcdLog, m, id) })
+	err = attend(ctx, servers, m, p, func() {
+		if servers.client == nil {
+			serveClients()
+		}
+		logReady(etcdLog, c)
+		notifyReady(etcdLog)
+	})
 	notifyStopping(etcdLog)
 	stopBackground()
 	servers.stop()
@@ -101,14 +106,26 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 	})
 }
 
-// announceReady says so when the member can serve.
-func announceReady(ctx context.Context, log *slog.Logger, m *member.Member, c *claim) {
-	select {
-	case <-m.Ready():
-		logReady(log, c)
-		notifyReady(log)
-	case <-m.Failed():
-	case <-ctx.Done():
+// attend waits until the member is to end, or fails, and calls ready when it is published.
+func attend(ctx context.Context, servers *servers, m *member.Member, p *publication, ready func()) error {
+	published := p.done
+	for {
+		select {
+		case err := <-servers.failed:
+			return err
+		case <-m.Failed():
+			return m.Err()
+		case err := <-p.failed:
+			if ctx.Err() == nil {
+				return err
+			}
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-published:
+			published = nil
+			ready()
+		}
 	}
 }
 
@@ -142,7 +159,7 @@ func clientHandler(cfg *config.Config, mux *http.ServeMux, m *member.Member, id 
 	if !cfg.EnableV2 {
 		return ops.AnswerOptions(mux)
 	}
-	v2 := v2http.New(newV2Member(m, id))
+	v2 := v2http.New(newV2Member(m, id)).TellOf(m)
 	return ops.AnswerOptions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect a path that is not clean in its own way.
 		if _, pattern := mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {
@@ -202,8 +219,8 @@ func newIdentity(cfg *config.Config, founders []config.Founder) datadir.Identity
 type servers struct {
 	log    *slog.Logger
 	all    []*http.Server
-	client *h2grpc.Server
-	failed chan error // the first that ends by itself says why
+	client *h2grpc.Server // nil until clients are served
+	failed chan error     // the first that ends by itself says why
 }
 
 func newServers(log *slog.Logger) *servers {
@@ -249,9 +266,11 @@ func (s *servers) start(listeners []net.Listener, handler http.Handler) {
 func (s *servers) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	if err := s.client.Shutdown(ctx); err != nil {
-		s.log.Debug("cut off client requests under way", "err", err)
-		s.client.Close()
+	if s.client != nil {
+		if err := s.client.Shutdown(ctx); err != nil {
+			s.log.Debug("cut off client requests under way", "err", err)
+			s.client.Close()
+		}
 	}
 	for _, server := range slices.Backward(s.all) {
 		if err := server.Shutdown(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"cairn/internal/member"
+	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/replica"
 )
@@ -24,6 +25,10 @@ var wireErrors = []struct{ err, wire error }{
 	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
 	{member.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{member.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{membership.ErrNotFound, rpctypes.ErrGRPCMemberNotFound},
+	{membership.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
+	{membership.ErrOnlyMember, rpctypes.ErrGRPCMemberNotEnoughStarted},
+	{membership.ErrFixed, status.Error(codes.Unimplemented, "etcdserver: "+membership.ErrFixed.Error())},
 	{member.ErrStopped, rpctypes.ErrGRPCStopped},
 	{context.Canceled, rpctypes.ErrGRPCCanceled},
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"cairn/internal/machine"
+	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 )
 
@@ -35,6 +36,10 @@ type Member interface {
 	Leader() uint64
 	StateBytes() int64
 	Err() error
+	// Members returns the members in the order of their IDs.
+	Members() []membership.Member
+	// UpdatePeerURLs gives a member other peer URLs. See member.Member.
+	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
 }
 
 // Config says who answers and within which limits.
@@ -48,12 +53,13 @@ type Config struct {
 func Register(r grpc.ServiceRegistrar, m Member, cfg Config) {
 	s := &server{member: m, cfg: cfg}
 	r.RegisterService(&kvService, s)
+	r.RegisterService(&clusterService, s)
 	r.RegisterService(&maintenanceService, s)
 }
 
 // Services returns the descriptions of what Register registers, for metrics.
 func Services() []*grpc.ServiceDesc {
-	return []*grpc.ServiceDesc{&kvService, &maintenanceService}
+	return []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService}
 }
 
 type server struct {
