@@ -57,6 +57,9 @@ type Head struct {
 	// CompactRevision is the oldest revision that can still be read, or 0 when
 	// nothing has been compacted.
 	CompactRevision int64
+	// Mixed says that v3 has put a key that begins with a slash. Until then all
+	// such keys are v2's, and v2tree knows a short cut to them. It stays set.
+	Mixed bool
 
 	counts *counts
 }
@@ -77,8 +80,12 @@ func Open(db *storage.Store, revision, compactRevision int64) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load count index: %w", err)
 	}
+	mixed, err := loadMixed(db)
+	if err != nil {
+		return nil, err
+	}
 	s := &Store{db: db}
-	s.head.Store(&Head{Revision: revision, CompactRevision: compactRevision, counts: c})
+	s.head.Store(&Head{Revision: revision, CompactRevision: compactRevision, Mixed: mixed, counts: c})
 	return s, nil
 }
 

@@ -18,16 +18,21 @@ type Cursor = cursor
 // Other tables than c are read as they are now, which for the Reading of a Store
 // may be later than Revision.
 type Reading struct {
-	v view
+	v     view
+	mixed bool
 }
 
 // Reading returns the published state.
 func (s *Store) Reading() Reading {
-	return Reading{view{src: s, rev: s.head.Load().Revision}}
+	head := s.head.Load()
+	return Reading{view{src: s, rev: head.Revision}, head.Mixed}
 }
 
 // Reading returns the state that the open command sees.
-func (w *Writer) Reading() Reading { return Reading{view{src: w, rev: w.Revision()}} }
+func (w *Writer) Reading() Reading { return Reading{view{src: w, rev: w.Revision()}, w.head.Mixed} }
+
+// Mixed is the head's, see Head.
+func (r Reading) Mixed() bool { return r.mixed }
 
 // Revision returns the main revision that keys are read at.
 func (r Reading) Revision() int64 { return r.v.rev }

@@ -104,6 +104,7 @@ func (w *Writer) End() error {
 
 // Finish completes the batch, which may then be committed.
 func (w *Writer) Finish() (err error) {
+	w.storeMixed()
 	w.head.counts, err = w.counts.store(w.b)
 	return err
 }
@@ -194,6 +195,7 @@ func (w *Writer) Put(op *PutOp) (PutResult, error) {
 	if op.IgnoreLease {
 		r.Lease = old.Lease
 	}
+	w.noteMixed(op)
 	w.record(kv.EventPut, op.Action, op.Key, r, &old)
 	res := PutResult{Revision: r.Mod.Main}
 	if op.PrevKV && live {
