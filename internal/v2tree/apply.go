@@ -63,7 +63,7 @@ type applier struct {
 }
 
 func (a *applier) refuse(code int, cause []byte) error {
-	return &Error{Code: code, Cause: string(cause), Index: a.w.Revision()}
+	return &Error{Code: code, Cause: string(cause), Index: a.next - 1}
 }
 
 // look finds out what stands at a path now.
@@ -111,6 +111,9 @@ func (a *applier) set(path []byte) (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeRootReadOnly, path)
 	}
+	if !a.c.Dir && !a.c.Refresh && !a.w.Reading().Mixed() {
+		return a.setUnmixed(path)
+	}
 	value := a.c.Value
 	old, err := a.look(path, a.c.Refresh || a.c.Dir)
 	switch {
@@ -140,6 +143,25 @@ func (a *applier) set(path []byte) (Result, error) {
 		err = a.deleteKey(path, old.rec.Deadline, kv.ActionSet)
 	}
 	return res, err
+}
+
+// setUnmixed is set for a key, while all such keys are v2's: one that is there is
+// hidden by no directory, and what it lies in is in table d. So it is put first,
+// and only when it is new does the rest matter; a refusal undoes it.
+func (a *applier) setUnmixed(path []byte) (Result, error) {
+	n, old, err := a.put(path, a.c.Value, kv.ActionSet, true)
+	if err != nil {
+		return Result{}, err
+	}
+	if !old.Mod.IsZero() {
+		return Result{Action: kv.ActionSet, Node: n, Prev: fileNode(path, &old, a.now), HasPrev: true}, nil
+	}
+	if _, ok, err := lendDirectory(a.w.Reading(), dirKey(make([]byte, 0, len(path)+2), path)); err != nil {
+		return Result{}, err
+	} else if ok {
+		return Result{}, a.refuse(CodeNotFile, path)
+	}
+	return Result{Action: kv.ActionSet, Node: n, Created: true}, a.makeParents(path)
 }
 
 // create puts a key or a directory at path, where nothing may be.

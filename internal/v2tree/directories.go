@@ -111,10 +111,20 @@ func look(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 	if isRoot(path) {
 		return place{is: folder}, nil
 	}
+	// While v3 has written no such keys, none is hidden, and all directories are
+	// in table d.
+	if !r.Mixed() {
+		if rec, ok, err := r.Get(path); err != nil || ok {
+			return place{is: file, rec: rec}, err
+		}
+	}
 	key := dirKey(make([]byte, 0, len(path)+2), path)
 	dir, ok, err := lendDirectory(r, key)
 	if err != nil || ok {
 		return place{is: folder, explicit: true, dir: dir}, err
+	}
+	if !r.Mixed() {
+		return place{}, nil
 	}
 	// One walk finds both the key itself, and the first one below.
 	prefix := key[1:]

@@ -300,6 +300,7 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newState(t)
 		defer s.close()
+		mixed := rapid.Bool().Draw(rt, "mixed")
 		m := &model{keys: map[string]kv.Record{}, dirs: map[string]directory{}, rev: 1, now: s.now}
 		rt.Repeat(map[string]func(*rapid.T){
 			"write": func(rt *rapid.T) {
@@ -317,7 +318,7 @@ func TestModel(t *testing.T) {
 				s.begin()
 				key := anyKey.Draw(rt, "key")
 				if rapid.Bool().Draw(rt, "put") {
-					if key == "" {
+					if key == "" || !mixed && key[0] == '/' {
 						key = "x"
 					}
 					s.put(key, "v3")
