@@ -374,8 +374,14 @@ func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
 	if since > n/2 {
 		return v.walkCount(lower, upper)
 	}
-	it := s.db.NewIter(eventKey(nil, kv.Revision{Main: v.rev + 1}), eventKey(nil, kv.Revision{Main: head.Revision + 1}))
-	for ok := it.First(); ok; ok = it.Next() {
+	first := eventKey(nil, kv.Revision{Main: v.rev + 1})
+	it := s.db.NewIter(first, eventKey(nil, kv.Revision{Main: head.Revision + 1}))
+	if !it.First() || !bytes.Equal(it.Key(), first) {
+		// Every revision has an event: a compaction, perhaps one that is not
+		// published yet, has taken these.
+		return 0, errors.Join(errOvertaken, it.Close())
+	}
+	for ok := true; ok; ok = it.Next() {
 		rev, err := parseEventKey(it.Key())
 		if err != nil {
 			return 0, errors.Join(err, it.Close())

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 
 	"cairn/internal/kv"
@@ -48,8 +49,8 @@ func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
 	for {
 		head := s.head.Load()
 		res, err := runTxn(t, headRanger{s, head}, nil)
-		if err == errOvertaken && s.head.Load() != head { //nolint:errorlint // never wrapped
-			continue
+		if errors.Is(err, errOvertaken) {
+			continue // the compaction is in the store; its head is about to follow
 		}
 		res.setRevision(head.Revision)
 		return res, err
