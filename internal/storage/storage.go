@@ -90,8 +90,8 @@ func OpenState(dir string, o Options) (*Store, error) {
 	po := baseOptions(o, DefaultStateCacheBytes, DefaultStateMemTableBytes)
 	po.DisableWAL = true
 	po.MemTableStopWritesThreshold = 4
-	po.LBaseMaxBytes = 64 << 20
-	po.L0CompactionThreshold = 4
+	po.LBaseMaxBytes = 256 << 20
+	po.L0CompactionThreshold = 8
 	po.L0StopWritesThreshold = 24
 	for i := range po.Levels {
 		// Point reads of keys that are not there (every create) are answered by
