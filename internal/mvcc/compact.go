@@ -14,7 +14,8 @@ import (
 // ErrFutureRevision when it is ahead of the store.
 //
 // The events go at once, by one range deletion; this works since no later event
-// needs an earlier one. Tombstones that the compaction has passed are removed by
+// needs an earlier one. Those of rev itself stay: a watch may begin there, as a read
+// may. Tombstones that the compaction has passed are removed by
 // SweepTombstones; until then nothing reads them.
 func (w *Writer) Compact(rev int64) error {
 	switch {
@@ -23,7 +24,7 @@ func (w *Writer) Compact(rev int64) error {
 	case rev > w.head.Revision:
 		return ErrFutureRevision
 	}
-	from, to := eventKey(nil, kv.Revision{}), eventKey(nil, kv.Revision{Main: rev + 1})
+	from, to := eventKey(nil, kv.Revision{}), eventKey(nil, kv.Revision{Main: rev})
 	if err := w.b.DeleteRange(from, to); err != nil {
 		return fmt.Errorf("delete events: %w", err)
 	}

@@ -1,0 +1,73 @@
+package mvcc
+
+import (
+	"fmt"
+	"iter"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// Events gives the changes of the batch that was published last, in the order of
+// their revisions. The events are lent until the next Begin; the bytes that they
+// refer to never change.
+func (w *Writer) Events() iter.Seq[*kv.Event] {
+	return func(yield func(*kv.Event) bool) {
+		for i := range w.events {
+			if !yield(&w.events[i].Event) {
+				return
+			}
+		}
+	}
+}
+
+// EventCount returns how many events Events gives.
+func (w *Writer) EventCount() int { return len(w.events) }
+
+// History gives the events of the revisions [from, to] to visit, in order, until
+// it returns false. to must have been published. The events, and all that they
+// refer to, are lent for the call.
+//
+// When from has been compacted it returns ErrCompacted and the oldest revision
+// that history still has. It asks the events themselves, not the head: revisions
+// have no gaps, so a missing one tells of a compaction that is in the store already
+// but not yet published.
+func (s *Store) History(from, to int64, visit func(e *kv.Event) bool) (oldest int64, err error) {
+	from = max(from, FirstRevision+1)
+	if from > to {
+		return 0, nil
+	}
+	it := s.db.NewIter(eventKey(nil, kv.Revision{Main: from}), []byte{byte(storage.TableRevisions) + 1})
+	oldest, err = history(it, from, to, visit)
+	if cerr := it.Close(); cerr != nil { // before all, since it looks like the end
+		return 0, fmt.Errorf("read history: %w", cerr)
+	}
+	return oldest, err
+}
+
+func history(it cursor, from, to int64, visit func(e *kv.Event) bool) (oldest int64, err error) {
+	ok := it.First()
+	if !ok {
+		return to + 1, ErrCompacted
+	}
+	for first := true; ok; ok = it.Next() {
+		rev, err := parseEventKey(it.Key())
+		switch {
+		case err != nil:
+			return 0, err
+		case first && rev.Main != from:
+			return rev.Main, ErrCompacted
+		case rev.Main > to:
+			return 0, nil
+		}
+		first = false
+		e, err := decodeEvent(rev, it.Value())
+		if err != nil {
+			return 0, err
+		}
+		if !visit(&e.Event) {
+			return 0, nil
+		}
+	}
+	return 0, nil
+}

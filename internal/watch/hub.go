@@ -1,0 +1,231 @@
+// Package watch tells watchers of changes: all of them, in order, each once.
+//
+// It owns the Hub, to which the applier publishes what each batch has changed, the
+// index of watchers by key and range, and the two ways in which a watcher comes by
+// its events. A live watcher has them put aside by the hub as they are published. A
+// watcher that begins in the past, or whose stream does not take what was put aside,
+// is behind: its stream reads the events from the history, table r, in slices, until
+// the watcher has caught up and is live again. It does not own what events look like
+// on the wire, nor goroutines and timers: v3rpc and v2http wait for a Stream's Wake
+// and take from it.
+//
+// How an event travels:
+//
+//  1. The applier calls Publish when the batch is visible. Without watchers that is
+//     one atomic load; with watchers the batch is copied (not its bytes) into a queue.
+//     It never waits: a queue that is too long is thrown away, and everybody is behind.
+//  2. A goroutine of the member's, woken by Wake, calls Dispatch, which finds the
+//     watchers of each event and puts it aside for them.
+//  3. The goroutine of the stream, woken by Stream.Wake, calls Take.
+//
+// Invariants:
+//   - A live watcher has been given, or has put aside, every event of its range from
+//     its start up to Hub.dispatched, and no other. One that is behind has been given
+//     every one before Watcher.next.
+//   - The events of one revision are given together.
+//   - What all streams have put aside is of the last Limits.WindowBytes dispatched: a
+//     slow stream costs no more than a fast one.
+//
+// Concurrency: Publish belongs to the applier, Dispatch to one goroutine, a Stream and
+// its Watchers to one goroutine each. Hub.mu guards what they share; it is held for
+// one revision or one Take at a time and never while reading the store.
+package watch
+
+import (
+	"iter"
+	"sync"
+	"sync/atomic"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+)
+
+// Limits bound what the hub keeps in memory, and what a stream reads of history at a
+// time. They are looked at where a revision ends: one revision is given as a whole,
+// whatever its size. Zero values mean the defaults.
+type Limits struct {
+	QueueBytes     int // published and not dispatched
+	WindowBytes    int // dispatched and not taken by the slowest stream
+	StreamEvents   int // put aside in one stream, counted for each watcher
+	HubEvents      int // put aside in all streams
+	SliceEvents    int // read of history at a time
+	SliceBytes     int // taken out of those for watchers
+	DeliveryEvents int // taken out of those, counted for each watcher
+}
+
+func (l *Limits) setDefaults() {
+	for _, d := range [...]struct {
+		value    *int
+		standard int
+	}{
+		{&l.QueueBytes, 64 << 20},
+		{&l.WindowBytes, 64 << 20},
+		{&l.StreamEvents, 256 << 10},
+		{&l.HubEvents, 4 << 20},
+		{&l.SliceEvents, 8 << 10},
+		{&l.SliceBytes, 1 << 20},
+		{&l.DeliveryEvents, 16 << 10},
+	} {
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
+	}
+}
+
+// Hub brings published events to watchers.
+type Hub struct {
+	keys   *mvcc.Store
+	limits Limits
+
+	watchers atomic.Int64
+	wake     chan struct{}
+	closed   chan struct{}
+	closing  sync.Once
+
+	queueMu sync.Mutex // guards the queue
+	queue   []batch
+	queued  int   // bytes in it
+	lost    int64 // the last revision that was thrown away before what the queue holds
+
+	mu         sync.Mutex // guards the rest, and what Stream and Watcher say it does
+	dispatched int64      // the revision up to which live watchers have been served
+	index      index      // the live watchers
+	streams    []*Stream
+	aside      int64   // bytes of events dispatched so far
+	events     int     // put aside in all streams
+	oldest     *Stream // those with events put aside, by asideSince
+	newest     *Stream
+	overfull   []*Stream // with more put aside than they may have; empty between dispatches
+	asking     []*Stream // to be woken when Dispatch has come to its end
+}
+
+// New returns a hub for the events of a store.
+func New(keys *mvcc.Store, limits Limits) *Hub {
+	limits.setDefaults()
+	return &Hub{keys: keys, limits: limits, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+}
+
+// Close ends all streams, which see it by Closed. Publish and Dispatch may still be called.
+func (h *Hub) Close() { h.closing.Do(func() { close(h.closed) }) }
+
+// Closed is closed by Close.
+func (h *Hub) Closed() <-chan struct{} { return h.closed }
+
+// Wake has a token when there is something to Dispatch.
+func (h *Hub) Wake() <-chan struct{} { return h.wake }
+
+// Watchers returns how many watchers there are.
+func (h *Hub) Watchers() int64 { return h.watchers.Load() }
+
+// Publish takes the events of a batch, n of them, which readers of the store see
+// already. They are copied, but not the bytes that they refer to.
+func (h *Hub) Publish(events iter.Seq[*kv.Event], n int) {
+	// A watcher that is not counted yet will read the head after it is, and thus begin
+	// behind this batch.
+	if n == 0 || h.watchers.Load() == 0 {
+		return
+	}
+	b := batch{events: make([]Event, 0, n)}
+	for e := range events {
+		b.events = append(b.events, Event{Event: *e})
+	}
+	link(b.events)
+	for i := range b.events {
+		b.bytes += b.events[i].bytes()
+	}
+	h.queueMu.Lock()
+	if len(h.queue) > 0 && h.queued+b.bytes > h.limits.QueueBytes {
+		clear(h.queue)
+		h.queue, h.queued, h.lost = h.queue[:0], 0, b.last()
+	} else {
+		h.queue = append(h.queue, b)
+		h.queued += b.bytes
+	}
+	h.queueMu.Unlock()
+	signal(h.wake)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Dispatch brings what was published to the live watchers.
+func (h *Hub) Dispatch() {
+	h.queueMu.Lock()
+	batches, lost := h.queue, h.lost
+	h.queue, h.queued, h.lost = nil, 0, 0
+	h.queueMu.Unlock()
+	if lost > 0 {
+		h.passOver(lost)
+	}
+	for i := range batches {
+		events := batches[i].events
+		for len(events) > 0 {
+			n := 1
+			for n < len(events) && events[n].Revision() == events[0].Revision() {
+				n++
+			}
+			h.dispatch(events[:n])
+			events = events[n:]
+		}
+	}
+	h.mu.Lock()
+	for i, s := range h.asking {
+		signal(s.wake)
+		h.asking[i] = nil
+	}
+	h.asking = h.asking[:0]
+	h.mu.Unlock()
+}
+
+// passOver makes all watchers read the revisions up to rev from history.
+func (h *Hub) passOver(rev int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if rev <= h.dispatched {
+		return
+	}
+	for _, s := range h.streams {
+		s.dropAside()
+		for w := s.first; w != nil; w = w.younger {
+			if w.state == live && w.next <= rev {
+				w.next = max(w.next, h.dispatched+1)
+				w.fall()
+			}
+		}
+	}
+	h.dispatched = rev
+}
+
+// dispatch puts the events of one revision aside for their watchers.
+func (h *Hub) dispatch(events []Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rev := events[0].Revision()
+	if rev <= h.dispatched {
+		return // from before there were watchers
+	}
+	for i := range events {
+		e := &events[i]
+		h.aside += int64(e.bytes())
+		h.index.match(e.Key, func(w *Watcher) {
+			if w.next <= rev && w.wants(e) {
+				w.putAside(e)
+			}
+		})
+	}
+	h.dispatched = rev
+	for s := h.oldest; s != nil && (h.aside-s.asideSince > int64(h.limits.WindowBytes) || h.events > h.limits.HubEvents); s = h.oldest {
+		s.dropAside()
+	}
+	for _, s := range h.overfull {
+		if s.events > h.limits.StreamEvents {
+			s.dropAside()
+		}
+	}
+	clear(h.overfull)
+	h.overfull = h.overfull[:0]
+}

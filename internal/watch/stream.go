@@ -1,0 +1,306 @@
+package watch
+
+import "cairn/internal/kv"
+
+// Spec says what a watcher is to be told.
+type Spec struct {
+	// Range must not be empty.
+	Range kv.KeyRange
+	// Start is the first revision to be told; 0 is the next one to come.
+	Start int64
+	// Wants says which events of the range are to be told; it is called by any
+	// goroutine, under a lock, and must be quick. nil is all.
+	Wants func(e *Event) bool
+	// Owner is for the caller: Watcher.Owner.
+	Owner any
+}
+
+// state says where a watcher's next events come from.
+type state uint8
+
+const (
+	live   state = iota // in Hub.index: from Dispatch
+	fallen              // in Stream.fallen: it is to get behind
+	behind              // in Stream.behind: from history
+	ended
+)
+
+// Watcher is a watch of one key or range, in a stream. A hundred thousand of them
+// that nothing happens to are ordinary, so it has no buffer, no channel and no
+// goroutine of its own.
+type Watcher struct {
+	owner  any
+	stream *Stream
+	span   span
+	filter func(*Event) bool
+
+	// The hub's mutex guards what follows; of a watcher behind, next is the stream's.
+	state  state
+	next   int64    // events of earlier revisions are not wanted, or were given
+	event  *Event   // the first that is put aside
+	events []*Event // the others
+
+	before, after   *Watcher // in an index
+	elder, younger  *Watcher // in the stream
+	deliveryInSlice int      // the stream's, while it reads history: 1 + index into deliveries
+}
+
+// Owner returns the Owner of the Spec.
+func (w *Watcher) Owner() any { return w.owner }
+
+func (w *Watcher) wants(e *Event) bool { return w.filter == nil || w.filter(e) }
+
+// putAside keeps an event for the stream to take. The hub's mutex is held.
+func (w *Watcher) putAside(e *Event) {
+	s := w.stream
+	if s.events == 0 {
+		s.asideSince = s.hub.aside
+		s.enqueue()
+		signal(s.wake)
+	}
+	s.events++
+	s.hub.events++
+	if s.events == s.hub.limits.StreamEvents+1 {
+		s.hub.overfull = append(s.hub.overfull, s)
+	}
+	if w.event != nil {
+		w.events = append(w.events, e)
+		return
+	}
+	w.event = e
+	s.ready = append(s.ready, w)
+}
+
+// fall makes a live watcher get behind. The hub's mutex is held.
+func (w *Watcher) fall() {
+	s := w.stream
+	s.hub.index.remove(w)
+	w.state = fallen
+	s.fallen = append(s.fallen, w)
+	signal(s.wake)
+}
+
+// Stream is a group of watchers with one consumer. Its methods may be called by one
+// goroutine at a time.
+type Stream struct {
+	hub  *Hub
+	wake chan struct{}
+
+	// The hub's mutex guards these.
+	slot         int        // in Hub.streams
+	ready        []*Watcher // with events put aside, in the order of their first ones
+	events       int        // put aside
+	asideSince   int64      // Hub.aside when the first was
+	older, newer *Stream    // in the hub's list of streams with events put aside
+	fallen       []*Watcher
+	first, last  *Watcher // all watchers, in the order of their making
+
+	// These are the consumer's own.
+	behind     index
+	laggards   []*Watcher // those in behind, and some that have been
+	highFirst  bool       // which end the next slice of history begins at; see catchUp
+	deliveries []Delivery
+	taken      []*Event
+}
+
+// NewStream returns a stream without watchers. It must be closed.
+func (h *Hub) NewStream() *Stream {
+	s := &Stream{hub: h, wake: make(chan struct{}, 1)}
+	h.mu.Lock()
+	s.slot = len(h.streams)
+	h.streams = append(h.streams, s)
+	h.mu.Unlock()
+	return s
+}
+
+// Wake has a token when Take may have something to give.
+func (s *Stream) Wake() <-chan struct{} { return s.wake }
+
+// Close ends the stream and its watchers.
+func (s *Stream) Close() {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.forget()
+	for w := s.first; w != nil; w = w.younger {
+		if w.state == live {
+			h.index.remove(w)
+		}
+		w.state = ended
+		h.watchers.Add(-1)
+	}
+	s.first, s.last = nil, nil
+	last := len(h.streams) - 1
+	h.streams[s.slot] = h.streams[last]
+	h.streams[s.slot].slot = s.slot
+	h.streams[last] = nil
+	h.streams = h.streams[:last]
+}
+
+// Watch adds a watcher. It returns the revision of the store when the watcher began:
+// with Start 0 it is told of all that comes after that.
+func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
+	h := s.hub
+	w = &Watcher{owner: spec.Owner, stream: s, filter: spec.Wants, next: spec.Start, span: spanOf(spec.Range)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	others := h.watchers.Add(1) > 1
+	revision = h.keys.Head().Revision
+	if !others {
+		// What was published to nobody was not dispatched.
+		h.dispatched = max(h.dispatched, revision)
+	}
+	if w.next <= 0 {
+		w.next = revision + 1
+	}
+	if w.elder = s.last; w.elder != nil {
+		w.elder.younger = w
+	} else {
+		s.first = w
+	}
+	s.last = w
+	if w.next > h.dispatched {
+		h.index.add(w)
+		return w, revision
+	}
+	w.state = fallen
+	s.fallen = append(s.fallen, w)
+	signal(s.wake)
+	return w, revision
+}
+
+func spanOf(r kv.KeyRange) span {
+	s := span{start: string(r.Key), single: r.SingleKey()}
+	if s.endless = r.Unbounded(); !s.endless {
+		s.end = string(r.End)
+	}
+	return s
+}
+
+// Cancel ends a watcher: no later Take tells of it.
+func (s *Stream) Cancel(w *Watcher) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch w.state {
+	case ended:
+		return
+	case live:
+		h.index.remove(w)
+		w.takeAside()
+	case behind:
+		s.behind.remove(w)
+	}
+	s.end(w)
+}
+
+// end takes a watcher out of the stream that is in no index any more. The hub's mutex
+// is held.
+func (s *Stream) end(w *Watcher) {
+	w.state = ended
+	if w.elder != nil {
+		w.elder.younger = w.younger
+	} else {
+		s.first = w.younger
+	}
+	if w.younger != nil {
+		w.younger.elder = w.elder
+	} else {
+		s.last = w.elder
+	}
+	w.elder, w.younger = nil, nil
+	s.hub.watchers.Add(-1)
+}
+
+// Synced returns a revision up to which all watchers of the stream have been given all
+// that is theirs, which is not before asked. When that is still to come, ok is false and
+// Wake will have a token when it is time to ask again, after Take has nothing to give.
+func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.first == nil {
+		return h.keys.Head().Revision, true
+	}
+	if s.events > 0 || len(s.fallen) > 0 || s.behind.n > 0 {
+		signal(s.wake)
+		return 0, false
+	}
+	if h.dispatched < asked {
+		h.asking = append(h.asking, s)
+		return 0, false
+	}
+	return h.dispatched, true
+}
+
+// Synced is Stream.Synced for one watcher, without waiting.
+func (w *Watcher) Synced() (revision int64, ok bool) {
+	h := w.stream.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.dispatched, w.state == live && w.event == nil && w.next <= h.dispatched+1
+}
+
+// enqueue puts the stream behind all others with events put aside. The hub's mutex is held.
+func (s *Stream) enqueue() {
+	h := s.hub
+	if s.older = h.newest; s.older != nil {
+		s.older.newer = s
+	} else {
+		h.oldest = s
+	}
+	h.newest = s
+}
+
+// forget lets go of what was put aside. The hub's mutex is held.
+func (s *Stream) forget() {
+	if s.events == 0 {
+		return
+	}
+	h := s.hub
+	if s.older != nil {
+		s.older.newer = s.newer
+	} else {
+		h.oldest = s.newer
+	}
+	if s.newer != nil {
+		s.newer.older = s.older
+	} else {
+		h.newest = s.older
+	}
+	s.older, s.newer = nil, nil
+	h.events -= s.events
+	s.events = 0
+	clear(s.ready)
+	s.ready = s.ready[:0]
+}
+
+// dropAside gives up what was put aside: its watchers are to read it from history.
+// The hub's mutex is held.
+func (s *Stream) dropAside() {
+	for _, w := range s.ready {
+		if w.state == live && w.event != nil {
+			w.next = w.event.Revision()
+			w.event, w.events = nil, nil
+			w.fall()
+		}
+	}
+	s.forget()
+}
+
+// takeAside empties what was put aside for a watcher that is to end. The hub's mutex
+// is held.
+func (w *Watcher) takeAside() {
+	if w.event == nil {
+		return
+	}
+	s := w.stream
+	n := 1 + len(w.events)
+	w.event, w.events = nil, nil
+	if s.events == n {
+		s.forget()
+		return
+	}
+	s.events -= n
+	s.hub.events -= n
+}

@@ -1,0 +1,221 @@
+package watch
+
+import (
+	"errors"
+	"fmt"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+)
+
+// Delivery is what a watcher is told: events of whole revisions, in their order; or
+// its end, when Compacted is not 0.
+type Delivery struct {
+	Watcher *Watcher
+	Events  []*Event
+	// Compacted is the oldest revision that history has, when the watcher wanted an
+	// older one. It has ended then.
+	Compacted int64
+}
+
+// Take returns what there is to tell; nothing when Wake is to be waited for. The
+// deliveries are valid until the next call. An error is the store's.
+func (s *Stream) Take() ([]Delivery, error) {
+	clear(s.deliveries)
+	clear(s.taken)
+	s.deliveries, s.taken = s.deliveries[:0], s.taken[:0]
+	s.takeLive()
+	if s.behind.n == 0 {
+		return s.deliveries, nil
+	}
+	if err := s.catchUp(); err != nil {
+		return nil, fmt.Errorf("watch: %w", err)
+	}
+	return s.deliveries, nil
+}
+
+// takenKept is how long a list of events may be that is kept for the next Take.
+const takenKept = 4 << 10
+
+// takeLive takes what the hub has put aside, and the watchers that have fallen behind.
+func (s *Stream) takeLive() {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if cap(s.taken) < s.events || cap(s.taken) > takenKept {
+		s.taken = make([]*Event, 0, s.events)
+	}
+	for _, w := range s.ready {
+		if w.state != live || w.event == nil {
+			continue
+		}
+		at := len(s.taken)
+		s.taken = append(append(s.taken, w.event), w.events...)
+		w.event, w.events = nil, nil
+		s.deliveries = append(s.deliveries, Delivery{Watcher: w, Events: s.taken[at:len(s.taken):len(s.taken)]})
+	}
+	s.forget()
+	for i, w := range s.fallen {
+		if w.state == fallen {
+			w.state = behind
+			s.behind.add(w)
+			s.laggards = append(s.laggards, w)
+		}
+		s.fallen[i] = nil
+	}
+	s.fallen = s.fallen[:0]
+}
+
+// slice is a piece of history on its way to the watchers behind.
+type slice struct {
+	stream  *Stream
+	from    int64
+	through int64 // the last revision that was read
+	stopped bool  // before the end of history
+	first   *Event
+	read    int // events
+	bytes   int // of events taken
+	given   int // events taken, counted for each watcher
+}
+
+// catchUp reads one slice of history, from the revision that the watcher wants that is
+// furthest behind; or, every other time, the one that is least behind, so that those
+// who lack little need not wait for those who lack a lot.
+func (s *Stream) catchUp() error {
+	head := s.hub.keys.Head().Revision
+	c := slice{stream: s}
+	s.eachBehind(func(w *Watcher) {
+		if c.from == 0 || (w.next > c.from) == s.highFirst {
+			c.from = w.next
+		}
+	})
+	s.highFirst = !s.highFirst
+	if c.from <= mvcc.FirstRevision {
+		c.from = min(mvcc.FirstRevision+1, head)
+		s.eachBehind(func(w *Watcher) { w.next = max(w.next, c.from) })
+	}
+	live := len(s.deliveries)
+	oldest, err := s.hub.keys.History(c.from, head, c.visit)
+	switch {
+	case errors.Is(err, mvcc.ErrCompacted):
+		s.endCompacted(oldest)
+		signal(s.wake)
+		return nil
+	case err != nil:
+		return err
+	}
+	if !c.stopped {
+		c.through = head
+	}
+	for i := live; i < len(s.deliveries); i++ {
+		s.deliveries[i].Watcher.deliveryInSlice = 0
+	}
+	s.rejoin(&c)
+	return nil
+}
+
+// visit takes an event of history, and says whether to go on.
+func (c *slice) visit(e *kv.Event) bool {
+	rev := e.Record.Mod.Main
+	if e.Record.Mod.Sub == 0 {
+		if c.full() {
+			c.through, c.stopped = rev-1, true
+			return false
+		}
+		c.first = nil
+	}
+	c.read++
+	var own *Event
+	take := func() {
+		if own == nil {
+			own = clone(e)
+			own.First = c.first
+			c.bytes += own.bytes()
+		}
+	}
+	if e.Dir && e.Record.Mod.Sub == 0 {
+		take()
+		c.first = own
+	}
+	c.stream.behind.match(e.Key, func(w *Watcher) {
+		// One that wants to begin before the slice must not be given what is later.
+		if w.next < c.from || w.next > rev {
+			return
+		}
+		take()
+		if w.wants(own) {
+			c.give(w, own)
+		}
+	})
+	return true
+}
+
+func (c *slice) give(w *Watcher, e *Event) {
+	s := c.stream
+	if w.deliveryInSlice == 0 {
+		s.deliveries = append(s.deliveries, Delivery{Watcher: w})
+		w.deliveryInSlice = len(s.deliveries)
+	}
+	d := &s.deliveries[w.deliveryInSlice-1]
+	d.Events = append(d.Events, e)
+	c.given++
+}
+
+// full says whether the slice is to end with the present revision.
+func (c *slice) full() bool {
+	l := &c.stream.hub.limits
+	return c.read >= l.SliceEvents || c.bytes >= l.SliceBytes || c.given >= l.DeliveryEvents
+}
+
+// eachBehind visits the watchers behind, in the order in which they have got there.
+func (s *Stream) eachBehind(visit func(*Watcher)) {
+	for _, w := range s.laggards {
+		if w.state == behind {
+			visit(w)
+		}
+	}
+}
+
+// rejoin takes note of the slice that was read, and makes those live that lack
+// nothing which the hub has dispatched already.
+func (s *Stream) rejoin(c *slice) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	left := s.laggards[:0]
+	for _, w := range s.laggards {
+		if w.state != behind {
+			continue
+		}
+		if w.next >= c.from && w.next <= c.through {
+			w.next = c.through + 1
+		}
+		if w.next <= h.dispatched {
+			left = append(left, w)
+			continue
+		}
+		s.behind.remove(w)
+		w.state = live
+		h.index.add(w)
+	}
+	clear(s.laggards[len(left):])
+	if s.laggards = left; len(left) > 0 {
+		signal(s.wake)
+	} else if cap(left) > takenKept {
+		s.laggards = nil
+	}
+}
+
+// endCompacted ends the watchers that want what history no longer has.
+func (s *Stream) endCompacted(oldest int64) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range s.laggards {
+		if w.state == behind && w.next < oldest {
+			s.behind.remove(w)
+			s.end(w)
+			s.deliveries = append(s.deliveries, Delivery{Watcher: w, Compacted: oldest})
+		}
+	}
+}
