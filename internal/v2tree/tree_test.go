@@ -18,6 +18,7 @@ import (
 //	get       PATH [recursive], one per line
 //	expire    [advance=DURATION] and what comes due
 //	tables    tables d and t
+//	events    from=REVISION, as watchers will read them
 //	reopen    from disk
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/tree", func(t *testing.T, path string) {
@@ -52,6 +53,14 @@ func TestTranscripts(t *testing.T) {
 					s.now += kv.ClusterTime(by)
 				}
 				s.expireDue(2, func(res Result) { printResult(&out, res) })
+			case "events":
+				var from int64
+				d.ScanArgs(t, "from", &from)
+				_, err := s.store.History(from, s.store.Head().Revision, func(e *kv.Event) bool {
+					printEvent(&out, e)
+					return true
+				})
+				s.check(err)
 			case "tables":
 				out.WriteString(s.tables())
 			case "reopen":
@@ -153,4 +162,29 @@ func printNode(out *strings.Builder, indent string, n Node) {
 	for _, child := range n.Nodes {
 		printNode(out, indent+"  ", child)
 	}
+}
+
+func printEvent(out *strings.Builder, e *kv.Event) {
+	what, kind := "put", "key"
+	if e.Type == kv.EventDelete {
+		what = "delete"
+	}
+	if e.Dir {
+		kind = "directory"
+	}
+	fmt.Fprintf(out, "%d/%d %s (%s of %s) %s", e.Record.Mod.Main, e.Record.Mod.Sub, e.Action, what, kind, e.Key)
+	version := func(r kv.Record) {
+		if !r.Deleted {
+			fmt.Fprintf(out, " created %d%s", r.CreateRevision, at(r.Deadline))
+		}
+		if len(r.Value) > 0 {
+			fmt.Fprintf(out, " = %s", r.Value)
+		}
+	}
+	version(e.Record)
+	if !e.Prev.Mod.IsZero() {
+		fmt.Fprintf(out, ", was of %d:", e.Prev.Mod.Main)
+		version(e.Prev)
+	}
+	out.WriteString("\n")
 }
