@@ -2,20 +2,20 @@ package mvcc
 
 import "cairn/internal/kv"
 
-// SortOrder and SortTarget have the numbers of etcd's RangeRequest.
-type (
-	SortOrder  uint8
-	SortTarget uint8
-)
+// SortOrder is the order of a range's keys, with the numbers of etcd's RangeRequest.
+type SortOrder uint8
 
-// Orders and targets of a sorted range.
+// SortTarget is what a range is sorted by, with the numbers of etcd's RangeRequest.
+type SortTarget uint8
+
+// The orders.
 const (
 	SortNone SortOrder = iota
 	SortAscend
 	SortDescend
 )
 
-// See SortOrder.
+// The targets.
 const (
 	SortByKey SortTarget = iota
 	SortByVersion
@@ -60,13 +60,13 @@ type DeleteOp struct {
 	PrevKV bool
 }
 
-// CompareResult and CompareTarget have the numbers of etcd's Compare.
-type (
-	CompareResult uint8
-	CompareTarget uint8
-)
+// CompareResult is how a comparison must come out, with the numbers of etcd's Compare.
+type CompareResult uint8
 
-// Results and targets of a comparison.
+// CompareTarget is what is compared, with the numbers of etcd's Compare.
+type CompareTarget uint8
+
+// The results.
 const (
 	CompareEqual CompareResult = iota
 	CompareGreater
@@ -74,7 +74,7 @@ const (
 	CompareNotEqual
 )
 
-// See CompareResult.
+// The targets of a comparison.
 const (
 	CompareVersion CompareTarget = iota
 	CompareCreate
