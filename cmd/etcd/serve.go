@@ -84,6 +84,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	})
 	notifyStopping(etcdLog)
 	stopBackground()
+	m.Watches().Close()
 	servers.stop()
 	etcdLog.Info("stopped serving")
 	return err
@@ -159,7 +160,7 @@ func clientHandler(cfg *config.Config, mux *http.ServeMux, m *member.Member, id 
 	if !cfg.EnableV2 {
 		return ops.AnswerOptions(mux)
 	}
-	v2 := v2http.New(newV2Member(m, id)).TellOf(m)
+	v2 := v2http.New(newV2Member(m, id)).TellOf(m).WatchFrom(m.Watches())
 	return ops.AnswerOptions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect a path that is not clean in its own way.
 		if _, pattern := mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {

@@ -19,6 +19,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -117,6 +118,12 @@ func Open(db *storage.Store) (*Machine, error) {
 	m.applied.Store(m.pos.index)
 	m.time.Store(int64(m.pos.time))
 	return m, nil
+}
+
+// Events gives what the last Apply has changed, and n says how many events that are.
+// It is the applier's; see mvcc.Writer.Events.
+func (m *Machine) Events() (events iter.Seq[*kv.Event], n int) {
+	return m.w.Events(), m.w.EventCount()
 }
 
 // Keys returns the key space, for readers.

@@ -35,6 +35,7 @@ import (
 	"cairn/internal/raftlog"
 	"cairn/internal/replica"
 	"cairn/internal/storage"
+	"cairn/internal/watch"
 )
 
 // The errors that a member answers with, besides those of the state machine.
@@ -86,6 +87,7 @@ type Member struct {
 	logStore, stateStore *storage.Store
 	replica              *replica.Replica
 	machine              *machine.Machine
+	hub                  *watch.Hub
 
 	inbox   inbox
 	raft    *raftRole
@@ -144,12 +146,13 @@ func Start(cfg Config) (*Member, error) {
 	m.raft = newRaftRole(m)
 	m.logs.m, m.applier.m = m, m
 	m.applies.signal() // compactions of an earlier life may have left something to do
-	m.wg.Add(5)
+	m.wg.Add(6)
 	go m.runRaft()
 	go m.runExpiry()
 	go m.runLogWriter()
 	go m.runApplier()
 	go m.runHousekeeping()
+	go m.runWatches()
 	return m, nil
 }
 
@@ -174,6 +177,7 @@ func (m *Member) open() (err error) {
 	if m.machine, err = machine.Open(m.stateStore); err != nil {
 		return err
 	}
+	m.hub = watch.New(m.machine.Keys(), watch.Limits{})
 	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())
 	if err != nil {
 		return err
@@ -213,6 +217,7 @@ func stateDir(dir string) string { return filepath.Join(dir, "state") }
 // Close stops the member, and leaves a state on disk that the next start need
 // not replay. Requests that wait are answered with ErrStopped.
 func (m *Member) Close() error {
+	m.hub.Close()
 	close(m.stopping)
 	m.wg.Wait()
 	// Requests may still hold a role. Nobody gets one after this.
@@ -289,6 +294,9 @@ func (m *Member) Leader() uint64 { return m.leader.Load() }
 func (m *Member) RaftStatus() (appliedIndex, term uint64) {
 	return m.machine.AppliedIndex(), m.term.Load()
 }
+
+// Watches returns the hub that tells of every change. Close closes it.
+func (m *Member) Watches() *watch.Hub { return m.hub }
 
 // Keys returns the key space, for readers.
 func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }

@@ -77,6 +77,7 @@ func (r *applyRole) step() bool {
 		m.fail(err)
 		return false
 	}
+	m.hub.Publish(m.machine.Events())
 	for i, p := range r.waiting {
 		p.finish(nil)
 		r.waiting[i] = nil

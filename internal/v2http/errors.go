@@ -19,6 +19,7 @@ const (
 	codeRefreshValue      = 211
 	codeRefreshTTL        = 212
 	codeRaftInternal      = 300
+	codeEventIndexCleared = 401
 )
 
 // wireError is how an error code looks on the wire.
@@ -44,6 +45,7 @@ var wireErrors = map[int]wireError{
 	codeInvalidForm:              {http.StatusBadRequest, "Invalid POST form"},
 	codeRefreshValue:             {http.StatusBadRequest, "Value provided on refresh"},
 	codeRefreshTTL:               {http.StatusBadRequest, "A TTL must be provided on refresh"},
+	codeEventIndexCleared:        {http.StatusBadRequest, "The event in requested index is outdated and cleared"},
 	codeRaftInternal:             {http.StatusInternalServerError, "Raft Internal Error"},
 }
 

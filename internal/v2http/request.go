@@ -18,7 +18,9 @@ type request struct {
 	hasTTL    bool
 	exist     existence
 
-	recursive, wait, dir, quorum, refresh, noValueOnSuccess bool
+	waitIndex uint64
+
+	recursive, wait, stream, dir, quorum, refresh, noValueOnSuccess bool
 }
 
 // existence is what prevExist says.
@@ -38,12 +40,11 @@ func parseRequest(r *http.Request) (q request, err error) {
 	if err := f.read(r); err != nil {
 		return q, refuse(codeInvalidForm, err.Error())
 	}
-	var stream, sorted bool
-	var waitIndex uint64
+	var sorted bool
 	for _, number := range [...]struct {
 		name  name
 		value *uint64
-	}{{nPrevIndex, &q.prevIndex}, {nWaitIndex, &waitIndex}} {
+	}{{nPrevIndex, &q.prevIndex}, {nWaitIndex, &q.waitIndex}} {
 		if f.has(number.name) {
 			if *number.value, err = strconv.ParseUint(f.values[number.name], 10, 64); err != nil {
 				return q, refuse(codeIndexNaN, invalidValue(number.name))
@@ -59,7 +60,7 @@ func parseRequest(r *http.Request) (q request, err error) {
 		{nWait, &q.wait},
 		{nDir, &q.dir},
 		{nQuorum, &q.quorum},
-		{nStream, &stream},
+		{nStream, &q.stream},
 	} {
 		if err := f.flag(flag.name, flag.value); err != nil {
 			return q, err

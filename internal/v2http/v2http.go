@@ -2,8 +2,8 @@
 //
 // It owns the requests and answers on the wire: paths, parameters, their checks,
 // headers, bodies, and the one table of errors. What a write does is v2tree's
-// business; how it gets there, a Backend's. Other v2 paths (members, stats, auth)
-// and watches are not served yet.
+// business; how it gets there, a Backend's; which changes there are to tell, a
+// watch.Hub's. Authentication is not served yet.
 //
 // Bodies are written by hand, since every request has one: docs/formats is not
 // concerned, the recorded answers of etcd are (../shared/conformance).
@@ -23,6 +23,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
+	"cairn/internal/watch"
 )
 
 // Backend is the member behind a Handler.
@@ -46,7 +47,8 @@ type Backend interface {
 // Handler serves the v2 API.
 type Handler struct {
 	b        Backend
-	cluster  Cluster // see TellOf
+	cluster  Cluster    // see TellOf
+	hub      *watch.Hub // see WatchFrom
 	counters counters
 	wall     func() time.Time // for the expiration times that are shown
 }
@@ -122,7 +124,7 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, path []byte)
 		return
 	}
 	if q.wait && !q.quorum { // etcd answers a quorum read at once
-		h.watch(w)
+		h.watch(w, r, path, q)
 		return
 	}
 	h.read(w, r, path, q)
@@ -165,13 +167,6 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, path []byte, q r
 		e.node, e.prev = nil, nil
 	}
 	h.answer(w, status, res.Index, &e)
-}
-
-// watch is where watches will be answered; there is no hub yet.
-func (h *Handler) watch(w http.ResponseWriter) {
-	writeBody(w, http.StatusNotImplemented, 0, appendError(nil, &v2tree.Error{
-		Code: codeRaftInternal, Cause: "watching (wait=true) is not available in this version",
-	}))
 }
 
 var jsonType = []string{"application/json"}

@@ -32,6 +32,7 @@
 package watch
 
 import (
+	"errors"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -82,6 +83,8 @@ type Hub struct {
 	closed   chan struct{}
 	closing  sync.Once
 
+	reading sync.RWMutex // held for reading while history is; Close waits for it
+
 	queueMu sync.Mutex // guards the queue
 	queue   []batch
 	queued  int   // bytes in it
@@ -105,8 +108,18 @@ func New(keys *mvcc.Store, limits Limits) *Hub {
 	return &Hub{keys: keys, limits: limits, wake: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// Close ends all streams, which see it by Closed. Publish and Dispatch may still be called.
-func (h *Hub) Close() { h.closing.Do(func() { close(h.closed) }) }
+// ErrClosed is returned by Take when the hub is closed.
+var ErrClosed = errors.New("watch hub closed")
+
+// Close ends all streams, which see it by Closed. After it nobody reads the store.
+// Publish and Dispatch may still be called.
+func (h *Hub) Close() {
+	h.closing.Do(func() {
+		h.reading.Lock()
+		defer h.reading.Unlock()
+		close(h.closed)
+	})
+}
 
 // Closed is closed by Close.
 func (h *Hub) Closed() <-chan struct{} { return h.closed }

@@ -19,7 +19,8 @@ type Delivery struct {
 }
 
 // Take returns what there is to tell; nothing when Wake is to be waited for. The
-// deliveries are valid until the next call. An error is the store's.
+// deliveries are valid until the next call. An error is ErrClosed or the
+// store's.
 func (s *Stream) Take() ([]Delivery, error) {
 	clear(s.deliveries)
 	clear(s.taken)
@@ -82,6 +83,13 @@ type slice struct {
 // furthest behind; or, every other time, the one that is least behind, so that those
 // who lack little need not wait for those who lack a lot.
 func (s *Stream) catchUp() error {
+	s.hub.reading.RLock()
+	defer s.hub.reading.RUnlock()
+	select {
+	case <-s.hub.closed:
+		return ErrClosed
+	default:
+	}
 	head := s.hub.keys.Head().Revision
 	c := slice{stream: s}
 	s.eachBehind(func(w *Watcher) {

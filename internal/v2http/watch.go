@@ -1,0 +1,213 @@
+package v2http
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/v2tree"
+	"cairn/internal/watch"
+)
+
+const (
+	// watchTimeout is when a watch ends that a client keeps open, as etcd ends it: with
+	// an answer that has no (further) event, after which clients ask again.
+	watchTimeout = 5 * time.Minute
+	// watchWriteTimeout is how long a client may leave an event unread that no longer
+	// fits the connection's buffers.
+	watchWriteTimeout = time.Minute
+)
+
+// WatchFrom makes the handler tell of the changes that come from a hub. It is called
+// before the first request.
+func (h *Handler) WatchFrom(hub *watch.Hub) *Handler {
+	h.hub = hub
+	return h
+}
+
+// watched is what a watch looks at: a node and, when recursive, what lies below it.
+type watched struct {
+	path      []byte
+	recursive bool
+}
+
+// span is a range that has all of it, and more: see wants.
+func (p *watched) span() kv.KeyRange {
+	switch {
+	case !p.recursive:
+		return kv.KeyRange{Key: p.path}
+	case len(p.path) == 1:
+		return kv.KeyRange{Key: p.path, End: []byte{'/' + 1}}
+	default:
+		return kv.KeyRange{Key: p.path, End: append(bytes.Clone(p.path), '/'+1)}
+	}
+}
+
+// wants says whether an event is told. A node that is hidden from the watched
+// directory is not, whoever hides it; nor is a key that v2 has no path for.
+func (p *watched) wants(e *watch.Event) bool {
+	if e.Action == kv.ActionRefresh || len(e.Key) == 1 {
+		return false
+	}
+	if len(e.Key) == len(p.path) {
+		return true // the range has no other of that length
+	}
+	below := e.Key
+	if len(p.path) > 1 {
+		below = e.Key[len(p.path):]
+	}
+	return below[0] == '/' && !bytes.Contains(below, []byte("/_")) && v2tree.ValidPath(e.Key)
+}
+
+// watch answers a request with wait=true: with the next event, or with all that come.
+// The headers go out at once, with the index at which the watch begins.
+func (h *Handler) watch(w http.ResponseWriter, r *http.Request, path []byte, q request) {
+	h.counters.watchers.Add(1)
+	defer h.counters.watchers.Add(-1)
+	p := watched{path: path, recursive: q.recursive}
+	s := h.hub.NewStream()
+	defer s.Close()
+	_, index := s.Watch(watch.Spec{Range: p.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: p.wants})
+	told, err := s.Take()
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	if len(told) > 0 && told[0].Compacted != 0 {
+		writeError(w, &v2tree.Error{
+			Code: codeEventIndexCleared, Index: index,
+			Cause: fmt.Sprintf("the requested history has been cleared [%d/%d]", told[0].Compacted, q.waitIndex),
+		})
+		return
+	}
+	h.beginAnswer(w, index)
+	timeout := time.NewTimer(watchTimeout)
+	defer timeout.Stop()
+	for out := (teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}); out.tell(told); {
+		select {
+		case <-s.Wake():
+		case <-r.Context().Done():
+			return
+		case <-h.hub.Closed():
+			return
+		case <-timeout.C:
+			return
+		}
+		if told, err = s.Take(); err != nil {
+			return // the headers are out: the end is all that can be told
+		}
+	}
+}
+
+// beginAnswer sends the headers of a watch.
+func (h *Handler) beginAnswer(w http.ResponseWriter, v2Index int64) {
+	index, term := h.b.RaftStatus()
+	head := w.Header()
+	head["Content-Type"] = jsonType
+	head["X-Etcd-Index"] = []string{strconv.FormatInt(v2Index, 10)}
+	head["X-Raft-Index"] = []string{strconv.FormatUint(index, 10)}
+	head["X-Raft-Term"] = []string{strconv.FormatUint(term, 10)}
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // a client that is gone ends the request's context
+}
+
+// teller writes the events of one watch.
+type teller struct {
+	h      *Handler
+	w      *http.ResponseController
+	to     http.ResponseWriter
+	stream bool
+	last   *watch.Event // told
+}
+
+// tell writes what there is to tell, and says whether there may be more.
+func (t *teller) tell(told []watch.Delivery) (more bool) {
+	for _, d := range told {
+		if d.Compacted != 0 {
+			return false
+		}
+		for _, e := range d.Events {
+			// What befell a directory is one event, however much it was for v3.
+			if e.First != nil {
+				e = e.First
+			}
+			if e == t.last {
+				continue
+			}
+			if t.last = e; !t.write(e) || !t.stream {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// write sends an event, and says whether the client took it.
+func (t *teller) write(e *watch.Event) bool {
+	buf := bodies.Get().(*[]byte)
+	*buf = appendChange((*buf)[:0], e, t.h.wall(), t.h.b.Now())
+	// Not every connection has deadlines; those of HTTP/1 are needed by the next request.
+	_ = t.w.SetWriteDeadline(time.Now().Add(watchWriteTimeout))
+	_, err := t.to.Write(*buf)
+	if err == nil {
+		err = t.w.Flush()
+	}
+	_ = t.w.SetWriteDeadline(time.Time{})
+	if cap(*buf) <= bodyKeptBytes {
+		bodies.Put(buf)
+	}
+	return err == nil
+}
+
+// appendChange writes an event as the answer to the command would have been. wall and
+// now are the same moment.
+func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime) []byte {
+	action := e.Action.String()
+	switch {
+	case e.Action != kv.ActionNone:
+	case e.Type == kv.EventPut:
+		action = kv.ActionSet.String()
+	default:
+		action = kv.ActionDelete.String()
+	}
+	dst = append(append(dst, `{"action":"`...), action...)
+	dst = append(dst, `","node":`...)
+	node := v2tree.Node{Key: e.Key, Modified: e.Revision(), Created: e.Prev.CreateRevision}
+	if e.Type == kv.EventPut {
+		node = changedNode(e, &e.Record, e.Dir)
+	} else {
+		node.Dir = e.Dir && e.Action != kv.ActionExpire // etcd leaves it out of expiries
+	}
+	dst = appendChanged(dst, &node, wall, now, e.Record.Deadline)
+	if !e.Prev.Mod.IsZero() && !e.Prev.Deleted {
+		// A directory that is put where nothing or a key was is no update of one.
+		wasDir := e.Dir && (e.Type == kv.EventDelete || e.Action == kv.ActionUpdate)
+		prev := changedNode(e, &e.Prev, wasDir)
+		dst = append(dst, `,"prevNode":`...)
+		dst = appendChanged(dst, &prev, wall, now, e.Prev.Deadline)
+	}
+	return append(dst, "}\n"...)
+}
+
+func changedNode(e *watch.Event, rec *kv.Record, dir bool) v2tree.Node {
+	return v2tree.Node{
+		Key: e.Key, Dir: dir, HasValue: !dir, Value: rec.Value, Modified: rec.Mod.Main, Created: rec.CreateRevision,
+	}
+}
+
+// appendChanged writes a node with its deadline. What is over, or was when history is
+// told, has an expiration but no TTL.
+func appendChanged(dst []byte, n *v2tree.Node, wall time.Time, now, deadline kv.ClusterTime) []byte {
+	if deadline == 0 {
+		return appendNode(dst, n, wall)
+	}
+	n.Expires, n.Left = true, time.Duration(deadline-now)
+	if n.Left < 0 {
+		wall, n.Left = wall.Add(n.Left), 0
+	}
+	return appendNode(dst, n, wall)
+}
