@@ -49,8 +49,8 @@ func (m *Member) Publish(ctx context.Context, name string, clientURLs []string) 
 	}
 }
 
-// UpdatePeerURLs gives a member other peer URLs, which must be in ascending order. It
-// returns membership.ErrNotFound and ErrPeerURLExists.
+// UpdatePeerURLs gives a member other peer URLs. It returns membership.ErrNotFound and
+// ErrPeerURLExists.
 func (m *Member) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error {
 	c := membership.Command{Kind: membership.KindUpdate, ID: id, PeerURLs: peerURLs}
 	_, err := m.Propose(ctx, machine.KindMembership, c.Append(nil))

@@ -28,7 +28,7 @@ import (
 type Member struct {
 	ID         uint64
 	Name       string   // empty until the member has started for the first time
-	PeerURLs   []string // where other members reach it, in ascending order
+	PeerURLs   []string // where other members reach it
 	ClientURLs []string // where it says that clients reach it; none until it has started
 	Learner    bool     // has the log, but no vote
 }

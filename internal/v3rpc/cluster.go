@@ -57,11 +57,11 @@ func (s *server) memberRemove(_ context.Context, req *etcdserverpb.MemberRemoveR
 }
 
 func (s *server) memberUpdate(ctx context.Context, req *etcdserverpb.MemberUpdateRequest) (any, error) {
-	urls, err := peerURLs(req.PeerURLs)
-	if err != nil {
+	if _, err := peerURLs(req.PeerURLs); err != nil { // etcd takes anything here
 		return nil, err
 	}
-	if err := s.member.UpdatePeerURLs(ctx, req.ID, urls); err != nil {
+	// As in etcd the URLs stay in the order that they are given in.
+	if err := s.member.UpdatePeerURLs(ctx, req.ID, req.PeerURLs); err != nil {
 		return nil, err
 	}
 	return &etcdserverpb.MemberUpdateResponse{Header: s.clusterHeader(), Members: s.members()}, nil
