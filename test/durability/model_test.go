@@ -155,6 +155,9 @@ func (m *model) advance(at map[int64]write, head int64) {
 		m.writes++
 		for _, key := range w.keys {
 			old := m.keys[key]
+			if w.anew {
+				old = record{}
+			}
 			if old.version == 0 {
 				old.create = revision
 			}
@@ -229,7 +232,7 @@ func TestModelSeesBrokenPromises(t *testing.T) {
 		}, "once more"},
 		{"two writes at one revision", func() (a, u []write) {
 			w := send(v3Txn, "1", "a", "b")
-			return append(a, write{[]string{"a"}, "1", w.revision}, write{[]string{"b"}, "1", w.revision}), nil
+			return append(a, write{keys: []string{"a"}, value: "1", revision: w.revision}, write{keys: []string{"b"}, value: "1", revision: w.revision}), nil
 		}, "acknowledged twice"},
 		{"another value", func() (a, u []write) {
 			w := send(v3Put, "1", "a")

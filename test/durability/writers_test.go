@@ -23,11 +23,13 @@ type write struct {
 	keys     []string
 	value    string
 	revision int64 // 0 when it was not acknowledged
+	anew     bool  // it makes its keys anew, as v2's set does, rather than a further version of them
 }
 
 // dialect makes a writer's next write and sends it, and returns the revision that was acknowledged.
 type dialect struct {
 	name string
+	anew bool // see write
 	keys func(writer string, n int, random *rand.Rand) []string
 	send func(ctx context.Context, c *clients, w write) (revision int64, err error)
 }
@@ -65,6 +67,7 @@ var (
 	}
 	v2Set = dialect{
 		name: "set",
+		anew: true,
 		keys: func(writer string, n int, random *rand.Rand) []string {
 			if random.IntN(2) == 0 {
 				return []string{fmt.Sprintf("/over/%d", random.IntN(7))}
@@ -155,7 +158,7 @@ func startWriters(t *testing.T, url string, dialects []dialect, round int, rando
 func writeUntilError(ctx context.Context, c *clients, d dialect, name string, random *rand.Rand) ([]write, error) {
 	var list []write
 	for n := 0; ; n++ {
-		w := write{keys: d.keys(name, n, random), value: fmt.Sprintf("%s %s %d %s", d.name, name, n, strings.Repeat(".", random.IntN(300)))}
+		w := write{keys: d.keys(name, n, random), anew: d.anew, value: fmt.Sprintf("%s %s %d %s", d.name, name, n, strings.Repeat(".", random.IntN(300)))}
 		revision, err := d.send(ctx, c, w)
 		w.revision = revision
 		list = append(list, w)
