@@ -2,8 +2,8 @@
 //
 // It owns the requests and answers on the wire: paths, parameters, their checks,
 // headers, bodies, and the one table of errors (of keys; the other paths have a plainer
-// one in message.go). What a write does is v2tree's business; how it gets there, a Backend's; which changes there are to tell, a
-// watch.Hub's. Authentication is not served yet.
+// one in message.go). What a write does is v2tree's business; how it gets there, a
+// Backend's; which changes there are to tell, a watch.Hub's. Authentication is not served yet.
 //
 // Bodies are written by hand, since every request has one: docs/formats is not
 // concerned, the recorded answers of etcd are (../shared/conformance).
