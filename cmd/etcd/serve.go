@@ -148,8 +148,9 @@ func newClientServer(cfg *config.Config, log *slog.Logger, m *member.Member, id 
 		Inline: v3rpc.AnswersAtOnce,
 		Logger: logging.For(log, "grpc"),
 	})
-	v3rpc.Register(server, m, v3rpc.Config{
+	v3rpc.Register(server, m, meters, v3rpc.Config{
 		ClusterID: id.ClusterID, MemberID: id.MemberID, TxnOpsMax: int(cfg.TxnOpsMax),
+		RequestBytesMax: int(cfg.RequestBytesMax),
 	})
 	return server
 }

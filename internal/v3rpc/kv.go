@@ -50,6 +50,7 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 			return nil, err
 		}
 	}
+	s.meters.Ranges.Inc()
 	resp := &rangeResponse{keysOnly: req.KeysOnly}
 	sum, err := s.member.Keys().Range(&req.RangeOp, resp)
 	if err != nil {
@@ -78,6 +79,7 @@ func (s *server) put(ctx context.Context, req *putRequest) (any, error) {
 		return nil, err
 	}
 	payload := machine.AppendPut(make([]byte, 0, len(req.Key)+len(req.Value)+24), &req.PutOp)
+	s.meters.Puts.Inc()
 	res, err := s.member.Propose(ctx, machine.KindPut, payload)
 	if err != nil {
 		return nil, err
@@ -106,6 +108,7 @@ func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, erro
 	if len(op.Key) == 0 {
 		return nil, rpctypes.ErrGRPCEmptyKey
 	}
+	s.meters.Deletes.Inc()
 	res, err := s.member.Propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op))
 	if err != nil {
 		return nil, err
@@ -122,6 +125,7 @@ func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, er
 	if err := checkTxn(req, s.cfg.TxnOpsMax); err != nil {
 		return nil, err
 	}
+	s.meters.Txns.Inc()
 	t := txnOp(req)
 	if t.ReadOnly() {
 		return s.readTxn(ctx, req, t)

@@ -13,12 +13,15 @@ package v3rpc
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
 
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
+	"cairn/internal/watch"
 )
 
 // Member is what the services need of the member that they serve.
@@ -32,6 +35,7 @@ type Member interface {
 	// WaitSwept returns when compacted data has been removed.
 	WaitSwept(ctx context.Context) error
 	Keys() *mvcc.Store
+	Watches() *watch.Hub
 	RaftStatus() (appliedIndex, term uint64)
 	Leader() uint64
 	StateBytes() int64
@@ -47,23 +51,24 @@ type Config struct {
 	ClusterID uint64
 	MemberID  uint64
 	TxnOpsMax int // --max-txn-ops
+
+	RequestBytesMax int // --max-request-bytes; answers of watches are split there on demand
+	// WatchProgressInterval is how long a watch that asked to be notified of progress is
+	// left without an answer; 0 means etcd's 10 minutes.
+	WatchProgressInterval time.Duration
 }
 
-// Register gives the services to a gRPC server.
-func Register(r grpc.ServiceRegistrar, m Member, cfg Config) {
-	s := &server{member: m, cfg: cfg}
-	r.RegisterService(&kvService, s)
-	r.RegisterService(&clusterService, s)
-	r.RegisterService(&maintenanceService, s)
-}
-
-// Services returns the descriptions of what Register registers, for metrics.
-func Services() []*grpc.ServiceDesc {
-	return []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService}
+// Register gives the services to a gRPC server. Their calls are counted in meters.
+func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Config) {
+	s := &server{member: m, meters: meters, cfg: cfg}
+	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService} {
+		r.RegisterService(metered(desc, meters), s)
+	}
 }
 
 type server struct {
 	member Member
+	meters *metrics.Metrics
 	cfg    Config
 }
 

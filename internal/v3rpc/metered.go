@@ -1,0 +1,74 @@
+package v3rpc
+
+import (
+	"context"
+	"slices"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"cairn/internal/metrics"
+)
+
+// metered returns a service whose calls are counted in grpc_server_…. The counters of
+// each method are looked up here, once.
+func metered(desc *grpc.ServiceDesc, meters *metrics.Metrics) *grpc.ServiceDesc {
+	meters.AddService(desc)
+	out := *desc
+	out.Methods, out.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
+	for i := range out.Methods {
+		m := &out.Methods[i]
+		m.Handler = meteredUnary(m.Handler, meters.Method("/"+desc.ServiceName+"/"+m.MethodName))
+	}
+	for i := range out.Streams {
+		s := &out.Streams[i]
+		s.Handler = meteredStream(s.Handler, meters.Method("/"+desc.ServiceName+"/"+s.StreamName))
+	}
+	return &out
+}
+
+func meteredUnary(handle grpc.MethodHandler, m *metrics.Method) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, dec func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		m.Started.Inc()
+		m.Received.Inc()
+		resp, err := handle(srv, ctx, dec, intercept)
+		m.Handled(status.Code(err)).Inc()
+		if err == nil {
+			m.Sent.Inc()
+		}
+		return resp, err
+	}
+}
+
+func meteredStream(handle grpc.StreamHandler, m *metrics.Method) grpc.StreamHandler {
+	return func(srv any, stream grpc.ServerStream) error {
+		m.Started.Inc()
+		err := handle(srv, &meteredServerStream{stream, m})
+		m.Handled(status.Code(err)).Inc()
+		return err
+	}
+}
+
+// meteredServerStream counts the messages of a stream.
+type meteredServerStream struct {
+	grpc.ServerStream
+	m *metrics.Method
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *meteredServerStream) RecvMsg(msg any) error {
+	err := s.ServerStream.RecvMsg(msg)
+	if err == nil {
+		s.m.Received.Inc()
+	}
+	return err
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s *meteredServerStream) SendMsg(msg any) error {
+	err := s.ServerStream.SendMsg(msg)
+	if err == nil {
+		s.m.Sent.Inc()
+	}
+	return err
+}

@@ -1,0 +1,329 @@
+package v3rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+
+	"cairn/internal/kv"
+	"cairn/internal/watch"
+)
+
+// watchService is etcdserverpb.Watch.
+var watchService = grpc.ServiceDesc{
+	ServiceName: etcdserverpb.Watch_ServiceDesc.ServiceName,
+	HandlerType: (*any)(nil),
+	Metadata:    etcdserverpb.Watch_ServiceDesc.Metadata,
+	Streams: []grpc.StreamDesc{
+		{StreamName: "Watch", Handler: watchStream, ServerStreams: true, ClientStreams: true},
+	},
+}
+
+const (
+	watchProgressInterval = 10 * time.Minute
+	// watchEventsBytes is where a list of events is divided between two answers, if it
+	// holds several revisions.
+	watchEventsBytes = 1 << 20
+	// noWatch is the id in answers that are about no watch, or about all.
+	noWatch = -1
+)
+
+// Why watches are not created, as etcd says it.
+const (
+	reasonEmptyRange  = "mvcc: watcher range is empty"
+	reasonDuplicateID = "mvcc: duplicate watch ID provided on the WatchStream"
+)
+
+// watching is one Watch call. All answers come from the goroutine of its handler, so
+// that they are in order; another one only receives.
+type watching struct {
+	*server
+	out     grpc.ServerStream
+	in      *watch.Stream
+	watches map[int64]*watchOf
+	nextID  int64
+
+	asked    int64 // the revision that an answer to a progress request must have; 0: none is due
+	notified int   // watches that want to be notified
+	timer    *time.Timer
+	reply    watchResponse
+}
+
+// watchOf is one watch.
+type watchOf struct {
+	id       int64
+	w        *watch.Watcher
+	prevKV   bool
+	fragment bool
+	notify   bool // of progress
+	answered bool // since the timer went off last
+}
+
+// watchStream answers Watch.Watch.
+func watchStream(srv any, stream grpc.ServerStream) error {
+	s := srv.(*server)
+	w := &watching{server: s, out: stream, in: s.member.Watches().NewStream(), watches: make(map[int64]*watchOf)}
+	defer w.in.Close()
+	err := w.serve()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	switch {
+	case errors.Is(err, io.EOF): // the client wants no more
+		return nil
+	case errors.Is(err, watch.ErrClosed):
+		return rpctypes.ErrGRPCStopped
+	case errors.Is(stream.Context().Err(), context.Canceled):
+		return rpctypes.ErrGRPCWatchCanceled
+	default:
+		return wireError(err)
+	}
+}
+
+// receive passes the client's requests on; end gets the reason why there are no more.
+func receive(stream grpc.ServerStream, requests chan<- *etcdserverpb.WatchRequest, end chan<- error) {
+	for {
+		req := new(etcdserverpb.WatchRequest)
+		if err := stream.RecvMsg(req); err != nil {
+			end <- err
+			return
+		}
+		select {
+		case requests <- req:
+		case <-stream.Context().Done():
+			end <- stream.Context().Err()
+			return
+		}
+	}
+}
+
+func (s *watching) serve() error {
+	requests, end := make(chan *etcdserverpb.WatchRequest), make(chan error, 1)
+	go receive(s.out, requests, end)
+	var tick <-chan time.Time
+	for {
+		if s.timer != nil {
+			tick = s.timer.C
+		}
+		var err error
+		select {
+		case req := <-requests:
+			err = s.handle(req)
+		case <-s.in.Wake():
+			err = s.tell()
+		case <-tick:
+			err = s.notify()
+		case err = <-end:
+		case <-s.out.Context().Done():
+			err = s.out.Context().Err()
+		case <-s.member.Watches().Closed():
+			err = watch.ErrClosed
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *watching) handle(req *etcdserverpb.WatchRequest) error {
+	switch r := req.RequestUnion.(type) {
+	case *etcdserverpb.WatchRequest_CreateRequest:
+		if r.CreateRequest != nil {
+			return s.create(r.CreateRequest)
+		}
+	case *etcdserverpb.WatchRequest_CancelRequest:
+		if r.CancelRequest != nil {
+			return s.cancel(r.CancelRequest.WatchId)
+		}
+	case *etcdserverpb.WatchRequest_ProgressRequest:
+		s.asked = max(s.asked, s.member.Keys().Head().Revision)
+		return s.tellProgress()
+	}
+	return nil // a request of a newer client: etcd passes it over
+}
+
+// create answers a create request. etcd's way with keys: none is the first of all.
+func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
+	rng := kv.KeyRange{Key: req.Key, End: req.RangeEnd}
+	if len(rng.Key) == 0 {
+		rng.Key = []byte{0}
+	}
+	id := req.WatchId
+	for id == 0 {
+		if s.watches[s.nextID] == nil {
+			id = s.nextID
+			s.nextID++
+			break
+		}
+		s.nextID++
+	}
+	switch {
+	case req.StartRevision < 0:
+		return s.refuse(rpctypes.ErrCompacted.Error())
+	case rng.Empty():
+		return s.refuse(reasonEmptyRange)
+	case s.watches[id] != nil:
+		return s.refuse(reasonDuplicateID)
+	}
+	o := &watchOf{id: id, prevKV: req.PrevKv, fragment: req.Fragment, notify: req.ProgressNotify}
+	var revision int64
+	o.w, revision = s.in.Watch(watch.Spec{Range: rng, Start: req.StartRevision, Wants: wants(req.Filters), Owner: o})
+	s.watches[id] = o
+	if o.notify {
+		if s.notified++; s.timer == nil {
+			s.timer = time.NewTimer(s.cfg.WatchProgressInterval)
+		}
+	}
+	return s.send(watchResponse{id: id, created: true}, revision)
+}
+
+// refuse answers a create request that creates nothing.
+func (s *watching) refuse(reason string) error {
+	return s.send(watchResponse{id: noWatch, created: true, canceled: true, reason: reason}, s.member.Keys().Head().Revision)
+}
+
+// cancel ends a watch; etcd does not answer when there is none of that id.
+func (s *watching) cancel(id int64) error {
+	o := s.watches[id]
+	if o == nil {
+		return nil
+	}
+	s.in.Cancel(o.w)
+	s.drop(o)
+	return s.send(watchResponse{id: id, canceled: true}, s.member.Keys().Head().Revision)
+}
+
+func (s *watching) drop(o *watchOf) {
+	delete(s.watches, o.id)
+	if o.notify {
+		s.notified--
+	}
+}
+
+// tell sends what the hub has for the watches.
+func (s *watching) tell() error {
+	told, err := s.in.Take()
+	if err != nil {
+		return err
+	}
+	for _, d := range told {
+		o := d.Watcher.Owner().(*watchOf)
+		if d.Compacted != 0 {
+			s.drop(o)
+			err = s.send(watchResponse{id: o.id, canceled: true, compact: d.Compacted}, s.member.Keys().Head().Revision)
+		} else {
+			err = s.tellEvents(o, d.Events)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.tellProgress()
+}
+
+// tellEvents sends a watch its events: whole revisions in each answer or, for those that
+// accept it, in fragments of which all but the last say so.
+func (s *watching) tellEvents(o *watchOf, events []*watch.Event) error {
+	o.answered = true
+	revision := max(s.member.Keys().Head().Revision, events[len(events)-1].Revision())
+	for len(events) > 0 {
+		n, size := 0, 0
+		for ; n < len(events); n++ {
+			if size >= watchEventsBytes && events[n].Revision() != events[n-1].Revision() {
+				break
+			}
+			size += eventSize(events[n], o.prevKV)
+		}
+		part := events[:n]
+		for o.fragment && size > s.cfg.RequestBytesMax && len(part) > 1 {
+			m, first := 1, eventSize(part[0], o.prevKV)
+			for m < len(part) && first+eventSize(part[m], o.prevKV) <= s.cfg.RequestBytesMax {
+				first += eventSize(part[m], o.prevKV)
+				m++
+			}
+			if m == len(part) {
+				break
+			}
+			if err := s.send(watchResponse{id: o.id, events: part[:m], prevKV: o.prevKV, fragment: true}, revision); err != nil {
+				return err
+			}
+			part, size = part[m:], size-first
+		}
+		if err := s.send(watchResponse{id: o.id, events: part, prevKV: o.prevKV}, revision); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// tellProgress answers a progress request once all watches have been told what came
+// before it. Until then it is asked again whenever they are told something.
+func (s *watching) tellProgress() error {
+	if s.asked == 0 {
+		return nil
+	}
+	revision, ok := s.in.Synced(s.asked)
+	if !ok {
+		return nil
+	}
+	s.asked = 0
+	return s.send(watchResponse{id: noWatch}, revision)
+}
+
+// notify tells the watches of their progress that want it and were told nothing for an
+// interval.
+func (s *watching) notify() error {
+	s.timer.Reset(s.cfg.WatchProgressInterval)
+	if s.notified == 0 {
+		return nil
+	}
+	for _, o := range s.watches {
+		if !o.notify {
+			continue
+		}
+		if answered := o.answered; answered {
+			o.answered = false
+			continue
+		}
+		revision, ok := o.w.Synced()
+		if !ok {
+			continue
+		}
+		if err := s.send(watchResponse{id: o.id}, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *watching) send(r watchResponse, revision int64) error {
+	s.reply = r
+	s.reply.header = s.header(revision)
+	return s.out.SendMsg(&s.reply)
+}
+
+// wants returns which events a watch of v3 is told: none of v2's directories, and none
+// that the filters leave out.
+func wants(filters []etcdserverpb.WatchCreateRequest_FilterType) func(*watch.Event) bool {
+	var noPut, noDelete bool
+	for _, f := range filters {
+		noPut = noPut || f == etcdserverpb.WatchCreateRequest_NOPUT
+		noDelete = noDelete || f == etcdserverpb.WatchCreateRequest_NODELETE
+	}
+	switch {
+	case noPut && noDelete:
+		return func(*watch.Event) bool { return false }
+	case noPut:
+		return func(e *watch.Event) bool { return !e.Dir && e.Type != kv.EventPut }
+	case noDelete:
+		return func(e *watch.Event) bool { return !e.Dir && e.Type != kv.EventDelete }
+	default:
+		return func(e *watch.Event) bool { return !e.Dir }
+	}
+}

@@ -1,0 +1,85 @@
+package v3rpc
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"cairn/internal/kv"
+	"cairn/internal/watch"
+)
+
+// watchResponse is a WatchResponse.
+type watchResponse struct {
+	header   header
+	id       int64
+	created  bool
+	canceled bool
+	compact  int64
+	reason   string
+	fragment bool
+	events   []*watch.Event
+	prevKV   bool // the events have it
+}
+
+// SizeWire implements h2grpc.WireSizer.
+func (r *watchResponse) SizeWire() int {
+	n := 96 + len(r.reason)
+	for _, e := range r.events {
+		n += eventSize(e, r.prevKV)
+	}
+	return n
+}
+
+// AppendWire implements h2grpc.WireAppender.
+func (r *watchResponse) AppendWire(dst []byte) ([]byte, error) {
+	dst = r.header.append(dst)
+	dst = appendNumber(dst, 2, uint64(r.id))
+	if r.created {
+		dst = append(dst, 3<<3, 1)
+	}
+	if r.canceled {
+		dst = append(dst, 4<<3, 1)
+	}
+	dst = appendNumber(dst, 5, uint64(r.compact))
+	dst = appendBytes(dst, 6, []byte(r.reason))
+	if r.fragment {
+		dst = append(dst, 7<<3, 1)
+	}
+	for _, e := range r.events {
+		if r.prevKV {
+			dst = append(dst, e.Wire(1, eventWithPrev)...)
+		} else {
+			dst = append(dst, e.Wire(0, eventAlone)...)
+		}
+	}
+	return dst, nil
+}
+
+// eventSize returns about how many bytes an event takes in an answer, never too few.
+func eventSize(e *watch.Event, prevKV bool) int {
+	const facts = 80 // tags, lengths, and numbers of 64 bits
+	n := facts + len(e.Key) + len(e.Record.Value)
+	if prevKV && hasPrev(e) {
+		n += facts + len(e.Key) + len(e.Prev.Value)
+	}
+	return n
+}
+
+func hasPrev(e *watch.Event) bool { return !e.Prev.Mod.IsZero() && !e.Prev.Deleted }
+
+// eventAlone appends an Event without prev_kv, as field 11 of the answer.
+func eventAlone(dst []byte, e *watch.Event) []byte { return appendEvent(dst, e, false) }
+
+// eventWithPrev appends an Event with prev_kv.
+func eventWithPrev(dst []byte, e *watch.Event) []byte { return appendEvent(dst, e, true) }
+
+func appendEvent(dst []byte, e *watch.Event, prevKV bool) []byte {
+	inner := make([]byte, 0, eventSize(e, prevKV))
+	if e.Type == kv.EventDelete {
+		inner = append(inner, 1<<3, 1)
+	}
+	inner = appendKeyValue(inner, 2, e.Key, &e.Record, false) // of a tombstone: key and mod revision
+	if prevKV && hasPrev(e) {
+		inner = appendKeyValue(inner, 3, e.Key, &e.Prev, false)
+	}
+	return protowire.AppendBytes(append(dst, 11<<3|byte(protowire.BytesType)), inner)
+}
