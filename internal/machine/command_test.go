@@ -1,0 +1,236 @@
+package machine
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"pgregory.net/rapid"
+
+	"cairn/internal/kv"
+	"cairn/internal/membership"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+	"cairn/internal/v2tree"
+)
+
+// TestFormats pins the bytes that docs/formats/entry.md shows.
+func TestFormats(t *testing.T) {
+	foo := kv.KeyRange{Key: []byte("foo")}
+	putFoo := &mvcc.PutOp{Key: []byte("foo"), Value: []byte("bar")}
+	for name, c := range map[string]struct {
+		got  []byte
+		want string
+	}{
+		"header":            {Header{Time: 1000, Origin: 0x8e9e05c52164694d, Batch: 5}.Append(nil), "01 e807 8e9e05c52164694d 05"},
+		"command":           {AppendCommand(nil, KindPut, AppendPut(nil, putFoo)), "01 09 00 03 666f6f 03 626172"},
+		"put with a lease":  {AppendPut(nil, &mvcc.PutOp{Key: []byte("foo"), Lease: 0x1234, IgnoreValue: true, PrevKV: true}), "0b 0000000000001234 03 666f6f 00"},
+		"delete of a range": {AppendDelete(nil, &mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("a"), End: []byte("c")}, PrevKV: true}), "01 01 61 01 63"},
+		"compaction":        {AppendCompact(nil, 300), "d804"},
+		"v2":                {AppendCommand(nil, KindV2, (&v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/a"), Recursive: true}).Append(nil)), "05 06 01 06 02 02 2f61"},
+		"transaction": {AppendTxn(nil, &mvcc.TxnOp{
+			Compares: []mvcc.Compare{{KeyRange: foo, Target: mvcc.CompareMod, Result: mvcc.CompareGreater, Number: 7}},
+			Success:  []mvcc.Op{{Put: putFoo}, {Delete: &mvcc.DeleteOp{KeyRange: foo}}},
+			Failure:  []mvcc.Op{{Range: &mvcc.RangeOp{KeyRange: foo, Limit: 10, KeysOnly: true, Order: mvcc.SortDescend, Target: mvcc.SortByMod}}, {Txn: &mvcc.TxnOp{}}},
+		}), "01 02 01 03 666f6f 00 0e 00" + "02 02 00 03 666f6f 03 626172 03 00 03 666f6f 00" +
+			"02 01 10 02 03 03 666f6f 00 14 00 00 00 00 00 04 00 00 00"},
+		"position": {position{index: 300, term: 2, revision: 200, compact: 100, time: 1000}.append(nil), "ac02 02 c801 64 e807"},
+	} {
+		want, err := hex.DecodeString(strings.ReplaceAll(c.want, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(c.got) != string(want) {
+			t.Errorf("%s: %x, documented %x", name, c.got, want)
+		}
+	}
+}
+
+// show prints a command such that two are the same exactly when their texts are: nil and
+// empty byte strings are not told apart.
+func show(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return strings.ReplaceAll(string(b), "null", `""`)
+}
+
+func drawBytes(t *rapid.T, label string) []byte {
+	return rapid.SliceOfN(rapid.Byte(), 0, 6).Draw(t, label)
+}
+
+func drawRange(t *rapid.T) kv.KeyRange {
+	return kv.KeyRange{Key: drawBytes(t, "key"), End: drawBytes(t, "end")}
+}
+
+func drawPut(t *rapid.T) *mvcc.PutOp {
+	return &mvcc.PutOp{
+		Key: drawBytes(t, "key"), Value: drawBytes(t, "value"), Lease: kv.LeaseID(rapid.Int64().Draw(t, "lease")),
+		PrevKV: rapid.Bool().Draw(t, "prev"), IgnoreValue: rapid.Bool().Draw(t, "ignore value"), IgnoreLease: rapid.Bool().Draw(t, "ignore lease"),
+	}
+}
+
+func drawDelete(t *rapid.T) *mvcc.DeleteOp {
+	return &mvcc.DeleteOp{KeyRange: drawRange(t), PrevKV: rapid.Bool().Draw(t, "prev")}
+}
+
+func drawRangeOp(t *rapid.T) *mvcc.RangeOp {
+	n := func(label string) int64 { return rapid.Int64().Draw(t, label) }
+	return &mvcc.RangeOp{
+		KeyRange: drawRange(t), Limit: n("limit"), Revision: n("revision"),
+		Order: mvcc.SortOrder(rapid.Byte().Draw(t, "order")), Target: mvcc.SortTarget(rapid.Byte().Draw(t, "target")),
+		KeysOnly: rapid.Bool().Draw(t, "keys"), CountOnly: rapid.Bool().Draw(t, "count"),
+		MinMod: n("min mod"), MaxMod: n("max mod"), MinCreate: n("min create"), MaxCreate: n("max create"),
+	}
+}
+
+func drawTxn(t *rapid.T, depth int) *mvcc.TxnOp {
+	txn := &mvcc.TxnOp{}
+	for range rapid.IntRange(0, 2).Draw(t, "compares") {
+		txn.Compares = append(txn.Compares, mvcc.Compare{
+			KeyRange: drawRange(t), Target: mvcc.CompareTarget(rapid.Byte().Draw(t, "target")),
+			Result: mvcc.CompareResult(rapid.Byte().Draw(t, "result")), Number: rapid.Int64().Draw(t, "number"), Value: drawBytes(t, "value"),
+		})
+	}
+	ops := func() (ops []mvcc.Op) {
+		for range rapid.IntRange(0, 2).Draw(t, "ops") {
+			switch rapid.IntRange(0, 3+min(0, 2-depth)).Draw(t, "op") {
+			case 0:
+				ops = append(ops, mvcc.Op{Put: drawPut(t)})
+			case 1:
+				ops = append(ops, mvcc.Op{Range: drawRangeOp(t)})
+			case 2:
+				ops = append(ops, mvcc.Op{Delete: drawDelete(t)})
+			default:
+				ops = append(ops, mvcc.Op{Txn: drawTxn(t, depth+1)})
+			}
+		}
+		return ops
+	}
+	txn.Success, txn.Failure = ops(), ops()
+	return txn
+}
+
+// TestRoundTrip: every command comes back as it was.
+func TestRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		same := func(what string, d *decoder, got, want any) {
+			if d.bad || len(d.b) != 0 || show(got) != show(want) {
+				t.Fatalf("%s came back as %s (bad %v, %d bytes left), was %s", what, show(got), d.bad, len(d.b), show(want))
+			}
+		}
+		h := Header{
+			Time: kv.ClusterTime(rapid.Int64Min(0).Draw(t, "time")), Origin: rapid.Uint64().Draw(t, "origin"), Batch: rapid.Uint64().Draw(t, "batch"),
+		}
+		d := &decoder{b: h.Append(nil)}
+		gotHeader, err := decodeHeader(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same("header", d, gotHeader, h)
+
+		p, gotPut := drawPut(t), mvcc.PutOp{}
+		d = &decoder{b: AppendPut(nil, p)}
+		decodePut(d, &gotPut)
+		same("put", d, gotPut, *p)
+
+		del, gotDelete := drawDelete(t), mvcc.DeleteOp{}
+		d = &decoder{b: AppendDelete(nil, del)}
+		decodeDelete(d, &gotDelete)
+		same("delete", d, gotDelete, *del)
+
+		rev := rapid.Int64().Draw(t, "compact")
+		d = &decoder{b: AppendCompact(nil, rev)}
+		same("compaction", d, d.varint(), rev)
+
+		txn := drawTxn(t, 0)
+		d = &decoder{b: AppendTxn(nil, txn)}
+		same("transaction", d, decodeTxn(d, 0), txn)
+
+		pos := position{rapid.Uint64().Draw(t, "index"), 3, rapid.Int64Min(0).Draw(t, "revision"), 5, math.MaxInt64}
+		if got, err := decodePosition(pos.append(nil)); err != nil || got != pos {
+			t.Fatalf("position came back as %+v, %v, was %+v", got, err, pos)
+		}
+	})
+}
+
+// TestCutPositionIsRefused: a position that ends too soon is an error.
+func TestCutPositionIsRefused(t *testing.T) {
+	b := position{300, 300, 300, 300, 300}.append(nil)
+	for n := range b {
+		if p, err := decodePosition(b[:n]); !errors.Is(err, ErrBadCommand) {
+			t.Errorf("cut to %d bytes: %+v, %v", n, p, err)
+		}
+	}
+}
+
+// fuzzed is one machine for all inputs of FuzzApply, since opening one takes longer than
+// applying an entry.
+var fuzzed struct {
+	once sync.Once
+	mu   sync.Mutex
+	db   *storage.Store
+	m    *Machine
+}
+
+// FuzzApply applies arbitrary bytes as an entry. They may be taken or refused; a refused
+// entry leaves the store as it was.
+func FuzzApply(f *testing.F) {
+	header := Header{Time: 5, Origin: 1, Batch: 9}
+	for _, c := range []command{
+		put("a", "1"), keep("a"), del("a", "z"), compact(2), compact(-3),
+		txn(&mvcc.TxnOp{
+			Compares: []mvcc.Compare{{KeyRange: kv.KeyRange{Key: []byte("a"), End: []byte{0}}, Target: mvcc.CompareLease}},
+			Success:  []mvcc.Op{{Put: &mvcc.PutOp{Key: []byte("x"), Lease: 3}}, {Range: &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte("a")}}}},
+			Failure:  []mvcc.Op{{Delete: &mvcc.DeleteOp{}}, {Txn: &mvcc.TxnOp{Success: []mvcc.Op{{Range: &mvcc.RangeOp{}}}}}},
+		}),
+		v2(v2tree.Command{Kind: v2tree.KindCreateInOrder, Path: []byte("/q"), HasTTL: true, TTL: 5, Value: []byte("x")}),
+		v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/q"), Recursive: true}),
+	} {
+		f.Add(AppendCommand(header.Append(nil), c.kind, c.payload))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		z := &fuzzed
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		z.once.Do(func() {
+			var err error
+			if z.db, err = storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS()}); err != nil {
+				t.Fatal(err)
+			}
+			if err = Initialize(z.db, 1, 1, []membership.Member{{ID: 1}}); err != nil {
+				t.Fatal(err)
+			}
+			if z.m, err = Open(z.db); err != nil {
+				t.Fatal(err)
+			}
+		})
+		before := *z.m.Keys().Head()
+		index, time := z.m.AppliedIndex(), z.m.ClusterTime()
+		err := z.m.Apply([]*raftpb.Entry{rawEntry(index+1, data)}, nobody{})
+		after := *z.m.Keys().Head()
+		if err != nil {
+			if !errors.Is(err, ErrBadCommand) {
+				t.Fatalf("%x: %v", data, err)
+			}
+			if after != before || z.m.AppliedIndex() != index || z.m.ClusterTime() != time {
+				t.Fatalf("%x: refused, but the store went from %+v to %+v", data, before, after)
+			}
+			return
+		}
+		if z.m.AppliedIndex() != index+1 || after.Revision < before.Revision || z.m.ClusterTime() < time {
+			t.Fatalf("%x: entry %d, revision %d, was %d", data, z.m.AppliedIndex(), after.Revision, before.Revision)
+		}
+		var keys mvcc.Collector
+		sum, err := z.m.Keys().Range(&mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte{}, End: []byte{0}}}, &keys)
+		if err != nil || sum.Count != int64(len(keys.Keys)) || sum.Count != after.Keys() {
+			t.Fatalf("%x: %d keys, count %d, head %d, %v", data, len(keys.Keys), sum.Count, after.Keys(), err)
+		}
+	})
+}

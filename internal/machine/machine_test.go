@@ -1,0 +1,212 @@
+package machine
+
+import (
+	"errors"
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+	"cairn/internal/v2tree"
+)
+
+// TestRefusedCommands: a refused command changes nothing, and those beside it in the entry
+// are not concerned.
+func TestRefusedCommands(t *testing.T) {
+	create := v2(v2tree.Command{Kind: v2tree.KindCreate, Path: []byte("/v2"), Value: []byte("x")})
+	failing := txn(&mvcc.TxnOp{Success: []mvcc.Op{
+		{Put: &mvcc.PutOp{Key: []byte("half"), Value: []byte("x")}},
+		{Delete: &mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte{}, End: []byte{0}}}},
+		{Put: &mvcc.PutOp{Key: []byte("missing"), IgnoreLease: true}},
+	}})
+	future := txn(&mvcc.TxnOp{Success: []mvcc.Op{
+		{Put: &mvcc.PutOp{Key: []byte("half"), Value: []byte("x")}},
+		{Range: &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte("a")}, Revision: 1000}},
+	}})
+	leased := command{KindPut, AppendPut(nil, &mvcc.PutOp{Key: []byte("l"), Lease: 7})}
+	all := []struct {
+		command
+		refusal error // ErrBadCommand stands for one of v2's
+	}{
+		{put("a", "1"), nil},
+		{keep("missing"), mvcc.ErrKeyNotFound},
+		{create, nil},
+		{create, ErrBadCommand},
+		{failing, mvcc.ErrKeyNotFound},
+		{put("b", "2"), nil},
+		{future, mvcc.ErrFutureRevision},
+		{leased, mvcc.ErrLeaseNotFound},
+		{compact(100), mvcc.ErrFutureRevision},
+		{compact(3), nil},
+		{compact(3), mvcc.ErrCompacted},
+		{compact(-1), mvcc.ErrCompacted},
+		{del("a", ""), nil},
+		{del("a", ""), nil},
+		{put("c", "3"), nil},
+	}
+	var every, accepted []command
+	for _, c := range all {
+		every = append(every, c.command)
+		if c.refusal == nil {
+			accepted = append(accepted, c.command)
+		}
+	}
+	st, want := newState(t), newState(t)
+	st.check(st.m.Apply([]*raftpb.Entry{entry(2, 5, every...)}, st))
+	want.check(want.m.Apply([]*raftpb.Entry{entry(2, 5, accepted...)}, want))
+	if diff := difference(st.dump(), want.dump()); diff != "" {
+		t.Errorf("refused commands left something: %s", diff)
+	}
+	n := 0
+	for i, c := range all {
+		got := st.got[2][i]
+		var refused *v2tree.Error
+		switch {
+		case c.refusal == nil:
+			if a, b := showResult(got), showResult(want.got[2][n]); a != b {
+				t.Errorf("command %d: %s, without the refused ones %s", i, a, b)
+			}
+			n++
+		case errors.Is(c.refusal, ErrBadCommand):
+			if !errors.As(got.Err, &refused) {
+				t.Errorf("command %d: %v, want a refusal of v2's", i, got.Err)
+			}
+		case !errors.Is(got.Err, c.refusal):
+			t.Errorf("command %d: %v, want %v", i, got.Err, c.refusal)
+		}
+	}
+}
+
+// TestCorruptEntries: what no cairn can have proposed stops the member, and leaves the store
+// as it was, with nothing of the entries beside it.
+func TestCorruptEntries(t *testing.T) {
+	good := entry(3, 5, put("good", "x"))
+	cut := func(e *raftpb.Entry, n int) *raftpb.Entry {
+		e.Data = e.Data[:len(e.Data)-n]
+		return e
+	}
+	newer := entry(3, 5, put("a", "1"))
+	newer.Data[0] = 2
+	change := entry(3, 5)
+	change.Type = raftpb.EntryConfChange.Enum()
+	shortPut := put("a", "1")
+	shortPut.payload = shortPut.payload[:len(shortPut.payload)-1]
+	deep := &mvcc.TxnOp{}
+	for range txnDepthMax + 2 {
+		deep = &mvcc.TxnOp{Success: []mvcc.Op{{Txn: deep}}}
+	}
+	cases := map[string]*raftpb.Entry{
+		"newer version":           newer,
+		"header alone, cut":       cut(entry(3, 5), 1),
+		"one byte":                rawEntry(3, []byte{entryVersion}),
+		"last command cut":        cut(entry(3, 5, put("a", "1"), put("b", "1")), 1),
+		"command without length":  rawEntry(3, append(append([]byte(nil), good.Data...), byte(KindPut))),
+		"unknown kind":            entry(3, 5, put("a", "1"), command{99, []byte("x")}),
+		"kind 0":                  entry(3, 5, put("a", "1"), command{0, nil}),
+		"put cut":                 entry(3, 5, put("a", "1"), shortPut),
+		"empty put":               entry(3, 5, put("a", "1"), command{KindPut, nil}),
+		"empty delete":            entry(3, 5, put("a", "1"), command{KindDelete, nil}),
+		"empty compaction":        entry(3, 5, put("a", "1"), command{KindCompact, nil}),
+		"empty transaction":       entry(3, 5, put("a", "1"), command{KindTxn, nil}),
+		"transaction of many":     entry(3, 5, put("a", "1"), command{KindTxn, []byte{0xff, 0xff, 0xff, 0xff, 0x0f}}),
+		"transaction nested deep": entry(3, 5, put("a", "1"), txn(deep)),
+		"operation of no kind":    entry(3, 5, put("a", "1"), command{KindTxn, []byte{0, 1, 9, 0}}),
+		"empty v2 command":        entry(3, 5, put("a", "1"), command{KindV2, nil}),
+		"v2 command of no kind":   entry(3, 5, put("a", "1"), command{KindV2, []byte{1, 99, 0, 2, '/', 'a'}}),
+		"v2 path that is not one": entry(3, 5, put("a", "1"), command{KindV2, []byte{1, 1, 0, 1, 'a'}}),
+		"membership change":       change,
+		"entry that skips one":    entry(4, 5, put("a", "1")),
+		"entry that comes again":  entry(2, 5, put("a", "1")),
+	}
+	for name, bad := range cases {
+		t.Run(name, func(t *testing.T) {
+			st := newState(t)
+			first := entry(2, 4, put("before", "x"), compact(2))
+			st.check(st.m.Apply([]*raftpb.Entry{first}, st))
+			before := st.dump()
+			if err := st.m.Apply([]*raftpb.Entry{bad}, st); !errors.Is(err, ErrBadCommand) {
+				t.Errorf("error %v, want %v", err, ErrBadCommand)
+			}
+			if diff := difference(st.dump(), before); diff != "" {
+				t.Errorf("alone it changed the store: %s", diff)
+			}
+			// In one batch behind a good one.
+			index := bad.GetIndex() + 1
+			bad.Index = &index
+			if err := st.m.Apply([]*raftpb.Entry{good, bad}, st); !errors.Is(err, ErrBadCommand) {
+				t.Errorf("behind a good entry: error %v, want %v", err, ErrBadCommand)
+			}
+			if diff := difference(st.dump(), before); diff != "" {
+				t.Errorf("behind a good entry it changed the store: %s", diff)
+			}
+			st.check(st.m.Flush())
+			st.crash()
+			if diff := difference(st.dump(), before); diff != "" {
+				t.Errorf("after reopening: %s", diff)
+			}
+		})
+	}
+}
+
+// TestClusterTimeNeverGoesBack, whatever the entries of successive leaders say.
+func TestClusterTimeNeverGoesBack(t *testing.T) {
+	st := newState(t)
+	for i, c := range []struct{ told, want kv.ClusterTime }{{100, 100}, {50, 100}, {0, 100}, {101, 101}, {-5, 101}} {
+		st.check(st.m.Apply([]*raftpb.Entry{entry(uint64(i+2), c.told, put("a", "1"))}, st))
+		if got := st.m.ClusterTime(); got != c.want {
+			t.Errorf("entry %d: time %d, want %d", i+2, got, c.want)
+		}
+	}
+	st.check(st.m.Flush())
+	st.crash()
+	if got := st.m.ClusterTime(); got != 101 {
+		t.Errorf("reopened: time %d, want 101", got)
+	}
+}
+
+// nobody waits for results.
+type nobody struct{}
+
+func (nobody) Results(Header, int) []*Result { return nil }
+
+// TestDurableIndex: only what was flushed is told to be durable, and that much survives.
+func TestDurableIndex(t *testing.T) {
+	st := newState(t)
+	durable := func() uint64 {
+		index, err := st.m.DurableIndex()
+		st.check(err)
+		return index
+	}
+	for index := uint64(2); index < 10; index++ {
+		st.check(st.m.Apply([]*raftpb.Entry{entry(index, 0, put("a", "1"))}, nobody{}))
+	}
+	if got := durable(); got != 1 {
+		t.Errorf("durable index %d before a flush, want 1", got)
+	}
+	st.check(st.m.Flush())
+	if got := durable(); got != 9 {
+		t.Errorf("durable index %d after the flush, want 9", got)
+	}
+	st.check(st.m.Apply([]*raftpb.Entry{rawEntry(10, nil), entry(11, 0, put("a", "2"))}, nobody{}))
+	if got := durable(); got != 9 || st.m.AppliedIndex() != 11 {
+		t.Errorf("durable index %d, applied %d, want 9 and 11", got, st.m.AppliedIndex())
+	}
+	st.crash()
+	if got := st.m.AppliedIndex(); got != 9 || st.m.Keys().Head().Revision != 9 {
+		t.Errorf("after a crash at entry %d, revision %d, want 9 and 9", got, st.m.Keys().Head().Revision)
+	}
+}
+
+// TestOpenNothing: a store without a state is refused, not taken for an empty one.
+func TestOpenNothing(t *testing.T) {
+	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // in memory
+	if _, err := Open(db); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("opened an empty store: %v", err)
+	}
+}
