@@ -153,6 +153,7 @@ func TestWireErrors(t *testing.T) {
 		211: "400 Value provided on refresh",
 		212: "400 A TTL must be provided on refresh",
 		300: "500 Raft Internal Error",
+		401: "400 The event in requested index is outdated and cleared",
 	}
 	for code, e := range wireErrors {
 		if got := fmt.Sprintf("%d %s", e.status, e.message); got != want[code] {
