@@ -60,8 +60,11 @@ type Config struct {
 
 // Register gives the services to a gRPC server. Their calls are counted in meters.
 func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Config) {
+	if cfg.WatchProgressInterval <= 0 {
+		cfg.WatchProgressInterval = watchProgressInterval
+	}
 	s := &server{member: m, meters: meters, cfg: cfg}
-	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService} {
+	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &watchService} {
 		r.RegisterService(metered(desc, meters), s)
 	}
 }

@@ -154,19 +154,13 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 		rng.Key = []byte{0}
 	}
 	id := req.WatchId
-	for id == 0 {
-		if s.watches[s.nextID] == nil {
-			id = s.nextID
-			s.nextID++
-			break
-		}
-		s.nextID++
-	}
 	switch {
 	case req.StartRevision < 0:
 		return s.refuse(rpctypes.ErrCompacted.Error())
 	case rng.Empty():
 		return s.refuse(reasonEmptyRange)
+	case id == 0:
+		id = s.freeID()
 	case s.watches[id] != nil:
 		return s.refuse(reasonDuplicateID)
 	}
@@ -180,6 +174,15 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 		}
 	}
 	return s.send(watchResponse{id: id, created: true}, revision)
+}
+
+// freeID returns the next id that no watch has.
+func (s *watching) freeID() int64 {
+	for s.watches[s.nextID] != nil {
+		s.nextID++
+	}
+	s.nextID++
+	return s.nextID - 1
 }
 
 // refuse answers a create request that creates nothing.
