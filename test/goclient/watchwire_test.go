@@ -239,3 +239,8 @@ func TestWatchWire(t *testing.T) {
 		c.expect(`-1 @+6 created canceled "etcdserver: mvcc: required revision has been compacted"`)
 	}
 }
+
+// fragmentRequest watches the keys below f/.
+func fragmentRequest(rev int64, fragment bool) *etcdserverpb.WatchCreateRequest {
+	return &etcdserverpb.WatchCreateRequest{Key: []byte("f/"), RangeEnd: []byte("f0"), StartRevision: rev, PrevKv: true, Fragment: fragment}
+}
