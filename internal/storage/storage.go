@@ -259,5 +259,11 @@ func (q quiet) Errorf(format string, args ...any) {
 func (q quiet) Fatalf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	q.log.Error("storage failed", "message", msg)
-	panic("storage failed: " + msg)
+	panic(fatal("storage failed: " + msg))
 }
+
+// fatal is what Fatalf panics with. Batch.Commit turns it into an error, so that a
+// member whose log cannot be synced stops in good order; elsewhere it ends the process.
+type fatal string
+
+func (f fatal) Error() string { return string(f) }

@@ -1,0 +1,413 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"pgregory.net/rapid"
+)
+
+func openState(t interface{ Fatal(...any) }, fs FS) *Store {
+	s, err := OpenState("state", Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// contents returns all of a store.
+func contents(t interface{ Fatal(...any) }, s *Store) map[string]string {
+	out := map[string]string{}
+	it := s.NewIter(nil, nil)
+	for ok := it.First(); ok; ok = it.Next() {
+		out[string(it.Key())] = string(it.Value())
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// batchModel is a batch over a store, without any cleverness.
+type batchModel struct {
+	stored   map[string]string
+	own      map[string]*string // Set, or nil for Delete
+	appended []func(map[string]string)
+	mark     map[string]*string
+}
+
+// sees returns what the batch reads: its own changes over the store, and nothing of
+// what Append, Remove and DeleteRange did.
+func (m *batchModel) sees() map[string]string {
+	out := maps.Clone(m.stored)
+	apply(out, m.own)
+	return out
+}
+
+func apply(to map[string]string, changes map[string]*string) {
+	for k, v := range changes {
+		if v == nil {
+			delete(to, k)
+		} else {
+			to[k] = *v
+		}
+	}
+}
+
+func (m *batchModel) commit() {
+	for _, f := range m.appended {
+		f(m.stored)
+	}
+	apply(m.stored, m.own)
+	m.reset()
+}
+
+func (m *batchModel) reset() { m.own, m.appended, m.mark = map[string]*string{}, nil, nil }
+
+// TestBatch plays random operations on a batch and on the model, and compares what
+// both read. Set and Delete work on keys that begin with 'k'; Append, Remove and
+// DeleteRange on keys that begin with 'r'.
+func TestBatch(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := openState(t, NewCrashableFS())
+		defer s.Close() //nolint:errcheck // in memory
+		b := s.NewBatch()
+		m := &batchModel{stored: map[string]string{}}
+		m.reset()
+		key := func(table string) []byte { return []byte(fmt.Sprint(table, rapid.IntRange(0, 9).Draw(t, "key"))) }
+		n := 0
+		fail := func(format string, args ...any) { t.Fatalf(format, args...) }
+		actions := map[string]func(*rapid.T){
+			"set": func(t *rapid.T) {
+				n++
+				k, v := key("k"), fmt.Sprint(n)
+				b.Set(k, []byte(v))
+				m.own[string(k)] = &v
+				clear(k) // the key is copied
+			},
+			"delete": func(t *rapid.T) {
+				k := key("k")
+				b.Delete(k)
+				m.own[string(k)] = nil
+			},
+			"append": func(t *rapid.T) {
+				if m.mark != nil {
+					t.Skip("not inside a mark")
+				}
+				n++
+				k, v := string(key("r")), fmt.Sprint(n)
+				if err := b.Append([]byte(k), []byte(v)); err != nil {
+					fail("append: %v", err)
+				}
+				m.appended = append(m.appended, func(to map[string]string) { to[k] = v })
+			},
+			"remove": func(t *rapid.T) {
+				if m.mark != nil {
+					t.Skip("not inside a mark")
+				}
+				k := string(key("r"))
+				if err := b.Remove([]byte(k)); err != nil {
+					fail("remove: %v", err)
+				}
+				m.appended = append(m.appended, func(to map[string]string) { delete(to, k) })
+			},
+			"delete range": func(t *rapid.T) {
+				if m.mark != nil {
+					t.Skip("not inside a mark")
+				}
+				from, to := key("r"), key("r")
+				if err := b.DeleteRange(from, to); err != nil {
+					fail("delete range: %v", err)
+				}
+				m.appended = append(m.appended, func(in map[string]string) {
+					maps.DeleteFunc(in, func(k, _ string) bool { return k >= string(from) && k < string(to) })
+				})
+			},
+			"mark": func(t *rapid.T) {
+				b.Mark()
+				m.mark = maps.Clone(m.own)
+			},
+			"release": func(t *rapid.T) {
+				b.Release()
+				m.mark = nil
+			},
+			"rollback": func(t *rapid.T) {
+				if m.mark == nil {
+					t.Skip("no mark")
+				}
+				b.Rollback()
+				m.own, m.mark = m.mark, nil
+			},
+			"commit": func(t *rapid.T) {
+				if m.mark != nil {
+					t.Skip("inside a mark")
+				}
+				if err := b.Commit(rapid.Bool().Draw(t, "sync")); err != nil {
+					fail("commit: %v", err)
+				}
+				b.Reset()
+				m.commit()
+				if got := contents(t, s); !maps.Equal(got, m.stored) {
+					fail("store has %v, want %v", got, m.stored)
+				}
+			},
+			"reset": func(t *rapid.T) {
+				b.Reset()
+				m.reset()
+			},
+			"lend": func(t *rapid.T) {
+				k := key("k")
+				want, ok := m.sees()[string(k)]
+				v, closer, err := b.Lend(k)
+				if ok != (err == nil) || ok && string(v) != want || !ok && !errors.Is(err, ErrNotFound) {
+					fail("lend %s: %q, %v, want %q, %v", k, v, err, want, ok)
+				}
+				if closer != nil {
+					if err := closer.Close(); err != nil {
+						fail("close: %v", err)
+					}
+				}
+				if _, own := m.own[string(k)]; b.Changed(k) != own {
+					fail("changed %s: %v, want %v", k, b.Changed(k), own)
+				}
+			},
+			"": func(t *rapid.T) { checkBatchIter(t, b, m.sees(), key) },
+		}
+		t.Repeat(actions)
+		if err := b.Close(); err != nil {
+			fail("close: %v", err)
+		}
+	})
+}
+
+// checkBatchIter walks a part of what a batch sees, from its start and from somewhere.
+func checkBatchIter(t *rapid.T, b *Batch, sees map[string]string, key func(string) []byte) {
+	lower, upper := key("k"), key("k")
+	if rapid.Bool().Draw(t, "open end") {
+		upper = nil
+	}
+	var want []string
+	for _, k := range slices.Sorted(maps.Keys(sees)) {
+		if k >= string(lower) && (upper == nil || k < string(upper)) {
+			want = append(want, k+"="+sees[k])
+		}
+	}
+	walk := func(it *BatchIter, ok bool) (got []string) {
+		for ; ok; ok = it.Next() {
+			got = append(got, string(it.Key())+"="+string(it.Value()))
+		}
+		return got
+	}
+	it := b.Iter(lower, upper)
+	if got := walk(it, it.First()); !slices.Equal(got, want) {
+		t.Fatalf("[%s, %s): %v, want %v", lower, upper, got, want)
+	}
+	from := key("k")
+	at, _ := slices.BinarySearch(want, string(from))
+	if got := walk(it, it.SeekGE(from)); !slices.Equal(got, want[at:]) {
+		t.Fatalf("[%s, %s) from %s: %v, want %v", lower, upper, from, got, want[at:])
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGetDurable: only what was flushed is answered, and a crash leaves just that.
+func TestGetDurable(t *testing.T) {
+	fs := NewCrashableFS()
+	s := openState(t, fs)
+	root, err := fs.OpenDir("/")
+	if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
+		t.Fatal(err)
+	}
+	key := []byte("position")
+	set := func(v string) {
+		b := s.NewBatch()
+		b.Set(key, []byte(v))
+		b.Set([]byte("data"), []byte(v))
+		if err := errors.Join(b.Commit(true), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	durable := func(want string) {
+		t.Helper()
+		v, err := s.GetDurable(key, []byte("kept "))
+		if want == "" && errors.Is(err, ErrNotFound) && string(v) == "kept " {
+			return
+		}
+		if err != nil || string(v) != "kept "+want {
+			t.Errorf("durable %q, %v, want %q", v, err, want)
+		}
+	}
+	durable("")
+	set("1")
+	durable("")
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	durable("1")
+	set("2")
+	set("3")
+	durable("1")
+	if v, err := s.Get(key, nil); err != nil || string(v) != "3" {
+		t.Errorf("present value %q, %v", v, err)
+	}
+	disk := fs.Crash(0, rand.New(rand.NewPCG(1, 1)))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openState(t, disk)
+	defer s.Close() //nolint:errcheck // in memory
+	if got := contents(t, s); !maps.Equal(got, map[string]string{"position": "1", "data": "1"}) {
+		t.Errorf("after the crash: %v", got)
+	}
+}
+
+// TestFlushTellsWhenDurable: when OnFlush is called, GetDurable answers what was flushed.
+func TestFlushTellsWhenDurable(t *testing.T) {
+	flushed := make(chan struct{}, 1)
+	s, err := OpenState("state", Options{FS: NewCrashableFS(), OnFlush: func() {
+		select {
+		case flushed <- struct{}{}:
+		default:
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // in memory
+	b := s.NewBatch()
+	b.Set([]byte("a"), []byte("1"))
+	if err := errors.Join(b.Commit(false), b.Close(), s.StartFlush()); err != nil {
+		t.Fatal(err)
+	}
+	<-flushed
+	if v, err := s.GetDurable([]byte("a"), nil); err != nil || string(v) != "1" {
+		t.Errorf("durable %q, %v", v, err)
+	}
+}
+
+// TestLogIsDurable: a synced commit of the log store survives any crash; an unsynced one
+// survives with the next synced one, or not at all.
+func TestLogIsDurable(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		fs := NewCrashableFS()
+		s, err := OpenLog("log", Options{FS: fs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := fs.OpenDir("/")
+		if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
+			t.Fatal(err)
+		}
+		synced, last := 0, 0
+		for range 1 + rng.IntN(30) {
+			last++
+			b := s.NewBatch()
+			sync := rng.IntN(3) == 0
+			a, z := fmt.Sprintf("a%03d", last), fmt.Sprintf("z%03d", last)
+			err := errors.Join(b.Append([]byte(a), make([]byte, rng.IntN(3000))), b.Append([]byte(z), nil), b.Commit(sync), b.Close())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sync {
+				synced = last
+			}
+		}
+		disk := fs.Crash([]int{0, 50, 100}[seed%3], rng)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = OpenLog("log", Options{FS: disk}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		got := contents(t, s)
+		n := 0
+		for ; ; n++ {
+			_, a := got[fmt.Sprintf("a%03d", n+1)]
+			_, z := got[fmt.Sprintf("z%03d", n+1)]
+			if a != z {
+				t.Fatalf("seed %d: half of batch %d", seed, n+1)
+			}
+			if !a {
+				break
+			}
+		}
+		if n < synced || len(got) != 2*n {
+			t.Errorf("seed %d: %d batches and %d keys are there, %d were synced, %d written", seed, n, len(got), synced, last)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFailedSync: when the disk cannot sync, the commit must not be taken for durable.
+func TestFailedSync(t *testing.T) {
+	broken := errors.New("disk is broken")
+	failing := false
+	fs := errorfs.Wrap(NewCrashableFS(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if failing && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo) {
+			return broken
+		}
+		return nil
+	}))
+	s, err := OpenLog("log", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.NewBatch()
+	if err := errors.Join(b.Append([]byte("a"), nil), b.Commit(true)); err != nil {
+		t.Fatal(err)
+	}
+	b.Reset()
+	failing = true
+	if err := errors.Join(b.Append([]byte("b"), nil), b.Commit(true)); err == nil {
+		t.Fatal("a commit succeeded that could not be synced")
+	} else {
+		t.Log(err)
+	}
+	// The member closes what it has, broken or not.
+	if err := s.Close(); err != nil {
+		t.Log(err)
+	}
+}
+
+// TestCheckpoint: a copy opens, has what the store had, and is not changed by it.
+func TestCheckpoint(t *testing.T) {
+	fs := NewCrashableFS()
+	s := openState(t, fs)
+	defer s.Close() //nolint:errcheck // in memory
+	set := func(k string) {
+		b := s.NewBatch()
+		b.Set([]byte(k), []byte("x"))
+		if err := errors.Join(b.Commit(false), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("before")
+	if err := errors.Join(s.Flush(), s.Checkpoint("copy")); err != nil {
+		t.Fatal(err)
+	}
+	set("after")
+	if err := s.Checkpoint("copy"); err == nil {
+		t.Error("a checkpoint replaced another")
+	}
+	c, err := OpenState("copy", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // in memory
+	if got := contents(t, c); !maps.Equal(got, map[string]string{"before": "x"}) {
+		t.Errorf("the copy has %v", got)
+	}
+}
+
+var _ vfs.FS = CrashableFS{}
