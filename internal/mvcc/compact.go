@@ -46,7 +46,7 @@ func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
 	it := s.db.NewIter(lower, upper)
 	b := s.db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
-	n, at := 0, kv.Revision{Main: compacted}
+	n, at := 0, kv.Revision{Main: compacted + 1}
 	var buf []byte
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		if n == limit {
@@ -68,7 +68,7 @@ func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
 }
 
 // Swept says whether SweepTombstones has nothing to do.
-func (w *Writer) Swept() bool { return w.swept.Main >= w.s.head.Load().CompactRevision }
+func (w *Writer) Swept() bool { return w.swept.Main > w.s.head.Load().CompactRevision }
 
 // sweep removes one entry of table x and, when the key is still deleted since
 // that revision, its tombstone.

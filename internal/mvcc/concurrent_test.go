@@ -182,15 +182,16 @@ func TestReadersBesideWriter(t *testing.T) {
 }
 
 // compactedUnpublished returns a store with keys k0…k99 made by the revisions 2…101, where a
-// batch that compacts at revision 102 is in the store but not published yet.
+// batch that compacts at revision 103 is in the store but not published yet.
 func compactedUnpublished(t *testing.T) *state {
 	st := testState(t)
 	for i := range 100 {
 		st.each(put(keyN(i), "v"))
 	}
 	st.begin()
+	st.check(st.command(put(keyN(0), "lost")))
 	st.check(st.command(put(keyN(0), "new")))
-	st.check(st.w.Compact(102))
+	st.check(st.w.Compact(103))
 	st.commitUnpublished()
 	return st
 }
@@ -228,7 +229,7 @@ func TestReadOvertakenBeforePublish(t *testing.T) {
 	var once sync.Once
 	keys := resetSink{onReset: func() { once.Do(st.w.Publish) }}
 	sum, err := st.s.Range(&RangeOp{KeyRange: span(keyN(0), "")}, &keys)
-	if err != nil || sum.Revision != 102 || len(keys.Keys) != 1 || string(keys.Keys[0].Value) != "new" {
+	if err != nil || sum.Revision != 103 || len(keys.Keys) != 1 || string(keys.Keys[0].Value) != "new" {
 		t.Fatalf("%+v %+v %v", sum, keys.Keys, err)
 	}
 }
@@ -254,11 +255,11 @@ func TestReadTxnOvertakenBeforePublish(t *testing.T) {
 	}
 	st.w.Publish()
 	a := <-done
-	if a.err != nil || a.res.Revision != 102 || string(a.res.Results[0].Range.Keys[0].Value) != "new" {
+	if a.err != nil || a.res.Revision != 103 || string(a.res.Results[0].Range.Keys[0].Value) != "new" {
 		t.Fatalf("%+v %v", a.res, a.err)
 	}
 	var want kv.Revision
-	if want.Main = 102; a.res.Results[0].Range.Keys[0].Mod != want {
+	if want.Main = 103; a.res.Results[0].Range.Keys[0].Mod != want {
 		t.Fatalf("read version %v, want %v", a.res.Results[0].Range.Keys[0].Mod, want)
 	}
 }
