@@ -224,6 +224,7 @@ func (m *Member) Close() error {
 	m.raft.Lock()
 	m.logs.Lock()
 	m.applier.Lock()
+	m.readable.Store(false) // the stores are about to be closed
 	m.pending.failAll(ErrStopped)
 	m.inbox.failAll(ErrStopped)
 	m.reads.failAll(ErrStopped)

@@ -1,0 +1,197 @@
+package member
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"cairn/internal/machine"
+	"cairn/internal/replica"
+)
+
+func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+
+// TestBacklog: only so many requests, and so many bytes, may wait; what is refused leaves
+// nothing, and there is room again when the raft loop has taken them.
+func TestBacklog(t *testing.T) {
+	submit := func(b *inbox, size int) error {
+		_, err := b.submit(machine.KindPut, make([]byte, size), 0)
+		return err
+	}
+	t.Run("requests", func(t *testing.T) {
+		b := newInbox()
+		for i := range backlogRequestsMax {
+			if err := submit(b, 1); err != nil {
+				t.Fatalf("request %d: %v", i, err)
+			}
+		}
+		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) || b.waiting() != backlogRequestsMax {
+			t.Errorf("one more: %v, %d wait", err, b.waiting())
+		}
+		var d delivery
+		b.take(&d, false)
+		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) || len(d.proposals) != 0 {
+			t.Errorf("without being taken: %v", err)
+		}
+		b.take(&d, true)
+		if err := submit(b, 1); err != nil || len(d.proposals) != backlogRequestsMax {
+			t.Errorf("after %d were taken: %v", len(d.proposals), err)
+		}
+	})
+	t.Run("bytes", func(t *testing.T) {
+		b := newInbox()
+		payload := make([]byte, backlogBytesMax/4)
+		for range 4 {
+			if _, err := b.submit(machine.KindPut, payload, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) {
+			t.Errorf("one byte more: %v", err)
+		}
+		// Expired requests give their bytes back.
+		b.expire(1, ErrTimeout)
+		if err := submit(b, 1); err != nil || b.waiting() != 1 || b.proposalBytes != 1 {
+			t.Errorf("after the timeout: %v, %d wait", err, b.waiting())
+		}
+	})
+	t.Run("reads", func(t *testing.T) {
+		b := newInbox()
+		for range backlogRequestsMax {
+			if err := b.read(&read{done: make(chan error, 1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.read(&read{done: make(chan error, 1)}); !errors.Is(err, ErrTooManyRequests) {
+			t.Errorf("one more: %v", err)
+		}
+	})
+	t.Run("closed", func(t *testing.T) {
+		b := newInbox()
+		p, err := b.submit(machine.KindPut, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &read{done: make(chan error, 1)}
+		if err := b.read(r); err != nil {
+			t.Fatal(err)
+		}
+		b.failAll(ErrStopped)
+		if <-p.done; !errors.Is(p.err, ErrStopped) {
+			t.Errorf("waiting proposal: %v", p.err)
+		}
+		if err := <-r.done; !errors.Is(err, ErrStopped) {
+			t.Errorf("waiting read: %v", err)
+		}
+		if err := submit(b, 1); !errors.Is(err, ErrStopped) {
+			t.Errorf("later proposal: %v", err)
+		}
+		if err := b.read(&read{done: make(chan error, 1)}); !errors.Is(err, ErrStopped) {
+			t.Errorf("later read: %v", err)
+		}
+	})
+}
+
+// TestInboxExpire fails the requests that came before a time, and keeps the order of the rest.
+func TestInboxExpire(t *testing.T) {
+	b := newInbox()
+	var ps []*proposal
+	for i := range 6 {
+		p, err := b.submit(machine.KindPut, []byte{byte(i)}, time.Duration(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+	b.expire(3, ErrTimeout)
+	var d delivery
+	b.take(&d, true)
+	if !slices.Equal(d.proposals, ps[3:]) {
+		t.Errorf("%d proposals are left", len(d.proposals))
+	}
+	for _, p := range ps[:3] {
+		if <-p.done; !errors.Is(p.err, ErrTimeout) {
+			t.Errorf("expired: %v", p.err)
+		}
+	}
+}
+
+// TestPendingBatches: a batch is answered once, by whoever removes it first.
+func TestPendingBatches(t *testing.T) {
+	p := pendingBatches{batches: map[uint64][]*proposal{}}
+	batch := func(n uint64, since ...time.Duration) (ps []*proposal) {
+		for _, s := range since {
+			ps = append(ps, &proposal{since: s, done: make(chan struct{}, 1)})
+		}
+		p.add(n, ps)
+		return ps
+	}
+	old, mixed, young := batch(1, 1, 2), batch(2, 2, 9), batch(3, 9)
+	p.expire(5, ErrTimeout)
+	if got := p.remove(1); got != nil {
+		t.Errorf("an expired batch is still there: %v", got)
+	}
+	for _, pr := range old {
+		if <-pr.done; !errors.Is(pr.err, ErrTimeout) {
+			t.Errorf("expired: %v", pr.err)
+		}
+	}
+	if got := p.remove(2); !slices.Equal(got, mixed) || p.remove(2) != nil {
+		t.Errorf("batch 2: %v", got)
+	}
+	p.failAll(ErrStopped)
+	if <-young[0].done; !errors.Is(young[0].err, ErrStopped) {
+		t.Errorf("failed: %v", young[0].err)
+	}
+}
+
+// TestReads: a read goes on when raft has answered and the index is applied, in either order.
+func TestReads(t *testing.T) {
+	rs := reads{asked: map[uint64][]*read{}}
+	ask := func(id uint64, since time.Duration) *read {
+		r := &read{done: make(chan error, 1), since: since}
+		rs.ask(id, []*read{r})
+		return r
+	}
+	state := func(r *read) string {
+		select {
+		case err := <-r.done:
+			if err != nil {
+				return err.Error()
+			}
+			return "go"
+		default:
+			return "waits"
+		}
+	}
+	check := func(when string, r *read, want string) {
+		t.Helper()
+		if got := state(r); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	applied := uint64(10)
+	index := func() uint64 { return applied }
+	at, ahead, lost := ask(1, 1), ask(2, 1), ask(3, 1)
+	check("asked", at, "waits")
+	rs.answer([]replica.Read{{ID: 1, Index: 10}, {ID: 2, Index: 12}, {ID: 99, Index: 1}}, index)
+	check("index applied", at, "go")
+	check("index ahead", ahead, "waits")
+	rs.reached(11)
+	check("one before", ahead, "waits")
+	rs.reached(12)
+	check("reached", ahead, "go")
+	late := ask(4, 7)
+	ids := rs.unanswered(5, ErrTimeout)
+	check("never answered", lost, ErrTimeout.Error())
+	check("asked late", late, "waits")
+	if !slices.Equal(ids, []uint64{4}) {
+		t.Errorf("to be asked again: %v", ids)
+	}
+	waiting := ask(5, 7)
+	rs.answer([]replica.Read{{ID: 5, Index: 50}}, index)
+	rs.failAll(ErrStopped)
+	check("asked at the end", late, ErrStopped.Error())
+	check("waiting at the end", waiting, ErrStopped.Error())
+}
