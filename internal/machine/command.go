@@ -241,14 +241,15 @@ func decodeRangeOp(d *decoder) *mvcc.RangeOp {
 	return r
 }
 
-// txnDepthMax bounds how deep transactions nest, so that a crafted entry cannot
-// exhaust the stack.
-const txnDepthMax = 64
+// TxnDepthMax is how deep transactions may nest: a transaction in a transaction has
+// depth 1. Whoever proposes must refuse deeper ones, since an entry that holds one is
+// taken for damaged.
+const TxnDepthMax = 64
 
 func decodeTxn(d *decoder, depth int) *mvcc.TxnOp {
 	t := &mvcc.TxnOp{}
 	n := d.count()
-	if depth > txnDepthMax {
+	if depth > TxnDepthMax {
 		d.b, d.bad = nil, true
 	}
 	for ; n > 0 && !d.bad; n-- {

@@ -39,7 +39,7 @@ func TestFormats(t *testing.T) {
 			Failure:  []mvcc.Op{{Range: &mvcc.RangeOp{KeyRange: foo, Limit: 10, KeysOnly: true, Order: mvcc.SortDescend, Target: mvcc.SortByMod}}, {Txn: &mvcc.TxnOp{}}},
 		}), "01 02 01 03 666f6f 00 0e 00" + "02 02 00 03 666f6f 03 626172 03 00 03 666f6f 00" +
 			"02 01 10 02 03 03 666f6f 00 14 00 00 00 00 00 04 00 00 00"},
-		"position": {position{index: 300, term: 2, revision: 200, compact: 100, time: 1000}.append(nil), "ac02 02 c801 64 e807"},
+		"position": {position{index: 300, term: 2, revision: 200, compact: 100, time: 1000}.append(nil), "ac02 02 c801 64 e807 00"},
 	} {
 		want, err := hex.DecodeString(strings.ReplaceAll(c.want, " ", ""))
 		if err != nil {
@@ -153,7 +153,7 @@ func TestRoundTrip(t *testing.T) {
 		d = &decoder{b: AppendTxn(nil, txn)}
 		same("transaction", d, decodeTxn(d, 0), txn)
 
-		pos := position{rapid.Uint64().Draw(t, "index"), 3, rapid.Int64Min(0).Draw(t, "revision"), 5, math.MaxInt64}
+		pos := position{rapid.Uint64().Draw(t, "index"), 3, rapid.Int64Min(0).Draw(t, "revision"), 5, math.MaxInt64, 7}
 		if got, err := decodePosition(pos.append(nil)); err != nil || got != pos {
 			t.Fatalf("position came back as %+v, %v, was %+v", got, err, pos)
 		}
@@ -162,7 +162,7 @@ func TestRoundTrip(t *testing.T) {
 
 // TestCutPositionIsRefused: a position that ends too soon is an error.
 func TestCutPositionIsRefused(t *testing.T) {
-	b := position{300, 300, 300, 300, 300}.append(nil)
+	b := position{300, 300, 300, 300, 300, 300}.append(nil)
 	for n := range b {
 		if p, err := decodePosition(b[:n]); !errors.Is(err, ErrBadCommand) {
 			t.Errorf("cut to %d bytes: %+v, %v", n, p, err)

@@ -7,8 +7,9 @@
 // applied index, so that after a crash the store is exactly the state after some entry,
 // and replay goes on behind it: nothing is applied twice, nothing is skipped.
 //
-// Invariants: applying the same entries gives the same state on every member, however
-// they are cut into batches; the applied index never goes back; cluster time never
+// Invariants: applying the same entries gives the same keys, history and position on every
+// member, however they are cut into batches (not the same bytes: where the count index
+// divides its blocks, and when tombstones are swept, depends on the cuts); the applied index never goes back; cluster time never
 // goes back.
 //
 // Apply, Sweep and Flush belong to one goroutine, the applier. Keys and the applied
@@ -39,6 +40,9 @@ type position struct {
 	revision int64
 	compact  int64
 	time     kv.ClusterTime
+	// commands is how many commands of the entry after index are applied already: a
+	// batch that grows large is ended within an entry.
+	commands uint64
 }
 
 var (
@@ -56,7 +60,8 @@ type Machine struct {
 	buf     []byte
 	v2      V2Counters
 
-	pos     position
+	pos     position      // as of the last batch
+	next    position      // as of the batch that is being made
 	applied atomic.Uint64 // pos.index, for readers beside the applier
 	term    atomic.Uint64 // pos.term, likewise
 	time    atomic.Int64  // pos.time, likewise
@@ -171,54 +176,76 @@ type Result struct {
 	V2     v2tree.Result
 	// Revision is the store's after the command, also after a refused one.
 	Revision int64
+	// Done says that the command has been applied.
+	Done bool
 }
 
-// Waiting takes the results of one entry's commands, in their order, after the
-// batch that holds them is visible.
+// Waiting takes the results of commands.
 type Waiting interface {
 	// Results returns where the n results of an entry are to be put, or nil when
 	// nobody waits for them.
 	Results(h Header, n int) []*Result
+	// Applied is called after a batch has become visible, before the next is begun: the
+	// results with Done set are valid, and Events has the batch's events.
+	Applied()
 }
 
-// Apply applies committed entries, in one batch, and gives results to those who
-// wait. An error means that the member cannot go on: the store failed, or the log
-// holds what this cairn does not understand.
+// batchBytesMax is how much the events of a batch may take before the batch is ended,
+// be it within an entry.
+const batchBytesMax = 64 << 20
+
+// Apply applies committed entries, in one batch or, where they change very much, in
+// several, and gives results to those who wait. An error means that the member cannot go
+// on: the store failed, or the log holds what this cairn does not understand.
 func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
+	m.next = m.pos
+	if err := m.begin(); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.GetIndex() != m.next.index+1 {
+			return fmt.Errorf("%w: entry %d after entry %d", ErrBadCommand, e.GetIndex(), m.next.index)
+		}
+		if err := m.applyEntry(e, waiting); err != nil {
+			return fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		}
+		m.next.index, m.next.term, m.next.commands = e.GetIndex(), e.GetTerm(), 0
+	}
+	return m.commit(waiting)
+}
+
+// begin starts a batch.
+func (m *Machine) begin() error {
 	m.b.Reset()
 	m.members.Begin()
 	if err := m.w.Begin(m.b); err != nil {
-		return fmt.Errorf("begin batch at entry %d: %w", m.pos.index+1, err)
+		return fmt.Errorf("begin batch at entry %d: %w", m.next.index+1, err)
 	}
-	pos := m.pos
-	for _, e := range entries {
-		if e.GetIndex() != pos.index+1 {
-			return fmt.Errorf("%w: entry %d after entry %d", ErrBadCommand, e.GetIndex(), pos.index)
-		}
-		if err := m.applyEntry(e, &pos, waiting); err != nil {
-			return fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
-		}
-		pos.index, pos.term = e.GetIndex(), e.GetTerm()
-	}
-	if err := m.w.Finish(); err != nil {
-		return fmt.Errorf("finish batch at entry %d: %w", pos.index, err)
-	}
-	pos.revision, pos.compact = m.w.Revision(), m.w.CompactRevision()
-	m.buf = pos.append(m.buf[:0])
-	m.b.Set(positionKey, m.buf)
-	if err := m.b.Commit(false); err != nil {
-		return fmt.Errorf("commit batch at entry %d: %w", pos.index, err)
-	}
-	m.pos = pos
-	m.w.Publish()
-	m.members.Publish()
-	m.time.Store(int64(pos.time))
-	m.term.Store(pos.term)
-	m.applied.Store(pos.index)
 	return nil
 }
 
-func (m *Machine) applyEntry(e *raftpb.Entry, pos *position, waiting Waiting) error {
+// commit ends the batch at next and makes it visible.
+func (m *Machine) commit(waiting Waiting) error {
+	if err := m.w.Finish(); err != nil {
+		return fmt.Errorf("finish batch at entry %d: %w", m.next.index, err)
+	}
+	m.next.revision, m.next.compact = m.w.Revision(), m.w.CompactRevision()
+	m.buf = m.next.append(m.buf[:0])
+	m.b.Set(positionKey, m.buf)
+	if err := m.b.Commit(false); err != nil {
+		return fmt.Errorf("commit batch at entry %d: %w", m.next.index, err)
+	}
+	m.pos = m.next
+	m.w.Publish()
+	m.members.Publish()
+	m.time.Store(int64(m.pos.time))
+	m.term.Store(m.pos.term)
+	m.applied.Store(m.pos.index)
+	waiting.Applied()
+	return nil
+}
+
+func (m *Machine) applyEntry(e *raftpb.Entry, waiting Waiting) error {
 	if e.GetType() != raftpb.EntryNormal {
 		return fmt.Errorf("%w: membership change, which this cairn does not make", ErrBadCommand)
 	}
@@ -230,7 +257,7 @@ func (m *Machine) applyEntry(e *raftpb.Entry, pos *position, waiting Waiting) er
 	if err != nil {
 		return err
 	}
-	pos.time = max(pos.time, h.Time)
+	m.next.time = max(m.next.time, h.Time)
 	n, err := countCommands(d.b)
 	if err != nil {
 		return err
@@ -242,11 +269,20 @@ func (m *Machine) applyEntry(e *raftpb.Entry, pos *position, waiting Waiting) er
 		if results != nil {
 			res = results[i]
 		}
-		kind := Kind(d.byte())
-		if err := m.applyCommand(kind, d.bytes(), pos.time, res); err != nil {
+		kind, payload := Kind(d.byte()), d.bytes()
+		if uint64(i) < m.next.commands {
+			continue // in an earlier life, or an earlier batch
+		}
+		if err := m.applyCommand(kind, payload, m.next.time, res); err != nil {
 			return err
 		}
-		res.Revision = m.w.Revision()
+		res.Revision, res.Done = m.w.Revision(), true
+		m.next.commands++
+		if m.w.Bytes() > batchBytesMax {
+			if err := errors.Join(m.commit(waiting), m.begin()); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -330,7 +366,7 @@ func (m *Machine) settle(err error, res *Result) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
-		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound),
+		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound), errors.Is(err, mvcc.ErrTooLarge),
 		errors.Is(err, membership.ErrNotFound), errors.Is(err, membership.ErrPeerURLExists):
 		*res = Result{Err: err}
 		return nil
@@ -362,7 +398,7 @@ func (m *Machine) Flush() error { return m.db.Flush() }
 func (m *Machine) Close() error { return m.b.Close() }
 
 func (p position) append(dst []byte) []byte {
-	for _, v := range [...]uint64{p.index, p.term, uint64(p.revision), uint64(p.compact), uint64(p.time)} {
+	for _, v := range [...]uint64{p.index, p.term, uint64(p.revision), uint64(p.compact), uint64(p.time), p.commands} {
 		dst = binary.AppendUvarint(dst, v)
 	}
 	return dst
@@ -372,5 +408,6 @@ func decodePosition(b []byte) (p position, err error) {
 	d := decoder{b: b}
 	p.index, p.term = d.uvarint(), d.uvarint()
 	p.revision, p.compact, p.time = int64(d.uvarint()), int64(d.uvarint()), kv.ClusterTime(d.uvarint())
+	p.commands = d.uvarint()
 	return p, d.err("position")
 }

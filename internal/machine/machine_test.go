@@ -2,6 +2,9 @@ package machine
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -94,7 +97,7 @@ func TestCorruptEntries(t *testing.T) {
 	shortPut := put("a", "1")
 	shortPut.payload = shortPut.payload[:len(shortPut.payload)-1]
 	deep := &mvcc.TxnOp{}
-	for range txnDepthMax + 2 {
+	for range TxnDepthMax + 2 {
 		deep = &mvcc.TxnOp{Success: []mvcc.Op{{Txn: deep}}}
 	}
 	cases := map[string]*raftpb.Entry{
@@ -171,6 +174,8 @@ type nobody struct{}
 
 func (nobody) Results(Header, int) []*Result { return nil }
 
+func (nobody) Applied() {}
+
 // TestDurableIndex: only what was flushed is told to be durable, and that much survives.
 func TestDurableIndex(t *testing.T) {
 	st := newState(t)
@@ -208,5 +213,57 @@ func TestOpenNothing(t *testing.T) {
 	defer db.Close() //nolint:errcheck // in memory
 	if _, err := Open(db); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("opened an empty store: %v", err)
+	}
+}
+
+// TestBatchEndsWithinEntry: an entry that changes very much is applied in several batches. A
+// crash between them leaves the commands of the first ones applied, and replay does
+// the others, once.
+func TestBatchEndsWithinEntry(t *testing.T) {
+	value := strings.Repeat("v", batchBytesMax/16)
+	var commands []command
+	for i := range 12 {
+		commands = append(commands, put("busy", value), put(fmt.Sprint("k", i), "x"))
+	}
+	commands = append(commands, keep("missing"), del("k3", "k5"))
+	entries := []*raftpb.Entry{entry(2, 5, put("a", "1")), entry(3, 7, commands...), entry(4, 9, put("z", "1"))}
+
+	st, crashed := newState(t), newState(t)
+	var disks []storage.CrashableFS
+	crashed.onApplied = func() {
+		crashed.check(crashed.m.Flush())
+		disks = append(disks, crashed.fs.Crash(0, rand.New(rand.NewPCG(1, 1))))
+	}
+	crashed.check(crashed.m.Apply(entries, crashed))
+	crashed.onApplied = nil
+	if len(disks) < 2 {
+		t.Fatalf("%d batches", len(disks))
+	}
+	st.check(st.m.Apply(entries, st))
+	want := st.dump()
+	if diff := difference(crashed.dump(), want); diff != "" {
+		t.Errorf("flushes between the batches: %s", diff)
+	}
+	for i, r := range st.got[3] {
+		if !r.Done {
+			t.Errorf("command %d is not done", i)
+		}
+	}
+	if err := st.got[3][24].Err; !errors.Is(err, mvcc.ErrKeyNotFound) {
+		t.Errorf("the refused command: %v", err)
+	}
+	for i, disk := range disks {
+		crashed.fs = disk
+		crashed.close()
+		crashed.openStore()
+		crashed.openMachine()
+		at := crashed.m.AppliedIndex()
+		if i == 0 && (at != 2 || crashed.m.Keys().Head().Revision < 4) {
+			t.Errorf("the first batch ended at entry %d, revision %d", at, crashed.m.Keys().Head().Revision)
+		}
+		crashed.check(crashed.m.Apply(entries[at-1:], crashed))
+		if diff := difference(crashed.dump(), want); diff != "" {
+			t.Errorf("crash after batch %d, at entry %d: %s", i, at, diff)
+		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 // heard takes the results of all entries.
 type heard struct{ results []*machine.Result }
 
+func (h *heard) Applied() {}
+
 func (h *heard) Results(_ machine.Header, n int) []*machine.Result {
 	for range n {
 		h.results = append(h.results, new(machine.Result))

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/kv"
+	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
 )
@@ -24,7 +25,7 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 		value++
 		rev++
 		v := fmt.Sprint(value)
-		switch rng.IntN(16) {
+		switch rng.IntN(17) {
 		case 0, 1, 2, 3:
 			return put(key(), v)
 		case 4:
@@ -34,7 +35,7 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 		case 6:
 			return del(key(), key())
 		case 7:
-			return compact(rev - rng.Int64N(60))
+			return compact(rev/3 + rng.Int64N(rev/2+1)) // some are refused
 		case 8, 9, 10:
 			k := key()
 			return txn(&mvcc.TxnOp{
@@ -49,6 +50,11 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 					{Range: &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte("/"), End: []byte("0")}, Revision: max(0, rev-rng.Int64N(40)), CountOnly: true}},
 				},
 			})
+		}
+		if rng.IntN(12) == 0 {
+			rev-- // moves no revision; every other one is refused
+			c := membership.Command{Kind: membership.KindPublish, ID: uint64(1 + rng.IntN(2)), Name: v, ClientURLs: []string{"http://" + v}}
+			return command{KindMembership, c.Append(nil)}
 		}
 		c := v2tree.Command{
 			Kind: v2tree.Kind(1 + rng.IntN(7)), Path: []byte([]string{"/d", "/d/a", "/d/e", "/d/e/f", "/g", "/h/i"}[rng.IntN(6)]),

@@ -25,6 +25,8 @@ type state struct {
 	db  *storage.Store
 	m   *Machine
 	got map[uint64][]*Result // by batch
+	// onApplied is called after every batch.
+	onApplied func()
 }
 
 func newState(t *testing.T) *state {
@@ -71,6 +73,9 @@ func (st *state) crash() {
 	st.openStore()
 	st.openMachine()
 }
+
+// Applied implements Waiting.
+func (st *state) Applied() {}
 
 // Results implements Waiting. An entry that is applied anew has its results replaced.
 func (st *state) Results(h Header, n int) []*Result {

@@ -19,6 +19,9 @@ func (m *Member) advance() {
 		m.raft.try()
 	}
 	m.tryApply()
+	// Whoever was at the raft loop meanwhile may have left work to us that came too late
+	// for the steps above.
+	m.passOn()
 }
 
 // tryAppend does a round of the log writer's work here, when there is any and nobody

@@ -1,7 +1,9 @@
 package member
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -12,6 +14,7 @@ import (
 
 // proposal is a request that waits to be applied.
 type proposal struct {
+	backlog *backlog
 	command replica.Command
 	since   time.Duration // member's clock
 	done    chan struct{} // one token when result or err is set
@@ -20,8 +23,29 @@ type proposal struct {
 }
 
 func (p *proposal) finish(err error) {
+	p.backlog.leave(p)
 	p.err = err
 	p.done <- struct{}{}
+}
+
+// backlog counts the requests that were let in and not yet answered.
+type backlog struct {
+	requests, bytes atomic.Int64
+}
+
+// enter lets a request in, unless there are too many.
+func (b *backlog) enter(p *proposal) error {
+	n, size := b.requests.Add(1), b.bytes.Add(int64(len(p.command.Payload)))
+	if n <= backlogRequestsMax && size <= backlogBytesMax {
+		return nil
+	}
+	b.leave(p)
+	return ErrTooManyRequests
+}
+
+func (b *backlog) leave(p *proposal) {
+	b.requests.Add(-1)
+	b.bytes.Add(-int64(len(p.command.Payload)))
 }
 
 // read is a request that waits until it may read.
@@ -35,12 +59,13 @@ type read struct {
 type inbox struct {
 	wake chan struct{}
 
-	mu            sync.Mutex
-	closed        bool
-	proposals     []*proposal
-	proposalBytes int
-	reads         []*read
-	responses     []*raftpb.Message
+	backlog backlog
+
+	mu        sync.Mutex
+	closed    bool
+	proposals []*proposal
+	reads     []*read
+	responses []*raftpb.Message
 }
 
 // delivery is what the raft loop takes out in one turn.
@@ -60,19 +85,19 @@ func (b *inbox) signal() {
 // submit puts a request in, which came at since, for the caller to advance. Its payload
 // must not change any more.
 func (b *inbox) submit(kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
-	p := &proposal{command: replica.Command{Kind: kind, Payload: payload}, done: make(chan struct{}, 1), since: since}
+	p := &proposal{
+		backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, done: make(chan struct{}, 1), since: since,
+	}
+	if err := b.backlog.enter(p); err != nil {
+		return nil, err
+	}
 	b.mu.Lock()
-	switch {
-	case b.closed:
-		b.mu.Unlock()
+	defer b.mu.Unlock()
+	if b.closed {
+		b.backlog.leave(p)
 		return nil, ErrStopped
-	case len(b.proposals) >= backlogRequestsMax, b.proposalBytes+len(payload) > backlogBytesMax:
-		b.mu.Unlock()
-		return nil, ErrTooManyRequests
 	}
 	b.proposals = append(b.proposals, p)
-	b.proposalBytes += len(payload)
-	b.mu.Unlock()
 	return p, nil
 }
 
@@ -114,7 +139,6 @@ func (b *inbox) take(d *delivery, proposals bool) {
 	d.responses, b.responses = b.responses, d.responses[:0]
 	if proposals {
 		d.proposals, b.proposals = b.proposals, d.proposals[:0]
-		b.proposalBytes = 0
 	} else {
 		d.proposals = d.proposals[:0]
 	}
@@ -134,10 +158,9 @@ func (b *inbox) expire(before time.Duration, err error) {
 	defer b.mu.Unlock()
 	n := 0
 	for ; n < len(b.proposals) && b.proposals[n].since < before; n++ {
-		b.proposalBytes -= len(b.proposals[n].command.Payload)
 		b.proposals[n].finish(err)
 	}
-	b.proposals = append(b.proposals[:0], b.proposals[n:]...)
+	b.proposals = slices.Delete(b.proposals, 0, n)
 }
 
 func (b *inbox) failAll(err error) {
@@ -296,6 +319,9 @@ func (r *reads) unanswered(before time.Duration, err error) (ids []uint64) {
 	}
 	return ids
 }
+
+// waitingForAnswer returns the ids that raft has not answered.
+func (r *reads) waitingForAnswer() []uint64 { return r.unanswered(0, nil) }
 
 func (r *reads) failAll(err error) {
 	r.unanswered(1<<62, err)

@@ -31,12 +31,20 @@ func TestBacklog(t *testing.T) {
 		}
 		var d delivery
 		b.take(&d, false)
-		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) || len(d.proposals) != 0 {
-			t.Errorf("without being taken: %v", err)
+		if len(d.proposals) != 0 {
+			t.Errorf("%d proposals were taken too early", len(d.proposals))
 		}
+		// Who is being served still counts; who has got an answer does not.
 		b.take(&d, true)
-		if err := submit(b, 1); err != nil || len(d.proposals) != backlogRequestsMax {
-			t.Errorf("after %d were taken: %v", len(d.proposals), err)
+		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) || len(d.proposals) != backlogRequestsMax {
+			t.Errorf("%d taken, none answered: %v", len(d.proposals), err)
+		}
+		d.proposals[7].finish(nil)
+		if err := submit(b, 1); err != nil {
+			t.Errorf("one answered: %v", err)
+		}
+		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) {
+			t.Errorf("full again: %v", err)
 		}
 	})
 	t.Run("bytes", func(t *testing.T) {
@@ -52,7 +60,7 @@ func TestBacklog(t *testing.T) {
 		}
 		// Expired requests give their bytes back.
 		b.expire(1, ErrTimeout)
-		if err := submit(b, 1); err != nil || b.waiting() != 1 || b.proposalBytes != 1 {
+		if err := submit(b, 1); err != nil || b.waiting() != 1 || b.backlog.bytes.Load() != 1 {
 			t.Errorf("after the timeout: %v, %d wait", err, b.waiting())
 		}
 	})
@@ -122,7 +130,7 @@ func TestPendingBatches(t *testing.T) {
 	p := pendingBatches{batches: map[uint64][]*proposal{}}
 	batch := func(n uint64, since ...time.Duration) (ps []*proposal) {
 		for _, s := range since {
-			ps = append(ps, &proposal{since: s, done: make(chan struct{}, 1)})
+			ps = append(ps, &proposal{backlog: new(backlog), since: s, done: make(chan struct{}, 1)})
 		}
 		p.add(n, ps)
 		return ps

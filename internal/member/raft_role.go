@@ -149,6 +149,7 @@ func (r *raftRole) handOut() {
 	m := r.m
 	for {
 		w, ok := m.replica.Work(m.now())
+		m.clock.Store(m.replica.Clock())
 		if !ok {
 			return
 		}
@@ -178,13 +179,15 @@ func (r *raftRole) leaderChanged() {
 		m.leaderSince.Store(&now)
 	}
 	m.leads.Store(m.replica.Leads())
-	m.clock.Store(m.replica.Clock())
 	m.term.Store(m.replica.Status().GetTerm())
 	if !m.replica.Leads() {
 		m.readable.Store(false)
 	}
 	if m.replica.Leader() != 0 {
 		m.inbox.signal() // proposals have waited in the inbox for a leader
+		for _, id := range m.reads.waitingForAnswer() {
+			m.replica.ReadIndex(id) // raft forgets questions that nobody could answer
+		}
 	}
 }
 

@@ -77,13 +77,6 @@ func (r *applyRole) step() bool {
 		m.fail(err)
 		return false
 	}
-	m.hub.Publish(m.machine.Events())
-	for i, p := range r.waiting {
-		p.finish(nil)
-		r.waiting[i] = nil
-	}
-	r.waiting = r.waiting[:0]
-	clear(r.results)
 	m.reads.reached(m.machine.AppliedIndex())
 	m.replica.ReleaseApplied()
 	m.metrics.StateCommit.Observe(time.Since(began).Seconds())
@@ -92,6 +85,20 @@ func (r *applyRole) step() bool {
 	}
 	m.inbox.respond(responses)
 	return true
+}
+
+// Applied implements machine.Waiting: it tells the watchers, and answers the requests
+// that are done. Those of an entry that is applied in several batches wait for theirs.
+func (r *applyRole) Applied() {
+	r.m.hub.Publish(r.m.machine.Events())
+	n := 0
+	for n < len(r.waiting) && r.waiting[n].result.Done {
+		r.waiting[n].finish(nil)
+		n++
+	}
+	left := copy(r.waiting, r.waiting[n:])
+	clear(r.waiting[left:])
+	r.waiting = r.waiting[:left]
 }
 
 // Results implements machine.Waiting.

@@ -37,6 +37,9 @@ var (
 	ErrFutureRevision = errors.New("required revision is a future revision")
 	// ErrKeyNotFound says that ignore_value or ignore_lease found no key to keep them from.
 	ErrKeyNotFound = errors.New("key not found")
+	// ErrTooLarge says that a command would change, or return, more at once than a
+	// member can hold. Nothing was changed; smaller ranges can be.
+	ErrTooLarge = errors.New("command changes or returns too much at once")
 	// ErrLeaseNotFound says that a put names a lease that does not exist.
 	ErrLeaseNotFound = errors.New("requested lease not found")
 )

@@ -104,7 +104,8 @@ func runOne(w *Writer, op *Op) (res OpResult, err error) {
 		txn, err := w.Txn(op.Txn)
 		return OpResult{Txn: &txn}, err
 	}
-	err = runOp(op, w, w, &res)
+	run := txnRun{r: w, w: w, room: txnResultBytesMax}
+	err = run.op(op, &res)
 	return res, err
 }
 

@@ -28,7 +28,8 @@ func (r headRanger) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 // Txn runs a transaction inside the open command. After an error the command
 // must be aborted: then nothing of the transaction has happened.
 func (w *Writer) Txn(t *TxnOp) (TxnResult, error) {
-	res, err := runTxn(t, w, w)
+	run := txnRun{r: w, w: w, room: txnResultBytesMax}
+	res, err := run.txn(t)
 	res.setRevision(w.Revision())
 	return res, err
 }
@@ -48,7 +49,8 @@ func (r *TxnResult) setRevision(rev int64) {
 func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
 	for {
 		head := s.head.Load()
-		res, err := runTxn(t, headRanger{s, head}, nil)
+		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax}
+		res, err := run.txn(t)
 		if errors.Is(err, errOvertaken) {
 			continue // the compaction is in the store; its head is about to follow
 		}
@@ -57,10 +59,20 @@ func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
 	}
 }
 
-// runTxn evaluates the comparisons and runs a branch; w is nil where no
-// operation writes.
-func runTxn(t *TxnOp, r ranger, w *Writer) (res TxnResult, err error) {
-	if res.Succeeded, err = holds(t.Compares, r); err != nil {
+// txnResultBytesMax is how many bytes of keys and values a transaction may return: they
+// are all held at once, on every member that applies it.
+const txnResultBytesMax = 256 << 20
+
+// txnRun is one transaction being run, with those nested in it.
+type txnRun struct {
+	r    ranger
+	w    *Writer // nil where no operation writes
+	room int64   // bytes that may yet be returned
+}
+
+// txn evaluates the comparisons and runs a branch.
+func (x *txnRun) txn(t *TxnOp) (res TxnResult, err error) {
+	if res.Succeeded, err = holds(t.Compares, x.r); err != nil {
 		return res, err
 	}
 	ops := t.Failure
@@ -69,22 +81,27 @@ func runTxn(t *TxnOp, r ranger, w *Writer) (res TxnResult, err error) {
 	}
 	res.Results = make([]OpResult, len(ops))
 	for i := range ops {
-		if err := runOp(&ops[i], r, w, &res.Results[i]); err != nil {
+		if err := x.op(&ops[i], &res.Results[i]); err != nil {
 			return res, err
 		}
 	}
 	return res, nil
 }
 
-func runOp(op *Op, r ranger, w *Writer, out *OpResult) error {
+func (x *txnRun) op(op *Op, out *OpResult) error {
+	w := x.w
 	switch {
 	case op.Range != nil:
-		keys := Collector{KeysOnly: op.Range.KeysOnly}
-		sum, err := r.Range(op.Range, &keys)
+		keys := roomCollector{Collector: Collector{KeysOnly: op.Range.KeysOnly}, room: x.room}
+		sum, err := x.r.Range(op.Range, &keys)
+		if err == nil && keys.room < 0 {
+			err = ErrTooLarge
+		}
+		x.room = keys.room
 		out.Range = &RangeResult{Revision: sum.Revision, Keys: keys.Keys, More: sum.More, Count: sum.Count}
 		return err
 	case op.Txn != nil:
-		res, err := runTxn(op.Txn, r, w)
+		res, err := x.txn(op.Txn)
 		out.Txn = &res
 		return err
 	case w == nil:
@@ -100,6 +117,21 @@ func runOp(op *Op, r ranger, w *Writer, out *OpResult) error {
 	default:
 		return fmt.Errorf("transaction with an operation of no kind")
 	}
+}
+
+// roomCollector is a Collector for so many bytes; room is negative when there were more.
+type roomCollector struct {
+	Collector
+	room int64
+}
+
+// Add implements Sink.
+func (c *roomCollector) Add(key []byte, r *kv.Record) bool {
+	c.room -= int64(len(key))
+	if !c.KeysOnly {
+		c.room -= int64(len(r.Value))
+	}
+	return c.room >= 0 && c.Collector.Add(key, r)
 }
 
 // holds says whether all comparisons hold.
@@ -160,6 +192,6 @@ func (c *Compare) holds(r *kv.Record) bool {
 	case CompareLess:
 		return order < 0
 	default:
-		return false
+		return true // as in etcd, which knows four results and lets all others hold
 	}
 }

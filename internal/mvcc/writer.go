@@ -30,10 +30,12 @@ type Writer struct {
 	// events holds the changes of this batch; those of the open command start at first.
 	events []event
 	first  int
-	mem    arena // what results and events refer to
-	nodes  arena // encoded nodes, which the batch and recent refer to
-	recent recent
-	buf    []byte
+	// bytes is what the batch's events take, commandBytes those of the open command.
+	bytes, commandBytes int64
+	mem                 arena // what results and events refer to
+	nodes               arena // encoded nodes, which the batch and recent refer to
+	recent              recent
+	buf                 []byte
 	// swept is the revision before which SweepTombstones has left nothing.
 	swept kv.Revision
 }
@@ -48,7 +50,7 @@ func (w *Writer) Begin(b *storage.Batch) error {
 	w.head = *w.s.head.Load()
 	w.counts.begin(w.head.counts)
 	clear(w.events)
-	w.events, w.first = w.events[:0], 0
+	w.events, w.first, w.bytes = w.events[:0], 0, 0
 	present := view{src: w.s, rev: w.head.Revision}
 	return w.counts.divide(func(lower, upper []byte, live func([]byte)) error {
 		bound := []byte{byte(storage.TableCurrent) + 1}
@@ -65,7 +67,7 @@ func (w *Writer) Begin(b *storage.Batch) error {
 // Start opens a command.
 func (w *Writer) Start() {
 	w.b.Mark()
-	w.first = len(w.events)
+	w.first, w.commandBytes = len(w.events), 0
 }
 
 // Abort undoes the open command.
@@ -78,6 +80,7 @@ func (w *Writer) Abort() {
 // End keeps the open command's changes.
 func (w *Writer) End() error {
 	w.b.Release()
+	w.bytes += w.commandBytes
 	if w.first == len(w.events) {
 		return nil
 	}
@@ -196,7 +199,9 @@ func (w *Writer) Put(op *PutOp) (PutResult, error) {
 		r.Lease = old.Lease
 	}
 	w.noteMixed(op)
-	w.record(kv.EventPut, op.Action, op.Key, r, &old)
+	if err := w.record(kv.EventPut, op.Action, op.Key, r, &old); err != nil {
+		return PutResult{}, err
+	}
 	res := PutResult{Revision: r.Mod.Main}
 	if op.PrevKV && live {
 		res.Prev = &KeyRecord{Key: op.Key, Record: old.Record}
@@ -243,7 +248,9 @@ func (w *Writer) Delete(op *DeleteOp) (res DeleteResult, err error) {
 		if !ok || old.Deleted {
 			continue
 		}
-		w.record(kv.EventDelete, op.Action, key, kv.Record{Mod: w.nextRevision(), Deleted: true}, &old)
+		if err := w.record(kv.EventDelete, op.Action, key, kv.Record{Mod: w.nextRevision(), Deleted: true}, &old); err != nil {
+			return res, err
+		}
 		res.Deleted++
 		if op.PrevKV {
 			res.Prev = append(res.Prev, KeyRecord{Key: key, Record: old.Record})
@@ -253,14 +260,28 @@ func (w *Writer) Delete(op *DeleteOp) (res DeleteResult, err error) {
 	return res, nil
 }
 
-// record notes a change of a key whose newest state was old.
-func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Record, old *node) {
+// commandBytesMax is how much one command may change, counted by the keys and values
+// before and after: all of it is in memory until the batch is committed. Every member
+// has to refuse the same commands.
+const commandBytesMax = 512 << 20
+
+// Bytes returns how much the batch has changed so far, as commandBytesMax counts it.
+func (w *Writer) Bytes() int64 { return w.bytes }
+
+// record notes a change of a key whose newest state was old. It returns ErrTooLarge
+// when the command changes too much.
+func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Record, old *node) error {
+	w.commandBytes += int64(len(key) + len(r.Value) + len(old.Value))
+	if w.commandBytes > commandBytesMax {
+		return ErrTooLarge
+	}
 	n := node{Record: r}
 	e := event{Event: kv.Event{Type: t, Action: action, Key: key, Record: r, Prev: old.Record}}
 	n.chain, e.jump = old.chain.next(old.Mod, w.head.CompactRevision)
 	e.node = appendNode(w.nodes.reserve(len(r.Value)+64+10*len(n.chain.path)), &n)
 	w.events = append(w.events, e)
 	w.b.Set(currentKey(make([]byte, 0, 64), key), e.node)
+	return nil
 }
 
 // NoteDirectory records a change of a v2 directory, at the next revision of the

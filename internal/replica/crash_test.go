@@ -155,6 +155,9 @@ func (s *scheduler) onSync() {
 	s.crashes = append(s.crashes, c)
 }
 
+// Applied implements machine.Waiting.
+func (s *scheduler) Applied() {}
+
 // Results implements machine.Waiting.
 func (s *scheduler) Results(h machine.Header, n int) []*machine.Result {
 	if h.Batch <= s.acked {

@@ -57,8 +57,8 @@ type Replica struct {
 	clock *Clock
 }
 
-// Clock is how a leader's cluster time runs: on from what it was at the election, with
-// the caller's monotonic clock. It never changes; nil is a clock that stands still.
+// Clock is how a leader's cluster time runs: on from what the log had come to when it
+// began to lead, with the caller's monotonic clock. It never changes; nil is a clock that stands still.
 type Clock struct {
 	since time.Duration
 	time  kv.ClusterTime
@@ -152,6 +152,14 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 	return err
 }
 
+// startClock lets cluster time run once a leader has applied the first entry of its
+// term: only then does it know what time its predecessors had come to.
+func (r *Replica) startClock(now time.Duration) {
+	if r.clock == nil && r.Leads() && r.machine.AppliedTerm() == r.raw.BasicStatus().GetTerm() {
+		r.clock = &Clock{since: now, time: r.machine.ClusterTime()}
+	}
+}
+
 // Clock returns the clock of this replica's leadership, nil while it does not lead.
 func (r *Replica) Clock() *Clock { return r.clock }
 
@@ -190,6 +198,7 @@ type Work struct {
 // Work returns what has come to be done since the last call, and whether there
 // is anything. now is the caller's monotonic clock.
 func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
+	r.startClock(now)
 	if !r.raw.HasReady() {
 		return w, false
 	}
@@ -214,10 +223,7 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 		w.LeaderChanged = rd.Lead != r.soft.Lead
 		r.soft = *rd.SoftState
 		w.Elected, w.Deposed = !led && r.Leads(), led && !r.Leads()
-		switch {
-		case w.Elected:
-			r.clock = &Clock{since: now, time: r.machine.ClusterTime()}
-		case w.Deposed:
+		if !r.Leads() {
 			r.clock = nil
 		}
 	}

@@ -20,6 +20,7 @@ var wireErrors = []struct{ err, wire error }{
 	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
 	{mvcc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{mvcc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{mvcc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{member.ErrTimeout, rpctypes.ErrGRPCTimeout},
 	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},

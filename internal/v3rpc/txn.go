@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"cairn/internal/kv"
+	"cairn/internal/machine"
 	"cairn/internal/mvcc"
 )
 
@@ -18,7 +19,7 @@ import (
 // opsMax is what may still be nested below, as etcd counts it: the longest list of each level
 // is taken from what is left for the next one.
 func checkTxn(t *etcdserverpb.TxnRequest, opsMax int) error {
-	if err := checkTxnOps(t, opsMax); err != nil {
+	if err := checkTxnOps(t, opsMax, 0); err != nil {
 		return err
 	}
 	if _, err := branchWrites(t.Success); err != nil {
@@ -28,9 +29,9 @@ func checkTxn(t *etcdserverpb.TxnRequest, opsMax int) error {
 	return err
 }
 
-func checkTxnOps(t *etcdserverpb.TxnRequest, opsMax int) error {
+func checkTxnOps(t *etcdserverpb.TxnRequest, opsMax, depth int) error {
 	longest := max(len(t.Compare), len(t.Success), len(t.Failure))
-	if longest > opsMax {
+	if longest > opsMax || depth > machine.TxnDepthMax {
 		return rpctypes.ErrGRPCTooManyOps
 	}
 	for _, c := range t.Compare {
@@ -40,7 +41,7 @@ func checkTxnOps(t *etcdserverpb.TxnRequest, opsMax int) error {
 	}
 	for _, branch := range [][]*etcdserverpb.RequestOp{t.Success, t.Failure} {
 		for _, op := range branch {
-			if err := checkOp(op, opsMax-longest); err != nil {
+			if err := checkOp(op, opsMax-longest, depth); err != nil {
 				return err
 			}
 		}
@@ -48,7 +49,7 @@ func checkTxnOps(t *etcdserverpb.TxnRequest, opsMax int) error {
 	return nil
 }
 
-func checkOp(op *etcdserverpb.RequestOp, opsMax int) error {
+func checkOp(op *etcdserverpb.RequestOp, opsMax, depth int) error {
 	switch r := op.Request.(type) {
 	case *etcdserverpb.RequestOp_RequestRange:
 		return checkRange(rangeOp(r.RequestRange))
@@ -60,7 +61,7 @@ func checkOp(op *etcdserverpb.RequestOp, opsMax int) error {
 		}
 		return nil
 	case *etcdserverpb.RequestOp_RequestTxn:
-		return checkTxnOps(r.RequestTxn, opsMax)
+		return checkTxnOps(r.RequestTxn, opsMax, depth+1)
 	default:
 		return rpctypes.ErrGRPCKeyNotFound // an operation of no kind, as etcd answers it
 	}
@@ -153,7 +154,7 @@ func txnOp(t *etcdserverpb.TxnRequest) *mvcc.TxnOp {
 func compareOp(c *etcdserverpb.Compare) mvcc.Compare {
 	out := mvcc.Compare{
 		KeyRange: kv.KeyRange{Key: c.Key, End: c.RangeEnd},
-		Target:   mvcc.CompareTarget(c.Target), Result: mvcc.CompareResult(c.Result),
+		Target:   mvcc.CompareTarget(min(uint32(c.Target), 255)), Result: mvcc.CompareResult(min(uint32(c.Result), 255)),
 	}
 	switch c.Target {
 	case etcdserverpb.Compare_VERSION:
