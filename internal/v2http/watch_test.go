@@ -1,0 +1,215 @@
+package v2http
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/v2tree"
+	"cairn/internal/watch"
+)
+
+// toldTree is a tree that tells a hub of its changes.
+type toldTree struct {
+	*tree
+	hub *watch.Hub
+}
+
+func newToldTree(t *testing.T, clock func() kv.ClusterTime) toldTree {
+	s := newTree(t, clock)
+	hub := watch.New(s.store, watch.Limits{})
+	t.Cleanup(hub.Close)
+	return toldTree{s, hub}
+}
+
+func (s toldTree) ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Result, error) {
+	res, err := s.tree.ProposeV2(ctx, c)
+	if err == nil {
+		s.tell()
+	}
+	return res, err
+}
+
+func (s toldTree) tell() {
+	s.hub.Publish(s.w.Events(), s.w.EventCount())
+	s.hub.Dispatch()
+}
+
+// v3 does what a v3 client does, in one revision.
+func (s toldTree) v3(t *testing.T, change func(w *mvcc.Writer) error) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b.Reset()
+	err := s.w.Begin(s.b)
+	s.w.Start()
+	for _, step := range []func() error{func() error { return change(s.w) }, s.w.End, s.w.Finish, func() error { return s.b.Commit(false) }} {
+		if err == nil {
+			err = step()
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.w.Publish()
+	s.tell()
+}
+
+// site serves a toldTree.
+type site struct {
+	toldTree
+	t   *testing.T
+	url string
+}
+
+func newSite(t *testing.T, clock func() kv.ClusterTime) *site {
+	s := newToldTree(t, clock)
+	h := New(s).WatchFrom(s.hub)
+	h.wall = func() time.Time { return time.Unix(1_000_000_000, 0).Add(time.Duration(clock())) }
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return &site{s, t, server.URL}
+}
+
+func (s *site) do(method, target string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+"/v2/keys"+target, http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil || resp.StatusCode >= 300 {
+		s.t.Fatalf("%s %s: %d %v", method, target, resp.StatusCode, err)
+	}
+}
+
+// follow begins a watch, whose headers have come when it returns. next returns the
+// events, in short: action, key, and what more there is.
+func (s *site) follow(target string) (next func() string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	s.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/v2/keys"+target, http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = resp.Body.Close() })
+	r := bufio.NewReader(resp.Body)
+	return func() string {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return "end" + line
+		}
+		return strings.TrimSuffix(line, "\n")
+	}
+}
+
+func expect(t *testing.T, next func() string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if got := next(); got != w {
+			t.Errorf("got  %s\nwant %s", got, w)
+		}
+	}
+}
+
+func still() kv.ClusterTime { return kv.ClusterTime(time.Second) }
+
+// TestStreamFromThePast tells of what was and then of what comes: the deviation from
+// 3.1 that the stream goes on, and that the end of the own directory comes once.
+func TestStreamFromThePast(t *testing.T) {
+	s := newSite(t, still)
+	s.do("PUT", "/d/a?value=1")
+	s.do("PUT", "/d/_h?value=1")
+	next := s.follow("/d?wait=true&recursive=true&stream=true&waitIndex=1")
+	own := s.follow("/d/a?wait=true&stream=true")
+	s.do("PUT", "/d/a?value=2")
+	s.do("DELETE", "/d?recursive=true")
+	s.do("PUT", "/d/a?value=3")
+	first := `{"action":"set","node":{"key":"/d/a","value":"1","modifiedIndex":2,"createdIndex":2}}`
+	rest := []string{
+		`{"action":"set","node":{"key":"/d/a","value":"2","modifiedIndex":4,"createdIndex":4},"prevNode":{"key":"/d/a","value":"1","modifiedIndex":2,"createdIndex":2}}`,
+		`{"action":"delete","node":{"key":"/d","dir":true,"modifiedIndex":5,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`,
+		`{"action":"set","node":{"key":"/d/a","value":"3","modifiedIndex":6,"createdIndex":6}}`,
+	}
+	expect(t, next, append([]string{first}, rest...)...)
+	expect(t, own, rest...)
+	s.hub.Close()
+	expect(t, next, "end")
+}
+
+// TestWatchOfV3 tells of a v3 transaction key by key, without what v2 cannot see.
+func TestWatchOfV3(t *testing.T) {
+	s := newSite(t, still)
+	next := s.follow("/?wait=true&recursive=true&stream=true")
+	s.v3(t, func(w *mvcc.Writer) error {
+		for _, key := range []string{"/", "/a", "/b/c", "/b//d", "/_e", "e", "/f/"} {
+			if _, err := w.Put(&mvcc.PutOp{Key: []byte(key), Value: []byte("v")}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.v3(t, func(w *mvcc.Writer) error {
+		_, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("/b/"), End: []byte("/b0")}})
+		return err
+	})
+	expect(
+		t, next,
+		`{"action":"set","node":{"key":"/a","value":"v","modifiedIndex":2,"createdIndex":2}}`,
+		`{"action":"set","node":{"key":"/b/c","value":"v","modifiedIndex":2,"createdIndex":2}}`,
+		`{"action":"delete","node":{"key":"/b/c","modifiedIndex":3,"createdIndex":2},"prevNode":{"key":"/b/c","value":"v","modifiedIndex":2,"createdIndex":2}}`,
+	)
+}
+
+// TestWatchOfTTL shows the TTL that is left, and none when it was over before.
+func TestWatchOfTTL(t *testing.T) {
+	now := kv.ClusterTime(time.Second)
+	s := newSite(t, func() kv.ClusterTime { return now })
+	s.do("PUT", "/k?value=1&ttl=10")
+	event := func(ttl string) string {
+		return fmt.Sprintf(`{"action":"set","node":{"key":"/k","value":"1","expiration":"2001-09-09T01:46:51Z"%s,"modifiedIndex":2,"createdIndex":2}}`, ttl)
+	}
+	now += kv.ClusterTime(time.Second)
+	expect(t, s.follow("/k?wait=true&waitIndex=2"), event(`,"ttl":9`), "end")
+	now += kv.ClusterTime(time.Minute)
+	expect(t, s.follow("/k?wait=true&waitIndex=2"), event(""), "end")
+}
+
+// TestWatchedNames holds wants against the rule as it is written down.
+func TestWatchedNames(t *testing.T) {
+	keys := []string{"/", "/a", "/a/b", "/a/b/c", "/ab", "/a-b", "/a/_b", "/a/_b/c", "/_a", "/_a/b", "/a//b", "/a/", "/a/./b", "/a.b", "/a/b_c"}
+	for _, at := range []string{"/", "/a", "/a/b", "/_a", "/a/_b"} {
+		for _, recursive := range []bool{false, true} {
+			p := watched{path: []byte(at), recursive: recursive}
+			for _, key := range keys {
+				e := &watch.Event{Event: kv.Event{Key: []byte(key)}}
+				got := p.span().Contains(e.Key) && p.wants(e)
+				want := key == at && at != "/"
+				if below, ok := strings.CutPrefix(key, strings.TrimSuffix(at, "/")+"/"); ok && recursive && key != "/" {
+					want = true
+					for name := range strings.SplitSeq(below, "/") {
+						want = want && name != "" && name != "." && name[0] != '_'
+					}
+				}
+				if got != want {
+					t.Errorf("a watch of %s (recursive: %v) is told of %s: %v", at, recursive, key, got)
+				}
+			}
+		}
+	}
+}
