@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -75,7 +76,11 @@ func (st *state) crash() {
 }
 
 // Applied implements Waiting.
-func (st *state) Applied() {}
+func (st *state) Applied() {
+	if st.onApplied != nil {
+		st.onApplied()
+	}
+}
 
 // Results implements Waiting. An entry that is applied anew has its results replaced.
 func (st *state) Results(h Header, n int) []*Result {
@@ -145,6 +150,9 @@ func (st *state) dump() string {
 			if rev, n := binary.Uvarint(value[1:]); n > 0 && value[0]&1 != 0 && int64(rev) <= compacted {
 				continue
 			}
+		}
+		if len(value) > 1000 {
+			value = fmt.Appendf(nil, "%d bytes %x", len(value), sha256.Sum256(value))
 		}
 		fmt.Fprintf(&out, "%c %q: %x\n", key[0], key[1:], value)
 	}
