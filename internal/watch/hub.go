@@ -172,7 +172,9 @@ func (h *Hub) Dispatch() {
 	h.queue, h.queued, h.lost = nil, 0, 0
 	h.queueMu.Unlock()
 	if lost > 0 {
+		h.mu.Lock()
 		h.passOver(lost)
+		h.mu.Unlock()
 	}
 	for i := range batches {
 		events := batches[i].events
@@ -194,10 +196,9 @@ func (h *Hub) Dispatch() {
 	h.mu.Unlock()
 }
 
-// passOver makes all watchers read the revisions up to rev from history.
+// passOver makes all watchers read the revisions up to rev from history. The mutex is
+// held.
 func (h *Hub) passOver(rev int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if rev <= h.dispatched {
 		return
 	}
@@ -221,6 +222,8 @@ func (h *Hub) dispatch(events []Event) {
 	if rev <= h.dispatched {
 		return // from before there were watchers
 	}
+	// Revisions have no gaps. Whatever was not published is in history all the same.
+	h.passOver(rev - 1)
 	for i := range events {
 		e := &events[i]
 		h.aside += int64(e.bytes())
