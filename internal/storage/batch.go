@@ -277,5 +277,8 @@ func (i *BatchIter) Value() []byte {
 	return i.under.Value()
 }
 
+// Err returns the first error that the iterator met.
+func (i *BatchIter) Err() error { return i.under.Err() }
+
 // Close ends the iterator and returns the first error that it met.
 func (i *BatchIter) Close() error { return i.under.Close() }

@@ -20,6 +20,25 @@ func (s *Store) NewIter(lower, upper []byte) *Iter {
 	return &Iter{it: it, err: err}
 }
 
+// Clone returns an iterator over [lower, upper) of the very view that i has, however
+// old that is.
+func (i *Iter) Clone(lower, upper []byte) *Iter {
+	if i.err != nil {
+		return &Iter{err: i.err}
+	}
+	it, err := i.it.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
+	return &Iter{it: it, err: err}
+}
+
+// Err returns the first error that the iterator met: a move that found nothing may have
+// been one that could not be made.
+func (i *Iter) Err() error {
+	if i.err == nil && i.it != nil {
+		return i.it.Error()
+	}
+	return i.err
+}
+
 // SeekGE moves to the first key at or after key, and says whether there is one.
 func (i *Iter) SeekGE(key []byte) bool { return i.err == nil && i.it.SeekGE(key) }
 
