@@ -43,7 +43,7 @@ type Config struct {
 	ElectionTimeout        time.Duration
 	SnapshotCount          uint64 // entries applied between two snapshots
 	SnapshotCatchupEntries uint64 // entries kept in the log for followers that are behind
-	QuotaBackendBytes      int64  // 0 asks for the default quota, a negative number for none
+	QuotaBackendBytes      int64  // 0 or less is none
 	RequestBytesMax        uint64
 	TxnOpsMax              uint64
 	AutoCompaction         AutoCompaction

@@ -118,7 +118,7 @@ var options = []option{
 		func(c *Config, v string) error { return setCount(&c.SnapshotCatchupEntries, v, defaultCatchup) },
 	},
 	{
-		"quota-backend-bytes", "Storage", "BYTES", "0", "size of the store that raises an alarm; 0 is the default quota, negative is none",
+		"quota-backend-bytes", "Storage", "BYTES", "0", "size of the store on disk from which on writes that add data are refused; 0 or less is none, the disk is the limit",
 		func(c *Config, v string) error { return setInt(&c.QuotaBackendBytes, v) },
 	},
 	{

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -120,7 +121,8 @@ func loadCounts(db *storage.Store) (*counts, error) {
 	for ok := it.First(); ok; ok = it.Next() {
 		n, size := binary.Uvarint(it.Value())
 		if size <= 0 {
-			return nil, fmt.Errorf("%w: count block %q", ErrCorrupt, head(it.Key()))
+			err := fmt.Errorf("%w: count block %q", ErrCorrupt, head(it.Key()))
+			return nil, errors.Join(it.Err(), err, it.Close())
 		}
 		if len(ch.starts) == chunkSplit/2 {
 			c.chunks = append(c.chunks, ch)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 
 	"cairn/internal/kv"
@@ -32,27 +33,46 @@ type RangeSummary struct {
 // sink. It never waits for writers. It returns ErrCompacted and
 // ErrFutureRevision for revisions that cannot be read.
 func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
-	for {
+	for tries := 0; ; tries++ {
 		head := s.head.Load()
 		sum, err := s.RangeAt(head, op, sink)
-		// A compaction that overtook the read can only hurt it when it went past
-		// the revision read at; a read at the present then starts over.
-		if errors.Is(err, errOvertaken) {
-			if op.Revision > 0 {
-				return RangeSummary{}, ErrCompacted
-			}
-			sink.Reset()
-			continue
+		switch {
+		case !errors.Is(err, ErrOvertaken):
+			return sum, err
+		case op.Revision > 0:
+			return RangeSummary{}, ErrCompacted
 		}
-		return sum, err
+		if err := s.awaitNext(head, tries); err != nil {
+			return RangeSummary{}, err
+		}
+		sink.Reset()
 	}
 }
 
-// errOvertaken says that history which a read needs was compacted meanwhile.
-var errOvertaken = errors.New("read overtaken by a compaction")
+// ErrOvertaken says that history which a read needs has been compacted since the
+// read's revision was the present one. A newer Head or Reading can be read.
+var ErrOvertaken = errors.New("read overtaken by a compaction")
+
+// awaitNext returns when a read that was overtaken can begin again: when there is a
+// newer head than the one that it read. The compaction is in the store, so that head
+// is about to be published, if it is not yet.
+func (s *Store) awaitNext(head *Head, tries int) error {
+	if s.head.Load() != head {
+		return nil
+	}
+	if tries > overtakenTriesMax {
+		return fmt.Errorf("%w: history after revision %d is missing, though it was not compacted", ErrCorrupt, head.CompactRevision)
+	}
+	runtime.Gosched()
+	return nil
+}
+
+// overtakenTriesMax is about a second: enough for a writer that was put aside between
+// commit and publication; after it the store must be damaged.
+const overtakenTriesMax = 10_000_000
 
 // RangeAt is Range as of an earlier published head, so that several reads can
-// be of one state. It fails with an error when a compaction has overtaken it.
+// be of one state. It returns ErrOvertaken when that cannot be read any more.
 func (s *Store) RangeAt(head *Head, op *RangeOp, sink Sink) (RangeSummary, error) {
 	rev, err := readRevision(op.Revision, head.Revision, head.CompactRevision)
 	if err != nil {
@@ -63,9 +83,6 @@ func (s *Store) RangeAt(head *Head, op *RangeOp, sink Sink) (RangeSummary, error
 		return s.count(head, v, lower, upper)
 	})
 	sum.Revision = head.Revision
-	if err == nil && s.head.Load().CompactRevision > rev {
-		err = errOvertaken
-	}
 	return sum, err
 }
 
@@ -90,6 +107,7 @@ type cursor interface {
 	SeekGE(key []byte) bool
 	Key() []byte
 	Value() []byte
+	Err() error
 	Close() error
 }
 
@@ -98,7 +116,10 @@ type cursor interface {
 type source interface {
 	lend(key []byte) ([]byte, io.Closer, error)
 	cursor(lower, upper []byte) cursor
+	// event reads the event of a revision, or returns ErrOvertaken.
 	event(rev kv.Revision) (event, error)
+	// overtaken returns ErrOvertaken when a compaction has passed the revision.
+	overtaken(rev int64) error
 }
 
 func (s *Store) lend(key []byte) ([]byte, io.Closer, error) { return s.db.Lend(key) }
@@ -108,12 +129,19 @@ func (s *Store) cursor(lower, upper []byte) cursor { return s.db.NewIter(lower, 
 func (s *Store) event(rev kv.Revision) (event, error) {
 	b, err := s.db.Get(eventKey(nil, rev), nil)
 	if errors.Is(err, storage.ErrNotFound) {
-		return event{}, errOvertaken
+		return event{}, ErrOvertaken
 	}
 	if err != nil {
 		return event{}, fmt.Errorf("read event %v: %w", rev, err)
 	}
 	return decodeEvent(rev, b)
+}
+
+func (s *Store) overtaken(rev int64) error {
+	if s.head.Load().CompactRevision > rev {
+		return ErrOvertaken
+	}
+	return nil
 }
 
 // view reads a source as of a revision.
@@ -125,13 +153,13 @@ type view struct {
 // asOf returns the version of a key at the view's revision, given its newest
 // one in table c. It follows the key's events back (see chain) to the oldest one
 // after the revision: that one names what it replaced.
-func (v view) asOf(newest *kv.Record) (kv.Record, error) {
+func (v view) asOf(newest *kv.Record, read func(kv.Revision) (event, error)) (kv.Record, error) {
 	if newest.Mod.Main <= v.rev {
 		return *newest, nil
 	}
 	at := newest.Mod
 	for {
-		e, err := v.src.event(at)
+		e, err := read(at)
 		switch {
 		case err != nil:
 			return kv.Record{}, err
@@ -151,7 +179,7 @@ func (v view) asOf(newest *kv.Record) (kv.Record, error) {
 func (v view) get(key []byte, found func(r *kv.Record)) error {
 	b, closer, err := v.src.lend(currentKey(make([]byte, 0, 64), key))
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil
+		return v.src.overtaken(v.rev) // by a sweep of its tombstone
 	}
 	if err != nil {
 		return fmt.Errorf("read key: %w", err)
@@ -163,7 +191,7 @@ func (v view) get(key []byte, found func(r *kv.Record)) error {
 	if err != nil {
 		return err
 	}
-	r, err := v.asOf(&newest)
+	r, err := v.asOf(&newest, v.src.event)
 	if err == nil && !r.Deleted {
 		found(&r)
 	}
@@ -173,29 +201,89 @@ func (v view) get(key []byte, found func(r *kv.Record)) error {
 // walk gives the live keys of [lower, upper), both of table c, to live in order,
 // until it returns false.
 func (v view) walk(lower, upper []byte, live func(key []byte, r *kv.Record) bool) error {
-	it := v.src.cursor(lower, upper)
-	err := v.walkCursor(it, live)
-	if cerr := it.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return v.walkSeek(lower, upper, func(key []byte, r *kv.Record) (seek []byte, ok bool) {
+		return nil, live(key, r)
+	})
 }
 
-func (v view) walkCursor(it cursor, live func(key []byte, r *kv.Record) bool) error {
-	for ok := it.First(); ok; ok = it.Next() {
-		newest, err := decodeRecord(it.Value())
+// walkSeek is walk for those who pass over keys: where live returns a user key, the
+// walk goes on at the first key at or after that.
+func (v view) walkSeek(lower, upper []byte, live func(key []byte, r *kv.Record) (seek []byte, ok bool)) error {
+	w := walk{view: v, it: v.src.cursor(lower, upper)}
+	// The cursor is one consistent view: what no compaction had passed when it was
+	// opened none will.
+	err := v.src.overtaken(v.rev)
+	if err == nil {
+		err = w.run(live)
+	}
+	return w.close(err)
+}
+
+// walk is one walk over table c. It reads events from the same consistent view as keys.
+type walk struct {
+	view
+	it   cursor
+	past *storage.Iter // over table r, once it was needed
+}
+
+func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) error {
+	for more := w.it.First(); more; {
+		newest, err := decodeRecord(w.it.Value())
 		if err != nil {
 			return err
 		}
-		r, err := v.asOf(&newest)
+		r, err := w.asOf(&newest, w.event)
 		if err != nil {
 			return err
 		}
-		if !r.Deleted && !live(it.Key()[1:], &r) {
-			return nil
+		var seek []byte
+		if !r.Deleted {
+			ok := true
+			if seek, ok = live(w.it.Key()[1:], &r); !ok {
+				return nil
+			}
+		}
+		if seek != nil {
+			more = w.it.SeekGE(currentKey(nil, seek))
+		} else {
+			more = w.it.Next()
 		}
 	}
 	return nil
+}
+
+// event reads an event as the walk's cursor sees the store. That of a batch sees the
+// events that the batch has not written yet only through its writer.
+func (w *walk) event(rev kv.Revision) (event, error) {
+	it, ok := w.it.(*storage.Iter)
+	if !ok {
+		return w.src.event(rev)
+	}
+	if w.past == nil {
+		w.past = it.Clone([]byte{byte(storage.TableRevisions)}, []byte{byte(storage.TableRevisions) + 1})
+	}
+	key := eventKey(make([]byte, 0, 13), rev)
+	if !w.past.SeekGE(key) || !bytes.Equal(w.past.Key(), key) {
+		if err := w.past.Err(); err != nil {
+			return event{}, fmt.Errorf("read event %v: %w", rev, err)
+		}
+		return event{}, ErrOvertaken
+	}
+	return decodeEvent(rev, w.past.Value())
+}
+
+// close ends the walk. What kept it from reading goes before what it made of that.
+func (w *walk) close(err error) error {
+	if rerr := w.it.Err(); rerr != nil {
+		err = fmt.Errorf("read keys: %w", rerr)
+	}
+	if w.past != nil {
+		err = errors.Join(err, w.past.Close())
+	}
+	if cerr := w.it.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // walkCount counts the live keys of [lower, upper), both of table c.
@@ -379,7 +467,11 @@ func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
 	if !it.First() || !bytes.Equal(it.Key(), first) {
 		// Every revision has an event: a compaction, perhaps one that is not
 		// published yet, has taken these.
-		return 0, errors.Join(errOvertaken, it.Close())
+		err := it.Err()
+		if err == nil {
+			err = ErrOvertaken
+		}
+		return 0, errors.Join(err, it.Close())
 	}
 	for ok := true; ok; ok = it.Next() {
 		rev, err := parseEventKey(it.Key())

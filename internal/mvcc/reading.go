@@ -55,39 +55,13 @@ func (r Reading) Walk(start, end []byte, visit func(key []byte, rec *kv.Record) 
 		rng.End = []byte{0}
 	}
 	lower, upper := currentBounds(rng)
-	it := r.v.src.cursor(lower, upper)
-	err := r.walk(it, visit)
-	if cerr := it.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return r.v.walkSeek(lower, upper, visit)
 }
 
-func (r Reading) walk(it cursor, visit func(key []byte, rec *kv.Record) (seek []byte, ok bool)) error {
-	for more := it.First(); more; {
-		newest, err := decodeRecord(it.Value())
-		if err != nil {
-			return err
-		}
-		rec, err := r.v.asOf(&newest)
-		if err != nil {
-			return err
-		}
-		var seek []byte
-		if !rec.Deleted {
-			ok := true
-			if seek, ok = visit(it.Key()[1:], &rec); !ok {
-				return nil
-			}
-		}
-		if seek != nil {
-			more = it.SeekGE(currentKey(nil, seek))
-		} else {
-			more = it.Next()
-		}
-	}
-	return nil
-}
+// Overtaken says whether a compaction has passed the reading's revision. Then keys that
+// were deleted since may be missing from what was read, other reads fail with
+// ErrOvertaken, and a newer Reading is needed.
+func (r Reading) Overtaken() bool { return r.v.src.overtaken(r.v.rev) != nil }
 
 // Lend returns the value of a raw key of another table (see storage.Table)
 // without a copy; storage.ErrNotFound when there is none. When the closer is not

@@ -47,12 +47,15 @@ func (r *TxnResult) setRevision(rev int64) {
 
 // ReadTxn runs a transaction that only reads; all of it sees one revision.
 func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
-	for {
+	for tries := 0; ; tries++ {
 		head := s.head.Load()
 		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax}
 		res, err := run.txn(t)
-		if errors.Is(err, errOvertaken) {
-			continue // the compaction is in the store; its head is about to follow
+		if errors.Is(err, ErrOvertaken) {
+			if err := s.awaitNext(head, tries); err != nil {
+				return TxnResult{}, err
+			}
+			continue
 		}
 		res.setRevision(head.Revision)
 		return res, err

@@ -284,16 +284,6 @@ func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Recor
 	return nil
 }
 
-// NoteDirectory records a change of a v2 directory, at the next revision of the
-// open command, and returns that revision. Only the v2 dialect sees it; the
-// directory itself is kept by the caller.
-func (w *Writer) NoteDirectory(t kv.EventType, action kv.Action, path []byte) kv.Revision {
-	rev := w.nextRevision()
-	r := kv.Record{Mod: rev, Deleted: t == kv.EventDelete}
-	w.events = append(w.events, event{Event: kv.Event{Type: t, Action: action, Dir: true, Key: path, Record: r}})
-	return rev
-}
-
 // Batch returns the batch that the writer writes to, for the tables of others
 // that change with the keys.
 func (w *Writer) Batch() *storage.Batch { return w.b }
@@ -334,6 +324,9 @@ func (w *Writer) count(v view, lower, upper []byte) (int64, error) {
 func (w *Writer) lend(key []byte) ([]byte, io.Closer, error) { return w.b.Lend(key) }
 
 func (w *Writer) cursor(lower, upper []byte) cursor { return w.b.Iter(lower, upper) }
+
+// overtaken is never so: the writer itself compacts.
+func (w *Writer) overtaken(int64) error { return nil }
 
 // event finds an event of this batch in memory, and an older one in the store.
 func (w *Writer) event(rev kv.Revision) (event, error) {

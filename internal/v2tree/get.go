@@ -2,6 +2,7 @@ package v2tree
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"cairn/internal/kv"
@@ -19,12 +20,16 @@ const movedTriesMax = 16
 // as they are now, so a Get that looked at directories checks whether any changed
 // meanwhile, and if so begins again with a newer reading. When directories change
 // faster than it can read, the last try is taken: then a directory that was made
-// or removed in those microseconds may be on either side of the revision.
+// or removed in those microseconds may be on either side of the revision. It begins
+// again, too, when a compaction has overtaken it.
 func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime) (n Node, index int64, err error) {
 	for range movedTriesMax {
 		r := read()
 		index = r.Revision()
 		p, err := look(r, path, true)
+		if r.Overtaken() || errors.Is(err, mvcc.ErrOvertaken) {
+			continue
+		}
 		if err != nil {
 			return n, index, err
 		}
@@ -39,6 +44,9 @@ func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTi
 			continue
 		}
 		n, err = getDirectory(r, path, recursive, now)
+		if r.Overtaken() || errors.Is(err, mvcc.ErrOvertaken) {
+			continue
+		}
 		if after, aerr := lastDirectoryChange(r); aerr != nil || after == before {
 			if aerr != nil {
 				err = aerr
