@@ -33,11 +33,11 @@ func TestChainNext(t *testing.T) {
 			depth := uint64(len(events))
 			var want []kv.Revision
 			for d := depth & (depth - 1); d > 0; d &= d - 1 {
-				if rev := events[d-1]; rev.Main > compacted {
-					want = append(want, rev)
-				} else {
+				rev := events[d-1]
+				if rev.Main <= compacted {
 					break
 				}
+				want = append(want, rev)
 			}
 			// Entries at or before a former compaction were dropped for good; those after
 			// the present one must be there.

@@ -164,11 +164,11 @@ func TestTranscripts(t *testing.T) {
 				return b.String()
 			case "entries":
 				var lo, hi uint64
-				max := uint64(1 << 30)
+				size := uint64(1 << 30)
 				d.ScanArgs(t, "lo", &lo)
 				d.ScanArgs(t, "hi", &hi)
-				d.MaybeScanArgs(t, "max", &max)
-				entries, err := st.log.Entries(lo, hi, max)
+				d.MaybeScanArgs(t, "max", &size)
+				entries, err := st.log.Entries(lo, hi, size)
 				if err != nil {
 					return fmt.Sprintf("error: %v\n", err)
 				}
@@ -185,10 +185,10 @@ func parseMessage(t *testing.T, line string) *raftpb.Message {
 	m := message(!strings.Contains(line, "nosync"))
 	for f := strings.Fields(line); len(f) > 0; {
 		var from, to, term, vote, commit uint64
-		switch {
-		case f[0] == "nosync":
+		switch f[0] {
+		case "nosync":
 			f = f[1:]
-		case f[0] == "state":
+		case "state":
 			if _, err := fmt.Sscan(strings.Join(f[1:4], " "), &term, &vote, &commit); err != nil {
 				t.Fatal(err)
 			}

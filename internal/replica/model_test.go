@@ -172,7 +172,7 @@ func (m *model) checkResults(batch uint64, steps []step, results []*machine.Resu
 			return fmt.Errorf("batch %d, command %d answered at revision %d, want %d", batch, i, r.Revision, m.results[batch][i])
 		}
 		if refused := errors.Is(r.Err, mvcc.ErrKeyNotFound); refused != steps[i].refused {
-			return fmt.Errorf("batch %d, command %d: error %v", batch, i, r.Err)
+			return fmt.Errorf("batch %d, command %d: refused is %t, want %t", batch, i, refused, steps[i].refused)
 		}
 	}
 	return nil
