@@ -47,6 +47,8 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	ts.Setenv(args[0], f.server.URL)
 	ts.Value(fakesKey{}).(map[string]*fake)[args[0]] = f
+	f.mu.Lock() // the server is up already
+	defer f.mu.Unlock()
 	for _, line := range strings.Split(os.Expand(ts.ReadFile(args[1]), ts.Getenv), "\n") {
 		kind, text, _ := strings.Cut(line, " ")
 		switch {
