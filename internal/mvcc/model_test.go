@@ -348,6 +348,7 @@ func TestEventsAreComplete(t *testing.T) {
 			if e.Type == kv.EventDelete {
 				delete(seen, string(e.Key))
 			} else {
+				e.Record.Value = bytes.Clone(e.Record.Value) // the walk only lends it
 				seen[string(e.Key)] = e.Record
 			}
 		})
