@@ -277,7 +277,7 @@ func (i *BatchIter) Value() []byte {
 	return i.under.Value()
 }
 
-// Err returns the first error that the iterator met.
+// Err returns the first error that the iterator has met in the store, see Iter.Err.
 func (i *BatchIter) Err() error { return i.under.Err() }
 
 // Close ends the iterator and returns the first error that it met.

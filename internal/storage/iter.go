@@ -9,7 +9,7 @@ import (
 // Iter walks keys in order over one consistent view of a store. It must be
 // closed. Key and Value are valid until the next move.
 type Iter struct {
-	it  *pebble.Iterator
+	it  *pebble.Iterator // nil when it could not be opened, and once closed
 	err error
 }
 
@@ -20,23 +20,15 @@ func (s *Store) NewIter(lower, upper []byte) *Iter {
 	return &Iter{it: it, err: err}
 }
 
-// Clone returns an iterator over [lower, upper) of the very view that i has, however
-// old that is.
+// Clone returns an iterator over [lower, upper) that sees exactly what i sees,
+// whatever was committed since i was opened. The two are closed separately, in
+// any order. Where i has met an error, the clone carries it.
 func (i *Iter) Clone(lower, upper []byte) *Iter {
-	if i.err != nil {
-		return &Iter{err: i.err}
+	if err := i.failure(); err != nil {
+		return &Iter{err: err}
 	}
 	it, err := i.it.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
 	return &Iter{it: it, err: err}
-}
-
-// Err returns the first error that the iterator met: a move that found nothing may have
-// been one that could not be made.
-func (i *Iter) Err() error {
-	if i.err == nil && i.it != nil {
-		return i.it.Error()
-	}
-	return i.err
 }
 
 // SeekGE moves to the first key at or after key, and says whether there is one.
@@ -57,12 +49,15 @@ func (i *Iter) Next() bool { return i.err == nil && i.it.Next() }
 // Key returns the present key.
 func (i *Iter) Key() []byte { return i.it.Key() }
 
-// Value returns the present value. Where it cannot be read, it returns nil and
-// Close returns the error.
+// Value returns the present value. Where it cannot be read, it returns nil, Err
+// the error, and the walk is over.
 func (i *Iter) Value() []byte {
 	v, err := i.it.ValueAndErr()
-	if err != nil && i.err == nil {
-		i.err = err
+	if err != nil {
+		if i.err == nil {
+			i.err = err
+		}
+		return nil
 	}
 	return v
 }
@@ -74,16 +69,31 @@ func (i *Iter) SetBounds(lower, upper []byte) {
 	}
 }
 
-// Close ends the iterator and returns the first error that it met.
-func (i *Iter) Close() error {
-	err := i.err
-	if i.it != nil {
-		if cerr := i.it.Close(); err == nil {
-			err = cerr
-		}
-	}
-	if err != nil {
+// Err returns the first error that the iterator has met. A walker asks for it
+// where it cannot make sense of a value, and at the end of the walk.
+func (i *Iter) Err() error {
+	if err := i.failure(); err != nil {
 		return fmt.Errorf("read store: %w", err)
 	}
 	return nil
+}
+
+// failure is Err without its words.
+func (i *Iter) failure() error {
+	if i.err == nil && i.it != nil {
+		return i.it.Error()
+	}
+	return i.err
+}
+
+// Close ends the iterator and returns the first error that it met.
+func (i *Iter) Close() error {
+	if i.it != nil {
+		err := i.it.Close()
+		i.it = nil
+		if i.err == nil {
+			i.err = err
+		}
+	}
+	return i.Err()
 }
