@@ -280,6 +280,7 @@ func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Recor
 	n.chain, e.jump = old.chain.next(old.Mod, w.head.CompactRevision)
 	e.node = appendNode(w.nodes.reserve(len(r.Value)+64+10*len(n.chain.path)), &n)
 	w.events = append(w.events, e)
+	w.moveLease(key, old.Lease, r.Lease)
 	w.b.Set(currentKey(make([]byte, 0, 64), key), e.node)
 	return nil
 }
