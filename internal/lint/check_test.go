@@ -42,8 +42,8 @@ func TestCheckFindsBreaches(t *testing.T) {
 			want:  "internal/mvcc/mvcc.go: layer 2 imports internal/machine of layer 4",
 		},
 		"import sideways": {
-			files: map[string]string{"internal/mvcc/mvcc.go": doc("mvcc") + `import _ "cairn/internal/lease"`},
-			want:  "layer 2 imports internal/lease of layer 2",
+			files: map[string]string{"internal/mvcc/mvcc.go": doc("mvcc") + `import _ "cairn/internal/auth"`},
+			want:  "layer 2 imports internal/auth of layer 2",
 		},
 		"a test may import up": {files: map[string]string{
 			"internal/mvcc/mvcc.go":      doc("mvcc"),

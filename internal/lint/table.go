@@ -31,10 +31,10 @@ var layers = map[string]int{
 
 	"internal/config":     2,
 	"internal/mvcc":       2,
-	"internal/lease":      2,
 	"internal/auth":       2,
 	"internal/membership": 2,
 
+	"internal/lease":  3, // ends leases with mvcc.Writer
 	"internal/v2tree": 3,
 	"internal/watch":  3,
 	"internal/peer":   3,

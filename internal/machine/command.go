@@ -25,6 +25,8 @@ const (
 	KindV2      Kind = 5
 	// KindMembership carries a membership.Command.
 	KindMembership Kind = 6
+	// KindLease carries a lease.Command.
+	KindLease Kind = 7
 )
 
 // entryVersion is the first byte of an entry's data.

@@ -2,7 +2,7 @@
 // one batch, results out.
 //
 // An entry is a header and a list of commands (drawn in docs/formats/entry.md). Each
-// command is one switch, using mvcc or v2tree, and either changes the store as a whole
+// command is one switch, using mvcc, lease or v2tree, and either changes the store as a whole
 // or not at all. A run of entries becomes one storage batch, which also carries the
 // applied index, so that after a crash the store is exactly the state after some entry,
 // and replay goes on behind it: nothing is applied twice, nothing is skipped.
@@ -26,6 +26,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/kv"
+	"cairn/internal/lease"
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -174,6 +175,7 @@ type Result struct {
 	Delete mvcc.DeleteResult
 	Txn    mvcc.TxnResult
 	V2     v2tree.Result
+	Lease  lease.Lease
 	// Revision is the store's after the command, also after a refused one.
 	Revision int64
 	// Done says that the command has been applied.
@@ -352,6 +354,12 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result)
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
 		err = m.members.Apply(m.b, &c)
+	case KindLease:
+		var c lease.Command
+		if c, err = lease.Decode(d.b); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+		}
+		res.Lease, err = lease.Apply(m.w, now, &c)
 	default:
 		return fmt.Errorf("%w: kind %d, which this cairn does not know", ErrBadCommand, kind)
 	}
@@ -366,7 +374,7 @@ func (m *Machine) settle(err error, res *Result) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
-		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound), errors.Is(err, mvcc.ErrTooLarge),
+		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound), errors.Is(err, mvcc.ErrTooLarge), errors.Is(err, lease.ErrExists),
 		errors.Is(err, membership.ErrNotFound), errors.Is(err, membership.ErrPeerURLExists):
 		*res = Result{Err: err}
 		return nil

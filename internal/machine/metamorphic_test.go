@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/kv"
+	"cairn/internal/lease"
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
@@ -56,6 +57,10 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 			c := membership.Command{Kind: membership.KindPublish, ID: uint64(1 + rng.IntN(2)), Name: v, ClientURLs: []string{"http://" + v}}
 			return command{KindMembership, c.Append(nil)}
 		}
+		if rng.IntN(2) == 0 {
+			rev-- // most of them move nothing
+			return drawLease(rng, key(), v)
+		}
 		c := v2tree.Command{
 			Kind: v2tree.Kind(1 + rng.IntN(7)), Path: []byte([]string{"/d", "/d/a", "/d/e", "/d/e/f", "/g", "/h/i"}[rng.IntN(6)]),
 			Dir: rng.IntN(3) == 0, Recursive: rng.IntN(2) == 0, Value: []byte(v),
@@ -81,6 +86,27 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 		entries = append(entries, entry(index, kv.ClusterTime(1000*i+rng.IntN(3000)), commands...))
 	}
 	return entries
+}
+
+// drawLease draws commands on few leases, which end soon, and puts that are attached to them.
+func drawLease(rng *rand.Rand, key, value string) command {
+	id := kv.LeaseID(rng.IntN(4) - 2) // 0 is what a put without a lease has
+	switch kind := rng.IntN(8); {
+	case kind < 3:
+		return attach(key, value, id)
+	case id == 0:
+		return txn(&mvcc.TxnOp{Success: []mvcc.Op{
+			{Put: &mvcc.PutOp{Key: []byte(key), Lease: 1}}, {Put: &mvcc.PutOp{Key: []byte("z"), Lease: -1}},
+		}})
+	case kind < 5:
+		return leased(lease.KindGrant, id, int64(rng.IntN(2)), 0)
+	case kind == 5:
+		return leased(lease.KindRenew, id, 0, 0)
+	case kind == 6:
+		return leased(lease.KindRevoke, id, 0, 0)
+	default:
+		return leased(lease.KindExpire, id, 0, kv.ClusterTime(rng.IntN(1000)))
+	}
 }
 
 // TestMetamorphic applies the same entries one by one, and then in other batches, with

@@ -1,0 +1,130 @@
+package lease
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+)
+
+// Kind says what a command asks for. The values are stored; never renumber them.
+type Kind byte
+
+// The kinds of commands.
+const (
+	KindGrant  Kind = 1
+	KindRevoke Kind = 2
+	KindRenew  Kind = 3
+	// KindExpire revokes a lease if its deadline still is the one named, and is over.
+	KindExpire Kind = 4
+)
+
+// Command changes one lease. TTL is a grant's, Deadline an expiry's.
+type Command struct {
+	Kind     Kind
+	ID       kv.LeaseID
+	TTL      int64 // seconds
+	Deadline kv.ClusterTime
+}
+
+// Append writes the command's bytes, as docs/formats/leases.md draws them.
+func (c *Command) Append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, byte(c.Kind)), uint64(c.ID))
+	switch c.Kind {
+	case KindGrant:
+		dst = binary.AppendUvarint(dst, uint64(c.TTL))
+	case KindExpire:
+		dst = binary.AppendUvarint(dst, uint64(c.Deadline))
+	}
+	return dst
+}
+
+// Decode is the inverse of Append. Nothing points into b.
+func Decode(b []byte) (c Command, err error) {
+	if len(b) < 9 || Kind(b[0]) < KindGrant || Kind(b[0]) > KindExpire {
+		return c, fmt.Errorf("%w: command %x", ErrCorrupt, b)
+	}
+	c.Kind, c.ID = Kind(b[0]), kv.LeaseID(binary.BigEndian.Uint64(b[1:]))
+	rest := b[9:]
+	if c.Kind == KindGrant || c.Kind == KindExpire {
+		v, n := binary.Uvarint(rest)
+		if n <= 0 || v > math.MaxInt64 || c.Kind == KindGrant && v > TTLMax {
+			return c, fmt.Errorf("%w: command %x", ErrCorrupt, b)
+		}
+		if rest = rest[n:]; c.Kind == KindGrant {
+			c.TTL = int64(v)
+		} else {
+			c.Deadline = kv.ClusterTime(v)
+		}
+	}
+	if len(rest) > 0 || c.ID == 0 {
+		return c, fmt.Errorf("%w: command %x", ErrCorrupt, b)
+	}
+	return c, nil
+}
+
+// Apply runs a command inside the writer's open command, and returns the lease as it is
+// afterwards, or was before it ended. It refuses with ErrExists and
+// mvcc.ErrLeaseNotFound.
+func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Lease, error) {
+	b := w.Batch()
+	old, ok, err := get(b.Lend, c.ID)
+	if err != nil {
+		return Lease{}, err
+	}
+	switch {
+	case c.Kind == KindGrant && ok:
+		return Lease{}, ErrExists
+	case c.Kind == KindGrant:
+		l := Lease{ID: c.ID, TTL: c.TTL, Deadline: deadlineOf(now, c.TTL)}
+		store(b, &l)
+		return l, nil
+	case c.Kind == KindExpire && (!ok || old.Deadline != c.Deadline || !old.Expired(now)):
+		return Lease{}, nil // renewed, or gone
+	case !ok, c.Kind == KindRenew && old.Expired(now):
+		return Lease{}, mvcc.ErrLeaseNotFound
+	case c.Kind == KindRenew:
+		l := old
+		l.Deadline = deadlineOf(now, l.TTL)
+		b.Delete(deadlineKey(old.Deadline, l.ID))
+		store(b, &l)
+		return l, nil
+	default: // revoke, and an expiry that is due
+		return old, end(w, &old)
+	}
+}
+
+// deadlineOf returns when a TTL that begins now is over.
+func deadlineOf(now kv.ClusterTime, ttl int64) kv.ClusterTime {
+	span := kv.ClusterTime(ttl) * kv.ClusterTime(time.Second) // fits: TTLMax
+	if now > math.MaxInt64-span {
+		return math.MaxInt64
+	}
+	return now + span
+}
+
+func store(b *storage.Batch, l *Lease) {
+	b.Set(leaseKey(l.ID), l.value())
+	b.Set(deadlineKey(l.Deadline, l.ID), nil)
+}
+
+// end removes a lease and its keys, these in their order, which makes the revisions the
+// same everywhere. Deleting a key takes its entry from table k.
+func end(w *mvcc.Writer, l *Lease) error {
+	keys, err := Keys(w.Reading(), l.ID)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: key}}); err != nil {
+			return fmt.Errorf("delete key of lease %x: %w", uint64(l.ID), err)
+		}
+	}
+	w.Batch().Delete(leaseKey(l.ID))
+	w.Batch().Delete(deadlineKey(l.Deadline, l.ID))
+	return nil
+}

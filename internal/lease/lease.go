@@ -1,0 +1,121 @@
+// Package lease keeps v3's leases: what they were granted, when they end, and what ends
+// with them.
+//
+// It owns the commands on leases and their bytes, table l, and the entries of leases in
+// table t, all drawn in docs/formats/leases.md. Table k, which keys a lease has, is
+// written by mvcc with every change of a key. It does not own the choice of IDs, the
+// least TTL (v3rpc), or the clock (member).
+//
+// Invariants: a lease of table l has exactly one entry in table t, at its deadline; a
+// lease ends with all its keys in one revision, or not at all; a lease whose deadline has
+// passed is never renewed.
+//
+// Everything here is a function of the state, the command and the cluster time. Apply
+// belongs to the applier's goroutine; the rest may be called from any.
+package lease
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sort"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+)
+
+// ErrExists refuses to grant a lease of an ID that has one.
+var ErrExists = errors.New("lease already exists")
+
+// ErrCorrupt is wrapped by the errors that tell of bytes that no cairn has written.
+var ErrCorrupt = errors.New("corrupt lease")
+
+// TTLMax is the longest TTL, in seconds, as in etcd.
+const TTLMax = 9_000_000_000
+
+// Lease is one lease.
+type Lease struct {
+	ID       kv.LeaseID
+	TTL      int64 // granted, in seconds
+	Deadline kv.ClusterTime
+}
+
+// Expired says whether the lease is over. It may still be there: its keys go with the
+// command that expires it.
+func (l *Lease) Expired(now kv.ClusterTime) bool { return l.Deadline <= now }
+
+// Left returns how many whole seconds are left.
+func (l *Lease) Left(now kv.ClusterTime) int64 {
+	return int64(time.Duration(l.Deadline-now) / time.Second)
+}
+
+func leaseKey(id kv.LeaseID) []byte {
+	return binary.BigEndian.AppendUint64([]byte{byte(storage.TableLeases)}, uint64(id))
+}
+
+func (l *Lease) value() []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(l.TTL)), uint64(l.Deadline))
+}
+
+func decode(key, value []byte) (l Lease, err error) {
+	ttl, n := binary.Uvarint(value)
+	deadline, m := binary.Uvarint(value[max(n, 0):])
+	if len(key) != 9 || n <= 0 || m <= 0 || n+m != len(value) || ttl > TTLMax || deadline > math.MaxInt64 {
+		return l, fmt.Errorf("%w: %x of %x", ErrCorrupt, value, key)
+	}
+	id := kv.LeaseID(binary.BigEndian.Uint64(key[1:]))
+	return Lease{ID: id, TTL: int64(ttl), Deadline: kv.ClusterTime(deadline)}, nil
+}
+
+// Get returns a lease; ok is false when there is none.
+func Get(r mvcc.Reading, id kv.LeaseID) (l Lease, ok bool, err error) {
+	return get(r.Lend, id)
+}
+
+func get(lend func([]byte) ([]byte, io.Closer, error), id kv.LeaseID) (l Lease, ok bool, err error) {
+	key := leaseKey(id)
+	value, closer, err := lend(key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return l, false, nil
+	}
+	if err != nil {
+		return l, false, fmt.Errorf("read lease %x: %w", uint64(id), err)
+	}
+	l, err = decode(key, value)
+	if closer != nil {
+		err = errors.Join(err, closer.Close())
+	}
+	return l, err == nil, err
+}
+
+// List returns all leases, those that end first foremost, as etcd lists them.
+func List(r mvcc.Reading) (leases []Lease, err error) {
+	it := r.Cursor([]byte{byte(storage.TableLeases)}, []byte{byte(storage.TableLeases) + 1})
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var l Lease
+		l, err = decode(it.Key(), it.Value())
+		leases = append(leases, l)
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return nil, fmt.Errorf("list leases: %w", err)
+	}
+	sort.SliceStable(leases, func(i, j int) bool { return leases[i].Deadline < leases[j].Deadline })
+	return leases, nil
+}
+
+// Keys returns the keys of a lease, in order.
+func Keys(r mvcc.Reading, id kv.LeaseID) (keys [][]byte, err error) {
+	lower, upper := mvcc.LeaseKeyBounds(id)
+	it := r.Cursor(lower, upper)
+	for ok := it.First(); ok; ok = it.Next() {
+		keys = append(keys, append([]byte(nil), it.Key()[len(lower):]...))
+	}
+	if err := it.Close(); err != nil {
+		return nil, fmt.Errorf("read keys of lease %x: %w", uint64(id), err)
+	}
+	return keys, nil
+}
