@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"cairn/internal/kv"
+	"cairn/internal/lease"
 	"cairn/internal/machine"
+	"cairn/internal/replica"
 	"cairn/internal/v2tree"
 )
 
@@ -51,17 +53,17 @@ func (m *Member) runExpiry() {
 	}
 }
 
-// expire ends up to expiriesMax nodes, and says whether there may be more.
+// expire ends what is due among the expiriesMax earliest deadlines, and says whether there
+// may be more.
 func (m *Member) expire(ctx context.Context) (more bool) {
-	now := m.ClusterTime()
-	due, err := v2tree.Due(m.Keys().Reading(), now, expiriesMax)
+	due, err := m.due()
 	if err != nil {
 		m.fail(err)
 		return false
 	}
 	waiting := make([]*proposal, 0, len(due))
-	for i := range due {
-		p, err := m.inbox.submit(machine.KindV2, due[i].Append(nil), m.now())
+	for _, c := range due {
+		p, err := m.inbox.submit(c.Kind, c.Payload, m.now())
 		if err != nil {
 			break // the backlog is full, or the member stops: the next look finds them again
 		}
@@ -78,5 +80,25 @@ func (m *Member) expire(ctx context.Context) (more bool) {
 			return false
 		}
 	}
-	return len(due) == expiriesMax && len(waiting) == len(due)
+	return len(due) >= expiriesMax && len(waiting) == len(due)
+}
+
+// due returns the commands that end what is due: nodes of v2 and leases.
+func (m *Member) due() (commands []replica.Command, err error) {
+	reading, now := m.Keys().Reading(), m.ClusterTime()
+	nodes, err := v2tree.Due(reading, now, expiriesMax)
+	if err != nil {
+		return nil, err
+	}
+	leases, err := lease.Due(reading, now, expiriesMax)
+	if err != nil {
+		return nil, err
+	}
+	for i := range nodes {
+		commands = append(commands, replica.Command{Kind: machine.KindV2, Payload: nodes[i].Append(nil)})
+	}
+	for i := range leases {
+		commands = append(commands, replica.Command{Kind: machine.KindLease, Payload: leases[i].Append(nil)})
+	}
+	return commands, nil
 }

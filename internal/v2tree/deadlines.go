@@ -67,8 +67,9 @@ func NextDeadline(r mvcc.Reading) (deadline kv.ClusterTime, ok bool, err error) 
 	return deadline, ok, errors.Join(err, it.Close())
 }
 
-// Due returns the commands for up to limit v2 deadlines that have passed at now,
-// the earliest first. Each expires one key or directory, in one revision; or,
+// Due returns the commands for the v2 deadlines that have passed at now, of those
+// among the first limit entries of table t, the earliest first: leases have entries
+// there, too. Each expires one key or directory, in one revision; or,
 // where the deadline does not hold any more, only removes its entry. They may be
 // applied late or twice: a command looks again whether its deadline holds.
 func Due(r mvcc.Reading, now kv.ClusterTime, limit int) (due []Command, err error) {
@@ -77,7 +78,8 @@ func Due(r mvcc.Reading, now kv.ClusterTime, limit int) (due []Command, err erro
 		upper = []byte{byte(storage.TableDeadlines) + 1}
 	}
 	it := r.Cursor([]byte{byte(storage.TableDeadlines)}, upper)
-	for ok := it.First(); ok && len(due) < limit; ok = it.Next() {
+	for ok := it.First(); ok && limit > 0; ok = it.Next() {
+		limit--
 		deadline, kind, path, err := parseDeadlineKey(it.Key())
 		if err != nil {
 			return nil, errors.Join(err, it.Close())

@@ -111,7 +111,7 @@ func TestNextDeadlineAndDue(t *testing.T) {
 	if got := strings.Join(paths, " "); err != nil || got != "/k4false 6s /k3false 7s /k2true 8s" {
 		t.Errorf("due: %s, %v", got, err)
 	}
-	if due, err = Due(s.store.Reading(), s.now+kv.ClusterTime(8*time.Second), 2); len(due) != 2 || err != nil {
+	if due, err = Due(s.store.Reading(), s.now+kv.ClusterTime(8*time.Second), 3); len(due) != 2 || err != nil {
 		t.Errorf("due: %+v, %v", due, err)
 	}
 	// What is proposed too early, or twice, does nothing.
