@@ -150,9 +150,16 @@ func newClientServer(cfg *config.Config, log *slog.Logger, m *member.Member, id 
 	})
 	v3rpc.Register(server, m, meters, v3rpc.Config{
 		ClusterID: id.ClusterID, MemberID: id.MemberID, TxnOpsMax: int(cfg.TxnOpsMax),
+		LeaseTTLMin:     leaseTTLMin(cfg),
 		RequestBytesMax: int(cfg.RequestBytesMax),
 	})
 	return server
+}
+
+// leaseTTLMin returns the least TTL of a lease in seconds, as etcd has it: an election
+// and a half, so that a change of the leader does not end what its clients keep alive.
+func leaseTTLMin(cfg *config.Config) int64 {
+	return int64((cfg.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
 }
 
 // clientHandler serves HTTP on the client port. Whatever is not operational is v2's, also

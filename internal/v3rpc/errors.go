@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"cairn/internal/lease"
 	"cairn/internal/member"
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
@@ -21,6 +22,7 @@ var wireErrors = []struct{ err, wire error }{
 	{mvcc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{mvcc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{mvcc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
 	{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{member.ErrTimeout, rpctypes.ErrGRPCTimeout},
 	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},

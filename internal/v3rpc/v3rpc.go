@@ -17,6 +17,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
@@ -35,6 +36,8 @@ type Member interface {
 	// WaitSwept returns when compacted data has been removed.
 	WaitSwept(ctx context.Context) error
 	Keys() *mvcc.Store
+	// ClusterTime returns the present cluster time, which leases end by.
+	ClusterTime() kv.ClusterTime
 	Watches() *watch.Hub
 	RaftStatus() (appliedIndex, term uint64)
 	Leader() uint64
@@ -52,6 +55,9 @@ type Config struct {
 	MemberID  uint64
 	TxnOpsMax int // --max-txn-ops
 
+	// LeaseTTLMin is the least TTL, in seconds; a shorter one is raised to it.
+	LeaseTTLMin int64
+
 	RequestBytesMax int // --max-request-bytes; answers of watches are split there on demand
 	// WatchProgressInterval is how long a watch that asked to be notified of progress is
 	// left without an answer; 0 means etcd's 10 minutes.
@@ -64,7 +70,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
 	s := &server{member: m, meters: meters, cfg: cfg}
-	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &watchService} {
+	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &watchService, &leaseService} {
 		r.RegisterService(metered(desc, meters), s)
 	}
 }
