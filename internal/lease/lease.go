@@ -7,8 +7,8 @@
 // least TTL (v3rpc), or the clock (member).
 //
 // Invariants: a lease of table l has exactly one entry in table t, at its deadline; a
-// lease ends with all its keys in one revision, or not at all; a lease whose deadline has
-// passed is never renewed.
+// lease ends with all its keys in one revision, unless it expires with more than one
+// command may change; a lease whose deadline has passed is never renewed.
 //
 // Everything here is a function of the state, the command and the cluster time. Apply
 // belongs to the applier's goroutine; the rest may be called from any.
