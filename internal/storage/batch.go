@@ -1,11 +1,9 @@
 package storage
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"slices"
-	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -24,10 +22,15 @@ type Batch struct {
 	out   *pebble.Batch
 	// pending holds what Set and Delete changed, by key.
 	pending map[string]change
-	// sorted has pending's keys in order, from the first Iter on: before it
-	// nobody pays for the order.
-	sorted  []string
-	ordered bool
+	// sorted has pending's keys in order, from the first Iter on (ordered): before
+	// it nobody pays for the order. Keys that came since the last Iter are in tail,
+	// as they came. Both may have stale names, which Rollback has taken out of
+	// pending; stale is how many there are at most.
+	sorted, tail []string
+	ordered      bool
+	stale        int
+	// keep is how many stale names are not worth a sweep.
+	keep    int
 	journal []undo
 	marked  bool
 	keyBuf  []byte
@@ -46,9 +49,12 @@ type undo struct {
 	had bool
 }
 
+// keptKeys is how many keys a batch keeps room for, see Batch.keep.
+const keptKeys = 1 << 16
+
 // NewBatch returns an empty batch.
 func (s *Store) NewBatch() *Batch {
-	return &Batch{store: s, out: s.db.NewBatch(), pending: make(map[string]change)}
+	return &Batch{store: s, out: s.db.NewBatch(), pending: make(map[string]change), keep: keptKeys}
 }
 
 // Set gives key a value. The value is kept, not copied, until Commit or Reset.
@@ -65,8 +71,7 @@ func (b *Batch) put(key []byte, c change) {
 	}
 	b.pending[k] = c
 	if !had && b.ordered {
-		at, _ := slices.BinarySearch(b.sorted, k)
-		b.sorted = slices.Insert(b.sorted, at, k)
+		b.tail = append(b.tail, k)
 	}
 }
 
@@ -98,12 +103,62 @@ func (b *Batch) Rollback() {
 		}
 		delete(b.pending, u.key)
 		if b.ordered {
-			if at, found := slices.BinarySearch(b.sorted, u.key); found {
-				b.sorted = slices.Delete(b.sorted, at, at+1)
-			}
+			b.stale++
 		}
 	}
 	b.marked = false
+	if b.stale > len(b.pending)+b.keep {
+		b.sweep()
+	}
+}
+
+// sweep drops the stale names.
+func (b *Batch) sweep() {
+	gone := func(k string) bool {
+		_, ok := b.pending[k]
+		return !ok
+	}
+	b.sorted = slices.DeleteFunc(b.sorted, gone)
+	b.tail = slices.DeleteFunc(b.tail, gone)
+	b.order() // a key that came back is in both
+	b.stale = 0
+}
+
+// order brings the keys of pending in order.
+func (b *Batch) order() {
+	if b.ordered {
+		b.sorted = merge(b.sorted, b.tail)
+		clear(b.tail)
+		b.tail = b.tail[:0]
+		return
+	}
+	for k := range b.pending {
+		b.sorted = append(b.sorted, k)
+	}
+	slices.Sort(b.sorted)
+	b.ordered = true
+}
+
+// merge adds the keys of tail, in any order, to the sorted ones. What lies between
+// two of the tail's keys moves as one block, so that a key at a time costs no more
+// than an insertion, and a hundred thousand no more than sorting them.
+func merge(sorted, tail []string) []string {
+	slices.Sort(tail)
+	tail = slices.Compact(tail)
+	tail = slices.DeleteFunc(tail, func(k string) bool {
+		_, found := slices.BinarySearch(sorted, k)
+		return found
+	})
+	rest := len(sorted) // sorted[:rest] is not moved yet
+	sorted = append(sorted, tail...)
+	for n := len(tail); n > 0; n-- {
+		k := tail[n-1]
+		at, _ := slices.BinarySearch(sorted[:rest], k)
+		copy(sorted[at+n:], sorted[at:rest])
+		sorted[at+n-1] = k
+		rest = at
+	}
+	return sorted
 }
 
 // Lend returns the value of key as the batch sees it, without a copy. When the
@@ -139,7 +194,10 @@ func (b *Batch) Commit(sync bool) (err error) {
 	}()
 	b.order() // the memtable takes keys in order at half the price
 	for _, k := range b.sorted {
-		c := b.pending[k]
+		c, ok := b.pending[k]
+		if !ok {
+			continue // rolled back
+		}
 		b.keyBuf = append(b.keyBuf[:0], k...)
 		var err error
 		if c.deleted {
@@ -168,117 +226,9 @@ func (b *Batch) Bytes() int { return b.out.Len() }
 func (b *Batch) Reset() {
 	b.out.Reset()
 	clear(b.pending)
-	b.sorted, b.ordered = b.sorted[:0], false
+	b.sorted, b.tail, b.ordered, b.stale = b.sorted[:0], b.tail[:0], false, 0
 	b.journal, b.marked = b.journal[:0], false
 }
 
 // Close gives the batch's memory back. The batch must not be used again.
 func (b *Batch) Close() error { return b.out.Close() }
-
-// BatchIter walks the keys that a batch sees, in order. The batch must not
-// change while it is open. Key and Value are valid until the next move.
-type BatchIter struct {
-	batch        *Batch
-	under        *Iter
-	lower, upper []byte
-	at           int // in batch.sorted
-	end          int
-	underOK      bool
-	fromBatch    bool
-}
-
-// order brings the keys of pending in order.
-func (b *Batch) order() {
-	if b.ordered {
-		return
-	}
-	b.sorted = b.sorted[:0]
-	for k := range b.pending {
-		b.sorted = append(b.sorted, k)
-	}
-	slices.Sort(b.sorted)
-	b.ordered = true
-}
-
-// Iter returns an iterator over what the batch sees of [lower, upper).
-func (b *Batch) Iter(lower, upper []byte) *BatchIter {
-	b.order()
-	it := &BatchIter{batch: b, under: b.store.NewIter(lower, upper), lower: lower, upper: upper, end: len(b.sorted)}
-	if upper != nil {
-		it.end = sort.SearchStrings(b.sorted, string(upper))
-	}
-	return it
-}
-
-// SeekGE moves to the first key at or after key, and says whether there is one.
-func (i *BatchIter) SeekGE(key []byte) bool {
-	if bytes.Compare(key, i.lower) < 0 {
-		key = i.lower
-	}
-	i.at = sort.SearchStrings(i.batch.sorted, string(key))
-	i.underOK = i.under.SeekGE(key)
-	return i.settle()
-}
-
-// First moves to the first key, and says whether there is one.
-func (i *BatchIter) First() bool { return i.SeekGE(i.lower) }
-
-// Next moves to the next key, and says whether there is one.
-func (i *BatchIter) Next() bool {
-	if i.fromBatch {
-		i.at++
-	} else {
-		i.underOK = i.under.Next()
-	}
-	return i.settle()
-}
-
-// settle finds the present key: the lower of the two sides, where the batch
-// hides the store's version of the same key, and its deletions hide themselves.
-func (i *BatchIter) settle() bool {
-	for {
-		inBatch := i.at < i.end
-		if !inBatch {
-			i.fromBatch = false
-			return i.underOK
-		}
-		order := -1
-		if i.underOK {
-			order = bytes.Compare([]byte(i.batch.sorted[i.at]), i.under.Key())
-		}
-		switch {
-		case order > 0:
-			i.fromBatch = false
-			return true
-		case order == 0:
-			i.underOK = i.under.Next()
-		}
-		if !i.batch.pending[i.batch.sorted[i.at]].deleted {
-			i.fromBatch = true
-			return true
-		}
-		i.at++
-	}
-}
-
-// Key returns the present key.
-func (i *BatchIter) Key() []byte {
-	if i.fromBatch {
-		return []byte(i.batch.sorted[i.at])
-	}
-	return i.under.Key()
-}
-
-// Value returns the present value.
-func (i *BatchIter) Value() []byte {
-	if i.fromBatch {
-		return i.batch.pending[i.batch.sorted[i.at]].value
-	}
-	return i.under.Value()
-}
-
-// Err returns the first error that the iterator has met in the store, see Iter.Err.
-func (i *BatchIter) Err() error { return i.under.Err() }
-
-// Close ends the iterator and returns the first error that it met.
-func (i *BatchIter) Close() error { return i.under.Close() }
