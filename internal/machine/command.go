@@ -27,6 +27,10 @@ const (
 	KindMembership Kind = 6
 	// KindLease carries a lease.Command.
 	KindLease Kind = 7
+	// KindAuth carries an auth.Command.
+	KindAuth Kind = 8
+	// KindAs carries an actor and another command, which is applied if the actor may. See AppendAs.
+	KindAs Kind = 9
 )
 
 // entryVersion is the first byte of an entry's data.

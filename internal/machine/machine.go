@@ -25,6 +25,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
 	"cairn/internal/membership"
@@ -56,6 +57,7 @@ type Machine struct {
 	db      *storage.Store
 	keys    *mvcc.Store
 	members *membership.Table
+	auth    *auth.Table
 	w       *mvcc.Writer
 	b       *storage.Batch
 	buf     []byte
@@ -111,6 +113,9 @@ func Open(db *storage.Store) (*Machine, error) {
 	if m.members, err = membership.Open(db); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
+	if m.auth, err = auth.Open(db); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
 	for _, id := range m.voters {
 		if _, ok := membership.Find(m.members.List(), id); !ok {
 			return nil, fmt.Errorf("open state: %w: voter %x has no record", membership.ErrCorrupt, id)
@@ -138,6 +143,9 @@ func (m *Machine) Keys() *mvcc.Store { return m.keys }
 // Members returns the members as of the last applied entry, in the order of their
 // IDs. The caller must not change what it gets.
 func (m *Machine) Members() []membership.Member { return m.members.List() }
+
+// Auth returns users, roles and permissions.
+func (m *Machine) Auth() *auth.Table { return m.auth }
 
 // V2Counters returns the counts of v2's writes.
 func (m *Machine) V2Counters() *V2Counters { return &m.v2 }
@@ -176,6 +184,7 @@ type Result struct {
 	Txn    mvcc.TxnResult
 	V2     v2tree.Result
 	Lease  lease.Lease
+	Auth   auth.Result
 	// Revision is the store's after the command, also after a refused one.
 	Revision int64
 	// Done says that the command has been applied.
@@ -220,6 +229,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
 func (m *Machine) begin() error {
 	m.b.Reset()
 	m.members.Begin()
+	m.auth.Begin()
 	if err := m.w.Begin(m.b); err != nil {
 		return fmt.Errorf("begin batch at entry %d: %w", m.next.index+1, err)
 	}
@@ -238,6 +248,7 @@ func (m *Machine) commit(waiting Waiting) error {
 		return fmt.Errorf("commit batch at entry %d: %w", m.next.index, err)
 	}
 	m.pos = m.next
+	m.auth.Publish() // before the keys: whoever reads them sees that permissions have changed
 	m.w.Publish()
 	m.members.Publish()
 	m.time.Store(int64(m.pos.time))
@@ -303,16 +314,27 @@ func countCommands(b []byte) (n int, err error) {
 // applyCommand runs one command. What the command's client did wrong goes into
 // the result; an error that is returned stops the member.
 func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, res *Result) error {
+	actor, err := openAs(&kind, &payload)
+	if err != nil {
+		return err
+	}
+	who, err := m.admit(kind, actor)
+	if err != nil {
+		return m.settle(err, res)
+	}
 	d := decoder{b: payload}
 	if kind == KindCompact {
 		rev := d.varint()
 		if err := d.err("compaction"); err != nil {
 			return err
 		}
+		if err := needRoot(who); err != nil {
+			return m.settle(err, res)
+		}
 		return m.settle(m.w.Compact(rev), res)
 	}
 	m.w.Start()
-	err := m.change(kind, &d, now, res)
+	err = m.change(kind, &d, now, who, res)
 	if err == nil {
 		return m.w.End()
 	}
@@ -320,13 +342,16 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, re
 	return m.settle(err, res)
 }
 
-// change runs a command that writes keys or members.
-func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result) (err error) {
+// change runs a command that writes keys, members, or users and roles, if who may.
+func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Subject, res *Result) (err error) {
 	switch kind {
 	case KindPut:
 		var op mvcc.PutOp
 		if decodePut(d, &op); d.bad {
 			return d.err("put")
+		}
+		if err := PermitPut(who, &op); err != nil {
+			return err
 		}
 		res.Put, err = m.w.Put(&op)
 	case KindDelete:
@@ -334,11 +359,17 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result)
 		if decodeDelete(d, &op); d.bad {
 			return d.err("delete")
 		}
+		if err := PermitDelete(who, &op); err != nil {
+			return err
+		}
 		res.Delete, err = m.w.Delete(&op)
 	case KindTxn:
 		t := decodeTxn(d, 0)
 		if d.bad {
 			return d.err("transaction")
+		}
+		if err := PermitTxn(who, t); err != nil {
+			return err
 		}
 		res.Txn, err = m.w.Txn(t)
 	case KindV2:
@@ -346,20 +377,33 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result)
 		if c, err = v2tree.Decode(d.b); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
-		res.V2, err = v2tree.Apply(m.w, now, &c)
+		res.V2, err = m.applyV2(now, &c, who)
 		m.v2.count(c.Kind, err)
 	case KindMembership:
 		var c membership.Command
 		if c, err = membership.Decode(d.b); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
-		err = m.members.Apply(m.b, &c)
+		if c.Kind != membership.KindPublish { // that is a member's word, not a client's
+			err = needRoot(who)
+		}
+		if err == nil {
+			err = m.members.Apply(m.b, &c)
+		}
+	case KindAuth:
+		var c auth.Command
+		if c, err = auth.Decode(d.b); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+		}
+		if err = needRoot(who); err == nil {
+			res.Auth, err = m.auth.Apply(m.b, &c)
+		}
 	case KindLease:
 		var c lease.Command
 		if c, err = lease.Decode(d.b); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
-		res.Lease, err = lease.Apply(m.w, now, &c)
+		res.Lease, err = m.applyLease(now, &c, who)
 	default:
 		return fmt.Errorf("%w: kind %d, which this cairn does not know", ErrBadCommand, kind)
 	}
@@ -370,10 +414,11 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, res *Result)
 // is returned.
 func (m *Machine) settle(err error, res *Result) error {
 	var refused *v2tree.Error
+	var reason auth.Reason
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refused), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
+	case errors.As(err, &refused), errors.As(err, &reason), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
 		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound), errors.Is(err, mvcc.ErrTooLarge), errors.Is(err, lease.ErrExists),
 		errors.Is(err, membership.ErrNotFound), errors.Is(err, membership.ErrPeerURLExists):
 		*res = Result{Err: err}

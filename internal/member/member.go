@@ -28,6 +28,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 
+	"cairn/internal/auth"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
@@ -88,6 +89,7 @@ type Member struct {
 	replica              *replica.Replica
 	machine              *machine.Machine
 	hub                  *watch.Hub
+	gate                 *auth.Gate
 
 	inbox   inbox
 	raft    *raftRole
@@ -175,6 +177,9 @@ func (m *Member) open() (err error) {
 		return err
 	}
 	if m.machine, err = machine.Open(m.stateStore); err != nil {
+		return err
+	}
+	if m.gate, err = newGate(m.machine.Auth()); err != nil {
 		return err
 	}
 	m.hub = watch.New(m.machine.Keys(), watch.Limits{})
@@ -308,7 +313,13 @@ func (m *Member) StateBytes() int64 { return int64(m.stateStore.DiskBytes()) }
 // Propose has a command applied, and returns its result; the error is the member's
 // or the result's. payload must not be changed afterwards. After ErrTimeout or the
 // context's error the command may still be applied.
+//
+// While authentication is on, a command is the context's auth.Actor's. When users or roles have changed since the
+// actor was checked the error is auth.OldRevision, and nothing was applied: check it anew.
 func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
+	if m.gate.State().Enabled {
+		kind, payload = onBehalf(ctx, kind, payload)
+	}
 	if m.cfg.RequestBytesMax > 0 && len(payload) > m.cfg.RequestBytesMax {
 		return nil, ErrTooLarge
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sort"
 
 	"cairn/internal/kv"
@@ -283,6 +284,17 @@ func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Recor
 	w.moveLease(key, old.Lease, r.Lease)
 	w.b.Set(currentKey(make([]byte, 0, 64), key), e.node)
 	return nil
+}
+
+// Changes gives what the open command has changed so far, in order.
+func (w *Writer) Changes() iter.Seq[*kv.Event] {
+	return func(yield func(*kv.Event) bool) {
+		for i := w.first; i < len(w.events); i++ {
+			if !yield(&w.events[i].Event) {
+				return
+			}
+		}
+	}
 }
 
 // Batch returns the batch that the writer writes to, for the tables of others

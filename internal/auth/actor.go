@@ -1,0 +1,49 @@
+package auth
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+)
+
+// Actor is on whose behalf a command is applied.
+type Actor struct {
+	Name  string // of the user
+	Guest bool   // a request of v2 without credentials
+	// Revision is that of the State in which the actor was found to be who it is: the command is refused if
+	// another one holds when it is applied.
+	Revision uint64
+}
+
+const actorGuest = 1
+
+// Append writes the actor's bytes.
+func (a *Actor) Append(dst []byte) []byte {
+	var flags byte
+	if a.Guest {
+		flags = actorGuest
+	}
+	return appendText(binary.AppendUvarint(append(dst, flags), a.Revision), a.Name)
+}
+
+// DecodeActor is the inverse of Append; rest is what follows.
+func DecodeActor(b []byte) (a Actor, rest []byte, err error) {
+	r := reader{b: b}
+	flags := r.byte()
+	a.Guest, a.Revision, a.Name = flags&actorGuest != 0, r.uvarint(), r.text()
+	if r.bad || flags&^actorGuest != 0 {
+		return Actor{}, nil, fmt.Errorf("%w: actor", ErrCorrupt)
+	}
+	return a, r.b, nil
+}
+
+type actorKey struct{}
+
+// As returns a context in which requests are made on an actor's behalf.
+func As(ctx context.Context, a *Actor) context.Context { return context.WithValue(ctx, actorKey{}, a) }
+
+// ActorOf returns the actor of a context, or nil.
+func ActorOf(ctx context.Context) *Actor {
+	a, _ := ctx.Value(actorKey{}).(*Actor)
+	return a
+}

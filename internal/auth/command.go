@@ -1,0 +1,221 @@
+package auth
+
+import (
+	"fmt"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// Kind says what a command asks for. The values are stored; never renumber them.
+type Kind byte
+
+// The kinds of commands. Those with a V are of one dialect, since the other does not do the same.
+const (
+	KindEnable  Kind = 1
+	KindDisable Kind = 2
+
+	KindUserDelete Kind = 3
+	KindRoleDelete Kind = 4
+
+	KindV2UserCreate Kind = 5 // refused when the user is there
+	KindV2UserPut    Kind = 6 // changes the password of one that is there
+	KindV2UserUpdate Kind = 7 // grants and revokes roles
+	KindV2RoleCreate Kind = 8
+	KindV2RoleUpdate Kind = 9 // grants and revokes patterns
+
+	KindV3UserAdd      Kind = 10
+	KindV3UserPassword Kind = 11
+	KindV3UserGrant    Kind = 12
+	KindV3UserRevoke   Kind = 13
+	KindV3RoleAdd      Kind = 14
+	KindV3RoleGrant    Kind = 15
+	KindV3RoleRevoke   Kind = 16
+)
+
+// Command changes users, roles, or whether they count. What its kind does not ask for is not looked at.
+type Command struct {
+	Kind Kind
+	V2   bool   // of KindEnable, KindDisable and the deletes: which dialect asks
+	Name string // of the user or role
+	Hash string // of the new password; empty for none, or for the one that there is
+
+	Role          string   // that v3 grants or revokes
+	Roles         []string // that a user of v2 is made with
+	Grant, Revoke []string // roles of a user of v2
+
+	Read, Write             []string // patterns that a role of v2 is made with, or granted
+	RevokeRead, RevokeWrite []string
+
+	Permission Permission // that v3 grants, or the range of what it revokes
+}
+
+const flagV2 = 1
+
+// Append writes the command's bytes, as docs/formats/auth.md draws them.
+func (c *Command) Append(dst []byte) []byte {
+	var flags byte
+	if c.V2 {
+		flags = flagV2
+	}
+	dst = appendText(append(dst, byte(c.Kind), flags), c.Name)
+	dst = appendText(appendText(dst, c.Hash), c.Role)
+	for _, list := range c.lists() {
+		dst = appendTexts(dst, *list)
+	}
+	if c.Kind == KindV3RoleGrant || c.Kind == KindV3RoleRevoke {
+		dst = c.Permission.append(dst)
+	}
+	return dst
+}
+
+func (c *Command) lists() [7]*[]string {
+	return [...]*[]string{&c.Roles, &c.Grant, &c.Revoke, &c.Read, &c.Write, &c.RevokeRead, &c.RevokeWrite}
+}
+
+// Decode is the inverse of Append. Nothing points into b.
+func Decode(b []byte) (c Command, err error) {
+	r := reader{b: b}
+	c.Kind = Kind(r.byte())
+	flags := r.byte()
+	c.V2, c.Name, c.Hash, c.Role = flags&flagV2 != 0, r.text(), r.text(), r.text()
+	for _, list := range c.lists() {
+		*list = r.texts()
+	}
+	if c.Kind == KindV3RoleGrant || c.Kind == KindV3RoleRevoke {
+		c.Permission = r.permission()
+	}
+	if !r.whole() || c.Kind < KindEnable || c.Kind > KindV3RoleRevoke || flags&^flagV2 != 0 {
+		return Command{}, fmt.Errorf("%w: command of kind %d", ErrCorrupt, c.Kind)
+	}
+	return c, nil
+}
+
+// Result is what a command made: the user or role as it is now.
+type Result struct {
+	User    *User
+	Role    *Role
+	Created bool
+}
+
+// change is one command at work: what it puts into the next state goes into the batch, too.
+type change struct {
+	*Command
+	next *State
+	b    *storage.Batch
+}
+
+// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and changes nothing.
+func (t *Table) Apply(b *storage.Batch, c *Command) (Result, error) {
+	ch := change{Command: c, next: t.next.clone(), b: b}
+	res, err := ch.run()
+	if err != nil {
+		return Result{}, err
+	}
+	ch.next.Revision++
+	if c.Kind == KindEnable {
+		ch.next.EnabledAt = ch.next.Revision
+	}
+	b.Set(statusKey(), ch.next.append(nil))
+	t.next = ch.next
+	return res, nil
+}
+
+func (c *change) run() (res Result, err error) {
+	switch c.Kind {
+	case KindEnable:
+		err = c.enable()
+	case KindDisable:
+		if !c.next.Enabled {
+			return res, c.refuse(NotEnabled, "")
+		}
+		c.next.Enabled = false
+	case KindUserDelete:
+		err = c.deleteUser()
+	case KindRoleDelete:
+		err = c.deleteRole()
+	case KindV2UserCreate, KindV2UserPut, KindV2UserUpdate:
+		res.User, res.Created, err = c.v2User()
+	case KindV2RoleCreate:
+		res.Role, err = c.v2CreateRole()
+	case KindV2RoleUpdate:
+		res.Role, err = c.v2UpdateRole()
+	case KindV3UserAdd, KindV3UserPassword, KindV3UserGrant, KindV3UserRevoke:
+		err = c.v3User()
+	default:
+		err = c.v3Role()
+	}
+	return res, err
+}
+
+func (c *change) refuse(r Reason, what string) error {
+	return &Refusal{Reason: r, Name: c.Name, What: what}
+}
+
+func (c *change) putUser(u *User) {
+	c.next.users[u.Name] = u
+	c.b.Set(userKey(u.Name), u.append(nil))
+}
+
+func (c *change) putRole(r *Role) {
+	c.next.roles[r.Name] = r
+	c.b.Set(roleKey(r.Name), r.append(nil))
+}
+
+func (c *change) enable() error {
+	root := c.next.users[RootName]
+	switch {
+	case c.next.Enabled:
+		return c.refuse(AlreadyEnabled, "")
+	case root == nil:
+		return c.refuse(NoRootUser, "")
+	case !c.V2 && !has(root.Roles, RootName):
+		return c.refuse(NoRootRole, "")
+	}
+	// Only who comes through v2 expects that guests may go on as before.
+	if c.V2 && c.next.roles[GuestRole] == nil {
+		c.putRole(&Role{Name: GuestRole, Read: []string{"/*"}, Write: []string{"/*"}})
+	}
+	c.next.Enabled = true
+	return nil
+}
+
+func (c *change) deleteUser() error {
+	switch {
+	case c.next.Enabled && c.Name == RootName:
+		return c.refuse(RootUserNeeded, "")
+	case c.next.users[c.Name] == nil:
+		return c.refuse(UserNotFound, "")
+	}
+	delete(c.next.users, c.Name)
+	c.b.Delete(userKey(c.Name))
+	return nil
+}
+
+// deleteRole removes a role; v3 also from its users. In v2 it is theirs again when it is made again.
+func (c *change) deleteRole() error {
+	switch {
+	case c.V2 && c.Name == RootName:
+		return c.refuse(RoleIsRoot, "")
+	case c.next.Enabled && c.Name == RootName:
+		return c.refuse(RootUserNeeded, "")
+	case c.next.roles[c.Name] == nil:
+		return c.refuse(RoleNotFound, "")
+	}
+	delete(c.next.roles, c.Name)
+	c.b.Delete(roleKey(c.Name))
+	if c.V2 {
+		return nil
+	}
+	for _, name := range c.next.UserNames() {
+		if u := c.next.users[name]; has(u.Roles, c.Name) {
+			c.putUser(&User{Name: u.Name, Hash: u.Hash, Roles: without(u.Roles, c.Name)})
+		}
+	}
+	return nil
+}
+
+// sameRange says whether two ranges are written alike.
+func sameRange(a, b kv.KeyRange) bool {
+	return string(a.Key) == string(b.Key) && string(a.End) == string(b.End)
+}
