@@ -168,7 +168,7 @@ func clientHandler(cfg *config.Config, mux *http.ServeMux, m *member.Member, id 
 	if !cfg.EnableV2 {
 		return ops.AnswerOptions(mux)
 	}
-	v2 := v2http.New(newV2Member(m, id)).TellOf(m).WatchFrom(m.Watches())
+	v2 := v2http.New(newV2Member(m, id)).TellOf(m).WatchFrom(m.Watches()).GuardBy(m)
 	return ops.AnswerOptions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect a path that is not clean in its own way.
 		if _, pattern := mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {

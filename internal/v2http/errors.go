@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"strconv"
 
+	"cairn/internal/auth"
 	"cairn/internal/v2tree"
 )
 
 // Codes of refusals that this package makes itself; v2tree has the rest.
 const (
+	codeUnauthorized      = 110
 	codePrevValueRequired = 201
 	codeTTLNaN            = 202
 	codeIndexNaN          = 203
@@ -38,6 +40,7 @@ var wireErrors = map[int]wireError{
 	v2tree.CodeKeyExists:         {http.StatusPreconditionFailed, "Key already exists"},
 	v2tree.CodeRootReadOnly:      {http.StatusBadRequest, "Root is read only"},
 	v2tree.CodeDirectoryNotEmpty: {http.StatusForbidden, "Directory not empty"},
+	codeUnauthorized:             {http.StatusUnauthorized, "The request requires user authentication"},
 	codePrevValueRequired:        {http.StatusBadRequest, "PrevValue is Required in POST form"},
 	codeTTLNaN:                   {http.StatusBadRequest, "The given TTL in POST form is not a number"},
 	codeIndexNaN:                 {http.StatusBadRequest, "The given index in POST form is not a number"},
@@ -56,6 +59,9 @@ func refuse(code int, cause string) error { return &v2tree.Error{Code: code, Cau
 // writeError answers with a refusal, or with a failure of the member.
 func writeError(w http.ResponseWriter, err error) {
 	var e *v2tree.Error
+	if errors.Is(err, auth.Denied) || errors.Is(err, auth.BadPassword) {
+		err = refuse(codeUnauthorized, insufficient)
+	}
 	if !errors.As(err, &e) {
 		e = &v2tree.Error{Code: codeRaftInternal, Cause: failure(err)}
 	}

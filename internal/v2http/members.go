@@ -122,7 +122,7 @@ func (h *Handler) updateMember(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = h.cluster.UpdatePeerURLs(r.Context(), id, peerURLs)
+	err = h.asRoot(r, func(ctx context.Context) error { return h.cluster.UpdatePeerURLs(ctx, id, peerURLs) })
 	if errors.Is(err, membership.ErrNotFound) {
 		return noSuchMember(fmt.Sprintf("%x", id))
 	}

@@ -1,30 +1,33 @@
 package v2http
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
 )
 
 // others lists what else etcd serves below /v2, by which methods, and who answers.
-// What nobody answers yet finds nothing with a method that etcd allows; other methods
-// are refused as they always will be.
+// Methods that etcd does not allow are refused first.
 var others = []struct {
 	path  string
 	below bool   // also what lies below the path
 	allow string // in etcd's order and spelling
+	root  string // the methods that need the role root
 	serve func(*Handler, http.ResponseWriter, *http.Request)
 }{
-	{"/v2/machines", false, "GET,HEAD", (*Handler).serveMachines},
-	{"/v2/stats/self", false, "GET", (*Handler).serveStatsSelf},
-	{"/v2/stats/store", false, "GET", (*Handler).serveStatsStore},
-	{"/v2/stats/leader", false, "GET", (*Handler).serveStatsLeader},
-	{membersPath, true, "GET,POST,DELETE,PUT", (*Handler).serveMembers},
-	{"/v2/auth/users", false, "GET", nil},
-	{"/v2/auth/users/", true, "GET,PUT,DELETE", nil},
-	{"/v2/auth/roles", false, "GET", nil},
-	{"/v2/auth/roles/", true, "GET,PUT,DELETE", nil},
-	{"/v2/auth/enable", false, "GET,PUT,DELETE", nil},
+	{"/v2/machines", false, "GET,HEAD", "", (*Handler).serveMachines},
+	{"/v2/stats/self", false, "GET", "", (*Handler).serveStatsSelf},
+	{"/v2/stats/store", false, "GET", "", (*Handler).serveStatsStore},
+	{"/v2/stats/leader", false, "GET", "", (*Handler).serveStatsLeader},
+	{membersPath, true, "GET,POST,DELETE,PUT", "POST,DELETE,PUT", (*Handler).serveMembers},
+	{usersPath, false, "GET", "GET", (*Handler).serveUsers},
+	{usersPath + "/", false, "GET", "GET", (*Handler).serveUsers},
+	{usersPath + "/", true, "GET,PUT,DELETE", "GET,PUT,DELETE", (*Handler).serveUser},
+	{rolesPath, false, "GET", "GET", (*Handler).serveRoles},
+	{rolesPath + "/", false, "GET", "GET", (*Handler).serveRoles},
+	{rolesPath + "/", true, "GET,PUT,DELETE", "GET,PUT,DELETE", (*Handler).serveRole},
+	{"/v2/auth/enable", false, "GET,PUT,DELETE", "PUT,DELETE", (*Handler).serveAuthEnable},
 }
 
 func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
@@ -34,16 +37,34 @@ func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		switch {
+		case deepAuthPath(r.URL.Path):
+			writeMessage(w, &message{http.StatusBadRequest, "Invalid path"})
 		case !slices.Contains(strings.Split(o.allow, ","), r.Method):
 			refuseMethod(w, o.allow)
-		case o.serve == nil || h.cluster == nil:
+		case h.cluster == nil, h.authority == nil && strings.HasPrefix(r.URL.Path, "/v2/auth/"):
 			http.NotFound(w, r)
 		default:
+			if slices.Contains(strings.Split(o.root, ","), r.Method) {
+				if err := h.asRoot(r, func(context.Context) error { return nil }); err != nil {
+					writeMessage(w, err)
+					return
+				}
+			}
 			o.serve(h, w, r)
 		}
 		return
 	}
 	http.NotFound(w, r)
+}
+
+// deepAuthPath says whether a path below users or roles has more than a name. etcd looks at it before all else.
+func deepAuthPath(path string) bool {
+	for _, above := range [...]string{usersPath, rolesPath} {
+		if name, ok := strings.CutPrefix(path, above+"/"); ok && strings.Contains(strings.TrimSuffix(name, "/"), "/") {
+			return true
+		}
+	}
+	return false
 }
 
 func refuseMethod(w http.ResponseWriter, allow string) {

@@ -1,9 +1,9 @@
-// Package v2http serves etcd's v2 HTTP API: keys, members, machines and statistics.
+// Package v2http serves etcd's v2 HTTP API: keys, members, machines, statistics, users and roles.
 //
 // It owns the requests and answers on the wire: paths, parameters, their checks,
 // headers, bodies, and the one table of errors (of keys; the other paths have a plainer
 // one in message.go). What a write does is v2tree's business; how it gets there, a
-// Backend's; which changes there are to tell, a watch.Hub's. Authentication is not served yet.
+// Backend's; which changes there are to tell, a watch.Hub's. Who may do what, package auth's.
 //
 // Bodies are written by hand, since every request has one: docs/formats is not
 // concerned, the recorded answers of etcd are (../shared/conformance).
@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
@@ -46,11 +47,13 @@ type Backend interface {
 
 // Handler serves the v2 API.
 type Handler struct {
-	b        Backend
-	cluster  Cluster    // see TellOf
-	hub      *watch.Hub // see WatchFrom
-	counters counters
-	wall     func() time.Time // for the expiration times that are shown
+	b       Backend
+	cluster Cluster    // see TellOf
+	hub     *watch.Hub // see WatchFrom
+	// authority is nil where everybody may do everything; see GuardBy.
+	authority Authority
+	counters  counters
+	wall      func() time.Time // for the expiration times that are shown
 }
 
 // New returns a handler in front of b.
@@ -79,7 +82,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.Method {
 	case http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete:
-		h.serveKeys(w, r, keyPath(key))
+		h.serveKeys(w, r, target{path: keyPath(key), sent: sentPath(key)})
 	default:
 		refuseMethod(w, "HEAD,GET,PUT,POST,DELETE")
 	}
@@ -101,6 +104,14 @@ func cleanPath(p string) string {
 	return clean
 }
 
+// sentPath returns the path that permissions look at for what follows /v2/keys in a clean path.
+func sentPath(rest string) []byte {
+	if rest == "" {
+		rest = "/"
+	}
+	return []byte(rest)
+}
+
 // keyPath returns the path of a node for what follows /v2/keys in a clean path.
 func keyPath(rest string) []byte {
 	if rest == "" {
@@ -112,48 +123,69 @@ func keyPath(rest string) []byte {
 	return []byte(rest)
 }
 
-func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, path []byte) {
+func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 	w.Header()["X-Etcd-Cluster-Id"] = []string{h.b.ClusterID()}
 	q, err := parseRequest(r)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.write(w, r, path, q)
-		return
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		err = h.write(w, r, &t, q)
+	case q.wait && !q.quorum: // etcd answers a quorum read at once
+		err = h.watch(w, r, &t, q)
+	default:
+		err = h.read(w, r, &t, q)
 	}
-	if q.wait && !q.quorum { // etcd answers a quorum read at once
-		h.watch(w, r, path, q)
-		return
+	if err != nil {
+		writeError(w, err)
 	}
-	h.read(w, r, path, q)
 }
 
 // read answers GET and HEAD.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, path []byte, q request) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	if q.quorum {
 		if err := h.b.WaitLinearizable(r.Context()); err != nil {
-			writeError(w, err)
-			return
+			return err
 		}
 	}
-	n, index, err := v2tree.Get(h.b.Read, path, q.recursive, h.b.Now())
-	h.counters.countGet(err)
+	var n v2tree.Node
+	var index int64
+	err := h.asCaller(r, func(_ context.Context, c *caller) (err error) {
+		if err := t.permitted(c.who.CanRead, q.recursive); err != nil {
+			return err
+		}
+		n, index, err = v2tree.Get(h.b.Read, t.path, q.recursive, h.b.Now())
+		if !h.stands(c) {
+			return auth.OldRevision // what was read may be newer than the permission
+		}
+		h.counters.countGet(err)
+		if err != nil {
+			return err
+		}
+		return c.show(&n)
+	})
 	if err != nil {
-		writeError(w, err)
-		return
+		return err
 	}
 	h.answer(w, http.StatusOK, index, &event{action: "get", node: &n})
+	return nil
 }
 
 // write answers PUT, POST and DELETE.
-func (h *Handler) write(w http.ResponseWriter, r *http.Request, path []byte, q request) {
-	c := q.command(r.Method, path, h.wall())
-	res, err := h.b.ProposeV2(r.Context(), &c)
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q request) error {
+	var res v2tree.Result
+	err := h.asCaller(r, func(ctx context.Context, c *caller) (err error) {
+		if err := t.permitted(c.who.CanWrite, q.recursive); err != nil {
+			return err
+		}
+		command := q.command(r.Method, t.path, h.wall())
+		res, err = h.b.ProposeV2(ctx, &command)
+		return err
+	})
 	if err != nil {
-		writeError(w, err)
-		return
+		return err
 	}
 	status := http.StatusOK
 	if res.Created {
@@ -167,6 +199,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, path []byte, q r
 		e.node, e.prev = nil, nil
 	}
 	h.answer(w, status, res.Index, &e)
+	return nil
 }
 
 var jsonType = []string{"application/json"}

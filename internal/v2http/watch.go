@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/v2tree"
 	"cairn/internal/watch"
@@ -33,6 +34,7 @@ func (h *Handler) WatchFrom(hub *watch.Hub) *Handler {
 type watched struct {
 	path      []byte
 	recursive bool
+	reader    *auth.Subject // who watches
 }
 
 // span is a range that has all of it, and more: see wants.
@@ -50,7 +52,7 @@ func (p *watched) span() kv.KeyRange {
 // wants says whether an event is told. A node that is hidden from the watched
 // directory is not, whoever hides it; nor is a key that v2 has no path for.
 func (p *watched) wants(e *watch.Event) bool {
-	if e.Action == kv.ActionRefresh || len(e.Key) == 1 {
+	if e.Action == kv.ActionRefresh || len(e.Key) == 1 || !e.Dir && !p.reader.CanRead(kv.KeyRange{Key: e.Key}) {
 		return false
 	}
 	if len(e.Key) == len(p.path) {
@@ -65,24 +67,32 @@ func (p *watched) wants(e *watch.Event) bool {
 
 // watch answers a request with wait=true: with the next event, or with all that come.
 // The headers go out at once, with the index at which the watch begins.
-func (h *Handler) watch(w http.ResponseWriter, r *http.Request, path []byte, q request) {
+func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q request) error {
+	c, err := h.identify(r)
+	if err == nil {
+		err = t.permitted(c.who.CanRead, q.recursive)
+	}
+	if err != nil {
+		return err
+	}
 	h.counters.watchers.Add(1)
 	defer h.counters.watchers.Add(-1)
-	p := watched{path: path, recursive: q.recursive}
+	p := watched{path: t.path, recursive: q.recursive, reader: c.who}
 	s := h.hub.NewStream()
 	defer s.Close()
 	_, index := s.Watch(watch.Spec{Range: p.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: p.wants})
 	told, err := s.Take()
-	if err != nil {
-		writeError(w, err)
-		return
+	switch {
+	case err != nil:
+		return err
+	case !h.mayWatch(r, t, &c, q.recursive):
+		return auth.Denied
 	}
 	if len(told) > 0 && told[0].Compacted != 0 {
-		writeError(w, &v2tree.Error{
+		return &v2tree.Error{
 			Code: codeEventIndexCleared, Index: index,
 			Cause: fmt.Sprintf("the requested history has been cleared [%d/%d]", told[0].Compacted, q.waitIndex),
-		})
-		return
+		}
 	}
 	h.beginAnswer(w, index)
 	timeout := time.NewTimer(watchTimeout)
@@ -91,16 +101,20 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, path []byte, q r
 		select {
 		case <-s.Wake():
 		case <-r.Context().Done():
-			return
+			return nil
 		case <-h.hub.Closed():
-			return
+			return nil
 		case <-timeout.C:
-			return
+			return nil
 		}
 		if told, err = s.Take(); err != nil {
-			return // the headers are out: the end is all that can be told
+			return nil // the headers are out: the end is all that can be told
+		}
+		if !h.mayWatch(r, t, &c, q.recursive) {
+			return nil
 		}
 	}
+	return nil
 }
 
 // beginAnswer sends the headers of a watch.

@@ -1,0 +1,154 @@
+package v2http
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"cairn/internal/auth"
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/v2tree"
+)
+
+// Authority knows who may do what.
+type Authority interface {
+	Gate() *auth.Gate
+	// ChangeAuth has a command about users and roles applied. A refusal wraps an auth.Reason.
+	ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error)
+}
+
+// GuardBy makes the handler ask who may do what, and serve users and roles. It is called before the first request.
+func (h *Handler) GuardBy(a Authority) *Handler {
+	h.authority = a
+	return h
+}
+
+const insufficient = "Insufficient credentials"
+
+// errUnauthorized refuses a path other than /v2/keys.
+var errUnauthorized = &message{http.StatusUnauthorized, insufficient}
+
+// caller is who sent a request, and what they may do as of a state of users and roles. While authentication is off it is
+// nobody, who may do everything.
+type caller struct {
+	state *auth.State
+	actor *auth.Actor
+	who   *auth.Subject
+}
+
+// identify finds out who sent a request. Whose credentials are not right is auth.Denied, not a guest.
+func (h *Handler) identify(r *http.Request) (c caller, err error) {
+	if h.authority == nil {
+		return caller{who: new(auth.State).Subject(nil)}, nil
+	}
+	gate := h.authority.Gate()
+	if c.state = gate.State(); !c.state.Enabled {
+		c.who = c.state.Subject(nil)
+		return c, nil
+	}
+	c.actor = &auth.Actor{Revision: c.state.Revision, Guest: r.Header.Get("Authorization") == ""}
+	if !c.actor.Guest {
+		name, password, ok := r.BasicAuth()
+		if !ok {
+			return c, auth.Denied
+		}
+		if err := gate.Password(r.Context(), c.state, name, password); err != nil {
+			return c, err
+		}
+		c.actor.Name = name
+	}
+	if c.who = c.state.Subject(c.actor); c.who == nil {
+		return c, auth.Denied
+	}
+	return c, nil
+}
+
+// stands says whether what was found out about a caller still holds.
+func (h *Handler) stands(c *caller) bool {
+	return h.authority == nil || h.authority.Gate().State() == c.state
+}
+
+// asCaller does something on behalf of who sent the request: again when it comes out that users or roles have changed
+// since they were identified.
+func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *caller) error) error {
+	for {
+		c, err := h.identify(r)
+		if err != nil {
+			return err
+		}
+		ctx := r.Context()
+		if c.actor != nil {
+			ctx = auth.As(ctx, c.actor)
+		}
+		if err = do(ctx, &c); !errors.Is(err, auth.OldRevision) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// asRoot is asCaller for what needs the role root.
+func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) error {
+	err := h.asCaller(r, func(ctx context.Context, c *caller) error {
+		if !c.who.Root() {
+			return auth.Denied
+		}
+		return do(ctx)
+	})
+	if errors.Is(err, auth.Denied) || errors.Is(err, auth.BadPassword) {
+		return errUnauthorized
+	}
+	return err
+}
+
+// target is the node that a request names: its path, and the path as sent, which may end with a slash. Permissions look
+// at the latter.
+type target struct {
+	path, sent []byte
+}
+
+// permitted returns auth.Denied unless a request may be made: for what lies below a node all that begins with its
+// path must be allowed.
+func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
+	wanted := kv.KeyRange{Key: t.sent}
+	if recursive {
+		wanted = auth.Prefix(t.sent)
+	}
+	if !can(wanted) {
+		return auth.Denied
+	}
+	return nil
+}
+
+// show leaves of a node what a caller may see, or returns auth.Denied when that is nothing. Who may read a directory
+// alone sees in it what they may read, as in v3.
+func (c *caller) show(n *v2tree.Node) error {
+	if c.who.Root() {
+		return nil
+	}
+	if !n.Dir && !c.who.CanRead(kv.KeyRange{Key: n.Key}) {
+		return auth.Denied
+	}
+	kept := n.Nodes[:0]
+	for i := range n.Nodes {
+		child := &n.Nodes[i]
+		if machine.PermitV2Key(c.who.CanRead, child.Key, child.Dir) && c.show(child) == nil {
+			kept = append(kept, *child)
+		}
+	}
+	n.Nodes = kept
+	return nil
+}
+
+// mayWatch says whether a caller may still watch; when users or roles have changed that is found out again.
+func (h *Handler) mayWatch(r *http.Request, t *target, c *caller, recursive bool) bool {
+	if h.stands(c) {
+		return true
+	}
+	now, err := h.identify(r)
+	if err != nil || t.permitted(now.who.CanRead, recursive) != nil {
+		return false
+	}
+	*c = now
+	return true
+}
