@@ -145,6 +145,7 @@ func TestWireErrors(t *testing.T) {
 		105: "412 Key already exists",
 		107: "400 Root is read only",
 		108: "403 Directory not empty",
+		110: "401 The request requires user authentication",
 		201: "400 PrevValue is Required in POST form",
 		202: "400 The given TTL in POST form is not a number",
 		203: "400 The given index in POST form is not a number",

@@ -34,7 +34,10 @@ func (s *server) memberList(ctx context.Context, req *etcdserverpb.MemberListReq
 	return &etcdserverpb.MemberListResponse{Header: s.clusterHeader(), Members: s.members()}, nil
 }
 
-func (s *server) memberAdd(_ context.Context, req *etcdserverpb.MemberAddRequest) (any, error) {
+func (s *server) memberAdd(ctx context.Context, req *etcdserverpb.MemberAddRequest) (any, error) {
+	if err := s.asRoot(ctx, nothing); err != nil {
+		return nil, err
+	}
 	urls, err := peerURLs(req.PeerURLs)
 	if err != nil {
 		return nil, err
@@ -45,7 +48,10 @@ func (s *server) memberAdd(_ context.Context, req *etcdserverpb.MemberAddRequest
 	return nil, membership.ErrFixed
 }
 
-func (s *server) memberRemove(_ context.Context, req *etcdserverpb.MemberRemoveRequest) (any, error) {
+func (s *server) memberRemove(ctx context.Context, req *etcdserverpb.MemberRemoveRequest) (any, error) {
+	if err := s.asRoot(ctx, nothing); err != nil {
+		return nil, err
+	}
 	members := s.member.Members()
 	if _, ok := membership.Find(members, req.ID); !ok {
 		return nil, membership.ErrNotFound
@@ -61,13 +67,17 @@ func (s *server) memberUpdate(ctx context.Context, req *etcdserverpb.MemberUpdat
 		return nil, err
 	}
 	// As in etcd the URLs stay in the order that they are given in.
-	if err := s.member.UpdatePeerURLs(ctx, req.ID, req.PeerURLs); err != nil {
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.UpdatePeerURLs(ctx, req.ID, req.PeerURLs) })
+	if err != nil {
 		return nil, err
 	}
 	return &etcdserverpb.MemberUpdateResponse{Header: s.clusterHeader(), Members: s.members()}, nil
 }
 
-func (s *server) memberPromote(_ context.Context, req *etcdserverpb.MemberPromoteRequest) (any, error) {
+func (s *server) memberPromote(ctx context.Context, req *etcdserverpb.MemberPromoteRequest) (any, error) {
+	if err := s.asRoot(ctx, nothing); err != nil {
+		return nil, err
+	}
 	m, ok := membership.Find(s.member.Members(), req.ID)
 	switch {
 	case !ok:
@@ -78,6 +88,9 @@ func (s *server) memberPromote(_ context.Context, req *etcdserverpb.MemberPromot
 		return nil, membership.ErrFixed
 	}
 }
+
+// nothing is what is done yet of what would need the role root.
+func nothing(context.Context) error { return nil }
 
 // peerURLs checks what a request gives as peer URLs.
 func peerURLs(texts []string) ([]string, error) {

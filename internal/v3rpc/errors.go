@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"cairn/internal/auth"
 	"cairn/internal/lease"
 	"cairn/internal/member"
 	"cairn/internal/membership"
@@ -32,6 +33,24 @@ var wireErrors = []struct{ err, wire error }{
 	{membership.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
 	{membership.ErrOnlyMember, rpctypes.ErrGRPCMemberNotEnoughStarted},
 	{membership.ErrFixed, status.Error(codes.Unimplemented, "etcdserver: "+membership.ErrFixed.Error())},
+	{auth.Denied, rpctypes.ErrGRPCPermissionDenied},
+	{auth.OldRevision, rpctypes.ErrGRPCAuthOldRevision},
+	{auth.NoCredentials, rpctypes.ErrGRPCUserEmpty},
+	{auth.BadToken, rpctypes.ErrGRPCInvalidAuthToken},
+	{auth.BadPassword, rpctypes.ErrGRPCAuthFailed},
+	{auth.NotEnabled, rpctypes.ErrGRPCAuthNotEnabled},
+	{auth.NoRootUser, rpctypes.ErrGRPCRootUserNotExist},
+	{auth.NoRootRole, rpctypes.ErrGRPCRootRoleNotExist},
+	{auth.UserExists, rpctypes.ErrGRPCUserAlreadyExist},
+	{auth.UserNotFound, rpctypes.ErrGRPCUserNotFound},
+	{auth.UserNameEmpty, rpctypes.ErrGRPCUserEmpty},
+	{auth.PasswordTooLong, status.Error(codes.InvalidArgument, "etcdserver: "+auth.PasswordTooLong.Error())},
+	{auth.RootUserNeeded, rpctypes.ErrGRPCInvalidAuthMgmt},
+	{auth.RoleExists, rpctypes.ErrGRPCRoleAlreadyExist},
+	{auth.RoleNotFound, rpctypes.ErrGRPCRoleNotFound},
+	{auth.RoleNameEmpty, rpctypes.ErrGRPCRoleEmpty},
+	{auth.RoleNotGranted, rpctypes.ErrGRPCRoleNotGranted},
+	{auth.PermissionNotGranted, rpctypes.ErrGRPCPermissionNotGranted},
 	{member.ErrStopped, rpctypes.ErrGRPCStopped},
 	{context.Canceled, rpctypes.ErrGRPCCanceled},
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},

@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
@@ -52,7 +53,12 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	}
 	s.meters.Ranges.Inc()
 	resp := &rangeResponse{keysOnly: req.KeysOnly}
-	sum, err := s.member.Keys().Range(&req.RangeOp, resp)
+	var sum mvcc.RangeSummary
+	err := s.read(ctx, func(who *auth.Subject) error { return machine.PermitRange(who, req.KeyRange) }, func() (err error) {
+		resp.Reset()
+		sum, err = s.member.Keys().Range(&req.RangeOp, resp)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +86,9 @@ func (s *server) put(ctx context.Context, req *putRequest) (any, error) {
 	}
 	payload := machine.AppendPut(make([]byte, 0, len(req.Key)+len(req.Value)+24), &req.PutOp)
 	s.meters.Puts.Inc()
-	res, err := s.member.Propose(ctx, machine.KindPut, payload)
+	res, err := s.propose(ctx, machine.KindPut, payload, func(who *auth.Subject) error {
+		return machine.PermitPut(who, &req.PutOp)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +117,9 @@ func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, erro
 		return nil, rpctypes.ErrGRPCEmptyKey
 	}
 	s.meters.Deletes.Inc()
-	res, err := s.member.Propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op))
+	res, err := s.propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op), func(who *auth.Subject) error {
+		return machine.PermitDelete(who, op)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +145,9 @@ func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, er
 			return nil, err
 		}
 	}
-	res, err := s.member.Propose(ctx, machine.KindTxn, machine.AppendTxn(nil, t))
+	res, err := s.propose(ctx, machine.KindTxn, machine.AppendTxn(nil, t), func(who *auth.Subject) error {
+		return machine.PermitTxn(who, t)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +161,11 @@ func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *m
 			return nil, err
 		}
 	}
-	res, err := s.member.Keys().ReadTxn(t)
+	var res mvcc.TxnResult
+	err := s.read(ctx, func(who *auth.Subject) error { return machine.PermitTxn(who, t) }, func() (err error) {
+		res, err = s.member.Keys().ReadTxn(t)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +174,7 @@ func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *m
 }
 
 func (s *server) compact(ctx context.Context, req *etcdserverpb.CompactionRequest) (any, error) {
-	res, err := s.member.Propose(ctx, machine.KindCompact, machine.AppendCompact(nil, req.Revision))
+	res, err := s.propose(ctx, machine.KindCompact, machine.AppendCompact(nil, req.Revision), rooted)
 	if err != nil {
 		return nil, err
 	}

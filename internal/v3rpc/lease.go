@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
 	"cairn/internal/machine"
@@ -44,7 +45,7 @@ func (s *server) leaseGrant(ctx context.Context, req *etcdserverpb.LeaseGrantReq
 		if req.ID == 0 {
 			c.ID = kv.LeaseID(rand.Int64()&^1 + 1) // positive: never 0, which is no lease
 		}
-		res, err := s.member.Propose(ctx, machine.KindLease, c.Append(nil))
+		res, err := s.propose(ctx, machine.KindLease, c.Append(nil), anyUser)
 		if req.ID == 0 && errors.Is(err, lease.ErrExists) {
 			continue
 		}
@@ -61,7 +62,7 @@ func (s *server) leaseRevoke(ctx context.Context, req *etcdserverpb.LeaseRevokeR
 		return nil, mvcc.ErrLeaseNotFound
 	}
 	c := lease.Command{Kind: lease.KindRevoke, ID: kv.LeaseID(req.ID)}
-	res, err := s.member.Propose(ctx, machine.KindLease, c.Append(nil))
+	res, err := s.propose(ctx, machine.KindLease, c.Append(nil), anyUser)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (s *server) renew(ctx context.Context, id int64) (*etcdserverpb.LeaseKeepAl
 	revision := s.member.Keys().Head().Revision
 	if id != 0 {
 		c := lease.Command{Kind: lease.KindRenew, ID: kv.LeaseID(id)}
-		res, err := s.member.Propose(ctx, machine.KindLease, c.Append(nil))
+		res, err := s.propose(ctx, machine.KindLease, c.Append(nil), anyUser)
 		switch {
 		case errors.Is(err, mvcc.ErrLeaseNotFound):
 			revision = s.member.Keys().Head().Revision
@@ -113,6 +114,10 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 	if err := s.member.WaitLinearizable(ctx); err != nil {
 		return nil, err
 	}
+	c, err := s.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
 	reading, now := s.member.Keys().Reading(), s.member.ClusterTime()
 	resp := &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
 	l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
@@ -123,11 +128,19 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 	if req.Keys {
 		resp.Keys, err = lease.Keys(reading, l.ID)
 	}
+	for _, key := range resp.Keys {
+		if !c.who.CanRead(kv.KeyRange{Key: key}) {
+			return nil, auth.Denied // as in etcd: all of the names, or none
+		}
+	}
 	return resp, err
 }
 
 func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesRequest) (any, error) {
 	if err := s.member.WaitLinearizable(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := s.identify(ctx); err != nil {
 		return nil, err
 	}
 	reading := s.member.Keys().Reading()

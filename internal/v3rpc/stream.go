@@ -7,7 +7,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
+	"cairn/internal/machine"
 	"cairn/internal/mvcc"
 )
 
@@ -21,6 +23,12 @@ type chunk struct {
 	last  []byte // the last key in it
 	keys  int64
 	final bool // carries header, more and count
+}
+
+// Reset implements mvcc.Sink.
+func (c *chunk) Reset() {
+	c.rangeResponse.Reset()
+	c.last, c.keys = c.last[:0], 0
 }
 
 // Add implements mvcc.Sink.
@@ -66,6 +74,7 @@ func rangeStream(srv any, stream grpc.ServerStream) error {
 }
 
 func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
+	permit := func(who *auth.Subject) error { return machine.PermitRange(who, op.KeyRange) }
 	head := s.member.Keys().Head()
 	whole := op.SingleKey() || op.CountOnly || op.Bounded() || op.Order != mvcc.SortNone || op.Target != mvcc.SortByKey
 	rest := *op
@@ -75,7 +84,12 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 	for !whole {
 		c := &chunk{}
 		c.keysOnly = op.KeysOnly
-		if _, err := s.member.Keys().Range(&rest, c); err != nil {
+		err := s.read(stream.Context(), permit, func() error {
+			c.Reset()
+			_, err := s.member.Keys().Range(&rest, c)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		if len(c.kvs) < chunkBytes {
@@ -91,7 +105,12 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 	}
 	c := &chunk{final: true}
 	c.keysOnly = op.KeysOnly
-	sum, err := s.member.Keys().Range(op, &c.rangeResponse)
+	var sum mvcc.RangeSummary
+	err := s.read(stream.Context(), permit, func() (err error) {
+		c.rangeResponse.Reset()
+		sum, err = s.member.Keys().Range(op, &c.rangeResponse)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
@@ -47,6 +48,10 @@ type Member interface {
 	Members() []membership.Member
 	// UpdatePeerURLs gives a member other peer URLs. See member.Member.
 	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
+	// Gate tells who somebody is, and what they may do.
+	Gate() *auth.Gate
+	// ChangeAuth has a command about users and roles applied.
+	ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error)
 }
 
 // Config says who answers and within which limits.
@@ -70,7 +75,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
 	s := &server{member: m, meters: meters, cfg: cfg}
-	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &watchService, &leaseService} {
+	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService} {
 		r.RegisterService(metered(desc, meters), s)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/watch"
 )
@@ -48,8 +49,9 @@ type watching struct {
 	watches map[int64]*watchOf
 	nextID  int64
 
-	asked    int64 // the revision that an answer to a progress request must have; 0: none is due
-	notified int   // watches that want to be notified
+	asked    int64       // the revision that an answer to a progress request must have; 0: none is due
+	auth     *auth.State // as of which the watches are permitted
+	notified int         // watches that want to be notified
 	timer    *time.Timer
 	reply    watchResponse
 }
@@ -62,6 +64,9 @@ type watchOf struct {
 	fragment bool
 	notify   bool // of progress
 	answered bool // since the timer went off last
+
+	keys  kv.KeyRange
+	actor *auth.Actor // who watches
 }
 
 // watchStream answers Watch.Watch.
@@ -164,7 +169,17 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	case s.watches[id] != nil:
 		return s.refuse(reasonDuplicateID)
 	}
-	o := &watchOf{id: id, prevKV: req.PrevKv, fragment: req.Fragment, notify: req.ProgressNotify}
+	c, err := s.identify(s.out.Context())
+	if err == nil {
+		err = mayWatch(c.state, c.actor, rng)
+	}
+	if err != nil {
+		return s.refuse(wireError(err).Error())
+	}
+	if s.auth == nil {
+		s.auth = c.state
+	}
+	o := &watchOf{id: id, prevKV: req.PrevKv, fragment: req.Fragment, notify: req.ProgressNotify, keys: rng, actor: c.actor}
 	var revision int64
 	o.w, revision = s.in.Watch(watch.Spec{Range: rng, Start: req.StartRevision, Wants: wants(req.Filters), Owner: o})
 	s.watches[id] = o
@@ -214,8 +229,14 @@ func (s *watching) tell() error {
 	if err != nil {
 		return err
 	}
+	if err := s.endForbidden(); err != nil {
+		return err
+	}
 	for _, d := range told {
 		o := d.Watcher.Owner().(*watchOf)
+		if s.watches[o.id] != o {
+			continue // it has just been ended
+		}
 		if d.Compacted != 0 {
 			s.drop(o)
 			err = s.send(watchResponse{id: o.id, canceled: true, compact: d.Compacted}, s.member.Keys().Head().Revision)
@@ -227,6 +248,29 @@ func (s *watching) tell() error {
 		}
 	}
 	return s.tellProgress()
+}
+
+// endForbidden ends the watches that are not allowed any more, when users or roles have changed. What has been taken
+// from the hub by now is older than the state that is looked at.
+func (s *watching) endForbidden() error {
+	state := s.member.Gate().State()
+	if state == s.auth {
+		return nil
+	}
+	s.auth = state
+	for _, o := range s.watches {
+		err := mayWatch(state, o.actor, o.keys)
+		if err == nil {
+			continue
+		}
+		s.in.Cancel(o.w)
+		s.drop(o)
+		reply := watchResponse{id: o.id, canceled: true, reason: wireError(err).Error()}
+		if err := s.send(reply, s.member.Keys().Head().Revision); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tellEvents sends a watch its events: whole revisions in each answer or, for those that
