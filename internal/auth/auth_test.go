@@ -1,0 +1,318 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+func openTable(t *testing.T, fs storage.FS) (*storage.Store, *Table) {
+	t.Helper()
+	db, err := storage.OpenState("state", storage.Options{FS: fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := Open(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db, table
+}
+
+// apply applies commands, each after a trip over its bytes.
+func apply(t *testing.T, db *storage.Store, table *Table, commands ...Command) (err error) {
+	t.Helper()
+	b := db.NewBatch()
+	defer b.Close() //nolint:errcheck // holds memory only
+	table.Begin()
+	for i := range commands {
+		c, derr := Decode(commands[i].Append(nil))
+		if derr != nil || !reflect.DeepEqual(c, commands[i]) {
+			t.Fatalf("%+v comes back as %+v, %v", commands[i], c, derr)
+		}
+		before := table.Next()
+		if _, aerr := table.Apply(b, &c); aerr != nil {
+			if err = aerr; table.Next() != before {
+				t.Errorf("%+v was refused and has changed something", c)
+			}
+		} else if table.Next().Revision != before.Revision+1 {
+			t.Errorf("%+v has moved the revision from %d to %d", c, before.Revision, table.Next().Revision)
+		}
+	}
+	if cerr := b.Commit(false); cerr != nil {
+		t.Fatal(cerr)
+	}
+	table.Publish()
+	return err
+}
+
+func perm(key, end string, a Access) Permission {
+	p := Permission{KeyRange: kv.KeyRange{Key: []byte(key)}, Access: a}
+	if end != "" {
+		p.End = []byte(end)
+	}
+	return p
+}
+
+// TestOneRoleForBothDialects grants by each dialect and looks at it by the other, also after the store is opened anew.
+func TestOneRoleForBothDialects(t *testing.T) {
+	fs := storage.NewCrashableFS()
+	db, table := openTable(t, fs)
+	if err := apply(t, db, table,
+		Command{Kind: KindV2RoleCreate, Name: "r", Read: []string{"/pub/*", "/a"}, Write: []string{}},
+		Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("/a", "", ReadWrite)},
+		Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("/x/", "/x0", Write)},
+		Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("/odd*", "", Read)},
+		Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("b", "d", Read)},
+		Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("b", "d", Write)}, // instead
+		Command{Kind: KindV2UserPut, Name: "u", Hash: "h"},
+		Command{Kind: KindV2UserUpdate, Name: "u", Grant: []string{"r", "absent"}},
+	); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Flush(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db, table = openTable(t, fs)
+	defer db.Close() //nolint:errcheck // the test is over
+	r := table.State().Role("r")
+	if !slices.Equal(r.Read, []string{"/a", "/pub/*"}) || !slices.Equal(r.Write, []string{"/a", "/x/*"}) {
+		t.Errorf("v2 shows read %q, write %q", r.Read, r.Write)
+	}
+	want := []Permission{perm("/a", "", ReadWrite), perm("/odd*", "", Read), perm("/pub/", "/pub0", Read), perm("/x/", "/x0", Write), perm("b", "d", Write)}
+	if got := r.Permissions(); !reflect.DeepEqual(got, want) {
+		t.Errorf("v3 shows %q", got)
+	}
+	if u := table.State().User("u"); u.Hash != "h" || !slices.Equal(u.Roles, []string{"absent", "r"}) {
+		t.Errorf("user %+v", u)
+	}
+	if table.State().Revision != 9 {
+		t.Errorf("revision %d", table.State().Revision)
+	}
+	for _, revoke := range []Permission{perm("/pub/", "/pub0", ReadWrite), perm("b", "d", ReadWrite)} {
+		if err := apply(t, db, table, Command{Kind: KindV3RoleRevoke, Name: "r", Permission: revoke}); err != nil {
+			t.Error(err)
+		}
+		if err := apply(t, db, table, Command{Kind: KindV3RoleRevoke, Name: "r", Permission: revoke}); !errors.Is(err, PermissionNotGranted) {
+			t.Errorf("revoked twice: %v", err)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	db, table := openTable(t, storage.NewCrashableFS())
+	defer db.Close() //nolint:errcheck // the test is over
+	for _, step := range []struct {
+		c    Command
+		want error
+	}{
+		{Command{Kind: KindEnable}, NoRootUser},
+		{Command{Kind: KindV3UserAdd}, UserNameEmpty},
+		{Command{Kind: KindV3UserAdd, Name: RootName, Hash: "h"}, nil},
+		{Command{Kind: KindV3UserAdd, Name: RootName, Hash: "h"}, UserExists},
+		{Command{Kind: KindEnable}, NoRootRole},
+		{Command{Kind: KindV3UserGrant, Name: RootName, Role: "none"}, RoleNotFound},
+		{Command{Kind: KindV3UserGrant, Name: RootName, Role: RootName}, nil},
+		{Command{Kind: KindDisable}, NotEnabled},
+		{Command{Kind: KindEnable}, nil},
+		{Command{Kind: KindEnable, V2: true}, AlreadyEnabled},
+		{Command{Kind: KindV3UserRevoke, Name: RootName, Role: RootName}, RootUserNeeded},
+		{Command{Kind: KindUserDelete, V2: true, Name: RootName}, RootUserNeeded},
+		{Command{Kind: KindRoleDelete, V2: true, Name: GuestRole}, RoleNotFound}, // v3 makes none
+		{Command{Kind: KindRoleDelete, V2: true, Name: RootName}, RoleIsRoot},
+		{Command{Kind: KindV2UserPut, Name: "u"}, PasswordEmpty},
+		{Command{Kind: KindV3RoleAdd, Name: "r"}, nil},
+		{Command{Kind: KindV2RoleCreate, Name: "r"}, RoleExists},
+		{Command{Kind: KindV2RoleUpdate, Name: "r", Read: []string{"/a", "/a"}}, ReadGranted},
+		{Command{Kind: KindV3UserAdd, Name: "u"}, nil},
+		{Command{Kind: KindV3UserGrant, Name: "u", Role: "r"}, nil},
+		{Command{Kind: KindV2UserUpdate, Name: "u", Grant: []string{"r"}}, RoleGranted},
+		{Command{Kind: KindRoleDelete, Name: "r"}, nil},
+		{Command{Kind: KindV3UserRevoke, Name: "u", Role: "r"}, RoleNotGranted}, // it went with the role
+	} {
+		if err := apply(t, db, table, step.c); !errors.Is(err, step.want) {
+			t.Errorf("%+v: %v, want %v", step.c, err, step.want)
+		}
+	}
+}
+
+// TestSpans compares merged ranges with the ranges that they are of, for all ranges over a small alphabet.
+func TestSpans(t *testing.T) {
+	points := []string{"a", "a\x00", "ab", "b", "b/", "b0", "c"}
+	all := []kv.KeyRange{}
+	for i, from := range points {
+		all = append(all, kv.KeyRange{Key: []byte(from)}, kv.KeyRange{Key: []byte(from), End: []byte{0}})
+		for _, to := range points[i+1:] {
+			all = append(all, kv.KeyRange{Key: []byte(from), End: []byte(to)})
+		}
+	}
+	// Every range that is named here contains a key if and only if it contains one of these.
+	keys := append(slices.Clone(points), "", "aa", "abc", "b/x", "bb", "zz")
+	for _, x := range all {
+		for _, y := range all {
+			s := merge([]kv.KeyRange{x, y})
+			for _, want := range all {
+				holds := true
+				for _, k := range keys {
+					key := []byte(k)
+					holds = holds && (!want.Contains(key) || x.Contains(key) || y.Contains(key))
+				}
+				if s.cover(want) && !holds {
+					t.Fatalf("%q and %q are said to cover %q", x, y, want)
+				}
+				one := merge([]kv.KeyRange{x}).cover(want) || merge([]kv.KeyRange{y}).cover(want)
+				if one && !s.cover(want) {
+					t.Fatalf("%q and %q do not cover %q, which one of them does", x, y, want)
+				}
+			}
+		}
+	}
+	if s := merge([]kv.KeyRange{{Key: []byte("a"), End: []byte("b")}, {Key: []byte("b"), End: []byte("c")}}); !s.cover(kv.KeyRange{Key: []byte("a"), End: []byte("c")}) {
+		t.Error("neighbours do not cover what they are together")
+	}
+}
+
+// gate returns a gate with a user and its hash, and a clock.
+func gate(t *testing.T) (db *storage.Store, table *Table, g *Gate, now *time.Time) {
+	t.Helper()
+	db, table = openTable(t, storage.NewCrashableFS())
+	t.Cleanup(func() { _ = db.Close() })
+	clock := time.Unix(1000, 0)
+	g, err := NewGate(table, GateConfig{Cost: bcrypt.MinCost, TokenTTL: time.Minute, Slots: 1, Now: func() time.Time { return clock }, Rand: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := g.Hash(t.Context(), "pw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(t, db, table,
+		Command{Kind: KindV2UserPut, Name: RootName, Hash: hash}, Command{Kind: KindV3UserAdd, Name: "nopass"},
+	); err != nil {
+		t.Fatal(err)
+	}
+	return db, table, g, &clock
+}
+
+func TestPasswords(t *testing.T) {
+	db, table, g, _ := gate(t)
+	for range 2 { // the second time from memory
+		if err := g.Password(t.Context(), g.State(), RootName, "pw"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range [][2]string{{RootName, "pW"}, {RootName, ""}, {"", "pw"}, {"nobody", "pw"}, {"nopass", ""}, {RootName, strings.Repeat("x", 73)}} {
+		if err := g.Password(t.Context(), g.State(), bad[0], bad[1]); !errors.Is(err, BadPassword) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if len(g.proven) != 1 {
+		t.Errorf("%d passwords are remembered, want the right one", len(g.proven))
+	}
+	// A command that changes a role leaves what is remembered; one that changes the password does not.
+	if err := apply(t, db, table, Command{Kind: KindV3RoleAdd, Name: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	g.slots <- struct{}{} // no password can be checked now
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Password(ctx, g.State(), RootName, "pw"); err != nil {
+		t.Errorf("a remembered password is checked again: %v", err)
+	}
+	<-g.slots
+	hash, _ := g.Hash(t.Context(), "other")
+	if err := apply(t, db, table, Command{Kind: KindV3UserPassword, Name: RootName, Hash: hash}); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Password(t.Context(), g.State(), RootName, "pw"); !errors.Is(err, BadPassword) {
+		t.Errorf("the old password: %v", err)
+	}
+	if _, err := g.Hash(t.Context(), strings.Repeat("x", 73)); !errors.Is(err, PasswordTooLong) {
+		t.Errorf("a password of 73 bytes: %v", err)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	db, table, g, now := gate(t)
+	if _, err := g.Login(t.Context(), RootName, "pw"); !errors.Is(err, NotEnabled) {
+		t.Errorf("login while authentication is off: %v", err)
+	}
+	if err := apply(t, db, table, Command{Kind: KindEnable, V2: true}); err != nil {
+		t.Fatal(err)
+	}
+	token, err := g.Login(t.Context(), RootName, "pw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := func(want error) {
+		t.Helper()
+		name, err := g.Bearer(g.State(), token)
+		if !errors.Is(err, want) || err == nil && name != RootName {
+			t.Errorf("token is of %q, %v; want %v", name, err, want)
+		}
+	}
+	for range 3 { // use renews it
+		*now = now.Add(59 * time.Second)
+		bearer(nil)
+	}
+	*now = now.Add(61 * time.Second)
+	bearer(BadToken)
+	token, _ = g.Login(t.Context(), RootName, "pw")
+	bearer(nil)
+	if err := apply(t, db, table, Command{Kind: KindDisable}, Command{Kind: KindEnable}); err != nil {
+		t.Fatal(err)
+	}
+	bearer(BadToken)
+	token, _ = g.Login(t.Context(), RootName, "pw")
+	hash, _ := g.Hash(t.Context(), "pw")
+	if err := apply(t, db, table, Command{Kind: KindV3UserPassword, Name: RootName, Hash: hash}); err != nil {
+		t.Fatal(err)
+	}
+	bearer(BadToken)
+	token = ""
+	bearer(BadToken)
+}
+
+func FuzzDecode(f *testing.F) {
+	c := Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("a", "b", Read)}
+	f.Add(c.Append(nil))
+	c = Command{Kind: KindV2UserPut, Name: "u", Hash: "h", Roles: []string{"x", ""}}
+	f.Add(c.Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := Decode(c.Append(nil))
+		if err != nil || !reflect.DeepEqual(again, c) {
+			t.Errorf("%+v comes back as %+v, %v", c, again, err)
+		}
+	})
+}
+
+func BenchmarkPassword(b *testing.B) {
+	table := &Table{}
+	s := newState()
+	hash, _ := bcrypt.GenerateFromPassword([]byte("pw"), bcrypt.DefaultCost)
+	s.users["u"] = &User{Name: "u", Hash: string(hash)}
+	table.shown.Store(s)
+	g, err := NewGate(table, GateConfig{Slots: 1, Now: time.Now, Rand: rand.Reader})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := g.Password(b.Context(), s, "u", "pw"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
