@@ -7,32 +7,32 @@ type Reason byte
 
 // The reasons.
 const (
-	Denied               Reason = iota + 1 // the user may not do that
-	OldRevision                            // users or roles have changed since the request was checked; ask again
-	NoCredentials                          // somebody has to say who they are
-	BadToken                               // nobody has been given that token, or it has lapsed
-	BadPassword                            // there is no such user, or it has another password
-	NotEnabled                             // there is nothing to log in to
-	AlreadyEnabled                         //
-	NoRootUser                             // authentication needs one
-	NoRootRole                             // the user root needs it
-	UserExists                             //
-	UserNotFound                           //
-	UserNameEmpty                          //
-	PasswordEmpty                          //
-	PasswordTooLong                        // bcrypt takes 72 bytes
-	UserUnchanged                          //
-	RootUserNeeded                         // the user root stays while authentication is on, and the role of it
-	RoleExists                             //
-	RoleNotFound                           //
-	RoleNameEmpty                          //
-	RoleIsRoot                             // v2 does not let the role root be changed
-	RoleUnchanged                          //
-	RoleGranted                            // the user has the role
-	RoleNotGranted                         //
-	ReadGranted                            // the role has the pattern
-	WriteGranted                           //
-	PermissionNotGranted                   //
+	Denied        Reason = iota + 1 // the user may not do that
+	OldRevision                     // users or roles have changed since the request was checked; ask again
+	NoCredentials                   // somebody has to say who they are
+	BadToken                        // nobody has been given that token, or it has lapsed
+	BadPassword                     // there is no such user, or it has another password
+	NotEnabled                      // there is nothing to log in to
+	AlreadyEnabled
+	NoRootUser // authentication needs one
+	NoRootRole // the user root needs it
+	UserExists
+	UserNotFound
+	UserNameEmpty
+	PasswordEmpty
+	PasswordTooLong // bcrypt takes 72 bytes
+	UserUnchanged
+	RootUserNeeded // the user root stays while authentication is on, and the role of it
+	RoleExists
+	RoleNotFound
+	RoleNameEmpty
+	RoleIsRoot // v2 does not let the role root be changed
+	RoleUnchanged
+	RoleGranted // the user has the role
+	RoleNotGranted
+	ReadGranted // the role has the pattern
+	WriteGranted
+	PermissionNotGranted
 )
 
 var reasons = [...]string{
