@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
+	"cairn/internal/auth"
 	"cairn/internal/h2grpc"
 	"cairn/internal/kv"
 	"cairn/internal/metrics"
@@ -94,17 +95,19 @@ func randomEvent(r *rand.Rand, prevKV bool) (*watch.Event, *mvccpb.Event) {
 	return e, want
 }
 
-// keysOnly is a Member of which Watch needs no more than the keys and the hub.
+// keysOnly is a Member of which Watch needs no more than the keys, the hub, and that authentication is off.
 type keysOnly struct {
 	Member
 	keys *mvcc.Store
 	hub  *watch.Hub
+	gate *auth.Gate
 	w    *mvcc.Writer
 	b    *storage.Batch
 }
 
 func (m *keysOnly) Keys() *mvcc.Store            { return m.keys }
 func (m *keysOnly) Watches() *watch.Hub          { return m.hub }
+func (m *keysOnly) Gate() *auth.Gate             { return m.gate }
 func (m *keysOnly) RaftStatus() (uint64, uint64) { return 1, 1 }
 
 func (m *keysOnly) put(t *testing.T, key string, value []byte) {
@@ -132,7 +135,15 @@ func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*keysOnly, etc
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &keysOnly{keys: keys, hub: watch.New(keys, limits), w: keys.NewWriter(), b: db.NewBatch()}
+	users, err := auth.Open(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, err := auth.NewGate(users, auth.GateConfig{Rand: bytes.NewReader(make([]byte, 64))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &keysOnly{keys: keys, gate: gate, hub: watch.New(keys, limits), w: keys.NewWriter(), b: db.NewBatch()}
 	server := h2grpc.New(h2grpc.Options{})
 	Register(server, m, metrics.New(1), cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
