@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
@@ -195,7 +196,7 @@ func TestWatchedNames(t *testing.T) {
 	keys := []string{"/", "/a", "/a/b", "/a/b/c", "/ab", "/a-b", "/a/_b", "/a/_b/c", "/_a", "/_a/b", "/a//b", "/a/", "/a/./b", "/a.b", "/a/b_c"}
 	for _, at := range []string{"/", "/a", "/a/b", "/_a", "/a/_b"} {
 		for _, recursive := range []bool{false, true} {
-			p := watched{path: []byte(at), recursive: recursive}
+			p := watched{path: []byte(at), recursive: recursive, reader: new(auth.State).Subject(nil)}
 			for _, key := range keys {
 				e := &watch.Event{Event: kv.Event{Key: []byte(key)}}
 				got := p.span().Contains(e.Key) && p.wants(e)
