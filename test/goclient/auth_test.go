@@ -242,3 +242,38 @@ func TestGuestsOfV2(t *testing.T) {
 		t.Errorf("/a is %q", got.Value)
 	}
 }
+
+// TestLeasesOfUsers shows that a lease is no way to delete, or to learn of, the keys of others.
+func TestLeasesOfUsers(t *testing.T) {
+	f := guarded(t)
+	root, two := f.as("root", "rp"), f.as("v2user", "p2")
+	_, err := f.Grant(f.ctx, 60)
+	f.wantError("grant without a token", err, rpctypes.ErrUserEmpty)
+	lease, err := two.Grant(f.ctx, 60)
+	must(t, err)
+	_, err = two.Put(f.ctx, "/app/leased", "1", clientv3.WithLease(lease.ID))
+	must(t, err)
+	_, err = two.KeepAliveOnce(f.ctx, lease.ID)
+	must(t, err)
+	_, err = root.Put(f.ctx, "/secret/leased", "2", clientv3.WithLease(lease.ID))
+	must(t, err)
+	_, err = two.Revoke(f.ctx, lease.ID)
+	f.wantError("revoke", err, rpctypes.ErrPermissionDenied)
+	_, err = two.TimeToLive(f.ctx, lease.ID, clientv3.WithAttachedKeys())
+	f.wantError("keys of the lease", err, rpctypes.ErrPermissionDenied)
+	if got := root.get("/secret/leased").Count; got != 1 {
+		t.Error("a key went with a lease that was not revoked")
+	}
+	_, err = root.Revoke(f.ctx, lease.ID)
+	must(t, err)
+	brief, err := two.Grant(f.ctx, 1)
+	must(t, err)
+	watch := two.Watch(f.ctx, "/app/brief")
+	_, err = two.Put(f.ctx, "/app/brief", "1", clientv3.WithLease(brief.ID))
+	must(t, err)
+	for resp := range watch { // what the cluster expires needs nobody's permission
+		if len(resp.Events) > 0 && resp.Events[len(resp.Events)-1].Type == clientv3.EventTypeDelete {
+			break
+		}
+	}
+}
