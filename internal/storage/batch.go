@@ -29,11 +29,14 @@ type Batch struct {
 	sorted, tail []string
 	ordered      bool
 	stale        int
-	// keep is how many stale names are not worth a sweep.
-	keep    int
-	journal []undo
-	marked  bool
-	keyBuf  []byte
+	journal      []undo
+	// keep is how many keys Reset keeps room for, and how many stale names are not
+	// worth a sweep. grown says that pending has had more: emptying or walking a map
+	// costs its largest size.
+	keep   int
+	grown  bool
+	marked bool
+	keyBuf []byte
 }
 
 // change is the newest state of a key in the batch.
@@ -88,13 +91,17 @@ func (b *Batch) Remove(key []byte) error { return b.out.Delete(key, nil) }
 
 // Mark opens a span of changes that Rollback can undo. There is one at a time.
 // Append, DeleteRange and Remove must not be called inside it.
-func (b *Batch) Mark() { b.marked, b.journal = true, b.journal[:0] }
+func (b *Batch) Mark() {
+	clear(b.journal)
+	b.marked, b.journal = true, b.journal[:0]
+}
 
 // Release closes the span and keeps its changes.
 func (b *Batch) Release() { b.marked = false }
 
 // Rollback closes the span and undoes its changes.
 func (b *Batch) Rollback() {
+	b.grown = b.grown || len(b.pending) > b.keep
 	for i := len(b.journal) - 1; i >= 0; i-- {
 		u := b.journal[i]
 		if u.had {
@@ -225,9 +232,23 @@ func (b *Batch) Bytes() int { return b.out.Len() }
 // Reset empties the batch for further use, whether it was committed or not.
 func (b *Batch) Reset() {
 	b.out.Reset()
-	clear(b.pending)
-	b.sorted, b.tail, b.ordered, b.stale = b.sorted[:0], b.tail[:0], false, 0
-	b.journal, b.marked = b.journal[:0], false
+	if b.grown || len(b.pending) > b.keep {
+		b.pending, b.grown = make(map[string]change), false
+	} else {
+		clear(b.pending)
+	}
+	b.sorted, b.tail = emptied(b.sorted, b.keep), emptied(b.tail, b.keep)
+	b.ordered, b.stale = false, 0
+	b.journal, b.marked = emptied(b.journal, b.keep), false
+}
+
+// emptied returns s without its elements, and without its room for more than keep.
+func emptied[T any](s []T, keep int) []T {
+	if cap(s) > keep {
+		return nil
+	}
+	clear(s) // nothing of an old batch stays in memory
+	return s[:0]
 }
 
 // Close gives the batch's memory back. The batch must not be used again.

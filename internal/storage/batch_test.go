@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -348,6 +349,54 @@ func TestRollbacksLeaveNothing(t *testing.T) {
 		if names := len(b.sorted) + len(b.tail); names > 100 {
 			t.Fatalf("%d names of no key after %d rollbacks", names, i+1)
 		}
+	}
+}
+
+// TestResetForgetsSize: a batch that was huge once is as cheap as a new one, and one that
+// was not keeps its room.
+func TestResetForgetsSize(t *testing.T) {
+	s := openState(t, NewCrashableFS())
+	defer s.Close() //nolint:errcheck // in memory
+	set := func(b *Batch, n int) {
+		for i := range n {
+			b.Set(fmt.Appendf(nil, "%d", i), nil)
+		}
+	}
+	for _, tc := range []struct {
+		name string
+		fill func(b *Batch)
+		kept bool
+	}{
+		{"small", func(b *Batch) { set(b, 50) }, true},
+		{"small, read", func(b *Batch) { b.order(); b.Mark(); set(b, 50); b.order() }, true},
+		{"huge", func(b *Batch) { set(b, 1000) }, false},
+		{"huge, read", func(b *Batch) { set(b, 1000); b.order() }, false},
+		{"huge, read while small", func(b *Batch) { b.order(); b.Mark(); set(b, 1000) }, false},
+		{"huge, rolled back", func(b *Batch) { b.Mark(); set(b, 1000); b.Rollback() }, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := s.NewBatch()
+			defer b.Close() //nolint:errcheck // in memory
+			b.keep = 100
+			room := reflect.ValueOf(b.pending).Pointer()
+			tc.fill(b)
+			b.Reset()
+			if kept := reflect.ValueOf(b.pending).Pointer() == room; kept != tc.kept {
+				t.Errorf("the map is kept: %v", kept)
+			}
+			if n := max(cap(b.sorted), cap(b.tail), cap(b.journal)); n > b.keep {
+				t.Errorf("room for %d is kept", n)
+			}
+			if len(b.pending)+len(b.sorted)+len(b.tail)+len(b.journal) > 0 || b.Changed([]byte("1")) {
+				t.Error("the batch is not empty")
+			}
+			room = reflect.ValueOf(b.pending).Pointer()
+			set(b, 50)
+			b.Reset()
+			if reflect.ValueOf(b.pending).Pointer() != room {
+				t.Error("the next batch has made a map again")
+			}
+		})
 	}
 }
 
