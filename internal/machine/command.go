@@ -31,6 +31,8 @@ const (
 	KindAuth Kind = 8
 	// KindAs carries an actor and another command, which is applied if the actor may. See AppendAs.
 	KindAs Kind = 9
+	// KindAutoCompact is a compaction that the cluster makes of itself, on nobody's behalf.
+	KindAutoCompact Kind = 10
 )
 
 // entryVersion is the first byte of an entry's data.

@@ -323,15 +323,18 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, re
 		return m.settle(err, res)
 	}
 	d := decoder{b: payload}
-	if kind == KindCompact {
+	if kind == KindCompact || kind == KindAutoCompact {
 		rev := d.varint()
 		if err := d.err("compaction"); err != nil {
 			return err
 		}
-		if err := needRoot(who); err != nil {
-			return m.settle(err, res)
+		if kind == KindCompact {
+			err = needRoot(who)
 		}
-		return m.settle(m.w.Compact(rev), res)
+		if err == nil {
+			err = m.w.Compact(rev)
+		}
+		return m.settle(err, res)
 	}
 	m.w.Start()
 	err = m.change(kind, &d, now, who, res)

@@ -80,7 +80,8 @@ func TestAuthorization(t *testing.T) {
 	add(nil)(v2(v2tree.Command{Kind: v2tree.KindExpire, Path: []byte("/dir/brief"), Deadline: 1}))
 	publish := membership.Command{Kind: membership.KindPublish, ID: 7, Name: "n"}
 	add(nil)(machine.KindMembership, publish.Append(nil))
-	add(nil)(rootAt(machine.KindCompact, machine.AppendCompact(nil, 2)))
+	add(nil)(machine.KindAutoCompact, machine.AppendCompact(nil, 2))
+	add(nil)(rootAt(machine.KindCompact, machine.AppendCompact(nil, 3)))
 	add(nil)(rootAt(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/dir"), Recursive: true, Dir: true})))
 	add(nil)(rootAt(change(auth.Command{Kind: auth.KindDisable})))
 	add(auth.OldRevision)(rootAt(put("/dir/key")))

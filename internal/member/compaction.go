@@ -87,7 +87,7 @@ func (m *Member) RunAutoCompaction(ctx context.Context, a AutoCompaction) {
 }
 
 func (m *Member) compactTo(ctx context.Context, rev int64) {
-	_, err := m.Propose(ctx, machine.KindCompact, machine.AppendCompact(nil, rev))
+	_, err := m.Propose(ctx, machine.KindAutoCompact, machine.AppendCompact(nil, rev))
 	switch {
 	case err == nil:
 		m.log.Info("compacted history", "revision", rev)
