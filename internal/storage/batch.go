@@ -178,7 +178,7 @@ func (b *Batch) Lend(key []byte) ([]byte, io.Closer, error) {
 		}
 		return c.value, nil, nil
 	}
-	return b.store.db.Get(key)
+	return b.store.Lend(key)
 }
 
 // Changed says whether Set or Delete has touched key.

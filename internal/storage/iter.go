@@ -9,15 +9,19 @@ import (
 // Iter walks keys in order over one consistent view of a store. It must be
 // closed. Key and Value are valid until the next move.
 type Iter struct {
-	it  *pebble.Iterator // nil when it could not be opened, and once closed
-	err error
+	it      *pebble.Iterator // nil when it could not be opened, and once closed
+	readers *readers
+	err     error
 }
 
 // NewIter returns an iterator over [lower, upper); nil bounds are open. What it
 // sees is the store as of now, however long it lives.
 func (s *Store) NewIter(lower, upper []byte) *Iter {
+	if !s.readers.enter() {
+		return &Iter{err: ErrClosed}
+	}
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	return &Iter{it: it, err: err}
+	return counted(&s.readers, it, err)
 }
 
 // Clone returns an iterator over [lower, upper) that sees exactly what i sees,
@@ -27,8 +31,20 @@ func (i *Iter) Clone(lower, upper []byte) *Iter {
 	if err := i.failure(); err != nil {
 		return &Iter{err: err}
 	}
+	if !i.readers.enter() {
+		return &Iter{err: ErrClosed}
+	}
 	it, err := i.it.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
-	return &Iter{it: it, err: err}
+	return counted(i.readers, it, err)
+}
+
+// counted returns the iterator of a read that was let in.
+func counted(r *readers, it *pebble.Iterator, err error) *Iter {
+	if err != nil {
+		r.leave()
+		return &Iter{err: err}
+	}
+	return &Iter{it: it, readers: r}
 }
 
 // SeekGE moves to the first key at or after key, and says whether there is one.
@@ -91,6 +107,7 @@ func (i *Iter) Close() error {
 	if i.it != nil {
 		err := i.it.Close()
 		i.it = nil
+		i.readers.leave()
 		if i.err == nil {
 			i.err = err
 		}

@@ -16,7 +16,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -30,6 +29,9 @@ type FS = vfs.FS
 
 // OSFS is the operating system's file system.
 var OSFS = vfs.Default
+
+// ErrClosed is returned by reads of a store that was closed.
+var ErrClosed = errors.New("the store is closed")
 
 // ErrNotFound is returned by Get for a key that the store does not hold.
 var ErrNotFound = pebble.ErrNotFound
@@ -73,7 +75,9 @@ type Options struct {
 type Store struct {
 	db *pebble.DB
 	// wal says whether a synced commit is durable when it returns.
-	wal bool
+	wal     bool
+	log     *slog.Logger
+	readers readers
 }
 
 // Default sizes: together they are the documented memory budget of a member
@@ -171,48 +175,20 @@ func open(dir string, po *pebble.Options, wal bool) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &Store{db: db, wal: wal}, nil
+	return &Store{db: db, wal: wal, log: po.Logger.(quiet).log, readers: readers{drained: make(chan struct{}, 1)}}, nil
 }
 
-// Close ends the store. What a store without WAL has not flushed is lost to
-// it, by design: the raft log replays it.
+// Close ends the store: new reads get ErrClosed, those in flight are waited for. So
+// the caller must have closed its own iterators, and writers must have ended. What a
+// store without WAL has not flushed is lost to it, by design: the raft log replays it.
 func (s *Store) Close() error {
+	if !s.readers.close(s.log) {
+		return fmt.Errorf("close store: %w", ErrClosed)
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
-}
-
-// Get appends the value of key to dst. It returns ErrNotFound when there is none.
-func (s *Store) Get(key, dst []byte) ([]byte, error) {
-	v, closer, err := s.db.Get(key)
-	if err != nil {
-		return dst, err
-	}
-	dst = append(dst, v...)
-	return dst, closer.Close()
-}
-
-// Lend returns the value of key without a copy. The bytes are valid until the
-// closer is closed, which the caller must do when err is nil. It returns
-// ErrNotFound when there is no such key.
-func (s *Store) Lend(key []byte) ([]byte, io.Closer, error) { return s.db.Get(key) }
-
-// GetDurable appends the value that key has in what has certainly reached the
-// disk. It returns ErrNotFound when there is none.
-func (s *Store) GetDurable(key, dst []byte) ([]byte, error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: key, UpperBound: append(append([]byte(nil), key...), 0), OnlyReadGuaranteedDurable: true,
-	})
-	if err != nil {
-		return dst, err
-	}
-	if !it.First() {
-		return dst, errors.Join(it.Error(), it.Close(), ErrNotFound)
-	}
-	v, err := it.ValueAndErr()
-	dst = append(dst, v...)
-	return dst, errors.Join(err, it.Close())
 }
 
 // Flush writes the memtable to the disk and waits for it.
@@ -224,8 +200,14 @@ func (s *Store) StartFlush() error {
 	return err
 }
 
-// DiskBytes returns the size of the store's files, in bytes.
-func (s *Store) DiskBytes() uint64 { return s.db.Metrics().DiskSpaceUsage() }
+// DiskBytes returns the size of the store's files, in bytes; of a closed store, 0.
+func (s *Store) DiskBytes() uint64 {
+	if !s.readers.enter() {
+		return 0
+	}
+	defer s.readers.leave()
+	return s.db.Metrics().DiskSpaceUsage()
+}
 
 // RangeBytes estimates the bytes on disk of the keys in [start, end).
 func (s *Store) RangeBytes(start, end []byte) (uint64, error) {

@@ -1,0 +1,141 @@
+package storage
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// readers counts the reads in flight. Pebble panics when it is read after its end, and
+// takes an iterator that is open at its end for a leak; but a request may outlive the
+// server that took it.
+type readers struct {
+	// n is the number of reads in flight, plus ended once no more may begin.
+	n       atomic.Int64
+	drained chan struct{} // has room for one
+}
+
+const (
+	ended = math.MinInt64
+	// patience is how long close waits before it says so: a reader that was
+	// forgotten would otherwise hang the member without a word.
+	patience = 10 * time.Second
+)
+
+// enter begins a read, which leave must end. It says no once the store is closed.
+func (r *readers) enter() bool {
+	if r.n.Add(1) > 0 {
+		return true
+	}
+	r.leave()
+	return false
+}
+
+// leave ends a read.
+func (r *readers) leave() {
+	if r.n.Add(-1) == ended {
+		r.tellDrained()
+	}
+}
+
+// tellDrained may be called more than once: those who are refused count for a moment.
+func (r *readers) tellDrained() {
+	select {
+	case r.drained <- struct{}{}:
+	default:
+	}
+}
+
+// close lets no more reads begin and waits for those in flight. It returns false when
+// it was called before.
+func (r *readers) close(log *slog.Logger) bool {
+	open := r.n.Or(ended)
+	if open < 0 {
+		return false
+	}
+	if open == 0 {
+		return true
+	}
+	warn := time.AfterFunc(patience, func() {
+		log.Warn("storage waits for reads to end before it closes", "reads", r.n.Load()-ended)
+	})
+	defer warn.Stop()
+	<-r.drained
+	return true
+}
+
+// lent ends the loan of a value, and with it the read.
+type lent struct {
+	readers *readers
+	closer  io.Closer
+}
+
+// lents has the closers of loans that ended: a read shall not cost an allocation.
+var lents = sync.Pool{New: func() any { return new(lent) }}
+
+// Close implements io.Closer.
+func (l *lent) Close() error {
+	err := l.closer.Close()
+	l.readers.leave()
+	*l = lent{} // a second Close is a mistake: let it panic
+	lents.Put(l)
+	return err
+}
+
+// Lend returns the value of key without a copy. The bytes are valid until the
+// closer is closed, which the caller must do, once, when err is nil. It returns
+// ErrNotFound when there is no such key.
+func (s *Store) Lend(key []byte) ([]byte, io.Closer, error) {
+	if !s.readers.enter() {
+		return nil, nil, ErrClosed
+	}
+	v, closer, err := s.db.Get(key)
+	if err != nil {
+		s.readers.leave()
+		return nil, nil, err
+	}
+	l := lents.Get().(*lent)
+	l.readers, l.closer = &s.readers, closer
+	return v, l, nil
+}
+
+// Get appends the value of key to dst. It returns ErrNotFound when there is none.
+func (s *Store) Get(key, dst []byte) ([]byte, error) {
+	if !s.readers.enter() {
+		return dst, ErrClosed
+	}
+	defer s.readers.leave()
+	v, closer, err := s.db.Get(key)
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, v...)
+	return dst, closer.Close()
+}
+
+// GetDurable appends the value that key has in what has certainly reached the
+// disk. It returns ErrNotFound when there is none.
+func (s *Store) GetDurable(key, dst []byte) ([]byte, error) {
+	if !s.readers.enter() {
+		return dst, ErrClosed
+	}
+	defer s.readers.leave()
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: key, UpperBound: append(append([]byte(nil), key...), 0), OnlyReadGuaranteedDurable: true,
+	})
+	if err != nil {
+		return dst, err
+	}
+	if !it.First() {
+		return dst, errors.Join(it.Error(), it.Close(), ErrNotFound)
+	}
+	v, err := it.ValueAndErr()
+	dst = append(dst, v...)
+	return dst, errors.Join(err, it.Close())
+}
