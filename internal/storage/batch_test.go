@@ -562,34 +562,4 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-// TestCheckpoint: a copy opens, has what the store had, and is not changed by it.
-func TestCheckpoint(t *testing.T) {
-	fs := NewCrashableFS()
-	s := openState(t, fs)
-	defer s.Close() //nolint:errcheck // in memory
-	set := func(k string) {
-		b := s.NewBatch()
-		b.Set([]byte(k), []byte("x"))
-		if err := errors.Join(b.Commit(false), b.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set("before")
-	if err := errors.Join(s.Flush(), s.Checkpoint("copy")); err != nil {
-		t.Fatal(err)
-	}
-	set("after")
-	if err := s.Checkpoint("copy"); err == nil {
-		t.Error("a checkpoint replaced another")
-	}
-	c, err := OpenState("copy", Options{FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close() //nolint:errcheck // in memory
-	if got := contents(t, c); !maps.Equal(got, map[string]string{"before": "x"}) {
-		t.Errorf("the copy has %v", got)
-	}
-}
-
 var _ vfs.FS = CrashableFS{}

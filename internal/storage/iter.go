@@ -50,9 +50,6 @@ func counted(r *readers, it *pebble.Iterator, err error) *Iter {
 // SeekGE moves to the first key at or after key, and says whether there is one.
 func (i *Iter) SeekGE(key []byte) bool { return i.err == nil && i.it.SeekGE(key) }
 
-// SeekLT moves to the last key before key, and says whether there is one.
-func (i *Iter) SeekLT(key []byte) bool { return i.err == nil && i.it.SeekLT(key) }
-
 // First moves to the first key, and says whether there is one.
 func (i *Iter) First() bool { return i.err == nil && i.it.First() }
 
@@ -76,13 +73,6 @@ func (i *Iter) Value() []byte {
 		return nil
 	}
 	return v
-}
-
-// SetBounds changes the bounds; the position is lost. The bounds are copied.
-func (i *Iter) SetBounds(lower, upper []byte) {
-	if i.err == nil {
-		i.it.SetBounds(lower, upper)
-	}
 }
 
 // Err returns the first error that the iterator has met. A walker asks for it

@@ -209,20 +209,6 @@ func (s *Store) DiskBytes() uint64 {
 	return s.db.Metrics().DiskSpaceUsage()
 }
 
-// RangeBytes estimates the bytes on disk of the keys in [start, end).
-func (s *Store) RangeBytes(start, end []byte) (uint64, error) {
-	return s.db.EstimateDiskUsage(start, end)
-}
-
-// Checkpoint makes a consistent, openable copy of the store in dir, which must
-// not exist. Files are linked where the file system can.
-func (s *Store) Checkpoint(dir string) error {
-	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
-		return fmt.Errorf("checkpoint store to %s: %w", dir, err)
-	}
-	return nil
-}
-
 // quiet passes pebble's messages on at debug level: what matters of them comes
 // through the event listener.
 type quiet struct{ log *slog.Logger }
