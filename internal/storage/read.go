@@ -7,7 +7,6 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -21,12 +20,7 @@ type readers struct {
 	drained chan struct{} // has room for one
 }
 
-const (
-	ended = math.MinInt64
-	// patience is how long close waits before it says so: a reader that was
-	// forgotten would otherwise hang the member without a word.
-	patience = 10 * time.Second
-)
+const ended = math.MinInt64
 
 // enter begins a read, which leave must end. It says no once the store is closed.
 func (r *readers) enter() bool {
@@ -62,10 +56,8 @@ func (r *readers) close(log *slog.Logger) bool {
 	if open == 0 {
 		return true
 	}
-	warn := time.AfterFunc(patience, func() {
-		log.Warn("storage waits for reads to end before it closes", "reads", r.n.Load()-ended)
-	})
-	defer warn.Stop()
+	// A reader that was forgotten would otherwise hang the member without a word.
+	log.Info("storage waits for reads to end before it closes", "reads", open)
 	<-r.drained
 	return true
 }
