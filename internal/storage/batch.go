@@ -79,18 +79,35 @@ func (b *Batch) put(key []byte, c change) {
 }
 
 // Append writes a key that this batch does not read back. Both slices are copied.
-func (b *Batch) Append(key, value []byte) error { return b.out.Set(key, value, nil) }
+func (b *Batch) Append(key, value []byte) error {
+	b.unmarked("Append")
+	return b.out.Set(key, value, nil)
+}
 
 // DeleteRange removes the keys in [start, end) that the store held before, and
 // those that Append has written so far. Set and Delete of this batch are not
 // touched, nor does this batch read the gap.
-func (b *Batch) DeleteRange(start, end []byte) error { return b.out.DeleteRange(start, end, nil) }
+func (b *Batch) DeleteRange(start, end []byte) error {
+	b.unmarked("DeleteRange")
+	return b.out.DeleteRange(start, end, nil)
+}
 
 // Remove deletes a key that this batch does not read back.
-func (b *Batch) Remove(key []byte) error { return b.out.Delete(key, nil) }
+func (b *Batch) Remove(key []byte) error {
+	b.unmarked("Remove")
+	return b.out.Delete(key, nil)
+}
+
+// unmarked panics inside a span: what op writes would outlive a rollback, so that a
+// failed command would leave a part of itself behind.
+func (b *Batch) unmarked(op string) {
+	if b.marked {
+		panic("storage: " + op + " between Mark and Release of a batch: Rollback could not undo it")
+	}
+}
 
 // Mark opens a span of changes that Rollback can undo. There is one at a time.
-// Append, DeleteRange and Remove must not be called inside it.
+// Append, DeleteRange and Remove panic inside it.
 func (b *Batch) Mark() {
 	clear(b.journal)
 	b.marked, b.journal = true, b.journal[:0]

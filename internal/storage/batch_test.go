@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -348,6 +349,43 @@ func TestRollbacksLeaveNothing(t *testing.T) {
 		b.Rollback()
 		if names := len(b.sorted) + len(b.tail); names > 100 {
 			t.Fatalf("%d names of no key after %d rollbacks", names, i+1)
+		}
+	}
+}
+
+// TestUndoableOnly: inside a span a batch takes only what Rollback can undo; after it,
+// however it ended, anything.
+func TestUndoableOnly(t *testing.T) {
+	s := openState(t, NewCrashableFS())
+	defer s.Close() //nolint:errcheck // in memory
+	k := []byte("r")
+	for name, write := range map[string]func(*Batch) error{
+		"Append":      func(b *Batch) error { return b.Append(k, k) },
+		"DeleteRange": func(b *Batch) error { return b.DeleteRange(k, []byte("s")) },
+		"Remove":      func(b *Batch) error { return b.Remove(k) },
+	} {
+		b := s.NewBatch()
+		for _, end := range []func(){b.Release, b.Rollback, b.Reset} {
+			b.Mark()
+			empty := b.Bytes()
+			func() {
+				defer func() {
+					if r := fmt.Sprint(recover()); !strings.Contains(r, name+" between Mark and Release") {
+						t.Errorf("%s inside a mark: %s", name, r)
+					}
+				}()
+				_ = write(b)
+			}()
+			if b.Bytes() != empty {
+				t.Errorf("%s inside a mark has written", name)
+			}
+			end()
+			if err := write(b); err != nil {
+				t.Errorf("%s after a mark: %v", name, err)
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -9,8 +9,8 @@
 //
 // Invariant: a batch becomes visible, and durable, as a whole or not at all.
 //
-// A Store is safe for concurrent use. Batches and iterators belong to one
-// goroutine at a time.
+// A Store is safe for concurrent use, and its reads may overlap with Close. Batches
+// and iterators belong to one goroutine at a time.
 package storage
 
 import (
