@@ -232,6 +232,7 @@ func checkBatchIter(t *rapid.T, b *Batch, sees map[string]string, key func(strin
 		return got
 	}
 	it := b.Iter(lower, upper)
+	defer it.Close() //nolint:errcheck // where the test fails: closing the store waits for it
 	if got := walk(it, it.First()); !slices.Equal(got, want) {
 		t.Fatalf("[%s, %s): %v, want %v", lower, upper, got, want)
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,7 +21,7 @@ func (s *Store) NewIter(lower, upper []byte) *Iter {
 	if !s.readers.enter() {
 		return &Iter{err: ErrClosed}
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := s.db.NewIter(within(lower, upper))
 	return counted(&s.readers, it, err)
 }
 
@@ -34,8 +35,17 @@ func (i *Iter) Clone(lower, upper []byte) *Iter {
 	if !i.readers.enter() {
 		return &Iter{err: ErrClosed}
 	}
-	it, err := i.it.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
+	it, err := i.it.Clone(pebble.CloneOptions{IterOptions: within(lower, upper)})
 	return counted(i.readers, it, err)
+}
+
+// within returns the options of an iterator over [lower, upper). Pebble takes no bounds
+// in the wrong order: nothing lies between those.
+func within(lower, upper []byte) *pebble.IterOptions {
+	if upper != nil && bytes.Compare(lower, upper) > 0 {
+		lower = upper
+	}
+	return &pebble.IterOptions{LowerBound: lower, UpperBound: upper}
 }
 
 // counted returns the iterator of a read that was let in.
