@@ -1,7 +1,6 @@
 package member
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -30,32 +29,24 @@ const (
 // any more: it may come late, or from a leader that is none any more.
 func (m *Member) runExpiry() {
 	defer m.wg.Done()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-m.stopping:
-		case <-m.failed:
-		case <-ctx.Done():
-		}
-		cancel()
-	}()
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-m.stopping:
+			return
+		case <-m.failed:
 			return
 		case <-ticker.C:
 		}
-		for m.leads.Load() && m.expire(ctx) {
+		for m.leads.Load() && m.expire() {
 		}
 	}
 }
 
 // expire ends what is due among the expiriesMax earliest deadlines, and says whether there
 // may be more.
-func (m *Member) expire(ctx context.Context) (more bool) {
+func (m *Member) expire() (more bool) {
 	due, err := m.due()
 	if err != nil {
 		m.fail(err)
@@ -76,7 +67,9 @@ func (m *Member) expire(ctx context.Context) (more bool) {
 			if p.err != nil || p.result.Err != nil {
 				m.log.Debug("expire", "error", errors.Join(p.err, p.result.Err))
 			}
-		case <-ctx.Done():
+		case <-m.stopping:
+			return false
+		case <-m.failed:
 			return false
 		}
 	}

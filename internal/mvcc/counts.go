@@ -122,7 +122,7 @@ func loadCounts(db *storage.Store) (*counts, error) {
 		n, size := binary.Uvarint(it.Value())
 		if size <= 0 {
 			err := fmt.Errorf("%w: count block %q", ErrCorrupt, head(it.Key()))
-			return nil, errors.Join(it.Err(), err, it.Close())
+			return nil, errors.Join(err, it.Close())
 		}
 		if len(ch.starts) == chunkSplit/2 {
 			c.chunks = append(c.chunks, ch)
