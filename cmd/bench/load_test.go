@@ -291,10 +291,27 @@ func TestV2WorkloadsEndToEnd(t *testing.T) {
 	var mu sync.Mutex
 	keys := map[string]string{}
 	connections := map[string]bool{}
+	// The first requests wait until all three clients have sent one: a machine that runs one client to the end
+	// before it starts the next would otherwise show fewer connections than were asked for.
+	all := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		defer mu.Unlock()
 		connections[r.RemoteAddr] = true
+		if len(connections) == 3 {
+			select {
+			case <-all:
+			default:
+				close(all)
+			}
+		}
+		mu.Unlock()
+		select {
+		case <-all:
+		case <-r.Context().Done():
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
 		if r.Method == http.MethodPut {
 			keys[r.URL.Path] = r.FormValue("value")
 			w.WriteHeader(http.StatusCreated)
