@@ -51,9 +51,17 @@ type Header struct {
 // Append writes the header; the commands follow, each by AppendCommand.
 func (h Header) Append(dst []byte) []byte {
 	dst = append(dst, entryVersion)
-	dst = binary.AppendUvarint(dst, uint64(h.Time))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Time))
 	dst = binary.BigEndian.AppendUint64(dst, h.Origin)
 	return binary.AppendUvarint(dst, h.Batch)
+}
+
+// Restamp gives an entry's data another cluster time: a member that forwards a proposal to the leader does not know what
+// time it is there. Data that is no entry's is left as it is.
+func Restamp(data []byte, time kv.ClusterTime) {
+	if len(data) >= 9 && data[0] == entryVersion {
+		binary.BigEndian.PutUint64(data[1:], uint64(time))
+	}
 }
 
 // AppendCommand writes a command behind a header or another command.
@@ -67,9 +75,8 @@ func decodeHeader(d *decoder) (h Header, err error) {
 	if v := d.byte(); v != entryVersion && !d.bad {
 		return h, fmt.Errorf("%w: entry of version %d, this cairn knows %d; a newer cairn has written this log", ErrBadCommand, v, entryVersion)
 	}
-	h.Time = kv.ClusterTime(d.uvarint())
-	if b := d.take(8); b != nil {
-		h.Origin = binary.BigEndian.Uint64(b)
+	if b := d.take(16); b != nil {
+		h.Time, h.Origin = kv.ClusterTime(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:])
 	}
 	h.Batch = d.uvarint()
 	return h, d.err("header")

@@ -27,7 +27,7 @@ func TestFormats(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		"header":            {Header{Time: 1000, Origin: 0x8e9e05c52164694d, Batch: 5}.Append(nil), "01 e807 8e9e05c52164694d 05"},
+		"header":            {Header{Time: 1000, Origin: 0x8e9e05c52164694d, Batch: 5}.Append(nil), "01 00000000000003e8 8e9e05c52164694d 05"},
 		"command":           {AppendCommand(nil, KindPut, AppendPut(nil, putFoo)), "01 09 00 03 666f6f 03 626172"},
 		"put with a lease":  {AppendPut(nil, &mvcc.PutOp{Key: []byte("foo"), Lease: 0x1234, IgnoreValue: true, PrevKV: true}), "0b 0000000000001234 03 666f6f 00"},
 		"delete of a range": {AppendDelete(nil, &mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("a"), End: []byte("c")}, PrevKV: true}), "01 01 61 01 63"},

@@ -47,10 +47,7 @@ type position struct {
 	commands uint64
 }
 
-var (
-	positionKey  = []byte{byte(storage.TableSystem), 'p'}
-	confStateKey = []byte{byte(storage.TableSystem), 'c'}
-)
+var positionKey = []byte{byte(storage.TableSystem), 'p'}
 
 // Machine is the state of one member.
 type Machine struct {
@@ -68,7 +65,8 @@ type Machine struct {
 	applied atomic.Uint64 // pos.index, for readers beside the applier
 	term    atomic.Uint64 // pos.term, likewise
 	time    atomic.Int64  // pos.time, likewise
-	voters  []uint64
+	// changes are the configuration changes of the batches of this Apply, for raft.
+	changes []*raftpb.ConfChangeV2
 }
 
 // Initialize writes the state of a new member, before the first entry: index and
@@ -77,11 +75,6 @@ type Machine struct {
 func Initialize(db *storage.Store, index, term uint64, founders []membership.Member) error {
 	b := db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
-	var cs []byte
-	for i := range founders {
-		cs = binary.BigEndian.AppendUint64(cs, founders[i].ID)
-	}
-	b.Set(confStateKey, cs)
 	membership.Initialize(b, founders)
 	b.Set(positionKey, position{index: index, term: term, revision: mvcc.FirstRevision}.append(nil))
 	if err := b.Commit(false); err != nil {
@@ -103,23 +96,11 @@ func Open(db *storage.Store) (*Machine, error) {
 	if m.pos, err = decodePosition(v); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
-	cs, err := db.Get(confStateKey, nil)
-	if err != nil {
-		return nil, fmt.Errorf("open state: read membership: %w", err)
-	}
-	for ; len(cs) >= 8; cs = cs[8:] {
-		m.voters = append(m.voters, binary.BigEndian.Uint64(cs))
-	}
 	if m.members, err = membership.Open(db); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	if m.auth, err = auth.Open(db); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
-	}
-	for _, id := range m.voters {
-		if _, ok := membership.Find(m.members.List(), id); !ok {
-			return nil, fmt.Errorf("open state: %w: voter %x has no record", membership.ErrCorrupt, id)
-		}
 	}
 	if m.keys, err = mvcc.Open(db, m.pos.revision, m.pos.compact); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
@@ -137,12 +118,19 @@ func (m *Machine) Events() (events iter.Seq[*kv.Event], n int) {
 	return m.w.Events(), m.w.EventCount()
 }
 
+// Changes returns the configuration changes that have taken effect in the last Apply, in their order, for raft. It is
+// the applier's.
+func (m *Machine) Changes() []*raftpb.ConfChangeV2 { return m.changes }
+
 // Keys returns the key space, for readers.
 func (m *Machine) Keys() *mvcc.Store { return m.keys }
 
 // Members returns the members as of the last applied entry, in the order of their
 // IDs. The caller must not change what it gets.
 func (m *Machine) Members() []membership.Member { return m.members.List() }
+
+// Removed says whether the member with an ID was removed from the cluster.
+func (m *Machine) Removed(id uint64) bool { return m.members.Removed(id) }
 
 // Auth returns users, roles and permissions.
 func (m *Machine) Auth() *auth.Table { return m.auth }
@@ -160,7 +148,7 @@ func (m *Machine) AppliedTerm() uint64 { return m.term.Load() }
 func (m *Machine) ClusterTime() kv.ClusterTime { return kv.ClusterTime(m.time.Load()) }
 
 // ConfState returns the membership as of the applied index, as raft wants it.
-func (m *Machine) ConfState() *raftpb.ConfState { return &raftpb.ConfState{Voters: m.voters} }
+func (m *Machine) ConfState() *raftpb.ConfState { return m.members.ConfState() }
 
 // DurableIndex returns the applied index that the disk is certain to have.
 func (m *Machine) DurableIndex() (uint64, error) {
@@ -209,7 +197,7 @@ const batchBytesMax = 64 << 20
 // several, and gives results to those who wait. An error means that the member cannot go
 // on: the store failed, or the log holds what this cairn does not understand.
 func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
-	m.next = m.pos
+	m.next, m.changes = m.pos, nil
 	if err := m.begin(); err != nil {
 		return err
 	}
@@ -259,13 +247,19 @@ func (m *Machine) commit(waiting Waiting) error {
 }
 
 func (m *Machine) applyEntry(e *raftpb.Entry, waiting Waiting) error {
+	data := e.Data
+	var change *raftpb.ConfChangeV2
 	if e.GetType() != raftpb.EntryNormal {
-		return fmt.Errorf("%w: membership change, which this cairn does not make", ErrBadCommand)
+		var err error
+		if change, err = decodeChange(e); err != nil {
+			return err
+		}
+		data = change.GetContext()
 	}
-	if len(e.Data) == 0 {
+	if len(data) == 0 {
 		return nil // a new leader's first entry
 	}
-	d := decoder{b: e.Data}
+	d := decoder{b: data}
 	h, err := decodeHeader(&d)
 	if err != nil {
 		return err
@@ -286,7 +280,7 @@ func (m *Machine) applyEntry(e *raftpb.Entry, waiting Waiting) error {
 		if uint64(i) < m.next.commands {
 			continue // in an earlier life, or an earlier batch
 		}
-		if err := m.applyCommand(kind, payload, m.next.time, res); err != nil {
+		if err := m.applyCommand(kind, payload, m.next.time, change, res); err != nil {
 			return err
 		}
 		res.Revision, res.Done = m.w.Revision(), true
@@ -313,7 +307,8 @@ func countCommands(b []byte) (n int, err error) {
 
 // applyCommand runs one command. What the command's client did wrong goes into
 // the result; an error that is returned stops the member.
-func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, res *Result) error {
+// change is the configuration change that carries the command, nil for those of an ordinary entry.
+func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, change *raftpb.ConfChangeV2, res *Result) error {
 	actor, err := openAs(&kind, &payload)
 	if err != nil {
 		return err
@@ -337,7 +332,11 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, re
 		return m.settle(err, res)
 	}
 	m.w.Start()
-	err = m.change(kind, &d, now, who, res)
+	if kind == KindMembership {
+		err = m.changeMembers(&d, change, who)
+	} else {
+		err = m.change(kind, &d, now, who, res)
+	}
 	if err == nil {
 		return m.w.End()
 	}
@@ -345,7 +344,7 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, re
 	return m.settle(err, res)
 }
 
-// change runs a command that writes keys, members, or users and roles, if who may.
+// change runs a command that writes keys, leases, or users and roles, if who may.
 func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Subject, res *Result) (err error) {
 	switch kind {
 	case KindPut:
@@ -382,17 +381,6 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		}
 		res.V2, err = m.applyV2(now, &c, who)
 		m.v2.count(c.Kind, err)
-	case KindMembership:
-		var c membership.Command
-		if c, err = membership.Decode(d.b); err != nil {
-			return fmt.Errorf("%w: %w", ErrBadCommand, err)
-		}
-		if c.Kind != membership.KindPublish { // that is a member's word, not a client's
-			err = needRoot(who)
-		}
-		if err == nil {
-			err = m.members.Apply(m.b, &c)
-		}
 	case KindAuth:
 		var c auth.Command
 		if c, err = auth.Decode(d.b); err != nil {
@@ -423,7 +411,7 @@ func (m *Machine) settle(err error, res *Result) error {
 		return nil
 	case errors.As(err, &refused), errors.As(err, &reason), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
 		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound), errors.Is(err, mvcc.ErrTooLarge), errors.Is(err, lease.ErrExists),
-		errors.Is(err, membership.ErrNotFound), errors.Is(err, membership.ErrPeerURLExists):
+		membership.Refused(err):
 		*res = Result{Err: err}
 		return nil
 	default:

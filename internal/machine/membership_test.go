@@ -2,10 +2,13 @@ package machine_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"cairn/internal/machine"
 	"cairn/internal/membership"
@@ -114,6 +117,87 @@ func TestMembership(t *testing.T) {
 	bad := one(5, machine.KindMembership, []byte("\x09\x00\x00\x00\x00\x00\x00\x00\x07"))
 	if err := m.Apply([]*raftpb.Entry{bad}, &h); !errors.Is(err, machine.ErrBadCommand) {
 		t.Errorf("a command that nobody can have proposed: %v", err)
+	}
+	if err := errors.Join(m.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// change is a command that reconfigures, as its entry.
+func change(index uint64, c membership.Command) *raftpb.Entry {
+	cc := machine.NewChange(&c)
+	cc.Context = machine.AppendCommand(machine.Header{Origin: 1}.Append(nil), machine.KindMembership, c.Append(nil))
+	data, err := proto.Marshal(cc)
+	if err != nil {
+		panic(err)
+	}
+	term := uint64(2)
+	return &raftpb.Entry{Index: &index, Term: &term, Type: raftpb.EntryConfChangeV2.Enum(), Data: data}
+}
+
+// TestReconfiguration shows what comes, goes and is promoted; what is refused is not told to raft.
+func TestReconfiguration(t *testing.T) {
+	fs := storage.NewCrashableFS()
+	db, err := storage.OpenState("state", storage.Options{FS: fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(machine.Initialize(db, 1, 1, []membership.Member{{ID: 7, PeerURLs: []string{"http://p:7"}}}), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db, m := openTest(t, fs)
+	before := m.Keys().Head().Revision
+	var h heard
+	err = m.Apply([]*raftpb.Entry{
+		change(2, membership.Command{Kind: membership.KindAdd, ID: 8, PeerURLs: []string{"http://p:8"}, Learner: true, LearnersMax: 1}),
+		change(3, membership.Command{Kind: membership.KindAdd, ID: 9, PeerURLs: []string{"http://p:9"}, Learner: true, LearnersMax: 1}),
+		change(4, membership.Command{Kind: membership.KindAdd, ID: 9, PeerURLs: []string{"http://p:8"}}),
+		change(5, membership.Command{Kind: membership.KindRemove, ID: 7}),
+		change(6, membership.Command{Kind: membership.KindPromote, ID: 7}),
+		change(7, membership.Command{Kind: membership.KindPromote, ID: 8}),
+		change(8, membership.Command{Kind: membership.KindRemove, ID: 7}),
+		change(9, membership.Command{Kind: membership.KindAdd, ID: 7, PeerURLs: []string{"http://p:7"}}),
+		change(10, membership.Command{Kind: membership.KindAdd, ID: 8, PeerURLs: []string{"http://p:9"}}),
+		change(11, membership.Command{Kind: membership.KindRemove, ID: 5}),
+	}, &h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []error{
+		nil, membership.ErrTooManyLearners, membership.ErrPeerURLExists, membership.ErrOnlyMember, membership.ErrNotLearner,
+		nil, nil, membership.ErrRemoved, membership.ErrExists, membership.ErrNotFound,
+	}
+	for i, r := range h.results {
+		if !errors.Is(r.Err, want[i]) || want[i] == nil && r.Err != nil {
+			t.Errorf("entry %d: %v, want %v", i+2, r.Err, want[i])
+		}
+	}
+	var told []string
+	for _, c := range m.Changes() {
+		told = append(told, fmt.Sprintf("%v %d", c.Changes[0].GetType(), c.Changes[0].GetNodeId()))
+	}
+	if got, want := strings.Join(told, ", "), "ConfChangeAddLearnerNode 8, ConfChangeAddNode 8, ConfChangeRemoveNode 7"; got != want {
+		t.Errorf("raft is told %s, want %s", got, want)
+	}
+	if got := m.Keys().Head().Revision - before; got != 3 {
+		t.Errorf("three changes moved the revision by %d", got)
+	}
+	check := func() {
+		t.Helper()
+		if cs := m.ConfState(); !reflect.DeepEqual(cs.Voters, []uint64{8}) || len(cs.Learners) != 0 || !m.Removed(7) || m.Removed(8) {
+			t.Errorf("configuration %v, 7 removed: %v", cs, m.Removed(7))
+		}
+	}
+	check()
+	if err := errors.Join(m.Flush(), m.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db, m = openTest(t, fs)
+	check()
+	// A command in an entry that does something else was never proposed.
+	plain := one(12, machine.KindMembership, (&membership.Command{Kind: membership.KindRemove, ID: 8}).Append(nil))
+	if err := m.Apply([]*raftpb.Entry{plain}, &h); !errors.Is(err, machine.ErrBadCommand) {
+		t.Errorf("a removal that raft knows nothing of: %v", err)
 	}
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)

@@ -13,13 +13,29 @@ import (
 var (
 	// ErrNotFound says that no member has the ID.
 	ErrNotFound = errors.New("member not found")
+	// ErrExists says that a member has the ID already.
+	ErrExists = errors.New("member ID exists")
+	// ErrRemoved says that the member with the ID was removed, which is for good.
+	ErrRemoved = errors.New("member was removed")
 	// ErrPeerURLExists says that another member has one of the peer URLs.
 	ErrPeerURLExists = errors.New("peerURL exists")
-	// ErrOnlyMember says that the cluster would have no member left.
+	// ErrOnlyMember says that the cluster would have no voter left.
 	ErrOnlyMember = errors.New("the only member cannot be removed")
-	// ErrFixed says what this version does not do. It is the one text for it, whatever the dialect.
-	ErrFixed = errors.New("adding, removing and promoting members is not supported by this version of cairn")
+	// ErrNotLearner says that the member to be promoted is a voter already.
+	ErrNotLearner = errors.New("member is not a learner")
+	// ErrTooManyLearners says that the cluster has as many learners as it may.
+	ErrTooManyLearners = errors.New("too many learner members in cluster")
 )
+
+// Refused says whether err is one of the errors that refuse a change.
+func Refused(err error) bool {
+	for _, known := range []error{ErrNotFound, ErrExists, ErrRemoved, ErrPeerURLExists, ErrOnlyMember, ErrNotLearner, ErrTooManyLearners} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
 
 // Kind says what a command asks for. The values are stored; never renumber them.
 type Kind byte
@@ -30,7 +46,17 @@ const (
 	KindPublish Kind = 1
 	// KindUpdate gives a member other peer URLs.
 	KindUpdate Kind = 2
+	// KindAdd adds a member, as a voter or as a learner.
+	KindAdd Kind = 3
+	// KindRemove removes a member for good: its ID never comes back.
+	KindRemove Kind = 4
+	// KindPromote makes a learner a voter.
+	KindPromote Kind = 5
 )
+
+// Reconfigures says whether commands of the kind change who has part in the raft log: those go through it one at a
+// time, as configuration changes of raft.
+func (k Kind) Reconfigures() bool { return k == KindAdd || k == KindRemove || k == KindPromote }
 
 // Command changes the record of one member. What its kind does not ask for is not looked at.
 type Command struct {
@@ -39,15 +65,26 @@ type Command struct {
 	Name       string
 	ClientURLs []string
 	PeerURLs   []string
+	Learner    bool // of a member that is added
+	// LearnersMax is how many learners the proposer allows the cluster; what was meant is in the command, so that
+	// members with other settings decide alike.
+	LearnersMax uint64
 }
 
 // Append writes the command's bytes, as docs/formats/members.md draws them.
 func (c *Command) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, byte(c.Kind)), c.ID)
-	if c.Kind == KindPublish {
+	switch c.Kind {
+	case KindPublish:
 		return appendTexts(appendText(dst, c.Name), c.ClientURLs)
+	case KindAdd:
+		dst = append(dst, flagsOf(c.Learner))
+		return appendTexts(binary.AppendUvarint(dst, c.LearnersMax), c.PeerURLs)
+	case KindUpdate:
+		return appendTexts(dst, c.PeerURLs)
+	default:
+		return dst
 	}
-	return appendTexts(dst, c.PeerURLs)
 }
 
 // Decode is the inverse of Append. Nothing points into b.
@@ -62,6 +99,13 @@ func Decode(b []byte) (c Command, err error) {
 		c.Name, c.ClientURLs = r.text(), r.texts()
 	case KindUpdate:
 		c.PeerURLs = r.texts()
+	case KindAdd:
+		flags := r.byte()
+		if c.Learner = flags == flagLearner; flags != flagsOf(c.Learner) {
+			r.fail()
+		}
+		c.LearnersMax, c.PeerURLs = r.uvarint(), r.texts()
+	case KindRemove, KindPromote:
 	default:
 		return c, fmt.Errorf("%w: command of kind %d, which this cairn does not know", ErrCorrupt, c.Kind)
 	}
@@ -73,7 +117,16 @@ func Decode(b []byte) (c Command, err error) {
 
 // Apply makes the change that c asks for, in the batch that Begin started, or refuses it and changes nothing.
 func (t *Table) Apply(b *storage.Batch, c *Command) error {
+	if t.removedNext[c.ID] {
+		return ErrRemoved
+	}
 	m, ok := Find(t.next, c.ID)
+	if c.Kind == KindAdd {
+		if ok {
+			return ErrExists
+		}
+		return t.add(b, c)
+	}
 	if !ok {
 		return ErrNotFound
 	}
@@ -85,9 +138,40 @@ func (t *Table) Apply(b *storage.Batch, c *Command) error {
 			return err
 		}
 		m.PeerURLs = c.PeerURLs
+	case KindRemove:
+		if !m.Learner && voters(t.next) == 1 {
+			return ErrOnlyMember
+		}
+		t.remove(b, c.ID)
+		return nil
+	case KindPromote:
+		if !m.Learner {
+			return ErrNotLearner
+		}
+		m.Learner = false
 	}
 	t.set(b, m)
 	return nil
+}
+
+func (t *Table) add(b *storage.Batch, c *Command) error {
+	if err := CheckPeerURLs(t.next, c.ID, c.PeerURLs); err != nil {
+		return err
+	}
+	if learners := uint64(len(t.next) - voters(t.next)); c.Learner && learners >= c.LearnersMax {
+		return ErrTooManyLearners
+	}
+	t.set(b, Member{ID: c.ID, PeerURLs: c.PeerURLs, Learner: c.Learner})
+	return nil
+}
+
+func voters(members []Member) (n int) {
+	for i := range members {
+		if !members[i].Learner {
+			n++
+		}
+	}
+	return n
 }
 
 // CheckPeerURLs returns ErrPeerURLExists when another member than the one with the ID has one of the peer URLs.

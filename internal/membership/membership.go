@@ -3,12 +3,11 @@
 //
 // The records are table m of the state store (docs/formats/members.md), so that they are replicated, backed up and
 // restored with everything else. The package does not own the configuration that raft votes by (raft and the
-// machine do), nor connections to members (peer). A cluster's first members are fixed by now: records change, members do not
-// come and go yet.
+// machine do, which derive it from the records), nor connections to members (peer).
 //
 // Invariants: an ID is a function of its arguments alone, the same as etcd's for the same arguments, so that a member
-// which is replaced by ours keeps its name on every page and in every log. No two members share a peer URL. What List shows is
-// the state after some committed batch.
+// which is replaced by ours keeps its name on every page and in every log. No two members share a peer URL. The ID of a removed
+// member never comes back. What List shows is the state after some committed batch.
 //
 // Concurrency: List and the functions may be called by anyone; Begin, Apply and Publish belong to the applier.
 package membership
@@ -18,8 +17,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
+
+	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/storage"
 )
@@ -41,11 +43,13 @@ var ErrCorrupt = errors.New("corrupt membership")
 
 // Table is table m: the members of the cluster.
 type Table struct {
-	shown atomic.Pointer[[]Member] // in the order of their IDs
+	shown   atomic.Pointer[[]Member]        // in the order of their IDs
+	removed atomic.Pointer[map[uint64]bool] // the IDs of those that were removed
 
 	// The members after the batch that is being made.
-	next    []Member
-	changed bool
+	next        []Member
+	removedNext map[uint64]bool
+	changed     bool
 }
 
 // Initialize puts the founding members into the table of a new state.
@@ -58,6 +62,7 @@ func Initialize(b *storage.Batch, founders []Member) {
 // Open reads the table.
 func Open(db *storage.Store) (t *Table, err error) {
 	var members []Member
+	removed := map[uint64]bool{}
 	it := db.NewIter([]byte{byte(storage.TableMembers)}, []byte{byte(storage.TableMembers) + 1})
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
@@ -65,19 +70,40 @@ func Open(db *storage.Store) (t *Table, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("read members: %w", err)
 		}
-		members = append(members, m)
+		if m.removed {
+			removed[m.ID] = true
+			continue
+		}
+		members = append(members, m.Member)
 	}
 	t = &Table{}
 	t.shown.Store(&members)
+	t.removed.Store(&removed)
 	return t, nil
 }
 
 // List returns the members in the order of their IDs. The caller must not change what it gets.
 func (t *Table) List() []Member { return *t.shown.Load() }
 
+// Removed says whether the member with an ID was removed from the cluster.
+func (t *Table) Removed(id uint64) bool { return (*t.removed.Load())[id] }
+
+// ConfState returns the configuration that raft has with these members.
+func (t *Table) ConfState() *raftpb.ConfState {
+	cs := &raftpb.ConfState{}
+	for _, m := range t.List() {
+		if m.Learner {
+			cs.Learners = append(cs.Learners, m.ID)
+		} else {
+			cs.Voters = append(cs.Voters, m.ID)
+		}
+	}
+	return cs
+}
+
 // Find returns the member with an ID.
 func Find(members []Member, id uint64) (m Member, ok bool) {
-	i, ok := slices.BinarySearchFunc(members, id, func(m Member, id uint64) int { return cmp.Compare(m.ID, id) })
+	i, ok := slices.BinarySearchFunc(members, id, byID)
 	if !ok {
 		return Member{}, false
 	}
@@ -85,24 +111,41 @@ func Find(members []Member, id uint64) (m Member, ok bool) {
 }
 
 // Begin starts a batch.
-func (t *Table) Begin() { t.next, t.changed = t.List(), false }
+func (t *Table) Begin() {
+	t.next, t.removedNext, t.changed = t.List(), *t.removed.Load(), false
+}
 
 // Publish shows what the batch has changed, once it is committed.
 func (t *Table) Publish() {
 	if t.changed {
-		shown := t.next
+		shown, removed := t.next, t.removedNext
 		t.shown.Store(&shown)
+		t.removed.Store(&removed)
 	}
 }
 
-// set records a member that is there.
+// set records a member, which may be new.
 func (t *Table) set(b *storage.Batch, m Member) {
 	next := slices.Clone(t.next) // others read the old one
-	i := slices.IndexFunc(next, func(other Member) bool { return other.ID == m.ID })
-	next[i] = m
+	i, ok := slices.BinarySearchFunc(next, m.ID, byID)
+	if ok {
+		next[i] = m
+	} else {
+		next = slices.Insert(next, i, m)
+	}
 	t.next, t.changed = next, true
 	b.Set(key(m.ID), m.append(nil))
 }
+
+// remove leaves of a member's record that it was removed.
+func (t *Table) remove(b *storage.Batch, id uint64) {
+	t.next = slices.DeleteFunc(slices.Clone(t.next), func(m Member) bool { return m.ID == id })
+	t.removedNext, t.changed = maps.Clone(t.removedNext), true
+	t.removedNext[id] = true
+	b.Set(key(id), appendRemoved(nil))
+}
+
+func byID(m Member, id uint64) int { return cmp.Compare(m.ID, id) }
 
 func key(id uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{byte(storage.TableMembers)}, id)

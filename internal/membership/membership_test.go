@@ -143,13 +143,20 @@ func TestBytes(t *testing.T) {
 			"publish", string((&Command{Kind: KindPublish, ID: m.ID, Name: "n", ClientURLs: m.ClientURLs}).Append(nil)),
 			"\x01\x8e\x9e\x05\xc5\x21\x64\x69\x4d\x01n\x02\x0ahttp://c:1\x01x",
 		},
+		{
+			"add", string((&Command{Kind: KindAdd, ID: 1, PeerURLs: m.PeerURLs, Learner: true, LearnersMax: 2}).Append(nil)),
+			"\x03\x00\x00\x00\x00\x00\x00\x00\x01\x01\x02\x01\x0ahttp://p:1",
+		},
+		{"remove", string((&Command{Kind: KindRemove, ID: 1}).Append(nil)), "\x04\x00\x00\x00\x00\x00\x00\x00\x01"},
+		{"promote", string((&Command{Kind: KindPromote, ID: 1}).Append(nil)), "\x05\x00\x00\x00\x00\x00\x00\x00\x01"},
+		{"removed", string(appendRemoved(nil)), "\x02"},
 		{"update", string((&Command{Kind: KindUpdate, ID: 1, PeerURLs: m.PeerURLs}).Append(nil)), "\x02\x00\x00\x00\x00\x00\x00\x00\x01\x01\x0ahttp://p:1"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %q, want %q", c.what, c.got, c.want)
 		}
 	}
-	if back, err := decodeMember(key(m.ID), m.append(nil)); err != nil || !reflect.DeepEqual(back, m) {
+	if back, err := decodeMember(key(m.ID), m.append(nil)); err != nil || !reflect.DeepEqual(back, record{Member: m}) {
 		t.Errorf("got %+v, %v", back, err)
 	}
 	record := m.append(nil)
@@ -173,7 +180,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add((&Command{Kind: KindPublish, ID: 1, Name: "n", ClientURLs: []string{"http://c:1"}}).Append(nil))
 	f.Add((&Command{Kind: KindUpdate, ID: 1, PeerURLs: []string{"a", ""}}).Append(nil))
 	f.Add([]byte("\x02\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
-	f.Add([]byte("\x03\x00\x00\x00\x00\x00\x00\x00\x01\x00"))
+	f.Add([]byte("\x06\x00\x00\x00\x00\x00\x00\x00\x01\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := Decode(b)
 		if err != nil {

@@ -8,30 +8,44 @@ import (
 // Flags of a record.
 const (
 	flagLearner = 1 << iota
-
-	flagsKnown = 1<<iota - 1
+	flagRemoved
 )
 
 // append writes a member's record as docs/formats/members.md draws it. The ID is in the key.
 func (m *Member) append(dst []byte) []byte {
-	var flags byte
-	if m.Learner {
-		flags |= flagLearner
-	}
-	dst = appendText(append(dst, flags), m.Name)
+	dst = appendText(append(dst, flagsOf(m.Learner)), m.Name)
 	return appendTexts(appendTexts(dst, m.PeerURLs), m.ClientURLs)
 }
 
-func decodeMember(key, value []byte) (m Member, err error) {
+func flagsOf(learner bool) byte {
+	if learner {
+		return flagLearner
+	}
+	return 0
+}
+
+// appendRemoved writes the record of a member that was removed: nothing is left of it but that.
+func appendRemoved(dst []byte) []byte { return append(dst, flagRemoved) }
+
+// record is what the table has of an ID.
+type record struct {
+	Member
+	removed bool
+}
+
+func decodeMember(key, value []byte) (m record, err error) {
 	if len(key) != 9 {
 		return m, fmt.Errorf("%w: key %x", ErrCorrupt, key)
 	}
 	m.ID = binary.BigEndian.Uint64(key[1:])
 	r := reader{b: value}
 	flags := r.byte()
-	m.Learner = flags&flagLearner != 0
+	m.Learner, m.removed = flags&flagLearner != 0, flags&flagRemoved != 0
+	if m.removed && len(value) == 1 && !m.Learner {
+		return m, nil
+	}
 	m.Name, m.PeerURLs, m.ClientURLs = r.text(), r.texts(), r.texts()
-	if flags&^flagsKnown != 0 || !r.whole() {
+	if flags&^flagLearner != 0 || !r.whole() {
 		return m, fmt.Errorf("%w: record of member %x: %x", ErrCorrupt, m.ID, value)
 	}
 	return m, nil
@@ -82,6 +96,16 @@ func (r *reader) length() int {
 	}
 	r.b = r.b[n:]
 	return int(v)
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
 }
 
 func (r *reader) text() string {

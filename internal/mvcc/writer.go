@@ -14,7 +14,7 @@ import (
 
 // Writer changes the key space: batch by batch, and in a batch command by
 // command. A command moves the revision by one when it changed something, and by
-// nothing when it did not or was aborted.
+// nothing when it did not, unless it asks for that by Advance, or was aborted.
 //
 //	w.Begin(batch)
 //	for each command { w.Start(); w.Put(…) …; w.End() or w.Abort() }
@@ -33,6 +33,7 @@ type Writer struct {
 	first  int
 	// bytes is what the batch's events take, commandBytes those of the open command.
 	bytes, commandBytes int64
+	advance             bool // the open command moves the revision though it may change no key
 	mem                 arena // what results and events refer to
 	nodes               arena // encoded nodes, which the batch and recent refer to
 	recent              recent
@@ -68,24 +69,28 @@ func (w *Writer) Begin(b *storage.Batch) error {
 // Start opens a command.
 func (w *Writer) Start() {
 	w.b.Mark()
-	w.first, w.commandBytes = len(w.events), 0
+	w.first, w.commandBytes, w.advance = len(w.events), 0, false
 }
+
+// Advance has the open command move the revision even if it changes no key.
+func (w *Writer) Advance() { w.advance = true }
 
 // Abort undoes the open command.
 func (w *Writer) Abort() {
 	w.b.Rollback()
 	clear(w.events[w.first:])
-	w.events = w.events[:w.first]
+	w.events, w.advance = w.events[:w.first], false
 }
 
 // End keeps the open command's changes.
 func (w *Writer) End() error {
 	w.b.Release()
 	w.bytes += w.commandBytes
-	if w.first == len(w.events) {
+	if w.first == len(w.events) && !w.advance {
 		return nil
 	}
 	w.head.Revision++
+	w.advance = false
 	for i := w.first; i < len(w.events); i++ {
 		e := &w.events[i]
 		w.buf = appendEvent(w.buf[:0], e)
@@ -127,7 +132,7 @@ func (w *Writer) Publish() {
 // Revision returns the revision that a read of the open command sees: the next
 // one when the command has changed something.
 func (w *Writer) Revision() int64 {
-	if len(w.events) > w.first {
+	if len(w.events) > w.first || w.advance {
 		return w.head.Revision + 1
 	}
 	return w.head.Revision

@@ -1,0 +1,76 @@
+package machine
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"cairn/internal/auth"
+	"cairn/internal/membership"
+)
+
+// A command that changes who has part in the raft log travels as a configuration change of raft, whose context is an
+// entry's data with that one command. The state machine decides whether it takes effect; raft is told afterwards.
+
+// NewChange returns the configuration change that c asks for; the caller puts the entry's data into its Context. It is
+// nil for commands that do not change the configuration.
+func NewChange(c *membership.Command) *raftpb.ConfChangeV2 {
+	var t raftpb.ConfChangeType
+	switch {
+	case c.Kind == membership.KindAdd && c.Learner:
+		t = raftpb.ConfChangeAddLearnerNode
+	case c.Kind == membership.KindAdd, c.Kind == membership.KindPromote:
+		t = raftpb.ConfChangeAddNode
+	case c.Kind == membership.KindRemove:
+		t = raftpb.ConfChangeRemoveNode
+	default:
+		return nil
+	}
+	return &raftpb.ConfChangeV2{Changes: []*raftpb.ConfChangeSingle{{Type: t.Enum(), NodeId: &c.ID}}}
+}
+
+func decodeChange(e *raftpb.Entry) (*raftpb.ConfChangeV2, error) {
+	if e.GetType() != raftpb.EntryConfChangeV2 {
+		return nil, fmt.Errorf("%w: entry of type %v", ErrBadCommand, e.GetType())
+	}
+	change := new(raftpb.ConfChangeV2)
+	if err := proto.Unmarshal(e.Data, change); err != nil {
+		return nil, fmt.Errorf("%w: configuration change: %w", ErrBadCommand, err)
+	}
+	return change, nil
+}
+
+// changeMembers runs a command about members. What clients ask for moves the revision, as
+// v2's index has always moved, though no key changes.
+func (m *Machine) changeMembers(d *decoder, change *raftpb.ConfChangeV2, who *auth.Subject) error {
+	c, err := membership.Decode(d.b)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBadCommand, err)
+	}
+	if want := NewChange(&c); !proto.Equal(want, withoutContext(change)) {
+		return fmt.Errorf("%w: membership command of kind %d about %x in the change %v", ErrBadCommand, c.Kind, c.ID, change)
+	}
+	if c.Kind != membership.KindPublish { // that is a member's word, not a client's
+		if err := needRoot(who); err != nil {
+			return err
+		}
+	}
+	if err := m.members.Apply(m.b, &c); err != nil {
+		return err
+	}
+	if c.Kind != membership.KindPublish {
+		m.w.Advance()
+	}
+	if change != nil {
+		m.changes = append(m.changes, withoutContext(change))
+	}
+	return nil
+}
+
+func withoutContext(change *raftpb.ConfChangeV2) *raftpb.ConfChangeV2 {
+	if change == nil {
+		return nil
+	}
+	return &raftpb.ConfChangeV2{Transition: change.Transition, Changes: change.GetChanges()}
+}
