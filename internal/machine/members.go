@@ -51,7 +51,9 @@ func (m *Machine) changeMembers(d *decoder, change *raftpb.ConfChangeV2, who *au
 	if want := NewChange(&c); !proto.Equal(want, withoutContext(change)) {
 		return fmt.Errorf("%w: membership command of kind %d about %x in the change %v", ErrBadCommand, c.Kind, c.ID, change)
 	}
-	if c.Kind != membership.KindPublish { // that is a member's word, not a client's
+	// What a member says of itself, and the promotion of learners that have caught up, is nobody's request.
+	ownWord := c.Kind == membership.KindPublish || c.Kind == membership.KindPromote && who == unknown
+	if !ownWord {
 		if err := needRoot(who); err != nil {
 			return err
 		}

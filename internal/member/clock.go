@@ -2,6 +2,8 @@ package member
 
 import (
 	"errors"
+	"math"
+	"sync"
 	"time"
 
 	"cairn/internal/kv"
@@ -11,10 +13,42 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// ClusterTime returns the cluster time: of the last applied entry, and on the leader
-// what has passed since it was elected.
+// ClusterTime returns the cluster time: on the leader that of the last applied entry and what has passed since it was
+// elected, elsewhere what it must be there by now. It stands still while there is no leader.
 func (m *Member) ClusterTime() kv.ClusterTime {
-	return m.clock.Load().Time(m.now(), m.machine.ClusterTime())
+	applied := m.machine.ClusterTime()
+	if clock := m.clock.Load(); clock != nil {
+		return clock.Time(m.now(), applied)
+	}
+	if m.Leader() == 0 || m.leads.Load() {
+		return applied
+	}
+	return max(applied, m.lastTime.at(m.now()))
+}
+
+// lastTime is when this member got to know of which cluster time. A follower tells its clients by it how long something
+// lasts; what is decided is decided by the leader's clock.
+type lastTime struct {
+	mu      sync.Mutex
+	time    kv.ClusterTime
+	heardAt time.Duration // member's clock
+}
+
+func (t *lastTime) heard(now time.Duration, time kv.ClusterTime) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time > t.time {
+		t.time, t.heardAt = time, now
+	}
+}
+
+func (t *lastTime) at(now time.Duration) kv.ClusterTime {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.time == 0 {
+		return 0
+	}
+	return t.time + kv.ClusterTime(now-t.heardAt)
 }
 
 // How deadlines are looked after: a look at each tick of expiryInterval, so many
@@ -41,6 +75,7 @@ func (m *Member) runExpiry() {
 		}
 		for m.leads.Load() && m.expire() {
 		}
+		m.noteTime()
 	}
 }
 
@@ -74,6 +109,36 @@ func (m *Member) expire() (more bool) {
 		}
 	}
 	return len(due) >= expiriesMax && len(waiting) == len(due)
+}
+
+// noteTime has the cluster time written to the log when deadlines wait and nothing else has done so for an election timeout:
+// more than that a successor does not add to anybody's time.
+func (m *Member) noteTime() {
+	if !m.leads.Load() || time.Duration(m.ClusterTime()-m.machine.ClusterTime()) < m.electionTimeout() {
+		return
+	}
+	waits, err := m.deadlinesWait()
+	if err != nil {
+		m.fail(err)
+		return
+	}
+	if !waits {
+		return
+	}
+	m.raft.Lock()
+	m.raft.note()
+	m.raft.Unlock()
+	m.passOn()
+}
+
+// deadlinesWait says whether anything will ever expire.
+func (m *Member) deadlinesWait() (bool, error) {
+	nodes, err := v2tree.Due(m.Keys().Reading(), math.MaxInt64, 1)
+	if err != nil || len(nodes) > 0 {
+		return len(nodes) > 0, err
+	}
+	leases, err := lease.Due(m.Keys().Reading(), math.MaxInt64, 1)
+	return len(leases) > 0, err
 }
 
 // due returns the commands that end what is due: nodes of v2 and leases.

@@ -56,3 +56,9 @@ func (m *Member) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []strin
 	_, err := m.Propose(ctx, machine.KindMembership, c.Append(nil))
 	return err
 }
+
+// IsLearner says whether this member has no vote.
+func (m *Member) IsLearner() bool {
+	me, ok := membership.Find(m.Members(), m.cfg.ID)
+	return ok && me.Learner
+}

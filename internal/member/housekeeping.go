@@ -9,6 +9,7 @@ func (m *Member) runHousekeeping() {
 	defer ticker.Stop()
 	for {
 		m.checkSpace()
+		m.promoteLearners()
 		select {
 		case <-ticker.C:
 		case <-m.stopping:

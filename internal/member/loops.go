@@ -54,7 +54,7 @@ func (m *Member) tryApply() {
 	if tidy || !m.applies.empty() {
 		m.applies.signal()
 	}
-	if m.inbox.responded() {
+	if m.inbox.finished() {
 		m.raft.try()
 	}
 }

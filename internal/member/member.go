@@ -33,6 +33,7 @@ import (
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
+	"cairn/internal/peer"
 	"cairn/internal/raftlog"
 	"cairn/internal/replica"
 	"cairn/internal/storage"
@@ -43,6 +44,8 @@ import (
 var (
 	// ErrTimeout says that a request was not applied in time. It may be applied later.
 	ErrTimeout = errors.New("request timed out")
+	// ErrLeaderChanged says that a request was under way when the leader was lost. It may have been applied.
+	ErrLeaderChanged = errors.New("request timed out, possibly due to previous leader failure")
 	// ErrTooManyRequests says that the backlog is full; nothing was proposed.
 	ErrTooManyRequests = errors.New("too many requests")
 	// ErrStopped says that the member is closing or has failed.
@@ -63,6 +66,16 @@ type Config struct {
 	ElectionTicks  int           // --election-timeout in ticks
 	SnapshotCount  uint64        // entries applied between flushes of the state, at most
 	CatchUpEntries uint64        // entries kept in the log for members that lag
+
+	// Transport makes the connections to the other members; h is told what comes from them. Nil for a member that has
+	// none.
+	Transport func(h peer.Handler) Transport
+	// LearnersMax is how many learners the cluster may have; --max-learners.
+	LearnersMax uint64
+	// StrictReconfig refuses changes of the members after which too few would be left that run; --strict-reconfig-check.
+	StrictReconfig bool
+	// LearnerAutoPromote has the leader make voters of learners that have caught up; --learner-auto-promote.
+	LearnerAutoPromote bool
 
 	RequestBytesMax int   // --max-request-bytes
 	QuotaBytes      int64 // --quota-backend-bytes; 0 is none
@@ -86,6 +99,7 @@ type Member struct {
 	start   time.Time
 
 	logStore, stateStore *storage.Store
+	transport            Transport
 	replica              *replica.Replica
 	machine              *machine.Machine
 	hub                  *watch.Hub
@@ -114,6 +128,9 @@ type Member struct {
 	leaderChanges atomic.Uint64
 	leaderSince   atomic.Pointer[time.Time]
 	clock         atomic.Pointer[replica.Clock] // of this member's leadership
+	lastTime      lastTime
+	leaderLost    leaderLost
+	reconfiguring sync.Mutex // held by whoever changes the members
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -121,6 +138,8 @@ type Member struct {
 	failOnce  sync.Once
 	failed    chan struct{}
 	failure   error
+	removed   chan struct{} // closed when this member is none of the cluster's any more
+	leaveOnce sync.Once
 	wg        sync.WaitGroup
 }
 
@@ -136,17 +155,23 @@ func Start(cfg Config) (*Member, error) {
 	m := &Member{
 		cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics, start: time.Now(),
 		flushed: make(chan struct{}, 1), ready: make(chan struct{}),
-		stopping: make(chan struct{}), failed: make(chan struct{}),
+		stopping: make(chan struct{}), failed: make(chan struct{}), removed: make(chan struct{}),
 	}
 	m.inbox.wake = make(chan struct{}, 1)
 	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
-	m.pending.batches = make(map[uint64][]*proposal)
+	m.pending.batches = make(map[uint64]pendingBatch)
 	m.reads.asked = make(map[uint64][]*read)
 	if err := m.open(); err != nil {
 		return nil, errors.Join(err, m.closeStores())
 	}
 	m.raft = newRaftRole(m)
 	m.logs.m, m.applier.m = m, m
+	m.transport = alone{}
+	if cfg.Transport != nil {
+		m.transport = cfg.Transport(peerHandler{m})
+		m.transport.Register(learnerReadyPath, m.answerLearnerReady)
+	}
+	m.applier.lookAtMembers()
 	m.applies.signal() // compactions of an earlier life may have left something to do
 	m.wg.Add(6)
 	go m.runRaft()
@@ -222,9 +247,11 @@ func stateDir(dir string) string { return filepath.Join(dir, "state") }
 // Close stops the member, and leaves a state on disk that the next start need
 // not replay. Requests that wait are answered with ErrStopped.
 func (m *Member) Close() error {
+	m.handOver()
 	m.hub.Close()
 	close(m.stopping)
 	m.wg.Wait()
+	transportErr := m.transport.Close()
 	// Requests may still hold a role. Nobody gets one after this.
 	m.raft.Lock()
 	m.logs.Lock()
@@ -233,9 +260,9 @@ func (m *Member) Close() error {
 	m.pending.failAll(ErrStopped)
 	m.inbox.failAll(ErrStopped)
 	m.reads.failAll(ErrStopped)
-	var err error
+	err := transportErr
 	if m.Err() == nil {
-		err = errors.Join(m.machine.Flush(), m.logs.truncate())
+		err = errors.Join(err, m.machine.Flush(), m.logs.truncate())
 	}
 	return errors.Join(err, m.machine.Close(), m.closeStores())
 }

@@ -16,6 +16,7 @@ import (
 type proposal struct {
 	backlog *backlog
 	command replica.Command
+	change  *raftpb.ConfChangeV2 // of a command that changes who has part in the log
 	since   time.Duration // member's clock
 	done    chan struct{} // one token when result or err is set
 	result  machine.Result
@@ -61,18 +62,21 @@ type inbox struct {
 
 	backlog backlog
 
-	mu        sync.Mutex
-	closed    bool
-	proposals []*proposal
-	reads     []*read
-	responses []*raftpb.Message
+	mu           sync.Mutex
+	closed       bool
+	proposals    []*proposal
+	reads        []*read
+	messages     []*raftpb.Message // of peers, and responses of the log writer
+	messageBytes int               // of the entries in messages
+	applied      []replica.Applied
 }
 
 // delivery is what the raft loop takes out in one turn.
 type delivery struct {
 	proposals []*proposal
 	reads     []*read
-	responses []*raftpb.Message
+	messages  []*raftpb.Message
+	applied   []replica.Applied
 }
 
 func (b *inbox) signal() {
@@ -85,8 +89,14 @@ func (b *inbox) signal() {
 // submit puts a request in, which came at since, for the caller to advance. Its payload
 // must not change any more.
 func (b *inbox) submit(kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
+	return b.submitChange(kind, payload, nil, since)
+}
+
+// submitChange is submit for a command that has raft make a change, if there is one.
+func (b *inbox) submitChange(kind machine.Kind, payload []byte, change *raftpb.ConfChangeV2, since time.Duration) (*proposal, error) {
 	p := &proposal{
-		backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, done: make(chan struct{}, 1), since: since,
+		backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, change: change,
+		done: make(chan struct{}, 1), since: since,
 	}
 	if err := b.backlog.enter(p); err != nil {
 		return nil, err
@@ -117,18 +127,59 @@ func (b *inbox) read(r *read) error {
 	return nil
 }
 
-// respond puts the responses of finished work in, for the caller to see to.
+// putBack puts proposals in once more that nobody could take, before those that have come since.
+func (b *inbox) putBack(proposals []*proposal) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		for _, p := range proposals {
+			p.finish(ErrStopped)
+		}
+		return
+	}
+	b.proposals = slices.Insert(b.proposals, 0, proposals...)
+}
+
+// What may wait for the raft loop: it takes everything at each turn, so that more means that it is stuck.
+const (
+	inboxMessagesMax = 16 << 10
+	inboxBytesMax    = 256 << 20
+)
+
+// receive puts a message of a peer in, for the caller to see to, unless too much waits: raft sends it again.
+func (b *inbox) receive(m *raftpb.Message) {
+	size := 0
+	for _, e := range m.Entries {
+		size += len(e.Data)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || len(b.messages) >= inboxMessagesMax || b.messageBytes+size > inboxBytesMax {
+		return
+	}
+	b.messages = append(b.messages, m)
+	b.messageBytes += size
+}
+
+// respond puts the responses of finished appends in, for the caller to see to.
 func (b *inbox) respond(responses []*raftpb.Message) {
 	b.mu.Lock()
-	b.responses = append(b.responses, responses...)
+	b.messages = append(b.messages, responses...)
 	b.mu.Unlock()
 }
 
-// responded says whether responses wait to be taken.
-func (b *inbox) responded() bool {
+// finish puts what has been applied in, for the caller to see to.
+func (b *inbox) finish(a replica.Applied) {
+	b.mu.Lock()
+	b.applied = append(b.applied, a)
+	b.mu.Unlock()
+}
+
+// finished says whether something that was applied waits to be taken.
+func (b *inbox) finished() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.responses) > 0
+	return len(b.applied) > 0
 }
 
 // take empties the inbox into d, whose slices it reuses; proposals stay when the
@@ -136,7 +187,8 @@ func (b *inbox) responded() bool {
 func (b *inbox) take(d *delivery, proposals bool) {
 	b.mu.Lock()
 	d.reads, b.reads = b.reads, d.reads[:0]
-	d.responses, b.responses = b.responses, d.responses[:0]
+	d.messages, b.messages, b.messageBytes = b.messages, d.messages[:0], 0
+	d.applied, b.applied = b.applied, d.applied[:0]
 	if proposals {
 		d.proposals, b.proposals = b.proposals, d.proposals[:0]
 	} else {
@@ -219,12 +271,17 @@ func (q *workQueue) take() []*raftpb.Message {
 // the batch number in the entry's header.
 type pendingBatches struct {
 	mu      sync.Mutex
-	batches map[uint64][]*proposal
+	batches map[uint64]pendingBatch
 }
 
-func (p *pendingBatches) add(batch uint64, proposals []*proposal) {
+type pendingBatch struct {
+	term      uint64 // in which it was proposed
+	proposals []*proposal
+}
+
+func (p *pendingBatches) add(batch, term uint64, proposals []*proposal) {
 	p.mu.Lock()
-	p.batches[batch] = proposals
+	p.batches[batch] = pendingBatch{term, proposals}
 	p.mu.Unlock()
 }
 
@@ -232,26 +289,36 @@ func (p *pendingBatches) add(batch uint64, proposals []*proposal) {
 func (p *pendingBatches) remove(batch uint64) []*proposal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	proposals := p.batches[batch]
+	proposals := p.batches[batch].proposals
 	delete(p.batches, batch)
 	return proposals
 }
 
+// outlived fails the batches that were proposed before a term, of which an entry has been applied: those that its leader
+// knew of have been applied before, and the others are lost, or as good as that.
+func (p *pendingBatches) outlived(term uint64, err error) {
+	p.drop(func(b pendingBatch) bool { return b.term < term }, err)
+}
+
 // expire fails the batches that were proposed before the given time.
 func (p *pendingBatches) expire(before time.Duration, err error) {
+	p.drop(func(b pendingBatch) bool { return b.proposals[len(b.proposals)-1].since < before }, err)
+}
+
+func (p *pendingBatches) failAll(err error) { p.drop(func(pendingBatch) bool { return true }, err) }
+
+func (p *pendingBatches) drop(which func(pendingBatch) bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for batch, proposals := range p.batches {
-		if proposals[len(proposals)-1].since < before {
+	for batch, b := range p.batches {
+		if which(b) {
 			delete(p.batches, batch)
-			for _, pr := range proposals {
+			for _, pr := range b.proposals {
 				pr.finish(err)
 			}
 		}
 	}
 }
-
-func (p *pendingBatches) failAll(err error) { p.expire(1<<62, err) }
 
 // reads are the linearizable reads under way. The raft loop asks and is answered;
 // the applier lets go of those whose index it has reached.

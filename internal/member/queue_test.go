@@ -127,12 +127,12 @@ func TestInboxExpire(t *testing.T) {
 
 // TestPendingBatches: a batch is answered once, by whoever removes it first.
 func TestPendingBatches(t *testing.T) {
-	p := pendingBatches{batches: map[uint64][]*proposal{}}
+	p := pendingBatches{batches: map[uint64]pendingBatch{}}
 	batch := func(n uint64, since ...time.Duration) (ps []*proposal) {
 		for _, s := range since {
 			ps = append(ps, &proposal{backlog: new(backlog), since: s, done: make(chan struct{}, 1)})
 		}
-		p.add(n, ps)
+		p.add(n, 1, ps)
 		return ps
 	}
 	old, mixed, young := batch(1, 1, 2), batch(2, 2, 9), batch(3, 9)

@@ -27,8 +27,10 @@ type raftRole struct {
 	in         delivery
 	commands   []replica.Command
 	lastBatch  uint64
+	outlived   uint64 // the term up to which the proposals of earlier terms are answered
 	lastRead   uint64
 	ticks      int
+	leaderless int // ticks since there was a leader
 	sweepEvery int // ticks between looks for requests that have waited too long
 }
 
@@ -60,6 +62,7 @@ func (r *raftRole) tick() {
 	defer r.Unlock()
 	m := r.m
 	m.replica.Tick()
+	r.countLeaderless()
 	if r.ticks++; r.ticks%r.sweepEvery != 0 {
 		return
 	}
@@ -68,6 +71,21 @@ func (r *raftRole) tick() {
 	m.pending.expire(before, ErrTimeout)
 	for _, id := range m.reads.unanswered(before, ErrTimeout) {
 		m.replica.ReadIndex(id)
+	}
+}
+
+// leaderLostAfter is for how many election timeouts there is no leader until clients that asked for it are told, as in
+// etcd.
+const leaderLostAfter = 3
+
+// countLeaderless counts the ticks without a leader.
+func (r *raftRole) countLeaderless() {
+	if r.m.replica.Leader() != 0 {
+		r.leaderless = 0
+		return
+	}
+	if r.leaderless++; r.leaderless == leaderLostAfter*r.m.cfg.ElectionTicks {
+		r.m.leaderLost.tell()
 	}
 }
 
@@ -97,9 +115,15 @@ func (r *raftRole) takeIn() error {
 	m := r.m
 	canPropose := m.replica.Leader() != 0 && m.appendsUnderWay.Load() < appendsUnderWayMax
 	m.inbox.take(&r.in, canPropose)
-	for i, response := range r.in.responses {
-		r.in.responses[i] = nil
-		if err := m.replica.Step(response); err != nil {
+	for i, msg := range r.in.messages {
+		r.in.messages[i] = nil
+		if err := m.replica.Step(m.now(), msg); err != nil {
+			return err
+		}
+	}
+	for i, applied := range r.in.applied {
+		r.in.applied[i] = replica.Applied{}
+		if err := r.finish(applied); err != nil {
 			return err
 		}
 	}
@@ -113,35 +137,72 @@ func (r *raftRole) takeIn() error {
 	return r.propose(r.in.proposals)
 }
 
-// propose packs proposals into as few entries as their sizes allow.
+// finish tells the replica what has been applied. Reads wait for a majority from before a change of the members on.
+func (r *raftRole) finish(applied replica.Applied) error {
+	m := r.m
+	if len(applied.Changes) > 0 {
+		m.readable.Store(false)
+	}
+	return m.replica.Finish(m.now(), applied)
+}
+
+// propose packs proposals into as few entries as their sizes allow. What the replica does not take now, since its leader is
+// about to be another one, waits on.
 func (r *raftRole) propose(proposals []*proposal) error {
 	m := r.m
 	for len(proposals) > 0 {
-		r.commands = r.commands[:0]
-		size, n := 0, 0
-		for n < len(proposals) && n < entryCommandsMax {
-			c := proposals[n].command
-			if size += len(c.Payload); n > 0 && size > entryBytesMax {
-				break
-			}
-			r.commands = append(r.commands, c)
-			n++
-		}
+		n := r.pack(proposals)
 		r.lastBatch++
-		m.pending.add(r.lastBatch, append([]*proposal(nil), proposals[:n]...))
-		if err := m.replica.Propose(m.now(), r.lastBatch, r.commands); err != nil {
-			for _, p := range m.pending.remove(r.lastBatch) {
-				p.finish(err)
-			}
+		m.pending.add(r.lastBatch, m.term.Load(), append([]*proposal(nil), proposals[:n]...))
+		var err error
+		if change := proposals[0].change; change != nil {
+			err = m.replica.ProposeChange(m.now(), r.lastBatch, r.commands[0], change)
+		} else {
+			err = m.replica.Propose(m.now(), r.lastBatch, r.commands)
+		}
+		clear(r.commands)
+		if err != nil {
+			m.pending.remove(r.lastBatch)
+			m.inbox.putBack(proposals)
 			if !errors.Is(err, replica.ErrNoLeader) {
 				return err
 			}
+			break
 		}
-		clear(proposals[:n])
-		clear(r.commands)
 		proposals = proposals[n:]
 	}
+	clear(r.in.proposals)
 	return nil
+}
+
+// note proposes an entry that says nothing but what time it is. Nobody waits for it.
+func (r *raftRole) note() {
+	m := r.m
+	if m.done() || m.appendsUnderWay.Load() > 0 {
+		return // an entry is on its way that says it, too
+	}
+	r.lastBatch++
+	if err := m.replica.Propose(m.now(), r.lastBatch, nil); err != nil && !errors.Is(err, replica.ErrNoLeader) {
+		m.fail(err)
+		return
+	}
+	r.handOut()
+}
+
+// pack makes the commands of the next entry, and returns of how many proposals they are.
+func (r *raftRole) pack(proposals []*proposal) (n int) {
+	r.commands = r.commands[:0]
+	for size := 0; n < len(proposals) && n < entryCommandsMax; n++ {
+		p := proposals[n]
+		if size += len(p.command.Payload); n > 0 && (size > entryBytesMax || p.change != nil) {
+			break
+		}
+		r.commands = append(r.commands, p.command)
+		if p.change != nil {
+			return 1
+		}
+	}
+	return n
 }
 
 // handOut queues what the replica wants done.
@@ -152,6 +213,10 @@ func (r *raftRole) handOut() {
 		m.clock.Store(m.replica.Clock())
 		if !ok {
 			return
+		}
+		m.term.Store(m.replica.Term())
+		if len(w.Send) > 0 {
+			r.send(w.Send) // first: the followers' disks work beside ours
 		}
 		if w.Append != nil {
 			if len(w.Append.Entries) > 0 {
@@ -179,11 +244,11 @@ func (r *raftRole) leaderChanged() {
 		m.leaderSince.Store(&now)
 	}
 	m.leads.Store(m.replica.Leads())
-	m.term.Store(m.replica.Status().GetTerm())
 	if !m.replica.Leads() {
 		m.readable.Store(false)
 	}
 	if m.replica.Leader() != 0 {
+		m.leaderLost.over()
 		m.inbox.signal() // proposals have waited in the inbox for a leader
 		for _, id := range m.reads.waitingForAnswer() {
 			m.replica.ReadIndex(id) // raft forgets questions that nobody could answer
@@ -198,8 +263,11 @@ func (r *raftRole) checkReady() {
 	if m.readable.Load() || m.replica.Leader() == 0 || m.machine.AppliedTerm() != m.term.Load() {
 		return
 	}
-	// Membership is fixed in this release; a change would have to take readable
-	// back before it takes effect.
+	if term := m.term.Load(); r.outlived != term {
+		r.outlived = term
+		m.pending.outlived(term, ErrLeaderChanged)
+	}
+	// finish takes it back before a change of the members takes effect.
 	m.readable.Store(m.replica.Leads() && m.replica.SoleMember())
 	m.readyOnce.Do(func() { close(m.ready) })
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cairn/internal/machine"
+	"cairn/internal/membership"
 )
 
 // logRole is the replica's log writer. The mutex guards the replica's methods of that
@@ -36,7 +37,7 @@ func (r *logRole) step() bool {
 		}
 	}
 	m.metrics.LogFsync.Observe(time.Since(began).Seconds())
-	m.inbox.respond(responses)
+	m.inbox.respond(m.sendOn(responses))
 	return true
 }
 
@@ -59,6 +60,8 @@ type applyRole struct {
 	// results where the results of one entry go.
 	waiting []*proposal
 	results []*machine.Result
+	// members are those that the connections are made for.
+	members []membership.Member
 	// sinceFlush counts the entries applied since the last flush was begun.
 	sinceFlush uint64
 }
@@ -72,18 +75,20 @@ func (r *applyRole) step() bool {
 		return false
 	}
 	began := time.Now()
-	responses, err := m.replica.Apply(msgs, r)
+	applied, err := m.replica.Apply(msgs, r)
 	if err != nil {
 		m.fail(err)
 		return false
 	}
+	r.lookAtMembers()
+	m.lastTime.heard(m.now(), m.machine.ClusterTime())
 	m.reads.reached(m.machine.AppliedIndex())
 	m.replica.ReleaseApplied()
 	m.metrics.StateCommit.Observe(time.Since(began).Seconds())
 	for _, msg := range msgs {
 		r.sinceFlush += uint64(len(msg.Entries))
 	}
-	m.inbox.respond(responses)
+	m.inbox.finish(applied)
 	return true
 }
 

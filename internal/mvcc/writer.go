@@ -33,7 +33,7 @@ type Writer struct {
 	first  int
 	// bytes is what the batch's events take, commandBytes those of the open command.
 	bytes, commandBytes int64
-	advance             bool // the open command moves the revision though it may change no key
+	advance             bool  // the open command moves the revision though it may change no key
 	mem                 arena // what results and events refer to
 	nodes               arena // encoded nodes, which the batch and recent refer to
 	recent              recent

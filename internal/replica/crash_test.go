@@ -258,11 +258,11 @@ func (s *scheduler) doApplies() error {
 	n := 1 + s.rng.IntN(len(s.applies))
 	msgs := s.applies[:n:n]
 	s.applies = s.applies[n:]
-	responses, err := s.r.Apply(msgs, s)
+	applied, err := s.r.Apply(msgs, s)
 	if err != nil {
 		return err
 	}
-	s.fromApplier = append(s.fromApplier, responses...)
+	s.fromApplier = append(s.fromApplier, applied.Responses...) // a sole member's configuration does not change
 	if s.rng.IntN(2) == 0 {
 		s.r.ReleaseApplied()
 	}
@@ -322,7 +322,7 @@ func (s *scheduler) stepSome() error {
 	for n := s.rng.IntN(len(*queue) + 1); n > 0; n-- {
 		m := (*queue)[0]
 		*queue = (*queue)[1:]
-		if err := s.r.Step(m); err != nil {
+		if err := s.r.Step(s.now, m); err != nil {
 			return err
 		}
 	}

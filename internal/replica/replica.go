@@ -7,7 +7,7 @@
 // carry the work, each by one goroutine at a time (or, in a simulation, by a scheduler
 // in any order that keeps each role's own order):
 //
-//	raft loop   Tick, Propose, ReadIndex, Step, Work
+//	raft loop   Tick, Propose, ProposeChange, ReadIndex, Step, Finish, Work, and what asks or tells about peers
 //	log writer  Append, Truncate
 //	applier     Apply, and the machine's Sweep and Flush
 //
@@ -53,6 +53,7 @@ type Replica struct {
 	machine *machine.Machine
 
 	soft raft.SoftState
+	term uint64
 	// clock runs while this replica leads; otherwise it is nil.
 	clock *Clock
 }
@@ -78,6 +79,8 @@ const (
 	appendBytesMax      = 1 << 20  // of one message with entries
 	applyBytesMax       = 32 << 20 // of committed entries handed out and not yet applied
 	inflightMessagesMax = 256
+	inflightBytesMax    = 64 << 20 // to one follower and not acknowledged; what it may have to hold
+	uncommittedBytesMax = 512 << 20
 )
 
 // New returns a replica over an opened log and machine, which must belong
@@ -93,6 +96,9 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 		MaxSizePerMsg:             appendBytesMax,
 		MaxCommittedSizePerReady:  applyBytesMax,
 		MaxInflightMsgs:           inflightMessagesMax,
+		MaxInflightBytes:          inflightBytesMax,
+		MaxUncommittedEntriesSize: uncommittedBytesMax,
+		StepDownOnRemoval:         true,
 		PreVote:                   true,
 		CheckQuorum:               true,
 		Logger:                    cfg.Logger,
@@ -101,7 +107,7 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
-	return &Replica{id: cfg.ID, raw: raw, log: log, machine: m}, nil
+	return &Replica{id: cfg.ID, raw: raw, log: log, machine: m, term: raw.BasicStatus().GetTerm()}, nil
 }
 
 // Tick advances the replica's logical clock by one.
@@ -123,8 +129,8 @@ func (r *Replica) SoleMember() bool {
 	return n == 1
 }
 
-// Status returns raft's term, commit index and vote.
-func (r *Replica) Status() raft.BasicStatus { return r.raw.BasicStatus() }
+// Term returns the present term, as of the last Work.
+func (r *Replica) Term() uint64 { return r.term }
 
 // Command is one request as a proposal carries it.
 type Command struct {
@@ -136,6 +142,17 @@ type Command struct {
 // returns ErrNoLeader when the entry was not accepted; an accepted entry may still be
 // lost with its leader.
 func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) error {
+	return refusal(r.raw.Propose(r.entryData(now, batch, commands)))
+}
+
+// ProposeChange is Propose for a command that changes who has part in the log: it is alone in its entry, and change is what raft
+// has to know of it (machine.NewChange). One change is under way at a time: raft drops a further one without a word.
+func (r *Replica) ProposeChange(now time.Duration, batch uint64, command Command, change *raftpb.ConfChangeV2) error {
+	change.Context = r.entryData(now, batch, []Command{command})
+	return refusal(r.raw.ProposeConfChange(change))
+}
+
+func (r *Replica) entryData(now time.Duration, batch uint64, commands []Command) []byte {
 	size := 32
 	for _, c := range commands {
 		size += len(c.Payload) + 6
@@ -145,7 +162,10 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 	for _, c := range commands {
 		data = machine.AppendCommand(data, c.Kind, c.Payload)
 	}
-	err := r.raw.Propose(data)
+	return data
+}
+
+func refusal(err error) error {
 	if errors.Is(err, raft.ErrProposalDropped) {
 		return ErrNoLeader
 	}
@@ -155,7 +175,7 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 // startClock lets cluster time run once a leader has applied the first entry of its
 // term: only then does it know what time its predecessors had come to.
 func (r *Replica) startClock(now time.Duration) {
-	if r.clock == nil && r.Leads() && r.machine.AppliedTerm() == r.raw.BasicStatus().GetTerm() {
+	if r.clock == nil && r.Leads() && r.machine.AppliedTerm() == r.term {
 		r.clock = &Clock{since: now, time: r.machine.ClusterTime()}
 	}
 }
@@ -169,13 +189,77 @@ func (r *Replica) ReadIndex(id uint64) {
 	r.raw.ReadIndex(binary.BigEndian.AppendUint64(nil, id))
 }
 
-// Step takes a message of a peer, or a response of the replica's own work.
-func (r *Replica) Step(m *raftpb.Message) error {
+// Step takes a message of a peer, or a response of the replica's own work, which is the replica's from then on. now is the
+// caller's monotonic clock.
+func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
+	if m.GetType() == raftpb.MsgProp {
+		// A proposal that was meant for an earlier leader must not wander about: whoever made it has been told that
+		// its fate is not known.
+		if !r.Leads() {
+			return nil
+		}
+		// Who forwarded it does not know what time it is.
+		for _, e := range m.Entries {
+			if e.GetType() == raftpb.EntryNormal {
+				machine.Restamp(e.Data, r.clock.Time(now, r.machine.ClusterTime()))
+			}
+		}
+	}
 	err := r.raw.Step(m)
 	if errors.Is(err, raft.ErrProposalDropped) || errors.Is(err, raft.ErrStepPeerNotFound) {
 		return nil // the proposer's timeout, or a peer that is no more
 	}
 	return err
+}
+
+// Finish takes what the applier has done.
+func (r *Replica) Finish(now time.Duration, a Applied) error {
+	// First, since the responses let raft look at the configuration that it has then.
+	for _, change := range a.Changes {
+		r.raw.ApplyConfChange(change)
+	}
+	for _, m := range a.Responses {
+		if err := r.Step(now, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TransferLeadership has the leader hand leadership over to a voter, when that has caught up. Others than the leader ask it to.
+func (r *Replica) TransferLeadership(to uint64) { r.raw.TransferLeader(to) }
+
+// ReportUnreachable says that messages to a peer were lost.
+func (r *Replica) ReportUnreachable(id uint64) { r.raw.ReportUnreachable(id) }
+
+// ReportSnapshot says what became of a snapshot that was sent to a peer.
+func (r *Replica) ReportSnapshot(id uint64, ok bool) {
+	status := raft.SnapshotFailure
+	if ok {
+		status = raft.SnapshotFinish
+	}
+	r.raw.ReportSnapshot(id, status)
+}
+
+// Follower is how far a member has come, as the leader sees it.
+type Follower struct {
+	ID      uint64
+	Learner bool
+	Match   uint64 // the last entry that it is known to have on disk
+	Active  bool   // it was heard of during the last election timeout
+}
+
+// Followers returns what the leader knows of all members, itself among them; nil while this replica does not lead.
+func (r *Replica) Followers() (followers []Follower) {
+	if !r.Leads() {
+		return nil
+	}
+	r.raw.WithProgress(func(id uint64, t raft.ProgressType, p tracker.Progress) {
+		followers = append(followers, Follower{
+			ID: id, Learner: t == raft.ProgressTypeLearner, Match: p.Match, Active: p.RecentActive || id == r.id,
+		})
+	})
+	return followers
 }
 
 // Read says at which applied index the reads asked for by ReadIndex(ID) may be served.
@@ -218,6 +302,9 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 			w.Reads = append(w.Reads, Read{ID: binary.BigEndian.Uint64(s.RequestCtx), Index: s.Index})
 		}
 	}
+	if !raft.IsEmptyHardState(rd.HardState) {
+		r.term = rd.HardState.GetTerm()
+	}
 	if rd.SoftState != nil {
 		led := r.Leads()
 		w.LeaderChanged = rd.Lead != r.soft.Lead
@@ -231,7 +318,7 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 }
 
 // Append does appends in their order, with one fsync, and returns the responses
-// that are now due.
+// that are now due: those to other members are to be sent, the others stepped.
 func (r *Replica) Append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
 	if err := r.log.Append(msgs); err != nil {
 		return nil, err
@@ -239,9 +326,15 @@ func (r *Replica) Append(msgs []*raftpb.Message) (responses []*raftpb.Message, e
 	return responsesOf(msgs), nil
 }
 
+// Applied is what an Apply has to tell the raft loop, by Finish.
+type Applied struct {
+	Changes   []*raftpb.ConfChangeV2
+	Responses []*raftpb.Message
+}
+
 // Apply applies the entries of msgs in their order, in one batch, and returns
-// the responses that are now due.
-func (r *Replica) Apply(msgs []*raftpb.Message, waiting machine.Waiting) (responses []*raftpb.Message, err error) {
+// what the raft loop is to be told.
+func (r *Replica) Apply(msgs []*raftpb.Message, waiting machine.Waiting) (Applied, error) {
 	var entries []*raftpb.Entry
 	if len(msgs) == 1 {
 		entries = msgs[0].Entries
@@ -251,9 +344,9 @@ func (r *Replica) Apply(msgs []*raftpb.Message, waiting machine.Waiting) (respon
 		}
 	}
 	if err := r.machine.Apply(entries, waiting); err != nil {
-		return nil, err
+		return Applied{}, err
 	}
-	return responsesOf(msgs), nil
+	return Applied{r.machine.Changes(), responsesOf(msgs)}, nil
 }
 
 func responsesOf(msgs []*raftpb.Message) []*raftpb.Message {

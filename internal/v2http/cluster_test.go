@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/peer"
 )
 
 // cluster is a Cluster without a log.
@@ -24,6 +26,7 @@ type cluster struct {
 	leader   uint64
 	counters machine.V2Counters
 	fail     error
+	removed  uint64
 }
 
 // startTime is when the cluster's member started; its leader came 2 s later, and now is an hour after that.
@@ -48,6 +51,49 @@ func (c *cluster) UpdatePeerURLs(_ context.Context, id uint64, urls []string) er
 		}
 	}
 	return membership.ErrNotFound
+}
+
+// AddMember implements Cluster.
+func (c *cluster) AddMember(_ context.Context, urls []string, _ bool) (membership.Member, error) {
+	if c.fail != nil {
+		return membership.Member{}, c.fail
+	}
+	if err := membership.CheckPeerURLs(c.members, 0, urls); err != nil {
+		return membership.Member{}, err
+	}
+	m := membership.Member{ID: 0xadd, PeerURLs: urls}
+	c.members = append([]membership.Member{m}, c.members...)
+	return m, nil
+}
+
+// RemoveMember implements Cluster.
+func (c *cluster) RemoveMember(_ context.Context, id uint64) error {
+	switch _, ok := membership.Find(c.members, id); {
+	case c.fail != nil:
+		return c.fail
+	case id == c.removed:
+		return membership.ErrRemoved
+	case !ok:
+		return membership.ErrNotFound
+	case len(c.members) == 1:
+		return membership.ErrOnlyMember
+	}
+	c.members = slices.DeleteFunc(c.members, func(m membership.Member) bool { return m.ID == id })
+	c.removed = id
+	return nil
+}
+
+// Peers implements Cluster.
+func (c *cluster) Peers() (stats []peer.Stats) {
+	for _, m := range c.members {
+		if m.ID != c.ID() {
+			stats = append(stats, peer.Stats{
+				ID: m.ID, SentMessages: 9, Dropped: 1, Failures: 2,
+				RoundTrip: peer.Latency{Count: 3, Last: 1500 * time.Microsecond, Average: 2 * time.Millisecond, Min: time.Millisecond, Max: 3 * time.Millisecond},
+			})
+		}
+	}
+	return stats
 }
 
 func (c *cluster) LeaderSince() time.Time {

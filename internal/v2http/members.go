@@ -13,6 +13,7 @@ import (
 
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/peer"
 )
 
 // Cluster is what a Handler tells of the cluster and of its member.
@@ -22,6 +23,11 @@ type Cluster interface {
 	// UpdatePeerURLs gives a member other peer URLs. It returns
 	// membership.ErrNotFound and ErrPeerURLExists.
 	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
+	// AddMember and RemoveMember change who the members are. See member.Member.
+	AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error)
+	RemoveMember(ctx context.Context, id uint64) error
+	// Peers tells of the traffic with the other members.
+	Peers() []peer.Stats
 	// ID returns the ID of the member that answers, Leader that of the leader, or 0.
 	ID() uint64
 	Leader() uint64
@@ -68,11 +74,11 @@ func (h *Handler) serveMembers(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet:
 		err = h.getMembers(w, r)
 	case http.MethodPost:
-		err = h.addMember(r)
+		err = h.addMember(w, r)
 	case http.MethodPut:
 		err = h.updateMember(w, r)
 	case http.MethodDelete:
-		err = h.removeMember(r)
+		err = h.removeMember(w, r)
 	}
 	if err != nil {
 		writeMessage(w, err)
@@ -101,16 +107,22 @@ func (h *Handler) getMembers(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// addMember checks the request as if a member could be added.
-func (h *Handler) addMember(r *http.Request) error {
+func (h *Handler) addMember(w http.ResponseWriter, r *http.Request) error {
 	peerURLs, err := readPeerURLs(r)
 	if err != nil {
 		return err
 	}
-	if err := membership.CheckPeerURLs(h.cluster.Members(), 0, peerURLs); err != nil {
+	var added membership.Member
+	err = h.asRoot(r, func(ctx context.Context) error {
+		added, err = h.cluster.AddMember(ctx, peerURLs, false)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	return membership.ErrFixed
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(http.StatusCreated)
+	return writeJSON(w, memberOnWire(&added))
 }
 
 func (h *Handler) updateMember(w http.ResponseWriter, r *http.Request) error {
@@ -132,21 +144,21 @@ func (h *Handler) updateMember(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// removeMember checks the request as if a member could be removed. The only one
-// cannot, in any version.
-func (h *Handler) removeMember(r *http.Request) error {
+func (h *Handler) removeMember(w http.ResponseWriter, r *http.Request) error {
 	id, err := memberID(r.URL.Path)
 	if err != nil {
 		return err
 	}
-	members := h.cluster.Members()
-	if _, ok := membership.Find(members, id); !ok {
+	err = h.asRoot(r, func(ctx context.Context) error { return h.cluster.RemoveMember(ctx, id) })
+	switch {
+	case errors.Is(err, membership.ErrNotFound):
 		return noSuchMember(fmt.Sprintf("%x", id))
+	case errors.Is(err, membership.ErrRemoved):
+		return &message{http.StatusGone, fmt.Sprintf("Member permanently removed: %x", id)}
+	case err == nil:
+		w.WriteHeader(http.StatusNoContent)
 	}
-	if len(members) == 1 {
-		return membership.ErrOnlyMember
-	}
-	return membership.ErrFixed
+	return err
 }
 
 // memberID returns the ID that a path names.

@@ -29,7 +29,6 @@ var messages = []struct {
 	message message
 }{
 	{membership.ErrPeerURLExists, message{http.StatusConflict, "membership: peerURL exists"}},
-	{membership.ErrFixed, message{http.StatusNotImplemented, membership.ErrFixed.Error()}},
 }
 
 // writeMessage answers with a refusal. What has no text of its own is the member's

@@ -9,6 +9,7 @@ import (
 
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/peer"
 )
 
 // counters count what a handler answers itself; writes are counted where they are
@@ -65,10 +66,38 @@ func (h *Handler) serveStatsLeader(w http.ResponseWriter, _ *http.Request) {
 		writeMessage(w, &message{http.StatusForbidden, "not current leader"})
 		return
 	}
+	followers := map[string]followerStats{}
+	for _, p := range h.cluster.Peers() {
+		followers[fmt.Sprintf("%x", p.ID)] = followerOnWire(&p)
+	}
 	writeStats(w, struct {
-		Leader    string   `json:"leader"`
-		Followers struct{} `json:"followers"` // a sole member has none
-	}{Leader: fmt.Sprintf("%x", h.cluster.ID())})
+		Leader    string                   `json:"leader"`
+		Followers map[string]followerStats `json:"followers"`
+	}{fmt.Sprintf("%x", h.cluster.ID()), followers})
+}
+
+// followerStats is a follower as the leader sees it; times are in milliseconds.
+type followerStats struct {
+	Latency struct {
+		Current           float64 `json:"current"`
+		Average           float64 `json:"average"`
+		StandardDeviation float64 `json:"standardDeviation"`
+		Minimum           float64 `json:"minimum"`
+		Maximum           float64 `json:"maximum"`
+	} `json:"latency"`
+	Counts struct {
+		Fail    uint64 `json:"fail"`
+		Success uint64 `json:"success"`
+	} `json:"counts"`
+}
+
+func followerOnWire(p *peer.Stats) (f followerStats) {
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	f.Latency.Current, f.Latency.Average = ms(p.RoundTrip.Last), ms(p.RoundTrip.Average)
+	f.Latency.StandardDeviation = ms(p.RoundTrip.StdDev)
+	f.Latency.Minimum, f.Latency.Maximum = ms(p.RoundTrip.Min), ms(p.RoundTrip.Max)
+	f.Counts.Success, f.Counts.Fail = p.SentMessages, p.Dropped+p.Failures
+	return f
 }
 
 // serveStatsStore tells how many operations there were.

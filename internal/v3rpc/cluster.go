@@ -10,8 +10,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// clusterService is etcdserverpb.Cluster. What comes and goes is refused, once the
-// request is found to be right.
+// clusterService is etcdserverpb.Cluster.
 var clusterService = grpc.ServiceDesc{
 	ServiceName: etcdserverpb.Cluster_ServiceDesc.ServiceName,
 	HandlerType: (*any)(nil),
@@ -35,31 +34,27 @@ func (s *server) memberList(ctx context.Context, req *etcdserverpb.MemberListReq
 }
 
 func (s *server) memberAdd(ctx context.Context, req *etcdserverpb.MemberAddRequest) (any, error) {
-	if err := s.asRoot(ctx, nothing); err != nil {
-		return nil, err
-	}
 	urls, err := peerURLs(req.PeerURLs)
 	if err != nil {
 		return nil, err
 	}
-	if err := membership.CheckPeerURLs(s.member.Members(), 0, urls); err != nil {
+	var added membership.Member
+	err = s.asRoot(ctx, func(ctx context.Context) error {
+		added, err = s.member.AddMember(ctx, urls, req.IsLearner)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	return nil, membership.ErrFixed
+	return &etcdserverpb.MemberAddResponse{Header: s.clusterHeader(), Member: memberOnWire(&added), Members: s.members()}, nil
 }
 
 func (s *server) memberRemove(ctx context.Context, req *etcdserverpb.MemberRemoveRequest) (any, error) {
-	if err := s.asRoot(ctx, nothing); err != nil {
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.RemoveMember(ctx, req.ID) })
+	if err != nil {
 		return nil, err
 	}
-	members := s.member.Members()
-	if _, ok := membership.Find(members, req.ID); !ok {
-		return nil, membership.ErrNotFound
-	}
-	if len(members) == 1 {
-		return nil, membership.ErrOnlyMember
-	}
-	return nil, membership.ErrFixed
+	return &etcdserverpb.MemberRemoveResponse{Header: s.clusterHeader(), Members: s.members()}, nil
 }
 
 func (s *server) memberUpdate(ctx context.Context, req *etcdserverpb.MemberUpdateRequest) (any, error) {
@@ -75,22 +70,21 @@ func (s *server) memberUpdate(ctx context.Context, req *etcdserverpb.MemberUpdat
 }
 
 func (s *server) memberPromote(ctx context.Context, req *etcdserverpb.MemberPromoteRequest) (any, error) {
-	if err := s.asRoot(ctx, nothing); err != nil {
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.PromoteMember(ctx, req.ID) })
+	if err != nil {
 		return nil, err
 	}
-	m, ok := membership.Find(s.member.Members(), req.ID)
-	switch {
-	case !ok:
-		return nil, membership.ErrNotFound
-	case !m.Learner:
-		return nil, rpctypes.ErrGRPCMemberNotLearner
-	default:
-		return nil, membership.ErrFixed
-	}
+	return &etcdserverpb.MemberPromoteResponse{Header: s.clusterHeader(), Members: s.members()}, nil
 }
 
-// nothing is what is done yet of what would need the role root.
-func nothing(context.Context) error { return nil }
+// moveLeader is Maintenance.MoveLeader.
+func (s *server) moveLeader(ctx context.Context, req *etcdserverpb.MoveLeaderRequest) (any, error) {
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.MoveLeader(ctx, req.TargetID) })
+	if err != nil {
+		return nil, err
+	}
+	return &etcdserverpb.MoveLeaderResponse{Header: s.clusterHeader()}, nil
+}
 
 // peerURLs checks what a request gives as peer URLs.
 func peerURLs(texts []string) ([]string, error) {
@@ -109,10 +103,13 @@ func (s *server) members() []*etcdserverpb.Member {
 	members := s.member.Members()
 	list := make([]*etcdserverpb.Member, len(members))
 	for i := range members {
-		m := &members[i]
-		list[i] = &etcdserverpb.Member{
-			ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.Learner,
-		}
+		list[i] = memberOnWire(&members[i])
 	}
 	return list
+}
+
+func memberOnWire(m *membership.Member) *etcdserverpb.Member {
+	return &etcdserverpb.Member{
+		ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.Learner,
+	}
 }

@@ -15,6 +15,7 @@ var maintenanceService = grpc.ServiceDesc{
 	HandlerType: (*any)(nil),
 	Metadata:    etcdserverpb.Maintenance_ServiceDesc.Metadata,
 	Methods: []grpc.MethodDesc{
+		{MethodName: "MoveLeader", Handler: call(etcdserverpb.Maintenance_MoveLeader_FullMethodName, (*server).moveLeader)},
 		{MethodName: "Status", Handler: call(etcdserverpb.Maintenance_Status_FullMethodName, (*server).status)},
 	},
 }

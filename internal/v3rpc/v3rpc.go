@@ -46,8 +46,17 @@ type Member interface {
 	Err() error
 	// Members returns the members in the order of their IDs.
 	Members() []membership.Member
-	// UpdatePeerURLs gives a member other peer URLs. See member.Member.
+	// UpdatePeerURLs gives a member other peer URLs. See member.Member for this and the following.
 	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
+	AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error)
+	RemoveMember(ctx context.Context, id uint64) error
+	PromoteMember(ctx context.Context, id uint64) error
+	MoveLeader(ctx context.Context, to uint64) error
+	// IsLearner says whether this member has no vote.
+	IsLearner() bool
+	// LeaderLost returns a channel that is closed when the member has been without a leader for so long that
+	// clients which asked to be told are told.
+	LeaderLost() <-chan struct{}
 	// Gate tells who somebody is, and what they may do.
 	Gate() *auth.Gate
 	// ChangeAuth has a command about users and roles applied.
@@ -76,7 +85,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 	}
 	s := &server{member: m, meters: meters, cfg: cfg}
 	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService} {
-		r.RegisterService(metered(desc, meters), s)
+		r.RegisterService(metered(admitted(desc), meters), s)
 	}
 }
 

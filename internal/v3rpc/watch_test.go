@@ -105,6 +105,9 @@ type keysOnly struct {
 	b    *storage.Batch
 }
 
+// IsLearner implements Member.
+func (*keysOnly) IsLearner() bool { return false }
+
 func (m *keysOnly) Keys() *mvcc.Store            { return m.keys }
 func (m *keysOnly) Watches() *watch.Hub          { return m.hub }
 func (m *keysOnly) Gate() *auth.Gate             { return m.gate }

@@ -1,0 +1,43 @@
+package member
+
+import "sync"
+
+// leaderLost tells those who wait that the member has been without a leader for long.
+type leaderLost struct {
+	mu   sync.Mutex
+	lost bool
+	told chan struct{} // closed while lost; made when first asked for
+}
+
+func (l *leaderLost) wait() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told == nil {
+		l.told = make(chan struct{})
+		if l.lost {
+			close(l.told)
+		}
+	}
+	return l.told
+}
+
+func (l *leaderLost) tell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.lost && l.told != nil {
+		close(l.told)
+	}
+	l.lost = true
+}
+
+// over says that there is a leader again.
+func (l *leaderLost) over() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost {
+		l.lost, l.told = false, nil
+	}
+}
+
+// LeaderLost returns a channel that is closed when the member has been without a leader for three election timeouts.
+func (m *Member) LeaderLost() <-chan struct{} { return m.leaderLost.wait() }

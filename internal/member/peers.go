@@ -1,0 +1,179 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/membership"
+	"cairn/internal/peer"
+)
+
+// Transport is the connections to the other members; peer.Transport is one.
+type Transport interface {
+	SetPeers(peers []peer.Peer)
+	Send(msgs []*raftpb.Message)
+	SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser)
+	Register(path string, h peer.CallHandler)
+	Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error)
+	ActiveSince(id uint64) time.Time
+	Stats() []peer.Stats
+	Close() error
+}
+
+// alone is the transport of a member that has no connections.
+type alone struct{}
+
+func (alone) SetPeers([]peer.Peer)              {}
+func (alone) Send([]*raftpb.Message)            {}
+func (alone) Register(string, peer.CallHandler) {}
+func (alone) ActiveSince(uint64) time.Time      { return time.Time{} }
+func (alone) Stats() []peer.Stats               { return nil }
+func (alone) Close() error                      { return nil }
+
+func (alone) SendSnapshot(_ *raftpb.Message, _ int64, r io.ReadCloser) {
+	_ = r.Close() // nobody hears of it
+}
+
+func (alone) Call(context.Context, uint64, string, []byte) ([]byte, error) {
+	return nil, peer.ErrUnknownPeer
+}
+
+// peerHandler is what the transport tells the member.
+type peerHandler struct{ m *Member }
+
+// Receive implements peer.Handler. The raft loop's part is done here; disks are for the goroutines of the other roles, so
+// that what comes meanwhile gathers.
+func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
+	h.m.inbox.receive(msg)
+	h.m.raft.try()
+	h.m.passOn()
+}
+
+// Unreachable implements peer.Handler.
+func (h peerHandler) Unreachable(id uint64) {
+	h.m.raft.Lock()
+	defer h.m.raft.Unlock()
+	h.m.replica.ReportUnreachable(id)
+}
+
+// ReceiveSnapshot implements peer.Handler.
+func (h peerHandler) ReceiveSnapshot(context.Context, *raftpb.Message, int64, io.Reader) error {
+	return errors.ErrUnsupported
+}
+
+// SnapshotSent implements peer.Handler.
+func (h peerHandler) SnapshotSent(id uint64, ok bool) {
+	h.m.raft.Lock()
+	defer h.m.raft.Unlock()
+	h.m.replica.ReportSnapshot(id, ok)
+}
+
+// RemovedFromCluster implements peer.Handler.
+func (h peerHandler) RemovedFromCluster() { h.m.leave() }
+
+// send gives the transport what the replica has for other members.
+func (r *raftRole) send(msgs []*raftpb.Message) {
+	r.m.transport.Send(msgs)
+}
+
+// sendOn sends the responses that are for other members, and returns the others.
+func (m *Member) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
+	var others []*raftpb.Message
+	for _, msg := range responses {
+		if msg.GetTo() == m.cfg.ID {
+			own = append(own, msg)
+		} else {
+			others = append(others, msg)
+		}
+	}
+	if len(others) > 0 {
+		m.transport.Send(others)
+	}
+	return own
+}
+
+// lookAtMembers keeps the connections in step with the members of the cluster, and finds out that this one was removed.
+func (r *applyRole) lookAtMembers() {
+	m := r.m
+	members := m.machine.Members()
+	if len(members) == len(r.members) && (len(members) == 0 || &members[0] == &r.members[0]) {
+		return
+	}
+	r.members = members
+	var others []peer.Peer
+	for i := range members {
+		if members[i].ID != m.cfg.ID {
+			others = append(others, peer.Peer{ID: members[i].ID, URLs: members[i].PeerURLs})
+		}
+	}
+	m.transport.SetPeers(others)
+	if m.machine.Removed(m.cfg.ID) {
+		m.leave()
+	}
+}
+
+// leave notes that this member was removed from the cluster.
+func (m *Member) leave() {
+	m.leaveOnce.Do(func() {
+		m.log.Warn("this member was removed from the cluster; it stops", "member_id", idText(m.cfg.ID))
+		close(m.removed)
+	})
+}
+
+// Removed is closed when this member was removed from the cluster: it has nothing to do any more.
+func (m *Member) Removed() <-chan struct{} { return m.removed }
+
+// WasRemoved says whether the member with an ID was removed from the cluster.
+func (m *Member) WasRemoved(id uint64) bool { return m.machine.Removed(id) }
+
+// Peers returns the traffic with the other members.
+func (m *Member) Peers() []peer.Stats { return m.transport.Stats() }
+
+// handOver has another voter lead before this member ends, so that the cluster need not find out by itself. It waits an election
+// timeout at most.
+func (m *Member) handOver() {
+	if !m.leads.Load() || m.done() {
+		return
+	}
+	to := m.successor()
+	if to == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.electionTimeout())
+	defer cancel()
+	if err := m.transfer(ctx, to); err != nil {
+		m.log.Info("leadership was not handed over", "to", idText(to), "error", err)
+	}
+}
+
+// successor returns the voter beside this leader that has come farthest, of those that are heard of; 0 when there is none.
+func (m *Member) successor() (id uint64) {
+	match := uint64(0)
+	for _, f := range m.followers() {
+		if f.ID != m.cfg.ID && !f.Learner && f.Active && f.Match >= match {
+			id, match = f.ID, f.Match
+		}
+	}
+	return id
+}
+
+func (m *Member) electionTimeout() time.Duration {
+	return time.Duration(m.cfg.ElectionTicks) * m.cfg.TickInterval
+}
+
+// member returns the record of a member.
+func (m *Member) member(id uint64) (membership.Member, error) {
+	record, ok := membership.Find(m.Members(), id)
+	switch {
+	case m.machine.Removed(id):
+		return record, membership.ErrRemoved
+	case !ok:
+		return record, membership.ErrNotFound
+	default:
+		return record, nil
+	}
+}

@@ -1,0 +1,118 @@
+package v3rpc
+
+import (
+	"context"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// admitted returns a service that looks, before each call, at what the state of the member says about it: a client may ask
+// to be refused by a member that has no leader, and a learner serves little.
+func admitted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
+	out := *desc
+	out.Methods, out.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
+	for i := range out.Methods {
+		m := &out.Methods[i]
+		m.Handler = admittedUnary(m.Handler)
+	}
+	for i := range out.Streams {
+		st := &out.Streams[i]
+		st.Handler = admittedStream(st.Handler, "/"+desc.ServiceName+"/"+st.StreamName)
+	}
+	return &out
+}
+
+// needsLeader says whether the client asked to be refused while there is no leader.
+func needsLeader(ctx context.Context) bool {
+	asked := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
+	return len(asked) > 0 && asked[0] == rpctypes.MetadataHasLeader
+}
+
+func admittedUnary(handle grpc.MethodHandler) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, dec func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		s := srv.(*server)
+		if s.member.Leader() == 0 && needsLeader(ctx) {
+			return nil, rpctypes.ErrGRPCNoLeader
+		}
+		if !s.member.IsLearner() {
+			return handle(srv, ctx, dec, intercept)
+		}
+		return handle(srv, ctx, func(req any) error {
+			if err := dec(req); err != nil {
+				return err
+			}
+			if !learnerServes(req) {
+				return rpctypes.ErrGRPCNotSupportedForLearner
+			}
+			return nil
+		}, intercept)
+	}
+}
+
+// learnerServes says whether a learner answers a request: its state may be old, and it has no say.
+func learnerServes(req any) bool {
+	switch req := req.(type) {
+	case *etcdserverpb.StatusRequest:
+		return true
+	case *rangeRequest:
+		return req.serializable
+	default:
+		return false
+	}
+}
+
+func admittedStream(handle grpc.StreamHandler, method string) grpc.StreamHandler {
+	return func(srv any, stream grpc.ServerStream) error {
+		s := srv.(*server)
+		if s.member.IsLearner() && method != etcdserverpb.Maintenance_Snapshot_FullMethodName {
+			return rpctypes.ErrGRPCNotSupportedForLearner
+		}
+		if !needsLeader(stream.Context()) {
+			return handle(srv, stream)
+		}
+		if s.member.Leader() == 0 {
+			return rpctypes.ErrGRPCNoLeader
+		}
+		ctx, cancel := context.WithCancelCause(stream.Context())
+		defer cancel(nil)
+		ended := make(chan struct{})
+		defer close(ended)
+		go func() {
+			select {
+			case <-s.member.LeaderLost():
+				cancel(rpctypes.ErrGRPCNoLeader)
+			case <-ended:
+			}
+		}()
+		err := handle(srv, ctxStream{stream, ctx})
+		if cause := context.Cause(ctx); cause == rpctypes.ErrGRPCNoLeader {
+			return cause
+		}
+		return err
+	}
+}
+
+// ctxStream is a stream with another context.
+type ctxStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (s ctxStream) Context() context.Context { return s.ctx }
+
+// RecvMsg implements grpc.ServerStream. It returns when the context ends, though the stream may not have.
+func (s ctxStream) RecvMsg(msg any) error {
+	received := make(chan error, 1)
+	go func() { received <- s.ServerStream.RecvMsg(msg) }() // ends with the stream at the latest
+	select {
+	case err := <-received:
+		return err
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
+}
