@@ -1,0 +1,203 @@
+package check
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// What can be asked about users and roles.
+const (
+	AuthEnable = iota
+	AuthDisable
+	AuthUserAdd
+	AuthUserDelete
+	AuthUserGrant  // Role
+	AuthUserRevoke // Role
+	AuthRoleAdd
+	AuthRoleDelete
+	AuthRoleGrant  // Permission
+	AuthRoleRevoke // the range of Permission
+)
+
+// What a permission is for.
+const (
+	ReadKeys      = 1
+	WriteKeys     = 2
+	ReadWriteKeys = 3
+)
+
+// Permission allows access to the keys of a range.
+type Permission struct {
+	Key, End string
+	Access   int
+}
+
+// Auth is one request about users and roles. Names that begin with "root" are what they are in etcd.
+type Auth struct {
+	Do         int
+	Name       string // of the user or role
+	Role       string
+	Permission Permission
+}
+
+func (a *Auth) String() string {
+	do := []string{
+		"enable", "disable", "user add", "user delete", "user grant", "user revoke",
+		"role add", "role delete", "role grant", "role revoke",
+	}[a.Do]
+	return fmt.Sprintf("auth %s %s%s", do, a.Name, notes(note{"role", a.Role}, note{"permission", fmt.Sprint(a.Permission)}))
+}
+
+// authState is who may do what. It never changes.
+type authState struct {
+	enabled bool
+	users   map[string][]string
+	roles   map[string][]Permission
+}
+
+func (a *authState) equal(b *authState) bool {
+	return a == b || a.enabled == b.enabled && maps.EqualFunc(a.users, b.users, slices.Equal) && maps.EqualFunc(a.roles, b.roles, slices.Equal)
+}
+
+// apply returns the state after a request; on an error, which the model does not tell apart, it stays the same.
+func (a *authState) apply(r *Auth) (*authState, string) {
+	n := &authState{a.enabled, maps.Clone(a.users), maps.Clone(a.roles)}
+	if n.users == nil {
+		n.users, n.roles = map[string][]string{}, map[string][]Permission{}
+	}
+	roles, isUser := n.users[r.Name]
+	permissions, isRole := n.roles[r.Name]
+	bad := false
+	switch r.Do {
+	case AuthEnable:
+		bad = n.enabled || !slices.Contains(n.users["root"], "root")
+		n.enabled = true
+	case AuthDisable:
+		bad = !n.enabled
+		n.enabled = false
+	case AuthUserAdd:
+		bad = isUser
+		n.users[r.Name] = nil
+	case AuthUserDelete:
+		bad = !isUser || n.enabled && r.Name == "root"
+		delete(n.users, r.Name)
+	case AuthUserGrant:
+		_, has := n.roles[r.Role]
+		bad = !isUser || !has && r.Role != "root"
+		n.users[r.Name] = with(roles, r.Role)
+	case AuthUserRevoke:
+		bad = !isUser || !slices.Contains(roles, r.Role) || n.enabled && r.Name == "root" && r.Role == "root"
+		n.users[r.Name] = without(roles, func(role string) bool { return role == r.Role })
+	case AuthRoleAdd:
+		bad = isRole
+		n.roles[r.Name] = nil
+	case AuthRoleDelete:
+		bad = !isRole || n.enabled && r.Name == "root"
+		delete(n.roles, r.Name)
+		for user, roles := range n.users {
+			n.users[user] = without(roles, func(role string) bool { return role == r.Name })
+		}
+	default:
+		same := func(p Permission) bool { return p.Key == r.Permission.Key && p.End == r.Permission.End }
+		bad = !isRole || r.Do == AuthRoleRevoke && !slices.ContainsFunc(permissions, same)
+		permissions = without(permissions, same)
+		if r.Do == AuthRoleGrant {
+			permissions = append(permissions, r.Permission)
+		}
+		n.roles[r.Name] = permissions
+	}
+	if bad {
+		return a, ErrRefused
+	}
+	return n, ""
+}
+
+func with(all []string, one string) []string {
+	if slices.Contains(all, one) {
+		return all
+	}
+	return append(slices.Clone(all), one)
+}
+
+func without[T any](all []T, gone func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(all), gone)
+}
+
+// permits says whether the request's user may make it.
+func (a *authState) permits(s *State, r Request) bool {
+	if !a.enabled || slices.Contains(a.users[r.User], "root") {
+		return true
+	}
+	if _, ok := a.users[r.User]; !ok {
+		return false
+	}
+	switch {
+	case r.Compact != nil, r.Auth != nil:
+		return false
+	case r.Lease != nil:
+		// Anybody may have leases, and end them, with their keys if these are the user's to delete.
+		return r.Lease.Do != Revoke || !slices.ContainsFunc(s.attached(r.Lease.ID), func(k record) bool {
+			return !a.may(r.User, k.Key, "", WriteKeys)
+		})
+	case r.V2 != nil:
+		return false // v2's users are not in the model
+	default:
+		return a.permitsOp(r.User, r)
+	}
+}
+
+func (a *authState) permitsOp(user string, r Request) bool {
+	switch {
+	case r.Range != nil:
+		return a.may(user, r.Range.Key, r.Range.End, ReadKeys)
+	case r.Put != nil:
+		return a.may(user, r.Put.Key, "", WriteKeys) && (!r.Put.PrevKV || a.may(user, r.Put.Key, "", ReadKeys))
+	case r.Delete != nil:
+		return a.may(user, r.Delete.Key, r.Delete.End, WriteKeys) && (!r.Delete.PrevKV || a.may(user, r.Delete.Key, r.Delete.End, ReadKeys))
+	}
+	for _, c := range r.Txn.If {
+		if !a.may(user, c.Key, c.End, ReadKeys) {
+			return false
+		}
+	}
+	for _, op := range append(slices.Clone(r.Txn.Then), r.Txn.Else...) {
+		if !a.permitsOp(user, op) {
+			return false
+		}
+	}
+	return true
+}
+
+// may says whether a user may access all keys of a range: it follows the range through the permissions, from where one
+// ends to where another one goes on.
+func (a *authState) may(user, key, end string, access int) bool {
+	at, limit := key, end
+	if end == "" {
+		limit = key + "\x00"
+	}
+	for moved := true; moved; {
+		moved = false
+		for _, role := range a.users[user] {
+			for _, p := range a.roles[role] {
+				if p.Access&access == 0 || !InRange(at, p.Key, p.End) {
+					continue
+				}
+				to := p.End
+				switch to {
+				case "\x00":
+					return true
+				case "":
+					to = p.Key + "\x00"
+				}
+				if limit != "\x00" && to >= limit {
+					return true
+				}
+				if to > at {
+					at, moved = to, true
+				}
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,158 @@
+// Package check decides whether a history of a cluster is one that etcd's guarantees allow.
+//
+// It owns the format of histories (what clients asked for, what they were answered and when, what watchers were told), a
+// model of etcd's semantics that was written without a look at mvcc, and the checks: linearizability with
+// revisions, serializable reads as prefixes, the guarantees of watches, the lives of leases, permissions. It
+// does not own how a history comes about: package sim makes them from one seed, the torture test from real processes.
+//
+// A history says at which revision every successful request was carried out. So the order of the writes is known, and a
+// history of thousands of requests is checked in one pass along the revisions (Check); only requests that share a
+// revision have to be put in order by search. Porcupine searches for an order without that
+// knowledge of ours; it takes long, and is there to check the checker.
+//
+// What a client did not learn the outcome of is found again by its effects: watchers that together have seen
+// every event tell what each revision was (History.Watches). Give every put a value of its own, and have a
+// watcher of everything, or a write whose answer was lost cannot be told from one that came from nowhere.
+//
+// Invariants: a State never changes; the same history gives the same verdict.
+//
+// Concurrency: none; everything is a function of its arguments.
+package check
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Never is the Return of a request whose outcome is not known.
+const Never = math.MaxInt64
+
+// KV is a key with one version, as clients are shown it.
+type KV struct {
+	Key, Value           string
+	Create, Mod, Version int64
+	Lease                int64
+}
+
+// Event is one change of one key as watchers are told it. KV of a delete has only Key and Mod.
+type Event struct {
+	Delete bool
+	KV     KV
+	Prev   *KV // when the watcher asked for it, and there was one
+}
+
+// Operation is one request of one client.
+type Operation struct {
+	Client int
+	// Call and Return are times on one clock for all clients, in nanoseconds: the request was carried out between
+	// them. Return is Never when nobody knows whether, and when, it was.
+	Call, Return int64
+	Request      Request
+	Response     Response // of no meaning when Return is Never
+	// Member is where the client asked, for those who read violations.
+	Member string
+}
+
+// Known says whether the outcome is known.
+func (o *Operation) Known() bool { return o.Return != Never }
+
+// Watch is what one watcher was told, from its creation to its end.
+type Watch struct {
+	Client   int
+	Key, End string // the range; see InRange
+	// Start is the revision that was asked for, 0 for what comes after Created.
+	Start int64
+	// Created is the revision that the confirmation named.
+	Created      int64
+	PrevKV       bool
+	NoPut, NoDel bool // filters
+	Deliveries   []Delivery
+	// Member is where the client watched, for those who read violations.
+	Member string
+}
+
+// Delivery is one response of a watch: events, or a notification of progress, or the end.
+type Delivery struct {
+	At       int64 // when it came
+	Revision int64 // the response's header
+	Events   []Event
+	// Progress says that this is a notification: all up to Revision has been told.
+	Progress bool
+	// Fragment says that the rest of the last revision follows in the next delivery.
+	Fragment bool
+	// Compacted, when not 0, ends the watch: what it wants is before the oldest revision that can be read.
+	Compacted int64
+}
+
+// History is what the clients of a cluster saw. The cluster was empty, at revision 1, before the first request.
+type History struct {
+	Operations []Operation
+	Watches    []Watch
+}
+
+// Violation is one way in which a history breaks a guarantee.
+type Violation struct {
+	Guarantee string // linearizable, serializable, watch-ordered, …
+	What      string
+}
+
+func (v Violation) String() string { return v.Guarantee + ": " + v.What }
+
+// Options say how exact times are.
+type Options struct {
+	// ClockSlack is by how much the clocks of members may differ in the length of a lease, in
+	// nanoseconds, with what a deadline is rounded by.
+	ClockSlack int64
+	// Settled is since when the cluster has been whole and has had a leader: until then cluster time may have stood still. LeaseGrace is
+	// for how long after that something may be over and still be there; 0 is for ever.
+	Settled, LeaseGrace int64
+}
+
+// Result is what a check found out.
+type Result struct {
+	Violations []Violation
+	// States are the model's, by revision, as far as the history was explained: States[0] is of revision 1.
+	States []*State
+	// Changes are the events of each revision, by the same index.
+	Changes [][]Event
+	// Placed is how many requests were given a place in the order.
+	Placed int
+}
+
+// Err returns the violations as an error, nil when there are none.
+func (r *Result) Err() error {
+	errs := make([]error, 0, len(r.Violations))
+	for _, v := range r.Violations {
+		errs = append(errs, errors.New(v.String()))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Result) add(guarantee, format string, args ...any) {
+	r.Violations = append(r.Violations, Violation{guarantee, fmt.Sprintf(format, args...)})
+}
+
+// Check returns what is wrong with a history. It goes along the revisions as long as they can be explained; watches are
+// checked up to there.
+func Check(h *History, o Options) *Result {
+	res := &Result{}
+	linearize(h, o, res)
+	checkSerializable(h, res)
+	checkWatches(h, res)
+	checkLeases(h, o, res)
+	return res
+}
+
+// InRange says whether a key is in the range that etcd's clients write as key and end: end "" is the key alone, "\x00" is
+// no end.
+func InRange(key, start, end string) bool {
+	switch end {
+	case "":
+		return key == start
+	case "\x00":
+		return key >= start
+	default:
+		return key >= start && key < end
+	}
+}

@@ -1,0 +1,139 @@
+package check
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+)
+
+// effect is what becomes clear of a request from its answer.
+type effect int
+
+const (
+	floats  effect = iota // the answer names no revision
+	reads                 // the revision stayed as it was
+	writes                // the revision moved
+	unclear               // either
+)
+
+// effectOf tells what a known answer says of the request's effect.
+func effectOf(o *Operation) effect {
+	r := &o.Response
+	switch {
+	case r.Revision == 0:
+		return floats
+	case r.Err != "":
+		return reads
+	case o.Request.V2 != nil:
+		if o.Request.V2.Do == V2Get {
+			return reads
+		}
+		return writes
+	case o.Request.Lease != nil && o.Request.Lease.Do == Revoke:
+		return unclear
+	case wrote(&o.Request, r):
+		return writes
+	default:
+		return reads
+	}
+}
+
+func wrote(req *Request, r *Response) bool {
+	switch {
+	case req.Put != nil:
+		return true
+	case req.Delete != nil:
+		return r.Deleted > 0
+	case req.Txn != nil && r.Txn != nil:
+		ops := req.Txn.Else
+		if r.Txn.Succeeded {
+			ops = req.Txn.Then
+		}
+		for i := range min(len(ops), len(r.Txn.Responses)) {
+			if wrote(&ops[i], &r.Txn.Responses[i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// readOnly says whether a request cannot change anything that other requests see.
+func readOnly(r *Request) bool {
+	switch {
+	case r.Range != nil:
+		return true
+	case r.V2 != nil:
+		return r.V2.Do == V2Get
+	case r.Txn != nil:
+		not := func(op Request) bool { return !readOnly(&op) }
+		return !slices.ContainsFunc(r.Txn.Then, not) && !slices.ContainsFunc(r.Txn.Else, not)
+	default:
+		return false
+	}
+}
+
+// try carries a request out on a state, and says whether the answer is the one that the client got.
+func try(s *State, o *Operation) (next *State, events []Event, ok bool) {
+	req := o.Request
+	if o.Known() && req.Lease != nil && req.Lease.Do == Grant && o.Response.TTL > 0 {
+		granted := *req.Lease
+		granted.TTL = o.Response.TTL // a cluster may grant more than is asked for
+		req.Lease = &granted
+	}
+	next, resp, events := Step(s, req, o.Call, o.Return)
+	if !o.Known() {
+		return next, events, resp.Err == ""
+	}
+	return next, events, sameResponse(&resp, &o.Response)
+}
+
+func sameResponse(model, told *Response) bool {
+	if model.Err != told.Err || told.Revision != 0 && model.Revision != told.Revision {
+		return false
+	}
+	if model.Err != "" && model.Err != ErrV2 {
+		return true
+	}
+	return sameContent(model, told)
+}
+
+func sameContent(model, told *Response) bool {
+	switch {
+	case model.Range != nil:
+		return told.Range != nil && model.Range.More == told.Range.More && model.Range.Count == told.Range.Count &&
+			slices.Equal(model.Range.KVs, told.Range.KVs)
+	case model.Txn != nil:
+		return told.Txn != nil && model.Txn.Succeeded == told.Txn.Succeeded && slices.EqualFunc(
+			model.Txn.Responses, told.Txn.Responses, func(a, b Response) bool { return sameContent(&a, &b) },
+		)
+	case model.V2 != nil:
+		return told.V2 != nil && sameV2(model.V2, told.V2)
+	case (model.Prev == nil) != (told.Prev == nil), model.Prev != nil && *model.Prev != *told.Prev:
+		return false
+	default:
+		return model.Deleted == told.Deleted && slices.Equal(model.Prevs, told.Prevs)
+	}
+}
+
+func sameV2(model, told *V2Response) bool {
+	if model.Code != 0 || told.Code != 0 {
+		return model.Code == told.Code && model.Cause == told.Cause
+	}
+	return model.Action == told.Action && sameNode(&model.Node, &told.Node) && reflect.DeepEqual(model.Prev, told.Prev)
+}
+
+func sameNode(a, b *V2Node) bool {
+	return a.Key == b.Key && a.Dir == b.Dir && a.Value == b.Value && a.Created == b.Created && a.Modified == b.Modified && a.TTL == b.TTL &&
+		slices.EqualFunc(a.Nodes, b.Nodes, func(a, b V2Node) bool { return sameNode(&a, &b) })
+}
+
+// byKey puts the events of one revision in the order of their keys, by which they are compared.
+func byKey(events []Event) []Event {
+	events = slices.Clone(events)
+	slices.SortStableFunc(events, func(a, b Event) int { return cmp.Compare(a.KV.Key, b.KV.Key) })
+	return events
+}
+
+// sameEvent compares events, without Prev.
+func sameEvent(a, b Event) bool { return a.Delete == b.Delete && a.KV == b.KV }

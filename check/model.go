@@ -1,0 +1,375 @@
+package check
+
+import (
+	"slices"
+	"strconv"
+)
+
+// record is a key as the model keeps it.
+type record struct {
+	KV
+	life
+}
+
+// life is how long something lives that has a TTL.
+type life struct {
+	TTL    bool
+	Length int64 // nanoseconds
+	// It began to run not before From, and not after To.
+	From, To int64
+}
+
+// over says whether the TTL can be over at a time, on clocks that differ by slack.
+func (l life) over(at, slack int64) bool { return l.TTL && at >= l.From+l.Length-slack }
+
+// overdue returns for how long the TTL must have been over at a time; 0 when it need not be.
+func (l life) overdue(at int64, o Options) int64 {
+	if !l.TTL || l.To == Never {
+		return 0
+	}
+	return max(0, at-max(l.To, o.Settled)-l.Length-o.LeaseGrace)
+}
+
+// State is what the cluster holds at one point of the order. It never changes.
+type State struct {
+	Revision  int64
+	Compacted int64
+	keys      *tree[record]
+	leases    *tree[life]
+	dirs      *tree[directory]
+	auth      *authState
+	// past is the state before the last change of the revision.
+	past *State
+}
+
+// NewState returns the state of a new cluster.
+func NewState() *State { return &State{Revision: 1, auth: &authState{}} }
+
+// Equal says whether two states are the same for all requests to come.
+func (s *State) Equal(o *State) bool {
+	return s == o || s.Revision == o.Revision && s.Compacted == o.Compacted && equalTrees(s.keys, o.keys) &&
+		equalTrees(s.leases, o.leases) && equalTrees(s.dirs, o.dirs) && s.auth.equal(o.auth)
+}
+
+// at returns the state of an earlier revision.
+func (s *State) at(revision int64) *State {
+	for s.Revision > revision && s.past != nil {
+		s = s.past
+	}
+	return s
+}
+
+// within gives the keys of a range, in order.
+func (s *State) within(key, end string) (found []record) {
+	if end == "" {
+		if r, ok := s.keys.get(key); ok {
+			found = append(found, r)
+		}
+		return found
+	}
+	s.keys.walk(key, func(k string, r record) bool {
+		if !InRange(k, key, end) {
+			return false
+		}
+		found = append(found, r)
+		return true
+	})
+	return found
+}
+
+func leaseName(id int64) string { return strconv.FormatInt(id, 16) }
+
+func leaseID(name string) int64 {
+	id, err := strconv.ParseInt(name, 16, 64)
+	if err != nil {
+		panic(err) // leaseName wrote it
+	}
+	return id
+}
+
+// step is a request being carried out on a state.
+type step struct {
+	before *State
+	s      State
+	events []Event
+	// from and to are when the request was carried out at the earliest and latest: TTLs begin to run then.
+	from, to int64
+}
+
+// Step carries a request out that was called and returned at the given times, and returns the state after it, the
+// answer, and the events.
+func Step(s *State, r Request, call, ret int64) (*State, Response, []Event) {
+	x := step{before: s, s: *s, from: call, to: ret}
+	resp := x.run(r)
+	if resp.Err != "" {
+		if r.V2 != nil {
+			resp.Revision = s.Revision
+		}
+		return s, resp, nil
+	}
+	return x.done(resp)
+}
+
+// done ends a step that was not refused.
+func (x *step) done(resp Response) (*State, Response, []Event) {
+	next := x.s
+	if x.changed() {
+		next.Revision++
+		next.past = x.before
+	}
+	resp.Revision = next.Revision
+	return &next, resp, x.events
+}
+
+// changed says whether the step moves the revision.
+func (x *step) changed() bool { return len(x.events) > 0 || x.s.dirs != x.before.dirs }
+
+// revision is what the step's own reads see.
+func (x *step) revision() int64 {
+	if x.changed() {
+		return x.s.Revision + 1
+	}
+	return x.s.Revision
+}
+
+func (x *step) run(r Request) Response {
+	if !x.s.auth.permits(&x.s, r) {
+		return Response{Err: ErrDenied}
+	}
+	switch {
+	case r.Compact != nil:
+		switch {
+		case r.Compact.Revision <= x.s.Compacted:
+			return Response{Err: ErrCompacted}
+		case r.Compact.Revision > x.s.Revision:
+			return Response{Err: ErrFuture}
+		}
+		x.s.Compacted = r.Compact.Revision
+		return Response{}
+	case r.Lease != nil:
+		return x.lease(r.Lease)
+	case r.V2 != nil:
+		return x.v2(r.V2)
+	case r.Auth != nil:
+		next, err := x.s.auth.apply(r.Auth)
+		x.s.auth = next
+		return Response{Err: err}
+	default:
+		return x.op(r)
+	}
+}
+
+// op is what a transaction may have in it, too.
+func (x *step) op(r Request) Response {
+	switch {
+	case r.Range != nil:
+		return x.read(r.Range)
+	case r.Put != nil:
+		return x.put(r.Put)
+	case r.Delete != nil:
+		return x.delete(r.Delete)
+	default:
+		return x.txn(r.Txn)
+	}
+}
+
+func (x *step) read(r *Range) Response {
+	from := &x.s
+	switch {
+	case r.Revision > x.revision():
+		return Response{Err: ErrFuture}
+	case r.Revision > 0 && r.Revision < x.s.Compacted:
+		return Response{Err: ErrCompacted}
+	case r.Revision > 0 && r.Revision <= x.before.Revision:
+		from = x.before.at(r.Revision)
+	}
+	found := from.within(r.Key, r.End)
+	out := &RangeResponse{Count: int64(len(found))}
+	if r.CountOnly {
+		return Response{Range: out}
+	}
+	for _, k := range found {
+		if r.Limit > 0 && int64(len(out.KVs)) == r.Limit {
+			out.More = true
+			break
+		}
+		kv := k.KV
+		if r.KeysOnly {
+			kv.Value = ""
+		}
+		out.KVs = append(out.KVs, kv)
+	}
+	return Response{Range: out}
+}
+
+func (x *step) put(r *Put) (resp Response) {
+	if r.Lease != 0 {
+		if _, ok := x.s.leases.get(leaseName(r.Lease)); !ok {
+			return Response{Err: ErrLeaseNotFound}
+		}
+	}
+	old, live := x.s.keys.get(r.Key)
+	if !live && (r.IgnoreValue || r.IgnoreLease) {
+		return Response{Err: ErrKeyNotFound}
+	}
+	next := record{KV: KV{Key: r.Key, Value: r.Value, Lease: r.Lease}}
+	if r.IgnoreValue {
+		next.Value = old.Value
+	}
+	if r.IgnoreLease {
+		next.Lease = old.Lease
+	}
+	x.store(next, false)
+	if live && r.PrevKV {
+		resp.Prev = &old.KV
+	}
+	return resp
+}
+
+// store writes a key; anew counts it as created although it is there.
+func (x *step) store(r record, anew bool) record {
+	old, live := x.s.keys.get(r.Key)
+	r.Mod, r.Create, r.Version = x.s.Revision+1, x.s.Revision+1, 1
+	if live && !anew {
+		r.Create, r.Version = old.Create, old.Version+1
+	}
+	x.s.keys = x.s.keys.with(r.Key, r)
+	e := Event{KV: r.KV}
+	if live {
+		e.Prev = &old.KV
+	}
+	x.events = append(x.events, e)
+	return r
+}
+
+func (x *step) remove(old record) {
+	x.s.keys = x.s.keys.without(old.Key)
+	x.events = append(x.events, Event{Delete: true, KV: KV{Key: old.Key, Mod: x.s.Revision + 1}, Prev: &old.KV})
+}
+
+func (x *step) delete(r *Delete) (resp Response) {
+	for _, old := range x.s.within(r.Key, r.End) {
+		x.remove(old)
+		resp.Deleted++
+		if r.PrevKV {
+			resp.Prevs = append(resp.Prevs, old.KV)
+		}
+	}
+	return resp
+}
+
+// txn runs a transaction. When a part is refused, so is the whole: the caller forgets the step.
+func (x *step) txn(t *Txn) Response {
+	out := &TxnResponse{Succeeded: true}
+	for i := range t.If {
+		if !x.holds(&t.If[i]) {
+			out.Succeeded = false
+			break
+		}
+	}
+	ops := t.Else
+	if out.Succeeded {
+		ops = t.Then
+	}
+	for _, op := range ops {
+		resp := x.op(op)
+		if resp.Err != "" {
+			return Response{Err: resp.Err}
+		}
+		out.Responses = append(out.Responses, resp)
+	}
+	return Response{Txn: out}
+}
+
+func (x *step) holds(c *Compare) bool {
+	found := x.s.within(c.Key, c.End)
+	if len(found) == 0 {
+		// A key that is not there has no value; everything else of it is 0.
+		return c.Target != CompareValue && c.holds(&KV{})
+	}
+	return !slices.ContainsFunc(found, func(r record) bool { return !c.holds(&r.KV) })
+}
+
+func (c *Compare) holds(k *KV) bool {
+	var n int64
+	switch c.Target {
+	case CompareVersion:
+		n = k.Version
+	case CompareCreate:
+		n = k.Create
+	case CompareMod:
+		n = k.Mod
+	case CompareLease:
+		n = k.Lease
+	default:
+		return ordered(k.Value, c.Value, c.Result)
+	}
+	return ordered(n, c.Number, c.Result)
+}
+
+func ordered[T int64 | string](have, want T, result int) bool {
+	switch result {
+	case Equal:
+		return have == want
+	case Greater:
+		return have > want
+	case Less:
+		return have < want
+	default:
+		return have != want
+	}
+}
+
+// life is that of what begins now.
+func (x *step) life(ttl bool, length int64) life {
+	if !ttl {
+		return life{}
+	}
+	return life{true, length, x.from, x.to}
+}
+
+func (x *step) lease(r *Lease) Response {
+	name := leaseName(r.ID)
+	l, ok := x.s.leases.get(name)
+	switch {
+	case r.Do == Grant && ok:
+		return Response{Err: ErrLeaseExists}
+	case r.Do == Grant:
+		x.s.leases = x.s.leases.with(name, x.life(true, r.TTL*1e9))
+		return Response{TTL: r.TTL}
+	case !ok:
+		return Response{Err: ErrLeaseNotFound}
+	case r.Do == Renew:
+		x.s.leases = x.s.leases.with(name, x.life(true, l.Length))
+		return Response{TTL: l.Length / 1e9}
+	default:
+		x.endLease(r.ID)
+		return Response{}
+	}
+}
+
+// attached returns the keys of a lease, in order.
+func (s *State) attached(id int64) (keys []record) {
+	s.keys.walk("", func(_ string, r record) bool {
+		if r.Lease == id {
+			keys = append(keys, r)
+		}
+		return true
+	})
+	return keys
+}
+
+func (x *step) endLease(id int64) {
+	for _, r := range x.s.attached(id) {
+		x.remove(r)
+	}
+	x.s.leases = x.s.leases.without(leaseName(id))
+}
+
+// expireLease is what the cluster does by itself when a lease is over.
+func expireLease(s *State, id int64) (*State, []Event) {
+	x := step{before: s, s: *s}
+	x.endLease(id)
+	next, _, events := x.done(Response{})
+	return next, events
+}

@@ -1,0 +1,251 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Request is one thing that a client asks for: the member that is not nil.
+type Request struct {
+	Range   *Range
+	Put     *Put
+	Delete  *Delete
+	Txn     *Txn
+	Compact *Compact
+	Lease   *Lease
+	V2      *V2
+	Auth    *Auth
+	// User is who asks: "" is nobody in particular.
+	User string
+}
+
+// Range reads keys.
+type Range struct {
+	Key, End     string
+	Limit        int64
+	Revision     int64
+	KeysOnly     bool
+	CountOnly    bool
+	Serializable bool
+}
+
+// Put writes a key.
+type Put struct {
+	Key, Value               string
+	Lease                    int64
+	PrevKV                   bool
+	IgnoreValue, IgnoreLease bool
+}
+
+// Delete removes the keys of a range.
+type Delete struct {
+	Key, End string
+	PrevKV   bool
+}
+
+// Txn runs Then when all comparisons hold, and Else otherwise.
+type Txn struct {
+	If         []Compare
+	Then, Else []Request // ranges, puts, deletes, transactions
+}
+
+// What a comparison looks at.
+const (
+	CompareVersion = iota
+	CompareCreate
+	CompareMod
+	CompareValue
+	CompareLease
+)
+
+// How a comparison must come out.
+const (
+	Equal = iota
+	Greater
+	Less
+	NotEqual
+)
+
+// Compare is a condition on all keys of a range.
+type Compare struct {
+	Key, End string
+	Target   int
+	Result   int
+	Number   int64
+	Value    string
+}
+
+// Compact gives up the history before a revision.
+type Compact struct{ Revision int64 }
+
+// What can be asked of a lease.
+const (
+	Grant = iota
+	Revoke
+	Renew
+)
+
+// Lease grants, revokes or renews one lease.
+type Lease struct {
+	Do  int
+	ID  int64
+	TTL int64 // seconds, of a grant
+}
+
+// The errors that the model knows, by names of its own: those who record histories translate what they are sent.
+const (
+	ErrCompacted     = "compacted"
+	ErrFuture        = "future revision"
+	ErrKeyNotFound   = "key not found"
+	ErrLeaseNotFound = "lease not found"
+	ErrLeaseExists   = "lease exists"
+	ErrDenied        = "permission denied"
+	// ErrRefused is a refusal that has no effect and says nothing of the state: of what the cluster cannot do now.
+	ErrRefused = "refused"
+)
+
+// Response answers a request.
+type Response struct {
+	// Revision is the store's when the request was carried out; 0 when the answer does not tell, as of errors.
+	Revision int64
+	Err      string // "" or one of the errors above
+
+	Range   *RangeResponse
+	Prev    *KV // of a put
+	Deleted int64
+	Prevs   []KV // of a delete
+	Txn     *TxnResponse
+	TTL     int64 // of a grant or renewal
+	V2      *V2Response
+}
+
+// RangeResponse is what a range found.
+type RangeResponse struct {
+	KVs   []KV
+	More  bool
+	Count int64
+}
+
+// TxnResponse is what a transaction did.
+type TxnResponse struct {
+	Succeeded bool
+	Responses []Response // their Revision is not looked at
+}
+
+func (r Request) String() string {
+	var s string
+	switch {
+	case r.Range != nil:
+		s = fmt.Sprintf("range %s%s", keys(r.Range.Key, r.Range.End), notes(
+			note{"limit", r.Range.Limit}, note{"revision", r.Range.Revision}, note{"keys only", r.Range.KeysOnly},
+			note{"count only", r.Range.CountOnly}, note{"serializable", r.Range.Serializable},
+		))
+	case r.Put != nil:
+		s = fmt.Sprintf("put %q=%q%s", r.Put.Key, r.Put.Value, notes(note{"lease", r.Put.Lease}, note{"prev", r.Put.PrevKV},
+			note{"ignore value", r.Put.IgnoreValue}, note{"ignore lease", r.Put.IgnoreLease}))
+	case r.Delete != nil:
+		s = fmt.Sprintf("delete %s%s", keys(r.Delete.Key, r.Delete.End), notes(note{"prev", r.Delete.PrevKV}))
+	case r.Txn != nil:
+		s = fmt.Sprintf("txn if %v then %v else %v", r.Txn.If, r.Txn.Then, r.Txn.Else)
+	case r.Compact != nil:
+		s = fmt.Sprintf("compact %d", r.Compact.Revision)
+	case r.Lease != nil:
+		s = fmt.Sprintf("lease %s %x%s", []string{"grant", "revoke", "renew"}[r.Lease.Do], r.Lease.ID, notes(note{"ttl", r.Lease.TTL}))
+	case r.V2 != nil:
+		s = r.V2.String()
+	case r.Auth != nil:
+		s = r.Auth.String()
+	}
+	if r.User != "" {
+		s += " as " + r.User
+	}
+	return s
+}
+
+func (c Compare) String() string {
+	target := []string{"version", "create", "mod", "value", "lease"}[c.Target]
+	result := []string{"=", ">", "<", "!="}[c.Result]
+	if c.Target == CompareValue {
+		return fmt.Sprintf("%s(%s)%s%q", target, keys(c.Key, c.End), result, c.Value)
+	}
+	return fmt.Sprintf("%s(%s)%s%d", target, keys(c.Key, c.End), result, c.Number)
+}
+
+func keys(key, end string) string {
+	if end == "" {
+		return fmt.Sprintf("%q", key)
+	}
+	return fmt.Sprintf("[%q,%q)", key, end)
+}
+
+type note struct {
+	name  string
+	value any
+}
+
+func notes(all ...note) string {
+	var b strings.Builder
+	for _, n := range all {
+		switch v := n.value.(type) {
+		case bool:
+			if v {
+				b.WriteString(", " + n.name)
+			}
+		case int64:
+			if v != 0 {
+				fmt.Fprintf(&b, ", %s %d", n.name, v)
+			}
+		case string:
+			if v != "" {
+				fmt.Fprintf(&b, ", %s %q", n.name, v)
+			}
+		}
+	}
+	return b.String()
+}
+
+func (r Response) String() string {
+	var b strings.Builder
+	if r.Revision != 0 {
+		fmt.Fprintf(&b, "@%d ", r.Revision)
+	}
+	switch {
+	case r.Err != "":
+		b.WriteString("error: " + r.Err)
+	case r.Range != nil:
+		fmt.Fprintf(&b, "%d of %d keys %s", len(r.Range.KVs), r.Range.Count, r.Range.KVs)
+	case r.Txn != nil:
+		fmt.Fprintf(&b, "succeeded=%t %v", r.Txn.Succeeded, r.Txn.Responses)
+	case r.V2 != nil:
+		b.WriteString(r.V2.String())
+	case r.Deleted != 0:
+		fmt.Fprintf(&b, "deleted %d %v", r.Deleted, r.Prevs)
+	case r.Prev != nil:
+		fmt.Fprintf(&b, "prev %v", *r.Prev)
+	default:
+		b.WriteString("ok")
+	}
+	return b.String()
+}
+
+func (k KV) String() string {
+	s := fmt.Sprintf("%s=%s(c%d m%d v%d)", k.Key, k.Value, k.Create, k.Mod, k.Version)
+	if k.Lease != 0 {
+		s += fmt.Sprintf("L%x", k.Lease)
+	}
+	return s
+}
+
+func (e Event) String() string {
+	if e.Delete {
+		return fmt.Sprintf("delete %s@%d", e.KV.Key, e.KV.Mod)
+	}
+	return "put " + e.KV.String()
+}
+
+func (o *Operation) String() string {
+	if !o.Known() {
+		return fmt.Sprintf("[client %d at %s, %d–?] %s", o.Client, o.Member, o.Call, o.Request)
+	}
+	return fmt.Sprintf("[client %d at %s, %d–%d] %s → %s", o.Client, o.Member, o.Call, o.Return, o.Request, o.Response)
+}

@@ -1,0 +1,36 @@
+package check
+
+// checkSerializable checks the reads that any member may answer from what it has: each has to see what some prefix of the
+// order leads to, and none that is still to come.
+func checkSerializable(h *History, res *Result) {
+	made := map[int64]*Operation{} // the request that moved to a revision
+	for i := range h.Operations {
+		o := &h.Operations[i]
+		if o.Known() && effectOf(o) == writes {
+			made[o.Response.Revision] = o
+		}
+	}
+	for i := range h.Operations {
+		o := &h.Operations[i]
+		if !o.Known() || !serializable(&o.Request) || o.Response.Revision == 0 {
+			continue
+		}
+		rev := o.Response.Revision
+		switch {
+		case rev > int64(len(res.States)):
+			continue // not explained, which is told elsewhere
+		case made[rev] != nil && made[rev].Call > o.Return:
+			res.add("serializable", "%v saw what %v made later", o, made[rev])
+			continue
+		}
+		// Who may read, and what was compacted, can have changed without the revision; what the keys were cannot.
+		s := *res.States[rev-1]
+		s.auth = &authState{}
+		if r := o.Request.Range; r == nil || r.Revision == 0 || o.Response.Err == "" {
+			s.Compacted = 0
+		}
+		if _, want, _ := Step(&s, o.Request, o.Call, o.Return); !sameResponse(&want, &o.Response) {
+			res.add("serializable", "%v: revision %d would be answered %v", o, rev, want)
+		}
+	}
+}
