@@ -63,6 +63,9 @@ type Options struct {
 	CacheBytes int64
 	// MemTableBytes is the size of one memtable.
 	MemTableBytes uint64
+	// Still keeps the store from compacting of itself: a simulation must do the same
+	// writes every time. Such a store is for some dozens of flushes.
+	Still bool
 	// OnFlush is called after a memtable has reached the disk, from a
 	// goroutine of pebble's; it must not block.
 	OnFlush func()
@@ -97,6 +100,9 @@ func OpenState(dir string, o Options) (*Store, error) {
 	po.LBaseMaxBytes = 256 << 20
 	po.L0CompactionThreshold = 8
 	po.L0StopWritesThreshold = 24
+	if o.Still {
+		po.L0StopWritesThreshold = 1 << 20
+	}
 	for i := range po.Levels {
 		// Point reads of keys that are not there (every create) are answered by
 		// the filters, also in the last level.
@@ -159,14 +165,15 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 		}
 	}
 	return &pebble.Options{
-		FS:                         o.FS,
-		FormatMajorVersion:         pebble.FormatNewest,
-		CacheSize:                  cacheBytes,
-		MemTableSize:               memTableBytes,
-		EventListener:              &listener,
-		Logger:                     quiet{o.Logger},
-		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
-		MaxOpenFiles:               4096,
+		FS:                          o.FS,
+		FormatMajorVersion:          pebble.FormatNewest,
+		CacheSize:                   cacheBytes,
+		MemTableSize:                memTableBytes,
+		EventListener:               &listener,
+		Logger:                      quiet{o.Logger},
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		DisableAutomaticCompactions: o.Still,
+		MaxOpenFiles:                4096,
 	}
 }
 
