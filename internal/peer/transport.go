@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -78,97 +82,181 @@ type Limits struct {
 	BackoffMax     time.Duration // 2 s
 }
 
+func (l *Limits) setDefaults() {
+	setInt := func(v *int, standard int) {
+		if *v <= 0 {
+			*v = standard
+		}
+	}
+	setTime := func(v *time.Duration, standard time.Duration) {
+		if *v <= 0 {
+			*v = standard
+		}
+	}
+	setInt(&l.ControlBytes, 4<<20)
+	setInt(&l.ControlMessages, 4096)
+	setInt(&l.AppendBytes, 64<<20)
+	setInt(&l.AppendMessages, 4096)
+	setInt(&l.MessageBytesMax, 512<<20)
+	setInt(&l.CallBytesMax, 16<<20)
+	setInt(&l.CallsMax, 1024)
+	setInt(&l.StreamsMax, 128)
+	setTime(&l.SnapshotPatience, 30*time.Second)
+	setTime(&l.ConnectTimeout, 5*time.Second)
+	setTime(&l.PingInterval, time.Second)
+	setTime(&l.DeadAfter, 5*time.Second)
+	setTime(&l.BackoffMin, 50*time.Millisecond)
+	setTime(&l.BackoffMax, 2*time.Second)
+}
+
 // Transport holds the connections to the other members. It is an http.Handler that serves the peer port.
 type Transport struct {
-	cfg Config
-	mu  sync.Mutex
+	cfg   Config
+	log   *slog.Logger
+	ctx   context.Context // of everything; done when the transport closes
+	stop  context.CancelFunc
+	work  sync.WaitGroup // grows only under mu and while not closed, or from what it counts already
+	peers atomic.Pointer[map[uint64]*peer]
+
+	mu        sync.Mutex // guards what follows, and changes of peers
+	closed    bool
+	streams   map[streamKey]*stream
+	snapshots map[uint64]*receiving // by sender
+	calls     map[string]CallHandler
+
+	removed   sync.Once
+	refused   once
+	callSlots chan struct{}
+	callers   callers
 }
 
 // New makes a transport without peers. Nothing is connected before SetPeers.
-func New(cfg Config) *Transport { return &Transport{cfg: cfg} }
+func New(cfg Config) *Transport {
+	cfg.Limits.setDefaults()
+	t := &Transport{
+		cfg: cfg, log: cfg.Logger,
+		streams: map[streamKey]*stream{}, snapshots: map[uint64]*receiving{}, calls: map[string]CallHandler{},
+		callSlots: make(chan struct{}, cfg.Limits.CallsMax),
+	}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	t.ctx, t.stop = context.WithCancel(context.Background())
+	t.peers.Store(&map[uint64]*peer{})
+	t.callers = newCallers(t)
+	return t
+}
 
 // SetPeers says who the other members are. Streams to peers that are no longer among them are closed, as are those of
 // members that Removed knows. This member itself may be among them, and is ignored. URLs that cannot be used are logged.
-func (t *Transport) SetPeers(peers []Peer) {}
+func (t *Transport) SetPeers(peers []Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	old, next := *t.peers.Load(), map[uint64]*peer{}
+	for _, wanted := range peers {
+		if wanted.ID == t.cfg.MemberID {
+			continue
+		}
+		urls := t.usable(wanted)
+		p := old[wanted.ID]
+		if p == nil {
+			p = t.newPeer(wanted.ID, urls)
+		} else {
+			p.setURLs(urls)
+		}
+		next[wanted.ID] = p
+	}
+	t.peers.Store(&next)
+	for id, p := range old {
+		if next[id] == nil {
+			p.stop()
+		}
+	}
+	if t.cfg.Removed == nil {
+		return
+	}
+	for key, s := range t.streams {
+		if t.cfg.Removed(key.from) {
+			s.cancel() // it learns why when it comes again
+		}
+	}
+}
+
+// usable parses the URLs of a peer.
+func (t *Transport) usable(p Peer) (urls []*url.URL) {
+	for _, text := range p.URLs {
+		u, err := parseURL(text)
+		if err != nil {
+			t.log.Error("cannot use a peer URL", "peer_id", formatID(p.ID), "url", text, "error", err)
+			continue
+		}
+		urls = append(urls, u)
+	}
+	return urls
+}
+
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	switch u.Scheme {
+	case "http", "https", "unix", "unixs":
+	default:
+		return nil, fmt.Errorf("scheme %q is none of http, https, unix, unixs", u.Scheme)
+	}
+	if u.Host == "" {
+		return nil, errors.New("it has no host")
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
 
 // Send sends raft messages, each to the peer that its To names, and returns at once. Those to unknown peers are dropped. Messages and
 // their entries must not be changed any more. A MsgSnap is not sent but reported by SnapshotSent as failed: it belongs to SendSnapshot.
-func (t *Transport) Send(msgs []*raftpb.Message) {}
-
-// SendSnapshot begins to send a snapshot: the MsgSnap m, and the bytes of r, size many (negative: not known). It returns at once;
-// SnapshotSent says how it ended. r is read once from its beginning to its end, at the pace of the peer, and closed in any case. A connection that breaks
-// is made anew, and the transfer continues where it was. At most one is under way to each peer: the next one ends it.
-func (t *Transport) SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser) {}
+func (t *Transport) Send(msgs []*raftpb.Message) {
+	if len(msgs) == 0 {
+		return
+	}
+	peers, now := *t.peers.Load(), time.Now()
+	for _, m := range msgs {
+		p := peers[m.GetTo()]
+		switch {
+		case p == nil:
+		case m.GetType() == raftpb.MessageType_MsgSnap:
+			p.reportSnapshot(false)
+		case !p.laneOf(m).put(m, now):
+			p.lose(1)
+		}
+	}
+}
 
 // ServeHTTP serves the peer port: streams, snapshots and calls of peers, /members, and Config.Others. The server must
 // speak HTTP/1.1 and bound the time for a request's head.
-func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch path := r.URL.Path; {
+	case path == pathStream:
+		t.serveStream(w, r)
+	case strings.HasPrefix(path, pathCall):
+		t.serveCall(w, r, strings.TrimPrefix(path, pathCall))
+	case path == "/members" && t.cfg.Members != nil:
+		t.serveMembers(w, r)
+	case t.cfg.Others != nil:
+		t.cfg.Others.ServeHTTP(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
 
 // Close ends all connections and waits for whatever they were doing. Callbacks that block must return when their ctx is done.
-func (t *Transport) Close() error { return nil }
-
-// CallHandler answers a call: from is the member that asks. An error that is, or wraps, a *RemoteError arrives as such.
-type CallHandler func(ctx context.Context, from uint64, body []byte) ([]byte, error)
-
-// RemoteError is what a CallHandler of another member returned.
-type RemoteError struct {
-	Code string // for programs: lower case, digits, dashes, or "" when the handler gave another kind of error
-	Text string // for people
-}
-
-func (e *RemoteError) Error() string { return e.Text }
-
-// The errors of Call beside *RemoteError and those of the context.
-var (
-	ErrUnknownPeer = errors.New("no such peer")
-	// ErrNotSent is wrapped when the call has certainly not been executed: it may be tried again.
-	ErrNotSent = errors.New("peer not reached")
-)
-
-// Register has a path of calls answered. Paths are like "lease/keepalive"; register before peers are served.
-func (t *Transport) Register(path string, h CallHandler) {}
-
-// Call has a peer answer a call. It does not try again by itself.
-func (t *Transport) Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error) {
-	return nil, ErrUnknownPeer
-}
-
-// Stats are counts and measurements of the traffic with one peer since the transport was made.
-type Stats struct {
-	ID          uint64
-	Active      bool      // the control lane to it is connected
-	ActiveSince time.Time // or the zero time
-
-	SentMessages, SentBytes         uint64
-	ReceivedMessages, ReceivedBytes uint64
-	Dropped                         uint64 // messages that did not fit, or had no connection
-	Failures                        uint64 // connections that could not be made, or broke
-
-	SnapshotsSent, SnapshotsFailed, SnapshotsReceived uint64
-
-	RoundTrip Latency // of pings on the control lane
-}
-
-// Latency sums up measurements.
-type Latency struct {
-	Count                           uint64
-	Last, Average, StdDev, Min, Max time.Duration
-}
-
-// Stats returns those of all present peers, in the order of their IDs.
-func (t *Transport) Stats() []Stats { return nil }
-
-// ActiveSince returns since when the control lane to a peer is connected; the zero time when it is not.
-func (t *Transport) ActiveSince(id uint64) time.Time { return time.Time{} }
-
-// FetchCluster asks the peer ports at some URLs, one after the other, for the members of their cluster. It returns the first
-// answer, or an error that tells of each URL.
-func FetchCluster(ctx context.Context, urls []string, tlsConfig *tls.Config) (clusterID uint64, members []membership.Member, err error) {
-	return 0, nil, errors.ErrUnsupported
-}
-
-// FetchVersion asks the peer ports at some URLs, one after the other, for their versions: etcd's API level of the member, and
-// that of its cluster ("not_decided" while there is none).
-func FetchVersion(ctx context.Context, urls []string, tlsConfig *tls.Config) (server, cluster string, err error) {
-	return "", "", errors.ErrUnsupported
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.stop()
+	t.work.Wait()
+	t.callers.close()
+	return nil
 }

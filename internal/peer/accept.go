@@ -1,0 +1,225 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// streamKey says which of a member's streams one is. There is at most one of each: a member that opens another one has lost
+// the first, even if nobody here has noticed yet.
+type streamKey struct {
+	from uint64
+	lane string
+}
+
+// stream is one that a peer has opened.
+type stream struct {
+	key    streamKey
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// serveStream answers the request for a stream, and reads it to its end.
+func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
+	from, why := t.checkHead(w, r)
+	lane := r.Header.Get(headerLane)
+	if why == nil {
+		switch {
+		case r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Upgrade"), upgradeProtocol):
+			why = badRequest("want a GET request with the header Upgrade: " + upgradeProtocol)
+		case lane != laneControl && lane != laneAppend && lane != laneSnapshot:
+			why = badRequest(fmt.Sprintf("there is no lane %q", shorten(lane)))
+		}
+	}
+	if why != nil {
+		t.refuse(w, r, why)
+		return
+	}
+	s, why := t.admit(r.Context(), streamKey{from, lane})
+	if why != nil {
+		t.refuse(w, r, why)
+		return
+	}
+	defer t.release(s)
+	t.refused.settled(formatID(from))
+	var err error
+	if lane == laneSnapshot {
+		err = t.serveSnapshot(w, r, s)
+	} else {
+		err = t.serveLane(w, r, s)
+	}
+	t.ended(s, err)
+}
+
+// ended logs the end of a stream when it says that something is wrong with the sender.
+func (t *Transport) ended(s *stream, err error) {
+	if why := (*refusal)(nil); err == nil || errors.As(err, &why) || s.ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, errFrame) || errors.Is(err, errMessage) || errors.Is(err, errProtocol) {
+		if t.refused.first(formatID(s.key.from), s.key.lane) {
+			t.log.Error("closed the stream of a peer", "peer_id", formatID(s.key.from), "lane", s.key.lane, "error", err)
+		}
+		return
+	}
+	t.log.Debug("the stream of a peer ended", "peer_id", formatID(s.key.from), "lane", s.key.lane, "error", err)
+}
+
+// admit makes room for a stream, after the end of the one that it replaces: so messages of a lane never overtake each other.
+func (t *Transport) admit(ctx context.Context, key streamKey) (*stream, *refusal) {
+	timer := time.NewTimer(t.cfg.Limits.ConnectTimeout / 2)
+	defer timer.Stop()
+	for {
+		t.mu.Lock()
+		old := t.streams[key]
+		switch {
+		case t.closed:
+			t.mu.Unlock()
+			return nil, busy("this member is stopping")
+		case old == nil && len(t.streams) >= t.cfg.Limits.StreamsMax:
+			t.mu.Unlock()
+			return nil, busy(fmt.Sprintf("this member serves %d streams already", t.cfg.Limits.StreamsMax))
+		case old == nil:
+			s := &stream{key: key, done: make(chan struct{})}
+			s.ctx, s.cancel = context.WithCancel(t.ctx)
+			t.streams[key] = s
+			t.work.Add(1)
+			t.mu.Unlock()
+			return s, nil
+		}
+		t.mu.Unlock()
+		old.cancel()
+		select {
+		case <-old.done:
+		case <-timer.C:
+			return nil, busy("the stream that this one would replace has not ended yet")
+		case <-ctx.Done():
+			return nil, busy("the sender has gone")
+		}
+	}
+}
+
+func (t *Transport) release(s *stream) {
+	s.cancel()
+	t.mu.Lock()
+	delete(t.streams, s.key)
+	t.mu.Unlock()
+	close(s.done)
+	t.work.Done()
+}
+
+// accept turns the request into a link, whose connection is closed when the stream's ctx is done.
+func (t *Transport) accept(w http.ResponseWriter, s *stream) (*link, error) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		why := badRequest("streams want HTTP/1.1")
+		why.write(w)
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	context.AfterFunc(s.ctx, func() { _ = conn.Close() })
+	if rw.Reader.Buffered() > 0 {
+		return nil, fmt.Errorf("%w: it sends before it is answered", errProtocol)
+	}
+	if err := t.answer(conn, w.Header()); err != nil {
+		return nil, fmt.Errorf("answer a handshake: %w", err)
+	}
+	l := newLink(conn, patientConn{conn, t.cfg.Limits.DeadAfter}, t.cfg.Limits.DeadAfter, t.cfg.Limits.MessageBytesMax)
+	l.hasty = true
+	if p := (*t.peers.Load())[s.key.from]; p != nil {
+		p.kick()
+	}
+	return l, nil
+}
+
+func (t *Transport) answer(conn net.Conn, h http.Header) error {
+	if err := conn.SetDeadline(time.Now().Add(t.cfg.Limits.ConnectTimeout)); err != nil {
+		return err
+	}
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", upgradeProtocol)
+	var head strings.Builder
+	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	if err := h.Write(&head); err != nil {
+		return err
+	}
+	head.WriteString("\r\n")
+	if _, err := io.WriteString(conn, head.String()); err != nil {
+		return err
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// errProtocol is wrapped by the errors about whole frames that do not belong where they are.
+var errProtocol = errors.New("protocol violation")
+
+// serveLane hands the messages of a lane to the handler.
+func (t *Transport) serveLane(w http.ResponseWriter, _ *http.Request, s *stream) error {
+	l, err := t.accept(w, s)
+	if err != nil {
+		return err
+	}
+	t.work.Go(func() { l.beat(s.ctx, t.cfg.Limits.PingInterval, l.alive) })
+	for {
+		k, payload, borrowed, err := l.frames.next()
+		if err != nil {
+			return err
+		}
+		switch k {
+		case kindMessage:
+			m, err := decodeMessage(payload, borrowed)
+			if err != nil {
+				return err
+			}
+			if err := t.mayCome(s.key.from, m); err != nil {
+				return err
+			}
+			t.countReceived(s.key.from, frameHead+len(payload))
+			t.cfg.Handler.Receive(s.ctx, m)
+		case kindPing:
+			if len(payload) != 8 {
+				return fmt.Errorf("%w: a ping of %d bytes", errProtocol, len(payload))
+			}
+			if err := l.send(kindPong, payload); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("%w: frame of kind %d on the %s lane", errProtocol, k, s.key.lane)
+		}
+	}
+}
+
+func (t *Transport) countReceived(from uint64, bytes int) {
+	if p := (*t.peers.Load())[from]; p != nil {
+		p.counters.receivedMessages.Add(1)
+		p.counters.receivedBytes.Add(uint64(bytes))
+	}
+}
+
+// mayCome checks that a member sends what members send to each other, and in its own name. What a follower forwards to
+// the leader keeps the name of the member that it is from, or about.
+func (t *Transport) mayCome(from uint64, m *raftpb.Message) error {
+	switch m.GetType() {
+	case raftpb.MessageType_MsgProp, raftpb.MessageType_MsgReadIndex, raftpb.MessageType_MsgTransferLeader:
+	case raftpb.MessageType_MsgApp, raftpb.MessageType_MsgAppResp, raftpb.MessageType_MsgVote, raftpb.MessageType_MsgVoteResp,
+		raftpb.MessageType_MsgHeartbeat, raftpb.MessageType_MsgHeartbeatResp, raftpb.MessageType_MsgTimeoutNow,
+		raftpb.MessageType_MsgReadIndexResp, raftpb.MessageType_MsgPreVote, raftpb.MessageType_MsgPreVoteResp:
+		if m.GetFrom() != from {
+			return fmt.Errorf("%w: %v in the name of member %016x", errProtocol, m.GetType(), m.GetFrom())
+		}
+	default:
+		return fmt.Errorf("%w: a message of type %v", errProtocol, m.GetType())
+	}
+	if m.GetTo() != t.cfg.MemberID {
+		return fmt.Errorf("%w: %v for member %016x", errProtocol, m.GetType(), m.GetTo())
+	}
+	return nil
+}

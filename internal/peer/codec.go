@@ -1,0 +1,313 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// Messages are in protobuf's encoding, so that a field that a later raft adds is carried, too. They are written and read by hand since there
+// are tens of thousands a second: the generated code allocates each number of a proto2 message by itself, and copies each entry.
+
+// Tags of raftpb.Message and raftpb.Entry: the field's number and its wire type.
+const (
+	tagType       = 1<<3 | 0
+	tagTo         = 2<<3 | 0
+	tagFrom       = 3<<3 | 0
+	tagTerm       = 4<<3 | 0
+	tagLogTerm    = 5<<3 | 0
+	tagIndex      = 6<<3 | 0
+	tagEntries    = 7<<3 | 2
+	tagCommit     = 8<<3 | 0
+	tagReject     = 10<<3 | 0
+	tagRejectHint = 11<<3 | 0
+	tagContext    = 12<<3 | 2
+	tagVote       = 13<<3 | 0
+
+	tagEntryType  = 1<<3 | 0
+	tagEntryTerm  = 2<<3 | 0
+	tagEntryIndex = 3<<3 | 0
+	tagEntryData  = 4<<3 | 2
+)
+
+// entriesMax is how many entries one message may have. A sender whose messages have no more than a megabyte of entries stays below it; an empty
+// entry has two bytes on the wire and over a hundred in memory.
+const entriesMax = 1 << 18
+
+var errMessage = errors.New("not a raft message")
+
+// byHand says whether appendMessage knows all that a message has. Snapshots are rare, and responses never leave a member.
+func byHand(m *raftpb.Message) bool { return m.Snapshot == nil && len(m.Responses) == 0 }
+
+// messageSize is the encoded length of a message.
+func messageSize(m *raftpb.Message) int {
+	if !byHand(m) {
+		return proto.Size(m)
+	}
+	n := sizeEnum(m.Type) + sizeUint(m.To) + sizeUint(m.From) + sizeUint(m.Term) + sizeUint(m.LogTerm) + sizeUint(m.Index) +
+		sizeUint(m.Commit) + sizeUint(m.RejectHint) + sizeUint(m.Vote)
+	if m.Reject != nil {
+		n += 2
+	}
+	if m.Context != nil {
+		n += 1 + protowire.SizeBytes(len(m.Context))
+	}
+	for _, e := range m.Entries {
+		n += 1 + protowire.SizeBytes(entrySize(e))
+	}
+	return n
+}
+
+func entrySize(e *raftpb.Entry) int {
+	n := sizeEnum(e.Type) + sizeUint(e.Term) + sizeUint(e.Index)
+	if e.Data != nil {
+		n += 1 + protowire.SizeBytes(len(e.Data))
+	}
+	return n
+}
+
+func sizeUint(v *uint64) int {
+	if v == nil {
+		return 0
+	}
+	return 1 + protowire.SizeVarint(*v)
+}
+
+func sizeEnum[E ~int32](v *E) int {
+	if v == nil {
+		return 0
+	}
+	return 1 + protowire.SizeVarint(uint64(*v))
+}
+
+func appendUint(b []byte, tag byte, v *uint64) []byte {
+	if v == nil {
+		return b
+	}
+	return protowire.AppendVarint(append(b, tag), *v)
+}
+
+func appendEnum[E ~int32](b []byte, tag byte, v *E) []byte {
+	if v == nil {
+		return b
+	}
+	return protowire.AppendVarint(append(b, tag), uint64(*v))
+}
+
+// appendMessage adds a message to a batch. The data of large entries are not copied but referred to.
+func (b *batch) appendMessage(m *raftpb.Message) error {
+	if !byHand(m) {
+		var err error
+		b.buf, err = proto.MarshalOptions{}.MarshalAppend(b.buf, m)
+		return err
+	}
+	buf := appendEnum(b.buf, tagType, m.Type)
+	buf = appendUint(buf, tagTo, m.To)
+	buf = appendUint(buf, tagFrom, m.From)
+	buf = appendUint(buf, tagTerm, m.Term)
+	buf = appendUint(buf, tagLogTerm, m.LogTerm)
+	buf = appendUint(buf, tagIndex, m.Index)
+	for _, e := range m.Entries {
+		buf = protowire.AppendVarint(append(buf, tagEntries), uint64(entrySize(e)))
+		buf = appendEnum(buf, tagEntryType, e.Type)
+		buf = appendUint(buf, tagEntryTerm, e.Term)
+		buf = appendUint(buf, tagEntryIndex, e.Index)
+		if e.Data == nil {
+			continue
+		}
+		buf = protowire.AppendVarint(append(buf, tagEntryData), uint64(len(e.Data)))
+		if b.refer && len(e.Data) >= referBytesMin {
+			b.parts = append(b.parts, part{at: len(buf), data: e.Data})
+			b.referred += len(e.Data)
+		} else {
+			buf = append(buf, e.Data...)
+		}
+	}
+	buf = appendUint(buf, tagCommit, m.Commit)
+	if m.Reject != nil {
+		var v byte
+		if *m.Reject {
+			v = 1
+		}
+		buf = append(buf, tagReject, v)
+	}
+	buf = appendUint(buf, tagRejectHint, m.RejectHint)
+	if m.Context != nil {
+		buf = protowire.AppendBytes(append(buf, tagContext), m.Context)
+	}
+	b.buf = appendUint(buf, tagVote, m.Vote)
+	return nil
+}
+
+// received is a message with the room for its numbers, so that it is one allocation.
+type received struct {
+	m                                                          raftpb.Message
+	typ                                                        raftpb.MessageType
+	to, from, term, logTerm, index, commit, rejectHint, voteID uint64
+	reject                                                     bool
+}
+
+// receivedEntry is the same for an entry; those of a message are allocated together.
+type receivedEntry struct {
+	e           raftpb.Entry
+	typ         raftpb.EntryType
+	term, index uint64
+}
+
+// decodeMessage reads a message. What it returns refers to b, unless b is only borrowed: then b is copied when something in it is needed.
+func decodeMessage(b []byte, borrowed bool) (*raftpb.Message, error) {
+	known, entries := survey(b)
+	if entries > entriesMax {
+		return nil, fmt.Errorf("%w: it has more than %d entries", errMessage, entriesMax)
+	}
+	if !known {
+		m := &raftpb.Message{}
+		if err := proto.Unmarshal(b, m); err != nil {
+			return nil, fmt.Errorf("%w: %w", errMessage, err)
+		}
+		return m, nil
+	}
+	r := &received{}
+	var room []receivedEntry
+	if entries > 0 {
+		room, r.m.Entries = make([]receivedEntry, entries), make([]*raftpb.Entry, 0, entries)
+	}
+	for len(b) > 0 {
+		tag := b[0]
+		if tag&7 == 0 {
+			v, n := protowire.ConsumeVarint(b[1:])
+			if n < 0 {
+				return nil, errMessage
+			}
+			r.number(tag, v)
+			b = b[1+n:]
+			continue
+		}
+		if borrowed {
+			b, borrowed = append([]byte(nil), b...), false
+		}
+		v, n := protowire.ConsumeBytes(b[1:])
+		if n < 0 {
+			return nil, errMessage
+		}
+		b = b[1+n:]
+		if tag == tagContext {
+			r.m.Context = v[:len(v):len(v)]
+			continue
+		}
+		e := &room[len(r.m.Entries)]
+		if err := e.decode(v); err != nil {
+			return nil, err
+		}
+		r.m.Entries = append(r.m.Entries, &e.e)
+	}
+	return &r.m, nil
+}
+
+// survey says whether a message has only fields that decodeMessage knows, and counts its entries.
+func survey(b []byte) (known bool, entries int) {
+	known = true
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return false, entries
+		}
+		m := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if m < 0 {
+			return false, entries
+		}
+		switch b[0] {
+		case tagType, tagTo, tagFrom, tagTerm, tagLogTerm, tagIndex, tagCommit, tagReject, tagRejectHint, tagVote, tagContext:
+			known = known && n == 1
+		case tagEntries:
+			entries++
+			known = known && n == 1 && entryKnown(b[n:n+m])
+		default:
+			known = false
+		}
+		b = b[n+m:]
+	}
+	return known, entries
+}
+
+// entryKnown says the same of an entry, which still has its length before it.
+func entryKnown(b []byte) bool {
+	b, _ = protowire.ConsumeBytes(b)
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n != 1 {
+			return false
+		}
+		switch b[0] {
+		case tagEntryType, tagEntryTerm, tagEntryIndex, tagEntryData:
+		default:
+			return false
+		}
+		m := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if m < 0 {
+			return false
+		}
+		b = b[n+m:]
+	}
+	return true
+}
+
+func (r *received) number(tag byte, v uint64) {
+	m := &r.m
+	switch tag {
+	case tagType:
+		r.typ = raftpb.MessageType(v)
+		m.Type = &r.typ
+	case tagTo:
+		r.to, m.To = v, &r.to
+	case tagFrom:
+		r.from, m.From = v, &r.from
+	case tagTerm:
+		r.term, m.Term = v, &r.term
+	case tagLogTerm:
+		r.logTerm, m.LogTerm = v, &r.logTerm
+	case tagIndex:
+		r.index, m.Index = v, &r.index
+	case tagCommit:
+		r.commit, m.Commit = v, &r.commit
+	case tagReject:
+		r.reject, m.Reject = v != 0, &r.reject
+	case tagRejectHint:
+		r.rejectHint, m.RejectHint = v, &r.rejectHint
+	case tagVote:
+		r.voteID, m.Vote = v, &r.voteID
+	}
+}
+
+func (e *receivedEntry) decode(b []byte) error {
+	for len(b) > 0 {
+		tag := b[0]
+		if tag == tagEntryData {
+			v, n := protowire.ConsumeBytes(b[1:])
+			if n < 0 {
+				return errMessage
+			}
+			e.e.Data = v[:len(v):len(v)]
+			b = b[1+n:]
+			continue
+		}
+		v, n := protowire.ConsumeVarint(b[1:])
+		if n < 0 {
+			return errMessage
+		}
+		switch tag {
+		case tagEntryType:
+			e.typ = raftpb.EntryType(v)
+			e.e.Type = &e.typ
+		case tagEntryTerm:
+			e.term, e.e.Term = v, &e.term
+		case tagEntryIndex:
+			e.index, e.e.Index = v, &e.index
+		}
+		b = b[1+n:]
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What a request between members has in its head (docs/formats/peer.md).
+const (
+	headerVersions  = "Cairn-Peer-Versions" // offered, separated by commas
+	headerVersion   = "Cairn-Peer-Version"  // chosen
+	headerCluster   = "X-Etcd-Cluster-Id"   // etcd's name: what /members answers has it, too
+	headerFrom      = "Cairn-From"
+	headerTo        = "Cairn-To"
+	headerLane      = "Cairn-Lane"
+	headerSnapshot  = "Cairn-Snapshot"
+	headerOffset    = "Cairn-Snapshot-Offset"
+	upgradeProtocol = "cairn-peer"
+
+	pathStream = "/cairn/peer/stream"
+	pathCall   = "/cairn/peer/call/"
+
+	// protocolVersion is the only one so far.
+	protocolVersion = "1"
+
+	answerBytesMax  = 64 << 10 // the head of the answer to a handshake
+	refusalBytesMax = 4 << 10
+)
+
+func formatID(id uint64) string { return fmt.Sprintf("%016x", id) }
+
+func parseID(s string) (uint64, bool) {
+	id, err := strconv.ParseUint(s, 16, 64)
+	return id, err == nil && id != 0
+}
+
+// setHead says who asks whom.
+func (t *Transport) setHead(h http.Header, to uint64) {
+	h.Set(headerVersions, protocolVersion)
+	h.Set(headerCluster, formatID(t.cfg.ClusterID))
+	h.Set(headerFrom, formatID(t.cfg.MemberID))
+	h.Set(headerTo, formatID(to))
+}
+
+// checkHead says who asks, or why they are refused. The answer's head says who is here in any case.
+func (t *Transport) checkHead(w http.ResponseWriter, r *http.Request) (from uint64, why *refusal) {
+	w.Header().Set(headerVersion, protocolVersion)
+	w.Header().Set(headerCluster, formatID(t.cfg.ClusterID))
+	w.Header().Set(headerFrom, formatID(t.cfg.MemberID))
+	offered := strings.Split(r.Header.Get(headerVersions), ",")
+	if !slices.ContainsFunc(offered, func(v string) bool { return strings.TrimSpace(v) == protocolVersion }) {
+		return 0, versionMismatch(protocolVersion, shorten(r.Header.Get(headerVersions)))
+	}
+	cluster, ok1 := parseID(r.Header.Get(headerCluster))
+	from, ok2 := parseID(r.Header.Get(headerFrom))
+	to, ok3 := parseID(r.Header.Get(headerTo))
+	switch {
+	case !ok1 || !ok2 || !ok3:
+		return 0, badRequest("the request does not say who asks whom: want the headers " + headerCluster + ", " + headerFrom + ", " + headerTo)
+	case cluster != t.cfg.ClusterID:
+		return 0, clusterMismatch(t.cfg.ClusterID, cluster)
+	case to != t.cfg.MemberID:
+		return 0, wrongReceiver(t.cfg.MemberID, to)
+	case from == t.cfg.MemberID:
+		return 0, badRequest(fmt.Sprintf("another process says that it is member %016x, as this one is; two members have the same data directory's copy", from))
+	case t.cfg.Removed != nil && t.cfg.Removed(from):
+		return 0, removedSender(from)
+	}
+	return from, nil
+}
+
+// shorten keeps what others say out of our log lines when there is too much of it.
+func shorten(s string) string { return s[:min(len(s), 64)] }
+
+// dialError is the failure of a connection that was never made.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// dial connects to the address of a peer URL.
+func (t *Transport) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.Limits.ConnectTimeout)
+	defer cancel()
+	conn, err := dialURL(ctx, u, t.cfg.TLS)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return conn, nil
+}
+
+func dialURL(ctx context.Context, u *url.URL, tlsConfig *tls.Config) (net.Conn, error) {
+	network := "tcp"
+	if strings.HasPrefix(u.Scheme, "unix") {
+		network = "unix"
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, u.Host)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "unixs") {
+		return conn, err
+	}
+	secure := tls.Client(conn, clientTLS(tlsConfig, u.Hostname()))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("TLS handshake: %w", err), conn.Close())
+	}
+	return secure, nil
+}
+
+// clientTLS is a configuration for a connection to a host. An upgrade needs HTTP/1.1.
+func clientTLS(base *tls.Config, host string) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if base != nil {
+		c = base.Clone()
+	}
+	if c.ServerName == "" {
+		c.ServerName = host
+	}
+	c.NextProtos = []string{"http/1.1"}
+	return c
+}
+
+// upgrade dials a URL and asks for a stream to a peer. The error is, or wraps, a *refusal when the peer does not want it.
+func (t *Transport) upgrade(ctx context.Context, u *url.URL, to uint64, more func(http.Header)) (*link, http.Header, error) {
+	conn, err := t.dial(ctx, u)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	l, head, err := t.shakeHands(conn, u, to, more)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return l, head, nil
+}
+
+func (t *Transport) shakeHands(conn net.Conn, u *url.URL, to uint64, more func(http.Header)) (*link, http.Header, error) {
+	if err := conn.SetDeadline(time.Now().Add(t.cfg.Limits.ConnectTimeout)); err != nil {
+		return nil, nil, err
+	}
+	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: pathStream}, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {upgradeProtocol},
+	}}
+	t.setHead(req.Header, to)
+	more(req.Header)
+	if err := req.Write(conn); err != nil {
+		return nil, nil, fmt.Errorf("ask for a stream: %w", err)
+	}
+	// The answer is read through the reader of frames, which may get some of these with it.
+	reader := &handshakeReader{conn: conn, patience: t.cfg.Limits.DeadAfter, left: answerBytesMax}
+	l := newLink(conn, reader, t.cfg.Limits.DeadAfter, t.cfg.Limits.MessageBytesMax)
+	resp, err := http.ReadResponse(l.frames.r, req)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask for a stream: %w", unexpected(err))
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, nil, readRefusal(resp)
+	}
+	if err := t.checkAnswer(resp.Header, to); err != nil {
+		return nil, nil, err
+	}
+	reader.over = true
+	return l, resp.Header, conn.SetDeadline(time.Time{})
+}
+
+// handshakeReader reads with the limits of a handshake until it is over, and patiently then.
+type handshakeReader struct {
+	conn     net.Conn
+	patience time.Duration
+	left     int
+	over     bool
+}
+
+func (h *handshakeReader) Read(p []byte) (int, error) {
+	if h.over {
+		return patientConn{h.conn, h.patience}.Read(p)
+	}
+	if h.left <= 0 {
+		return 0, fmt.Errorf("the answer has more than %d bytes", answerBytesMax)
+	}
+	n, err := h.conn.Read(p[:min(len(p), h.left)])
+	h.left -= n
+	return n, err
+}
+
+// readRefusal reads the body of an answer that is not the one that was hoped for.
+func readRefusal(resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, refusalBytesMax))
+	why := &refusal{}
+	if err != nil || json.Unmarshal(body, why) != nil || why.Code == "" {
+		return fmt.Errorf("not a peer port of cairn: it answers %s", resp.Status)
+	}
+	why.Status = resp.StatusCode
+	return why
+}
+
+// checkAnswer makes sure that a member which does not check is not taken for another one.
+func (t *Transport) checkAnswer(h http.Header, to uint64) error {
+	if got := h.Get(headerCluster); got != formatID(t.cfg.ClusterID) {
+		return fmt.Errorf("cluster ID mismatch: the peer belongs to cluster %q, this member to %016x", shorten(got), t.cfg.ClusterID)
+	}
+	if got := h.Get(headerFrom); got != formatID(to) {
+		return fmt.Errorf("wrong member: the peer says that it is member %q, not %016x", shorten(got), to)
+	}
+	if got := h.Get(headerVersion); got != protocolVersion {
+		return fmt.Errorf("incompatible peer protocol: the peer chose version %q, this member speaks %s", shorten(got), protocolVersion)
+	}
+	return nil
+}

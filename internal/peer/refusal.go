@@ -1,0 +1,119 @@
+package peer
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+)
+
+// refusal is why a peer is not served. It goes over the wire as the body of the answer.
+type refusal struct {
+	Status int    `json:"-"`
+	Code   string `json:"code"`
+	Text   string `json:"message"`
+}
+
+func (r *refusal) Error() string { return r.Text }
+
+// The codes of refusals; docs/formats/peer.md says when each is given.
+const (
+	refusedCluster  = "cluster-mismatch"
+	refusedReceiver = "wrong-member"
+	refusedRemoved  = "removed"
+	refusedVersion  = "version"
+	refusedRequest  = "bad-request"
+	refusedBusy     = "busy"
+	refusedTransfer = "unknown-transfer"
+)
+
+func (r *refusal) write(w http.ResponseWriter) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		body = nil // of strings alone, so that it cannot happen
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(r.Status)
+	_, _ = w.Write(body) // a peer that has gone will ask again
+}
+
+func clusterMismatch(mine, theirs uint64) *refusal {
+	return &refusal{http.StatusPreconditionFailed, refusedCluster, fmt.Sprintf(
+		"cluster ID mismatch: this member belongs to cluster %016x, the sender to %016x; check --initial-cluster and --initial-cluster-token of both", mine, theirs)}
+}
+
+func wrongReceiver(mine, wanted uint64) *refusal {
+	return &refusal{http.StatusMisdirectedRequest, refusedReceiver, fmt.Sprintf(
+		"wrong member: this is member %016x, the sender wants %016x; check the peer URLs of both (member list)", mine, wanted)}
+}
+
+func removedSender(from uint64) *refusal {
+	return &refusal{http.StatusGone, refusedRemoved, fmt.Sprintf("member %016x was removed from the cluster", from)}
+}
+
+func versionMismatch(mine, theirs string) *refusal {
+	return &refusal{http.StatusUpgradeRequired, refusedVersion, fmt.Sprintf(
+		"incompatible peer protocol: this member speaks version %s, the sender %q; run versions of cairn that are closer to each other", mine, theirs)}
+}
+
+func badRequest(what string) *refusal {
+	return &refusal{http.StatusBadRequest, refusedRequest, what}
+}
+
+func busy(what string) *refusal {
+	return &refusal{http.StatusServiceUnavailable, refusedBusy, what}
+}
+
+// onceMax bounds how many different complaints are remembered.
+const onceMax = 1024
+
+// complaint is what is wrong with whom.
+type complaint struct{ who, what string }
+
+// once lets each complaint be logged once, until whoever it is about does well.
+type once struct {
+	mu   sync.Mutex
+	said map[complaint]bool
+}
+
+// first says whether a complaint is a new one.
+func (o *once) first(who, what string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := complaint{who, what}
+	if o.said[c] {
+		return false
+	}
+	if o.said == nil || len(o.said) >= onceMax {
+		o.said = map[complaint]bool{}
+	}
+	o.said[c] = true
+	return true
+}
+
+// settled forgets what was said of somebody, and says whether there was something.
+func (o *once) settled(who string) (was bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c := range o.said {
+		if c.who == who {
+			delete(o.said, c)
+			was = true
+		}
+	}
+	return was
+}
+
+// refuse answers a request with a refusal, and logs it when it is new.
+func (t *Transport) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+	from := r.Header.Get(headerFrom)
+	level := slog.LevelWarn
+	if why.Code == refusedBusy || why.Code == refusedTransfer {
+		level = slog.LevelDebug // the sender tries again, or fails and says so
+	}
+	if len(from) <= 16 && t.refused.first(from, why.Text) {
+		t.log.Log(r.Context(), level, "refused a peer", "peer_id", from, "remote", r.RemoteAddr, "reason", why.Code, "error", why.Text)
+	}
+	why.write(w)
+}

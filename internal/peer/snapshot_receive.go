@@ -1,0 +1,378 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// receivingMax is how many members may be sending snapshots to this one. There is one leader, and perhaps one that does not know yet that
+	// it is not.
+	receivingMax = 4
+	// transferIDMax is the length of a transfer's name.
+	transferIDMax = 64
+	failureMax    = 512 // bytes of what the sender is told of a failure
+)
+
+// receiving is a snapshot that comes from a peer. It outlives the connections that it comes on.
+type receiving struct {
+	t      *Transport
+	from   uint64
+	id     string
+	ctx    context.Context // the handler's
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when the handler has returned
+
+	changed chan struct{} // holds something when more was consumed, or the handler has returned
+
+	mu       sync.Mutex // guards what follows
+	arrived  sync.Cond
+	chunks   [][]byte
+	received int64
+	consumed int64
+	sum      uint32
+	ended    bool // everything has arrived
+	err      error
+	finished bool // the handler has returned
+	result   error
+	lonely   *time.Timer // runs while there is no connection
+}
+
+// errGone ends a snapshot whose sender does not come back.
+var errGone = errors.New("the sender has gone")
+
+// serveSnapshot takes one connection of a transfer, the first or one that continues it.
+func (t *Transport) serveSnapshot(w http.ResponseWriter, r *http.Request, s *stream) error {
+	id := r.Header.Get(headerSnapshot)
+	base, err := strconv.ParseInt(r.Header.Get(headerOffset), 10, 64)
+	if err != nil || base < 0 || id == "" || len(id) > transferIDMax {
+		why := badRequest("want the headers " + headerSnapshot + " and " + headerOffset)
+		t.refuse(w, r, why)
+		return why
+	}
+	transfer, why := t.findTransfer(r.Context(), s.key.from, id, base)
+	if why != nil {
+		t.refuse(w, r, why)
+		return why
+	}
+	have := int64(0)
+	if transfer != nil {
+		have = transfer.attach()
+		defer transfer.detach()
+	}
+	w.Header().Set(headerOffset, strconv.FormatInt(have, 10))
+	l, err := t.accept(w, s)
+	if err != nil {
+		return err
+	}
+	size, m, err := t.readBeginning(l, s.key.from)
+	if err != nil {
+		return err
+	}
+	if transfer == nil {
+		if transfer, err = t.beginTransfer(s.key.from, id, size, m); err != nil {
+			return err
+		}
+		transfer.attach()
+		defer transfer.detach()
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	t.work.Go(func() { transfer.tell(ctx, l) })
+	return transfer.listen(l)
+}
+
+// findTransfer looks for the transfer that a connection wants to continue; nil means that a new one may begin. Any other one of that
+// sender is at its end then.
+func (t *Transport) findTransfer(ctx context.Context, from uint64, id string, base int64) (*receiving, *refusal) {
+	t.mu.Lock()
+	old, busyCount := t.snapshots[from], len(t.snapshots)
+	t.mu.Unlock()
+	switch {
+	case old != nil && old.id == id:
+		return old, nil
+	case base > 0:
+		return nil, &refusal{http.StatusConflict, refusedTransfer, "this member knows nothing of the snapshot that is to be continued"}
+	case old == nil && busyCount >= receivingMax:
+		return nil, busy("other members are sending snapshots")
+	case old == nil:
+		return nil, nil
+	}
+	old.cancel(errors.New("the sender has begun another snapshot"))
+	timer := time.NewTimer(t.cfg.Limits.ConnectTimeout / 2)
+	defer timer.Stop()
+	select {
+	case <-old.done:
+		t.forgetTransfer(old)
+		return nil, nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil, busy("the snapshot before this one has not been put away yet")
+}
+
+func (t *Transport) forgetTransfer(r *receiving) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.snapshots[r.from] == r {
+		delete(t.snapshots, r.from)
+	}
+}
+
+// readBeginning reads the frame that each connection of a transfer begins with.
+func (t *Transport) readBeginning(l *link, from uint64) (size int64, m *raftpb.Message, err error) {
+	k, payload, _, err := l.frames.next()
+	if err != nil {
+		return 0, nil, err
+	}
+	if k != kindSnapshot || len(payload) < 8 {
+		return 0, nil, fmt.Errorf("%w: a snapshot begins with a frame of kind %d and %d bytes", errProtocol, k, len(payload))
+	}
+	m = &raftpb.Message{}
+	if err := proto.Unmarshal(payload[8:], m); err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", errMessage, err)
+	}
+	if m.GetType() != raftpb.MessageType_MsgSnap || m.GetFrom() != from || m.GetTo() != t.cfg.MemberID {
+		return 0, nil, fmt.Errorf("%w: %v from %016x to %016x begins a snapshot", errProtocol, m.GetType(), m.GetFrom(), m.GetTo())
+	}
+	return int64(binary.BigEndian.Uint64(payload)), m, nil
+}
+
+// beginTransfer gives the handler a new snapshot.
+func (t *Transport) beginTransfer(from uint64, id string, size int64, m *raftpb.Message) (*receiving, error) {
+	r := &receiving{t: t, from: from, id: id, done: make(chan struct{}), changed: make(chan struct{}, 1)}
+	r.arrived.L = &r.mu
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, context.Canceled
+	}
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	r.ctx, r.cancel = ctx, cancel
+	t.snapshots[from] = r
+	context.AfterFunc(ctx, func() { r.fail(context.Cause(ctx)) })
+	t.work.Go(func() { r.handle(size, m) })
+	return r, nil
+}
+
+// handle runs the handler.
+func (r *receiving) handle(size int64, m *raftpb.Message) {
+	start := time.Now()
+	err := r.t.cfg.Handler.ReceiveSnapshot(r.ctx, m, size, r)
+	r.mu.Lock()
+	if err == nil && (!r.ended || len(r.chunks) > 0) {
+		err = errors.New("the snapshot was not read to its end")
+	}
+	r.finished, r.result = true, err
+	r.chunks = nil
+	bytes := r.consumed
+	r.mu.Unlock()
+	r.cancel(nil)
+	close(r.done)
+	r.change()
+	log := r.t.log.With("peer_id", formatID(r.from), "index", m.GetSnapshot().GetMetadata().GetIndex(), "bytes", bytes, "took", time.Since(start))
+	if err != nil {
+		log.Warn("cannot receive a snapshot", "error", err)
+		return
+	}
+	log.Info("received a snapshot")
+	if p := (*r.t.peers.Load())[r.from]; p != nil {
+		p.counters.snapshotsReceived.Add(1)
+	}
+}
+
+// attach says how much has arrived, for a connection that is there now.
+func (r *receiving) attach() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lonely != nil {
+		r.lonely.Stop()
+		r.lonely = nil
+	}
+	return r.received
+}
+
+// detach gives the sender some time to come back. A transfer that is over is remembered as long, in case that the answer was lost.
+func (r *receiving) detach() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(r.t.cfg.Limits.SnapshotPatience, func() {
+		r.mu.Lock()
+		gone := r.lonely == timer
+		r.mu.Unlock()
+		if gone {
+			r.cancel(errGone)
+			r.t.forgetWhenDone(r)
+		}
+	})
+	r.lonely = timer
+}
+
+// forgetWhenDone takes a transfer off the list behind its handler.
+func (t *Transport) forgetWhenDone(r *receiving) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	t.work.Go(func() {
+		<-r.done
+		t.forgetTransfer(r)
+	})
+}
+
+func (r *receiving) change() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// fail has the handler's next read return an error.
+func (r *receiving) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.arrived.Broadcast()
+}
+
+// Read gives the handler what has arrived.
+func (r *receiving) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.chunks) == 0 || r.err != nil {
+		switch {
+		case r.err != nil:
+			return 0, fmt.Errorf("receive a snapshot: %w", r.err)
+		case r.ended:
+			return 0, io.EOF
+		}
+		r.arrived.Wait()
+	}
+	n := copy(p, r.chunks[0])
+	r.chunks[0] = r.chunks[0][n:]
+	if len(r.chunks[0]) == 0 {
+		r.chunks[0] = nil
+		r.chunks = r.chunks[1:]
+	}
+	r.consumed += int64(n)
+	r.change()
+	return n, nil
+}
+
+// tell tells the sender how far the handler is, until ctx is done.
+func (r *receiving) tell(ctx context.Context, l *link) {
+	ticker := time.NewTicker(r.t.cfg.Limits.PingInterval)
+	defer ticker.Stop()
+	for {
+		r.mu.Lock()
+		consumed, finished, result := r.consumed, r.finished, r.result
+		r.mu.Unlock()
+		var err error
+		switch {
+		case finished && result == nil:
+			err = l.send(kindInstalled)
+		case finished:
+			text := result.Error()
+			err = l.send(kindFailed, []byte(text[:min(len(text), failureMax)]))
+		default:
+			err = l.send(kindAck, binary.BigEndian.AppendUint64(nil, uint64(consumed)))
+		}
+		if err != nil || finished {
+			return // the reader notices a broken connection, and the sender closes one that it does not need
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-r.changed:
+		}
+	}
+}
+
+// listen takes what comes on one connection.
+func (r *receiving) listen(l *link) error {
+	for {
+		k, payload, borrowed, err := l.frames.next()
+		if err != nil {
+			return err
+		}
+		switch k {
+		case kindAlive:
+		case kindChunk:
+			err = r.chunk(payload, borrowed)
+		case kindEnd:
+			err = r.end(payload)
+		case kindFailed:
+			err = fmt.Errorf("the sender gave up: %s", payload[:min(len(payload), failureMax)])
+			r.fail(err)
+		default:
+			err = fmt.Errorf("%w: frame of kind %d in a snapshot", errProtocol, k)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// chunk keeps bytes for the handler. Invariant: what is kept is the snapshot's bytes from consumed to received.
+func (r *receiving) chunk(payload []byte, borrowed bool) error {
+	if len(payload) <= 8 {
+		return fmt.Errorf("%w: a chunk of %d bytes", errProtocol, len(payload))
+	}
+	at, data := int64(binary.BigEndian.Uint64(payload)), payload[8:]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case at != r.received:
+		return fmt.Errorf("%w: a chunk for offset %d after %d bytes", errProtocol, at, r.received)
+	case r.ended:
+		return fmt.Errorf("%w: a chunk behind the end", errProtocol)
+	case r.received+int64(len(data))-r.consumed > windowBytes:
+		return fmt.Errorf("%w: more than %d bytes that were not asked for", errProtocol, windowBytes)
+	}
+	if borrowed {
+		data = bytes.Clone(data)
+	}
+	r.sum = crc32.Update(r.sum, castagnoli, data)
+	r.received += int64(len(data))
+	if !r.finished {
+		r.chunks = append(r.chunks, data)
+	}
+	r.arrived.Broadcast()
+	return nil
+}
+
+// end checks that all has arrived. A connection that came after the end says it again.
+func (r *receiving) end(payload []byte) error {
+	if len(payload) != 12 {
+		return fmt.Errorf("%w: an end of %d bytes", errProtocol, len(payload))
+	}
+	length, sum := int64(binary.BigEndian.Uint64(payload)), binary.BigEndian.Uint32(payload[8:])
+	r.mu.Lock()
+	if length == r.received && sum == r.sum {
+		r.ended = true
+		r.arrived.Broadcast()
+		r.mu.Unlock()
+		return nil
+	}
+	err := fmt.Errorf("%w: %d bytes with checksum %08x have arrived, of %d with %08x", errProtocol, r.received, r.sum, length, sum)
+	r.mu.Unlock()
+	r.fail(err)
+	return err
+}

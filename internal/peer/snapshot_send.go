@@ -1,0 +1,350 @@
+package peer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	chunkBytesMax = 256 << 10
+	chunkBytesMin = 4 << 10
+	// windowBytes is how much of a snapshot the receiver has not consumed yet, at most. The sender keeps it, to send it again.
+	windowBytes = 4 << 20
+)
+
+// sending is a snapshot on its way to a peer. Its source is read once: what a broken connection may have lost is still in the window.
+type sending struct {
+	p      *peer
+	m      *raftpb.Message
+	size   int64
+	source io.Reader
+	id     string // names the transfer to the receiver
+	ctx    context.Context
+	cancel context.CancelFunc
+	wake   chan struct{} // holds something when the receiver has consumed, or answered
+
+	// The sending goroutine's.
+	read    int64 // from the source; changed under mu
+	sum     uint32
+	drained bool // the source is at its end
+	nextAt  time.Time
+
+	mu       sync.Mutex // guards what follows
+	window   []chunk
+	consumed int64
+	progress time.Time // when the receiver was last heard of
+	answered bool
+	answer   error
+}
+
+type chunk struct {
+	at   int64
+	data []byte
+}
+
+// SendSnapshot begins to send a snapshot: the MsgSnap m, and the bytes of r, size many (negative: not known). It returns at once;
+// SnapshotSent says how it ended. r is read once from its beginning to its end, at the pace of the peer, and closed in any case. A
+// connection that breaks is made anew, and the transfer continues where it was. At most one is under way to each peer: the next one ends it.
+func (t *Transport) SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser) {
+	t.mu.Lock()
+	p := (*t.peers.Load())[m.GetTo()]
+	if t.closed || p == nil {
+		closed := t.closed
+		if !closed {
+			t.work.Go(func() { t.cfg.Handler.SnapshotSent(m.GetTo(), false) })
+		}
+		t.mu.Unlock()
+		_ = r.Close() // nothing was read, and nobody waits for it
+		return
+	}
+	defer t.mu.Unlock()
+	s := &sending{
+		p: p, m: m, size: size, source: r, id: fmt.Sprintf("%016x", rand.Uint64()),
+		wake: make(chan struct{}, 1), progress: time.Now(),
+	}
+	s.ctx, s.cancel = context.WithCancel(p.ctx)
+	p.mu.Lock()
+	before := p.transfer
+	p.transfer = s
+	p.mu.Unlock()
+	if before != nil {
+		before.cancel()
+	}
+	t.work.Go(func() { s.run(r) })
+}
+
+// reportSnapshot has the handler told of a snapshot that was never begun.
+func (p *peer) reportSnapshot(ok bool) {
+	p.counters.snapshotsFailed.Add(1)
+	select {
+	case p.snapshots <- ok:
+	default: // raft has one under way at a time: that many reports have not been taken yet
+	}
+}
+
+// fatal is an error that another connection does not mend.
+type fatal struct{ err error }
+
+func (f *fatal) Error() string { return f.err.Error() }
+func (f *fatal) Unwrap() error { return f.err }
+
+// run sends, and says how it went.
+func (s *sending) run(source io.Closer) {
+	start := time.Now()
+	err := s.send()
+	s.cancel()
+	if closeErr := source.Close(); err == nil && closeErr != nil {
+		s.p.log.Warn("cannot close the source of a snapshot", "error", closeErr)
+	}
+	if s.p.t.ctx.Err() != nil {
+		return
+	}
+	if err == nil {
+		s.p.counters.snapshotsSent.Add(1)
+		s.p.log.Info("sent a snapshot", "index", s.m.GetSnapshot().GetMetadata().GetIndex(), "bytes", s.read, "took", time.Since(start))
+	} else {
+		s.p.counters.snapshotsFailed.Add(1)
+		s.p.log.Warn("cannot send a snapshot", "index", s.m.GetSnapshot().GetMetadata().GetIndex(), "bytes", s.read, "error", err)
+	}
+	s.p.t.cfg.Handler.SnapshotSent(s.p.id, err == nil)
+}
+
+// send makes connections until the receiver has answered, or there is no hope.
+func (s *sending) send() error {
+	patience := s.p.t.cfg.Limits.SnapshotPatience
+	for failures := 1; ; failures++ {
+		err := s.attempt()
+		if err == nil {
+			return nil
+		}
+		if s.ctx.Err() != nil {
+			return errors.New("given up: the peer was removed, or a newer snapshot took its place")
+		}
+		if stop := (*fatal)(nil); errors.As(err, &stop) {
+			return stop.err
+		}
+		s.mu.Lock()
+		silent := time.Since(s.progress)
+		s.mu.Unlock()
+		if silent > patience {
+			return fmt.Errorf("no progress for %v: %w", patience, err)
+		}
+		timer := time.NewTimer(s.p.t.backoff(failures))
+		select {
+		case <-s.ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// attempt sends over one connection. The error is nil when the receiver has the snapshot.
+func (s *sending) attempt() error {
+	s.mu.Lock()
+	base := s.consumed
+	s.mu.Unlock()
+	l, head, _, err := s.p.connect(s.ctx, func(h http.Header) {
+		h.Set(headerLane, laneSnapshot)
+		h.Set(headerSnapshot, s.id)
+		h.Set(headerOffset, strconv.FormatInt(base, 10))
+	})
+	if err != nil {
+		why := (*refusal)(nil)
+		if errors.As(err, &why) && why.Code != refusedBusy {
+			return &fatal{err}
+		}
+		return err
+	}
+	defer func() { _ = l.conn.Close() }()
+	at, err := strconv.ParseInt(head.Get(headerOffset), 10, 64)
+	if err != nil || at < base || at > s.read {
+		return &fatal{fmt.Errorf("the peer claims to have %q bytes, of %d to %d", shorten(head.Get(headerOffset)), base, s.read)}
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer cancel()
+	context.AfterFunc(ctx, func() { _ = l.conn.Close() })
+	helpers.Go(func() {
+		defer cancel()
+		s.listen(l)
+	})
+	helpers.Go(func() { l.beat(ctx, s.p.t.cfg.Limits.PingInterval, l.alive) })
+	err = s.stream(ctx, l, at)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.answered {
+		if s.answer != nil {
+			return &fatal{s.answer}
+		}
+		return nil
+	}
+	return err
+}
+
+// listen reads what the receiver says until the connection ends.
+func (s *sending) listen(l *link) {
+	for {
+		k, payload, _, err := l.frames.next()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.progress = time.Now()
+		switch k {
+		case kindAck:
+			if len(payload) == 8 {
+				s.consumeLocked(int64(binary.BigEndian.Uint64(payload)))
+			}
+		case kindInstalled:
+			s.answered = true
+		case kindFailed:
+			s.answered, s.answer = true, fmt.Errorf("the peer answers: %s", payload)
+		}
+		answered := s.answered
+		s.mu.Unlock()
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+		if answered {
+			return
+		}
+	}
+}
+
+func (s *sending) consumeLocked(to int64) {
+	if to > s.read {
+		return // the receiver is confused; it will not come to the end
+	}
+	n := 0
+	for n < len(s.window) && s.window[n].at+int64(len(s.window[n].data)) <= to {
+		n++
+	}
+	clear(s.window[:n])
+	s.window = s.window[n:]
+	s.consumed = max(s.consumed, to)
+}
+
+// stream writes from an offset on, until the connection's ctx is done.
+func (s *sending) stream(ctx context.Context, l *link, at int64) error {
+	message, err := proto.Marshal(s.m)
+	if err != nil {
+		return &fatal{fmt.Errorf("encode a snapshot message: %w", err)}
+	}
+	if err := l.send(kindSnapshot, binary.BigEndian.AppendUint64(nil, uint64(s.size)), message); err != nil {
+		return err
+	}
+	for ended := false; ; {
+		data, err := s.next(at)
+		switch {
+		case err != nil:
+			_ = l.send(kindFailed, []byte("the sender cannot read it")) // without it the receiver would wait in vain for a while
+			return &fatal{err}
+		case len(data) > 0:
+			if err := s.pace(ctx, len(data)); err != nil {
+				return err
+			}
+			if err := l.send(kindChunk, binary.BigEndian.AppendUint64(nil, uint64(at)), data); err != nil {
+				return err
+			}
+			at += int64(len(data))
+			s.p.counters.sentBytes.Add(uint64(frameHead + 8 + len(data)))
+			continue
+		case s.drained && at == s.read && !ended:
+			end := binary.BigEndian.AppendUint64(nil, uint64(s.read))
+			if err := l.send(kindEnd, binary.BigEndian.AppendUint32(end, s.sum)); err != nil {
+				return err
+			}
+			ended = true
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("the connection broke")
+		case <-s.wake:
+		}
+	}
+}
+
+// next returns bytes from an offset on: out of the window, or from the source when there is room in the window. None means that
+// it is to be asked again when the receiver has consumed some.
+func (s *sending) next(at int64) ([]byte, error) {
+	s.mu.Lock()
+	for _, c := range s.window {
+		if end := c.at + int64(len(c.data)); at < end {
+			s.mu.Unlock()
+			return c.data[at-c.at:], nil
+		}
+	}
+	room := s.read-s.consumed+chunkBytesMax <= windowBytes
+	s.mu.Unlock()
+	if !room || s.drained {
+		return nil, nil
+	}
+	buf := make([]byte, s.chunkBytes())
+	n, err := io.ReadFull(s.source, buf)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		s.drained = true
+	case err != nil:
+		return nil, fmt.Errorf("read the snapshot: %w", err)
+	}
+	if s.drained && s.size >= 0 && s.read+int64(n) != s.size {
+		return nil, fmt.Errorf("read the snapshot: it ends after %d bytes, not %d", s.read+int64(n), s.size)
+	}
+	buf = buf[:n]
+	s.sum = crc32.Update(s.sum, castagnoli, buf)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n > 0 {
+		s.window = append(s.window, chunk{s.read, buf})
+	}
+	s.read += int64(n)
+	return buf, nil
+}
+
+// chunkBytes is small where the rate is low, so that the link is not filled in bursts.
+func (s *sending) chunkBytes() int {
+	rate := s.p.t.cfg.Limits.SnapshotBytesPerSecond
+	if rate <= 0 {
+		return chunkBytesMax
+	}
+	return int(min(max(rate/16, chunkBytesMin), chunkBytesMax))
+}
+
+// pace waits until so many bytes may be sent.
+func (s *sending) pace(ctx context.Context, n int) error {
+	rate := s.p.t.cfg.Limits.SnapshotBytesPerSecond
+	if rate <= 0 {
+		return nil
+	}
+	now := time.Now()
+	if s.nextAt.Before(now) {
+		s.nextAt = now
+	}
+	wait := s.nextAt.Sub(now)
+	s.nextAt = s.nextAt.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
+	if wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return errors.New("the connection broke")
+	case <-timer.C:
+		return nil
+	}
+}
