@@ -33,7 +33,6 @@ type Writer struct {
 	first  int
 	// bytes is what the batch's events take, commandBytes those of the open command.
 	bytes, commandBytes int64
-	advance             bool  // the open command moves the revision though it may change no key
 	mem                 arena // what results and events refer to
 	nodes               arena // encoded nodes, which the batch and recent refer to
 	recent              recent
@@ -69,28 +68,30 @@ func (w *Writer) Begin(b *storage.Batch) error {
 // Start opens a command.
 func (w *Writer) Start() {
 	w.b.Mark()
-	w.first, w.commandBytes, w.advance = len(w.events), 0, false
+	w.first, w.commandBytes = len(w.events), 0
 }
 
-// Advance has the open command move the revision even if it changes no key.
-func (w *Writer) Advance() { w.advance = true }
+// Advance has the open command move the revision although it changes no key. Every revision has an event, by which a compaction is
+// told from a gap: that of this one is one that no watcher is told of, a refresh of v2's root.
+func (w *Writer) Advance() {
+	w.NoteDirectoryChange(kv.EventPut, kv.ActionRefresh, []byte("/"), kv.Record{}, kv.Record{})
+}
 
 // Abort undoes the open command.
 func (w *Writer) Abort() {
 	w.b.Rollback()
 	clear(w.events[w.first:])
-	w.events, w.advance = w.events[:w.first], false
+	w.events = w.events[:w.first]
 }
 
 // End keeps the open command's changes.
 func (w *Writer) End() error {
 	w.b.Release()
 	w.bytes += w.commandBytes
-	if w.first == len(w.events) && !w.advance {
+	if w.first == len(w.events) {
 		return nil
 	}
 	w.head.Revision++
-	w.advance = false
 	for i := w.first; i < len(w.events); i++ {
 		e := &w.events[i]
 		w.buf = appendEvent(w.buf[:0], e)
@@ -132,7 +133,7 @@ func (w *Writer) Publish() {
 // Revision returns the revision that a read of the open command sees: the next
 // one when the command has changed something.
 func (w *Writer) Revision() int64 {
-	if len(w.events) > w.first || w.advance {
+	if len(w.events) > w.first {
 		return w.head.Revision + 1
 	}
 	return w.head.Revision
