@@ -41,6 +41,8 @@ func newRaftRole(m *Member) *raftRole {
 		// Entries of earlier lives of this member may yet be applied: their batches
 		// must not bear the numbers of ours.
 		lastBatch: rand.Uint64() >> 1,
+		// Likewise questions: the leader may answer one of an earlier life, of what was committed then.
+		lastRead: rand.Uint64() >> 1,
 	}
 }
 
