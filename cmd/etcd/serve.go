@@ -151,7 +151,7 @@ func newClientServer(cfg *config.Config, log *slog.Logger, m *member.Member, id 
 	v3rpc.Register(server, m, meters, v3rpc.Config{
 		ClusterID: id.ClusterID, MemberID: id.MemberID, TxnOpsMax: int(cfg.TxnOpsMax),
 		LeaseTTLMin:     leaseTTLMin(cfg),
-		RequestBytesMax: int(cfg.RequestBytesMax),
+		RequestBytesMax: int(cfg.RequestBytesMax), WatchProgressInterval: cfg.WatchProgressInterval,
 	})
 	return server
 }

@@ -46,6 +46,7 @@ type Config struct {
 	QuotaBackendBytes      int64  // 0 or less is none
 	RequestBytesMax        uint64
 	TxnOpsMax              uint64
+	WatchProgressInterval  time.Duration // between two notices of progress to a watch that is told nothing else
 	AutoCompaction         AutoCompaction
 
 	EnableV2    bool

@@ -40,7 +40,7 @@ func TestDefaults(t *testing.T) {
 		ListenClientURLs: client, AdvertiseClientURLs: client, ListenPeerURLs: peer, InitialAdvertisePeerURLs: peer,
 		InitialCluster: "default=http://localhost:2380", InitialClusterToken: "etcd-cluster", InitialClusterState: ClusterNew,
 		HeartbeatInterval: 100 * time.Millisecond, ElectionTimeout: time.Second,
-		SnapshotCount: 10000, SnapshotCatchupEntries: 5000, RequestBytesMax: 1572864, TxnOpsMax: 128,
+		SnapshotCount: 10000, SnapshotCatchupEntries: 5000, RequestBytesMax: 1572864, TxnOpsMax: 128, WatchProgressInterval: 10 * time.Minute,
 		AutoCompaction: AutoCompaction{Period: time.Hour},
 		EnableV2:       true, LogLevel: slog.LevelInfo, LogFormat: LogText, LogOutputs: []string{"stderr"},
 	}
@@ -84,6 +84,7 @@ func TestEveryOption(t *testing.T) {
 		{"quota-backend-bytes", "8589934592", func(c *Config) any { return c.QuotaBackendBytes }, int64(8589934592)},
 		{"auto-compaction-retention", "5m", func(c *Config) any { return c.AutoCompaction }, AutoCompaction{Period: 5 * time.Minute}},
 		{"max-request-bytes", "1000", func(c *Config) any { return c.RequestBytesMax }, uint64(1000)},
+		{"watch-progress-notify-interval", "1m30s", func(c *Config) any { return c.WatchProgressInterval }, 90 * time.Second},
 		{"max-txn-ops", "5", func(c *Config) any { return c.TxnOpsMax }, uint64(5)},
 		{"listen-metrics-urls", "http://localhost:1", func(c *Config) any { return c.ListenMetricsURLs.String() }, "http://localhost:1"},
 		{"enable-pprof", "true", func(c *Config) any { return c.EnablePprof }, true},

@@ -40,6 +40,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"--heartbeat-interval", "100ms"}, exit2, `--heartbeat-interval: "100ms" is not a number of milliseconds: want a whole number without a unit, for example 100`},
 		{[]string{"--snapshot-count", "-1"}, exit2, `--snapshot-count: "-1" is not a number: want 0 or more`},
 		{[]string{"--quota-backend-bytes", "8G"}, exit2, `--quota-backend-bytes: "8G" is not a whole number`},
+		{[]string{"--watch-progress-notify-interval", "0"}, exit2, `--watch-progress-notify-interval: "0" is not a length of time such as 30s or 10m`},
 		{[]string{"--max-txn-ops", "0"}, exit2, `--max-txn-ops: "0" is not a number from 1 to 2147483647`},
 		{[]string{"--max-request-bytes", "4294967296"}, exit2, `--max-request-bytes: "4294967296" is not a number from 1 to 2147483647`},
 		{[]string{"--initial-cluster-state", "old"}, exit2, `--initial-cluster-state: "old" is not known: want "new" or "existing"`},

@@ -47,6 +47,7 @@ func defaults() *Config {
 		SnapshotCatchupEntries:   defaultCatchup,
 		RequestBytesMax:          1.5 * 1024 * 1024,
 		TxnOpsMax:                128,
+		WatchProgressInterval:    10 * time.Minute,
 		EnableV2:                 true,
 		LogLevel:                 slog.LevelInfo,
 		LogFormat:                LogText,
@@ -134,6 +135,10 @@ var options = []option{
 	{
 		"max-txn-ops", "Limits", "N", "128", "operations in one transaction",
 		func(c *Config, v string) error { return setPositive(&c.TxnOpsMax, v) },
+	},
+	{
+		"watch-progress-notify-interval", "Limits", "TIME", "10m", "time after which a quiet watch that asked for it is told how far the store is",
+		func(c *Config, v string) error { return setDuration(&c.WatchProgressInterval, v) },
 	},
 	{
 		"listen-metrics-urls", "Monitoring", urlsArg, "", "further addresses for /metrics and /health alone",

@@ -85,6 +85,16 @@ func setMilliseconds(to *time.Duration, v string) error {
 	return nil
 }
 
+// setDuration reads a length of time with its unit, as Go writes it.
+func setDuration(to *time.Duration, v string) error {
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%q is not a length of time such as 30s or 10m", v)
+	}
+	*to = d
+	return nil
+}
+
 func setChoice[T ~string](to *T, v string, choices ...T) error {
 	if !slices.Contains(choices, T(v)) {
 		quoted := make([]string, len(choices))
