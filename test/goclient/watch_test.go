@@ -81,8 +81,15 @@ func TestWatchCompacted(t *testing.T) {
 	if r.CompactRevision != revs[1] || !errors.Is(r.Err(), rpctypes.ErrCompacted) {
 		t.Errorf("compacted at %d: %v, want %d", r.CompactRevision, r.Err(), revs[1])
 	}
-	if got := lines(f.hear(f.Watch(f.ctx, "k", clientv3.WithRev(revs[1])), 2)); got != "PUT k=2\nPUT k=3\n" {
+	events := f.hear(f.Watch(f.ctx, "k", clientv3.WithRev(revs[1]), clientv3.WithPrevKV()), 2)
+	if got := lines(events); got != "PUT k=2\nPUT k=3\n" {
 		t.Errorf("from the oldest revision on: %s", got)
+	}
+	if p := events[0].PrevKv; p != nil {
+		t.Errorf("before the oldest revision there was %v", p)
+	}
+	if p := events[1].PrevKv; p == nil || string(p.Value) != "2" {
+		t.Errorf("the last put replaced %v", p)
 	}
 }
 
