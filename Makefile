@@ -40,6 +40,7 @@ build: ## build etcd, etcdctl and bench into bin/
 test: build ## run every test: Go packages, real clients, recorded conformance
 	scripts/clients etcd-client python3-etcd
 	CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl go test -timeout 8m ./...
+	CAIRN_TEST_ETCD=$(BIN)/etcd go -C test/k8s test -timeout 8m ./...
 	scripts/conformance $(BIN)/etcd $(BIN)/etcdctl
 	@scripts/clients --report etcd-client python3-etcd
 
@@ -54,7 +55,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 
 lint: ## gofumpt, go vet, golangci-lint, import layers, compatibility page
 	@unformatted=$$($$(scripts/tool $(GOFUMPT)) -l .); test -z "$$unformatted" || { echo "gofumpt -w would change:" >&2; echo "$$unformatted" >&2; exit 1; }
-	go vet ./...
+	go vet ./... && go -C test/k8s vet ./...
 	$$(scripts/tool $(GOLANGCI)) run ./...
 	go test ./internal/lint
 

@@ -73,7 +73,10 @@ func program(t testing.TB, variable, name string) string {
 		lookAtSources(t)
 	}
 	path := filepath.Join(built.dir, name)
-	if out, err := exec.Command("go", "build", "-o", path, "cairn/cmd/"+name).CombinedOutput(); err != nil {
+	// From the root, since a test of another module (test/k8s) builds with cairn's own choice of dependencies.
+	build := exec.Command("go", "build", "-o", path, "./cmd/"+name)
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
 	built.paths[name] = path
