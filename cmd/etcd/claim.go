@@ -15,7 +15,7 @@ import (
 // directory and the options that says that a member can live there.
 type claim struct {
 	existing *datadir.Identity // the member in the data directory, or nil
-	founders []config.Founder  // who founds the cluster when there is none yet
+	founders []config.Founder  // who --initial-cluster names, when there is no member yet
 
 	client, peer, metrics []net.Listener
 }
@@ -31,7 +31,7 @@ func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
 			return nil, err
 		}
 	}
-	if err := checkSupported(cfg, c); err != nil {
+	if err := checkSupported(cfg); err != nil {
 		return nil, err
 	}
 	for _, l := range []struct {
@@ -56,16 +56,9 @@ func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
 }
 
 // checkSupported refuses what this version reads but cannot do yet.
-func checkSupported(cfg *config.Config, c *claim) error {
-	switch {
-	case cfg.ForceNewCluster:
+func checkSupported(cfg *config.Config) error {
+	if cfg.ForceNewCluster {
 		return errors.New("--force-new-cluster: not supported by this version of cairn; leave it out")
-	case c.existing != nil:
-		return nil
-	case cfg.InitialClusterState == config.ClusterExisting:
-		return fmt.Errorf("--initial-cluster-state: joining a cluster is not supported by this version of cairn; found one with %q", config.ClusterNew)
-	case len(c.founders) > 1:
-		return fmt.Errorf("--initial-cluster: has %d members, and more than one is not supported by this version of cairn; name this one alone", len(c.founders))
 	}
 	return nil
 }

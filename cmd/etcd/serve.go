@@ -17,7 +17,6 @@ import (
 	"cairn/internal/h2grpc"
 	"cairn/internal/logging"
 	"cairn/internal/member"
-	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
 	"cairn/internal/v2http"
@@ -40,7 +39,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	if dir.Identity() == nil {
-		if err := found(cfg, dir, c.founders); err != nil {
+		if err := giveBirth(ctx, cfg, dir, c.founders); err != nil {
 			return err
 		}
 	}
@@ -48,7 +47,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 
 	id := dir.Identity()
 	meters := metrics.New(id.MemberID)
-	m, err := startMember(cfg, log, dir, meters)
+	transport := newTransport(log, id)
+	m, err := startMember(cfg, log, dir, meters, transport)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 
 	paths := ops.Config{Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof}
 	servers := newServers(logging.For(log, "http"))
-	servers.start(c.peer, ops.PeerHandler(paths))
+	transport.serve(ops.PeerHandler(paths))
+	servers.start(c.peer, transport)
 	servers.start(c.metrics, ops.MetricsHandler(paths))
 
 	p := newPublication(cfg)
@@ -91,19 +92,23 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 }
 
 // startMember starts the member of the data directory.
-func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics) (*member.Member, error) {
+func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport) (*member.Member, error) {
 	return member.Start(member.Config{
-		Dir:             dir.MemberDir(),
-		ID:              dir.Identity().MemberID,
-		TickInterval:    cfg.HeartbeatInterval,
-		ElectionTicks:   int(cfg.ElectionTimeout / cfg.HeartbeatInterval),
-		SnapshotCount:   cfg.SnapshotCount,
-		CatchUpEntries:  cfg.SnapshotCatchupEntries,
-		RequestBytesMax: int(cfg.RequestBytesMax),
-		QuotaBytes:      cfg.QuotaBackendBytes,
-		Logger:          logging.For(log, "member"),
-		RaftLogger:      logging.NewRaft(log),
-		Metrics:         meters,
+		Dir:                dir.MemberDir(),
+		ID:                 dir.Identity().MemberID,
+		TickInterval:       cfg.HeartbeatInterval,
+		ElectionTicks:      int(cfg.ElectionTimeout / cfg.HeartbeatInterval),
+		SnapshotCount:      cfg.SnapshotCount,
+		CatchUpEntries:     cfg.SnapshotCatchupEntries,
+		Transport:          t.connect,
+		LearnersMax:        cfg.LearnersMax,
+		StrictReconfig:     cfg.StrictReconfigCheck,
+		LearnerAutoPromote: cfg.LearnerAutoPromote,
+		RequestBytesMax:    int(cfg.RequestBytesMax),
+		QuotaBytes:         cfg.QuotaBackendBytes,
+		Logger:             logging.For(log, "member"),
+		RaftLogger:         logging.NewRaft(log),
+		Metrics:            meters,
 	})
 }
 
@@ -116,6 +121,8 @@ func attend(ctx context.Context, servers *servers, m *member.Member, p *publicat
 			return err
 		case <-m.Failed():
 			return m.Err()
+		case <-m.Removed():
+			return nil // the member has said why
 		case err := <-p.failed:
 			if ctx.Err() == nil {
 				return err
@@ -184,45 +191,6 @@ type opsMember struct{ *member.Member }
 
 // ClusterVersion implements ops.Member. All members of a release are of one version.
 func (opsMember) ClusterVersion() string { return version.Cluster }
-
-// found makes the member that this process is to be: first its stores, then the note
-// that there is one.
-func found(cfg *config.Config, dir *datadir.Dir, founders []config.Founder) error {
-	id := newIdentity(cfg, founders)
-	nursery, err := dir.Nursery()
-	if err != nil {
-		return err
-	}
-	if err := member.Initialize(nil, nursery, foundingMembers(cfg, founders)); err != nil {
-		return err
-	}
-	return dir.Create(id)
-}
-
-// foundingMembers are the records that the cluster begins with. Every founder derives the same: a member's name and
-// client URLs are recorded when it publishes itself.
-func foundingMembers(cfg *config.Config, founders []config.Founder) []membership.Member {
-	members := make([]membership.Member, len(founders))
-	for i, f := range founders {
-		urls := f.PeerURLs.Strings()
-		members[i] = membership.Member{ID: membership.MemberID(urls, cfg.InitialClusterToken), PeerURLs: urls}
-	}
-	return members
-}
-
-// newIdentity is that of the founder that this member is.
-func newIdentity(cfg *config.Config, founders []config.Founder) datadir.Identity {
-	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
-	var members []uint64
-	for i, m := range foundingMembers(cfg, founders) {
-		members = append(members, m.ID)
-		if founders[i].Name == cfg.Name {
-			id.MemberID = m.ID
-		}
-	}
-	id.ClusterID = membership.ClusterID(members)
-	return id
-}
 
 // servers are the HTTP servers of all ports.
 type servers struct {

@@ -131,7 +131,7 @@ func (c *Config) Founders() ([]Founder, error) {
 		return nil, fmt.Errorf("--initial-cluster: member %q, which --name makes this one, is not in %q: add %s=%s",
 			c.Name, c.InitialCluster, c.Name, c.InitialAdvertisePeerURLs)
 	}
-	if own := founders[i].PeerURLs; !samePlaces(own, c.InitialAdvertisePeerURLs) {
+	if own := founders[i].PeerURLs; !SamePlaces(own, c.InitialAdvertisePeerURLs) {
 		return nil, fmt.Errorf("--initial-advertise-peer-urls: %s differs from what --initial-cluster has for %q, %s: want the same URLs in both",
 			c.InitialAdvertisePeerURLs, c.Name, own)
 	}
@@ -178,8 +178,8 @@ func parseFounders(text string) ([]Founder, error) {
 	return founders, nil
 }
 
-// samePlaces compares addresses; localhost is the one name that is known without asking anyone.
-func samePlaces(a, b URLs) bool {
+// SamePlaces compares addresses; localhost is the one name that is known without asking anyone.
+func SamePlaces(a, b URLs) bool {
 	resolved := func(us URLs) URLs {
 		out := slices.Clone(us)
 		for i, u := range out {

@@ -39,6 +39,10 @@ type Config struct {
 	InitialClusterState      ClusterState
 	ForceNewCluster          bool
 
+	StrictReconfigCheck bool
+	LearnersMax         uint64
+	LearnerAutoPromote  bool // etcd has no such thing
+
 	HeartbeatInterval      time.Duration
 	ElectionTimeout        time.Duration
 	SnapshotCount          uint64 // entries applied between two snapshots

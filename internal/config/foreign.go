@@ -41,15 +41,13 @@ var foreigners = map[string]foreign{
 	"bootstrap-defrag-threshold-megabytes": {
 		moot: "cairn's store needs no defragmentation",
 	},
-	"initial-election-tick-advance": {boolean: true, moot: "a single member elects itself at once"},
+	"initial-election-tick-advance": {boolean: true, moot: "a single member elects itself at once, and others wait for a leader as long as an election takes"},
 	"pre-vote":                      {boolean: true, neutral: []string{"true"}, instead: "cairn always votes in two rounds: leave it out"},
-	"strict-reconfig-check":         {boolean: true, neutral: []string{"true"}, instead: "changes that would lose the quorum are always refused: leave it out"},
 	"v2-deprecation":                {neutral: []string{"not-yet"}, instead: "v2 is not deprecated here; --enable-v2=false turns it off"},
 	"max-concurrent-streams":        {neutral: []string{"4294967295"}},
 	"grpc-keepalive-min-time":       {neutral: []string{"5s"}},
 	"grpc-keepalive-interval":       {neutral: []string{"2h", "2h0m0s"}},
 	"grpc-keepalive-timeout":        {neutral: []string{"20s"}},
-	"max-learners":                  {neutral: []string{"1"}},
 
 	"discovery":                          {instead: noDiscovery},
 	"discovery-fallback":                 {neutral: []string{"exit", "proxy"}, instead: noDiscovery},

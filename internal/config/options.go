@@ -49,6 +49,8 @@ func defaults() *Config {
 		TxnOpsMax:                128,
 		WatchProgressInterval:    10 * time.Minute,
 		EnableV2:                 true,
+		StrictReconfigCheck:      true,
+		LearnersMax:              1,
 		LogLevel:                 slog.LevelInfo,
 		LogFormat:                LogText,
 		LogOutputs:               []string{"stderr"},
@@ -109,6 +111,18 @@ var options = []option{
 	{
 		"initial-cluster-token", "Clustering", "TEXT", "etcd-cluster", "tells clusters with the same URLs apart",
 		func(c *Config, v string) error { c.InitialClusterToken = v; return nil },
+	},
+	{
+		"strict-reconfig-check", "Clustering", "", "true", "refuse changes of the members after which too few would be left that run",
+		func(c *Config, v string) error { return setBool(&c.StrictReconfigCheck, v) },
+	},
+	{
+		"max-learners", "Clustering", "N", "1", "learners that the cluster may have at a time",
+		func(c *Config, v string) error { return setPositive(&c.LearnersMax, v) },
+	},
+	{
+		"learner-auto-promote", "Clustering", "", "false", "make a learner that has caught up a voter",
+		func(c *Config, v string) error { return setBool(&c.LearnerAutoPromote, v) },
 	},
 	{
 		"snapshot-count", "Storage", "N", "10000", "log entries between two snapshots",

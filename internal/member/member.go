@@ -67,9 +67,9 @@ type Config struct {
 	SnapshotCount  uint64        // entries applied between flushes of the state, at most
 	CatchUpEntries uint64        // entries kept in the log for members that lag
 
-	// Transport makes the connections to the other members; h is told what comes from them. Nil for a member that has
-	// none.
-	Transport func(h peer.Handler) Transport
+	// Transport makes the connections to the other members of m; h is told what comes from them. It is called once, before
+	// Start returns. Nil for a member that has no connections.
+	Transport func(m *Member, h peer.Handler) Transport
 	// LearnersMax is how many learners the cluster may have; --max-learners.
 	LearnersMax uint64
 	// StrictReconfig refuses changes of the members after which too few would be left that run; --strict-reconfig-check.
@@ -168,7 +168,7 @@ func Start(cfg Config) (*Member, error) {
 	m.logs.m, m.applier.m = m, m
 	m.transport = alone{}
 	if cfg.Transport != nil {
-		m.transport = cfg.Transport(peerHandler{m})
+		m.transport = cfg.Transport(m, peerHandler{m})
 		m.transport.Register(learnerReadyPath, m.answerLearnerReady)
 	}
 	m.applier.lookAtMembers()
@@ -223,8 +223,13 @@ func (m *Member) open() (err error) {
 const initialIndex, initialTerm = 1, 1
 
 // Initialize makes the stores of a new member in the empty directory dir, for a
-// cluster of the given founders. They are durable when it returns.
+// cluster of the given founders; without founders they are those of a member that joins a cluster, whose state
+// it gets from there. They are durable when it returns.
 func Initialize(fs storage.FS, dir string, founders []membership.Member) (err error) {
+	index, term := uint64(initialIndex), uint64(initialTerm)
+	if len(founders) == 0 {
+		index, term = 0, 0
+	}
 	state, err := storage.OpenState(stateDir(dir), storage.Options{FS: fs})
 	if err != nil {
 		return err
@@ -235,10 +240,10 @@ func Initialize(fs storage.FS, dir string, founders []membership.Member) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	if err := machine.Initialize(state, initialIndex, initialTerm, founders); err != nil {
+	if err := machine.Initialize(state, index, term, founders); err != nil {
 		return err
 	}
-	return raftlog.Initialize(log, initialIndex, initialTerm)
+	return raftlog.Initialize(log, index, term)
 }
 
 func logDir(dir string) string   { return filepath.Join(dir, "log") }

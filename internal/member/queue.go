@@ -17,8 +17,8 @@ type proposal struct {
 	backlog *backlog
 	command replica.Command
 	change  *raftpb.ConfChangeV2 // of a command that changes who has part in the log
-	since   time.Duration // member's clock
-	done    chan struct{} // one token when result or err is set
+	since   time.Duration        // member's clock
+	done    chan struct{}        // one token when result or err is set
 	result  machine.Result
 	err     error
 }

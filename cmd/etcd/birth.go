@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cairn/internal/config"
+	"cairn/internal/datadir"
+	"cairn/internal/member"
+	"cairn/internal/membership"
+	"cairn/internal/peer"
+)
+
+// How long other members are asked for. Where a cluster is being founded they need not be there.
+const (
+	fetchTimeout     = time.Second
+	fetchTimeoutJoin = 10 * time.Second
+)
+
+// giveBirth makes the member that this process is to be: first its stores, then the note that there is one.
+func giveBirth(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named []config.Founder) error {
+	id, founders, err := newIdentity(ctx, cfg, named)
+	if err != nil {
+		return err
+	}
+	nursery, err := dir.Nursery()
+	if err != nil {
+		return err
+	}
+	if err := member.Initialize(nil, nursery, founders); err != nil {
+		return err
+	}
+	return dir.Create(id)
+}
+
+// newIdentity says which member is born, and who founds its cluster: nobody when it joins one.
+func newIdentity(ctx context.Context, cfg *config.Config, named []config.Founder) (datadir.Identity, []membership.Member, error) {
+	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
+	if cfg.InitialClusterState == config.ClusterExisting {
+		var err error
+		id.ClusterID, id.MemberID, err = join(ctx, cfg, named)
+		return id, nil, err
+	}
+	founders := foundingMembers(cfg, named)
+	ids := make([]uint64, len(founders))
+	for i, m := range founders {
+		if ids[i] = m.ID; named[i].Name == cfg.Name {
+			id.MemberID = m.ID
+		}
+	}
+	id.ClusterID = membership.ClusterID(ids)
+	return id, founders, checkUnborn(ctx, cfg, named, id)
+}
+
+// foundingMembers are the records that the cluster begins with. Every founder derives the same: a member's name and
+// client URLs are recorded when it publishes itself.
+func foundingMembers(cfg *config.Config, named []config.Founder) []membership.Member {
+	members := make([]membership.Member, len(named))
+	for i, f := range named {
+		urls := f.PeerURLs.Strings()
+		members[i] = membership.Member{ID: membership.MemberID(urls, cfg.InitialClusterToken), PeerURLs: urls}
+	}
+	return members
+}
+
+// otherURLs are the peer URLs of the other members that are named.
+func otherURLs(cfg *config.Config, named []config.Founder) (urls []string) {
+	for _, f := range named {
+		if f.Name != cfg.Name {
+			urls = append(urls, f.PeerURLs.Strings()...)
+		}
+	}
+	return urls
+}
+
+// checkUnborn refuses to found a cluster a second time. A founder that has lost its data has lost votes and acknowledged
+// writes with them; were it to begin anew under its ID, the cluster could lose what it has acknowledged.
+func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder, id datadir.Identity) error {
+	urls := otherURLs(cfg, named)
+	if len(urls) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	clusterID, members, err := peer.FetchCluster(ctx, urls, nil)
+	if err != nil || clusterID != id.ClusterID {
+		return nil //nolint:nilerr // nobody is there yet, or somebody who will be refused by the cluster's ID
+	}
+	switch me, ok := membership.Find(members, id.MemberID); {
+	case !ok:
+		return fmt.Errorf("--initial-cluster: member %x, which %q would be, was removed from cluster %x: add it as a new member (etcdctl member add) and start it with --initial-cluster-state=%s",
+			id.MemberID, cfg.Name, id.ClusterID, config.ClusterExisting)
+	case me.Started():
+		return fmt.Errorf("--data-dir: %s is empty, but member %x (%q) has run in cluster %x before: give its data directory, or replace the member (etcdctl member replace %s)",
+			cfg.DataDir, id.MemberID, me.Name, id.ClusterID, me.Name)
+	}
+	return nil
+}
+
+// join asks the cluster that is there for its ID, and for the one that it has given this member.
+func join(ctx context.Context, cfg *config.Config, named []config.Founder) (clusterID, memberID uint64, err error) {
+	urls := otherURLs(cfg, named)
+	if len(urls) == 0 {
+		return 0, 0, fmt.Errorf("--initial-cluster: names no other member than %q: to join a cluster, name its members as well, as 'etcdctl member add' prints them", cfg.Name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeoutJoin)
+	defer cancel()
+	clusterID, members, err := peer.FetchCluster(ctx, urls, nil)
+	if err != nil {
+		return 0, 0, fmt.Errorf("--initial-cluster: ask the members for their cluster: %w", err)
+	}
+	memberID, err = assign(cfg, named, members)
+	return clusterID, memberID, err
+}
+
+// assign compares the members that are named with those of the cluster, and returns the ID that this one has there.
+func assign(cfg *config.Config, named []config.Founder, members []membership.Member) (id uint64, err error) {
+	const way = "give --initial-cluster as 'etcdctl member add' printed it, or as 'etcdctl member list' shows it now"
+	if len(named) != len(members) {
+		return 0, fmt.Errorf("--initial-cluster: names %d members, the cluster has %d (%s): %s", len(named), len(members), listed(members), way)
+	}
+	for _, f := range named {
+		i := slices.IndexFunc(members, func(m membership.Member) bool { return samePeerURLs(f.PeerURLs, m.PeerURLs) })
+		if i < 0 {
+			return 0, fmt.Errorf("--initial-cluster: no member of the cluster has the peer URLs of %q, %s; it has %s: %s", f.Name, f.PeerURLs, listed(members), way)
+		}
+		if f.Name != cfg.Name {
+			continue
+		}
+		if members[i].Started() {
+			return 0, fmt.Errorf("--data-dir: %s is empty, but member %x (%q) has run before: give its data directory, or replace the member (etcdctl member replace %s)",
+				cfg.DataDir, members[i].ID, members[i].Name, members[i].Name)
+		}
+		id = members[i].ID
+	}
+	if id == 0 {
+		return 0, errors.New("--initial-cluster: does not name this member") // config has looked
+	}
+	return id, nil
+}
+
+func samePeerURLs(a config.URLs, texts []string) bool {
+	b, err := config.ParseURLs(strings.Join(texts, ","))
+	return err == nil && config.SamePlaces(a, b)
+}
+
+func listed(members []membership.Member) string {
+	texts := make([]string, len(members))
+	for i, m := range members {
+		texts[i] = strings.Join(m.PeerURLs, ",")
+	}
+	return strings.Join(texts, " ")
+}

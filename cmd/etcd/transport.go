@@ -1,0 +1,43 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"cairn/internal/datadir"
+	"cairn/internal/logging"
+	"cairn/internal/member"
+	"cairn/internal/peer"
+)
+
+// transport is the peer port: the connections to the other members, and what the port serves besides.
+type transport struct {
+	*peer.Transport
+	log    *slog.Logger
+	id     *datadir.Identity
+	others atomic.Pointer[http.Handler] // once there is a member to tell of
+}
+
+func newTransport(log *slog.Logger, id *datadir.Identity) *transport {
+	return &transport{log: log, id: id}
+}
+
+// connect is member.Config.Transport.
+func (t *transport) connect(m *member.Member, h peer.Handler) member.Transport {
+	t.Transport = peer.New(peer.Config{
+		MemberID: t.id.MemberID, ClusterID: t.id.ClusterID, Logger: logging.For(t.log, "peer"), Handler: h,
+		Removed: m.WasRemoved, Members: m.Members,
+		Others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if others := t.others.Load(); others != nil {
+				(*others).ServeHTTP(w, r)
+				return
+			}
+			http.NotFound(w, r)
+		}),
+	})
+	return t.Transport
+}
+
+// serve has the port answer paths that are not the transport's own.
+func (t *transport) serve(others http.Handler) { t.others.Store(&others) }

@@ -1,0 +1,163 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"cairn/internal/membership"
+)
+
+// TestClusterWritesAndReads: every member takes writes and serves linearizable reads.
+func TestClusterWritesAndReads(t *testing.T) {
+	c := startTrio(t)
+	for i := range 30 {
+		writer, reader := c.members[uint64(i%3+1)], c.members[uint64(i/3%3+1)]
+		value := fmt.Sprint(i)
+		mustPut(t, writer, "k", value)
+		if got := readFrom(t, reader, "k"); got != value {
+			t.Fatalf("member %x reads %q after %x wrote %q", reader.ID(), got, writer.ID(), value)
+		}
+	}
+}
+
+// TestLeaderCutOff: a majority goes on without its leader, which serves nobody meanwhile, and follows when it is back.
+func TestLeaderCutOff(t *testing.T) {
+	c := startTrio(t)
+	old := c.leader()
+	mustPut(t, old, "k", "before")
+	c.net.setCut(old.ID(), true)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+	defer cancel()
+	if err := old.WaitLinearizable(ctx); err == nil {
+		t.Error("a leader that nobody hears serves a linearizable read")
+	}
+	var others []uint64
+	for id := range c.members {
+		if id != old.ID() {
+			others = append(others, id)
+		}
+	}
+	next := c.leaderOf(others...)
+	putUntilTaken(t, next, "k", "after")
+	if got := readFrom(t, c.members[others[0]], "k"); got != "after" {
+		t.Errorf("the majority reads %q", got)
+	}
+	await(t, "the old leader to step down", func() bool { return !old.leads.Load() })
+	if got := valueOn(t, old, "k"); got != "before" {
+		t.Errorf("the old leader has %q", got)
+	}
+	c.net.setCut(old.ID(), false)
+	await(t, "the old leader to follow", func() bool { return valueOn(t, old, "k") == "after" })
+	if got := readFrom(t, old, "k"); got != "after" {
+		t.Errorf("the old leader reads %q", got)
+	}
+}
+
+// TestRequestsOfALostLeader: a request that was under way when its leader was lost is answered when the next one has
+// begun, long before its timeout.
+func TestRequestsOfALostLeader(t *testing.T) {
+	c := startTrio(t)
+	leader, follower := c.leader(), c.follower()
+	c.net.setCut(leader.ID(), true)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := put(follower, "k", "lost")
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		if err != nil && !errors.Is(err, ErrLeaderChanged) {
+			t.Errorf("answered with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("not answered")
+	}
+	c.net.setCut(leader.ID(), false)
+	c.leader()
+}
+
+func TestMoveLeader(t *testing.T) {
+	c := startTrio(t)
+	leader, follower := c.leader(), c.follower()
+	if err := follower.MoveLeader(context.Background(), follower.ID()); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("moved by a follower: %v", err)
+	}
+	if err := leader.MoveLeader(context.Background(), 9); !errors.Is(err, ErrBadTransferee) {
+		t.Errorf("moved to nobody: %v", err)
+	}
+	if err := leader.MoveLeader(context.Background(), follower.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.leader(); got != follower {
+		t.Errorf("%x leads, want %x", got.ID(), follower.ID())
+	}
+	mustPut(t, leader, "k", "v")
+}
+
+// TestShrink: members leave one by one, the leader first; the last one serves alone and cannot go.
+func TestShrink(t *testing.T) {
+	c := startTrio(t)
+	first := c.leader()
+	if err := first.RemoveMember(context.Background(), first.ID()); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Removed()
+	var left []uint64
+	for id := range c.members {
+		if id != first.ID() {
+			left = append(left, id)
+		}
+	}
+	second := c.leaderOf(left...)
+	putUntilTaken(t, second, "k", "two")
+	last := c.members[left[0]]
+	if last == second {
+		last = c.members[left[1]]
+	}
+	if err := last.RemoveMember(context.Background(), first.ID()); !errors.Is(err, membership.ErrRemoved) {
+		t.Errorf("removed a second time: %v", err)
+	}
+	// Asked of the one that stays, through the one that goes.
+	if err := last.RemoveMember(context.Background(), second.ID()); err != nil {
+		t.Fatal(err)
+	}
+	<-second.Removed()
+	await(t, "the last one to lead", func() bool { return last.leads.Load() })
+	putUntilTaken(t, last, "k", "one")
+	await(t, "reads without asking anybody", func() bool { return last.readable.Load() })
+	if err := last.RemoveMember(context.Background(), last.ID()); !errors.Is(err, membership.ErrOnlyMember) {
+		t.Errorf("the last one was removed: %v", err)
+	}
+}
+
+// TestStrictReconfig: no change is made that lets too few be left.
+func TestStrictReconfig(t *testing.T) {
+	c := startTrio(t)
+	leader := c.leader()
+	leader.cfg.StrictReconfig = true // nobody else reads it
+	url := []string{"http://127.0.0.1:9"}
+	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, ErrNotEnoughStarted) {
+		t.Errorf("added while nobody has published: %v", err)
+	}
+	for _, m := range c.members {
+		if err := m.Publish(context.Background(), fmt.Sprint("m", m.ID()), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	follower := c.follower()
+	c.net.setCut(follower.ID(), true)
+	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, ErrUnhealthy) {
+		t.Errorf("added while one is cut off: %v", err)
+	}
+	if err := leader.RemoveMember(context.Background(), 6-leader.ID()-follower.ID()); !errors.Is(err, ErrUnhealthy) {
+		t.Errorf("removed the one that is left: %v", err)
+	}
+	if err := leader.RemoveMember(context.Background(), follower.ID()); err != nil {
+		t.Errorf("remove the one that is gone: %v", err)
+	}
+	c.net.setCut(follower.ID(), false)
+}

@@ -1,0 +1,247 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"cairn/internal/membership"
+	"cairn/internal/peer"
+	"cairn/internal/storage"
+)
+
+// network joins members of one process. Messages are copied as a real network would.
+type network struct {
+	mu       sync.Mutex
+	handlers map[uint64]*link
+	cut      map[uint64]bool // members that nobody hears, and that hear nobody
+}
+
+// link is the Transport of one member: a queue and a goroutine that delivers to it, so that a sender never waits.
+type link struct {
+	n     *network
+	id    uint64
+	h     peer.Handler
+	calls map[string]peer.CallHandler
+	in    chan *raftpb.Message
+	done  chan struct{}
+	wg    sync.WaitGroup
+	peers map[uint64]time.Time
+}
+
+func newNetwork() *network {
+	return &network{handlers: map[uint64]*link{}, cut: map[uint64]bool{}}
+}
+
+func (n *network) connect(id uint64) func(*Member, peer.Handler) Transport {
+	return func(_ *Member, h peer.Handler) Transport {
+		l := &link{n: n, id: id, h: h, calls: map[string]peer.CallHandler{}, in: make(chan *raftpb.Message, 4096), done: make(chan struct{})}
+		l.wg.Go(func() {
+			for {
+				select {
+				case m := <-l.in:
+					h.Receive(context.Background(), m)
+				case <-l.done:
+					return
+				}
+			}
+		})
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.handlers[id] = l
+		return l
+	}
+}
+
+func (n *network) setCut(id uint64, cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[id] = cut
+}
+
+// to returns where messages from one member to another go, or nil.
+func (n *network) to(from, to uint64) *link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cut[from] || n.cut[to] {
+		return nil
+	}
+	return n.handlers[to]
+}
+
+func (l *link) Send(msgs []*raftpb.Message) {
+	for _, m := range msgs {
+		to := l.n.to(l.id, m.GetTo())
+		if to == nil {
+			continue
+		}
+		select {
+		case to.in <- proto.Clone(m).(*raftpb.Message):
+		default: // lost
+		}
+	}
+}
+
+func (l *link) SetPeers(peers []peer.Peer) {
+	l.n.mu.Lock()
+	defer l.n.mu.Unlock()
+	l.peers = map[uint64]time.Time{}
+	for _, p := range peers {
+		l.peers[p.ID] = time.Now().Add(-time.Minute)
+	}
+}
+
+func (l *link) ActiveSince(id uint64) time.Time {
+	if l.n.to(l.id, id) == nil {
+		return time.Time{}
+	}
+	l.n.mu.Lock()
+	defer l.n.mu.Unlock()
+	return l.peers[id]
+}
+
+func (l *link) Register(path string, h peer.CallHandler) { l.calls[path] = h }
+
+func (l *link) Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error) {
+	if to := l.n.to(l.id, id); to != nil {
+		return to.calls[path](ctx, l.id, body)
+	}
+	return nil, peer.ErrNotSent
+}
+
+func (l *link) SendSnapshot(m *raftpb.Message, _ int64, r io.ReadCloser) {
+	_ = r.Close()
+	go l.h.SnapshotSent(m.GetTo(), false)
+}
+
+func (l *link) Stats() []peer.Stats { return nil }
+
+func (l *link) Close() error {
+	l.n.mu.Lock()
+	delete(l.n.handlers, l.id)
+	l.n.mu.Unlock()
+	close(l.done)
+	l.wg.Wait()
+	return nil
+}
+
+// trio is a cluster of three members, 1 to 3.
+type trio struct {
+	t       *testing.T
+	net     *network
+	members map[uint64]*Member
+}
+
+func clusterConfig(fs storage.FS, n *network, id uint64) Config {
+	return Config{
+		Dir: "member", FS: fs, ID: id, TickInterval: 20 * time.Millisecond, ElectionTicks: 10,
+		SnapshotCount: 1000, CatchUpEntries: 5000, RequestBytesMax: 1 << 20, LearnersMax: 1,
+		RaftLogger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
+		Transport:  n.connect(id),
+	}
+}
+
+func startTrio(t *testing.T) *trio {
+	c := &trio{t: t, net: newNetwork(), members: map[uint64]*Member{}}
+	var founders []membership.Member
+	for id := uint64(1); id <= 3; id++ {
+		founders = append(founders, membership.Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://127.0.0.1:%d", id)}})
+	}
+	for id := uint64(1); id <= 3; id++ {
+		fs := storage.NewCrashableFS()
+		if err := Initialize(fs, "member", founders); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Start(clusterConfig(fs, c.net, id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.members[id] = m
+	}
+	t.Cleanup(func() {
+		for _, m := range c.members {
+			closeMember(t, m)
+		}
+	})
+	for _, m := range c.members {
+		<-m.Ready()
+	}
+	return c
+}
+
+// leader returns the member that all that are not cut off take for the leader.
+func (c *trio) leader() *Member {
+	c.t.Helper()
+	return c.leaderOf(1, 2, 3)
+}
+
+func (c *trio) leaderOf(ids ...uint64) (leader *Member) {
+	c.t.Helper()
+	await(c.t, "a leader", func() bool {
+		leader = c.members[c.members[ids[0]].Leader()]
+		for _, id := range ids {
+			if leader == nil || c.members[id].Leader() != leader.ID() {
+				return false
+			}
+		}
+		return leader.leads.Load()
+	})
+	return leader
+}
+
+// follower returns a member that does not lead.
+func (c *trio) follower() *Member {
+	leader := c.leader()
+	return c.members[leader.ID()%3+1]
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited 30 s for %s", what)
+		}
+	}
+}
+
+// readFrom is a linearizable read.
+func readFrom(t *testing.T, m *Member, key string) string {
+	t.Helper()
+	if err := m.WaitLinearizable(context.Background()); err != nil {
+		t.Fatalf("read %s on %x: %v", key, m.ID(), err)
+	}
+	return valueOn(t, m, key)
+}
+
+func valueOn(t *testing.T, m *Member, key string) string {
+	t.Helper()
+	r, ok, err := m.Keys().Reading().Get([]byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ok {
+		return ""
+	}
+	return string(r.Value)
+}
+
+// putUntilTaken repeats a put until a leader has taken it.
+func putUntilTaken(t *testing.T, m *Member, key, value string) {
+	t.Helper()
+	await(t, "a put", func() bool {
+		_, err := put(m, key, value)
+		if err != nil && !errors.Is(err, ErrLeaderChanged) && !errors.Is(err, ErrTimeout) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
