@@ -103,13 +103,9 @@ func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder
 
 // join asks the cluster that is there for its ID, and for the one that it has given this member.
 func join(ctx context.Context, cfg *config.Config, named []config.Founder) (clusterID, memberID uint64, err error) {
-	urls := otherURLs(cfg, named)
-	if len(urls) == 0 {
-		return 0, 0, fmt.Errorf("--initial-cluster: names no other member than %q: to join a cluster, name its members as well, as 'etcdctl member add' prints them", cfg.Name)
-	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeoutJoin)
 	defer cancel()
-	clusterID, members, err := peer.FetchCluster(ctx, urls, nil)
+	clusterID, members, err := peer.FetchCluster(ctx, otherURLs(cfg, named), nil)
 	if err != nil {
 		return 0, 0, fmt.Errorf("--initial-cluster: ask the members for their cluster: %w", err)
 	}

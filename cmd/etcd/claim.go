@@ -31,7 +31,7 @@ func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
 			return nil, err
 		}
 	}
-	if err := checkSupported(cfg); err != nil {
+	if err := c.check(cfg); err != nil {
 		return nil, err
 	}
 	for _, l := range []struct {
@@ -55,10 +55,13 @@ func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
 	return c, nil
 }
 
-// checkSupported refuses what this version reads but cannot do yet.
-func checkSupported(cfg *config.Config) error {
+// check refuses what cannot be done, as far as that is known before anybody is asked.
+func (c *claim) check(cfg *config.Config) error {
 	if cfg.ForceNewCluster {
 		return errors.New("--force-new-cluster: not supported by this version of cairn; leave it out")
+	}
+	if c.existing == nil && cfg.InitialClusterState == config.ClusterExisting && len(otherURLs(cfg, c.founders)) == 0 {
+		return fmt.Errorf("--initial-cluster: names no other member than %q: to join a cluster, name its members as well, as 'etcdctl member add' prints them", cfg.Name)
 	}
 	return nil
 }

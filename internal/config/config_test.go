@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		Name: "default", DataDir: "default.etcd", DataDirDefaulted: true,
 		ListenClientURLs: client, AdvertiseClientURLs: client, ListenPeerURLs: peer, InitialAdvertisePeerURLs: peer,
-		InitialCluster: "default=http://localhost:2380", InitialClusterToken: "etcd-cluster", InitialClusterState: ClusterNew,
+		InitialCluster: "default=http://localhost:2380", InitialClusterToken: "etcd-cluster", InitialClusterState: ClusterNew, StrictReconfigCheck: true, LearnersMax: 1,
 		HeartbeatInterval: 100 * time.Millisecond, ElectionTimeout: time.Second,
 		SnapshotCount: 10000, SnapshotCatchupEntries: 5000, RequestBytesMax: 1572864, TxnOpsMax: 128, WatchProgressInterval: 10 * time.Minute,
 		AutoCompaction: AutoCompaction{Period: time.Hour},
