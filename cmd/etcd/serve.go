@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"cairn/internal/auth"
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/h2grpc"
@@ -33,6 +34,10 @@ const (
 // opens the data directory, which is the first thing that is written.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, c *claim) (err error) {
 	etcdLog := logging.For(log, "etcd")
+	tokens, err := readJWT(cfg.AuthToken) // before anything is written
+	if err != nil {
+		return err
+	}
 	dir, err := datadir.Open(cfg.DataDir)
 	if err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
@@ -48,7 +53,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	id := dir.Identity()
 	meters := metrics.New(id.MemberID)
 	transport := newTransport(log, id)
-	m, err := startMember(cfg, log, dir, meters, transport)
+	m, err := startMember(cfg, log, dir, meters, transport, tokens)
 	if err != nil {
 		return err
 	}
@@ -92,7 +97,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 }
 
 // startMember starts the member of the data directory.
-func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport) (*member.Member, error) {
+func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport, tokens *auth.JWT) (*member.Member, error) {
 	return member.Start(member.Config{
 		Dir:                dir.MemberDir(),
 		ID:                 dir.Identity().MemberID,
@@ -106,6 +111,7 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 		LearnerAutoPromote: cfg.LearnerAutoPromote,
 		RequestBytesMax:    int(cfg.RequestBytesMax),
 		QuotaBytes:         cfg.QuotaBackendBytes,
+		Auth:               member.AuthConfig{BcryptCost: cfg.BcryptCost, TokenTTL: cfg.AuthTokenTTL, JWT: tokens},
 		Logger:             logging.For(log, "member"),
 		RaftLogger:         logging.NewRaft(log),
 		Metrics:            meters,

@@ -1,7 +1,7 @@
 // Package auth owns users, roles and permissions: one table for both dialects.
 //
 // It owns table a of the state store (docs/formats/auth.md), the commands that change it, what a user may
-// read and write, the checking of passwords, and the simple tokens of v3. It does not own how a request carries its
+// read and write, the checking of passwords, and the tokens of v3: simple ones (ADR 0004) and JWT. It does not own how a request carries its
 // credentials (v2http, v3rpc), nor which keys an operation touches (machine).
 //
 // A permission is a range of keys. What v2 grants as a pattern (/app/*, or one key) is the range of v3 that has the
@@ -11,7 +11,7 @@
 // made when v2 turns authentication on, and not when v3 does. v3 knows no guests.
 //
 // Invariants: a State never changes once it is shown. Every change moves the revision of the table by one, and no
-// revision of keys. Whatever a user is said to be allowed holds as of one State.
+// revision of keys; a login changes nothing that counts, and moves neither. Whatever a user is said to be allowed holds as of one State.
 //
 // Concurrency: State and everything of Gate may be used by anyone; Begin, Apply and Publish belong to the applier.
 package auth
@@ -66,8 +66,12 @@ type State struct {
 	// given out before does not count any more.
 	Revision, EnabledAt uint64
 
-	users    map[string]*User
-	roles    map[string]*Role
+	users map[string]*User
+	roles map[string]*Role
+	// tokenKey signs simple tokens. It is made by the first login after authentication was turned on, so that tokens
+	// from before are worth nothing.
+	tokenKey []byte
+
 	subjects sync.Map // by name of user: *Subject, made on demand
 	guest    sync.Once
 	guestIs  *Subject
@@ -81,6 +85,7 @@ func newState() *State {
 func (s *State) clone() *State {
 	return &State{
 		Enabled: s.Enabled, Revision: s.Revision, EnabledAt: s.EnabledAt, users: maps.Clone(s.users), roles: maps.Clone(s.roles),
+		tokenKey: s.tokenKey,
 	}
 }
 
@@ -112,18 +117,24 @@ type Table struct {
 }
 
 // Open reads the table.
-func Open(db *storage.Store) (t *Table, err error) {
+func Open(db *storage.Store) (*Table, error) {
+	t := &Table{}
+	return t, t.Reload(db)
+}
+
+// Reload reads the table anew, once something else than commands has changed the store: a snapshot of another member. It
+// belongs to the applier, between batches.
+func (t *Table) Reload(db *storage.Store) (err error) {
 	s := newState()
 	it := db.NewIter([]byte{byte(storage.TableAuth)}, []byte{byte(storage.TableAuth) + 1})
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		if err := s.read(it.Key(), it.Value()); err != nil {
-			return nil, fmt.Errorf("read users and roles: %w", err)
+			return fmt.Errorf("read users and roles: %w", err)
 		}
 	}
-	t = &Table{}
 	t.shown.Store(s)
-	return t, nil
+	return nil
 }
 
 // State returns the table as of the last committed batch.

@@ -41,7 +41,7 @@ func apply(t *testing.T, db *storage.Store, table *Table, commands ...Command) (
 			t.Fatalf("%+v comes back as %+v, %v", commands[i], c, derr)
 		}
 		before := table.Next()
-		if _, aerr := table.Apply(b, &c); aerr != nil {
+		if _, aerr := table.Apply(b, 0, &c); aerr != nil {
 			if err = aerr; table.Next() != before {
 				t.Errorf("%+v was refused and has changed something", c)
 			}
@@ -133,6 +133,8 @@ func TestRefusals(t *testing.T) {
 		{Command{Kind: KindV2UserPut, Name: "u"}, PasswordEmpty},
 		{Command{Kind: KindV3RoleAdd, Name: "r"}, nil},
 		{Command{Kind: KindV2RoleCreate, Name: "r"}, RoleExists},
+		{Command{Kind: KindLogin, Name: RootName, Hash: "other"}, OldRevision},
+		{Command{Kind: KindLogin, Name: "nobody", Hash: "h"}, OldRevision},
 		{Command{Kind: KindV2RoleUpdate, Name: "r", Read: []string{"/a", "/a"}}, ReadGranted},
 		{Command{Kind: KindV3UserAdd, Name: "u"}, nil},
 		{Command{Kind: KindV3UserGrant, Name: "u", Role: "r"}, nil},
@@ -188,7 +190,10 @@ func gate(t *testing.T) (db *storage.Store, table *Table, g *Gate, now *time.Tim
 	db, table = openTable(t, storage.NewCrashableFS())
 	t.Cleanup(func() { _ = db.Close() })
 	clock := time.Unix(1000, 0)
-	g, err := NewGate(table, GateConfig{Cost: bcrypt.MinCost, TokenTTL: time.Minute, Slots: 1, Now: func() time.Time { return clock }, Rand: rand.Reader})
+	g, err := NewGate(table, GateConfig{
+		Cost: bcrypt.MinCost, TokenTTL: time.Minute, Slots: 1, Now: func() time.Time { return clock }, Rand: rand.Reader,
+		ClusterTime: func() kv.ClusterTime { return kv.ClusterTime(clock.UnixNano()) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,49 +247,10 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-func TestTokens(t *testing.T) {
-	db, table, g, now := gate(t)
-	if _, err := g.Login(t.Context(), RootName, "pw"); !errors.Is(err, NotEnabled) {
-		t.Errorf("login while authentication is off: %v", err)
-	}
-	if err := apply(t, db, table, Command{Kind: KindEnable, V2: true}); err != nil {
-		t.Fatal(err)
-	}
-	token, err := g.Login(t.Context(), RootName, "pw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bearer := func(want error) {
-		t.Helper()
-		name, err := g.Bearer(g.State(), token)
-		if !errors.Is(err, want) || err == nil && name != RootName {
-			t.Errorf("token is of %q, %v; want %v", name, err, want)
-		}
-	}
-	for range 3 { // use renews it
-		*now = now.Add(59 * time.Second)
-		bearer(nil)
-	}
-	*now = now.Add(61 * time.Second)
-	bearer(BadToken)
-	token, _ = g.Login(t.Context(), RootName, "pw")
-	bearer(nil)
-	if err := apply(t, db, table, Command{Kind: KindDisable}, Command{Kind: KindEnable}); err != nil {
-		t.Fatal(err)
-	}
-	bearer(BadToken)
-	token, _ = g.Login(t.Context(), RootName, "pw")
-	hash, _ := g.Hash(t.Context(), "pw")
-	if err := apply(t, db, table, Command{Kind: KindV3UserPassword, Name: RootName, Hash: hash}); err != nil {
-		t.Fatal(err)
-	}
-	bearer(BadToken)
-	token = ""
-	bearer(BadToken)
-}
-
 func FuzzDecode(f *testing.F) {
 	c := Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("a", "b", Read)}
+	f.Add(c.Append(nil))
+	c = Command{Kind: KindLogin, Name: "u", Hash: "h", Key: "k"}
 	f.Add(c.Append(nil))
 	c = Command{Kind: KindV2UserPut, Name: "u", Hash: "h", Roles: []string{"x", ""}}
 	f.Add(c.Append(nil))

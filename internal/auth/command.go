@@ -31,6 +31,10 @@ const (
 	KindV3RoleAdd      Kind = 14
 	KindV3RoleGrant    Kind = 15
 	KindV3RoleRevoke   Kind = 16
+
+	// KindLogin is proposed by a member that has found a password right. It changes nothing but, if there is none, the key
+	// of simple tokens, and comes back with the cluster time.
+	KindLogin Kind = 17
 )
 
 // Command changes users, roles, or whether they count. What its kind does not ask for is not looked at.
@@ -38,7 +42,9 @@ type Command struct {
 	Kind Kind
 	V2   bool   // of KindEnable, KindDisable and the deletes: which dialect asks
 	Name string // of the user or role
-	Hash string // of the new password; empty for none, or for the one that there is
+	// Hash is of the new password; empty for none, or for the one that there is. Of KindLogin it is the one that the
+	// password was found to have.
+	Hash string
 
 	Role          string   // that v3 grants or revokes
 	Roles         []string // that a user of v2 is made with
@@ -48,6 +54,8 @@ type Command struct {
 	RevokeRead, RevokeWrite []string
 
 	Permission Permission // that v3 grants, or the range of what it revokes
+
+	Key string // of KindLogin: to sign tokens with, if there is none yet; empty for those that need none
 }
 
 const flagV2 = 1
@@ -65,6 +73,9 @@ func (c *Command) Append(dst []byte) []byte {
 	}
 	if c.Kind == KindV3RoleGrant || c.Kind == KindV3RoleRevoke {
 		dst = c.Permission.append(dst)
+	}
+	if c.Kind == KindLogin {
+		dst = appendText(dst, c.Key)
 	}
 	return dst
 }
@@ -85,7 +96,10 @@ func Decode(b []byte) (c Command, err error) {
 	if c.Kind == KindV3RoleGrant || c.Kind == KindV3RoleRevoke {
 		c.Permission = r.permission()
 	}
-	if !r.whole() || c.Kind < KindEnable || c.Kind > KindV3RoleRevoke || flags&^flagV2 != 0 {
+	if c.Kind == KindLogin {
+		c.Key = r.text()
+	}
+	if !r.whole() || c.Kind < KindEnable || c.Kind > KindLogin || flags&^flagV2 != 0 {
 		return Command{}, fmt.Errorf("%w: command of kind %d", ErrCorrupt, c.Kind)
 	}
 	return c, nil
@@ -96,6 +110,10 @@ type Result struct {
 	User    *User
 	Role    *Role
 	Created bool
+
+	// Of KindLogin: as of which state the login is good, and when it was.
+	State *State
+	Time  kv.ClusterTime
 }
 
 // change is one command at work: what it puts into the next state goes into the batch, too.
@@ -105,8 +123,12 @@ type change struct {
 	b    *storage.Batch
 }
 
-// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and changes nothing.
-func (t *Table) Apply(b *storage.Batch, c *Command) (Result, error) {
+// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and changes nothing. now is the
+// cluster time.
+func (t *Table) Apply(b *storage.Batch, now kv.ClusterTime, c *Command) (Result, error) {
+	if c.Kind == KindLogin {
+		return t.login(b, now, c)
+	}
 	ch := change{Command: c, next: t.next.clone(), b: b}
 	res, err := ch.run()
 	if err != nil {
@@ -114,11 +136,30 @@ func (t *Table) Apply(b *storage.Batch, c *Command) (Result, error) {
 	}
 	ch.next.Revision++
 	if c.Kind == KindEnable {
-		ch.next.EnabledAt = ch.next.Revision
+		ch.next.EnabledAt, ch.next.tokenKey = ch.next.Revision, nil
+		b.Delete(tokenKeyKey())
 	}
 	b.Set(statusKey(), ch.next.append(nil))
 	t.next = ch.next
 	return res, nil
+}
+
+// login lets a login be good as of this command, if the user still has the password. It does not move the revision: nobody
+// may do more or less than before.
+func (t *Table) login(b *storage.Batch, now kv.ClusterTime, c *Command) (Result, error) {
+	u := t.next.users[c.Name]
+	switch {
+	case !t.next.Enabled:
+		return Result{}, &Refusal{Reason: NotEnabled, Name: c.Name}
+	case u == nil || u.Hash == "" || u.Hash != c.Hash:
+		return Result{}, &Refusal{Reason: OldRevision, Name: c.Name}
+	}
+	if t.next.tokenKey == nil && c.Key != "" {
+		t.next = t.next.clone()
+		t.next.tokenKey = []byte(c.Key)
+		b.Set(tokenKeyKey(), t.next.tokenKey)
+	}
+	return Result{State: t.next, Time: now}, nil
 }
 
 func (c *change) run() (res Result, err error) {

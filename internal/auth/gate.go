@@ -4,23 +4,25 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"cairn/internal/kv"
 )
 
 // passwordBytesMax is what bcrypt looks at; a longer password would be as good as its beginning.
 const passwordBytesMax = 72
 
-// Limits of what a member remembers of those who have logged in.
+// Limits of what a member remembers of those who have logged in, and of how many may wait to.
 const (
-	provenMax = 4096
-	tokensMax = 1 << 17
+	provenMax  = 4096
+	waitingMax = 1024
 )
 
 // Gate finds out who somebody is. A password is checked once; what is remembered is a keyed hash of it with the
@@ -29,41 +31,36 @@ const (
 type Gate struct {
 	table *Table
 	cost  int
-	ttl   time.Duration
-	now   func() time.Time
 	rand  io.Reader
-	// slots bound how many passwords are checked at a time, so that those who log in leave room for the rest.
-	slots chan struct{}
+	// slots bound how many passwords are checked at a time, so that those who log in leave room for the rest, and
+	// waiting how many requests may wait for one, so that they cost no more than that.
+	slots   chan struct{}
+	waiting atomic.Int64
+	tokens  *tokens
+	jwt     *JWT // instead of tokens, or nil
 
 	mu     sync.Mutex
 	key    []byte
 	proven map[[sha256.Size]byte]string
-	tokens map[string]*session
-}
-
-// session is one token.
-type session struct {
-	name      string
-	hash      string // the user's when the token was given out
-	enabledAt uint64
-	until     time.Time
 }
 
 // GateConfig says how a Gate works.
 type GateConfig struct {
 	Cost     int           // of bcrypt, for new passwords
-	TokenTTL time.Duration // how long a token that nobody uses is good
+	TokenTTL time.Duration // how long a simple token that nobody uses is good
+	JWT      *JWT          // gives out and knows tokens instead of simple ones, if not nil
 	Slots    int           // passwords to check at a time
 	Now      func() time.Time
 	Rand     io.Reader
+	// ClusterTime returns about what cluster time it is. What it says may be late, and is as of Now otherwise.
+	ClusterTime func() kv.ClusterTime
 }
 
 // NewGate returns the gate to a table.
 func NewGate(t *Table, c GateConfig) (*Gate, error) {
 	g := &Gate{
-		table: t, cost: c.Cost, ttl: c.TokenTTL, now: c.Now, rand: c.Rand,
-		slots: make(chan struct{}, max(c.Slots, 1)), key: make([]byte, sha256.Size),
-		proven: map[[sha256.Size]byte]string{}, tokens: map[string]*session{},
+		table: t, cost: c.Cost, rand: c.Rand, jwt: c.JWT, tokens: newTokens(c.TokenTTL, c.Now, c.ClusterTime),
+		slots: make(chan struct{}, max(c.Slots, 1)), key: make([]byte, sha256.Size), proven: map[[sha256.Size]byte]string{},
 	}
 	if _, err := io.ReadFull(g.rand, g.key); err != nil {
 		return nil, fmt.Errorf("draw a key: %w", err)
@@ -90,7 +87,26 @@ func (g *Gate) Hash(ctx context.Context, password string) (string, error) {
 	return string(hash), nil
 }
 
+// costMax bounds what a client may ask of every later login by sending a hash in place of a password.
+const costMax = 16
+
+// Hashed says whether something is a hash that passwords can be checked against.
+func Hashed(hash []byte) bool {
+	cost, err := bcrypt.Cost(hash)
+	return err == nil && cost <= costMax && len(hash) == 60
+}
+
+// enter returns when a password may be checked. Who finds too many waiting before them is sent away at once.
 func (g *Gate) enter(ctx context.Context) error {
+	select {
+	case g.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	defer g.waiting.Add(-1)
+	if g.waiting.Add(1) > waitingMax {
+		return TooManyLogins
+	}
 	select {
 	case g.slots <- struct{}{}:
 		return nil
@@ -148,63 +164,4 @@ func (g *Gate) isProven(id [sha256.Size]byte, hash string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.proven[id] == hash
-}
-
-// Login gives out a token to who knows a user's password.
-func (g *Gate) Login(ctx context.Context, name, password string) (token string, err error) {
-	s := g.State()
-	if !s.Enabled {
-		return "", NotEnabled
-	}
-	if err := g.Password(ctx, s, name, password); err != nil {
-		return "", err
-	}
-	var b [24]byte
-	if _, err := io.ReadFull(g.rand, b[:]); err != nil {
-		return "", fmt.Errorf("draw a token: %w", err)
-	}
-	token = base64.RawURLEncoding.EncodeToString(b[:])
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.tokens) >= tokensMax {
-		g.sweepLocked()
-	}
-	g.tokens[token] = &session{name: name, hash: s.User(name).Hash, enabledAt: s.EnabledAt, until: g.now().Add(g.ttl)}
-	return token, nil
-}
-
-// sweepLocked makes room: it drops the tokens that have lapsed or, when none has, some of the others.
-func (g *Gate) sweepLocked() {
-	now := g.now()
-	for token, s := range g.tokens {
-		if s.until.Before(now) {
-			delete(g.tokens, token)
-		}
-	}
-	for token := range g.tokens {
-		if len(g.tokens) < tokensMax {
-			return
-		}
-		delete(g.tokens, token)
-	}
-}
-
-// Bearer returns the user of the state that a token was given to; using it renews it. The token is worth nothing any
-// more when the user has another password, or authentication was off in between.
-func (g *Gate) Bearer(s *State, token string) (name string, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	t := g.tokens[token]
-	if t == nil {
-		return "", BadToken
-	}
-	now := g.now()
-	if u := s.User(t.name); u == nil || u.Hash != t.hash || t.enabledAt != s.EnabledAt || t.until.Before(now) {
-		if s == g.State() { // an older state does not know tokens that are newer
-			delete(g.tokens, token)
-		}
-		return "", BadToken
-	}
-	t.until = now.Add(g.ttl)
-	return t.name, nil
 }

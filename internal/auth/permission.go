@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -164,6 +165,25 @@ func (s *Subject) CanRead(r kv.KeyRange) bool { return s.root || s.read.cover(r)
 
 // CanWrite says whether all keys of a range may be written.
 func (s *Subject) CanWrite(r kv.KeyRange) bool { return s.root || s.write.cover(r) }
+
+// Unwritable yields the gaps between the keys that may be written: from each from up to to, which nil makes the end of all.
+func (s *Subject) Unwritable() iter.Seq2[[]byte, []byte] {
+	return func(yield func(from, to []byte) bool) {
+		if s.root {
+			return
+		}
+		var from []byte
+		for _, w := range s.write {
+			if !yield(from, w.key) {
+				return
+			}
+			if from = w.end; from == nil {
+				return
+			}
+		}
+		yield(from, nil)
+	}
+}
 
 // subject gathers what roles allow.
 func (s *State) subject(roles []string) *Subject {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -13,9 +14,12 @@ const (
 	recordStatus = 's'
 	recordUser   = 'u'
 	recordRole   = 'r'
+	recordKey    = 'k'
 )
 
 func statusKey() []byte { return []byte{byte(storage.TableAuth), recordStatus} }
+
+func tokenKeyKey() []byte { return []byte{byte(storage.TableAuth), recordKey} }
 
 func userKey(name string) []byte {
 	return append([]byte{byte(storage.TableAuth), recordUser}, name...)
@@ -58,6 +62,8 @@ func (s *State) read(key, value []byte) error {
 		r.fail()
 	case key[1] == recordStatus && name == "":
 		s.Enabled, s.Revision, s.EnabledAt = r.byte() == 1, r.uvarint(), r.uvarint()
+	case key[1] == recordKey && name == "":
+		s.tokenKey, r.b = bytes.Clone(r.b), nil
 	case key[1] == recordUser:
 		s.users[name] = &User{Name: name, Hash: r.text(), Roles: r.texts()}
 	case key[1] == recordRole:

@@ -33,6 +33,10 @@ const (
 	ReadGranted // the role has the pattern
 	WriteGranted
 	PermissionNotGranted
+	PermissionEmpty // a permission for a range that has no keys
+	TooManyLogins   // too many passwords wait to be checked
+	TokenAhead      // the token was given out as of users and roles that this member has not come to yet
+	VerifyOnly      // this member can check tokens and cannot give out any
 )
 
 var reasons = [...]string{
@@ -46,6 +50,8 @@ var reasons = [...]string{
 	RoleIsRoot: "the role root cannot be changed", RoleUnchanged: "role not changed", RoleGranted: "role is granted already",
 	RoleNotGranted: "role is not granted", ReadGranted: "read permission is granted already",
 	WriteGranted: "write permission is granted already", PermissionNotGranted: "permission is not granted",
+	PermissionEmpty: "permission for a range without keys", TooManyLogins: "too many passwords wait to be checked",
+	TokenAhead: "token of users and roles that are not known yet", VerifyOnly: "no private key to sign tokens with",
 }
 
 // Error implements error.

@@ -54,6 +54,9 @@ func (c *change) v3Role() error {
 	case old == nil:
 		return c.refuse(RoleNotFound, "")
 	}
+	if c.Kind == KindV3RoleGrant && (len(c.Permission.Key) == 0 || c.Permission.Empty()) {
+		return c.refuse(PermissionEmpty, "")
+	}
 	r := &Role{Name: c.Name, Read: old.Read, Write: old.Write, Ranges: old.Ranges}
 	found := r.revoke(c.Permission)
 	switch {

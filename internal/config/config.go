@@ -53,6 +53,10 @@ type Config struct {
 	WatchProgressInterval  time.Duration // between two notices of progress to a watch that is told nothing else
 	AutoCompaction         AutoCompaction
 
+	AuthToken    AuthToken
+	AuthTokenTTL time.Duration // of a simple token that nobody uses
+	BcryptCost   int
+
 	EnableV2    bool
 	EnablePprof bool
 

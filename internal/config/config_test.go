@@ -42,7 +42,8 @@ func TestDefaults(t *testing.T) {
 		HeartbeatInterval: 100 * time.Millisecond, ElectionTimeout: time.Second,
 		SnapshotCount: 10000, SnapshotCatchupEntries: 5000, RequestBytesMax: 1572864, TxnOpsMax: 128, WatchProgressInterval: 10 * time.Minute,
 		AutoCompaction: AutoCompaction{Period: time.Hour},
-		EnableV2:       true, LogLevel: slog.LevelInfo, LogFormat: LogText, LogOutputs: []string{"stderr"},
+		AuthTokenTTL:   5 * time.Minute, BcryptCost: 10,
+		EnableV2: true, LogLevel: slog.LevelInfo, LogFormat: LogText, LogOutputs: []string{"stderr"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults\n got %+v\nwant %+v", got, want)
@@ -223,5 +224,20 @@ func TestHelpNamesEveryOption(t *testing.T) {
 	}
 	if strings.Contains(help, "unsafe-no-fsync") {
 		t.Error("help offers --unsafe-no-fsync")
+	}
+}
+
+func TestAuthOptions(t *testing.T) {
+	c := mustLoad(t, []string{"--auth-token", "jwt,pub-key=p,priv-key=k,sign-method=RS512,ttl=10m", "--auth-token-ttl=7", "--bcrypt-cost=5"}, nil, nil)
+	want := AuthToken{JWT: true, SignMethod: "RS512", PubKey: "p", PrivKey: "k", TTL: 10 * time.Minute}
+	if c.AuthToken != want || c.AuthTokenTTL != 7*time.Second || c.BcryptCost != 5 {
+		t.Errorf("%+v, %v, %d", c.AuthToken, c.AuthTokenTTL, c.BcryptCost)
+	}
+	c = mustLoad(t, nil, []string{"ETCD_AUTH_TOKEN=jwt,priv-key=k,sign-method=HS256", "ETCD_AUTH_TOKEN_TTL=0"}, nil)
+	if want = (AuthToken{JWT: true, SignMethod: "HS256", PrivKey: "k", TTL: 5 * time.Minute}); c.AuthToken != want || c.AuthTokenTTL != 5*time.Minute {
+		t.Errorf("%+v, %v", c.AuthToken, c.AuthTokenTTL)
+	}
+	if c = mustLoad(t, []string{"--auth-token=simple"}, nil, nil); c.AuthToken != (AuthToken{}) {
+		t.Errorf("%+v", c.AuthToken)
 	}
 }

@@ -22,7 +22,6 @@ const (
 	noTLSYet    = "serve plain http behind a proxy that does TLS"
 	noDiscovery = "list the members in --initial-cluster"
 	noV2Proxy   = "point clients at the members themselves"
-	noTuning    = "tokens are simple and live five minutes, and bcrypt's cost is 10"
 	noTracing   = "look at /metrics or at --enable-pprof"
 )
 
@@ -96,10 +95,6 @@ var foreigners = map[string]foreign{
 	"tls-max-version":                   {instead: noTLSYet},
 	"cors":                              {neutral: []string{"*"}},
 	"host-whitelist":                    {neutral: []string{"*"}},
-
-	"auth-token":     {neutral: []string{"simple"}, instead: noTuning},
-	"bcrypt-cost":    {neutral: []string{"10"}, instead: noTuning},
-	"auth-token-ttl": {neutral: []string{"300"}, instead: noTuning},
 
 	"metrics":                    {neutral: []string{"basic", "extensive"}, moot: "every metric is always served"},
 	"logger":                     {neutral: []string{"zap", "capnslog"}, moot: "--log-format chooses how lines are written"},

@@ -19,7 +19,7 @@ type option struct {
 }
 
 // sections are the help text's, in its order.
-var sections = []string{"Member", "Clustering", "Storage", "Limits", "Monitoring", "Logging", "Unsafe", "General"}
+var sections = []string{"Member", "Clustering", "Storage", "Limits", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
 
 // Defaults that etcd documents; --auto-compaction-retention is ours, so that a store that nobody tends does not grow
 // without bound (etcd's is 0).
@@ -30,6 +30,7 @@ const (
 	defaultRetention     = "1h"
 	defaultSnapshotCount = 10000
 	defaultCatchup       = 5000
+	defaultTokenTTL      = 300 // seconds
 )
 
 func defaults() *Config {
@@ -48,6 +49,8 @@ func defaults() *Config {
 		RequestBytesMax:          1.5 * 1024 * 1024,
 		TxnOpsMax:                128,
 		WatchProgressInterval:    10 * time.Minute,
+		AuthTokenTTL:             defaultTokenTTL * time.Second,
+		BcryptCost:               10,
 		EnableV2:                 true,
 		StrictReconfigCheck:      true,
 		LearnersMax:              1,
@@ -153,6 +156,18 @@ var options = []option{
 	{
 		"watch-progress-notify-interval", "Limits", "TIME", "10m", "time after which a quiet watch that asked for it is told how far the store is",
 		func(c *Config, v string) error { return setDuration(&c.WatchProgressInterval, v) },
+	},
+	{
+		"auth-token", "Auth", "simple|jwt,OPTION=VALUE…", "simple", "what users get at login: a simple token, or a JWT by pub-key=FILE, priv-key=FILE, sign-method=METHOD, ttl=TIME",
+		func(c *Config, v string) error { return setAuthToken(&c.AuthToken, v) },
+	},
+	{
+		"auth-token-ttl", "Auth", "SECONDS", "300", "how long a simple token is good that nobody uses",
+		func(c *Config, v string) error { return setSeconds(&c.AuthTokenTTL, v, defaultTokenTTL) },
+	},
+	{
+		"bcrypt-cost", "Auth", "N", "10", "work in the hash of a new password, 4 to 31: each step doubles the time of a login",
+		func(c *Config, v string) error { return setBcryptCost(&c.BcryptCost, v) },
 	},
 	{
 		"listen-metrics-urls", "Monitoring", urlsArg, "", "further addresses for /metrics and /health alone",

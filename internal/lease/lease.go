@@ -107,6 +107,20 @@ func List(r mvcc.Reading) (leases []Lease, err error) {
 	return leases, nil
 }
 
+// HasKey says whether a lease has a key from one on and before another; nil is the end of all.
+func HasKey(r mvcc.Reading, id kv.LeaseID, from, to []byte) (bool, error) {
+	prefix, upper := mvcc.LeaseKeyBounds(id)
+	if to != nil {
+		upper = append(prefix[:len(prefix):len(prefix)], to...)
+	}
+	it := r.Cursor(append(prefix[:len(prefix):len(prefix)], from...), upper)
+	found := it.First()
+	if err := it.Close(); err != nil {
+		return false, fmt.Errorf("read keys of lease %x: %w", uint64(id), err)
+	}
+	return found, nil
+}
+
 // Keys returns the keys of a lease, in order.
 func Keys(r mvcc.Reading, id kv.LeaseID) (keys [][]byte, err error) {
 	lower, upper := mvcc.LeaseKeyBounds(id)

@@ -352,7 +352,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		if decodePut(d, &op); d.bad {
 			return d.err("put")
 		}
-		if err := PermitPut(who, &op); err != nil {
+		if err := errors.Join(PermitPut(who, &op), m.permitLease(who, op.Lease)); err != nil {
 			return err
 		}
 		res.Put, err = m.w.Put(&op)
@@ -370,7 +370,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		if d.bad {
 			return d.err("transaction")
 		}
-		if err := PermitTxn(who, t); err != nil {
+		if err := errors.Join(PermitTxn(who, t), m.permitLeases(who, t)); err != nil {
 			return err
 		}
 		res.Txn, err = m.w.Txn(t)
@@ -386,8 +386,11 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		if c, err = auth.Decode(d.b); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
-		if err = needRoot(who); err == nil {
-			res.Auth, err = m.auth.Apply(m.b, &c)
+		if c.Kind != auth.KindLogin { // that is a member's word, who has checked a password
+			err = needRoot(who)
+		}
+		if err == nil {
+			res.Auth, err = m.auth.Apply(m.b, now, &c)
 		}
 	case KindLease:
 		var c lease.Command

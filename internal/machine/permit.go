@@ -114,6 +114,48 @@ func PermitTxn(who *auth.Subject, t *mvcc.TxnOp) error {
 	return nil
 }
 
+// permitLease returns auth.Denied when a lease has keys that may not be written: whoever the lease is of could not revoke it
+// once a key of somebody else hangs on it, and what ends with it would be chosen by somebody else.
+func (m *Machine) permitLease(who *auth.Subject, id kv.LeaseID) error {
+	if id == 0 || who.Root() {
+		return nil
+	}
+	reading := m.w.Reading()
+	// A lease may have very many keys, of which nobody is to make the applier look at each.
+	for from, to := range who.Unwritable() {
+		found, err := lease.HasKey(reading, id, from, to)
+		if err != nil {
+			return err
+		}
+		if found {
+			return denied(who)
+		}
+	}
+	return nil
+}
+
+// permitLeases is permitLease for all puts of a transaction, whether or not they would run.
+func (m *Machine) permitLeases(who *auth.Subject, t *mvcc.TxnOp) error {
+	if who.Root() {
+		return nil
+	}
+	for _, ops := range [...][]mvcc.Op{t.Success, t.Failure} {
+		for i := range ops {
+			var err error
+			switch op := &ops[i]; {
+			case op.Put != nil:
+				err = m.permitLease(who, op.Put.Lease)
+			case op.Txn != nil:
+				err = m.permitLeases(who, op.Txn)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func permitOp(who *auth.Subject, op *mvcc.Op) error {
 	switch {
 	case op.Range != nil:

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"runtime"
@@ -9,16 +10,54 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"cairn/internal/auth"
+	"cairn/internal/kv"
 	"cairn/internal/machine"
 )
 
-// tokenTTL is how long a token of v3 lives that nobody uses: etcd's --auth-token-ttl.
-const tokenTTL = 5 * time.Minute
+// AuthConfig says how passwords are kept and tokens given out. What is zero is as etcd has it by default.
+type AuthConfig struct {
+	BcryptCost int           // of the hashes of new passwords
+	TokenTTL   time.Duration // of a simple token that nobody uses
+	JWT        *auth.JWT     // in place of simple tokens, or nil
+}
 
-func newGate(t *auth.Table) (*auth.Gate, error) {
-	return auth.NewGate(t, auth.GateConfig{
-		Cost: bcrypt.DefaultCost, TokenTTL: tokenTTL, Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader,
+const defaultTokenTTL = 5 * time.Minute
+
+func (m *Member) newGate(c AuthConfig) (*auth.Gate, error) {
+	m.noteTime(m.machine.ClusterTime())
+	return auth.NewGate(m.machine.Auth(), auth.GateConfig{
+		Cost: cmp.Or(c.BcryptCost, bcrypt.DefaultCost), TokenTTL: cmp.Or(c.TokenTTL, defaultTokenTTL), JWT: c.JWT,
+		Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader, ClusterTime: m.presumedTime,
 	})
+}
+
+// timeNoted is when this member has come to a cluster time.
+type timeNoted struct {
+	time kv.ClusterTime
+	at   time.Duration
+}
+
+// noteTime is told the cluster time of what is being applied.
+func (m *Member) noteTime(t kv.ClusterTime) {
+	if last := m.timeNoted.Load(); last == nil || t > last.time {
+		m.timeNoted.Store(&timeNoted{t, m.now()})
+	}
+}
+
+// presumedTime is about the cluster time, also where another member leads and nothing is written: only the leader knows it, so
+// nothing that is replicated may depend on this.
+func (m *Member) presumedTime() kv.ClusterTime {
+	last := m.timeNoted.Load()
+	return last.time + kv.ClusterTime(m.now()-last.at)
+}
+
+// Login gives out a token to who knows a user's password, as of now: also where the user was made, or got the password, by
+// another member a moment ago.
+func (m *Member) Login(ctx context.Context, name, password string) (token string, err error) {
+	if err := m.WaitLinearizable(ctx); err != nil {
+		return "", err
+	}
+	return m.gate.Login(ctx, name, password, m.ChangeAuth)
 }
 
 // Gate tells who somebody is, and what they may do.

@@ -80,6 +80,8 @@ type Config struct {
 	RequestBytesMax int   // --max-request-bytes
 	QuotaBytes      int64 // --quota-backend-bytes; 0 is none
 
+	Auth AuthConfig
+
 	Logger     *slog.Logger
 	RaftLogger raft.Logger
 	Metrics    *metrics.Metrics
@@ -104,6 +106,7 @@ type Member struct {
 	machine              *machine.Machine
 	hub                  *watch.Hub
 	gate                 *auth.Gate
+	timeNoted            atomic.Pointer[timeNoted]
 
 	inbox   inbox
 	raft    *raftRole
@@ -204,7 +207,7 @@ func (m *Member) open() (err error) {
 	if m.machine, err = machine.Open(m.stateStore); err != nil {
 		return err
 	}
-	if m.gate, err = newGate(m.machine.Auth()); err != nil {
+	if m.gate, err = m.newGate(m.cfg.Auth); err != nil {
 		return err
 	}
 	m.hub = watch.New(m.machine.Keys(), watch.Limits{})

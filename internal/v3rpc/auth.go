@@ -82,7 +82,7 @@ func (s *server) authStatus(ctx context.Context, _ *etcdserverpb.AuthStatusReque
 }
 
 func (s *server) authenticate(ctx context.Context, req *etcdserverpb.AuthenticateRequest) (any, error) {
-	token, err := s.member.Gate().Login(ctx, req.Name, req.Password)
+	token, err := s.member.Login(ctx, req.Name, req.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (s *server) hashOf(ctx context.Context, password, hashed string) (string, e
 		return s.member.Gate().Hash(ctx, password)
 	}
 	hash, err := base64.StdEncoding.DecodeString(hashed)
-	if err != nil || len(hash) == 0 {
+	if err != nil || !auth.Hashed(hash) {
 		return "", rpctypes.ErrGRPCInvalidAuthMgmt
 	}
 	return string(hash), nil
@@ -247,14 +247,15 @@ func (s *server) roleGrantPermission(ctx context.Context, req *etcdserverpb.Auth
 	if req.Perm == nil {
 		return nil, rpctypes.ErrGRPCPermissionNotGiven
 	}
-	p := auth.Permission{KeyRange: kv.KeyRange{Key: req.Perm.Key, End: req.Perm.RangeEnd}, Access: auth.ReadWrite}
+	p := auth.Permission{KeyRange: kv.KeyRange{Key: req.Perm.Key, End: req.Perm.RangeEnd}}
 	switch req.Perm.PermType {
 	case authpb.READ:
 		p.Access = auth.Read
 	case authpb.WRITE:
 		p.Access = auth.Write
-	}
-	if len(p.Key) == 0 || p.Empty() {
+	case authpb.READWRITE:
+		p.Access = auth.ReadWrite
+	default: // etcd keeps it, and it allows nothing
 		return nil, rpctypes.ErrGRPCInvalidAuthMgmt
 	}
 	if err := s.changeAuth(ctx, &auth.Command{Kind: auth.KindV3RoleGrant, Name: req.Name, Permission: p}); err != nil {

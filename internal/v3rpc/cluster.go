@@ -30,6 +30,9 @@ func (s *server) memberList(ctx context.Context, req *etcdserverpb.MemberListReq
 			return nil, err
 		}
 	}
+	if _, err := s.identify(ctx); err != nil { // any user may know; nobody in particular may not
+		return nil, err
+	}
 	return &etcdserverpb.MemberListResponse{Header: s.clusterHeader(), Members: s.members()}, nil
 }
 

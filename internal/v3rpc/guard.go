@@ -22,6 +22,18 @@ type caller struct {
 
 // identify finds out who made a call, by its token.
 func (s *server) identify(ctx context.Context) (c caller, err error) {
+	c, err = s.identifyHere(ctx)
+	if !errors.Is(err, auth.TokenAhead) {
+		return c, err
+	}
+	// Another member has given the token out, by users and roles that are still on their way to this one.
+	if err := s.member.WaitLinearizable(ctx); err != nil {
+		return c, err
+	}
+	return s.identifyHere(ctx)
+}
+
+func (s *server) identifyHere(ctx context.Context) (c caller, err error) {
 	gate := s.member.Gate()
 	if c.state = gate.State(); !c.state.Enabled {
 		c.who = c.state.Subject(nil)

@@ -59,6 +59,8 @@ type Member interface {
 	LeaderLost() <-chan struct{}
 	// Gate tells who somebody is, and what they may do.
 	Gate() *auth.Gate
+	// Login gives out a token to who knows a user's password.
+	Login(ctx context.Context, name, password string) (token string, err error)
 	// ChangeAuth has a command about users and roles applied.
 	ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error)
 }

@@ -142,7 +142,7 @@ func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*keysOnly, etc
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate, err := auth.NewGate(users, auth.GateConfig{Rand: bytes.NewReader(make([]byte, 64))})
+	gate, err := auth.NewGate(users, auth.GateConfig{Now: time.Now, Rand: bytes.NewReader(make([]byte, 64))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,171 @@
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cairn/internal/kv"
+)
+
+// tokenKeyBytes is the length of the key that signs simple tokens.
+const tokenKeyBytes = sha256.Size
+
+// Sizes of the parts of a token, and the longest that is looked at.
+const (
+	nonceBytes    = 12
+	tokenBytesMax = 4096
+)
+
+// tokenVersion begins every token.
+const tokenVersion = 1
+
+// ticket is what a simple token says, in the open; its end is a signature over it (docs/formats/auth.md).
+type ticket struct {
+	enabledAt uint64         // when authentication was turned on that it is of
+	revision  uint64         // of the users and roles that it was given out by
+	issued    kv.ClusterTime // when
+	name      string         // to whom
+	body      []byte         // all that is signed
+	mac       []byte
+}
+
+// signature covers the user's hash, too: so a token is worth nothing once the password is another, or the user made anew.
+func signature(key []byte, hash string, body []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(hash)))
+	mac.Write(n[:])
+	mac.Write([]byte(hash))
+	mac.Write(body)
+	return mac.Sum(nil)
+}
+
+// sign makes a token of a login. nonce makes it another than those that the user got at the same time.
+func sign(s *State, name string, issued kv.ClusterTime, nonce []byte) string {
+	body := append([]byte{tokenVersion}, nonce...)
+	body = binary.AppendUvarint(body, s.EnabledAt)
+	body = binary.AppendUvarint(body, s.Revision)
+	body = binary.AppendUvarint(body, uint64(issued))
+	body = append(body, name...)
+	return base64.RawURLEncoding.EncodeToString(append(body, signature(s.tokenKey, s.users[name].Hash, body)...))
+}
+
+func parseTicket(token string) (t ticket, ok bool) {
+	if len(token) > tokenBytesMax {
+		return t, false
+	}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(b) < 1+nonceBytes+sha256.Size || b[0] != tokenVersion {
+		return t, false
+	}
+	t.body, t.mac = b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
+	r := reader{b: t.body[1+nonceBytes:]}
+	t.enabledAt, t.revision, t.issued = r.uvarint(), r.uvarint(), kv.ClusterTime(r.uvarint())
+	t.name = string(r.b)
+	return t, !r.bad && t.issued >= 0
+}
+
+// tokensMax is how many tokens a member remembers the use of. One that is forgotten is good for its TTL from when it was given out.
+const tokensMax = 1 << 17
+
+// tokens knows the simple tokens that this member has seen, and when each lapses here.
+type tokens struct {
+	ttl         time.Duration
+	now         func() time.Time
+	clusterTime func() kv.ClusterTime
+	start       time.Time
+
+	mu   sync.RWMutex
+	seen map[string]*session
+}
+
+// session is a token whose signature was found right.
+type session struct {
+	name      string
+	hash      string // the user's when the token was given out
+	enabledAt uint64
+	until     atomic.Int64 // since start, in nanoseconds
+}
+
+func newTokens(ttl time.Duration, now func() time.Time, clusterTime func() kv.ClusterTime) *tokens {
+	return &tokens{ttl: ttl, now: now, clusterTime: clusterTime, start: now(), seen: map[string]*session{}}
+}
+
+// bearer returns the user of a state that a token was given to, and renews it.
+func (t *tokens) bearer(s *State, token string) (name string, err error) {
+	t.mu.RLock()
+	known := t.seen[token]
+	t.mu.RUnlock()
+	now := int64(t.now().Sub(t.start))
+	if known == nil {
+		if known, err = t.check(s, token, now); err != nil {
+			return "", err
+		}
+	}
+	u := s.users[known.name]
+	if u == nil || u.Hash != known.hash || s.EnabledAt != known.enabledAt {
+		return "", BadToken
+	}
+	for {
+		until := known.until.Load()
+		if until < now {
+			return "", BadToken
+		}
+		if until >= now+int64(t.ttl) || known.until.CompareAndSwap(until, now+int64(t.ttl)) {
+			return known.name, nil
+		}
+	}
+}
+
+// check takes up a token that this member has not seen yet. It has as much of its TTL left as has not passed since it was
+// given out, wherever it was used meanwhile.
+func (t *tokens) check(s *State, token string, now int64) (*session, error) {
+	ticket, ok := parseTicket(token)
+	switch {
+	case !ok:
+		return nil, BadToken
+	case ticket.revision > s.Revision, ticket.enabledAt == s.EnabledAt && s.tokenKey == nil:
+		return nil, TokenAhead
+	}
+	u := s.users[ticket.name]
+	if u == nil || u.Hash == "" || ticket.enabledAt != s.EnabledAt ||
+		!hmac.Equal(signature(s.tokenKey, u.Hash, ticket.body), ticket.mac) {
+		return nil, BadToken
+	}
+	age := max(int64(t.clusterTime()-ticket.issued), 0)
+	if age > int64(t.ttl) {
+		return nil, BadToken
+	}
+	known := &session{name: ticket.name, hash: u.Hash, enabledAt: s.EnabledAt}
+	known.until.Store(now + int64(t.ttl) - age)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if other := t.seen[token]; other != nil {
+		return other, nil
+	}
+	if len(t.seen) >= tokensMax {
+		t.sweepLocked(now)
+	}
+	t.seen[token] = known
+	return known, nil
+}
+
+// sweepLocked makes room: it forgets the tokens that have lapsed or, when these are few, some of the others, too.
+func (t *tokens) sweepLocked(now int64) {
+	for token, s := range t.seen {
+		if s.until.Load() < now {
+			delete(t.seen, token)
+		}
+	}
+	for token := range t.seen {
+		if len(t.seen) <= tokensMax*3/4 {
+			return
+		}
+		delete(t.seen, token)
+	}
+}

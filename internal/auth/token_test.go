@@ -1,0 +1,271 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// site is a member as far as tokens go: a table, a gate and a clock of its own. All sites apply the same commands.
+type site struct {
+	t     *testing.T
+	fs    storage.FS
+	db    *storage.Store
+	table *Table
+	gate  *Gate
+	now   time.Time
+	time  kv.ClusterTime // what it presumes
+	ttl   time.Duration
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, fs: storage.NewCrashableFS(), now: time.Unix(1000, 0), ttl: time.Minute}
+	s.db, s.table = openTable(t, s.fs)
+	t.Cleanup(func() { _ = s.db.Close() })
+	s.newGate()
+	return s
+}
+
+func (s *site) newGate() {
+	s.t.Helper()
+	var err error
+	s.gate, err = NewGate(s.table, GateConfig{
+		Cost: bcrypt.MinCost, TokenTTL: s.ttl, Slots: 1, Now: func() time.Time { return s.now }, Rand: rand.Reader,
+		ClusterTime: func() kv.ClusterTime { return s.time },
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// pass lets time go by.
+func pass(d time.Duration, sites ...*site) {
+	for _, s := range sites {
+		s.now, s.time = s.now.Add(d), s.time+kv.ClusterTime(d)
+	}
+}
+
+// log applies a command on all sites, at the time of the first.
+func log(c *Command, sites ...*site) (res Result, err error) {
+	for i, s := range sites {
+		s.t.Helper()
+		b := s.db.NewBatch()
+		s.table.Begin()
+		r, aerr := s.table.Apply(b, sites[0].time, c)
+		if i == 0 {
+			res, err = r, aerr
+		}
+		if cerr := errors.Join(b.Commit(false), b.Close()); cerr != nil {
+			s.t.Fatal(cerr)
+		}
+		s.table.Publish()
+	}
+	return res, err
+}
+
+func mustLog(t *testing.T, c *Command, sites ...*site) {
+	t.Helper()
+	if _, err := log(c, sites...); err != nil {
+		t.Fatalf("%+v: %v", c, err)
+	}
+}
+
+// login logs in at the first site; all apply what comes of it.
+func login(t *testing.T, name string, sites ...*site) string {
+	t.Helper()
+	token, err := sites[0].gate.Login(t.Context(), name, "pw", func(_ context.Context, c *Command) (Result, error) { return log(c, sites...) })
+	if err != nil {
+		t.Fatalf("login of %s: %v", name, err)
+	}
+	return token
+}
+
+func (s *site) wants(token string, want error) {
+	s.t.Helper()
+	if name, err := s.gate.Bearer(s.gate.State(), token); !errors.Is(err, want) || err == nil && name != RootName {
+		s.t.Errorf("token is of %q, %v; want %v", name, err, want)
+	}
+}
+
+func hashOf(t *testing.T, password string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(hash)
+}
+
+// enabled makes root with the password pw and turns authentication on.
+func enabled(t *testing.T, sites ...*site) {
+	t.Helper()
+	mustLog(t, &Command{Kind: KindV2UserPut, Name: RootName, Hash: hashOf(t, "pw")}, sites...)
+	if _, err := sites[0].gate.Login(t.Context(), RootName, "pw", nil); !errors.Is(err, NotEnabled) {
+		t.Errorf("login while authentication is off: %v", err)
+	}
+	mustLog(t, &Command{Kind: KindEnable, V2: true}, sites...)
+}
+
+func TestTokenLivesByItsUse(t *testing.T) {
+	s := newSite(t)
+	enabled(t, s)
+	token := login(t, RootName, s)
+	for range 3 { // use renews it
+		pass(59*time.Second, s)
+		s.wants(token, nil)
+	}
+	pass(61*time.Second, s)
+	s.wants(token, BadToken)
+	s.wants(token, BadToken) // also when it is asked for again
+}
+
+func TestTokenGoesWithWhatItWasGivenFor(t *testing.T) {
+	s := newSite(t)
+	enabled(t, s)
+	samePassword := &Command{Kind: KindV3UserPassword, Name: RootName, Hash: hashOf(t, "pw")}
+	for name, change := range map[string][]*Command{
+		"another hash":      {samePassword},
+		"authentication":    {{Kind: KindDisable}, {Kind: KindEnable}},
+		"a user made anew":  {{Kind: KindDisable}, {Kind: KindUserDelete, Name: RootName}, {Kind: KindV2UserPut, Name: RootName, Hash: hashOf(t, "pw")}, {Kind: KindEnable}},
+		"no more of a user": {{Kind: KindDisable}, {Kind: KindUserDelete, Name: RootName}},
+	} {
+		seen, unseen := login(t, RootName, s), login(t, RootName, s)
+		s.wants(seen, nil)
+		for _, c := range change {
+			mustLog(t, c, s)
+		}
+		if s.gate.State().Enabled {
+			s.wants(seen, BadToken)
+			s.wants(unseen, BadToken)
+		} else if _, err := s.gate.Bearer(s.gate.State(), unseen); !errors.Is(err, BadToken) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if s.gate.State().User(RootName) == nil {
+			mustLog(t, &Command{Kind: KindV2UserPut, Name: RootName, Hash: hashOf(t, "pw")}, s)
+		}
+		if !s.gate.State().Enabled {
+			mustLog(t, &Command{Kind: KindEnable}, s)
+		}
+	}
+	// What a role may do does not matter to a token: it is looked up each time.
+	token := login(t, RootName, s)
+	mustLog(t, &Command{Kind: KindV3RoleAdd, Name: "r"}, s)
+	s.wants(token, nil)
+}
+
+// TestTokenIsGoodOnAllMembers gets tokens from one member and uses them on the others, also on one that has just restarted.
+func TestTokenIsGoodOnAllMembers(t *testing.T) {
+	a, b := newSite(t), newSite(t)
+	enabled(t, a, b)
+	token := login(t, RootName, a, b)
+	a.wants(token, nil)
+	b.wants(token, nil)
+	second := login(t, RootName, b, a) // with the key that there is
+	if second == token {
+		t.Error("two logins got one token")
+	}
+	a.wants(second, nil)
+
+	pass(30*time.Second, a, b)
+	b.newGate() // b restarts
+	b.wants(second, nil)
+	pass(61*time.Second, a, b)
+	b.wants(second, BadToken)
+
+	// Unused here, the token has not more of its TTL than since it was given out.
+	third := login(t, RootName, a, b)
+	pass(61*time.Second, a, b)
+	b.wants(third, BadToken)
+
+	// b is behind: it has to be told so, since waiting helps.
+	mustLog(t, &Command{Kind: KindV3RoleAdd, Name: "r"}, a)
+	fourth := login(t, RootName, a)
+	b.wants(fourth, TokenAhead)
+	mustLog(t, &Command{Kind: KindV3RoleAdd, Name: "r"}, b)
+	b.wants(fourth, nil)
+}
+
+// TestTokenOfAKeyOnItsWay uses a token on a member that has not applied the first login, which brought the key.
+func TestTokenOfAKeyOnItsWay(t *testing.T) {
+	a, b := newSite(t), newSite(t)
+	enabled(t, a, b)
+	b.wants(login(t, RootName, a), TokenAhead)
+}
+
+func TestForgedTokens(t *testing.T) {
+	s := newSite(t)
+	enabled(t, s)
+	token := login(t, RootName, s)
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range raw {
+		for bit := range 8 {
+			forged := append([]byte(nil), raw...)
+			forged[i] ^= 1 << bit
+			text := base64.RawURLEncoding.EncodeToString(forged)
+			if name, err := s.gate.Bearer(s.gate.State(), text); err == nil {
+				t.Fatalf("bit %d of byte %d is changed, and the token is of %q", bit, i, name)
+			}
+			if text = base64.RawURLEncoding.EncodeToString(raw[:i]); errors.Is(bearerErr(s, text), nil) {
+				t.Fatalf("the first %d bytes are a token", i)
+			}
+		}
+	}
+	if len(s.gate.tokens.seen) != 0 {
+		t.Error("forged tokens are remembered")
+	}
+	for _, text := range []string{"", "a", ".", "root", string(make([]byte, 1<<20))} {
+		s.wants(text, BadToken)
+	}
+}
+
+func bearerErr(s *site, token string) error {
+	_, err := s.gate.Bearer(s.gate.State(), token)
+	return err
+}
+
+// TestPasswordChangedDuringLogin changes the password after it was found right and before the login is applied.
+func TestPasswordChangedDuringLogin(t *testing.T) {
+	s := newSite(t)
+	enabled(t, s)
+	changed := false
+	_, err := s.gate.Login(t.Context(), RootName, "pw", func(_ context.Context, c *Command) (Result, error) {
+		if !changed {
+			changed = true
+			mustLog(t, &Command{Kind: KindV3UserPassword, Name: RootName, Hash: hashOf(t, "other")}, s)
+		}
+		return log(c, s)
+	})
+	if !errors.Is(err, BadPassword) {
+		t.Errorf("login by the old password: %v", err)
+	}
+}
+
+// TestTokensAreSwept fills what is remembered of tokens.
+func TestTokensAreSwept(t *testing.T) {
+	s := newSite(t)
+	enabled(t, s)
+	token := login(t, RootName, s)
+	s.wants(token, nil)
+	for i := range tokensMax {
+		s.gate.tokens.seen[fmt.Sprint(i)] = &session{} // lapsed long ago
+	}
+	pass(time.Second, s)
+	s.wants(login(t, RootName, s), nil)
+	if n := len(s.gate.tokens.seen); n > 2 {
+		t.Errorf("%d tokens are remembered", n)
+	}
+	s.wants(token, nil)
+}
