@@ -10,7 +10,6 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"cairn/internal/auth"
-	"cairn/internal/kv"
 	"cairn/internal/machine"
 )
 
@@ -24,31 +23,10 @@ type AuthConfig struct {
 const defaultTokenTTL = 5 * time.Minute
 
 func (m *Member) newGate(c AuthConfig) (*auth.Gate, error) {
-	m.noteTime(m.machine.ClusterTime())
 	return auth.NewGate(m.machine.Auth(), auth.GateConfig{
 		Cost: cmp.Or(c.BcryptCost, bcrypt.DefaultCost), TokenTTL: cmp.Or(c.TokenTTL, defaultTokenTTL), JWT: c.JWT,
-		Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader, ClusterTime: m.presumedTime,
+		Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader, ClusterTime: m.ClusterTime,
 	})
-}
-
-// timeNoted is when this member has come to a cluster time.
-type timeNoted struct {
-	time kv.ClusterTime
-	at   time.Duration
-}
-
-// noteTime is told the cluster time of what is being applied.
-func (m *Member) noteTime(t kv.ClusterTime) {
-	if last := m.timeNoted.Load(); last == nil || t > last.time {
-		m.timeNoted.Store(&timeNoted{t, m.now()})
-	}
-}
-
-// presumedTime is about the cluster time, also where another member leads and nothing is written: only the leader knows it, so
-// nothing that is replicated may depend on this.
-func (m *Member) presumedTime() kv.ClusterTime {
-	last := m.timeNoted.Load()
-	return last.time + kv.ClusterTime(m.now()-last.at)
 }
 
 // Login gives out a token to who knows a user's password, as of now: also where the user was made, or got the password, by

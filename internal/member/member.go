@@ -106,7 +106,6 @@ type Member struct {
 	machine              *machine.Machine
 	hub                  *watch.Hub
 	gate                 *auth.Gate
-	timeNoted            atomic.Pointer[timeNoted]
 
 	inbox   inbox
 	raft    *raftRole

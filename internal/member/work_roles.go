@@ -95,7 +95,6 @@ func (r *applyRole) step() bool {
 // Applied implements machine.Waiting: it tells the watchers, and answers the requests
 // that are done. Those of an entry that is applied in several batches wait for theirs.
 func (r *applyRole) Applied() {
-	r.m.noteTime(r.m.machine.ClusterTime())
 	r.m.hub.Publish(r.m.machine.Events())
 	n := 0
 	for n < len(r.waiting) && r.waiting[n].result.Done {
