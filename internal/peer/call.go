@@ -108,11 +108,12 @@ func (t *Transport) Call(ctx context.Context, id uint64, path string, body []byt
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(p.ctx, cancel)()
+	stop := context.AfterFunc(p.ctx, cancel)
+	defer stop()
 	p.mu.Lock()
 	urls, next := p.urls, p.next
 	p.mu.Unlock()
-	err := error(errNoURL)
+	err := errNoURL
 	for i := range urls {
 		var answer []byte
 		answer, err = t.callURL(ctx, p, urls[(next+i)%len(urls)], path, body)
@@ -218,7 +219,8 @@ func (t *Transport) serveCall(w http.ResponseWriter, r *http.Request, path strin
 	defer leave()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(t.ctx, cancel)()
+	stop := context.AfterFunc(t.ctx, cancel)
+	defer stop()
 	// Not every server can set it; those that cannot have their own.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callBodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(t.cfg.Limits.CallBytesMax)))

@@ -12,25 +12,25 @@ import (
 // Messages are in protobuf's encoding, so that a field that a later raft adds is carried, too. They are written and read by hand since there
 // are tens of thousands a second: the generated code allocates each number of a proto2 message by itself, and copies each entry.
 
-// Tags of raftpb.Message and raftpb.Entry: the field's number and its wire type.
+// Tags of raftpb.Message and raftpb.Entry: the field's number times eight, plus its wire type.
 const (
-	tagType       = 1<<3 | 0
-	tagTo         = 2<<3 | 0
-	tagFrom       = 3<<3 | 0
-	tagTerm       = 4<<3 | 0
-	tagLogTerm    = 5<<3 | 0
-	tagIndex      = 6<<3 | 0
-	tagEntries    = 7<<3 | 2
-	tagCommit     = 8<<3 | 0
-	tagReject     = 10<<3 | 0
-	tagRejectHint = 11<<3 | 0
-	tagContext    = 12<<3 | 2
-	tagVote       = 13<<3 | 0
+	tagType       = 0x08
+	tagTo         = 0x10
+	tagFrom       = 0x18
+	tagTerm       = 0x20
+	tagLogTerm    = 0x28
+	tagIndex      = 0x30
+	tagEntries    = 0x3a
+	tagCommit     = 0x40
+	tagReject     = 0x50
+	tagRejectHint = 0x58
+	tagContext    = 0x62
+	tagVote       = 0x68
 
-	tagEntryType  = 1<<3 | 0
-	tagEntryTerm  = 2<<3 | 0
-	tagEntryIndex = 3<<3 | 0
-	tagEntryData  = 4<<3 | 2
+	tagEntryType  = 0x08
+	tagEntryTerm  = 0x10
+	tagEntryIndex = 0x18
+	tagEntryData  = 0x22
 )
 
 // entriesMax is how many entries one message may have. A sender whose messages have no more than a megabyte of entries stays below it; an empty

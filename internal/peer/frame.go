@@ -34,7 +34,7 @@ const (
 	readBufferBytes = 64 << 10
 	referBytesMin   = 4 << 10   // entries of this size on are handed to writev where they are
 	batchBytesMax   = 256 << 10 // gathered before a write, beyond one message
-	trustBytes      = 1 << 20   // allocated for a frame before its bytes are there
+	trustBytes      = 4 << 20   // allocated for a frame before its bytes are there
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
