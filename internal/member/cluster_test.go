@@ -161,3 +161,28 @@ func TestStrictReconfig(t *testing.T) {
 	}
 	c.net.setCut(follower.ID(), false)
 }
+
+// TestLeaderWithStalledDisk: a leader whose disk hangs gives leadership away, and the cluster goes on.
+func TestLeaderWithStalledDisk(t *testing.T) {
+	c := startTrio(t)
+	old := c.leader()
+	resume := make(chan struct{})
+	stall := func() error {
+		<-resume
+		return nil
+	}
+	c.disks[old.ID()].onSync.Store(&stall)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := put(old, "k", "stalled")
+		answer <- err
+	}()
+	await(t, "another leader", func() bool { return !old.leads.Load() && old.Leader() != 0 })
+	putUntilTaken(t, c.members[old.Leader()], "k", "after")
+	if err := <-answer; err != nil && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrLeaderChanged) {
+		t.Errorf("the write that met the stall: %v", err)
+	}
+	c.disks[old.ID()].onSync.Store(nil)
+	close(resume)
+	await(t, "the old leader to follow", func() bool { return valueOn(t, old, "k") == "after" })
+}

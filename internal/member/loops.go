@@ -15,7 +15,8 @@ import "time"
 // without waiting for anybody else.
 func (m *Member) advance() {
 	m.raft.try()
-	if m.tryAppend() {
+	// Where others' disks decide as well, nobody is to hang on this one's.
+	if m.readable.Load() && m.tryAppend() {
 		m.raft.try()
 	}
 	m.tryApply()

@@ -139,6 +139,7 @@ type trio struct {
 	t       *testing.T
 	net     *network
 	members map[uint64]*Member
+	disks   map[uint64]*disk
 }
 
 func clusterConfig(fs storage.FS, n *network, id uint64) Config {
@@ -151,16 +152,17 @@ func clusterConfig(fs storage.FS, n *network, id uint64) Config {
 }
 
 func startTrio(t *testing.T) *trio {
-	c := &trio{t: t, net: newNetwork(), members: map[uint64]*Member{}}
+	c := &trio{t: t, net: newNetwork(), members: map[uint64]*Member{}, disks: map[uint64]*disk{}}
 	var founders []membership.Member
 	for id := uint64(1); id <= 3; id++ {
 		founders = append(founders, membership.Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://127.0.0.1:%d", id)}})
 	}
 	for id := uint64(1); id <= 3; id++ {
-		fs := storage.NewCrashableFS()
+		fs := &disk{CrashableFS: storage.NewCrashableFS()}
 		if err := Initialize(fs, "member", founders); err != nil {
 			t.Fatal(err)
 		}
+		c.disks[id] = fs
 		m, err := Start(clusterConfig(fs, c.net, id))
 		if err != nil {
 			t.Fatal(err)

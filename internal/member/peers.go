@@ -10,6 +10,7 @@ import (
 
 	"cairn/internal/membership"
 	"cairn/internal/peer"
+	"cairn/internal/replica"
 )
 
 // Transport is the connections to the other members; peer.Transport is one.
@@ -139,7 +140,7 @@ func (m *Member) handOver() {
 	if !m.leads.Load() || m.done() {
 		return
 	}
-	to := m.successor()
+	to := successorOf(m.cfg.ID, m.followers())
 	if to == 0 {
 		return
 	}
@@ -150,11 +151,11 @@ func (m *Member) handOver() {
 	}
 }
 
-// successor returns the voter beside this leader that has come farthest, of those that are heard of; 0 when there is none.
-func (m *Member) successor() (id uint64) {
+// successorOf returns the voter beside a leader that has come farthest, of those that are heard of; 0 when there is none.
+func successorOf(leader uint64, followers []replica.Follower) (id uint64) {
 	match := uint64(0)
-	for _, f := range m.followers() {
-		if f.ID != m.cfg.ID && !f.Learner && f.Active && f.Match >= match {
+	for _, f := range followers {
+		if f.ID != leader && !f.Learner && f.Active && f.Match >= match {
 			id, match = f.ID, f.Match
 		}
 	}

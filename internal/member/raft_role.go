@@ -30,6 +30,7 @@ type raftRole struct {
 	outlived   uint64 // the term up to which the proposals of earlier terms are answered
 	lastRead   uint64
 	ticks      int
+	givingWay  bool
 	leaderless int // ticks since there was a leader
 	sweepEvery int // ticks between looks for requests that have waited too long
 }
@@ -65,6 +66,7 @@ func (r *raftRole) tick() {
 	m := r.m
 	m.replica.Tick()
 	r.countLeaderless()
+	r.giveWay()
 	if r.ticks++; r.ticks%r.sweepEvery != 0 {
 		return
 	}
@@ -89,6 +91,26 @@ func (r *raftRole) countLeaderless() {
 	if r.leaderless++; r.leaderless == leaderLostAfter*r.m.cfg.ElectionTicks {
 		r.m.leaderLost.tell()
 	}
+}
+
+// giveWay hands leadership over when this leader's disk has stalled for an election timeout: its heartbeats go on, and nobody
+// would find out that nothing else does.
+func (r *raftRole) giveWay() {
+	m := r.m
+	stalled := m.logs.stalled()
+	if stalled < m.electionTimeout() || !m.replica.Leads() {
+		r.givingWay = false
+		return
+	}
+	to := successorOf(m.cfg.ID, m.replica.Followers())
+	if to == 0 {
+		return
+	}
+	if !r.givingWay {
+		r.givingWay = true
+		m.log.Warn("the disk of this leader does not answer: leadership is handed over", "stalled", stalled, "to", idText(to))
+	}
+	m.replica.TransferLeadership(to)
 }
 
 // try does a step, or sees to it that the raft loop does one when somebody else is at it.

@@ -3,6 +3,7 @@ package member
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cairn/internal/machine"
@@ -13,8 +14,18 @@ import (
 // role.
 type logRole struct {
 	m *Member
+	// syncing is when the append under way began, on the member's clock; 0 while there is none.
+	syncing atomic.Int64
 
 	sync.Mutex
+}
+
+// stalled says for how long the append under way has waited for the disk.
+func (r *logRole) stalled() time.Duration {
+	if began := r.syncing.Load(); began != 0 {
+		return r.m.now() - time.Duration(began)
+	}
+	return 0
 }
 
 // step appends all that has gathered, with one fsync, and says whether there was
@@ -26,7 +37,9 @@ func (r *logRole) step() bool {
 		return false
 	}
 	began := time.Now()
+	r.syncing.Store(int64(m.now()))
 	responses, err := m.replica.Append(msgs)
+	r.syncing.Store(0)
 	if err != nil {
 		m.fail(err)
 		return false
