@@ -11,6 +11,8 @@ func (c *change) v2User() (u *User, created bool, err error) {
 	case old == nil:
 		u, err = c.v2NewUser()
 		return u, err == nil && c.Kind == KindV2UserPut, err // etcd says so only then
+	case c.Kind == KindV2UserCreate && c.Hash == "": // etcd looks at the password before it looks for the user
+		return nil, false, c.refuse(PasswordEmpty, "")
 	case c.Kind == KindV2UserCreate:
 		return nil, false, c.refuse(UserExists, "")
 	}
@@ -18,7 +20,11 @@ func (c *change) v2User() (u *User, created bool, err error) {
 	if c.Hash != "" {
 		u.Hash = c.Hash
 	}
-	roles, at, ok := updated(old.Roles, c.Grant, nil)
+	had := old.Roles
+	if c.Name == RootName && !has(had, RootName) {
+		had = with(had, RootName)
+	}
+	roles, at, ok := updated(had, c.Grant, nil)
 	if !ok {
 		return nil, false, c.refuse(RoleGranted, at)
 	}
@@ -28,8 +34,14 @@ func (c *change) v2User() (u *User, created bool, err error) {
 		}
 		roles = without(roles, role)
 	}
-	if u.Roles = roles; u.Hash == old.Hash && same(u.Roles, old.Roles) {
+	if u.Roles = roles; u.Hash == old.Hash && same(u.Roles, had) {
 		return nil, false, c.refuse(UserUnchanged, "")
+	}
+	if c.Name == RootName && !has(roles, RootName) { // v2's root always is root, though the answer says otherwise
+		kept := *u
+		kept.Roles = with(roles, RootName)
+		c.putUser(&kept)
+		return u, false, nil
 	}
 	c.putUser(u)
 	return u, false, nil

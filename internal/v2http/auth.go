@@ -49,7 +49,7 @@ type userJSON struct {
 // userWithRolesJSON is a user with what its roles allow.
 type userWithRolesJSON struct {
 	User  string     `json:"user"`
-	Roles []roleJSON `json:"roles"`
+	Roles []roleJSON `json:"roles,omitempty"`
 }
 
 // authRefusals is the one table of what is wrong with a request about users and roles. %s is the user or role; a second

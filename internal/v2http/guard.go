@@ -101,8 +101,8 @@ func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) er
 	return err
 }
 
-// target is the node that a request names: its path, and the path as sent, which may end with a slash. Permissions look
-// at the latter.
+// target is the node that a request names: its path, and the path as sent, which may end with a slash or be empty. Permissions
+// look at the latter.
 type target struct {
 	path, sent []byte
 }
@@ -111,7 +111,10 @@ type target struct {
 // path must be allowed.
 func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
 	wanted := kv.KeyRange{Key: t.sent}
-	if recursive {
+	switch {
+	case len(t.sent) == 0: // "/v2/keys" alone: as in etcd the pattern "/*" does not have it, only "*" does
+		wanted = kv.KeyRange{Key: []byte{0}, End: []byte{0}}
+	case recursive:
 		wanted = auth.Prefix(t.sent)
 	}
 	if !can(wanted) {

@@ -82,7 +82,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.Method {
 	case http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete:
-		h.serveKeys(w, r, target{path: keyPath(key), sent: sentPath(key)})
+		h.serveKeys(w, r, target{path: keyPath(key), sent: []byte(key)})
 	default:
 		refuseMethod(w, "HEAD,GET,PUT,POST,DELETE")
 	}
@@ -102,14 +102,6 @@ func cleanPath(p string) string {
 		return clean + "/"
 	}
 	return clean
-}
-
-// sentPath returns the path that permissions look at for what follows /v2/keys in a clean path.
-func sentPath(rest string) []byte {
-	if rest == "" {
-		rest = "/"
-	}
-	return []byte(rest)
 }
 
 // keyPath returns the path of a node for what follows /v2/keys in a clean path.
