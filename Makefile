@@ -38,11 +38,11 @@ build: ## build etcd, etcdctl and bench into bin/
 	go build -o $(BIN)/ ./cmd/...
 
 test: build ## run every test: Go packages, real clients, recorded conformance
-	scripts/clients etcd-client python3-etcd
+	scripts/clients etcd-client etcd-server python3-etcd
 	CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl go test -timeout 8m ./...
 	CAIRN_TEST_ETCD=$(BIN)/etcd go -C test/k8s test -timeout 8m ./...
 	scripts/conformance $(BIN)/etcd $(BIN)/etcdctl
-	@scripts/clients --report etcd-client python3-etcd
+	@scripts/clients --report etcd-client etcd-server python3-etcd
 
 race: ## run the packages' tests under the race detector
 	go test -race -timeout 20m $(RACE)

@@ -34,19 +34,30 @@ type Server struct {
 	client string
 	peer   string
 	dir    string
-	flags  []string
-	log    *buffer
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd has ended and has been waited for
+	// program is another server than the one under test; "" is that.
+	program string
+	flags   []string
+	log     *buffer
+	cmd     *exec.Cmd
+	exited  chan struct{} // closed when cmd has ended and has been waited for
 }
 
 // Start starts a server over a fresh directory, with further flags, and waits until it is healthy.
-func Start(t testing.TB, flags ...string) *Server {
+func Start(t testing.TB, flags ...string) *Server { t.Helper(); return startProgram(t, "", flags) }
+
+// StartOther starts a server of another project, which tests compare ours with, in the same way. Flags that the environment adds for the
+// server under test are not for it.
+func StartOther(t testing.TB, program string, flags ...string) *Server {
+	t.Helper()
+	return startProgram(t, program, flags)
+}
+
+func startProgram(t testing.TB, program string, flags []string) *Server {
 	t.Helper()
 	if hopeless.Load() {
 		t.Fatal("an earlier server did not become healthy: see the test that failed first")
 	}
-	s := &Server{t: t, dir: t.TempDir(), flags: flags, log: &buffer{}}
+	s := &Server{t: t, dir: t.TempDir(), program: program, flags: flags, log: &buffer{}}
 	t.Cleanup(s.cleanup)
 	for try := 1; ; try++ {
 		s.client, s.peer = "127.0.0.1:"+FreePort(t), "127.0.0.1:"+FreePort(t)
@@ -93,8 +104,12 @@ func (s *Server) spawn() error {
 		"--listen-peer-urls", "http://" + s.peer, "--initial-advertise-peer-urls", "http://" + s.peer,
 		"--initial-cluster", "default=http://" + s.peer,
 	}
-	args = append(append(args, strings.Fields(os.Getenv("CAIRN_TEST_ETCD_FLAGS"))...), s.flags...)
-	s.cmd = exec.Command(Etcd(s.t), args...)
+	program := s.program
+	if program == "" {
+		program = Etcd(s.t)
+		args = append(args, strings.Fields(os.Getenv("CAIRN_TEST_ETCD_FLAGS"))...)
+	}
+	s.cmd = exec.Command(program, append(args, s.flags...)...)
 	s.cmd.Dir = s.dir
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	// The server dies with the test process, even when that is killed by a timeout.

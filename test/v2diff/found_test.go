@@ -1,0 +1,38 @@
+package v2diff
+
+import "testing"
+
+// TestFound sends again what the random requests have found to differ.
+func TestFound(t *testing.T) {
+	p := newPair(t)
+	put := func(target, body, auth string) request {
+		return request{method: "PUT", target: target, body: body, auth: auth}
+	}
+	const users = "/v2/auth/users/"
+	for _, r := range []request{
+		// A user without roles has no list of them.
+		put(users+"ann", `{"user":"ann","password":"pw"}`, ""),
+		{method: "GET", target: users + "ann"},
+		// The password is looked at before the user is looked for.
+		put(users+"ann", `{"user":"ann","roles":["r1"]}`, ""),
+		put(users+"ann", `{"user":"ann","password":"pw","roles":["r1"]}`, ""),
+		// Root cannot lose its role, though the answer says that it has.
+		put(users+"root", `{"user":"root","password":"pw"}`, ""),
+		put(users+"root", `{"user":"root","revoke":["root"]}`, ""),
+		put(users+"root", `{"user":"root","revoke":["root"]}`, ""),
+		put(users+"root", `{"user":"root","grant":["root"]}`, ""),
+		{method: "GET", target: users + "root"},
+		put("/v2/auth/enable", "", ""),
+		{method: "GET", target: users, auth: basic("root", "pw")},
+		// The pattern /* does not have the path /v2/keys, which has no slash.
+		put("/v2/auth/roles/guest", `{"role":"guest","revoke":{"kv":{"read":[],"write":["/*"]}}}`, basic("root", "pw")),
+		{method: "GET", target: "/v2/keys/"},
+		{method: "GET", target: "/v2/keys"},
+		{method: "HEAD", target: "/v2/keys"},
+	} {
+		ours, theirs := p.both(r)
+		if how := differs(r, ours, theirs); how != "" && how != "X-Etcd-Index" {
+			t.Errorf("%s\nthey differ in the %s\nours   %d %s\ntheirs %d %s", r, how, ours.status, ours.body, theirs.status, theirs.body)
+		}
+	}
+}
