@@ -207,15 +207,7 @@ func (b *Batch) Changed(key []byte) bool {
 // Commit makes the batch visible. With sync it is durable when Commit returns,
 // on a store that has a WAL.
 func (b *Batch) Commit(sync bool) (err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case fatal:
-			err = fmt.Errorf("commit batch: %w", r)
-		default:
-			panic(r)
-		}
-	}()
+	defer fatalError(&err, "commit batch")
 	b.order() // the memtable takes keys in order at half the price
 	for _, k := range b.sorted {
 		c, ok := b.pending[k]

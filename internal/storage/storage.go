@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -80,7 +81,11 @@ type Store struct {
 	// wal says whether a synced commit is durable when it returns.
 	wal     bool
 	log     *slog.Logger
+	options *pebble.Options
 	readers readers
+
+	viewsMu sync.Mutex // guards views, and that nobody reads a view that is being closed
+	views   map[*View]struct{}
 }
 
 // Default sizes: together they are the documented memory budget of a member
@@ -103,6 +108,9 @@ func OpenState(dir string, o Options) (*Store, error) {
 	if o.Still {
 		po.L0StopWritesThreshold = 1 << 20
 	}
+	// Tables that are taken in would otherwise wait behind the memtables in memory, and
+	// without a WAL nothing would know of them after a crash.
+	po.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	for i := range po.Levels {
 		// Point reads of keys that are not there (every create) are answered by
 		// the filters, also in the last level.
@@ -178,11 +186,15 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 }
 
 func open(dir string, po *pebble.Options, wal bool) (*Store, error) {
+	options := completed(po)
 	db, err := pebble.Open(dir, po)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &Store{db: db, wal: wal, log: po.Logger.(quiet).log, readers: readers{drained: make(chan struct{}, 1)}}, nil
+	return &Store{
+		db: db, wal: wal, log: po.Logger.(quiet).log, options: options,
+		readers: readers{drained: make(chan struct{}, 1)}, views: make(map[*View]struct{}),
+	}, nil
 }
 
 // Close ends the store: new reads get ErrClosed, those in flight are waited for. So
@@ -192,7 +204,7 @@ func (s *Store) Close() error {
 	if !s.readers.close(s.log) {
 		return fmt.Errorf("close store: %w", ErrClosed)
 	}
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.closeViews(), s.db.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
@@ -237,8 +249,19 @@ func (q quiet) Fatalf(format string, args ...any) {
 	panic(fatal("storage failed: " + msg))
 }
 
-// fatal is what Fatalf panics with. Batch.Commit turns it into an error, so that a
-// member whose log cannot be synced stops in good order; elsewhere it ends the process.
+// fatal is what Fatalf panics with. Batch.Commit and Replace turn it into an error, so that
+// a member whose log cannot be synced stops in good order; elsewhere it ends the process.
 type fatal string
 
 func (f fatal) Error() string { return string(f) }
+
+// fatalError turns the panic of a broken WAL or manifest into an error.
+func fatalError(err *error, action string) {
+	switch r := recover().(type) {
+	case nil:
+	case fatal:
+		*err = fmt.Errorf("%s: %w", action, r)
+	default:
+		panic(r)
+	}
+}

@@ -1,0 +1,166 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// tableBytes is about how large a table is that is built aside: that of the last level.
+const tableBytes = 64 << 20
+
+// Tables are sorted tables that are built in a directory of their own, beside a
+// store that goes on working, and that are to replace everything in it.
+//
+// One goroutine may use them at a time. The directory is theirs alone, and on the
+// store's file system. After a crash it is of no use: RemoveTables.
+type Tables struct {
+	store *Store
+	dir   string
+	w     *sstable.Writer
+	paths []string
+	bytes uint64
+	err   error
+}
+
+// RemoveTables removes a directory of Tables, whether it is there or not.
+func RemoveTables(on FS, dir string) error {
+	if on == nil {
+		on = OSFS
+	}
+	if err := on.RemoveAll(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove tables %s: %w", dir, err)
+	}
+	return nil
+}
+
+// NewTables begins to build tables in the directory dir. What is there is removed.
+func (s *Store) NewTables(dir string) (*Tables, error) {
+	if err := RemoveTables(s.options.FS, dir); err != nil {
+		return nil, err
+	}
+	if err := s.options.FS.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("build tables: %w", err)
+	}
+	return &Tables{store: s, dir: dir}, nil
+}
+
+// Add writes the next key, which must be higher than the one before. Both slices are copied.
+func (t *Tables) Add(key, value []byte) error {
+	if t.err != nil {
+		return t.err
+	}
+	t.err = t.add(key, value)
+	return t.err
+}
+
+func (t *Tables) add(key, value []byte) error {
+	if t.w == nil {
+		if err := t.begin(); err != nil {
+			return fmt.Errorf("build tables: %w", err)
+		}
+	}
+	if err := t.w.Set(key, value); err != nil {
+		return fmt.Errorf("build tables: %w", err)
+	}
+	if t.w.Raw().EstimatedSize() >= tableBytes {
+		return t.end()
+	}
+	return nil
+}
+
+func (t *Tables) begin() error {
+	path := t.store.options.FS.PathJoin(t.dir, fmt.Sprintf("%06d.sst", len(t.paths)+1))
+	file, err := t.store.options.FS.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	t.paths = append(t.paths, path)
+	t.w = sstable.NewWriter(objstorageprovider.NewFileWritable(file),
+		t.store.options.MakeWriterOptions(lastLevel, t.store.db.TableFormat()))
+	return nil
+}
+
+// lastLevel is where tables that replace everything end up.
+const lastLevel = 6
+
+// end completes the open table, which is on disk then.
+func (t *Tables) end() error {
+	if t.w == nil {
+		return nil
+	}
+	w := t.w
+	t.w = nil
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("build tables: %w", err)
+	}
+	if meta, err := w.Raw().Metadata(); err == nil {
+		t.bytes += meta.Size
+	}
+	return nil
+}
+
+// Finish completes the tables. Nothing may be added after it.
+func (t *Tables) Finish() error {
+	if t.err == nil {
+		t.err = t.end()
+	}
+	return t.err
+}
+
+// Bytes returns the size of the completed tables.
+func (t *Tables) Bytes() uint64 { return t.bytes }
+
+// Discard removes the tables.
+func (t *Tables) Discard() error {
+	if t.w != nil {
+		t.w.Close() //nolint:errcheck // it is removed
+		t.w = nil
+	}
+	if t.err == nil {
+		t.err = errors.New("the tables were discarded")
+	}
+	return RemoveTables(t.store.options.FS, t.dir)
+}
+
+// Replace puts the finished tables in the place of all that the store holds, and
+// removes their directory. It is one edit of the store's manifest, so that readers,
+// and a reopened store after a crash at any point, find either all that was there or all
+// that is in the tables; what Replace has returned for without an error is durable.
+// Iterators and views that are open keep what they see.
+//
+// Nothing may be written to the store meanwhile. After an error it is not known
+// which of the two the store holds: it must be closed.
+func (s *Store) Replace(t *Tables) (err error) {
+	defer fatalError(&err, "replace the store's content")
+	if t.err != nil || t.w != nil {
+		return errors.Join(errors.New("replace the store's content: the tables are not finished"), t.err)
+	}
+	if !s.readers.enter() {
+		return ErrClosed
+	}
+	defer s.readers.leave()
+	// The memtables have to be on disk first: this store has no WAL that could tell
+	// that they were written before the tables.
+	if err := s.db.Flush(); err != nil {
+		return fmt.Errorf("replace the store's content: %w", err)
+	}
+	if _, err := s.db.IngestAndExcise(context.Background(), t.paths, nil, nil, everything); err != nil {
+		return fmt.Errorf("replace the store's content: %w", err)
+	}
+	t.err = errors.New("the tables were used")
+	return RemoveTables(s.options.FS, t.dir)
+}
+
+// completed returns the options as pebble completes them.
+func completed(po *pebble.Options) *pebble.Options {
+	o := po.Clone()
+	o.EnsureDefaults()
+	return o
+}
