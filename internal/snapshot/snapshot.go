@@ -1,0 +1,110 @@
+// Package snapshot owns the stream that carries a whole state: to a follower that is too far behind for the log, and into
+// the file of a backup.
+//
+// The stream (docs/formats/snapshot.md) is a header that says whose state it is and as of which entry, all key-values of
+// all tables in order in compressed chunks with checksums, and a trailer with their number and hash. Source writes it from a
+// view of the store, Stream reads it. Neither holds more than a chunk, or one key-value where that is larger. The package does
+// not own what the key-values mean (machine), where the bytes travel (peer, v3rpc), or files (backup).
+//
+// Invariants: a Stream gives no key-value whose chunk has not been checked, and no io.EOF before the trailer has been: what ends
+// early, or differs in one bit, is an error. The same view gives the same bytes.
+//
+// Concurrency: a Source or a Stream belongs to one goroutine at a time.
+package snapshot
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"cairn/internal/kv"
+)
+
+// Magic begins every stream.
+const Magic = "cairn snapshot\n"
+
+// Format is the number of the layout that this version writes, and the highest that it reads.
+const Format = 1
+
+// Meta is what the header says of the state.
+type Meta struct {
+	ClusterID       uint64
+	Index, Term     uint64 // of the last applied entry
+	Revision        int64
+	CompactRevision int64
+	Time            kv.ClusterTime
+	ConfState       *raftpb.ConfState // the configuration as of Index
+}
+
+// ErrCorrupt is wrapped by the errors that tell of a stream which is not as it was written: cut off, or changed.
+var ErrCorrupt = errors.New("corrupt snapshot")
+
+// Blocks of the stream, by their first byte.
+const (
+	blockHeader  = 'h'
+	blockChunk   = 'c'
+	blockTrailer = 't'
+)
+
+// Bounds of a block.
+const (
+	chunkBytes    = 1 << 20 // of key-values, before compression; a larger one has its chunk for itself
+	chunkBytesMax = 1 << 30 // of what is read; no key-value can be larger (machine.batchBytesMax and the limits of a command)
+	frameBytes    = 5       // type, length
+	sumBytes      = 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum is that of a block at an offset of the stream. With the offset in it, a block at another
+// place than where it was written is noticed.
+func checksum(offset int64, frame, payload []byte) uint32 {
+	var at [8]byte
+	binary.BigEndian.PutUint64(at[:], uint64(offset))
+	sum := crc32.Update(0, castagnoli, at[:])
+	sum = crc32.Update(sum, castagnoli, frame)
+	return crc32.Update(sum, castagnoli, payload)
+}
+
+// append writes the header's payload.
+func (m *Meta) append(dst []byte) ([]byte, error) {
+	dst = append(dst, Format)
+	dst = binary.BigEndian.AppendUint64(dst, m.ClusterID)
+	for _, v := range [...]uint64{m.Index, m.Term, uint64(m.Revision), uint64(m.CompactRevision), uint64(m.Time)} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	dst, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(dst, m.ConfState)
+	if err != nil {
+		return nil, fmt.Errorf("write snapshot header: %w", err)
+	}
+	return dst, nil
+}
+
+func decodeMeta(b []byte) (m Meta, err error) {
+	if len(b) > 0 && b[0] > Format {
+		return m, fmt.Errorf("snapshot has format %d, newer than %d, the newest that this version of cairn reads: use the version that wrote it, or a later one", b[0], Format)
+	}
+	if len(b) < 9 || b[0] != Format {
+		return m, fmt.Errorf("%w: header %x", ErrCorrupt, b)
+	}
+	m.ClusterID = binary.BigEndian.Uint64(b[1:])
+	rest := b[9:]
+	var v [5]uint64
+	for i := range v {
+		n := 0
+		if v[i], n = binary.Uvarint(rest); n <= 0 {
+			return m, fmt.Errorf("%w: header %x", ErrCorrupt, b)
+		}
+		rest = rest[n:]
+	}
+	m.Index, m.Term, m.Revision, m.CompactRevision, m.Time = v[0], v[1], int64(v[2]), int64(v[3]), kv.ClusterTime(v[4])
+	m.ConfState = &raftpb.ConfState{}
+	if err := proto.Unmarshal(rest, m.ConfState); err != nil {
+		return m, fmt.Errorf("%w: membership in the header: %w", ErrCorrupt, err)
+	}
+	return m, nil
+}

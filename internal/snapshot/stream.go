@@ -1,0 +1,181 @@
+package snapshot
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Stream reads what a Source has written.
+type Stream struct {
+	meta    Meta
+	r       *bufio.Reader
+	decoder *zstd.Decoder
+
+	offset int64
+	hash   *xxhash.Digest
+	count  uint64
+	last   []byte // the highest key so far
+	rest   []byte // of the chunk
+	raw    []byte
+	block  bytes.Buffer
+	err    error
+}
+
+// NewStream reads the header. After the trailer nothing more is taken from r than a buffer may hold.
+func NewStream(r io.Reader) (*Stream, error) {
+	s := &Stream{r: bufio.NewReaderSize(r, 64<<10), hash: xxhash.New()}
+	magic := make([]byte, len(Magic))
+	if _, err := io.ReadFull(s.r, magic); err != nil {
+		return nil, s.broken(err)
+	}
+	if string(magic) != Magic {
+		return nil, fmt.Errorf("%w: it does not begin as one", ErrCorrupt)
+	}
+	s.offset = int64(len(Magic))
+	kind, payload, err := s.next()
+	if err != nil {
+		return nil, err
+	}
+	if kind != blockHeader {
+		return nil, fmt.Errorf("%w: no header", ErrCorrupt)
+	}
+	if s.meta, err = decodeMeta(payload); err != nil {
+		return nil, err
+	}
+	s.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(chunkBytesMax))
+	if err != nil {
+		return nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	return s, nil
+}
+
+// Meta returns what the header says.
+func (s *Stream) Meta() Meta { return s.meta }
+
+// Count returns how many key-values were given so far.
+func (s *Stream) Count() uint64 { return s.count }
+
+// Hash returns the hash of the key-values given so far: of all of them after io.EOF.
+func (s *Stream) Hash() uint64 { return s.hash.Sum64() }
+
+// Bytes returns the length of the stream up to what was read.
+func (s *Stream) Bytes() int64 { return s.offset }
+
+// Rest returns what follows the stream, after Next has returned io.EOF.
+func (s *Stream) Rest() io.Reader { return s.r }
+
+// Close lets go of memory.
+func (s *Stream) Close() { s.decoder.Close() }
+
+// Next returns the next key-value, in the order of the keys. Both are valid until the next call. At the end it returns io.EOF, when
+// the whole stream was as it was written.
+func (s *Stream) Next() (key, value []byte, err error) {
+	for len(s.rest) == 0 && s.err == nil {
+		s.err = s.fill()
+	}
+	if s.err != nil {
+		return nil, nil, s.err
+	}
+	key, value, s.rest, err = cutPair(s.rest)
+	if err == nil && s.count > 0 && bytes.Compare(s.last, key) >= 0 {
+		err = fmt.Errorf("%w: key %x after %x", ErrCorrupt, key, s.last)
+	}
+	if err != nil {
+		s.err = err
+		return nil, nil, err
+	}
+	s.last = append(s.last[:0], key...)
+	s.count++
+	return key, value, nil
+}
+
+// fill reads a chunk, or the trailer.
+func (s *Stream) fill() error {
+	kind, payload, err := s.next()
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case blockChunk:
+		size, n := binary.Uvarint(payload)
+		if n <= 0 || size == 0 || size > chunkBytesMax {
+			return fmt.Errorf("%w: a chunk of %d bytes", ErrCorrupt, size)
+		}
+		if s.raw, err = s.decoder.DecodeAll(payload[n:], s.raw[:0]); err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		if uint64(len(s.raw)) != size {
+			return fmt.Errorf("%w: a chunk of %d bytes instead of %d", ErrCorrupt, len(s.raw), size)
+		}
+		s.hash.Write(s.raw) //nolint:errcheck // never fails
+		s.rest = s.raw
+		return nil
+	case blockTrailer:
+		count, n := binary.Uvarint(payload)
+		if n <= 0 || len(payload) != n+8 || count != s.count || binary.BigEndian.Uint64(payload[n:]) != s.hash.Sum64() {
+			return fmt.Errorf("%w: its %d key-values are not those that were written", ErrCorrupt, s.count)
+		}
+		return io.EOF
+	default:
+		return fmt.Errorf("%w: a block of type %#x", ErrCorrupt, kind)
+	}
+}
+
+// next reads a block. Memory is taken as the bytes come, not as the length says.
+func (s *Stream) next() (kind byte, payload []byte, err error) {
+	var frame [frameBytes]byte
+	if _, err := io.ReadFull(s.r, frame[:]); err != nil {
+		return 0, nil, s.broken(err)
+	}
+	size := int64(binary.BigEndian.Uint32(frame[1:]))
+	if size > chunkBytesMax {
+		return 0, nil, fmt.Errorf("%w: a block of %d bytes at byte %d", ErrCorrupt, size, s.offset)
+	}
+	s.block.Reset()
+	if n, err := io.CopyN(&s.block, s.r, size+sumBytes); err != nil {
+		if n > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, nil, s.broken(err)
+	}
+	payload = s.block.Bytes()[:size]
+	if binary.BigEndian.Uint32(s.block.Bytes()[size:]) != checksum(s.offset, frame[:], payload) {
+		return 0, nil, fmt.Errorf("%w: checksum of the block at byte %d", ErrCorrupt, s.offset)
+	}
+	s.offset += frameBytes + size + sumBytes
+	return frame[0], payload, nil
+}
+
+// broken is the error of a stream that could not be read on.
+func (s *Stream) broken(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it ends early, after byte %d", ErrCorrupt, s.offset)
+	}
+	return fmt.Errorf("read snapshot: %w", err)
+}
+
+var errPair = fmt.Errorf("%w: a key-value that its chunk does not hold", ErrCorrupt)
+
+func cutPair(b []byte) (key, value, rest []byte, err error) {
+	keyLen, n := binary.Uvarint(b)
+	if n <= 0 {
+		return nil, nil, nil, errPair
+	}
+	b = b[n:]
+	valueLen, n := binary.Uvarint(b)
+	if n <= 0 {
+		return nil, nil, nil, errPair
+	}
+	b = b[n:]
+	if keyLen == 0 || keyLen > uint64(len(b)) || valueLen > uint64(len(b))-keyLen {
+		return nil, nil, nil, errPair
+	}
+	return b[:keyLen], b[keyLen : keyLen+valueLen], b[keyLen+valueLen:], nil
+}
