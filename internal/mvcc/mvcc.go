@@ -74,11 +74,25 @@ func (h *Head) Keys() int64 { return h.counts.total() }
 type Store struct {
 	db   *storage.Store
 	head atomic.Pointer[Head]
+	// replacing is set while the state store is being replaced, see Replacement.
+	replacing    atomic.Pointer[Replacement]
+	replacements atomic.Uint64 // how many are done
 }
 
 // Open returns the key space in db as of the given revisions, which the caller
 // keeps with the applied index. It reads the count index, not the keys.
 func Open(db *storage.Store, revision, compactRevision int64) (*Store, error) {
+	head, err := loadHead(db, revision, compactRevision)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{db: db}
+	s.head.Store(head)
+	return s, nil
+}
+
+// loadHead reads what a head has besides its revisions.
+func loadHead(db *storage.Store, revision, compactRevision int64) (*Head, error) {
 	c, err := loadCounts(db)
 	if err != nil {
 		return nil, fmt.Errorf("load count index: %w", err)
@@ -87,9 +101,7 @@ func Open(db *storage.Store, revision, compactRevision int64) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db}
-	s.head.Store(&Head{Revision: revision, CompactRevision: compactRevision, Mixed: mixed, counts: c})
-	return s, nil
+	return &Head{Revision: revision, CompactRevision: compactRevision, Mixed: mixed, counts: c}, nil
 }
 
 // Head returns the newest published state.

@@ -34,12 +34,12 @@ type RangeSummary struct {
 // ErrFutureRevision for revisions that cannot be read.
 func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 	for tries := 0; ; tries++ {
-		head := s.head.Load()
+		head, replacements := s.settled(), s.replacements.Load()
 		sum, err := s.RangeAt(head, op, sink)
 		switch {
 		case !errors.Is(err, ErrOvertaken):
 			return sum, err
-		case op.Revision > 0:
+		case op.Revision > 0 && s.replacing.Load() == nil && s.replacements.Load() == replacements:
 			return RangeSummary{}, ErrCompacted
 		}
 		if err := s.awaitNext(head, tries); err != nil {
@@ -57,6 +57,10 @@ var ErrOvertaken = errors.New("read overtaken by a compaction")
 // newer head than the one that it read. The compaction is in the store, so that head
 // is about to be published, if it is not yet.
 func (s *Store) awaitNext(head *Head, tries int) error {
+	if r := s.replacing.Load(); r != nil {
+		<-r.done
+		return nil
+	}
 	if s.head.Load() != head {
 		return nil
 	}
@@ -138,7 +142,8 @@ func (s *Store) event(rev kv.Revision) (event, error) {
 }
 
 func (s *Store) overtaken(rev int64) error {
-	if s.head.Load().CompactRevision > rev {
+	// In this order: a replacement is over only after its head is published.
+	if s.replacing.Load() != nil || s.head.Load().CompactRevision > rev {
 		return ErrOvertaken
 	}
 	return nil
@@ -192,7 +197,11 @@ func (v view) get(key []byte, found func(r *kv.Record)) error {
 		return err
 	}
 	r, err := v.asOf(&newest, v.src.event)
-	if err == nil && !r.Deleted {
+	if err == nil && r.Deleted {
+		// Perhaps by a delete that a compaction has passed, before the key came again.
+		return v.src.overtaken(v.rev)
+	}
+	if err == nil {
 		found(&r)
 	}
 	return err

@@ -24,7 +24,7 @@ type Reading struct {
 
 // Reading returns the published state.
 func (s *Store) Reading() Reading {
-	head := s.head.Load()
+	head := s.settled()
 	return Reading{view{src: s, rev: head.Revision}, head.Mixed}
 }
 

@@ -48,7 +48,7 @@ func (r *TxnResult) setRevision(rev int64) {
 // ReadTxn runs a transaction that only reads; all of it sees one revision.
 func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
 	for tries := 0; ; tries++ {
-		head := s.head.Load()
+		head := s.settled()
 		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax}
 		res, err := run.txn(t)
 		if errors.Is(err, ErrOvertaken) {
