@@ -101,6 +101,7 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 	return member.Start(member.Config{
 		Dir:                dir.MemberDir(),
 		ID:                 dir.Identity().MemberID,
+		ClusterID:          dir.Identity().ClusterID,
 		TickInterval:       cfg.HeartbeatInterval,
 		ElectionTicks:      int(cfg.ElectionTimeout / cfg.HeartbeatInterval),
 		SnapshotCount:      cfg.SnapshotCount,

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -67,6 +68,12 @@ type Machine struct {
 	time    atomic.Int64  // pos.time, likewise
 	// changes are the configuration changes of the batches of this Apply, for raft.
 	changes []*raftpb.ConfChangeV2
+	// installed is the index of the last snapshot that was installed in this life: entries up to it may yet come.
+	installed uint64
+
+	shownMu   sync.Mutex // guards what follows, which is for SnapshotMetadata
+	shown     position
+	shownConf *raftpb.ConfState
 }
 
 // Initialize writes the state of a new member, before the first entry: index and
@@ -89,13 +96,10 @@ func Initialize(db *storage.Store, index, term uint64, founders []membership.Mem
 // Open returns the state in db, as of the last batch that reached the disk.
 func Open(db *storage.Store) (*Machine, error) {
 	m := &Machine{db: db, b: db.NewBatch()}
-	v, err := db.Get(positionKey, nil)
-	if err != nil {
-		return nil, fmt.Errorf("open state: read position: %w", err)
-	}
-	if m.pos, err = decodePosition(v); err != nil {
+	if err := m.loadPosition(); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
+	var err error
 	if m.members, err = membership.Open(db); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
@@ -106,10 +110,33 @@ func Open(db *storage.Store) (*Machine, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	m.w = m.keys.NewWriter()
+	m.showApplied(true)
+	return m, nil
+}
+
+// loadPosition reads how far the state has come.
+func (m *Machine) loadPosition() error {
+	v, err := m.db.Get(positionKey, nil)
+	if err != nil {
+		return fmt.Errorf("read position: %w", err)
+	}
+	if m.pos, err = decodePosition(v); err != nil {
+		return err
+	}
+	return nil
+}
+
+// showApplied lets those beside the applier see the present position, and the membership where that has changed.
+func (m *Machine) showApplied(membersChanged bool) {
+	m.shownMu.Lock()
+	m.shown = m.pos
+	if membersChanged {
+		m.shownConf = m.members.ConfState()
+	}
+	m.shownMu.Unlock()
+	m.time.Store(int64(m.pos.time))
 	m.term.Store(m.pos.term)
 	m.applied.Store(m.pos.index)
-	m.time.Store(int64(m.pos.time))
-	return m, nil
 }
 
 // Events gives what the last Apply has changed, and n says how many events that are.
@@ -202,6 +229,9 @@ func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
 		return err
 	}
 	for _, e := range entries {
+		if e.GetIndex() <= m.installed {
+			continue // in the snapshot
+		}
 		if e.GetIndex() != m.next.index+1 {
 			return fmt.Errorf("%w: entry %d after entry %d", ErrBadCommand, e.GetIndex(), m.next.index)
 		}
@@ -239,9 +269,7 @@ func (m *Machine) commit(waiting Waiting) error {
 	m.auth.Publish() // before the keys: whoever reads them sees that permissions have changed
 	m.w.Publish()
 	m.members.Publish()
-	m.time.Store(int64(m.pos.time))
-	m.term.Store(m.pos.term)
-	m.applied.Store(m.pos.index)
+	m.showApplied(len(m.changes) > 0)
 	waiting.Applied()
 	return nil
 }

@@ -61,6 +61,8 @@ type Config struct {
 	Dir string     // the directory of the two stores
 	FS  storage.FS // the file system; the operating system's when nil
 	ID  uint64
+	// ClusterID is in the header of snapshots.
+	ClusterID uint64
 
 	TickInterval   time.Duration // a heartbeat; --heartbeat-interval
 	ElectionTicks  int           // --election-timeout in ticks
@@ -216,6 +218,7 @@ func (m *Member) open() (err error) {
 	}
 	m.replica, err = replica.New(replica.Config{
 		ID: m.cfg.ID, ElectionTicks: m.cfg.ElectionTicks, HeartbeatTicks: 1, Logger: m.cfg.RaftLogger,
+		ClusterID: m.cfg.ClusterID, FS: m.cfg.FS, ReceiveDir: receiveDir(m.cfg.Dir),
 	}, rlog, m.machine)
 	return err
 }
@@ -250,6 +253,9 @@ func Initialize(fs storage.FS, dir string, founders []membership.Member) (err er
 
 func logDir(dir string) string   { return filepath.Join(dir, "log") }
 func stateDir(dir string) string { return filepath.Join(dir, "state") }
+
+// receiveDir is where a snapshot of a peer is made ready; it is removed at every start.
+func receiveDir(dir string) string { return filepath.Join(dir, "receive") }
 
 // Close stops the member, and leaves a state on disk that the next start need
 // not replay. Requests that wait are answered with ErrStopped.

@@ -2,8 +2,8 @@ package member
 
 import (
 	"context"
-	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -11,6 +11,7 @@ import (
 	"cairn/internal/membership"
 	"cairn/internal/peer"
 	"cairn/internal/replica"
+	"cairn/internal/storage"
 )
 
 // Transport is the connections to the other members; peer.Transport is one.
@@ -62,8 +63,16 @@ func (h peerHandler) Unreachable(id uint64) {
 }
 
 // ReceiveSnapshot implements peer.Handler.
-func (h peerHandler) ReceiveSnapshot(context.Context, *raftpb.Message, int64, io.Reader) error {
-	return errors.ErrUnsupported
+func (h peerHandler) ReceiveSnapshot(ctx context.Context, msg *raftpb.Message, _ int64, r io.Reader) error {
+	in, err := h.m.replica.ReceiveSnapshot(msg, r)
+	if err != nil {
+		h.m.log.Warn("receive snapshot", "from", idText(msg.GetFrom()), "error", err)
+		return err
+	}
+	at := in.GetSnapshot().GetMetadata()
+	h.m.log.Info("received snapshot", "from", idText(msg.GetFrom()), "index", at.GetIndex(), "term", at.GetTerm())
+	h.Receive(ctx, in)
+	return nil
 }
 
 // SnapshotSent implements peer.Handler.
@@ -78,7 +87,48 @@ func (h peerHandler) RemovedFromCluster() { h.m.leave() }
 
 // send gives the transport what the replica has for other members.
 func (r *raftRole) send(msgs []*raftpb.Message) {
+	for i, msg := range msgs {
+		if msg.GetType() != raftpb.MsgSnap {
+			continue
+		}
+		rest := slices.DeleteFunc(slices.Clone(msgs[i:]), func(msg *raftpb.Message) bool {
+			if msg.GetType() != raftpb.MsgSnap {
+				return false
+			}
+			r.m.transport.SendSnapshot(msg, -1, &outgoing{open: r.m.replica.OpenSnapshot})
+			return true
+		})
+		msgs = append(msgs[:i:i], rest...)
+		break
+	}
 	r.m.transport.Send(msgs)
+}
+
+// outgoing is the stream of a snapshot. It is taken when it is first read: that waits for the disk, as the raft loop must not.
+type outgoing struct {
+	open   func() (*replica.Outgoing, error)
+	stream *replica.Outgoing
+}
+
+// Read implements io.Reader.
+func (o *outgoing) Read(p []byte) (int, error) {
+	if o.stream == nil {
+		stream, err := o.open()
+		if err != nil {
+			return 0, err
+		}
+		o.stream = stream
+	}
+	return o.stream.Read(p)
+}
+
+// Close implements io.Closer.
+func (o *outgoing) Close() error {
+	o.open = func() (*replica.Outgoing, error) { return nil, storage.ErrClosed }
+	if o.stream == nil {
+		return nil
+	}
+	return o.stream.Close()
 }
 
 // sendOn sends the responses that are for other members, and returns the others.

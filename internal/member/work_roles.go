@@ -38,7 +38,7 @@ func (r *logRole) step() bool {
 	}
 	began := time.Now()
 	r.syncing.Store(int64(m.now()))
-	responses, err := m.replica.Append(msgs)
+	responses, err := m.replica.Append(msgs, &m.applier)
 	r.syncing.Store(0)
 	if err != nil {
 		m.fail(err)
@@ -103,6 +103,16 @@ func (r *applyRole) step() bool {
 	}
 	m.inbox.finish(applied)
 	return true
+}
+
+// Installed implements replica.Applier: the state was replaced by a snapshot.
+func (r *applyRole) Installed() {
+	m := r.m
+	m.hub.PublishReplaced(m.machine.Keys().Head().Revision)
+	m.reads.reached(m.machine.AppliedIndex())
+	r.lookAtMembers()
+	r.sinceFlush = 0
+	m.applies.signal() // there may be tombstones to sweep
 }
 
 // Applied implements machine.Waiting: it tells the watchers, and answers the requests

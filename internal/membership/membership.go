@@ -60,10 +60,15 @@ func Initialize(b *storage.Batch, founders []Member) {
 }
 
 // Open reads the table.
-func Open(db *storage.Store) (t *Table, err error) {
+func Open(db *storage.Store) (t *Table, err error) { return read(db.NewIter) }
+
+// Read reads the table of a view of the store.
+func Read(view *storage.View) (t *Table, err error) { return read(view.Iter) }
+
+func read(iter func(lower, upper []byte) *storage.Iter) (t *Table, err error) {
 	var members []Member
 	removed := map[uint64]bool{}
-	it := db.NewIter([]byte{byte(storage.TableMembers)}, []byte{byte(storage.TableMembers) + 1})
+	it := iter([]byte{byte(storage.TableMembers)}, []byte{byte(storage.TableMembers) + 1})
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		m, err := decodeMember(it.Key(), it.Value())

@@ -34,6 +34,7 @@ const (
 	entryPrefix    = 'e' // 'e' index (8 bytes, big endian) → entry
 	hardStateKey   = 'h'
 	truncatedKey   = 't'
+	installKey     = 'i'
 	cacheBytesMax  = 64 << 20
 	entryKeyLength = 9
 )
@@ -42,6 +43,7 @@ const (
 type Log struct {
 	store     *storage.Store
 	confState *raftpb.ConfState
+	snapshots func() (*raftpb.SnapshotMetadata, error) // see OfferSnapshots
 	buf       []byte
 
 	mu        sync.Mutex
@@ -79,6 +81,9 @@ func Initialize(store *storage.Store, index, term uint64) error {
 func Open(store *storage.Store, applied uint64, confState *raftpb.ConfState) (*Log, error) {
 	l := &Log{store: store, confState: confState}
 	if err := l.loadMeta(); err != nil {
+		return nil, err
+	}
+	if err := l.settleInstall(applied); err != nil {
 		return nil, err
 	}
 	l.last = l.truncated.index
@@ -137,7 +142,7 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 	var hard *raftpb.HardState
 	for _, m := range msgs {
 		if !raft.IsEmptySnap(m.GetSnapshot()) {
-			return fmt.Errorf("append raft log: snapshot at entry %d in an append", m.GetSnapshot().GetMetadata().GetIndex())
+			return fmt.Errorf("append raft log: the snapshot at entry %d was not installed", m.GetSnapshot().GetMetadata().GetIndex())
 		}
 		if m.Term != nil && m.Vote != nil && m.Commit != nil {
 			hard = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
@@ -348,11 +353,6 @@ func (l *Log) read(lo, hi, maxSize uint64) (out []*raftpb.Entry, err error) {
 		return nil, fmt.Errorf("%w: no entry %d", ErrCorrupt, lo)
 	}
 	return out, nil
-}
-
-// Snapshot implements raft.Storage. A member without followers is never asked.
-func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }
 
 // limitSize returns the front of entries whose data is at most maxSize bytes, and

@@ -124,7 +124,7 @@ func open(fs storage.CrashableFS, rng *rand.Rand, batches [][]step) (*scheduler,
 		return nil, errors.Join(err, s.close())
 	}
 	quiet := &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)}
-	if s.r, err = New(Config{ID: 1, ElectionTicks: 10, HeartbeatTicks: 1, Logger: quiet}, s.log, s.machine); err != nil {
+	if s.r, err = New(Config{ID: 1, ElectionTicks: 10, HeartbeatTicks: 1, Logger: quiet, FS: s.fs, ReceiveDir: "receive"}, s.log, s.machine); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, s.r.Campaign()
@@ -154,6 +154,13 @@ func (s *scheduler) onSync() {
 	c.fs = s.fs.Crash([]int{0, 0, 50, 100}[s.diskRNG.IntN(4)], s.diskRNG)
 	s.crashes = append(s.crashes, c)
 }
+
+// noApplier stands for a role that nobody else is at.
+type noApplier struct{}
+
+func (noApplier) Lock()      {}
+func (noApplier) Unlock()    {}
+func (noApplier) Installed() {}
 
 // Applied implements machine.Waiting.
 func (s *scheduler) Applied() {}
@@ -244,7 +251,7 @@ func (s *scheduler) doAppends() error {
 			given = append(given, &raftpb.Message{Type: m.Type, Entries: m.Entries, Term: m.Term, Vote: m.Vote, Commit: m.Commit})
 		}
 	}
-	if _, err := s.r.Append(given); err != nil {
+	if _, err := s.r.Append(given, noApplier{}); err != nil {
 		return err
 	}
 	s.fromLog = append(s.fromLog, responsesOf(msgs)...)

@@ -11,6 +11,9 @@
 //	log writer  Append, Truncate
 //	applier     Apply, and the machine's Sweep and Flush
 //
+// Snapshots are sent and received beside them, by anybody, see snapshot.go; to install one, Append takes
+// the applier's role, too.
+//
 // The roles share nothing but the raft log's own lock, so that the fsync of one
 // batch overlaps the apply of the batch before it. A response must be stepped (or sent,
 // when it is for a peer) only after the work that carried it is done; each role's
@@ -32,6 +35,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/raftlog"
+	"cairn/internal/storage"
 )
 
 // ErrNoLeader says that nobody can take a proposal now.
@@ -43,6 +47,10 @@ type Config struct {
 	ElectionTicks  int // ticks without a leader before an election
 	HeartbeatTicks int // ticks between a leader's heartbeats
 	Logger         raft.Logger
+
+	ClusterID  uint64     // in the headers of snapshots; those of other clusters are refused
+	FS         storage.FS // the file system of the stores; the operating system's when nil
+	ReceiveDir string     // beside the state store: snapshots that come in are made ready there
 }
 
 // Replica is one member's copy of the cluster's log and state.
@@ -56,6 +64,14 @@ type Replica struct {
 	term uint64
 	// clock runs while this replica leads; otherwise it is nil.
 	clock *Clock
+
+	// restored is the index of the last snapshot that raft has taken; readies are what it wanted done when it did.
+	restored uint64
+	readies  []raft.Ready
+
+	clusterID   uint64
+	receivePath string
+	snapshots   snapshots
 }
 
 // Clock is how a leader's cluster time runs: on from what the log had come to when it
@@ -86,6 +102,11 @@ const (
 // New returns a replica over an opened log and machine, which must belong
 // together.
 func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
+	// What a life that has ended was receiving is of no use: the leader sends it anew.
+	if err := storage.RemoveTables(cfg.FS, cfg.ReceiveDir); err != nil {
+		return nil, fmt.Errorf("start replica: %w", err)
+	}
+	log.OfferSnapshots(m.SnapshotMetadata)
 	raw, err := raft.NewRawNode(&raft.Config{
 		ID:                        cfg.ID,
 		ElectionTick:              cfg.ElectionTicks,
@@ -107,7 +128,11 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
-	return &Replica{id: cfg.ID, raw: raw, log: log, machine: m, term: raw.BasicStatus().GetTerm()}, nil
+	r := &Replica{
+		id: cfg.ID, raw: raw, log: log, machine: m, term: raw.BasicStatus().GetTerm(), clusterID: cfg.ClusterID, receivePath: cfg.ReceiveDir,
+	}
+	r.snapshots.outgoing = make(map[*Outgoing]struct{})
+	return r, nil
 }
 
 // Tick advances the replica's logical clock by one.
@@ -209,14 +234,25 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 	if errors.Is(err, raft.ErrProposalDropped) || errors.Is(err, raft.ErrStepPeerNotFound) {
 		return nil // the proposer's timeout, or a peer that is no more
 	}
+	if m.GetType() == raftpb.MsgSnap && r.raw.HasReady() {
+		// Whether raft has taken the snapshot's configuration for its own must be known before the next Finish.
+		rd := r.raw.Ready()
+		r.readies = append(r.readies, rd)
+		if !raft.IsEmptySnap(rd.Snapshot) {
+			r.restored = rd.Snapshot.GetMetadata().GetIndex()
+		}
+	}
 	return err
 }
 
 // Finish takes what the applier has done.
 func (r *Replica) Finish(now time.Duration, a Applied) error {
-	// First, since the responses let raft look at the configuration that it has then.
-	for _, change := range a.Changes {
-		r.raw.ApplyConfChange(change)
+	// First, since the responses let raft look at the configuration that it has then. That of a snapshot which raft has taken
+	// meanwhile has these changes in it, and perhaps others that took them back.
+	if a.Index > r.restored {
+		for _, change := range a.Changes {
+			r.raw.ApplyConfChange(change)
+		}
 	}
 	for _, m := range a.Responses {
 		if err := r.Step(now, m); err != nil {
@@ -279,14 +315,28 @@ type Work struct {
 	LeaderChanged, Elected, Deposed bool
 }
 
+// nextReady returns what raft wants done, and whether there is anything.
+func (r *Replica) nextReady() (rd raft.Ready, ok bool) {
+	switch {
+	case len(r.readies) > 0:
+		rd = r.readies[0]
+		r.readies = r.readies[1:]
+	case r.raw.HasReady():
+		rd = r.raw.Ready()
+	default:
+		return rd, false
+	}
+	return rd, true
+}
+
 // Work returns what has come to be done since the last call, and whether there
 // is anything. now is the caller's monotonic clock.
 func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	r.startClock(now)
-	if !r.raw.HasReady() {
+	rd, ok := r.nextReady()
+	if !ok {
 		return w, false
 	}
-	rd := r.raw.Ready()
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
@@ -317,17 +367,9 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	return w, true
 }
 
-// Append does appends in their order, with one fsync, and returns the responses
-// that are now due: those to other members are to be sent, the others stepped.
-func (r *Replica) Append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
-	if err := r.log.Append(msgs); err != nil {
-		return nil, err
-	}
-	return responsesOf(msgs), nil
-}
-
 // Applied is what an Apply has to tell the raft loop, by Finish.
 type Applied struct {
+	Index     uint64 // of the last entry
 	Changes   []*raftpb.ConfChangeV2
 	Responses []*raftpb.Message
 }
@@ -346,7 +388,11 @@ func (r *Replica) Apply(msgs []*raftpb.Message, waiting machine.Waiting) (Applie
 	if err := r.machine.Apply(entries, waiting); err != nil {
 		return Applied{}, err
 	}
-	return Applied{r.machine.Changes(), responsesOf(msgs)}, nil
+	var last uint64
+	if len(entries) > 0 {
+		last = entries[len(entries)-1].GetIndex()
+	}
+	return Applied{last, r.machine.Changes(), responsesOf(msgs)}, nil
 }
 
 func responsesOf(msgs []*raftpb.Message) []*raftpb.Message {
@@ -360,8 +406,8 @@ func responsesOf(msgs []*raftpb.Message) []*raftpb.Message {
 	return out
 }
 
-// Truncate removes the log entries that the state no longer needs, but for keep
-// of them. The log writer calls it.
+// Truncate removes the log entries that neither the state nor a snapshot on its way to a
+// follower needs, but for keep of them. The log writer calls it.
 func (r *Replica) Truncate(keep uint64) error {
 	durable, err := r.machine.DurableIndex()
 	if err != nil {
@@ -370,7 +416,7 @@ func (r *Replica) Truncate(keep uint64) error {
 	if durable <= keep {
 		return nil
 	}
-	return r.log.Truncate(durable - keep)
+	return r.log.Truncate(r.snapshots.needed(durable - keep))
 }
 
 // ReleaseApplied lets go of the memory of applied entries that no peer waits for.

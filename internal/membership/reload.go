@@ -1,0 +1,15 @@
+package membership
+
+import "cairn/internal/storage"
+
+// Reload reads the table anew, after the state was replaced as a whole. It belongs to the applier.
+func (t *Table) Reload(db *storage.Store) error {
+	fresh, err := Open(db)
+	if err != nil {
+		return err
+	}
+	t.next, t.removedNext, t.changed = nil, nil, false
+	t.shown.Store(fresh.shown.Load())
+	t.removed.Store(fresh.removed.Load())
+	return nil
+}

@@ -1,0 +1,255 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/snapshot"
+	"cairn/internal/storage"
+)
+
+// How a state gets to a follower that is too far behind for the log (docs/adr/0004):
+//
+//  1. The leader's Work has a MsgSnap in Send, without data. The caller gives it to the peer with the stream that
+//     OpenSnapshot returns, which is as of the same entry or a later one; and says by ReportSnapshot how that went.
+//  2. The follower's caller gives message and stream to ReceiveSnapshot, which checks every byte and builds tables aside, while the
+//     replica goes on. It returns the message to Step: the one that came, as of the entry that the stream is of.
+//  3. Raft takes it, or has no use for it any more. If it takes it, the log writer's Append installs the tables.
+
+// ErrBusy says that another snapshot is being received, or waits to be installed.
+var ErrBusy = errors.New("another snapshot is being received")
+
+// receivedMax is how many snapshots may wait to be installed: raft may want a second one while the first is on its way.
+const receivedMax = 2
+
+// snapshots is what a replica knows of snapshots that come and go. The mutexes guard what follows them.
+type snapshots struct {
+	receiving sync.Mutex // held while one comes in
+
+	mu       sync.Mutex
+	number   int
+	received []received
+	outgoing map[*Outgoing]struct{}
+}
+
+// received is a snapshot that has come in and been checked.
+type received struct {
+	meta   snapshot.Meta
+	tables *storage.Tables
+}
+
+// Outgoing is the stream of a state that is being sent. While it is open, the log keeps the entries after it, so that
+// the follower can go on from there. It must be closed: best when the follower has it.
+type Outgoing struct {
+	*snapshot.Source
+	r *Replica
+}
+
+// OpenSnapshot returns the stream of the state as of now. Any goroutine may call it.
+func (r *Replica) OpenSnapshot() (*Outgoing, error) {
+	source, err := r.machine.Snapshot(r.clusterID)
+	if err != nil {
+		return nil, err
+	}
+	o := &Outgoing{Source: source, r: r}
+	s := &r.snapshots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outgoing[o] = struct{}{}
+	return o, nil
+}
+
+// Close lets go of the state and of the log's entries.
+func (o *Outgoing) Close() error {
+	s := &o.r.snapshots
+	s.mu.Lock()
+	delete(s.outgoing, o)
+	s.mu.Unlock()
+	return o.Source.Close()
+}
+
+// needed returns the index of the last entry that no outgoing snapshot needs, at most index.
+func (s *snapshots) needed(index uint64) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for o := range s.outgoing {
+		index = min(index, o.Meta().Index)
+	}
+	return index
+}
+
+// ReceiveSnapshot reads the stream that came with the MsgSnap m to its end, and returns the message to Step. Any goroutine may
+// call it; it takes as long as the stream does. After an error, which for ErrBusy comes at once, nothing is left of what was read, and the leader
+// sends anew: half a snapshot is not kept.
+func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.Message, error) {
+	s := &r.snapshots
+	if !s.receiving.TryLock() {
+		return nil, ErrBusy
+	}
+	defer s.receiving.Unlock()
+	dir, err := r.receiveDir()
+	if err != nil {
+		return nil, err
+	}
+	tables, err := r.machine.NewTables(dir)
+	if err != nil {
+		return nil, fmt.Errorf("receive snapshot: %w", err)
+	}
+	meta, err := r.receive(tables, stream)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("receive snapshot: %w", err), tables.Discard())
+	}
+	s.mu.Lock()
+	s.received = append(s.received, received{meta, tables})
+	s.mu.Unlock()
+	out := &raftpb.Message{
+		Type: m.Type, To: m.To, From: m.From, Term: m.Term,
+		Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: &meta.Index, Term: &meta.Term, ConfState: meta.ConfState}},
+	}
+	return out, nil
+}
+
+// receiveDir drops the snapshots that nobody will install any more, and returns the directory for another one.
+func (r *Replica) receiveDir() (string, error) {
+	s := &r.snapshots
+	if err := s.drop(r.machine.AppliedIndex()); err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.received) >= receivedMax {
+		return "", ErrBusy
+	}
+	s.number++
+	return filepath.Join(r.receivePath, strconv.Itoa(s.number)), nil
+}
+
+// drop removes the received snapshots that are not beyond the applied index.
+func (s *snapshots) drop(applied uint64) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := s.received[:0]
+	for _, in := range s.received {
+		if in.meta.Index > applied {
+			left = append(left, in)
+			continue
+		}
+		err = errors.Join(err, in.tables.Discard())
+	}
+	clear(s.received[len(left):])
+	s.received = left
+	return err
+}
+
+// receive builds tables from a stream.
+func (r *Replica) receive(tables *storage.Tables, stream io.Reader) (snapshot.Meta, error) {
+	in, err := snapshot.NewStream(stream)
+	if err != nil {
+		return snapshot.Meta{}, err
+	}
+	defer in.Close()
+	meta := in.Meta()
+	if meta.ClusterID != r.clusterID {
+		return meta, fmt.Errorf("it is of cluster %x, this member is of %x", meta.ClusterID, r.clusterID)
+	}
+	for {
+		key, value, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = tables.Add(key, value)
+		}
+		if err != nil {
+			return meta, err
+		}
+	}
+	if n, err := in.Rest().Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		return meta, fmt.Errorf("%w: something follows it: %w", snapshot.ErrCorrupt, err)
+	}
+	return meta, tables.Finish()
+}
+
+// Applier is the applier's role, as Append needs it to install a snapshot.
+type Applier interface {
+	sync.Locker // the role
+	// Installed is called, with the lock held, when the machine has another state: its revision and
+	// applied index have gone forward, without events.
+	Installed()
+}
+
+// Append does appends in their order, with one fsync where none carries a snapshot, and returns the responses that are now due. For a
+// snapshot it takes the applier's role, installs the state that ReceiveSnapshot has read, and begins the log anew.
+func (r *Replica) Append(msgs []*raftpb.Message, applier Applier) (responses []*raftpb.Message, err error) {
+	done := 0
+	for i, m := range msgs {
+		if raft.IsEmptySnap(m.GetSnapshot()) {
+			continue
+		}
+		if err := r.log.Append(msgs[done:i]); err != nil {
+			return nil, err
+		}
+		if err := r.install(m, applier); err != nil {
+			return nil, err
+		}
+		done = i + 1
+	}
+	if done < len(msgs) {
+		if err := r.log.Append(msgs[done:]); err != nil {
+			return nil, err
+		}
+	}
+	return responsesOf(msgs), nil
+}
+
+// install replaces state and log by a snapshot, and appends what else m carries.
+func (r *Replica) install(m *raftpb.Message, applier Applier) error {
+	index, term := m.GetSnapshot().GetMetadata().GetIndex(), m.GetSnapshot().GetMetadata().GetTerm()
+	in, ok := r.snapshots.take(index, term)
+	if !ok {
+		return fmt.Errorf("install snapshot at entry %d of term %d: it was not received", index, term)
+	}
+	applier.Lock()
+	defer applier.Unlock()
+	if err := r.log.BeginInstall(index, term); err != nil {
+		return err
+	}
+	if err := r.machine.Install(in.tables, in.meta); err != nil {
+		return err
+	}
+	var hard *raftpb.HardState
+	if m.Term != nil && m.Vote != nil && m.Commit != nil {
+		hard = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+	}
+	if err := r.log.Install(index, term, hard); err != nil {
+		return err
+	}
+	applier.Installed()
+	if len(m.Entries) > 0 {
+		rest := &raftpb.Message{Type: m.Type, Entries: m.Entries, Responses: m.Responses}
+		if err := r.log.Append([]*raftpb.Message{rest}); err != nil {
+			return err
+		}
+	}
+	return r.snapshots.drop(index)
+}
+
+// take returns a received snapshot.
+func (s *snapshots) take(index, term uint64) (received, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, in := range s.received {
+		if in.meta.Index == index && in.meta.Term == term {
+			s.received = append(s.received[:i], s.received[i+1:]...)
+			return in, true
+		}
+	}
+	return received{}, false
+}
