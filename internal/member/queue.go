@@ -276,12 +276,14 @@ type pendingBatches struct {
 
 type pendingBatch struct {
 	term      uint64 // in which it was proposed
+	at        time.Duration
 	proposals []*proposal
 }
 
-func (p *pendingBatches) add(batch, term uint64, proposals []*proposal) {
+// add notes what was proposed in a term, at a time of the member's clock.
+func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*proposal) {
 	p.mu.Lock()
-	p.batches[batch] = pendingBatch{term, proposals}
+	p.batches[batch] = pendingBatch{term, at, proposals}
 	p.mu.Unlock()
 }
 
@@ -292,6 +294,18 @@ func (p *pendingBatches) remove(batch uint64) []*proposal {
 	proposals := p.batches[batch].proposals
 	delete(p.batches, batch)
 	return proposals
+}
+
+// young counts the batches that were proposed after the given time: older ones may be lost.
+func (p *pendingBatches) young(after time.Duration) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.batches {
+		if b.at > after {
+			n++
+		}
+	}
+	return n
 }
 
 // outlived fails the batches that were proposed before a term, of which an entry has been applied: those that its leader

@@ -132,7 +132,7 @@ func TestPendingBatches(t *testing.T) {
 		for _, s := range since {
 			ps = append(ps, &proposal{backlog: new(backlog), since: s, done: make(chan struct{}, 1)})
 		}
-		p.add(n, 1, ps)
+		p.add(n, 1, 0, ps)
 		return ps
 	}
 	old, mixed, young := batch(1, 1, 2), batch(2, 2, 9), batch(3, 9)

@@ -16,6 +16,8 @@ const (
 	entryBytesMax      = 1 << 20
 	entryCommandsMax   = 4096
 	appendsUnderWayMax = 2
+	// Among several members an entry is under way until it is applied, since it takes more than this one's disk.
+	batchesUnderWayMax = 4
 )
 
 // raftRole is the replica's raft loop. The mutex guards the rest, and the replica's
@@ -137,8 +139,7 @@ func (r *raftRole) step() {
 
 func (r *raftRole) takeIn() error {
 	m := r.m
-	canPropose := m.replica.Leader() != 0 && m.appendsUnderWay.Load() < appendsUnderWayMax
-	m.inbox.take(&r.in, canPropose)
+	m.inbox.take(&r.in, r.mayPropose())
 	for i, msg := range r.in.messages {
 		r.in.messages[i] = nil
 		if err := m.replica.Step(m.now(), msg); err != nil {
@@ -161,6 +162,19 @@ func (r *raftRole) takeIn() error {
 	return r.propose(r.in.proposals)
 }
 
+// mayPropose says whether requests may go into an entry now, or gather for a larger one.
+func (r *raftRole) mayPropose() bool {
+	m := r.m
+	switch {
+	case m.replica.Leader() == 0:
+		return false
+	case m.readable.Load():
+		return m.appendsUnderWay.Load() < appendsUnderWayMax
+	default:
+		return m.pending.young(m.now()-m.electionTimeout()) < batchesUnderWayMax
+	}
+}
+
 // finish tells the replica what has been applied. Reads wait for a majority from before a change of the members on.
 func (r *raftRole) finish(applied replica.Applied) error {
 	m := r.m
@@ -177,7 +191,7 @@ func (r *raftRole) propose(proposals []*proposal) error {
 	for len(proposals) > 0 {
 		n := r.pack(proposals)
 		r.lastBatch++
-		m.pending.add(r.lastBatch, m.term.Load(), append([]*proposal(nil), proposals[:n]...))
+		m.pending.add(r.lastBatch, m.term.Load(), m.now(), append([]*proposal(nil), proposals[:n]...))
 		var err error
 		if change := proposals[0].change; change != nil {
 			err = m.replica.ProposeChange(m.now(), r.lastBatch, r.commands[0], change)
