@@ -132,12 +132,23 @@ func (t *Transport) accept(w http.ResponseWriter, s *stream) (*link, error) {
 	if err := t.answer(conn, w.Header()); err != nil {
 		return nil, fmt.Errorf("answer a handshake: %w", err)
 	}
-	l := newLink(conn, patientConn{conn, t.cfg.Limits.DeadAfter}, t.cfg.Limits.DeadAfter, t.cfg.Limits.MessageBytesMax)
+	l := newLink(conn, patientConn{conn, t.cfg.Limits.DeadAfter}, t.cfg.Limits.DeadAfter, t.payloadMax(s.key.lane))
 	l.hasty = true
 	if p := (*t.peers.Load())[s.key.from]; p != nil {
 		p.kick()
 	}
 	return l, nil
+}
+
+// smallPayloadMax bounds a frame's payload where nothing large belongs: on the control lane, and in a snapshot, whose chunks are smaller.
+const smallPayloadMax = 1 << 20
+
+// payloadMax is how large the payload of a frame may be in a lane.
+func (t *Transport) payloadMax(lane string) int {
+	if lane == laneAppend {
+		return t.cfg.Limits.MessageBytesMax
+	}
+	return smallPayloadMax
 }
 
 func (t *Transport) answer(conn net.Conn, h http.Header) error {

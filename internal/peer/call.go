@@ -106,6 +106,14 @@ func (t *Transport) Call(ctx context.Context, id uint64, path string, body []byt
 	if len(body) > t.cfg.Limits.CallBytesMax {
 		return nil, fmt.Errorf("call %s of member %016x: %w: %d bytes, more than %d", path, id, ErrTooLarge, len(body), t.cfg.Limits.CallBytesMax)
 	}
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, fmt.Errorf("call %s of member %016x: %w: this member is stopping", path, id, ErrNotSent)
+	}
+	t.work.Add(1)
+	t.mu.Unlock()
+	defer t.work.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(p.ctx, cancel)

@@ -25,6 +25,7 @@ const (
 	tagReject     = 0x50
 	tagRejectHint = 0x58
 	tagContext    = 0x62
+	tagResponses  = 0x72
 	tagVote       = 0x68
 
 	tagEntryType  = 0x08
@@ -161,7 +162,7 @@ type receivedEntry struct {
 func decodeMessage(b []byte, borrowed bool) (*raftpb.Message, error) {
 	known, entries := survey(b)
 	if entries > entriesMax {
-		return nil, fmt.Errorf("%w: it has more than %d entries", errMessage, entriesMax)
+		return nil, fmt.Errorf("%w: it has more than %d entries, or responses", errMessage, entriesMax)
 	}
 	if !known {
 		m := &raftpb.Message{}
@@ -207,50 +208,64 @@ func decodeMessage(b []byte, borrowed bool) (*raftpb.Message, error) {
 	return &r.m, nil
 }
 
-// survey says whether a message has only fields that decodeMessage knows, and counts its entries.
+// survey says whether a message has only fields that decodeMessage knows, and counts its entries. One with responses has too many: they never
+// leave a member.
 func survey(b []byte) (known bool, entries int) {
-	known = true
-	for len(b) > 0 {
+	for known = true; known && len(b) > 0; {
+		n := 0
+		switch b[0] {
+		case tagType, tagTo, tagFrom, tagTerm, tagLogTerm, tagIndex, tagCommit, tagReject, tagRejectHint, tagVote:
+			_, n = protowire.ConsumeVarint(b[1:])
+		case tagContext:
+			_, n = protowire.ConsumeBytes(b[1:])
+		case tagEntries:
+			var entry []byte
+			entry, n = protowire.ConsumeBytes(b[1:])
+			entries++
+			known = n > 0 && entryKnown(entry)
+		}
+		if n <= 0 {
+			break
+		}
+		b = b[1+n:]
+	}
+	if len(b) == 0 {
+		return known, entries
+	}
+	for len(b) > 0 { // the entries are counted in any case: the generated code has no limit
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return false, entries
+			break
 		}
 		m := protowire.ConsumeFieldValue(num, typ, b[n:])
 		if m < 0 {
-			return false, entries
+			break
 		}
-		switch b[0] {
-		case tagType, tagTo, tagFrom, tagTerm, tagLogTerm, tagIndex, tagCommit, tagReject, tagRejectHint, tagVote, tagContext:
-			known = known && n == 1
+		switch tag := protowire.EncodeTag(num, typ); tag {
 		case tagEntries:
 			entries++
-			known = known && n == 1 && entryKnown(b[n:n+m])
-		default:
-			known = false
+		case tagResponses:
+			entries = entriesMax + 1
 		}
 		b = b[n+m:]
 	}
-	return known, entries
+	return false, entries
 }
 
-// entryKnown says the same of an entry, which still has its length before it.
+// entryKnown says the same of an entry.
 func entryKnown(b []byte) bool {
-	b, _ = protowire.ConsumeBytes(b)
 	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n != 1 {
-			return false
-		}
+		n := 0
 		switch b[0] {
-		case tagEntryType, tagEntryTerm, tagEntryIndex, tagEntryData:
-		default:
+		case tagEntryType, tagEntryTerm, tagEntryIndex:
+			_, n = protowire.ConsumeVarint(b[1:])
+		case tagEntryData:
+			_, n = protowire.ConsumeBytes(b[1:])
+		}
+		if n <= 0 {
 			return false
 		}
-		m := protowire.ConsumeFieldValue(num, typ, b[n:])
-		if m < 0 {
-			return false
-		}
-		b = b[n+m:]
+		b = b[1+n:]
 	}
 	return true
 }

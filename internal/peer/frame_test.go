@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -135,6 +136,13 @@ func TestUnknownFieldsAreKept(t *testing.T) {
 }
 
 func TestTooManyEntries(t *testing.T) {
+	withResponse, err := proto.Marshal(&raftpb.Message{Responses: []*raftpb.Message{heartbeat(1, 2, 3)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := decodeMessage(withResponse, false); !errors.Is(err, errMessage) {
+		t.Errorf("with a response: %v", err)
+	}
 	if _, err := decodeMessage(bytes.Repeat([]byte{tagEntries, 0}, entriesMax+1), false); !errors.Is(err, errMessage) {
 		t.Errorf("got %v", err)
 	}
@@ -224,6 +232,12 @@ func FuzzFrames(f *testing.F) {
 			var generated raftpb.Message
 			wrong := proto.Unmarshal(payload, &generated)
 			m, err := decodeMessage(payload, borrowed)
+			if len(generated.Responses) > 0 {
+				if err == nil {
+					t.Fatal("a message with responses was taken")
+				}
+				continue
+			}
 			if (err == nil) != (wrong == nil) {
 				t.Fatalf("by hand: %v; generated code: %v", err, wrong)
 			}
@@ -238,6 +252,23 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A sender that opens a stream and says nothing more does not keep it.
+func TestASilentSenderIsNoticed(t *testing.T) {
+	a := startNode(t, 1, nil)
+	b := startNode(t, 2, func(c *Config) { c.Limits.DeadAfter = 100 * time.Millisecond })
+	for _, lane := range []string{laneControl, laneAppend} {
+		l := a.openStream(t, b, lane)
+		for {
+			if k, _, _, err := l.frames.next(); err != nil {
+				break
+			} else if k != kindAlive {
+				t.Errorf("frame of kind %d", k)
+			}
+		}
+		_ = l.conn.Close()
+	}
 }
 
 // Bytes that are not the protocol's end the stream and nothing else.

@@ -162,7 +162,7 @@ func (t *Transport) shakeHands(conn net.Conn, u *url.URL, to uint64, more func(h
 	}
 	// The answer is read through the reader of frames, which may get some of these with it.
 	reader := &handshakeReader{conn: conn, patience: t.cfg.Limits.DeadAfter, left: answerBytesMax}
-	l := newLink(conn, reader, t.cfg.Limits.DeadAfter, t.cfg.Limits.MessageBytesMax)
+	l := newLink(conn, reader, t.cfg.Limits.DeadAfter, answerBytesMax)
 	resp, err := http.ReadResponse(l.frames.r, req)
 	if err != nil {
 		return nil, nil, fmt.Errorf("ask for a stream: %w", unexpected(err))

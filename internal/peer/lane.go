@@ -20,6 +20,9 @@ const (
 	laneSnapshot = "snapshot"
 )
 
+// absentMessagesMax is how many messages wait in the control lane while there is no connection: the newest ones.
+const absentMessagesMax = 64
+
 // staleAfter is how long a message may wait for a connection. What it says is old news then, and raft has said something newer.
 const staleAfter = time.Second
 
@@ -28,7 +31,9 @@ type lane struct {
 	p           *peer
 	name        string
 	messagesMax int
-	bytesMax    int
+	bytesMax    int // but one message may always wait
+	// messageBytesMax is what the receiver takes.
+	messageBytesMax int
 
 	wake  chan struct{} // holds something when there may be messages
 	again chan struct{} // holds something when it is worth trying to connect
@@ -50,7 +55,7 @@ type queued struct {
 
 func newLane(p *peer, name string, messagesMax, bytesMax int) *lane {
 	return &lane{
-		p: p, name: name, messagesMax: messagesMax, bytesMax: bytesMax,
+		p: p, name: name, messagesMax: messagesMax, bytesMax: bytesMax, messageBytesMax: p.t.payloadMax(name),
 		wake: make(chan struct{}, 1), again: make(chan struct{}, 1),
 	}
 }
@@ -60,12 +65,11 @@ func newLane(p *peer, name string, messagesMax, bytesMax int) *lane {
 func (l *lane) put(m *raftpb.Message, now time.Time) bool {
 	size := frameHead + messageSize(m)
 	l.mu.Lock()
-	full := l.waiting+1 > l.messagesMax || l.bytes+size > l.bytesMax
-	if full && l.link == nil && l.name == laneControl && len(l.queue) > 0 {
+	if l.link == nil && l.name == laneControl && len(l.queue) >= absentMessagesMax {
 		l.dropOldestLocked()
-		full = l.bytes+size > l.bytesMax
 	}
-	if full || size-frameHead > l.p.t.cfg.Limits.MessageBytesMax || l.down && l.name == laneAppend {
+	full := l.waiting > 0 && (l.waiting >= l.messagesMax || l.bytes+size > l.bytesMax)
+	if full || size-frameHead > l.messageBytesMax || l.down && l.name == laneAppend {
 		l.mu.Unlock()
 		return false
 	}

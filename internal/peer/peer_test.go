@@ -347,6 +347,36 @@ func TestReconnectAfterThePeerRestarts(t *testing.T) {
 	}
 }
 
+// A message that is larger than all that may wait must come through all the same, or raft would stop there.
+func TestOneMessageAlwaysFits(t *testing.T) {
+	a, b := startNode(t, 1, func(c *Config) { c.Limits.AppendBytes = 1000 }), startNode(t, 2, nil)
+	introduce(a, b)
+	awaitConnected(t, a, b)
+	a.Send([]*raftpb.Message{appendOf(1, 2, 1, 5<<20), appendOf(1, 2, 2, 10)})
+	if m := await(t, "the message", b.messages); len(m.Entries[0].Data) != 5<<20 {
+		t.Errorf("%d bytes", len(m.Entries[0].Data))
+	}
+	a.Send([]*raftpb.Message{{Type: raftpb.MessageType_MsgHeartbeat.Enum(), From: new(uint64), To: b.peerID(), Context: make([]byte, 2<<20)}})
+	eventually(t, "what the receiver would not take is dropped", func() bool { return a.Stats()[0].Dropped >= 1 && a.connectedTo(2) })
+}
+
+func (n *node) peerID() *uint64 { return &n.cfg.MemberID }
+
+// The control lane keeps only the newest messages for a peer that is not there.
+func TestMessagesForAnAbsentPeer(t *testing.T) {
+	a := startNode(t, 1, nil)
+	a.SetPeers([]Peer{{2, []string{"http://" + unusedAddress(t)}}})
+	for i := range uint64(1000) {
+		a.Send([]*raftpb.Message{heartbeat(1, 2, i)})
+	}
+	l := (*a.peers.Load())[2].control
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) != absentMessagesMax || l.waiting != absentMessagesMax || l.queue[absentMessagesMax-1].m.GetIndex() != 999 {
+		t.Errorf("%d messages wait, of %d", len(l.queue), l.waiting)
+	}
+}
+
 // What was asked while the peer was not there yet, a moment ago, still comes: an election need not wait for the next timeout.
 func TestControlMessagesWaitForTheFirstConnection(t *testing.T) {
 	a := startNode(t, 1, nil)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -133,21 +132,21 @@ func (t *Transport) forgetTransfer(r *receiving) {
 
 // readBeginning reads the frame that each connection of a transfer begins with.
 func (t *Transport) readBeginning(l *link, from uint64) (size int64, m *raftpb.Message, err error) {
-	k, payload, _, err := l.frames.next()
+	k, payload, borrowed, err := l.frames.next()
 	if err != nil {
 		return 0, nil, err
 	}
 	if k != kindSnapshot || len(payload) < 8 {
 		return 0, nil, fmt.Errorf("%w: a snapshot begins with a frame of kind %d and %d bytes", errProtocol, k, len(payload))
 	}
-	m = &raftpb.Message{}
-	if err := proto.Unmarshal(payload[8:], m); err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", errMessage, err)
+	size = int64(binary.BigEndian.Uint64(payload))
+	if m, err = decodeMessage(payload[8:], borrowed); err != nil {
+		return 0, nil, err
 	}
 	if m.GetType() != raftpb.MessageType_MsgSnap || m.GetFrom() != from || m.GetTo() != t.cfg.MemberID {
 		return 0, nil, fmt.Errorf("%w: %v from %016x to %016x begins a snapshot", errProtocol, m.GetType(), m.GetFrom(), m.GetTo())
 	}
-	return int64(binary.BigEndian.Uint64(payload)), m, nil
+	return size, m, nil
 }
 
 // beginTransfer gives the handler a new snapshot.

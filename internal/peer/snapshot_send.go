@@ -244,6 +244,9 @@ func (s *sending) stream(ctx context.Context, l *link, at int64) error {
 	if err != nil {
 		return &fatal{fmt.Errorf("encode a snapshot message: %w", err)}
 	}
+	if 8+len(message) > smallPayloadMax {
+		return &fatal{fmt.Errorf("the snapshot's message has %d bytes, more than %d: its data belong into the stream", len(message), smallPayloadMax)}
+	}
 	if err := l.send(kindSnapshot, binary.BigEndian.AppendUint64(nil, uint64(s.size)), message); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ type Config struct {
 	TLS       *tls.Config // for https and unixs URLs; nil for the system's roots and no certificate of our own
 	Limits    Limits      // zero fields have their defaults
 
-	// Removed says whether a member was removed from the cluster, so that it is told when it calls. May be nil.
+	// Removed says whether a member was removed from the cluster, so that it is told when it calls. It must not call the transport. May be nil.
 	Removed func(id uint64) bool
 	// Members is what /members shows. May be nil: then there is no such path.
 	Members func() []membership.Member
@@ -63,11 +63,11 @@ type Config struct {
 
 // Limits bound memory and patience.
 type Limits struct {
-	ControlBytes    int // of messages that wait in the control lane of a peer; 4 MiB
+	ControlBytes    int // of messages that wait in the control lane of a peer, where one may have 1 MiB; 4 MiB
 	ControlMessages int // 4096
-	AppendBytes     int // of messages that wait in the append lane of a peer, those being written included; 64 MiB
+	AppendBytes     int // of messages that wait in the append lane of a peer, those being written included, or of one if that is larger; 64 MiB
 	AppendMessages  int // 4096
-	MessageBytesMax int // of one message, sent or received; 512 MiB
+	MessageBytesMax int // of one message in the append lane, sent or received; 512 MiB
 	CallBytesMax    int // of a call's body, and of its answer; 16 MiB
 	CallsMax        int // calls being served at a time; 1024
 	StreamsMax      int // streams that peers have opened; 128
@@ -250,7 +250,8 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Close ends all connections and waits for whatever they were doing. Callbacks that block must return when their ctx is done.
+// Close ends all connections and waits for whatever they were doing, callbacks included: those with a ctx must return when it is done, and
+// none may call Close.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
