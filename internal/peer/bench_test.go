@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"io"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -122,4 +123,24 @@ func BenchmarkCodec(b *testing.B) {
 			}
 		}
 	})
+}
+
+func BenchmarkSnapshot(b *testing.B) {
+	const size = 64 << 20
+	from, to := startNode(b, 1, nil), startNode(b, 2, nil)
+	to.snapshot = func(_ context.Context, _ *raftpb.Message, _ int64, r io.Reader) error {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
+	introduce(from, to)
+	awaitConnected(b, from, to)
+	b.SetBytes(size)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		from.SendSnapshot(snapshotMessage(1, 2, 5), size, io.NopCloser(io.LimitReader(zeros{}, size)))
+		if !<-from.sent {
+			b.Fatal("it failed")
+		}
+	}
 }
