@@ -146,4 +146,6 @@ type Event struct {
 	Key    []byte
 	Record Record // the version that the change made; a tombstone for a delete
 	Prev   Record
+	// PrevGone says that a compaction has taken Prev's value.
+	PrevGone bool
 }

@@ -19,6 +19,7 @@ const (
 	flagChain    = 1 << 4 // table c: a chain follows; table r: a jump follows
 	flagPrev     = 1 << 5 // table r: a replaced version follows
 	flagDir      = 1 << 6 // table r: the event is a v2 directory's
+	flagPrevGone = 1 << 7 // table r: the replaced version has lost its value
 )
 
 // node is what table c holds for a key: its newest record and where its older
@@ -202,6 +203,9 @@ func appendEvent(dst []byte, e *event) []byte {
 	if e.Dir {
 		flags |= flagDir
 	}
+	if e.PrevGone {
+		flags |= flagPrevGone
+	}
 	dst = append(dst, flags, byte(e.Action))
 	dst = binary.AppendUvarint(dst, uint64(len(e.Key)))
 	dst = append(dst, e.Key...)
@@ -229,7 +233,7 @@ func decodeEvent(rev kv.Revision, b []byte) (e event, err error) {
 	d := decoder{b: b}
 	flags := d.byte()
 	e.Action = kv.Action(d.byte())
-	e.Dir = flags&flagDir != 0
+	e.Dir, e.PrevGone = flags&flagDir != 0, flags&flagPrevGone != 0
 	e.Key = d.bytes(d.uvarint())
 	e.Record.Mod = rev
 	if flags&flagChain != 0 {

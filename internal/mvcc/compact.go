@@ -3,6 +3,7 @@ package mvcc
 import (
 	"errors"
 	"fmt"
+	"sort"
 
 	"cairn/internal/kv"
 	"cairn/internal/storage"
@@ -15,7 +16,8 @@ import (
 //
 // The events go at once, by one range deletion; this works since no later event
 // needs an earlier one. Those of rev itself stay: a watch may begin there, as a read
-// may. Tombstones that the compaction has passed are removed by
+// may; but they lose the values that they replaced, which nobody can ask for any more, so
+// that deleting everything and compacting to that gives the room back. Tombstones that the compaction has passed are removed by
 // SweepTombstones; until then nothing reads them.
 func (w *Writer) Compact(rev int64) error {
 	switch {
@@ -28,7 +30,46 @@ func (w *Writer) Compact(rev int64) error {
 	if err := w.b.DeleteRange(from, to); err != nil {
 		return fmt.Errorf("delete events: %w", err)
 	}
+	if err := w.dropReplaced(rev); err != nil {
+		return fmt.Errorf("drop replaced values of revision %d: %w", rev, err)
+	}
 	w.head.CompactRevision = rev
+	return nil
+}
+
+// dropReplaced takes from the events of a revision the values that they replaced.
+func (w *Writer) dropReplaced(rev int64) (err error) {
+	rewrite := func(e *event) error {
+		if len(e.Prev.Value) == 0 {
+			return nil
+		}
+		less := *e
+		less.Prev.Value, less.PrevGone = nil, true
+		w.buf = appendEvent(w.buf[:0], &less)
+		return w.b.Append(eventKey(make([]byte, 0, 13), e.Record.Mod), w.buf)
+	}
+	if rev > w.s.head.Load().Revision { // a change of this batch
+		i := sort.Search(len(w.events), func(i int) bool { return w.events[i].Record.Mod.Main >= rev })
+		for ; err == nil && i < len(w.events) && w.events[i].Record.Mod.Main == rev; i++ {
+			err = rewrite(&w.events[i])
+		}
+		return err
+	}
+	it := w.s.db.NewIter(eventKey(nil, kv.Revision{Main: rev}), eventKey(nil, kv.Revision{Main: rev + 1}))
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		mod, err := parseEventKey(it.Key())
+		if err != nil {
+			return err
+		}
+		e, err := decodeEvent(mod, it.Value())
+		if err == nil {
+			err = rewrite(&e)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

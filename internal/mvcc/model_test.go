@@ -342,6 +342,11 @@ func TestEventsAreComplete(t *testing.T) {
 			sub++
 			old, had := seen[string(e.Key)]
 			prevLive := !e.Prev.Mod.IsZero() && !e.Prev.Deleted
+			if gone := rev.Main == r.m.compact && had && len(old.Value) > 0; e.PrevGone != gone {
+				t.Fatalf("event %v, compacted to %d: replaced value gone %v", rev, r.m.compact, e.PrevGone)
+			} else if gone {
+				old.Value = nil
+			}
 			if had != prevLive || had && (old.Mod != e.Prev.Mod || string(old.Value) != string(e.Prev.Value)) {
 				t.Fatalf("event %v replaced %+v, was %+v", rev, e.Prev, old)
 			}

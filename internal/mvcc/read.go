@@ -174,6 +174,8 @@ func (v view) asOf(newest *kv.Record, read func(kv.Revision) (event, error)) (kv
 			at = e.Prev.Mod
 		case e.Prev.Mod.IsZero():
 			return kv.Record{Deleted: true}, nil
+		case e.PrevGone:
+			return kv.Record{}, ErrOvertaken
 		default:
 			return e.Prev, nil
 		}

@@ -197,7 +197,7 @@ func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime
 		node.Dir = e.Dir && e.Action != kv.ActionExpire // etcd leaves it out of expiries
 	}
 	dst = appendChanged(dst, &node, wall, now, e.Record.Deadline)
-	if !e.Prev.Mod.IsZero() && !e.Prev.Deleted {
+	if !e.Prev.Mod.IsZero() && !e.Prev.Deleted && !e.PrevGone {
 		// A directory that is put where nothing or a key was is no update of one.
 		wasDir := e.Dir && (e.Type == kv.EventDelete || e.Action == kv.ActionUpdate)
 		prev := changedNode(e, &e.Prev, wasDir)

@@ -66,7 +66,8 @@ func eventSize(e *watch.Event, prevKV bool) int {
 	return n
 }
 
-func hasPrev(e *watch.Event) bool { return !e.Prev.Mod.IsZero() && !e.Prev.Deleted }
+// hasPrev says whether an event has a prev_kv: as in etcd not one that has been compacted.
+func hasPrev(e *watch.Event) bool { return !e.Prev.Mod.IsZero() && !e.Prev.Deleted && !e.PrevGone }
 
 // eventAlone appends an Event without prev_kv, as field 11 of the answer.
 func eventAlone(dst []byte, e *watch.Event) []byte { return appendEvent(dst, e, false) }
