@@ -1,0 +1,87 @@
+package machine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+)
+
+// hashedTables are the tables whose bytes are the same on all members after the same entry. The others are a member's
+// own: where the count index divides its blocks, what is left to sweep, and how far its log has come.
+var hashedTables = [...]storage.Table{
+	storage.TableAuth, storage.TableCurrent, storage.TableDirectories, storage.TableLeaseKeys, storage.TableLeases,
+	storage.TableMembers, storage.TableRevisions, storage.TableDeadlines,
+}
+
+// hashPauseEvery is after how many bytes Hash asks whether to go on.
+const hashPauseEvery = 1 << 20
+
+// Hash returns a checksum of the whole state as of one applied entry, and the revision of that. Unlike mvcc.Store.Hash
+// it pins a view of the store until it is done. It calls pause now and then, whose error ends it.
+func (m *Machine) Hash(pause func() error) (sum uint32, revision int64, err error) {
+	it := m.db.NewIter(nil, nil)
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.SeekGE(positionKey) {
+		return 0, 0, fmt.Errorf("hash state: read position: %w", errors.Join(it.Err(), storage.ErrNotFound))
+	}
+	p, err := decodePosition(it.Value())
+	if err != nil {
+		return 0, 0, fmt.Errorf("hash state: %w", err)
+	}
+	h := stateHash{it: it, compact: p.compact, pause: pause}
+	for _, t := range hashedTables {
+		if err := h.table([]byte{byte(t)}, t == storage.TableCurrent); err != nil {
+			return 0, 0, fmt.Errorf("hash state: table %c: %w", t, err)
+		}
+	}
+	if err := h.table([]byte{byte(storage.TableSystem), 'a'}, false); err != nil {
+		return 0, 0, fmt.Errorf("hash state: alarms: %w", err)
+	}
+	return h.sum, p.revision, nil
+}
+
+type stateHash struct {
+	it      *storage.Iter
+	compact int64
+	pause   func() error
+	sum     uint32
+	bytes   int // since pause was called
+	length  []byte
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func (h *stateHash) add(b []byte) {
+	h.length = binary.AppendUvarint(h.length[:0], uint64(len(b)))
+	h.sum = crc32.Update(crc32.Update(h.sum, castagnoli, h.length), castagnoli, b)
+	h.bytes += len(b)
+}
+
+// table adds what has a prefix; of the newest records not the tombstones that a sweep may have removed elsewhere.
+func (h *stateHash) table(prefix []byte, records bool) error {
+	for ok := h.it.SeekGE(prefix); ok && string(h.it.Key()[:min(len(prefix), len(h.it.Key()))]) == string(prefix); ok = h.it.Next() {
+		if h.bytes >= hashPauseEvery {
+			h.bytes = 0
+			if err := h.pause(); err != nil {
+				return err
+			}
+		}
+		value := h.it.Value()
+		if records {
+			passed, err := mvcc.Passed(value, h.compact)
+			if err != nil {
+				return err
+			}
+			if passed {
+				continue
+			}
+		}
+		h.add(h.it.Key())
+		h.add(value)
+	}
+	return h.it.Err()
+}

@@ -1,0 +1,186 @@
+package mvcc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"cairn/internal/kv"
+)
+
+// Hash is a checksum of what clients can read of the key space: all keys as of a revision, and the history that leads
+// up to it. Members with equal Revision and CompactRevision have equal sums, or one of them is damaged.
+type Hash struct {
+	Sum      uint32
+	Revision int64
+	// CompactRevision is where the history begins that is in the sum; 0 when nothing has been compacted.
+	CompactRevision int64
+}
+
+// hashSliceBytes is how much is read of the store at a time. Between two slices nothing is pinned.
+const hashSliceBytes = 1 << 20
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Hash returns the checksum as of a revision; 0 is the present one. It depends on revisions, keys and values alone: not
+// on where the store keeps them, on what compactions have left to sweep, nor on what happens meanwhile. It reads
+// everything, in slices, and calls pause before each, whose error ends it. It returns ErrCompacted and ErrFutureRevision
+// for revisions that cannot be read (any more).
+func (s *Store) Hash(asked int64, pause func() error) (Hash, error) {
+	for tries := 0; ; tries++ {
+		head := s.head.Load()
+		rev, err := readRevision(asked, head.Revision, head.CompactRevision)
+		if err != nil {
+			return Hash{}, err
+		}
+		h := hashing{store: s, rev: rev, pause: pause}
+		if err = h.keys(); err == nil {
+			err = h.history()
+		}
+		switch {
+		case err == nil:
+			return Hash{Sum: h.sum, Revision: rev, CompactRevision: h.compact}, nil
+		case !errors.Is(err, ErrOvertaken):
+			return Hash{}, err
+		case asked > 0:
+			return Hash{}, ErrCompacted
+		}
+		if err := s.awaitNext(head, tries); err != nil {
+			return Hash{}, err
+		}
+	}
+}
+
+// hashing is a Hash under way.
+type hashing struct {
+	store   *Store
+	rev     int64
+	compact int64
+	pause   func() error
+	sum     uint32
+	bytes   int // of the present slice
+	buf     []byte
+}
+
+func (h *hashing) add(b []byte) {
+	h.sum = crc32.Update(h.sum, castagnoli, b)
+	h.bytes += len(b)
+}
+
+// begin starts a slice.
+func (h *hashing) begin() error {
+	h.bytes = 0
+	return h.pause()
+}
+
+// keys adds the live keys.
+func (h *hashing) keys() error {
+	v := view{src: h.store, rev: h.rev}
+	lower, upper := currentBounds(kv.KeyRange{Key: []byte{}, End: []byte{0}})
+	for lower != nil {
+		if err := h.begin(); err != nil {
+			return err
+		}
+		from := lower
+		lower = nil
+		err := v.walk(from, upper, func(key []byte, r *kv.Record) bool {
+			if h.bytes >= hashSliceBytes {
+				lower = currentKey(nil, key)
+				return false
+			}
+			h.record(key, r)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record adds one version of a key; of a tombstone that is its revision.
+func (h *hashing) record(key []byte, r *kv.Record) {
+	flags := versionFlags(r) | flagSub
+	h.buf = binary.AppendUvarint(h.buf[:0], uint64(len(key)))
+	h.buf = append(append(h.buf, key...), flags)
+	h.buf = appendRevision(h.buf, r.Mod, flags)
+	if !r.Deleted {
+		h.buf = binary.AppendUvarint(appendFacts(h.buf, r), uint64(len(r.Value)))
+	}
+	h.add(h.buf)
+	if !r.Deleted {
+		h.add(r.Value)
+	}
+}
+
+// history adds the events from the compact revision on. A compaction that overtakes it takes only the beginning of
+// history away, so that it begins anew behind that; the keys stay as they are.
+func (h *hashing) history() error {
+	keys := h.sum
+	for tries := 0; ; tries++ {
+		head := h.store.head.Load()
+		h.sum, h.compact = keys, head.CompactRevision
+		if h.compact > h.rev {
+			return ErrOvertaken
+		}
+		err := h.events()
+		if !errors.Is(err, ErrCompacted) {
+			return err
+		}
+		if err := h.store.awaitNext(head, tries); err != nil {
+			return err
+		}
+	}
+}
+
+func (h *hashing) events() error {
+	next := max(h.compact, FirstRevision+1)
+	for next <= h.rev {
+		if err := h.begin(); err != nil {
+			return err
+		}
+		from := next
+		next = h.rev + 1
+		overtaken := false
+		_, err := h.store.History(from, h.rev, func(e *kv.Event) bool {
+			// A compaction that is not published yet has come to this revision.
+			if overtaken = e.PrevGone && e.Record.Mod.Main != h.compact; overtaken {
+				return false
+			}
+			if e.Record.Mod.Sub == 0 && h.bytes >= hashSliceBytes {
+				next = e.Record.Mod.Main
+				return false
+			}
+			h.event(e)
+			return true
+		})
+		if err == nil && overtaken {
+			err = ErrCompacted
+		}
+		if err != nil {
+			return fmt.Errorf("hash history from %d: %w", from, err)
+		}
+	}
+	return nil
+}
+
+func (h *hashing) event(e *kv.Event) {
+	dir := byte(0)
+	if e.Dir {
+		dir = 1
+	}
+	h.buf = append(h.buf[:0], byte(e.Type), byte(e.Action), dir)
+	h.add(h.buf)
+	h.record(e.Key, &e.Record)
+	if !e.Prev.Mod.IsZero() {
+		h.record(nil, &e.Prev)
+	}
+}
+
+// Passed says whether a value of table c is a tombstone that a compaction to the given revision has passed: readers and
+// writers take it for nothing, and whether it is still there is each member's own affair.
+func Passed(value []byte, compacted int64) (bool, error) {
+	r, err := decodeRecord(value)
+	return r.Deleted && r.Mod.Main <= compacted, err
+}
