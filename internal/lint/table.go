@@ -32,6 +32,7 @@ var layers = map[string]int{
 	"internal/config":     2,
 	"internal/mvcc":       2,
 	"internal/snapshot":   2,
+	"internal/alarm":      2,
 	"internal/auth":       2,
 	"internal/membership": 2,
 

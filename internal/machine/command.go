@@ -33,6 +33,8 @@ const (
 	KindAs Kind = 9
 	// KindAutoCompact is a compaction that the cluster makes of itself, on nobody's behalf.
 	KindAutoCompact Kind = 10
+	// KindAlarm carries an alarm.Command.
+	KindAlarm Kind = 11
 )
 
 // entryVersion is the first byte of an entry's data.

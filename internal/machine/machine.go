@@ -26,6 +26,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/alarm"
 	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
@@ -56,6 +57,7 @@ type Machine struct {
 	keys    *mvcc.Store
 	members *membership.Table
 	auth    *auth.Table
+	alarms  *alarm.Table
 	w       *mvcc.Writer
 	b       *storage.Batch
 	buf     []byte
@@ -104,6 +106,9 @@ func Open(db *storage.Store) (*Machine, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	if m.auth, err = auth.Open(db); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	if m.alarms, err = alarm.Open(db); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	if m.keys, err = mvcc.Open(db, m.pos.revision, m.pos.compact); err != nil {
@@ -162,6 +167,9 @@ func (m *Machine) Removed(id uint64) bool { return m.members.Removed(id) }
 // Auth returns users, roles and permissions.
 func (m *Machine) Auth() *auth.Table { return m.auth }
 
+// Alarms returns the alarms as of the last applied entry.
+func (m *Machine) Alarms() *alarm.State { return m.alarms.Present() }
+
 // V2Counters returns the counts of v2's writes.
 func (m *Machine) V2Counters() *V2Counters { return &m.v2 }
 
@@ -200,6 +208,7 @@ type Result struct {
 	V2     v2tree.Result
 	Lease  lease.Lease
 	Auth   auth.Result
+	Alarms []alarm.Alarm // what the command has raised or lifted
 	// Revision is the store's after the command, also after a refused one.
 	Revision int64
 	// Done says that the command has been applied.
@@ -248,6 +257,7 @@ func (m *Machine) begin() error {
 	m.b.Reset()
 	m.members.Begin()
 	m.auth.Begin()
+	m.alarms.Begin()
 	if err := m.w.Begin(m.b); err != nil {
 		return fmt.Errorf("begin batch at entry %d: %w", m.next.index+1, err)
 	}
@@ -266,6 +276,7 @@ func (m *Machine) commit(waiting Waiting) error {
 		return fmt.Errorf("commit batch at entry %d: %w", m.next.index, err)
 	}
 	m.pos = m.next
+	m.alarms.Publish()
 	m.auth.Publish() // before the keys: whoever reads them sees that permissions have changed
 	m.w.Publish()
 	m.members.Publish()
@@ -355,6 +366,9 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 			err = needRoot(who)
 		}
 		if err == nil {
+			err = m.alarms.Next().MayChange()
+		}
+		if err == nil {
 			err = m.w.Compact(rev)
 		}
 		return m.settle(err, res)
@@ -380,7 +394,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		if decodePut(d, &op); d.bad {
 			return d.err("put")
 		}
-		if err := errors.Join(PermitPut(who, &op), m.permitLease(who, op.Lease)); err != nil {
+		if err := errors.Join(m.alarms.Next().MayAdd(), PermitPut(who, &op), m.permitLease(who, op.Lease)); err != nil {
 			return err
 		}
 		res.Put, err = m.w.Put(&op)
@@ -388,6 +402,9 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		var op mvcc.DeleteOp
 		if decodeDelete(d, &op); d.bad {
 			return d.err("delete")
+		}
+		if err := m.alarms.Next().MayChange(); err != nil {
+			return err
 		}
 		if err := PermitDelete(who, &op); err != nil {
 			return err
@@ -398,7 +415,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		if d.bad {
 			return d.err("transaction")
 		}
-		if err := errors.Join(PermitTxn(who, t), m.permitLeases(who, t)); err != nil {
+		if err := errors.Join(m.mayTxn(t), PermitTxn(who, t), m.permitLeases(who, t)); err != nil {
 			return err
 		}
 		res.Txn, err = m.w.Txn(t)
@@ -407,7 +424,9 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		if c, err = v2tree.Decode(d.b); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
-		res.V2, err = m.applyV2(now, &c, who)
+		if err = m.mayV2(&c); err == nil {
+			res.V2, err = m.applyV2(now, &c, who)
+		}
 		m.v2.count(c.Kind, err)
 	case KindAuth:
 		var c auth.Command
@@ -425,7 +444,15 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		if c, err = lease.Decode(d.b); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
-		res.Lease, err = m.applyLease(now, &c, who)
+		if err = m.mayLease(&c); err == nil {
+			res.Lease, err = m.applyLease(now, &c, who)
+		}
+	case KindAlarm:
+		var c alarm.Command
+		if c, err = alarm.Decode(d.b); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+		}
+		res.Alarms, err = m.applyAlarm(&c, who)
 	default:
 		return fmt.Errorf("%w: kind %d, which this cairn does not know", ErrBadCommand, kind)
 	}
@@ -442,7 +469,7 @@ func (m *Machine) settle(err error, res *Result) error {
 		return nil
 	case errors.As(err, &refused), errors.As(err, &reason), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
 		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound), errors.Is(err, mvcc.ErrTooLarge), errors.Is(err, lease.ErrExists),
-		membership.Refused(err):
+		membership.Refused(err), errors.Is(err, alarm.ErrNoSpace), errors.Is(err, alarm.ErrCorrupt):
 		*res = Result{Err: err}
 		return nil
 	default:

@@ -61,6 +61,9 @@ func (m *Machine) changeMembers(d *decoder, change *raftpb.ConfChangeV2, who *au
 	if err := m.members.Apply(m.b, &c); err != nil {
 		return err
 	}
+	if c.Kind == membership.KindRemove {
+		m.forgetAlarms(c.ID)
+	}
 	if c.Kind != membership.KindPublish {
 		m.w.Advance()
 	}

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/alarm"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
 	"cairn/internal/membership"
@@ -83,6 +84,11 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 		for range rng.IntN(5) {
 			commands = append(commands, draw())
 		}
+		if rng.IntN(20) == 0 {
+			kind := alarm.Kind(1 + rng.IntN(2))
+			commands = append(commands, alarmed(alarm.Activate, kind, 1), draw(), draw(), alarmed(alarm.Raise, alarm.NoSpace, 1),
+				alarmed(alarm.Deactivate, kind, 1), draw(), alarmed(alarm.Lift, alarm.NoSpace, 1))
+		}
 		entries = append(entries, entry(index, kv.ClusterTime(1000*i+rng.IntN(3000)), commands...))
 	}
 	return entries
@@ -121,6 +127,7 @@ func TestMetamorphic(t *testing.T) {
 				plain.check(plain.m.Apply([]*raftpb.Entry{e}, plain))
 			}
 			want := plain.dump()
+			wantHashes := plain.hashes()
 			if h := plain.m.Keys().Head(); h.CompactRevision == 0 || h.Revision < 50 {
 				t.Fatalf("the load makes little: revision %d, compacted %d", h.Revision, h.CompactRevision)
 			}
@@ -129,6 +136,9 @@ func TestMetamorphic(t *testing.T) {
 				st.replay(rng, entries, 1+variant*variant*20)
 				if diff := difference(st.dump(), want); diff != "" {
 					t.Fatalf("variant %d: %s", variant, diff)
+				}
+				if got := st.hashes(); got != wantHashes {
+					t.Fatalf("variant %d: hashes %s, want %s", variant, got, wantHashes)
 				}
 				for batch, results := range plain.got {
 					for i, r := range results {

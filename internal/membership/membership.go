@@ -120,6 +120,9 @@ func (t *Table) Begin() {
 	t.next, t.removedNext, t.changed = t.List(), *t.removed.Load(), false
 }
 
+// Next returns the members as the open batch has left them so far. The caller must not change what it gets.
+func (t *Table) Next() []Member { return t.next }
+
 // Publish shows what the batch has changed, once it is committed.
 func (t *Table) Publish() {
 	if t.changed {

@@ -119,6 +119,18 @@ func readOnly(ops []Op) bool {
 	return true
 }
 
+// Puts says whether either branch has a put.
+func (t *TxnOp) Puts() bool { return puts(t.Success) || puts(t.Failure) }
+
+func puts(ops []Op) bool {
+	for _, op := range ops {
+		if op.Put != nil || op.Txn != nil && op.Txn.Puts() {
+			return true
+		}
+	}
+	return false
+}
+
 // KeyRecord is a key with one of its versions.
 type KeyRecord struct {
 	Key []byte

@@ -1,0 +1,83 @@
+package alarm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"cairn/internal/storage"
+)
+
+// Action says what a command asks for. The values are stored; never renumber them.
+type Action byte
+
+// The actions of commands: an operator's, and those of the members themselves.
+const (
+	Activate   Action = 1
+	Deactivate Action = 2
+	// Raise is a member's Activate.
+	Raise Action = 3
+	// Lift is a member's Deactivate; it leaves an operator's alarm alone.
+	Lift Action = 4
+)
+
+// Command changes one alarm.
+type Command struct {
+	Action Action
+	Kind   Kind
+	Member uint64
+}
+
+// Own says whether a member asks of itself, on nobody's behalf.
+func (c *Command) Own() bool { return c.Action == Raise || c.Action == Lift }
+
+// Append writes the command's bytes, as docs/formats/alarms.md draws them.
+func (c *Command) Append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, byte(c.Action), byte(c.Kind)), c.Member)
+}
+
+// Decode is the inverse of Append.
+func Decode(b []byte) (c Command, err error) {
+	if len(b) != 10 || Action(b[0]) < Activate || Action(b[0]) > Lift || !known(Kind(b[1])) {
+		return c, fmt.Errorf("%w: command %x", ErrMalformed, b)
+	}
+	return Command{Action: Action(b[0]), Kind: Kind(b[1]), Member: binary.BigEndian.Uint64(b[2:])}, nil
+}
+
+// Apply runs a command in the open batch. It returns the alarm that was asked for as it is now, or was before it went;
+// ok is false where there was none to deactivate.
+func (t *Table) Apply(b *storage.Batch, c *Command) (a Alarm, ok bool) {
+	a, ok = t.next.Find(c.Kind, c.Member)
+	switch c.Action {
+	case Activate, Raise:
+		if !ok {
+			a = Alarm{Kind: c.Kind, Member: c.Member, Own: c.Action == Raise}
+			t.put(b, a)
+		}
+		return a, true
+	case Lift:
+		if !a.Own {
+			return Alarm{}, false
+		}
+	}
+	if ok {
+		t.remove(b, a)
+	}
+	return a, ok
+}
+
+func (t *Table) put(b *storage.Batch, a Alarm) {
+	own := byte(0)
+	if a.Own {
+		own = 1
+	}
+	b.Set(a.key(), []byte{own})
+	alarms := append(slices.Clone(t.next.alarms), a)
+	slices.SortFunc(alarms, compare)
+	t.next = newState(alarms)
+}
+
+func (t *Table) remove(b *storage.Batch, a Alarm) {
+	b.Delete(a.key())
+	t.next = newState(slices.DeleteFunc(slices.Clone(t.next.alarms), func(other Alarm) bool { return compare(other, a) == 0 }))
+}
