@@ -24,7 +24,7 @@ func newV2Member(m *member.Member, id *datadir.Identity) v2Member {
 
 // ProposeV2 implements v2http.Backend.
 func (m v2Member) ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Result, error) {
-	if c.Kind != v2tree.KindDelete && c.Kind != v2tree.KindCompareAndDelete {
+	if machine.AddsV2(c.Kind) {
 		if err := m.CheckSpace(); err != nil {
 			return v2tree.Result{}, err
 		}

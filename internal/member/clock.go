@@ -73,7 +73,8 @@ func (m *Member) runExpiry() {
 			return
 		case <-ticker.C:
 		}
-		for m.leads.Load() && m.expire() {
+		// While the data is known to be damaged nothing is removed, as in etcd.
+		for m.leads.Load() && m.Alarms().MayChange() == nil && m.expire() {
 		}
 		m.noteTime()
 	}

@@ -29,11 +29,11 @@ func (m *Member) Healthy(ctx context.Context) error {
 func (m *Member) MetricsState() metrics.State {
 	head := m.Keys().Head()
 	applied := m.machine.AppliedIndex()
-	size := m.StateBytes()
+	size, live := m.StateBytes()
 	return metrics.State{
 		HasLeader: m.Leader() != 0, IsLeader: m.leads.Load(), LeaderChanges: m.leaderChanges.Load(),
 		ProposalsCommitted: applied, ProposalsApplied: applied, ProposalsPending: uint64(m.inbox.waiting()),
 		CurrentRevision: head.Revision, CompactRevision: head.CompactRevision, Keys: head.Keys(),
-		DBTotalBytes: size, DBInUseBytes: size, QuotaBytes: m.cfg.QuotaBytes,
+		DBTotalBytes: size, DBInUseBytes: live, QuotaBytes: m.cfg.QuotaBytes,
 	}
 }

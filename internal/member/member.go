@@ -50,8 +50,6 @@ var (
 	ErrTooManyRequests = errors.New("too many requests")
 	// ErrStopped says that the member is closing or has failed.
 	ErrStopped = errors.New("member stopped")
-	// ErrNoSpace says that the state has outgrown its quota; nothing was proposed.
-	ErrNoSpace = errors.New("database space exceeded")
 	// ErrTooLarge says that a request is larger than the limit; nothing was proposed.
 	ErrTooLarge = errors.New("request is too large")
 )
@@ -127,7 +125,7 @@ type Member struct {
 	appendsUnderWay atomic.Int32
 
 	readable atomic.Bool // this sole member may answer linearizable reads from what it has applied
-	noSpace  atomic.Bool
+	space    space
 
 	leaderChanges atomic.Uint64
 	leaderSince   atomic.Pointer[time.Time]
@@ -346,9 +344,6 @@ func (m *Member) Watches() *watch.Hub { return m.hub }
 
 // Keys returns the key space, for readers.
 func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
-
-// StateBytes returns the size of the state's files, in bytes.
-func (m *Member) StateBytes() int64 { return int64(m.stateStore.DiskBytes()) }
 
 // Propose has a command applied, and returns its result; the error is the member's
 // or the result's. payload must not be changed afterwards. After ErrTimeout or the

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"cairn/internal/alarm"
 	"cairn/internal/auth"
 	"cairn/internal/lease"
 	"cairn/internal/member"
@@ -35,7 +36,8 @@ var wireErrors = []struct{ err, wire error }{
 	{member.ErrLearnerNotReady, rpctypes.ErrGRPCLearnerNotReady},
 	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
 	{member.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
-	{member.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{alarm.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{alarm.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
 	{membership.ErrNotFound, rpctypes.ErrGRPCMemberNotFound},
 	{membership.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
 	{membership.ErrOnlyMember, rpctypes.ErrGRPCMemberNotEnoughStarted},

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"cairn/internal/alarm"
 	"cairn/internal/member"
 	"cairn/internal/mvcc"
 	"cairn/internal/replica"
@@ -86,7 +87,7 @@ func TestWireErrors(t *testing.T) {
 		{mvcc.ErrLeaseNotFound, codes.NotFound, "etcdserver: requested lease not found"},
 		{member.ErrTooLarge, codes.InvalidArgument, "etcdserver: request is too large"},
 		{member.ErrTooManyRequests, codes.ResourceExhausted, "etcdserver: too many requests"},
-		{member.ErrNoSpace, codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"},
+		{alarm.ErrNoSpace, codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"},
 		{member.ErrTimeout, codes.Unavailable, "etcdserver: request timed out"},
 		{member.ErrStopped, codes.Unavailable, "etcdserver: server stopped"},
 		{replica.ErrNoLeader, codes.Unavailable, "etcdserver: no leader"},

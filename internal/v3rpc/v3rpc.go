@@ -17,6 +17,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"cairn/internal/alarm"
 	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
@@ -42,7 +43,14 @@ type Member interface {
 	Watches() *watch.Hub
 	RaftStatus() (appliedIndex, term uint64)
 	Leader() uint64
-	StateBytes() int64
+	// StateBytes returns the size of the state's files, and how much of that is in use.
+	StateBytes() (disk, inUse int64)
+	// QuotaBytes returns the size that raises an alarm; 0 is none.
+	QuotaBytes() int64
+	// Alarms returns the alarms of the cluster.
+	Alarms() *alarm.State
+	// ChangeAlarm has a command on alarms applied. See member.Member.
+	ChangeAlarm(ctx context.Context, c *alarm.Command) ([]alarm.Alarm, error)
 	Err() error
 	// Members returns the members in the order of their IDs.
 	Members() []membership.Member
@@ -57,6 +65,9 @@ type Member interface {
 	// LeaderLost returns a channel that is closed when the member has been without a leader for so long that
 	// clients which asked to be told are told.
 	LeaderLost() <-chan struct{}
+	// HashState and HashKV return checksums. See member.Member.
+	HashState(ctx context.Context) (sum uint32, revision int64, err error)
+	HashKV(ctx context.Context, revision int64) (mvcc.Hash, error)
 	// Gate tells who somebody is, and what they may do.
 	Gate() *auth.Gate
 	// Login gives out a token to who knows a user's password.
@@ -85,7 +96,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 	if cfg.WatchProgressInterval <= 0 {
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
-	s := &server{member: m, meters: meters, cfg: cfg}
+	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1)}
 	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService} {
 		r.RegisterService(metered(admitted(desc), meters), s)
 	}
@@ -95,6 +106,8 @@ type server struct {
 	member Member
 	meters *metrics.Metrics
 	cfg    Config
+
+	hashing chan struct{} // has a token while a hash is being made
 }
 
 // header returns the header of an answer at a revision.

@@ -1,0 +1,72 @@
+package v3rpc
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"cairn/internal/version"
+)
+
+// invalid returns the refusal of a request that says nothing we know.
+func invalid(format string, args ...any) error {
+	return status.Error(codes.InvalidArgument, "etcdserver: "+fmt.Sprintf(format, args...))
+}
+
+// downgrade answers Maintenance.Downgrade. What is wrong with a target in etcd is answered with etcd's errors. A target
+// that is right there, one minor version below the cluster's, has no answer of etcd's that would be true: this is the
+// first release of cairn, so no older one could take its data over, and etcd itself never can.
+func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeRequest) (any, error) {
+	if err := s.checkRoot(ctx); err != nil {
+		return nil, err
+	}
+	switch req.Action {
+	case etcdserverpb.DowngradeRequest_VALIDATE, etcdserverpb.DowngradeRequest_ENABLE:
+		major, minor, ok := parseVersion(req.Version)
+		if !ok {
+			return nil, rpctypes.ErrGRPCWrongDowngradeVersionFormat
+		}
+		if err := s.member.WaitLinearizable(ctx); err != nil {
+			return nil, err
+		}
+		ownMajor, ownMinor, _ := parseVersion(version.Cluster)
+		if major != ownMajor || minor != ownMinor-1 {
+			return nil, rpctypes.ErrGRPCInvalidDowngradeTargetVersion
+		}
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"etcdserver: cannot downgrade to %d.%d: cairn %s is the first that serves %s, and etcd cannot read its data: copy the keys with a client instead",
+			major, minor, version.Cairn, version.Minor)
+	case etcdserverpb.DowngradeRequest_CANCEL:
+		return nil, rpctypes.ErrGRPCNoInflightDowngrade
+	default:
+		return nil, invalid("unknown downgrade action %d: want VALIDATE, ENABLE or CANCEL", req.Action)
+	}
+}
+
+// parseVersion reads MAJOR.MINOR or MAJOR.MINOR.PATCH; what follows the patch level after a dash or a plus does not
+// count, as in semantic versions.
+func parseVersion(text string) (major, minor uint64, ok bool) {
+	parts := strings.SplitN(text, ".", 3)
+	if len(parts) < 2 {
+		return 0, 0, false
+	}
+	if len(parts) == 3 {
+		parts[2], _, _ = strings.Cut(parts[2], "+")
+		parts[2], _, _ = strings.Cut(parts[2], "-")
+	}
+	var numbers [3]uint64
+	for i, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 32)
+		if err != nil {
+			return 0, 0, false
+		}
+		numbers[i] = n
+	}
+	return numbers[0], numbers[1], true
+}
