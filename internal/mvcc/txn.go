@@ -29,7 +29,7 @@ func (r headRanger) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 // must be aborted: then nothing of the transaction has happened.
 func (w *Writer) Txn(t *TxnOp) (TxnResult, error) {
 	run := txnRun{r: w, w: w, room: txnResultBytesMax}
-	res, err := run.txn(t)
+	res, err := run.do(t)
 	res.setRevision(w.Revision())
 	return res, err
 }
@@ -50,7 +50,7 @@ func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
 	for tries := 0; ; tries++ {
 		head := s.settled()
 		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax}
-		res, err := run.txn(t)
+		res, err := run.do(t)
 		if errors.Is(err, ErrOvertaken) {
 			if err := s.awaitNext(head, tries); err != nil {
 				return TxnResult{}, err
@@ -71,17 +71,50 @@ type txnRun struct {
 	r    ranger
 	w    *Writer // nil where no operation writes
 	room int64   // bytes that may yet be returned
+
+	// path has the outcome of the comparisons of each transaction that is run, in the order in which they are.
+	path []bool
 }
 
-// txn evaluates the comparisons and runs a branch.
-func (x *txnRun) txn(t *TxnOp) (res TxnResult, err error) {
-	if res.Succeeded, err = holds(t.Compares, x.r); err != nil {
+// do evaluates all comparisons and then runs the branches. Also those of nested transactions are evaluated before anything
+// is written, as in etcd: what a transaction itself has put does not count.
+func (x *txnRun) do(t *TxnOp) (res TxnResult, err error) {
+	if err := x.decide(t); err != nil {
 		return res, err
 	}
-	ops := t.Failure
-	if res.Succeeded {
-		ops = t.Success
+	return x.txn(t)
+}
+
+// decide evaluates the comparisons of a transaction and of those nested in the branch that it takes.
+func (x *txnRun) decide(t *TxnOp) error {
+	succeeds, err := holds(t.Compares, x.r)
+	if err != nil {
+		return err
 	}
+	x.path = append(x.path, succeeds)
+	ops := t.branch(succeeds)
+	for i := range ops {
+		if ops[i].Txn != nil {
+			if err := x.decide(ops[i].Txn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// branch returns what a transaction does when its comparisons hold, or when they do not.
+func (t *TxnOp) branch(succeeds bool) []Op {
+	if succeeds {
+		return t.Success
+	}
+	return t.Failure
+}
+
+// txn runs the branch that was decided on.
+func (x *txnRun) txn(t *TxnOp) (res TxnResult, err error) {
+	res.Succeeded, x.path = x.path[0], x.path[1:]
+	ops := t.branch(res.Succeeded)
 	res.Results = make([]OpResult, len(ops))
 	for i := range ops {
 		if err := x.op(&ops[i], &res.Results[i]); err != nil {

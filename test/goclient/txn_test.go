@@ -137,6 +137,28 @@ func TestTxnNested(t *testing.T) {
 	}
 }
 
+// TestTxnNestedCompares shows that all comparisons are of what was before the transaction, also those of a transaction
+// that is nested behind a put.
+func TestTxnNestedCompares(t *testing.T) {
+	f := start(t)
+	f.put("k", "before")
+	resp, err := f.Txn(f.ctx).Then(
+		clientv3.OpPut("k", "after"),
+		clientv3.OpTxn(
+			[]clientv3.Cmp{clientv3.Compare(clientv3.Value("k"), "=", "before")},
+			[]clientv3.Op{clientv3.OpGet("k")},
+			nil,
+		),
+	).Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := resp.Responses[1].GetResponseTxn()
+	if !inner.Succeeded || string(inner.Responses[0].GetResponseRange().Kvs[0].Value) != "after" {
+		t.Errorf("the nested transaction answers %v", inner)
+	}
+}
+
 func TestTxnErrors(t *testing.T) {
 	f := start(t)
 	r := f.put("k", "v")
