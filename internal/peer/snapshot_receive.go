@@ -170,10 +170,10 @@ func (t *Transport) beginTransfer(from uint64, id string, size int64, m *raftpb.
 func (r *receiving) handle(size int64, m *raftpb.Message) {
 	start := time.Now()
 	err := r.t.cfg.Handler.ReceiveSnapshot(r.ctx, m, size, r)
-	r.mu.Lock()
-	if err == nil && (!r.ended || len(r.chunks) > 0) {
-		err = errors.New("the snapshot was not read to its end")
+	if err == nil {
+		err = r.atEnd()
 	}
+	r.mu.Lock()
 	r.finished, r.result = true, err
 	r.chunks = nil
 	bytes := r.consumed
@@ -190,6 +190,17 @@ func (r *receiving) handle(size int64, m *raftpb.Message) {
 	if p := (*r.t.peers.Load())[r.from]; p != nil {
 		p.counters.snapshotsReceived.Add(1)
 	}
+}
+
+// atEnd makes sure that the handler has had everything: it may know the last byte from what it has read, and not have asked for more.
+func (r *receiving) atEnd() error {
+	switch n, err := r.Read(make([]byte, 1)); {
+	case n > 0:
+		return errors.New("the snapshot was not read to its end")
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
 }
 
 // attach says how much has arrived, for a connection that is there now.

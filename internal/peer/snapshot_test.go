@@ -173,6 +173,35 @@ func TestSnapshotOfAnySize(t *testing.T) {
 	}
 }
 
+// A handler that knows the last byte when it has it need not read on to the io.EOF.
+func TestSnapshotThatSaysWhereItEnds(t *testing.T) {
+	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
+	introduce(a, b)
+	read := make(chan struct{})
+	b.snapshot = func(_ context.Context, _ *raftpb.Message, size int64, r io.Reader) error {
+		_, err := io.ReadFull(r, make([]byte, 1000))
+		close(read)
+		return err
+	}
+	source, end := io.Pipe()
+	a.SendSnapshot(snapshotMessage(1, 2, 5), -1, newSource(io.MultiReader(bytes.NewReader(make([]byte, chunkBytesMax)), source)))
+	_, _ = <-read, end.Close()
+	if await(t, "the report", a.sent) {
+		t.Error("a snapshot of which most was not read was reported as sent")
+	}
+
+	read = make(chan struct{})
+	source, end = io.Pipe()
+	a.SendSnapshot(snapshotMessage(1, 2, 6), -1, newSource(source))
+	if _, err := end.Write(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	_ = end.Close()
+	if <-read; !await(t, "the report", a.sent) {
+		t.Error("it was reported as failed")
+	}
+}
+
 // The proxy cuts each connection after 3 MB: 20 MB arrive only if each begins where the last one ended.
 func TestSnapshotIsResumed(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)

@@ -35,7 +35,7 @@ type Handler interface {
 	// ReceiveSnapshot takes a snapshot of a peer: m is the MsgSnap that it goes with, as it was given to SendSnapshot there,
 	// and r has its bytes: size many, or any number if size is negative. Reading blocks while the connection is
 	// being made anew. A nil error tells the sender that the snapshot has arrived; the handler must have read
-	// r to its io.EOF then, since anything else means that it is not whole.
+	// all of r then, since otherwise it would not be whole: the sender is told so.
 	ReceiveSnapshot(ctx context.Context, m *raftpb.Message, size int64, r io.Reader) error
 	// SnapshotSent says what became of a snapshot: ok when the peer's ReceiveSnapshot returned nil. Raft wants to know
 	// of it (ReportSnapshot). It is called exactly once for each SendSnapshot, unless Close comes first.
