@@ -285,7 +285,7 @@ func (f fatal) Error() string { return string(f) }
 
 // fatalError turns the panic of a broken WAL or manifest into an error.
 func fatalError(err *error, action string) {
-	switch r := recover().(type) {
+	switch r := recover().(type) { //nolint:revive // this is what its callers defer
 	case nil:
 	case fatal:
 		*err = fmt.Errorf("%s: %w", action, r)

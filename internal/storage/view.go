@@ -32,7 +32,12 @@ func (s *Store) NewView() (*View, error) {
 	}
 	defer s.readers.leave()
 	v := &View{store: s, snapshot: s.db.NewEventuallyFileOnlySnapshot([]pebble.KeyRange{everything})}
-	if err := v.snapshot.WaitForFileOnlySnapshot(context.Background(), 0); err != nil {
+	// The wait alone would not flush the memtable that is being written to.
+	err := s.db.Flush()
+	if err == nil {
+		err = v.snapshot.WaitForFileOnlySnapshot(context.Background(), 0)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("flush for a view: %w", err), v.snapshot.Close())
 	}
 	s.viewsMu.Lock()
