@@ -12,6 +12,8 @@ ARGS ?=
 # The simulated schedules: how many, or the seed of a single one to replay.
 SEEDS ?= 200
 SEED ?=
+# What of others the tests drive: Debian's packages, and npm for those in test/npm.
+CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 npm
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 # The packages whose tests run under the race detector: all of ours but those that only drive other processes.
@@ -38,11 +40,11 @@ build: ## build etcd, etcdctl and bench into bin/
 	go build -o $(BIN)/ ./cmd/...
 
 test: build ## run every test: Go packages, real clients, recorded conformance
-	scripts/clients etcd-client etcd-server python3-etcd
+	scripts/clients $(CLIENTS)
 	CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl go test -timeout 8m ./...
 	CAIRN_TEST_ETCD=$(BIN)/etcd go -C test/k8s test -timeout 8m ./...
 	scripts/conformance $(BIN)/etcd $(BIN)/etcdctl
-	@scripts/clients --report etcd-client etcd-server python3-etcd
+	@scripts/clients --report $(CLIENTS)
 
 race: ## run the packages' tests under the race detector
 	go test -race -timeout 20m $(RACE)

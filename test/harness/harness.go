@@ -131,11 +131,17 @@ func Reference(t testing.TB) string {
 // in CI (CI=true) and is skipped elsewhere; `make test` says at its end what was skipped.
 func Needs(t testing.TB, program, debianPackage string) {
 	t.Helper()
-	_, err := os.Stat(program)
+	NeedsOf(t, program, "apt-get install "+debianPackage)
+}
+
+// NeedsOf is Needs for what does not come from Debian: it tells the command that gets it.
+func NeedsOf(t testing.TB, file, command string) {
+	t.Helper()
+	_, err := os.Stat(file)
 	if err == nil {
 		return
 	}
-	text := fmt.Sprintf("%s is not there: apt-get install %s", program, debianPackage)
+	text := fmt.Sprintf("%s is not there: %s", file, command)
 	if os.Getenv("CI") == "true" {
 		t.Fatal(text)
 	}
