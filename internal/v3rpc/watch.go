@@ -67,10 +67,6 @@ type watchOf struct {
 
 	keys  kv.KeyRange
 	actor *auth.Actor // who watches
-
-	// compacted is where history began when the watch was created. What the change of that revision replaced was before
-	// it, and so is not told, though the store may still know it. Kubernetes' tests count on that.
-	compacted int64
 }
 
 // watchStream answers Watch.Watch.
@@ -184,7 +180,6 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 		s.auth = c.state
 	}
 	o := &watchOf{id: id, prevKV: req.PrevKv, fragment: req.Fragment, notify: req.ProgressNotify, keys: rng, actor: c.actor}
-	o.compacted = s.member.Keys().Head().CompactRevision
 	var revision int64
 	o.w, revision = s.in.Watch(watch.Spec{Range: rng, Start: req.StartRevision, Wants: wants(req.Filters), Owner: o})
 	s.watches[id] = o
@@ -301,12 +296,12 @@ func (s *watching) tellEvents(o *watchOf, events []*watch.Event) error {
 			if m == len(part) {
 				break
 			}
-			if err := s.send(watchResponse{id: o.id, events: part[:m], prevKV: o.prevKV, compacted: o.compacted, fragment: true}, revision); err != nil {
+			if err := s.send(watchResponse{id: o.id, events: part[:m], prevKV: o.prevKV, fragment: true}, revision); err != nil {
 				return err
 			}
 			part, size = part[m:], size-first
 		}
-		if err := s.send(watchResponse{id: o.id, events: part, prevKV: o.prevKV, compacted: o.compacted}, revision); err != nil {
+		if err := s.send(watchResponse{id: o.id, events: part, prevKV: o.prevKV}, revision); err != nil {
 			return err
 		}
 		events = events[n:]

@@ -18,8 +18,6 @@ type watchResponse struct {
 	fragment bool
 	events   []*watch.Event
 	prevKV   bool // the events have it
-
-	compacted int64 // but not those up to this revision
 }
 
 // SizeWire implements h2grpc.WireSizer.
@@ -47,7 +45,7 @@ func (r *watchResponse) AppendWire(dst []byte) ([]byte, error) {
 		dst = append(dst, 7<<3, 1)
 	}
 	for _, e := range r.events {
-		if r.prevKV && e.Revision() > r.compacted {
+		if r.prevKV {
 			dst = append(dst, e.Wire(1, eventWithPrev)...)
 		} else {
 			dst = append(dst, e.Wire(0, eventAlone)...)
