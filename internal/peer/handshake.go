@@ -69,9 +69,9 @@ func (t *Transport) checkHead(w http.ResponseWriter, r *http.Request) (from uint
 	case !ok1 || !ok2 || !ok3:
 		return 0, badRequest("the request does not say who asks whom: want the headers " + headerCluster + ", " + headerFrom + ", " + headerTo)
 	case cluster != t.cfg.ClusterID:
-		return 0, clusterMismatch(t.cfg.ClusterID, cluster)
+		return 0, clusterMismatch(t.cfg.MemberID, t.cfg.ClusterID, from, cluster)
 	case to != t.cfg.MemberID:
-		return 0, wrongReceiver(t.cfg.MemberID, to)
+		return 0, wrongReceiver(t.cfg.MemberID, from, to)
 	case from == t.cfg.MemberID:
 		return 0, badRequest(fmt.Sprintf("another process says that it is member %016x, as this one is; two members have the same data directory's copy", from))
 	case t.cfg.Removed != nil && t.cfg.Removed(from):

@@ -38,14 +38,16 @@ func (r *refusal) write(w http.ResponseWriter) {
 	_, _ = w.Write(body) // a peer that has gone will ask again
 }
 
-func clusterMismatch(mine, theirs uint64) *refusal {
+// The texts are read at both ends, and so say nothing of "this" member.
+
+func clusterMismatch(me, mine, from, theirs uint64) *refusal {
 	return &refusal{http.StatusPreconditionFailed, refusedCluster, fmt.Sprintf(
-		"cluster ID mismatch: this member belongs to cluster %016x, the sender to %016x; check --initial-cluster and --initial-cluster-token of both", mine, theirs)}
+		"cluster ID mismatch: member %016x belongs to cluster %016x, member %016x to cluster %016x; check --initial-cluster and --initial-cluster-token of both", me, mine, from, theirs)}
 }
 
-func wrongReceiver(mine, wanted uint64) *refusal {
+func wrongReceiver(me, from, wanted uint64) *refusal {
 	return &refusal{http.StatusMisdirectedRequest, refusedReceiver, fmt.Sprintf(
-		"wrong member: this is member %016x, the sender wants %016x; check the peer URLs of both (member list)", mine, wanted)}
+		"wrong member: member %016x asks for member %016x where member %016x is; check their peer URLs (member list)", from, wanted, me)}
 }
 
 func removedSender(from uint64) *refusal {
@@ -54,7 +56,7 @@ func removedSender(from uint64) *refusal {
 
 func versionMismatch(mine, theirs string) *refusal {
 	return &refusal{http.StatusUpgradeRequired, refusedVersion, fmt.Sprintf(
-		"incompatible peer protocol: this member speaks version %s, the sender %q; run versions of cairn that are closer to each other", mine, theirs)}
+		"incompatible peer protocol: the receiver speaks version %s, the sender %q; run versions of cairn that are closer to each other", mine, theirs)}
 }
 
 func badRequest(what string) *refusal {
