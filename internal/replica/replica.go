@@ -65,6 +65,9 @@ type Replica struct {
 	// clock runs while this replica leads; otherwise it is nil.
 	clock *Clock
 
+	// early are the questions for an index that have come before this leader knew it.
+	early []*raftpb.Message
+
 	// restored is the index of the last snapshot that raft has taken; readies are what it wanted done when it did.
 	restored uint64
 	readies  []raft.Ready
@@ -211,7 +214,31 @@ func (r *Replica) Clock() *Clock { return r.clock }
 // ReadIndex asks the leader for the index that a linearizable read must have
 // seen applied. The answer comes in a Work, under the same id, or is lost.
 func (r *Replica) ReadIndex(id uint64) {
-	r.raw.ReadIndex(binary.BigEndian.AppendUint64(nil, id))
+	r.askIndex(&raftpb.Message{
+		Type: raftpb.MsgReadIndex.Enum(), Entries: []*raftpb.Entry{{Data: binary.BigEndian.AppendUint64(nil, id)}},
+	})
+}
+
+// askIndex gives raft a question for the index of linearizable reads, of this member or of a follower. A new leader does not know what its
+// predecessors have committed until the first entry of its own term is. Raft sees to that, but where there is one voter: of such a
+// leader, too, the commit index may be older, since it is written with the next append.
+func (r *Replica) askIndex(m *raftpb.Message) {
+	if s := r.raw.BasicStatus(); s.RaftState == raft.StateLeader && r.machine.AppliedTerm() != s.GetTerm() {
+		r.early = append(r.early, m)
+		return
+	}
+	_ = r.raw.Step(m) // who gets no answer asks again
+}
+
+// askEarly asks again what came too early.
+func (r *Replica) askEarly() {
+	early := r.early
+	r.early = nil
+	for _, m := range early {
+		if r.Leads() || m.GetFrom() == 0 {
+			r.askIndex(m)
+		}
+	}
 }
 
 // Step takes a message of a peer, or a response of the replica's own work, which is the replica's from then on. now is the
@@ -229,6 +256,10 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 				machine.Restamp(e.Data, r.clock.Time(now, r.machine.ClusterTime()))
 			}
 		}
+	}
+	if m.GetType() == raftpb.MsgReadIndex {
+		r.askIndex(m)
+		return nil
 	}
 	err := r.raw.Step(m)
 	if errors.Is(err, raft.ErrProposalDropped) || errors.Is(err, raft.ErrStepPeerNotFound) {
@@ -333,6 +364,9 @@ func (r *Replica) nextReady() (rd raft.Ready, ok bool) {
 // is anything. now is the caller's monotonic clock.
 func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	r.startClock(now)
+	if len(r.early) > 0 {
+		r.askEarly()
+	}
 	rd, ok := r.nextReady()
 	if !ok {
 		return w, false
