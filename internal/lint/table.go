@@ -29,6 +29,9 @@ var layers = map[string]int{
 	"internal/datadir": 1,
 	"internal/logging": 1,
 
+	"internal/v3lockpb":     1,
+	"internal/v3electionpb": 1,
+
 	"internal/config":     2,
 	"internal/mvcc":       2,
 	"internal/snapshot":   2,
@@ -62,6 +65,7 @@ var layers = map[string]int{
 	"sim/...":       outside,
 	"check/...":     outside,
 	"test/...":      outside,
+	"scripts/...":   outside,
 }
 
 // crossing is an import that does not go to a strictly lower layer and is right all the same.

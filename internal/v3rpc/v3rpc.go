@@ -97,7 +97,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
 	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1)}
-	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService} {
+	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService} {
 		r.RegisterService(metered(admitted(desc), meters), s)
 	}
 }

@@ -1,0 +1,252 @@
+package v3rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/grpc"
+
+	"cairn/internal/auth"
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/v3electionpb"
+	"cairn/internal/watch"
+)
+
+const electionName = "v3electionpb.Election"
+
+// electionService is v3electionpb.Election.
+var electionService = grpc.ServiceDesc{
+	ServiceName: electionName,
+	HandlerType: (*any)(nil),
+	Metadata:    "v3election.proto",
+	Methods: []grpc.MethodDesc{
+		{MethodName: "Campaign", Handler: call("/"+electionName+"/Campaign", (*server).campaign)},
+		{MethodName: "Proclaim", Handler: call("/"+electionName+"/Proclaim", (*server).proclaim)},
+		{MethodName: "Leader", Handler: call("/"+electionName+"/Leader", (*server).electionLeader)},
+		{MethodName: "Resign", Handler: call("/"+electionName+"/Resign", (*server).resign)},
+	},
+	Streams: []grpc.StreamDesc{
+		{StreamName: "Observe", Handler: observe, ServerStreams: true},
+	},
+}
+
+// etcd's words for what can be wrong.
+var (
+	errNotLeader  = errors.New("election: not leader")
+	errNoLeader   = errors.New("election: no leader")
+	errNoLeaderIn = errors.New(`"leader" field must be provided`)
+)
+
+// campaign answers when the caller leads.
+func (s *server) campaign(ctx context.Context, req *v3electionpb.CampaignRequest) (any, error) {
+	t, err := s.newTurn(ctx, req.Name, req.Lease)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
+		Compare: []*etcdserverpb.Compare{createdAt(t.key, 0)},
+		Success: []*etcdserverpb.RequestOp{putKey(t.key, req.Value, t.lease)},
+		Failure: []*etcdserverpb.RequestOp{getRange(&etcdserverpb.RangeRequest{Key: t.key})},
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.created = resp.Header.Revision
+	if !resp.Succeeded {
+		old := resp.Responses[0].GetResponseRange().Kvs[0]
+		t.created = old.CreateRevision
+		if !bytes.Equal(old.Value, req.Value) {
+			if _, err := s.proclaimAs(ctx, t, req.Value); err != nil {
+				s.leave(ctx, t)
+				return nil, err
+			}
+		}
+	}
+	if err := s.await(ctx, t); err != nil {
+		if ctx.Err() != nil {
+			s.leave(ctx, t)
+		}
+		return nil, err
+	}
+	// The lease may have ended while its owner waited; who leads then is somebody else.
+	own, _, err := s.lookUp(ctx, &etcdserverpb.RangeRequest{Key: t.key})
+	if err != nil {
+		return nil, err
+	}
+	if len(own) == 0 || own[0].CreateRevision != t.created {
+		return nil, errNotLeader
+	}
+	return &v3electionpb.CampaignResponse{
+		Header: resp.Header, Leader: &v3electionpb.LeaderKey{Name: req.Name, Key: t.key, Rev: t.created, Lease: t.lease},
+	}, nil
+}
+
+// turnOf returns the turn that a leader's key stands for.
+func turnOf(l *v3electionpb.LeaderKey) (*turn, error) {
+	if l == nil {
+		return nil, errNoLeaderIn
+	}
+	return &turn{key: l.Key, lease: l.Lease, created: l.Rev}, nil
+}
+
+func (s *server) proclaim(ctx context.Context, req *v3electionpb.ProclaimRequest) (any, error) {
+	t, err := turnOf(req.Leader)
+	if err != nil {
+		return nil, err
+	}
+	h, err := s.proclaimAs(ctx, t, req.Value)
+	if err != nil {
+		return nil, err
+	}
+	return &v3electionpb.ProclaimResponse{Header: h}, nil
+}
+
+// proclaimAs gives the key of a turn another value, if it is still there.
+func (s *server) proclaimAs(ctx context.Context, t *turn, value []byte) (*etcdserverpb.ResponseHeader, error) {
+	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
+		Compare: []*etcdserverpb.Compare{createdAt(t.key, t.created)},
+		Success: []*etcdserverpb.RequestOp{putKey(t.key, value, t.lease)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !resp.Succeeded {
+		return nil, errNotLeader
+	}
+	return resp.Header, nil
+}
+
+// resign deletes the key of a leader, if it is still there; if it is not, nothing is wrong.
+func (s *server) resign(ctx context.Context, req *v3electionpb.ResignRequest) (any, error) {
+	t, err := turnOf(req.Leader)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
+		Compare: []*etcdserverpb.Compare{createdAt(t.key, t.created)},
+		Success: []*etcdserverpb.RequestOp{deleteKey(t.key)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &v3electionpb.ResignResponse{Header: resp.Header}, nil
+}
+
+func (s *server) electionLeader(ctx context.Context, req *v3electionpb.LeaderRequest) (any, error) {
+	leader, h, err := s.lookUp(ctx, ownerOf(queueOf(req.Name)))
+	if err != nil {
+		return nil, err
+	}
+	if len(leader) == 0 {
+		return nil, errNoLeader
+	}
+	return &v3electionpb.LeaderResponse{Header: h, Kv: leader[0]}, nil
+}
+
+// observe tells of every proclamation of every leader, until the client has enough.
+func observe(srv any, stream grpc.ServerStream) error {
+	s, req := srv.(*server), new(v3electionpb.LeaderRequest)
+	if err := stream.RecvMsg(req); err != nil {
+		return err
+	}
+	o := &observing{server: s, out: stream, queue: queueOf(req.Name)}
+	for {
+		if err := o.reign(stream.Context()); err != nil {
+			if errors.Is(err, watch.ErrClosed) {
+				err = context.Canceled
+			}
+			return wireError(err)
+		}
+	}
+}
+
+// observing is one Observe call.
+type observing struct {
+	*server
+	out   grpc.ServerStream
+	queue []byte
+}
+
+// reign tells of one leader, from the present proclamation, or the next when nobody leads, to the end.
+func (o *observing) reign(ctx context.Context) error {
+	present, h, err := o.lookUp(ctx, ownerOf(o.queue))
+	if err != nil {
+		return err
+	}
+	var leader *mvccpb.KeyValue
+	if len(present) > 0 {
+		leader = present[0]
+	} else if leader, err = o.firstPut(ctx, h); leader == nil {
+		return err
+	}
+	if err := o.tell(h, leader); err != nil {
+		return err
+	}
+	f := o.follow(kv.KeyRange{Key: leader.Key}, h.Revision+1)
+	defer f.close()
+	for {
+		events, err := o.permitted(ctx, f)
+		if err != nil || events == nil {
+			return err
+		}
+		for _, e := range events {
+			if e.Type == kv.EventDelete {
+				return nil
+			}
+			h.Revision = e.Revision()
+			if err := o.tell(h, eventKey(e)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// firstPut waits until somebody puts a key into the queue, and sets the header to that revision. It returns nothing when
+// it is better to look again.
+func (o *observing) firstPut(ctx context.Context, h *etcdserverpb.ResponseHeader) (*mvccpb.KeyValue, error) {
+	r := prefixRange(o.queue)
+	f := o.follow(kv.KeyRange{Key: r.Key, End: r.RangeEnd}, h.Revision+1)
+	defer f.close()
+	for {
+		events, err := o.permitted(ctx, f)
+		if err != nil || events == nil {
+			return nil, err
+		}
+		for _, e := range events {
+			if e.Type == kv.EventPut {
+				h.Revision = e.Revision()
+				return eventKey(e), nil
+			}
+		}
+	}
+}
+
+// permitted waits for events, and tells of them only if the caller may still read the queue.
+func (o *observing) permitted(ctx context.Context, f *following) ([]*watch.Event, error) {
+	events, err := f.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := prefixRange(o.queue)
+	err = o.read(ctx, func(who *auth.Subject) error {
+		return machine.PermitRange(who, kv.KeyRange{Key: r.Key, End: r.RangeEnd})
+	}, func() error { return nil })
+	return events, err
+}
+
+func (o *observing) tell(h *etcdserverpb.ResponseHeader, leader *mvccpb.KeyValue) error {
+	header := &etcdserverpb.ResponseHeader{ClusterId: h.ClusterId, MemberId: h.MemberId, Revision: h.Revision, RaftTerm: h.RaftTerm}
+	return o.out.SendMsg(&v3electionpb.LeaderResponse{Header: header, Kv: leader})
+}
+
+// eventKey returns the key that an event has made.
+func eventKey(e *watch.Event) *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{
+		Key: e.Key, Value: e.Record.Value, CreateRevision: e.Record.CreateRevision, ModRevision: e.Revision(),
+		Version: e.Record.Version, Lease: int64(e.Record.Lease),
+	}
+}

@@ -1,0 +1,76 @@
+package v3rpc
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+
+	"cairn/internal/v3lockpb"
+)
+
+const (
+	lockLock   = "/v3lockpb.Lock/Lock"
+	lockUnlock = "/v3lockpb.Lock/Unlock"
+)
+
+// lockService is v3lockpb.Lock.
+var lockService = grpc.ServiceDesc{
+	ServiceName: "v3lockpb.Lock",
+	HandlerType: (*any)(nil),
+	Metadata:    "v3lock.proto",
+	Methods: []grpc.MethodDesc{
+		{MethodName: "Lock", Handler: call(lockLock, (*server).lock)},
+		{MethodName: "Unlock", Handler: call(lockUnlock, (*server).unlock)},
+	},
+}
+
+// errSessionExpired says, in etcd's words, that the lease of who waited for a lock has ended before its turn came.
+var errSessionExpired = errors.New("mutex: session is expired")
+
+// lock answers when the caller holds the lock. Who calls again with the same lease has the same turn.
+func (s *server) lock(ctx context.Context, req *v3lockpb.LockRequest) (any, error) {
+	t, err := s.newTurn(ctx, req.Name, req.Lease)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
+		Compare: []*etcdserverpb.Compare{createdAt(t.key, 0)},
+		Success: []*etcdserverpb.RequestOp{putKey(t.key, nil, t.lease), getRange(ownerOf(t.prefix))},
+		Failure: []*etcdserverpb.RequestOp{getRange(&etcdserverpb.RangeRequest{Key: t.key}), getRange(ownerOf(t.prefix))},
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.created = resp.Header.Revision
+	if !resp.Succeeded {
+		t.created = resp.Responses[0].GetResponseRange().Kvs[0].CreateRevision
+	}
+	if owner := resp.Responses[1].GetResponseRange().Kvs; len(owner) == 0 || owner[0].CreateRevision == t.created {
+		return &v3lockpb.LockResponse{Header: resp.Header, Key: t.key}, nil
+	}
+	if err := s.await(ctx, t); err != nil {
+		if resp.Succeeded { // otherwise another call with this lease waits, or holds the lock
+			s.leave(ctx, t)
+		}
+		return nil, err
+	}
+	own, h, err := s.lookUp(ctx, &etcdserverpb.RangeRequest{Key: t.key})
+	if err != nil {
+		return nil, err
+	}
+	if len(own) == 0 || own[0].CreateRevision != t.created {
+		return nil, errSessionExpired
+	}
+	return &v3lockpb.LockResponse{Header: h, Key: t.key}, nil
+}
+
+// unlock deletes the key of a lock.
+func (s *server) unlock(ctx context.Context, req *v3lockpb.UnlockRequest) (any, error) {
+	resp, err := s.deleteRange(ctx, &etcdserverpb.DeleteRangeRequest{Key: req.Key})
+	if err != nil {
+		return nil, err
+	}
+	return &v3lockpb.UnlockResponse{Header: resp.(*etcdserverpb.DeleteRangeResponse).Header}, nil
+}

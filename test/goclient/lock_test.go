@@ -1,0 +1,237 @@
+package goclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"cairn/internal/v3electionpb"
+	"cairn/internal/v3lockpb"
+)
+
+func (f *fixture) call(ctx context.Context, method string, req, resp proto.Message) error {
+	return f.ActiveConnection().Invoke(ctx, method, req, resp)
+}
+
+func (f *fixture) lock(ctx context.Context, name string, lease clientv3.LeaseID) (*v3lockpb.LockResponse, error) {
+	resp := new(v3lockpb.LockResponse)
+	return resp, f.call(ctx, "/v3lockpb.Lock/Lock", &v3lockpb.LockRequest{Name: []byte(name), Lease: int64(lease)}, resp)
+}
+
+func (f *fixture) unlock(key []byte) {
+	f.t.Helper()
+	resp := new(v3lockpb.UnlockResponse)
+	if err := f.call(f.ctx, "/v3lockpb.Lock/Unlock", &v3lockpb.UnlockRequest{Key: key}, resp); err != nil || resp.Header.Revision == 0 {
+		f.t.Fatalf("unlock answers %v, %v", resp, err)
+	}
+}
+
+// waiters waits until so many keys are in a queue.
+func (f *fixture) waiters(name string, n int64) {
+	f.t.Helper()
+	for f.get(name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly()).Count != n {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestLock: the service's locks and those that clients make by themselves are the same.
+func TestLock(t *testing.T) {
+	f := start(t)
+	lease := f.grant(60)
+	first, err := f.lock(f.ctx, "l", lease)
+	if err != nil || string(first.Key) != fmt.Sprintf("l/%x", int64(lease)) {
+		t.Fatalf("lock answers %v, %v", first, err)
+	}
+	if kvs := f.get(string(first.Key)).Kvs; len(kvs) != 1 || kvs[0].Lease != int64(lease) || kvs[0].CreateRevision != first.Header.Revision {
+		t.Errorf("the lock's key: %v", kvs)
+	}
+	if again, err := f.lock(f.ctx, "l", lease); err != nil || string(again.Key) != string(first.Key) {
+		t.Errorf("the same lease again: %v, %v", again, err)
+	}
+
+	// A client's own mutex waits for the service's, and a call of the service for that.
+	session, err := concurrency.NewSession(f.Client, concurrency.WithContext(f.ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mutex := concurrency.NewMutex(session, "l")
+	if err := mutex.TryLock(f.ctx); !errors.Is(err, concurrency.ErrLocked) {
+		t.Fatalf("the client's mutex: %v", err)
+	}
+	got := make(chan error, 1)
+	go func() { got <- mutex.Lock(f.ctx) }()
+	f.waiters("l", 2)
+	f.unlock(first.Key)
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.chosen(-7, 60); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan *v3lockpb.LockResponse, 1)
+	go func() {
+		resp, err := f.lock(f.ctx, "l", -7)
+		answers <- resp
+		got <- err
+	}()
+	f.waiters("l", 2)
+	if err := mutex.Unlock(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := <-answers, <-got; err != nil || string(resp.Key) != "l/-7" {
+		t.Fatalf("lock answers %v, %v", resp, err)
+	}
+
+	// Who gives up while they wait leaves nothing behind.
+	other := f.grant(60)
+	ctx, cancel := context.WithCancel(f.ctx)
+	go func() {
+		_, err := f.lock(ctx, "l", other)
+		got <- err
+	}()
+	f.waiters("l", 2)
+	cancel()
+	if err := <-got; status.Code(err) != codes.Canceled {
+		t.Errorf("given up: %v", err)
+	}
+	f.waiters("l", 1)
+
+	// Whose lease ends while they wait is told.
+	go func() {
+		_, err := f.lock(f.ctx, "l", other)
+		got <- err
+	}()
+	f.waiters("l", 2)
+	if _, err := f.Revoke(f.ctx, other); err != nil {
+		t.Fatal(err)
+	}
+	f.unlock([]byte("l/-7"))
+	if err := <-got; err == nil || !strings.Contains(err.Error(), "mutex: session is expired") {
+		t.Errorf("after the end of the lease: %v", err)
+	}
+
+	_, err = f.lock(f.ctx, "l", 12345)
+	f.wantError("a lease that is not there", rpctypes.Error(err), rpctypes.ErrLeaseNotFound)
+	resp, err := f.lock(f.ctx, "n", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kvs := f.get(string(resp.Key)).Kvs; len(kvs) != 1 {
+		t.Errorf("lock without a lease: %v", kvs)
+	} else if ttl, err := f.TimeToLive(f.ctx, clientv3.LeaseID(kvs[0].Lease)); err != nil || ttl.GrantedTTL != 60 {
+		t.Errorf("its lease: %v, %v", ttl, err)
+	}
+}
+
+// TestElection goes through an election, with a candidate of the client library in it.
+func TestElection(t *testing.T) {
+	f := start(t)
+	const service = "/v3electionpb.Election/"
+	leaderOf := func() (*v3electionpb.LeaderResponse, error) {
+		resp := new(v3electionpb.LeaderResponse)
+		return resp, f.call(f.ctx, service+"Leader", &v3electionpb.LeaderRequest{Name: []byte("e")}, resp)
+	}
+	if _, err := leaderOf(); status.Convert(err).Message() != "election: no leader" {
+		t.Errorf("nobody leads: %v", err)
+	}
+	stream, err := f.ActiveConnection().NewStream(f.ctx, &grpc.StreamDesc{ServerStreams: true}, service+"Observe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stream.SendMsg(&v3electionpb.LeaderRequest{Name: []byte("e")}), stream.CloseSend()); err != nil {
+		t.Fatal(err)
+	}
+	hear := func(value string) {
+		t.Helper()
+		resp := new(v3electionpb.LeaderResponse)
+		if err := stream.RecvMsg(resp); err != nil || string(resp.Kv.Value) != value || resp.Header.Revision < resp.Kv.ModRevision {
+			t.Fatalf("observed %v, %v, want %s", resp, err, value)
+		}
+	}
+	campaign := func(lease clientv3.LeaseID, value string) (*v3electionpb.LeaderKey, error) {
+		resp := new(v3electionpb.CampaignResponse)
+		err := f.call(f.ctx, service+"Campaign", &v3electionpb.CampaignRequest{Name: []byte("e"), Lease: int64(lease), Value: []byte(value)}, resp)
+		return resp.Leader, err
+	}
+	proclaim := func(leader *v3electionpb.LeaderKey, value string) error {
+		return f.call(f.ctx, service+"Proclaim", &v3electionpb.ProclaimRequest{Leader: leader, Value: []byte(value)}, new(v3electionpb.ProclaimResponse))
+	}
+	resign := func(leader *v3electionpb.LeaderKey) error {
+		return f.call(f.ctx, service+"Resign", &v3electionpb.ResignRequest{Leader: leader}, new(v3electionpb.ResignResponse))
+	}
+
+	lease := f.grant(60)
+	one, err := campaign(lease, "one")
+	if err != nil || string(one.Key) != fmt.Sprintf("e/%x", int64(lease)) || one.Lease != int64(lease) || string(one.Name) != "e" {
+		t.Fatalf("campaign answers %v, %v", one, err)
+	}
+	hear("one")
+	if again, err := campaign(lease, "one more"); err != nil || !proto.Equal(again, one) {
+		t.Errorf("the same lease again: %v, %v", again, err)
+	}
+	hear("one more")
+	if err := proclaim(one, "uno"); err != nil {
+		t.Fatal(err)
+	}
+	hear("uno")
+	if l, err := leaderOf(); err != nil || string(l.Kv.Value) != "uno" || l.Kv.CreateRevision != one.Rev {
+		t.Errorf("leader %v, %v", l, err)
+	}
+
+	session, err := concurrency.NewSession(f.Client, concurrency.WithContext(f.ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := concurrency.NewElection(session, "e")
+	won := make(chan error, 1)
+	go func() { won <- two.Campaign(f.ctx, "two") }()
+	f.waiters("e", 2)
+	third := make(chan *v3electionpb.LeaderKey, 1)
+	go func() {
+		l, err := campaign(0, "three")
+		third <- l
+		won <- err
+	}()
+	f.waiters("e", 3)
+	if err := resign(one); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-won; err != nil {
+		t.Fatal(err)
+	}
+	hear("two")
+	if err := resign(one); err != nil {
+		t.Errorf("resigning twice: %v", err)
+	}
+	if err := proclaim(one, "late"); status.Convert(err).Message() != "election: not leader" {
+		t.Errorf("proclamation of who has resigned: %v", err)
+	}
+	if err := two.Resign(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	three := <-third
+	if err := <-won; err != nil {
+		t.Fatal(err)
+	}
+	hear("three")
+	if err := proclaim(nil, "x"); status.Convert(err).Message() != `"leader" field must be provided` {
+		t.Errorf("proclamation of nobody: %v", err)
+	}
+	if _, err := f.Revoke(f.ctx, clientv3.LeaseID(three.Lease)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaderOf(); status.Convert(err).Message() != "election: no leader" {
+		t.Errorf("after the end of the last lease: %v", err)
+	}
+}
