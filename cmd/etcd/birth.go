@@ -23,7 +23,11 @@ const (
 
 // giveBirth makes the member that this process is to be: first its stores, then the note that there is one.
 func giveBirth(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named []config.Founder) error {
-	id, founders, err := newIdentity(ctx, cfg, named)
+	newIdentity, initialize := found, member.Initialize
+	if cfg.InitialClusterState == config.ClusterExisting {
+		newIdentity, initialize = join, member.InitializeJoining
+	}
+	id, members, err := newIdentity(ctx, cfg, named)
 	if err != nil {
 		return err
 	}
@@ -31,20 +35,15 @@ func giveBirth(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named 
 	if err != nil {
 		return err
 	}
-	if err := member.Initialize(nil, nursery, founders); err != nil {
+	if err := initialize(nil, nursery, members); err != nil {
 		return err
 	}
 	return dir.Create(id)
 }
 
-// newIdentity says which member is born, and who founds its cluster: nobody when it joins one.
-func newIdentity(ctx context.Context, cfg *config.Config, named []config.Founder) (datadir.Identity, []membership.Member, error) {
+// found says which founder of a new cluster this member is, and who the founders are.
+func found(ctx context.Context, cfg *config.Config, named []config.Founder) (datadir.Identity, []membership.Member, error) {
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
-	if cfg.InitialClusterState == config.ClusterExisting {
-		var err error
-		id.ClusterID, id.MemberID, err = join(ctx, cfg, named)
-		return id, nil, err
-	}
 	founders := foundingMembers(cfg, named)
 	ids := make([]uint64, len(founders))
 	for i, m := range founders {
@@ -101,16 +100,18 @@ func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder
 	return nil
 }
 
-// join asks the cluster that is there for its ID, and for the one that it has given this member.
-func join(ctx context.Context, cfg *config.Config, named []config.Founder) (clusterID, memberID uint64, err error) {
+// join asks the cluster that is there for its ID, for the one that it has given this member, and for its members.
+func join(ctx context.Context, cfg *config.Config, named []config.Founder) (datadir.Identity, []membership.Member, error) {
+	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeoutJoin)
 	defer cancel()
 	clusterID, members, err := peer.FetchCluster(ctx, otherURLs(cfg, named), nil)
 	if err != nil {
-		return 0, 0, fmt.Errorf("--initial-cluster: ask the members for their cluster: %w", err)
+		return id, nil, fmt.Errorf("--initial-cluster: ask the members for their cluster: %w", err)
 	}
-	memberID, err = assign(cfg, named, members)
-	return clusterID, memberID, err
+	id.ClusterID = clusterID
+	id.MemberID, err = assign(cfg, named, members)
+	return id, members, err
 }
 
 // assign compares the members that are named with those of the cluster, and returns the ID that this one has there.

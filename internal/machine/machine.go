@@ -80,7 +80,7 @@ type Machine struct {
 
 // Initialize writes the state of a new member, before the first entry: index and
 // term stand for the initial membership, which all first members agree on: the
-// founders, who are all voters.
+// founders, who are all voters. A member that joins begins at index 0, and its founders are the members that it was told of.
 func Initialize(db *storage.Store, index, term uint64, founders []membership.Member) error {
 	b := db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
@@ -182,8 +182,14 @@ func (m *Machine) AppliedTerm() uint64 { return m.term.Load() }
 // ClusterTime returns the cluster time of the last applied entry.
 func (m *Machine) ClusterTime() kv.ClusterTime { return kv.ClusterTime(m.time.Load()) }
 
-// ConfState returns the membership as of the applied index, as raft wants it.
-func (m *Machine) ConfState() *raftpb.ConfState { return m.members.ConfState() }
+// ConfState returns the membership as of the applied index, as raft wants it. A member that has yet to get its state has
+// been told who the others are, not as of when: it has no part in anything.
+func (m *Machine) ConfState() *raftpb.ConfState {
+	if m.AppliedIndex() == 0 {
+		return &raftpb.ConfState{}
+	}
+	return m.members.ConfState()
+}
 
 // DurableIndex returns the applied index that the disk is certain to have.
 func (m *Machine) DurableIndex() (uint64, error) {

@@ -226,13 +226,18 @@ func (m *Member) open() (err error) {
 const initialIndex, initialTerm = 1, 1
 
 // Initialize makes the stores of a new member in the empty directory dir, for a
-// cluster of the given founders; without founders they are those of a member that joins a cluster, whose state
-// it gets from there. They are durable when it returns.
-func Initialize(fs storage.FS, dir string, founders []membership.Member) (err error) {
-	index, term := uint64(initialIndex), uint64(initialTerm)
-	if len(founders) == 0 {
-		index, term = 0, 0
-	}
+// cluster of the given founders. They are durable when it returns.
+func Initialize(fs storage.FS, dir string, founders []membership.Member) error {
+	return initialize(fs, dir, initialIndex, initialTerm, founders)
+}
+
+// InitializeJoining is Initialize for a member that joins a cluster, which has the given members. It gets its state from
+// them, and knows no more than where they are until then.
+func InitializeJoining(fs storage.FS, dir string, members []membership.Member) error {
+	return initialize(fs, dir, 0, 0, members)
+}
+
+func initialize(fs storage.FS, dir string, index, term uint64, members []membership.Member) (err error) {
 	state, err := storage.OpenState(stateDir(dir), storage.Options{FS: fs})
 	if err != nil {
 		return err
@@ -243,7 +248,7 @@ func Initialize(fs storage.FS, dir string, founders []membership.Member) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	if err := machine.Initialize(state, index, term, founders); err != nil {
+	if err := machine.Initialize(state, index, term, members); err != nil {
 		return err
 	}
 	return raftlog.Initialize(log, index, term)
