@@ -180,6 +180,12 @@ func serializable(s *settings) {
 	s.serializable = true
 }
 
+// What issue 5 asks of v2.
+var (
+	v2SetGoal = map[string]goal{throughput.name: {atLeast: 1.5}}
+	v2GetGoal = map[string]goal{throughput.name: {atLeast: 1}}
+)
+
 var scenarios = []scenario{
 	load("put-1000", "1,000 clients put", putKind, noFill, clients(100, 1000),
 		map[string]goal{throughput.name: {atLeast: 1.5}, cpu.name: {atMost: 0.5}}),
@@ -193,9 +199,13 @@ var scenarios = []scenario{
 	load("list-1000", "8 clients list 1,000 of 100,000 keys with their count", rangeKind, fillV3, clients(8, 8),
 		map[string]goal{cpu.name: {atMost: 0.1}}),
 	load("txn-1000", "1,000 clients compare a key's revision and put", txnKind, noFill, clients(100, 1000), nil),
-	load("v2-set-64", "64 clients set by v2", v2SetKind, noFill, clients(64, 64), nil),
-	load("v2-get-64", "64 clients get by v2", v2GetKind, fillV2, clients(64, 64), nil),
-	load("v2-set-1", "one client sets by v2", v2SetKind, noFill, clients(1, 1), nil),
+	load("v2-set-64", "64 clients set by v2", v2SetKind, noFill, clients(64, 64), v2SetGoal),
+	load("v2-set-256", "256 clients set by v2", v2SetKind, noFill, clients(256, 256), v2SetGoal),
+	load("v2-set-1", "one client sets by v2", v2SetKind, noFill, clients(1, 1), v2SetGoal),
+	load("v2-get-64", "64 clients get by v2", v2GetKind, fillV2, clients(64, 64), v2GetGoal),
+	load("v2-get-256", "256 clients get by v2", v2GetKind, fillV2, clients(256, 256), v2GetGoal),
+	load("v2-get-1", "one client gets by v2", v2GetKind, fillV2, clients(1, 1), v2GetGoal),
+	polls("v2-polls-5000", 5000, map[string]goal{allAnswered.name: {atMost: 1}, bytesPerPoll.name: {atMost: 1}}),
 	{
 		name: "mem-1m", summary: "1,000,000 keys of 256 B filled in",
 		metrics: []metric{fillRate, memory, memoryPeak, diskUsed},

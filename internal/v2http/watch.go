@@ -160,10 +160,20 @@ func (t *teller) tell(told []watch.Delivery) (more bool) {
 	return true
 }
 
-// write sends an event, and says whether the client took it.
+// write sends an event, and says whether the client took it. The one event of a long poll goes out with the end of the answer, in one
+// system call, like any other answer: it is told to thousands at once.
 func (t *teller) write(e *watch.Event) bool {
 	buf := bodies.Get().(*[]byte)
 	*buf = appendChange((*buf)[:0], e, t.h.wall(), t.h.b.Now())
+	defer func() {
+		if cap(*buf) <= bodyKeptBytes {
+			bodies.Put(buf)
+		}
+	}()
+	if !t.stream {
+		_, err := t.to.Write(*buf)
+		return err == nil
+	}
 	// Not every connection has deadlines; those of HTTP/1 are needed by the next request.
 	_ = t.w.SetWriteDeadline(time.Now().Add(watchWriteTimeout))
 	_, err := t.to.Write(*buf)
@@ -171,9 +181,6 @@ func (t *teller) write(e *watch.Event) bool {
 		err = t.w.Flush()
 	}
 	_ = t.w.SetWriteDeadline(time.Time{})
-	if cap(*buf) <= bodyKeptBytes {
-		bodies.Put(buf)
-	}
 	return err == nil
 }
 

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	pollRounds   = 7               // the median of which is the figure; the first is a warm-up and not counted
+	pollPatience = 2 * time.Minute // for any one answer
+	pollsKey     = "/v2/keys/bench-polls"
+)
+
+var (
+	allAnswered  = metric{"all answered", seconds}
+	cpuPerPoll   = metric{"CPU per poll", formatMicros}
+	bytesPerPoll = metric{"memory per open poll", formatBytes}
+)
+
+// polls makes a scenario of n long polls on one key, each on a connection of its own, which one set answers.
+func polls(name string, n int, goals map[string]goal) scenario {
+	return scenario{
+		name: name, summary: fmt.Sprintf("%d long polls on one key by v2: from the set to the last answer", n),
+		metrics: []metric{allAnswered, cpuPerPoll, bytesPerPoll}, goals: goals,
+		run: func(ctx context.Context, t *trial) (sample, error) { return runPolls(ctx, t, n) },
+	}
+}
+
+func runPolls(ctx context.Context, t *trial, n int) (sample, error) {
+	n = max(n/t.scale.divisor, 20)
+	if err := setPolled(ctx, t.server.client, 0); err != nil {
+		return nil, err
+	}
+	before, err := sampleProcess(t.server.pid())
+	if err != nil {
+		return nil, err
+	}
+	conns := make([]*pollConn, n)
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				_ = c.Close() // nothing was written that could be lost
+			}
+		}
+	}()
+	for i := range conns {
+		nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.server.client)
+		if err != nil {
+			return nil, fmt.Errorf("connection %d of %d: %w", i+1, n, err)
+		}
+		conns[i] = &pollConn{Conn: nc, request: fmt.Appendf(nil, "GET %s?wait=true HTTP/1.1\r\nHost: %s\r\n\r\n", pollsKey, t.server.client)}
+	}
+	var took, cpus []float64
+	result := sample{}
+	for round := range pollRounds {
+		if err := each(conns, (*pollConn).open); err != nil {
+			return nil, fmt.Errorf("round %d: open: %w", round, err)
+		}
+		waiting, err := sampleProcess(t.server.pid())
+		if err != nil {
+			return nil, err
+		}
+		if round == 0 {
+			result[bytesPerPoll.name] = float64(waiting.rssBytes-before.rssBytes) / float64(n)
+		}
+		elapsed, err := answerAll(ctx, t.server.client, conns, round)
+		if err != nil {
+			return nil, fmt.Errorf("round %d: %w", round, err)
+		}
+		after, err := sampleProcess(t.server.pid())
+		if err != nil {
+			return nil, err
+		}
+		if round > 0 {
+			took = append(took, elapsed.Seconds())
+			cpus = append(cpus, micros(after.cpu()-waiting.cpu())/float64(n))
+		}
+	}
+	result[allAnswered.name], result[cpuPerPoll.name] = median(took), mean(cpus)
+	return result, t.server.running()
+}
+
+// mean is for what is counted in coarse units.
+func mean(values []float64) (m float64) {
+	for _, v := range values {
+		m += v / float64(len(values))
+	}
+	return m
+}
+
+// answerAll sets the key and returns how long it takes until every connection has its whole answer.
+func answerAll(ctx context.Context, address string, conns []*pollConn, round int) (time.Duration, error) {
+	waiting := make(chan error, 1)
+	var readers sync.WaitGroup
+	readers.Add(len(conns))
+	go func() {
+		waiting <- each(conns, func(c *pollConn) error {
+			readers.Done()
+			return c.answer()
+		})
+	}()
+	readers.Wait()
+	begin := time.Now()
+	if err := setPolled(ctx, address, round+1); err != nil {
+		return 0, err
+	}
+	err := <-waiting
+	return time.Since(begin), err
+}
+
+// each does something on all connections at once.
+func each(conns []*pollConn, do func(*pollConn) error) error {
+	errs := make([]error, len(conns))
+	var all sync.WaitGroup
+	for i, c := range conns {
+		all.Go(func() { errs[i] = do(c) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// setPolled sets the key over a connection of its own, opened before the set.
+func setPolled(ctx context.Context, address string, value int) error {
+	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("set: %w", err)
+	}
+	defer nc.Close()
+	body := fmt.Sprintf("value=%d", value)
+	if _, err := fmt.Fprintf(nc, "PUT %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+		pollsKey, address, len(body), body); err != nil {
+		return fmt.Errorf("set: %w", err)
+	}
+	answer, err := io.ReadAll(nc)
+	if err != nil {
+		return fmt.Errorf("set: %w", err)
+	}
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 20")) {
+		return fmt.Errorf("set: %.200q", answer)
+	}
+	return nil
+}
+
+// pollConn is a connection that polls. It reads answers with as little work as there can be, since the load shares the machine with
+// the server: an answer in chunks ends with an empty one.
+type pollConn struct {
+	net.Conn
+	request []byte
+	got     []byte
+}
+
+// open asks, and waits for the headers, which a server sends when it waits.
+func (c *pollConn) open() error {
+	if err := c.SetDeadline(time.Now().Add(pollPatience)); err != nil {
+		return err
+	}
+	if _, err := c.Write(c.request); err != nil {
+		return err
+	}
+	c.got = c.got[:0]
+	if err := c.readUntil([]byte("\r\n\r\n")); err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(c.got, []byte("HTTP/1.1 200")) || !bytes.Contains(c.got, []byte("chunked")) {
+		return fmt.Errorf("not the headers of a poll: %.300q", c.got)
+	}
+	c.got = c.got[:0]
+	return nil
+}
+
+// answer waits for the end of the answer and checks that it tells of the set.
+func (c *pollConn) answer() error {
+	if err := c.readUntil([]byte("\r\n0\r\n\r\n")); err != nil {
+		return err
+	}
+	if !bytes.Contains(c.got, []byte(`"action":"set"`)) {
+		return fmt.Errorf("answer %.300q", c.got)
+	}
+	return nil
+}
+
+func (c *pollConn) readUntil(end []byte) error {
+	for !bytes.HasSuffix(c.got, end) {
+		if cap(c.got)-len(c.got) < 512 {
+			c.got = append(make([]byte, 0, 2*cap(c.got)+1024), c.got...)
+		}
+		n, err := c.Read(c.got[len(c.got):cap(c.got)])
+		c.got = c.got[:len(c.got)+n]
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
