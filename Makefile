@@ -13,7 +13,7 @@ ARGS ?=
 SEEDS ?= 200
 SEED ?=
 # What of others the tests drive: Debian's packages, and npm for those in test/npm.
-CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 npm
+CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 patroni postgresql npm
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 # The packages whose tests run under the race detector: all of ours but those that only drive other processes.

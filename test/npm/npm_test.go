@@ -1,4 +1,4 @@
-// Package npm drives a real server with the clients of the npm registry: etcd3 for the v3 API.
+// Package npm drives a real server with the clients of the npm registry: etcd3 for the v3 API, node-etcd for v2.
 //
 // It owns the scripts beside it, which do the checking in the clients' own terms, and package-lock.json, which says exactly
 // which clients these are; `scripts/clients npm` installs them. A script prints what node's test runner makes of it.
@@ -44,3 +44,5 @@ func TestEtcd3(t *testing.T) { play(t, harness.Start(t), "etcd3.js", "etcd3") }
 
 // TestEtcd3Auth has a server of its own, since it turns authentication on.
 func TestEtcd3Auth(t *testing.T) { play(t, harness.Start(t), "etcd3_auth.js", "etcd3") }
+
+func TestNodeEtcd(t *testing.T) { play(t, harness.Start(t), "nodeetcd.js", "node-etcd") }

@@ -1,7 +1,7 @@
 // Package python drives a real server with python3-etcd, Debian's package of the python-etcd client of the v2 API.
 //
-// It owns testdata/keys.py, which does the checking in the client's own terms: its result objects, its exceptions, its
-// iteration over directories. It runs under Debian's own /usr/bin/python3, for which the package is installed.
+// It owns the scripts in testdata, which do the checking in the client's own terms: its result objects, its exceptions, its
+// iteration over directories, its locks. They run under Debian's own /usr/bin/python3, for which the package is installed.
 //
 // Concurrency: none.
 package python
@@ -20,10 +20,15 @@ const (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-func TestKeys(t *testing.T) {
+func TestKeys(t *testing.T) { run(t, "keys.py") }
+
+func TestLocks(t *testing.T) { run(t, "locks.py") }
+
+func run(t *testing.T, name string) {
+	t.Helper()
 	harness.Needs(t, library, "python3-etcd")
 	s := harness.Start(t)
-	script, err := filepath.Abs("testdata/keys.py")
+	script, err := filepath.Abs("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,243 @@
+// Package patroni has Debian's Patroni lead a PostgreSQL with its leader key in our server, and restarts the server under it.
+//
+// It owns the one cluster of one PostgreSQL that it makes. Patroni writes the leader key with a time to live again and again; a primary that
+// cannot is demoted. So what is looked at is that the key is there, that it is renewed behind the restart, and that PostgreSQL
+// has gone on as it was.
+//
+// Concurrency: Patroni and PostgreSQL run beside the test, which ends them.
+package patroni
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cairn/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+const (
+	patroni = "/usr/bin/patroni"
+	// waitMax is how long anything may take. It is far above what it takes.
+	waitMax = 2 * time.Minute
+)
+
+// TestEtcd is Patroni with the v2 API.
+func TestEtcd(t *testing.T) { keepsLeader(t, "etcd") }
+
+// cluster is a Patroni at work, with its PostgreSQL.
+type cluster struct {
+	t           *testing.T
+	server      *harness.Server
+	binaries    string // PostgreSQL's
+	dir         string
+	port        string // PostgreSQL's
+	rest        string // address of Patroni's own API
+	as          *syscall.Credential
+	patroni     *harness.Background
+	leaderValue func() (value string, index int64) // of the leader key; "" when there is none
+}
+
+func keepsLeader(t *testing.T, settings string) {
+	harness.Needs(t, patroni, "patroni")
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		harness.Needs(t, "/usr/lib/postgresql/15/bin/initdb", "postgresql")
+	}
+	c := &cluster{t: t, server: harness.Start(t), binaries: filepath.Dir(found[len(found)-1])}
+	c.leaderValue = c.leaderKey
+	c.prepare(settings)
+	c.patroni = c.server.Begin(t, harness.Command{
+		Args: []string{"/usr/bin/python3", "-W", "ignore", patroni, filepath.Join(c.dir, "patroni.yml")},
+		Env:  []string{"HOME=" + c.dir, "PYTHONDONTWRITEBYTECODE=1"},
+	}, c.as)
+	c.wait("a primary with the leader key", func() bool {
+		value, _ := c.leaderValue()
+		return value == "pg1" && c.status("/primary") == http.StatusOK
+	})
+	c.sql("CREATE TABLE kept (x int); INSERT INTO kept VALUES (42)")
+	started := c.sql("SELECT pg_postmaster_start_time(), timeline_id FROM pg_control_checkpoint()")
+
+	c.server.Kill()
+	c.server.Restart()
+	value, before := c.leaderValue()
+	if value != "pg1" {
+		t.Errorf("right behind the restart the leader key says %q", value)
+	}
+	c.wait("the leader key renewed", func() bool {
+		value, index := c.leaderValue()
+		return value == "pg1" && index > before
+	})
+	c.wait("the primary", func() bool { return c.status("/primary") == http.StatusOK })
+	if got := c.sql("SELECT pg_postmaster_start_time(), timeline_id FROM pg_control_checkpoint()"); got != started {
+		t.Errorf("PostgreSQL has not gone on through the restart: it was %s, and is %s", started, got)
+	}
+	if got := c.sql("SELECT x, pg_is_in_recovery() FROM kept"); got != "42|f" {
+		t.Errorf("the table has %s", got)
+	}
+
+	// A Patroni that ends in good order gives the key back.
+	c.patroni.Signal(syscall.SIGTERM)
+	select {
+	case <-c.patroni.Exited():
+	case <-time.After(waitMax):
+		t.Fatal("Patroni does not end")
+	}
+	if value, _ := c.leaderValue(); value != "" {
+		t.Errorf("the leader key still says %q", value)
+	}
+}
+
+// leaderKey reads the leader key by the v2 API.
+func (c *cluster) leaderKey() (value string, index int64) {
+	status, body, _ := c.server.HTTP("GET", "/v2/keys/service/cairn/leader", "")
+	if status == http.StatusNotFound {
+		return "", 0
+	}
+	var answer struct {
+		Node struct {
+			Value         string
+			ModifiedIndex int64
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		c.t.Fatalf("%v: %s", err, body)
+	}
+	return answer.Node.Value, answer.Node.ModifiedIndex
+}
+
+// prepare makes the directory and the settings. PostgreSQL does not run as root: then it is its own user's.
+func (c *cluster) prepare(settings string) {
+	dir, err := os.MkdirTemp("", "cairn-patroni-")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		c.endPostgres()
+		if err := os.RemoveAll(dir); err != nil {
+			c.t.Error(err)
+		}
+	})
+	c.dir, c.port, c.rest = dir, harness.FreePort(c.t), "127.0.0.1:"+harness.FreePort(c.t)
+	text := fmt.Sprintf(`scope: cairn
+name: pg1
+restapi: {listen: %[1]q, connect_address: %[1]q}
+%[2]s: {host: %[3]q}
+bootstrap:
+  dcs: {ttl: 60, loop_wait: 1, retry_timeout: 20}
+  initdb: [{encoding: UTF8}, {locale: C}]
+  pg_hba: ["host all all 127.0.0.1/32 md5", "local all all trust"]
+postgresql:
+  listen: "127.0.0.1:%[4]s"
+  connect_address: "127.0.0.1:%[4]s"
+  data_dir: %[5]q
+  bin_dir: %[6]q
+  pgpass: %[7]q
+  parameters: {unix_socket_directories: %[8]q, shared_buffers: 16MB, fsync: "off"}
+  authentication:
+    superuser: {username: postgres, password: secret}
+    replication: {username: replicator, password: secret}
+`, c.rest, settings, c.server.Address(), c.port, filepath.Join(dir, "data"), c.binaries, filepath.Join(dir, "pgpass"), dir)
+	file := filepath.Join(dir, "patroni.yml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	if os.Getuid() != 0 {
+		return
+	}
+	owner, err := user.Lookup("postgres")
+	if err != nil {
+		c.t.Fatalf("%v: PostgreSQL does not run as root, and its own user is not there", err)
+	}
+	uid, uerr := strconv.Atoi(owner.Uid)
+	gid, gerr := strconv.Atoi(owner.Gid)
+	if uerr != nil || gerr != nil {
+		c.t.Fatalf("user postgres: %s, %s", owner.Uid, owner.Gid)
+	}
+	for _, path := range []string{dir, file} {
+		if err := os.Chown(path, uid, gid); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	// The server's directory is where its clients run.
+	for path := c.server.Dir(); path != os.TempDir() && path != "/"; path = filepath.Dir(path) {
+		if err := os.Chmod(path, 0o755); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// endPostgres ends a PostgreSQL that a killed Patroni has left.
+func (c *cluster) endPostgres() {
+	text, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
+	if err != nil {
+		return // it has ended
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	if pid, err := strconv.Atoi(line); err == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGQUIT) // it ends at once, its processes with it
+	}
+}
+
+// wait waits until a condition holds.
+func (c *cluster) wait(what string, holds func() bool) {
+	c.t.Helper()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(waitMax); time.Now().Before(end); <-again.C {
+		if holds() {
+			return
+		}
+		select {
+		case <-c.patroni.Exited():
+			c.t.Fatalf("Patroni ended before there was %s", what)
+		default:
+		}
+	}
+	c.t.Fatalf("no %s within %v", what, waitMax)
+}
+
+// status returns what Patroni's own API answers, 0 for nothing.
+func (c *cluster) status(path string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.rest+path, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0 // it does not listen yet
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
+	return resp.StatusCode
+}
+
+// sql runs statements and returns what psql prints.
+func (c *cluster) sql(text string) string {
+	c.t.Helper()
+	got := c.server.Run(c.t, harness.Command{
+		Args: []string{filepath.Join(c.binaries, "psql"), "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", c.port, "-U", "postgres", "-d", "postgres", "-c", text},
+		Env:  []string{"PGPASSWORD=secret"},
+	})
+	if got.Exit != 0 {
+		c.t.Fatalf("psql: %+v", got)
+	}
+	return strings.TrimSpace(got.Stdout)
+}
