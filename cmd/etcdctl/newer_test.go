@@ -18,7 +18,7 @@ func TestFlagsNewerThanDebians(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := startSide(t, ours)
+	s := startSide(t, referenceServer, ours)
 	for _, c := range []struct {
 		line, stdout string
 		exit         int

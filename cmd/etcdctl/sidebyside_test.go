@@ -21,9 +21,25 @@ const (
 )
 
 // TestSideBySide gives the command lines of testdata/sidebyside.txt to Debian's etcdctl and to ours, each with a fresh
-// server of its own whose identity is the same, and compares standard output, standard error and exit code. Lines that
+// server of Debian's of its own whose identity is the same, and compares standard output, standard error and exit code. Lines that
 // begin with ~ have only their exit codes compared: there, our texts are our own.
-func TestSideBySide(t *testing.T) {
+func TestSideBySide(t *testing.T) { sideBySide(t, referenceServer) }
+
+// TestSideBySideOnOurServer is TestSideBySide on servers of ours.
+func TestSideBySideOnOurServer(t *testing.T) {
+	server := os.Getenv("CAIRN_TEST_ETCD")
+	if server == "" {
+		server = filepath.Join(t.TempDir(), "etcd")
+		if out, err := exec.Command("go", "build", "-o", server, "cairn/cmd/etcd").CombinedOutput(); err != nil {
+			t.Fatalf("build etcd: %v\n%s", err, out)
+		}
+	}
+	sideBySide(t, server)
+}
+
+func sideBySide(t *testing.T, server string) {
+	t.Helper()
+	t.Parallel()
 	for _, path := range []string{referenceServer, referenceClient} {
 		if _, err := os.Stat(path); err != nil && os.Getenv("CI") == "true" {
 			t.Fatalf("%v: CI has to run `apt-get install etcd-server etcd-client`", err)
@@ -35,7 +51,7 @@ func TestSideBySide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reference, own := startSide(t, referenceClient), startSide(t, ours)
+	reference, own := startSide(t, server, referenceClient), startSide(t, server, ours)
 	lines, err := os.ReadFile(filepath.Join("testdata", "sidebyside.txt"))
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +107,7 @@ cat until.out
 
 // startSide starts a server that knows itself by fixed URLs, so that the IDs made of them are the same on both sides,
 // and listens elsewhere.
-func startSide(t *testing.T, client string) *side {
+func startSide(t *testing.T, server, client string) *side {
 	t.Helper()
 	s := &side{dir: t.TempDir(), names: map[string]string{}}
 	if err := os.Symlink(client, filepath.Join(s.dir, "etcdctl")); err != nil {
@@ -103,7 +119,7 @@ func startSide(t *testing.T, client string) *side {
 		}
 	}
 	s.client = "http://" + freeAddress(t)
-	cmd := exec.Command(referenceServer, "--data-dir", filepath.Join(s.dir, "data"), "--log-level", "error",
+	cmd := exec.Command(server, "--data-dir", filepath.Join(s.dir, "data"), "--log-level", "error", "--bcrypt-cost", "4",
 		"--listen-client-urls", s.client, "--listen-peer-urls", "http://"+freeAddress(t),
 		"--advertise-client-urls", "http://localhost:2379")
 	var logged bytes.Buffer
@@ -124,7 +140,7 @@ func startSide(t *testing.T, client string) *side {
 			return s
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s is not healthy: %v\n%s", referenceServer, err, logged.String())
+			t.Fatalf("%s is not healthy: %v\n%s", server, err, logged.String())
 		}
 	}
 }
@@ -151,8 +167,8 @@ func (s *side) say(line string) said {
 }
 
 var (
-	clientLog = regexp.MustCompile(`(?m)^\{"level":.*\n`)            // Debian's client logs every attempt that failed
-	ids       = regexp.MustCompile(`\b[0-9a-f]{16}\b|\b\d{16,20}\b`) // of leases and members, hexadecimal and decimal
+	clientLog = regexp.MustCompile(`(?m)^\{"level":.*\n`)               // Debian's client logs every attempt that failed
+	ids       = regexp.MustCompile(`\b[0-9a-f]{13,16}\b|\b\d{16,20}\b`) // of leases and members, hexadecimal and decimal
 	changing  = regexp.MustCompile(`[0-9.]+(ms|µs)|remaining\(\d+s\)|"(ttl|TTL)" ?: ?[1-9]\d*|"[rR]aft(Applied)?Index" ?: ?\d+|"(dbSize|DBSize|dbSizeInUse|CancelReason)" ?: ?("",?|\d+)|, \d+ kB, | \d+, \d+, $`)
 )
 

@@ -83,7 +83,8 @@ func (a *App) helpGroup(n *node, api Dialect) {
 		fmt.Fprintf(a.Out, "\nSee 'etcdctl help %s COMMAND' for one of them.\n", n.path)
 		return
 	}
-	fmt.Fprintf(a.Out, "\n  help, h                this list, or help on one command: etcdctl help get\n")
+	fmt.Fprintf(a.Out, "\n  help, h                this list, or help on one command: etcdctl help get\n"+
+		"  completion             print a script that completes commands: source <(etcdctl completion bash)\n  options                list the global options alone\n")
 	a.helpGlobals(api)
 	if api == 0 {
 		fmt.Fprint(a.Out, "\nWhich API: a command or an option that only one API has decides (put and --prefix are v3, set and --sort v2);\n"+

@@ -64,6 +64,7 @@ func New(d Dialects) *App {
 	root.CompletionOptions.DisableDefaultCmd = true
 	a.addGlobals(root.PersistentFlags())
 	a.allFlags = append(a.allFlags, root.PersistentFlags())
+	root.AddCommand(a.completionCommand(), a.optionsCommand())
 	root.SetHelpCommand(a.helpCommand())
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.help(a.nodeOf(c)) })
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

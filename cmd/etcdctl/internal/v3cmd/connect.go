@@ -63,12 +63,24 @@ func open(config clientv3.Config) (*clientv3.Client, error) {
 }
 
 // configOf makes the client's configuration; the password is asked for here.
-func configOf(s *cli.Session, endpoints []string) (config clientv3.Config, err error) {
+func configOf(s *cli.Session, endpoints []string) (clientv3.Config, error) {
+	config, err := configBy(s, endpoints, "")
+	config.Token = s.String("auth-jwt-token")
+	if err == nil && config.Token != "" && config.Username != "" {
+		return config, failf(exitArgs, "--auth-jwt-token and --user say who is asking, each another: leave one out")
+	}
+	return config, err
+}
+
+// configBy is configOf with the options whose names begin with a prefix, which another cluster than that of the endpoints has.
+func configBy(s *cli.Session, endpoints []string, prefix string) (config clientv3.Config, err error) {
 	config = clientv3.Config{
 		Endpoints:            endpoints,
 		DialTimeout:          value(s.Flags.GetDuration("dial-timeout")),
 		DialKeepAliveTime:    value(s.Flags.GetDuration("keepalive-time")),
 		DialKeepAliveTimeout: value(s.Flags.GetDuration("keepalive-timeout")),
+		MaxCallSendMsgSize:   value(s.Flags.GetInt("max-request-bytes")),
+		MaxCallRecvMsgSize:   value(s.Flags.GetInt("max-recv-bytes")),
 		// The client logs each attempt that failed. The error at the end says the same, once.
 		Logger: zap.NewNop(),
 	}
@@ -77,10 +89,10 @@ func configOf(s *cli.Session, endpoints []string) (config clientv3.Config, err e
 			return config, fail(exitError, err)
 		}
 	}
-	if config.TLS, err = tlsOf(s, endpoints); err != nil {
+	if config.TLS, err = tlsOf(s, endpoints, prefix); err != nil {
 		return config, fail(exitArgs, err)
 	}
-	if config.Username, config.Password, err = userOf(s); err != nil {
+	if config.Username, config.Password, err = userOf(s, prefix); err != nil {
 		return config, fail(exitError, err)
 	}
 	return config, nil
@@ -107,8 +119,8 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 
 // userOf returns the user and the password to authenticate with. The user's name ends at the first colon, unless the
 // password has an option of its own.
-func userOf(s *cli.Session) (name, password string, err error) {
-	name, password = s.String("user"), s.String("password")
+func userOf(s *cli.Session, prefix string) (name, password string, err error) {
+	name, password = s.String(prefix+"user"), s.String(prefix+"password")
 	if name == "" || password != "" {
 		return name, password, nil
 	}
@@ -120,11 +132,11 @@ func userOf(s *cli.Session) (name, password string, err error) {
 }
 
 // tlsOf returns how to speak TLS, or nil for not at all.
-func tlsOf(s *cli.Session, endpoints []string) (*tls.Config, error) {
-	cert, key, ca := s.String("cert"), s.String("key"), s.String("cacert")
-	skip := s.Bool("insecure-skip-tls-verify")
+func tlsOf(s *cli.Session, endpoints []string, prefix string) (*tls.Config, error) {
+	cert, key, ca := s.String(prefix+"cert"), s.String(prefix+"key"), s.String(prefix+"cacert")
+	skip := s.Bool(prefix + "insecure-skip-tls-verify")
 	https := slices.ContainsFunc(endpoints, func(e string) bool { return strings.HasPrefix(e, "https://") })
-	if cert == "" && key == "" && ca == "" && !skip && !https && s.Bool("insecure-transport") {
+	if cert == "" && key == "" && ca == "" && !skip && !https && s.Bool(prefix+"insecure-transport") {
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: skip} //nolint:gosec // asked for, and named so

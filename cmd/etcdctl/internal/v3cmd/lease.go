@@ -170,7 +170,7 @@ func leaseList(s *cli.Session) error {
 	return call(s, func(ctx context.Context, c *clientv3.Client) error {
 		r, err := c.Leases(ctx)
 		if err != nil {
-			return fail(exitError, err)
+			return fail(exitConnection, err)
 		}
 		m := &etcdserverpb.LeaseLeasesResponse{Header: r.ResponseHeader}
 		for _, l := range r.Leases {

@@ -6,8 +6,8 @@
 // Invariants: what a command prints in the formats simple, fields, json, protobuf and table is what etcd's etcdctl
 // prints, byte for byte; help texts are not. A format that a command does not have is refused before anything is done.
 //
-// Concurrency: a process runs one command; only an interactive watch, endpoint health and endpoint status have goroutines
-// of their own, and their output is written by one at a time.
+// Concurrency: a process runs one command; an interactive watch, those that ask each endpoint, make-mirror and check have
+// goroutines of their own, and their output is written by one at a time.
 package v3cmd
 
 import (
@@ -35,8 +35,11 @@ const (
 // Commands returns the commands.
 func Commands() []cli.Command {
 	return slices.Concat(
-		[]cli.Command{putCommand, getCommand, delCommand, txnCommand, compactionCommand, watchCommand, memberListCommand, versionCommand},
-		leaseCommands, endpointCommands)
+		[]cli.Command{
+			putCommand, getCommand, delCommand, txnCommand, compactionCommand, watchCommand, versionCommand,
+			hashKVCommand, lockCommand, electCommand, mirrorCommand,
+		},
+		leaseCommands, endpointCommands, memberCommands, authCommands, userCommands, roleCommands, maintenanceCommands, checkCommands)
 }
 
 // Globals adds the options that every v3 command takes.
@@ -54,6 +57,9 @@ func Globals(flags *pflag.FlagSet) {
 	flags.String("cacert", "", "trust the servers that the authorities in this `file` have certified")
 	flags.String("user", "", "authenticate as this `user[:password]`; a password not given is asked for")
 	flags.String("password", "", "the `password` of --user, which then names the user only")
+	flags.String("auth-jwt-token", "", "authenticate by this `token`, a JWT that somebody else has signed")
+	flags.Int("max-request-bytes", 0, "refuse to send a request of more `bytes` than this; 0 is 2 MiB")
+	flags.Int("max-recv-bytes", 0, "refuse an answer of more `bytes` than this; 0 is none")
 	flags.String("discovery-srv-name", "", "the `name` after the service's in the SRV records of --discovery-srv")
 }
 

@@ -1,0 +1,85 @@
+package v3cmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/cmd/etcdctl/internal/cli"
+)
+
+var hashKVCommand = cli.Command{
+	Path: "endpoint hashkv", Short: "show each endpoint's hash of all keys and their history",
+	Long:    "Members of one cluster have the same hash at the same revision. It is not comparable between different servers' makes.",
+	Example: "$ etcdctl endpoint hashkv --cluster --rev 42\nhttp://127.0.0.1:2379, 1084519789",
+	Flags: func(flags *pflag.FlagSet) {
+		clusterFlag(flags)
+		flags.Int64("rev", 0, "up to this `revision`; 0 is all")
+	},
+	Run: endpointHashKV,
+}
+
+// hashOf is what an endpoint says its hash is.
+type hashOf struct {
+	Endpoint string
+	HashKV   *etcdserverpb.HashKVResponse
+	fault    error
+}
+
+func endpointHashKV(s *cli.Session) error {
+	p, err := begin(s, fields, jsonText, table)
+	if err != nil {
+		return err
+	}
+	endpoints, config, err := asked(s)
+	if err != nil {
+		return err
+	}
+	revision := s.Int64("rev")
+	list := each(s, endpoints, config, func(ctx context.Context, c *clientv3.Client, endpoint string) hashOf {
+		r, err := c.HashKV(ctx, endpoint, revision)
+		return hashOf{endpoint, (*etcdserverpb.HashKVResponse)(r), err}
+	}, func(endpoint string, err error) hashOf { return hashOf{endpoint, nil, err} })
+	answered := []hashOf{}
+	for _, h := range list {
+		if h.fault != nil {
+			fmt.Fprintf(s.Err, "Failed to get the hash of endpoint %s (%v)\n", h.Endpoint, h.fault)
+			err = h.fault
+			continue
+		}
+		answered = append(answered, h)
+	}
+	if err := p.print(hashAnswer(answered)); err != nil {
+		return err
+	}
+	if err != nil {
+		return fail(exitError, err)
+	}
+	return nil
+}
+
+func hashAnswer(list []hashOf) answer {
+	return answer{
+		json: list,
+		simple: func(p *printer) {
+			for _, h := range list {
+				fmt.Fprintf(p, "%s, %d\n", h.Endpoint, h.HashKV.Hash)
+			}
+		},
+		fields: func(p *printer) {
+			for _, h := range list {
+				p.header(h.HashKV.Header)
+				fmt.Fprintf(p, "\"Endpoint\" : %q\n\"Hash\" : %d\n\n", h.Endpoint, h.HashKV.Hash)
+			}
+		},
+		table: func() (header []string, rows [][]string) {
+			for _, h := range list {
+				rows = append(rows, []string{h.Endpoint, fmt.Sprint(h.HashKV.Hash)})
+			}
+			return []string{"ENDPOINT", "HASH"}, rows
+		},
+	}
+}

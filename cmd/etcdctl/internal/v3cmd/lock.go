@@ -1,0 +1,183 @@
+package v3cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"cairn/cmd/etcdctl/internal/cli"
+)
+
+var lockCommand = cli.Command{
+	Path: "lock", Args: "<name> [command [argument]...]", Short: "hold a lock, for as long as a command runs or until interrupted",
+	Long: "Prints the key that stands for the lock once it is held. A command finds it in ETCD_LOCK_KEY, and its revision, which is higher for each\n" +
+		"holder than for the one before, in ETCD_LOCK_REV; etcdctl then ends with the command's exit code. Who holds the lock may lose it when it cannot\n" +
+		"reach the cluster for the time of --ttl: what must not be done twice has to be fenced by that revision.",
+	Example: "$ etcdctl lock nightly -- sh -c 'run-backup --fence $ETCD_LOCK_REV'",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.Int("ttl", 10, "so many `seconds` after its holder is gone the lock is free")
+	},
+	Run: lock,
+}
+
+var electCommand = cli.Command{
+	Path: "elect", Args: "<name> [proposal]", Short: "stand for an election, or watch one",
+	Long:    "Who is elected prints the key with the proposal and leads until interrupted. With --listen every leader's is printed.",
+	Example: "$ etcdctl elect scheduler host-7\nscheduler/2040a20480d99627\nhost-7",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.BoolP("listen", "l", false, "watch who leads")
+	},
+	Run: elect,
+}
+
+// interruptible returns a context that ends with SIGINT or SIGTERM.
+func interruptible(s *cli.Session) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(s.Context, os.Interrupt, syscall.SIGTERM)
+}
+
+var errSessionExpired = errors.New("session expired")
+
+func lock(s *cli.Session) error {
+	p, err := begin(s, common...)
+	if err != nil {
+		return err
+	}
+	if len(s.Args) == 0 {
+		return failf(exitArgs, "lock takes a lock name argument and an optional command to execute")
+	}
+	c, err := connect(s)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	session, err := concurrency.NewSession(c, concurrency.WithTTL(value(s.Flags.GetInt("ttl"))))
+	if err != nil {
+		return fail(exitError, err)
+	}
+	defer session.Close() //nolint:errcheck // the lease ends by itself
+	ctx, stop := interruptible(s)
+	defer stop()
+	m := concurrency.NewMutex(session, s.Args[0])
+	if err := m.Lock(ctx); err != nil {
+		return fail(exitError, err)
+	}
+	if len(s.Args) > 1 {
+		err = runLocked(s, m)
+	} else if err = showKey(ctx, p, c, m.Key()); err == nil {
+		err = untilOver(ctx, session)
+	}
+	unlock, cancel := limited(s)
+	defer cancel()
+	if fault := m.Unlock(unlock); err == nil && fault != nil {
+		err = fail(exitError, fault)
+	}
+	return err
+}
+
+// showKey prints a key that stands for a lock or a leader.
+func showKey(ctx context.Context, p *printer, c *clientv3.Client, key string) error {
+	r, err := c.Get(ctx, key)
+	if err != nil {
+		return fail(exitError, err)
+	}
+	if len(r.Kvs) == 0 {
+		return fail(exitError, errSessionExpired)
+	}
+	return p.print(getAnswer((*etcdserverpb.RangeResponse)(r)))
+}
+
+// untilOver waits for an interruption, which is no fault, or for the end of the session.
+func untilOver(ctx context.Context, session *concurrency.Session) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-session.Done():
+		return fail(exitError, errSessionExpired)
+	}
+}
+
+// runLocked runs a command that holds the lock. Signals reach it by its terminal; it decides what they mean.
+func runLocked(s *cli.Session, m *concurrency.Mutex) error {
+	cmd := exec.Command(s.Args[1], s.Args[2:]...)
+	cmd.Env = append(os.Environ(), "ETCD_LOCK_KEY="+m.Key(), fmt.Sprintf("ETCD_LOCK_REV=%d", m.Header().GetRevision()))
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() > 0:
+		return &cli.Exit{Code: exit.ExitCode(), Message: fmt.Sprintf("Error: %v\n", err)}
+	default:
+		return fail(exitError, err)
+	}
+}
+
+func elect(s *cli.Session) error {
+	p, err := begin(s, common...)
+	if err != nil {
+		return err
+	}
+	listen := s.Bool("listen")
+	switch {
+	case len(s.Args) != 1 && len(s.Args) != 2, listen && len(s.Args) != 1:
+		return failf(exitArgs, "elect takes one election name argument and an optional proposal argument")
+	case len(s.Args) == 1 && !listen:
+		return failf(exitArgs, "no proposal argument but -l not set")
+	}
+	c, err := connect(s)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, stop := interruptible(s)
+	defer stop()
+	if listen {
+		return observe(ctx, p, c, s.Args[0])
+	}
+	session, err := concurrency.NewSession(c)
+	if err != nil {
+		return fail(exitError, err)
+	}
+	defer session.Close() //nolint:errcheck // the lease ends by itself
+	e := concurrency.NewElection(session, s.Args[0])
+	if err := e.Campaign(ctx, s.Args[1]); err != nil {
+		return fail(exitError, err)
+	}
+	if err = showKey(ctx, p, c, e.Key()); err == nil {
+		err = untilOver(ctx, session)
+	}
+	resign, cancel := limited(s)
+	defer cancel()
+	if fault := e.Resign(resign); err == nil && fault != nil {
+		err = fail(exitError, fault)
+	}
+	return err
+}
+
+// observe prints each leader's key until it is interrupted.
+func observe(ctx context.Context, p *printer, c *clientv3.Client, name string) error {
+	session, err := concurrency.NewSession(c)
+	if err != nil {
+		return fail(exitError, err)
+	}
+	defer session.Close() //nolint:errcheck // the lease ends by itself
+	for r := range concurrency.NewElection(session, name).Observe(ctx) {
+		if err := p.print(getAnswer((*etcdserverpb.RangeResponse)(r))); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return failf(exitError, "the election %s cannot be observed any more", name)
+}

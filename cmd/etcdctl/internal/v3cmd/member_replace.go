@@ -1,0 +1,220 @@
+package v3cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/cmd/etcdctl/internal/cli"
+)
+
+var memberReplaceCommand = cli.Command{
+	Path: "member replace", Args: "<name>", Short: "put a new member in the place of one that is lost",
+	Long: "Removes the member of that name, adds a learner in its place, prints what the new etcd is to be started with, waits until it is\n" +
+		"there and has all data, and promotes it. A member that still answers is not replaced without --force, and none whose removal the\n" +
+		"others could not survive. It may be interrupted at any time: the same command, with the --peer-urls that it names then, goes on\n" +
+		"where it was.",
+	Example: "$ etcdctl member replace n2\nmember n2 (9bf1b35fc7761a23) does not answer; 2 of the other 2 voters do\nremoved 9bf1b35fc7761a23 …",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.String("peer-urls", "", "where the members reach the new one, as `URLS` with commas between them (default: where they reached the old one)")
+		flags.Bool("force", false, "also when the member still answers; its etcd has to be stopped by hand")
+		flags.Duration("wait", 0, "give up waiting for the new member after this `time`; 0 is never")
+	},
+	Run: memberReplace,
+}
+
+// replacement is one run of `member replace`. What has been done already it learns from the cluster alone.
+type replacement struct {
+	s    *cli.Session
+	c    *clientv3.Client
+	name string
+	urls []string // of the new member; empty until they are known
+}
+
+// waitInterval is how often the leader is asked whether the learner has caught up.
+const waitInterval = 500 * time.Millisecond
+
+func memberReplace(s *cli.Session) error {
+	if _, err := begin(s); err != nil {
+		return err
+	}
+	if len(s.Args) != 1 {
+		return failf(exitArgs, "member replace needs the name of a member as its one argument")
+	}
+	r := &replacement{s: s, name: s.Args[0]}
+	if text := s.String("peer-urls"); text != "" {
+		r.urls = strings.Split(text, ",")
+	}
+	var err error
+	if r.c, err = connect(s); err != nil {
+		return err
+	}
+	defer r.c.Close()
+	learner, members, err := r.place()
+	if err != nil {
+		return err
+	}
+	if learner == nil {
+		return nil // the place is taken by a voter already
+	}
+	fmt.Fprintf(s.Out, "start the new member with an empty data directory and, beside the options of the old one:\n\n%s\n", startVariables(r.name, learner, members))
+	fmt.Fprintf(s.Out, "waiting until it has caught up; interrupted, go on with: etcdctl member replace %s --peer-urls %s\n", r.name, strings.Join(learner.PeerURLs, ","))
+	return r.promote(learner.ID)
+}
+
+// list returns the members as a majority knows them.
+func (r *replacement) list() ([]*etcdserverpb.Member, error) {
+	ctx, cancel := limited(r.s)
+	defer cancel()
+	resp, err := r.c.MemberList(ctx)
+	if err != nil {
+		return nil, failf(exitError, "list members: %w", err)
+	}
+	return resp.Members, nil
+}
+
+// place brings the cluster to where a learner stands in the member's place, and returns it.
+func (r *replacement) place() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
+	if members, err = r.list(); err != nil {
+		return nil, nil, err
+	}
+	if i := slices.IndexFunc(members, func(m *etcdserverpb.Member) bool { return m.IsLearner && r.is(m) }); i >= 0 {
+		fmt.Fprintf(r.s.Out, "learner %x is in the place of %s already\n", members[i].ID, r.name)
+		return members[i], members, nil
+	}
+	i := slices.IndexFunc(members, func(m *etcdserverpb.Member) bool { return m.Name == r.name })
+	switch {
+	case i >= 0 && r.done(members[i]):
+		fmt.Fprintf(r.s.Out, "member %s (%x) is a voter at these URLs and answers: there is nothing to do\n", r.name, members[i].ID)
+		return nil, nil, nil
+	case i >= 0:
+		if err := r.remove(members, members[i]); err != nil {
+			return nil, nil, err
+		}
+	case len(r.urls) == 0:
+		return nil, nil, failf(exitError, "there is no member %q among %s: if it has been removed already, give --peer-urls for the new one", r.name, names(members))
+	}
+	return r.add()
+}
+
+// is says whether a member is the one that replaces: new ones have no name until they are started.
+func (r *replacement) is(m *etcdserverpb.Member) bool {
+	return m.Name == r.name || m.Name == "" && len(r.urls) > 0 && sameSet(m.PeerURLs, r.urls)
+}
+
+// done says whether a voter of the name is the new one: it stands where --peer-urls says, and answers.
+func (r *replacement) done(m *etcdserverpb.Member) bool {
+	return len(r.urls) > 0 && sameSet(m.PeerURLs, r.urls) && !r.s.Bool("force") && r.answers(m)
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+func names(members []*etcdserverpb.Member) string {
+	var list []string
+	for _, m := range members {
+		list = append(list, fmt.Sprintf("%s (%x)", m.Name, m.ID))
+	}
+	return strings.Join(list, ", ")
+}
+
+// remove removes the old member, if that is safe.
+func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.Member) error {
+	var voters, alive int // but the old one
+	for _, m := range members {
+		if m.ID == old.ID || m.IsLearner {
+			continue
+		}
+		if voters++; r.answers(m) {
+			alive++
+		}
+	}
+	oldAlive := r.answers(old)
+	state := "does not answer"
+	if oldAlive {
+		state = "answers"
+	}
+	fmt.Fprintf(r.s.Out, "member %s (%x) %s; %d of the other %d voters do\n", r.name, old.ID, state, alive, voters)
+	switch left := voters/2 + 1; {
+	case oldAlive && !r.s.Bool("force"):
+		return failf(exitError, "member %s is not lost: stop its etcd first, or replace it all the same with --force", r.name)
+	case voters == 0:
+		return failf(exitError, "member %s is the only one: restore a backup (etcdctl help snapshot restore) instead", r.name)
+	case alive < left:
+		return failf(exitError, "%d of the other %d voters answer, and %d are needed to go on without %s: bring others back first, or start one of them with --force-new-cluster", alive, voters, left, r.name)
+	case !old.IsLearner && !oldAlive && alive < (voters+1)/2+1:
+		return failf(exitError, "%d of %d voters answer, and %d are needed to change the members: bring others back first, or start one of them with --force-new-cluster", alive, voters+1, (voters+1)/2+1)
+	}
+	if len(r.urls) == 0 {
+		r.urls = old.PeerURLs
+	}
+	ctx, cancel := limited(r.s)
+	defer cancel()
+	if _, err := r.c.MemberRemove(ctx, old.ID); err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
+		return failf(exitError, "remove member %s (%x): %w", r.name, old.ID, err)
+	}
+	fmt.Fprintf(r.s.Out, "removed %x; interrupted, go on with: etcdctl member replace %s --peer-urls %s\n", old.ID, r.name, strings.Join(r.urls, ","))
+	return nil
+}
+
+// answers says whether a member says by one of its client URLs that it is itself.
+func (r *replacement) answers(m *etcdserverpb.Member) bool {
+	for _, u := range m.ClientURLs {
+		ctx, cancel := limited(r.s)
+		resp, err := r.c.Status(ctx, u)
+		cancel()
+		if err == nil && resp.Header.GetMemberId() == m.ID {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
+	ctx, cancel := limited(r.s)
+	defer cancel()
+	resp, err := r.c.MemberAddAsLearner(ctx, r.urls)
+	if err != nil {
+		return nil, nil, failf(exitError, "add a learner at %s: %w", strings.Join(r.urls, ","), err)
+	}
+	fmt.Fprintf(r.s.Out, "added learner %x at %s\n", resp.Member.ID, strings.Join(r.urls, ","))
+	return resp.Member, resp.Members, nil
+}
+
+// promote waits until the learner has caught up, and gives it its vote.
+func (r *replacement) promote(id uint64) error {
+	waiting := r.s.Context
+	if wait := value(r.s.Flags.GetDuration("wait")); wait > 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(waiting, wait)
+		defer cancel()
+	}
+	again := time.NewTicker(waitInterval)
+	defer again.Stop()
+	for {
+		ctx, cancel := limited(r.s)
+		_, err := r.c.MemberPromote(ctx, id)
+		cancel()
+		switch {
+		case err == nil, errors.Is(err, rpctypes.ErrMemberNotLearner): // another one, or an attempt without an answer, has done it
+			fmt.Fprintf(r.s.Out, "member %s (%x) has caught up and is a voter now\n", r.name, id)
+			return nil
+		case errors.Is(err, rpctypes.ErrMemberNotFound), errors.Is(err, rpctypes.ErrPermissionDenied):
+			return failf(exitError, "promote %x: %w", id, err)
+		}
+		select {
+		case <-again.C:
+		case <-waiting.Done():
+			return failf(exitInterrupted, "learner %x has not caught up yet (%w)", id, err)
+		}
+	}
+}

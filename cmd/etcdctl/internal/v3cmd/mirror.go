@@ -1,0 +1,181 @@
+package v3cmd
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/mirror"
+
+	"cairn/cmd/etcdctl/internal/cli"
+)
+
+var mirrorCommand = cli.Command{
+	Path: "make-mirror", Args: "<destination>", Short: "copy keys to another cluster, and go on with every change",
+	Long: "Goes on until it is interrupted. Every 30 seconds it prints how many keys it has written. What the destination has besides stays there.\n" +
+		"Leases are not copied.",
+	Example: "$ etcdctl make-mirror mirror.example.com:2379 --prefix /app/ --dest-prefix /copy/",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.String("prefix", "", "only keys that begin with this `text`")
+		flags.Int64("rev", 0, "only changes from this `revision` on; 0 copies what is there first")
+		flags.Uint("max-txn-ops", 128, "write so many `operations` in one transaction")
+		flags.String("dest-prefix", "", "this `text` in the place of --prefix")
+		flags.Bool("no-dest-prefix", false, "nothing in the place of --prefix")
+		flags.String("dest-user", "", "authenticate there as this `user[:password]`; a password not given is asked for")
+		flags.String("dest-password", "", "the `password` of --dest-user")
+		flags.String("dest-cert", "", "identify there with the certificate in this `file`")
+		flags.String("dest-key", "", "the key of that certificate, a `file`")
+		flags.String("dest-cacert", "", "trust the destination that the authorities in this `file` have certified")
+		flags.Bool("dest-insecure-transport", true, "speak without TLS there; =false is with TLS, whatever the scheme")
+		flags.Bool("dest-insecure-skip-tls-verify", false, "do not check the destination's certificate (for tests only)")
+	},
+	Run: makeMirror,
+}
+
+const mirrorReport = 30 * time.Second
+
+// copier writes to a mirror.
+type copier struct {
+	dest     *clientv3.Client
+	from, to string // what keys begin with here and there
+	opsMax   int
+	total    atomic.Int64
+}
+
+func makeMirror(s *cli.Session) error {
+	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil { // nothing to print in another format
+		return err
+	}
+	if len(s.Args) != 1 {
+		return failf(exitArgs, "make-mirror takes one destination argument")
+	}
+	w := &copier{from: s.String("prefix"), opsMax: int(max(value(s.Flags.GetUint("max-txn-ops")), 1))}
+	switch {
+	case s.String("dest-prefix") != "" && s.Bool("no-dest-prefix"):
+		return failf(exitArgs, "`--dest-prefix` and `--no-dest-prefix` cannot be set at the same time, choose one")
+	case s.Bool("no-dest-prefix"):
+	case s.String("dest-prefix") != "":
+		w.to = s.String("dest-prefix")
+	default:
+		w.to = w.from
+	}
+	config, err := destinationOf(s)
+	if err != nil {
+		return err
+	}
+	c, err := connect(s)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if w.dest, err = open(config); err != nil {
+		return err
+	}
+	defer w.dest.Close()
+	ctx, stop := interruptible(s)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(ctx, c, s.Int64("rev")) }()
+	report := time.NewTicker(mirrorReport)
+	defer report.Stop()
+	for {
+		select {
+		case <-report.C:
+			fmt.Fprintln(s.Out, w.total.Load())
+		case err := <-ended:
+			if ctx.Err() != nil || err == nil {
+				return nil
+			}
+			return fail(exitError, err)
+		}
+	}
+}
+
+func destinationOf(s *cli.Session) (clientv3.Config, error) {
+	endpoints := []string{s.Args[0]}
+	config, err := configBy(s, endpoints, "dest-")
+	if err != nil {
+		return config, err
+	}
+	if strings.HasPrefix(endpoints[0], "https://") && config.TLS == nil {
+		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return config, nil
+}
+
+// run copies what is there, and then every change.
+func (w *copier) run(ctx context.Context, c *clientv3.Client, start int64) error {
+	before := max(start-1, 0) // the syncer goes on behind the revision that it is given
+	syncer := mirror.NewSyncer(c, w.from, before)
+	if before == 0 {
+		pages, faults := syncer.SyncBase(ctx)
+		for page := range pages {
+			for _, kv := range page.Kvs {
+				if _, err := w.dest.Put(ctx, w.key(kv.Key), string(kv.Value)); err != nil {
+					return fmt.Errorf("write %q to the mirror: %w", w.key(kv.Key), err)
+				}
+				w.total.Add(1)
+			}
+		}
+		if err := <-faults; err != nil {
+			return err
+		}
+	}
+	for resp := range syncer.SyncUpdates(ctx) {
+		if resp.CompactRevision != 0 {
+			return rpctypes.ErrCompacted
+		}
+		if err := resp.Err(); err != nil {
+			return err
+		}
+		if err := w.apply(ctx, resp.Events); err != nil {
+			return err
+		}
+	}
+	return errors.New("the watch has ended")
+}
+
+// apply writes events, a revision's in one transaction unless they are too many for it.
+func (w *copier) apply(ctx context.Context, events []*clientv3.Event) error {
+	var ops []clientv3.Op
+	flush := func() error {
+		if len(ops) == 0 {
+			return nil
+		}
+		if _, err := w.dest.Txn(ctx).Then(ops...).Commit(); err != nil {
+			return fmt.Errorf("write to the mirror: %w", err)
+		}
+		w.total.Add(int64(len(ops)))
+		ops = ops[:0]
+		return nil
+	}
+	last := int64(0)
+	for _, e := range events {
+		if e.Kv.ModRevision != last || len(ops) >= w.opsMax {
+			if err := flush(); err != nil {
+				return err
+			}
+			last = e.Kv.ModRevision
+		}
+		if e.Type == mvccpb.DELETE {
+			ops = append(ops, clientv3.OpDelete(w.key(e.Kv.Key)))
+		} else {
+			ops = append(ops, clientv3.OpPut(w.key(e.Kv.Key), string(e.Kv.Value)))
+		}
+	}
+	return flush()
+}
+
+// key is what a key is called there.
+func (w *copier) key(key []byte) string {
+	return w.to + string(bytes.TrimPrefix(key, []byte(w.from)))
+}
