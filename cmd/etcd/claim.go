@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 )
@@ -34,6 +36,10 @@ func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
 	if err := c.check(cfg); err != nil {
 		return nil, err
 	}
+	listen := net.ListenConfig{}
+	if cfg.SocketReusePort {
+		listen.Control = reusePort
+	}
 	for _, l := range []struct {
 		flag string
 		urls config.URLs
@@ -44,7 +50,7 @@ func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
 		{"--listen-metrics-urls", cfg.ListenMetricsURLs, &c.metrics},
 	} {
 		for _, u := range l.urls {
-			listener, err := new(net.ListenConfig).Listen(ctx, "tcp", u.HostPort)
+			listener, err := listen.Listen(ctx, "tcp", u.HostPort)
 			if err != nil {
 				c.Close()
 				return nil, listenError(l.flag, u.HostPort, err)
@@ -53,6 +59,17 @@ func stakeClaim(ctx context.Context, cfg *config.Config) (c *claim, err error) {
 		}
 	}
 	return c, nil
+}
+
+// reusePort lets other processes of the same user listen on the same port.
+func reusePort(_, _ string, socket syscall.RawConn) error {
+	var failed error
+	if err := socket.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); err != nil {
+		return err
+	}
+	return failed
 }
 
 // check refuses what cannot be done, as far as that is known before anybody is asked.

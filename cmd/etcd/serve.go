@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path"
 	"slices"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/health"
 
 	"cairn/internal/auth"
 	"cairn/internal/config"
@@ -20,14 +21,12 @@ import (
 	"cairn/internal/member"
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
-	"cairn/internal/v2http"
-	"cairn/internal/v3rpc"
-	"cairn/internal/version"
 )
 
 const (
 	shutdownTimeout   = 3 * time.Second  // for requests under way; what lasts longer is cut off
 	readHeaderTimeout = 10 * time.Second // so that idle connections cannot be piled up for nothing
+	requestTimeout    = 5 * time.Second  // for what a health check reads, besides two elections; etcd has the same
 )
 
 // serve runs the member until ctx ends, and returns nil then, or until it fails. The addresses of c are taken already; serve
@@ -52,6 +51,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 
 	id := dir.Identity()
 	meters := metrics.New(id.MemberID)
+	if cfg.ExtensiveMetrics {
+		meters.MeasureCalls()
+	}
 	transport := newTransport(log, id)
 	m, err := startMember(cfg, log, dir, meters, transport, tokens)
 	if err != nil {
@@ -69,14 +71,18 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 		})
 	})
 
-	paths := ops.Config{Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof}
+	paths := ops.Config{
+		Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof,
+		Timeout: requestTimeout + 2*cfg.ElectionTimeout,
+	}
 	servers := newServers(logging.For(log, "http"))
 	transport.serve(ops.PeerHandler(paths))
 	servers.start(c.peer, transport)
 	servers.start(c.metrics, ops.MetricsHandler(paths))
 
 	p := newPublication(cfg)
-	serveClients := func() { servers.startClient(c.client, newClientServer(cfg, log, m, id, meters, paths)) }
+	forClients := &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths}
+	serveClients := func() { servers.startClient(c.client, forClients) }
 	if p.needless(m) {
 		serveClients()
 	}
@@ -144,66 +150,12 @@ func attend(ctx context.Context, servers *servers, m *member.Member, p *publicat
 	}
 }
 
-// grpcOverheadBytes is what a message may be larger than --max-request-bytes before the
-// transport refuses it: beyond the limit the answer is etcd's, not gRPC's.
-const grpcOverheadBytes = 512 << 10
-
-// newClientServer serves gRPC and HTTP on the client port.
-func newClientServer(cfg *config.Config, log *slog.Logger, m *member.Member, id *datadir.Identity, meters *metrics.Metrics, paths ops.Config) *h2grpc.Server {
-	mux := http.NewServeMux()
-	ops.Register(mux, paths)
-	server := h2grpc.New(h2grpc.Options{
-		MaxRecvBytes: int(cfg.RequestBytesMax) + grpcOverheadBytes,
-		HTTP:         clientHandler(cfg, mux, m, id),
-		HTTP1: &http.Server{
-			ReadHeaderTimeout: readHeaderTimeout,
-			ErrorLog:          slog.NewLogLogger(logging.For(log, "http").Handler(), slog.LevelDebug),
-		},
-		Inline: v3rpc.AnswersAtOnce,
-		Logger: logging.For(log, "grpc"),
-	})
-	v3rpc.Register(server, m, meters, v3rpc.Config{
-		ClusterID: id.ClusterID, MemberID: id.MemberID, TxnOpsMax: int(cfg.TxnOpsMax),
-		LeaseTTLMin:     leaseTTLMin(cfg),
-		RequestBytesMax: int(cfg.RequestBytesMax), WatchProgressInterval: cfg.WatchProgressInterval,
-	})
-	return server
-}
-
-// leaseTTLMin returns the least TTL of a lease in seconds, as etcd has it: an election
-// and a half, so that a change of the leader does not end what its clients keep alive.
-func leaseTTLMin(cfg *config.Config) int64 {
-	return int64((cfg.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
-}
-
-// clientHandler serves HTTP on the client port. Whatever is not operational is v2's, also
-// what is nowhere: a request for such a path is answered as etcd answers it.
-func clientHandler(cfg *config.Config, mux *http.ServeMux, m *member.Member, id *datadir.Identity) http.Handler {
-	if !cfg.EnableV2 {
-		return ops.AnswerOptions(mux)
-	}
-	v2 := v2http.New(newV2Member(m, id)).TellOf(m).WatchFrom(m.Watches()).GuardBy(m)
-	return ops.AnswerOptions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The mux would redirect a path that is not clean in its own way.
-		if _, pattern := mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {
-			mux.ServeHTTP(w, r)
-			return
-		}
-		v2.ServeHTTP(w, r)
-	}))
-}
-
-// opsMember is what the operational paths see of a member.
-type opsMember struct{ *member.Member }
-
-// ClusterVersion implements ops.Member. All members of a release are of one version.
-func (opsMember) ClusterVersion() string { return version.Cluster }
-
 // servers are the HTTP servers of all ports.
 type servers struct {
 	log    *slog.Logger
 	all    []*http.Server
 	client *h2grpc.Server // nil until clients are served
+	health *health.Server // of clients
 	failed chan error     // the first that ends by itself says why
 }
 
@@ -212,8 +164,9 @@ func newServers(log *slog.Logger) *servers {
 }
 
 // startClient serves the client port.
-func (s *servers) startClient(listeners []net.Listener, server *h2grpc.Server) {
-	s.client = server
+func (s *servers) startClient(listeners []net.Listener, c *clients) {
+	server, health := c.server()
+	s.client, s.health = server, health
 	for _, l := range listeners {
 		go func() {
 			if err := server.Serve(l); !errors.Is(err, h2grpc.ErrServerStopped) {
@@ -251,6 +204,7 @@ func (s *servers) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if s.client != nil {
+		s.health.Shutdown()
 		if err := s.client.Shutdown(ctx); err != nil {
 			s.log.Debug("cut off client requests under way", "err", err)
 			s.client.Close()

@@ -57,8 +57,18 @@ type Config struct {
 	AuthTokenTTL time.Duration // of a simple token that nobody uses
 	BcryptCost   int
 
-	EnableV2    bool
-	EnablePprof bool
+	MaxConcurrentStreams  uint32        // per connection; 0 is the transport's limit
+	GRPCKeepaliveMinTime  time.Duration // between a client's pings; 0 is gRPC's default
+	GRPCKeepaliveInterval time.Duration // of silence until a client is pinged; 0 is gRPC's default
+	GRPCKeepaliveTimeout  time.Duration // for its answer; 0 is gRPC's default
+	SocketReusePort       bool
+
+	CORS          []string // origins that browsers may call from; "*" is any, nil is any for JSON under /v3/ and none else
+	HostWhitelist []string // hosts that requests without TLS may name; "*", or none, is any
+
+	EnableV2         bool
+	EnablePprof      bool
+	ExtensiveMetrics bool // also histograms of how long calls took
 
 	LogLevel   slog.Level
 	LogFormat  LogFormat

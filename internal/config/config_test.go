@@ -41,6 +41,7 @@ func TestDefaults(t *testing.T) {
 		InitialCluster: "default=http://localhost:2380", InitialClusterToken: "etcd-cluster", InitialClusterState: ClusterNew, StrictReconfigCheck: true, LearnersMax: 1,
 		HeartbeatInterval: 100 * time.Millisecond, ElectionTimeout: time.Second,
 		SnapshotCount: 10000, SnapshotCatchupEntries: 5000, RequestBytesMax: 1572864, TxnOpsMax: 128, WatchProgressInterval: 10 * time.Minute,
+		GRPCKeepaliveMinTime: 5 * time.Second, GRPCKeepaliveInterval: 2 * time.Hour, GRPCKeepaliveTimeout: 20 * time.Second,
 		AutoCompaction: AutoCompaction{Period: time.Hour},
 		AuthTokenTTL:   5 * time.Minute, BcryptCost: 10,
 		EnableV2: true, LogLevel: slog.LevelInfo, LogFormat: LogText, LogOutputs: []string{"stderr"},

@@ -80,7 +80,12 @@ func TestErrors(t *testing.T) {
 		{[]string{"--auto-tls=x"}, exit2, `--auto-tls: "x" is neither true nor false`},
 		{[]string{"--unsafe-no-fsync"}, exit1, "--unsafe-no-fsync: not supported by this version of cairn; a write is never acknowledged before it is on disk"},
 		{[]string{"--pre-vote=false"}, exit1, "--pre-vote: not supported by this version of cairn; cairn always votes in two rounds: leave it out"},
-		{[]string{"--cors", "http://a"}, exit1, `--cors: "http://a" is not supported by this version of cairn; leave it out, or give *`},
+		{[]string{"--cors", "http://a/b"}, exit2, `--cors: "http://a/b" is not an origin: want http://HOST[:PORT], https://HOST[:PORT] or *`},
+		{[]string{"--cors", "a.example"}, exit2, `--cors: "a.example" is not an origin: want http://HOST[:PORT], https://HOST[:PORT] or *`},
+		{[]string{"--max-concurrent-streams", "0"}, exit2, `--max-concurrent-streams: "0" is not a number from 1 to 4294967295`},
+		{[]string{"--grpc-keepalive-interval", "7"}, exit2, `--grpc-keepalive-interval: "7" is not a length of time such as 30s or 10m`},
+		{[]string{"--metrics", "all"}, exit2, `--metrics: "all" is not known: want "basic" or "extensive"`},
+		{[]string{"--warning-apply-duration", "9s"}, exit1, `--warning-apply-duration: "9s" is not supported by this version of cairn; leave it out, or give 100ms`},
 		{[]string{"--feature-gates", "A=true"}, exit1, "--feature-gates: not supported by this version of cairn; leave it out"},
 		{[]string{"--experimental-initial-corrupt-check=true"}, exit1, "--experimental-initial-corrupt-check: not supported by this version of cairn; leave it out"},
 	} {

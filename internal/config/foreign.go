@@ -29,7 +29,6 @@ const (
 var foreigners = map[string]foreign{
 	"wal-dir":                     {instead: "the log lives below --data-dir, where a mount or a symbolic link can take its place"},
 	"listen-client-http-urls":     {instead: "HTTP and gRPC share --listen-client-urls"},
-	"socket-reuse-port":           {boolean: true, neutral: []string{"false"}},
 	"socket-reuse-address":        {boolean: true, neutral: []string{"false"}, moot: "listeners reuse addresses in TIME_WAIT anyway"},
 	"memory-mlock":                {boolean: true, neutral: []string{"false"}},
 	"max-snapshots":               {moot: "a snapshot is a view of the store, not a file"},
@@ -43,10 +42,6 @@ var foreigners = map[string]foreign{
 	"initial-election-tick-advance": {boolean: true, moot: "a single member elects itself at once, and others wait for a leader as long as an election takes"},
 	"pre-vote":                      {boolean: true, neutral: []string{"true"}, instead: "cairn always votes in two rounds: leave it out"},
 	"v2-deprecation":                {neutral: []string{"not-yet"}, instead: "v2 is not deprecated here; --enable-v2=false turns it off"},
-	"max-concurrent-streams":        {neutral: []string{"4294967295"}},
-	"grpc-keepalive-min-time":       {neutral: []string{"5s"}},
-	"grpc-keepalive-interval":       {neutral: []string{"2h", "2h0m0s"}},
-	"grpc-keepalive-timeout":        {neutral: []string{"20s"}},
 
 	"discovery":                          {instead: noDiscovery},
 	"discovery-fallback":                 {neutral: []string{"exit", "proxy"}, instead: noDiscovery},
@@ -93,10 +88,7 @@ var foreigners = map[string]foreign{
 	"cipher-suites":                     {instead: noTLSYet},
 	"tls-min-version":                   {neutral: []string{"TLS1.2"}, instead: noTLSYet},
 	"tls-max-version":                   {instead: noTLSYet},
-	"cors":                              {neutral: []string{"*"}},
-	"host-whitelist":                    {neutral: []string{"*"}},
 
-	"metrics":                    {neutral: []string{"basic", "extensive"}, moot: "every metric is always served"},
 	"logger":                     {neutral: []string{"zap", "capnslog"}, moot: "--log-format chooses how lines are written"},
 	"debug":                      {boolean: true, neutral: []string{"false"}, instead: "use --log-level=debug"},
 	"log-package-levels":         {instead: "use --log-level"},

@@ -19,7 +19,7 @@ type option struct {
 }
 
 // sections are the help text's, in its order.
-var sections = []string{"Member", "Clustering", "Storage", "Limits", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
+var sections = []string{"Member", "Clustering", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
 
 // Defaults that etcd documents; --auto-compaction-retention is ours, so that a store that nobody tends does not grow
 // without bound (etcd's is 0).
@@ -51,6 +51,9 @@ func defaults() *Config {
 		WatchProgressInterval:    10 * time.Minute,
 		AuthTokenTTL:             defaultTokenTTL * time.Second,
 		BcryptCost:               10,
+		GRPCKeepaliveMinTime:     5 * time.Second,
+		GRPCKeepaliveInterval:    2 * time.Hour,
+		GRPCKeepaliveTimeout:     20 * time.Second,
 		EnableV2:                 true,
 		StrictReconfigCheck:      true,
 		LearnersMax:              1,
@@ -168,6 +171,43 @@ var options = []option{
 	{
 		"bcrypt-cost", "Auth", "N", "10", "work in the hash of a new password, 4 to 31: each step doubles the time of a login",
 		func(c *Config, v string) error { return setBcryptCost(&c.BcryptCost, v) },
+	},
+	{
+		"max-concurrent-streams", "Limits", "N", "65536", "calls that one connection may have open",
+		func(c *Config, v string) error { return setStreams(&c.MaxConcurrentStreams, v) },
+	},
+	{
+		"grpc-keepalive-min-time", "Limits", "TIME", "5s", "least time between a client's pings; one that pings more often is cut off",
+		func(c *Config, v string) error { return setKeepalive(&c.GRPCKeepaliveMinTime, v) },
+	},
+	{
+		"grpc-keepalive-interval", "Limits", "TIME", "2h", "silence after which a client is pinged, to see whether it is still there",
+		func(c *Config, v string) error { return setKeepalive(&c.GRPCKeepaliveInterval, v) },
+	},
+	{
+		"grpc-keepalive-timeout", "Limits", "TIME", "20s", "time for the answer to that ping, after which the connection is closed",
+		func(c *Config, v string) error { return setKeepalive(&c.GRPCKeepaliveTimeout, v) },
+	},
+	{
+		"socket-reuse-port", "Member", "", "false", "let several processes listen on the same port, and the system deal out connections",
+		func(c *Config, v string) error { return setBool(&c.SocketReusePort, v) },
+	},
+	{
+		"cors", "Access", "ORIGIN[,ORIGIN…]", "", "origins whose scripts browsers let call: http://HOST[:PORT], or * for any; without it, any for JSON under /v3/ and none for the rest",
+		func(c *Config, v string) error { return setOrigins(&c.CORS, v) },
+	},
+	{
+		"host-whitelist", "Access", "HOST[,HOST…]", "*", "hosts that HTTP requests without TLS may be addressed to; * is any",
+		func(c *Config, v string) error { return setNames(&c.HostWhitelist, v) },
+	},
+	{
+		"metrics", "Monitoring", "basic|extensive", "basic", "whether to measure also how long each gRPC call takes",
+		func(c *Config, v string) error {
+			level := "basic"
+			err := setChoice(&level, v, "basic", "extensive")
+			c.ExtensiveMetrics = level == "extensive"
+			return err
+		},
 	},
 	{
 		"listen-metrics-urls", "Monitoring", urlsArg, "", "further addresses for /metrics and /health alone",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +93,52 @@ func setDuration(to *time.Duration, v string) error {
 		return fmt.Errorf("%q is not a length of time such as 30s or 10m", v)
 	}
 	*to = d
+	return nil
+}
+
+// setKeepalive is setDuration for flags of which 0 means what gRPC itself does.
+func setKeepalive(to *time.Duration, v string) error {
+	if d, err := time.ParseDuration(v); err == nil && d == 0 {
+		*to = 0
+		return nil
+	}
+	return setDuration(to, v)
+}
+
+// setStreams reads a number of streams, of which 0 makes no sense.
+func setStreams(to *uint32, v string) error {
+	n, err := strconv.ParseUint(v, 10, 32)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is not a number from 1 to %d", v, uint32(1<<32-1))
+	}
+	*to = uint32(n)
+	return nil
+}
+
+// setNames reads a list that may be empty.
+func setNames(to *[]string, v string) error {
+	*to = nil
+	for _, name := range strings.Split(v, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			*to = append(*to, name)
+		}
+	}
+	return nil
+}
+
+// setOrigins reads what browsers send as Origin. An origin has no path, so one that is given with a path would never match.
+func setOrigins(to *[]string, v string) error {
+	var origins []string
+	if err := setNames(&origins, v); err != nil {
+		return err
+	}
+	for _, o := range origins {
+		u, err := url.Parse(o)
+		if o != "*" && (err != nil || u.Host == "" || u.Scheme == "" || o != u.Scheme+"://"+u.Host) {
+			return fmt.Errorf("%q is not an origin: want http://HOST[:PORT], https://HOST[:PORT] or *", o)
+		}
+	}
+	*to = origins
 	return nil
 }
 

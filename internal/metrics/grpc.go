@@ -9,9 +9,18 @@ import (
 // codesMax is the highest code that gRPC defines.
 const codesMax = codes.Unauthenticated
 
+// The labels of RPCs.
+const (
+	kind    = "grpc_type"
+	service = "grpc_service"
+	method  = "grpc_method"
+	code    = "grpc_code"
+)
+
 // grpcVectors are the metrics of RPCs under the names of go-grpc-prometheus, which etcd uses.
 type grpcVectors struct {
 	started, handled, received, sent *prometheus.CounterVec
+	seconds                          *prometheus.HistogramVec // nil unless asked for
 }
 
 func newGRPCVectors(registry *prometheus.Registry) grpcVectors {
@@ -20,7 +29,6 @@ func newGRPCVectors(registry *prometheus.Registry) grpcVectors {
 		registry.MustRegister(v)
 		return v
 	}
-	const kind, service, method, code = "grpc_type", "grpc_service", "grpc_method", "grpc_code"
 	return grpcVectors{
 		started:  vector("grpc_server_started_total", "RPCs begun.", kind, service, method),
 		handled:  vector("grpc_server_handled_total", "RPCs ended, by the code that they ended with.", kind, service, method, code),
@@ -29,9 +37,20 @@ func newGRPCVectors(registry *prometheus.Registry) grpcVectors {
 	}
 }
 
+// MeasureCalls adds histograms of how long calls take, grpc_server_handling_seconds, as --metrics=extensive does in etcd. It is
+// called before AddService.
+func (m *Metrics) MeasureCalls() {
+	m.grpc.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "grpc_server_handling_seconds", Help: "Time that RPCs took from begin to end.", Buckets: prometheus.DefBuckets,
+	}, []string{kind, service, method})
+	m.registry.MustRegister(m.grpc.seconds)
+}
+
 // Method holds the counters of one RPC.
 type Method struct {
 	Started, Received, Sent prometheus.Counter
+	// Seconds is nil unless calls are measured.
+	Seconds prometheus.Observer
 
 	handled [codesMax + 1]prometheus.Counter
 }
@@ -69,6 +88,9 @@ func (m *Metrics) addMethod(kind, service, method string) {
 		Started:  m.grpc.started.WithLabelValues(kind, service, method),
 		Received: m.grpc.received.WithLabelValues(kind, service, method),
 		Sent:     m.grpc.sent.WithLabelValues(kind, service, method),
+	}
+	if m.grpc.seconds != nil {
+		c.Seconds = m.grpc.seconds.WithLabelValues(kind, service, method)
 	}
 	for code := range c.handled {
 		c.handled[code] = m.grpc.handled.WithLabelValues(kind, service, method, codes.Code(code).String())

@@ -27,6 +27,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 	grpc     grpcVectors
+	checks   checkVectors
 	methods  map[string]*Method
 	state    atomic.Pointer[func() State]
 
@@ -114,6 +115,7 @@ func New(memberID uint64) *Metrics {
 	constant("cairn_version", "Version of cairn, as the label.", "cairn_version", version.Cairn)
 
 	m.grpc = newGRPCVectors(m.registry)
+	m.checks = newCheckVectors(m.registry)
 	m.registry.MustRegister((*stateCollector)(m))
 	return m
 }

@@ -1,6 +1,7 @@
-// Package ops owns the HTTP paths that are about a member rather than about keys: /version, /health, /metrics, /debug/… and
-// the log level at /config/local/log, with the statuses, headers and bodies that etcd 3.1.5 answers (see the recorded
-// cases endpoints, bad-methods and unknown-paths).
+// Package ops owns the HTTP paths that are about a member rather than about keys: /version, /health, /livez, /readyz, /metrics,
+// /debug/… and the log level at /config/local/log, with the statuses, headers and bodies that etcd 3.1.5 answers (see
+// the recorded cases endpoints, bad-methods and unknown-paths), or 3.7 where 3.1 has nothing; who may ask them from where
+// (Access); and gRPC's own services, health and reflection.
 //
 // It does not own whether the member is healthy or what its numbers are: it asks.
 //
@@ -15,6 +16,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"cairn/internal/metrics"
 	"cairn/internal/version"
@@ -22,8 +24,14 @@ import (
 
 // Member is what the paths need to know of a member.
 type Member interface {
-	// Healthy returns nil when the member has a leader and its cluster makes progress, and otherwise what is wrong.
-	Healthy(ctx context.Context) error
+	// CheckRead reads from the store, linearizably or what this member has, and returns why that is not possible.
+	CheckRead(ctx context.Context, serializable bool) error
+	// Leader returns the leader's ID, or 0.
+	Leader() uint64
+	// IsLearner says whether the member is one.
+	IsLearner() bool
+	// Alarms returns etcd's names of the alarms that are raised: NOSPACE, CORRUPT.
+	Alarms() []string
 	// ClusterVersion is the version that the cluster has agreed on, as in 3.7.0, or "" while there is none.
 	ClusterVersion() string
 }
@@ -34,9 +42,13 @@ type Config struct {
 	Metrics *metrics.Metrics
 	Level   *slog.LevelVar // what /config/local/log sets
 	Pprof   bool           // serve /debug/pprof/
+	Timeout time.Duration  // of a read that a health check waits for; 0 means 7 s, as etcd's defaults come to
 	// Vars are members of /debug/vars beside the command line and the memory statistics.
 	Vars map[string]func() any
 }
+
+// timeoutDefault is etcd's limit for a request: 5 s and two elections.
+const timeoutDefault = 7 * time.Second
 
 // Register adds all paths of the client port to a mux.
 func Register(mux *http.ServeMux, c Config) {
@@ -97,7 +109,11 @@ func (c Config) registerVersion(mux *http.ServeMux) {
 }
 
 func (c Config) registerHealth(mux *http.ServeMux) {
+	if c.Timeout <= 0 {
+		c.Timeout = timeoutDefault
+	}
 	mux.HandleFunc("/health", only(c.serveHealth, http.MethodGet))
+	c.registerProbes(mux)
 }
 
 // serveVersion writes the members in etcd's order; "not_decided" is what clients know to wait on.
@@ -110,18 +126,6 @@ func (c Config) serveVersion(w http.ResponseWriter, _ *http.Request) {
 		Server  string `json:"etcdserver"`
 		Cluster string `json:"etcdcluster"`
 	}{version.API, cluster})
-}
-
-// serveHealth writes the blank after the colon and the type that etcd 3.1 writes: scripts compare the text.
-func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
-	status, body, counter := http.StatusOK, `{"health": "true"}`, c.Metrics.HealthSuccesses
-	if c.Member.Healthy(r.Context()) != nil {
-		status, body, counter = http.StatusServiceUnavailable, `{"health": "false"}`, c.Metrics.HealthFailures
-	}
-	counter.Inc()
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // a client that has gone is no business of ours
 }
 
 // serveVars is what package expvar serves, without its global registry.

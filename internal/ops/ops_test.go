@@ -16,12 +16,24 @@ import (
 )
 
 type member struct {
-	sick    error
+	sick    error // what reads that need others fail with
+	broken  error // what every read fails with
+	leader  uint64
+	learner bool
+	alarms  []string
 	cluster string
 }
 
-func (m *member) Healthy(context.Context) error { return m.sick }
-func (m *member) ClusterVersion() string        { return m.cluster }
+func (m *member) CheckRead(_ context.Context, serializable bool) error {
+	if m.broken != nil || serializable {
+		return m.broken
+	}
+	return m.sick
+}
+func (m *member) Leader() uint64         { return m.leader }
+func (m *member) IsLearner() bool        { return m.learner }
+func (m *member) Alarms() []string       { return m.alarms }
+func (m *member) ClusterVersion() string { return m.cluster }
 
 func start(t *testing.T, handler http.Handler) func(method, path, body string) (*http.Response, string) {
 	t.Helper()
@@ -56,7 +68,7 @@ const text = "text/plain; charset=utf-8"
 
 // TestRecorded holds what the recorded cases say of these paths.
 func TestRecorded(t *testing.T) {
-	do := start(t, all(Config{Member: &member{cluster: "3.7.0"}, Metrics: metrics.New(1), Level: new(slog.LevelVar)}))
+	do := start(t, all(Config{Member: &member{leader: 1, cluster: "3.7.0"}, Metrics: metrics.New(1), Level: new(slog.LevelVar)}))
 	for _, c := range []struct {
 		request     string
 		body        string
@@ -103,7 +115,7 @@ func TestRecorded(t *testing.T) {
 
 func TestSickMember(t *testing.T) {
 	m := metrics.New(1)
-	do := start(t, all(Config{Member: &member{sick: errors.New("no leader")}, Metrics: m}))
+	do := start(t, all(Config{Member: &member{leader: 1, sick: errors.New("no leader")}, Metrics: m}))
 	resp, body := do(http.MethodGet, "/health", "")
 	if resp.StatusCode != http.StatusServiceUnavailable || body != `{"health": "false"}` || resp.Header.Get("Content-Type") != text {
 		t.Errorf("%d %q %q", resp.StatusCode, body, resp.Header.Get("Content-Type"))
@@ -117,7 +129,7 @@ func TestSickMember(t *testing.T) {
 }
 
 func TestVarsAndMetrics(t *testing.T) {
-	do := start(t, all(Config{Member: &member{}, Metrics: metrics.New(1), Vars: map[string]func() any{"raft": func() any { return 7 }}}))
+	do := start(t, all(Config{Member: &member{leader: 1}, Metrics: metrics.New(1), Vars: map[string]func() any{"raft": func() any { return 7 }}}))
 	resp, body := do(http.MethodGet, "/debug/vars", "")
 	var vars map[string]any
 	if err := json.Unmarshal([]byte(body), &vars); err != nil {
@@ -134,7 +146,7 @@ func TestVarsAndMetrics(t *testing.T) {
 
 func TestLogLevel(t *testing.T) {
 	level := new(slog.LevelVar)
-	do := start(t, all(Config{Member: &member{}, Metrics: metrics.New(1), Level: level}))
+	do := start(t, all(Config{Member: &member{leader: 1}, Metrics: metrics.New(1), Level: level}))
 	for name, want := range map[string]slog.Level{
 		"debug": slog.LevelDebug, "D": slog.LevelDebug, "NOTICE": logging.LevelNotice, "warn": slog.LevelWarn, "CRITICAL": slog.LevelError, "i": slog.LevelInfo,
 	} {
@@ -146,7 +158,7 @@ func TestLogLevel(t *testing.T) {
 
 // TestOtherPorts looks at which paths are there and which are not.
 func TestOtherPorts(t *testing.T) {
-	c := Config{Member: &member{cluster: "3.7.0"}, Metrics: metrics.New(1), Pprof: true}
+	c := Config{Member: &member{leader: 1, cluster: "3.7.0"}, Metrics: metrics.New(1), Pprof: true}
 	for name, port := range map[string]struct {
 		handler http.Handler
 		status  map[string]int

@@ -3,6 +3,7 @@ package v3rpc
 import (
 	"context"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -31,7 +32,9 @@ func meteredUnary(handle grpc.MethodHandler, m *metrics.Method) grpc.MethodHandl
 	return func(srv any, ctx context.Context, dec func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 		m.Started.Inc()
 		m.Received.Inc()
+		began := begin(m)
 		resp, err := handle(srv, ctx, dec, intercept)
+		end(m, began)
 		m.Handled(status.Code(err)).Inc()
 		if err == nil {
 			m.Sent.Inc()
@@ -40,10 +43,26 @@ func meteredUnary(handle grpc.MethodHandler, m *metrics.Method) grpc.MethodHandl
 	}
 }
 
+// begin reads the clock if calls are measured; end wants its answer.
+func begin(m *metrics.Method) (began time.Time) {
+	if m.Seconds != nil {
+		began = time.Now()
+	}
+	return began
+}
+
+func end(m *metrics.Method, began time.Time) {
+	if m.Seconds != nil {
+		m.Seconds.Observe(time.Since(began).Seconds())
+	}
+}
+
 func meteredStream(handle grpc.StreamHandler, m *metrics.Method) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) error {
 		m.Started.Inc()
+		began := begin(m)
 		err := handle(srv, &meteredServerStream{stream, m})
+		end(m, began)
 		m.Handled(status.Code(err)).Inc()
 		return err
 	}

@@ -79,8 +79,6 @@ func watchStream(srv any, stream grpc.ServerStream) error {
 		w.timer.Stop()
 	}
 	switch {
-	case errors.Is(err, io.EOF): // the client wants no more
-		return nil
 	case errors.Is(err, watch.ErrClosed):
 		return rpctypes.ErrGRPCStopped
 	case errors.Is(stream.Context().Err(), context.Canceled):
@@ -90,11 +88,15 @@ func watchStream(srv any, stream grpc.ServerStream) error {
 	}
 }
 
-// receive passes the client's requests on; end gets the reason why there are no more.
+// receive passes the client's requests on; end gets the reason why there are no more. A client that has said all that it has
+// to say, as curl and grpcurl do with a request from the command line, goes on watching.
 func receive(stream grpc.ServerStream, requests chan<- *etcdserverpb.WatchRequest, end chan<- error) {
 	for {
 		req := new(etcdserverpb.WatchRequest)
-		if err := stream.RecvMsg(req); err != nil {
+		switch err := stream.RecvMsg(req); {
+		case errors.Is(err, io.EOF):
+			return
+		case err != nil:
 			end <- err
 			return
 		}

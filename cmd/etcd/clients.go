@@ -1,0 +1,118 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"path"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"cairn/internal/config"
+	"cairn/internal/datadir"
+	"cairn/internal/gateway"
+	"cairn/internal/h2grpc"
+	"cairn/internal/logging"
+	"cairn/internal/member"
+	"cairn/internal/metrics"
+	"cairn/internal/ops"
+	"cairn/internal/v2http"
+	"cairn/internal/v3rpc"
+)
+
+// headerBytesMax limits the headers of an HTTP/1 request. Those of HTTP/2 have the same limit in package h2grpc.
+const headerBytesMax = 64 << 10
+
+// grpcOverheadBytes is what a message may be larger than --max-request-bytes before the
+// transport refuses it: beyond the limit the answer is etcd's, not gRPC's.
+const grpcOverheadBytes = 512 << 10
+
+// clients is what the client port is served with.
+type clients struct {
+	cfg    *config.Config
+	log    *slog.Logger
+	m      *member.Member
+	id     *datadir.Identity
+	meters *metrics.Metrics
+	paths  ops.Config
+}
+
+// server returns the server of gRPC and HTTP on the client port. health is to be shut down before it.
+func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
+	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax()})
+	server = h2grpc.New(h2grpc.Options{
+		MaxRecvBytes:         c.messageBytesMax(),
+		MaxConcurrentStreams: c.cfg.MaxConcurrentStreams,
+		KeepaliveMinTime:     orDefault(c.cfg.GRPCKeepaliveMinTime, 5*time.Minute),
+		KeepaliveTime:        c.cfg.GRPCKeepaliveInterval,
+		KeepaliveTimeout:     c.cfg.GRPCKeepaliveTimeout,
+		HTTP:                 c.handler(json),
+		HTTP1: &http.Server{
+			ReadHeaderTimeout: readHeaderTimeout,
+			MaxHeaderBytes:    headerBytesMax,
+			ErrorLog:          slog.NewLogLogger(logging.For(c.log, "http").Handler(), slog.LevelDebug),
+		},
+		Inline: v3rpc.AnswersAtOnce,
+		Logger: logging.For(c.log, "grpc"),
+	})
+	v3rpc.Register(registrars{server, json}, c.m, c.meters, v3rpc.Config{
+		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),
+		LeaseTTLMin:     leaseTTLMin(c.cfg),
+		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
+	})
+	return server, ops.RegisterGRPC(server)
+}
+
+func (c *clients) messageBytesMax() int { return int(c.cfg.RequestBytesMax) + grpcOverheadBytes }
+
+// orDefault is for flags of which 0 means what gRPC itself does.
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+// registrars passes services on to several servers of them.
+type registrars []grpc.ServiceRegistrar
+
+// RegisterService implements grpc.ServiceRegistrar.
+func (rs registrars) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	for _, r := range rs {
+		r.RegisterService(desc, impl)
+	}
+}
+
+// leaseTTLMin returns the least TTL of a lease in seconds, as etcd has it: an election
+// and a half, so that a change of the leader does not end what its clients keep alive.
+func leaseTTLMin(cfg *config.Config) int64 {
+	return int64((cfg.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
+}
+
+// handler serves HTTP on the client port. Whatever is neither operational nor JSON of v3 is v2's, also what is nowhere: a
+// request for such a path is answered as etcd answers it.
+func (c *clients) handler(json http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	ops.Register(mux, c.paths)
+	var rest http.Handler = mux
+	if c.cfg.EnableV2 {
+		v2 := v2http.New(newV2Member(c.m, c.id)).TellOf(c.m).WatchFrom(c.m.Watches()).GuardBy(c.m)
+		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// The mux would redirect a path that is not clean in its own way.
+			if _, pattern := mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {
+				mux.ServeHTTP(w, r)
+				return
+			}
+			v2.ServeHTTP(w, r)
+		})
+	}
+	access := ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
+	return access.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gateway.Serves(r.URL.Path) {
+			json.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	}))
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+
+	"cairn/internal/alarm"
+	"cairn/internal/kv"
+	"cairn/internal/member"
+	"cairn/internal/mvcc"
+	"cairn/internal/version"
+)
+
+// opsMember is what the operational paths see of a member: an ops.Member.
+type opsMember struct{ *member.Member }
+
+// ClusterVersion implements ops.Member. All members of a release are of one version.
+func (opsMember) ClusterVersion() string { return version.Cluster }
+
+// CheckRead implements ops.Member: it reads the first key there is, if any.
+func (m opsMember) CheckRead(ctx context.Context, serializable bool) error {
+	if err := m.Err(); err != nil {
+		return err
+	}
+	if !serializable {
+		if err := m.WaitLinearizable(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := m.Keys().Range(&mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte{0}, End: []byte{0}}, Limit: 1, KeysOnly: true}, nothing{})
+	return err
+}
+
+// IsLearner implements ops.Member.
+func (m opsMember) IsLearner() bool { return m.MetricsState().IsLearner }
+
+// Alarms implements ops.Member.
+func (m opsMember) Alarms() (names []string) {
+	for _, a := range m.Member.Alarms().List(alarm.None) {
+		names = append(names, a.Kind.String())
+	}
+	return names
+}
+
+// nothing is an mvcc.Sink that is content with any key.
+type nothing struct{}
+
+func (nothing) Add([]byte, *kv.Record) bool { return true }
+func (nothing) Reset()                      {}

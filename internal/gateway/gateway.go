@@ -1,0 +1,197 @@
+// Package gateway serves gRPC services as JSON over HTTP/1 and HTTP/2: a POST to /v3/kv/range is a call of KV.Range.
+//
+// It owns the paths, the translation between JSON and messages, the form of errors, and the websocket in front of all
+// that. It does not own the services: it is a grpc.ServiceRegistrar, is given the same services as the gRPC server, and
+// calls their handlers itself. There is no connection between the two: a request costs its JSON and one encoding, and its
+// deadline, metadata and cancellation reach the handler as the context's.
+//
+// The paths are those that the services' published descriptors name (google.api.http). /v3alpha/ and /v3beta/ are other
+// names of /v3/.
+//
+// Invariants: what a client can make the gateway hold is one request of at most Options.MessageBytesMax, as JSON twice
+// that, and one answer; a client that takes nothing holds up its own call alone.
+//
+// Concurrency: services are registered before the first request; afterwards everything may be used from any number of
+// goroutines.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/websocket"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// prefixes are what a path may begin with: etcd 3.1 had the first, 3.3 the second, and 3.4 to 3.7 have the last.
+var prefixes = []string{"/v3alpha/", "/v3beta/", prefix}
+
+const prefix = "/v3/"
+
+// Options configures a Gateway.
+type Options struct {
+	// MessageBytesMax limits a request, as the message that it becomes.
+	MessageBytesMax int
+}
+
+// Gateway is an http.Handler, and a grpc.ServiceRegistrar for what it serves.
+type Gateway struct {
+	opts   Options
+	routes map[string]*route // by their paths under /v3/
+	mux    *runtime.ServeMux // which headers become metadata
+}
+
+// route is a path and the RPC behind it.
+type route struct {
+	path   string
+	name   string // Range
+	method string // /etcdserverpb.KV/Range
+	call   call
+	input  protoreflect.MessageType
+	output protoreflect.MessageType
+}
+
+// call is the handler of an RPC. One of unary and stream is set, or none when the service does not have the RPC.
+type call struct {
+	impl   any
+	unary  grpc.MethodHandler
+	stream *grpc.StreamDesc
+}
+
+func (c call) missing() bool { return c.unary == nil && c.stream == nil }
+
+// New returns a gateway for the services that are registered with it.
+func New(opts Options) *Gateway {
+	return &Gateway{opts: opts, routes: make(map[string]*route), mux: runtime.NewServeMux()}
+}
+
+// RegisterService implements grpc.ServiceRegistrar. A service whose descriptor this program does not have, or which has no
+// paths, is for gRPC alone. An RPC that has a path and no handler is answered with Unimplemented.
+func (g *Gateway) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	calls := make(map[string]call)
+	for i := range desc.Methods {
+		calls[desc.Methods[i].MethodName] = call{impl: impl, unary: desc.Methods[i].Handler}
+	}
+	for i := range desc.Streams {
+		calls[desc.Streams[i].StreamName] = call{impl: impl, stream: &desc.Streams[i]}
+	}
+	for _, r := range routesOf(protoreflect.FullName(desc.ServiceName)) {
+		r.call = calls[r.name]
+		g.routes[r.path] = r
+	}
+}
+
+// Serves says whether a path is the gateway's.
+func Serves(path string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(path, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	for _, p := range prefixes {
+		if rest, ok := strings.CutPrefix(path, p); ok {
+			path = prefix + rest
+			break
+		}
+	}
+	to := g.routes[path]
+	switch {
+	case to == nil:
+		writeError(w, status.New(codes.NotFound, http.StatusText(http.StatusNotFound)))
+	case websocket.IsWebSocketUpgrade(r):
+		g.serveWebsocket(w, r, to)
+	case r.Method != http.MethodPost:
+		writeError(w, status.New(codes.Unimplemented, http.StatusText(http.StatusMethodNotAllowed)))
+	default:
+		g.serve(w, r, to)
+	}
+}
+
+// serve answers a request for a path.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *route) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	ctx, err := g.callContext(ctx, r, to)
+	if err == nil {
+		err = ctx.Err() // whoever allows a nanosecond gets no answer of the service
+	}
+	switch {
+	case err != nil:
+		writeError(w, statusOf(err))
+	case to.call.missing():
+		writeError(w, status.Newf(codes.Unimplemented, "unknown method %s", to.method))
+	case to.call.unary != nil:
+		g.serveUnary(ctx, w, r, to)
+	default:
+		g.serveStream(ctx, w, r, to)
+	}
+}
+
+func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http.Request, to *route) {
+	in := to.input.New().Interface()
+	body := http.MaxBytesReader(w, r.Body, g.bodyBytesMax())
+	if err := decodeBody(body, in, g.opts.MessageBytesMax); err != nil {
+		writeError(w, statusOf(err))
+		return
+	}
+	sent := new(runtime.ServerTransportStream)
+	ctx = grpc.NewContextWithServerTransportStream(ctx, sent)
+	reply, err := to.call.unary(to.call.impl, ctx, func(v any) error { return hand(in, v) }, nil)
+	var out proto.Message
+	if err == nil {
+		out, err = published(reply, to.output)
+	}
+	if err != nil {
+		writeError(w, statusOf(err))
+		return
+	}
+	text, err := marshalJSON(out)
+	if err != nil {
+		writeError(w, statusOf(err))
+		return
+	}
+	writeMetadata(w, sent.Header())
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(text) // a client that has gone is no business of ours
+}
+
+// bodyBytesMax limits a request as JSON: base64 makes four bytes of three, and names and blanks get the rest.
+func (g *Gateway) bodyBytesMax() int64 { return 2*int64(g.opts.MessageBytesMax) + 4096 }
+
+// callContext returns the context of a call: a deadline from Grpc-Timeout, and the headers that become metadata.
+func (g *Gateway) callContext(ctx context.Context, r *http.Request, to *route) (context.Context, error) {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		// etcd wants the token alone there; browsers and HTTP libraries know how to write it like this only.
+		r.Header.Set("Authorization", token)
+	}
+	ctx, err := runtime.AnnotateIncomingContext(ctx, g.mux, r, to.method)
+	if err != nil {
+		return nil, err
+	}
+	return withPeer(ctx, r), nil
+}
+
+// statusOf turns an error into the status that the client sees.
+func statusOf(err error) *status.Status {
+	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
+		return status.Newf(codes.ResourceExhausted, "request body larger than %d bytes", tooLong.Limit)
+	}
+	if s, ok := status.FromError(err); ok {
+		return s
+	}
+	return status.FromContextError(err)
+}

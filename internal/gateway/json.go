@@ -1,0 +1,174 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+const contentType = "application/json"
+
+// codec is JSON as etcd 3.7 has it: fields have the names of the .proto files, what has its zero value is left out,
+// unknown members of a request are passed over, 64-bit integers are strings, bytes are base64.
+var codec = runtime.JSONPb{
+	MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
+	UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
+}
+
+// spaced says whether package protojson puts blanks into what it writes. It decides so by the hash of the program, so that nobody
+// relies on its text; but people compare what curl shows them.
+var spaced = func() bool {
+	text, err := codec.MarshalOptions.Marshal(status.New(codes.Internal, "x").Proto())
+	return err != nil || bytes.ContainsRune(text, ' ')
+}()
+
+func marshalJSON(m proto.Message) ([]byte, error) {
+	text, err := codec.MarshalOptions.Marshal(m)
+	if err != nil || !spaced {
+		return text, err
+	}
+	var out bytes.Buffer
+	out.Grow(len(text))
+	err = json.Compact(&out, text)
+	return out.Bytes(), err
+}
+
+// decodeBody reads one request. A body that is empty is a request without fields.
+func decodeBody(body io.Reader, m proto.Message, bytesMax int) error {
+	if err := codec.NewDecoder(body).Decode(m); err != nil && !errors.Is(err, io.EOF) {
+		return invalid(err)
+	}
+	return checkSize(m, bytesMax)
+}
+
+// invalid makes an error of the decoder one of the client.
+func invalid(err error) error {
+	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
+		return err
+	}
+	return status.Errorf(codes.InvalidArgument, "%v", err)
+}
+
+// checkSize refuses in gRPC's words what the gRPC server would refuse.
+func checkSize(m proto.Message, bytesMax int) error {
+	if n := proto.Size(m); n > bytesMax {
+		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", n, bytesMax)
+	}
+	return nil
+}
+
+// wireUnmarshaler and wireAppender are package h2grpc's: messages of hot calls that are no protobuf messages, but know
+// their encoding.
+type (
+	wireUnmarshaler interface{ UnmarshalWire(b []byte) error }
+	wireAppender    interface {
+		AppendWire(b []byte) ([]byte, error)
+	}
+)
+
+// hand gives a handler the request that it asked for in its own type.
+func hand(in proto.Message, v any) error {
+	if same, ok := v.(proto.Message); ok && same.ProtoReflect().Descriptor() == in.ProtoReflect().Descriptor() {
+		proto.Merge(same, in)
+		return nil
+	}
+	b, err := proto.Marshal(in)
+	if err != nil {
+		return status.Errorf(codes.Internal, "encode request: %v", err)
+	}
+	switch m := v.(type) {
+	case wireUnmarshaler:
+		err = m.UnmarshalWire(b)
+	default:
+		err = fmt.Errorf("%T is no request of this call", v)
+	}
+	if err != nil {
+		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
+	}
+	return nil
+}
+
+// published turns an answer into the message that the published API has for it.
+func published(reply any, as protoreflect.MessageType) (proto.Message, error) {
+	switch m := reply.(type) {
+	case wireAppender:
+		b, err := m.AppendWire(nil)
+		if err != nil {
+			return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
+		}
+		out := as.New().Interface()
+		if err := proto.Unmarshal(b, out); err != nil {
+			return nil, status.Errorf(codes.Internal, "decode answer: %v", err)
+		}
+		return out, nil
+	case proto.Message:
+		return m, nil
+	}
+	return nil, status.Errorf(codes.Internal, "%T is no answer of this call", reply)
+}
+
+// unaryError is the body of an error: 3.7's members, code and message, and the member error of 3.4 and 3.5, so that clients
+// of either find what they look for.
+type unaryError struct {
+	Error   string     `json:"error"`
+	Code    codes.Code `json:"code"`
+	Message string     `json:"message"`
+}
+
+// streamError is what ends a stream; the members with http and grpc in their names are 3.4's and 3.5's.
+type streamError struct {
+	Error struct {
+		Code       codes.Code `json:"code"`
+		Message    string     `json:"message"`
+		GRPCCode   codes.Code `json:"grpc_code"`
+		HTTPCode   int        `json:"http_code"`
+		HTTPStatus string     `json:"http_status"`
+	} `json:"error"`
+}
+
+func writeError(w http.ResponseWriter, s *status.Status) {
+	text, err := json.Marshal(unaryError{s.Message(), s.Code(), s.Message()})
+	if err != nil { // there is nothing in it that could fail
+		text = []byte(`{"code":13,"message":"failed to marshal error message"}`)
+	}
+	w.Header().Set("Content-Type", contentType)
+	if s.Code() == codes.Unauthenticated {
+		w.Header().Set("WWW-Authenticate", s.Message())
+	}
+	w.WriteHeader(runtime.HTTPStatusFromCode(s.Code()))
+	_, _ = w.Write(text) // a client that has gone is no business of ours
+}
+
+func streamErrorText(s *status.Status) []byte {
+	var e streamError
+	e.Error.Code, e.Error.GRPCCode, e.Error.Message = s.Code(), s.Code(), s.Message()
+	e.Error.HTTPCode = runtime.HTTPStatusFromCode(s.Code())
+	e.Error.HTTPStatus = http.StatusText(e.Error.HTTPCode)
+	text, err := json.Marshal(e)
+	if err != nil {
+		return []byte(`{"error":{"code":13,"message":"failed to marshal error message"}}`)
+	}
+	return append(text, '\n')
+}
+
+// writeMetadata passes on what a handler has set as header metadata, and what etcd's gateway, which has a gRPC connection
+// behind it, passes on of every answer.
+func writeMetadata(w http.ResponseWriter, md metadata.MD) {
+	w.Header()["Grpc-Metadata-Content-Type"] = []string{"application/grpc"}
+	for key, values := range md {
+		for _, v := range values {
+			w.Header().Add(runtime.MetadataHeaderPrefix+key, v)
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// stream is a streaming call as its handler sees it: what it receives is read from the request's body, one JSON value for
+// each message, and what it sends is written to the response, one line for each. The handler runs on the request's goroutine, so
+// nothing is queued in between, and a client that does not read stops the handler that writes.
+type stream struct {
+	ctx  context.Context
+	to   *route
+	body *meteredBody
+	dec  runtime.Decoder
+
+	bytesMax int
+	received bool
+	badInput atomic.Pointer[status.Status] // what ended the requests
+
+	mu     sync.Mutex // guards the fields below and the response; SetHeader may come from anywhere
+	w      http.ResponseWriter
+	header metadata.MD
+	begun  bool
+}
+
+// bodyAtOnceBytes is how long a body may be that is read before the call begins.
+const bodyAtOnceBytes = 64 << 10
+
+func (g *Gateway) serveStream(ctx context.Context, w http.ResponseWriter, r *http.Request, to *route) {
+	body := &meteredBody{body: r.Body, max: g.bodyBytesMax()}
+	release := func() {}
+	switch {
+	case 0 <= r.ContentLength && r.ContentLength <= bodyAtOnceBytes:
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			writeError(w, statusOf(invalid(err)))
+			return
+		}
+		body.body = bytes.NewReader(text)
+	default:
+		release = duplex(w)
+	}
+	s := &stream{ctx: ctx, to: to, w: w, body: body, dec: codec.NewDecoder(body), bytesMax: g.opts.MessageBytesMax}
+	err := to.call.stream.Handler(to.call.impl, s)
+	release()
+	s.finish(err)
+}
+
+// duplex lets a response begin while the request's body goes on, which HTTP/1 has to be told; over HTTP/2 there is
+// nothing to tell. Such a connection serves no further request: net/http is not up to that (it panics when a body ends after its
+// handler, as of Go 1.26). release is to be called when the handler has returned, since a goroutine of the handler's that
+// reads the body would keep the response from ending.
+func duplex(w http.ResponseWriter) (release func()) {
+	control := http.NewResponseController(w)
+	if control.EnableFullDuplex() != nil {
+		return func() {}
+	}
+	w.Header().Set("Connection", "close")
+	return func() { _ = control.SetReadDeadline(time.Now()) }
+}
+
+// finish ends the response. It begins one if the handler has not.
+func (s *stream) finish(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch bad := s.badInput.Load(); {
+	case err == nil && s.begun:
+		return
+	case bad != nil && !s.begun:
+		writeError(s.w, bad)
+		return
+	case err == nil:
+		s.beginLocked(http.StatusOK)
+		return
+	}
+	st := statusOf(err)
+	if bad := s.badInput.Load(); bad != nil {
+		st = bad
+	}
+	s.beginLocked(runtime.HTTPStatusFromCode(st.Code()))
+	_, _ = s.w.Write(streamErrorText(st)) // a client that has gone is no business of ours
+}
+
+func (s *stream) beginLocked(code int) {
+	if s.begun {
+		return
+	}
+	s.begun = true
+	writeMetadata(s.w, s.header)
+	s.w.Header().Set("Content-Type", contentType)
+	s.w.WriteHeader(code)
+}
+
+// Context implements grpc.ServerStream.
+func (s *stream) Context() context.Context { return s.ctx }
+
+// SetHeader implements grpc.ServerStream.
+func (s *stream) SetHeader(md metadata.MD) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun {
+		return status.Error(codes.Internal, "transport: the stream is done or WriteHeader was already called")
+	}
+	s.header = metadata.Join(s.header, md)
+	return nil
+}
+
+// SendHeader implements grpc.ServerStream. The header goes out with the first message, as in etcd's gateway.
+func (s *stream) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
+
+// SetTrailer implements grpc.ServerStream. JSON has no place for trailers.
+func (s *stream) SetTrailer(metadata.MD) {}
+
+// SendMsg implements grpc.ServerStream.
+func (s *stream) SendMsg(m any) error {
+	out, err := published(m, s.to.output)
+	if err != nil {
+		return err
+	}
+	text, err := marshalJSON(out)
+	if err != nil {
+		return status.Errorf(codes.Internal, "encode answer: %v", err)
+	}
+	line := make([]byte, 0, len(text)+len(`{"result":}`)+1)
+	line = append(append(append(line, `{"result":`...), text...), '}', '\n')
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beginLocked(http.StatusOK)
+	if _, err = s.w.Write(line); err == nil {
+		err = http.NewResponseController(s.w).Flush()
+	}
+	if err != nil {
+		return status.Errorf(codes.Unavailable, "send answer: %v", err)
+	}
+	return nil
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *stream) RecvMsg(v any) error {
+	in := s.to.input.New().Interface()
+	s.body.begin()
+	err := s.dec.Decode(in)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF) && !s.to.call.stream.ClientStreams && !s.received: // a request without fields
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	case s.ctx.Err() != nil:
+		return status.FromContextError(s.ctx.Err()).Err()
+	default:
+		return s.refuse(invalid(err))
+	}
+	s.received = true
+	if err := checkSize(in, s.bytesMax); err != nil {
+		return s.refuse(err)
+	}
+	return hand(in, v)
+}
+
+// refuse remembers why there are no further requests: handlers tend to forget.
+func (s *stream) refuse(err error) error {
+	st := statusOf(err)
+	s.badInput.CompareAndSwap(nil, st)
+	return st.Err()
+}
+
+// meteredBody limits the bytes of one message, where http.MaxBytesReader would limit those of all.
+type meteredBody struct {
+	body io.Reader
+	max  int64
+	read int64 // since begin
+}
+
+func (b *meteredBody) begin() { b.read = 0 }
+
+// Read implements io.Reader.
+func (b *meteredBody) Read(p []byte) (int, error) {
+	if b.read > b.max {
+		return 0, &http.MaxBytesError{Limit: b.max}
+	}
+	// One byte more than allowed is enough to know.
+	n, err := b.body.Read(p[:min(int64(len(p)), b.max+1-b.read)])
+	b.read += int64(n)
+	return n, err
+}
