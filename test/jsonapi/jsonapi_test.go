@@ -93,8 +93,10 @@ func TestCalls(t *testing.T) {
 		{"kv/range", `{"key":"AA==","range_end":"AA==","sort_order":"DESCEND","keys_only":true}`, 200, `{"count":"1","kvs":[{"key":"` + b64("a") + `"}]}`},
 		{"kv/range", `{}`, 400, `{"error":"etcdserver: key is not provided","code":3,"message":"etcdserver: key is not provided"}`},
 		{"kv/range", `{"key":"` + b64("a") + `","revision":99}`, 400, `{"code":11,"message":"etcdserver: mvcc: required revision is a future revision"}`},
-		{"kv/txn", `{"compare":[{"key":"` + b64("a") + `","target":"VERSION","version":"2"}],"success":[{"request_put":{"key":"` + b64("b") + `"}},{"requestRange":{"key":"` + b64("b") + `"}}]}`, 200,
-			`{"succeeded":true,"responses":[{"response_put":{"header":{"revision":"4"}}},{"response_range":{"count":"1"}}]}`},
+		{
+			"kv/txn", `{"compare":[{"key":"` + b64("a") + `","target":"VERSION","version":"2"}],"success":[{"request_put":{"key":"` + b64("b") + `"}},{"requestRange":{"key":"` + b64("b") + `"}}]}`, 200,
+			`{"succeeded":true,"responses":[{"response_put":{"header":{"revision":"4"}}},{"response_range":{"count":"1"}}]}`,
+		},
 		{"kv/deleterange", `{"key":"` + b64("b") + `","prev_kv":true}`, 200, `{"deleted":"1","prev_kvs":[{"key":"` + b64("b") + `"}]}`},
 		{"kv/compaction", `{"revision":"4","physical":true}`, 200, `{"header":{"revision":"5"}}`},
 		{"kv/range", `{"key":"` + b64("a") + `","revision":2}`, 400, `{"code":11,"message":"etcdserver: mvcc: required revision has been compacted"}`},
