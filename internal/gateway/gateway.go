@@ -109,6 +109,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	to := g.routes[path]
 	switch {
+	case to == nil && r.Method != http.MethodPost:
+		http.NotFound(w, r) // somebody looks around: nowhere is answered as outside /v3/
 	case to == nil:
 		writeError(w, status.New(codes.NotFound, http.StatusText(http.StatusNotFound)))
 	case websocket.IsWebSocketUpgrade(r):

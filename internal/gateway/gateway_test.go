@@ -161,13 +161,15 @@ func TestUnary(t *testing.T) {
 			t.Errorf("%s %s: %d %q %s\nwant %d %s", c.path, c.body, resp.StatusCode, resp.Header.Get("Content-Type"), body, c.status, c.want)
 		}
 	}
-	resp, err := http.Get(url + "/v3/kv/range")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusNotImplemented {
-		t.Errorf("GET: %d", resp.StatusCode)
+	for path, want := range map[string]int{"/v3/kv/range": http.StatusNotImplemented, "/v3/": http.StatusNotFound, "/v3/x": http.StatusNotFound} {
+		resp, err := http.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("GET %s: %d", path, resp.StatusCode)
+		}
 	}
 }
 
