@@ -30,9 +30,6 @@ func (m opsMember) CheckRead(ctx context.Context, serializable bool) error {
 	return err
 }
 
-// IsLearner implements ops.Member.
-func (m opsMember) IsLearner() bool { return m.MetricsState().IsLearner }
-
 // Alarms implements ops.Member.
 func (m opsMember) Alarms() (names []string) {
 	for _, a := range m.Member.Alarms().List(alarm.None) {

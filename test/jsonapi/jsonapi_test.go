@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,10 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"cairn/internal/v3electionpb"
+	"cairn/internal/v3lockpb"
 	"cairn/test/harness"
 )
 
@@ -107,8 +111,16 @@ func TestCalls(t *testing.T) {
 		{"lease/leases", `{}`, 200, `{"leases":[{"ID":"7"}]}`},
 		{"kv/lease/leases", `{}`, 200, `{"leases":[{"ID":"7"}]}`},
 		{"lease/keepalive", `{"ID":7}`, 200, `{"result":{"ID":"7","TTL":"100"}}`},
+		{"lock/lock", `{"name":"` + b64("l") + `","lease":7}`, 200, `{"key":"` + b64("l/7") + `"}`},
+		{"lock/unlock", `{"key":"` + b64("l/7") + `"}`, 200, `{}`},
+		{"election/campaign", `{"name":"` + b64("e") + `","lease":7,"value":"` + b64("me") + `"}`, 200, `{"leader":{"name":"` + b64("e") + `","key":"` + b64("e/7") + `","lease":"7"}}`},
+		{"election/leader", `{"name":"` + b64("e") + `"}`, 200, `{"kv":{"value":"` + b64("me") + `"}}`},
 		{"lease/revoke", `{"ID":7}`, 200, `{}`},
+		{"election/leader", `{"name":"` + b64("e") + `"}`, 500, `{"code":2,"message":"election: no leader"}`},
 		{"kv/lease/revoke", `{"ID":7}`, 404, `{"code":5,"message":"etcdserver: requested lease not found"}`},
+		{"maintenance/status", `{}`, 200, `{"leader":"` + leaderID(t, server) + `"}`},
+		{"maintenance/alarm", `{}`, 200, `{}`},
+		{"maintenance/defragment", `{}`, 200, `{}`},
 		{"cluster/member/list", `{}`, 200, `{"members":[{"name":"default","clientURLs":["` + server.URL() + `"]}]}`},
 		{"auth/authenticate", `{"name":"root","password":"x"}`, 412, `{"code":9,"message":"etcdserver: authentication is not enabled"}`},
 		{"auth/user/add", `{"name":"root","password":"secret"}`, 200, `{}`},
@@ -144,16 +156,40 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// leaderID asks v2 for the only member's ID, in decimal.
+func leaderID(t *testing.T, server *harness.Server) string {
+	t.Helper()
+	_, text := do(t, http.MethodGet, server.URL()+"/v2/members/leader", "")
+	var leader struct{ ID string }
+	if err := json.Unmarshal([]byte(text), &leader); err != nil {
+		t.Fatal(text, err)
+	}
+	id, err := strconv.ParseUint(leader.ID, 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.FormatUint(id, 10)
+}
+
+// services are the published ones that have paths.
+func services() (all []protoreflect.ServiceDescriptor) {
+	for _, file := range []protoreflect.FileDescriptor{etcdserverpb.File_rpc_proto, v3lockpb.File_v3lock_proto, v3electionpb.File_v3election_proto} {
+		for i := range file.Services().Len() {
+			all = append(all, file.Services().Get(i))
+		}
+	}
+	return all
+}
+
 // TestEveryPath asks for each path that the published API has.
 func TestEveryPath(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd 3.4 does not have them all")
 	}
 	server := harness.Start(t)
-	services := etcdserverpb.File_rpc_proto.Services()
 	paths := 0
-	for i := range services.Len() {
-		methods := services.Get(i).Methods()
+	for _, service := range services() {
+		methods := service.Methods()
 		for j := range methods.Len() {
 			rule, _ := proto.GetExtension(methods.Get(j).Options(), annotations.E_Http).(*annotations.HttpRule)
 			for _, r := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
@@ -179,7 +215,7 @@ func TestEveryPath(t *testing.T) {
 			}
 		}
 	}
-	if paths < 40 {
+	if paths < 50 {
 		t.Errorf("only %d paths", paths)
 	}
 }
