@@ -1,0 +1,100 @@
+// Package recipes drives a real server with what the official Go client has on top of its API: sessions, mutexes, elections and
+// software transactions (concurrency), namespaces, leased caches (leasing), mirrors, ordered reads, and names of services for gRPC.
+//
+// It owns what programs count on that use these: who gets a lock next, what a lost session does, that no isolation level lets
+// through what it forbids. What single requests answer is test/goclient's.
+//
+// Concurrency: tests run one after the other; each has a server of its own.
+package recipes
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.uber.org/zap"
+
+	"cairn/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// patience is how long a test waits for what must come; it is far above what it takes.
+const patience = 30 * time.Second
+
+// fixture is a running server with a client connected to it.
+type fixture struct {
+	*clientv3.Client
+	t      *testing.T
+	server *harness.Server
+	ctx    context.Context // ends when the test has taken too long
+}
+
+func start(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t, server: harness.Start(t)}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	f.ctx, f.Client = ctx, f.client()
+	return f
+}
+
+// client returns a further client, as of another program.
+func (f *fixture) client() *clientv3.Client {
+	f.t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{f.server.URL()}, DialTimeout: patience, Logger: zap.NewNop()})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() {
+		if err := c.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			f.t.Error(err)
+		}
+	})
+	return c
+}
+
+// session begins a session of seconds.
+func (f *fixture) session(ttl int) *concurrency.Session {
+	f.t.Helper()
+	s, err := concurrency.NewSession(f.Client, concurrency.WithTTL(ttl), concurrency.WithContext(f.ctx))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(s.Orphan)
+	return s
+}
+
+func (f *fixture) must(what string, err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// value returns what a key has, "" when it is not there.
+func (f *fixture) value(kv clientv3.KV, key string) string {
+	f.t.Helper()
+	resp, err := kv.Get(f.ctx, key)
+	f.must("get "+key, err)
+	if len(resp.Kvs) == 0 {
+		return ""
+	}
+	return string(resp.Kvs[0].Value)
+}
+
+// waiting waits until so many keys have a prefix: those who wait for a lock or an office have one each.
+func (f *fixture) waiting(prefix string, n int64) {
+	f.t.Helper()
+	for {
+		resp, err := f.Get(f.ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		f.must("count "+prefix, err)
+		if resp.Count == n {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
