@@ -149,7 +149,7 @@ func (t *teller) tell(told []watch.Delivery) (more bool) {
 			if e.First != nil {
 				e = e.First
 			}
-			if e == t.last {
+			if e == t.last || t.hidden(e) {
 				continue
 			}
 			if t.last = e; !t.write(e) || !t.stream {
@@ -158,6 +158,17 @@ func (t *teller) tell(told []watch.Delivery) (more bool) {
 		}
 	}
 	return true
+}
+
+// hidden says whether an event is of a key that v2 does not see, because it shows a directory of that path. Only v3 writes such keys. What is looked
+// at is the tree as it is now: where it was another when the key was written, the client hears of a key that it has meanwhile
+// lost from sight, or not of one that it can see, as if it had asked a moment later or earlier.
+func (t *teller) hidden(e *watch.Event) bool {
+	if e.Dir || e.Action != kv.ActionNone {
+		return false
+	}
+	hides, err := v2tree.Hides(t.h.b.Read(), e.Key)
+	return err == nil && hides // a reading that fails fails the client's next request, too
 }
 
 // write sends an event, and says whether the client took it. The one event of a long poll goes out with the end of the answer, in one

@@ -177,6 +177,29 @@ func TestWatchOfV3(t *testing.T) {
 	)
 }
 
+// TestWatchOfHiddenKey does not tell of a key of v3 where v2 shows a directory.
+func TestWatchOfHiddenKey(t *testing.T) {
+	s := newSite(t, still)
+	s.do("PUT", "/d/k?value=1")
+	own, all := s.follow("/d?wait=true&stream=true"), s.follow("/d?wait=true&recursive=true&stream=true")
+	put := func(key string) {
+		s.v3(t, func(w *mvcc.Writer) error {
+			_, err := w.Put(&mvcc.PutOp{Key: []byte(key), Value: []byte("v")})
+			return err
+		})
+	}
+	put("/d")
+	put("/d/x")
+	s.v3(t, func(w *mvcc.Writer) error {
+		_, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("/d")}})
+		return err
+	})
+	s.do("DELETE", "/d?recursive=true")
+	gone := `{"action":"delete","node":{"key":"/d","dir":true,"modifiedIndex":6,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`
+	expect(t, own, gone)
+	expect(t, all, `{"action":"set","node":{"key":"/d/x","value":"v","modifiedIndex":4,"createdIndex":4}}`, gone)
+}
+
 // TestWatchOfTTL shows the TTL that is left, and none when it was over before.
 func TestWatchOfTTL(t *testing.T) {
 	now := kv.ClusterTime(time.Second)
