@@ -80,6 +80,13 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	servers.start(c.peer, transport)
 	servers.start(c.metrics, ops.MetricsHandler(paths))
 
+	if cfg.InitialCorruptCheck {
+		if err := m.CheckAtStart(ctx, m); err != nil {
+			return fmt.Errorf("--initial-corrupt-check: %w: replace the member, or start it without the flag", err)
+		}
+	}
+	helpers.Go(func() { m.RunCorruptionChecks(background, corruptionChecks(cfg), m) })
+
 	p := newPublication(cfg)
 	forClients := &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths}
 	serveClients := func() { servers.startClient(c.client, forClients) }
@@ -100,6 +107,15 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	servers.stop()
 	etcdLog.Info("stopped serving")
 	return err
+}
+
+// corruptionChecks says how often the members' data is compared.
+func corruptionChecks(cfg *config.Config) member.CorruptionChecks {
+	c := member.CorruptionChecks{Present: cfg.CorruptCheckTime}
+	if cfg.CompactHashCheck {
+		c.Compacted = cfg.CompactHashCheckTime
+	}
+	return c
 }
 
 // startMember starts the member of the data directory.

@@ -50,6 +50,10 @@ type Config struct {
 	QuotaBackendBytes      int64  // 0 or less is none
 	RequestBytesMax        uint64
 	TxnOpsMax              uint64
+	InitialCorruptCheck    bool          // compare with the other members before serving
+	CorruptCheckTime       time.Duration // between two comparisons of all keys; 0 is never
+	CompactHashCheckTime   time.Duration // between two looks for a compaction to compare at; 0 is never
+	CompactHashCheck       bool
 	WatchProgressInterval  time.Duration // between two notices of progress to a watch that is told nothing else
 	AutoCompaction         AutoCompaction
 

@@ -16,7 +16,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"--bogus"}, exit2, "unknown flag --bogus; see etcd --help"},
 		{[]string{"-bogus=1"}, exit2, "unknown flag --bogus; see etcd --help"},
 		{[]string{"--=x"}, exit2, "unknown flag --; see etcd --help"},
-		{[]string{"--initial-corrupt-check"}, exit2, "unknown flag --initial-corrupt-check; see etcd --help"},
+		{[]string{"--enable-v2v3", "x"}, exit2, "unknown flag --enable-v2v3; see etcd --help"},
 		{[]string{"--name"}, exit2, "--name: has no value; see etcd --help"},
 		{[]string{"extra", "arguments"}, exit1, `unexpected argument "extra": etcd takes flags only; see etcd --help`},
 		{[]string{"--enable-v2", "false"}, exit1, `unexpected argument "false": the value of a boolean flag goes after "=", as in --enable-v2=false; see etcd --help`},
@@ -87,7 +87,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"--metrics", "all"}, exit2, `--metrics: "all" is not known: want "basic" or "extensive"`},
 		{[]string{"--warning-apply-duration", "9s"}, exit1, `--warning-apply-duration: "9s" is not supported by this version of cairn; leave it out, or give 100ms`},
 		{[]string{"--feature-gates", "A=true"}, exit1, "--feature-gates: not supported by this version of cairn; leave it out"},
-		{[]string{"--experimental-initial-corrupt-check=true"}, exit1, "--experimental-initial-corrupt-check: not supported by this version of cairn; leave it out"},
+		{[]string{"--experimental-corrupt-check-time=-1s"}, exit2, `--experimental-corrupt-check-time: "-1s" is not a length of time such as 30s or 10m, nor 0`},
 	} {
 		_, err := load(t, c.args, nil, nil)
 		if err == nil {

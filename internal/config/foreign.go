@@ -111,14 +111,10 @@ var foreigners = map[string]foreign{
 	"proxy-write-timeout":    {neutral: []string{"5000"}, instead: noV2Proxy},
 	"proxy-read-timeout":     {neutral: []string{"0"}, instead: noV2Proxy},
 
-	"feature-gates":              {},
-	"corrupt-check-time":         {neutral: []string{"0", "0s"}},
-	"initial-corrupt-check":      {boolean: true, neutral: []string{"false"}},
-	"compact-hash-check-enabled": {boolean: true, neutral: []string{"false"}},
-	"compact-hash-check-time":    {neutral: []string{"1m", "1m0s"}},
-	"compaction-batch-limit":     {moot: "cairn compacts in slices of time"},
-	"compaction-sleep-interval":  {moot: "cairn compacts in slices of time"},
-	"downgrade-check-time":       {neutral: []string{"5s"}},
+	"feature-gates":             {},
+	"compaction-batch-limit":    {moot: "cairn compacts in slices of time"},
+	"compaction-sleep-interval": {moot: "cairn compacts in slices of time"},
+	"downgrade-check-time":      {neutral: []string{"5s"}},
 	"enable-lease-checkpoint": {
 		boolean: true, moot: "lease deadlines are stored and survive a change of leader anyway",
 	},
@@ -151,8 +147,7 @@ var renamed = func() map[string]string {
 
 // onlyExperimental are the foreigners that etcd never had under their plain name.
 var onlyExperimental = []string{
-	"compact-hash-check-enabled", "enable-lease-checkpoint", "enable-lease-checkpoint-persist", "enable-v2v3",
-	"initial-corrupt-check", "stop-grpc-service-on-defrag", "txn-mode-write-with-shared-buffer",
+	"enable-lease-checkpoint", "enable-lease-checkpoint-persist", "enable-v2v3", "stop-grpc-service-on-defrag", "txn-mode-write-with-shared-buffer",
 }
 
 // foreignOf finds a setting of etcd by any of its names. One whose present name cairn supports is found, too.

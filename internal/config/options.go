@@ -49,6 +49,8 @@ func defaults() *Config {
 		RequestBytesMax:          1.5 * 1024 * 1024,
 		TxnOpsMax:                128,
 		WatchProgressInterval:    10 * time.Minute,
+		CompactHashCheck:         true,
+		CompactHashCheckTime:     time.Minute,
 		AuthTokenTTL:             defaultTokenTTL * time.Second,
 		BcryptCost:               10,
 		GRPCKeepaliveMinTime:     5 * time.Second,
@@ -147,6 +149,22 @@ var options = []option{
 	},
 	{
 		"auto-compaction-retention", "Storage", "LENGTH", defaultRetention, "history to keep: 30m, 1h, or a number of hours; in revision mode a number of revisions; 0 is all", nil,
+	},
+	{
+		"corrupt-check-time", "Storage", "TIME", "0", "time between two comparisons of the members' data; 0 is never",
+		func(c *Config, v string) error { return setInterval(&c.CorruptCheckTime, v) },
+	},
+	{
+		"compact-hash-check-enabled", "Storage", "", "true", "compare the members' data after a compaction",
+		func(c *Config, v string) error { return setBool(&c.CompactHashCheck, v) },
+	},
+	{
+		"compact-hash-check-time", "Storage", "TIME", "1m", "time between two looks whether there was a compaction",
+		func(c *Config, v string) error { return setDuration(&c.CompactHashCheckTime, v) },
+	},
+	{
+		"initial-corrupt-check", "Storage", "", "false", "compare this member's data with the others' before it serves",
+		func(c *Config, v string) error { return setBool(&c.InitialCorruptCheck, v) },
 	},
 	{
 		"max-request-bytes", "Limits", "BYTES", "1572864", "size of the largest request",

@@ -142,6 +142,16 @@ func setOrigins(to *[]string, v string) error {
 	return nil
 }
 
+// setInterval is setDuration for what may be turned off by a 0.
+func setInterval(to *time.Duration, v string) error {
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is not a length of time such as 30s or 10m, nor 0", v)
+	}
+	*to = d
+	return nil
+}
+
 func setChoice[T ~string](to *T, v string, choices ...T) error {
 	if !slices.Contains(choices, T(v)) {
 		quoted := make([]string, len(choices))

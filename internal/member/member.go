@@ -126,6 +126,7 @@ type Member struct {
 
 	readable atomic.Bool // this sole member may answer linearizable reads from what it has applied
 	space    space
+	hashing  chan struct{} // has a token while a check hashes the keys
 
 	leaderChanges atomic.Uint64
 	leaderSince   atomic.Pointer[time.Time]
@@ -159,6 +160,7 @@ func Start(cfg Config) (*Member, error) {
 		flushed: make(chan struct{}, 1), ready: make(chan struct{}),
 		stopping: make(chan struct{}), failed: make(chan struct{}), removed: make(chan struct{}),
 	}
+	m.hashing = make(chan struct{}, 1)
 	m.inbox.wake = make(chan struct{}, 1)
 	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	m.pending.batches = make(map[uint64]pendingBatch)
@@ -172,6 +174,7 @@ func Start(cfg Config) (*Member, error) {
 	if cfg.Transport != nil {
 		m.transport = cfg.Transport(m, peerHandler{m})
 		m.transport.Register(learnerReadyPath, m.answerLearnerReady)
+		m.transport.Register(peerHashPath, m.answerHash)
 	}
 	m.applier.lookAtMembers()
 	m.applies.signal() // compactions of an earlier life may have left something to do
