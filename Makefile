@@ -61,9 +61,9 @@ lint: ## gofumpt, go vet, golangci-lint, import layers, compatibility page
 	$$(scripts/tool $(GOLANGCI)) run ./...
 	go test ./internal/lint
 
-bench: build ## compare ours with Debian's etcd, run by run, on fresh directories
+bench: build ## compare ours with Debian's etcd, run by run, on fresh directories; with CLUSTER=3, clusters of three
 	@[ '$(THEIRS)' != /usr/bin/etcd ] || CI=true scripts/clients etcd-server
-	$(BIN)/bench compare -ours $(BIN)/etcd -theirs $(THEIRS) $(BENCHFLAGS)
+	$(BIN)/bench compare -ours $(BIN)/etcd -theirs $(THEIRS) $(if $(CLUSTER),-cluster) $(BENCHFLAGS)
 
 generate: ## run every go:generate directive
 	@if grep -rqs --include='*.go' '^//go:generate ' .; then go generate ./...; else echo 'make generate: no //go:generate directive in any file, nothing to do'; fi

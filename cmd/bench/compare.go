@@ -35,6 +35,7 @@ func parseComparison(args []string, help io.Writer) (comparison, error) {
 	flags.StringVar(&c.theirs.path, "theirs", "/usr/bin/etcd", "`path` of the server to compare with")
 	oursArgs := flags.String("ours-args", "", "further `flags` for our server, separated by spaces")
 	theirsArgs := flags.String("theirs-args", "--enable-v2=true", "further `flags` for theirs, separated by spaces; empty for etcd 3.6 and later, which have no v2")
+	clustered := flags.Bool("cluster", false, fmt.Sprintf("compare clusters of %d members instead of single ones", clusterSize))
 	pattern := flags.String("run", "", "`regexp`: only the scenarios whose name matches")
 	flags.IntVar(&c.runs, "runs", 3, "runs of each scenario on each server; the median counts")
 	flags.StringVar(&c.dir, "dir", os.TempDir(), "`directory` on a real disk, in which the servers get theirs")
@@ -59,7 +60,11 @@ func parseComparison(args []string, help io.Writer) (comparison, error) {
 		return c, fmt.Errorf("compare: -run: %w", err)
 	}
 	var names []string
-	for _, sc := range scenarios {
+	known := scenarios
+	if *clustered {
+		known = clusterScenarios
+	}
+	for _, sc := range known {
 		names = append(names, sc.name)
 		if selected.MatchString(sc.name) {
 			c.scenarios = append(c.scenarios, sc)
@@ -90,6 +95,10 @@ Examples: bench compare -ours bin/etcd -theirs /usr/bin/etcd
 Scenarios:
 `)
 	for _, sc := range scenarios {
+		fmt.Fprintf(w, "  %-22s %s\n", sc.name, sc.summary)
+	}
+	fmt.Fprint(w, "\nWith -cluster:\n")
+	for _, sc := range clusterScenarios {
 		fmt.Fprintf(w, "  %-22s %s\n", sc.name, sc.summary)
 	}
 	fmt.Fprint(w, "\nFlags:\n")
@@ -148,12 +157,22 @@ func (c comparison) runAll(ctx context.Context, result *outcome, stderr io.Write
 func (c comparison) runOnce(ctx context.Context, sc scenario, p program, bar *progress) (sample, error) {
 	// What earlier runs wrote must not be on its way to the disk while this one waits for its own fsyncs.
 	syscall.Sync()
-	s, err := startServer(ctx, p, c.dir)
-	if err != nil {
-		return nil, err
+	t := &trial{bar: bar, scale: scale{divisor: 1}, duration: c.duration, warmup: c.warmup}
+	if sc.members > 0 {
+		members, err := startCluster(ctx, p, c.dir)
+		if err != nil {
+			return nil, err
+		}
+		defer members.remove()
+		t.server, t.cluster = members[0], members
+	} else {
+		s, err := startServer(ctx, p, c.dir)
+		if err != nil {
+			return nil, err
+		}
+		defer s.remove()
+		t.server = s
 	}
-	defer s.remove()
-	t := &trial{server: s, bar: bar, scale: scale{divisor: 1}, duration: c.duration, warmup: c.warmup}
 	if c.short {
 		t.scale.divisor = 100
 	}

@@ -55,12 +55,14 @@ type scenario struct {
 	summary string
 	metrics []metric
 	goals   map[string]goal
+	members int // of a cluster; 0 is a single member
 	run     func(context.Context, *trial) (sample, error)
 }
 
 // trial is one run on one server, freshly started.
 type trial struct {
-	server   *server
+	server   *server // the first, of a cluster
+	cluster  cluster // nil for a single member
 	bar      *progress
 	scale    scale
 	duration time.Duration
@@ -136,7 +138,7 @@ func (t *trial) measure(ctx context.Context, kind workloadKind, s settings) (*re
 	if err == nil && r.Requests == 0 {
 		err = errors.New("no request was answered in the measured time")
 	}
-	return r, errors.Join(err, t.server.running())
+	return r, errors.Join(err, t.server.running(), t.cluster.running())
 }
 
 func (t *trial) prefill(ctx context.Context, how fill, s settings) error {

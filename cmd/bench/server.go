@@ -32,9 +32,11 @@ type program struct {
 // server is a program at work, as a child process, on a directory and ports of its own.
 type server struct {
 	program
+	name    string
 	dir     string // holds data/ and log
 	client  string // host:port
 	peer    string
+	cluster string // --initial-cluster; "" makes it the only member
 	cmd     *exec.Cmd
 	exited  chan struct{} // closed when the process has ended
 	waitErr error         // how it ended; read it only after exited
@@ -46,7 +48,7 @@ func startServer(ctx context.Context, p program, parent string) (*server, error)
 	if err != nil {
 		return nil, fmt.Errorf("make server directory: %w", err)
 	}
-	s := &server{program: p, dir: dir}
+	s := &server{program: p, name: "default", dir: dir}
 	for try := 0; ; try++ {
 		// A first try that failed may have written another peer address down.
 		if err = os.RemoveAll(s.dataDir()); err != nil {
@@ -70,17 +72,30 @@ func startServer(ctx context.Context, p program, parent string) (*server, error)
 // start runs the program on the server's directory and returns how long it took from exec to the first answer to a
 // linearizable get, which is when a client's work can go on.
 func (s *server) start(ctx context.Context) (time.Duration, error) {
+	begin := time.Now()
+	if err := s.launch(); err != nil {
+		return 0, err
+	}
+	if err := s.awaitReady(ctx); err != nil {
+		s.kill()
+		return 0, fmt.Errorf("start %s: %w%s", s.path, err, s.logTail())
+	}
+	return time.Since(begin), nil
+}
+
+// launch runs the program on the server's directory.
+func (s *server) launch() error {
 	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return 0, fmt.Errorf("make server log: %w", err)
+		return fmt.Errorf("make server log: %w", err)
 	}
 	defer log.Close()
 	clientURL, peerURL := "http://"+s.client, "http://"+s.peer
 	args := append([]string{
-		"--name=default", "--data-dir=" + s.dataDir(),
+		"--name=" + s.name, "--data-dir=" + s.dataDir(),
 		"--listen-client-urls=" + clientURL, "--advertise-client-urls=" + clientURL,
 		"--listen-peer-urls=" + peerURL, "--initial-advertise-peer-urls=" + peerURL,
-		"--initial-cluster=default=" + peerURL,
+		"--initial-cluster=" + cmp.Or(s.cluster, s.name+"="+peerURL),
 		"--quota-backend-bytes=8589934592", // a quota met would end a fill early
 	}, s.args...)
 	s.cmd = exec.Command(s.path, args...)
@@ -89,20 +104,15 @@ func (s *server) start(ctx context.Context) (time.Duration, error) {
 	// A group of its own, so that Ctrl-C reaches bench alone, which then stops the server; and no server outlives bench.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	s.exited = make(chan struct{})
-	begin := time.Now()
 	if err := s.cmd.Start(); err != nil {
-		return 0, fmt.Errorf("start %s: %w", s.path, err)
+		return fmt.Errorf("start %s: %w", s.path, err)
 	}
 	exited, cmd := s.exited, s.cmd
 	go func() {
 		s.waitErr = cmd.Wait()
 		close(exited)
 	}()
-	if err := s.awaitReady(ctx); err != nil {
-		s.kill()
-		return 0, fmt.Errorf("start %s: %w%s", s.path, err, s.logTail())
-	}
-	return time.Since(begin), nil
+	return nil
 }
 
 // environment is bench's own without ETCD_…, which would change the servers behind the comparison's back.
