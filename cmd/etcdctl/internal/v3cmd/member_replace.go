@@ -39,6 +39,9 @@ type replacement struct {
 	urls []string // of the new member; empty until they are known
 }
 
+// addInterval is how long a member is given to hear of a removal.
+const addInterval = 50 * time.Millisecond
+
 // waitInterval is how often the leader is asked whether the learner has caught up.
 const waitInterval = 500 * time.Millisecond
 
@@ -183,11 +186,24 @@ func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserver
 	ctx, cancel := limited(r.s)
 	defer cancel()
 	resp, err := r.c.MemberAddAsLearner(ctx, r.urls)
+	// A member that has not heard of the removal yet still knows the URLs. If they are another's, the list says so.
+	for errors.Is(err, rpctypes.ErrPeerURLExist) && ctx.Err() == nil && r.free() {
+		time.Sleep(addInterval)
+		resp, err = r.c.MemberAddAsLearner(ctx, r.urls)
+	}
 	if err != nil {
 		return nil, nil, failf(exitError, "add a learner at %s: %w", strings.Join(r.urls, ","), err)
 	}
 	fmt.Fprintf(r.s.Out, "added learner %x at %s\n", resp.Member.ID, strings.Join(r.urls, ","))
 	return resp.Member, resp.Members, nil
+}
+
+// free says whether no member has one of the new one's URLs.
+func (r *replacement) free() bool {
+	members, err := r.list()
+	return err == nil && !slices.ContainsFunc(members, func(m *etcdserverpb.Member) bool {
+		return slices.ContainsFunc(m.PeerURLs, func(u string) bool { return slices.Contains(r.urls, u) })
+	})
 }
 
 // promote waits until the learner has caught up, and gives it its vote.

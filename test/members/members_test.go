@@ -1,0 +1,319 @@
+// Package members tries what goes across the members of a cluster: that a user's token is good on all of them, and that a
+// lost one is replaced by one command.
+//
+// It owns its clusters: real processes on free ports of the loopback. It does not look into how members replicate.
+//
+// Concurrency: none; each test has a cluster of its own.
+package members
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/metadata"
+
+	"cairn/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// patience is far above what anything here takes, so that a busy machine fails no test.
+const patience = time.Minute
+
+// cluster is three members.
+type cluster struct {
+	t     *testing.T
+	ctx   context.Context
+	dir   string
+	peers string // --initial-cluster
+	all   []*member
+}
+
+type member struct {
+	name, client, peer string
+	cmd                *exec.Cmd
+	log                *buffer
+}
+
+// buffer may be read while a process writes to it.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func start(t *testing.T) *cluster {
+	t.Helper()
+	if other := harness.Reference(t); other != "" {
+		t.Skip("these are tests of cairn's clusters, not of " + other)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	t.Cleanup(cancel)
+	c := &cluster{t: t, ctx: ctx, dir: t.TempDir()}
+	var peers []string
+	for i := range 3 {
+		m := &member{name: fmt.Sprintf("n%d", i+1), client: "http://" + free(t), peer: "http://" + free(t), log: &buffer{}}
+		c.all = append(c.all, m)
+		peers = append(peers, m.name+"="+m.peer)
+	}
+	c.peers = strings.Join(peers, ",")
+	t.Cleanup(func() {
+		for _, m := range c.all {
+			m.kill()
+			if t.Failed() {
+				log := m.log.String()
+				t.Logf("end of the log of %s:\n%s", m.name, log[max(0, len(log)-3000):])
+			}
+		}
+	})
+	for _, m := range c.all {
+		c.run(m, "ETCD_INITIAL_CLUSTER="+c.peers, "ETCD_NAME="+m.name, "ETCD_INITIAL_ADVERTISE_PEER_URLS="+m.peer)
+	}
+	for _, m := range c.all {
+		c.eventually("put through "+m.name, func(ctx context.Context) error {
+			_, err := c.dial(m).Put(ctx, "k", m.name)
+			return err
+		})
+	}
+	return c
+}
+
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // it was only to find a port
+	return l.Addr().String()
+}
+
+// run starts a member's process.
+func (c *cluster) run(m *member, env ...string) {
+	c.t.Helper()
+	m.cmd = exec.Command(harness.Etcd(c.t), "--data-dir", filepath.Join(c.dir, m.name), "--bcrypt-cost=4",
+		"--listen-client-urls", m.client, "--advertise-client-urls", m.client, "--listen-peer-urls", m.peer)
+	m.cmd.Env = append(os.Environ(), env...)
+	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := m.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (m *member) kill() {
+	if m.cmd != nil && m.cmd.ProcessState == nil {
+		_ = m.cmd.Process.Kill()
+		_ = m.cmd.Wait()
+	}
+}
+
+// dial returns a client of members.
+func (c *cluster) dial(members ...*member) *clientv3.Client {
+	c.t.Helper()
+	var endpoints []string
+	for _, m := range members {
+		endpoints = append(endpoints, m.client)
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: patience, Logger: zap.NewNop()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// eventually tries something until it succeeds.
+func (c *cluster) eventually(what string, do func(context.Context) error) {
+	c.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		err := do(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTokensOnEveryMember gets a token from each member and uses it on each at once. The users are made through one member,
+// and tokens end on all when a password changes through another.
+func TestTokensOnEveryMember(t *testing.T) {
+	c := start(t)
+	clients := make([]*clientv3.Client, len(c.all))
+	for i, m := range c.all {
+		clients[i] = c.dial(m)
+	}
+	_, err := clients[0].UserAdd(c.ctx, "root", "rp")
+	_, err1 := clients[0].UserGrantRole(c.ctx, "root", "root")
+	_, err2 := clients[0].AuthEnable(c.ctx)
+	must(t, err, err1, err2)
+	with := func(token string) context.Context {
+		return metadata.AppendToOutgoingContext(c.ctx, rpctypes.TokenFieldNameGRPC, token)
+	}
+	var tokens []string
+	for i, from := range clients {
+		r, err := from.Authenticate(c.ctx, "root", "rp")
+		if err != nil {
+			t.Fatalf("log in at %s: %v", c.all[i].name, err)
+		}
+		tokens = append(tokens, r.Token)
+		for j, to := range clients {
+			if _, err := to.Get(with(r.Token), "k", clientv3.WithSerializable()); err != nil {
+				t.Errorf("serializable get at %s by a token of %s: %v", c.all[j].name, c.all[i].name, err)
+			}
+			if _, err := to.Put(with(r.Token), "k", "v"); err != nil {
+				t.Errorf("put at %s by a token of %s: %v", c.all[j].name, c.all[i].name, err)
+			}
+		}
+		// Users and roles change between two logins.
+		_, err = clients[2-i].RoleAdd(with(r.Token), fmt.Sprint("r", i))
+		must(t, err)
+	}
+	// A member that starts again still knows them.
+	c.all[2].kill()
+	c.run(c.all[2], "ETCD_INITIAL_CLUSTER="+c.peers, "ETCD_NAME=n3", "ETCD_INITIAL_ADVERTISE_PEER_URLS="+c.all[2].peer)
+	c.eventually("put at n3 after its restart", func(ctx context.Context) error {
+		_, err := clients[2].Put(metadata.AppendToOutgoingContext(ctx, rpctypes.TokenFieldNameGRPC, tokens[0]), "k", "v")
+		return err
+	})
+	_, err = clients[1].UserChangePassword(with(tokens[0]), "root", "new")
+	must(t, err)
+	for i, to := range clients {
+		for j, token := range tokens {
+			if _, err := to.Get(with(token), "k"); !errors.Is(err, rpctypes.ErrInvalidAuthToken) {
+				t.Errorf("get at %s by a token of %s from before the password changed: %v", c.all[i].name, c.all[j].name, err)
+			}
+		}
+	}
+	if _, err := clients[0].Authenticate(c.ctx, "root", "rp"); !errors.Is(err, rpctypes.ErrAuthFailed) {
+		t.Errorf("log in by the old password: %v", err)
+	}
+	_, err = clients[2].Authenticate(c.ctx, "root", "new")
+	must(t, err)
+}
+
+// replace runs etcdctl member replace in the background.
+func (c *cluster) replace(args ...string) (*exec.Cmd, *buffer) {
+	c.t.Helper()
+	cmd := exec.Command(harness.Etcdctl(c.t), append([]string{"member", "replace"}, args...)...)
+	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS="+c.all[0].client+","+c.all[1].client)
+	out := &buffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	return cmd, out
+}
+
+// TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle.
+func TestMemberReplace(t *testing.T) {
+	c := start(t)
+	lost := c.all[2]
+	cmd, out := c.replace(lost.name)
+	if err := cmd.Wait(); err == nil || !strings.Contains(out.String(), "is not lost") {
+		t.Errorf("replacing a member that answers: %v\n%s", err, out)
+	}
+	lost.kill()
+	must(t, os.RemoveAll(filepath.Join(c.dir, lost.name)))
+
+	cmd, out = c.replace(lost.name)
+	c.eventually("the start of the replacement", func(context.Context) error {
+		if !strings.Contains(out.String(), "added learner") {
+			return errors.New(out.String())
+		}
+		return nil
+	})
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	again := regexp.MustCompile(`etcdctl member replace (\S+) --peer-urls (\S+)`).FindStringSubmatch(out.String())
+	if again == nil {
+		t.Fatalf("it does not say how to go on:\n%s", out)
+	}
+
+	cmd, out = c.replace(again[1], "--peer-urls", again[2])
+	c.eventually("the variables of the new member", func(context.Context) error {
+		if !strings.Contains(out.String(), "waiting until it has caught up") {
+			return errors.New(out.String())
+		}
+		return nil
+	})
+	var env []string
+	for _, m := range regexp.MustCompile(`(?m)^(ETCD_\w+)="(.*)"$`).FindAllStringSubmatch(out.String(), -1) {
+		env = append(env, m[1]+"="+m[2])
+	}
+	c.run(lost, env...)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatalf("member replace: %v\n%s", err, out)
+		}
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		t.Fatalf("member replace has not ended:\n%s", out)
+	}
+	members, err := c.dial(c.all[0]).MemberList(c.ctx)
+	must(t, err)
+	for _, m := range members.Members {
+		if m.IsLearner || m.Name == "" {
+			t.Errorf("after the replacement: %+v", m)
+		}
+	}
+	if len(members.Members) != 3 {
+		t.Errorf("%d members", len(members.Members))
+	}
+	c.eventually("get from the new member", func(ctx context.Context) error {
+		r, err := c.dial(lost).Get(ctx, "k", clientv3.WithSerializable())
+		if err == nil && (len(r.Kvs) == 0 || string(r.Kvs[0].Value) != "n3") {
+			err = fmt.Errorf("got %v", r.Kvs)
+		}
+		return err
+	})
+	// The new member has a vote: the cluster goes on without one of the others.
+	c.all[1].kill()
+	c.eventually("put without n2", func(ctx context.Context) error {
+		_, err := c.dial(c.all[0], lost).Put(ctx, "k", "v")
+		return err
+	})
+}
