@@ -67,7 +67,7 @@ func TestTokensOutliveARestart(t *testing.T) {
 	must(t, err)
 	_, err = f.UserChangePassword(f.with(token), "root", "rp")
 	must(t, err)
-	_, err = f.Get(f.with(token), "k")
+	_, err = f.Put(f.with(token), "k", "v")
 	f.wantError("a token of the password before", err, rpctypes.ErrInvalidAuthToken)
 }
 
@@ -77,7 +77,7 @@ func TestTokenTTL(t *testing.T) {
 	token := f.token("root", "rp")
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		time.Sleep(1100 * time.Millisecond) // longer than it lives: however slow the machine is, it is over then
-		_, err := f.Get(f.with(token), "k")
+		_, err := f.Put(f.with(token), "k", "v")
 		if errors.Is(err, rpctypes.ErrInvalidAuthToken) {
 			break
 		}
@@ -117,7 +117,7 @@ func TestJWT(t *testing.T) {
 	root.put("k", "v")
 	_, err = root.RoleAdd(f.ctx, "r")
 	must(t, err)
-	_, err = f.Get(f.with(token), "k")
+	_, err = f.Put(f.with(token), "k", "v")
 	f.wantError("a token of older users and roles", err, rpctypes.ErrAuthOldRevision)
 	root.put("k", "v") // the client logs in again by itself
 	f.server.Kill()
@@ -179,7 +179,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	f.v2As(401, "v:"+secrets[1], "GET", "/v2/keys/a", "")
 	_, err = f.Authenticate(f.ctx, "u", secrets[2])
 	f.wantError("wrong password", err, rpctypes.ErrAuthFailed)
-	_, err = f.Get(f.with(secrets[4]), "k")
+	_, err = f.Put(f.with(secrets[4]), "k", "v")
 	f.wantError("wrong token", err, rpctypes.ErrInvalidAuthToken)
 	token := f.token("u", secrets[3])
 	_, err = f.Get(f.with(token), "k")
