@@ -128,6 +128,9 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 	w := x.w
 	switch {
 	case op.Range != nil:
+		if op.Range.Revision < 0 {
+			return ErrCompacted // as in etcd; on its own, such a range is of the newest revision
+		}
 		keys := roomCollector{Collector: Collector{KeysOnly: op.Range.KeysOnly}, room: x.room}
 		sum, err := x.r.Range(op.Range, &keys)
 		if err == nil && keys.room < 0 {
@@ -143,6 +146,12 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 	case w == nil:
 		return fmt.Errorf("write in a transaction that only reads")
 	case op.Put != nil:
+		if put := op.Put; put.Lease != 0 && (put.IgnoreValue || put.IgnoreLease) {
+			// As in etcd, a transaction misses the key first, and a put of its own the lease.
+			if old, ok, err := w.newest(put.Key); err != nil || !ok || old.Deleted {
+				return cmp.Or(err, ErrKeyNotFound)
+			}
+		}
 		res, err := w.Put(op.Put)
 		out.Put = &res
 		return err

@@ -231,7 +231,7 @@ func txnResponse(h *etcdserverpb.ResponseHeader, t *mvcc.TxnResult) *etcdserverp
 }
 
 // opResponse answers one operation. As in etcd, the headers of nested answers have
-// only a revision.
+// only a revision, and those of nested transactions nothing.
 func opResponse(r *mvcc.OpResult) *etcdserverpb.ResponseOp {
 	at := func(rev int64) *etcdserverpb.ResponseHeader { return &etcdserverpb.ResponseHeader{Revision: rev} }
 	switch {
@@ -251,7 +251,7 @@ func opResponse(r *mvcc.OpResult) *etcdserverpb.ResponseOp {
 		}}
 	default:
 		return &etcdserverpb.ResponseOp{Response: &etcdserverpb.ResponseOp_ResponseTxn{
-			ResponseTxn: txnResponse(at(r.Txn.Revision), r.Txn),
+			ResponseTxn: txnResponse(at(0), r.Txn),
 		}}
 	}
 }

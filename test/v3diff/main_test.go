@@ -1,0 +1,140 @@
+// Package v3diff sends the same requests of the v3 API to a running server of ours and to Debian's etcd 3.4, and compares what they
+// answer, field by field: random requests of KV and of leases, and everything that a service refuses.
+//
+// It owns which differences are right: those between etcd 3.4 and 3.7, and those that docs/compatibility.md lists. Every one is
+// named here with its reason; any other fails a test.
+//
+// Concurrency: none; the requests of a test go out one after the other.
+package v3diff
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"cairn/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+const theirs = "/usr/bin/etcd"
+
+// pair is a server of ours and one of theirs, which have been asked the same.
+type pair struct {
+	t     testing.TB
+	ctx   context.Context
+	conns [2]*grpc.ClientConn // ours, theirs
+}
+
+func startPair(t testing.TB) *pair {
+	t.Helper()
+	harness.Needs(t, theirs, "etcd-server")
+	if other := harness.Reference(t); other != "" {
+		t.Skip(other + " is compared with itself")
+	}
+	p := &pair{t: t}
+	for i, s := range []*harness.Server{harness.Start(t), harness.StartOther(t, theirs)} {
+		conn, err := grpc.NewClient(s.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() }) // its server is gone by then, or will be
+		p.conns[i] = conn
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	t.Cleanup(cancel)
+	p.ctx = ctx
+	return p
+}
+
+// both sends a request to both and returns what they answer, as text without what is rightly different.
+func (p *pair) both(method string, req proto.Message) (answers [2]string) {
+	p.t.Helper()
+	for i, conn := range p.conns {
+		resp := answerOf(p.t, method)
+		ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
+		err := conn.Invoke(ctx, "/etcdserverpb."+method, req, resp)
+		cancel()
+		if err != nil {
+			answers[i] = fmt.Sprintf("%s: %s", status.Code(err), status.Convert(err).Message())
+			continue
+		}
+		neutral(resp)
+		answers[i] = prototext.MarshalOptions{Multiline: true}.Format(resp)
+	}
+	return answers
+}
+
+// same sends a request to both and wants the same answer.
+func (p *pair) same(method string, req proto.Message) string {
+	p.t.Helper()
+	answers := p.both(method, req)
+	if answers[0] != answers[1] && !(method == "KV/Txn" && oneOfTwo(answers)) {
+		p.t.Errorf("%s {%s}\nours:\n%s\ntheirs:\n%s", method, prototext.MarshalOptions{}.Format(req), answers[0], answers[1])
+	}
+	return answers[1]
+}
+
+// ofOperations are what an operation of a transaction can be refused for once the transaction is applied.
+var ofOperations = []string{
+	"InvalidArgument: etcdserver: key not found", "NotFound: etcdserver: requested lease not found",
+	"OutOfRange: etcdserver: mvcc: required revision is a future revision", "OutOfRange: etcdserver: mvcc: required revision has been compacted",
+}
+
+// oneOfTwo says whether a transaction was refused for one of its operations by each. 3.4 looks at all puts before it looks at a
+// range; 3.7 and we take the operations in order, so that of two that are wrong another is told.
+func oneOfTwo(answers [2]string) bool {
+	return slices.Contains(ofOperations, answers[0]) && slices.Contains(ofOperations, answers[1])
+}
+
+// answerOf makes an empty answer of a method, Service/Method.
+func answerOf(t testing.TB, method string) proto.Message {
+	t.Helper()
+	services := etcdserverpb.File_rpc_proto.Services()
+	for i := range services.Len() {
+		s := services.Get(i)
+		for j := range s.Methods().Len() {
+			m := s.Methods().Get(j)
+			if string(s.Name())+"/"+string(m.Name()) == method {
+				return messageOf(m.Output())
+			}
+		}
+	}
+	t.Fatalf("there is no method %s", method)
+	return nil
+}
+
+// neutral takes out what two clusters, or two moments, may rightly answer differently: who answers, in which term, and how
+// much of a TTL is left.
+func neutral(m proto.Message) {
+	switch r := m.(type) {
+	case *etcdserverpb.ResponseHeader:
+		r.ClusterId, r.MemberId, r.RaftTerm = 0, 0, 0
+	case *etcdserverpb.LeaseTimeToLiveResponse:
+		if r.TTL > 0 {
+			r.TTL = 1
+		}
+	}
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Kind() != protoreflect.MessageKind || f.IsMap():
+		case f.IsList():
+			for i := range v.List().Len() {
+				neutral(v.List().Get(i).Message().Interface())
+			}
+		default:
+			neutral(v.Message().Interface())
+		}
+		return true
+	})
+}
