@@ -18,6 +18,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc/metadata"
 
 	"cairn/test/harness"
@@ -34,6 +35,15 @@ func (f *fixture) token(user, password string) string {
 // with is a context of requests that bring a token.
 func (f *fixture) with(token string) context.Context {
 	return metadata.AppendToOutgoingContext(f.ctx, rpctypes.TokenFieldNameGRPC, token)
+}
+
+// bearer is a client with a token, which it does not ask for again when it is refused.
+func (f *fixture) bearer(token string) *clientv3.Client {
+	f.t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{f.server.URL()}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), Token: token})
+	must(f.t, err)
+	f.t.Cleanup(func() { _ = client.Close() }) // its connection may have gone with the server
+	return client
 }
 
 // secured is a server with the user root, password rp, who also has a role that is not root's.
@@ -59,7 +69,7 @@ func TestTokensOutliveARestart(t *testing.T) {
 	f.server.Restart()
 	_, err = f.Put(f.with(token), "k", "v")
 	must(t, err)
-	_, err = f.Put(f.with(token+"x"), "k", "v")
+	_, err = f.bearer(token+"x").Put(f.ctx, "k", "v")
 	f.wantError("a token with a letter more", err, rpctypes.ErrInvalidAuthToken)
 	_, err = f.MemberList(f.ctx)
 	f.wantError("members without a token", err, rpctypes.ErrUserEmpty)
@@ -67,7 +77,7 @@ func TestTokensOutliveARestart(t *testing.T) {
 	must(t, err)
 	_, err = f.UserChangePassword(f.with(token), "root", "rp")
 	must(t, err)
-	_, err = f.Put(f.with(token), "k", "v")
+	_, err = f.bearer(token).Put(f.ctx, "k", "v")
 	f.wantError("a token of the password before", err, rpctypes.ErrInvalidAuthToken)
 }
 
@@ -77,7 +87,7 @@ func TestTokenTTL(t *testing.T) {
 	token := f.token("root", "rp")
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		time.Sleep(1100 * time.Millisecond) // longer than it lives: however slow the machine is, it is over then
-		_, err := f.Put(f.with(token), "k", "v")
+		_, err := f.bearer(token).Put(f.ctx, "k", "v")
 		if errors.Is(err, rpctypes.ErrInvalidAuthToken) {
 			break
 		}
@@ -117,7 +127,7 @@ func TestJWT(t *testing.T) {
 	root.put("k", "v")
 	_, err = root.RoleAdd(f.ctx, "r")
 	must(t, err)
-	_, err = f.Put(f.with(token), "k", "v")
+	_, err = f.bearer(token).Put(f.ctx, "k", "v")
 	f.wantError("a token of older users and roles", err, rpctypes.ErrAuthOldRevision)
 	root.put("k", "v") // the client logs in again by itself
 	f.server.Kill()
@@ -179,7 +189,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	f.v2As(401, "v:"+secrets[1], "GET", "/v2/keys/a", "")
 	_, err = f.Authenticate(f.ctx, "u", secrets[2])
 	f.wantError("wrong password", err, rpctypes.ErrAuthFailed)
-	_, err = f.Put(f.with(secrets[4]), "k", "v")
+	_, err = f.bearer(secrets[4]).Put(f.ctx, "k", "v")
 	f.wantError("wrong token", err, rpctypes.ErrInvalidAuthToken)
 	token := f.token("u", secrets[3])
 	_, err = f.Get(f.with(token), "k")
