@@ -74,9 +74,6 @@ func reusePort(_, _ string, socket syscall.RawConn) error {
 
 // check refuses what cannot be done, as far as that is known before anybody is asked.
 func (c *claim) check(cfg *config.Config) error {
-	if cfg.ForceNewCluster {
-		return errors.New("--force-new-cluster: not supported by this version of cairn; leave it out")
-	}
 	if c.existing == nil && cfg.InitialClusterState == config.ClusterExisting && len(otherURLs(cfg, c.founders)) == 0 {
 		return fmt.Errorf("--initial-cluster: names no other member than %q: to join a cluster, name its members as well, as 'etcdctl member add' prints them", cfg.Name)
 	}

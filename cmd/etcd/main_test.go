@@ -139,7 +139,6 @@ func TestFailures(t *testing.T) {
 		{[]string{"--listen-client-urls", "http://127.0.0.1:1", "--data-dir", "a"}, 1, "etcd: --advertise-client-urls: is required with --listen-client-urls: give the URLs at which clients reach this member"},
 		{append(free, "--initial-cluster", "other=http://localhost:2380"), 1, `etcd: --initial-cluster: member "default", which --name makes this one, is not in "other=http://localhost:2380": add default=http://localhost:2380`},
 		{append(free, "--initial-cluster-state", "existing"), 1, `etcd: --initial-cluster: names no other member than "default": to join a cluster, name its members as well, as 'etcdctl member add' prints them`},
-		{append(free, "--force-new-cluster"), 1, "etcd: --force-new-cluster: not supported by this version of cairn; leave it out"},
 		{append(free, "--listen-client-urls", "http://"+address), 1, "etcd: --listen-client-urls: listen on " + address + ": address already in use; stop what listens there, or give another port"},
 		{append(free, "--listen-peer-urls", "http://"+address), 1, "etcd: --listen-peer-urls: listen on " + address + ": address already in use; stop what listens there, or give another port"},
 		{append(free, "--listen-metrics-urls", "http://192.0.2.1:1"), 1, "etcd: --listen-metrics-urls: listen on 192.0.2.1:1: cannot assign requested address; give an address of this machine"},

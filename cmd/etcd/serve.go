@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/health"
 
 	"cairn/internal/auth"
+	"cairn/internal/backup"
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/h2grpc"
@@ -47,6 +48,13 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 			return err
 		}
 	}
+	if cfg.ForceNewCluster && c.existing != nil {
+		if err := backup.ForceNewCluster(dir, cfg.InitialAdvertisePeerURLs.Strings()); err != nil {
+			return fmt.Errorf("--force-new-cluster: %w", err)
+		}
+		etcdLog.Warn("this member is the only one of its cluster now: start it without --force-new-cluster from here on",
+			"member_id", fmt.Sprintf("%x", dir.Identity().MemberID))
+	}
 	logMember(etcdLog, cfg, dir, c)
 
 	id := dir.Identity()
@@ -70,6 +78,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 			Retention: cfg.AutoCompaction.Period, Revisions: cfg.AutoCompaction.Revisions,
 		})
 	})
+
+	helpers.Go(func() { backup.Serve(background, dir.MemberDir(), etcdLog, m.Snapshot) })
 
 	paths := ops.Config{
 		Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof,

@@ -72,6 +72,9 @@ func (a Alarm) key() []byte {
 // tag is the letter of alarms in table s.
 const tag = 'a'
 
+// Prefix returns what the keys of alarms begin with.
+func Prefix() []byte { return []byte{byte(storage.TableSystem), tag} }
+
 func compare(a, b Alarm) int {
 	if a.Kind != b.Kind {
 		return int(a.Kind) - int(b.Kind)

@@ -99,7 +99,7 @@ func (d *Dir) acquire() error {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return fmt.Errorf("data directory %s: lock: %w", d.path, err)
 		}
-		return fmt.Errorf("data directory %s: is in use by %s: stop that or give another --data-dir", d.path, holder(f))
+		return &InUseError{Path: d.path, Holder: holder(f)}
 	}
 	d.lock = f
 	// Who holds it is for the error above only: when it cannot be written, the lock holds all the same.
@@ -107,6 +107,16 @@ func (d *Dir) acquire() error {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return nil
+}
+
+// InUseError says that another process has the directory open.
+type InUseError struct {
+	Path   string
+	Holder string // as far as it is known: "process 7"
+}
+
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("data directory %s: is in use by %s: stop that or give another --data-dir", e.Path, e.Holder)
 }
 
 func holder(f *os.File) string {

@@ -45,9 +45,9 @@ var layers = map[string]int{
 	"internal/peer":   3,
 
 	"internal/machine": 4,
-	"internal/backup":  4,
 
 	"internal/replica": 5,
+	"internal/backup":  5,
 
 	"internal/member": 6,
 
@@ -87,6 +87,7 @@ const pureMax = 5
 var impure = map[string]string{
 	"internal/h2grpc":  "serves connections",
 	"internal/peer":    "holds connections to other members",
+	"internal/backup":  "reads files, and talks to the member of a data directory",
 	"internal/certs":   "reads files again when they change",
 	"internal/metrics": "measures what takes wall-clock time",
 }

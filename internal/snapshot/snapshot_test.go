@@ -259,3 +259,38 @@ func FuzzStream(f *testing.F) {
 		}
 	})
 }
+
+func TestFile(t *testing.T) {
+	for _, n := range []int{0, 1, 480, 511, 512, 513, 5000} {
+		stream := bytes.Repeat([]byte{7}, n)
+		b, err := io.ReadAll(iotest.OneByteReader(NewFile(bytes.NewReader(stream))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b)%512 != 32 || !bytes.HasPrefix(b, stream) {
+			t.Errorf("a stream of %d bytes makes a file of %d", n, len(b))
+		}
+		check := func(b []byte) error { return CheckFile(bytes.NewReader(b), int64(len(b))) }
+		if err := check(b); err != nil {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		for _, i := range []int{0, len(b) / 2, len(b) - 33, len(b) - 1} {
+			if i < 0 {
+				continue
+			}
+			bad := bytes.Clone(b)
+			bad[i] ^= 4
+			if err := check(bad); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%d bytes, byte %d changed: %v", n, i, err)
+			}
+		}
+		for _, cut := range []int{1, 32, 512, len(b)} {
+			if cut > len(b) {
+				continue
+			}
+			if err := check(b[:len(b)-cut]); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%d bytes, %d cut off: %v", n, cut, err)
+			}
+		}
+	}
+}

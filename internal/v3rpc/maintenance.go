@@ -26,6 +26,7 @@ var maintenanceService = grpc.ServiceDesc{
 		{MethodName: "HashKV", Handler: call(etcdserverpb.Maintenance_HashKV_FullMethodName, (*server).hashKV)},
 		{MethodName: "Downgrade", Handler: call(etcdserverpb.Maintenance_Downgrade_FullMethodName, (*server).downgrade)},
 	},
+	Streams: []grpc.StreamDesc{{StreamName: "Snapshot", Handler: snapshotStream, ServerStreams: true}},
 }
 
 // checkRoot permits what needs the role root and changes nothing.

@@ -24,6 +24,7 @@ import (
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
+	"cairn/internal/snapshot"
 	"cairn/internal/watch"
 )
 
@@ -68,6 +69,8 @@ type Member interface {
 	// HashState and HashKV return checksums. See member.Member.
 	HashState(ctx context.Context) (sum uint32, revision int64, err error)
 	HashKV(ctx context.Context, revision int64) (mvcc.Hash, error)
+	// Snapshot returns the stream of the whole state. See member.Member.
+	Snapshot() (*snapshot.Source, error)
 	// Gate tells who somebody is, and what they may do.
 	Gate() *auth.Gate
 	// Login gives out a token to who knows a user's password.

@@ -37,7 +37,7 @@ func Commands() []cli.Command {
 		[]cli.Command{
 			setCommand, getCommand, updateCommand, mkCommand, rmCommand, lsCommand,
 			mkdirCommand, setdirCommand, updatedirCommand, rmdirCommand,
-			watchCommand, execWatchCommand, clusterHealthCommand,
+			watchCommand, execWatchCommand, clusterHealthCommand, backupCommand,
 		},
 		memberCommands, userCommands, roleCommands, authCommands)
 }

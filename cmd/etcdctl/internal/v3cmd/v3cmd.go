@@ -39,7 +39,8 @@ func Commands() []cli.Command {
 			putCommand, getCommand, delCommand, txnCommand, compactionCommand, watchCommand, versionCommand,
 			hashKVCommand, lockCommand, electCommand, mirrorCommand,
 		},
-		leaseCommands, endpointCommands, memberCommands, authCommands, userCommands, roleCommands, maintenanceCommands, checkCommands)
+		leaseCommands, endpointCommands, memberCommands, authCommands, userCommands, roleCommands, maintenanceCommands, checkCommands,
+		snapshotCommands)
 }
 
 // Globals adds the options that every v3 command takes.

@@ -1,0 +1,132 @@
+// Package backup owns what is done with states outside of a running member: files of snapshots, data directories made from
+// them, and the member that is to go on alone.
+//
+// A file is the stream of package snapshot with a SHA-256 behind it (docs/formats/snapshot.md). A restored data directory is a new cluster's: it
+// has the keys with their history, leases, users and roles of the snapshot, and other members. The package does not own the
+// stream (snapshot), what is in a state (machine), or the layout of data directories (datadir).
+//
+// Invariants: a data directory is made whole or not at all, and never over something that is there; what is restored has been
+// checked to its last byte.
+//
+// Concurrency: none; each function works on files of its own, which datadir's lock guards.
+package backup
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"cairn/internal/snapshot"
+)
+
+// wayOut is what to do about a file that is of no use.
+const wayOut = "take another one (ETCDCTL_API=3 etcdctl snapshot save), or use an older one"
+
+// File is a snapshot in a file, opened to be read.
+type File struct {
+	*snapshot.Stream
+	f    *os.File
+	size int64
+}
+
+// Open opens a snapshot's file. With check its SHA-256 is compared first, which reads it once more. Its errors name the file and the way out.
+func Open(path string, check bool) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	file, err := open(f, check)
+	if err != nil {
+		return nil, errors.Join(explain(path, err), f.Close())
+	}
+	return file, nil
+}
+
+// errEtcd is the error of a file that real etcd has made.
+var errEtcd = errors.New("is a snapshot of etcd itself, a bbolt database, which cairn does not read: restore it with etcd's own etcdutl, " +
+	"start etcd on that, and copy the keys into cairn, for example with `ETCDCTL_API=3 etcdctl make-mirror`")
+
+// explain gives an error of a file the file's name and the way out.
+func explain(path string, err error) error {
+	switch {
+	case errors.Is(err, errEtcd):
+		return fmt.Errorf("snapshot %s: %w", path, err)
+	case errors.Is(err, snapshot.ErrCorrupt):
+		return fmt.Errorf("snapshot %s: %w: %s", path, err, wayOut)
+	default:
+		return fmt.Errorf("snapshot %s: %w", path, err)
+	}
+}
+
+func open(f *os.File, check bool) (*File, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, errors.New("is a directory, not a snapshot's file")
+	}
+	if bolt(f) {
+		return nil, errEtcd
+	}
+	if check {
+		if err := snapshot.CheckFile(f, info.Size()); err != nil {
+			return nil, err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+	}
+	stream, err := snapshot.NewStream(f)
+	if err != nil {
+		return nil, err
+	}
+	return &File{Stream: stream, f: f, size: info.Size()}, nil
+}
+
+// boltMagic is at byte 16 of bbolt's files, in the order of the machine that wrote them.
+const boltMagic = 0xED0CDAED
+
+func bolt(f io.ReaderAt) bool {
+	var b [20]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return false
+	}
+	return binary.LittleEndian.Uint32(b[16:]) == boltMagic || binary.BigEndian.Uint32(b[16:]) == boltMagic
+}
+
+// Close closes the file.
+func (f *File) Close() error {
+	f.Stream.Close()
+	return f.f.Close()
+}
+
+// Status is what can be said of a snapshot.
+type Status struct {
+	Hash      uint32 // of all key-values
+	Revision  int64
+	TotalKeys int64 // key-values of all tables, history included
+	TotalSize int64 // bytes of the file
+	Version   string
+}
+
+// ReadStatus reads a snapshot's file from end to end.
+func ReadStatus(path string) (s Status, err error) {
+	f, err := Open(path, true)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	for {
+		if _, _, err := f.Next(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return s, explain(path, err)
+		}
+	}
+	return Status{
+		Hash: uint32(f.Hash()), Revision: f.Meta().Revision, TotalKeys: int64(f.Count()), TotalSize: f.size,
+	}, nil
+}

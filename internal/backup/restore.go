@@ -1,0 +1,161 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"cairn/internal/datadir"
+	"cairn/internal/machine"
+	"cairn/internal/membership"
+	"cairn/internal/raftlog"
+	"cairn/internal/snapshot"
+	"cairn/internal/storage"
+)
+
+// The entry that stands for the beginning of a cluster, which all first members agree on.
+const initialIndex, initialTerm = 1, 1
+
+// Target is the data directory to be made, and the cluster that it is of.
+type Target struct {
+	Dir      string // must not be there, or be empty
+	Identity datadir.Identity
+	Members  []membership.Member
+
+	BumpRevision  int64 // see machine.Restoration
+	MarkCompacted bool
+}
+
+// Restore makes a member's data directory out of a snapshot's file. check compares its SHA-256 first.
+func Restore(path string, check bool, t Target) (err error) {
+	f, err := Open(path, check)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return t.create(f.Stream, func(err error) error { return explain(path, err) })
+}
+
+// create makes the data directory out of a stream. What it has made is removed again where it fails.
+func (t *Target) create(in *snapshot.Stream, explain func(error) error) (err error) {
+	if err := checkEmpty(t.Dir); err != nil {
+		return err
+	}
+	_, missing := os.Lstat(t.Dir)
+	dir, err := datadir.Open(t.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, dir.Close())
+		if err == nil {
+			return
+		}
+		made := dir.MemberDir()
+		if missing != nil {
+			made = t.Dir
+		}
+		err = errors.Join(err, os.RemoveAll(made))
+	}()
+	nursery, err := dir.Nursery()
+	if err != nil {
+		return err
+	}
+	r := machine.Restoration{
+		Index: initialIndex, Term: initialTerm, Members: t.Members, BumpRevision: t.BumpRevision, MarkCompacted: t.MarkCompacted,
+	}
+	if err := makeState(filepath.Join(nursery, "state"), filepath.Join(nursery, "tables"), in, r); err != nil {
+		return explain(err)
+	}
+	if err := makeLog(filepath.Join(nursery, "log")); err != nil {
+		return err
+	}
+	return dir.Create(t.Identity)
+}
+
+// checkEmpty returns an error when a data directory is not to be made here.
+func checkEmpty(path string) error {
+	entries, err := os.ReadDir(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("data-dir %q not empty or could not be read: %w", path, err)
+	case len(entries) > 0:
+		return fmt.Errorf("data-dir %q not empty or could not be read: it has %s in it; give a directory that is not there yet", path, entries[0].Name())
+	}
+	return nil
+}
+
+func makeState(dir, aside string, in *snapshot.Stream, r machine.Restoration) (err error) {
+	state, err := storage.OpenState(dir, storage.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	tables, err := state.NewTables(aside)
+	if err != nil {
+		return err
+	}
+	if err := machine.Restore(tables, in, r); err != nil {
+		return errors.Join(err, tables.Discard())
+	}
+	return state.Replace(tables)
+}
+
+func makeLog(dir string) (err error) {
+	log, err := storage.OpenLog(dir, storage.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	return raftlog.Initialize(log, initialIndex, initialTerm)
+}
+
+// Save writes what it reads into a new file, which is there under its name when it is whole, and has reached the disk: until then
+// it is called NAME.part. check reads it again, and says whether it can be restored.
+func Save(path string, r io.Reader) (size int64, err error) {
+	part := path + ".part"
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove(part))
+		}
+	}()
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("save snapshot: %w", err)
+	}
+	size, err = io.Copy(f, r)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		err = snapshot.CheckFile(f, size)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return 0, fmt.Errorf("save snapshot: %w", err)
+	}
+	if err := os.Rename(part, path); err != nil {
+		return 0, fmt.Errorf("save snapshot: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return 0, fmt.Errorf("save snapshot: %w", err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return 0, fmt.Errorf("save snapshot: %w", err)
+	}
+	return size, nil
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/datadir"
+	"cairn/internal/machine"
+	"cairn/internal/raftlog"
+	"cairn/internal/snapshot"
+	"cairn/internal/storage"
+)
+
+// stopped is a member that does not run, with its stores open.
+type stopped struct {
+	state, logStore *storage.Store
+	log             *raftlog.Log
+	machine         *machine.Machine
+}
+
+// openStopped opens the stores of a member that does not run, and applies its log to the end.
+//
+// To the end, and not to where the log says that it is committed: what this member has acknowledged may be further than that, since
+// a commit index is not synced. Entries that were never committed may come with it. Their clients do not know what became of them. But
+// the state is not that of the cluster any more: it must not be kept where the member may yet go on with the others.
+func openStopped(logDir, stateDir string) (s *stopped, err error) {
+	s = &stopped{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.logStore, err = storage.OpenLog(logDir, storage.Options{}); err != nil {
+		return s, err
+	}
+	if s.state, err = storage.OpenState(stateDir, storage.Options{}); err != nil {
+		return s, err
+	}
+	if s.machine, err = machine.Open(s.state); err != nil {
+		return s, err
+	}
+	if s.log, err = raftlog.Open(s.logStore, s.machine.AppliedIndex(), s.machine.ConfState()); err != nil {
+		return s, err
+	}
+	return s, s.applyLog()
+}
+
+// applyBytes is how much of the log is applied at a time.
+const applyBytes = 16 << 20
+
+func (s *stopped) applyLog() error {
+	last, err := s.log.LastIndex()
+	if err != nil {
+		return err
+	}
+	for at := s.machine.AppliedIndex(); at < last; at = s.machine.AppliedIndex() {
+		var entries []*raftpb.Entry
+		if entries, err = s.log.Entries(at+1, last+1, applyBytes); err != nil {
+			return err
+		}
+		if err := s.machine.Apply(entries, machine.Nobody); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stopped) close() (err error) {
+	if s.machine != nil {
+		err = s.machine.Close()
+	}
+	for _, db := range []*storage.Store{s.state, s.logStore} {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
+	return err
+}
+
+// ForceNewCluster makes the member of an open data directory the only one of its cluster. It keeps its ID, its data and that of the
+// cluster. peerURLs are for a member that its own state does not know.
+func ForceNewCluster(dir *datadir.Dir, peerURLs []string) (err error) {
+	s, err := openStopped(dir.LogDir(), dir.StateDir())
+	if err != nil {
+		return fmt.Errorf("force new cluster: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.machine.BeginAlone(dir.Identity().MemberID, peerURLs); err != nil {
+		return fmt.Errorf("force new cluster: %w", err)
+	}
+	return nil
+}
+
+// FromDir makes a data directory out of the one of a member, which may run: then it is asked for its state through its socket (Serve).
+func FromDir(ctx context.Context, source string, t Target) (err error) {
+	id, err := datadir.Inspect(source)
+	if err != nil {
+		return err
+	}
+	if id == nil {
+		return fmt.Errorf("data directory %s: no member has lived there: give the --data-dir of one", source)
+	}
+	if err := checkEmpty(t.Dir); err != nil {
+		return err
+	}
+	t.Identity.Name = id.Name
+	dir, err := datadir.Open(source)
+	if inUse := new(datadir.InUseError); errors.As(err, &inUse) {
+		return t.fromRunning(ctx, source)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	scratch, err := os.MkdirTemp(filepath.Dir(filepath.Clean(t.Dir)), ".etcdctl-backup-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	if err := copyState(dir.StateDir(), scratch); err != nil {
+		return fmt.Errorf("data directory %s: copy its state: %w", source, err)
+	}
+	s, err := openStopped(dir.LogDir(), scratch)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", source, err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	stream, err := s.machine.Snapshot(id.ClusterID)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	return t.createFrom(stream)
+}
+
+// copyState copies a state store that nobody has open. Its tables never change: where both are on one file system they are linked.
+func copyState(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
+		if !e.Type().IsRegular() || e.Name() == "LOCK" {
+			continue
+		}
+		if filepath.Ext(e.Name()) == ".sst" && os.Link(source, target) == nil {
+			continue
+		}
+		if err := copyFile(source, target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) (err error) {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Close())
+}
+
+func (t *Target) createFrom(r io.Reader) error {
+	in, err := snapshot.NewStream(r)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return t.create(in, func(err error) error { return err })
+}

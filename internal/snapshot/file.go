@@ -1,0 +1,66 @@
+package snapshot
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+)
+
+// In a file the stream is filled up with zeros to a multiple of fileBlock, and the SHA-256 of all that follows. etcd's own
+// snapshots end like that, and its clients take none that do not.
+const fileBlock = 512
+
+// File turns a stream into the bytes of a file, which is read to its end.
+type File struct {
+	stream io.Reader
+	sum    hash.Hash
+	bytes  int64
+	// tail is what is left of what follows the stream; nil while the stream goes on.
+	tail []byte
+}
+
+// NewFile returns the file of a stream.
+func NewFile(stream io.Reader) *File { return &File{stream: stream, sum: sha256.New()} }
+
+// Read implements io.Reader.
+func (f *File) Read(p []byte) (int, error) {
+	if f.tail == nil {
+		n, err := f.stream.Read(p)
+		f.sum.Write(p[:n]) //nolint:errcheck // never fails
+		f.bytes += int64(n)
+		if err != io.EOF { //nolint:errorlint // as io.Reader has it
+			return n, err
+		}
+		fill := make([]byte, (fileBlock-f.bytes%fileBlock)%fileBlock, fileBlock+sha256.Size)
+		f.sum.Write(fill) //nolint:errcheck // never fails
+		f.tail = f.sum.Sum(fill)
+		return n, nil
+	}
+	if len(f.tail) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, f.tail)
+	f.tail = f.tail[n:]
+	return n, nil
+}
+
+// CheckFile reads a file of the given size, and returns an error that wraps ErrCorrupt when it is not as NewFile has made it, by
+// its SHA-256.
+func CheckFile(r io.Reader, size int64) error {
+	if size < sha256.Size || size%fileBlock != sha256.Size {
+		return fmt.Errorf("%w: %d bytes, which is no whole number of blocks and a SHA-256", ErrCorrupt, size)
+	}
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, r, size-sha256.Size); err != nil {
+		return fmt.Errorf("read snapshot: %w", err)
+	}
+	var want [sha256.Size]byte
+	if _, err := io.ReadFull(r, want[:]); err != nil {
+		return fmt.Errorf("read snapshot: %w", err)
+	}
+	if got := sum.Sum(nil); string(got) != string(want[:]) {
+		return fmt.Errorf("%w: its SHA-256 is %x, at its end stands %x", ErrCorrupt, got, want)
+	}
+	return nil
+}
