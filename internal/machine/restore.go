@@ -104,11 +104,11 @@ func (m *Machine) BeginAlone(id uint64, peerURLs []string) error {
 	return nil
 }
 
-// nobody waits for no results.
-type nobody struct{}
+// unheard waits for no results.
+type unheard struct{}
 
-func (nobody) Results(Header, int) []*Result { return nil }
-func (nobody) Applied()                      {}
+func (unheard) Results(Header, int) []*Result { return nil }
+func (unheard) Applied()                      {}
 
 // Nobody is who waits when entries are applied that no client of this process has proposed.
-var Nobody Waiting = nobody{}
+var Nobody Waiting = unheard{}
