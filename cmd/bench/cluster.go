@@ -134,7 +134,7 @@ func clusterLoad(name, summary string, kind workloadKind, filled bool, edit func
 			share := s.duration.Seconds() / (s.duration + s.warmup).Seconds()
 			return sample{
 				throughput.name: r.RequestsPerSecond,
-				cpu.name:        float64((after-before).Microseconds()) * share / float64(r.Requests),
+				cpu.name:        float64((after - before).Microseconds()) * share / float64(r.Requests),
 				p50.name:        r.Latency.P50,
 				p99.name:        r.Latency.P99,
 			}, nil
