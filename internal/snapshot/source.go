@@ -4,18 +4,18 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"cairn/internal/storage"
 )
 
 // Source is the stream of a view, to be read: an io.ReadCloser.
 type Source struct {
-	meta  Meta
-	view  *storage.View
-	coder *zstd.Encoder
+	meta Meta
+	view *storage.View
 
 	next   []byte // the first key that was not read yet
 	ended  bool   // the trailer was made
@@ -23,6 +23,7 @@ type Source struct {
 	count  uint64
 	offset int64 // of the block after pending
 	raw    []byte
+	packed []byte // raw, compressed
 	block  []byte
 	// pending is what is left of the block that is being read.
 	pending []byte
@@ -31,11 +32,7 @@ type Source struct {
 
 // NewSource returns the stream of a view, which is closed with it. meta must be of that view.
 func NewSource(view *storage.View, meta Meta) (*Source, error) {
-	coder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-	if err != nil {
-		return nil, fmt.Errorf("stream snapshot: %w", err)
-	}
-	s := &Source{meta: meta, view: view, coder: coder, hash: xxhash.New()}
+	s := &Source{meta: meta, view: view, hash: xxhash.New()}
 	header, err := meta.append(nil)
 	if err != nil {
 		return nil, err
@@ -99,7 +96,8 @@ func (s *Source) fill() error {
 	}
 	if len(s.raw) > 0 {
 		s.hash.Write(s.raw) //nolint:errcheck // never fails
-		s.put(blockChunk, s.coder.EncodeAll(s.raw, binary.AppendUvarint(nil, uint64(len(s.raw)))))
+		s.packed = slices.Grow(s.packed[:0], s2.MaxEncodedLen(len(s.raw)))
+		s.put(blockChunk, s2.Encode(s.packed[:cap(s.packed)], s.raw))
 		s.next = s.nextOrEnd(ok)
 		return nil
 	}

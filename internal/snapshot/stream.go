@@ -9,14 +9,13 @@ import (
 	"io"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 )
 
 // Stream reads what a Source has written.
 type Stream struct {
-	meta    Meta
-	r       *bufio.Reader
-	decoder *zstd.Decoder
+	meta Meta
+	r    *bufio.Reader
 
 	offset int64
 	hash   *xxhash.Digest
@@ -49,10 +48,6 @@ func NewStream(r io.Reader) (*Stream, error) {
 	if s.meta, err = decodeMeta(payload); err != nil {
 		return nil, err
 	}
-	s.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(chunkBytesMax))
-	if err != nil {
-		return nil, fmt.Errorf("read snapshot: %w", err)
-	}
 	return s, nil
 }
 
@@ -72,7 +67,7 @@ func (s *Stream) Bytes() int64 { return s.offset }
 func (s *Stream) Rest() io.Reader { return s.r }
 
 // Close lets go of memory.
-func (s *Stream) Close() { s.decoder.Close() }
+func (s *Stream) Close() { s.raw, s.rest, s.block = nil, nil, bytes.Buffer{} }
 
 // Next returns the next key-value, in the order of the keys. Both are valid until the next call. At the end it returns io.EOF, when
 // the whole stream was as it was written.
@@ -104,15 +99,12 @@ func (s *Stream) fill() error {
 	}
 	switch kind {
 	case blockChunk:
-		size, n := binary.Uvarint(payload)
-		if n <= 0 || size == 0 || size > chunkBytesMax {
+		size, err := s2.DecodedLen(payload)
+		if err != nil || size == 0 || size > chunkBytesMax {
 			return fmt.Errorf("%w: a chunk of %d bytes", ErrCorrupt, size)
 		}
-		if s.raw, err = s.decoder.DecodeAll(payload[n:], s.raw[:0]); err != nil {
+		if s.raw, err = s2.Decode(s.raw[:cap(s.raw)], payload); err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-		if uint64(len(s.raw)) != size {
-			return fmt.Errorf("%w: a chunk of %d bytes instead of %d", ErrCorrupt, len(s.raw), size)
 		}
 		s.hash.Write(s.raw) //nolint:errcheck // never fails
 		s.rest = s.raw
