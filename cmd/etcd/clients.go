@@ -53,8 +53,10 @@ func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
 			MaxHeaderBytes:    headerBytesMax,
 			ErrorLog:          slog.NewLogLogger(logging.For(c.log, "http").Handler(), slog.LevelDebug),
 		},
-		Inline: v3rpc.AnswersAtOnce,
-		Logger: logging.For(c.log, "grpc"),
+		Inline:   v3rpc.AnswersAtOnce,
+		Received: func(n int) { c.meters.ClientReceivedBytes.Add(float64(n)) },
+		Sent:     func(n int) { c.meters.ClientSentBytes.Add(float64(n)) },
+		Logger:   logging.For(c.log, "grpc"),
 	})
 	v3rpc.Register(registrars{server, json}, c.m, c.meters, v3rpc.Config{
 		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),

@@ -62,13 +62,13 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	if cfg.ExtensiveMetrics {
 		meters.MeasureCalls()
 	}
-	transport := newTransport(log, id)
+	transport := newTransport(log, id, meters)
 	m, err := startMember(cfg, log, dir, meters, transport, tokens)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	meters.SetState(m.MetricsState)
+	meters.SetState(func() metrics.State { return metricsState(m, transport, dir) })
 	background, stopBackground := context.WithCancel(ctx)
 	defer stopBackground()
 	var helpers sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 	"cairn/internal/datadir"
 	"cairn/internal/logging"
 	"cairn/internal/member"
+	"cairn/internal/metrics"
 	"cairn/internal/peer"
 )
 
@@ -16,18 +17,20 @@ type transport struct {
 	*peer.Transport
 	log    *slog.Logger
 	id     *datadir.Identity
+	meters *metrics.Metrics
 	others atomic.Pointer[http.Handler] // once there is a member to tell of
 }
 
-func newTransport(log *slog.Logger, id *datadir.Identity) *transport {
-	return &transport{log: log, id: id}
+func newTransport(log *slog.Logger, id *datadir.Identity, meters *metrics.Metrics) *transport {
+	return &transport{log: log, id: id, meters: meters}
 }
 
 // connect is member.Config.Transport.
 func (t *transport) connect(m *member.Member, h peer.Handler) member.Transport {
 	t.Transport = peer.New(peer.Config{
 		MemberID: t.id.MemberID, ClusterID: t.id.ClusterID, Logger: logging.For(t.log, "peer"), Handler: h,
-		Removed: m.WasRemoved, Members: m.Members,
+		RoundTrip: t.meters.RoundTrip,
+		Removed:   m.WasRemoved, Members: m.Members,
 		Others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if others := t.others.Load(); others != nil {
 				(*others).ServeHTTP(w, r)
@@ -41,3 +44,14 @@ func (t *transport) connect(m *member.Member, h peer.Handler) member.Transport {
 
 // serve has the port answer paths that are not the transport's own.
 func (t *transport) serve(others http.Handler) { t.others.Store(&others) }
+
+// metrics returns what is counted of the peers.
+func (t *transport) metrics() (peers []metrics.PeerState) {
+	for _, p := range t.Stats() {
+		peers = append(peers, metrics.PeerState{
+			ID: p.ID, Active: p.Active, SentBytes: p.SentBytes, ReceivedBytes: p.ReceivedBytes, SendFailures: p.Dropped + p.Failures,
+			SnapshotsSent: p.SnapshotsSent, SnapshotsFailed: p.SnapshotsFailed, SnapshotsReceived: p.SnapshotsReceived,
+		})
+	}
+	return peers
+}

@@ -75,16 +75,18 @@ func (c *conn) read(w *worker) {
 			c.mu.Lock()
 			c.flushLocked(false)
 		}
-		if err := r.more(c.nc); err != nil {
+		n, err := r.more(c.nc)
+		if err != nil {
 			c.fail(readError(err))
 			return
 		}
 		c.reads.Add(1)
+		c.srv.opts.Received(n)
 	}
 }
 
 // more reads once, after making room for the frame that has begun.
-func (r *reader) more(nc net.Conn) error {
+func (r *reader) more(nc net.Conn) (n int, err error) {
 	rest := r.buf[r.off:]
 	need := len(rest) + 1
 	if len(rest) >= frameHeaderLen {
@@ -104,15 +106,15 @@ func (r *reader) more(nc net.Conn) error {
 		r.buf = r.buf[:copy(r.buf, rest)]
 	}
 	r.off = 0
-	n, err := nc.Read(r.buf[len(r.buf):cap(r.buf)])
+	n, err = nc.Read(r.buf[len(r.buf):cap(r.buf)])
 	r.buf = r.buf[:len(r.buf)+n]
 	if n > 0 {
-		return nil
+		return n, nil
 	}
 	if err == nil {
 		err = io.ErrNoProgress
 	}
-	return err
+	return 0, err
 }
 
 var errPeerClosed = errors.New("peer closed the connection")

@@ -64,6 +64,9 @@ type Options struct {
 	// context's Done channel, which does so.
 	Inline func(fullMethod string, request []byte) bool
 
+	// Received and Sent are told of the bytes of each read and write of an HTTP/2 connection. nil: nobody is.
+	Received, Sent func(bytes int)
+
 	// Logger gets what peers do wrong (debug) and what fails here (warn). nil discards.
 	Logger *slog.Logger
 }
@@ -99,6 +102,12 @@ func (o *Options) setDefaults() {
 	defDur(&o.KeepaliveMinTime, 5*time.Second)
 	defDur(&o.ConnectTimeout, 120*time.Second)
 	defDur(&o.WriteTimeout, 60*time.Second)
+	if o.Received == nil {
+		o.Received = func(int) {}
+	}
+	if o.Sent == nil {
+		o.Sent = func(int) {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -87,13 +87,16 @@ func (c *conn) flushLocked(combine bool) {
 		if c.dead {
 			break
 		}
-		buf, segs := o.buf, o.segs
+		buf, segs, size := o.buf, o.segs, len(o.buf)+o.segBytes
 		o.buf, o.segs, o.segBytes, o.controls = o.spare[:0], o.spareS[:0], 0, 0
 		o.spare, o.spareS = nil, nil
 		c.mu.Unlock()
 		c.writeStart.Store(time.Now().UnixNano())
 		err := o.write(buf, segs)
 		c.writeStart.Store(0)
+		if err == nil {
+			c.srv.opts.Sent(size)
+		}
 		for i := range segs {
 			segs[i].done.free()
 			segs[i] = segment{}

@@ -150,6 +150,9 @@ func (m *Machine) Events() (events iter.Seq[*kv.Event], n int) {
 	return m.w.Events(), m.w.EventCount()
 }
 
+// Tally returns what Events gives in numbers.
+func (m *Machine) Tally() mvcc.Tally { return m.w.Tally() }
+
 // Changes returns the configuration changes that have taken effect in the last Apply, in their order, for raft. It is
 // the applier's.
 func (m *Machine) Changes() []*raftpb.ConfChangeV2 { return m.changes }

@@ -100,8 +100,11 @@ func (m *Member) expire() (more bool) {
 	for _, p := range waiting {
 		select {
 		case <-p.done:
-			if p.err != nil || p.result.Err != nil {
-				m.log.Debug("expire", "error", errors.Join(p.err, p.result.Err))
+			switch err := errors.Join(p.err, p.result.Err); {
+			case err != nil:
+				m.log.Debug("expire", "error", err)
+			case p.command.Kind == machine.KindLease:
+				m.metrics.LeasesExpired.Inc()
 			}
 		case <-m.stopping:
 			return false

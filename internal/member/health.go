@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cairn/internal/metrics"
+	"cairn/internal/mvcc"
 )
 
 // healthTimeout bounds how long a health check waits for the cluster.
@@ -30,10 +31,29 @@ func (m *Member) MetricsState() metrics.State {
 	head := m.Keys().Head()
 	applied := m.machine.AppliedIndex()
 	size, live := m.StateBytes()
+	load := m.hub.Load()
 	return metrics.State{
 		HasLeader: m.Leader() != 0, IsLeader: m.leads.Load(), LeaderChanges: m.leaderChanges.Load(),
 		ProposalsCommitted: applied, ProposalsApplied: applied, ProposalsPending: uint64(m.inbox.waiting()),
 		CurrentRevision: head.Revision, CompactRevision: head.CompactRevision, Keys: head.Keys(),
+		Watchers: m.hub.Watchers(), WatchStreams: int64(load.Streams), WatchersBehind: int64(load.Behind), EventsPending: int64(load.Events),
 		DBTotalBytes: size, DBInUseBytes: live, QuotaBytes: m.cfg.QuotaBytes,
 	}
+}
+
+// slowApply is how long a batch may take to apply before it is counted as slow; etcd's.
+const slowApply = 100 * time.Millisecond
+
+// slowReadIndex is how long the confirmation of a read may take before it is counted as slow.
+const slowReadIndex = time.Second
+
+// count notes what a batch has changed.
+func (m *Member) count(t mvcc.Tally) {
+	if t.Events == 0 {
+		return
+	}
+	m.metrics.Events.Add(float64(t.Events))
+	m.metrics.Puts.Add(float64(t.Puts))
+	m.metrics.PutBytes.Add(float64(t.PutBytes))
+	m.metrics.Deletes.Add(float64(t.Deletes))
 }

@@ -374,10 +374,12 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 	select {
 	case <-p.done:
 		if p.err != nil {
+			m.metrics.ProposalsFailed.Inc()
 			return nil, p.err
 		}
 		return &p.result, p.result.Err
 	case <-ctx.Done():
+		m.metrics.ProposalsFailed.Inc()
 		return nil, ctx.Err()
 	case <-m.failed:
 		return nil, ErrStopped
@@ -395,14 +397,20 @@ func (m *Member) WaitLinearizable(ctx context.Context) error {
 	if err := m.inbox.read(r); err != nil {
 		return err
 	}
+	var err error
 	select {
-	case err := <-r.done:
-		return err
+	case err = <-r.done:
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	case <-m.failed:
-		return ErrStopped
+		err = ErrStopped
 	}
+	if err != nil {
+		m.metrics.ReadIndexesFailed.Inc()
+	} else if m.now()-r.since > slowReadIndex {
+		m.metrics.SlowReadIndexes.Inc()
+	}
+	return err
 }
 
 // requestTimeout is how long a request may wait for the log: etcd's five seconds

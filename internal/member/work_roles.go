@@ -97,7 +97,11 @@ func (r *applyRole) step() bool {
 	m.lastTime.heard(m.now(), m.machine.ClusterTime())
 	m.reads.reached(m.machine.AppliedIndex())
 	m.replica.ReleaseApplied()
-	m.metrics.StateCommit.Observe(time.Since(began).Seconds())
+	took := time.Since(began)
+	m.metrics.StateCommit.Observe(took.Seconds())
+	if took > slowApply {
+		m.metrics.SlowApplies.Inc()
+	}
 	for _, msg := range msgs {
 		r.sinceFlush += uint64(len(msg.Entries))
 	}
@@ -119,6 +123,7 @@ func (r *applyRole) Installed() {
 // that are done. Those of an entry that is applied in several batches wait for theirs.
 func (r *applyRole) Applied() {
 	r.m.hub.Publish(r.m.machine.Events())
+	r.m.count(r.m.machine.Tally())
 	n := 0
 	for n < len(r.waiting) && r.waiting[n].result.Done {
 		r.waiting[n].finish(nil)

@@ -25,11 +25,13 @@ import (
 
 // Metrics are a member's metrics, in a registry of their own.
 type Metrics struct {
-	registry *prometheus.Registry
-	grpc     grpcVectors
-	checks   checkVectors
-	methods  map[string]*Method
-	state    atomic.Pointer[func() State]
+	registry   *prometheus.Registry
+	memberID   uint64
+	grpc       grpcVectors
+	checks     checkVectors
+	roundTrips *prometheus.HistogramVec
+	methods    map[string]*Method
+	state      atomic.Pointer[func() State]
 
 	ProposalsFailed   prometheus.Counter // proposals that were answered with an error of the raft layer
 	SlowApplies       prometheus.Counter // batches that took more than 100 ms to apply
@@ -42,6 +44,12 @@ type Metrics struct {
 	Puts    prometheus.Counter
 	Deletes prometheus.Counter
 	Txns    prometheus.Counter
+
+	Events   prometheus.Counter // of changes applied
+	PutBytes prometheus.Counter // keys and values of the puts applied
+
+	LeasesGranted, LeasesRenewed, LeasesRevoked prometheus.Counter // asked for at this member
+	LeasesExpired                               prometheus.Counter // that this member, as the leader, has ended
 
 	LogFsync    prometheus.Histogram // seconds that an append to the raft log waited for the disk
 	StateCommit prometheus.Histogram // seconds that the state store took for a batch
@@ -61,6 +69,12 @@ type State struct {
 	CurrentRevision, CompactRevision int64
 	Keys                             int64 // live keys; negative when nobody counts them
 
+	Watchers, WatchStreams int64
+	WatchersBehind         int64 // that read from history
+	EventsPending          int64 // that watchers have not been sent
+
+	Peers []PeerState
+
 	DBTotalBytes, DBInUseBytes int64
 	QuotaBytes                 int64
 
@@ -72,7 +86,7 @@ var latencyBuckets = prometheus.ExponentialBuckets(0.001, 2, 14)
 
 // New defines the metrics of a member.
 func New(memberID uint64) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), methods: map[string]*Method{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), memberID: memberID, methods: map[string]*Method{}}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	counter := func(name, help string) prometheus.Counter {
@@ -103,6 +117,20 @@ func New(memberID uint64) *Metrics {
 	m.Deletes = counter("etcd_mvcc_delete_total", "Deletes applied by this member.")
 	m.Txns = counter("etcd_mvcc_txn_total", "Transactions applied by this member.")
 
+	m.Events = counter("etcd_debugging_mvcc_events_total", "Changes of keys and directories applied by this member.")
+	m.PutBytes = counter("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes of keys and values put.")
+	m.registry.MustRegister(
+		mirrorOf("etcd_debugging_mvcc_range_total", "As etcd_mvcc_range_total.", m.Ranges),
+		mirrorOf("etcd_debugging_mvcc_put_total", "As etcd_mvcc_put_total.", m.Puts),
+		mirrorOf("etcd_debugging_mvcc_delete_total", "As etcd_mvcc_delete_total.", m.Deletes),
+		mirrorOf("etcd_debugging_mvcc_txn_total", "As etcd_mvcc_txn_total.", m.Txns),
+		descriptors{},
+	)
+	m.LeasesGranted = counter("etcd_debugging_lease_granted_total", "Leases granted at this member's clients' request.")
+	m.LeasesRenewed = counter("etcd_debugging_lease_renewed_total", "Leases renewed at this member's clients' request.")
+	m.LeasesRevoked = counter("etcd_debugging_lease_revoked_total", "Leases revoked at this member's clients' request.")
+	m.LeasesExpired = counter("etcd_debugging_server_lease_expired_total", "Leases that this member has ended because their time was over.")
+
 	m.LogFsync = latency("etcd_disk_wal_fsync_duration_seconds", "Time that an append to the raft log took to be on disk.")
 	m.StateCommit = latency("etcd_disk_backend_commit_duration_seconds", "Time that the state store took for a batch.")
 
@@ -116,6 +144,7 @@ func New(memberID uint64) *Metrics {
 
 	m.grpc = newGRPCVectors(m.registry)
 	m.checks = newCheckVectors(m.registry)
+	m.roundTrips = newRoundTrips(m.registry)
 	m.registry.MustRegister((*stateCollector)(m))
 	return m
 }

@@ -35,6 +35,12 @@ var stateGauges = []gauge{
 	define("etcd_server_quota_backend_bytes", "Size of the store that raises an alarm.", func(s *State) float64 { return float64(s.QuotaBytes) }),
 	define("etcd_mvcc_db_total_size_in_bytes", "Size of the state store on disk.", func(s *State) float64 { return float64(s.DBTotalBytes) }),
 	define("etcd_mvcc_db_total_size_in_use_in_bytes", "Size of what is live in the state store.", func(s *State) float64 { return float64(s.DBInUseBytes) }),
+	define("etcd_debugging_mvcc_db_total_size_in_bytes", "As etcd_mvcc_db_total_size_in_bytes.", func(s *State) float64 { return float64(s.DBTotalBytes) }),
+	define("etcd_debugging_mvcc_watcher_total", "Watchers.", func(s *State) float64 { return float64(s.Watchers) }),
+	define("etcd_debugging_mvcc_watch_stream_total", "Streams that watchers are on.", func(s *State) float64 { return float64(s.WatchStreams) }),
+	define("etcd_debugging_mvcc_slow_watcher_total", "Watchers that read from history.", func(s *State) float64 { return float64(s.WatchersBehind) }),
+	define("etcd_debugging_mvcc_pending_events_total", "Events that watchers have not been sent.", func(s *State) float64 { return float64(s.EventsPending) }),
+	define("etcd_disk_defrag_inflight", "Always 0: the store needs no defragmentation.", func(*State) float64 { return 0 }),
 	define("etcd_debugging_mvcc_current_revision", "Current revision of the store.", func(s *State) float64 { return float64(s.CurrentRevision) }),
 	define("etcd_debugging_mvcc_compact_revision", "Revision up to which history is compacted.", func(s *State) float64 { return float64(s.CompactRevision) }),
 }
@@ -54,6 +60,10 @@ func (c *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	}
 	to <- keysDesc
 	to <- clusterVersionDesc
+	for _, m := range peerMetrics {
+		to <- m.desc
+	}
+	to <- activePeersDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -68,6 +78,7 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 	if s.Keys >= 0 {
 		to <- prometheus.MustNewConstMetric(keysDesc, prometheus.GaugeValue, float64(s.Keys))
 	}
+	c.collectPeers(s.Peers, to)
 	if s.ClusterVersion != "" {
 		to <- prometheus.MustNewConstMetric(clusterVersionDesc, prometheus.GaugeValue, 1, s.ClusterVersion)
 	}

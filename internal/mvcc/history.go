@@ -24,6 +24,28 @@ func (w *Writer) Events() iter.Seq[*kv.Event] {
 // EventCount returns how many events Events gives.
 func (w *Writer) EventCount() int { return len(w.events) }
 
+// Tally is what a batch has changed, in numbers.
+type Tally struct {
+	Events, Puts, Deletes int   // of keys; Events has those of directories, too
+	PutBytes              int64 // keys and values of the puts
+}
+
+// Tally counts what Events gives.
+func (w *Writer) Tally() (t Tally) {
+	t.Events = len(w.events)
+	for i := range w.events {
+		switch e := &w.events[i]; {
+		case e.Dir:
+		case e.Type == kv.EventDelete:
+			t.Deletes++
+		default:
+			t.Puts++
+			t.PutBytes += int64(len(e.Key) + len(e.Record.Value))
+		}
+	}
+	return t
+}
+
 // History gives the events of the revisions [from, to] to visit, in order, until
 // it returns false. to must have been published. The events, and all that they
 // refer to, are lent for the call.

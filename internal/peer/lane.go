@@ -241,6 +241,9 @@ func (l *lane) listen(k *link) error {
 		}
 		if d, ok := k.roundTrip(payload); ok {
 			l.p.counters.roundTrip.add(d)
+			if tell := l.p.t.cfg.RoundTrip; tell != nil {
+				tell(l.p.id, d)
+			}
 		}
 	}
 }

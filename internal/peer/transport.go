@@ -53,6 +53,9 @@ type Config struct {
 	TLS       *tls.Config // for https and unixs URLs; nil for the system's roots and no certificate of our own
 	Limits    Limits      // zero fields have their defaults
 
+	// RoundTrip is told of each measurement of the way to a peer and back. May be nil.
+	RoundTrip func(id uint64, d time.Duration)
+
 	// Removed says whether a member was removed from the cluster, so that it is told when it calls. It must not call the transport. May be nil.
 	Removed func(id uint64) bool
 	// Members is what /members shows. May be nil: then there is no such path.

@@ -85,7 +85,6 @@ func (s *server) put(ctx context.Context, req *putRequest) (any, error) {
 		return nil, err
 	}
 	payload := machine.AppendPut(make([]byte, 0, len(req.Key)+len(req.Value)+24), &req.PutOp)
-	s.meters.Puts.Inc()
 	res, err := s.propose(ctx, machine.KindPut, payload, func(who *auth.Subject) error {
 		return machine.PermitPut(who, &req.PutOp)
 	})
@@ -116,7 +115,6 @@ func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, erro
 	if len(op.Key) == 0 {
 		return nil, rpctypes.ErrGRPCEmptyKey
 	}
-	s.meters.Deletes.Inc()
 	res, err := s.propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op), func(who *auth.Subject) error {
 		return machine.PermitDelete(who, op)
 	})

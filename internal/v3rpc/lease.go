@@ -52,6 +52,7 @@ func (s *server) leaseGrant(ctx context.Context, req *etcdserverpb.LeaseGrantReq
 		if err != nil {
 			return nil, err
 		}
+		s.meters.LeasesGranted.Inc()
 		h := s.header(res.Revision)
 		return &etcdserverpb.LeaseGrantResponse{Header: h.proto(), ID: int64(res.Lease.ID), TTL: res.Lease.TTL}, nil
 	}
@@ -66,6 +67,7 @@ func (s *server) leaseRevoke(ctx context.Context, req *etcdserverpb.LeaseRevokeR
 	if err != nil {
 		return nil, err
 	}
+	s.meters.LeasesRevoked.Inc()
 	h := s.header(res.Revision)
 	return &etcdserverpb.LeaseRevokeResponse{Header: h.proto()}, nil
 }
@@ -103,6 +105,7 @@ func (s *server) renew(ctx context.Context, id int64) (*etcdserverpb.LeaseKeepAl
 		case err != nil:
 			return nil, err
 		default:
+			s.meters.LeasesRenewed.Inc()
 			revision, resp.TTL = res.Revision, res.Lease.TTL
 		}
 	}

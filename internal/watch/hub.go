@@ -94,6 +94,7 @@ type Hub struct {
 	dispatched int64      // the revision up to which live watchers have been served
 	index      index      // the live watchers
 	streams    []*Stream
+	behind     int     // watchers in that state
 	aside      int64   // bytes of events dispatched so far
 	events     int     // put aside in all streams
 	oldest     *Stream // those with events put aside, by asideSince
@@ -129,6 +130,27 @@ func (h *Hub) Wake() <-chan struct{} { return h.wake }
 
 // Watchers returns how many watchers there are.
 func (h *Hub) Watchers() int64 { return h.watchers.Load() }
+
+// Load is what the hub has to do at a moment.
+type Load struct {
+	Streams int
+	Behind  int // watchers that read from history
+	Events  int // that wait to be dispatched, or to be taken by a stream
+}
+
+// Load returns the present one.
+func (h *Hub) Load() (l Load) {
+	h.queueMu.Lock()
+	for i := range h.queue {
+		l.Events += len(h.queue[i].events)
+	}
+	h.queueMu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.Streams, l.Events = len(h.streams), l.Events+h.events
+	l.Behind = h.behind
+	return l
+}
 
 // Publish takes the events of a batch, n of them, which readers of the store see
 // already. They are copied, but not the bytes that they refer to.

@@ -123,8 +123,11 @@ func (s *Stream) Close() {
 	defer h.mu.Unlock()
 	s.forget()
 	for w := s.first; w != nil; w = w.younger {
-		if w.state == live {
+		switch w.state {
+		case live:
 			h.index.remove(w)
+		case behind:
+			h.behind--
 		}
 		w.state = ended
 		h.watchers.Add(-1)
@@ -190,6 +193,7 @@ func (s *Stream) Cancel(w *Watcher) {
 		w.takeAside()
 	case behind:
 		s.behind.remove(w)
+		h.behind--
 	}
 	s.end(w)
 }

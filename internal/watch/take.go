@@ -59,6 +59,7 @@ func (s *Stream) takeLive() {
 	for i, w := range s.fallen {
 		if w.state == fallen {
 			w.state = behind
+			h.behind++
 			s.behind.add(w)
 			s.laggards = append(s.laggards, w)
 		}
@@ -204,6 +205,7 @@ func (s *Stream) rejoin(c *slice) {
 		}
 		s.behind.remove(w)
 		w.state = live
+		h.behind--
 		h.index.add(w)
 	}
 	clear(s.laggards[len(left):])
