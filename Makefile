@@ -49,7 +49,8 @@ test: build ## run every test: Go packages, real clients, recorded conformance
 race: ## run the packages' tests under the race detector
 	go test -race -timeout 20m $(RACE)
 
-sim: ## crash the core of a member at every sync, in SEEDS=n random schedules, or in that of SEED=n
+sim: ## run whole clusters from SEEDS=n seeds, or from SEED=n alone, and the core of a member crashed at every sync
+	go test -count 1 -timeout 24h -v -run 'TestSeeds' ./sim -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
 	CAIRN_CRASH_SEEDS=$(SEEDS) CAIRN_CRASH_SEED=$(SEED) go test -count 1 -timeout 60m -v -run Crash ./internal/replica
 
 fuzz: ## run every fuzz target for FUZZTIME

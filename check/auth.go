@@ -108,7 +108,7 @@ func (a *authState) apply(r *Auth) (*authState, string) {
 		n.roles[r.Name] = permissions
 	}
 	if bad {
-		return a, ErrRefused
+		return a, ErrAuth
 	}
 	return n, ""
 }
@@ -133,7 +133,7 @@ func (a *authState) permits(s *State, r Request) bool {
 		return false
 	}
 	switch {
-	case r.Compact != nil, r.Auth != nil:
+	case r.Compact != nil, r.Auth != nil, r.Member != nil:
 		return false
 	case r.Lease != nil:
 		// Anybody may have leases, and end them, with their keys if these are the user's to delete.

@@ -35,9 +35,11 @@ type KV struct {
 	Lease                int64
 }
 
-// Event is one change of one key as watchers are told it. KV of a delete has only Key and Mod.
+// Event is one change of one key as watchers are told it. KV of a delete has only Key and Mod. With Dir it is a change of a v2
+// directory, of which KV has only Key and Mod, too; a change of the members counts as one of the directory /.
 type Event struct {
 	Delete bool
+	Dir    bool
 	KV     KV
 	Prev   *KV // when the watcher asked for it, and there was one
 }
@@ -67,6 +69,7 @@ type Watch struct {
 	Created      int64
 	PrevKV       bool
 	NoPut, NoDel bool // filters
+	Dirs         bool // directories are told of, too, as v2 does
 	Deliveries   []Delivery
 	// Member is where the client watched, for those who read violations.
 	Member string

@@ -1,11 +1,15 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 )
 
 // searchMax bounds the search for the order of one group.
 const searchMax = 20_000
+
+// unseenMax is how many things may have happened in one group that left no trace.
+const unseenMax = 4
 
 // move is one thing that happened: a request that was carried out, or the end of a lease or TTL (op is nil).
 type move struct {
@@ -18,70 +22,102 @@ type move struct {
 type group struct {
 	l      *linearizer
 	budget int
+	// last says that no revision follows: all floats have to be explained. writer is who moves to the next one, if that is known.
+	last   bool
+	writer []*Operation
+	// unseenMax is how many moves may be taken that nobody saw: as few as do.
+	unseenMax int
+	// bound is when the first of those requests returned that come later.
+	bound int64
 	// goal is what has to be possible in the end.
 	goal func(s *State) (move, bool)
 	// stuck is where the search got furthest.
-	stuck     []*Operation
-	stuckOn   *State
-	exhausted bool
+	stuck, stuckFloats []*Operation
+	stuckOn            *State
+	exhausted          bool
 }
 
-// solve returns moves that place all of left and reach the goal.
-func (g *group) solve(s *State, left []*Operation, path []move) ([]move, bool) {
+// solve returns moves that place all of left and reach the goal. waiting are the floats that no state so far has explained: what
+// was called after one of them returned has to wait for it.
+func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move, bool) {
 	if g.budget--; g.budget < 0 {
 		g.exhausted = true
 		return nil, false
+	}
+	waiting = g.unexplained(s, left, waiting)
+	may := func(o *Operation) bool {
+		return !slices.ContainsFunc(waiting, func(f *Operation) bool { return f.Return < o.Call })
 	}
 	// What only reads, and is explained, may come at once: it makes nothing else impossible.
 	for again := true; again; {
 		again = false
 		soonest := soonestReturn(left)
 		for i, o := range left {
-			if o.Call > soonest || !readOnly(&o.Request) && o.Response.Err == "" {
+			if o.Call > soonest || !readOnly(&o.Request) && o.Response.Err == "" || !may(o) {
 				continue
 			}
-			if _, _, ok := try(s, o); ok {
+			if _, _, ok := try(s, o, g.l.o.ClockSlack); ok {
 				path = append(slices.Clip(path), move{op: o, after: s})
 				left = slices.Delete(slices.Clone(left), i, i+1)
+				waiting = g.unexplained(s, left, waiting)
 				again = true
 				break
 			}
 		}
 	}
-	if len(left) == 0 {
-		if m, ok := g.goal(s); ok {
+	if len(left) == 0 && (!g.last || len(waiting) == 0) {
+		if m, ok := g.goal(s); ok && (m.op == nil || may(m.op)) {
 			if m.op == nil && m.after == s {
 				return path, true
 			}
 			return append(slices.Clip(path), m), true
 		}
 	}
-	if g.stuckOn == nil || len(left) < len(g.stuck) {
-		g.stuck, g.stuckOn = left, s
+	if g.stuckOn == nil || len(left)+len(waiting) < len(g.stuck)+len(g.stuckFloats) {
+		g.stuck, g.stuckFloats, g.stuckOn = left, waiting, s
 	}
 	soonest := soonestReturn(left)
 	for i, o := range left {
-		if o.Call > soonest {
+		if o.Call > soonest || !may(o) {
 			continue
 		}
-		next, events, ok := try(s, o)
+		next, events, ok := try(s, o, g.l.o.ClockSlack)
 		if !ok || next.Revision != s.Revision || len(events) > 0 {
 			continue
 		}
 		rest := slices.Delete(slices.Clone(left), i, i+1)
-		if done, ok := g.solve(next, rest, append(slices.Clip(path), move{op: o, after: next})); ok {
+		if done, ok := g.solve(next, rest, waiting, append(slices.Clip(path), move{op: o, after: next})); ok {
 			return done, true
 		}
 	}
-	for _, m := range g.l.unseen(s, left) {
-		if m.op != nil && (m.op.Call > soonest || slices.ContainsFunc(path, func(p move) bool { return p.op == m.op })) {
+	if g.unseenMax == 0 {
+		return nil, false
+	}
+	g.unseenMax--
+	defer func() { g.unseenMax++ }()
+	for _, m := range g.l.unseen(s, append(append(slices.Clone(left), waiting...), g.writer...)) {
+		if m.op != nil && (m.op.Call > soonest || !may(m.op) || slices.ContainsFunc(path, func(p move) bool { return p.op == m.op })) {
 			continue
 		}
-		if done, ok := g.solve(m.after, left, append(slices.Clip(path), m)); ok {
+		if done, ok := g.solve(m.after, left, waiting, append(slices.Clip(path), m)); ok {
 			return done, true
 		}
 	}
 	return nil, false
+}
+
+// unexplained returns the floats that a state does not explain, or which come after something that is still to come.
+func (g *group) unexplained(s *State, left, waiting []*Operation) (still []*Operation) {
+	bound := min(soonestReturn(left), g.bound)
+	for _, f := range waiting {
+		if f.Call <= bound {
+			if _, _, ok := try(s, f, g.l.o.ClockSlack); ok {
+				continue
+			}
+		}
+		still = append(still, f)
+	}
+	return still
 }
 
 func soonestReturn(ops []*Operation) int64 {
@@ -92,33 +128,44 @@ func soonestReturn(ops []*Operation) int64 {
 	return soonest
 }
 
-// unseen returns what may have happened without a trace in the revisions: requests of unknown outcome, and ends of leases
-// without keys. Only what the requests that wait could be affected by matters: when none do, the next revision does.
+// unseen returns what may have happened without a trace in the revisions and could matter to some requests: others whose outcome is
+// unknown, and ends of leases without keys.
 func (l *linearizer) unseen(s *State, waiting []*Operation) (moves []move) {
 	for _, o := range l.unknown {
-		next, events, ok := try(s, o)
+		next, events, ok := try(s, o, l.o.ClockSlack)
 		if ok && len(events) == 0 && next.Revision == s.Revision && !next.Equal(s) {
 			moves = append(moves, move{op: o, after: next})
 		}
 	}
-	latest := int64(0) // when it can have happened at the latest
+	tried := map[int64]bool{}
 	for _, o := range waiting {
-		latest = max(latest, o.Return)
-	}
-	if len(waiting) == 0 {
-		latest = l.sightedBy(s.Revision + 1)
-	}
-	s.leases.walk("", func(name string, g life) bool {
-		if g.over(latest, l.o.ClockSlack) {
-			id := leaseID(name)
-			if len(s.attached(id)) == 0 {
+		for _, id := range leasesOf(&o.Request) {
+			g, ok := s.leases.get(leaseName(id))
+			if ok && !tried[id] && g.over(o.Return, l.o.ClockSlack) && len(s.attached(id)) == 0 {
+				tried[id] = true
 				next, _ := expireLease(s, id)
 				moves = append(moves, move{after: next})
 			}
 		}
-		return true
-	})
+	}
 	return moves
+}
+
+// leasesOf returns the leases that a request names.
+func leasesOf(r *Request) (ids []int64) {
+	switch {
+	case r.Lease != nil:
+		ids = append(ids, r.Lease.ID)
+	case r.Put != nil && r.Put.Lease != 0:
+		ids = append(ids, r.Put.Lease)
+	case r.Txn != nil:
+		for _, ops := range [][]Request{r.Txn.Then, r.Txn.Else} {
+			for i := range ops {
+				ids = append(ids, leasesOf(&ops[i])...)
+			}
+		}
+	}
+	return ids
 }
 
 // mover returns the goal of reaching a revision.
@@ -126,26 +173,33 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 	told, known := l.timeline[rev]
 	told = byKey(told)
 	fits := func(next *State, events []Event) bool {
-		return next.Revision == rev && (!known && len(events) == 0 || known && slices.EqualFunc(byKey(events), told, sameEvent))
+		if !l.dirs[rev] {
+			events = ofKeys(events)
+		}
+		return next.Revision == rev && (known || len(events) == 0) && slices.EqualFunc(byKey(events), told, sameEvent)
 	}
 	if w := l.writers[rev]; len(w) > 0 {
 		l.settleUnclear(rev, nil)
 		return func(s *State) (move, bool) {
-			next, events, ok := try(s, w[0])
-			return move{w[0], next, events}, ok && len(w) == 1
+			next, events, ok := try(s, w[0], l.o.ClockSlack)
+			return move{op: w[0], after: next, events: events}, ok && len(w) == 1
 		}
 	}
+	bound := l.soonestLater(rev)
 	return func(s *State) (move, bool) {
 		for _, o := range l.unclear[rev] {
-			if next, events, ok := try(s, o); ok && next.Revision == rev {
+			if next, events, ok := try(s, o, l.o.ClockSlack); ok && next.Revision == rev {
 				l.settleUnclear(rev, o)
-				return move{o, next, events}, true
+				return move{op: o, after: next, events: events}, true
 			}
 		}
 		for _, o := range l.unknown {
-			if next, events, ok := try(s, o); ok && fits(next, events) {
+			if o.Call > bound {
+				break // it comes after something that is still to come
+			}
+			if next, events, ok := try(s, o, l.o.ClockSlack); ok && fits(next, events) {
 				l.settleUnclear(rev, nil)
-				return move{o, next, events}, true
+				return move{op: o, after: next, events: events}, true
 			}
 		}
 		m, ok := l.ended(s, fits)
@@ -154,6 +208,16 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 		}
 		return m, ok
 	}
+}
+
+// soonestLater returns when the first of those requests returned whose place is at a revision or later.
+func (l *linearizer) soonestLater(rev int64) int64 {
+	for _, o := range l.byReturn {
+		if o.Response.Revision >= rev && !l.placed[o] {
+			return o.Return
+		}
+	}
+	return Never
 }
 
 // settleUnclear makes readers of those that might have moved to a revision, but for the one that did.
@@ -166,43 +230,40 @@ func (l *linearizer) settleUnclear(rev int64, writer *Operation) {
 	delete(l.unclear, rev)
 }
 
-// ended finds the lease or TTL whose end was the move to a revision.
+// ended finds the lease or TTL whose end was the move to a revision: one that can have been over, if there is one.
 func (l *linearizer) ended(s *State, fits func(*State, []Event) bool) (found move, ok bool) {
 	by := l.sightedBy(s.Revision + 1)
-	note := func(what string, t life, next *State, events []Event) bool {
+	early := ""
+	note := func(what string, t life, end func(s *State) (*State, []Event)) bool {
+		next, events := end(s)
 		if !fits(next, events) {
 			return true
 		}
-		if found, ok = (move{after: next, events: events}), true; !t.over(by, l.o.ClockSlack) {
-			l.res.add("lease-early", "%s ended before revision %d was seen at %d, %d ns after it was last begun; it was to live for %d ns",
-				what, next.Revision, by, by-t.From, t.Length)
+		found, ok = move{after: next, events: events}, true
+		if t.over(by, l.o.ClockSlack) {
+			early = ""
+			return false
 		}
-		return false
+		early = fmt.Sprintf("%s ended before revision %d was seen at %d, %d ns after it was last begun; it was to live for %d ns",
+			what, next.Revision, by, by-t.From, t.Length)
+		return true
 	}
-	s.leases.walk("", func(name string, g life) bool {
-		next, events := expireLease(s, leaseID(name))
-		return note("lease "+name, g, next, events)
-	})
-	if ok {
-		return found, ok
-	}
-	s.keys.walk("", func(key string, r record) bool {
+	_ = s.leases.walk("", func(name string, g life) bool {
+		return note("lease "+name, g, func(s *State) (*State, []Event) { return expireLease(s, leaseID(name)) })
+	}) && s.keys.walk("", func(key string, r record) bool {
 		if !r.TTL {
 			return true
 		}
-		next, events := expireKey(s, r)
-		return note("key "+key, r.life, next, events)
-	})
-	if ok {
-		return found, ok
-	}
-	s.dirs.walk("", func(path string, d directory) bool {
+		return note("key "+key, r.life, func(s *State) (*State, []Event) { return expireKey(s, r) })
+	}) && s.dirs.walk("", func(path string, d directory) bool {
 		if !d.TTL {
 			return true
 		}
-		next, events := expireDir(s, path)
-		return note("directory "+path, d.life, next, events)
+		return note("directory "+path, d.life, func(s *State) (*State, []Event) { return expireDir(s, path) })
 	})
+	if early != "" {
+		l.res.add("lease-early", "%s", early)
+	}
 	return found, ok
 }
 
@@ -221,6 +282,10 @@ func (l *linearizer) explain(g *group, rev int64, more bool) {
 		return
 	}
 	w := l.writers[rev+1]
+	if len(w) == 1 && len(g.stuckFloats) > 0 && g.stuckFloats[0].Return < w[0].Call {
+		l.res.add("linearizable", "no state explains %v; the last that could was at revision %d", g.stuckFloats[0], rev)
+		return
+	}
 	switch len(w) {
 	case 0:
 		l.res.add("linearizable", "nobody has made revision %d, of which watchers were told %v", rev+1, l.timeline[rev+1])

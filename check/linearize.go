@@ -18,6 +18,7 @@ type linearizer struct {
 	o        Options
 	res      *Result
 	timeline map[int64][]Event // what watchers were told of each revision, by key
+	dirs     map[int64]bool    // whether that tells of directories
 	seen     map[int64]int64   // when a revision was first seen by anybody
 	last     int64             // the last revision that anybody saw
 
@@ -34,6 +35,7 @@ type linearizer struct {
 func linearize(h *History, o Options, res *Result) {
 	l := newLinearizer(h, o, res)
 	res.States, res.Changes = []*State{l.s}, [][]Event{nil}
+	l.settleUnclear(l.s.Revision, nil)
 	for len(res.Violations) == 0 {
 		more := l.s.Revision < l.last
 		if !l.advance(more) || !more {
@@ -51,7 +53,7 @@ func linearize(h *History, o Options, res *Result) {
 
 func newLinearizer(h *History, o Options, res *Result) *linearizer {
 	l := &linearizer{
-		o: o, res: res, timeline: map[int64][]Event{}, seen: map[int64]int64{}, placed: map[*Operation]bool{}, s: NewState(),
+		o: o, res: res, timeline: map[int64][]Event{}, dirs: map[int64]bool{}, seen: map[int64]int64{}, placed: map[*Operation]bool{}, s: NewState(),
 		readers: map[int64][]*Operation{}, writers: map[int64][]*Operation{}, unclear: map[int64][]*Operation{},
 	}
 	for i := range h.Operations {
@@ -80,7 +82,7 @@ func (l *linearizer) sort(o *Operation) {
 			l.unknown = append(l.unknown, o)
 		}
 		return
-	case o.Response.Err == ErrRefused && o.Request.Auth == nil:
+	case o.Response.Err == ErrRefused:
 		return
 	}
 	l.sight(o.Response.Revision, o.Return)
@@ -121,7 +123,8 @@ func (l *linearizer) gather(w *Watch) {
 		for _, e := range d.Events {
 			rev := e.KV.Mod
 			l.sight(rev, d.At)
-			if !slices.ContainsFunc(l.timeline[rev], func(o Event) bool { return o.KV.Key == e.KV.Key }) {
+			l.dirs[rev] = l.dirs[rev] || w.Dirs
+			if !slices.ContainsFunc(l.timeline[rev], func(o Event) bool { return o.KV.Key == e.KV.Key && o.Dir == e.Dir }) {
 				l.timeline[rev] = append(l.timeline[rev], e)
 			}
 		}
@@ -146,8 +149,13 @@ func (l *linearizer) advance(more bool) bool {
 	if more {
 		goal = l.mover(rev + 1)
 	}
-	g := group{l: l, budget: searchMax, goal: goal}
-	path, ok := g.solve(l.s, l.readers[rev], nil)
+	g := group{l: l, budget: searchMax, goal: goal, last: !more, writer: l.writers[rev+1], bound: l.soonestLater(rev + 1)}
+	var path []move
+	ok := false
+	for n := 0; n <= unseenMax && !ok && !g.exhausted; n++ {
+		g.unseenMax = n
+		path, ok = g.solve(l.s, l.readers[rev], l.active(g.bound), nil)
+	}
 	if !ok {
 		l.explain(&g, rev, more)
 		return false
@@ -231,7 +239,7 @@ func (l *linearizer) float(next *Operation) bool {
 			left = append(left, l.floating[i:]...)
 			break
 		}
-		if l.explains(f) || next != nil && next.Call > f.Return && l.rescue(f) {
+		if l.explains(f) {
 			l.placed[f] = true
 			continue
 		}
@@ -249,21 +257,15 @@ func (l *linearizer) float(next *Operation) bool {
 }
 
 func (l *linearizer) explains(f *Operation) bool {
-	_, _, ok := try(l.s, f)
+	_, _, ok := try(l.s, f, l.o.ClockSlack)
 	return ok
 }
 
-// rescue looks for a change that nobody saw and that explains a float.
-func (l *linearizer) rescue(f *Operation) bool {
-	for _, m := range l.unseen(l.s, []*Operation{f}) {
-		if _, _, ok := try(m.after, f); ok {
-			if m.op != nil {
-				l.mark(m.op)
-			}
-			l.s = m.after
-			l.res.States[len(l.res.States)-1] = l.s
-			return true
-		}
+// active returns the floats that may come now: what is bound to come first is not later than this group.
+func (l *linearizer) active(bound int64) []*Operation {
+	n := 0
+	for n < len(l.floating) && l.floating[n].Call <= bound {
+		n++
 	}
-	return false
+	return l.floating[:n:n]
 }

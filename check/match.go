@@ -40,7 +40,7 @@ func effectOf(o *Operation) effect {
 
 func wrote(req *Request, r *Response) bool {
 	switch {
-	case req.Put != nil:
+	case req.Put != nil, req.Member != nil:
 		return true
 	case req.Delete != nil:
 		return r.Deleted > 0
@@ -73,9 +73,16 @@ func readOnly(r *Request) bool {
 	}
 }
 
-// try carries a request out on a state, and says whether the answer is the one that the client got.
-func try(s *State, o *Operation) (next *State, events []Event, ok bool) {
+// try carries a request out on a state, and says whether the answer is the one that the client got, on clocks that differ by
+// slack.
+func try(s *State, o *Operation, slack int64) (next *State, events []Event, ok bool) {
 	req := o.Request
+	if o.Known() && o.Response.Err == ErrLeaseNotFound && req.Lease != nil && req.Lease.Do == Renew {
+		// A lease that is over is not renewed, also before it has ended with its keys.
+		if l, ok := s.leases.get(leaseName(req.Lease.ID)); ok && l.over(o.Return, slack) && s.auth.permits(s, req) {
+			return s, nil, true
+		}
+	}
 	if o.Known() && req.Lease != nil && req.Lease.Do == Grant && o.Response.TTL > 0 {
 		granted := *req.Lease
 		granted.TTL = o.Response.TTL // a cluster may grant more than is asked for
@@ -131,9 +138,27 @@ func sameNode(a, b *V2Node) bool {
 // byKey puts the events of one revision in the order of their keys, by which they are compared.
 func byKey(events []Event) []Event {
 	events = slices.Clone(events)
-	slices.SortStableFunc(events, func(a, b Event) int { return cmp.Compare(a.KV.Key, b.KV.Key) })
+	slices.SortStableFunc(events, func(a, b Event) int {
+		if c := cmp.Compare(a.KV.Key, b.KV.Key); c != 0 || a.Dir == b.Dir {
+			return c
+		}
+		if a.Dir {
+			return -1
+		}
+		return 1
+	})
 	return events
 }
 
+// ofKeys returns the events that are not of directories.
+func ofKeys(events []Event) (keys []Event) {
+	for _, e := range events {
+		if !e.Dir {
+			keys = append(keys, e)
+		}
+	}
+	return keys
+}
+
 // sameEvent compares events, without Prev.
-func sameEvent(a, b Event) bool { return a.Delete == b.Delete && a.KV == b.KV }
+func sameEvent(a, b Event) bool { return a.Delete == b.Delete && a.Dir == b.Dir && a.KV == b.KV }

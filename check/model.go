@@ -122,7 +122,7 @@ func (x *step) done(resp Response) (*State, Response, []Event) {
 }
 
 // changed says whether the step moves the revision.
-func (x *step) changed() bool { return len(x.events) > 0 || x.s.dirs != x.before.dirs }
+func (x *step) changed() bool { return len(x.events) > 0 }
 
 // revision is what the step's own reads see.
 func (x *step) revision() int64 {
@@ -154,6 +154,9 @@ func (x *step) run(r Request) Response {
 		next, err := x.s.auth.apply(r.Auth)
 		x.s.auth = next
 		return Response{Err: err}
+	case r.Member != nil:
+		x.noteDir("/", false)
+		return Response{}
 	default:
 		return x.op(r)
 	}
@@ -247,6 +250,11 @@ func (x *step) remove(old record) {
 	x.events = append(x.events, Event{Delete: true, KV: KV{Key: old.Key, Mod: x.s.Revision + 1}, Prev: &old.KV})
 }
 
+// noteDir records a change of a directory.
+func (x *step) noteDir(path string, gone bool) {
+	x.events = append(x.events, Event{Delete: gone, Dir: true, KV: KV{Key: path, Mod: x.s.Revision + 1}})
+}
+
 func (x *step) delete(r *Delete) (resp Response) {
 	for _, old := range x.s.within(r.Key, r.End) {
 		x.remove(old)
@@ -258,7 +266,8 @@ func (x *step) delete(r *Delete) (resp Response) {
 	return resp
 }
 
-// txn runs a transaction. When a part is refused, so is the whole: the caller forgets the step.
+// txn runs a transaction. All comparisons, those of nested transactions too, are with the state before the whole. When a part is
+// refused, so is all of it: the caller forgets the step.
 func (x *step) txn(t *Txn) Response {
 	out := &TxnResponse{Succeeded: true}
 	for i := range t.If {
@@ -282,7 +291,7 @@ func (x *step) txn(t *Txn) Response {
 }
 
 func (x *step) holds(c *Compare) bool {
-	found := x.s.within(c.Key, c.End)
+	found := x.before.within(c.Key, c.End)
 	if len(found) == 0 {
 		// A key that is not there has no value; everything else of it is 0.
 		return c.Target != CompareValue && c.holds(&KV{})

@@ -14,7 +14,7 @@ func Porcupine(h *History, timeout time.Duration) (ok, decided bool) {
 	model := porcupine.Model{
 		Init: func() any { return NewState() },
 		Step: func(state, input, _ any) (bool, any) {
-			next, _, ok := try(state.(*State), input.(*Operation))
+			next, _, ok := try(state.(*State), input.(*Operation), 0)
 			if !input.(*Operation).Known() {
 				return true, next // refused is a possible outcome, too
 			}
@@ -26,7 +26,7 @@ func Porcupine(h *History, timeout time.Duration) (ok, decided bool) {
 	for i := range h.Operations {
 		o := &h.Operations[i]
 		switch {
-		case serializable(&o.Request), o.Known() && o.Response.Err == ErrRefused && o.Request.Auth == nil:
+		case serializable(&o.Request), o.Known() && o.Response.Err == ErrRefused:
 			continue // these are no part of the order
 		case !o.Known() && readOnly(&o.Request):
 			continue

@@ -15,6 +15,7 @@ type Request struct {
 	Lease   *Lease
 	V2      *V2
 	Auth    *Auth
+	Member  *Member
 	// User is who asks: "" is nobody in particular.
 	User string
 }
@@ -92,6 +93,21 @@ type Lease struct {
 	TTL int64 // seconds, of a grant
 }
 
+// What can be asked about members.
+const (
+	MemberAdd = iota
+	MemberAddLearner
+	MemberPromote
+	MemberRemove
+)
+
+// Member changes who is in the cluster. The model knows of it that it moves the revision, and no key.
+type Member struct {
+	Do  int
+	ID  int64
+	URL string
+}
+
 // The errors that the model knows, by names of its own: those who record histories translate what they are sent.
 const (
 	ErrCompacted     = "compacted"
@@ -100,6 +116,8 @@ const (
 	ErrLeaseNotFound = "lease not found"
 	ErrLeaseExists   = "lease exists"
 	ErrDenied        = "permission denied"
+	// ErrAuth is a change of users and roles that is refused for what these are.
+	ErrAuth = "users or roles do not allow it"
 	// ErrRefused is a refusal that has no effect and says nothing of the state: of what the cluster cannot do now.
 	ErrRefused = "refused"
 )
@@ -155,6 +173,8 @@ func (r Request) String() string {
 		s = r.V2.String()
 	case r.Auth != nil:
 		s = r.Auth.String()
+	case r.Member != nil:
+		s = fmt.Sprintf("member %s %x", []string{"add", "add learner", "promote", "remove"}[r.Member.Do], r.Member.ID)
 	}
 	if r.User != "" {
 		s += " as " + r.User
@@ -237,6 +257,9 @@ func (k KV) String() string {
 }
 
 func (e Event) String() string {
+	if e.Dir {
+		return fmt.Sprintf("directory %s@%d, gone: %t", e.KV.Key, e.KV.Mod, e.Delete)
+	}
 	if e.Delete {
 		return fmt.Sprintf("delete %s@%d", e.KV.Key, e.KV.Mod)
 	}

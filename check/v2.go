@@ -241,6 +241,7 @@ func (x *step) v2Set(r *V2, old node) Response {
 func (x *step) makeDir(r *V2, path string) V2Node {
 	d := directory{Created: x.s.Revision + 1, life: x.life(r.HasTTL, r.TTL)}
 	x.s.dirs = x.s.dirs.with(path, d)
+	x.noteDir(path, false)
 	return showDir(path, d)
 }
 
@@ -282,6 +283,7 @@ func (x *step) v2Update(r *V2, old node) Response {
 		}
 		d := directory{Created: old.d.Created, life: x.life(r.HasTTL, r.TTL)}
 		x.s.dirs = x.s.dirs.with(r.Path, d)
+		x.noteDir(r.Path, false)
 		out.Node = showDir(r.Path, d)
 		out.Node.Modified = x.s.Revision + 1 // told, and forgotten
 		return Response{V2: out}
@@ -384,6 +386,7 @@ func (x *step) removeNode(path string, old node) *Response {
 	}
 	for _, d := range dirs {
 		x.s.dirs = x.s.dirs.without(d)
+		x.noteDir(d, true)
 	}
 	for _, r := range files {
 		x.remove(r)

@@ -49,7 +49,7 @@ func (c *watchCheck) wanted(rev int64) (events []Event) {
 		return nil
 	}
 	for _, e := range c.res.Changes[rev-1] {
-		if InRange(e.KV.Key, c.w.Key, c.w.End) && (!c.w.NoPut || e.Delete) && (!c.w.NoDel || !e.Delete) {
+		if InRange(e.KV.Key, c.w.Key, c.w.End) && (!e.Dir || c.w.Dirs) && (!c.w.NoPut || e.Delete) && (!c.w.NoDel || !e.Delete) {
 			events = append(events, e)
 		}
 	}

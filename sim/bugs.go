@@ -1,0 +1,162 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/auth"
+	"cairn/internal/machine"
+	"cairn/internal/replica"
+	"cairn/internal/storage"
+)
+
+// bug is a mistake that can be planted, to prove that runs find it. None is in the production code: they are in how the world
+// drives it.
+type bug int
+
+const (
+	noBug bug = iota
+	bugEarlyAck
+	bugLateIndex
+	bugStaleRevoke
+	bugStaleRead
+	bugLostEvent
+	bugEagerProgress
+	bugGreedyCompaction
+	bugNoAuthAtApply
+	bugTruncatedTail
+	bugOldMembers
+)
+
+// bugs are the bugs that can be planted, by name.
+var bugs = map[string]bug{
+	"acknowledged before the fsync":          bugEarlyAck,
+	"applied index outside of the batch":     bugLateIndex,
+	"lease revoked by a stale leader":        bugStaleRevoke,
+	"stale read after a leader change":       bugStaleRead,
+	"watch event lost when a buffer fills":   bugLostEvent,
+	"progress ahead of events":               bugEagerProgress,
+	"compaction that drops a needed version": bugGreedyCompaction,
+	"permissions not checked at apply":       bugNoAuthAtApply,
+	"truncated log tail accepted":            bugTruncatedTail,
+	"snapshot applied without its members":   bugOldMembers,
+}
+
+// Bugs returns the names of the bugs that can be planted.
+func Bugs() (names []string) {
+	for name := range bugs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// spoilState does to the state what a bug would have done with a batch.
+func (m *member) spoilState() error {
+	switch m.w.bug {
+	case bugLateIndex:
+		return m.spoilIndex()
+	case bugGreedyCompaction:
+		return m.spoilHistory()
+	default:
+		return nil
+	}
+}
+
+// spoilHistory removes events that reads after the last compaction still need.
+func (m *member) spoilHistory() error {
+	compacted := m.machine.Keys().Head().CompactRevision
+	if compacted <= m.spoiled {
+		return nil
+	}
+	m.spoiled = compacted
+	event := func(rev int64) []byte {
+		return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64([]byte{byte(storage.TableRevisions)}, uint64(rev)), 0)
+	}
+	b := m.state.NewBatch()
+	if err := b.DeleteRange(event(compacted), event(compacted+3)); err != nil {
+		return err
+	}
+	if err := b.Commit(false); err != nil {
+		return err
+	}
+	return b.Close()
+}
+
+// apply is Replica.Apply. With the bug that permissions are not checked when a command is applied, who asks counts as root
+// then, whatever has changed since the member that took the request looked.
+func (m *member) apply(msgs []*raftpb.Message) (replica.Applied, error) {
+	if m.w.bug != bugNoAuthAtApply {
+		return m.r.Apply(msgs, m)
+	}
+	var all replica.Applied
+	for _, msg := range msgs {
+		for _, e := range msg.Entries {
+			revision := m.machine.Auth().State().Revision
+			one := &raftpb.Message{Entries: []*raftpb.Entry{{
+				Type: e.Type, Term: e.Term, Index: e.Index, Data: asRoot(e.Data, revision),
+			}}}
+			done, err := m.r.Apply([]*raftpb.Message{one}, m)
+			if err != nil {
+				return all, err
+			}
+			all.Index, all.Changes = done.Index, append(all.Changes, done.Changes...)
+		}
+		all.Responses = append(all.Responses, msg.GetResponses()...)
+	}
+	return all, nil
+}
+
+// asRoot rewrites the commands of an entry that somebody asked for: see docs/formats/entry.md.
+func asRoot(data []byte, revision uint64) []byte {
+	if len(data) == 0 || data[0] != 1 {
+		return data
+	}
+	_, n := binary.Uvarint(data[1:])
+	at := 1 + n + 8
+	_, n = binary.Uvarint(data[at:])
+	at += n
+	out := slices.Clone(data[:at])
+	for at < len(data) {
+		kind := machine.Kind(data[at])
+		size, n := binary.Uvarint(data[at+1:])
+		payload := data[at+1+n : at+1+n+int(size)]
+		at += 1 + n + int(size)
+		if kind == machine.KindAs {
+			if _, rest, err := auth.DecodeActor(payload); err == nil {
+				payload = append((&auth.Actor{Name: "root", Revision: revision}).Append(nil), rest...)
+			}
+		}
+		out = machine.AppendCommand(out, kind, payload)
+	}
+	return out
+}
+
+// spoilLog does to a log what taking a torn record for its end would do when that record was synced: the last entries are gone.
+func (m *member) spoilLog(image storage.CrashableFS) error {
+	if m.w.bug != bugTruncatedTail {
+		return nil
+	}
+	o := m.options()
+	o.FS = image
+	log, err := storage.OpenLog("log", o)
+	if err != nil {
+		return err
+	}
+	it := log.NewIter([]byte{'e'}, []byte{'f'})
+	var keys [][]byte
+	for ok := it.First(); ok; ok = it.Next() {
+		keys = append(keys, slices.Clone(it.Key()))
+	}
+	err = it.Close()
+	b := log.NewBatch()
+	for _, key := range keys[max(0, len(keys)-3):] {
+		if binary.BigEndian.Uint64(key[1:]) > m.appliedAtFlush {
+			b.Delete(key)
+		}
+	}
+	return errors.Join(err, b.Commit(true), b.Close(), log.Close())
+}

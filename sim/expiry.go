@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/lease"
+	"cairn/internal/machine"
+	"cairn/internal/replica"
+	"cairn/internal/v2tree"
+)
+
+// How deadlines are looked after, as in package member.
+const (
+	expiryInterval = 100 * millisecond
+	expiriesMax    = 16
+)
+
+func durationOf(ns int64) time.Duration { return time.Duration(ns) }
+
+func (m *member) clusterTime() kv.ClusterTime {
+	return m.r.Clock().Time(m.clock(), m.machine.ClusterTime())
+}
+
+// lookAtDeadlines has the leader propose the end of what is due, and note the time when nothing else does.
+func (m *member) lookAtDeadlines() {
+	m.later(expiryInterval, m.lookAtDeadlines)
+	if !m.r.Leads() || m.expiring > 0 && m.w.now-m.expirySince < 2*second {
+		return
+	}
+	due, err := m.due(m.clusterTime())
+	if err != nil {
+		m.broken(fmt.Errorf("due: %w", err))
+		return
+	}
+	m.expiring, m.expirySince = len(due), m.w.now
+	for _, c := range due {
+		p := &proposal{command: c, done: func(*machine.Result) { m.expiring-- }}
+		if m.w.bug == bugStaleRevoke {
+			// What was due when it was found is ended later, whoever leads then.
+			m.later(m.w.between(0, 4*second), func() {
+				m.proposals = append(m.proposals, p)
+				m.kick()
+			})
+			continue
+		}
+		m.proposals = append(m.proposals, p)
+	}
+	if len(due) == 0 && time.Duration(m.clusterTime()-m.machine.ClusterTime()) >= time.Duration(electionTicks*tick) {
+		m.noteTime()
+	}
+	m.kick()
+}
+
+// noteTime proposes an entry that says nothing but what time it is, if anything will ever expire.
+func (m *member) noteTime() {
+	waits, err := m.due(math.MaxInt64)
+	if err != nil || len(waits) == 0 {
+		return
+	}
+	m.lastBatch++
+	_ = m.r.Propose(m.clock(), m.lastBatch, nil) // else a later look does it
+}
+
+func (m *member) due(now kv.ClusterTime) (commands []replica.Command, err error) {
+	reading := m.machine.Keys().Reading()
+	nodes, err := v2tree.Due(reading, now, expiriesMax)
+	if err != nil {
+		return nil, err
+	}
+	leases, err := lease.Due(reading, now, expiriesMax)
+	if err != nil {
+		return nil, err
+	}
+	for i := range nodes {
+		commands = append(commands, replica.Command{Kind: machine.KindV2, Payload: nodes[i].Append(nil)})
+	}
+	for i := range leases {
+		if m.w.bug == bugStaleRevoke {
+			leases[i].Kind = lease.KindRevoke
+		}
+		commands = append(commands, replica.Command{Kind: machine.KindLease, Payload: leases[i].Append(nil)})
+	}
+	return commands, nil
+}

@@ -1,0 +1,190 @@
+package sim
+
+import (
+	"fmt"
+	mrand "math/rand/v2"
+	"sort"
+)
+
+// faultsUntil is how long faults and requests last, at the most.
+const faultsUntil = 25 * second
+
+// fault is one thing that goes wrong, for a time. Its numbers are drawn with the plan, so that it is the same whichever others are
+// left out.
+type fault struct {
+	kind     faultKind
+	at, last int64
+	// member is a place in the list of members; leader has whoever leads then instead.
+	member int
+	leader bool
+	number int // what it says depends on the kind
+}
+
+type faultKind int
+
+const (
+	faultCrash     faultKind = iota // power cut, at any time
+	faultCrashSync                  // power cut at a sync of the log: number is the cut
+	faultCrashAll                   // power cut everywhere at once
+	faultPause                      // the process is stopped and goes on
+	faultIsolate                    // nothing reaches the member, or leaves it
+	faultOneWay                     // nothing reaches it, or nothing leaves it
+	faultSplit                      // two sides: number's bits say who is where
+	faultLoss                       // number percent of all messages are lost
+	faultTwice                      // number percent of all messages come twice
+	faultSlow                       // all messages are late
+	faultStall                      // the log's disk hangs
+	faultFull                       // the log's disk is full
+	faultRestart                    // an ordinary restart
+	faultKinds
+)
+
+func (f fault) String() string {
+	name := []string{
+		"power cut", "power cut at a sync", "power cut everywhere", "pause", "isolation", "one-way isolation", "partition", "loss", "duplicates",
+		"slow network", "stalled disk", "full disk", "restart",
+	}[f.kind]
+	who := fmt.Sprintf("member %d", f.member)
+	if f.leader {
+		who = "the leader"
+	}
+	return fmt.Sprintf("%s (%s, %d) from %.3f s for %.3f s", name, who, f.number, float64(f.at)/1e9, float64(f.last)/1e9)
+}
+
+// drawPlan draws the faults of a run.
+func drawPlan(rng *mrand.Rand, members int) []fault {
+	plan := make([]fault, 3+rng.IntN(10))
+	for i := range plan {
+		f := fault{
+			kind: faultKind(rng.IntN(int(faultKinds))), at: rng.Int64N(faultsUntil * 8 / 10), last: second/5 + rng.Int64N(4*second),
+			member: rng.IntN(members), leader: rng.IntN(2) == 0,
+		}
+		switch f.kind {
+		case faultCrashSync:
+			f.number = rng.IntN(4)
+		case faultLoss, faultTwice:
+			f.number = 5 + rng.IntN(30)
+		case faultSplit:
+			f.number = rng.IntN(1 << members)
+		default:
+			f.number = rng.IntN(2)
+		}
+		plan[i] = f
+	}
+	sort.SliceStable(plan, func(i, j int) bool { return plan[i].at < plan[j].at })
+	return plan
+}
+
+// schedule has a fault happen in its time.
+func (w *world) schedule(f *fault) {
+	w.after(f.at, func() {
+		if w.quiet {
+			return
+		}
+		w.note("", "%v", *f)
+		undo := w.strike(f)
+		if undo != nil {
+			w.after(f.last, undo)
+		}
+	})
+}
+
+// target returns the member that a fault hits.
+func (w *world) target(f *fault) *member {
+	if f.leader {
+		for _, m := range w.members {
+			if m.up && m.r.Leads() {
+				return m
+			}
+		}
+	}
+	return w.members[f.member%len(w.members)]
+}
+
+// strike begins a fault, and returns what ends it.
+func (w *world) strike(f *fault) (undo func()) {
+	m := w.target(f)
+	switch f.kind {
+	case faultCrash:
+		m.powerCut()
+		return m.start
+	case faultCrashSync:
+		if m.up {
+			how := cut(f.number)
+			m.cut = &how
+		}
+		return m.start
+	case faultCrashAll:
+		for _, m := range w.members {
+			m.powerCut()
+		}
+		return func() {
+			for _, m := range w.members {
+				m.start()
+			}
+		}
+	case faultRestart:
+		if m.up {
+			m.w.note(m.name, "restarts")
+			if m.flush() {
+				m.crash(m.disk.crash(all, ""))
+			}
+		}
+		return m.start
+	case faultPause:
+		m.pausedUntil = w.now + f.last
+	case faultStall:
+		m.stalledUntil = w.now + f.last
+	case faultFull:
+		m.disk.full = true
+		d := m.disk
+		return func() {
+			d.full = false
+			m.disk.full = false
+			m.start()
+		}
+	case faultLoss:
+		w.net.loss += f.number
+		return func() { w.net.loss -= f.number }
+	case faultTwice:
+		w.net.twice += f.number
+		return func() { w.net.twice -= f.number }
+	case faultSlow:
+		w.net.slow += 400 * millisecond
+		return func() { w.net.slow -= 400 * millisecond }
+	default:
+		return w.cutLinks(f, m)
+	}
+	return nil
+}
+
+// cutLinks begins a partition.
+func (w *world) cutLinks(f *fault, m *member) (undo func()) {
+	var cut []link
+	for _, a := range w.members {
+		for _, b := range w.members {
+			l := link{a.id, b.id}
+			switch {
+			case a == b:
+			case f.kind == faultIsolate && (a == m || b == m),
+				f.kind == faultOneWay && f.number == 0 && a == m,
+				f.kind == faultOneWay && f.number == 1 && b == m,
+				f.kind == faultSplit && side(f, a) != side(f, b):
+				cut = append(cut, l)
+				w.net.cuts[l]++
+			}
+		}
+	}
+	return func() {
+		for _, l := range cut {
+			w.net.cuts[l]--
+		}
+	}
+}
+
+func side(f *fault, m *member) int { return f.number >> ((m.id - 1) % 16) & 1 }
+
+// restartLater starts a member again that has crashed by itself.
+func (m *member) restartLater() {
+	m.w.after(m.w.between(10*millisecond, 2*second), m.start)
+}

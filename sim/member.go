@@ -1,0 +1,313 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	mrand "math/rand/v2"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/machine"
+	"cairn/internal/membership"
+	"cairn/internal/raftlog"
+	"cairn/internal/replica"
+	"cairn/internal/storage"
+	"cairn/internal/watch"
+)
+
+// member is one member of the cluster: a replica, its disk, and what package member does around it. Its roles are events.
+type member struct {
+	w    *world
+	id   uint64
+	name string
+	// Its clock runs from offset, by so many millionths faster than the world's.
+	offset, ppm int64
+
+	disk *disk
+	up   bool
+	life int // events of earlier lives do nothing
+	// pausedUntil is when the process goes on that was stopped, stalledUntil when the disk does.
+	pausedUntil, stalledUntil int64
+	cut                       *cut // what a power cut at the log's next sync leaves
+	left                      bool // it was removed from the cluster
+
+	logStore, state *storage.Store
+	machine         *machine.Machine
+	rlog            *raftlog.Log
+	r               *replica.Replica
+	hub             *watch.Hub
+
+	// What waits for each role, and whether its turn is queued.
+	inbox           []*raftpb.Message
+	applied         []replica.Applied
+	proposals       []*proposal
+	questions       []*question
+	appends         []*raftpb.Message
+	applies         []*raftpb.Message
+	raftTurns       bool
+	appendTurns     bool
+	applyTurns      bool
+	pending         map[uint64][]*proposal
+	waiting         []*proposal // of the run of entries that is being applied
+	asked           map[uint64]*question
+	askedOrder      []uint64
+	reads           []*question // answered, and waiting for the applied index
+	lastBatch       uint64
+	lastRead        uint64
+	unflushed       int
+	expiring        int
+	expirySince     int64
+	led             bool
+	streams         []*stream
+	dispatching     bool
+	appliedAtFlush  uint64
+	lastAppliedSeen uint64
+	spoiled         int64             // a planted bug's
+	oldMembers      map[string][]byte // likewise
+	observed        int64             // the first revision that the simulator has not seen here
+}
+
+// proposal is a command on its way. done gets the result, or is never called.
+type proposal struct {
+	command replica.Command
+	change  *raftpb.ConfChangeV2
+	result  machine.Result
+	done    func(*machine.Result)
+}
+
+// question is a linearizable read on its way.
+type question struct {
+	index uint64
+	done  func()
+}
+
+func newMember(w *world, id uint64, rng *mrand.Rand) *member {
+	return &member{
+		w: w, id: id, name: fmt.Sprintf("m%d", id), offset: rng.Int64N(1000 * second), ppm: rng.Int64N(801) - 400,
+		disk: newDisk(storage.NewCrashableFS(), mrand.New(mrand.NewPCG(rng.Uint64(), 5))),
+	}
+}
+
+func (m *member) options() storage.Options {
+	return storage.Options{FS: m.disk, CacheBytes: 1 << 20, MemTableBytes: 1 << 20, Still: true}
+}
+
+// found makes the stores of a founder and starts it.
+func (m *member) found() {
+	founders := make([]membership.Member, len(m.w.members))
+	for i, other := range m.w.members {
+		founders[i] = membership.Member{ID: other.id, Name: other.name, PeerURLs: []string{other.name}}
+	}
+	m.initialize(founders)
+	m.start()
+}
+
+func (m *member) initialize(founders []membership.Member) {
+	err := func() error {
+		state, err := storage.OpenState("state", m.options())
+		if err != nil {
+			return err
+		}
+		logStore, err := storage.OpenLog("log", m.options())
+		if err != nil {
+			return err
+		}
+		return errors.Join(machine.Initialize(state, 1, 1, founders), raftlog.Initialize(logStore, 1, 1),
+			state.Close(), logStore.Close(), syncDir(m.disk, "/"))
+	}()
+	if err != nil {
+		m.w.fail("%s: initialize: %v", m.name, err)
+	}
+}
+
+// start opens what the disk has and lets the member run.
+func (m *member) start() {
+	if m.up || m.w.err != nil {
+		return
+	}
+	m.life++
+	m.inbox, m.applied, m.proposals, m.questions, m.appends, m.applies = nil, nil, nil, nil, nil, nil
+	m.raftTurns, m.appendTurns, m.applyTurns, m.dispatching, m.led = false, false, false, false, false
+	m.pending, m.asked, m.askedOrder, m.reads, m.waiting = map[uint64][]*proposal{}, map[uint64]*question{}, nil, nil, nil
+	m.lastBatch, m.lastRead = m.w.rng.Uint64()>>1, m.w.rng.Uint64()>>1
+	m.unflushed, m.expiring, m.pausedUntil, m.stalledUntil, m.cut, m.streams = 0, 0, 0, 0, nil, nil
+	if err := m.open(); err != nil {
+		m.closeStores()
+		m.w.fail("%s does not start: %v", m.name, err)
+		return
+	}
+	m.up = true
+	m.appliedAtFlush, m.lastAppliedSeen = m.machine.AppliedIndex(), m.machine.AppliedIndex()
+	first, last := uint64(0), uint64(0)
+	first, _ = m.log().FirstIndex()
+	last, _ = m.log().LastIndex()
+	m.w.note(m.name, "starts: applied %d, log %d to %d", m.machine.AppliedIndex(), first, last)
+	if m.r.SoleMember() {
+		if err := m.r.Campaign(); err != nil {
+			m.broken(err)
+			return
+		}
+	}
+	m.kick()
+	m.later(m.w.between(0, tick), m.tick)
+	m.later(m.w.between(0, tick), m.lookAtDeadlines)
+	m.later(m.w.between(0, second), m.keepHouse)
+	m.observe()
+}
+
+func (m *member) open() (err error) {
+	if m.state, err = storage.OpenState("state", m.options()); err != nil {
+		return err
+	}
+	if m.logStore, err = storage.OpenLog("log", m.options()); err != nil {
+		return err
+	}
+	if m.machine, err = machine.Open(m.state); err != nil {
+		return err
+	}
+	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())
+	if err != nil {
+		return err
+	}
+	m.hub = watch.New(m.machine.Keys(), watch.Limits{
+		QueueBytes: 20_000, WindowBytes: 8_000, StreamEvents: 12, HubEvents: 60, SliceEvents: 10, SliceBytes: 8_000, DeliveryEvents: 20,
+	})
+	quiet := &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)}
+	m.r, err = replica.New(replica.Config{
+		ID: m.id, ElectionTicks: electionTicks, HeartbeatTicks: 1, Logger: quiet, ClusterID: 7, FS: m.disk, ReceiveDir: "receive",
+	}, rlog, m.machine)
+	m.rlog = rlog
+	return err
+}
+
+func (m *member) log() *raftlog.Log { return m.rlog }
+
+// stop ends a life: what is in memory is gone, the disk stays as it is.
+func (m *member) stop() {
+	if !m.up {
+		return
+	}
+	m.up = false
+	m.life++
+	m.hub.Close()
+	for _, s := range m.streams {
+		s.lost()
+	}
+	m.closeStores()
+}
+
+func (m *member) closeStores() {
+	if m.machine != nil {
+		_ = m.machine.Close()
+	}
+	// What a store says at its end does not matter any more: the disk is what counts.
+	for _, s := range []*storage.Store{m.state, m.logStore} {
+		if s != nil {
+			_ = s.Close()
+		}
+	}
+	m.machine, m.state, m.logStore, m.r = nil, nil, nil, nil
+}
+
+// crash ends a life with a power cut that leaves image on the disk.
+func (m *member) crash(image storage.CrashableFS) {
+	m.w.stats.Crashes++
+	m.stop()
+	if err := m.spoilLog(image); err != nil {
+		m.w.fail("%s: %v", m.name, err)
+	}
+	m.disk = newDisk(image, m.disk.rng)
+}
+
+// powerCut is a crash at any moment.
+func (m *member) powerCut() {
+	if !m.up {
+		return
+	}
+	m.w.note(m.name, "power cut")
+	m.crash(m.disk.crash(nothing, ""))
+}
+
+// broken ends a life with an error. That happens to members whose disks fail; otherwise something is wrong.
+func (m *member) broken(err error) {
+	m.w.note(m.name, "fails: %v", err)
+	if !m.disk.full {
+		m.w.fail("%s fails: %v", m.name, err)
+		return
+	}
+	m.crash(m.disk.crash(nothing, ""))
+}
+
+// clock is the member's own.
+func (m *member) clock() time.Duration {
+	return time.Duration(m.offset + m.w.now + m.w.now/1_000_000*m.ppm)
+}
+
+// later has do happen in this life, when the process is not paused.
+func (m *member) later(delay int64, do func()) {
+	life := m.life
+	var run func()
+	run = func() {
+		switch {
+		case m.life != life:
+		case m.pausedUntil > m.w.now:
+			m.w.after(m.pausedUntil-m.w.now+m.w.between(0, millisecond), run)
+		default:
+			do()
+		}
+	}
+	m.w.after(delay, run)
+}
+
+// receive takes a message of another member.
+func (m *member) receive(msg *raftpb.Message) {
+	if m.up {
+		m.inbox = append(m.inbox, msg)
+		m.kick()
+	}
+}
+
+// kick queues a turn of the raft loop.
+func (m *member) kick() {
+	if !m.raftTurns {
+		m.raftTurns = true
+		m.later(m.w.between(0, millisecond/5), m.raftTurn)
+	}
+}
+
+func (m *member) tick() {
+	m.r.Tick()
+	m.kick()
+	m.later(tick, m.tick)
+	if m.w.now/tick%10 == 0 { // raft drops questions that nobody could answer
+		for _, id := range m.askedOrder {
+			if m.asked[id] != nil {
+				m.r.ReadIndex(id)
+			}
+		}
+	}
+}
+
+// own says which responses the member steps itself; it sends the others.
+func (m *member) own(responses []*raftpb.Message) {
+	for _, msg := range responses {
+		if msg.GetTo() == m.id {
+			m.inbox = append(m.inbox, msg)
+		} else {
+			m.w.net.send(msg)
+		}
+	}
+	m.kick()
+}
+
+// lookAtMembers finds out that this member was removed from the cluster.
+func (m *member) lookAtMembers() {
+	if m.machine.Removed(m.id) && !m.left {
+		m.left = true
+		m.w.note(m.name, "was removed")
+	}
+}
