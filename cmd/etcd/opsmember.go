@@ -7,14 +7,10 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/member"
 	"cairn/internal/mvcc"
-	"cairn/internal/version"
 )
 
 // opsMember is what the operational paths see of a member: an ops.Member.
 type opsMember struct{ *member.Member }
-
-// ClusterVersion implements ops.Member. All members of a release are of one version.
-func (opsMember) ClusterVersion() string { return version.Cluster }
 
 // CheckRead implements ops.Member: it reads the first key there is, if any.
 func (m opsMember) CheckRead(ctx context.Context, serializable bool) error {

@@ -9,6 +9,7 @@ import (
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/replica"
+	"cairn/internal/version"
 )
 
 // Members returns the members of the cluster as this one knows them, in the order of
@@ -31,16 +32,19 @@ func (m *Member) LeaderSince() time.Time {
 	return time.Time{}
 }
 
-// Published says whether the member's record has this name and these client URLs.
+// ClusterVersion returns the version that all members understand, empty while none has started.
+func (m *Member) ClusterVersion() string { return membership.ClusterVersion(m.Members()) }
+
+// Published says whether the member's record has this name and these client URLs, and this program's version.
 func (m *Member) Published(name string, clientURLs []string) bool {
 	me, ok := membership.Find(m.Members(), m.cfg.ID)
-	return ok && me.Name == name && slices.Equal(me.ClientURLs, clientURLs)
+	return ok && me.Name == name && slices.Equal(me.ClientURLs, clientURLs) && me.Version == version.API
 }
 
 // Publish has the member's name and client URLs recorded, and returns when they are: it
 // waits for a leader as long as that takes.
 func (m *Member) Publish(ctx context.Context, name string, clientURLs []string) error {
-	c := membership.Command{Kind: membership.KindPublish, ID: m.cfg.ID, Name: name, ClientURLs: clientURLs}
+	c := membership.Command{Kind: membership.KindPublish, ID: m.cfg.ID, Name: name, ClientURLs: clientURLs, Version: version.API}
 	for {
 		_, err := m.Propose(ctx, machine.KindMembership, c.Append(nil))
 		if !errors.Is(err, ErrTimeout) && !errors.Is(err, replica.ErrNoLeader) {

@@ -23,13 +23,15 @@ var (
 	ErrOnlyMember = errors.New("the only member cannot be removed")
 	// ErrNotLearner says that the member to be promoted is a voter already.
 	ErrNotLearner = errors.New("member is not a learner")
+	// ErrTooOld says that a member is older than the cluster: it would not understand what the others write.
+	ErrTooOld = errors.New("member is older than its cluster")
 	// ErrTooManyLearners says that the cluster has as many learners as it may.
 	ErrTooManyLearners = errors.New("too many learner members in cluster")
 )
 
 // Refused says whether err is one of the errors that refuse a change.
 func Refused(err error) bool {
-	for _, known := range []error{ErrNotFound, ErrExists, ErrRemoved, ErrPeerURLExists, ErrOnlyMember, ErrNotLearner, ErrTooManyLearners} {
+	for _, known := range []error{ErrNotFound, ErrExists, ErrRemoved, ErrPeerURLExists, ErrOnlyMember, ErrNotLearner, ErrTooOld, ErrTooManyLearners} {
 		if errors.Is(err, known) {
 			return true
 		}
@@ -42,7 +44,7 @@ type Kind byte
 
 // The kinds of commands.
 const (
-	// KindPublish records what a member says of itself when it has started: its name and client URLs.
+	// KindPublish records what a member says of itself when it has started: its name, client URLs and version.
 	KindPublish Kind = 1
 	// KindUpdate gives a member other peer URLs.
 	KindUpdate Kind = 2
@@ -64,6 +66,7 @@ type Command struct {
 	ID         uint64
 	Name       string
 	ClientURLs []string
+	Version    string // of a member that publishes itself
 	PeerURLs   []string
 	Learner    bool // of a member that is added
 	// LearnersMax is how many learners the proposer allows the cluster; what was meant is in the command, so that
@@ -76,7 +79,7 @@ func (c *Command) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, byte(c.Kind)), c.ID)
 	switch c.Kind {
 	case KindPublish:
-		return appendTexts(appendText(dst, c.Name), c.ClientURLs)
+		return appendText(appendTexts(appendText(dst, c.Name), c.ClientURLs), c.Version)
 	case KindAdd:
 		dst = append(dst, flagsOf(c.Learner))
 		return appendTexts(binary.AppendUvarint(dst, c.LearnersMax), c.PeerURLs)
@@ -96,7 +99,7 @@ func Decode(b []byte) (c Command, err error) {
 	r := reader{b: b[9:]}
 	switch c.Kind {
 	case KindPublish:
-		c.Name, c.ClientURLs = r.text(), r.texts()
+		c.Name, c.ClientURLs, c.Version = r.text(), r.texts(), r.text()
 	case KindUpdate:
 		c.PeerURLs = r.texts()
 	case KindAdd:
@@ -132,7 +135,10 @@ func (t *Table) Apply(b *storage.Batch, c *Command) error {
 	}
 	switch c.Kind {
 	case KindPublish:
-		m.Name, m.ClientURLs = c.Name, c.ClientURLs
+		if older(c.Version, ClusterVersion(t.next)) {
+			return ErrTooOld
+		}
+		m.Name, m.ClientURLs, m.Version = c.Name, c.ClientURLs, c.Version
 	case KindUpdate:
 		if err := CheckPeerURLs(t.next, c.ID, c.PeerURLs); err != nil {
 			return err

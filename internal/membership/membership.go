@@ -33,6 +33,7 @@ type Member struct {
 	PeerURLs   []string // where other members reach it
 	ClientURLs []string // where it says that clients reach it; none until it has started
 	Learner    bool     // has the log, but no vote
+	Version    string   // of etcd's API that it served when it last started, as in 3.7.0; empty until it has started
 }
 
 // Started says whether the member has published itself: its name is known then, which cannot be empty.

@@ -133,15 +133,15 @@ func TestNotCommitted(t *testing.T) {
 
 // TestBytes holds the encodings against docs/formats/members.md.
 func TestBytes(t *testing.T) {
-	m := Member{ID: 0x8e9e05c52164694d, Name: "default", PeerURLs: []string{"http://p:1"}, ClientURLs: []string{"http://c:1", "x"}, Learner: true}
+	m := Member{ID: 0x8e9e05c52164694d, Name: "default", PeerURLs: []string{"http://p:1"}, ClientURLs: []string{"http://c:1", "x"}, Learner: true, Version: "3.7.0"}
 	for _, c := range []struct {
 		what, got, want string
 	}{
 		{"key", string(key(m.ID)), "m\x8e\x9e\x05\xc5\x21\x64\x69\x4d"},
-		{"record", string(m.append(nil)), "\x01\x07default\x01\x0ahttp://p:1\x02\x0ahttp://c:1\x01x"},
+		{"record", string(m.append(nil)), "\x01\x07default\x01\x0ahttp://p:1\x02\x0ahttp://c:1\x01x\x053.7.0"},
 		{
-			"publish", string((&Command{Kind: KindPublish, ID: m.ID, Name: "n", ClientURLs: m.ClientURLs}).Append(nil)),
-			"\x01\x8e\x9e\x05\xc5\x21\x64\x69\x4d\x01n\x02\x0ahttp://c:1\x01x",
+			"publish", string((&Command{Kind: KindPublish, ID: m.ID, Name: "n", ClientURLs: m.ClientURLs, Version: "3.7.0"}).Append(nil)),
+			"\x01\x8e\x9e\x05\xc5\x21\x64\x69\x4d\x01n\x02\x0ahttp://c:1\x01x\x053.7.0",
 		},
 		{
 			"add", string((&Command{Kind: KindAdd, ID: 1, PeerURLs: m.PeerURLs, Learner: true, LearnersMax: 2}).Append(nil)),
@@ -222,5 +222,38 @@ func TestParseURLs(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%q: got %s, want %s", c.in, got, c.want)
 		}
+	}
+}
+
+func TestClusterVersion(t *testing.T) {
+	s := newState(t,
+		Member{ID: 1, PeerURLs: []string{"http://a:1"}}, Member{ID: 2, PeerURLs: []string{"http://b:1"}}, Member{ID: 3, PeerURLs: []string{"http://c:1"}})
+	publish := func(id uint64, version string) error {
+		return s.batch(Command{Kind: KindPublish, ID: id, Name: "n", Version: version})[0]
+	}
+	for i, step := range []struct {
+		id      uint64
+		version string
+		err     error
+		want    string
+	}{
+		{1, "3.7.2", nil, "3.7.0"},
+		{2, "3.8.1", nil, "3.7.0"},
+		{3, "3.6.9", ErrTooOld, "3.7.0"},
+		{3, "3.10.0", nil, "3.7.0"},
+		{1, "3.10.4", nil, "3.8.0"},
+		{1, "3.7.0", ErrTooOld, "3.8.0"},
+		{2, "4.0.0", nil, "3.10.0"},
+		{2, "garbage", ErrTooOld, "3.10.0"},
+	} {
+		if err := publish(step.id, step.version); !errors.Is(err, step.err) {
+			t.Errorf("step %d: %v, want %v", i, err, step.err)
+		}
+		if got := ClusterVersion(s.List()); got != step.want {
+			t.Errorf("step %d: cluster version %s, want %s", i, got, step.want)
+		}
+	}
+	if got := ClusterVersion(nil); got != "" {
+		t.Errorf("nobody agrees on %s", got)
 	}
 }

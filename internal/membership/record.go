@@ -14,7 +14,7 @@ const (
 // append writes a member's record as docs/formats/members.md draws it. The ID is in the key.
 func (m *Member) append(dst []byte) []byte {
 	dst = appendText(append(dst, flagsOf(m.Learner)), m.Name)
-	return appendTexts(appendTexts(dst, m.PeerURLs), m.ClientURLs)
+	return appendText(appendTexts(appendTexts(dst, m.PeerURLs), m.ClientURLs), m.Version)
 }
 
 func flagsOf(learner bool) byte {
@@ -44,7 +44,7 @@ func decodeMember(key, value []byte) (m record, err error) {
 	if m.removed && len(value) == 1 && !m.Learner {
 		return m, nil
 	}
-	m.Name, m.PeerURLs, m.ClientURLs = r.text(), r.texts(), r.texts()
+	m.Name, m.PeerURLs, m.ClientURLs, m.Version = r.text(), r.texts(), r.texts(), r.text()
 	if flags&^flagLearner != 0 || !r.whole() {
 		return m, fmt.Errorf("%w: record of member %x: %x", ErrCorrupt, m.ID, value)
 	}
