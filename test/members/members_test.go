@@ -238,7 +238,7 @@ func TestTokensOnEveryMember(t *testing.T) {
 func (c *cluster) replace(args ...string) (*exec.Cmd, *buffer) {
 	c.t.Helper()
 	cmd := exec.Command(harness.Etcdctl(c.t), append([]string{"member", "replace"}, args...)...)
-	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS="+c.all[0].client+","+c.all[1].client)
+	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_USER=root:rp", "ETCDCTL_ENDPOINTS="+c.all[0].client+","+c.all[1].client)
 	out := &buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -248,10 +248,20 @@ func (c *cluster) replace(args ...string) (*exec.Cmd, *buffer) {
 	return cmd, out
 }
 
-// TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle.
+// TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle. What the cluster knows of users
+// the new member knows, too: in etcd it did not always (issues 14571 and 14648).
 func TestMemberReplace(t *testing.T) {
 	c := start(t)
 	lost := c.all[2]
+	first := c.dial(c.all[0])
+	_, err := first.UserAdd(c.ctx, "root", "rp")
+	_, err1 := first.UserGrantRole(c.ctx, "root", "root")
+	_, err2 := first.UserAdd(c.ctx, "u", "up")
+	_, err3 := first.AuthEnable(c.ctx)
+	must(t, err, err1, err2, err3)
+	rootToken, err := first.Authenticate(c.ctx, "root", "rp")
+	userToken, err1 := first.Authenticate(c.ctx, "u", "up")
+	must(t, err, err1)
 	cmd, out := c.replace(lost.name)
 	if err := cmd.Wait(); err == nil || !strings.Contains(out.String(), "is not lost") {
 		t.Errorf("replacing a member that answers: %v\n%s", err, out)
@@ -296,7 +306,7 @@ func TestMemberReplace(t *testing.T) {
 		_ = cmd.Process.Kill()
 		t.Fatalf("member replace has not ended:\n%s", out)
 	}
-	members, err := c.dial(c.all[0]).MemberList(c.ctx)
+	members, err := c.bearer(rootToken.Token, c.all[0]).MemberList(c.ctx)
 	must(t, err)
 	for _, m := range members.Members {
 		if m.IsLearner || m.Name == "" {
@@ -307,16 +317,22 @@ func TestMemberReplace(t *testing.T) {
 		t.Errorf("%d members", len(members.Members))
 	}
 	c.eventually("get from the new member", func(ctx context.Context) error {
-		r, err := c.dial(lost).Get(ctx, "k", clientv3.WithSerializable())
+		r, err := c.bearer(rootToken.Token, lost).Get(ctx, "k", clientv3.WithSerializable())
 		if err == nil && (len(r.Kvs) == 0 || string(r.Kvs[0].Value) != "n3") {
 			err = fmt.Errorf("got %v", r.Kvs)
 		}
 		return err
 	})
+	if _, err := c.bearer(userToken.Token, lost).Get(c.ctx, "k", clientv3.WithSerializable()); !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		t.Errorf("get from the new member by a user who may not: %v", err)
+	}
+	if _, err := c.dial(lost).Get(c.ctx, "k", clientv3.WithSerializable()); !errors.Is(err, rpctypes.ErrUserEmpty) {
+		t.Errorf("get from the new member by nobody: %v", err)
+	}
 	// The new member has a vote: the cluster goes on without one of the others.
 	c.all[1].kill()
 	c.eventually("put without n2", func(ctx context.Context) error {
-		_, err := c.dial(c.all[0], lost).Put(ctx, "k", "v")
+		_, err := c.bearer(rootToken.Token, c.all[0], lost).Put(ctx, "k", "v")
 		return err
 	})
 }

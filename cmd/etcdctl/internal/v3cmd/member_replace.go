@@ -172,7 +172,7 @@ func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.M
 // answers says whether a member says by one of its client URLs that it is itself.
 func (r *replacement) answers(m *etcdserverpb.Member) bool {
 	for _, u := range m.ClientURLs {
-		ctx, cancel := limited(r.s)
+		ctx, cancel := context.WithTimeout(r.s.Context, value(r.s.Flags.GetDuration("dial-timeout")))
 		resp, err := r.c.Status(ctx, u)
 		cancel()
 		if err == nil && resp.Header.GetMemberId() == m.ID {
