@@ -37,7 +37,7 @@ func Commands() []cli.Command {
 		[]cli.Command{
 			setCommand, getCommand, updateCommand, mkCommand, rmCommand, lsCommand,
 			mkdirCommand, setdirCommand, updatedirCommand, rmdirCommand,
-			watchCommand, execWatchCommand, clusterHealthCommand, backupCommand,
+			watchCommand, execWatchCommand, clusterHealthCommand, backupCommand, importCommand,
 		},
 		memberCommands, userCommands, roleCommands, authCommands)
 }
