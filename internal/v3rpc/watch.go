@@ -171,6 +171,9 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	case s.watches[id] != nil:
 		return s.refuse(reasonDuplicateID)
 	}
+	if err := s.in.Room(rng); err != nil {
+		return s.refuse("etcdserver: " + err.Error())
+	}
 	c, err := s.identify(s.out.Context())
 	if err == nil {
 		err = mayWatch(c.state, c.actor, rng)

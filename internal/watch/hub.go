@@ -52,6 +52,10 @@ type Limits struct {
 	SliceEvents    int // read of history at a time
 	SliceBytes     int // taken out of those for watchers
 	DeliveryEvents int // taken out of those, counted for each watcher
+	StreamWatchers int // in one stream; see Stream.Room
+	StreamBytes    int // their keys
+	HubWatchers    int // in all streams
+	HubBytes       int // their keys
 }
 
 func (l *Limits) setDefaults() {
@@ -66,6 +70,10 @@ func (l *Limits) setDefaults() {
 		{&l.SliceEvents, 8 << 10},
 		{&l.SliceBytes, 1 << 20},
 		{&l.DeliveryEvents, 16 << 10},
+		{&l.StreamWatchers, 128 << 10},
+		{&l.StreamBytes, 64 << 20},
+		{&l.HubWatchers, 1 << 20},
+		{&l.HubBytes, 256 << 20},
 	} {
 		if *d.value == 0 {
 			*d.value = d.standard
@@ -97,6 +105,7 @@ type Hub struct {
 	behind     int     // watchers in that state
 	aside      int64   // bytes of events dispatched so far
 	events     int     // put aside in all streams
+	bytes      int     // keys of all watchers
 	oldest     *Stream // those with events put aside, by asideSince
 	newest     *Stream
 	overfull   []*Stream // with more put aside than they may have; empty between dispatches
@@ -111,6 +120,14 @@ func New(keys *mvcc.Store, limits Limits) *Hub {
 
 // ErrClosed is returned by Take when the hub is closed.
 var ErrClosed = errors.New("watch hub closed")
+
+// The errors of Room.
+var (
+	// ErrStreamFull says that a stream has as many watchers as it may have.
+	ErrStreamFull = errors.New("too many watches on this stream")
+	// ErrHubFull says that all streams together have.
+	ErrHubFull = errors.New("too many watches on this member")
+)
 
 // Close ends all streams, which see it by Closed. After it nobody reads the store.
 // Publish and Dispatch may still be called.

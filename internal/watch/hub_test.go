@@ -9,6 +9,13 @@ import (
 	"cairn/internal/mvcc"
 )
 
+// idle says whether the stream has nothing to take, and nobody to catch up.
+func (s *Stream) idle() bool {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.events == 0 && len(s.fallen) == 0 && s.behind.n == 0
+}
+
 // told takes from a stream until nothing comes, and returns the values that it was told.
 func told(t *testing.T, s *Stream) (values []string) {
 	t.Helper()
@@ -22,7 +29,7 @@ func told(t *testing.T, s *Stream) (values []string) {
 				values = append(values, string(e.Record.Value))
 			}
 		}
-		if _, ok := s.Synced(0); ok {
+		if s.idle() {
 			return values
 		}
 	}

@@ -47,6 +47,9 @@ type span struct {
 	single bool
 }
 
+// bytes returns what a watcher's keys take.
+func (s *span) bytes() int { return len(s.start) + len(s.end) }
+
 // compare orders ranges by start and then by end.
 func (s span) compare(o span) int {
 	switch {

@@ -1,6 +1,10 @@
 package watch
 
-import "cairn/internal/kv"
+import (
+	"fmt"
+
+	"cairn/internal/kv"
+)
 
 // Spec says what a watcher is to be told.
 type Spec struct {
@@ -94,6 +98,9 @@ type Stream struct {
 	older, newer *Stream    // in the hub's list of streams with events put aside
 	fallen       []*Watcher
 	first, last  *Watcher // all watchers, in the order of their making
+	watchers     int
+	bytes        int   // their keys
+	latest       int64 // no watcher begins later
 
 	// These are the consumer's own.
 	behind     index
@@ -133,11 +140,34 @@ func (s *Stream) Close() {
 		h.watchers.Add(-1)
 	}
 	s.first, s.last = nil, nil
+	h.bytes -= s.bytes
+	s.watchers, s.bytes = 0, 0
 	last := len(h.streams) - 1
 	h.streams[s.slot] = h.streams[last]
 	h.streams[s.slot].slot = s.slot
 	h.streams[last] = nil
 	h.streams = h.streams[:last]
+}
+
+// Room returns why a watcher of a range should not be added, or nil: ErrStreamFull or ErrHubFull. Who gives many watchers to
+// one consumer asks it; a stream that never has more than one need not.
+func (s *Stream) Room(r kv.KeyRange) error {
+	h, l := s.hub, &s.hub.limits
+	size := len(r.Key) + len(r.End)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case s.watchers >= l.StreamWatchers:
+		return fmt.Errorf("%w: %d are the most", ErrStreamFull, l.StreamWatchers)
+	case s.bytes+size > l.StreamBytes:
+		return fmt.Errorf("%w: their keys may take %d bytes", ErrStreamFull, l.StreamBytes)
+	case h.watchers.Load() >= int64(l.HubWatchers):
+		return fmt.Errorf("%w: %d are the most", ErrHubFull, l.HubWatchers)
+	case h.bytes+size > l.HubBytes:
+		return fmt.Errorf("%w: their keys may take %d bytes", ErrHubFull, l.HubBytes)
+	default:
+		return nil
+	}
 }
 
 // Watch adds a watcher. It returns the revision of the store when the watcher began:
@@ -162,6 +192,10 @@ func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
 		s.first = w
 	}
 	s.last = w
+	s.watchers++
+	s.bytes += w.span.bytes()
+	h.bytes += w.span.bytes()
+	s.latest = max(s.latest, w.next)
 	if w.next > h.dispatched {
 		h.index.add(w)
 		return w, revision
@@ -191,6 +225,9 @@ func (s *Stream) Cancel(w *Watcher) {
 	case live:
 		h.index.remove(w)
 		w.takeAside()
+		if w.next > h.dispatched+1 {
+			signal(s.wake) // Synced may have waited for it
+		}
 	case behind:
 		s.behind.remove(w)
 		h.behind--
@@ -213,11 +250,15 @@ func (s *Stream) end(w *Watcher) {
 		s.last = w.elder
 	}
 	w.elder, w.younger = nil, nil
+	s.watchers--
+	s.bytes -= w.span.bytes()
+	s.hub.bytes -= w.span.bytes()
 	s.hub.watchers.Add(-1)
 }
 
 // Synced returns a revision up to which all watchers of the stream have been given all
-// that is theirs, which is not before asked. When that is still to come, ok is false and
+// that is theirs, which is not before asked, nor before one of them begins: as in etcd a watcher hears of no revision
+// before its own. When that is still to come, ok is false and
 // Wake will have a token when it is time to ask again, after Take has nothing to give.
 func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
 	h := s.hub
@@ -230,11 +271,20 @@ func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
 		signal(s.wake)
 		return 0, false
 	}
-	if h.dispatched < asked {
+	if h.dispatched < asked || s.latest > h.dispatched+1 && s.waitsForFuture() {
 		h.asking = append(h.asking, s)
 		return 0, false
 	}
 	return h.dispatched, true
+}
+
+// waitsForFuture says whether a watcher has yet to begin. The hub's mutex is held.
+func (s *Stream) waitsForFuture() bool {
+	s.latest = 0
+	for w := s.first; w != nil; w = w.younger {
+		s.latest = max(s.latest, w.next)
+	}
+	return s.latest > s.hub.dispatched+1
 }
 
 // Synced is Stream.Synced for one watcher, without waiting.

@@ -1,0 +1,131 @@
+package watch
+
+import (
+	"errors"
+	"testing"
+
+	"cairn/internal/kv"
+	"cairn/internal/mvcc"
+)
+
+// The tests are named after issues of github.com/etcd-io/etcd.
+
+// batchUntold is batch without a word to the hub.
+func (s *store) batchUntold(commands ...func(w *mvcc.Writer)) {
+	s.b.Reset()
+	s.check(s.w.Begin(s.b))
+	for _, c := range commands {
+		s.w.Start()
+		c(s.w)
+		s.check(s.w.End())
+	}
+	s.check(s.w.Finish())
+	s.check(s.b.Commit(false))
+	s.w.Publish()
+}
+
+// Test15271: what a member has not been told of one by one, as after it has caught up from a snapshot, its watchers are
+// told from history: in order, once, and never from before.
+func Test15271(t *testing.T) {
+	s := newStore(t, Limits{})
+	st := s.hub.NewStream()
+	defer st.Close()
+	st.Watch(Spec{Range: kv.KeyRange{Key: []byte("k")}})
+	var seen []int64
+	take := func() {
+		t.Helper()
+		for range 3 {
+			s.hub.Dispatch()
+			deliveries, err := st.Take()
+			s.check(err)
+			for _, d := range deliveries {
+				for _, e := range d.Events {
+					seen = append(seen, e.Revision())
+				}
+			}
+		}
+	}
+	s.batch(s.put("k", "2"))
+	take()
+	s.batchUntold(s.put("k", "3"))
+	s.batchUntold(s.put("k", "4"))
+	s.batch(s.put("k", "5"))
+	take()
+	for i, rev := range seen {
+		if rev != int64(i)+2 {
+			t.Fatalf("told of the revisions %v", seen)
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("told of the revisions %v, want 2 to 5", seen)
+	}
+}
+
+// Test20221: a watch that begins in the future keeps the progress of its stream back until then.
+func Test20221(t *testing.T) {
+	s := newStore(t, Limits{})
+	st := s.hub.NewStream()
+	defer st.Close()
+	st.Watch(Spec{Range: kv.KeyRange{Key: []byte("k")}})
+	future, _ := st.Watch(Spec{Range: kv.KeyRange{Key: []byte("k")}, Start: 4})
+	further, _ := st.Watch(Spec{Range: kv.KeyRange{Key: []byte("k")}, Start: 100})
+	expect := func(what string, revision int64, ok bool) {
+		t.Helper()
+		s.hub.Dispatch()
+		told(t, st)
+		if rev, synced := st.Synced(1); synced != ok || ok && rev != revision {
+			t.Errorf("%s: synced at %d, %v", what, rev, synced)
+		}
+	}
+	expect("new", 0, false)
+	st.Cancel(further)
+	select {
+	case <-st.Wake():
+	default:
+		t.Error("the end of a future watch wakes nobody who asks for progress")
+	}
+	expect("two revisions before", 0, false)
+	if _, ok := future.Synced(); ok {
+		t.Error("the future watch is synced")
+	}
+	s.batch(s.put("other", "2"))
+	expect("the next is its first", 0, false)
+	s.batch(s.put("other", "3"))
+	expect("about to begin", 3, true)
+	s.batch(s.put("k", "4"))
+	expect("begun", 4, true)
+}
+
+// TestRoom: watchers and their keys are counted in the stream and in all, and their ends, too.
+func TestRoom(t *testing.T) {
+	s := newStore(t, Limits{StreamWatchers: 3, StreamBytes: 100, HubWatchers: 5, HubBytes: 150})
+	one, two := s.hub.NewStream(), s.hub.NewStream()
+	defer two.Close()
+	short := kv.KeyRange{Key: []byte("k")}
+	long := kv.KeyRange{Key: make([]byte, 45), End: make([]byte, 45)}
+	expect := func(st *Stream, r kv.KeyRange, want error) {
+		t.Helper()
+		if err := st.Room(r); !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("room for a watcher: %v, want %v", err, want)
+		}
+	}
+	add := func(st *Stream, r kv.KeyRange) *Watcher {
+		t.Helper()
+		expect(st, r, nil)
+		w, _ := st.Watch(Spec{Range: r})
+		return w
+	}
+	w := add(one, long)
+	expect(one, long, ErrStreamFull)
+	add(one, short)
+	add(one, short)
+	expect(one, short, ErrStreamFull)
+	expect(two, long, ErrHubFull)
+	add(two, short)
+	add(two, short)
+	expect(two, short, ErrHubFull)
+	one.Cancel(w)
+	add(two, long)
+	one.Close()
+	expect(two, short, ErrStreamFull)
+}
