@@ -208,6 +208,38 @@ var scenarios = []scenario{
 	load("v2-get-256", "256 clients get by v2", v2GetKind, fillV2, clients(256, 256), v2GetGoal),
 	load("v2-get-1", "one client gets by v2", v2GetKind, fillV2, clients(1, 1), v2GetGoal),
 	polls("v2-polls-5000", 5000, map[string]goal{allAnswered.name: {atMost: 1}, bytesPerPoll.name: {atMost: 1}}),
+	load("keepalive-1000", "1,000 clients renew a lease each", keepAliveKind, noFill, clients(100, 1000),
+		map[string]goal{cpu.name: {atMost: 1}}),
+	{
+		name: "watch-10000", summary: "10,000 watches of one key that is put 1,000 times, 1,000 times a second",
+		metrics: []metric{eventRate, eventP50, eventP99, cpuPerEvent, memoryPeak},
+		goals:   map[string]goal{eventRate.name: {atLeast: 1}, eventP99.name: {atMost: 1}},
+		run:     fanOut(1000, 1000),
+	},
+	{
+		name: "watch-10000-paced", summary: "10,000 watches of one key that is put 50 times, 5 times a second",
+		metrics: []metric{eventRate, eventP50, eventP99, cpuPerEvent, memoryPeak},
+		goals:   map[string]goal{eventP99.name: {atMost: 1}},
+		run:     fanOut(50, 5),
+	},
+	{
+		name: "watch-idle", summary: "100,000 watches of other keys",
+		metrics: []metric{bytesPerWatcher, memory},
+		goals:   map[string]goal{bytesPerWatcher.name: {atMost: 1}},
+		run:     runIdle,
+	},
+	{
+		name: "lease-expiry", summary: "100,000 leases end together while 10 clients put",
+		metrics: []metric{putP50Expiring, putP99Expiring, allExpired},
+		goals:   map[string]goal{putP99Expiring.name: {atMost: 1}},
+		run:     runExpiry,
+	},
+	{
+		name: "list-1m", summary: "one list of 1,000,000 keys of 256 B",
+		metrics: []metric{listTook, listRate, memoryPeak},
+		goals:   map[string]goal{listTook.name: {atMost: 1}, memoryPeak.name: {atMost: 1}},
+		run:     runList,
+	},
 	{
 		name: "mem-1m", summary: "1,000,000 keys of 256 B filled in",
 		metrics: []metric{fillRate, memory, memoryPeak, diskUsed},
