@@ -1,0 +1,162 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// short makes the members keep so little of the log that a follower which was away needs a snapshot.
+func short(t *testing.T) {
+	t.Setenv("ETCD_SNAPSHOT_COUNT", "50")
+	t.Setenv("ETCD_SNAPSHOT_CATCHUP_ENTRIES", "5")
+}
+
+// follower returns a member that does not lead, and another one.
+func (c *cluster) follower() (follower, other *member) {
+	c.t.Helper()
+	c.eventually("find out who leads", func(ctx context.Context) error {
+		for i, m := range c.all {
+			r, err := c.dial(m).Status(ctx, m.client)
+			if err != nil {
+				return err
+			}
+			if r.Leader == 0 {
+				return errors.New("no leader")
+			}
+			if r.Leader != r.Header.MemberId {
+				follower, other = m, c.all[(i+1)%3]
+			}
+		}
+		return nil
+	})
+	return follower, other
+}
+
+func (c *cluster) signal(m *member, s syscall.Signal) {
+	c.t.Helper()
+	if err := m.cmd.Process.Signal(s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+const awayWrites = 600
+
+// writeWhileAway writes far more than the log keeps, while a member does not see it.
+func (c *cluster) writeWhileAway(through *member) (last int64) {
+	c.t.Helper()
+	client := c.dial(through)
+	for i := range awayWrites {
+		c.eventually(fmt.Sprint("write ", i), func(ctx context.Context) error {
+			r, err := client.Put(ctx, fmt.Sprintf("away/%03d", i%100), fmt.Sprint(i))
+			if err == nil {
+				last = r.Header.Revision
+			}
+			return err
+		})
+	}
+	return last
+}
+
+// settled waits until a member has what the others have, byte for byte as HashKV sees it.
+func (c *cluster) settled(m, other *member) {
+	c.t.Helper()
+	c.eventually(m.name+" has caught up", func(ctx context.Context) error {
+		theirs, err := c.dial(other).HashKV(ctx, other.client, 0)
+		if err != nil {
+			return err
+		}
+		ours, err := c.dial(m).HashKV(ctx, m.client, theirs.Header.Revision)
+		if err != nil {
+			return err
+		}
+		if ours.Hash != theirs.Hash || ours.CompactRevision != theirs.CompactRevision {
+			return fmt.Errorf("hash %x at revision %d, compacted at %d; %x, %d", ours.Hash, theirs.Header.Revision, ours.CompactRevision, theirs.Hash, theirs.CompactRevision)
+		}
+		return nil
+	})
+}
+
+func (c *cluster) gotSnapshot(m *member) {
+	c.t.Helper()
+	if !strings.Contains(m.log.String(), "received snapshot") {
+		c.t.Errorf("%s has caught up without a snapshot: the test shows nothing", m.name)
+	}
+	if left, _ := filepath.Glob(filepath.Join(c.dir, m.name, "member", "receive", "*")); len(left) > 0 {
+		c.t.Errorf("%q were left behind", left)
+	}
+}
+
+// TestSnapshotUnderWatchers stops a follower's process for a while, so that it needs a snapshot when it goes on: its
+// watchers must be told of every revision, in order, once.
+func TestSnapshotUnderWatchers(t *testing.T) {
+	short(t)
+	c := start(t)
+	follower, other := c.follower()
+	var first int64
+	c.eventually("begin", func(ctx context.Context) error {
+		r, err := c.dial(follower).Put(ctx, "away/000", "before")
+		if err == nil {
+			first = r.Header.Revision
+		}
+		return err
+	})
+	watch := c.dial(follower).Watch(c.ctx, "away/", clientv3.WithPrefix(), clientv3.WithRev(first))
+	next := first
+	tell := func(r clientv3.WatchResponse) {
+		if err := r.Err(); err != nil {
+			t.Fatalf("watch: %v", err)
+		}
+		for _, e := range r.Events {
+			if e.Kv.ModRevision != next {
+				t.Fatalf("event of revision %d, want %d", e.Kv.ModRevision, next)
+			}
+			next++
+		}
+	}
+	tell(<-watch)
+	c.signal(follower, syscall.SIGSTOP)
+	last := c.writeWhileAway(other)
+	c.signal(follower, syscall.SIGCONT)
+	for next <= last {
+		select {
+		case r := <-watch:
+			tell(r)
+		case <-c.ctx.Done():
+			t.Fatalf("told up to revision %d of %d", next-1, last)
+		}
+	}
+	c.settled(follower, other)
+	c.gotSnapshot(follower)
+}
+
+// TestSnapshotOfCompactedHistory kills a follower that needs a snapshot when it comes back, of a state that has compacted what
+// its client wants to watch.
+func TestSnapshotOfCompactedHistory(t *testing.T) {
+	short(t)
+	c := start(t)
+	follower, other := c.follower()
+	follower.kill()
+	last := c.writeWhileAway(other)
+	c.eventually("compact", func(ctx context.Context) error {
+		_, err := c.dial(other).Compact(ctx, last-10)
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			return nil // by the try before
+		}
+		return err
+	})
+	c.run(follower)
+	c.settled(follower, other)
+	c.gotSnapshot(follower)
+	r := <-c.dial(follower).Watch(c.ctx, "away/", clientv3.WithPrefix(), clientv3.WithRev(2))
+	if r.CompactRevision != last-10 || !errors.Is(r.Err(), rpctypes.ErrCompacted) {
+		t.Errorf("a watch from revision 2: %v, compacted at %d, want at %d", r.Err(), r.CompactRevision, last-10)
+	}
+}
