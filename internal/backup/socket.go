@@ -75,7 +75,8 @@ func Serve(ctx context.Context, memberDir string, log *slog.Logger, state func()
 
 // give writes a stream to a connection.
 func give(ctx context.Context, conn net.Conn, state func() (*snapshot.Source, error)) (err error) {
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	source, err := state()
 	if err != nil {
