@@ -50,9 +50,22 @@ func (m *Member) AddMember(ctx context.Context, peerURLs []string, learner bool)
 	return membership.Member{ID: c.ID, PeerURLs: peerURLs, Learner: learner}, err
 }
 
+// memberNow returns the record of a member. One that is not known here may have been added by another member just now, so the
+// cluster is asked before it is said not to exist.
+func (m *Member) memberNow(ctx context.Context, id uint64) (membership.Member, error) {
+	record, err := m.member(id)
+	if errors.Is(err, membership.ErrNotFound) {
+		if err := m.WaitLinearizable(ctx); err != nil {
+			return record, err
+		}
+		return m.member(id)
+	}
+	return record, err
+}
+
 // RemoveMember removes a member for good.
 func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
-	record, err := m.member(id)
+	record, err := m.memberNow(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -66,7 +79,7 @@ func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
 
 // PromoteMember makes a learner that has caught up a voter.
 func (m *Member) PromoteMember(ctx context.Context, id uint64) error {
-	record, err := m.member(id)
+	record, err := m.memberNow(ctx, id)
 	if err != nil {
 		return err
 	}
