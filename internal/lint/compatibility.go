@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -59,15 +58,16 @@ func readLines(page string) (lines []line, faults []string) {
 	return lines, faults
 }
 
-// published lists the RPCs of etcd's API module as Service/Method, and the HTTP paths of its JSON gateway as "POST path".
+// published lists the RPCs of etcd's API as Service/Method, and the HTTP paths of its JSON gateway as "POST path".
 func published() (names []string) {
-	services := etcdserverpb.File_rpc_proto.Services()
-	for i := range services.Len() {
-		methods := services.Get(i).Methods()
-		for j := range methods.Len() {
-			m := methods.Get(j)
-			names = append(names, string(services.Get(i).Name())+"/"+string(m.Name()))
-			names = append(names, gatewayPaths(m)...)
+	for _, file := range services() {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			for j := range service.Methods().Len() {
+				m := service.Methods().Get(j)
+				names = append(names, string(service.Name())+"/"+string(m.Name()))
+				names = append(names, gatewayPaths(m)...)
+			}
 		}
 	}
 	return names
@@ -89,6 +89,7 @@ func gatewayPaths(m protoreflect.MethodDescriptor) (paths []string) {
 // checkPage reports what of the published API, and of the flags the server knows, has no line on the page or the wrong
 // one. help is what etcd --help prints.
 func checkPage(page, help string) []string {
+	page, _ = splitPage(page)
 	lines, faults := readLines(page)
 	byName := map[string]line{}
 	for _, l := range lines {

@@ -286,6 +286,11 @@ func TestAuthFields(t *testing.T) {
 	if user, err := root.UserGet(f.ctx, "root"); err != nil || !slices.Equal(user.Roles, []string{"root"}) {
 		t.Errorf("root has the roles %v, %v", user, err)
 	}
+	_, err = root.RoleDelete(f.ctx, "r")
+	must(t, err)
+	if left, err := root.RoleList(f.ctx); err != nil || !slices.Equal(left.Roles, []string{"root"}) {
+		t.Errorf("after the deletion there are the roles %v, %v", left, err)
+	}
 	if enabled, err := root.AuthStatus(f.ctx); err != nil || !enabled.Enabled {
 		t.Errorf("status at the end: %v, %v", enabled, err)
 	}

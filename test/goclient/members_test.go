@@ -42,8 +42,9 @@ func TestMembers(t *testing.T) {
 	}
 
 	wanted := []string{"http://127.0.0.1:29202", "http://127.0.0.1:29201"}
-	if _, err := f.MemberUpdate(f.ctx, me.ID, wanted); err != nil {
-		t.Fatal(err)
+	updated, err := f.MemberUpdate(f.ctx, me.ID, wanted)
+	if err != nil || len(updated.Members) != 1 || !slices.Equal(updated.Members[0].PeerURLs, wanted) {
+		t.Fatalf("update answers %v, %v", updated, err)
 	}
 	for _, option := range []clientv3.OpOption{clientv3.WithSerializable(), nil} {
 		var options []clientv3.OpOption
@@ -60,7 +61,7 @@ func TestMembers(t *testing.T) {
 		t.Errorf("after a crash: %v", got)
 	}
 
-	_, err := f.MemberUpdate(f.ctx, 0xff, wanted)
+	_, err = f.MemberUpdate(f.ctx, 0xff, wanted)
 	f.wantError("update of nobody", err, rpctypes.ErrMemberNotFound)
 	// The client checks URLs itself; others may not.
 	rpc := etcdserverpb.NewClusterClient(f.ActiveConnection())

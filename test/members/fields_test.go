@@ -98,12 +98,17 @@ func TestClusterFields(t *testing.T) {
 	c.eventually("removal", func(ctx context.Context) (err error) {
 		removed, err = client.MemberRemove(ctx, id)
 		if errors.Is(err, rpctypes.ErrMemberNotFound) { // an attempt that timed out was done all the same
-			removed, err = &clientv3.MemberRemoveResponse{Members: before.Members}, nil
+			removed, err = &clientv3.MemberRemoveResponse{Header: before.Header, Members: before.Members}, nil
 		}
 		return err
 	})
 	if !slices.Equal(ids(removed.Members), ids(before.Members)) {
 		t.Errorf("after the removal there are %v", removed.Members)
+	}
+	for what, h := range map[string]*etcdserverpb.ResponseHeader{"add": added.Header, "promote": promoted.Header, "remove": removed.Header} {
+		if h.GetClusterId() != before.Header.ClusterId || h.GetRaftTerm() == 0 || !slices.Contains(ids(before.Members), h.GetMemberId()) && h.GetMemberId() != id {
+			t.Errorf("%s has the header %v", what, h)
+		}
 	}
 	for _, linearizable := range []bool{true, false} {
 		list, err := etcdserverpb.NewClusterClient(c.dial(to).ActiveConnection()).MemberList(c.ctx, &etcdserverpb.MemberListRequest{Linearizable: linearizable})
