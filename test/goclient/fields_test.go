@@ -80,8 +80,8 @@ var headedElsewhere = []string{
 	"Cluster/MemberAdd", "Cluster/MemberRemove", "Cluster/MemberPromote", "Maintenance/MoveLeader", "Maintenance/Downgrade",
 }
 
-// rpcs are the published methods.
-func rpcs() map[string]protoreflect.MethodDescriptor {
+// published are the published methods.
+func published() map[string]protoreflect.MethodDescriptor {
 	all := map[string]protoreflect.MethodDescriptor{}
 	for _, file := range []protoreflect.FileDescriptor{etcdserverpb.File_rpc_proto, v3lockpb.File_v3lock_proto, v3electionpb.File_v3election_proto} {
 		for i := range file.Services().Len() {
@@ -102,7 +102,7 @@ func TestHeaders(t *testing.T) {
 		t.Skip(other + " does not have all of these calls")
 	}
 	f := start(t)
-	me, methods, called := f.me(), rpcs(), map[string]bool{}
+	me, methods, called := f.me(), published(), map[string]bool{}
 	status, err := f.Status(f.ctx, f.server.URL())
 	must(t, err)
 	revision, ctx := status.Header.Revision, f.ctx

@@ -11,8 +11,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv2 "go.etcd.io/etcd/client/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // me returns the sole member of the list.
@@ -81,12 +79,6 @@ func TestMembers(t *testing.T) {
 	f.wantError("promotion of nobody", err, rpctypes.ErrMemberNotFound)
 	_, err = f.MemberPromote(f.ctx, me.ID)
 	f.wantError("promotion of a voter", err, rpctypes.ErrMemberNotLearner)
-
-	// As long as clusters do not grow.
-	_, err = f.MemberAdd(f.ctx, []string{"http://127.0.0.1:29203"})
-	if status.Code(err) != codes.Unimplemented {
-		t.Errorf("add: got %v", err)
-	}
 }
 
 // TestV2Members asks with the official v2 client, which compares what it is told with what v3's is.
