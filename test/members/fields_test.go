@@ -28,11 +28,11 @@ func TestClusterFields(t *testing.T) {
 	client := c.dial(c.all...)
 	before, err := client.MemberList(c.ctx)
 	must(t, err)
-	new := &member{name: "n4", client: "http://" + free(t), peer: "http://" + free(t), log: &buffer{}}
-	added, err := client.MemberAddAsLearner(c.ctx, []string{new.peer})
+	fresh := &member{name: "n4", client: "http://" + free(t), peer: "http://" + free(t), log: &buffer{}}
+	added, err := client.MemberAddAsLearner(c.ctx, []string{fresh.peer})
 	must(t, err)
 	id := added.Member.ID
-	if m := added.Member; m.ID == 0 || m.Name != "" || !m.IsLearner || !slices.Equal(m.PeerURLs, []string{new.peer}) || len(m.ClientURLs) != 0 {
+	if m := added.Member; m.ID == 0 || m.Name != "" || !m.IsLearner || !slices.Equal(m.PeerURLs, []string{fresh.peer}) || len(m.ClientURLs) != 0 {
 		t.Errorf("added %v", m)
 	}
 	if want := append(ids(before.Members), id); len(added.Members) != 4 || !slices.Equal(ids(added.Members), slices.Sorted(slices.Values(want))) {
@@ -42,8 +42,8 @@ func TestClusterFields(t *testing.T) {
 	if !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
 		t.Errorf("promotion of a learner that does not run: %v", err)
 	}
-	c.all = append(c.all, new)
-	c.run(new, "ETCD_NAME=n4", "ETCD_INITIAL_ADVERTISE_PEER_URLS="+new.peer, "ETCD_INITIAL_CLUSTER="+c.peers+",n4="+new.peer, "ETCD_INITIAL_CLUSTER_STATE=existing")
+	c.all = append(c.all, fresh)
+	c.run(fresh, "ETCD_NAME=n4", "ETCD_INITIAL_ADVERTISE_PEER_URLS="+fresh.peer, "ETCD_INITIAL_CLUSTER="+c.peers+",n4="+fresh.peer, "ETCD_INITIAL_CLUSTER_STATE=existing")
 	status := func(m *member) (found *clientv3.StatusResponse) {
 		t.Helper()
 		c.eventually("status of "+m.name, func(ctx context.Context) (err error) {
@@ -52,7 +52,7 @@ func TestClusterFields(t *testing.T) {
 		})
 		return found
 	}
-	if s := status(new); !s.IsLearner || s.Header.MemberId != id {
+	if s := status(fresh); !s.IsLearner || s.Header.MemberId != id {
 		t.Errorf("the learner says %v", s)
 	}
 	var promoted *clientv3.MemberPromoteResponse
