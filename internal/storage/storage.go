@@ -35,6 +35,9 @@ var OSFS = vfs.Default
 // ErrClosed is returned by reads of a store that was closed.
 var ErrClosed = errors.New("the store is closed")
 
+// ErrDamagedLog says that a WAL file has changed since it was synced: others rely on what is lost with it.
+var ErrDamagedLog = errors.New("damaged after it was synced, so this member must not go on; replace it (etcdctl member replace), or restore a backup")
+
 // ErrNotFound is returned by Get for a key that the store does not hold.
 var ErrNotFound = pebble.ErrNotFound
 
@@ -188,8 +191,13 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 
 func open(dir string, po *pebble.Options, wal bool) (*Store, error) {
 	options := completed(po)
+	fs, last := po.FS, ""
+	po.FS = reading{fs, &last}
 	db, err := pebble.Open(dir, po)
-	if err != nil {
+	switch {
+	case err != nil && pebble.IsCorruptionError(err) && last != "":
+		return nil, fmt.Errorf("open store: %s: %w: %w", last, ErrDamagedLog, err)
+	case err != nil:
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	return &Store{

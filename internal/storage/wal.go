@@ -16,6 +16,20 @@ type preallocated struct {
 	bytes int64
 }
 
+// reading notes which WAL file was opened to be read last: pebble's errors do not say in which one it found damage.
+type reading struct {
+	vfs.FS
+	last *string
+}
+
+// Open implements vfs.FS.
+func (fs reading) Open(name string, options ...vfs.OpenOption) (vfs.File, error) {
+	if filepath.Ext(name) == ".log" {
+		*fs.last = name
+	}
+	return fs.FS.Open(name, options...)
+}
+
 // Create implements vfs.FS.
 func (fs preallocated) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.Create(name, category)
