@@ -14,6 +14,9 @@ SEEDS ?= 200
 SEED ?=
 # What of others the tests drive: Debian's packages, and npm for those in test/npm.
 CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 patroni postgresql npm
+# How long real clusters are tortured, and further flags of test/torture, for example TORTUREFLAGS='-only "kill leader"'.
+MINUTES ?= 2
+TORTUREFLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 # The packages whose tests run under the race detector: all of ours but those that only drive other processes.
@@ -27,7 +30,7 @@ BENCHFLAGS ?= -runs 3 -o markdown
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: help run build test race sim fuzz lint bench generate
+.PHONY: help run build test race sim torture fuzz lint bench generate
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +55,10 @@ race: ## run the packages' tests under the race detector
 sim: ## run whole clusters from SEEDS=n seeds, or from SEED=n alone, and the core of a member crashed at every sync
 	go test -count 1 -timeout 24h -v -run 'TestSeeds' ./sim -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
 	CAIRN_CRASH_SEEDS=$(SEEDS) CAIRN_CRASH_SEED=$(SEED) go test -count 1 -timeout 60m -v -run Crash ./internal/replica
+
+torture: build ## kill, pause, cut off, damage and replace members of real clusters for MINUTES=n, and check what clients saw
+	go build -o $(BIN)/tools/torture ./test/torture
+	$(BIN)/tools/torture -etcd $(BIN)/etcd -minutes $(MINUTES) $(TORTUREFLAGS)
 
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz

@@ -1,0 +1,154 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/test/fleet"
+	"cairn/test/harness"
+)
+
+func contains(text, part string) bool { return strings.Contains(text, part) }
+
+// etcdctl runs the client against members, with the variables that are given beside its arguments' shell words.
+func (c *cluster) etcdctl(members []*fleet.Member, env, line string) (stdout, stderr string, exit int) {
+	c.t.Helper()
+	var urls []string
+	for _, m := range members {
+		urls = append(urls, m.ClientURL())
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, harness.Etcdctl(c.t), strings.Fields(line)...)
+	cmd.Env = append(os.Environ(), "ETCDCTL_ENDPOINTS="+strings.Join(urls, ","))
+	cmd.Env = append(cmd.Env, strings.Fields(env)...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); ctx.Err() != nil || cmd.ProcessState == nil {
+		c.t.Fatalf("etcdctl %s: %v", line, err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// succeed runs a command that must.
+func (c *cluster) succeed(members []*fleet.Member, env, line string) string {
+	c.t.Helper()
+	stdout, stderr, exit := c.etcdctl(members, env, line)
+	if exit != 0 {
+		c.t.Fatalf("etcdctl %s: exit %d: %s%s", line, exit, stdout, stderr)
+	}
+	return stdout
+}
+
+// TestTutorialMembers types the tutorial's member commands, on a cluster of three.
+func TestTutorialMembers(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3)
+	const v2 = "ETCDCTL_API=2"
+	leader := c.leader()
+	list := c.succeed(c.Members(), v2, "member list")
+	for _, m := range c.Members() {
+		want := fmt.Sprintf("%x: name=%s peerURLs=%s clientURLs=%s isLeader=%t\n", m.ID(), m.Name, m.PeerURL(), m.ClientURL(), m == leader)
+		if !contains(list, want) {
+			t.Errorf("member list is\n%swithout\n%s", list, want)
+		}
+	}
+	if n := strings.Count(list, "\n"); n != 3 {
+		t.Errorf("member list has %d lines:\n%s", n, list)
+	}
+	gone := c.others(leader)[0]
+	if got, want := c.succeed(c.others(gone), v2, fmt.Sprintf("member remove %x", gone.ID())), fmt.Sprintf("Removed member %x from cluster\n", gone.ID()); got != want {
+		t.Errorf("member remove said %q, want %q", got, want)
+	}
+	state, err := gone.AwaitEnd(c.ctx)
+	c.must(err)
+	if !state.Success() || !contains(gone.Log(), "removed from the cluster") {
+		t.Errorf("the removed member ended with %v, its log:\n%s", state, gone.Log())
+	}
+	// It says so again, and stays away.
+	c.must(gone.Start())
+	state, err = gone.AwaitEnd(c.ctx)
+	c.must(err)
+	t.Logf("started again it ended with %v", state)
+	c.await("a member added", func() bool {
+		stdout, stderr, exit := c.etcdctl(c.others(gone), v2, "member add etcd3 http://127.0.0.1:32999")
+		// The others have been connected for too short a time at first; v2's client calls every such answer so.
+		if exit != 0 && !contains(stderr, "has no leader") {
+			t.Fatalf("member add: exit %d: %s%s", exit, stdout, stderr)
+		}
+		if exit == 0 && (!contains(stdout, "Added member named etcd3 with ID ") || !contains(stdout, " to cluster\n") ||
+			!contains(stdout, `ETCD_INITIAL_CLUSTER_STATE="existing"`)) {
+			t.Errorf("member add said\n%s", stdout)
+		}
+		return exit == 0
+	})
+}
+
+// TestGrowAndShrink grows a cluster from one member to five and shrinks it to three, under load, each by way of a learner.
+func TestGrowAndShrink(t *testing.T) {
+	t.Parallel()
+	c := start(t, 1)
+	load := c.load(3)
+	for len(c.Members()) < 5 {
+		m, err := c.Add(c.ctx, true)
+		c.must(err)
+		c.must(c.Promote(c.ctx, m))
+		load.more(20)
+	}
+	for len(c.Members()) > 3 {
+		gone := c.leader() // and the others find another one
+		state, err := c.Remove(c.ctx, gone)
+		c.must(err)
+		if !state.Success() {
+			t.Errorf("%s, which was removed, ended with %v", gone.Name, state)
+		}
+		load.more(20)
+	}
+	load.check()
+}
+
+// TestWipedMember loses a member's disk: it is not let in again as if nothing had happened, and is replaced.
+func TestWipedMember(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3)
+	load := c.load(2)
+	load.more(20)
+	lost := c.others(c.leader())[0]
+	c.must(lost.Kill())
+	c.must(lost.Wipe())
+	c.must(lost.Start())
+	state, err := lost.AwaitEnd(c.ctx)
+	c.must(err)
+	want := fmt.Sprintf("--data-dir: %s is empty, but member %x (%q) has run in cluster", lost.DataDir(), lost.ID(), lost.Name)
+	if state.Success() || !contains(lost.Log(), want) {
+		t.Errorf("a wiped member that was started with its old flags ended with %v, and without saying %q:\n%s", state, want, lost.Log())
+	}
+	load.more(20)
+	c.must(c.Replace(c.ctx, lost))
+	load.more(20)
+	load.check()
+}
+
+// TestMoveLeader moves leadership to each member by command.
+func TestMoveLeader(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3)
+	load := c.load(2)
+	for _, to := range c.Members() {
+		from := c.leader()
+		if from == to {
+			continue
+		}
+		got := c.succeed([]*fleet.Member{from}, "ETCDCTL_API=3", fmt.Sprintf("move-leader %x", to.ID()))
+		if want := fmt.Sprintf("Leadership transferred from %x to %x\n", from.ID(), to.ID()); got != want {
+			t.Errorf("move-leader said %q, want %q", got, want)
+		}
+		load.more(10)
+	}
+	load.check()
+}

@@ -1,0 +1,213 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/test/fleet"
+)
+
+// electionTimeout is that of members who are not told another one.
+const electionTimeout = time.Second
+
+// TestLeaderKilled kills the leader under load, three times, and each time lets it come back.
+func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3)
+	terms, load := c.terms(), c.load(4)
+	for range 3 {
+		load.more(50)
+		leader := c.leader()
+		probe := c.client(c.others(leader)...)
+		c.must(leader.Kill())
+		dead := time.Now()
+		var served time.Time
+		c.await("the survivors to serve", func() bool {
+			ctx, cancel := context.WithTimeout(c.ctx, electionTimeout/4)
+			defer cancel()
+			_, err := probe.Put(ctx, "/probe", "x")
+			served = time.Now()
+			return err == nil
+		})
+		// Two election timeouts are promised on a machine that keeps up. One that does not must not fail the test.
+		if away := served.Sub(dead); away > 20*electionTimeout {
+			t.Errorf("without service for %v after the leader's death", away)
+		} else {
+			t.Logf("without service for %v after the leader's death; two election timeouts are %v", away.Round(time.Millisecond), 2*electionTimeout)
+		}
+		load.more(50)
+		c.must(leader.Start())
+		c.must(leader.AwaitHealthy(c.ctx))
+	}
+	load.check()
+	terms.check()
+}
+
+// TestRollingKill kills one member after the other under load, also while the one before has only just come back.
+func TestRollingKill(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3)
+	terms, load := c.terms(), c.load(4)
+	for range 3 {
+		for _, m := range c.Members() {
+			c.must(m.Kill())
+			load.more(5)
+			c.must(m.Start())
+			load.more(5)
+		}
+	}
+	c.must(c.AwaitHealthy(c.ctx))
+	load.check()
+	terms.check()
+}
+
+// TestPausedLeaderReadsNothingStale stops the leader, lets the others go on, and reads on it the moment that it
+// goes on itself: it may not answer from before.
+func TestPausedLeaderReadsNothingStale(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3)
+	terms := c.terms()
+	for round := range 3 {
+		leader := c.leader()
+		old, others := c.client(leader), c.client(c.others(leader)...)
+		c.put(old, "/paused", "before")
+		c.must(leader.Pause())
+		// What is asked now waits in its sockets, and is the first that it sees.
+		type answer struct {
+			value string
+			err   error
+		}
+		answers := make(chan answer, 8)
+		value := fmt.Sprintf("round %d", round)
+		c.put(others, "/paused", value)
+		var asked sync.WaitGroup
+		for range cap(answers) {
+			asked.Go(func() {
+				ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+				defer cancel()
+				resp, err := old.Get(ctx, "/paused")
+				a := answer{err: err}
+				if err == nil {
+					a.value = string(resp.Kvs[0].Value)
+				}
+				answers <- a
+			})
+		}
+		c.must(leader.Resume())
+		asked.Wait()
+		close(answers)
+		for a := range answers {
+			if a.err == nil && a.value != value {
+				t.Errorf("a leader that was paused read %q, where %q was acknowledged before", a.value, value)
+			}
+		}
+		if got := c.get(old, "/paused"); got != value {
+			t.Errorf("read %q on the member that was paused, want %q", got, value)
+		}
+	}
+	c.equal()
+	terms.check()
+}
+
+// TestCutOffLeader separates the leader from the others: it refuses what needs a majority, which goes on elsewhere, and gives
+// in when it is back.
+func TestCutOffLeader(t *testing.T) {
+	t.Parallel()
+	c := startOn(t, 3, fleet.Config{Proxied: true})
+	terms := c.terms()
+	for _, rule := range []fleet.Rule{{Refuse: true}, {Drop: true}} {
+		leader := c.leader()
+		old, others := c.client(leader), c.client(c.others(leader)...)
+		c.put(old, "/cut", "before")
+		c.Wire().Both([]*fleet.Member{leader}, c.others(leader), rule)
+		value := fmt.Sprintf("%+v", rule)
+		c.put(others, "/cut", value)
+		ctx, cancel := context.WithTimeout(c.ctx, 2*electionTimeout)
+		if resp, err := old.Get(ctx, "/cut"); err == nil {
+			t.Errorf("a leader without a majority answered a linearizable read: %v", resp.Kvs)
+		}
+		if resp, err := old.Put(ctx, "/lost", "x"); err == nil {
+			t.Errorf("a leader without a majority took a write: %v", resp)
+		}
+		cancel()
+		resp, err := old.Get(c.ctx, "/cut", clientv3.WithSerializable())
+		if err != nil || string(resp.Kvs[0].Value) != "before" {
+			t.Errorf("a serializable read of who is cut off: %v, %v", resp, err)
+		}
+		c.Wire().Heal()
+		if got := c.get(old, "/cut"); got != value {
+			t.Errorf("after healing: %q, want %q", got, value)
+		}
+	}
+	c.must(c.AwaitHealthy(c.ctx))
+	c.equal()
+	terms.check()
+}
+
+// TestSnapshotForWhoWasAway lets a follower miss more than the log keeps.
+func TestSnapshotForWhoWasAway(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3, "--snapshot-count=50", "--snapshot-catchup-entries=10")
+	leader := c.leader()
+	away := c.others(leader)[0]
+	c.must(away.Kill())
+	client := c.client(leader)
+	for i := range 400 {
+		_, err := client.Put(c.ctx, fmt.Sprintf("/many/%d", i%150), fmt.Sprint(i))
+		c.must(err)
+	}
+	load := c.load(2)
+	c.must(away.Start())
+	c.must(away.AwaitHealthy(c.ctx))
+	load.more(20)
+	load.check()
+	if text := away.Log(); !contains(text, "received snapshot") {
+		t.Errorf("%s caught up without a snapshot", away.Name)
+	}
+	if got := c.get(c.client(away), "/many/99"); got != "399" && got != "249" {
+		t.Errorf("/many/99 is %q", got)
+	}
+}
+
+// TestStreamsEndWithoutLeader kills the majority: streams that asked for a leader end, others do not.
+func TestStreamsEndWithoutLeader(t *testing.T) {
+	t.Parallel()
+	c := start(t, 3)
+	last := c.Members()[0]
+	client := c.client(last)
+	need := client.Watch(clientv3.WithRequireLeader(c.ctx), "/x", clientv3.WithCreatedNotify())
+	patient := client.Watch(c.ctx, "/x", clientv3.WithCreatedNotify())
+	for _, w := range []clientv3.WatchChan{need, patient} {
+		if r := <-w; !r.Created {
+			t.Fatalf("want a watch, got %+v", r)
+		}
+	}
+	for _, m := range c.others(last) {
+		c.must(m.Kill())
+	}
+	select {
+	case r, open := <-need:
+		if open && r.Err() == nil {
+			t.Errorf("a watch that needs a leader was told %+v", r)
+		}
+	case <-c.ctx.Done():
+		t.Fatal("a watch that needs a leader has not ended")
+	}
+	select {
+	case r, open := <-patient:
+		t.Errorf("a watch that does not need a leader was told %+v (%t)", r, open)
+	default:
+	}
+	for _, m := range c.others(last) {
+		c.must(m.Start())
+	}
+	c.put(client, "/x", "again")
+	if r := <-patient; len(r.Events) != 1 {
+		t.Errorf("the watch that waited was told %+v", r)
+	}
+}

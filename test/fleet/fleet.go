@@ -1,0 +1,197 @@
+// Package fleet runs clusters of real processes for tests: it starts members, kills, pauses, adds, replaces and removes them,
+// and stands between them where their connections are to be cut or slow.
+//
+// It owns the processes, their directories and the proxies in front of their peer ports. It does not know what the answers of a
+// member should be; tests (test/cluster) and the torture program (test/torture) do.
+//
+// Invariants: a process that was started has ended when Close returns; a member keeps its addresses over restarts.
+//
+// Concurrency: a Fleet's methods may be called at the same time, but one member is started and ended by one goroutine at a time.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"cairn/internal/membership"
+)
+
+// Hosts are the machines that members run on, when they are not to run on this one's loopback device.
+type Hosts interface {
+	// Address returns the IP address of the n-th host, from 1 on.
+	Address(n int) string
+	// Start starts a command on the n-th host.
+	Start(n int, cmd *exec.Cmd) error
+	// Dial connects to a host.
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Config says what a fleet is made of.
+type Config struct {
+	// Program is etcd's path.
+	Program string
+	// Dir is where the members keep their data and logs.
+	Dir string
+	// Flags are for every member, beside those of its addresses and its birth.
+	Flags []string
+	// Proxied puts a proxy in front of every peer port; see Wire.
+	Proxied bool
+	// Hosts may be nil.
+	Hosts Hosts
+}
+
+// token keeps what is left of other tests' clusters out.
+const token = "fleet"
+
+// Fleet is a cluster of processes.
+type Fleet struct {
+	cfg  Config
+	net  string // the first three numbers of the loopback addresses
+	wire *Wire
+
+	mu      sync.Mutex
+	members []*Member // guarded by mu: those of the cluster, in the order in which they came
+	all     []*Member // guarded by mu: those that left, too
+	numbers int       // guarded by mu: hosts given so far
+
+	onCreate func(*Member)
+}
+
+// New makes a fleet without members.
+func New(cfg Config) *Fleet {
+	return &Fleet{
+		cfg: cfg, wire: newWire(),
+		// Every fleet has loopback addresses of its own, so that two which run at the same time do not take each other's ports.
+		net: fmt.Sprintf("127.%d.%d", 1+rand.IntN(254), rand.IntN(256)),
+	}
+}
+
+// Wire returns what is between the members.
+func (f *Fleet) Wire() *Wire { return f.wire }
+
+// OnCreate has something done with every member before it runs for the first time.
+func (f *Fleet) OnCreate(do func(*Member)) { f.onCreate = do }
+
+// Members returns the members of the cluster, also those that do not run.
+func (f *Fleet) Members() []*Member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]*Member(nil), f.members...)
+}
+
+// Running returns the members whose processes run, also paused ones.
+func (f *Fleet) Running() (running []*Member) {
+	for _, m := range f.Members() {
+		if m.Running() {
+			running = append(running, m)
+		}
+	}
+	return running
+}
+
+// Found starts a cluster of n members and waits until all of them are healthy.
+func (f *Fleet) Found(ctx context.Context, n int) error {
+	founders := make([]*Member, n)
+	for i := range founders {
+		m, err := f.newMember()
+		if err != nil {
+			return err
+		}
+		m.id.Store(membership.MemberID([]string{m.PeerURL()}, token))
+		founders[i] = m
+	}
+	f.join(founders...)
+	for _, m := range founders {
+		m.birth = birth{cluster: f.initialCluster(), state: "new"}
+		if err := m.Start(); err != nil {
+			return err
+		}
+	}
+	return f.AwaitHealthy(ctx)
+}
+
+// join takes members into the cluster.
+func (f *Fleet) join(members ...*Member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.members = append(f.members, members...)
+	f.all = append(f.all, members...)
+}
+
+// leave takes a member out of the cluster.
+func (f *Fleet) leave(gone *Member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, m := range f.members {
+		if m == gone {
+			f.members = append(f.members[:i:i], f.members[i+1:]...)
+			return
+		}
+	}
+}
+
+func (f *Fleet) initialCluster() string {
+	var parts []string
+	for _, m := range f.Members() {
+		parts = append(parts, m.Name+"="+m.PeerURL())
+	}
+	return strings.Join(parts, ",")
+}
+
+// AwaitHealthy waits until every running member answers that it is healthy.
+func (f *Fleet) AwaitHealthy(ctx context.Context) error {
+	for _, m := range f.Running() {
+		if err := m.AwaitHealthy(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close kills every process and closes every proxy.
+func (f *Fleet) Close() error {
+	f.mu.Lock()
+	all := f.all
+	f.mu.Unlock()
+	var errs []error
+	for _, m := range all {
+		errs = append(errs, m.Kill())
+		if m.proxy != nil {
+			m.proxy.close()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dial connects to where members listen.
+func (f *Fleet) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if f.cfg.Hosts != nil {
+		return f.cfg.Hosts.Dial(ctx, network, address)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// until calls ok until it says yes, or the context ends; what is in the error then, with what ok said last.
+func until(ctx context.Context, what string, ok func() error) error {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := ok()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w: %w", what, context.Cause(ctx), err)
+		}
+	}
+}

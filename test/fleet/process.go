@@ -1,0 +1,300 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// endMax is how long a process may take to end after a signal. It is far above what it takes.
+const endMax = 60 * time.Second
+
+// patience is how long one member is waited for before the next one is asked.
+const patience = 2 * time.Second
+
+// Member is one member of a fleet and the process that it runs in, if it does.
+type Member struct {
+	Name string
+
+	f      *Fleet
+	host   int
+	client string // address of the client port
+	listen string // address of the peer port
+	peer   string // address that other members are told
+	dir    string
+	proxy  *proxy
+	birth  birth
+	id     atomic.Uint64
+	http   *http.Client
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd     // guarded by mu
+	ended  chan struct{} // guarded by mu; closed when cmd has ended and has been waited for
+	paused bool          // guarded by mu
+}
+
+// birth is what a member is told of the cluster when it starts for the first time.
+type birth struct{ cluster, state string }
+
+// newMember makes a member with a directory and addresses of its own, which does not run yet.
+func (f *Fleet) newMember() (*Member, error) {
+	f.mu.Lock()
+	f.numbers++
+	n := f.numbers
+	f.mu.Unlock()
+	m := &Member{Name: fmt.Sprintf("n%d", n), f: f, host: n}
+	m.dir = filepath.Join(f.cfg.Dir, m.Name)
+	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		return nil, err
+	}
+	m.http = &http.Client{Transport: &http.Transport{DialContext: f.dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	if hosts := f.cfg.Hosts; hosts != nil {
+		ip := hosts.Address(n)
+		m.client, m.listen = ip+":2379", ip+":2380"
+	} else {
+		ip := fmt.Sprintf("%s.%d", f.net, n)
+		var err error
+		if m.client, err = freeAddress(ip); err != nil {
+			return nil, err
+		}
+		if m.listen, err = freeAddress(ip); err != nil {
+			return nil, err
+		}
+	}
+	m.peer = m.listen
+	if f.cfg.Proxied {
+		p, err := newProxy(f.wire, m)
+		if err != nil {
+			return nil, err
+		}
+		m.proxy, m.peer = p, p.address()
+	}
+	if f.onCreate != nil {
+		f.onCreate(m)
+	}
+	return m, nil
+}
+
+// freeAddress returns an address at which nobody listens, outside the ports that the kernel gives to outgoing connections.
+func freeAddress(ip string) (string, error) {
+	var last error
+	for range 100 {
+		address := fmt.Sprintf("%s:%d", ip, 22000+rand.IntN(10000))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			last = err
+			continue
+		}
+		return address, l.Close()
+	}
+	return "", fmt.Errorf("find a free port on %s: %w", ip, last)
+}
+
+// ID returns the member's ID.
+func (m *Member) ID() uint64 { return m.id.Load() }
+
+// Peer returns the address, host and port, that other members know.
+func (m *Member) Peer() string { return m.peer }
+
+// PeerURL returns the URL that other members know.
+func (m *Member) PeerURL() string { return "http://" + m.peer }
+
+// Client returns the address, host and port, for clients.
+func (m *Member) Client() string { return m.client }
+
+// ClientURL returns the URL for clients.
+func (m *Member) ClientURL() string { return "http://" + m.client }
+
+// DataDir returns the member's data directory.
+func (m *Member) DataDir() string { return filepath.Join(m.dir, "data") }
+
+// LogFile returns the path of what the member has written to its output, over all its starts.
+func (m *Member) LogFile() string { return filepath.Join(m.dir, "log") }
+
+// Log returns what the member has written to its output, over all its starts.
+func (m *Member) Log() string {
+	text, err := os.ReadFile(m.LogFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Start starts the member's process and does not wait until it serves.
+func (m *Member) Start() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cmd != nil {
+		return fmt.Errorf("start %s: it runs", m.Name)
+	}
+	log, err := os.OpenFile(m.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(m.f.cfg.Program, append([]string{
+		"--name", m.Name, "--data-dir", m.DataDir(),
+		"--listen-client-urls", m.ClientURL(), "--advertise-client-urls", m.ClientURL(),
+		"--listen-peer-urls", "http://" + m.listen, "--initial-advertise-peer-urls", m.PeerURL(),
+		"--initial-cluster", m.birth.cluster, "--initial-cluster-state", m.birth.state, "--initial-cluster-token", token,
+	}, m.f.cfg.Flags...)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = m.dir, log, log
+	// The member dies with this process, even when that is killed by a timeout.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if hosts := m.f.cfg.Hosts; hosts != nil {
+		err = hosts.Start(m.host, cmd)
+	} else {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("start %s: %w", m.Name, err)
+	}
+	ended := make(chan struct{})
+	m.cmd, m.ended, m.paused = cmd, ended, false
+	go func() {
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		close(ended)
+	}()
+	return nil
+}
+
+// Running says whether the member's process runs; a paused one does.
+func (m *Member) Running() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.running()
+}
+
+func (m *Member) running() bool {
+	if m.cmd == nil {
+		return false
+	}
+	select {
+	case <-m.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Paused says whether the member was paused.
+func (m *Member) Paused() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.paused && m.running()
+}
+
+// Kill ends the process with SIGKILL, if it runs, and waits until it is gone.
+func (m *Member) Kill() error {
+	_, err := m.end(syscall.SIGKILL)
+	return err
+}
+
+// Stop ends the process with SIGTERM and returns how it ended.
+func (m *Member) Stop() (*os.ProcessState, error) { return m.end(syscall.SIGTERM) }
+
+func (m *Member) end(signal syscall.Signal) (*os.ProcessState, error) {
+	if err := m.signal(signal); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endMax)
+	defer cancel()
+	return m.AwaitEnd(ctx)
+}
+
+// AwaitEnd waits until the process has ended by itself, and returns how; nil when none has run.
+func (m *Member) AwaitEnd(ctx context.Context) (*os.ProcessState, error) {
+	m.mu.Lock()
+	cmd, ended := m.cmd, m.ended
+	m.mu.Unlock()
+	if cmd == nil {
+		return nil, nil
+	}
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s still runs: %w", m.Name, context.Cause(ctx))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cmd = nil
+	return cmd.ProcessState, nil
+}
+
+// Pause stops the process with SIGSTOP; Resume lets it go on.
+func (m *Member) Pause() error { return m.pause(true, syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (m *Member) Resume() error { return m.pause(false, syscall.SIGCONT) }
+
+func (m *Member) pause(paused bool, signal syscall.Signal) error {
+	if err := m.signal(signal); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.paused = paused
+	return nil
+}
+
+func (m *Member) signal(signal syscall.Signal) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.running() {
+		return nil
+	}
+	if err := m.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("send %v to %s: %w", signal, m.Name, err)
+	}
+	return nil
+}
+
+// AwaitHealthy waits until the member's /health says that it is.
+func (m *Member) AwaitHealthy(ctx context.Context) error {
+	return until(ctx, m.Name+" to be healthy", func() error {
+		if !m.Running() {
+			return errors.New("it does not run")
+		}
+		status, body, err := m.Get(ctx, "/health")
+		if err == nil && (status != http.StatusOK || !bytes.Contains(body, []byte(`"true"`))) {
+			err = fmt.Errorf("status %d: %s", status, body)
+		}
+		return err
+	})
+}
+
+// Get asks the member's client port over HTTP.
+func (m *Member) Get(ctx context.Context, path string) (status int, body []byte, err error) {
+	return m.Do(ctx, http.MethodGet, path, "")
+}
+
+// Do sends a request to the member's client port, with a form if it is not empty.
+func (m *Member) Do(ctx context.Context, method, path, form string) (status int, body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, m.ClientURL()+path, strings.NewReader(form))
+	if err != nil {
+		return 0, nil, err
+	}
+	if form != "" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := m.http.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(resp.Body)
+	return resp.StatusCode, b.Bytes(), err
+}

@@ -1,0 +1,188 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+// connectParams has clients try again soon: how long members are away is to be seen, not how patient gRPC is.
+var connectParams = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 300 * time.Millisecond},
+	MinConnectTimeout: time.Second,
+}
+
+// Connect makes a client of some members, which the caller closes.
+func (f *Fleet) Connect(members ...*Member) (*clientv3.Client, error) {
+	var endpoints []string
+	for _, m := range members {
+		endpoints = append(endpoints, m.ClientURL())
+	}
+	return clientv3.New(clientv3.Config{
+		Endpoints: endpoints, DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return f.dial(ctx, "tcp", address)
+		}), grpc.WithConnectParams(connectParams)},
+	})
+}
+
+// retry calls do until the cluster takes it: no leader, or members that have only just been connected, pass.
+func retry(ctx context.Context, what string, do func(context.Context) error) error {
+	var refused error
+	err := until(ctx, what, func() error {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		err := do(attempt)
+		for _, final := range []error{
+			rpctypes.ErrMemberNotFound, rpctypes.ErrPeerURLExist, rpctypes.ErrMemberExist, rpctypes.ErrMemberBadURLs,
+			rpctypes.ErrMemberNotLearner, rpctypes.ErrTooManyLearners,
+		} {
+			if errors.Is(err, final) {
+				refused = err
+				return nil
+			}
+		}
+		return err
+	})
+	return errors.Join(err, refused)
+}
+
+// Add adds a member to the cluster and starts it. A learner is to be promoted; a voter is healthy when Add returns.
+func (f *Fleet) Add(ctx context.Context, learner bool) (*Member, error) {
+	m, err := f.newMember()
+	if err != nil {
+		return nil, err
+	}
+	return m, f.add(ctx, m, learner)
+}
+
+func (f *Fleet) add(ctx context.Context, m *Member, learner bool) error {
+	c, err := f.Connect(f.Running()...)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	err = retry(ctx, "the addition of "+m.Name, func(ctx context.Context) error {
+		if known, err := f.find(ctx, c, m); err != nil || known {
+			return err
+		}
+		add := c.MemberAdd
+		if learner {
+			add = c.MemberAddAsLearner
+		}
+		resp, err := add(ctx, []string{m.PeerURL()})
+		if err == nil {
+			m.id.Store(resp.Member.ID)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f.join(m)
+	m.birth = birth{cluster: f.initialCluster(), state: "existing"}
+	if err := m.Start(); err != nil {
+		return err
+	}
+	if learner {
+		return nil // it answers no linearizable read, so it is not healthy
+	}
+	return m.AwaitHealthy(ctx)
+}
+
+// find says whether the cluster has a member already, as after an addition whose answer was lost, and notes its ID then.
+func (f *Fleet) find(ctx context.Context, c *clientv3.Client, m *Member) (bool, error) {
+	resp, err := c.MemberList(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range resp.Members {
+		if len(r.PeerURLs) == 1 && r.PeerURLs[0] == m.PeerURL() {
+			m.id.Store(r.ID)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Promote makes a learner a voter, as soon as it is ready for that, and waits until it is healthy.
+func (f *Fleet) Promote(ctx context.Context, m *Member) error {
+	c, err := f.Connect(f.Running()...)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	err = retry(ctx, "the promotion of "+m.Name, func(ctx context.Context) error {
+		_, err := c.MemberPromote(ctx, m.ID())
+		return err
+	})
+	if errors.Is(err, rpctypes.ErrMemberNotLearner) {
+		err = nil // an answer was lost
+	}
+	return errors.Join(err, m.AwaitHealthy(ctx))
+}
+
+// Remove removes a member from the cluster, and waits until its process has ended by itself, if it ran. It returns how.
+func (f *Fleet) Remove(ctx context.Context, m *Member) (*os.ProcessState, error) {
+	var others []*Member
+	for _, o := range f.Running() {
+		if o != m && !o.Paused() {
+			others = append(others, o)
+		}
+	}
+	c, err := f.Connect(others...)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	err = retry(ctx, "the removal of "+m.Name, func(ctx context.Context) error {
+		_, err := c.MemberRemove(ctx, m.ID())
+		return err
+	})
+	if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
+		return nil, err
+	}
+	f.leave(m)
+	return m.AwaitEnd(ctx)
+}
+
+// Replace puts an empty member in the place of one that has lost its data: removed, and added anew under the same URLs as
+// a learner, which is promoted.
+func (f *Fleet) Replace(ctx context.Context, m *Member) error {
+	if err := m.Kill(); err != nil {
+		return err
+	}
+	if err := m.Wipe(); err != nil {
+		return err
+	}
+	if _, err := f.Remove(ctx, m); err != nil {
+		return err
+	}
+	if err := f.add(ctx, m, true); err != nil {
+		return err
+	}
+	return f.Promote(ctx, m)
+}
+
+// Wipe removes the data of a member that does not run.
+func (m *Member) Wipe() error {
+	if m.Running() {
+		return fmt.Errorf("wipe %s: it runs", m.Name)
+	}
+	// The directory itself stays: it may be a mount point.
+	entries, err := os.ReadDir(m.DataDir())
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(m.DataDir(), e.Name())))
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/check"
+	"cairn/test/fleet"
+)
+
+// bout is one cluster's life: it is founded, written to, tortured and at its end compared with what its clients saw.
+type bout struct {
+	cfg    *config
+	report *report
+	number int
+	size   int
+	seed   uint64
+	rng    *rand.Rand
+	dir    string
+
+	fleet *fleet.Fleet
+	rec   *recorder
+	probe *prober
+	small *smallDisk
+
+	clients  []*clientv3.Client
+	workers  []*worker
+	watchers []*watcher
+	failed   []string
+}
+
+// How the members of a bout are set: the log is short, so that who was away needs snapshots.
+var memberFlags = []string{
+	"--heartbeat-interval=50", "--election-timeout=500", "--snapshot-count=300", "--snapshot-catchup-entries=100",
+	"--auto-compaction-retention=0", "--max-learners=5",
+}
+
+// healMax is how long a cluster may take until it is whole again after a fault.
+const healMax = 2 * time.Minute
+
+func (b *bout) note(format string, args ...any) {
+	fmt.Fprintf(b.cfg.out, "%s   %s\n", stamp(), fmt.Sprintf(format, args...))
+}
+
+func (b *bout) violation(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	b.failed = append(b.failed, text)
+	b.note("VIOLATION: %s", text)
+}
+
+func stamp() string { return time.Now().Format("15:04:05") }
+
+// run lives the bout until about a time. Errors are of the torture's own, or of a cluster that does not come back.
+func (b *bout) run(ctx context.Context, until time.Time) (err error) {
+	b.dir = filepath.Join(b.cfg.dir, fmt.Sprintf("bout%d", b.number))
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return err
+	}
+	b.fleet = fleet.New(fleet.Config{Program: b.cfg.etcd, Dir: b.dir, Flags: memberFlags, Proxied: true})
+	defer func() { err = errors.Join(err, b.end()) }()
+	b.fleet.OnCreate(func(m *fleet.Member) {
+		if b.small != nil || b.cfg.noTmpfs {
+			return
+		}
+		if b.small, err = mountSmallDisk(m); err != nil {
+			b.note("no disk is filled up: %v", err)
+			b.cfg.noTmpfs = true
+		}
+	})
+	founded, cancel := context.WithTimeout(ctx, healMax)
+	defer cancel()
+	if err := b.fleet.Found(founded, b.size); err != nil {
+		return err
+	}
+	b.rec = newRecorder()
+	if err := b.connect(); err != nil {
+		return err
+	}
+	var working, watching sync.WaitGroup
+	work, stopWork := context.WithCancel(ctx)
+	watch, stopWatch := context.WithCancel(ctx)
+	for _, w := range b.workers {
+		working.Go(func() { w.run(work) })
+	}
+	working.Go(func() { b.probe.run(work) })
+	for _, w := range b.watchers {
+		watching.Go(func() { w.run(watch) })
+	}
+	err = b.rounds(ctx, until)
+	stopWork()
+	working.Wait()
+	if err == nil {
+		err = b.judge(ctx, func() { stopWatch(); watching.Wait() })
+	}
+	stopWatch()
+	watching.Wait()
+	return err
+}
+
+// end stops everything, and removes the directory if there is nothing to look for in it.
+func (b *bout) end() error {
+	for _, c := range b.clients {
+		_ = c.Close() // it complains of the streams' contexts
+	}
+	err := b.fleet.Close()
+	if b.small != nil {
+		err = errors.Join(err, b.small.unmount())
+	}
+	if err == nil && len(b.failed) == 0 && !b.cfg.keep {
+		err = os.RemoveAll(b.dir)
+	}
+	return err
+}
+
+// connect makes the clients: some of one member each, some of all.
+func (b *bout) connect() error {
+	dial := func(members ...*fleet.Member) *clientv3.Client {
+		c, err := b.fleet.Connect(members...)
+		if err != nil {
+			panic(err) // of the configuration, which is constant
+		}
+		b.clients = append(b.clients, c)
+		return c
+	}
+	members := b.fleet.Members()
+	var urls []string
+	for _, m := range members {
+		urls = append(urls, m.ClientURL())
+	}
+	ids := &leaseIDs{}
+	add := func(name string, c *clientv3.Client, urls []string) {
+		id := len(b.workers) + 1
+		b.workers = append(b.workers, &worker{
+			id: id, member: name, rng: newRand(b.seed, 100+id), rec: b.rec, lease: ids, pause: b.cfg.pause, v3: c,
+			v2: &v2Client{urls: urls, http: &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}}},
+		})
+	}
+	b.probe = &prober{}
+	for i, m := range members {
+		c := dial(m)
+		b.probe.clients = append(b.probe.clients, c)
+		add(m.Name, c, []string{m.ClientURL()})
+		w := &watcher{id: 1000 + i, member: m.Name, client: c, rec: b.rec, rng: newRand(b.seed, 200+i)}
+		if i%2 == 1 {
+			w.restart = 5 * time.Second
+		}
+		b.watchers = append(b.watchers, w)
+	}
+	for range b.cfg.clients {
+		add("all", dial(members...), urls)
+	}
+	b.watchers = append(b.watchers, &watcher{id: 1000 + len(members), member: "all", client: dial(members...), rec: b.rec, rng: newRand(b.seed, 200+len(members))})
+	return nil
+}
+
+// memberChanges notes in the history that a member is removed and added: of the model's state it moves the revision.
+func (b *bout) memberChanges(m *fleet.Member) {
+	for _, do := range []int{check.MemberRemove, check.MemberAddLearner, check.MemberPromote} {
+		b.rec.add(check.Operation{
+			Member: m.Name, Call: b.rec.now(), Request: check.Request{Member: &check.Member{Do: do, ID: int64(m.ID()), URL: m.PeerURL()}},
+		}, unknown)
+	}
+}
+
+// rounds makes one fault after the other, and waits each time until the cluster is whole again.
+func (b *bout) rounds(ctx context.Context, until time.Time) error {
+	order := b.cfg.order(b.rng)
+	for i := 0; time.Now().Before(until) && ctx.Err() == nil; i++ {
+		f := order[i%len(order)]
+		if err := b.round(ctx, f); err != nil {
+			return fmt.Errorf("bout %d (seed %d), %s: %w", b.number, b.seed, f.name, err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (b *bout) round(ctx context.Context, f fault) error {
+	healed, cancel := context.WithTimeout(ctx, healMax)
+	defer cancel()
+	b.probe.awaitAnswer(healed)
+	b.probe.take()
+	began := time.Now()
+	err := f.do(healed, b)
+	if errors.Is(err, errSkipped) {
+		b.report.skipped(f.name)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.fleet.AwaitHealthy(healed); err != nil {
+		return fmt.Errorf("the cluster does not become whole: %w", err)
+	}
+	b.probe.awaitAnswer(healed)
+	worst, sum := b.probe.take()
+	b.report.fault(f.name, worst, sum)
+	fmt.Fprintf(b.cfg.out, "%s bout %d, %d members: %-17s %5.1f s, longest without service %.2f s, %d requests answered\n",
+		stamp(), b.number, b.size, f.name, time.Since(began).Seconds(), worst.Seconds(), b.rec.done.Load())
+	return nil
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cairn/check"
+)
+
+// clockSlack is how exact the lengths of leases and TTLs are.
+const clockSlack = 200 * time.Millisecond
+
+// leaseGrace is how late a lease may end where nothing is wrong, and the machine is slow.
+const leaseGrace = 4 * time.Second
+
+// judge compares the members with each other, and what the clients saw with what may be seen.
+func (b *bout) judge(ctx context.Context, stopWatching func()) error {
+	settled := b.rec.now()
+	// Whatever has a TTL is to end before the last look.
+	if !sleep(ctx, ttlMax+leaseGrace) {
+		return ctx.Err()
+	}
+	if err := b.lastLook(ctx); err != nil {
+		return err
+	}
+	converged, cancel := context.WithTimeout(ctx, healMax)
+	defer cancel()
+	revision, hash, err := b.fleet.Converged(converged)
+	if err != nil {
+		b.violation("after bout %d (seed %d): %v", b.number, b.seed, err)
+		return nil
+	}
+	stopWatching()
+	began := time.Now()
+	h := &b.rec.h
+	res := check.Check(h, check.Options{ClockSlack: int64(clockSlack), Settled: settled, LeaseGrace: int64(leaseGrace)})
+	for _, v := range res.Violations {
+		b.violation("bout %d (seed %d): %v", b.number, b.seed, v)
+	}
+	if last := int64(len(res.States)); last < revision && len(res.Violations) == 0 {
+		b.note("the history is explained up to revision %d; the members are at %d", last, revision)
+	}
+	if len(res.Violations) > 0 {
+		if err := b.keep(h); err != nil {
+			return err
+		}
+	}
+	events := 0
+	for _, w := range h.Watches {
+		for _, d := range w.Deliveries {
+			events += len(d.Events)
+		}
+	}
+	b.report.judged(b, len(h.Operations), res.Placed, len(h.Watches), events, revision)
+	fmt.Fprintf(b.cfg.out, "%s bout %d: %d requests (%d with a known outcome), %d watches with %d events, revision %d, hash %08x on all %d members; checked in %.1f s: %d violations\n",
+		stamp(), b.number, len(h.Operations), b.rec.done.Load(), len(h.Watches), events, revision, hash, b.size, time.Since(began).Seconds(), len(res.Violations))
+	return nil
+}
+
+// lastLook reads everything on each member.
+func (b *bout) lastLook(ctx context.Context) error {
+	all := &check.Range{Key: "\x00", End: "\x00"}
+	for _, m := range b.fleet.Members() {
+		c, err := b.fleet.Connect(m)
+		if err != nil {
+			return err
+		}
+		w := &worker{member: m.Name, rec: b.rec, v3: c}
+		answered := w.once(ctx, check.Request{Range: all})
+		_ = c.Close()
+		if !answered {
+			return fmt.Errorf("%s does not answer a linearizable read", m.Name)
+		}
+	}
+	return nil
+}
+
+// keep writes the history to a file, for those who look for what went wrong.
+func (b *bout) keep(h *check.History) error {
+	text, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(b.dir, "history.json")
+	b.note("the history is in %s, the members' logs beside it", path)
+	return os.WriteFile(path, text, 0o600)
+}
+
+// recheck checks a history that was kept.
+func recheck(out io.Writer, path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var h check.History
+	if err := json.Unmarshal(text, &h); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	res := check.Check(&h, check.Options{ClockSlack: int64(clockSlack)})
+	fmt.Fprintf(out, "%d requests, %d watches, explained up to revision %d\n", len(h.Operations), len(h.Watches), len(res.States))
+	return res.Err()
+}
