@@ -66,11 +66,11 @@ func (m *member) noteTime() {
 
 func (m *member) due(now kv.ClusterTime) (commands []replica.Command, err error) {
 	reading := m.machine.Keys().Reading()
-	nodes, err := v2tree.Due(reading, now, expiriesMax)
+	nodes, err := v2tree.Due(reading, 0, now, expiriesMax)
 	if err != nil {
 		return nil, err
 	}
-	leases, err := lease.Due(reading, now, expiriesMax)
+	leases, err := lease.Due(reading, 0, now, expiriesMax)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (st *state) leases() string {
 		}
 		return nil, true
 	}))
-	due, err := lease.Due(r, math.MaxInt64, math.MaxInt)
+	due, err := lease.Due(r, 0, math.MaxInt64, math.MaxInt)
 	st.check(err)
 	if attached != 0 || len(due) != len(all) {
 		st.t.Errorf("%d keys too many in table k; %d deadlines of %d leases", attached, len(due), len(all))

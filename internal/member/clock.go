@@ -56,6 +56,8 @@ func (t *lastTime) at(now time.Duration) kv.ClusterTime {
 const (
 	expiryInterval = 100 * time.Millisecond
 	expiriesMax    = 256
+	// expiryLookBack is at how many ticks all deadlines are looked at again, for those whose end has failed.
+	expiryLookBack = 10
 )
 
 // runExpiry has the leader propose the end of what has reached its deadline. A
@@ -65,7 +67,10 @@ func (m *Member) runExpiry() {
 	defer m.wg.Done()
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
-	for {
+	// Deadlines before from have been seen to. Where many thousands have just been removed the store would have to pass over
+	// all of them at each look.
+	var from kv.ClusterTime
+	for tick := 0; ; tick++ {
 		select {
 		case <-m.stopping:
 			return
@@ -73,17 +78,20 @@ func (m *Member) runExpiry() {
 			return
 		case <-ticker.C:
 		}
+		if tick%expiryLookBack == 0 || !m.leads.Load() {
+			from = 0
+		}
 		// While the data is known to be damaged nothing is removed, as in etcd.
-		for m.leads.Load() && m.Alarms().MayChange() == nil && m.expire() {
+		for m.leads.Load() && m.Alarms().MayChange() == nil && m.expire(&from) {
 		}
 		m.noteTime()
 	}
 }
 
-// expire ends what is due among the expiriesMax earliest deadlines, and says whether there
-// may be more.
-func (m *Member) expire() (more bool) {
-	due, err := m.due()
+// expire ends what is due among the expiriesMax earliest deadlines that are not before from, moves that on, and says whether
+// there may be more.
+func (m *Member) expire(from *kv.ClusterTime) (more bool) {
+	due, last, err := m.due(*from)
 	if err != nil {
 		m.fail(err)
 		return false
@@ -112,6 +120,9 @@ func (m *Member) expire() (more bool) {
 			return false
 		}
 	}
+	if len(waiting) == len(due) {
+		*from = last
+	}
 	return len(due) >= expiriesMax && len(waiting) == len(due)
 }
 
@@ -137,30 +148,33 @@ func (m *Member) noteTime() {
 
 // deadlinesWait says whether anything will ever expire.
 func (m *Member) deadlinesWait() (bool, error) {
-	nodes, err := v2tree.Due(m.Keys().Reading(), math.MaxInt64, 1)
+	nodes, err := v2tree.Due(m.Keys().Reading(), 0, math.MaxInt64, 1)
 	if err != nil || len(nodes) > 0 {
 		return len(nodes) > 0, err
 	}
-	leases, err := lease.Due(m.Keys().Reading(), math.MaxInt64, 1)
+	leases, err := lease.Due(m.Keys().Reading(), 0, math.MaxInt64, 1)
 	return len(leases) > 0, err
 }
 
-// due returns the commands that end what is due: nodes of v2 and leases.
-func (m *Member) due() (commands []replica.Command, err error) {
+// due returns the commands that end what is due, nodes of v2 and leases, and the last of their deadlines.
+func (m *Member) due(from kv.ClusterTime) (commands []replica.Command, last kv.ClusterTime, err error) {
 	reading, now := m.Keys().Reading(), m.ClusterTime()
-	nodes, err := v2tree.Due(reading, now, expiriesMax)
+	nodes, err := v2tree.Due(reading, from, now, expiriesMax)
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
-	leases, err := lease.Due(reading, now, expiriesMax)
+	leases, err := lease.Due(reading, from, now, expiriesMax)
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
+	last = from
 	for i := range nodes {
+		last = max(last, nodes[i].Deadline)
 		commands = append(commands, replica.Command{Kind: machine.KindV2, Payload: nodes[i].Append(nil)})
 	}
 	for i := range leases {
+		last = max(last, leases[i].Deadline)
 		commands = append(commands, replica.Command{Kind: machine.KindLease, Payload: leases[i].Append(nil)})
 	}
-	return commands, nil
+	return commands, last, nil
 }

@@ -86,7 +86,7 @@ func (s *tree) apply(c *v2tree.Command) (v2tree.Result, error) {
 func (s *tree) expire() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due, err := v2tree.Due(s.store.Reading(), s.clock(), 100)
+	due, err := v2tree.Due(s.store.Reading(), 0, s.clock(), 100)
 	for i := range due {
 		if err == nil {
 			_, err = s.apply(&due[i])

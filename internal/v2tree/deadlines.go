@@ -68,16 +68,16 @@ func NextDeadline(r mvcc.Reading) (deadline kv.ClusterTime, ok bool, err error) 
 }
 
 // Due returns the commands for the v2 deadlines that have passed at now, of those
-// among the first limit entries of table t, the earliest first: leases have entries
+// among the first limit entries of table t that are not before from, the earliest first: leases have entries
 // there, too. Each expires one key or directory, in one revision; or,
 // where the deadline does not hold any more, only removes its entry. They may be
 // applied late or twice: a command looks again whether its deadline holds.
-func Due(r mvcc.Reading, now kv.ClusterTime, limit int) (due []Command, err error) {
+func Due(r mvcc.Reading, from, now kv.ClusterTime, limit int) (due []Command, err error) {
 	upper := appendDeadlineKey(nil, now+1, 0, nil)
 	if now == math.MaxInt64 {
 		upper = []byte{byte(storage.TableDeadlines) + 1}
 	}
-	it := r.Cursor([]byte{byte(storage.TableDeadlines)}, upper)
+	it := r.Cursor(appendDeadlineKey(nil, from, 0, nil), upper)
 	for ok := it.First(); ok && limit > 0; ok = it.Next() {
 		limit--
 		deadline, kind, path, err := parseDeadlineKey(it.Key())

@@ -104,15 +104,18 @@ func TestNextDeadlineAndDue(t *testing.T) {
 		t.Errorf("deadline %d, %v, %v", at, ok, err)
 	}
 	var paths []string
-	due, err := Due(s.store.Reading(), s.now+kv.ClusterTime(8*time.Second), 10)
+	due, err := Due(s.store.Reading(), 0, s.now+kv.ClusterTime(8*time.Second), 10)
 	for _, c := range due {
 		paths = append(paths, fmt.Sprint(string(c.Path), c.Dir, time.Duration(c.Deadline-s.now)))
 	}
 	if got := strings.Join(paths, " "); err != nil || got != "/k4false 6s /k3false 7s /k2true 8s" {
 		t.Errorf("due: %s, %v", got, err)
 	}
-	if due, err = Due(s.store.Reading(), s.now+kv.ClusterTime(8*time.Second), 3); len(due) != 2 || err != nil {
+	if due, err = Due(s.store.Reading(), 0, s.now+kv.ClusterTime(8*time.Second), 3); len(due) != 2 || err != nil {
 		t.Errorf("due: %+v, %v", due, err)
+	}
+	if later, err := Due(s.store.Reading(), s.now+kv.ClusterTime(7*time.Second), s.now+kv.ClusterTime(8*time.Second), 10); len(later) != 2 || err != nil {
+		t.Errorf("due from 7 s on: %+v, %v", later, err)
 	}
 	// What is proposed too early, or twice, does nothing.
 	s.begin()
@@ -144,7 +147,7 @@ func TestCorruptTables(t *testing.T) {
 			t.Errorf("get %s: %v", path, err)
 		}
 	}
-	if _, err := Due(s.store.Reading(), 1<<62, 1); !errors.Is(err, ErrCorrupt) {
+	if _, err := Due(s.store.Reading(), 0, 1<<62, 1); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("due: %v", err)
 	}
 	if _, _, err := NextDeadline(s.store.Reading()); !errors.Is(err, ErrCorrupt) {

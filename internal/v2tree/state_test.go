@@ -128,7 +128,7 @@ func (s *state) get(path string, recursive bool) (Node, error) {
 // expireDue does what a leader does: it asks for what is due until nothing is.
 func (s *state) expireDue(limit int, seen func(Result)) {
 	for {
-		due, err := Due(s.store.Reading(), s.now, limit)
+		due, err := Due(s.store.Reading(), 0, s.now, limit)
 		s.check(err)
 		if len(due) == 0 {
 			return
