@@ -2,10 +2,12 @@ package main
 
 import (
 	"log/slog"
+	"math"
 	"net/http"
 	"path"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
@@ -43,6 +45,8 @@ func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
 	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax()})
 	server = h2grpc.New(h2grpc.Options{
 		MaxRecvBytes:         c.messageBytesMax(),
+		MaxConns:             connsMax(),
+		ConnectTimeout:       readHeaderTimeout,
 		MaxConcurrentStreams: c.cfg.MaxConcurrentStreams,
 		KeepaliveMinTime:     orDefault(c.cfg.GRPCKeepaliveMinTime, 5*time.Minute),
 		KeepaliveTime:        c.cfg.GRPCKeepaliveInterval,
@@ -75,6 +79,19 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	}
 	return d
 }
+
+// connsMax is how many connections clients may have: what the process may open, less what the stores and the other members
+// need. etcd keeps 150 for its files; pebble may have thousands.
+func connsMax() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt32 {
+		return 0
+	}
+	return int(limit.Cur - min(limit.Cur/2, filesMax))
+}
+
+// filesMax is what the stores open at most (package storage), with room for peers and logs.
+const filesMax = 2*4096 + 1024
 
 // registrars passes services on to several servers of them.
 type registrars []grpc.ServiceRegistrar

@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,7 +45,7 @@ func (s *Server) sniff(nc net.Conn) {
 			s.forget(nc)
 			return
 		}
-		s.toHTTP1(nc, &replayConn{Conn: nc, head: got})
+		s.toHTTP1(nc, &replayConn{Conn: nc, srv: s, head: got})
 		return
 	}
 	nc.SetReadDeadline(time.Time{})
@@ -74,6 +74,7 @@ func readPreface(nc net.Conn) (got []byte, isHTTP2 bool, err error) {
 
 func (s *Server) forget(nc net.Conn) {
 	nc.Close()
+	s.open.Add(-1)
 	s.mu.Lock()
 	delete(s.sniffing, nc)
 	s.mu.Unlock()
@@ -87,6 +88,7 @@ func (s *Server) toHTTP1(raw, nc net.Conn) {
 	s.mu.Unlock()
 	if s.http1 == nil || !s.http1In.put(nc) {
 		nc.Close()
+		s.countHTTP1(nc, http.StateClosed)
 	}
 }
 
@@ -101,6 +103,13 @@ func (s *Server) startHTTP1() {
 	if h.Handler == nil {
 		h.Handler = s.opts.HTTP
 	}
+	tell := h.ConnState
+	h.ConnState = func(nc net.Conn, state http.ConnState) {
+		s.countHTTP1(nc, state)
+		if tell != nil {
+			tell(nc, state)
+		}
+	}
 	// HTTP/2 never reaches it; without this, net/http would prepare to serve it on TLS.
 	h.Protocols = new(http.Protocols)
 	h.Protocols.SetHTTP1(true)
@@ -113,10 +122,47 @@ func (s *Server) startHTTP1() {
 	}()
 }
 
-// replayConn gives back what was read to recognise the protocol, then the rest.
+// countHTTP1 notes the end of a connection on TLS, which net/http has to see itself. One that a handler takes over is not
+// counted any more. Others say themselves when they are closed.
+func (s *Server) countHTTP1(nc net.Conn, state http.ConnState) {
+	if _, plain := nc.(*replayConn); !plain && (state == http.StateClosed || state == http.StateHijacked) {
+		s.open.Add(-1)
+	}
+}
+
+// replayConn is an HTTP/1 connection without TLS. It gives back what was read to recognise the protocol, then the rest. A
+// client that takes nothing of an answer for Options.WriteTimeout is cut off.
 type replayConn struct {
 	net.Conn
-	head []byte
+	srv    *Server
+	head   []byte
+	closed atomic.Bool
+}
+
+// Close implements net.Conn.
+func (c *replayConn) Close() error {
+	if !c.closed.Swap(true) {
+		c.srv.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+// writeAtOnce is how much a slow client has to take within the time limit.
+const writeAtOnce = 64 << 10
+
+// Write implements net.Conn.
+func (c *replayConn) Write(p []byte) (n int, err error) {
+	for {
+		piece := p[:min(len(p), writeAtOnce)]
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.srv.opts.WriteTimeout)); err != nil {
+			return n, err
+		}
+		m, err := c.Conn.Write(piece)
+		n += m
+		if p = p[len(piece):]; err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
 }
 
 func (c *replayConn) Read(p []byte) (int, error) {
@@ -128,14 +174,6 @@ func (c *replayConn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return c.Conn.Read(p)
-}
-
-// ReadFrom keeps sendfile and splice for the bodies that net/http copies.
-func (c *replayConn) ReadFrom(r io.Reader) (int64, error) {
-	if rf, ok := c.Conn.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
-	}
-	return io.Copy(struct{ io.Writer }{c.Conn}, r)
 }
 
 // CloseWrite lets net/http end its side before it closes.

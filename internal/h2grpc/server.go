@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,6 +20,9 @@ var ErrServerStopped = errors.New("h2grpc: server stopped")
 
 // Options configures a Server. The zero value serves gRPC with the defaults named below.
 type Options struct {
+	// MaxConns limits the connections that are open at a time, whatever they speak; one more is closed at once. It is
+	// there so that files can still be opened when somebody opens connections for ever. 0 means no limit.
+	MaxConns int
 	// MaxConcurrentStreams limits the calls that a connection may have open; 0 means 65536.
 	MaxConcurrentStreams uint32
 	// MaxRecvBytes limits one request message, 0 means 4 MiB; MaxSendBytes one answer, 0
@@ -134,6 +138,7 @@ type Server struct {
 	services map[string]service
 	methods  map[string]*method // by "/service/method"; read-only once serving
 	workers  workerPool
+	open     atomic.Int64 // connections
 	http1    *http.Server
 	http1In  *handoffListener
 
@@ -275,6 +280,12 @@ func (s *Server) admit(nc net.Conn) bool {
 		nc.Close()
 		return false
 	}
+	if n := s.open.Add(1); s.opts.MaxConns > 0 && n > int64(s.opts.MaxConns) {
+		s.open.Add(-1)
+		s.opts.Logger.Debug("too many connections", "remote", nc.RemoteAddr().String(), "limit", s.opts.MaxConns)
+		nc.Close()
+		return false
+	}
 	s.sniffing[nc] = struct{}{}
 	return true
 }
@@ -295,6 +306,7 @@ func (s *Server) removeConn(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.open.Add(-1)
 	s.signalIdleLocked()
 }
 

@@ -97,6 +97,9 @@ func (f *form) readBody(r *http.Request) error {
 	return err
 }
 
+// bodyAheadBytes is how much room is made for a body before it is there.
+const bodyAheadBytes = 64 << 10
+
 // readAll returns the body, or what of it is needed to see that it is too long.
 func readAll(r *http.Request) (string, error) {
 	buf := bodies.Get().(*[]byte)
@@ -106,8 +109,9 @@ func readAll(r *http.Request) (string, error) {
 		}
 	}()
 	*buf = (*buf)[:0]
-	if n := r.ContentLength; n > 0 && n <= formBytesMax {
-		*buf = slices.Grow(*buf, int(n)+1) // the end is seen without growing again
+	if n := r.ContentLength; n > 0 {
+		// The end is seen without growing again. A length is only the client's word, so that a long one gets no more than usual.
+		*buf = slices.Grow(*buf, int(min(n, bodyAheadBytes))+1)
 	}
 	for len(*buf) <= formBytesMax {
 		*buf = slices.Grow(*buf, 1)

@@ -1,0 +1,133 @@
+package h2grpc_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"cairn/internal/h2grpc"
+
+	pb "google.golang.org/grpc/interop/grpc_testing"
+)
+
+// The clients of this file cost themselves: what they do ends their connection, and a call on another one goes through
+// before and after. Those that break HTTP/2's rules are in raw_test.go.
+
+func wantServed(t *testing.T, addr string) {
+	t.Helper()
+	if _, err := client(t, addr).EmptyCall(testContext(t), &pb.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rawConn(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	return nc
+}
+
+// wantEnd reads until the server closes the connection.
+func wantEnd(t *testing.T, nc net.Conn) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, nc); err != nil {
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			t.Fatal("the connection stays open")
+		}
+	}
+}
+
+// Headers that come a byte at a time, or never end, are waited for only so long.
+func TestSlowHeaders(t *testing.T) {
+	_, addr := start(t, h2grpc.Options{HTTP: mux(), HTTP1: &http.Server{ReadHeaderTimeout: 100 * time.Millisecond}, ConnectTimeout: 100 * time.Millisecond}, nil)
+	for _, beginning := range []string{"GET /hello HTTP/1.1\r\nHost: a\r\nX-", "G", "PRI * HT", ""} {
+		nc := rawConn(t, addr)
+		io.WriteString(nc, beginning)
+		wantEnd(t, nc)
+	}
+	wantServed(t, addr)
+}
+
+// Headers without end are not kept.
+func TestHugeHTTP1Headers(t *testing.T) {
+	_, addr := start(t, h2grpc.Options{HTTP: mux(), HTTP1: &http.Server{MaxHeaderBytes: 4 << 10}}, nil)
+	nc := rawConn(t, addr)
+	go func() {
+		io.WriteString(nc, "GET /hello HTTP/1.1\r\nHost: a\r\n")
+		for i := 0; ; i++ {
+			if _, err := fmt.Fprintf(nc, "X-%d: %01000d\r\n", i, i); err != nil {
+				return
+			}
+		}
+	}()
+	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err == nil && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Fatal(resp.Status)
+	}
+	wantEnd(t, nc)
+	wantServed(t, addr)
+}
+
+// A client that does not read its answer is cut off, and the handler that writes it ends.
+func TestHTTP1ClientThatDoesNotRead(t *testing.T) {
+	ended := make(chan error, 1)
+	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	})
+	_, addr := start(t, h2grpc.Options{HTTP: endless, WriteTimeout: 100 * time.Millisecond}, nil)
+	nc := rawConn(t, addr)
+	io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-ended
+	wantServed(t, addr)
+}
+
+// One connection too many is closed, and there is room again when another has gone, whatever it spoke.
+func TestMaxConns(t *testing.T) {
+	_, addr := start(t, h2grpc.Options{HTTP: mux(), MaxConns: 3}, nil)
+	speak := map[string]func(net.Conn){
+		"nothing": func(net.Conn) {},
+		"HTTP/1.1": func(nc net.Conn) {
+			io.WriteString(nc, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+			nc.Read(make([]byte, 1))
+		},
+		"HTTP/2": func(nc net.Conn) { io.WriteString(nc, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"); nc.Read(make([]byte, 1)) },
+	}
+	for name, say := range speak {
+		var open []net.Conn
+		for range 3 {
+			nc := rawConn(t, addr)
+			say(nc)
+			open = append(open, nc)
+		}
+		wantEnd(t, rawConn(t, addr))
+		for _, nc := range open {
+			nc.Close()
+		}
+		// The server hears of it a little later.
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			resp, err := http.Get("http://" + addr + "/hello")
+			if err == nil {
+				resp.Body.Close()
+				http.DefaultClient.CloseIdleConnections()
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("connections that spoke %s are still counted: %v", name, err)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
