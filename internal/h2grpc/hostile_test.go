@@ -2,10 +2,12 @@ package h2grpc_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -38,10 +40,8 @@ func rawConn(t *testing.T, addr string) net.Conn {
 // wantEnd reads until the server closes the connection.
 func wantEnd(t *testing.T, nc net.Conn) {
 	t.Helper()
-	if _, err := io.Copy(io.Discard, nc); err != nil {
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
-			t.Fatal("the connection stays open")
-		}
+	if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the connection stays open")
 	}
 }
 
