@@ -12,6 +12,8 @@ ARGS ?=
 # The simulated schedules: how many, or the seed of a single one to replay.
 SEEDS ?= 200
 SEED ?=
+# For how many minutes `make sim` runs seeds instead of SEEDS of them.
+MINUTES ?=
 # What of others the tests drive: Debian's packages, and npm for those in test/npm.
 CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 patroni postgresql npm
 # How long real clusters are tortured, and further flags of test/torture, for example TORTUREFLAGS='-only "kill leader"'.
@@ -52,9 +54,9 @@ test: build ## run every test: Go packages, real clients, recorded conformance
 race: ## run the packages' tests under the race detector
 	go test -race -timeout 20m $(RACE)
 
-sim: ## run whole clusters from SEEDS=n seeds, or from SEED=n alone, and the core of a member crashed at every sync
-	go test -count 1 -timeout 24h -v -run 'TestSeeds' ./sim -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
-	CAIRN_CRASH_SEEDS=$(SEEDS) CAIRN_CRASH_SEED=$(SEED) go test -count 1 -timeout 60m -v -run Crash ./internal/replica
+sim: ## run whole clusters from SEEDS=n seeds, for MINUTES=m, or from SEED=n alone; what fails is minimised and kept in sim/testdata
+	go test -count 1 -timeout 24h -v -run 'TestSeeds' ./sim -keep -seeds $(SEEDS) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(SEED),-seed $(SEED))
+	CAIRN_CRASH_SEEDS=$(if $(MINUTES),20,$(SEEDS)) CAIRN_CRASH_SEED=$(SEED) go test -count 1 -timeout 60m -v -run Crash ./internal/replica
 
 torture: build ## kill, pause, cut off, damage and replace members of real clusters for MINUTES=n, and check what clients saw
 	go build -o $(BIN)/tools/torture ./test/torture

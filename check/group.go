@@ -16,6 +16,7 @@ type move struct {
 	op     *Operation
 	after  *State
 	events []Event
+	early  string // what is wrong with the end of a lease or TTL
 }
 
 // group is the search for the order of the requests of one revision.
@@ -35,6 +36,7 @@ type group struct {
 	stuck, stuckFloats []*Operation
 	stuckOn            *State
 	exhausted          bool
+	been               map[string][]*State // see beenThere
 }
 
 // solve returns moves that place all of left and reach the goal. waiting are the floats that no state so far has explained: what
@@ -45,6 +47,9 @@ func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move
 		return nil, false
 	}
 	waiting = g.unexplained(s, left, waiting)
+	if g.beenThere(s, left, waiting) {
+		return nil, false
+	}
 	may := func(o *Operation) bool {
 		return !slices.ContainsFunc(waiting, func(f *Operation) bool { return f.Return < o.Call })
 	}
@@ -104,6 +109,28 @@ func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move
 		}
 	}
 	return nil, false
+}
+
+// beenThere says whether the search has come this way before, with as much left to do; it remembers that it has now.
+func (g *group) beenThere(s *State, left, waiting []*Operation) bool {
+	key := make([]byte, 0, 10*(len(left)+len(waiting)))
+	for _, ops := range [][]*Operation{left, waiting} {
+		for _, o := range ops {
+			key = fmt.Appendf(key, "%p", o)
+		}
+		key = append(key, '|')
+	}
+	key = fmt.Appendf(key, "%d", g.unseenMax)
+	for _, been := range g.been[string(key)] {
+		if been.Equal(s) {
+			return true
+		}
+	}
+	if g.been == nil {
+		g.been = map[string][]*State{}
+	}
+	g.been[string(key)] = append(g.been[string(key)], s)
+	return false
 }
 
 // unexplained returns the floats that a state does not explain, or which come after something that is still to come.
@@ -179,7 +206,6 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 		return next.Revision == rev && (known || len(events) == 0) && slices.EqualFunc(byKey(events), told, sameEvent)
 	}
 	if w := l.writers[rev]; len(w) > 0 {
-		l.settleUnclear(rev, nil)
 		return func(s *State) (move, bool) {
 			next, events, ok := try(s, w[0], l.o.ClockSlack)
 			return move{op: w[0], after: next, events: events}, ok && len(w) == 1
@@ -189,7 +215,6 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 	return func(s *State) (move, bool) {
 		for _, o := range l.unclear[rev] {
 			if next, events, ok := try(s, o, l.o.ClockSlack); ok && next.Revision == rev {
-				l.settleUnclear(rev, o)
 				return move{op: o, after: next, events: events}, true
 			}
 		}
@@ -198,15 +223,10 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 				break // it comes after something that is still to come
 			}
 			if next, events, ok := try(s, o, l.o.ClockSlack); ok && fits(next, events) {
-				l.settleUnclear(rev, nil)
 				return move{op: o, after: next, events: events}, true
 			}
 		}
-		m, ok := l.ended(s, fits)
-		if ok {
-			l.settleUnclear(rev, nil)
-		}
-		return m, ok
+		return l.ended(s, fits)
 	}
 }
 
@@ -261,9 +281,7 @@ func (l *linearizer) ended(s *State, fits func(*State, []Event) bool) (found mov
 		}
 		return note("directory "+path, d.life, func(s *State) (*State, []Event) { return expireDir(s, path) })
 	})
-	if early != "" {
-		l.res.add("lease-early", "%s", early)
-	}
+	found.early = early
 	return found, ok
 }
 
@@ -274,6 +292,10 @@ func (l *linearizer) explain(g *group, rev int64, more bool) {
 		return
 	}
 	if len(g.stuck) > 0 {
+		if _, _, ok := try(g.stuckOn, g.stuck[0], l.o.ClockSlack); ok && len(g.stuckFloats) > 0 {
+			l.res.add("linearizable", "no state explains %v; the last that could was at revision %d", g.stuckFloats[0], rev)
+			return
+		}
 		_, want, _ := Step(g.stuckOn, g.stuck[0].Request, g.stuck[0].Call, g.stuck[0].Return)
 		l.res.add("linearizable", "revision %d does not explain %v: it would be answered %v", rev, g.stuck[0], want)
 		return

@@ -180,7 +180,12 @@ func (l *linearizer) place(m move) bool {
 			return false
 		}
 	}
+	if m.early != "" {
+		l.res.add("lease-early", "%s", m.early)
+		return false
+	}
 	if m.after.Revision > l.s.Revision {
+		l.settleUnclear(m.after.Revision, m.op)
 		l.res.States = append(l.res.States, m.after)
 		l.res.Changes = append(l.res.Changes, m.events)
 		l.checkTimeline(m)

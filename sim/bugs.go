@@ -86,6 +86,22 @@ func (m *member) spoilHistory() error {
 	return b.Close()
 }
 
+// append is Replica.Append. With the bug that acknowledgements come before the fsync, the log is not told that anybody waits for one.
+func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
+	if m.w.bug != bugEarlyAck {
+		return m.r.Append(msgs, m)
+	}
+	var silent []*raftpb.Message
+	for _, msg := range msgs {
+		silent = append(silent, &raftpb.Message{
+			Type: msg.Type, Entries: msg.Entries, Term: msg.Term, Vote: msg.Vote, Commit: msg.Commit, Snapshot: msg.Snapshot,
+		})
+		responses = append(responses, msg.GetResponses()...)
+	}
+	_, err = m.r.Append(silent, m)
+	return responses, err
+}
+
 // apply is Replica.Apply. With the bug that permissions are not checked when a command is applied, who asks counts as root
 // then, whatever has changed since the member that took the request looked.
 func (m *member) apply(msgs []*raftpb.Message) (replica.Applied, error) {
@@ -115,9 +131,8 @@ func asRoot(data []byte, revision uint64) []byte {
 	if len(data) == 0 || data[0] != 1 {
 		return data
 	}
-	_, n := binary.Uvarint(data[1:])
-	at := 1 + n + 8
-	_, n = binary.Uvarint(data[at:])
+	at := 1 + 8 + 8
+	_, n := binary.Uvarint(data[at:])
 	at += n
 	out := slices.Clone(data[:at])
 	for at < len(data) {

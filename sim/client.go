@@ -81,7 +81,7 @@ func (c *client) begin() {
 // home returns the member that the client asks, another one when that is down; nil when all are.
 func (c *client) home() *member {
 	for range c.w.members {
-		if m := c.w.members[c.member%len(c.w.members)]; m.up && !m.left {
+		if m := c.w.members[c.member%len(c.w.members)]; m.up && !m.left && m.machine.AppliedIndex() > 0 {
 			return m
 		}
 		c.member++

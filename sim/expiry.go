@@ -40,7 +40,7 @@ func (m *member) lookAtDeadlines() {
 		p := &proposal{command: c, done: func(*machine.Result) { m.expiring-- }}
 		if m.w.bug == bugStaleRevoke {
 			// What was due when it was found is ended later, whoever leads then.
-			m.later(m.w.between(0, 4*second), func() {
+			m.later(m.w.between(0, second), func() {
 				m.proposals = append(m.proposals, p)
 				m.kick()
 			})

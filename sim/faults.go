@@ -36,13 +36,14 @@ const (
 	faultStall                      // the log's disk hangs
 	faultFull                       // the log's disk is full
 	faultRestart                    // an ordinary restart
+	faultMove                       // leadership is handed over
 	faultKinds
 )
 
 func (f fault) String() string {
 	name := []string{
 		"power cut", "power cut at a sync", "power cut everywhere", "pause", "isolation", "one-way isolation", "partition", "loss", "duplicates",
-		"slow network", "stalled disk", "full disk", "restart",
+		"slow network", "stalled disk", "full disk", "restart", "hand-over",
 	}[f.kind]
 	who := fmt.Sprintf("member %d", f.member)
 	if f.leader {
@@ -131,6 +132,8 @@ func (w *world) strike(f *fault) (undo func()) {
 			}
 		}
 		return m.start
+	case faultMove:
+		w.moveLeader(f)
 	case faultPause:
 		m.pausedUntil = w.now + f.last
 	case faultStall:

@@ -31,9 +31,6 @@ func (w *world) awaitAvailable() {
 	from := w.now
 	waiting := 0
 	for i, m := range w.members {
-		if m.left {
-			continue
-		}
 		c := &client{w: w, id: 900 + i, name: "probe", rng: w.rng, member: i}
 		if len(w.clients) > 0 {
 			c.user = w.clients[0].user
@@ -54,7 +51,7 @@ func (w *world) awaitAvailable() {
 
 // probe asks until it is answered, one request after the other.
 func (w *world) probe(c *client, m *member, requests []check.Request, done func()) {
-	if len(requests) == 0 {
+	if len(requests) == 0 || w.foremost() != nil && !w.belongs(m) {
 		done()
 		return
 	}
@@ -81,9 +78,6 @@ func (w *world) finish() {
 		return
 	}
 	for i, m := range w.members {
-		if m.left {
-			continue
-		}
 		c := &client{w: w, id: 950 + i, name: "probe", rng: w.rng, member: i}
 		if len(w.clients) > 0 {
 			c.user = w.clients[0].user
@@ -101,7 +95,7 @@ func (w *world) finish() {
 func (w *world) compareAll() {
 	last := uint64(0)
 	for _, m := range w.members {
-		if m.left || !m.up {
+		if !m.up || !w.belongs(m) {
 			continue
 		}
 		index := m.machine.AppliedIndex()

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	mrand "math/rand/v2"
@@ -87,7 +86,7 @@ type question struct {
 
 func newMember(w *world, id uint64, rng *mrand.Rand) *member {
 	return &member{
-		w: w, id: id, name: fmt.Sprintf("m%d", id), offset: rng.Int64N(1000 * second), ppm: rng.Int64N(801) - 400,
+		w: w, id: id, name: nameOf(id), offset: rng.Int64N(1000 * second), ppm: rng.Int64N(801) - 400,
 		disk: newDisk(storage.NewCrashableFS(), mrand.New(mrand.NewPCG(rng.Uint64(), 5))),
 	}
 }
@@ -102,11 +101,11 @@ func (m *member) found() {
 	for i, other := range m.w.members {
 		founders[i] = membership.Member{ID: other.id, Name: other.name, PeerURLs: []string{other.name}}
 	}
-	m.initialize(founders)
+	m.initialize(1, 1, founders)
 	m.start()
 }
 
-func (m *member) initialize(founders []membership.Member) {
+func (m *member) initialize(index, term uint64, members []membership.Member) {
 	err := func() error {
 		state, err := storage.OpenState("state", m.options())
 		if err != nil {
@@ -116,7 +115,7 @@ func (m *member) initialize(founders []membership.Member) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(machine.Initialize(state, 1, 1, founders), raftlog.Initialize(logStore, 1, 1),
+		return errors.Join(machine.Initialize(state, index, term, members), raftlog.Initialize(logStore, index, term),
 			state.Close(), logStore.Close(), syncDir(m.disk, "/"))
 	}()
 	if err != nil {
@@ -126,7 +125,7 @@ func (m *member) initialize(founders []membership.Member) {
 
 // start opens what the disk has and lets the member run.
 func (m *member) start() {
-	if m.up || m.w.err != nil {
+	if m.up || m.left || m.w.err != nil {
 		return
 	}
 	m.life++
@@ -146,7 +145,7 @@ func (m *member) start() {
 	first, _ = m.log().FirstIndex()
 	last, _ = m.log().LastIndex()
 	m.w.note(m.name, "starts: applied %d, log %d to %d", m.machine.AppliedIndex(), first, last)
-	if m.r.SoleMember() {
+	if m.r.SoleMember() && len(m.machine.Members()) == 1 {
 		if err := m.r.Campaign(); err != nil {
 			m.broken(err)
 			return
@@ -304,10 +303,12 @@ func (m *member) own(responses []*raftpb.Message) {
 	m.kick()
 }
 
-// lookAtMembers finds out that this member was removed from the cluster.
+// lookAtMembers finds out that this member was removed from the cluster, and ends it.
 func (m *member) lookAtMembers() {
-	if m.machine.Removed(m.id) && !m.left {
-		m.left = true
-		m.w.note(m.name, "was removed")
+	if !m.machine.Removed(m.id) || m.left {
+		return
 	}
+	m.left = true
+	m.w.note(m.name, "was removed")
+	m.later(m.w.between(0, second), m.stop)
 }

@@ -98,9 +98,6 @@ func (m *member) handOut(w *replica.Work) {
 	}
 	if w.Append != nil {
 		m.appends = append(m.appends, w.Append)
-		if m.w.bug == bugEarlyAck {
-			m.own(w.Append.GetResponses())
-		}
 		m.queueAppend()
 	}
 	if w.Apply != nil {
@@ -158,7 +155,7 @@ func (m *member) appendTurn() {
 		m.disk.arm(*m.cut, logFile)
 	}
 	m.rememberMembers()
-	responses, err := m.r.Append(msgs, m)
+	responses, err := m.append(msgs)
 	if image := m.disk.disarm(); image != nil {
 		m.w.note(m.name, "power cut at a sync of the log, which leaves %v", *m.cut)
 		m.crash(*image)
@@ -170,9 +167,7 @@ func (m *member) appendTurn() {
 	}
 	last, _ := m.rlog.LastIndex()
 	m.w.note(m.name, "log ends at entry %d", last)
-	if m.w.bug != bugEarlyAck {
-		m.own(responses)
-	}
+	m.own(responses)
 	if len(m.appends) > 0 {
 		m.queueAppend()
 	}

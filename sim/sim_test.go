@@ -5,35 +5,53 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
-	seedFlag  = flag.Uint64("seed", 0, "run this seed alone")
-	seedsFlag = flag.Int("seeds", 40, "run so many seeds")
-	caseFlag  = flag.String("case", "", "run this case, as a report gives it")
-	bugFlag   = flag.String("bug", "", "plant this bug")
-	showFlag  = flag.String("show", "", "print the requests with this text")
+	seedFlag    = flag.Uint64("seed", 0, "run this seed alone")
+	seedsFlag   = flag.Int("seeds", 40, "run so many seeds")
+	minutesFlag = flag.Float64("minutes", 0, "run seeds for so long")
+	caseFlag    = flag.String("case", "", "run this case, as a report gives it")
+	bugFlag     = flag.String("bug", "", "plant this bug")
+	showFlag    = flag.String("show", "", "print the requests with this text")
 )
 
-// TestSeeds runs clusters from seeds.
+// TestSeeds runs clusters from seeds: so many, or for so long.
 func TestSeeds(t *testing.T) {
 	from, n := uint64(1), *seedsFlag
 	if *seedFlag != 0 {
 		from, n = *seedFlag, 1
 	}
 	var total Stats
-	for seed := from; seed < from+uint64(n); seed++ {
-		out := Run(Case{Seed: seed, Bug: *bugFlag})
+	began, failed := time.Now(), 0
+	for seed := from; *minutesFlag > 0 || seed < from+uint64(n); seed++ {
+		if *minutesFlag > 0 && time.Since(began).Minutes() >= *minutesFlag {
+			n = int(seed - from)
+			break
+		}
+		c := Case{Seed: seed, Bug: *bugFlag}
+		out := Run(c)
 		total.add(&out.Stats)
-		if out.Err != nil {
-			t.Errorf("%s", out.Report())
+		if out.Err == nil {
+			continue
+		}
+		t.Errorf("%s", out.Report())
+		if *keepFlag {
+			keep(t, c)
+		}
+		if failed++; failed == failuresMax {
+			break
 		}
 	}
-	t.Logf("%+v", total)
+	t.Logf("%d seeds: %+v", n, total)
 	if n > 20 && (total.Crashes == 0 || total.Elections == 0 || total.Unknown == 0 || total.Snapshots == 0) {
 		t.Errorf("%d seeds have seen too little: %+v", n, total)
 	}
 }
+
+// failuresMax is after how many failures it is enough.
+const failuresMax = 10
 
 // TestCase replays a case.
 func TestCase(t *testing.T) {

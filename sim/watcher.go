@@ -146,10 +146,10 @@ func (s *stream) take() {
 }
 
 // bufferMax is how many events a planted bug's buffer holds.
-const bufferMax = 20
+const bufferMax = 6
 
 func (s *stream) deliver(events []*watch.Event) {
-	if s.w.bug == bugLostEvent && s.log%4 != 0 && len(events) > bufferMax {
+	if s.w.bug == bugLostEvent && s.w.h.Watches[s.log].Client >= 0 && len(events) > bufferMax {
 		events = events[:bufferMax]
 	}
 	out := check.Delivery{}

@@ -20,6 +20,7 @@ var workloads = []struct {
 	{"compact", 40, func() workload { return &compactWork{} }},
 	{"watch", 80, func() workload { return &watchWork{} }},
 	{"auth", 25, func() workload { return &authWork{} }},
+	{"members", 35, func() workload { return &memberWork{} }},
 }
 
 // keys are few, so that clients meet. Some are v2's, too.
