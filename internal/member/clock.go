@@ -52,10 +52,11 @@ func (t *lastTime) at(now time.Duration) kv.ClusterTime {
 }
 
 // How deadlines are looked after: a look at each tick of expiryInterval, so many
-// expiries at a time.
+// expiries at a time, which share their entry with clients' requests and so are few, and
+// as long a rest as they took.
 const (
 	expiryInterval = 100 * time.Millisecond
-	expiriesMax    = 256
+	expiriesMax    = 32
 	// expiryLookBack is at how many ticks all deadlines are looked at again, for those whose end has failed.
 	expiryLookBack = 10
 )
@@ -82,9 +83,28 @@ func (m *Member) runExpiry() {
 			from = 0
 		}
 		// While the data is known to be damaged nothing is removed, as in etcd.
-		for m.leads.Load() && m.Alarms().MayChange() == nil && m.expire(&from) {
+		for m.leads.Load() && m.Alarms().MayChange() == nil {
+			began := m.now()
+			if !m.expire(&from) || !m.rest(m.now()-began) {
+				break
+			}
 		}
 		m.noteTime()
+	}
+}
+
+// rest waits, and says whether the member still runs then. Where very much ends together, clients' requests get every other
+// turn.
+func (m *Member) rest(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.stopping:
+		return false
+	case <-m.failed:
+		return false
 	}
 }
 
