@@ -95,8 +95,15 @@ func load(name, summary string, kind workloadKind, first fill, edit func(*settin
 			edit(&s)
 			s.keys = t.scale.keys(s.keys)
 			s.limit = min(s.limit, s.keys)
-			if err := t.prefill(ctx, first, s); err != nil {
+			unnamed := s
+			unnamed.user = "" // authentication is turned on behind the fill
+			if err := t.prefill(ctx, first, unnamed); err != nil {
 				return nil, fmt.Errorf("fill: %w", err)
+			}
+			if s.user != "" {
+				if err := enableAuth(ctx, t.server.client); err != nil {
+					return nil, err
+				}
 			}
 			s.pid = t.server.pid() // after the fill, which restarts the server
 			s.duration, s.warmup = t.duration, t.warmup
@@ -182,6 +189,11 @@ func serializable(s *settings) {
 	s.serializable = true
 }
 
+func withUser(s *settings) {
+	clients(64, 64)(s)
+	s.user = benchUser
+}
+
 // What issue 5 asks of v2.
 var (
 	v2SetGoal = map[string]goal{throughput.name: {atLeast: 1.5}}
@@ -207,6 +219,7 @@ var scenarios = []scenario{
 	load("v2-get-64", "64 clients get by v2", v2GetKind, fillV2, clients(64, 64), v2GetGoal),
 	load("v2-get-256", "256 clients get by v2", v2GetKind, fillV2, clients(256, 256), v2GetGoal),
 	load("v2-get-1", "one client gets by v2", v2GetKind, fillV2, clients(1, 1), v2GetGoal),
+	load("v2-get-64-auth", "64 clients get by v2, each request with a name and a password", v2GetKind, fillV2, withUser, map[string]goal{throughput.name: {atLeast: 1000}}),
 	polls("v2-polls-5000", 5000, map[string]goal{allAnswered.name: {atMost: 1}, bytesPerPoll.name: {atMost: 1}}),
 	load("keepalive-1000", "1,000 clients renew a lease each", keepAliveKind, noFill, clients(100, 1000),
 		map[string]goal{cpu.name: {atMost: 1}}),

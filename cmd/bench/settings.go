@@ -40,6 +40,8 @@ type settings struct {
 	reads        float64
 	batch        int
 
+	user string // v2: NAME:PASSWORD of every request; "" is none
+
 	pid    int
 	output string
 }

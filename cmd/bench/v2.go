@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +19,7 @@ var v2SetKind = workloadKind{
 	summary:  "v2 sets of single keys (PUT /v2/keys/…)",
 	example:  "bench v2-set -connections 64 -clients 64 -keys 10000",
 	defaults: v2Defaults,
+	flags:    v2Flags,
 	open: func(_ context.Context, s settings, k *keyspace) (workload, error) {
 		return newV2Workload(s, k, http.MethodPut)
 	},
@@ -27,9 +30,14 @@ var v2GetKind = workloadKind{
 	summary:  "v2 gets of single keys out of a key space filled by v2-set (GET /v2/keys/…)",
 	example:  "bench v2-get -connections 64 -clients 64 -keys 10000",
 	defaults: v2Defaults,
+	flags:    v2Flags,
 	open: func(_ context.Context, s settings, k *keyspace) (workload, error) {
 		return newV2Workload(s, k, http.MethodGet)
 	},
+}
+
+func v2Flags(s *settings, flags *flag.FlagSet) {
+	flags.StringVar(&s.user, "user", s.user, "`NAME:PASSWORD` that every request brings (Basic authentication)")
 }
 
 func v2Defaults(s *settings) { s.keys = 10_000 }
@@ -41,13 +49,14 @@ type v2Workload struct {
 	keys       *keyspace
 	endpoints  []endpoint
 	transports []*http.Transport
+	user       string
 }
 
 func newV2Workload(s settings, k *keyspace, method string) (workload, error) {
 	if !strings.HasPrefix(s.prefix, "/") {
 		return nil, fmt.Errorf("-prefix %q: a v2 key begins with /", s.prefix)
 	}
-	w := &v2Workload{method: method, keys: k, endpoints: s.endpoints}
+	w := &v2Workload{method: method, keys: k, endpoints: s.endpoints, user: s.user}
 	config, err := s.tls.load()
 	if err != nil {
 		return nil, err
@@ -82,6 +91,9 @@ func (w *v2Workload) client(i int) request {
 	transport, to := w.transports[connection], w.endpoints[connection%len(w.endpoints)]
 	rng := w.keys.random(i)
 	header := http.Header{}
+	if w.user != "" {
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(w.user)))
+	}
 	if w.method == http.MethodPut {
 		header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
@@ -134,4 +146,30 @@ func v2Error(answer *http.Response) error {
 		return errKeyMissing
 	}
 	return fmt.Errorf("HTTP status %d, v2 error %d: %s", answer.StatusCode, wire.ErrorCode, wire.Message)
+}
+
+// benchUser is whom the scenario with authentication makes root.
+const benchUser = "root:bench"
+
+// enableAuth makes the user of root and turns v2's authentication on.
+func enableAuth(ctx context.Context, address string) error {
+	name, password, _ := strings.Cut(benchUser, ":")
+	for _, r := range []struct{ path, body string }{
+		{"/v2/auth/users/" + name, fmt.Sprintf(`{"user":%q,"password":%q}`, name, password)},
+		{"/v2/auth/enable", ""},
+	} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+address+r.path, strings.NewReader(r.body))
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return fmt.Errorf("turn authentication on: %w", err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
+			return fmt.Errorf("turn authentication on: PUT %s: HTTP status %d", r.path, answer.StatusCode)
+		}
+	}
+	return nil
 }
