@@ -26,6 +26,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -60,8 +61,9 @@ type Replica struct {
 	log     *raftlog.Log
 	machine *machine.Machine
 
-	soft raft.SoftState
-	term uint64
+	soft   raft.SoftState
+	term   uint64
+	commit atomic.Uint64 // for CommitIndex alone
 	// clock runs while this replica leads; otherwise it is nil.
 	clock *Clock
 
@@ -159,6 +161,9 @@ func (r *Replica) SoleMember() bool {
 
 // Term returns the present term, as of the last Work.
 func (r *Replica) Term() uint64 { return r.term }
+
+// CommitIndex returns the index up to which raft has told the log that it is committed, 0 until it has. Anyone may ask.
+func (r *Replica) CommitIndex() uint64 { return r.commit.Load() }
 
 // Command is one request as a proposal carries it.
 type Command struct {
@@ -388,6 +393,7 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	}
 	if !raft.IsEmptyHardState(rd.HardState) {
 		r.term = rd.HardState.GetTerm()
+		r.commit.Store(rd.HardState.GetCommit())
 	}
 	if rd.SoftState != nil {
 		led := r.Leads()
