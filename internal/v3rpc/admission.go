@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -89,7 +90,7 @@ func admittedStream(handle grpc.StreamHandler, method string) grpc.StreamHandler
 			}
 		}()
 		err := handle(srv, ctxStream{stream, ctx})
-		if cause := context.Cause(ctx); cause == rpctypes.ErrGRPCNoLeader {
+		if cause := context.Cause(ctx); errors.Is(cause, rpctypes.ErrGRPCNoLeader) {
 			return cause
 		}
 		return err
