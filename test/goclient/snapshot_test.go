@@ -1,46 +1,37 @@
 package goclient
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"io"
 	"testing"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
-
-	"cairn/test/harness"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// TestSnapshotStream receives a backup message by message: what remains becomes less and ends at 0, and the last 32 bytes are the
-// checksum of all before them.
-func TestSnapshotStream(t *testing.T) {
-	if other := harness.Reference(t); other != "" {
-		t.Skip(other + " does not tell the version of a backup")
-	}
-	f := start(t)
-	revision := f.put("k", "v")[0]
-	stream, err := etcdserverpb.NewMaintenanceClient(f.ActiveConnection()).Snapshot(f.ctx, &etcdserverpb.SnapshotRequest{})
-	must(t, err)
-	var all bytes.Buffer
-	remaining := uint64(1)
-	for {
-		resp, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
+// TestSnapshot takes a snapshot as etcd's client does, which looks for the SHA-256 at its end; and looks at who may.
+func TestSnapshot(t *testing.T) {
+	f := guarded(t)
+	take := func(f *fixture) ([]byte, error) {
+		stream, err := f.Snapshot(f.ctx)
+		if err != nil {
+			return nil, err
 		}
-		must(t, err)
-		if all.Len() == 0 && (resp.Header.GetRevision() < revision || resp.Header.GetMemberId() == 0 || resp.Version == "") {
-			t.Errorf("the first message has version %q and header %v", resp.Version, resp.Header)
-		}
-		all.Write(resp.Blob)
-		remaining = resp.RemainingBytes
+		b, err := io.ReadAll(stream)
+		return b, errors.Join(err, stream.Close())
 	}
-	if remaining != 0 {
-		t.Errorf("after the last message %d bytes remain", remaining)
+	b, err := take(f.as("root", "rp"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	body := all.Bytes()[:max(0, all.Len()-sha256.Size)]
-	if sum := sha256.Sum256(body); len(body) == 0 || !bytes.Equal(sum[:], all.Bytes()[len(body):]) {
-		t.Errorf("%d bytes do not end with their checksum", all.Len())
+	at := len(b) - sha256.Size
+	if at < 0 || at%512 != 0 {
+		t.Fatalf("%d bytes, which no client of etcd's takes for a snapshot with its SHA-256", len(b))
+	}
+	if sum := sha256.Sum256(b[:at]); string(sum[:]) != string(b[at:]) {
+		t.Errorf("SHA-256 %x, at the end stands %x", sum, b[at:])
+	}
+	if b, err := take(f.as("v3user", "p3")); !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		t.Errorf("a user without the role root got %d bytes: %v", len(b), err)
 	}
 }
