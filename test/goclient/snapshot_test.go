@@ -6,11 +6,41 @@ import (
 	"io"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// TestSnapshot takes a snapshot as etcd's client does, which looks for the SHA-256 at its end; and looks at who may.
-func TestSnapshot(t *testing.T) {
+// fields looks at each message of the stream.
+func fields(f *fixture) {
+	f.t.Helper()
+	stream, err := etcdserverpb.NewMaintenanceClient(f.ActiveConnection()).Snapshot(f.ctx, &etcdserverpb.SnapshotRequest{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	size, remaining := 0, uint64(1)
+	for {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if remaining == 0 {
+			f.t.Error("a message follows the one that said it was the last")
+		}
+		size, remaining = size+len(r.Blob), r.RemainingBytes
+		if r.Header.GetRevision() == 0 || r.Header.GetClusterId() == 0 || r.Header.GetMemberId() == 0 || r.Version == "" {
+			f.t.Errorf("header %v, version %q", r.Header, r.Version)
+		}
+	}
+	if remaining != 0 || size%512 != sha256.Size {
+		f.t.Errorf("%d bytes; %d remain at the end", size, remaining)
+	}
+}
+
+// TestSnapshotStream takes a snapshot as etcd's client does, which looks for the SHA-256 at its end; and looks at who may.
+func TestSnapshotStream(t *testing.T) {
 	f := guarded(t)
 	take := func(f *fixture) ([]byte, error) {
 		stream, err := f.Snapshot(f.ctx)
@@ -31,6 +61,7 @@ func TestSnapshot(t *testing.T) {
 	if sum := sha256.Sum256(b[:at]); string(sum[:]) != string(b[at:]) {
 		t.Errorf("SHA-256 %x, at the end stands %x", sum, b[at:])
 	}
+	fields(f.as("root", "rp"))
 	if b, err := take(f.as("v3user", "p3")); !errors.Is(err, rpctypes.ErrPermissionDenied) {
 		t.Errorf("a user without the role root got %d bytes: %v", len(b), err)
 	}
