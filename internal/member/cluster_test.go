@@ -57,6 +57,28 @@ func TestLeaderCutOff(t *testing.T) {
 	}
 }
 
+// TestChangesThroughOneWhoIsBehind: a member that has not heard yet of the change before does not refuse the next one.
+func TestChangesThroughOneWhoIsBehind(t *testing.T) {
+	c := startTrio(t)
+	leader, behind := c.leader(), c.follower()
+	third := 6 - leader.ID() - behind.ID()
+	freed := []string{fmt.Sprintf("http://127.0.0.1:%d", third)}
+	c.net.setCut(behind.ID(), true)
+	if err := leader.UpdatePeerURLs(context.Background(), third, []string{"http://127.0.0.1:9999"}); err != nil {
+		t.Fatal(err)
+	}
+	c.net.setCut(behind.ID(), false)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	added, err := behind.AddMember(ctx, freed, true)
+	if err != nil {
+		t.Fatalf("add a member under URLs that another one has given up: %v", err)
+	}
+	if err := leader.RemoveMember(ctx, added.ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRequestsOfALostLeader: a request that was under way when its leader was lost is answered when the next one has
 // begun, long before its timeout.
 func TestRequestsOfALostLeader(t *testing.T) {

@@ -34,7 +34,7 @@ const healthyAfter = 5 * time.Second
 // AddMember adds a member, which is then to be started, and returns its record. Besides the errors above it returns those of
 // membership.
 func (m *Member) AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error) {
-	if err := membership.CheckPeerURLs(m.Members(), 0, peerURLs); err != nil {
+	if err := m.checkPeerURLsNow(ctx, peerURLs); err != nil {
 		return membership.Member{}, err
 	}
 	if m.cfg.StrictReconfig && !learner {
@@ -48,6 +48,17 @@ func (m *Member) AddMember(ctx context.Context, peerURLs []string, learner bool)
 	}
 	err := m.reconfigure(ctx, &c, membership.ErrExists)
 	return membership.Member{ID: c.ID, PeerURLs: peerURLs, Learner: learner}, err
+}
+
+// checkPeerURLsNow refuses URLs that another member has. That may have been removed just now, so the cluster is asked first.
+func (m *Member) checkPeerURLsNow(ctx context.Context, peerURLs []string) error {
+	if err := membership.CheckPeerURLs(m.Members(), 0, peerURLs); err == nil {
+		return nil
+	}
+	if err := m.WaitLinearizable(ctx); err != nil {
+		return err
+	}
+	return membership.CheckPeerURLs(m.Members(), 0, peerURLs)
 }
 
 // memberNow returns the record of a member. One that is not known here may have been added by another member just now, so the
