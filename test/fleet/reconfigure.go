@@ -44,7 +44,7 @@ func retry(ctx context.Context, what string, do func(context.Context) error) err
 		defer cancel()
 		err := do(attempt)
 		for _, final := range []error{
-			rpctypes.ErrMemberNotFound, rpctypes.ErrPeerURLExist, rpctypes.ErrMemberExist, rpctypes.ErrMemberBadURLs,
+			rpctypes.ErrMemberNotFound, rpctypes.ErrMemberExist, rpctypes.ErrMemberBadURLs,
 			rpctypes.ErrMemberNotLearner, rpctypes.ErrTooManyLearners,
 		} {
 			if errors.Is(err, final) {

@@ -67,7 +67,7 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 		return err
 	}
 	b.fleet = fleet.New(fleet.Config{Program: b.cfg.etcd, Dir: b.dir, Flags: memberFlags, Proxied: true})
-	defer func() { err = errors.Join(err, b.end()) }()
+	defer func() { err = errors.Join(err, b.end(err)) }()
 	b.fleet.OnCreate(func(m *fleet.Member) {
 		if b.small != nil || b.cfg.noTmpfs {
 			return
@@ -108,7 +108,7 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 }
 
 // end stops everything, and removes the directory if there is nothing to look for in it.
-func (b *bout) end() error {
+func (b *bout) end(failed error) error {
 	for _, c := range b.clients {
 		_ = c.Close() // it complains of the streams' contexts
 	}
@@ -116,7 +116,7 @@ func (b *bout) end() error {
 	if b.small != nil {
 		err = errors.Join(err, b.small.unmount())
 	}
-	if err == nil && len(b.failed) == 0 && !b.cfg.keep {
+	if err == nil && failed == nil && len(b.failed) == 0 && !b.cfg.keep {
 		err = os.RemoveAll(b.dir)
 	}
 	return err
