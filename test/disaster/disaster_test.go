@@ -1,4 +1,4 @@
-// Package disaster types the guides on backups and lost members, docs/guides/backup.md and disaster.md, from their first line to their
+// Package disaster types the guides on clusters, backups and lost members, docs/guides/cluster.md, backup.md and disaster.md, from their first line to their
 // last, and compares the answers.
 //
 // It owns how a guide is typed: every line of a ```console block that begins with "$ " goes to one bash, whose
@@ -26,6 +26,7 @@ import (
 func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestBackups(t *testing.T)     { follow(t, "../../docs/guides/backup.md") }
+func TestClusters(t *testing.T)    { follow(t, "../../docs/guides/cluster.md") }
 func TestLostMembers(t *testing.T) { follow(t, "../../docs/guides/disaster.md") }
 
 // patience is how long a guide may take at most: far more than it does, so that a busy machine fails no test.
@@ -51,7 +52,7 @@ func newShell(t *testing.T) *shell {
 	}
 	s := &shell{t: t}
 	var there, back []string
-	for _, port := range []string{"22379", "22380", "32379", "32380", "2379", "2380"} { // the longer ones first
+	for _, port := range []string{"22379", "22380", "32379", "32380", "42379", "42380", "2379", "2380"} { // the longer ones first
 		ours := harness.FreePort(t)
 		there, back = append(there, port, ours), append(back, ours, port)
 	}
