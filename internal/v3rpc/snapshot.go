@@ -9,12 +9,17 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
+	"cairn/internal/member"
 	"cairn/internal/snapshot"
 	"cairn/internal/version"
 )
 
 // blobBytes is how much of a snapshot a message carries: etcd's 32 KiB.
 const blobBytes = 32 << 10
+
+// snapshotsMax is how many snapshots are sent at a time. Each keeps tables on the disk that compactions have replaced, as
+// long as its client takes.
+const snapshotsMax = 4
 
 // snapshotStream answers Maintenance.Snapshot: the state of this member as of now, in cairn's format (docs/formats/snapshot.md),
 // with etcd's SHA-256 at the end. It needs the role root when authentication is on, as of that moment, and no leader.
@@ -31,6 +36,12 @@ func snapshotStream(srv any, stream grpc.ServerStream) error {
 }
 
 func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
+	select {
+	case s.snapshots <- struct{}{}:
+		defer func() { <-s.snapshots }()
+	default:
+		return member.ErrTooManyRequests
+	}
 	source, err := s.member.Snapshot()
 	if err != nil {
 		return err
