@@ -60,6 +60,7 @@ func (r *recorder) addWatch(w *check.Watch) {
 
 // errorName translates what v3 refuses with, for good, into the model's names.
 func errorName(err error) (name string, final bool) {
+	err = rpctypes.Error(err)
 	for _, e := range []struct {
 		err  error
 		name string

@@ -23,10 +23,6 @@ func protoDelete(r *clientv3.DeleteResponse) *etcdserverpb.DeleteRangeResponse {
 	return (*etcdserverpb.DeleteRangeResponse)(r)
 }
 
-func grantRequest(l *check.Lease) *etcdserverpb.LeaseGrantRequest {
-	return &etcdserverpb.LeaseGrantRequest{ID: l.ID, TTL: l.TTL}
-}
-
 // leaseIDs gives out lease IDs, each once.
 type leaseIDs struct{ atomic.Int64 }
 

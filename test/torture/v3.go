@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"cairn/check"
@@ -123,16 +124,19 @@ func (w *worker) send(ctx context.Context, r *check.Request) (out check.Response
 	}
 }
 
+// sendLease asks over the connection itself: the client's own methods ask again when an answer is lost, and are then told
+// that a lease which they have granted exists, or that one which they have revoked does not.
 func (w *worker) sendLease(ctx context.Context, l *check.Lease) (out check.Response, err error) {
+	leases := etcdserverpb.NewLeaseClient(w.v3.ActiveConnection())
 	switch l.Do {
 	case check.Grant:
-		resp, err := clientv3.RetryLeaseClient(w.v3).LeaseGrant(ctx, grantRequest(l))
+		resp, err := leases.LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{ID: l.ID, TTL: l.TTL})
 		if err != nil {
 			return out, err
 		}
 		return check.Response{Revision: resp.Header.Revision, TTL: resp.TTL}, nil
 	case check.Revoke:
-		resp, err := w.v3.Revoke(ctx, clientv3.LeaseID(l.ID))
+		resp, err := leases.LeaseRevoke(ctx, &etcdserverpb.LeaseRevokeRequest{ID: l.ID})
 		if err != nil {
 			return out, err
 		}
