@@ -252,7 +252,7 @@ func (m *member) later(delay int64, do func()) {
 	var run func()
 	run = func() {
 		switch {
-		case m.life != life:
+		case m.life != life || !m.up:
 		case m.pausedUntil > m.w.now:
 			m.w.after(m.pausedUntil-m.w.now+m.w.between(0, millisecond), run)
 		default:

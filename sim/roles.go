@@ -276,7 +276,7 @@ func (m *member) flush() bool {
 		return true // pebble would try again until there is room
 	}
 	cutAt := -1
-	if !m.w.quiet && m.w.rng.IntN(25) == 0 {
+	if !m.w.quiet && !m.w.scripted && m.w.rng.IntN(25) == 0 {
 		cutAt = m.w.rng.IntN(3)
 		how := []cut{nothing, all, synced}[m.w.rng.IntN(3)]
 		n := 0

@@ -53,7 +53,7 @@ func (m *member) receiveSnapshot(msg *raftpb.Message, stream []byte) bool {
 	if m.disk.full || m.pausedUntil > m.w.now {
 		return false
 	}
-	spoilt := !m.w.quiet && m.w.rng.IntN(10) == 0
+	spoilt := !m.w.quiet && !m.w.scripted && m.w.rng.IntN(10) == 0
 	if spoilt {
 		stream = bytes.Clone(stream)
 		if i := m.w.rng.IntN(len(stream)); m.w.rng.IntN(2) == 0 {

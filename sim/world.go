@@ -119,12 +119,13 @@ type world struct {
 	err     error
 	bug     bug
 
-	asked   int // requests so far
-	limit   int
-	quiet   bool // the faults are over
-	settled int64
-	hashes  map[uint64]hashed // by applied index
-	leases  leaseNames
+	asked    int // requests so far
+	limit    int
+	quiet    bool // the faults are over
+	scripted bool // nothing goes wrong by itself
+	settled  int64
+	hashes   map[uint64]hashed // by applied index
+	leases   leaseNames
 }
 
 // event is something that happens at a time.
