@@ -287,3 +287,20 @@ func TestIssue19557(t *testing.T) {
 		verify("after a snapshot")
 	})
 }
+
+// TestLastOfTwo: who is left of two members knows after a power cut that it is alone. Raft's commit index is not synced,
+// so it is the state that has to know.
+func TestLastOfTwo(t *testing.T) {
+	play(t, 2, func(s *script) {
+		leader := s.leader()
+		removed := s.another(leader)
+		s.must(leader, check.Request{Member: &check.Member{Do: check.MemberRemove, ID: int64(removed.id)}})
+		for !removed.left {
+			s.pass(millisecond)
+		}
+		leader.powerCut()
+		s.pass(2 * second) // the other one is gone for good
+		leader.start()
+		s.must(leader, putOf("k", "v"))
+	})
+}

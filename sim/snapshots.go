@@ -40,7 +40,7 @@ func (m *member) sendSnapshot(msg *raftpb.Message) {
 			if m.life == life {
 				_ = out.Close()
 			}
-			ok := to != nil && to.up && w.net.cuts[l] == 0 && w.rng.IntN(100) >= w.net.loss
+			ok := to != nil && to.up && w.net.cuts[l] <= 0 && w.rng.IntN(100) >= w.net.loss
 			if ok {
 				ok = to.receiveSnapshot(proto.Clone(msg).(*raftpb.Message), stream)
 			}

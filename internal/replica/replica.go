@@ -428,6 +428,13 @@ func (r *Replica) Apply(msgs []*raftpb.Message, waiting machine.Waiting) (Applie
 	if err := r.machine.Apply(entries, waiting); err != nil {
 		return Applied{}, err
 	}
+	if len(r.machine.Changes()) > 0 {
+		// Who has a vote must be known after a power cut, too. The commit index is not synced, so without this the last member of
+		// two would wait for the vote of the one that was removed, for ever.
+		if err := r.machine.Flush(); err != nil {
+			return Applied{}, fmt.Errorf("flush a change of the members: %w", err)
+		}
+	}
 	var last uint64
 	if len(entries) > 0 {
 		last = entries[len(entries)-1].GetIndex()
