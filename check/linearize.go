@@ -20,6 +20,7 @@ type linearizer struct {
 	timeline map[int64][]Event // what watchers were told of each revision, by key
 	dirs     map[int64]bool    // whether that tells of directories
 	seen     map[int64]int64   // when a revision was first seen by anybody
+	sighted  []int64           // see sightedBy
 	last     int64             // the last revision that anybody saw
 
 	readers, writers, unclear map[int64][]*Operation
@@ -131,15 +132,19 @@ func (l *linearizer) gather(w *Watch) {
 	}
 }
 
-// sightedBy returns when a revision was certainly reached.
+// sightedBy returns when a revision was certainly reached: when it or a later one was first seen.
 func (l *linearizer) sightedBy(rev int64) int64 {
-	at := int64(Never)
-	for ; rev <= l.last; rev++ {
-		if t, ok := l.seen[rev]; ok && t < at {
-			at = t
+	if l.sighted == nil {
+		l.sighted = make([]int64, l.last+2)
+		l.sighted[l.last+1] = Never
+		for r := l.last; r >= 0; r-- {
+			l.sighted[r] = l.sighted[r+1]
+			if at, ok := l.seen[r]; ok {
+				l.sighted[r] = min(l.sighted[r], at)
+			}
 		}
 	}
-	return at
+	return l.sighted[min(rev, l.last+1)]
 }
 
 // advance explains the group of the present revision and, if there is more, the move to the next one.
