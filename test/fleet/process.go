@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,7 +157,7 @@ func (m *Member) Start() error {
 	if hosts := m.f.cfg.Hosts; hosts != nil {
 		err = hosts.Start(m.host, cmd)
 	} else {
-		err = cmd.Start()
+		err = startLasting(cmd)
 	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
@@ -168,6 +169,25 @@ func (m *Member) Start() error {
 		close(ended)
 	}()
 	return nil
+}
+
+// lasting starts processes on a thread that lives as long as this process does. PR_SET_PDEATHSIG goes by threads, not by processes: a child whose
+// thread ends is killed, and threads end in a process that uses network namespaces.
+var lasting = sync.OnceValue(func() chan<- func() {
+	do := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range do {
+			f()
+		}
+	}()
+	return do
+})
+
+func startLasting(cmd *exec.Cmd) error {
+	started := make(chan error)
+	lasting() <- func() { started <- cmd.Start() }
+	return <-started
 }
 
 // Running says whether the member's process runs; a paused one does.

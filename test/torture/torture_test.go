@@ -1,0 +1,32 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// lines writes to a test's log.
+type lines struct{ t *testing.T }
+
+func (l lines) Write(text []byte) (int, error) {
+	l.t.Log(strings.TrimRight(string(text), "\n"))
+	return len(text), nil
+}
+
+// TestShortTorture is a minute's torture in a third of it, with the faults that need no luck to be over soon. The long runs are
+// those of make torture.
+func TestShortTorture(t *testing.T) {
+	t.Parallel()
+	cfg := &config{
+		etcd: harness.Etcd(t), dir: t.TempDir(), minutes: 0.25, bout: time.Minute, clients: 2, pause: 30 * time.Millisecond, sizes: "3", out: lines{t},
+		only: "kill,kill leader,kill all,pause leader,partition,cut off leader,cut connections,torn log tail,replace member,move leader",
+	}
+	if err := torture(t.Context(), cfg); err != nil {
+		t.Error(err)
+	}
+}
