@@ -610,6 +610,9 @@ func TestDamagedLogIsNamed(t *testing.T) {
 	}{
 		{"torn tail", func(file []byte) { copy(file[end+100:], "half a record") }, false},
 		{"in the middle", func(file []byte) { file[end/2] ^= 1 }, true},
+		{"in the last block", func(file []byte) { file[end*3/4] ^= 1 }, true},
+		{"a length in the last block", func(file []byte) { copy(file[walBlock+4:], "\xff\xff") }, true},
+		{"the last record", func(file []byte) { file[end-1] ^= 1 }, false}, // nothing says that it was synced
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

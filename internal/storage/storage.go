@@ -129,6 +129,9 @@ func OpenState(dir string, o Options) (*Store, error) {
 func OpenLog(dir string, o Options) (*Store, error) {
 	po := baseOptions(o, DefaultLogCacheBytes, DefaultLogMemTableBytes)
 	po.WALBytesPerSync = 0
+	if err := checkTail(po.FS, dir); err != nil {
+		return nil, err
+	}
 	po.FS = preallocated{FS: po.FS, bytes: int64(po.MemTableSize)}
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 32 << 10
