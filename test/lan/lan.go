@@ -85,19 +85,23 @@ func (l *LAN) Address(n int) string { return l.address(n).String() }
 func (l *LAN) Start(n int, cmd *exec.Cmd) error { return l.hosts[n].run(cmd.Start) }
 
 // Dial connects from host 0.
-func (l *LAN) Dial(ctx context.Context, network, address string) (c net.Conn, err error) {
-	done := make(chan struct{})
+func (l *LAN) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	type result struct {
+		c   net.Conn
+		err error
+	}
+	done := make(chan result)
 	go func() {
-		defer close(done)
 		// The thread is not given back: what comes next on it must not find itself on another host.
 		runtime.LockOSThread()
-		if err = unix.Setns(l.hosts[0].ns, unix.CLONE_NEWNET); err != nil {
-			return
+		var r result
+		if r.err = unix.Setns(l.hosts[0].ns, unix.CLONE_NEWNET); r.err == nil {
+			r.c, r.err = new(net.Dialer).DialContext(ctx, network, address)
 		}
-		c, err = new(net.Dialer).DialContext(ctx, network, address)
+		done <- r
 	}()
-	<-done
-	return c, err
+	r := <-done
+	return r.c, r.err
 }
 
 // Set makes a rule for packets from one host to another. The zero Rule is none.

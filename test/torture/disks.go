@@ -78,8 +78,8 @@ func lastLine(m *fleet.Member) string {
 	return lines[len(lines)-1]
 }
 
-// logBlock is how large the blocks of a log file are.
-const logBlock = 32 << 10
+// unsyncedMax is more than members append here before they sync.
+const unsyncedMax = 8 << 10
 
 // newestLog returns the log file that a member wrote last, and how far it was written: files have their size from the start.
 func newestLog(m *fleet.Member) (path string, end int64, err error) {
@@ -151,8 +151,8 @@ func corruptLog(ctx context.Context, b *bout) error {
 	if err != nil {
 		return err
 	}
-	// That something was synced can be told from the blocks behind it.
-	last := end/logBlock*logBlock - logBlock
+	// That something was synced can be told from what was written later.
+	last := end - 2*unsyncedMax
 	if last <= 0 {
 		b.note("the log of %s is too short to damage what was synced", m.Name)
 		return m.Start()
