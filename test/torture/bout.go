@@ -191,15 +191,16 @@ func (b *bout) round(ctx context.Context, f fault) error {
 	b.probe.take()
 	began := time.Now()
 	err := f.do(healed, b)
-	if errors.Is(err, errSkipped) {
-		b.report.skipped(f.name)
-		return nil
-	}
-	if err != nil {
+	skipped := errors.Is(err, errSkipped)
+	if err != nil && !skipped {
 		return err
 	}
 	if err := b.fleet.AwaitHealthy(healed); err != nil {
 		return fmt.Errorf("the cluster does not become whole: %w", err)
+	}
+	if skipped {
+		b.report.skipped(f.name)
+		return nil
 	}
 	b.probe.awaitAnswer(healed)
 	worst, sum := b.probe.take()

@@ -154,8 +154,7 @@ func corruptLog(ctx context.Context, b *bout) error {
 	// That something was synced can be told from what was written later.
 	last := end - 2*unsyncedMax
 	if last <= 0 {
-		b.note("the log of %s is too short to damage what was synced", m.Name)
-		return m.Start()
+		return errors.Join(errSkipped, m.Start())
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
