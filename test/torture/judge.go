@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"cairn/check"
 )
@@ -15,16 +20,14 @@ import (
 // clockSlack is how exact the lengths of leases and TTLs are.
 const clockSlack = 200 * time.Millisecond
 
-// leaseGrace is how late a lease may end where nothing is wrong, and the machine is slow.
-const leaseGrace = 4 * time.Second
+// leaseGrace is how late a lease may end where nothing is wrong, and the machine is slow. Without a leader the cluster's time
+// stands still.
+const leaseGrace = 30 * time.Second
 
 // judge compares the members with each other, and what the clients saw with what may be seen.
 func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	settled := b.rec.now()
-	// Whatever has a TTL is to end before the last look.
-	if !sleep(ctx, ttlMax+leaseGrace) {
-		return ctx.Err()
-	}
+	b.awaitEnds(ctx)
 	if err := b.lastLook(ctx); err != nil {
 		return err
 	}
@@ -60,6 +63,23 @@ func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	fmt.Fprintf(b.cfg.out, "%s bout %d: %d requests (%d with a known outcome), %d watches with %d events, revision %d, hash %08x on all %d members; checked in %.1f s: %d violations\n",
 		stamp(), b.number, len(h.Operations), b.rec.done.Load(), len(h.Watches), events, revision, hash, b.size, time.Since(began).Seconds(), len(res.Violations))
 	return nil
+}
+
+// awaitEnds waits until whatever has a TTL has ended, or should have.
+func (b *bout) awaitEnds(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, ttlMax+leaseGrace+time.Second)
+	defer cancel()
+	m := b.fleet.Members()[0]
+	for sleep(ctx, 100*time.Millisecond) {
+		resp, err := b.clients[0].Get(ctx, "\x00", clientv3.WithFromKey())
+		if err != nil || slices.ContainsFunc(resp.Kvs, func(kv *mvccpb.KeyValue) bool { return kv.Lease != 0 }) {
+			continue
+		}
+		_, body, err := m.Get(ctx, "/v2/keys/?recursive=true&quorum=true")
+		if err == nil && !bytes.Contains(body, []byte(`"expiration"`)) {
+			return
+		}
+	}
 }
 
 // lastLook reads everything on each member.
