@@ -127,7 +127,7 @@ func (w *world) strike(f *fault) (undo func()) {
 	case faultRestart:
 		if m.up {
 			m.w.note(m.name, "restarts")
-			if m.flush() {
+			if !m.disk.full && m.settleLog() && m.flush() {
 				m.crash(m.disk.crash(all, ""))
 			}
 		}
