@@ -190,7 +190,9 @@ func (m *Member) handOver() {
 	if !m.leads.Load() || m.done() {
 		return
 	}
-	to := successorOf(m.cfg.ID, m.followers())
+	m.raft.Lock()
+	to := m.replica.Successor()
+	m.raft.Unlock()
 	if to == 0 {
 		return
 	}
@@ -199,17 +201,6 @@ func (m *Member) handOver() {
 	if err := m.transfer(ctx, to); err != nil {
 		m.log.Info("leadership was not handed over", "to", idText(to), "error", err)
 	}
-}
-
-// successorOf returns the voter beside a leader that has come farthest, of those that are heard of; 0 when there is none.
-func successorOf(leader uint64, followers []replica.Follower) (id uint64) {
-	match := uint64(0)
-	for _, f := range followers {
-		if f.ID != leader && !f.Learner && f.Active && f.Match >= match {
-			id, match = f.ID, f.Match
-		}
-	}
-	return id
 }
 
 func (m *Member) electionTimeout() time.Duration {

@@ -104,7 +104,7 @@ func (r *raftRole) giveWay() {
 		r.givingWay = false
 		return
 	}
-	to := successorOf(m.cfg.ID, m.replica.Followers())
+	to := m.replica.Successor()
 	if to == 0 {
 		return
 	}

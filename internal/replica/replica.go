@@ -32,6 +32,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
+	"google.golang.org/protobuf/proto"
 
 	"cairn/internal/kv"
 	"cairn/internal/machine"
@@ -181,6 +182,9 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 // ProposeChange is Propose for a command that changes who has part in the log: it is alone in its entry, and change is what raft
 // has to know of it (machine.NewChange). One change is under way at a time: raft drops a further one without a word.
 func (r *Replica) ProposeChange(now time.Duration, batch uint64, command Command, change *raftpb.ConfChangeV2) error {
+	if r.givesWay(change) {
+		return ErrNoLeader
+	}
 	change.Context = r.entryData(now, batch, []Command{command})
 	return refusal(r.raw.ProposeConfChange(change))
 }
@@ -259,6 +263,11 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 		for _, e := range m.Entries {
 			if e.GetType() == raftpb.EntryNormal {
 				machine.Restamp(e.Data, r.clock.Time(now, r.machine.ClusterTime()))
+				continue
+			}
+			change := new(raftpb.ConfChangeV2)
+			if proto.Unmarshal(e.Data, change) == nil && r.givesWay(change) {
+				return nil // who asked for it asks again
 			}
 		}
 	}
@@ -296,6 +305,33 @@ func (r *Replica) Finish(now time.Duration, a Applied) error {
 		}
 	}
 	return nil
+}
+
+// givesWay says whether this leader hands leadership over instead of taking a change: one that removes it. Removed leaders fall
+// silent, and of two voters the one that is left might never hear that the change was committed.
+func (r *Replica) givesWay(change *raftpb.ConfChangeV2) bool {
+	for _, c := range change.GetChanges() {
+		if c.GetType() != raftpb.ConfChangeRemoveNode || c.GetNodeId() != r.id {
+			continue
+		}
+		if to := r.Successor(); to != 0 {
+			r.TransferLeadership(to)
+			return true
+		}
+	}
+	return false
+}
+
+// Successor returns the voter beside this leader that has come farthest, of those that are heard of; 0 when there is none,
+// or this replica does not lead.
+func (r *Replica) Successor() (id uint64) {
+	match := uint64(0)
+	for _, f := range r.Followers() {
+		if f.ID != r.id && !f.Learner && f.Active && f.Match >= match {
+			id, match = f.ID, f.Match
+		}
+	}
+	return id
 }
 
 // TransferLeadership has the leader hand leadership over to a voter, when that has caught up. Others than the leader ask it to.
