@@ -270,7 +270,27 @@ func (m *Member) Close() error {
 	m.hub.Close()
 	close(m.stopping)
 	m.wg.Wait()
-	transportErr := m.transport.Close()
+	err := m.transport.Close()
+	if m.Err() == nil {
+		return errors.Join(err, m.closeRoles())
+	}
+	// A storage engine that has lost its disk may wait for ever for what was on its way there; nothing can be
+	// lost any more that is not lost.
+	closed := make(chan error, 1)
+	go func() { closed <- m.closeRoles() }()
+	select {
+	case closeErr := <-closed:
+		return errors.Join(err, closeErr)
+	case <-time.After(failedCloseMax):
+		return errors.Join(err, fmt.Errorf("the stores did not close within %v", failedCloseMax))
+	}
+}
+
+// failedCloseMax is how long the end of a failed member may take.
+const failedCloseMax = 5 * time.Second
+
+// closeRoles answers who still waits, and closes the stores.
+func (m *Member) closeRoles() (err error) {
 	// Requests may still hold a role. Nobody gets one after this.
 	m.raft.Lock()
 	m.logs.Lock()
@@ -279,9 +299,8 @@ func (m *Member) Close() error {
 	m.pending.failAll(ErrStopped)
 	m.inbox.failAll(ErrStopped)
 	m.reads.failAll(ErrStopped)
-	err := transportErr
 	if m.Err() == nil {
-		err = errors.Join(err, m.machine.Flush(), m.logs.truncate())
+		err = errors.Join(m.machine.Flush(), m.logs.truncate())
 	}
 	return errors.Join(err, m.machine.Close(), m.closeStores())
 }
