@@ -17,7 +17,7 @@ const (
 	entryCommandsMax   = 4096
 	appendsUnderWayMax = 2
 	// Among several members an entry is under way until it is applied, since it takes more than this one's disk.
-	batchesUnderWayMax = 4
+	batchesUnderWayMax = 2
 )
 
 // raftRole is the replica's raft loop. The mutex guards the rest, and the replica's
