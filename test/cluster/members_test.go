@@ -152,3 +152,32 @@ func TestMoveLeader(t *testing.T) {
 	}
 	load.check()
 }
+
+// TestLearnerAutoPromote: a learner becomes a voter by itself once it has caught up, where that is asked for.
+func TestLearnerAutoPromote(t *testing.T) {
+	t.Parallel()
+	c := start(t, 1, "--learner-auto-promote")
+	client := c.client(c.Members()...)
+	c.put(client, "/before", "the learner")
+	learner, err := c.Add(c.ctx, true)
+	c.must(err)
+	c.await("the learner's promotion", func() bool {
+		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		defer cancel()
+		list, err := client.MemberList(ctx)
+		if err != nil {
+			return false // the client's only endpoint loses its leader while two voters get to know each other
+		}
+		for _, m := range list.Members {
+			if m.ID == learner.ID() {
+				return !m.IsLearner
+			}
+		}
+		return false
+	})
+	c.must(learner.AwaitHealthy(c.ctx))
+	if got := c.get(c.client(learner), "/before"); got != "the learner" {
+		t.Errorf("the promoted member reads %q", got)
+	}
+	c.equal()
+}
