@@ -194,10 +194,15 @@ func TestWatchOfHiddenKey(t *testing.T) {
 		_, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("/d")}})
 		return err
 	})
+	// Both watches have passed over the key when they have told this: what they look at is the tree as it is then.
+	s.do("PUT", "/d?dir=true&prevExist=true")
+	updated := `{"action":"update","node":{"key":"/d","dir":true,"modifiedIndex":6,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`
+	expect(t, own, updated)
+	expect(t, all, `{"action":"set","node":{"key":"/d/x","value":"v","modifiedIndex":4,"createdIndex":4}}`, updated)
 	s.do("DELETE", "/d?recursive=true")
-	gone := `{"action":"delete","node":{"key":"/d","dir":true,"modifiedIndex":6,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`
+	gone := `{"action":"delete","node":{"key":"/d","dir":true,"modifiedIndex":7,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`
 	expect(t, own, gone)
-	expect(t, all, `{"action":"set","node":{"key":"/d/x","value":"v","modifiedIndex":4,"createdIndex":4}}`, gone)
+	expect(t, all, gone)
 }
 
 // TestWatchOfTTL shows the TTL that is left, and none when it was over before.
