@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 )
 
 var v2SetKind = workloadKind{
@@ -43,32 +40,27 @@ func v2Flags(s *settings, flags *flag.FlagSet) {
 func v2Defaults(s *settings) { s.keys = 10_000 }
 
 // v2Workload sends HTTP/1.1 requests over connections that are kept alive. Client i has the connection i modulo
-// the number of connections, by a transport per connection: one shared pool would hand them out by its own order.
+// the number of connections.
 type v2Workload struct {
-	method     string
-	keys       *keyspace
-	endpoints  []endpoint
-	transports []*http.Transport
-	user       string
+	method string
+	keys   *keyspace
+	paths  keyspace // the same keys as they stand in a URL
+	conns  []*httpConn
+	user   string
 }
 
 func newV2Workload(s settings, k *keyspace, method string) (workload, error) {
 	if !strings.HasPrefix(s.prefix, "/") {
 		return nil, fmt.Errorf("-prefix %q: a v2 key begins with /", s.prefix)
 	}
-	w := &v2Workload{method: method, keys: k, endpoints: s.endpoints, user: s.user}
+	w := &v2Workload{method: method, keys: k, paths: *k, user: s.user}
+	w.paths.prefix = (&url.URL{Path: "/v2/keys" + k.prefix}).EscapedPath()
 	config, err := s.tls.load()
 	if err != nil {
 		return nil, err
 	}
-	for range s.connections {
-		w.transports = append(w.transports, &http.Transport{
-			MaxConnsPerHost:     1,
-			MaxIdleConnsPerHost: 1,
-			IdleConnTimeout:     time.Minute,
-			DisableCompression:  true,
-			TLSClientConfig:     config,
-		})
+	for i := range s.connections {
+		w.conns = append(w.conns, &httpConn{to: s.endpoints[i%len(s.endpoints)], tls: config})
 	}
 	return w, nil
 }
@@ -81,58 +73,46 @@ func (w *v2Workload) kinds() []string {
 }
 
 func (w *v2Workload) close() {
-	for _, t := range w.transports {
-		t.CloseIdleConnections()
+	for _, c := range w.conns {
+		c.close()
 	}
 }
 
 func (w *v2Workload) client(i int) request {
-	connection := i % len(w.transports)
-	transport, to := w.transports[connection], w.endpoints[connection%len(w.endpoints)]
-	rng := w.keys.random(i)
-	header := http.Header{}
+	conn, rng := w.conns[i%len(w.conns)], w.keys.random(i)
+	r := httpRequest{method: w.method}
 	if w.user != "" {
-		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(w.user)))
+		r.header = append(r.header, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte(w.user))+"\r\n"...)
 	}
 	if w.method == http.MethodPut {
-		header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.header = append(r.header, "Content-Type: application/x-www-form-urlencoded\r\n"...)
 	}
-	path := []byte("/v2/keys")
-	var body []byte
 	return func(ctx context.Context, ticket uint64) (int, error) {
-		path = w.keys.appendKey(path[:len("/v2/keys")], w.keys.pick(ticket, rng))
-		r := (&http.Request{
-			Method: w.method,
-			URL:    &url.URL{Scheme: to.scheme, Host: to.address, Path: string(path)},
-			Header: header,
-		}).WithContext(ctx)
+		r.path = w.paths.appendKey(r.path[:0], w.keys.pick(ticket, rng))
 		if w.method == http.MethodPut {
-			body = append(append(body[:0], "value="...), w.keys.value(rng)...)
-			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			r.body = append(append(r.body[:0], "value="...), w.keys.value(rng)...)
 		}
-		// RoundTrip rather than Client.Do: neither redirects nor cookies are wanted, and it costs less.
-		answer, err := transport.RoundTrip(r)
-		if err != nil {
-			return 0, err
-		}
-		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
-			return 0, v2Error(answer)
-		}
-		// To its end, or the connection is not used again.
-		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
-			return 0, fmt.Errorf("read body: %w", err)
-		}
-		return 0, nil
+		return 0, conn.ask(ctx, r, checkV2)
 	}
 }
 
-// v2Error makes an error of an answer that is none, leaving out what differs between requests (cause and index), so
-// that equal errors are counted together.
-func v2Error(answer *http.Response) error {
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+// checkV2 makes an error of an answer that is none.
+func checkV2(status int, body []byte, err error) error {
+	switch {
+	case status != http.StatusOK && status != http.StatusCreated:
+		return v2Error(status, body, err)
+	case err != nil:
+		return fmt.Errorf("read body: %w", err)
+	}
+	return nil
+}
+
+// v2Error makes an error of an answer with another status than a success has and the first of its body, leaving out what
+// differs between requests (cause and index), so that equal errors are counted together. err is what kept the body from
+// being read to its end.
+func v2Error(status int, body []byte, err error) error {
 	if err != nil {
-		return fmt.Errorf("HTTP status %d, read body: %w", answer.StatusCode, err)
+		return fmt.Errorf("HTTP status %d, read body: %w", status, err)
 	}
 	var wire struct {
 		ErrorCode int    `json:"errorCode"`
@@ -141,11 +121,11 @@ func v2Error(answer *http.Response) error {
 	const keyNotFound = 100 // EcodeKeyNotFound of etcd's v2 API
 	switch {
 	case json.Unmarshal(body, &wire) != nil || wire.Message == "":
-		return fmt.Errorf("HTTP status %d: %.100q", answer.StatusCode, body)
+		return fmt.Errorf("HTTP status %d: %.100q", status, body)
 	case wire.ErrorCode == keyNotFound:
 		return errKeyMissing
 	}
-	return fmt.Errorf("HTTP status %d, v2 error %d: %s", answer.StatusCode, wire.ErrorCode, wire.Message)
+	return fmt.Errorf("HTTP status %d, v2 error %d: %s", status, wire.ErrorCode, wire.Message)
 }
 
 // benchUser is whom the scenario with authentication makes root.

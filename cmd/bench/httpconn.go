@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// idleMax is how long a connection may have been idle to be used again: a server may have closed it meanwhile, which a
+// request that is already sent would find out too late.
+const idleMax = time.Minute
+
+// aLongTimeAgo is a deadline that ends what waits on a connection at once.
+var aLongTimeAgo = time.Unix(1, 0)
+
+// httpConn is an HTTP/1.1 connection that is kept alive and carries one request at a time. It stands for net/http's
+// Transport, whose two goroutines and many allocations per request cost more CPU than the servers that are measured, on the
+// same machine: the figures would be the client's. It sends each request by one write, out of one buffer, and reads
+// the answer by one read where it comes whole.
+//
+// Concurrency: ask may be called by several clients, which then take turns.
+type httpConn struct {
+	to   endpoint
+	tls  *tls.Config // for https
+	turn sync.Mutex  // held by who asks; guards all below but what cut guards
+
+	answers   answerReader
+	out       []byte // the request
+	idleSince time.Time
+	watched   context.Context // whose end calls interrupt
+	unwatch   func() bool
+
+	cut struct {
+		sync.Mutex
+		conn   net.Conn        // nil while there is none
+		asking context.Context // of the request in flight, which alone its end interrupts
+		done   bool            // the connection was interrupted
+	}
+}
+
+// httpRequest is what differs between requests.
+type httpRequest struct {
+	method string
+	path   []byte // escaped
+	header []byte // whole lines, besides Host and Content-Length
+	body   []byte // for PUT
+}
+
+// ask sends a request, waits for its answer and returns what check makes of its status and the first bytesKept of its body,
+// which are valid until check returns. check gets an error that came in the middle of the body, too; those before it are
+// returned as they are. The connection is made when there is none.
+func (c *httpConn) ask(ctx context.Context, r httpRequest, check func(status int, body []byte, err error) error) error {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	if c.open() && time.Since(c.idleSince) > idleMax {
+		c.disconnect()
+	}
+	reused := c.open()
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		status, body, err := c.askOnce(ctx, r)
+		if status != 0 {
+			return check(status, body, err)
+		}
+		// A server may close an idle connection just as a request is on its way (RFC 9112, section 9.3.1). What changes
+		// nothing is then sent again over a new one.
+		if !reused || c.answers.begun || r.method != http.MethodGet {
+			return err
+		}
+		reused = false
+	}
+}
+
+func (c *httpConn) askOnce(ctx context.Context, r httpRequest) (status int, body []byte, err error) {
+	if !c.open() {
+		if err := c.connect(ctx); err != nil {
+			return 0, nil, err
+		}
+	}
+	if err := c.begin(ctx); err != nil {
+		return 0, nil, err
+	}
+	keep := false
+	defer func() {
+		interrupted := c.end()
+		if interrupted || !keep {
+			c.disconnect()
+		}
+		if interrupted && err != nil { // which then says only that a time is up
+			err = context.Cause(ctx)
+		}
+	}()
+	out := append(c.out[:0], r.method...)
+	out = append(append(append(out, ' '), r.path...), " HTTP/1.1\r\nHost: "...)
+	out = append(append(append(out, c.to.address...), "\r\n"...), r.header...)
+	if r.method == http.MethodPut {
+		out = append(out, "Content-Length: "...)
+		out = append(strconv.AppendInt(out, int64(len(r.body)), 10), "\r\n"...)
+	}
+	out = append(append(out, "\r\n"...), r.body...)
+	c.out = out
+	c.answers.begun = false
+	if _, err := c.cut.conn.Write(out); err != nil {
+		return 0, nil, fmt.Errorf("send request: %w", err)
+	}
+	status, body, keep, err = c.answers.next()
+	return status, body, err
+}
+
+func (c *httpConn) open() bool { return c.cut.conn != nil }
+
+// connect makes the connection, with a handshake of TLS where the endpoint is https.
+func (c *httpConn) connect(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.to.address)
+	if err != nil {
+		return err
+	}
+	if c.to.scheme == "https" {
+		config := c.tls.Clone()
+		if config.ServerName == "" {
+			if config.ServerName, _, err = net.SplitHostPort(c.to.address); err != nil {
+				return errors.Join(err, conn.Close())
+			}
+		}
+		secure := tls.Client(conn, config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return errors.Join(fmt.Errorf("TLS handshake with %s: %w", c.to.address, err), conn.Close())
+		}
+		conn = secure
+	}
+	c.answers.reset(conn)
+	c.cut.Lock()
+	defer c.cut.Unlock()
+	c.cut.conn, c.cut.done = conn, false
+	return nil
+}
+
+func (c *httpConn) disconnect() {
+	if !c.open() {
+		return
+	}
+	_ = c.cut.conn.Close() // what it carried is read, or given up
+	c.cut.Lock()
+	defer c.cut.Unlock()
+	c.cut.conn = nil
+}
+
+// begin makes the end of ctx interrupt the request that follows. The watch over ctx is kept between requests: all those of a
+// phase have the same, and to set one up for each costs as much as all else here.
+func (c *httpConn) begin(ctx context.Context) error {
+	if c.watched != ctx {
+		c.stopWatching()
+		c.watched, c.unwatch = ctx, context.AfterFunc(ctx, func() { c.interrupt(ctx) })
+	}
+	c.cut.Lock()
+	c.cut.asking = ctx
+	c.cut.Unlock()
+	// Asked after asking is set: the end of ctx is seen here, or it sees asking.
+	if ctx.Err() != nil {
+		if c.end() {
+			c.disconnect()
+		}
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// end returns whether the request was interrupted.
+func (c *httpConn) end() (interrupted bool) {
+	c.idleSince = time.Now()
+	c.cut.Lock()
+	defer c.cut.Unlock()
+	c.cut.asking = nil
+	return c.cut.done
+}
+
+// interrupt ends the request in flight if it is one of ctx.
+func (c *httpConn) interrupt(ctx context.Context) {
+	c.cut.Lock()
+	defer c.cut.Unlock()
+	if c.cut.asking == ctx && c.cut.conn != nil {
+		c.cut.done = true
+		_ = c.cut.conn.SetDeadline(aLongTimeAgo) // fails only on a closed connection, on which nothing waits
+	}
+}
+
+func (c *httpConn) stopWatching() {
+	if c.unwatch != nil {
+		c.unwatch()
+	}
+	c.watched, c.unwatch = nil, nil
+}
+
+// close ends the connection; no request may be in flight.
+func (c *httpConn) close() {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	c.stopWatching()
+	c.disconnect()
+}
