@@ -18,6 +18,7 @@ const outside = -1
 // below it. A new package gets its line here, in the layer that docs/architecture.md gives it.
 var layers = map[string]int{
 	"internal/kv":        0,
+	"internal/codec":     0,
 	"internal/invariant": 0,
 	"internal/version":   0,
 
