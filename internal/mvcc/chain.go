@@ -3,6 +3,7 @@ package mvcc
 import (
 	"encoding/binary"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 )
 
@@ -65,29 +66,30 @@ func (c chain) append(dst []byte, mod kv.Revision) []byte {
 	return dst
 }
 
-func decodeChain(d *decoder, mod kv.Revision) chain {
-	c := chain{depth: d.uvarint()}
-	n := d.uvarint()
+func decodeChain(d *codec.Reader, mod kv.Revision) chain {
+	c := chain{depth: d.Uvarint()}
+	n := d.Uvarint()
 	if n > 64 {
-		d.bad = true
+		d.Fail("a chain of %d", n)
 		return c
 	}
 	c.path = make([]kv.Revision, n)
 	for i := range c.path {
-		c.path[i] = kv.Revision{Main: mod.Main - int64(d.uvarint()), Sub: int64(d.uvarint())}
+		c.path[i] = kv.Revision{Main: mod.Main - int64(d.Uvarint()), Sub: int64(d.Uvarint())}
 		if !c.path[i].Less(mod) || c.path[i].Main <= 0 {
-			d.bad = true
+			d.Fail("revision %v in the chain of %v", c.path[i], mod)
+			break
 		}
 		mod = c.path[i]
 	}
 	return c
 }
 
-func skipChain(d *decoder) {
-	d.uvarint()
-	n := d.uvarint()
-	for ; n > 0 && !d.bad; n-- {
-		d.uvarint()
-		d.uvarint()
+func skipChain(d *codec.Reader) {
+	d.Uvarint()
+	n := d.Uvarint()
+	for ; n > 0 && d.Err() == nil; n-- {
+		d.Uvarint()
+		d.Uvarint()
 	}
 }

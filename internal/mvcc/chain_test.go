@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 )
 
@@ -47,8 +48,8 @@ func TestChainNext(t *testing.T) {
 			if len(want) == 0 && !jump.IsZero() || len(want) > 0 && jump != want[0] {
 				t.Fatalf("depth %d: jump %v, path %v", c.depth, jump, want)
 			}
-			d := decoder{b: c.append(nil, mod)}
-			if got := decodeChain(&d, mod); d.bad || got.depth != c.depth || !slices.Equal(got.path, c.path) || len(d.b) != 0 {
+			d := codec.NewReader(c.append(nil, mod))
+			if got := decodeChain(&d, mod); d.End() != nil || got.depth != c.depth || !slices.Equal(got.path, c.path) {
 				t.Fatalf("decoded %v, want %v", got, c)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 )
 
@@ -90,90 +91,52 @@ func appendNode(dst []byte, n *node) []byte {
 	return append(appendFacts(dst, &n.Record), n.Value...)
 }
 
-// decoder reads the pieces of a value; the first piece that does not fit makes
-// it bad, and all later ones zero.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.b, d.bad = nil, true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) byte() byte {
-	if len(d.b) == 0 {
-		d.bad = true
-		return 0
-	}
-	v := d.b[0]
-	d.b = d.b[1:]
-	return v
-}
-
-func (d *decoder) bytes(n uint64) []byte {
-	if uint64(len(d.b)) < n {
-		d.b, d.bad = nil, true
-		return nil
-	}
-	v := d.b[:n:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) revision(flags byte) kv.Revision {
-	rev := kv.Revision{Main: int64(d.uvarint())}
+func takeRevision(d *codec.Reader, flags byte) kv.Revision {
+	rev := kv.Revision{Main: int64(d.Uvarint())}
 	if flags&flagSub != 0 {
-		rev.Sub = int64(d.uvarint())
+		rev.Sub = int64(d.Uvarint())
 	}
 	return rev
 }
 
-func (d *decoder) facts(flags byte, r *kv.Record) {
-	r.CreateRevision = int64(d.uvarint())
-	r.Version = int64(d.uvarint())
+// takeFacts is the inverse of appendFacts.
+func takeFacts(d *codec.Reader, flags byte, r *kv.Record) {
+	r.CreateRevision = int64(d.Uvarint())
+	r.Version = int64(d.Uvarint())
 	if flags&flagLease != 0 {
-		if b := d.bytes(8); b != nil {
-			r.Lease = kv.LeaseID(binary.BigEndian.Uint64(b))
-		}
+		r.Lease = kv.LeaseID(d.Uint64())
 	}
 	if flags&flagDeadline != 0 {
-		r.Deadline = kv.ClusterTime(d.uvarint())
+		r.Deadline = kv.ClusterTime(d.Uvarint())
 	}
 }
 
 // decodeRecord reads a value of table c without its chain. The record's value
 // points into b.
 func decodeRecord(b []byte) (r kv.Record, err error) {
-	d := decoder{b: b}
-	flags := d.byte()
-	r.Mod = d.revision(flags)
+	d := codec.NewReader(b)
+	flags := d.Byte()
+	r.Mod = takeRevision(&d, flags)
 	if flags&flagChain != 0 {
 		skipChain(&d)
 	}
 	if flags&flagDeleted != 0 {
 		r.Deleted = true
 	} else {
-		d.facts(flags, &r)
-		r.Value = d.b
+		takeFacts(&d, flags, &r)
+		r.Value = d.Rest()
 	}
-	if d.bad {
-		return r, fmt.Errorf("%w: current record %x", ErrCorrupt, head(b))
+	if err := d.Err(); err != nil {
+		return r, fmt.Errorf("%w: current record %x: %w", ErrCorrupt, head(b), err)
 	}
 	return r, nil
 }
 
 // decodeNode reads a value of table c. The record's value points into b.
 func decodeNode(b []byte) (n node, err error) {
-	d := decoder{b: b}
-	flags := d.byte()
-	n.Mod = d.revision(flags)
+	d := codec.NewReader(b)
+	flags := d.Byte()
+	n.Mod = takeRevision(&d, flags)
 	n.chain.depth = 1
 	if flags&flagChain != 0 {
 		n.chain = decodeChain(&d, n.Mod)
@@ -181,11 +144,11 @@ func decodeNode(b []byte) (n node, err error) {
 	if flags&flagDeleted != 0 {
 		n.Deleted = true
 	} else {
-		d.facts(flags, &n.Record)
-		n.Value = d.b
+		takeFacts(&d, flags, &n.Record)
+		n.Value = d.Rest()
 	}
-	if d.bad {
-		return n, fmt.Errorf("%w: current record %x", ErrCorrupt, head(b))
+	if err := d.Err(); err != nil {
+		return n, fmt.Errorf("%w: current record %x: %w", ErrCorrupt, head(b), err)
 	}
 	return n, nil
 }
@@ -207,15 +170,12 @@ func appendEvent(dst []byte, e *event) []byte {
 		flags |= flagPrevGone
 	}
 	dst = append(dst, flags, byte(e.Action))
-	dst = binary.AppendUvarint(dst, uint64(len(e.Key)))
-	dst = append(dst, e.Key...)
+	dst = codec.AppendBytes(dst, e.Key)
 	if flags&flagChain != 0 {
 		dst = appendRevision(dst, e.jump, flagSub)
 	}
 	if flags&flagDeleted == 0 {
-		dst = appendFacts(dst, &e.Record)
-		dst = binary.AppendUvarint(dst, uint64(len(e.Record.Value)))
-		dst = append(dst, e.Record.Value...)
+		dst = codec.AppendBytes(appendFacts(dst, &e.Record), e.Record.Value)
 	}
 	if flags&flagPrev != 0 {
 		pflags := versionFlags(&e.Prev)
@@ -230,33 +190,33 @@ func appendEvent(dst []byte, e *event) []byte {
 
 // decodeEvent reads a value of table r. Key and values point into b.
 func decodeEvent(rev kv.Revision, b []byte) (e event, err error) {
-	d := decoder{b: b}
-	flags := d.byte()
-	e.Action = kv.Action(d.byte())
+	d := codec.NewReader(b)
+	flags := d.Byte()
+	e.Action = kv.Action(d.Byte())
 	e.Dir, e.PrevGone = flags&flagDir != 0, flags&flagPrevGone != 0
-	e.Key = d.bytes(d.uvarint())
+	e.Key = d.Bytes()
 	e.Record.Mod = rev
 	if flags&flagChain != 0 {
-		e.jump = d.revision(flagSub)
+		e.jump = takeRevision(&d, flagSub)
 	}
 	if flags&flagDeleted != 0 {
 		e.Type, e.Record.Deleted = kv.EventDelete, true
 	} else {
-		d.facts(flags, &e.Record)
-		e.Record.Value = d.bytes(d.uvarint())
+		takeFacts(&d, flags, &e.Record)
+		e.Record.Value = d.Bytes()
 	}
 	if flags&flagPrev != 0 {
-		pflags := d.byte()
-		e.Prev.Mod = d.revision(pflags)
+		pflags := d.Byte()
+		e.Prev.Mod = takeRevision(&d, pflags)
 		if pflags&flagDeleted != 0 {
 			e.Prev.Deleted = true
 		} else {
-			d.facts(pflags, &e.Prev)
-			e.Prev.Value = d.b
+			takeFacts(&d, pflags, &e.Prev)
+			e.Prev.Value = d.Rest()
 		}
 	}
-	if d.bad {
-		return e, fmt.Errorf("%w: event %v %x", ErrCorrupt, rev, head(b))
+	if err := d.Err(); err != nil {
+		return e, fmt.Errorf("%w: event %v %x: %w", ErrCorrupt, rev, head(b), err)
 	}
 	return e, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 )
 
@@ -185,12 +186,9 @@ func FuzzDecodeChain(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, mod int64) {
 		at := kv.Revision{Main: mod, Sub: 1}
 		decode := func(b []byte) (chain, error) {
-			d := decoder{b: b}
+			d := codec.NewReader(b)
 			c := decodeChain(&d, at)
-			if d.bad {
-				return c, ErrCorrupt
-			}
-			return c, nil
+			return c, d.Err()
 		}
 		c, err := decode(b)
 		if err != nil {

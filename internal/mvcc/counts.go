@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 
+	"cairn/internal/codec"
 	"cairn/internal/storage"
 )
 
@@ -119,9 +120,10 @@ func loadCounts(db *storage.Store) (*counts, error) {
 	it := db.NewIter([]byte{byte(storage.TableCounts)}, []byte{byte(storage.TableCounts) + 1})
 	ch := &countChunk{}
 	for ok := it.First(); ok; ok = it.Next() {
-		n, size := binary.Uvarint(it.Value())
-		if size <= 0 {
-			err := fmt.Errorf("%w: count block %q", ErrCorrupt, head(it.Key()))
+		d := codec.NewReader(it.Value())
+		n := d.Uvarint()
+		if err := d.Err(); err != nil {
+			err = fmt.Errorf("%w: count block %q: %w", ErrCorrupt, head(it.Key()), err)
 			return nil, errors.Join(err, it.Close())
 		}
 		if len(ch.starts) == chunkSplit/2 {
