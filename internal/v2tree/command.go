@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 )
 
@@ -84,8 +85,7 @@ func (c *Command) Append(dst []byte) []byte {
 	set(len(c.PrevValue) > 0, flagPrevValue)
 	set(c.Deadline != 0, flagDeadline)
 	dst = append(dst, commandVersion, byte(c.Kind), flags)
-	dst = binary.AppendUvarint(dst, uint64(len(c.Path)))
-	dst = append(dst, c.Path...)
+	dst = codec.AppendBytes(dst, c.Path)
 	if flags&flagTTL != 0 {
 		dst = binary.AppendVarint(dst, int64(c.TTL))
 	}
@@ -93,8 +93,7 @@ func (c *Command) Append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, c.PrevIndex)
 	}
 	if flags&flagPrevValue != 0 {
-		dst = binary.AppendUvarint(dst, uint64(len(c.PrevValue)))
-		dst = append(dst, c.PrevValue...)
+		dst = codec.AppendBytes(dst, c.PrevValue)
 	}
 	if flags&flagDeadline != 0 {
 		dst = binary.AppendVarint(dst, int64(c.Deadline))
@@ -104,73 +103,38 @@ func (c *Command) Append(dst []byte) []byte {
 
 // Decode is the inverse of Append. Path and values point into b.
 func Decode(b []byte) (c Command, err error) {
-	if len(b) < 3 {
-		return c, fmt.Errorf("%w: %d bytes", ErrBadCommand, len(b))
+	r := codec.NewReader(b)
+	if version := r.Byte(); version != commandVersion {
+		r.Fail("version %d, this cairn knows %d; a newer cairn has written it", version, commandVersion)
 	}
-	if b[0] != commandVersion {
-		return c, fmt.Errorf("%w: version %d, this cairn knows %d; a newer cairn has written it", ErrBadCommand, b[0], commandVersion)
-	}
-	c.Kind = Kind(b[1])
-	flags := b[2]
+	c.Kind = Kind(r.Byte())
+	flags := r.Byte()
 	if c.Kind < KindSet || c.Kind > KindExpire || flags&^flagsKnown != 0 {
-		return c, fmt.Errorf("%w: kind %d with flags %#x", ErrBadCommand, c.Kind, flags)
+		r.Fail("kind %d with flags %#x", c.Kind, flags)
 	}
 	c.Dir = flags&flagDir != 0
 	c.Recursive = flags&flagRecursive != 0
 	c.Refresh = flags&flagRefresh != 0
 	c.HasTTL = flags&flagTTL != 0
-	d := decoder{b: b[3:]}
-	c.Path = d.bytes(d.uvarint())
+	c.Path = r.Bytes()
 	if c.HasTTL {
-		c.TTL = time.Duration(d.varint())
+		c.TTL = time.Duration(r.Varint())
 	}
 	if flags&flagPrevIndex != 0 {
-		c.PrevIndex = d.uvarint()
+		c.PrevIndex = r.Uvarint()
 	}
 	if flags&flagPrevValue != 0 {
-		c.PrevValue = d.bytes(d.uvarint())
+		c.PrevValue = r.Bytes()
 	}
 	if flags&flagDeadline != 0 {
-		c.Deadline = kv.ClusterTime(d.varint())
+		c.Deadline = kv.ClusterTime(r.Varint())
 	}
-	c.Value = d.b
-	if d.bad {
-		return c, fmt.Errorf("%w: cut short", ErrBadCommand)
-	}
+	c.Value = r.Rest()
 	if !ValidPath(c.Path) {
-		return c, fmt.Errorf("%w: path %q", ErrBadCommand, c.Path)
+		r.Fail("path %q", c.Path)
+	}
+	if err := r.Err(); err != nil {
+		return c, fmt.Errorf("%w: %w", ErrBadCommand, err)
 	}
 	return c, nil
-}
-
-// decoder reads the pieces of a value; after the first that does not fit all are
-// zero and bad is set. What it returns points into the value.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.b, d.bad = nil, true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) varint() int64 {
-	u := d.uvarint()
-	return int64(u>>1) ^ -int64(u&1)
-}
-
-func (d *decoder) bytes(n uint64) []byte {
-	if uint64(len(d.b)) < n {
-		d.b, d.bad = nil, true
-		return nil
-	}
-	v := d.b[:n:n]
-	d.b = d.b[n:]
-	return v
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -45,15 +46,18 @@ func (d directory) append(dst []byte) []byte {
 }
 
 func decodeDirectory(b []byte) (directory, error) {
-	d := decoder{b: b}
-	dir := directory{created: int64(d.uvarint())}
-	if len(d.b) > 0 {
-		dir.deadline = kv.ClusterTime(d.uvarint())
+	r := codec.NewReader(b)
+	d := directory{created: int64(r.Uvarint())}
+	if r.Len() > 0 {
+		d.deadline = kv.ClusterTime(r.Uvarint())
 	}
-	if d.bad || len(d.b) > 0 || dir.created <= 0 || dir.deadline < 0 {
-		return dir, fmt.Errorf("%w: entry %x", ErrCorrupt, b[:min(len(b), 32)])
+	if d.created <= 0 || d.deadline < 0 {
+		r.Fail("created %d, deadline %d", d.created, d.deadline)
 	}
-	return dir, nil
+	if err := r.End(); err != nil {
+		return d, fmt.Errorf("%w: entry %x: %w", ErrCorrupt, b[:min(len(b), 32)], err)
+	}
+	return d, nil
 }
 
 // lendDirectory reads the entry of table d with the given key.
