@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 )
@@ -68,76 +69,23 @@ func Restamp(data []byte, time kv.ClusterTime) {
 
 // AppendCommand writes a command behind a header or another command.
 func AppendCommand(dst []byte, kind Kind, payload []byte) []byte {
-	dst = append(dst, byte(kind))
-	dst = binary.AppendUvarint(dst, uint64(len(payload)))
-	return append(dst, payload...)
+	return codec.AppendBytes(append(dst, byte(kind)), payload)
 }
 
-func decodeHeader(d *decoder) (h Header, err error) {
-	if v := d.byte(); v != entryVersion && !d.bad {
-		return h, fmt.Errorf("%w: entry of version %d, this cairn knows %d; a newer cairn has written this log", ErrBadCommand, v, entryVersion)
+func decodeHeader(d *codec.Reader) (h Header, err error) {
+	if v := d.Byte(); v != entryVersion {
+		d.Fail("entry of version %d, this cairn knows %d; a newer cairn has written this log", v, entryVersion)
 	}
-	if b := d.take(16); b != nil {
-		h.Time, h.Origin = kv.ClusterTime(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:])
-	}
-	h.Batch = d.uvarint()
-	return h, d.err("header")
+	h.Time, h.Origin, h.Batch = kv.ClusterTime(d.Uint64()), d.Uint64(), d.Uvarint()
+	return h, damaged("header", d.Err())
 }
 
-// decoder reads the pieces of an entry; after the first that does not fit
-// everything is zero and bad is set. What it returns points into the entry.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) err(what string) error {
-	if d.bad {
-		return fmt.Errorf("%w: %s is cut short", ErrBadCommand, what)
-	}
-	return nil
-}
-
-func (d *decoder) byte() byte {
-	if b := d.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.b, d.bad = nil, true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) varint() int64 {
-	u := d.uvarint()
-	return int64(u>>1) ^ -int64(u&1)
-}
-
-func (d *decoder) take(n uint64) []byte {
-	if uint64(len(d.b)) < n {
-		d.b, d.bad = nil, true
+// damaged wraps what was wrong with the bytes of something, if anything was.
+func damaged(what string, err error) error {
+	if err == nil {
 		return nil
 	}
-	v := d.b[:n:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) bytes() []byte { return d.take(d.uvarint()) }
-
-func appendBytes(dst, b []byte) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
-}
-
-func appendVarint(dst []byte, v int64) []byte {
-	return binary.AppendUvarint(dst, uint64(v)<<1^uint64(v>>63))
+	return fmt.Errorf("%w: %s: %w", ErrBadCommand, what, err)
 }
 
 // Flags of puts, deletes and ranges.
@@ -164,20 +112,18 @@ func AppendPut(dst []byte, op *mvcc.PutOp) []byte {
 	if op.Lease != 0 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(op.Lease))
 	}
-	return appendBytes(appendBytes(dst, op.Key), op.Value)
+	return codec.AppendBytes(codec.AppendBytes(dst, op.Key), op.Value)
 }
 
-func decodePut(d *decoder, op *mvcc.PutOp) {
-	flags := d.byte()
+func decodePut(d *codec.Reader, op *mvcc.PutOp) {
+	flags := d.Byte()
 	*op = mvcc.PutOp{
 		PrevKV: flags&flagPrevKV != 0, IgnoreValue: flags&flagIgnoreValue != 0, IgnoreLease: flags&flagIgnoreLease != 0,
 	}
 	if flags&flagLease != 0 {
-		if b := d.take(8); b != nil {
-			op.Lease = kv.LeaseID(binary.BigEndian.Uint64(b))
-		}
+		op.Lease = kv.LeaseID(d.Uint64())
 	}
-	op.Key, op.Value = d.bytes(), d.bytes()
+	op.Key, op.Value = d.Bytes(), d.Bytes()
 }
 
 // AppendDelete writes a delete's payload.
@@ -186,21 +132,21 @@ func AppendDelete(dst []byte, op *mvcc.DeleteOp) []byte {
 	return appendRange(dst, op.KeyRange)
 }
 
-func decodeDelete(d *decoder, op *mvcc.DeleteOp) {
-	flags := d.byte()
+func decodeDelete(d *codec.Reader, op *mvcc.DeleteOp) {
+	flags := d.Byte()
 	*op = mvcc.DeleteOp{PrevKV: flags&flagPrevKV != 0, KeyRange: decodeRange(d)}
 }
 
 func appendRange(dst []byte, r kv.KeyRange) []byte {
-	return appendBytes(appendBytes(dst, r.Key), r.End)
+	return codec.AppendBytes(codec.AppendBytes(dst, r.Key), r.End)
 }
 
-func decodeRange(d *decoder) kv.KeyRange {
-	return kv.KeyRange{Key: d.bytes(), End: d.bytes()}
+func decodeRange(d *codec.Reader) kv.KeyRange {
+	return kv.KeyRange{Key: d.Bytes(), End: d.Bytes()}
 }
 
 // AppendCompact writes a compaction's payload.
-func AppendCompact(dst []byte, rev int64) []byte { return appendVarint(dst, rev) }
+func AppendCompact(dst []byte, rev int64) []byte { return binary.AppendVarint(dst, rev) }
 
 // Operations of a transaction.
 const (
@@ -216,7 +162,7 @@ func AppendTxn(dst []byte, t *mvcc.TxnOp) []byte {
 	for i := range t.Compares {
 		c := &t.Compares[i]
 		dst = append(dst, byte(c.Target), byte(c.Result))
-		dst = appendBytes(appendVarint(appendRange(dst, c.KeyRange), c.Number), c.Value)
+		dst = codec.AppendBytes(binary.AppendVarint(appendRange(dst, c.KeyRange), c.Number), c.Value)
 	}
 	return appendOps(appendOps(dst, t.Success), t.Failure)
 }
@@ -242,18 +188,18 @@ func appendRangeOp(dst []byte, r *mvcc.RangeOp) []byte {
 	dst = append(dst, flag(r.KeysOnly, flagKeysOnly)|flag(r.CountOnly, flagCountOnly), byte(r.Order), byte(r.Target))
 	dst = appendRange(dst, r.KeyRange)
 	for _, v := range [...]int64{r.Limit, r.Revision, r.MinMod, r.MaxMod, r.MinCreate, r.MaxCreate} {
-		dst = appendVarint(dst, v)
+		dst = binary.AppendVarint(dst, v)
 	}
 	return dst
 }
 
-func decodeRangeOp(d *decoder) *mvcc.RangeOp {
-	flags := d.byte()
+func decodeRangeOp(d *codec.Reader) *mvcc.RangeOp {
+	flags := d.Byte()
 	r := &mvcc.RangeOp{KeysOnly: flags&flagKeysOnly != 0, CountOnly: flags&flagCountOnly != 0}
-	r.Order, r.Target = mvcc.SortOrder(d.byte()), mvcc.SortTarget(d.byte())
+	r.Order, r.Target = mvcc.SortOrder(d.Byte()), mvcc.SortTarget(d.Byte())
 	r.KeyRange = decodeRange(d)
 	for _, p := range [...]*int64{&r.Limit, &r.Revision, &r.MinMod, &r.MaxMod, &r.MinCreate, &r.MaxCreate} {
-		*p = d.varint()
+		*p = d.Varint()
 	}
 	return r
 }
@@ -263,36 +209,26 @@ func decodeRangeOp(d *decoder) *mvcc.RangeOp {
 // taken for damaged.
 const TxnDepthMax = 64
 
-func decodeTxn(d *decoder, depth int) *mvcc.TxnOp {
+func decodeTxn(d *codec.Reader, depth int) *mvcc.TxnOp {
 	t := &mvcc.TxnOp{}
-	n := d.count()
+	n := d.Count()
 	if depth > TxnDepthMax {
-		d.b, d.bad = nil, true
+		d.Fail("transactions nested more than %d deep", TxnDepthMax)
 	}
-	for ; n > 0 && !d.bad; n-- {
-		c := mvcc.Compare{Target: mvcc.CompareTarget(d.byte()), Result: mvcc.CompareResult(d.byte())}
+	for ; n > 0 && d.Err() == nil; n-- {
+		c := mvcc.Compare{Target: mvcc.CompareTarget(d.Byte()), Result: mvcc.CompareResult(d.Byte())}
 		c.KeyRange = decodeRange(d)
-		c.Number, c.Value = d.varint(), d.bytes()
+		c.Number, c.Value = d.Varint(), d.Bytes()
 		t.Compares = append(t.Compares, c)
 	}
 	t.Success, t.Failure = decodeOps(d, depth), decodeOps(d, depth)
 	return t
 }
 
-// count reads the length of a list, each item of which takes a byte or more.
-func (d *decoder) count() uint64 {
-	n := d.uvarint()
-	if n > uint64(len(d.b)) {
-		d.b, d.bad = nil, true
-		return 0
-	}
-	return n
-}
-
-func decodeOps(d *decoder, depth int) (ops []mvcc.Op) {
-	for n := d.count(); n > 0 && !d.bad; n-- {
+func decodeOps(d *codec.Reader, depth int) (ops []mvcc.Op) {
+	for n := d.Count(); n > 0 && d.Err() == nil; n-- {
 		var op mvcc.Op
-		switch d.byte() {
+		switch kind := d.Byte(); kind {
 		case opRange:
 			op.Range = decodeRangeOp(d)
 		case opPut:
@@ -304,7 +240,7 @@ func decodeOps(d *decoder, depth int) (ops []mvcc.Op) {
 		case opTxn:
 			op.Txn = decodeTxn(d, depth+1)
 		default:
-			d.b, d.bad = nil, true
+			d.Fail("operation of kind %d", kind)
 		}
 		ops = append(ops, op)
 	}

@@ -28,6 +28,7 @@ import (
 
 	"cairn/internal/alarm"
 	"cairn/internal/auth"
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
 	"cairn/internal/membership"
@@ -307,13 +308,13 @@ func (m *Machine) applyEntry(e *raftpb.Entry, waiting Waiting) error {
 	if len(data) == 0 {
 		return nil // a new leader's first entry
 	}
-	d := decoder{b: data}
+	d := codec.NewReader(data)
 	h, err := decodeHeader(&d)
 	if err != nil {
 		return err
 	}
 	m.next.time = max(m.next.time, h.Time)
-	n, err := countCommands(d.b)
+	n, err := countCommands(d)
 	if err != nil {
 		return err
 	}
@@ -324,7 +325,7 @@ func (m *Machine) applyEntry(e *raftpb.Entry, waiting Waiting) error {
 		if results != nil {
 			res = results[i]
 		}
-		kind, payload := Kind(d.byte()), d.bytes()
+		kind, payload := Kind(d.Byte()), d.Bytes()
 		if uint64(i) < m.next.commands {
 			continue // in an earlier life, or an earlier batch
 		}
@@ -342,15 +343,13 @@ func (m *Machine) applyEntry(e *raftpb.Entry, waiting Waiting) error {
 	return nil
 }
 
-func countCommands(b []byte) (n int, err error) {
-	for d := (decoder{b: b}); len(d.b) > 0; n++ {
-		d.byte()
-		d.bytes()
-		if err := d.err("command"); err != nil {
-			return 0, err
-		}
+// countCommands returns how many commands are left to read.
+func countCommands(d codec.Reader) (n int, err error) {
+	for ; d.Len() > 0; n++ {
+		d.Byte()
+		d.Bytes()
 	}
-	return n, nil
+	return n, damaged("command", d.Err())
 }
 
 // applyCommand runs one command. What the command's client did wrong goes into
@@ -365,10 +364,10 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 	if err != nil {
 		return m.settle(err, res)
 	}
-	d := decoder{b: payload}
+	d := codec.NewReader(payload)
 	if kind == KindCompact || kind == KindAutoCompact {
-		rev := d.varint()
-		if err := d.err("compaction"); err != nil {
+		rev := d.Varint()
+		if err := damaged("compaction", d.Err()); err != nil {
 			return err
 		}
 		if kind == KindCompact {
@@ -396,12 +395,12 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 }
 
 // change runs a command that writes keys, leases, or users and roles, if who may.
-func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Subject, res *Result) (err error) {
+func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *auth.Subject, res *Result) (err error) {
 	switch kind {
 	case KindPut:
 		var op mvcc.PutOp
-		if decodePut(d, &op); d.bad {
-			return d.err("put")
+		if decodePut(d, &op); d.Err() != nil {
+			return damaged("put", d.Err())
 		}
 		if err := errors.Join(m.alarms.Next().MayAdd(), PermitPut(who, &op), m.permitLease(who, op.Lease)); err != nil {
 			return err
@@ -409,8 +408,8 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		res.Put, err = m.w.Put(&op)
 	case KindDelete:
 		var op mvcc.DeleteOp
-		if decodeDelete(d, &op); d.bad {
-			return d.err("delete")
+		if decodeDelete(d, &op); d.Err() != nil {
+			return damaged("delete", d.Err())
 		}
 		if err := m.alarms.Next().MayChange(); err != nil {
 			return err
@@ -421,8 +420,8 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		res.Delete, err = m.w.Delete(&op)
 	case KindTxn:
 		t := decodeTxn(d, 0)
-		if d.bad {
-			return d.err("transaction")
+		if err := d.Err(); err != nil {
+			return damaged("transaction", err)
 		}
 		if err := errors.Join(m.mayTxn(t), PermitTxn(who, t), m.permitLeases(who, t)); err != nil {
 			return err
@@ -430,7 +429,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		res.Txn, err = m.w.Txn(t)
 	case KindV2:
 		var c v2tree.Command
-		if c, err = v2tree.Decode(d.b); err != nil {
+		if c, err = v2tree.Decode(d.Rest()); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
 		if err = m.mayV2(&c); err == nil {
@@ -439,7 +438,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		m.v2.count(c.Kind, err)
 	case KindAuth:
 		var c auth.Command
-		if c, err = auth.Decode(d.b); err != nil {
+		if c, err = auth.Decode(d.Rest()); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
 		if c.Kind != auth.KindLogin { // that is a member's word, who has checked a password
@@ -450,7 +449,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		}
 	case KindLease:
 		var c lease.Command
-		if c, err = lease.Decode(d.b); err != nil {
+		if c, err = lease.Decode(d.Rest()); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
 		if err = m.mayLease(&c); err == nil {
@@ -458,7 +457,7 @@ func (m *Machine) change(kind Kind, d *decoder, now kv.ClusterTime, who *auth.Su
 		}
 	case KindAlarm:
 		var c alarm.Command
-		if c, err = alarm.Decode(d.b); err != nil {
+		if c, err = alarm.Decode(d.Rest()); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
 		res.Alarms, err = m.applyAlarm(&c, who)
@@ -516,9 +515,9 @@ func (p position) append(dst []byte) []byte {
 }
 
 func decodePosition(b []byte) (p position, err error) {
-	d := decoder{b: b}
-	p.index, p.term = d.uvarint(), d.uvarint()
-	p.revision, p.compact, p.time = int64(d.uvarint()), int64(d.uvarint()), kv.ClusterTime(d.uvarint())
-	p.commands = d.uvarint()
-	return p, d.err("position")
+	d := codec.NewReader(b)
+	p.index, p.term = d.Uvarint(), d.Uvarint()
+	p.revision, p.compact, p.time = int64(d.Uvarint()), int64(d.Uvarint()), kv.ClusterTime(d.Uvarint())
+	p.commands = d.Uvarint()
+	return p, damaged("position", d.Err())
 }

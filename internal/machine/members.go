@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"cairn/internal/auth"
+	"cairn/internal/codec"
 	"cairn/internal/membership"
 )
 
@@ -43,8 +44,8 @@ func decodeChange(e *raftpb.Entry) (*raftpb.ConfChangeV2, error) {
 
 // changeMembers runs a command about members. What clients ask for moves the revision, as
 // v2's index has always moved, though no key changes.
-func (m *Machine) changeMembers(d *decoder, change *raftpb.ConfChangeV2, who *auth.Subject) error {
-	c, err := membership.Decode(d.b)
+func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, who *auth.Subject) error {
+	c, err := membership.Decode(d.Rest())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadCommand, err)
 	}
