@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"cairn/internal/codec"
 	"cairn/internal/storage"
 )
 
@@ -79,7 +80,7 @@ func (c *Command) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, byte(c.Kind)), c.ID)
 	switch c.Kind {
 	case KindPublish:
-		return appendText(appendTexts(appendText(dst, c.Name), c.ClientURLs), c.Version)
+		return codec.AppendText(appendTexts(codec.AppendText(dst, c.Name), c.ClientURLs), c.Version)
 	case KindAdd:
 		dst = append(dst, flagsOf(c.Learner))
 		return appendTexts(binary.AppendUvarint(dst, c.LearnersMax), c.PeerURLs)
@@ -92,28 +93,25 @@ func (c *Command) Append(dst []byte) []byte {
 
 // Decode is the inverse of Append. Nothing points into b.
 func Decode(b []byte) (c Command, err error) {
-	if len(b) < 9 {
-		return c, fmt.Errorf("%w: command of %d bytes", ErrCorrupt, len(b))
-	}
-	c.Kind, c.ID = Kind(b[0]), binary.BigEndian.Uint64(b[1:])
-	r := reader{b: b[9:]}
+	r := codec.NewReader(b)
+	c.Kind, c.ID = Kind(r.Byte()), r.Uint64()
 	switch c.Kind {
 	case KindPublish:
-		c.Name, c.ClientURLs, c.Version = r.text(), r.texts(), r.text()
+		c.Name, c.ClientURLs, c.Version = r.Text(), texts(&r), r.Text()
 	case KindUpdate:
-		c.PeerURLs = r.texts()
+		c.PeerURLs = texts(&r)
 	case KindAdd:
-		flags := r.byte()
+		flags := r.Byte()
 		if c.Learner = flags == flagLearner; flags != flagsOf(c.Learner) {
-			r.fail()
+			r.Fail("flags %#x", flags)
 		}
-		c.LearnersMax, c.PeerURLs = r.uvarint(), r.texts()
+		c.LearnersMax, c.PeerURLs = r.Uvarint(), texts(&r)
 	case KindRemove, KindPromote:
 	default:
-		return c, fmt.Errorf("%w: command of kind %d, which this cairn does not know", ErrCorrupt, c.Kind)
+		r.Fail("kind %d, which this cairn does not know", c.Kind)
 	}
-	if !r.whole() {
-		return c, fmt.Errorf("%w: command %x", ErrCorrupt, b)
+	if err := r.End(); err != nil {
+		return c, fmt.Errorf("%w: command %x: %w", ErrCorrupt, b, err)
 	}
 	return c, nil
 }

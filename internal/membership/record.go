@@ -3,6 +3,8 @@ package membership
 import (
 	"encoding/binary"
 	"fmt"
+
+	"cairn/internal/codec"
 )
 
 // Flags of a record.
@@ -13,8 +15,8 @@ const (
 
 // append writes a member's record as docs/formats/members.md draws it. The ID is in the key.
 func (m *Member) append(dst []byte) []byte {
-	dst = appendText(append(dst, flagsOf(m.Learner)), m.Name)
-	return appendText(appendTexts(appendTexts(dst, m.PeerURLs), m.ClientURLs), m.Version)
+	dst = codec.AppendText(append(dst, flagsOf(m.Learner)), m.Name)
+	return codec.AppendText(appendTexts(appendTexts(dst, m.PeerURLs), m.ClientURLs), m.Version)
 }
 
 func flagsOf(learner bool) byte {
@@ -38,87 +40,34 @@ func decodeMember(key, value []byte) (m record, err error) {
 		return m, fmt.Errorf("%w: key %x", ErrCorrupt, key)
 	}
 	m.ID = binary.BigEndian.Uint64(key[1:])
-	r := reader{b: value}
-	flags := r.byte()
+	r := codec.NewReader(value)
+	flags := r.Byte()
 	m.Learner, m.removed = flags&flagLearner != 0, flags&flagRemoved != 0
 	if m.removed && len(value) == 1 && !m.Learner {
 		return m, nil
 	}
-	m.Name, m.PeerURLs, m.ClientURLs, m.Version = r.text(), r.texts(), r.texts(), r.text()
-	if flags&^flagLearner != 0 || !r.whole() {
-		return m, fmt.Errorf("%w: record of member %x: %x", ErrCorrupt, m.ID, value)
+	if flags&^flagLearner != 0 {
+		r.Fail("flags %#x", flags)
+	}
+	m.Name, m.PeerURLs, m.ClientURLs, m.Version = r.Text(), texts(&r), texts(&r), r.Text()
+	if err := r.End(); err != nil {
+		return m, fmt.Errorf("%w: record of member %x: %x: %w", ErrCorrupt, m.ID, value, err)
 	}
 	return m, nil
-}
-
-func appendText(dst []byte, s string) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
 func appendTexts(dst []byte, texts []string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(texts)))
 	for _, s := range texts {
-		dst = appendText(dst, s)
+		dst = codec.AppendText(dst, s)
 	}
 	return dst
 }
 
-// reader reads the pieces of a record or command; after the first that does not fit all are zero and bad is set. What it
-// returns is copied.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-// whole says whether everything fitted and nothing is left.
-func (r *reader) whole() bool { return !r.bad && len(r.b) == 0 }
-
-func (r *reader) fail() {
-	r.b, r.bad = nil, true
-}
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.fail()
-		return 0
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c
-}
-
-// length reads the length of something whose items take a byte or more each.
-func (r *reader) length() int {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 || v > uint64(len(r.b)-n) {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return int(v)
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) text() string {
-	n := r.length()
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
-
-func (r *reader) texts() []string {
+func texts(r *codec.Reader) []string {
 	var texts []string
-	for n := r.length(); n > 0 && !r.bad; n-- {
-		texts = append(texts, r.text())
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
+		texts = append(texts, r.Text())
 	}
 	return texts
 }
