@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+
+	"cairn/internal/codec"
 )
 
 // Actor is on whose behalf a command is applied.
@@ -23,18 +25,21 @@ func (a *Actor) Append(dst []byte) []byte {
 	if a.Guest {
 		flags = actorGuest
 	}
-	return appendText(binary.AppendUvarint(append(dst, flags), a.Revision), a.Name)
+	return codec.AppendText(binary.AppendUvarint(append(dst, flags), a.Revision), a.Name)
 }
 
 // DecodeActor is the inverse of Append; rest is what follows.
 func DecodeActor(b []byte) (a Actor, rest []byte, err error) {
-	r := reader{b: b}
-	flags := r.byte()
-	a.Guest, a.Revision, a.Name = flags&actorGuest != 0, r.uvarint(), r.text()
-	if r.bad || flags&^actorGuest != 0 {
-		return Actor{}, nil, fmt.Errorf("%w: actor", ErrCorrupt)
+	r := codec.NewReader(b)
+	flags := r.Byte()
+	if flags&^actorGuest != 0 {
+		r.Fail("flags %#x", flags)
 	}
-	return a, r.b, nil
+	a.Guest, a.Revision, a.Name = flags&actorGuest != 0, r.Uvarint(), r.Text()
+	if err := r.Err(); err != nil {
+		return Actor{}, nil, fmt.Errorf("%w: actor: %w", ErrCorrupt, err)
+	}
+	return a, r.Rest(), nil
 }
 
 type actorKey struct{}

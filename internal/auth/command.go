@@ -3,6 +3,7 @@ package auth
 import (
 	"fmt"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/storage"
 )
@@ -66,8 +67,8 @@ func (c *Command) Append(dst []byte) []byte {
 	if c.V2 {
 		flags = flagV2
 	}
-	dst = appendText(append(dst, byte(c.Kind), flags), c.Name)
-	dst = appendText(appendText(dst, c.Hash), c.Role)
+	dst = codec.AppendText(append(dst, byte(c.Kind), flags), c.Name)
+	dst = codec.AppendText(codec.AppendText(dst, c.Hash), c.Role)
 	for _, list := range c.lists() {
 		dst = appendTexts(dst, *list)
 	}
@@ -75,7 +76,7 @@ func (c *Command) Append(dst []byte) []byte {
 		dst = c.Permission.append(dst)
 	}
 	if c.Kind == KindLogin {
-		dst = appendText(dst, c.Key)
+		dst = codec.AppendText(dst, c.Key)
 	}
 	return dst
 }
@@ -86,21 +87,24 @@ func (c *Command) lists() [7]*[]string {
 
 // Decode is the inverse of Append. Nothing points into b.
 func Decode(b []byte) (c Command, err error) {
-	r := reader{b: b}
-	c.Kind = Kind(r.byte())
-	flags := r.byte()
-	c.V2, c.Name, c.Hash, c.Role = flags&flagV2 != 0, r.text(), r.text(), r.text()
+	r := codec.NewReader(b)
+	c.Kind = Kind(r.Byte())
+	flags := r.Byte()
+	if c.Kind < KindEnable || c.Kind > KindLogin || flags&^flagV2 != 0 {
+		r.Fail("kind %d with flags %#x", c.Kind, flags)
+	}
+	c.V2, c.Name, c.Hash, c.Role = flags&flagV2 != 0, r.Text(), r.Text(), r.Text()
 	for _, list := range c.lists() {
-		*list = r.texts()
+		*list = takeTexts(&r)
 	}
 	if c.Kind == KindV3RoleGrant || c.Kind == KindV3RoleRevoke {
-		c.Permission = r.permission()
+		c.Permission = takePermission(&r)
 	}
 	if c.Kind == KindLogin {
-		c.Key = r.text()
+		c.Key = r.Text()
 	}
-	if !r.whole() || c.Kind < KindEnable || c.Kind > KindLogin || flags&^flagV2 != 0 {
-		return Command{}, fmt.Errorf("%w: command of kind %d", ErrCorrupt, c.Kind)
+	if err := r.End(); err != nil {
+		return Command{}, fmt.Errorf("%w: command of kind %d: %w", ErrCorrupt, c.Kind, err)
 	}
 	return c, nil
 }

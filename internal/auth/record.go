@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/storage"
 )
@@ -38,7 +39,7 @@ func (s *State) append(dst []byte) []byte {
 }
 
 func (u *User) append(dst []byte) []byte {
-	return appendTexts(appendText(dst, u.Hash), u.Roles)
+	return appendTexts(codec.AppendText(dst, u.Hash), u.Roles)
 }
 
 func (r *Role) append(dst []byte) []byte {
@@ -51,38 +52,34 @@ func (r *Role) append(dst []byte) []byte {
 }
 
 func (p *Permission) append(dst []byte) []byte {
-	return appendText(appendText(append(dst, byte(p.Access)), string(p.Key)), string(p.End))
+	return codec.AppendBytes(codec.AppendBytes(append(dst, byte(p.Access)), p.Key), p.End)
 }
 
 // read takes one record of the table.
 func (s *State) read(key, value []byte) error {
-	r := reader{b: value}
+	r := codec.NewReader(value)
 	switch name := string(key[min(2, len(key)):]); {
 	case len(key) < 2:
-		r.fail()
+		r.Fail("no such record")
 	case key[1] == recordStatus && name == "":
-		s.Enabled, s.Revision, s.EnabledAt = r.byte() == 1, r.uvarint(), r.uvarint()
+		s.Enabled, s.Revision, s.EnabledAt = r.Byte() == 1, r.Uvarint(), r.Uvarint()
 	case key[1] == recordKey && name == "":
-		s.tokenKey, r.b = bytes.Clone(r.b), nil
+		s.tokenKey = bytes.Clone(r.Rest())
 	case key[1] == recordUser:
-		s.users[name] = &User{Name: name, Hash: r.text(), Roles: r.texts()}
+		s.users[name] = &User{Name: name, Hash: r.Text(), Roles: takeTexts(&r)}
 	case key[1] == recordRole:
-		role := &Role{Name: name, Read: r.texts(), Write: r.texts()}
-		for n := r.length(); n > 0 && !r.bad; n-- {
-			role.Ranges = append(role.Ranges, r.permission())
+		role := &Role{Name: name, Read: takeTexts(&r), Write: takeTexts(&r)}
+		for n := r.Count(); n > 0 && r.Err() == nil; n-- {
+			role.Ranges = append(role.Ranges, takePermission(&r))
 		}
 		s.roles[name] = role
 	default:
-		r.fail()
+		r.Fail("no such record")
 	}
-	if !r.whole() {
-		return fmt.Errorf("%w: record %q", ErrCorrupt, key) // not its value: a hash is nobody's business
+	if err := r.End(); err != nil {
+		return fmt.Errorf("%w: record %q: %w", ErrCorrupt, key, err) // not its value: a hash is nobody's business
 	}
 	return nil
-}
-
-func appendText(dst []byte, s string) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
 // appendTexts writes a list, 0 for none and otherwise its length and one.
@@ -92,84 +89,37 @@ func appendTexts(dst []byte, texts []string) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(texts))+1)
 	for _, s := range texts {
-		dst = appendText(dst, s)
+		dst = codec.AppendText(dst, s)
 	}
 	return dst
 }
 
-// reader reads the pieces of a record or command; after the first that does not fit all are zero and bad is set. What it
-// returns is copied.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-// whole says whether everything fitted and nothing is left.
-func (r *reader) whole() bool { return !r.bad && len(r.b) == 0 }
-
-func (r *reader) fail() { r.b, r.bad = nil, true }
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.fail()
-		return 0
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-// length reads the length of something whose items take a byte or more each.
-func (r *reader) length() int {
-	v := r.uvarint()
-	if v > uint64(len(r.b)) {
-		r.fail()
-		return 0
-	}
-	return int(v)
-}
-
-func (r *reader) text() string {
-	n := r.length()
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
-
-func (r *reader) texts() []string {
-	n := r.uvarint()
-	if n == 0 || n-1 > uint64(len(r.b)) {
-		if n != 0 {
-			r.fail()
-		}
+// takeTexts is the inverse of appendTexts.
+func takeTexts(r *codec.Reader) []string {
+	n := r.Uvarint()
+	switch {
+	case n == 0:
+		return nil
+	case n-1 > uint64(r.Len()):
+		r.Fail("a list of %d items in %d bytes", n-1, r.Len())
 		return nil
 	}
 	texts := make([]string, 0, n-1)
-	for ; n > 1 && !r.bad; n-- {
-		texts = append(texts, r.text())
+	for ; n > 1 && r.Err() == nil; n-- {
+		texts = append(texts, r.Text())
 	}
 	return texts
 }
 
-func (r *reader) permission() Permission {
-	p := Permission{Access: Access(r.byte())}
-	key, end := r.text(), r.text()
+func takePermission(r *codec.Reader) Permission {
+	p := Permission{Access: Access(r.Byte())}
+	key, end := r.Text(), r.Text()
 	p.KeyRange = kv.KeyRange{Key: []byte(key)}
 	if end != "" {
 		p.End = []byte(end)
 	}
 	if p.Access == 0 || p.Access&^ReadWrite != 0 {
-		r.fail()
+		r.Fail("access %d", p.Access)
 	}
 	return p
 }

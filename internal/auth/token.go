@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 )
 
@@ -64,10 +65,10 @@ func parseTicket(token string) (t ticket, ok bool) {
 		return t, false
 	}
 	t.body, t.mac = b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
-	r := reader{b: t.body[1+nonceBytes:]}
-	t.enabledAt, t.revision, t.issued = r.uvarint(), r.uvarint(), kv.ClusterTime(r.uvarint())
-	t.name = string(r.b)
-	return t, !r.bad && t.issued >= 0
+	r := codec.NewReader(t.body[1+nonceBytes:])
+	t.enabledAt, t.revision, t.issued = r.Uvarint(), r.Uvarint(), kv.ClusterTime(r.Uvarint())
+	t.name = string(r.Rest())
+	return t, r.Err() == nil && t.issued >= 0
 }
 
 // tokensMax is how many tokens a member remembers the use of. One that is forgotten is good for its TTL from when it was given out.
