@@ -97,15 +97,15 @@ func Decode(b []byte) (c Command, err error) {
 	c.Kind, c.ID = Kind(r.Byte()), r.Uint64()
 	switch c.Kind {
 	case KindPublish:
-		c.Name, c.ClientURLs, c.Version = r.Text(), texts(&r), r.Text()
+		c.Name, c.ClientURLs, c.Version = r.Text(), takeTexts(&r), r.Text()
 	case KindUpdate:
-		c.PeerURLs = texts(&r)
+		c.PeerURLs = takeTexts(&r)
 	case KindAdd:
 		flags := r.Byte()
 		if c.Learner = flags == flagLearner; flags != flagsOf(c.Learner) {
 			r.Fail("flags %#x", flags)
 		}
-		c.LearnersMax, c.PeerURLs = r.Uvarint(), texts(&r)
+		c.LearnersMax, c.PeerURLs = r.Uvarint(), takeTexts(&r)
 	case KindRemove, KindPromote:
 	default:
 		r.Fail("kind %d, which this cairn does not know", c.Kind)

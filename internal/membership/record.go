@@ -49,7 +49,7 @@ func decodeMember(key, value []byte) (m record, err error) {
 	if flags&^flagLearner != 0 {
 		r.Fail("flags %#x", flags)
 	}
-	m.Name, m.PeerURLs, m.ClientURLs, m.Version = r.Text(), texts(&r), texts(&r), r.Text()
+	m.Name, m.PeerURLs, m.ClientURLs, m.Version = r.Text(), takeTexts(&r), takeTexts(&r), r.Text()
 	if err := r.End(); err != nil {
 		return m, fmt.Errorf("%w: record of member %x: %x: %w", ErrCorrupt, m.ID, value, err)
 	}
@@ -64,7 +64,8 @@ func appendTexts(dst []byte, texts []string) []byte {
 	return dst
 }
 
-func texts(r *codec.Reader) []string {
+// takeTexts is the inverse of appendTexts.
+func takeTexts(r *codec.Reader) []string {
 	var texts []string
 	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		texts = append(texts, r.Text())
