@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -46,24 +47,22 @@ func (c *Command) Append(dst []byte) []byte {
 
 // Decode is the inverse of Append. Nothing points into b.
 func Decode(b []byte) (c Command, err error) {
-	if len(b) < 9 || Kind(b[0]) < KindGrant || Kind(b[0]) > KindExpire {
-		return c, fmt.Errorf("%w: command %x", ErrCorrupt, b)
+	r := codec.NewReader(b)
+	c.Kind, c.ID = Kind(r.Byte()), kv.LeaseID(r.Uint64())
+	switch c.Kind {
+	case KindGrant:
+		c.TTL = takeTTL(&r)
+	case KindExpire:
+		c.Deadline = takeDeadline(&r)
+	case KindRevoke, KindRenew:
+	default:
+		r.Fail("kind %d", c.Kind)
 	}
-	c.Kind, c.ID = Kind(b[0]), kv.LeaseID(binary.BigEndian.Uint64(b[1:]))
-	rest := b[9:]
-	if c.Kind == KindGrant || c.Kind == KindExpire {
-		v, n := binary.Uvarint(rest)
-		if n <= 0 || v > math.MaxInt64 || c.Kind == KindGrant && v > TTLMax {
-			return c, fmt.Errorf("%w: command %x", ErrCorrupt, b)
-		}
-		if rest = rest[n:]; c.Kind == KindGrant {
-			c.TTL = int64(v)
-		} else {
-			c.Deadline = kv.ClusterTime(v)
-		}
+	if c.ID == 0 {
+		r.Fail("no lease")
 	}
-	if len(rest) > 0 || c.ID == 0 {
-		return c, fmt.Errorf("%w: command %x", ErrCorrupt, b)
+	if err := r.End(); err != nil {
+		return c, fmt.Errorf("%w: command %x: %w", ErrCorrupt, b, err)
 	}
 	return c, nil
 }

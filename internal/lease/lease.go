@@ -23,6 +23,7 @@ import (
 	"sort"
 	"time"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -62,13 +63,32 @@ func (l *Lease) value() []byte {
 }
 
 func decode(key, value []byte) (l Lease, err error) {
-	ttl, n := binary.Uvarint(value)
-	deadline, m := binary.Uvarint(value[max(n, 0):])
-	if len(key) != 9 || n <= 0 || m <= 0 || n+m != len(value) || ttl > TTLMax || deadline > math.MaxInt64 {
-		return l, fmt.Errorf("%w: %x of %x", ErrCorrupt, value, key)
+	if len(key) != 9 {
+		return l, fmt.Errorf("%w: key %x", ErrCorrupt, key)
 	}
-	id := kv.LeaseID(binary.BigEndian.Uint64(key[1:]))
-	return Lease{ID: id, TTL: int64(ttl), Deadline: kv.ClusterTime(deadline)}, nil
+	l.ID = kv.LeaseID(binary.BigEndian.Uint64(key[1:]))
+	r := codec.NewReader(value)
+	l.TTL, l.Deadline = takeTTL(&r), takeDeadline(&r)
+	if err := r.End(); err != nil {
+		return l, fmt.Errorf("%w: %x of %x: %w", ErrCorrupt, value, key, err)
+	}
+	return l, nil
+}
+
+func takeTTL(r *codec.Reader) int64 {
+	ttl := r.Uvarint()
+	if ttl > TTLMax {
+		r.Fail("TTL %d", ttl)
+	}
+	return int64(ttl)
+}
+
+func takeDeadline(r *codec.Reader) kv.ClusterTime {
+	deadline := r.Uvarint()
+	if deadline > math.MaxInt64 {
+		r.Fail("deadline %d", deadline)
+	}
+	return kv.ClusterTime(deadline)
 }
 
 // Get returns a lease; ok is false when there is none.
