@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"cairn/internal/codec"
 	"cairn/internal/storage"
 )
 
@@ -38,10 +39,15 @@ func (c *Command) Append(dst []byte) []byte {
 
 // Decode is the inverse of Append.
 func Decode(b []byte) (c Command, err error) {
-	if len(b) != 10 || Action(b[0]) < Activate || Action(b[0]) > Lift || !known(Kind(b[1])) {
-		return c, fmt.Errorf("%w: command %x", ErrMalformed, b)
+	r := codec.NewReader(b)
+	c.Action, c.Kind, c.Member = Action(r.Byte()), Kind(r.Byte()), r.Uint64()
+	if c.Action < Activate || c.Action > Lift || !known(c.Kind) {
+		r.Fail("action %d of alarm %d", c.Action, c.Kind)
 	}
-	return Command{Action: Action(b[0]), Kind: Kind(b[1]), Member: binary.BigEndian.Uint64(b[2:])}, nil
+	if err := r.End(); err != nil {
+		return c, fmt.Errorf("%w: command %x: %w", ErrMalformed, b, err)
+	}
+	return c, nil
 }
 
 // Apply runs a command in the open batch. It returns the alarm that was asked for as it is now, or was before it went;
