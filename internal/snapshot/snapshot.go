@@ -21,6 +21,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"cairn/internal/codec"
 	"cairn/internal/kv"
 )
 
@@ -88,22 +89,18 @@ func decodeMeta(b []byte) (m Meta, err error) {
 	if len(b) > 0 && b[0] > Format {
 		return m, fmt.Errorf("snapshot has format %d, newer than %d, the newest that this version of cairn reads: use the version that wrote it, or a later one", b[0], Format)
 	}
-	if len(b) < 9 || b[0] != Format {
-		return m, fmt.Errorf("%w: header %x", ErrCorrupt, b)
+	r := codec.NewReader(b)
+	if format := r.Byte(); format != Format {
+		r.Fail("format %d", format)
 	}
-	m.ClusterID = binary.BigEndian.Uint64(b[1:])
-	rest := b[9:]
-	var v [5]uint64
-	for i := range v {
-		n := 0
-		if v[i], n = binary.Uvarint(rest); n <= 0 {
-			return m, fmt.Errorf("%w: header %x", ErrCorrupt, b)
-		}
-		rest = rest[n:]
+	m.ClusterID, m.Index, m.Term = r.Uint64(), r.Uvarint(), r.Uvarint()
+	m.Revision, m.CompactRevision, m.Time = int64(r.Uvarint()), int64(r.Uvarint()), kv.ClusterTime(r.Uvarint())
+	conf := r.Rest()
+	if err := r.Err(); err != nil {
+		return m, fmt.Errorf("%w: header %x: %w", ErrCorrupt, b, err)
 	}
-	m.Index, m.Term, m.Revision, m.CompactRevision, m.Time = v[0], v[1], int64(v[2]), int64(v[3]), kv.ClusterTime(v[4])
 	m.ConfState = &raftpb.ConfState{}
-	if err := proto.Unmarshal(rest, m.ConfState); err != nil {
+	if err := proto.Unmarshal(conf, m.ConfState); err != nil {
 		return m, fmt.Errorf("%w: membership in the header: %w", ErrCorrupt, err)
 	}
 	return m, nil

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/s2"
+
+	"cairn/internal/codec"
 )
 
 // Stream reads what a Source has written.
@@ -110,8 +112,8 @@ func (s *Stream) fill() error {
 		s.rest = s.raw
 		return nil
 	case blockTrailer:
-		count, n := binary.Uvarint(payload)
-		if n <= 0 || len(payload) != n+8 || count != s.count || binary.BigEndian.Uint64(payload[n:]) != s.hash.Sum64() {
+		r := codec.NewReader(payload)
+		if count, hash := r.Uvarint(), r.Uint64(); r.End() != nil || count != s.count || hash != s.hash.Sum64() {
 			return fmt.Errorf("%w: its %d key-values are not those that were written", ErrCorrupt, s.count)
 		}
 		return io.EOF
@@ -153,21 +155,15 @@ func (s *Stream) broken(err error) error {
 	return fmt.Errorf("read snapshot: %w", err)
 }
 
-var errPair = fmt.Errorf("%w: a key-value that its chunk does not hold", ErrCorrupt)
-
 func cutPair(b []byte) (key, value, rest []byte, err error) {
-	keyLen, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, nil, nil, errPair
+	r := codec.NewReader(b)
+	keyLen, valueLen := r.Uvarint(), r.Uvarint()
+	if keyLen == 0 {
+		r.Fail("an empty key")
 	}
-	b = b[n:]
-	valueLen, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, nil, nil, errPair
+	key, value = r.Take(keyLen), r.Take(valueLen)
+	if err := r.Err(); err != nil {
+		return nil, nil, nil, fmt.Errorf("%w: key-value in a chunk: %w", ErrCorrupt, err)
 	}
-	b = b[n:]
-	if keyLen == 0 || keyLen > uint64(len(b)) || valueLen > uint64(len(b))-keyLen {
-		return nil, nil, nil, errPair
-	}
-	return b[:keyLen], b[keyLen : keyLen+valueLen], b[keyLen+valueLen:], nil
+	return key, value, r.Rest(), nil
 }
