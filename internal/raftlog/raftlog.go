@@ -22,6 +22,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/codec"
 	"cairn/internal/storage"
 )
 
@@ -403,15 +404,13 @@ func appendEntry(dst []byte, e *raftpb.Entry) []byte {
 }
 
 func decodeEntry(index uint64, b []byte) (*raftpb.Entry, error) {
-	if len(b) < 2 {
-		return nil, fmt.Errorf("%w: entry %d of %d bytes", ErrCorrupt, index, len(b))
+	r := codec.NewReader(b)
+	kind, term, data := raftpb.EntryType(r.Byte()), r.Uvarint(), r.Rest()
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("%w: entry %d: %w", ErrCorrupt, index, err)
 	}
-	term, n := binary.Uvarint(b[1:])
-	if n <= 0 {
-		return nil, fmt.Errorf("%w: entry %d has no term", ErrCorrupt, index)
-	}
-	e := &raftpb.Entry{Term: &term, Index: &index, Type: raftpb.EntryType(b[0]).Enum()}
-	if data := b[1+n:]; len(data) > 0 {
+	e := &raftpb.Entry{Term: &term, Index: &index, Type: kind.Enum()}
+	if len(data) > 0 {
 		e.Data = append([]byte(nil), data...)
 	}
 	return e, nil
@@ -419,12 +418,12 @@ func decodeEntry(index uint64, b []byte) (*raftpb.Entry, error) {
 
 func uvarints(b []byte, count int) ([]uint64, error) {
 	out := make([]uint64, count)
+	r := codec.NewReader(b)
 	for i := range out {
-		v, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, fmt.Errorf("%w: %x", ErrCorrupt, b)
-		}
-		out[i], b = v, b[n:]
+		out[i] = r.Uvarint()
+	}
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %x: %w", ErrCorrupt, b, err)
 	}
 	return out, nil
 }
