@@ -12,12 +12,11 @@ ARGS ?=
 # The simulated schedules: how many, or the seed of a single one to replay.
 SEEDS ?= 200
 SEED ?=
-# For how many minutes `make sim` runs seeds instead of SEEDS of them.
+# For how many minutes `make sim` runs seeds instead of SEEDS of them, and `make torture` its clusters (2 unless told).
 MINUTES ?=
 # What of others the tests drive: Debian's packages, and npm for those in test/npm.
 CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 patroni postgresql npm
-# How long real clusters are tortured, and further flags of test/torture, for example TORTUREFLAGS='-only "kill leader"'.
-MINUTES ?= 2
+# Further flags of test/torture, for example TORTUREFLAGS='-only "kill leader"'.
 TORTUREFLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
@@ -60,7 +59,7 @@ sim: ## run whole clusters from SEEDS=n seeds, for MINUTES=m, or from SEED=n alo
 
 torture: build ## kill, pause, cut off, damage and replace members of real clusters for MINUTES=n, and check what clients saw
 	go build -o $(BIN)/tools/torture ./test/torture
-	$(BIN)/tools/torture -etcd $(BIN)/etcd -minutes $(MINUTES) $(TORTUREFLAGS)
+	$(BIN)/tools/torture -etcd $(BIN)/etcd -minutes $(or $(MINUTES),2) $(TORTUREFLAGS)
 
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz

@@ -15,6 +15,7 @@ import (
 	"cairn/internal/datadir"
 	"cairn/internal/gateway"
 	"cairn/internal/h2grpc"
+	"cairn/internal/http1"
 	"cairn/internal/logging"
 	"cairn/internal/member"
 	"cairn/internal/metrics"
@@ -43,6 +44,7 @@ type clients struct {
 // server returns the server of gRPC and HTTP on the client port. health is to be shut down before it.
 func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
 	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax()})
+	handler := c.handler(json)
 	server = h2grpc.New(h2grpc.Options{
 		MaxRecvBytes:         c.messageBytesMax(),
 		MaxConns:             connsMax(),
@@ -51,12 +53,13 @@ func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
 		KeepaliveMinTime:     orDefault(c.cfg.GRPCKeepaliveMinTime, 5*time.Minute),
 		KeepaliveTime:        c.cfg.GRPCKeepaliveInterval,
 		KeepaliveTimeout:     c.cfg.GRPCKeepaliveTimeout,
-		HTTP:                 c.handler(json),
-		HTTP1: &http.Server{
+		HTTP:                 handler,
+		HTTP1: http1.New(http1.Options{
+			Handler:           handler,
 			ReadHeaderTimeout: readHeaderTimeout,
 			MaxHeaderBytes:    headerBytesMax,
-			ErrorLog:          slog.NewLogLogger(logging.For(c.log, "http").Handler(), slog.LevelDebug),
-		},
+			Logger:            logging.For(c.log, "http"),
+		}),
 		Inline:   v3rpc.AnswersAtOnce,
 		Received: func(n int) { c.meters.ClientReceivedBytes.Add(float64(n)) },
 		Sent:     func(n int) { c.meters.ClientSentBytes.Add(float64(n)) },

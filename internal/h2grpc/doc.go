@@ -5,7 +5,7 @@
 // generates: it is a grpc.ServiceRegistrar, so services register with it exactly as they
 // register with a *grpc.Server. It does not own services, authentication or TLS
 // certificates; a TLS listener that negotiates "h2" by ALPN is served like a plain one.
-// HTTP/1.x on the same port goes to net/http; a request that is not gRPC but comes over
+// HTTP/1.x on the same port goes to a ConnServer (package http1); a request that is not gRPC but comes over
 // HTTP/2 goes to the same http.Handler through a small bridge (http2.go).
 //
 // # How a unary call travels

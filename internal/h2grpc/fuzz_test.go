@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,14 +96,14 @@ func FuzzServerFrames(f *testing.F) {
 
 	s := New(Options{MaxRecvBytes: 1 << 16, MaxHeaderBytes: 4 << 10})
 	pb.RegisterTestServiceServer(s, fuzzService{})
-	l := &handoffListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	go s.Serve(l)
 	f.Cleanup(s.Close)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		near, far := net.Pipe()
 		end := &closeSignal{far, make(chan struct{})}
 		go io.Copy(io.Discard, near)
-		l.put(end)
+		l.conns <- end
 		near.SetDeadline(time.Now().Add(10 * time.Second))
 		io.WriteString(near, clientPreface)
 		if _, err := near.Write(in); err != nil && !errors.Is(err, io.ErrClosedPipe) {
@@ -116,6 +117,29 @@ func FuzzServerFrames(f *testing.F) {
 		}
 	})
 }
+
+// pipeListener accepts the connections that a test puts in.
+type pipeListener struct {
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
 
 // FuzzHPACK compares the decoder with golang.org/x/net's over a series of blocks that share
 // one dynamic table.

@@ -1,9 +1,7 @@
 package h2grpc_test
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"cairn/internal/h2grpc"
+	"cairn/internal/http1"
 
 	pb "google.golang.org/grpc/interop/grpc_testing"
 )
@@ -47,7 +46,10 @@ func wantEnd(t *testing.T, nc net.Conn) {
 
 // Headers that come a byte at a time, or never end, are waited for only so long.
 func TestSlowHeaders(t *testing.T) {
-	_, addr := start(t, h2grpc.Options{HTTP: mux(), HTTP1: &http.Server{ReadHeaderTimeout: 100 * time.Millisecond}, ConnectTimeout: 100 * time.Millisecond}, nil)
+	_, addr := start(t, h2grpc.Options{
+		HTTP1:          http1.New(http1.Options{Handler: mux(), ReadHeaderTimeout: 100 * time.Millisecond}),
+		ConnectTimeout: 100 * time.Millisecond,
+	}, nil)
 	for _, beginning := range []string{"GET /hello HTTP/1.1\r\nHost: a\r\nX-", "G", "PRI * HT", ""} {
 		nc := rawConn(t, addr)
 		io.WriteString(nc, beginning)
@@ -56,47 +58,9 @@ func TestSlowHeaders(t *testing.T) {
 	wantServed(t, addr)
 }
 
-// Headers without end are not kept.
-func TestHugeHTTP1Headers(t *testing.T) {
-	_, addr := start(t, h2grpc.Options{HTTP: mux(), HTTP1: &http.Server{MaxHeaderBytes: 4 << 10}}, nil)
-	nc := rawConn(t, addr)
-	go func() {
-		io.WriteString(nc, "GET /hello HTTP/1.1\r\nHost: a\r\n")
-		for i := 0; ; i++ {
-			if _, err := fmt.Fprintf(nc, "X-%d: %01000d\r\n", i, i); err != nil {
-				return
-			}
-		}
-	}()
-	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
-	if err == nil && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Fatal(resp.Status)
-	}
-	wantEnd(t, nc)
-	wantServed(t, addr)
-}
-
-// A client that does not read its answer is cut off, and the handler that writes it ends.
-func TestHTTP1ClientThatDoesNotRead(t *testing.T) {
-	ended := make(chan error, 1)
-	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		for {
-			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-				ended <- err
-				return
-			}
-		}
-	})
-	_, addr := start(t, h2grpc.Options{HTTP: endless, WriteTimeout: 100 * time.Millisecond}, nil)
-	nc := rawConn(t, addr)
-	io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	<-ended
-	wantServed(t, addr)
-}
-
 // One connection too many is closed, and there is room again when another has gone, whatever it spoke.
 func TestMaxConns(t *testing.T) {
-	_, addr := start(t, h2grpc.Options{HTTP: mux(), MaxConns: 3}, nil)
+	_, addr := start(t, h2grpc.Options{HTTP1: http1.New(http1.Options{Handler: mux()}), MaxConns: 3}, nil)
 	speak := map[string]func(net.Conn){
 		"nothing": func(net.Conn) {},
 		"HTTP/1.1": func(nc net.Conn) {

@@ -10,10 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"cairn/internal/h2grpc"
+	"cairn/internal/http1"
 
 	"google.golang.org/grpc/codes"
 	pb "google.golang.org/grpc/interop/grpc_testing"
@@ -49,6 +49,11 @@ func mux() *http.ServeMux {
 	return m
 }
 
+// onBoth serves a handler on both versions.
+func onBoth(h http.Handler) h2grpc.Options {
+	return h2grpc.Options{HTTP: h, HTTP1: http1.New(http1.Options{Handler: h})}
+}
+
 func httpClients(t *testing.T) map[string]*http.Client {
 	one := &http.Transport{}
 	two := &http.Transport{Protocols: new(http.Protocols)}
@@ -59,7 +64,7 @@ func httpClients(t *testing.T) map[string]*http.Client {
 }
 
 func TestHTTPOnTheSamePort(t *testing.T) {
-	_, addr := start(t, h2grpc.Options{HTTP: mux()}, nil)
+	_, addr := start(t, onBoth(mux()), nil)
 	for proto, c := range httpClients(t) {
 		t.Run(proto, func(t *testing.T) {
 			base := "http://" + addr
@@ -130,26 +135,6 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 	}
 }
 
-func TestHTTP1Continue(t *testing.T) {
-	_, addr := start(t, h2grpc.Options{HTTP: mux()}, nil)
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	fmt.Fprintf(nc, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-	r := bufio.NewReader(nc)
-	if line, _ := r.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 100 ") {
-		t.Fatalf("got %q", line)
-	}
-	r.ReadString('\n')
-	io.WriteString(nc, "body")
-	res, err := http.ReadResponse(r, nil)
-	if err != nil || res.StatusCode != 201 {
-		t.Fatal(res, err)
-	}
-}
-
 // Without a handler, HTTP gets no answer on HTTP/1.x and gRPC's 415 on HTTP/2.
 func TestNoHTTPHandler(t *testing.T) {
 	_, addr := start(t, h2grpc.Options{}, nil)
@@ -168,7 +153,7 @@ func TestTLS(t *testing.T) {
 	// httptest only lends its certificate.
 	lender := httptest.NewTLSServer(http.NotFoundHandler())
 	defer lender.Close()
-	s := h2grpc.New(h2grpc.Options{HTTP: mux()})
+	s := h2grpc.New(onBoth(mux()))
 	pb.RegisterTestServiceServer(s, &testService{unary: func(ctx context.Context, _ *pb.SimpleRequest) (*pb.SimpleResponse, error) {
 		return &pb.SimpleResponse{Payload: &pb.Payload{Body: pattern(1 << 20)}}, echoMetadata(ctx)
 	}})

@@ -117,7 +117,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 }
 
 func TestShutdownWaitsForStreamsAndGivesUp(t *testing.T) {
-	s, addr := start(t, h2grpc.Options{HTTP: http.NotFoundHandler()}, nil)
+	s, addr := start(t, onBoth(http.NotFoundHandler()), nil)
 	st, err := client(t, addr).FullDuplexCall(testContext(t))
 	if err != nil {
 		t.Fatal(err)

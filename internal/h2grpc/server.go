@@ -43,12 +43,10 @@ type Options struct {
 	UnaryInterceptor  grpc.UnaryServerInterceptor
 	StreamInterceptor grpc.StreamServerInterceptor
 
-	// HTTP serves everything that is not gRPC: HTTP/1.x connections, and HTTP/2 requests
-	// whose content-type is not application/grpc. nil refuses those.
+	// HTTP serves HTTP/2 requests whose content-type is not application/grpc. nil refuses those.
 	HTTP http.Handler
-	// HTTP1 configures HTTP/1.x connections (timeouts, header limit); its Handler is HTTP
-	// when it has none. nil means defaults.
-	HTTP1 *http.Server
+	// HTTP1 serves HTTP/1.x connections, and is stopped with the server. nil refuses those.
+	HTTP1 ConnServer
 
 	// KeepaliveTime is how long a connection may be silent before it is pinged (0: 2 h),
 	// KeepaliveTimeout how long the answer may take (0: 20 s).
@@ -139,8 +137,6 @@ type Server struct {
 	methods  map[string]*method // by "/service/method"; read-only once serving
 	workers  workerPool
 	open     atomic.Int64 // connections
-	http1    *http.Server
-	http1In  *handoffListener
 
 	mu        sync.Mutex // guards the fields below
 	serving   bool
@@ -268,7 +264,6 @@ func (s *Server) startLocked() {
 		return
 	}
 	s.serving = true
-	s.startHTTP1()
 	go s.watchConns()
 }
 
@@ -352,8 +347,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.goAwayGracefully()
 	}
 	var errHTTP error
-	if s.http1 != nil {
-		errHTTP = s.http1.Shutdown(ctx)
+	if s.opts.HTTP1 != nil {
+		errHTTP = s.opts.HTTP1.Shutdown(ctx)
 	}
 	select {
 	case <-s.idle:
@@ -371,8 +366,8 @@ func (s *Server) Close() {
 	for _, c := range s.beginStop() {
 		c.fail(ErrServerStopped)
 	}
-	if s.http1 != nil {
-		s.http1.Close()
+	if s.opts.HTTP1 != nil {
+		s.opts.HTTP1.Close()
 	}
 	<-s.idle
 	s.workers.stop()

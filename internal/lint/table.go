@@ -27,6 +27,7 @@ var layers = map[string]int{
 	"internal/certs":   1,
 	"internal/metrics": 1,
 	"internal/h2grpc":  1,
+	"internal/http1":   1,
 	"internal/datadir": 1,
 	"internal/logging": 1,
 
@@ -87,6 +88,7 @@ const pureMax = 5
 // impure lists the packages up to pureMax that talk to the world all the same, with the reason.
 var impure = map[string]string{
 	"internal/h2grpc":  "serves connections",
+	"internal/http1":   "serves connections",
 	"internal/peer":    "holds connections to other members",
 	"internal/backup":  "reads files, and talks to the member of a data directory",
 	"internal/certs":   "reads files again when they change",

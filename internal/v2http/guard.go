@@ -77,11 +77,13 @@ func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *call
 		if err != nil {
 			return err
 		}
-		ctx := r.Context()
+		// Watching for the client's going away would cost a goroutine, to stop waiting for what happens all the same: the member
+		// has a time limit for it.
+		ctx := context.WithoutCancel(r.Context())
 		if c.actor != nil {
 			ctx = auth.As(ctx, c.actor)
 		}
-		if err = do(ctx, &c); !errors.Is(err, auth.OldRevision) || ctx.Err() != nil {
+		if err = do(ctx, &c); !errors.Is(err, auth.OldRevision) || r.Context().Err() != nil {
 			return err
 		}
 	}

@@ -138,7 +138,7 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 // read answers GET and HEAD.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	if q.quorum {
-		if err := h.b.WaitLinearizable(r.Context()); err != nil {
+		if err := h.b.WaitLinearizable(context.WithoutCancel(r.Context())); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,199 @@
+package http1
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// body is a request's. It is an io.ReadCloser for the handler, which may read it from another goroutine than it answers on.
+type body struct {
+	x       *exchange
+	chunked bool
+
+	mu      sync.Mutex // guards what follows
+	left    int64      // bytes to come: of the body, or of the chunk
+	begun   bool       // a chunk has been
+	awaited bool       // the client waits for a 100 before it sends
+	done    bool       // it has been read to its end
+	closed  bool
+	err     error // what reading it came to
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return 0, http.ErrBodyReadAfterClose
+	case b.err != nil:
+		return 0, b.err
+	case len(p) == 0:
+		return 0, nil
+	}
+	return b.readLocked(p)
+}
+
+func (b *body) readLocked(p []byte) (n int, err error) {
+	if b.done {
+		return 0, io.EOF
+	}
+	if err = b.invite(); err == nil && b.chunked && b.left == 0 {
+		err = b.nextChunk()
+	}
+	if err == nil && b.left > 0 {
+		n, err = b.take(p)
+	}
+	switch {
+	case err != nil:
+		b.err = fmt.Errorf("read body: %w", err)
+		return n, b.err
+	case b.left > 0 || b.chunked && n > 0:
+		return n, nil
+	}
+	b.done = true
+	b.x.bodyRead()
+	return n, io.EOF
+}
+
+// invite tells a client that waits for it to send the body.
+func (b *body) invite() error {
+	if !b.awaited {
+		return nil
+	}
+	b.awaited = false
+	c := b.x.conn
+	return c.socket.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), c.srv.opts.WriteTimeout)
+}
+
+var errUninvited = errors.New("the response began before the body was asked for")
+
+// uninvited says whether the client still waits to be asked for the body. It is too late for that when the response begins.
+func (b *body) uninvited() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.awaited {
+		return false
+	}
+	b.awaited, b.err = false, errUninvited
+	return true
+}
+
+// take reads what is left of the body or chunk, up to len(p), of which there is some.
+func (b *body) take(p []byte) (n int, err error) {
+	c := b.x.conn
+	p = p[:min(int64(len(p)), b.left)]
+	if ahead := c.socket.ahead(); len(ahead) > 0 {
+		n = copy(p, ahead)
+		c.socket.skip(n)
+	} else if n, err = c.socket.read(p, b.x.readLimit()); errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	b.left -= int64(n)
+	return n, err
+}
+
+// What a chunk's first line, and all trailers together, may have of bytes.
+const (
+	chunkLineMax = 1 << 10
+	trailersMax  = 8 << 10
+)
+
+// nextChunk reads what is before the next chunk's data, or after the last one's. left is 0 after the last.
+func (b *body) nextChunk() error {
+	if b.begun {
+		if line, err := b.line(chunkLineMax); err != nil || line != "" {
+			return errors.Join(err, errChunk)
+		}
+	}
+	b.begun = true
+	line, err := b.line(chunkLineMax)
+	if err != nil {
+		return err
+	}
+	size, _, _ := strings.Cut(line, ";") // extensions mean nothing to us
+	n, err := strconv.ParseUint(strings.TrimRight(size, " \t"), 16, 63)
+	if err != nil {
+		return errChunk
+	}
+	if b.left = int64(n); n > 0 {
+		return nil
+	}
+	for total := 0; ; {
+		line, err := b.line(trailersMax - total)
+		if err != nil || line == "" {
+			return err
+		}
+		total += len(line) + 2
+	}
+}
+
+var errChunk = errors.New("malformed chunked encoding")
+
+// line reads a line of up to limit bytes.
+func (b *body) line(limit int) (string, error) {
+	s := &b.x.conn.socket
+	for {
+		ahead := s.ahead()
+		n := bytes.IndexByte(ahead, '\n')
+		if n > limit || n < 0 && len(ahead) > limit {
+			return "", errChunk
+		}
+		if n >= 0 {
+			line := string(bytes.TrimSuffix(ahead[:n], []byte("\r")))
+			s.skip(n + 1)
+			return line, nil
+		}
+		s.grow(2 * trailersMax)
+		if err := s.fill(b.x.readLimit()); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return "", err
+		}
+	}
+}
+
+// Close implements io.Closer. What is left of the body is read over when the response ends.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return nil
+}
+
+// readOverMax is how much of a body is read that the handler did not want, so that the connection can be kept.
+const readOverMax = 256 << 10
+
+// readOver reads the rest of a body that the handler has left, and says whether it came to the end.
+func (b *body) readOver() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil || b.left > readOverMax {
+		return b.done
+	}
+	var piece [1 << 10]byte
+	for total := 0; !b.done && b.err == nil && total <= readOverMax; {
+		n, err := b.readLocked(piece[:])
+		if total += n; err != nil {
+			break
+		}
+	}
+	return b.done
+}
+
+// settle reads over what the handler has left of the body, and says whether the connection can be used again. Nobody reads the
+// body after it.
+func (b *body) settle() bool {
+	over := b.readOver()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return over
+}

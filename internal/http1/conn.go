@@ -1,0 +1,226 @@
+package http1
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The states of a connection.
+//
+//	idle ── first byte ──► active ── response ended ──► idle
+//	  └── Shutdown, end ──► closed ◄── end ── active
+const (
+	stateIdle int32 = iota
+	stateActive
+	stateClosed
+)
+
+// conn is one connection. Its goroutine owns everything that is not said to be guarded.
+type conn struct {
+	srv    *Server
+	socket socket
+	tls    *tls.ConnectionState
+	remote string
+
+	state  atomic.Int32
+	ending sync.Once
+	closed func()
+
+	header http.Header // of the response, emptied before each
+	noMore bool        // the connection is closed after this response
+}
+
+func newConn(s *Server, nc net.Conn, closed func()) *conn {
+	c := &conn{srv: s, remote: nc.RemoteAddr().String(), closed: closed, header: make(http.Header, 8)}
+	c.socket.init(nc)
+	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := t.ConnectionState()
+		c.tls = &state
+	}
+	return c
+}
+
+// serve serves requests until the connection ends, is taken over or waits in Park.
+func (c *conn) serve() {
+	for c.awaitRequest() {
+		req, x, err := c.readRequest()
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		switch c.handle(x, req) {
+		case outcomeDone:
+		case outcomeParked:
+			go c.parked(x)
+			return
+		case outcomeTaken:
+			return
+		case outcomeBroken:
+			c.close()
+			return
+		}
+	}
+}
+
+// awaitRequest waits for the first byte of a request, and says whether there is one.
+func (c *conn) awaitRequest() bool {
+	if c.noMore {
+		c.closeGently()
+		return false
+	}
+	if len(c.socket.ahead()) == 0 {
+		if err := c.socket.fill(0); err != nil {
+			c.close()
+			return false
+		}
+	}
+	if !c.state.CompareAndSwap(stateIdle, stateActive) {
+		return false // closed by Shutdown
+	}
+	return true
+}
+
+// outcome is how a handler left its request.
+type outcome int
+
+const (
+	outcomeDone   outcome = iota // answered; another request may come
+	outcomeParked                // it will be answered later
+	outcomeTaken                 // the connection is the handler's now
+	outcomeBroken                // the connection is of no further use
+)
+
+// handle lets the handler answer.
+func (c *conn) handle(x *exchange, req *http.Request) outcome {
+	if !c.run(x, func() { c.srv.opts.Handler.ServeHTTP(x, req) }) {
+		return outcomeBroken
+	}
+	return c.settle(x)
+}
+
+// settle finishes what a handler, or what it had left for later, has done by returning.
+func (c *conn) settle(x *exchange) outcome {
+	switch {
+	case x.taken:
+		return outcomeTaken
+	case x.resume != nil:
+		return outcomeParked
+	}
+	err := x.finish()
+	if err == nil && !x.body.settle() {
+		x.keep = false
+	}
+	x.end()
+	if err != nil {
+		return outcomeBroken
+	}
+	clear(c.header)
+	c.state.Store(stateIdle)
+	c.noMore = !x.keep || c.srv.stopping.Load() // looked at after the state has changed, as closeIdle does it the other way around
+	return outcomeDone
+}
+
+// run calls the handler, and says whether it returned rather than panicked. A handler that panics loses its connection, and
+// nothing else.
+func (c *conn) run(x *exchange, handler func()) (ok bool) {
+	defer func() {
+		if ok {
+			return
+		}
+		reason := recover()
+		if err, is := reason.(error); !is || !errors.Is(err, http.ErrAbortHandler) {
+			c.srv.opts.Logger.Error("http handler panic", "path", x.req.URL.Path, "panic", reason, "stack", string(debug.Stack()))
+		}
+		x.end()
+	}()
+	handler()
+	return true
+}
+
+// refuse answers a request that no handler gets to see.
+func (c *conn) refuse(err error) {
+	var r *refusal
+	if !errors.As(err, &r) {
+		c.close() // it went away, or took too long
+		return
+	}
+	c.srv.opts.Logger.Debug("refused request", "remote", c.remote, "cause", err)
+	text := fmt.Sprintf("%d %s", r.status, http.StatusText(r.status))
+	if r.text != "" {
+		text += ": " + r.text
+	}
+	answer := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s",
+		r.status, http.StatusText(r.status), text)
+	if c.socket.write([]byte(answer), c.srv.opts.WriteTimeout) != nil {
+		c.close()
+		return
+	}
+	c.closeGently()
+}
+
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 256 << 10
+)
+
+// closeGently closes a connection whose client may still be sending: were it closed at once, the client's kernel would
+// throw away the answer that it has not read yet (RFC 9112, 9.6).
+func (c *conn) closeGently() {
+	if half, ok := c.socket.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		if c.socket.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+			// Whatever ends it, the connection is closed.
+			_, _ = io.CopyN(io.Discard, c.socket.nc, lingerBytes)
+		}
+	}
+	c.close()
+}
+
+// close ends the connection.
+func (c *conn) close() {
+	c.ending.Do(func() {
+		c.state.Store(stateClosed)
+		_ = c.socket.nc.Close() // what it has to say, nobody waits for
+		c.closed()
+		c.srv.remove(c)
+	})
+}
+
+// closeIdle closes the connection if no request is under way. Its goroutine sees it by the state, or by its read.
+func (c *conn) closeIdle() {
+	if c.state.CompareAndSwap(stateIdle, stateClosed) {
+		c.close()
+	}
+}
+
+// cut closes the connection whatever it does. Its goroutine lets go of it.
+func (c *conn) cut(cause error) {
+	c.srv.opts.Logger.Debug("connection ended", "remote", c.remote, "cause", cause)
+	c.close()
+}
+
+// handOver makes the connection the handler's.
+func (c *conn) handOver() net.Conn {
+	c.srv.remove(c)
+	return &takenConn{Conn: c.socket.nc, c: c}
+}
+
+// takenConn is a connection that a handler took over. It still counts as open until it is closed.
+type takenConn struct {
+	net.Conn
+	c *conn
+}
+
+// Close implements net.Conn.
+func (t *takenConn) Close() error {
+	err := t.Conn.Close()
+	t.c.ending.Do(t.c.closed)
+	return err
+}

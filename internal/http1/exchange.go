@@ -1,0 +1,118 @@
+package http1
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// exchange is a request and its response: the http.ResponseWriter of the handler, and the context of its request. It is made
+// anew for each, so that what a handler leaves behind meets nobody else's.
+type exchange struct {
+	conn   *conn
+	req    *http.Request
+	values [fieldsUsual]string // of the request's headers
+	body   body
+	minor  int  // of the protocol's version
+	head   bool // a HEAD: the response has no body
+	keep   bool // the connection, after it
+
+	status  int
+	framing framing
+	length  int64   // that the handler has declared, or unknown
+	written int64   // by the handler
+	pending *[]byte // of the body: what has been written and not framed
+	out     *[]byte // framed, and not sent
+	duplex  bool    // the body is read while the response is written
+	err     error   // of a write
+
+	resume func(gone bool) // see Park
+
+	mu        sync.Mutex    // guards what follows
+	done      chan struct{} // made when somebody asks
+	watcher   chan struct{} // closed when watch has ended
+	quiet     bool          // the body has been read
+	gone      bool          // the client
+	stopping  bool          // watch
+	ended     bool          // the response
+	taken     bool          // by Hijack
+	deadlines bool          // the handler has set some
+	until     time.Time     // when await gives up
+	waiting   bool          // in await
+	woken     bool          // see Wake
+}
+
+// SetReadDeadline is for http.ResponseController. It takes the place of Options.ReadTimeout.
+func (x *exchange) SetReadDeadline(t time.Time) error {
+	x.ownDeadlines()
+	return x.conn.socket.nc.SetReadDeadline(t)
+}
+
+// SetWriteDeadline is for http.ResponseController. It takes the place of Options.WriteTimeout.
+func (x *exchange) SetWriteDeadline(t time.Time) error {
+	x.ownDeadlines()
+	return x.conn.socket.nc.SetWriteDeadline(t)
+}
+
+func (x *exchange) ownDeadlines() {
+	x.mu.Lock()
+	x.deadlines = true
+	x.mu.Unlock()
+}
+
+// limit returns how long a call on the connection may wait: for ever where the handler has set deadlines of its own.
+func (x *exchange) limit(standard time.Duration) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.deadlines {
+		return 0
+	}
+	return standard
+}
+
+func (x *exchange) readLimit() time.Duration { return x.limit(x.conn.srv.opts.ReadTimeout) }
+
+// EnableFullDuplex is for http.ResponseController: what the handler has not read of the body is left alone when the response
+// begins.
+func (x *exchange) EnableFullDuplex() error {
+	x.duplex = true
+	return nil
+}
+
+// Hijack implements http.Hijacker. What was read ahead is in the reader.
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if x.taken || x.resume != nil {
+		return nil, nil, http.ErrHijacked
+	}
+	x.stopWatching()
+	x.mu.Lock()
+	x.taken = true
+	x.mu.Unlock()
+	s := &x.conn.socket
+	nc := x.conn.handOver()
+	ahead := s.ahead()
+	r := bufio.NewReaderSize(&headedConn{Conn: nc, head: append([]byte(nil), ahead...)}, max(bufferBytes, len(ahead)))
+	s.skip(len(ahead))
+	if _, err := r.Peek(len(ahead)); err != nil {
+		return nil, nil, err
+	}
+	return nc, bufio.NewReadWriter(r, bufio.NewWriter(nc)), nil
+}
+
+// headedConn gives some bytes before those of the connection.
+type headedConn struct {
+	net.Conn
+	head []byte
+}
+
+// Read implements net.Conn.
+func (c *headedConn) Read(p []byte) (int, error) {
+	if len(c.head) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.head)
+	c.head = c.head[n:]
+	return n, nil
+}

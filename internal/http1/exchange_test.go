@@ -1,0 +1,384 @@
+package http1
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+)
+
+// nopConn is a connection for what needs none.
+type nopConn struct{ net.Conn }
+
+func (nopConn) RemoteAddr() net.Addr { return &net.TCPAddr{} }
+
+// A request's context ends when its client goes away or its response has ended, and not before.
+func TestContext(t *testing.T) {
+	contexts, errs, release := make(chan context.Context, 1), make(chan error, 1), make(chan struct{})
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		if r.URL.Query().Has("asked") {
+			_ = ctx.Done()
+		}
+		io.Copy(io.Discard, r.Body)
+		contexts <- ctx
+		select {
+		case <-ctx.Done():
+		case <-release:
+		}
+		errs <- ctx.Err()
+	})
+	for _, request := range []string{
+		"GET /?asked HTTP/1.1\nHost: a\n\n",
+		"POST /?asked HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody",
+		"POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n0\n\n",
+	} {
+		c := dial(t, s.address).say("%s", request)
+		if err := (<-contexts).Err(); err != nil {
+			t.Fatalf("%q: %v at once", request, err)
+		}
+		c.Close()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Fatalf("%q: %v after the client has gone", request, err)
+		}
+		c = dial(t, s.address).say("%s", request)
+		ctx := <-contexts
+		release <- struct{}{}
+		if err := <-errs; err != nil {
+			t.Fatalf("%q: %v in the handler", request, err)
+		}
+		c.want("")
+		<-ctx.Done()
+		// The connection goes on, and so does one that was read ahead of.
+		c.say("%s", request+request)
+		for range 2 {
+			<-contexts
+			release <- struct{}{}
+			<-errs
+			c.want("")
+		}
+		if c.Close(); ctx.Err() == nil {
+			t.Fatal("alive after the response")
+		}
+	}
+}
+
+// A handler that is late finds its response ended, and does not meet the next one.
+func TestLateHandler(t *testing.T) {
+	writers := make(chan http.ResponseWriter, 1)
+	s := handle(t, func(w http.ResponseWriter, _ *http.Request) { writers <- w; io.WriteString(w, "one") })
+	c := dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n")
+	late := <-writers
+	c.want("one")
+	// The response has ended for the client a little before it has for the handler.
+	soon(t, "ended", func() bool { _, err := late.Write([]byte("two")); return errors.Is(err, errEnded) })
+	if err := http.NewResponseController(late).Flush(); !errors.Is(err, errEnded) {
+		t.Fatal(err)
+	}
+	c.say("GET / HTTP/1.1\nHost: a\n\n")
+	<-writers
+	c.want("one")
+}
+
+func TestPanic(t *testing.T) {
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "half")
+		panic(map[string]any{"/abort": http.ErrAbortHandler, "/panic": "mistake"}[r.URL.Path])
+	})
+	for _, path := range []string{"/abort", "/panic"} {
+		dial(t, s.address).say("GET %s HTTP/1.1\nHost: a\n\n", path).wantEnd()
+	}
+	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
+}
+
+// A response that is not what was declared ends the connection, so that the next is not taken for a part of it.
+func TestDeclaredLength(t *testing.T) {
+	errs := make(chan error, 1)
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "5")
+		_, err := io.WriteString(w, map[string]string{"/short": "hell", "/long": "hello!"}[r.URL.Path])
+		errs <- err
+	})
+	c := dial(t, s.address).say("GET /short HTTP/1.1\nHost: a\n\n")
+	if resp, err := http.ReadResponse(c.r, nil); err != nil || resp.ContentLength != 5 {
+		t.Fatal(resp, err)
+	} else if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	<-errs
+	dial(t, s.address).say("GET /long HTTP/1.1\nHost: a\n\n")
+	if err := <-errs; !errors.Is(err, http.ErrContentLength) {
+		t.Fatal(err)
+	}
+}
+
+// A handler that takes the connection over gets what was read ahead, and the connection counts until it is closed.
+func TestHijack(t *testing.T) {
+	taken := make(chan net.Conn, 1)
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = r.Context().Done()
+		nc, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := w.Write(nil); !errors.Is(err, errEnded) {
+			t.Error("write:", err)
+		}
+		fmt.Fprintf(rw, "taken\n")
+		rw.Flush()
+		for range 2 {
+			line, err := rw.ReadString('\n')
+			if err != nil {
+				t.Error(err)
+			}
+			fmt.Fprintf(nc, "heard %s", line)
+		}
+		taken <- nc
+	})
+	c := dial(t, s.address)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\nahead\n")
+	for _, want := range []string{"taken\n", "heard ahead\n"} {
+		if line, err := c.r.ReadString('\n'); line != want {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	io.WriteString(c, "later\n")
+	if line, _ := c.r.ReadString('\n'); line != "heard later\n" {
+		t.Fatalf("%q", line)
+	}
+	nc := <-taken
+	if err := s.Shutdown(t.Context()); err != nil || s.open.Load() != 1 {
+		t.Fatal(err, s.open.Load())
+	}
+	nc.Close()
+	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
+}
+
+// A response may begin, and end, while the body still comes.
+func TestFullDuplex(t *testing.T) {
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		if err := control.EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		control.Flush()
+		lines := bufio.NewScanner(r.Body)
+		for lines.Scan() {
+			fmt.Fprintf(w, "heard %s\n", lines.Text())
+			control.Flush()
+		}
+	})
+	c := dial(t, s.address).say("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(resp.Body)
+	for _, word := range []string{"one", "two"} {
+		c.say("%x\n%s\n\n", len(word)+2, word)
+		if line, err := answers.ReadString('\n'); line != "heard "+word+"\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	c.say("0\n\n")
+	if rest, err := io.ReadAll(answers); len(rest) > 0 || err != nil {
+		t.Fatalf("%q, %v", rest, err)
+	}
+}
+
+// Shutdown lets requests under way end, closes who is idle at once, and gives up when it is told to.
+func TestShutdown(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			begun <- struct{}{}
+			<-release
+		}
+		io.WriteString(w, "done")
+	})
+	idle := dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n")
+	idle.want("done")
+	busy := dial(t, s.address).say("GET /slow HTTP/1.1\nHost: a\n\n")
+	<-begun
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	soon(t, "idle", func() bool { // the client hears of the end a little earlier than the server
+		if err := s.Shutdown(ended); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		return s.open.Load() == 1
+	})
+	idle.wantEnd()
+	close(release)
+	if resp, body := busy.hear("GET"); body != "done" || !resp.Close {
+		t.Fatalf("%q, close %v", body, resp.Close)
+	}
+	busy.wantEnd()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dial(t, s.address).wantEnd() // too late
+}
+
+// A connection with TLS has neither the socket's own calls nor Park, and serves all the same.
+func TestTLS(t *testing.T) {
+	lender := httptest.NewTLSServer(http.NotFoundHandler()) // it only lends its certificate
+	defer lender.Close()
+	s := New(Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		parked := w.(*exchange).Park(time.Now(), func(bool) { t.Error("resumed") })
+		body, _ := io.ReadAll(r.Body)
+		_ = r.Context().Done()
+		fmt.Fprint(w, r.TLS.Version == tls.VersionTLS13, parked, len(body))
+		w.Write(make([]byte, 1<<20))
+	})})
+	defer s.Close()
+	config := &tls.Config{Certificates: lender.TLS.Certificates}
+	address := listen(t, func(nc net.Conn) {
+		secured := tls.Server(nc, config)
+		if err := secured.HandshakeContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+		s.ServeConn(secured, nil, func() {})
+	})
+	client := lender.Client()
+	for range 3 {
+		resp, err := client.Post("https://"+address, "", &io.LimitedReader{R: zeros{}, N: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want := "true false 1048576"; err != nil || string(got[:len(want)]) != want || len(got) != len(want)+1<<20 {
+			t.Fatalf("%.40q, %v", got, err)
+		}
+	}
+	client.CloseIdleConnections()
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// The many ways in which the waiting of Park can end.
+func TestPark(t *testing.T) {
+	type parked struct {
+		x      *exchange
+		resume chan bool // gone
+	}
+	waiting := make(chan parked, 1)
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		x := w.(*exchange)
+		p := parked{x, make(chan bool, 1)}
+		until := time.Now().Add(time.Hour)
+		switch r.URL.Path {
+		case "/asked":
+			_ = r.Context().Done()
+		case "/time":
+			until = time.Now().Add(10 * time.Millisecond)
+		case "/early":
+			x.Wake()
+		}
+		again := r.URL.Path == "/again"
+		var resume func(bool)
+		resume = func(gone bool) {
+			if again {
+				again = false
+				x.Park(until, resume)
+				waiting <- p
+				return
+			}
+			fmt.Fprint(w, r.URL.Path)
+			p.resume <- gone
+		}
+		if !x.Park(until, resume) {
+			t.Error("cannot park")
+		}
+		waiting <- p
+	})
+	c := dial(t, s.address)
+	for range 3 {
+		for _, path := range []string{"/wake", "/asked", "/time", "/early", "/again", "/late"} {
+			c.say("GET %s HTTP/1.1\nHost: a\n\n", path)
+			p := <-waiting
+			if path == "/again" {
+				p.x.Wake()
+				p = <-waiting
+			}
+			if path != "/time" && path != "/early" {
+				p.x.Wake()
+			}
+			if gone := <-p.resume; gone {
+				t.Fatalf("%s: gone", path)
+			}
+			c.want(path)
+			p.x.Wake() // does nothing any more
+		}
+	}
+	// Who sends the next request, and more than a buffer of it, before it has the answer has it answered in turn.
+	c.say("GET /wake HTTP/1.1\nHost: a\n\nPOST /early HTTP/1.1\nHost: a\nContent-Length: 9000\n\n%09000d", 0)
+	p := <-waiting
+	p.x.Wake()
+	c.want("/wake")
+	<-waiting
+	c.want("/early")
+
+	c.say("GET /gone HTTP/1.1\nHost: a\n\n")
+	p = <-waiting
+	c.Close()
+	if gone := <-p.resume; !gone {
+		t.Fatal("not gone")
+	}
+	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
+}
+
+// Many that wait are woken by many, over and over.
+func TestParkManyTimes(t *testing.T) {
+	waiting := make(chan *exchange, 64)
+	s := handle(t, func(w http.ResponseWriter, _ *http.Request) {
+		x := w.(*exchange)
+		x.Park(time.Now().Add(time.Hour), func(gone bool) { fmt.Fprint(w, gone) })
+		waiting <- x
+	})
+	for range 4 {
+		go func() {
+			for {
+				select {
+				case x := <-waiting:
+					x.Wake()
+				case <-t.Context().Done():
+					return
+				}
+			}
+		}()
+	}
+	var clients sync.WaitGroup
+	for range 20 {
+		clients.Go(func() {
+			c := dial(t, s.address)
+			for range 50 {
+				if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+					t.Error(err)
+					return
+				}
+				resp, err := http.ReadResponse(c.r, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if body, _ := io.ReadAll(resp.Body); string(body) != "false" {
+					t.Errorf("%q", body)
+				}
+			}
+		})
+	}
+	clients.Wait()
+}

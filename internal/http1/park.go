@@ -1,0 +1,96 @@
+package http1
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// Park makes the response come later than the handler returns: resume is called, on another goroutine, when Wake has
+// been called, when the time has come, or when the client has gone, and may write the response, or Park again. Until then the
+// request costs neither a buffer nor the stack of its handler.
+//
+// It says whether the connection is one that can do that (one with TLS cannot); the handler has to wait itself where it is not. What
+// is written before is sent.
+func (x *exchange) Park(until time.Time, resume func(gone bool)) bool {
+	if x.conn.socket.raw == nil || x.over() || x.FlushError() != nil {
+		return false
+	}
+	x.until, x.resume = until, resume
+	return true
+}
+
+// Wake ends the waiting of Park, or has the next Park not wait at all. Any goroutine may call it, and it never waits. When the
+// response has ended it does nothing.
+func (x *exchange) Wake() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.woken = true
+	if x.waiting {
+		_ = x.conn.socket.nc.SetReadDeadline(longAgo) // fails on a connection that is closed, which ends the waiting too
+	}
+}
+
+// parked goes on with a request whose handler has parked it, and with the connection. It is where its goroutine begins, with
+// a stack that has not grown.
+func (c *conn) parked(x *exchange) {
+	x.stopWatching()
+	for {
+		gone := x.await()
+		resume := x.resume
+		x.resume = nil
+		if !c.run(x, func() { resume(gone) }) {
+			c.close()
+			return
+		}
+		switch c.settle(x) {
+		case outcomeParked:
+			continue
+		case outcomeDone:
+			c.serve()
+		case outcomeTaken:
+		case outcomeBroken:
+			c.close()
+		}
+		return
+	}
+}
+
+// await waits for Wake, for the time to come, or for the client to go away, which it tells. What the client sends in the
+// meantime is its next request.
+func (x *exchange) await() (gone bool) {
+	s := &x.conn.socket
+	for x.beginWait() {
+		var err error
+		if s.grow(bufferBytes) {
+			err = s.fill(0)
+		} else {
+			err = s.raw.Read(func(uintptr) bool { return false }) // no room: until the deadline
+		}
+		if err == nil {
+			continue
+		}
+		if gone = !errors.Is(err, os.ErrDeadlineExceeded); gone || !time.Now().Before(x.until) {
+			break
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.waiting, x.woken = false, false
+	_ = s.nc.SetReadDeadline(time.Time{})
+	if gone {
+		x.goneLocked()
+	}
+	return gone
+}
+
+// beginWait sets the deadline, and says whether there is to be any waiting.
+func (x *exchange) beginWait() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.woken || x.ended {
+		return false
+	}
+	x.waiting = true
+	return x.conn.socket.nc.SetReadDeadline(x.until) == nil
+}

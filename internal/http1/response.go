@@ -1,0 +1,333 @@
+package http1
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+const (
+	// bodyBufferedBytes is how much of a body is held back, so that a short response leaves with its length, in one write.
+	bodyBufferedBytes = 2 << 10
+	// outBufferedBytes is up to which length a piece of a body is copied, to leave in one write with what is around it.
+	outBufferedBytes = 16 << 10
+)
+
+// outputs has buffers for responses. Larger ones are not kept.
+var outputs = sync.Pool{New: func() any { return new([]byte) }}
+
+func freeOutput(b **[]byte) {
+	if *b != nil && cap(**b) <= 2*outBufferedBytes {
+		outputs.Put(*b)
+	}
+	*b = nil
+}
+
+// appendTo appends to a buffer, which is taken when there is none.
+func appendTo[T string | []byte](b **[]byte, p T) {
+	if *b == nil {
+		*b = outputs.Get().(*[]byte)
+		**b = (**b)[:0]
+	}
+	**b = append(**b, p...)
+}
+
+// framing is how a response's body ends.
+type framing uint8
+
+const (
+	framingNone    framing = iota // the head is not out
+	framingLength                 // after Content-Length bytes
+	framingChunked                // with a chunk of no bytes
+	framingClose                  // with the connection
+	framingNoBody
+)
+
+// Header implements http.ResponseWriter. The map is used again by the connection's next response.
+func (x *exchange) Header() http.Header { return x.conn.header }
+
+// WriteHeader implements http.ResponseWriter. A second call does nothing.
+func (x *exchange) WriteHeader(status int) {
+	if x.status != 0 || x.over() {
+		return
+	}
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("http1: invalid WriteHeader status %d", status))
+	}
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		return // nobody here sends what is only informational
+	}
+	x.status = status
+	if declared, ok := x.conn.header["Content-Length"]; ok {
+		n, err := parseLength(strings.Join(declared, ","))
+		if err != nil {
+			delete(x.conn.header, "Content-Length") // a mistake of the handler's, which we count better
+			return
+		}
+		x.length = n
+	}
+}
+
+// errEnded is for a handler that writes when it has returned, or has taken the connection over.
+var errEnded = errors.New("http1: write to a response that has ended")
+
+// over says whether the response is no longer the handler's to write.
+func (x *exchange) over() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.ended || x.taken
+}
+
+// bodyAllowed says whether responses of a status may have a body.
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// Write implements http.ResponseWriter. It waits while the client takes nothing.
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.over() {
+		return 0, errEnded
+	}
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case !bodyAllowed(x.status):
+		return 0, http.ErrBodyNotAllowed
+	case x.length != unknown && x.written+int64(len(p)) > x.length:
+		return 0, http.ErrContentLength
+	case x.err != nil:
+		return 0, x.err
+	}
+	x.written += int64(len(p))
+	had := 0
+	if x.pending != nil {
+		had = len(*x.pending)
+	}
+	if had+len(p) <= bodyBufferedBytes {
+		appendTo(&x.pending, p)
+		return len(p), nil
+	}
+	x.framePending()
+	x.frame(p)
+	if x.err != nil {
+		return 0, x.err
+	}
+	return len(p), nil
+}
+
+// WriteString spares io.WriteString a copy of most strings.
+func (x *exchange) WriteString(s string) (int, error) { return x.Write([]byte(s)) }
+
+// Flush implements http.Flusher.
+func (x *exchange) Flush() { _ = x.FlushError() }
+
+// FlushError is Flush for http.ResponseController.
+func (x *exchange) FlushError() error {
+	if x.over() {
+		return errEnded
+	}
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	x.framePending()
+	if x.framing == framingNone {
+		x.begin(nil, false)
+	}
+	x.send(nil)
+	return x.err
+}
+
+func (x *exchange) framePending() {
+	if x.pending == nil {
+		return
+	}
+	x.frame(*x.pending)
+	freeOutput(&x.pending)
+}
+
+// frame puts a piece of the body into the output, and sends it when that is a lot.
+func (x *exchange) frame(p []byte) {
+	if x.framing == framingNone {
+		x.begin(p, false)
+	}
+	if len(p) == 0 || x.framing == framingNoBody || x.err != nil {
+		return
+	}
+	if x.framing == framingChunked {
+		var size [16]byte
+		appendTo(&x.out, append(strconv.AppendUint(size[:0], uint64(len(p)), 16), "\r\n"...))
+	}
+	if len(p) > outBufferedBytes {
+		x.send(p)
+	} else {
+		appendTo(&x.out, p)
+	}
+	if x.framing == framingChunked {
+		appendTo(&x.out, "\r\n")
+	}
+	if x.out != nil && len(*x.out) > outBufferedBytes {
+		x.send(nil)
+	}
+}
+
+// send writes the output to the connection, and p behind it.
+func (x *exchange) send(p []byte) {
+	limit := x.limit(x.conn.srv.opts.WriteTimeout)
+	if x.out != nil {
+		if x.err == nil {
+			x.err = x.conn.socket.write(*x.out, limit)
+		}
+		freeOutput(&x.out)
+	}
+	if len(p) > 0 && x.err == nil {
+		x.err = x.conn.socket.write(p, limit)
+	}
+}
+
+// finish sends what is left when the handler has done its work.
+func (x *exchange) finish() error {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	if x.framing == framingNone {
+		var body []byte
+		if x.pending != nil {
+			body = *x.pending
+		}
+		x.begin(body, true)
+	}
+	x.framePending()
+	if x.framing == framingChunked {
+		appendTo(&x.out, "0\r\n\r\n")
+	}
+	x.send(nil)
+	if x.err == nil && x.framing == framingLength && x.written != x.length {
+		return http.ErrContentLength // the client would take the next response for the rest of this
+	}
+	return x.err
+}
+
+// protocols are the versions, by their minor number.
+var protocols = [...]string{"HTTP/1.0 ", "HTTP/1.1 "}
+
+// begin puts the head into the output, in net/http's order. body is what there is of the body; whole says that there is no more.
+func (x *exchange) begin(body []byte, whole bool) {
+	h := x.conn.header
+	x.leaveBody()
+	x.frameBy(h, whole)
+	if x.framing == framingClose || httpguts.HeaderValuesContainsToken(h["Connection"], "close") || x.conn.srv.stopping.Load() {
+		x.keep = false
+	}
+	appendTo(&x.out, protocols[x.minor])
+	out := strconv.AppendInt(*x.out, int64(x.status), 10)
+	out = append(append(append(out, ' '), statusText(x.status)...), "\r\n"...)
+	out = appendFields(out, h)
+	if _, set := h["Date"]; !set {
+		out = append(append(append(out, "Date: "...), date()...), "\r\n"...)
+	}
+	if x.length != unknown && bodyAllowed(x.status) {
+		out = append(strconv.AppendInt(append(out, "Content-Length: "...), x.length, 10), "\r\n"...)
+	}
+	if _, set := h["Content-Type"]; !set && len(body) > 0 && h["Content-Encoding"] == nil {
+		out = append(append(append(out, "Content-Type: "...), http.DetectContentType(body)...), "\r\n"...)
+	}
+	switch {
+	case h["Connection"] != nil:
+	case !x.keep && x.minor > 0:
+		out = append(out, "Connection: close\r\n"...)
+	case x.keep && x.minor == 0:
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
+	if x.framing == framingChunked {
+		out = append(out, "Transfer-Encoding: chunked\r\n"...)
+	}
+	*x.out = append(out, "\r\n"...)
+}
+
+// leaveBody reads over what the handler has left of the request's body before the response begins: some clients do not read
+// before they have sent everything. Where that is too much, the connection ends with the response.
+func (x *exchange) leaveBody() {
+	if x.body.uninvited() || !x.duplex && !x.body.readOver() {
+		x.keep = false
+	}
+}
+
+// frameBy decides how the body ends.
+func (x *exchange) frameBy(h http.Header, whole bool) {
+	if whole && x.length == unknown && bodyAllowed(x.status) && (!x.head || x.written > 0) {
+		x.length = x.written
+	}
+	switch {
+	case x.head || !bodyAllowed(x.status):
+		x.framing = framingNoBody
+	case x.length != unknown:
+		x.framing = framingLength
+	case x.minor > 0:
+		x.framing = framingChunked
+	default:
+		x.framing = framingClose
+	}
+}
+
+func statusText(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return text
+	}
+	return "status code " + strconv.Itoa(status)
+}
+
+// appendFields appends the headers that the handler has set, by name, as net/http does: people compare answers.
+func appendFields(out []byte, h http.Header) []byte {
+	var usual [16]string
+	names := usual[:0]
+	for name := range h {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		switch {
+		case name == "Content-Length", name == "Transfer-Encoding", strings.HasPrefix(name, http.TrailerPrefix), !httpguts.ValidHeaderFieldName(name):
+			continue // the framing is ours
+		}
+		for _, value := range h[name] {
+			out = append(append(out, name...), ": "...)
+			from := len(out)
+			out = append(out, strings.Trim(value, " \t")...)
+			for i, c := range out[from:] {
+				if c == '\r' || c == '\n' {
+					out[from+i] = ' ' // or a value could begin a header of its own
+				}
+			}
+			out = append(out, "\r\n"...)
+		}
+	}
+	return out
+}
+
+// dated is the text of a second.
+type dated struct {
+	second int64
+	text   string
+}
+
+var lastDate atomic.Pointer[dated]
+
+// date returns the present time as the header Date has it. It is made once a second.
+func date() string {
+	now := time.Now()
+	d := lastDate.Load()
+	if d == nil || d.second != now.Unix() {
+		d = &dated{now.Unix(), now.UTC().Format(http.TimeFormat)}
+		lastDate.Store(d)
+	}
+	return d.text
+}

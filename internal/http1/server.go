@@ -1,0 +1,139 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options configures a Server.
+type Options struct {
+	// Handler answers all requests.
+	Handler http.Handler
+	// ReadHeaderTimeout limits the time from the first byte of a request to the end of its headers (0: 10 s).
+	ReadHeaderTimeout time.Duration
+	// ReadTimeout is how long a body may bring nothing, WriteTimeout how long a client may take nothing of a response
+	// (0: 60 s).
+	ReadTimeout, WriteTimeout time.Duration
+	// MaxHeaderBytes limits the request line and the headers together (0: 64 KiB).
+	MaxHeaderBytes int
+	// Logger gets what clients do wrong (debug) and handlers that panic (error). nil discards.
+	Logger *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	for _, d := range [...]struct {
+		value    *time.Duration
+		standard time.Duration
+	}{{&o.ReadHeaderTimeout, 10 * time.Second}, {&o.ReadTimeout, time.Minute}, {&o.WriteTimeout, time.Minute}} {
+		if *d.value <= 0 {
+			*d.value = d.standard
+		}
+	}
+	if o.MaxHeaderBytes <= 0 {
+		o.MaxHeaderBytes = 64 << 10
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Server serves connections that others have accepted. Its methods may be called by any goroutine.
+type Server struct {
+	opts     Options
+	stopping atomic.Bool
+
+	mu    sync.Mutex // guards the fields below
+	conns map[*conn]struct{}
+	empty chan struct{} // closed when stopping and the last connection has gone
+}
+
+// New returns a server without connections.
+func New(opts Options) *Server {
+	opts.setDefaults()
+	return &Server{opts: opts, conns: make(map[*conn]struct{}), empty: make(chan struct{})}
+}
+
+// ServeConn serves a connection, of which head has been read already, until it ends. closed is called when it has been
+// closed, be it by a handler that took it over. ServeConn may return before, and does not keep head.
+func (s *Server) ServeConn(nc net.Conn, head []byte, closed func()) {
+	c := newConn(s, nc, closed)
+	if !s.add(c) {
+		c.close()
+		return
+	}
+	if len(head) > 0 {
+		c.socket.give(head)
+	}
+	c.serve()
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping.Load() {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+// remove forgets a connection that has ended or was taken over.
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.signalLocked()
+}
+
+func (s *Server) signalLocked() {
+	if !s.stopping.Load() || len(s.conns) > 0 {
+		return
+	}
+	select {
+	case <-s.empty:
+	default:
+		close(s.empty)
+	}
+}
+
+// stop begins the end, and returns the connections that there are.
+func (s *Server) stop() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping.Store(true)
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.signalLocked()
+	return conns
+}
+
+// Shutdown closes idle connections and waits until the requests under way have been answered; connections that handlers
+// took over are not waited for. When ctx ends first, its error comes back and the rest goes on: see Close.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, c := range s.stop() {
+		c.closeIdle()
+	}
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close closes all connections at once. It does not wait for handlers.
+func (s *Server) Close() {
+	for _, c := range s.stop() {
+		c.cut(errClosed)
+	}
+}
+
+var errClosed = errors.New("http1: server closed")

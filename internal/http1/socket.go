@@ -1,0 +1,271 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bufferBytes is how much is read at once. A longer head grows the buffer; a longer body does not pass through it.
+const bufferBytes = 4 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return &b }}
+
+// socket reads and writes a connection, and has the buffer of what was read ahead.
+//
+// On a plain connection it makes the system calls itself, through syscall.RawConn, which tries, waits until the
+// connection is ready and tries again. So a buffer is taken only for as long as there is something in it, and a deadline is set only
+// when a call has to wait: most do not.
+type socket struct {
+	nc  net.Conn
+	raw syscall.RawConn // nil where there is more between us and the kernel, as with TLS
+
+	buf  *[]byte // nil while nothing is read ahead
+	r, w int     // the bytes read ahead are (*buf)[r:w]
+
+	reading readCall
+	writing writeCall
+	// The calls above as functions, so that a call costs no closure.
+	tryRead, tryWrite func(fd uintptr) bool
+}
+
+// readCall is what a read is asked, and how it went.
+type readCall struct {
+	into  []byte // nil: the buffer
+	limit time.Duration
+	armed bool // a deadline was set
+	n     int
+	err   error
+}
+
+type writeCall struct {
+	rest  []byte
+	limit time.Duration
+	armed bool
+	err   error
+}
+
+func (s *socket) init(nc net.Conn) {
+	s.nc = nc
+	s.tryRead, s.tryWrite = s.readReady, s.writeReady
+	switch plain := nc.(type) {
+	case *net.TCPConn:
+		s.raw, _ = plain.SyscallConn() // without it the connection's own methods do
+	case *net.UnixConn:
+		s.raw, _ = plain.SyscallConn()
+	}
+}
+
+// give puts bytes in front that somebody else has read. The buffer must be empty.
+func (s *socket) give(head []byte) {
+	s.take()
+	if len(head) > len(*s.buf) {
+		grown := make([]byte, len(head))
+		s.buf = &grown
+	}
+	s.w = copy(*s.buf, head)
+}
+
+func (s *socket) ahead() []byte {
+	if s.buf == nil {
+		return nil
+	}
+	return (*s.buf)[s.r:s.w]
+}
+
+// skip takes n of the bytes that were read ahead.
+func (s *socket) skip(n int) {
+	if s.r += n; s.r == s.w {
+		s.drop()
+	}
+}
+
+// take makes sure that there is a buffer.
+func (s *socket) take() {
+	if s.buf == nil {
+		s.buf = buffers.Get().(*[]byte)
+		s.r, s.w = 0, 0
+	}
+}
+
+// drop lets go of a buffer in which nothing is left.
+func (s *socket) drop() {
+	if s.buf != nil && len(*s.buf) == bufferBytes {
+		buffers.Put(s.buf)
+	}
+	s.buf, s.r, s.w = nil, 0, 0
+}
+
+// grow makes room in a buffer that is full, up to limit bytes, and says whether it could.
+func (s *socket) grow(limit int) bool {
+	switch {
+	case s.buf == nil || s.w < len(*s.buf):
+	case s.r > 0:
+		s.w = copy(*s.buf, (*s.buf)[s.r:s.w])
+		s.r = 0
+	case len(*s.buf) >= limit:
+		return false
+	default:
+		grown := make([]byte, min(2*len(*s.buf), limit))
+		ahead := copy(grown, s.ahead())
+		s.drop()
+		s.buf, s.w = &grown, ahead
+	}
+	return true
+}
+
+// fill reads at least a byte into the buffer, which must have room. It waits no longer than limit; 0 is for ever.
+func (s *socket) fill(limit time.Duration) error {
+	_, err := s.read(nil, limit)
+	return err
+}
+
+// read reads at least a byte into p, or into the buffer when p is nil.
+func (s *socket) read(p []byte, limit time.Duration) (int, error) {
+	call := &s.reading
+	*call = readCall{into: p, limit: limit}
+	var err error
+	if s.raw != nil {
+		err = s.raw.Read(s.tryRead)
+	} else {
+		s.readNet()
+	}
+	if call.armed {
+		err = errors.Join(err, s.nc.SetReadDeadline(time.Time{}))
+	}
+	if err == nil {
+		err = call.err
+	}
+	n := call.n
+	*call = readCall{}
+	if p == nil {
+		s.w += n
+		if err != nil && s.r == s.w {
+			s.drop()
+		}
+	}
+	return n, err
+}
+
+// readReady is called when the connection may have something to read. It says whether the call is done.
+func (s *socket) readReady(fd uintptr) bool {
+	call := &s.reading
+	into := call.into
+	if into == nil {
+		s.take()
+		into = (*s.buf)[s.w:]
+	}
+	n, err := retryRead(int(fd), into)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		if s.buf != nil && s.r == s.w {
+			s.drop()
+		}
+		call.arm(s.nc)
+		return false
+	case err != nil:
+		call.err = &net.OpError{Op: "read", Net: "tcp", Source: s.nc.LocalAddr(), Addr: s.nc.RemoteAddr(), Err: os.NewSyscallError("read", err)}
+	case n == 0:
+		call.err = io.EOF
+	default:
+		call.n = n
+	}
+	return true
+}
+
+func retryRead(fd int, p []byte) (n int, err error) {
+	for {
+		if n, err = unix.Read(fd, p); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// arm sets the deadline of a call that has to wait.
+func (call *readCall) arm(nc net.Conn) {
+	if call.limit > 0 && !call.armed {
+		call.armed = true
+		_ = nc.SetReadDeadline(time.Now().Add(call.limit)) // fails only on a connection that is closed, as the read then does
+	}
+}
+
+// readNet is readReady for a connection that is not plain.
+func (s *socket) readNet() {
+	call := &s.reading
+	into := call.into
+	if into == nil {
+		s.take()
+		into = (*s.buf)[s.w:]
+	}
+	call.arm(s.nc)
+	call.n, call.err = s.nc.Read(into)
+	if call.n > 0 {
+		call.err = nil // an error comes again
+	}
+}
+
+// writePiece is how much is written at a time where the connection's own deadline has to do: a slow client has to
+// take that much within the limit.
+const writePiece = 64 << 10
+
+// write writes all of p, and waits no longer than limit, 0 being for ever, until the client takes some more of it.
+func (s *socket) write(p []byte, limit time.Duration) (err error) {
+	call := &s.writing
+	*call = writeCall{rest: p, limit: limit}
+	if s.raw != nil {
+		err = s.raw.Write(s.tryWrite)
+	} else {
+		s.writeNet()
+	}
+	if call.armed {
+		err = errors.Join(err, s.nc.SetWriteDeadline(time.Time{}))
+	}
+	if err == nil {
+		err = call.err
+	}
+	*call = writeCall{}
+	return err
+}
+
+func (s *socket) writeReady(fd uintptr) bool {
+	call := &s.writing
+	for len(call.rest) > 0 {
+		n, err := unix.Write(int(fd), call.rest)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			call.arm(s.nc)
+			return false
+		case err != nil:
+			call.err = &net.OpError{Op: "write", Net: "tcp", Source: s.nc.LocalAddr(), Addr: s.nc.RemoteAddr(), Err: os.NewSyscallError("write", err)}
+			return true
+		default:
+			call.rest = call.rest[n:]
+		}
+	}
+	return true
+}
+
+// arm sets the deadline of a call that has to wait, anew each time, since there has been progress.
+func (call *writeCall) arm(nc net.Conn) {
+	if call.limit > 0 {
+		call.armed = true
+		_ = nc.SetWriteDeadline(time.Now().Add(call.limit))
+	}
+}
+
+func (s *socket) writeNet() {
+	call := &s.writing
+	for len(call.rest) > 0 && call.err == nil {
+		call.arm(s.nc)
+		var n int
+		n, call.err = s.nc.Write(call.rest[:min(len(call.rest), writePiece)])
+		call.rest = call.rest[n:]
+	}
+}
