@@ -6,18 +6,15 @@ import (
 	"time"
 )
 
+// Parks says whether the connection is one that Park can be used with: one with TLS is not.
+func (x *exchange) Parks() bool { return x.conn.socket.raw != nil }
+
 // Park makes the response come later than the handler returns: resume is called, on another goroutine, when Wake has
 // been called, when the time has come, or when the client has gone, and may write the response, or Park again. Until then the
-// request costs neither a buffer nor the stack of its handler.
-//
-// It says whether the connection is one that can do that (one with TLS cannot); the handler has to wait itself where it is not. What
-// is written before is sent.
-func (x *exchange) Park(until time.Time, resume func(gone bool)) bool {
-	if x.conn.socket.raw == nil || x.over() || x.FlushError() != nil {
-		return false
-	}
+// request costs neither a buffer nor the stack of its handler. What was written before is sent.
+func (x *exchange) Park(until time.Time, resume func(gone bool)) {
+	x.Flush() // where that fails the client is gone, and await finds out
 	x.until, x.resume = until, resume
-	return true
 }
 
 // Wake ends the waiting of Park, or has the next Park not wait at all. Any goroutine may call it, and it never waits. When the

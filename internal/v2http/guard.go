@@ -144,16 +144,3 @@ func (c *caller) show(n *v2tree.Node) error {
 	n.Nodes = kept
 	return nil
 }
-
-// mayWatch says whether a caller may still watch; when users or roles have changed that is found out again.
-func (h *Handler) mayWatch(r *http.Request, t *target, c *caller, recursive bool) bool {
-	if h.stands(c) {
-		return true
-	}
-	now, err := h.identify(r)
-	if err != nil || t.permitted(now.who.CanRead, recursive) != nil {
-		return false
-	}
-	*c = now
-	return true
-}

@@ -75,44 +75,41 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	if err != nil {
 		return err
 	}
+	p := &poll{r: r, target: *t, caller: c, recursive: q.recursive}
+	parking, parks := w.(parker)
+	// A stream of events may wait for its client at each of them: it keeps its goroutine.
+	if parks = parks && !q.stream && parking.Parks(); parks {
+		p.events = h.hub.NewStreamFunc(parking.Wake)
+	} else {
+		p.events = h.hub.NewStream()
+	}
+	p.teller = teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}
 	h.counters.watchers.Add(1)
-	defer h.counters.watchers.Add(-1)
-	p := watched{path: t.path, recursive: q.recursive, reader: c.who}
-	s := h.hub.NewStream()
-	defer s.Close()
-	_, index := s.Watch(watch.Spec{Range: p.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: p.wants})
-	told, err := s.Take()
+	of := watched{path: t.path, recursive: q.recursive, reader: c.who}
+	_, index := p.events.Watch(watch.Spec{Range: of.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: of.wants})
+	told, err := p.events.Take()
 	switch {
 	case err != nil:
-		return err
-	case !h.mayWatch(r, t, &c, q.recursive):
-		return auth.Denied
-	}
-	if len(told) > 0 && told[0].Compacted != 0 {
-		return &v2tree.Error{
+	case !p.permitted():
+		err = auth.Denied
+	case len(told) > 0 && told[0].Compacted != 0:
+		err = &v2tree.Error{
 			Code: codeEventIndexCleared, Index: index,
 			Cause: fmt.Sprintf("the requested history has been cleared [%d/%d]", told[0].Compacted, q.waitIndex),
 		}
 	}
+	if err != nil {
+		p.end()
+		return err
+	}
 	h.beginAnswer(w, index)
-	timeout := time.NewTimer(watchTimeout)
-	defer timeout.Stop()
-	for out := (teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}); out.tell(told); {
-		select {
-		case <-s.Wake():
-		case <-r.Context().Done():
-			return nil
-		case <-h.hub.Closed():
-			return nil
-		case <-timeout.C:
-			return nil
-		}
-		if told, err = s.Take(); err != nil {
-			return nil // the headers are out: the end is all that can be told
-		}
-		if !h.mayWatch(r, t, &c, q.recursive) {
-			return nil
-		}
+	switch p.until = time.Now().Add(watchTimeout); {
+	case !p.teller.tell(told):
+		p.end()
+	case parks:
+		p.park(parking)
+	default:
+		p.wait()
 	}
 	return nil
 }

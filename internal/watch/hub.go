@@ -129,13 +129,20 @@ var (
 	ErrHubFull = errors.New("too many watches on this member")
 )
 
-// Close ends all streams, which see it by Closed. After it nobody reads the store.
+// Close ends all streams, which see it by Closed, or are notified. After it nobody reads the store.
 // Publish and Dispatch may still be called.
 func (h *Hub) Close() {
 	h.closing.Do(func() {
 		h.reading.Lock()
 		defer h.reading.Unlock()
 		close(h.closed)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, s := range h.streams {
+			if s.notify != nil {
+				s.notify()
+			}
+		}
 	})
 }
 
@@ -242,7 +249,7 @@ func (h *Hub) Dispatch() {
 	}
 	h.mu.Lock()
 	for i, s := range h.asking {
-		signal(s.wake)
+		s.signal()
 		h.asking[i] = nil
 	}
 	h.asking = h.asking[:0]

@@ -60,7 +60,7 @@ func (w *Watcher) putAside(e *Event) {
 	if s.events == 0 {
 		s.asideSince = s.hub.aside
 		s.enqueue()
-		signal(s.wake)
+		s.signal()
 	}
 	s.events++
 	s.hub.events++
@@ -81,14 +81,15 @@ func (w *Watcher) fall() {
 	s.hub.index.remove(w)
 	w.state = fallen
 	s.fallen = append(s.fallen, w)
-	signal(s.wake)
+	s.signal()
 }
 
 // Stream is a group of watchers with one consumer. Its methods may be called by one
 // goroutine at a time.
 type Stream struct {
-	hub  *Hub
-	wake chan struct{}
+	hub    *Hub
+	wake   chan struct{} // nil when there is notify
+	notify func()
 
 	// The hub's mutex guards these.
 	slot         int        // in Hub.streams
@@ -111,13 +112,27 @@ type Stream struct {
 }
 
 // NewStream returns a stream without watchers. It must be closed.
-func (h *Hub) NewStream() *Stream {
-	s := &Stream{hub: h, wake: make(chan struct{}, 1)}
+func (h *Hub) NewStream() *Stream { return h.add(&Stream{hub: h, wake: make(chan struct{}, 1)}) }
+
+// NewStreamFunc is NewStream for a consumer that has no goroutine while there is nothing to take: instead of a token in
+// Wake, notify is called, also when the hub is closed. It is called under a lock: it must not wait, nor call the hub.
+func (h *Hub) NewStreamFunc(notify func()) *Stream { return h.add(&Stream{hub: h, notify: notify}) }
+
+func (h *Hub) add(s *Stream) *Stream {
 	h.mu.Lock()
 	s.slot = len(h.streams)
 	h.streams = append(h.streams, s)
 	h.mu.Unlock()
 	return s
+}
+
+// signal tells the consumer that Take may have something to give.
+func (s *Stream) signal() {
+	if s.notify != nil {
+		s.notify()
+		return
+	}
+	signal(s.wake)
 }
 
 // Wake has a token when Take may have something to give.
@@ -202,7 +217,7 @@ func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
 	}
 	w.state = fallen
 	s.fallen = append(s.fallen, w)
-	signal(s.wake)
+	s.signal()
 	return w, revision
 }
 
@@ -226,7 +241,7 @@ func (s *Stream) Cancel(w *Watcher) {
 		h.index.remove(w)
 		w.takeAside()
 		if w.next > h.dispatched+1 {
-			signal(s.wake) // Synced may have waited for it
+			s.signal() // Synced may have waited for it
 		}
 	case behind:
 		s.behind.remove(w)
@@ -268,7 +283,7 @@ func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
 		return h.keys.Head().Revision, true
 	}
 	if s.events > 0 || len(s.fallen) > 0 || s.behind.n > 0 {
-		signal(s.wake)
+		s.signal()
 		return 0, false
 	}
 	if h.dispatched < asked || s.latest > h.dispatched+1 && s.waitsForFuture() {

@@ -108,7 +108,7 @@ func (s *Stream) catchUp() error {
 	switch {
 	case errors.Is(err, mvcc.ErrCompacted):
 		s.endCompacted(oldest)
-		signal(s.wake)
+		s.signal()
 		return nil
 	case err != nil:
 		return err
@@ -210,7 +210,7 @@ func (s *Stream) rejoin(c *slice) {
 	}
 	clear(s.laggards[len(left):])
 	if s.laggards = left; len(left) > 0 {
-		signal(s.wake)
+		s.signal()
 	} else if cap(left) > takenKept {
 		s.laggards = nil
 	}
