@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -121,7 +122,11 @@ func (c *clients) handler(json http.Handler) http.Handler {
 	if c.cfg.EnableV2 {
 		v2 := v2http.New(newV2Member(c.m, c.id)).TellOf(c.m).WatchFrom(c.m.Watches()).GuardBy(c.m)
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			// The mux would redirect a path that is not clean in its own way.
+			// To ask the mux takes as long as all else about HTTP; and it would redirect a path that is not clean in its own way.
+			if strings.HasPrefix(r.URL.Path, "/v2/") {
+				v2.ServeHTTP(w, r)
+				return
+			}
 			if _, pattern := mux.Handler(r); pattern != "" && path.Clean(r.URL.Path) == r.URL.Path {
 				mux.ServeHTTP(w, r)
 				return

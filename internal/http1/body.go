@@ -175,17 +175,20 @@ const readOverMax = 256 << 10
 func (b *body) readOver() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.err != nil || b.left > readOverMax {
-		return b.done
-	}
-	var piece [1 << 10]byte
-	for total := 0; !b.done && b.err == nil && total <= readOverMax; {
-		n, err := b.readLocked(piece[:])
-		if total += n; err != nil {
-			break
-		}
+	if !b.done && b.err == nil && b.left <= readOverMax {
+		b.readOverLocked()
 	}
 	return b.done
+}
+
+func (b *body) readOverLocked() {
+	piece := make([]byte, 4<<10)
+	for total := 0; !b.done && total <= readOverMax; {
+		n, err := b.readLocked(piece)
+		if total += n; err != nil {
+			return
+		}
+	}
 }
 
 // settle reads over what the handler has left of the body, and says whether the connection can be used again. Nobody reads the

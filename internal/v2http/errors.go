@@ -65,7 +65,8 @@ func writeError(w http.ResponseWriter, err error) {
 	if !errors.As(err, &e) {
 		e = &v2tree.Error{Code: codeRaftInternal, Cause: failure(err)}
 	}
-	writeBody(w, wireErrors[e.Code].status, e.Index, appendError(nil, e))
+	w.Header()["X-Etcd-Index"] = []string{strconv.FormatInt(e.Index, 10)}
+	writeBody(w, wireErrors[e.Code].status, appendError(nil, e))
 }
 
 // failure returns the cause that is shown for a failure of the member.

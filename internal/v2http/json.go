@@ -21,8 +21,8 @@ var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 const (
 	bodyKeptBytes = 64 << 10
-	// bodyCountedBytes is what net/http buffers: of a shorter body it counts the
-	// bytes itself, a longer one goes out in chunks unless its length is given.
+	// bodyCountedBytes is what http.ResponseWriters hold back: of a shorter body they count the
+	// bytes themselves, a longer one goes out in chunks unless its length is given.
 	bodyCountedBytes = 2048
 )
 

@@ -54,10 +54,13 @@ type Handler struct {
 	authority Authority
 	counters  counters
 	wall      func() time.Time // for the expiration times that are shown
+	clusterID []string         // as a header has it
 }
 
 // New returns a handler in front of b.
-func New(b Backend) *Handler { return &Handler{b: b, wall: time.Now} }
+func New(b Backend) *Handler {
+	return &Handler{b: b, wall: time.Now, clusterID: []string{b.ClusterID()}}
+}
 
 const keysPath = "/v2/keys"
 
@@ -116,7 +119,7 @@ func keyPath(rest string) []byte {
 }
 
 func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
-	w.Header()["X-Etcd-Cluster-Id"] = []string{h.b.ClusterID()}
+	w.Header()["X-Etcd-Cluster-Id"] = h.clusterID
 	q, err := parseRequest(r)
 	if err != nil {
 		writeError(w, err)
@@ -198,22 +201,25 @@ var jsonType = []string{"application/json"}
 
 // answer writes a success.
 func (h *Handler) answer(w http.ResponseWriter, status int, v2Index int64, e *event) {
-	index, term := h.b.RaftStatus()
-	head := w.Header()
-	head["X-Raft-Index"] = []string{strconv.FormatUint(index, 10)}
-	head["X-Raft-Term"] = []string{strconv.FormatUint(term, 10)}
+	h.setIndexes(w.Header(), v2Index)
 	buf := bodies.Get().(*[]byte)
 	*buf = e.append((*buf)[:0], h.wall())
-	writeBody(w, status, v2Index, *buf)
+	writeBody(w, status, *buf)
 	if cap(*buf) <= bodyKeptBytes {
 		bodies.Put(buf)
 	}
 }
 
-func writeBody(w http.ResponseWriter, status int, v2Index int64, body []byte) {
+// setIndexes sets the headers that tell where the member and the store are.
+func (h *Handler) setIndexes(head http.Header, v2Index int64) {
+	index, term := h.b.RaftStatus()
+	values := []string{strconv.FormatInt(v2Index, 10), strconv.FormatUint(index, 10), strconv.FormatUint(term, 10)}
+	head["X-Etcd-Index"], head["X-Raft-Index"], head["X-Raft-Term"] = values[0:1:1], values[1:2:2], values[2:3:3]
+}
+
+func writeBody(w http.ResponseWriter, status int, body []byte) {
 	head := w.Header()
 	head["Content-Type"] = jsonType
-	head["X-Etcd-Index"] = []string{strconv.FormatInt(v2Index, 10)}
 	if len(body) > bodyCountedBytes {
 		head["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"cairn/internal/auth"
@@ -116,12 +115,8 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 
 // beginAnswer sends the headers of a watch.
 func (h *Handler) beginAnswer(w http.ResponseWriter, v2Index int64) {
-	index, term := h.b.RaftStatus()
-	head := w.Header()
-	head["Content-Type"] = jsonType
-	head["X-Etcd-Index"] = []string{strconv.FormatInt(v2Index, 10)}
-	head["X-Raft-Index"] = []string{strconv.FormatUint(index, 10)}
-	head["X-Raft-Term"] = []string{strconv.FormatUint(term, 10)}
+	h.setIndexes(w.Header(), v2Index)
+	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // a client that is gone ends the request's context
 }
