@@ -59,9 +59,8 @@ func (g *Gateway) serveStream(ctx context.Context, w http.ResponseWriter, r *htt
 }
 
 // duplex lets a response begin while the request's body goes on, which HTTP/1 has to be told; over HTTP/2 there is
-// nothing to tell. Such a connection serves no further request: net/http is not up to that (it panics when a body ends after its
-// handler, as of Go 1.26). release is to be called when the handler has returned, since a goroutine of the handler's that
-// reads the body would keep the response from ending.
+// nothing to tell. Such a connection serves no further request: what is left of a body like that has no end. release is to be
+// called when the handler has returned, since a goroutine of the handler's that reads the body would keep the response from ending.
 func duplex(w http.ResponseWriter) (release func()) {
 	control := http.NewResponseController(w)
 	if control.EnableFullDuplex() != nil {

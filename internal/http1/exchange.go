@@ -72,10 +72,16 @@ func (x *exchange) limit(standard time.Duration) time.Duration {
 	return standard
 }
 
-func (x *exchange) readLimit() time.Duration { return x.limit(x.conn.srv.opts.ReadTimeout) }
+// readLimit is limit for the body. A conversation may be silent for as long as it likes.
+func (x *exchange) readLimit() time.Duration {
+	if x.duplex {
+		return 0
+	}
+	return x.limit(x.conn.srv.opts.ReadTimeout)
+}
 
-// EnableFullDuplex is for http.ResponseController: what the handler has not read of the body is left alone when the response
-// begins.
+// EnableFullDuplex is for http.ResponseController: the body is read while the response is written, and may take any time. What the
+// handler has not read of it is left alone when the response begins.
 func (x *exchange) EnableFullDuplex() error {
 	x.duplex = true
 	return nil
