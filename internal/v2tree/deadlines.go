@@ -56,17 +56,6 @@ func moveDeadline(b *storage.Batch, kind byte, path []byte, old, next kv.Cluster
 	}
 }
 
-// NextDeadline returns the earliest deadline in table t, of whatever kind. It
-// may be one that does not hold any more; then Due has a command that removes it.
-func NextDeadline(r mvcc.Reading) (deadline kv.ClusterTime, ok bool, err error) {
-	it := r.Cursor([]byte{byte(storage.TableDeadlines)}, []byte{byte(storage.TableDeadlines) + 1})
-	if it.First() {
-		deadline, _, _, err = parseDeadlineKey(it.Key())
-		ok = err == nil
-	}
-	return deadline, ok, errors.Join(err, it.Close())
-}
-
 // Due returns the commands for the v2 deadlines that have passed at now, of those
 // among the first limit entries of table t that are not before from, the earliest first: leases have entries
 // there, too. Each expires one key or directory, in one revision; or,

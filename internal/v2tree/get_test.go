@@ -85,12 +85,9 @@ func TestListingSkipsSubtrees(t *testing.T) {
 	}
 }
 
-func TestNextDeadlineAndDue(t *testing.T) {
+func TestDue(t *testing.T) {
 	s := newState(t)
 	defer s.close()
-	if at, ok, err := NextDeadline(s.store.Reading()); at != 0 || ok || err != nil {
-		t.Errorf("deadline %d, %v, %v in an empty store", at, ok, err)
-	}
 	for i := range 5 {
 		s.mustApply(Command{
 			Kind: KindSet, Path: fmt.Appendf(nil, "/k%d", i), Dir: i == 2, HasTTL: true, TTL: time.Duration(10-i) * time.Second,
@@ -100,9 +97,6 @@ func TestNextDeadlineAndDue(t *testing.T) {
 	s.begin()
 	s.b.Set(appendDeadlineKey(nil, s.now, 'l', []byte("lease")), nil)
 	s.commit()
-	if at, ok, err := NextDeadline(s.store.Reading()); at != s.now || !ok || err != nil {
-		t.Errorf("deadline %d, %v, %v", at, ok, err)
-	}
 	var paths []string
 	due, err := Due(s.store.Reading(), 0, s.now+kv.ClusterTime(8*time.Second), 10)
 	for _, c := range due {
@@ -149,8 +143,5 @@ func TestCorruptTables(t *testing.T) {
 	}
 	if _, err := Due(s.store.Reading(), 0, 1<<62, 1); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("due: %v", err)
-	}
-	if _, _, err := NextDeadline(s.store.Reading()); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("next deadline: %v", err)
 	}
 }
