@@ -156,19 +156,3 @@ func (c *callContext) cancelLocked(err error) {
 	}
 	c.after = nil
 }
-
-// Header returns the first value of a request header of the gRPC call that ctx belongs to,
-// without building the metadata map. The name is in lower case. It finds nothing in a context
-// that does not come from this package's server.
-func Header(ctx context.Context, name string) (string, bool) {
-	ts, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
-	if !ok {
-		return "", false
-	}
-	for i := range ts.head.fields {
-		if f := &ts.head.fields[i]; f.name == name {
-			return f.value, true
-		}
-	}
-	return "", false
-}

@@ -1,17 +1,11 @@
 package h2grpc
 
-import (
-	"context"
-
-	"google.golang.org/grpc"
-)
-
 // A call that Options.Inline chose runs on the goroutine that reads the connection: no
 // hand-over to a worker, no wake-up, and the answers to all requests of one read leave in one
 // write. If such a call has to wait after all, another goroutine must take over the reading
 // before. The change of hands is one compare-and-swap on stream.inline:
 //
-//	inlineReading ── Yield ──► inlineLeft   the reading has gone to a worker
+//	inlineReading ─── Done ──► inlineLeft   the reading has gone to a worker
 //	      └───────── return ─► inlineDone   the goroutine reads on
 const (
 	inlineNot int32 = iota
@@ -19,15 +13,6 @@ const (
 	inlineLeft
 	inlineDone
 )
-
-// Yield tells the server that the call of ctx is about to wait, be it for a lock, a disk or
-// another member. For a call that runs inline (Options.Inline) the connection's reading moves
-// to another goroutine; for any other it does nothing. Asking for ctx.Done() does the same.
-func Yield(ctx context.Context) {
-	if ts, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream); ok {
-		ts.leaveReader()
-	}
-}
 
 // leaveReader gives the reading to a worker if this call holds it.
 func (st *stream) leaveReader() {

@@ -62,8 +62,8 @@ type Options struct {
 
 	// Inline, when it says true for a method and its encoded request, runs the handler on
 	// the connection's reading goroutine: no hand-over, no wake-up. Meant for handlers that
-	// need microseconds. One that has to wait after all must call Yield, or use its
-	// context's Done channel, which does so.
+	// need microseconds. One that has to wait after all must ask its context for Done
+	// before it does: then another goroutine reads on.
 	Inline func(fullMethod string, request []byte) bool
 
 	// Received and Sent are told of the bytes of each read and write of an HTTP/2 connection. nil: nobody is.

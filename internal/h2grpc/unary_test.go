@@ -144,9 +144,6 @@ func TestMetadata(t *testing.T) {
 		if m, _ := grpc.Method(ctx); m != "/grpc.testing.TestService/UnaryCall" {
 			return nil, fmt.Errorf("method %q", m)
 		}
-		if v, _ := h2grpc.Header(ctx, "x-echo"); v != "one" {
-			return nil, fmt.Errorf("Header %q", v)
-		}
 		md, _ := metadata.FromIncomingContext(ctx)
 		if len(md[":authority"]) != 1 || len(md["content-type"]) != 1 || len(md["user-agent"]) != 1 || md["grpc-timeout"] != nil {
 			return nil, fmt.Errorf("metadata %v", md)

@@ -155,12 +155,13 @@ func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 	})
 }
 
-func TestYield(t *testing.T) {
+// TestInlineCallWaits: a call that asks for its Done channel holds up no other call of its connection.
+func TestInlineCallWaits(t *testing.T) {
 	release := make(chan struct{})
 	addr := wireServer(t, h2grpc.Options{Inline: func(string, []byte) bool { return true }}, func(ctx context.Context, r *wireRequest) *wireReply {
 		if r.user {
-			h2grpc.Yield(ctx)
-			h2grpc.Yield(ctx)
+			ctx.Done()
+			ctx.Done()
 			<-release // says nothing of its own
 		} else {
 			close(release)
@@ -172,5 +173,4 @@ func TestYield(t *testing.T) {
 	c.fr.WriteData(1, true, message(&pb.SimpleRequest{FillUsername: true}))
 	c.call(3, 5)
 	c.wantStatus(3, "0")
-	h2grpc.Yield(context.Background()) // of no call at all
 }
