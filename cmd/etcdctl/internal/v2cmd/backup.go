@@ -35,13 +35,13 @@ func runBackup(s *cli.Session) error {
 	source, target := s.String("data-dir"), s.String("backup-dir")
 	switch {
 	case source == "":
-		return plain(exitBadArgs, "backup: --data-dir names the directory to back up: give it")
+		return plain("backup: --data-dir names the directory to back up: give it")
 	case target == "":
-		return plain(exitBadArgs, "backup: --backup-dir names the directory to make: give it")
+		return plain("backup: --backup-dir names the directory to make: give it")
 	}
 	for _, flag := range []string{"wal-dir", "backup-wal-dir"} {
 		if s.String(flag) != "" {
-			return plain(exitBadArgs, "backup: --%s is not supported: the log lives below the data directory", flag)
+			return plain("backup: --%s is not supported: the log lives below the data directory", flag)
 		}
 	}
 	// The IDs are drawn: a copy must not have part in the cluster that it was made from, nor in another copy's.
@@ -50,7 +50,7 @@ func runBackup(s *cli.Session) error {
 		Dir: target, Identity: id, Members: []membership.Member{{ID: id.MemberID, PeerURLs: []string{backupPeerURL}}},
 	}
 	if err := backup.FromDir(s.Context, source, t); err != nil {
-		return plain(exitBadArgs, "backup: %v", err)
+		return plain("backup: %v", err)
 	}
 	return nil
 }

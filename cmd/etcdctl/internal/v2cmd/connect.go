@@ -66,7 +66,7 @@ func connectAsGiven(s *cli.Session) (*v2client.Client, error) {
 		var given bool
 		if config.Username, config.Password, given = strings.Cut(user, ":"); !given {
 			if config.Password, err = s.Password("Password: "); err != nil {
-				return nil, plain(exitBadArgs, "%v", err)
+				return nil, plain("%v", err)
 			}
 		}
 	}
@@ -75,7 +75,7 @@ func connectAsGiven(s *cli.Session) (*v2client.Client, error) {
 	}
 	c, err := v2client.New(config)
 	if err != nil {
-		return nil, plain(exitBadArgs, "%v", err)
+		return nil, plain("%v", err)
 	}
 	return c, nil
 }
@@ -101,7 +101,7 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 		defer cancel()
 		list, err := cli.Discover(ctx, net.DefaultResolver.LookupSRV, domain, "", s.Bool("insecure-discovery"))
 		if err != nil {
-			return nil, plain(exitBadArgs, "%v", err)
+			return nil, plain("%v", err)
 		}
 		return list, nil
 	}
@@ -124,7 +124,7 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 func transportOf(s *cli.Session) (*http.Transport, error) {
 	tlsConfig, err := tlsOf(option(s, "cert-file"), option(s, "key-file"), option(s, "ca-file"))
 	if err != nil {
-		return nil, plain(exitBadArgs, "%v", err)
+		return nil, plain("%v", err)
 	}
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,

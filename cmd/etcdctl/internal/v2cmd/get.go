@@ -33,7 +33,7 @@ var getCommand = cli.Command{
 			return fail(exitServer, err)
 		}
 		if r.Node.Dir {
-			return plain(exitBadArgs, "%s: is a directory", r.Node.Key)
+			return plain("%s: is a directory", r.Node.Key)
 		}
 		printResponse(s, r)
 		return nil

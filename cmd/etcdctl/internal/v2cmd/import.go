@@ -32,17 +32,17 @@ var importCommand = cli.Command{
 		path, workers := s.String("snap"), value(s.Flags.GetInt("concurrency"))
 		switch {
 		case path == "":
-			return plain(exitBadArgs, "no snapshot: give --snap FILE")
+			return plain("no snapshot: give --snap FILE")
 		case workers < 1:
-			return plain(exitBadArgs, "-c %d: want at least 1", workers)
+			return plain("-c %d: want at least 1", workers)
 		}
 		file, err := os.ReadFile(path)
 		if err != nil {
-			return plain(exitBadArgs, "%v", err)
+			return plain("%v", err)
 		}
 		nodes, err := readSnapshot(file, time.Now())
 		if err != nil {
-			return plain(exitBadArgs, "%s: %v", path, err)
+			return plain("%s: %v", path, err)
 		}
 		nodes = leaveOutHidden(nodes, value(s.Flags.GetStringArray("hidden")))
 		c, err := connect(s)

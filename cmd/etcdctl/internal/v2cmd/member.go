@@ -39,7 +39,7 @@ func exactly(s *cli.Session, n int, usage string) error {
 	if len(s.Args) == n {
 		return nil
 	}
-	return plain(exitBadArgs, "etcdctl %s: %d arguments given, want %s", usage, len(s.Args), wanted(n))
+	return plain("etcdctl %s: %d arguments given, want %s", usage, len(s.Args), wanted(n))
 }
 
 func wanted(n int) string {
@@ -64,7 +64,7 @@ func onCluster(s *cli.Session, do func(dir) error) error {
 	ctx, cancel := limited(s)
 	defer cancel()
 	if err := do(dir{ctx: ctx, client: c}); err != nil {
-		return plain(exitBadArgs, "%s", strings.TrimRight(err.Error(), "\n"))
+		return plain("%s", strings.TrimRight(err.Error(), "\n"))
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ func changePermissions(s *cli.Session, path string, change func(dir, string, v2c
 	}
 	p, err := permissionsOf(s)
 	if err != nil {
-		return plain(exitBadArgs, "etcdctl %s: %v", path, err)
+		return plain("etcdctl %s: %v", path, err)
 	}
 	return onCluster(s, func(d dir) error {
 		if err := change(d, s.Args[0], p); err != nil {

@@ -53,7 +53,7 @@ func userAdd(s *cli.Session) error {
 	if !given {
 		var err error
 		if password, err = s.Password("New password: "); err != nil {
-			return plain(exitBadArgs, "%v", err)
+			return plain("%v", err)
 		}
 	}
 	return onCluster(s, func(d dir) error {
@@ -126,7 +126,7 @@ func changeRoles(s *cli.Session, path string, change func(d dir, name string, ro
 	}
 	roles := value(s.Flags.GetStringSlice("roles"))
 	if len(roles) == 0 {
-		return plain(exitBadArgs, "etcdctl %s: no roles: name them with --roles", path)
+		return plain("etcdctl %s: no roles: name them with --roles", path)
 	}
 	return onCluster(s, func(d dir) error {
 		if err := change(d, s.Args[0], roles); err != nil {
@@ -143,7 +143,7 @@ func userPasswd(s *cli.Session) error {
 	}
 	password, err := s.Password("New password: ")
 	if err != nil {
-		return plain(exitBadArgs, "%v", err)
+		return plain("%v", err)
 	}
 	return onCluster(s, func(d dir) error {
 		created, err := d.client.SetPassword(d.ctx, s.Args[0], password)

@@ -67,8 +67,8 @@ func fail(code int, err error) error {
 }
 
 // plain is the exit of a command that says what is wrong and nothing around it.
-func plain(code int, format string, args ...any) error {
-	return &cli.Exit{Code: code, Message: fmt.Sprintf(format, args...) + "\n"}
+func plain(format string, args ...any) error {
+	return &cli.Exit{Code: exitBadArgs, Message: fmt.Sprintf(format, args...) + "\n"}
 }
 
 var (
