@@ -106,14 +106,8 @@ func freeAddress(ip string) (string, error) {
 // ID returns the member's ID.
 func (m *Member) ID() uint64 { return m.id.Load() }
 
-// Peer returns the address, host and port, that other members know.
-func (m *Member) Peer() string { return m.peer }
-
 // PeerURL returns the URL that other members know.
 func (m *Member) PeerURL() string { return "http://" + m.peer }
-
-// Client returns the address, host and port, for clients.
-func (m *Member) Client() string { return m.client }
 
 // ClientURL returns the URL for clients.
 func (m *Member) ClientURL() string { return "http://" + m.client }
