@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/auth"
+	"cairn/internal/codec"
 	"cairn/internal/machine"
 	"cairn/internal/replica"
 	"cairn/internal/storage"
@@ -131,15 +132,11 @@ func asRoot(data []byte, revision uint64) []byte {
 	if len(data) == 0 || data[0] != 1 {
 		return data
 	}
-	at := 1 + 8 + 8
-	_, n := binary.Uvarint(data[at:])
-	at += n
-	out := slices.Clone(data[:at])
-	for at < len(data) {
-		kind := machine.Kind(data[at])
-		size, n := binary.Uvarint(data[at+1:])
-		payload := data[at+1+n : at+1+n+int(size)]
-		at += 1 + n + int(size)
+	r := codec.NewReader(data)
+	_, _, _, _ = r.Byte(), r.Uint64(), r.Uint64(), r.Uvarint()
+	out := slices.Clone(data[:len(data)-r.Len()])
+	for r.Len() > 0 {
+		kind, payload := machine.Kind(r.Byte()), r.Bytes()
 		if kind == machine.KindAs {
 			if _, rest, err := auth.DecodeActor(payload); err == nil {
 				payload = append((&auth.Actor{Name: "root", Revision: revision}).Append(nil), rest...)

@@ -141,9 +141,8 @@ func (m *member) start() {
 	}
 	m.up = true
 	m.appliedAtFlush, m.lastAppliedSeen = m.machine.AppliedIndex(), m.machine.AppliedIndex()
-	first, last := uint64(0), uint64(0)
-	first, _ = m.log().FirstIndex()
-	last, _ = m.log().LastIndex()
+	first, _ := m.log().FirstIndex()
+	last, _ := m.log().LastIndex()
 	m.w.note(m.name, "starts: applied %d, log %d to %d", m.machine.AppliedIndex(), first, last)
 	if m.r.SoleMember() && len(m.machine.Members()) == 1 {
 		if err := m.r.Campaign(); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/codec"
 	"cairn/internal/machine"
 	"cairn/internal/replica"
 	"cairn/internal/storage"
@@ -351,8 +352,9 @@ func (m *member) spoilIndex() error {
 	if err != nil {
 		return err
 	}
-	index, n := binary.Uvarint(v)
+	r := codec.NewReader(v)
+	index := r.Uvarint()
 	b := m.state.NewBatch()
-	b.Set(key, append(binary.AppendUvarint(nil, index-1), v[n:]...))
+	b.Set(key, append(binary.AppendUvarint(nil, index-1), r.Rest()...))
 	return errors.Join(b.Commit(false), b.Close())
 }
