@@ -68,7 +68,7 @@ func (a *authState) apply(r *Auth) (*authState, string) {
 	}
 	roles, isUser := n.users[r.Name]
 	permissions, isRole := n.roles[r.Name]
-	bad := false
+	var bad bool
 	switch r.Do {
 	case AuthEnable:
 		bad = n.enabled || !slices.Contains(n.users["root"], "root")

@@ -249,7 +249,7 @@ func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) e
 		}
 		var seek []byte
 		if !r.Deleted {
-			ok := true
+			var ok bool
 			if seek, ok = live(w.it.Key()[1:], &r); !ok {
 				return nil
 			}
