@@ -9,7 +9,7 @@
 //
 //	seed ─┬─ cluster: members, clocks
 //	      ├─ plan: which fault when, made before the run so that a part of it can be left out (minimise.go)
-//	      ├─ workloads: what each client asks for (workload.go)
+//	      ├─ workloads: what each client asks for (workloads.go)
 //	      └─ schedule: how long everything takes, and so in which order it happens
 //
 // Everything happens in one goroutine, in events that are queued by virtual time. The roles of a member (raft loop, log writer,

@@ -159,7 +159,7 @@ func TestCountIndexShrinks(t *testing.T) {
 	}
 }
 
-// TestCountIndexSplitsAfterAbort: what an aborted command created is not counted, and
+// TestCountIndexInOneBatch: what an aborted command created is not counted, and
 // a range that is deleted and written again in one batch counts right.
 func TestCountIndexInOneBatch(t *testing.T) {
 	st := testState(t)
