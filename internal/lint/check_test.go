@@ -1,6 +1,8 @@
 package lint
 
 import (
+	"iter"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +24,45 @@ func TestModule(t *testing.T) {
 	}
 	for _, b := range breaches {
 		t.Error(b)
+	}
+}
+
+// TestTableListsWhatIsThere: no line of the tables is about a directory that is gone, or not there yet.
+func TestTableListsWhatIsThere(t *testing.T) {
+	for _, dirs := range []iter.Seq[string]{maps.Keys(layers), maps.Keys(impure)} {
+		for dir := range dirs {
+			if _, err := os.Stat("../../" + strings.TrimSuffix(dir, "/...")); err != nil {
+				t.Errorf("internal/lint/table.go: %v: delete its line", err)
+			}
+		}
+	}
+}
+
+// TestArchitectureListsPackages: docs/architecture.md has a line for each package of internal, and for no other.
+func TestArchitectureListsPackages(t *testing.T) {
+	page, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(page), "\ninternal/\n")
+	list, _, _ = strings.Cut(list, "```")
+	var listed []string
+	for line := range strings.Lines(list) {
+		if name, indented := strings.CutPrefix(line, "  "); indented {
+			listed = append(listed, strings.Fields(name)[0])
+		}
+	}
+	dirs, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var there []string
+	for _, d := range dirs {
+		there = append(there, d.Name())
+	}
+	slices.Sort(listed)
+	if !slices.Equal(listed, there) {
+		t.Errorf("docs/architecture.md lists the packages\n%v, internal has\n%v", listed, there)
 	}
 }
 
@@ -53,7 +94,7 @@ func TestCheckFindsBreaches(t *testing.T) {
 			files: map[string]string{"internal/shiny/shiny.go": doc("shiny")},
 			want:  "internal/shiny: has no layer: add it to layers in internal/lint/table.go",
 		},
-		"below a listed tree": {files: map[string]string{"internal/proxy/tcp/tcp.go": doc("tcp")}},
+		"below a listed tree": {files: map[string]string{"cmd/tool/internal/tcp/tcp.go": doc("tcp")}},
 		"no package comment": {
 			files: map[string]string{"internal/kv/kv.go": "package kv"},
 			want:  "internal/kv: has no package comment",

@@ -17,14 +17,12 @@ const outside = -1
 // layers is the table of the module's packages, by their directory. A name ending in /... stands for everything
 // below it. A new package gets its line here, in the layer that docs/architecture.md gives it.
 var layers = map[string]int{
-	"internal/kv":        0,
-	"internal/codec":     0,
-	"internal/invariant": 0,
-	"internal/version":   0,
+	"internal/kv":      0,
+	"internal/codec":   0,
+	"internal/version": 0,
 
 	"internal/storage": 1,
 	"internal/raftlog": 1,
-	"internal/certs":   1,
 	"internal/metrics": 1,
 	"internal/h2grpc":  1,
 	"internal/http1":   1,
@@ -53,13 +51,10 @@ var layers = map[string]int{
 
 	"internal/member": 6,
 
-	"internal/v3rpc":     7,
-	"internal/v2http":    7,
-	"internal/gateway":   7,
-	"internal/ops":       7,
-	"internal/console":   7,
-	"internal/discovery": 7,
-	"internal/proxy/...": 7,
+	"internal/v3rpc":   7,
+	"internal/v2http":  7,
+	"internal/gateway": 7,
+	"internal/ops":     7,
 
 	"cmd/...": 8,
 
@@ -91,7 +86,6 @@ var impure = map[string]string{
 	"internal/http1":   "serves connections",
 	"internal/peer":    "holds connections to other members",
 	"internal/backup":  "reads files, and talks to the member of a data directory",
-	"internal/certs":   "reads files again when they change",
 	"internal/metrics": "measures what takes wall-clock time",
 }
 
