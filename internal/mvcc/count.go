@@ -1,0 +1,95 @@
+package mvcc
+
+import (
+	"bytes"
+	"errors"
+
+	"cairn/internal/kv"
+)
+
+// count returns the live keys of [lower, upper), both of table c, at the view's
+// revision.
+func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
+	present := view{src: s, rev: head.Revision}
+	n, err := indexCount(head.counts, present, lower, upper)
+	since := head.Revision - v.rev
+	if err != nil || since == 0 {
+		return n, err
+	}
+	// The count of an older revision is today's, less the creates and plus the
+	// deletes since; unless those are more than the keys themselves.
+	if since > n/2 {
+		return v.walkCount(lower, upper)
+	}
+	first := eventKey(nil, kv.Revision{Main: v.rev + 1})
+	it := s.db.NewIter(first, eventKey(nil, kv.Revision{Main: head.Revision + 1}))
+	if !it.First() || !bytes.Equal(it.Key(), first) {
+		// Every revision has an event: a compaction, perhaps one that is not
+		// published yet, has taken these.
+		err := it.Err()
+		if err == nil {
+			err = ErrOvertaken
+		}
+		return 0, errors.Join(err, it.Close())
+	}
+	for ok := true; ok; ok = it.Next() {
+		rev, err := parseEventKey(it.Key())
+		if err != nil {
+			return 0, errors.Join(err, it.Close())
+		}
+		e, err := decodeEvent(rev, it.Value())
+		if err != nil {
+			return 0, errors.Join(err, it.Close())
+		}
+		if inRange(e.Key, lower[1:], userBound(upper)) {
+			n -= e.keysDelta()
+		}
+	}
+	return n, it.Close()
+}
+
+// indexCount counts by the count index, of which present must be in step.
+func indexCount(c *counts, present view, lower, upper []byte) (int64, error) {
+	n, left, right, whole := c.span(lower[1:], userBound(upper))
+	if !whole {
+		return present.walkCount(lower, upper)
+	}
+	if !bytes.Equal(left, lower[1:]) {
+		edge, err := present.walkCount(lower, currentKey(nil, left))
+		if err != nil {
+			return 0, err
+		}
+		n += edge
+	}
+	if right != nil {
+		edge, err := present.walkCount(currentKey(nil, right), upper)
+		if err != nil {
+			return 0, err
+		}
+		n += edge
+	}
+	return n, nil
+}
+
+// userBound turns an upper bound of table c into one of user keys; nil is none.
+func userBound(upper []byte) []byte {
+	if len(upper) == 1 {
+		return nil
+	}
+	return upper[1:]
+}
+
+// keysDelta says by how much the event changed the number of live keys.
+func (e *event) keysDelta() int64 {
+	existed := !e.Prev.Mod.IsZero() && !e.Prev.Deleted
+	switch {
+	case e.Dir:
+		return 0
+	case e.Type == kv.EventPut && !existed:
+		return 1
+	case e.Type == kv.EventDelete && existed:
+		return -1
+	default:
+		return 0
+	}
+}
