@@ -19,9 +19,7 @@ package member
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,11 +28,9 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/machine"
-	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
 	"cairn/internal/peer"
-	"cairn/internal/raftlog"
 	"cairn/internal/replica"
 	"cairn/internal/storage"
 	"cairn/internal/watch"
@@ -144,174 +140,6 @@ type Member struct {
 	removed   chan struct{} // closed when this member is none of the cluster's any more
 	leaveOnce sync.Once
 	wg        sync.WaitGroup
-}
-
-// Start opens the stores, brings the state up to the log, and starts the member.
-// It returns before there is a leader; see Ready.
-func Start(cfg Config) (*Member, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Metrics == nil {
-		cfg.Metrics = metrics.New(cfg.ID)
-	}
-	m := &Member{
-		cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics, start: time.Now(),
-		flushed: make(chan struct{}, 1), ready: make(chan struct{}),
-		stopping: make(chan struct{}), failed: make(chan struct{}), removed: make(chan struct{}),
-	}
-	m.hashing = make(chan struct{}, 1)
-	m.inbox.wake = make(chan struct{}, 1)
-	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
-	m.pending.batches = make(map[uint64]pendingBatch)
-	m.reads.asked = make(map[uint64][]*read)
-	if err := m.open(); err != nil {
-		return nil, errors.Join(err, m.closeStores())
-	}
-	m.raft = newRaftRole(m)
-	m.logs.m, m.applier.m = m, m
-	m.transport = alone{}
-	if cfg.Transport != nil {
-		m.transport = cfg.Transport(m, peerHandler{m})
-		m.transport.Register(learnerReadyPath, m.answerLearnerReady)
-		m.transport.Register(peerHashPath, m.answerHash)
-	}
-	m.applier.lookAtMembers()
-	m.applies.signal() // compactions of an earlier life may have left something to do
-	m.wg.Add(6)
-	go m.runRaft()
-	go m.runExpiry()
-	go m.runLogWriter()
-	go m.runApplier()
-	go m.runHousekeeping()
-	go m.runWatches()
-	return m, nil
-}
-
-func (m *Member) open() (err error) {
-	onFatal := func(err error) { m.fail(fmt.Errorf("storage: %w", err)) }
-	if m.logStore, err = storage.OpenLog(logDir(m.cfg.Dir), storage.Options{
-		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal,
-	}); err != nil {
-		return err
-	}
-	if m.stateStore, err = storage.OpenState(stateDir(m.cfg.Dir), storage.Options{
-		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal,
-		OnFlush: func() {
-			select {
-			case m.flushed <- struct{}{}:
-			default:
-			}
-		},
-	}); err != nil {
-		return err
-	}
-	if m.machine, err = machine.Open(m.stateStore); err != nil {
-		return err
-	}
-	if m.gate, err = m.newGate(m.cfg.Auth); err != nil {
-		return err
-	}
-	m.hub = watch.New(m.machine.Keys(), watch.Limits{})
-	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())
-	if err != nil {
-		return err
-	}
-	m.replica, err = replica.New(replica.Config{
-		ID: m.cfg.ID, ElectionTicks: m.cfg.ElectionTicks, HeartbeatTicks: 1, Logger: m.cfg.RaftLogger,
-		ClusterID: m.cfg.ClusterID, FS: m.cfg.FS, ReceiveDir: receiveDir(m.cfg.Dir),
-	}, rlog, m.machine)
-	return err
-}
-
-// The initial membership counts as entry 1 of term 1, which is applied but not
-// in the log.
-const initialIndex, initialTerm = 1, 1
-
-// Initialize makes the stores of a new member in the empty directory dir, for a
-// cluster of the given founders. They are durable when it returns.
-func Initialize(fs storage.FS, dir string, founders []membership.Member) error {
-	return initialize(fs, dir, initialIndex, initialTerm, founders)
-}
-
-// InitializeJoining is Initialize for a member that joins a cluster, which has the given members. It gets its state from
-// them, and knows no more than where they are until then.
-func InitializeJoining(fs storage.FS, dir string, members []membership.Member) error {
-	return initialize(fs, dir, 0, 0, members)
-}
-
-func initialize(fs storage.FS, dir string, index, term uint64, members []membership.Member) (err error) {
-	state, err := storage.OpenState(stateDir(dir), storage.Options{FS: fs})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, state.Close()) }()
-	log, err := storage.OpenLog(logDir(dir), storage.Options{FS: fs})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	if err := machine.Initialize(state, index, term, members); err != nil {
-		return err
-	}
-	return raftlog.Initialize(log, index, term)
-}
-
-func logDir(dir string) string   { return filepath.Join(dir, "log") }
-func stateDir(dir string) string { return filepath.Join(dir, "state") }
-
-// receiveDir is where a snapshot of a peer is made ready; it is removed at every start.
-func receiveDir(dir string) string { return filepath.Join(dir, "receive") }
-
-// Close stops the member, and leaves a state on disk that the next start need
-// not replay. Requests that wait are answered with ErrStopped.
-func (m *Member) Close() error {
-	m.handOver()
-	m.hub.Close()
-	close(m.stopping)
-	m.wg.Wait()
-	err := m.transport.Close()
-	if m.Err() == nil {
-		return errors.Join(err, m.closeRoles())
-	}
-	// A storage engine that has lost its disk may wait for ever for what was on its way there; nothing can be
-	// lost any more that is not lost.
-	closed := make(chan error, 1)
-	go func() { closed <- m.closeRoles() }()
-	select {
-	case closeErr := <-closed:
-		return errors.Join(err, closeErr)
-	case <-time.After(failedCloseMax):
-		return errors.Join(err, fmt.Errorf("the stores did not close within %v", failedCloseMax))
-	}
-}
-
-// failedCloseMax is how long the end of a failed member may take.
-const failedCloseMax = 5 * time.Second
-
-// closeRoles answers who still waits, and closes the stores.
-func (m *Member) closeRoles() (err error) {
-	// Requests may still hold a role. Nobody gets one after this.
-	m.raft.Lock()
-	m.logs.Lock()
-	m.applier.Lock()
-	m.readable.Store(false) // the stores are about to be closed
-	m.pending.failAll(ErrStopped)
-	m.inbox.failAll(ErrStopped)
-	m.reads.failAll(ErrStopped)
-	if m.Err() == nil {
-		err = errors.Join(m.machine.Flush(), m.logs.truncate())
-	}
-	return errors.Join(err, m.machine.Close(), m.closeStores())
-}
-
-func (m *Member) closeStores() (err error) {
-	for _, s := range []*storage.Store{m.stateStore, m.logStore} {
-		if s != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}
-	return err
 }
 
 // Ready is closed when the member first has a leader and has applied what was
