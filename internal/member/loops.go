@@ -1,6 +1,9 @@
 package member
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // The three roles of the replica are locks, not threads. Each has a goroutine that
 // waits for its work; but whoever has made work for a role, and finds it free, does it on
@@ -14,6 +17,13 @@ import "time"
 // advance takes a request that has just been put into the inbox as far as it gets
 // without waiting for anybody else.
 func (m *Member) advance() {
+	if m.inbox.backlog.requests.Load() > 1 {
+		// Others are at it, too: those that are about to put theirs into the inbox do so first, and all share one entry.
+		runtime.Gosched()
+	}
+	if m.readable.Load() && m.appendsUnderWay.Load() >= appendsUnderWayMax {
+		return // who does the append that is under way takes what has gathered when it is done
+	}
 	m.raft.try()
 	// Where others' disks decide as well, nobody is to hang on this one's.
 	if m.readable.Load() && m.tryAppend() {
@@ -28,14 +38,14 @@ func (m *Member) advance() {
 // tryAppend does a round of the log writer's work here, when there is any and nobody
 // is at it. Otherwise the log writer's goroutine does it.
 func (m *Member) tryAppend() (done bool) {
-	if m.appends.empty() {
+	if m.appends.idle() {
 		return false
 	}
 	if m.logs.TryLock() {
 		done = m.logs.step()
 		m.logs.Unlock()
 	}
-	if !m.appends.empty() {
+	if !m.appends.idle() {
 		m.appends.signal()
 	}
 	return done
@@ -43,7 +53,7 @@ func (m *Member) tryAppend() (done bool) {
 
 // tryApply is tryAppend for the applier.
 func (m *Member) tryApply() {
-	if m.applies.empty() {
+	if m.applies.idle() {
 		return
 	}
 	tidy := false
@@ -52,7 +62,7 @@ func (m *Member) tryApply() {
 		tidy = m.applier.sinceFlush >= m.cfg.SnapshotCount || !m.machine.Swept()
 		m.applier.Unlock()
 	}
-	if tidy || !m.applies.empty() {
+	if tidy || !m.applies.idle() {
 		m.applies.signal()
 	}
 	if m.inbox.finished() {
@@ -62,10 +72,10 @@ func (m *Member) tryApply() {
 
 // passOn wakes the goroutines for which there is work.
 func (m *Member) passOn() {
-	if !m.appends.empty() {
+	if !m.appends.idle() {
 		m.appends.signal()
 	}
-	if !m.applies.empty() {
+	if !m.applies.idle() {
 		m.applies.signal()
 	}
 }

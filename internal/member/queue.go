@@ -233,21 +233,24 @@ func (b *inbox) failAll(err error) {
 type workQueue struct {
 	wake chan struct{}
 
-	mu   sync.Mutex
-	msgs []*raftpb.Message
+	mu     sync.Mutex
+	msgs   []*raftpb.Message
+	urgent bool // one of msgs is
 }
 
-func (q *workQueue) put(m *raftpb.Message) {
+// put adds a message. One that is not urgent waits for one that is.
+func (q *workQueue) put(m *raftpb.Message, urgent bool) {
 	q.mu.Lock()
 	q.msgs = append(q.msgs, m)
+	q.urgent = q.urgent || urgent
 	q.mu.Unlock()
 }
 
-// empty says whether nothing waits.
-func (q *workQueue) empty() bool {
+// idle says whether nothing urgent waits.
+func (q *workQueue) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.msgs) == 0
+	return !q.urgent
 }
 
 // signal wakes the goroutine.
@@ -263,7 +266,7 @@ func (q *workQueue) take() []*raftpb.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	msgs := q.msgs
-	q.msgs = nil
+	q.msgs, q.urgent = nil, false
 	return msgs
 }
 

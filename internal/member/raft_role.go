@@ -6,16 +6,18 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"cairn/internal/replica"
 )
 
 // How much one entry carries, and how many appends may be on their way to the
-// disk: with two, one is synced while the next gathers, and requests that arrive
-// meanwhile share the one after. More would only make the entries smaller.
+// disk: requests that arrive while one is synced share the next. More would only make
+// the entries smaller.
 const (
 	entryBytesMax      = 1 << 20
 	entryCommandsMax   = 4096
-	appendsUnderWayMax = 2
+	appendsUnderWayMax = 1
 	// Among several members an entry is under way until it is applied, since it takes more than this one's disk.
 	batchesUnderWayMax = 2
 )
@@ -260,10 +262,10 @@ func (r *raftRole) handOut() {
 			if len(w.Append.Entries) > 0 {
 				m.appendsUnderWay.Add(1)
 			}
-			m.appends.put(w.Append)
+			m.appends.put(w.Append, urgent(w.Append))
 		}
 		if w.Apply != nil {
-			m.applies.put(w.Apply)
+			m.applies.put(w.Apply, true)
 		}
 		if len(w.Reads) > 0 {
 			m.reads.answer(w.Reads, m.machine.AppliedIndex)
@@ -272,6 +274,12 @@ func (r *raftRole) handOut() {
 			r.leaderChanged()
 		}
 	}
+}
+
+// urgent says whether raft or somebody else waits for an append. Nobody does for one that notes but how far the log is committed: it
+// goes to the disk with the next one.
+func urgent(m *raftpb.Message) bool {
+	return len(m.Entries) > 0 || len(m.Responses) > 0 || m.GetSnapshot() != nil
 }
 
 func (r *raftRole) leaderChanged() {
