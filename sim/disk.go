@@ -44,9 +44,9 @@ type disk struct {
 
 func newDisk(fs storage.CrashableFS, rng *rand.Rand) *disk { return &disk{CrashableFS: fs, rng: rng} }
 
-// logFile says whether a file is the log store's WAL.
+// logFile says whether a file is of the log store's journal.
 func logFile(name string) bool {
-	return strings.HasPrefix(name, "log/") && strings.HasSuffix(name, ".log")
+	return strings.HasPrefix(name, "log/") && strings.HasSuffix(name, ".journal")
 }
 
 // arm has the power cut at the next sync of a file.

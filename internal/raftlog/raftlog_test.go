@@ -226,7 +226,7 @@ func TestFormats(t *testing.T) {
 		got = append(got, hex.EncodeToString(it.Key())+" → "+hex.EncodeToString(it.Value()))
 	}
 	st.check(it.Close())
-	want := []string{"650000000000000003 → 00ac02", "68 → ac020702", "74 → 02ac02"}
+	want := []string{"650000000000000003 → 00ac02", "68 → ac020702", "6a → 03", "74 → 02ac02"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("store has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

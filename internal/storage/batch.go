@@ -205,7 +205,7 @@ func (b *Batch) Changed(key []byte) bool {
 }
 
 // Commit makes the batch visible. With sync it is durable when Commit returns,
-// on a store that has a WAL.
+// on a log store.
 func (b *Batch) Commit(sync bool) (err error) {
 	defer fatalError(&err, "commit batch")
 	b.order() // the memtable takes keys in order at half the price
@@ -225,11 +225,12 @@ func (b *Batch) Commit(sync bool) (err error) {
 			return fmt.Errorf("build batch: %w", err)
 		}
 	}
-	opts := pebble.NoSync
-	if sync && b.store.wal {
-		opts = pebble.Sync
+	if j := b.store.journal; j != nil {
+		err = j.commit(b.store, b.out, sync)
+	} else {
+		err = b.out.Commit(pebble.NoSync)
 	}
-	if err := b.out.Commit(opts); err != nil {
+	if err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	return nil

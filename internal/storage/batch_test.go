@@ -1,13 +1,10 @@
 package storage
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -552,7 +549,7 @@ func TestLogIsDurable(t *testing.T) {
 		if s, err = OpenLog("log", Options{FS: disk}); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		got := contents(t, s)
+		got := logContents(t, s)
 		n := 0
 		for ; ; n++ {
 			_, a := got[fmt.Sprintf("a%03d", n+1)]
@@ -570,72 +567,6 @@ func TestLogIsDurable(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-// TestDamagedLogIsNamed: what was synced and has changed is found out, unlike a torn tail, and the error names the file.
-func TestDamagedLogIsNamed(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "log")
-	s, err := OpenLog(dir, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The first WAL of a new store does not say what was synced; a member opens its stores once more before it writes to them.
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = OpenLog(dir, Options{}); err != nil {
-		t.Fatal(err)
-	}
-	b := s.NewBatch()
-	for i := range 20 {
-		if err := errors.Join(b.Append(fmt.Appendf(nil, "%02d", i), make([]byte, 3000)), b.Commit(true)); err != nil {
-			t.Fatal(err)
-		}
-		b.Reset()
-	}
-	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
-	if err != nil || len(logs) != 1 {
-		t.Fatalf("%v, %v", logs, err)
-	}
-	whole, err := os.ReadFile(logs[0])
-	if err := errors.Join(err, b.Close(), s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	end := len(bytes.TrimRight(whole, "\x00"))
-	for _, c := range []struct {
-		name    string
-		damage  func(file []byte)
-		damaged bool
-	}{
-		{"torn tail", func(file []byte) { copy(file[end+100:], "half a record") }, false},
-		{"in the middle", func(file []byte) { file[end/2] ^= 1 }, true},
-		{"in the last block", func(file []byte) { file[end*3/4] ^= 1 }, true},
-		{"a length in the last block", func(file []byte) { copy(file[walBlock+4:], "\xff\xff") }, true},
-		{"the last record", func(file []byte) { file[end-1] ^= 1 }, false}, // nothing says that it was synced
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.CopyFS(dir, os.DirFS(filepath.Dir(logs[0]))); err != nil {
-				t.Fatal(err)
-			}
-			file := bytes.Clone(whole)
-			c.damage(file)
-			path := filepath.Join(dir, filepath.Base(logs[0]))
-			if err := os.WriteFile(path, file, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s, err := OpenLog(dir, Options{})
-			if !c.damaged {
-				if err := errors.Join(err, s.Close()); err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			if !errors.Is(err, ErrDamagedLog) || !strings.Contains(err.Error(), path) {
-				t.Errorf("got %v, want an error that names %s", err, path)
-			}
-		})
 	}
 }
 

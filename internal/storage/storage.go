@@ -1,6 +1,6 @@
 // Package storage keeps bytes: it is cairn's only door to pebble.
 //
-// A member has two stores. The log store holds the raft log and syncs its WAL
+// A member has two stores. The log store holds the raft log and syncs its journal
 // on every append. The state store holds everything that clients wrote and has
 // no WAL of its own: the raft log is its WAL, and every apply is one batch that
 // carries the applied index (docs/formats/state-store.md). The package owns the
@@ -35,7 +35,7 @@ var OSFS = vfs.Default
 // ErrClosed is returned by reads of a store that was closed.
 var ErrClosed = errors.New("the store is closed")
 
-// ErrDamagedLog says that a WAL file has changed since it was synced: others rely on what is lost with it.
+// ErrDamagedLog says that a file of the log store's journal has changed since it was synced: others rely on what is lost with it.
 var ErrDamagedLog = errors.New("damaged after it was synced, so this member must not go on; replace it (etcdctl member replace), or restore a backup")
 
 // ErrNotFound is returned by Get for a key that the store does not hold.
@@ -82,8 +82,8 @@ type Options struct {
 // Store is an ordered map of byte strings on disk.
 type Store struct {
 	db *pebble.DB
-	// wal says whether a synced commit is durable when it returns.
-	wal     bool
+	// journal is the log store's, which makes synced commits durable; nil for a state store.
+	journal *journal
 	log     *slog.Logger
 	options *pebble.Options
 	readers readers
@@ -121,22 +121,25 @@ func OpenState(dir string, o Options) (*Store, error) {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		po.Levels[i].BlockSize = 16 << 10
 	}
-	return open(dir, po, false)
+	return open(dir, po)
 }
 
 // OpenLog opens, or makes, the log store in dir. Commits with sync are durable
 // when they return.
 func OpenLog(dir string, o Options) (*Store, error) {
 	po := baseOptions(o, DefaultLogCacheBytes, DefaultLogMemTableBytes)
-	po.WALBytesPerSync = 0
-	if err := checkTail(po.FS, dir); err != nil {
-		return nil, err
-	}
-	po.FS = preallocated{FS: po.FS, bytes: int64(po.MemTableSize)}
+	po.DisableWAL = true
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 32 << 10
 	}
-	return open(dir, po, true)
+	s, err := open(dir, po)
+	if err != nil {
+		return nil, err
+	}
+	if s.journal, err = openJournal(s, dir, int64(po.MemTableSize)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.db.Close())
+	}
+	return s, nil
 }
 
 func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Options {
@@ -192,19 +195,14 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 	}
 }
 
-func open(dir string, po *pebble.Options, wal bool) (*Store, error) {
+func open(dir string, po *pebble.Options) (*Store, error) {
 	options := completed(po)
-	fs, last := po.FS, ""
-	po.FS = reading{fs, &last}
 	db, err := pebble.Open(dir, po)
-	switch {
-	case err != nil && pebble.IsCorruptionError(err) && last != "":
-		return nil, fmt.Errorf("open store: %s: %w: %w", last, ErrDamagedLog, err)
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	return &Store{
-		db: db, wal: wal, log: po.Logger.(quiet).log, options: options,
+		db: db, log: po.Logger.(quiet).log, options: options,
 		readers: readers{drained: make(chan struct{}, 1)}, views: make(map[*View]struct{}),
 	}, nil
 }
@@ -216,7 +214,11 @@ func (s *Store) Close() error {
 	if !s.readers.close(s.log) {
 		return fmt.Errorf("close store: %w", ErrClosed)
 	}
-	if err := errors.Join(s.closeViews(), s.db.Close()); err != nil {
+	err := s.closeViews()
+	if s.journal != nil {
+		err = errors.Join(err, s.journal.close())
+	}
+	if err := errors.Join(err, s.db.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
@@ -281,7 +283,7 @@ func (q quiet) Errorf(format string, args ...any) {
 	q.log.Error("storage", "message", fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called for a broken WAL or manifest; pebble expects it not to return.
+// Fatalf is called for a broken manifest; pebble expects it not to return.
 func (q quiet) Fatalf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	q.log.Error("storage failed", "message", msg)
@@ -289,12 +291,12 @@ func (q quiet) Fatalf(format string, args ...any) {
 }
 
 // fatal is what Fatalf panics with. Batch.Commit and Replace turn it into an error, so that
-// a member whose log cannot be synced stops in good order; elsewhere it ends the process.
+// a member whose disk is broken stops in good order; elsewhere it ends the process.
 type fatal string
 
 func (f fatal) Error() string { return string(f) }
 
-// fatalError turns the panic of a broken WAL or manifest into an error.
+// fatalError turns the panic of a broken manifest into an error.
 func fatalError(err *error, action string) {
 	switch r := recover().(type) { //nolint:revive // this is what its callers defer
 	case nil:

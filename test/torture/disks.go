@@ -83,11 +83,11 @@ const unsyncedMax = 8 << 10
 
 // newestLog returns the log file that a member wrote last, and how far it was written: files have their size from the start.
 func newestLog(m *fleet.Member) (path string, end int64, err error) {
-	files, err := filepath.Glob(filepath.Join(m.DataDir(), "member", "log", "*.log"))
+	files, err := filepath.Glob(filepath.Join(m.DataDir(), "member", "log", "*.journal"))
 	if err != nil || len(files) == 0 {
 		return "", 0, fmt.Errorf("log files of %s: %d, %w", m.Name, len(files), err)
 	}
-	// Pebble keeps used files to use them again. Their names tell which is the newest.
+	// Their names tell which is the newest.
 	path = files[0]
 	for _, f := range files {
 		path = max(path, f)

@@ -1,0 +1,301 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// logContents returns what a log store holds, without the journal's own key.
+func logContents(t *testing.T, s *Store) map[string]string {
+	t.Helper()
+	got := contents(t, s)
+	delete(got, string(journalKey))
+	return got
+}
+
+// TestJournalOverManyFiles writes, overwrites and removes in a log store whose journal goes on to a new file now and then, flushes it and cuts the
+// power at random: what is there is what some commit has left, and none before the last synced one.
+func TestJournalOverManyFiles(t *testing.T) {
+	rotations := 0
+	for seed := range uint64(12) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		fs := NewCrashableFS()
+		o := Options{MemTableBytes: 64 << 10, CacheBytes: 1 << 20}
+		states, synced := []map[string]string{{}}, 0
+		for life := range 4 {
+			o.FS = fs
+			s, err := OpenLog("log", o)
+			if err != nil {
+				t.Fatalf("seed %d, life %d: %v", seed, life, err)
+			}
+			if life == 0 {
+				root, err := fs.OpenDir("/")
+				if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, now := logContents(t, s), -1
+			for i := len(states) - 1; i >= synced && now < 0; i-- {
+				if maps.Equal(got, states[i]) {
+					now = i
+				}
+			}
+			if now < 0 {
+				t.Fatalf("seed %d, life %d: %d keys, which no commit since the last synced one has left", seed, life, len(got))
+			}
+			states, synced = []map[string]string{states[now]}, 0
+			first := s.journal.number
+			for range rng.IntN(120) {
+				sync := rng.IntN(3) == 0
+				states = append(states, someCommit(t, rng, s, states[len(states)-1], sync))
+				if sync {
+					synced = len(states) - 1
+				}
+				if rng.IntN(20) == 0 {
+					if err := s.Flush(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			rotations += int(s.journal.number - first)
+			disk := fs.Crash([]int{0, 50, 100}[rng.IntN(3)], rng)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			fs = disk
+		}
+	}
+	if rotations < 10 {
+		t.Errorf("the journals have gone on to a new file %d times; that tests nothing", rotations)
+	}
+}
+
+// someCommit commits something to s, and returns what it has left of before.
+func someCommit(t *testing.T, rng *rand.Rand, s *Store, before map[string]string, sync bool) map[string]string {
+	t.Helper()
+	after := maps.Clone(before)
+	b := s.NewBatch()
+	var err error
+	if rng.IntN(4) == 0 {
+		from := rng.IntN(30)
+		lower, upper := fmt.Sprintf("k%02d", from), fmt.Sprintf("k%02d", from+rng.IntN(10))
+		err = b.DeleteRange([]byte(lower), []byte(upper))
+		maps.DeleteFunc(after, func(k, _ string) bool { return lower <= k && k < upper })
+	}
+	for range 1 + rng.IntN(3) {
+		key, value := fmt.Sprintf("k%02d", rng.IntN(40)), strings.Repeat(string(rune('a'+rng.IntN(26))), rng.IntN(6000))
+		err = errors.Join(err, b.Append([]byte(key), []byte(value)))
+		after[key] = value
+	}
+	if err := errors.Join(err, b.Commit(sync), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return after
+}
+
+// TestJournalRemovesFiles: a journal does not grow for ever.
+func TestJournalRemovesFiles(t *testing.T) {
+	s, err := OpenLog("log", Options{FS: NewCrashableFS(), MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // in memory
+	b := s.NewBatch()
+	for i := range 200 {
+		err := errors.Join(b.Append(fmt.Appendf(nil, "%04d", i), make([]byte, 3000)), b.Commit(true))
+		if i%10 == 0 {
+			err = errors.Join(err, s.Flush())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	numbers, err := s.journal.list()
+	if err != nil || len(numbers) > 3 || s.journal.number < 9 {
+		t.Errorf("files %v, %v", numbers, err)
+	}
+}
+
+// TestDamagedLogIsNamed: what was synced and has changed is found out, unlike a torn tail, and the error names the file.
+func TestDamagedLogIsNamed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	s, err := OpenLog(dir, Options{MemTableBytes: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.NewBatch()
+	for i := range 30 { // in two files
+		if err := errors.Join(b.Append(fmt.Appendf(nil, "%02d", i), bytes.Repeat([]byte{'x'}, 3000)), b.Commit(true)); err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	image := t.TempDir() // before the store is closed, which has it all
+	if err := os.CopyFS(image, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		file   string
+		damage func(file []byte, end int)
+		keys   int // that are there; 0 is an error
+	}{
+		{"none", "000002", func([]byte, int) {}, 30},
+		{"torn tail", "000002", func(file []byte, end int) { copy(file[end+100:], "half a record") }, 30},
+		{"in the middle", "000002", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
+		{"a length", "000002", func(file []byte, _ int) { copy(file[4:], "\xff\xff\xff\xff") }, 0},
+		{"the last record", "000002", func(file []byte, end int) { file[end-1] ^= 1 }, 29}, // nothing says that it was synced
+		{"the first file", "000001", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
+		{"the last record of the first file", "000001", func(file []byte, end int) { file[end-1] ^= 1 }, 0},
+		{"all of the first file", "000001", func(file []byte, _ int) { clear(file) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, c.file+journalSuffix)
+			if err := os.CopyFS(dir, os.DirFS(image)); err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.damage(file, len(bytes.TrimRight(file, "\x00")))
+			if err := os.WriteFile(path, file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := OpenLog(dir, Options{MemTableBytes: 64 << 10})
+			if c.keys == 0 {
+				if !errors.Is(err, ErrDamagedLog) || !strings.Contains(err.Error(), path) {
+					t.Errorf("got %v, want an error that names %s", err, path)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := logContents(t, s); len(got) != c.keys {
+				t.Errorf("%d keys are there, want %d", len(got), c.keys)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestOlderLog: a log store whose WAL was pebble's, and was not closed, goes on.
+func TestOlderLog(t *testing.T) {
+	fs := NewCrashableFS()
+	older := baseOptions(Options{FS: fs}, 1<<20, 1<<20)
+	s, err := open("log", older)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := s.db.Set([]byte("a"), fmt.Appendf(nil, "%d", i), pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := fs.OpenDir("/")
+	if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
+		t.Fatal(err)
+	}
+	disk := fs.Crash(0, rand.New(rand.NewPCG(1, 1)))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := "2"
+	for life := range 3 {
+		s, err := OpenLog("log", Options{FS: disk})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := logContents(t, s); !maps.Equal(got, map[string]string{"a": want}) {
+			t.Fatalf("life %d: %v", life, got)
+		}
+		want = fmt.Sprintf("new %d", life)
+		b := s.NewBatch()
+		if err := errors.Join(b.Append([]byte("a"), []byte(want)), b.Commit(true), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+		disk = disk.Crash(0, rand.New(rand.NewPCG(1, 1)))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestUnsyncedCommitsAreWritten: commits that need not be durable do not gather in memory without end, and a store that was closed has them.
+func TestUnsyncedCommitsAreWritten(t *testing.T) {
+	fs := NewCrashableFS()
+	s, err := OpenLog("log", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.NewBatch()
+	for i := range 300 {
+		if err := errors.Join(b.Append(fmt.Appendf(nil, "%04d", i), make([]byte, 3000)), b.Commit(false)); err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+	}
+	if n := cap(s.journal.waiting); n > 4*journalWaitingMax {
+		t.Errorf("%d bytes of commits wait in memory", n)
+	}
+	if err := errors.Join(b.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = OpenLog("log", Options{FS: fs}); err != nil {
+		t.Fatal(err)
+	}
+	if got := logContents(t, s); len(got) != 300 {
+		t.Errorf("%d of 300 keys are there", len(got))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJournalFormat pins the bytes that docs/formats/raft-log.md shows.
+func TestJournalFormat(t *testing.T) {
+	fs := NewCrashableFS()
+	s, err := OpenLog("log", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"a", "b"} {
+		b := s.NewBatch()
+		if err := errors.Join(b.Append([]byte(key), []byte("1")), b.Commit(true), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := s.journal.read(1)
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	want := "05ecf4f716000000010000000000000000000000000000000100000000000000" + "000000000000000002000000" + "0101610131" + "01016a0101" +
+		"fe873cfc16000000010000000000000036000000000000000200000000000000" + "000000000000000002000000" + "0101620131" + "01016a0102"
+	if got := hex.EncodeToString(file); got != want {
+		t.Errorf("the file is\n%s, want\n%s", got, want)
+	}
+}
