@@ -1,0 +1,94 @@
+package member
+
+import (
+	"sync"
+	"time"
+
+	"cairn/internal/replica"
+)
+
+// reads are the linearizable reads under way. The raft loop asks and is answered;
+// the applier lets go of those whose index it has reached.
+type reads struct {
+	mu      sync.Mutex
+	asked   map[uint64][]*read // by the id of the ReadIndex
+	waiting []waitingReads     // for the applied index
+}
+
+type waitingReads struct {
+	index uint64
+	reads []*read
+}
+
+func (r *reads) ask(id uint64, rs []*read) {
+	r.mu.Lock()
+	r.asked[id] = append([]*read(nil), rs...)
+	r.mu.Unlock()
+}
+
+// answer takes the raft loop's answers. What is applied is asked under the lock,
+// so that reached cannot pass by between the question and the waiting.
+func (r *reads) answer(answers []replica.Read, appliedIndex func() uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	applied := appliedIndex()
+	for _, a := range answers {
+		rs := r.asked[a.ID]
+		delete(r.asked, a.ID)
+		if a.Index > applied {
+			r.waiting = append(r.waiting, waitingReads{a.Index, rs})
+			continue
+		}
+		release(rs, nil)
+	}
+}
+
+// reached lets go of the reads that waited for the applied index.
+func (r *reads) reached(applied uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left := r.waiting[:0]
+	for _, w := range r.waiting {
+		if w.index > applied {
+			left = append(left, w)
+			continue
+		}
+		release(w.reads, nil)
+	}
+	r.waiting = left
+}
+
+// unanswered returns the ids that raft has not answered, and fails those that were
+// asked before the given time: raft drops questions when leadership changes.
+func (r *reads) unanswered(before time.Duration, err error) (ids []uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, rs := range r.asked {
+		if len(rs) > 0 && rs[0].since < before {
+			delete(r.asked, id)
+			release(rs, err)
+			continue
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// waitingForAnswer returns the ids that raft has not answered.
+func (r *reads) waitingForAnswer() []uint64 { return r.unanswered(0, nil) }
+
+func (r *reads) failAll(err error) {
+	r.unanswered(1<<62, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.waiting {
+		release(w.reads, err)
+	}
+	r.waiting = nil
+}
+
+func release(rs []*read, err error) {
+	for _, r := range rs {
+		r.done <- err
+	}
+}
