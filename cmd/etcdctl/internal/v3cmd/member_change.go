@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 
 	"cairn/cmd/etcdctl/internal/cli"
 )
@@ -117,12 +118,28 @@ func startVariables(name string, added *etcdserverpb.Member, members []*etcdserv
 		name, strings.Join(all, ","), strings.Join(added.PeerURLs, ","))
 }
 
-func memberRemove(s *cli.Session) error {
-	p, err := begin(s, withoutFields...)
-	if err != nil {
-		return err
+// beginChange reads what the commands that change one member have in common.
+func beginChange(s *cli.Session) (p *printer, id uint64, err error) {
+	if p, err = begin(s, withoutFields...); err != nil {
+		return nil, 0, err
 	}
-	id, err := memberID(s)
+	id, err = memberID(s)
+	return p, id, err
+}
+
+// changed prints what became of the member: how says it, up to the word cluster.
+func (p *printer) changed(id uint64, how string, m interface {
+	proto.Message
+	GetHeader() *etcdserverpb.ResponseHeader
+},
+) error {
+	return p.print(answer{json: m, proto: m, simple: func(p *printer) {
+		fmt.Fprintf(p, "Member %16x %s cluster %16x\n", id, how, m.GetHeader().GetClusterId())
+	}})
+}
+
+func memberRemove(s *cli.Session) error {
+	p, id, err := beginChange(s)
 	if err != nil {
 		return err
 	}
@@ -131,19 +148,12 @@ func memberRemove(s *cli.Session) error {
 		if err != nil {
 			return fail(exitError, err)
 		}
-		m := (*etcdserverpb.MemberRemoveResponse)(r)
-		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
-			fmt.Fprintf(p, "Member %16x removed from cluster %16x\n", id, m.Header.ClusterId)
-		}})
+		return p.changed(id, "removed from", (*etcdserverpb.MemberRemoveResponse)(r))
 	})
 }
 
 func memberUpdate(s *cli.Session) error {
-	p, err := begin(s, withoutFields...)
-	if err != nil {
-		return err
-	}
-	id, err := memberID(s)
+	p, id, err := beginChange(s)
 	if err != nil {
 		return err
 	}
@@ -156,19 +166,12 @@ func memberUpdate(s *cli.Session) error {
 		if err != nil {
 			return fail(exitError, err)
 		}
-		m := (*etcdserverpb.MemberUpdateResponse)(r)
-		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
-			fmt.Fprintf(p, "Member %16x updated in cluster %16x\n", id, m.Header.ClusterId)
-		}})
+		return p.changed(id, "updated in", (*etcdserverpb.MemberUpdateResponse)(r))
 	})
 }
 
 func memberPromote(s *cli.Session) error {
-	p, err := begin(s, withoutFields...)
-	if err != nil {
-		return err
-	}
-	id, err := memberID(s)
+	p, id, err := beginChange(s)
 	if err != nil {
 		return err
 	}
@@ -177,9 +180,6 @@ func memberPromote(s *cli.Session) error {
 		if err != nil {
 			return fail(exitError, err)
 		}
-		m := (*etcdserverpb.MemberPromoteResponse)(r)
-		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
-			fmt.Fprintf(p, "Member %16x promoted in cluster %16x\n", id, m.Header.ClusterId)
-		}})
+		return p.changed(id, "promoted in", (*etcdserverpb.MemberPromoteResponse)(r))
 	})
 }
