@@ -80,6 +80,21 @@ func connectAsGiven(s *cli.Session) (*v2client.Client, error) {
 	return c, nil
 }
 
+// ask makes one request, in the time that it may take.
+func ask(s *cli.Session, do func(context.Context, *v2client.Client) (*v2client.Response, error)) (*v2client.Response, error) {
+	c, err := connect(s)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := limited(s)
+	defer cancel()
+	r, err := do(ctx, c)
+	if err != nil {
+		return nil, fail(exitServer, err)
+	}
+	return r, nil
+}
+
 // limited returns the context of everything but watching.
 func limited(s *cli.Session) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.Context, value(s.Flags.GetDuration("total-timeout")))

@@ -1,6 +1,8 @@
 package v2cmd
 
 import (
+	"context"
+
 	"github.com/spf13/pflag"
 
 	"cairn/cmd/etcdctl/internal/cli"
@@ -22,15 +24,11 @@ var getCommand = cli.Command{
 		if err != nil {
 			return err
 		}
-		c, err := connect(s)
+		r, err := ask(s, func(ctx context.Context, c *v2client.Client) (*v2client.Response, error) {
+			return c.Get(ctx, key, v2client.GetOptions{Sort: s.Bool("sort"), Quorum: s.Bool("quorum") || s.Bool("consistent")})
+		})
 		if err != nil {
 			return err
-		}
-		ctx, cancel := limited(s)
-		defer cancel()
-		r, err := c.Get(ctx, key, v2client.GetOptions{Sort: s.Bool("sort"), Quorum: s.Bool("quorum") || s.Bool("consistent")})
-		if err != nil {
-			return fail(exitServer, err)
 		}
 		if r.Node.Dir {
 			return plain("%s: is a directory", r.Node.Key)

@@ -2,6 +2,7 @@ package v2cmd
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 
@@ -27,15 +28,11 @@ var lsCommand = cli.Command{
 		if args := arguments(s); len(args) > 0 {
 			key = args[0]
 		}
-		c, err := connect(s)
+		r, err := ask(s, func(ctx context.Context, c *v2client.Client) (*v2client.Response, error) {
+			return c.Get(ctx, key, v2client.GetOptions{Sort: s.Bool("sort"), Recursive: s.Bool("recursive"), Quorum: s.Bool("quorum")})
+		})
 		if err != nil {
 			return err
-		}
-		ctx, cancel := limited(s)
-		defer cancel()
-		r, err := c.Get(ctx, key, v2client.GetOptions{Sort: s.Bool("sort"), Recursive: s.Bool("recursive"), Quorum: s.Bool("quorum")})
-		if err != nil {
-			return fail(exitServer, err)
 		}
 		if s.String("output") != simple {
 			printResponse(s, r)

@@ -1,6 +1,8 @@
 package v2cmd
 
 import (
+	"context"
+
 	"github.com/spf13/pflag"
 
 	"cairn/cmd/etcdctl/internal/cli"
@@ -31,15 +33,11 @@ func enqueue(s *cli.Session) error {
 	if err != nil {
 		return err
 	}
-	c, err := connect(s)
+	r, err := ask(s, func(ctx context.Context, c *v2client.Client) (*v2client.Response, error) {
+		return c.CreateInOrder(ctx, dir, value, ttl(s))
+	})
 	if err != nil {
 		return err
-	}
-	ctx, cancel := limited(s)
-	defer cancel()
-	r, err := c.CreateInOrder(ctx, dir, value, ttl(s))
-	if err != nil {
-		return fail(exitServer, err)
 	}
 	printResponse(s, r)
 	return nil

@@ -1,6 +1,8 @@
 package v2cmd
 
 import (
+	"context"
+
 	"github.com/spf13/pflag"
 
 	"cairn/cmd/etcdctl/internal/cli"
@@ -32,15 +34,11 @@ func remove(s *cli.Session, o v2client.DeleteOptions) error {
 	if err != nil {
 		return err
 	}
-	c, err := connect(s)
+	r, err := ask(s, func(ctx context.Context, c *v2client.Client) (*v2client.Response, error) {
+		return c.Delete(ctx, key, o)
+	})
 	if err != nil {
 		return err
-	}
-	ctx, cancel := limited(s)
-	defer cancel()
-	r, err := c.Delete(ctx, key, o)
-	if err != nil {
-		return fail(exitServer, err)
 	}
 	if r.Node.Dir {
 		printDir(s, r)

@@ -1,6 +1,8 @@
 package v2cmd
 
 import (
+	"context"
+
 	"github.com/spf13/pflag"
 
 	"cairn/cmd/etcdctl/internal/cli"
@@ -29,16 +31,12 @@ func write(s *cli.Session, o v2client.SetOptions) error {
 	if err != nil {
 		return err
 	}
-	c, err := connect(s)
+	o.TTL = ttl(s)
+	r, err := ask(s, func(ctx context.Context, c *v2client.Client) (*v2client.Response, error) {
+		return c.Set(ctx, key, value, o)
+	})
 	if err != nil {
 		return err
-	}
-	ctx, cancel := limited(s)
-	defer cancel()
-	o.TTL = ttl(s)
-	r, err := c.Set(ctx, key, value, o)
-	if err != nil {
-		return fail(exitServer, err)
 	}
 	printResponse(s, r)
 	return nil

@@ -48,15 +48,11 @@ func onDir(s *cli.Session, do func(dir) (*v2client.Response, error)) error {
 	if err != nil {
 		return err
 	}
-	c, err := connect(s)
+	r, err := ask(s, func(ctx context.Context, c *v2client.Client) (*v2client.Response, error) {
+		return do(dir{ctx: ctx, client: c, path: key, ttl: ttl(s)})
+	})
 	if err != nil {
 		return err
-	}
-	ctx, cancel := limited(s)
-	defer cancel()
-	r, err := do(dir{ctx: ctx, client: c, path: key, ttl: ttl(s)})
-	if err != nil {
-		return fail(exitServer, err)
 	}
 	printDir(s, r)
 	return nil
