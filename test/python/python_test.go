@@ -7,15 +7,9 @@
 package python
 
 import (
-	"path/filepath"
 	"testing"
 
 	"cairn/test/harness"
-)
-
-const (
-	interpreter = "/usr/bin/python3"
-	library     = "/usr/lib/python3/dist-packages/etcd/__init__.py"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -24,22 +18,7 @@ func TestKeys(t *testing.T) { run(t, "keys.py") }
 
 func TestLocks(t *testing.T) { run(t, "locks.py") }
 
-func run(t *testing.T, name string) {
+func run(t *testing.T, script string) {
 	t.Helper()
-	harness.Needs(t, library, "python3-etcd")
-	s := harness.Start(t)
-	script, err := filepath.Abs("testdata/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := s.Run(t, harness.Command{
-		Args: []string{interpreter, "-W", "ignore", script, s.Address()},
-		Env:  []string{"PYTHONDONTWRITEBYTECODE=1"},
-	})
-	if got.Exit != 0 {
-		t.Fatalf("exit %d\n%s%s", got.Exit, got.Stdout, got.Stderr)
-	}
-	if want := "all good\n"; got.Stdout != want {
-		t.Errorf("said %q, want %q", got.Stdout, want)
-	}
+	harness.RunPython(t, script, "/usr/lib/python3/dist-packages/etcd/__init__.py", "python3-etcd")
 }

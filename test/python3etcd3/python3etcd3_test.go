@@ -7,34 +7,13 @@
 package python3etcd3
 
 import (
-	"path/filepath"
 	"testing"
 
 	"cairn/test/harness"
 )
 
-const (
-	interpreter = "/usr/bin/python3"
-	library     = "/usr/lib/python3/dist-packages/etcd3/__init__.py"
-)
-
 func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestV3(t *testing.T) {
-	harness.Needs(t, library, "python3-etcd3")
-	s := harness.Start(t)
-	script, err := filepath.Abs("testdata/v3.py")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := s.Run(t, harness.Command{
-		Args: []string{interpreter, "-W", "ignore", script, s.Address()},
-		Env:  []string{"PYTHONDONTWRITEBYTECODE=1"},
-	})
-	if got.Exit != 0 {
-		t.Fatalf("exit %d\n%s%s", got.Exit, got.Stdout, got.Stderr)
-	}
-	if want := "all good\n"; got.Stdout != want {
-		t.Errorf("said %q, want %q", got.Stdout, want)
-	}
+	harness.RunPython(t, "v3.py", "/usr/lib/python3/dist-packages/etcd3/__init__.py", "python3-etcd3")
 }
