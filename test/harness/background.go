@@ -10,7 +10,7 @@ import (
 // Background is a client's command that runs beside the test.
 type Background struct {
 	cmd    *exec.Cmd
-	output *buffer
+	output *Buffer
 	exited chan struct{} // closed when cmd has ended and has been waited for
 }
 
@@ -18,7 +18,7 @@ type Background struct {
 // failed test prints the end of what it wrote. As, if not nil, is who runs it.
 func (s *Server) Begin(t testing.TB, c Command, as *syscall.Credential) *Background {
 	t.Helper()
-	b := &Background{cmd: exec.Command(c.Args[0], c.Args[1:]...), output: &buffer{}, exited: make(chan struct{})}
+	b := &Background{cmd: exec.Command(c.Args[0], c.Args[1:]...), output: &Buffer{}, exited: make(chan struct{})}
 	b.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL()}, c.Env...)
 	b.cmd.Dir, b.cmd.Stdout, b.cmd.Stderr = s.dir, b.output, b.output
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: as}

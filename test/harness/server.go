@@ -37,7 +37,7 @@ type Server struct {
 	// program is another server than the one under test; "" is that.
 	program string
 	flags   []string
-	log     *buffer
+	log     *Buffer
 	cmd     *exec.Cmd
 	exited  chan struct{} // closed when cmd has ended and has been waited for
 }
@@ -57,7 +57,7 @@ func startProgram(t testing.TB, program string, flags []string) *Server {
 	if hopeless.Load() {
 		t.Fatal("an earlier server did not become healthy: see the test that failed first")
 	}
-	s := &Server{t: t, dir: t.TempDir(), program: program, flags: flags, log: &buffer{}}
+	s := &Server{t: t, dir: t.TempDir(), program: program, flags: flags, log: &Buffer{}}
 	t.Cleanup(s.cleanup)
 	for try := 1; ; try++ {
 		s.client, s.peer = "127.0.0.1:"+FreePort(t), "127.0.0.1:"+FreePort(t)
@@ -253,25 +253,27 @@ func FreePort(t testing.TB) string {
 	return ""
 }
 
-// buffer is a bytes.Buffer that may be written and read at the same time.
-type buffer struct {
+// Buffer is a bytes.Buffer that may be read while a process writes to it.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer // guarded by mu
 }
 
-func (b *buffer) Write(p []byte) (int, error) {
+// Write implements io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *buffer) String() string {
+// String returns what has been written so far.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
 }
 
-func (b *buffer) tail(n int) string {
+func (b *Buffer) tail(n int) string {
 	text := b.String()
 	return text[max(0, len(text)-n):]
 }

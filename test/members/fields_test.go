@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"cairn/test/harness"
+
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -28,7 +30,7 @@ func TestClusterFields(t *testing.T) {
 	client := c.dial(c.all...)
 	before, err := client.MemberList(c.ctx)
 	must(t, err)
-	fresh := &member{name: "n4", client: "http://" + free(t), peer: "http://" + free(t), log: &buffer{}}
+	fresh := &member{name: "n4", client: "http://" + free(t), peer: "http://" + free(t), log: &harness.Buffer{}}
 	added, err := client.MemberAddAsLearner(c.ctx, []string{fresh.peer})
 	must(t, err)
 	id := added.Member.ID

@@ -7,7 +7,6 @@
 package members
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -47,25 +45,7 @@ type cluster struct {
 type member struct {
 	name, client, peer string
 	cmd                *exec.Cmd
-	log                *buffer
-}
-
-// buffer may be read while a process writes to it.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	log                *harness.Buffer
 }
 
 func start(t *testing.T) *cluster {
@@ -78,7 +58,7 @@ func start(t *testing.T) *cluster {
 	c := &cluster{t: t, ctx: ctx, dir: t.TempDir()}
 	var peers []string
 	for i := range 3 {
-		m := &member{name: fmt.Sprintf("n%d", i+1), client: "http://" + free(t), peer: "http://" + free(t), log: &buffer{}}
+		m := &member{name: fmt.Sprintf("n%d", i+1), client: "http://" + free(t), peer: "http://" + free(t), log: &harness.Buffer{}}
 		c.all = append(c.all, m)
 		peers = append(peers, m.name+"="+m.peer)
 	}
@@ -235,11 +215,11 @@ func TestTokensOnEveryMember(t *testing.T) {
 }
 
 // replace runs etcdctl member replace in the background.
-func (c *cluster) replace(args ...string) (*exec.Cmd, *buffer) {
+func (c *cluster) replace(args ...string) (*exec.Cmd, *harness.Buffer) {
 	c.t.Helper()
 	cmd := exec.Command(harness.Etcdctl(c.t), append([]string{"member", "replace"}, args...)...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_USER=root:rp", "ETCDCTL_ENDPOINTS="+c.all[0].client+","+c.all[1].client)
-	out := &buffer{}
+	out := &harness.Buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
