@@ -6,7 +6,8 @@ import "sync"
 // whoever holds one last gives it back with free, or forgets it when another goroutine may
 // still be reading it.
 type buffer struct {
-	b []byte
+	b    []byte
+	done func([]byte) // not nil: not of a pool of ours, but an answer's (WirePieces)
 }
 
 var bufferClasses = [...]int{512, 4 << 10, 32 << 10, 256 << 10, 1 << 20}
@@ -30,6 +31,10 @@ func newBuffer(n int) *buffer {
 // free gives the buffer back. One that was grown by append is filed under what it has become.
 func (b *buffer) free() {
 	if b == nil {
+		return
+	}
+	if b.done != nil {
+		b.done(b.b)
 		return
 	}
 	class := -1

@@ -32,6 +32,15 @@ type WireAppender interface {
 // when the connection's budget (Options.MaxConnSendBytes) has room for it.
 type WireSizer interface{ SizeWire() int }
 
+// WirePieces is implemented beside WireAppender by answers that can be too long to be held
+// twice. WirePieces returns the encoding in pieces, none of them empty, which are sent from where
+// they are; or no pieces when the answer is short: then AppendWire is called. A piece is the
+// transport's until it is given to done, on whatever goroutine; one that may still be on its way
+// to the socket when the call ends is never given back.
+type WirePieces interface {
+	WirePieces() (pieces [][]byte, done func(piece []byte))
+}
+
 // WireUnmarshaler is a request that decodes itself. UnmarshalWire may keep references into b
 // only while the call's handler runs: b is reused afterwards.
 type WireUnmarshaler interface {
@@ -79,11 +88,12 @@ func (st *stream) serveUnary(w *worker) (reading bool) {
 	w.cur = nil
 	var s *status.Status
 	var out *buffer
+	var rest pieces
 	if err != nil {
 		s = statusOf(err)
 	} else {
 		out = w.scratch
-		if s = st.encode(&out, reply); s == nil {
+		if rest, s = st.encode(&out, reply); s == nil {
 			s = statusOK
 		}
 		w.scratch = out
@@ -101,6 +111,9 @@ func (st *stream) serveUnary(w *worker) (reading bool) {
 		if c.sendLocked(st, out.b, out) {
 			w.scratch = newBuffer(copyBytesMax)
 		}
+		c.sendPiecesLocked(st, rest)
+	} else {
+		rest.free()
 	}
 	c.finishLocked(st, s)
 	w.keepScratch()
@@ -153,10 +166,27 @@ func unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// encode replaces *out by a buffer that holds the length-prefixed encoding of v; the buffer
-// that was there is reused or freed.
-func (st *stream) encode(out **buffer, v any) *status.Status {
+// pieces are what follows the first buffer of a long message.
+type pieces struct {
+	list [][]byte
+	done func(piece []byte)
+}
+
+func (p pieces) free() {
+	for _, piece := range p.list {
+		p.done(piece)
+	}
+}
+
+// encode replaces *out by a buffer that holds the length-prefixed encoding of v, or its
+// beginning and returns the rest; the buffer that was there is reused or freed.
+func (st *stream) encode(out **buffer, v any) (pieces, *status.Status) {
 	var err error
+	if m, ok := v.(WirePieces); ok && !st.gzipReply {
+		if list, done := m.WirePieces(); len(list) > 0 {
+			return st.encodePieces(out, pieces{list, done})
+		}
+	}
 	switch m := v.(type) {
 	case WireAppender:
 		n := 0
@@ -173,17 +203,44 @@ func (st *stream) encode(out **buffer, v any) *status.Status {
 		err = fmt.Errorf("%T is no protobuf message", v)
 	}
 	if err != nil {
-		return status.Newf(codes.Internal, "grpc: error while marshaling: %v", err)
+		return pieces{}, status.Newf(codes.Internal, "grpc: error while marshaling: %v", err)
 	}
 	b := *out
-	if n, limit := len(b.b)-messagePrefixLen, st.conn.srv.opts.MaxSendBytes; n > limit {
-		return status.Newf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", n, limit)
+	n := len(b.b) - messagePrefixLen
+	if s := st.checkSendBytes(n); s != nil {
+		return pieces{}, s
 	}
 	if st.gzipReply && len(b.b) >= gzipReplyMin {
-		return gzipMessage(out)
+		return pieces{}, gzipMessage(out)
 	}
 	b.b[0] = 0
-	binary.BigEndian.PutUint32(b.b[1:], uint32(len(b.b)-messagePrefixLen))
+	binary.BigEndian.PutUint32(b.b[1:], uint32(n))
+	return pieces{}, nil
+}
+
+// encodePieces makes *out the prefix of a message in pieces. As every long answer it waits
+// while the connection has enough queued already.
+func (st *stream) encodePieces(out **buffer, p pieces) (pieces, *status.Status) {
+	n := 0
+	for _, piece := range p.list {
+		n += len(piece)
+	}
+	if s := st.checkSendBytes(n); s != nil {
+		p.free()
+		return pieces{}, s
+	}
+	b := st.reserve(out, 0)
+	if n > streamQueueMax {
+		st.conn.waitRoom(st, n)
+	}
+	binary.BigEndian.PutUint32(b.b[1:], uint32(n))
+	return p, nil
+}
+
+func (st *stream) checkSendBytes(n int) *status.Status {
+	if limit := st.conn.srv.opts.MaxSendBytes; n > limit {
+		return status.Newf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", n, limit)
+	}
 	return nil
 }
 

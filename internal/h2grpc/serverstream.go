@@ -75,18 +75,21 @@ func (s *serverStream) SendMsg(m any) error {
 	if s.out == nil {
 		s.out = newBuffer(512)
 	}
-	if e := st.encode(&s.out, m); e != nil {
+	rest, e := st.encode(&s.out, m)
+	if e != nil {
 		return e.Err()
 	}
 	c.mu.Lock()
 	if st.gone {
 		c.mu.Unlock()
+		rest.free()
 		return st.goneError()
 	}
 	c.headLocked(st)
 	if c.sendLocked(st, s.out.b, s.out) || cap(s.out.b) > scratchBytesMax {
 		s.out = nil
 	}
+	c.sendPiecesLocked(st, rest)
 	c.flushLocked(true)
 	return nil
 }

@@ -281,6 +281,16 @@ func (c *conn) sendLocked(st *stream, p []byte, owned *buffer) (taken bool) {
 	return taken
 }
 
+// sendPiecesLocked sends or queues what follows the first buffer of a message.
+func (c *conn) sendPiecesLocked(st *stream, p pieces) {
+	for _, piece := range p.list {
+		b := &buffer{b: piece, done: p.done}
+		if !c.sendLocked(st, piece, b) {
+			b.free() // copied, or not to be sent
+		}
+	}
+}
+
 func (o *output) enqueue(st *stream) {
 	if !st.inPending {
 		st.inPending = true

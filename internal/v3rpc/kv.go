@@ -60,6 +60,7 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 		return err
 	})
 	if err != nil {
+		resp.drop()
 		return nil, err
 	}
 	resp.header, resp.more, resp.count = s.header(sum.Revision), sum.More, sum.Count

@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"bytes"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -36,19 +37,47 @@ func (c *chunk) Add(key []byte, r *kv.Record) bool {
 	c.rangeResponse.Add(key, r)
 	c.last = append(c.last[:0], key...)
 	c.keys++
-	return len(c.kvs) < chunkBytes
+	return !c.filled()
 }
+
+func (c *chunk) filled() bool { return c.listBytes() >= chunkBytes }
 
 // AppendWire implements h2grpc.WireAppender.
 func (c *chunk) AppendWire(dst []byte) ([]byte, error) {
-	if !c.final {
-		return appendBytes(dst, 1, c.kvs), nil
+	if n := c.listBytes(); !c.final {
+		if n == 0 {
+			return dst, nil
+		}
+		dst = appendListHead(slices.Grow(dst, n+besidesMax), n)
+		return c.appendList(dst), nil
 	}
 	inner, err := c.rangeResponse.AppendWire(nil)
 	if err != nil {
 		return nil, err
 	}
 	return protowire.AppendBytes(append(dst, 1<<3|byte(protowire.BytesType)), inner), nil
+}
+
+// WirePieces implements h2grpc.WirePieces.
+func (c *chunk) WirePieces() (pieces [][]byte, done func(piece []byte)) {
+	switch {
+	case len(c.full) == 0:
+		return nil, nil
+	case !c.final:
+		return c.takeList(appendListHead(make([]byte, 0, besidesMax), c.listBytes())), freePiece
+	}
+	inner, done := c.rangeResponse.WirePieces()
+	n := 0
+	for _, p := range inner {
+		n += len(p)
+	}
+	inner[0] = append(appendListHead(make([]byte, 0, 2*besidesMax), n), inner[0]...)
+	return inner, done
+}
+
+// appendListHead appends the tag and the length of the RangeResponse in a RangeStreamResponse.
+func appendListHead(dst []byte, n int) []byte {
+	return protowire.AppendVarint(append(dst, 1<<3|byte(protowire.BytesType)), uint64(n))
 }
 
 // rangeStream answers KV.RangeStream: the answer of Range in pieces, all of one
@@ -92,7 +121,7 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 		if err != nil {
 			return err
 		}
-		if len(c.kvs) < chunkBytes {
+		if !c.filled() {
 			return s.finishStream(op, head, rest.Revision, c, stream)
 		}
 		if err := stream.SendMsg(c); err != nil {

@@ -3,7 +3,6 @@ package v3rpc
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -184,61 +183,22 @@ func appendKeyValue(dst []byte, num protowire.Number, key []byte, r *kv.Record, 
 	if keysOnly {
 		value = nil
 	}
-	size := sizeBytes(len(key)) + sizeNumber(uint64(r.CreateRevision)) + sizeNumber(uint64(r.Mod.Main)) +
-		sizeNumber(uint64(r.Version)) + sizeBytes(len(value)) + sizeNumber(uint64(r.Lease))
-	dst = protowire.AppendVarint(append(dst, byte(num)<<3|byte(protowire.BytesType)), uint64(size))
-	dst = appendBytes(dst, 1, key)
-	dst = appendNumber(dst, 2, uint64(r.CreateRevision))
-	dst = appendNumber(dst, 3, uint64(r.Mod.Main))
-	dst = appendNumber(dst, 4, uint64(r.Version))
+	dst = protowire.AppendVarint(append(dst, byte(num)<<3|byte(protowire.BytesType)), uint64(sizeKeyValue(key, value, r)))
+	dst = appendRevisions(appendBytes(dst, 1, key), r)
 	dst = appendBytes(dst, 5, value)
 	return appendNumber(dst, 6, uint64(r.Lease))
 }
 
-// rangeResponse is a RangeResponse; it is an mvcc.Sink that encodes what it is given.
-type rangeResponse struct {
-	header   header
-	keysOnly bool
-	kvs      []byte
-	more     bool
-	count    int64
+func sizeKeyValue(key, value []byte, r *kv.Record) int {
+	return sizeBytes(len(key)) + sizeNumber(uint64(r.CreateRevision)) + sizeNumber(uint64(r.Mod.Main)) +
+		sizeNumber(uint64(r.Version)) + sizeBytes(len(value)) + sizeNumber(uint64(r.Lease))
 }
 
-// kvBuffers keeps the buffers of lists. Those of very long lists are left to the
-// garbage collector, or the pool would hold on to the longest list ever asked for.
-var kvBuffers = sync.Pool{New: func() any { return new([]byte) }}
-
-const kvBufferBytesMax = 1 << 20
-
-// Add implements mvcc.Sink.
-func (r *rangeResponse) Add(key []byte, rec *kv.Record) bool {
-	if r.kvs == nil {
-		r.kvs = (*kvBuffers.Get().(*[]byte))[:0]
-	}
-	r.kvs = appendKeyValue(r.kvs, 2, key, rec, r.keysOnly)
-	return true
-}
-
-// Reset implements mvcc.Sink.
-func (r *rangeResponse) Reset() { r.kvs = r.kvs[:0] }
-
-// SizeWire implements h2grpc.WireSizer.
-func (r *rangeResponse) SizeWire() int { return len(r.kvs) + 64 }
-
-// AppendWire implements h2grpc.WireAppender. It ends the response's life: the
-// buffer of the list goes back to the pool.
-func (r *rangeResponse) AppendWire(dst []byte) ([]byte, error) {
-	dst = append(r.header.append(dst), r.kvs...)
-	if r.more {
-		dst = append(dst, 3<<3, 1)
-	}
-	dst = appendNumber(dst, 4, uint64(r.count))
-	if r.kvs != nil && cap(r.kvs) <= kvBufferBytesMax {
-		buf := r.kvs
-		kvBuffers.Put(&buf)
-	}
-	r.kvs = nil
-	return dst, nil
+// appendRevisions appends the fields of a KeyValue that stand between key and value.
+func appendRevisions(dst []byte, r *kv.Record) []byte {
+	dst = appendNumber(dst, 2, uint64(r.CreateRevision))
+	dst = appendNumber(dst, 3, uint64(r.Mod.Main))
+	return appendNumber(dst, 4, uint64(r.Version))
 }
 
 // putResponse is a PutResponse.

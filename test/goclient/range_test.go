@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/protobuf/proto"
 
 	"cairn/test/harness"
@@ -143,6 +146,54 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestLongLists reads lists of some megabytes, several at a time, with values of every length.
+func TestLongLists(t *testing.T) {
+	f := start(t)
+	text := strings.Repeat("0123456789abcdef", 1<<16)
+	want := map[string]string{}
+	for i := range 120 {
+		k, v := fmt.Sprintf("k%03d", i), text[i%16:i%16+i*i*7]
+		if i == 60 {
+			v = text[:1_000_000]
+		}
+		want[k] = v
+		f.put(k, v)
+	}
+	check := func(resp *clientv3.GetResponse, err error, n int, keysOnly bool) {
+		if err != nil || len(resp.Kvs) != n || resp.Count != int64(len(want)) || resp.More != (n < len(want)) {
+			t.Errorf("error %v, or not %d of %d keys", err, n, len(want))
+			return
+		}
+		for i, k := range resp.Kvs {
+			if v := want[string(k.Key)]; string(k.Key) != fmt.Sprintf("k%03d", i) || string(k.Value) != v && !keysOnly || keysOnly && len(k.Value) > 0 {
+				t.Errorf("key %d is %s with %d bytes, want %d", i, k.Key, len(k.Value), len(v))
+			}
+		}
+	}
+	for range 3 {
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				resp, err := f.Get(f.ctx, "k", clientv3.WithPrefix())
+				check(resp, err, len(want), false)
+			})
+			all.Go(func() {
+				resp, err := f.Get(f.ctx, "k", clientv3.WithPrefix(), clientv3.WithLimit(100))
+				check(resp, err, 100, false)
+			})
+			all.Go(func() {
+				resp, err := f.Get(f.ctx, "k", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+				check(resp, err, len(want), true)
+			})
+		}
+		all.Wait()
+	}
+	// A client that compresses, which sends its request so and wants its answer so.
+	raw, err := etcdserverpb.NewKVClient(f.ActiveConnection()).Range(f.ctx,
+		&etcdserverpb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l")}, grpc.UseCompressor(gzip.Name), grpc.MaxCallRecvMsgSize(1<<30))
+	check((*clientv3.GetResponse)(raw), err, len(want), false)
+}
+
 // TestGetStream reads the same range in pieces, and expects the sum of them to be what Get answers.
 func TestGetStream(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
@@ -160,6 +211,7 @@ func TestGetStream(t *testing.T) {
 		"nothing":  {clientv3.WithRange("a")},
 		"one key":  {},
 		"from key": {clientv3.WithFromKey(), clientv3.WithKeysOnly()},
+		"sorted":   {clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend)},
 	} {
 		stream, err := f.GetStream(f.ctx, "k", options...)
 		if err != nil {

@@ -1,0 +1,197 @@
+package v3rpc
+
+import (
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"cairn/internal/kv"
+)
+
+// rangeResponse is a RangeResponse; it is an mvcc.Sink that encodes what it is given. What it
+// holds of a list is what is sent, once: in one buffer while that is short, and then in
+// pieces, so that no growing buffer is copied and each piece is free again as soon as it is out.
+//
+//	header │ first piece, up to 64 KiB │ pieces of 256 KiB … │ more, count
+//
+// A key-value may lie across pieces. Invariant: r.full is empty, or r.kvs is a piece of
+// pieceBytes and all of r.full but its first are, too.
+type rangeResponse struct {
+	header   header
+	keysOnly bool
+	kvs      []byte   // the end of the list
+	full     [][]byte // what stands before kvs
+	more     bool
+	count    int64
+}
+
+const (
+	// firstBytes is how much of a list is held in one buffer: what the transport copies rather
+	// than queues.
+	firstBytes    = 64 << 10
+	firstBytesMin = 512
+	pieceBytes    = 256 << 10
+	// fixedBytesMax is how long the encoding of a key-value is without its key and value: seven
+	// tags, four numbers and three lengths.
+	fixedBytesMax = 7 + 4*10 + 3*10
+)
+
+// firstPieces and laterPieces keep what lists are encoded into; the collector empties them
+// after a while, so that they hold on to a very long list for no longer than that.
+var (
+	firstPieces = sync.Pool{New: func() any { p := make([]byte, 0, firstBytesMin); return &p }}
+	laterPieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
+)
+
+// freePiece gives a piece back to where it is from.
+func freePiece(p []byte) {
+	switch {
+	case cap(p) == pieceBytes:
+		laterPieces.Put((*[pieceBytes]byte)(p[:pieceBytes]))
+	case cap(p) >= firstBytesMin && cap(p) <= 2*firstBytes:
+		p = p[:0]
+		firstPieces.Put(&p)
+	}
+}
+
+// Add implements mvcc.Sink.
+func (r *rangeResponse) Add(key []byte, rec *kv.Record) bool {
+	if r.kvs == nil {
+		r.kvs = (*firstPieces.Get().(*[]byte))[:0]
+	}
+	n := fixedBytesMax + len(key)
+	if !r.keysOnly {
+		n += len(rec.Value)
+	}
+	if n <= r.room() {
+		r.kvs = appendKeyValue(r.kvs, 2, key, rec, r.keysOnly)
+	} else {
+		r.addAcross(key, rec)
+	}
+	return true
+}
+
+// room is how much the last piece still takes.
+func (r *rangeResponse) room() int {
+	if len(r.full) == 0 {
+		return firstBytes - len(r.kvs)
+	}
+	return pieceBytes - len(r.kvs)
+}
+
+// addAcross is Add for a key-value that may not fit into the last piece.
+func (r *rangeResponse) addAcross(key []byte, rec *kv.Record) {
+	value := rec.Value
+	if r.keysOnly {
+		value = nil
+	}
+	r.need(fixedBytesMax)
+	r.kvs = protowire.AppendVarint(append(r.kvs, 2<<3|byte(protowire.BytesType)), uint64(sizeKeyValue(key, value, rec)))
+	r.addBytes(1, key)
+	r.need(fixedBytesMax)
+	r.kvs = appendRevisions(r.kvs, rec)
+	r.addBytes(5, value)
+	r.need(fixedBytesMax)
+	r.kvs = appendNumber(r.kvs, 6, uint64(rec.Lease))
+}
+
+// addBytes adds a bytes field, unless it is empty.
+func (r *rangeResponse) addBytes(num protowire.Number, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	r.need(fixedBytesMax)
+	r.kvs = protowire.AppendVarint(append(r.kvs, byte(num)<<3|byte(protowire.BytesType)), uint64(len(b)))
+	for len(b) > 0 {
+		r.need(1)
+		n := min(len(b), r.room())
+		r.kvs = append(r.kvs, b[:n]...)
+		b = b[n:]
+	}
+}
+
+// need makes room for n bytes.
+func (r *rangeResponse) need(n int) {
+	if r.room() >= n {
+		return
+	}
+	r.full = append(r.full, r.kvs)
+	r.kvs = laterPieces.Get().(*[pieceBytes]byte)[:0]
+}
+
+// Reset implements mvcc.Sink.
+func (r *rangeResponse) Reset() {
+	if len(r.full) == 0 {
+		r.kvs = r.kvs[:0]
+		return
+	}
+	freePiece(r.kvs)
+	for _, p := range r.full[1:] {
+		freePiece(p)
+	}
+	r.kvs, r.full = r.full[0][:0], nil
+}
+
+// drop ends the life of a response that is not sent.
+func (r *rangeResponse) drop() {
+	r.Reset()
+	freePiece(r.kvs)
+	r.kvs = nil
+}
+
+// listBytes is the length of the list's encoding.
+func (r *rangeResponse) listBytes() int {
+	n := len(r.kvs)
+	for _, p := range r.full {
+		n += len(p)
+	}
+	return n
+}
+
+// besidesMax is how long a response's encoding is at most without its list.
+const besidesMax = 64
+
+// SizeWire implements h2grpc.WireSizer.
+func (r *rangeResponse) SizeWire() int { return r.listBytes() + besidesMax }
+
+// AppendWire implements h2grpc.WireAppender. It ends the response's life.
+func (r *rangeResponse) AppendWire(dst []byte) ([]byte, error) {
+	dst = r.header.append(slices.Grow(dst, r.SizeWire()))
+	return r.appendEnd(r.appendList(dst)), nil
+}
+
+// appendList appends the list and gives its pieces back.
+func (r *rangeResponse) appendList(dst []byte) []byte {
+	for _, p := range r.full {
+		dst = append(dst, p...)
+	}
+	dst = append(dst, r.kvs...)
+	r.drop()
+	return dst
+}
+
+func (r *rangeResponse) appendEnd(dst []byte) []byte {
+	if r.more {
+		dst = append(dst, 3<<3, 1)
+	}
+	return appendNumber(dst, 4, uint64(r.count))
+}
+
+// WirePieces implements h2grpc.WirePieces.
+func (r *rangeResponse) WirePieces() (pieces [][]byte, done func(piece []byte)) {
+	if len(r.full) == 0 {
+		return nil, nil
+	}
+	r.need(besidesMax)
+	r.kvs = r.appendEnd(r.kvs)
+	return r.takeList(r.header.append(make([]byte, 0, besidesMax))), freePiece
+}
+
+// takeList returns what stands before the list and its pieces, and ends the response's life.
+func (r *rangeResponse) takeList(before []byte) [][]byte {
+	pieces := append(append(make([][]byte, 0, len(r.full)+2), before), r.full...)
+	pieces = append(pieces, r.kvs)
+	r.kvs, r.full = nil, nil
+	return pieces
+}
