@@ -123,9 +123,11 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 	case op.CountOnly:
 		sum.Count, err = count(lower, upper)
 		return sum, err
+	case op.InKeyOrder():
+		// Below.
 	case op.Bounded() || op.Order != SortNone:
 		return v.runSorted(op, lower, upper, op.Order, 0, sink, count)
-	case op.Target != SortByKey:
+	default:
 		// etcd takes one key more than the limit, sorts these, and drops the last:
 		// which keys are left depends on that one.
 		cut := op.Limit
@@ -196,6 +198,12 @@ func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut i
 		}
 	}
 	return sum, nil
+}
+
+// InKeyOrder says whether the answer is keys one after another from the range's first: none is
+// left out, and their order needs no sorting, be it asked for or not.
+func (op *RangeOp) InKeyOrder() bool {
+	return !op.Bounded() && op.Order != SortDescend && op.Target == SortByKey
 }
 
 // Bounded says whether the range drops keys by their revisions.

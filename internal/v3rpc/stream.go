@@ -81,8 +81,8 @@ func appendListHead(dst []byte, n int) []byte {
 }
 
 // rangeStream answers KV.RangeStream: the answer of Range in pieces, all of one
-// revision. A range that is sorted or bounded by revisions is one piece, since its
-// order is known only when all of it has been read.
+// revision. A range that is sorted otherwise than its keys, or bounded by revisions, is one
+// piece, since its order is known only when all of it has been read.
 func rangeStream(srv any, stream grpc.ServerStream) error {
 	s, req := srv.(*server), new(etcdserverpb.RangeRequest)
 	if err := stream.RecvMsg(req); err != nil {
@@ -105,7 +105,7 @@ func rangeStream(srv any, stream grpc.ServerStream) error {
 func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 	permit := func(who *auth.Subject) error { return machine.PermitRange(who, op.KeyRange) }
 	head := s.member.Keys().Head()
-	whole := op.SingleKey() || op.CountOnly || op.Bounded() || op.Order != mvcc.SortNone || op.Target != mvcc.SortByKey
+	whole := op.SingleKey() || op.CountOnly || !op.InKeyOrder()
 	rest := *op
 	if rest.Revision <= 0 {
 		rest.Revision = head.Revision
