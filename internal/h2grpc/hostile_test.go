@@ -60,7 +60,6 @@ func TestSlowHeaders(t *testing.T) {
 
 // One connection too many is closed, and there is room again when another has gone, whatever it spoke.
 func TestMaxConns(t *testing.T) {
-	_, addr := start(t, h2grpc.Options{HTTP1: http1.New(http1.Options{Handler: mux()}), MaxConns: 3}, nil)
 	speak := map[string]func(net.Conn){
 		"nothing": func(net.Conn) {},
 		"HTTP/1.1": func(nc net.Conn) {
@@ -70,6 +69,8 @@ func TestMaxConns(t *testing.T) {
 		"HTTP/2": func(nc net.Conn) { io.WriteString(nc, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"); nc.Read(make([]byte, 1)) },
 	}
 	for name, say := range speak {
+		// Each has a server of its own: how soon one hears of the ends of the others' connections is not known.
+		_, addr := start(t, h2grpc.Options{HTTP1: http1.New(http1.Options{Handler: mux()}), MaxConns: 3}, nil)
 		var open []net.Conn
 		for range 3 {
 			nc := rawConn(t, addr)
