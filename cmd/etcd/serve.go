@@ -38,23 +38,11 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	if err != nil {
 		return err
 	}
-	dir, err := datadir.Open(cfg.DataDir)
+	dir, err := openDir(ctx, cfg, etcdLog, c)
 	if err != nil {
-		return fmt.Errorf("--data-dir: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	if dir.Identity() == nil {
-		if err := giveBirth(ctx, cfg, dir, c.founders); err != nil {
-			return err
-		}
-	}
-	if cfg.ForceNewCluster && c.existing != nil {
-		if err := backup.ForceNewCluster(dir, cfg.InitialAdvertisePeerURLs.Strings()); err != nil {
-			return fmt.Errorf("--force-new-cluster: %w", err)
-		}
-		etcdLog.Warn("this member is the only one of its cluster now: start it without --force-new-cluster from here on",
-			"member_id", fmt.Sprintf("%x", dir.Identity().MemberID))
-	}
 	logMember(etcdLog, cfg, dir, c)
 
 	id := dir.Identity()
@@ -117,6 +105,27 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	servers.stop()
 	etcdLog.Info("stopped serving")
 	return err
+}
+
+// openDir opens the data directory and makes it what the flags ask for: a new member's, or that of a cluster of its own.
+func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, c *claim) (*datadir.Dir, error) {
+	dir, err := datadir.Open(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir: %w", err)
+	}
+	if dir.Identity() == nil {
+		if err := giveBirth(ctx, cfg, dir, c.founders); err != nil {
+			return nil, errors.Join(err, dir.Close())
+		}
+	}
+	if cfg.ForceNewCluster && c.existing != nil {
+		if err := backup.ForceNewCluster(dir, cfg.InitialAdvertisePeerURLs.Strings()); err != nil {
+			return nil, errors.Join(fmt.Errorf("--force-new-cluster: %w", err), dir.Close())
+		}
+		log.Warn("this member is the only one of its cluster now: start it without --force-new-cluster from here on",
+			"member_id", fmt.Sprintf("%x", dir.Identity().MemberID))
+	}
+	return dir, nil
 }
 
 // corruptionChecks says how often the members' data is compared.
