@@ -77,7 +77,7 @@ func run(ctx context.Context, args, environ []string, std streams, signals <-cha
 
 	if err := serveUntilSignal(ctx, cfg, log, level, c, signals); err != nil {
 		if !slices.Contains(cfg.LogOutputs, "stderr") {
-			logging.For(log, "etcd").Error("stopped", "err", err)
+			logging.For(log, "etcd").Error("stopped", "error", err)
 		}
 		fmt.Fprintln(std.err, "etcd:", err)
 		return exitFailure

@@ -241,13 +241,13 @@ func (s *servers) stop() {
 	if s.client != nil {
 		s.health.Shutdown()
 		if err := s.client.Shutdown(ctx); err != nil {
-			s.log.Debug("cut off client requests under way", "err", err)
+			s.log.Debug("cut off client requests under way", "error", err)
 			s.client.Close()
 		}
 	}
 	for _, server := range slices.Backward(s.all) {
 		if err := server.Shutdown(ctx); err != nil {
-			s.log.Debug("cut off requests under way", "err", err)
+			s.log.Debug("cut off requests under way", "error", err)
 			_ = server.Close() // its listeners are closed already, and connections have nothing to say
 		}
 	}
