@@ -2,8 +2,8 @@
 // one batch, results out.
 //
 // An entry is a header and a list of commands (drawn in docs/formats/entry.md). Each
-// command is one switch, using mvcc, lease or v2tree, and either changes the store as a whole
-// or not at all. A run of entries becomes one storage batch, which also carries the
+// command is one switch, using mvcc, v2tree, lease, membership, auth or alarm, and either
+// changes the store as a whole or not at all. A run of entries becomes one storage batch, which also carries the
 // applied index, so that after a crash the store is exactly the state after some entry,
 // and replay goes on behind it: nothing is applied twice, nothing is skipped.
 //

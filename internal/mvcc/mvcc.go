@@ -1,6 +1,6 @@
 // Package mvcc keeps revisioned keys: put, range, delete, transactions,
 // history and compaction, over the tables c, r, n and x of the state store
-// (drawn in docs/formats/state-store.md).
+// (drawn in docs/formats/state-store.md), and k, which keys a lease has.
 //
 // Table c has the newest record of every key, so that a read at the present
 // revision is one lookup, or one sequential scan. Table r has one event for
