@@ -187,19 +187,9 @@ func (b *requestBody) Close() error { return nil }
 // nextChunk is next without the credit, which Read gives as the bytes are taken.
 func (st *stream) nextChunk() (received, error) {
 	for {
-		st.mu.Lock()
-		if len(st.queue) > 0 {
-			m := st.queue[0]
-			st.queue[0] = received{}
-			st.queue = st.queue[1:]
-			st.unholdLocked(len(m.buf.b))
-			st.mu.Unlock()
-			return m, nil
-		}
-		end := st.queueEnd
-		st.mu.Unlock()
-		if end != nil {
-			return received{}, end
+		m, ok, end := st.pop()
+		if ok || end != nil {
+			return m, end
 		}
 		<-st.wake
 	}

@@ -271,19 +271,11 @@ func (st *stream) hangUp() {
 // next returns the next message; its bytes are the caller's to free.
 func (st *stream) next() (received, error) {
 	for {
-		st.mu.Lock()
-		if len(st.queue) > 0 {
-			m := st.queue[0]
-			st.queue[0] = received{}
-			st.queue = st.queue[1:]
-			n := len(m.buf.b)
-			st.unholdLocked(n)
-			st.mu.Unlock()
-			st.credit(n + messagePrefixLen)
+		m, ok, end := st.pop()
+		if ok {
+			st.credit(len(m.buf.b) + messagePrefixLen)
 			return m, nil
 		}
-		end := st.queueEnd
-		st.mu.Unlock()
 		if end != nil {
 			return received{}, end
 		}
@@ -293,4 +285,18 @@ func (st *stream) next() (received, error) {
 			return received{}, status.FromContextError(st.ctx.Err()).Err()
 		}
 	}
+}
+
+// pop takes the first message that waits; when none does, end says whether, and why, none will.
+func (st *stream) pop() (m received, ok bool, end error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.queue) == 0 {
+		return received{}, false, st.queueEnd
+	}
+	m = st.queue[0]
+	st.queue[0] = received{}
+	st.queue = st.queue[1:]
+	st.unholdLocked(len(m.buf.b))
+	return m, true, nil
 }
