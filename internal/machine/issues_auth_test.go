@@ -11,7 +11,6 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/lease"
 	"cairn/internal/machine"
-	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
 )
@@ -27,15 +26,8 @@ type guarded struct {
 
 func newGuarded(t *testing.T) *guarded {
 	t.Helper()
-	g := &guarded{t: t, fs: storage.NewCrashableFS(), index: 1}
-	db, err := storage.OpenState("state", storage.Options{FS: g.fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	founder := membership.Member{ID: 7, PeerURLs: []string{"http://p:1"}}
-	if err := errors.Join(machine.Initialize(db, 1, 1, []membership.Member{founder}), db.Close()); err != nil {
-		t.Fatal(err)
-	}
+	fs, _ := foundTest(t)
+	g := &guarded{t: t, fs: fs, index: 1}
 	g.db, g.m = openTest(t, g.fs)
 	t.Cleanup(func() { _ = errors.Join(g.m.Close(), g.db.Close()) })
 	grant := func(key, end string, a auth.Access) auth.Command {

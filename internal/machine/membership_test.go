@@ -28,6 +28,21 @@ func (h *heard) Results(_ machine.Header, n int) []*machine.Result {
 	return h.results[len(h.results)-n:]
 }
 
+// foundTest makes a state with one founder, of ID 7.
+func foundTest(t *testing.T) (fs storage.CrashableFS, founder membership.Member) {
+	t.Helper()
+	fs = storage.NewCrashableFS()
+	db, err := storage.OpenState("state", storage.Options{FS: fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	founder = membership.Member{ID: 7, PeerURLs: []string{"http://p:7"}}
+	if err := errors.Join(machine.Initialize(db, 1, 1, []membership.Member{founder}), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return fs, founder
+}
+
 func openTest(t *testing.T, fs storage.FS) (*storage.Store, *machine.Machine) {
 	t.Helper()
 	db, err := storage.OpenState("state", storage.Options{FS: fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
@@ -52,15 +67,7 @@ func one(index uint64, kind machine.Kind, payload []byte) *raftpb.Entry {
 // TestMembership shows that a member's record is applied with its entry, moves no revision, and is there after a crash as
 // far as the applied index is.
 func TestMembership(t *testing.T) {
-	fs := storage.NewCrashableFS()
-	db, err := storage.OpenState("state", storage.Options{FS: fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	founder := membership.Member{ID: 7, PeerURLs: []string{"http://p:1"}}
-	if err := errors.Join(machine.Initialize(db, 1, 1, []membership.Member{founder}), db.Close()); err != nil {
-		t.Fatal(err)
-	}
+	fs, founder := foundTest(t)
 	db, m := openTest(t, fs)
 	if got := m.Members(); !reflect.DeepEqual(got, []membership.Member{founder}) || !reflect.DeepEqual(m.ConfState().Voters, []uint64{7}) {
 		t.Fatalf("members %+v, voters %v", got, m.ConfState())
@@ -137,18 +144,11 @@ func change(index uint64, c membership.Command) *raftpb.Entry {
 
 // TestReconfiguration shows what comes, goes and is promoted; what is refused is not told to raft.
 func TestReconfiguration(t *testing.T) {
-	fs := storage.NewCrashableFS()
-	db, err := storage.OpenState("state", storage.Options{FS: fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(machine.Initialize(db, 1, 1, []membership.Member{{ID: 7, PeerURLs: []string{"http://p:7"}}}), db.Close()); err != nil {
-		t.Fatal(err)
-	}
+	fs, _ := foundTest(t)
 	db, m := openTest(t, fs)
 	before := m.Keys().Head().Revision
 	var h heard
-	err = m.Apply([]*raftpb.Entry{
+	err := m.Apply([]*raftpb.Entry{
 		change(2, membership.Command{Kind: membership.KindAdd, ID: 8, PeerURLs: []string{"http://p:8"}, Learner: true, LearnersMax: 1}),
 		change(3, membership.Command{Kind: membership.KindAdd, ID: 9, PeerURLs: []string{"http://p:9"}, Learner: true, LearnersMax: 1}),
 		change(4, membership.Command{Kind: membership.KindAdd, ID: 9, PeerURLs: []string{"http://p:8"}}),

@@ -12,22 +12,13 @@ import (
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
-	"cairn/internal/storage"
 	"cairn/internal/v2tree"
 )
 
 // TestAuthorization shows that a command is authorised as of the state that it is applied to, whatever was thought when it
 // was proposed, and that the cluster's own commands need nobody.
 func TestAuthorization(t *testing.T) {
-	fs := storage.NewCrashableFS()
-	db, err := storage.OpenState("state", storage.Options{FS: fs, MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	founder := membership.Member{ID: 7, PeerURLs: []string{"http://p:1"}}
-	if err := errors.Join(machine.Initialize(db, 1, 1, []membership.Member{founder}), db.Close()); err != nil {
-		t.Fatal(err)
-	}
+	fs, _ := foundTest(t)
 	db, m := openTest(t, fs)
 
 	change := func(c auth.Command) (machine.Kind, []byte) { return machine.KindAuth, c.Append(nil) }
