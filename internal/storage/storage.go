@@ -169,7 +169,7 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 			}
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
-			o.Logger.Warn("slow disk", "path", info.Path, "operation", info.OpType.String(), "duration", info.Duration)
+			o.Logger.Warn("slow disk", "path", info.Path, "operation", info.OpType.String(), "took", info.Duration)
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			o.Logger.Warn("storage stalls writes", "reason", info.Reason)
