@@ -179,3 +179,22 @@ func call(s *cli.Session, do func(ctx context.Context, c *clientv3.Client) error
 	defer cancel()
 	return do(ctx, c)
 }
+
+// runOp makes the request that op reads from flags and arguments, and prints the answer to it.
+func runOp(s *cli.Session, op func(*cli.Session) (clientv3.Op, error), answerOf func(*printer, clientv3.OpResponse) answer) error {
+	p, err := begin(s, common...)
+	if err != nil {
+		return err
+	}
+	asked, err := op(s)
+	if err != nil {
+		return err
+	}
+	return call(s, func(ctx context.Context, c *clientv3.Client) error {
+		r, err := c.Do(ctx, asked)
+		if err != nil {
+			return fail(exitError, err)
+		}
+		return p.print(answerOf(p, r))
+	})
+}

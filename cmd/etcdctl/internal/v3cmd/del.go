@@ -1,7 +1,6 @@
 package v3cmd
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -18,20 +17,8 @@ var delCommand = cli.Command{
 	Example: "$ etcdctl del /app/ --prefix\n2",
 	Flags:   delFlags,
 	Run: func(s *cli.Session) error {
-		p, err := begin(s, common...)
-		if err != nil {
-			return err
-		}
-		op, err := delOp(s)
-		if err != nil {
-			return err
-		}
-		return call(s, func(ctx context.Context, c *clientv3.Client) error {
-			r, err := c.Do(ctx, op)
-			if err != nil {
-				return fail(exitError, err)
-			}
-			return p.print(delAnswer((*etcdserverpb.DeleteRangeResponse)(r.Del())))
+		return runOp(s, delOp, func(_ *printer, r clientv3.OpResponse) answer {
+			return delAnswer((*etcdserverpb.DeleteRangeResponse)(r.Del()))
 		})
 	},
 }

@@ -1,7 +1,6 @@
 package v3cmd
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -19,25 +18,13 @@ var getCommand = cli.Command{
 	Example: "$ etcdctl get /app/ --prefix\n/app/mode\nblue\n$ etcdctl get \"\" --prefix --count-only\n1",
 	Flags:   getFlags,
 	Run: func(s *cli.Session) error {
-		p, err := begin(s, common...)
-		if err != nil {
-			return err
-		}
-		op, err := getOp(s)
-		if err != nil {
-			return err
-		}
-		p.valueOnly = s.Bool("print-value-only")
-		return call(s, func(ctx context.Context, c *clientv3.Client) error {
-			r, err := c.Do(ctx, op)
-			if err != nil {
-				return fail(exitError, err)
-			}
+		return runOp(s, getOp, func(p *printer, r clientv3.OpResponse) answer {
+			p.valueOnly = s.Bool("print-value-only")
 			a := getAnswer((*etcdserverpb.RangeResponse)(r.Get()))
 			if s.Bool("count-only") {
 				a.simple = func(p *printer) { fmt.Fprintln(p, r.Get().Count) }
 			}
-			return p.print(a)
+			return a
 		})
 	},
 }

@@ -1,7 +1,6 @@
 package v3cmd
 
 import (
-	"context"
 	"fmt"
 	"io"
 
@@ -20,20 +19,8 @@ var putCommand = cli.Command{
 	Example: "$ etcdctl put /app/mode blue\nOK\n$ etcdctl put /app/mode green --prev-kv\nOK\n/app/mode\nblue",
 	Flags:   putFlags,
 	Run: func(s *cli.Session) error {
-		p, err := begin(s, common...)
-		if err != nil {
-			return err
-		}
-		op, err := putOp(s)
-		if err != nil {
-			return err
-		}
-		return call(s, func(ctx context.Context, c *clientv3.Client) error {
-			r, err := c.Do(ctx, op)
-			if err != nil {
-				return fail(exitError, err)
-			}
-			return p.print(putAnswer((*etcdserverpb.PutResponse)(r.Put())))
+		return runOp(s, putOp, func(_ *printer, r clientv3.OpResponse) answer {
+			return putAnswer((*etcdserverpb.PutResponse)(r.Put()))
 		})
 	},
 }
