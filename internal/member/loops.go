@@ -42,8 +42,10 @@ func (m *Member) tryAppend() (done bool) {
 		return false
 	}
 	if m.logs.TryLock() {
-		done = m.logs.step()
+		var appends int32
+		done, appends = m.logs.step()
 		m.logs.Unlock()
+		m.appendsUnderWay.Add(-appends)
 	}
 	if !m.appends.idle() {
 		m.appends.signal()
@@ -123,9 +125,15 @@ func (m *Member) runLogWriter() {
 		}
 		for more := true; more; {
 			m.logs.Lock()
-			more = m.logs.step()
+			var appends int32
+			more, appends = m.logs.step()
 			m.logs.Unlock()
 			if more {
+				m.raft.try()
+				m.passOn()
+				// Those that are about to put their requests into the inbox do so before the next entry is made.
+				runtime.Gosched()
+				m.appendsUnderWay.Add(-appends)
 				m.raft.try()
 				m.passOn()
 			}

@@ -28,13 +28,13 @@ func (r *logRole) stalled() time.Duration {
 	return 0
 }
 
-// step appends all that has gathered, with one fsync, and says whether there was
-// anything.
-func (r *logRole) step() bool {
+// step appends all that has gathered, with one fsync. It says whether there was
+// anything, and how many appends of entries that was: the caller takes them off those under way.
+func (r *logRole) step() (done bool, appends int32) {
 	m := r.m
 	msgs := m.appends.take()
 	if len(msgs) == 0 || m.done() {
-		return false
+		return false, 0
 	}
 	began := time.Now()
 	r.syncing.Store(int64(m.now()))
@@ -42,16 +42,16 @@ func (r *logRole) step() bool {
 	r.syncing.Store(0)
 	if err != nil {
 		m.fail(err)
-		return false
+		return false, 0
 	}
 	for _, msg := range msgs {
 		if len(msg.Entries) > 0 {
-			m.appendsUnderWay.Add(-1)
+			appends++
 		}
 	}
 	m.metrics.LogFsync.Observe(time.Since(began).Seconds())
 	m.inbox.respond(m.sendOn(responses))
-	return true
+	return true, appends
 }
 
 // truncate removes the log entries that the state on disk has made needless.
