@@ -236,12 +236,12 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *au
 		}
 		res.Txn, err = m.w.Txn(t)
 	case KindV2:
-		var c v2tree.Command
-		if c, err = v2tree.Decode(d.Rest()); err != nil {
+		c := &m.v2Command
+		if *c, err = v2tree.Decode(d.Rest()); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadCommand, err)
 		}
-		if err = m.mayV2(&c); err == nil {
-			res.V2, err = m.applyV2(now, &c, who)
+		if err = m.mayV2(c); err == nil {
+			res.V2, err = m.applyV2(now, c, who)
 		}
 		m.v2.count(c.Kind, err)
 	case KindAuth:

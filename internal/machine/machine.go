@@ -33,6 +33,7 @@ import (
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
+	"cairn/internal/v2tree"
 )
 
 // position is what table s keeps: how far the state has come. It is written with
@@ -61,6 +62,8 @@ type Machine struct {
 	b       *storage.Batch
 	buf     []byte
 	v2      V2Counters
+	// v2Command is the command that is being applied, when it is v2's.
+	v2Command v2tree.Command
 
 	pos     position      // as of the last batch
 	next    position      // as of the batch that is being made

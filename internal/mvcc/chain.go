@@ -29,9 +29,12 @@ type chain struct {
 	path []kv.Revision
 }
 
+// chainPathMax is how many set bits a depth has at most.
+const chainPathMax = 64
+
 // next returns the chain of the event after the one at mod, whose chain c is,
-// and the new event's jump (zero when it has none).
-func (c chain) next(mod kv.Revision, compactRevision int64) (chain, kv.Revision) {
+// and the new event's jump (zero when it has none). The path is made in room, where there is enough.
+func (c chain) next(room []kv.Revision, mod kv.Revision, compactRevision int64) (chain, kv.Revision) {
 	n := chain{depth: c.depth + 1}
 	// The new path is the part of (mod, c.path...) at depths that are prefixes of
 	// the new depth: drop one revision per trailing one bit of the old depth.
@@ -39,8 +42,7 @@ func (c chain) next(mod kv.Revision, compactRevision int64) (chain, kv.Revision)
 	for d := c.depth; d&1 == 1; d >>= 1 {
 		drop++
 	}
-	full := append(make([]kv.Revision, 0, len(c.path)+1), mod)
-	full = append(full, c.path...)
+	full := append(append(room, mod), c.path...)
 	if drop < len(full) {
 		n.path = full[drop:]
 	}
@@ -69,7 +71,7 @@ func (c chain) append(dst []byte, mod kv.Revision) []byte {
 func decodeChain(d *codec.Reader, mod kv.Revision) chain {
 	c := chain{depth: d.Uvarint()}
 	n := d.Uvarint()
-	if n > 64 {
+	if n > chainPathMax {
 		d.Fail("a chain of %d", n)
 		return c
 	}

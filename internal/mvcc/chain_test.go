@@ -28,7 +28,7 @@ func TestChainNext(t *testing.T) {
 				compacted = rapid.Int64Range(compacted, max(compacted, last.Main)).Draw(t, "at")
 			}
 			var jump kv.Revision
-			c, jump = c.next(last, compacted)
+			c, jump = c.next(nil, last, compacted)
 			events, last = append(events, mod), mod
 
 			depth := uint64(len(events))

@@ -9,8 +9,33 @@ package mvcc
 //
 // Invariant: a value in it is what table c holds.
 type recent struct {
-	young, old map[string][]byte
+	young, old generation
 	bytes      int // of the young one
+}
+
+// generation has values by their keys. The map holds where in values: so a key that is there already gets another value without
+// being copied.
+type generation struct {
+	at     map[string]int
+	values [][]byte
+}
+
+func (g *generation) get(key []byte) ([]byte, bool) {
+	i, ok := g.at[string(key)]
+	if !ok {
+		return nil, false
+	}
+	return g.values[i], g.values[i] != nil
+}
+
+// put gives a key a value; nil is none.
+func (g *generation) put(key, value []byte) {
+	if i, ok := g.at[string(key)]; ok {
+		g.values[i] = value
+	} else if value != nil {
+		g.at[string(key)] = len(g.values)
+		g.values = append(g.values, value)
+	}
 }
 
 // recentBytesMax bounds a generation, by keys, values and what a map spends on them.
@@ -21,10 +46,10 @@ const (
 )
 
 func (r *recent) get(key []byte) ([]byte, bool) {
-	if v, ok := r.young[string(key)]; ok {
+	if v, ok := r.young.get(key); ok {
 		return v, true
 	}
-	v, ok := r.old[string(key)]
+	v, ok := r.old.get(key)
 	if ok {
 		r.put(key, v)
 	}
@@ -34,13 +59,13 @@ func (r *recent) get(key []byte) ([]byte, bool) {
 // put remembers a value, which must not change any more.
 func (r *recent) put(key, value []byte) {
 	if len(value) > recentValueBytesMax {
-		delete(r.young, string(key))
-		delete(r.old, string(key))
+		r.young.put(key, nil)
+		r.old.put(key, nil)
 		return
 	}
-	if r.young == nil || r.bytes > recentBytesMax {
-		r.young, r.old, r.bytes = make(map[string][]byte), r.young, 0
+	if r.young.at == nil || r.bytes > recentBytesMax {
+		r.young, r.old, r.bytes = generation{at: make(map[string]int)}, r.young, 0
 	}
 	r.bytes += len(key) + len(value) + recentOverheadBytes
-	r.young[string(key)] = value
+	r.young.put(key, value)
 }

@@ -36,13 +36,16 @@ type Writer struct {
 	mem                 arena // what results and events refer to
 	nodes               arena // encoded nodes, which the batch and recent refer to
 	recent              recent
-	buf                 []byte
+	buf, key            []byte        // for what is read no longer than a function takes
+	path                []kv.Revision // likewise, of a new chain
 	// swept is the revision before which SweepTombstones has left nothing.
 	swept kv.Revision
 }
 
 // NewWriter returns the writer of s.
-func (s *Store) NewWriter() *Writer { return &Writer{s: s} }
+func (s *Store) NewWriter() *Writer {
+	return &Writer{s: s, path: make([]kv.Revision, 0, chainPathMax+1)}
+}
 
 // Begin starts a batch, whose writes go to b. Key and value slices given to the
 // batch's commands must stay unchanged until Publish.
@@ -152,7 +155,8 @@ func (w *Writer) nextRevision() kv.Revision {
 func (w *Writer) newest(key []byte) (n node, ok bool, err error) {
 	var b []byte
 	var closer io.Closer
-	table := currentKey(make([]byte, 0, 64), key)
+	w.key = currentKey(w.key[:0], key)
+	table := w.key
 	if cached, ok := w.recent.get(key); ok && !w.b.Changed(table) {
 		b = cached
 	} else if b, closer, err = w.b.Lend(table); errors.Is(err, storage.ErrNotFound) {
@@ -284,11 +288,12 @@ func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Recor
 	}
 	n := node{Record: r}
 	e := event{Event: kv.Event{Type: t, Action: action, Key: key, Record: r, Prev: old.Record}}
-	n.chain, e.jump = old.chain.next(old.Mod, w.head.CompactRevision)
+	n.chain, e.jump = old.chain.next(w.path[:0], old.Mod, w.head.CompactRevision)
 	e.node = appendNode(w.nodes.reserve(len(r.Value)+64+10*len(n.chain.path)), &n)
 	w.events = append(w.events, e)
 	w.moveLease(key, old.Lease, r.Lease)
-	w.b.Set(currentKey(make([]byte, 0, 64), key), e.node)
+	w.key = currentKey(w.key[:0], key)
+	w.b.Set(w.key, e.node)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cairn/internal/codec"
@@ -56,6 +57,9 @@ type Command struct {
 
 const commandVersion = 1
 
+// commandNumbersMax is what a command takes besides paths and values: version, kind, flags and five numbers.
+const commandNumbersMax = 3 + 5*binary.MaxVarintLen64
+
 // Flags of a command's bytes, drawn in docs/formats/v2.md.
 const (
 	flagDir = 1 << iota
@@ -84,6 +88,7 @@ func (c *Command) Append(dst []byte) []byte {
 	set(c.PrevIndex != 0, flagPrevIndex)
 	set(len(c.PrevValue) > 0, flagPrevValue)
 	set(c.Deadline != 0, flagDeadline)
+	dst = slices.Grow(dst, len(c.Path)+len(c.PrevValue)+len(c.Value)+commandNumbersMax)
 	dst = append(dst, commandVersion, byte(c.Kind), flags)
 	dst = codec.AppendBytes(dst, c.Path)
 	if flags&flagTTL != 0 {
