@@ -164,6 +164,8 @@ func (m *Member) fail(err error) {
 	m.failOnce.Do(func() {
 		m.failure = err
 		close(m.failed)
+		m.inbox.failAll(ErrStopped)
+		m.pending.failAll(ErrStopped)
 		m.log.Error("member failed", "error", err)
 	})
 }
@@ -218,19 +220,23 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 		return nil, err
 	}
 	m.advance()
-	select {
-	case <-p.done:
-		if p.err != nil {
+	// Nothing else is waited for: a member that fails or stops answers, too.
+	if gone := ctx.Done(); gone == nil {
+		<-p.done
+	} else {
+		select {
+		case <-p.done:
+		case <-gone:
 			m.metrics.ProposalsFailed.Inc()
-			return nil, p.err
+			return nil, ctx.Err()
 		}
-		return &p.result, p.result.Err
-	case <-ctx.Done():
-		m.metrics.ProposalsFailed.Inc()
-		return nil, ctx.Err()
-	case <-m.failed:
-		return nil, ErrStopped
 	}
+	p.answered()
+	if p.err != nil {
+		m.metrics.ProposalsFailed.Inc()
+		return nil, p.err
+	}
+	return &p.result, p.result.Err
 }
 
 // WaitLinearizable returns when a read of Keys, begun afterwards, sees every

@@ -18,11 +18,18 @@ type proposal struct {
 	command replica.Command
 	change  *raftpb.ConfChangeV2 // of a command that changes who has part in the log
 	since   time.Duration        // member's clock
-	done    chan struct{}        // one token when result or err is set
+	done    chan struct{}        // one token when result or err is set; of backlog.dones
 	result  machine.Result
 	err     error
 }
 
+// answered gives the channel back when its token was taken.
+func (p *proposal) answered() {
+	p.backlog.dones.Put(p.done)
+	p.done = nil // a second finish is a mistake: let it hang
+}
+
+// finish answers a proposal, once: whoever takes it out of where it waits does.
 func (p *proposal) finish(err error) {
 	p.backlog.leave(p)
 	p.err = err
@@ -32,6 +39,15 @@ func (p *proposal) finish(err error) {
 // backlog counts the requests that were let in and not yet answered.
 type backlog struct {
 	requests, bytes atomic.Int64
+	dones           sync.Pool // the channels of proposals that were answered: a request shall not cost one
+}
+
+// channel returns a channel for the answer of a proposal.
+func (b *backlog) channel() chan struct{} {
+	if c, ok := b.dones.Get().(chan struct{}); ok {
+		return c
+	}
+	return make(chan struct{}, 1)
 }
 
 // enter lets a request in, unless there are too many.
@@ -96,7 +112,7 @@ func (b *inbox) submit(kind machine.Kind, payload []byte, since time.Duration) (
 func (b *inbox) submitChange(kind machine.Kind, payload []byte, change *raftpb.ConfChangeV2, since time.Duration) (*proposal, error) {
 	p := &proposal{
 		backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, change: change,
-		done: make(chan struct{}, 1), since: since,
+		done: b.backlog.channel(), since: since,
 	}
 	if err := b.backlog.enter(p); err != nil {
 		return nil, err
@@ -275,6 +291,7 @@ func (q *workQueue) take() []*raftpb.Message {
 type pendingBatches struct {
 	mu      sync.Mutex
 	batches map[uint64]pendingBatch
+	closed  error // what those get that come after failAll
 }
 
 type pendingBatch struct {
@@ -283,11 +300,18 @@ type pendingBatch struct {
 	proposals []*proposal
 }
 
-// add notes what was proposed in a term, at a time of the member's clock.
-func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*proposal) {
+// add notes what was proposed in a term, at a time of the member's clock. After failAll it answers the requests and says no.
+func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*proposal) bool {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed != nil {
+		for _, pr := range proposals {
+			pr.finish(p.closed)
+		}
+		return false
+	}
 	p.batches[batch] = pendingBatch{term, at, proposals}
-	p.mu.Unlock()
+	return true
 }
 
 // remove returns a batch's requests, nil when nobody waits for it any more.
@@ -322,7 +346,13 @@ func (p *pendingBatches) expire(before time.Duration, err error) {
 	p.drop(func(b pendingBatch) bool { return b.proposals[len(b.proposals)-1].since < before }, err)
 }
 
-func (p *pendingBatches) failAll(err error) { p.drop(func(pendingBatch) bool { return true }, err) }
+// failAll answers all requests, and those that are yet to come.
+func (p *pendingBatches) failAll(err error) {
+	p.mu.Lock()
+	p.closed = err
+	p.mu.Unlock()
+	p.drop(func(pendingBatch) bool { return true }, err)
+}
 
 func (p *pendingBatches) drop(which func(pendingBatch) bool, err error) {
 	p.mu.Lock()

@@ -152,6 +152,10 @@ func TestPendingBatches(t *testing.T) {
 	if <-young[0].done; !errors.Is(young[0].err, ErrStopped) {
 		t.Errorf("failed: %v", young[0].err)
 	}
+	late := batch(4, 9)
+	if <-late[0].done; !errors.Is(late[0].err, ErrStopped) || p.remove(4) != nil {
+		t.Errorf("after the end: %v", late[0].err)
+	}
 }
 
 // TestReads: a read goes on when raft has answered and the index is applied, in either order.

@@ -193,7 +193,10 @@ func (r *raftRole) propose(proposals []*proposal) error {
 	for len(proposals) > 0 {
 		n := r.pack(proposals)
 		r.lastBatch++
-		m.pending.add(r.lastBatch, m.term.Load(), m.now(), append([]*proposal(nil), proposals[:n]...))
+		if !m.pending.add(r.lastBatch, m.term.Load(), m.now(), append([]*proposal(nil), proposals[:n]...)) {
+			proposals = proposals[n:]
+			continue
+		}
 		var err error
 		if change := proposals[0].change; change != nil {
 			err = m.replica.ProposeChange(m.now(), r.lastBatch, r.commands[0], change)
@@ -202,7 +205,9 @@ func (r *raftRole) propose(proposals []*proposal) error {
 		}
 		clear(r.commands)
 		if err != nil {
-			m.pending.remove(r.lastBatch)
+			if m.pending.remove(r.lastBatch) == nil {
+				proposals = proposals[n:] // failAll has been there
+			}
 			m.inbox.putBack(proposals)
 			if !errors.Is(err, replica.ErrNoLeader) {
 				return err

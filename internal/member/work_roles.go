@@ -91,6 +91,10 @@ func (r *applyRole) step() bool {
 	applied, err := m.replica.Apply(msgs, r)
 	if err != nil {
 		m.fail(err)
+		for _, p := range r.waiting {
+			p.finish(ErrStopped)
+		}
+		r.waiting = nil
 		return false
 	}
 	r.lookAtMembers()
