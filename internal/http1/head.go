@@ -152,7 +152,7 @@ func (p *parser) requestLine(line string) error {
 		if _, _, ok := http.ParseHTTPVersion(proto); ok {
 			return &refusal{http.StatusHTTPVersionNotSupported, "unsupported protocol version"}
 		}
-		return badRequest("malformed HTTP version")
+		return badRequest("")
 	}
 	var err error
 	if method == http.MethodConnect && !strings.HasPrefix(target, "/") {
