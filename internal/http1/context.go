@@ -77,8 +77,11 @@ func (x *exchange) watch(stopped chan struct{}) {
 	}
 }
 
-// goneLocked notes that the client has gone.
+// goneLocked notes that the client has gone, which watch and then await may both find.
 func (x *exchange) goneLocked() {
+	if x.gone {
+		return
+	}
 	x.gone = true
 	if x.done != nil && !x.ended {
 		close(x.done)

@@ -57,37 +57,43 @@ func (c *conn) parked(x *exchange) {
 // meantime is its next request.
 func (x *exchange) await() (gone bool) {
 	s := &x.conn.socket
-	for x.beginWait() {
-		var err error
-		if s.grow(bufferBytes) {
+	for !gone {
+		wait, err := x.beginWait()
+		switch {
+		case err != nil:
+		case !wait:
+			return x.endWait(false)
+		case s.grow(bufferBytes):
 			err = s.fill(0)
-		} else {
+		default:
 			err = s.raw.Read(func(uintptr) bool { return false }) // no room: until the deadline
 		}
-		if err == nil {
-			continue
-		}
-		if gone = !errors.Is(err, os.ErrDeadlineExceeded); gone || !time.Now().Before(x.until) {
+		if gone = err != nil && !errors.Is(err, os.ErrDeadlineExceeded); err != nil && !time.Now().Before(x.until) {
 			break
 		}
 	}
+	return x.endWait(gone)
+}
+
+// endWait ends the waiting, and returns whether the client has gone.
+func (x *exchange) endWait(gone bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.waiting, x.woken = false, false
-	_ = s.nc.SetReadDeadline(time.Time{})
+	_ = x.conn.socket.nc.SetReadDeadline(time.Time{}) // fails on a connection that is closed, which the next read finds
 	if gone {
 		x.goneLocked()
 	}
 	return gone
 }
 
-// beginWait sets the deadline, and says whether there is to be any waiting.
-func (x *exchange) beginWait() bool {
+// beginWait sets the deadline, and says whether there is to be any waiting. An error is that of a connection that is closed.
+func (x *exchange) beginWait() (wait bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.woken || x.ended {
-		return false
+	if x.woken {
+		return false, nil
 	}
 	x.waiting = true
-	return x.conn.socket.nc.SetReadDeadline(x.until) == nil
+	return true, x.conn.socket.nc.SetReadDeadline(x.until)
 }

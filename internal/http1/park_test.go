@@ -1,0 +1,42 @@
+package http1
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+// A client that went away before its request was parked has been noticed by who watched for the context, and is noticed
+// again by who waits.
+func TestParkAfterGone(t *testing.T) {
+	resumed := make(chan bool, 1)
+	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		w.(*exchange).Park(time.Now().Add(time.Hour), func(gone bool) { resumed <- gone })
+	})
+	for range 20 {
+		dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n").Close()
+		if gone := <-resumed; !gone {
+			t.Fatal("waited for a client that is gone")
+		}
+	}
+	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
+}
+
+// A request that parks again and again is told that its connection was closed, wherever it was then.
+func TestParkOnClosedConnection(t *testing.T) {
+	parked, resumed := make(chan struct{}), make(chan bool, 1)
+	s := handle(t, func(w http.ResponseWriter, _ *http.Request) {
+		x := w.(*exchange)
+		x.Park(time.Now().Add(time.Hour), func(gone bool) { resumed <- gone })
+		parked <- struct{}{}
+		<-parked
+	})
+	dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n")
+	<-parked
+	s.Close()
+	close(parked)
+	if gone := <-resumed; !gone {
+		t.Fatal("a closed connection is not gone")
+	}
+}
