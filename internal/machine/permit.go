@@ -185,7 +185,9 @@ func (m *Machine) applyV2(now kv.ClusterTime, c *v2tree.Command, who *auth.Subje
 		return v2tree.Result{}, denied(who)
 	}
 	res, err := v2tree.Apply(m.w, now, c)
-	if err != nil || !asked {
+	// An in-order key is a new one, of which nothing but the name comes from below the path: who may write the path may
+	// put into its queue, as in etcd.
+	if err != nil || !asked || c.Kind == v2tree.KindCreateInOrder {
 		return res, err
 	}
 	for e := range m.w.Changes() {

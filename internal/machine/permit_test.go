@@ -47,7 +47,7 @@ func TestAuthorization(t *testing.T) {
 	add(nil)(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/dir/brief"), HasTTL: true, TTL: time.Nanosecond}))
 	add(nil)(change(auth.Command{Kind: auth.KindV2UserPut, Name: "root", Hash: "h"}))
 	add(nil)(change(auth.Command{Kind: auth.KindV3UserAdd, Name: "u"}))
-	add(nil)(change(auth.Command{Kind: auth.KindV2RoleCreate, Name: "r", Read: []string{"/dir/*"}, Write: []string{"/dir/*"}}))
+	add(nil)(change(auth.Command{Kind: auth.KindV2RoleCreate, Name: "r", Read: []string{"/dir/*"}, Write: []string{"/box", "/dir/*"}}))
 	add(nil)(change(auth.Command{Kind: auth.KindV3UserGrant, Name: "u", Role: "r"}))
 	add(nil)(change(auth.Command{Kind: auth.KindV3RoleAdd, Name: "unused"}))
 	add(nil)(change(auth.Command{Kind: auth.KindEnable, V2: true}))
@@ -68,12 +68,17 @@ func TestAuthorization(t *testing.T) {
 	// The key /dir of v3 would go with the directory, and u may not write it.
 	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/dir"), Recursive: true, Dir: true})))
 	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/dir/new"), Value: []byte("v")})))
+	// Into a queue may put who may write its path, and under no other name.
+	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindCreateInOrder, Path: []byte("/box"), Value: []byte("v")})))
+	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/box/name"), Value: []byte("v")})))
+	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindCreateInOrder, Path: []byte("/boxes"), Value: []byte("v")})))
 	add(nil)(v2(v2tree.Command{Kind: v2tree.KindExpire, Path: []byte("/dir/brief"), Deadline: 1}))
 	publish := membership.Command{Kind: membership.KindPublish, ID: 7, Name: "n"}
 	add(nil)(machine.KindMembership, publish.Append(nil))
 	add(nil)(machine.KindAutoCompact, machine.AppendCompact(nil, 2))
 	add(nil)(rootAt(machine.KindCompact, machine.AppendCompact(nil, 3)))
 	add(nil)(rootAt(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/dir"), Recursive: true, Dir: true})))
+	add(nil)(rootAt(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/box"), Recursive: true, Dir: true})))
 	add(nil)(rootAt(change(auth.Command{Kind: auth.KindDisable})))
 	add(auth.OldRevision)(rootAt(put("/dir/key")))
 	add(nil)(put("/dir/key"))

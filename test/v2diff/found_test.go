@@ -24,6 +24,15 @@ func TestFound(t *testing.T) {
 		{method: "GET", target: users + "root"},
 		put("/v2/auth/enable", "", ""),
 		{method: "GET", target: users, auth: basic("root", "pw")},
+		// Who may write a path may put into its queue, and make no key of another name there.
+		put("/v2/auth/roles/box", `{"role":"box","permissions":{"kv":{"read":[],"write":["/box"]}}}`, basic("root", "pw")),
+		put(users+"ann", `{"user":"ann","grant":["box"]}`, basic("root", "pw")),
+		{method: "POST", target: "/v2/keys/box", body: "value=x&noValueOnSuccess=true", contentType: "application/x-www-form-urlencoded", auth: basic("ann", "pw")},
+		{method: "PUT", target: "/v2/keys/box/x", body: "value=x", contentType: "application/x-www-form-urlencoded", auth: basic("ann", "pw")},
+		{method: "POST", target: "/v2/keys/box/", body: "value=x", contentType: "application/x-www-form-urlencoded", auth: basic("ann", "pw")},
+		// A star is no path.
+		{method: "GET", target: "*"},
+		{method: "OPTIONS", target: "*"},
 		// The pattern /* does not have the path /v2/keys, which has no slash.
 		put("/v2/auth/roles/guest", `{"role":"guest","revoke":{"kv":{"read":[],"write":["/*"]}}}`, basic("root", "pw")),
 		{method: "GET", target: "/v2/keys/"},
