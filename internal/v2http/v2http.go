@@ -73,6 +73,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	at := r.URL.Path
+	if at == "*" { // for OPTIONS only (RFC 9112, 3.2.4), and no path to redirect from
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
 	if clean := cleanPath(at); clean != at {
 		to := url.URL{Path: clean, RawQuery: r.URL.RawQuery}
 		http.Redirect(w, r, to.String(), http.StatusMovedPermanently)
