@@ -17,6 +17,9 @@ type ConnServer interface {
 	Close()
 }
 
+// recordHandshake is the first byte of a TLS connection (RFC 8446, 5.1).
+const recordHandshake = 22
+
 // sniff finds out what a fresh connection speaks: HTTP/2 begins with a preface that no
 // HTTP/1.x request can begin with (RFC 9113, 3.4); on TLS the handshake has agreed on it.
 func (s *Server) sniff(nc net.Conn) {
@@ -43,6 +46,10 @@ func (s *Server) sniff(nc net.Conn) {
 	got, isHTTP2, err := readPreface(nc)
 	switch {
 	case err != nil, !isHTTP2 && state != nil:
+		s.forget(nc)
+	case !isHTTP2 && got[0] == recordHandshake:
+		// An HTTP server would wait for the end of a line that never comes, and the client with it.
+		s.opts.Logger.Debug("a client speaks TLS, and this port does not", "remote", nc.RemoteAddr().String())
 		s.forget(nc)
 	case !isHTTP2:
 		s.toHTTP1(nc, got)

@@ -5,12 +5,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"syscall"
 	"testing"
+	"time"
 
 	"cairn/internal/h2grpc"
 	"cairn/internal/http1"
@@ -132,6 +135,21 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 	}
 	if _, err := client(t, addr).EmptyCall(testContext(t), &pb.Empty{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTLSWhereThereIsNone: who says https for http is told at once.
+func TestTLSWhereThereIsNone(t *testing.T) {
+	_, addr := start(t, onBoth(mux()), nil)
+	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: 20 * time.Second}, Config: &tls.Config{InsecureSkipVerify: true}}
+	ctx, cancel := context.WithTimeout(testContext(t), 20*time.Second)
+	defer cancel()
+	nc, err := dialer.DialContext(ctx, "tcp", addr)
+	if err == nil {
+		nc.Close()
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("got %v, want the connection closed", err)
 	}
 }
 
