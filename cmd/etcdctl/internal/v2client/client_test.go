@@ -90,7 +90,9 @@ func TestErrorsOfAllEndpointsAreTold(t *testing.T) {
 			t.Errorf("error #%d is %v, want %s", i, cluster.Errors[i], want)
 		}
 	}
-	if text := err.Error(); !strings.HasPrefix(text, "client: etcd cluster is unavailable or misconfigured; error #0: ") || !strings.HasSuffix(text, "\n") {
+	text := err.Error()
+	if !strings.HasPrefix(text, "client: etcd cluster is unavailable or misconfigured; error #0: ") || !strings.Contains(text, "\n; error #1: ") ||
+		!strings.HasSuffix(text, "\n") {
 		t.Errorf("got %q", text)
 	}
 	if _, err := client(t, Config{}, nobody(t), nobody(t)).Get(context.Background(), "k", GetOptions{}); !Unreachable(err) {

@@ -44,7 +44,12 @@ type ClusterError struct {
 }
 
 func (e *ClusterError) Error() string {
-	return "client: etcd cluster is unavailable or misconfigured; " + e.Detail()
+	var b strings.Builder
+	b.WriteString("client: etcd cluster is unavailable or misconfigured")
+	for i, err := range e.Errors {
+		fmt.Fprintf(&b, "; error #%d: %v\n", i, err)
+	}
+	return b.String()
 }
 
 // Detail lists the faults, a line each.

@@ -64,7 +64,7 @@ func onCluster(s *cli.Session, do func(dir) error) error {
 	ctx, cancel := limited(s)
 	defer cancel()
 	if err := do(dir{ctx: ctx, client: c}); err != nil {
-		return plain("%s", strings.TrimRight(err.Error(), "\n"))
+		return plain("%v", err)
 	}
 	return nil
 }
