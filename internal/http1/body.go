@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // body is a request's. It is an io.ReadCloser for the handler, which may read it from another goroutine than it answers on.
@@ -19,6 +21,7 @@ type body struct {
 	mu      sync.Mutex // guards what follows
 	left    int64      // bytes to come: of the body, or of the chunk
 	begun   bool       // a chunk has been
+	excess  int64      // of the chunks' first lines over their data: see chunkLine
 	awaited bool       // the client waits for a 100 before it sends
 	done    bool       // it has been read to its end
 	closed  bool
@@ -108,46 +111,75 @@ const (
 // nextChunk reads what is before the next chunk's data, or after the last one's. left is 0 after the last.
 func (b *body) nextChunk() error {
 	if b.begun {
-		if line, err := b.line(chunkLineMax); err != nil || line != "" {
-			return errors.Join(err, errChunk)
+		switch line, err := b.line(0); {
+		case err != nil:
+			return err
+		case line != "":
+			return errChunk
 		}
 	}
 	b.begun = true
-	line, err := b.line(chunkLineMax)
-	if err != nil {
+	var err error
+	if b.left, err = b.chunkLine(); err != nil || b.left > 0 {
 		return err
-	}
-	size, _, _ := strings.Cut(line, ";") // extensions mean nothing to us
-	n, err := strconv.ParseUint(strings.TrimRight(size, " \t"), 16, 63)
-	if err != nil {
-		return errChunk
-	}
-	if b.left = int64(n); n > 0 {
-		return nil
 	}
 	for total := 0; ; {
 		line, err := b.line(trailersMax - total)
 		if err != nil || line == "" {
 			return err
 		}
+		if name, value, ok := strings.Cut(line, ":"); !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return errChunk
+		}
 		total += len(line) + 2
 	}
 }
 
+// What a chunk's first line may have of bytes for the chunk's data without counting as excess, and how much excess a body may
+// have: nobody with honest intents sends a kilobyte of extensions for each byte.
+const (
+	chunkLineUsual = 16
+	chunkExcessMax = 16 << 10
+)
+
+// chunkLine reads a chunk's first line, and returns its size.
+func (b *body) chunkLine() (size int64, err error) {
+	line, err := b.line(chunkLineMax)
+	if err != nil {
+		return 0, err
+	}
+	digits, extensions, _ := strings.Cut(line, ";") // extensions mean nothing to us
+	n, err := strconv.ParseUint(strings.TrimRight(digits, " \t"), 16, 63)
+	if err != nil || !httpguts.ValidHeaderFieldValue(extensions) {
+		return 0, errChunk
+	}
+	size = int64(n)
+	if b.excess += int64(len(line)) - min(size, chunkLineMax) - chunkLineUsual; b.excess > chunkExcessMax {
+		return 0, errChunk
+	}
+	b.excess = max(b.excess, 0)
+	return size, nil
+}
+
 var errChunk = errors.New("malformed chunked encoding")
 
-// line reads a line of up to limit bytes.
+// line reads a line of up to limit bytes. Unlike a head's it must end with a carriage return and a line feed (RFC 9112, 2.2 and 7.1): there are
+// proxies that see one long extension where a lone line feed would end the line for us, and a request in it.
 func (b *body) line(limit int) (string, error) {
 	s := &b.x.conn.socket
 	for {
 		ahead := s.ahead()
 		n := bytes.IndexByte(ahead, '\n')
-		if n > limit || n < 0 && len(ahead) > limit {
+		if n > limit+1 || n < 0 && len(ahead) > limit+1 {
 			return "", errChunk
 		}
 		if n >= 0 {
-			line := string(bytes.TrimSuffix(ahead[:n], []byte("\r")))
+			text, ok := bytes.CutSuffix(ahead[:n], []byte("\r"))
+			line := string(text)
 			s.skip(n + 1)
+			if !ok {
+				return "", errChunk
+			}
 			return line, nil
 		}
 		s.grow(2 * trailersMax)

@@ -39,7 +39,7 @@ func TestContext(t *testing.T) {
 	for _, request := range []string{
 		"GET /?asked HTTP/1.1\nHost: a\n\n",
 		"POST /?asked HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody",
-		"POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n0\n\n",
+		"POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n0\r\n\r\n",
 	} {
 		c := dial(t, s.address).say("%s", request)
 		if err := (<-contexts).Err(); err != nil {

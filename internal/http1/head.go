@@ -49,7 +49,7 @@ func (c *conn) readHead() (string, error) {
 		ahead := s.ahead()
 		// Empty lines before a request are some old clients' mistake (RFC 9112, 2.2).
 		if looked == 0 {
-			if blank := len(ahead) - len(bytes.TrimLeft(ahead, "\r\n")); blank > 0 {
+			if blank := blankLines(ahead); blank > 0 {
 				s.skip(blank)
 				ahead = ahead[blank:]
 			}
@@ -77,6 +77,20 @@ func (c *conn) readHead() (string, error) {
 		}
 	}
 	return "", &refusal{status: http.StatusRequestHeaderFieldsTooLarge}
+}
+
+// blankLines returns the length of the empty lines that b begins with.
+func blankLines(b []byte) (n int) {
+	for {
+		switch rest := b[n:]; {
+		case len(rest) > 0 && rest[0] == '\n':
+			n++
+		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
+			n += 2
+		default:
+			return n
+		}
+	}
 }
 
 // headEnd returns the length of the head that b begins with, or 0 when it is not all there. Lines may end without
@@ -246,7 +260,7 @@ func (p *parser) framing() error {
 			return badRequest("Transfer-Encoding in HTTP/1.0")
 		case len(p.lengths) > 0:
 			return badRequest("both Content-Length and Transfer-Encoding")
-		case len(p.codings) > 1 || !strings.EqualFold(p.codings[0], "chunked"):
+		case len(p.codings) > 1 || !equalFold(p.codings[0], "chunked"):
 			return &refusal{http.StatusNotImplemented, "unsupported transfer encoding"}
 		}
 		r.TransferEncoding = []string{"chunked"}
@@ -260,7 +274,7 @@ func (p *parser) framing() error {
 		r.ContentLength, body.left = n, n
 	}
 	if expects := r.Header["Expect"]; len(expects) > 0 && p.minor > 0 {
-		if !strings.EqualFold(expects[0], "100-continue") {
+		if !equalFold(expects[0], "100-continue") {
 			return &refusal{status: http.StatusExpectationFailed}
 		}
 		body.awaited = body.chunked || body.left > 0
@@ -271,6 +285,12 @@ func (p *parser) framing() error {
 		r.Body, body.done = http.NoBody, true
 	}
 	return nil
+}
+
+// equalFold says whether a header's value is a lower-case word, in letters of any case. strings.EqualFold takes the Kelvin sign for a
+// "k", where the proxy in front of us may not.
+func equalFold(value, word string) bool {
+	return len(value) == len(word) && strings.EqualFold(value, word)
 }
 
 // unknown is the length of a body of which none was given.
