@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -170,6 +171,10 @@ func TestStrictReconfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A member answers once it has applied a command itself.
+	await(t, "the leader to hear who has published", func() bool {
+		return !slices.ContainsFunc(leader.Members(), func(m membership.Member) bool { return m.Name == "" })
+	})
 	follower := c.follower()
 	c.net.setCut(follower.ID(), true)
 	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, ErrUnhealthy) {

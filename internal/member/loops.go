@@ -129,10 +129,13 @@ func (m *Member) runLogWriter() {
 			more, appends = m.logs.step()
 			m.logs.Unlock()
 			if more {
-				m.raft.try()
-				m.passOn()
-				// Those that are about to put their requests into the inbox do so before the next entry is made.
-				runtime.Gosched()
+				if m.readable.Load() {
+					// What was appended goes on its way. Then those that are about to put their requests into the inbox do so, before
+					// the next entry is made. Among several members that one does not wait for this append.
+					m.raft.try()
+					m.passOn()
+					runtime.Gosched()
+				}
 				m.appendsUnderWay.Add(-appends)
 				m.raft.try()
 				m.passOn()
