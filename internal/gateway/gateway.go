@@ -108,9 +108,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	to := g.routes[path]
-	switch {
-	case to == nil && r.Method != http.MethodPost:
+	if to == nil && r.Method != http.MethodPost {
 		http.NotFound(w, r) // somebody looks around: nowhere is answered as outside /v3/
+		return
+	}
+	if err := g.overrideMethod(w, r); err != nil {
+		writeError(w, statusOf(err))
+		return
+	}
+	switch {
 	case to == nil:
 		writeError(w, status.New(codes.NotFound, http.StatusText(http.StatusNotFound)))
 	case websocket.IsWebSocketUpgrade(r):
@@ -120,6 +126,22 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		g.serve(w, r, to)
 	}
+}
+
+// overrideMethod does what X-HTTP-Method-Override asks for, where grpc-gateway listens to it: in a POST of a form. The body is the
+// form then, and no message any more: a POST that is said to be a POST is a request of which every field is unset. Nothing else than
+// POST is served, so all other methods are refused.
+func (g *Gateway) overrideMethod(w http.ResponseWriter, r *http.Request) error {
+	method := r.Header.Get("X-HTTP-Method-Override")
+	if method == "" || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+		return nil
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, g.bodyBytesMax())
+	if err := r.ParseForm(); err != nil {
+		return invalid(err)
+	}
+	r.Method = strings.ToUpper(method)
+	return nil
 }
 
 // serve answers a request for a path.

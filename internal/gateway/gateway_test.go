@@ -373,3 +373,36 @@ func BenchmarkUnary(b *testing.B) {
 		g.ServeHTTP(httptest.NewRecorder(), r)
 	}
 }
+
+// TestMethodOverride has grpc-gateway's own mux as its model: the header is for POSTs of forms, whose body is a form then. It says
+// 501 of a method that is not allowed.
+func TestMethodOverride(t *testing.T) {
+	url, _ := start(t)
+	const form, override = "application/x-www-form-urlencoded", "X-HTTP-Method-Override"
+	full, _ := post(t, url+"/v3/kv/range", key("a"))
+	if full.StatusCode != http.StatusOK {
+		t.Fatalf("status %d without any header", full.StatusCode)
+	}
+	for _, c := range []struct {
+		path, body, contentType, method string
+		status                          int
+	}{
+		{"/v3/kv/range", key("a"), form, "", http.StatusOK}, // as curl -d sends it
+		{"/v3/kv/range", key("a"), form, "GET", http.StatusNotImplemented},
+		{"/v3/kv/range", key("a"), form, "delete", http.StatusNotImplemented},
+		{"/v3/kv/range", key("a"), "application/json", "GET", http.StatusOK},
+		{"/v3/kv/range", key("a"), "", "PUT", http.StatusOK},
+		{"/v3/kv/range", "%zz", form, "POST", http.StatusBadRequest},
+		{"/v3/kv/nowhere", "", form, "GET", http.StatusNotFound},
+	} {
+		resp, text := post(t, url+c.path, c.body, "Content-Type", c.contentType, override, c.method)
+		if resp.StatusCode != c.status {
+			t.Errorf("%s of %s as %q by %q: status %d, want %d: %s", c.path, c.body, c.contentType, c.method, resp.StatusCode, c.status, text)
+		}
+	}
+	// What is no JSON at all is answered as the empty request: it was read as a form.
+	_, empty := post(t, url+"/v3/kv/range", "", "Content-Type", form)
+	if _, text := post(t, url+"/v3/kv/range", "key=YQ==", "Content-Type", form, override, "post"); text != empty {
+		t.Errorf("a form is answered by %s, the empty request by %s", text, empty)
+	}
+}
