@@ -71,7 +71,7 @@ func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
 		LeaseTTLMin:     leaseTTLMin(c.cfg),
 		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
 	})
-	return server, ops.RegisterGRPC(server)
+	return server, ops.RegisterGRPC(v3rpc.Metered{GRPCServer: server, Meters: c.meters})
 }
 
 func (c *clients) messageBytesMax() int { return int(c.cfg.RequestBytesMax) + grpcOverheadBytes }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"cairn/internal/metrics"
@@ -26,6 +27,18 @@ func metered(desc *grpc.ServiceDesc, meters *metrics.Metrics) *grpc.ServiceDesc 
 		s.Handler = meteredStream(s.Handler, meters.Method("/"+desc.ServiceName+"/"+s.StreamName))
 	}
 	return &out
+}
+
+// Metered has the calls of whatever service goes to a server through it counted in grpc_server_…, as those of this package are.
+// It is for services of gRPC itself, which etcd counts too.
+type Metered struct {
+	reflection.GRPCServer
+	Meters *metrics.Metrics
+}
+
+// RegisterService implements grpc.ServiceRegistrar.
+func (m Metered) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	m.GRPCServer.RegisterService(metered(desc, m.Meters), impl)
 }
 
 func meteredUnary(handle grpc.MethodHandler, m *metrics.Method) grpc.MethodHandler {

@@ -3,6 +3,7 @@ package jsonapi
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,11 @@ func TestGRPCHealth(t *testing.T) {
 	}
 	if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: "nothing"}); status.Code(err) != codes.NotFound {
 		t.Errorf("a service that is not there: %v", err)
+	}
+	// etcd counts these calls as those of its own services; so do we.
+	counted := `grpc_server_handled_total{grpc_code="NotFound",grpc_method="Check",grpc_service="grpc.health.v1.Health",grpc_type="unary"} 1`
+	if _, text, _ := server.HTTP("GET", "/metrics", ""); !strings.Contains(text, counted+"\n") {
+		t.Errorf("there is no %s", counted)
 	}
 	watch, err := client.Watch(ctx, &healthpb.HealthCheckRequest{})
 	if err != nil {
