@@ -90,6 +90,26 @@ func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
 
 // PromoteMember makes a learner that has caught up a voter.
 func (m *Member) PromoteMember(ctx context.Context, id uint64) error {
+	err := m.promoteMember(ctx, id)
+	if err == nil {
+		m.metrics.LearnersPromoted.Inc()
+	} else {
+		m.metrics.LearnerPromoteFailed(promotionRefusal(err))
+	}
+	return err
+}
+
+// promotionRefusal returns why a learner was not promoted, in a few words that are always the same for the same reason.
+func promotionRefusal(err error) string {
+	for _, known := range []error{membership.ErrNotFound, membership.ErrNotLearner, ErrLearnerNotReady, ErrNotEnoughStarted, ErrUnhealthy, ErrTimeout} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "other"
+}
+
+func (m *Member) promoteMember(ctx context.Context, id uint64) error {
 	record, err := m.memberNow(ctx, id)
 	if err != nil {
 		return err

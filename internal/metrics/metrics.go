@@ -30,8 +30,11 @@ type Metrics struct {
 	grpc       grpcVectors
 	checks     checkVectors
 	roundTrips *prometheus.HistogramVec
+	clients    *clientVersions
 	methods    map[string]*Method
 	state      atomic.Pointer[func() State]
+
+	rare
 
 	ProposalsFailed   prometheus.Counter // proposals that were answered with an error of the raft layer
 	SlowApplies       prometheus.Counter // batches that took more than 100 ms to apply
@@ -46,7 +49,7 @@ type Metrics struct {
 	Txns    prometheus.Counter
 
 	Events   prometheus.Counter // of changes applied
-	PutBytes prometheus.Counter // keys and values of the puts applied
+	PutBytes prometheus.Gauge   // keys and values of the puts applied
 
 	LeasesGranted, LeasesRenewed, LeasesRevoked prometheus.Counter // asked for at this member
 	LeasesExpired                               prometheus.Counter // that this member, as the leader, has ended
@@ -65,6 +68,8 @@ type State struct {
 
 	ProposalsCommitted, ProposalsApplied uint64 // raft indexes
 	ProposalsPending                     uint64
+	LogBytesWritten                      uint64 // since the start
+	AuthRevision                         uint64
 
 	CurrentRevision, CompactRevision int64
 	Keys                             int64 // live keys; negative when nobody counts them
@@ -118,8 +123,9 @@ func New(memberID uint64) *Metrics {
 	m.Txns = counter("etcd_mvcc_txn_total", "Transactions applied by this member.")
 
 	m.Events = counter("etcd_debugging_mvcc_events_total", "Changes of keys and directories applied by this member.")
-	m.PutBytes = counter("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes of keys and values put.")
+	m.PutBytes = prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "Bytes of keys and values put."}) // etcd's type
 	m.registry.MustRegister(
+		m.PutBytes,
 		mirrorOf("etcd_debugging_mvcc_range_total", "As etcd_mvcc_range_total.", m.Ranges),
 		mirrorOf("etcd_debugging_mvcc_put_total", "As etcd_mvcc_put_total.", m.Puts),
 		mirrorOf("etcd_debugging_mvcc_delete_total", "As etcd_mvcc_delete_total.", m.Deletes),
@@ -145,6 +151,8 @@ func New(memberID uint64) *Metrics {
 	m.grpc = newGRPCVectors(m.registry)
 	m.checks = newCheckVectors(m.registry)
 	m.roundTrips = newRoundTrips(m.registry)
+	m.clients = newClientVersions(m.registry)
+	m.rare = newRare(m.registry)
 	m.registry.MustRegister((*stateCollector)(m))
 	return m
 }
@@ -156,7 +164,7 @@ func (m *Metrics) SetState(f func() State) { m.state.Store(&f) }
 // Handler serves the metrics. Prometheus' own handler negotiates format and compression; only its name for the text format, to
 // which newer versions add parameters, is put back to what etcd sends.
 func (m *Metrics) Handler() http.Handler {
-	inner := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	inner := promhttp.InstrumentMetricHandler(m.registry, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(&plainText{ResponseWriter: w}, r)
 	})

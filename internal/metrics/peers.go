@@ -41,7 +41,10 @@ var peerMetrics = []peerMetric{
 	fromPeer("etcd_network_snapshot_receive_success", "Snapshots taken from a peer.", func(p *PeerState) float64 { return float64(p.SnapshotsReceived) }),
 }
 
-var activePeersDesc = prometheus.NewDesc("etcd_network_active_peers", "1 if the peer is connected.", []string{"Local", "Remote"}, nil)
+var (
+	activePeersDesc = prometheus.NewDesc("etcd_network_active_peers", "1 if the peer is connected.", []string{"Local", "Remote"}, nil)
+	knownPeersDesc  = prometheus.NewDesc("etcd_network_known_peers", "1 for each peer.", []string{"Local", "Remote"}, nil)
+)
 
 func newRoundTrips(registry *prometheus.Registry) *prometheus.HistogramVec {
 	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -67,5 +70,6 @@ func (c *stateCollector) collectPeers(peers []PeerState, to chan<- prometheus.Me
 			to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(p), id)
 		}
 		to <- prometheus.MustNewConstMetric(activePeersDesc, prometheus.GaugeValue, yes(p.Active), hexadecimal(c.memberID), id)
+		to <- prometheus.MustNewConstMetric(knownPeersDesc, prometheus.GaugeValue, 1, hexadecimal(c.memberID), id)
 	}
 }

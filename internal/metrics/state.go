@@ -36,6 +36,8 @@ var stateGauges = []gauge{
 	define("etcd_mvcc_db_total_size_in_bytes", "Size of the state store on disk.", func(s *State) float64 { return float64(s.DBTotalBytes) }),
 	define("etcd_mvcc_db_total_size_in_use_in_bytes", "Size of what is live in the state store.", func(s *State) float64 { return float64(s.DBInUseBytes) }),
 	define("etcd_debugging_mvcc_db_total_size_in_bytes", "As etcd_mvcc_db_total_size_in_bytes.", func(s *State) float64 { return float64(s.DBTotalBytes) }),
+	define("etcd_disk_wal_write_bytes_total", "Bytes that the raft log has written to disk.", func(s *State) float64 { return float64(s.LogBytesWritten) }),
+	define("etcd_debugging_auth_revision", "Revision of users and roles.", func(s *State) float64 { return float64(s.AuthRevision) }),
 	define("etcd_debugging_mvcc_watcher_total", "Watchers.", func(s *State) float64 { return float64(s.Watchers) }),
 	define("etcd_debugging_mvcc_watch_stream_total", "Streams that watchers are on.", func(s *State) float64 { return float64(s.WatchStreams) }),
 	define("etcd_debugging_mvcc_slow_watcher_total", "Watchers that read from history.", func(s *State) float64 { return float64(s.WatchersBehind) }),
@@ -64,6 +66,7 @@ func (c *stateCollector) Describe(to chan<- *prometheus.Desc) {
 		to <- m.desc
 	}
 	to <- activePeersDesc
+	to <- knownPeersDesc
 }
 
 // Collect implements prometheus.Collector.

@@ -242,6 +242,18 @@ func (s *Store) DiskBytes() uint64 {
 	return s.db.Metrics().DiskSpaceUsage()
 }
 
+// WrittenBytes returns how many bytes the store has written since it was opened: to its write-ahead log, and to its tables when it
+// flushed and compacted them; of a closed store, 0.
+func (s *Store) WrittenBytes() uint64 {
+	if !s.readers.enter() {
+		return 0
+	}
+	defer s.readers.leave()
+	m := s.db.Metrics()
+	total := m.Total()
+	return m.WAL.BytesWritten + total.TableBytesFlushed + total.TableBytesCompacted + total.BlobBytesFlushed + total.BlobBytesCompacted
+}
+
 // LiveBytes returns how much of DiskBytes is in use: the rest are files that are about to go, or still being written or
 // read by somebody.
 func (s *Store) LiveBytes() uint64 {

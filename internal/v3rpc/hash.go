@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"context"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -15,10 +16,12 @@ func (s *server) hash(ctx context.Context, _ *etcdserverpb.HashRequest) (any, er
 		return nil, err
 	}
 	defer done()
+	began := time.Now()
 	sum, revision, err := s.member.HashState(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s.meters.Hash.Observe(time.Since(began).Seconds())
 	return &etcdserverpb.HashResponse{Header: s.header(revision).proto(), Hash: sum}, nil
 }
 
@@ -29,10 +32,12 @@ func (s *server) hashKV(ctx context.Context, req *etcdserverpb.HashKVRequest) (a
 		return nil, err
 	}
 	defer done()
+	began := time.Now()
 	h, err := s.member.HashKV(ctx, req.Revision)
 	if err != nil {
 		return nil, err
 	}
+	s.meters.HashRevision.Observe(time.Since(began).Seconds())
 	resp := &etcdserverpb.HashKVResponse{
 		Header: s.header(s.member.Keys().Head().Revision).proto(), Hash: h.Sum, HashRevision: h.Revision, CompactRevision: h.CompactRevision,
 	}

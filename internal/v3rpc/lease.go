@@ -53,6 +53,7 @@ func (s *server) leaseGrant(ctx context.Context, req *etcdserverpb.LeaseGrantReq
 			return nil, err
 		}
 		s.meters.LeasesGranted.Inc()
+		s.meters.LeaseTTLs.Observe(float64(res.Lease.TTL))
 		h := s.header(res.Revision)
 		return &etcdserverpb.LeaseGrantResponse{Header: h.proto(), ID: int64(res.Lease.ID), TTL: res.Lease.TTL}, nil
 	}

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
@@ -20,11 +22,11 @@ func metered(desc *grpc.ServiceDesc, meters *metrics.Metrics) *grpc.ServiceDesc 
 	out.Methods, out.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
 	for i := range out.Methods {
 		m := &out.Methods[i]
-		m.Handler = meteredUnary(m.Handler, meters.Method("/"+desc.ServiceName+"/"+m.MethodName))
+		m.Handler = meteredUnary(m.Handler, meters, meters.Method("/"+desc.ServiceName+"/"+m.MethodName))
 	}
 	for i := range out.Streams {
 		s := &out.Streams[i]
-		s.Handler = meteredStream(s.Handler, meters.Method("/"+desc.ServiceName+"/"+s.StreamName))
+		s.Handler = meteredStream(s.Handler, meters, meters.Method("/"+desc.ServiceName+"/"+s.StreamName))
 	}
 	return &out
 }
@@ -41,8 +43,17 @@ func (m Metered) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	m.GRPCServer.RegisterService(metered(desc, m.Meters), impl)
 }
 
-func meteredUnary(handle grpc.MethodHandler, m *metrics.Method) grpc.MethodHandler {
+// clientOf returns the counters of the client's version. etcd's clients name it in each call.
+func clientOf(ctx context.Context, meters *metrics.Metrics) *metrics.ClientVersion {
+	if v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey); len(v) > 0 {
+		return meters.ClientVersion(v[0])
+	}
+	return meters.ClientVersion("")
+}
+
+func meteredUnary(handle grpc.MethodHandler, meters *metrics.Metrics, m *metrics.Method) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, dec func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		clientOf(ctx, meters).Unary.Inc()
 		m.Started.Inc()
 		m.Received.Inc()
 		began := begin(m)
@@ -70,8 +81,9 @@ func end(m *metrics.Method, began time.Time) {
 	}
 }
 
-func meteredStream(handle grpc.StreamHandler, m *metrics.Method) grpc.StreamHandler {
+func meteredStream(handle grpc.StreamHandler, meters *metrics.Metrics, m *metrics.Method) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) error {
+		clientOf(stream.Context(), meters).Stream.Inc()
 		m.Started.Inc()
 		began := begin(m)
 		err := handle(srv, &meteredServerStream{stream, m})

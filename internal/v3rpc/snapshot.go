@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -42,6 +43,7 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 	default:
 		return member.ErrTooManyRequests
 	}
+	began := time.Now()
 	source, err := s.member.Snapshot()
 	if err != nil {
 		return err
@@ -69,5 +71,6 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 			return err
 		}
 	}
+	s.meters.BackendSnapshot.Observe(time.Since(began).Seconds())
 	return nil
 }

@@ -1,0 +1,68 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// rare are the metrics of what happens seldom: snapshots, hashes, promotions, grants.
+type rare struct {
+	LeaseTTLs prometheus.Histogram // seconds that leases were granted for
+
+	Hash         prometheus.Histogram // seconds that a hash of all of the state took
+	HashRevision prometheus.Histogram // seconds that a hash of the keys at a revision took
+
+	BackendSnapshot prometheus.Histogram // seconds that it took to give a client the whole state
+
+	LearnersPromoted prometheus.Counter // at the request of this member's clients
+
+	promoteFailures  *prometheus.CounterVec
+	snapshotSave     prometheus.Histogram
+	snapshotReceive  *prometheus.HistogramVec
+	snapshotFailures *prometheus.CounterVec
+}
+
+func newRare(registry *prometheus.Registry) rare {
+	histogram := func(name, help string, first float64, buckets int) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(first, 2, buckets)})
+		registry.MustRegister(h)
+		return h
+	}
+	r := rare{
+		LeaseTTLs:       histogram("etcd_debugging_lease_ttl_total", "TTLs of the leases granted at this member's clients' request, in seconds.", 1, 24),
+		Hash:            histogram("etcd_mvcc_hash_duration_seconds", "Time that a hash of the whole state took.", 0.01, 15),
+		HashRevision:    histogram("etcd_mvcc_hash_rev_duration_seconds", "Time that a hash of the keys at a revision took.", 0.01, 15),
+		BackendSnapshot: histogram("etcd_disk_backend_snapshot_duration_seconds", "Time that it took to send a client the whole state.", 0.01, 17),
+		snapshotSave:    histogram("etcd_snap_db_save_total_duration_seconds", "Time that it took to write another member's snapshot to disk.", 0.1, 10),
+		LearnersPromoted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcd_server_learner_promote_successes", Help: "Learners promoted at this member's clients' request.",
+		}),
+		promoteFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "etcd_server_learner_promote_failures", Help: "Promotions of learners that were refused to this member's clients.",
+		}, []string{"Reason"}),
+		snapshotReceive: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "etcd_network_snapshot_receive_total_duration_seconds", Help: "Time that it took to receive a snapshot.",
+			Buckets: prometheus.ExponentialBuckets(0.1, 2, 10),
+		}, []string{"From"}),
+		snapshotFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "etcd_network_snapshot_receive_failures", Help: "Snapshots of a peer that were not taken.",
+		}, []string{"From"}),
+	}
+	registry.MustRegister(r.LearnersPromoted, r.promoteFailures, r.snapshotReceive, r.snapshotFailures)
+	return r
+}
+
+// LearnerPromoteFailed counts a promotion that was refused. The reason is one of a few texts: it becomes a label.
+func (r *rare) LearnerPromoteFailed(reason string) { r.promoteFailures.WithLabelValues(reason).Inc() }
+
+// SnapshotReceived notes how long it took to receive a snapshot of another member and to write it to disk, which is one here.
+func (r *rare) SnapshotReceived(from uint64, took time.Duration) {
+	r.snapshotSave.Observe(took.Seconds())
+	r.snapshotReceive.WithLabelValues(hexadecimal(from)).Observe(took.Seconds())
+}
+
+// SnapshotNotReceived counts a snapshot of another member that failed.
+func (r *rare) SnapshotNotReceived(from uint64) {
+	r.snapshotFailures.WithLabelValues(hexadecimal(from)).Inc()
+}
