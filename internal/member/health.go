@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"cairn/internal/alarm"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
 )
@@ -32,10 +33,14 @@ func (m *Member) MetricsState() metrics.State {
 	applied := m.machine.AppliedIndex()
 	size, live := m.StateBytes()
 	load := m.hub.Load()
+	var alarms []metrics.Alarm
+	for _, a := range m.Alarms().List(alarm.None) {
+		alarms = append(alarms, metrics.Alarm{Member: a.Member, Kind: a.Kind.String()})
+	}
 	return metrics.State{
 		HasLeader: m.Leader() != 0, IsLeader: m.leads.Load(), LeaderChanges: m.leaderChanges.Load(),
 		ProposalsCommitted: max(applied, m.replica.CommitIndex()), ProposalsApplied: applied, ProposalsPending: uint64(m.inbox.waiting()),
-		LogBytesWritten: m.logStore.WrittenBytes(), AuthRevision: m.gate.State().Revision,
+		LogBytesWritten: m.logStore.WrittenBytes(), AuthRevision: m.gate.State().Revision, Alarms: alarms,
 		CurrentRevision: head.Revision, CompactRevision: head.CompactRevision, Keys: head.Keys(),
 		Watchers: m.hub.Watchers(), WatchStreams: int64(load.Streams), WatchersBehind: int64(load.Behind), EventsPending: int64(load.Events),
 		DBTotalBytes: size, DBInUseBytes: live, QuotaBytes: m.cfg.QuotaBytes,

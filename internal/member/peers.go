@@ -64,14 +64,13 @@ func (h peerHandler) Unreachable(id uint64) {
 
 // ReceiveSnapshot implements peer.Handler.
 func (h peerHandler) ReceiveSnapshot(ctx context.Context, msg *raftpb.Message, _ int64, r io.Reader) error {
-	began := time.Now()
+	began, received := time.Now(), h.m.metrics.ReceivingSnapshot(msg.GetFrom())
 	in, err := h.m.replica.ReceiveSnapshot(msg, r)
+	received(time.Since(began), err == nil)
 	if err != nil {
-		h.m.metrics.SnapshotNotReceived(msg.GetFrom())
 		h.m.log.Warn("receive snapshot", "from", idText(msg.GetFrom()), "error", err)
 		return err
 	}
-	h.m.metrics.SnapshotReceived(msg.GetFrom(), time.Since(began))
 	at := in.GetSnapshot().GetMetadata()
 	h.m.log.Info("received snapshot", "from", idText(msg.GetFrom()), "index", at.GetIndex(), "term", at.GetTerm())
 	h.Receive(ctx, in)

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 )
@@ -38,7 +40,10 @@ func (r *logRole) step() (done bool, appends int32) {
 	}
 	began := time.Now()
 	r.syncing.Store(int64(m.now()))
+	installs := float64(countSnapshots(msgs))
+	m.metrics.SnapshotsApplying.Add(installs)
 	responses, err := m.replica.Append(msgs, &m.applier)
+	m.metrics.SnapshotsApplying.Sub(installs)
 	r.syncing.Store(0)
 	if err != nil {
 		m.fail(err)
@@ -52,6 +57,16 @@ func (r *logRole) step() (done bool, appends int32) {
 	m.metrics.LogFsync.Observe(time.Since(began).Seconds())
 	m.inbox.respond(m.sendOn(responses))
 	return true, appends
+}
+
+// countSnapshots returns how many messages bring another member's state.
+func countSnapshots(msgs []*raftpb.Message) (n int) {
+	for _, msg := range msgs {
+		if msg.GetSnapshot().GetMetadata().GetIndex() != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // truncate removes the log entries that the state on disk has made needless.

@@ -71,6 +71,8 @@ type State struct {
 	LogBytesWritten                      uint64 // since the start
 	AuthRevision                         uint64
 
+	Alarms []Alarm
+
 	CurrentRevision, CompactRevision int64
 	Keys                             int64 // live keys; negative when nobody counts them
 
@@ -84,6 +86,12 @@ type State struct {
 	QuotaBytes                 int64
 
 	ClusterVersion string // as in 3.7, or "" while none is agreed on
+}
+
+// Alarm is one that a member has raised, or that was raised for it.
+type Alarm struct {
+	Member uint64 // 0 where it is not known which member it is
+	Kind   string // as etcd calls it: NOSPACE, CORRUPT
 }
 
 // latencyBuckets are etcd's for what waits for a disk: 1 ms to 8 s, doubling.

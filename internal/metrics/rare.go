@@ -15,12 +15,15 @@ type rare struct {
 
 	BackendSnapshot prometheus.Histogram // seconds that it took to give a client the whole state
 
+	SnapshotsApplying prometheus.Gauge // other members' snapshots that take the place of the state right now: 0 or 1
+
 	LearnersPromoted prometheus.Counter // at the request of this member's clients
 
 	promoteFailures  *prometheus.CounterVec
 	snapshotSave     prometheus.Histogram
 	snapshotReceive  *prometheus.HistogramVec
 	snapshotFailures *prometheus.CounterVec
+	snapshotInflight *prometheus.GaugeVec
 }
 
 func newRare(registry *prometheus.Registry) rare {
@@ -49,20 +52,31 @@ func newRare(registry *prometheus.Registry) rare {
 			Name: "etcd_network_snapshot_receive_failures", Help: "Snapshots of a peer that were not taken.",
 		}, []string{"From"}),
 	}
-	registry.MustRegister(r.LearnersPromoted, r.promoteFailures, r.snapshotReceive, r.snapshotFailures)
+	r.SnapshotsApplying = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "etcd_server_snapshot_apply_in_progress_total", Help: "1 while the state is replaced by another member's.",
+	})
+	r.snapshotInflight = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "etcd_network_snapshot_receive_inflights_total", Help: "Snapshots of a peer that are being received.",
+	}, []string{"From"})
+	registry.MustRegister(r.LearnersPromoted, r.promoteFailures, r.snapshotReceive, r.snapshotFailures, r.SnapshotsApplying, r.snapshotInflight)
 	return r
 }
 
 // LearnerPromoteFailed counts a promotion that was refused. The reason is one of a few texts: it becomes a label.
 func (r *rare) LearnerPromoteFailed(reason string) { r.promoteFailures.WithLabelValues(reason).Inc() }
 
-// SnapshotReceived notes how long it took to receive a snapshot of another member and to write it to disk, which is one here.
-func (r *rare) SnapshotReceived(from uint64, took time.Duration) {
-	r.snapshotSave.Observe(took.Seconds())
-	r.snapshotReceive.WithLabelValues(hexadecimal(from)).Observe(took.Seconds())
-}
-
-// SnapshotNotReceived counts a snapshot of another member that failed.
-func (r *rare) SnapshotNotReceived(from uint64) {
-	r.snapshotFailures.WithLabelValues(hexadecimal(from)).Inc()
+// ReceivingSnapshot is called when a snapshot of another member begins to come in, and what it returns when it is on disk or has
+// failed. To receive it and to write it is one here, two metrics in etcd.
+func (r *rare) ReceivingSnapshot(from uint64) (done func(took time.Duration, ok bool)) {
+	id := hexadecimal(from)
+	r.snapshotInflight.WithLabelValues(id).Inc()
+	return func(took time.Duration, ok bool) {
+		r.snapshotInflight.WithLabelValues(id).Dec()
+		if !ok {
+			r.snapshotFailures.WithLabelValues(id).Inc()
+			return
+		}
+		r.snapshotSave.Observe(took.Seconds())
+		r.snapshotReceive.WithLabelValues(id).Observe(took.Seconds())
+	}
 }

@@ -49,6 +49,7 @@ var stateGauges = []gauge{
 
 var (
 	keysDesc           = prometheus.NewDesc("etcd_debugging_mvcc_keys_total", "Live keys.", nil, nil)
+	alarmsDesc         = prometheus.NewDesc("etcd_debugging_server_alarms", "1 for each alarm that is raised.", []string{"server_id", "alarm_type"}, nil)
 	clusterVersionDesc = prometheus.NewDesc("etcd_cluster_version", "Version that the cluster has agreed on, as the label.", []string{"cluster_version"}, nil)
 )
 
@@ -62,6 +63,7 @@ func (c *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	}
 	to <- keysDesc
 	to <- clusterVersionDesc
+	to <- alarmsDesc
 	for _, m := range peerMetrics {
 		to <- m.desc
 	}
@@ -80,6 +82,9 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	if s.Keys >= 0 {
 		to <- prometheus.MustNewConstMetric(keysDesc, prometheus.GaugeValue, float64(s.Keys))
+	}
+	for _, a := range s.Alarms {
+		to <- prometheus.MustNewConstMetric(alarmsDesc, prometheus.GaugeValue, 1, hexadecimal(a.Member), a.Kind)
 	}
 	c.collectPeers(s.Peers, to)
 	if s.ClusterVersion != "" {

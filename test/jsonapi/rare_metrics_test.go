@@ -1,0 +1,47 @@
+package jsonapi
+
+import (
+	"testing"
+
+	"cairn/test/harness"
+)
+
+// TestRareMetrics has what happens seldom measured where it happens.
+func TestRareMetrics(t *testing.T) {
+	if harness.Reference(t) != "" {
+		t.Skip("etcd's gateway names its version to itself")
+	}
+	server := harness.Start(t)
+	for _, call := range []struct{ path, body string }{
+		{"/v3/lease/grant", `{"TTL":"100"}`},
+		{"/v3/maintenance/hash", `{}`},
+		{"/v3/maintenance/hashkv", `{}`},
+		{"/v3/maintenance/snapshot", `{}`},
+		{"/v3/auth/role/add", `{"name":"r"}`},
+	} {
+		if resp, text := do(t, "POST", server.URL()+call.path, call.body); resp.StatusCode != 200 {
+			t.Fatalf("%s: %d %s", call.path, resp.StatusCode, text)
+		}
+	}
+	got := metrics(t, server)
+	for name, want := range map[string]float64{
+		`etcd_debugging_lease_ttl_total_bucket{le="64"}`:                                0,
+		`etcd_debugging_lease_ttl_total_bucket{le="128"}`:                               1,
+		`etcd_mvcc_hash_duration_seconds_count`:                                         1,
+		`etcd_mvcc_hash_rev_duration_seconds_count`:                                     1,
+		`etcd_disk_backend_snapshot_duration_seconds_count`:                             1,
+		`etcd_server_client_requests_total{client_api_version="unknown",type="unary"}`:  4,
+		`etcd_server_client_requests_total{client_api_version="unknown",type="stream"}`: 1,
+		`promhttp_metric_handler_requests_in_flight`:                                    1,
+		`etcd_server_snapshot_apply_in_progress_total`:                                  0,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %v (served: %t), want %v", name, v, ok, want)
+		}
+	}
+	for _, name := range []string{"etcd_disk_wal_write_bytes_total", "etcd_debugging_auth_revision"} {
+		if got[name] <= 0 {
+			t.Errorf("%s is %v", name, got[name])
+		}
+	}
+}
