@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -25,7 +26,8 @@ type body struct {
 	awaited bool       // the client waits for a 100 before it sends
 	done    bool       // it has been read to its end
 	closed  bool
-	err     error // what reading it came to
+	err     error     // what reading it came to
+	until   time.Time // when reading it over ends, while that goes on
 }
 
 // Read implements io.Reader.
@@ -72,7 +74,7 @@ func (b *body) invite() error {
 	}
 	b.awaited = false
 	c := b.x.conn
-	return c.socket.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), c.srv.opts.WriteTimeout)
+	return c.socket.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), b.x.limit(c.srv.opts.WriteTimeout))
 }
 
 var errUninvited = errors.New("the response began before the body was asked for")
@@ -95,11 +97,19 @@ func (b *body) take(p []byte) (n int, err error) {
 	if ahead := c.socket.ahead(); len(ahead) > 0 {
 		n = copy(p, ahead)
 		c.socket.skip(n)
-	} else if n, err = c.socket.read(p, b.x.readLimit()); errors.Is(err, io.EOF) {
+	} else if n, err = c.socket.read(p, b.limit()); errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	b.left -= int64(n)
 	return n, err
+}
+
+// limit returns how long a read may wait.
+func (b *body) limit() time.Duration {
+	if b.until.IsZero() {
+		return b.x.readLimit()
+	}
+	return max(time.Until(b.until), time.Nanosecond)
 }
 
 // What a chunk's first line, and all trailers together, may have of bytes.
@@ -183,7 +193,7 @@ func (b *body) line(limit int) (string, error) {
 			return line, nil
 		}
 		s.grow(2 * trailersMax)
-		if err := s.fill(b.x.readLimit()); err != nil {
+		if err := s.fill(b.limit()); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
@@ -213,20 +223,23 @@ func (b *body) readOver() bool {
 	return b.done
 }
 
+// readOverLocked takes no longer in all than the handler may have to wait for one piece, whatever deadlines it has set.
 func (b *body) readOverLocked() {
+	b.until = time.Now().Add(b.x.conn.srv.opts.ReadTimeout)
+	defer func() { b.until = time.Time{} }()
 	piece := make([]byte, 4<<10)
 	for total := 0; !b.done && total <= readOverMax; {
 		n, err := b.readLocked(piece)
-		if total += n; err != nil {
+		if total += n; err != nil || time.Now().After(b.until) {
 			return
 		}
 	}
 }
 
-// settle reads over what the handler has left of the body, and says whether the connection can be used again. Nobody reads the
-// body after it.
-func (b *body) settle() bool {
-	over := b.readOver()
+// settle reads over what the handler has left of the body if the connection is to be kept, and says whether it can be. Nobody
+// reads the body after it.
+func (b *body) settle(keep bool) bool {
+	over := keep && b.readOver()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true

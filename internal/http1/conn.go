@@ -110,36 +110,40 @@ func (c *conn) handle(x *exchange, req *http.Request) outcome {
 func (c *conn) settle(x *exchange) outcome {
 	switch {
 	case x.taken:
+		x.end()
 		return outcomeTaken
 	case x.resume != nil:
 		return outcomeParked
 	}
 	err := x.finish()
-	if err == nil && !x.body.settle() {
-		x.keep = false
+	if err == nil {
+		x.keep = x.body.settle(x.keep)
 	}
 	x.end()
 	if err != nil {
 		return outcomeBroken
 	}
 	clear(c.header)
-	c.state.Store(stateIdle)
+	if !c.state.CompareAndSwap(stateActive, stateIdle) {
+		return outcomeBroken // closed: what was read ahead is not to be served any more
+	}
 	c.noMore = !x.keep || c.srv.stopping.Load() // looked at after the state has changed, as closeIdle does it the other way around
 	return outcomeDone
 }
 
-// run calls the handler, and says whether it returned rather than panicked. A handler that panics loses its connection, and
-// nothing else.
+// run calls the handler, and says whether it returned. A handler that panics, or ends its goroutine, loses its connection,
+// and nothing else.
 func (c *conn) run(x *exchange, handler func()) (ok bool) {
 	defer func() {
 		if ok {
 			return
 		}
-		reason := recover()
+		reason := recover() // nil when the goroutine is ending
 		if err, is := reason.(error); !is || !errors.Is(err, http.ErrAbortHandler) {
 			c.srv.opts.Logger.Error("http handler panic", "path", x.req.URL.Path, "panic", reason, "stack", string(debug.Stack()))
 		}
 		x.end()
+		c.close()
 	}()
 	handler()
 	return true

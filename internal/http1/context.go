@@ -93,6 +93,7 @@ func (x *exchange) stopWatching() {
 	x.mu.Lock()
 	x.stopping = true
 	watcher := x.watcher
+	x.watcher = nil
 	x.mu.Unlock()
 	if watcher == nil {
 		return
@@ -110,6 +111,9 @@ var longAgo = time.Unix(1, 0)
 // behind reaches the connection any more.
 func (x *exchange) end() {
 	x.stopWatching()
+	x.writing.Lock()
+	x.closed = true
+	x.writing.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
@@ -119,7 +123,7 @@ func (x *exchange) end() {
 	if x.done != nil && !x.gone {
 		close(x.done)
 	}
-	if x.deadlines {
+	if x.deadlines && !x.taken {
 		_ = x.conn.socket.nc.SetDeadline(time.Time{})
 	}
 }

@@ -25,7 +25,8 @@
 //   - A client that takes nothing of a response, or sends nothing of a body, for Options.WriteTimeout or Options.ReadTimeout is cut off;
 //     progress starts the time anew.
 //   - A request with both Content-Length and Transfer-Encoding, or a header continued on the next line, is refused
-//     (RFC 9112, 5.2 and 6.1: both have been used to smuggle requests past proxies).
+//     (RFC 9112, 5.2 and 6.1: both have been used to smuggle requests past proxies). Nor may a line feed end a chunk's line
+//     without a carriage return.
 //   - Trailers are read over, and not written.
 //
 // # Invariants
@@ -34,10 +35,10 @@
 //     (context.go), which is stopped before another begins.
 //   - A connection is idle (between requests) or active, and only an idle one is closed by Shutdown: a request whose first
 //     byte was read is answered.
-//   - When a response has ended, nothing that its handler left behind reaches the connection: exchange.ended.
+//   - When a response has ended, nothing that its handler left behind reaches the connection: exchange.closed and ended.
 //
 // # Concurrency
 //
-// Server.mu guards the set of connections, exchange.mu what a request's context and Wake share with its goroutine, body.mu a
-// body. Everything else belongs to the connection's goroutine.
+// Server.mu guards the set of connections, exchange.writing the response, exchange.mu what a request's context and Wake share
+// with its goroutine, body.mu a body; they are locked in this order. Everything else belongs to the connection's goroutine.
 package http1

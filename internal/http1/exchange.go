@@ -19,6 +19,8 @@ type exchange struct {
 	head   bool // a HEAD: the response has no body
 	keep   bool // the connection, after it
 
+	writing sync.Mutex // is held by who writes the response, so that who is late finds it closed; guards closed
+	closed  bool       // for writing
 	status  int
 	framing framing
 	length  int64   // that the handler has declared, or unknown
@@ -46,20 +48,22 @@ type exchange struct {
 
 // SetReadDeadline is for http.ResponseController. It takes the place of Options.ReadTimeout.
 func (x *exchange) SetReadDeadline(t time.Time) error {
-	x.ownDeadlines()
-	return x.conn.socket.nc.SetReadDeadline(t)
+	return x.setDeadline(net.Conn.SetReadDeadline, t)
 }
 
 // SetWriteDeadline is for http.ResponseController. It takes the place of Options.WriteTimeout.
 func (x *exchange) SetWriteDeadline(t time.Time) error {
-	x.ownDeadlines()
-	return x.conn.socket.nc.SetWriteDeadline(t)
+	return x.setDeadline(net.Conn.SetWriteDeadline, t)
 }
 
-func (x *exchange) ownDeadlines() {
+func (x *exchange) setDeadline(set func(net.Conn, time.Time) error, t time.Time) error {
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return errEnded // it would be the next response's
+	}
 	x.deadlines = true
-	x.mu.Unlock()
+	return set(x.conn.socket.nc, t)
 }
 
 // limit returns how long a call on the connection may wait: for ever where the handler has set deadlines of its own.
@@ -89,9 +93,17 @@ func (x *exchange) EnableFullDuplex() error {
 
 // Hijack implements http.Hijacker. What was read ahead is in the reader.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if x.taken || x.resume != nil {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.closed || x.resume != nil {
 		return nil, nil, http.ErrHijacked
 	}
+	if x.status != 0 {
+		if err := x.flush(); err != nil {
+			return nil, nil, err
+		}
+	}
+	x.closed = true
 	x.stopWatching()
 	x.mu.Lock()
 	x.taken = true

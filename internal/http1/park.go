@@ -37,7 +37,6 @@ func (c *conn) parked(x *exchange) {
 		resume := x.resume
 		x.resume = nil
 		if !c.run(x, func() { resume(gone) }) {
-			c.close()
 			return
 		}
 		switch c.settle(x) {

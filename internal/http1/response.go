@@ -51,12 +51,28 @@ const (
 	framingNoBody
 )
 
-// Header implements http.ResponseWriter. The map is used again by the connection's next response.
-func (x *exchange) Header() http.Header { return x.conn.header }
+// Header implements http.ResponseWriter. The map is used again by the connection's next response: who keeps it must not use it when the
+// response has ended.
+func (x *exchange) Header() http.Header {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.closed {
+		return make(http.Header)
+	}
+	return x.conn.header
+}
 
 // WriteHeader implements http.ResponseWriter. A second call does nothing.
 func (x *exchange) WriteHeader(status int) {
-	if x.status != 0 || x.over() {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if !x.closed {
+		x.writeHeader(status)
+	}
+}
+
+func (x *exchange) writeHeader(status int) {
+	if x.status != 0 {
 		return
 	}
 	if status < 100 || status > 999 {
@@ -79,13 +95,6 @@ func (x *exchange) WriteHeader(status int) {
 // errEnded is for a handler that writes when it has returned, or has taken the connection over.
 var errEnded = errors.New("http1: write to a response that has ended")
 
-// over says whether the response is no longer the handler's to write.
-func (x *exchange) over() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.ended || x.taken
-}
-
 // bodyAllowed says whether responses of a status may have a body.
 func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
@@ -93,12 +102,12 @@ func bodyAllowed(status int) bool {
 
 // Write implements http.ResponseWriter. It waits while the client takes nothing.
 func (x *exchange) Write(p []byte) (int, error) {
-	if x.over() {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.closed {
 		return 0, errEnded
 	}
-	if x.status == 0 {
-		x.WriteHeader(http.StatusOK)
-	}
+	x.writeHeader(http.StatusOK)
 	switch {
 	case !bodyAllowed(x.status):
 		return 0, http.ErrBodyNotAllowed
@@ -132,12 +141,16 @@ func (x *exchange) Flush() { _ = x.FlushError() }
 
 // FlushError is Flush for http.ResponseController.
 func (x *exchange) FlushError() error {
-	if x.over() {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.closed {
 		return errEnded
 	}
-	if x.status == 0 {
-		x.WriteHeader(http.StatusOK)
-	}
+	return x.flush()
+}
+
+func (x *exchange) flush() error {
+	x.writeHeader(http.StatusOK)
 	x.framePending()
 	if x.framing == framingNone {
 		x.begin(nil, false)
@@ -193,11 +206,12 @@ func (x *exchange) send(p []byte) {
 	}
 }
 
-// finish sends what is left when the handler has done its work.
+// finish sends what is left when the handler has done its work. Nothing is written after it.
 func (x *exchange) finish() error {
-	if x.status == 0 {
-		x.WriteHeader(http.StatusOK)
-	}
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	x.closed = true
+	x.writeHeader(http.StatusOK)
 	if x.framing == framingNone {
 		var body []byte
 		if x.pending != nil {
