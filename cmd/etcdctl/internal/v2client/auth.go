@@ -27,14 +27,16 @@ type Role struct {
 type userChange struct {
 	User     string   `json:"user"`
 	Password string   `json:"password,omitempty"`
+	Roles    []string `json:"roles"` // always null, as --debug shows it in etcd's
 	Grant    []string `json:"grant,omitempty"`
 	Revoke   []string `json:"revoke,omitempty"`
 }
 
 type roleChange struct {
-	Role   string     `json:"role"`
-	Grant  *keyAccess `json:"grant,omitempty"`
-	Revoke *keyAccess `json:"revoke,omitempty"`
+	Role        string     `json:"role"`
+	Permissions keyAccess  `json:"permissions"` // always empty, likewise
+	Grant       *keyAccess `json:"grant,omitempty"`
+	Revoke      *keyAccess `json:"revoke,omitempty"`
 }
 
 type keyAccess struct {

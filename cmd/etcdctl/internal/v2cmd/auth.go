@@ -10,7 +10,8 @@ var authCommands = []cli.Command{
 	{Path: "auth", Short: "Turn authentication on and off."},
 	{
 		Path: "auth enable", Short: "ask users for their passwords from now on",
-		Long:    "There must be a user root first: etcdctl user add root. Requests without a user may do what the role guest may.",
+		Long: "There must be a user root first: etcdctl user add root. Requests without a user may do what the role guest may, which is everything\n" +
+			"until it is taken from it: etcdctl role revoke --path '/*' --readwrite guest.",
 		Example: "$ etcdctl auth enable\nAuthentication Enabled",
 		Run:     func(s *cli.Session) error { return setAuth(s, "auth enable", true, "Authentication Enabled") },
 	},
@@ -21,11 +22,21 @@ var authCommands = []cli.Command{
 	},
 }
 
+// onUsers is onCluster for what is about users and roles. As in etcd, --debug names the endpoints here once more.
+func onUsers(s *cli.Session, do func(dir) error) error {
+	return onCluster(s, func(d dir) error {
+		if s.Bool("debug") {
+			fmt.Fprintf(s.Err, "Cluster-Endpoints: %s\n", joined(d.client))
+		}
+		return do(d)
+	})
+}
+
 func setAuth(s *cli.Session, path string, on bool, done string) error {
 	if err := exactly(s, 0, path); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		if err := d.client.SetAuth(d.ctx, on); err != nil {
 			return err
 		}

@@ -135,6 +135,9 @@ func memberRemove(s *cli.Session) error {
 		}
 		// Asked of the server, a name or a typing error would be "404 page not found".
 		for _, m := range members {
+			if m.Name == id {
+				return fmt.Errorf("%q is the name of the member %s: if it is the one, etcdctl member remove %s", id, m.ID, m.ID)
+			}
 			if m.ID != id {
 				continue
 			}

@@ -12,7 +12,7 @@ import (
 var rmCommand = cli.Command{
 	Path: "rm", Args: "<key>",
 	Short:   "remove a key or a directory",
-	Long:    "Prints the value that a removed key had.",
+	Long:    "Prints the value that a removed key had; with --with-value and --with-index, an empty line.",
 	Example: "$ etcdctl rm /app/mode\nPrevNode.Value: blue\n$ etcdctl rm --recursive /app",
 	Flags: func(flags *pflag.FlagSet) {
 		flags.Bool("dir", false, "remove it also if it is an empty directory")

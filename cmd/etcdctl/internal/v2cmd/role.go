@@ -21,7 +21,8 @@ var roleCommands = []cli.Command{
 	{Path: "role remove", Args: "<name>", Short: "remove a role", Example: "$ etcdctl role remove dev\nRole dev removed", Run: roleRemove},
 	{
 		Path: "role grant", Args: "<name>", Short: "let a role read or write keys",
-		Long:    "A path with a * at its end stands for all keys that begin with what is before it.",
+		Long: "A path with a * at its end stands for all keys that begin with what is before it: /dev/* is what is below /dev, and not\n" +
+			"/dev itself.",
 		Example: "$ etcdctl role grant --path '/dev/*' --readwrite dev\nRole dev updated", Flags: permissionFlags, Run: roleGrant,
 	},
 	{
@@ -42,7 +43,10 @@ func roleAdd(s *cli.Session) error {
 	if err := exactly(s, 1, "role add <name>"); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
+		if _, err := d.client.Role(d.ctx, s.Args[0]); err == nil {
+			return fmt.Errorf("Role %s already exists", s.Args[0]) //nolint:revive,staticcheck // etcdctl's own words
+		}
 		if err := d.client.AddRole(d.ctx, s.Args[0]); err != nil {
 			return err
 		}
@@ -55,7 +59,7 @@ func roleGet(s *cli.Session) error {
 	if err := exactly(s, 1, "role get <name>"); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		r, err := d.client.Role(d.ctx, s.Args[0])
 		if err != nil {
 			return err
@@ -76,7 +80,7 @@ func roleList(s *cli.Session) error {
 	if err := exactly(s, 0, "role list"); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		names, err := d.client.Roles(d.ctx)
 		if err != nil {
 			return err
@@ -92,7 +96,7 @@ func roleRemove(s *cli.Session) error {
 	if err := exactly(s, 1, "role remove <name>"); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		if err := d.client.RemoveRole(d.ctx, s.Args[0]); err != nil {
 			return err
 		}
@@ -121,7 +125,10 @@ func changePermissions(s *cli.Session, path string, change func(dir, string, v2c
 	if err != nil {
 		return plain("etcdctl %s: %v", path, err)
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
+		if _, err := d.client.Role(d.ctx, s.Args[0]); err != nil {
+			return err
+		}
 		if err := change(d, s.Args[0], p); err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ func userAdd(s *cli.Session) error {
 			return plain("%v", err)
 		}
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		if _, err := d.client.SetPassword(d.ctx, name, password); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func userGet(s *cli.Session) error {
 	if err := exactly(s, 1, "user get <name>"); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		u, err := d.client.User(d.ctx, s.Args[0])
 		if err != nil {
 			return err
@@ -84,7 +84,7 @@ func userList(s *cli.Session) error {
 	if err := exactly(s, 0, "user list"); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		names, err := d.client.Users(d.ctx)
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func userRemove(s *cli.Session) error {
 	if err := exactly(s, 1, "user remove <name>"); err != nil {
 		return err
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		if err := d.client.RemoveUser(d.ctx, s.Args[0]); err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func changeRoles(s *cli.Session, path string, change func(d dir, name string, ro
 	if len(roles) == 0 {
 		return plain("etcdctl %s: no roles: name them with --roles", path)
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		if err := change(d, s.Args[0], roles); err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func userPasswd(s *cli.Session) error {
 	if err != nil {
 		return plain("%v", err)
 	}
-	return onCluster(s, func(d dir) error {
+	return onUsers(s, func(d dir) error {
 		created, err := d.client.SetPassword(d.ctx, s.Args[0], password)
 		if err != nil {
 			return err
