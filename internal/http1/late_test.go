@@ -17,10 +17,12 @@ import (
 // Goroutines that handlers leave behind may write, flush and set deadlines whenever they like: no other response has
 // anything of that in it.
 func TestLateHandlers(t *testing.T) {
-	var late sync.WaitGroup
+	const clientCount, requests = 4, 20
+	ended := make(chan struct{}, clientCount*requests)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		begun := make(chan struct{})
-		late.Go(func() {
+		go func() {
+			defer func() { ended <- struct{}{} }()
 			close(begun)
 			control := http.NewResponseController(w)
 			for i := 0; ; i++ {
@@ -50,14 +52,14 @@ func TestLateHandlers(t *testing.T) {
 			if err := control.SetReadDeadline(longAgo); !errors.Is(err, errEnded) {
 				t.Error("deadline:", err)
 			}
-		})
+		}()
 		<-begun
 	})
 	var clients sync.WaitGroup
-	for k := range 4 {
+	for k := range clientCount {
 		clients.Go(func() {
 			c := dial(t, s.address)
-			for i := range 20 {
+			for i := range requests {
 				path := fmt.Sprintf("/%d-%d", k, i)
 				fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
 				resp, err := http.ReadResponse(c.r, nil)
@@ -74,7 +76,9 @@ func TestLateHandlers(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	late.Wait()
+	for range clientCount * requests {
+		<-ended
+	}
 }
 
 // What a handler has written before it takes the connection over is sent, and the context of its request ends with it.
