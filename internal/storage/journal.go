@@ -35,12 +35,12 @@ type journal struct {
 
 	mu      sync.Mutex // guards the rest, and that the store gets commits in the order of their records
 	err     error
-	file    vfs.File
-	number  uint64 // of file
-	at      int64  // where the next record goes in file
-	synced  int64  // up to where file was synced
-	last    uint64 // number of the last record
-	waiting []byte // records that are not written yet: they need not be durable
+	file    vfs.File // nil between two files
+	number  uint64   // of file
+	at      int64    // where the next record goes in file
+	synced  int64    // up to where file was synced
+	last    uint64   // number of the last record
+	waiting []byte   // records that are not written yet: they need not be durable
 	old     []journalFile
 }
 
@@ -323,8 +323,13 @@ func (j *journal) sync() error {
 
 // rotate begins the next file, and removes those of which the store has everything on disk.
 func (j *journal) rotate(s *Store) error {
-	if err := errors.Join(j.sync(), j.file.Close()); err != nil {
+	if err := j.sync(); err != nil {
 		return err
+	}
+	done := j.file
+	j.file = nil // until there is the next one: nothing is closed twice
+	if err := done.Close(); err != nil {
+		return fmt.Errorf("close journal: %w", err)
 	}
 	j.old = append(j.old, journalFile{j.path(j.number), j.last})
 	if err := j.begin(); err != nil {
@@ -349,7 +354,10 @@ func (j *journal) rotate(s *Store) error {
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.err != nil {
+	switch {
+	case j.file == nil:
+		return nil // it failed between two files
+	case j.err != nil:
 		return j.file.Close()
 	}
 	j.err = ErrClosed

@@ -1,0 +1,230 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// faultyOp says whether a call of the file system changes something in the log store's directory.
+func faultyOp(op errorfs.Op) bool {
+	return op.Kind != errorfs.OpFileClose && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, "log")
+}
+
+// faultRun writes to a log store on fs, whose journal goes on to new files meanwhile, until something fails. It returns what each commit has left,
+// how many are certain to be durable, and where the store was left.
+func faultRun(fs FS, seed uint64) (states []map[string]string, synced *atomic.Int64, run func(t *testing.T) error) {
+	states, synced = []map[string]string{{}}, new(atomic.Int64)
+	rng := rand.New(rand.NewPCG(seed, 11))
+	type step struct {
+		key, value string
+		sync       bool
+	}
+	var steps []step
+	for range 60 {
+		s := step{fmt.Sprintf("k%02d", rng.IntN(30)), strings.Repeat("v", rng.IntN(4000)), rng.IntN(3) > 0}
+		steps = append(steps, s)
+		after := maps.Clone(states[len(states)-1])
+		after[s.key] = s.value
+		states = append(states, after)
+	}
+	return states, synced, func(t *testing.T) error {
+		s, err := OpenLog("log", Options{FS: fs, MemTableBytes: 64 << 10, CacheBytes: 1 << 20, Still: true})
+		if err != nil {
+			return err
+		}
+		defer s.Close() //nolint:errcheck // broken or in memory
+		for i, step := range steps {
+			b := s.NewBatch()
+			err := errors.Join(b.Append([]byte(step.key), []byte(step.value)), b.Commit(step.sync), b.Close())
+			if err != nil {
+				b := s.NewBatch()
+				if again := errors.Join(b.Append([]byte("late"), nil), b.Commit(true)); again == nil {
+					t.Errorf("a commit succeeded after %v", err)
+				}
+				return errors.Join(err, b.Close())
+			}
+			if step.sync {
+				synced.Store(int64(i + 1))
+			}
+			if i%25 == 24 {
+				if err := s.Flush(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// checkLeft opens what a crash has left: it is what some commit has left, none before those that were durable.
+func checkLeft(t *testing.T, disk CrashableFS, states []map[string]string, synced int64) {
+	t.Helper()
+	for life := range 2 {
+		s, err := OpenLog("log", Options{FS: disk, MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
+		if err != nil {
+			t.Errorf("life %d: %v", life, err)
+			return
+		}
+		got := logContents(t, s)
+		delete(got, "late") // was refused, which is no promise that it is not there
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if !slices.ContainsFunc(states[synced:], func(m map[string]string) bool { return maps.Equal(m, got) }) {
+			t.Errorf("life %d: %d keys, which no commit from %d on has left", life, len(got), synced)
+		}
+	}
+}
+
+// TestJournalPowerCutAnywhere cuts the power before each call that changes the disk, also while a store is opened and while its journal goes on to a new file.
+func TestJournalPowerCutAnywhere(t *testing.T) {
+	cuts := 0
+	for n := int64(1); ; n++ {
+		under := NewCrashableFS()
+		if err := under.MkdirAll("log", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		root, err := under.OpenDir("/")
+		if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
+			t.Fatal(err)
+		}
+		var count atomic.Int64
+		var left atomic.Pointer[CrashableFS]
+		var durable atomic.Int64
+		var synced *atomic.Int64
+		fs := errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if faultyOp(op) && count.Add(1) == n {
+				durable.Store(synced.Load())
+				disk := under.Crash([]int{0, 50, 100}[n%3], rand.New(rand.NewPCG(uint64(n), 3)))
+				left.Store(&disk)
+			}
+			return nil
+		}))
+		var states []map[string]string
+		var run func(t *testing.T) error
+		states, synced, run = faultRun(fs, 1)
+		if err := run(t); err != nil {
+			t.Fatal(err)
+		}
+		disk := left.Load()
+		if disk == nil {
+			break
+		}
+		cuts++
+		checkLeft(t, *disk, states, durable.Load())
+		if t.Failed() {
+			t.Fatalf("the power was cut before change %d of the disk", n)
+		}
+	}
+	if cuts < 100 {
+		t.Errorf("the power was cut at %d places; there are more", cuts)
+	}
+}
+
+// TestJournalFailsAnywhere has each call fail that changes the journal: a commit that could not be done is refused, and all that come after it.
+func TestJournalFailsAnywhere(t *testing.T) {
+	broken := errors.New("input/output error")
+	fails := 0
+	for n := int64(1); ; n++ {
+		under := NewCrashableFS()
+		if err := under.MkdirAll("log", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		root, err := under.OpenDir("/")
+		if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
+			t.Fatal(err)
+		}
+		var count atomic.Int64
+		fs := errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if !faultyOp(op) || filepath.Ext(op.Path) != journalSuffix || count.Add(1) < n {
+				return nil
+			}
+			return broken // from then on
+		}))
+		states, synced, run := faultRun(fs, 2)
+		if err := run(t); err == nil && count.Load() < n {
+			break
+		} else if err == nil {
+			continue // only the end of the store failed
+		}
+		fails++
+		checkLeft(t, under.Crash([]int{0, 50, 100}[n%3], rand.New(rand.NewPCG(uint64(n), 3))), states, synced.Load())
+		if t.Failed() {
+			t.Fatalf("calls failed from change %d of the journal on", n)
+		}
+	}
+	if fails < 50 {
+		t.Errorf("%d calls failed; there are more", fails)
+	}
+}
+
+// TestJournalCutAtEachByte: wherever a journal's last record is cut, or flipped, those before it are there.
+func TestJournalCutAtEachByte(t *testing.T) {
+	fs := NewCrashableFS()
+	s, err := OpenLog("log", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		b := s.NewBatch()
+		if err := errors.Join(b.Append(fmt.Appendf(nil, "%d", i), []byte("value")), b.Commit(true), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole, err := s.journal.read(1)
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	record := len(whole) / 3
+	for at := range len(whole) {
+		for name, damage := range map[string]func() []byte{
+			"cut":    func() []byte { return slices.Clone(whole[:at]) }, // Write may change it
+			"zeroed": func() []byte { return append(slices.Clone(whole[:at]), make([]byte, 1000)...) },
+			"flipped": func() []byte {
+				b := slices.Clone(whole)
+				b[at] ^= 1 << (at % 8)
+				return b
+			},
+		} {
+			left := NewCrashableFS()
+			if err := left.MkdirAll("log", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			f, err := left.Create("log/000001"+journalSuffix, vfs.WriteCategoryUnspecified)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = f.Write(damage())
+			if err := errors.Join(err, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+			s, err := OpenLog("log", Options{FS: left})
+			if name == "flipped" && at < 2*record {
+				if !errors.Is(err, ErrDamagedLog) {
+					t.Errorf("flipped at %d: %v", at, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatalf("%s at %d: %v", name, at, err)
+			}
+			// What is cut off, or zeroed with all behind it, cannot be told from what was never written.
+			if got := logContents(t, s); len(got) != at/record && (name != "zeroed" || len(got) != at/record+1) {
+				t.Errorf("%s at %d: %v", name, at, got)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
