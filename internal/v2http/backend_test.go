@@ -99,4 +99,9 @@ func (s *tree) Read() mvcc.Reading                     { return s.store.Reading(
 func (s *tree) WaitLinearizable(context.Context) error { return s.fail }
 func (s *tree) Now() kv.ClusterTime                    { return s.clock() }
 func (s *tree) ClusterID() string                      { return "cdf818194e3a8c32" }
-func (s *tree) RaftStatus() (index, term uint64)       { return s.index, 2 }
+
+func (s *tree) RaftStatus() (index, term uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index, 2
+}

@@ -31,11 +31,15 @@ type parker interface {
 // park answers the poll when there is something to tell.
 func (p *poll) park(w parker) {
 	w.Park(p.until, func(gone bool) {
-		if !gone && p.tellMore() && time.Now().Before(p.until) {
+		again := false
+		defer func() { // also of a panic
+			if !again {
+				p.end()
+			}
+		}()
+		if again = !gone && p.tellMore() && time.Now().Before(p.until); again {
 			p.park(w)
-			return
 		}
-		p.end()
 	})
 }
 
@@ -82,7 +86,7 @@ func (p *poll) permitted() bool {
 	if err != nil || p.target.permitted(now.who.CanRead, p.recursive) != nil {
 		return false
 	}
-	p.caller = now
+	p.caller, p.teller.reader = now, now.who
 	return true
 }
 

@@ -82,7 +82,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	} else {
 		p.events = h.hub.NewStream()
 	}
-	p.teller = teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}
+	p.teller = teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream, reader: c.who}
 	h.counters.watchers.Add(1)
 	of := watched{path: t.path, recursive: q.recursive, reader: c.who}
 	_, index := p.events.Watch(watch.Spec{Range: of.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: of.wants})
@@ -127,7 +127,8 @@ type teller struct {
 	w      *http.ResponseController
 	to     http.ResponseWriter
 	stream bool
-	last   *watch.Event // told
+	reader *auth.Subject // who watches, as of the latest users and roles
+	last   *watch.Event  // told
 }
 
 // tell writes what there is to tell, and says whether there may be more.
@@ -141,7 +142,8 @@ func (t *teller) tell(told []watch.Delivery) (more bool) {
 			if e.First != nil {
 				e = e.First
 			}
-			if e == t.last || t.hidden(e) {
+			// What was put aside was chosen by what the reader might see when the watch began.
+			if e == t.last || !e.Dir && !t.reader.CanRead(kv.KeyRange{Key: e.Key}) || t.hidden(e) {
 				continue
 			}
 			if t.last = e; !t.write(e) || !t.stream {
