@@ -151,7 +151,8 @@ func TestPollClientGone(t *testing.T) {
 	for range 3 {
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 20 {
-			defer s.begin(ctx, "", http.MethodGet, "/a?wait=true").Body.Close() //nolint:errcheck // its end is what is tested
+			resp := s.begin(ctx, "", http.MethodGet, "/a?wait=true")
+			t.Cleanup(func() { _ = resp.Body.Close() })
 		}
 		s.waiting(20)
 		cancel()
