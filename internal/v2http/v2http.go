@@ -18,6 +18,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"cairn/internal/auth"
@@ -54,6 +55,7 @@ type Handler struct {
 	authority Authority
 	counters  counters
 	wall      func() time.Time // for the expiration times that are shown
+	offset    atomic.Int64     // see wallAt
 	clusterID []string         // as a header has it
 }
 
@@ -151,11 +153,13 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	}
 	var n v2tree.Node
 	var index int64
+	var now kv.ClusterTime
 	err := h.asCaller(r, func(_ context.Context, c *caller) (err error) {
 		if err := t.permitted(c.who.CanRead, q.recursive); err != nil {
 			return err
 		}
-		n, index, err = v2tree.Get(h.b.Read, t.path, q.recursive, h.b.Now())
+		now = h.b.Now()
+		n, index, err = v2tree.Get(h.b.Read, t.path, q.recursive, now)
 		if !h.stands(c) {
 			return auth.OldRevision // what was read may be newer than the permission
 		}
@@ -168,7 +172,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	if err != nil {
 		return err
 	}
-	h.answer(w, http.StatusOK, index, &event{action: "get", node: &n})
+	h.answer(w, http.StatusOK, index, now, &event{action: "get", node: &n})
 	return nil
 }
 
@@ -197,17 +201,32 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q req
 	if q.noValueOnSuccess && r.Method != http.MethodDelete {
 		e.node, e.prev = nil, nil
 	}
-	h.answer(w, status, res.Index, &e)
+	h.answer(w, status, res.Index, res.At, &e)
 	return nil
 }
 
 var jsonType = []string{"application/json"}
 
-// answer writes a success.
-func (h *Handler) answer(w http.ResponseWriter, status int, v2Index int64, e *event) {
+// offsetMax is how far the offset between wall clock and cluster time may be off before it is taken anew.
+const offsetMax = time.Second
+
+// wallAt returns a cluster time as the wall clock has it. The offset between the two is kept until one of them has stepped, so that the
+// expiration of a node, which is a cluster time, is shown the same each time.
+func (h *Handler) wallAt(t kv.ClusterTime) time.Time {
+	offset, kept := h.wall().UnixNano()-int64(h.b.Now()), h.offset.Load()
+	if time.Duration(offset-kept).Abs() <= offsetMax {
+		offset = kept
+	} else {
+		h.offset.Store(offset)
+	}
+	return time.Unix(0, offset+int64(t))
+}
+
+// answer writes a success. at is the cluster time that what is left of TTLs counts from.
+func (h *Handler) answer(w http.ResponseWriter, status int, v2Index int64, at kv.ClusterTime, e *event) {
 	h.setIndexes(w.Header(), v2Index)
 	buf := bodies.Get().(*[]byte)
-	*buf = e.append((*buf)[:0], h.wall())
+	*buf = e.append((*buf)[:0], h.wallAt(at))
 	writeBody(w, status, *buf)
 	if cap(*buf) <= bodyKeptBytes {
 		bodies.Put(buf)

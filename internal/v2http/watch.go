@@ -169,7 +169,8 @@ func (t *teller) hidden(e *watch.Event) bool {
 // system call, like any other answer: it is told to thousands at once.
 func (t *teller) write(e *watch.Event) bool {
 	buf := bodies.Get().(*[]byte)
-	*buf = appendChange((*buf)[:0], e, t.h.wall(), t.h.b.Now())
+	now := t.h.b.Now()
+	*buf = appendChange((*buf)[:0], e, t.h.wallAt(now), now)
 	defer func() {
 		if cap(*buf) <= bodyKeptBytes {
 			bodies.Put(buf)

@@ -47,6 +47,7 @@ func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	res.At = now
 	res.Index = w.Revision()
 	return res, nil
 }

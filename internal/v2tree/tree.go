@@ -82,8 +82,9 @@ type Result struct {
 	Node    Node
 	Prev    Node // what stood there before
 	HasPrev bool
-	Created bool  // nothing stood there before, and a set or create put something
-	Index   int64 // the revision of the change
+	Created bool           // nothing stood there before, and a set or create put something
+	Index   int64          // the revision of the change
+	At      kv.ClusterTime // when that was; what is left of TTLs counts from it
 }
 
 // left returns how much of a TTL is left.
