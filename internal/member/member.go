@@ -202,6 +202,10 @@ func (m *Member) Watches() *watch.Hub { return m.hub }
 // Keys returns the key space, for readers.
 func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
 
+// v2RequestBytesMax limits v2's commands where --max-request-bytes is less: in etcd that is v3's limit, and v2 takes what it reads
+// of a form, 10 MiB, with the path and two values to compare.
+const v2RequestBytesMax = 12 << 20
+
 // Propose has a command applied, and returns its result; the error is the member's
 // or the result's. payload must not be changed afterwards. After ErrTimeout or the
 // context's error the command may still be applied.
@@ -209,11 +213,11 @@ func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
 // While authentication is on, a command is the context's auth.Actor's. When users or roles have changed since the
 // actor was checked the error is auth.OldRevision, and nothing was applied: check it anew.
 func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
+	if limit := m.cfg.RequestBytesMax; limit > 0 && len(payload) > limit && (kind != machine.KindV2 || len(payload) > v2RequestBytesMax) {
+		return nil, ErrTooLarge
+	}
 	if m.gate.State().Enabled {
 		kind, payload = onBehalf(ctx, kind, payload)
-	}
-	if m.cfg.RequestBytesMax > 0 && len(payload) > m.cfg.RequestBytesMax {
-		return nil, ErrTooLarge
 	}
 	p, err := m.inbox.submit(kind, payload, m.now())
 	if err != nil {

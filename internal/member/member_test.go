@@ -223,6 +223,12 @@ func TestTooLarge(t *testing.T) {
 	if _, err := m.Propose(ctx, machine.KindPut, payload); len(payload) != 100 || err != nil {
 		t.Errorf("%d bytes: %v", len(payload), err)
 	}
+	for size, want := range map[int]error{10 << 20: nil, v2RequestBytesMax: ErrTooLarge} {
+		set := v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/k"), Value: make([]byte, size)}
+		if _, err := m.Propose(ctx, machine.KindV2, set.Append(nil)); !errors.Is(err, want) {
+			t.Errorf("%d bytes of v2: %v, want %v", size, err, want)
+		}
+	}
 }
 
 // TestRefusals: what the state machine refuses comes back as the error.
