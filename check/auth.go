@@ -18,6 +18,9 @@ const (
 	AuthRoleDelete
 	AuthRoleGrant  // Permission
 	AuthRoleRevoke // the range of Permission
+	AuthV2Enable   // as AuthEnable, for who comes through v2
+	AuthV2Grant    // Permission to a role, as a pattern of v2
+	AuthV2Revoke
 )
 
 // What a permission is for.
@@ -44,7 +47,7 @@ type Auth struct {
 func (a *Auth) String() string {
 	do := []string{
 		"enable", "disable", "user add", "user delete", "user grant", "user revoke",
-		"role add", "role delete", "role grant", "role revoke",
+		"role add", "role delete", "role grant", "role revoke", "v2 enable", "v2 grant", "v2 revoke",
 	}[a.Do]
 	return fmt.Sprintf("auth %s %s%s", do, a.Name, notes(note{"role", a.Role}, note{"permission", fmt.Sprint(a.Permission)}))
 }
@@ -70,9 +73,12 @@ func (a *authState) apply(r *Auth) (*authState, string) {
 	permissions, isRole := n.roles[r.Name]
 	var bad bool
 	switch r.Do {
-	case AuthEnable:
+	case AuthEnable, AuthV2Enable:
 		bad = n.enabled || !slices.Contains(n.users["root"], "root")
 		n.enabled = true
+		if _, has := n.roles[guest]; r.Do == AuthV2Enable && !has {
+			n.roles[guest] = []Permission{{Key: "/", End: "0", Access: ReadWriteKeys}}
+		}
 	case AuthDisable:
 		bad = !n.enabled
 		n.enabled = false
@@ -97,6 +103,11 @@ func (a *authState) apply(r *Auth) (*authState, string) {
 		delete(n.roles, r.Name)
 		for user, roles := range n.users {
 			n.users[user] = without(roles, func(role string) bool { return role == r.Name })
+		}
+	case AuthV2Grant, AuthV2Revoke:
+		bad = !isRole || r.Name == "root"
+		if !bad {
+			n.roles[r.Name], bad = pattern(permissions, r)
 		}
 	default:
 		same := func(p Permission) bool { return p.Key == r.Permission.Key && p.End == r.Permission.End }
@@ -126,10 +137,10 @@ func without[T any](all []T, gone func(T) bool) []T {
 
 // permits says whether the request's user may make it.
 func (a *authState) permits(s *State, r Request) bool {
-	if !a.enabled || slices.Contains(a.users[r.User], "root") {
+	if !a.enabled || !r.Guest && slices.Contains(a.users[r.User], "root") {
 		return true
 	}
-	if _, ok := a.users[r.User]; !ok {
+	if _, ok := a.users[r.User]; r.Guest && r.V2 == nil || !r.Guest && !ok {
 		return false
 	}
 	switch {
@@ -141,7 +152,7 @@ func (a *authState) permits(s *State, r Request) bool {
 			return !a.may(r.User, k.Key, "", WriteKeys)
 		})
 	case r.V2 != nil:
-		return false // v2's users are not in the model
+		return a.permitsV2(r)
 	default:
 		return a.permitsOp(r.User, r)
 	}
@@ -172,13 +183,17 @@ func (a *authState) permitsOp(user string, r Request) bool {
 // may says whether a user may access all keys of a range: it follows the range through the permissions, from where one
 // ends to where another one goes on.
 func (a *authState) may(user, key, end string, access int) bool {
+	return a.rolesMay(a.users[user], key, end, access)
+}
+
+func (a *authState) rolesMay(roles []string, key, end string, access int) bool {
 	at, limit := key, end
 	if end == "" {
 		limit = key + "\x00"
 	}
 	for moved := true; moved; {
 		moved = false
-		for _, role := range a.users[user] {
+		for _, role := range roles {
 			for _, p := range a.roles[role] {
 				if p.Access&access == 0 || !InRange(at, p.Key, p.End) {
 					continue

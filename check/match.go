@@ -92,6 +92,9 @@ func try(s *State, o *Operation, slack int64) (next *State, events []Event, ok b
 	if !o.Known() {
 		return next, events, resp.Err == ""
 	}
+	if resp.Err == ErrAuth && o.Response.Err == "" && s.auth.idle(req.Auth) {
+		resp.Err, resp.Revision = "", s.Revision
+	}
 	return next, events, sameResponse(&resp, &o.Response)
 }
 

@@ -149,7 +149,7 @@ func (x *step) run(r Request) Response {
 	case r.Lease != nil:
 		return x.lease(r.Lease)
 	case r.V2 != nil:
-		return x.v2(r.V2)
+		return x.limitedV2(r)
 	case r.Auth != nil:
 		next, err := x.s.auth.apply(r.Auth)
 		x.s.auth = next

@@ -18,6 +18,8 @@ type Request struct {
 	Member  *Member
 	// User is who asks: "" is nobody in particular.
 	User string
+	// Guest is set for a request of v2 without credentials.
+	Guest bool
 }
 
 // Range reads keys.
@@ -175,6 +177,9 @@ func (r Request) String() string {
 		s = r.Auth.String()
 	case r.Member != nil:
 		s = fmt.Sprintf("member %s %x", []string{"add", "add learner", "promote", "remove"}[r.Member.Do], r.Member.ID)
+	}
+	if r.Guest {
+		return s + " as a guest"
 	}
 	if r.User != "" {
 		s += " as " + r.User

@@ -30,6 +30,8 @@ const (
 	bugNoAuthAtApply
 	bugTruncatedTail
 	bugOldMembers
+	bugGuestWrites
+	bugShowAll
 )
 
 // bugs are the bugs that can be planted, by name.
@@ -44,6 +46,8 @@ var bugs = map[string]bug{
 	"permissions not checked at apply":       bugNoAuthAtApply,
 	"truncated log tail accepted":            bugTruncatedTail,
 	"snapshot applied without its members":   bugOldMembers,
+	"guest let through at apply":             bugGuestWrites,
+	"directory shown without a look":         bugShowAll,
 }
 
 // Bugs returns the names of the bugs that can be planted.
@@ -106,7 +110,7 @@ func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, er
 // apply is Replica.Apply. With the bug that permissions are not checked when a command is applied, who asks counts as root
 // then, whatever has changed since the member that took the request looked.
 func (m *member) apply(msgs []*raftpb.Message) (replica.Applied, error) {
-	if m.w.bug != bugNoAuthAtApply {
+	if m.w.bug != bugNoAuthAtApply && m.w.bug != bugGuestWrites {
 		return m.r.Apply(msgs, m)
 	}
 	var all replica.Applied
@@ -114,7 +118,7 @@ func (m *member) apply(msgs []*raftpb.Message) (replica.Applied, error) {
 		for _, e := range msg.Entries {
 			revision := m.machine.Auth().State().Revision
 			one := &raftpb.Message{Entries: []*raftpb.Entry{{
-				Type: e.Type, Term: e.Term, Index: e.Index, Data: asRoot(e.Data, revision),
+				Type: e.Type, Term: e.Term, Index: e.Index, Data: asRoot(e.Data, revision, m.w.bug == bugGuestWrites),
 			}}}
 			done, err := m.r.Apply([]*raftpb.Message{one}, m)
 			if err != nil {
@@ -128,7 +132,8 @@ func (m *member) apply(msgs []*raftpb.Message) (replica.Applied, error) {
 }
 
 // asRoot rewrites the commands of an entry that somebody asked for: see docs/formats/entry.md.
-func asRoot(data []byte, revision uint64) []byte {
+// With guests only, others stay who they are.
+func asRoot(data []byte, revision uint64, guests bool) []byte {
 	if len(data) == 0 || data[0] != 1 {
 		return data
 	}
@@ -138,7 +143,7 @@ func asRoot(data []byte, revision uint64) []byte {
 	for r.Len() > 0 {
 		kind, payload := machine.Kind(r.Byte()), r.Bytes()
 		if kind == machine.KindAs {
-			if _, rest, err := auth.DecodeActor(payload); err == nil {
+			if a, rest, err := auth.DecodeActor(payload); err == nil && (a.Guest || !guests) {
 				payload = append((&auth.Actor{Name: "root", Revision: revision}).Append(nil), rest...)
 			}
 		}

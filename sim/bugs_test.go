@@ -25,6 +25,8 @@ func bugCase(name string, seed uint64) Case {
 		c.Members, c.Only = 3, []string{"lease"}
 	case bugNoAuthAtApply:
 		c.Members, c.Only = 3, []string{"auth"}
+	case bugGuestWrites, bugShowAll:
+		c.Members, c.Only = 3, []string{"v2users"}
 	case bugOldMembers:
 		c.Members, c.Only = 3, []string{"members"}
 	}

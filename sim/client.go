@@ -47,23 +47,51 @@ func (w *world) makeClients(rng *mrand.Rand) {
 	if !slices.Contains(chosen, "kv") && len(w.c.Only) == 0 {
 		chosen = append(chosen, "kv", "watch")
 	}
+	added := w.drawLater()
 	user := ""
-	if slices.Contains(chosen, "auth") {
+	if slices.Contains(chosen, "auth") || slices.Contains(added, "v2users") {
 		user = "root"
 	}
-	for i := range max(len(chosen), 6) {
-		name := chosen[i%len(chosen)]
-		c := &client{
-			w: w, id: i, rng: mrand.New(mrand.NewPCG(w.c.Seed, uint64(100+i))), name: name, work: makeWorkload(name), user: user,
-			pace: []int64{20, 60, 200}[rng.IntN(3)] * millisecond,
+	if len(chosen) > 0 {
+		for i := range max(len(chosen), 6) {
+			w.addClient(chosen[i%len(chosen)], user, rng)
 		}
-		c.member = c.rng.IntN(len(w.members))
-		w.clients = append(w.clients, c)
+	}
+	later := mrand.New(mrand.NewPCG(w.c.Seed, 91))
+	for _, name := range added {
+		for range laterClients {
+			w.addClient(name, user, later)
+		}
 	}
 }
 
+// laterClients is how many clients have each of laterWorkloads.
+const laterClients = 3
+
+// drawLater draws from laterWorkloads, with numbers of its own: seeds that draw none of them go on as they did before.
+func (w *world) drawLater() (chosen []string) {
+	rng := mrand.New(mrand.NewPCG(w.c.Seed, 90))
+	for _, entry := range laterWorkloads {
+		drawn := rng.IntN(100) < entry.percent
+		if slices.Contains(w.c.Only, entry.name) || len(w.c.Only) == 0 && drawn {
+			chosen = append(chosen, entry.name)
+		}
+	}
+	return chosen
+}
+
+func (w *world) addClient(name, user string, rng *mrand.Rand) {
+	i := len(w.clients)
+	c := &client{
+		w: w, id: i, rng: mrand.New(mrand.NewPCG(w.c.Seed, uint64(100+i))), name: name, work: makeWorkload(name), user: user,
+		pace: []int64{20, 60, 200}[rng.IntN(3)] * millisecond,
+	}
+	c.member = c.rng.IntN(len(w.members))
+	w.clients = append(w.clients, c)
+}
+
 func makeWorkload(name string) workload {
-	for _, entry := range workloads {
+	for _, entry := range slices.Concat(workloads, laterWorkloads) {
 		if entry.name == name {
 			return entry.make()
 		}
@@ -114,7 +142,7 @@ func (c *client) step() {
 	}
 	w.asked++
 	r := c.work.next(c)
-	if r.User == "" {
+	if r.User == "" && !r.Guest {
 		r.User = c.user
 	}
 	c.ask(m, r, func(resp *check.Response, known bool) {

@@ -59,7 +59,7 @@ func (m *member) ask() {
 func (m *member) propose() bool {
 	for len(m.proposals) > 0 {
 		n := 1 + m.w.rng.IntN(len(m.proposals))
-		if m.w.bug == bugNoAuthAtApply {
+		if m.w.bug == bugNoAuthAtApply || m.w.bug == bugGuestWrites {
 			n = 1
 		}
 		if i := slices.IndexFunc(m.proposals[:n], func(p *proposal) bool { return p.change != nil }); i >= 0 {

@@ -45,10 +45,10 @@ func (m *member) onBehalf(r *check.Request, p *proposal) bool {
 	if !s.Enabled {
 		return true
 	}
-	if r.User == "" {
+	if r.User == "" && !r.Guest {
 		return false // who does not say who they are gets no further than this
 	}
-	a := &auth.Actor{Name: r.User, Revision: s.Revision}
+	a := &auth.Actor{Name: r.User, Guest: r.Guest, Revision: s.Revision}
 	if who := s.Subject(a); m.w.bug == bugNoAuthAtApply && (who == nil || !permitted(who, r)) {
 		return false
 	}
@@ -175,9 +175,13 @@ var authKinds = [...]auth.Kind{
 	check.AuthUserGrant: auth.KindV3UserGrant, check.AuthUserRevoke: auth.KindV3UserRevoke,
 	check.AuthRoleAdd: auth.KindV3RoleAdd, check.AuthRoleDelete: auth.KindRoleDelete,
 	check.AuthRoleGrant: auth.KindV3RoleGrant, check.AuthRoleRevoke: auth.KindV3RoleRevoke,
+	check.AuthV2Enable: auth.KindEnable, check.AuthV2Grant: auth.KindV2RoleUpdate, check.AuthV2Revoke: auth.KindV2RoleUpdate,
 }
 
 func authCommand(a *check.Auth) *auth.Command {
+	if a.Do == check.AuthV2Enable || a.Do == check.AuthV2Grant || a.Do == check.AuthV2Revoke {
+		return v2AuthCommand(a)
+	}
 	return &auth.Command{
 		Kind: authKinds[a.Do], Name: a.Name, Role: a.Role,
 		Permission: auth.Permission{KeyRange: keyRange(a.Permission.Key, a.Permission.End), Access: auth.Access(a.Permission.Access)},
@@ -194,8 +198,8 @@ func memberCommand(r *check.Member) *membership.Command {
 // readNow answers a read from what has been applied.
 func (m *member) readNow(r *check.Request) check.Response {
 	s := m.machine.Auth().State()
-	who := s.Subject(&auth.Actor{Name: r.User})
-	if s.Enabled && r.User == "" {
+	who := s.Subject(&auth.Actor{Name: r.User, Guest: r.Guest})
+	if s.Enabled && r.User == "" && !r.Guest {
 		return check.Response{Err: check.ErrRefused}
 	}
 	if who == nil {
@@ -225,12 +229,15 @@ func (m *member) readNow(r *check.Request) check.Response {
 		}
 		return check.Response{Revision: res.Revision, Txn: txnResponse(&res)}
 	default:
-		if !who.Root() {
+		if !mayGetV2(who, r.V2) {
 			return check.Response{Err: check.ErrDenied}
 		}
 		n, index, err := v2tree.Get(keys.Reading, []byte(r.V2.Path), r.V2.Recursive, m.machine.ClusterTime())
 		if err != nil {
 			return v2Error(err)
+		}
+		if m.w.bug != bugShowAll {
+			showV2(who, &n)
 		}
 		return check.Response{Revision: index, V2: &check.V2Response{Action: check.V2Get, Node: v2Node(&n)}}
 	}

@@ -8,11 +8,7 @@ import (
 )
 
 // workloads are what clients may do: the name, in how many of a hundred runs it is done, and how one is made.
-var workloads = []struct {
-	name    string
-	percent int
-	make    func() workload
-}{
+var workloads = []workloadEntry{
 	{"kv", 90, func() workload { return &kvWork{} }},
 	{"txn", 70, func() workload { return &txnWork{} }},
 	{"lease", 60, func() workload { return &leaseWork{} }},
@@ -21,6 +17,17 @@ var workloads = []struct {
 	{"watch", 80, func() workload { return &watchWork{} }},
 	{"auth", 25, func() workload { return &authWork{} }},
 	{"members", 35, func() workload { return &memberWork{} }},
+}
+
+// laterWorkloads are those that seeds did not draw from the beginning: see drawLater.
+var laterWorkloads = []workloadEntry{
+	{"v2users", 20, func() workload { return &v2UsersWork{} }},
+}
+
+type workloadEntry struct {
+	name    string
+	percent int
+	make    func() workload
 }
 
 // keys are few, so that clients meet. Some are v2's, too.

@@ -1,0 +1,101 @@
+package check
+
+import (
+	"slices"
+	"strings"
+)
+
+// guest is the role of who comes to v2 without credentials.
+const guest = "guest"
+
+// pattern grants a role a pattern of v2, or takes it from it. A pattern is a range that v3 knows, too, but v2 grants reading and
+// writing apart: what the role has already is not granted, and of what is revoked something must be there.
+func pattern(have []Permission, r *Auth) (all []Permission, bad bool) {
+	want := r.Permission
+	at := slices.IndexFunc(have, func(p Permission) bool { return p.Key == want.Key && p.End == want.End })
+	all = slices.Clone(have)
+	switch {
+	case r.Do == AuthV2Grant && at < 0:
+		return append(all, want), false
+	case r.Do == AuthV2Grant:
+		all[at].Access |= want.Access
+		return all, have[at].Access&want.Access != 0
+	case at < 0:
+		return all, true
+	}
+	all[at].Access &^= want.Access
+	bad = all[at].Access == have[at].Access
+	if all[at].Access == 0 {
+		all = slices.Delete(all, at, at+1)
+	}
+	return all, bad
+}
+
+// idle says whether a request revokes of a role a pattern that it does not have. v2 refuses that when the role stays as it is, to which
+// belongs whether its lists are null or empty: that the model does not know, and nobody may more or less for it.
+func (a *authState) idle(r *Auth) bool {
+	if r.Do != AuthV2Revoke || r.Name == "root" {
+		return false
+	}
+	_, ok := a.roles[r.Name]
+	return ok
+}
+
+// reach is what somebody may do with v2's nodes.
+type reach func(key, end string) bool
+
+func (a *authState) reach(r Request, access int) reach {
+	roles := a.users[r.User]
+	if r.Guest {
+		roles = []string{guest}
+	}
+	return func(key, end string) bool { return a.rolesMay(roles, key, end, access) }
+}
+
+// node says whether the path itself is allowed, or all of what can be below a directory.
+func (may reach) node(path string, dir bool) bool {
+	return may(path, "") || dir && may(path+"/", "")
+}
+
+// permitsV2 looks at the path of a request. For what lies below it, all that begins with the path as sent must be allowed.
+func (a *authState) permitsV2(r Request) bool {
+	if r.V2.Do != V2Get {
+		return a.reach(r, WriteKeys).node(r.V2.Path, true)
+	}
+	end := ""
+	if r.V2.Recursive {
+		end = r.V2.Path[:len(r.V2.Path)-1] + string(r.V2.Path[len(r.V2.Path)-1]+1)
+	}
+	return a.reach(r, ReadKeys)(r.V2.Path, end)
+}
+
+// limitedV2 carries out a request of v2 of somebody who may have its path, but perhaps not all that it touches or shows.
+func (x *step) limitedV2(r Request) Response {
+	a := x.s.auth
+	resp := x.v2(r.V2)
+	if !a.enabled || !r.Guest && slices.Contains(a.users[r.User], "root") || resp.Err != "" {
+		return resp
+	}
+	if r.V2.Do == V2Get {
+		resp.V2.Node.Nodes = a.reach(r, ReadKeys).shown(resp.V2.Node.Nodes)
+		return resp
+	}
+	// Who may write a queue may add to it, whatever the new key is called.
+	may := a.reach(r, WriteKeys)
+	if r.V2.Do != V2CreateInOrder && slices.ContainsFunc(x.events, func(e Event) bool { return !e.Dir && !may(e.KV.Key, "") }) {
+		return Response{Err: ErrDenied}
+	}
+	return resp
+}
+
+// shown returns the nodes of a directory that may be seen.
+func (may reach) shown(nodes []V2Node) (seen []V2Node) {
+	for _, n := range nodes {
+		if !may.node(strings.TrimSuffix(n.Key, "/"), n.Dir) {
+			continue
+		}
+		n.Nodes = may.shown(n.Nodes)
+		seen = append(seen, n)
+	}
+	return seen
+}
