@@ -74,7 +74,9 @@ func (a *authState) apply(r *Auth) (*authState, string) {
 	var bad bool
 	switch r.Do {
 	case AuthEnable, AuthV2Enable:
-		bad = n.enabled || !slices.Contains(n.users["root"], "root")
+		root, ok := n.users["root"]
+		bad = n.enabled || !ok || r.Do == AuthEnable && !slices.Contains(root, "root")
+		n.users["root"] = with(root, "root") // v2's root always is root
 		n.enabled = true
 		if _, has := n.roles[guest]; r.Do == AuthV2Enable && !has {
 			n.roles[guest] = []Permission{{Key: "/", End: "0", Access: ReadWriteKeys}}

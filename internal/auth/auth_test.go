@@ -282,3 +282,20 @@ func BenchmarkPassword(b *testing.B) {
 		}
 	}
 }
+
+// TestV2EnableKeepsRoot turns authentication on through v2 when v3 has made the user root, without the role: the simulation found that
+// nobody could turn it off again.
+func TestV2EnableKeepsRoot(t *testing.T) {
+	db, table := openTable(t, storage.NewCrashableFS())
+	defer db.Close() //nolint:errcheck // in memory
+	if err := apply(t, db, table, Command{Kind: KindV3UserAdd, Name: RootName}, Command{Kind: KindEnable, V2: true, Name: ""}); err != nil {
+		t.Fatal(err)
+	}
+	s := table.State()
+	if who := s.Subject(&Actor{Name: RootName, Revision: s.Revision}); !s.Enabled || who == nil || !who.Root() {
+		t.Fatalf("enabled: %t, root is %+v", s.Enabled, who)
+	}
+	if err := apply(t, db, table, Command{Kind: KindV3UserRevoke, Name: RootName, Role: RootName}); err == nil {
+		t.Error("the role was taken from root while authentication is on")
+	}
+}

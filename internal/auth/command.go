@@ -221,6 +221,12 @@ func (c *change) enable() error {
 	if c.V2 && c.next.roles[GuestRole] == nil {
 		c.putRole(&Role{Name: GuestRole, Read: []string{"/*"}, Write: []string{"/*"}})
 	}
+	// v2's root always is root. Without the role, which v3 does not give it by itself, nobody could turn authentication off again.
+	if !has(root.Roles, RootName) {
+		whole := *root
+		whole.Roles = with(root.Roles, RootName)
+		c.putUser(&whole)
+	}
 	c.next.Enabled = true
 	return nil
 }
