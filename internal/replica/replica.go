@@ -276,6 +276,9 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 		return nil
 	}
 	err := r.raw.Step(m)
+	if at := m.GetSnapshot().GetMetadata(); m.GetType() == raftpb.MsgSnap && r.raw.BasicStatus().GetCommit() < at.GetIndex() {
+		r.snapshots.refuse(at.GetIndex(), at.GetTerm())
+	}
 	if errors.Is(err, raft.ErrProposalDropped) || errors.Is(err, raft.ErrStepPeerNotFound) {
 		return nil // the proposer's timeout, or a peer that is no more
 	}

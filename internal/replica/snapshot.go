@@ -43,6 +43,8 @@ type snapshots struct {
 type received struct {
 	meta   snapshot.Meta
 	tables *storage.Tables
+	// refused says that raft has not taken it: it came from a leader that is none any more, or does not have this member yet.
+	refused bool
 }
 
 // Outgoing is the stream of a state that is being sent. While it is open, the log keeps the entries after it, so that
@@ -107,7 +109,7 @@ func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.
 		return nil, errors.Join(fmt.Errorf("receive snapshot: %w", err), tables.Discard())
 	}
 	s.mu.Lock()
-	s.received = append(s.received, received{meta, tables})
+	s.received = append(s.received, received{meta: meta, tables: tables})
 	s.mu.Unlock()
 	out := &raftpb.Message{
 		Type: m.Type, To: m.To, From: m.From, Term: m.Term,
@@ -131,13 +133,27 @@ func (r *Replica) receiveDir() (string, error) {
 	return filepath.Join(r.receivePath, strconv.Itoa(s.number)), nil
 }
 
-// drop removes the received snapshots that are not beyond the applied index.
+// refuse marks a received snapshot that raft did not take. It would keep its place otherwise until as much has been applied, which without
+// a snapshot may be never.
+func (s *snapshots) refuse(index, term uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.received {
+		// One of them only: another leader's snapshot of the same entry may be on its way to raft.
+		if in := &s.received[i]; !in.refused && in.meta.Index == index && in.meta.Term == term {
+			in.refused = true
+			return
+		}
+	}
+}
+
+// drop removes the received snapshots that were refused, or are not beyond the applied index.
 func (s *snapshots) drop(applied uint64) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left := s.received[:0]
 	for _, in := range s.received {
-		if in.meta.Index > applied {
+		if in.meta.Index > applied && !in.refused {
 			left = append(left, in)
 			continue
 		}
