@@ -86,18 +86,25 @@ func checkLeft(t *testing.T, disk CrashableFS, states []map[string]string, synce
 	}
 }
 
+// newFaultyDisk returns a file system with an empty directory "log" that is there to stay.
+func newFaultyDisk(t *testing.T) CrashableFS {
+	t.Helper()
+	fs := NewCrashableFS()
+	if err := fs.MkdirAll("log", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	root, err := fs.OpenDir("/")
+	if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return fs
+}
+
 // TestJournalPowerCutAnywhere cuts the power before each call that changes the disk, also while a store is opened and while its journal goes on to a new file.
 func TestJournalPowerCutAnywhere(t *testing.T) {
 	cuts := 0
 	for n := int64(1); ; n++ {
-		under := NewCrashableFS()
-		if err := under.MkdirAll("log", 0o700); err != nil {
-			t.Fatal(err)
-		}
-		root, err := under.OpenDir("/")
-		if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
-			t.Fatal(err)
-		}
+		under := newFaultyDisk(t)
 		var count atomic.Int64
 		var left atomic.Pointer[CrashableFS]
 		var durable atomic.Int64
@@ -136,14 +143,7 @@ func TestJournalFailsAnywhere(t *testing.T) {
 	broken := errors.New("input/output error")
 	fails := 0
 	for n := int64(1); ; n++ {
-		under := NewCrashableFS()
-		if err := under.MkdirAll("log", 0o700); err != nil {
-			t.Fatal(err)
-		}
-		root, err := under.OpenDir("/")
-		if err := errors.Join(err, root.Sync(), root.Close()); err != nil {
-			t.Fatal(err)
-		}
+		under := newFaultyDisk(t)
 		var count atomic.Int64
 		fs := errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if !faultyOp(op) || filepath.Ext(op.Path) != journalSuffix || count.Add(1) < n {
