@@ -36,7 +36,8 @@ type Permission struct {
 	Access   int
 }
 
-// Auth is one request about users and roles. Names that begin with "root" are what they are in etcd.
+// Auth is one request about users and roles. Names that begin with "root" are what they are in
+// etcd.
 type Auth struct {
 	Do         int
 	Name       string // of the user or role
@@ -63,7 +64,8 @@ func (a *authState) equal(b *authState) bool {
 	return a == b || a.enabled == b.enabled && maps.EqualFunc(a.users, b.users, slices.Equal) && maps.EqualFunc(a.roles, b.roles, slices.Equal)
 }
 
-// apply returns the state after a request; on an error, which the model does not tell apart, it stays the same.
+// apply returns the state after a request; on an error, which the model does not tell apart, it
+// stays the same.
 func (a *authState) apply(r *Auth) (*authState, string) {
 	n := &authState{a.enabled, maps.Clone(a.users), maps.Clone(a.roles)}
 	if n.users == nil {
@@ -137,7 +139,7 @@ func without[T any](all []T, gone func(T) bool) []T {
 	return slices.DeleteFunc(slices.Clone(all), gone)
 }
 
-// permits says whether the request's user may make it.
+// permits reports whether the request's user may make it.
 func (a *authState) permits(s *State, r Request) bool {
 	if !a.enabled || !r.Guest && slices.Contains(a.users[r.User], "root") {
 		return true
@@ -182,8 +184,8 @@ func (a *authState) permitsOp(user string, r Request) bool {
 	return true
 }
 
-// may says whether a user may access all keys of a range: it follows the range through the permissions, from where one
-// ends to where another one goes on.
+// may reports whether a user may access all keys of a range: it follows the range through the
+// permissions, from where one ends to where another one goes on.
 func (a *authState) may(user, key, end string, access int) bool {
 	return a.rolesMay(a.users[user], key, end, access)
 }

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// BenchmarkCheck judges a history of 20,000 requests of eight clients at a time, with a watch of everything.
+// BenchmarkCheck judges a history of 20,000 requests of eight clients at a time, with a watch of
+// everything.
 func BenchmarkCheck(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	r := newRecorder()

@@ -1,18 +1,21 @@
 // Package check decides whether a history of a cluster is one that etcd's guarantees allow.
 //
-// It owns the format of histories (what clients asked for, what they were answered and when, what watchers were told), a
-// model of etcd's semantics that was written without a look at mvcc, and the checks: linearizability with
-// revisions, serializable reads as prefixes, the guarantees of watches, the lives of leases, permissions. It
-// does not own how a history comes about: package sim makes them from one seed, the torture test from real processes.
+// It owns the format of histories (what clients asked for, what they were answered and when, what
+// watchers were told), a model of etcd's semantics that was written without a look at mvcc, and the
+// checks: linearizability with revisions, serializable reads as prefixes, the guarantees of
+// watches, the lives of leases, permissions. It does not own how a history comes about: package sim
+// makes them from one seed, the torture test from real processes.
 //
-// A history says at which revision every successful request was carried out. So the order of the writes is known, and a
-// history of thousands of requests is checked in one pass along the revisions (Check); only requests that share a
-// revision have to be put in order by search. Porcupine searches for an order without that
-// knowledge of ours; it takes long, and is there to check the checker.
+// A history says at which revision every successful request was carried out. So the order of the
+// writes is known, and a history of thousands of requests is checked in one pass along the
+// revisions (Check); only requests that share a revision have to be put in order by search.
+// Porcupine searches for an order without that knowledge of ours; it takes long, and is there to
+// check the checker.
 //
-// What a client did not learn the outcome of is found again by its effects: watchers that together have seen
-// every event tell what each revision was (History.Watches). Give every put a value of its own, and have a
-// watcher of everything, or a write whose answer was lost cannot be told from one that came from nowhere.
+// What a client did not learn the outcome of is found again by its effects: watchers that together
+// have seen every event tell what each revision was (History.Watches). Give every put a value of
+// its own, and have a watcher of everything, or a write whose answer was lost cannot be told from
+// one that came from nowhere.
 //
 // Invariants: a State never changes; the same history gives the same verdict.
 //
@@ -35,8 +38,9 @@ type KV struct {
 	Lease                int64
 }
 
-// Event is one change of one key as watchers are told it. KV of a delete has only Key and Mod. With Dir it is a change of a v2
-// directory, of which KV has only Key and Mod, too; a change of the members counts as one of the directory /.
+// Event is one change of one key as watchers are told it. KV of a delete has only Key and Mod. With
+// Dir it is a change of a v2 directory, of which KV has only Key and Mod, too; a change of the
+// members counts as one of the directory /.
 type Event struct {
 	Delete bool
 	Dir    bool
@@ -47,8 +51,8 @@ type Event struct {
 // Operation is one request of one client.
 type Operation struct {
 	Client int
-	// Call and Return are times on one clock for all clients, in nanoseconds: the request was carried out between
-	// them. Return is Never when nobody knows whether, and when, it was.
+	// Call and Return are times on one clock for all clients, in nanoseconds: the request was
+	// carried out between them. Return is Never when nobody knows whether, and when, it was.
 	Call, Return int64
 	Request      Request
 	Response     Response // of no meaning when Return is Never
@@ -56,7 +60,7 @@ type Operation struct {
 	Member string
 }
 
-// Known says whether the outcome is known.
+// Known reports whether the outcome is known.
 func (o *Operation) Known() bool { return o.Return != Never }
 
 // Watch is what one watcher was told, from its creation to its end.
@@ -84,11 +88,13 @@ type Delivery struct {
 	Progress bool
 	// Fragment says that the rest of the last revision follows in the next delivery.
 	Fragment bool
-	// Compacted, when not 0, ends the watch: what it wants is before the oldest revision that can be read.
+	// Compacted, when not 0, ends the watch: what it wants is before the oldest revision that can
+	// be read.
 	Compacted int64
 }
 
-// History is what the clients of a cluster saw. The cluster was empty, at revision 1, before the first request.
+// History is what the clients of a cluster saw. The cluster was empty, at revision 1, before the
+// first request.
 type History struct {
 	Operations []Operation
 	Watches    []Watch
@@ -107,15 +113,17 @@ type Options struct {
 	// ClockSlack is by how much the clocks of members may differ in the length of a lease, in
 	// nanoseconds, with what a deadline is rounded by.
 	ClockSlack int64
-	// Settled is since when the cluster has been whole and has had a leader: until then cluster time may have stood still. LeaseGrace is
-	// for how long after that something may be over and still be there; 0 is for ever.
+	// Settled is since when the cluster has been whole and has had a leader: until then cluster
+	// time may have stood still. LeaseGrace is for how long after that something may be over and
+	// still be there; 0 is for ever.
 	Settled, LeaseGrace int64
 }
 
 // Result is what a check found out.
 type Result struct {
 	Violations []Violation
-	// States are the model's, by revision, as far as the history was explained: States[0] is of revision 1.
+	// States are the model's, by revision, as far as the history was explained: States[0] is of
+	// revision 1.
 	States []*State
 	// Changes are the events of each revision, by the same index.
 	Changes [][]Event
@@ -136,8 +144,8 @@ func (r *Result) add(guarantee, format string, args ...any) {
 	r.Violations = append(r.Violations, Violation{guarantee, fmt.Sprintf(format, args...)})
 }
 
-// Check returns what is wrong with a history. It goes along the revisions as long as they can be explained; watches are
-// checked up to there.
+// Check returns what is wrong with a history. It goes along the revisions as long as they can be
+// explained; watches are checked up to there.
 func Check(h *History, o Options) *Result {
 	res := &Result{}
 	linearize(h, o, res)
@@ -147,8 +155,8 @@ func Check(h *History, o Options) *Result {
 	return res
 }
 
-// InRange says whether a key is in the range that etcd's clients write as key and end: end "" is the key alone, "\x00" is
-// no end.
+// InRange reports whether a key is in the range that etcd's clients write as key and end: end "" is
+// the key alone, "\x00" is no end.
 func InRange(key, start, end string) bool {
 	switch end {
 	case "":

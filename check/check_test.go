@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// recorder makes histories: requests are carried out on the model one after the other, or as a test says.
+// recorder makes histories: requests are carried out on the model one after the other, or as a test
+// says.
 type recorder struct {
 	h   History
 	s   *State
@@ -329,10 +330,14 @@ func TestPermissions(t *testing.T) {
 	}
 	r := cluster()
 	r.do(as("u", put("a", "1")))
-	r.do(as("u", put("c", "1")))                                                               // denied
-	r.do(as("u", Request{Range: &Range{Key: "a", End: "c\x00"}}))                              // two permissions together
-	r.do(as("u", Request{Range: &Range{Key: "a", End: "d"}}))                                  // denied
-	r.do(as("u", Request{Txn: &Txn{Else: []Request{{Txn: &Txn{Then: []Request{get("x")}}}}}})) // denied, wherever it is
+	// denied
+	r.do(as("u", put("c", "1")))
+	// two permissions together
+	r.do(as("u", Request{Range: &Range{Key: "a", End: "c\x00"}}))
+	// denied
+	r.do(as("u", Request{Range: &Range{Key: "a", End: "d"}}))
+	// denied, wherever it is
+	r.do(as("u", Request{Txn: &Txn{Else: []Request{{Txn: &Txn{Then: []Request{get("x")}}}}}}))
 	r.do(as("root", put("x", "2")))
 	for i, want := range []string{"", ErrDenied, "", ErrDenied, ErrDenied, ""} {
 		if got := r.h.Operations[8+i].Response.Err; got != want {
@@ -356,7 +361,8 @@ func TestPermissions(t *testing.T) {
 	wantVerdict(t, &r.h, Options{}, "linearizable")
 }
 
-// TestAgainstPorcupine has both checkers judge random histories of overlapping requests, half of which were spoiled.
+// TestAgainstPorcupine has both checkers judge random histories of overlapping requests, half of
+// which were spoiled.
 func TestAgainstPorcupine(t *testing.T) {
 	bad := 0
 	for seed := range uint64(150) {
@@ -384,8 +390,8 @@ func show(h *History) string {
 	return b.String()
 }
 
-// randomHistory carries out requests one after the other and then lets their times overlap; one of the answers may be
-// another's.
+// randomHistory carries out requests one after the other and then lets their times overlap; one of
+// the answers may be another's.
 func randomHistory(rng *rand.Rand, n int) *History {
 	r := newRecorder()
 	key := func() string { return string(rune('a' + rng.IntN(3))) }

@@ -11,7 +11,8 @@ const searchMax = 20_000
 // unseenMax is how many things may have happened in one group that left no trace.
 const unseenMax = 4
 
-// move is one thing that happened: a request that was carried out, or the end of a lease or TTL (op is nil).
+// move is one thing that happened: a request that was carried out, or the end of a lease or TTL (op
+// is nil).
 type move struct {
 	op     *Operation
 	after  *State
@@ -23,7 +24,8 @@ type move struct {
 type group struct {
 	l      *linearizer
 	budget int
-	// last says that no revision follows: all floats have to be explained. writer is who moves to the next one, if that is known.
+	// last says that no revision follows: all floats have to be explained. writer is who moves to
+	// the next one, if that is known.
 	last   bool
 	writer []*Operation
 	// unseenMax is how many moves may be taken that nobody saw: as few as do.
@@ -39,8 +41,8 @@ type group struct {
 	been               map[string][]*State // see beenThere
 }
 
-// solve returns moves that place all of left and reach the goal. waiting are the floats that no state so far has explained: what
-// was called after one of them returned has to wait for it.
+// solve returns moves that place all of left and reach the goal. waiting are the floats that no
+// state so far has explained: what was called after one of them returned has to wait for it.
 func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move, bool) {
 	if g.budget--; g.budget < 0 {
 		g.exhausted = true
@@ -111,7 +113,8 @@ func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move
 	return nil, false
 }
 
-// beenThere says whether the search has come this way before, with as much left to do; it remembers that it has now.
+// beenThere reports whether the search has come this way before, with as much left to do; it
+// remembers that it has now.
 func (g *group) beenThere(s *State, left, waiting []*Operation) bool {
 	key := make([]byte, 0, 10*(len(left)+len(waiting)))
 	for _, ops := range [][]*Operation{left, waiting} {
@@ -133,7 +136,8 @@ func (g *group) beenThere(s *State, left, waiting []*Operation) bool {
 	return false
 }
 
-// unexplained returns the floats that a state does not explain, or which come after something that is still to come.
+// unexplained returns the floats that a state does not explain, or which come after something that
+// is still to come.
 func (g *group) unexplained(s *State, left, waiting []*Operation) (still []*Operation) {
 	bound := min(soonestReturn(left), g.bound)
 	for _, f := range waiting {
@@ -155,8 +159,8 @@ func soonestReturn(ops []*Operation) int64 {
 	return soonest
 }
 
-// unseen returns what may have happened without a trace in the revisions and could matter to some requests: others whose outcome is
-// unknown, and ends of leases without keys.
+// unseen returns what may have happened without a trace in the revisions and could matter to some
+// requests: others whose outcome is unknown, and ends of leases without keys.
 func (l *linearizer) unseen(s *State, waiting []*Operation) (moves []move) {
 	for _, o := range l.unknown {
 		next, events, ok := try(s, o, l.o.ClockSlack)
@@ -230,7 +234,8 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 	}
 }
 
-// soonestLater returns when the first of those requests returned whose place is at a revision or later.
+// soonestLater returns when the first of those requests returned whose place is at a revision or
+// later.
 func (l *linearizer) soonestLater(rev int64) int64 {
 	for _, o := range l.byReturn {
 		if o.Response.Revision >= rev && !l.placed[o] {
@@ -240,7 +245,8 @@ func (l *linearizer) soonestLater(rev int64) int64 {
 	return Never
 }
 
-// settleUnclear makes readers of those that might have moved to a revision, but for the one that did.
+// settleUnclear makes readers of those that might have moved to a revision, but for the one that
+// did.
 func (l *linearizer) settleUnclear(rev int64, writer *Operation) {
 	for _, o := range l.unclear[rev] {
 		if o != writer {
@@ -250,7 +256,8 @@ func (l *linearizer) settleUnclear(rev int64, writer *Operation) {
 	delete(l.unclear, rev)
 }
 
-// ended finds the lease or TTL whose end was the move to a revision: one that can have been over, if there is one.
+// ended finds the lease or TTL whose end was the move to a revision: one that can have been over,
+// if there is one.
 func (l *linearizer) ended(s *State, fits func(*State, []Event) bool) (found move, ok bool) {
 	by := l.sightedBy(s.Revision + 1)
 	early := ""

@@ -1,7 +1,8 @@
 package check
 
-// checkLeases checks that what has a TTL was gone in time: what lives on at the end of the history though it was over long
-// before. That nothing ends early is checked where its end is found (linearizer.ended).
+// checkLeases checks that what has a TTL was gone in time: what lives on at the end of the history
+// though it was over long before. That nothing ends early is checked where its end is found
+// (linearizer.ended).
 func checkLeases(h *History, o Options, res *Result) {
 	if o.LeaseGrace == 0 || len(res.Violations) > 0 {
 		return

@@ -5,15 +5,17 @@ import (
 	"slices"
 )
 
-// linearizer puts the requests of a history in an order that explains their answers, revision by revision.
+// linearizer puts the requests of a history in an order that explains their answers, revision by
+// revision.
 //
-// At each revision there is a group: the requests that were carried out at it and did not move it. They are put in
-// order by search, which is short, since most of them only read. Then comes the request that moved the revision. It
-// is the one whose answer says so; else one whose outcome nobody knows, or the end of a lease or TTL, by which the
-// cluster itself moves it: what watchers were told of the revision decides.
+// At each revision there is a group: the requests that were carried out at it and did not move it.
+// They are put in order by search, which is short, since most of them only read. Then comes the
+// request that moved the revision. It is the one whose answer says so; else one whose outcome
+// nobody knows, or the end of a lease or TTL, by which the cluster itself moves it: what watchers
+// were told of the revision decides.
 //
-// Requests whose answers name no revision are given the earliest place that explains them. Earliest is as good as any:
-// they change nothing.
+// Requests whose answers name no revision are given the earliest place that explains them. Earliest
+// is as good as any: they change nothing.
 type linearizer struct {
 	o        Options
 	res      *Result
@@ -147,7 +149,8 @@ func (l *linearizer) sightedBy(rev int64) int64 {
 	return l.sighted[min(rev, l.last+1)]
 }
 
-// advance explains the group of the present revision and, if there is more, the move to the next one.
+// advance explains the group of the present revision and, if there is more, the move to the next
+// one.
 func (l *linearizer) advance(more bool) bool {
 	rev := l.s.Revision
 	goal := func(s *State) (move, bool) { return move{after: s}, true }
@@ -234,8 +237,8 @@ func (l *linearizer) checkTimeline(m move) {
 	}
 }
 
-// float gives those that float a place at the present state, if it explains them; before next, if that is not nil, after
-// which they may be too late.
+// float gives those that float a place at the present state, if it explains them; before next, if
+// that is not nil, after which they may be too late.
 func (l *linearizer) float(next *Operation) bool {
 	// What returned before a float was called has to come first.
 	bound := int64(Never)
@@ -271,7 +274,8 @@ func (l *linearizer) explains(f *Operation) bool {
 	return ok
 }
 
-// active returns the floats that may come now: what is bound to come first is not later than this group.
+// active returns the floats that may come now: what is bound to come first is not later than this
+// group.
 func (l *linearizer) active(bound int64) []*Operation {
 	n := 0
 	for n < len(l.floating) && l.floating[n].Call <= bound {

@@ -58,7 +58,7 @@ func wrote(req *Request, r *Response) bool {
 	return false
 }
 
-// readOnly says whether a request cannot change anything that other requests see.
+// readOnly reports whether a request cannot change anything that other requests see.
 func readOnly(r *Request) bool {
 	switch {
 	case r.Range != nil:
@@ -73,8 +73,8 @@ func readOnly(r *Request) bool {
 	}
 }
 
-// try carries a request out on a state, and says whether the answer is the one that the client got, on clocks that differ by
-// slack.
+// try carries a request out on a state, and reports whether the answer is the one that the client
+// got, on clocks that differ by slack.
 func try(s *State, o *Operation, slack int64) (next *State, events []Event, ok bool) {
 	req := o.Request
 	if o.Known() && o.Response.Err == ErrLeaseNotFound && req.Lease != nil && req.Lease.Do == Renew {

@@ -19,7 +19,7 @@ type life struct {
 	From, To int64
 }
 
-// over says whether the TTL can be over at a time, on clocks that differ by slack.
+// over reports whether the TTL can be over at a time, on clocks that differ by slack.
 func (l life) over(at, slack int64) bool { return l.TTL && at >= l.From+l.Length-slack }
 
 // overdue returns for how long the TTL must have been over at a time; 0 when it need not be.
@@ -45,7 +45,7 @@ type State struct {
 // NewState returns the state of a new cluster.
 func NewState() *State { return &State{Revision: 1, auth: &authState{}} }
 
-// Equal says whether two states are the same for all requests to come.
+// Equal reports whether two states are the same for all requests to come.
 func (s *State) Equal(o *State) bool {
 	return s == o || s.Revision == o.Revision && s.Compacted == o.Compacted && equalTrees(s.keys, o.keys) &&
 		equalTrees(s.leases, o.leases) && equalTrees(s.dirs, o.dirs) && s.auth.equal(o.auth)
@@ -92,12 +92,13 @@ type step struct {
 	before *State
 	s      State
 	events []Event
-	// from and to are when the request was carried out at the earliest and latest: TTLs begin to run then.
+	// from and to are when the request was carried out at the earliest and latest: TTLs begin to
+	// run then.
 	from, to int64
 }
 
-// Step carries a request out that was called and returned at the given times, and returns the state after it, the
-// answer, and the events.
+// Step carries a request out that was called and returned at the given times, and returns the state
+// after it, the answer, and the events.
 func Step(s *State, r Request, call, ret int64) (*State, Response, []Event) {
 	x := step{before: s, s: *s, from: call, to: ret}
 	resp := x.run(r)
@@ -121,7 +122,7 @@ func (x *step) done(resp Response) (*State, Response, []Event) {
 	return &next, resp, x.events
 }
 
-// changed says whether the step moves the revision.
+// changed reports whether the step moves the revision.
 func (x *step) changed() bool { return len(x.events) > 0 }
 
 // revision is what the step's own reads see.
@@ -266,8 +267,8 @@ func (x *step) delete(r *Delete) (resp Response) {
 	return resp
 }
 
-// txn runs a transaction. All comparisons, those of nested transactions too, are with the state before the whole. When a part is
-// refused, so is all of it: the caller forgets the step.
+// txn runs a transaction. All comparisons, those of nested transactions too, are with the state
+// before the whole. When a part is refused, so is all of it: the caller forgets the step.
 func (x *step) txn(t *Txn) Response {
 	out := &TxnResponse{Succeeded: true}
 	for i := range t.If {

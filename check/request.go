@@ -103,14 +103,16 @@ const (
 	MemberRemove
 )
 
-// Member changes who is in the cluster. The model knows of it that it moves the revision, and no key.
+// Member changes who is in the cluster. The model knows of it that it moves the revision, and no
+// key.
 type Member struct {
 	Do  int
 	ID  int64
 	URL string
 }
 
-// The errors that the model knows, by names of its own: those who record histories translate what they are sent.
+// The errors that the model knows, by names of its own: those who record histories translate what
+// they are sent.
 const (
 	ErrCompacted     = "compacted"
 	ErrFuture        = "future revision"
@@ -120,13 +122,15 @@ const (
 	ErrDenied        = "permission denied"
 	// ErrAuth is a change of users and roles that is refused for what these are.
 	ErrAuth = "users or roles do not allow it"
-	// ErrRefused is a refusal that has no effect and says nothing of the state: of what the cluster cannot do now.
+	// ErrRefused is a refusal that has no effect and says nothing of the state: of what the cluster
+	// cannot do now.
 	ErrRefused = "refused"
 )
 
 // Response answers a request.
 type Response struct {
-	// Revision is the store's when the request was carried out; 0 when the answer does not tell, as of errors.
+	// Revision is the store's when the request was carried out; 0 when the answer does not tell, as
+	// of errors.
 	Revision int64
 	Err      string // "" or one of the errors above
 

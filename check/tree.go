@@ -2,9 +2,9 @@ package check
 
 import "hash/fnv"
 
-// tree is a sorted map that never changes: with and without return another one, which shares what is the same. So
-// the states of all revisions can be kept. It is a treap whose priorities are the keys' hashes: equal maps
-// have equal shapes.
+// tree is a sorted map that never changes: with and without return another one, which shares what
+// is the same. So the states of all revisions can be kept. It is a treap whose priorities are the
+// keys' hashes: equal maps have equal shapes.
 type tree[V any] struct {
 	key         string
 	value       V

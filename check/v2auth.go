@@ -8,8 +8,9 @@ import (
 // guest is the role of who comes to v2 without credentials.
 const guest = "guest"
 
-// pattern grants a role a pattern of v2, or takes it from it. A pattern is a range that v3 knows, too, but v2 grants reading and
-// writing apart: what the role has already is not granted, and of what is revoked something must be there.
+// pattern grants a role a pattern of v2, or takes it from it. A pattern is a range that v3 knows,
+// too, but v2 grants reading and writing apart: what the role has already is not granted, and of
+// what is revoked something must be there.
 func pattern(have []Permission, r *Auth) (all []Permission, bad bool) {
 	want := r.Permission
 	at := slices.IndexFunc(have, func(p Permission) bool { return p.Key == want.Key && p.End == want.End })
@@ -31,8 +32,9 @@ func pattern(have []Permission, r *Auth) (all []Permission, bad bool) {
 	return all, bad
 }
 
-// idle says whether a request revokes of a role a pattern that it does not have. v2 refuses that when the role stays as it is, to which
-// belongs whether its lists are null or empty: that the model does not know, and nobody may more or less for it.
+// idle reports whether a request revokes of a role a pattern that it does not have. v2 refuses that
+// when the role stays as it is, to which belongs whether its lists are null or empty: that the
+// model does not know, and nobody may more or less for it.
 func (a *authState) idle(r *Auth) bool {
 	if r.Do != AuthV2Revoke || r.Name == "root" {
 		return false
@@ -52,12 +54,13 @@ func (a *authState) reach(r Request, access int) reach {
 	return func(key, end string) bool { return a.rolesMay(roles, key, end, access) }
 }
 
-// node says whether the path itself is allowed, or all of what can be below a directory.
+// node reports whether the path itself is allowed, or all of what can be below a directory.
 func (may reach) node(path string, dir bool) bool {
 	return may(path, "") || dir && may(path+"/", "")
 }
 
-// permitsV2 looks at the path of a request. For what lies below it, all that begins with the path as sent must be allowed.
+// permitsV2 looks at the path of a request. For what lies below it, all that begins with the path
+// as sent must be allowed.
 func (a *authState) permitsV2(r Request) bool {
 	if r.V2.Do != V2Get {
 		return a.reach(r, WriteKeys).node(r.V2.Path, true)
@@ -69,7 +72,8 @@ func (a *authState) permitsV2(r Request) bool {
 	return a.reach(r, ReadKeys)(r.V2.Path, end)
 }
 
-// limitedV2 carries out a request of v2 of somebody who may have its path, but perhaps not all that it touches or shows.
+// limitedV2 carries out a request of v2 of somebody who may have its path, but perhaps not all that
+// it touches or shows.
 func (x *step) limitedV2(r Request) Response {
 	a := x.s.auth
 	resp := x.v2(r.V2)

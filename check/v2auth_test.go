@@ -34,14 +34,16 @@ func TestV2Users(t *testing.T) {
 	}{
 		{r: Request{V2: v2(V2Set, "/d/x", false), User: "u"}},
 		{r: Request{V2: v2(V2Set, "/a", false), User: "u"}, err: ErrDenied},
-		{r: Request{V2: v2(V2Set, "/a", false), Guest: true}}, // the guest that enabling makes may do everything
+		// the guest that enabling makes may do everything
+		{r: Request{V2: v2(V2Set, "/a", false), Guest: true}},
 		{r: change(AuthV2Grant, guest, "/", "0", ReadKeys), err: ErrAuth},
 		{r: change(AuthV2Revoke, guest, "/", "0", WriteKeys)},
 		{r: change(AuthV2Revoke, guest, "/", "0", WriteKeys), err: ErrAuth},
 		{r: Request{V2: v2(V2Set, "/a", false), Guest: true}, err: ErrDenied},
 		{r: Request{V2: v2(V2Get, "/", true), Guest: true}, seen: 2},
 		{r: Request{Put: &Put{Key: "/a"}, Guest: true}, err: ErrDenied}, // v3 has no guests
-		{r: Request{V2: v2(V2Get, "/", false), User: "u"}, seen: 1},     // /d by what may lie in it, /a not at all
+		// /d by what may lie in it, /a not at all
+		{r: Request{V2: v2(V2Get, "/", false), User: "u"}, seen: 1},
 		{r: Request{V2: v2(V2Get, "/", true), User: "u"}, err: ErrDenied},
 		{r: Request{V2: v2(V2Get, "/d", true), User: "u"}, err: ErrDenied},
 		{r: Request{V2: v2(V2Delete, "/d", true), User: "u"}},

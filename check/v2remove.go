@@ -29,7 +29,7 @@ func (x *step) v2Remove(r *V2, old node) Response {
 	return Response{V2: out}
 }
 
-// empty says whether neither a key nor a directory lies below a path.
+// empty reports whether neither a key nor a directory lies below a path.
 func (s *State) empty(path string) bool {
 	none := true
 	s.keys.walk(below(path), func(k string, _ record) bool {

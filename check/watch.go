@@ -27,7 +27,8 @@ func checkWatches(h *History, res *Result) {
 	}
 }
 
-// watchCheck goes through the deliveries of one watch. next is the first revision that was not told in full.
+// watchCheck goes through the deliveries of one watch. next is the first revision that was not told
+// in full.
 type watchCheck struct {
 	w    *Watch
 	res  *Result

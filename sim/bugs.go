@@ -14,8 +14,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// bug is a mistake that can be planted, to prove that runs find it. None is in the production code: they are in how the world
-// drives it.
+// bug is a mistake that can be planted, to prove that runs find it. None is in the production code:
+// they are in how the world drives it.
 type bug int
 
 const (
@@ -91,7 +91,8 @@ func (m *member) spoilHistory() error {
 	return b.Close()
 }
 
-// append is Replica.Append. With the bug that acknowledgements come before the fsync, the log is not told that anybody waits for one.
+// append is Replica.Append. With the bug that acknowledgements come before the fsync, the log is
+// not told that anybody waits for one.
 func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
 	if m.w.bug != bugEarlyAck {
 		return m.r.Append(msgs, m)
@@ -107,8 +108,8 @@ func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, er
 	return responses, err
 }
 
-// apply is Replica.Apply. With the bug that permissions are not checked when a command is applied, who asks counts as root
-// then, whatever has changed since the member that took the request looked.
+// apply is Replica.Apply. With the bug that permissions are not checked when a command is applied,
+// who asks counts as root then, whatever has changed since the member that took the request looked.
 func (m *member) apply(msgs []*raftpb.Message) (replica.Applied, error) {
 	if m.w.bug != bugNoAuthAtApply && m.w.bug != bugGuestWrites {
 		return m.r.Apply(msgs, m)
@@ -152,7 +153,8 @@ func asRoot(data []byte, revision uint64, guests bool) []byte {
 	return out
 }
 
-// spoilLog does to a log what taking a torn record for its end would do when that record was synced: the last entries are gone.
+// spoilLog does to a log what taking a torn record for its end would do when that record was
+// synced: the last entries are gone.
 func (m *member) spoilLog(image storage.CrashableFS) error {
 	if m.w.bug != bugTruncatedTail {
 		return nil

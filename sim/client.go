@@ -27,7 +27,8 @@ type workload interface {
 	next(c *client) check.Request
 }
 
-// listener is a workload that wants to know the answers. known is false when there was none in time.
+// listener is a workload that wants to know the answers. known is false when there was none in
+// time.
 type listener interface {
 	heard(c *client, r *check.Request, resp *check.Response, known bool)
 }
@@ -68,7 +69,8 @@ func (w *world) makeClients(rng *mrand.Rand) {
 // laterClients is how many clients have each of laterWorkloads.
 const laterClients = 3
 
-// drawLater draws from laterWorkloads, with numbers of its own: seeds that draw none of them go on as they did before.
+// drawLater draws from laterWorkloads, with numbers of its own: seeds that draw none of them go on
+// as they did before.
 func (w *world) drawLater() (chosen []string) {
 	rng := mrand.New(mrand.NewPCG(w.c.Seed, 90))
 	for _, entry := range laterWorkloads {

@@ -29,8 +29,8 @@ const (
 
 func (c cut) String() string { return []string{"nothing", "all", "torn", "synced"}[c] }
 
-// disk is the disk of one member. The power can be cut at a sync of a file of a kind, which is where it matters: then image has
-// what is left.
+// disk is the disk of one member. The power can be cut at a sync of a file of a kind, which is
+// where it matters: then image has what is left.
 type disk struct {
 	storage.CrashableFS
 	rng *rand.Rand // of what is torn
@@ -44,7 +44,7 @@ type disk struct {
 
 func newDisk(fs storage.CrashableFS, rng *rand.Rand) *disk { return &disk{CrashableFS: fs, rng: rng} }
 
-// logFile says whether a file is of the log store's journal.
+// logFile reports whether a file is of the log store's journal.
 func logFile(name string) bool {
 	return strings.HasPrefix(name, "log/") && strings.HasSuffix(name, ".journal")
 }

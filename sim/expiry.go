@@ -24,7 +24,8 @@ func (m *member) clusterTime() kv.ClusterTime {
 	return m.r.Clock().Time(m.clock(), m.machine.ClusterTime())
 }
 
-// lookAtDeadlines has the leader propose the end of what is due, and note the time when nothing else does.
+// lookAtDeadlines has the leader propose the end of what is due, and note the time when nothing
+// else does.
 func (m *member) lookAtDeadlines() {
 	m.later(expiryInterval, m.lookAtDeadlines)
 	if !m.r.Leads() || m.expiring > 0 && m.w.now-m.expirySince < 2*second {

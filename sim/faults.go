@@ -9,8 +9,8 @@ import (
 // faultsUntil is how long faults and requests last, at the most.
 const faultsUntil = 25 * second
 
-// fault is one thing that goes wrong, for a time. Its numbers are drawn with the plan, so that it is the same whichever others are
-// left out.
+// fault is one thing that goes wrong, for a time. Its numbers are drawn with the plan, so that it
+// is the same whichever others are left out.
 type fault struct {
 	kind     faultKind
 	at, last int64

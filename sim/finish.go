@@ -20,7 +20,8 @@ func (w *world) makePeace() {
 		m.pausedUntil, m.stalledUntil = min(m.pausedUntil, w.now), min(m.stalledUntil, w.now)
 		m.start()
 	}
-	// What would end a fault later finds the counts below zero: they are only looked at for being above.
+	// What would end a fault later finds the counts below zero: they are only looked at for being
+	// above.
 }
 
 // awaitAvailable asks every member to write and to read until all have, which has to be soon.
@@ -107,7 +108,8 @@ func (w *world) compareAll() {
 	}
 }
 
-// clockSlack is by how much members may differ about the length of a TTL: their clocks, and the rounding of a look.
+// clockSlack is by how much members may differ about the length of a TTL: their clocks, and the
+// rounding of a look.
 const clockSlack = 20 * millisecond
 
 // leaseGrace is how long after its end something may still be there.

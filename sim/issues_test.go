@@ -8,9 +8,11 @@ import (
 	"cairn/internal/membership"
 )
 
-// The tests of this file are named after issues of etcd whose failures must not be ours; docs/reliability.md lists them.
+// The tests of this file are named after issues of etcd whose failures must not be ours;
+// docs/reliability.md lists them.
 
-// TestIssue13766 cuts the power under load, at syncs of the log and of the state: data and applied index are never out of step.
+// TestIssue13766 cuts the power under load, at syncs of the log and of the state: data and applied
+// index are never out of step.
 func TestIssue13766(t *testing.T) {
 	crashes := 0
 	for seed := uint64(1); seed <= 3; seed++ {
@@ -69,8 +71,8 @@ func TestIssue15069(t *testing.T) {
 	})
 }
 
-// TestIssue17780: the revision does not go back when the power is cut around a compaction that removes the newest
-// revisions, which are deletes.
+// TestIssue17780: the revision does not go back when the power is cut around a compaction that
+// removes the newest revisions, which are deletes.
 func TestIssue17780(t *testing.T) {
 	play(t, 1, func(s *script) {
 		m := s.members[0]
@@ -94,8 +96,9 @@ func TestIssue17780(t *testing.T) {
 	})
 }
 
-// TestIssue18799 (and 18667, 21432): a transaction that reads a compacted or a future revision changes nothing, on no
-// member, also when the read comes after a write; one that reads a revision that it may does the same everywhere.
+// TestIssue18799 (and 18667, 21432): a transaction that reads a compacted or a future revision
+// changes nothing, on no member, also when the read comes after a write; one that reads a revision
+// that it may does the same everywhere.
 func TestIssue18799(t *testing.T) {
 	play(t, 3, func(s *script) {
 		for i := range 4 {
@@ -125,8 +128,8 @@ func TestIssue18799(t *testing.T) {
 	})
 }
 
-// TestIssue13933 (and 20650): snapshots that come one after the other, to a member that crashes while it takes
-// them, leave it the old state or a new one.
+// TestIssue13933 (and 20650): snapshots that come one after the other, to a member that crashes
+// while it takes them, leave it the old state or a new one.
 func TestIssue13933(t *testing.T) {
 	play(t, 3, func(s *script) {
 		leader := s.leader()
@@ -159,8 +162,8 @@ func TestIssue13933(t *testing.T) {
 	})
 }
 
-// TestIssue15247 (and 12528): a leader that was paused, and does not know that there is another one, ends no lease that was
-// renewed meanwhile.
+// TestIssue15247 (and 12528): a leader that was paused, and does not know that there is another
+// one, ends no lease that was renewed meanwhile.
 func TestIssue15247(t *testing.T) {
 	play(t, 3, func(s *script) {
 		old := s.leader()
@@ -203,7 +206,8 @@ func TestIssue13508(t *testing.T) {
 	})
 }
 
-// TestIssue20418 (and 21378): a leader that was paused while another one was elected answers no read with what it had before.
+// TestIssue20418 (and 21378): a leader that was paused while another one was elected answers no
+// read with what it had before.
 func TestIssue20418(t *testing.T) {
 	play(t, 3, func(s *script) {
 		old := s.leader()
@@ -228,8 +232,8 @@ func TestIssue20418(t *testing.T) {
 	})
 }
 
-// TestIssue19557 (and 20793, 20967): who was promoted is a voter, and who was removed is none, after restarts and after
-// snapshots, in what raft votes by and in what members are shown.
+// TestIssue19557 (and 20793, 20967): who was promoted is a voter, and who was removed is none,
+// after restarts and after snapshots, in what raft votes by and in what members are shown.
 func TestIssue19557(t *testing.T) {
 	play(t, 3, func(s *script) {
 		leader := s.leader()
@@ -288,8 +292,8 @@ func TestIssue19557(t *testing.T) {
 	})
 }
 
-// TestLastOfTwo: who is left of two members knows after a power cut that it is alone. Raft's commit index is not synced,
-// so it is the state that has to know.
+// TestLastOfTwo: who is left of two members knows after a power cut that it is alone. Raft's commit
+// index is not synced, so it is the state that has to know.
 func TestLastOfTwo(t *testing.T) {
 	play(t, 2, func(s *script) {
 		leader := s.leader()

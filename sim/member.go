@@ -18,7 +18,8 @@ import (
 	"cairn/internal/watch"
 )
 
-// member is one member of the cluster: a replica, its disk, and what package member does around it. Its roles are events.
+// member is one member of the cluster: a replica, its disk, and what package member does around it.
+// Its roles are events.
 type member struct {
 	w    *world
 	id   uint64
@@ -230,7 +231,8 @@ func (m *member) powerCut() {
 	m.crash(m.disk.crash(nothing, ""))
 }
 
-// broken ends a life with an error. That happens to members whose disks fail; otherwise something is wrong.
+// broken ends a life with an error. That happens to members whose disks fail; otherwise something
+// is wrong.
 func (m *member) broken(err error) {
 	m.w.note(m.name, "fails: %v", err)
 	if !m.disk.full {

@@ -34,8 +34,8 @@ func (k *memberWork) next(c *client) check.Request {
 		return check.Request{Member: &check.Member{Do: check.MemberPromote, ID: pick(learners)}}
 	case n == 2 && len(learners) > 0:
 		return check.Request{Member: &check.Member{Do: check.MemberRemove, ID: pick(learners)}}
-	// Of two voters none is removed: when the other one is cut off from it, or both crash, before that has heard that it is alone
-	// now, it waits for a vote that nobody can give.
+	// Of two voters none is removed: when the other one is cut off from it, or both crash, before
+	// that has heard that it is alone now, it waits for a vote that nobody can give.
 	case n < 4 && len(voters) > 2 && w.running(voters) == len(voters):
 		return check.Request{Member: &check.Member{Do: check.MemberRemove, ID: pick(voters)}}
 	case len(w.members) < membersMax && len(now) < 7 && w.running(voters) == len(voters):
@@ -69,7 +69,7 @@ func (w *world) configuration() []membership.Member {
 	return m.machine.Members()
 }
 
-// belongs says whether a member is one, as far as anybody knows.
+// belongs reports whether a member is one, as far as anybody knows.
 func (w *world) belongs(m *member) bool {
 	_, ok := membership.Find(w.configuration(), m.id)
 	return ok && !m.left

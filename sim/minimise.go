@@ -2,8 +2,8 @@ package sim
 
 import "slices"
 
-// Minimise returns a smaller case that fails, too, found in at most so many runs: with fewer faults and fewer requests. The case has
-// to fail.
+// Minimise returns a smaller case that fails, too, found in at most so many runs: with fewer faults
+// and fewer requests. The case has to fail.
 func Minimise(c Case, runs int) (Case, *Outcome) {
 	m := minimiser{best: c, runs: runs}
 	m.out = Run(c)

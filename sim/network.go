@@ -35,7 +35,8 @@ func (n *network) send(m *raftpb.Message) {
 		return
 	}
 	copies := 1
-	// A connection between members carries what it is given once: raft counts on that for what it forwards.
+	// A connection between members carries what it is given once: raft counts on that for what it
+	// forwards.
 	if m.GetType() != raftpb.MsgProp && w.rng.IntN(100) < n.twice {
 		copies = 2
 	}

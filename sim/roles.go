@@ -308,11 +308,12 @@ func (m *member) flush() bool {
 	return true
 }
 
-// settleLog has everything in the log's WAL that was written without a sync: otherwise what a power cut finds there would
-// depend on how far pebble's goroutine has come.
+// settleLog has everything in the log's WAL that was written without a sync: otherwise what a power
+// cut finds there would depend on how far pebble's goroutine has come.
 func (m *member) settleLog() bool {
 	b := m.logStore.NewBatch()
-	err := errors.Join(b.Append([]byte{'y'}, nil), b.Commit(true), b.Close()) // a key that the raft log does not use
+	// a key that the raft log does not use
+	err := errors.Join(b.Append([]byte{'y'}, nil), b.Commit(true), b.Close())
 	if err != nil {
 		m.broken(fmt.Errorf("settle the log: %w", err))
 		return false
@@ -345,7 +346,8 @@ func (m *member) truncate() error {
 	return m.r.Truncate(uint64(m.w.rng.IntN(3) * m.w.rng.IntN(20)))
 }
 
-// spoilIndex leaves the store as it would be between the data and a later write of the applied index.
+// spoilIndex leaves the store as it would be between the data and a later write of the applied
+// index.
 func (m *member) spoilIndex() error {
 	key := []byte{byte(storage.TableSystem), 'p'}
 	v, err := m.state.Get(key, nil)

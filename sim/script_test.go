@@ -14,8 +14,8 @@ type script struct {
 	client *client
 }
 
-// play runs a script on a cluster without faults of its own. In the end all members are whole, equal and available, and the history is
-// judged.
+// play runs a script on a cluster without faults of its own. In the end all members are whole,
+// equal and available, and the history is judged.
 func play(t *testing.T, members int, do func(s *script)) {
 	t.Helper()
 	running.Lock()

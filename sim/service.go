@@ -257,7 +257,8 @@ func errorOf(err error) string {
 	return check.ErrRefused
 }
 
-// responseOf translates the result of a command. It copies what it takes: the result's memory is the store's.
+// responseOf translates the result of a command. It copies what it takes: the result's memory is
+// the store's.
 func responseOf(r *check.Request, res *machine.Result) check.Response {
 	if res.Err != nil {
 		switch {

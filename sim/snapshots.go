@@ -12,8 +12,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// sendSnapshot takes a snapshot to the member that raft wants it for: the message names an entry, the stream is as of
-// when it is read. Some streams are spoilt on their way, and must be refused.
+// sendSnapshot takes a snapshot to the member that raft wants it for: the message names an entry,
+// the stream is as of when it is read. Some streams are spoilt on their way, and must be refused.
 func (m *member) sendSnapshot(msg *raftpb.Message) {
 	w := m.w
 	to := w.find(msg.GetTo())

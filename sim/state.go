@@ -15,8 +15,9 @@ type hashed struct {
 	member string
 }
 
-// hashTables are the tables that are the same everywhere at the same applied index. Where the count index divides its blocks, and
-// when tombstones are swept, depends on how entries are cut into batches.
+// hashTables are the tables that are the same everywhere at the same applied index. Where the count
+// index divides its blocks, and when tombstones are swept, depends on how entries are cut into
+// batches.
 var hashTables = []storage.Table{
 	storage.TableAuth, storage.TableDirectories, storage.TableLeaseKeys, storage.TableLeases, storage.TableMembers,
 	storage.TableRevisions, storage.TableDeadlines,

@@ -16,7 +16,8 @@ type v2UsersWork struct {
 	tree v2Work
 }
 
-// v2UsersSetup turns authentication on through v2. What another client has done of it already is refused, and is there.
+// v2UsersSetup turns authentication on through v2. What another client has done of it already is
+// refused, and is there.
 var v2UsersSetup = []check.Auth{
 	{Do: check.AuthUserAdd, Name: "root"},
 	{Do: check.AuthUserGrant, Name: "root", Role: "root"},
@@ -57,7 +58,8 @@ func (v *v2UsersWork) next(c *client) check.Request {
 	}
 	r := v.tree.next(c)
 	if r.V2.Do == check.V2Get {
-		r.V2.Linearized = true // what a read from the past may show depends on a past that has no number
+		// what a read from the past may show depends on a past that has no number
+		r.V2.Linearized = true
 	}
 	switch who := c.rng.IntN(7); {
 	case who < 3:
@@ -125,7 +127,7 @@ func v2AuthCommand(a *check.Auth) *auth.Command {
 	return c
 }
 
-// mayGetV2 says whether a get may be answered, as package v2http does before it is.
+// mayGetV2 reports whether a get may be answered, as package v2http does before it is.
 func mayGetV2(who *auth.Subject, r *check.V2) bool {
 	wanted := kv.KeyRange{Key: []byte(r.Path)}
 	if r.Recursive {

@@ -201,7 +201,8 @@ func (s *stream) answerProgress() {
 	}
 }
 
-// observe has the simulator itself watch everything at this member: what a revision was is known when some member has told it.
+// observe has the simulator itself watch everything at this member: what a revision was is known
+// when some member has told it.
 func (m *member) observe() {
 	m.watch(watchSpec{client: -1, key: "\x00", end: "\x00", dirs: true, start: m.observed, prevKV: true, pace: 5 * millisecond, over: func(s *stream) {
 		m.observed = s.next
@@ -211,7 +212,8 @@ func (m *member) observe() {
 	}})
 }
 
-// watcher is a client that watches, and goes on elsewhere, where it stopped, when it is cut off or has had enough.
+// watcher is a client that watches, and goes on elsewhere, where it stopped, when it is cut off or
+// has had enough.
 func (c *client) watch(key, end string, start int64) {
 	w := c.w
 	m := c.home()

@@ -7,7 +7,8 @@ import (
 	"cairn/check"
 )
 
-// workloads are what clients may do: the name, in how many of a hundred runs it is done, and how one is made.
+// workloads are what clients may do: the name, in how many of a hundred runs it is done, and how
+// one is made.
 var workloads = []workloadEntry{
 	{"kv", 90, func() workload { return &kvWork{} }},
 	{"txn", 70, func() workload { return &txnWork{} }},

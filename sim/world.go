@@ -49,8 +49,9 @@ type Outcome struct {
 type Stats struct {
 	Requests, Unknown, Refused, Revisions, Entries, Events int
 	Crashes, Elections, Deliveries, Watches, Snapshots     int
-	Ticks                                                  int64 // until the cluster was available after the faults
-	Workloads                                              map[string]int
+	// until the cluster was available after the faults
+	Ticks     int64
+	Workloads map[string]int
 }
 
 // add counts a run's numbers to those of others.

@@ -19,7 +19,8 @@ const clusterSize = 3
 // cluster is several servers that are the members of one.
 type cluster []*server
 
-// startCluster starts a cluster of the program on empty directories under parent and waits until all members serve.
+// startCluster starts a cluster of the program on empty directories under parent and waits until
+// all members serve.
 func startCluster(ctx context.Context, p program, parent string) (cluster, error) {
 	dir, err := os.MkdirTemp(parent, "bench-")
 	if err != nil {
@@ -31,7 +32,8 @@ func startCluster(ctx context.Context, p program, parent string) (cluster, error
 			return c, nil
 		}
 		c.remove()
-		// Between the choice of a port and the server's listening another process may have taken it.
+		// Between the choice of a port and the server's listening another process may have taken
+		// it.
 		if try == 2 || !strings.Contains(err.Error(), "address already in use") {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
@@ -71,7 +73,8 @@ func (c cluster) remove() {
 		s.remove()
 	}
 	if len(c) > 0 {
-		_ = os.RemoveAll(filepath.Dir(c[0].dir)) // what is left of a temporary directory does not change a figure
+		// what is left of a temporary directory does not change a figure
+		_ = os.RemoveAll(filepath.Dir(c[0].dir))
 	}
 }
 
@@ -102,7 +105,8 @@ func (c cluster) cpu() (total time.Duration, err error) {
 	return total, nil
 }
 
-// clusterLoad is load for a cluster, whose clients are connected to all members. CPU and memory are those of all of them together.
+// clusterLoad is load for a cluster, whose clients are connected to all members. CPU and memory are
+// those of all of them together.
 func clusterLoad(name, summary string, kind workloadKind, filled bool, edit func(*settings), goals map[string]goal) scenario {
 	return scenario{
 		name: name, summary: summary, members: clusterSize, goals: goals,
@@ -130,7 +134,8 @@ func clusterLoad(name, summary string, kind workloadKind, filled bool, edit func
 			if err != nil {
 				return nil, err
 			}
-			// The warm-up's requests are not in the report, but in the CPU time: it is shared out by time.
+			// The warm-up's requests are not in the report, but in the CPU time: it is shared out
+			// by time.
 			share := s.duration.Seconds() / (s.duration + s.warmup).Seconds()
 			return sample{
 				throughput.name: r.RequestsPerSecond,
@@ -154,7 +159,8 @@ func (t *trial) fillCluster(ctx context.Context, load settings) error {
 
 var caughtUp = metric{"caught up", seconds}
 
-// runCatchUp stops a member, writes 1 GB, and takes the time from the member's start until it has it all.
+// runCatchUp stops a member, writes 1 GB, and takes the time from the member's start until it has
+// it all.
 func runCatchUp(ctx context.Context, t *trial) (sample, error) {
 	away := t.cluster[len(t.cluster)-1]
 	if err := away.terminate(); err != nil {

@@ -106,8 +106,8 @@ Scenarios:
 	flags.PrintDefaults()
 }
 
-// runCompare runs the comparison and prints its table. A scenario that fails on one server is shown as failed, and
-// the others go on; the exit code then is 1.
+// runCompare runs the comparison and prints its table. A scenario that fails on one server is shown
+// as failed, and the others go on; the exit code then is 1.
 func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	c, err := parseComparison(args, stdout)
 	if err != nil {
@@ -131,7 +131,8 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	return nil
 }
 
-// runAll runs every scenario, theirs and ours in turn, so that what changes on the machine meanwhile meets both.
+// runAll runs every scenario, theirs and ours in turn, so that what changes on the machine
+// meanwhile meets both.
 func (c comparison) runAll(ctx context.Context, result *outcome, stderr io.Writer) {
 	for _, sc := range c.scenarios {
 		rows := result.add(sc)
@@ -155,7 +156,8 @@ func (c comparison) runAll(ctx context.Context, result *outcome, stderr io.Write
 
 // runOnce runs a scenario on a server started for it.
 func (c comparison) runOnce(ctx context.Context, sc scenario, p program, bar *progress) (sample, error) {
-	// What earlier runs wrote must not be on its way to the disk while this one waits for its own fsyncs.
+	// What earlier runs wrote must not be on its way to the disk while this one waits for its own
+	// fsyncs.
 	syscall.Sync()
 	t := &trial{bar: bar, scale: scale{divisor: 1}, duration: c.duration, warmup: c.warmup}
 	if sc.members > 0 {
@@ -190,7 +192,8 @@ func sampleLine(sc scenario, got sample, err error) string {
 	return strings.Join(parts, ", ")
 }
 
-// requireDisk returns an error when dir is in memory, where an fsync costs nothing and every figure of a write is void.
+// requireDisk returns an error when dir is in memory, where an fsync costs nothing and every figure
+// of a write is void.
 func requireDisk(dir string) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
@@ -202,7 +205,8 @@ func requireDisk(dir string) error {
 	return nil
 }
 
-// fsyncMedian measures how long dir's disk takes to make 4 KiB durable: the floor under one client's put.
+// fsyncMedian measures how long dir's disk takes to make 4 KiB durable: the floor under one
+// client's put.
 func fsyncMedian(dir string) (time.Duration, error) {
 	f, err := os.CreateTemp(dir, "bench-fsync-")
 	if err != nil {

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// errorPause keeps a client whose request failed from asking again at once: a server that is down would otherwise be
-// answered by a million errors a second, which hide what went wrong.
+// errorPause keeps a client whose request failed from asking again at once: a server that is down
+// would otherwise be answered by a million errors a second, which hide what went wrong.
 const errorPause = 10 * time.Millisecond
 
 // errPatience is the cause of requests cut off because nothing was answered for long.
 var errPatience = errors.New("no request answered for as long as -patience allows")
 
-// measure opens the workload, warms it up, runs it and returns the report. When ctx ends, the run winds down
-// early and is reported as far as it came.
+// measure opens the workload, warms it up, runs it and returns the report. When ctx ends, the run
+// winds down early and is reported as far as it came.
 func measure(ctx context.Context, kind workloadKind, s settings, bar *progress) (*report, error) {
 	keys, err := newKeyspace(s)
 	if err != nil {
@@ -84,16 +84,17 @@ type flight struct {
 	inFlight atomic.Int64
 }
 
-// run drives all clients until the total or the duration is reached or ctx ends, waits for what is in flight, and
-// returns what was recorded. show is called with the recorder while it runs.
+// run drives all clients until the total or the duration is reached or ctx ends, waits for what is
+// in flight, and returns what was recorded. show is called with the recorder while it runs.
 func (p phase) run(ctx context.Context, show func(*recorder) (stop func())) *recorder {
 	start := time.Now()
 	f := &flight{phase: p, rec: newRecorder(p.kinds, start), start: start, stop: ctx.Done()}
 	hide := show(f.rec)
 	defer hide()
 
-	// Requests get a context of their own: the end of ctx stops new ones, only lost patience cuts off those in flight.
-	// It carries no deadline, which each request would announce to the server and pay for there.
+	// Requests get a context of their own: the end of ctx stops new ones, only lost patience cuts
+	// off those in flight. It carries no deadline, which each request would announce to the server
+	// and pay for there.
 	requests, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	watched := make(chan struct{})
 	go func() {
@@ -119,8 +120,9 @@ func (f *flight) runClient(ctx context.Context, do request) {
 		}
 		begin := time.Now()
 		if f.rate > 0 {
-			// Latency counts from when the request was due, not from when a client was free to send it. Otherwise a
-			// server that stalls would delay the very requests that would have shown it (coordinated omission).
+			// Latency counts from when the request was due, not from when a client was free to send
+			// it. Otherwise a server that stalls would delay the very requests that would have
+			// shown it (coordinated omission).
 			due := f.start.Add(time.Duration(float64(ticket) / f.rate * float64(time.Second)))
 			if f.duration > 0 && due.Sub(f.start) >= f.duration {
 				return
@@ -175,8 +177,8 @@ func (f *flight) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// watch cuts the requests in flight off when none has come back for the length of the patience, so that a server that
-// hangs ends the run with errors shown, instead of hanging the run.
+// watch cuts the requests in flight off when none has come back for the length of the patience, so
+// that a server that hangs ends the run with errors shown, instead of hanging the run.
 func (f *flight) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	var seen uint64
 	since := time.Now()

@@ -26,7 +26,8 @@ var fillKind = workloadKind{
 	},
 }
 
-// fillBatch is the number of puts in a txn: what -batch says, or fewer where that would be over 1 MiB.
+// fillBatch is the number of puts in a txn: what -batch says, or fewer where that would be over 1
+// MiB.
 func fillBatch(s settings) int {
 	const requestBytesMax = 1 << 20
 	const overheadBytes = 32 // of a put inside a txn: tags, lengths

@@ -10,15 +10,16 @@ import (
 )
 
 const (
-	headMax        = 64 << 10 // bytes of an answer's status line and headers, and of a line between chunks
+	// bytes of an answer's status line and headers, and of a line between chunks
+	headMax        = 64 << 10
 	bytesKept      = 64 << 10 // of an answer's body: enough for what an error says
 	interimMax     = 5        // answers 1xx before the one that counts
 	answerReadSize = 4 << 10
 )
 
-// answerReader reads HTTP/1.1 answers one behind the other from a connection. It accepts what RFC 9112 lets a server
-// send to a client that asks for no encodings, and nothing else, since an answer that a lenient parser would guess at
-// is to show up as an error.
+// answerReader reads HTTP/1.1 answers one behind the other from a connection. It accepts what RFC
+// 9112 lets a server send to a client that asks for no encodings, and nothing else, since an answer
+// that a lenient parser would guess at is to show up as an error.
 type answerReader struct {
 	from io.Reader
 	buf  []byte // buf[r:w] is read and not yet taken
@@ -42,8 +43,9 @@ func (a *answerReader) reset(from io.Reader) { a.from, a.r, a.w = from, 0, 0 }
 // empty returns whether all that came is taken.
 func (a *answerReader) empty() bool { return a.r == a.w }
 
-// next reads an answer to its end. It returns the first bytesKept of its body, valid until the next call, and whether the
-// connection may be used again. An error that comes with a status came in the middle of the body.
+// next reads an answer to its end. It returns the first bytesKept of its body, valid until the next
+// call, and whether the connection may be used again. An error that comes with a status came in the
+// middle of the body.
 func (a *answerReader) next() (status int, body []byte, keep bool, err error) {
 	head, err := a.head()
 	for range interimMax {
@@ -215,7 +217,8 @@ func (a *answerReader) chunks() error {
 		if err != nil {
 			return noEOF(err)
 		}
-		digits, _, _ := bytes.Cut(line, []byte(";")) // extensions may follow, of which none is known
+		// extensions may follow, of which none is known
+		digits, _, _ := bytes.Cut(line, []byte(";"))
 		size, err := parseDigits(bytes.TrimRight(digits, " \t"), 16)
 		if err != nil {
 			return fmt.Errorf("chunk size %.40q: %w", line, err)
@@ -285,7 +288,8 @@ func noEOF(err error) error {
 	return err
 }
 
-// parseDigits reads a number that fits 62 bits and consists of digits alone: no sign, no "0x", no underscores.
+// parseDigits reads a number that fits 62 bits and consists of digits alone: no sign, no "0x", no
+// underscores.
 func parseDigits(text []byte, base int) (int64, error) {
 	n, err := strconv.ParseUint(string(text), base, 62)
 	if err != nil {

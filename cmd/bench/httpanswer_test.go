@@ -73,7 +73,8 @@ func TestAnswers(t *testing.T) {
 
 // Every answer on a connection is read to its end and not a byte further.
 func TestAnswersBehindEachOther(t *testing.T) {
-	// net.Conn gives what has come, which for requests answered in turn is never more than one answer.
+	// net.Conn gives what has come, which for requests answered in turn is never more than one
+	// answer.
 	one := "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
 	two := "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n"
 	three := "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nthree"

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// idleMax is how long a connection may have been idle to be used again: a server may have closed it meanwhile, which a
-// request that is already sent would find out too late.
+// idleMax is how long a connection may have been idle to be used again: a server may have closed it
+// meanwhile, which a request that is already sent would find out too late.
 const idleMax = time.Minute
 
 // aLongTimeAgo is a deadline that ends what waits on a connection at once.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// httpConn is an HTTP/1.1 connection that is kept alive and carries one request at a time. It stands for net/http's
-// Transport, whose two goroutines and many allocations per request cost more CPU than the servers that are measured, on the
-// same machine: the figures would be the client's. It sends each request by one write, out of one buffer, and reads
-// the answer by one read where it comes whole.
+// httpConn is an HTTP/1.1 connection that is kept alive and carries one request at a time. It
+// stands for net/http's Transport, whose two goroutines and many allocations per request cost more
+// CPU than the servers that are measured, on the same machine: the figures would be the client's.
+// It sends each request by one write, out of one buffer, and reads the answer by one read where it
+// comes whole.
 //
 // Concurrency: ask may be called by several clients, which then take turns.
 type httpConn struct {
@@ -52,9 +53,10 @@ type httpRequest struct {
 	body   []byte // for PUT
 }
 
-// ask sends a request, waits for its answer and returns what check makes of its status and the first bytesKept of its body,
-// which are valid until check returns. check gets an error that came in the middle of the body, too; those before it are
-// returned as they are. The connection is made when there is none.
+// ask sends a request, waits for its answer and returns what check makes of its status and the
+// first bytesKept of its body, which are valid until check returns. check gets an error that came
+// in the middle of the body, too; those before it are returned as they are. The connection is made
+// when there is none.
 func (c *httpConn) ask(ctx context.Context, r httpRequest, check func(status int, body []byte, err error) error) error {
 	c.turn.Lock()
 	defer c.turn.Unlock()
@@ -70,8 +72,8 @@ func (c *httpConn) ask(ctx context.Context, r httpRequest, check func(status int
 		if status != 0 {
 			return check(status, body, err)
 		}
-		// A server may close an idle connection just as a request is on its way (RFC 9112, section 9.3.1). What changes
-		// nothing is then sent again over a new one.
+		// A server may close an idle connection just as a request is on its way (RFC 9112, section
+		// 9.3.1). What changes nothing is then sent again over a new one.
 		if !reused || c.answers.begun || r.method != http.MethodGet {
 			return err
 		}
@@ -153,8 +155,9 @@ func (c *httpConn) disconnect() {
 	c.cut.conn = nil
 }
 
-// begin makes the end of ctx interrupt the request that follows. The watch over ctx is kept between requests: all those of a
-// phase have the same, and to set one up for each costs as much as all else here.
+// begin makes the end of ctx interrupt the request that follows. The watch over ctx is kept between
+// requests: all those of a phase have the same, and to set one up for each costs as much as all
+// else here.
 func (c *httpConn) begin(ctx context.Context) error {
 	if c.watched != ctx {
 		c.stopWatching()
@@ -188,7 +191,8 @@ func (c *httpConn) interrupt(ctx context.Context) {
 	defer c.cut.Unlock()
 	if c.cut.asking == ctx && c.cut.conn != nil {
 		c.cut.done = true
-		_ = c.cut.conn.SetDeadline(aLongTimeAgo) // fails only on a closed connection, on which nothing waits
+		// fails only on a closed connection, on which nothing waits
+		_ = c.cut.conn.SetDeadline(aLongTimeAgo)
 	}
 }
 

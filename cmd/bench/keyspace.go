@@ -6,14 +6,17 @@ import (
 	"strconv"
 )
 
-// poolBytes is how much distinct text values are cut from. It is larger than any compression window that a storage
-// engine uses on one block, so that values look random to it; a constant value would flatter an engine that compresses.
+// poolBytes is how much distinct text values are cut from. It is larger than any compression window
+// that a storage engine uses on one block, so that values look random to it; a constant value would
+// flatter an engine that compresses.
 const poolBytes = 4 << 20
 
-// alphabet holds 64 characters that need no escaping in a URL or a form, so that v2 carries the same bytes as v3.
+// alphabet holds 64 characters that need no escaping in a URL or a form, so that v2 carries the
+// same bytes as v3.
 const alphabet = "-_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// keyspace names the keys 0 to keys-1 and makes values. It is immutable, so that all clients share it.
+// keyspace names the keys 0 to keys-1 and makes values. It is immutable, so that all clients share
+// it.
 type keyspace struct {
 	prefix     string
 	keys       int
@@ -58,7 +61,8 @@ func (k *keyspace) pick(ticket uint64, rng *rand.Rand) int {
 	return rng.IntN(k.keys)
 }
 
-// appendKey appends key i's name: the prefix and i, padded with zeros to the key size, so that numeric order is key order.
+// appendKey appends key i's name: the prefix and i, padded with zeros to the key size, so that
+// numeric order is key order.
 func (k *keyspace) appendKey(dst []byte, i int) []byte {
 	dst = append(dst, k.prefix...)
 	var buf [20]byte

@@ -53,7 +53,8 @@ func playServer() {
 	}
 }
 
-// stub is the least KV service that the workloads can be driven against: keys in a map, one revision counter.
+// stub is the least KV service that the workloads can be driven against: keys in a map, one
+// revision counter.
 type stub struct {
 	pb.UnimplementedKVServer
 
@@ -291,8 +292,9 @@ func TestV2WorkloadsEndToEnd(t *testing.T) {
 	var mu sync.Mutex
 	keys := map[string]string{}
 	connections := map[string]bool{}
-	// The first requests wait until all three clients have sent one: a machine that runs one client to the end
-	// before it starts the next would otherwise show fewer connections than were asked for.
+	// The first requests wait until all three clients have sent one: a machine that runs one client
+	// to the end before it starts the next would otherwise show fewer connections than were asked
+	// for.
 	all := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()

@@ -1,18 +1,21 @@
-// Command bench is a load generator for any etcd endpoint, v3 or v2, and a comparison of two servers.
+// Command bench is a load generator for any etcd endpoint, v3 or v2, and a comparison of two
+// servers.
 //
-// It owns the workloads, the measuring and the report. It does not own the servers: `bench WORKLOAD` drives one
-// that runs already; `bench compare` starts the two it is given as child processes, each on a directory and ports
-// of its own. Nothing of cairn is imported, so that what it measures of ours and of another etcd is one and the same.
+// It owns the workloads, the measuring and the report. It does not own the servers: `bench
+// WORKLOAD` drives one that runs already; `bench compare` starts the two it is given as child
+// processes, each on a directory and ports of its own. Nothing of cairn is imported, so that what
+// it measures of ours and of another etcd is one and the same.
 //
 // Invariants:
-//   - A request is counted once: as answered, with its latency, or as an error, without. What is in flight when the
-//     time is up is waited for, so a stall at the end is seen.
-//   - Throughput, latency and the server's CPU are taken over the same window, which begins and ends with no
-//     request in flight.
-//   - An answer that is wrong (a key missing, a count off) is an error: speed by answering less does not pay.
+//   - A request is counted once: as answered, with its latency, or as an error, without. What is in
+//     flight when the time is up is waited for, so a stall at the end is seen.
+//   - Throughput, latency and the server's CPU are taken over the same window, which begins and
+//     ends with no request in flight.
+//   - An answer that is wrong (a key missing, a count off) is an error: speed by answering less
+//     does not pay.
 //
-// Concurrency: one goroutine per client, each with its own request function; they share the connections, the
-// ticket counter and the recorder, which locks.
+// Concurrency: one goroutine per client, each with its own request function; they share the
+// connections, the ticket counter and the recorder, which locks.
 package main
 
 import (
@@ -31,8 +34,8 @@ import (
 var errMeasuredErrors = errors.New("some requests ended in errors")
 
 func main() {
-	// The client's heap is a few MiB, so that at the default a collection would start every few thousand
-	// requests and take CPU from the server on the same machine.
+	// The client's heap is a few MiB, so that at the default a collection would start every few
+	// thousand requests and take CPU from the server on the same machine.
 	debug.SetGCPercent(800)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the run winds down and reports; a second one ends the process at once.

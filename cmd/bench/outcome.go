@@ -54,7 +54,8 @@ func (s *sideResult) add(got sample, err error) {
 	s.Runs = append(s.Runs, got)
 }
 
-// newOutcome looks at the servers and the disk before the first run, so that what is wrong with them is said at once.
+// newOutcome looks at the servers and the disk before the first run, so that what is wrong with
+// them is said at once.
 func newOutcome(c comparison) (*outcome, error) {
 	if err := requireDisk(c.dir); err != nil {
 		return nil, err
@@ -157,8 +158,8 @@ func (o *outcome) table() [][]string {
 	return rows
 }
 
-// summary returns a metric's median over the runs, and how far they lie apart: half of the span from the smallest to the
-// largest, as a share of the median. Of one run no spread is known.
+// summary returns a metric's median over the runs, and how far they lie apart: half of the span
+// from the smallest to the largest, as a share of the median. Of one run no spread is known.
 func (s sideResult) summary(m metric) (mid float64, spread string, ok bool) {
 	var values []float64
 	for _, run := range s.Runs {
@@ -182,7 +183,7 @@ func (s sideResult) missing() string {
 	return "–"
 }
 
-// verdict says whether the figures meet the goal; it is empty where there is none.
+// verdict reports whether the figures meet the goal; it is empty where there is none.
 func (g goal) verdict(m metric, theirs, ours float64) string {
 	ratio := ours / theirs
 	word := func(met bool) string {
@@ -202,7 +203,8 @@ func (g goal) verdict(m metric, theirs, ours float64) string {
 	return ""
 }
 
-// median returns the middle of the values, of an even number the mean of the middle two. values must not be empty.
+// median returns the middle of the values, of an even number the mean of the middle two. values
+// must not be empty.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	middle := len(sorted) / 2

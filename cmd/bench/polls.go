@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	pollRounds   = 7               // the median of which is the figure; the first is a warm-up and not counted
+	// the median of which is the figure; the first is a warm-up and not counted
+	pollRounds   = 7
 	pollPatience = 2 * time.Minute // for any one answer
 	pollsKey     = "/v2/keys/bench-polls"
 )
@@ -23,7 +24,8 @@ var (
 	bytesPerPoll = metric{"memory per open poll", formatBytes}
 )
 
-// polls makes a scenario of n long polls on one key, each on a connection of its own, which one set answers.
+// polls makes a scenario of n long polls on one key, each on a connection of its own, which one set
+// answers.
 func polls(name string, n int, goals map[string]goal) scenario {
 	return scenario{
 		name: name, summary: fmt.Sprintf("%d long polls on one key by v2: from the set to the last answer", n),
@@ -147,8 +149,8 @@ func setPolled(ctx context.Context, address string, value int) error {
 	return nil
 }
 
-// pollConn is a connection that polls. It reads answers with as little work as there can be, since the load shares the machine with
-// the server: an answer in chunks ends with an empty one.
+// pollConn is a connection that polls. It reads answers with as little work as there can be, since
+// the load shares the machine with the server: an answer in chunks ends with an empty one.
 type pollConn struct {
 	net.Conn
 	request []byte

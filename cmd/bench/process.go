@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// clockTick is the unit of the times in /proc/PID/stat: USER_HZ, which is 100 per second on every Linux of today,
-// whatever the kernel's own timer (proc(5), sysconf(_SC_CLK_TCK)).
+// clockTick is the unit of the times in /proc/PID/stat: USER_HZ, which is 100 per second on every
+// Linux of today, whatever the kernel's own timer (proc(5), sysconf(_SC_CLK_TCK)).
 const clockTick = 10 * time.Millisecond
 
-// usageSample is what a process has used at one moment. CPU counts since its start; memory is of the moment, and peak the
-// highest since its start.
+// usageSample is what a process has used at one moment. CPU counts since its start; memory is of
+// the moment, and peak the highest since its start.
 type usageSample struct {
 	user, system      time.Duration
 	rssBytes, rssPeak int64
@@ -62,8 +62,9 @@ func sampleProcess(pid int) (usageSample, error) {
 	return u, nil
 }
 
-// parseStat reads utime and stime, fields 14 and 15 of /proc/PID/stat (proc(5)). Field 2, the program's name in
-// parentheses, may itself hold spaces and parentheses, so fields are counted from the last one.
+// parseStat reads utime and stime, fields 14 and 15 of /proc/PID/stat (proc(5)). Field 2, the
+// program's name in parentheses, may itself hold spaces and parentheses, so fields are counted from
+// the last one.
 func parseStat(stat string) (user, system time.Duration, err error) {
 	nameEnd := strings.LastIndexByte(stat, ')')
 	if nameEnd < 0 {

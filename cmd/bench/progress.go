@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress draws a bar on a terminal, and nothing where the output is none, so that logs stay clean.
+// progress draws a bar on a terminal, and nothing where the output is none, so that logs stay
+// clean.
 type progress struct {
 	out   io.Writer // nil: no terminal
 	title string

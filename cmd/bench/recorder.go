@@ -9,11 +9,12 @@ import (
 	"cairn/cmd/bench/histogram"
 )
 
-// errorTextsMax bounds how many different error texts are kept: some carry a port or a time and never repeat.
+// errorTextsMax bounds how many different error texts are kept: some carry a port or a time and
+// never repeat.
 const errorTextsMax = 20
 
-// recorder counts the answers of one phase. One lock serves all clients: it is held for some 50 ns per request, against
-// 20 µs and more that a request costs.
+// recorder counts the answers of one phase. One lock serves all clients: it is held for some 50 ns
+// per request, against 20 µs and more that a request costs.
 type recorder struct {
 	start time.Time
 
@@ -55,7 +56,8 @@ func (r *recorder) success(kind int, latency time.Duration, at time.Time) {
 	}
 }
 
-// failure counts a request that ended in an error. Its latency is left out: a server that refuses fast is not fast.
+// failure counts a request that ended in an error. Its latency is left out: a server that refuses
+// fast is not fast.
 func (r *recorder) failure(err error, at time.Time) {
 	text := err.Error()
 	r.mu.Lock()
@@ -77,8 +79,9 @@ func (r *recorder) progress() (answered, failed uint64) {
 	return r.total.Count(), r.failed
 }
 
-// worstSecond returns the whole second of the run with the fewest answers, of several the one with the slowest. A last,
-// partial second is left out; it returns false for a run of less than a second.
+// worstSecond returns the whole second of the run with the fewest answers, of several the one with
+// the slowest. A last, partial second is left out; it returns false for a run of less than a
+// second.
 func worstSecond(seconds []second, elapsed time.Duration) (index int, worst second, ok bool) {
 	for i := range int(elapsed / time.Second) {
 		var s second // a second in which nothing was answered may lie beyond the slice

@@ -10,7 +10,8 @@ import (
 	"cairn/cmd/bench/histogram"
 )
 
-// report is the outcome of one measured run. Its JSON is meant for programs: units are in the names.
+// report is the outcome of one measured run. Its JSON is meant for programs: units are in the
+// names.
 type report struct {
 	Workload    string `json:"workload"`
 	Connections int    `json:"connections"`
@@ -28,7 +29,8 @@ type report struct {
 	WorstSecond       *worst             `json:"worst_second,omitempty"`
 	Errors            errorReport        `json:"errors"`
 	Server            *serverUsage       `json:"server,omitempty"`
-	// ClientMicrosPerRequest is bench's own CPU: where it is near or above the server's, the server could do more than shown.
+	// ClientMicrosPerRequest is bench's own CPU: where it is near or above the server's, the server
+	// could do more than shown.
 	ClientMicrosPerRequest float64 `json:"client_cpu_microseconds_per_request"`
 
 	kindOrder []string
@@ -81,8 +83,8 @@ func newLatency(h *histogram.Histogram) latency {
 	}
 }
 
-// newReport draws the figures from a phase and the samples before and after it. CPU is shared out over all requests,
-// those in error too, since they cost as well.
+// newReport draws the figures from a phase and the samples before and after it. CPU is shared out
+// over all requests, those in error too, since they cost as well.
 func newReport(kind workloadKind, s settings, kinds []string, rec *recorder, before, after usageSample) *report {
 	elapsed := rec.last.Sub(rec.start)
 	r := &report{

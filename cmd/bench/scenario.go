@@ -85,8 +85,8 @@ const (
 	fillV2
 )
 
-// load makes a scenario of a workload: fill, warm up, measure. edit sets what differs from the workload's defaults; key
-// counts that it sets are scaled down in a smoke test.
+// load makes a scenario of a workload: fill, warm up, measure. edit sets what differs from the
+// workload's defaults; key counts that it sets are scaled down in a smoke test.
 func load(name, summary string, kind workloadKind, first fill, edit func(*settings), goals map[string]goal) scenario {
 	return scenario{
 		name: name, summary: summary, metrics: loadMetrics, goals: goals,
@@ -133,7 +133,8 @@ func (t *trial) settings(kind workloadKind) settings {
 	return s
 }
 
-// measure runs a workload; a request in error makes the run void, since its figures would compare something else.
+// measure runs a workload; a request in error makes the run void, since its figures would compare
+// something else.
 func (t *trial) measure(ctx context.Context, kind workloadKind, s settings) (*report, error) {
 	r, err := measure(ctx, kind, s, t.bar)
 	if err == nil {
@@ -171,8 +172,9 @@ func (t *trial) prefill(ctx context.Context, how fill, s settings) error {
 	if how == fillV2 {
 		return nil
 	}
-	// Reads begin on a restarted server. etcd 3.4 copies, at each read, a buffer as long as the largest batch of
-	// writes since its start: right after a fill a get costs it 0.4 ms of CPU instead of 0.06, which would flatter ours.
+	// Reads begin on a restarted server. etcd 3.4 copies, at each read, a buffer as long as the
+	// largest batch of writes since its start: right after a fill a get costs it 0.4 ms of CPU
+	// instead of 0.06, which would flatter ours.
 	if err := t.server.terminate(); err != nil {
 		return err
 	}
@@ -295,8 +297,8 @@ func runMemory(ctx context.Context, t *trial) (sample, error) {
 	}, nil
 }
 
-// runRestart takes the time to serve again after a kill in full flight, right behind a fill, and after a stop in good
-// order, and proves each time that no key was lost.
+// runRestart takes the time to serve again after a kill in full flight, right behind a fill, and
+// after a stop in good order, and proves each time that no key was lost.
 func runRestart(ctx context.Context, t *trial) (sample, error) {
 	s, _, err := t.fillMillion(ctx)
 	if err != nil {

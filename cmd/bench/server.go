@@ -60,7 +60,8 @@ func startServer(ctx context.Context, p program, parent string) (*server, error)
 		if _, err = s.start(ctx); err == nil {
 			return s, nil
 		}
-		// Between the choice of a port and the server's listening another process may have taken it.
+		// Between the choice of a port and the server's listening another process may have taken
+		// it.
 		if try == 2 || !strings.Contains(err.Error(), "address already in use") {
 			break
 		}
@@ -69,8 +70,8 @@ func startServer(ctx context.Context, p program, parent string) (*server, error)
 	return nil, err
 }
 
-// start runs the program on the server's directory and returns how long it took from exec to the first answer to a
-// linearizable get, which is when a client's work can go on.
+// start runs the program on the server's directory and returns how long it took from exec to the
+// first answer to a linearizable get, which is when a client's work can go on.
 func (s *server) start(ctx context.Context) (time.Duration, error) {
 	begin := time.Now()
 	if err := s.launch(); err != nil {
@@ -101,7 +102,8 @@ func (s *server) launch() error {
 	s.cmd = exec.Command(s.path, args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = environment()
-	// A group of its own, so that Ctrl-C reaches bench alone, which then stops the server; and no server outlives bench.
+	// A group of its own, so that Ctrl-C reaches bench alone, which then stops the server; and no
+	// server outlives bench.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	s.exited = make(chan struct{})
 	if err := s.cmd.Start(); err != nil {
@@ -115,7 +117,8 @@ func (s *server) launch() error {
 	return nil
 }
 
-// environment is bench's own without ETCD_…, which would change the servers behind the comparison's back.
+// environment is bench's own without ETCD_…, which would change the servers behind the comparison's
+// back.
 func environment() []string {
 	var env []string
 	for _, variable := range os.Environ() {
@@ -126,8 +129,9 @@ func environment() []string {
 	return env
 }
 
-// awaitReady returns when a linearizable get is answered. It asks every 2 ms while there is no listener (newV3Conn), and
-// again 2 ms after an error such as "no leader", so that is how exact a restart time is.
+// awaitReady returns when a linearizable get is answered. It asks every 2 ms while there is no
+// listener (newV3Conn), and again 2 ms after an error such as "no leader", so that is how exact a
+// restart time is.
 func (s *server) awaitReady(ctx context.Context) error {
 	conn, err := newV3Conn(endpoint{"http", s.client}, tlsFiles{})
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 type settings struct {
 	endpoints []endpoint
 	tls       tlsFiles
-	patience  time.Duration // no request answered for this long, with some in flight: give up on them
+	// no request answered for this long, with some in flight: give up on them
+	patience time.Duration
 
 	connections int
 	clients     int
@@ -59,7 +60,8 @@ type tlsFiles struct {
 
 // load makes the client's TLS configuration from the files named.
 func (f tlsFiles) load() (*tls.Config, error) {
-	config := &tls.Config{InsecureSkipVerify: f.skipVerify} //nolint:gosec // only where the user asks for it
+	// only where the user asks for it
+	config := &tls.Config{InsecureSkipVerify: f.skipVerify} //nolint:gosec
 	if f.ca != "" {
 		pem, err := os.ReadFile(f.ca)
 		if err != nil {
@@ -100,7 +102,8 @@ func defaultSettings() settings {
 	}
 }
 
-// parseSettings reads a workload's flags. The standard flag package serves here rather than pflag, because it takes
+// parseSettings reads a workload's flags. The standard flag package serves here rather than pflag,
+// because it takes
 // -total and --total alike, as Go's own benchmarks do.
 func parseSettings(kind workloadKind, args []string, help io.Writer) (settings, error) {
 	s := defaultSettings()

@@ -20,15 +20,15 @@ var txnKind = workloadKind{
 	},
 }
 
-// Kinds of answers to a txn. A refused one has told the key's revision, which the next attempt uses: that
-// happens once per key that was there before the run.
+// Kinds of answers to a txn. A refused one has told the key's revision, which the next attempt
+// uses: that happens once per key that was there before the run.
 const (
 	txnPut = iota
 	txnRefused
 )
 
-// txnWorkload gives client i the keys i, i+clients, i+2·clients, …, so that it alone moves their revisions and its
-// compares hold, and so that an element of revisions has one reader and writer.
+// txnWorkload gives client i the keys i, i+clients, i+2·clients, …, so that it alone moves their
+// revisions and its compares hold, and so that an element of revisions has one reader and writer.
 type txnWorkload struct {
 	*v3Conns
 	keys      *keyspace

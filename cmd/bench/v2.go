@@ -39,8 +39,8 @@ func v2Flags(s *settings, flags *flag.FlagSet) {
 
 func v2Defaults(s *settings) { s.keys = 10_000 }
 
-// v2Workload sends HTTP/1.1 requests over connections that are kept alive. Client i has the connection i modulo
-// the number of connections.
+// v2Workload sends HTTP/1.1 requests over connections that are kept alive. Client i has the
+// connection i modulo the number of connections.
 type v2Workload struct {
 	method string
 	keys   *keyspace
@@ -107,9 +107,9 @@ func checkV2(status int, body []byte, err error) error {
 	return nil
 }
 
-// v2Error makes an error of an answer with another status than a success has and the first of its body, leaving out what
-// differs between requests (cause and index), so that equal errors are counted together. err is what kept the body from
-// being read to its end.
+// v2Error makes an error of an answer with another status than a success has and the first of its
+// body, leaving out what differs between requests (cause and index), so that equal errors are
+// counted together. err is what kept the body from being read to its end.
 func v2Error(status int, body []byte, err error) error {
 	if err != nil {
 		return fmt.Errorf("HTTP status %d, read body: %w", status, err)

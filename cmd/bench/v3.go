@@ -14,14 +14,16 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// v3Conns are gRPC connections, each one TCP connection. The generated KV client is used bare, without clientv3's
-// balancer, retries and wrapping, because on a machine shared with the server the client's CPU is the server's loss.
+// v3Conns are gRPC connections, each one TCP connection. The generated KV client is used bare,
+// without clientv3's balancer, retries and wrapping, because on a machine shared with the server
+// the client's CPU is the server's loss.
 type v3Conns struct {
 	conns []*grpc.ClientConn
 	kvs   []pb.KVClient
 }
 
-// dialV3 opens the connections and returns when all of them are established, so that no handshake is measured.
+// dialV3 opens the connections and returns when all of them are established, so that no handshake
+// is measured.
 func dialV3(ctx context.Context, s settings) (*v3Conns, error) {
 	c := &v3Conns{}
 	for i := range s.connections {
@@ -47,8 +49,9 @@ func dialV3(ctx context.Context, s settings) (*v3Conns, error) {
 	return c, nil
 }
 
-// newV3Conn makes a connection that connects on first use and tries again at once when refused: a server that is
-// starting is to be met the moment it listens, not after gRPC's usual back-off of a second and more.
+// newV3Conn makes a connection that connects on first use and tries again at once when refused: a
+// server that is starting is to be met the moment it listens, not after gRPC's usual back-off of a
+// second and more.
 func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
 	if to.scheme == "https" {
@@ -70,8 +73,8 @@ func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// awaitConnected returns nil once conn is ready, and an error when the first attempt has failed: a workload is
-// aimed at a server that already runs.
+// awaitConnected returns nil once conn is ready, and an error when the first attempt has failed: a
+// workload is aimed at a server that already runs.
 func awaitConnected(ctx context.Context, conn *grpc.ClientConn) error {
 	for {
 		state := conn.GetState()

@@ -31,8 +31,8 @@ type watchers struct {
 	cancel  context.CancelFunc
 }
 
-// openWatchers makes n watches, of the keys that key names. Requests are sent while the answers come in, since either
-// side stops reading when it has too much to write.
+// openWatchers makes n watches, of the keys that key names. Requests are sent while the answers
+// come in, since either side stops reading when it has too much to write.
 func openWatchers(ctx context.Context, s settings, n int, key func(i int) []byte) (*watchers, error) {
 	s.connections = watchConnections
 	conns, err := dialV3(ctx, s)
@@ -89,8 +89,8 @@ func (w *watchers) close() {
 	w.v3Conns.close()
 }
 
-// rawAnswer is a WatchResponse of which only the events are looked at: a client that decodes ten million of them would be
-// what is measured.
+// rawAnswer is a WatchResponse of which only the events are looked at: a client that decodes ten
+// million of them would be what is measured.
 type rawAnswer struct {
 	events int
 	delays *histogram.Histogram // of each event, where it is not nil
@@ -139,7 +139,8 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 		}
 		b = b[n:]
 		a.events++
-		// The value is the last field of the key, which is the last of the event: its first bytes are the time.
+		// The value is the last field of the key, which is the last of the event: its first bytes
+		// are the time.
 		if a.delays != nil && len(event) >= 8 {
 			sent := int64(binary.BigEndian.Uint64(event[len(event)-8:]))
 			a.delays.Record(time.Duration(now - sent))
@@ -161,8 +162,9 @@ const (
 	idleWatchers   = 100_000
 )
 
-// fanOut puts one key, so many times at a rate, that many watch, and waits until each of them has been told each change. A
-// delay counts from when the put was due: a server whose writers wait for its watchers has not been quick.
+// fanOut puts one key, so many times at a rate, that many watch, and waits until each of them has
+// been told each change. A delay counts from when the put was due: a server whose writers wait for
+// its watchers has not been quick.
 func fanOut(puts int, rate float64) func(context.Context, *trial) (sample, error) {
 	return func(ctx context.Context, t *trial) (sample, error) { return runFanOut(ctx, t, puts, rate) }
 }
@@ -204,7 +206,8 @@ func runFanOut(ctx context.Context, t *trial, puts int, rate float64) (sample, e
 	}, nil
 }
 
-// putTimes puts, at the rate if the server is quick enough for it, the time at which each put was due.
+// putTimes puts, at the rate if the server is quick enough for it, the time at which each put was
+// due.
 func putTimes(ctx context.Context, kv pb.KVClient, key []byte, puts int, rate float64) error {
 	begin := time.Now()
 	for i := range puts {

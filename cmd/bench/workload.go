@@ -11,13 +11,16 @@ import (
 // errKeyMissing is what a read of a key that should be there ends in.
 var errKeyMissing = errors.New("key missing: fill the key space first (bench fill, or bench v2-set -order sequential -total KEYS, with the same -keys, -key-size and -prefix)")
 
-// A request sends one request, waits for its answer and checks it. The ticket counts the requests of a phase from 0;
-// the kind returned indexes workload.kinds. It is called by one goroutine at a time, so it may reuse its buffers.
+// A request sends one request, waits for its answer and checks it. The ticket counts the requests
+// of a phase from 0; the kind returned indexes workload.kinds. It is called by one goroutine at a
+// time, so it may reuse its buffers.
 type request func(ctx context.Context, ticket uint64) (kind int, err error)
 
-// A workload makes the request functions of its clients, over connections that it holds until it is closed.
+// A workload makes the request functions of its clients, over connections that it holds until it is
+// closed.
 type workload interface {
-	// kinds names the sorts of requests it makes; where there are several, each is also reported by itself.
+	// kinds names the sorts of requests it makes; where there are several, each is also reported by
+	// itself.
 	kinds() []string
 	// client returns client i's request function.
 	client(i int) request

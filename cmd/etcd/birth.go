@@ -21,7 +21,8 @@ const (
 	fetchTimeoutJoin = 10 * time.Second
 )
 
-// giveBirth makes the member that this process is to be: first its stores, then the note that there is one.
+// giveBirth makes the member that this process is to be: first its stores, then the note that there
+// is one.
 func giveBirth(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named []config.Founder) error {
 	newIdentity, initialize := found, member.Initialize
 	if cfg.InitialClusterState == config.ClusterExisting {
@@ -55,8 +56,8 @@ func found(ctx context.Context, cfg *config.Config, named []config.Founder) (dat
 	return id, founders, checkUnborn(ctx, cfg, named, id)
 }
 
-// foundingMembers are the records that the cluster begins with. Every founder derives the same: a member's name and
-// client URLs are recorded when it publishes itself.
+// foundingMembers are the records that the cluster begins with. Every founder derives the same: a
+// member's name and client URLs are recorded when it publishes itself.
 func foundingMembers(cfg *config.Config, named []config.Founder) []membership.Member {
 	members := make([]membership.Member, len(named))
 	for i, f := range named {
@@ -76,8 +77,9 @@ func otherURLs(cfg *config.Config, named []config.Founder) (urls []string) {
 	return urls
 }
 
-// checkUnborn refuses to found a cluster a second time. A founder that has lost its data has lost votes and acknowledged
-// writes with them; were it to begin anew under its ID, the cluster could lose what it has acknowledged.
+// checkUnborn refuses to found a cluster a second time. A founder that has lost its data has lost
+// votes and acknowledged writes with them; were it to begin anew under its ID, the cluster could
+// lose what it has acknowledged.
 func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder, id datadir.Identity) error {
 	urls := otherURLs(cfg, named)
 	if len(urls) == 0 {
@@ -87,7 +89,8 @@ func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder
 	defer cancel()
 	clusterID, members, err := peer.FetchCluster(ctx, urls, nil)
 	if err != nil || clusterID != id.ClusterID {
-		return nil //nolint:nilerr // nobody is there yet, or somebody who will be refused by the cluster's ID
+		// nobody is there yet, or somebody who will be refused by the cluster's ID
+		return nil //nolint:nilerr
 	}
 	switch me, ok := membership.Find(members, id.MemberID); {
 	case !ok:
@@ -100,7 +103,8 @@ func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder
 	return nil
 }
 
-// join asks the cluster that is there for its ID, for the one that it has given this member, and for its members.
+// join asks the cluster that is there for its ID, for the one that it has given this member, and
+// for its members.
 func join(ctx context.Context, cfg *config.Config, named []config.Founder) (datadir.Identity, []membership.Member, error) {
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeoutJoin)
@@ -114,7 +118,8 @@ func join(ctx context.Context, cfg *config.Config, named []config.Founder) (data
 	return id, members, err
 }
 
-// assign compares the members that are named with those of the cluster, and returns the ID that this one has there.
+// assign compares the members that are named with those of the cluster, and returns the ID that
+// this one has there.
 func assign(cfg *config.Config, named []config.Founder, members []membership.Member) (id uint64, err error) {
 	const way = "give --initial-cluster as 'etcdctl member add' printed it, or as 'etcdctl member list' shows it now"
 	if len(named) != len(members) {

@@ -13,8 +13,8 @@ import (
 	"cairn/internal/datadir"
 )
 
-// claim is what a start takes before it writes anything: every address that is listened on, and the look at the data
-// directory and the options that says that a member can live there.
+// claim is what a start takes before it writes anything: every address that is listened on, and the
+// look at the data directory and the options that says that a member can live there.
 type claim struct {
 	existing *datadir.Identity // the member in the data directory, or nil
 	founders []config.Founder  // who --initial-cluster names, when there is no member yet

@@ -25,7 +25,8 @@ import (
 	"cairn/internal/v3rpc"
 )
 
-// headerBytesMax limits the headers of an HTTP/1 request. Those of HTTP/2 have the same limit in package h2grpc.
+// headerBytesMax limits the headers of an HTTP/1 request. Those of HTTP/2 have the same limit in
+// package h2grpc.
 const headerBytesMax = 64 << 10
 
 // grpcOverheadBytes is what a message may be larger than --max-request-bytes before the
@@ -42,7 +43,8 @@ type clients struct {
 	paths  ops.Config
 }
 
-// server returns the server of gRPC and HTTP on the client port. health is to be shut down before it.
+// server returns the server of gRPC and HTTP on the client port. health is to be shut down before
+// it.
 func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
 	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax()})
 	handler := c.handler(json)
@@ -84,8 +86,8 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// connsMax is how many connections clients may have: what the process may open, less what the stores and the other members
-// need. etcd keeps 150 for its files; pebble may have thousands.
+// connsMax is how many connections clients may have: what the process may open, less what the
+// stores and the other members need. etcd keeps 150 for its files; pebble may have thousands.
 func connsMax() int {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt32 {
@@ -113,8 +115,8 @@ func leaseTTLMin(cfg *config.Config) int64 {
 	return int64((cfg.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
 }
 
-// handler serves HTTP on the client port. Whatever is neither operational nor JSON of v3 is v2's, also what is nowhere: a
-// request for such a path is answered as etcd answers it.
+// handler serves HTTP on the client port. Whatever is neither operational nor JSON of v3 is v2's,
+// also what is nowhere: a request for such a path is answered as etcd answers it.
 func (c *clients) handler(json http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	ops.Register(mux, c.paths)
@@ -122,7 +124,8 @@ func (c *clients) handler(json http.Handler) http.Handler {
 	if c.cfg.EnableV2 {
 		v2 := v2http.New(newV2Member(c.m, c.id)).TellOf(c.m).WatchFrom(c.m.Watches()).GuardBy(c.m)
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			// To ask the mux takes as long as all else about HTTP; and it would redirect a path that is not clean in its own way.
+			// To ask the mux takes as long as all else about HTTP; and it would redirect a path
+			// that is not clean in its own way.
 			if strings.HasPrefix(r.URL.Path, "/v2/") {
 				v2.ServeHTTP(w, r)
 				return

@@ -1,10 +1,12 @@
-// Command etcd runs a member: it reads the options, claims the addresses and the data directory, serves until it is told to
-// stop, and ends.
+// Command etcd runs a member: it reads the options, claims the addresses and the data directory,
+// serves until it is told to stop, and ends.
 //
-// It owns the process: signals, exit statuses, what goes to the standard error, the service manager's notifications. It
-// does not own what a member is (internal/member) or how requests are answered (internal/v3rpc, v2http, ops).
+// It owns the process: signals, exit statuses, what goes to the standard error, the service
+// manager's notifications. It does not own what a member is (internal/member) or how requests are
+// answered (internal/v3rpc, v2http, ops).
 //
-// Invariant: a start that fails says why in one line on the standard error and has written nothing to the data directory.
+// Invariant: a start that fails says why in one line on the standard error and has written nothing
+// to the data directory.
 //
 // Concurrency: the main goroutine waits for signals while serve runs in another.
 package main
@@ -41,7 +43,8 @@ func main() {
 
 type streams struct{ out, err io.Writer }
 
-// run is the program as a function: it returns the exit status. The first signal ends it in good order, the second at once.
+// run is the program as a function: it returns the exit status. The first signal ends it in good
+// order, the second at once.
 func run(ctx context.Context, args, environ []string, std streams, signals <-chan os.Signal) int {
 	cfg, err := config.Load(args, environ, os.ReadFile)
 	usage := new(config.UsageError)
@@ -85,7 +88,8 @@ func run(ctx context.Context, args, environ []string, std streams, signals <-cha
 	return exitOK
 }
 
-// fail says why there is no start. The warnings go before the reason, for a misspelt setting may well be it.
+// fail says why there is no start. The warnings go before the reason, for a misspelt setting may
+// well be it.
 func fail(to io.Writer, cfg *config.Config, err error) int {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(to, "etcd: warning: %s: %s", w.Setting, w.Message)
@@ -100,7 +104,8 @@ func fail(to io.Writer, cfg *config.Config, err error) int {
 
 var errForced = errors.New("ended at once by a second signal; nothing acknowledged is lost, and the next start takes a little longer")
 
-// serveUntilSignal serves, and stops serving when a signal comes. After a second signal it does not wait for that.
+// serveUntilSignal serves, and stops serving when a signal comes. After a second signal it does not
+// wait for that.
 func serveUntilSignal(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, c *claim, signals <-chan os.Signal) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -19,7 +19,8 @@ import (
 	"time"
 )
 
-// asEtcd makes the test's program be etcd, so that tests can run it as the process that a user runs.
+// asEtcd makes the test's program be etcd, so that tests can run it as the process that a user
+// runs.
 const asEtcd = "CAIRN_TEST_AS_ETCD"
 
 func TestMain(m *testing.M) {
@@ -116,8 +117,8 @@ func anyPort(more ...string) []string {
 	}, more...)
 }
 
-// TestFailures holds the recorded case start-failures, and more of the same: the status, one line on the standard error, and nothing
-// on disk.
+// TestFailures holds the recorded case start-failures, and more of the same: the status, one line
+// on the standard error, and nothing on disk.
 func TestFailures(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -18,7 +18,8 @@ func metricsState(m *member.Member, t *transport, dir *datadir.Dir) metrics.Stat
 	minor, _, _ := strings.Cut(rest, ".")
 	s.ClusterVersion = major + "." + minor
 	if s.QuotaBytes <= 0 {
-		// The disk is the quota then. With 0 the usual alerts would go off: they divide by it, and compare with it.
+		// The disk is the quota then. With 0 the usual alerts would go off: they divide by it, and
+		// compare with it.
 		s.QuotaBytes = s.DBTotalBytes + freeBytes(dir.Path())
 	}
 	return s

@@ -27,11 +27,12 @@ import (
 const (
 	shutdownTimeout   = 3 * time.Second  // for requests under way; what lasts longer is cut off
 	readHeaderTimeout = 10 * time.Second // so that idle connections cannot be piled up for nothing
-	requestTimeout    = 5 * time.Second  // for what a health check reads, besides two elections; etcd has the same
+	// for what a health check reads, besides two elections; etcd has the same
+	requestTimeout = 5 * time.Second
 )
 
-// serve runs the member until ctx ends, and returns nil then, or until it fails. The addresses of c are taken already; serve
-// opens the data directory, which is the first thing that is written.
+// serve runs the member until ctx ends, and returns nil then, or until it fails. The addresses of c
+// are taken already; serve opens the data directory, which is the first thing that is written.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, c *claim) (err error) {
 	etcdLog := logging.For(log, "etcd")
 	tokens, err := readJWT(cfg.AuthToken) // before anything is written
@@ -107,7 +108,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	return err
 }
 
-// openDir opens the data directory and makes it what the flags ask for: a new member's, or that of a cluster of its own.
+// openDir opens the data directory and makes it what the flags ask for: a new member's, or that of
+// a cluster of its own.
 func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, c *claim) (*datadir.Dir, error) {
 	dir, err := datadir.Open(cfg.DataDir)
 	if err != nil {
@@ -248,7 +250,8 @@ func (s *servers) stop() {
 	for _, server := range slices.Backward(s.all) {
 		if err := server.Shutdown(ctx); err != nil {
 			s.log.Debug("cut off requests under way", "error", err)
-			_ = server.Close() // its listeners are closed already, and connections have nothing to say
+			// its listeners are closed already, and connections have nothing to say
+			_ = server.Close()
 		}
 	}
 }

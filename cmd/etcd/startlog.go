@@ -36,8 +36,9 @@ func logProgram(log *slog.Logger, cfg *config.Config) {
 	}
 }
 
-// logMember logs who starts, where, and with which settings: the tutorial's lines in the tutorial's order. What is for the birth of
-// a member only is not logged for one that exists, since it has no effect then.
+// logMember logs who starts, where, and with which settings: the tutorial's lines in the tutorial's
+// order. What is for the birth of a member only is not logged for one that exists, since it has no
+// effect then.
 func logMember(log *slog.Logger, cfg *config.Config, dir *datadir.Dir, c *claim) {
 	for _, l := range c.peer {
 		log.Info("listening for peers", "url", "http://"+l.Addr().String())

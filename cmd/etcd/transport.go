@@ -12,7 +12,8 @@ import (
 	"cairn/internal/peer"
 )
 
-// transport is the peer port: the connections to the other members, and what the port serves besides.
+// transport is the peer port: the connections to the other members, and what the port serves
+// besides.
 type transport struct {
 	*peer.Transport
 	log    *slog.Logger

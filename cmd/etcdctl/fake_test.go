@@ -12,8 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// fake is a v2 server that follows a script: it expects certain requests in a certain order, and answers as told.
-// The script is made of
+// fake is a v2 server that follows a script: it expects certain requests in a certain order, and
+// answers as told. The script is made of
 //
 //	> GET /v2/keys/a?quorum=false   the next request, with " -d BODY" where it has a body
 //	> auth root:pw                  the credentials that it has to come with
@@ -21,7 +21,8 @@ import (
 //	< close                         no answer: the connection is cut
 //	< 307 - http://elsewhere/       a redirect
 //
-// $NAME in it is the URL of the server of that name. A request out of order is answered with 418 and fails the script.
+// $NAME in it is the URL of the server of that name. A request out of order is answered with 418
+// and fails the script.
 type fake struct {
 	server *httptest.Server
 
@@ -34,7 +35,8 @@ type fakeStep struct{ request, auth, answer string }
 
 type fakesKey struct{}
 
-// serve starts a server that follows the script in a file: serve NAME FILE. Its URL is $NAME from then on.
+// serve starts a server that follows the script in a file: serve NAME FILE. Its URL is $NAME from
+// then on.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: serve NAME FILE")

@@ -1,7 +1,8 @@
-// Command etcdctl reads, writes and watches keys, and looks after a cluster, over the v2 API and the v3 API.
+// Command etcdctl reads, writes and watches keys, and looks after a cluster, over the v2 API and
+// the v3 API.
 //
-// It owns nothing but the assembly: cli is the frame, v2cmd and v3cmd are the commands. Which API a command line is in,
-// cli decides.
+// It owns nothing but the assembly: cli is the frame, v2cmd and v3cmd are the commands. Which API a
+// command line is in, cli decides.
 package main
 
 import (

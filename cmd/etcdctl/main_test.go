@@ -13,8 +13,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"etcdctl": func() { os.Exit(run()) }})
 }
 
-// TestScripts plays testdata/script: the v2 commands against scripted servers (`serve`, see fake_test.go), and what etcdctl
-// does without one.
+// TestScripts plays testdata/script: the v2 commands against scripted servers (`serve`, see
+// fake_test.go), and what etcdctl does without one.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  filepath.Join("testdata", "script"),

@@ -14,15 +14,17 @@ import (
 	"time"
 )
 
-// Debian's programs (apt-get install etcd-server etcd-client), which the v3 commands are compared with.
+// Debian's programs (apt-get install etcd-server etcd-client), which the v3 commands are compared
+// with.
 const (
 	referenceServer = "/usr/bin/etcd"
 	referenceClient = "/usr/bin/etcdctl"
 )
 
-// TestSideBySide gives the command lines of testdata/sidebyside.txt to Debian's etcdctl and to ours, each with a fresh
-// server of Debian's of its own whose identity is the same, and compares standard output, standard error and exit code. Lines that
-// begin with ~ have only their exit codes compared: there, our texts are our own.
+// TestSideBySide gives the command lines of testdata/sidebyside.txt to Debian's etcdctl and to
+// ours, each with a fresh server of Debian's of its own whose identity is the same, and compares
+// standard output, standard error and exit code. Lines that begin with ~ have only their exit codes
+// compared: there, our texts are our own.
 func TestSideBySide(t *testing.T) { sideBySide(t, referenceServer) }
 
 // TestSideBySideOnOurServer is TestSideBySide on servers of ours.
@@ -88,8 +90,8 @@ func (s said) String() string {
 	return fmt.Sprintf("exit %d\nstdout:\n%sstderr:\n%s", s.exit, s.stdout, s.stderr)
 }
 
-// untilLines runs a command until it has written so many lines, which it shows, and ends it then. Where the command ends
-// by itself or says nothing for ten seconds, that is the end, too.
+// untilLines runs a command until it has written so many lines, which it shows, and ends it then.
+// Where the command ends by itself or says nothing for ten seconds, that is the end, too.
 const untilLines = `#!/bin/sh
 case $0 in *_lines) unit=-l ;; *) unit=-c ;; esac
 want=$1; shift
@@ -105,8 +107,8 @@ kill $job 2>/dev/null
 cat until.out
 `
 
-// startSide starts a server that knows itself by fixed URLs, so that the IDs made of them are the same on both sides,
-// and listens elsewhere.
+// startSide starts a server that knows itself by fixed URLs, so that the IDs made of them are the
+// same on both sides, and listens elsewhere.
 func startSide(t *testing.T, server, client string) *side {
 	t.Helper()
 	s := &side{dir: t.TempDir(), names: map[string]string{}}

@@ -1,15 +1,16 @@
-// Package alarm keeps the alarms of the cluster: which member has run out of space, whose data is damaged, and what is
-// refused because of it.
+// Package alarm keeps the alarms of the cluster: which member has run out of space, whose data is
+// damaged, and what is refused because of it.
 //
-// It owns the alarms' records in table s of the state store and the commands that change them, both drawn in
-// docs/formats/alarms.md. It does not own what raises an alarm (member compares sizes and hashes) nor how refusals look
-// on the wire (v3rpc, v2http).
+// It owns the alarms' records in table s of the state store and the commands that change them, both
+// drawn in docs/formats/alarms.md. It does not own what raises an alarm (member compares sizes and
+// hashes) nor how refusals look on the wire (v3rpc, v2http).
 //
-// Invariants: alarms are replicated, so every member shows the same ones and refuses the same commands. An alarm that a
-// member has raised itself is lifted by that member, or by an operator; one that an operator has activated only by
-// an operator.
+// Invariants: alarms are replicated, so every member shows the same ones and refuses the same
+// commands. An alarm that a member has raised itself is lifted by that member, or by an operator;
+// one that an operator has activated only by an operator.
 //
-// Concurrency: Present and the State that it returns are for anyone; Begin, Next, Apply and Publish belong to the applier.
+// Concurrency: Present and the State that it returns are for anyone; Begin, Next, Apply and Publish
+// belong to the applier.
 package alarm
 
 import (
@@ -54,7 +55,8 @@ var (
 	ErrCorrupt = errors.New("corrupt cluster")
 )
 
-// ErrMalformed is wrapped by the errors that tell of bytes which no cairn of this version can have written.
+// ErrMalformed is wrapped by the errors that tell of bytes which no cairn of this version can have
+// written.
 var ErrMalformed = errors.New("malformed alarm")
 
 // Alarm is one alarm of one member.
@@ -103,7 +105,8 @@ func newState(alarms []Alarm) *State {
 	return s
 }
 
-// List returns the alarms of a kind, or all for None, ordered by kind and member. The caller must not change them.
+// List returns the alarms of a kind, or all for None, ordered by kind and member. The caller must
+// not change them.
 func (s *State) List(k Kind) []Alarm {
 	if k == None {
 		return s.alarms
@@ -122,7 +125,7 @@ func (s *State) Find(k Kind, member uint64) (a Alarm, ok bool) {
 	return s.alarms[i], true
 }
 
-// Active says whether any member has an alarm of a kind.
+// Active reports whether any member has an alarm of a kind.
 func (s *State) Active(k Kind) bool { return int(k) < len(s.refuses) && s.refuses[k] }
 
 // MayAdd returns why nothing that adds data is taken, or nil.

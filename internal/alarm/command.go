@@ -29,7 +29,7 @@ type Command struct {
 	Member uint64
 }
 
-// Own says whether a member asks of itself, on nobody's behalf.
+// Own reports whether a member asks of itself, on nobody's behalf.
 func (c *Command) Own() bool { return c.Action == Raise || c.Action == Lift }
 
 // Append writes the command's bytes, as docs/formats/alarms.md draws them.
@@ -50,8 +50,8 @@ func Decode(b []byte) (c Command, err error) {
 	return c, nil
 }
 
-// Apply runs a command in the open batch. It returns the alarm that was asked for as it is now, or was before it went;
-// ok is false where there was none to deactivate.
+// Apply runs a command in the open batch. It returns the alarm that was asked for as it is now, or
+// was before it went; ok is false where there was none to deactivate.
 func (t *Table) Apply(b *storage.Batch, c *Command) (a Alarm, ok bool) {
 	a, ok = t.next.Find(c.Kind, c.Member)
 	switch c.Action {

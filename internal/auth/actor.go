@@ -12,8 +12,8 @@ import (
 type Actor struct {
 	Name  string // of the user
 	Guest bool   // a request of v2 without credentials
-	// Revision is that of the State in which the actor was found to be who it is: the command is refused if
-	// another one holds when it is applied.
+	// Revision is that of the State in which the actor was found to be who it is: the command is
+	// refused if another one holds when it is applied.
 	Revision uint64
 }
 

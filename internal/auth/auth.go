@@ -1,19 +1,23 @@
 // Package auth owns users, roles and permissions: one table for both dialects.
 //
-// It owns table a of the state store (docs/formats/auth.md), the commands that change it, what a user may
-// read and write, the checking of passwords, and the tokens of v3: simple ones (ADR 0004) and JWT. It does not own how a request carries its
-// credentials (v2http, v3rpc), nor which keys an operation touches (machine).
+// It owns table a of the state store (docs/formats/auth.md), the commands that change it, what a
+// user may read and write, the checking of passwords, and the tokens of v3: simple ones (ADR 0004)
+// and JWT. It does not own how a request carries its credentials (v2http, v3rpc), nor which keys an
+// operation touches (machine).
 //
-// A permission is a range of keys. What v2 grants as a pattern (/app/*, or one key) is the range of v3 that has the
-// same keys, and a range of v3 that a pattern can express is kept as that pattern: so each dialect shows and
-// revokes what the other has granted. The rest, ranges that no pattern expresses, v2 does not show; it obeys them.
-// Who has the role root may do everything. The role guest is what a request of v2 without credentials may do; it is
-// made when v2 turns authentication on, and not when v3 does. v3 knows no guests.
+// A permission is a range of keys. What v2 grants as a pattern (/app/*, or one key) is the range of
+// v3 that has the same keys, and a range of v3 that a pattern can express is kept as that pattern:
+// so each dialect shows and revokes what the other has granted. The rest, ranges that no pattern
+// expresses, v2 does not show; it obeys them. Who has the role root may do everything. The role
+// guest is what a request of v2 without credentials may do; it is made when v2 turns authentication
+// on, and not when v3 does. v3 knows no guests.
 //
-// Invariants: a State never changes once it is shown. Every change moves the revision of the table by one, and no
-// revision of keys; a login changes nothing that counts, and moves neither. Whatever a user is said to be allowed holds as of one State.
+// Invariants: a State never changes once it is shown. Every change moves the revision of the table
+// by one, and no revision of keys; a login changes nothing that counts, and moves neither. Whatever
+// a user is said to be allowed holds as of one State.
 //
-// Concurrency: State and everything of Gate may be used by anyone; Begin, Apply and Publish belong to the applier.
+// Concurrency: State and everything of Gate may be used by anyone; Begin, Apply and Publish belong
+// to the applier.
 package auth
 
 import (
@@ -33,22 +37,24 @@ const (
 	GuestRole = "guest" // of who comes to v2 without credentials
 )
 
-// ErrCorrupt is wrapped by the errors that tell of a record or command which no cairn of this version can have written.
+// ErrCorrupt is wrapped by the errors that tell of a record or command which no cairn of this
+// version can have written.
 var ErrCorrupt = errors.New("corrupt auth")
 
 // User is one user. It is not changed once it can be seen by others.
 type User struct {
 	Name string
 	Hash string // of the password, by bcrypt; empty: nobody can log in with a password
-	// Roles are sorted once they have been granted; v2 gives them as it likes. They need not exist. v2 tells nil
-	// from empty.
+	// Roles are sorted once they have been granted; v2 gives them as it likes. They need not exist.
+	// v2 tells nil from empty.
 	Roles []string
 }
 
 // Role is what its users may do. It is not changed once it can be seen by others.
 type Role struct {
 	Name string
-	// Read and Write are patterns of v2: a key, or what keys begin with and an asterisk. v2 tells nil from empty.
+	// Read and Write are patterns of v2: a key, or what keys begin with and an asterisk. v2 tells
+	// nil from empty.
 	Read, Write []string
 	// Ranges are the permissions that no pattern expresses.
 	Ranges []Permission
@@ -62,14 +68,14 @@ func rootRole() *Role {
 // State is the table as of one command.
 type State struct {
 	Enabled bool
-	// Revision is that of the table, and EnabledAt the one at which authentication was last turned on: what was
-	// given out before does not count any more.
+	// Revision is that of the table, and EnabledAt the one at which authentication was last turned
+	// on: what was given out before does not count any more.
 	Revision, EnabledAt uint64
 
 	users map[string]*User
 	roles map[string]*Role
-	// tokenKey signs simple tokens. It is made by the first login after authentication was turned on, so that tokens
-	// from before are worth nothing.
+	// tokenKey signs simple tokens. It is made by the first login after authentication was turned
+	// on, so that tokens from before are worth nothing.
 	tokenKey []byte
 
 	subjects sync.Map // by name of user: *Subject, made on demand
@@ -92,7 +98,8 @@ func (s *State) clone() *State {
 // User returns a user, or nil.
 func (s *State) User(name string) *User { return s.users[name] }
 
-// Role returns a role that was made, or nil. For v2 there is also the role root, whether or not it was made; see RoleShown.
+// Role returns a role that was made, or nil. For v2 there is also the role root, whether or not it
+// was made; see RoleShown.
 func (s *State) Role(name string) *Role { return s.roles[name] }
 
 // RoleShown returns a role as v2 shows it, or nil.
@@ -122,8 +129,8 @@ func Open(db *storage.Store) (*Table, error) {
 	return t, t.Reload(db)
 }
 
-// Reload reads the table anew, once something else than commands has changed the store: a snapshot of another member. It
-// belongs to the applier, between batches.
+// Reload reads the table anew, once something else than commands has changed the store: a snapshot
+// of another member. It belongs to the applier, between batches.
 func (t *Table) Reload(db *storage.Store) (err error) {
 	s := newState()
 	it := db.NewIter([]byte{byte(storage.TableAuth)}, []byte{byte(storage.TableAuth) + 1})

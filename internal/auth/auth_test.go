@@ -64,7 +64,8 @@ func perm(key, end string, a Access) Permission {
 	return p
 }
 
-// TestOneRoleForBothDialects grants by each dialect and looks at it by the other, also after the store is opened anew.
+// TestOneRoleForBothDialects grants by each dialect and looks at it by the other, also after the
+// store is opened anew.
 func TestOneRoleForBothDialects(t *testing.T) {
 	fs := storage.NewCrashableFS()
 	db, table := openTable(t, fs)
@@ -140,7 +141,8 @@ func TestRefusals(t *testing.T) {
 		{Command{Kind: KindV3UserGrant, Name: "u", Role: "r"}, nil},
 		{Command{Kind: KindV2UserUpdate, Name: "u", Grant: []string{"r"}}, RoleGranted},
 		{Command{Kind: KindRoleDelete, Name: "r"}, nil},
-		{Command{Kind: KindV3UserRevoke, Name: "u", Role: "r"}, RoleNotGranted}, // it went with the role
+		// it went with the role
+		{Command{Kind: KindV3UserRevoke, Name: "u", Role: "r"}, RoleNotGranted},
 	} {
 		if err := apply(t, db, table, step.c); !errors.Is(err, step.want) {
 			t.Errorf("%+v: %v, want %v", step.c, err, step.want)
@@ -148,7 +150,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestSpans compares merged ranges with the ranges that they are of, for all ranges over a small alphabet.
+// TestSpans compares merged ranges with the ranges that they are of, for all ranges over a small
+// alphabet.
 func TestSpans(t *testing.T) {
 	points := []string{"a", "a\x00", "ab", "b", "b/", "b0", "c"}
 	all := []kv.KeyRange{}
@@ -224,7 +227,8 @@ func TestPasswords(t *testing.T) {
 	if len(g.proven) != 1 {
 		t.Errorf("%d passwords are remembered, want the right one", len(g.proven))
 	}
-	// A command that changes a role leaves what is remembered; one that changes the password does not.
+	// A command that changes a role leaves what is remembered; one that changes the password does
+	// not.
 	if err := apply(t, db, table, Command{Kind: KindV3RoleAdd, Name: "r"}); err != nil {
 		t.Fatal(err)
 	}
@@ -283,8 +287,8 @@ func BenchmarkPassword(b *testing.B) {
 	}
 }
 
-// TestV2EnableKeepsRoot turns authentication on through v2 when v3 has made the user root, without the role: the simulation found that
-// nobody could turn it off again.
+// TestV2EnableKeepsRoot turns authentication on through v2 when v3 has made the user root, without
+// the role: the simulation found that nobody could turn it off again.
 func TestV2EnableKeepsRoot(t *testing.T) {
 	db, table := openTable(t, storage.NewCrashableFS())
 	defer db.Close() //nolint:errcheck // in memory

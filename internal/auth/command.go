@@ -33,18 +33,19 @@ const (
 	KindV3RoleGrant    Kind = 15
 	KindV3RoleRevoke   Kind = 16
 
-	// KindLogin is proposed by a member that has found a password right. It changes nothing but, if there is none, the key
-	// of simple tokens, and comes back with the cluster time.
+	// KindLogin is proposed by a member that has found a password right. It changes nothing but, if
+	// there is none, the key of simple tokens, and comes back with the cluster time.
 	KindLogin Kind = 17
 )
 
-// Command changes users, roles, or whether they count. What its kind does not ask for is not looked at.
+// Command changes users, roles, or whether they count. What its kind does not ask for is not looked
+// at.
 type Command struct {
 	Kind Kind
 	V2   bool   // of KindEnable, KindDisable and the deletes: which dialect asks
 	Name string // of the user or role
-	// Hash is of the new password; empty for none, or for the one that there is. Of KindLogin it is the one that the
-	// password was found to have.
+	// Hash is of the new password; empty for none, or for the one that there is. Of KindLogin it is
+	// the one that the password was found to have.
 	Hash string
 
 	Role          string   // that v3 grants or revokes
@@ -56,7 +57,8 @@ type Command struct {
 
 	Permission Permission // that v3 grants, or the range of what it revokes
 
-	Key string // of KindLogin: to sign tokens with, if there is none yet; empty for those that need none
+	// of KindLogin: to sign tokens with, if there is none yet; empty for those that need none
+	Key string
 }
 
 const flagV2 = 1
@@ -127,8 +129,8 @@ type change struct {
 	b    *storage.Batch
 }
 
-// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and changes nothing. now is the
-// cluster time.
+// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and
+// changes nothing. now is the cluster time.
 func (t *Table) Apply(b *storage.Batch, now kv.ClusterTime, c *Command) (Result, error) {
 	if c.Kind == KindLogin {
 		return t.login(b, now, c)
@@ -148,8 +150,8 @@ func (t *Table) Apply(b *storage.Batch, now kv.ClusterTime, c *Command) (Result,
 	return res, nil
 }
 
-// login lets a login be good as of this command, if the user still has the password. It does not move the revision: nobody
-// may do more or less than before.
+// login lets a login be good as of this command, if the user still has the password. It does not
+// move the revision: nobody may do more or less than before.
 func (t *Table) login(b *storage.Batch, now kv.ClusterTime, c *Command) (Result, error) {
 	u := t.next.users[c.Name]
 	switch {
@@ -221,7 +223,8 @@ func (c *change) enable() error {
 	if c.V2 && c.next.roles[GuestRole] == nil {
 		c.putRole(&Role{Name: GuestRole, Read: []string{"/*"}, Write: []string{"/*"}})
 	}
-	// v2's root always is root. Without the role, which v3 does not give it by itself, nobody could turn authentication off again.
+	// v2's root always is root. Without the role, which v3 does not give it by itself, nobody could
+	// turn authentication off again.
 	if !has(root.Roles, RootName) {
 		whole := *root
 		whole.Roles = with(root.Roles, RootName)
@@ -243,7 +246,8 @@ func (c *change) deleteUser() error {
 	return nil
 }
 
-// deleteRole removes a role; v3 also from its users. In v2 it is theirs again when it is made again.
+// deleteRole removes a role; v3 also from its users. In v2 it is theirs again when it is made
+// again.
 func (c *change) deleteRole() error {
 	switch {
 	case c.V2 && c.Name == RootName:
@@ -266,7 +270,7 @@ func (c *change) deleteRole() error {
 	return nil
 }
 
-// sameRange says whether two ranges are written alike.
+// sameRange reports whether two ranges are written alike.
 func sameRange(a, b kv.KeyRange) bool {
 	return string(a.Key) == string(b.Key) && string(a.End) == string(b.End)
 }

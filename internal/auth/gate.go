@@ -25,15 +25,17 @@ const (
 	waitingMax = 1024
 )
 
-// Gate finds out who somebody is. A password is checked once; what is remembered is a keyed hash of it with the
-// user's name, and the user's hash that it was good for. So it is worth nothing as soon as the user has another
-// password, or is made anew, and what the user may do is read from the State every time.
+// Gate finds out who somebody is. A password is checked once; what is remembered is a keyed hash of
+// it with the user's name, and the user's hash that it was good for. So it is worth nothing as soon
+// as the user has another password, or is made anew, and what the user may do is read from the
+// State every time.
 type Gate struct {
 	table *Table
 	cost  int
 	rand  io.Reader
-	// slots bound how many passwords are checked at a time, so that those who log in leave room for the rest, and
-	// waiting how many requests may wait for one, so that they cost no more than that.
+	// slots bound how many passwords are checked at a time, so that those who log in leave room for
+	// the rest, and waiting how many requests may wait for one, so that they cost no more than
+	// that.
 	slots   chan struct{}
 	waiting atomic.Int64
 	tokens  *tokens
@@ -52,7 +54,8 @@ type GateConfig struct {
 	Slots    int           // passwords to check at a time
 	Now      func() time.Time
 	Rand     io.Reader
-	// ClusterTime returns about what cluster time it is. What it says may be late, and is as of Now otherwise.
+	// ClusterTime returns about what cluster time it is. What it says may be late, and is as of Now
+	// otherwise.
 	ClusterTime func() kv.ClusterTime
 }
 
@@ -87,16 +90,18 @@ func (g *Gate) Hash(ctx context.Context, password string) (string, error) {
 	return string(hash), nil
 }
 
-// costMax bounds what a client may ask of every later login by sending a hash in place of a password.
+// costMax bounds what a client may ask of every later login by sending a hash in place of a
+// password.
 const costMax = 16
 
-// Hashed says whether something is a hash that passwords can be checked against.
+// Hashed reports whether something is a hash that passwords can be checked against.
 func Hashed(hash []byte) bool {
 	cost, err := bcrypt.Cost(hash)
 	return err == nil && cost <= costMax && len(hash) == 60
 }
 
-// enter returns when a password may be checked. Who finds too many waiting before them is sent away at once.
+// enter returns when a password may be checked. Who finds too many waiting before them is sent away
+// at once.
 func (g *Gate) enter(ctx context.Context) error {
 	select {
 	case g.slots <- struct{}{}:
@@ -117,7 +122,8 @@ func (g *Gate) enter(ctx context.Context) error {
 
 func (g *Gate) leave() { <-g.slots }
 
-// Password returns nil when a user of the state has the password, and otherwise BadPassword or the context's error.
+// Password returns nil when a user of the state has the password, and otherwise BadPassword or the
+// context's error.
 func (g *Gate) Password(ctx context.Context, s *State, name, password string) error {
 	u := s.User(name)
 	if u == nil || u.Hash == "" || len(password) > passwordBytesMax {

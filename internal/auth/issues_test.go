@@ -8,8 +8,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// TestIssue15619: etcd took permissions for ranges that have no keys; merged with others they allowed too much, or
-// brought it down.
+// TestIssue15619: etcd took permissions for ranges that have no keys; merged with others they
+// allowed too much, or brought it down.
 func TestIssue15619(t *testing.T) {
 	db, table := openTable(t, storage.NewCrashableFS())
 	defer db.Close() //nolint:errcheck // the test is over
@@ -30,8 +30,8 @@ func TestIssue15619(t *testing.T) {
 	}
 }
 
-// TestSingleKeyIsNotTheRest: etcd let who may read one key watch all keys from there to the end, since it took a range
-// without end for a range that ends before it begins.
+// TestSingleKeyIsNotTheRest: etcd let who may read one key watch all keys from there to the end,
+// since it took a range without end for a range that ends before it begins.
 func TestSingleKeyIsNotTheRest(t *testing.T) {
 	for _, p := range []Permission{perm("k", "", ReadWrite), perm("k", "l", ReadWrite), perm("k", "k\x00", ReadWrite)} {
 		s := newState()

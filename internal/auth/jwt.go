@@ -16,14 +16,16 @@ import (
 
 // JWTOptions are what --auth-token=jwt,… says, as in etcd.
 type JWTOptions struct {
-	Method     string // sign-method: RS256, ES384, EdDSA, …
-	PublicKey  string // pub-key: a file in PEM; if there is none, it is made of the private one
-	PrivateKey string // priv-key: a file in PEM or, of HS methods, of any bytes; without it no tokens are given out
+	Method    string // sign-method: RS256, ES384, EdDSA, …
+	PublicKey string // pub-key: a file in PEM; if there is none, it is made of the private one
+	// priv-key: a file in PEM or, of HS methods, of any bytes; without it no tokens are given out
+	PrivateKey string
 	TTL        time.Duration
 }
 
-// JWT gives out and knows JSON web tokens. They have etcd's claims: username, revision, and exp. A token holds as of one
-// revision of users and roles, whatever has changed; clients then log in again.
+// JWT gives out and knows JSON web tokens. They have etcd's claims: username, revision, and exp. A
+// token holds as of one revision of users and roles, whatever has changed; clients then log in
+// again.
 type JWT struct {
 	method jwt.SigningMethod
 	sign   any // nil: this member only checks tokens

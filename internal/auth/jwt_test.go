@@ -60,7 +60,8 @@ func keyFiles(t *testing.T) files {
 	return f
 }
 
-// TestJWTMethods logs in by each method at a member with both keys and uses the token at one that has only the public key.
+// TestJWTMethods logs in by each method at a member with both keys and uses the token at one that
+// has only the public key.
 func TestJWTMethods(t *testing.T) {
 	f := keyFiles(t)
 	for method, key := range map[string]string{
@@ -113,7 +114,8 @@ func TestJWTEnds(t *testing.T) {
 	s.wants(token, OldRevision)
 	s.wants(login(t, RootName, s), nil)
 
-	// Tokens of others: by another key, by no key, by the public key taken for a secret, of a user that is not there, of the future.
+	// Tokens of others: by another key, by no key, by the public key taken for a secret, of a user
+	// that is not there, of the future.
 	sign := func(method jwt.SigningMethod, key any, c jwt.MapClaims) string {
 		text, err := jwt.NewWithClaims(method, c).SignedString(key)
 		if err != nil {

@@ -7,8 +7,9 @@ import (
 	"io"
 )
 
-// Login gives out a token to who knows a user's password. A simple token is good on all members: propose has the login
-// applied, which says when it was and makes it hold as of the same users on all of them.
+// Login gives out a token to who knows a user's password. A simple token is good on all members:
+// propose has the login applied, which says when it was and makes it hold as of the same users on
+// all of them.
 func (g *Gate) Login(ctx context.Context, name, password string, propose func(context.Context, *Command) (Result, error)) (token string, err error) {
 	for {
 		s := g.State()
@@ -52,9 +53,10 @@ func (g *Gate) draw(n int) (string, error) {
 	return string(b), nil
 }
 
-// Bearer returns the user of a state that a token was given to; using a simple one renews it. It is worth nothing any more
-// when the user has another password, or authentication was off in between. The error is BadToken, of a JWT also
-// OldRevision, or TokenAhead: the state is older than the token, and a newer one may know it.
+// Bearer returns the user of a state that a token was given to; using a simple one renews it. It is
+// worth nothing any more when the user has another password, or authentication was off in between.
+// The error is BadToken, of a JWT also OldRevision, or TokenAhead: the state is older than the
+// token, and a newer one may know it.
 func (g *Gate) Bearer(s *State, token string) (name string, err error) {
 	if g.jwt != nil {
 		return g.jwt.bearer(s, token)

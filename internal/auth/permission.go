@@ -54,8 +54,8 @@ func Prefix(prefix []byte) kv.KeyRange {
 	return kv.KeyRange{Key: prefix, End: []byte{0}}
 }
 
-// patternOf returns the pattern that has the keys of a range, if there is one: v2 names nothing that does not begin
-// with a slash, and takes an asterisk at the end for what it means there.
+// patternOf returns the pattern that has the keys of a range, if there is one: v2 names nothing
+// that does not begin with a slash, and takes an asterisk at the end for what it means there.
 func patternOf(r kv.KeyRange) (pattern string, ok bool) {
 	if bytes.Equal(r.Key, everything.Key) && bytes.Equal(r.End, everything.End) {
 		return "*", true
@@ -105,7 +105,7 @@ func spanOf(r kv.KeyRange) span {
 	}
 }
 
-// reaches says whether s, which does not begin behind o, has all up to the end of o.
+// reaches reports whether s, which does not begin behind o, has all up to the end of o.
 func (s span) reaches(o span) bool {
 	return s.end == nil || o.end != nil && bytes.Compare(o.end, s.end) <= 0
 }
@@ -135,7 +135,7 @@ func merge(ranges []kv.KeyRange) spans {
 	return out
 }
 
-// cover says whether all keys that a range can have are in the spans.
+// cover reports whether all keys that a range can have are in the spans.
 func (all spans) cover(r kv.KeyRange) bool {
 	want := spanOf(r)
 	if r.Empty() {
@@ -157,16 +157,17 @@ type Subject struct {
 // anybody is everybody's subject while authentication is off.
 var anybody = &Subject{root: true}
 
-// Root says whether everything is allowed.
+// Root reports whether everything is allowed.
 func (s *Subject) Root() bool { return s.root }
 
-// CanRead says whether all keys of a range may be read.
+// CanRead reports whether all keys of a range may be read.
 func (s *Subject) CanRead(r kv.KeyRange) bool { return s.root || s.read.cover(r) }
 
-// CanWrite says whether all keys of a range may be written.
+// CanWrite reports whether all keys of a range may be written.
 func (s *Subject) CanWrite(r kv.KeyRange) bool { return s.root || s.write.cover(r) }
 
-// Unwritable yields the gaps between the keys that may be written: from each from up to to, which nil makes the end of all.
+// Unwritable yields the gaps between the keys that may be written: from each from up to to, which
+// nil makes the end of all.
 func (s *Subject) Unwritable() iter.Seq2[[]byte, []byte] {
 	return func(yield func(from, to []byte) bool) {
 		if s.root {

@@ -77,7 +77,8 @@ func (s *State) read(key, value []byte) error {
 		r.Fail("no such record")
 	}
 	if err := r.End(); err != nil {
-		return fmt.Errorf("%w: record %q: %w", ErrCorrupt, key, err) // not its value: a hash is nobody's business
+		// not its value: a hash is nobody's business
+		return fmt.Errorf("%w: record %q: %w", ErrCorrupt, key, err)
 	}
 	return nil
 }

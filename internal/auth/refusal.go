@@ -7,12 +7,13 @@ type Reason byte
 
 // The reasons.
 const (
-	Denied        Reason = iota + 1 // the user may not do that
-	OldRevision                     // users or roles have changed since the request was checked; ask again
-	NoCredentials                   // somebody has to say who they are
-	BadToken                        // nobody has been given that token, or it has lapsed
-	BadPassword                     // there is no such user, or it has another password
-	NotEnabled                      // there is nothing to log in to
+	Denied Reason = iota + 1 // the user may not do that
+	// users or roles have changed since the request was checked; ask again
+	OldRevision
+	NoCredentials // somebody has to say who they are
+	BadToken      // nobody has been given that token, or it has lapsed
+	BadPassword   // there is no such user, or it has another password
+	NotEnabled    // there is nothing to log in to
 	AlreadyEnabled
 	NoRootUser // authentication needs one
 	NoRootRole // the user root needs it
@@ -35,8 +36,9 @@ const (
 	PermissionNotGranted
 	PermissionEmpty // a permission for a range that has no keys
 	TooManyLogins   // too many passwords wait to be checked
-	TokenAhead      // the token was given out as of users and roles that this member has not come to yet
-	VerifyOnly      // this member can check tokens and cannot give out any
+	// the token was given out as of users and roles that this member has not come to yet
+	TokenAhead
+	VerifyOnly // this member can check tokens and cannot give out any
 )
 
 var reasons = [...]string{

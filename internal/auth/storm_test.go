@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestLoginStorm has more logins come than may wait. The rest is sent away at once, and who has logged in before gets in
-// without waiting.
+// TestLoginStorm has more logins come than may wait. The rest is sent away at once, and who has
+// logged in before gets in without waiting.
 func TestLoginStorm(t *testing.T) {
 	_, _, g, _ := gate(t)
 	if err := g.Password(t.Context(), g.State(), RootName, "pw"); err != nil {

@@ -25,7 +25,8 @@ const (
 // tokenVersion begins every token.
 const tokenVersion = 1
 
-// ticket is what a simple token says, in the open; its end is a signature over it (docs/formats/auth.md).
+// ticket is what a simple token says, in the open; its end is a signature over it
+// (docs/formats/auth.md).
 type ticket struct {
 	enabledAt uint64         // when authentication was turned on that it is of
 	revision  uint64         // of the users and roles that it was given out by
@@ -35,7 +36,8 @@ type ticket struct {
 	mac       []byte
 }
 
-// signature covers the user's hash, too: so a token is worth nothing once the password is another, or the user made anew.
+// signature covers the user's hash, too: so a token is worth nothing once the password is another,
+// or the user made anew.
 func signature(key []byte, hash string, body []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	var n [8]byte
@@ -46,7 +48,8 @@ func signature(key []byte, hash string, body []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// sign makes a token of a login. nonce makes it another than those that the user got at the same time.
+// sign makes a token of a login. nonce makes it another than those that the user got at the same
+// time.
 func sign(s *State, name string, issued kv.ClusterTime, nonce []byte) string {
 	body := append([]byte{tokenVersion}, nonce...)
 	body = binary.AppendUvarint(body, s.EnabledAt)
@@ -71,7 +74,8 @@ func parseTicket(token string) (t ticket, ok bool) {
 	return t, r.Err() == nil && t.issued >= 0
 }
 
-// tokensMax is how many tokens a member remembers the use of. One that is forgotten is good for its TTL from when it was given out.
+// tokensMax is how many tokens a member remembers the use of. One that is forgotten is good for its
+// TTL from when it was given out.
 const tokensMax = 1 << 17
 
 // tokens knows the simple tokens that this member has seen, and when each lapses here.
@@ -123,8 +127,8 @@ func (t *tokens) bearer(s *State, token string) (name string, err error) {
 	}
 }
 
-// check takes up a token that this member has not seen yet. It has as much of its TTL left as has not passed since it was
-// given out, wherever it was used meanwhile.
+// check takes up a token that this member has not seen yet. It has as much of its TTL left as has
+// not passed since it was given out, wherever it was used meanwhile.
 func (t *tokens) check(s *State, token string, now int64) (*session, error) {
 	ticket, ok := parseTicket(token)
 	switch {
@@ -156,7 +160,8 @@ func (t *tokens) check(s *State, token string, now int64) (*session, error) {
 	return known, nil
 }
 
-// sweepLocked makes room: it forgets the tokens that have lapsed or, when these are few, some of the others, too.
+// sweepLocked makes room: it forgets the tokens that have lapsed or, when these are few, some of
+// the others, too.
 func (t *tokens) sweepLocked(now int64) {
 	for token, s := range t.seen {
 		if s.until.Load() < now {

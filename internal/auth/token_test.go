@@ -15,7 +15,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// site is a member as far as tokens go: a table, a gate and a clock of its own. All sites apply the same commands.
+// site is a member as far as tokens go: a table, a gate and a clock of its own. All sites apply the
+// same commands.
 type site struct {
 	t     *testing.T
 	fs    storage.FS
@@ -163,7 +164,8 @@ func TestTokenGoesWithWhatItWasGivenFor(t *testing.T) {
 	s.wants(token, nil)
 }
 
-// TestTokenIsGoodOnAllMembers gets tokens from one member and uses them on the others, also on one that has just restarted.
+// TestTokenIsGoodOnAllMembers gets tokens from one member and uses them on the others, also on one
+// that has just restarted.
 func TestTokenIsGoodOnAllMembers(t *testing.T) {
 	a, b := newSite(t), newSite(t)
 	enabled(t, a, b)
@@ -195,7 +197,8 @@ func TestTokenIsGoodOnAllMembers(t *testing.T) {
 	b.wants(fourth, nil)
 }
 
-// TestTokenOfAKeyOnItsWay uses a token on a member that has not applied the first login, which brought the key.
+// TestTokenOfAKeyOnItsWay uses a token on a member that has not applied the first login, which
+// brought the key.
 func TestTokenOfAKeyOnItsWay(t *testing.T) {
 	a, b := newSite(t), newSite(t)
 	enabled(t, a, b)
@@ -236,7 +239,8 @@ func bearerErr(s *site, token string) error {
 	return err
 }
 
-// TestPasswordChangedDuringLogin changes the password after it was found right and before the login is applied.
+// TestPasswordChangedDuringLogin changes the password after it was found right and before the login
+// is applied.
 func TestPasswordChangedDuringLogin(t *testing.T) {
 	s := newSite(t)
 	enabled(t, s)

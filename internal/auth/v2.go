@@ -37,7 +37,8 @@ func (c *change) v2User() (u *User, created bool, err error) {
 	if u.Roles = roles; u.Hash == old.Hash && same(u.Roles, had) {
 		return nil, false, c.refuse(UserUnchanged, "")
 	}
-	if c.Name == RootName && !has(roles, RootName) { // v2's root always is root, though the answer says otherwise
+	// v2's root always is root, though the answer says otherwise
+	if c.Name == RootName && !has(roles, RootName) {
 		kept := *u
 		kept.Roles = with(roles, RootName)
 		c.putUser(&kept)
@@ -71,8 +72,8 @@ func (c *change) v2CreateRole() (*Role, error) {
 	return r, nil
 }
 
-// v2UpdateRole grants and revokes patterns. As in etcd it does not matter whether a pattern that is revoked was granted,
-// as long as something changes.
+// v2UpdateRole grants and revokes patterns. As in etcd it does not matter whether a pattern that is
+// revoked was granted, as long as something changes.
 func (c *change) v2UpdateRole() (*Role, error) {
 	old := c.next.roles[c.Name]
 	switch {
@@ -97,8 +98,8 @@ func (c *change) v2UpdateRole() (*Role, error) {
 	return r, nil
 }
 
-// updated returns a list with what is granted and without what is revoked, sorted and never nil. ok is false when
-// something is granted that the list has, and at says what.
+// updated returns a list with what is granted and without what is revoked, sorted and never nil. ok
+// is false when something is granted that the list has, and at says what.
 func updated(list, grant, revoke []string) (out []string, at string, ok bool) {
 	out = append([]string{}, list...)
 	for _, g := range grant {

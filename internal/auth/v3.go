@@ -40,7 +40,8 @@ func (c *change) v3User() error {
 	return nil
 }
 
-// v3Role makes or changes a role as v3 does. The role root can be made, and has no permissions of its own to show.
+// v3Role makes or changes a role as v3 does. The role root can be made, and has no permissions of
+// its own to show.
 func (c *change) v3Role() error {
 	old := c.next.roles[c.Name]
 	switch {
@@ -84,7 +85,7 @@ func (r *Role) grant(p Permission) {
 	}
 }
 
-// revoke takes away all access to a range, as it was granted, and says whether there was any.
+// revoke takes away all access to a range, as it was granted, and reports whether there was any.
 func (r *Role) revoke(p Permission) (found bool) {
 	if pattern, ok := patternOf(p.KeyRange); ok {
 		found = has(r.Read, pattern) || has(r.Write, pattern)

@@ -1,12 +1,13 @@
-// Package backup owns what is done with states outside of a running member: files of snapshots, data directories made from
-// them, and the member that is to go on alone.
+// Package backup owns what is done with states outside of a running member: files of snapshots,
+// data directories made from them, and the member that is to go on alone.
 //
-// A file is the stream of package snapshot with a SHA-256 behind it (docs/formats/snapshot.md). A restored data directory is a new cluster's: it
-// has the keys with their history, leases, users and roles of the snapshot, and other members. The package does not own the
-// stream (snapshot), what is in a state (machine), or the layout of data directories (datadir).
+// A file is the stream of package snapshot with a SHA-256 behind it (docs/formats/snapshot.md). A
+// restored data directory is a new cluster's: it has the keys with their history, leases, users and
+// roles of the snapshot, and other members. The package does not own the stream (snapshot), what is
+// in a state (machine), or the layout of data directories (datadir).
 //
-// Invariants: a data directory is made whole or not at all, and never over something that is there; what is restored has been
-// checked to its last byte.
+// Invariants: a data directory is made whole or not at all, and never over something that is there;
+// what is restored has been checked to its last byte.
 //
 // Concurrency: none; each function works on files of its own, which datadir's lock guards.
 package backup
@@ -31,7 +32,8 @@ type File struct {
 	size int64
 }
 
-// Open opens a snapshot's file. With check its SHA-256 is compared first, which reads it once more. Its errors name the file and the way out.
+// Open opens a snapshot's file. With check its SHA-256 is compared first, which reads it once more.
+// Its errors name the file and the way out.
 func Open(path string, check bool) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -42,7 +42,8 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// newMember makes the data directory of a stopped member of a cluster of three, which has applied some of its log.
+// newMember makes the data directory of a stopped member of a cluster of three, which has applied
+// some of its log.
 func newMember(t testing.TB, entries []*raftpb.Entry, applied int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "data")
@@ -134,7 +135,7 @@ func content(t testing.TB, path string) (pairs map[string]string, m *machine.Mac
 	return pairs, s.machine
 }
 
-// ofData says whether a key is of the data, and not of the cluster.
+// ofData reports whether a key is of the data, and not of the cluster.
 func ofData(key string) bool {
 	return !strings.HasPrefix(key, "m") && key != "sp" && !strings.HasPrefix(key, "sa")
 }
@@ -189,7 +190,8 @@ func TestRestoredIsWhatWasSaved(t *testing.T) {
 		if want := target("").Identity; id.MemberID != want.MemberID || id.ClusterID != want.ClusterID || id.Name != want.Name {
 			t.Errorf("identity %+v", id)
 		}
-		if left, _ := filepath.Glob(filepath.Join(restored, "member", "*")); len(left) != 4 { // FORMAT, LOCK, log, state
+		// FORMAT, LOCK, log, state
+		if left, _ := filepath.Glob(filepath.Join(restored, "member", "*")); len(left) != 4 {
 			t.Errorf("in the directory are %q", left)
 		}
 	}
@@ -237,7 +239,8 @@ func TestBumpedRevision(t *testing.T) {
 	}
 }
 
-// TestSpoiltFiles changes and cuts a file in every part of it: each error names the file and the way out, and leaves nothing.
+// TestSpoiltFiles changes and cuts a file in every part of it: each error names the file and the
+// way out, and leaves nothing.
 func TestSpoiltFiles(t *testing.T) {
 	entries := someEntries(30)
 	file := saved(t, newMember(t, entries, len(entries)))
@@ -349,7 +352,8 @@ type failing struct{}
 
 func (*failing) Read([]byte) (int, error) { return 0, errors.New("gone") }
 
-// TestFromStopped backs up a member that was killed: its log is ahead of its state. The member itself must stay as it was.
+// TestFromStopped backs up a member that was killed: its log is ahead of its state. The member
+// itself must stay as it was.
 func TestFromStopped(t *testing.T) {
 	entries := someEntries(80)
 	member := newMember(t, entries, 20)
@@ -385,8 +389,8 @@ func TestFromStopped(t *testing.T) {
 	}
 }
 
-// TestFromRunning holds a data directory's lock and serves its socket, as a running member does, in a directory whose
-// name is longer than a socket's may be.
+// TestFromRunning holds a data directory's lock and serves its socket, as a running member does, in
+// a directory whose name is longer than a socket's may be.
 func TestFromRunning(t *testing.T) {
 	entries := someEntries(80)
 	short := newMember(t, entries, len(entries))

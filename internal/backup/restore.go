@@ -28,7 +28,8 @@ type Target struct {
 	MarkCompacted bool
 }
 
-// Restore makes a member's data directory out of a snapshot's file. check compares its SHA-256 first.
+// Restore makes a member's data directory out of a snapshot's file. check compares its SHA-256
+// first.
 func Restore(path string, check bool, t Target) (err error) {
 	f, err := Open(path, check)
 	if err != nil {
@@ -38,7 +39,8 @@ func Restore(path string, check bool, t Target) (err error) {
 	return t.create(f.Stream, func(err error) error { return explain(path, err) })
 }
 
-// create makes the data directory out of a stream. What it has made is removed again where it fails.
+// create makes the data directory out of a stream. What it has made is removed again where it
+// fails.
 func (t *Target) create(in *snapshot.Stream, explain func(error) error) (err error) {
 	if err := checkEmpty(t.Dir); err != nil {
 		return err
@@ -114,8 +116,9 @@ func makeLog(dir string) (err error) {
 	return raftlog.Initialize(log, initialIndex, initialTerm)
 }
 
-// Save writes what it reads into a new file, which is there under its name when it is whole, and has reached the disk: until then
-// it is called NAME.part. check reads it again, and says whether it can be restored.
+// Save writes what it reads into a new file, which is there under its name when it is whole, and
+// has reached the disk: until then it is called NAME.part. check reads it again, and reports
+// whether it can be restored.
 func Save(path string, r io.Reader) (size int64, err error) {
 	part := path + ".part"
 	defer func() {

@@ -15,15 +15,16 @@ import (
 	"cairn/internal/snapshot"
 )
 
-// A running member gives its state to whoever may enter its data directory, through a socket in there: `etcdctl backup` takes
-// a data directory and nothing else, and what is on disk alone would be consistent only once it stands still.
+// A running member gives its state to whoever may enter its data directory, through a socket in
+// there: `etcdctl backup` takes a data directory and nothing else, and what is on disk alone would
+// be consistent only once it stands still.
 const (
 	socketName    = "backup.sock"
 	socketTimeout = time.Minute // without progress
 )
 
-// socketPath returns the name of the socket in a directory of which f is open: a socket's name may have 108 bytes at most, and a
-// data directory's has no such limit.
+// socketPath returns the name of the socket in a directory of which f is open: a socket's name may
+// have 108 bytes at most, and a data directory's has no such limit.
 func socketPath(f *os.File) string {
 	if path := filepath.Join(f.Name(), socketName); len(path) < 100 {
 		return path
@@ -31,8 +32,9 @@ func socketPath(f *os.File) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), socketName)
 }
 
-// Serve gives the stream of state to everybody who connects to the socket in the member's directory, one at a time, until ctx ends.
-// It returns at once where the directory takes no socket; then the member can be backed up by `etcdctl snapshot save` alone.
+// Serve gives the stream of state to everybody who connects to the socket in the member's
+// directory, one at a time, until ctx ends. It returns at once where the directory takes no socket;
+// then the member can be backed up by `etcdctl snapshot save` alone.
 func Serve(ctx context.Context, memberDir string, log *slog.Logger, state func() (*snapshot.Source, error)) {
 	dir, err := os.Open(memberDir)
 	if err != nil {

@@ -26,9 +26,10 @@ type stopped struct {
 
 // openStopped opens the stores of a member that does not run, and applies its log to the end.
 //
-// To the end, and not to where the log says that it is committed: what this member has acknowledged may be further than that, since
-// a commit index is not synced. Entries that were never committed may come with it. Their clients do not know what became of them. But
-// the state is not that of the cluster any more: it must not be kept where the member may yet go on with the others.
+// To the end, and not to where the log says that it is committed: what this member has acknowledged
+// may be further than that, since a commit index is not synced. Entries that were never committed
+// may come with it. Their clients do not know what became of them. But the state is not that of the
+// cluster any more: it must not be kept where the member may yet go on with the others.
 func openStopped(logDir, stateDir string) (s *stopped, err error) {
 	s = &stopped{}
 	defer func() {
@@ -83,8 +84,9 @@ func (s *stopped) close() (err error) {
 	return err
 }
 
-// ForceNewCluster makes the member of an open data directory the only one of its cluster. It keeps its ID, its data and that of the
-// cluster. peerURLs are for a member that its own state does not know.
+// ForceNewCluster makes the member of an open data directory the only one of its cluster. It keeps
+// its ID, its data and that of the cluster. peerURLs are for a member that its own state does not
+// know.
 func ForceNewCluster(dir *datadir.Dir, peerURLs []string) (err error) {
 	s, err := openStopped(dir.LogDir(), dir.StateDir())
 	if err != nil {
@@ -97,7 +99,8 @@ func ForceNewCluster(dir *datadir.Dir, peerURLs []string) (err error) {
 	return nil
 }
 
-// FromDir makes a data directory out of the one of a member, which may run: then it is asked for its state through its socket (Serve).
+// FromDir makes a data directory out of the one of a member, which may run: then it is asked for
+// its state through its socket (Serve).
 func FromDir(ctx context.Context, source string, t Target) (err error) {
 	id, err := datadir.Inspect(source)
 	if err != nil {
@@ -139,7 +142,8 @@ func FromDir(ctx context.Context, source string, t Target) (err error) {
 	return t.createFrom(stream)
 }
 
-// copyState copies a state store that nobody has open. Its tables never change: where both are on one file system they are linked.
+// copyState copies a state store that nobody has open. Its tables never change: where both are on
+// one file system they are linked.
 func copyState(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {

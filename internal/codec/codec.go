@@ -1,12 +1,14 @@
-// Package codec owns the pieces that the formats of docs/formats are made of: numbers, bytes with their length before
-// them, lists. Each format's own package says which pieces follow each other, and what they mean.
+// Package codec owns the pieces that the formats of docs/formats are made of: numbers, bytes with
+// their length before them, lists. Each format's own package says which pieces follow each other,
+// and what they mean.
 //
-// A number is a uvarint (Go's encoding/binary), a signed one a zigzag varint; one that takes more bytes than it needs is
-// read all the same. IDs are 8 bytes, big-endian. Bytes and texts are a uvarint length and as many bytes. What encoding/binary
-// appends by itself has no name here.
+// A number is a uvarint (Go's encoding/binary), a signed one a zigzag varint; one that takes more
+// bytes than it needs is read all the same. IDs are 8 bytes, big-endian. Bytes and texts are a
+// uvarint length and as many bytes. What encoding/binary appends by itself has no name here.
 //
-// Invariants: no input makes a Reader panic, read beyond its end, or make room for more than the input holds. Reading
-// allocates nothing but texts, unless it fails. Once a piece has not been there, all later ones are zero.
+// Invariants: no input makes a Reader panic, read beyond its end, or make room for more than the
+// input holds. Reading allocates nothing but texts, unless it fails. Once a piece has not been
+// there, all later ones are zero.
 //
 // Concurrency: a Reader belongs to one goroutine.
 package codec
@@ -26,8 +28,9 @@ func AppendText(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// Reader takes pieces off the front of some bytes, which may be anybody's. So that callers can read straight on, what is
-// wrong shows in the end: they ask Err or End before they believe any of what was read.
+// Reader takes pieces off the front of some bytes, which may be anybody's. So that callers can read
+// straight on, what is wrong shows in the end: they ask Err or End before they believe any of what
+// was read.
 type Reader struct {
 	b    []byte // what is left; nothing after an error
 	size int    // of all bytes, to tell where a piece stood
@@ -40,10 +43,12 @@ func NewReader(b []byte) Reader { return Reader{b: b, size: len(b)} }
 // Len returns how many bytes are left. After an error none are.
 func (r *Reader) Len() int { return len(r.b) }
 
-// Err returns what was wrong with the first piece that could not be read, and where it stood; nil if nothing was.
+// Err returns what was wrong with the first piece that could not be read, and where it stood; nil
+// if nothing was.
 func (r *Reader) Err() error { return r.err }
 
-// End is Err for a format behind which nothing follows: it takes bytes that are left for an error, too.
+// End is Err for a format behind which nothing follows: it takes bytes that are left for an error,
+// too.
 func (r *Reader) End() error {
 	if len(r.b) > 0 {
 		r.Fail("%d bytes too many", len(r.b))
@@ -51,8 +56,8 @@ func (r *Reader) End() error {
 	return r.err
 }
 
-// Fail says what is wrong with what was read, when the pieces are there but cannot be so. The error names the reader's
-// place, behind them; only the first error counts.
+// Fail says what is wrong with what was read, when the pieces are there but cannot be so. The error
+// names the reader's place, behind them; only the first error counts.
 func (r *Reader) Fail(format string, args ...any) {
 	if r.err == nil {
 		r.err = fmt.Errorf("byte %d of %d: %w", r.size-len(r.b), r.size, fmt.Errorf(format, args...))
@@ -132,8 +137,8 @@ func (r *Reader) Rest() []byte {
 	return v
 }
 
-// Count reads how many items a list has, each of which takes a byte or more: what the bytes that are left cannot hold is an
-// error, so that a caller may make room for as many.
+// Count reads how many items a list has, each of which takes a byte or more: what the bytes that
+// are left cannot hold is an error, so that a caller may make room for as many.
 func (r *Reader) Count() int {
 	n := r.Uvarint()
 	if n > uint64(len(r.b)) {

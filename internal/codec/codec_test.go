@@ -43,7 +43,8 @@ func TestBytesOfNumbers(t *testing.T) {
 	}
 }
 
-// TestErrors: the first piece that cannot be read is named with its place, and what is read after it is zero.
+// TestErrors: the first piece that cannot be read is named with its place, and what is read after
+// it is zero.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		bytes string
@@ -77,7 +78,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestBytesAreLent: what Bytes gives is the input's own memory, but no append to it overwrites what follows.
+// TestBytesAreLent: what Bytes gives is the input's own memory, but no append to it overwrites what
+// follows.
 func TestBytesAreLent(t *testing.T) {
 	in := []byte("\x02abc")
 	r := NewReader(in)
@@ -103,8 +105,8 @@ func TestReadingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzReader reads pieces as a program says from whatever bytes: nothing panics, every piece is the next of the input, and once
-// one fails no other is read.
+// FuzzReader reads pieces as a program says from whatever bytes: nothing panics, every piece is the
+// next of the input, and once one fails no other is read.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte("bunitTcr"), []byte("a\x01\x02\x00\x00\x00\x00\x00\x00\x00\x07\x01x\x01y\x00rest"))
 	f.Add([]byte("uuu"), []byte("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"))

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-const electionTimeoutMax = 50 * time.Second // etcd's; longer than that, a lost leader is a lost minute
+// etcd's; longer than that, a lost leader is a lost minute
+const electionTimeoutMax = 50 * time.Second
 
 // complete derives what nobody gave and checks what one setting asks of another.
 func (c *Config) complete(chosen map[string]setting) error {
@@ -35,8 +36,8 @@ func (c *Config) completeURLs(chosen map[string]setting) error {
 	_, listens := chosen["listen-client-urls"]
 	_, advertises := chosen["advertise-client-urls"]
 	if listens && !advertises {
-		// Whoever listens elsewhere than by default is not found where the default says. As in etcd this is an error of
-		// flags and variables, and goes for a configuration file.
+		// Whoever listens elsewhere than by default is not found where the default says. As in etcd
+		// this is an error of flags and variables, and goes for a configuration file.
 		if c.File == "" {
 			return errors.New("--advertise-client-urls: is required with --listen-client-urls: give the URLs at which clients reach this member")
 		}
@@ -96,7 +97,8 @@ func (c *Config) completeCompaction(chosen map[string]setting) error {
 	retention, given := chosen["auto-compaction-retention"]
 	if !given {
 		retention = setting{value: defaultRetention, source: "--auto-compaction-retention"}
-		if mode.value == "revision" { // no number of revisions is a good guess, and etcd does not guess either
+		// no number of revisions is a good guess, and etcd does not guess either
+		if mode.value == "revision" {
 			retention.value = "0"
 			c.warn("history is kept forever", mode.source, "give --auto-compaction-retention the number of revisions to keep")
 		}
@@ -118,9 +120,10 @@ type Founder struct {
 	PeerURLs URLs
 }
 
-// Founders reads --initial-cluster, in ascending order of names, and checks that this member is in it under the URLs that it
-// advertises. It is for members that are about to be created: etcd does not read the setting otherwise, so that
-// a member starts again with flags from before its cluster changed.
+// Founders reads --initial-cluster, in ascending order of names, and checks that this member is in
+// it under the URLs that it advertises. It is for members that are about to be created: etcd does
+// not read the setting otherwise, so that a member starts again with flags from before its cluster
+// changed.
 func (c *Config) Founders() ([]Founder, error) {
 	founders, err := parseFounders(c.InitialCluster)
 	if err != nil {

@@ -1,15 +1,18 @@
-// Package config turns what the user said on the command line, in the environment or in a configuration file into one
-// Config value, or into one sentence that says what is wrong with it and what to write instead.
+// Package config turns what the user said on the command line, in the environment or in a
+// configuration file into one Config value, or into one sentence that says what is wrong with it
+// and what to write instead.
 //
-// It owns the table of options (names, defaults, help), their precedence, and every check that needs nothing but the
-// options themselves. It does not own what the disk or the network say: whether a port is free, what a data directory
-// holds, what the members of a running cluster are.
+// It owns the table of options (names, defaults, help), their precedence, and every check that
+// needs nothing but the options themselves. It does not own what the disk or the network say:
+// whether a port is free, what a data directory holds, what the members of a running cluster are.
 //
-// Precedence is etcd's (https://etcd.io/docs/v3.6/op-guide/configuration/): flags go before ETCD_* variables, these before
-// the defaults; with a configuration file neither flags nor variables count, only the file and the defaults.
+// Precedence is etcd's (https://etcd.io/docs/v3.6/op-guide/configuration/): flags go before ETCD_*
+// variables, these before the defaults; with a configuration file neither flags nor variables
+// count, only the file and the defaults.
 //
-// Invariant: a Config that Load returned needs no further check but Founders, which matters only where a member is
-// created: a member that exists has its cluster on disk, and --initial-* are then ignored, as in etcd.
+// Invariant: a Config that Load returned needs no further check but Founders, which matters only
+// where a member is created: a member that exists has its cluster on disk, and --initial-* are then
+// ignored, as in etcd.
 //
 // Concurrency: none; Load is a function of its arguments, and a Config is not changed after it.
 package config
@@ -23,9 +26,10 @@ import (
 
 // Config is everything that a member is told at its start.
 type Config struct {
-	Name             string
-	DataDir          string
-	DataDirDefaulted bool // nobody named a data directory, so it is NAME.etcd in the working directory
+	Name    string
+	DataDir string
+	// nobody named a data directory, so it is NAME.etcd in the working directory
+	DataDirDefaulted bool
 
 	ListenClientURLs    URLs
 	AdvertiseClientURLs URLs
@@ -52,10 +56,12 @@ type Config struct {
 	TxnOpsMax              uint64
 	InitialCorruptCheck    bool          // compare with the other members before serving
 	CorruptCheckTime       time.Duration // between two comparisons of all keys; 0 is never
-	CompactHashCheckTime   time.Duration // between two looks for a compaction to compare at; 0 is never
-	CompactHashCheck       bool
-	WatchProgressInterval  time.Duration // between two notices of progress to a watch that is told nothing else
-	AutoCompaction         AutoCompaction
+	// between two looks for a compaction to compare at; 0 is never
+	CompactHashCheckTime time.Duration
+	CompactHashCheck     bool
+	// between two notices of progress to a watch that is told nothing else
+	WatchProgressInterval time.Duration
+	AutoCompaction        AutoCompaction
 
 	AuthToken    AuthToken
 	AuthTokenTTL time.Duration // of a simple token that nobody uses
@@ -67,7 +73,8 @@ type Config struct {
 	GRPCKeepaliveTimeout  time.Duration // for its answer; 0 is gRPC's default
 	SocketReusePort       bool
 
-	CORS          []string // origins that browsers may call from; "*" is any, nil is any for JSON under /v3/ and none else
+	// origins that browsers may call from; "*" is any, nil is any for JSON under /v3/ and none else
+	CORS          []string
 	HostWhitelist []string // hosts that requests without TLS may name; "*", or none, is any
 
 	EnableV2         bool
@@ -82,7 +89,7 @@ type Config struct {
 	Warnings []Warning // to be logged once there is a log
 }
 
-// ClusterState says whether a new member founds a cluster or joins one.
+// ClusterState reports whether a new member founds a cluster or joins one.
 type ClusterState string
 
 // The states of --initial-cluster-state.
@@ -100,8 +107,8 @@ const (
 	LogJSON LogFormat = "json"
 )
 
-// AutoCompaction says how much history is kept. At most one of the two is positive; when neither is, history is kept
-// until a client compacts it.
+// AutoCompaction says how much history is kept. At most one of the two is positive; when neither
+// is, history is kept until a client compacts it.
 type AutoCompaction struct {
 	Period    time.Duration // of --auto-compaction-mode=periodic
 	Revisions int64         // of --auto-compaction-mode=revision
@@ -125,14 +132,15 @@ type Warning struct {
 	Reason  string // or ""
 }
 
-// ErrHelp and ErrVersion are returned by Load when the user asked for these; there is no Config then.
+// ErrHelp and ErrVersion are returned by Load when the user asked for these; there is no Config
+// then.
 var (
 	ErrHelp    = errors.New("help requested")
 	ErrVersion = errors.New("version requested")
 )
 
-// UsageError is an error of the command line itself: an unknown flag, or a value that cannot be read. As with etcd the
-// program ends with status 2 after one, and with 1 after any other error.
+// UsageError is an error of the command line itself: an unknown flag, or a value that cannot be
+// read. As with etcd the program ends with status 2 after one, and with 1 after any other error.
 type UsageError struct{ err error }
 
 func (e *UsageError) Error() string { return e.err.Error() }
@@ -144,11 +152,11 @@ func usageErrorf(format string, args ...any) error {
 	return &UsageError{fmt.Errorf(format, args...)}
 }
 
-// Load reads the options from args (without the program's name), environ (as os.Environ gives it) and, where one is
-// named, the configuration file, which it reads with readFile.
+// Load reads the options from args (without the program's name), environ (as os.Environ gives it)
+// and, where one is named, the configuration file, which it reads with readFile.
 //
-// It returns ErrHelp or ErrVersion when these were asked for, a *UsageError when the command line cannot be read, and
-// otherwise an error that names the setting, its value and what is wanted.
+// It returns ErrHelp or ErrVersion when these were asked for, a *UsageError when the command line
+// cannot be read, and otherwise an error that names the setting, its value and what is wanted.
 func Load(args, environ []string, readFile func(path string) ([]byte, error)) (*Config, error) {
 	flags, rest, err := parseFlags(args)
 	if err != nil {

@@ -63,7 +63,8 @@ func TestNameMakesDataDirAndCluster(t *testing.T) {
 	}
 }
 
-// TestEveryOption gives each option of the table a value and looks at the field that it sets, from each kind of source.
+// TestEveryOption gives each option of the table a value and looks at the field that it sets, from
+// each kind of source.
 func TestEveryOption(t *testing.T) {
 	for _, o := range []struct {
 		name, value string

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestErrors holds every error text. What is an error of usage ends the program with status 2 as in etcd.
+// TestErrors holds every error text. What is an error of usage ends the program with status 2 as in
+// etcd.
 func TestErrors(t *testing.T) {
 	const exit1, exit2 = false, true
 	for _, c := range []struct {

@@ -13,7 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The sections of a configuration file that hold keys of their own: what is put before a key makes it the flag's name.
+// The sections of a configuration file that hold keys of their own: what is put before a key makes
+// it the flag's name.
 var fileSections = map[string]string{
 	"client-transport-security": "",
 	"peer-transport-security":   "peer-",
@@ -25,9 +26,10 @@ var fileSectionKeys = map[string]string{
 	"allowed-hostname": "cert-allowed-hostname",
 }
 
-// parseFile reads a configuration file: YAML, or JSON, which is a kind of YAML. Keys are flags' names without the dashes,
-// values are texts, numbers, booleans or lists of them; a key without a value counts as not there, as in etcd's sample.
-// A key that nobody knows is a warning, since etcd passes over it.
+// parseFile reads a configuration file: YAML, or JSON, which is a kind of YAML. Keys are flags'
+// names without the dashes, values are texts, numbers, booleans or lists of them; a key without a
+// value counts as not there, as in etcd's sample. A key that nobody knows is a warning, since etcd
+// passes over it.
 func (c *Config) parseFile(file setting, readFile func(string) ([]byte, error)) (map[string]setting, error) {
 	text, err := readFile(file.value)
 	if err != nil {

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// parseFlags reads the command line the way Go's flag package does, which is etcd's: one dash or two, the value after "="
-// or as the next argument, a boolean alone or with "=", no flag after the first argument that is none. It does not look
-// at values. What is not a flag is returned as rest.
+// parseFlags reads the command line the way Go's flag package does, which is etcd's: one dash or
+// two, the value after "=" or as the next argument, a boolean alone or with "=", no flag after the
+// first argument that is none. It does not look at values. What is not a flag is returned as rest.
 //
-// It is not the flag package itself because that one's errors are finished sentences in words that are not ours.
+// It is not the flag package itself because that one's errors are finished sentences in words that
+// are not ours.
 func parseFlags(args []string) (flags map[string]setting, rest []string, err error) {
 	flags = map[string]setting{}
 	for len(args) > 0 {
@@ -48,7 +49,8 @@ var commands = map[string]string{
 	"grpc-proxy": "the gRPC proxy",
 }
 
-// extraArgument explains an argument that is not a flag. It is not an error of usage: etcd ends with status 1 after it.
+// extraArgument explains an argument that is not a flag. It is not an error of usage: etcd ends
+// with status 1 after it.
 func extraArgument(arg string, args []string) error {
 	if what, ok := commands[arg]; ok && args[0] == arg {
 		return fmt.Errorf("%s: %s is not supported by this version of cairn; point clients at the members themselves", arg, what)

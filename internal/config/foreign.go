@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// foreign is a setting of etcd, of any version from 3.1 to 3.7, that cairn does not follow. One that says what happens anyway (neutral)
-// passes, because start scripts write such things out; one that cairn's design leaves no meaning (moot) is a warning;
-// any other is an error, so that nobody believes in a setting that does nothing.
+// foreign is a setting of etcd, of any version from 3.1 to 3.7, that cairn does not follow. One
+// that says what happens anyway (neutral) passes, because start scripts write such things out; one
+// that cairn's design leaves no meaning (moot) is a warning; any other is an error, so that nobody
+// believes in a setting that does nothing.
 type foreign struct {
 	boolean bool
 	neutral []string // values that change nothing
@@ -128,7 +129,8 @@ var foreigners = map[string]foreign{
 	"unsafe-no-fsync": {boolean: true, neutral: []string{"false"}, instead: "a write is never acknowledged before it is on disk"},
 }
 
-// renamed are earlier names. Every setting that etcd once called experimental is known by that name too.
+// renamed are earlier names. Every setting that etcd once called experimental is known by that name
+// too.
 var renamed = func() map[string]string {
 	m := map[string]string{"experimental-snapshot-catchup-entries": "snapshot-catchup-entries"}
 	for _, name := range []string{
@@ -150,7 +152,8 @@ var onlyExperimental = []string{
 	"enable-lease-checkpoint", "enable-lease-checkpoint-persist", "enable-v2v3", "stop-grpc-service-on-defrag", "txn-mode-write-with-shared-buffer",
 }
 
-// foreignOf finds a setting of etcd by any of its names. One whose present name cairn supports is found, too.
+// foreignOf finds a setting of etcd by any of its names. One whose present name cairn supports is
+// found, too.
 func foreignOf(name string) (foreign, bool) {
 	if slices.Contains(onlyExperimental, name) {
 		return foreign{}, false

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestDebianFlags takes the flags that Debian's etcd 3.4 lists in its help: each is supported, passes with its default value, or is
-// refused by name; none is unknown.
+// TestDebianFlags takes the flags that Debian's etcd 3.4 lists in its help: each is supported,
+// passes with its default value, or is refused by name; none is unknown.
 func TestDebianFlags(t *testing.T) {
 	for _, c := range []struct{ name, preset string }{
 		{"name", "default"},
@@ -111,7 +111,8 @@ func TestTablesDoNotOverlap(t *testing.T) {
 	}
 }
 
-// TestSampleFile reads a file with the keys of etcd's own sample, which has every section and keys without values.
+// TestSampleFile reads a file with the keys of etcd's own sample, which has every section and keys
+// without values.
 func TestSampleFile(t *testing.T) {
 	c := mustLoad(t, []string{"--config-file", "/f"}, nil, map[string]string{"/f": `
 # comment

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// option is a line of the table that flags, variables, the file's keys and the help text are all read from.
+// option is a line of the table that flags, variables, the file's keys and the help text are all
+// read from.
 type option struct {
 	name    string
 	section string
@@ -21,8 +22,8 @@ type option struct {
 // sections are the help text's, in its order.
 var sections = []string{"Member", "Clustering", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
 
-// Defaults that etcd documents; --auto-compaction-retention is ours, so that a store that nobody tends does not grow
-// without bound (etcd's is 0).
+// Defaults that etcd documents; --auto-compaction-retention is ours, so that a store that nobody
+// tends does not grow without bound (etcd's is 0).
 const (
 	defaultName          = "default"
 	defaultListenClient  = "http://localhost:2379"
@@ -67,8 +68,9 @@ func defaults() *Config {
 
 const urlsArg = "URL[,URL…]"
 
-// options is the table. The two settings without a set function, the auto-compaction ones, depend on each other and are read by
-// complete; config-file, help and version are read before everything else.
+// options is the table. The two settings without a set function, the auto-compaction ones, depend
+// on each other and are read by complete; config-file, help and version are read before everything
+// else.
 var options = []option{
 	{
 		"name", "Member", "NAME", defaultName, "name of this member, for people",
@@ -269,7 +271,7 @@ var optionsByName = func() map[string]*option {
 	return m
 }()
 
-// isBoolean says whether a flag stands without a value, and whether anybody knows it at all.
+// isBoolean reports whether a flag stands without a value, and whether anybody knows it at all.
 func isBoolean(name string) (boolean, known bool) {
 	if o := optionsByName[name]; o != nil {
 		return o.arg == "", true
@@ -278,7 +280,8 @@ func isBoolean(name string) (boolean, known bool) {
 	return f.boolean, ok
 }
 
-// apply sets what was chosen, in the order of the names so that of several errors always the same one is told.
+// apply sets what was chosen, in the order of the names so that of several errors always the same
+// one is told.
 func (c *Config) apply(chosen map[string]setting) error {
 	for _, name := range slices.Sorted(maps.Keys(chosen)) {
 		s := chosen[name]
@@ -304,7 +307,8 @@ func (c *Config) applyOne(name string, s setting) error {
 	return s.wrap(err)
 }
 
-// wrap names the setting in an error about its value, and makes an error of the command line one of usage.
+// wrap names the setting in an error about its value, and makes an error of the command line one of
+// usage.
 func (s setting) wrap(err error) error {
 	switch {
 	case err == nil:

@@ -93,7 +93,8 @@ func mustURLs(text string) URLs {
 	return urls
 }
 
-// setURLs leaves the list empty for an empty text, which is a value only where nothing needs to be listened on.
+// setURLs leaves the list empty for an empty text, which is a value only where nothing needs to be
+// listened on.
 func setURLs(to *URLs, v string) error {
 	if v == "" {
 		*to = nil
@@ -107,8 +108,9 @@ func setURLs(to *URLs, v string) error {
 	return nil
 }
 
-// checkListen says whether a member can listen on the addresses: a host's name may stand for several addresses, of which it would
-// be anyone's guess which one is meant, so apart from localhost only IPs are taken, as in etcd.
+// checkListen reports whether a member can listen on the addresses: a host's name may stand for
+// several addresses, of which it would be anyone's guess which one is meant, so apart from
+// localhost only IPs are taken, as in etcd.
 func checkListen(flag string, urls URLs) error {
 	for _, u := range urls {
 		if u.Scheme == "https" {
@@ -123,7 +125,7 @@ func checkListen(flag string, urls URLs) error {
 	return nil
 }
 
-// checkAdvertise says whether others can be sent to the addresses.
+// checkAdvertise reports whether others can be sent to the addresses.
 func (c *Config) checkAdvertise(flag string, urls URLs) error {
 	for _, u := range urls {
 		host := u.host()

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// The set functions read one value each. Their errors say what is wanted; the caller puts the setting's name before them.
+// The set functions read one value each. Their errors say what is wanted; the caller puts the
+// setting's name before them.
 
 func errorAt(source string, err error) error { return fmt.Errorf("%s: %w", source, err) }
 
@@ -76,7 +77,8 @@ func setPositive(to *uint64, v string) error {
 	return nil
 }
 
-// setMilliseconds reads a whole number; the flags have no unit in etcd, so "100ms" is refused there and here.
+// setMilliseconds reads a whole number; the flags have no unit in etcd, so "100ms" is refused there
+// and here.
 func setMilliseconds(to *time.Duration, v string) error {
 	n, err := strconv.ParseUint(v, 10, 31)
 	if err != nil {
@@ -126,7 +128,8 @@ func setNames(to *[]string, v string) error {
 	return nil
 }
 
-// setOrigins reads what browsers send as Origin. An origin has no path, so one that is given with a path would never match.
+// setOrigins reads what browsers send as Origin. An origin has no path, so one that is given with a
+// path would never match.
 func setOrigins(to *[]string, v string) error {
 	var origins []string
 	if err := setNames(&origins, v); err != nil {
@@ -182,7 +185,8 @@ func setLevel(to *slog.Level, v string) error {
 func setOutputs(to *[]string, v string) error {
 	var outputs []string
 	for _, o := range strings.Split(v, ",") {
-		if o = strings.TrimSpace(o); o == "default" { // etcd's name for the standard error outside systemd's journal
+		// etcd's name for the standard error outside systemd's journal
+		if o = strings.TrimSpace(o); o == "default" {
 			o = "stderr"
 		}
 		switch {

@@ -1,10 +1,11 @@
-// Package datadir owns the layout of a member's data directory (docs/formats/data-directory.md): which directories are taken and
-// which refused, the lock that keeps a second process out, and the file FORMAT that says whose the directory is.
+// Package datadir owns the layout of a member's data directory (docs/formats/data-directory.md):
+// which directories are taken and which refused, the lock that keeps a second process out, and the
+// file FORMAT that says whose the directory is.
 //
 // It does not own the stores below it: storage does, and is only told where they are.
 //
-// Invariants: nothing is written to a directory that is refused; at most one process has a directory open; FORMAT is either
-// not there or whole, and never changes.
+// Invariants: nothing is written to a directory that is refused; at most one process has a
+// directory open; FORMAT is either not there or whole, and never changes.
 //
 // Concurrency: Inspect may be called at any time. A Dir is used by one goroutine at a time.
 package datadir
@@ -27,11 +28,13 @@ type Dir struct {
 	lock  *os.File
 	id    *Identity
 	loose os.FileMode
-	grown []string // directories that got an entry when Open created what was missing; Create syncs them
+	// directories that got an entry when Open created what was missing; Create syncs them
+	grown []string
 }
 
-// Open creates the directory when it is not there, locks it and looks at it. Its errors say what is wrong with the
-// directory, by name, and what to do; where a directory is refused nothing has been written.
+// Open creates the directory when it is not there, locks it and looks at it. Its errors say what is
+// wrong with the directory, by name, and what to do; where a directory is refused nothing has been
+// written.
 func Open(path string) (*Dir, error) {
 	if _, err := Inspect(path); err != nil {
 		return nil, err
@@ -85,7 +88,8 @@ func (d *Dir) StateDir() string { return filepath.Join(d.path, memberName, state
 // Identity is the member that lives in the directory, or nil while none does.
 func (d *Dir) Identity() *Identity { return d.id }
 
-// LoosePermissions are those of the member's directory when others than its owner have any, and otherwise 0.
+// LoosePermissions are those of the member's directory when others than its owner have any, and
+// otherwise 0.
 func (d *Dir) LoosePermissions() os.FileMode { return d.loose }
 
 // acquire takes the lock. The kernel lets go of it when the process ends, however it ends.
@@ -102,7 +106,8 @@ func (d *Dir) acquire() error {
 		return &InUseError{Path: d.path, Holder: holder(f)}
 	}
 	d.lock = f
-	// Who holds it is for the error above only: when it cannot be written, the lock holds all the same.
+	// Who holds it is for the error above only: when it cannot be written, the lock holds all the
+	// same.
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
@@ -131,8 +136,8 @@ func holder(f *os.File) string {
 	return fmt.Sprintf("process %d", pid)
 }
 
-// Nursery returns an empty directory in which the stores log and state of a new member are to be made, before
-// Create. What an earlier attempt left there is removed: no member ever ran on it.
+// Nursery returns an empty directory in which the stores log and state of a new member are to be
+// made, before Create. What an earlier attempt left there is removed: no member ever ran on it.
 func (d *Dir) Nursery() (string, error) {
 	path := filepath.Join(d.MemberDir(), nurseName)
 	if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
@@ -141,7 +146,8 @@ func (d *Dir) Nursery() (string, error) {
 	return path, nil
 }
 
-// settle moves the stores of a member that was just created to their places. It goes on where a crash stopped it.
+// settle moves the stores of a member that was just created to their places. It goes on where a
+// crash stopped it.
 func (d *Dir) settle() error {
 	nursery := filepath.Join(d.MemberDir(), nurseName)
 	if _, err := os.Lstat(nursery); errors.Is(err, fs.ErrNotExist) {
@@ -159,8 +165,9 @@ func (d *Dir) settle() error {
 	return nil
 }
 
-// Create makes the directory that of a new member, whose stores are in the Nursery, and moves them to LogDir and
-// StateDir. It is durable when Create returns. It is an error to create a member where one lives.
+// Create makes the directory that of a new member, whose stores are in the Nursery, and moves them
+// to LogDir and StateDir. It is durable when Create returns. It is an error to create a member
+// where one lives.
 func (d *Dir) Create(id Identity) error {
 	if d.id != nil {
 		return fmt.Errorf("data directory %s: holds member %x already", d.path, d.id.MemberID)
@@ -193,8 +200,8 @@ func (d *Dir) writeFormat(text []byte) error {
 	if err := os.Rename(made, filepath.Join(d.MemberDir(), formatName)); err != nil {
 		return err
 	}
-	// The file's name, and those of the directories above it that Open made, are durable only when the directories
-	// that hold them are synced.
+	// The file's name, and those of the directories above it that Open made, are durable only when
+	// the directories that hold them are synced.
 	for _, dir := range append([]string{d.MemberDir(), d.path}, d.grown...) {
 		if err := syncDir(dir); err != nil {
 			return err
@@ -211,7 +218,8 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// Close lets go of the lock. The file stays: to remove it would let two processes lock two files of one name.
+// Close lets go of the lock. The file stays: to remove it would let two processes lock two files of
+// one name.
 func (d *Dir) Close() error {
 	return d.lock.Close()
 }

@@ -106,7 +106,8 @@ func TestSecondProcess(t *testing.T) {
 	if _, err := Open(path); err == nil || err.Error() != want {
 		t.Errorf("second Open: %v, want %s", err, want)
 	}
-	// The lock is the kernel's, so that it is also seen by other processes, and goes with its holder.
+	// The lock is the kernel's, so that it is also seen by other processes, and goes with its
+	// holder.
 	out, err := exec.Command("flock", "--nonblock", filepath.Join(path, "member", "LOCK"), "true").CombinedOutput()
 	if _, missing := exec.LookPath("flock"); missing == nil && err == nil {
 		t.Errorf("another process got the lock: %s", out)
@@ -202,7 +203,8 @@ func TestNotADirectory(t *testing.T) {
 	}
 }
 
-// TestNotWritable uses directories that even root cannot write to: /proc takes no new entries from anyone.
+// TestNotWritable uses directories that even root cannot write to: /proc takes no new entries from
+// anyone.
 func TestNotWritable(t *testing.T) {
 	if os.Getuid() == 0 {
 		if _, err := Open("/proc/cairn/data"); err == nil {

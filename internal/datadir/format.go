@@ -34,7 +34,8 @@ func (e newerFormatError) Error() string {
 	return fmt.Sprintf("format %d is newer than %d, the newest that this version of cairn reads: use the version that wrote it, or a later one", e.format, Format)
 }
 
-// decode reads FORMAT. It returns a newerFormatError for one of a later version, whatever follows the number.
+// decode reads FORMAT. It returns a newerFormatError for one of a later version, whatever follows
+// the number.
 func decode(text []byte) (id Identity, err error) {
 	lines := strings.Split(string(text), "\n")
 	if lines[0] != magic || len(lines) < 2 {
@@ -67,7 +68,8 @@ func decode(text []byte) (id Identity, err error) {
 			return id, fmt.Errorf("line %d: %s %q cannot be read", i+3, key, value)
 		}
 	}
-	if string(id.encode()) != string(text) { // another zone, raw quotes, capital digits: not what we write
+	// another zone, raw quotes, capital digits: not what we write
+	if string(id.encode()) != string(text) {
 		return id, errors.New("is not as it was written")
 	}
 	return id, nil

@@ -21,9 +21,10 @@ const (
 	stateName  = "state"
 )
 
-// Inspect looks at a data directory without changing anything. It returns the identity of the member that lives there, or nil
-// when a new one may be created, and otherwise an error that says why the directory cannot be used. What it says may be out of
-// date at once: Open looks again once it holds the lock.
+// Inspect looks at a data directory without changing anything. It returns the identity of the
+// member that lives there, or nil when a new one may be created, and otherwise an error that says
+// why the directory cannot be used. What it says may be out of date at once: Open looks again once
+// it holds the lock.
 func Inspect(path string) (*Identity, error) {
 	id, err := inspect(path)
 	if err != nil {
@@ -97,8 +98,8 @@ func readFormat(path string) (*Identity, error) {
 
 const accessWX = 0x2 | 0x1 // W_OK and X_OK of access(2)
 
-// checkWritable asks the kernel about the nearest part of the path that exists. It cannot see everything (a full disk, a
-// quota), but what it sees it sees without writing.
+// checkWritable asks the kernel about the nearest part of the path that exists. It cannot see
+// everything (a full disk, a quota), but what it sees it sees without writing.
 func checkWritable(path string) error {
 	for _, dir := range []string{filepath.Join(path, memberName), path} {
 		if err := syscall.Access(dir, accessWX); err == nil || !errors.Is(err, syscall.ENOENT) {

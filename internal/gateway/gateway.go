@@ -1,18 +1,21 @@
-// Package gateway serves gRPC services as JSON over HTTP/1 and HTTP/2: a POST to /v3/kv/range is a call of KV.Range.
+// Package gateway serves gRPC services as JSON over HTTP/1 and HTTP/2: a POST to /v3/kv/range is a
+// call of KV.Range.
 //
-// It owns the paths, the translation between JSON and messages, the form of errors, and the websocket in front of all
-// that. It does not own the services: it is a grpc.ServiceRegistrar, is given the same services as the gRPC server, and
-// calls their handlers itself. There is no connection between the two: a request costs its JSON and one encoding, and its
-// deadline, metadata and cancellation reach the handler as the context's.
+// It owns the paths, the translation between JSON and messages, the form of errors, and the
+// websocket in front of all that. It does not own the services: it is a grpc.ServiceRegistrar, is
+// given the same services as the gRPC server, and calls their handlers itself. There is no
+// connection between the two: a request costs its JSON and one encoding, and its deadline, metadata
+// and cancellation reach the handler as the context's.
 //
-// The paths are those that the services' published descriptors name (google.api.http). /v3alpha/ and /v3beta/ are other
-// names of /v3/.
+// The paths are those that the services' published descriptors name (google.api.http). /v3alpha/
+// and /v3beta/ are other names of /v3/.
 //
-// Invariants: what a client can make the gateway hold is one request of at most Options.MessageBytesMax, as JSON twice
-// that, and one answer; a client that takes nothing holds up its own call alone.
+// Invariants: what a client can make the gateway hold is one request of at most
+// Options.MessageBytesMax, as JSON twice that, and one answer; a client that takes nothing holds up
+// its own call alone.
 //
-// Concurrency: services are registered before the first request; afterwards everything may be used from any number of
-// goroutines.
+// Concurrency: services are registered before the first request; afterwards everything may be used
+// from any number of goroutines.
 package gateway
 
 import (
@@ -30,7 +33,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// prefixes are what a path may begin with: etcd 3.1 had the first, 3.3 the second, and 3.4 to 3.7 have the last.
+// prefixes are what a path may begin with: etcd 3.1 had the first, 3.3 the second, and 3.4 to 3.7
+// have the last.
 var prefixes = []string{"/v3alpha/", "/v3beta/", prefix}
 
 const prefix = "/v3/"
@@ -58,7 +62,8 @@ type route struct {
 	output protoreflect.MessageType
 }
 
-// call is the handler of an RPC. One of unary and stream is set, or none when the service does not have the RPC.
+// call is the handler of an RPC. One of unary and stream is set, or none when the service does not
+// have the RPC.
 type call struct {
 	impl   any
 	unary  grpc.MethodHandler
@@ -72,8 +77,9 @@ func New(opts Options) *Gateway {
 	return &Gateway{opts: opts, routes: make(map[string]*route), mux: runtime.NewServeMux()}
 }
 
-// RegisterService implements grpc.ServiceRegistrar. A service whose descriptor this program does not have, or which has no
-// paths, is for gRPC alone. An RPC that has a path and no handler is answered with Unimplemented.
+// RegisterService implements grpc.ServiceRegistrar. A service whose descriptor this program does
+// not have, or which has no paths, is for gRPC alone. An RPC that has a path and no handler is
+// answered with Unimplemented.
 func (g *Gateway) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	calls := make(map[string]call)
 	for i := range desc.Methods {
@@ -88,7 +94,7 @@ func (g *Gateway) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	}
 }
 
-// Serves says whether a path is the gateway's.
+// Serves reports whether a path is the gateway's.
 func Serves(path string) bool {
 	for _, p := range prefixes {
 		if strings.HasPrefix(path, p) {
@@ -128,9 +134,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// overrideMethod does what X-HTTP-Method-Override asks for, where grpc-gateway listens to it: in a POST of a form. The body is the
-// form then, and no message any more: a POST that is said to be a POST is a request of which every field is unset. Nothing else than
-// POST is served, so all other methods are refused.
+// overrideMethod does what X-HTTP-Method-Override asks for, where grpc-gateway listens to it: in a
+// POST of a form. The body is the form then, and no message any more: a POST that is said to be a
+// POST is a request of which every field is unset. Nothing else than POST is served, so all other
+// methods are refused.
 func (g *Gateway) overrideMethod(w http.ResponseWriter, r *http.Request) error {
 	method := r.Header.Get("X-HTTP-Method-Override")
 	if method == "" || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
@@ -193,13 +200,16 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 	_, _ = w.Write(text) // a client that has gone is no business of ours
 }
 
-// bodyBytesMax limits a request as JSON: base64 makes four bytes of three, and names and blanks get the rest.
+// bodyBytesMax limits a request as JSON: base64 makes four bytes of three, and names and blanks get
+// the rest.
 func (g *Gateway) bodyBytesMax() int64 { return 2*int64(g.opts.MessageBytesMax) + 4096 }
 
-// callContext returns the context of a call: a deadline from Grpc-Timeout, and the headers that become metadata.
+// callContext returns the context of a call: a deadline from Grpc-Timeout, and the headers that
+// become metadata.
 func (g *Gateway) callContext(ctx context.Context, r *http.Request, to *route) (context.Context, error) {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		// etcd wants the token alone there; browsers and HTTP libraries know how to write it like this only.
+		// etcd wants the token alone there; browsers and HTTP libraries know how to write it like
+		// this only.
 		r.Header.Set("Authorization", token)
 	}
 	ctx, err := runtime.AnnotateIncomingContext(ctx, g.mux, r, to.method)

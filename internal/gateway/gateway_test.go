@@ -53,7 +53,8 @@ func (kvServer) Put(ctx context.Context, _ *etcdserverpb.PutRequest) (*etcdserve
 	return &etcdserverpb.PutResponse{PrevKv: &mvccpb.KeyValue{Value: []byte(told)}}, nil
 }
 
-// watchServer answers each request with the key that it names; "end" ends the stream, and "fail" ends it with an error.
+// watchServer answers each request with the key that it names; "end" ends the stream, and "fail"
+// ends it with an error.
 type watchServer struct {
 	etcdserverpb.UnimplementedWatchServer
 	ended chan error
@@ -374,8 +375,8 @@ func BenchmarkUnary(b *testing.B) {
 	}
 }
 
-// TestMethodOverride has grpc-gateway's own mux as its model: the header is for POSTs of forms, whose body is a form then. It says
-// 501 of a method that is not allowed.
+// TestMethodOverride has grpc-gateway's own mux as its model: the header is for POSTs of forms,
+// whose body is a form then. It says 501 of a method that is not allowed.
 func TestMethodOverride(t *testing.T) {
 	url, _ := start(t)
 	const form, override = "application/x-www-form-urlencoded", "X-HTTP-Method-Override"

@@ -19,15 +19,16 @@ import (
 
 const contentType = "application/json"
 
-// codec is JSON as etcd 3.7 has it: fields have the names of the .proto files, what has its zero value is left out,
-// unknown members of a request are passed over, 64-bit integers are strings, bytes are base64.
+// codec is JSON as etcd 3.7 has it: fields have the names of the .proto files, what has its zero
+// value is left out, unknown members of a request are passed over, 64-bit integers are strings,
+// bytes are base64.
 var codec = runtime.JSONPb{
 	MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
 	UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
 }
 
-// spaced says whether package protojson puts blanks into what it writes. It decides so by the hash of the program, so that nobody
-// relies on its text; but people compare what curl shows them.
+// spaced reports whether package protojson puts blanks into what it writes. It decides so by the
+// hash of the program, so that nobody relies on its text; but people compare what curl shows them.
 var spaced = func() bool {
 	text, err := codec.MarshalOptions.Marshal(status.New(codes.Internal, "x").Proto())
 	return err != nil || bytes.ContainsRune(text, ' ')
@@ -68,8 +69,8 @@ func checkSize(m proto.Message, bytesMax int) error {
 	return nil
 }
 
-// wireUnmarshaler and wireAppender are package h2grpc's: messages of hot calls that are no protobuf messages, but know
-// their encoding.
+// wireUnmarshaler and wireAppender are package h2grpc's: messages of hot calls that are no protobuf
+// messages, but know their encoding.
 type (
 	wireUnmarshaler interface{ UnmarshalWire(b []byte) error }
 	wireAppender    interface {
@@ -118,15 +119,16 @@ func published(reply any, as protoreflect.MessageType) (proto.Message, error) {
 	return nil, status.Errorf(codes.Internal, "%T is no answer of this call", reply)
 }
 
-// unaryError is the body of an error: 3.7's members, code and message, and the member error of 3.4 and 3.5, so that clients
-// of either find what they look for.
+// unaryError is the body of an error: 3.7's members, code and message, and the member error of 3.4
+// and 3.5, so that clients of either find what they look for.
 type unaryError struct {
 	Error   string     `json:"error"`
 	Code    codes.Code `json:"code"`
 	Message string     `json:"message"`
 }
 
-// streamError is what ends a stream; the members with http and grpc in their names are 3.4's and 3.5's.
+// streamError is what ends a stream; the members with http and grpc in their names are 3.4's and
+// 3.5's.
 type streamError struct {
 	Error struct {
 		Code       codes.Code `json:"code"`
@@ -162,8 +164,8 @@ func streamErrorText(s *status.Status) []byte {
 	return append(text, '\n')
 }
 
-// writeMetadata passes on what a handler has set as header metadata, and what etcd's gateway, which has a gRPC connection
-// behind it, passes on of every answer.
+// writeMetadata passes on what a handler has set as header metadata, and what etcd's gateway, which
+// has a gRPC connection behind it, passes on of every answer.
 func writeMetadata(w http.ResponseWriter, md metadata.MD) {
 	w.Header()["Grpc-Metadata-Content-Type"] = []string{"application/grpc"}
 	for key, values := range md {

@@ -16,9 +16,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// stream is a streaming call as its handler sees it: what it receives is read from the request's body, one JSON value for
-// each message, and what it sends is written to the response, one line for each. The handler runs on the request's goroutine, so
-// nothing is queued in between, and a client that does not read stops the handler that writes.
+// stream is a streaming call as its handler sees it: what it receives is read from the request's
+// body, one JSON value for each message, and what it sends is written to the response, one line for
+// each. The handler runs on the request's goroutine, so nothing is queued in between, and a client
+// that does not read stops the handler that writes.
 type stream struct {
 	ctx  context.Context
 	to   *route
@@ -58,9 +59,10 @@ func (g *Gateway) serveStream(ctx context.Context, w http.ResponseWriter, r *htt
 	s.finish(err)
 }
 
-// duplex lets a response begin while the request's body goes on, which HTTP/1 has to be told; over HTTP/2 there is
-// nothing to tell. Such a connection serves no further request: what is left of a body like that has no end. release is to be
-// called when the handler has returned, since a goroutine of the handler's that reads the body would keep the response from ending.
+// duplex lets a response begin while the request's body goes on, which HTTP/1 has to be told; over
+// HTTP/2 there is nothing to tell. Such a connection serves no further request: what is left of a
+// body like that has no end. release is to be called when the handler has returned, since a
+// goroutine of the handler's that reads the body would keep the response from ending.
 func duplex(w http.ResponseWriter) (release func()) {
 	control := http.NewResponseController(w)
 	if control.EnableFullDuplex() != nil {
@@ -116,7 +118,8 @@ func (s *stream) SetHeader(md metadata.MD) error {
 	return nil
 }
 
-// SendHeader implements grpc.ServerStream. The header goes out with the first message, as in etcd's gateway.
+// SendHeader implements grpc.ServerStream. The header goes out with the first message, as in etcd's
+// gateway.
 func (s *stream) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
 
 // SetTrailer implements grpc.ServerStream. JSON has no place for trailers.

@@ -12,9 +12,10 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A browser's script cannot send a request's body bit by bit; a websocket is how it watches. Each of its messages is a piece
-// of the body, and each line of the response is a message. The token comes as a subprotocol, since scripts may not set headers
-// there: "Bearer, TOKEN". etcd takes a cookie called token as well.
+// A browser's script cannot send a request's body bit by bit; a websocket is how it watches. Each
+// of its messages is a piece of the body, and each line of the response is a message. The token
+// comes as a subprotocol, since scripts may not set headers there: "Bearer, TOKEN". etcd takes a
+// cookie called token as well.
 
 const (
 	websocketWriteTimeout = 60 * time.Second
@@ -22,7 +23,8 @@ const (
 )
 
 var upgrader = websocket.Upgrader{
-	CheckOrigin:  func(*http.Request) bool { return true }, // --cors and --host-whitelist have been asked already
+	// --cors and --host-whitelist have been asked already
+	CheckOrigin:  func(*http.Request) bool { return true },
 	Subprotocols: []string{"Bearer"},
 }
 

@@ -1,12 +1,12 @@
 // Package h2grpc is a gRPC server transport: HTTP/2 framing, flow control, header
 // compression, calls and streams, written for many small unary calls per second.
 //
-// It owns everything between a net.Listener and the functions that protoc-gen-go-grpc
-// generates: it is a grpc.ServiceRegistrar, so services register with it exactly as they
-// register with a *grpc.Server. It does not own services, authentication or TLS
-// certificates; a TLS listener that negotiates "h2" by ALPN is served like a plain one.
-// HTTP/1.x on the same port goes to a ConnServer (package http1); a request that is not gRPC but comes over
-// HTTP/2 goes to the same http.Handler through a small bridge (http2.go).
+// It owns everything between a net.Listener and the functions that protoc-gen-go-grpc generates: it
+// is a grpc.ServiceRegistrar, so services register with it exactly as they register with a
+// *grpc.Server. It does not own services, authentication or TLS certificates; a TLS listener that
+// negotiates "h2" by ALPN is served like a plain one. HTTP/1.x on the same port goes to a
+// ConnServer (package http1); a request that is not gRPC but comes over HTTP/2 goes to the same
+// http.Handler through a small bridge (http2.go).
 //
 // # How a unary call travels
 //

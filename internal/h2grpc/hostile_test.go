@@ -15,8 +15,8 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 )
 
-// The clients of this file cost themselves: what they do ends their connection, and a call on another one goes through
-// before and after. Those that break HTTP/2's rules are in raw_test.go.
+// The clients of this file cost themselves: what they do ends their connection, and a call on
+// another one goes through before and after. Those that break HTTP/2's rules are in raw_test.go.
 
 func wantServed(t *testing.T, addr string) {
 	t.Helper()
@@ -58,7 +58,8 @@ func TestSlowHeaders(t *testing.T) {
 	wantServed(t, addr)
 }
 
-// One connection too many is closed, and there is room again when another has gone, whatever it spoke.
+// One connection too many is closed, and there is room again when another has gone, whatever it
+// spoke.
 func TestMaxConns(t *testing.T) {
 	speak := map[string]func(net.Conn){
 		"nothing": func(net.Conn) {},
@@ -69,7 +70,8 @@ func TestMaxConns(t *testing.T) {
 		"HTTP/2": func(nc net.Conn) { io.WriteString(nc, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"); nc.Read(make([]byte, 1)) },
 	}
 	for name, say := range speak {
-		// Each has a server of its own: how soon one hears of the ends of the others' connections is not known.
+		// Each has a server of its own: how soon one hears of the ends of the others' connections
+		// is not known.
 		_, addr := start(t, h2grpc.Options{HTTP1: http1.New(http1.Options{Handler: mux()}), MaxConns: 3}, nil)
 		var open []net.Conn
 		for range 3 {

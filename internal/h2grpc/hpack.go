@@ -276,7 +276,7 @@ func kindOfName(name string) fieldKind {
 	return fieldOther
 }
 
-// validName says whether name is a lower-case token (RFC 9113, 8.2.1). Unknown pseudo-headers
+// validName reports whether name is a lower-case token (RFC 9113, 8.2.1). Unknown pseudo-headers
 // are invalid too.
 func validName(name string) bool {
 	if name == "" {

@@ -9,8 +9,8 @@ import (
 
 // ConnServer serves the connections that speak HTTP/1.
 type ConnServer interface {
-	// ServeConn serves a connection of which head has been read already. It calls closed when the connection has been closed,
-	// and may return before.
+	// ServeConn serves a connection of which head has been read already. It calls closed when the
+	// connection has been closed, and may return before.
 	ServeConn(nc net.Conn, head []byte, closed func())
 	// Shutdown waits for requests under way until ctx ends, Close for none.
 	Shutdown(ctx context.Context) error

@@ -20,8 +20,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// piecesReply is a SimpleResponse of size bytes that is given in pieces of the lengths named; the last takes the rest.
-// Pieces that were given back are overwritten, which shows up in the answer when they are still to be sent.
+// piecesReply is a SimpleResponse of size bytes that is given in pieces of the lengths named; the
+// last takes the rest. Pieces that were given back are overwritten, which shows up in the answer
+// when they are still to be sent.
 type piecesReply struct {
 	size    int
 	lengths []int
@@ -70,7 +71,8 @@ func (r *piecesReply) WirePieces() ([][]byte, func([]byte)) {
 	}
 }
 
-// piecesServer answers with what the function makes of the size that is asked for. Streams get it three times.
+// piecesServer answers with what the function makes of the size that is asked for. Streams get it
+// three times.
 func piecesServer(t *testing.T, opts h2grpc.Options, reply func(size int) *piecesReply) (addr string, out, joined *atomic.Int64) {
 	t.Helper()
 	out, joined = new(atomic.Int64), new(atomic.Int64)
@@ -190,7 +192,8 @@ func TestAnswersInPiecesHaveTheLimit(t *testing.T) {
 		return &piecesReply{lengths: []int{70_000, 30_000}}
 	})
 	c := client(t, addr)
-	r, err := c.UnaryCall(testContext(t), &pb.SimpleRequest{ResponseSize: 99_992}) // and 8 bytes around the body
+	// and 8 bytes around the body
+	r, err := c.UnaryCall(testContext(t), &pb.SimpleRequest{ResponseSize: 99_992})
 	if err != nil || !bytes.Equal(r.Payload.Body, pattern(99_992)) {
 		t.Fatalf("an answer of the limit's length: %v", err)
 	}

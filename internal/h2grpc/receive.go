@@ -287,7 +287,7 @@ func (st *stream) next() (received, error) {
 	}
 }
 
-// pop takes the first message that waits; when none does, end says whether, and why, none will.
+// pop takes the first message that waits; when none does, end reports whether, and why, none will.
 func (st *stream) pop() (m received, ok bool, end error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

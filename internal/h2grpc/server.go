@@ -20,8 +20,9 @@ var ErrServerStopped = errors.New("h2grpc: server stopped")
 
 // Options configures a Server. The zero value serves gRPC with the defaults named below.
 type Options struct {
-	// MaxConns limits the connections that are open at a time, whatever they speak; one more is closed at once. It is
-	// there so that files can still be opened when somebody opens connections for ever. 0 means no limit.
+	// MaxConns limits the connections that are open at a time, whatever they speak; one more is
+	// closed at once. It is there so that files can still be opened when somebody opens connections
+	// for ever. 0 means no limit.
 	MaxConns int
 	// MaxConcurrentStreams limits the calls that a connection may have open; 0 means 65536.
 	MaxConcurrentStreams uint32
@@ -66,7 +67,8 @@ type Options struct {
 	// before it does: then another goroutine reads on.
 	Inline func(fullMethod string, request []byte) bool
 
-	// Received and Sent are told of the bytes of each read and write of an HTTP/2 connection. nil: nobody is.
+	// Received and Sent are told of the bytes of each read and write of an HTTP/2 connection. nil:
+	// nobody is.
 	Received, Sent func(bytes int)
 
 	// Logger gets what peers do wrong (debug) and what fails here (warn). nil discards.

@@ -155,7 +155,8 @@ func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 	})
 }
 
-// TestInlineCallWaits: a call that asks for its Done channel holds up no other call of its connection.
+// TestInlineCallWaits: a call that asks for its Done channel holds up no other call of its
+// connection.
 func TestInlineCallWaits(t *testing.T) {
 	release := make(chan struct{})
 	addr := wireServer(t, h2grpc.Options{Inline: func(string, []byte) bool { return true }}, func(ctx context.Context, r *wireRequest) *wireReply {

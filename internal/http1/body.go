@@ -14,7 +14,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// body is a request's. It is an io.ReadCloser for the handler, which may read it from another goroutine than it answers on.
+// body is a request's. It is an io.ReadCloser for the handler, which may read it from another
+// goroutine than it answers on.
 type body struct {
 	x       *exchange
 	chunked bool
@@ -79,7 +80,8 @@ func (b *body) invite() error {
 
 var errUninvited = errors.New("the response began before the body was asked for")
 
-// uninvited says whether the client still waits to be asked for the body. It is too late for that when the response begins.
+// uninvited reports whether the client still waits to be asked for the body. It is too late for
+// that when the response begins.
 func (b *body) uninvited() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,7 +120,8 @@ const (
 	trailersMax  = 8 << 10
 )
 
-// nextChunk reads what is before the next chunk's data, or after the last one's. left is 0 after the last.
+// nextChunk reads what is before the next chunk's data, or after the last one's. left is 0 after
+// the last.
 func (b *body) nextChunk() error {
 	if b.begun {
 		switch line, err := b.line(0); {
@@ -145,8 +148,9 @@ func (b *body) nextChunk() error {
 	}
 }
 
-// What a chunk's first line may have of bytes for the chunk's data without counting as excess, and how much excess a body may
-// have: nobody with honest intents sends a kilobyte of extensions for each byte.
+// What a chunk's first line may have of bytes for the chunk's data without counting as excess, and
+// how much excess a body may have: nobody with honest intents sends a kilobyte of extensions for
+// each byte.
 const (
 	chunkLineUsual = 16
 	chunkExcessMax = 16 << 10
@@ -173,8 +177,9 @@ func (b *body) chunkLine() (size int64, err error) {
 
 var errChunk = errors.New("malformed chunked encoding")
 
-// line reads a line of up to limit bytes. Unlike a head's it must end with a carriage return and a line feed (RFC 9112, 2.2 and 7.1): there are
-// proxies that see one long extension where a lone line feed would end the line for us, and a request in it.
+// line reads a line of up to limit bytes. Unlike a head's it must end with a carriage return and a
+// line feed (RFC 9112, 2.2 and 7.1): there are proxies that see one long extension where a lone
+// line feed would end the line for us, and a request in it.
 func (b *body) line(limit int) (string, error) {
 	s := &b.x.conn.socket
 	for {
@@ -210,10 +215,12 @@ func (b *body) Close() error {
 	return nil
 }
 
-// readOverMax is how much of a body is read that the handler did not want, so that the connection can be kept.
+// readOverMax is how much of a body is read that the handler did not want, so that the connection
+// can be kept.
 const readOverMax = 256 << 10
 
-// readOver reads the rest of a body that the handler has left, and says whether it came to the end.
+// readOver reads the rest of a body that the handler has left, and reports whether it came to the
+// end.
 func (b *body) readOver() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -223,7 +230,8 @@ func (b *body) readOver() bool {
 	return b.done
 }
 
-// readOverLocked takes no longer in all than the handler may have to wait for one piece, whatever deadlines it has set.
+// readOverLocked takes no longer in all than the handler may have to wait for one piece, whatever
+// deadlines it has set.
 func (b *body) readOverLocked() {
 	b.until = time.Now().Add(b.x.conn.srv.opts.ReadTimeout)
 	defer func() { b.until = time.Time{} }()
@@ -236,8 +244,8 @@ func (b *body) readOverLocked() {
 	}
 }
 
-// settle reads over what the handler has left of the body if the connection is to be kept, and says whether it can be. Nobody
-// reads the body after it.
+// settle reads over what the handler has left of the body if the connection is to be kept, and says
+// whether it can be. Nobody reads the body after it.
 func (b *body) settle(keep bool) bool {
 	over := keep && b.readOver()
 	b.mu.Lock()

@@ -70,7 +70,7 @@ func (c *conn) serve() {
 	}
 }
 
-// awaitRequest waits for the first byte of a request, and says whether there is one.
+// awaitRequest waits for the first byte of a request, and reports whether there is one.
 func (c *conn) awaitRequest() bool {
 	if c.noMore {
 		c.closeGently()
@@ -127,12 +127,13 @@ func (c *conn) settle(x *exchange) outcome {
 	if !c.state.CompareAndSwap(stateActive, stateIdle) {
 		return outcomeBroken // closed: what was read ahead is not to be served any more
 	}
-	c.noMore = !x.keep || c.srv.stopping.Load() // looked at after the state has changed, as closeIdle does it the other way around
+	// looked at after the state has changed, as closeIdle does it the other way around
+	c.noMore = !x.keep || c.srv.stopping.Load()
 	return outcomeDone
 }
 
-// run calls the handler, and says whether it returned. A handler that panics, or ends its goroutine, loses its connection,
-// and nothing else.
+// run calls the handler, and reports whether it returned. A handler that panics, or ends its
+// goroutine, loses its connection, and nothing else.
 func (c *conn) run(x *exchange, handler func()) (ok bool) {
 	defer func() {
 		if ok {
@@ -175,8 +176,8 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// closeGently closes a connection whose client may still be sending: were it closed at once, the client's kernel would
-// throw away the answer that it has not read yet (RFC 9112, 9.6).
+// closeGently closes a connection whose client may still be sending: were it closed at once, the
+// client's kernel would throw away the answer that it has not read yet (RFC 9112, 9.6).
 func (c *conn) closeGently() {
 	if half, ok := c.socket.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		if c.socket.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
@@ -197,7 +198,8 @@ func (c *conn) close() {
 	})
 }
 
-// closeIdle closes the connection if no request is under way. Its goroutine sees it by the state, or by its read.
+// closeIdle closes the connection if no request is under way. Its goroutine sees it by the state,
+// or by its read.
 func (c *conn) closeIdle() {
 	if c.state.CompareAndSwap(stateIdle, stateClosed) {
 		c.close()

@@ -29,7 +29,8 @@ func (x *exchange) Err() error {
 	return nil
 }
 
-// Done implements context.Context. From the first call on, somebody watches for the client's going away.
+// Done implements context.Context. From the first call on, somebody watches for the client's going
+// away.
 func (x *exchange) Done() <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -44,7 +45,8 @@ func (x *exchange) Done() <-chan struct{} {
 	return x.done
 }
 
-// bodyRead is called when the body has been read to its end: from here on, what comes is the next request, or the end.
+// bodyRead is called when the body has been read to its end: from here on, what comes is the next
+// request, or the end.
 func (x *exchange) bodyRead() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -52,12 +54,14 @@ func (x *exchange) bodyRead() {
 	x.watchLocked()
 }
 
-// watchLocked begins to watch for the client's going away if anybody wants to know, and nobody else reads.
+// watchLocked begins to watch for the client's going away if anybody wants to know, and nobody else
+// reads.
 func (x *exchange) watchLocked() {
 	if x.done == nil || !x.quiet || x.stopping || x.taken || x.watcher != nil {
 		return
 	}
-	// A client that has sent its next request already is not gone, or cannot be told from one that is.
+	// A client that has sent its next request already is not gone, or cannot be told from one that
+	// is.
 	if len(x.conn.socket.ahead()) > 0 {
 		return
 	}
@@ -99,7 +103,8 @@ func (x *exchange) stopWatching() {
 		return
 	}
 	nc := x.conn.socket.nc
-	_ = nc.SetReadDeadline(longAgo) // these fail on a connection that is closed, which ends watch as well
+	// these fail on a connection that is closed, which ends watch as well
+	_ = nc.SetReadDeadline(longAgo)
 	<-watcher
 	_ = nc.SetReadDeadline(time.Time{})
 }
@@ -107,8 +112,8 @@ func (x *exchange) stopWatching() {
 // longAgo is a deadline that ends a read at once.
 var longAgo = time.Unix(1, 0)
 
-// end is called when the response has ended, or cannot be: the context is cancelled, and nothing that the handler has left
-// behind reaches the connection any more.
+// end is called when the response has ended, or cannot be: the context is cancelled, and nothing
+// that the handler has left behind reaches the connection any more.
 func (x *exchange) end() {
 	x.stopWatching()
 	x.writing.Lock()

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// However connections end, together and while the server stops, each is forgotten once, and no goroutine stays.
+// However connections end, together and while the server stops, each is forgotten once, and no
+// goroutine stays.
 func TestEnds(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, stop := range []func(s *server){

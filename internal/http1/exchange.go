@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// exchange is a request and its response: the http.ResponseWriter of the handler, and the context of its request. It is made
-// anew for each, so that what a handler leaves behind meets nobody else's.
+// exchange is a request and its response: the http.ResponseWriter of the handler, and the context
+// of its request. It is made anew for each, so that what a handler leaves behind meets nobody
+// else's.
 type exchange struct {
 	conn   *conn
 	req    *http.Request
@@ -19,8 +20,9 @@ type exchange struct {
 	head   bool // a HEAD: the response has no body
 	keep   bool // the connection, after it
 
-	writing sync.Mutex // is held by who writes the response, so that who is late finds it closed; guards closed
-	closed  bool       // for writing
+	// is held by who writes the response, so that who is late finds it closed; guards closed
+	writing sync.Mutex
+	closed  bool // for writing
 	status  int
 	framing framing
 	length  int64   // that the handler has declared, or unknown
@@ -66,7 +68,8 @@ func (x *exchange) setDeadline(set func(net.Conn, time.Time) error, t time.Time)
 	return set(x.conn.socket.nc, t)
 }
 
-// limit returns how long a call on the connection may wait: for ever where the handler has set deadlines of its own.
+// limit returns how long a call on the connection may wait: for ever where the handler has set
+// deadlines of its own.
 func (x *exchange) limit(standard time.Duration) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -84,8 +87,9 @@ func (x *exchange) readLimit() time.Duration {
 	return x.limit(x.conn.srv.opts.ReadTimeout)
 }
 
-// EnableFullDuplex is for http.ResponseController: the body is read while the response is written, and may take any time. What the
-// handler has not read of it is left alone when the response begins.
+// EnableFullDuplex is for http.ResponseController: the body is read while the response is written,
+// and may take any time. What the handler has not read of it is left alone when the response
+// begins.
 func (x *exchange) EnableFullDuplex() error {
 	x.duplex = true
 	return nil

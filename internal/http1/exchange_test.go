@@ -99,7 +99,8 @@ func TestPanic(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A response that is not what was declared ends the connection, so that the next is not taken for a part of it.
+// A response that is not what was declared ends the connection, so that the next is not taken for a
+// part of it.
 func TestDeclaredLength(t *testing.T) {
 	errs := make(chan error, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -120,7 +121,8 @@ func TestDeclaredLength(t *testing.T) {
 	}
 }
 
-// A handler that takes the connection over gets what was read ahead, and the connection counts until it is closed.
+// A handler that takes the connection over gets what was read ahead, and the connection counts
+// until it is closed.
 func TestHijack(t *testing.T) {
 	taken := make(chan net.Conn, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -196,7 +198,8 @@ func TestFullDuplex(t *testing.T) {
 	}
 }
 
-// Shutdown lets requests under way end, closes who is idle at once, and gives up when it is told to.
+// Shutdown lets requests under way end, closes who is idle at once, and gives up when it is told
+// to.
 func TestShutdown(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -321,7 +324,8 @@ func TestPark(t *testing.T) {
 			p.x.Wake() // does nothing any more
 		}
 	}
-	// Who sends the next request, and more than a buffer of it, before it has the answer has it answered in turn.
+	// Who sends the next request, and more than a buffer of it, before it has the answer has it
+	// answered in turn.
 	c.say("GET /wake HTTP/1.1\nHost: a\n\nPOST /early HTTP/1.1\nHost: a\nContent-Length: 9000\n\n%09000d", 0)
 	p := <-waiting
 	p.x.Wake()

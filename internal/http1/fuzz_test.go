@@ -53,8 +53,9 @@ func (h *hearing) of(client string) []string {
 	return seen
 }
 
-// FuzzConversation says whatever comes to its mind to a server, cut into pieces. The server must answer or end, forget the connection, and go on serving
-// others; and what it takes for requests must be what net/http's server takes for requests, as far as it hears them.
+// FuzzConversation says whatever comes to its mind to a server, cut into pieces. The server must
+// answer or end, forget the connection, and go on serving others; and what it takes for requests
+// must be what net/http's server takes for requests, as far as it hears them.
 func FuzzConversation(f *testing.F) {
 	const get, head, chunked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST %s HTTP/1.1\r\nHost: a\r\n", "Transfer-Encoding: chunked\r\n\r\n"
 	for i, seed := range []string{

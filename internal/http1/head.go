@@ -93,8 +93,8 @@ func blankLines(b []byte) (n int) {
 	}
 }
 
-// headEnd returns the length of the head that b begins with, or 0 when it is not all there. Lines may end without
-// a carriage return (RFC 9112, 2.2). Where it was looked before, there is none.
+// headEnd returns the length of the head that b begins with, or 0 when it is not all there. Lines
+// may end without a carriage return (RFC 9112, 2.2). Where it was looked before, there is none.
 func headEnd(b []byte, from int) int {
 	for i := from; ; {
 		n := bytes.IndexByte(b[i:], '\n')
@@ -287,8 +287,8 @@ func (p *parser) framing() error {
 	return nil
 }
 
-// equalFold says whether a header's value is a lower-case word, in letters of any case. strings.EqualFold takes the Kelvin sign for a
-// "k", where the proxy in front of us may not.
+// equalFold reports whether a header's value is a lower-case word, in letters of any case.
+// strings.EqualFold takes the Kelvin sign for a "k", where the proxy in front of us may not.
 func equalFold(value, word string) bool {
 	return len(value) == len(word) && strings.EqualFold(value, word)
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Goroutines that handlers leave behind may write, flush and set deadlines whenever they like: no other response has
-// anything of that in it.
+// Goroutines that handlers leave behind may write, flush and set deadlines whenever they like: no
+// other response has anything of that in it.
 func TestLateHandlers(t *testing.T) {
 	const clientCount, requests = 4, 20
 	ended := make(chan struct{}, clientCount*requests)
@@ -81,7 +81,8 @@ func TestLateHandlers(t *testing.T) {
 	}
 }
 
-// What a handler has written before it takes the connection over is sent, and the context of its request ends with it.
+// What a handler has written before it takes the connection over is sent, and the context of its
+// request ends with it.
 func TestHijackLate(t *testing.T) {
 	contexts, conns := make(chan context.Context, 1), make(chan net.Conn, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +153,8 @@ func TestNothingServedAfterClose(t *testing.T) {
 	}
 }
 
-// A body that nobody wants is not waited for longer than one that somebody does, though each byte of it comes in time.
+// A body that nobody wants is not waited for longer than one that somebody does, though each byte
+// of it comes in time.
 func TestBodyTrickles(t *testing.T) {
 	s := start(t, Options{ReadTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)

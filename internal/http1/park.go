@@ -6,30 +6,32 @@ import (
 	"time"
 )
 
-// Parks says whether the connection is one that Park can be used with: one with TLS is not.
+// Parks reports whether the connection is one that Park can be used with: one with TLS is not.
 func (x *exchange) Parks() bool { return x.conn.socket.raw != nil }
 
-// Park makes the response come later than the handler returns: resume is called, on another goroutine, when Wake has
-// been called, when the time has come, or when the client has gone, and may write the response, or Park again. Until then the
-// request costs neither a buffer nor the stack of its handler. What was written before is sent.
+// Park makes the response come later than the handler returns: resume is called, on another
+// goroutine, when Wake has been called, when the time has come, or when the client has gone, and
+// may write the response, or Park again. Until then the request costs neither a buffer nor the
+// stack of its handler. What was written before is sent.
 func (x *exchange) Park(until time.Time, resume func(gone bool)) {
 	x.Flush() // where that fails the client is gone, and await finds out
 	x.until, x.resume = until, resume
 }
 
-// Wake ends the waiting of Park, or has the next Park not wait at all. Any goroutine may call it, and it never waits. When the
-// response has ended it does nothing.
+// Wake ends the waiting of Park, or has the next Park not wait at all. Any goroutine may call it,
+// and it never waits. When the response has ended it does nothing.
 func (x *exchange) Wake() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.woken = true
 	if x.waiting {
-		_ = x.conn.socket.nc.SetReadDeadline(longAgo) // fails on a connection that is closed, which ends the waiting too
+		// fails on a connection that is closed, which ends the waiting too
+		_ = x.conn.socket.nc.SetReadDeadline(longAgo)
 	}
 }
 
-// parked goes on with a request whose handler has parked it, and with the connection. It is where its goroutine begins, with
-// a stack that has not grown.
+// parked goes on with a request whose handler has parked it, and with the connection. It is where
+// its goroutine begins, with a stack that has not grown.
 func (c *conn) parked(x *exchange) {
 	x.stopWatching()
 	for {
@@ -52,8 +54,8 @@ func (c *conn) parked(x *exchange) {
 	}
 }
 
-// await waits for Wake, for the time to come, or for the client to go away, which it tells. What the client sends in the
-// meantime is its next request.
+// await waits for Wake, for the time to come, or for the client to go away, which it tells. What
+// the client sends in the meantime is its next request.
 func (x *exchange) await() (gone bool) {
 	s := &x.conn.socket
 	for !gone {
@@ -79,14 +81,16 @@ func (x *exchange) endWait(gone bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.waiting, x.woken = false, false
-	_ = x.conn.socket.nc.SetReadDeadline(time.Time{}) // fails on a connection that is closed, which the next read finds
+	// fails on a connection that is closed, which the next read finds
+	_ = x.conn.socket.nc.SetReadDeadline(time.Time{})
 	if gone {
 		x.goneLocked()
 	}
 	return gone
 }
 
-// beginWait sets the deadline, and says whether there is to be any waiting. An error is that of a connection that is closed.
+// beginWait sets the deadline, and reports whether there is to be any waiting. An error is that of
+// a connection that is closed.
 func (x *exchange) beginWait() (wait bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A client that went away before its request was parked has been noticed by who watched for the context, and is noticed
-// again by who waits.
+// A client that went away before its request was parked has been noticed by who watched for the
+// context, and is noticed again by who waits.
 func TestParkAfterGone(t *testing.T) {
 	resumed := make(chan bool, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -23,7 +23,8 @@ func TestParkAfterGone(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A request that parks again and again is told that its connection was closed, wherever it was then.
+// A request that parks again and again is told that its connection was closed, wherever it was
+// then.
 func TestParkOnClosedConnection(t *testing.T) {
 	parked, resumed := make(chan struct{}), make(chan bool, 1)
 	s := handle(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -51,7 +51,8 @@ func TestCutAnywhere(t *testing.T) {
 		c.want("/p hello <nil>")
 		for i := 1; i < len(request); i++ {
 			io.WriteString(c, request[:i])
-			time.Sleep(10 * time.Microsecond) // so that some are read apart; the outcome is the same if not
+			// so that some are read apart; the outcome is the same if not
+			time.Sleep(10 * time.Microsecond)
 			io.WriteString(c, request[i:])
 			c.want("/p hello <nil>")
 		}
@@ -92,7 +93,8 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// A body that the handler has left is read over if that is little, and else the connection ends with the answer.
+// A body that the handler has left is read over if that is little, and else the connection ends
+// with the answer.
 func TestBodyLeft(t *testing.T) {
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		io.ReadFull(r.Body, make([]byte, 3))
@@ -217,7 +219,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// FuzzRequest holds what is made of a request against what net/http makes of it: whatever is let through must mean the same.
+// FuzzRequest holds what is made of a request against what net/http makes of it: whatever is let
+// through must mean the same.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
 		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",

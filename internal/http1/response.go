@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// bodyBufferedBytes is how much of a body is held back, so that a short response leaves with its length, in one write.
+	// bodyBufferedBytes is how much of a body is held back, so that a short response leaves with
+	// its length, in one write.
 	bodyBufferedBytes = 2 << 10
-	// outBufferedBytes is up to which length a piece of a body is copied, to leave in one write with what is around it.
+	// outBufferedBytes is up to which length a piece of a body is copied, to leave in one write
+	// with what is around it.
 	outBufferedBytes = 16 << 10
 )
 
@@ -51,8 +53,8 @@ const (
 	framingNoBody
 )
 
-// Header implements http.ResponseWriter. The map is used again by the connection's next response: who keeps it must not use it when the
-// response has ended.
+// Header implements http.ResponseWriter. The map is used again by the connection's next response:
+// who keeps it must not use it when the response has ended.
 func (x *exchange) Header() http.Header {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -85,7 +87,8 @@ func (x *exchange) writeHeader(status int) {
 	if declared, ok := x.conn.header["Content-Length"]; ok {
 		n, err := parseLength(strings.Join(declared, ","))
 		if err != nil {
-			delete(x.conn.header, "Content-Length") // a mistake of the handler's, which we count better
+			// a mistake of the handler's, which we count better
+			delete(x.conn.header, "Content-Length")
 			return
 		}
 		x.length = n
@@ -95,7 +98,7 @@ func (x *exchange) writeHeader(status int) {
 // errEnded is for a handler that writes when it has returned, or has taken the connection over.
 var errEnded = errors.New("http1: write to a response that has ended")
 
-// bodyAllowed says whether responses of a status may have a body.
+// bodyAllowed reports whether responses of a status may have a body.
 func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
@@ -233,7 +236,8 @@ func (x *exchange) finish() error {
 // protocols are the versions, by their minor number.
 var protocols = [...]string{"HTTP/1.0 ", "HTTP/1.1 "}
 
-// begin puts the head into the output, in net/http's order. body is what there is of the body; whole says that there is no more.
+// begin puts the head into the output, in net/http's order. body is what there is of the body;
+// whole says that there is no more.
 func (x *exchange) begin(body []byte, whole bool) {
 	h := x.conn.header
 	x.leaveBody()
@@ -267,8 +271,9 @@ func (x *exchange) begin(body []byte, whole bool) {
 	*x.out = append(out, "\r\n"...)
 }
 
-// leaveBody reads over what the handler has left of the request's body before the response begins: some clients do not read
-// before they have sent everything. Where that is too much, the connection ends with the response.
+// leaveBody reads over what the handler has left of the request's body before the response begins:
+// some clients do not read before they have sent everything. Where that is too much, the connection
+// ends with the response.
 func (x *exchange) leaveBody() {
 	if x.body.uninvited() || !x.duplex && !x.body.readOver() {
 		x.keep = false
@@ -299,7 +304,8 @@ func statusText(status int) string {
 	return "status code " + strconv.Itoa(status)
 }
 
-// appendFields appends the headers that the handler has set, by name, as net/http does: people compare answers.
+// appendFields appends the headers that the handler has set, by name, as net/http does: people
+// compare answers.
 func appendFields(out []byte, h http.Header) []byte {
 	var usual [16]string
 	names := usual[:0]

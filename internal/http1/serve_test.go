@@ -249,8 +249,9 @@ func TestSameAsNetHTTP(t *testing.T) {
 	}
 }
 
-// converse says something, and then one thing more if the connection is kept, and returns all that is answered, without what
-// differs from day to day, between chunks, and in the reasons that are for people.
+// converse says something, and then one thing more if the connection is kept, and returns all that
+// is answered, without what differs from day to day, between chunks, and in the reasons that are
+// for people.
 func converse(t *testing.T, address, request string) string {
 	t.Helper()
 	c := dial(t, address)

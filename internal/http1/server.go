@@ -15,10 +15,11 @@ import (
 type Options struct {
 	// Handler answers all requests.
 	Handler http.Handler
-	// ReadHeaderTimeout limits the time from the first byte of a request to the end of its headers (0: 10 s).
+	// ReadHeaderTimeout limits the time from the first byte of a request to the end of its headers
+	// (0: 10 s).
 	ReadHeaderTimeout time.Duration
-	// ReadTimeout is how long a body may bring nothing, WriteTimeout how long a client may take nothing of a response
-	// (0: 60 s).
+	// ReadTimeout is how long a body may bring nothing, WriteTimeout how long a client may take
+	// nothing of a response (0: 60 s).
 	ReadTimeout, WriteTimeout time.Duration
 	// MaxHeaderBytes limits the request line and the headers together (0: 64 KiB).
 	MaxHeaderBytes int
@@ -59,8 +60,9 @@ func New(opts Options) *Server {
 	return &Server{opts: opts, conns: make(map[*conn]struct{}), empty: make(chan struct{})}
 }
 
-// ServeConn serves a connection, of which head has been read already, until it ends. closed is called when it has been
-// closed, be it by a handler that took it over. ServeConn may return before, and does not keep head.
+// ServeConn serves a connection, of which head has been read already, until it ends. closed is
+// called when it has been closed, be it by a handler that took it over. ServeConn may return
+// before, and does not keep head.
 func (s *Server) ServeConn(nc net.Conn, head []byte, closed func()) {
 	c := newConn(s, nc, closed)
 	if !s.add(c) {
@@ -115,8 +117,9 @@ func (s *Server) stop() []*conn {
 	return conns
 }
 
-// Shutdown closes idle connections and waits until the requests under way have been answered; connections that handlers
-// took over are not waited for. When ctx ends first, its error comes back and the rest goes on: see Close.
+// Shutdown closes idle connections and waits until the requests under way have been answered;
+// connections that handlers took over are not waited for. When ctx ends first, its error comes back
+// and the rest goes on: see Close.
 func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range s.stop() {
 		c.closeIdle()

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// What two servers in a row may take for different things is refused, and nothing behind it is taken for a request.
+// What two servers in a row may take for different things is refused, and nothing behind it is
+// taken for a request.
 func TestNothingSmuggled(t *testing.T) {
 	var smuggled atomic.Int64
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -121,7 +122,8 @@ func TestOddChunks(t *testing.T) {
 	}
 }
 
-// Chunks that are hardly anything but extensions are not read for ever (as CVE-2023-39326 was of net/http).
+// Chunks that are hardly anything but extensions are not read for ever (as CVE-2023-39326 was of
+// net/http).
 func TestChunkExtensions(t *testing.T) {
 	s := handle(t, echo)
 	c := dial(t, s.address).say("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n")

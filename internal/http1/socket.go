@@ -12,16 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bufferBytes is how much is read at once. A longer head grows the buffer; a longer body does not pass through it.
+// bufferBytes is how much is read at once. A longer head grows the buffer; a longer body does not
+// pass through it.
 const bufferBytes = 4 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return &b }}
 
 // socket reads and writes a connection, and has the buffer of what was read ahead.
 //
-// On a plain connection it makes the system calls itself, through syscall.RawConn, which tries, waits until the
-// connection is ready and tries again. So a buffer is taken only for as long as there is something in it, and a deadline is set only
-// when a call has to wait: most do not.
+// On a plain connection it makes the system calls itself, through syscall.RawConn, which tries,
+// waits until the connection is ready and tries again. So a buffer is taken only for as long as
+// there is something in it, and a deadline is set only when a call has to wait: most do not.
 type socket struct {
 	nc  net.Conn
 	raw syscall.RawConn // nil where there is more between us and the kernel, as with TLS
@@ -102,7 +103,7 @@ func (s *socket) drop() {
 	s.buf, s.r, s.w = nil, 0, 0
 }
 
-// grow makes room in a buffer that is full, up to limit bytes, and says whether it could.
+// grow makes room in a buffer that is full, up to limit bytes, and reports whether it could.
 func (s *socket) grow(limit int) bool {
 	switch {
 	case s.buf == nil || s.w < len(*s.buf):
@@ -120,7 +121,8 @@ func (s *socket) grow(limit int) bool {
 	return true
 }
 
-// fill reads at least a byte into the buffer, which must have room. It waits no longer than limit; 0 is for ever.
+// fill reads at least a byte into the buffer, which must have room. It waits no longer than limit;
+// 0 is for ever.
 func (s *socket) fill(limit time.Duration) error {
 	_, err := s.read(nil, limit)
 	return err
@@ -153,7 +155,8 @@ func (s *socket) read(p []byte, limit time.Duration) (int, error) {
 	return n, err
 }
 
-// readReady is called when the connection may have something to read. It says whether the call is done.
+// readReady is called when the connection may have something to read. It reports whether the call
+// is done.
 func (s *socket) readReady(fd uintptr) bool {
 	call := &s.reading
 	into := call.into
@@ -191,7 +194,8 @@ func retryRead(fd int, p []byte) (n int, err error) {
 func (call *readCall) arm(nc net.Conn) {
 	if call.limit > 0 && !call.armed {
 		call.armed = true
-		_ = nc.SetReadDeadline(time.Now().Add(call.limit)) // fails only on a connection that is closed, as the read then does
+		// fails only on a connection that is closed, as the read then does
+		_ = nc.SetReadDeadline(time.Now().Add(call.limit))
 	}
 }
 
@@ -210,11 +214,12 @@ func (s *socket) readNet() {
 	}
 }
 
-// writePiece is how much is written at a time where the connection's own deadline has to do: a slow client has to
-// take that much within the limit.
+// writePiece is how much is written at a time where the connection's own deadline has to do: a slow
+// client has to take that much within the limit.
 const writePiece = 64 << 10
 
-// write writes all of p, and waits no longer than limit, 0 being for ever, until the client takes some more of it.
+// write writes all of p, and waits no longer than limit, 0 being for ever, until the client takes
+// some more of it.
 func (s *socket) write(p []byte, limit time.Duration) (err error) {
 	call := &s.writing
 	*call = writeCall{rest: p, limit: limit}

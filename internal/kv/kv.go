@@ -20,12 +20,12 @@ type Revision struct {
 	Sub  int64
 }
 
-// Less says whether r comes before s.
+// Less reports whether r comes before s.
 func (r Revision) Less(s Revision) bool {
 	return r.Main < s.Main || r.Main == s.Main && r.Sub < s.Sub
 }
 
-// IsZero says whether r names no change.
+// IsZero reports whether r names no change.
 func (r Revision) IsZero() bool { return r == Revision{} }
 
 // String returns "main/sub", or "main" when sub is 0.
@@ -52,18 +52,18 @@ type KeyRange struct {
 	End []byte
 }
 
-// SingleKey says whether the range can only ever hold Key itself.
+// SingleKey reports whether the range can only ever hold Key itself.
 func (r KeyRange) SingleKey() bool { return len(r.End) == 0 }
 
-// Unbounded says whether the range has no upper end.
+// Unbounded reports whether the range has no upper end.
 func (r KeyRange) Unbounded() bool { return len(r.End) == 1 && r.End[0] == 0 }
 
-// Empty says whether no key can be in the range.
+// Empty reports whether no key can be in the range.
 func (r KeyRange) Empty() bool {
 	return !r.SingleKey() && !r.Unbounded() && bytes.Compare(r.Key, r.End) >= 0
 }
 
-// Contains says whether key is in the range.
+// Contains reports whether key is in the range.
 func (r KeyRange) Contains(key []byte) bool {
 	if r.SingleKey() {
 		return bytes.Equal(r.Key, key)

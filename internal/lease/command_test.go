@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestCommandBytes shows that commands survive their bytes, and that no shortened or lengthened ones are taken for a command.
+// TestCommandBytes shows that commands survive their bytes, and that no shortened or lengthened
+// ones are taken for a command.
 func TestCommandBytes(t *testing.T) {
 	for _, c := range []Command{
 		{Kind: KindGrant, ID: 1, TTL: TTLMax},

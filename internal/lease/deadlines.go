@@ -18,9 +18,9 @@ func deadlineKey(deadline kv.ClusterTime, id kv.LeaseID) []byte {
 	return binary.BigEndian.AppendUint64(append(key, deadlineLease), uint64(id))
 }
 
-// Due returns the commands that expire leases, for those among the first limit entries
-// of table t that are not before from, whose deadline has passed at now. The entries of others count, so that who
-// asks them, too, with the same limit, learns of all that is due and walks over nothing twice.
+// Due returns the commands that expire leases, for those among the first limit entries of table t
+// that are not before from, whose deadline has passed at now. The entries of others count, so that
+// who asks them, too, with the same limit, learns of all that is due and walks over nothing twice.
 func Due(r mvcc.Reading, from, now kv.ClusterTime, limit int) (due []Command, err error) {
 	lower := binary.BigEndian.AppendUint64([]byte{byte(storage.TableDeadlines)}, uint64(from))
 	it := r.Cursor(lower, []byte{byte(storage.TableDeadlines) + 1})

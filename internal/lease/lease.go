@@ -45,7 +45,7 @@ type Lease struct {
 	Deadline kv.ClusterTime
 }
 
-// Expired says whether the lease is over. It may still be there: its keys go with the
+// Expired reports whether the lease is over. It may still be there: its keys go with the
 // command that expires it.
 func (l *Lease) Expired(now kv.ClusterTime) bool { return l.Deadline <= now }
 
@@ -127,7 +127,7 @@ func List(r mvcc.Reading) (leases []Lease, err error) {
 	return leases, nil
 }
 
-// HasKey says whether a lease has a key from one on and before another; nil is the end of all.
+// HasKey reports whether a lease has a key from one on and before another; nil is the end of all.
 func HasKey(r mvcc.Reading, id kv.LeaseID, from, to []byte) (bool, error) {
 	prefix, upper := mvcc.LeaseKeyBounds(id)
 	if to != nil {

@@ -26,8 +26,8 @@ type goFile struct {
 	impure  []string // descriptions of goroutines, clocks and randomness, with positions
 }
 
-// Check reports every breach of the rules in the module whose root is fsys and whose import path is module, sorted, one
-// sentence each. It returns an error when a file cannot be read or is not Go.
+// Check reports every breach of the rules in the module whose root is fsys and whose import path is
+// module, sorted, one sentence each. It returns an error when a file cannot be read or is not Go.
 func Check(fsys fs.FS, module string) ([]string, error) {
 	packages, err := load(fsys)
 	if err != nil {
@@ -95,7 +95,7 @@ func checkImports(p *goPackage, f goFile, module string, layer int, listed bool,
 	return breaches
 }
 
-// sameProgram says whether two directories belong to the same cmd/NAME.
+// sameProgram reports whether two directories belong to the same cmd/NAME.
 func sameProgram(a, b string) bool {
 	program := func(dir string) string {
 		parts := strings.SplitN(dir, "/", 3)
@@ -136,7 +136,8 @@ func within(imported, prefix string) bool {
 	return imported == prefix || strings.HasPrefix(imported, prefix+"/")
 }
 
-// standard says whether an import path is the standard library's: its first element has no dot, and it is not ours.
+// standard reports whether an import path is the standard library's: its first element has no dot,
+// and it is not ours.
 func standard(imported, module string) bool {
 	first, _, _ := strings.Cut(imported, "/")
 	return !strings.Contains(first, ".") && !within(imported, module)
@@ -228,7 +229,8 @@ func impurities(files *token.FileSet, parsed *ast.File, local map[string]string)
 	return found
 }
 
-// globalRand says whether a name of math/rand is a function over its global source, and not a type or constructor.
+// globalRand reports whether a name of math/rand is a function over its global source, and not a
+// type or constructor.
 func globalRand(name string) bool {
 	return !slices.Contains([]string{"Rand", "Source", "Source64", "Zipf", "PCG", "ChaCha8"}, name) && !strings.HasPrefix(name, "New")
 }

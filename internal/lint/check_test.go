@@ -27,7 +27,8 @@ func TestModule(t *testing.T) {
 	}
 }
 
-// TestTableListsWhatIsThere: no line of the tables is about a directory that is gone, or not there yet.
+// TestTableListsWhatIsThere: no line of the tables is about a directory that is gone, or not there
+// yet.
 func TestTableListsWhatIsThere(t *testing.T) {
 	for _, dirs := range []iter.Seq[string]{maps.Keys(layers), maps.Keys(impure)} {
 		for dir := range dirs {
@@ -38,7 +39,8 @@ func TestTableListsWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestArchitectureListsPackages: docs/architecture.md has a line for each package of internal, and for no other.
+// TestArchitectureListsPackages: docs/architecture.md has a line for each package of internal, and
+// for no other.
 func TestArchitectureListsPackages(t *testing.T) {
 	page, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {

@@ -19,13 +19,15 @@ func readPage(t *testing.T) string {
 	return string(page)
 }
 
-// TestCompatibilityPage holds docs/compatibility.md against the published descriptors and the server's own flags.
+// TestCompatibilityPage holds docs/compatibility.md against the published descriptors and the
+// server's own flags.
 func TestCompatibilityPage(t *testing.T) {
 	page := readPage(t)
 	for _, fault := range checkPage(page, config.Help()) {
 		t.Errorf("docs/compatibility.md: %s", fault)
 	}
-	// Every flag of etcd's that the page names is known: it is followed, passed over with a reason, or refused with a way out.
+	// Every flag of etcd's that the page names is known: it is followed, passed over with a reason,
+	// or refused with a way out.
 	rest, _ := splitPage(page)
 	lines, _ := readLines(rest)
 	for _, l := range lines {

@@ -17,12 +17,12 @@ import (
 	"cairn/internal/v3lockpb"
 )
 
-// fieldsHead opens the part of docs/compatibility.md whose tables list fields, with three cells: names, state, and the tests
-// that show them or the reason why there are none.
+// fieldsHead opens the part of docs/compatibility.md whose tables list fields, with three cells:
+// names, state, and the tests that show them or the reason why there are none.
 const fieldsHead = "## Fields of v3\n"
 
-// splitPage returns the page without the part about fields, with its lines left empty so that the others keep their numbers,
-// and that part likewise.
+// splitPage returns the page without the part about fields, with its lines left empty so that the
+// others keep their numbers, and that part likewise.
 func splitPage(page string) (rest, fields string) {
 	before, from, found := strings.Cut(page, fieldsHead)
 	if !found {
@@ -61,7 +61,8 @@ func publishedFields() (names []string) {
 
 var testFunc = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]*)\(`)
 
-// testsIn lists the tests of a module as package.TestName, where the package is the last part of its directory.
+// testsIn lists the tests of a module as package.TestName, where the package is the last part of
+// its directory.
 func testsIn(fsys fs.FS) (map[string]bool, error) {
 	tests := map[string]bool{}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
@@ -82,8 +83,8 @@ func testsIn(fsys fs.FS) (map[string]bool, error) {
 	return tests, err
 }
 
-// checkFields reports fields of the published API that the page does not list, rows of fields that there are not, and rows that
-// do not name tests that there are.
+// checkFields reports fields of the published API that the page does not list, rows of fields that
+// there are not, and rows that do not name tests that there are.
 func checkFields(page string, tests map[string]bool) (faults []string) {
 	_, part := splitPage(page)
 	published := publishedFields()

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestCompatibilityFields holds the list of fields in docs/compatibility.md against the published descriptors and the tests that
-// there are.
+// TestCompatibilityFields holds the list of fields in docs/compatibility.md against the published
+// descriptors and the tests that there are.
 func TestCompatibilityFields(t *testing.T) {
 	tests, err := testsIn(os.DirFS("../.."))
 	if err != nil {

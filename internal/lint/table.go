@@ -1,21 +1,23 @@
-// Package lint proves what docs/architecture.md says about how the packages depend on each other, and that
-// docs/compatibility.md leaves nothing of the published API out.
+// Package lint proves what docs/architecture.md says about how the packages depend on each other,
+// and that docs/compatibility.md leaves nothing of the published API out.
 //
-// It owns the table of layers below and the rules that read it. It does not own style: golangci-lint does. It works
-// on source text alone (an fs.FS), so the rules themselves are tested on small trees that break them.
+// It owns the table of layers below and the rules that read it. It does not own style:
+// golangci-lint does. It works on source text alone (an fs.FS), so the rules themselves are tested
+// on small trees that break them.
 //
-// Invariants: every package of the module is in the table; an import between two packages of the module goes to a
-// strictly lower layer unless crossings names it, with the reason.
+// Invariants: every package of the module is in the table; an import between two packages of the
+// module goes to a strictly lower layer unless crossings names it, with the reason.
 //
 // Concurrency: none; everything is a function of its arguments.
 package lint
 
-// outside is the layer of what no program is built from: tests, the simulator, checkers. It may import anything of
-// the module, and nothing that has a layer may import it.
+// outside is the layer of what no program is built from: tests, the simulator, checkers. It may
+// import anything of the module, and nothing that has a layer may import it.
 const outside = -1
 
-// layers is the table of the module's packages, by their directory. A name ending in /... stands for everything
-// below it. A new package gets its line here, in the layer that docs/architecture.md gives it.
+// layers is the table of the module's packages, by their directory. A name ending in /... stands
+// for everything below it. A new package gets its line here, in the layer that docs/architecture.md
+// gives it.
 var layers = map[string]int{
 	"internal/kv":      0,
 	"internal/codec":   0,
@@ -76,8 +78,8 @@ var crossings = map[crossing]string{
 // stdOnly is the highest layer that imports nothing but the standard library.
 const stdOnly = 0
 
-// pureMax is the highest layer whose packages are stepped by their caller: they start no goroutine, read no wall clock and no
-// global randomness, so that sim can run them on its own.
+// pureMax is the highest layer whose packages are stepped by their caller: they start no goroutine,
+// read no wall clock and no global randomness, so that sim can run them on its own.
 const pureMax = 5
 
 // impure lists the packages up to pureMax that talk to the world all the same, with the reason.
@@ -89,14 +91,15 @@ var impure = map[string]string{
 	"internal/metrics": "measures what takes wall-clock time",
 }
 
-// pebble is the storage engine's module. Its only importer is internal/storage; tests and the simulator may
-// use its virtual file system, which is how a disk is crashed.
+// pebble is the storage engine's module. Its only importer is internal/storage; tests and the
+// simulator may use its virtual file system, which is how a disk is crashed.
 const (
 	pebble    = "github.com/cockroachdb/pebble"
 	pebbleVFS = pebble + "/v2/vfs"
 )
 
-// forbidden are the import paths, with all below them, that nothing may import: they are the thing being built.
+// forbidden are the import paths, with all below them, that nothing may import: they are the thing
+// being built.
 var forbidden = []string{
 	"go.etcd.io/etcd/server",
 	"go.etcd.io/etcd/etcdctl",

@@ -1,12 +1,14 @@
-// Package logging owns how cairn's log lines look: a text form for people, JSON for programs, and raft's logger on top
-// of the same.
+// Package logging owns how cairn's log lines look: a text form for people, JSON for programs, and
+// raft's logger on top of the same.
 //
-// It does not own what is logged, nor the files that lines go to (Open only opens them). Messages are constant and in
-// lower case; what varies is in attributes. Two attributes mean something here: "component" names the part of the
-// program that speaks, and an attribute whose key is the message itself (message "data dir", key "data_dir") is what
-// the message states, so that it reads `data dir = default.etcd`.
+// It does not own what is logged, nor the files that lines go to (Open only opens them). Messages
+// are constant and in lower case; what varies is in attributes. Two attributes mean something here:
+// "component" names the part of the program that speaks, and an attribute whose key is the message
+// itself (message "data dir", key "data_dir") is what the message states, so that it reads `data
+// dir = default.etcd`.
 //
-// Concurrency: handlers may be used from any number of goroutines; each line is written with one Write.
+// Concurrency: handlers may be used from any number of goroutines; each line is written with one
+// Write.
 package logging
 
 import (
@@ -41,8 +43,8 @@ func New(w io.Writer, asJSON bool, level slog.Leveler) slog.Handler {
 	return newTextHandler(w, level)
 }
 
-// etcdKeys gives the fields that every line has the names and forms that etcd's JSON lines have, so that what collects
-// the one's logs can collect the other's.
+// etcdKeys gives the fields that every line has the names and forms that etcd's JSON lines have, so
+// that what collects the one's logs can collect the other's.
 func etcdKeys(groups []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		return slog.String(a.Key, a.Value.String()) // 100ms, where slog would write nanoseconds
@@ -73,8 +75,8 @@ func levelName(level slog.Level) string {
 	return "debug"
 }
 
-// Open opens the outputs "stderr", "stdout" and files, to which lines are appended. The returned closer closes the
-// files. Files of the log are 0600: keys may show up in them.
+// Open opens the outputs "stderr", "stdout" and files, to which lines are appended. The returned
+// closer closes the files. Files of the log are 0600: keys may show up in them.
 func Open(outputs []string, stdout, stderr io.Writer) (io.Writer, io.Closer, error) {
 	var writers []io.Writer
 	var files closers
@@ -109,8 +111,8 @@ func (cs closers) Close() error {
 	return errors.Join(errs...)
 }
 
-// every writes to all, where io.MultiWriter would stop at the first that fails: a full disk must not silence the
-// standard error.
+// every writes to all, where io.MultiWriter would stop at the first that fails: a full disk must
+// not silence the standard error.
 type every []io.Writer
 
 func (ws every) Write(p []byte) (int, error) {
@@ -123,7 +125,7 @@ func (ws every) Write(p []byte) (int, error) {
 	return len(p), errors.Join(errs...)
 }
 
-// fact says whether an attribute's key is the message itself.
+// fact reports whether an attribute's key is the message itself.
 func fact(message, key string) bool {
 	return strings.ReplaceAll(message, " ", "_") == key
 }

@@ -63,7 +63,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestTextHandlerKeepsSlogsRules runs the standard library's own checks on the text form, read back into maps.
+// TestTextHandlerKeepsSlogsRules runs the standard library's own checks on the text form, read back
+// into maps.
 func TestTextHandlerKeepsSlogsRules(t *testing.T) {
 	var buf bytes.Buffer
 	slogtest.Run(t, func(*testing.T) slog.Handler {

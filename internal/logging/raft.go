@@ -9,8 +9,8 @@ import (
 	"go.etcd.io/raft/v3"
 )
 
-// Raft is a raft.Logger that writes to a log under the component "raft". Raft words its own lines, so these are the
-// ones whose messages are not constant.
+// Raft is a raft.Logger that writes to a log under the component "raft". Raft words its own lines,
+// so these are the ones whose messages are not constant.
 type Raft struct{ log *slog.Logger }
 
 var _ raft.Logger = (*Raft)(nil)
@@ -65,8 +65,9 @@ func (r *Raft) Error(v ...any) { r.print(slog.LevelError, v) }
 // Errorf implements raft.Logger.
 func (r *Raft) Errorf(format string, v ...any) { r.printf(slog.LevelError, format, v) }
 
-// Fatal implements raft.Logger. It panics rather than ends the program, like Panic: raft calls both where an invariant of
-// its own is broken, and a goroutine's stack says more of that than an exit status.
+// Fatal implements raft.Logger. It panics rather than ends the program, like Panic: raft calls both
+// where an invariant of its own is broken, and a goroutine's stack says more of that than an exit
+// status.
 func (r *Raft) Fatal(v ...any) { r.Panic(v...) }
 
 // Fatalf implements raft.Logger; see Fatal.

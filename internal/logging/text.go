@@ -17,7 +17,8 @@ import (
 //	2017-04-10 11:46:44.772465 I | etcd: listening for clients url=http://localhost:2379
 //	2017-04-10 11:46:44.773583 I | member: data dir = default.etcd
 //
-// date and time to the microsecond, in UTC, as in JSON, so that lines of several members compare; the level's letter; the component; the message; attributes.
+// date and time to the microsecond, in UTC, as in JSON, so that lines of several members compare;
+// the level's letter; the component; the message; attributes.
 type textHandler struct {
 	w     io.Writer
 	mu    *sync.Mutex // guards w, and is shared by all that were made from one another
@@ -142,7 +143,8 @@ func appendAttr(b []byte, prefix string, a slog.Attr) []byte {
 	return append(b, text...)
 }
 
-// needsQuotes says whether a value would be hard to tell from what is around it, or could forge a line.
+// needsQuotes reports whether a value would be hard to tell from what is around it, or could forge
+// a line.
 func needsQuotes(text string) bool {
 	return text == "" || strings.ContainsAny(text, " =\"") || !printable(text)
 }

@@ -9,10 +9,11 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// What alarms refuse is decided as a command is applied, so that every member refuses the same ones. Whoever proposes
-// may ask Alarms before, to spare the log what would be refused.
+// What alarms refuse is decided as a command is applied, so that every member refuses the same
+// ones. Whoever proposes may ask Alarms before, to spare the log what would be refused.
 
-// mayTxn returns the alarm that refuses a transaction: one that might put something counts as a put, as in etcd.
+// mayTxn returns the alarm that refuses a transaction: one that might put something counts as a
+// put, as in etcd.
 func (m *Machine) mayTxn(t *mvcc.TxnOp) error {
 	if t.Puts() {
 		return m.alarms.Next().MayAdd()
@@ -28,13 +29,13 @@ func (m *Machine) mayV2(c *v2tree.Command) error {
 	return m.alarms.Next().MayChange()
 }
 
-// AddsV2 says whether commands of a kind need room: all but those that remove nodes.
+// AddsV2 reports whether commands of a kind need room: all but those that remove nodes.
 func AddsV2(k v2tree.Kind) bool {
 	return k != v2tree.KindDelete && k != v2tree.KindCompareAndDelete && k != v2tree.KindExpire
 }
 
-// mayLease returns the alarm that refuses a command of a lease. Renewals are always taken: they add nothing, and a
-// lease that nobody may renew takes its keys with it.
+// mayLease returns the alarm that refuses a command of a lease. Renewals are always taken: they add
+// nothing, and a lease that nobody may renew takes its keys with it.
 func (m *Machine) mayLease(c *lease.Command) error {
 	switch c.Kind {
 	case lease.KindGrant:
@@ -46,8 +47,8 @@ func (m *Machine) mayLease(c *lease.Command) error {
 	}
 }
 
-// applyAlarm runs a command on alarms. Only members can have alarms, or 0 for a member that is not known, so that there
-// are never more of them than that.
+// applyAlarm runs a command on alarms. Only members can have alarms, or 0 for a member that is not
+// known, so that there are never more of them than that.
 func (m *Machine) applyAlarm(c *alarm.Command, who *auth.Subject) ([]alarm.Alarm, error) {
 	if !c.Own() {
 		if err := needRoot(who); err != nil {

@@ -20,7 +20,8 @@ func alarmed(do alarm.Action, kind alarm.Kind, member uint64) command {
 	return command{KindAlarm, c.Append(nil)}
 }
 
-// hashes prints the checksums of the whole state, of the keys at the present revision, and of those of some before.
+// hashes prints the checksums of the whole state, of the keys at the present revision, and of those
+// of some before.
 func (st *state) hashes() string {
 	st.t.Helper()
 	calls := 0

@@ -59,8 +59,8 @@ func (h Header) Append(dst []byte) []byte {
 	return binary.AppendUvarint(dst, h.Batch)
 }
 
-// Restamp gives an entry's data another cluster time: a member that forwards a proposal to the leader does not know what
-// time it is there. Data that is no entry's is left as it is.
+// Restamp gives an entry's data another cluster time: a member that forwards a proposal to the
+// leader does not know what time it is there. Data that is no entry's is left as it is.
 func Restamp(data []byte, time kv.ClusterTime) {
 	if len(data) >= 9 && data[0] == entryVersion {
 		binary.BigEndian.PutUint64(data[1:], uint64(time))

@@ -10,8 +10,9 @@ import (
 	"cairn/internal/storage"
 )
 
-// hashedTables are the tables whose bytes are the same on all members after the same entry. The others are a member's
-// own: where the count index divides its blocks, what is left to sweep, and how far its log has come.
+// hashedTables are the tables whose bytes are the same on all members after the same entry. The
+// others are a member's own: where the count index divides its blocks, what is left to sweep, and
+// how far its log has come.
 var hashedTables = [...]storage.Table{
 	storage.TableAuth, storage.TableCurrent, storage.TableDirectories, storage.TableLeaseKeys, storage.TableLeases,
 	storage.TableMembers, storage.TableRevisions, storage.TableDeadlines,
@@ -20,8 +21,9 @@ var hashedTables = [...]storage.Table{
 // hashPauseEvery is after how many bytes Hash asks whether to go on.
 const hashPauseEvery = 1 << 20
 
-// Hash returns a checksum of the whole state as of one applied entry, and the revision of that. Unlike mvcc.Store.Hash
-// it pins a view of the store until it is done. It calls pause now and then, whose error ends it.
+// Hash returns a checksum of the whole state as of one applied entry, and the revision of that.
+// Unlike mvcc.Store.Hash it pins a view of the store until it is done. It calls pause now and then,
+// whose error ends it.
 func (m *Machine) Hash(pause func() error) (sum uint32, revision int64, err error) {
 	it := m.db.NewIter(nil, nil)
 	defer func() { err = errors.Join(err, it.Close()) }()
@@ -61,7 +63,8 @@ func (h *stateHash) add(b []byte) {
 	h.bytes += len(b)
 }
 
-// table adds what has a prefix; of the newest records not the tombstones that a sweep may have removed elsewhere.
+// table adds what has a prefix; of the newest records not the tombstones that a sweep may have
+// removed elsewhere.
 func (h *stateHash) table(prefix []byte, records bool) error {
 	for ok := h.it.SeekGE(prefix); ok && string(h.it.Key()[:min(len(prefix), len(h.it.Key()))]) == string(prefix); ok = h.it.Next() {
 		if h.bytes >= hashPauseEvery {

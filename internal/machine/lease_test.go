@@ -57,8 +57,9 @@ func (st *state) leases() string {
 	return strings.Join(out, " ")
 }
 
-// TestLeases plays what can happen to a lease and its keys; what is said of each step is the revision after it, how
-// it was refused, and all leases with their keys. The state is lost and replayed in the middle.
+// TestLeases plays what can happen to a lease and its keys; what is said of each step is the
+// revision after it, how it was refused, and all leases with their keys. The state is lost and
+// replayed in the middle.
 func TestLeases(t *testing.T) {
 	const s = kv.ClusterTime(time.Second)
 	delKeys := func(key, end string) command {

@@ -1,16 +1,16 @@
 // Package machine is the deterministic state machine: committed entries in,
 // one batch, results out.
 //
-// An entry is a header and a list of commands (drawn in docs/formats/entry.md). Each
-// command is one switch, using mvcc, v2tree, lease, membership, auth or alarm, and either
-// changes the store as a whole or not at all. A run of entries becomes one storage batch, which also carries the
-// applied index, so that after a crash the store is exactly the state after some entry,
-// and replay goes on behind it: nothing is applied twice, nothing is skipped.
+// An entry is a header and a list of commands (drawn in docs/formats/entry.md). Each command is one
+// switch, using mvcc, v2tree, lease, membership, auth or alarm, and either changes the store as a
+// whole or not at all. A run of entries becomes one storage batch, which also carries the applied
+// index, so that after a crash the store is exactly the state after some entry, and replay goes on
+// behind it: nothing is applied twice, nothing is skipped.
 //
-// Invariants: applying the same entries gives the same keys, history and position on every
-// member, however they are cut into batches (not the same bytes: where the count index
-// divides its blocks, and when tombstones are swept, depends on the cuts); the applied index never goes back; cluster time never
-// goes back.
+// Invariants: applying the same entries gives the same keys, history and position on every member,
+// however they are cut into batches (not the same bytes: where the count index divides its blocks,
+// and when tombstones are swept, depends on the cuts); the applied index never goes back; cluster
+// time never goes back.
 //
 // Apply, Sweep and Flush belong to one goroutine, the applier. Keys and the applied
 // index may be read beside it.
@@ -72,7 +72,8 @@ type Machine struct {
 	time    atomic.Int64  // pos.time, likewise
 	// changes are the configuration changes of the batches of this Apply, for raft.
 	changes []*raftpb.ConfChangeV2
-	// installed is the index of the last snapshot that was installed in this life: entries up to it may yet come.
+	// installed is the index of the last snapshot that was installed in this life: entries up to it
+	// may yet come.
 	installed uint64
 
 	shownMu   sync.Mutex // guards what follows, which is for SnapshotMetadata
@@ -80,9 +81,9 @@ type Machine struct {
 	shownConf *raftpb.ConfState
 }
 
-// Initialize writes the state of a new member, before the first entry: index and
-// term stand for the initial membership, which all first members agree on: the
-// founders, who are all voters. A member that joins begins at index 0, and its founders are the members that it was told of.
+// Initialize writes the state of a new member, before the first entry: index and term stand for the
+// initial membership, which all first members agree on: the founders, who are all voters. A member
+// that joins begins at index 0, and its founders are the members that it was told of.
 func Initialize(db *storage.Store, index, term uint64, founders []membership.Member) error {
 	b := db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
@@ -133,7 +134,8 @@ func (m *Machine) loadPosition() error {
 	return nil
 }
 
-// showApplied lets those beside the applier see the present position, and the membership where that has changed.
+// showApplied lets those beside the applier see the present position, and the membership where that
+// has changed.
 func (m *Machine) showApplied(membersChanged bool) {
 	m.shownMu.Lock()
 	m.shown = m.pos
@@ -155,8 +157,8 @@ func (m *Machine) Events() (events iter.Seq[*kv.Event], n int) {
 // Tally returns what Events gives in numbers.
 func (m *Machine) Tally() mvcc.Tally { return m.w.Tally() }
 
-// Changes returns the configuration changes that have taken effect in the last Apply, in their order, for raft. It is
-// the applier's.
+// Changes returns the configuration changes that have taken effect in the last Apply, in their
+// order, for raft. It is the applier's.
 func (m *Machine) Changes() []*raftpb.ConfChangeV2 { return m.changes }
 
 // Keys returns the key space, for readers.
@@ -166,7 +168,7 @@ func (m *Machine) Keys() *mvcc.Store { return m.keys }
 // IDs. The caller must not change what it gets.
 func (m *Machine) Members() []membership.Member { return m.members.List() }
 
-// Removed says whether the member with an ID was removed from the cluster.
+// Removed reports whether the member with an ID was removed from the cluster.
 func (m *Machine) Removed(id uint64) bool { return m.members.Removed(id) }
 
 // Auth returns users, roles and permissions.
@@ -187,8 +189,8 @@ func (m *Machine) AppliedTerm() uint64 { return m.term.Load() }
 // ClusterTime returns the cluster time of the last applied entry.
 func (m *Machine) ClusterTime() kv.ClusterTime { return kv.ClusterTime(m.time.Load()) }
 
-// ConfState returns the membership as of the applied index, as raft wants it. A member that has yet to get its state has
-// been told who the others are, not as of when: it has no part in anything.
+// ConfState returns the membership as of the applied index, as raft wants it. A member that has yet
+// to get its state has been told who the others are, not as of when: it has no part in anything.
 func (m *Machine) ConfState() *raftpb.ConfState {
 	if m.AppliedIndex() == 0 {
 		return &raftpb.ConfState{}
@@ -209,7 +211,7 @@ func (m *Machine) DurableIndex() (uint64, error) {
 	return p.index, err
 }
 
-// Sweep does a slice of what compactions have left to do, and says whether more
+// Sweep does a slice of what compactions have left to do, and reports whether more
 // is left. It is called between batches.
 func (m *Machine) Sweep() (more bool, err error) {
 	more, err = m.w.SweepTombstones(sweepTombstonesMax)
@@ -219,7 +221,7 @@ func (m *Machine) Sweep() (more bool, err error) {
 	return more, nil
 }
 
-// Swept says whether compactions have left nothing to do.
+// Swept reports whether compactions have left nothing to do.
 func (m *Machine) Swept() bool { return m.w.Swept() }
 
 // sweepTombstonesMax keeps a slice below 2 ms: a tombstone takes some 10 µs.

@@ -11,11 +11,12 @@ import (
 	"cairn/internal/membership"
 )
 
-// A command that changes who has part in the raft log travels as a configuration change of raft, whose context is an
-// entry's data with that one command. The state machine decides whether it takes effect; raft is told afterwards.
+// A command that changes who has part in the raft log travels as a configuration change of raft,
+// whose context is an entry's data with that one command. The state machine decides whether it
+// takes effect; raft is told afterwards.
 
-// NewChange returns the configuration change that c asks for; the caller puts the entry's data into its Context. It is
-// nil for commands that do not change the configuration.
+// NewChange returns the configuration change that c asks for; the caller puts the entry's data into
+// its Context. It is nil for commands that do not change the configuration.
 func NewChange(c *membership.Command) *raftpb.ConfChangeV2 {
 	var t raftpb.ConfChangeType
 	switch {
@@ -52,7 +53,8 @@ func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, wh
 	if want := NewChange(&c); !proto.Equal(want, withoutContext(change)) {
 		return fmt.Errorf("%w: membership command of kind %d about %x in the change %v", ErrBadCommand, c.Kind, c.ID, change)
 	}
-	// What a member says of itself, and the promotion of learners that have caught up, is nobody's request.
+	// What a member says of itself, and the promotion of learners that have caught up, is nobody's
+	// request.
 	ownWord := c.Kind == membership.KindPublish || c.Kind == membership.KindPromote && who == unknown
 	if !ownWord {
 		if err := needRoot(who); err != nil {

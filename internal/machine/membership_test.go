@@ -64,8 +64,8 @@ func one(index uint64, kind machine.Kind, payload []byte) *raftpb.Entry {
 	}
 }
 
-// TestMembership shows that a member's record is applied with its entry, moves no revision, and is there after a crash as
-// far as the applied index is.
+// TestMembership shows that a member's record is applied with its entry, moves no revision, and is
+// there after a crash as far as the applied index is.
 func TestMembership(t *testing.T) {
 	fs, founder := foundTest(t)
 	db, m := openTest(t, fs)
@@ -98,7 +98,8 @@ func TestMembership(t *testing.T) {
 		}
 	}
 
-	// Nothing was flushed: a crash takes the state back to its start, and the entries do the same once more.
+	// Nothing was flushed: a crash takes the state back to its start, and the entries do the same
+	// once more.
 	crashed := fs.Crash(0, nil)
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)

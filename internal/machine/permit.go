@@ -31,12 +31,13 @@ func openAs(kind *Kind, payload *[]byte) (*auth.Actor, error) {
 	return &a, nil
 }
 
-// unknown is the subject of a command that comes from nobody while authentication is on: of one that was proposed
-// before, or of the cluster itself. It may nothing.
+// unknown is the subject of a command that comes from nobody while authentication is on: of one
+// that was proposed before, or of the cluster itself. It may nothing.
 var unknown = new(auth.Subject)
 
-// admit returns what the actor of a command may do as of this command. A command that was checked as of another state
-// of users and roles is refused: its password may be another by now. It is proposed again if it still may be.
+// admit returns what the actor of a command may do as of this command. A command that was checked
+// as of another state of users and roles is refused: its password may be another by now. It is
+// proposed again if it still may be.
 func (m *Machine) admit(kind Kind, a *auth.Actor) (*auth.Subject, error) {
 	s := m.auth.Next()
 	switch {
@@ -57,7 +58,8 @@ func (m *Machine) admit(kind Kind, a *auth.Actor) (*auth.Subject, error) {
 // denied returns the refusal of what who may not do.
 func denied(who *auth.Subject) error {
 	if who == unknown {
-		return auth.OldRevision // authentication was turned on meanwhile: whoever it is has to say so
+		// authentication was turned on meanwhile: whoever it is has to say so
+		return auth.OldRevision
 	}
 	return auth.Denied
 }
@@ -94,7 +96,8 @@ func PermitDelete(who *auth.Subject, op *mvcc.DeleteOp) error {
 	return nil
 }
 
-// PermitTxn returns auth.Denied when a part of a transaction is not allowed, whether or not it would run.
+// PermitTxn returns auth.Denied when a part of a transaction is not allowed, whether or not it
+// would run.
 func PermitTxn(who *auth.Subject, t *mvcc.TxnOp) error {
 	if who.Root() {
 		return nil
@@ -114,8 +117,9 @@ func PermitTxn(who *auth.Subject, t *mvcc.TxnOp) error {
 	return nil
 }
 
-// permitLease returns auth.Denied when a lease has keys that may not be written: whoever the lease is of could not revoke it
-// once a key of somebody else hangs on it, and what ends with it would be chosen by somebody else.
+// permitLease returns auth.Denied when a lease has keys that may not be written: whoever the lease
+// is of could not revoke it once a key of somebody else hangs on it, and what ends with it would be
+// chosen by somebody else.
 func (m *Machine) permitLease(who *auth.Subject, id kv.LeaseID) error {
 	if id == 0 || who.Root() {
 		return nil
@@ -171,22 +175,24 @@ func permitOp(who *auth.Subject, op *mvcc.Op) error {
 	}
 }
 
-// PermitV2Key says whether v2 may do something with the node at a path that is not as sent: what is below a
-// directory may be allowed where the directory itself is not, and then it goes by its path with a slash.
+// PermitV2Key reports whether v2 may do something with the node at a path that is not as sent: what
+// is below a directory may be allowed where the directory itself is not, and then it goes by its
+// path with a slash.
 func PermitV2Key(can func(kv.KeyRange) bool, path []byte, dir bool) bool {
 	return can(kv.KeyRange{Key: path}) || dir && can(kv.KeyRange{Key: append(append([]byte(nil), path...), '/')})
 }
 
-// applyV2 applies a command of v2 and then looks at what it has changed: what lies in a directory, or is hidden by one,
-// may be v3's, and goes only if the actor may write each of the keys. Expiry is the cluster's own.
+// applyV2 applies a command of v2 and then looks at what it has changed: what lies in a directory,
+// or is hidden by one, may be v3's, and goes only if the actor may write each of the keys. Expiry
+// is the cluster's own.
 func (m *Machine) applyV2(now kv.ClusterTime, c *v2tree.Command, who *auth.Subject) (v2tree.Result, error) {
 	asked := !who.Root() && c.Kind != v2tree.KindExpire
 	if asked && !PermitV2Key(who.CanWrite, c.Path, true) {
 		return v2tree.Result{}, denied(who)
 	}
 	res, err := v2tree.Apply(m.w, now, c)
-	// An in-order key is a new one, of which nothing but the name comes from below the path: who may write the path may
-	// put into its queue, as in etcd.
+	// An in-order key is a new one, of which nothing but the name comes from below the path: who
+	// may write the path may put into its queue, as in etcd.
 	if err != nil || !asked || c.Kind == v2tree.KindCreateInOrder {
 		return res, err
 	}
@@ -198,8 +204,8 @@ func (m *Machine) applyV2(now kv.ClusterTime, c *v2tree.Command, who *auth.Subje
 	return res, nil
 }
 
-// applyLease applies a command of a lease. Any user may have leases; what goes with one has to be its own to delete. Expiry is
-// the cluster's own.
+// applyLease applies a command of a lease. Any user may have leases; what goes with one has to be
+// its own to delete. Expiry is the cluster's own.
 func (m *Machine) applyLease(now kv.ClusterTime, c *lease.Command, who *auth.Subject) (lease.Lease, error) {
 	if c.Kind == lease.KindExpire {
 		return lease.Apply(m.w, now, c)

@@ -15,8 +15,8 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// TestAuthorization shows that a command is authorised as of the state that it is applied to, whatever was thought when it
-// was proposed, and that the cluster's own commands need nobody.
+// TestAuthorization shows that a command is authorised as of the state that it is applied to,
+// whatever was thought when it was proposed, and that the cluster's own commands need nobody.
 func TestAuthorization(t *testing.T) {
 	fs, _ := foundTest(t)
 	db, m := openTest(t, fs)
@@ -39,7 +39,8 @@ func TestAuthorization(t *testing.T) {
 			wants = append(wants, want)
 		}
 	}
-	mayU, rootAt := as("u", 7), as("root", 7) // seven commands about users and roles stand before, from revision 1 on
+	// seven commands about users and roles stand before, from revision 1 on
+	mayU, rootAt := as("u", 7), as("root", 7)
 
 	// What is applied while authentication is off needs nobody.
 	add(nil)(put("/dir"))
@@ -55,7 +56,8 @@ func TestAuthorization(t *testing.T) {
 	add(auth.OldRevision)(put("/dir/key"))                                    // proposed before
 	add(auth.OldRevision)(machine.KindCompact, machine.AppendCompact(nil, 2)) // likewise
 	add(auth.OldRevision)(change(auth.Command{Kind: auth.KindDisable}))       // likewise
-	add(auth.OldRevision)(as("u", 6)(put("/dir/key")))                        // its password may be another
+	// its password may be another
+	add(auth.OldRevision)(as("u", 6)(put("/dir/key")))
 	add(auth.UserNotFound)(as("nobody", 7)(put("/dir/key")))
 	add(nil)(mayU(put("/dir/key")))
 	add(auth.Denied)(mayU(put("/dir")))

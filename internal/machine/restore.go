@@ -19,14 +19,16 @@ import (
 type Restoration struct {
 	Index, Term uint64              // of the entry that stands for the new cluster's beginning
 	Members     []membership.Member // in the place of those that the state had
-	// BumpRevision is by how much the revision is moved on, so that it is beyond all that clients of the old
-	// cluster may have seen; MarkCompacted makes all before it unreadable, so that their watches and caches begin anew.
+	// BumpRevision is by how much the revision is moved on, so that it is beyond all that clients
+	// of the old cluster may have seen; MarkCompacted makes all before it unreadable, so that their
+	// watches and caches begin anew.
 	BumpRevision  int64
 	MarkCompacted bool
 }
 
-// Restore reads a stream to its end, and builds the tables of the state with which a new cluster begins: the keys with their
-// history, the leases, users and roles are those of the stream; members, alarms and position are not.
+// Restore reads a stream to its end, and builds the tables of the state with which a new cluster
+// begins: the keys with their history, the leases, users and roles are those of the stream;
+// members, alarms and position are not.
 func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 	if r.BumpRevision < 0 || r.BumpRevision > 0 && !r.MarkCompacted {
 		return fmt.Errorf("restore: bump the revision by %d: only forward, and with all before it compacted", r.BumpRevision)
@@ -71,19 +73,19 @@ func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 	}
 }
 
-// leftBehind says whether a key is of the old cluster and not of its data.
+// leftBehind reports whether a key is of the old cluster and not of its data.
 func leftBehind(key []byte) bool {
 	return key[0] == byte(storage.TableMembers) || bytes.HasPrefix(key, alarm.Prefix())
 }
 
-// superseded says whether a key is an event before the one at history.
+// superseded reports whether a key is an event before the one at history.
 func superseded(key, history []byte) bool {
 	return history != nil && key[0] == byte(storage.TableRevisions) && bytes.Compare(key, history) < 0
 }
 
-// BeginAlone makes the member with an ID the only one of its cluster, whatever the others say. The log must have been applied to its
-// end, and nothing else may use the machine. It is durable on return. Where the member has no record it gets one with
-// the given peer URLs.
+// BeginAlone makes the member with an ID the only one of its cluster, whatever the others say. The
+// log must have been applied to its end, and nothing else may use the machine. It is durable on
+// return. Where the member has no record it gets one with the given peer URLs.
 func (m *Machine) BeginAlone(id uint64, peerURLs []string) error {
 	m.next, m.changes = m.pos, nil
 	if err := m.begin(); err != nil {

@@ -20,8 +20,8 @@ func (m *Machine) SnapshotMetadata() (*raftpb.SnapshotMetadata, error) {
 	return &raftpb.SnapshotMetadata{Index: &index, Term: &term, ConfState: m.shownConf}, nil
 }
 
-// Snapshot returns the stream of the whole state as of now, which must be closed. It may be called beside the applier, and
-// holds it up for nothing.
+// Snapshot returns the stream of the whole state as of now, which must be closed. It may be called
+// beside the applier, and holds it up for nothing.
 func (m *Machine) Snapshot(clusterID uint64) (*snapshot.Source, error) {
 	view, err := m.db.NewView()
 	if err != nil {
@@ -61,10 +61,10 @@ func metaOf(view *storage.View) (meta snapshot.Meta, err error) {
 // NewTables begins to build the tables of a state to Install, in a directory of their own.
 func (m *Machine) NewTables(dir string) (*storage.Tables, error) { return m.db.NewTables(dir) }
 
-// Install replaces the state by that of the tables, whose header is meta, and of which it must know an
-// earlier entry. Readers go on: they see the one or the other, never a revision that goes back. It is the
-// applier's; entries up to the snapshot's that are applied later are passed over. The results of commands in them are not
-// given to those who wait.
+// Install replaces the state by that of the tables, whose header is meta, and of which it must know
+// an earlier entry. Readers go on: they see the one or the other, never a revision that goes back.
+// It is the applier's; entries up to the snapshot's that are applied later are passed over. The
+// results of commands in them are not given to those who wait.
 //
 // After an error the machine is of no use any more.
 func (m *Machine) Install(t *storage.Tables, meta snapshot.Meta) error {

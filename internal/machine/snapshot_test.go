@@ -72,8 +72,8 @@ func install(t *testing.T, to, from *machine.Machine, dir string) {
 	}
 }
 
-// The load of TestReadersDuringInstall: revision R has the key a and the key b with the value R, and the key odd when
-// R is odd. A compaction moves no revision: it is in the same entry.
+// The load of TestReadersDuringInstall: revision R has the key a and the key b with the value R,
+// and the key odd when R is odd. A compaction moves no revision: it is in the same entry.
 func revisionEntry(index uint64, compact bool) *raftpb.Entry {
 	value := []byte(strconv.FormatUint(index, 10)) // entry 2 makes revision 2
 	put := func(key string) mvcc.Op { return mvcc.Op{Put: &mvcc.PutOp{Key: []byte(key), Value: value}} }
@@ -90,8 +90,9 @@ func revisionEntry(index uint64, compact bool) *raftpb.Entry {
 	return e
 }
 
-// TestReadersDuringInstall reads and watches while snapshots are installed, of a state that goes on, deletes, and
-// compacts right behind. Every read must be of one revision, and none earlier than the one before.
+// TestReadersDuringInstall reads and watches while snapshots are installed, of a state that goes
+// on, deletes, and compacts right behind. Every read must be of one revision, and none earlier than
+// the one before.
 func TestReadersDuringInstall(t *testing.T) {
 	fromDB, from := newState(t)
 	toDB, to := newState(t)

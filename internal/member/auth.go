@@ -13,7 +13,8 @@ import (
 	"cairn/internal/machine"
 )
 
-// AuthConfig says how passwords are kept and tokens given out. What is zero is as etcd has it by default.
+// AuthConfig says how passwords are kept and tokens given out. What is zero is as etcd has it by
+// default.
 type AuthConfig struct {
 	BcryptCost int           // of the hashes of new passwords
 	TokenTTL   time.Duration // of a simple token that nobody uses
@@ -29,8 +30,8 @@ func (m *Member) newGate(c AuthConfig) (*auth.Gate, error) {
 	})
 }
 
-// Login gives out a token to who knows a user's password, as of now: also where the user was made, or got the password, by
-// another member a moment ago.
+// Login gives out a token to who knows a user's password, as of now: also where the user was made,
+// or got the password, by another member a moment ago.
 func (m *Member) Login(ctx context.Context, name, password string) (token string, err error) {
 	if err := m.WaitLinearizable(ctx); err != nil {
 		return "", err
@@ -50,8 +51,8 @@ func (m *Member) ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, 
 	return res.Auth, nil
 }
 
-// onBehalf gives a command its actor. What nobody stands for stays as it is; only what the cluster does by itself is
-// applied then.
+// onBehalf gives a command its actor. What nobody stands for stays as it is; only what the cluster
+// does by itself is applied then.
 func onBehalf(ctx context.Context, kind machine.Kind, payload []byte) (machine.Kind, []byte) {
 	a := auth.ActorOf(ctx)
 	if a == nil {

@@ -13,8 +13,9 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// ClusterTime returns the cluster time: on the leader that of the last applied entry and what has passed since it was
-// elected, elsewhere what it must be there by now. It stands still while there is no leader.
+// ClusterTime returns the cluster time: on the leader that of the last applied entry and what has
+// passed since it was elected, elsewhere what it must be there by now. It stands still while there
+// is no leader.
 func (m *Member) ClusterTime() kv.ClusterTime {
 	applied := m.machine.ClusterTime()
 	if clock := m.clock.Load(); clock != nil {
@@ -26,8 +27,8 @@ func (m *Member) ClusterTime() kv.ClusterTime {
 	return max(applied, m.lastTime.at(m.now()))
 }
 
-// lastTime is when this member got to know of which cluster time. A follower tells its clients by it how long something
-// lasts; what is decided is decided by the leader's clock.
+// lastTime is when this member got to know of which cluster time. A follower tells its clients by
+// it how long something lasts; what is decided is decided by the leader's clock.
 type lastTime struct {
 	mu      sync.Mutex
 	time    kv.ClusterTime
@@ -57,10 +58,12 @@ func (t *lastTime) at(now time.Duration) kv.ClusterTime {
 const (
 	expiryInterval = 100 * time.Millisecond
 	expiriesMax    = 32
-	// expiryLookBack is at how many ticks all deadlines are looked at again, for those whose end has failed.
+	// expiryLookBack is at how many ticks all deadlines are looked at again, for those whose end
+	// has failed.
 	expiryLookBack = 10
-	// v2ExpiryDelay is how long a node of v2 outlives its TTL. etcd looks for those every half second, so there a node lives on for a
-	// quarter of a second on average; programs that write with a TTL of 0 and then read, as its recorded answers do, count on it.
+	// v2ExpiryDelay is how long a node of v2 outlives its TTL. etcd looks for those every half
+	// second, so there a node lives on for a quarter of a second on average; programs that write
+	// with a TTL of 0 and then read, as its recorded answers do, count on it.
 	v2ExpiryDelay = 250 * time.Millisecond
 )
 
@@ -71,8 +74,8 @@ func (m *Member) runExpiry() {
 	defer m.wg.Done()
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
-	// Deadlines before from have been seen to. Where many thousands have just been removed the store would have to pass over
-	// all of them at each look.
+	// Deadlines before from have been seen to. Where many thousands have just been removed the
+	// store would have to pass over all of them at each look.
 	var from kv.ClusterTime
 	for tick := 0; ; tick++ {
 		select {
@@ -96,8 +99,8 @@ func (m *Member) runExpiry() {
 	}
 }
 
-// rest waits, and says whether the member still runs then. Where very much ends together, clients' requests get every other
-// turn.
+// rest waits, and reports whether the member still runs then. Where very much ends together,
+// clients' requests get every other turn.
 func (m *Member) rest(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -111,8 +114,8 @@ func (m *Member) rest(d time.Duration) bool {
 	}
 }
 
-// expire ends what is due among the expiriesMax earliest deadlines that are not before from, moves that on, and says whether
-// there may be more.
+// expire ends what is due among the expiriesMax earliest deadlines that are not before from, moves
+// that on, and reports whether there may be more.
 func (m *Member) expire(from *kv.ClusterTime) (more bool) {
 	due, last, err := m.due(*from)
 	if err != nil {
@@ -149,8 +152,8 @@ func (m *Member) expire(from *kv.ClusterTime) (more bool) {
 	return len(due) >= expiriesMax && len(waiting) == len(due)
 }
 
-// noteTime has the cluster time written to the log when deadlines wait and nothing else has done so for an election timeout:
-// more than that a successor does not add to anybody's time.
+// noteTime has the cluster time written to the log when deadlines wait and nothing else has done so
+// for an election timeout: more than that a successor does not add to anybody's time.
 func (m *Member) noteTime() {
 	if !m.leads.Load() || time.Duration(m.ClusterTime()-m.machine.ClusterTime()) < m.electionTimeout() {
 		return
@@ -169,7 +172,7 @@ func (m *Member) noteTime() {
 	m.passOn()
 }
 
-// deadlinesWait says whether anything will ever expire.
+// deadlinesWait reports whether anything will ever expire.
 func (m *Member) deadlinesWait() (bool, error) {
 	nodes, err := v2tree.Due(m.Keys().Reading(), 0, math.MaxInt64, 1)
 	if err != nil || len(nodes) > 0 {
@@ -179,7 +182,8 @@ func (m *Member) deadlinesWait() (bool, error) {
 	return len(leases) > 0, err
 }
 
-// due returns the commands that end what is due, nodes of v2 and leases, and the last of their deadlines.
+// due returns the commands that end what is due, nodes of v2 and leases, and the last of their
+// deadlines.
 func (m *Member) due(from kv.ClusterTime) (commands []replica.Command, last kv.ClusterTime, err error) {
 	reading, now := m.Keys().Reading(), m.ClusterTime()
 	v2Now := max(0, now-kv.ClusterTime(v2ExpiryDelay))

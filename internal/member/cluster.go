@@ -35,7 +35,8 @@ func (m *Member) LeaderSince() time.Time {
 // ClusterVersion returns the version that all members understand, empty while none has started.
 func (m *Member) ClusterVersion() string { return membership.ClusterVersion(m.Members()) }
 
-// Published says whether the member's record has this name and these client URLs, and this program's version.
+// Published reports whether the member's record has this name and these client URLs, and this
+// program's version.
 func (m *Member) Published(name string, clientURLs []string) bool {
 	me, ok := membership.Find(m.Members(), m.cfg.ID)
 	return ok && me.Name == name && slices.Equal(me.ClientURLs, clientURLs) && me.Version == version.API
@@ -61,7 +62,7 @@ func (m *Member) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []strin
 	return err
 }
 
-// IsLearner says whether this member has no vote.
+// IsLearner reports whether this member has no vote.
 func (m *Member) IsLearner() bool {
 	me, ok := membership.Find(m.Members(), m.cfg.ID)
 	return ok && me.Learner

@@ -24,7 +24,8 @@ func TestClusterWritesAndReads(t *testing.T) {
 	}
 }
 
-// TestLeaderCutOff: a majority goes on without its leader, which serves nobody meanwhile, and follows when it is back.
+// TestLeaderCutOff: a majority goes on without its leader, which serves nobody meanwhile, and
+// follows when it is back.
 func TestLeaderCutOff(t *testing.T) {
 	c := startTrio(t)
 	old := c.leader()
@@ -58,7 +59,8 @@ func TestLeaderCutOff(t *testing.T) {
 	}
 }
 
-// TestChangesThroughOneWhoIsBehind: a member that has not heard yet of the change before does not refuse the next one.
+// TestChangesThroughOneWhoIsBehind: a member that has not heard yet of the change before does not
+// refuse the next one.
 func TestChangesThroughOneWhoIsBehind(t *testing.T) {
 	c := startTrio(t)
 	leader, behind := c.leader(), c.follower()
@@ -80,8 +82,8 @@ func TestChangesThroughOneWhoIsBehind(t *testing.T) {
 	}
 }
 
-// TestRequestsOfALostLeader: a request that was under way when its leader was lost is answered when the next one has
-// begun, long before its timeout.
+// TestRequestsOfALostLeader: a request that was under way when its leader was lost is answered when
+// the next one has begun, long before its timeout.
 func TestRequestsOfALostLeader(t *testing.T) {
 	c := startTrio(t)
 	leader, follower := c.leader(), c.follower()
@@ -189,7 +191,8 @@ func TestStrictReconfig(t *testing.T) {
 	c.net.setCut(follower.ID(), false)
 }
 
-// TestLeaderWithStalledDisk: a leader whose disk hangs gives leadership away, and the cluster goes on.
+// TestLeaderWithStalledDisk: a leader whose disk hangs gives leadership away, and the cluster goes
+// on.
 func TestLeaderWithStalledDisk(t *testing.T) {
 	c := startTrio(t)
 	old := c.leader()

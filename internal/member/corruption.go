@@ -11,8 +11,9 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// Members apply the same commands, so that the checksums of their keys as of the same revision, with the same history
-// before it, are equal; or a disk, or a bug, has damaged one of them. The leader compares them, and raises the alarm.
+// Members apply the same commands, so that the checksums of their keys as of the same revision,
+// with the same history before it, are equal; or a disk, or a bug, has damaged one of them. The
+// leader compares them, and raises the alarm.
 
 // PeerHash is the checksum that a member has answered with, or why there is none.
 type PeerHash struct {
@@ -26,8 +27,9 @@ type PeerHashes interface {
 	PeerHashes(ctx context.Context, revision int64) []PeerHash
 }
 
-// CorruptionChecks says how often the leader compares: all of the present keys (--corrupt-check-time), and what there is at
-// the revision of the last compaction, when that is a new one (--compact-hash-check-time). 0 is never.
+// CorruptionChecks says how often the leader compares: all of the present keys
+// (--corrupt-check-time), and what there is at the revision of the last compaction, when that is a
+// new one (--compact-hash-check-time). 0 is never.
 type CorruptionChecks struct {
 	Present, Compacted time.Duration
 }
@@ -38,8 +40,9 @@ type damage struct {
 	told    int      // checksums that could be compared
 }
 
-// compareHashes finds out who differs. Checksums of different revisions or compactions say nothing about each other. Where
-// more than half of those that can be compared agree, the others are damaged; otherwise nobody knows who is.
+// compareHashes finds out who differs. Checksums of different revisions or compactions say nothing
+// about each other. Where more than half of those that can be compared agree, the others are
+// damaged; otherwise nobody knows who is.
 func compareHashes(own PeerHash, others []PeerHash) (d damage) {
 	count := map[uint32]int{own.Hash.Sum: 1}
 	answers := []PeerHash{own}
@@ -68,8 +71,8 @@ func compareHashes(own PeerHash, others []PeerHash) (d damage) {
 	return d
 }
 
-// checkHashes compares the members' keys as of a revision and raises the alarm where they differ. It says whether there
-// was anybody to compare with.
+// checkHashes compares the members' keys as of a revision and raises the alarm where they differ.
+// It reports whether there was anybody to compare with.
 func (m *Member) checkHashes(ctx context.Context, peers PeerHashes, revision int64) (compared bool, err error) {
 	own, err := m.pacedHash(ctx, revision)
 	if err != nil {
@@ -91,7 +94,8 @@ func (m *Member) checkHashes(ctx context.Context, peers PeerHashes, revision int
 	return d.told > 1, nil
 }
 
-// RunCorruptionChecks compares until the context ends. Only a leader that has others to compare with does.
+// RunCorruptionChecks compares until the context ends. Only a leader that has others to compare
+// with does.
 func (m *Member) RunCorruptionChecks(ctx context.Context, c CorruptionChecks, peers PeerHashes) {
 	present, stopPresent := every(c.Present)
 	defer stopPresent()
@@ -138,8 +142,8 @@ func every(d time.Duration) (<-chan time.Time, func()) {
 // ErrDamaged says that this member's data is not what the other members have.
 var ErrDamaged = errors.New("data differs from that of the other members")
 
-// CheckAtStart compares this member's keys with the others' before it serves anybody. It returns ErrDamaged when it is not
-// they who must be damaged; members that cannot answer are passed over.
+// CheckAtStart compares this member's keys with the others' before it serves anybody. It returns
+// ErrDamaged when it is not they who must be damaged; members that cannot answer are passed over.
 func (m *Member) CheckAtStart(ctx context.Context, peers PeerHashes) error {
 	if len(m.Members()) < 2 {
 		return nil
@@ -157,7 +161,8 @@ func (m *Member) CheckAtStart(ctx context.Context, peers PeerHashes) error {
 	return nil
 }
 
-// hashIdleShare is how much longer a check rests than it reads: it takes a fifth of a disk's or a core's time at most.
+// hashIdleShare is how much longer a check rests than it reads: it takes a fifth of a disk's or a
+// core's time at most.
 const hashIdleShare = 4
 
 // pacedHash is HashKV for checks that nobody waits for. A member makes one at a time.
@@ -182,8 +187,8 @@ func (m *Member) pacedHash(ctx context.Context, revision int64) (mvcc.Hash, erro
 	})
 }
 
-// peerHashPath is the call that asks a member for a checksum: the revision, for sum (4), revision and compact revision,
-// 8 bytes each but the sum.
+// peerHashPath is the call that asks a member for a checksum: the revision, for sum (4), revision
+// and compact revision, 8 bytes each but the sum.
 const peerHashPath = "member/hashkv"
 
 // peerHashTimeout bounds how long a member may take to read all of its keys at its leisure.

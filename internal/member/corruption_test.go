@@ -57,8 +57,8 @@ func damageKey(t *testing.T, m *Member, key string) {
 	}
 }
 
-// TestCorruptionChecks: the leader finds out which member's disk has another value than the rest, by itself after a
-// compaction, and nothing is written any more until the alarm is disarmed.
+// TestCorruptionChecks: the leader finds out which member's disk has another value than the rest,
+// by itself after a compaction, and nothing is written any more until the alarm is disarmed.
 func TestCorruptionChecks(t *testing.T) {
 	c := startTrio(t)
 	leader := c.leader()

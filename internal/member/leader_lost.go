@@ -39,5 +39,6 @@ func (l *leaderLost) over() {
 	}
 }
 
-// LeaderLost returns a channel that is closed when the member has been without a leader for three election timeouts.
+// LeaderLost returns a channel that is closed when the member has been without a leader for three
+// election timeouts.
 func (m *Member) LeaderLost() <-chan struct{} { return m.leaderLost.wait() }

@@ -18,7 +18,8 @@ import (
 // without waiting for anybody else.
 func (m *Member) advance() {
 	if m.inbox.backlog.requests.Load() > 1 {
-		// Others are at it, too: those that are about to put theirs into the inbox do so first, and all share one entry.
+		// Others are at it, too: those that are about to put theirs into the inbox do so first, and
+		// all share one entry.
 		runtime.Gosched()
 	}
 	if m.readable.Load() && m.appendsUnderWay.Load() >= appendsUnderWayMax {
@@ -130,8 +131,9 @@ func (m *Member) runLogWriter() {
 			m.logs.Unlock()
 			if more {
 				if m.readable.Load() {
-					// What was appended goes on its way. Then those that are about to put their requests into the inbox do so, before
-					// the next entry is made. Among several members that one does not wait for this append.
+					// What was appended goes on its way. Then those that are about to put their
+					// requests into the inbox do so, before the next entry is made. Among several
+					// members that one does not wait for this append.
 					m.raft.try()
 					m.passOn()
 					runtime.Gosched()

@@ -40,7 +40,8 @@ import (
 var (
 	// ErrTimeout says that a request was not applied in time. It may be applied later.
 	ErrTimeout = errors.New("request timed out")
-	// ErrLeaderChanged says that a request was under way when the leader was lost. It may have been applied.
+	// ErrLeaderChanged says that a request was under way when the leader was lost. It may have been
+	// applied.
 	ErrLeaderChanged = errors.New("request timed out, possibly due to previous leader failure")
 	// ErrTooManyRequests says that the backlog is full; nothing was proposed.
 	ErrTooManyRequests = errors.New("too many requests")
@@ -63,14 +64,16 @@ type Config struct {
 	SnapshotCount  uint64        // entries applied between flushes of the state, at most
 	CatchUpEntries uint64        // entries kept in the log for members that lag
 
-	// Transport makes the connections to the other members of m; h is told what comes from them. It is called once, before
-	// Start returns. Nil for a member that has no connections.
+	// Transport makes the connections to the other members of m; h is told what comes from them. It
+	// is called once, before Start returns. Nil for a member that has no connections.
 	Transport func(m *Member, h peer.Handler) Transport
 	// LearnersMax is how many learners the cluster may have; --max-learners.
 	LearnersMax uint64
-	// StrictReconfig refuses changes of the members after which too few would be left that run; --strict-reconfig-check.
+	// StrictReconfig refuses changes of the members after which too few would be left that run;
+	// --strict-reconfig-check.
 	StrictReconfig bool
-	// LearnerAutoPromote has the leader make voters of learners that have caught up; --learner-auto-promote.
+	// LearnerAutoPromote has the leader make voters of learners that have caught up;
+	// --learner-auto-promote.
 	LearnerAutoPromote bool
 
 	RequestBytesMax int   // --max-request-bytes
@@ -170,7 +173,7 @@ func (m *Member) fail(err error) {
 	})
 }
 
-// done says whether the goroutines are to end.
+// done reports whether the goroutines are to end.
 func (m *Member) done() bool {
 	select {
 	case <-m.stopping:
@@ -202,16 +205,17 @@ func (m *Member) Watches() *watch.Hub { return m.hub }
 // Keys returns the key space, for readers.
 func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
 
-// v2RequestBytesMax limits v2's commands where --max-request-bytes is less: in etcd that is v3's limit, and v2 takes what it reads
-// of a form, 10 MiB, with the path and two values to compare.
+// v2RequestBytesMax limits v2's commands where --max-request-bytes is less: in etcd that is v3's
+// limit, and v2 takes what it reads of a form, 10 MiB, with the path and two values to compare.
 const v2RequestBytesMax = 12 << 20
 
 // Propose has a command applied, and returns its result; the error is the member's
 // or the result's. payload must not be changed afterwards. After ErrTimeout or the
 // context's error the command may still be applied.
 //
-// While authentication is on, a command is the context's auth.Actor's. When users or roles have changed since the
-// actor was checked the error is auth.OldRevision, and nothing was applied: check it anew.
+// While authentication is on, a command is the context's auth.Actor's. When users or roles have
+// changed since the actor was checked the error is auth.OldRevision, and nothing was applied: check
+// it anew.
 func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
 	if limit := m.cfg.RequestBytesMax; limit > 0 && len(payload) > limit && (kind != machine.KindV2 || len(payload) > v2RequestBytesMax) {
 		return nil, ErrTooLarge

@@ -26,7 +26,8 @@ type network struct {
 	cut      map[uint64]bool // members that nobody hears, and that hear nobody
 }
 
-// link is the Transport of one member: a queue and a goroutine that delivers to it, so that a sender never waits.
+// link is the Transport of one member: a queue and a goroutine that delivers to it, so that a
+// sender never waits.
 type link struct {
 	n     *network
 	id    uint64

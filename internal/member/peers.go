@@ -47,8 +47,8 @@ func (alone) Call(context.Context, uint64, string, []byte) ([]byte, error) {
 // peerHandler is what the transport tells the member.
 type peerHandler struct{ m *Member }
 
-// Receive implements peer.Handler. The raft loop's part is done here; disks are for the goroutines of the other roles, so
-// that what comes meanwhile gathers.
+// Receive implements peer.Handler. The raft loop's part is done here; disks are for the goroutines
+// of the other roles, so that what comes meanwhile gathers.
 func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
 	h.m.inbox.receive(msg)
 	h.m.raft.try()
@@ -106,7 +106,8 @@ func (r *raftRole) send(msgs []*raftpb.Message) {
 	r.m.transport.Send(msgs)
 }
 
-// outgoing is the stream of a snapshot. It is taken when it is first read: that waits for the disk, as the raft loop must not.
+// outgoing is the stream of a snapshot. It is taken when it is first read: that waits for the disk,
+// as the raft loop must not.
 type outgoing struct {
 	open   func() (*replica.Outgoing, error)
 	stream *replica.Outgoing
@@ -149,7 +150,8 @@ func (m *Member) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
 	return own
 }
 
-// lookAtMembers keeps the connections in step with the members of the cluster, and finds out that this one was removed.
+// lookAtMembers keeps the connections in step with the members of the cluster, and finds out that
+// this one was removed.
 func (r *applyRole) lookAtMembers() {
 	m := r.m
 	members := m.machine.Members()
@@ -180,14 +182,14 @@ func (m *Member) leave() {
 // Removed is closed when this member was removed from the cluster: it has nothing to do any more.
 func (m *Member) Removed() <-chan struct{} { return m.removed }
 
-// WasRemoved says whether the member with an ID was removed from the cluster.
+// WasRemoved reports whether the member with an ID was removed from the cluster.
 func (m *Member) WasRemoved(id uint64) bool { return m.machine.Removed(id) }
 
 // Peers returns the traffic with the other members.
 func (m *Member) Peers() []peer.Stats { return m.transport.Stats() }
 
-// handOver has another voter lead before this member ends, so that the cluster need not find out by itself. It waits an election
-// timeout at most.
+// handOver has another voter lead before this member ends, so that the cluster need not find out by
+// itself. It waits an election timeout at most.
 func (m *Member) handOver() {
 	if !m.leads.Load() || m.done() {
 		return

@@ -39,7 +39,8 @@ func (p *proposal) finish(err error) {
 // backlog counts the requests that were let in and not yet answered.
 type backlog struct {
 	requests, bytes atomic.Int64
-	dones           sync.Pool // the channels of proposals that were answered: a request shall not cost one
+	// the channels of proposals that were answered: a request shall not cost one
+	dones sync.Pool
 }
 
 // channel returns a channel for the answer of a proposal.
@@ -156,13 +157,15 @@ func (b *inbox) putBack(proposals []*proposal) {
 	b.proposals = slices.Insert(b.proposals, 0, proposals...)
 }
 
-// What may wait for the raft loop: it takes everything at each turn, so that more means that it is stuck.
+// What may wait for the raft loop: it takes everything at each turn, so that more means that it is
+// stuck.
 const (
 	inboxMessagesMax = 16 << 10
 	inboxBytesMax    = 256 << 20
 )
 
-// receive puts a message of a peer in, for the caller to see to, unless too much waits: raft sends it again.
+// receive puts a message of a peer in, for the caller to see to, unless too much waits: raft sends
+// it again.
 func (b *inbox) receive(m *raftpb.Message) {
 	size := 0
 	for _, e := range m.Entries {
@@ -191,7 +194,7 @@ func (b *inbox) finish(a replica.Applied) {
 	b.mu.Unlock()
 }
 
-// finished says whether something that was applied waits to be taken.
+// finished reports whether something that was applied waits to be taken.
 func (b *inbox) finished() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -262,7 +265,7 @@ func (q *workQueue) put(m *raftpb.Message, urgent bool) {
 	q.mu.Unlock()
 }
 
-// idle says whether nothing urgent waits.
+// idle reports whether nothing urgent waits.
 func (q *workQueue) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -300,7 +303,8 @@ type pendingBatch struct {
 	proposals []*proposal
 }
 
-// add notes what was proposed in a term, at a time of the member's clock. After failAll it answers the requests and says no.
+// add notes what was proposed in a term, at a time of the member's clock. After failAll it answers
+// the requests and says no.
 func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*proposal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -335,8 +339,9 @@ func (p *pendingBatches) young(after time.Duration) (n int) {
 	return n
 }
 
-// outlived fails the batches that were proposed before a term, of which an entry has been applied: those that its leader
-// knew of have been applied before, and the others are lost, or as good as that.
+// outlived fails the batches that were proposed before a term, of which an entry has been applied:
+// those that its leader knew of have been applied before, and the others are lost, or as good as
+// that.
 func (p *pendingBatches) outlived(term uint64, err error) {
 	p.drop(func(b pendingBatch) bool { return b.term < term }, err)
 }

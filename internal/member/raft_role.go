@@ -18,7 +18,8 @@ const (
 	entryBytesMax      = 1 << 20
 	entryCommandsMax   = 4096
 	appendsUnderWayMax = 1
-	// Among several members an entry is under way until it is applied, since it takes more than this one's disk.
+	// Among several members an entry is under way until it is applied, since it takes more than
+	// this one's disk.
 	batchesUnderWayMax = 2
 )
 
@@ -46,7 +47,8 @@ func newRaftRole(m *Member) *raftRole {
 		// Entries of earlier lives of this member may yet be applied: their batches
 		// must not bear the numbers of ours.
 		lastBatch: rand.Uint64() >> 1,
-		// Likewise questions: the leader may answer one of an earlier life, of what was committed then.
+		// Likewise questions: the leader may answer one of an earlier life, of what was committed
+		// then.
 		lastRead: rand.Uint64() >> 1,
 	}
 }
@@ -82,8 +84,8 @@ func (r *raftRole) tick() {
 	}
 }
 
-// leaderLostAfter is for how many election timeouts there is no leader until clients that asked for it are told, as in
-// etcd.
+// leaderLostAfter is for how many election timeouts there is no leader until clients that asked for
+// it are told, as in etcd.
 const leaderLostAfter = 3
 
 // countLeaderless counts the ticks without a leader.
@@ -97,8 +99,8 @@ func (r *raftRole) countLeaderless() {
 	}
 }
 
-// giveWay hands leadership over when this leader's disk has stalled for an election timeout: its heartbeats go on, and nobody
-// would find out that nothing else does.
+// giveWay hands leadership over when this leader's disk has stalled for an election timeout: its
+// heartbeats go on, and nobody would find out that nothing else does.
 func (r *raftRole) giveWay() {
 	m := r.m
 	stalled := m.logs.stalled()
@@ -164,7 +166,7 @@ func (r *raftRole) takeIn() error {
 	return r.propose(r.in.proposals)
 }
 
-// mayPropose says whether requests may go into an entry now, or gather for a larger one.
+// mayPropose reports whether requests may go into an entry now, or gather for a larger one.
 func (r *raftRole) mayPropose() bool {
 	m := r.m
 	switch {
@@ -177,7 +179,8 @@ func (r *raftRole) mayPropose() bool {
 	}
 }
 
-// finish tells the replica what has been applied. Reads wait for a majority from before a change of the members on.
+// finish tells the replica what has been applied. Reads wait for a majority from before a change of
+// the members on.
 func (r *raftRole) finish(applied replica.Applied) error {
 	m := r.m
 	if len(applied.Changes) > 0 {
@@ -186,8 +189,8 @@ func (r *raftRole) finish(applied replica.Applied) error {
 	return m.replica.Finish(m.now(), applied)
 }
 
-// propose packs proposals into as few entries as their sizes allow. What the replica does not take now, since its leader is
-// about to be another one, waits on.
+// propose packs proposals into as few entries as their sizes allow. What the replica does not take
+// now, since its leader is about to be another one, waits on.
 func (r *raftRole) propose(proposals []*proposal) error {
 	m := r.m
 	for len(proposals) > 0 {
@@ -281,8 +284,8 @@ func (r *raftRole) handOut() {
 	}
 }
 
-// urgent says whether raft or somebody else waits for an append. Nobody does for one that notes but how far the log is committed: it
-// goes to the disk with the next one.
+// urgent reports whether raft or somebody else waits for an append. Nobody does for one that notes
+// but how far the log is committed: it goes to the disk with the next one.
 func urgent(m *raftpb.Message) bool {
 	return len(m.Entries) > 0 || len(m.Responses) > 0 || m.GetSnapshot() != nil
 }

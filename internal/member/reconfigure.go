@@ -14,7 +14,8 @@ import (
 
 // The errors that refuse a change of the members before it is proposed.
 var (
-	// ErrNotEnoughStarted says that after the change fewer members would run than it takes to agree.
+	// ErrNotEnoughStarted says that after the change fewer members would run than it takes to
+	// agree.
 	ErrNotEnoughStarted = errors.New("re-configuration failed due to not enough started members")
 	// ErrUnhealthy says that members which the change relies on are not connected.
 	ErrUnhealthy = errors.New("unhealthy cluster")
@@ -28,11 +29,12 @@ var (
 	ErrTransferTimeout = errors.New("request timed out, leader transfer took too long")
 )
 
-// healthyAfter is how long a member must have been connected before a change relies on it, as in etcd.
+// healthyAfter is how long a member must have been connected before a change relies on it, as in
+// etcd.
 const healthyAfter = 5 * time.Second
 
-// AddMember adds a member, which is then to be started, and returns its record. Besides the errors above it returns those of
-// membership.
+// AddMember adds a member, which is then to be started, and returns its record. Besides the errors
+// above it returns those of membership.
 func (m *Member) AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error) {
 	if err := m.checkPeerURLsNow(ctx, peerURLs); err != nil {
 		return membership.Member{}, err
@@ -50,7 +52,8 @@ func (m *Member) AddMember(ctx context.Context, peerURLs []string, learner bool)
 	return membership.Member{ID: c.ID, PeerURLs: peerURLs, Learner: learner}, err
 }
 
-// checkPeerURLsNow refuses URLs that another member has. That may have been removed just now, so the cluster is asked first.
+// checkPeerURLsNow refuses URLs that another member has. That may have been removed just now, so
+// the cluster is asked first.
 func (m *Member) checkPeerURLsNow(ctx context.Context, peerURLs []string) error {
 	if err := membership.CheckPeerURLs(m.Members(), 0, peerURLs); err == nil {
 		return nil
@@ -61,8 +64,8 @@ func (m *Member) checkPeerURLsNow(ctx context.Context, peerURLs []string) error 
 	return membership.CheckPeerURLs(m.Members(), 0, peerURLs)
 }
 
-// memberNow returns the record of a member. One that is not known here may have been added by another member just now, so the
-// cluster is asked before it is said not to exist.
+// memberNow returns the record of a member. One that is not known here may have been added by
+// another member just now, so the cluster is asked before it is said not to exist.
 func (m *Member) memberNow(ctx context.Context, id uint64) (membership.Member, error) {
 	record, err := m.member(id)
 	if errors.Is(err, membership.ErrNotFound) {
@@ -99,7 +102,8 @@ func (m *Member) PromoteMember(ctx context.Context, id uint64) error {
 	return err
 }
 
-// promotionRefusal returns why a learner was not promoted, in a few words that are always the same for the same reason.
+// promotionRefusal returns why a learner was not promoted, in a few words that are always the same
+// for the same reason.
 func promotionRefusal(err error) string {
 	for _, known := range []error{membership.ErrNotFound, membership.ErrNotLearner, ErrLearnerNotReady, ErrNotEnoughStarted, ErrUnhealthy, ErrTimeout} {
 		if errors.Is(err, known) {
@@ -132,7 +136,8 @@ func (m *Member) promoteMember(ctx context.Context, id uint64) error {
 	return m.reconfigure(ctx, &membership.Command{Kind: membership.KindPromote, ID: id}, membership.ErrNotLearner)
 }
 
-// checkAddition refuses another voter when the ones there are cannot agree together with one that does not run yet.
+// checkAddition refuses another voter when the ones there are cannot agree together with one that
+// does not run yet.
 func (m *Member) checkAddition() error {
 	voters, started := m.voters(0)
 	quorum := (voters+1)/2 + 1
@@ -194,8 +199,9 @@ func (m *Member) active(id uint64, since time.Duration) bool {
 	return !at.IsZero() && time.Since(at) >= since
 }
 
-// reconfigure has a change of the members applied. Raft drops a change while another one is under way, and tells nobody; so it is
-// proposed again until there is an answer. already is what a change that has been made is refused with.
+// reconfigure has a change of the members applied. Raft drops a change while another one is under
+// way, and tells nobody; so it is proposed again until there is an answer. already is what a change
+// that has been made is refused with.
 func (m *Member) reconfigure(ctx context.Context, c *membership.Command, already error) error {
 	m.reconfiguring.Lock()
 	defer m.reconfiguring.Unlock()
@@ -219,7 +225,8 @@ func (m *Member) reconfigure(ctx context.Context, c *membership.Command, already
 // errNoAnswer says that a change may not have been taken.
 var errNoAnswer = errors.New("change of members not applied yet")
 
-// proposeChange proposes a change of the members and waits for the answer, for the time of an election.
+// proposeChange proposes a change of the members and waits for the answer, for the time of an
+// election.
 func (m *Member) proposeChange(ctx context.Context, c *membership.Command) error {
 	kind, payload := machine.KindMembership, c.Append(nil)
 	if m.gate.State().Enabled {
@@ -246,7 +253,8 @@ func (m *Member) proposeChange(ctx context.Context, c *membership.Command) error
 	}
 }
 
-// learnerReadyPath is the call that asks the leader whether a learner has caught up: the ID (8 bytes) for a byte, 1 or 0.
+// learnerReadyPath is the call that asks the leader whether a learner has caught up: the ID (8
+// bytes) for a byte, 1 or 0.
 const learnerReadyPath = "member/learner-ready"
 
 // learnerReady asks the leader whether a learner has caught up.
@@ -282,7 +290,7 @@ func (m *Member) callLeader(ctx context.Context, path string, body []byte) ([]by
 	return m.transport.Call(ctx, leader, path, body)
 }
 
-// caughtUp says whether a learner has nine tenths of this leader's log, as etcd wants it.
+// caughtUp reports whether a learner has nine tenths of this leader's log, as etcd wants it.
 func (m *Member) caughtUp(id uint64) bool {
 	var own, match uint64
 	for _, f := range m.followers() {

@@ -10,8 +10,8 @@ import (
 	"cairn/internal/machine"
 )
 
-// space is what a member knows of its quota. All but full is housekeeping's own, or while busy is set, that of who
-// reclaims.
+// space is what a member knows of its quota. All but full is housekeeping's own, or while busy is
+// set, that of who reclaims.
 type space struct {
 	full atomic.Bool // the state has outgrown the quota
 
@@ -30,8 +30,8 @@ func (m *Member) StateBytes() (disk, inUse int64) {
 // QuotaBytes returns --quota-backend-bytes; 0 is none.
 func (m *Member) QuotaBytes() int64 { return max(m.cfg.QuotaBytes, 0) }
 
-// checkSpace compares the state's size with its quota, and sees to it that the cluster knows: by an alarm, which this
-// member lifts again when space is back.
+// checkSpace compares the state's size with its quota, and sees to it that the cluster knows: by an
+// alarm, which this member lifts again when space is back.
 func (m *Member) checkSpace() {
 	over := false
 	if m.cfg.QuotaBytes > 0 {
@@ -58,8 +58,9 @@ func (m *Member) checkSpace() {
 	}
 }
 
-// reclaim gives back what was deleted, as long as writes are refused for want of room: nobody is to wait for the
-// storage engine's own idea of when that is worth while. It happens at most a fifth of the time.
+// reclaim gives back what was deleted, as long as writes are refused for want of room: nobody is to
+// wait for the storage engine's own idea of when that is worth while. It happens at most a fifth of
+// the time.
 func (m *Member) reclaim() {
 	head := m.Keys().Head()
 	now := [2]int64{head.Revision, head.CompactRevision}
@@ -94,8 +95,8 @@ func (m *Member) whileRunning() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// CheckSpace returns alarm.ErrNoSpace or ErrCorrupt when nothing is taken that adds data. Requests that do ask it, to
-// spare the log what would be refused.
+// CheckSpace returns alarm.ErrNoSpace or ErrCorrupt when nothing is taken that adds data. Requests
+// that do ask it, to spare the log what would be refused.
 func (m *Member) CheckSpace() error {
 	if err := m.Alarms().MayAdd(); err != nil {
 		return err
@@ -106,8 +107,8 @@ func (m *Member) CheckSpace() error {
 	return nil
 }
 
-// Alarms returns the alarms of the cluster as this member knows them. After WaitLinearizable they have every change that
-// was acknowledged before.
+// Alarms returns the alarms of the cluster as this member knows them. After WaitLinearizable they
+// have every change that was acknowledged before.
 func (m *Member) Alarms() *alarm.State { return m.machine.Alarms() }
 
 // ChangeAlarm has a command on alarms applied, and returns the alarm that it has raised or lifted.
@@ -119,8 +120,8 @@ func (m *Member) ChangeAlarm(ctx context.Context, c *alarm.Command) ([]alarm.Ala
 	return res.Alarms, nil
 }
 
-// signalAlarm has an alarm of the member's own making raised or lifted. When that fails it is tried again by whoever
-// sees that it has not happened.
+// signalAlarm has an alarm of the member's own making raised or lifted. When that fails it is tried
+// again by whoever sees that it has not happened.
 func (m *Member) signalAlarm(do alarm.Action, kind alarm.Kind, id uint64) {
 	ctx, cancel := m.whileRunning()
 	defer cancel()

@@ -104,8 +104,8 @@ func Initialize(fs storage.FS, dir string, founders []membership.Member) error {
 	return initialize(fs, dir, initialIndex, initialTerm, founders)
 }
 
-// InitializeJoining is Initialize for a member that joins a cluster, which has the given members. It gets its state from
-// them, and knows no more than where they are until then.
+// InitializeJoining is Initialize for a member that joins a cluster, which has the given members.
+// It gets its state from them, and knows no more than where they are until then.
 func InitializeJoining(fs storage.FS, dir string, members []membership.Member) error {
 	return initialize(fs, dir, 0, 0, members)
 }
@@ -144,8 +144,8 @@ func (m *Member) Close() error {
 	if m.Err() == nil {
 		return errors.Join(err, m.closeRoles())
 	}
-	// A storage engine that has lost its disk may wait for ever for what was on its way there; nothing can be
-	// lost any more that is not lost.
+	// A storage engine that has lost its disk may wait for ever for what was on its way there;
+	// nothing can be lost any more that is not lost.
 	closed := make(chan error, 1)
 	go func() { closed <- m.closeRoles() }()
 	select {

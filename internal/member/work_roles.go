@@ -30,7 +30,7 @@ func (r *logRole) stalled() time.Duration {
 	return 0
 }
 
-// step appends all that has gathered, with one fsync. It says whether there was
+// step appends all that has gathered, with one fsync. It reports whether there was
 // anything, and how many appends of entries that was: the caller takes them off those under way.
 func (r *logRole) step() (done bool, appends int32) {
 	m := r.m
@@ -95,7 +95,7 @@ type applyRole struct {
 }
 
 // step applies all that has gathered, in one batch, and answers those who wait for
-// it. It says whether there was anything.
+// it. It reports whether there was anything.
 func (r *applyRole) step() bool {
 	m := r.m
 	msgs := m.applies.take()
@@ -174,7 +174,7 @@ func (r *applyRole) Results(h machine.Header, n int) []*machine.Result {
 }
 
 // tidy does what is left to do between batches, in slices: a flush that has become due,
-// and what compactions have left. It says whether there is more.
+// and what compactions have left. It reports whether there is more.
 func (r *applyRole) tidy() (more bool) {
 	m := r.m
 	if m.done() {

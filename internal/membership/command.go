@@ -24,13 +24,14 @@ var (
 	ErrOnlyMember = errors.New("the only member cannot be removed")
 	// ErrNotLearner says that the member to be promoted is a voter already.
 	ErrNotLearner = errors.New("member is not a learner")
-	// ErrTooOld says that a member is older than the cluster: it would not understand what the others write.
+	// ErrTooOld says that a member is older than the cluster: it would not understand what the
+	// others write.
 	ErrTooOld = errors.New("member is older than its cluster")
 	// ErrTooManyLearners says that the cluster has as many learners as it may.
 	ErrTooManyLearners = errors.New("too many learner members in cluster")
 )
 
-// Refused says whether err is one of the errors that refuse a change.
+// Refused reports whether err is one of the errors that refuse a change.
 func Refused(err error) bool {
 	for _, known := range []error{ErrNotFound, ErrExists, ErrRemoved, ErrPeerURLExists, ErrOnlyMember, ErrNotLearner, ErrTooOld, ErrTooManyLearners} {
 		if errors.Is(err, known) {
@@ -45,7 +46,8 @@ type Kind byte
 
 // The kinds of commands.
 const (
-	// KindPublish records what a member says of itself when it has started: its name, client URLs and version.
+	// KindPublish records what a member says of itself when it has started: its name, client URLs
+	// and version.
 	KindPublish Kind = 1
 	// KindUpdate gives a member other peer URLs.
 	KindUpdate Kind = 2
@@ -57,8 +59,8 @@ const (
 	KindPromote Kind = 5
 )
 
-// Reconfigures says whether commands of the kind change who has part in the raft log: those go through it one at a
-// time, as configuration changes of raft.
+// Reconfigures reports whether commands of the kind change who has part in the raft log: those go
+// through it one at a time, as configuration changes of raft.
 func (k Kind) Reconfigures() bool { return k == KindAdd || k == KindRemove || k == KindPromote }
 
 // Command changes the record of one member. What its kind does not ask for is not looked at.
@@ -70,8 +72,8 @@ type Command struct {
 	Version    string // of a member that publishes itself
 	PeerURLs   []string
 	Learner    bool // of a member that is added
-	// LearnersMax is how many learners the proposer allows the cluster; what was meant is in the command, so that
-	// members with other settings decide alike.
+	// LearnersMax is how many learners the proposer allows the cluster; what was meant is in the
+	// command, so that members with other settings decide alike.
 	LearnersMax uint64
 }
 
@@ -116,7 +118,8 @@ func Decode(b []byte) (c Command, err error) {
 	return c, nil
 }
 
-// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and changes nothing.
+// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and
+// changes nothing.
 func (t *Table) Apply(b *storage.Batch, c *Command) error {
 	if t.removedNext[c.ID] {
 		return ErrRemoved
@@ -178,7 +181,8 @@ func voters(members []Member) (n int) {
 	return n
 }
 
-// CheckPeerURLs returns ErrPeerURLExists when another member than the one with the ID has one of the peer URLs.
+// CheckPeerURLs returns ErrPeerURLExists when another member than the one with the ID has one of
+// the peer URLs.
 func CheckPeerURLs(members []Member, id uint64, peerURLs []string) error {
 	for i := range members {
 		if members[i].ID == id {

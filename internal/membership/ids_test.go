@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The IDs below are what etcd itself logs for these flags: the first is the tutorial's, the second was taken from
-// Debian's etcd 3.4.23.
+// The IDs below are what etcd itself logs for these flags: the first is the tutorial's, the second
+// was taken from Debian's etcd 3.4.23.
 func TestIDsOfSingleMembers(t *testing.T) {
 	for _, c := range []struct {
 		peerURL         string

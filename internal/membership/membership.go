@@ -1,15 +1,18 @@
-// Package membership owns who the members of a cluster are: what identifies them, what is recorded of each, and the commands
-// that change a record.
+// Package membership owns who the members of a cluster are: what identifies them, what is recorded
+// of each, and the commands that change a record.
 //
-// The records are table m of the state store (docs/formats/members.md), so that they are replicated, backed up and
-// restored with everything else. The package does not own the configuration that raft votes by (raft and the
-// machine do, which derive it from the records), nor connections to members (peer).
+// The records are table m of the state store (docs/formats/members.md), so that they are
+// replicated, backed up and restored with everything else. The package does not own the
+// configuration that raft votes by (raft and the machine do, which derive it from the records), nor
+// connections to members (peer).
 //
-// Invariants: an ID is a function of its arguments alone, the same as etcd's for the same arguments, so that a member
-// which is replaced by ours keeps its name on every page and in every log. No two members share a peer URL. The ID of a removed
-// member never comes back. What List shows is the state after some committed batch.
+// Invariants: an ID is a function of its arguments alone, the same as etcd's for the same
+// arguments, so that a member which is replaced by ours keeps its name on every page and in every
+// log. No two members share a peer URL. The ID of a removed member never comes back. What List
+// shows is the state after some committed batch.
 //
-// Concurrency: List and the functions may be called by anyone; Begin, Apply and Publish belong to the applier.
+// Concurrency: List and the functions may be called by anyone; Begin, Apply and Publish belong to
+// the applier.
 package membership
 
 import (
@@ -33,13 +36,16 @@ type Member struct {
 	PeerURLs   []string // where other members reach it
 	ClientURLs []string // where it says that clients reach it; none until it has started
 	Learner    bool     // has the log, but no vote
-	Version    string   // of etcd's API that it served when it last started, as in 3.7.0; empty until it has started
+	// of etcd's API that it served when it last started, as in 3.7.0; empty until it has started
+	Version string
 }
 
-// Started says whether the member has published itself: its name is known then, which cannot be empty.
+// Started reports whether the member has published itself: its name is known then, which cannot be
+// empty.
 func (m *Member) Started() bool { return m.Name != "" }
 
-// ErrCorrupt is wrapped by the errors that tell of a record or command which no cairn of this version can have written.
+// ErrCorrupt is wrapped by the errors that tell of a record or command which no cairn of this
+// version can have written.
 var ErrCorrupt = errors.New("corrupt membership")
 
 // Table is table m: the members of the cluster.
@@ -91,7 +97,7 @@ func read(iter func(lower, upper []byte) *storage.Iter) (t *Table, err error) {
 // List returns the members in the order of their IDs. The caller must not change what it gets.
 func (t *Table) List() []Member { return *t.shown.Load() }
 
-// Removed says whether the member with an ID was removed from the cluster.
+// Removed reports whether the member with an ID was removed from the cluster.
 func (t *Table) Removed(id uint64) bool { return (*t.removed.Load())[id] }
 
 // ConfState returns the configuration that raft has with these members.
@@ -121,7 +127,8 @@ func (t *Table) Begin() {
 	t.next, t.removedNext, t.changed = t.List(), *t.removed.Load(), false
 }
 
-// Next returns the members as the open batch has left them so far. The caller must not change what it gets.
+// Next returns the members as the open batch has left them so far. The caller must not change what
+// it gets.
 func (t *Table) Next() []Member { return t.next }
 
 // Publish shows what the batch has changed, once it is committed.

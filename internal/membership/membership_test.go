@@ -205,7 +205,8 @@ func TestParseURLs(t *testing.T) {
 		{nil, "no valid URLs given"},
 		{[]string{}, "no valid URLs given"},
 		{[]string{"http://b:1", " https://a:2 "}, "[http://b:1 https://a:2]"},
-		{[]string{"http://b:1", "http://a:1", "http://b:1"}, "[http://a:1 http://b:1 http://b:1]"}, // as in etcd
+		// as in etcd
+		{[]string{"http://b:1", "http://a:1", "http://b:1"}, "[http://a:1 http://b:1 http://b:1]"},
 		{[]string{"unix://a:1"}, "[unix://a:1]"},
 		{[]string{"http://[::1]:1"}, "[http://[::1]:1]"},
 		{[]string{"http://a:1", "bad"}, "URL scheme must be http, https, unix, or unixs: bad"},

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// ParseURLs checks the URLs that a request gives to a member, and returns them in ascending order. The texts of its errors are
-// etcd's: clients show them. (The same mistakes in a flag are the business of package config, which says more.)
+// ParseURLs checks the URLs that a request gives to a member, and returns them in ascending order.
+// The texts of its errors are etcd's: clients show them. (The same mistakes in a flag are the
+// business of package config, which says more.)
 func ParseURLs(texts []string) ([]string, error) {
 	if len(texts) == 0 {
 		return nil, errors.New("no valid URLs given")

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// ClusterVersion returns the version that all members which have started understand, as in 3.7.0: the minor version of the
-// oldest. It is empty while none has. It never goes back: a member that is older cannot publish itself.
+// ClusterVersion returns the version that all members which have started understand, as in 3.7.0:
+// the minor version of the oldest. It is empty while none has. It never goes back: a member that is
+// older cannot publish itself.
 func ClusterVersion(members []Member) string {
 	least := ""
 	for i := range members {
@@ -22,7 +23,7 @@ func ClusterVersion(members []Member) string {
 	return fmt.Sprintf("%d.%d.0", major, minor)
 }
 
-// older says whether a is of an earlier minor version than b. Nothing is older than no version.
+// older reports whether a is of an earlier minor version than b. Nothing is older than no version.
 func older(a, b string) bool {
 	if b == "" {
 		return false

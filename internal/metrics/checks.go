@@ -27,8 +27,8 @@ func newCheckVectors(registry *prometheus.Registry) checkVectors {
 	return v
 }
 
-// AddHealthcheck makes the counters of a check of /livez or /readyz (the kind, without its slash). They are served from then
-// on, with zeros.
+// AddHealthcheck makes the counters of a check of /livez or /readyz (the kind, without its slash).
+// They are served from then on, with zeros.
 func (m *Metrics) AddHealthcheck(kind, name string) {
 	m.checks.total.WithLabelValues(kind, name, checkSuccess)
 	m.checks.total.WithLabelValues(kind, name, checkError)

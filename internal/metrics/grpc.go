@@ -37,8 +37,8 @@ func newGRPCVectors(registry *prometheus.Registry) grpcVectors {
 	}
 }
 
-// MeasureCalls adds histograms of how long calls take, grpc_server_handling_seconds, as --metrics=extensive does in etcd. It is
-// called before AddService.
+// MeasureCalls adds histograms of how long calls take, grpc_server_handling_seconds, as
+// --metrics=extensive does in etcd. It is called before AddService.
 func (m *Metrics) MeasureCalls() {
 	m.grpc.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "grpc_server_handling_seconds", Help: "Time that RPCs took from begin to end.", Buckets: prometheus.DefBuckets,
@@ -55,7 +55,8 @@ type Method struct {
 	handled [codesMax + 1]prometheus.Counter
 }
 
-// Handled is the counter of calls that ended with a code. A code that gRPC does not define counts as unknown.
+// Handled is the counter of calls that ended with a code. A code that gRPC does not define counts
+// as unknown.
 func (m *Method) Handled(code codes.Code) prometheus.Counter {
 	if code > codesMax {
 		code = codes.Unknown
@@ -63,8 +64,8 @@ func (m *Method) Handled(code codes.Code) prometheus.Counter {
 	return m.handled[code]
 }
 
-// AddService makes the counters of a service's methods. They are served from then on, with zeros, so that the rate of an error that
-// has not happened yet is 0 rather than missing.
+// AddService makes the counters of a service's methods. They are served from then on, with zeros,
+// so that the rate of an error that has not happened yet is 0 rather than missing.
 func (m *Metrics) AddService(desc *grpc.ServiceDesc) {
 	for _, method := range desc.Methods {
 		m.addMethod("unary", desc.ServiceName, method.MethodName)
@@ -98,5 +99,6 @@ func (m *Metrics) addMethod(kind, service, method string) {
 	m.methods["/"+service+"/"+method] = c
 }
 
-// Method is the counters of an RPC by its full name, /etcdserverpb.KV/Put, or nil when no service that was added has it.
+// Method is the counters of an RPC by its full name, /etcdserverpb.KV/Put, or nil when no service
+// that was added has it.
 func (m *Metrics) Method(fullMethod string) *Method { return m.methods[fullMethod] }

@@ -1,13 +1,16 @@
-// Package metrics owns the definition of every metric that a member serves: etcd's names, types and buckets where etcd
-// has the metric, so that its dashboards and alerts go on working, and cairn_… for our own.
+// Package metrics owns the definition of every metric that a member serves: etcd's names, types and
+// buckets where etcd has the metric, so that its dashboards and alerts go on working, and cairn_…
+// for our own.
 //
-// It does not own the numbers. What changes with each request is counted here by whoever sees it happen; what is a
-// state somewhere else is asked for at each scrape (State), and costs nothing between two.
+// It does not own the numbers. What changes with each request is counted here by whoever sees it
+// happen; what is a state somewhere else is asked for at each scrape (State), and costs nothing
+// between two.
 //
-// Invariant: nothing on a request's path looks up a label: counters with labels are handed out as resolved children.
+// Invariant: nothing on a request's path looks up a label: counters with labels are handed out as
+// resolved children.
 //
-// Concurrency: counters and histograms may be used from anywhere. AddService and SetState are called while a member is being
-// put together, before anything is served.
+// Concurrency: counters and histograms may be used from anywhere. AddService and SetState are
+// called while a member is being put together, before anything is served.
 package metrics
 
 import (
@@ -36,14 +39,17 @@ type Metrics struct {
 
 	rare
 
-	ProposalsFailed   prometheus.Counter // proposals that were answered with an error of the raft layer
-	SlowApplies       prometheus.Counter // batches that took more than 100 ms to apply
-	SlowReadIndexes   prometheus.Counter // read confirmations that took longer than an election timeout
+	// proposals that were answered with an error of the raft layer
+	ProposalsFailed prometheus.Counter
+	SlowApplies     prometheus.Counter // batches that took more than 100 ms to apply
+	// read confirmations that took longer than an election timeout
+	SlowReadIndexes   prometheus.Counter
 	ReadIndexesFailed prometheus.Counter
 	HealthSuccesses   prometheus.Counter // health checks that were answered well
 	HealthFailures    prometheus.Counter
 
-	Ranges  prometheus.Counter // operations applied or read by this member, those within transactions too
+	// operations applied or read by this member, those within transactions too
+	Ranges  prometheus.Counter
 	Puts    prometheus.Counter
 	Deletes prometheus.Counter
 	Txns    prometheus.Counter
@@ -52,7 +58,8 @@ type Metrics struct {
 	PutBytes prometheus.Gauge   // keys and values of the puts applied
 
 	LeasesGranted, LeasesRenewed, LeasesRevoked prometheus.Counter // asked for at this member
-	LeasesExpired                               prometheus.Counter // that this member, as the leader, has ended
+	// that this member, as the leader, has ended
+	LeasesExpired prometheus.Counter
 
 	LogFsync    prometheus.Histogram // seconds that an append to the raft log waited for the disk
 	StateCommit prometheus.Histogram // seconds that the state store took for a batch
@@ -131,7 +138,8 @@ func New(memberID uint64) *Metrics {
 	m.Txns = counter("etcd_mvcc_txn_total", "Transactions applied by this member.")
 
 	m.Events = counter("etcd_debugging_mvcc_events_total", "Changes of keys and directories applied by this member.")
-	m.PutBytes = prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "Bytes of keys and values put."}) // etcd's type
+	// etcd's type
+	m.PutBytes = prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "Bytes of keys and values put."})
 	m.registry.MustRegister(
 		m.PutBytes,
 		mirrorOf("etcd_debugging_mvcc_range_total", "As etcd_mvcc_range_total.", m.Ranges),
@@ -165,12 +173,12 @@ func New(memberID uint64) *Metrics {
 	return m
 }
 
-// SetState says where to ask for the state at a scrape. The function must return quickly and may be called by several
-// goroutines. Before the call the state is the zero State.
+// SetState says where to ask for the state at a scrape. The function must return quickly and may be
+// called by several goroutines. Before the call the state is the zero State.
 func (m *Metrics) SetState(f func() State) { m.state.Store(&f) }
 
-// Handler serves the metrics. Prometheus' own handler negotiates format and compression; only its name for the text format, to
-// which newer versions add parameters, is put back to what etcd sends.
+// Handler serves the metrics. Prometheus' own handler negotiates format and compression; only its
+// name for the text format, to which newer versions add parameters, is put back to what etcd sends.
 func (m *Metrics) Handler() http.Handler {
 	inner := promhttp.InstrumentMetricHandler(m.registry, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mirror serves a counter under the name that it had in etcd up to 3.4, for dashboards of that time.
+// mirror serves a counter under the name that it had in etcd up to 3.4, for dashboards of that
+// time.
 type mirror struct {
 	desc *prometheus.Desc
 	of   prometheus.Counter

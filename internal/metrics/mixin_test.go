@@ -10,8 +10,9 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// mixin lists what the queries of etcd's own monitoring mixin (contrib/mixin: its alerts and its dashboard) ask for: the
-// metric's name, and the labels that they select or group by. A histogram is asked for by its buckets.
+// mixin lists what the queries of etcd's own monitoring mixin (contrib/mixin: its alerts and its
+// dashboard) ask for: the metric's name, and the labels that they select or group by. A histogram
+// is asked for by its buckets.
 var mixin = []struct {
 	name   string
 	kind   dto.MetricType

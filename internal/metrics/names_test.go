@@ -9,8 +9,9 @@ import (
 	"google.golang.org/grpc"
 )
 
-// TestEtcdsMetrics has every metric of etcd served with its type, or named as missing in docs/compatibility.md. The names are
-// those that Debian's etcd 3.4.23 serves when it has just begun, and what came later or is served only by clusters.
+// TestEtcdsMetrics has every metric of etcd served with its type, or named as missing in
+// docs/compatibility.md. The names are those that Debian's etcd 3.4.23 serves when it has just
+// begun, and what came later or is served only by clusters.
 func TestEtcdsMetrics(t *testing.T) {
 	m := New(0xa)
 	m.AddService(&grpc.ServiceDesc{ServiceName: "etcdserverpb.KV", Methods: []grpc.MethodDesc{{MethodName: "Put"}}})

@@ -12,8 +12,9 @@ type PeerState struct {
 	ID     uint64
 	Active bool // connected
 
-	SentBytes, ReceivedBytes                          uint64
-	SendFailures                                      uint64 // messages that were lost, and connections that broke
+	SentBytes, ReceivedBytes uint64
+	// messages that were lost, and connections that broke
+	SendFailures                                      uint64
 	SnapshotsSent, SnapshotsFailed, SnapshotsReceived uint64
 }
 
@@ -55,7 +56,8 @@ func newRoundTrips(registry *prometheus.Registry) *prometheus.HistogramVec {
 	return v
 }
 
-// RoundTrip notes how long a peer took to answer. It is called about once a second for each, so the label is looked up.
+// RoundTrip notes how long a peer took to answer. It is called about once a second for each, so the
+// label is looked up.
 func (m *Metrics) RoundTrip(peer uint64, d time.Duration) {
 	m.roundTrips.WithLabelValues(hexadecimal(peer)).Observe(d.Seconds())
 }

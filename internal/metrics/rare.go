@@ -15,7 +15,8 @@ type rare struct {
 
 	BackendSnapshot prometheus.Histogram // seconds that it took to give a client the whole state
 
-	SnapshotsApplying prometheus.Gauge // other members' snapshots that take the place of the state right now: 0 or 1
+	// other members' snapshots that take the place of the state right now: 0 or 1
+	SnapshotsApplying prometheus.Gauge
 
 	LearnersPromoted prometheus.Counter // at the request of this member's clients
 
@@ -62,11 +63,13 @@ func newRare(registry *prometheus.Registry) rare {
 	return r
 }
 
-// LearnerPromoteFailed counts a promotion that was refused. The reason is one of a few texts: it becomes a label.
+// LearnerPromoteFailed counts a promotion that was refused. The reason is one of a few texts: it
+// becomes a label.
 func (r *rare) LearnerPromoteFailed(reason string) { r.promoteFailures.WithLabelValues(reason).Inc() }
 
-// ReceivingSnapshot is called when a snapshot of another member begins to come in, and what it returns when it is on disk or has
-// failed. To receive it and to write it is one here, two metrics in etcd.
+// ReceivingSnapshot is called when a snapshot of another member begins to come in, and what it
+// returns when it is on disk or has failed. To receive it and to write it is one here, two metrics
+// in etcd.
 func (r *rare) ReceivingSnapshot(from uint64) (done func(took time.Duration, ok bool)) {
 	id := hexadecimal(from)
 	r.snapshotInflight.WithLabelValues(id).Inc()

@@ -8,16 +8,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// clientVersionsMax limits how many versions of clients are told apart: whoever calls names their own.
+// clientVersionsMax limits how many versions of clients are told apart: whoever calls names their
+// own.
 const clientVersionsMax = 64
 
-// unknownVersion is what clients count as that name no version, as curl does at the JSON gateway, or one too many.
+// unknownVersion is what clients count as that name no version, as curl does at the JSON gateway,
+// or one too many.
 const unknownVersion = "unknown"
 
 // ClientVersion holds the counters of the calls by clients of one version of the API.
 type ClientVersion struct{ Unary, Stream prometheus.Counter }
 
-// clientVersions finds counters by a version without a lock and without allocating. The map is never changed, but replaced.
+// clientVersions finds counters by a version without a lock and without allocating. The map is
+// never changed, but replaced.
 type clientVersions struct {
 	total   *prometheus.CounterVec
 	known   atomic.Pointer[map[string]*ClientVersion]
@@ -66,7 +69,7 @@ func (v *clientVersions) add(version string) *ClientVersion {
 	return c
 }
 
-// isVersion says whether a text may be a version: a label is served as it is.
+// isVersion reports whether a text may be a version: a label is served as it is.
 func isVersion(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c > '~' {

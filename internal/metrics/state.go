@@ -2,7 +2,8 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// gauge is a metric that is read from the State. Some are called …_total and are gauges all the same: in etcd they are.
+// gauge is a metric that is read from the State. Some are called …_total and are gauges all the
+// same: in etcd they are.
 type gauge struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType

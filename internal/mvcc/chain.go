@@ -32,8 +32,8 @@ type chain struct {
 // chainPathMax is how many set bits a depth has at most.
 const chainPathMax = 64
 
-// next returns the chain of the event after the one at mod, whose chain c is,
-// and the new event's jump (zero when it has none). The path is made in room, where there is enough.
+// next returns the chain of the event after the one at mod, whose chain c is, and the new event's
+// jump (zero when it has none). The path is made in room, where there is enough.
 func (c chain) next(room []kv.Revision, mod kv.Revision, compactRevision int64) (chain, kv.Revision) {
 	n := chain{depth: c.depth + 1}
 	// The new path is the part of (mod, c.path...) at depths that are prefixes of

@@ -14,10 +14,10 @@ import (
 // revision. It returns ErrCompacted when rev is not after the last compaction and
 // ErrFutureRevision when it is ahead of the store.
 //
-// The events go at once, by one range deletion; this works since no later event
-// needs an earlier one. Those of rev itself stay: a watch may begin there, as a read
-// may; but they lose the values that they replaced, which nobody can ask for any more, so
-// that deleting everything and compacting to that gives the room back. Tombstones that the compaction has passed are removed by
+// The events go at once, by one range deletion; this works since no later event needs an earlier
+// one. Those of rev itself stay: a watch may begin there, as a read may; but they lose the values
+// that they replaced, which nobody can ask for any more, so that deleting everything and compacting
+// to that gives the room back. Tombstones that the compaction has passed are removed by
 // SweepTombstones; until then nothing reads them.
 func (w *Writer) Compact(rev int64) error {
 	switch {
@@ -74,7 +74,7 @@ func (w *Writer) dropReplaced(rev int64) (err error) {
 }
 
 // SweepTombstones removes up to limit tombstones that the compaction has passed,
-// oldest first, and says whether some are left. It is local work between batches:
+// oldest first, and reports whether some are left. It is local work between batches:
 // no command sees a difference, so members may do it at different times.
 func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
 	if w.Swept() {
@@ -108,7 +108,7 @@ func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
 	return more, nil
 }
 
-// Swept says whether SweepTombstones has nothing to do.
+// Swept reports whether SweepTombstones has nothing to do.
 func (w *Writer) Swept() bool { return w.swept.Main > w.s.head.Load().CompactRevision }
 
 // sweep removes one entry of table x and, when the key is still deleted since

@@ -299,7 +299,7 @@ func (e *countsEdit) store(b *storage.Batch) (*counts, error) {
 	return &counts{chunks: e.chunks}, nil
 }
 
-// inRange says whether key is in [lower, upper), where a nil upper is no end.
+// inRange reports whether key is in [lower, upper), where a nil upper is no end.
 func inRange(key, lower, upper []byte) bool {
 	return bytes.Compare(key, lower) >= 0 && (upper == nil || bytes.Compare(key, upper) < 0)
 }

@@ -9,12 +9,14 @@ import (
 	"cairn/internal/kv"
 )
 
-// Hash is a checksum of what clients can read of the key space: all keys as of a revision, and the history that leads
-// up to it. Members with equal Revision and CompactRevision have equal sums, or one of them is damaged.
+// Hash is a checksum of what clients can read of the key space: all keys as of a revision, and the
+// history that leads up to it. Members with equal Revision and CompactRevision have equal sums, or
+// one of them is damaged.
 type Hash struct {
 	Sum      uint32
 	Revision int64
-	// CompactRevision is where the history begins that is in the sum; 0 when nothing has been compacted.
+	// CompactRevision is where the history begins that is in the sum; 0 when nothing has been
+	// compacted.
 	CompactRevision int64
 }
 
@@ -23,10 +25,11 @@ const hashSliceBytes = 1 << 20
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Hash returns the checksum as of a revision; 0 is the present one. It depends on revisions, keys and values alone: not
-// on where the store keeps them, on what compactions have left to sweep, nor on what happens meanwhile. It reads
-// everything, in slices, and calls pause before each, whose error ends it. It returns ErrCompacted and ErrFutureRevision
-// for revisions that cannot be read (any more).
+// Hash returns the checksum as of a revision; 0 is the present one. It depends on revisions, keys
+// and values alone: not on where the store keeps them, on what compactions have left to sweep, nor
+// on what happens meanwhile. It reads everything, in slices, and calls pause before each, whose
+// error ends it. It returns ErrCompacted and ErrFutureRevision for revisions that cannot be read
+// (any more).
 func (s *Store) Hash(asked int64, pause func() error) (Hash, error) {
 	for tries := 0; ; tries++ {
 		head := s.head.Load()
@@ -114,8 +117,8 @@ func (h *hashing) record(key []byte, r *kv.Record) {
 	}
 }
 
-// history adds the events from the compact revision on. A compaction that overtakes it takes only the beginning of
-// history away, so that it begins anew behind that; the keys stay as they are.
+// history adds the events from the compact revision on. A compaction that overtakes it takes only
+// the beginning of history away, so that it begins anew behind that; the keys stay as they are.
 func (h *hashing) history() error {
 	keys := h.sum
 	for tries := 0; ; tries++ {
@@ -178,8 +181,9 @@ func (h *hashing) event(e *kv.Event) {
 	}
 }
 
-// Passed says whether a value of table c is a tombstone that a compaction to the given revision has passed: readers and
-// writers take it for nothing, and whether it is still there is each member's own affair.
+// Passed reports whether a value of table c is a tombstone that a compaction to the given revision
+// has passed: readers and writers take it for nothing, and whether it is still there is each
+// member's own affair.
 func Passed(value []byte, compacted int64) (bool, error) {
 	r, err := decodeRecord(value)
 	return r.Deleted && r.Mod.Main <= compacted, err

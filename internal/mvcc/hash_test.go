@@ -16,8 +16,8 @@ func (st *state) hash(rev int64, pause func() error) Hash {
 
 func goOn() error { return nil }
 
-// TestHashWhileOthersWrite: the hash of a revision is the same while it is overtaken by writes, by sweeps, and by a
-// compaction up to it.
+// TestHashWhileOthersWrite: the hash of a revision is the same while it is overtaken by writes, by
+// sweeps, and by a compaction up to it.
 func TestHashWhileOthersWrite(t *testing.T) {
 	st := newState(t)
 	defer st.close()
@@ -64,7 +64,8 @@ func TestHashWhileOthersWrite(t *testing.T) {
 	if after.CompactRevision != rev-9 || after.Sum == want.Sum {
 		t.Errorf("after the compaction %+v, before it %+v", after, want)
 	}
-	// One that passes the revision ends the hash, or has it begin anew where no revision was asked for.
+	// One that passes the revision ends the hash, or has it begin anew where no revision was asked
+	// for.
 	if _, err := st.s.Hash(rev, compact(rev+3, 2)); !errors.Is(err, ErrCompacted) {
 		t.Errorf("passed by a compaction: %v", err)
 	}

@@ -107,7 +107,7 @@ type TxnOp struct {
 	Failure  []Op
 }
 
-// ReadOnly says whether neither branch can change anything.
+// ReadOnly reports whether neither branch can change anything.
 func (t *TxnOp) ReadOnly() bool { return readOnly(t.Success) && readOnly(t.Failure) }
 
 func readOnly(ops []Op) bool {
@@ -119,7 +119,7 @@ func readOnly(ops []Op) bool {
 	return true
 }
 
-// Puts says whether either branch has a put.
+// Puts reports whether either branch has a put.
 func (t *TxnOp) Puts() bool { return puts(t.Success) || puts(t.Failure) }
 
 func puts(ops []Op) bool {

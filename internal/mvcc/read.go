@@ -13,7 +13,7 @@ import (
 // Sink takes the keys of a range in the order of the answer. Key and record
 // are lent: they are valid during the call only.
 type Sink interface {
-	// Add takes a key, and says whether it takes more.
+	// Add takes a key, and reports whether it takes more.
 	Add(key []byte, r *kv.Record) bool
 	// Reset forgets all keys: the read starts over, because a compaction has
 	// overtaken it.
@@ -200,18 +200,18 @@ func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut i
 	return sum, nil
 }
 
-// InKeyOrder says whether the answer is keys one after another from the range's first: none is
+// InKeyOrder reports whether the answer is keys one after another from the range's first: none is
 // left out, and their order needs no sorting, be it asked for or not.
 func (op *RangeOp) InKeyOrder() bool {
 	return !op.Bounded() && op.Order != SortDescend && op.Target == SortByKey
 }
 
-// Bounded says whether the range drops keys by their revisions.
+// Bounded reports whether the range drops keys by their revisions.
 func (op *RangeOp) Bounded() bool {
 	return op.MinMod != 0 || op.MaxMod != 0 || op.MinCreate != 0 || op.MaxCreate != 0
 }
 
-// admits says whether a version is within the bounds.
+// admits reports whether a version is within the bounds.
 func (op *RangeOp) admits(r *kv.Record) bool {
 	return (op.MinMod == 0 || r.Mod.Main >= op.MinMod) && (op.MaxMod == 0 || r.Mod.Main <= op.MaxMod) &&
 		(op.MinCreate == 0 || r.CreateRevision >= op.MinCreate) && (op.MaxCreate == 0 || r.CreateRevision <= op.MaxCreate)

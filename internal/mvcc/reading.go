@@ -58,7 +58,7 @@ func (r Reading) Walk(start, end []byte, visit func(key []byte, rec *kv.Record) 
 	return r.v.walkSeek(lower, upper, visit)
 }
 
-// Overtaken says whether a compaction has passed the reading's revision. Then keys that
+// Overtaken reports whether a compaction has passed the reading's revision. Then keys that
 // were deleted since may be missing from what was read, other reads fail with
 // ErrOvertaken, and a newer Reading is needed.
 func (r Reading) Overtaken() bool { return r.v.src.overtaken(r.v.rev) != nil }

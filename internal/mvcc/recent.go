@@ -13,8 +13,8 @@ type recent struct {
 	bytes      int // of the young one
 }
 
-// generation has values by their keys. The map holds where in values: so a key that is there already gets another value without
-// being copied.
+// generation has values by their keys. The map holds where in values: so a key that is there
+// already gets another value without being copied.
 type generation struct {
 	at     map[string]int
 	values [][]byte

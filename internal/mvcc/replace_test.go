@@ -8,8 +8,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// hookedFS calls a function before it removes a directory: Replace does so when the store is another one already, and
-// the head not yet.
+// hookedFS calls a function before it removes a directory: Replace does so when the store is
+// another one already, and the head not yet.
 type hookedFS struct {
 	storage.FS
 	onRemove func()
@@ -42,8 +42,9 @@ func commitPuts(t *testing.T, db *storage.Store, s *Store, changes ...func(*Writ
 	w.Publish()
 }
 
-// TestReadInsideReplacement reads at the one moment at which store and head do not belong together: with the head of
-// before over the store of after, in which a key is missing whose tombstone was swept.
+// TestReadInsideReplacement reads at the one moment at which store and head do not belong together:
+// with the head of before over the store of after, in which a key is missing whose tombstone was
+// swept.
 func TestReadInsideReplacement(t *testing.T) {
 	open := func(fs storage.FS) (*storage.Store, *Store) {
 		db, err := storage.OpenState("state", storage.Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})

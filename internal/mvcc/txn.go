@@ -72,12 +72,14 @@ type txnRun struct {
 	w    *Writer // nil where no operation writes
 	room int64   // bytes that may yet be returned
 
-	// path has the outcome of the comparisons of each transaction that is run, in the order in which they are.
+	// path has the outcome of the comparisons of each transaction that is run, in the order in
+	// which they are.
 	path []bool
 }
 
-// do evaluates all comparisons and then runs the branches. Also those of nested transactions are evaluated before anything
-// is written, as in etcd: what a transaction itself has put does not count.
+// do evaluates all comparisons and then runs the branches. Also those of nested transactions are
+// evaluated before anything is written, as in etcd: what a transaction itself has put does not
+// count.
 func (x *txnRun) do(t *TxnOp) (res TxnResult, err error) {
 	if err := x.decide(t); err != nil {
 		return res, err
@@ -85,7 +87,8 @@ func (x *txnRun) do(t *TxnOp) (res TxnResult, err error) {
 	return x.txn(t)
 }
 
-// decide evaluates the comparisons of a transaction and of those nested in the branch that it takes.
+// decide evaluates the comparisons of a transaction and of those nested in the branch that it
+// takes.
 func (x *txnRun) decide(t *TxnOp) error {
 	succeeds, err := holds(t.Compares, x.r)
 	if err != nil {
@@ -179,7 +182,7 @@ func (c *roomCollector) Add(key []byte, r *kv.Record) bool {
 	return c.room >= 0 && c.Collector.Add(key, r)
 }
 
-// holds says whether all comparisons hold.
+// holds reports whether all comparisons hold.
 func holds(compares []Compare, r ranger) (bool, error) {
 	for i := range compares {
 		c := &compares[i]

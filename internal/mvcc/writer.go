@@ -74,8 +74,9 @@ func (w *Writer) Start() {
 	w.first, w.commandBytes = len(w.events), 0
 }
 
-// Advance has the open command move the revision although it changes no key. Every revision has an event, by which a compaction is
-// told from a gap: that of this one is one that no watcher is told of, a refresh of v2's root.
+// Advance has the open command move the revision although it changes no key. Every revision has an
+// event, by which a compaction is told from a gap: that of this one is one that no watcher is told
+// of, a refresh of v2's root.
 func (w *Writer) Advance() {
 	w.NoteDirectoryChange(kv.EventPut, kv.ActionRefresh, []byte("/"), kv.Record{}, kv.Record{})
 }

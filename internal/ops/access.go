@@ -7,9 +7,10 @@ import (
 	"slices"
 )
 
-// Access says who may call from where, as far as HTTP can tell: which pages a browser may run scripts of (--cors), and
-// which names of this machine a request may be addressed to (--host-whitelist). Neither is a protection against anything but
-// browsers that somebody else gives orders to.
+// Access says who may call from where, as far as HTTP can tell: which pages a browser may run
+// scripts of (--cors), and which names of this machine a request may be addressed to
+// (--host-whitelist). Neither is a protection against anything but browsers that somebody else
+// gives orders to.
 type Access struct {
 	Origins []string // "*" is any
 	Hosts   []string // "*", or none, is any
@@ -17,8 +18,8 @@ type Access struct {
 	AnyOrigin func(path string) bool
 }
 
-// Guard asks the rules before it passes a request on. It answers OPTIONS itself, on every path, since that is how browsers
-// ask before they send.
+// Guard asks the rules before it passes a request on. It answers OPTIONS itself, on every path,
+// since that is how browsers ask before they send.
 func (a Access) Guard(next http.Handler) http.Handler {
 	answered := AnswerOptions(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -28,7 +29,8 @@ func (a Access) Guard(next http.Handler) http.Handler {
 	})
 }
 
-// admit sets the headers that tell a browser what it may do. It answers and returns false where the host is not one of ours.
+// admit sets the headers that tell a browser what it may do. It answers and returns false where the
+// host is not one of ours.
 func (a Access) admit(w http.ResponseWriter, r *http.Request) bool {
 	if host := hostOf(r); r.TLS == nil && !a.knows(host) {
 		http.Error(w, fmt.Sprintf(misdirected, host), http.StatusMisdirectedRequest)
@@ -64,7 +66,8 @@ func hostOf(r *http.Request) string {
 	return host
 }
 
-// misdirected is what etcd answers. A page of a foreign name that resolves to this machine gets to see it, and nothing else.
+// misdirected is what etcd answers. A page of a foreign name that resolves to this machine gets to
+// see it, and nothing else.
 const misdirected = `
 etcd received your request, but the Host header was unrecognized.
 

@@ -14,8 +14,9 @@ const (
 	alarmCorrupt = "CORRUPT"
 )
 
-// serveHealth answers /health. Without parameters the body is that of etcd 3.1, whose blank after the colon and whose type
-// scripts compare; whoever asks in the words of 3.4 and later, ?serializable= or ?exclude=, is answered as by 3.7.
+// serveHealth answers /health. Without parameters the body is that of etcd 3.1, whose blank after
+// the colon and whose type scripts compare; whoever asks in the words of 3.4 and later,
+// ?serializable= or ?exclude=, is answered as by 3.7.
 func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	reason := c.sickness(r.Context(), query.Get("serializable") == "true", query["exclude"])
@@ -47,8 +48,8 @@ func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeText(w, status, string(body))
 }
 
-// sickness returns in etcd's words what is wrong with the member, or, unless the question is about this one alone, with
-// its cluster.
+// sickness returns in etcd's words what is wrong with the member, or, unless the question is about
+// this one alone, with its cluster.
 func (c Config) sickness(ctx context.Context, serializable bool, excluded []string) string {
 	for _, alarm := range c.Member.Alarms() {
 		switch {
@@ -97,7 +98,8 @@ var (
 	}}
 )
 
-// probes are etcd's: whether a member should be started again, and whether it should be sent requests.
+// probes are etcd's: whether a member should be started again, and whether it should be sent
+// requests.
 var probes = []struct {
 	kind   string
 	checks []check
@@ -117,7 +119,8 @@ func (c Config) registerProbes(mux *http.ServeMux) {
 	}
 }
 
-// serveProbe runs the checks but those that ?exclude= names. What fails is always told, what succeeds with ?verbose.
+// serveProbe runs the checks but those that ?exclude= names. What fails is always told, what
+// succeeds with ?verbose.
 func (c Config) serveProbe(kind string, checks []check) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()

@@ -55,7 +55,8 @@ func TestProbes(t *testing.T) {
 		{"well", member{leader: 1}, "/livez/serializable_read?verbose", 200, "[+]serializable_read ok\nok\n"},
 		{"well", member{leader: 1}, "/readyz", 200, "ok\n"},
 		{"well", member{leader: 1}, "/readyz?verbose", 200, report},
-		{"well", member{leader: 1}, "/readyz?verbose=false", 200, report}, // the value does not count
+		// the value does not count
+		{"well", member{leader: 1}, "/readyz?verbose=false", 200, report},
 		{"well", member{leader: 1}, "/readyz?verbose&exclude=data_corruption&exclude=nonsense", 200, strings.SplitAfterN(report, "\n", 2)[1]},
 		{"well", member{leader: 1}, "/readyz/nonsense", 404, "404 page not found\n"},
 		{"no quorum", member{sick: sick}, "/livez", 200, "ok\n"},

@@ -1,6 +1,7 @@
-// Package ops owns the HTTP paths that are about a member rather than about keys: /version, /health, /livez, /readyz, /metrics,
-// /debug/… and the log level at /config/local/log, with the statuses, headers and bodies that etcd 3.1.5 answers (see
-// the recorded cases endpoints, bad-methods and unknown-paths), or 3.7 where 3.1 has nothing; who may ask them from where
+// Package ops owns the HTTP paths that are about a member rather than about keys: /version,
+// /health, /livez, /readyz, /metrics, /debug/… and the log level at /config/local/log, with the
+// statuses, headers and bodies that etcd 3.1.5 answers (see the recorded cases endpoints,
+// bad-methods and unknown-paths), or 3.7 where 3.1 has nothing; who may ask them from where
 // (Access); and gRPC's own services, health and reflection.
 //
 // It does not own whether the member is healthy or what its numbers are: it asks.
@@ -24,15 +25,17 @@ import (
 
 // Member is what the paths need to know of a member.
 type Member interface {
-	// CheckRead reads from the store, linearizably or what this member has, and returns why that is not possible.
+	// CheckRead reads from the store, linearizably or what this member has, and returns why that is
+	// not possible.
 	CheckRead(ctx context.Context, serializable bool) error
 	// Leader returns the leader's ID, or 0.
 	Leader() uint64
-	// IsLearner says whether the member is one.
+	// IsLearner reports whether the member is one.
 	IsLearner() bool
 	// Alarms returns etcd's names of the alarms that are raised: NOSPACE, CORRUPT.
 	Alarms() []string
-	// ClusterVersion is the version that the cluster has agreed on, as in 3.7.0, or "" while there is none.
+	// ClusterVersion is the version that the cluster has agreed on, as in 3.7.0, or "" while there
+	// is none.
 	ClusterVersion() string
 }
 
@@ -42,7 +45,8 @@ type Config struct {
 	Metrics *metrics.Metrics
 	Level   *slog.LevelVar // what /config/local/log sets
 	Pprof   bool           // serve /debug/pprof/
-	Timeout time.Duration  // of a read that a health check waits for; 0 means 7 s, as etcd's defaults come to
+	// of a read that a health check waits for; 0 means 7 s, as etcd's defaults come to
+	Timeout time.Duration
 	// Vars are members of /debug/vars beside the command line and the memory statistics.
 	Vars map[string]func() any
 }
@@ -78,8 +82,8 @@ func MetricsHandler(c Config) http.Handler {
 	return AnswerOptions(mux)
 }
 
-// AnswerOptions answers OPTIONS on every path, also on those that are not there, with an empty 200, as etcd does for
-// browsers that ask before they send.
+// AnswerOptions answers OPTIONS on every path, also on those that are not there, with an empty 200,
+// as etcd does for browsers that ask before they send.
 func AnswerOptions(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodOptions {

@@ -13,8 +13,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// streamKey says which of a member's streams one is. There is at most one of each: a member that opens another one has lost
-// the first, even if nobody here has noticed yet.
+// streamKey says which of a member's streams one is. There is at most one of each: a member that
+// opens another one has lost the first, even if nobody here has noticed yet.
 type streamKey struct {
 	from uint64
 	lane string
@@ -74,7 +74,8 @@ func (t *Transport) ended(s *stream, err error) {
 	t.log.Debug("the stream of a peer ended", "peer_id", formatID(s.key.from), "lane", s.key.lane, "error", err)
 }
 
-// admit makes room for a stream, after the end of the one that it replaces: so messages of a lane never overtake each other.
+// admit makes room for a stream, after the end of the one that it replaces: so messages of a lane
+// never overtake each other.
 func (t *Transport) admit(ctx context.Context, key streamKey) (*stream, *refusal) {
 	timer := time.NewTimer(t.cfg.Limits.ConnectTimeout / 2)
 	defer timer.Stop()
@@ -140,7 +141,8 @@ func (t *Transport) accept(w http.ResponseWriter, s *stream) (*link, error) {
 	return l, nil
 }
 
-// smallPayloadMax bounds a frame's payload where nothing large belongs: on the control lane, and in a snapshot, whose chunks are smaller.
+// smallPayloadMax bounds a frame's payload where nothing large belongs: on the control lane, and in
+// a snapshot, whose chunks are smaller.
 const smallPayloadMax = 1 << 20
 
 // payloadMax is how large the payload of a frame may be in a lane.
@@ -215,8 +217,8 @@ func (t *Transport) countReceived(from uint64, bytes int) {
 	}
 }
 
-// mayCome checks that a member sends what members send to each other, and in its own name. What a follower forwards to
-// the leader keeps the name of the member that it is from, or about.
+// mayCome checks that a member sends what members send to each other, and in its own name. What a
+// follower forwards to the leader keeps the name of the member that it is from, or about.
 func (t *Transport) mayCome(from uint64, m *raftpb.Message) error {
 	switch m.GetType() {
 	case raftpb.MessageType_MsgProp, raftpb.MessageType_MsgReadIndex, raftpb.MessageType_MsgTransferLeader:

@@ -11,7 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// run sends messages from one transport to another over loopback, as fast as the receiver takes them, with no more under way than the lane may hold.
+// run sends messages from one transport to another over loopback, as fast as the receiver takes
+// them, with no more under way than the lane may hold.
 func run(b *testing.B, m *raftpb.Message, window int64) {
 	from, to := startNode(b, 1, nil), startNode(b, 2, nil)
 	var got atomic.Int64

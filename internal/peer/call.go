@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// CallHandler answers a call: from is the member that asks. An error that is, or wraps, a *RemoteError arrives as such.
+// CallHandler answers a call: from is the member that asks. An error that is, or wraps, a
+// *RemoteError arrives as such.
 type CallHandler func(ctx context.Context, from uint64, body []byte) ([]byte, error)
 
 // RemoteError is what a CallHandler of another member returned.
@@ -89,15 +90,17 @@ func (c callers) of(u *url.URL) (*http.Transport, url.URL) {
 	return c.tcp, over
 }
 
-// Register has a path of calls answered. Paths are like "lease/keepalive"; register before peers are served.
+// Register has a path of calls answered. Paths are like "lease/keepalive"; register before peers
+// are served.
 func (t *Transport) Register(path string, h CallHandler) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.calls[path] = h
 }
 
-// Call has a peer answer a call. It tries the peer's URLs until one is reached, and does not repeat a call that may have been
-// executed: what the connection does to it afterwards is an error without ErrNotSent.
+// Call has a peer answer a call. It tries the peer's URLs until one is reached, and does not repeat
+// a call that may have been executed: what the connection does to it afterwards is an error without
+// ErrNotSent.
 func (t *Transport) Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error) {
 	p := (*t.peers.Load())[id]
 	if p == nil {

@@ -9,8 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Messages are in protobuf's encoding, so that a field that a later raft adds is carried, too. They are written and read by hand since there
-// are tens of thousands a second: the generated code allocates each number of a proto2 message by itself, and copies each entry.
+// Messages are in protobuf's encoding, so that a field that a later raft adds is carried, too. They
+// are written and read by hand since there are tens of thousands a second: the generated code
+// allocates each number of a proto2 message by itself, and copies each entry.
 
 // Tags of raftpb.Message and raftpb.Entry: the field's number times eight, plus its wire type.
 const (
@@ -34,13 +35,15 @@ const (
 	tagEntryData  = 0x22
 )
 
-// entriesMax is how many entries one message may have. A sender whose messages have no more than a megabyte of entries stays below it; an empty
-// entry has two bytes on the wire and over a hundred in memory.
+// entriesMax is how many entries one message may have. A sender whose messages have no more than a
+// megabyte of entries stays below it; an empty entry has two bytes on the wire and over a hundred
+// in memory.
 const entriesMax = 1 << 18
 
 var errMessage = errors.New("not a raft message")
 
-// byHand says whether appendMessage knows all that a message has. Snapshots are rare, and responses never leave a member.
+// byHand reports whether appendMessage knows all that a message has. Snapshots are rare, and
+// responses never leave a member.
 func byHand(m *raftpb.Message) bool { return m.Snapshot == nil && len(m.Responses) == 0 }
 
 // messageSize is the encoded length of a message.
@@ -98,7 +101,8 @@ func appendEnum[E ~int32](b []byte, tag byte, v *E) []byte {
 	return protowire.AppendVarint(append(b, tag), uint64(*v))
 }
 
-// appendMessage adds a message to a batch. The data of large entries are not copied but referred to.
+// appendMessage adds a message to a batch. The data of large entries are not copied but referred
+// to.
 func (b *batch) appendMessage(m *raftpb.Message) error {
 	if !byHand(m) {
 		var err error
@@ -158,7 +162,8 @@ type receivedEntry struct {
 	term, index uint64
 }
 
-// decodeMessage reads a message. What it returns refers to b, unless b is only borrowed: then b is copied when something in it is needed.
+// decodeMessage reads a message. What it returns refers to b, unless b is only borrowed: then b is
+// copied when something in it is needed.
 func decodeMessage(b []byte, borrowed bool) (*raftpb.Message, error) {
 	known, entries := survey(b)
 	if entries > entriesMax {
@@ -208,8 +213,8 @@ func decodeMessage(b []byte, borrowed bool) (*raftpb.Message, error) {
 	return &r.m, nil
 }
 
-// survey says whether a message has only fields that decodeMessage knows, and counts its entries. One with responses has too many: they never
-// leave a member.
+// survey reports whether a message has only fields that decodeMessage knows, and counts its
+// entries. One with responses has too many: they never leave a member.
 func survey(b []byte) (known bool, entries int) {
 	for known = true; known && len(b) > 0; {
 		n := 0

@@ -141,8 +141,8 @@ func newFrameReader(r io.Reader, payloadMax int) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, readBufferBytes), max: payloadMax}
 }
 
-// next reads a frame. A borrowed payload is valid until the next call; any other is the caller's. The error is io.EOF at the end between two
-// frames, and wraps errFrame when the bytes are wrong.
+// next reads a frame. A borrowed payload is valid until the next call; any other is the caller's.
+// The error is io.EOF at the end between two frames, and wraps errFrame when the bytes are wrong.
 func (f *frameReader) next() (k kind, payload []byte, borrowed bool, err error) {
 	if _, err := f.r.Discard(f.held); err != nil {
 		return 0, nil, false, err
@@ -183,7 +183,8 @@ func (f *frameReader) next() (k kind, payload []byte, borrowed bool, err error) 
 	return k, payload, borrowed, nil
 }
 
-// readLarge reads n bytes. The room for them is made as they come: a length alone costs its sender nothing.
+// readLarge reads n bytes. The room for them is made as they come: a length alone costs its sender
+// nothing.
 func readLarge(r io.Reader, n int) ([]byte, error) {
 	buf := make([]byte, min(n, trustBytes))
 	have := 0

@@ -54,7 +54,8 @@ func drawMessage(t *rapid.T) *raftpb.Message {
 	return m
 }
 
-// What is written by hand is what the generated code reads, and the reverse; frames bring it as it was.
+// What is written by hand is what the generated code reads, and the reverse; frames bring it as it
+// was.
 func TestMessagesOnTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := batch{refer: rapid.Bool().Draw(t, "writev")}
@@ -215,7 +216,8 @@ func FuzzFrames(f *testing.F) {
 	f.Add(b.buf[:20], true)
 	f.Add([]byte("GET /members HTTP/1.1\r\n\r\n"), false)
 	f.Fuzz(func(t *testing.T, input []byte, reframe bool) {
-		if reframe { // with a right checksum, so that the decoder of messages sees what the fuzzer made up
+		// with a right checksum, so that the decoder of messages sees what the fuzzer made up
+		if reframe {
 			var b batch
 			b.frame(kindMessage, input)
 			input = b.buf

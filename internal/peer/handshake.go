@@ -130,7 +130,8 @@ func clientTLS(base *tls.Config, host string) *tls.Config {
 	return c
 }
 
-// upgrade dials a URL and asks for a stream to a peer. The error is, or wraps, a *refusal when the peer does not want it.
+// upgrade dials a URL and asks for a stream to a peer. The error is, or wraps, a *refusal when the
+// peer does not want it.
 func (t *Transport) upgrade(ctx context.Context, u *url.URL, to uint64, more func(http.Header)) (*link, http.Header, error) {
 	conn, err := t.dial(ctx, u)
 	if err != nil {

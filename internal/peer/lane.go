@@ -20,10 +20,12 @@ const (
 	laneSnapshot = "snapshot"
 )
 
-// absentMessagesMax is how many messages wait in the control lane while there is no connection: the newest ones.
+// absentMessagesMax is how many messages wait in the control lane while there is no connection: the
+// newest ones.
 const absentMessagesMax = 64
 
-// staleAfter is how long a message may wait for a connection. What it says is old news then, and raft has said something newer.
+// staleAfter is how long a message may wait for a connection. What it says is old news then, and
+// raft has said something newer.
 const staleAfter = time.Second
 
 // lane is one stream to a peer: a queue, and the goroutine that connects and writes what is in it.
@@ -60,8 +62,9 @@ func newLane(p *peer, name string, messagesMax, bytesMax int) *lane {
 	}
 }
 
-// put queues a message, or says that it is lost. While the peer is down, appends are lost at once: raft shall go on probing rather than
-// send more. The control lane keeps the newest, so that a peer that comes up gets the vote that was asked of it a moment ago.
+// put queues a message, or says that it is lost. While the peer is down, appends are lost at once:
+// raft shall go on probing rather than send more. The control lane keeps the newest, so that a peer
+// that comes up gets the vote that was asked of it a moment ago.
 func (l *lane) put(m *raftpb.Message, now time.Time) bool {
 	size := frameHead + messageSize(m)
 	l.mu.Lock()

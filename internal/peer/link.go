@@ -22,8 +22,9 @@ type link struct {
 	start time.Time
 }
 
-// newLink makes a link of a connection, whose frames are read through r. Reads fail when nothing comes for a time; writes of ours may take as long as
-// they need, as long as signs of life come back.
+// newLink makes a link of a connection, whose frames are read through r. Reads fail when nothing
+// comes for a time; writes of ours may take as long as they need, as long as signs of life come
+// back.
 func newLink(conn net.Conn, r io.Reader, deadAfter time.Duration, payloadMax int) *link {
 	_, writev := conn.(*net.TCPConn)
 	l := &link{conn: conn, dead: deadAfter, start: time.Now()}
@@ -78,7 +79,8 @@ func (l *link) roundTrip(pong []byte) (d time.Duration, ok bool) {
 	return d, d >= 0
 }
 
-// beat shows the other end regularly that this one is there, until ctx is done or the connection fails.
+// beat shows the other end regularly that this one is there, until ctx is done or the connection
+// fails.
 func (l *link) beat(ctx context.Context, every time.Duration, sign func() error) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

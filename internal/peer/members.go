@@ -52,8 +52,9 @@ func (t *Transport) serveMembers(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(append(body, '\n')) // a client that has gone is no business of ours
 }
 
-// FetchCluster asks the peer ports at some URLs, one after the other, for the members of their cluster. It returns the first
-// answer, or an error that tells of each URL. The members are in the order of their IDs.
+// FetchCluster asks the peer ports at some URLs, one after the other, for the members of their
+// cluster. It returns the first answer, or an error that tells of each URL. The members are in the
+// order of their IDs.
 func FetchCluster(ctx context.Context, urls []string, tlsConfig *tls.Config) (clusterID uint64, members []membership.Member, err error) {
 	if len(urls) == 0 {
 		return 0, nil, errors.New("ask for the members of the cluster: no URLs to ask at")

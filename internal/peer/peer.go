@@ -32,9 +32,10 @@ type peer struct {
 	next     int // the URL that is to be tried next
 	transfer *sending
 
-	active    atomic.Pointer[time.Time] // since when the control lane is connected
-	lost      chan struct{}             // holds something when Unreachable is to be called
-	snapshots chan bool                 // what SnapshotSent is to be called with, for those that never began
+	active atomic.Pointer[time.Time] // since when the control lane is connected
+	lost   chan struct{}             // holds something when Unreachable is to be called
+	// what SnapshotSent is to be called with, for those that never began
+	snapshots chan bool
 	counters  counters
 	said      once
 	greeted   sync.Once
@@ -53,7 +54,8 @@ func (t *Transport) newPeer(id uint64, urls []*url.URL) *peer {
 	return p
 }
 
-// report tells the handler of losses. It is a goroutine of its own so that the handler may take its time.
+// report tells the handler of losses. It is a goroutine of its own so that the handler may take its
+// time.
 func (p *peer) report() {
 	for {
 		select {
@@ -87,7 +89,8 @@ func (p *peer) activeSince() time.Time {
 	return time.Time{}
 }
 
-// laneOf says how a message travels. All MsgApp go one way: an empty one says what the log before it must look like.
+// laneOf says how a message travels. All MsgApp go one way: an empty one says what the log before
+// it must look like.
 func (p *peer) laneOf(m *raftpb.Message) *lane {
 	switch m.GetType() {
 	case raftpb.MessageType_MsgApp, raftpb.MessageType_MsgProp:
@@ -146,7 +149,8 @@ func (p *peer) connect(ctx context.Context, more func(http.Header)) (*link, http
 	return l, head, u, nil
 }
 
-// failed counts and logs the end of a connection, or of the attempt to make one, once for each kind of trouble.
+// failed counts and logs the end of a connection, or of the attempt to make one, once for each kind
+// of trouble.
 func (p *peer) failed(err error) {
 	if p.ctx.Err() != nil {
 		return
@@ -185,8 +189,8 @@ func (p *peer) kick() {
 	p.append.kick()
 }
 
-// backoff is how long to wait after so many failures in a row: doubling, with half of it left to chance so that members which
-// fell out together do not come back together.
+// backoff is how long to wait after so many failures in a row: doubling, with half of it left to
+// chance so that members which fell out together do not come back together.
 func (t *Transport) backoff(failures int) time.Duration {
 	l := &t.cfg.Limits
 	d := l.BackoffMax
@@ -196,7 +200,7 @@ func (t *Transport) backoff(failures int) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// timeout says whether a connection ended since nothing came.
+// timeout reports whether a connection ended since nothing came.
 func timeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()

@@ -257,7 +257,8 @@ func (n *node) waiting(id uint64) int {
 	return total
 }
 
-// The receiver's handler holds up the append lane until the heartbeat has come: nothing but lanes of their own can do that.
+// The receiver's handler holds up the append lane until the heartbeat has come: nothing but lanes
+// of their own can do that.
 func TestAppendsDoNotDelayHeartbeats(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	beats, appends, release := make(chan struct{}, 1), make(chan struct{}, 100), make(chan struct{})
@@ -347,7 +348,8 @@ func TestReconnectAfterThePeerRestarts(t *testing.T) {
 	}
 }
 
-// A message that is larger than all that may wait must come through all the same, or raft would stop there.
+// A message that is larger than all that may wait must come through all the same, or raft would
+// stop there.
 func TestOneMessageAlwaysFits(t *testing.T) {
 	a, b := startNode(t, 1, func(c *Config) { c.Limits.AppendBytes = 1000 }), startNode(t, 2, nil)
 	introduce(a, b)
@@ -377,7 +379,8 @@ func TestMessagesForAnAbsentPeer(t *testing.T) {
 	}
 }
 
-// What was asked while the peer was not there yet, a moment ago, still comes: an election need not wait for the next timeout.
+// What was asked while the peer was not there yet, a moment ago, still comes: an election need not
+// wait for the next timeout.
 func TestControlMessagesWaitForTheFirstConnection(t *testing.T) {
 	a := startNode(t, 1, nil)
 	b := startNode(t, 2, nil)
@@ -486,7 +489,8 @@ func TestARemovedMemberLearnsIt(t *testing.T) {
 	}
 }
 
-// A peer that stops without closing its connections, as one behind a broken network does, is noticed.
+// A peer that stops without closing its connections, as one behind a broken network does, is
+// noticed.
 func TestASilentPeerIsNoticed(t *testing.T) {
 	b := startNode(t, 2, nil)
 	proxy := startProxy(t, b.url)

@@ -116,7 +116,8 @@ func switching(h http.Header) http.HandlerFunc {
 	}
 }
 
-// A member that opens a lane again has lost the one before, which is closed; strangers cannot open more than there may be.
+// A member that opens a lane again has lost the one before, which is closed; strangers cannot open
+// more than there may be.
 func TestStreamsAreBounded(t *testing.T) {
 	a, other := startNode(t, 1, nil), startNode(t, 3, nil)
 	b := startNode(t, 2, func(c *Config) { c.Limits.StreamsMax = 2 })

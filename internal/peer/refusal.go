@@ -79,7 +79,7 @@ type once struct {
 	said map[complaint]bool
 }
 
-// first says whether a complaint is a new one.
+// first reports whether a complaint is a new one.
 func (o *once) first(who, what string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -94,7 +94,7 @@ func (o *once) first(who, what string) bool {
 	return true
 }
 
-// settled forgets what was said of somebody, and says whether there was something.
+// settled forgets what was said of somebody, and reports whether there was something.
 func (o *once) settled(who string) (was bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// receivingMax is how many members may be sending snapshots to this one. There is one leader, and perhaps one that does not know yet that
-	// it is not.
+	// receivingMax is how many members may be sending snapshots to this one. There is one leader,
+	// and perhaps one that does not know yet that it is not.
 	receivingMax = 4
 	// transferIDMax is the length of a transfer's name.
 	transferIDMax = 64
@@ -93,8 +93,8 @@ func (t *Transport) serveSnapshot(w http.ResponseWriter, r *http.Request, s *str
 	return transfer.listen(l)
 }
 
-// findTransfer looks for the transfer that a connection wants to continue; nil means that a new one may begin. Any other one of that
-// sender is at its end then.
+// findTransfer looks for the transfer that a connection wants to continue; nil means that a new one
+// may begin. Any other one of that sender is at its end then.
 func (t *Transport) findTransfer(ctx context.Context, from uint64, id string, base int64) (*receiving, *refusal) {
 	t.mu.Lock()
 	old, busyCount := t.snapshots[from], len(t.snapshots)
@@ -192,7 +192,8 @@ func (r *receiving) handle(size int64, m *raftpb.Message) {
 	}
 }
 
-// atEnd makes sure that the handler has had everything: it may know the last byte from what it has read, and not have asked for more.
+// atEnd makes sure that the handler has had everything: it may know the last byte from what it has
+// read, and not have asked for more.
 func (r *receiving) atEnd() error {
 	switch n, err := r.Read(make([]byte, 1)); {
 	case n > 0:
@@ -214,7 +215,8 @@ func (r *receiving) attach() int64 {
 	return r.received
 }
 
-// detach gives the sender some time to come back. A transfer that is over is remembered as long, in case that the answer was lost.
+// detach gives the sender some time to come back. A transfer that is over is remembered as long, in
+// case that the answer was lost.
 func (r *receiving) detach() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -304,7 +306,9 @@ func (r *receiving) tell(ctx context.Context, l *link) {
 			err = l.send(kindAck, binary.BigEndian.AppendUint64(nil, uint64(consumed)))
 		}
 		if err != nil || finished {
-			return // the reader notices a broken connection, and the sender closes one that it does not need
+			// the reader notices a broken connection, and the sender closes one that it does not
+			// need
+			return
 		}
 		select {
 		case <-ctx.Done():
@@ -340,7 +344,8 @@ func (r *receiving) listen(l *link) error {
 	}
 }
 
-// chunk keeps bytes for the handler. Invariant: what is kept is the snapshot's bytes from consumed to received.
+// chunk keeps bytes for the handler. Invariant: what is kept is the snapshot's bytes from consumed
+// to received.
 func (r *receiving) chunk(payload []byte, borrowed bool) error {
 	if len(payload) <= 8 {
 		return fmt.Errorf("%w: a chunk of %d bytes", errProtocol, len(payload))

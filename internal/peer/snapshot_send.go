@@ -20,11 +20,13 @@ import (
 const (
 	chunkBytesMax = 256 << 10
 	chunkBytesMin = 4 << 10
-	// windowBytes is how much of a snapshot the receiver has not consumed yet, at most. The sender keeps it, to send it again.
+	// windowBytes is how much of a snapshot the receiver has not consumed yet, at most. The sender
+	// keeps it, to send it again.
 	windowBytes = 4 << 20
 )
 
-// sending is a snapshot on its way to a peer. Its source is read once: what a broken connection may have lost is still in the window.
+// sending is a snapshot on its way to a peer. Its source is read once: what a broken connection may
+// have lost is still in the window.
 type sending struct {
 	p      *peer
 	m      *raftpb.Message
@@ -54,9 +56,11 @@ type chunk struct {
 	data []byte
 }
 
-// SendSnapshot begins to send a snapshot: the MsgSnap m, and the bytes of r, size many (negative: not known). It returns at once;
-// SnapshotSent says how it ended. r is read once from its beginning to its end, at the pace of the peer, and closed in any case. A
-// connection that breaks is made anew, and the transfer continues where it was. At most one is under way to each peer: the next one ends it.
+// SendSnapshot begins to send a snapshot: the MsgSnap m, and the bytes of r, size many (negative:
+// not known). It returns at once; SnapshotSent says how it ended. r is read once from its beginning
+// to its end, at the pace of the peer, and closed in any case. A connection that breaks is made
+// anew, and the transfer continues where it was. At most one is under way to each peer: the next
+// one ends it.
 func (t *Transport) SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser) {
 	t.mu.Lock()
 	p := (*t.peers.Load())[m.GetTo()]
@@ -254,7 +258,8 @@ func (s *sending) stream(ctx context.Context, l *link, at int64) error {
 		data, err := s.next(at)
 		switch {
 		case err != nil:
-			_ = l.send(kindFailed, []byte("the sender cannot read it")) // without it the receiver would wait in vain for a while
+			// without it the receiver would wait in vain for a while
+			_ = l.send(kindFailed, []byte("the sender cannot read it"))
 			return &fatal{err}
 		case len(data) > 0:
 			if err := s.pace(ctx, len(data)); err != nil {
@@ -281,8 +286,8 @@ func (s *sending) stream(ctx context.Context, l *link, at int64) error {
 	}
 }
 
-// next returns bytes from an offset on: out of the window, or from the source when there is room in the window. None means that
-// it is to be asked again when the receiver has consumed some.
+// next returns bytes from an offset on: out of the window, or from the source when there is room in
+// the window. None means that it is to be asked again when the receiver has consumed some.
 func (s *sending) next(at int64) ([]byte, error) {
 	s.mu.Lock()
 	for _, c := range s.window {

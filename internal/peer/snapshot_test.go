@@ -202,7 +202,8 @@ func TestSnapshotThatSaysWhereItEnds(t *testing.T) {
 	}
 }
 
-// The proxy cuts each connection after 3 MB: 20 MB arrive only if each begins where the last one ended.
+// The proxy cuts each connection after 3 MB: 20 MB arrive only if each begins where the last one
+// ended.
 func TestSnapshotIsResumed(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	var calls int
@@ -314,7 +315,8 @@ func TestSnapshotWhoseSenderDies(t *testing.T) {
 	go func() { _, _ = w.Write(make([]byte, 100)) }()
 	_ = w.Close()
 	go a.close()
-	// Either the end came through before the connection went, or the receiver gives up; it does not wait for ever.
+	// Either the end came through before the connection went, or the receiver gives up; it does not
+	// wait for ever.
 	await(t, "the receiver's end", failed)
 	eventually(t, "the transfer is forgotten", func() bool {
 		b.mu.Lock()

@@ -16,8 +16,9 @@ type Stats struct {
 
 	SentMessages, SentBytes         uint64
 	ReceivedMessages, ReceivedBytes uint64
-	Dropped                         uint64 // messages that did not fit, had no connection, or were under way when it broke
-	Failures                        uint64 // connections that could not be made, or broke
+	// messages that did not fit, had no connection, or were under way when it broke
+	Dropped  uint64
+	Failures uint64 // connections that could not be made, or broke
 
 	SnapshotsSent, SnapshotsFailed, SnapshotsReceived uint64
 
@@ -99,7 +100,8 @@ func (p *peer) stats() Stats {
 	}
 }
 
-// ActiveSince returns since when the control lane to a peer is connected; the zero time when it is not, or the peer is not one.
+// ActiveSince returns since when the control lane to a peer is connected; the zero time when it is
+// not, or the peer is not one.
 func (t *Transport) ActiveSince(id uint64) time.Time {
 	if p := (*t.peers.Load())[id]; p != nil {
 		return p.activeSince()

@@ -27,20 +27,25 @@ type Peer struct {
 
 // Handler is told of what comes from peers, and of what became of what was sent to them.
 type Handler interface {
-	// Receive takes a raft message of a peer, which is the handler's from then on. It may block as long as ctx is not done: that
-	// holds up the lane that the message came on, first here and in the end at its sender, and nothing else.
+	// Receive takes a raft message of a peer, which is the handler's from then on. It may block as
+	// long as ctx is not done: that holds up the lane that the message came on, first here and in
+	// the end at its sender, and nothing else.
 	Receive(ctx context.Context, m *raftpb.Message)
-	// Unreachable says that messages to a peer were lost. Raft wants to know of it (ReportUnreachable).
+	// Unreachable says that messages to a peer were lost. Raft wants to know of it
+	// (ReportUnreachable).
 	Unreachable(id uint64)
-	// ReceiveSnapshot takes a snapshot of a peer: m is the MsgSnap that it goes with, as it was given to SendSnapshot there,
-	// and r has its bytes: size many, or any number if size is negative. Reading blocks while the connection is
-	// being made anew. A nil error tells the sender that the snapshot has arrived; the handler must have read
-	// all of r then, since otherwise it would not be whole: the sender is told so.
+	// ReceiveSnapshot takes a snapshot of a peer: m is the MsgSnap that it goes with, as it was
+	// given to SendSnapshot there, and r has its bytes: size many, or any number if size is
+	// negative. Reading blocks while the connection is being made anew. A nil error tells the
+	// sender that the snapshot has arrived; the handler must have read all of r then, since
+	// otherwise it would not be whole: the sender is told so.
 	ReceiveSnapshot(ctx context.Context, m *raftpb.Message, size int64, r io.Reader) error
-	// SnapshotSent says what became of a snapshot: ok when the peer's ReceiveSnapshot returned nil. Raft wants to know
-	// of it (ReportSnapshot). It is called exactly once for each SendSnapshot, unless Close comes first.
+	// SnapshotSent says what became of a snapshot: ok when the peer's ReceiveSnapshot returned nil.
+	// Raft wants to know of it (ReportSnapshot). It is called exactly once for each SendSnapshot,
+	// unless Close comes first.
 	SnapshotSent(id uint64, ok bool)
-	// RemovedFromCluster says that a member of the cluster knows that this one was removed. It is called once at most.
+	// RemovedFromCluster says that a member of the cluster knows that this one was removed. It is
+	// called once at most.
 	RemovedFromCluster()
 }
 
@@ -50,25 +55,31 @@ type Config struct {
 	ClusterID uint64
 	Logger    *slog.Logger
 	Handler   Handler
-	TLS       *tls.Config // for https and unixs URLs; nil for the system's roots and no certificate of our own
-	Limits    Limits      // zero fields have their defaults
+	// for https and unixs URLs; nil for the system's roots and no certificate of our own
+	TLS    *tls.Config
+	Limits Limits // zero fields have their defaults
 
 	// RoundTrip is told of each measurement of the way to a peer and back. May be nil.
 	RoundTrip func(id uint64, d time.Duration)
 
-	// Removed says whether a member was removed from the cluster, so that it is told when it calls. It must not call the transport. May be nil.
+	// Removed reports whether a member was removed from the cluster, so that it is told when it
+	// calls. It must not call the transport. May be nil.
 	Removed func(id uint64) bool
 	// Members is what /members shows. May be nil: then there is no such path.
 	Members func() []membership.Member
-	// Others serves all other paths of the peer port: /version, /health. May be nil: they are not found then.
+	// Others serves all other paths of the peer port: /version, /health. May be nil: they are not
+	// found then.
 	Others http.Handler
 }
 
 // Limits bound memory and patience.
 type Limits struct {
-	ControlBytes    int // of messages that wait in the control lane of a peer, where one may have 1 MiB; 4 MiB
+	// of messages that wait in the control lane of a peer, where one may have 1 MiB; 4 MiB
+	ControlBytes    int
 	ControlMessages int // 4096
-	AppendBytes     int // of messages that wait in the append lane of a peer, those being written included, or of one if that is larger; 64 MiB
+	// of messages that wait in the append lane of a peer, those being written included, or of one
+	// if that is larger; 64 MiB
+	AppendBytes     int
 	AppendMessages  int // 4096
 	MessageBytesMax int // of one message in the append lane, sent or received; 512 MiB
 	CallBytesMax    int // of a call's body, and of its answer; 16 MiB
@@ -81,8 +92,9 @@ type Limits struct {
 	ConnectTimeout time.Duration // for dialling, and once more for the handshake; 5 s
 	PingInterval   time.Duration // between signs of life, and measurements of the round trip; 1 s
 	DeadAfter      time.Duration // without a sign of life, before a connection is closed; 5 s
-	BackoffMin     time.Duration // before the first attempt to connect again; doubles from there; 50 ms
-	BackoffMax     time.Duration // 2 s
+	// before the first attempt to connect again; doubles from there; 50 ms
+	BackoffMin time.Duration
+	BackoffMax time.Duration // 2 s
 }
 
 func (l *Limits) setDefaults() {
@@ -112,7 +124,8 @@ func (l *Limits) setDefaults() {
 	setTime(&l.BackoffMax, 2*time.Second)
 }
 
-// Transport holds the connections to the other members. It is an http.Handler that serves the peer port.
+// Transport holds the connections to the other members. It is an http.Handler that serves the peer
+// port.
 type Transport struct {
 	cfg   Config
 	log   *slog.Logger
@@ -150,8 +163,9 @@ func New(cfg Config) *Transport {
 	return t
 }
 
-// SetPeers says who the other members are. Streams to peers that are no longer among them are closed, as are those of
-// members that Removed knows. This member itself may be among them, and is ignored. URLs that cannot be used are logged.
+// SetPeers says who the other members are. Streams to peers that are no longer among them are
+// closed, as are those of members that Removed knows. This member itself may be among them, and is
+// ignored. URLs that cannot be used are logged.
 func (t *Transport) SetPeers(peers []Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -217,8 +231,9 @@ func parseURL(text string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
-// Send sends raft messages, each to the peer that its To names, and returns at once. Those to unknown peers are dropped. Messages and
-// their entries must not be changed any more. A MsgSnap is not sent but reported by SnapshotSent as failed: it belongs to SendSnapshot.
+// Send sends raft messages, each to the peer that its To names, and returns at once. Those to
+// unknown peers are dropped. Messages and their entries must not be changed any more. A MsgSnap is
+// not sent but reported by SnapshotSent as failed: it belongs to SendSnapshot.
 func (t *Transport) Send(msgs []*raftpb.Message) {
 	if len(msgs) == 0 {
 		return
@@ -236,8 +251,8 @@ func (t *Transport) Send(msgs []*raftpb.Message) {
 	}
 }
 
-// ServeHTTP serves the peer port: streams, snapshots and calls of peers, /members, and Config.Others. The server must
-// speak HTTP/1.1 and bound the time for a request's head.
+// ServeHTTP serves the peer port: streams, snapshots and calls of peers, /members, and
+// Config.Others. The server must speak HTTP/1.1 and bound the time for a request's head.
 func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == pathStream:
@@ -253,8 +268,8 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Close ends all connections and waits for whatever they were doing, callbacks included: those with a ctx must return when it is done, and
-// none may call Close.
+// Close ends all connections and waits for whatever they were doing, callbacks included: those with
+// a ctx must return when it is done, and none may call Close.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true

@@ -269,7 +269,8 @@ func (s *scheduler) doApplies() error {
 	if err != nil {
 		return err
 	}
-	s.fromApplier = append(s.fromApplier, applied.Responses...) // a sole member's configuration does not change
+	// a sole member's configuration does not change
+	s.fromApplier = append(s.fromApplier, applied.Responses...)
 	if s.rng.IntN(2) == 0 {
 		s.r.ReleaseApplied()
 	}

@@ -25,9 +25,10 @@ func readsOf(s *scheduler) (reads []Read) {
 	}
 }
 
-// TestReadIndexAfterRestart asks for a read index all the time while a sole voter becomes leader again. The commit index of an
-// acknowledged entry may be written later than the entry is applied, and not be synced: after a power cut it is unknown until the
-// first entry of the new term is committed. An index from before that would let a read miss the entry. (etcd 20418, 21378:
+// TestReadIndexAfterRestart asks for a read index all the time while a sole voter becomes leader
+// again. The commit index of an acknowledged entry may be written later than the entry is applied,
+// and not be synced: after a power cut it is unknown until the first entry of the new term is
+// committed. An index from before that would let a read miss the entry. (etcd 20418, 21378:
 // linearizable reads that are stale.)
 func TestReadIndexAfterRestart(t *testing.T) {
 	unknown := 0
@@ -67,7 +68,8 @@ func TestReadIndexAfterRestart(t *testing.T) {
 	}
 }
 
-// firstRead does the work of a replica in any order, asking all the time, and returns the first answer.
+// firstRead does the work of a replica in any order, asking all the time, and returns the first
+// answer.
 func firstRead(t *testing.T, s *scheduler) (Read, bool) {
 	for range 1000 {
 		s.r.ReadIndex(1)

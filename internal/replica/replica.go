@@ -11,8 +11,8 @@
 //	log writer  Append, Truncate
 //	applier     Apply, and the machine's Sweep and Flush
 //
-// Snapshots are sent and received beside them, by anybody, see snapshot.go; to install one, Append takes
-// the applier's role, too.
+// Snapshots are sent and received beside them, by anybody, see snapshot.go; to install one, Append
+// takes the applier's role, too.
 //
 // The roles share nothing but the raft log's own lock, so that the fsync of one
 // batch overlaps the apply of the batch before it. A response must be stepped (or sent,
@@ -71,7 +71,8 @@ type Replica struct {
 	// early are the questions for an index that have come before this leader knew it.
 	early []*raftpb.Message
 
-	// restored is the index of the last snapshot that raft has taken; readies are what it wanted done when it did.
+	// restored is the index of the last snapshot that raft has taken; readies are what it wanted
+	// done when it did.
 	restored uint64
 	readies  []raft.Ready
 
@@ -80,8 +81,8 @@ type Replica struct {
 	snapshots   snapshots
 }
 
-// Clock is how a leader's cluster time runs: on from what the log had come to when it
-// began to lead, with the caller's monotonic clock. It never changes; nil is a clock that stands still.
+// Clock is how a leader's cluster time runs: on from what the log had come to when it began to
+// lead, with the caller's monotonic clock. It never changes; nil is a clock that stands still.
 type Clock struct {
 	since time.Duration
 	time  kv.ClusterTime
@@ -150,10 +151,10 @@ func (r *Replica) Campaign() error { return r.raw.Campaign() }
 // Leader returns the ID of the leader, 0 when none is known.
 func (r *Replica) Leader() uint64 { return r.soft.Lead }
 
-// Leads says whether this replica is the leader.
+// Leads reports whether this replica is the leader.
 func (r *Replica) Leads() bool { return r.soft.RaftState == raft.StateLeader }
 
-// SoleMember says whether no other member, voter or learner, has part in the log.
+// SoleMember reports whether no other member, voter or learner, has part in the log.
 func (r *Replica) SoleMember() bool {
 	n := 0
 	r.raw.WithProgress(func(uint64, raft.ProgressType, tracker.Progress) { n++ })
@@ -163,7 +164,8 @@ func (r *Replica) SoleMember() bool {
 // Term returns the present term, as of the last Work.
 func (r *Replica) Term() uint64 { return r.term }
 
-// CommitIndex returns the index up to which raft has told the log that it is committed, 0 until it has. Anyone may ask.
+// CommitIndex returns the index up to which raft has told the log that it is committed, 0 until it
+// has. Anyone may ask.
 func (r *Replica) CommitIndex() uint64 { return r.commit.Load() }
 
 // Command is one request as a proposal carries it.
@@ -179,8 +181,9 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 	return refusal(r.raw.Propose(r.entryData(now, batch, commands)))
 }
 
-// ProposeChange is Propose for a command that changes who has part in the log: it is alone in its entry, and change is what raft
-// has to know of it (machine.NewChange). One change is under way at a time: raft drops a further one without a word.
+// ProposeChange is Propose for a command that changes who has part in the log: it is alone in its
+// entry, and change is what raft has to know of it (machine.NewChange). One change is under way at
+// a time: raft drops a further one without a word.
 func (r *Replica) ProposeChange(now time.Duration, batch uint64, command Command, change *raftpb.ConfChangeV2) error {
 	if r.givesWay(change) {
 		return ErrNoLeader
@@ -228,9 +231,10 @@ func (r *Replica) ReadIndex(id uint64) {
 	})
 }
 
-// askIndex gives raft a question for the index of linearizable reads, of this member or of a follower. A new leader does not know what its
-// predecessors have committed until the first entry of its own term is. Raft sees to that, but where there is one voter: of such a
-// leader, too, the commit index may be older, since it is written with the next append.
+// askIndex gives raft a question for the index of linearizable reads, of this member or of a
+// follower. A new leader does not know what its predecessors have committed until the first entry
+// of its own term is. Raft sees to that, but where there is one voter: of such a leader, too, the
+// commit index may be older, since it is written with the next append.
 func (r *Replica) askIndex(m *raftpb.Message) {
 	if s := r.raw.BasicStatus(); s.RaftState == raft.StateLeader && r.machine.AppliedTerm() != s.GetTerm() {
 		r.early = append(r.early, m)
@@ -250,12 +254,12 @@ func (r *Replica) askEarly() {
 	}
 }
 
-// Step takes a message of a peer, or a response of the replica's own work, which is the replica's from then on. now is the
-// caller's monotonic clock.
+// Step takes a message of a peer, or a response of the replica's own work, which is the replica's
+// from then on. now is the caller's monotonic clock.
 func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 	if m.GetType() == raftpb.MsgProp {
-		// A proposal that was meant for an earlier leader must not wander about: whoever made it has been told that
-		// its fate is not known.
+		// A proposal that was meant for an earlier leader must not wander about: whoever made it
+		// has been told that its fate is not known.
 		if !r.Leads() {
 			return nil
 		}
@@ -283,7 +287,8 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 		return nil // the proposer's timeout, or a peer that is no more
 	}
 	if m.GetType() == raftpb.MsgSnap && r.raw.HasReady() {
-		// Whether raft has taken the snapshot's configuration for its own must be known before the next Finish.
+		// Whether raft has taken the snapshot's configuration for its own must be known before the
+		// next Finish.
 		rd := r.raw.Ready()
 		r.readies = append(r.readies, rd)
 		if !raft.IsEmptySnap(rd.Snapshot) {
@@ -295,8 +300,9 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 
 // Finish takes what the applier has done.
 func (r *Replica) Finish(now time.Duration, a Applied) error {
-	// First, since the responses let raft look at the configuration that it has then. That of a snapshot which raft has taken
-	// meanwhile has these changes in it, and perhaps others that took them back.
+	// First, since the responses let raft look at the configuration that it has then. That of a
+	// snapshot which raft has taken meanwhile has these changes in it, and perhaps others that took
+	// them back.
 	if a.Index > r.restored {
 		for _, change := range a.Changes {
 			r.raw.ApplyConfChange(change)
@@ -310,8 +316,9 @@ func (r *Replica) Finish(now time.Duration, a Applied) error {
 	return nil
 }
 
-// givesWay says whether this leader hands leadership over instead of taking a change: one that removes it. Removed leaders fall
-// silent, and of two voters the one that is left might never hear that the change was committed.
+// givesWay reports whether this leader hands leadership over instead of taking a change: one that
+// removes it. Removed leaders fall silent, and of two voters the one that is left might never hear
+// that the change was committed.
 func (r *Replica) givesWay(change *raftpb.ConfChangeV2) bool {
 	for _, c := range change.GetChanges() {
 		if c.GetType() != raftpb.ConfChangeRemoveNode || c.GetNodeId() != r.id {
@@ -325,8 +332,8 @@ func (r *Replica) givesWay(change *raftpb.ConfChangeV2) bool {
 	return false
 }
 
-// Successor returns the voter beside this leader that has come farthest, of those that are heard of; 0 when there is none,
-// or this replica does not lead.
+// Successor returns the voter beside this leader that has come farthest, of those that are heard
+// of; 0 when there is none, or this replica does not lead.
 func (r *Replica) Successor() (id uint64) {
 	match := uint64(0)
 	for _, f := range r.Followers() {
@@ -337,7 +344,8 @@ func (r *Replica) Successor() (id uint64) {
 	return id
 }
 
-// TransferLeadership has the leader hand leadership over to a voter, when that has caught up. Others than the leader ask it to.
+// TransferLeadership has the leader hand leadership over to a voter, when that has caught up.
+// Others than the leader ask it to.
 func (r *Replica) TransferLeadership(to uint64) { r.raw.TransferLeader(to) }
 
 // ReportUnreachable says that messages to a peer were lost.
@@ -360,7 +368,8 @@ type Follower struct {
 	Active  bool   // it was heard of during the last election timeout
 }
 
-// Followers returns what the leader knows of all members, itself among them; nil while this replica does not lead.
+// Followers returns what the leader knows of all members, itself among them; nil while this replica
+// does not lead.
 func (r *Replica) Followers() (followers []Follower) {
 	if !r.Leads() {
 		return nil

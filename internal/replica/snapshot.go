@@ -17,19 +17,24 @@ import (
 
 // How a state gets to a follower that is too far behind for the log (docs/adr/0004):
 //
-//  1. The leader's Work has a MsgSnap in Send, without data. The caller gives it to the peer with the stream that
-//     OpenSnapshot returns, which is as of the same entry or a later one; and says by ReportSnapshot how that went.
-//  2. The follower's caller gives message and stream to ReceiveSnapshot, which checks every byte and builds tables aside, while the
-//     replica goes on. It returns the message to Step: the one that came, as of the entry that the stream is of.
-//  3. Raft takes it, or has no use for it any more. If it takes it, the log writer's Append installs the tables.
+//  1. The leader's Work has a MsgSnap in Send, without data. The caller gives it to the peer with
+//     the stream that OpenSnapshot returns, which is as of the same entry or a later one; and says
+//     by ReportSnapshot how that went.
+//  2. The follower's caller gives message and stream to ReceiveSnapshot, which checks every byte
+//     and builds tables aside, while the replica goes on. It returns the message to Step: the one
+//     that came, as of the entry that the stream is of.
+//  3. Raft takes it, or has no use for it any more. If it takes it, the log writer's Append
+//     installs the tables.
 
 // ErrBusy says that another snapshot is being received, or waits to be installed.
 var ErrBusy = errors.New("another snapshot is being received")
 
-// receivedMax is how many snapshots may wait to be installed: raft may want a second one while the first is on its way.
+// receivedMax is how many snapshots may wait to be installed: raft may want a second one while the
+// first is on its way.
 const receivedMax = 2
 
-// snapshots is what a replica knows of snapshots that come and go. The mutexes guard what follows them.
+// snapshots is what a replica knows of snapshots that come and go. The mutexes guard what follows
+// them.
 type snapshots struct {
 	receiving sync.Mutex // held while one comes in
 
@@ -43,12 +48,14 @@ type snapshots struct {
 type received struct {
 	meta   snapshot.Meta
 	tables *storage.Tables
-	// refused says that raft has not taken it: it came from a leader that is none any more, or does not have this member yet.
+	// refused says that raft has not taken it: it came from a leader that is none any more, or does
+	// not have this member yet.
 	refused bool
 }
 
-// Outgoing is the stream of a state that is being sent. While it is open, the log keeps the entries after it, so that
-// the follower can go on from there. It must be closed: best when the follower has it.
+// Outgoing is the stream of a state that is being sent. While it is open, the log keeps the entries
+// after it, so that the follower can go on from there. It must be closed: best when the follower
+// has it.
 type Outgoing struct {
 	*snapshot.Source
 	r *Replica
@@ -87,9 +94,10 @@ func (s *snapshots) needed(index uint64) uint64 {
 	return index
 }
 
-// ReceiveSnapshot reads the stream that came with the MsgSnap m to its end, and returns the message to Step. Any goroutine may
-// call it; it takes as long as the stream does. After an error, which for ErrBusy comes at once, nothing is left of what was read, and the leader
-// sends anew: half a snapshot is not kept.
+// ReceiveSnapshot reads the stream that came with the MsgSnap m to its end, and returns the message
+// to Step. Any goroutine may call it; it takes as long as the stream does. After an error, which
+// for ErrBusy comes at once, nothing is left of what was read, and the leader sends anew: half a
+// snapshot is not kept.
 func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.Message, error) {
 	s := &r.snapshots
 	if !s.receiving.TryLock() {
@@ -118,7 +126,8 @@ func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.
 	return out, nil
 }
 
-// receiveDir drops the snapshots that nobody will install any more, and returns the directory for another one.
+// receiveDir drops the snapshots that nobody will install any more, and returns the directory for
+// another one.
 func (r *Replica) receiveDir() (string, error) {
 	s := &r.snapshots
 	if err := s.drop(r.machine.AppliedIndex()); err != nil {
@@ -133,8 +142,8 @@ func (r *Replica) receiveDir() (string, error) {
 	return filepath.Join(r.receivePath, strconv.Itoa(s.number)), nil
 }
 
-// refuse marks a received snapshot that raft did not take. It would keep its place otherwise until as much has been applied, which without
-// a snapshot may be never.
+// refuse marks a received snapshot that raft did not take. It would keep its place otherwise until
+// as much has been applied, which without a snapshot may be never.
 func (s *snapshots) refuse(index, term uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,8 +210,9 @@ type Applier interface {
 	Installed()
 }
 
-// Append does appends in their order, with one fsync where none carries a snapshot, and returns the responses that are now due. For a
-// snapshot it takes the applier's role, installs the state that ReceiveSnapshot has read, and begins the log anew.
+// Append does appends in their order, with one fsync where none carries a snapshot, and returns the
+// responses that are now due. For a snapshot it takes the applier's role, installs the state that
+// ReceiveSnapshot has read, and begins the log anew.
 func (r *Replica) Append(msgs []*raftpb.Message, applier Applier) (responses []*raftpb.Message, err error) {
 	done := 0
 	for i, m := range msgs {

@@ -110,7 +110,8 @@ func (n *node) close() (err error) {
 	return err
 }
 
-// Applied, Results, Lock, Unlock and Installed make a node what waits for its machine, and its applier.
+// Applied, Results, Lock, Unlock and Installed make a node what waits for its machine, and its
+// applier.
 func (n *node) Applied()                                      {}
 func (n *node) Results(machine.Header, int) []*machine.Result { return nil }
 func (n *node) Lock()                                         {}
@@ -420,9 +421,9 @@ func (p *powerCut) reopen(t testing.TB) *cluster {
 	return c
 }
 
-// TestCrashAtEverySyncOfInstall cuts the power before and after every sync of a follower from the moment
-// a snapshot begins to come in, until it has gone on from it. What is left must be the old state or the
-// new one, must have what the follower had acknowledged, and must catch up.
+// TestCrashAtEverySyncOfInstall cuts the power before and after every sync of a follower from the
+// moment a snapshot begins to come in, until it has gone on from it. What is left must be the old
+// state or the new one, must have what the follower had acknowledged, and must catch up.
 func TestCrashAtEverySyncOfInstall(t *testing.T) {
 	total, old, replaced := 0, 0, 0
 	play := func(seed uint64) {

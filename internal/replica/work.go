@@ -106,8 +106,9 @@ func (r *Replica) Apply(msgs []*raftpb.Message, waiting machine.Waiting) (Applie
 		return Applied{}, err
 	}
 	if len(r.machine.Changes()) > 0 {
-		// Who has a vote must be known after a power cut, too. The commit index is not synced, so without this the last member of
-		// two would wait for the vote of the one that was removed, for ever.
+		// Who has a vote must be known after a power cut, too. The commit index is not synced, so
+		// without this the last member of two would wait for the vote of the one that was removed,
+		// for ever.
 		if err := r.machine.Flush(); err != nil {
 			return Applied{}, fmt.Errorf("flush a change of the members: %w", err)
 		}

@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// In a file the stream is filled up with zeros to a multiple of fileBlock, and the SHA-256 of all that follows. etcd's own
-// snapshots end like that, and its clients take none that do not.
+// In a file the stream is filled up with zeros to a multiple of fileBlock, and the SHA-256 of all
+// that follows. etcd's own snapshots end like that, and its clients take none that do not.
 const fileBlock = 512
 
 // File turns a stream into the bytes of a file, which is read to its end.
@@ -45,8 +45,8 @@ func (f *File) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CheckFile reads a file of the given size, and returns an error that wraps ErrCorrupt when it is not as NewFile has made it, by
-// its SHA-256.
+// CheckFile reads a file of the given size, and returns an error that wraps ErrCorrupt when it is
+// not as NewFile has made it, by its SHA-256.
 func CheckFile(r io.Reader, size int64) error {
 	if size < sha256.Size || size%fileBlock != sha256.Size {
 		return fmt.Errorf("%w: %d bytes, which is no whole number of blocks and a SHA-256", ErrCorrupt, size)

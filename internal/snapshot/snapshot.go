@@ -1,13 +1,15 @@
-// Package snapshot owns the stream that carries a whole state: to a follower that is too far behind for the log, and into
-// the file of a backup.
+// Package snapshot owns the stream that carries a whole state: to a follower that is too far behind
+// for the log, and into the file of a backup.
 //
-// The stream (docs/formats/snapshot.md) is a header that says whose state it is and as of which entry, all key-values of
-// all tables in order in compressed chunks with checksums, and a trailer with their number and hash. Source writes it from a
-// view of the store, Stream reads it. Neither holds more than a chunk, or one key-value where that is larger. The package does
-// not own what the key-values mean (machine), where the bytes travel (peer, v3rpc), or files (backup).
+// The stream (docs/formats/snapshot.md) is a header that says whose state it is and as of which
+// entry, all key-values of all tables in order in compressed chunks with checksums, and a trailer
+// with their number and hash. Source writes it from a view of the store, Stream reads it. Neither
+// holds more than a chunk, or one key-value where that is larger. The package does not own what the
+// key-values mean (machine), where the bytes travel (peer, v3rpc), or files (backup).
 //
-// Invariants: a Stream gives no key-value whose chunk has not been checked, and no io.EOF before the trailer has been: what ends
-// early, or differs in one bit, is an error. The same view gives the same bytes.
+// Invariants: a Stream gives no key-value whose chunk has not been checked, and no io.EOF before
+// the trailer has been: what ends early, or differs in one bit, is an error. The same view gives
+// the same bytes.
 //
 // Concurrency: a Source or a Stream belongs to one goroutine at a time.
 package snapshot
@@ -41,7 +43,8 @@ type Meta struct {
 	ConfState       *raftpb.ConfState // the configuration as of Index
 }
 
-// ErrCorrupt is wrapped by the errors that tell of a stream which is not as it was written: cut off, or changed.
+// ErrCorrupt is wrapped by the errors that tell of a stream which is not as it was written: cut
+// off, or changed.
 var ErrCorrupt = errors.New("corrupt snapshot")
 
 // Blocks of the stream, by their first byte.
@@ -53,9 +56,12 @@ const (
 
 // Bounds of a block.
 const (
-	chunkBytes    = 1 << 20 // of key-values, before compression; a larger one has its chunk for itself
-	chunkBytesMax = 1 << 30 // of what is read; no key-value can be larger (machine.batchBytesMax and the limits of a command)
-	frameBytes    = 5       // type, length
+	// of key-values, before compression; a larger one has its chunk for itself
+	chunkBytes = 1 << 20
+	// of what is read; no key-value can be larger (machine.batchBytesMax and the limits of a
+	// command)
+	chunkBytesMax = 1 << 30
+	frameBytes    = 5 // type, length
 	sumBytes      = 4
 )
 

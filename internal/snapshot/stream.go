@@ -29,7 +29,8 @@ type Stream struct {
 	err    error
 }
 
-// NewStream reads the header. After the trailer nothing more is taken from r than a buffer may hold.
+// NewStream reads the header. After the trailer nothing more is taken from r than a buffer may
+// hold.
 func NewStream(r io.Reader) (*Stream, error) {
 	s := &Stream{r: bufio.NewReaderSize(r, 64<<10), hash: xxhash.New()}
 	magic := make([]byte, len(Magic))
@@ -71,8 +72,8 @@ func (s *Stream) Rest() io.Reader { return s.r }
 // Close lets go of memory.
 func (s *Stream) Close() { s.raw, s.rest, s.block = nil, nil, bytes.Buffer{} }
 
-// Next returns the next key-value, in the order of the keys. Both are valid until the next call. At the end it returns io.EOF, when
-// the whole stream was as it was written.
+// Next returns the next key-value, in the order of the keys. Both are valid until the next call. At
+// the end it returns io.EOF, when the whole stream was as it was written.
 func (s *Stream) Next() (key, value []byte, err error) {
 	for len(s.rest) == 0 && s.err == nil {
 		s.err = s.fill()

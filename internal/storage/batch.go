@@ -198,7 +198,7 @@ func (b *Batch) Lend(key []byte) ([]byte, io.Closer, error) {
 	return b.store.Lend(key)
 }
 
-// Changed says whether Set or Delete has touched key.
+// Changed reports whether Set or Delete has touched key.
 func (b *Batch) Changed(key []byte) bool {
 	_, ok := b.pending[string(key)]
 	return ok

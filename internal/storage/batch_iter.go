@@ -27,7 +27,7 @@ func (b *Batch) Iter(lower, upper []byte) *BatchIter {
 	return it
 }
 
-// SeekGE moves to the first key at or after key, and says whether there is one.
+// SeekGE moves to the first key at or after key, and reports whether there is one.
 func (i *BatchIter) SeekGE(key []byte) bool {
 	if bytes.Compare(key, i.lower) < 0 {
 		key = i.lower
@@ -37,10 +37,10 @@ func (i *BatchIter) SeekGE(key []byte) bool {
 	return i.settle()
 }
 
-// First moves to the first key, and says whether there is one.
+// First moves to the first key, and reports whether there is one.
 func (i *BatchIter) First() bool { return i.SeekGE(i.lower) }
 
-// Next moves to the next key, and says whether there is one.
+// Next moves to the next key, and reports whether there is one.
 func (i *BatchIter) Next() bool {
 	if i.fromBatch {
 		i.at++

@@ -57,16 +57,16 @@ func counted(r *readers, it *pebble.Iterator, err error) *Iter {
 	return &Iter{it: it, readers: r}
 }
 
-// SeekGE moves to the first key at or after key, and says whether there is one.
+// SeekGE moves to the first key at or after key, and reports whether there is one.
 func (i *Iter) SeekGE(key []byte) bool { return i.err == nil && i.it.SeekGE(key) }
 
-// First moves to the first key, and says whether there is one.
+// First moves to the first key, and reports whether there is one.
 func (i *Iter) First() bool { return i.err == nil && i.it.First() }
 
-// Last moves to the last key, and says whether there is one.
+// Last moves to the last key, and reports whether there is one.
 func (i *Iter) Last() bool { return i.err == nil && i.it.Last() }
 
-// Next moves to the next key, and says whether there is one.
+// Next moves to the next key, and reports whether there is one.
 func (i *Iter) Next() bool { return i.err == nil && i.it.Next() }
 
 // Key returns the present key.

@@ -26,14 +26,16 @@ import (
 // So Open knows which records the store has, and a file goes when the store has all of its
 // records on disk.
 //
-// Invariants: records have consecutive numbers, except for those that the store had on disk when it was opened and the journal had not; a file is begun
-// after the one before it was synced as a whole; after an error nothing is written any more.
+// Invariants: records have consecutive numbers, except for those that the store had on disk when it
+// was opened and the journal had not; a file is begun after the one before it was synced as a
+// whole; after an error nothing is written any more.
 type journal struct {
 	fs   FS
 	dir  string
 	size int64 // of a file, unless one record takes more
 
-	mu      sync.Mutex // guards the rest, and that the store gets commits in the order of their records
+	// guards the rest, and that the store gets commits in the order of their records
+	mu      sync.Mutex
 	err     error
 	file    vfs.File // nil between two files
 	number  uint64   // of file
@@ -52,8 +54,8 @@ type journalFile struct {
 
 const (
 	journalSuffix = ".journal"
-	// journalHead is checksum (4), length of the data (4), number of the file (8), up to where the file was synced when
-	// the record was made (8), number of the record (8).
+	// journalHead is checksum (4), length of the data (4), number of the file (8), up to where the
+	// file was synced when the record was made (8), number of the record (8).
 	journalHead       = 32
 	journalWaitingMax = 256 << 10
 )
@@ -132,9 +134,9 @@ func (j *journal) list() (numbers []uint64, err error) {
 	return numbers, nil
 }
 
-// replay gives the store the records of files that it has not. The end of the last one may be torn: what was being written
-// and was not synced. A member that goes on without what it has acknowledged could lose it for the whole cluster, so all
-// else that does not fit is ErrDamagedLog.
+// replay gives the store the records of files that it has not. The end of the last one may be torn:
+// what was being written and was not synced. A member that goes on without what it has acknowledged
+// could lose it for the whole cluster, so all else that does not fit is ErrDamagedLog.
 func (j *journal) replay(s *Store, numbers []uint64) error {
 	for i, number := range numbers {
 		b, err := j.read(number)
@@ -209,8 +211,8 @@ func parseRecord(b []byte, file uint64) (r record, ok bool) {
 	return r, true
 }
 
-// syncedBeyond says whether behind the last record that could be read, which ends at end, there is one that was made when more than that
-// had been synced.
+// syncedBeyond reports whether behind the last record that could be read, which ends at end, there
+// is one that was made when more than that had been synced.
 func syncedBeyond(b []byte, file uint64, end int) bool {
 	want := binary.LittleEndian.AppendUint64(nil, file)
 	for at := end; ; at++ {
@@ -228,7 +230,8 @@ func syncedBeyond(b []byte, file uint64, end int) bool {
 	}
 }
 
-// begin begins the next file. It gets its size and blocks at once, so that a sync has less metadata to write.
+// begin begins the next file. It gets its size and blocks at once, so that a sync has less metadata
+// to write.
 func (j *journal) begin() error {
 	f, err := j.fs.Create(j.path(j.number+1), vfs.WriteCategoryUnspecified)
 	if err != nil {

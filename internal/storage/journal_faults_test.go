@@ -15,13 +15,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// faultyOp says whether a call of the file system changes something in the log store's directory.
+// faultyOp reports whether a call of the file system changes something in the log store's
+// directory.
 func faultyOp(op errorfs.Op) bool {
 	return op.Kind != errorfs.OpFileClose && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, "log")
 }
 
-// faultRun writes to a log store on fs, whose journal goes on to new files meanwhile, until something fails. It returns what each commit has left,
-// how many are certain to be durable, and where the store was left.
+// faultRun writes to a log store on fs, whose journal goes on to new files meanwhile, until
+// something fails. It returns what each commit has left, how many are certain to be durable, and
+// where the store was left.
 func faultRun(fs FS, seed uint64) (states []map[string]string, synced *atomic.Int64, run func(t *testing.T) error) {
 	states, synced = []map[string]string{{}}, new(atomic.Int64)
 	rng := rand.New(rand.NewPCG(seed, 11))
@@ -66,7 +68,8 @@ func faultRun(fs FS, seed uint64) (states []map[string]string, synced *atomic.In
 	}
 }
 
-// checkLeft opens what a crash has left: it is what some commit has left, none before those that were durable.
+// checkLeft opens what a crash has left: it is what some commit has left, none before those that
+// were durable.
 func checkLeft(t *testing.T, disk CrashableFS, states []map[string]string, synced int64) {
 	t.Helper()
 	for life := range 2 {
@@ -100,7 +103,8 @@ func newFaultyDisk(t *testing.T) CrashableFS {
 	return fs
 }
 
-// TestJournalPowerCutAnywhere cuts the power before each call that changes the disk, also while a store is opened and while its journal goes on to a new file.
+// TestJournalPowerCutAnywhere cuts the power before each call that changes the disk, also while a
+// store is opened and while its journal goes on to a new file.
 func TestJournalPowerCutAnywhere(t *testing.T) {
 	cuts := 0
 	for n := int64(1); ; n++ {
@@ -138,7 +142,8 @@ func TestJournalPowerCutAnywhere(t *testing.T) {
 	}
 }
 
-// TestJournalFailsAnywhere has each call fail that changes the journal: a commit that could not be done is refused, and all that come after it.
+// TestJournalFailsAnywhere has each call fail that changes the journal: a commit that could not be
+// done is refused, and all that come after it.
 func TestJournalFailsAnywhere(t *testing.T) {
 	broken := errors.New("input/output error")
 	fails := 0
@@ -168,7 +173,8 @@ func TestJournalFailsAnywhere(t *testing.T) {
 	}
 }
 
-// TestJournalCutAtEachByte: wherever a journal's last record is cut, or flipped, those before it are there.
+// TestJournalCutAtEachByte: wherever a journal's last record is cut, or flipped, those before it
+// are there.
 func TestJournalCutAtEachByte(t *testing.T) {
 	fs := NewCrashableFS()
 	s, err := OpenLog("log", Options{FS: fs})
@@ -218,7 +224,8 @@ func TestJournalCutAtEachByte(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s at %d: %v", name, at, err)
 			}
-			// What is cut off, or zeroed with all behind it, cannot be told from what was never written.
+			// What is cut off, or zeroed with all behind it, cannot be told from what was never
+			// written.
 			if got := logContents(t, s); len(got) != at/record && (name != "zeroed" || len(got) != at/record+1) {
 				t.Errorf("%s at %d: %v", name, at, got)
 			}

@@ -23,8 +23,9 @@ func logContents(t *testing.T, s *Store) map[string]string {
 	return got
 }
 
-// TestJournalOverManyFiles writes, overwrites and removes in a log store whose journal goes on to a new file now and then, flushes it and cuts the
-// power at random: what is there is what some commit has left, and none before the last synced one.
+// TestJournalOverManyFiles writes, overwrites and removes in a log store whose journal goes on to a
+// new file now and then, flushes it and cuts the power at random: what is there is what some commit
+// has left, and none before the last synced one.
 func TestJournalOverManyFiles(t *testing.T) {
 	rotations := 0
 	for seed := range uint64(12) {
@@ -130,7 +131,8 @@ func TestJournalRemovesFiles(t *testing.T) {
 	}
 }
 
-// TestDamagedLogIsNamed: what was synced and has changed is found out, unlike a torn tail, and the error names the file.
+// TestDamagedLogIsNamed: what was synced and has changed is found out, unlike a torn tail, and the
+// error names the file.
 func TestDamagedLogIsNamed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	s, err := OpenLog(dir, Options{MemTableBytes: 64 << 10})
@@ -164,7 +166,8 @@ func TestDamagedLogIsNamed(t *testing.T) {
 		{"torn tail", "000002", func(file []byte, end int) { copy(file[end+100:], "half a record") }, 30},
 		{"in the middle", "000002", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
 		{"a length", "000002", func(file []byte, _ int) { copy(file[4:], "\xff\xff\xff\xff") }, 0},
-		{"the last record", "000002", func(file []byte, end int) { file[end-1] ^= 1 }, 29}, // nothing says that it was synced
+		// nothing says that it was synced
+		{"the last record", "000002", func(file []byte, end int) { file[end-1] ^= 1 }, 29},
 		{"the first file", "000001", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
 		{"the last record of the first file", "000001", func(file []byte, end int) { file[end-1] ^= 1 }, 0},
 		{"all of the first file", "000001", func(file []byte, _ int) { clear(file) }, 0},
@@ -245,7 +248,8 @@ func TestOlderLog(t *testing.T) {
 	}
 }
 
-// TestUnsyncedCommitsAreWritten: commits that need not be durable do not gather in memory without end, and a store that was closed has them.
+// TestUnsyncedCommitsAreWritten: commits that need not be durable do not gather in memory without
+// end, and a store that was closed has them.
 func TestUnsyncedCommitsAreWritten(t *testing.T) {
 	fs := NewCrashableFS()
 	s, err := OpenLog("log", Options{FS: fs})

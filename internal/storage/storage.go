@@ -35,7 +35,8 @@ var OSFS = vfs.Default
 // ErrClosed is returned by reads of a store that was closed.
 var ErrClosed = errors.New("the store is closed")
 
-// ErrDamagedLog says that a file of the log store's journal has changed since it was synced: others rely on what is lost with it.
+// ErrDamagedLog says that a file of the log store's journal has changed since it was synced: others
+// rely on what is lost with it.
 var ErrDamagedLog = errors.New("damaged after it was synced, so this member must not go on; replace it (etcdctl member replace), or restore a backup")
 
 // ErrNotFound is returned by Get for a key that the store does not hold.
@@ -242,8 +243,8 @@ func (s *Store) DiskBytes() uint64 {
 	return s.db.Metrics().DiskSpaceUsage()
 }
 
-// WrittenBytes returns how many bytes the store has written since it was opened: to its write-ahead log, and to its tables when it
-// flushed and compacted them; of a closed store, 0.
+// WrittenBytes returns how many bytes the store has written since it was opened: to its write-ahead
+// log, and to its tables when it flushed and compacted them; of a closed store, 0.
 func (s *Store) WrittenBytes() uint64 {
 	if !s.readers.enter() {
 		return 0
@@ -254,8 +255,8 @@ func (s *Store) WrittenBytes() uint64 {
 	return m.WAL.BytesWritten + total.TableBytesFlushed + total.TableBytesCompacted + total.BlobBytesFlushed + total.BlobBytesCompacted
 }
 
-// LiveBytes returns how much of DiskBytes is in use: the rest are files that are about to go, or still being written or
-// read by somebody.
+// LiveBytes returns how much of DiskBytes is in use: the rest are files that are about to go, or
+// still being written or read by somebody.
 func (s *Store) LiveBytes() uint64 {
 	if !s.readers.enter() {
 		return 0
@@ -265,8 +266,9 @@ func (s *Store) LiveBytes() uint64 {
 	return m.Table.Local.LiveSize + m.BlobFiles.Local.LiveSize
 }
 
-// Reclaim gives back at once what was deleted, where the store would otherwise take its time: it rewrites the files
-// that hold deleted data. That takes as long as reading and writing all of the store; nobody is held up by it.
+// Reclaim gives back at once what was deleted, where the store would otherwise take its time: it
+// rewrites the files that hold deleted data. That takes as long as reading and writing all of the
+// store; nobody is held up by it.
 func (s *Store) Reclaim(ctx context.Context) error {
 	if !s.readers.enter() {
 		return ErrClosed

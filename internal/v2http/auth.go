@@ -52,8 +52,8 @@ type userWithRolesJSON struct {
 	Roles []roleJSON `json:"roles,omitempty"`
 }
 
-// authRefusals is the one table of what is wrong with a request about users and roles. %s is the user or role; a second
-// one what was to be granted or revoked.
+// authRefusals is the one table of what is wrong with a request about users and roles. %s is the
+// user or role; a second one what was to be granted or revoked.
 var authRefusals = map[auth.Reason]message{
 	auth.NotEnabled:      {http.StatusConflict, "already disabled"},
 	auth.AlreadyEnabled:  {http.StatusConflict, "already enabled"},

@@ -29,7 +29,8 @@ type cluster struct {
 	removed  uint64
 }
 
-// startTime is when the cluster's member started; its leader came 2 s later, and now is an hour after that.
+// startTime is when the cluster's member started; its leader came 2 s later, and now is an hour
+// after that.
 var startTime = time.Date(2017, 4, 10, 11, 46, 45, 500, time.UTC)
 
 func (c *cluster) Members() []membership.Member    { return c.members }
@@ -103,7 +104,8 @@ func (c *cluster) LeaderSince() time.Time {
 	return startTime.Add(2 * time.Second)
 }
 
-// TestCluster plays testdata/cluster: answers of members, machines and statistics, all of them. A block is a request,
+// TestCluster plays testdata/cluster: answers of members, machines and statistics, all of them. A
+// block is a request,
 //
 //	METHOD PATH
 //	[Content-Type: TYPE]

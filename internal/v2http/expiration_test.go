@@ -11,8 +11,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// A node's expiration is the same whenever and wherever it is shown, although it is kept as cluster time, which runs apart from the wall
-// clock; until one of the two has stepped.
+// A node's expiration is the same whenever and wherever it is shown, although it is kept as cluster
+// time, which runs apart from the wall clock; until one of the two has stepped.
 func TestExpirationStays(t *testing.T) {
 	cluster, wall := time.Hour, time.Date(2017, 4, 10, 11, 46, 44, 0, time.UTC)
 	s := newTree(t, func() kv.ClusterTime { return kv.ClusterTime(cluster) })

@@ -110,7 +110,8 @@ func readAll(r *http.Request) (string, error) {
 	}()
 	*buf = (*buf)[:0]
 	if n := r.ContentLength; n > 0 {
-		// The end is seen without growing again. A length is only the client's word, so that a long one gets no more than usual.
+		// The end is seen without growing again. A length is only the client's word, so that a long
+		// one gets no more than usual.
 		*buf = slices.Grow(*buf, int(min(n, bodyAheadBytes))+1)
 	}
 	for len(*buf) <= formBytesMax {

@@ -18,7 +18,8 @@ type Authority interface {
 	ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error)
 }
 
-// GuardBy makes the handler ask who may do what, and serve users and roles. It is called before the first request.
+// GuardBy makes the handler ask who may do what, and serve users and roles. It is called before the
+// first request.
 func (h *Handler) GuardBy(a Authority) *Handler {
 	h.authority = a
 	return h
@@ -29,15 +30,16 @@ const insufficient = "Insufficient credentials"
 // errUnauthorized refuses a path other than /v2/keys.
 var errUnauthorized = &message{http.StatusUnauthorized, insufficient}
 
-// caller is who sent a request, and what they may do as of a state of users and roles. While authentication is off it is
-// nobody, who may do everything.
+// caller is who sent a request, and what they may do as of a state of users and roles. While
+// authentication is off it is nobody, who may do everything.
 type caller struct {
 	state *auth.State
 	actor *auth.Actor
 	who   *auth.Subject
 }
 
-// identify finds out who sent a request. Whose credentials are not right is auth.Denied, not a guest.
+// identify finds out who sent a request. Whose credentials are not right is auth.Denied, not a
+// guest.
 func (h *Handler) identify(r *http.Request) (c caller, err error) {
 	if h.authority == nil {
 		return caller{who: new(auth.State).Subject(nil)}, nil
@@ -64,21 +66,21 @@ func (h *Handler) identify(r *http.Request) (c caller, err error) {
 	return c, nil
 }
 
-// stands says whether what was found out about a caller still holds.
+// stands reports whether what was found out about a caller still holds.
 func (h *Handler) stands(c *caller) bool {
 	return h.authority == nil || h.authority.Gate().State() == c.state
 }
 
-// asCaller does something on behalf of who sent the request: again when it comes out that users or roles have changed
-// since they were identified.
+// asCaller does something on behalf of who sent the request: again when it comes out that users or
+// roles have changed since they were identified.
 func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *caller) error) error {
 	for {
 		c, err := h.identify(r)
 		if err != nil {
 			return err
 		}
-		// Watching for the client's going away would cost a goroutine, to stop waiting for what happens all the same: the member
-		// has a time limit for it.
+		// Watching for the client's going away would cost a goroutine, to stop waiting for what
+		// happens all the same: the member has a time limit for it.
 		ctx := context.WithoutCancel(r.Context())
 		if c.actor != nil {
 			ctx = auth.As(ctx, c.actor)
@@ -103,14 +105,14 @@ func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) er
 	return err
 }
 
-// target is the node that a request names: its path, and the path as sent, which may end with a slash or be empty. Permissions
-// look at the latter.
+// target is the node that a request names: its path, and the path as sent, which may end with a
+// slash or be empty. Permissions look at the latter.
 type target struct {
 	path, sent []byte
 }
 
-// permitted returns auth.Denied unless a request may be made: for what lies below a node all that begins with its
-// path must be allowed.
+// permitted returns auth.Denied unless a request may be made: for what lies below a node all that
+// begins with its path must be allowed.
 func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
 	wanted := kv.KeyRange{Key: t.sent}
 	switch {
@@ -125,8 +127,8 @@ func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
 	return nil
 }
 
-// show leaves of a node what a caller may see, or returns auth.Denied when that is nothing. Who may read a directory
-// alone sees in it what they may read, as in v3.
+// show leaves of a node what a caller may see, or returns auth.Denied when that is nothing. Who may
+// read a directory alone sees in it what they may read, as in v3.
 func (c *caller) show(n *v2tree.Node) error {
 	if c.who.Root() {
 		return nil

@@ -12,5 +12,6 @@ func (h *Handler) serveMachines(w http.ResponseWriter, _ *http.Request) {
 		urls = append(urls, m.ClientURLs...)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(strings.Join(urls, ", "))) // the client may be gone; nobody is left to be told
+	// the client may be gone; nobody is left to be told
+	_, _ = w.Write([]byte(strings.Join(urls, ", ")))
 }

@@ -62,7 +62,8 @@ type memberJSON struct {
 func memberOnWire(m *membership.Member) memberJSON {
 	return memberJSON{
 		ID: fmt.Sprintf("%x", m.ID), Name: m.Name,
-		PeerURLs: append([]string{}, m.PeerURLs...), ClientURLs: append([]string{}, m.ClientURLs...), // [] rather than null
+		// [] rather than null
+		PeerURLs: append([]string{}, m.PeerURLs...), ClientURLs: append([]string{}, m.ClientURLs...),
 	}
 }
 

@@ -35,7 +35,8 @@ var messages = []struct {
 // failure; as in etcd it is not told what that is.
 func writeMessage(w http.ResponseWriter, err error) {
 	if errors.Is(err, errNoMember) {
-		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed) // here etcd does not say what is allowed
+		// here etcd does not say what is allowed
+		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 		return
 	}
 	m := &message{http.StatusInternalServerError, "Internal Server Error"}

@@ -57,7 +57,8 @@ func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// deepAuthPath says whether a path below users or roles has more than a name. etcd looks at it before all else.
+// deepAuthPath reports whether a path below users or roles has more than a name. etcd looks at it
+// before all else.
 func deepAuthPath(path string) bool {
 	for _, above := range [...]string{usersPath, rolesPath} {
 		if name, ok := strings.CutPrefix(path, above+"/"); ok && strings.Contains(strings.TrimSuffix(name, "/"), "/") {

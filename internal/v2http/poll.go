@@ -18,12 +18,13 @@ type poll struct {
 	until     time.Time
 }
 
-// parker is an http.ResponseWriter that answers later than its handler returns (package http1). Thousands of polls wait
-// like that without a stack and buffers each.
+// parker is an http.ResponseWriter that answers later than its handler returns (package http1).
+// Thousands of polls wait like that without a stack and buffers each.
 type parker interface {
-	// Parks says whether Park may be called.
+	// Parks reports whether Park may be called.
 	Parks() bool
-	// Park has resume called, on another goroutine, after Wake, at the time, or when the client has gone.
+	// Park has resume called, on another goroutine, after Wake, at the time, or when the client has
+	// gone.
 	Park(until time.Time, resume func(gone bool))
 	Wake()
 }
@@ -64,8 +65,8 @@ func (p *poll) wait() {
 	}
 }
 
-// tellMore tells what there is, and says whether there may be more. The headers are out: the end is all that can be told of what
-// goes wrong.
+// tellMore tells what there is, and reports whether there may be more. The headers are out: the end
+// is all that can be told of what goes wrong.
 func (p *poll) tellMore() bool {
 	select {
 	case <-p.teller.h.hub.Closed():
@@ -76,7 +77,8 @@ func (p *poll) tellMore() bool {
 	return err == nil && p.permitted() && p.teller.tell(told)
 }
 
-// permitted says whether the client may still watch; when users or roles have changed that is found out again.
+// permitted reports whether the client may still watch; when users or roles have changed that is
+// found out again.
 func (p *poll) permitted() bool {
 	h := p.teller.h
 	if h.stands(&p.caller) {

@@ -132,7 +132,8 @@ func (s *pollSite) change(c *auth.Command) {
 	}
 }
 
-// enableAuth makes root and a user "reader" who may read /a and what is below it, and turns authentication on.
+// enableAuth makes root and a user "reader" who may read /a and what is below it, and turns
+// authentication on.
 func (s *pollSite) enableAuth() {
 	s.t.Helper()
 	hash, err := s.users.gate.Hash(s.t.Context(), "secret")
@@ -208,7 +209,8 @@ func TestPollLosesPermission(t *testing.T) {
 	s.waiting(0)
 }
 
-// A poll that began when everybody might read everything is told of what its client may read now, and of nothing beside it.
+// A poll that began when everybody might read everything is told of what its client may read now,
+// and of nothing beside it.
 func TestPollBeganWithoutAuth(t *testing.T) {
 	s := newPollSite(t)
 	resp := s.begin(t.Context(), "reader", http.MethodGet, "/b/?wait=true&recursive=true")

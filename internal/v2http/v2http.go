@@ -207,11 +207,13 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q req
 
 var jsonType = []string{"application/json"}
 
-// offsetMax is how far the offset between wall clock and cluster time may be off before it is taken anew.
+// offsetMax is how far the offset between wall clock and cluster time may be off before it is taken
+// anew.
 const offsetMax = time.Second
 
-// wallAt returns a cluster time as the wall clock has it. The offset between the two is kept until one of them has stepped, so that the
-// expiration of a node, which is a cluster time, is shown the same each time.
+// wallAt returns a cluster time as the wall clock has it. The offset between the two is kept until
+// one of them has stepped, so that the expiration of a node, which is a cluster time, is shown the
+// same each time.
 func (h *Handler) wallAt(t kv.ClusterTime) time.Time {
 	offset, kept := h.wall().UnixNano()-int64(h.b.Now()), h.offset.Load()
 	if time.Duration(offset-kept).Abs() <= offsetMax {

@@ -48,7 +48,7 @@ func (p *watched) span() kv.KeyRange {
 	}
 }
 
-// wants says whether an event is told. A node that is hidden from the watched
+// wants reports whether an event is told. A node that is hidden from the watched
 // directory is not, whoever hides it; nor is a key that v2 has no path for.
 func (p *watched) wants(e *watch.Event) bool {
 	if e.Action == kv.ActionRefresh || len(e.Key) == 1 || !e.Dir && !p.reader.CanRead(kv.KeyRange{Key: e.Key}) {
@@ -131,7 +131,7 @@ type teller struct {
 	last   *watch.Event  // told
 }
 
-// tell writes what there is to tell, and says whether there may be more.
+// tell writes what there is to tell, and reports whether there may be more.
 func (t *teller) tell(told []watch.Delivery) (more bool) {
 	for _, d := range told {
 		if d.Compacted != 0 {
@@ -154,9 +154,10 @@ func (t *teller) tell(told []watch.Delivery) (more bool) {
 	return true
 }
 
-// hidden says whether an event is of a key that v2 does not see, because it shows a directory of that path. Only v3 writes such keys. What is looked
-// at is the tree as it is now: where it was another when the key was written, the client hears of a key that it has meanwhile
-// lost from sight, or not of one that it can see, as if it had asked a moment later or earlier.
+// hidden reports whether an event is of a key that v2 does not see, because it shows a directory of
+// that path. Only v3 writes such keys. What is looked at is the tree as it is now: where it was
+// another when the key was written, the client hears of a key that it has meanwhile lost from
+// sight, or not of one that it can see, as if it had asked a moment later or earlier.
 func (t *teller) hidden(e *watch.Event) bool {
 	if e.Dir || e.Action != kv.ActionNone {
 		return false
@@ -165,8 +166,9 @@ func (t *teller) hidden(e *watch.Event) bool {
 	return err == nil && hides // a reading that fails fails the client's next request, too
 }
 
-// write sends an event, and says whether the client took it. The one event of a long poll goes out with the end of the answer, in one
-// system call, like any other answer: it is told to thousands at once.
+// write sends an event, and reports whether the client took it. The one event of a long poll goes
+// out with the end of the answer, in one system call, like any other answer: it is told to
+// thousands at once.
 func (t *teller) write(e *watch.Event) bool {
 	buf := bodies.Get().(*[]byte)
 	now := t.h.b.Now()

@@ -194,7 +194,8 @@ func TestWatchOfHiddenKey(t *testing.T) {
 		_, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("/d")}})
 		return err
 	})
-	// Both watches have passed over the key when they have told this: what they look at is the tree as it is then.
+	// Both watches have passed over the key when they have told this: what they look at is the tree
+	// as it is then.
 	s.do("PUT", "/d?dir=true&prevExist=true")
 	updated := `{"action":"update","node":{"key":"/d","dir":true,"modifiedIndex":6,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`
 	expect(t, own, updated)

@@ -57,7 +57,8 @@ type Command struct {
 
 const commandVersion = 1
 
-// commandNumbersMax is what a command takes besides paths and values: version, kind, flags and five numbers.
+// commandNumbersMax is what a command takes besides paths and values: version, kind, flags and five
+// numbers.
 const commandNumbersMax = 3 + 5*binary.MaxVarintLen64
 
 // Flags of a command's bytes, drawn in docs/formats/v2.md.

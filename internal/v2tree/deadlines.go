@@ -56,11 +56,11 @@ func moveDeadline(b *storage.Batch, kind byte, path []byte, old, next kv.Cluster
 	}
 }
 
-// Due returns the commands for the v2 deadlines that have passed at now, of those
-// among the first limit entries of table t that are not before from, the earliest first: leases have entries
-// there, too. Each expires one key or directory, in one revision; or,
-// where the deadline does not hold any more, only removes its entry. They may be
-// applied late or twice: a command looks again whether its deadline holds.
+// Due returns the commands for the v2 deadlines that have passed at now, of those among the first
+// limit entries of table t that are not before from, the earliest first: leases have entries there,
+// too. Each expires one key or directory, in one revision; or, where the deadline does not hold any
+// more, only removes its entry. They may be applied late or twice: a command looks again whether
+// its deadline holds.
 func Due(r mvcc.Reading, from, now kv.ClusterTime, limit int) (due []Command, err error) {
 	upper := appendDeadlineKey(nil, now+1, 0, nil)
 	if now == math.MaxInt64 {

@@ -153,7 +153,7 @@ func look(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 	return p, err
 }
 
-// unseen says whether a key whose name begins below a directory's prefix is not
+// unseen reports whether a key whose name begins below a directory's prefix is not
 // seen by v2, and if so where to go on: nil is the next key.
 func unseen(key []byte, prefix int) (seek []byte, bad bool) {
 	end := offence(key, prefix)
@@ -189,7 +189,8 @@ type dirCursor struct {
 func directoriesBelow(r mvcc.Reading, prefix []byte) *dirCursor {
 	lower := append(append(make([]byte, 0, len(prefix)+2), byte(storage.TableDirectories)), prefix...)
 	upper := append([]byte{byte(storage.TableDirectories)}, pastPrefix(prefix)...)
-	lower = append(lower, 0) // behind the directory's own entry: no name begins with a slash, but with any other byte
+	// behind the directory's own entry: no name begins with a slash, but with any other byte
+	lower = append(lower, 0)
 	c := &dirCursor{it: r.Cursor(lower, upper), rev: r.Revision()}
 	c.settle(c.it.First())
 	return c

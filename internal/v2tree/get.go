@@ -59,7 +59,8 @@ func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTi
 	return n, r.Revision(), err
 }
 
-// Hides says whether v2 shows a directory at a path, so that a key of the same path, which only v3 can have put there, is not seen.
+// Hides reports whether v2 shows a directory at a path, so that a key of the same path, which only
+// v3 can have put there, is not seen.
 func Hides(r mvcc.Reading, path []byte) (bool, error) {
 	if !r.Mixed() {
 		return false, nil

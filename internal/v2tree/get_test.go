@@ -46,7 +46,8 @@ func TestGetBeginsAgain(t *testing.T) {
 	tries, changes = 0, 1000
 	n, _, err = Get(read, []byte("/d"), false, s.now)
 	var refused *Error
-	gone := errors.As(err, &refused) && refused.Code == CodeKeyNotFound // true between the two changes
+	// true between the two changes
+	gone := errors.As(err, &refused) && refused.Code == CodeKeyNotFound
 	if tries != movedTriesMax+1 || !gone && (err != nil || !n.Dir) {
 		t.Errorf("after %d tries: %+v at %d, %v", tries, n, index, err)
 	}

@@ -22,7 +22,7 @@ type model struct {
 	now  kv.ClusterTime
 }
 
-// seen says whether v2 can name a key; it knows clean paths from package path.
+// seen reports whether v2 can name a key; it knows clean paths from package path.
 func seen(key string) bool {
 	return key != "/" && strings.HasPrefix(key, "/") && path.Clean(key) == key
 }

@@ -11,7 +11,7 @@ import "bytes"
 // when its bytes are damaged; requests are limited far below it.
 const maxPathBytes = 64 << 20
 
-// ValidPath says whether the tree can have a node at path.
+// ValidPath reports whether the tree can have a node at path.
 func ValidPath(path []byte) bool {
 	if len(path) == 0 || path[0] != '/' || len(path) > maxPathBytes {
 		return false
@@ -53,7 +53,7 @@ func parentOf(path []byte) []byte {
 	return path[:max(bytes.LastIndexByte(path, '/'), 1)]
 }
 
-// hidden says whether a name is left out of listings.
+// hidden reports whether a name is left out of listings.
 func hidden(name []byte) bool { return len(name) > 0 && name[0] == '_' }
 
 // prefixOf returns the prefix of a directory.

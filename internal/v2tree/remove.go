@@ -106,7 +106,7 @@ func (a *applier) deleteKey(path []byte, deadline kv.ClusterTime, action kv.Acti
 	return nil
 }
 
-// isEmpty says whether a directory has nothing below it.
+// isEmpty reports whether a directory has nothing below it.
 func (a *applier) isEmpty(path []byte) (empty bool, err error) {
 	r, prefix := a.w.Reading(), prefixOf(path)
 	empty = true

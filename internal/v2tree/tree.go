@@ -65,7 +65,7 @@ type Node struct {
 	// one: a directory, or what a delete has left.
 	HasValue bool
 	Value    []byte
-	// Expires says whether the node has a TTL, and Left how much of it is left,
+	// Expires reports whether the node has a TTL, and Left how much of it is left,
 	// which is negative when it is over but the expiry has not happened yet.
 	Expires bool
 	Left    time.Duration

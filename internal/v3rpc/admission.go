@@ -11,8 +11,9 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// admitted returns a service that looks, before each call, at what the state of the member says about it: a client may ask
-// to be refused by a member that has no leader, and a learner serves little.
+// admitted returns a service that looks, before each call, at what the state of the member says
+// about it: a client may ask to be refused by a member that has no leader, and a learner serves
+// little.
 func admitted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	out := *desc
 	out.Methods, out.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
@@ -27,7 +28,7 @@ func admitted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	return &out
 }
 
-// needsLeader says whether the client asked to be refused while there is no leader.
+// needsLeader reports whether the client asked to be refused while there is no leader.
 func needsLeader(ctx context.Context) bool {
 	asked := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
 	return len(asked) > 0 && asked[0] == rpctypes.MetadataHasLeader
@@ -54,7 +55,8 @@ func admittedUnary(handle grpc.MethodHandler) grpc.MethodHandler {
 	}
 }
 
-// learnerServes says whether a learner answers a request: its state may be old, and it has no say.
+// learnerServes reports whether a learner answers a request: its state may be old, and it has no
+// say.
 func learnerServes(req any) bool {
 	switch req := req.(type) {
 	case *etcdserverpb.StatusRequest:
@@ -106,7 +108,8 @@ type ctxStream struct {
 // Context implements grpc.ServerStream.
 func (s ctxStream) Context() context.Context { return s.ctx }
 
-// RecvMsg implements grpc.ServerStream. It returns when the context ends, though the stream may not have.
+// RecvMsg implements grpc.ServerStream. It returns when the context ends, though the stream may not
+// have.
 func (s ctxStream) RecvMsg(msg any) error {
 	received := make(chan error, 1)
 	go func() { received <- s.ServerStream.RecvMsg(msg) }() // ends with the stream at the latest

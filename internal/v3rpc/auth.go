@@ -41,7 +41,8 @@ var authService = grpc.ServiceDesc{
 	},
 }
 
-// authHeader returns the header of answers about users and roles, which have no revision of their own.
+// authHeader returns the header of answers about users and roles, which have no revision of their
+// own.
 func (s *server) authHeader() *etcdserverpb.ResponseHeader {
 	return s.header(s.member.Keys().Head().Revision).proto()
 }

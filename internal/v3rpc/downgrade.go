@@ -19,9 +19,10 @@ func invalid(format string, args ...any) error {
 	return status.Error(codes.InvalidArgument, "etcdserver: "+fmt.Sprintf(format, args...))
 }
 
-// downgrade answers Maintenance.Downgrade. What is wrong with a target in etcd is answered with etcd's errors. A target
-// that is right there, one minor version below the cluster's, has no answer of etcd's that would be true: this is the
-// first release of cairn, so no older one could take its data over, and etcd itself never can.
+// downgrade answers Maintenance.Downgrade. What is wrong with a target in etcd is answered with
+// etcd's errors. A target that is right there, one minor version below the cluster's, has no answer
+// of etcd's that would be true: this is the first release of cairn, so no older one could take its
+// data over, and etcd itself never can.
 func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeRequest) (any, error) {
 	if err := s.checkRoot(ctx); err != nil {
 		return nil, err
@@ -49,8 +50,8 @@ func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeReque
 	}
 }
 
-// parseVersion reads MAJOR.MINOR or MAJOR.MINOR.PATCH; what follows the patch level after a dash or a plus does not
-// count, as in semantic versions.
+// parseVersion reads MAJOR.MINOR or MAJOR.MINOR.PATCH; what follows the patch level after a dash or
+// a plus does not count, as in semantic versions.
 func parseVersion(text string) (major, minor uint64, ok bool) {
 	parts := strings.SplitN(text, ".", 3)
 	if len(parts) < 2 {

@@ -171,7 +171,8 @@ type observing struct {
 	queue []byte
 }
 
-// reign tells of one leader, from the present proclamation, or the next when nobody leads, to the end.
+// reign tells of one leader, from the present proclamation, or the next when nobody leads, to the
+// end.
 func (o *observing) reign(ctx context.Context) error {
 	present, h, err := o.lookUp(ctx, ownerOf(o.queue))
 	if err != nil {
@@ -205,8 +206,8 @@ func (o *observing) reign(ctx context.Context) error {
 	}
 }
 
-// firstPut waits until somebody puts a key into the queue, and sets the header to that revision. It returns nothing when
-// it is better to look again.
+// firstPut waits until somebody puts a key into the queue, and sets the header to that revision. It
+// returns nothing when it is better to look again.
 func (o *observing) firstPut(ctx context.Context, h *etcdserverpb.ResponseHeader) (*mvccpb.KeyValue, error) {
 	r := prefixRange(o.queue)
 	f := o.follow(kv.KeyRange{Key: r.Key, End: r.RangeEnd}, h.Revision+1)

@@ -12,8 +12,8 @@ import (
 	"cairn/internal/machine"
 )
 
-// caller is who made a call, and what they may do as of a state of users and roles. While authentication is off it is
-// nobody, who may do everything.
+// caller is who made a call, and what they may do as of a state of users and roles. While
+// authentication is off it is nobody, who may do everything.
 type caller struct {
 	state *auth.State
 	actor *auth.Actor
@@ -26,7 +26,8 @@ func (s *server) identify(ctx context.Context) (c caller, err error) {
 	if !errors.Is(err, auth.TokenAhead) {
 		return c, err
 	}
-	// Another member has given the token out, by users and roles that are still on their way to this one.
+	// Another member has given the token out, by users and roles that are still on their way to
+	// this one.
 	if err := s.member.WaitLinearizable(ctx); err != nil {
 		return c, err
 	}
@@ -57,11 +58,11 @@ func (s *server) identifyHere(ctx context.Context) (c caller, err error) {
 	return c, nil
 }
 
-// stands says whether what was found out about a caller still holds.
+// stands reports whether what was found out about a caller still holds.
 func (s *server) stands(c *caller) bool { return s.member.Gate().State() == c.state }
 
-// propose has a command applied on behalf of who made the call, if permit allows it: again when it comes out that users
-// or roles have changed since they were identified.
+// propose has a command applied on behalf of who made the call, if permit allows it: again when it
+// comes out that users or roles have changed since they were identified.
 func (s *server) propose(ctx context.Context, kind machine.Kind, payload []byte, permit func(*auth.Subject) error) (res *machine.Result, err error) {
 	err = s.asCaller(ctx, permit, func(ctx context.Context) error {
 		res, err = s.member.Propose(ctx, kind, payload)
@@ -89,8 +90,8 @@ func (s *server) asCaller(ctx context.Context, permit func(*auth.Subject) error,
 	}
 }
 
-// read does what only reads, if permit allows it: again when users or roles have changed meanwhile, since what was read
-// may be newer than the permission.
+// read does what only reads, if permit allows it: again when users or roles have changed meanwhile,
+// since what was read may be newer than the permission.
 func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do func() error) error {
 	for {
 		c, err := s.identify(ctx)
@@ -122,7 +123,8 @@ func (s *server) asRoot(ctx context.Context, do func(context.Context) error) err
 	return s.asCaller(ctx, rooted, do)
 }
 
-// mayWatch returns why a watch may not be created or go on, or nil. Its user was identified when it was created.
+// mayWatch returns why a watch may not be created or go on, or nil. Its user was identified when it
+// was created.
 func mayWatch(state *auth.State, actor *auth.Actor, r kv.KeyRange) error {
 	if actor == nil {
 		actor = &auth.Actor{}

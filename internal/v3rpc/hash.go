@@ -7,7 +7,8 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// A hash reads all of the store, so that the member makes one at a time: whoever asks for many waits for their own.
+// A hash reads all of the store, so that the member makes one at a time: whoever asks for many
+// waits for their own.
 
 // hash answers Maintenance.Hash.
 func (s *server) hash(ctx context.Context, _ *etcdserverpb.HashRequest) (any, error) {

@@ -30,7 +30,7 @@ var kvService = grpc.ServiceDesc{
 	},
 }
 
-// AnswersAtOnce says whether a call needs microseconds and, as a rule, nobody else:
+// AnswersAtOnce reports whether a call needs microseconds and, as a rule, nobody else:
 // the read of one key. The transport may run it where it reads the connection. When it
 // has to wait after all it asks for its context's Done, which tells the transport.
 func AnswersAtOnce(fullMethod string, request []byte) bool {

@@ -133,8 +133,8 @@ func TestListsAcrossPieces(t *testing.T) {
 	}
 }
 
-// A list that fits one buffer is not taken apart, one byte more is; and what was taken out of the pools does not
-// come out again while it is in use.
+// A list that fits one buffer is not taken apart, one byte more is; and what was taken out of the
+// pools does not come out again while it is in use.
 func TestListsThatAreHeldTogether(t *testing.T) {
 	small := [][]byte{bytes.Repeat([]byte("s"), firstBytes-2*fixedBytesMax)}
 	large := [][]byte{bytes.Repeat([]byte("l"), firstBytes+pieceBytes), bytes.Repeat([]byte("m"), 2*pieceBytes)}

@@ -26,10 +26,12 @@ var lockService = grpc.ServiceDesc{
 	},
 }
 
-// errSessionExpired says, in etcd's words, that the lease of who waited for a lock has ended before its turn came.
+// errSessionExpired says, in etcd's words, that the lease of who waited for a lock has ended before
+// its turn came.
 var errSessionExpired = errors.New("mutex: session is expired")
 
-// lock answers when the caller holds the lock. Who calls again with the same lease has the same turn.
+// lock answers when the caller holds the lock. Who calls again with the same lease has the same
+// turn.
 func (s *server) lock(ctx context.Context, req *v3lockpb.LockRequest) (any, error) {
 	t, err := s.newTurn(ctx, req.Name, req.Lease)
 	if err != nil {

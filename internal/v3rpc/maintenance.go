@@ -65,7 +65,8 @@ func (s *server) status(ctx context.Context, _ *etcdserverpb.StatusRequest) (any
 	return resp, nil
 }
 
-// defragment answers at once: the store gives deleted data back by itself, and never stands still for it.
+// defragment answers at once: the store gives deleted data back by itself, and never stands still
+// for it.
 func (s *server) defragment(ctx context.Context, _ *etcdserverpb.DefragmentRequest) (any, error) {
 	if err := s.checkRoot(ctx); err != nil {
 		return nil, err

@@ -31,8 +31,8 @@ func metered(desc *grpc.ServiceDesc, meters *metrics.Metrics) *grpc.ServiceDesc 
 	return &out
 }
 
-// Metered has the calls of whatever service goes to a server through it counted in grpc_server_…, as those of this package are.
-// It is for services of gRPC itself, which etcd counts too.
+// Metered has the calls of whatever service goes to a server through it counted in grpc_server_…,
+// as those of this package are. It is for services of gRPC itself, which etcd counts too.
 type Metered struct {
 	reflection.GRPCServer
 	Meters *metrics.Metrics

@@ -18,12 +18,13 @@ import (
 // blobBytes is how much of a snapshot a message carries: etcd's 32 KiB.
 const blobBytes = 32 << 10
 
-// snapshotsMax is how many snapshots are sent at a time. Each keeps tables on the disk that compactions have replaced, as
-// long as its client takes.
+// snapshotsMax is how many snapshots are sent at a time. Each keeps tables on the disk that
+// compactions have replaced, as long as its client takes.
 const snapshotsMax = 4
 
-// snapshotStream answers Maintenance.Snapshot: the state of this member as of now, in cairn's format (docs/formats/snapshot.md),
-// with etcd's SHA-256 at the end. It needs the role root when authentication is on, as of that moment, and no leader.
+// snapshotStream answers Maintenance.Snapshot: the state of this member as of now, in cairn's
+// format (docs/formats/snapshot.md), with etcd's SHA-256 at the end. It needs the role root when
+// authentication is on, as of that moment, and no leader.
 func snapshotStream(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
 	if err := stream.RecvMsg(new(etcdserverpb.SnapshotRequest)); err != nil {
@@ -63,8 +64,8 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 			Header: s.header(source.Meta().Revision).proto(), Blob: blob[:n], Version: version.Cluster,
 		}
 		if !last {
-			// What is to come is only known when it has been compressed. This is about as much as the state takes
-			// on disk, and 0 only in the last message.
+			// What is to come is only known when it has been compressed. This is about as much as
+			// the state takes on disk, and 0 only in the last message.
 			resp.RemainingBytes = uint64(max(disk-sent, 1))
 		}
 		if err := stream.SendMsg(resp); err != nil {

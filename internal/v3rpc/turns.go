@@ -13,15 +13,17 @@ import (
 	"cairn/internal/watch"
 )
 
-// Locks and elections are queues of keys: whoever wants a turn puts a key of their own below the name, attached to a
-// lease, and waits until every key that was created before theirs is gone. It is etcd's recipe, key for key, so that those
-// who use these services and those whose client does it by itself stand in one queue. Everything goes through the KV
-// service's own methods, on behalf of the caller.
+// Locks and elections are queues of keys: whoever wants a turn puts a key of their own below the
+// name, attached to a lease, and waits until every key that was created before theirs is gone. It
+// is etcd's recipe, key for key, so that those who use these services and those whose client does
+// it by itself stand in one queue. Everything goes through the KV service's own methods, on behalf
+// of the caller.
 
 // turnTTL is the TTL, in seconds, of a lease that is granted for who brings none.
 const turnTTL = 60
 
-// leaveTimeout bounds how long a caller who has gone is cleaned up after; the lease does it otherwise.
+// leaveTimeout bounds how long a caller who has gone is cleaned up after; the lease does it
+// otherwise.
 const leaveTimeout = 5 * time.Second
 
 // turn is a key in a queue.
@@ -65,8 +67,8 @@ func (s *server) await(ctx context.Context, t *turn) error {
 	}
 }
 
-// awaitDelete returns when a key that was there at a revision has been deleted since; or, for all that is known, may
-// have been.
+// awaitDelete returns when a key that was there at a revision has been deleted since; or, for all
+// that is known, may have been.
 func (s *server) awaitDelete(ctx context.Context, key []byte, revision int64) error {
 	f := s.follow(kv.KeyRange{Key: key}, revision+1)
 	defer f.close()
@@ -83,8 +85,8 @@ func (s *server) awaitDelete(ctx context.Context, key []byte, revision int64) er
 	}
 }
 
-// leave deletes the key of a turn that is still the one that was taken. Whoever it was for may have gone, so that this
-// does not end with them.
+// leave deletes the key of a turn that is still the one that was taken. Whoever it was for may have
+// gone, so that this does not end with them.
 func (s *server) leave(ctx context.Context, t *turn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
@@ -108,8 +110,8 @@ func (s *server) follow(keys kv.KeyRange, from int64) *following {
 
 func (f *following) close() { f.in.Close() }
 
-// next waits for events. It returns none when history does not have them any more: then the keys themselves are to be
-// looked at.
+// next waits for events. It returns none when history does not have them any more: then the keys
+// themselves are to be looked at.
 func (f *following) next(ctx context.Context) ([]*watch.Event, error) {
 	for {
 		select {

@@ -107,7 +107,7 @@ func branchWrites(ops []*etcdserverpb.RequestOp) (w writes, err error) {
 	return w, nil
 }
 
-// clash says whether w deletes something that o puts.
+// clash reports whether w deletes something that o puts.
 func (w writes) clash(o writes) bool {
 	for _, d := range w.deletes {
 		i := sort.Search(len(o.puts), func(i int) bool { return bytes.Compare(o.puts[i], d.Key) >= 0 })
@@ -118,7 +118,7 @@ func (w writes) clash(o writes) bool {
 	return false
 }
 
-// meet says whether two sorted lists have a key in common.
+// meet reports whether two sorted lists have a key in common.
 func meet(a, b [][]byte) bool {
 	if len(a) < len(b) {
 		a, b = b, a
@@ -205,14 +205,14 @@ func putOp(r *etcdserverpb.PutRequest) *mvcc.PutOp {
 	}
 }
 
-// addsData says whether a branch puts something.
+// addsData reports whether a branch puts something.
 func addsData(t *etcdserverpb.TxnRequest) bool {
 	return slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *etcdserverpb.RequestOp) bool {
 		return op.GetRequestPut() != nil || op.GetRequestTxn() != nil && addsData(op.GetRequestTxn())
 	})
 }
 
-// serializable says whether all ranges of a transaction that only reads are.
+// serializable reports whether all ranges of a transaction that only reads are.
 func serializable(t *etcdserverpb.TxnRequest) bool {
 	return !slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *etcdserverpb.RequestOp) bool {
 		if nested := op.GetRequestTxn(); nested != nil {

@@ -61,10 +61,10 @@ type Member interface {
 	RemoveMember(ctx context.Context, id uint64) error
 	PromoteMember(ctx context.Context, id uint64) error
 	MoveLeader(ctx context.Context, to uint64) error
-	// IsLearner says whether this member has no vote.
+	// IsLearner reports whether this member has no vote.
 	IsLearner() bool
-	// LeaderLost returns a channel that is closed when the member has been without a leader for so long that
-	// clients which asked to be told are told.
+	// LeaderLost returns a channel that is closed when the member has been without a leader for so
+	// long that clients which asked to be told are told.
 	LeaderLost() <-chan struct{}
 	// HashState and HashKV return checksums. See member.Member.
 	HashState(ctx context.Context) (sum uint32, revision int64, err error)

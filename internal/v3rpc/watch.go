@@ -49,7 +49,8 @@ type watching struct {
 	watches map[int64]*watchOf
 	nextID  int64
 
-	asked    int64       // the revision that an answer to a progress request must have; 0: none is due
+	// the revision that an answer to a progress request must have; 0: none is due
+	asked    int64
 	auth     *auth.State // as of which the watches are permitted
 	notified int         // watches that want to be notified
 	timer    *time.Timer
@@ -88,8 +89,9 @@ func watchStream(srv any, stream grpc.ServerStream) error {
 	}
 }
 
-// receive passes the client's requests on; end gets the reason why there are no more. A client that has said all that it has
-// to say, as curl and grpcurl do with a request from the command line, goes on watching.
+// receive passes the client's requests on; end gets the reason why there are no more. A client that
+// has said all that it has to say, as curl and grpcurl do with a request from the command line,
+// goes on watching.
 func receive(stream grpc.ServerStream, requests chan<- *etcdserverpb.WatchRequest, end chan<- error) {
 	for {
 		req := new(etcdserverpb.WatchRequest)
@@ -255,8 +257,8 @@ func (s *watching) tell() error {
 	return s.tellProgress()
 }
 
-// endForbidden ends the watches that are not allowed any more, when users or roles have changed. What has been taken
-// from the hub by now is older than the state that is looked at.
+// endForbidden ends the watches that are not allowed any more, when users or roles have changed.
+// What has been taken from the hub by now is older than the state that is looked at.
 func (s *watching) endForbidden() error {
 	state := s.member.Gate().State()
 	if state == s.auth {

@@ -95,7 +95,8 @@ func randomEvent(r *rand.Rand, prevKV bool) (*watch.Event, *mvccpb.Event) {
 	return e, want
 }
 
-// keysOnly is a Member of which Watch needs no more than the keys, the hub, and that authentication is off.
+// keysOnly is a Member of which Watch needs no more than the keys, the hub, and that authentication
+// is off.
 type keysOnly struct {
 	Member
 	keys *mvcc.Store

@@ -64,7 +64,7 @@ func eventSize(e *watch.Event, prevKV bool) int {
 	return n
 }
 
-// hasPrev says whether an event has a prev_kv: as in etcd not one that has been compacted.
+// hasPrev reports whether an event has a prev_kv: as in etcd not one that has been compacted.
 func hasPrev(e *watch.Event) bool { return !e.Prev.Mod.IsZero() && !e.Prev.Deleted && !e.PrevGone }
 
 // eventAlone appends an Event without prev_kv, as field 11 of the answer.
@@ -78,7 +78,8 @@ func appendEvent(dst []byte, e *watch.Event, prevKV bool) []byte {
 	if e.Type == kv.EventDelete {
 		inner = append(inner, 1<<3, 1)
 	}
-	inner = appendKeyValue(inner, 2, e.Key, &e.Record, false) // of a tombstone: key and mod revision
+	// of a tombstone: key and mod revision
+	inner = appendKeyValue(inner, 2, e.Key, &e.Record, false)
 	if prevKV && hasPrev(e) {
 		inner = appendKeyValue(inner, 3, e.Key, &e.Prev, false)
 	}

@@ -9,7 +9,7 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// idle says whether the stream has nothing to take, and nobody to catch up.
+// idle reports whether the stream has nothing to take, and nobody to catch up.
 func (s *Stream) idle() bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()

@@ -30,7 +30,7 @@ type bound struct {
 	endless bool
 }
 
-// beyond says whether the bound is above key.
+// beyond reports whether the bound is above key.
 func (b bound) beyond(key string) bool { return b.endless || key < b.end }
 
 func (b bound) max(o bound) bound {

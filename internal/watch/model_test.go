@@ -85,7 +85,8 @@ func (x *witness) verify(t testing.TB, log []kv.Event, through int64) {
 		got := x.got[i]
 		if got.Record.Mod != want.Record.Mod || !bytes.Equal(got.Key, want.Key) || got.Type != want.Type || got.Dir != want.Dir ||
 			!bytes.Equal(got.Record.Value, want.Record.Value) || got.Prev.Mod != want.Prev.Mod ||
-			!bytes.Equal(got.Prev.Value, want.Prev.Value) && (!got.PrevGone || len(got.Prev.Value) > 0) { // compacted to this very revision
+			// compacted to this very revision
+			!bytes.Equal(got.Prev.Value, want.Prev.Value) && (!got.PrevGone || len(got.Prev.Value) > 0) {
 			t.Errorf("%v: event %d is %v %s, want %v %s", x, i, got.Record.Mod, got.Key, want.Record.Mod, want.Key)
 			return
 		}

@@ -24,8 +24,8 @@ func (s *store) batchUntold(commands ...func(w *mvcc.Writer)) {
 	s.w.Publish()
 }
 
-// Test15271: what a member has not been told of one by one, as after it has caught up from a snapshot, its watchers are
-// told from history: in order, once, and never from before.
+// Test15271: what a member has not been told of one by one, as after it has caught up from a
+// snapshot, its watchers are told from history: in order, once, and never from before.
 func Test15271(t *testing.T) {
 	s := newStore(t, Limits{})
 	st := s.hub.NewStream()

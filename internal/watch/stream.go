@@ -114,8 +114,9 @@ type Stream struct {
 // NewStream returns a stream without watchers. It must be closed.
 func (h *Hub) NewStream() *Stream { return h.add(&Stream{hub: h, wake: make(chan struct{}, 1)}) }
 
-// NewStreamFunc is NewStream for a consumer that has no goroutine while there is nothing to take: instead of a token in
-// Wake, notify is called, also when the hub is closed. It is called under a lock: it must not wait, nor call the hub.
+// NewStreamFunc is NewStream for a consumer that has no goroutine while there is nothing to take:
+// instead of a token in Wake, notify is called, also when the hub is closed. It is called under a
+// lock: it must not wait, nor call the hub.
 func (h *Hub) NewStreamFunc(notify func()) *Stream { return h.add(&Stream{hub: h, notify: notify}) }
 
 func (h *Hub) add(s *Stream) *Stream {
@@ -164,8 +165,8 @@ func (s *Stream) Close() {
 	h.streams = h.streams[:last]
 }
 
-// Room returns why a watcher of a range should not be added, or nil: ErrStreamFull or ErrHubFull. Who gives many watchers to
-// one consumer asks it; a stream that never has more than one need not.
+// Room returns why a watcher of a range should not be added, or nil: ErrStreamFull or ErrHubFull.
+// Who gives many watchers to one consumer asks it; a stream that never has more than one need not.
 func (s *Stream) Room(r kv.KeyRange) error {
 	h, l := s.hub, &s.hub.limits
 	size := len(r.Key) + len(r.End)
@@ -271,10 +272,10 @@ func (s *Stream) end(w *Watcher) {
 	s.hub.watchers.Add(-1)
 }
 
-// Synced returns a revision up to which all watchers of the stream have been given all
-// that is theirs, which is not before asked, nor before one of them begins: as in etcd a watcher hears of no revision
-// before its own. When that is still to come, ok is false and
-// Wake will have a token when it is time to ask again, after Take has nothing to give.
+// Synced returns a revision up to which all watchers of the stream have been given all that is
+// theirs, which is not before asked, nor before one of them begins: as in etcd a watcher hears of
+// no revision before its own. When that is still to come, ok is false and Wake will have a token
+// when it is time to ask again, after Take has nothing to give.
 func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
 	h := s.hub
 	h.mu.Lock()
@@ -293,7 +294,7 @@ func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
 	return h.dispatched, true
 }
 
-// waitsForFuture says whether a watcher has yet to begin. The hub's mutex is held.
+// waitsForFuture reports whether a watcher has yet to begin. The hub's mutex is held.
 func (s *Stream) waitsForFuture() bool {
 	s.latest = 0
 	for w := s.first; w != nil; w = w.younger {

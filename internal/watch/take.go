@@ -123,7 +123,7 @@ func (s *Stream) catchUp() error {
 	return nil
 }
 
-// visit takes an event of history, and says whether to go on.
+// visit takes an event of history, and reports whether to go on.
 func (c *slice) visit(e *kv.Event) bool {
 	rev := e.Record.Mod.Main
 	if e.Record.Mod.Sub == 0 {
@@ -170,7 +170,7 @@ func (c *slice) give(w *Watcher, e *Event) {
 	c.given++
 }
 
-// full says whether the slice is to end with the present revision.
+// full reports whether the slice is to end with the present revision.
 func (c *slice) full() bool {
 	l := &c.stream.hub.limits
 	return c.read >= l.SliceEvents || c.bytes >= l.SliceBytes || c.given >= l.DeliveryEvents

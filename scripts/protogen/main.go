@@ -1,8 +1,9 @@
-// Protogen makes Go code of the .proto files named as arguments: name=path, where name is what the file is
-// registered as.
+// Protogen makes Go code of the .proto files named as arguments: name=path, where name is what the
+// file is registered as.
 //
-// It is a module of its own, so that the compiler of such files is no dependency of cairn's. What the files import is
-// taken from the published Go packages, which carry their descriptors: nothing has to be copied here.
+// It is a module of its own, so that the compiler of such files is no dependency of cairn's. What
+// the files import is taken from the published Go packages, which carry their descriptors: nothing
+// has to be copied here.
 package main
 
 import (

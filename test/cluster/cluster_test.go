@@ -1,11 +1,13 @@
-// Package cluster runs clusters of real processes as users do: with etcd's flags, the official Go client, the v2 API and etcdctl. Members are
-// killed, paused, added, removed, replaced, and cut off from each other.
+// Package cluster runs clusters of real processes as users do: with etcd's flags, the official Go
+// client, the v2 API and etcdctl. Members are killed, paused, added, removed, replaced, and cut off
+// from each other.
 //
-// It owns the promises that a cluster makes beyond those of one member: no acknowledged write is lost with a member, no read is
-// stale, there is one leader to a term, all members end up equal. Long runs with everything at once are test/torture's.
+// It owns the promises that a cluster makes beyond those of one member: no acknowledged write is
+// lost with a member, no read is stale, there is one leader to a term, all members end up equal.
+// Long runs with everything at once are test/torture's.
 //
-// Nothing here depends on how fast the machine is: tests wait for conditions. What is measured is logged, and
-// bounded only where no machine is as slow as that.
+// Nothing here depends on how fast the machine is: tests wait for conditions. What is measured is
+// logged, and bounded only where no machine is as slow as that.
 //
 // Concurrency: tests run in parallel, each with a fleet of its own.
 package cluster
@@ -200,7 +202,8 @@ type write struct {
 	revision   int64
 }
 
-// load writes from several clients, which know all the members, and remembers what was acknowledged.
+// load writes from several clients, which know all the members, and remembers what was
+// acknowledged.
 type load struct {
 	c    *cluster
 	stop context.CancelFunc

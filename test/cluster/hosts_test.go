@@ -20,7 +20,8 @@ type hosts struct {
 	at  map[*fleet.Member]int
 }
 
-// startHosts founds a cluster of three on hosts of their own. Where these are not permitted the test is skipped.
+// startHosts founds a cluster of three on hosts of their own. Where these are not permitted the
+// test is skipped.
 func startHosts(t *testing.T) *hosts {
 	t.Helper()
 	net, err := lan.New(3)
@@ -53,7 +54,8 @@ func (h *hosts) cut(from, to []*fleet.Member) {
 	}
 }
 
-// refuses makes sure that a member answers nothing for which it needs a majority, and reads on what it has.
+// refuses makes sure that a member answers nothing for which it needs a majority, and reads on what
+// it has.
 func (h *hosts) refuses(m *fleet.Member) {
 	h.t.Helper()
 	client := h.client(m)
@@ -145,8 +147,8 @@ func TestHosts(t *testing.T) {
 	terms.check()
 }
 
-// cutInARow cuts only the way between two members, of which one leads: both hear the third. A leader that is not the one
-// may come of it, but only one at a time.
+// cutInARow cuts only the way between two members, of which one leads: both hear the third. A
+// leader that is not the one may come of it, but only one at a time.
 func (h *hosts) cutInARow() {
 	h.t.Helper()
 	leader := h.leader()

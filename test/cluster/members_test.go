@@ -15,7 +15,8 @@ import (
 
 func contains(text, part string) bool { return strings.Contains(text, part) }
 
-// etcdctl runs the client against members, with the variables that are given beside its arguments' shell words.
+// etcdctl runs the client against members, with the variables that are given beside its arguments'
+// shell words.
 func (c *cluster) etcdctl(members []*fleet.Member, env, line string) (stdout, stderr string, exit int) {
 	c.t.Helper()
 	var urls []string
@@ -77,7 +78,8 @@ func TestTutorialMembers(t *testing.T) {
 	t.Logf("started again it ended with %v", state)
 	c.await("a member added", func() bool {
 		stdout, stderr, exit := c.etcdctl(c.others(gone), v2, "member add etcd3 http://127.0.0.1:32999")
-		// The others have been connected for too short a time at first; v2's client calls every such answer so.
+		// The others have been connected for too short a time at first; v2's client calls every
+		// such answer so.
 		if exit != 0 && !contains(stderr, "has no leader") {
 			t.Fatalf("member add: exit %d: %s%s", exit, stdout, stderr)
 		}
@@ -89,7 +91,8 @@ func TestTutorialMembers(t *testing.T) {
 	})
 }
 
-// TestGrowAndShrink grows a cluster from one member to five and shrinks it to three, under load, each by way of a learner.
+// TestGrowAndShrink grows a cluster from one member to five and shrinks it to three, under load,
+// each by way of a learner.
 func TestGrowAndShrink(t *testing.T) {
 	t.Parallel()
 	c := start(t, 1)
@@ -112,7 +115,8 @@ func TestGrowAndShrink(t *testing.T) {
 	load.check()
 }
 
-// TestWipedMember loses a member's disk: it is not let in again as if nothing had happened, and is replaced.
+// TestWipedMember loses a member's disk: it is not let in again as if nothing had happened, and is
+// replaced.
 func TestWipedMember(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)
@@ -153,7 +157,8 @@ func TestMoveLeader(t *testing.T) {
 	load.check()
 }
 
-// TestLearnerAutoPromote: a learner becomes a voter by itself once it has caught up, where that is asked for.
+// TestLearnerAutoPromote: a learner becomes a voter by itself once it has caught up, where that is
+// asked for.
 func TestLearnerAutoPromote(t *testing.T) {
 	t.Parallel()
 	c := start(t, 1, "--learner-auto-promote")
@@ -166,7 +171,8 @@ func TestLearnerAutoPromote(t *testing.T) {
 		defer cancel()
 		list, err := client.MemberList(ctx)
 		if err != nil {
-			return false // the client's only endpoint loses its leader while two voters get to know each other
+			// the client's only endpoint loses its leader while two voters get to know each other
+			return false
 		}
 		for _, m := range list.Members {
 			if m.ID == learner.ID() {

@@ -34,7 +34,8 @@ func TestLeaderKilled(t *testing.T) {
 			served = time.Now()
 			return err == nil
 		})
-		// Two election timeouts are promised on a machine that keeps up. One that does not must not fail the test.
+		// Two election timeouts are promised on a machine that keeps up. One that does not must not
+		// fail the test.
 		if away := served.Sub(dead); away > 20*electionTimeout {
 			t.Errorf("without service for %v after the leader's death", away)
 		} else {
@@ -48,7 +49,8 @@ func TestLeaderKilled(t *testing.T) {
 	terms.check()
 }
 
-// TestRollingKill kills one member after the other under load, also while the one before has only just come back.
+// TestRollingKill kills one member after the other under load, also while the one before has only
+// just come back.
 func TestRollingKill(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)
@@ -66,8 +68,8 @@ func TestRollingKill(t *testing.T) {
 	terms.check()
 }
 
-// TestPausedLeaderReadsNothingStale stops the leader, lets the others go on, and reads on it the moment that it
-// goes on itself: it may not answer from before.
+// TestPausedLeaderReadsNothingStale stops the leader, lets the others go on, and reads on it the
+// moment that it goes on itself: it may not answer from before.
 func TestPausedLeaderReadsNothingStale(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)
@@ -114,8 +116,8 @@ func TestPausedLeaderReadsNothingStale(t *testing.T) {
 	terms.check()
 }
 
-// TestCutOffLeader separates the leader from the others: it refuses what needs a majority, which goes on elsewhere, and gives
-// in when it is back.
+// TestCutOffLeader separates the leader from the others: it refuses what needs a majority, which
+// goes on elsewhere, and gives in when it is back.
 func TestCutOffLeader(t *testing.T) {
 	t.Parallel()
 	c := startOn(t, 3, fleet.Config{Proxied: true})
@@ -174,7 +176,8 @@ func TestSnapshotForWhoWasAway(t *testing.T) {
 	}
 }
 
-// TestStreamsEndWithoutLeader kills the majority: streams that asked for a leader end, others do not.
+// TestStreamsEndWithoutLeader kills the majority: streams that asked for a leader end, others do
+// not.
 func TestStreamsEndWithoutLeader(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)

@@ -1,7 +1,9 @@
-// Package confd keeps a configuration file as the keys of a directory say, the way in which confd's users do it with etcdctl alone: a script
-// writes the file from `etcdctl ls` and `etcdctl get`, and `etcdctl exec-watch` runs it at each change.
+// Package confd keeps a configuration file as the keys of a directory say, the way in which confd's
+// users do it with etcdctl alone: a script writes the file from `etcdctl ls` and `etcdctl get`, and
+// `etcdctl exec-watch` runs it at each change.
 //
-// It owns testdata/render.sh, which is that script. The file has to come to say what the keys say after any number of changes.
+// It owns testdata/render.sh, which is that script. The file has to come to say what the keys say
+// after any number of changes.
 //
 // Concurrency: the watching client runs beside the test.
 package confd
@@ -63,7 +65,8 @@ func TestExecWatch(t *testing.T) {
 	etcdctl("set", "--ttl", "600", "/app/flag", "on")
 	wait(t, config, "flag = on\nmode = green\nworkers = 4\n")
 	etcdctl("set", "--ttl", "1", "/app/flag", "on")
-	wait(t, config, "mode = green\nworkers = 4\n") // its time is up: an expiry is a change like another
+	// its time is up: an expiry is a change like another
+	wait(t, config, "mode = green\nworkers = 4\n")
 
 	watcher.Signal(syscall.SIGINT)
 	select {

@@ -1,8 +1,8 @@
-// Package debianctl drives a real server with Debian's etcdctl 3.4, the client that most machines have, in both of its
-// API versions.
+// Package debianctl drives a real server with Debian's etcdctl 3.4, the client that most machines
+// have, in both of its API versions.
 //
-// It owns the transcripts in testdata, which were checked against Debian's own server. Programs of others read what
-// this client prints, so its whole output is compared.
+// It owns the transcripts in testdata, which were checked against Debian's own server. Programs of
+// others read what this client prints, so its whole output is compared.
 //
 // Concurrency: none; every transcript has a server of its own.
 package debianctl

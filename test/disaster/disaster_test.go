@@ -1,9 +1,10 @@
-// Package disaster types the guides on clusters, backups and lost members, docs/guides/cluster.md, backup.md and disaster.md, from their first line to their
-// last, and compares the answers.
+// Package disaster types the guides on clusters, backups and lost members, docs/guides/cluster.md,
+// backup.md and disaster.md, from their first line to their last, and compares the answers.
 //
-// It owns how a guide is typed: every line of a ```console block that begins with "$ " goes to one bash, whose
-// working directory is fresh, with the guide's ports exchanged for free ones; the lines below it are what it must answer, standard
-// error included. All that a guide has started ends with its test.
+// It owns how a guide is typed: every line of a ```console block that begins with "$ " goes to one
+// bash, whose working directory is fresh, with the guide's ports exchanged for free ones; the lines
+// below it are what it must answer, standard error included. All that a guide has started ends with
+// its test.
 //
 // Concurrency: none.
 package disaster
@@ -29,7 +30,8 @@ func TestBackups(t *testing.T)     { follow(t, "../../docs/guides/backup.md") }
 func TestClusters(t *testing.T)    { follow(t, "../../docs/guides/cluster.md") }
 func TestLostMembers(t *testing.T) { follow(t, "../../docs/guides/disaster.md") }
 
-// patience is how long a guide may take at most: far more than it does, so that a busy machine fails no test.
+// patience is how long a guide may take at most: far more than it does, so that a busy machine
+// fails no test.
 const patience = 3 * time.Minute
 
 // shell is a bash that is typed to.
@@ -52,7 +54,8 @@ func newShell(t *testing.T) *shell {
 	}
 	s := &shell{t: t}
 	var there, back []string
-	for _, port := range []string{"22379", "22380", "32379", "32380", "42379", "42380", "2379", "2380"} { // the longer ones first
+	// the longer ones first
+	for _, port := range []string{"22379", "22380", "32379", "32380", "42379", "42380", "2379", "2380"} {
 		ours := harness.FreePort(t)
 		there, back = append(there, port, ours), append(back, ours, port)
 	}

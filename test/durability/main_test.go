@@ -1,15 +1,16 @@
-// Package durability kills a real server with SIGKILL, again and again over one data directory, while clients of both
-// dialects write, and then looks for what was lost, repeated or half done.
+// Package durability kills a real server with SIGKILL, again and again over one data directory,
+// while clients of both dialects write, and then looks for what was lost, repeated or half done.
 //
-// It owns the promise that an acknowledged write is there after a crash, with the revision that was acknowledged; that
-// a write which was under way when the server died happened once or not at all, in full; and that every revision
-// belongs to exactly one write.
+// It owns the promise that an acknowledged write is there after a crash, with the revision that was
+// acknowledged; that a write which was under way when the server died happened once or not at all,
+// in full; and that every revision belongs to exactly one write.
 //
-// What happens when is random: it comes from one seed, which a failure prints and CAIRN_TEST_SEED sets. (The server's own
-// timing is not in the seed's hand, so the same seed gives the same writes, not the same crash.)
+// What happens when is random: it comes from one seed, which a failure prints and CAIRN_TEST_SEED
+// sets. (The server's own timing is not in the seed's hand, so the same seed gives the same writes,
+// not the same crash.)
 //
-// Concurrency: the writers of a round each own their random source and their list of writes; all of them have ended before
-// the lists are read.
+// Concurrency: the writers of a round each own their random source and their list of writes; all of
+// them have ended before the lists are read.
 package durability
 
 import (

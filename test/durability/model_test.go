@@ -50,9 +50,9 @@ func (m *model) read(ctx context.Context, client *clientv3.Client, key string, o
 	return resp
 }
 
-// check compares the restarted store with the model and the writes of the round. It accounts for every revision since
-// the last check: each is an acknowledged write, or one that was under way, and none of these twice. It returns the
-// promises that were broken, a sentence each.
+// check compares the restarted store with the model and the writes of the round. It accounts for
+// every revision since the last check: each is an acknowledged write, or one that was under way,
+// and none of these twice. It returns the promises that were broken, a sentence each.
 func (m *model) check(client *clientv3.Client, acknowledged, unknown []write) []string {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -109,7 +109,8 @@ func (m *model) find(ctx context.Context, client *clientv3.Client, revision int6
 // readsPerTxn is how many reads go into one request; 128 operations are allowed.
 const readsPerTxn = 100
 
-// checkHistory reads each write's keys at its revision: all of them were changed by it, then, to its value.
+// checkHistory reads each write's keys at its revision: all of them were changed by it, then, to
+// its value.
 func (m *model) checkHistory(ctx context.Context, client *clientv3.Client, at map[int64]write, head int64) {
 	m.t.Helper()
 	var ops []clientv3.Op
@@ -167,7 +168,8 @@ func (m *model) advance(at map[int64]write, head int64) {
 	m.head = head
 }
 
-// checkCurrent lists the whole store and compares it with the model: nothing more, nothing less, nothing else.
+// checkCurrent lists the whole store and compares it with the model: nothing more, nothing less,
+// nothing else.
 func (m *model) checkCurrent(ctx context.Context, client *clientv3.Client) {
 	m.t.Helper()
 	seen := 0
@@ -194,7 +196,8 @@ func (m *model) checkCurrent(ctx context.Context, client *clientv3.Client) {
 	}
 }
 
-// TestModelSeesBrokenPromises tells the model of writes that a sound server did otherwise, and expects it to complain.
+// TestModelSeesBrokenPromises tells the model of writes that a sound server did otherwise, and
+// expects it to complain.
 func TestModelSeesBrokenPromises(t *testing.T) {
 	server := harness.Start(t)
 	client := connect(t, server.URL())

@@ -23,7 +23,8 @@ type write struct {
 	keys     []string
 	value    string
 	revision int64 // 0 when it was not acknowledged
-	anew     bool  // it makes its keys anew, as v2's set does, rather than a further version of them
+	// it makes its keys anew, as v2's set does, rather than a further version of them
+	anew bool
 }
 
 // dialect makes a writer's next write and sends it, and returns the revision that was acknowledged.
@@ -154,7 +155,8 @@ func startWriters(t *testing.T, url string, dialects []dialect, round int, rando
 	return ws
 }
 
-// writeUntilError sends one write after the other until one is not acknowledged, which is the last of the list.
+// writeUntilError sends one write after the other until one is not acknowledged, which is the last
+// of the list.
 func writeUntilError(ctx context.Context, c *clients, d dialect, name string, random *rand.Rand) ([]write, error) {
 	var list []write
 	for n := 0; ; n++ {
@@ -168,7 +170,8 @@ func writeUntilError(ctx context.Context, c *clients, d dialect, name string, ra
 	}
 }
 
-// kill kills the writers' server, waits for them, and returns what they have written, and what was under way.
+// kill kills the writers' server, waits for them, and returns what they have written, and what was
+// under way.
 func (ws *writers) kill(server *harness.Server) (acknowledged, unknown []write) {
 	ws.t.Helper()
 	ws.dying.Store(true)

@@ -1,12 +1,15 @@
-// Package fleet runs clusters of real processes for tests: it starts members, kills, pauses, adds, replaces and removes them,
-// and stands between them where their connections are to be cut or slow.
+// Package fleet runs clusters of real processes for tests: it starts members, kills, pauses, adds,
+// replaces and removes them, and stands between them where their connections are to be cut or slow.
 //
-// It owns the processes, their directories and the proxies in front of their peer ports. It does not know what the answers of a
-// member should be; tests (test/cluster) and the torture program (test/torture) do.
+// It owns the processes, their directories and the proxies in front of their peer ports. It does
+// not know what the answers of a member should be; tests (test/cluster) and the torture program
+// (test/torture) do.
 //
-// Invariants: a process that was started has ended when Close returns; a member keeps its addresses over restarts.
+// Invariants: a process that was started has ended when Close returns; a member keeps its addresses
+// over restarts.
 //
-// Concurrency: a Fleet's methods may be called at the same time, but one member is started and ended by one goroutine at a time.
+// Concurrency: a Fleet's methods may be called at the same time, but one member is started and
+// ended by one goroutine at a time.
 package fleet
 
 import (
@@ -23,7 +26,8 @@ import (
 	"cairn/internal/membership"
 )
 
-// Hosts are the machines that members run on, when they are not to run on this one's loopback device.
+// Hosts are the machines that members run on, when they are not to run on this one's loopback
+// device.
 type Hosts interface {
 	// Address returns the IP address of the n-th host, from 1 on.
 	Address(n int) string
@@ -68,7 +72,8 @@ type Fleet struct {
 func New(cfg Config) *Fleet {
 	return &Fleet{
 		cfg: cfg, wire: newWire(),
-		// Every fleet has loopback addresses of its own, so that two which run at the same time do not take each other's ports.
+		// Every fleet has loopback addresses of its own, so that two which run at the same time do
+		// not take each other's ports.
 		net: fmt.Sprintf("127.%d.%d", 1+rand.IntN(254), rand.IntN(256)),
 	}
 }
@@ -179,7 +184,8 @@ func (f *Fleet) dial(ctx context.Context, network, address string) (net.Conn, er
 	return d.DialContext(ctx, network, address)
 }
 
-// until calls ok until it says yes, or the context ends; what is in the error then, with what ok said last.
+// until calls ok until it says yes, or the context ends; what is in the error then, with what ok
+// said last.
 func until(ctx context.Context, what string, ok func() error) error {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()

@@ -88,7 +88,8 @@ func (f *Fleet) newMember() (*Member, error) {
 	return m, nil
 }
 
-// freeAddress returns an address at which nobody listens, outside the ports that the kernel gives to outgoing connections.
+// freeAddress returns an address at which nobody listens, outside the ports that the kernel gives
+// to outgoing connections.
 func freeAddress(ip string) (string, error) {
 	var last error
 	for range 100 {
@@ -165,8 +166,9 @@ func (m *Member) Start() error {
 	return nil
 }
 
-// lasting starts processes on a thread that lives as long as this process does. PR_SET_PDEATHSIG goes by threads, not by processes: a child whose
-// thread ends is killed, and threads end in a process that uses network namespaces.
+// lasting starts processes on a thread that lives as long as this process does. PR_SET_PDEATHSIG
+// goes by threads, not by processes: a child whose thread ends is killed, and threads end in a
+// process that uses network namespaces.
 var lasting = sync.OnceValue(func() chan<- func() {
 	do := make(chan func())
 	go func() {
@@ -184,7 +186,7 @@ func startLasting(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// Running says whether the member's process runs; a paused one does.
+// Running reports whether the member's process runs; a paused one does.
 func (m *Member) Running() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -203,7 +205,7 @@ func (m *Member) running() bool {
 	}
 }
 
-// Paused says whether the member was paused.
+// Paused reports whether the member was paused.
 func (m *Member) Paused() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

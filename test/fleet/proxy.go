@@ -21,8 +21,8 @@ const (
 	fromHeader = "Cairn-From"
 )
 
-// proxy stands in front of one member's peer port. All that members ask each other says in its head who asks
-// (docs/formats/peer.md), so it knows which two a connection is between.
+// proxy stands in front of one member's peer port. All that members ask each other says in its head
+// who asks (docs/formats/peer.md), so it knows which two a connection is between.
 type proxy struct {
 	w  *Wire
 	to *Member
@@ -60,7 +60,8 @@ func (p *proxy) close() {
 	p.wg.Wait()
 }
 
-// keep notes a connection that is to be closed with the proxy, and says whether that is still open.
+// keep notes a connection that is to be closed with the proxy, and reports whether that is still
+// open.
 func (p *proxy) keep(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -118,7 +119,8 @@ func (p *proxy) serve(in net.Conn) {
 	c.pump(p.w, out, io.MultiReader(bytes.NewReader(head), in))
 }
 
-// readHead reads the head of a request, and returns it with what came behind it, and who asks: 0 when it does not say.
+// readHead reads the head of a request, and returns it with what came behind it, and who asks: 0
+// when it does not say.
 func readHead(c net.Conn) (head []byte, from uint64, err error) {
 	var read bytes.Buffer
 	r := textproto.NewReader(bufio.NewReader(io.TeeReader(io.LimitReader(c, headMax), &read)))
@@ -208,7 +210,8 @@ func (d *direction) write(queue <-chan chunk) {
 	}
 }
 
-// wait waits until something that came at a time is to be passed on, and says no when the connection is to end.
+// wait waits until something that came at a time is to be passed on, and says no when the
+// connection is to end.
 func (d *direction) wait(at time.Time) bool {
 	for {
 		rule, changed := d.w.rule(d.from, d.to)

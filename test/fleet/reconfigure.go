@@ -16,7 +16,8 @@ import (
 	"google.golang.org/grpc/backoff"
 )
 
-// connectParams has clients try again soon: how long members are away is to be seen, not how patient gRPC is.
+// connectParams has clients try again soon: how long members are away is to be seen, not how
+// patient gRPC is.
 var connectParams = grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 300 * time.Millisecond},
 	MinConnectTimeout: time.Second,
@@ -36,7 +37,8 @@ func (f *Fleet) Connect(members ...*Member) (*clientv3.Client, error) {
 	})
 }
 
-// retry calls do until the cluster takes it: no leader, or members that have only just been connected, pass.
+// retry calls do until the cluster takes it: no leader, or members that have only just been
+// connected, pass.
 func retry(ctx context.Context, what string, do func(context.Context) error) error {
 	var refused error
 	err := until(ctx, what, func() error {
@@ -57,7 +59,8 @@ func retry(ctx context.Context, what string, do func(context.Context) error) err
 	return errors.Join(err, refused)
 }
 
-// Add adds a member to the cluster and starts it. A learner is to be promoted; a voter is healthy when Add returns.
+// Add adds a member to the cluster and starts it. A learner is to be promoted; a voter is healthy
+// when Add returns.
 func (f *Fleet) Add(ctx context.Context, learner bool) (*Member, error) {
 	m, err := f.newMember()
 	if err != nil {
@@ -100,7 +103,8 @@ func (f *Fleet) add(ctx context.Context, m *Member, learner bool) error {
 	return m.AwaitHealthy(ctx)
 }
 
-// find says whether the cluster has a member already, as after an addition whose answer was lost, and notes its ID then.
+// find reports whether the cluster has a member already, as after an addition whose answer was
+// lost, and notes its ID then.
 func (f *Fleet) find(ctx context.Context, c *clientv3.Client, m *Member) (bool, error) {
 	resp, err := c.MemberList(ctx)
 	if err != nil {
@@ -132,7 +136,8 @@ func (f *Fleet) Promote(ctx context.Context, m *Member) error {
 	return errors.Join(err, m.AwaitHealthy(ctx))
 }
 
-// Remove removes a member from the cluster, and waits until its process has ended by itself, if it ran. It returns how.
+// Remove removes a member from the cluster, and waits until its process has ended by itself, if it
+// ran. It returns how.
 func (f *Fleet) Remove(ctx context.Context, m *Member) (*os.ProcessState, error) {
 	var others []*Member
 	for _, o := range f.Running() {
@@ -156,8 +161,8 @@ func (f *Fleet) Remove(ctx context.Context, m *Member) (*os.ProcessState, error)
 	return m.AwaitEnd(ctx)
 }
 
-// Replace puts an empty member in the place of one that has lost its data: removed, and added anew under the same URLs as
-// a learner, which is promoted.
+// Replace puts an empty member in the place of one that has lost its data: removed, and added anew
+// under the same URLs as a learner, which is promoted.
 func (f *Fleet) Replace(ctx context.Context, m *Member) error {
 	if err := m.Kill(); err != nil {
 		return err

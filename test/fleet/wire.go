@@ -9,8 +9,8 @@ import (
 type Rule struct {
 	// Refuse closes the connections that it has opened, and any new one.
 	Refuse bool
-	// Drop delivers nothing, on connections of either side. They stay open, as when packets are lost; what was sent is
-	// delivered late if they last until then.
+	// Drop delivers nothing, on connections of either side. They stay open, as when packets are
+	// lost; what was sent is delivered late if they last until then.
 	Drop bool
 	// Delay is by how much everything comes late.
 	Delay time.Duration
@@ -63,7 +63,8 @@ func (w *Wire) Heal() {
 	w.apply()
 }
 
-// Cut closes every connection for which yes says so, in the midst of what it carries, and returns how many.
+// Cut closes every connection for which yes says so, in the midst of what it carries, and returns
+// how many.
 func (w *Wire) Cut(yes func() bool) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,7 +96,7 @@ func (w *Wire) rule(from, to uint64) (Rule, <-chan struct{}) {
 	return w.rules[pair{from, to}], w.changed
 }
 
-// open notes a connection, and says whether it may be.
+// open notes a connection, and reports whether it may be.
 func (w *Wire) open(c *connection) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -78,8 +78,8 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// guarded is a server with the users root, v2user (/app/* by v2) and v3user ([/pub/, /pub0) and [k1, k3) by v3), and
-// with authentication on.
+// guarded is a server with the users root, v2user (/app/* by v2) and v3user ([/pub/, /pub0) and
+// [k1, k3) by v3), and with authentication on.
 func guarded(t *testing.T) *fixture {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " has users for each dialect")
@@ -137,7 +137,8 @@ func TestNeitherDialectIsAWayRound(t *testing.T) {
 	_, err = two.UserList(f.ctx)
 	f.wantError("list users", err, rpctypes.ErrPermissionDenied)
 
-	// v2 shows the directory /app where v3 has the key, which goes with the directory: that is not v2user's to do.
+	// v2 shows the directory /app where v3 has the key, which goes with the directory: that is not
+	// v2user's to do.
 	f.v2As(401, "v2user:p2", "GET", "/v2/keys/app", "")
 	f.v2As(401, "v2user:p2", "DELETE", "/v2/keys/app/?recursive=true", "")
 	f.v2As(401, "v2user:p2", "PUT", "/v2/keys/pub/a", "value=x")
@@ -175,8 +176,8 @@ func TestNeitherDialectIsAWayRound(t *testing.T) {
 	}
 }
 
-// TestExactPermissionOfADirectory shows that who may read a directory alone, as v2 puts it, sees nothing in it that v3 would
-// not show.
+// TestExactPermissionOfADirectory shows that who may read a directory alone, as v2 puts it, sees
+// nothing in it that v3 would not show.
 func TestExactPermissionOfADirectory(t *testing.T) {
 	f := guarded(t)
 	root := f.as("root", "rp")
@@ -187,8 +188,8 @@ func TestExactPermissionOfADirectory(t *testing.T) {
 	}
 }
 
-// TestCredentialsLapse shows that a password and a permission are worth nothing as soon as they are taken away, whichever
-// dialect does it.
+// TestCredentialsLapse shows that a password and a permission are worth nothing as soon as they are
+// taken away, whichever dialect does it.
 func TestCredentialsLapse(t *testing.T) {
 	f := guarded(t)
 	root, two := f.as("root", "rp"), f.as("v2user", "p2")
@@ -233,7 +234,8 @@ func TestCredentialsLapse(t *testing.T) {
 	f.v2As(200, "", "GET", "/v2/keys/app/a", "")
 }
 
-// TestGuestsOfV2 shows that v2's way of turning authentication on lets its guests go on, and nobody of v3.
+// TestGuestsOfV2 shows that v2's way of turning authentication on lets its guests go on, and nobody
+// of v3.
 func TestGuestsOfV2(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " has users for each dialect")

@@ -41,7 +41,8 @@ func (f *fixture) v2(status int, method, target, form string) (answer v2Answer, 
 	return answer, header.Get("X-Etcd-Index")
 }
 
-// TestTwoDialectsOneStore writes keys in each dialect and reads them in the other, with the same revisions.
+// TestTwoDialectsOneStore writes keys in each dialect and reads them in the other, with the same
+// revisions.
 func TestTwoDialectsOneStore(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " keeps v2 and v3 keys in two stores")

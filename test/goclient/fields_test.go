@@ -22,8 +22,8 @@ import (
 	"cairn/test/harness"
 )
 
-// headed are the calls of TestHeaders, in order, and by how much each moves the revision. That of a member's URLs does, as it
-// moves the index of etcd's v2 API.
+// headed are the calls of TestHeaders, in order, and by how much each moves the revision. That of a
+// member's URLs does, as it moves the index of etcd's v2 API.
 var headed = []struct {
 	method string
 	moves  int64
@@ -95,8 +95,8 @@ func published() map[string]protoreflect.MethodDescriptor {
 	return all
 }
 
-// TestHeaders makes every unary call that one member can answer and looks at its header: the cluster, the member, the term, and
-// the revision that the store has come to by then.
+// TestHeaders makes every unary call that one member can answer and looks at its header: the
+// cluster, the member, the term, and the revision that the store has come to by then.
 func TestHeaders(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " does not have all of these calls")

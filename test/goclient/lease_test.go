@@ -94,7 +94,8 @@ func TestLeaseKeysAndRevoke(t *testing.T) {
 	}
 }
 
-// TestLeaseExpiry shows that keys go when their lease is over and not while it is kept alive, and that watchers hear of it.
+// TestLeaseExpiry shows that keys go when their lease is over and not while it is kept alive, and
+// that watchers hear of it.
 func TestLeaseExpiry(t *testing.T) {
 	f := start(t)
 	short, kept := f.grant(2), f.grant(2)
@@ -160,8 +161,8 @@ func TestLeaseRestart(t *testing.T) {
 	}
 }
 
-// TestConcurrency runs the recipes that live on leases: a session, a mutex that the end of its holder's session frees,
-// and an election.
+// TestConcurrency runs the recipes that live on leases: a session, a mutex that the end of its
+// holder's session frees, and an election.
 func TestConcurrency(t *testing.T) {
 	f := start(t)
 	session := func() *concurrency.Session {

@@ -1,8 +1,9 @@
 // Package goclient drives a real server with the official Go client, go.etcd.io/etcd/client/v3.
 //
-// It owns what that client must see for the KV service: every option of Get, Put and Delete, transactions, compaction, the
-// typed errors of rpctypes, and that the v2 dialect shows the same keys with the same revisions. Expectations are relative to
-// the revision that the server is at, since only the steps are promised, not the number it starts from.
+// It owns what that client must see for the KV service: every option of Get, Put and Delete,
+// transactions, compaction, the typed errors of rpctypes, and that the v2 dialect shows the same
+// keys with the same revisions. Expectations are relative to the revision that the server is at,
+// since only the steps are promised, not the number it starts from.
 //
 // Concurrency: tests run one after the other, each on a server of its own or on keys of its own.
 package goclient
@@ -71,7 +72,8 @@ func (f *fixture) get(key string, options ...clientv3.OpOption) *clientv3.GetRes
 	return resp
 }
 
-// wantError checks that an error is the one of rpctypes that is wanted, by errors.Is as programs do it.
+// wantError checks that an error is the one of rpctypes that is wanted, by errors.Is as programs do
+// it.
 func (f *fixture) wantError(what string, got, want error) {
 	f.t.Helper()
 	if !errors.Is(got, want) {

@@ -44,7 +44,8 @@ func (f *fixture) alarms() []*etcdserverpb.AlarmMember {
 	return resp.Alarms
 }
 
-// TestAlarms: an operator's alarms refuse what etcd's do, survive a restart, and go when they are disarmed.
+// TestAlarms: an operator's alarms refuse what etcd's do, survive a restart, and go when they are
+// disarmed.
 func TestAlarms(t *testing.T) {
 	f := start(t)
 	raw := etcdserverpb.NewMaintenanceClient(f.ActiveConnection())
@@ -119,8 +120,8 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
-// TestQuota: a store that outgrows its quota raises the alarm, deleting and compacting is still possible, and the alarm
-// lifts by itself when space is back.
+// TestQuota: a store that outgrows its quota raises the alarm, deleting and compacting is still
+// possible, and the alarm lifts by itself when space is back.
 func TestQuota(t *testing.T) {
 	f := start(t, "--quota-backend-bytes", "12000000", "--snapshot-count", "5")
 	value := make([]byte, 1<<20)

@@ -132,7 +132,8 @@ func TestStatsStore(t *testing.T) {
 	do := func(counter string, op func(ctx context.Context) (*clientv2.Response, error)) {
 		t.Helper()
 		_, err := op(f.ctx)
-		if code, refused := err.(clientv2.Error); err != nil && !refused { //nolint:errorlint // the client does not wrap it
+		// the client does not wrap it
+		if code, refused := err.(clientv2.Error); err != nil && !refused { //nolint:errorlint
 			t.Fatalf("%s: %v %v", counter, err, code)
 		}
 		expected[counter]++

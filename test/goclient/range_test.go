@@ -40,7 +40,8 @@ func TestGetOfOneKey(t *testing.T) {
 	}
 }
 
-// TestGetOptions writes keys whose orders by name, value, creation and modification all differ, and reads them in every way.
+// TestGetOptions writes keys whose orders by name, value, creation and modification all differ, and
+// reads them in every way.
 func TestGetOptions(t *testing.T) {
 	f := start(t)
 	r := f.put("a", "4", "c", "3", "b", "5", "ab", "1", "b/1", "2", "c", "0")

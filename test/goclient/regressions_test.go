@@ -30,7 +30,8 @@ func (c *call) next() *etcdserverpb.WatchResponse {
 	return nil
 }
 
-// Test15220: progress that was asked for is never ahead of events that are still to come, nor behind those that came.
+// Test15220: progress that was asked for is never ahead of events that are still to come, nor
+// behind those that came.
 func Test15220(t *testing.T) {
 	f := start(t)
 	c := watchCall(f)
@@ -67,8 +68,8 @@ func Test15220(t *testing.T) {
 	}
 }
 
-// Test17529: hundreds of watches with prev_kv on one stream, whose client reads nothing for a while, are told every
-// event, or of a compaction that was quicker; none is passed over in silence.
+// Test17529: hundreds of watches with prev_kv on one stream, whose client reads nothing for a
+// while, are told every event, or of a compaction that was quicker; none is passed over in silence.
 func Test17529(t *testing.T) {
 	f := start(t)
 	const watches, puts = 300, 200
@@ -111,8 +112,8 @@ func Test17529(t *testing.T) {
 	}
 }
 
-// Test18089 is Test19179, too: a watch that begins at the compaction is told of the delete that was compacted to, also
-// when the server was killed right behind the compaction.
+// Test18089 is Test19179, too: a watch that begins at the compaction is told of the delete that was
+// compacted to, also when the server was killed right behind the compaction.
 func Test18089(t *testing.T) {
 	f := start(t)
 	f.put("k", "1", "k", "2")
@@ -199,7 +200,8 @@ func Test20707(t *testing.T) {
 	}
 }
 
-// Test15274: a watch that begins in the future is told of nothing before that, and of everything from then on.
+// Test15274: a watch that begins in the future is told of nothing before that, and of everything
+// from then on.
 func Test15274(t *testing.T) {
 	f := start(t)
 	begins := f.revision() + 4
@@ -320,8 +322,8 @@ func Test15815(t *testing.T) {
 	}
 }
 
-// TestWatchLimit: a stream takes so many watches, and refuses the next in words; the client's other streams, and this
-// one's other watches, go on.
+// TestWatchLimit: a stream takes so many watches, and refuses the next in words; the client's other
+// streams, and this one's other watches, go on.
 func TestWatchLimit(t *testing.T) {
 	f := start(t)
 	c := watchCall(f)

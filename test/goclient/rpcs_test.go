@@ -99,8 +99,8 @@ var rpcs = map[string]struct {
 	"Election/Resign":   {theirs, &v3electionpb.ResignRequest{Leader: &v3electionpb.LeaderKey{Name: secret, Key: secret, Rev: 4, Lease: 7}}},
 }
 
-// TestEveryRPCIsGuarded calls every published RPC as nobody, by a token of nobody, and as a user who may nothing of what it
-// asks for.
+// TestEveryRPCIsGuarded calls every published RPC as nobody, by a token of nobody, and as a user
+// who may nothing of what it asks for.
 func TestEveryRPCIsGuarded(t *testing.T) {
 	f := guarded(t)
 	conn, err := grpc.NewClient(f.server.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -167,7 +167,8 @@ func says(err error, code codes.Code, text string) bool {
 	return status.Code(err) == code && strings.Contains(status.Convert(err).Message(), text)
 }
 
-// callRaw makes a call without a client's help: it sends one request and returns how the first answer is refused, if it is.
+// callRaw makes a call without a client's help: it sends one request and returns how the first
+// answer is refused, if it is.
 func callRaw(ctx context.Context, conn *grpc.ClientConn, method string, m protoreflect.MethodDescriptor, req proto.Message, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -39,7 +39,8 @@ func fields(f *fixture) {
 	}
 }
 
-// TestSnapshotStream takes a snapshot as etcd's client does, which looks for the SHA-256 at its end; and looks at who may.
+// TestSnapshotStream takes a snapshot as etcd's client does, which looks for the SHA-256 at its
+// end; and looks at who may.
 func TestSnapshotStream(t *testing.T) {
 	f := guarded(t)
 	take := func(f *fixture) ([]byte, error) {

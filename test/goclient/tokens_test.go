@@ -59,7 +59,8 @@ func secured(t *testing.T, flags ...string) *fixture {
 	return f
 }
 
-// TestTokensOutliveARestart uses a simple token over a restart of the member, and shows what ends it.
+// TestTokensOutliveARestart uses a simple token over a restart of the member, and shows what ends
+// it.
 func TestTokensOutliveARestart(t *testing.T) {
 	f := secured(t, "--auth-token-ttl=3600", "--bcrypt-cost=4")
 	token := f.token("root", "rp")
@@ -86,7 +87,8 @@ func TestTokenTTL(t *testing.T) {
 	f := secured(t, "--auth-token-ttl=1", "--bcrypt-cost=4")
 	token := f.token("root", "rp")
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		time.Sleep(1100 * time.Millisecond) // longer than it lives: however slow the machine is, it is over then
+		// longer than it lives: however slow the machine is, it is over then
+		time.Sleep(1100 * time.Millisecond)
 		_, err := f.bearer(token).Put(f.ctx, "k", "v")
 		if errors.Is(err, rpctypes.ErrInvalidAuthToken) {
 			break
@@ -173,8 +175,8 @@ func TestLoginStorm(t *testing.T) {
 	f.as("root", "rp").put("k", "v")
 }
 
-// TestNothingSecretIsLogged uses passwords and tokens of both dialects in the right and in the wrong way, and looks for them
-// in a log of all levels.
+// TestNothingSecretIsLogged uses passwords and tokens of both dialects in the right and in the
+// wrong way, and looks for them in a log of all levels.
 func TestNothingSecretIsLogged(t *testing.T) {
 	f := secured(t, "--log-level=debug")
 	secrets := []string{"correct-horse", "battery-staple", "wr0ng-password", "new-passw0rd", "t0ken-of-nobody", "rp"}
@@ -210,7 +212,8 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	}
 }
 
-// TestWatchOfTheRest tries to watch from a key that may be read to the end of all keys, and through a nested transaction.
+// TestWatchOfTheRest tries to watch from a key that may be read to the end of all keys, and through
+// a nested transaction.
 func TestWatchOfTheRest(t *testing.T) {
 	f := guarded(t)
 	root, three := f.as("root", "rp"), f.as("v3user", "p3")

@@ -8,7 +8,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// TestTxnCompare tries every target with every result, so that each is seen to hold and not to hold.
+// TestTxnCompare tries every target with every result, so that each is seen to hold and not to
+// hold.
 func TestTxnCompare(t *testing.T) {
 	f := start(t)
 	r := f.put("k", "a", "k", "m")
@@ -137,8 +138,8 @@ func TestTxnNested(t *testing.T) {
 	}
 }
 
-// TestTxnNestedCompares shows that all comparisons are of what was before the transaction, also those of a transaction
-// that is nested behind a put.
+// TestTxnNestedCompares shows that all comparisons are of what was before the transaction, also
+// those of a transaction that is nested behind a put.
 func TestTxnNestedCompares(t *testing.T) {
 	f := start(t)
 	f.put("k", "before")

@@ -99,7 +99,8 @@ func TestWatchers(t *testing.T) {
 	live := f.Watcher("/w", &client.WatcherOptions{Recursive: true})
 	told := make(chan *client.Response, 3)
 	failed := make(chan error, 1)
-	// The watcher asks when Next is called, so what comes before its first answer may be missed: it is set until it has been heard.
+	// The watcher asks when Next is called, so what comes before its first answer may be missed: it
+	// is set until it has been heard.
 	go func() {
 		for range 3 {
 			r, err := live.Next(f.ctx)

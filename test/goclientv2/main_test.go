@@ -1,6 +1,8 @@
-// Package goclientv2 drives a real server with the official Go client of the v2 API, go.etcd.io/etcd/client/v2.
+// Package goclientv2 drives a real server with the official Go client of the v2 API,
+// go.etcd.io/etcd/client/v2.
 //
-// It owns what that client's users see: its responses, its typed errors, its watchers, its members and its users and roles.
+// It owns what that client's users see: its responses, its typed errors, its watchers, its members
+// and its users and roles.
 //
 // Concurrency: a server for each test; what watches runs beside the test that waits for it.
 package goclientv2

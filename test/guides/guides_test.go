@@ -1,7 +1,9 @@
-// Package guides follows the guides of docs/guides that have commands with answers: it types every line of their ```console blocks that
-// begins with "$ ", in order, on one fresh server, and compares what comes back with the lines below.
+// Package guides follows the guides of docs/guides that have commands with answers: it types every
+// line of their ```console blocks that begins with "$ ", in order, on one fresh server, and
+// compares what comes back with the lines below.
 //
-// It owns how a block is read. A guide whose answers have rightly changed is written anew with `go test ./test/guides -args -rewrite`.
+// It owns how a block is read. A guide whose answers have rightly changed is written anew with `go
+// test ./test/guides -args -rewrite`.
 //
 // Concurrency: none.
 package guides

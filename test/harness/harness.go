@@ -1,11 +1,13 @@
-// Package harness starts real servers for tests that look at them from outside, and runs clients against them.
+// Package harness starts real servers for tests that look at them from outside, and runs clients
+// against them.
 //
-// It owns the processes and directories that it makes: every server is killed and every directory removed when its test ends,
-// also when the test fails, and a failed test prints the end of its servers' logs. It does not know what the answers
-// should be.
+// It owns the processes and directories that it makes: every server is killed and every directory
+// removed when its test ends, also when the test fails, and a failed test prints the end of its
+// servers' logs. It does not know what the answers should be.
 //
-// Three environment variables change what is started: CAIRN_TEST_ETCD and CAIRN_TEST_ETCDCTL name programs to use in place of
-// freshly built ones, CAIRN_TEST_ETCD_FLAGS adds flags for every server. With
+// Three environment variables change what is started: CAIRN_TEST_ETCD and CAIRN_TEST_ETCDCTL name
+// programs to use in place of freshly built ones, CAIRN_TEST_ETCD_FLAGS adds flags for every
+// server. With
 //
 //	CAIRN_TEST_ETCD=/usr/bin/etcd CAIRN_TEST_ETCD_FLAGS=--enable-v2=true CAIRN_TEST_ETCDCTL=/usr/bin/etcdctl
 //
@@ -31,8 +33,8 @@ var built struct {
 	paths map[string]string
 }
 
-// Main runs a package's tests and removes the programs that were built for them. Every package that starts a
-// server calls it from TestMain.
+// Main runs a package's tests and removes the programs that were built for them. Every package that
+// starts a server calls it from TestMain.
 func Main(m *testing.M) {
 	status := m.Run()
 	if built.dir != "" {
@@ -53,7 +55,8 @@ func Etcdctl(t testing.TB) string { return program(t, "CAIRN_TEST_ETCDCTL", "etc
 func program(t testing.TB, variable, name string) string {
 	t.Helper()
 	if path := os.Getenv(variable); path != "" {
-		// go test notes which files a test looks at and runs it again when one has changed; of programs that it starts it knows nothing.
+		// go test notes which files a test looks at and runs it again when one has changed; of
+		// programs that it starts it knows nothing.
 		if _, err := os.Stat(path); err != nil {
 			t.Fatalf("%s: %v", variable, err)
 		}
@@ -73,7 +76,8 @@ func program(t testing.TB, variable, name string) string {
 		lookAtSources(t)
 	}
 	path := filepath.Join(built.dir, name)
-	// From the root, since a test of another module (test/k8s) builds with cairn's own choice of dependencies.
+	// From the root, since a test of another module (test/k8s) builds with cairn's own choice of
+	// dependencies.
 	build := exec.Command("go", "build", "-o", path, "./cmd/"+name)
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
@@ -83,8 +87,9 @@ func program(t testing.TB, variable, name string) string {
 	return path
 }
 
-// lookAtSources reads the names and times of the module's files, for the same reason that program looks at the one it is
-// given: what is built from them must not be taken from go test's cache when they have changed.
+// lookAtSources reads the names and times of the module's files, for the same reason that program
+// looks at the one it is given: what is built from them must not be taken from go test's cache when
+// they have changed.
 func lookAtSources(t testing.TB) {
 	t.Helper()
 	root := "../.."
@@ -116,8 +121,8 @@ var reference = sync.OnceValues(func() (string, error) {
 	return first, nil
 })
 
-// Reference returns how the server under test names itself when it is not ours, and "" when it is. Tests use it where
-// the other rightly answers differently, and nowhere else.
+// Reference returns how the server under test names itself when it is not ours, and "" when it is.
+// Tests use it where the other rightly answers differently, and nowhere else.
 func Reference(t testing.TB) string {
 	t.Helper()
 	name, err := reference()
@@ -127,8 +132,9 @@ func Reference(t testing.TB) string {
 	return name
 }
 
-// Needs makes sure that a program of another project is there, and tells how to get it. Without it the test fails
-// in CI (CI=true) and is skipped elsewhere; `make test` says at its end what was skipped.
+// Needs makes sure that a program of another project is there, and tells how to get it. Without it
+// the test fails in CI (CI=true) and is skipped elsewhere; `make test` says at its end what was
+// skipped.
 func Needs(t testing.TB, program, debianPackage string) {
 	t.Helper()
 	NeedsOf(t, program, "apt-get install "+debianPackage)

@@ -20,15 +20,17 @@ import (
 	"time"
 )
 
-// readyMax is how long a server may take until it is healthy. It is far above what it takes, so that a busy machine
-// fails no test.
+// readyMax is how long a server may take until it is healthy. It is far above what it takes, so
+// that a busy machine fails no test.
 const readyMax = 30 * time.Second
 
-// hopeless is set once a server of this test process has run all of readyMax without becoming healthy. The next ones would, too, and a
-// package of many tests would run into its time limit before it could say so.
+// hopeless is set once a server of this test process has run all of readyMax without becoming
+// healthy. The next ones would, too, and a package of many tests would run into its time limit
+// before it could say so.
 var hopeless atomic.Bool
 
-// Server is one running server, with a data directory of its own. Its addresses stay the same over restarts.
+// Server is one running server, with a data directory of its own. Its addresses stay the same over
+// restarts.
 type Server struct {
 	t      testing.TB
 	client string
@@ -45,8 +47,8 @@ type Server struct {
 // Start starts a server over a fresh directory, with further flags, and waits until it is healthy.
 func Start(t testing.TB, flags ...string) *Server { t.Helper(); return startProgram(t, "", flags) }
 
-// StartOther starts a server of another project, which tests compare ours with, in the same way. Flags that the environment adds for the
-// server under test are not for it.
+// StartOther starts a server of another project, which tests compare ours with, in the same way.
+// Flags that the environment adds for the server under test are not for it.
 func StartOther(t testing.TB, program string, flags ...string) *Server {
 	t.Helper()
 	return startProgram(t, program, flags)
@@ -73,8 +75,8 @@ func startProgram(t testing.TB, program string, flags []string) *Server {
 	}
 }
 
-// Restart starts the server again over the same directory and addresses, after Kill or Stop, and waits until it is
-// healthy.
+// Restart starts the server again over the same directory and addresses, after Kill or Stop, and
+// waits until it is healthy.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if err := s.start(); err != nil {
@@ -82,7 +84,8 @@ func (s *Server) Restart() {
 	}
 }
 
-// Spawn starts the server again after Kill or Stop, and does not wait for anything: it may then be killed while it starts.
+// Spawn starts the server again after Kill or Stop, and does not wait for anything: it may then be
+// killed while it starts.
 func (s *Server) Spawn() {
 	s.t.Helper()
 	if err := s.spawn(); err != nil {
@@ -147,7 +150,8 @@ func (s *Server) ready() error {
 	}
 }
 
-// healthy asks whether the server serves; one with an alarm does, though its /health says otherwise.
+// healthy asks whether the server serves; one with an alarm does, though its /health says
+// otherwise.
 func (s *Server) healthy(ctx context.Context) bool {
 	status, body, _, err := s.do(ctx, http.MethodGet, "/health?exclude=NOSPACE&exclude=CORRUPT", "")
 	return err == nil && status == http.StatusOK && strings.Contains(body, `"true"`)
@@ -234,8 +238,8 @@ func (s *Server) do(ctx context.Context, method, target, form string) (status in
 	return resp.StatusCode, string(text), resp.Header, err
 }
 
-// FreePort returns a loopback port on which nobody listens, outside the range from which the kernel gives ports to outgoing
-// connections, so that a server which restarts finds its port free.
+// FreePort returns a loopback port on which nobody listens, outside the range from which the kernel
+// gives ports to outgoing connections, so that a server which restarts finds its port free.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	for range 1000 {

@@ -18,7 +18,8 @@ import (
 //	2> Error: …               a line that its standard error must have, among others
 //	exit 4                    its exit status, 0 when not said
 //
-// In output {n} stands for any number, {any} for any text, and {+3} for the number three above the anchor.
+// In output {n} stands for any number, {any} for any text, and {+3} for the number three above the
+// anchor.
 type step struct {
 	line   int
 	shell  string
@@ -27,8 +28,8 @@ type step struct {
 	exit   int
 }
 
-// Transcript plays a file against the server, with etcdctl as the client at that path. The environment comes beside the usual one, and
-// anchor is what {+0} stands for.
+// Transcript plays a file against the server, with etcdctl as the client at that path. The
+// environment comes beside the usual one, and anchor is what {+0} stands for.
 func (s *Server) Transcript(t *testing.T, file, etcdctl string, anchor int64, env ...string) {
 	t.Helper()
 	bin := t.TempDir()

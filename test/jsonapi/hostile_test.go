@@ -49,8 +49,8 @@ func grpcClient(t *testing.T, server *harness.Server) *grpc.ClientConn {
 	return cc
 }
 
-// TestRequestTooLarge sends what is above --max-request-bytes to every entrance: a little, and much. v2 takes forms of 10 MiB whatever
-// it is.
+// TestRequestTooLarge sends what is above --max-request-bytes to every entrance: a little, and
+// much. v2 takes forms of 10 MiB whatever it is.
 func TestRequestTooLarge(t *testing.T) {
 	server := harness.Start(t, "--max-request-bytes", "100000")
 	kv := etcdserverpb.NewKVClient(grpcClient(t, server))
@@ -104,7 +104,8 @@ func try(t *testing.T, method, url, body string, headers ...string) (*http.Respo
 	return resp, string(text), err
 }
 
-// TestKeepaliveFlags gives the flags small values, and is as rude and as silent as they do not allow.
+// TestKeepaliveFlags gives the flags small values, and is as rude and as silent as they do not
+// allow.
 func TestKeepaliveFlags(t *testing.T) {
 	server := harness.Start(t, "--grpc-keepalive-min-time", "1h", "--grpc-keepalive-interval", "200ms", "--grpc-keepalive-timeout", "200ms", "--max-concurrent-streams", "7")
 	open := func() *http2.Framer {
@@ -176,8 +177,9 @@ func peakMemory(t *testing.T, server *harness.Server) (bytes int64) {
 	return kib << 10
 }
 
-// TestHostileClients has clients that promise much and send little, send much and never end, and ask for much and do not read,
-// many of each at once. Meanwhile another one is served, and the server's memory stays what it needs for itself.
+// TestHostileClients has clients that promise much and send little, send much and never end, and
+// ask for much and do not read, many of each at once. Meanwhile another one is served, and the
+// server's memory stays what it needs for itself.
 func TestHostileClients(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd may do as it likes")

@@ -1,7 +1,9 @@
-// Package jsonapi drives a real server over HTTP as curl does: v3's JSON, its websocket, the probes, and who may ask from where.
+// Package jsonapi drives a real server over HTTP as curl does: v3's JSON, its websocket, the
+// probes, and who may ask from where.
 //
-// It owns what is seen from outside there. Answers that etcd 3.4 gives, too, are checked in a form that both have, so that the
-// tests can be played against Debian's (see package harness); what differs is named where it does.
+// It owns what is seen from outside there. Answers that etcd 3.4 gives, too, are checked in a form
+// that both have, so that the tests can be played against Debian's (see package harness); what
+// differs is named where it does.
 //
 // Concurrency: tests run one after the other, each on a server of its own or on keys of its own.
 package jsonapi
@@ -62,7 +64,8 @@ func do(t *testing.T, method, url, body string, headers ...string) (*http.Respon
 // b64 is a key or value as JSON has it.
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// contains says whether every member of want is in got with the same value; lists have the same length.
+// contains reports whether every member of want is in got with the same value; lists have the same
+// length.
 func contains(got, want any) bool {
 	switch want := want.(type) {
 	case map[string]any:
@@ -82,7 +85,8 @@ func contains(got, want any) bool {
 	return got == want
 }
 
-// TestCalls plays a conversation. What an answer must have is given as JSON, of which other members are passed over.
+// TestCalls plays a conversation. What an answer must have is given as JSON, of which other members
+// are passed over.
 func TestCalls(t *testing.T) {
 	server := harness.Start(t)
 	for _, c := range []struct {
@@ -132,7 +136,8 @@ func TestCalls(t *testing.T) {
 	} {
 		status := c.status
 		if status == http.StatusPreconditionFailed && harness.Reference(t) == "" {
-			status = http.StatusBadRequest // FailedPrecondition is 412 up to 3.5, and 400 in 3.6 and 3.7
+			// FailedPrecondition is 412 up to 3.5, and 400 in 3.6 and 3.7
+			status = http.StatusBadRequest
 		}
 		resp, text := do(t, http.MethodPost, server.URL()+"/v3/"+c.path, c.body)
 		var got, want any

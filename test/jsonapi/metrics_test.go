@@ -64,7 +64,8 @@ func TestMetrics(t *testing.T) {
 		`grpc_server_started_total{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"}`: 0,
 	} {
 		if harness.Reference(t) != "" && strings.HasPrefix(name, "etcd_") {
-			continue // etcd counts what is in transactions and what it does itself in ways of its own
+			// etcd counts what is in transactions and what it does itself in ways of its own
+			continue
 		}
 		if _, there := after[name]; !there || after[name]-before[name] != want {
 			t.Errorf("%s went from %v to %v, want %v more", name, before[name], after[name], want)

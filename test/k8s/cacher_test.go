@@ -22,8 +22,8 @@ func attributes(object runtime.Object) (labels.Set, fields.Set, error) {
 	}, nil
 }
 
-// cached puts Kubernetes' watch cache before the storage of a fixture. It lists and watches the server, and answers
-// most reads itself, once it has asked the server how far it is.
+// cached puts Kubernetes' watch cache before the storage of a fixture. It lists and watches the
+// server, and answers most reads itself, once it has asked the server how far it is.
 func cached(t *testing.T, f *fixture) *cacher.CacheDelegator {
 	t.Helper()
 	c, err := cacher.NewCacherFromConfig(cacher.Config{

@@ -1,14 +1,18 @@
-// Package k8s drives a real server with Kubernetes' own storage layer, k8s.io/apiserver/pkg/storage: the code between
-// kube-apiserver and its etcd, and the watch cache that it puts in front.
+// Package k8s drives a real server with Kubernetes' own storage layer,
+// k8s.io/apiserver/pkg/storage: the code between kube-apiserver and its etcd, and the watch cache
+// that it puts in front.
 //
-// It owns which of Kubernetes' tests of a storage.Interface are played against us, and tests of its own for what those leave
-// out: contention, objects that expire, compaction by Kubernetes' own loop. The tests that Kubernetes exports in
-// k8s.io/apiserver/pkg/storage/testing say what its storage must do; nothing of them is copied here.
+// It owns which of Kubernetes' tests of a storage.Interface are played against us, and tests of its
+// own for what those leave out: contention, objects that expire, compaction by Kubernetes' own
+// loop. The tests that Kubernetes exports in k8s.io/apiserver/pkg/storage/testing say what its
+// storage must do; nothing of them is copied here.
 //
-// It is a module of its own, so that cairn does not depend on Kubernetes. `make test` runs it after the others.
+// It is a module of its own, so that cairn does not depend on Kubernetes. `make test` runs it after
+// the others.
 //
-// Concurrency: each test has a server of its own, and those of a table run beside each other. The tables run one after the
-// other, since Kubernetes' feature gates, which some of them change, are global.
+// Concurrency: each test has a server of its own, and those of a table run beside each other. The
+// tables run one after the other, since Kubernetes' feature gates, which some of them change, are
+// global.
 package k8s
 
 import (
@@ -108,15 +112,16 @@ func start(t *testing.T, flags ...string) *fixture {
 	return f
 }
 
-// beside lets a test of a table run beside the others, but for Get: that one's object has two seconds to live, which pass when
-// its parts wait for a turn.
+// beside lets a test of a table run beside the others, but for Get: that one's object has two
+// seconds to live, which pass when its parts wait for a turn.
 func beside(t *testing.T, name string) {
 	if name != "Get" {
 		t.Parallel()
 	}
 }
 
-// exchangeable is a transformer that can be put in another's place under a running store, as some of Kubernetes' tests do.
+// exchangeable is a transformer that can be put in another's place under a running store, as some
+// of Kubernetes' tests do.
 type exchangeable struct {
 	now atomic.Pointer[value.Transformer]
 }
@@ -158,13 +163,15 @@ func (f *fixture) increase(ctx context.Context, t *testing.T) int64 {
 	return resp.Header.Revision
 }
 
-// compact compacts to a resource version as Kubernetes' loop does, and waits until the storage has noticed.
+// compact compacts to a resource version as Kubernetes' loop does, and waits until the storage has
+// noticed.
 func (f *fixture) compact(ctx context.Context, t *testing.T, resourceVersion string) {
 	at, err := storage.APIObjectVersioner{}.ParseResourceVersion(resourceVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for round, done := int64(0), int64(0); done != int64(at); { // the first try finds out how often it was done before
+	// the first try finds out how often it was done before
+	for round, done := int64(0), int64(0); done != int64(at); {
 		if round, _, done, err = etcd3.Compact(ctx, f.client.Client, round, int64(at)); err != nil {
 			t.Fatal(err)
 		}

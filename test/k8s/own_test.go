@@ -93,7 +93,8 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-// TestPages lists more objects than one page holds at one revision, while they change, and after a compaction is told to begin anew.
+// TestPages lists more objects than one page holds at one revision, while they change, and after a
+// compaction is told to begin anew.
 func TestPages(t *testing.T) {
 	f := start(t)
 	const n = 250
@@ -157,7 +158,8 @@ func TestPreconditions(t *testing.T) {
 	}
 }
 
-// TestCompactionLoop runs the loop by which kube-apiserver compacts its etcd, of two servers at once, and expects history to go.
+// TestCompactionLoop runs the loop by which kube-apiserver compacts its etcd, of two servers at
+// once, and expects history to go.
 func TestCompactionLoop(t *testing.T) {
 	f := start(t)
 	first := f.create(t, "first", 0)

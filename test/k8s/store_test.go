@@ -14,7 +14,8 @@ import (
 	featuregatetesting "k8s.io/component-base/featuregate/testing"
 )
 
-// bare checks that what is stored under a key is an object without what Kubernetes adds as it reads.
+// bare checks that what is stored under a key is an object without what Kubernetes adds as it
+// reads.
 func (f *fixture) bare(ctx context.Context, t *testing.T, key string) {
 	resp, err := f.client.KV.Get(ctx, key)
 	if err != nil || len(resp.Kvs) != 1 {
@@ -109,8 +110,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestLists plays the tests of lists both ways that Kubernetes reads them: page by page, and by RangeStream, which it uses where
-// a server has it.
+// TestLists plays the tests of lists both ways that Kubernetes reads them: page by page, and by
+// RangeStream, which it uses where a server has it.
 func TestLists(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stream=%t", stream), func(t *testing.T) {

@@ -45,8 +45,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestBookmarks needs a server that tells of its progress every second: the watch of a quiet object must be told how far
-// the store has come.
+// TestBookmarks needs a server that tells of its progress every second: the watch of a quiet object
+// must be told how far the store has come.
 func TestBookmarks(t *testing.T) {
 	t.Run("ProgressNotify", func(t *testing.T) {
 		f := start(t, "--watch-progress-notify-interval=1s")
@@ -58,7 +58,8 @@ func TestBookmarks(t *testing.T) {
 	})
 }
 
-// TestWatchLists plays the tests of watches that begin with what there is, read page by page and by RangeStream.
+// TestWatchLists plays the tests of watches that begin with what there is, read page by page and by
+// RangeStream.
 func TestWatchLists(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stream=%t", stream), func(t *testing.T) {

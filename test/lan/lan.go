@@ -1,11 +1,14 @@
-// Package lan makes hosts of their own out of network namespaces, and the network between them: packets are lost, late and cut off in one
-// direction or both, as they are told.
+// Package lan makes hosts of their own out of network namespaces, and the network between them:
+// packets are lost, late and cut off in one direction or both, as they are told.
 //
-// It owns the namespaces and the switch. Every host has one device, whose other end this process holds; it reads packets there
-// and puts them where they are addressed to. So no setting of the machine is touched, nothing is left behind by a process that
-// is killed, and no kernel module is needed for loss and delay: they are those of netem, made here. It does not know what the hosts run.
+// It owns the namespaces and the switch. Every host has one device, whose other end this process
+// holds; it reads packets there and puts them where they are addressed to. So no setting of the
+// machine is touched, nothing is left behind by a process that is killed, and no kernel module is
+// needed for loss and delay: they are those of netem, made here. It does not know what the hosts
+// run.
 //
-// It needs the right to make namespaces and /dev/net/tun, which root has; New says so where it is missing.
+// It needs the right to make namespaces and /dev/net/tun, which root has; New says so where it is
+// missing.
 //
 // Concurrency: all methods may be called at the same time.
 package lan
@@ -36,7 +39,8 @@ type Rule struct {
 	Delay time.Duration
 }
 
-// queueMax is how many packets are on their way from one host to another. What is more is lost, as in any network.
+// queueMax is how many packets are on their way from one host to another. What is more is lost, as
+// in any network.
 const queueMax = 4096
 
 // packetMax is the size of the largest packet, with room to see that it is one.
@@ -221,7 +225,8 @@ func newHost(ip net.IP) (*host, error) {
 	h := &host{ns: -1, do: make(chan func())}
 	made := make(chan error)
 	go func() {
-		// Commands end with the thread that has started them (PR_SET_PDEATHSIG), so there is one that stays.
+		// Commands end with the thread that has started them (PR_SET_PDEATHSIG), so there is one
+		// that stays.
 		runtime.LockOSThread()
 		err := h.enter(ip)
 		made <- err
@@ -263,7 +268,8 @@ func (h *host) enter(ip net.IP) error {
 	return errors.Join(up("lo", nil), up("lan0", ip))
 }
 
-// up gives a device of the thread's namespace an address, if there is one, and takes it into service.
+// up gives a device of the thread's namespace an address, if there is one, and takes it into
+// service.
 func up(name string, ip net.IP) error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

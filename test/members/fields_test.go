@@ -23,8 +23,8 @@ func ids(members []*etcdserverpb.Member) (list []uint64) {
 	return list
 }
 
-// TestClusterFields adds a learner, makes a voter of it, moves the leadership to another, and removes the new one again. Each answer
-// has the members that there are then.
+// TestClusterFields adds a learner, makes a voter of it, moves the leadership to another, and
+// removes the new one again. Each answer has the members that there are then.
 func TestClusterFields(t *testing.T) {
 	c := start(t)
 	client := c.dial(c.all...)
@@ -99,7 +99,8 @@ func TestClusterFields(t *testing.T) {
 	var removed *clientv3.MemberRemoveResponse
 	c.eventually("removal", func(ctx context.Context) (err error) {
 		removed, err = client.MemberRemove(ctx, id)
-		if errors.Is(err, rpctypes.ErrMemberNotFound) { // an attempt that timed out was done all the same
+		// an attempt that timed out was done all the same
+		if errors.Is(err, rpctypes.ErrMemberNotFound) {
 			removed, err = &clientv3.MemberRemoveResponse{Header: before.Header, Members: before.Members}, nil
 		}
 		return err

@@ -1,7 +1,8 @@
-// Package members tries what goes across the members of a cluster: that a user's token is good on all of them, and that a
-// lost one is replaced by one command.
+// Package members tries what goes across the members of a cluster: that a user's token is good on
+// all of them, and that a lost one is replaced by one command.
 //
-// It owns its clusters: real processes on free ports of the loopback. It does not look into how members replicate.
+// It owns its clusters: real processes on free ports of the loopback. It does not look into how
+// members replicate.
 //
 // Concurrency: none; each test has a cluster of its own.
 package members
@@ -157,8 +158,8 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// TestTokensOnEveryMember gets a token from each member and uses it on each at once. The users are made through one member,
-// and tokens end on all when a password changes through another.
+// TestTokensOnEveryMember gets a token from each member and uses it on each at once. The users are
+// made through one member, and tokens end on all when a password changes through another.
 func TestTokensOnEveryMember(t *testing.T) {
 	c := start(t)
 	clients := make([]*clientv3.Client, len(c.all))
@@ -228,8 +229,9 @@ func (c *cluster) replace(args ...string) (*exec.Cmd, *harness.Buffer) {
 	return cmd, out
 }
 
-// TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle. What the cluster knows of users
-// the new member knows, too: in etcd it did not always (issues 14571 and 14648).
+// TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle.
+// What the cluster knows of users the new member knows, too: in etcd it did not always (issues
+// 14571 and 14648).
 func TestMemberReplace(t *testing.T) {
 	c := start(t)
 	lost := c.all[2]

@@ -13,7 +13,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// short makes the members keep so little of the log that a follower which was away needs a snapshot.
+// short makes the members keep so little of the log that a follower which was away needs a
+// snapshot.
 func short(t *testing.T) {
 	t.Setenv("ETCD_SNAPSHOT_COUNT", "50")
 	t.Setenv("ETCD_SNAPSHOT_CATCHUP_ENTRIES", "5")
@@ -94,8 +95,8 @@ func (c *cluster) gotSnapshot(m *member) {
 	}
 }
 
-// TestSnapshotUnderWatchers stops a follower's process for a while, so that it needs a snapshot when it goes on: its
-// watchers must be told of every revision, in order, once.
+// TestSnapshotUnderWatchers stops a follower's process for a while, so that it needs a snapshot
+// when it goes on: its watchers must be told of every revision, in order, once.
 func TestSnapshotUnderWatchers(t *testing.T) {
 	short(t)
 	c := start(t)
@@ -137,8 +138,8 @@ func TestSnapshotUnderWatchers(t *testing.T) {
 	c.gotSnapshot(follower)
 }
 
-// TestSnapshotOfCompactedHistory kills a follower that needs a snapshot when it comes back, of a state that has compacted what
-// its client wants to watch.
+// TestSnapshotOfCompactedHistory kills a follower that needs a snapshot when it comes back, of a
+// state that has compacted what its client wants to watch.
 func TestSnapshotOfCompactedHistory(t *testing.T) {
 	short(t)
 	c := start(t)

@@ -1,8 +1,10 @@
-// Package patroni has Debian's Patroni lead a PostgreSQL with its leader key in our server, and restarts the server under it.
+// Package patroni has Debian's Patroni lead a PostgreSQL with its leader key in our server, and
+// restarts the server under it.
 //
-// It owns the one cluster of one PostgreSQL that it makes. Patroni writes the leader key with a time to live again and again, or keeps its lease alive; a primary
-// that cannot is demoted. So what is looked at is that the key is there, that Patroni has had word with the server behind the restart, and that
-// PostgreSQL has gone on as it was.
+// It owns the one cluster of one PostgreSQL that it makes. Patroni writes the leader key with a
+// time to live again and again, or keeps its lease alive; a primary that cannot is demoted. So what
+// is looked at is that the key is there, that Patroni has had word with the server behind the
+// restart, and that PostgreSQL has gone on as it was.
 //
 // Concurrency: Patroni and PostgreSQL run beside the test, which ends them.
 package patroni
@@ -115,7 +117,8 @@ func (c *cluster) leaderKey() string {
 	return answer.Node.Value
 }
 
-// lastSeen returns when Patroni last had word with the server, in seconds, and 0 when it does not say.
+// lastSeen returns when Patroni last had word with the server, in seconds, and 0 when it does not
+// say.
 func (c *cluster) lastSeen() int64 {
 	_, body := c.ask("/patroni")
 	var answer struct {
@@ -127,7 +130,8 @@ func (c *cluster) lastSeen() int64 {
 	return answer.Seen
 }
 
-// prepare makes the directory and the settings. PostgreSQL does not run as root: then it is its own user's.
+// prepare makes the directory and the settings. PostgreSQL does not run as root: then it is its own
+// user's.
 func (c *cluster) prepare(settings string) {
 	dir, err := os.MkdirTemp("", "cairn-patroni-")
 	if err != nil {

@@ -1,8 +1,10 @@
-// Package recipes drives a real server with what the official Go client has on top of its API: sessions, mutexes, elections and
-// software transactions (concurrency), namespaces, leased caches (leasing), mirrors, ordered reads, and names of services for gRPC.
+// Package recipes drives a real server with what the official Go client has on top of its API:
+// sessions, mutexes, elections and software transactions (concurrency), namespaces, leased caches
+// (leasing), mirrors, ordered reads, and names of services for gRPC.
 //
-// It owns what programs count on that use these: who gets a lock next, what a lost session does, that no isolation level lets
-// through what it forbids. What single requests answer is test/goclient's.
+// It owns what programs count on that use these: who gets a lock next, what a lost session does,
+// that no isolation level lets through what it forbids. What single requests answer is
+// test/goclient's.
 //
 // Concurrency: tests run one after the other; each has a server of its own.
 package recipes
@@ -86,7 +88,8 @@ func (f *fixture) value(kv clientv3.KV, key string) string {
 	return string(resp.Kvs[0].Value)
 }
 
-// waiting waits until so many keys have a prefix: those who wait for a lock or an office have one each.
+// waiting waits until so many keys have a prefix: those who wait for a lock or an office have one
+// each.
 func (f *fixture) waiting(prefix string, n int64) {
 	f.t.Helper()
 	for {

@@ -103,8 +103,8 @@ func TestMutexTryAndCancel(t *testing.T) {
 	f.must("lock at last", other.TryLock(f.ctx))
 }
 
-// TestSessionExpires lets a session end by its TTL, as of a program that died: who waits for its lock gets it, and the
-// program learns of it when it is alive after all.
+// TestSessionExpires lets a session end by its TTL, as of a program that died: who waits for its
+// lock gets it, and the program learns of it when it is alive after all.
 func TestSessionExpires(t *testing.T) {
 	f := start(t)
 	lease, err := f.Grant(f.ctx, 1)

@@ -19,7 +19,8 @@ var isolations = map[string]concurrency.Isolation{
 	"read committed":        concurrency.ReadCommitted,
 }
 
-// TestSTMTransfers moves money between accounts from many sides: in each isolation that repeats its reads the sum stays.
+// TestSTMTransfers moves money between accounts from many sides: in each isolation that repeats its
+// reads the sum stays.
 func TestSTMTransfers(t *testing.T) {
 	f := start(t)
 	const accounts, each, workers, transfers = 5, 100, 4, 15
@@ -73,7 +74,8 @@ func TestSTMTransfers(t *testing.T) {
 	}
 }
 
-// TestSTMConflicts changes what a transaction has read before it commits. Each isolation must try again exactly when it forbids that.
+// TestSTMConflicts changes what a transaction has read before it commits. Each isolation must try
+// again exactly when it forbids that.
 func TestSTMConflicts(t *testing.T) {
 	f := start(t)
 	for name, c := range map[string]struct {
@@ -116,7 +118,8 @@ func TestSTMConflicts(t *testing.T) {
 	}
 }
 
-// TestSTMSnapshot reads two keys of which the second changes in between: a serializable transaction sees both as of one revision.
+// TestSTMSnapshot reads two keys of which the second changes in between: a serializable transaction
+// sees both as of one revision.
 func TestSTMSnapshot(t *testing.T) {
 	f := start(t)
 	_, err := f.Txn(f.ctx).Then(clientv3.OpPut("a", "old"), clientv3.OpPut("b", "old")).Commit()

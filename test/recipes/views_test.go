@@ -22,7 +22,8 @@ func keys(resp *clientv3.GetResponse) string {
 	return strings.TrimSpace(b.String())
 }
 
-// TestNamespace works behind a prefix: nothing of it is seen inside, and nothing beside it is touched.
+// TestNamespace works behind a prefix: nothing of it is seen inside, and nothing beside it is
+// touched.
 func TestNamespace(t *testing.T) {
 	f := start(t)
 	for _, key := range []string{"n", "n/", "n0", "nz"} {
@@ -73,7 +74,8 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// TestLeasing reads through two caches that take leases on keys: what one writes, the other must not serve stale.
+// TestLeasing reads through two caches that take leases on keys: what one writes, the other must
+// not serve stale.
 func TestLeasing(t *testing.T) {
 	f := start(t)
 	one, closeOne, err := leasing.NewKV(f.Client, "leases/")
@@ -118,7 +120,8 @@ func TestLeasing(t *testing.T) {
 	}
 }
 
-// TestMirror copies a prefix page by page and then follows its changes, until both sides are the same.
+// TestMirror copies a prefix page by page and then follows its changes, until both sides are the
+// same.
 func TestMirror(t *testing.T) {
 	f := start(t)
 	const n = 1500 // more than the 1000 of a page

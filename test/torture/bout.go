@@ -18,7 +18,8 @@ import (
 	"cairn/test/fleet"
 )
 
-// bout is one cluster's life: it is founded, written to, tortured and at its end compared with what its clients saw.
+// bout is one cluster's life: it is founded, written to, tortured and at its end compared with what
+// its clients saw.
 type bout struct {
 	cfg    *config
 	report *report
@@ -60,7 +61,8 @@ func (b *bout) violation(format string, args ...any) {
 
 func stamp() string { return time.Now().Format("15:04:05") }
 
-// run lives the bout until about a time. Errors are of the torture's own, or of a cluster that does not come back.
+// run lives the bout until about a time. Errors are of the torture's own, or of a cluster that does
+// not come back.
 func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	b.dir = filepath.Join(b.cfg.dir, fmt.Sprintf("bout%d", b.number))
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
@@ -163,7 +165,8 @@ func (b *bout) connect() error {
 	return nil
 }
 
-// memberChanges notes in the history that a member is removed and added: of the model's state it moves the revision.
+// memberChanges notes in the history that a member is removed and added: of the model's state it
+// moves the revision.
 func (b *bout) memberChanges(m *fleet.Member) {
 	for _, do := range []int{check.MemberRemove, check.MemberAddLearner, check.MemberPromote} {
 		b.rec.add(check.Operation{

@@ -24,7 +24,8 @@ type smallDisk struct {
 // smallDiskBytes is room for what a member needs in a bout.
 const smallDiskBytes = 768 << 20
 
-// mountSmallDisk gives a member that has not run yet a disk of its own: a tmpfs, for which one has to be root.
+// mountSmallDisk gives a member that has not run yet a disk of its own: a tmpfs, for which one has
+// to be root.
 func mountSmallDisk(m *fleet.Member) (*smallDisk, error) {
 	if err := os.MkdirAll(m.DataDir(), 0o700); err != nil {
 		return nil, err
@@ -38,7 +39,8 @@ func mountSmallDisk(m *fleet.Member) (*smallDisk, error) {
 
 func (d *smallDisk) unmount() error { return unix.Unmount(d.dir, unix.MNT_DETACH) }
 
-// fill lets the disk run full for a while. The member may stop for that, and is started again once there is room.
+// fill lets the disk run full for a while. The member may stop for that, and is started again once
+// there is room.
 func (d *smallDisk) fill(ctx context.Context, b *bout) error {
 	balloon := filepath.Join(d.dir, "balloon")
 	f, err := os.Create(balloon)
@@ -81,7 +83,8 @@ func lastLine(m *fleet.Member) string {
 // unsyncedMax is more than members append here before they sync.
 const unsyncedMax = 8 << 10
 
-// newestLog returns the log file that a member wrote last, and how far it was written: files have their size from the start.
+// newestLog returns the log file that a member wrote last, and how far it was written: files have
+// their size from the start.
 func newestLog(m *fleet.Member) (path string, end int64, err error) {
 	files, err := filepath.Glob(filepath.Join(m.DataDir(), "member", "log", "*.journal"))
 	if err != nil || len(files) == 0 {
@@ -103,8 +106,8 @@ func newestLog(m *fleet.Member) (path string, end int64, err error) {
 	return path, end, nil
 }
 
-// tornTail leaves behind what a power cut leaves: a last record that was being written and was never synced, so nobody was told
-// of it. The member has to start without it.
+// tornTail leaves behind what a power cut leaves: a last record that was being written and was
+// never synced, so nobody was told of it. The member has to start without it.
 func tornTail(ctx context.Context, b *bout) error {
 	m := b.any()
 	if err := m.Kill(); err != nil {
@@ -140,8 +143,8 @@ func tornTail(ctx context.Context, b *bout) error {
 	return m.Start()
 }
 
-// corruptLog damages what was synced. The member has to find that out and stop with an error that names the file; it has lost
-// its disk then, and is replaced.
+// corruptLog damages what was synced. The member has to find that out and stop with an error that
+// names the file; it has lost its disk then, and is replaced.
 func corruptLog(ctx context.Context, b *bout) error {
 	m := b.any()
 	if err := m.Kill(); err != nil {

@@ -9,8 +9,8 @@ import (
 	"cairn/test/fleet"
 )
 
-// fault is one way to make trouble. do makes it, and undoes it before it returns; whether the members then come back is
-// looked at by the round.
+// fault is one way to make trouble. do makes it, and undoes it before it returns; whether the
+// members then come back is looked at by the round.
 type fault struct {
 	name string
 	do   func(ctx context.Context, b *bout) error
@@ -154,7 +154,8 @@ func oneWay(r fleet.Rule) func(context.Context, *bout) error {
 
 func delay(ctx context.Context, b *bout) error {
 	members := b.fleet.Members()
-	r := fleet.Rule{Delay: b.span(10*time.Millisecond, 150*time.Millisecond)} // there and back in less than an election
+	// there and back in less than an election
+	r := fleet.Rule{Delay: b.span(10*time.Millisecond, 150*time.Millisecond)}
 	if b.rng.IntN(2) == 0 {
 		members = members[:1]
 	}

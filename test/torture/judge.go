@@ -20,8 +20,8 @@ import (
 // clockSlack is how exact the lengths of leases and TTLs are.
 const clockSlack = 200 * time.Millisecond
 
-// leaseGrace is how late a lease may end where nothing is wrong, and the machine is slow. Without a leader the cluster's time
-// stands still.
+// leaseGrace is how late a lease may end where nothing is wrong, and the machine is slow. Without a
+// leader the cluster's time stands still.
 const leaseGrace = 30 * time.Second
 
 // judge compares the members with each other, and what the clients saw with what may be seen.

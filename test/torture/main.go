@@ -1,13 +1,14 @@
-// Command torture runs clusters of real etcd processes under load, makes trouble of every kind it can, and has what
-// clients saw checked.
+// Command torture runs clusters of real etcd processes under load, makes trouble of every kind it
+// can, and has what clients saw checked.
 //
-// A run is a row of bouts. Each founds a cluster of three or five members, whose peer ports are behind proxies; clients of the official Go
-// library and of the v2 API ask for everything there is, to each member and to all, and write down what they were answered;
-// watchers watch everything. One fault follows the other, and after each the cluster has to become whole. In the end
-// all members must hold the same (HashKV), and package check must find the history possible.
+// A run is a row of bouts. Each founds a cluster of three or five members, whose peer ports are
+// behind proxies; clients of the official Go library and of the v2 API ask for everything there is,
+// to each member and to all, and write down what they were answered; watchers watch everything. One
+// fault follows the other, and after each the cluster has to become whole. In the end all members
+// must hold the same (HashKV), and package check must find the history possible.
 //
-// What happens comes from a seed, but for the timing of the processes; so the same seed gives the same faults, not the same
-// history. The exit status is 1 when a guarantee was broken.
+// What happens comes from a seed, but for the timing of the processes; so the same seed gives the
+// same faults, not the same history. The exit status is 1 when a guarantee was broken.
 package main
 
 import (

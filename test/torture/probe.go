@@ -8,14 +8,15 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// The prober asks each member so often, and waits so long for its answer: longer than that takes where connections are slow.
+// The prober asks each member so often, and waits so long for its answer: longer than that takes
+// where connections are slow.
 const (
 	probeEvery    = 20 * time.Millisecond
 	probePatience = 2 * time.Second
 )
 
-// prober finds out for how long no member serves: each is asked all the time. It writes
-// nothing: what it asks is a linearizable read, which takes a leader and a majority as a write does.
+// prober finds out for how long no member serves: each is asked all the time. It writes nothing:
+// what it asks is a linearizable read, which takes a leader and a majority as a write does.
 type prober struct {
 	clients []*clientv3.Client
 
@@ -43,7 +44,8 @@ func (p *prober) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// noticed is from when on clients are said to have been without service: less passes between two answers as it is.
+// noticed is from when on clients are said to have been without service: less passes between two
+// answers as it is.
 const noticed = 150 * time.Millisecond
 
 func (p *prober) mark() {

@@ -83,7 +83,8 @@ func (w *worker) put() *check.Put {
 	return &check.Put{Key: w.key(), Value: w.value(), PrevKV: w.rng.IntN(3) == 0}
 }
 
-// txn draws a transaction: what a client does who changes a key that nobody else has changed, and several keys together.
+// txn draws a transaction: what a client does who changes a key that nobody else has changed, and
+// several keys together.
 func (w *worker) txn() *check.Txn {
 	out := &check.Txn{}
 	key := w.key()
@@ -160,7 +161,8 @@ func (w *worker) v2Request() *check.V2 {
 		r.Do, r.HasTTL, r.TTL = check.V2CompareAndSwap, false, 0
 		w.compare(r)
 	case 7:
-		// Never a directory: watchers are told of keys alone, and what nobody is told of cannot be told apart when answers are lost.
+		// Never a directory: watchers are told of keys alone, and what nobody is told of cannot be
+		// told apart when answers are lost.
 		*r = check.V2{Do: check.V2Delete, Path: w.v2Key()}
 	case 8:
 		*r = check.V2{Do: check.V2CompareAndDelete, Path: w.v2Key()}

@@ -44,7 +44,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// once asks for one thing, and says whether it was answered.
+// once asks for one thing, and reports whether it was answered.
 func (w *worker) once(ctx context.Context, r check.Request) bool {
 	o := check.Operation{Client: w.id, Member: w.member, Request: r, Call: w.rec.now()}
 	asked, cancel := context.WithTimeout(ctx, patience)
@@ -124,8 +124,9 @@ func (w *worker) send(ctx context.Context, r *check.Request) (out check.Response
 	}
 }
 
-// sendLease asks over the connection itself: the client's own methods ask again when an answer is lost, and are then told
-// that a lease which they have granted exists, or that one which they have revoked does not.
+// sendLease asks over the connection itself: the client's own methods ask again when an answer is
+// lost, and are then told that a lease which they have granted exists, or that one which they have
+// revoked does not.
 func (w *worker) sendLease(ctx context.Context, l *check.Lease) (out check.Response, err error) {
 	leases := etcdserverpb.NewLeaseClient(w.v3.ActiveConnection())
 	switch l.Do {

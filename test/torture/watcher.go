@@ -10,7 +10,8 @@ import (
 	"cairn/check"
 )
 
-// watcher watches everything, from the first revision on. It breaks off at times, and goes on behind what it was told.
+// watcher watches everything, from the first revision on. It breaks off at times, and goes on
+// behind what it was told.
 type watcher struct {
 	id      int
 	member  string

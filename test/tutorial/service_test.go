@@ -16,8 +16,8 @@ import (
 // waitMax is how long anything may take. It is far above what it takes.
 const waitMax = time.Minute
 
-// TestService installs the programs as the tutorial does, and starts the service as systemd would: with the variables of the unit's file, and
-// waiting for READY=1, since the unit says Type=notify.
+// TestService installs the programs as the tutorial does, and starts the service as systemd would:
+// with the variables of the unit's file, and waiting for READY=1, since the unit says Type=notify.
 func TestService(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " speaks v3 unless told otherwise")

@@ -1,10 +1,12 @@
-// Package tutorial does what the tutorial that this project starts from tells its reader to do, from the installation to the last
-// command, and compares what is printed with what the tutorial shows.
+// Package tutorial does what the tutorial that this project starts from tells its reader to do,
+// from the installation to the last command, and compares what is printed with what the tutorial
+// shows.
 //
-// It owns testdata/commands.txt, the data commands, where the differences to the page are explained; testdata/install.txt, the
-// installation; and the rest in Go, since it takes two terminals or a service manager. Members are added and removed where
-// there are several (test/members). The recorded conformance suite has
-// the same commands as etcd 3.1.5 answered them; this is what the user reads.
+// It owns testdata/commands.txt, the data commands, where the differences to the page are
+// explained; testdata/install.txt, the installation; and the rest in Go, since it takes two
+// terminals or a service manager. Members are added and removed where there are several
+// (test/members). The recorded conformance suite has the same commands as etcd 3.1.5 answered them;
+// this is what the user reads.
 //
 // Concurrency: none.
 package tutorial

@@ -36,14 +36,16 @@ func TestEtcdctl(t *testing.T) {
 			if how := commandsDiffer(ours, theirs); how != "" {
 				t.Errorf("seed %d: etcdctl %q <%q\nthey differ in the %s\nours   %+v\ntheirs %+v\nbefore:\n%s", seed, args, stdin, how, ours, theirs,
 					strings.Join(before[max(0, len(before)-6):], "\n"))
-				p.both(request{method: "DELETE", target: "/v2/keys" + root + "?recursive=true"}) // or all that follows differs, too
+				// or all that follows differs, too
+				p.both(request{method: "DELETE", target: "/v2/keys" + root + "?recursive=true"})
 				p.align()
 			}
 		}
 	}
 }
 
-// commandsDiffer says how two commands' ends differ, or "". Usage texts are in words of our own; what scripts read is not.
+// commandsDiffer says how two commands' ends differ, or "". Usage texts are in words of our own;
+// what scripts read is not.
 func commandsDiffer(ours, theirs harness.Result) string {
 	if ours.Exit != theirs.Exit {
 		return "exit status"
@@ -72,7 +74,8 @@ func errorLines(text string) string {
 	return strings.Join(lines, "")
 }
 
-// command makes the arguments of a command, and its standard input. No argument begins with a dash: where options may stand differs between
+// command makes the arguments of a command, and its standard input. No argument begins with a dash:
+// where options may stand differs between
 // 3.1, 3.4 and ours.
 func (g *generator) command(root string) (args []string, stdin string) {
 	if g.chance(3) {

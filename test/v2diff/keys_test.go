@@ -33,7 +33,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// known says whether a difference is one that is there on purpose.
+// known reports whether a difference is one that is there on purpose.
 func known(r request, ours, theirs answer) bool {
 	return false
 }

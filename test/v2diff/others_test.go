@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestOthers sends requests for what lies beside the keys, authentication included, and for keys under it.
+// TestOthers sends requests for what lies beside the keys, authentication included, and for keys
+// under it.
 func TestOthers(t *testing.T) {
 	for _, seed := range seeds(t, 1, 1) {
 		p := newPair(t) // users and roles are the server's, not the seed's
@@ -25,7 +26,8 @@ func TestOthers(t *testing.T) {
 		for range 150 {
 			ask(g.otherRequest())
 		}
-		// An empty user name makes the other one panic, so none is sent. It takes a tenth of a second for each pair of credentials.
+		// An empty user name makes the other one panic, so none is sent. It takes a tenth of a
+		// second for each pair of credentials.
 		ask(request{method: "PUT", target: "/v2/auth/users/root", body: `{"user":"root","password":"pw"}`, auth: basic("root", "pw")})
 		ask(request{method: "PUT", target: "/v2/auth/enable"})
 		for range 120 {
@@ -43,8 +45,8 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// differsOnPurpose says whether an answer that differs may. Users and roles take no index here; the other panics where a guest asks and there is no
-// role for guests; and machines are other URLs.
+// differsOnPurpose reports whether an answer that differs may. Users and roles take no index here;
+// the other panics where a guest asks and there is no role for guests; and machines are other URLs.
 func differsOnPurpose(r request, how string, theirs answer) bool {
 	return how == "X-Etcd-Index" || theirs.err != nil || r.target == "/v2/machines"
 }

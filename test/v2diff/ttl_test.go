@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// TestTTLs gives keys and directories short lives, and compares what is told of their ends and what is left. Its requests must
-// all be answered long before the first end, which a busy machine does not promise: so it runs only when it is asked for seeds.
+// TestTTLs gives keys and directories short lives, and compares what is told of their ends and what
+// is left. Its requests must all be answered long before the first end, which a busy machine does
+// not promise: so it runs only when it is asked for seeds.
 func TestTTLs(t *testing.T) {
 	if os.Getenv("CAIRN_DIFF_SEEDS") == "" {
 		t.Skip("CAIRN_DIFF_SEEDS is not set")
@@ -31,7 +32,8 @@ func TestTTLs(t *testing.T) {
 			if how := differs(r, o, th); how != "" {
 				t.Errorf("seed %d: %s: %s\nours %s\ntheirs %s", seed, r, how, o.body, th.body)
 			}
-			time.Sleep(5 * time.Millisecond) // so that no two end in the same tick of the other's clock
+			// so that no two end in the same tick of the other's clock
+			time.Sleep(5 * time.Millisecond)
 		}
 		if took := time.Since(start); took > 800*time.Millisecond {
 			t.Fatalf("the requests took %v", took)

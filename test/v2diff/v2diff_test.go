@@ -1,9 +1,9 @@
-// Package v2diff sends the same random requests of the v2 API to our server and to Debian's etcd 3.4, which still has that API, and
-// compares what they answer.
+// Package v2diff sends the same random requests of the v2 API to our server and to Debian's etcd
+// 3.4, which still has that API, and compares what they answer.
 //
-// It owns the generators of requests and command lines, and the list of what may differ. It finds what nobody has thought
-// of recording; what is recorded is in ../shared/conformance. A seed gives the same requests every time. Further seeds are
-// tried with
+// It owns the generators of requests and command lines, and the list of what may differ. It finds
+// what nobody has thought of recording; what is recorded is in ../shared/conformance. A seed gives
+// the same requests every time. Further seeds are tried with
 //
 //	CAIRN_DIFF_SEEDS=1000-1100 go test ./test/v2diff
 //
@@ -36,7 +36,8 @@ func TestMain(m *testing.M) { harness.Main(m) }
 // answerMax is how long an answer may take. It is far above what one takes.
 const answerMax = 30 * time.Second
 
-// seeds returns the seeds to try: those of CAIRN_DIFF_SEEDS, FROM-TO or one number, or else the given ones.
+// seeds returns the seeds to try: those of CAIRN_DIFF_SEEDS, FROM-TO or one number, or else the
+// given ones.
 func seeds(t *testing.T, from, to uint64) (list []uint64) {
 	if text := os.Getenv("CAIRN_DIFF_SEEDS"); text != "" {
 		first, last, ranged := strings.Cut(text, "-")
@@ -71,7 +72,8 @@ func newPair(t *testing.T) *pair {
 	p := &pair{t: t, ours: &side{t: t}, theirs: &side{t: t}}
 	p.ours.s = harness.Start(t)
 	p.theirs.s = harness.StartOther(t, debianEtcd, "--enable-v2=true", "--logger=zap")
-	// Debian's moves its index when it has found out the cluster's version, some time after its start.
+	// Debian's moves its index when it has found out the cluster's version, some time after its
+	// start.
 	for deadline := time.Now().Add(answerMax); ; {
 		_, body, _ := p.theirs.s.HTTP("GET", "/version", "")
 		if strings.Contains(body, `"etcdcluster":"3.4`) {
@@ -164,7 +166,8 @@ func (s *side) index() int64 {
 	return index
 }
 
-// send sends a request and reads the answer. One whose end has not come within the time is pending, and its connection is given up.
+// send sends a request and reads the answer. One whose end has not come within the time is pending,
+// and its connection is given up.
 func (s *side) send(r request, within time.Duration) (a answer) {
 	for try := 0; ; try++ {
 		fresh := s.conn == nil
@@ -199,7 +202,8 @@ func (s *side) exchange(r request, within time.Duration) (a answer) {
 		return answer{err: err}
 	}
 	body, err := io.ReadAll(resp.Body)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() { //nolint:errorlint // ReadAll returns it as it is
+	// ReadAll returns it as it is
+	if ne, ok := err.(net.Error); ok && ne.Timeout() { //nolint:errorlint
 		a.pending, err = true, nil
 	}
 	a.status, a.header, a.body, a.err = resp.StatusCode, resp.Header, string(body), err

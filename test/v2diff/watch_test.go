@@ -17,8 +17,9 @@ const (
 	roundsPerSeed   = 6
 	watchesPerRound = 8
 	writesPerRound  = 12
-	// pendingWait is how long a watch is given to say something that the other one does not say. It is only waited for where nothing more is
-	// expected, so a slow machine can hide a difference but never makes one up.
+	// pendingWait is how long a watch is given to say something that the other one does not say. It
+	// is only waited for where nothing more is expected, so a slow machine can hide a difference
+	// but never makes one up.
 	pendingWait = 150 * time.Millisecond
 )
 
@@ -84,7 +85,8 @@ func (g *generator) watchTarget(root string, first int64) string {
 		target += "&recursive=true"
 	}
 	if g.chance(3) {
-		// What is told of hidden nodes from the past differs on purpose, and so does a stream from there.
+		// What is told of hidden nodes from the past differs on purpose, and so does a stream from
+		// there.
 		target = strings.ReplaceAll(target, "&recursive=true", "") + fmt.Sprintf("&waitIndex=%d", max(first, g.index-int64(g.IntN(12))+3))
 	} else if g.chance(3) {
 		target += "&stream=true"
@@ -134,7 +136,8 @@ func (s *side) watch(target string) *watch {
 	return w
 }
 
-// heard returns what the watch was told so far, twice the same only once, and whether its answer has ended.
+// heard returns what the watch was told so far, twice the same only once, and whether its answer
+// has ended.
 func (w *watch) heard() (lines []string, ended bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -168,8 +171,8 @@ func (w *watch) differs(from *watch) string {
 	return ""
 }
 
-// settle waits until all watches have been told the same, or too much time has passed, and then a moment longer for
-// what only one of them is told.
+// settle waits until all watches have been told the same, or too much time has passed, and then a
+// moment longer for what only one of them is told.
 func settle(ours, theirs []*watch) {
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()

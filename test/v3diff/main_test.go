@@ -1,8 +1,9 @@
-// Package v3diff sends the same requests of the v3 API to a running server of ours and to Debian's etcd 3.4, and compares what they
-// answer, field by field: random requests of KV and of leases, and everything that a service refuses.
+// Package v3diff sends the same requests of the v3 API to a running server of ours and to Debian's
+// etcd 3.4, and compares what they answer, field by field: random requests of KV and of leases, and
+// everything that a service refuses.
 //
-// It owns which differences are right: those between etcd 3.4 and 3.7, and those that docs/compatibility.md lists. Every one is
-// named here with its reason; any other fails a test.
+// It owns which differences are right: those between etcd 3.4 and 3.7, and those that
+// docs/compatibility.md lists. Every one is named here with its reason; any other fails a test.
 //
 // Concurrency: none; the requests of a test go out one after the other.
 package v3diff
@@ -57,7 +58,8 @@ func startPair(t testing.TB) *pair {
 	return p
 }
 
-// both sends a request to both and returns what they answer, as text without what is rightly different.
+// both sends a request to both and returns what they answer, as text without what is rightly
+// different.
 func (p *pair) both(method string, req proto.Message) (answers [2]string) {
 	p.t.Helper()
 	for i, conn := range p.conns {
@@ -85,14 +87,16 @@ func (p *pair) same(method string, req proto.Message) string {
 	return answers[1]
 }
 
-// ofOperations are what an operation of a transaction can be refused for once the transaction is applied.
+// ofOperations are what an operation of a transaction can be refused for once the transaction is
+// applied.
 var ofOperations = []string{
 	"InvalidArgument: etcdserver: key not found", "NotFound: etcdserver: requested lease not found",
 	"OutOfRange: etcdserver: mvcc: required revision is a future revision", "OutOfRange: etcdserver: mvcc: required revision has been compacted",
 }
 
-// oneOfTwo says whether a transaction was refused for one of its operations by each. 3.4 looks at all puts before it looks at a
-// range; 3.7 and we take the operations in order, so that of two that are wrong another is told.
+// oneOfTwo reports whether a transaction was refused for one of its operations by each. 3.4 looks
+// at all puts before it looks at a range; 3.7 and we take the operations in order, so that of two
+// that are wrong another is told.
 func oneOfTwo(answers [2]string) bool {
 	return slices.Contains(ofOperations, answers[0]) && slices.Contains(ofOperations, answers[1])
 }
@@ -114,8 +118,8 @@ func answerOf(t testing.TB, method string) proto.Message {
 	return nil
 }
 
-// neutral takes out what two clusters, or two moments, may rightly answer differently: who answers, in which term, and how
-// much of a TTL is left.
+// neutral takes out what two clusters, or two moments, may rightly answer differently: who answers,
+// in which term, and how much of a TTL is left.
 func neutral(m proto.Message) {
 	switch r := m.(type) {
 	case *etcdserverpb.ResponseHeader:

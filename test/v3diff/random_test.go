@@ -21,7 +21,8 @@ func messageOf(d protoreflect.MessageDescriptor) proto.Message {
 	return dynamicpb.NewMessage(d)
 }
 
-// The few keys and values are chosen so that requests meet each other, and what is at the edges of their order is among them.
+// The few keys and values are chosen so that requests meet each other, and what is at the edges of
+// their order is among them.
 var (
 	someKeys   = []string{"", "\x00", "a", "a\x00", "aa", "ab", "b", "b/1", "c", "\xff", "\xff\xff", "/v2/like"}
 	someValues = []string{"", "1", "2", "\x00\xff", strings.Repeat("long", 8)}
@@ -136,10 +137,12 @@ func (g *generator) ops(depth int) (ops []*etcdserverpb.RequestOp) {
 			op.Request = &etcdserverpb.RequestOp_RequestPut{RequestPut: g.put()}
 		case n < 5:
 			op.Request = &etcdserverpb.RequestOp_RequestRange{RequestRange: g.get()}
-		// None in what is nested: etcd overlooks that a sibling's put is in its range. Ours does not, see docs/compatibility.md.
+		// None in what is nested: etcd overlooks that a sibling's put is in its range. Ours does
+		// not, see docs/compatibility.md.
 		case depth == txnDepth && n < 7:
 			del := g.del()
-			if string(del.RangeEnd) == "\x00" { // etcd overlooks a put in such a range: docs/compatibility.md
+			// etcd overlooks a put in such a range: docs/compatibility.md
+			if string(del.RangeEnd) == "\x00" {
 				del.RangeEnd = []byte("\xff\xff\xff")
 			}
 			op.Request = &etcdserverpb.RequestOp_RequestDeleteRange{RequestDeleteRange: del}
@@ -218,10 +221,12 @@ func (p *pair) revision() int64 {
 	return at[0]
 }
 
-// TestRandomRequests compares some thousand random requests. Their fixed seeds are the same in each run; make fuzz tries others.
+// TestRandomRequests compares some thousand random requests. Their fixed seeds are the same in each
+// run; make fuzz tries others.
 func TestRandomRequests(t *testing.T) {
 	p := startPair(t)
-	// Until the first compaction etcd takes a revision of -1 in a transaction, and no other below 0.
+	// Until the first compaction etcd takes a revision of -1 in a transaction, and no other below
+	// 0.
 	p.same("KV/Compact", &etcdserverpb.CompactionRequest{Revision: p.revision()})
 	for seed := range uint64(4) {
 		p.play(seed, 500)

@@ -129,13 +129,15 @@ var refusals = []refusal{
 var different = map[string]string{
 	// The first compaction of a store may be to 0 in etcd, and does nothing.
 	"KV/Compact: header: {\n  revision: 3\n}": "OutOfRange: etcdserver: mvcc: required revision has been compacted",
-	"Maintenance/Alarm: ":                     "header: {\n  revision: 3\n}", // 3.4 has no header there
+	// 3.4 has no header there
+	"Maintenance/Alarm: ": "header: {\n  revision: 3\n}",
 	// 3.4 lets its own errors through here; 3.7 has a code for each.
 	"Auth/Authenticate: Unknown: auth: authentication failed, password was given for no password user": "InvalidArgument: etcdserver: authentication failed, invalid user ID or password",
 	"Maintenance/Defragment: Unknown: auth: user name is empty":                                        "InvalidArgument: etcdserver: user name is empty",
 }
 
-// TestRefusals compares what each service refuses, and how: the code and the text that clients look at.
+// TestRefusals compares what each service refuses, and how: the code and the text that clients look
+// at.
 func TestRefusals(t *testing.T) {
 	p := startPair(t)
 	for i, r := range refusals {

@@ -3,9 +3,9 @@
 // It owns the bucketing and the quantiles over it, and nothing else: no clock, no formatting.
 //
 // The buckets are those of HdrHistogram (Gil Tene, http://hdrhistogram.org): each power of two of
-// nanoseconds is cut into 64 equal parts, so that a bucket is at most 1/64 (1.6 %) of its value wide,
-// at 64 ns as at a minute. A latency's tail is thus as exact as its median, in 22 KiB, without
-// keeping one number per request.
+// nanoseconds is cut into 64 equal parts, so that a bucket is at most 1/64 (1.6 %) of its value
+// wide, at 64 ns as at a minute. A latency's tail is thus as exact as its median, in 22 KiB,
+// without keeping one number per request.
 //
 // A Histogram is not safe for concurrent use; its owner holds a lock, or merges one per goroutine.
 package histogram
@@ -19,7 +19,8 @@ import (
 const (
 	partBits = 6 // 64 parts per power of two
 	parts    = 1 << partBits
-	// maxBits bounds what is told apart: 2^48 ns are 78 hours. Longer durations fall into the last bucket.
+	// maxBits bounds what is told apart: 2^48 ns are 78 hours. Longer durations fall into the last
+	// bucket.
 	maxBits = 48
 	buckets = (maxBits - partBits + 1) * parts
 )
@@ -32,9 +33,10 @@ type Histogram struct {
 	max    time.Duration
 }
 
-// bucket returns the index of the bucket that holds d. Values below 128 ns have a bucket each. Above, a value is
-// shifted right until seven bits are left, whose first is always set, and each shift moves 64 buckets on:
-// 200 ns = 0b11001000 is shifted once, to 0b1100100 = 100, and falls into bucket 64 + 100 together with 201 ns.
+// bucket returns the index of the bucket that holds d. Values below 128 ns have a bucket each.
+// Above, a value is shifted right until seven bits are left, whose first is always set, and each
+// shift moves 64 buckets on: 200 ns = 0b11001000 is shifted once, to 0b1100100 = 100, and falls
+// into bucket 64 + 100 together with 201 ns.
 func bucket(d time.Duration) int {
 	if d < 0 {
 		d = 0
@@ -94,9 +96,9 @@ func (h *Histogram) Mean() time.Duration {
 	return time.Duration(h.sum / float64(h.count))
 }
 
-// Quantile returns a duration that a share q (0 to 1) of those recorded does not exceed: the upper edge of
-// the bucket in which that share is reached, so at most 1.6 % too large, never too small. It returns 0
-// for an empty histogram.
+// Quantile returns a duration that a share q (0 to 1) of those recorded does not exceed: the upper
+// edge of the bucket in which that share is reached, so at most 1.6 % too large, never too small.
+// It returns 0 for an empty histogram.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	if h.count == 0 {
 		return 0

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Each bucket must begin right after the one before it ends, or a value is counted in the wrong place.
+// Each bucket must begin right after the one before it ends, or a value is counted in the wrong
+// place.
 func TestBucketsAreContiguous(t *testing.T) {
 	for i := range buckets - 1 {
 		end := upper(i)

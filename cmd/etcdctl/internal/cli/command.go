@@ -1,11 +1,12 @@
 // Package cli is the frame that etcdctl's commands stand in.
 //
-// It owns what a command is, the tree built from the commands of both dialects, the decision which dialect a command
-// line is in, the global options, help texts' layout, exit codes' carrier and the reading of passwords. It does not own any
-// command (v2cmd and v3cmd do) and speaks to no server.
+// It owns what a command is, the tree built from the commands of both dialects, the decision which
+// dialect a command line is in, the global options, help texts' layout, exit codes' carrier and the
+// reading of passwords. It does not own any command (v2cmd and v3cmd do) and speaks to no server.
 //
-// Invariants: a flag that only one dialect has is annotated with it, so one look at the flags that were given tells the
-// dialects apart; where both dialects have a flag of one name, it has one type and one meaning.
+// Invariants: a flag that only one dialect has is annotated with it, so one look at the flags that
+// were given tells the dialects apart; where both dialects have a flag of one name, it has one type
+// and one meaning.
 //
 // Concurrency: a process runs one command; nothing here is for use from several goroutines.
 package cli
@@ -26,7 +27,8 @@ const (
 	V3 Dialect = 3
 )
 
-// Command is what one dialect does under a name. Where both have the name, each has its own Command.
+// Command is what one dialect does under a name. Where both have the name, each has its own
+// Command.
 type Command struct {
 	Path    string // its name, with a group's before it: "member list"
 	Args    string // its arguments as a usage line shows them: "<key> [value]"
@@ -58,7 +60,8 @@ type Session struct {
 	Getenv func(string) string
 }
 
-// Bool returns a flag's value. As with the other getters, a flag that the command does not have is a fault in the program.
+// Bool returns a flag's value. As with the other getters, a flag that the command does not have is
+// a fault in the program.
 func (s *Session) Bool(name string) bool { return value(s.Flags.GetBool(name)) }
 
 // String returns a flag's value.

@@ -7,7 +7,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// apiVariable is the environment variable that chooses the dialect where the command line leaves a choice.
+// apiVariable is the environment variable that chooses the dialect where the command line leaves a
+// choice.
 const apiVariable = "ETCDCTL_API"
 
 // annotation marks, in a flag's annotations, the one dialect that has it.
@@ -37,8 +38,9 @@ func parseAPI(text string) (Dialect, error) {
 	return 0, usage("%s=%s is no API version: set it to 2 or 3, or unset it to let the command decide", apiVariable, text)
 }
 
-// choose says which dialect a command line is in. What api (the value of ETCDCTL_API, 0 for none) demands is the
-// dialect; without it a command, and then a flag, that only one of them has; and what both understand is v2.
+// choose says which dialect a command line is in. What api (the value of ETCDCTL_API, 0 for none)
+// demands is the dialect; without it a command, and then a flag, that only one of them has; and
+// what both understand is v2.
 func choose(api Dialect, n *node, flags *pflag.FlagSet) (Dialect, error) {
 	var only [V3 + 1]string // by dialect, the first flag given that only it has
 	flags.Visit(func(f *pflag.Flag) {
@@ -72,7 +74,8 @@ func choose(api Dialect, n *node, flags *pflag.FlagSet) (Dialect, error) {
 	return d, nil
 }
 
-// absent is the error for a command that the dialect asked for does not have. A v2 script knows it by its exit code.
+// absent is the error for a command that the dialect asked for does not have. A v2 script knows it
+// by its exit code.
 func absent(path string, d, other Dialect) error {
 	text := fmt.Sprintf("`etcdctl %s` is a command of the v%d API, and %s=%d asks for v%d: unset %s, or set it to %d\n",
 		path, other, apiVariable, d, d, apiVariable, other)
@@ -96,8 +99,9 @@ func wayOut(api, other Dialect) string {
 	return fmt.Sprintf(": unset %s, or set it to %d", apiVariable, other)
 }
 
-// lenient rewrites a command line in the ways of v2's option parser, which pflag does not have: a long option with one
-// dash (`-ttl 60`), and -D for --discovery-srv. What follows "--", and the values of options, it leaves alone.
+// lenient rewrites a command line in the ways of v2's option parser, which pflag does not have: a
+// long option with one dash (`-ttl 60`), and -D for --discovery-srv. What follows "--", and the
+// values of options, it leaves alone.
 func lenient(args []string, v2 map[string]*pflag.Flag, all []*pflag.FlagSet) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -123,7 +127,8 @@ func lenient(args []string, v2 map[string]*pflag.Flag, all []*pflag.FlagSet) []s
 	return out
 }
 
-// takesValue says whether an option is followed by its value. No two commands have options of one name that differ in it.
+// takesValue reports whether an option is followed by its value. No two commands have options of
+// one name that differ in it.
 func takesValue(name string, all []*pflag.FlagSet) bool {
 	for _, flags := range all {
 		f := flags.Lookup(name)

@@ -10,9 +10,9 @@ import (
 // LookupSRV finds SRV records; net.DefaultResolver.LookupSRV is one.
 type LookupSRV func(ctx context.Context, service, proto, name string) (cname string, addrs []*net.SRV, err error)
 
-// Discover finds a cluster's endpoints in the SRV records of a domain: those of _etcd-client-ssl._tcp are reached over
-// TLS, those of _etcd-client._tcp, which count only with insecure, without. A name, if given, is put after the
-// services' ("etcd-client-ssl-NAME").
+// Discover finds a cluster's endpoints in the SRV records of a domain: those of
+// _etcd-client-ssl._tcp are reached over TLS, those of _etcd-client._tcp, which count only with
+// insecure, without. A name, if given, is put after the services' ("etcd-client-ssl-NAME").
 func Discover(ctx context.Context, lookup LookupSRV, domain, name string, insecure bool) ([]string, error) {
 	suffix := ""
 	if name != "" {

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// Exit ends the program with a code. Message goes to standard error as it is, line end included; it may be empty.
+// Exit ends the program with a code. Message goes to standard error as it is, line end included; it
+// may be empty.
 type Exit struct {
 	Code    int
 	Message string

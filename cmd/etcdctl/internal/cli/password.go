@@ -10,8 +10,9 @@ import (
 	"golang.org/x/term"
 )
 
-// Password asks for a password: at a terminal without showing it, else the next line of standard input is it. Where
-// there is none, it is empty, which the server then judges, and a line on standard error says so.
+// Password asks for a password: at a terminal without showing it, else the next line of standard
+// input is it. Where there is none, it is empty, which the server then judges, and a line on
+// standard error says so.
 func (s *Session) Password(prompt string) (string, error) {
 	text, err := s.ReadSecret(prompt)
 	if errors.Is(err, io.EOF) {
@@ -21,8 +22,9 @@ func (s *Session) Password(prompt string) (string, error) {
 	return text, err
 }
 
-// ReadSecret is Password, but where there is nothing its error wraps io.EOF. It takes no more of standard input than a line,
-// so that another can be asked for. Without a prompt nothing is written.
+// ReadSecret is Password, but where there is nothing its error wraps io.EOF. It takes no more of
+// standard input than a line, so that another can be asked for. Without a prompt nothing is
+// written.
 func (s *Session) ReadSecret(prompt string) (string, error) {
 	fmt.Fprint(s.Out, prompt)
 	if f, ok := s.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {

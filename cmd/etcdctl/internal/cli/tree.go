@@ -23,10 +23,10 @@ type node struct {
 	cobra *cobra.Command
 }
 
-// group says whether a node only holds others.
+// group reports whether a node only holds others.
 func (n *node) group() bool { return len(n.below) > 0 || n.path == "" }
 
-// in says whether a dialect has the node or, for a group, anything in it; 0 is either dialect.
+// in reports whether a dialect has the node or, for a group, anything in it; 0 is either dialect.
 func (n *node) in(d Dialect) bool {
 	if d == 0 || n.group() && slices.ContainsFunc(n.below, func(b *node) bool { return b.in(d) }) {
 		return true
@@ -34,7 +34,8 @@ func (n *node) in(d Dialect) bool {
 	return !n.group() && n.forms[d] != nil
 }
 
-// suggestDistance is how many letters may differ between a name that is not in the tree and one that is suggested.
+// suggestDistance is how many letters may differ between a name that is not in the tree and one
+// that is suggested.
 const suggestDistance = 2
 
 // App is the program: the tree of both dialects' commands over one set of streams.
@@ -167,7 +168,8 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	if a.Getenv(apiVariable) != "3" {
 		args = lenient(args, a.v2Flags, a.allFlags)
 	}
-	if slices.Contains(args, "-d") { // v3's short form; pflag has one letter for a flag and v2's is D
+	// v3's short form; pflag has one letter for a flag and v2's is D
+	if slices.Contains(args, "-d") {
 		args = expandShort(args, "-d", "--discovery-srv")
 	}
 	a.root.cobra.SetArgs(args)

@@ -11,7 +11,8 @@ type User struct {
 	Roles []string
 }
 
-// Permissions are patterns of keys: a path, or with a * at the end all that begins with what is before it.
+// Permissions are patterns of keys: a path, or with a * at the end all that begins with what is
+// before it.
 type Permissions struct {
 	Read  []string `json:"read"`
 	Write []string `json:"write"`

@@ -1,10 +1,12 @@
 // Package v2client speaks etcd's v2 HTTP API to a cluster.
 //
-// It owns the list of endpoints, the order in which they are tried, what counts as an answer and what makes it go to the
-// next one, and the types of the answers. It does not own printing, flags or exit codes (v2cmd does).
+// It owns the list of endpoints, the order in which they are tried, what counts as an answer and
+// what makes it go to the next one, and the types of the answers. It does not own printing, flags
+// or exit codes (v2cmd does).
 //
-// Invariants: a request goes to the endpoint that answered last, then to each of the others once; a request that is
-// not safe to repeat (Request.OneShot) goes to one endpoint only. An answer below 500 ends the round whatever it says.
+// Invariants: a request goes to the endpoint that answered last, then to each of the others once; a
+// request that is not safe to repeat (Request.OneShot) goes to one endpoint only. An answer below
+// 500 ends the round whatever it says.
 //
 // Concurrency: a Client serves one goroutine; the command line has no need for more.
 package v2client
@@ -26,13 +28,15 @@ const redirectsMax = 10
 
 // Config says how to reach a cluster.
 type Config struct {
-	// Endpoints are base URLs, in the order in which they are to be tried. One without a scheme is taken as http.
+	// Endpoints are base URLs, in the order in which they are to be tried. One without a scheme is
+	// taken as http.
 	Endpoints []string
 	// Username and Password are sent as Basic credentials when Username is not empty.
 	Username, Password string
 	// Transport carries the requests.
 	Transport http.RoundTripper
-	// HeaderTimeout bounds the wait for the header of one answer, except that of a watch. Zero is no bound.
+	// HeaderTimeout bounds the wait for the header of one answer, except that of a watch. Zero is
+	// no bound.
 	HeaderTimeout time.Duration
 	// Trace, if set, is told a curl command line for each request that is sent.
 	Trace func(curl string)
@@ -65,7 +69,8 @@ type Answer struct {
 	Body   []byte
 }
 
-// New returns a client for the endpoints of the configuration. It fails when one of them is not a URL.
+// New returns a client for the endpoints of the configuration. It fails when one of them is not a
+// URL.
 func New(config Config) (*Client, error) {
 	c := &Client{config: config}
 	if err := c.setEndpoints(config.Endpoints); err != nil {
@@ -108,8 +113,9 @@ func (c *Client) Endpoints() []string {
 	return list
 }
 
-// Sync replaces the endpoints by the client URLs that the cluster's members publish. Of these the one that answered
-// is tried first. It returns ErrNoEndpoints, and changes nothing, when no member publishes any.
+// Sync replaces the endpoints by the client URLs that the cluster's members publish. Of these the
+// one that answered is tried first. It returns ErrNoEndpoints, and changes nothing, when no member
+// publishes any.
 func (c *Client) Sync(ctx context.Context) error {
 	members, err := c.Members(ctx)
 	if err != nil {
@@ -129,8 +135,8 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.setEndpoints(list)
 }
 
-// Do sends a request to one endpoint after the other until one answers. It returns a *ClusterError with the fault of
-// each when none does, and ctx's error when that ends first.
+// Do sends a request to one endpoint after the other until one answers. It returns a *ClusterError
+// with the fault of each when none does, and ctx's error when that ends first.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	var faults ClusterError
 	for i := range c.endpoints {
@@ -151,8 +157,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	return nil, &faults
 }
 
-// try sends a request to one endpoint and follows its redirects. An answer of 500 or above is an error here: another
-// member may do better.
+// try sends a request to one endpoint and follows its redirects. An answer of 500 or above is an
+// error here: another member may do better.
 func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*Answer, error) {
 	target := *endpoint
 	target.Path = cleanPath(endpoint.Path + "/" + strings.TrimPrefix(r.Path, "/"))
@@ -205,8 +211,8 @@ func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Requ
 		slow := fmt.Errorf("client: endpoint %s exceeded header timeout", endpoint)
 		defer time.AfterFunc(c.config.HeaderTimeout, func() { cancel(slow) }).Stop()
 	}
-	// The transport and not an http.Client: its errors name what went wrong (`dial tcp …: connection refused`) without
-	// repeating the request, and are what etcdctl prints.
+	// The transport and not an http.Client: its errors name what went wrong (`dial tcp …:
+	// connection refused`) without repeating the request, and are what etcdctl prints.
 	resp, err := c.config.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, attemptError(ctx, err)
@@ -219,7 +225,8 @@ func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Requ
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
 }
 
-// attemptError prefers the reason for which an attempt was given up to the transport's "context canceled".
+// attemptError prefers the reason for which an attempt was given up to the transport's "context
+// canceled".
 func attemptError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -230,7 +237,8 @@ func attemptError(ctx context.Context, err error) error {
 // sameHost keeps the credentials from following a redirect to somebody else.
 func sameHost(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
 
-// cleanPath is path.Clean, except that a slash at the end stays: to v2's auth, /d and /d/ are different paths.
+// cleanPath is path.Clean, except that a slash at the end stays: to v2's auth, /d and /d/ are
+// different paths.
 func cleanPath(p string) string {
 	clean := path.Clean("/" + p)
 	if strings.HasSuffix(p, "/") && clean != "/" {
@@ -239,7 +247,8 @@ func cleanPath(p string) string {
 	return clean
 }
 
-// curl writes the command line that does the same as the request. Credentials are left out: it ends in logs.
+// curl writes the command line that does the same as the request. Credentials are left out: it ends
+// in logs.
 func curl(r Request, target *url.URL) string {
 	line := "curl -X " + r.Method + " " + target.String()
 	if r.Body != nil {

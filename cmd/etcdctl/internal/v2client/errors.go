@@ -64,8 +64,8 @@ func (e *ClusterError) Detail() string {
 // Unwrap gives errors.Is and errors.As the faults.
 func (e *ClusterError) Unwrap() []error { return e.Errors }
 
-// Unreachable reports whether an error says that no endpoint could be connected to, as opposed to having answered
-// something of no use.
+// Unreachable reports whether an error says that no endpoint could be connected to, as opposed to
+// having answered something of no use.
 func Unreachable(err error) bool {
 	var cluster *ClusterError
 	if errors.As(err, &cluster) {

@@ -41,7 +41,8 @@ func (c *Client) Get(ctx context.Context, key string, o GetOptions) (*Response, 
 	}})
 }
 
-// SetOptions are the conditions and attributes of a write; the zero value writes unconditionally, for good.
+// SetOptions are the conditions and attributes of a write; the zero value writes unconditionally,
+// for good.
 type SetOptions struct {
 	Dir       bool
 	PrevExist *bool  // nil does not ask
@@ -68,7 +69,8 @@ func (c *Client) Set(ctx context.Context, key, value string, o SetOptions) (*Res
 	body := form.Encode()
 	return c.keys(ctx, Request{
 		Method: http.MethodPut, Path: keyPath(key), Query: query, Body: &body,
-		// A second attempt to create would find what the first one, whose answer was lost, has created.
+		// A second attempt to create would find what the first one, whose answer was lost, has
+		// created.
 		OneShot: o.PrevExist != nil && !*o.PrevExist,
 	})
 }
@@ -103,8 +105,8 @@ func (c *Client) Delete(ctx context.Context, key string, o DeleteOptions) (*Resp
 	return c.keys(ctx, Request{Method: http.MethodDelete, Path: keyPath(key), Query: query})
 }
 
-// Watch waits for the next change of a key, or, with recursive, of anything below it too. waitIndex is the first
-// index that counts; 0 is the next one to come.
+// Watch waits for the next change of a key, or, with recursive, of anything below it too. waitIndex
+// is the first index that counts; 0 is the next one to come.
 func (c *Client) Watch(ctx context.Context, key string, waitIndex uint64, recursive bool) (*Response, error) {
 	query := url.Values{"wait": {"true"}, "recursive": {strconv.FormatBool(recursive)}}
 	if waitIndex > 0 {
@@ -118,7 +120,8 @@ func (c *Client) Watch(ctx context.Context, key string, waitIndex uint64, recurs
 		if answer.Status != http.StatusOK || len(answer.Body) > 0 {
 			return decodeKeys(answer)
 		}
-		// The server ends a long poll in which nothing happened with an empty answer: ask again, from where it was.
+		// The server ends a long poll in which nothing happened with an empty answer: ask again,
+		// from where it was.
 		if index := indexOf(answer); waitIndex == 0 && index > 0 {
 			waitIndex = index + 1
 			query.Set("waitIndex", strconv.FormatUint(waitIndex, 10))

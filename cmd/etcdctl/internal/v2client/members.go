@@ -52,8 +52,8 @@ func (c *Client) RemoveMember(ctx context.Context, id string) error {
 	return c.admin(ctx, Request{Method: http.MethodDelete, Path: "/v2/members/" + id}, nil, http.StatusNoContent)
 }
 
-// admin sends a request to the members or auth API and decodes a successful answer, one of the given statuses, into
-// out if that is not nil.
+// admin sends a request to the members or auth API and decodes a successful answer, one of the
+// given statuses, into out if that is not nil.
 func (c *Client) admin(ctx context.Context, r Request, out any, statuses ...int) error {
 	answer, err := c.Do(ctx, r)
 	if err != nil {

@@ -22,7 +22,8 @@ var authCommands = []cli.Command{
 	},
 }
 
-// onUsers is onCluster for what is about users and roles. As in etcd, --debug names the endpoints here once more.
+// onUsers is onCluster for what is about users and roles. As in etcd, --debug names the endpoints
+// here once more.
 func onUsers(s *cli.Session, do func(dir) error) error {
 	return onCluster(s, func(d dir) error {
 		if s.Bool("debug") {

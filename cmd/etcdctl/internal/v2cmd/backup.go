@@ -28,7 +28,8 @@ var backupCommand = cli.Command{
 	Run: runBackup,
 }
 
-// backupPeerURL is what a member that begins alone is recorded with until `member update` says otherwise, as in etcd.
+// backupPeerURL is what a member that begins alone is recorded with until `member update` says
+// otherwise, as in etcd.
 const backupPeerURL = "http://localhost:2380"
 
 func runBackup(s *cli.Session) error {
@@ -44,7 +45,8 @@ func runBackup(s *cli.Session) error {
 			return plain("backup: --%s is not supported: the log lives below the data directory", flag)
 		}
 	}
-	// The IDs are drawn: a copy must not have part in the cluster that it was made from, nor in another copy's.
+	// The IDs are drawn: a copy must not have part in the cluster that it was made from, nor in
+	// another copy's.
 	id := datadir.Identity{MemberID: randomID(), ClusterID: randomID(), Created: time.Now()}
 	t := backup.Target{
 		Dir: target, Identity: id, Members: []membership.Member{{ID: id.MemberID, PeerURLs: []string{backupPeerURL}}},

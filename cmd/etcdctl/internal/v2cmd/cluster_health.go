@@ -54,8 +54,8 @@ var clusterHealthCommand = cli.Command{
 	},
 }
 
-// round asks every member once and says whether all are healthy. It does not sync: the endpoints given are who is asked
-// for the list.
+// round asks every member once and reports whether all are healthy. It does not sync: the endpoints
+// given are who is asked for the list.
 func round(ctx context.Context, s *cli.Session) (healthy bool, err error) {
 	c, err := connectAsGiven(s)
 	if err != nil {

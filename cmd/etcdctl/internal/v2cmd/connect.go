@@ -41,7 +41,8 @@ func connect(s *cli.Session) (*v2client.Client, error) {
 		case err != nil && v2client.Unreachable(err):
 			return nil, fail(exitConnection, err)
 		case err != nil:
-			// Something answered, but not what a member answers; it may still do what was asked for.
+			// Something answered, but not what a member answers; it may still do what was asked
+			// for.
 			debug("no members from endpoints(%s): %s", strings.Join(c.Endpoints(), ","), strings.TrimSpace(err.Error()))
 		default:
 			debug("got endpoints(%s) after sync", strings.Join(c.Endpoints(), ","))
@@ -100,7 +101,8 @@ func limited(s *cli.Session) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.Context, value(s.Flags.GetDuration("total-timeout")))
 }
 
-// option returns what an option says or, where it is not given, its variable: ETCDCTL_CA_FILE for ca-file.
+// option returns what an option says or, where it is not given, its variable: ETCDCTL_CA_FILE for
+// ca-file.
 func option(s *cli.Session, name string) string {
 	if text := s.Flags.Lookup(name).Value.String(); s.Flags.Changed(name) && text != "" {
 		return text
@@ -108,8 +110,8 @@ func option(s *cli.Session, name string) string {
 	return s.Getenv("ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 }
 
-// endpointsOf finds the endpoints. Of their three names the newest goes first, as an option and as a variable, before an
-// older one.
+// endpointsOf finds the endpoints. Of their three names the newest goes first, as an option and as
+// a variable, before an older one.
 func endpointsOf(s *cli.Session) ([]string, error) {
 	if domain := option(s, "discovery-srv"); domain != "" {
 		ctx, cancel := limited(s)

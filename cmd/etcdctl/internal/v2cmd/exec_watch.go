@@ -34,8 +34,8 @@ var execWatchCommand = cli.Command{
 	},
 }
 
-// keyAndProgram takes the arguments apart. Without a "--" the key stands last, as in env(1)'s predecessors; nobody
-// would write it so today.
+// keyAndProgram takes the arguments apart. Without a "--" the key stands last, as in env(1)'s
+// predecessors; nobody would write it so today.
 func keyAndProgram(args []string) (key string, program []string, err error) {
 	if len(args) < 2 {
 		return "", nil, errors.New("key and command to exec required")

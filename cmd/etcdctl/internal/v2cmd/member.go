@@ -55,7 +55,8 @@ func wanted(n int) string {
 // joined lists the endpoints of a client, as --debug prints them.
 func joined(c *v2client.Client) string { return strings.Join(c.Endpoints(), ", ") }
 
-// onCluster connects and runs what a command about the cluster does, with an error that is printed as it is.
+// onCluster connects and runs what a command about the cluster does, with an error that is printed
+// as it is.
 func onCluster(s *cli.Session, do func(dir) error) error {
 	c, err := connect(s)
 	if err != nil {

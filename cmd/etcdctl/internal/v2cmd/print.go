@@ -15,8 +15,9 @@ const (
 	jsonText = "json"
 )
 
-// printResponse prints an answer in the format asked for. A format that does not exist is found here, when the work
-// is done, and is not a fault of the command: scripts that rely on either are old.
+// printResponse prints an answer in the format asked for. A format that does not exist is found
+// here, when the work is done, and is not a fault of the command: scripts that rely on either are
+// old.
 func printResponse(s *cli.Session, r *v2client.Response) {
 	switch format := s.String("output"); format {
 	case simple:

@@ -137,7 +137,8 @@ func changePermissions(s *cli.Session, path string, change func(dir, string, v2c
 	})
 }
 
-// permissionsOf reads the flags. Exactly one kind of access is wanted, so that a slip does not grant more than was meant.
+// permissionsOf reads the flags. Exactly one kind of access is wanted, so that a slip does not
+// grant more than was meant.
 func permissionsOf(s *cli.Session) (p v2client.Permissions, err error) {
 	path, kinds := s.String("path"), 0
 	for _, kind := range []string{"read", "write", "readwrite", "rw"} {

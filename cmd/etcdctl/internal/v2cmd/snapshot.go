@@ -23,11 +23,13 @@ type imported struct {
 
 var errNoSnapshot = errors.New("neither a snapshot of etcd 0.4 nor one of the v2 keys of etcd 2.0 to 3.5")
 
-// readSnapshot returns the nodes of a snapshot in the order of their keys, with what is left of their TTLs now.
+// readSnapshot returns the nodes of a snapshot in the order of their keys, with what is left of
+// their TTLs now.
 //
-// A snapshot of etcd 0.4 is a line with the CRC-32 (IEEE) of the rest in hexadecimal, then JSON with the store's JSON in "state".
-// One of etcd 2.0 and later is a protobuf message of a CRC-32 (Castagnoli, field 1) and a raft snapshot (field 2), which has the store's
-// JSON in its field 1; there the keys lie below "/1", the cluster's own nodes below "/0".
+// A snapshot of etcd 0.4 is a line with the CRC-32 (IEEE) of the rest in hexadecimal, then JSON
+// with the store's JSON in "state". One of etcd 2.0 and later is a protobuf message of a CRC-32
+// (Castagnoli, field 1) and a raft snapshot (field 2), which has the store's JSON in its field 1;
+// there the keys lie below "/1", the cluster's own nodes below "/0".
 func readSnapshot(file []byte, now time.Time) ([]imported, error) {
 	state, err := stateOf(file)
 	if err != nil {

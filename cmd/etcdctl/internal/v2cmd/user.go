@@ -74,7 +74,8 @@ func userGet(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		// As many blanks before the roles as there are roles: this is what scripts have had to cut off since 2.1.
+		// As many blanks before the roles as there are roles: this is what scripts have had to cut
+		// off since 2.1.
 		fmt.Fprintf(s.Out, "User: %s\nRoles: %s%s\n", u.Name, strings.Repeat(" ", len(u.Roles)), strings.Join(u.Roles, " "))
 		return nil
 	})
@@ -150,7 +151,9 @@ func userPasswd(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		if created { // the API has one request for both, and nothing to tell them apart beforehand without a race
+		// the API has one request for both, and nothing to tell them apart beforehand without a
+		// race
+		if created {
 			return fmt.Errorf("there was no user %q: it has been made, with this password (etcdctl user remove %s undoes it)", s.Args[0], s.Args[0])
 		}
 		fmt.Fprintln(s.Out, "Password updated")

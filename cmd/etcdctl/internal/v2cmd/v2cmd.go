@@ -1,13 +1,14 @@
 // Package v2cmd is etcdctl's commands of the v2 API.
 //
-// It owns what they are called, their flags, what they print and their exit codes, all of which scripts know. It does not
-// own HTTP (v2client does) nor the choice between the dialects (cli does).
+// It owns what they are called, their flags, what they print and their exit codes, all of which
+// scripts know. It does not own HTTP (v2client does) nor the choice between the dialects (cli
+// does).
 //
-// Invariants: what a command prints in the formats simple, extended and json, and the lines beginning `Error:  `, are
-// those of etcd 3.1's etcdctl byte for byte; help texts are not.
+// Invariants: what a command prints in the formats simple, extended and json, and the lines
+// beginning `Error:  `, are those of etcd 3.1's etcdctl byte for byte; help texts are not.
 //
-// Concurrency: a process runs one command in one goroutine; only the signal handlers of watch, exec-watch and
-// cluster-health, and the programs that exec-watch starts, run beside it.
+// Concurrency: a process runs one command in one goroutine; only the signal handlers of watch,
+// exec-watch and cluster-health, and the programs that exec-watch starts, run beside it.
 package v2cmd
 
 import (
@@ -76,8 +77,8 @@ var (
 	errValueRequired = errors.New("value required")
 )
 
-// arguments returns a command's arguments. v2's option parser ends at the first of them, so that a "--" after one is an
-// argument itself: `set /k -- --ttl` stores two dashes.
+// arguments returns a command's arguments. v2's option parser ends at the first of them, so that a
+// "--" after one is an argument itself: `set /k -- --ttl` stores two dashes.
 func arguments(s *cli.Session) []string {
 	if s.Dash <= 0 {
 		return s.Args
@@ -94,7 +95,8 @@ func keyOf(s *cli.Session) (string, error) {
 	return args[0], nil
 }
 
-// keyAndValue returns the first two arguments; the value is read from standard input if it is not among them.
+// keyAndValue returns the first two arguments; the value is read from standard input if it is not
+// among them.
 func keyAndValue(s *cli.Session) (key, value string, err error) {
 	if key, err = keyOf(s); err != nil {
 		return "", "", err

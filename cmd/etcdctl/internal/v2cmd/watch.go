@@ -45,7 +45,8 @@ func watchFlags(flags *pflag.FlagSet) {
 	flags.BoolP("recursive", "r", false, "watch what is below the key, too")
 }
 
-// follow calls change for each change of a key until it asks for no more. An interrupt ends it without an error.
+// follow calls change for each change of a key until it asks for no more. An interrupt ends it
+// without an error.
 func follow(s *cli.Session, key string, change func(*v2client.Response) (more bool, err error)) error {
 	c, err := connect(s)
 	if err != nil {

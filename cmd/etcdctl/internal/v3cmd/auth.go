@@ -54,7 +54,8 @@ func confirm(m headed, format string, args ...any) answer {
 	}
 }
 
-// authSwitch turns authentication on or off. As with etcd's client the answer is this line in every format.
+// authSwitch turns authentication on or off. As with etcd's client the answer is this line in every
+// format.
 func authSwitch(s *cli.Session, name string, do func(context.Context, *clientv3.Client) error, done string) error {
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err

@@ -25,7 +25,7 @@ import (
 var checkCommands = []cli.Command{
 	{Path: "check", Short: "Whether the cluster is up to a load."},
 	{
-		Path: "check perf", Short: "write at a certain rate for a minute, and say whether the cluster keeps up",
+		Path: "check perf", Short: "write at a certain rate for a minute, and report whether the cluster keeps up",
 		Long:    "Writes below --prefix, where nothing else may be, and removes it afterwards. Exits with 1 when the cluster is too slow.",
 		Example: "$ etcdctl check perf --load m\nPASS: Throughput is 1000 writes/s\nPASS: Slowest request took 0.087509s\nPASS: Stddev is 0.004084s\nPASS",
 		Flags:   func(flags *pflag.FlagSet) { checkFlags(flags, "/etcdctl-check-perf/") },
@@ -47,7 +47,8 @@ func checkFlags(flags *pflag.FlagSet, prefix string) {
 	flags.Bool("auto-defrag", false, "defragment the endpoints afterwards")
 }
 
-// load is a load of check perf: writes in a second by so many clients, and for how long; of check datascale it is how many keys.
+// load is a load of check perf: writes in a second by so many clients, and for how long; of check
+// datascale it is how many keys.
 type load struct {
 	rate, keys, clients int
 	lasts               time.Duration
@@ -132,7 +133,8 @@ func checkEnd(s *cli.Session, c *clientv3.Client) error {
 }
 
 func checkPerf(s *cli.Session) error {
-	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil { // nothing to print in another format
+	// nothing to print in another format
+	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
 	l, err := loadOf(s, perfLoads)
@@ -176,8 +178,8 @@ type report struct {
 	total time.Duration
 }
 
-// run writes at the load's rate, as long as it lasts. Writes that have become due wait for a client that is free, and the
-// time that they wait counts.
+// run writes at the load's rate, as long as it lasts. Writes that have become due wait for a client
+// that is free, and the time that they wait counts.
 func (l load) run(ctx context.Context, write func(context.Context) error) *report {
 	due := make(chan time.Time)
 	r := &report{}
@@ -215,7 +217,7 @@ func (l load) run(ctx context.Context, write func(context.Context) error) *repor
 	return r
 }
 
-// tell prints the report, and says whether the cluster was up to the load.
+// tell prints the report, and reports whether the cluster was up to the load.
 func (r *report) tell(out io.Writer, l load) bool {
 	good := true
 	line := func(ok bool, pass, bad string, value any) {
@@ -261,7 +263,8 @@ func stddev(list []time.Duration) float64 {
 }
 
 func checkDatascale(s *cli.Session) error {
-	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil { // nothing to print in another format
+	// nothing to print in another format
+	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
 	l, err := loadOf(s, dataLoads)

@@ -19,8 +19,8 @@ import (
 
 const defaultEndpoint = "127.0.0.1:2379"
 
-// environment gives the global options that are not on the command line the values of their variables:
-// ETCDCTL_DIAL_TIMEOUT for --dial-timeout.
+// environment gives the global options that are not on the command line the values of their
+// variables: ETCDCTL_DIAL_TIMEOUT for --dial-timeout.
 func environment(s *cli.Session) error {
 	globals := pflag.NewFlagSet("", pflag.ContinueOnError)
 	Globals(globals)
@@ -72,7 +72,8 @@ func configOf(s *cli.Session, endpoints []string) (clientv3.Config, error) {
 	return config, err
 }
 
-// configBy is configOf with the options whose names begin with a prefix, which another cluster than that of the endpoints has.
+// configBy is configOf with the options whose names begin with a prefix, which another cluster than
+// that of the endpoints has.
 func configBy(s *cli.Session, endpoints []string, prefix string) (config clientv3.Config, err error) {
 	config = clientv3.Config{
 		Endpoints:            endpoints,
@@ -117,8 +118,8 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 	return list, nil
 }
 
-// userOf returns the user and the password to authenticate with. The user's name ends at the first colon, unless the
-// password has an option of its own.
+// userOf returns the user and the password to authenticate with. The user's name ends at the first
+// colon, unless the password has an option of its own.
 func userOf(s *cli.Session, prefix string) (name, password string, err error) {
 	name, password = s.String(prefix+"user"), s.String(prefix+"password")
 	if name == "" || password != "" {
@@ -139,7 +140,8 @@ func tlsOf(s *cli.Session, endpoints []string, prefix string) (*tls.Config, erro
 	if cert == "" && key == "" && ca == "" && !skip && !https && s.Bool(prefix+"insecure-transport") {
 		return nil, nil
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: skip} //nolint:gosec // asked for, and named so
+	// asked for, and named so
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: skip} //nolint:gosec
 	switch {
 	case cert != "" && key != "":
 		pair, err := tls.LoadX509KeyPair(cert, key)

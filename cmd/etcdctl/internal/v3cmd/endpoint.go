@@ -121,7 +121,8 @@ func endpointHealth(s *cli.Session) error {
 	return nil
 }
 
-// checkHealth reads a key through the cluster. Not to be allowed to read it is as good an answer: a majority gave it.
+// checkHealth reads a key through the cluster. Not to be allowed to read it is as good an answer: a
+// majority gave it.
 func checkHealth(ctx context.Context, c *clientv3.Client, endpoint string) health {
 	began := time.Now()
 	_, err := c.Get(ctx, "health")

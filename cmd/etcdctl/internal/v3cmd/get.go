@@ -110,7 +110,8 @@ func rangeOf(s *cli.Session, command string) (key string, opts []clientv3.OpOpti
 		return s.Args[0], []clientv3.OpOption{clientv3.WithRange(s.Args[1])}, nil
 	}
 	key = s.Args[0]
-	if key == "" && (prefix || fromKey) { // every key; the protocol wants a first one, and the zero byte is before all
+	// every key; the protocol wants a first one, and the zero byte is before all
+	if key == "" && (prefix || fromKey) {
 		return "\x00", []clientv3.OpOption{clientv3.WithFromKey()}, nil
 	}
 	if prefix {

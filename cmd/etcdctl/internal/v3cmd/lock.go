@@ -105,7 +105,8 @@ func untilOver(ctx context.Context, session *concurrency.Session) error {
 	}
 }
 
-// runLocked runs a command that holds the lock. Signals reach it by its terminal; it decides what they mean.
+// runLocked runs a command that holds the lock. Signals reach it by its terminal; it decides what
+// they mean.
 func runLocked(s *cli.Session, m *concurrency.Mutex) error {
 	cmd := exec.Command(s.Args[1], s.Args[2:]...)
 	cmd.Env = append(os.Environ(), "ETCD_LOCK_KEY="+m.Key(), fmt.Sprintf("ETCD_LOCK_REV=%d", m.Header().GetRevision()))

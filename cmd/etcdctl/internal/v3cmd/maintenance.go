@@ -84,7 +84,8 @@ func alarms(s *cli.Session, name string, ask func(*clientv3.Client, context.Cont
 }
 
 func defragment(s *cli.Session) error {
-	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil { // nothing to print in another format
+	// nothing to print in another format
+	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
 	if dir := s.String("data-dir"); dir != "" {
@@ -95,7 +96,8 @@ func defragment(s *cli.Session) error {
 		return err
 	}
 	failed := false
-	for _, endpoint := range endpoints { // one after the other: another server does not answer meanwhile
+	// one after the other: another server does not answer meanwhile
+	for _, endpoint := range endpoints {
 		if err := defragmentOne(s, config, endpoint); err != nil {
 			fmt.Fprintf(s.Err, "Failed to defragment etcd member[%s] (%v)\n", endpoint, err)
 			failed = true

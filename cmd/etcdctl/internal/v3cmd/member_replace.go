@@ -31,7 +31,8 @@ var memberReplaceCommand = cli.Command{
 	Run: memberReplace,
 }
 
-// replacement is one run of `member replace`. What has been done already it learns from the cluster alone.
+// replacement is one run of `member replace`. What has been done already it learns from the cluster
+// alone.
 type replacement struct {
 	s    *cli.Session
 	c    *clientv3.Client
@@ -108,12 +109,14 @@ func (r *replacement) place() (learner *etcdserverpb.Member, members []*etcdserv
 	return r.add()
 }
 
-// is says whether a member is the one that replaces: new ones have no name until they are started.
+// is reports whether a member is the one that replaces: new ones have no name until they are
+// started.
 func (r *replacement) is(m *etcdserverpb.Member) bool {
 	return m.Name == r.name || m.Name == "" && len(r.urls) > 0 && sameSet(m.PeerURLs, r.urls)
 }
 
-// done says whether a voter of the name is the new one: it stands where --peer-urls says, and answers.
+// done reports whether a voter of the name is the new one: it stands where --peer-urls says, and
+// answers.
 func (r *replacement) done(m *etcdserverpb.Member) bool {
 	return len(r.urls) > 0 && sameSet(m.PeerURLs, r.urls) && !r.s.Bool("force") && r.answers(m)
 }
@@ -169,7 +172,7 @@ func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.M
 	return nil
 }
 
-// answers says whether a member says by one of its client URLs that it is itself.
+// answers reports whether a member says by one of its client URLs that it is itself.
 func (r *replacement) answers(m *etcdserverpb.Member) bool {
 	for _, u := range m.ClientURLs {
 		ctx, cancel := context.WithTimeout(r.s.Context, value(r.s.Flags.GetDuration("dial-timeout")))
@@ -186,7 +189,8 @@ func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserver
 	ctx, cancel := limited(r.s)
 	defer cancel()
 	resp, err := r.c.MemberAddAsLearner(ctx, r.urls)
-	// A member that has not heard of the removal yet still knows the URLs. If they are another's, the list says so.
+	// A member that has not heard of the removal yet still knows the URLs. If they are another's,
+	// the list says so.
 	for errors.Is(err, rpctypes.ErrPeerURLExist) && ctx.Err() == nil && r.free() {
 		time.Sleep(addInterval)
 		resp, err = r.c.MemberAddAsLearner(ctx, r.urls)
@@ -198,7 +202,7 @@ func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserver
 	return resp.Member, resp.Members, nil
 }
 
-// free says whether no member has one of the new one's URLs.
+// free reports whether no member has one of the new one's URLs.
 func (r *replacement) free() bool {
 	members, err := r.list()
 	return err == nil && !slices.ContainsFunc(members, func(m *etcdserverpb.Member) bool {

@@ -52,7 +52,8 @@ type copier struct {
 }
 
 func makeMirror(s *cli.Session) error {
-	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil { // nothing to print in another format
+	// nothing to print in another format
+	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
 	if len(s.Args) != 1 {

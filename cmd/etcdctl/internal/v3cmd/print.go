@@ -41,8 +41,8 @@ type printer struct {
 	valueOnly bool
 }
 
-// begin reads the environment and returns a printer, or an error when there is no such format or the command, which
-// has these besides simple, does not have it.
+// begin reads the environment and returns a printer, or an error when there is no such format or
+// the command, which has these besides simple, does not have it.
 func begin(s *cli.Session, has ...string) (*printer, error) {
 	if err := environment(s); err != nil {
 		return nil, err

@@ -58,7 +58,8 @@ func putOp(s *cli.Session) (clientv3.Op, error) {
 	return clientv3.OpPut(key, text, opts...), nil
 }
 
-// putArgs returns the key and the value, which is read from standard input if it is not an argument.
+// putArgs returns the key and the value, which is read from standard input if it is not an
+// argument.
 func putArgs(s *cli.Session) (key, text string, err error) {
 	needs := failf(exitArgs, "put command needs 1 argument and input from stdin or 2 arguments")
 	switch {

@@ -145,8 +145,8 @@ func snapshotRestore(s *cli.Session) error {
 	return nil
 }
 
-// restoreTarget is what the options ask for. IDs are computed as etcd does when it founds a cluster, so
-// that all members that are restored alike agree on them.
+// restoreTarget is what the options ask for. IDs are computed as etcd does when it founds a
+// cluster, so that all members that are restored alike agree on them.
 func restoreTarget(s *cli.Session) (t backup.Target, err error) {
 	if s.String("wal-dir") != "" {
 		return t, errors.New("--wal-dir is not supported: the log lives below --data-dir, where a mount or a symbolic link can take its place")

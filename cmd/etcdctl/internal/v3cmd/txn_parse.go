@@ -86,8 +86,8 @@ func parseOp(line string) (op clientv3.Op, err error) {
 	return maker.op(&cli.Session{Args: flags.Args(), Flags: flags})
 }
 
-// splitWords splits a line at blanks that are not in quotes. Within double quotes Go's escapes hold, within single
-// quotes none.
+// splitWords splits a line at blanks that are not in quotes. Within double quotes Go's escapes
+// hold, within single quotes none.
 func splitWords(line string) (words []string, err error) {
 	for line = strings.TrimLeft(line, " \t"); line != ""; line = strings.TrimLeft(line, " \t") {
 		var word strings.Builder

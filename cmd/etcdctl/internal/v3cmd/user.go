@@ -166,7 +166,8 @@ func userGet(s *cli.Session) error {
 	})
 }
 
-// userDetail shows a user's roles with what they allow, in whatever format was asked for: there is only this one.
+// userDetail shows a user's roles with what they allow, in whatever format was asked for: there is
+// only this one.
 func userDetail(ctx context.Context, s *cli.Session, c *clientv3.Client, name string, roles []string) error {
 	p := &printer{out: s.Out, format: simple}
 	if err := p.print(answer{simple: func(p *printer) { fmt.Fprintf(p, "User: %s\n", name) }}); err != nil {

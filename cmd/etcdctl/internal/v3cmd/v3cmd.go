@@ -1,13 +1,15 @@
 // Package v3cmd is etcdctl's commands of the v3 API.
 //
-// It owns what they are called, their flags, what they print in each format and their exit codes, all of which scripts
-// know. It does not own the protocol (go.etcd.io/etcd/client/v3 does) nor the choice between the dialects (cli does).
+// It owns what they are called, their flags, what they print in each format and their exit codes,
+// all of which scripts know. It does not own the protocol (go.etcd.io/etcd/client/v3 does) nor the
+// choice between the dialects (cli does).
 //
-// Invariants: what a command prints in the formats simple, fields, json, protobuf and table is what etcd's etcdctl
-// prints, byte for byte; help texts are not. A format that a command does not have is refused before anything is done.
+// Invariants: what a command prints in the formats simple, fields, json, protobuf and table is what
+// etcd's etcdctl prints, byte for byte; help texts are not. A format that a command does not have
+// is refused before anything is done.
 //
-// Concurrency: a process runs one command; an interactive watch, those that ask each endpoint, make-mirror and check have
-// goroutines of their own, and their output is written by one at a time.
+// Concurrency: a process runs one command; an interactive watch, those that ask each endpoint,
+// make-mirror and check have goroutines of their own, and their output is written by one at a time.
 package v3cmd
 
 import (

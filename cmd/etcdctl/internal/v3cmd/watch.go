@@ -157,7 +157,8 @@ func (w *watcher) print(r clientv3.WatchResponse) error {
 	return w.printer.print(watchAnswer(&r))
 }
 
-// run runs the program for one change and waits for it, so that changes are worked off in their order.
+// run runs the program for one change and waits for it, so that changes are worked off in their
+// order.
 func (w *watcher) run(program []string, header *etcdserverpb.ResponseHeader, e *clientv3.Event) error {
 	cmd := exec.CommandContext(w.session.Context, program[0], program[1:]...)
 	cmd.Env = append(os.Environ(),
