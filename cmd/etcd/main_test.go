@@ -187,7 +187,8 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// TestLife starts a member as the tutorial's service does, looks at its ports and its log, stops it, and starts it again.
+// TestLife starts a member as the tutorial's service does, looks at its ports and its log, stops
+// it, and starts it again.
 func TestLife(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")

@@ -189,7 +189,8 @@ func TestCheckReportsWhatIsNoGo(t *testing.T) {
 	}
 }
 
-// TestTable keeps the table itself sensible: exceptions are between packages that it knows, each with a reason.
+// TestTable keeps the table itself sensible: exceptions are between packages that it knows, each
+// with a reason.
 func TestTable(t *testing.T) {
 	for c, why := range crossings {
 		_, from := layerOf(c.from)

@@ -24,7 +24,8 @@ var states = []string{"works", "planned", "never"}
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// readLines finds the rows of the tables on the page, and reports those that are not of the tables' form.
+// readLines finds the rows of the tables on the page, and reports those that are not of the
+// tables' form.
 func readLines(page string) (lines []line, faults []string) {
 	for i, text := range strings.Split(page, "\n") {
 		if !strings.HasPrefix(text, "|") || strings.HasPrefix(text, "|---") {
@@ -58,7 +59,8 @@ func readLines(page string) (lines []line, faults []string) {
 	return lines, faults
 }
 
-// published lists the RPCs of etcd's API as Service/Method, and the HTTP paths of its JSON gateway as "POST path".
+// published lists the RPCs of etcd's API as Service/Method, and the HTTP paths of its JSON
+// gateway as "POST path".
 func published() (names []string) {
 	for _, file := range services() {
 		for i := range file.Services().Len() {
@@ -86,7 +88,8 @@ func gatewayPaths(m protoreflect.MethodDescriptor) (paths []string) {
 	return paths
 }
 
-// checkPage reports what of the published API, and of the flags the server knows, has no line on the page or the wrong
+// checkPage reports what of the published API, and of the flags the server knows, has no line on
+// the page or the wrong
 // one. help is what etcd --help prints.
 func checkPage(page, help string) []string {
 	page, _ = splitPage(page)

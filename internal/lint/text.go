@@ -1,0 +1,97 @@
+package lint
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// The widths of text, in columns; a tab takes four.
+const (
+	commentColumns  = 100
+	markdownColumns = 120
+)
+
+// CheckText returns the comment lines of hand-written Go files and the lines of Markdown files
+// below fsys that are too wide. Code blocks, tables, directives and words that cannot be broken may
+// be wide.
+func CheckText(fsys fs.FS) (faults []string, err error) {
+	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if name != "." && skippedDirectory(d.Name()) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		switch path.Ext(name) {
+		case ".go":
+			if strings.HasSuffix(name, ".pb.go") {
+				return nil
+			}
+			return eachLine(fsys, name, func(n int, line string) {
+				faults = append(faults, checkComment(name, n, line)...)
+			})
+		case ".md":
+			inCode := false
+			return eachLine(fsys, name, func(n int, line string) {
+				if strings.HasPrefix(strings.TrimSpace(line), "```") {
+					inCode = !inCode
+					return
+				}
+				if !inCode {
+					faults = append(faults, checkMarkdown(name, n, line)...)
+				}
+			})
+		}
+		return nil
+	})
+	return faults, err
+}
+
+// skippedDirectory reports whether a directory holds what others wrote, or what was built.
+func skippedDirectory(name string) bool {
+	return strings.HasPrefix(name, ".") || slices.Contains([]string{"bin", "dist", "node_modules", "testdata"}, name)
+}
+
+func eachLine(fsys fs.FS, name string, check func(n int, line string)) error {
+	text, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		check(n, strings.TrimSuffix(line, "\n"))
+	}
+	return nil
+}
+
+func checkComment(name string, n int, line string) (faults []string) {
+	comment, ok := strings.CutPrefix(strings.TrimLeft(line, " \t"), "//")
+	if !ok {
+		return nil
+	}
+	prose := strings.HasPrefix(comment, " ") && !strings.HasPrefix(comment, "  ")
+	if prose && columns(line) > commentColumns && strings.Contains(strings.TrimSpace(comment), " ") {
+		faults = append(faults, fmt.Sprintf("%s:%d: comment of %d columns, want at most %d", name, n, columns(line), commentColumns))
+	}
+	return faults
+}
+
+func checkMarkdown(name string, n int, line string) (faults []string) {
+	table := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "    ")
+	if !table && columns(line) > markdownColumns && strings.Contains(strings.TrimLeft(line, "-*> "), " ") {
+		faults = append(faults, fmt.Sprintf("%s:%d: line of %d columns, want at most %d", name, n, columns(line), markdownColumns))
+	}
+	return faults
+}
+
+func columns(line string) int {
+	return utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
+}
