@@ -19,9 +19,10 @@ const outside = -1
 // for everything below it. A new package gets its line here, in the layer that docs/architecture.md
 // gives it.
 var layers = map[string]int{
-	"internal/kv":      0,
-	"internal/codec":   0,
-	"internal/version": 0,
+	"internal/kv":        0,
+	"internal/codec":     0,
+	"internal/version":   0,
+	"internal/invariant": 0,
 
 	"internal/storage": 1,
 	"internal/raftlog": 1,

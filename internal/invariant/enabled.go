@@ -1,0 +1,6 @@
+//go:build invariants
+
+package invariant
+
+// Enabled reports whether expensive checks run: the build has the tag invariants.
+const Enabled = true
