@@ -91,43 +91,71 @@ func (m *member) spoilHistory() error {
 	return b.Close()
 }
 
-// append is Replica.Append. With the bug that acknowledgements come before the fsync, the log is
-// not told that anybody waits for one.
+// append does appends as package member does. With the bug that acknowledgements come before the
+// fsync, the log is not told that a response waits for it.
 func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
-	if m.w.bug != bugEarlyAck {
-		return m.r.Append(msgs, m)
+	if m.w.bug == bugEarlyAck {
+		var silent []*raftpb.Message
+		for _, msg := range msgs {
+			silent = append(silent, &raftpb.Message{
+				Type: msg.Type, Entries: msg.Entries, Term: msg.Term, Vote: msg.Vote, Commit: msg.Commit, Snapshot: msg.Snapshot,
+			})
+			responses = append(responses, msg.GetResponses()...)
+		}
+		msgs = silent
 	}
-	var silent []*raftpb.Message
-	for _, msg := range msgs {
-		silent = append(silent, &raftpb.Message{
-			Type: msg.Type, Entries: msg.Entries, Term: msg.Term, Vote: msg.Vote, Commit: msg.Commit, Snapshot: msg.Snapshot,
-		})
-		responses = append(responses, msg.GetResponses()...)
+	for len(msgs) > 0 {
+		due, left, err := m.r.Append(msgs)
+		if err != nil {
+			return responses, err
+		}
+		responses, msgs = append(responses, due...), left
+		if len(left) == 0 {
+			break
+		}
+		if due, err = m.r.Install(left[0]); err != nil {
+			return responses, err
+		}
+		m.installed()
+		responses, msgs = append(responses, due...), left[1:]
 	}
-	_, err = m.r.Append(silent, m)
-	return responses, err
+	return responses, nil
 }
 
-// apply is Replica.Apply. With the bug that permissions are not checked when a command is applied,
-// who asks counts as root then, whatever has changed since the member that took the request looked.
-func (m *member) apply(msgs []*raftpb.Message) (replica.Applied, error) {
+// apply applies the entries of messages in as many batches as that takes. With the bug that
+// permissions are not checked when a command is applied, each user counts as root then, whatever
+// has changed since the member that took the request looked.
+func (m *member) apply(msgs []*raftpb.Message) (all replica.Applied, err error) {
 	if m.w.bug != bugNoAuthAtApply && m.w.bug != bugGuestWrites {
-		return m.r.Apply(msgs, m)
+		return m.applyBatches(msgs)
 	}
-	var all replica.Applied
 	for _, msg := range msgs {
 		for _, e := range msg.Entries {
 			revision := m.machine.Auth().State().Revision
 			one := &raftpb.Message{Entries: []*raftpb.Entry{{
 				Type: e.Type, Term: e.Term, Index: e.Index, Data: asRoot(e.Data, revision, m.w.bug == bugGuestWrites),
 			}}}
-			done, err := m.r.Apply([]*raftpb.Message{one}, m)
+			done, err := m.applyBatches([]*raftpb.Message{one})
 			if err != nil {
 				return all, err
 			}
 			all.Index, all.Changes = done.Index, append(all.Changes, done.Changes...)
 		}
 		all.Responses = append(all.Responses, msg.GetResponses()...)
+	}
+	return all, nil
+}
+
+// applyBatches applies messages, and serves what waits for them.
+func (m *member) applyBatches(msgs []*raftpb.Message) (all replica.Applied, err error) {
+	for more := true; more; msgs = nil {
+		batch, done, err := m.r.Apply(msgs)
+		if err != nil {
+			return all, err
+		}
+		m.take(&batch)
+		all.Index, all.Changes, all.Responses = max(all.Index, done.Index), append(all.Changes, done.Changes...), done.Responses
+		more = done.More
 	}
 	return all, nil
 }

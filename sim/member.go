@@ -52,7 +52,7 @@ type member struct {
 	appendTurns     bool
 	applyTurns      bool
 	pending         map[uint64][]*proposal
-	waiting         []*proposal // of the run of entries that is being applied
+	waiting         []*proposal // of an entry that is applied in part
 	asked           map[uint64]*question
 	askedOrder      []uint64
 	reads           []*question // answered, and waiting for the applied index

@@ -217,40 +217,31 @@ func (m *member) applyTurn() {
 	}
 }
 
-// Applied implements machine.Waiting.
-func (m *member) Applied() {
-	events, n := m.machine.Events()
-	m.unflushed += n
-	m.hub.Publish(events, n)
+// take gives the events of a batch to the watchers, and the results to the clients that wait.
+func (m *member) take(batch *machine.Applied) {
+	m.unflushed += batch.EventCount
+	m.hub.Publish(batch.Events, batch.EventCount)
 	m.queueDispatch()
-	for len(m.waiting) > 0 && m.waiting[0].result.Done {
-		p := m.waiting[0]
-		m.waiting = m.waiting[1:]
-		if p.done != nil {
-			p.done(&p.result)
+	for _, e := range batch.Results {
+		if e.First == 0 {
+			m.waiting = m.pending[e.Batch]
+			delete(m.pending, e.Batch)
+			if n := len(m.waiting); n > 0 && n != e.Commands {
+				panic(fmt.Sprintf("entry of batch %d has %d commands, proposed were %d", e.Batch, e.Commands, n))
+			}
+		}
+		if len(m.waiting) == 0 {
+			continue
+		}
+		waiting := m.waiting[:len(e.Results)]
+		m.waiting = m.waiting[len(e.Results):]
+		for i, p := range waiting {
+			p.result = e.Results[i]
+			if p.done != nil {
+				p.done(&p.result)
+			}
 		}
 	}
-}
-
-// Results implements machine.Waiting.
-func (m *member) Results(h machine.Header, n int) []*machine.Result {
-	if h.Origin != m.id {
-		return nil
-	}
-	proposals := m.pending[h.Batch]
-	delete(m.pending, h.Batch)
-	if len(proposals) == 0 {
-		return nil
-	}
-	if len(proposals) != n {
-		panic(fmt.Sprintf("entry of batch %d has %d commands, proposed were %d", h.Batch, n, len(proposals)))
-	}
-	results := make([]*machine.Result, n)
-	for i, p := range proposals {
-		results[i] = &p.result
-	}
-	m.waiting = append(m.waiting, proposals...)
-	return results
 }
 
 // releaseReads serves the reads whose index has been applied.

@@ -79,14 +79,8 @@ func (m *member) receiveSnapshot(msg *raftpb.Message, stream []byte) bool {
 	return false
 }
 
-// Lock implements replica.Applier: there is nobody to keep out.
-func (m *member) Lock() {}
-
-// Unlock implements replica.Applier.
-func (m *member) Unlock() {}
-
-// Installed implements replica.Applier: the state was replaced by a snapshot.
-func (m *member) Installed() {
+// installed is called when the state was replaced by a snapshot.
+func (m *member) installed() {
 	m.w.stats.Snapshots++
 	m.w.note(m.name, "has installed a snapshot: applied entry %d, revision %d", m.machine.AppliedIndex(), m.machine.Keys().Head().Revision)
 	if err := m.keepMembers(); err != nil {

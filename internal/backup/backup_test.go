@@ -68,7 +68,8 @@ func newMember(t testing.TB, entries []*raftpb.Entry, applied int) string {
 	}
 	m, err := machine.Open(state)
 	must(t, err)
-	must(t, m.Apply(entries[:applied], machine.Nobody))
+	_, err = m.Apply(entries[:applied], 0)
+	must(t, err)
 	must(t, m.Flush())
 	must(t, errors.Join(m.Close(), state.Close(), logStore.Close()))
 	must(t, dir.Create(datadir.Identity{MemberID: 1, ClusterID: testCluster, Name: "n1", Created: time.Unix(1e9, 0)}))
@@ -228,7 +229,8 @@ func TestBumpedRevision(t *testing.T) {
 	// History begins at the compacted revision without a gap: a watcher may begin there.
 	put := someEntries(1)[0]
 	put.Data = machine.AppendCommand(machine.Header{Origin: 1}.Append(nil), machine.KindPut, machine.AppendPut(nil, &mvcc.PutOp{Key: []byte("new")}))
-	must(t, m.Apply([]*raftpb.Entry{put}, machine.Nobody))
+	_, err = m.Apply([]*raftpb.Entry{put}, 0)
+	must(t, err)
 	var revisions []int64
 	oldest, err := m.Keys().History(head.Revision, head.Revision+1, func(e *kv.Event) bool {
 		revisions = append(revisions, e.Record.Mod.Main)

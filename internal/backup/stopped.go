@@ -65,7 +65,7 @@ func (s *stopped) applyLog() error {
 		if entries, err = s.log.Entries(at+1, last+1, applyBytes); err != nil {
 			return err
 		}
-		if err := s.machine.Apply(entries, machine.Nobody); err != nil {
+		if _, err := s.machine.Apply(entries, 0); err != nil {
 			return err
 		}
 	}

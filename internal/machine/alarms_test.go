@@ -67,7 +67,7 @@ func TestAlarmsRefuse(t *testing.T) {
 		t.Helper()
 		index++
 		before := st.m.Keys().Head().Revision
-		st.check(st.m.Apply([]*raftpb.Entry{entry(index, kv.ClusterTime(index), c)}, st))
+		st.check(st.apply([]*raftpb.Entry{entry(index, kv.ClusterTime(index), c)}))
 		if got := st.got[index][0].Err; !errors.Is(got, want) || (got == nil) != (want == nil) {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
@@ -102,8 +102,8 @@ func TestAlarmsRefuse(t *testing.T) {
 
 	// Within one entry, and one batch.
 	index++
-	st.check(st.m.Apply([]*raftpb.Entry{entry(index, 100, adds[0], alarmed(alarm.Deactivate, alarm.NoSpace, 1), adds[0],
-		alarmed(alarm.Activate, alarm.NoSpace, 1), adds[0], alarmed(alarm.Deactivate, alarm.NoSpace, 1), changes[3])}, st))
+	st.check(st.apply([]*raftpb.Entry{entry(index, 100, adds[0], alarmed(alarm.Deactivate, alarm.NoSpace, 1), adds[0],
+		alarmed(alarm.Activate, alarm.NoSpace, 1), adds[0], alarmed(alarm.Deactivate, alarm.NoSpace, 1), changes[3])}))
 	for i, want := range []error{alarm.ErrNoSpace, nil, nil, nil, alarm.ErrNoSpace, nil, nil} {
 		if got := st.got[index][i].Err; !errors.Is(got, want) || (got == nil) != (want == nil) {
 			t.Errorf("command %d of the entry: %v, want %v", i, got, want)

@@ -3,6 +3,7 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"iter"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -29,45 +30,98 @@ type Result struct {
 	Alarms []alarm.Alarm // what the command has raised or lifted
 	// Revision is the store's after the command, also after a refused one.
 	Revision int64
-	// Done says that the command has been applied.
-	Done bool
 }
 
-// Waiting takes the results of commands.
-type Waiting interface {
-	// Results returns where the n results of an entry are to be put, or nil when
-	// nobody waits for them.
-	Results(h Header, n int) []*Result
-	// Applied is called after a batch has become visible, before the next is begun: the
-	// results with Done set are valid, and Events has the batch's events.
-	Applied()
+// Applied is what one batch has done. Results and Events are valid until the next Apply.
+type Applied struct {
+	// Entries is how many of the given entries are applied completely. It is less than were given
+	// when the batch has become large: the caller applies the others by calling Apply again. The
+	// first of them may be applied in part.
+	Entries int
+	// Results are those of the entries which the origin has proposed, in their order.
+	Results []EntryResults
+	// Events are the changes of keys, EventCount many; Tally counts them by kind.
+	Events     iter.Seq[*kv.Event]
+	EventCount int
+	Tally      mvcc.Tally
+	// Changes are the configuration changes that have taken effect, in their order, for raft.
+	Changes []*raftpb.ConfChangeV2
 }
 
-// batchBytesMax is how much the events of a batch may take before the batch is ended,
-// be it within an entry.
+// EntryResults are results of one entry. The caller may take them out.
+type EntryResults struct {
+	Batch    uint64 // of the entry's header
+	Commands int    // how many the entry has
+	First    int    // the command that Results begin with; above 0 when a batch has ended before it
+	Results  []Result
+}
+
+// batchBytesMax is how many bytes the events of a batch may take before the batch is ended, if
+// necessary within an entry.
 const batchBytesMax = 64 << 20
 
-// Apply applies committed entries, in one batch or, where they change very much, in
-// several, and gives results to those who wait. An error means that the member cannot go
-// on: the store failed, or the log holds what this cairn does not understand.
-func (m *Machine) Apply(entries []*raftpb.Entry, waiting Waiting) error {
+// resultsKept is for how many results the memory is kept for the next batch.
+const resultsKept = 8192
+
+// Apply applies committed entries in one batch: all of them, or as many as make a batch of
+// batchBytesMax (see Applied.Entries). The results of commands are returned for the entries whose
+// header has the given origin; origin 0 is for a caller that needs none. After an error the member
+// must stop: the store failed, or this version cannot apply the log.
+func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error) {
 	m.next, m.changes = m.pos, nil
+	m.forgetResults()
 	if err := m.begin(); err != nil {
-		return err
+		return Applied{}, err
 	}
-	for _, e := range entries {
+	n := 0
+	for n < len(entries) && m.w.Bytes() <= batchBytesMax {
+		e := entries[n]
 		if e.GetIndex() <= m.installed {
+			n++
 			continue // in the snapshot
 		}
 		if e.GetIndex() != m.next.index+1 {
-			return fmt.Errorf("%w: entry %d after entry %d", ErrBadCommand, e.GetIndex(), m.next.index)
+			return Applied{}, fmt.Errorf("%w: entry %d after entry %d", ErrBadCommand, e.GetIndex(), m.next.index)
 		}
-		if err := m.applyEntry(e, waiting); err != nil {
-			return fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		complete, err := m.applyEntry(e, origin)
+		if err != nil {
+			return Applied{}, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
 		}
+		if !complete {
+			break
+		}
+		n++
 		m.next.index, m.next.term, m.next.commands = e.GetIndex(), e.GetTerm(), 0
 	}
-	return m.commit(waiting)
+	if err := m.commit(); err != nil {
+		return Applied{}, err
+	}
+	return Applied{
+		Entries: n, Results: m.splitResults(), Events: m.w.Events(), EventCount: m.w.EventCount(), Tally: m.w.Tally(), Changes: m.changes,
+	}, nil
+}
+
+// forgetResults drops the results of the batch before.
+func (m *Machine) forgetResults() {
+	clear(m.results)
+	m.results, m.entryResults = m.results[:0], m.entryResults[:0]
+	if cap(m.results) > resultsKept {
+		m.results = nil
+	}
+}
+
+// splitResults gives each entry its share of the results.
+func (m *Machine) splitResults() []EntryResults {
+	left := m.results
+	for i := range m.entryResults {
+		e := &m.entryResults[i]
+		n := len(left)
+		if i+1 < len(m.entryResults) {
+			n = e.Commands - e.First // only the last entry may be incomplete
+		}
+		e.Results, left = left[:n:n], left[n:]
+	}
+	return m.entryResults
 }
 
 // begin starts a batch.
@@ -83,7 +137,7 @@ func (m *Machine) begin() error {
 }
 
 // commit ends the batch at next and makes it visible.
-func (m *Machine) commit(waiting Waiting) error {
+func (m *Machine) commit() error {
 	if err := m.w.Finish(); err != nil {
 		return fmt.Errorf("finish batch at entry %d: %w", m.next.index, err)
 	}
@@ -95,60 +149,62 @@ func (m *Machine) commit(waiting Waiting) error {
 	}
 	m.pos = m.next
 	m.alarms.Publish()
-	m.auth.Publish() // before the keys: whoever reads them sees that permissions have changed
+	m.auth.Publish() // before the keys: a reader of the keys sees that permissions have changed
 	m.w.Publish()
 	m.members.Publish()
 	m.showApplied(len(m.changes) > 0)
-	waiting.Applied()
 	return nil
 }
 
-func (m *Machine) applyEntry(e *raftpb.Entry, waiting Waiting) error {
+// applyEntry applies the commands of an entry that are not applied yet. It reports whether it has
+// applied all; it stops earlier when the batch has become large.
+func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err error) {
 	data := e.Data
 	var change *raftpb.ConfChangeV2
 	if e.GetType() != raftpb.EntryNormal {
-		var err error
 		if change, err = decodeChange(e); err != nil {
-			return err
+			return false, err
 		}
 		data = change.GetContext()
 	}
 	if len(data) == 0 {
-		return nil // a new leader's first entry
+		return true, nil // a new leader's first entry
 	}
 	d := codec.NewReader(data)
 	h, err := decodeHeader(&d)
 	if err != nil {
-		return err
+		return false, err
 	}
 	m.next.time = max(m.next.time, h.Time)
 	n, err := countCommands(d)
 	if err != nil {
-		return err
+		return false, err
 	}
-	results := waiting.Results(h, n)
-	var unheard Result
+	wanted := origin != 0 && h.Origin == origin && n > 0
+	if wanted {
+		m.entryResults = append(m.entryResults, EntryResults{Batch: h.Batch, Commands: n, First: int(m.next.commands)})
+	}
+	var unwanted Result
 	for i := range n {
-		res := &unheard
-		if results != nil {
-			res = results[i]
-		}
 		kind, payload := Kind(d.Byte()), d.Bytes()
 		if uint64(i) < m.next.commands {
-			continue // in an earlier life, or an earlier batch
+			continue // applied before a restart, or in an earlier batch
+		}
+		if m.w.Bytes() > batchBytesMax {
+			return false, nil
+		}
+		res := &unwanted
+		if wanted {
+			m.results = append(m.results, Result{})
+			res = &m.results[len(m.results)-1]
 		}
 		if err := m.applyCommand(kind, payload, m.next.time, change, res); err != nil {
-			return err
+			return false, err
 		}
-		res.Revision, res.Done = m.w.Revision(), true
+		res.Revision = m.w.Revision()
 		m.next.commands++
-		if m.w.Bytes() > batchBytesMax {
-			if err := errors.Join(m.commit(waiting), m.begin()); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
+	return true, nil
 }
 
 // countCommands returns how many commands are left to read.

@@ -219,7 +219,7 @@ func FuzzApply(f *testing.F) {
 		})
 		before := *z.m.Keys().Head()
 		index, time := z.m.AppliedIndex(), z.m.ClusterTime()
-		err := z.m.Apply([]*raftpb.Entry{rawEntry(index+1, data)}, nobody{})
+		_, err := z.m.Apply([]*raftpb.Entry{rawEntry(index+1, data)}, 0)
 		after := *z.m.Keys().Head()
 		if err != nil {
 			if !errors.Is(err, ErrBadCommand) {

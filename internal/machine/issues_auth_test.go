@@ -62,7 +62,7 @@ func (g *guarded) wants(want error, kind machine.Kind, payload []byte) *machine.
 	g.t.Helper()
 	g.index++
 	var h heard
-	if err := g.m.Apply([]*raftpb.Entry{one(g.index, kind, payload)}, &h); err != nil {
+	if err := h.apply(g.m, []*raftpb.Entry{one(g.index, kind, payload)}); err != nil {
 		g.t.Fatal(err)
 	}
 	if got := h.results[0].Err; !errors.Is(got, want) {

@@ -109,9 +109,9 @@ func TestLeases(t *testing.T) {
 		entries = append(entries, entry(index, step.at, step.c))
 		if i == len(steps)/2 {
 			st.crash()
-			st.check(st.m.Apply(entries[st.m.AppliedIndex()-1:len(entries)-1], st))
+			st.check(st.apply(entries[st.m.AppliedIndex()-1 : len(entries)-1]))
 		}
-		st.check(st.m.Apply(entries[i:], st))
+		st.check(st.apply(entries[i:]))
 		res := st.got[index][0]
 		got := fmt.Sprint(res.Revision, " ")
 		if res.Err != nil {

@@ -20,7 +20,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"sync"
 	"sync/atomic"
 
@@ -72,6 +71,9 @@ type Machine struct {
 	time    atomic.Int64  // pos.time, likewise
 	// changes are the configuration changes of the batches of this Apply, for raft.
 	changes []*raftpb.ConfChangeV2
+	// results and entryResults are those of the batch that is being made, or was made last.
+	results      []Result
+	entryResults []EntryResults
 	// installed is the index of the last snapshot that was installed in this life: entries up to it
 	// may yet come.
 	installed uint64
@@ -147,19 +149,6 @@ func (m *Machine) showApplied(membersChanged bool) {
 	m.term.Store(m.pos.term)
 	m.applied.Store(m.pos.index)
 }
-
-// Events gives what the last Apply has changed, and n says how many events that are.
-// It is the applier's; see mvcc.Writer.Events.
-func (m *Machine) Events() (events iter.Seq[*kv.Event], n int) {
-	return m.w.Events(), m.w.EventCount()
-}
-
-// Tally returns what Events gives in numbers.
-func (m *Machine) Tally() mvcc.Tally { return m.w.Tally() }
-
-// Changes returns the configuration changes that have taken effect in the last Apply, in their
-// order, for raft. It is the applier's.
-func (m *Machine) Changes() []*raftpb.ConfChangeV2 { return m.changes }
 
 // Keys returns the key space, for readers.
 func (m *Machine) Keys() *mvcc.Store { return m.keys }

@@ -57,8 +57,8 @@ func TestRefusedCommands(t *testing.T) {
 		}
 	}
 	st, want := newState(t), newState(t)
-	st.check(st.m.Apply([]*raftpb.Entry{entry(2, 5, every...)}, st))
-	want.check(want.m.Apply([]*raftpb.Entry{entry(2, 5, accepted...)}, want))
+	st.check(st.apply([]*raftpb.Entry{entry(2, 5, every...)}))
+	want.check(want.apply([]*raftpb.Entry{entry(2, 5, accepted...)}))
 	if diff := difference(st.dump(), want.dump()); diff != "" {
 		t.Errorf("refused commands left something: %s", diff)
 	}
@@ -127,9 +127,9 @@ func TestCorruptEntries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			st := newState(t)
 			first := entry(2, 4, put("before", "x"), compact(2))
-			st.check(st.m.Apply([]*raftpb.Entry{first}, st))
+			st.check(st.apply([]*raftpb.Entry{first}))
 			before := st.dump()
-			if err := st.m.Apply([]*raftpb.Entry{bad}, st); !errors.Is(err, ErrBadCommand) {
+			if err := st.apply([]*raftpb.Entry{bad}); !errors.Is(err, ErrBadCommand) {
 				t.Errorf("error %v, want %v", err, ErrBadCommand)
 			}
 			if diff := difference(st.dump(), before); diff != "" {
@@ -138,7 +138,7 @@ func TestCorruptEntries(t *testing.T) {
 			// In one batch behind a good one.
 			index := bad.GetIndex() + 1
 			bad.Index = &index
-			if err := st.m.Apply([]*raftpb.Entry{good, bad}, st); !errors.Is(err, ErrBadCommand) {
+			if err := st.apply([]*raftpb.Entry{good, bad}); !errors.Is(err, ErrBadCommand) {
 				t.Errorf("behind a good entry: error %v, want %v", err, ErrBadCommand)
 			}
 			if diff := difference(st.dump(), before); diff != "" {
@@ -157,7 +157,7 @@ func TestCorruptEntries(t *testing.T) {
 func TestClusterTimeNeverGoesBack(t *testing.T) {
 	st := newState(t)
 	for i, c := range []struct{ told, want kv.ClusterTime }{{100, 100}, {50, 100}, {0, 100}, {101, 101}, {-5, 101}} {
-		st.check(st.m.Apply([]*raftpb.Entry{entry(uint64(i+2), c.told, put("a", "1"))}, st))
+		st.check(st.apply([]*raftpb.Entry{entry(uint64(i+2), c.told, put("a", "1"))}))
 		if got := st.m.ClusterTime(); got != c.want {
 			t.Errorf("entry %d: time %d, want %d", i+2, got, c.want)
 		}
@@ -169,13 +169,6 @@ func TestClusterTimeNeverGoesBack(t *testing.T) {
 	}
 }
 
-// nobody waits for results.
-type nobody struct{}
-
-func (nobody) Results(Header, int) []*Result { return nil }
-
-func (nobody) Applied() {}
-
 // TestDurableIndex: only what was flushed is told to be durable, and that much survives.
 func TestDurableIndex(t *testing.T) {
 	st := newState(t)
@@ -185,7 +178,7 @@ func TestDurableIndex(t *testing.T) {
 		return index
 	}
 	for index := uint64(2); index < 10; index++ {
-		st.check(st.m.Apply([]*raftpb.Entry{entry(index, 0, put("a", "1"))}, nobody{}))
+		st.check(st.apply([]*raftpb.Entry{entry(index, 0, put("a", "1"))}))
 	}
 	if got := durable(); got != 1 {
 		t.Errorf("durable index %d before a flush, want 1", got)
@@ -194,7 +187,7 @@ func TestDurableIndex(t *testing.T) {
 	if got := durable(); got != 9 {
 		t.Errorf("durable index %d after the flush, want 9", got)
 	}
-	st.check(st.m.Apply([]*raftpb.Entry{rawEntry(10, nil), entry(11, 0, put("a", "2"))}, nobody{}))
+	st.check(st.apply([]*raftpb.Entry{rawEntry(10, nil), entry(11, 0, put("a", "2"))}))
 	if got := durable(); got != 9 || st.m.AppliedIndex() != 11 {
 		t.Errorf("durable index %d, applied %d, want 9 and 11", got, st.m.AppliedIndex())
 	}
@@ -234,20 +227,18 @@ func TestBatchEndsWithinEntry(t *testing.T) {
 		crashed.check(crashed.m.Flush())
 		disks = append(disks, crashed.fs.Crash(0, rand.New(rand.NewPCG(1, 1))))
 	}
-	crashed.check(crashed.m.Apply(entries, crashed))
+	crashed.check(crashed.apply(entries))
 	crashed.onApplied = nil
 	if len(disks) < 2 {
 		t.Fatalf("%d batches", len(disks))
 	}
-	st.check(st.m.Apply(entries, st))
+	st.check(st.apply(entries))
 	want := st.dump()
 	if diff := difference(crashed.dump(), want); diff != "" {
 		t.Errorf("flushes between the batches: %s", diff)
 	}
-	for i, r := range st.got[3] {
-		if !r.Done {
-			t.Errorf("command %d is not done", i)
-		}
+	if got := len(st.got[3]); got != len(commands) {
+		t.Fatalf("%d results of %d commands", got, len(commands))
 	}
 	if err := st.got[3][24].Err; !errors.Is(err, mvcc.ErrKeyNotFound) {
 		t.Errorf("the refused command: %v", err)
@@ -261,9 +252,46 @@ func TestBatchEndsWithinEntry(t *testing.T) {
 		if i == 0 && (at != 2 || crashed.m.Keys().Head().Revision < 4) {
 			t.Errorf("the first batch ended at entry %d, revision %d", at, crashed.m.Keys().Head().Revision)
 		}
-		crashed.check(crashed.m.Apply(entries[at-1:], crashed))
+		crashed.check(crashed.apply(entries[at-1:]))
 		if diff := difference(crashed.dump(), want); diff != "" {
 			t.Errorf("crash after batch %d, at entry %d: %s", i, at, diff)
 		}
+	}
+}
+
+// TestResultsOfOrigin shows that Apply returns the results of the entries which the origin has
+// proposed, each entry's under its batch number, and no others.
+func TestResultsOfOrigin(t *testing.T) {
+	st := newState(t)
+	from := func(index, origin uint64, commands ...command) *raftpb.Entry {
+		data := Header{Origin: origin, Batch: 100 + index}.Append(nil)
+		for _, c := range commands {
+			data = AppendCommand(data, c.kind, c.payload)
+		}
+		return rawEntry(index, data)
+	}
+	entries := []*raftpb.Entry{
+		from(2, 7, put("a", "1")), from(3, 8, put("a", "2"), put("b", "2")), from(4, 7),
+		from(5, 7, put("a", "3"), keep("missing")), rawEntry(6, nil),
+	}
+	applied, err := st.m.Apply(entries, 7)
+	st.check(err)
+	if applied.Entries != len(entries) || applied.EventCount != 4 {
+		t.Errorf("%d entries, %d events", applied.Entries, applied.EventCount)
+	}
+	var got []string
+	for _, e := range applied.Results {
+		for i, r := range e.Results {
+			got = append(got, fmt.Sprintf("%d.%d/%d: %d %v", e.Batch, e.First+i, e.Commands, r.Revision, r.Err))
+		}
+	}
+	want := "[102.0/1: 2 <nil> 105.0/2: 5 <nil> 105.1/2: 5 key not found]"
+	if s := fmt.Sprint(got); s != want {
+		t.Errorf("got %s\nwant %s", s, want)
+	}
+	none, err := st.m.Apply([]*raftpb.Entry{from(7, 0, put("a", "4"))}, 0)
+	st.check(err)
+	if len(none.Results) != 0 || none.EventCount != 1 {
+		t.Errorf("without an origin: %d results, %d events", len(none.Results), none.EventCount)
 	}
 }

@@ -17,15 +17,22 @@ import (
 )
 
 // heard takes the results of all entries.
-type heard struct{ results []*machine.Result }
+type heard struct {
+	results []*machine.Result
+	changes []*raftpb.ConfChangeV2 // of the last batch
+}
 
-func (h *heard) Applied() {}
-
-func (h *heard) Results(_ machine.Header, n int) []*machine.Result {
-	for range n {
-		h.results = append(h.results, new(machine.Result))
+// apply applies entries, which make one batch.
+func (h *heard) apply(m *machine.Machine, entries []*raftpb.Entry) error {
+	applied, err := m.Apply(entries, 1)
+	h.changes = applied.Changes
+	for _, e := range applied.Results {
+		for i := range e.Results {
+			res := e.Results[i]
+			h.results = append(h.results, &res)
+		}
 	}
-	return h.results[len(h.results)-n:]
+	return err
 }
 
 // foundTest makes a state with one founder, of ID 7.
@@ -81,7 +88,7 @@ func TestMembership(t *testing.T) {
 		one(4, machine.KindMembership, unknown.Append(nil)),
 	}
 	var h heard
-	if err := m.Apply(entries, &h); err != nil {
+	if err := h.apply(m, entries); err != nil {
 		t.Fatal(err)
 	}
 	want := founder
@@ -108,7 +115,7 @@ func TestMembership(t *testing.T) {
 	if got := m.Members(); m.AppliedIndex() != 1 || !reflect.DeepEqual(got, []membership.Member{founder}) {
 		t.Errorf("at %d after a crash: members %+v", m.AppliedIndex(), got)
 	}
-	if err := m.Apply(entries, &h); err != nil {
+	if err := h.apply(m, entries); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Flush(); err != nil {
@@ -123,7 +130,7 @@ func TestMembership(t *testing.T) {
 		t.Errorf("at %d after a flush: members %+v", m.AppliedIndex(), got)
 	}
 	bad := one(5, machine.KindMembership, []byte("\x09\x00\x00\x00\x00\x00\x00\x00\x07"))
-	if err := m.Apply([]*raftpb.Entry{bad}, &h); !errors.Is(err, machine.ErrBadCommand) {
+	if err := h.apply(m, []*raftpb.Entry{bad}); !errors.Is(err, machine.ErrBadCommand) {
 		t.Errorf("a command that nobody can have proposed: %v", err)
 	}
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
@@ -149,7 +156,7 @@ func TestReconfiguration(t *testing.T) {
 	db, m := openTest(t, fs)
 	before := m.Keys().Head().Revision
 	var h heard
-	err := m.Apply([]*raftpb.Entry{
+	err := h.apply(m, []*raftpb.Entry{
 		change(2, membership.Command{Kind: membership.KindAdd, ID: 8, PeerURLs: []string{"http://p:8"}, Learner: true, LearnersMax: 1}),
 		change(3, membership.Command{Kind: membership.KindAdd, ID: 9, PeerURLs: []string{"http://p:9"}, Learner: true, LearnersMax: 1}),
 		change(4, membership.Command{Kind: membership.KindAdd, ID: 9, PeerURLs: []string{"http://p:8"}}),
@@ -160,7 +167,7 @@ func TestReconfiguration(t *testing.T) {
 		change(9, membership.Command{Kind: membership.KindAdd, ID: 7, PeerURLs: []string{"http://p:7"}}),
 		change(10, membership.Command{Kind: membership.KindAdd, ID: 8, PeerURLs: []string{"http://p:9"}}),
 		change(11, membership.Command{Kind: membership.KindRemove, ID: 5}),
-	}, &h)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +181,7 @@ func TestReconfiguration(t *testing.T) {
 		}
 	}
 	var told []string
-	for _, c := range m.Changes() {
+	for _, c := range h.changes {
 		told = append(told, fmt.Sprintf("%v %d", c.Changes[0].GetType(), c.Changes[0].GetNodeId()))
 	}
 	if got, want := strings.Join(told, ", "), "ConfChangeAddLearnerNode 8, ConfChangeAddNode 8, ConfChangeRemoveNode 7"; got != want {
@@ -197,7 +204,7 @@ func TestReconfiguration(t *testing.T) {
 	check()
 	// A command in an entry that does something else was never proposed.
 	plain := one(12, machine.KindMembership, (&membership.Command{Kind: membership.KindRemove, ID: 8}).Append(nil))
-	if err := m.Apply([]*raftpb.Entry{plain}, &h); !errors.Is(err, machine.ErrBadCommand) {
+	if err := h.apply(m, []*raftpb.Entry{plain}); !errors.Is(err, machine.ErrBadCommand) {
 		t.Errorf("a removal that raft knows nothing of: %v", err)
 	}
 	if err := errors.Join(m.Close(), db.Close()); err != nil {

@@ -124,7 +124,7 @@ func TestMetamorphic(t *testing.T) {
 			entries := drawEntries(rng, 150)
 			plain := newState(t)
 			for _, e := range entries {
-				plain.check(plain.m.Apply([]*raftpb.Entry{e}, plain))
+				plain.check(plain.apply([]*raftpb.Entry{e}))
 			}
 			want := plain.dump()
 			wantHashes := plain.hashes()
@@ -158,7 +158,7 @@ func (st *state) replay(rng *rand.Rand, entries []*raftpb.Entry, batchMax int) {
 	for st.m.AppliedIndex() < last {
 		from := int(st.m.AppliedIndex()) - 1
 		to := min(len(entries), from+1+rng.IntN(batchMax))
-		st.check(st.m.Apply(entries[from:to], st))
+		st.check(st.apply(entries[from:to]))
 		switch rng.IntN(30) {
 		case 0:
 			st.crash()

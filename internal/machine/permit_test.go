@@ -88,7 +88,7 @@ func TestAuthorization(t *testing.T) {
 	check := func() {
 		t.Helper()
 		var h heard
-		if err := m.Apply(entries, &h); err != nil {
+		if err := h.apply(m, entries); err != nil {
 			t.Fatal(err)
 		}
 		for i, want := range wants {
@@ -109,7 +109,7 @@ func TestAuthorization(t *testing.T) {
 	db, m = openTest(t, crashed)
 	check()
 	bad := one(uint64(len(entries)+2), machine.KindAs, machine.AppendAs(nil, &auth.Actor{}, machine.KindAs, nil))
-	if err := m.Apply([]*raftpb.Entry{bad}, &heard{}); !errors.Is(err, machine.ErrBadCommand) {
+	if _, err := m.Apply([]*raftpb.Entry{bad}, 1); !errors.Is(err, machine.ErrBadCommand) {
 		t.Errorf("an actor on behalf of another: %v", err)
 	}
 	if err := errors.Join(m.Close(), db.Close()); err != nil {

@@ -97,7 +97,7 @@ func (m *Machine) BeginAlone(id uint64, peerURLs []string) error {
 		}
 	}
 	m.members.Alone(m.b, id, peerURLs)
-	if err := m.commit(Nobody); err != nil {
+	if err := m.commit(); err != nil {
 		return err
 	}
 	if err := m.Flush(); err != nil {
@@ -105,12 +105,3 @@ func (m *Machine) BeginAlone(id uint64, peerURLs []string) error {
 	}
 	return nil
 }
-
-// unheard waits for no results.
-type unheard struct{}
-
-func (unheard) Results(Header, int) []*Result { return nil }
-func (unheard) Applied()                      {}
-
-// Nobody is who waits when entries are applied that no client of this process has proposed.
-var Nobody Waiting = unheard{}

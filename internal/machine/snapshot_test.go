@@ -126,7 +126,7 @@ func TestReadersDuringInstall(t *testing.T) {
 		var h heard
 		for n := range 7 {
 			index++
-			if err := from.Apply([]*raftpb.Entry{revisionEntry(index, i%3 == 2 && n == 5)}, &h); err != nil {
+			if err := h.apply(from, []*raftpb.Entry{revisionEntry(index, i%3 == 2 && n == 5)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -236,18 +236,18 @@ func TestInstallReplacesAll(t *testing.T) {
 	publish := membership.Command{Kind: membership.KindPublish, ID: 1, Name: "n1", ClientURLs: []string{"http://c"}}
 	raise := alarm.Command{Action: alarm.Activate, Kind: alarm.NoSpace, Member: 1}
 	user := auth.Command{Kind: auth.KindV3UserAdd, Name: "u"}
-	err := from.Apply([]*raftpb.Entry{
+	err := h.apply(from, []*raftpb.Entry{
 		one(2, machine.KindPut, machine.AppendPut(nil, &mvcc.PutOp{Key: []byte("k"), Value: []byte("v")})),
 		one(3, machine.KindMembership, publish.Append(nil)),
 		one(4, machine.KindAuth, user.Append(nil)),
 		one(5, machine.KindAlarm, raise.Append(nil)),
-	}, &h)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	// What the writer remembers of a key must go, too.
 	before := one(2, machine.KindPut, machine.AppendPut(nil, &mvcc.PutOp{Key: []byte("old"), Value: []byte("old")}))
-	if err := to.Apply([]*raftpb.Entry{before}, &h); err != nil {
+	if err := h.apply(to, []*raftpb.Entry{before}); err != nil {
 		t.Fatal(err)
 	}
 	install(t, to, from, "receive/1")
@@ -263,7 +263,7 @@ func TestInstallReplacesAll(t *testing.T) {
 	// Entries that are in the snapshot may still come; later ones are applied.
 	lift := alarm.Command{Action: alarm.Deactivate, Kind: alarm.NoSpace, Member: 1}
 	create := &mvcc.TxnOp{Success: []mvcc.Op{{Put: &mvcc.PutOp{Key: []byte("old"), Value: []byte("new")}}}}
-	err = to.Apply([]*raftpb.Entry{before, one(6, machine.KindAlarm, lift.Append(nil)), one(7, machine.KindTxn, machine.AppendTxn(nil, create))}, &h)
+	err = h.apply(to, []*raftpb.Entry{before, one(6, machine.KindAlarm, lift.Append(nil)), one(7, machine.KindTxn, machine.AppendTxn(nil, create))})
 	if err != nil {
 		t.Fatal(err)
 	}

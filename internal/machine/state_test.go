@@ -75,21 +75,31 @@ func (st *state) crash() {
 	st.openMachine()
 }
 
-// Applied implements Waiting.
-func (st *state) Applied() {
-	if st.onApplied != nil {
-		st.onApplied()
+// apply applies entries in as many batches as that takes. Results that come again replace those
+// from before a crash.
+func (st *state) apply(entries []*raftpb.Entry) error {
+	for len(entries) > 0 {
+		applied, err := st.m.Apply(entries, 1)
+		if err != nil {
+			return err
+		}
+		for _, e := range applied.Results {
+			got := st.got[e.Batch]
+			if len(got) != e.Commands {
+				got = make([]*Result, e.Commands)
+				st.got[e.Batch] = got
+			}
+			for i := range e.Results {
+				res := e.Results[i]
+				got[e.First+i] = &res
+			}
+		}
+		if st.onApplied != nil {
+			st.onApplied()
+		}
+		entries = entries[applied.Entries:]
 	}
-}
-
-// Results implements Waiting. An entry that is applied anew has its results replaced.
-func (st *state) Results(h Header, n int) []*Result {
-	out := make([]*Result, n)
-	for i := range out {
-		out[i] = &Result{}
-	}
-	st.got[h.Batch] = out
-	return out
+	return nil
 }
 
 // command is a kind with its payload.

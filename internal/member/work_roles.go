@@ -42,7 +42,7 @@ func (r *logRole) step() (done bool, appends int32) {
 	r.syncing.Store(int64(m.now()))
 	installs := float64(countSnapshots(msgs))
 	m.metrics.SnapshotsApplying.Add(installs)
-	responses, err := m.replica.Append(msgs, &m.applier)
+	responses, err := r.append(msgs)
 	m.metrics.SnapshotsApplying.Sub(installs)
 	r.syncing.Store(0)
 	if err != nil {
@@ -57,6 +57,32 @@ func (r *logRole) step() (done bool, appends int32) {
 	m.metrics.LogFsync.Observe(time.Since(began).Seconds())
 	m.inbox.respond(m.sendOn(responses))
 	return true, appends
+}
+
+// append appends messages, in as few steps as snapshots among them allow, and returns the responses
+// that are due.
+func (r *logRole) append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
+	m := r.m
+	for {
+		due, left, err := m.replica.Append(msgs)
+		if err != nil {
+			return nil, err
+		}
+		if len(left) == 0 && responses == nil {
+			return due, nil
+		}
+		responses = append(responses, due...)
+		if len(left) == 0 {
+			return responses, nil
+		}
+		if due, err = m.applier.install(left[0]); err != nil {
+			return nil, err
+		}
+		responses, msgs = append(responses, due...), left[1:]
+		if len(msgs) == 0 {
+			return responses, nil
+		}
+	}
 }
 
 // countSnapshots returns how many messages bring another member's state.
@@ -84,10 +110,8 @@ type applyRole struct {
 	m *Member
 
 	sync.Mutex
-	// waiting are the requests of the run of entries that is being applied, and
-	// results where the results of one entry go.
+	// waiting are the requests of an entry that is applied in part.
 	waiting []*proposal
-	results []*machine.Result
 	// members are those that the connections are made for.
 	members []membership.Member
 	// sinceFlush counts the entries applied since the last flush was begun.
@@ -103,8 +127,7 @@ func (r *applyRole) step() bool {
 		return false
 	}
 	began := time.Now()
-	applied, err := m.replica.Apply(msgs, r)
-	if err != nil {
+	if err := r.apply(msgs); err != nil {
 		m.fail(err)
 		for _, p := range r.waiting {
 			p.finish(ErrStopped)
@@ -124,53 +147,66 @@ func (r *applyRole) step() bool {
 	for _, msg := range msgs {
 		r.sinceFlush += uint64(len(msg.Entries))
 	}
-	m.inbox.finish(applied)
 	return true
 }
 
-// Installed implements replica.Applier: the state was replaced by a snapshot.
-func (r *applyRole) Installed() {
+// apply applies messages in as many batches as that takes. After each it serves the watchers and the
+// clients.
+func (r *applyRole) apply(msgs []*raftpb.Message) error {
 	m := r.m
+	for more := true; more; msgs = nil {
+		batch, applied, err := m.replica.Apply(msgs)
+		if err != nil {
+			return err
+		}
+		m.hub.Publish(batch.Events, batch.EventCount)
+		m.count(batch.Tally)
+		for i := range batch.Results {
+			r.answer(&batch.Results[i])
+		}
+		more = applied.More
+		m.inbox.finish(applied)
+	}
+	return nil
+}
+
+// answer completes the requests of an entry, or those of its commands that were applied with this
+// batch.
+func (r *applyRole) answer(e *machine.EntryResults) {
+	if e.First == 0 {
+		r.waiting = r.m.pending.remove(e.Batch)
+		if n := len(r.waiting); n > 0 && n != e.Commands {
+			panic(fmt.Sprintf("entry of batch %d has %d commands, proposed were %d", e.Batch, e.Commands, n))
+		}
+	}
+	if len(r.waiting) == 0 {
+		return // proposed before a restart, or timed out
+	}
+	for i := range e.Results {
+		p := r.waiting[i]
+		r.waiting[i] = nil
+		p.result, e.Results[i] = e.Results[i], machine.Result{}
+		p.finish(nil)
+	}
+	r.waiting = r.waiting[len(e.Results):]
+}
+
+// install replaces the state by the snapshot that an append carries. The log writer calls it: no
+// entry may be applied meanwhile.
+func (r *applyRole) install(msg *raftpb.Message) (responses []*raftpb.Message, err error) {
+	m := r.m
+	r.Lock()
+	defer r.Unlock()
+	responses, err = m.replica.Install(msg)
+	if err != nil {
+		return nil, err
+	}
 	m.hub.PublishReplaced(m.machine.Keys().Head().Revision)
 	m.reads.reached(m.machine.AppliedIndex())
 	r.lookAtMembers()
 	r.sinceFlush = 0
 	m.applies.signal() // there may be tombstones to sweep
-}
-
-// Applied implements machine.Waiting: it tells the watchers, and answers the requests
-// that are done. Those of an entry that is applied in several batches wait for theirs.
-func (r *applyRole) Applied() {
-	r.m.hub.Publish(r.m.machine.Events())
-	r.m.count(r.m.machine.Tally())
-	n := 0
-	for n < len(r.waiting) && r.waiting[n].result.Done {
-		r.waiting[n].finish(nil)
-		n++
-	}
-	left := copy(r.waiting, r.waiting[n:])
-	clear(r.waiting[left:])
-	r.waiting = r.waiting[:left]
-}
-
-// Results implements machine.Waiting.
-func (r *applyRole) Results(h machine.Header, n int) []*machine.Result {
-	if h.Origin != r.m.cfg.ID {
-		return nil
-	}
-	proposals := r.m.pending.remove(h.Batch)
-	if len(proposals) == 0 {
-		return nil // of an earlier life of this member, or given up
-	}
-	if len(proposals) != n {
-		panic(fmt.Sprintf("entry of batch %d has %d commands, proposed were %d", h.Batch, n, len(proposals)))
-	}
-	r.results = r.results[:0]
-	for _, p := range proposals {
-		r.results = append(r.results, &p.result)
-	}
-	r.waiting = append(r.waiting, proposals...)
-	return r.results
+	return responses, nil
 }
 
 // tidy does what is left to do between batches, in slices: a flush that has become due,

@@ -155,27 +155,17 @@ func (s *scheduler) onSync() {
 	s.crashes = append(s.crashes, c)
 }
 
-// noApplier stands for a role that nobody else is at.
-type noApplier struct{}
-
-func (noApplier) Lock()      {}
-func (noApplier) Unlock()    {}
-func (noApplier) Installed() {}
-
-// Applied implements machine.Waiting.
-func (s *scheduler) Applied() {}
-
-// Results implements machine.Waiting.
-func (s *scheduler) Results(h machine.Header, n int) []*machine.Result {
-	if h.Batch <= s.acked {
-		return nil // an earlier life's
+// take keeps the results of an entry.
+func (s *scheduler) take(e machine.EntryResults) {
+	if e.Batch <= s.acked {
+		return // proposed before a restart
 	}
-	out := make([]*machine.Result, n)
+	out := make([]*machine.Result, len(e.Results))
 	for i := range out {
-		out[i] = &machine.Result{}
+		res := e.Results[i]
+		out[i] = &res
 	}
-	s.pending[h.Batch] = out
-	return out
+	s.pending[e.Batch] = out
 }
 
 func (s *scheduler) turn() error {
@@ -251,7 +241,7 @@ func (s *scheduler) doAppends() error {
 			given = append(given, &raftpb.Message{Type: m.Type, Entries: m.Entries, Term: m.Term, Vote: m.Vote, Commit: m.Commit})
 		}
 	}
-	if _, err := s.r.Append(given, noApplier{}); err != nil {
+	if _, _, err := s.r.Append(given); err != nil {
 		return err
 	}
 	s.fromLog = append(s.fromLog, responsesOf(msgs)...)
@@ -265,9 +255,12 @@ func (s *scheduler) doApplies() error {
 	n := 1 + s.rng.IntN(len(s.applies))
 	msgs := s.applies[:n:n]
 	s.applies = s.applies[n:]
-	applied, err := s.r.Apply(msgs, s)
+	batch, applied, err := s.r.Apply(msgs)
 	if err != nil {
 		return err
+	}
+	for _, e := range batch.Results {
+		s.take(e)
 	}
 	// a sole member's configuration does not change
 	s.fromApplier = append(s.fromApplier, applied.Responses...)

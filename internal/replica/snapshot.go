@@ -23,8 +23,8 @@ import (
 //  2. The follower's caller gives message and stream to ReceiveSnapshot, which checks every byte
 //     and builds tables aside, while the replica goes on. It returns the message to Step: the one
 //     that came, as of the entry that the stream is of.
-//  3. Raft takes it, or has no use for it any more. If it takes it, the log writer's Append
-//     installs the tables.
+//  3. Raft takes it, or no longer needs it. If it takes it, Work has an append that carries it, which
+//     the caller gives to Install.
 
 // ErrBusy says that another snapshot is being received, or waits to be installed.
 var ErrBusy = errors.New("another snapshot is being received")
@@ -202,69 +202,53 @@ func (r *Replica) receive(tables *storage.Tables, stream io.Reader) (snapshot.Me
 	return meta, tables.Finish()
 }
 
-// Applier is the applier's role, as Append needs it to install a snapshot.
-type Applier interface {
-	sync.Locker // the role
-	// Installed is called, with the lock held, when the machine has another state: its revision and
-	// applied index have gone forward, without events.
-	Installed()
+// Append does appends in their order, with one fsync, up to the first that carries a snapshot. It
+// returns the responses that are now due, and the messages that are left: the caller gives the first
+// of them to Install, and then goes on.
+func (r *Replica) Append(msgs []*raftpb.Message) (responses, left []*raftpb.Message, err error) {
+	n := 0
+	for n < len(msgs) && raft.IsEmptySnap(msgs[n].GetSnapshot()) {
+		n++
+	}
+	if n == 0 {
+		return nil, msgs, nil
+	}
+	if err := r.log.Append(msgs[:n]); err != nil {
+		return nil, nil, err
+	}
+	return responsesOf(msgs[:n]), msgs[n:], nil
 }
 
-// Append does appends in their order, with one fsync where none carries a snapshot, and returns the
-// responses that are now due. For a snapshot it takes the applier's role, installs the state that
-// ReceiveSnapshot has read, and begins the log anew.
-func (r *Replica) Append(msgs []*raftpb.Message, applier Applier) (responses []*raftpb.Message, err error) {
-	done := 0
-	for i, m := range msgs {
-		if raft.IsEmptySnap(m.GetSnapshot()) {
-			continue
-		}
-		if err := r.log.Append(msgs[done:i]); err != nil {
-			return nil, err
-		}
-		if err := r.install(m, applier); err != nil {
-			return nil, err
-		}
-		done = i + 1
-	}
-	if done < len(msgs) {
-		if err := r.log.Append(msgs[done:]); err != nil {
-			return nil, err
-		}
-	}
-	return responsesOf(msgs), nil
-}
-
-// install replaces state and log by a snapshot, and appends what else m carries.
-func (r *Replica) install(m *raftpb.Message, applier Applier) error {
+// Install does an append that carries a snapshot: it installs the state that ReceiveSnapshot has
+// read, begins the log again behind it, and appends the message's entries. It returns the responses
+// that are now due. The caller has both roles, the log writer's and the applier's. Afterwards the
+// machine's revision and applied index have gone forward, without events.
+func (r *Replica) Install(m *raftpb.Message) (responses []*raftpb.Message, err error) {
 	index, term := m.GetSnapshot().GetMetadata().GetIndex(), m.GetSnapshot().GetMetadata().GetTerm()
 	in, ok := r.snapshots.take(index, term)
 	if !ok {
-		return fmt.Errorf("install snapshot at entry %d of term %d: it was not received", index, term)
+		return nil, fmt.Errorf("install snapshot at entry %d of term %d: it was not received", index, term)
 	}
-	applier.Lock()
-	defer applier.Unlock()
 	if err := r.log.BeginInstall(index, term); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.machine.Install(in.tables, in.meta); err != nil {
-		return err
+		return nil, err
 	}
 	var hard *raftpb.HardState
 	if m.Term != nil && m.Vote != nil && m.Commit != nil {
 		hard = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
 	}
 	if err := r.log.Install(index, term, hard); err != nil {
-		return err
+		return nil, err
 	}
-	applier.Installed()
 	if len(m.Entries) > 0 {
 		rest := &raftpb.Message{Type: m.Type, Entries: m.Entries, Responses: m.Responses}
 		if err := r.log.Append([]*raftpb.Message{rest}); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return r.snapshots.drop(index)
+	return m.Responses, r.snapshots.drop(index)
 }
 
 // take returns a received snapshot.

@@ -110,14 +110,6 @@ func (n *node) close() (err error) {
 	return err
 }
 
-// Applied, Results, Lock, Unlock and Installed make a node what waits for its machine, and its
-// applier.
-func (n *node) Applied()                                      {}
-func (n *node) Results(machine.Header, int) []*machine.Result { return nil }
-func (n *node) Lock()                                         {}
-func (n *node) Unlock()                                       {}
-func (n *node) Installed()                                    { n.installed++ }
-
 // run does all work of a node, and returns what it has to send.
 func (n *node) run() (out []*raftpb.Message, err error) {
 	give := func(responses []*raftpb.Message, failed error) {
@@ -140,10 +132,15 @@ func (n *node) run() (out []*raftpb.Message, err error) {
 		}
 		give(w.Send, nil)
 		if w.Append != nil {
-			give(n.r.Append([]*raftpb.Message{w.Append}, n))
+			responses, left, failed := n.r.Append([]*raftpb.Message{w.Append})
+			give(responses, failed)
+			if len(left) > 0 && err == nil {
+				give(n.r.Install(left[0]))
+				n.installed++
+			}
 		}
 		if w.Apply != nil && err == nil {
-			applied, failed := n.r.Apply([]*raftpb.Message{w.Apply}, n)
+			_, applied, failed := n.r.Apply([]*raftpb.Message{w.Apply})
 			changes := applied
 			changes.Responses = nil
 			give(applied.Responses, errors.Join(failed, n.r.Finish(0, changes)))

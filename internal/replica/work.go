@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -84,40 +85,64 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	return w, true
 }
 
-// Applied is what an Apply has to tell the raft loop, by Finish.
+// Applied is what the raft loop has to know of an Apply; see Finish.
 type Applied struct {
 	Index     uint64 // of the last entry
 	Changes   []*raftpb.ConfChangeV2
 	Responses []*raftpb.Message
+	// More reports that the batch became large before all entries were applied: the applier must
+	// call Apply again, without messages if it has no others, before it installs a snapshot.
+	More bool
 }
 
-// Apply applies the entries of msgs in their order, in one batch, and returns
-// what the raft loop is to be told.
-func (r *Replica) Apply(msgs []*raftpb.Message, waiting machine.Waiting) (Applied, error) {
-	var entries []*raftpb.Entry
-	if len(msgs) == 1 {
-		entries = msgs[0].Entries
-	} else {
-		for _, m := range msgs {
-			entries = append(entries, m.Entries...)
-		}
+// Apply applies the entries of msgs, in their order, behind those that an earlier call has left, in
+// one batch. It returns what the batch has done, with the results of the entries that this replica
+// has proposed, and what the caller gives to Finish.
+func (r *Replica) Apply(msgs []*raftpb.Message) (machine.Applied, Applied, error) {
+	for _, m := range msgs {
+		r.unapplied.add(m)
 	}
-	if err := r.machine.Apply(entries, waiting); err != nil {
-		return Applied{}, err
+	entries := r.unapplied.entries
+	batch, err := r.machine.Apply(entries, r.id)
+	if err != nil {
+		return machine.Applied{}, Applied{}, err
 	}
-	if len(r.machine.Changes()) > 0 {
-		// Who has a vote must be known after a power cut, too. The commit index is not synced, so
-		// without this the last member of two would wait for the vote of the one that was removed,
-		// for ever.
+	if len(batch.Changes) > 0 {
+		// The voters must be known after a power cut, too. The commit index is not synced, so
+		// without this flush the last member of two would wait for ever for the vote of the one
+		// that was removed.
 		if err := r.machine.Flush(); err != nil {
-			return Applied{}, fmt.Errorf("flush a change of the members: %w", err)
+			return machine.Applied{}, Applied{}, fmt.Errorf("flush a change of the members: %w", err)
 		}
 	}
-	var last uint64
-	if len(entries) > 0 {
-		last = entries[len(entries)-1].GetIndex()
+	done := Applied{Changes: batch.Changes}
+	if n := batch.Entries; n > 0 {
+		done.Index = entries[n-1].GetIndex()
 	}
-	return Applied{last, r.machine.Changes(), responsesOf(msgs)}, nil
+	if done.More = batch.Entries < len(entries); done.More {
+		r.unapplied.entries = entries[batch.Entries:]
+	} else {
+		done.Responses = r.unapplied.responses
+		r.unapplied = unapplied{}
+	}
+	return batch, done, nil
+}
+
+// unapplied are the entries that an Apply has left for the next one, and the responses that are due
+// when they are applied.
+type unapplied struct {
+	entries   []*raftpb.Entry
+	responses []*raftpb.Message
+}
+
+// add adds the entries of a message. It copies nothing where there is one message alone.
+func (u *unapplied) add(m *raftpb.Message) {
+	if len(u.entries) == 0 && len(u.responses) == 0 {
+		u.entries, u.responses = m.Entries, m.Responses
+		return
+	}
+	u.entries = append(slices.Clip(u.entries), m.Entries...)
+	u.responses = append(slices.Clip(u.responses), m.Responses...)
 }
 
 func responsesOf(msgs []*raftpb.Message) []*raftpb.Message {
