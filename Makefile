@@ -51,16 +51,15 @@ test: build ## run every test: Go packages, real clients, recorded conformance
 	@scripts/clients --report $(CLIENTS)
 
 race: ## run the packages' tests under the race detector
-	go test -race -tags invariants -timeout 20m $(RACE)
+	go test -race -timeout 20m $(RACE)
 
 sim: ## run whole clusters from SEEDS=n seeds, for MINUTES=m, or from SEED=n alone; what fails is minimised and kept in sim/testdata
-	go test -count 1 -tags invariants -timeout 24h -v -run 'TestSeeds' ./sim -keep -seeds $(SEEDS) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(SEED),-seed $(SEED))
-	CAIRN_CRASH_SEEDS=$(if $(MINUTES),20,$(SEEDS)) CAIRN_CRASH_SEED=$(SEED) go test -count 1 -tags invariants -timeout 60m -v -run Crash ./internal/replica
+	go test -count 1 -timeout 24h -v -run 'TestSeeds' ./sim -keep -seeds $(SEEDS) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(SEED),-seed $(SEED))
+	CAIRN_CRASH_SEEDS=$(if $(MINUTES),20,$(SEEDS)) CAIRN_CRASH_SEED=$(SEED) go test -count 1 -timeout 60m -v -run Crash ./internal/replica
 
 torture: build ## kill, pause, cut off, damage and replace members of real clusters for MINUTES=n, and check what clients saw
 	go build -o $(BIN)/tools/torture ./test/torture
-	go build -tags invariants -o $(BIN)/tools/etcd ./cmd/etcd
-	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),2) $(TORTUREFLAGS)
+	$(BIN)/tools/torture -etcd $(BIN)/etcd -minutes $(or $(MINUTES),2) $(TORTUREFLAGS)
 
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz

@@ -1,8 +1,8 @@
 // Package invariant checks at run time what package comments call invariants.
 //
-// A broken invariant is a bug of this program, never a client's fault: going on would risk the data,
-// so the check panics, and the member ends with the reason. Checks that cost next to nothing are
-// always on:
+// A broken invariant is a bug of this program, never a client's fault: going on would risk the
+// data, so the check panics, and the member ends with the reason. Checks that cost next to nothing
+// are always on:
 //
 //	invariant.Check(p.done != nil, "request %d was completed twice", id)
 //
@@ -13,8 +13,8 @@
 //		invariant.Violated("applied index went from %d back to %d", last, index)
 //	}
 //
-// Expensive checks run only in builds with the tag invariants, which the race run, the simulator and
-// the torture test use. The compiler removes them from all other builds:
+// Expensive checks run only in builds with the tag invariants, which the race run, the simulator
+// and the torture test use. The compiler removes them from all other builds:
 //
 //	if invariant.Enabled {
 //		invariant.Check(slices.IsSorted(ids), "members are not sorted: %x", ids)
@@ -29,7 +29,8 @@ type Violation struct{ text string }
 // Error implements error.
 func (v *Violation) Error() string { return "invariant violated: " + v.text }
 
-// Check panics with a Violation, whose text is made of format and args as by fmt.Sprintf, unless ok.
+// Check panics with a Violation, whose text is made of format and args as by fmt.Sprintf, unless
+// ok.
 func Check(ok bool, format string, args ...any) {
 	if !ok {
 		Violated(format, args...)

@@ -150,8 +150,8 @@ func (r *applyRole) step() bool {
 	return true
 }
 
-// apply applies messages in as many batches as that takes. After each it serves the watchers and the
-// clients.
+// apply applies messages in as many batches as that takes. After each it serves the watchers and
+// the clients.
 func (r *applyRole) apply(msgs []*raftpb.Message) error {
 	m := r.m
 	for more := true; more; msgs = nil {

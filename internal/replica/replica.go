@@ -11,8 +11,8 @@
 //	log writer  Append, Truncate
 //	applier     Apply, and the machine's Sweep and Flush
 //
-// Snapshots are sent and received beside them, by any goroutine, see snapshot.go. To install one is a
-// step of two roles at once: the caller must have the log writer's and the applier's.
+// Snapshots are sent and received beside them, by any goroutine, see snapshot.go. To install one is
+// a step of two roles at once: the caller must have the log writer's and the applier's.
 //
 // The roles share nothing but the raft log's own lock, so that the fsync of one
 // batch overlaps the apply of the batch before it. A response must be stepped (or sent,

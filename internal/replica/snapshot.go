@@ -23,8 +23,8 @@ import (
 //  2. The follower's caller gives message and stream to ReceiveSnapshot, which checks every byte
 //     and builds tables aside, while the replica goes on. It returns the message to Step: the one
 //     that came, as of the entry that the stream is of.
-//  3. Raft takes it, or no longer needs it. If it takes it, Work has an append that carries it, which
-//     the caller gives to Install.
+//  3. Raft takes it, or no longer needs it. If it takes it, Work has an append that carries it,
+//     which the caller gives to Install.
 
 // ErrBusy says that another snapshot is being received, or waits to be installed.
 var ErrBusy = errors.New("another snapshot is being received")
@@ -203,8 +203,8 @@ func (r *Replica) receive(tables *storage.Tables, stream io.Reader) (snapshot.Me
 }
 
 // Append does appends in their order, with one fsync, up to the first that carries a snapshot. It
-// returns the responses that are now due, and the messages that are left: the caller gives the first
-// of them to Install, and then goes on.
+// returns the responses that are now due, and the messages that are left: the caller gives the
+// first of them to Install, and then goes on.
 func (r *Replica) Append(msgs []*raftpb.Message) (responses, left []*raftpb.Message, err error) {
 	n := 0
 	for n < len(msgs) && raft.IsEmptySnap(msgs[n].GetSnapshot()) {
