@@ -159,12 +159,14 @@ func TestListsThatAreHeldTogether(t *testing.T) {
 // The keys of a stream's message that is not the last are all it holds.
 func TestChunksInPieces(t *testing.T) {
 	value := bytes.Repeat([]byte("v"), 5000)
-	var c chunk
+	c := chunk{bytesMax: chunkBytes}
 	var want [][]byte
-	for taken := true; taken; {
+	for n := 0; ; n++ {
+		rec := kv.Record{CreateRevision: int64(n + 1), Mod: kv.Revision{Main: int64(n + 1000)}, Version: 1, Lease: kv.LeaseID(n), Value: value}
+		if !c.Add(fmt.Appendf(nil, "key%d", n), &rec) {
+			break
+		}
 		want = append(want, value)
-		rec := kv.Record{CreateRevision: int64(len(want)), Mod: kv.Revision{Main: int64(len(want) + 999)}, Version: 1, Lease: kv.LeaseID(len(want) - 1), Value: value}
-		taken = c.Add(fmt.Appendf(nil, "key%d", len(want)-1), &rec)
 	}
 	if n := c.listBytes(); n < chunkBytes || n > chunkBytes+6000 || c.keys != int64(len(want)) {
 		t.Fatalf("%d bytes and %d keys, want %d or little more, and %d keys", n, c.keys, chunkBytes, len(want))

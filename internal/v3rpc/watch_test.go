@@ -16,12 +16,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
-	"cairn/internal/auth"
 	"cairn/internal/h2grpc"
 	"cairn/internal/kv"
 	"cairn/internal/metrics"
-	"cairn/internal/mvcc"
-	"cairn/internal/storage"
 	"cairn/internal/watch"
 )
 
@@ -95,59 +92,10 @@ func randomEvent(r *rand.Rand, prevKV bool) (*watch.Event, *mvccpb.Event) {
 	return e, want
 }
 
-// keysOnly is a Member of which Watch needs no more than the keys, the hub, and that authentication
-// is off.
-type keysOnly struct {
-	Member
-	keys *mvcc.Store
-	hub  *watch.Hub
-	gate *auth.Gate
-	w    *mvcc.Writer
-	b    *storage.Batch
-}
-
-// IsLearner implements Member.
-func (*keysOnly) IsLearner() bool { return false }
-
-func (m *keysOnly) Keys() *mvcc.Store            { return m.keys }
-func (m *keysOnly) Watches() *watch.Hub          { return m.hub }
-func (m *keysOnly) Gate() *auth.Gate             { return m.gate }
-func (m *keysOnly) RaftStatus() (uint64, uint64) { return 1, 1 }
-
-func (m *keysOnly) put(t *testing.T, key string, value []byte) {
-	t.Helper()
-	m.b.Reset()
-	err := m.w.Begin(m.b)
-	m.w.Start()
-	_, perr := m.w.Put(&mvcc.PutOp{Key: []byte(key), Value: value})
-	if err = errors.Join(err, perr, m.w.End(), m.w.Finish(), m.b.Commit(false)); err != nil {
-		t.Fatal(err)
-	}
-	m.w.Publish()
-	m.hub.Publish(m.w.Events(), m.w.EventCount())
-	m.hub.Dispatch()
-}
-
 // serveWatches serves the keys of an empty store on a loopback port.
-func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*keysOnly, etcdserverpb.WatchClient) {
+func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*localStore, etcdserverpb.WatchClient) {
 	t.Helper()
-	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS(), MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := mvcc.Open(db, mvcc.FirstRevision, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	users, err := auth.Open(db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gate, err := auth.NewGate(users, auth.GateConfig{Now: time.Now, Rand: bytes.NewReader(make([]byte, 64))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &keysOnly{keys: keys, gate: gate, hub: watch.New(keys, limits), w: keys.NewWriter(), b: db.NewBatch()}
+	m := newLocalStore(t, limits)
 	server := h2grpc.New(h2grpc.Options{})
 	Register(server, m, metrics.New(1), cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -165,9 +113,6 @@ func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*keysOnly, etc
 		m.hub.Close()
 		server.Close()
 		if err := <-served; !errors.Is(err, h2grpc.ErrServerStopped) {
-			t.Error(err)
-		}
-		if err := errors.Join(m.b.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})

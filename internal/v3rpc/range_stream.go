@@ -1,0 +1,170 @@
+package v3rpc
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"cairn/internal/auth"
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/mvcc"
+)
+
+// chunkBytes is the size from which a chunk of a streamed range takes no further record. No
+// iterator or snapshot of the store is held while a chunk waits for its client.
+const chunkBytes = 256 << 10
+
+// chunk is one RangeStreamResponse, and the mvcc.Sink that fills it.
+//
+// A chunk is final when the range holds no record behind it, which is known only when the walk has
+// looked for one. So a full chunk takes a look at the next record, and leaves it to its successor.
+// Invariant: of a stream's chunks only the last is final, and it holds records unless the whole
+// range has none.
+type chunk struct {
+	rangeResponse
+	bytesMax int    // from this size on it takes no further record
+	last     []byte // the last key in it
+	keys     int64
+	hasNext  bool // a record was left to the next chunk
+	final    bool // carries header, more and count
+}
+
+// Reset implements mvcc.Sink.
+func (c *chunk) Reset() {
+	c.rangeResponse.Reset()
+	c.last, c.keys, c.hasNext = c.last[:0], 0, false
+}
+
+// Add implements mvcc.Sink.
+func (c *chunk) Add(key []byte, r *kv.Record) bool {
+	if c.listBytes() >= c.bytesMax {
+		c.hasNext = true
+		return false
+	}
+	c.rangeResponse.Add(key, r)
+	c.last = append(c.last[:0], key...)
+	c.keys++
+	return true
+}
+
+// AppendWire implements h2grpc.WireAppender.
+func (c *chunk) AppendWire(dst []byte) ([]byte, error) {
+	if n := c.listBytes(); !c.final {
+		if n == 0 {
+			return dst, nil
+		}
+		dst = appendListHead(slices.Grow(dst, n+besidesMax), n)
+		return c.appendList(dst), nil
+	}
+	inner, err := c.rangeResponse.AppendWire(nil)
+	if err != nil {
+		return nil, err
+	}
+	return protowire.AppendBytes(append(dst, 1<<3|byte(protowire.BytesType)), inner), nil
+}
+
+// WirePieces implements h2grpc.WirePieces.
+func (c *chunk) WirePieces() (pieces [][]byte, done func(piece []byte)) {
+	switch {
+	case len(c.full) == 0:
+		return nil, nil
+	case !c.final:
+		return c.takeList(appendListHead(make([]byte, 0, besidesMax), c.listBytes())), freePiece
+	}
+	inner, done := c.rangeResponse.WirePieces()
+	n := 0
+	for _, p := range inner {
+		n += len(p)
+	}
+	inner[0] = append(appendListHead(make([]byte, 0, 2*besidesMax), n), inner[0]...)
+	return inner, done
+}
+
+// appendListHead appends the tag and the length of the RangeResponse in a RangeStreamResponse.
+func appendListHead(dst []byte, n int) []byte {
+	return protowire.AppendVarint(append(dst, 1<<3|byte(protowire.BytesType)), uint64(n))
+}
+
+// rangeStream serves KV.RangeStream: the response of Range in chunks, all of one revision. As in
+// etcd header, more and count come with the last records, in the last chunk. A range that is sorted
+// otherwise than by ascending key, or filtered by revisions, is one chunk, since its order is known
+// only when all of it has been read.
+func rangeStream(srv any, stream grpc.ServerStream) error {
+	s, req := srv.(*server), new(etcdserverpb.RangeRequest)
+	if err := stream.RecvMsg(req); err != nil {
+		return err
+	}
+	op := rangeOp(req)
+	err := checkRange(op)
+	if err == nil && !req.Serializable {
+		err = s.member.WaitLinearizable(stream.Context())
+	}
+	if err == nil {
+		s.meters.Ranges.Inc()
+		err = s.streamRange(op, stream)
+	}
+	if err != nil {
+		return wireError(err)
+	}
+	return nil
+}
+
+func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
+	bytesMax := chunkBytes
+	if !op.InKeyOrder() {
+		bytesMax = math.MaxInt
+	}
+	rest, sent, revision := *op, int64(0), int64(0)
+	for {
+		c, sum, err := s.readChunk(stream.Context(), op.KeyRange, &rest, bytesMax)
+		if err != nil {
+			return err
+		}
+		if sent == 0 {
+			revision = sum.Revision
+		}
+		if !c.hasNext {
+			// The count and more of the rest were read together with its records.
+			c.final = true
+			c.header, c.more, c.count = s.header(revision), sum.More, sent+sum.Count
+			return stream.SendMsg(c)
+		}
+		sent += c.keys
+		rest.Key = append(bytes.Clone(c.last), 0)
+		if rest.Limit > 0 {
+			rest.Limit -= c.keys // stays above 0: the record left to the next chunk is within the limit
+		}
+		if rest.Revision <= 0 {
+			rest.Revision = revision // the chunks are of one revision
+		}
+		if err := stream.SendMsg(c); err != nil {
+			return err
+		}
+	}
+}
+
+// readChunk reads the next chunk of rest, which is what is left of a range that the caller must be
+// permitted to read. If the chunk has no successor, the summary is that of rest.
+func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.RangeOp, bytesMax int) (c *chunk, sum mvcc.RangeSummary, err error) {
+	c = &chunk{bytesMax: bytesMax}
+	c.keysOnly = rest.KeysOnly
+	err = s.read(ctx, permitRange(all), func() (err error) {
+		c.Reset()
+		sum, err = s.member.Keys().Range(rest, c)
+		return err
+	})
+	if err != nil {
+		c.drop()
+	}
+	return c, sum, err
+}
+
+func permitRange(keys kv.KeyRange) func(*auth.Subject) error {
+	return func(who *auth.Subject) error { return machine.PermitRange(who, keys) }
+}

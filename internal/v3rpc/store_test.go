@@ -1,0 +1,109 @@
+package v3rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"cairn/internal/auth"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
+	"cairn/internal/watch"
+)
+
+// localStore is a Member that has keys, a hub and authentication that is off, and no cluster.
+type localStore struct {
+	Member
+	db   *storage.Store
+	keys *mvcc.Store
+	hub  *watch.Hub
+	gate *auth.Gate
+	w    *mvcc.Writer
+	b    *storage.Batch
+}
+
+// newLocalStore returns an empty store. It is closed when the test ends.
+func newLocalStore(t testing.TB, limits watch.Limits) *localStore {
+	t.Helper()
+	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS(), MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := mvcc.Open(db, mvcc.FirstRevision, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := auth.Open(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, err := auth.NewGate(users, auth.GateConfig{Now: time.Now, Rand: bytes.NewReader(make([]byte, 64))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &localStore{db: db, keys: keys, gate: gate, hub: watch.New(keys, limits), w: keys.NewWriter(), b: db.NewBatch()}
+	t.Cleanup(func() {
+		m.hub.Close()
+		if err := errors.Join(m.b.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// IsLearner implements Member.
+func (*localStore) IsLearner() bool { return false }
+
+func (m *localStore) Keys() *mvcc.Store                      { return m.keys }
+func (m *localStore) Watches() *watch.Hub                    { return m.hub }
+func (m *localStore) Gate() *auth.Gate                       { return m.gate }
+func (m *localStore) RaftStatus() (uint64, uint64)           { return 1, 1 }
+func (m *localStore) WaitLinearizable(context.Context) error { return nil }
+
+// change applies writes as one command.
+func (m *localStore) change(t testing.TB, write func(w *mvcc.Writer) error) {
+	t.Helper()
+	m.b.Reset()
+	err := m.w.Begin(m.b)
+	m.w.Start()
+	if err = errors.Join(err, write(m.w), m.w.End(), m.w.Finish(), m.b.Commit(false)); err != nil {
+		t.Fatal(err)
+	}
+	m.w.Publish()
+	m.hub.Publish(m.w.Events(), m.w.EventCount())
+	m.hub.Dispatch()
+}
+
+func (m *localStore) put(t testing.TB, key string, value []byte) {
+	t.Helper()
+	m.change(t, func(w *mvcc.Writer) error {
+		_, err := w.Put(&mvcc.PutOp{Key: []byte(key), Value: value})
+		return err
+	})
+}
+
+// replace installs a snapshot: a copy of the state takes the place of the state under its readers.
+func (m *localStore) replace(t testing.TB) {
+	t.Helper()
+	tables, err := m.db.NewTables("incoming")
+	if err != nil {
+		t.Fatal(err)
+	}
+	it := m.db.NewIter(nil, nil)
+	for ok := it.First(); ok; ok = it.Next() {
+		if err := tables.Add(it.Key(), it.Value()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(it.Close(), tables.Finish()); err != nil {
+		t.Fatal(err)
+	}
+	head := m.keys.Head()
+	r := m.keys.BeginReplace()
+	defer r.Done()
+	if err := errors.Join(m.db.Replace(tables), r.Publish(head.Revision, head.CompactRevision), m.w.Forget()); err != nil {
+		t.Fatal(err)
+	}
+}
