@@ -84,9 +84,17 @@ func (x *step) limitedV2(r Request) Response {
 		resp.V2.Node.Nodes = a.reach(r, ReadKeys).shown(resp.V2.Node.Nodes)
 		return resp
 	}
-	// Who may write a queue may add to it, whatever the new key is called.
+	// Permission to write a queue is permission to add to it, whatever the new key is called.
+	if r.V2.Do == V2CreateInOrder {
+		return resp
+	}
 	may := a.reach(r, WriteKeys)
-	if r.V2.Do != V2CreateInOrder && slices.ContainsFunc(x.events, func(e Event) bool { return !e.Dir && !may(e.KV.Key, "") }) {
+	denied := func(e Event) bool {
+		// The path itself was permitted; a key hidden by a directory that is removed was not named.
+		named := e.KV.Key == r.V2.Path && (resp.V2.Prev == nil || !resp.V2.Prev.Dir)
+		return !e.Dir && !named && !may(e.KV.Key, "")
+	}
+	if slices.ContainsFunc(x.events, denied) {
 		return Response{Err: ErrDenied}
 	}
 	return resp

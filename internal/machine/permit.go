@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"fmt"
 
 	"cairn/internal/auth"
@@ -197,7 +198,10 @@ func (m *Machine) applyV2(now kv.ClusterTime, c *v2tree.Command, who *auth.Subje
 		return res, err
 	}
 	for e := range m.w.Changes() {
-		if !e.Dir && !who.CanWrite(kv.KeyRange{Key: e.Key}) {
+		// The path itself was permitted as it was sent, with a slash at its end or without. A key that
+		// goes with the directory that hides it was not named by the request.
+		named := !res.Prev.Dir && bytes.Equal(e.Key, c.Path)
+		if !e.Dir && !named && !who.CanWrite(kv.KeyRange{Key: e.Key}) {
 			return v2tree.Result{}, denied(who)
 		}
 	}

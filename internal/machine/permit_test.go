@@ -48,7 +48,7 @@ func TestAuthorization(t *testing.T) {
 	add(nil)(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/dir/brief"), HasTTL: true, TTL: time.Nanosecond}))
 	add(nil)(change(auth.Command{Kind: auth.KindV2UserPut, Name: "root", Hash: "h"}))
 	add(nil)(change(auth.Command{Kind: auth.KindV3UserAdd, Name: "u"}))
-	add(nil)(change(auth.Command{Kind: auth.KindV2RoleCreate, Name: "r", Read: []string{"/dir/*"}, Write: []string{"/box", "/dir/*"}}))
+	add(nil)(change(auth.Command{Kind: auth.KindV2RoleCreate, Name: "r", Read: []string{"/dir/*"}, Write: []string{"/box", "/dir/*", "/sent/*"}}))
 	add(nil)(change(auth.Command{Kind: auth.KindV3UserGrant, Name: "u", Role: "r"}))
 	add(nil)(change(auth.Command{Kind: auth.KindV3RoleAdd, Name: "unused"}))
 	add(nil)(change(auth.Command{Kind: auth.KindEnable, V2: true}))
@@ -70,6 +70,10 @@ func TestAuthorization(t *testing.T) {
 	// The key /dir of v3 would go with the directory, and u may not write it.
 	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/dir"), Recursive: true, Dir: true})))
 	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/dir/new"), Value: []byte("v")})))
+	// The pattern /sent/* has the path /sent/, which names the same node as /sent.
+	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/sent"), Value: []byte("v")})))
+	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/sent")})))
+	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/sentence"), Value: []byte("v")})))
 	// Into a queue may put who may write its path, and under no other name.
 	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindCreateInOrder, Path: []byte("/box"), Value: []byte("v")})))
 	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/box/name"), Value: []byte("v")})))

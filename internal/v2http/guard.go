@@ -127,22 +127,19 @@ func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
 	return nil
 }
 
-// show leaves of a node what a caller may see, or returns auth.Denied when that is nothing. Who may
-// read a directory alone sees in it what they may read, as in v3.
-func (c *caller) show(n *v2tree.Node) error {
+// show removes from a permitted directory the nodes that the caller has no permission to read:
+// permission for a directory alone is no permission for its content, as in v3.
+func (c *caller) show(n *v2tree.Node) {
 	if c.who.Root() {
-		return nil
-	}
-	if !n.Dir && !c.who.CanRead(kv.KeyRange{Key: n.Key}) {
-		return auth.Denied
+		return
 	}
 	kept := n.Nodes[:0]
 	for i := range n.Nodes {
 		child := &n.Nodes[i]
-		if machine.PermitV2Key(c.who.CanRead, child.Key, child.Dir) && c.show(child) == nil {
+		if machine.PermitV2Key(c.who.CanRead, child.Key, child.Dir) {
+			c.show(child)
 			kept = append(kept, *child)
 		}
 	}
 	n.Nodes = kept
-	return nil
 }

@@ -88,7 +88,7 @@ func (p *poll) permitted() bool {
 	if err != nil || p.target.permitted(now.who.CanRead, p.recursive) != nil {
 		return false
 	}
-	p.caller, p.teller.reader = now, now.who
+	p.caller = now
 	return true
 }
 

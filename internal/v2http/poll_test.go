@@ -209,18 +209,25 @@ func TestPollLosesPermission(t *testing.T) {
 	s.waiting(0)
 }
 
-// A poll that began when everybody might read everything is told of what its client may read now,
-// and of nothing beside it.
-func TestPollBeganWithoutAuth(t *testing.T) {
+// The permission of a poll is that of its path as sent: /b/* permits /b/, which is the node /b, also
+// when the poll began before authentication.
+func TestPollOfPathAsSent(t *testing.T) {
 	s := newPollSite(t)
 	resp := s.begin(t.Context(), "reader", http.MethodGet, "/b/?wait=true&recursive=true")
 	s.enableAuth()
 	s.change(&auth.Command{Kind: auth.KindV2RoleUpdate, V2: true, Name: "reads", Read: []string{"/b/*"}})
-	s.rest(s.begin(t.Context(), "root", http.MethodPut, "/b?value=secret"))
-	s.rest(s.begin(t.Context(), "root", http.MethodDelete, "/b"))
-	s.rest(s.begin(t.Context(), "root", http.MethodPut, "/b/c?value=1"))
-	if got := s.rest(resp); !strings.Contains(got, `"key":"/b/c"`) {
-		t.Errorf("told %q", got)
+	after := s.begin(t.Context(), "reader", http.MethodGet, "/b/?wait=true")
+	if refused := s.begin(t.Context(), "reader", http.MethodGet, "/b?wait=true"); refused.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a poll of /b: %s", refused.Status)
+	}
+	s.rest(s.begin(t.Context(), "root", http.MethodPut, "/b?value=1"))
+	for _, poll := range []*http.Response{resp, after} {
+		if got := s.rest(poll); !strings.Contains(got, `"key":"/b"`) {
+			t.Errorf("told %q", got)
+		}
+	}
+	if got := s.rest(s.begin(t.Context(), "reader", http.MethodGet, "/b/")); !strings.Contains(got, `"key":"/b"`) {
+		t.Errorf("GET /b/: %s", got)
 	}
 }
 

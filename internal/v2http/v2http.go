@@ -167,7 +167,8 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 		if err != nil {
 			return err
 		}
-		return c.show(&n)
+		c.show(&n)
+		return nil
 	})
 	if err != nil {
 		return err

@@ -33,7 +33,9 @@ func (h *Handler) WatchFrom(hub *watch.Hub) *Handler {
 type watched struct {
 	path      []byte
 	recursive bool
-	reader    *auth.Subject // who watches
+	// began is the store's revision when the watch began: later events are not history. It is set
+	// before any history is read.
+	began int64
 }
 
 // span is a range that has all of it, and more: see wants.
@@ -48,14 +50,41 @@ func (p *watched) span() kv.KeyRange {
 	}
 }
 
+// history is span for what happened before the watch began: it also contains the directories above
+// the path, of whose removal history tells, as in etcd.
+func (p *watched) history() kv.KeyRange {
+	first := v2tree.FirstName(p.path)
+	if len(first) == len(p.path) {
+		return kv.KeyRange{} // only the root is above, which stays
+	}
+	span := p.span()
+	if span.SingleKey() {
+		span.End = append(bytes.Clone(p.path), 0)
+	}
+	return kv.KeyRange{Key: first, End: span.End}
+}
+
+// removedAbove reports whether an event of history is the end of a directory above the watched
+// path. It does not matter whether the path existed then. Other than etcd 3.1.5 this goes by whole
+// names: the end of /h says nothing about /hello.
+func (p *watched) removedAbove(e *watch.Event) bool {
+	return e.Dir && e.Type == kv.EventDelete && e.Revision() <= p.began &&
+		p.path[len(e.Key)] == '/' && bytes.HasPrefix(p.path, e.Key)
+}
+
 // wants reports whether an event is told. A node that is hidden from the watched
 // directory is not, whoever hides it; nor is a key that v2 has no path for.
 func (p *watched) wants(e *watch.Event) bool {
-	if e.Action == kv.ActionRefresh || len(e.Key) == 1 || !e.Dir && !p.reader.CanRead(kv.KeyRange{Key: e.Key}) {
+	if e.Action == kv.ActionRefresh || len(e.Key) == 1 {
 		return false
 	}
-	if len(e.Key) == len(p.path) {
-		return true // the range has no other of that length
+	switch {
+	case len(e.Key) < len(p.path):
+		return p.removedAbove(e)
+	case !bytes.HasPrefix(e.Key, p.path):
+		return false // beside the path, within the range of history
+	case len(e.Key) == len(p.path):
+		return true
 	}
 	below := e.Key
 	if len(p.path) > 1 {
@@ -82,10 +111,15 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	} else {
 		p.events = h.hub.NewStream()
 	}
-	p.teller = teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream, reader: c.who}
+	of := &watched{path: t.path, recursive: q.recursive}
+	p.teller = teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}
 	h.counters.watchers.Add(1)
-	of := watched{path: t.path, recursive: q.recursive, reader: c.who}
-	_, index := p.events.Watch(watch.Spec{Range: of.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: of.wants})
+	spec := watch.Spec{Range: of.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: of.wants}
+	if spec.Start > 0 {
+		spec.HistoryRange = of.history()
+	}
+	_, of.began = p.events.Watch(spec)
+	index := of.began
 	told, err := p.events.Take()
 	switch {
 	case err != nil:
@@ -127,7 +161,6 @@ type teller struct {
 	w      *http.ResponseController
 	to     http.ResponseWriter
 	stream bool
-	reader *auth.Subject // who watches, as of the latest users and roles
 	last   *watch.Event  // told
 }
 
@@ -142,8 +175,7 @@ func (t *teller) tell(told []watch.Delivery) (more bool) {
 			if e.First != nil {
 				e = e.First
 			}
-			// What was put aside was chosen by what the reader might see when the watch began.
-			if e == t.last || !e.Dir && !t.reader.CanRead(kv.KeyRange{Key: e.Key}) || t.hidden(e) {
+			if e == t.last || t.hidden(e) {
 				continue
 			}
 			if t.last = e; !t.write(e) || !t.stream {

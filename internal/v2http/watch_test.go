@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
@@ -153,6 +152,49 @@ func TestStreamFromThePast(t *testing.T) {
 	expect(t, next, "end")
 }
 
+// TestEndOfDirectoryAbove delivers from history, but not live, the end of a directory to a watch of
+// a path below it that did not exist: by whole names, and only what ended before the watch began.
+func TestEndOfDirectoryAbove(t *testing.T) {
+	now := still()
+	s := newSite(t, func() kv.ClusterTime { return now })
+	s.do("PUT", "/h/a/b?value=1")          // 2
+	s.do("PUT", "/hello?value=1")          // 3
+	s.do("DELETE", "/h?recursive=true")    // 4
+	s.do("PUT", "/h/a?dir=true&ttl=1")     // 5
+	now += kv.ClusterTime(2 * time.Second) //
+	if err := s.expire(); err != nil {     // 6
+		t.Fatal(err)
+	}
+	s.tell()
+	s.do("PUT", "/h/z?value=1") // 7
+	deleted := `{"action":"delete","node":{"key":"/h","dir":true,"modifiedIndex":4,"createdIndex":2},"prevNode":{"key":"/h","dir":true,"modifiedIndex":2,"createdIndex":2}}`
+	expired := `{"action":"expire","node":{"key":"/h/a","modifiedIndex":6,"createdIndex":5},"prevNode":{"key":"/h/a","dir":true,"expiration":"2001-09-09T01:46:42Z","modifiedIndex":5,"createdIndex":5}}`
+	for _, below := range []string{"/h/a/b", "/h/a/none", "/h/none", "/h/a/b/c/d"} {
+		for _, how := range []string{"", "&recursive=true"} {
+			expect(t, s.follow(below+"?wait=true&waitIndex=3"+how), deleted, "end")
+		}
+	}
+	for _, below := range []string{"/h/a/b", "/h/a/none"} {
+		expect(t, s.follow(below+"?wait=true&waitIndex=5"), expired, "end")
+	}
+	streams := map[string]func() string{}
+	for _, path := range []string{"/h/a/b", "/h/none", "/hello", "/h/a"} {
+		streams[path] = s.follow(path + "?wait=true&stream=true&waitIndex=4")
+	}
+	live := s.follow("/h/none?wait=true&stream=true")
+	s.do("DELETE", "/h?recursive=true") // 8
+	last := s.follow("/h/none?wait=true&stream=true&waitIndex=8")
+	s.hub.Close()
+	again := strings.NewReplacer(`:4,`, `:8,`, `:2}`, `:5}`, `:2,`, `:5,`).Replace(deleted)
+	expect(t, streams["/h/a/b"], deleted, expired, "end")
+	expect(t, streams["/h/none"], deleted, "end")
+	expect(t, streams["/h/a"], deleted,
+		`{"action":"set","node":{"key":"/h/a","dir":true,"expiration":"2001-09-09T01:46:42Z","modifiedIndex":5,"createdIndex":5}}`, expired, "end")
+	expect(t, streams["/hello"], "end")
+	expect(t, live, "end")
+	expect(t, last, again, "end")
+}
+
 // TestWatchOfV3 tells of a v3 transaction key by key, without what v2 cannot see.
 func TestWatchOfV3(t *testing.T) {
 	s := newSite(t, still)
@@ -225,7 +267,7 @@ func TestWatchedNames(t *testing.T) {
 	keys := []string{"/", "/a", "/a/b", "/a/b/c", "/ab", "/a-b", "/a/_b", "/a/_b/c", "/_a", "/_a/b", "/a//b", "/a/", "/a/./b", "/a.b", "/a/b_c"}
 	for _, at := range []string{"/", "/a", "/a/b", "/_a", "/a/_b"} {
 		for _, recursive := range []bool{false, true} {
-			p := watched{path: []byte(at), recursive: recursive, reader: new(auth.State).Subject(nil)}
+			p := watched{path: []byte(at), recursive: recursive}
 			for _, key := range keys {
 				e := &watch.Event{Event: kv.Event{Key: []byte(key)}}
 				got := p.span().Contains(e.Key) && p.wants(e)

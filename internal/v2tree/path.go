@@ -48,6 +48,9 @@ func offence(key []byte, from int) int {
 	}
 }
 
+// FirstName returns the path of the first name of a path, which is not the root: /a of /a/b/c.
+func FirstName(path []byte) []byte { return path[:childEnd(path, 1)] }
+
 // parentOf returns the path of the directory that path lies in.
 func parentOf(path []byte) []byte {
 	return path[:max(bytes.LastIndexByte(path, '/'), 1)]

@@ -13,8 +13,10 @@ import (
 // witness is a watcher and what it has been told.
 type witness struct {
 	rng       kv.KeyRange
-	start     int64 // the first revision that it is to be told
-	puts      bool  // only those
+	start     int64       // the first revision that it is to be told
+	puts      bool        // only those
+	past      kv.KeyRange // watched, too, in what was before it began
+	began     int64
 	w         *Watcher
 	got       []*Event
 	compacted int64
@@ -35,10 +37,24 @@ func begin(s *Stream, r *rand.Rand, head int64) *witness {
 	if x.puts {
 		spec.Wants = func(e *Event) bool { return e.Type == kv.EventPut }
 	}
+	if x.start > 0 && r.IntN(3) == 0 {
+		x.past = kv.KeyRange{Key: []byte{0}, End: []byte{0}}
+		spec.HistoryRange = x.past
+		spec.Wants = x.wants
+	}
 	if x.w, rev = s.Watch(spec); x.start == 0 {
 		x.start = rev + 1
 	}
+	x.began = rev
 	return x
+}
+
+// wants is the filter of a witness with a range of history.
+func (x *witness) wants(e *Event) bool {
+	if x.puts && e.Type != kv.EventPut {
+		return false
+	}
+	return x.rng.Contains(e.Key) || !x.past.Empty() && x.past.Contains(e.Key) && e.Revision() <= x.began
 }
 
 // hear takes deliveries, and checks what can be checked at once.
@@ -70,7 +86,7 @@ func (x *witness) verify(t testing.TB, log []kv.Event, through int64) {
 	for j := range log {
 		want := &log[j]
 		rev := want.Record.Mod.Main
-		if rev < x.start || !x.rng.Contains(want.Key) || x.puts && want.Type != kv.EventPut {
+		if rev < x.start || !x.wants(&Event{Event: *want}) {
 			continue
 		}
 		if i == len(x.got) {

@@ -10,6 +10,9 @@ import (
 type Spec struct {
 	// Range must not be empty.
 	Range kv.KeyRange
+	// HistoryRange, unless empty, takes the place of Range while the watcher reads history. It
+	// must contain Range; Wants decides which of the further events are delivered.
+	HistoryRange kv.KeyRange
 	// Start is the first revision to be told; 0 is the next one to come.
 	Start int64
 	// Wants says which events of the range are to be told; it is called by any
@@ -35,7 +38,8 @@ const (
 type Watcher struct {
 	owner  any
 	stream *Stream
-	span   span
+	span   span  // what it is in an index by
+	past   *past // nil without a Spec.HistoryRange
 	filter func(*Event) bool
 
 	// The hub's mutex guards what follows; of a watcher behind, next is the stream's.
@@ -82,6 +86,50 @@ func (w *Watcher) fall() {
 	w.state = fallen
 	s.fallen = append(s.fallen, w)
 	s.signal()
+}
+
+// past is what a watcher with a Spec.HistoryRange has besides.
+type past struct {
+	other   span  // that of Spec.Range and Spec.HistoryRange which Watcher.span is not
+	through int64 // the store's revision when the watcher began
+}
+
+// bytes returns what the watcher's keys take.
+func (w *Watcher) bytes() int {
+	n := w.span.bytes()
+	if w.past != nil {
+		n += w.past.other.bytes()
+	}
+	return n
+}
+
+// historyEnd returns the last revision that the watcher has to read from history. The hub's mutex
+// is held.
+func (w *Watcher) historyEnd() int64 {
+	if w.past != nil {
+		return max(w.past.through, w.stream.hub.dispatched) // what is not dispatched yet is history, too
+	}
+	return w.stream.hub.dispatched
+}
+
+// enterHistory puts a fallen watcher into its stream's index of those that read history. The hub's
+// mutex is held.
+func (w *Watcher) enterHistory() {
+	if w.past != nil {
+		w.span, w.past.other = w.past.other, w.span
+	}
+	w.state = behind
+	w.stream.hub.behind++
+	w.stream.behind.add(w)
+}
+
+// leaveHistory reverses enterHistory; the caller sets the new state. The hub's mutex is held.
+func (w *Watcher) leaveHistory() {
+	w.stream.behind.remove(w)
+	w.stream.hub.behind--
+	if w.past != nil {
+		w.span, w.past.other = w.past.other, w.span
+	}
 }
 
 // Stream is a group of watchers with one consumer. Its methods may be called by one
@@ -202,6 +250,9 @@ func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
 	if w.next <= 0 {
 		w.next = revision + 1
 	}
+	if len(spec.HistoryRange.Key) > 0 {
+		w.past = &past{other: spanOf(spec.HistoryRange), through: revision}
+	}
 	if w.elder = s.last; w.elder != nil {
 		w.elder.younger = w
 	} else {
@@ -209,10 +260,10 @@ func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
 	}
 	s.last = w
 	s.watchers++
-	s.bytes += w.span.bytes()
-	h.bytes += w.span.bytes()
+	s.bytes += w.bytes()
+	h.bytes += w.bytes()
 	s.latest = max(s.latest, w.next)
-	if w.next > h.dispatched {
+	if w.next > w.historyEnd() {
 		h.index.add(w)
 		return w, revision
 	}
@@ -245,8 +296,7 @@ func (s *Stream) Cancel(w *Watcher) {
 			s.signal() // Synced may have waited for it
 		}
 	case behind:
-		s.behind.remove(w)
-		h.behind--
+		w.leaveHistory()
 	}
 	s.end(w)
 }
@@ -267,8 +317,8 @@ func (s *Stream) end(w *Watcher) {
 	}
 	w.elder, w.younger = nil, nil
 	s.watchers--
-	s.bytes -= w.span.bytes()
-	s.hub.bytes -= w.span.bytes()
+	s.bytes -= w.bytes()
+	s.hub.bytes -= w.bytes()
 	s.hub.watchers.Add(-1)
 }
 

@@ -58,9 +58,7 @@ func (s *Stream) takeLive() {
 	s.forget()
 	for i, w := range s.fallen {
 		if w.state == fallen {
-			w.state = behind
-			h.behind++
-			s.behind.add(w)
+			w.enterHistory()
 			s.laggards = append(s.laggards, w)
 		}
 		s.fallen[i] = nil
@@ -78,6 +76,7 @@ type slice struct {
 	read    int // events
 	bytes   int // of events taken
 	given   int // events taken, counted for each watcher
+	lent    Event
 }
 
 // catchUp reads one slice of history, from the revision that the watcher wants that is
@@ -151,8 +150,14 @@ func (c *slice) visit(e *kv.Event) bool {
 		if w.next < c.from || w.next > rev {
 			return
 		}
-		take()
-		if w.wants(own) {
+		candidate := own
+		if candidate == nil {
+			// Wants sees the event as it is lent: only what is delivered is copied.
+			c.lent.Event, c.lent.First = *e, c.first
+			candidate = &c.lent
+		}
+		if w.wants(candidate) {
+			take()
 			c.give(w, own)
 		}
 	})
@@ -199,13 +204,12 @@ func (s *Stream) rejoin(c *slice) {
 		if w.next >= c.from && w.next <= c.through {
 			w.next = c.through + 1
 		}
-		if w.next <= h.dispatched {
+		if w.next <= w.historyEnd() {
 			left = append(left, w)
 			continue
 		}
-		s.behind.remove(w)
+		w.leaveHistory()
 		w.state = live
-		h.behind--
 		h.index.add(w)
 	}
 	clear(s.laggards[len(left):])
@@ -223,7 +227,7 @@ func (s *Stream) endCompacted(oldest int64) {
 	defer h.mu.Unlock()
 	for _, w := range s.laggards {
 		if w.state == behind && w.next < oldest {
-			s.behind.remove(w)
+			w.leaveHistory()
 			s.end(w)
 			s.deliveries = append(s.deliveries, Delivery{Watcher: w, Compacted: oldest})
 		}

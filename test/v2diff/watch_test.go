@@ -80,7 +80,7 @@ func (p *pair) watchRound(seed uint64, g *generator, root string, first int64) {
 }
 
 func (g *generator) watchTarget(root string, first int64) string {
-	target := "/v2/keys" + root + g.pick("", "/a", "/b", "/a/b", "/a/_h", "/_h", "/c", "/d/a", "/a/") + "?wait=true"
+	target := "/v2/keys" + root + g.pick("", "/a", "/b", "/a/b", "/a/_h", "/_h", "/c", "/d/a", "/a/", "/a/b/none", "/d/none/x") + "?wait=true"
 	if g.chance(2) {
 		target += "&recursive=true"
 	}
