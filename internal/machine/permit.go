@@ -198,8 +198,8 @@ func (m *Machine) applyV2(now kv.ClusterTime, c *v2tree.Command, who *auth.Subje
 		return res, err
 	}
 	for e := range m.w.Changes() {
-		// The path itself was permitted as it was sent, with a slash at its end or without. A key that
-		// goes with the directory that hides it was not named by the request.
+		// The path itself was permitted as it was sent, with a slash at its end or without. A key
+		// that goes with the directory that hides it was not named by the request.
 		named := !res.Prev.Dir && bytes.Equal(e.Key, c.Path)
 		if !e.Dir && !named && !who.CanWrite(kv.KeyRange{Key: e.Key}) {
 			return v2tree.Result{}, denied(who)

@@ -209,8 +209,8 @@ func TestPollLosesPermission(t *testing.T) {
 	s.waiting(0)
 }
 
-// The permission of a poll is that of its path as sent: /b/* permits /b/, which is the node /b, also
-// when the poll began before authentication.
+// The permission of a poll is that of its path as sent: /b/* permits /b/, which is the node /b,
+// also when the poll began before authentication.
 func TestPollOfPathAsSent(t *testing.T) {
 	s := newPollSite(t)
 	resp := s.begin(t.Context(), "reader", http.MethodGet, "/b/?wait=true&recursive=true")

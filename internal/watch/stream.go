@@ -107,7 +107,8 @@ func (w *Watcher) bytes() int {
 // is held.
 func (w *Watcher) historyEnd() int64 {
 	if w.past != nil {
-		return max(w.past.through, w.stream.hub.dispatched) // what is not dispatched yet is history, too
+		// what is not dispatched yet is history, too
+		return max(w.past.through, w.stream.hub.dispatched)
 	}
 	return w.stream.hub.dispatched
 }
