@@ -161,7 +161,7 @@ type teller struct {
 	w      *http.ResponseController
 	to     http.ResponseWriter
 	stream bool
-	last   *watch.Event  // told
+	last   *watch.Event // told
 }
 
 // tell writes what there is to tell, and reports whether there may be more.
