@@ -31,6 +31,7 @@ var layers = map[string]int{
 	"internal/http1":   1,
 	"internal/datadir": 1,
 	"internal/logging": 1,
+	"internal/certs":   1,
 
 	"internal/v3lockpb":     1,
 	"internal/v3electionpb": 1,
@@ -87,6 +88,7 @@ const pureMax = 5
 var impure = map[string]string{
 	"internal/h2grpc":  "serves connections",
 	"internal/http1":   "serves connections",
+	"internal/certs":   "makes keys, and looks at its files while handshakes come in",
 	"internal/peer":    "holds connections to other members",
 	"internal/backup":  "reads files, and talks to the member of a data directory",
 	"internal/metrics": "measures what takes wall-clock time",

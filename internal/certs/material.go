@@ -1,0 +1,263 @@
+package certs
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// fileBytesMax bounds each file: a bundle of all public authorities has a quarter of a megabyte, a
+// large revocation list some megabytes.
+const fileBytesMax = 64 << 20
+
+// material is what the files of a Source held when they were read. It is not changed afterwards.
+type material struct {
+	served   []tls.Certificate // of CertFile; empty without one
+	shown    *tls.Certificate  // when dialing; nil for none
+	roots    *x509.CertPool    // of TrustedCAFile; nil without one
+	revoked  map[string]bool   // by issuer and serial number
+	expiries []Expiry
+}
+
+// load reads all files.
+func (o *Options) load() (*material, error) {
+	m := &material{}
+	var err error
+	if o.CertFile != "" {
+		if m.served, err = loadPairs(o.CertFile, o.KeyFile); err != nil {
+			return nil, err
+		}
+		m.shown = &m.served[0]
+		for _, c := range m.served {
+			m.expiries = append(m.expiries, expiryOf(o.Role, o.CertFile, c.Leaf))
+		}
+	}
+	if o.ClientCertFile != "" {
+		shown, err := loadPairs(o.ClientCertFile, o.ClientKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		m.shown = &shown[0]
+		m.expiries = append(m.expiries, expiryOf(o.Role, o.ClientCertFile, m.shown.Leaf))
+	}
+	if o.TrustedCAFile != "" {
+		authorities, err := loadCertificates(o.TrustedCAFile)
+		if err != nil {
+			return nil, err
+		}
+		m.roots = x509.NewCertPool()
+		for _, c := range authorities {
+			m.roots.AddCert(c)
+			m.expiries = append(m.expiries, expiryOf(o.Role, o.TrustedCAFile, c))
+		}
+	}
+	if o.CRLFile != "" {
+		if m.revoked, err = loadRevoked(o.CRLFile); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	case len(text) > fileBytesMax:
+		return nil, fmt.Errorf("read %s: more than %d bytes", path, fileBytesMax)
+	}
+	return text, nil
+}
+
+func loadCertificates(path string) ([]*x509.Certificate, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := parseCertificates(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return certificates, nil
+}
+
+// parseCertificates reads the certificates of a PEM file, of which there must be one at least.
+func parseCertificates(text []byte) (found []*x509.Certificate, err error) {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d cannot be read: %w", len(found)+1, err)
+		}
+		found = append(found, c)
+	}
+	if len(found) == 0 {
+		return nil, errors.New("no certificate in it: want PEM blocks BEGIN CERTIFICATE")
+	}
+	return found, nil
+}
+
+// parseKeys reads the private keys of a PEM file, of which there must be one at least.
+func parseKeys(text []byte) (keys []crypto.Signer, err error) {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "PRIVATE KEY" && !strings.HasSuffix(block.Type, " PRIVATE KEY") {
+			continue
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return nil, errors.New("the private key is encrypted: want it without a passphrase")
+		}
+		key, err := parseKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("private key %d cannot be read: %w", len(keys)+1, err)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("no private key in it: want a PEM block BEGIN PRIVATE KEY")
+	}
+	return keys, nil
+}
+
+func parseKey(der []byte) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key, nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, errors.New("neither PKCS #8, PKCS #1 nor SEC 1")
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("a key of type %T cannot sign", key)
+	}
+	return signer, nil
+}
+
+// loadPairs reads a certificate with its chain and its key, or several of them from one bundle: the
+// certificates after one that has a key, up to the next one that has a key, are its chain.
+func loadPairs(certFile, keyFile string) ([]tls.Certificate, error) {
+	certificates, err := loadCertificates(certFile)
+	if err != nil {
+		return nil, err
+	}
+	text, err := readFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := parseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", keyFile, err)
+	}
+	pairs, err := pairUp(certificates, keys)
+	if err != nil {
+		return nil, fmt.Errorf("%s, %s: %w", certFile, keyFile, err)
+	}
+	return pairs, nil
+}
+
+func pairUp(certificates []*x509.Certificate, keys []crypto.Signer) (pairs []tls.Certificate, err error) {
+	used := make([]bool, len(keys))
+	for i, c := range certificates {
+		k := slices.IndexFunc(keys, func(key crypto.Signer) bool { return samePublicKey(c, key) })
+		switch {
+		case k >= 0:
+			used[k] = true
+			pairs = append(pairs, tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: keys[k], Leaf: c})
+		case i == 0:
+			return nil, errors.New("private key does not match the first certificate")
+		default:
+			last := &pairs[len(pairs)-1]
+			last.Certificate = append(last.Certificate, c.Raw)
+		}
+	}
+	if k := slices.Index(used, false); k >= 0 {
+		return nil, fmt.Errorf("private key %d has no certificate", k+1)
+	}
+	return pairs, nil
+}
+
+func samePublicKey(c *x509.Certificate, key crypto.Signer) bool {
+	public, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool })
+	return ok && public.Equal(c.PublicKey)
+}
+
+// loadRevoked reads revocation lists. Whether an authority has signed them is not checked, as in
+// etcd: who may write the file may replace the certificates as well.
+func loadRevoked(path string) (map[string]bool, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	revoked, err := parseRevoked(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return revoked, nil
+}
+
+// parseRevoked reads one list as DER, or any number of them as PEM.
+func parseRevoked(text []byte) (map[string]bool, error) {
+	var lists [][]byte
+	if bytes.Contains(text, []byte("-----BEGIN")) {
+		for {
+			var block *pem.Block
+			if block, text = pem.Decode(text); block == nil {
+				break
+			}
+			if block.Type == "X509 CRL" {
+				lists = append(lists, block.Bytes)
+			}
+		}
+	} else {
+		lists = [][]byte{text}
+	}
+	if len(lists) == 0 {
+		return nil, errors.New("no revocation list in it: want DER, or PEM blocks BEGIN X509 CRL")
+	}
+	revoked := map[string]bool{}
+	for i, der := range lists {
+		list, err := x509.ParseRevocationList(der)
+		if err != nil {
+			return nil, fmt.Errorf("revocation list %d cannot be read: %w", i+1, err)
+		}
+		for _, e := range list.RevokedCertificateEntries {
+			revoked[revocationKey(list.RawIssuer, e.SerialNumber.Bytes())] = true
+		}
+	}
+	return revoked, nil
+}
+
+// revocationKey names a certificate: serial numbers are unique for an issuer only.
+func revocationKey(issuer, serial []byte) string { return string(issuer) + "\x00" + string(serial) }
