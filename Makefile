@@ -6,9 +6,16 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 BIN := $(CURDIR)/bin
+# What `make install` installs.
+PROGRAMS := $(filter-out bench,$(notdir $(wildcard cmd/*)))
 
 # Passed to the server by `make run`, for example ARGS='--data-dir /tmp/d'.
 ARGS ?=
+# The client port of `make run`; the peer port is the next one.
+PORT ?= 2379
+# Where `make install` puts the programs: $(DESTDIR)$(PREFIX)/bin.
+PREFIX ?= /usr/local
+DESTDIR ?=
 # The simulated schedules: how many, or the seed of a single one to replay.
 SEEDS ?= 200
 SEED ?=
@@ -31,17 +38,28 @@ BENCHFLAGS ?= -runs 3 -o markdown
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: help run build test race sim torture fuzz lint bench generate
+# The four flags that move a member to other ports; the defaults need none.
+CLIENT := http://127.0.0.1:$(PORT)
+PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
+PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
+	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
+
+.PHONY: help run build install test race sim torture fuzz lint bench generate deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-run: build ## build, and start a single member on 127.0.0.1:2379 (data in ./default.etcd)
-	exec $(BIN)/etcd $(ARGS)
+run: build ## build, and start a single member on 127.0.0.1:PORT (2379; data in ./default.etcd)
+	exec $(BIN)/etcd $(PORTFLAGS) $(ARGS)
 
-build: ## build etcd, etcdctl and bench into bin/
+build: ## build the programs into bin/
 	@mkdir -p $(BIN)
+	@[ -x $(BIN)/etcd ] || echo 'building into bin/; the first build compiles all dependencies and takes a minute or two' >&2
 	go build -o $(BIN)/ ./cmd/...
+
+install: build ## copy the programs to $(DESTDIR)$(PREFIX)/bin, by default /usr/local/bin
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
 
 test: build ## run every test: Go packages, real clients, recorded conformance
 	scripts/clients $(CLIENTS)
@@ -50,16 +68,17 @@ test: build ## run every test: Go packages, real clients, recorded conformance
 	scripts/conformance $(BIN)/etcd $(BIN)/etcdctl
 	@scripts/clients --report $(CLIENTS)
 
-race: ## run the packages' tests under the race detector
-	go test -race -timeout 20m $(RACE)
+race: ## run the packages' tests under the race detector, with the expensive invariant checks
+	go test -race -tags invariants -timeout 20m $(RACE)
 
 sim: ## run whole clusters from SEEDS=n seeds, for MINUTES=m, or from SEED=n alone; what fails is minimised and kept in sim/testdata
-	go test -count 1 -timeout 24h -v -run 'TestSeeds' ./sim -keep -seeds $(SEEDS) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(SEED),-seed $(SEED))
-	CAIRN_CRASH_SEEDS=$(if $(MINUTES),20,$(SEEDS)) CAIRN_CRASH_SEED=$(SEED) go test -count 1 -timeout 60m -v -run Crash ./internal/replica
+	go test -tags invariants -count 1 -timeout 24h -v -run 'TestSeeds' ./sim -keep -seeds $(SEEDS) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(SEED),-seed $(SEED))
+	CAIRN_CRASH_SEEDS=$(if $(MINUTES),20,$(SEEDS)) CAIRN_CRASH_SEED=$(SEED) go test -tags invariants -count 1 -timeout 60m -v -run Crash ./internal/replica
 
-torture: build ## kill, pause, cut off, damage and replace members of real clusters for MINUTES=n, and check what clients saw
-	go build -o $(BIN)/tools/torture ./test/torture
-	$(BIN)/tools/torture -etcd $(BIN)/etcd -minutes $(or $(MINUTES),2) $(TORTUREFLAGS)
+torture: ## kill, pause, cut off, damage and replace members of real clusters for MINUTES=n, and check what clients saw
+	@mkdir -p $(BIN)/tools
+	go build -tags invariants -o $(BIN)/tools/ ./test/torture ./cmd/etcd
+	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),2) $(TORTUREFLAGS)
 
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
@@ -73,6 +92,10 @@ lint: ## gofumpt, go vet, golangci-lint, import layers, compatibility page
 bench: build ## compare ours with Debian's etcd, run by run, on fresh directories; with CLUSTER=3, clusters of three
 	@[ '$(THEIRS)' != /usr/bin/etcd ] || CI=true scripts/clients etcd-server
 	$(BIN)/bench compare -ours $(BIN)/etcd -theirs $(THEIRS) $(if $(CLUSTER),-cluster) $(BENCHFLAGS)
+
+deps: ## update the dependencies within their major versions, and tidy
+	go get -u ./... && go mod tidy
+	go -C test/k8s get -u ./... && go -C test/k8s mod tidy
 
 generate: ## run every go:generate directive
 	@if grep -rqs --include='*.go' '^//go:generate ' .; then go generate ./...; else echo 'make generate: no //go:generate directive in any file, nothing to do'; fi

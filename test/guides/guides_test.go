@@ -1,94 +1,238 @@
-// Package guides follows the guides of docs/guides that have commands with answers: it types every
-// line of their ```console blocks that begins with "$ ", in order, on one fresh server, and
-// compares what comes back with the lines below.
+// Package guides types README.md and the guides of docs/guides in one shell, one after the other,
+// as a reader does, and compares what the commands print with the text.
 //
-// It owns how a block is read. A guide whose answers have rightly changed is written anew with `go
-// test ./test/guides -args -rewrite`.
+// It owns how a guide is typed: each line of a ```console block that begins with "$ " goes to bash;
+// the lines below it are the expected output, standard error included. The shell starts in a
+// directory that looks like the repository after `make build`; the guides' ports are replaced by
+// free ones. A guide must leave the shell as it found it: the same directory, no job running.
 //
-// Concurrency: none.
+// Concurrency: none; one shell runs one command at a time.
 package guides
 
 import (
+	"bufio"
 	"flag"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"cairn/test/harness"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the commands answer into the guides")
+var rewrite = flag.Bool("rewrite", false, "write what the commands print into the guides")
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// written is where guides say that the server is.
-const written = "127.0.0.1:2379"
-
-func TestV2ToV3(t *testing.T) {
-	if other := harness.Reference(t); other != "" {
-		t.Skip(other + " keeps v2 and v3 keys in two stores")
-	}
-	follow(t, "../../docs/guides/v2-to-v3.md")
+// typedGuides are typed in this order, paths from the repository's root.
+var typedGuides = []string{
+	"README.md",
+	"docs/guides/v2-to-v3.md",
+	"docs/guides/cluster.md",
+	"docs/guides/backup.md",
+	"docs/guides/disaster.md",
 }
 
-// follow types a guide's commands and compares their answers.
-func follow(t *testing.T, file string) {
+// patience limits one guide: far more than it takes, so that a busy machine fails no test.
+const patience = 3 * time.Minute
+
+func TestGuides(t *testing.T) {
+	if other := harness.Reference(t); other != "" {
+		t.Skip("the guides are for cairn, not for " + other)
+	}
+	s := newShell(t)
+	for _, guide := range typedGuides {
+		if !t.Run(guide, func(t *testing.T) { s.follow(t, guide) }) {
+			return // the shell is not as the next guide expects it
+		}
+	}
+}
+
+// TestAllGuidesAreTyped: a guide with commands is in typedGuides.
+func TestAllGuidesAreTyped(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/guides/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(page, "../../")
+		listed := false
+		for _, guide := range typedGuides {
+			listed = listed || guide == name
+		}
+		if strings.Contains(string(text), "```console\n") && !listed {
+			t.Errorf("%s has commands and is not in typedGuides", name)
+		}
+	}
+}
+
+// shell is a bash that reads commands from a pipe.
+type shell struct {
+	in    io.Writer
+	out   *bufio.Reader
+	root  string            // the working directory that each guide starts in
+	ports *strings.Replacer // from the guides' to ours
+	back  *strings.Replacer
+	kill  func()
+}
+
+func newShell(t *testing.T) *shell {
 	t.Helper()
+	// mktemp -d of the guides goes below TMPDIR, and away with the test.
+	s := &shell{root: t.TempDir()}
+	temporary := t.TempDir()
+	if err := os.Mkdir(filepath.Join(s.root, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"etcd": harness.Etcd(t), "etcdctl": harness.Etcdctl(t)} {
+		if err := os.Symlink(path, filepath.Join(s.root, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The programs are built already: `make build` has nothing to do.
+	if err := os.WriteFile(filepath.Join(s.root, "Makefile"), []byte("build:\n\t@true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var there, back []string
+	for _, port := range []string{"22379", "22380", "32379", "32380", "42379", "42380", "2379", "2380"} { // longer ones first
+		ours := harness.FreePort(t)
+		there, back = append(there, port, ours), append(back, ours, port)
+	}
+	s.ports, s.back = strings.NewReplacer(there...), strings.NewReplacer(back...)
+	cmd := exec.Command("bash", "--norc", "--noprofile")
+	cmd.Dir = s.root
+	client, peer := "http://127.0.0.1:"+s.ports.Replace("2379"), "http://127.0.0.1:"+s.ports.Replace("2380")
+	cmd.Env = append(os.Environ(),
+		"TMPDIR="+temporary,
+		// What a program takes when the guide names no port.
+		"ETCDCTL_ENDPOINTS="+client, "ETCD_LISTEN_CLIENT_URLS="+client, "ETCD_ADVERTISE_CLIENT_URLS="+client,
+		"ETCD_LISTEN_PEER_URLS="+peer, "ETCD_INITIAL_ADVERTISE_PEER_URLS="+peer, "ETCD_INITIAL_CLUSTER=default="+peer)
+	// A process group of its own, so that what a guide leaves running can be killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	s.in, s.out = in, bufio.NewReader(out)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.kill = func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	t.Cleanup(func() {
+		s.kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			showLogs(t, s.root, temporary)
+		}
+	})
+	return s
+}
+
+func showLogs(t *testing.T, root, temporary string) {
+	logs, _ := filepath.Glob(filepath.Join(root, "*.log"))
+	below, _ := filepath.Glob(filepath.Join(temporary, "*", "*.log"))
+	for _, path := range append(logs, below...) {
+		if text, err := os.ReadFile(path); err == nil {
+			t.Logf("end of %s:\n%s", path, text[max(0, len(text)-3000):])
+		}
+	}
+}
+
+const mark = "--- end of output ---"
+
+// enter runs a line in the shell and returns what it printed.
+func (s *shell) enter(t *testing.T, line string) string {
+	t.Helper()
+	if _, err := fmt.Fprintf(s.in, "%s\necho '%s'\n", s.ports.Replace(line), mark); err != nil {
+		t.Fatalf("enter %q: %v", line, err)
+	}
+	var output strings.Builder
+	for {
+		text, err := s.out.ReadString('\n')
+		before, last := strings.CutSuffix(text, mark+"\n")
+		output.WriteString(before)
+		if last {
+			return s.back.Replace(output.String())
+		}
+		if err != nil {
+			t.Fatalf("%s printed\n%s\nand did not end within %v: %v", line, output.String(), patience, err)
+		}
+	}
+}
+
+// follow types a guide.
+func (s *shell) follow(t *testing.T, guide string) {
+	file := "../../" + guide
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := harness.Start(t)
-	bin := t.TempDir()
-	if err := os.Symlink(harness.Etcdctl(t), filepath.Join(bin, "etcdctl")); err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	commands, inside := 0, false
-	var command, want, got string
-	compare := func() {
-		if command != "" && got != want && !*rewrite {
-			t.Errorf("%s:\n$ %s\nanswers\n%s\nthe guide says\n%s", file, command, got, want)
+	timer := time.AfterFunc(patience, s.kill)
+	defer timer.Stop()
+	var page strings.Builder
+	for _, part := range split(string(text)) {
+		page.WriteString(part.text)
+		if part.command == "" {
+			continue
 		}
-		command, want, got = "", "", ""
-	}
-	for line := range strings.Lines(string(text)) {
-		switch typed, isCommand := strings.CutPrefix(line, "$ "); {
-		case line == "```console\n" && !inside:
-			inside = true
-		case line == "```\n" && inside:
-			compare()
-			inside = false
-		case inside && isCommand:
-			compare()
-			commands++
-			command = strings.TrimSuffix(typed, "\n")
-			answer := s.Run(t, harness.Command{
-				Args: []string{"/bin/sh", "-c", "exec 2>&1; " + strings.ReplaceAll(command, written, s.Address())},
-				Env:  []string{"PATH=" + bin + ":" + os.Getenv("PATH")},
-			})
-			got = strings.ReplaceAll(answer.Stdout, s.Address(), written)
-			if got != "" && !strings.HasSuffix(got, "\n") {
-				got += "\n"
-			}
-			if *rewrite {
-				line += got
-			}
-		case inside:
-			want += line
-			if *rewrite {
-				continue
-			}
+		began := time.Now()
+		got := s.enter(t, part.command)
+		t.Logf("%6.2f s: %s", time.Since(began).Seconds(), part.command)
+		if got != "" && !strings.HasSuffix(got, "\n") {
+			got += "\n"
 		}
-		out = append(out, line)
-	}
-	if commands < 5 {
-		t.Fatalf("%s has only %d commands", file, commands)
+		page.WriteString("$ " + part.command + "\n" + got)
+		if got != part.output && !*rewrite {
+			t.Fatalf("%s:\n$ %s\nprints\n%s\nthe guide has\n%s", guide, part.command, got, part.output)
+		}
 	}
 	if *rewrite {
-		if err := os.WriteFile(file, []byte(strings.Join(out, "")), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(page.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if dir := s.enter(t, "pwd"); dir != s.root+"\n" {
+		t.Errorf("%s ends in the directory %s, want the one it began in, %s", guide, dir, s.root)
+	}
+	if jobs := s.enter(t, "jobs -r"); jobs != "" {
+		t.Errorf("%s ends while these run:\n%s", guide, jobs)
+	}
+}
+
+// part is a piece of a guide: text, or a command with the output that the guide shows.
+type part struct{ text, command, output string }
+
+func split(page string) (parts []part) {
+	inside := false
+	for line := range strings.Lines(page) {
+		typed, isCommand := strings.CutPrefix(line, "$ ")
+		switch {
+		case line == "```console\n":
+			inside = true
+		case line == "```\n":
+			inside = false
+		case inside && isCommand:
+			parts = append(parts, part{command: strings.TrimSuffix(typed, "\n")})
+			continue
+		case inside && len(parts) > 0 && parts[len(parts)-1].command != "":
+			parts[len(parts)-1].output += line
+			continue
+		}
+		parts = append(parts, part{text: line})
+	}
+	return parts
 }
