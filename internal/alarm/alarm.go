@@ -20,6 +20,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"cairn/internal/kv"
 	"cairn/internal/storage"
 )
 
@@ -50,9 +51,9 @@ func (k Kind) String() string {
 // The errors that refuse what an alarm forbids.
 var (
 	// ErrNoSpace refuses what adds data.
-	ErrNoSpace = errors.New("mvcc: database space exceeded")
+	ErrNoSpace = kv.NewRefusal("mvcc: database space exceeded")
 	// ErrCorrupt refuses every change.
-	ErrCorrupt = errors.New("corrupt cluster")
+	ErrCorrupt = kv.NewRefusal("corrupt cluster")
 )
 
 // ErrMalformed is wrapped by the errors that tell of bytes which no cairn of this version can have

@@ -56,6 +56,9 @@ var reasons = [...]string{
 	TokenAhead: "token of users and roles that are not known yet", VerifyOnly: "no private key to sign tokens with",
 }
 
+// Refusal implements kv.Refusal.
+func (Reason) Refusal() {}
+
 // Error implements error.
 func (r Reason) Error() string { return reasons[r] }
 

@@ -30,7 +30,7 @@ import (
 )
 
 // ErrExists refuses to grant a lease of an ID that has one.
-var ErrExists = errors.New("lease already exists")
+var ErrExists = kv.NewRefusal("lease already exists")
 
 // ErrCorrupt is wrapped by the errors that tell of bytes that no cairn has written.
 var ErrCorrupt = errors.New("corrupt lease")

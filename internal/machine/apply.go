@@ -12,7 +12,6 @@ import (
 	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
-	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
 )
@@ -46,6 +45,8 @@ type Applied struct {
 	Tally      mvcc.Tally
 	// Changes are the configuration changes that have taken effect, in their order, for raft.
 	Changes []*raftpb.ConfChangeV2
+	// Malformed is what could not be decoded, for the log: at most 16 of a batch.
+	Malformed []Malformed
 }
 
 // EntryResults are results of one entry. The caller may take them out.
@@ -68,7 +69,7 @@ const resultsKept = 8192
 // header has the given origin; origin 0 is for a caller that needs none. After an error the member
 // must stop: the store failed, or this version cannot apply the log.
 func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error) {
-	m.next, m.changes = m.pos, nil
+	m.next, m.changes, m.malformed = m.pos, nil, nil
 	m.forgetResults()
 	if err := m.begin(); err != nil {
 		return Applied{}, err
@@ -81,7 +82,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error)
 			continue // in the snapshot
 		}
 		if e.GetIndex() != m.next.index+1 {
-			return Applied{}, fmt.Errorf("%w: entry %d after entry %d", ErrBadCommand, e.GetIndex(), m.next.index)
+			return Applied{}, fmt.Errorf("apply entry %d: want entry %d", e.GetIndex(), m.next.index+1)
 		}
 		complete, err := m.applyEntry(e, origin)
 		if err != nil {
@@ -98,6 +99,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error)
 	}
 	return Applied{
 		Entries: n, Results: m.splitResults(), Events: m.w.Events(), EventCount: m.w.EventCount(), Tally: m.w.Tally(), Changes: m.changes,
+		Malformed: m.malformed,
 	}, nil
 }
 
@@ -159,27 +161,12 @@ func (m *Machine) commit() error {
 // applyEntry applies the commands of an entry that are not applied yet. It reports whether it has
 // applied all; it stops earlier when the batch has become large.
 func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err error) {
-	data := e.Data
-	var change *raftpb.ConfChangeV2
-	if e.GetType() != raftpb.EntryNormal {
-		if change, err = decodeChange(e); err != nil {
-			return false, err
-		}
-		data = change.GetContext()
-	}
-	if len(data) == 0 {
-		return true, nil // a new leader's first entry
-	}
-	d := codec.NewReader(data)
-	h, err := decodeHeader(&d)
+	h, d, n, change, err := openEntry(e)
 	if err != nil {
-		return false, err
+		m.refuseMalformed(e.GetIndex(), err)
+		return true, nil
 	}
 	m.next.time = max(m.next.time, h.Time)
-	n, err := countCommands(d)
-	if err != nil {
-		return false, err
-	}
 	wanted := origin != 0 && h.Origin == origin && n > 0
 	if wanted {
 		m.entryResults = append(m.entryResults, EntryResults{Batch: h.Batch, Commands: n, First: int(m.next.commands)})
@@ -201,19 +188,13 @@ func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err
 		if err := m.applyCommand(kind, payload, m.next.time, change, res); err != nil {
 			return false, err
 		}
+		if res.Err != nil && errors.Is(res.Err, ErrBadCommand) {
+			m.refuseMalformed(e.GetIndex(), res.Err)
+		}
 		res.Revision = m.w.Revision()
 		m.next.commands++
 	}
 	return true, nil
-}
-
-// countCommands returns how many commands are left to read.
-func countCommands(d codec.Reader) (n int, err error) {
-	for ; d.Len() > 0; n++ {
-		d.Byte()
-		d.Bytes()
-	}
-	return n, damaged("command", d.Err())
 }
 
 // applyCommand runs one command. What the command's client did wrong goes into
@@ -222,28 +203,15 @@ func countCommands(d codec.Reader) (n int, err error) {
 func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, change *raftpb.ConfChangeV2, res *Result) error {
 	actor, err := openAs(&kind, &payload)
 	if err != nil {
-		return err
+		return refuse(err, res)
 	}
 	who, err := m.admit(kind, actor)
 	if err != nil {
-		return m.settle(err, res)
+		return refuse(err, res)
 	}
 	d := codec.NewReader(payload)
 	if kind == KindCompact || kind == KindAutoCompact {
-		rev := d.Varint()
-		if err := damaged("compaction", d.Err()); err != nil {
-			return err
-		}
-		if kind == KindCompact {
-			err = needRoot(who)
-		}
-		if err == nil {
-			err = m.alarms.Next().MayChange()
-		}
-		if err == nil {
-			err = m.w.Compact(rev)
-		}
-		return m.settle(err, res)
+		return refuse(m.compact(kind, &d, who), res)
 	}
 	m.w.Start()
 	if kind == KindMembership {
@@ -255,7 +223,24 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 		return m.w.End()
 	}
 	m.w.Abort()
-	return m.settle(err, res)
+	return refuse(err, res)
+}
+
+// compact runs a compaction, which is outside the writer's Start and End.
+func (m *Machine) compact(kind Kind, d *codec.Reader, who *auth.Subject) error {
+	rev := d.Varint()
+	if err := malformed("compaction", d.End()); err != nil {
+		return err
+	}
+	if kind == KindCompact {
+		if err := needRoot(who); err != nil {
+			return err
+		}
+	}
+	if err := m.alarms.Next().MayChange(); err != nil {
+		return err
+	}
+	return m.w.Compact(rev)
 }
 
 // change runs a command that writes keys, leases, or users and roles, if who may.
@@ -263,38 +248,26 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *au
 	switch kind {
 	case KindPut:
 		var op mvcc.PutOp
-		if decodePut(d, &op); d.Err() != nil {
-			return damaged("put", d.Err())
+		if decodePut(d, &op); d.End() != nil {
+			return malformed("put", d.Err())
 		}
-		if err := errors.Join(m.alarms.Next().MayAdd(), PermitPut(who, &op), m.permitLease(who, op.Lease)); err != nil {
-			return err
-		}
-		res.Put, err = m.w.Put(&op)
+		res.Put, err = m.put(&op, who)
 	case KindDelete:
 		var op mvcc.DeleteOp
-		if decodeDelete(d, &op); d.Err() != nil {
-			return damaged("delete", d.Err())
+		if decodeDelete(d, &op); d.End() != nil {
+			return malformed("delete", d.Err())
 		}
-		if err := m.alarms.Next().MayChange(); err != nil {
-			return err
-		}
-		if err := PermitDelete(who, &op); err != nil {
-			return err
-		}
-		res.Delete, err = m.w.Delete(&op)
+		res.Delete, err = m.delete(&op, who)
 	case KindTxn:
 		t := decodeTxn(d, 0)
-		if err := d.Err(); err != nil {
-			return damaged("transaction", err)
+		if err := d.End(); err != nil {
+			return malformed("transaction", err)
 		}
-		if err := errors.Join(m.mayTxn(t), PermitTxn(who, t), m.permitLeases(who, t)); err != nil {
-			return err
-		}
-		res.Txn, err = m.w.Txn(t)
+		res.Txn, err = m.txn(t, who)
 	case KindV2:
 		c := &m.v2Command
 		if *c, err = v2tree.Decode(d.Rest()); err != nil {
-			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+			return malformed("v2", err)
 		}
 		if err = m.mayV2(c); err == nil {
 			res.V2, err = m.applyV2(now, c, who)
@@ -303,7 +276,7 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *au
 	case KindAuth:
 		var c auth.Command
 		if c, err = auth.Decode(d.Rest()); err != nil {
-			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+			return malformed("auth", err)
 		}
 		if c.Kind != auth.KindLogin { // that is a member's word, who has checked a password
 			err = needRoot(who)
@@ -314,7 +287,7 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *au
 	case KindLease:
 		var c lease.Command
 		if c, err = lease.Decode(d.Rest()); err != nil {
-			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+			return malformed("lease", err)
 		}
 		if err = m.mayLease(&c); err == nil {
 			res.Lease, err = m.applyLease(now, &c, who)
@@ -322,29 +295,50 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *au
 	case KindAlarm:
 		var c alarm.Command
 		if c, err = alarm.Decode(d.Rest()); err != nil {
-			return fmt.Errorf("%w: %w", ErrBadCommand, err)
+			return malformed("alarm", err)
 		}
 		res.Alarms, err = m.applyAlarm(&c, who)
 	default:
-		return fmt.Errorf("%w: kind %d, which this cairn does not know", ErrBadCommand, kind)
+		return unknownKind(kind)
 	}
 	return err
 }
 
-// settle divides a command's error: a client's goes into the result, a member's
-// is returned.
-func (m *Machine) settle(err error, res *Result) error {
-	var refused *v2tree.Error
-	var reason auth.Reason
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &refused), errors.As(err, &reason), errors.Is(err, mvcc.ErrCompacted), errors.Is(err, mvcc.ErrFutureRevision),
-		errors.Is(err, mvcc.ErrKeyNotFound), errors.Is(err, mvcc.ErrLeaseNotFound), errors.Is(err, mvcc.ErrTooLarge), errors.Is(err, lease.ErrExists),
-		membership.Refused(err), errors.Is(err, alarm.ErrNoSpace), errors.Is(err, alarm.ErrCorrupt):
-		*res = Result{Err: err}
-		return nil
-	default:
-		return err
+// put runs a put, if who may.
+func (m *Machine) put(op *mvcc.PutOp, who *auth.Subject) (res mvcc.PutResult, err error) {
+	if err = m.alarms.Next().MayAdd(); err != nil {
+		return res, err
 	}
+	if err = PermitPut(who, op); err != nil {
+		return res, err
+	}
+	if err = m.permitLease(who, op.Lease); err != nil {
+		return res, err
+	}
+	return m.w.Put(op)
+}
+
+// delete runs a delete, if who may.
+func (m *Machine) delete(op *mvcc.DeleteOp, who *auth.Subject) (res mvcc.DeleteResult, err error) {
+	if err = m.alarms.Next().MayChange(); err != nil {
+		return res, err
+	}
+	if err = PermitDelete(who, op); err != nil {
+		return res, err
+	}
+	return m.w.Delete(op)
+}
+
+// txn runs a transaction, if who may run each part of it.
+func (m *Machine) txn(t *mvcc.TxnOp, who *auth.Subject) (res mvcc.TxnResult, err error) {
+	if err = m.mayTxn(t); err != nil {
+		return res, err
+	}
+	if err = PermitTxn(who, t); err != nil {
+		return res, err
+	}
+	if err = m.permitLeases(who, t); err != nil {
+		return res, err
+	}
+	return m.w.Txn(t)
 }

@@ -2,17 +2,11 @@ package machine
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 )
-
-// ErrBadCommand is wrapped by the errors that tell of an entry which no cairn of
-// this version can have proposed.
-var ErrBadCommand = errors.New("bad command")
 
 // Kind says what a command asks for. The values are stored; never renumber them.
 type Kind byte
@@ -77,15 +71,7 @@ func decodeHeader(d *codec.Reader) (h Header, err error) {
 		d.Fail("entry of version %d, this cairn knows %d; a newer cairn has written this log", v, entryVersion)
 	}
 	h.Time, h.Origin, h.Batch = kv.ClusterTime(d.Uint64()), d.Uint64(), d.Uvarint()
-	return h, damaged("header", d.Err())
-}
-
-// damaged wraps what was wrong with the bytes of something, if anything was.
-func damaged(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %s: %w", ErrBadCommand, what, err)
+	return h, malformed("header", d.Err())
 }
 
 // Flags of puts, deletes and ranges.

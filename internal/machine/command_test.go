@@ -6,17 +6,13 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"sync"
 	"testing"
 
-	"go.etcd.io/raft/v3/raftpb"
 	"pgregory.net/rapid"
 
 	"cairn/internal/codec"
 	"cairn/internal/kv"
-	"cairn/internal/membership"
 	"cairn/internal/mvcc"
-	"cairn/internal/storage"
 	"cairn/internal/v2tree"
 )
 
@@ -170,73 +166,8 @@ func TestRoundTrip(t *testing.T) {
 func TestCutPositionIsRefused(t *testing.T) {
 	b := position{300, 300, 300, 300, 300, 300}.append(nil)
 	for n := range b {
-		if p, err := decodePosition(b[:n]); !errors.Is(err, ErrBadCommand) {
+		if p, err := decodePosition(b[:n]); !errors.Is(err, errCorruptPosition) {
 			t.Errorf("cut to %d bytes: %+v, %v", n, p, err)
 		}
 	}
-}
-
-// fuzzed is one machine for all inputs of FuzzApply, since opening one takes longer than
-// applying an entry.
-var fuzzed struct {
-	once sync.Once
-	mu   sync.Mutex
-	db   *storage.Store
-	m    *Machine
-}
-
-// FuzzApply applies arbitrary bytes as an entry. They may be taken or refused; a refused
-// entry leaves the store as it was.
-func FuzzApply(f *testing.F) {
-	header := Header{Time: 5, Origin: 1, Batch: 9}
-	for _, c := range []command{
-		put("a", "1"), keep("a"), del("a", "z"), compact(2), compact(-3),
-		txn(&mvcc.TxnOp{
-			Compares: []mvcc.Compare{{KeyRange: kv.KeyRange{Key: []byte("a"), End: []byte{0}}, Target: mvcc.CompareLease}},
-			Success:  []mvcc.Op{{Put: &mvcc.PutOp{Key: []byte("x"), Lease: 3}}, {Range: &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte("a")}}}},
-			Failure:  []mvcc.Op{{Delete: &mvcc.DeleteOp{}}, {Txn: &mvcc.TxnOp{Success: []mvcc.Op{{Range: &mvcc.RangeOp{}}}}}},
-		}),
-		v2(v2tree.Command{Kind: v2tree.KindCreateInOrder, Path: []byte("/q"), HasTTL: true, TTL: 5, Value: []byte("x")}),
-		v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/q"), Recursive: true}),
-	} {
-		f.Add(AppendCommand(header.Append(nil), c.kind, c.payload))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		z := &fuzzed
-		z.mu.Lock()
-		defer z.mu.Unlock()
-		z.once.Do(func() {
-			var err error
-			if z.db, err = storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS()}); err != nil {
-				t.Fatal(err)
-			}
-			if err = Initialize(z.db, 1, 1, []membership.Member{{ID: 1}}); err != nil {
-				t.Fatal(err)
-			}
-			if z.m, err = Open(z.db); err != nil {
-				t.Fatal(err)
-			}
-		})
-		before := *z.m.Keys().Head()
-		index, time := z.m.AppliedIndex(), z.m.ClusterTime()
-		_, err := z.m.Apply([]*raftpb.Entry{rawEntry(index+1, data)}, 0)
-		after := *z.m.Keys().Head()
-		if err != nil {
-			if !errors.Is(err, ErrBadCommand) {
-				t.Fatalf("%x: %v", data, err)
-			}
-			if after != before || z.m.AppliedIndex() != index || z.m.ClusterTime() != time {
-				t.Fatalf("%x: refused, but the store went from %+v to %+v", data, before, after)
-			}
-			return
-		}
-		if z.m.AppliedIndex() != index+1 || after.Revision < before.Revision || z.m.ClusterTime() < time {
-			t.Fatalf("%x: entry %d, revision %d, was %d", data, z.m.AppliedIndex(), after.Revision, before.Revision)
-		}
-		var keys mvcc.Collector
-		sum, err := z.m.Keys().Range(&mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte{}, End: []byte{0}}}, &keys)
-		if err != nil || sum.Count != int64(len(keys.Keys)) || sum.Count != after.Keys() {
-			t.Fatalf("%x: %d keys, count %d, head %d, %v", data, len(keys.Keys), sum.Count, after.Keys(), err)
-		}
-	})
 }

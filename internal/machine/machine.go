@@ -48,6 +48,9 @@ type position struct {
 	commands uint64
 }
 
+// errCorruptPosition is wrapped by the error for a position that no cairn has written.
+var errCorruptPosition = errors.New("corrupt position")
+
 var positionKey = []byte{byte(storage.TableSystem), 'p'}
 
 // Machine is the state of one member.
@@ -74,6 +77,8 @@ type Machine struct {
 	// results and entryResults are those of the batch that is being made, or was made last.
 	results      []Result
 	entryResults []EntryResults
+	// malformed is what could not be decoded in the batches of this Apply.
+	malformed []Malformed
 	// installed is the index of the last snapshot that was installed in this life: entries up to it
 	// may yet come.
 	installed uint64
@@ -234,5 +239,8 @@ func decodePosition(b []byte) (p position, err error) {
 	p.index, p.term = d.Uvarint(), d.Uvarint()
 	p.revision, p.compact, p.time = int64(d.Uvarint()), int64(d.Uvarint()), kv.ClusterTime(d.Uvarint())
 	p.commands = d.Uvarint()
-	return p, damaged("position", d.Err())
+	if err := d.Err(); err != nil {
+		return p, fmt.Errorf("%w: %x: %w", errCorruptPosition, b, err)
+	}
+	return p, nil
 }

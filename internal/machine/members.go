@@ -46,12 +46,9 @@ func decodeChange(e *raftpb.Entry) (*raftpb.ConfChangeV2, error) {
 // changeMembers runs a command about members. What clients ask for moves the revision, as
 // v2's index has always moved, though no key changes.
 func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, who *auth.Subject) error {
-	c, err := membership.Decode(d.Rest())
+	c, err := decodeMembership(d.Rest(), change)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBadCommand, err)
-	}
-	if want := NewChange(&c); !proto.Equal(want, withoutContext(change)) {
-		return fmt.Errorf("%w: membership command of kind %d about %x in the change %v", ErrBadCommand, c.Kind, c.ID, change)
+		return err
 	}
 	// What a member says of itself, and the promotion of learners that have caught up, is nobody's
 	// request.
@@ -74,6 +71,19 @@ func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, wh
 		m.changes = append(m.changes, withoutContext(change))
 	}
 	return nil
+}
+
+// decodeMembership decodes a membership command and checks that it is carried by the configuration
+// change that it asks for.
+func decodeMembership(payload []byte, change *raftpb.ConfChangeV2) (membership.Command, error) {
+	c, err := membership.Decode(payload)
+	if err != nil {
+		return c, malformed("membership", err)
+	}
+	if want := NewChange(&c); !proto.Equal(want, withoutContext(change)) {
+		return c, fmt.Errorf("%w: membership command of kind %d about %x in the change %v", ErrBadCommand, c.Kind, c.ID, change)
+	}
+	return c, nil
 }
 
 func withoutContext(change *raftpb.ConfChangeV2) *raftpb.ConfChangeV2 {

@@ -130,8 +130,8 @@ func TestMembership(t *testing.T) {
 		t.Errorf("at %d after a flush: members %+v", m.AppliedIndex(), got)
 	}
 	bad := one(5, machine.KindMembership, []byte("\x09\x00\x00\x00\x00\x00\x00\x00\x07"))
-	if err := h.apply(m, []*raftpb.Entry{bad}); !errors.Is(err, machine.ErrBadCommand) {
-		t.Errorf("a command that nobody can have proposed: %v", err)
+	if applied, err := m.Apply([]*raftpb.Entry{bad}, 1); err != nil || len(applied.Malformed) != 1 {
+		t.Errorf("a command of an unknown kind: %v, malformed %v, want one refusal", err, applied.Malformed)
 	}
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)
@@ -204,8 +204,8 @@ func TestReconfiguration(t *testing.T) {
 	check()
 	// A command in an entry that does something else was never proposed.
 	plain := one(12, machine.KindMembership, (&membership.Command{Kind: membership.KindRemove, ID: 8}).Append(nil))
-	if err := h.apply(m, []*raftpb.Entry{plain}); !errors.Is(err, machine.ErrBadCommand) {
-		t.Errorf("a removal that raft knows nothing of: %v", err)
+	if applied, err := m.Apply([]*raftpb.Entry{plain}, 1); err != nil || len(applied.Malformed) != 1 {
+		t.Errorf("a removal in an ordinary entry: %v, malformed %v, want one refusal", err, applied.Malformed)
 	}
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)

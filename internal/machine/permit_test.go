@@ -113,8 +113,8 @@ func TestAuthorization(t *testing.T) {
 	db, m = openTest(t, crashed)
 	check()
 	bad := one(uint64(len(entries)+2), machine.KindAs, machine.AppendAs(nil, &auth.Actor{}, machine.KindAs, nil))
-	if _, err := m.Apply([]*raftpb.Entry{bad}, 1); !errors.Is(err, machine.ErrBadCommand) {
-		t.Errorf("an actor on behalf of another: %v", err)
+	if applied, err := m.Apply([]*raftpb.Entry{bad}, 1); err != nil || len(applied.Malformed) != 1 {
+		t.Errorf("an actor on behalf of another: %v, malformed %v, want one refusal", err, applied.Malformed)
 	}
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)

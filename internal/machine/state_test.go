@@ -26,6 +26,9 @@ type state struct {
 	db  *storage.Store
 	m   *Machine
 	got map[uint64][]*Result // by batch
+	// changes and malformed are those of all batches.
+	changes   []*raftpb.ConfChangeV2
+	malformed []Malformed
 	// onApplied is called after every batch.
 	onApplied func()
 }
@@ -83,6 +86,7 @@ func (st *state) apply(entries []*raftpb.Entry) error {
 		if err != nil {
 			return err
 		}
+		st.changes, st.malformed = append(st.changes, applied.Changes...), append(st.malformed, applied.Malformed...)
 		for _, e := range applied.Results {
 			got := st.got[e.Batch]
 			if len(got) != e.Commands {

@@ -161,6 +161,9 @@ func (r *applyRole) apply(msgs []*raftpb.Message) error {
 		}
 		m.hub.Publish(batch.Events, batch.EventCount)
 		m.count(batch.Tally)
+		for _, bad := range batch.Malformed {
+			m.log.Error("refused an entry or command that cannot be decoded", "index", bad.Index, "error", bad.Err)
+		}
 		for i := range batch.Results {
 			r.answer(&batch.Results[i])
 		}

@@ -2,44 +2,38 @@ package membership
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
+	"go.etcd.io/raft/v3"
+
 	"cairn/internal/codec"
+	"cairn/internal/kv"
 	"cairn/internal/storage"
 )
 
 // The errors that refuse a change.
 var (
 	// ErrNotFound says that no member has the ID.
-	ErrNotFound = errors.New("member not found")
+	ErrNotFound = kv.NewRefusal("member not found")
 	// ErrExists says that a member has the ID already.
-	ErrExists = errors.New("member ID exists")
+	ErrExists = kv.NewRefusal("member ID exists")
 	// ErrRemoved says that the member with the ID was removed, which is for good.
-	ErrRemoved = errors.New("member was removed")
+	ErrRemoved = kv.NewRefusal("member was removed")
 	// ErrPeerURLExists says that another member has one of the peer URLs.
-	ErrPeerURLExists = errors.New("peerURL exists")
+	ErrPeerURLExists = kv.NewRefusal("peerURL exists")
 	// ErrOnlyMember says that the cluster would have no voter left.
-	ErrOnlyMember = errors.New("the only member cannot be removed")
+	ErrOnlyMember = kv.NewRefusal("the only member cannot be removed")
 	// ErrNotLearner says that the member to be promoted is a voter already.
-	ErrNotLearner = errors.New("member is not a learner")
+	ErrNotLearner = kv.NewRefusal("member is not a learner")
 	// ErrTooOld says that a member is older than the cluster: it would not understand what the
 	// others write.
-	ErrTooOld = errors.New("member is older than its cluster")
+	ErrTooOld = kv.NewRefusal("member is older than its cluster")
+	// ErrReservedID refuses IDs that raft keeps for itself.
+	ErrReservedID = kv.NewRefusal("member ID is reserved")
 	// ErrTooManyLearners says that the cluster has as many learners as it may.
-	ErrTooManyLearners = errors.New("too many learner members in cluster")
+	ErrTooManyLearners = kv.NewRefusal("too many learner members in cluster")
 )
-
-// Refused reports whether err is one of the errors that refuse a change.
-func Refused(err error) bool {
-	for _, known := range []error{ErrNotFound, ErrExists, ErrRemoved, ErrPeerURLExists, ErrOnlyMember, ErrNotLearner, ErrTooOld, ErrTooManyLearners} {
-		if errors.Is(err, known) {
-			return true
-		}
-	}
-	return false
-}
 
 // Kind says what a command asks for. The values are stored; never renumber them.
 type Kind byte
@@ -126,8 +120,11 @@ func (t *Table) Apply(b *storage.Batch, c *Command) error {
 	}
 	m, ok := Find(t.next, c.ID)
 	if c.Kind == KindAdd {
-		if ok {
+		switch {
+		case ok:
 			return ErrExists
+		case reserved(c.ID):
+			return ErrReservedID
 		}
 		return t.add(b, c)
 	}
@@ -170,6 +167,12 @@ func (t *Table) add(b *storage.Batch, c *Command) error {
 	}
 	t.set(b, Member{ID: c.ID, PeerURLs: c.PeerURLs, Learner: c.Learner})
 	return nil
+}
+
+// reserved reports whether raft gives an ID a meaning of its own: 0 is no member, and the two
+// highest are the local threads of asynchronous storage writes.
+func reserved(id uint64) bool {
+	return id == raft.None || id == raft.LocalAppendThread || id == raft.LocalApplyThread
 }
 
 func voters(members []Member) (n int) {

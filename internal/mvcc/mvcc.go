@@ -32,16 +32,16 @@ import (
 // The errors that requests can cause. v3rpc and v2http translate them.
 var (
 	// ErrCompacted says that a revision is older than the compaction.
-	ErrCompacted = errors.New("required revision has been compacted")
+	ErrCompacted = kv.NewRefusal("required revision has been compacted")
 	// ErrFutureRevision says that a revision has not happened yet.
-	ErrFutureRevision = errors.New("required revision is a future revision")
+	ErrFutureRevision = kv.NewRefusal("required revision is a future revision")
 	// ErrKeyNotFound says that ignore_value or ignore_lease found no key to keep them from.
-	ErrKeyNotFound = errors.New("key not found")
+	ErrKeyNotFound = kv.NewRefusal("key not found")
 	// ErrTooLarge says that a command would change, or return, more at once than a
 	// member can hold. Nothing was changed; smaller ranges can be.
-	ErrTooLarge = errors.New("command changes or returns too much at once")
+	ErrTooLarge = kv.NewRefusal("command changes or returns too much at once")
 	// ErrLeaseNotFound says that a put names a lease that does not exist.
-	ErrLeaseNotFound = errors.New("requested lease not found")
+	ErrLeaseNotFound = kv.NewRefusal("requested lease not found")
 )
 
 // ErrCorrupt is wrapped by the errors that tell of bytes in the store that no

@@ -2,7 +2,6 @@ package v2tree
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,7 +11,7 @@ import (
 )
 
 // ErrBadCommand is wrapped by the errors of Decode.
-var ErrBadCommand = errors.New("bad v2 command")
+var ErrBadCommand = kv.NewRefusal("bad v2 command")
 
 // Kind says what a command asks for. The values are stored; never renumber them.
 type Kind byte

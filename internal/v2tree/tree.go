@@ -52,6 +52,9 @@ const (
 	CodeDirectoryNotEmpty = 108
 )
 
+// Refusal implements kv.Refusal.
+func (*Error) Refusal() {}
+
 // Error returns code, cause and index.
 func (e *Error) Error() string {
 	return fmt.Sprintf("v2 error %d (%s) at index %d", e.Code, e.Cause, e.Index)
