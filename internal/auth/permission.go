@@ -166,15 +166,20 @@ func (s *Subject) CanRead(r kv.KeyRange) bool { return s.root || s.read.cover(r)
 // CanWrite reports whether all keys of a range may be written.
 func (s *Subject) CanWrite(r kv.KeyRange) bool { return s.root || s.write.cover(r) }
 
-// Unwritable yields the gaps between the keys that may be written: from each from up to to, which
-// nil makes the end of all.
-func (s *Subject) Unwritable() iter.Seq2[[]byte, []byte] {
+// Unreadable yields the gaps between the keys that may be read: [from, to), where a nil to is the
+// end of the key space.
+func (s *Subject) Unreadable() iter.Seq2[[]byte, []byte] { return s.gaps(s.read) }
+
+// Unwritable yields the gaps between the keys that may be written, as Unreadable does.
+func (s *Subject) Unwritable() iter.Seq2[[]byte, []byte] { return s.gaps(s.write) }
+
+func (s *Subject) gaps(between spans) iter.Seq2[[]byte, []byte] {
 	return func(yield func(from, to []byte) bool) {
 		if s.root {
 			return
 		}
 		var from []byte
-		for _, w := range s.write {
+		for _, w := range between {
 			if !yield(from, w.key) {
 				return
 			}

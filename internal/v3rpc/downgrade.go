@@ -36,6 +36,9 @@ func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeReque
 		if err := s.member.WaitLinearizable(ctx); err != nil {
 			return nil, err
 		}
+		if err := s.checkRoot(ctx); err != nil { // again, after waiting
+			return nil, err
+		}
 		ownMajor, ownMinor, _ := parseVersion(version.Cluster)
 		if major != ownMajor || minor != ownMinor-1 {
 			return nil, rpctypes.ErrGRPCInvalidDowngradeTargetVersion

@@ -90,9 +90,14 @@ func (s *server) asCaller(ctx context.Context, permit func(*auth.Subject) error,
 	}
 }
 
-// read does what only reads, if permit allows it: again when users or roles have changed meanwhile,
-// since what was read may be newer than the permission.
+// read runs a function that only reads, if permit allows it. It runs the function again if users or
+// roles have changed meanwhile, since what was read may be newer than the permission.
 func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do func() error) error {
+	return s.readAs(ctx, permit, func(*auth.Subject) error { return do() })
+}
+
+// readAs is read for a function that needs to know the caller's permissions.
+func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, do func(who *auth.Subject) error) error {
 	for {
 		c, err := s.identify(ctx)
 		if err != nil {
@@ -101,7 +106,7 @@ func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do 
 		if err := permit(c.who); err != nil {
 			return err
 		}
-		if err := do(); err != nil || s.stands(&c) {
+		if err := do(c.who); err != nil || s.stands(&c) {
 			return err
 		}
 	}

@@ -19,6 +19,9 @@ func (s *server) hash(ctx context.Context, _ *etcdserverpb.HashRequest) (any, er
 	defer done()
 	began := time.Now()
 	sum, revision, err := s.member.HashState(ctx)
+	if err == nil {
+		err = s.checkRoot(ctx) // it took long
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +38,9 @@ func (s *server) hashKV(ctx context.Context, req *etcdserverpb.HashKVRequest) (a
 	defer done()
 	began := time.Now()
 	h, err := s.member.HashKV(ctx, req.Revision)
+	if err == nil {
+		err = s.checkRoot(ctx) // it took long
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"math/rand/v2"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -73,8 +74,8 @@ func (s *server) leaseRevoke(ctx context.Context, req *etcdserverpb.LeaseRevokeR
 	return &etcdserverpb.LeaseRevokeResponse{Header: h.proto()}, nil
 }
 
-// leaseKeepAlive answers every request of the stream, in order. A lease that is not
-// there, or over, is answered with a TTL of 0, which clients know it by.
+// leaseKeepAlive serves Lease.LeaseKeepAlive: a response for each request of the stream, in order.
+// A lease that does not exist or has expired gets a TTL of 0, by which clients know it.
 func leaseKeepAlive(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
 	for {
@@ -84,7 +85,7 @@ func leaseKeepAlive(srv any, stream grpc.ServerStream) error {
 		} else if err != nil {
 			return err
 		}
-		resp, err := s.renew(stream.Context(), req.ID)
+		resp, err := s.renew(stream.Context(), kv.LeaseID(req.ID))
 		if err != nil {
 			return wireError(err)
 		}
@@ -94,67 +95,103 @@ func leaseKeepAlive(srv any, stream grpc.ServerStream) error {
 	}
 }
 
-func (s *server) renew(ctx context.Context, id int64) (*etcdserverpb.LeaseKeepAliveResponse, error) {
-	resp := &etcdserverpb.LeaseKeepAliveResponse{ID: id}
-	revision := s.member.Keys().Head().Revision
-	if id != 0 {
-		c := lease.Command{Kind: lease.KindRenew, ID: kv.LeaseID(id)}
-		res, err := s.propose(ctx, machine.KindLease, c.Append(nil), anyUser)
-		switch {
-		case errors.Is(err, mvcc.ErrLeaseNotFound):
-			revision = s.member.Keys().Head().Revision
-		case err != nil:
+// renew renews a lease. As in etcd the user must have the permission to write each of its keys:
+// otherwise a user could keep the lock of another one, which has failed, for ever.
+func (s *server) renew(ctx context.Context, id kv.LeaseID) (*etcdserverpb.LeaseKeepAliveResponse, error) {
+	resp := &etcdserverpb.LeaseKeepAliveResponse{ID: int64(id)}
+	var res *machine.Result
+	err := mvcc.ErrLeaseNotFound // of ID 0, once the caller is known
+	if id == 0 {
+		if err := s.read(ctx, anyUser, func() error { return nil }); err != nil {
 			return nil, err
-		default:
-			s.meters.LeasesRenewed.Inc()
-			revision, resp.TTL = res.Revision, res.Lease.TTL
 		}
+	} else {
+		c := lease.Command{Kind: lease.KindRenew, ID: id}
+		res, err = s.propose(ctx, machine.KindLease, c.Append(nil), func(who *auth.Subject) error {
+			return lackingKeys(s.member.Keys().Reading(), id, who.Unwritable())
+		})
 	}
-	resp.Header = s.header(revision).proto()
+	switch {
+	case errors.Is(err, mvcc.ErrLeaseNotFound):
+		resp.Header = s.header(s.member.Keys().Head().Revision).proto()
+	case err != nil:
+		return nil, err
+	default:
+		s.meters.LeasesRenewed.Inc()
+		resp.Header, resp.TTL = s.header(res.Revision).proto(), res.Lease.TTL
+	}
 	return resp, nil
 }
 
+// lackingKeys returns auth.Denied if a lease has a key in one of the gaps of a user's permissions.
+// It seeks once for each gap, since a lease may have very many keys.
+func lackingKeys(reading mvcc.Reading, id kv.LeaseID, gaps iter.Seq2[[]byte, []byte]) error {
+	for from, to := range gaps {
+		found, err := lease.HasKey(reading, id, from, to)
+		if err != nil {
+			return err
+		}
+		if found {
+			return auth.Denied
+		}
+	}
+	return nil
+}
+
+// leaseTimeToLive serves Lease.LeaseTimeToLive. The names of the keys need, all of them, the
+// permission to read; the time does not.
 func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTimeToLiveRequest) (any, error) {
 	if err := s.member.WaitLinearizable(ctx); err != nil {
 		return nil, err
 	}
-	c, err := s.identify(ctx)
+	var resp *etcdserverpb.LeaseTimeToLiveResponse
+	err := s.readAs(ctx, anyUser, func(who *auth.Subject) (err error) {
+		reading, now := s.member.Keys().Reading(), s.member.ClusterTime()
+		resp = &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
+		l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
+		if err != nil || !ok || l.Expired(now) {
+			return err
+		}
+		resp.TTL, resp.GrantedTTL = l.Left(now), l.TTL
+		if !req.Keys {
+			return nil
+		}
+		if err := lackingKeys(reading, l.ID, who.Unreadable()); err != nil {
+			return err
+		}
+		resp.Keys, err = lease.Keys(reading, l.ID)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	reading, now := s.member.Keys().Reading(), s.member.ClusterTime()
-	resp := &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
-	l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
-	if err != nil || !ok || l.Expired(now) {
-		return resp, err
-	}
-	resp.TTL, resp.GrantedTTL = l.Left(now), l.TTL
-	if req.Keys {
-		resp.Keys, err = lease.Keys(reading, l.ID)
-	}
-	for _, key := range resp.Keys {
-		if !c.who.CanRead(kv.KeyRange{Key: key}) {
-			return nil, auth.Denied // as in etcd: all of the names, or none
-		}
-	}
-	return resp, err
+	return resp, nil
 }
 
+// leaseLeases serves Lease.LeaseLeases. As in etcd it needs the permission to read every key of
+// every lease.
 func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesRequest) (any, error) {
 	if err := s.member.WaitLinearizable(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := s.identify(ctx); err != nil {
-		return nil, err
-	}
-	reading := s.member.Keys().Reading()
-	leases, err := lease.List(reading)
+	var resp *etcdserverpb.LeaseLeasesResponse
+	err := s.readAs(ctx, anyUser, func(who *auth.Subject) error {
+		reading := s.member.Keys().Reading()
+		leases, err := lease.List(reading)
+		if err != nil {
+			return err
+		}
+		resp = &etcdserverpb.LeaseLeasesResponse{Header: s.header(reading.Revision()).proto()}
+		for i := range leases {
+			if err := lackingKeys(reading, leases[i].ID, who.Unreadable()); err != nil {
+				return err
+			}
+			resp.Leases = append(resp.Leases, &etcdserverpb.LeaseStatus{ID: int64(leases[i].ID)})
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	resp := &etcdserverpb.LeaseLeasesResponse{Header: s.header(reading.Revision()).proto()}
-	for i := range leases {
-		resp.Leases = append(resp.Leases, &etcdserverpb.LeaseStatus{ID: int64(leases[i].ID)})
 	}
 	return resp, nil
 }

@@ -276,10 +276,29 @@ func TestLeasesOfUsers(t *testing.T) {
 	f.wantError("revoke", err, rpctypes.ErrPermissionDenied)
 	_, err = two.TimeToLive(f.ctx, lease.ID, clientv3.WithAttachedKeys())
 	f.wantError("keys of the lease", err, rpctypes.ErrPermissionDenied)
+	_, err = two.TimeToLive(f.ctx, lease.ID)
+	must(t, err)
+	renew := func(c *fixture, id clientv3.LeaseID) error {
+		_, err := c.KeepAliveOnce(f.ctx, id)
+		return err
+	}
+	f.wantError("renewal of a lease with a key of root", renew(two, lease.ID), rpctypes.ErrPermissionDenied)
+	f.wantError("renewal without a token", renew(f, lease.ID), rpctypes.ErrUserEmpty)
+	f.wantError("renewal of lease 0 without a token", renew(f, 0), rpctypes.ErrUserEmpty)
+	f.wantError("renewal of lease 0", renew(two, 0), rpctypes.ErrLeaseNotFound)
+	_, err = two.Leases(f.ctx)
+	f.wantError("list of the leases", err, rpctypes.ErrPermissionDenied)
+	all, err := root.Leases(f.ctx)
+	must(t, err)
+	if len(all.Leases) != 1 || all.Leases[0].ID != lease.ID {
+		t.Errorf("root's list of leases is %v, want %x", all.Leases, lease.ID)
+	}
 	if got := root.get("/secret/leased").Count; got != 1 {
 		t.Error("a key went with a lease that was not revoked")
 	}
 	_, err = root.Revoke(f.ctx, lease.ID)
+	must(t, err)
+	_, err = two.Leases(f.ctx)
 	must(t, err)
 	brief, err := two.Grant(f.ctx, 1)
 	must(t, err)
