@@ -46,8 +46,9 @@ type clients struct {
 // server returns the server of gRPC and HTTP on the client port. health is to be shut down before
 // it.
 func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
-	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax()})
-	handler := c.handler(json)
+	access := ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
+	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: access.AllowsOrigin})
+	handler := c.handler(json, access)
 	server = h2grpc.New(h2grpc.Options{
 		MaxRecvBytes:         c.messageBytesMax(),
 		MaxConns:             connsMax(),
@@ -117,7 +118,7 @@ func leaseTTLMin(cfg *config.Config) int64 {
 
 // handler serves HTTP on the client port. Whatever is neither operational nor JSON of v3 is v2's,
 // also what is nowhere: a request for such a path is answered as etcd answers it.
-func (c *clients) handler(json http.Handler) http.Handler {
+func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	mux := http.NewServeMux()
 	ops.Register(mux, c.paths)
 	var rest http.Handler = mux
@@ -137,7 +138,6 @@ func (c *clients) handler(json http.Handler) http.Handler {
 			v2.ServeHTTP(w, r)
 		})
 	}
-	access := ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
 	return access.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if gateway.Serves(r.URL.Path) {
 			json.ServeHTTP(w, r)

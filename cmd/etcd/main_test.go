@@ -163,8 +163,8 @@ func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]string{
 		"--help":    "etcd starts a member",
 		"-h":        "etcd starts a member",
-		"--version": "etcd Version: 3.7.0\nGit SHA: ",
-		"-version":  "etcd Version: 3.7.0\nGit SHA: ",
+		"--version": "etcd Version: 3.7.1\nGit SHA: ",
+		"-version":  "etcd Version: 3.7.1\nGit SHA: ",
 	} {
 		p := start(t, t.TempDir(), nil, args)
 		if status, stderr := p.end(); status != 0 || stderr != "" || !strings.HasPrefix(p.stdout.String(), want) {
@@ -193,7 +193,7 @@ func TestLife(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	environ := []string{"ETCD_DATA_DIR=" + data, "ETCD_NAME=dev-master-01", "ETCD_BOGUS=1"}
-	const facts = `etcd version = 3.7.0
+	const facts = `etcd version = 3.7.1
 cairn version = 
 git sha = 
 go version = go
@@ -223,8 +223,8 @@ starting member member_id=8e9e05c52164694d cluster_id=cdf818194e3a8c32`
 		metrics := p.await(`listening for metrics url=(\S+)`)[1]
 		p.await(`ready to serve client requests$`)
 		for url, want := range map[string]string{
-			client + "/version":  `{"etcdserver":"3.7.0"`,
-			peer + "/version":    `{"etcdserver":"3.7.0"`,
+			client + "/version":  `{"etcdserver":"3.7.1"`,
+			peer + "/version":    `{"etcdserver":"3.7.1"`,
 			client + "/health":   `{"health": "`,
 			metrics + "/health":  `{"health": "`,
 			metrics + "/metrics": "# HELP ",

@@ -71,7 +71,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	helpers.Go(func() { backup.Serve(background, dir.MemberDir(), etcdLog, m.Snapshot) })
 
 	paths := ops.Config{
-		Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof,
+		Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof, V2: cfg.EnableV2,
 		Timeout: requestTimeout + 2*cfg.ElectionTimeout,
 	}
 	servers := newServers(logging.For(log, "http"))

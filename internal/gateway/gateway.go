@@ -43,6 +43,9 @@ const prefix = "/v3/"
 type Options struct {
 	// MessageBytesMax limits a request, as the message that it becomes.
 	MessageBytesMax int
+	// AllowOrigin reports whether a page of an origin may open a websocket on a path, or is nil
+	// when all may. Pages of the server itself always may.
+	AllowOrigin func(origin, path string) bool
 }
 
 // Gateway is an http.Handler, and a grpc.ServiceRegistrar for what it serves.

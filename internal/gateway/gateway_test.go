@@ -97,9 +97,12 @@ func (maintenanceServer) Snapshot(_ *etcdserverpb.SnapshotRequest, stream etcdse
 	return nil
 }
 
+// allowedOrigin may call from a browser, as with --cors.
+const allowedOrigin = "https://console.example"
+
 func start(t *testing.T) (url string, watches *watchServer) {
 	t.Helper()
-	g := New(Options{MessageBytesMax: messageBytesMax})
+	g := New(Options{MessageBytesMax: messageBytesMax, AllowOrigin: func(origin, _ string) bool { return origin == allowedOrigin }})
 	watches = &watchServer{ended: make(chan error, 10)}
 	etcdserverpb.RegisterKVServer(g, kvServer{})
 	etcdserverpb.RegisterWatchServer(g, watches)
@@ -349,6 +352,19 @@ func TestWebsocket(t *testing.T) {
 	} {
 		conn := dial("/v3/kv/put", c.header, c.protocols...)
 		exchange(conn, `{}`, base64.StdEncoding.EncodeToString([]byte("[T] []")))
+	}
+	// A browser adds the cookie for scripts of every page; it counts for those of this server.
+	conn = dial("/v3/kv/put", http.Header{"Cookie": {"token=T"}, "Origin": {url}})
+	exchange(conn, `{}`, base64.StdEncoding.EncodeToString([]byte("[T] []")))
+	conn = dial("/v3/kv/put", http.Header{"Cookie": {"token=T"}, "Origin": {allowedOrigin}})
+	exchange(conn, `{}`, `W10gW1`)
+	conn = dial("/v3/kv/put", http.Header{"Origin": {allowedOrigin}}, "Bearer", "T")
+	exchange(conn, `{}`, base64.StdEncoding.EncodeToString([]byte("[T] []")))
+	for _, origin := range []string{"http://evil.example", "null", "://", "http://" + strings.TrimPrefix(url, "http://") + ".evil.example"} {
+		_, resp, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/v3/watch", http.Header{"Origin": {origin}})
+		if err == nil || resp.StatusCode != http.StatusForbidden {
+			t.Errorf("a websocket of origin %q: %v", origin, err)
+		}
 	}
 	// A message beyond the limit ends the connection, and nothing else.
 	conn = dial("/v3/watch", nil)

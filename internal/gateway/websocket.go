@@ -6,32 +6,46 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
 )
 
-// A browser's script cannot send a request's body bit by bit; a websocket is how it watches. Each
-// of its messages is a piece of the body, and each line of the response is a message. The token
-// comes as a subprotocol, since scripts may not set headers there: "Bearer, TOKEN". etcd takes a
-// cookie called token as well.
+// A script in a browser cannot send the body of a request in parts; it watches over a websocket.
+// Each message from the client is a part of the request's body, and each line of the response is a
+// message. The token comes as a subprotocol, "Bearer, TOKEN", since scripts cannot set headers
+// there. As in etcd a cookie named token is accepted as well, but only if the page is of the same
+// origin: a browser adds cookies whatever page the script is from, and applies no other check to
+// websockets.
 
 const (
 	websocketWriteTimeout = 60 * time.Second
 	websocketClose        = 2 * time.Second
 )
 
-var upgrader = websocket.Upgrader{
-	// --cors and --host-whitelist have been asked already
-	CheckOrigin:  func(*http.Request) bool { return true },
-	Subprotocols: []string{"Bearer"},
+// checkOrigin reports whether the page that opened a websocket may use it. Programs other than
+// browsers send no Origin.
+func (g *Gateway) checkOrigin(r *http.Request) bool {
+	return sameOrigin(r) || g.opts.AllowOrigin == nil || g.opts.AllowOrigin(r.Header.Get("Origin"), r.URL.Path)
+}
+
+// sameOrigin reports whether a request is from a page of this server, or not from a page at all.
+func sameOrigin(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
 func (g *Gateway) serveWebsocket(w http.ResponseWriter, r *http.Request, to *route) {
+	upgrader := websocket.Upgrader{CheckOrigin: g.checkOrigin, Subprotocols: []string{"Bearer"}}
 	conn, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
-		return // the upgrader has answered
+		return // the upgrader has sent the response
 	}
 	defer conn.Close()
 	conn.SetReadLimit(g.bodyBytesMax())
@@ -53,11 +67,12 @@ func (g *Gateway) serveWebsocket(w http.ResponseWriter, r *http.Request, to *rou
 	}()
 	out := &websocketWriter{conn: conn, header: make(http.Header)}
 	g.serve(out, inner, to)
-	_ = body.Close() // ends the goroutine above, if it is about to pass something on
+	_ = body.Close() // ends the goroutine above if it is blocked in a write to the pipe
 	out.close()
 }
 
-// receiveWebsocket passes on what the client sends, and returns why there is no more.
+// receiveWebsocket copies the client's messages to a request's body until the connection fails or
+// the client closes it, and returns the error.
 func receiveWebsocket(conn *websocket.Conn, to io.Writer) error {
 	for {
 		_, message, err := conn.ReadMessage()
@@ -70,18 +85,18 @@ func receiveWebsocket(conn *websocket.Conn, to io.Writer) error {
 	}
 }
 
-// websocketToken finds the token that a script has left.
+// websocketToken returns the token of a websocket's request, or "".
 func websocketToken(r *http.Request) string {
 	if name, token, ok := strings.Cut(r.Header.Get("Sec-Websocket-Protocol"), ","); ok && strings.TrimSpace(name) == "Bearer" {
 		return strings.TrimSpace(token)
 	}
-	if cookie, err := r.Cookie("token"); err == nil && r.Header.Get("Authorization") == "" {
+	if cookie, err := r.Cookie("token"); err == nil && sameOrigin(r) && r.Header.Get("Authorization") == "" {
 		return cookie.Value
 	}
 	return ""
 }
 
-// websocketWriter makes messages of a response's lines. Statuses and headers have no place in them.
+// websocketWriter sends each line of a response as a message. It drops the status and the headers.
 type websocketWriter struct {
 	conn   *websocket.Conn
 	header http.Header
@@ -110,7 +125,7 @@ func (w *websocketWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// FlushError makes the writer one that package http's ResponseController can flush.
+// FlushError implements the interface that http.ResponseController looks for.
 func (w *websocketWriter) FlushError() error { return w.failed }
 
 func (w *websocketWriter) send() {
@@ -121,12 +136,12 @@ func (w *websocketWriter) send() {
 	w.line.Reset()
 }
 
-// close sends what is left and says goodbye.
+// close sends the last line and a close message.
 func (w *websocketWriter) close() {
 	w.send()
 	if w.failed != nil && !errors.Is(w.failed, websocket.ErrCloseSent) {
 		return
 	}
-	goodbye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	_ = w.conn.WriteControl(websocket.CloseMessage, goodbye, time.Now().Add(websocketClose))
+	message := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	_ = w.conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(websocketClose))
 }

@@ -60,7 +60,7 @@ func TestNames(t *testing.T) {
 # TYPE etcd_server_read_indexes_failed_total counter
 # TYPE etcd_server_slow_apply_total counter
 # TYPE etcd_server_slow_read_indexes_total counter
-etcd_server_version{server_version="3.7.0"} 1
+etcd_server_version{server_version="3.7.1"} 1
 etcd_server_id{server_id="8e9e05c52164694d"} 1
 etcd_disk_wal_fsync_duration_seconds_bucket{le="0.001"} 0
 etcd_disk_wal_fsync_duration_seconds_bucket{le="8.192"} 0

@@ -7,19 +7,18 @@ import (
 	"slices"
 )
 
-// Access says who may call from where, as far as HTTP can tell: which pages a browser may run
-// scripts of (--cors), and which names of this machine a request may be addressed to
-// (--host-whitelist). Neither is a protection against anything but browsers that somebody else
-// gives orders to.
+// Access decides which origins may call from a browser (--cors), and which host names a request may
+// be addressed to (--host-whitelist). Both protect only against the scripts of foreign pages in a
+// user's browser.
 type Access struct {
 	Origins []string // "*" is any
 	Hosts   []string // "*", or none, is any
-	// AnyOrigin says of a path that scripts of any page may call it although Origins is empty.
+	// AnyOrigin reports whether any origin may call a path when Origins is empty.
 	AnyOrigin func(path string) bool
 }
 
-// Guard asks the rules before it passes a request on. It answers OPTIONS itself, on every path,
-// since that is how browsers ask before they send.
+// Guard applies the rules to each request before next serves it. It responds to OPTIONS itself, on
+// every path, since browsers send it as a preflight request.
 func (a Access) Guard(next http.Handler) http.Handler {
 	answered := AnswerOptions(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,18 +28,32 @@ func (a Access) Guard(next http.Handler) http.Handler {
 	})
 }
 
-// admit sets the headers that tell a browser what it may do. It answers and returns false where the
-// host is not one of ours.
+// allowedOrigin returns the value of Access-Control-Allow-Origin for a request of an origin for a
+// path, or "" if the origin is not allowed.
+func (a Access) allowedOrigin(origin, path string) string {
+	switch {
+	case slices.Contains(a.Origins, "*"), len(a.Origins) == 0 && a.AnyOrigin != nil && a.AnyOrigin(path):
+		return "*"
+	case slices.Contains(a.Origins, origin):
+		return origin
+	default:
+		return ""
+	}
+}
+
+// AllowsOrigin reports whether scripts of an origin may call a path. It is for websockets, to which
+// browsers do not apply the Access-Control headers.
+func (a Access) AllowsOrigin(origin, path string) bool { return a.allowedOrigin(origin, path) != "" }
+
+// admit sets the Access-Control headers. If the request's host is not allowed it sends the response
+// and returns false.
 func (a Access) admit(w http.ResponseWriter, r *http.Request) bool {
 	if host := hostOf(r); r.TLS == nil && !a.knows(host) {
 		http.Error(w, fmt.Sprintf(misdirected, host), http.StatusMisdirectedRequest)
 		return false
 	}
-	origin := r.Header.Get("Origin")
-	switch {
-	case slices.Contains(a.Origins, "*"), len(a.Origins) == 0 && a.AnyOrigin != nil && a.AnyOrigin(r.URL.Path):
-		origin = "*"
-	case !slices.Contains(a.Origins, origin):
+	origin := a.allowedOrigin(r.Header.Get("Origin"), r.URL.Path)
+	if origin == "" {
 		return true
 	}
 	h := w.Header()
@@ -48,7 +61,7 @@ func (a Access) admit(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Headers", "accept, content-type, authorization")
 	if origin != "*" {
-		h.Add("Vary", "Origin") // so that no cache gives one origin's answer to another
+		h.Add("Vary", "Origin") // caches must not serve one origin's response to another
 	}
 	return true
 }
@@ -57,7 +70,7 @@ func (a Access) knows(host string) bool {
 	return len(a.Hosts) == 0 || slices.Contains(a.Hosts, "*") || slices.Contains(a.Hosts, host)
 }
 
-// hostOf is the name that a request was addressed to, without the port.
+// hostOf returns the host that a request was addressed to, without the port.
 func hostOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -66,8 +79,7 @@ func hostOf(r *http.Request) string {
 	return host
 }
 
-// misdirected is what etcd answers. A page of a foreign name that resolves to this machine gets to
-// see it, and nothing else.
+// misdirected is etcd's response to a request for a host that is not allowed.
 const misdirected = `
 etcd received your request, but the Host header was unrecognized.
 

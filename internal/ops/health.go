@@ -14,9 +14,9 @@ const (
 	alarmCorrupt = "CORRUPT"
 )
 
-// serveHealth answers /health. Without parameters the body is that of etcd 3.1, whose blank after
-// the colon and whose type scripts compare; whoever asks in the words of 3.4 and later,
-// ?serializable= or ?exclude=, is answered as by 3.7.
+// serveHealth serves /health. The body is that of etcd 3.7, with the reason. Where v2 is served, a
+// request without the parameters of 3.4 and later, ?serializable= and ?exclude=, gets the body of
+// etcd 3.1, which scripts compare as a text.
 func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	reason := c.sickness(r.Context(), query.Get("serializable") == "true", query["exclude"])
@@ -29,7 +29,7 @@ func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
 	if reason != "" {
 		healthy = "false"
 	}
-	if !query.Has("serializable") && !query.Has("exclude") {
+	if c.V2 && !query.Has("serializable") && !query.Has("exclude") {
 		writeText(w, status, `{"health": "`+healthy+`"}`)
 		return
 	}
@@ -48,8 +48,8 @@ func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeText(w, status, string(body))
 }
 
-// sickness returns in etcd's words what is wrong with the member, or, unless the question is about
-// this one alone, with its cluster.
+// sickness returns, in etcd's words, why the member is not healthy, or "". Unless serializable is
+// set the member also needs a leader and a quorum.
 func (c Config) sickness(ctx context.Context, serializable bool, excluded []string) string {
 	for _, alarm := range c.Member.Alarms() {
 		switch {
@@ -75,7 +75,7 @@ func (c Config) read(ctx context.Context, serializable bool) error {
 	return c.Member.CheckRead(ctx, serializable)
 }
 
-// check is one of the things that /livez or /readyz looks at.
+// check is a check of /livez or /readyz.
 type check struct {
 	name string
 	find func(c Config, ctx context.Context) error
@@ -98,7 +98,7 @@ var (
 	}}
 )
 
-// probes are etcd's: whether a member should be started again, and whether it should be sent
+// probes are etcd's: /livez fails if the member should be restarted, /readyz if it should get no
 // requests.
 var probes = []struct {
 	kind   string
@@ -108,7 +108,7 @@ var probes = []struct {
 	{"readyz", []check{checkCorruption, checkSerializable, checkLinearizable, checkLearner}},
 }
 
-// registerProbes adds /livez, /readyz and the paths of their single checks.
+// registerProbes registers /livez, /readyz and a path for each of their checks.
 func (c Config) registerProbes(mux *http.ServeMux) {
 	for _, p := range probes {
 		mux.HandleFunc("/"+p.kind, only(c.serveProbe(p.kind, p.checks), http.MethodGet))
@@ -119,8 +119,8 @@ func (c Config) registerProbes(mux *http.ServeMux) {
 	}
 }
 
-// serveProbe runs the checks but those that ?exclude= names. What fails is always told, what
-// succeeds with ?verbose.
+// serveProbe runs the checks except those that ?exclude= names. The response lists the checks if
+// one has failed, or with ?verbose.
 func (c Config) serveProbe(kind string, checks []check) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
@@ -153,5 +153,5 @@ func (c Config) serveProbe(kind string, checks []check) http.HandlerFunc {
 func writeText(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // a client that has gone is no business of ours
+	_, _ = w.Write([]byte(body)) // the client may have disconnected
 }

@@ -32,7 +32,7 @@ func TestHealth(t *testing.T) {
 		{"alarm", member{leader: 1, alarms: []string{"NOSPACE"}}, "/health", 503, `{"health": "false"}`},
 		{"no leader", member{}, "/health", 503, `{"health": "false"}`},
 	} {
-		do := start(t, all(Config{Member: &c.m, Metrics: metrics.New(1)}))
+		do := start(t, all(Config{Member: &c.m, V2: true, Metrics: metrics.New(1)}))
 		resp, body := do(http.MethodGet, c.path, "")
 		if resp.StatusCode != c.status || body != c.body || resp.Header.Get("Content-Type") != text {
 			t.Errorf("%s: %s: %d %q %s, want %d %s", c.about, c.path, resp.StatusCode, resp.Header.Get("Content-Type"), body, c.status, c.body)
@@ -69,13 +69,13 @@ func TestProbes(t *testing.T) {
 		{"full", member{alarms: []string{"NOSPACE"}}, "/readyz", 200, "ok\n"},
 		{"learner", member{learner: true}, "/readyz/non_learner", 503, "[-]non_learner failed: not supported for learner\n\n"},
 	} {
-		do := start(t, all(Config{Member: &c.m, Metrics: metrics.New(1)}))
+		do := start(t, all(Config{Member: &c.m, V2: true, Metrics: metrics.New(1)}))
 		resp, body := do(http.MethodGet, c.path, "")
 		if resp.StatusCode != c.status || body != c.body || resp.Header.Get("Content-Type") != text {
 			t.Errorf("%s: %s: %d %q %q, want %d %q", c.about, c.path, resp.StatusCode, resp.Header.Get("Content-Type"), body, c.status, c.body)
 		}
 	}
-	do := start(t, all(Config{Member: &member{sick: sick}, Metrics: metrics.New(1)}))
+	do := start(t, all(Config{Member: &member{sick: sick}, V2: true, Metrics: metrics.New(1)}))
 	do(http.MethodGet, "/readyz", "")
 	_, body := do(http.MethodGet, "/metrics", "")
 	for _, want := range []string{

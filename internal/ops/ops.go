@@ -1,10 +1,10 @@
 // Package ops owns the HTTP paths that are about a member rather than about keys: /version,
-// /health, /livez, /readyz, /metrics, /debug/… and the log level at /config/local/log, with the
-// statuses, headers and bodies that etcd 3.1.5 answers (see the recorded cases endpoints,
-// bad-methods and unknown-paths), or 3.7 where 3.1 has nothing; who may ask them from where
-// (Access); and gRPC's own services, health and reflection.
+// /health, /livez, /readyz, /metrics, /debug/… and the log level at /config/local/log; the rules on
+// origins and hosts (Access); and gRPC's own services, health and reflection. Statuses, headers and
+// bodies are those of etcd 3.7 or, where v2 is served and etcd 3.1 has the path, of 3.1.5 (see the
+// recorded cases endpoints, bad-methods and unknown-paths).
 //
-// It does not own whether the member is healthy or what its numbers are: it asks.
+// It does not own the member's health and numbers: it asks Member and Metrics for them.
 //
 // Concurrency: handlers may be used from any number of goroutines.
 package ops
@@ -23,10 +23,9 @@ import (
 	"cairn/internal/version"
 )
 
-// Member is what the paths need to know of a member.
+// Member is what the paths need of a member.
 type Member interface {
-	// CheckRead reads from the store, linearizably or what this member has, and returns why that is
-	// not possible.
+	// CheckRead reads from the store, linearizably or serializably, and returns the error.
 	CheckRead(ctx context.Context, serializable bool) error
 	// Leader returns the leader's ID, or 0.
 	Leader() uint64
@@ -34,24 +33,27 @@ type Member interface {
 	IsLearner() bool
 	// Alarms returns etcd's names of the alarms that are raised: NOSPACE, CORRUPT.
 	Alarms() []string
-	// ClusterVersion is the version that the cluster has agreed on, as in 3.7.0, or "" while there
-	// is none.
+	// ClusterVersion returns the version that the cluster has agreed on, as in 3.7.0, or "" before
+	// it has.
 	ClusterVersion() string
 }
 
-// Config is what the handlers serve.
+// Config configures the handlers.
 type Config struct {
 	Member  Member
 	Metrics *metrics.Metrics
 	Level   *slog.LevelVar // what /config/local/log sets
 	Pprof   bool           // serve /debug/pprof/
-	// of a read that a health check waits for; 0 means 7 s, as etcd's defaults come to
+	// V2 keeps the bodies of /health and /version to those of etcd 3.1 on the client port. It is
+	// set where v2 is served.
+	V2 bool
+	// Timeout limits the read of a health check; 0 means 7 s, the sum of etcd's defaults.
 	Timeout time.Duration
-	// Vars are members of /debug/vars beside the command line and the memory statistics.
+	// Vars are members of /debug/vars besides the command line and the memory statistics.
 	Vars map[string]func() any
 }
 
-// timeoutDefault is etcd's limit for a request: 5 s and two elections.
+// timeoutDefault is etcd's limit for a request: 5 s and two election timeouts.
 const timeoutDefault = 7 * time.Second
 
 // Register adds all paths of the client port to a mux.
@@ -59,6 +61,7 @@ func Register(mux *http.ServeMux, c Config) {
 	c.registerVersion(mux)
 	c.registerHealth(mux)
 	mux.Handle("/metrics", c.Metrics.Handler())
+	mux.HandleFunc("GET /{$}", c.serveRoot)
 	mux.HandleFunc("/debug/vars", only(c.serveVars, http.MethodGet))
 	mux.HandleFunc("/config/local/log", only(c.serveLogLevel, http.MethodPut))
 	if c.Pprof {
@@ -74,16 +77,17 @@ func PeerHandler(c Config) http.Handler {
 	return AnswerOptions(mux)
 }
 
-// MetricsHandler serves the paths of --listen-metrics-urls.
+// MetricsHandler serves the paths of --listen-metrics-urls, which etcd 3.1 does not have.
 func MetricsHandler(c Config) http.Handler {
+	c.V2 = false
 	mux := http.NewServeMux()
 	c.registerHealth(mux)
 	mux.Handle("/metrics", c.Metrics.Handler())
 	return AnswerOptions(mux)
 }
 
-// AnswerOptions answers OPTIONS on every path, also on those that are not there, with an empty 200,
-// as etcd does for browsers that ask before they send.
+// AnswerOptions responds to OPTIONS with an empty 200 on every path, whether it exists or not, as
+// etcd does for the preflight requests of browsers.
 func AnswerOptions(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodOptions {
@@ -94,7 +98,7 @@ func AnswerOptions(next http.Handler) http.Handler {
 	})
 }
 
-// only lets the given methods through. The wire's list of allowed methods has no blanks.
+// only rejects other methods than the given ones. As in etcd 3.1 the Allow header has no blanks.
 func only(serve http.HandlerFunc, methods ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		for _, m := range methods {
@@ -120,19 +124,42 @@ func (c Config) registerHealth(mux *http.ServeMux) {
 	c.registerProbes(mux)
 }
 
-// serveVersion writes the members in etcd's order; "not_decided" is what clients know to wait on.
+// serveVersion serves /version. The fields are in etcd's order; clients wait while the cluster's is
+// "not_decided".
 func (c Config) serveVersion(w http.ResponseWriter, _ *http.Request) {
-	cluster := c.Member.ClusterVersion()
+	cluster, storage := c.Member.ClusterVersion(), version.Cluster
 	if cluster == "" {
-		cluster = "not_decided"
+		cluster, storage = notDecided, notDecided
+	}
+	if c.V2 {
+		storage = "" // etcd 3.1 does not have it
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Server  string `json:"etcdserver"`
 		Cluster string `json:"etcdcluster"`
-	}{version.API, cluster})
+		Storage string `json:"storage,omitempty"`
+	}{version.API, cluster, storage})
 }
 
-// serveVars is what package expvar serves, without its global registry.
+// serveRoot says in a line what is served here, to people: browsers and curl send Accept. A client
+// library that does not gets the 404 of etcd 3.1.
+func (c Config) serveRoot(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Accept") == "" {
+		http.NotFound(w, r)
+		return
+	}
+	api := "/v3/"
+	if c.V2 {
+		api += " and /v2/keys"
+	}
+	writeText(w, http.StatusOK, "This is cairn "+version.Cairn+", which serves the API of etcd "+version.API+
+		": use etcdctl, a client library, or "+api+"; see /version, /health and /metrics.\n")
+}
+
+// notDecided is a version on which the cluster has not agreed yet.
+const notDecided = "not_decided"
+
+// serveVars serves what package expvar does, without its global registry.
 func (c Config) serveVars(w http.ResponseWriter, _ *http.Request) {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
@@ -151,5 +178,5 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, body any) 
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // a client that has gone is no business of ours
+	_, _ = w.Write(text) // the client may have disconnected
 }

@@ -68,7 +68,7 @@ const text = "text/plain; charset=utf-8"
 
 // TestRecorded holds what the recorded cases say of these paths.
 func TestRecorded(t *testing.T) {
-	do := start(t, all(Config{Member: &member{leader: 1, cluster: "3.7.0"}, Metrics: metrics.New(1), Level: new(slog.LevelVar)}))
+	do := start(t, all(Config{Member: &member{leader: 1, cluster: "3.7.0"}, Metrics: metrics.New(1), Level: new(slog.LevelVar), V2: true}))
 	for _, c := range []struct {
 		request     string
 		body        string
@@ -77,8 +77,8 @@ func TestRecorded(t *testing.T) {
 		allow       string
 		want        string
 	}{
-		{"GET /version", "", 200, "application/json", "", `{"etcdserver":"3.7.0","etcdcluster":"3.7.0"}`},
-		{"GET /version?x=y", "", 200, "application/json", "", `{"etcdserver":"3.7.0","etcdcluster":"3.7.0"}`},
+		{"GET /version", "", 200, "application/json", "", `{"etcdserver":"3.7.1","etcdcluster":"3.7.0"}`},
+		{"GET /version?x=y", "", 200, "application/json", "", `{"etcdserver":"3.7.1","etcdcluster":"3.7.0"}`},
 		{"GET /health", "", 200, text, "", `{"health": "true"}`},
 		{"GET /health?x=y", "", 200, text, "", `{"health": "true"}`},
 		{"PUT /version", "", 405, text, "GET", "Method Not Allowed\n"},
@@ -115,16 +115,50 @@ func TestRecorded(t *testing.T) {
 
 func TestSickMember(t *testing.T) {
 	m := metrics.New(1)
-	do := start(t, all(Config{Member: &member{leader: 1, sick: errors.New("no leader")}, Metrics: m}))
+	do := start(t, all(Config{Member: &member{leader: 1, sick: errors.New("no leader")}, Metrics: m, V2: true}))
 	resp, body := do(http.MethodGet, "/health", "")
 	if resp.StatusCode != http.StatusServiceUnavailable || body != `{"health": "false"}` || resp.Header.Get("Content-Type") != text {
 		t.Errorf("%d %q %q", resp.StatusCode, body, resp.Header.Get("Content-Type"))
 	}
-	if _, body = do(http.MethodGet, "/version", ""); body != `{"etcdserver":"3.7.0","etcdcluster":"not_decided"}` {
+	if _, body = do(http.MethodGet, "/version", ""); body != `{"etcdserver":"3.7.1","etcdcluster":"not_decided"}` {
 		t.Errorf("version %s", body)
 	}
 	if _, body = do(http.MethodGet, "/metrics", ""); !strings.Contains(body, "etcd_server_health_failures 1\n") || !strings.Contains(body, "etcd_server_health_success 0\n") {
 		t.Error("the failed check is not counted")
+	}
+}
+
+// TestRoot expects a line of text for people, and etcd's 404 for programs.
+func TestRoot(t *testing.T) {
+	handler := all(Config{Member: &member{leader: 1}, Metrics: metrics.New(1), V2: true})
+	for accept, want := range map[string]int{"*/*": http.StatusOK, "text/html,*/*;q=0.8": http.StatusOK, "": http.StatusNotFound} {
+		r, w := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
+		if accept != "" {
+			r.Header.Set("Accept", accept)
+		}
+		handler.ServeHTTP(w, r)
+		if w.Code != want || strings.Count(w.Body.String(), "\n") != 1 || (want == http.StatusOK) != strings.Contains(w.Body.String(), "etcd 3.7.1") {
+			t.Errorf("accept %q: %d %q", accept, w.Code, w.Body)
+		}
+	}
+}
+
+// TestWithoutV2 expects the bodies of etcd 3.7 where v2 is not served.
+func TestWithoutV2(t *testing.T) {
+	healthy, joining := &member{leader: 1, cluster: "3.7.0"}, &member{}
+	for _, c := range []struct {
+		member     *member
+		path, want string
+	}{
+		{healthy, "/health", `{"health":"true","reason":""}`},
+		{healthy, "/version", `{"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"}`},
+		{joining, "/health", `{"health":"false","reason":"RAFT NO LEADER"}` + "\n"},
+		{joining, "/version", `{"etcdserver":"3.7.1","etcdcluster":"not_decided","storage":"not_decided"}`},
+	} {
+		do := start(t, all(Config{Member: c.member, Metrics: metrics.New(1)}))
+		if _, body := do(http.MethodGet, c.path, ""); body != c.want {
+			t.Errorf("%s: %q, want %q", c.path, body, c.want)
+		}
 	}
 }
 

@@ -65,13 +65,13 @@ func (s *server) status(ctx context.Context, _ *etcdserverpb.StatusRequest) (any
 	return resp, nil
 }
 
-// defragment answers at once: the store gives deleted data back by itself, and never stands still
-// for it.
+// defragment serves Maintenance.Defragment. It has nothing to do: the store frees the space of
+// deleted data in the background. As in etcd the response has no header.
 func (s *server) defragment(ctx context.Context, _ *etcdserverpb.DefragmentRequest) (any, error) {
 	if err := s.checkRoot(ctx); err != nil {
 		return nil, err
 	}
-	return &etcdserverpb.DefragmentResponse{Header: s.header(s.member.Keys().Head().Revision).proto()}, nil
+	return &etcdserverpb.DefragmentResponse{}, nil
 }
 
 // alarm shows and changes the alarms. Any user may see them; health checks do.

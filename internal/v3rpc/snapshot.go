@@ -22,7 +22,7 @@ const blobBytes = 32 << 10
 // compactions have replaced, as long as its client takes.
 const snapshotsMax = 4
 
-// snapshotStream answers Maintenance.Snapshot: the state of this member as of now, in cairn's
+// snapshotStream serves Maintenance.Snapshot: the state of this member as of now, in cairn's
 // format (docs/formats/snapshot.md), with etcd's SHA-256 at the end. It needs the role root when
 // authentication is on, as of that moment, and no leader.
 func snapshotStream(srv any, stream grpc.ServerStream) error {
@@ -61,7 +61,7 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 		}
 		sent += int64(n)
 		resp := &etcdserverpb.SnapshotResponse{
-			Header: s.header(source.Meta().Revision).proto(), Blob: blob[:n], Version: version.Cluster,
+			Blob: blob[:n], Version: version.Cluster, // as in etcd without a header
 		}
 		if !last {
 			// What is to come is only known when it has been compressed. This is about as much as

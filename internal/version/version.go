@@ -15,7 +15,7 @@ const (
 	// API is the version of etcd whose API is served. Clients parse it (X.Y.Z, nothing after it),
 	// so it goes on the wire as it is: in /version, in the Status RPC and in the first line of
 	// `etcd --version`.
-	API = "3.7.0"
+	API = "3.7.1"
 	// Cluster is the version that a cluster of such members agrees on: the minor version of API.
 	Cluster = "3.7.0"
 	// Cairn is the version of this program.

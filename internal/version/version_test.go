@@ -7,7 +7,7 @@ import (
 )
 
 func TestText(t *testing.T) {
-	want := regexp.MustCompile(`^etcd Version: 3\.7\.0
+	want := regexp.MustCompile(`^etcd Version: 3\.7\.1
 Git SHA: \S+
 Go Version: go\S+
 Go OS/Arch: \w+/\w+

@@ -202,7 +202,7 @@ func TestMaintenance(t *testing.T) {
 		t.Errorf("defragment answers %v, %v", resp, err)
 	}
 	status, err := f.Status(f.ctx, f.server.URL())
-	if err != nil || status.Version != "3.7.0" || status.StorageVersion != "3.7.0" || status.DbSize < status.DbSizeInUse || status.DbSize == 0 || status.Leader != status.Header.MemberId ||
+	if err != nil || status.Version != "3.7.1" || status.StorageVersion != "3.7.0" || status.DbSize < status.DbSizeInUse || status.DbSize == 0 || status.Leader != status.Header.MemberId ||
 		status.RaftIndex == 0 || status.RaftAppliedIndex == 0 || status.RaftTerm == 0 || status.IsLearner || len(status.Errors) != 0 || status.DowngradeInfo.GetEnabled() {
 		t.Errorf("status %v, %v", status, err)
 	}
