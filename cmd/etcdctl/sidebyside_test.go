@@ -14,17 +14,16 @@ import (
 	"time"
 )
 
-// Debian's programs (apt-get install etcd-server etcd-client), which the v3 commands are compared
-// with.
+// Debian's programs (apt-get install etcd-server etcd-client), the reference for the v3 commands.
 const (
 	referenceServer = "/usr/bin/etcd"
 	referenceClient = "/usr/bin/etcdctl"
 )
 
-// TestSideBySide gives the command lines of testdata/sidebyside.txt to Debian's etcdctl and to
-// ours, each with a fresh server of Debian's of its own whose identity is the same, and compares
-// standard output, standard error and exit code. Lines that begin with ~ have only their exit codes
-// compared: there, our texts are our own.
+// TestSideBySide runs the command lines of testdata/sidebyside.txt with Debian's etcdctl and with
+// ours, each against its own fresh server of Debian's with the same identity, and compares standard
+// output, standard error and exit code. Of lines that begin with ~ only the exit codes are compared:
+// their texts are our own, or those of etcdctl 3.7.
 func TestSideBySide(t *testing.T) { sideBySide(t, referenceServer) }
 
 // TestSideBySideOnOurServer is TestSideBySide on servers of ours.
@@ -63,22 +62,23 @@ func sideBySide(t *testing.T, server string) {
 			continue
 		}
 		line, exitOnly := strings.CutPrefix(line, "~ ")
-		answer := make(chan said, 1)
-		go func() { answer <- reference.say(line) }()
-		got, want := own.say(line), <-answer
+		run := (*side).say
 		if exitOnly {
-			got, want = said{exit: got.exit}, said{exit: want.exit}
+			run = (*side).exitOf
 		}
+		answer := make(chan said, 1)
+		go func() { answer <- run(reference, line) }()
+		got, want := run(own, line), <-answer
 		if got != want {
 			t.Errorf("line %d: %s\n--- Debian's etcdctl\n%s\n--- ours\n%s", i+1, line, want, got)
 		}
 	}
 }
 
-// side is a client with its server.
+// side is a client and its server.
 type side struct {
 	dir, client string
-	names       map[string]string // stands for the IDs that have been seen
+	names       map[string]string // replacements of the IDs seen so far
 }
 
 type said struct {
@@ -90,8 +90,8 @@ func (s said) String() string {
 	return fmt.Sprintf("exit %d\nstdout:\n%sstderr:\n%s", s.exit, s.stdout, s.stderr)
 }
 
-// untilLines runs a command until it has written so many lines, which it shows, and ends it then.
-// Where the command ends by itself or says nothing for ten seconds, that is the end, too.
+// untilLines runs a command until it has written a number of lines, then prints them and ends the
+// command. It also stops when the command ends by itself, or after ten seconds.
 const untilLines = `#!/bin/sh
 case $0 in *_lines) unit=-l ;; *) unit=-c ;; esac
 want=$1; shift
@@ -107,8 +107,8 @@ kill $job 2>/dev/null
 cat until.out
 `
 
-// startSide starts a server that knows itself by fixed URLs, so that the IDs made of them are the
-// same on both sides, and listens elsewhere.
+// startSide starts a server that advertises fixed URLs, so that both sides have the same IDs, and
+// listens on a free port.
 func startSide(t *testing.T, server, client string) *side {
 	t.Helper()
 	s := &side{dir: t.TempDir(), names: map[string]string{}}
@@ -157,24 +157,33 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// say runs a shell command line in which etcdctl is the side's client.
+// say runs a shell command line in which etcdctl is the side's client. The parts of its output that
+// differ from run to run are replaced.
 func (s *side) say(line string) said {
+	raw := s.run(line)
+	return said{s.normal(raw.stdout), s.normal(raw.stderr), raw.exit}
+}
+
+// exitOf runs a command line like say, and returns the exit code only.
+func (s *side) exitOf(line string) said { return said{exit: s.run(line).exit} }
+
+func (s *side) run(line string) said {
 	cmd := exec.Command("sh", "-c", line)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // its exit code says it
-	return said{s.normal(stdout.String()), s.normal(stderr.String()), cmd.ProcessState.ExitCode()}
+	return said{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 var (
-	clientLog = regexp.MustCompile(`(?m)^\{"level":.*\n`)               // Debian's client logs every attempt that failed
+	clientLog = regexp.MustCompile(`(?m)^\{"level":.*\n`)               // Debian's client logs each failed attempt
 	ids       = regexp.MustCompile(`\b[0-9a-f]{13,16}\b|\b\d{16,20}\b`) // of leases and members, hexadecimal and decimal
 	changing  = regexp.MustCompile(`[0-9.]+(ms|µs)|remaining\(\d+s\)|"(ttl|TTL)" ?: ?[1-9]\d*|"[rR]aft(Applied)?Index" ?: ?\d+|"(dbSize|DBSize|dbSizeInUse|CancelReason)" ?: ?("",?|\d+)|, \d+ kB, | \d+, \d+, $`)
 )
 
-// normal takes out of a text what differs from run to run.
+// normal replaces the parts of a text that differ from run to run.
 func (s *side) normal(text string) string {
 	text = clientLog.ReplaceAllString(text, "")
 	text = ids.ReplaceAllStringFunc(text, func(id string) string {

@@ -20,6 +20,7 @@ import (
 	"os"
 
 	"cairn/internal/snapshot"
+	"cairn/internal/storage"
 )
 
 // wayOut is what to do about a file that is of no use.
@@ -109,7 +110,7 @@ func (f *File) Close() error {
 type Status struct {
 	Hash      uint32 // of all key-values
 	Revision  int64
-	TotalKeys int64 // key-values of all tables, history included
+	TotalKeys int64 // live keys
 	TotalSize int64 // bytes of the file
 	Version   string
 }
@@ -121,14 +122,18 @@ func ReadStatus(path string) (s Status, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	var live int64
 	for {
-		if _, _, err := f.Next(); errors.Is(err, io.EOF) {
+		key, value, err := f.Next()
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return s, explain(path, err)
 		}
+		if len(key) > 0 && storage.Table(key[0]) == storage.TableCounts { // its blocks hold the number of live keys
+			n, _ := binary.Uvarint(value)
+			live += int64(n)
+		}
 	}
-	return Status{
-		Hash: uint32(f.Hash()), Revision: f.Meta().Revision, TotalKeys: int64(f.Count()), TotalSize: f.size,
-	}, nil
+	return Status{Hash: uint32(f.Hash()), Revision: f.Meta().Revision, TotalKeys: live, TotalSize: f.size}, nil
 }

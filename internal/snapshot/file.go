@@ -45,11 +45,11 @@ func (f *File) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CheckFile reads a file of the given size, and returns an error that wraps ErrCorrupt when it is
-// not as NewFile has made it, by its SHA-256.
+// CheckFile reads a file of the given size. It returns an error that wraps ErrCorrupt if the size or
+// the SHA-256 is not that of a file made by NewFile.
 func CheckFile(r io.Reader, size int64) error {
 	if size < sha256.Size || size%fileBlock != sha256.Size {
-		return fmt.Errorf("%w: %d bytes, which is no whole number of blocks and a SHA-256", ErrCorrupt, size)
+		return fmt.Errorf("%w: %d bytes: want a multiple of %d and %d bytes of SHA-256", ErrCorrupt, size, fileBlock, sha256.Size)
 	}
 	sum := sha256.New()
 	if _, err := io.CopyN(sum, r, size-sha256.Size); err != nil {
@@ -60,7 +60,7 @@ func CheckFile(r io.Reader, size int64) error {
 		return fmt.Errorf("read snapshot: %w", err)
 	}
 	if got := sum.Sum(nil); string(got) != string(want[:]) {
-		return fmt.Errorf("%w: its SHA-256 is %x, at its end stands %x", ErrCorrupt, got, want)
+		return fmt.Errorf("%w: expected sha256 %x, got %x", ErrCorrupt, want, got)
 	}
 	return nil
 }

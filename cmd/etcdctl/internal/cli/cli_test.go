@@ -70,13 +70,13 @@ func TestDialectOfACommandLine(t *testing.T) {
 		{"", "set k v -w json", 1, "this command asks for v2"},
 		{"2", "put k v", 3, "`etcdctl put` is a command of the v3 API"},
 		{"3", "set k v", 1, "`etcdctl set` is a command of the v2 API"},
-		{"4", "get k", 1, "ETCDCTL_API=4 is no API version"},
+		{"4", "get k", 1, "ETCDCTL_API=4 is not an API version"},
 		{"", "bogus", 3, "No help topic for 'bogus'"},
 		{"3", "bogus", 1, `unknown command "bogus" for "etcdctl"`},
 		{"", "member lst", 3, "Did you mean 'etcdctl member list'?"},
 		{"", "member", 0, "Usage: etcdctl [global options] member COMMAND"},
 		{"", "get --bogus", 1, "unknown flag: --bogus"},
-		{"", "put k -v", 1, "goes behind --"},
+		{"", "put k -v", 1, "write -- before an argument"},
 		{"", "--version get k", 0, "API version: 2\n"},
 		{"3", "--version", 0, "API version: 3."},
 	} {
@@ -157,7 +157,7 @@ func TestPasswordFromStandardInput(t *testing.T) {
 	for _, c := range []struct{ in, password, stderr string }{
 		{"secret\nmore\n", "secret", ""},
 		{"secret", "secret", ""},
-		{"", "", "no password on standard input: going on with an empty one\n"},
+		{"", "", "no password on standard input: using an empty one\n"},
 	} {
 		var out, errs bytes.Buffer
 		s := &Session{In: strings.NewReader(c.in), Out: &out, Err: &errs}

@@ -7,14 +7,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// apiVariable is the environment variable that chooses the dialect where the command line leaves a
-// choice.
+// apiVariable is the environment variable that chooses the dialect where both have the command.
 const apiVariable = "ETCDCTL_API"
 
-// annotation marks, in a flag's annotations, the one dialect that has it.
+// annotation is the key of a flag's annotation with the only dialect that has it.
 const annotation = "dialect"
 
-// owner returns the dialect that alone has a flag, or 0.
+// owner returns the only dialect that has a flag, or 0 if both have it.
 func owner(f *pflag.Flag) Dialect {
 	switch {
 	case len(f.Annotations[annotation]) == 0:
@@ -25,7 +24,7 @@ func owner(f *pflag.Flag) Dialect {
 	return V3
 }
 
-// parseAPI reads the value of ETCDCTL_API; 0 is for none.
+// parseAPI parses the value of ETCDCTL_API; an empty value is 0.
 func parseAPI(text string) (Dialect, error) {
 	switch text {
 	case "":
@@ -35,14 +34,14 @@ func parseAPI(text string) (Dialect, error) {
 	case "3":
 		return V3, nil
 	}
-	return 0, usage("%s=%s is no API version: set it to 2 or 3, or unset it to let the command decide", apiVariable, text)
+	return 0, usage("%s=%s is not an API version: set it to 2 or 3, or unset it to let the command decide", apiVariable, text)
 }
 
-// choose says which dialect a command line is in. What api (the value of ETCDCTL_API, 0 for none)
-// demands is the dialect; without it a command, and then a flag, that only one of them has; and
-// what both understand is v2.
+// choose returns the dialect of a command line: api (the value of ETCDCTL_API) unless it is 0; else
+// the only dialect that has the command; else the only dialect that has one of the flags given; else
+// v2.
 func choose(api Dialect, n *node, flags *pflag.FlagSet) (Dialect, error) {
-	var only [V3 + 1]string // by dialect, the first flag given that only it has
+	var only [V3 + 1]string // by dialect, the first given flag that only this dialect has
 	flags.Visit(func(f *pflag.Flag) {
 		if d := owner(f); only[d] == "" {
 			only[d] = "--" + f.Name
@@ -74,15 +73,15 @@ func choose(api Dialect, n *node, flags *pflag.FlagSet) (Dialect, error) {
 	return d, nil
 }
 
-// absent is the error for a command that the dialect asked for does not have. A v2 script knows it
-// by its exit code.
+// absent returns the error for a command that the dialect set by ETCDCTL_API does not have. v2 has a
+// special exit code for it.
 func absent(path string, d, other Dialect) error {
 	text := fmt.Sprintf("`etcdctl %s` is a command of the v%d API, and %s=%d asks for v%d: unset %s, or set it to %d\n",
 		path, other, apiVariable, d, d, apiVariable, other)
 	if d == V2 {
-		return &Exit{exitUnknown, text}
+		return &Exit{Code: exitUnknown, Message: text}
 	}
-	return &Exit{exitUsage, "Error: " + text}
+	return &Exit{Code: exitUsage, Message: "Error: " + text}
 }
 
 func because(api Dialect) string {
@@ -99,9 +98,9 @@ func wayOut(api, other Dialect) string {
 	return fmt.Sprintf(": unset %s, or set it to %d", apiVariable, other)
 }
 
-// lenient rewrites a command line in the ways of v2's option parser, which pflag does not have: a
-// long option with one dash (`-ttl 60`), and -D for --discovery-srv. What follows "--", and the
-// values of options, it leaves alone.
+// lenient rewrites options that v2's option parser accepts and pflag does not: a long option with
+// one dash (`-ttl 60`), and -D for --discovery-srv. It does not change the values of options, nor
+// anything after "--".
 func lenient(args []string, v2 map[string]*pflag.Flag, all []*pflag.FlagSet) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -127,8 +126,8 @@ func lenient(args []string, v2 map[string]*pflag.Flag, all []*pflag.FlagSet) []s
 	return out
 }
 
-// takesValue reports whether an option is followed by its value. No two commands have options of
-// one name that differ in it.
+// takesValue reports whether an option is followed by its value. Options of the same name in
+// different commands agree in this.
 func takesValue(name string, all []*pflag.FlagSet) bool {
 	for _, flags := range all {
 		f := flags.Lookup(name)

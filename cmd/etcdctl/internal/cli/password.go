@@ -10,21 +10,20 @@ import (
 	"golang.org/x/term"
 )
 
-// Password asks for a password: at a terminal without showing it, else the next line of standard
-// input is it. Where there is none, it is empty, which the server then judges, and a line on
-// standard error says so.
+// Password reads a password: from a terminal without echo, else from the next line of standard
+// input. If standard input is empty it returns an empty password and prints a warning to standard
+// error; the server decides whether it accepts one.
 func (s *Session) Password(prompt string) (string, error) {
 	text, err := s.ReadSecret(prompt)
 	if errors.Is(err, io.EOF) {
-		fmt.Fprintln(s.Err, "no password on standard input: going on with an empty one")
+		fmt.Fprintln(s.Err, "no password on standard input: using an empty one")
 		return "", nil
 	}
 	return text, err
 }
 
-// ReadSecret is Password, but where there is nothing its error wraps io.EOF. It takes no more of
-// standard input than a line, so that another can be asked for. Without a prompt nothing is
-// written.
+// ReadSecret is like Password, but returns an error that wraps io.EOF if standard input is empty.
+// It reads one line only, so that a second password can follow. Without a prompt it writes nothing.
 func (s *Session) ReadSecret(prompt string) (string, error) {
 	fmt.Fprint(s.Out, prompt)
 	if f, ok := s.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -45,7 +44,7 @@ func (s *Session) ReadSecret(prompt string) (string, error) {
 	return line, nil
 }
 
-// readLine reads to the end of a line, byte by byte; io.EOF is for no line at all.
+// readLine reads one line, byte by byte. It returns io.EOF if there is no line.
 func readLine(r io.Reader) (string, error) {
 	var line strings.Builder
 	var b [1]byte

@@ -15,18 +15,19 @@ import (
 	"cairn/internal/version"
 )
 
-// node is a name in the tree, with what each dialect does under it.
+// node is a name in the tree, with the command of each dialect.
 type node struct {
 	path  string
-	forms [V3 + 1]*Command // by dialect; nil where it has nothing
+	forms [V3 + 1]*Command // by dialect; nil if the dialect has no such command
 	below []*node
 	cobra *cobra.Command
 }
 
-// group reports whether a node only holds others.
+// group reports whether a node is a group of commands.
 func (n *node) group() bool { return len(n.below) > 0 || n.path == "" }
 
-// in reports whether a dialect has the node or, for a group, anything in it; 0 is either dialect.
+// in reports whether a dialect has the command or, for a group, any command in it. Dialect 0 stands
+// for either.
 func (n *node) in(d Dialect) bool {
 	if d == 0 || n.group() && slices.ContainsFunc(n.below, func(b *node) bool { return b.in(d) }) {
 		return true
@@ -34,11 +35,10 @@ func (n *node) in(d Dialect) bool {
 	return !n.group() && n.forms[d] != nil
 }
 
-// suggestDistance is how many letters may differ between a name that is not in the tree and one
-// that is suggested.
+// suggestDistance is the largest Levenshtein distance between an unknown command and a suggestion.
 const suggestDistance = 2
 
-// App is the program: the tree of both dialects' commands over one set of streams.
+// App is the program: the tree of the commands of both dialects, and the streams that they use.
 type App struct {
 	In       io.Reader
 	Out, Err io.Writer
@@ -46,8 +46,8 @@ type App struct {
 
 	dialects Dialects
 	root     *node
-	v2Flags  map[string]*pflag.Flag // every flag that v2 has anywhere, by name
-	allFlags []*pflag.FlagSet       // of every command, and the global ones
+	v2Flags  map[string]*pflag.Flag // all flags of v2 commands, by name
+	allFlags []*pflag.FlagSet       // the flags of every command, and the global ones
 }
 
 // New builds the tree.
@@ -59,6 +59,10 @@ func New(d Dialects) *App {
 			a.root.at(commands[i].Path).forms[dialect] = &commands[i]
 		}
 	}
+	for i := range d.Both {
+		n := a.root.at(d.Both[i].Path)
+		n.forms[V2], n.forms[V3] = &d.Both[i], &d.Both[i]
+	}
 	a.build(a.root)
 	root := a.root.cobra
 	root.SilenceErrors, root.SilenceUsage = true, true
@@ -69,13 +73,13 @@ func New(d Dialects) *App {
 	root.SetHelpCommand(a.helpCommand())
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.help(a.nodeOf(c)) })
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage("%v\nRun 'etcdctl help%s' for the options that there are. An argument that begins with a dash goes behind --.",
+		return usage("%v\nRun 'etcdctl help%s' for a list of options. Write -- before an argument that begins with a dash.",
 			err, strings.TrimPrefix(c.CommandPath(), "etcdctl"))
 	})
 	return a
 }
 
-// at returns the node of a path below n, and makes it if need be.
+// at returns the node of a path below n. It creates the node if it does not exist.
 func (n *node) at(path string) *node {
 	name, rest, more := strings.Cut(path, " ")
 	full := strings.TrimSpace(n.path + " " + name)
@@ -90,9 +94,9 @@ func (n *node) at(path string) *node {
 	return n.below[i]
 }
 
-// build makes the cobra command of a node and of those below it.
+// build makes the cobra commands of a node and of the nodes below it.
 func (a *App) build(n *node) {
-	name := n.path[strings.LastIndex(n.path, " ")+1:]
+	name := n.name()
 	n.cobra = &cobra.Command{Use: cmp.Or(name, "etcdctl"), Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
 		return a.run(n, args)
 	}}
@@ -107,7 +111,7 @@ func (a *App) build(n *node) {
 	}
 }
 
-// addFlags gives a command the flags of both dialects' forms, each marked if only one has it.
+// addFlags adds the flags of both dialects to a command. A flag of only one dialect is annotated.
 func (a *App) addFlags(flags *pflag.FlagSet, forms [V3 + 1]*Command) {
 	var makers [V3 + 1]func(*pflag.FlagSet)
 	for d, form := range forms {
@@ -140,14 +144,14 @@ func (a *App) mergeFlags(flags *pflag.FlagSet, makers [V3 + 1]func(*pflag.FlagSe
 	}
 }
 
-// addGlobals adds the options that every command takes.
+// addGlobals adds the options of every command.
 func (a *App) addGlobals(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	common := func(flags *pflag.FlagSet) {
-		flags.StringSlice("endpoints", nil, "where the cluster is, as `URLS` with commas between them (default 127.0.0.1:2379)")
-		flags.Bool("debug", false, "v2: print a curl command for each request; v3: log what the client does")
-		flags.String("discovery-srv", "", "find the endpoints in the SRV records of this `domain` (v2 short: -D, v3 short: -d)")
-		flags.Bool("insecure-discovery", false, "take endpoints without TLS from SRV records (in v3 the default)")
+		flags.StringSlice("endpoints", nil, "endpoints of the cluster, `URLS` separated by commas (default 127.0.0.1:2379; v2 tries 127.0.0.1:4001 as well)")
+		flags.Bool("debug", false, "v2: print a curl command for each request; v3: enable client-side debug logging")
+		flags.String("discovery-srv", "", "find the endpoints in the DNS SRV records of this `domain` (short: -D in v2, -d in v3)")
+		flags.Bool("insecure-discovery", false, "accept endpoints without TLS from SRV records (default in v3)")
 		flags.BoolP("help", "h", false, "show help")
 		flags.BoolP("version", "v", false, "print the version")
 	}
@@ -168,9 +172,12 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	if a.Getenv(apiVariable) != "3" {
 		args = lenient(args, a.v2Flags, a.allFlags)
 	}
-	// v3's short form; pflag has one letter for a flag and v2's is D
+	// -d is v3's short form; pflag supports one short form only, and v2 uses -D.
 	if slices.Contains(args, "-d") {
 		args = expandShort(args, "-d", "--discovery-srv")
+	}
+	if api, err := parseAPI(a.Getenv(apiVariable)); err == nil && api != V2 {
+		args = a.expandPrefixes(args, api)
 	}
 	a.root.cobra.SetArgs(args)
 	a.root.cobra.SetOut(a.Out)
@@ -197,7 +204,7 @@ func expandShort(args []string, short, long string) []string {
 	return out
 }
 
-// run does what the command line asks of a node.
+// run runs the command of a node.
 func (a *App) run(n *node, args []string) error {
 	flags := n.cobra.Flags()
 	api, err := parseAPI(a.Getenv(apiVariable))
@@ -215,8 +222,8 @@ func (a *App) run(n *node, args []string) error {
 		a.help(n)
 		return nil
 	}
-	if flags.Changed("version") && n.forms[V2] == nil { // `put k -v` was meant to store something
-		return usage("unknown flag: -v: `etcdctl %s` has no such option; an argument that begins with a dash goes behind --", n.path)
+	if flags.Changed("version") && n.forms[V2] == nil { // `put k -v` is meant to store "-v"
+		return usage("unknown flag: -v: `etcdctl %s` has no such option; write -- before an argument that begins with a dash", n.path)
 	}
 	d, err := choose(api, n, flags)
 	if err != nil {
@@ -228,12 +235,12 @@ func (a *App) run(n *node, args []string) error {
 	})
 }
 
-// printVersion prints what scripts read from `etcdctl --version`: these two lines and nothing else.
+// printVersion prints the two lines that scripts parse from `etcdctl --version`.
 func (a *App) printVersion(d Dialect) {
 	fmt.Fprintf(a.Out, "etcdctl version: %s\nAPI version: %s\n", version.API, APIVersion(d))
 }
 
-// APIVersion is how etcdctl names the version of a dialect.
+// APIVersion returns the version of a dialect as etcdctl prints it.
 func APIVersion(d Dialect) string {
 	if d == V2 {
 		return "2"
@@ -241,17 +248,17 @@ func APIVersion(d Dialect) string {
 	return version.Minor
 }
 
-// unknown is the error for a name that is not in the tree. v2 has an exit code of its own for it.
+// unknown returns the error for an unknown command. v2 has a special exit code for it.
 func (a *App) unknown(n *node, api Dialect, name string) error {
 	path := strings.TrimSpace("etcdctl " + n.path)
-	hint := fmt.Sprintf("Run '%s --help' for the commands that there are.", path)
+	hint := fmt.Sprintf("Run '%s --help' for a list of commands.", path)
 	if near := n.cobra.SuggestionsFor(name); len(near) > 0 {
 		hint = fmt.Sprintf("Did you mean '%s %s'? %s", path, near[0], hint)
 	}
 	if api == V3 {
 		return usage("unknown command %q for %q\n%s", name, path, hint)
 	}
-	return &Exit{exitUnknown, fmt.Sprintf("No help topic for '%s'\n%s\n", name, hint)}
+	return &Exit{Code: exitUnknown, Message: fmt.Sprintf("No help topic for '%s'\n%s\n", name, hint)}
 }
 
 // nodeOf finds the node of a cobra command.

@@ -14,15 +14,15 @@ import (
 )
 
 var authCommands = []cli.Command{
-	{Path: "auth", Short: "Whether users have to log in."},
+	{Path: "auth", Short: "Enable, disable or show authentication."},
 	{
-		Path: "auth enable", Short: "let only those in who log in",
-		Long:    "The user root has to be there. It gets the role root if it has not.",
+		Path: "auth enable", Short: "enable authentication",
+		Long:    "The user root must exist. The role root is created and granted to it if necessary.",
 		Example: "$ ETCDCTL_API=3 etcdctl user add root\n$ ETCDCTL_API=3 etcdctl auth enable\nAuthentication Enabled",
 		Run:     authEnable,
 	},
 	{
-		Path: "auth disable", Short: "let everybody do everything again",
+		Path: "auth disable", Short: "disable authentication",
 		Example: "$ ETCDCTL_API=3 etcdctl --user root auth disable\nPassword: \nAuthentication Disabled",
 		Run: func(s *cli.Session) error {
 			return authSwitch(s, "disable", func(ctx context.Context, c *clientv3.Client) error {
@@ -32,20 +32,20 @@ var authCommands = []cli.Command{
 		},
 	},
 	{
-		Path: "auth status", Short: "show whether users have to log in",
-		Long:    "The revision says how often users and roles have changed.",
+		Path: "auth status", Short: "show whether authentication is enabled",
+		Long:    "The auth revision is incremented by each change of users and roles.",
 		Example: "$ etcdctl auth status\nAuthentication Status: false\nAuthRevision: 1",
 		Run:     authStatus,
 	},
 }
 
-// headed is an answer's message.
+// headed is a response message with a header.
 type headed interface {
 	proto.Message
 	GetHeader() *etcdserverpb.ResponseHeader
 }
 
-// confirm is the answer to what has nothing to show but that it was done.
+// confirm returns an answer that only confirms that the request succeeded.
 func confirm(m headed, format string, args ...any) answer {
 	return answer{
 		json: m, proto: m,
@@ -54,8 +54,7 @@ func confirm(m headed, format string, args ...any) answer {
 	}
 }
 
-// authSwitch turns authentication on or off. As with etcd's client the answer is this line in every
-// format.
+// authSwitch enables or disables authentication. Every format prints the line done, as in etcdctl.
 func authSwitch(s *cli.Session, name string, do func(context.Context, *clientv3.Client) error, done string) error {
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err

@@ -13,14 +13,14 @@ import (
 
 var compactionCommand = cli.Command{
 	Path: "compaction", Args: "<revision>",
-	Short:   "drop the history of keys before a revision",
-	Long:    "What keys are now stays, and so does their history from the revision on.",
+	Short:   "compact the history of keys before a revision",
+	Long:    "Current key-value pairs, and the history from the revision on, are kept.",
 	Example: "$ etcdctl compaction 1234\ncompacted revision 1234",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.Bool("physical", false, "wait until the old history is off the disk")
+		flags.Bool("physical", false, "wait until the compacted history has been removed from disk")
 	},
 	Run: func(s *cli.Session) error {
-		// There is nothing in the answer to print in another format.
+		// Every format prints the same line.
 		if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ var compactionCommand = cli.Command{
 			opts = append(opts, clientv3.WithCompactPhysical())
 		}
 		return call(s, func(ctx context.Context, c *clientv3.Client) error {
-			if s.Bool("physical") { // takes as long as it takes
+			if s.Bool("physical") { // not limited by --command-timeout
 				ctx = s.Context
 			}
 			if _, err := c.Compact(ctx, revision, opts...); err != nil {

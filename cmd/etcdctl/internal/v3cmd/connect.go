@@ -112,7 +112,10 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 	}
 	list := value(s.Flags.GetStringSlice("endpoints"))
 	list = slices.DeleteFunc(slices.Clone(list), func(e string) bool { return e == "" })
-	if len(list) == 0 {
+	switch {
+	case len(list) == 0 && s.Flags.Changed("endpoints"):
+		return nil, fail(exitConnection, clientv3.ErrNoAvailableEndpoints)
+	case len(list) == 0:
 		list = []string{defaultEndpoint}
 	}
 	return list, nil

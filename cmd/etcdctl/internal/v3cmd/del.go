@@ -12,8 +12,8 @@ import (
 
 var delCommand = cli.Command{
 	Path: "del", Args: "<key> [range end]",
-	Short:   "remove a key, or the keys from <key> up to [range end]",
-	Long:    "Prints how many were removed. The range end itself is not in the range.",
+	Short:   "delete a key, or the keys from <key> up to [range end]",
+	Long:    "Prints the number of deleted keys. The range end is exclusive.",
 	Example: "$ etcdctl del /app/ --prefix\n2",
 	Flags:   delFlags,
 	Run: func(s *cli.Session) error {
@@ -24,20 +24,20 @@ var delCommand = cli.Command{
 }
 
 func delFlags(flags *pflag.FlagSet) {
-	flags.Bool("prefix", false, "all keys that begin with <key>")
-	flags.Bool("from-key", false, "all keys from <key> on, in the order of their bytes")
-	flags.Bool("prev-kv", false, "print the removed keys, too")
-	flags.Bool("range", false, "say that [range end] is meant; it is understood without, too")
+	flags.Bool("prefix", false, "delete the keys that begin with <key>")
+	flags.Bool("from-key", false, "delete the keys greater than or equal to <key>, compared as bytes")
+	flags.Bool("prev-kv", false, "return the deleted key-value pairs")
+	flags.Bool("range", false, "require [range end] (deleting a range works without this flag as well)")
 }
 
-// delOp makes the request that flags and arguments ask for.
+// delOp returns the request that flags and arguments describe.
 func delOp(s *cli.Session) (clientv3.Op, error) {
 	key, opts, err := rangeOf(s, "del")
 	if err != nil {
 		return clientv3.Op{}, err
 	}
 	if s.Bool("range") && len(s.Args) < 2 {
-		return clientv3.Op{}, failf(exitArgs, "del --range needs the range's end as a second argument")
+		return clientv3.Op{}, failf(exitArgs, "del --range needs [range end] as its second argument")
 	}
 	if s.Bool("prev-kv") {
 		opts = append(opts, clientv3.WithPrevKV())

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,27 +18,27 @@ import (
 )
 
 var endpointCommands = []cli.Command{
-	{Path: "endpoint", Short: "Ask each endpoint by itself."},
+	{Path: "endpoint", Short: "Query single endpoints."},
 	{
-		Path: "endpoint health", Short: "ask each endpoint whether it can read from the cluster",
-		Long:    "Exits with 1 when one of them cannot.",
+		Path: "endpoint health", Short: "check the health of each endpoint",
+		Long:    "Each endpoint has to serve a linearizable read. Exits with 1 if one cannot.",
 		Example: "$ etcdctl endpoint health\n127.0.0.1:2379 is healthy: successfully committed proposal: took = 1.1ms",
 		Flags:   clusterFlag, Run: endpointHealth,
 	},
 	{
-		Path: "endpoint status", Short: "show what each endpoint says of itself",
-		Long: "In the format simple: endpoint, ID, version, size of the data, whether it leads, whether it is a learner, Raft's term,\n" +
-			"index and applied index, errors.",
+		Path: "endpoint status", Short: "print the status of each endpoint",
+		Long: "In the format simple: endpoint, ID, version, storage version, database size, size in use, percentage not in use, quota,\n" +
+			"is leader, is learner, raft term, raft index, raft applied index, errors, downgrade target version, downgrade enabled.",
 		Example: "$ etcdctl endpoint status -w table",
 		Flags:   clusterFlag, Run: endpointStatus,
 	},
 }
 
 func clusterFlag(flags *pflag.FlagSet) {
-	flags.Bool("cluster", false, "ask all members that --endpoints know of")
+	flags.Bool("cluster", false, "query all members of the cluster, as listed by the --endpoints")
 }
 
-// asked returns the endpoints to ask and the configuration of a client for any of them.
+// asked returns the endpoints to query and the configuration of a client for any of them.
 func asked(s *cli.Session) (endpoints []string, config clientv3.Config, err error) {
 	if endpoints, err = endpointsOf(s); err != nil {
 		return nil, config, err
@@ -69,7 +68,7 @@ func asked(s *cli.Session) (endpoints []string, config clientv3.Config, err erro
 	return slices.Compact(endpoints), config, nil
 }
 
-// each asks the endpoints side by side and returns what they said in their order.
+// each queries the endpoints concurrently and returns the results in the order of the endpoints.
 func each[T any](s *cli.Session, endpoints []string, config clientv3.Config, ask func(context.Context, *clientv3.Client, string) T, broken func(string, error) T) []T {
 	said := make([]T, len(endpoints))
 	var all sync.WaitGroup
@@ -92,7 +91,7 @@ func each[T any](s *cli.Session, endpoints []string, config clientv3.Config, ask
 	return said
 }
 
-// health is how an endpoint is; its JSON is what scripts read.
+// health is the health of an endpoint. Scripts read its JSON.
 type health struct {
 	Endpoint string `json:"endpoint"`
 	Health   bool   `json:"health"`
@@ -121,8 +120,8 @@ func endpointHealth(s *cli.Session) error {
 	return nil
 }
 
-// checkHealth reads a key through the cluster. Not to be allowed to read it is as good an answer: a
-// majority gave it.
+// checkHealth reads a key with a linearizable read. "Permission denied" counts as healthy: the member
+// has reached a quorum to say so.
 func checkHealth(ctx context.Context, c *clientv3.Client, endpoint string) health {
 	began := time.Now()
 	_, err := c.Get(ctx, "health")
@@ -159,7 +158,7 @@ func healthAnswer(s *cli.Session, list []health) answer {
 	}
 }
 
-// status is what an endpoint says of itself.
+// status is the status that an endpoint reported, or the error.
 type status struct {
 	Endpoint string
 	Status   *etcdserverpb.StatusResponse
@@ -194,53 +193,4 @@ func endpointStatus(s *cli.Session) error {
 		return &cli.Exit{Code: exitError}
 	}
 	return nil
-}
-
-func statusAnswer(list []status) answer {
-	rows := func() (header []string, rows [][]string) {
-		for _, st := range list {
-			r := st.Status
-			rows = append(rows, []string{
-				st.Endpoint, fmt.Sprintf("%x", r.Header.MemberId), r.Version, humanSize(r.DbSize),
-				strconv.FormatBool(r.Leader == r.Header.MemberId), strconv.FormatBool(r.IsLearner),
-				fmt.Sprint(r.RaftTerm), fmt.Sprint(r.RaftIndex), fmt.Sprint(r.RaftAppliedIndex), strings.Join(r.Errors, ", "),
-			})
-		}
-		return []string{
-			"ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM", "RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS",
-		}, rows
-	}
-	return answer{
-		json: list, table: rows,
-		simple: func(p *printer) {
-			_, rows := rows()
-			for _, row := range rows {
-				fmt.Fprintln(p, strings.Join(row, ", "))
-			}
-		},
-		fields: func(p *printer) {
-			for _, st := range list {
-				r := st.Status
-				p.header(r.Header)
-				fmt.Fprintf(p, "\"Version\" : %q\n\"DBSize\" : %d\n\"Leader\" : %d\n\"IsLearner\" : %t\n", r.Version, r.DbSize, r.Leader, r.IsLearner)
-				fmt.Fprintf(p, "\"RaftIndex\" : %d\n\"RaftTerm\" : %d\n\"RaftAppliedIndex\" : %d\n", r.RaftIndex, r.RaftTerm, r.RaftAppliedIndex)
-				fmt.Fprintf(p, "\"Errors\" : %v\n\"Endpoint\" : %q\n\n", r.Errors, st.Endpoint)
-			}
-		},
-	}
-}
-
-// humanSize writes a number of bytes as people do: in thousands, with two digits or three.
-func humanSize(bytes int64) string {
-	if bytes < 10 {
-		return fmt.Sprintf("%d B", bytes)
-	}
-	units, size := []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}, float64(bytes)
-	for size >= 1000 && len(units) > 1 {
-		units, size = units[1:], size/1000
-	}
-	if size = float64(int64(size*10+0.5)) / 10; size < 10 {
-		return fmt.Sprintf("%.1f %s", size, units[0])
-	}
-	return fmt.Sprintf("%.0f %s", size, units[0])
 }

@@ -12,17 +12,18 @@ import (
 )
 
 var hashKVCommand = cli.Command{
-	Path: "endpoint hashkv", Short: "show each endpoint's hash of all keys and their history",
-	Long:    "Members of one cluster have the same hash at the same revision. It is not comparable between different servers' makes.",
-	Example: "$ etcdctl endpoint hashkv --cluster --rev 42\nhttp://127.0.0.1:2379, 1084519789",
+	Path: "endpoint hashkv", Short: "print the hash of the key-value history of each endpoint",
+	Long: "Prints endpoint, hash, and the revision that was hashed. Members of one cluster have the same hash at the same revision.\n" +
+		"Hashes of cairn and of etcd are not comparable.",
+	Example: "$ etcdctl endpoint hashkv --cluster --rev 42\nhttp://127.0.0.1:2379, 1084519789, 42",
 	Flags: func(flags *pflag.FlagSet) {
 		clusterFlag(flags)
-		flags.Int64("rev", 0, "up to this `revision`; 0 is all")
+		flags.Int64("rev", 0, "hash the history up to this `revision`; 0 means all of it")
 	},
 	Run: endpointHashKV,
 }
 
-// hashOf is what an endpoint says its hash is.
+// hashOf is the hash that an endpoint reported.
 type hashOf struct {
 	Endpoint string
 	HashKV   *etcdserverpb.HashKVResponse
@@ -66,20 +67,20 @@ func hashAnswer(list []hashOf) answer {
 		json: list,
 		simple: func(p *printer) {
 			for _, h := range list {
-				fmt.Fprintf(p, "%s, %d\n", h.Endpoint, h.HashKV.Hash)
+				fmt.Fprintf(p, "%s, %d, %d\n", h.Endpoint, h.HashKV.Hash, h.HashKV.HashRevision)
 			}
 		},
 		fields: func(p *printer) {
 			for _, h := range list {
 				p.header(h.HashKV.Header)
-				fmt.Fprintf(p, "\"Endpoint\" : %q\n\"Hash\" : %d\n\n", h.Endpoint, h.HashKV.Hash)
+				fmt.Fprintf(p, "\"Endpoint\" : %q\n\"Hash\" : %d\n\"HashRevision\" : %d\n\n", h.Endpoint, h.HashKV.Hash, h.HashKV.HashRevision)
 			}
 		},
 		table: func() (header []string, rows [][]string) {
 			for _, h := range list {
-				rows = append(rows, []string{h.Endpoint, fmt.Sprint(h.HashKV.Hash)})
+				rows = append(rows, []string{h.Endpoint, fmt.Sprint(h.HashKV.Hash), fmt.Sprint(h.HashKV.HashRevision)})
 			}
-			return []string{"ENDPOINT", "HASH"}, rows
+			return []string{"ENDPOINT", "HASH", "HASH REVISION"}, rows
 		},
 	}
 }

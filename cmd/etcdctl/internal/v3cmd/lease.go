@@ -15,36 +15,36 @@ import (
 )
 
 var leaseCommands = []cli.Command{
-	{Path: "lease", Short: "Grants of time: keys put with a lease go when it ends."},
+	{Path: "lease", Short: "Grant, revoke, renew and list leases."},
 	{
-		Path: "lease grant", Args: "<seconds>", Short: "get a lease",
+		Path: "lease grant", Args: "<seconds>", Short: "grant a lease",
 		Example: "$ etcdctl lease grant 60\nlease 32695410dcc0ca06 granted with TTL(60s)", Run: leaseGrant,
 	},
 	{
-		Path: "lease revoke", Args: "<ID>", Short: "end a lease, and remove its keys",
+		Path: "lease revoke", Args: "<ID>", Short: "revoke a lease and delete its keys",
 		Example: "$ etcdctl lease revoke 32695410dcc0ca06\nlease 32695410dcc0ca06 revoked", Run: leaseRevoke,
 	},
 	{
-		Path: "lease timetolive", Args: "<ID>", Short: "show how long a lease has still to live",
+		Path: "lease timetolive", Args: "<ID>", Short: "print the remaining time to live of a lease",
 		Example: "$ etcdctl lease timetolive 32695410dcc0ca06 --keys\nlease 32695410dcc0ca06 granted with TTL(60s), remaining(48s), attached keys([/lock])",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.Bool("keys", false, "show its keys, too")
+			flags.Bool("keys", false, "print the keys attached to the lease")
 		},
 		Run: leaseTimeToLive,
 	},
 	{Path: "lease list", Short: "list the leases", Example: "$ etcdctl lease list\nfound 1 leases\n32695410dcc0ca06", Run: leaseList},
 	{
-		Path: "lease keep-alive", Args: "<ID>", Short: "keep a lease from ending",
-		Long:    "Renews it again and again until it is interrupted or the lease has ended.",
+		Path: "lease keep-alive", Args: "<ID>", Short: "keep a lease alive by renewing it",
+		Long:    "Renews the lease until interrupted or until the lease has ended.",
 		Example: "$ etcdctl lease keep-alive 32695410dcc0ca06\nlease 32695410dcc0ca06 keepalived with TTL(60)",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.Bool("once", false, "renew it once")
+			flags.Bool("once", false, "renew the lease once and exit")
 		},
 		Run: leaseKeepAlive,
 	},
 }
 
-// leaseArg returns the one argument, a lease's ID.
+// leaseArg returns the only argument, the ID of a lease.
 func leaseArg(s *cli.Session, missing string) (clientv3.LeaseID, error) {
 	if len(s.Args) != 1 {
 		return 0, failf(exitArgs, "%s", missing)
@@ -79,7 +79,7 @@ func leaseGrant(s *cli.Session) error {
 			simple: func(p *printer) { fmt.Fprintf(p, "lease %016x granted with TTL(%ds)\n", r.ID, r.TTL) },
 			fields: func(p *printer) {
 				p.header(r.ResponseHeader)
-				fmt.Fprintf(p, "\"ID\" : %d\n\"TTL\" : %d\n", r.ID, r.TTL)
+				fmt.Fprintf(p, "\"ID\" : %s\n\"TTL\" : %d\n", p.leaseID(int64(r.ID)), r.TTL)
 			},
 		})
 	})
@@ -125,7 +125,7 @@ func leaseTimeToLive(s *cli.Session) error {
 	return call(s, func(ctx context.Context, c *clientv3.Client) error {
 		r, err := c.TimeToLive(ctx, id, opts...)
 		if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			return fail(exitError, err)
+			return fail(exitConnection, err) // the exit code that etcdctl uses here
 		}
 		return p.print(timeToLiveAnswer(r, keys))
 	})
@@ -154,7 +154,7 @@ func timeToLiveAnswer(r *clientv3.LeaseTimeToLiveResponse, keys bool) answer {
 		},
 		fields: func(p *printer) {
 			p.header(r.ResponseHeader)
-			fmt.Fprintf(p, "\"ID\" : %d\n\"TTL\" : %d\n\"GrantedTTL\" : %d\n", r.ID, r.TTL, r.GrantedTTL)
+			fmt.Fprintf(p, "\"ID\" : %s\n\"TTL\" : %d\n\"GrantedTTL\" : %d\n", p.leaseID(int64(r.ID)), r.TTL, r.GrantedTTL)
 			for _, key := range r.Keys {
 				fmt.Fprintf(p, "\"Key\" : %q\n", string(key))
 			}
@@ -187,7 +187,7 @@ func leaseList(s *cli.Session) error {
 			fields: func(p *printer) {
 				p.header(r.ResponseHeader)
 				for _, l := range r.Leases {
-					fmt.Fprintf(p, "\"ID\" : %d\n", l.ID)
+					fmt.Fprintf(p, "\"ID\" : %s\n", p.leaseID(int64(l.ID)))
 				}
 			},
 		})
@@ -237,7 +237,7 @@ func keepAliveAnswer(r *clientv3.LeaseKeepAliveResponse) answer {
 		simple: func(p *printer) { fmt.Fprintf(p, "lease %016x keepalived with TTL(%d)\n", r.ID, r.TTL) },
 		fields: func(p *printer) {
 			p.header(r.ResponseHeader)
-			fmt.Fprintf(p, "\"ID\" : %d\n\"TTL\" : %d\n", r.ID, r.TTL)
+			fmt.Fprintf(p, "\"ID\" : %s\n\"TTL\" : %d\n", p.leaseID(int64(r.ID)), r.TTL)
 		},
 	}
 }

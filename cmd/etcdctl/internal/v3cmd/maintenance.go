@@ -15,13 +15,13 @@ import (
 )
 
 var maintenanceCommands = []cli.Command{
-	{Path: "alarm", Short: "What members have raised an alarm for."},
+	{Path: "alarm", Short: "List and disarm alarms."},
 	{
 		Path: "alarm list", Short: "list the alarms", Example: "$ etcdctl alarm list\nmemberID:10276657743932975437 alarm:NOSPACE ",
 		Run: func(s *cli.Session) error { return alarms(s, "list", (*clientv3.Client).AlarmList) },
 	},
 	{
-		Path: "alarm disarm", Short: "end all alarms", Long: "Prints those that it has ended.",
+		Path: "alarm disarm", Short: "disarm all alarms", Long: "Prints the alarms that it has disarmed.",
 		Example: "$ etcdctl alarm disarm\nmemberID:10276657743932975437 alarm:NOSPACE ",
 		Run: func(s *cli.Session) error {
 			return alarms(s, "disarm", func(c *clientv3.Client, ctx context.Context) (*clientv3.AlarmResponse, error) {
@@ -30,24 +30,24 @@ var maintenanceCommands = []cli.Command{
 		},
 	},
 	{
-		Path: "defrag", Short: "give unused space back to the disk",
-		Long: "A cairn does that by itself and answers at once; other servers stop serving while they do it.", Example: "$ etcdctl defrag --cluster\nFinished defragmenting etcd member[http://127.0.0.1:2379]",
+		Path: "defrag", Short: "defragment the storage of the endpoints",
+		Long: "A cairn member has nothing to defragment and answers at once. An etcd member does not serve requests meanwhile.", Example: "$ etcdctl defrag --cluster\nFinished defragmenting etcd member[http://127.0.0.1:2379]",
 		Flags: func(flags *pflag.FlagSet) {
 			clusterFlag(flags)
-			flags.String("data-dir", "", "a `directory` of etcd 3.4 that nobody uses; there is nothing to do in one of cairn's")
+			flags.String("data-dir", "", "not supported: a data `directory` of cairn has nothing to defragment, one of etcd needs etcdutl")
 		},
 		Run: defragment,
 	},
 	{
-		Path: "move-leader", Args: "<ID>", Short: "hand leadership over to another member",
-		Long: "One of the --endpoints has to be the leader.", Example: "$ etcdctl --endpoints n1:2379,n2:2379,n3:2379 move-leader 9bf1b35fc7761a23\nLeadership transferred from 8211f1d0f64f3269 to 9bf1b35fc7761a23",
+		Path: "move-leader", Args: "<ID>", Short: "transfer leadership to another member",
+		Long: "The leader must be among the --endpoints.", Example: "$ etcdctl --endpoints n1:2379,n2:2379,n3:2379 move-leader 9bf1b35fc7761a23\nLeadership transferred from 8211f1d0f64f3269 to 9bf1b35fc7761a23",
 		Run: moveLeader,
 	},
-	{Path: "downgrade", Short: "Going back to an older version."},
-	downgradeCommand("validate", clientv3.DowngradeValidate, "ask whether the cluster could go back to a version"),
-	downgradeCommand("enable", clientv3.DowngradeEnable, "let members of an older version join"),
+	{Path: "downgrade", Short: "Downgrade the cluster to an older version."},
+	downgradeCommand("validate", clientv3.DowngradeValidate, "validate that the cluster can be downgraded to a version"),
+	downgradeCommand("enable", clientv3.DowngradeEnable, "enable the downgrade: allow members of an older version"),
 	{
-		Path: "downgrade cancel", Short: "stay at the present version", Example: "$ etcdctl downgrade cancel\nDowngrade cancel success, cluster version 3.7",
+		Path: "downgrade cancel", Short: "cancel the ongoing downgrade", Example: "$ etcdctl downgrade cancel\nDowngrade cancel success, cluster version 3.7",
 		Run: func(s *cli.Session) error { return downgrade(s, "cancel", clientv3.DowngradeCancel) },
 	},
 }
@@ -70,13 +70,13 @@ func alarms(s *cli.Session, name string, ask func(*clientv3.Client, context.Cont
 			json: m, proto: m,
 			simple: func(p *printer) {
 				for _, a := range m.Alarms {
-					fmt.Fprintf(p, "memberID:%d alarm:%s \n", a.MemberID, a.Alarm)
+					fmt.Fprintf(p, "memberID:%s alarm:%s \n", p.id(a.MemberID), a.Alarm)
 				}
 			},
 			fields: func(p *printer) {
 				p.header(m.Header)
 				for _, a := range m.Alarms {
-					fmt.Fprintf(p, "\"MemberID\" : %d\n\"AlarmType\" : %q\n\n", a.MemberID, a.Alarm.String())
+					fmt.Fprintf(p, "\"MemberID\" : %s\n\"AlarmType\" : %q\n\n", p.id(a.MemberID), a.Alarm.String())
 				}
 			},
 		})
@@ -84,19 +84,19 @@ func alarms(s *cli.Session, name string, ask func(*clientv3.Client, context.Cont
 }
 
 func defragment(s *cli.Session) error {
-	// nothing to print in another format
+	// Every format prints the same lines.
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
 	if dir := s.String("data-dir"); dir != "" {
-		return failf(exitArgs, "--data-dir %s: a data directory of cairn has nothing to defragment, and those of etcd only etcd can read", dir)
+		return failf(exitArgs, "--data-dir %s: a data directory of cairn has nothing to defragment; for one of etcd use etcd's etcdutl defrag", dir)
 	}
 	endpoints, config, err := asked(s)
 	if err != nil {
 		return err
 	}
 	failed := false
-	// one after the other: another server does not answer meanwhile
+	// Sequentially: an etcd member does not serve requests while it defragments.
 	for _, endpoint := range endpoints {
 		if err := defragmentOne(s, config, endpoint); err != nil {
 			fmt.Fprintf(s.Err, "Failed to defragment etcd member[%s] (%v)\n", endpoint, err)

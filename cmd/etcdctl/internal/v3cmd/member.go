@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -13,16 +14,27 @@ import (
 )
 
 var memberListCommand = cli.Command{
-	Path: "member list", Short: "list the members",
-	Long:    "In the format simple: ID, status, name, peer URLs, client URLs, whether it is a learner.",
+	Path: "member list", Short: "list the members of the cluster",
+	Long:    "In the format simple: ID, status, name, peer URLs, client URLs, is learner.",
 	Example: "$ ETCDCTL_API=3 etcdctl member list\n8e9e05c52164694d, started, default, http://localhost:2380, http://localhost:2379, false",
+	Flags: func(flags *pflag.FlagSet) {
+		flags.String("consistency", "l", "linearizable (`l`) or serializable (s): the list as the member asked has it, also without a leader")
+	},
 	Run: func(s *cli.Session) error {
 		p, err := begin(s, fields, jsonText, protobuf, table)
 		if err != nil {
 			return err
 		}
+		var opts []clientv3.OpOption
+		switch consistency := s.String("consistency"); consistency {
+		case "l":
+		case "s":
+			opts = append(opts, clientv3.WithSerializable())
+		default:
+			return failf(exitFeature, "unknown consistency flag %q", consistency)
+		}
 		return call(s, func(ctx context.Context, c *clientv3.Client) error {
-			r, err := c.MemberList(ctx)
+			r, err := c.MemberList(ctx, opts...)
 			if err != nil {
 				return fail(exitError, err)
 			}
@@ -56,7 +68,7 @@ func memberListAnswer(r *etcdserverpb.MemberListResponse) answer {
 		fields: func(p *printer) {
 			p.header(r.Header)
 			for _, m := range r.Members {
-				fmt.Fprintf(p, "\"ID\" : %d\n\"Name\" : %q\n", m.ID, m.Name)
+				fmt.Fprintf(p, "\"ID\" : %s\n\"Name\" : %q\n", p.id(m.ID), m.Name)
 				for _, u := range m.PeerURLs {
 					fmt.Fprintf(p, "\"PeerURL\" : %q\n", u)
 				}

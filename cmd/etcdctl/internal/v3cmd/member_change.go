@@ -17,39 +17,39 @@ import (
 var memberCommands = []cli.Command{
 	memberListCommand,
 	{
-		Path: "member add", Args: "<name>", Short: "let a member join",
-		Long: "Prints the variables that the new member's etcd is to be started with. One that is added as a learner has no vote until it is\n" +
-			"promoted, so that the cluster does not wait for it while it gets the data.",
-		Example: "$ ETCDCTL_API=3 etcdctl member add n4 --peer-urls http://10.0.0.4:2380 --learner\nMember 9bf1b35fc7761a23 added to cluster 7ea27429e9f72fc1",
+		Path: "member add", Args: "<name>", Short: "add a member to the cluster",
+		Long: "Prints the environment variables for the etcd of the new member. A learner has no vote until it is promoted, so that the\n" +
+			"cluster's quorum does not depend on it while it receives the data.",
+		Example: "$ ETCDCTL_API=3 etcdctl member add n4 --peer-urls http://10.0.0.4:2380 --learner\nMember 9bf1b35fc7761a23 added as learner to cluster 7ea27429e9f72fc1",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.String("peer-urls", "", "where the members reach the new one, as `URLS` with commas between them")
-			flags.Bool("learner", false, "without a vote at first")
+			flags.String("peer-urls", "", "peer `URLS` of the new member, separated by commas")
+			flags.Bool("learner", false, "add the member as a learner, without a vote")
 		},
 		Run: memberAdd,
 	},
 	{
-		Path: "member remove", Args: "<ID>", Short: "remove a member",
+		Path: "member remove", Args: "<ID>", Short: "remove a member from the cluster",
 		Example: "$ ETCDCTL_API=3 etcdctl member remove 9bf1b35fc7761a23\nMember 9bf1b35fc7761a23 removed from cluster 7ea27429e9f72fc1", Run: memberRemove,
 	},
 	{
-		Path: "member update", Args: "<ID>", Short: "give a member other peer URLs",
+		Path: "member update", Args: "<ID>", Short: "update the peer URLs of a member",
 		Example: "$ ETCDCTL_API=3 etcdctl member update 9bf1b35fc7761a23 --peer-urls http://10.0.0.5:2380\nMember 9bf1b35fc7761a23 updated in cluster 7ea27429e9f72fc1",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.String("peer-urls", "", "where the members reach it, as `URLS` with commas between them")
+			flags.String("peer-urls", "", "new peer `URLS` of the member, separated by commas")
 		},
 		Run: memberUpdate,
 	},
 	{
-		Path: "member promote", Args: "<ID>", Short: "give a learner a vote",
+		Path: "member promote", Args: "<ID>", Short: "promote a learner to a voting member",
 		Example: "$ etcdctl member promote 9bf1b35fc7761a23\nMember 9bf1b35fc7761a23 promoted in cluster 7ea27429e9f72fc1", Run: memberPromote,
 	},
 	memberReplaceCommand,
 }
 
-// withoutFields are the formats of answers about changed members.
+// withoutFields lists the formats of the commands that change members.
 var withoutFields = []string{jsonText, protobuf}
 
-// memberID returns the first argument, a member's ID.
+// memberID returns the only argument, the ID of a member.
 func memberID(s *cli.Session) (uint64, error) {
 	if len(s.Args) != 1 {
 		return 0, failf(exitArgs, "member ID is not provided")
@@ -85,9 +85,9 @@ func memberAdd(s *cli.Session) error {
 		return err
 	}
 	return call(s, func(ctx context.Context, c *clientv3.Client) error {
-		add := c.MemberAdd
+		add, how := c.MemberAdd, "added to"
 		if s.Bool("learner") {
-			add = c.MemberAddAsLearner
+			add, how = c.MemberAddAsLearner, "added as learner to"
 		}
 		r, err := add(ctx, urls)
 		if err != nil {
@@ -95,14 +95,14 @@ func memberAdd(s *cli.Session) error {
 		}
 		m := (*etcdserverpb.MemberAddResponse)(r)
 		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
-			fmt.Fprintf(p, "Member %16x added to cluster %16x\n", m.Member.ID, m.Header.ClusterId)
+			fmt.Fprintf(p, "Member %16x %s cluster %16x\n", m.Member.ID, how, m.Header.ClusterId)
 			fmt.Fprintln(p)
 			fmt.Fprint(p, startVariables(s.Args[0], m.Member, m.Members))
 		}})
 	})
 }
 
-// startVariables are what a new member's etcd is to be started with.
+// startVariables returns the environment variables for the etcd of a new member.
 func startVariables(name string, added *etcdserverpb.Member, members []*etcdserverpb.Member) string {
 	var all []string
 	for _, m := range members {
@@ -118,7 +118,7 @@ func startVariables(name string, added *etcdserverpb.Member, members []*etcdserv
 		name, strings.Join(all, ","), strings.Join(added.PeerURLs, ","))
 }
 
-// beginChange reads what the commands that change one member have in common.
+// beginChange returns the printer and the member ID of a command that changes one member.
 func beginChange(s *cli.Session) (p *printer, id uint64, err error) {
 	if p, err = begin(s, withoutFields...); err != nil {
 		return nil, 0, err
@@ -127,7 +127,7 @@ func beginChange(s *cli.Session) (p *printer, id uint64, err error) {
 	return p, id, err
 }
 
-// changed prints what became of the member: how says it, up to the word cluster.
+// changed prints the result of a change; how is the text between the member ID and "cluster".
 func (p *printer) changed(id uint64, how string, m interface {
 	proto.Message
 	GetHeader() *etcdserverpb.ResponseHeader

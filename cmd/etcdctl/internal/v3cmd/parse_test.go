@@ -97,30 +97,31 @@ func TestParseOp(t *testing.T) {
 	}
 }
 
-func TestHumanSize(t *testing.T) {
-	for size, want := range map[int64]string{
-		0: "0 B", 9: "9 B", 10: "10 B", 999: "999 B", 1000: "1.0 kB", 20480: "20 kB", 24576: "25 kB", 82854982: "83 MB", 9_500_000_000: "9.5 GB",
-	} {
-		if got := humanSize(size); got != want {
-			t.Errorf("%d: got %s, want %s", size, got, want)
-		}
-	}
-}
-
 func TestDrawTable(t *testing.T) {
 	var b bytes.Buffer
 	drawTable(&b, func() ([]string, [][]string) {
 		return []string{"ID", "NAME", "DB SIZE"}, [][]string{{"2e1259d415f2a040", "a", "1"}, {"1", "default", "键"}}
 	})
 	want := `
-+------------------+---------+---------+
-|        ID        |  NAME   | DB SIZE |
-+------------------+---------+---------+
-| 2e1259d415f2a040 |       a |       1 |
-|                1 | default |       键 |
-+------------------+---------+---------+
+┌──────────────────┬─────────┬─────────┐
+│        ID        │  NAME   │ DB SIZE │
+├──────────────────┼─────────┼─────────┤
+│ 2e1259d415f2a040 │       a │       1 │
+│                1 │ default │       键 │
+└──────────────────┴─────────┴─────────┘
 `
 	if b.String() != want[1:] {
 		t.Errorf("got\n%swant%s", b.String(), want)
+	}
+}
+
+func TestHexIDs(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"header":{"cluster_id":255,"member_id":16,"revision":9},"ID":10,"leader":-1}`: `{"header":{"cluster_id":"ff","member_id":"10","revision":9},"ID":"a","leader":"-1"}`,
+		`{"name":"\"ID\":10","lease":26}`:                                               `{"name":"\"ID\":10","lease":"1a"}`,
+	} {
+		if got := string(hexIDs([]byte(text))); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -23,7 +26,10 @@ const (
 	table    = "table"
 )
 
-// answer is something to print, in each of the formats that it has.
+// common lists the formats of most commands besides simple; some have table as well.
+var common = []string{fields, jsonText, protobuf}
+
+// answer is a result to print, in each of the formats that its command supports.
 type answer struct {
 	simple func(*printer)
 	fields func(*printer)
@@ -32,7 +38,7 @@ type answer struct {
 	table  func() (header []string, rows [][]string)
 }
 
-// printer prints in the format that was asked for.
+// printer prints answers in the format of --write-out.
 type printer struct {
 	io.Writer
 	out       io.Writer
@@ -41,9 +47,9 @@ type printer struct {
 	valueOnly bool
 }
 
-// begin reads the environment and returns a printer, or an error when there is no such format or
-// the command, which has these besides simple, does not have it.
-func begin(s *cli.Session, has ...string) (*printer, error) {
+// begin applies the environment variables and returns a printer. It returns an error when
+// --write-out names an unknown format, or one that is neither simple nor in supported.
+func begin(s *cli.Session, supported ...string) (*printer, error) {
 	if err := environment(s); err != nil {
 		return nil, err
 	}
@@ -52,20 +58,15 @@ func begin(s *cli.Session, has ...string) (*printer, error) {
 	case simple:
 		return p, nil
 	case fields, jsonText, protobuf, table:
-		for _, format := range has {
-			if format == p.format {
-				return p, nil
-			}
+		if slices.Contains(supported, p.format) {
+			return p, nil
 		}
 		return nil, failf(exitFeature, "%s not supported as output format", p.format)
 	}
-	return nil, failf(exitFeature, "unsupported output format")
+	return nil, failf(exitFeature, "unsupported output format %q: want simple, fields, json, protobuf or table", p.format)
 }
 
-// formats of nearly every command; some have table, too.
-var common = []string{fields, jsonText, protobuf}
-
-// print prints an answer in one go.
+// print prints an answer with one write.
 func (p *printer) print(a answer) error {
 	buffer := bufio.NewWriter(p.out)
 	p.Writer = buffer
@@ -77,13 +78,16 @@ func (p *printer) print(a answer) error {
 		if err != nil {
 			return fail(exitError, err)
 		}
+		if p.hex {
+			text = hexIDs(text)
+		}
 		fmt.Fprintf(p, "%s\n", text)
 	case protobuf:
 		data, err := proto.Marshal(a.proto)
 		if err != nil {
 			return fail(exitError, err)
 		}
-		_, _ = p.Write(data) // a bufio.Writer tells at Flush
+		_, _ = p.Write(data) // a bufio.Writer reports the error at Flush
 	case table:
 		drawTable(p, a.table)
 	default:
@@ -95,7 +99,7 @@ func (p *printer) print(a answer) error {
 	return nil
 }
 
-// text shows bytes as they are or, with --hex, each as \x and two digits.
+// text returns bytes unchanged or, with --hex, each byte as \x and two digits.
 func (p *printer) text(b []byte) string {
 	if !p.hex {
 		return string(b)
@@ -105,6 +109,41 @@ func (p *printer) text(b []byte) string {
 		fmt.Fprintf(&t, `\x%02x`, c)
 	}
 	return t.String()
+}
+
+// id returns an ID in decimal or, with --hex, in hexadecimal.
+func (p *printer) id(id uint64) string {
+	if p.hex {
+		return strconv.FormatUint(id, 16)
+	}
+	return strconv.FormatUint(id, 10)
+}
+
+// leaseID is id for a lease, whose ID is signed.
+func (p *printer) leaseID(id int64) string {
+	if p.hex {
+		return strconv.FormatInt(id, 16)
+	}
+	return strconv.FormatInt(id, 10)
+}
+
+// jsonID matches an ID in JSON. A quote inside a JSON string is escaped, so text in a value cannot
+// match.
+var jsonID = regexp.MustCompile(`"(cluster_id|member_id|memberID|ID|leader|lease)":(-?\d+)`)
+
+// hexIDs replaces the IDs in JSON by strings in hexadecimal, as etcdctl 3.7 does with --hex.
+func hexIDs(text []byte) []byte {
+	return jsonID.ReplaceAllFunc(text, func(match []byte) []byte {
+		parts := jsonID.FindSubmatch(match)
+		if id, err := strconv.ParseUint(string(parts[2]), 10, 64); err == nil {
+			return fmt.Appendf(nil, `"%s":"%x"`, parts[1], id)
+		}
+		id, err := strconv.ParseInt(string(parts[2]), 10, 64)
+		if err != nil {
+			return match
+		}
+		return fmt.Appendf(nil, `"%s":"%x"`, parts[1], id)
+	})
 }
 
 // kv prints a key and its value on a line each.
@@ -123,47 +162,16 @@ func (p *printer) kvs(list []*mvccpb.KeyValue) {
 
 // header prints a response's header in the format fields.
 func (p *printer) header(h *etcdserverpb.ResponseHeader) {
-	fmt.Fprintf(p, "\"ClusterID\" : %d\n\"MemberID\" : %d\n\"Revision\" : %d\n\"RaftTerm\" : %d\n",
-		h.GetClusterId(), h.GetMemberId(), h.GetRevision(), h.GetRaftTerm())
+	fmt.Fprintf(p, "\"ClusterID\" : %s\n\"MemberID\" : %s\n\"Revision\" : %d\n\"RaftTerm\" : %d\n",
+		p.id(h.GetClusterId()), p.id(h.GetMemberId()), h.GetRevision(), h.GetRaftTerm())
 }
 
-// kvFields prints a key in the format fields; prefix is "Prev" for what it was before.
+// kvFields prints a key-value in the format fields. prefix is "Prev" for the previous one.
 func (p *printer) kvFields(prefix string, kv *mvccpb.KeyValue) {
 	fmt.Fprintf(p, "\"%sKey\" : %q\n", prefix, string(kv.GetKey()))
 	fmt.Fprintf(p, "\"%sCreateRevision\" : %d\n", prefix, kv.GetCreateRevision())
 	fmt.Fprintf(p, "\"%sModRevision\" : %d\n", prefix, kv.GetModRevision())
 	fmt.Fprintf(p, "\"%sVersion\" : %d\n", prefix, kv.GetVersion())
 	fmt.Fprintf(p, "\"%sValue\" : %q\n", prefix, string(kv.GetValue()))
-	fmt.Fprintf(p, "\"%sLease\" : %d\n", prefix, kv.GetLease())
-}
-
-// drawTable draws a table: the header centred, the cells to the right.
-func drawTable(w io.Writer, content func() (header []string, rows [][]string)) {
-	header, rows := content()
-	widths := make([]int, len(header))
-	for i := range header {
-		widths[i] = len([]rune(header[i]))
-		for _, row := range rows {
-			widths[i] = max(widths[i], len([]rune(row[i])))
-		}
-	}
-	line := "+"
-	for _, width := range widths {
-		line += strings.Repeat("-", width+2) + "+"
-	}
-	fmt.Fprintln(w, line)
-	for i, title := range header {
-		space := widths[i] - len([]rune(title))
-		fmt.Fprintf(w, "| %s%s%s ", strings.Repeat(" ", space/2), title, strings.Repeat(" ", space-space/2))
-	}
-	fmt.Fprintf(w, "|\n%s\n", line)
-	for _, row := range rows {
-		for i, cell := range row {
-			fmt.Fprintf(w, "| %*s ", widths[i], cell)
-		}
-		fmt.Fprintln(w, "|")
-	}
-	if len(rows) > 0 {
-		fmt.Fprintln(w, line)
-	}
+	fmt.Fprintf(p, "\"%sLease\" : %s\n", prefix, p.leaseID(kv.GetLease()))
 }

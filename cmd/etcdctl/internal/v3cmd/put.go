@@ -13,8 +13,8 @@ import (
 
 var putCommand = cli.Command{
 	Path: "put", Args: "<key> [value]",
-	Short: "set a key's value",
-	Long: "Without a value, standard input is the value. A value that begins with a dash goes behind --:\n" +
+	Short: "put a key-value pair into the store",
+	Long: "Without a value argument the value is read from standard input. Write -- before a value that begins with a dash:\n" +
 		"etcdctl put key -- -1",
 	Example: "$ etcdctl put /app/mode blue\nOK\n$ etcdctl put /app/mode green --prev-kv\nOK\n/app/mode\nblue",
 	Flags:   putFlags,
@@ -26,13 +26,13 @@ var putCommand = cli.Command{
 }
 
 func putFlags(flags *pflag.FlagSet) {
-	flags.String("lease", "0", "let the key go with this lease, an `ID` in hexadecimal")
-	flags.Bool("prev-kv", false, "print the key as it was before, too")
-	flags.Bool("ignore-value", false, "keep the value that the key has")
-	flags.Bool("ignore-lease", false, "keep the lease that the key has")
+	flags.String("lease", "0", "attach the key to this lease, an `ID` in hexadecimal: the key is deleted when the lease ends")
+	flags.Bool("prev-kv", false, "return the previous key-value pair")
+	flags.Bool("ignore-value", false, "keep the current value of the key")
+	flags.Bool("ignore-lease", false, "keep the current lease of the key")
 }
 
-// putOp makes the request that flags and arguments ask for.
+// putOp returns the request that flags and arguments describe.
 func putOp(s *cli.Session) (clientv3.Op, error) {
 	var opts []clientv3.OpOption
 	lease, err := parseLease(s.String("lease"))
@@ -58,7 +58,7 @@ func putOp(s *cli.Session) (clientv3.Op, error) {
 	return clientv3.OpPut(key, text, opts...), nil
 }
 
-// putArgs returns the key and the value, which is read from standard input if it is not an
+// putArgs returns the key and the value. The value is read from standard input if it is not an
 // argument.
 func putArgs(s *cli.Session) (key, text string, err error) {
 	needs := failf(exitArgs, "put command needs 1 argument and input from stdin or 2 arguments")

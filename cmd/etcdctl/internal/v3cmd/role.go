@@ -15,40 +15,40 @@ import (
 )
 
 var roleCommands = []cli.Command{
-	{Path: "role", Short: "What users may do."},
-	{Path: "role add", Args: "<role>", Short: "make a role", Example: "$ ETCDCTL_API=3 etcdctl role add writer\nRole writer created", Run: roleAdd},
+	{Path: "role", Short: "Manage roles and their permissions."},
+	{Path: "role add", Args: "<role>", Short: "add a role", Example: "$ ETCDCTL_API=3 etcdctl role add writer\nRole writer created", Run: roleAdd},
 	{
-		Path: "role delete", Args: "<role>", Short: "remove a role, from its users too",
+		Path: "role delete", Args: "<role>", Short: "delete a role, and revoke it from its users",
 		Example: "$ etcdctl role delete writer\nRole writer deleted", Run: roleDelete,
 	},
 	{
-		Path: "role get", Args: "<role>", Short: "show what a role allows",
+		Path: "role get", Args: "<role>", Short: "print the permissions of a role",
 		Example: "$ ETCDCTL_API=3 etcdctl role get writer\nRole writer\nKV Read:\n\t[/app/, /app0) (prefix /app/)\nKV Write:\n\t[/app/, /app0) (prefix /app/)", Run: roleGet,
 	},
 	{Path: "role list", Short: "list the roles", Example: "$ ETCDCTL_API=3 etcdctl role list\nroot\nwriter", Run: roleList},
 	{
-		Path: "role grant-permission", Args: "<role> read|write|readwrite <key> [range end]", Short: "let a role read or write keys",
-		Long:    "A permission of the same keys that the role has already is replaced.",
+		Path: "role grant-permission", Args: "<role> read|write|readwrite <key> [range end]", Short: "grant a role permission to read or write keys",
+		Long:    "Replaces an existing permission of the role on the same keys.",
 		Example: "$ etcdctl role grant-permission writer readwrite /app/ --prefix\nRole writer updated",
 		Flags:   permissionFlags, Run: roleGrant,
 	},
 	{
-		Path: "role revoke-permission", Args: "<role> <key> [range end]", Short: "take a permission from a role",
-		Long:    "The range has to be given as it was granted.",
+		Path: "role revoke-permission", Args: "<role> <key> [range end]", Short: "revoke a permission from a role",
+		Long:    "Give the range exactly as it was granted.",
 		Example: "$ etcdctl role revoke-permission writer /app/ --prefix\nPermission of range [/app/, /app0) is revoked from role writer",
 		Flags:   permissionFlags, Run: roleRevoke,
 	},
 }
 
 func permissionFlags(flags *pflag.FlagSet) {
-	flags.Bool("prefix", false, "all keys that begin with <key>")
-	flags.Bool("from-key", false, "all keys from <key> on, in the order of their bytes")
+	flags.Bool("prefix", false, "the keys that begin with <key>")
+	flags.Bool("from-key", false, "the keys greater than or equal to <key>, compared as bytes")
 }
 
-// openEnd is a range's end that is none.
+// openEnd is the range end of a range without an upper bound.
 const openEnd = "\x00"
 
-// permissionRange returns the range that the arguments from <key> on mean.
+// permissionRange returns the range that the arguments from <key> on describe.
 func permissionRange(s *cli.Session, args []string) (key, end string, err error) {
 	prefix, fromKey := s.Bool("prefix"), s.Bool("from-key")
 	switch {
@@ -149,7 +149,7 @@ func roleAnswer(role string, m *etcdserverpb.AuthRoleGetResponse) answer {
 	}
 }
 
-// permissionText shows the keys of a permission.
+// permissionText returns the keys of a permission as text.
 func permissionText(key, end string) string {
 	text := rangeText(key, end)
 	if end != "" && end == clientv3.GetPrefixRangeEnd(key) {

@@ -3,48 +3,54 @@ package v3cmd
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"cairn/cmd/etcdctl/internal/cli"
 	"cairn/internal/backup"
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/membership"
+	"cairn/internal/version"
 )
 
 var snapshotCommands = []cli.Command{
 	{
-		Path: "snapshot", Short: "save, inspect and restore snapshots",
+		Path: "snapshot", Short: "Save, inspect and restore snapshots.",
 	},
 	{
-		Path: "snapshot save", Args: "<file>", Short: "save the state of one member in a file",
-		Long:    "Works also while the cluster has no leader. With authentication on it needs a user with the role root. The file appears under its name when it is whole and has been checked.",
-		Example: "$ ETCDCTL_API=3 etcdctl snapshot save backup.db\nSnapshot saved at backup.db",
+		Path: "snapshot save", Args: "<file>", Short: "save a snapshot of one member to a file",
+		Long: "Works without a leader as well. With authentication enabled it requires a user with the role root. The file gets its name\n" +
+			"after it is complete and its checksums have been verified. An existing file is replaced; on a terminal the command asks first.",
+		Example: "$ ETCDCTL_API=3 etcdctl snapshot save backup.db\nSnapshot saved at backup.db\nServer version " + version.Cluster,
 		Run:     snapshotSave,
 	},
 	{
-		Path: "snapshot status", Args: "<file>", Short: "check a file, and tell what is in it",
-		Long:    "In the format simple: hash, revision, key-values of all tables, size.",
+		Path: "snapshot status", Args: "<file>", Short: "verify a snapshot file and print its status",
+		Long:    "In the format simple: hash, revision, number of live keys, size of the file.",
 		Example: "$ ETCDCTL_API=3 etcdctl snapshot status backup.db\n63d291b5, 2, 14, 1.1 kB",
 		Run:     snapshotStatus,
 	},
 	{
-		Path: "snapshot restore", Args: "<file>", Short: "make the data directory of a member of a new cluster out of a file",
-		Long: "Every member of the new cluster is restored from the same file with the same --initial-cluster and its own --name. " +
-			"The new cluster has the keys with their history, leases, users and roles; its members, and their IDs, come from the options.",
-		Example: "$ ETCDCTL_API=3 etcdctl snapshot restore backup.db --data-dir restored",
+		Path: "snapshot restore", Args: "<file>", Short: "create the data directory of a member of a new cluster from a snapshot",
+		Long: "Restore every member of the new cluster from the same file, with the same --initial-cluster and its own --name. The new\n" +
+			"cluster has the keys with their history, leases, users and roles of the snapshot; its members and IDs come from the options.",
+		Example: "$ ETCDCTL_API=3 etcdctl snapshot restore backup.db --data-dir restored\n" +
+			"restored backup.db to restored: member default (8e9e05c52164694d) of cluster cdf818194e3a8c32, 1 member",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.String("data-dir", "", "the `directory` to make; NAME.etcd when not given")
-			flags.String("wal-dir", "", "not supported: the log lives below --data-dir")
-			flags.String("name", "default", "the member's `name`")
-			flags.String("initial-cluster", "default=http://localhost:2380", "the members of the new cluster: `NAME=URL[,NAME=URL…]`")
-			flags.String("initial-cluster-token", "etcd-cluster", "tells clusters apart that are founded with the same URLs: a `text`")
-			flags.String("initial-advertise-peer-urls", "http://localhost:2380", "where other members reach this one: `URLS`")
-			flags.Bool("skip-hash-check", false, "do not compare the file's SHA-256; each block's checksum is compared all the same")
-			flags.Uint64("bump-revision", 0, "move the revision on by `n`, beyond what clients may have seen (with --mark-compacted)")
-			flags.Bool("mark-compacted", false, "compact to the revision restored, so that watches and caches begin anew (with --bump-revision)")
+			flags.String("data-dir", "", "`directory` to create (default NAME.etcd)")
+			flags.String("wal-dir", "", "not supported: the log is below --data-dir")
+			flags.String("name", "default", "`name` of the member")
+			flags.String("initial-cluster", "default=http://localhost:2380", "members of the new cluster: `NAME=URL[,NAME=URL…]`")
+			flags.String("initial-cluster-token", "etcd-cluster", "`text` that distinguishes new clusters with the same peer URLs")
+			flags.String("initial-advertise-peer-urls", "http://localhost:2380", "peer `URLS` of this member")
+			flags.Bool("skip-hash-check", false, "skip the comparison of the file's SHA-256; the checksum of each block is still verified")
+			flags.Uint64("bump-revision", 0, "increase the revision by `n`, beyond revisions that clients may have seen (needs --mark-compacted)")
+			flags.Bool("mark-compacted", false, "compact to the restored revision, so that watches and caches start again (needs --bump-revision)")
 		},
 		Run: snapshotRestore,
 	},
@@ -77,20 +83,38 @@ func snapshotSave(s *cli.Session) error {
 		return err
 	}
 	defer c.Close()
-	// It takes as long as it takes: --command-timeout is for what is short by its nature.
-	stream, err := c.Snapshot(s.Context)
+	if info, err := os.Stat(path); err == nil {
+		question := fmt.Sprintf("%s exists (%s, written %s)", path, cli.FormatBytes(info.Size()), info.ModTime().Format(time.DateTime))
+		if !s.Confirm(question + ": replace it?") {
+			return failf(exitInterrupted, "%s: not replacing it: name another file", question)
+		}
+		fmt.Fprintf(s.Err, "%s: replacing it\n", question)
+	}
+	return snapshotTo(s, c, path)
+}
+
+// snapshotTo saves a snapshot. It is not limited by --command-timeout: a large one takes longer.
+func snapshotTo(s *cli.Session, c *clientv3.Client, path string) error {
+	r, err := c.SnapshotWithVersion(s.Context)
 	if err != nil {
 		return fail(exitError, err)
 	}
-	_, err = backup.Save(path, stream)
-	if err = errors.Join(err, stream.Close()); err != nil {
+	progress := s.StartProgress(func(done int64, elapsed time.Duration) string {
+		return "saving " + path + ": " + cli.Rate(done, elapsed)
+	})
+	_, err = backup.Save(path, io.TeeReader(r.Snapshot, progress))
+	progress.Stop()
+	if err = errors.Join(err, r.Snapshot.Close()); err != nil {
 		return fail(exitInterrupted, err)
 	}
 	fmt.Fprintf(s.Out, "Snapshot saved at %s\n", path)
+	if r.Version != "" {
+		fmt.Fprintf(s.Out, "Server version %s\n", r.Version)
+	}
 	return nil
 }
 
-// snapshotInfo is a snapshot's status as JSON has it.
+// snapshotInfo is the status of a snapshot in JSON.
 type snapshotInfo struct {
 	Hash      uint32 `json:"hash"`
 	Revision  int64  `json:"revision"`
@@ -112,7 +136,7 @@ func snapshotStatus(s *cli.Session) error {
 		return fail(exitError, err)
 	}
 	info := snapshotInfo{st.Hash, st.Revision, st.TotalKeys, st.TotalSize}
-	row := []string{fmt.Sprintf("%x", info.Hash), fmt.Sprint(info.Revision), fmt.Sprint(info.TotalKey), humanSize(info.TotalSize)}
+	row := []string{fmt.Sprintf("%x", info.Hash), fmt.Sprint(info.Revision), fmt.Sprint(info.TotalKey), cli.FormatBytes(info.TotalSize)}
 	return p.print(answer{
 		json: info,
 		simple: func(p *printer) {
@@ -142,20 +166,26 @@ func snapshotRestore(s *cli.Session) error {
 	if err := backup.Restore(path, !s.Bool("skip-hash-check"), target); err != nil {
 		return fail(exitError, err)
 	}
+	members := "1 member"
+	if n := len(target.Members); n > 1 {
+		members = fmt.Sprintf("%d members", n)
+	}
+	fmt.Fprintf(s.Out, "restored %s to %s: member %s (%x) of cluster %x, %s\n", path, target.Dir,
+		target.Identity.Name, target.Identity.MemberID, target.Identity.ClusterID, members)
 	return nil
 }
 
-// restoreTarget is what the options ask for. IDs are computed as etcd does when it founds a
-// cluster, so that all members that are restored alike agree on them.
+// restoreTarget returns the data directory that the options describe. IDs are computed as etcd does
+// at bootstrap, so that all members restored with the same options agree on them.
 func restoreTarget(s *cli.Session) (t backup.Target, err error) {
 	if s.String("wal-dir") != "" {
-		return t, errors.New("--wal-dir is not supported: the log lives below --data-dir, where a mount or a symbolic link can take its place")
+		return t, errors.New("--wal-dir is not supported: the log is below --data-dir: use a mount or a symbolic link to put it on another disk")
 	}
 	bump := s.Uint64("bump-revision")
 	t.MarkCompacted = s.Bool("mark-compacted")
 	switch {
 	case bump > 0 != t.MarkCompacted:
-		return t, errors.New("--bump-revision and --mark-compacted are given together: a revision that nothing led to must not be looked for in the history")
+		return t, errors.New("--bump-revision and --mark-compacted require each other: the skipped revisions have no history and must be marked as compacted")
 	case bump > 1<<62:
 		return t, fmt.Errorf("--bump-revision=%d: want at most %d", bump, int64(1)<<62)
 	}

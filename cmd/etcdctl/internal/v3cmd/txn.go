@@ -17,15 +17,15 @@ import (
 
 var txnCommand = cli.Command{
 	Path:  "txn",
-	Short: "do several things at once, and only if keys are as expected",
-	Long: "Reads three blocks of lines from standard input, each ended by an empty line: comparisons, the requests to do if all\n" +
-		"of them hold, and those to do if one does not. Each block may be empty. With -i it asks for them.\n\n" +
+	Short: "process several requests in one transaction",
+	Long: "Reads three blocks of lines from standard input, each ended by an empty line: comparisons, the requests to run if all\n" +
+		"comparisons hold, and the requests to run otherwise. Each block may be empty. With -i it prompts for each block.\n\n" +
 		"A comparison is TARGET(\"KEY\") OPERATOR \"VALUE\". The target is value (val), version (ver), create (c), mod (m) or lease, the\n" +
 		"operator =, !=, < or >; a lease's value is its ID in hexadecimal. A request is a command line of put, get or del. Keys and values with blanks are\n" +
 		"quoted; within double quotes \\n is a line end.",
 	Example: "$ etcdctl txn <<'END'\nversion(\"/lock\") = \"0\"\n\nput /lock \"held by me\"\n\nget /lock\n\nEND\nSUCCESS\n\nOK",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.BoolP("interactive", "i", false, "say what is to be typed")
+		flags.BoolP("interactive", "i", false, "prompt for each block")
 	},
 	Run: runTxn,
 }
@@ -75,7 +75,7 @@ func readBlock[T any](b *blocks, prompt string, parse func(string) (T, error)) (
 		line, err := b.lines.ReadString('\n')
 		switch {
 		case errors.Is(err, io.EOF):
-			// Not the end of the block: half a transaction from a pipe that broke must not be done.
+			// Not the end of the block: half a transaction from a broken pipe must not be run.
 			return nil, failf(exitInput, "standard input ended in the block of %s end each of the three blocks with an empty line", prompt)
 		case err != nil:
 			return nil, failf(exitInput, "read standard input: %w", err)
@@ -93,7 +93,7 @@ func readBlock[T any](b *blocks, prompt string, parse func(string) (T, error)) (
 
 func txnAnswer(r *etcdserverpb.TxnResponse) answer {
 	return answer{
-		json: r, proto: r,
+		json: txnJSON(r), proto: r,
 		simple: func(p *printer) {
 			if r.Succeeded {
 				fmt.Fprintln(p, "SUCCESS")
@@ -113,6 +113,35 @@ func txnAnswer(r *etcdserverpb.TxnResponse) answer {
 			}
 		},
 	}
+}
+
+// txnView is a TxnResponse as etcdctl 3.7 writes it in JSON.
+type txnView struct {
+	Header    *etcdserverpb.ResponseHeader `json:"header,omitempty"`
+	Succeeded bool                         `json:"succeeded,omitempty"`
+	Responses []opView                     `json:"responses,omitempty"`
+}
+
+// opView holds one response under the name of its field in the protocol.
+type opView struct{ Response map[string]any }
+
+func txnJSON(r *etcdserverpb.TxnResponse) txnView {
+	view := txnView{Header: r.Header, Succeeded: r.Succeeded}
+	for _, op := range r.Responses {
+		response := map[string]any{}
+		switch r := op.Response.(type) {
+		case *etcdserverpb.ResponseOp_ResponsePut:
+			response["response_put"] = r.ResponsePut
+		case *etcdserverpb.ResponseOp_ResponseRange:
+			response["response_range"] = r.ResponseRange
+		case *etcdserverpb.ResponseOp_ResponseDeleteRange:
+			response["response_delete_range"] = r.ResponseDeleteRange
+		case *etcdserverpb.ResponseOp_ResponseTxn:
+			response["response_txn"] = txnJSON(r.ResponseTxn)
+		}
+		view.Responses = append(view.Responses, opView{response})
+	}
+	return view
 }
 
 // opAnswer is the answer to one request of a transaction.

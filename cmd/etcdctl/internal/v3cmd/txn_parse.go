@@ -14,7 +14,7 @@ import (
 	"cairn/cmd/etcdctl/internal/cli"
 )
 
-// quoted is a string in double quotes, as Go writes one.
+// quoted matches a string in double quotes, in Go syntax.
 const quoted = `("(?:[^"\\]|\\.)*")`
 
 var comparison = regexp.MustCompile(`^(\w+)\s*\(\s*` + quoted + `\s*\)\s*(=|!=|<|>)\s*` + quoted + `$`)
@@ -79,15 +79,15 @@ func parseOp(line string) (op clientv3.Op, err error) {
 	if err := flags.Parse(words[1:]); err != nil {
 		return op, invalid(err)
 	}
-	if words[0] != "put" && flags.NArg() == 0 {
+	if flags.NArg() == 0 {
 		return op, invalid(errors.New("no key"))
 	}
-	// No standard input: the value of a put has to be in the line.
+	// Without standard input: the value of a put must be in the line.
 	return maker.op(&cli.Session{Args: flags.Args(), Flags: flags})
 }
 
-// splitWords splits a line at blanks that are not in quotes. Within double quotes Go's escapes
-// hold, within single quotes none.
+// splitWords splits a line at blanks that are not in quotes. Within double quotes Go's escapes are
+// recognized, within single quotes none are.
 func splitWords(line string) (words []string, err error) {
 	for line = strings.TrimLeft(line, " \t"); line != ""; line = strings.TrimLeft(line, " \t") {
 		var word strings.Builder
@@ -96,7 +96,7 @@ func splitWords(line string) (words []string, err error) {
 			case '"':
 				literal, err := strconv.QuotedPrefix(line)
 				if err != nil {
-					return nil, errors.New("a double quote is not closed, or what it quotes is not valid")
+					return nil, errors.New("a double quote is not closed, or the text that it quotes is not valid")
 				}
 				text, err := strconv.Unquote(literal)
 				if err != nil {

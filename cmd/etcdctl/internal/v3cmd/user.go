@@ -14,27 +14,27 @@ import (
 )
 
 var userCommands = []cli.Command{
-	{Path: "user", Short: "Who may log in."},
+	{Path: "user", Short: "Manage users and their roles."},
 	{
-		Path: "user add", Args: "<name>[:password]", Short: "make a user",
-		Long:    "A password not given is asked for. The name ends at the first colon, unless an option has the password or there is none.",
+		Path: "user add", Args: "<name>[:password]", Short: "add a user",
+		Long:    "Asks for the password if none is given. The name ends at the first colon, except with --new-user-password or --no-password.",
 		Example: "$ ETCDCTL_API=3 etcdctl user add app\nPassword of app: \nType password of app again for confirmation: \nUser app created",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.Bool("no-password", false, "nobody can log in as this user with a password")
-			flags.String("new-user-password", "", "the `password`")
-			flags.Bool("interactive", true, "ask for the password twice; =false reads it from standard input without a word")
+			flags.Bool("no-password", false, "create the user without a password: it cannot authenticate with one")
+			flags.String("new-user-password", "", "`password` of the new user")
+			flags.Bool("interactive", true, "prompt for the password twice; =false reads it from standard input without a prompt")
 		},
 		Run: userAdd,
 	},
 	{
-		Path: "user delete", Args: "<name>", Short: "remove a user",
+		Path: "user delete", Args: "<name>", Short: "delete a user",
 		Example: "$ etcdctl user delete app\nUser app deleted", Run: userDelete,
 	},
 	{
-		Path: "user get", Args: "<name>", Short: "show a user's roles",
+		Path: "user get", Args: "<name>", Short: "print the roles of a user",
 		Example: "$ ETCDCTL_API=3 etcdctl user get app\nUser: app\nRoles: writer",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.Bool("detail", false, "show what the roles allow, too")
+			flags.Bool("detail", false, "print the permissions of the roles as well")
 		},
 		Run: userGet,
 	},
@@ -43,28 +43,28 @@ var userCommands = []cli.Command{
 		Example: "$ ETCDCTL_API=3 etcdctl user list\napp\nroot", Run: userList,
 	},
 	{
-		Path: "user passwd", Args: "<name>", Short: "change a user's password",
-		Long:    "Whoever is logged in as the user has to log in again.",
+		Path: "user passwd", Args: "<name>", Short: "change the password of a user",
+		Long:    "Tokens of the user become invalid: its clients must authenticate again.",
 		Example: "$ echo secret | ETCDCTL_API=3 etcdctl user passwd app --interactive=false\nPassword updated",
 		Flags: func(flags *pflag.FlagSet) {
-			flags.Bool("interactive", true, "ask for the password twice; =false reads it from standard input without a word")
+			flags.Bool("interactive", true, "prompt for the password twice; =false reads it from standard input without a prompt")
 		},
 		Run: userPasswd,
 	},
 	{
-		Path: "user grant-role", Args: "<name> <role>", Short: "let a user do what a role may",
+		Path: "user grant-role", Args: "<name> <role>", Short: "grant a role to a user",
 		Example: "$ etcdctl user grant-role app writer\nRole writer is granted to user app", Run: userGrantRole,
 	},
 	{
-		Path: "user revoke-role", Args: "<name> <role>", Short: "take a role from a user",
+		Path: "user revoke-role", Args: "<name> <role>", Short: "revoke a role from a user",
 		Example: "$ etcdctl user revoke-role app writer\nRole writer is revoked from user app", Run: userRevokeRole,
 	},
 }
 
-// askPassword gets a new password of a user: twice, unless it is read silently.
+// askPassword reads a new password: with two prompts, or with --interactive=false without a prompt.
 func askPassword(s *cli.Session, name string) (string, error) {
 	if !s.Bool("interactive") {
-		return s.ReadSecret("")
+		return s.Password("") // etcdctl takes an empty standard input as an empty password
 	}
 	first, err := s.ReadSecret(fmt.Sprintf("Password of %s: ", name))
 	if err != nil {
@@ -80,7 +80,7 @@ func askPassword(s *cli.Session, name string) (string, error) {
 	return first, nil
 }
 
-// newUser returns what the command line says of a user to make.
+// newUser returns the name and the password of the user to add.
 func newUser(s *cli.Session) (name, password string, err error) {
 	name = s.Args[0]
 	if s.Bool("no-password") {
@@ -139,7 +139,11 @@ func userDelete(s *cli.Session) error {
 }
 
 func userGet(s *cli.Session) error {
-	p, err := begin(s, jsonText, protobuf)
+	formats := []string{jsonText, protobuf}
+	if s.Bool("detail") {
+		formats = common
+	}
+	p, err := begin(s, formats...)
 	if err != nil {
 		return err
 	}
@@ -153,7 +157,7 @@ func userGet(s *cli.Session) error {
 			return fail(exitError, err)
 		}
 		if s.Bool("detail") {
-			return userDetail(ctx, s, c, name, r.Roles)
+			return userDetail(ctx, s, p, c, name, r.Roles)
 		}
 		m := (*etcdserverpb.AuthUserGetResponse)(r)
 		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
@@ -166,13 +170,10 @@ func userGet(s *cli.Session) error {
 	})
 }
 
-// userDetail shows a user's roles with what they allow, in whatever format was asked for: there is
-// only this one.
-func userDetail(ctx context.Context, s *cli.Session, c *clientv3.Client, name string, roles []string) error {
-	p := &printer{out: s.Out, format: simple}
-	if err := p.print(answer{simple: func(p *printer) { fmt.Fprintf(p, "User: %s\n", name) }}); err != nil {
-		return err
-	}
+// userDetail prints the user's name as text and then each role in the format of --write-out, as
+// etcdctl does.
+func userDetail(ctx context.Context, s *cli.Session, p *printer, c *clientv3.Client, name string, roles []string) error {
+	fmt.Fprintf(s.Out, "User: %s\n", name)
 	for _, role := range roles {
 		r, err := c.RoleGet(ctx, role)
 		if err != nil {

@@ -68,7 +68,7 @@ func Globals(flags *pflag.FlagSet) {
 
 // fail is the exit with a code and an error.
 func fail(code int, err error) error {
-	return &cli.Exit{Code: code, Message: fmt.Sprintf("Error: %v\n", err)}
+	return &cli.Exit{Code: code, Message: fmt.Sprintf("Error: %v\n", err), Err: err}
 }
 
 // failf is fail with a text.

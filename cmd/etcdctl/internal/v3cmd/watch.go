@@ -21,31 +21,31 @@ import (
 
 var watchCommand = cli.Command{
 	Path: "watch", Args: "[key] [range end] [-- program [arguments]]",
-	Short: "print the changes of a key, or of the keys from [key] up to [range end]",
-	Long: "Goes on until interrupted. ETCDCTL_WATCH_KEY and ETCDCTL_WATCH_RANGE_END stand for arguments that are left out. A program\n" +
-		"is run after each change and finds it in ETCD_WATCH_REVISION, ETCD_WATCH_KEY, ETCD_WATCH_EVENT_TYPE and ETCD_WATCH_VALUE.\n" +
-		"With -i, lines of standard input start watches (`watch [options] key`) or ask how far the server is (`progress`).",
+	Short: "watch events on a key, or on the keys from [key] up to [range end]",
+	Long: "Runs until interrupted. ETCDCTL_WATCH_KEY and ETCDCTL_WATCH_RANGE_END replace the arguments [key] and [range end].\n" +
+		"The program is run for each event, with ETCD_WATCH_REVISION, ETCD_WATCH_KEY, ETCD_WATCH_EVENT_TYPE and ETCD_WATCH_VALUE set.\n" +
+		"With -i, each line of standard input starts a watch (`watch [options] key`) or requests the progress (`progress`).",
 	Example: "$ etcdctl watch /app/ --prefix\nPUT\n/app/mode\nblue",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.BoolP("interactive", "i", false, "read watches from standard input")
+		flags.BoolP("interactive", "i", false, "read watch requests from standard input")
 		watchFlags(flags)
 	},
 	Run: runWatch,
 }
 
 func watchFlags(flags *pflag.FlagSet) {
-	flags.Bool("prefix", false, "all keys that begin with <key>")
-	flags.Int64("rev", 0, "begin with the changes of this `revision`, which may be past; 0 is now")
-	flags.Bool("prev-kv", false, "print keys as they were before, too")
-	flags.Bool("progress-notify", false, "let the server say from time to time how far it is")
+	flags.Bool("prefix", false, "watch the keys that begin with [key]")
+	flags.Int64("rev", 0, "start with the events of this `revision`; 0 means the next event")
+	flags.Bool("prev-kv", false, "print the key-value pair before the event as well")
+	flags.Bool("progress-notify", false, "receive periodic progress notifications from the server")
 }
 
-// watcher prints what watches bring.
+// watcher prints the events of watches.
 type watcher struct {
 	session *cli.Session
 	printer *printer
 	client  *clientv3.Client
-	writing sync.Mutex // guards the printer: an interactive session has several watches
+	writing sync.Mutex // guards printer, which the watches of an interactive session share
 }
 
 func runWatch(s *cli.Session) error {
@@ -74,7 +74,7 @@ func runWatch(s *cli.Session) error {
 	return failf(exitInterrupted, "watch is canceled by the server")
 }
 
-// watchRequest is one watch and the program to run at each of its changes.
+// watchRequest is one watch, and the program to run for each of its events.
 type watchRequest struct {
 	key     string
 	opts    []clientv3.OpOption
@@ -85,24 +85,42 @@ func (r watchRequest) start(ctx context.Context, c *clientv3.Client) clientv3.Wa
 	return c.Watch(clientv3.WithRequireLeader(ctx), r.key, r.opts...)
 }
 
-// request reads a watch's arguments, of which those from dash on (if it is not -1) are a program's.
+var errRangeAndPrefix = errors.New("`range_end` and `--prefix` are mutually exclusive")
+
+// watchRange returns the key and the range end: the arguments before "--", or the environment
+// variables in their place.
+func (w *watcher) watchRange(args []string) ([]string, error) {
+	key, end := w.session.Getenv("ETCDCTL_WATCH_KEY"), w.session.Getenv("ETCDCTL_WATCH_RANGE_END")
+	switch {
+	case key == "" && end != "":
+		return nil, failf(exitArgs, "ETCDCTL_WATCH_KEY is empty but got ETCDCTL_WATCH_RANGE_END=%q", end)
+	case key != "" && len(args) > 0:
+		return nil, failf(exitArgs, "bad number of arguments (found conflicting environment key)")
+	case key != "" && end != "":
+		return []string{key, end}, nil
+	case key != "":
+		return []string{key}, nil
+	case len(args) == 0:
+		return nil, failf(exitArgs, "bad number of arguments")
+	}
+	return args[:min(len(args), 2)], nil // etcdctl ignores further arguments
+}
+
+// request returns the watch that arguments describe. The arguments from dash on, if dash is not -1,
+// are the program.
 func (w *watcher) request(flags *pflag.FlagSet, args []string, dash int) (r watchRequest, err error) {
 	if dash >= 0 {
 		args, r.program = args[:dash], args[dash:]
-	}
-	if len(args) == 0 {
-		for _, variable := range []string{"ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"} {
-			if text := w.session.Getenv(variable); text != "" {
-				args = append(args, text)
-			}
+		if len(r.program) == 0 {
+			return r, failf(exitArgs, "bad number of arguments (found separator --, but no commands)")
 		}
 	}
-	if len(args) < 1 || len(args) > 2 {
-		return r, failf(exitArgs, "bad number of arguments")
+	if args, err = w.watchRange(args); err != nil {
+		return r, err
 	}
 	prefix := value(flags.GetBool("prefix"))
 	if len(args) == 2 && prefix {
-		return r, failf(exitArgs, "`range_end` and `--prefix` are mutually exclusive")
+		return r, fail(exitArgs, errRangeAndPrefix)
 	}
 	r.key = args[0]
 	r.opts = []clientv3.OpOption{clientv3.WithRev(value(flags.GetInt64("rev")))}
@@ -124,7 +142,7 @@ func (w *watcher) request(flags *pflag.FlagSet, args []string, dash int) (r watc
 	return r, nil
 }
 
-// show prints a watch's changes until the server ends it.
+// show prints the events of a watch until the server ends it.
 func (w *watcher) show(changes clientv3.WatchChan, program []string) error {
 	for r := range changes {
 		if err := w.print(r); err != nil {
@@ -157,8 +175,8 @@ func (w *watcher) print(r clientv3.WatchResponse) error {
 	return w.printer.print(watchAnswer(&r))
 }
 
-// run runs the program for one change and waits for it, so that changes are worked off in their
-// order.
+// run runs the program for one event and waits for it, so that the programs run in the order of the
+// events.
 func (w *watcher) run(program []string, header *etcdserverpb.ResponseHeader, e *clientv3.Event) error {
 	cmd := exec.CommandContext(w.session.Context, program[0], program[1:]...)
 	cmd.Env = append(os.Environ(),
@@ -195,6 +213,10 @@ func (w *watcher) interact(in io.Reader) error {
 			fmt.Fprintf(w.session.Err, "Invalid command %s (only support watch)\n", strings.TrimSpace(line))
 		default:
 			r, err := w.parse(words[1:])
+			var exit *cli.Exit
+			if errors.As(err, &exit) {
+				return err
+			}
 			if err != nil {
 				fmt.Fprintf(w.session.Err, "Invalid command %s (%v)\n", strings.TrimSpace(line), err)
 				continue
@@ -210,7 +232,7 @@ func (w *watcher) interact(in io.Reader) error {
 	}
 }
 
-// parse reads a line of an interactive session, without the word watch.
+// parse parses a line of an interactive session, without the word watch.
 func (w *watcher) parse(words []string) (watchRequest, error) {
 	flags := pflag.NewFlagSet("watch", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -222,12 +244,10 @@ func (w *watcher) parse(words []string) (watchRequest, error) {
 		return watchRequest{}, errors.New("command type or key is not provided")
 	}
 	r, err := w.request(flags, flags.Args(), flags.ArgsLenAtDash())
-	if err != nil {
-		var exit *cli.Exit
-		errors.As(err, &exit)
-		return r, errors.New(strings.TrimSpace(strings.TrimPrefix(exit.Message, "Error: ")))
+	if errors.Is(err, errRangeAndPrefix) {
+		return r, errRangeAndPrefix // the session goes on; other errors in the arguments end it
 	}
-	return r, nil
+	return r, err
 }
 
 func watchAnswer(r *clientv3.WatchResponse) answer {

@@ -1,0 +1,44 @@
+package v3cmd
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// drawTable draws a table with box-drawing characters, as etcdctl 3.7 does: the header centred, the
+// cells aligned to the right.
+func drawTable(w io.Writer, content func() (header []string, rows [][]string)) {
+	header, rows := content()
+	widths := make([]int, len(header))
+	for i := range header {
+		widths[i] = utf8.RuneCountInString(header[i])
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	rule := func(left, middle, right string) {
+		lines := make([]string, len(widths))
+		for i, width := range widths {
+			lines[i] = strings.Repeat("─", width+2)
+		}
+		fmt.Fprintln(w, left+strings.Join(lines, middle)+right)
+	}
+	rule("┌", "┬", "┐")
+	for i, title := range header {
+		space := widths[i] - utf8.RuneCountInString(title)
+		fmt.Fprintf(w, "│ %s%s%s ", strings.Repeat(" ", space/2), title, strings.Repeat(" ", space-space/2))
+	}
+	fmt.Fprintln(w, "│")
+	if len(rows) > 0 {
+		rule("├", "┼", "┤")
+	}
+	for _, row := range rows {
+		for i, cell := range row {
+			fmt.Fprintf(w, "│ %*s ", widths[i], cell)
+		}
+		fmt.Fprintln(w, "│")
+	}
+	rule("└", "┴", "┘")
+}
