@@ -22,8 +22,8 @@ const (
 
 // TestSideBySide runs the command lines of testdata/sidebyside.txt with Debian's etcdctl and with
 // ours, each against its own fresh server of Debian's with the same identity, and compares standard
-// output, standard error and exit code. Of lines that begin with ~ only the exit codes are compared:
-// their texts are our own, or those of etcdctl 3.7.
+// output, standard error and exit code. Of lines that begin with ~ only the exit codes are
+// compared: their texts are our own, or those of etcdctl 3.7.
 func TestSideBySide(t *testing.T) { sideBySide(t, referenceServer) }
 
 // TestSideBySideOnOurServer is TestSideBySide on servers of ours.

@@ -130,7 +130,8 @@ func ReadStatus(path string) (s Status, err error) {
 		} else if err != nil {
 			return s, explain(path, err)
 		}
-		if len(key) > 0 && storage.Table(key[0]) == storage.TableCounts { // its blocks hold the number of live keys
+		// its blocks hold the number of live keys
+		if len(key) > 0 && storage.Table(key[0]) == storage.TableCounts {
 			n, _ := binary.Uvarint(value)
 			live += int64(n)
 		}

@@ -45,8 +45,8 @@ func (f *File) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CheckFile reads a file of the given size. It returns an error that wraps ErrCorrupt if the size or
-// the SHA-256 is not that of a file made by NewFile.
+// CheckFile reads a file of the given size. It returns an error that wraps ErrCorrupt if the size
+// or the SHA-256 is not that of a file made by NewFile.
 func CheckFile(r io.Reader, size int64) error {
 	if size < sha256.Size || size%fileBlock != sha256.Size {
 		return fmt.Errorf("%w: %d bytes: want a multiple of %d and %d bytes of SHA-256", ErrCorrupt, size, fileBlock, sha256.Size)

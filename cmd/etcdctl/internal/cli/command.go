@@ -2,8 +2,8 @@
 //
 // It owns the type Command, the tree built from the commands of both dialects, the choice of the
 // dialect of a command line, the global options, the layout of help texts, exit codes, and the
-// reading of passwords. The commands themselves are in v2cmd and v3cmd. Package cli does not talk to
-// servers.
+// reading of passwords. The commands themselves are in v2cmd and v3cmd. Package cli does not talk
+// to servers.
 //
 // Invariants: a flag that only one dialect has is annotated with that dialect, so that the flags
 // given on a command line determine the dialect; a flag that both dialects have has the same type

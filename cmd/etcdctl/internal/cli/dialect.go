@@ -38,8 +38,8 @@ func parseAPI(text string) (Dialect, error) {
 }
 
 // choose returns the dialect of a command line: api (the value of ETCDCTL_API) unless it is 0; else
-// the only dialect that has the command; else the only dialect that has one of the flags given; else
-// v2.
+// the only dialect that has the command; else the only dialect that has one of the flags given;
+// else v2.
 func choose(api Dialect, n *node, flags *pflag.FlagSet) (Dialect, error) {
 	var only [V3 + 1]string // by dialect, the first given flag that only this dialect has
 	flags.Visit(func(f *pflag.Flag) {
@@ -73,8 +73,8 @@ func choose(api Dialect, n *node, flags *pflag.FlagSet) (Dialect, error) {
 	return d, nil
 }
 
-// absent returns the error for a command that the dialect set by ETCDCTL_API does not have. v2 has a
-// special exit code for it.
+// absent returns the error for a command that the dialect set by ETCDCTL_API does not have. v2 has
+// a special exit code for it.
 func absent(path string, d, other Dialect) error {
 	text := fmt.Sprintf("`etcdctl %s` is a command of the v%d API, and %s=%d asks for v%d: unset %s, or set it to %d\n",
 		path, other, apiVariable, d, d, apiVariable, other)

@@ -120,8 +120,8 @@ func endpointHealth(s *cli.Session) error {
 	return nil
 }
 
-// checkHealth reads a key with a linearizable read. "Permission denied" counts as healthy: the member
-// has reached a quorum to say so.
+// checkHealth reads a key with a linearizable read. "Permission denied" counts as healthy: the
+// member has reached a quorum to say so.
 func checkHealth(ctx context.Context, c *clientv3.Client, endpoint string) health {
 	began := time.Now()
 	_, err := c.Get(ctx, "health")
