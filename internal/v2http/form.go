@@ -97,8 +97,9 @@ func (f *form) readBody(r *http.Request) error {
 	return err
 }
 
-// bodyAheadBytes is how much room is made for a body before it is there.
-const bodyAheadBytes = 64 << 10
+// bodyAheadBytes is how much room is made for a body before any of it has come: what most requests
+// need. A Content-Length is only a claim, and a client that sends no body must not cost more.
+const bodyAheadBytes = 2 << 10
 
 // readAll returns the body, or what of it is needed to see that it is too long.
 func readAll(r *http.Request) (string, error) {
@@ -110,8 +111,7 @@ func readAll(r *http.Request) (string, error) {
 	}()
 	*buf = (*buf)[:0]
 	if n := r.ContentLength; n > 0 {
-		// The end is seen without growing again. A length is only the client's word, so that a long
-		// one gets no more than usual.
+		// one byte more, so that the end is seen without growing again
 		*buf = slices.Grow(*buf, int(min(n, bodyAheadBytes))+1)
 	}
 	for len(*buf) <= formBytesMax {

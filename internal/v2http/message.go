@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"cairn/internal/membership"
 )
@@ -49,13 +50,23 @@ func writeMessage(w http.ResponseWriter, err error) {
 	}
 	body, err := json.Marshal(struct {
 		Message string `json:"message"`
-	}{m.text})
+	}{shortened(m.text)})
 	if err != nil {
 		panic(err) // a text always has JSON
 	}
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(m.status)
 	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+}
+
+// textBytesMax bounds the text of a refusal, which may contain what the client has sent.
+const textBytesMax = 4 << 10
+
+func shortened(text string) string {
+	if len(text) <= textBytesMax {
+		return text
+	}
+	return strings.ToValidUTF8(text[:textBytesMax], "") + "…"
 }
 
 // writeJSON answers with a success, and a line feed at the end.

@@ -12,6 +12,7 @@
 package v2http
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/url"
@@ -127,6 +128,9 @@ func keyPath(rest string) []byte {
 func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 	w.Header()["X-Etcd-Cluster-Id"] = h.clusterID
 	q, err := parseRequest(r)
+	if err == nil && tooDeep(r.Method, t.path) {
+		err = refuse(codeInvalidField, "the path has too many names for its length")
+	}
 	if err != nil {
 		writeError(w, err)
 		return
@@ -142,6 +146,14 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 	if err != nil {
 		writeError(w, err)
 	}
+}
+
+// tooDeep reports whether v2 has no such path, or none for an in-order key below it.
+func tooDeep(method string, path []byte) bool {
+	if method == http.MethodPost {
+		path = append(bytes.Clone(path), "/00000000000000000000"...)
+	}
+	return v2tree.TooDeep(path)
 }
 
 // read answers GET and HEAD.

@@ -1,7 +1,9 @@
 package v2tree
 
 import (
+	"bytes"
 	"fmt"
+	"sort"
 
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
@@ -30,7 +32,11 @@ func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Result, error) {
 	case KindCreate:
 		res, err = a.create(c.Path)
 	case KindCreateInOrder:
-		res, err = a.create(fmt.Appendf(prefixOf(c.Path), "%020d", a.next))
+		if path := fmt.Appendf(prefixOf(c.Path), "%020d", a.next); TooDeep(path) {
+			err = mvcc.ErrTooLarge
+		} else {
+			res, err = a.create(path)
+		}
 	case KindUpdate:
 		res, err = a.update(kv.ActionUpdate)
 	case KindCompareAndSwap:
@@ -84,18 +90,45 @@ func (a *applier) absent(path []byte) error {
 
 // obstacle explains why there is nothing at path.
 func obstacle(r mvcc.Reading, path []byte) (at []byte, code int, err error) {
-	for end := childEnd(path, 1); end < len(path); end = childEnd(path, end+1) {
+	ends := nameEnds(path)
+	above := ends[:len(ends)-1]
+	// What is above a directory is one, too.
+	i, err := firstNot(above, func(end int) (bool, error) {
 		p, err := look(r, path[:end], false)
-		switch {
-		case err != nil:
-			return nil, 0, err
-		case p.is == file:
-			return path[:end], CodeNotDirectory, nil
-		case p.is == nothing:
-			return path[:end], CodeKeyNotFound, nil
-		}
+		return p.is == folder, err
+	})
+	if err != nil || i == len(above) {
+		return path, CodeKeyNotFound, err
 	}
-	return path, CodeKeyNotFound, nil
+	p, err := look(r, path[:above[i]], false)
+	if p.is == file {
+		return path[:above[i]], CodeNotDirectory, err
+	}
+	return path[:above[i]], CodeKeyNotFound, err
+}
+
+// nameEnds returns where the names of a path end that is not the root.
+func nameEnds(path []byte) []int {
+	ends := make([]int, 0, bytes.Count(path, slash))
+	for end := 0; end < len(path); {
+		end = childEnd(path, end+1)
+		ends = append(ends, end)
+	}
+	return ends
+}
+
+// firstNot returns the index of the first end that does not hold, or their number. Behind that none
+// holds, so that the number of questions is logarithmic.
+func firstNot(ends []int, holds func(end int) (bool, error)) (int, error) {
+	var failed error
+	i := sort.Search(len(ends), func(i int) bool {
+		ok, err := holds(ends[i])
+		if err != nil {
+			failed = err
+		}
+		return !ok
+	})
+	return i, failed
 }
 
 // action returns what the event is to say of a write that v2 calls name.

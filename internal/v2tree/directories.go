@@ -159,7 +159,7 @@ func unseen(key []byte, prefix int) (seek []byte, bad bool) {
 	end := offence(key, prefix)
 	switch end {
 	case -1:
-		return nil, false
+		return nil, TooDeep(key)
 	case len(key):
 		return nil, true
 	default:

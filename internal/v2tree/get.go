@@ -100,6 +100,7 @@ func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTim
 type lister struct {
 	recursive bool
 	now       kv.ClusterTime
+	bytes     int // listed so far, as listBytesMax counts them
 	// open has the directories on the way to the present place, outermost first.
 	open []openDir
 	mem  []byte // what the nodes' keys and values are cut from
@@ -116,10 +117,13 @@ func (l *lister) list(r mvcc.Reading, prefix []byte, n Node) (Node, error) {
 	dirs := directoriesBelow(r, prefix)
 	err := walkBelow(r, prefix, func(key []byte, rec *kv.Record) ([]byte, bool) {
 		l.addDirectories(dirs, key)
-		return l.addKey(key, rec), true
+		return l.addKey(key, rec), l.bytes <= listBytesMax
 	})
 	if err == nil {
 		l.addDirectories(dirs, nil)
+	}
+	if err == nil && l.bytes > listBytesMax {
+		err = mvcc.ErrTooLarge
 	}
 	if cerr := dirs.close(); err == nil {
 		err = cerr
@@ -134,7 +138,7 @@ func (l *lister) list(r mvcc.Reading, prefix []byte, n Node) (Node, error) {
 // addDirectories takes the entries of table d that are before key; all, when key
 // is nil.
 func (l *lister) addDirectories(dirs *dirCursor, key []byte) {
-	for dirs.more && (key == nil || bytes.Compare(dirs.prefix(), key) < 0) {
+	for dirs.more && l.bytes <= listBytesMax && (key == nil || bytes.Compare(dirs.prefix(), key) < 0) {
 		prefix := dirs.prefix()
 		if seek := l.enter(prefix, dirs.dir); seek != nil {
 			dirs.seek(seek)
@@ -158,6 +162,12 @@ func (l *lister) addKey(key []byte, rec *kv.Record) []byte {
 	l.add(top, fileNode(l.keep(key), &own, l.now))
 	return nil
 }
+
+// listBytesMax bounds what a listing may hold: keys, values, and nodeBytes for each node.
+const (
+	listBytesMax = 256 << 20
+	nodeBytes    = 160
+)
 
 // enter opens the directories that key lies in, and for the prefix of a
 // directory that one, too. Those that it has to make up are as given, also the
@@ -199,6 +209,7 @@ func (l *lister) add(to *openDir, n Node) {
 		}
 	}
 	to.node.Nodes = append(to.node.Nodes, n)
+	l.bytes += nodeBytes
 }
 
 // closeTo closes directories until n are open.
@@ -239,6 +250,7 @@ func (l *lister) keep(b []byte) []byte {
 	if len(b) > cap(l.mem)-len(l.mem) {
 		l.mem = make([]byte, 0, max(len(b), min(64<<10, 1<<10+2*cap(l.mem))))
 	}
+	l.bytes += len(b)
 	at := len(l.mem)
 	l.mem = append(l.mem, b...)
 	return l.mem[at:len(l.mem):len(l.mem)]

@@ -19,12 +19,21 @@ func (a *applier) makeParents(path []byte) error {
 	if isRoot(parent) {
 		return nil
 	}
-	// By the invariant of table d, the nearest directory answers for all.
-	if _, ok, err := lendDirectory(a.w.Reading(), dirKey(make([]byte, 0, len(path)+1), parent)); err != nil || ok {
+	// By the invariant of table d, the nearest directory that it has proves all above.
+	key := make([]byte, 0, len(path)+1)
+	if _, ok, err := lendDirectory(a.w.Reading(), dirKey(key, parent)); err != nil || ok {
+		return err
+	}
+	ends := nameEnds(parent)
+	first, err := firstNot(ends, func(end int) (bool, error) {
+		_, ok, err := lendDirectory(a.w.Reading(), dirKey(key, path[:end]))
+		return ok, err
+	})
+	if err != nil {
 		return err
 	}
 	missing := false
-	for end := childEnd(path, 1); end < len(path); end = childEnd(path, end+1) {
+	for _, end := range ends[first:] {
 		at := path[:end]
 		p := place{is: nothing}
 		if !missing {

@@ -7,16 +7,30 @@ import "bytes"
 // slash at the end; so the keys below it are one range, and prefixes sort where
 // the keys below them do.
 
-// maxPathBytes keeps a command's path from being mistaken for anything sensible
-// when its bytes are damaged; requests are limited far below it.
+// maxPathBytes rejects lengths that only damaged bytes can have; requests are limited far below it.
 const maxPathBytes = 64 << 20
+
+// The limits of a path. A node may need a directory for each name of its path, each with the whole
+// path up to there as its key: their bytes are bounded by the number of names times the length.
+const (
+	maxNames    = 1024
+	maxDirBytes = 8 << 20
+)
+
+// TooDeep reports whether a path has too many names, for its length, to be a path of v2.
+func TooDeep(path []byte) bool {
+	names := bytes.Count(path, slash)
+	return names > maxNames || names*len(path) > maxDirBytes
+}
+
+var slash = []byte{'/'}
 
 // ValidPath reports whether the tree can have a node at path.
 func ValidPath(path []byte) bool {
 	if len(path) == 0 || path[0] != '/' || len(path) > maxPathBytes {
 		return false
 	}
-	return len(path) == 1 || offence(path, 1) < 0
+	return len(path) == 1 || offence(path, 1) < 0 && !TooDeep(path)
 }
 
 func isRoot(path []byte) bool { return len(path) == 1 }

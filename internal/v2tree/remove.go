@@ -176,6 +176,10 @@ type dirBelow struct {
 	directory
 }
 
+// removedDirBytesMax bounds the paths of the directories that one command removes; of keys package
+// mvcc bounds them. An expiry has no bound: it has no client that could remove less at a time.
+const removedDirBytesMax = 64 << 20
+
 // collect returns copies of what lies below a directory: nothing may change while
 // it is being walked.
 func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, err error) {
@@ -188,8 +192,12 @@ func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, err er
 		return nil, nil, err
 	}
 	c := directoriesBelow(r, prefix)
+	size := 0
 	for ; c.more; c.next() {
 		p := c.prefix()
+		if size += len(p); size > removedDirBytesMax && a.c.Kind != KindExpire {
+			return nil, nil, errors.Join(mvcc.ErrTooLarge, c.close())
+		}
 		dirs = append(dirs, dirBelow{append([]byte(nil), p[:len(p)-1]...), c.dir})
 	}
 	return keys, dirs, c.close()
