@@ -29,6 +29,7 @@ type body struct {
 	closed  bool
 	err     error     // what reading it came to
 	until   time.Time // when reading it over ends, while that goes on
+	pace    pace
 }
 
 // Read implements io.Reader.
@@ -75,7 +76,7 @@ func (b *body) invite() error {
 	}
 	b.awaited = false
 	c := b.x.conn
-	return c.socket.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), b.x.limit(c.srv.opts.WriteTimeout))
+	return c.socket.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), b.x.limit(c.srv.opts.WriteTimeout), c.srv.opts.LeastRate)
 }
 
 var errUninvited = errors.New("the response began before the body was asked for")
@@ -99,8 +100,12 @@ func (b *body) take(p []byte) (n int, err error) {
 	if ahead := c.socket.ahead(); len(ahead) > 0 {
 		n = copy(p, ahead)
 		c.socket.skip(n)
-	} else if n, err = c.socket.read(p, b.limit()); errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+	} else {
+		begun := time.Now()
+		if n, err = c.socket.read(p, b.limit()); errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		b.pace.add(time.Since(begun), n)
 	}
 	b.left -= int64(n)
 	return n, err
@@ -108,10 +113,32 @@ func (b *body) take(p []byte) (n int, err error) {
 
 // limit returns how long a read may wait.
 func (b *body) limit() time.Duration {
-	if b.until.IsZero() {
-		return b.x.readLimit()
+	if !b.until.IsZero() {
+		return max(time.Until(b.until), time.Nanosecond)
 	}
-	return max(time.Until(b.until), time.Nanosecond)
+	return b.pace.limit(b.x.readLimit(), b.x.conn.srv.opts.LeastRate)
+}
+
+// pace is how fast a client sends a body, or takes a response: the bytes that have moved, and how
+// long the server has waited for that.
+type pace struct {
+	waited time.Duration
+	bytes  int64
+}
+
+func (p *pace) add(waited time.Duration, n int) {
+	p.waited += waited
+	p.bytes += int64(n)
+}
+
+// limit returns how long to wait for the next bytes: no longer than standard, and less when the
+// client falls behind leastRate, in bytes per second. 0 is for ever, when standard is.
+func (p *pace) limit(standard time.Duration, leastRate int64) time.Duration {
+	if standard == 0 {
+		return 0
+	}
+	earned := standard + time.Duration(float64(p.bytes)/float64(leastRate)*float64(time.Second))
+	return max(min(standard, earned-p.waited), time.Nanosecond)
 }
 
 // What a chunk's first line, and all trailers together, may have of bytes.
@@ -198,7 +225,10 @@ func (b *body) line(limit int) (string, error) {
 			return line, nil
 		}
 		s.grow(2 * trailersMax)
-		if err := s.fill(b.limit()); err != nil {
+		had, begun := len(s.ahead()), time.Now()
+		err := s.fill(b.limit())
+		b.pace.add(time.Since(begun), len(s.ahead())-had)
+		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}

@@ -30,7 +30,12 @@ type conn struct {
 	tls    *tls.ConnectionState
 	remote string
 
-	state  atomic.Int32
+	state atomic.Int32
+	turns atomic.Uint32 // how often a request has begun or ended
+	// Server.mu guards these; see Server.closeUnused.
+	sweptTurns uint32
+	sweeps     int
+
 	ending sync.Once
 	closed func()
 
@@ -83,8 +88,9 @@ func (c *conn) awaitRequest() bool {
 		}
 	}
 	if !c.state.CompareAndSwap(stateIdle, stateActive) {
-		return false // closed by Shutdown
+		return false // closed by Shutdown, or as unused
 	}
+	c.turns.Add(1)
 	return true
 }
 
@@ -124,6 +130,7 @@ func (c *conn) settle(x *exchange) outcome {
 		return outcomeBroken
 	}
 	clear(c.header)
+	c.turns.Add(1)
 	if !c.state.CompareAndSwap(stateActive, stateIdle) {
 		return outcomeBroken // closed: what was read ahead is not to be served any more
 	}
@@ -164,7 +171,7 @@ func (c *conn) refuse(err error) {
 	}
 	answer := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s",
 		r.status, http.StatusText(r.status), text)
-	if c.socket.write([]byte(answer), c.srv.opts.WriteTimeout) != nil {
+	if c.socket.write([]byte(answer), c.srv.opts.WriteTimeout, c.srv.opts.LeastRate) != nil {
 		c.close()
 		return
 	}

@@ -233,34 +233,52 @@ func TestShutdown(t *testing.T) {
 	dial(t, s.address).wantEnd() // too late
 }
 
-// A connection with TLS has neither the socket's own calls nor Park, and serves all the same.
+// startTLS is start over TLS. lender has the certificate, and clients that trust it.
+func startTLS(t testing.TB, o Options) (s *server, lender *httptest.Server) {
+	t.Helper()
+	lender = httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(lender.Close)
+	s = &server{Server: New(o)}
+	t.Cleanup(s.Close)
+	config := &tls.Config{Certificates: lender.TLS.Certificates}
+	s.address = listen(t, func(nc net.Conn) {
+		secured := tls.Server(nc, config)
+		if err := secured.HandshakeContext(t.Context()); err != nil {
+			t.Error(err)
+			nc.Close()
+			return
+		}
+		s.open.Add(1)
+		s.ServeConn(secured, nil, func() { s.open.Add(-1) })
+	})
+	return s, lender
+}
+
+// dialTLS is dial for a server of startTLS.
+func dialTLS(t testing.TB, address string, lender *httptest.Server) *client {
+	t.Helper()
+	plain := dial(t, address)
+	nc := tls.Client(plain.Conn, &tls.Config{RootCAs: lender.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"})
+	return &client{nc, t, bufio.NewReader(nc)}
+}
+
+// A connection with TLS has no system calls of the socket's own.
 func TestTLS(t *testing.T) {
-	lender := httptest.NewTLSServer(http.NotFoundHandler()) // it only lends its certificate
-	defer lender.Close()
-	s := New(Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s, lender := startTLS(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_ = r.Context().Done()
 		fmt.Fprint(w, r.TLS.Version == tls.VersionTLS13, w.(*exchange).Parks(), len(body))
 		w.Write(make([]byte, 1<<20))
 	})})
-	defer s.Close()
-	config := &tls.Config{Certificates: lender.TLS.Certificates}
-	address := listen(t, func(nc net.Conn) {
-		secured := tls.Server(nc, config)
-		if err := secured.HandshakeContext(t.Context()); err != nil {
-			t.Error(err)
-		}
-		s.ServeConn(secured, nil, func() {})
-	})
 	client := lender.Client()
 	for range 3 {
-		resp, err := client.Post("https://"+address, "", &io.LimitedReader{R: zeros{}, N: 1 << 20})
+		resp, err := client.Post("https://"+s.address, "", &io.LimitedReader{R: zeros{}, N: 1 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if want := "true false 1048576"; err != nil || string(got[:len(want)]) != want || len(got) != len(want)+1<<20 {
+		if want := "true true 1048576"; err != nil || string(got[:len(want)]) != want || len(got) != len(want)+1<<20 {
 			t.Fatalf("%.40q, %v", got, err)
 		}
 	}
@@ -271,14 +289,29 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// The many ways in which the waiting of Park can end.
+// The many ways in which the waiting of Park can end, on a plain connection and over TLS.
 func TestPark(t *testing.T) {
+	t.Run("plain", func(t *testing.T) {
+		testPark(t, func(h http.Handler) (*server, *client) {
+			s := start(t, Options{Handler: h})
+			return s, dial(t, s.address)
+		})
+	})
+	t.Run("TLS", func(t *testing.T) {
+		testPark(t, func(h http.Handler) (*server, *client) {
+			s, lender := startTLS(t, Options{Handler: h})
+			return s, dialTLS(t, s.address, lender)
+		})
+	})
+}
+
+func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 	type parked struct {
 		x      *exchange
 		resume chan bool // gone
 	}
 	waiting := make(chan parked, 1)
-	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
+	s, c := connect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := w.(*exchange)
 		p := parked{x, make(chan bool, 1)}
 		until := time.Now().Add(time.Hour)
@@ -304,8 +337,7 @@ func TestPark(t *testing.T) {
 		}
 		x.Park(until, resume)
 		waiting <- p
-	})
-	c := dial(t, s.address)
+	}))
 	for range 3 {
 		for _, path := range []string{"/wake", "/asked", "/time", "/early", "/again", "/late"} {
 			c.say("GET %s HTTP/1.1\nHost: a\n\n", path)
@@ -324,8 +356,7 @@ func TestPark(t *testing.T) {
 			p.x.Wake() // does nothing any more
 		}
 	}
-	// Who sends the next request, and more than a buffer of it, before it has the answer has it
-	// answered in turn.
+	// The next request, of more than a buffer, may come before the response to the first.
 	c.say("GET /wake HTTP/1.1\nHost: a\n\nPOST /early HTTP/1.1\nHost: a\nContent-Length: 9000\n\n%09000d", 0)
 	p := <-waiting
 	p.x.Wake()

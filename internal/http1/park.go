@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Parks reports whether the connection is one that Park can be used with: one with TLS is not.
-func (x *exchange) Parks() bool { return x.conn.socket.raw != nil }
+// Parks reports whether the connection is one that Park can be used with: one of TCP or a Unix
+// socket, with TLS or without.
+func (x *exchange) Parks() bool { return x.conn.socket.below != nil }
 
 // Park makes the response come later than the handler returns: resume is called, on another
 // goroutine, when Wake has been called, when the time has come, or when the client has gone, and
@@ -64,10 +65,17 @@ func (x *exchange) await() (gone bool) {
 		case err != nil:
 		case !wait:
 			return x.endWait(false)
-		case s.grow(bufferBytes):
+		case !s.grow(bufferBytes):
+			err = s.below.Read(func(uintptr) bool { return false }) // until the deadline
+		case s.raw != nil:
 			err = s.fill(0)
 		default:
-			err = s.raw.Read(func(uintptr) bool { return false }) // no room: until the deadline
+			// TLS reads into a buffer, and on a stack, that a request which waits is to be spared.
+			// What the connection has decrypted already is the next request, for which there is
+			// time.
+			if err = s.awaitBytes(); err == nil {
+				err = s.fill(0)
+			}
 		}
 		if gone = err != nil && !errors.Is(err, os.ErrDeadlineExceeded); err != nil && !time.Now().Before(x.until) {
 			break

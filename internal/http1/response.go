@@ -200,12 +200,12 @@ func (x *exchange) send(p []byte) {
 	limit := x.limit(x.conn.srv.opts.WriteTimeout)
 	if x.out != nil {
 		if x.err == nil {
-			x.err = x.conn.socket.write(*x.out, limit)
+			x.err = x.conn.socket.write(*x.out, limit, x.conn.srv.opts.LeastRate)
 		}
 		freeOutput(&x.out)
 	}
 	if len(p) > 0 && x.err == nil {
-		x.err = x.conn.socket.write(p, limit)
+		x.err = x.conn.socket.write(p, limit, x.conn.srv.opts.LeastRate)
 	}
 }
 

@@ -21,6 +21,13 @@ type Options struct {
 	// ReadTimeout is how long a body may bring nothing, WriteTimeout how long a client may take
 	// nothing of a response (0: 60 s).
 	ReadTimeout, WriteTimeout time.Duration
+	// LeastRate is how many bytes per second a client must send of a body, or take of a response,
+	// on average over the time in which the server waits for it, beyond the first ReadTimeout or
+	// WriteTimeout (0: 512). Progress alone is not enough.
+	LeastRate int64
+	// IdleTimeout is after how long without a request an idle connection is closed, and up to half
+	// as long again (0: 5 min).
+	IdleTimeout time.Duration
 	// MaxHeaderBytes limits the request line and the headers together (0: 64 KiB).
 	MaxHeaderBytes int
 	// Logger gets what clients do wrong (debug) and handlers that panic (error). nil discards.
@@ -31,10 +38,18 @@ func (o *Options) setDefaults() {
 	for _, d := range [...]struct {
 		value    *time.Duration
 		standard time.Duration
-	}{{&o.ReadHeaderTimeout, 10 * time.Second}, {&o.ReadTimeout, time.Minute}, {&o.WriteTimeout, time.Minute}} {
+	}{
+		{&o.ReadHeaderTimeout, 10 * time.Second},
+		{&o.ReadTimeout, time.Minute},
+		{&o.WriteTimeout, time.Minute},
+		{&o.IdleTimeout, 5 * time.Minute},
+	} {
 		if *d.value <= 0 {
 			*d.value = d.standard
 		}
+	}
+	if o.LeastRate <= 0 {
+		o.LeastRate = 512
 	}
 	if o.MaxHeaderBytes <= 0 {
 		o.MaxHeaderBytes = 64 << 10
@@ -52,6 +67,7 @@ type Server struct {
 	mu    sync.Mutex // guards the fields below
 	conns map[*conn]struct{}
 	empty chan struct{} // closed when stopping and the last connection has gone
+	sweep *time.Timer   // runs closeUnused; nil while there are no connections
 }
 
 // New returns a server without connections.
@@ -82,7 +98,36 @@ func (s *Server) add(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	if s.sweep == nil {
+		s.sweep = time.AfterFunc(s.opts.IdleTimeout/2, s.closeUnused)
+	}
 	return true
+}
+
+// sweepsUnused is in how many sweeps, one each half of IdleTimeout, a connection must be found
+// without a new request to be closed: between the first and the last IdleTimeout passes.
+const sweepsUnused = 3
+
+// closeUnused closes the connections on which no request has begun or ended for IdleTimeout. A
+// sweep costs requests less than a deadline for each of them would.
+func (s *Server) closeUnused() {
+	s.mu.Lock()
+	var unused []*conn
+	for c := range s.conns {
+		if n := c.turns.Load(); n != c.sweptTurns {
+			c.sweptTurns, c.sweeps = n, 0
+		}
+		if c.sweeps++; c.sweeps >= sweepsUnused {
+			unused = append(unused, c)
+		}
+	}
+	if s.sweep = nil; len(s.conns) > 0 {
+		s.sweep = time.AfterFunc(s.opts.IdleTimeout/2, s.closeUnused)
+	}
+	s.mu.Unlock()
+	for _, c := range unused {
+		c.closeIdle() // not one whose request is under way, such as a long poll
+	}
 }
 
 // remove forgets a connection that has ended or was taken over.

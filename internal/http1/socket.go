@@ -26,6 +26,9 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return
 type socket struct {
 	nc  net.Conn
 	raw syscall.RawConn // nil where there is more between us and the kernel, as with TLS
+	// below is the kernel's connection: raw, or that under a TLS connection. nil where it is not
+	// known. Parked requests wait on it.
+	below syscall.RawConn
 
 	buf  *[]byte // nil while nothing is read ahead
 	r, w int     // the bytes read ahead are (*buf)[r:w]
@@ -48,6 +51,10 @@ type readCall struct {
 type writeCall struct {
 	rest  []byte
 	limit time.Duration
+	rate  int64 // the least one, in bytes per second
+	pace  pace
+	since time.Time // when waiting began; zero while it has not
+	left  int       // len(rest) then
 	armed bool
 	err   error
 }
@@ -58,9 +65,43 @@ func (s *socket) init(nc net.Conn) {
 	switch plain := nc.(type) {
 	case *net.TCPConn:
 		s.raw, _ = plain.SyscallConn() // without it the connection's own methods do
+		s.below = s.raw
 	case *net.UnixConn:
 		s.raw, _ = plain.SyscallConn()
+		s.below = s.raw
+	default:
+		s.below = kernelConn(nc)
 	}
+}
+
+// kernelConn returns the kernel's connection under a TLS connection, or nil.
+func kernelConn(nc net.Conn) syscall.RawConn {
+	for {
+		wrapper, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		nc = wrapper.NetConn()
+	}
+	switch plain := nc.(type) {
+	case *net.TCPConn:
+		raw, _ := plain.SyscallConn() // nil with an error
+		return raw
+	case *net.UnixConn:
+		raw, _ := plain.SyscallConn()
+		return raw
+	}
+	return nil
+}
+
+// awaitBytes waits until the kernel has something to read, the client has gone, or the read
+// deadline. It takes nothing, and no buffer.
+func (s *socket) awaitBytes() error {
+	var piece [1]byte
+	return s.below.Read(func(fd uintptr) bool {
+		_, _, err := unix.Recvfrom(int(fd), piece[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+	})
 }
 
 // give puts bytes in front that somebody else has read. The buffer must be empty.
@@ -219,10 +260,10 @@ func (s *socket) readNet() {
 const writePiece = 64 << 10
 
 // write writes all of p, and waits no longer than limit, 0 being for ever, until the client takes
-// some more of it.
-func (s *socket) write(p []byte, limit time.Duration) (err error) {
+// some more of it; less when it has taken less than rate bytes per second.
+func (s *socket) write(p []byte, limit time.Duration, rate int64) (err error) {
 	call := &s.writing
-	*call = writeCall{rest: p, limit: limit}
+	*call = writeCall{rest: p, limit: limit, rate: rate}
 	if s.raw != nil {
 		err = s.raw.Write(s.tryWrite)
 	} else {
@@ -257,12 +298,18 @@ func (s *socket) writeReady(fd uintptr) bool {
 	return true
 }
 
-// arm sets the deadline of a call that has to wait, anew each time, since there has been progress.
+// arm sets the deadline of a call that has to wait: again each time, since there has been progress.
 func (call *writeCall) arm(nc net.Conn) {
-	if call.limit > 0 {
-		call.armed = true
-		_ = nc.SetWriteDeadline(time.Now().Add(call.limit))
+	if call.limit == 0 {
+		return
 	}
+	now := time.Now()
+	if call.armed {
+		call.pace.add(now.Sub(call.since), call.left-len(call.rest))
+	}
+	call.armed, call.since, call.left = true, now, len(call.rest)
+	// fails only on a connection that is closed, as the write then does
+	_ = nc.SetWriteDeadline(now.Add(call.pace.limit(call.limit, call.rate)))
 }
 
 func (s *socket) writeNet() {

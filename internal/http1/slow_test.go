@@ -1,0 +1,116 @@
+package http1
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// A client must keep the least rate on average, and may pause as long as it has earned.
+func TestPace(t *testing.T) {
+	const rate = 1000
+	for name, c := range map[string]struct {
+		moved pace
+		want  time.Duration
+	}{
+		"at first":              {pace{}, time.Minute},
+		"one byte in a minute":  {pace{time.Minute, 1}, time.Millisecond},
+		"nothing in 59 s":       {pace{59 * time.Second, 0}, time.Second},
+		"at the rate":           {pace{time.Hour, 3600 * rate}, time.Minute},
+		"below the rate":        {pace{time.Hour, 3570 * rate}, 30 * time.Second},
+		"far below, late found": {pace{time.Hour, 10}, time.Nanosecond},
+	} {
+		if got := c.moved.limit(time.Minute, rate); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	if got := (&pace{time.Hour, 0}).limit(0, rate); got != 0 {
+		t.Errorf("without a limit: %v", got)
+	}
+}
+
+// A client that trickles a body is cut off, although each byte comes in time.
+func TestTrickle(t *testing.T) {
+	read := make(chan error, 1)
+	s := start(t, Options{ReadTimeout: 200 * time.Millisecond, LeastRate: 1 << 20, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		read <- err
+	})})
+	c := dial(t, s.address).say("POST / HTTP/1.1\nHost: a\nContent-Length: 1000000\n\n")
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for begun := time.Now(); time.Since(begun) < patience; <-tick.C {
+		select {
+		case err := <-read:
+			if err == nil {
+				t.Error("the body was read to its end")
+			}
+			return
+		default:
+			_, _ = c.Write([]byte("x")) // fails when the server has closed the connection
+		}
+	}
+	t.Error("the handler still reads")
+}
+
+// A connection without a request ends, and one whose request is under way does not.
+func TestUnusedConnections(t *testing.T) {
+	release := make(chan struct{})
+	s := start(t, Options{IdleTimeout: 20 * time.Millisecond, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/busy" {
+			<-release
+		}
+	})})
+	busy := dial(t, s.address).say("GET /busy HTTP/1.1\nHost: a\n\n")
+	used := dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n")
+	used.want("")
+	fresh := dial(t, s.address)
+	used.wantEnd()
+	fresh.wantEnd()
+	close(release)
+	busy.want("")
+	busy.wantEnd()
+	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
+}
+
+// A request that waits costs little memory, also over TLS: neither the handler's stack nor a
+// buffer.
+func TestParkedMemory(t *testing.T) {
+	const polls = 100
+	parked := make(chan struct{})
+	s, lender := startTLS(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var stack [32 << 10]byte // as handlers that call deeply have
+		for i := range stack {
+			stack[i] = r.URL.Path[i%len(r.URL.Path)]
+		}
+		if r.URL.Path != "/poll" {
+			fmt.Fprint(w, stack[1] == 'p')
+			return
+		}
+		w.(*exchange).Park(time.Now().Add(time.Hour), func(bool) {})
+		parked <- struct{}{}
+	})})
+	measure := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapInuse + m.StackInuse)
+	}
+	clients := make([]*client, polls)
+	for i := range clients {
+		clients[i] = dialTLS(t, s.address, lender)
+		clients[i].say("GET / HTTP/1.1\nHost: a\n\n").want("false")
+	}
+	_ = measure() // the first ends what earlier tests have left
+	idle := measure()
+	for _, c := range clients {
+		c.say("GET /poll HTTP/1.1\nHost: a\n\n")
+		<-parked
+	}
+	if grown := (measure() - idle) / polls; grown > 1<<10 {
+		t.Errorf("a parked request takes %d bytes more than an idle connection", grown)
+	}
+}
