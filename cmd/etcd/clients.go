@@ -15,18 +15,21 @@ import (
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/gateway"
-	"cairn/internal/h2grpc"
+	"cairn/internal/grpcserver"
 	"cairn/internal/http1"
+	"cairn/internal/http2"
+	"cairn/internal/httpbridge"
 	"cairn/internal/logging"
 	"cairn/internal/member"
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
+	"cairn/internal/portmux"
 	"cairn/internal/v2http"
 	"cairn/internal/v3rpc"
 )
 
 // headerBytesMax limits the headers of an HTTP/1 request. Those of HTTP/2 have the same limit in
-// package h2grpc.
+// package http2.
 const headerBytesMax = 64 << 10
 
 // grpcOverheadBytes is what a message may be larger than --max-request-bytes before the
@@ -45,36 +48,43 @@ type clients struct {
 
 // server returns the server of gRPC and HTTP on the client port. health is to be shut down before
 // it.
-func (c *clients) server() (server *h2grpc.Server, health *health.Server) {
+func (c *clients) server() (server *portmux.Server, health *health.Server) {
 	access := ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
 	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: access.AllowsOrigin})
 	handler := c.handler(json, access)
-	server = h2grpc.New(h2grpc.Options{
-		MaxRecvBytes:         c.messageBytesMax(),
-		MaxConns:             connsMax(),
-		ConnectTimeout:       readHeaderTimeout,
-		MaxConcurrentStreams: c.cfg.MaxConcurrentStreams,
-		KeepaliveMinTime:     orDefault(c.cfg.GRPCKeepaliveMinTime, 5*time.Minute),
-		KeepaliveTime:        c.cfg.GRPCKeepaliveInterval,
-		KeepaliveTimeout:     c.cfg.GRPCKeepaliveTimeout,
-		HTTP:                 handler,
+	services := grpcserver.New(grpcserver.Options{
+		MaxRecvBytes: c.messageBytesMax(),
+		Inline:       v3rpc.AnswersAtOnce,
+		Logger:       logging.For(c.log, "grpc"),
+	})
+	server = portmux.New(portmux.Options{
+		MaxConns:       connsMax(),
+		ConnectTimeout: readHeaderTimeout,
+		HTTP2: http2.NewServer(http2.Options{
+			Protocol:             portmux.Router{GRPC: services, HTTP: httpbridge.New(handler, logging.For(c.log, "http"))},
+			MaxBodyBytes:         c.messageBytesMax(),
+			MaxConcurrentStreams: c.cfg.MaxConcurrentStreams,
+			KeepaliveMinTime:     orDefault(c.cfg.GRPCKeepaliveMinTime, 5*time.Minute),
+			KeepaliveTime:        c.cfg.GRPCKeepaliveInterval,
+			KeepaliveTimeout:     c.cfg.GRPCKeepaliveTimeout,
+			Received:             func(n int) { c.meters.ClientReceivedBytes.Add(float64(n)) },
+			Sent:                 func(n int) { c.meters.ClientSentBytes.Add(float64(n)) },
+			Logger:               logging.For(c.log, "grpc"),
+		}),
 		HTTP1: http1.New(http1.Options{
 			Handler:           handler,
 			ReadHeaderTimeout: readHeaderTimeout,
 			MaxHeaderBytes:    headerBytesMax,
 			Logger:            logging.For(c.log, "http"),
 		}),
-		Inline:   v3rpc.AnswersAtOnce,
-		Received: func(n int) { c.meters.ClientReceivedBytes.Add(float64(n)) },
-		Sent:     func(n int) { c.meters.ClientSentBytes.Add(float64(n)) },
-		Logger:   logging.For(c.log, "grpc"),
+		Logger: logging.For(c.log, "grpc"),
 	})
-	v3rpc.Register(registrars{server, json}, c.m, c.meters, v3rpc.Config{
+	v3rpc.Register(registrars{services, json}, c.m, c.meters, v3rpc.Config{
 		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),
 		LeaseTTLMin:     leaseTTLMin(c.cfg),
 		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
 	})
-	return server, ops.RegisterGRPC(v3rpc.Metered{GRPCServer: server, Meters: c.meters})
+	return server, ops.RegisterGRPC(v3rpc.Metered{GRPCServer: services, Meters: c.meters})
 }
 
 func (c *clients) messageBytesMax() int { return int(c.cfg.RequestBytesMax) + grpcOverheadBytes }

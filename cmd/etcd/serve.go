@@ -17,11 +17,11 @@ import (
 	"cairn/internal/backup"
 	"cairn/internal/config"
 	"cairn/internal/datadir"
-	"cairn/internal/h2grpc"
 	"cairn/internal/logging"
 	"cairn/internal/member"
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
+	"cairn/internal/portmux"
 )
 
 const (
@@ -191,9 +191,9 @@ func attend(ctx context.Context, servers *servers, m *member.Member, p *publicat
 type servers struct {
 	log    *slog.Logger
 	all    []*http.Server
-	client *h2grpc.Server // nil until clients are served
-	health *health.Server // of clients
-	failed chan error     // the first that ends by itself says why
+	client *portmux.Server // nil until clients are served
+	health *health.Server  // of clients
+	failed chan error      // the first that ends by itself says why
 }
 
 func newServers(log *slog.Logger) *servers {
@@ -206,7 +206,7 @@ func (s *servers) startClient(listeners []net.Listener, c *clients) {
 	s.client, s.health = server, health
 	for _, l := range listeners {
 		go func() {
-			if err := server.Serve(l); !errors.Is(err, h2grpc.ErrServerStopped) {
+			if err := server.Serve(l, nil); !errors.Is(err, portmux.ErrServerStopped) {
 				s.fail(l, err)
 			}
 		}()

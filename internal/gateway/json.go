@@ -69,8 +69,8 @@ func checkSize(m proto.Message, bytesMax int) error {
 	return nil
 }
 
-// wireUnmarshaler and wireAppender are package h2grpc's: messages of hot calls that are no protobuf
-// messages, but know their encoding.
+// wireUnmarshaler and wireAppender are package grpcserver's: messages of hot calls that are no
+// protobuf messages, but know their encoding.
 type (
 	wireUnmarshaler interface{ UnmarshalWire(b []byte) error }
 	wireAppender    interface {

@@ -3,7 +3,7 @@
 //
 // It owns everything between a connection and the handler: parsing requests, bodies and their
 // framing, writing responses, keeping connections alive, limits and time-outs. It does not own
-// listening, TLS or telling HTTP/1 from HTTP/2: package h2grpc hands its connections over
+// listening, TLS or telling HTTP/1 from HTTP/2: package portmux hands its connections over
 // (Server.ServeConn), with what it has read of them.
 //
 // Against net/http's server it saves, for each request, the goroutine that watches for the client's

@@ -27,7 +27,7 @@ var layers = map[string]int{
 	"internal/storage": 1,
 	"internal/raftlog": 1,
 	"internal/metrics": 1,
-	"internal/h2grpc":  1,
+	"internal/http2":   1,
 	"internal/http1":   1,
 	"internal/datadir": 1,
 	"internal/logging": 1,
@@ -37,16 +37,19 @@ var layers = map[string]int{
 	"internal/v3electionpb": 1,
 
 	"internal/config":     2,
+	"internal/grpcserver": 2,
+	"internal/httpbridge": 2,
 	"internal/mvcc":       2,
 	"internal/snapshot":   2,
 	"internal/alarm":      2,
 	"internal/auth":       2,
 	"internal/membership": 2,
 
-	"internal/lease":  3, // ends leases with mvcc.Writer
-	"internal/v2tree": 3,
-	"internal/watch":  3,
-	"internal/peer":   3,
+	"internal/lease":   3, // ends leases with mvcc.Writer
+	"internal/v2tree":  3,
+	"internal/watch":   3,
+	"internal/peer":    3,
+	"internal/portmux": 3, // routes to grpcserver
 
 	"internal/machine": 4,
 
@@ -86,12 +89,15 @@ const pureMax = 5
 
 // impure lists the packages up to pureMax that talk to the world all the same, with the reason.
 var impure = map[string]string{
-	"internal/h2grpc":  "serves connections",
-	"internal/http1":   "serves connections",
-	"internal/certs":   "makes keys, and looks at its files while handshakes come in",
-	"internal/peer":    "holds connections to other members",
-	"internal/backup":  "reads files, and talks to the member of a data directory",
-	"internal/metrics": "measures what takes wall-clock time",
+	"internal/http1":      "serves connections",
+	"internal/certs":      "makes keys, and looks at its files while handshakes come in",
+	"internal/peer":       "holds connections to other members",
+	"internal/backup":     "reads files, and talks to the member of a data directory",
+	"internal/metrics":    "measures what takes wall-clock time",
+	"internal/http2":      "serves connections",
+	"internal/grpcserver": "serves connections",
+	"internal/httpbridge": "serves connections",
+	"internal/portmux":    "serves connections",
 }
 
 // pebble is the storage engine's module. Its only importer is internal/storage; tests and the

@@ -152,10 +152,10 @@ func (r *rangeResponse) listBytes() int {
 // besidesMax is how long a response's encoding is at most without its list.
 const besidesMax = 64
 
-// SizeWire implements h2grpc.WireSizer.
+// SizeWire implements grpcserver.WireSizer.
 func (r *rangeResponse) SizeWire() int { return r.listBytes() + besidesMax }
 
-// AppendWire implements h2grpc.WireAppender. It ends the response's life.
+// AppendWire implements grpcserver.WireAppender. It ends the response's life.
 func (r *rangeResponse) AppendWire(dst []byte) ([]byte, error) {
 	dst = r.header.append(slices.Grow(dst, r.SizeWire()))
 	return r.appendEnd(r.appendList(dst)), nil
@@ -178,7 +178,7 @@ func (r *rangeResponse) appendEnd(dst []byte) []byte {
 	return appendNumber(dst, 4, uint64(r.count))
 }
 
-// WirePieces implements h2grpc.WirePieces.
+// WirePieces implements grpcserver.WirePieces.
 func (r *rangeResponse) WirePieces() (pieces [][]byte, done func(piece []byte)) {
 	if len(r.full) == 0 {
 		return nil, nil

@@ -53,7 +53,7 @@ func (c *chunk) Add(key []byte, r *kv.Record) bool {
 	return true
 }
 
-// AppendWire implements h2grpc.WireAppender.
+// AppendWire implements grpcserver.WireAppender.
 func (c *chunk) AppendWire(dst []byte) ([]byte, error) {
 	if n := c.listBytes(); !c.final {
 		if n == 0 {
@@ -69,7 +69,7 @@ func (c *chunk) AppendWire(dst []byte) ([]byte, error) {
 	return protowire.AppendBytes(append(dst, 1<<3|byte(protowire.BytesType)), inner), nil
 }
 
-// WirePieces implements h2grpc.WirePieces.
+// WirePieces implements grpcserver.WirePieces.
 func (c *chunk) WirePieces() (pieces [][]byte, done func(piece []byte)) {
 	switch {
 	case len(c.full) == 0:
@@ -138,7 +138,8 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 		sent += c.keys
 		rest.Key = append(bytes.Clone(c.last), 0)
 		if rest.Limit > 0 {
-			rest.Limit -= c.keys // stays above 0: the record left to the next chunk is within the limit
+			// stays above 0: the record left to the next chunk is within the limit
+			rest.Limit -= c.keys
 		}
 		if rest.Revision <= 0 {
 			rest.Revision = revision // the chunks are of one revision

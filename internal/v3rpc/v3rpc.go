@@ -5,7 +5,7 @@
 // the hot calls are decoded and encoded by hand (wire.go), straight between the bytes
 // of the connection and those of the store: a put is copied once, into the command
 // that goes to the log; a list is encoded while the iterator walks. The transport must
-// know the interfaces that these messages implement (package h2grpc's WireAppender and
+// know the interfaces that these messages implement (package grpcserver's WireAppender and
 // WireUnmarshaler); the rest are the published protobuf messages.
 //
 // It keeps no state; everything is safe for concurrent use.

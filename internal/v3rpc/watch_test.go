@@ -16,10 +16,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
-	"cairn/internal/h2grpc"
 	"cairn/internal/kv"
 	"cairn/internal/metrics"
+	"cairn/internal/portmux"
 	"cairn/internal/watch"
+	"cairn/test/grpctest"
 )
 
 // TestWatchResponseWire holds the hand-made encoding against the published messages.
@@ -96,7 +97,7 @@ func randomEvent(r *rand.Rand, prevKV bool) (*watch.Event, *mvccpb.Event) {
 func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*localStore, etcdserverpb.WatchClient) {
 	t.Helper()
 	m := newLocalStore(t, limits)
-	server := h2grpc.New(h2grpc.Options{})
+	server := grpctest.New(grpctest.Options{})
 	Register(server, m, metrics.New(1), cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -112,7 +113,7 @@ func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*localStore, e
 		_ = conn.Close()
 		m.hub.Close()
 		server.Close()
-		if err := <-served; !errors.Is(err, h2grpc.ErrServerStopped) {
+		if err := <-served; !errors.Is(err, portmux.ErrServerStopped) {
 			t.Error(err)
 		}
 	})

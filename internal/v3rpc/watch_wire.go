@@ -20,7 +20,7 @@ type watchResponse struct {
 	prevKV   bool // the events have it
 }
 
-// SizeWire implements h2grpc.WireSizer.
+// SizeWire implements grpcserver.WireSizer.
 func (r *watchResponse) SizeWire() int {
 	n := 96 + len(r.reason)
 	for _, e := range r.events {
@@ -29,7 +29,7 @@ func (r *watchResponse) SizeWire() int {
 	return n
 }
 
-// AppendWire implements h2grpc.WireAppender.
+// AppendWire implements grpcserver.WireAppender.
 func (r *watchResponse) AppendWire(dst []byte) ([]byte, error) {
 	dst = r.header.append(dst)
 	dst = appendNumber(dst, 2, uint64(r.id))

@@ -61,7 +61,7 @@ type rangeRequest struct {
 	serializable bool
 }
 
-// UnmarshalWire implements h2grpc.WireUnmarshaler.
+// UnmarshalWire implements grpcserver.WireUnmarshaler.
 func (r *rangeRequest) UnmarshalWire(b []byte) error {
 	return eachField(b, func(f field) {
 		switch f.num {
@@ -101,7 +101,7 @@ type putRequest struct {
 	mvcc.PutOp
 }
 
-// UnmarshalWire implements h2grpc.WireUnmarshaler.
+// UnmarshalWire implements grpcserver.WireUnmarshaler.
 func (r *putRequest) UnmarshalWire(b []byte) error {
 	return eachField(b, func(f field) {
 		switch f.num {
@@ -207,7 +207,7 @@ type putResponse struct {
 	prev   *mvcc.KeyRecord
 }
 
-// AppendWire implements h2grpc.WireAppender.
+// AppendWire implements grpcserver.WireAppender.
 func (r *putResponse) AppendWire(dst []byte) ([]byte, error) {
 	dst = r.header.append(dst)
 	if r.prev != nil {

@@ -1,0 +1,163 @@
+package grpcserver
+
+import (
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"cairn/internal/http2"
+)
+
+var (
+	statusOK           = status.New(codes.OK, "")
+	statusCutShort     = status.New(codes.Internal, "unexpected EOF")
+	statusNoMessage    = status.New(codes.Internal, "cardinality violation: received no request message from non-client-streaming RPC")
+	statusManyMessages = status.New(codes.Internal, "cardinality violation: received multiple request messages for non-client-streaming RPC")
+)
+
+// call is one gRPC call: an HTTP/2 stream and what gathers for either side.
+type call struct {
+	http2.Stream
+	c         *connection
+	head      *callHead
+	streaming bool
+
+	// refused, if not nil, ends the call instead of a handler, with the HTTP status refusedHTTP.
+	refused     *status.Status
+	refusedHTTP int
+
+	gzip      bool // the client compresses its messages
+	gzipReply bool
+
+	// Reader-owned: the message in assembly.
+	prefix    [messagePrefixLen]byte
+	prefixLen int
+	need      int // bytes that the message still lacks
+	msg       *http2.Buffer
+	msgGzip   bool
+
+	// request is a unary call's message, set before it is dispatched.
+	request     *http2.Buffer
+	requestGzip bool
+
+	// final is how the call ends, guarded by the connection's lock.
+	final *status.Status
+
+	mu       sync.Mutex // guards the fields below
+	header   metadata.MD
+	trailer  metadata.MD
+	headSent bool
+}
+
+// Started implements http2.Handler.
+func (c *call) Started(end bool) {
+	switch {
+	case c.refused != nil:
+		c.refuse(c.refused)
+	case c.streaming:
+		c.Run()
+	case end:
+		c.refuse(statusNoMessage)
+	}
+}
+
+// refuse ends a call without its handler having to do anything: at once when no handler runs,
+// otherwise through its next RecvMsg. The reader calls it.
+func (c *call) refuse(s *status.Status) {
+	c.Discard()
+	if c.msg != nil {
+		c.msg.Free()
+		c.msg = nil
+	}
+	if c.streaming && c.refused == nil {
+		c.Push(http2.Received{}, s.Err())
+		return
+	}
+	c.Lock()
+	c.finishLocked(s)
+	c.UnlockReader()
+}
+
+// finishLocked ends the call with s, after the messages that it has queued.
+func (c *call) finishLocked(s *status.Status) {
+	if c.final == nil {
+		c.final = s
+		c.FinishLocked()
+	}
+}
+
+// Serve implements http2.Handler.
+func (c *call) Serve(w *http2.Worker) (reading bool) {
+	if c.streaming {
+		return c.serveStream()
+	}
+	return c.serveUnary(w)
+}
+
+// decoder is what generated handlers call to decode a unary request: one closure per worker instead
+// of one per call.
+type decoder struct {
+	call   *call
+	decode func(any) error
+}
+
+func decoderOf(w *http2.Worker) *decoder {
+	d, ok := w.Data.(*decoder)
+	if !ok {
+		d = &decoder{}
+		d.decode = func(v any) error { return d.call.decodeRequest(v) }
+		w.Data = d
+	}
+	return d
+}
+
+// serveUnary reports whether the calling goroutine still reads the connection, if it ever did.
+func (c *call) serveUnary(w *http2.Worker) (reading bool) {
+	m := c.head.method
+	d := decoderOf(w)
+	d.call = c
+	reply, err := m.unary.Handler(m.impl, c.Context(), d.decode, nil)
+	d.call = nil
+	var s *status.Status
+	var rest http2.Pieces
+	out := w.Scratch
+	if err != nil {
+		s = statusOf(err)
+	} else if rest, s = c.encode(&out, reply); s == nil {
+		s = statusOK
+	}
+	w.Scratch = out
+	// The response's bytes may refer to the request's until here.
+	if c.request != nil {
+		c.request.Free()
+		c.request = nil
+	}
+	c.LockServed(true)
+	if s == statusOK && !c.EndedLocked() {
+		c.headLocked()
+		if c.SendLocked(out.B, out) {
+			w.Scratch = http2.NewBuffer(http2.CopyBytesMax)
+		}
+		c.SendPiecesLocked(rest)
+	} else {
+		rest.Free()
+	}
+	c.finishLocked(s)
+	w.TrimScratch()
+	return c.UnlockServed()
+}
+
+// decodeRequest is what generated handlers decode the unary request with.
+func (c *call) decodeRequest(v any) error {
+	if c.requestGzip {
+		plain, s := gunzip(c.request, c.c.srv.opts.MaxRecvBytes)
+		if s != nil {
+			return s.Err()
+		}
+		c.request.Free()
+		c.request, c.requestGzip = plain, false
+	}
+	return unmarshal(c.request.B, v)
+}

@@ -1,0 +1,4 @@
+package grpcserver
+
+// SetSendBytesMax limits the messages of responses.
+func (s *Server) SetSendBytesMax(n int) { s.sendBytes = n }

@@ -1,0 +1,150 @@
+package grpcserver
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+
+	"cairn/internal/http2"
+)
+
+// WireAppender is a response that encodes itself. AppendWire appends the message's protobuf
+// encoding to b and returns the extended slice; it must not keep b. It is called once for each
+// response that a handler returns, even when the client has disconnected, so it may release what
+// the response holds.
+type WireAppender interface {
+	AppendWire(b []byte) ([]byte, error)
+}
+
+// WireSizer is implemented beside WireAppender by responses that can be large: SizeWire returns the
+// encoding's length or an estimate of it. The buffer is then made once, and made only when the
+// connection has room for it.
+type WireSizer interface{ SizeWire() int }
+
+// WirePieces is implemented beside WireAppender by responses that can be too long to be held twice.
+// WirePieces returns the encoding in pieces, none of them empty, which are sent from where they
+// are; or no pieces when the response is short: then AppendWire is called. A piece belongs to the
+// server until it is passed to done, on any goroutine; a piece that may still be on its way to the
+// socket when the call ends is never given back.
+type WirePieces interface {
+	WirePieces() (pieces [][]byte, done func(piece []byte))
+}
+
+// WireUnmarshaler is a request that decodes itself. UnmarshalWire may keep references into b only
+// while the call's handler runs: b is reused afterwards.
+type WireUnmarshaler interface {
+	UnmarshalWire(b []byte) error
+}
+
+func unmarshal(b []byte, v any) error {
+	var err error
+	switch m := v.(type) {
+	case WireUnmarshaler:
+		err = m.UnmarshalWire(b)
+	case proto.Message:
+		err = proto.Unmarshal(b, m)
+	case protoadapt.MessageV1:
+		err = proto.Unmarshal(b, protoadapt.MessageV2Of(m))
+	default:
+		err = fmt.Errorf("%T is no protobuf message", v)
+	}
+	if err != nil {
+		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
+	}
+	return nil
+}
+
+// encode replaces *out by a buffer that holds the length-prefixed encoding of v, or its beginning,
+// and returns the rest. The buffer that was in *out is reused or freed.
+func (c *call) encode(out **http2.Buffer, v any) (http2.Pieces, *status.Status) {
+	var err error
+	if m, ok := v.(WirePieces); ok && !c.gzipReply {
+		if list, done := m.WirePieces(); len(list) > 0 {
+			return c.encodePieces(out, http2.Pieces{List: list, Release: done})
+		}
+	}
+	switch m := v.(type) {
+	case WireAppender:
+		n := 0
+		if s, ok := v.(WireSizer); ok {
+			n = s.SizeWire()
+		}
+		b := c.reserve(out, n)
+		b.B, err = m.AppendWire(b.B)
+	case proto.Message:
+		err = c.appendProto(out, m)
+	case protoadapt.MessageV1:
+		err = c.appendProto(out, protoadapt.MessageV2Of(m))
+	default:
+		err = fmt.Errorf("%T is no protobuf message", v)
+	}
+	if err != nil {
+		return http2.Pieces{}, status.Newf(codes.Internal, "grpc: error while marshaling: %v", err)
+	}
+	b := *out
+	n := len(b.B) - messagePrefixLen
+	if s := c.checkSendBytes(n); s != nil {
+		return http2.Pieces{}, s
+	}
+	if c.gzipReply && len(b.B) >= gzipReplyMin {
+		return http2.Pieces{}, gzipMessage(out)
+	}
+	b.B[0] = 0
+	binary.BigEndian.PutUint32(b.B[1:], uint32(n))
+	return http2.Pieces{}, nil
+}
+
+// encodePieces makes *out the prefix of a message in pieces. Like every long response it waits
+// while the connection has enough queued already.
+func (c *call) encodePieces(out **http2.Buffer, p http2.Pieces) (http2.Pieces, *status.Status) {
+	n := 0
+	for _, piece := range p.List {
+		n += len(piece)
+	}
+	if s := c.checkSendBytes(n); s != nil {
+		p.Free()
+		return http2.Pieces{}, s
+	}
+	b := c.reserve(out, 0)
+	if n > http2.QueueBytesMax {
+		c.WaitRoom(n)
+	}
+	binary.BigEndian.PutUint32(b.B[1:], uint32(n))
+	return p, nil
+}
+
+func (c *call) checkSendBytes(n int) *status.Status {
+	if limit := c.c.srv.sendBytes; n > limit {
+		return status.Newf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", n, limit)
+	}
+	return nil
+}
+
+// reserve makes *out an empty buffer with room for n bytes after the prefix. It waits when that is
+// a lot and the connection has enough queued already.
+func (c *call) reserve(out **http2.Buffer, n int) *http2.Buffer {
+	if n > http2.QueueBytesMax {
+		c.WaitRoom(n)
+	}
+	b := *out
+	if cap(b.B) < n+messagePrefixLen {
+		b.Free()
+		b = http2.NewBuffer(n + messagePrefixLen)
+		*out = b
+	}
+	b.B = append(b.B[:0], 0, 0, 0, 0, 0)
+	return b
+}
+
+func (c *call) appendProto(out **http2.Buffer, m proto.Message) error {
+	opts := proto.MarshalOptions{}
+	b := c.reserve(out, opts.Size(m))
+	opts.UseCachedSize = true
+	var err error
+	b.B, err = opts.MarshalAppend(b.B, m)
+	return err
+}

@@ -1,0 +1,119 @@
+package grpcserver
+
+import (
+	"encoding/binary"
+	"io"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"cairn/internal/http2"
+)
+
+const (
+	// messagePrefixLen is the length of a message's prefix: one flag byte and four bytes of length.
+	messagePrefixLen = 5
+	// firstBytesMax is how much room a message gets before more of it has come.
+	firstBytesMax = 16 << 10
+)
+
+// Received implements http2.Handler: it takes DATA on the reader.
+func (c *call) Received(p []byte, end bool) (inline bool) {
+	if !c.assemble(p) {
+		return false
+	}
+	switch {
+	case !end:
+		c.Widen(c.need)
+	case c.prefixLen > 0 || c.need > 0:
+		c.refuse(statusCutShort)
+	case c.streaming:
+		c.Push(http2.Received{}, io.EOF)
+	case c.request == nil:
+		c.refuse(statusNoMessage)
+	default:
+		in := c.c.srv.opts.Inline
+		return c.Dispatch(in != nil && !c.requestGzip && in(c.head.method.fullName, c.request.B))
+	}
+	return false
+}
+
+// assemble cuts the bytes into messages. It reports false when the call was refused.
+func (c *call) assemble(p []byte) bool {
+	for len(p) > 0 {
+		if c.msg == nil {
+			n := copy(c.prefix[c.prefixLen:], p)
+			c.prefixLen += n
+			p = p[n:]
+			if c.prefixLen < messagePrefixLen {
+				return true
+			}
+			if !c.beginMessage(len(p)) {
+				return false
+			}
+			if c.msg == nil {
+				continue // empty, and delivered already
+			}
+		}
+		n := min(c.need, len(p))
+		c.msg = c.msg.Grow(n)
+		c.msg.B = append(c.msg.B, p[:n]...)
+		c.need -= n
+		p = p[n:]
+		if !c.Hold(n) {
+			c.refuse(status.Newf(codes.ResourceExhausted, "connection holds more than %d bytes of unserved requests", c.HoldMax()))
+			return false
+		}
+		if c.need == 0 && !c.deliver() {
+			return false
+		}
+	}
+	return true
+}
+
+// beginMessage reads the prefix and makes room, at first for no more than what is there or usual:
+// the client may never send as much as the length claims.
+func (c *call) beginMessage(have int) bool {
+	length := binary.BigEndian.Uint32(c.prefix[1:])
+	c.prefixLen = 0
+	if limit := c.c.srv.opts.MaxRecvBytes; int64(length) > int64(limit) {
+		c.refuse(status.Newf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", length, limit))
+		return false
+	}
+	switch c.prefix[0] {
+	case 0:
+		c.msgGzip = false
+	case 1:
+		if !c.gzip {
+			c.refuse(status.New(codes.Internal, "grpc: compressed flag set with identity or empty encoding"))
+			return false
+		}
+		c.msgGzip = true
+	default:
+		c.refuse(status.Newf(codes.Internal, "grpc: received unexpected payload format %d", c.prefix[0]))
+		return false
+	}
+	c.need = int(length)
+	c.msg = http2.NewBuffer(min(c.need, max(have, firstBytesMax)))
+	if c.need == 0 {
+		return c.deliver()
+	}
+	return true
+}
+
+// deliver gives the complete message to the call.
+func (c *call) deliver() bool {
+	m := c.msg
+	c.msg = nil
+	if c.streaming {
+		c.Push(http2.Received{Buf: m, Flag: c.msgGzip}, nil)
+		return true
+	}
+	if c.request != nil {
+		m.Free()
+		c.refuse(statusManyMessages)
+		return false
+	}
+	c.request, c.requestGzip = m, c.msgGzip
+	return true
+}

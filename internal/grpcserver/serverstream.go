@@ -1,0 +1,145 @@
+package grpcserver
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"cairn/internal/http2"
+)
+
+// serverStream is a streaming call as its handler sees it. SendMsg and RecvMsg may be used by one
+// goroutine each at the same time, as gRPC demands.
+type serverStream struct {
+	call     *call
+	desc     *grpc.StreamDesc
+	received bool
+	out      *http2.Buffer
+}
+
+var _ grpc.ServerStream = (*serverStream)(nil)
+
+func (c *call) serveStream() (reading bool) {
+	m := c.head.method
+	s := statusOK
+	if err := m.stream.Handler(m.impl, &serverStream{call: c, desc: m.stream}); err != nil {
+		s = statusOf(err)
+	}
+	c.LockServed(false)
+	c.finishLocked(s)
+	c.UnlockServed()
+	c.FreeQueue()
+	return false
+}
+
+// Context implements grpc.ServerStream.
+func (s *serverStream) Context() context.Context { return s.call.Context() }
+
+// SetHeader implements grpc.ServerStream.
+func (s *serverStream) SetHeader(md metadata.MD) error { return s.call.setHeader(md) }
+
+// SendHeader implements grpc.ServerStream.
+func (s *serverStream) SendHeader(md metadata.MD) error { return s.call.sendHeader(md) }
+
+// SetTrailer implements grpc.ServerStream.
+func (s *serverStream) SetTrailer(md metadata.MD) { s.call.setTrailer(md) }
+
+// SendMsg encodes m and sends or queues it. It waits while the stream, or the connection, has too
+// much queued: that is how a slow client slows the handler that feeds it, and no other. m may be
+// changed afterwards.
+func (s *serverStream) SendMsg(m any) error {
+	c := s.call
+	if err := c.WaitQueue(); err != nil {
+		return endError(err)
+	}
+	if s.out == nil {
+		s.out = http2.NewBuffer(512)
+	}
+	rest, bad := c.encode(&s.out, m)
+	if bad != nil {
+		return bad.Err()
+	}
+	c.Lock()
+	if c.EndedLocked() {
+		c.Unlock()
+		rest.Free()
+		return endError(c.EndError())
+	}
+	c.headLocked()
+	if c.SendLocked(s.out.B, s.out) || cap(s.out.B) > 4*http2.CopyBytesMax {
+		s.out = nil
+	}
+	c.SendPiecesLocked(rest)
+	c.Flush(true)
+	return nil
+}
+
+// endError is the status for a stream that ended because of err.
+func endError(err error) error {
+	if errors.Is(err, http2.ErrServerStopped) {
+		return status.Error(codes.Unavailable, "transport is closing")
+	}
+	return status.FromContextError(err).Err()
+}
+
+// RecvMsg implements grpc.ServerStream. It returns io.EOF once the client has ended its side.
+func (s *serverStream) RecvMsg(m any) error {
+	if err := s.recv(m); err != nil {
+		if errors.Is(err, io.EOF) && !s.desc.ClientStreams && !s.received {
+			return statusNoMessage.Err()
+		}
+		return err
+	}
+	s.received = true
+	if s.desc.ClientStreams {
+		return nil
+	}
+	switch extra, err := s.next(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	default:
+		extra.Buf.Free()
+		return statusManyMessages.Err()
+	}
+}
+
+// next returns the next message; the caller must free its buffer.
+func (s *serverStream) next() (http2.Received, error) {
+	got, err := s.call.Next()
+	switch {
+	case err == nil:
+		s.call.Credit(len(got.Buf.B) + messagePrefixLen)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		err = status.FromContextError(err).Err()
+	}
+	return got, err
+}
+
+func (s *serverStream) recv(m any) error {
+	got, err := s.next()
+	if err != nil {
+		return err
+	}
+	if got.Flag {
+		plain, bad := gunzip(got.Buf, s.call.c.srv.opts.MaxRecvBytes)
+		got.Buf.Free()
+		if bad != nil {
+			return bad.Err()
+		}
+		got.Buf = plain
+	}
+	if _, keeps := m.(WireUnmarshaler); keeps {
+		// The handler may refer to the bytes until it returns: leave them to the collector.
+		return unmarshal(got.Buf.B, m)
+	}
+	err = unmarshal(got.Buf.B, m)
+	got.Buf.Free()
+	return err
+}

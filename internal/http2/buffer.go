@@ -1,0 +1,64 @@
+package http2
+
+import "sync"
+
+// Buffer is a pooled byte slice. Requests in assembly and responses in flight live in buffers; the
+// last owner returns the buffer with Free, or drops it when another goroutine may still read it.
+type Buffer struct {
+	B []byte
+	// release, if not nil, takes B when the buffer is freed: the bytes belong to a Pieces.
+	release func([]byte)
+}
+
+var bufferClasses = [...]int{512, 4 << 10, 32 << 10, 256 << 10, 1 << 20}
+
+var bufferPools [len(bufferClasses)]sync.Pool
+
+// NewBuffer returns an empty buffer with room for at least n bytes. Buffers above the largest
+// class are not pooled: they are rare and would pin memory.
+func NewBuffer(n int) *Buffer {
+	for i, size := range bufferClasses {
+		if n <= size {
+			if v := bufferPools[i].Get(); v != nil {
+				return v.(*Buffer)
+			}
+			return &Buffer{B: make([]byte, 0, size)}
+		}
+	}
+	return &Buffer{B: make([]byte, 0, n)}
+}
+
+// Free returns the buffer to the pool of its capacity, which append may have grown. Free of nil
+// does nothing.
+func (b *Buffer) Free() {
+	if b == nil {
+		return
+	}
+	if b.release != nil {
+		b.release(b.B)
+		return
+	}
+	class := -1
+	for i, size := range bufferClasses {
+		if cap(b.B) >= size {
+			class = i
+		}
+	}
+	if class < 0 || cap(b.B) > 2*bufferClasses[len(bufferClasses)-1] {
+		return
+	}
+	b.B = b.B[:0]
+	bufferPools[class].Put(b)
+}
+
+// Grow returns a buffer with the same bytes and room for n more. It is b, or b's replacement of at
+// least twice the capacity.
+func (b *Buffer) Grow(n int) *Buffer {
+	if cap(b.B)-len(b.B) >= n {
+		return b
+	}
+	bigger := NewBuffer(max(len(b.B)+n, 2*cap(b.B)))
+	bigger.B = append(bigger.B, b.B...)
+	b.Free()
+	return bigger
+}

@@ -1,0 +1,36 @@
+// Package http2 is the server side of HTTP/2 (RFC 9113): frames, header compression (RFC 7541),
+// flow control, streams and limits, written for many small requests per second.
+//
+// It owns a connection from its preface on. What a request means is the business of a Protocol:
+// packages grpcserver and httpbridge are two. It does not own listeners, TLS or telling HTTP/2 from
+// other protocols (package portmux).
+//
+// # How a request travels
+//
+//  1. The connection's reader has one buffer and parses frames in place (read.go). Header blocks go
+//     through hpack.go; what a block meant is remembered, so that a block with the same bytes is not
+//     decoded again while the compression table is unchanged (request.go).
+//  2. The protocol's ConnHandler makes a Handler for the request, which embeds the Stream. It
+//     starts on a parked worker goroutine (workers.go), or on the reader itself when the protocol
+//     says so (inline.go).
+//  3. The handler encodes its response and appends HEADERS and DATA to the connection's output
+//     under its mutex (write.go). If no other goroutine is writing, it then writes everything that
+//     has gathered: ten handlers that finish together cost one system call.
+//
+// # Invariants
+//
+//   - A stream is in Conn.streams from its HEADERS until both sides have ended it or either side
+//     has reset it.
+//   - Header blocks are encoded in the order in which they are appended to the output, under
+//     Conn.mu, because they share one compression state.
+//   - At most one goroutine writes to the socket (output.writing), at most one reads from it.
+//   - What a peer can make the server hold is bounded per connection: streams, header bytes, unread
+//     request bytes, queued responses and handlers of streams that it has reset (limits.go). A peer
+//     that exceeds a bound loses its stream or its connection; other connections are not affected.
+//
+// # Concurrency
+//
+// Conn.mu guards the output, flow control towards the peer and the stream table; Stream.mu guards
+// what the reader and the handler share (received bytes). Conn.mu is never taken while Stream.mu is
+// held. Fields named "reader-owned" are touched by the reading goroutine only.
+package http2

@@ -1,0 +1,205 @@
+package http2
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+)
+
+// Received is what a protocol queues for its handler: a message, or some bytes of a body.
+type Received struct {
+	Buf *Buffer
+	// Off is how much of Buf has been consumed; Flag belongs to the protocol.
+	Off  int
+	Flag bool
+}
+
+// receive gives DATA, or the client's end, to the protocol. It runs on the reader, and returns st
+// when the reader is to run its handler.
+func (st *Stream) receive(p []byte, end bool) (inline *Stream) {
+	st.got += int64(len(p))
+	if st.declared >= 0 && (st.got > st.declared || end && st.got != st.declared) {
+		st.conn.reset(st, errProtocol) // malformed (RFC 9113, 8.1.1)
+		return nil
+	}
+	if end {
+		st.recvEnded = true
+		// Once other goroutines use the stream, conn.mu guards remoteDone.
+		if st.shared || st.discard {
+			st.conn.mu.Lock()
+			st.remoteDone = true
+			st.conn.mu.Unlock()
+		} else {
+			st.remoteDone = true
+		}
+	}
+	if st.discard || !st.handler.Received(p, end) {
+		return nil
+	}
+	return st
+}
+
+// Widen lets the rest of a message come that still lacks need bytes, whatever the window was. The
+// reader calls it.
+func (st *Stream) Widen(need int) {
+	lack := int64(need) - st.recvWindow.Load()
+	if need > 0 && lack > 0 {
+		st.grant(lack)
+		st.conn.in.wrote = true
+	}
+}
+
+func (st *Stream) grant(n int64) {
+	st.recvWindow.Add(n)
+	c := st.conn
+	c.mu.Lock()
+	if !st.ended {
+		c.out.buf = appendWindowUpdate(c.out.buf, st.id, uint32(min(n, math.MaxInt32)))
+	}
+	c.mu.Unlock()
+}
+
+// Credit gives back n received bytes that the handler has consumed. The window is given back in
+// quarters.
+func (st *Stream) Credit(n int) {
+	window := int64(st.conn.srv.limits.window)
+	if st.owed.Add(int64(n)) < window/4 {
+		return
+	}
+	owed := st.owed.Swap(0)
+	// What Widen has granted beyond the initial window is not given twice.
+	if over := st.recvWindow.Load() + owed - window; over > 0 {
+		owed -= over
+	}
+	if owed > 0 {
+		st.grant(owed)
+		c := st.conn
+		c.mu.Lock()
+		c.flushLocked(false)
+	}
+}
+
+// Hold counts n received bytes against what the connection may hold. It reports false when that is
+// too much: the protocol must then refuse the request. The reader calls it.
+func (st *Stream) Hold(n int) bool {
+	st.mu.Lock()
+	released := st.released
+	if !released {
+		st.held += int64(n)
+	}
+	st.mu.Unlock()
+	return released || st.conn.recvBytes.Add(int64(n)) <= int64(st.conn.srv.limits.recvBytes)
+}
+
+// HoldMax is how many bytes a connection may hold.
+func (st *Stream) HoldMax() int { return st.conn.srv.limits.recvBytes }
+
+// unholdLocked is Hold's opposite, for n bytes that the handler has taken. st.mu is held.
+func (st *Stream) unholdLocked(n int) {
+	if !st.released {
+		st.held -= int64(n)
+		st.conn.recvBytes.Add(-int64(n))
+	}
+}
+
+// Push queues m for the handler, unless m.Buf is nil, and then end, unless end is nil. The reader
+// calls it.
+func (st *Stream) Push(m Received, end error) {
+	st.mu.Lock()
+	if m.Buf != nil {
+		st.queue = append(st.queue, m)
+	}
+	if end != nil && st.queueEnd == nil {
+		st.queueEnd = end
+	}
+	st.mu.Unlock()
+	st.wakeReceiver()
+}
+
+// EmptyBody reports whether the client has ended its side and nothing is queued.
+func (st *Stream) EmptyBody() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.queue) == 0 && errors.Is(st.queueEnd, io.EOF)
+}
+
+func (st *Stream) wakeReceiver() {
+	if st.wake == nil {
+		return
+	}
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+// wakeSender wakes a sender that waits for room. conn.mu is held.
+func (st *Stream) wakeSender() {
+	if st.sendWake == nil {
+		return
+	}
+	select {
+	case st.sendWake <- struct{}{}:
+	default:
+	}
+}
+
+// hangUp is called when the stream has ended: the receiver gets an error after what is queued, and
+// what the stream held counts no longer.
+func (st *Stream) hangUp() {
+	st.mu.Lock()
+	if st.queueEnd == nil || errors.Is(st.queueEnd, io.EOF) {
+		st.queueEnd = context.Canceled
+	}
+	if !st.released {
+		st.released = true
+		st.conn.recvBytes.Add(-st.held)
+	}
+	st.mu.Unlock()
+	st.wakeReceiver()
+}
+
+// Next waits for the next that was queued; the caller must free its buffer and give back its bytes
+// by Credit. It returns the end that was pushed, context.Canceled after the stream has ended, or
+// the context's error.
+func (st *Stream) Next() (Received, error) {
+	for {
+		m, ok, end := st.pop()
+		if ok {
+			return m, nil
+		}
+		if end != nil {
+			return Received{}, end
+		}
+		select {
+		case <-st.wake:
+		case <-st.ctx.Done():
+			return Received{}, st.ctx.Err()
+		}
+	}
+}
+
+// pop takes the first that waits; when none does, end reports whether, and why, none will.
+func (st *Stream) pop() (m Received, ok bool, end error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.queue) == 0 {
+		return Received{}, false, st.queueEnd
+	}
+	m = st.queue[0]
+	st.queue[0] = Received{}
+	st.queue = st.queue[1:]
+	st.unholdLocked(len(m.Buf.B))
+	return m, true, nil
+}
+
+// FreeQueue drops what the handler did not take.
+func (st *Stream) FreeQueue() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, m := range st.queue {
+		m.Buf.Free()
+	}
+	st.queue = nil
+}

@@ -1,0 +1,178 @@
+package http2
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// ErrServerStopped is the cause of connections that Close or Shutdown ended.
+var ErrServerStopped = errors.New("http2: server stopped")
+
+// Options configures a Server.
+type Options struct {
+	// Protocol serves the requests. It must not be nil.
+	Protocol Protocol
+	// MaxConcurrentStreams limits the requests that a connection may have open; 0 means 65536.
+	MaxConcurrentStreams uint32
+	// MaxBodyBytes is the largest request that a handler gathers in one piece. A connection may
+	// have brought in four such requests, and at least 64 MiB, that no handler has taken yet.
+	MaxBodyBytes int
+
+	// KeepaliveTime is how long a connection may be silent before it is pinged (0: 2 h),
+	// KeepaliveTimeout how long the acknowledgement may take (0: 20 s).
+	KeepaliveTime, KeepaliveTimeout time.Duration
+	// KeepaliveMinTime is the least time between a client's pings while a request is open (0: 5 s);
+	// without one it is 2 h. The third ping that comes too early ends the connection with
+	// ENHANCE_YOUR_CALM "too_many_pings", as grpc-go's server does.
+	KeepaliveMinTime time.Duration
+
+	// Received and Sent, if not nil, are called with the bytes of each read and write.
+	Received, Sent func(bytes int)
+
+	// Logger gets what peers do wrong (debug) and what fails here (warn). nil discards.
+	Logger *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	setDuration := func(p *time.Duration, v time.Duration) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	if o.MaxConcurrentStreams == 0 {
+		o.MaxConcurrentStreams = 65536
+	}
+	setDuration(&o.KeepaliveTime, 2*time.Hour)
+	setDuration(&o.KeepaliveTimeout, 20*time.Second)
+	setDuration(&o.KeepaliveMinTime, 5*time.Second)
+	if o.Received == nil {
+		o.Received = func(int) {}
+	}
+	if o.Sent == nil {
+		o.Sent = func(int) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Server serves HTTP/2 connections that its caller has accepted.
+type Server struct {
+	opts    Options
+	limits  limits
+	workers workerPool
+
+	mu          sync.Mutex // guards the fields below
+	stopping    bool
+	supervising bool
+	conns       map[*Conn]struct{}
+	idle        chan struct{} // closed when stopping and no connection is left
+	stop        chan struct{} // closed when stopping: ends the supervisor
+}
+
+// NewServer returns a server without connections.
+func NewServer(opts Options) *Server {
+	opts.setDefaults()
+	return &Server{
+		opts:   opts,
+		limits: newLimits(opts.MaxBodyBytes),
+		conns:  make(map[*Conn]struct{}),
+		idle:   make(chan struct{}),
+		stop:   make(chan struct{}),
+	}
+}
+
+// ServeConn serves a connection until it ends, or until a request that runs on this goroutine hands
+// the reading over. head has been read from nc already and begins with ClientPreface; state is nil
+// on a connection without TLS. closed is called once, when the connection has been closed; it must
+// not block.
+func (s *Server) ServeConn(nc net.Conn, head []byte, state *tls.ConnectionState, closed func()) {
+	c := newConn(s, nc, state, closed)
+	if !s.add(c) {
+		nc.Close()
+		closed()
+		return
+	}
+	c.serve(head[len(ClientPreface):])
+}
+
+func (s *Server) add(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	if !s.supervising {
+		s.supervising = true
+		go s.supervise()
+	}
+	return true
+}
+
+func (s *Server) remove(c *Conn) {
+	c.closed()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.signalIdleLocked()
+}
+
+func (s *Server) signalIdleLocked() {
+	if !s.stopping || len(s.conns) > 0 {
+		return
+	}
+	select {
+	case <-s.idle:
+	default:
+		close(s.idle)
+	}
+}
+
+// beginStop refuses further connections and returns those that are open.
+func (s *Server) beginStop() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.stopping = true
+		close(s.stop)
+	}
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.signalIdleLocked()
+	return conns
+}
+
+// Shutdown sends GOAWAY to every client, waits for open requests and closes. When ctx ends first,
+// Shutdown cuts off the rest as Close does and returns ctx's error. Streams that never end by
+// themselves must be ended by their handlers.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, c := range s.beginStop() {
+		c.goAwayGracefully()
+	}
+	select {
+	case <-s.idle:
+	case <-ctx.Done():
+		s.Close()
+		return ctx.Err()
+	}
+	s.workers.stop()
+	return nil
+}
+
+// Close cancels open requests and closes the connections. It waits for the connections to end but
+// not for handlers that ignore their context.
+func (s *Server) Close() {
+	for _, c := range s.beginStop() {
+		c.fail(ErrServerStopped)
+	}
+	<-s.idle
+	s.workers.stop()
+}

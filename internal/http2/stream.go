@@ -1,0 +1,297 @@
+package http2
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Protocol serves what comes over connections.
+type Protocol interface {
+	// Accept returns what serves the requests of one connection.
+	Accept(c *Conn) ConnHandler
+}
+
+// ConnHandler serves the requests of one connection. The reader calls it, one call at a time.
+type ConnHandler interface {
+	// Open returns a new Handler for a request. The stream in it is not usable yet; Handler.Started
+	// is called next, unless the stream is refused.
+	Open(r *Request) Handler
+}
+
+// Handler serves one request. A protocol's type embeds Stream, so that a request costs one
+// allocation.
+type Handler interface {
+	// Started is called by the reader once the stream is in the connection's table. end is set when
+	// no body follows. It starts the handler by Stream.Run, or by Stream.Dispatch later, or refuses
+	// the request.
+	Started(end bool)
+	// Received takes the bytes of a DATA frame, in the reader. They are valid during the call. When
+	// it returns true the reader calls Serve itself.
+	Received(p []byte, end bool) (inline bool)
+	// Serve handles the request and calls Stream.LockServed before it returns. It returns what
+	// Stream.UnlockServed returned.
+	Serve(w *Worker) (reading bool)
+	// AppendEnd appends the stream's last frame, with END_STREAM, by Stream.Headers or
+	// Stream.EmptyData. It is called with the stream locked, after Stream.Finish and when the queue
+	// is empty.
+	AppendEnd()
+	// Value serves the values of the request's context.
+	Value(key any) any
+
+	// Base returns the embedded Stream.
+	Base() *Stream
+}
+
+// Stream is one request and its response: what Handlers embed. Its exported methods with the suffix
+// Locked are called between Lock (or LockServed) and Unlock, Flush or UnlockServed.
+type Stream struct {
+	ctx     streamContext
+	conn    *Conn
+	id      uint32
+	handler Handler
+
+	// Reader-owned.
+	recvEnded bool // END_STREAM has been seen
+	discard   bool // the protocol wants no further DATA
+	shared    bool // other goroutines may look at the stream
+	// declared is the body's length according to content-length, -1 without one; got is what came.
+	declared, got int64
+
+	// recvWindow is what the client may still send; owed is what it may be given back.
+	recvWindow atomic.Int64
+	owed       atomic.Int64
+
+	// inline is the state of a handler that runs on the connection's reader (inline.go).
+	inline atomic.Int32
+
+	mu       sync.Mutex // guards the fields below
+	queue    []Received
+	queueEnd error // what comes after the queue; nil: not known yet
+	wake     chan struct{}
+	held     int64 // bytes counted in conn.recvBytes
+	released bool
+
+	// Guarded by conn.mu.
+	sendWindow int64
+	outq       []outMessage
+	outBytes   int
+	outLarge   int // of those, bytes of large messages
+	reserved   int // bytes of a large message that is being encoded
+	inPending  bool
+	final      bool // to be ended once outq is empty
+	remoteDone bool // the client has ended or reset its side
+	running    bool // a handler runs
+	ended      bool // not in conn.streams
+	sendWake   chan struct{}
+}
+
+// Base implements Handler for the types that embed Stream.
+func (st *Stream) Base() *Stream { return st }
+
+// Context returns the request's context. It ends with the handler, the stream, the connection or
+// the deadline.
+func (st *Stream) Context() context.Context { return &st.ctx }
+
+// Conn returns the stream's connection. It is nil before Handler.Started.
+func (st *Stream) Conn() *Conn { return st.conn }
+
+// SetDeadline sets the context's deadline. It may be called before Handler.Started returns.
+func (st *Stream) SetDeadline(t time.Time) { st.ctx.deadline = t }
+
+// open starts a new stream. It runs on the reader.
+func (c *Conn) open(h frameHeader, req *Request) error {
+	end := h.flags&flagEndStream != 0
+	if end && req.ContentLength > 0 {
+		return c.rejectStream(h.streamID, errProtocol)
+	}
+	req.EndStream = end
+	handler := c.handler.Open(req)
+	st := handler.Base()
+	st.conn, st.id, st.handler = c, h.streamID, handler
+	st.ctx.st = st
+	st.recvEnded, st.declared = end, req.ContentLength
+	st.recvWindow.Store(int64(c.srv.limits.window))
+	c.mu.Lock()
+	if c.draining && h.streamID > c.goAwayID {
+		c.cuts.add(h.streamID)
+		c.mu.Unlock()
+		return nil // GOAWAY has told the client that this stream is not served
+	}
+	c.lastID = h.streamID
+	c.in.last = st
+	if uint32(len(c.streams)) >= c.srv.opts.MaxConcurrentStreams || c.orphans >= orphansMax {
+		c.out.buf = appendRSTStream(c.out.buf, h.streamID, errRefusedStream)
+		c.cuts.add(h.streamID)
+		st.ended, c.in.last, c.in.wrote = true, nil, true
+		c.mu.Unlock()
+		return c.countFlood()
+	}
+	st.sendWindow = c.out.peerWindow
+	st.remoteDone = end
+	c.streams[h.streamID] = st
+	c.mu.Unlock()
+	handler.Started(end)
+	return nil
+}
+
+// Run starts the handler on a worker while the body is still coming. The reader calls it.
+func (st *Stream) Run() {
+	st.wake = make(chan struct{}, 1)
+	st.sendWake = make(chan struct{}, 1)
+	if st.recvEnded {
+		st.queueEnd = io.EOF
+	}
+	st.shared = true
+	c := st.conn
+	c.mu.Lock()
+	if st.ended { // the connection has failed
+		c.mu.Unlock()
+		return
+	}
+	st.running = true
+	c.mu.Unlock()
+	c.srv.workers.run(job{handler: st.handler})
+}
+
+// Dispatch starts the handler of a request that has been received as a whole: on a worker, or, when
+// onReader is set, in the caller, which is then to return true from Handler.Received. The reader
+// calls it.
+func (st *Stream) Dispatch(onReader bool) (inline bool) {
+	c := st.conn
+	c.mu.Lock()
+	if st.ended {
+		c.mu.Unlock()
+		return false
+	}
+	st.running = true
+	c.mu.Unlock()
+	c.running.Add(1)
+	if onReader {
+		st.inline.Store(inlineReading)
+		return true
+	}
+	c.srv.workers.run(job{handler: st.handler})
+	return false
+}
+
+// Discard drops the DATA that still comes. The reader calls it.
+func (st *Stream) Discard() { st.discard = true }
+
+// Lock locks the stream's connection for appending to its output.
+func (st *Stream) Lock() { st.conn.mu.Lock() }
+
+// Unlock unlocks the connection. Reader marks that output waits; the reader then sends it before it
+// blocks.
+func (st *Stream) Unlock() { st.conn.mu.Unlock() }
+
+// UnlockReader unlocks the connection in the reader, which sends the output before it blocks.
+func (st *Stream) UnlockReader() {
+	st.conn.mu.Unlock()
+	st.conn.in.wrote = true
+}
+
+// Flush unlocks the connection and sends the output. With combine, dispatched handlers of the
+// connection that are about to finish can add their responses first.
+func (st *Stream) Flush(combine bool) { st.conn.flushLocked(combine) }
+
+// LockServed locks the connection after the handler has returned. dispatched tells a handler that
+// was started by Dispatch from one that was started by Run. The context ends here.
+func (st *Stream) LockServed(dispatched bool) {
+	c := st.conn
+	if dispatched {
+		c.running.Add(-1)
+	}
+	c.mu.Lock()
+	st.running = false
+	if st.ended {
+		c.orphans--
+	}
+	st.ctx.cancel(context.Canceled)
+}
+
+// UnlockServed unlocks the connection and sees that its output is sent. It reports whether the
+// calling goroutine still reads the connection, if it ever did.
+func (st *Stream) UnlockServed() (reading bool) {
+	c := st.conn
+	if st.keepsReading() {
+		c.in.wrote = true
+		c.mu.Unlock()
+		return true
+	}
+	c.flushLocked(true)
+	return false
+}
+
+// EndedLocked reports whether the stream has ended, so that nothing can be sent on it.
+func (st *Stream) EndedLocked() bool { return st.ended }
+
+// FinishLocked ends the stream, after what it has queued, with the frame that Handler.AppendEnd
+// appends.
+func (st *Stream) FinishLocked() {
+	if st.ended || st.final {
+		return
+	}
+	st.final = true
+	if len(st.outq) == 0 {
+		st.conn.endLocked(st)
+		return
+	}
+	st.conn.out.enqueue(st)
+}
+
+// FinishingLocked reports whether FinishLocked has been called.
+func (st *Stream) FinishingLocked() bool { return st.final }
+
+// endLocked appends the last frame of st and takes the stream out of the table.
+func (c *Conn) endLocked(st *Stream) {
+	if st.ended {
+		return
+	}
+	st.handler.AppendEnd()
+	st.CloseLocked()
+}
+
+// CloseLocked takes a stream out of the table whose last frame, with END_STREAM, has been appended.
+// A client that has not ended its side is told to stop sending (RFC 9113, 8.1).
+func (st *Stream) CloseLocked() {
+	c := st.conn
+	if !st.remoteDone {
+		c.out.buf = appendRSTStream(c.out.buf, st.id, errNo)
+		c.cuts.add(st.id)
+	}
+	c.removeLocked(st)
+}
+
+// ResetCode is why a protocol resets a stream.
+type ResetCode uint32
+
+// The codes that protocols use, of RFC 9113 (7).
+const (
+	ResetInternal ResetCode = ResetCode(errInternal)
+	ResetCalm     ResetCode = ResetCode(errEnhanceYourCalm)
+)
+
+// ResetLocked ends the stream with RST_STREAM.
+func (st *Stream) ResetLocked(code ResetCode) { st.conn.resetLocked(st, errCode(code)) }
+
+func (c *Conn) resetLocked(st *Stream, code errCode) {
+	if st.ended {
+		return
+	}
+	c.out.buf = appendRSTStream(c.out.buf, st.id, code)
+	if !st.remoteDone {
+		c.cuts.add(st.id)
+	}
+	c.removeLocked(st)
+}
+
+// reset ends a stream that broke a rule; the connection goes on. It runs on the reader.
+func (c *Conn) reset(st *Stream, code errCode) {
+	c.mu.Lock()
+	c.resetLocked(st, code)
+	c.mu.Unlock()
+	c.in.wrote = true
+}

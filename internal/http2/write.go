@@ -1,0 +1,405 @@
+package http2
+
+import (
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+)
+
+const (
+	// batchBytesMax is how much one system call writes at most: enough to be worth it, little
+	// enough that other streams and control frames get their turn and that the bytes leave the
+	// cache only once.
+	batchBytesMax = 128 << 10
+	// CopyBytesMax is the largest message that is copied into the output; larger ones are written
+	// from where they were encoded.
+	CopyBytesMax = 4 << 10
+	// QueueBytesMax is how many bytes a stream may have queued before its handler must wait
+	// (WaitQueue). A larger message needs room before it is encoded (WaitRoom).
+	QueueBytesMax = 64 << 10
+)
+
+// segment is a piece of a message that is sent between out.buf[:pos] and out.buf[pos:].
+type segment struct {
+	pos  int
+	data []byte
+	done *Buffer // freed once written: the message's last segment
+}
+
+// outMessage is a message that waits for flow control.
+type outMessage struct {
+	buf   *Buffer
+	off   int
+	large bool // counts against limits.sendBytes
+}
+
+// output is a connection's writing half; everything in it is guarded by Conn.mu.
+type output struct {
+	c    *Conn
+	room sync.Cond // signalled when queued falls below the budget or the connection dies
+
+	buf, spare   []byte
+	segs, spareS []segment
+	segBytes     int
+	iov          net.Buffers
+	writing      bool
+	closeAfter   bool // close once everything is out
+	halfClose    bool // the same, but only the sending side
+
+	window     int64 // what the peer lets the connection send
+	peerWindow int64 // its initial window per stream
+	peerFrame  int   // its largest frame
+	pending    []*Stream
+	queued     int // bytes of large messages in streams' queues, or about to be
+	hpack      encoder
+	block      []byte
+	controls   int // replies to the peer's control frames not yet written
+}
+
+func (o *output) init(c *Conn) {
+	o.c = c
+	o.room.L = &c.mu
+	o.window, o.peerWindow, o.peerFrame = defaultWindow, defaultWindow, frameLenMax
+	o.hpack.tableMax = headerTableSize
+}
+
+// flushLocked writes what has gathered, unless another goroutine is writing, which then writes it
+// too. It is entered with c.mu held and leaves it released. combine lets other handlers that are
+// about to finish add their responses first.
+func (c *Conn) flushLocked(combine bool) {
+	o := &c.out
+	if o.writing || c.dead {
+		c.mu.Unlock()
+		return
+	}
+	o.writing = true
+	for {
+		if combine && len(o.buf) < batchBytesMax/4 && c.running.Load() > 0 {
+			c.mu.Unlock()
+			runtime.Gosched()
+			c.mu.Lock()
+		}
+		o.fill()
+		if len(o.buf) == 0 && len(o.segs) == 0 {
+			break
+		}
+		if c.dead {
+			break
+		}
+		buf, segs, size := o.buf, o.segs, len(o.buf)+o.segBytes
+		o.buf, o.segs, o.segBytes, o.controls = o.spare[:0], o.spareS[:0], 0, 0
+		o.spare, o.spareS = nil, nil
+		c.mu.Unlock()
+		c.writeStart.Store(time.Now().UnixNano())
+		err := o.write(buf, segs)
+		c.writeStart.Store(0)
+		if err == nil {
+			c.srv.opts.Sent(size)
+		}
+		for i := range segs {
+			segs[i].done.Free()
+			segs[i] = segment{}
+		}
+		c.mu.Lock()
+		if cap(buf) <= 2*batchBytesMax {
+			o.spare = buf
+		}
+		o.spareS = segs
+		if err != nil {
+			c.failLocked(err)
+			break
+		}
+	}
+	o.writing = false
+	if o.closeAfter && !c.dead {
+		c.failLocked(errDone)
+	}
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && o.halfClose && !c.dead {
+		half.CloseWrite() // the reader notices a failure
+	}
+	c.mu.Unlock()
+}
+
+// flushOnWorker writes what has gathered on another goroutine, for callers that must not wait for
+// the socket.
+func (c *Conn) flushOnWorker() {
+	c.srv.workers.run(job{c: c, do: func(c *Conn, _ *Worker) {
+		c.mu.Lock()
+		c.flushLocked(false)
+	}})
+}
+
+// write puts one batch on the socket. Only the goroutine that set writing calls it.
+func (o *output) write(buf []byte, segs []segment) error {
+	if len(segs) == 0 {
+		_, err := o.c.nc.Write(buf)
+		return err
+	}
+	iov := o.iov[:0]
+	from := 0
+	for _, s := range segs {
+		if s.pos > from {
+			iov = append(iov, buf[from:s.pos])
+			from = s.pos
+		}
+		if len(s.data) > 0 {
+			iov = append(iov, s.data)
+		}
+	}
+	if from < len(buf) {
+		iov = append(iov, buf[from:])
+	}
+	o.iov = iov
+	if o.c.tls != nil {
+		return o.writeJoined(iov)
+	}
+	vec := iov
+	_, err := vec.WriteTo(o.c.nc)
+	clear(iov)
+	return err
+}
+
+// writeJoined serves TLS, which has no vectored write and would make a record of each piece.
+func (o *output) writeJoined(iov net.Buffers) error {
+	joined := NewBuffer(batchBytesMax)
+	defer joined.Free()
+	for _, p := range iov {
+		joined.B = append(joined.B, p...)
+	}
+	clear(iov)
+	_, err := o.c.nc.Write(joined.B)
+	return err
+}
+
+// fill moves queued messages to the output, one frame of each stream in turn, as far as the windows
+// and the batch size allow.
+func (o *output) fill() {
+	for len(o.pending) > 0 && len(o.buf)+o.segBytes < batchBytesMax {
+		st := o.pending[0]
+		if !st.ended && len(st.outq) > 0 && st.sendWindow > 0 && o.window <= 0 {
+			return
+		}
+		o.pending = o.pending[1:]
+		if st.ended || (len(st.outq) > 0 && st.sendWindow <= 0) {
+			st.inPending = false
+			continue
+		}
+		if len(st.outq) > 0 {
+			o.takeFrame(st)
+		}
+		if len(st.outq) > 0 {
+			o.pending = append(o.pending, st)
+			continue
+		}
+		st.inPending = false
+		if st.final {
+			o.c.endLocked(st)
+		}
+	}
+	if len(o.pending) == 0 {
+		o.pending = nil
+	}
+	if o.queued < o.c.srv.limits.sendBytes {
+		o.room.Broadcast()
+	}
+}
+
+// takeFrame emits one DATA frame of st's first message.
+func (o *output) takeFrame(st *Stream) {
+	m := &st.outq[0]
+	rest := m.buf.B[m.off:]
+	n := min(len(rest), o.peerFrame, int(o.window), int(st.sendWindow))
+	data := rest[:n]
+	m.off += n
+	st.outBytes -= n
+	if m.large {
+		st.outLarge -= n
+		o.queued -= n
+	}
+	last := n == len(rest)
+	o.emitData(st, data)
+	if n <= CopyBytesMax {
+		o.buf = append(o.buf, data...)
+		if last && m.off == n { // wholly copied, no segment refers to it
+			m.buf.Free()
+		} else if last {
+			o.segs = append(o.segs, segment{pos: len(o.buf), done: m.buf})
+		}
+	} else {
+		s := segment{pos: len(o.buf), data: data}
+		if last {
+			s.done = m.buf
+		}
+		o.segs = append(o.segs, s)
+		o.segBytes += n
+	}
+	if last {
+		st.outq[0] = outMessage{}
+		st.outq = st.outq[1:]
+	}
+	if st.outBytes <= QueueBytesMax/2 {
+		st.wakeSender()
+	}
+}
+
+// emitData appends the frame header and takes the bytes off both windows; the payload follows.
+func (o *output) emitData(st *Stream, data []byte) {
+	o.window -= int64(len(data))
+	st.sendWindow -= int64(len(data))
+	o.buf = appendFrameHeader(o.buf, len(data), frameData, 0, st.id)
+	o.c.markProgress()
+}
+
+// SendLocked sends or queues a message. It copies p when that is small; otherwise it takes owned,
+// whose bytes p are, and returns true.
+func (st *Stream) SendLocked(p []byte, owned *Buffer) (taken bool) {
+	c := st.conn
+	o := &c.out
+	o.unreserve(st)
+	if st.ended || c.dead {
+		return false
+	}
+	if len(st.outq) == 0 && len(o.pending) == 0 && len(p) <= CopyBytesMax && len(o.buf) < 2*batchBytesMax &&
+		int64(len(p)) <= o.window && int64(len(p)) <= st.sendWindow && len(p) <= o.peerFrame {
+		o.emitData(st, p)
+		o.buf = append(o.buf, p...)
+		return false
+	}
+	taken = len(p) > CopyBytesMax
+	if !taken {
+		owned = NewBuffer(len(p))
+		owned.B = append(owned.B, p...)
+	}
+	m := outMessage{buf: owned, large: len(p) > QueueBytesMax}
+	st.outq = append(st.outq, m)
+	st.outBytes += len(p)
+	if m.large {
+		st.outLarge += len(p)
+		o.queued += len(p)
+	}
+	o.enqueue(st)
+	return taken
+}
+
+// Pieces are the rest of a long message, which is sent from where it is.
+type Pieces struct {
+	List [][]byte
+	// Release takes a piece back once it is sent or dropped, on any goroutine. A piece that may
+	// still be on its way to the socket when the stream ends is never given back.
+	Release func(piece []byte)
+}
+
+// Free gives back all pieces.
+func (p Pieces) Free() {
+	for _, piece := range p.List {
+		p.Release(piece)
+	}
+}
+
+// SendPiecesLocked sends or queues what follows the first buffer of a message.
+func (st *Stream) SendPiecesLocked(p Pieces) {
+	for _, piece := range p.List {
+		b := &Buffer{B: piece, release: p.Release}
+		if !st.SendLocked(piece, b) {
+			b.Free() // copied, or the stream has ended
+		}
+	}
+}
+
+// WaitQueue waits until the stream may queue more. It returns the context's error, or
+// context.Canceled when the stream has ended.
+func (st *Stream) WaitQueue() error {
+	c := st.conn
+	for {
+		c.mu.Lock()
+		ended, full := st.ended, st.outBytes > QueueBytesMax
+		c.mu.Unlock()
+		if ended {
+			return st.EndError()
+		}
+		if !full {
+			return nil
+		}
+		select {
+		case <-st.sendWake:
+		case <-st.ctx.Done():
+			return st.ctx.Err()
+		}
+	}
+}
+
+// EndError is why a stream that has ended cannot be sent on: its context's error, or
+// ErrServerStopped.
+func (st *Stream) EndError() error {
+	if err := st.ctx.Err(); err != nil {
+		return err
+	}
+	return ErrServerStopped
+}
+
+func (o *output) enqueue(st *Stream) {
+	if !st.inPending {
+		st.inPending = true
+		o.pending = append(o.pending, st)
+	}
+}
+
+// forget drops what st still had to send. The buffers may be on their way to the socket, so they
+// are left to the garbage collector.
+func (o *output) forget(st *Stream) {
+	o.unreserve(st)
+	o.queued -= st.outLarge
+	st.outBytes, st.outLarge, st.outq = 0, 0, nil
+	st.wakeSender()
+	if o.queued < o.c.srv.limits.sendBytes {
+		o.room.Broadcast()
+	}
+}
+
+// drop releases all output; the connection is dead.
+func (o *output) drop() {
+	o.pending = nil
+	if !o.writing {
+		o.buf, o.segs = nil, nil
+	}
+}
+
+// WaitRoom waits until the connection's large queued responses are below the limit and takes n
+// bytes of it. It is called before a large response is encoded, so that a client that does not read
+// costs memory for the responses within the limit and not for all of its requests. Small responses
+// never wait: a client that neglects a large response still gets them.
+func (st *Stream) WaitRoom(n int) {
+	c := st.conn
+	o := &c.out
+	limit := c.srv.limits.sendBytes
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o.unreserve(st)
+	if o.queued >= limit {
+		st.LeaveReader()
+		for o.queued >= limit && !st.ended && !c.dead {
+			o.room.Wait()
+		}
+	}
+	if !st.ended {
+		st.reserved = n
+		o.queued += n
+	}
+}
+
+// unreserve gives back what WaitRoom took: the message is queued now, or never will be.
+func (o *output) unreserve(st *Stream) {
+	if st.reserved == 0 {
+		return
+	}
+	o.queued -= st.reserved
+	st.reserved = 0
+	if o.queued < o.c.srv.limits.sendBytes {
+		o.room.Broadcast()
+	}
+}
+
+// errDone ends a connection that has nothing left to do after GOAWAY.
+var errDone = errors.New("drained")

@@ -1,0 +1,236 @@
+// Package httpbridge serves requests that come over HTTP/2 by an http.Handler.
+//
+// It is an http2.Protocol, so that one connection can carry both gRPC and plain HTTP requests:
+// handing the connection to another HTTP/2 server would need its SETTINGS and compression state to
+// be moved. It has what the handlers of an API need: bodies with flow control, Flush, cancellation,
+// "Expect: 100-continue". It has no push, no trailers and no hijacking.
+//
+// Invariants: a handler runs at most once per request; a response's headers are sent once, before
+// its body; a response with a declared length has no other.
+//
+// Concurrency: each request has one handler goroutine and is fed by the reader of its connection.
+package httpbridge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"cairn/internal/http2"
+)
+
+// Server is an http2.Protocol that calls an http.Handler.
+type Server struct {
+	handler http.Handler
+	log     *slog.Logger
+}
+
+var _ http2.Protocol = (*Server)(nil)
+
+// New returns a server for h. log, if not nil, gets the panics of h.
+func New(h http.Handler, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{handler: h, log: log}
+}
+
+// Accept implements http2.Protocol.
+func (s *Server) Accept(c *http2.Conn) http2.ConnHandler { return &connection{srv: s, conn: c} }
+
+type connection struct {
+	srv  *Server
+	conn *http2.Conn
+}
+
+// Open implements http2.ConnHandler.
+func (c *connection) Open(r *http2.Request) http2.Handler {
+	x := &exchange{srv: c.srv, local: c.conn.LocalAddr()}
+	x.req, x.bad = c.request(r)
+	return x
+}
+
+// request makes an http.Request without a body.
+func (c *connection) request(r *http2.Request) (*http.Request, error) {
+	if r.TooLarge {
+		return nil, fmt.Errorf("header list larger than %d bytes", c.conn.HeaderBytesMax())
+	}
+	u, err := url.ParseRequestURI(r.Path)
+	if r.Path == "*" {
+		u, err = &url.URL{Path: "*"}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	req := &http.Request{
+		Method: r.Method, URL: u, Proto: "HTTP/2.0", ProtoMajor: 2, Header: make(http.Header, len(r.Fields)),
+		Host: r.Authority, RequestURI: r.Path, RemoteAddr: c.conn.RemoteAddr().String(), TLS: c.conn.TLS(),
+		ContentLength: r.ContentLength, Body: http.NoBody,
+	}
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		name := textproto.CanonicalMIMEHeaderKey(f.Name)
+		if name == "Cookie" && req.Header.Get(name) != "" { // RFC 9113, 8.2.3
+			req.Header.Set(name, req.Header.Get(name)+"; "+f.Value)
+			continue
+		}
+		req.Header[name] = append(req.Header[name], f.Value)
+	}
+	return req, nil
+}
+
+// exchange is one request and its response.
+type exchange struct {
+	http2.Stream
+	srv   *Server
+	local any // the net.Addr for http.LocalAddrContextKey
+	req   *http.Request
+	bad   error // why there is no req
+
+	mu       sync.Mutex // guards headSent
+	headSent bool
+}
+
+// Started implements http2.Handler.
+func (x *exchange) Started(bool) { x.Run() }
+
+// Received implements http2.Handler: it queues a copy of the body's bytes.
+func (x *exchange) Received(p []byte, end bool) (inline bool) {
+	var m http2.Received
+	if len(p) > 0 {
+		m.Buf = http2.NewBuffer(len(p))
+		m.Buf.B = append(m.Buf.B, p...)
+		if !x.Hold(len(p)) {
+			m.Buf.Free()
+			x.Discard()
+			x.Lock()
+			x.ResetLocked(http2.ResetCalm)
+			x.UnlockReader()
+			return false
+		}
+	}
+	var fin error
+	if end {
+		fin = io.EOF
+	}
+	x.Push(m, fin)
+	return false
+}
+
+// Value implements http2.Handler.
+func (x *exchange) Value(key any) any {
+	if key == http.LocalAddrContextKey {
+		return x.local
+	}
+	return nil
+}
+
+// AppendEnd implements http2.Handler.
+func (x *exchange) AppendEnd() { x.EmptyDataLocked() }
+
+// Serve implements http2.Handler.
+func (x *exchange) Serve(*http2.Worker) (reading bool) {
+	w := &responseWriter{x: x, header: make(http.Header)}
+	if x.bad != nil {
+		http.Error(w, x.bad.Error(), http.StatusBadRequest)
+	} else {
+		x.setBody()
+		w.head = x.req.Method == http.MethodHead
+		if !x.runHandler(w) {
+			x.LockServed(false)
+			x.ResetLocked(http2.ResetInternal)
+			x.UnlockServed()
+			x.FreeQueue()
+			return false
+		}
+	}
+	w.finish()
+	x.FreeQueue()
+	return false
+}
+
+// setBody gives the request its body and context.
+func (x *exchange) setBody() {
+	if x.EmptyBody() {
+		x.req.ContentLength = 0
+	} else {
+		x.req.Body = &requestBody{x: x}
+	}
+	x.req = x.req.WithContext(x.Context())
+}
+
+// runHandler reports false when the handler panicked. The server survives that, as net/http's does.
+func (x *exchange) runHandler(w http.ResponseWriter) (ok bool) {
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		if err, is := r.(error); is && errors.Is(err, http.ErrAbortHandler) {
+			return
+		}
+		x.srv.log.Error("http handler panic", "path", x.req.URL.Path, "panic", r, "stack", string(debug.Stack()))
+	}()
+	x.srv.handler.ServeHTTP(w, x.req)
+	return true
+}
+
+// requestBody reads a request's DATA.
+type requestBody struct {
+	x         *exchange
+	cur       http2.Received
+	continued bool
+}
+
+// Read implements io.Reader.
+func (b *requestBody) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if b.cur.Buf == nil {
+		b.sendContinue()
+		m, err := b.x.Next()
+		if err != nil {
+			return 0, err
+		}
+		b.cur = m
+	}
+	n := copy(p, b.cur.Buf.B[b.cur.Off:])
+	b.cur.Off += n
+	b.x.Credit(n)
+	if b.cur.Off == len(b.cur.Buf.B) {
+		b.cur.Buf.Free()
+		b.cur = http2.Received{}
+	}
+	return n, nil
+}
+
+// sendContinue sends status 100 to a client that expects it, when the handler begins to read.
+func (b *requestBody) sendContinue() {
+	if b.continued {
+		return
+	}
+	b.continued = true
+	x := b.x
+	if !strings.EqualFold(x.req.Header.Get("Expect"), "100-continue") {
+		return
+	}
+	x.Lock()
+	x.mu.Lock()
+	sent := x.headSent
+	x.mu.Unlock()
+	if !sent && !x.EndedLocked() {
+		x.HeadersLocked(http2.AppendStatus(x.BeginLocked(), http.StatusContinue), false)
+	}
+	x.Flush(false)
+}
+
+// Close implements io.Closer. What is left of the body is dropped with the stream.
+func (b *requestBody) Close() error { return nil }

@@ -1,0 +1,147 @@
+package portmux
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"cairn/internal/http2"
+)
+
+// recordHandshake is the first byte of a TLS connection (RFC 8446, 5.1).
+const recordHandshake = 22
+
+// detect finds out what a new connection speaks and gives it to its engine.
+func (s *Server) detect(nc net.Conn, config *tls.Config) {
+	deadline := time.Now().Add(s.opts.ConnectTimeout)
+	nc.SetDeadline(deadline)
+	head, isHTTP2, err := readHead(nc)
+	if err != nil {
+		s.drop(nc)
+		return
+	}
+	secured := head[0] == recordHandshake
+	switch {
+	case secured && config == nil:
+		s.opts.Logger.Debug("TLS on a port without TLS", "remote", nc.RemoteAddr().String())
+		reject(nc, false, "Client sent a TLS handshake to a port that does not speak TLS: use http:// instead of https://.\n")
+		s.drop(nc)
+		return
+	case !secured && config != nil:
+		s.opts.Logger.Debug("no TLS on a port with TLS", "remote", nc.RemoteAddr().String())
+		reject(nc, isHTTP2, "Client sent a request without TLS to a port that speaks TLS: use https:// instead of http://.\n")
+		s.drop(nc)
+		return
+	case !secured:
+		nc.SetDeadline(time.Time{})
+		s.detected(nc)
+		s.serve(nc, head, isHTTP2, nil)
+		return
+	}
+	inner := tls.Server(&prefixConn{Conn: nc, head: head}, config)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	err = inner.HandshakeContext(ctx)
+	cancel()
+	if err != nil {
+		s.opts.Logger.Debug("TLS handshake", "remote", nc.RemoteAddr().String(), "error", err)
+		s.drop(nc)
+		return
+	}
+	state := inner.ConnectionState()
+	head = nil
+	isHTTP2 = state.NegotiatedProtocol == "h2"
+	if isHTTP2 || state.NegotiatedProtocol == "" {
+		var preface bool
+		head, preface, err = readHead(inner)
+		if err != nil || isHTTP2 && !preface {
+			inner.Close()
+			s.drop(nc)
+			return
+		}
+		isHTTP2 = preface
+	}
+	nc.SetDeadline(time.Time{})
+	s.detected(nc)
+	s.serve(inner, head, isHTTP2, &state)
+}
+
+func (s *Server) serve(nc net.Conn, head []byte, isHTTP2 bool, state *tls.ConnectionState) {
+	if isHTTP2 {
+		s.opts.HTTP2.ServeConn(nc, head, state, s.closed)
+		return
+	}
+	s.opts.HTTP1.ServeConn(nc, head, s.closed)
+}
+
+// drop closes a connection that no engine has taken.
+func (s *Server) drop(nc net.Conn) {
+	s.detected(nc)
+	nc.Close()
+	s.closed()
+}
+
+// readHead reads until the first bytes are, or cannot become, the HTTP/2 preface. On TLS ports they
+// may be the beginning of a handshake.
+func readHead(nc net.Conn) (head []byte, isHTTP2 bool, err error) {
+	buf := make([]byte, 4096)
+	n := 0
+	for {
+		m, err := nc.Read(buf[n:])
+		n += m
+		k := min(n, len(http2.ClientPreface))
+		if string(buf[:k]) != http2.ClientPreface[:k] {
+			return buf[:n], false, nil
+		}
+		if k == len(http2.ClientPreface) {
+			return buf[:n], true, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// reject tells a client of the wrong protocol what is wrong: in HTTP/1, which TLS clients report as
+// "server gave HTTP response to HTTPS client", or by GOAWAY.
+func reject(nc net.Conn, isHTTP2 bool, text string) {
+	nc.SetDeadline(time.Now().Add(rejectTimeout))
+	if isHTTP2 {
+		nc.Write(http2.Rejection(text))
+	} else {
+		nc.Write([]byte("HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + text))
+	}
+	half, ok := nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	// Closing with unread input would reset the connection and could lose the text.
+	buf := make([]byte, 4096)
+	for n := 0; n < rejectBytesMax; {
+		m, err := nc.Read(buf)
+		if n += m; err != nil {
+			return
+		}
+	}
+}
+
+const (
+	rejectTimeout  = time.Second
+	rejectBytesMax = 64 << 10
+)
+
+// prefixConn is a connection of which head has been read already.
+type prefixConn struct {
+	net.Conn
+	head []byte
+}
+
+// Read implements io.Reader.
+func (c *prefixConn) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		c.head = c.head[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
