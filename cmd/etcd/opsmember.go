@@ -14,7 +14,7 @@ type opsMember struct{ *member.Member }
 
 // CheckRead implements ops.Member: it reads the first key there is, if any.
 func (m opsMember) CheckRead(ctx context.Context, serializable bool) error {
-	if err := m.Err(); err != nil {
+	if err := m.Live(); err != nil {
 		return err
 	}
 	if !serializable {

@@ -166,9 +166,7 @@ func (m *Member) noteTime() {
 	if !waits {
 		return
 	}
-	m.raft.Lock()
-	m.raft.note()
-	m.raft.Unlock()
+	m.raft.do(m.raft.proposeClusterTime)
 	m.passOn()
 }
 

@@ -9,6 +9,10 @@ func (m *Member) runHousekeeping() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
+		if err := m.dir.check(); err != nil {
+			m.fail(err)
+			return
+		}
 		m.checkSpace()
 		m.promoteLearners()
 		select {

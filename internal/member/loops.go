@@ -5,66 +5,38 @@ import (
 	"time"
 )
 
-// The three roles of the replica are locks, not threads. Each has a goroutine that
-// waits for its work; but whoever has made work for a role, and finds it free, does it on
-// the spot: a request that comes alone is packed, synced, applied and answered by the
-// goroutine that brought it, without a hand-over. Under load the roles are taken, the
-// work gathers in their queues, and the goroutines go through it batch by batch. See
-// docs/adr/0003.
+// The three roles of the replica are locks, not threads. Each has a goroutine that waits for its
+// work, but a goroutine that has made work for a role, and finds the role free, does the work
+// itself. So a request that comes alone is packed by the goroutine that brought it, and synced,
+// applied and completed by the log writer's: two hand-overs. Under load the roles are taken, the
+// work gathers in their queues, and the goroutines go through it batch by batch. See docs/adr/0003.
 //
-// Nobody waits for a role while it holds another one.
+// A request's own goroutine never touches the disk: its context must end its wait when the disk
+// hangs. No goroutine waits for a role while it holds another one, except the log writer, which
+// waits for the applier to install a snapshot.
 
-// advance takes a request that has just been put into the inbox as far as it gets
-// without waiting for anybody else.
+// advance takes a request that has just been put into the inbox as far as it gets without the disk.
 func (m *Member) advance() {
+	if m.readable.Load() && m.appendsUnderWay.Load() >= appendsUnderWayMax {
+		return // the log writer takes what has gathered when its append is done
+	}
 	if m.inbox.backlog.requests.Load() > 1 {
-		// Others are at it, too: those that are about to put theirs into the inbox do so first, and
-		// all share one entry.
+		// Requests that are about to be put into the inbox share this one's entry if their
+		// goroutines run first.
 		runtime.Gosched()
 	}
-	if m.readable.Load() && m.appendsUnderWay.Load() >= appendsUnderWayMax {
-		return // who does the append that is under way takes what has gathered when it is done
-	}
 	m.raft.try()
-	// Where others' disks decide as well, nobody is to hang on this one's.
-	if m.readable.Load() && m.tryAppend() {
-		m.raft.try()
-	}
-	m.tryApply()
-	// Whoever was at the raft loop meanwhile may have left work to us that came too late
-	// for the steps above.
 	m.passOn()
 }
 
-// tryAppend does a round of the log writer's work here, when there is any and nobody
-// is at it. Otherwise the log writer's goroutine does it.
-func (m *Member) tryAppend() (done bool) {
-	if m.appends.idle() {
-		return false
-	}
-	if m.logs.TryLock() {
-		var appends int32
-		done, appends = m.logs.step()
-		m.logs.Unlock()
-		m.appendsUnderWay.Add(-appends)
-	}
-	if !m.appends.idle() {
-		m.appends.signal()
-	}
-	return done
-}
-
-// tryApply is tryAppend for the applier.
+// tryApply does a round of the applier's work, if there is any and the role is free. Otherwise the
+// applier's goroutine does it. Only goroutines of roles call it.
 func (m *Member) tryApply() {
 	if m.applies.idle() {
 		return
 	}
 	tidy := false
-	if m.applier.TryLock() {
-		m.applier.step()
-		tidy = m.applier.sinceFlush >= m.cfg.SnapshotCount || !m.machine.Swept()
-		m.applier.Unlock()
-	}
+	m.applier.tryDo(func() { tidy = m.applier.round() })
 	if tidy || !m.applies.idle() {
 		m.applies.signal()
 	}
@@ -88,21 +60,20 @@ func (m *Member) runRaft() {
 	defer m.wg.Done()
 	ticker := time.NewTicker(m.cfg.TickInterval)
 	defer ticker.Stop()
-	m.raft.campaign()
+	m.raft.do(m.raft.campaign)
 	for {
 		m.passOn()
 		select {
 		case <-ticker.C:
-			m.raft.tick()
+			m.raft.do(m.raft.tick)
+			m.turning.lastTick.Store(int64(m.now()))
 		case <-m.inbox.wake:
 		case <-m.stopping:
 			return
 		case <-m.failed:
 			return
 		}
-		m.raft.Lock()
-		m.raft.step()
-		m.raft.Unlock()
+		m.raft.do(m.raft.step)
 	}
 }
 
@@ -113,37 +84,46 @@ func (m *Member) runLogWriter() {
 		select {
 		case <-m.appends.wake:
 		case <-m.flushed:
-			m.logs.Lock()
-			if err := m.logs.truncate(); err != nil {
-				m.fail(err)
-			}
-			m.logs.Unlock()
+			m.logs.do(m.logs.truncate)
 			continue
 		case <-m.stopping:
 			return
 		case <-m.failed:
 			return
 		}
-		for more := true; more; {
-			m.logs.Lock()
-			var appends int32
-			more, appends = m.logs.step()
-			m.logs.Unlock()
-			if more {
-				if m.readable.Load() {
-					// What was appended goes on its way. Then those that are about to put their
-					// requests into the inbox do so, before the next entry is made. Among several
-					// members that one does not wait for this append.
-					m.raft.try()
-					m.passOn()
-					runtime.Gosched()
-				}
-				m.appendsUnderWay.Add(-appends)
-				m.raft.try()
-				m.passOn()
-			}
+		for m.writeLog() {
 		}
 	}
+}
+
+// writeLog does a round of the log writer's work, and hands on what follows from it. It reports
+// whether there was any.
+func (m *Member) writeLog() (more bool) {
+	appends := int32(0)
+	m.logs.do(func() { more, appends = m.logs.step() })
+	if !more {
+		return false
+	}
+	if !m.readable.Load() {
+		m.appendsUnderWay.Add(-appends)
+		m.raft.try()
+		m.passOn()
+		return true
+	}
+	// What was appended goes on its way, and is applied here when no other append waits.
+	m.raft.try()
+	if m.inbox.backlog.requests.Load() <= 1 {
+		m.tryApply()
+	} else {
+		m.passOn()
+		// Clients that are about to put their requests into the inbox do so before the next entry
+		// is made. Members that wait for other disks do not wait for this.
+		runtime.Gosched()
+	}
+	m.appendsUnderWay.Add(-appends)
+	m.raft.try()
+	m.passOn()
+	return true
 }
 
 // runApplier is the applier's goroutine.
@@ -158,10 +138,12 @@ func (m *Member) runApplier() {
 			return
 		}
 		for more := true; more; {
-			m.applier.Lock()
-			applied := m.applier.step()
-			more = m.applier.tidy() || applied
-			m.applier.Unlock()
+			applied := false // a step that panics leaves it so
+			more = false
+			m.applier.do(func() {
+				applied = m.applier.step()
+				more = m.applier.tidy() || applied
+			})
 			if applied {
 				m.raft.try()
 				m.passOn()

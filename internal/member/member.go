@@ -116,6 +116,10 @@ type Member struct {
 	pending pendingBatches
 	reads   reads
 	sweeps  sweepWaiters
+	turning turning
+	dir     dirWatch
+
+	lastRefused atomic.Int64 // when a refused message was logged last
 
 	leader atomic.Uint64
 	leads  atomic.Bool
@@ -239,7 +243,7 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 			return nil, ctx.Err()
 		}
 	}
-	p.answered()
+	p.received()
 	if p.err != nil {
 		m.metrics.ProposalsFailed.Inc()
 		return nil, p.err

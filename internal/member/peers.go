@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -50,20 +51,43 @@ type peerHandler struct{ m *Member }
 // Receive implements peer.Handler. The raft loop's part is done here; disks are for the goroutines
 // of the other roles, so that what comes meanwhile gathers.
 func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
-	h.m.inbox.receive(msg)
-	h.m.raft.try()
-	h.m.passOn()
+	err := h.m.replica.CheckMessage(msg)
+	if err == nil && msg.GetType() == raftpb.MsgSnap {
+		err = fmt.Errorf("%w: MsgSnap without its stream", replica.ErrBadMessage)
+	}
+	if err != nil {
+		h.m.refused(err)
+		return
+	}
+	h.m.take(msg)
+}
+
+// take gives a message that was checked to the raft loop.
+func (m *Member) take(msg *raftpb.Message) {
+	m.inbox.receive(msg)
+	m.raft.try()
+	m.passOn()
+}
+
+// refusedInterval is how often refused messages of peers are logged.
+const refusedInterval = 10 * time.Second
+
+// refused logs a message of a peer that was refused.
+func (m *Member) refused(err error) {
+	now := int64(m.now())
+	last := m.lastRefused.Load()
+	if (last == 0 || now-last >= int64(refusedInterval)) && m.lastRefused.CompareAndSwap(last, max(1, now)) {
+		m.log.Error("refused a message of a peer", "error", err)
+	}
 }
 
 // Unreachable implements peer.Handler.
 func (h peerHandler) Unreachable(id uint64) {
-	h.m.raft.Lock()
-	defer h.m.raft.Unlock()
-	h.m.replica.ReportUnreachable(id)
+	h.m.raft.do(func() { h.m.replica.ReportUnreachable(id) })
 }
 
 // ReceiveSnapshot implements peer.Handler.
-func (h peerHandler) ReceiveSnapshot(ctx context.Context, msg *raftpb.Message, _ int64, r io.Reader) error {
+func (h peerHandler) ReceiveSnapshot(_ context.Context, msg *raftpb.Message, _ int64, r io.Reader) error {
 	began, received := time.Now(), h.m.metrics.ReceivingSnapshot(msg.GetFrom())
 	in, err := h.m.replica.ReceiveSnapshot(msg, r)
 	received(time.Since(began), err == nil)
@@ -73,15 +97,13 @@ func (h peerHandler) ReceiveSnapshot(ctx context.Context, msg *raftpb.Message, _
 	}
 	at := in.GetSnapshot().GetMetadata()
 	h.m.log.Info("received snapshot", "from", idText(msg.GetFrom()), "index", at.GetIndex(), "term", at.GetTerm())
-	h.Receive(ctx, in)
+	h.m.take(in)
 	return nil
 }
 
 // SnapshotSent implements peer.Handler.
 func (h peerHandler) SnapshotSent(id uint64, ok bool) {
-	h.m.raft.Lock()
-	defer h.m.raft.Unlock()
-	h.m.replica.ReportSnapshot(id, ok)
+	h.m.raft.do(func() { h.m.replica.ReportSnapshot(id, ok) })
 }
 
 // RemovedFromCluster implements peer.Handler.
@@ -194,9 +216,8 @@ func (m *Member) handOver() {
 	if !m.leads.Load() || m.done() {
 		return
 	}
-	m.raft.Lock()
-	to := m.replica.Successor()
-	m.raft.Unlock()
+	to := uint64(0)
+	m.raft.do(func() { to = m.replica.Successor() })
 	if to == 0 {
 		return
 	}

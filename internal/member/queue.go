@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/invariant"
 	"cairn/internal/machine"
 	"cairn/internal/replica"
 )
@@ -21,16 +22,19 @@ type proposal struct {
 	done    chan struct{}        // one token when result or err is set; of backlog.dones
 	result  machine.Result
 	err     error
+
+	finished atomic.Bool
 }
 
-// answered gives the channel back when its token was taken.
-func (p *proposal) answered() {
-	p.backlog.dones.Put(p.done)
-	p.done = nil // a second finish is a mistake: let it hang
-}
+// received gives the channel back when its token was taken.
+func (p *proposal) received() { p.backlog.dones.Put(p.done) }
 
-// finish answers a proposal, once: whoever takes it out of where it waits does.
+// finish completes a proposal. Invariant: it is called once, by the code that takes the proposal
+// out of where it waits.
 func (p *proposal) finish(err error) {
+	if p.finished.Swap(true) {
+		invariant.Violated("a request of kind %d was completed twice: error %v, then %v", p.command.Kind, p.err, err)
+	}
 	p.backlog.leave(p)
 	p.err = err
 	p.done <- struct{}{}
@@ -250,19 +254,34 @@ func (b *inbox) failAll(err error) {
 // workQueue holds the messages of work of one role; wake has a token when the role's
 // goroutine is to look.
 type workQueue struct {
+	role string // its name
 	wake chan struct{}
 
 	mu     sync.Mutex
 	msgs   []*raftpb.Message
-	urgent bool // one of msgs is
+	urgent bool          // one of msgs is
+	since  time.Duration // when the first urgent one came
 }
 
-// put adds a message. One that is not urgent waits for one that is.
-func (q *workQueue) put(m *raftpb.Message, urgent bool) {
+// put adds a message, at a time of the member's clock. One that is not urgent waits for one that
+// is.
+func (q *workQueue) put(m *raftpb.Message, urgent bool, now time.Duration) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.msgs = append(q.msgs, m)
-	q.urgent = q.urgent || urgent
-	q.mu.Unlock()
+	if urgent && !q.urgent {
+		q.urgent, q.since = true, now
+	}
+}
+
+// age returns for how long urgent work has waited.
+func (q *workQueue) age(now time.Duration) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.urgent {
+		return 0
+	}
+	return now - q.since
 }
 
 // idle reports whether nothing urgent waits.

@@ -3,7 +3,6 @@ package member
 import (
 	"errors"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -23,12 +22,11 @@ const (
 	batchesUnderWayMax = 2
 )
 
-// raftRole is the replica's raft loop. The mutex guards the rest, and the replica's
-// methods of that role.
+// raftRole is the replica's raft loop. The role guards the fields, and the replica's methods of
+// that role.
 type raftRole struct {
-	m *Member
+	role
 
-	sync.Mutex
 	in         delivery
 	commands   []replica.Command
 	lastBatch  uint64
@@ -42,7 +40,7 @@ type raftRole struct {
 
 func newRaftRole(m *Member) *raftRole {
 	return &raftRole{
-		m:          m,
+		role:       role{m: m, name: "raft loop"},
 		sweepEvery: max(1, int(time.Second/2/m.cfg.TickInterval)),
 		// Entries of earlier lives of this member may yet be applied: their batches
 		// must not bear the numbers of ours.
@@ -56,8 +54,6 @@ func newRaftRole(m *Member) *raftRole {
 // campaign lets a sole voter become leader without waiting for an election
 // timeout.
 func (r *raftRole) campaign() {
-	r.Lock()
-	defer r.Unlock()
 	if r.m.replica.SoleMember() {
 		if err := r.m.replica.Campaign(); err != nil {
 			r.m.fail(err)
@@ -67,8 +63,6 @@ func (r *raftRole) campaign() {
 }
 
 func (r *raftRole) tick() {
-	r.Lock()
-	defer r.Unlock()
 	m := r.m
 	m.replica.Tick()
 	r.countLeaderless()
@@ -103,7 +97,7 @@ func (r *raftRole) countLeaderless() {
 // heartbeats go on, and nobody would find out that nothing else does.
 func (r *raftRole) giveWay() {
 	m := r.m
-	stalled := m.logs.stalled()
+	stalled := m.logs.busyFor(m.now())
 	if stalled < m.electionTimeout() || !m.replica.Leads() {
 		r.givingWay = false
 		return
@@ -121,12 +115,9 @@ func (r *raftRole) giveWay() {
 
 // try does a step, or sees to it that the raft loop does one when somebody else is at it.
 func (r *raftRole) try() {
-	if !r.TryLock() {
+	if !r.tryDo(r.step) {
 		r.m.inbox.signal()
-		return
 	}
-	r.step()
-	r.Unlock()
 }
 
 // step gives the replica what has come in, and hands out what it wants done.
@@ -223,8 +214,8 @@ func (r *raftRole) propose(proposals []*proposal) error {
 	return nil
 }
 
-// note proposes an entry that says nothing but what time it is. Nobody waits for it.
-func (r *raftRole) note() {
+// proposeClusterTime proposes an entry that carries the cluster time alone. No client waits for it.
+func (r *raftRole) proposeClusterTime() {
 	m := r.m
 	if m.done() || m.appendsUnderWay.Load() > 0 {
 		return // an entry is on its way that says it, too
@@ -270,10 +261,10 @@ func (r *raftRole) handOut() {
 			if len(w.Append.Entries) > 0 {
 				m.appendsUnderWay.Add(1)
 			}
-			m.appends.put(w.Append, urgent(w.Append))
+			m.appends.put(w.Append, urgent(w.Append), m.now())
 		}
 		if w.Apply != nil {
-			m.applies.put(w.Apply, true)
+			m.applies.put(w.Apply, true, m.now())
 		}
 		if len(w.Reads) > 0 {
 			m.reads.answer(w.Reads, m.machine.AppliedIndex)

@@ -305,10 +305,9 @@ func (m *Member) caughtUp(id uint64) bool {
 }
 
 // followers returns what this leader knows of the members.
-func (m *Member) followers() []replica.Follower {
-	m.raft.Lock()
-	defer m.raft.Unlock()
-	return m.replica.Followers()
+func (m *Member) followers() (followers []replica.Follower) {
+	m.raft.do(func() { followers = m.replica.Followers() })
+	return followers
 }
 
 // MoveLeader has another voter lead, and returns when it does.
@@ -329,10 +328,10 @@ func (m *Member) transfer(ctx context.Context, to uint64) error {
 	if to == m.cfg.ID {
 		return nil
 	}
-	m.raft.Lock()
-	m.replica.TransferLeadership(to)
-	m.raft.step()
-	m.raft.Unlock()
+	m.raft.do(func() {
+		m.replica.TransferLeadership(to)
+		m.raft.step()
+	})
 	m.passOn()
 	ticker := time.NewTicker(m.cfg.TickInterval / 4)
 	defer ticker.Stop()

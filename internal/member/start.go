@@ -18,7 +18,7 @@ import (
 
 // Start opens the stores, brings the state up to the log, and starts the member.
 // It returns before there is a leader; see Ready.
-func Start(cfg Config) (*Member, error) {
+func Start(cfg Config) (_ *Member, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -39,7 +39,14 @@ func Start(cfg Config) (*Member, error) {
 		return nil, errors.Join(err, m.closeStores())
 	}
 	m.raft = newRaftRole(m)
-	m.logs.m, m.applier.m = m, m
+	m.logs.role.m, m.logs.name = m, "log writer"
+	m.applier.role.m, m.applier.name = m, "applier"
+	m.appends.role, m.applies.role = m.logs.name, m.applier.name
+	if cfg.FS == nil {
+		if m.dir, err = newDirWatch(cfg.Dir); err != nil {
+			return nil, errors.Join(err, m.closeStores())
+		}
+	}
 	m.transport = alone{}
 	if cfg.Transport != nil {
 		m.transport = cfg.Transport(m, peerHandler{m})
@@ -162,15 +169,17 @@ const failedCloseMax = 5 * time.Second
 // closeRoles answers who still waits, and closes the stores.
 func (m *Member) closeRoles() (err error) {
 	// Requests may still hold a role. Nobody gets one after this.
-	m.raft.Lock()
-	m.logs.Lock()
-	m.applier.Lock()
+	m.raft.mu.Lock()
+	m.logs.mu.Lock()
+	m.applier.mu.Lock()
 	m.readable.Store(false) // the stores are about to be closed
 	m.pending.failAll(ErrStopped)
 	m.inbox.failAll(ErrStopped)
 	m.reads.failAll(ErrStopped)
 	if m.Err() == nil {
-		err = errors.Join(m.machine.Flush(), m.logs.truncate())
+		err = m.machine.Flush()
+		m.logs.truncate()
+		err = errors.Join(err, m.Err())
 	}
 	return errors.Join(err, m.machine.Close(), m.closeStores())
 }

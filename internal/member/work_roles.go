@@ -2,8 +2,6 @@ package member
 
 import (
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -12,23 +10,8 @@ import (
 	"cairn/internal/membership"
 )
 
-// logRole is the replica's log writer. The mutex guards the replica's methods of that
-// role.
-type logRole struct {
-	m *Member
-	// syncing is when the append under way began, on the member's clock; 0 while there is none.
-	syncing atomic.Int64
-
-	sync.Mutex
-}
-
-// stalled says for how long the append under way has waited for the disk.
-func (r *logRole) stalled() time.Duration {
-	if began := r.syncing.Load(); began != 0 {
-		return r.m.now() - time.Duration(began)
-	}
-	return 0
-}
+// logRole is the replica's log writer. The role guards the replica's methods of that role.
+type logRole struct{ role }
 
 // step appends all that has gathered, with one fsync. It reports whether there was
 // anything, and how many appends of entries that was: the caller takes them off those under way.
@@ -39,12 +22,10 @@ func (r *logRole) step() (done bool, appends int32) {
 		return false, 0
 	}
 	began := time.Now()
-	r.syncing.Store(int64(m.now()))
 	installs := float64(countSnapshots(msgs))
 	m.metrics.SnapshotsApplying.Add(installs)
 	responses, err := r.append(msgs)
 	m.metrics.SnapshotsApplying.Sub(installs)
-	r.syncing.Store(0)
 	if err != nil {
 		m.fail(err)
 		return false, 0
@@ -95,27 +76,34 @@ func countSnapshots(msgs []*raftpb.Message) (n int) {
 	return n
 }
 
-// truncate removes the log entries that the state on disk has made needless.
-func (r *logRole) truncate() error {
+// truncate removes the log entries that the state on disk has made unnecessary.
+func (r *logRole) truncate() {
 	keep := r.m.cfg.CatchUpEntries
 	if r.m.readable.Load() {
-		keep = 0 // a sole member has nobody to catch up
+		keep = 0 // a sole member has no follower that may need them
 	}
-	return r.m.replica.Truncate(keep)
+	if err := r.m.replica.Truncate(keep); err != nil {
+		r.m.fail(err)
+	}
 }
 
-// applyRole is the replica's applier. The mutex guards the rest, the machine's methods
-// of that role, and the order in which requests are answered.
+// applyRole is the replica's applier. The role guards the fields, the machine's methods of that
+// role, and the order in which requests are completed.
 type applyRole struct {
-	m *Member
+	role
 
-	sync.Mutex
 	// waiting are the requests of an entry that is applied in part.
 	waiting []*proposal
 	// members are those that the connections are made for.
 	members []membership.Member
 	// sinceFlush counts the entries applied since the last flush was begun.
 	sinceFlush uint64
+}
+
+// round is a step, and reports whether there is something to tidy.
+func (r *applyRole) round() bool {
+	r.step()
+	return r.sinceFlush >= r.m.cfg.SnapshotCount || !r.m.machine.Swept()
 }
 
 // step applies all that has gathered, in one batch, and answers those who wait for
@@ -197,9 +185,9 @@ func (r *applyRole) answer(e *machine.EntryResults) {
 // install replaces the state by the snapshot that an append carries. The log writer calls it: no
 // entry may be applied meanwhile.
 func (r *applyRole) install(msg *raftpb.Message) (responses []*raftpb.Message, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	m := r.m
-	r.Lock()
-	defer r.Unlock()
 	responses, err = m.replica.Install(msg)
 	if err != nil {
 		return nil, err

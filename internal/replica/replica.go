@@ -65,6 +65,9 @@ type Replica struct {
 	soft   raft.SoftState
 	term   uint64
 	commit atomic.Uint64 // for CommitIndex alone
+	// shownTerm is term, and handedOut the index up to which Work has given entries to append, for
+	// CheckMessage.
+	shownTerm, handedOut atomic.Uint64
 	// clock runs while this replica leads; otherwise it is nil.
 	clock *Clock
 
@@ -140,6 +143,7 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 	r := &Replica{
 		id: cfg.ID, raw: raw, log: log, machine: m, term: raw.BasicStatus().GetTerm(), clusterID: cfg.ClusterID, receivePath: cfg.ReceiveDir,
 	}
+	r.shownTerm.Store(r.term)
 	r.snapshots.outgoing = make(map[*Outgoing]struct{})
 	return r, nil
 }
@@ -256,8 +260,9 @@ func (r *Replica) askEarly() {
 	}
 }
 
-// Step takes a message of a peer, or a response of the replica's own work, which is the replica's
-// from then on. now is the caller's monotonic clock.
+// Step takes a message of a peer that CheckMessage has found to be good, or a response of the
+// replica's own work. The message belongs to the replica from then on. now is the caller's
+// monotonic clock. An error is fatal for the member.
 func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 	if m.GetType() == raftpb.MsgProp {
 		// A proposal that was meant for an earlier leader must not wander about: whoever made it

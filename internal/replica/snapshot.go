@@ -116,13 +116,16 @@ func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("receive snapshot: %w", err), tables.Discard())
 	}
-	s.mu.Lock()
-	s.received = append(s.received, received{meta: meta, tables: tables})
-	s.mu.Unlock()
 	out := &raftpb.Message{
 		Type: m.Type, To: m.To, From: m.From, Term: m.Term,
 		Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: &meta.Index, Term: &meta.Term, ConfState: meta.ConfState}},
 	}
+	if err := r.CheckMessage(out); err != nil {
+		return nil, errors.Join(err, tables.Discard())
+	}
+	s.mu.Lock()
+	s.received = append(s.received, received{meta: meta, tables: tables})
+	s.mu.Unlock()
 	return out, nil
 }
 

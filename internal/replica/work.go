@@ -58,6 +58,9 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
 			w.Append = m
+			if n := len(m.Entries); n > 0 {
+				r.handedOut.Store(m.Entries[n-1].GetIndex())
+			}
 		case raft.LocalApplyThread:
 			w.Apply = m
 		default:
@@ -71,6 +74,7 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	}
 	if !raft.IsEmptyHardState(rd.HardState) {
 		r.term = rd.HardState.GetTerm()
+		r.shownTerm.Store(r.term)
 		r.commit.Store(rd.HardState.GetCommit())
 	}
 	if rd.SoftState != nil {
