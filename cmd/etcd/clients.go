@@ -133,7 +133,7 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	ops.Register(mux, c.paths)
 	var rest http.Handler = mux
 	if c.cfg.EnableV2 {
-		v2 := v2http.New(newV2Member(c.m, c.id)).TellOf(c.m).WatchFrom(c.m.Watches()).GuardBy(c.m)
+		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Hub: c.m.Watches(), Authority: c.m})
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			// To ask the mux takes as long as all else about HTTP; and it would redirect a path
 			// that is not clean in its own way.

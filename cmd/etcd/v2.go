@@ -24,11 +24,6 @@ func newV2Member(m *member.Member, id *datadir.Identity) v2Member {
 
 // ProposeV2 implements v2http.Backend.
 func (m v2Member) ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Result, error) {
-	if machine.AddsV2(c.Kind) {
-		if err := m.CheckSpace(); err != nil {
-			return v2tree.Result{}, err
-		}
-	}
 	res, err := m.Propose(ctx, machine.KindV2, c.Append(nil))
 	if err != nil {
 		return v2tree.Result{}, err

@@ -22,7 +22,8 @@ type tree struct {
 	b     *storage.Batch
 	clock func() kv.ClusterTime
 	index uint64
-	fail  error // what ProposeV2 and WaitLinearizable fail with
+	fail  error // of ProposeV2 and WaitLinearizable
+	full  error // of CheckSpace
 }
 
 func openTree(clock func() kv.ClusterTime) (*tree, error) {
@@ -95,6 +96,7 @@ func (s *tree) expire() error {
 	return err
 }
 
+func (s *tree) CheckSpace() error                      { return s.full }
 func (s *tree) Read() mvcc.Reading                     { return s.store.Reading() }
 func (s *tree) WaitLinearizable(context.Context) error { return s.fail }
 func (s *tree) Now() kv.ClusterTime                    { return s.clock() }

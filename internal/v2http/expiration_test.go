@@ -16,7 +16,7 @@ import (
 func TestExpirationStays(t *testing.T) {
 	cluster, wall := time.Hour, time.Date(2017, 4, 10, 11, 46, 44, 0, time.UTC)
 	s := newTree(t, func() kv.ClusterTime { return kv.ClusterTime(cluster) })
-	h := New(s)
+	h := New(Options{Backend: s})
 	h.wall = func() time.Time { return wall }
 	ask := func(method, target, body string) string {
 		r := httptest.NewRequest(method, target, strings.NewReader(body))

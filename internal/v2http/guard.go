@@ -18,84 +18,56 @@ type Authority interface {
 	ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error)
 }
 
-// GuardBy makes the handler ask who may do what, and serve users and roles. It is called before the
-// first request.
-func (h *Handler) GuardBy(a Authority) *Handler {
-	h.authority = a
-	return h
-}
-
 const insufficient = "Insufficient credentials"
 
 // errUnauthorized refuses a path other than /v2/keys.
 var errUnauthorized = &message{http.StatusUnauthorized, insufficient}
 
-// caller is who sent a request, and what they may do as of a state of users and roles. While
-// authentication is off it is nobody, who may do everything.
-type caller struct {
-	state *auth.State
-	actor *auth.Actor
-	who   *auth.Subject
+// basic are the credentials of a request: user and password, or none, which is a guest.
+type basic struct{ r *http.Request }
+
+// Actor implements auth.Credentials. Credentials that are wrong do not make a guest.
+func (b basic) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Actor, error) {
+	if b.r.Header.Get("Authorization") == "" {
+		return &auth.Actor{Guest: true}, nil
+	}
+	name, password, ok := b.r.BasicAuth()
+	if !ok {
+		return nil, auth.Denied
+	}
+	if err := g.Password(ctx, s, name, password); err != nil {
+		return nil, err
+	}
+	return &auth.Actor{Name: name}, nil
 }
 
-// identify finds out who sent a request. Whose credentials are not right is auth.Denied, not a
-// guest.
-func (h *Handler) identify(r *http.Request) (c caller, err error) {
-	if h.authority == nil {
-		return caller{who: new(auth.State).Subject(nil)}, nil
+func (h *Handler) guard() (g auth.Guard) {
+	if h.authority != nil {
+		g.Gate = h.authority.Gate()
 	}
-	gate := h.authority.Gate()
-	if c.state = gate.State(); !c.state.Enabled {
-		c.who = c.state.Subject(nil)
-		return c, nil
-	}
-	c.actor = &auth.Actor{Revision: c.state.Revision, Guest: r.Header.Get("Authorization") == ""}
-	if !c.actor.Guest {
-		name, password, ok := r.BasicAuth()
-		if !ok {
-			return c, auth.Denied
-		}
-		if err := gate.Password(r.Context(), c.state, name, password); err != nil {
-			return c, err
-		}
-		c.actor.Name = name
-	}
-	if c.who = c.state.Subject(c.actor); c.who == nil {
-		return c, auth.Denied
-	}
-	return c, nil
+	return g
 }
 
-// stands reports whether what was found out about a caller still holds.
-func (h *Handler) stands(c *caller) bool {
-	return h.authority == nil || h.authority.Gate().State() == c.state
+// identify returns the caller that sent a request.
+func (h *Handler) identify(r *http.Request) (auth.Caller, error) {
+	return h.guard().Identify(r.Context(), basic{r})
 }
 
-// asCaller does something on behalf of who sent the request: again when it comes out that users or
-// roles have changed since they were identified.
-func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *caller) error) error {
-	for {
-		c, err := h.identify(r)
-		if err != nil {
-			return err
-		}
-		// Watching for the client's going away would cost a goroutine, to stop waiting for what
-		// happens all the same: the member has a time limit for it.
-		ctx := context.WithoutCancel(r.Context())
-		if c.actor != nil {
-			ctx = auth.As(ctx, c.actor)
-		}
-		if err = do(ctx, &c); !errors.Is(err, auth.OldRevision) || r.Context().Err() != nil {
-			return err
-		}
-	}
+// asCaller runs a function on behalf of the caller: again when users or roles have changed since
+// the caller was identified.
+func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *auth.Caller) error) error {
+	return h.guard().Do(r.Context(), basic{r}, func(ctx context.Context, c *auth.Caller) error {
+		// Watching for the client to leave would cost a goroutine, only to stop waiting for what
+		// happens anyway: the member limits the time.
+		return do(context.WithoutCancel(ctx), c)
+	})
 }
 
 // asRoot is asCaller for what needs the role root.
 func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) error {
-	err := h.asCaller(r, func(ctx context.Context, c *caller) error {
-		if !c.who.Root() {
-			return auth.Denied
+	err := h.asCaller(r, func(ctx context.Context, c *auth.Caller) error {
+		if err := auth.PermitRoot(c.Who); err != nil {
+			return err
 		}
 		return do(ctx)
 	})
@@ -127,17 +99,17 @@ func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
 	return nil
 }
 
-// show removes from a permitted directory the nodes that the caller has no permission to read:
+// show removes from a permitted directory the nodes that a caller has no permission to read:
 // permission for a directory alone is no permission for its content, as in v3.
-func (c *caller) show(n *v2tree.Node) {
-	if c.who.Root() {
+func show(who *auth.Subject, n *v2tree.Node) {
+	if who.Root() {
 		return
 	}
 	kept := n.Nodes[:0]
 	for i := range n.Nodes {
 		child := &n.Nodes[i]
-		if machine.PermitV2Key(c.who.CanRead, child.Key, child.Dir) {
-			c.show(child)
+		if machine.PermitV2Key(who.CanRead, child.Key, child.Dir) {
+			show(who, child)
 			kept = append(kept, *child)
 		}
 	}

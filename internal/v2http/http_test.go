@@ -28,7 +28,7 @@ func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/http", func(t *testing.T, path string) {
 		since := time.Hour
 		s := newTree(t, func() kv.ClusterTime { return kv.ClusterTime(since) })
-		h := New(s)
+		h := New(Options{Backend: s})
 		h.wall = func() time.Time { return time.Date(2017, 4, 10, 11, 46, 44, 123456789, time.UTC).Add(since) }
 		server := httptest.NewServer(h)
 		defer server.Close()
@@ -107,10 +107,59 @@ func send(t *testing.T, out *strings.Builder, server *httptest.Server, line, kin
 	}
 }
 
+// TestNoSpace refuses what needs space, and serves the rest.
+func TestNoSpace(t *testing.T) {
+	s := newTree(t, func() kv.ClusterTime { return 1 })
+	h := New(Options{Backend: s})
+	status := func(method, target string) int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, "/v2/keys"+target, nil))
+		return w.Code
+	}
+	status("PUT", "/a?value=1")
+	s.full = errors.New("no space")
+	for _, request := range []struct {
+		method, target string
+		want           int
+	}{{"PUT", "/a?value=2", 500}, {"POST", "/q", 500}, {"GET", "/a", 200}, {"DELETE", "/a", 200}} {
+		if got := status(request.method, request.target); got != request.want {
+			t.Errorf("%s %s: %d, want %d", request.method, request.target, got, request.want)
+		}
+	}
+}
+
+// TestDeepPath refuses paths of more names than v2 has, also of the in-order key below one.
+func TestDeepPath(t *testing.T) {
+	s := newTree(t, func() kv.ClusterTime { return 1 })
+	h := New(Options{Backend: s})
+	for names, want := range map[int]map[string]int{
+		1023:  {"PUT": 201, "POST": 201, "GET": 200},
+		1024:  {"PUT": 201, "POST": 400, "GET": 200},
+		1025:  {"PUT": 400, "POST": 400, "GET": 400},
+		30000: {"PUT": 400, "POST": 400, "GET": 400, "DELETE": 400},
+	} {
+		path := fmt.Sprint("/v2/keys/", names, strings.Repeat("/d", names-1))
+		for _, method := range []string{"POST", "PUT", "GET", "DELETE"} {
+			target := path
+			if method == "PUT" && want["POST"] == 201 {
+				target = strings.TrimSuffix(path, "d") + "e" // the path itself is a queue now
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(method, target, nil))
+			if code := want[method]; code != 0 && w.Code != code {
+				t.Errorf("%s of %d names: %d %.200s", method, names, w.Code, w.Body)
+			}
+			if w.Code == http.StatusBadRequest && !strings.Contains(w.Body.String(), `"errorCode":209`) {
+				t.Errorf("%s of %d names: %.200s", method, names, w.Body)
+			}
+		}
+	}
+}
+
 // TestFailures says how failures of the member are told.
 func TestFailures(t *testing.T) {
 	s := newTree(t, func() kv.ClusterTime { return 1 })
-	h := New(s)
+	h := New(Options{Backend: s})
 	for _, tc := range []struct {
 		err   error
 		cause string

@@ -38,13 +38,6 @@ type Cluster interface {
 	V2Counters() *machine.V2Counters
 }
 
-// TellOf makes the handler serve members, machines and statistics. It is called
-// before the first request.
-func (h *Handler) TellOf(c Cluster) *Handler {
-	h.cluster = c
-	return h
-}
-
 const (
 	membersPath = "/v2/members"
 	// memberBodyBytesMax is far more than any list of URLs.

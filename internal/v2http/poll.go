@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"cairn/internal/auth"
 	"cairn/internal/watch"
 )
 
@@ -11,7 +12,7 @@ import (
 type poll struct {
 	r         *http.Request
 	target    target
-	caller    caller
+	caller    auth.Caller
 	recursive bool
 	events    *watch.Stream
 	teller    teller
@@ -81,11 +82,11 @@ func (p *poll) tellMore() bool {
 // found out again.
 func (p *poll) permitted() bool {
 	h := p.teller.h
-	if h.stands(&p.caller) {
+	if h.guard().Current(&p.caller) {
 		return true
 	}
 	now, err := h.identify(p.r)
-	if err != nil || p.target.permitted(now.who.CanRead, p.recursive) != nil {
+	if err != nil || p.target.permitted(now.Who.CanRead, p.recursive) != nil {
 		return false
 	}
 	p.caller = now

@@ -50,7 +50,7 @@ type pollSite struct {
 
 func newPollSite(t *testing.T) *pollSite {
 	told := newToldTree(t, still)
-	s := &pollSite{site: site{toldTree: told, t: t}, handler: New(told).WatchFrom(told.hub), client: &http.Client{Transport: &http.Transport{}}}
+	s := &pollSite{site: site{toldTree: told, t: t}, client: &http.Client{Transport: &http.Transport{}}}
 	table, err := auth.Open(told.db)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func newPollSite(t *testing.T) *pollSite {
 		t.Fatal(err)
 	}
 	s.users = &users{s, table, gate}
-	s.handler.GuardBy(s.users)
+	s.handler = New(Options{Backend: told, Hub: told.hub, Authority: s.users})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,12 @@
 // Package v2http serves etcd's v2 HTTP API: keys, members, machines, statistics, users and roles.
 //
-// It owns the requests and answers on the wire: paths, parameters, their checks,
-// headers, bodies, and the one table of errors (of keys; the other paths have a plainer
-// one in message.go). What a write does is v2tree's business; how it gets there, a
-// Backend's; which changes there are to tell, a watch.Hub's. Who may do what, package auth's.
+// It owns the requests and responses on the wire: paths, parameters and their validation,
+// headers, bodies, and the one table of errors for keys (message.go has that of the other
+// paths). It does not own what a write does (v2tree), how commands are proposed (Backend),
+// which events there are (watch.Hub), nor users and permissions (auth).
 //
-// Bodies are written by hand, since every request has one: docs/formats is not
-// concerned, the recorded answers of etcd are (../shared/conformance).
+// Bodies are encoded by hand, since every request has one. Their form is that of etcd 3.1.5's
+// recorded responses (../shared/conformance).
 //
 // A Handler is safe for concurrent use.
 package v2http
@@ -24,6 +24,7 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/kv"
+	"cairn/internal/machine"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
 	"cairn/internal/watch"
@@ -31,13 +32,15 @@ import (
 
 // Backend is the member behind a Handler.
 type Backend interface {
-	// ProposeV2 has a command applied. A refusal is a *v2tree.Error; what else
-	// comes back is the member's failure, whose text is shown after "etcdserver: ".
+	// ProposeV2 proposes a command and waits until it is applied. A refusal is a *v2tree.Error;
+	// every other error is the member's, whose text the client gets after "etcdserver: ".
 	ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Result, error)
+	// CheckSpace returns why a command that needs space is refused now, or nil.
+	CheckSpace() error
 	// Read returns the published state.
 	Read() mvcc.Reading
-	// WaitLinearizable returns when a Read after it sees all that was acknowledged
-	// before it was called.
+	// WaitLinearizable waits until Read returns a state with every write that had been
+	// acknowledged when it was called.
 	WaitLinearizable(ctx context.Context) error
 	// RaftStatus returns the applied index and the term.
 	RaftStatus() (index, term uint64)
@@ -47,36 +50,50 @@ type Backend interface {
 	ClusterID() string
 }
 
-// Handler serves the v2 API.
-type Handler struct {
-	b       Backend
-	cluster Cluster    // see TellOf
-	hub     *watch.Hub // see WatchFrom
-	// authority is nil where everybody may do everything; see GuardBy.
-	authority Authority
-	counters  counters
-	wall      func() time.Time // for the expiration times that are shown
-	offset    atomic.Int64     // see wallAt
-	clusterID []string         // as a header has it
+// Options are the parts of a member that a Handler serves. Only Backend is required.
+type Options struct {
+	Backend Backend
+	// Cluster serves members, machines and statistics; without it these paths are not found.
+	Cluster Cluster
+	// Hub has the events for watches.
+	Hub *watch.Hub
+	// Authority authorizes requests, and serves users and roles; without it everything is
+	// permitted, and the paths of users and roles are not found.
+	Authority Authority
 }
 
-// New returns a handler in front of b.
-func New(b Backend) *Handler {
-	return &Handler{b: b, wall: time.Now, clusterID: []string{b.ClusterID()}}
+// Handler serves the v2 API.
+type Handler struct {
+	b         Backend
+	cluster   Cluster
+	hub       *watch.Hub
+	authority Authority
+	counters  counters
+	wall      func() time.Time // for expiration times
+	offset    atomic.Int64     // see wallAt
+	clusterID []string         // as header values
+}
+
+// New returns a handler.
+func New(o Options) *Handler {
+	return &Handler{
+		b: o.Backend, cluster: o.Cluster, hub: o.Hub, authority: o.Authority,
+		wall: time.Now, clusterID: []string{o.Backend.ClusterID()},
+	}
 }
 
 const keysPath = "/v2/keys"
 
-// ServeHTTP answers a request for any path: those that v2 does not serve are not
-// found. As in etcd, OPTIONS is answered with nothing whatever the path, and a
-// path that is not clean is redirected, for every method.
+// ServeHTTP serves a request for any path: those that v2 does not have are not found. As in etcd,
+// the response to OPTIONS is empty on every path, and a path that is not clean is redirected, for
+// every method.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
 	at := r.URL.Path
-	if at == "*" { // for OPTIONS only (RFC 9112, 3.2.4), and no path to redirect from
+	if at == "*" { // is for OPTIONS only (RFC 9112, 3.2.4)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -98,8 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// cleanPath returns a path without doubled slashes and dot segments; a slash at
-// the end stays.
+// cleanPath returns a path without doubled slashes and dot segments. It keeps a slash at the end.
 func cleanPath(p string) string {
 	if p == "" || p[0] != '/' {
 		p = "/" + p
@@ -114,7 +130,7 @@ func cleanPath(p string) string {
 	return clean
 }
 
-// keyPath returns the path of a node for what follows /v2/keys in a clean path.
+// keyPath returns the path of the node for what follows /v2/keys in a clean path.
 func keyPath(rest string) []byte {
 	if rest == "" {
 		rest = "/"
@@ -138,7 +154,7 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		err = h.write(w, r, &t, q)
-	case q.wait && !q.quorum: // etcd answers a quorum read at once
+	case q.wait && !q.quorum: // as in etcd a quorum read does not wait
 		err = h.watch(w, r, &t, q)
 	default:
 		err = h.read(w, r, &t, q)
@@ -156,7 +172,7 @@ func tooDeep(method string, path []byte) bool {
 	return v2tree.TooDeep(path)
 }
 
-// read answers GET and HEAD.
+// read serves GET and HEAD.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	if q.quorum {
 		if err := h.b.WaitLinearizable(context.WithoutCancel(r.Context())); err != nil {
@@ -166,37 +182,42 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	var n v2tree.Node
 	var index int64
 	var now kv.ClusterTime
-	err := h.asCaller(r, func(_ context.Context, c *caller) (err error) {
-		if err := t.permitted(c.who.CanRead, q.recursive); err != nil {
+	err := h.asCaller(r, func(_ context.Context, c *auth.Caller) (err error) {
+		if err := t.permitted(c.Who.CanRead, q.recursive); err != nil {
 			return err
 		}
 		now = h.b.Now()
 		n, index, err = v2tree.Get(h.b.Read, t.path, q.recursive, now)
-		if !h.stands(c) {
-			return auth.OldRevision // what was read may be newer than the permission
+		if !h.guard().Current(c) {
+			return auth.OldRevision // the state that was read may be newer than the permission
 		}
 		h.counters.countGet(err)
 		if err != nil {
 			return err
 		}
-		c.show(&n)
+		show(c.Who, &n)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	h.answer(w, http.StatusOK, index, now, &event{action: "get", node: &n})
+	h.respond(w, http.StatusOK, index, now, &event{action: "get", node: &n})
 	return nil
 }
 
-// write answers PUT, POST and DELETE.
+// write serves PUT, POST and DELETE.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	var res v2tree.Result
-	err := h.asCaller(r, func(ctx context.Context, c *caller) (err error) {
-		if err := t.permitted(c.who.CanWrite, q.recursive); err != nil {
+	err := h.asCaller(r, func(ctx context.Context, c *auth.Caller) (err error) {
+		if err := t.permitted(c.Who.CanWrite, q.recursive); err != nil {
 			return err
 		}
 		command := q.command(r.Method, t.path, h.wall())
+		if machine.AddsV2(command.Kind) {
+			if err := h.b.CheckSpace(); err != nil {
+				return err
+			}
+		}
 		res, err = h.b.ProposeV2(ctx, &command)
 		return err
 	})
@@ -214,19 +235,19 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q req
 	if q.noValueOnSuccess && r.Method != http.MethodDelete {
 		e.node, e.prev = nil, nil
 	}
-	h.answer(w, status, res.Index, res.At, &e)
+	h.respond(w, status, res.Index, res.At, &e)
 	return nil
 }
 
 var jsonType = []string{"application/json"}
 
-// offsetMax is how far the offset between wall clock and cluster time may be off before it is taken
-// anew.
+// offsetMax is how far the offset between wall clock and cluster time may drift before it is
+// measured again.
 const offsetMax = time.Second
 
-// wallAt returns a cluster time as the wall clock has it. The offset between the two is kept until
-// one of them has stepped, so that the expiration of a node, which is a cluster time, is shown the
-// same each time.
+// wallAt converts a cluster time to wall-clock time. It keeps the offset between the two until one
+// of them has stepped, so that a node's expiration, which is a cluster time, is the same in each
+// response.
 func (h *Handler) wallAt(t kv.ClusterTime) time.Time {
 	offset, kept := h.wall().UnixNano()-int64(h.b.Now()), h.offset.Load()
 	if time.Duration(offset-kept).Abs() <= offsetMax {
@@ -237,8 +258,8 @@ func (h *Handler) wallAt(t kv.ClusterTime) time.Time {
 	return time.Unix(0, offset+int64(t))
 }
 
-// answer writes a success. at is the cluster time that what is left of TTLs counts from.
-func (h *Handler) answer(w http.ResponseWriter, status int, v2Index int64, at kv.ClusterTime, e *event) {
+// respond writes a success. at is the cluster time at which the remaining TTLs were computed.
+func (h *Handler) respond(w http.ResponseWriter, status int, v2Index int64, at kv.ClusterTime, e *event) {
 	h.setIndexes(w.Header(), v2Index)
 	buf := bodies.Get().(*[]byte)
 	*buf = e.append((*buf)[:0], h.wallAt(at))
@@ -248,7 +269,7 @@ func (h *Handler) answer(w http.ResponseWriter, status int, v2Index int64, at kv
 	}
 }
 
-// setIndexes sets the headers that tell where the member and the store are.
+// setIndexes sets the headers with the store's revision, the raft index and the term.
 func (h *Handler) setIndexes(head http.Header, v2Index int64) {
 	index, term := h.b.RaftStatus()
 	values := []string{strconv.FormatInt(v2Index, 10), strconv.FormatUint(index, 10), strconv.FormatUint(term, 10)}
@@ -262,5 +283,5 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 		head["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+	_, _ = w.Write(body) // an error means that the client has gone
 }

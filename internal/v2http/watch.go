@@ -22,13 +22,6 @@ const (
 	watchWriteTimeout = time.Minute
 )
 
-// WatchFrom makes the handler tell of the changes that come from a hub. It is called
-// before the first request.
-func (h *Handler) WatchFrom(hub *watch.Hub) *Handler {
-	h.hub = hub
-	return h
-}
-
 // watched is what a watch looks at: a node and, when recursive, what lies below it.
 type watched struct {
 	path      []byte
@@ -98,7 +91,7 @@ func (p *watched) wants(e *watch.Event) bool {
 func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	c, err := h.identify(r)
 	if err == nil {
-		err = t.permitted(c.who.CanRead, q.recursive)
+		err = t.permitted(c.Who.CanRead, q.recursive)
 	}
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ type site struct {
 
 func newSite(t *testing.T, clock func() kv.ClusterTime) *site {
 	s := newToldTree(t, clock)
-	h := New(s).WatchFrom(s.hub)
+	h := New(Options{Backend: s, Hub: s.hub})
 	h.wall = func() time.Time { return time.Unix(1_000_000_000, 0).Add(time.Duration(clock())) }
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)

@@ -109,7 +109,7 @@ func TestSecondsLeft(t *testing.T) {
 // TestLongBodies has values on both sides of what net/http buffers.
 func TestLongBodies(t *testing.T) {
 	s := newTree(t, func() kv.ClusterTime { return 1 })
-	server := httptest.NewServer(New(s))
+	server := httptest.NewServer(New(Options{Backend: s}))
 	defer server.Close()
 	for _, n := range []int{1, 1900, 2100, 100_000} {
 		value := strings.Repeat("x", n)

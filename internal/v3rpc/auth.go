@@ -137,10 +137,10 @@ func (s *server) userGet(ctx context.Context, req *etcdserverpb.AuthUserGetReque
 	if err != nil {
 		return nil, err
 	}
-	if !c.who.Root() && c.actor.Name != req.Name {
+	if !c.Who.Root() && c.Actor.Name != req.Name {
 		return nil, auth.Denied
 	}
-	u := c.state.User(req.Name)
+	u := c.State.User(req.Name)
 	if u == nil {
 		return nil, auth.UserNotFound
 	}
@@ -150,12 +150,12 @@ func (s *server) userGet(ctx context.Context, req *etcdserverpb.AuthUserGetReque
 func (s *server) userList(ctx context.Context, _ *etcdserverpb.AuthUserListRequest) (any, error) {
 	c, err := s.identify(ctx)
 	if err == nil {
-		err = rooted(c.who)
+		err = auth.PermitRoot(c.Who)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &etcdserverpb.AuthUserListResponse{Header: s.authHeader(), Users: c.state.UserNames()}, nil
+	return &etcdserverpb.AuthUserListResponse{Header: s.authHeader(), Users: c.State.UserNames()}, nil
 }
 
 func (s *server) userDelete(ctx context.Context, req *etcdserverpb.AuthUserDeleteRequest) (any, error) {
@@ -192,7 +192,7 @@ func (s *server) roleGet(ctx context.Context, req *etcdserverpb.AuthRoleGetReque
 	if err != nil {
 		return nil, err
 	}
-	if !c.who.Root() && !slices.Contains(c.state.User(c.actor.Name).Roles, req.Role) {
+	if !c.Who.Root() && !slices.Contains(c.State.User(c.Actor.Name).Roles, req.Role) {
 		return nil, auth.Denied
 	}
 	resp := &etcdserverpb.AuthRoleGetResponse{Header: s.authHeader()}
@@ -200,7 +200,7 @@ func (s *server) roleGet(ctx context.Context, req *etcdserverpb.AuthRoleGetReque
 		resp.Perm = []*authpb.Permission{{PermType: authpb.READWRITE, RangeEnd: []byte{0}}}
 		return resp, nil
 	}
-	role := c.state.Role(req.Role)
+	role := c.State.Role(req.Role)
 	if role == nil {
 		return nil, auth.RoleNotFound
 	}
@@ -224,12 +224,12 @@ func permType(a auth.Access) authpb.Permission_Type {
 func (s *server) roleList(ctx context.Context, _ *etcdserverpb.AuthRoleListRequest) (any, error) {
 	c, err := s.identify(ctx)
 	if err == nil {
-		err = rooted(c.who)
+		err = auth.PermitRoot(c.Who)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &etcdserverpb.AuthRoleListResponse{Header: s.authHeader(), Roles: c.state.RoleNames()}, nil
+	return &etcdserverpb.AuthRoleListResponse{Header: s.authHeader(), Roles: c.State.RoleNames()}, nil
 }
 
 func (s *server) roleDelete(ctx context.Context, req *etcdserverpb.AuthRoleDeleteRequest) (any, error) {

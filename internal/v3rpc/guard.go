@@ -2,7 +2,6 @@ package v3rpc
 
 import (
 	"context"
-	"errors"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/metadata"
@@ -12,57 +11,34 @@ import (
 	"cairn/internal/machine"
 )
 
-// caller is who made a call, and what they may do as of a state of users and roles. While
-// authentication is off it is nobody, who may do everything.
-type caller struct {
-	state *auth.State
-	actor *auth.Actor
-	who   *auth.Subject
-}
+// bearer are the credentials of a call: the token in its metadata.
+type bearer struct{}
 
-// identify finds out who made a call, by its token.
-func (s *server) identify(ctx context.Context) (c caller, err error) {
-	c, err = s.identifyHere(ctx)
-	if !errors.Is(err, auth.TokenAhead) {
-		return c, err
-	}
-	// Another member has given the token out, by users and roles that are still on their way to
-	// this one.
-	if err := s.member.WaitLinearizable(ctx); err != nil {
-		return c, err
-	}
-	return s.identifyHere(ctx)
-}
-
-func (s *server) identifyHere(ctx context.Context) (c caller, err error) {
-	gate := s.member.Gate()
-	if c.state = gate.State(); !c.state.Enabled {
-		c.who = c.state.Subject(nil)
-		return c, nil
-	}
+// Actor implements auth.Credentials.
+func (bearer) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Actor, error) {
 	token := metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameGRPC)
 	if len(token) == 0 {
 		token = metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameSwagger)
 	}
 	if len(token) == 0 {
-		return c, auth.NoCredentials
+		return nil, auth.NoCredentials
 	}
-	name, err := gate.Bearer(c.state, token[0])
+	name, err := g.Bearer(s, token[0])
 	if err != nil {
-		return c, err
+		return nil, err
 	}
-	c.actor = &auth.Actor{Name: name, Revision: c.state.Revision}
-	if c.who = c.state.Subject(c.actor); c.who == nil {
-		return c, auth.BadToken
-	}
-	return c, nil
+	return &auth.Actor{Name: name}, nil
 }
 
-// stands reports whether what was found out about a caller still holds.
-func (s *server) stands(c *caller) bool { return s.member.Gate().State() == c.state }
+func (s *server) guard() auth.Guard { return auth.Guard{Gate: s.member.Gate(), Reads: s.member} }
 
-// propose has a command applied on behalf of who made the call, if permit allows it: again when it
-// comes out that users or roles have changed since they were identified.
+// identify returns the caller that the call's token belongs to.
+func (s *server) identify(ctx context.Context) (auth.Caller, error) {
+	return s.guard().Identify(ctx, bearer{})
+}
+
+// propose proposes a command on the caller's behalf, if permit allows it: again when users or roles
+// have changed since the caller was identified.
 func (s *server) propose(ctx context.Context, kind machine.Kind, payload []byte, permit func(*auth.Subject) error) (res *machine.Result, err error) {
 	err = s.asCaller(ctx, permit, func(ctx context.Context) error {
 		res, err = s.member.Propose(ctx, kind, payload)
@@ -72,22 +48,12 @@ func (s *server) propose(ctx context.Context, kind machine.Kind, payload []byte,
 }
 
 func (s *server) asCaller(ctx context.Context, permit func(*auth.Subject) error, do func(context.Context) error) error {
-	for {
-		c, err := s.identify(ctx)
-		if err != nil {
+	return s.guard().Do(ctx, bearer{}, func(ctx context.Context, c *auth.Caller) error {
+		if err := permit(c.Who); err != nil {
 			return err
 		}
-		if err := permit(c.who); err != nil {
-			return err
-		}
-		as := ctx
-		if c.actor != nil {
-			as = auth.As(ctx, c.actor)
-		}
-		if err = do(as); !errors.Is(err, auth.OldRevision) || ctx.Err() != nil {
-			return err
-		}
-	}
+		return do(ctx)
+	})
 }
 
 // read runs a function that only reads, if permit allows it. It runs the function again if users or
@@ -98,26 +64,12 @@ func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do 
 
 // readAs is read for a function that needs to know the caller's permissions.
 func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, do func(who *auth.Subject) error) error {
-	for {
-		c, err := s.identify(ctx)
-		if err != nil {
+	return s.guard().Read(ctx, bearer{}, func(c *auth.Caller) error {
+		if err := permit(c.Who); err != nil {
 			return err
 		}
-		if err := permit(c.who); err != nil {
-			return err
-		}
-		if err := do(c.who); err != nil || s.stands(&c) {
-			return err
-		}
-	}
-}
-
-// rooted permits what needs the role root.
-func rooted(who *auth.Subject) error {
-	if !who.Root() {
-		return auth.Denied
-	}
-	return nil
+		return do(c.Who)
+	})
 }
 
 // anyUser permits what needs no more than to be somebody.
@@ -125,7 +77,7 @@ func anyUser(*auth.Subject) error { return nil }
 
 // asRoot is asCaller for what needs the role root.
 func (s *server) asRoot(ctx context.Context, do func(context.Context) error) error {
-	return s.asCaller(ctx, rooted, do)
+	return s.asCaller(ctx, auth.PermitRoot, do)
 }
 
 // mayWatch returns why a watch may not be created or go on, or nil. Its user was identified when it

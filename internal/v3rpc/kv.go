@@ -173,7 +173,7 @@ func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *m
 }
 
 func (s *server) compact(ctx context.Context, req *etcdserverpb.CompactionRequest) (any, error) {
-	res, err := s.propose(ctx, machine.KindCompact, machine.AppendCompact(nil, req.Revision), rooted)
+	res, err := s.propose(ctx, machine.KindCompact, machine.AppendCompact(nil, req.Revision), auth.PermitRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -178,15 +178,15 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	}
 	c, err := s.identify(s.out.Context())
 	if err == nil {
-		err = mayWatch(c.state, c.actor, rng)
+		err = mayWatch(c.State, c.Actor, rng)
 	}
 	if err != nil {
 		return s.refuse(wireError(err).Error())
 	}
 	if s.auth == nil {
-		s.auth = c.state
+		s.auth = c.State
 	}
-	o := &watchOf{id: id, prevKV: req.PrevKv, fragment: req.Fragment, notify: req.ProgressNotify, keys: rng, actor: c.actor}
+	o := &watchOf{id: id, prevKV: req.PrevKv, fragment: req.Fragment, notify: req.ProgressNotify, keys: rng, actor: c.Actor}
 	var revision int64
 	o.w, revision = s.in.Watch(watch.Spec{Range: rng, Start: req.StartRevision, Wants: wants(req.Filters), Owner: o})
 	s.watches[id] = o

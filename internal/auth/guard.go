@@ -1,0 +1,108 @@
+package auth
+
+import (
+	"context"
+	"errors"
+)
+
+// Guard authorizes the requests of clients, for both dialects: it identifies the caller, and
+// repeats what was done on the caller's behalf when users or roles have changed meanwhile. The zero
+// Guard permits everything.
+type Guard struct {
+	Gate *Gate
+	// Reads waits until this member has applied what the cluster had committed. A token may come
+	// from another member, from users and roles that are still on their way to this one.
+	Reads interface {
+		WaitLinearizable(ctx context.Context) error
+	}
+}
+
+// Credentials are what a request brings to prove who sent it.
+type Credentials interface {
+	// Actor returns the user, or the guest, that the credentials belong to as of a state in which
+	// authentication is enabled. The guard sets the actor's revision.
+	Actor(ctx context.Context, g *Gate, s *State) (*Actor, error)
+}
+
+// Caller is the sender of a request, and what the sender may do as of a State. While authentication
+// is disabled it has no Actor, and Who permits everything.
+type Caller struct {
+	State *State
+	Actor *Actor
+	Who   *Subject
+}
+
+// Identify returns the caller that credentials belong to. The error is one of this package's, or
+// the context's.
+func (g Guard) Identify(ctx context.Context, from Credentials) (Caller, error) {
+	c, err := g.identify(ctx, from)
+	if g.Reads == nil || !errors.Is(err, TokenAhead) {
+		return c, err
+	}
+	if err := g.Reads.WaitLinearizable(ctx); err != nil {
+		return c, err
+	}
+	return g.identify(ctx, from)
+}
+
+func (g Guard) identify(ctx context.Context, from Credentials) (c Caller, err error) {
+	if g.Gate == nil {
+		return Caller{Who: anybody}, nil
+	}
+	if c.State = g.Gate.State(); !c.State.Enabled {
+		c.Who = c.State.Subject(nil)
+		return c, nil
+	}
+	if c.Actor, err = from.Actor(ctx, g.Gate, c.State); err != nil {
+		return c, err
+	}
+	c.Actor.Revision = c.State.Revision
+	if c.Who = c.State.Subject(c.Actor); c.Who == nil {
+		return c, BadToken // the user has been deleted
+	}
+	return c, nil
+}
+
+// Current reports whether users and roles are still those that the caller was identified by.
+func (g Guard) Current(c *Caller) bool { return g.Gate == nil || g.Gate.State() == c.State }
+
+// Do identifies the caller and calls do with a context in which commands are proposed on the
+// caller's behalf. It starts again when do returns OldRevision, which refuses a command because
+// users or roles have changed since.
+func (g Guard) Do(ctx context.Context, from Credentials, do func(ctx context.Context, c *Caller) error) error {
+	for {
+		c, err := g.Identify(ctx, from)
+		if err != nil {
+			return err
+		}
+		as := ctx
+		if c.Actor != nil {
+			as = As(ctx, c.Actor)
+		}
+		if err = do(as, &c); !errors.Is(err, OldRevision) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// Read identifies the caller and calls do, which changes nothing. It starts again when users or
+// roles have changed meanwhile, since what was read may be newer than the permission.
+func (g Guard) Read(ctx context.Context, from Credentials, do func(c *Caller) error) error {
+	for {
+		c, err := g.Identify(ctx, from)
+		if err != nil {
+			return err
+		}
+		if err := do(&c); err != nil || g.Current(&c) {
+			return err
+		}
+	}
+}
+
+// PermitRoot returns Denied unless the subject has the role root.
+func PermitRoot(who *Subject) error {
+	if !who.Root() {
+		return Denied
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+// named are credentials that always belong to a user; Actor reports how often it was called.
+type named struct {
+	name  string
+	calls *int
+	err   error // of the first call
+}
+
+func (n named) Actor(context.Context, *Gate, *State) (*Actor, error) {
+	*n.calls++
+	if n.err != nil && *n.calls == 1 {
+		return nil, n.err
+	}
+	return &Actor{Name: n.name}, nil
+}
+
+// waits counts calls of WaitLinearizable.
+type waits int
+
+func (w *waits) WaitLinearizable(context.Context) error { *w++; return nil }
+
+// A guard identifies the caller again when users or roles have changed, and when a token is ahead.
+func TestGuard(t *testing.T) {
+	enabled := &State{Enabled: true, Revision: 7, users: map[string]*User{"u": {Name: "u"}}}
+	later := &State{Enabled: true, Revision: 8, users: map[string]*User{"u": {Name: "u"}}}
+	table := new(Table)
+	table.shown.Store(enabled)
+	var caughtUp waits
+	g := Guard{Gate: &Gate{table: table}, Reads: &caughtUp}
+	calls := 0
+	var revisions []uint64
+	err := g.Do(t.Context(), named{"u", &calls, TokenAhead}, func(ctx context.Context, c *Caller) error {
+		revisions = append(revisions, ActorOf(ctx).Revision)
+		if !g.Current(c) {
+			t.Error("the caller is not current")
+		}
+		if len(revisions) == 1 {
+			table.shown.Store(later)
+			return OldRevision
+		}
+		return nil
+	})
+	if err != nil || caughtUp != 1 || calls != 3 || len(revisions) != 2 || revisions[0] != 7 || revisions[1] != 8 {
+		t.Errorf("%v after %d waits, %d identifications, on behalf of revisions %v", err, caughtUp, calls, revisions)
+	}
+	reads := 0
+	err = g.Read(t.Context(), named{"u", &calls, nil}, func(*Caller) error {
+		if reads++; reads == 1 {
+			table.shown.Store(enabled)
+		}
+		return nil
+	})
+	if err != nil || reads != 2 {
+		t.Errorf("%v after %d reads", err, reads)
+	}
+	if _, err := g.Identify(t.Context(), named{"nobody", &calls, nil}); !errors.Is(err, BadToken) {
+		t.Errorf("a deleted user: %v", err)
+	}
+	if c, err := (Guard{}).Identify(t.Context(), nil); err != nil || !c.Who.Root() {
+		t.Errorf("without a gate: %v", err)
+	}
+	if err := g.Do(t.Context(), named{"u", &calls, nil}, func(_ context.Context, c *Caller) error { return PermitRoot(c.Who) }); !errors.Is(err, Denied) {
+		t.Errorf("a user without the role root: %v", err)
+	}
+}
