@@ -39,8 +39,7 @@ type KV struct {
 }
 
 // Event is one change of one key as watchers are told it. KV of a delete has only Key and Mod. With
-// Dir it is a change of a v2 directory, of which KV has only Key and Mod, too; a change of the
-// members counts as one of the directory /.
+// Dir it is a change of a v2 directory, of which KV has only Key and Mod, too.
 type Event struct {
 	Delete bool
 	Dir    bool

@@ -40,7 +40,7 @@ func effectOf(o *Operation) effect {
 
 func wrote(req *Request, r *Response) bool {
 	switch {
-	case req.Put != nil, req.Member != nil:
+	case req.Put != nil:
 		return true
 	case req.Delete != nil:
 		return r.Deleted > 0

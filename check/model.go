@@ -156,7 +156,6 @@ func (x *step) run(r Request) Response {
 		x.s.auth = next
 		return Response{Err: err}
 	case r.Member != nil:
-		x.noteDir("/", false)
 		return Response{}
 	default:
 		return x.op(r)

@@ -103,8 +103,8 @@ const (
 	MemberRemove
 )
 
-// Member changes who is in the cluster. The model knows of it that it moves the revision, and no
-// key.
+// Member changes who is in the cluster. The model knows of it that it changes no key, and does not
+// move the revision.
 type Member struct {
 	Do  int
 	ID  int64

@@ -43,8 +43,8 @@ func decodeChange(e *raftpb.Entry) (*raftpb.ConfChangeV2, error) {
 	return change, nil
 }
 
-// changeMembers runs a command about members. What clients ask for moves the revision, as
-// v2's index has always moved, though no key changes.
+// changeMembers runs a command about members. It moves the revision only where the command says so
+// (ADR 0005, ADR NNNN).
 func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, who *auth.Subject) error {
 	c, err := decodeMembership(d.Rest(), change)
 	if err != nil {
@@ -64,7 +64,7 @@ func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, wh
 	if c.Kind == membership.KindRemove {
 		m.forgetAlarms(c.ID)
 	}
-	if c.Kind != membership.KindPublish {
+	if c.MovesRevision {
 		m.w.Advance()
 	}
 	if change != nil {

@@ -187,8 +187,8 @@ func TestReconfiguration(t *testing.T) {
 	if got, want := strings.Join(told, ", "), "ConfChangeAddLearnerNode 8, ConfChangeAddNode 8, ConfChangeRemoveNode 7"; got != want {
 		t.Errorf("raft is told %s, want %s", got, want)
 	}
-	if got := m.Keys().Head().Revision - before; got != 3 {
-		t.Errorf("three changes moved the revision by %d", got)
+	if got := m.Keys().Head().Revision; got != before {
+		t.Errorf("three changes moved the revision from %d to %d", before, got)
 	}
 	check := func() {
 		t.Helper()
@@ -207,6 +207,42 @@ func TestReconfiguration(t *testing.T) {
 	if applied, err := m.Apply([]*raftpb.Entry{plain}, 1); err != nil || len(applied.Malformed) != 1 {
 		t.Errorf("a removal in an ordinary entry: %v, malformed %v, want one refusal", err, applied.Malformed)
 	}
+	if err := errors.Join(m.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestChangesMoveTheRevision only where the command says so: those of the v2 API, and those in the
+// log of version 0.1.0, whose replay must end at the revision that its clients were told.
+func TestChangesMoveTheRevision(t *testing.T) {
+	fs, _ := foundTest(t)
+	db, m := openTest(t, fs)
+	at := m.Keys().Head().Revision
+	apply := func(what string, e *raftpb.Entry, moves int64) {
+		t.Helper()
+		applied, err := m.Apply([]*raftpb.Entry{e}, 1)
+		if err != nil || len(applied.Malformed) > 0 {
+			t.Fatalf("%s: %v, malformed %v", what, err, applied.Malformed)
+		}
+		if got := m.Keys().Head().Revision; got != at+moves {
+			t.Errorf("%s: revision %d after %d, want %d", what, got, at, at+moves)
+		}
+		at += moves
+	}
+	command := func(kind membership.Kind, id uint64, url string, moves bool) membership.Command {
+		return membership.Command{Kind: kind, ID: id, PeerURLs: []string{url}, MovesRevision: moves, Learner: kind == membership.KindAdd, LearnersMax: 2}
+	}
+	still := command(membership.KindUpdate, 7, "http://p:2", false)
+	moving := command(membership.KindUpdate, 7, "http://p:3", true)
+	apply("add", change(2, command(membership.KindAdd, 8, "http://p:8", false)), 0)
+	apply("add through v2", change(3, command(membership.KindAdd, 9, "http://p:9", true)), 1)
+	apply("update", one(4, machine.KindMembership, still.Append(nil)), 0)
+	apply("update through v2", one(5, machine.KindMembership, moving.Append(nil)), 1)
+	apply("promote", change(6, command(membership.KindPromote, 8, "", false)), 0)
+	apply("remove", change(7, command(membership.KindRemove, 8, "", false)), 0)
+	apply("remove through v2", change(8, command(membership.KindRemove, 9, "", true)), 1)
+	// An update as version 0.1.0 wrote it: kind 2, member 7, one URL.
+	apply("update of 0.1.0", one(9, machine.KindMembership, []byte("\x02\x00\x00\x00\x00\x00\x00\x00\x07\x01\x0ahttp://p:4")), 1)
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)
 	}

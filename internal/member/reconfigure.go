@@ -205,6 +205,7 @@ func (m *Member) active(id uint64, since time.Duration) bool {
 func (m *Member) reconfigure(ctx context.Context, c *membership.Command, already error) error {
 	m.reconfiguring.Lock()
 	defer m.reconfiguring.Unlock()
+	c.MovesRevision = m.movesRevision(ctx)
 	ctx, cancel := context.WithTimeoutCause(ctx, m.requestTimeout(), ErrTimeout)
 	defer cancel()
 	for attempt := 0; ; attempt++ {

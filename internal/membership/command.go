@@ -66,14 +66,26 @@ type Command struct {
 	Version    string // of a member that publishes itself
 	PeerURLs   []string
 	Learner    bool // of a member that is added
+	// MovesRevision has the change move the revision of the keys by one, although no key changes:
+	// when the v2 API asked for it, whose index etcd 3.1 moves with it, and until every member
+	// knows changes that do not (KnowStillChanges). It is never set in KindPublish.
+	MovesRevision bool
 	// LearnersMax is how many learners the proposer allows the cluster; what was meant is in the
 	// command, so that members with other settings decide alike.
 	LearnersMax uint64
 }
 
+// kindStill is set in the byte of the kind when the change leaves the revision as it is. Changes of
+// version 0.1.0 moved the revision, and so does replaying its log.
+const kindStill = 0x80
+
 // Append writes the command's bytes, as docs/formats/members.md draws them.
 func (c *Command) Append(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint64(append(dst, byte(c.Kind)), c.ID)
+	kind := byte(c.Kind)
+	if c.Kind != KindPublish && !c.MovesRevision {
+		kind |= kindStill
+	}
+	dst = binary.BigEndian.AppendUint64(append(dst, kind), c.ID)
 	switch c.Kind {
 	case KindPublish:
 		return codec.AppendText(appendTexts(codec.AppendText(dst, c.Name), c.ClientURLs), c.Version)
@@ -90,9 +102,14 @@ func (c *Command) Append(dst []byte) []byte {
 // Decode is the inverse of Append. Nothing points into b.
 func Decode(b []byte) (c Command, err error) {
 	r := codec.NewReader(b)
-	c.Kind, c.ID = Kind(r.Byte()), r.Uint64()
+	kind := r.Byte()
+	c.Kind, c.ID = Kind(kind&^kindStill), r.Uint64()
+	c.MovesRevision = kind&kindStill == 0 && c.Kind != KindPublish
 	switch c.Kind {
 	case KindPublish:
+		if kind&kindStill != 0 {
+			r.Fail("kind %#x, which this version does not know", kind)
+		}
 		c.Name, c.ClientURLs, c.Version = r.Text(), takeTexts(&r), r.Text()
 	case KindUpdate:
 		c.PeerURLs = takeTexts(&r)

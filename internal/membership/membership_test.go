@@ -145,12 +145,13 @@ func TestBytes(t *testing.T) {
 		},
 		{
 			"add", string((&Command{Kind: KindAdd, ID: 1, PeerURLs: m.PeerURLs, Learner: true, LearnersMax: 2}).Append(nil)),
-			"\x03\x00\x00\x00\x00\x00\x00\x00\x01\x01\x02\x01\x0ahttp://p:1",
+			"\x83\x00\x00\x00\x00\x00\x00\x00\x01\x01\x02\x01\x0ahttp://p:1",
 		},
-		{"remove", string((&Command{Kind: KindRemove, ID: 1}).Append(nil)), "\x04\x00\x00\x00\x00\x00\x00\x00\x01"},
-		{"promote", string((&Command{Kind: KindPromote, ID: 1}).Append(nil)), "\x05\x00\x00\x00\x00\x00\x00\x00\x01"},
+		{"remove, as 0.1.0 wrote it", string((&Command{Kind: KindRemove, ID: 1, MovesRevision: true}).Append(nil)), "\x04\x00\x00\x00\x00\x00\x00\x00\x01"},
+		{"remove", string((&Command{Kind: KindRemove, ID: 1}).Append(nil)), "\x84\x00\x00\x00\x00\x00\x00\x00\x01"},
+		{"promote", string((&Command{Kind: KindPromote, ID: 1}).Append(nil)), "\x85\x00\x00\x00\x00\x00\x00\x00\x01"},
 		{"removed", string(appendRemoved(nil)), "\x02"},
-		{"update", string((&Command{Kind: KindUpdate, ID: 1, PeerURLs: m.PeerURLs}).Append(nil)), "\x02\x00\x00\x00\x00\x00\x00\x00\x01\x01\x0ahttp://p:1"},
+		{"update", string((&Command{Kind: KindUpdate, ID: 1, PeerURLs: m.PeerURLs}).Append(nil)), "\x82\x00\x00\x00\x00\x00\x00\x00\x01\x01\x0ahttp://p:1"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %q, want %q", c.what, c.got, c.want)
@@ -256,5 +257,31 @@ func TestClusterVersion(t *testing.T) {
 	}
 	if got := ClusterVersion(nil); got != "" {
 		t.Errorf("nobody agrees on %s", got)
+	}
+}
+
+// TestKnowStillChanges: one member of an older version is enough to have the others write commands
+// that it knows. One that has not started yet has no version.
+func TestKnowStillChanges(t *testing.T) {
+	for _, c := range []struct {
+		versions []string
+		want     bool
+	}{
+		{nil, true},
+		{[]string{""}, true},
+		{[]string{"3.7.0"}, false},
+		{[]string{"3.7.1", "", "3.7.10"}, true},
+		{[]string{"3.7.1", "3.7.0"}, false},
+		{[]string{"3.8.0", "4.0.0"}, true},
+		{[]string{"3.6.9"}, false},
+		{[]string{"nonsense"}, false},
+	} {
+		var members []Member
+		for _, v := range c.versions {
+			members = append(members, Member{Version: v})
+		}
+		if got := KnowStillChanges(members); got != c.want {
+			t.Errorf("versions %q: %v, want %v", c.versions, got, c.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,6 +22,40 @@ func ClusterVersion(members []Member) string {
 	}
 	major, minor := minorOf(least)
 	return fmt.Sprintf("%d.%d.0", major, minor)
+}
+
+// stillSince is the first version of the API whose members know changes of the membership that
+// leave the revision as it is.
+const stillSince = "3.7.1"
+
+// KnowStillChanges reports whether all members that have started know commands without
+// MovesRevision. An older member would stop at such a command.
+func KnowStillChanges(members []Member) bool {
+	for i := range members {
+		if v := members[i].Version; v != "" && compareVersions(v, stillSince) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// compareVersions compares X.Y.Z by numbers. A text that is not a version is 0.0.0.
+func compareVersions(a, b string) int {
+	aMajor, aMinor := minorOf(a)
+	bMajor, bMinor := minorOf(b)
+	return cmp.Or(cmp.Compare(aMajor, bMajor), cmp.Compare(aMinor, bMinor), cmp.Compare(patchOf(a), patchOf(b)))
+}
+
+func patchOf(version string) uint64 {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 3 {
+		return 0
+	}
+	patch, err := strconv.ParseUint(parts[2], 10, 16)
+	if err != nil {
+		return 0
+	}
+	return patch
 }
 
 // older reports whether a is of an earlier minor version than b. Nothing is older than no version.

@@ -8,6 +8,7 @@ import (
 	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
+	"cairn/internal/membership"
 	"cairn/internal/v2tree"
 )
 
@@ -64,12 +65,13 @@ func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *auth
 }
 
 // asRoot is asCaller for what needs the role root.
+// The v2 index moves with changes of the members that are asked for here, as in etcd 3.1.
 func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) error {
 	err := h.asCaller(r, func(ctx context.Context, c *auth.Caller) error {
 		if err := auth.PermitRoot(c.Who); err != nil {
 			return err
 		}
-		return do(ctx)
+		return do(membership.MoveRevision(ctx))
 	})
 	if errors.Is(err, auth.Denied) || errors.Is(err, auth.BadPassword) {
 		return errUnauthorized

@@ -1,0 +1,14 @@
+package membership
+
+import "context"
+
+type movesRevisionKey struct{}
+
+// MoveRevision returns a context in which changes of the members move the revision: requests of the
+// v2 API. See Command.MovesRevision.
+func MoveRevision(ctx context.Context) context.Context {
+	return context.WithValue(ctx, movesRevisionKey{}, true)
+}
+
+// RevisionMoves reports whether a context is from MoveRevision.
+func RevisionMoves(ctx context.Context) bool { return ctx.Value(movesRevisionKey{}) != nil }
