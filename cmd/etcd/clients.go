@@ -79,12 +79,17 @@ func (c *clients) server() (server *portmux.Server, health *health.Server) {
 		}),
 		Logger: logging.For(c.log, "grpc"),
 	})
-	v3rpc.Register(registrars{services, json}, c.m, c.meters, v3rpc.Config{
+	v3rpc.Register(registrars{services, json}, servedMember(c.m), c.meters, v3rpc.Config{
 		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),
 		LeaseTTLMin:     leaseTTLMin(c.cfg),
 		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
 	})
 	return server, ops.RegisterGRPC(v3rpc.Metered{GRPCServer: services, Meters: c.meters})
+}
+
+// servedMember returns a member as the v3 services see it.
+func servedMember(m *member.Member) v3rpc.Member {
+	return v3rpc.Member{Requests: m, Role: m, Space: m, Leases: m, Watches: m, Cluster: m, State: m, Users: m}
 }
 
 func (c *clients) messageBytesMax() int { return int(c.cfg.RequestBytesMax) + grpcOverheadBytes }

@@ -37,10 +37,10 @@ func needsLeader(ctx context.Context) bool {
 func admittedUnary(handle grpc.MethodHandler) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, dec func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 		s := srv.(*server)
-		if s.member.Leader() == 0 && needsLeader(ctx) {
+		if s.member.Role.Leader() == 0 && needsLeader(ctx) {
 			return nil, rpctypes.ErrGRPCNoLeader
 		}
-		if !s.member.IsLearner() {
+		if !s.member.Role.IsLearner() {
 			return handle(srv, ctx, dec, intercept)
 		}
 		return handle(srv, ctx, func(req any) error {
@@ -71,13 +71,13 @@ func learnerServes(req any) bool {
 func admittedStream(handle grpc.StreamHandler, method string) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) error {
 		s := srv.(*server)
-		if s.member.IsLearner() && method != etcdserverpb.Maintenance_Snapshot_FullMethodName {
+		if s.member.Role.IsLearner() && method != etcdserverpb.Maintenance_Snapshot_FullMethodName {
 			return rpctypes.ErrGRPCNotSupportedForLearner
 		}
 		if !needsLeader(stream.Context()) {
 			return handle(srv, stream)
 		}
-		if s.member.Leader() == 0 {
+		if s.member.Role.Leader() == 0 {
 			return rpctypes.ErrGRPCNoLeader
 		}
 		ctx, cancel := context.WithCancelCause(stream.Context())
@@ -86,7 +86,7 @@ func admittedStream(handle grpc.StreamHandler, method string) grpc.StreamHandler
 		defer close(ended)
 		go func() {
 			select {
-			case <-s.member.LeaderLost():
+			case <-s.member.Role.LeaderLost():
 				cancel(rpctypes.ErrGRPCNoLeader)
 			case <-ended:
 			}

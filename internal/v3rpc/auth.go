@@ -44,13 +44,13 @@ var authService = grpc.ServiceDesc{
 // authHeader returns the header of answers about users and roles, which have no revision of their
 // own.
 func (s *server) authHeader() *etcdserverpb.ResponseHeader {
-	return s.header(s.member.Keys().Head().Revision).proto()
+	return s.header(s.member.Requests.Keys().Head().Revision).proto()
 }
 
 // changeAuth has a command about users and roles applied on behalf of who made the call.
 func (s *server) changeAuth(ctx context.Context, c *auth.Command) error {
 	return s.asRoot(ctx, func(ctx context.Context) error {
-		_, err := s.member.ChangeAuth(ctx, c)
+		_, err := s.member.Users.ChangeAuth(ctx, c)
 		return err
 	})
 }
@@ -73,12 +73,12 @@ func (s *server) authDisable(ctx context.Context, _ *etcdserverpb.AuthDisableReq
 
 // authStatus serves Auth.AuthStatus, also without a token: clients ask it whether they need one.
 func (s *server) authStatus(context.Context, *etcdserverpb.AuthStatusRequest) (any, error) {
-	state := s.member.Gate().State()
+	state := s.member.Requests.Gate().State()
 	return &etcdserverpb.AuthStatusResponse{Header: s.authHeader(), Enabled: state.Enabled, AuthRevision: state.Revision}, nil
 }
 
 func (s *server) authenticate(ctx context.Context, req *etcdserverpb.AuthenticateRequest) (any, error) {
-	token, err := s.member.Login(ctx, req.Name, req.Password)
+	token, err := s.member.Users.Login(ctx, req.Name, req.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (s *server) authenticate(ctx context.Context, req *etcdserverpb.Authenticat
 // hashOf returns the hash to keep of a password; clients may send the hash, in base64, instead.
 func (s *server) hashOf(ctx context.Context, password, hashed string) (string, error) {
 	if hashed == "" {
-		return s.member.Gate().Hash(ctx, password)
+		return s.member.Requests.Gate().Hash(ctx, password)
 	}
 	hash, err := base64.StdEncoding.DecodeString(hashed)
 	if err != nil || !auth.Hashed(hash) {
@@ -108,7 +108,7 @@ func (s *server) userAdd(ctx context.Context, req *etcdserverpb.AuthUserAddReque
 				return err
 			}
 		}
-		_, err = s.member.ChangeAuth(ctx, &c)
+		_, err = s.member.Users.ChangeAuth(ctx, &c)
 		return err
 	})
 	if err != nil {
@@ -121,7 +121,7 @@ func (s *server) userChangePassword(ctx context.Context, req *etcdserverpb.AuthU
 	err := s.asRoot(ctx, func(ctx context.Context) error {
 		hash, err := s.hashOf(ctx, req.Password, req.HashedPassword)
 		if err == nil {
-			_, err = s.member.ChangeAuth(ctx, &auth.Command{Kind: auth.KindV3UserPassword, Name: req.Name, Hash: hash})
+			_, err = s.member.Users.ChangeAuth(ctx, &auth.Command{Kind: auth.KindV3UserPassword, Name: req.Name, Hash: hash})
 		}
 		return err
 	})

@@ -26,7 +26,7 @@ var clusterService = grpc.ServiceDesc{
 
 func (s *server) memberList(ctx context.Context, req *etcdserverpb.MemberListRequest) (any, error) {
 	if req.Linearizable {
-		if err := s.member.WaitLinearizable(ctx); err != nil {
+		if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -43,7 +43,7 @@ func (s *server) memberAdd(ctx context.Context, req *etcdserverpb.MemberAddReque
 	}
 	var added membership.Member
 	err = s.asRoot(ctx, func(ctx context.Context) error {
-		added, err = s.member.AddMember(ctx, urls, req.IsLearner)
+		added, err = s.member.Cluster.AddMember(ctx, urls, req.IsLearner)
 		return err
 	})
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *server) memberAdd(ctx context.Context, req *etcdserverpb.MemberAddReque
 }
 
 func (s *server) memberRemove(ctx context.Context, req *etcdserverpb.MemberRemoveRequest) (any, error) {
-	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.RemoveMember(ctx, req.ID) })
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.Cluster.RemoveMember(ctx, req.ID) })
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (s *server) memberUpdate(ctx context.Context, req *etcdserverpb.MemberUpdat
 		return nil, err
 	}
 	// As in etcd the URLs stay in the order that they are given in.
-	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.UpdatePeerURLs(ctx, req.ID, req.PeerURLs) })
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.Cluster.UpdatePeerURLs(ctx, req.ID, req.PeerURLs) })
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (s *server) memberUpdate(ctx context.Context, req *etcdserverpb.MemberUpdat
 }
 
 func (s *server) memberPromote(ctx context.Context, req *etcdserverpb.MemberPromoteRequest) (any, error) {
-	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.PromoteMember(ctx, req.ID) })
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.Cluster.PromoteMember(ctx, req.ID) })
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s *server) memberPromote(ctx context.Context, req *etcdserverpb.MemberProm
 
 // moveLeader is Maintenance.MoveLeader.
 func (s *server) moveLeader(ctx context.Context, req *etcdserverpb.MoveLeaderRequest) (any, error) {
-	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.MoveLeader(ctx, req.TargetID) })
+	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.Cluster.MoveLeader(ctx, req.TargetID) })
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func peerURLs(texts []string) ([]string, error) {
 func (s *server) clusterHeader() *etcdserverpb.ResponseHeader { return s.header(0).proto() }
 
 func (s *server) members() []*etcdserverpb.Member {
-	members := s.member.Members()
+	members := s.member.Cluster.Members()
 	list := make([]*etcdserverpb.Member, len(members))
 	for i := range members {
 		list[i] = memberOnWire(&members[i])

@@ -33,7 +33,7 @@ func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeReque
 		if !ok {
 			return nil, rpctypes.ErrGRPCWrongDowngradeVersionFormat
 		}
-		if err := s.member.WaitLinearizable(ctx); err != nil {
+		if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 			return nil, err
 		}
 		if err := s.checkRoot(ctx); err != nil { // again, after waiting

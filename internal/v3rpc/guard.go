@@ -30,7 +30,9 @@ func (bearer) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Act
 	return &auth.Actor{Name: name}, nil
 }
 
-func (s *server) guard() auth.Guard { return auth.Guard{Gate: s.member.Gate(), Reads: s.member} }
+func (s *server) guard() auth.Guard {
+	return auth.Guard{Gate: s.member.Requests.Gate(), Reads: s.member.Requests}
+}
 
 // identify returns the caller that the call's token belongs to.
 func (s *server) identify(ctx context.Context) (auth.Caller, error) {
@@ -41,7 +43,7 @@ func (s *server) identify(ctx context.Context) (auth.Caller, error) {
 // have changed since the caller was identified.
 func (s *server) propose(ctx context.Context, kind machine.Kind, payload []byte, permit func(*auth.Subject) error) (res *machine.Result, err error) {
 	err = s.asCaller(ctx, permit, func(ctx context.Context) error {
-		res, err = s.member.Propose(ctx, kind, payload)
+		res, err = s.member.Requests.Propose(ctx, kind, payload)
 		return err
 	})
 	return res, err
@@ -72,7 +74,7 @@ func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, d
 	})
 }
 
-// anyUser permits what needs no more than to be somebody.
+// anyUser permits every user.
 func anyUser(*auth.Subject) error { return nil }
 
 // asRoot is asCaller for what needs the role root.
@@ -80,7 +82,7 @@ func (s *server) asRoot(ctx context.Context, do func(context.Context) error) err
 	return s.asCaller(ctx, auth.PermitRoot, do)
 }
 
-// mayWatch returns why a watch may not be created or go on, or nil. Its user was identified when it
+// mayWatch returns an error unless a watch may be created or continue. Its user was identified when it
 // was created.
 func mayWatch(state *auth.State, actor *auth.Actor, r kv.KeyRange) error {
 	if actor == nil {

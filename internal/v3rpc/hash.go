@@ -18,7 +18,7 @@ func (s *server) hash(ctx context.Context, _ *etcdserverpb.HashRequest) (any, er
 	}
 	defer done()
 	began := time.Now()
-	sum, revision, err := s.member.HashState(ctx)
+	sum, revision, err := s.member.State.HashState(ctx)
 	if err == nil {
 		err = s.checkRoot(ctx) // it took long
 	}
@@ -37,7 +37,7 @@ func (s *server) hashKV(ctx context.Context, req *etcdserverpb.HashKVRequest) (a
 	}
 	defer done()
 	began := time.Now()
-	h, err := s.member.HashKV(ctx, req.Revision)
+	h, err := s.member.State.HashKV(ctx, req.Revision)
 	if err == nil {
 		err = s.checkRoot(ctx) // it took long
 	}
@@ -46,7 +46,7 @@ func (s *server) hashKV(ctx context.Context, req *etcdserverpb.HashKVRequest) (a
 	}
 	s.meters.HashRevision.Observe(time.Since(began).Seconds())
 	resp := &etcdserverpb.HashKVResponse{
-		Header: s.header(s.member.Keys().Head().Revision).proto(), Hash: h.Sum, HashRevision: h.Revision, CompactRevision: h.CompactRevision,
+		Header: s.header(s.member.Requests.Keys().Head().Revision).proto(), Hash: h.Sum, HashRevision: h.Revision, CompactRevision: h.CompactRevision,
 	}
 	if h.CompactRevision == 0 {
 		resp.CompactRevision = -1 // etcd's way to say that nothing has been compacted

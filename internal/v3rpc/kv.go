@@ -47,7 +47,7 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 		return nil, err
 	}
 	if !req.serializable {
-		if err := s.member.WaitLinearizable(ctx); err != nil {
+		if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -56,7 +56,7 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	var sum mvcc.RangeSummary
 	err := s.read(ctx, permitRange(req.KeyRange), func() (err error) {
 		resp.Reset()
-		sum, err = s.member.Keys().Range(&req.RangeOp, resp)
+		sum, err = s.member.Requests.Keys().Range(&req.RangeOp, resp)
 		return err
 	})
 	if err != nil {
@@ -82,7 +82,7 @@ func (s *server) put(ctx context.Context, req *putRequest) (any, error) {
 	if err := checkPut(&req.PutOp); err != nil {
 		return nil, err
 	}
-	if err := s.member.CheckSpace(); err != nil {
+	if err := s.member.Space.CheckSpace(); err != nil {
 		return nil, err
 	}
 	payload := machine.AppendPut(make([]byte, 0, len(req.Key)+len(req.Value)+24), &req.PutOp)
@@ -140,7 +140,7 @@ func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, er
 		return s.readTxn(ctx, req, t)
 	}
 	if addsData(req) {
-		if err := s.member.CheckSpace(); err != nil {
+		if err := s.member.Space.CheckSpace(); err != nil {
 			return nil, err
 		}
 	}
@@ -156,13 +156,13 @@ func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, er
 
 func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *mvcc.TxnOp) (any, error) {
 	if !serializable(req) {
-		if err := s.member.WaitLinearizable(ctx); err != nil {
+		if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 			return nil, err
 		}
 	}
 	var res mvcc.TxnResult
 	err := s.read(ctx, func(who *auth.Subject) error { return machine.PermitTxn(who, t) }, func() (err error) {
-		res, err = s.member.Keys().ReadTxn(t)
+		res, err = s.member.Requests.Keys().ReadTxn(t)
 		return err
 	})
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *server) compact(ctx context.Context, req *etcdserverpb.CompactionReques
 		return nil, err
 	}
 	if req.Physical {
-		if err := s.member.WaitSwept(ctx); err != nil {
+		if err := s.member.Space.WaitSwept(ctx); err != nil {
 			return nil, err
 		}
 	}

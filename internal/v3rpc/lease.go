@@ -38,7 +38,7 @@ func (s *server) leaseGrant(ctx context.Context, req *etcdserverpb.LeaseGrantReq
 	if req.TTL > lease.TTLMax {
 		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
 	}
-	if err := s.member.CheckSpace(); err != nil {
+	if err := s.member.Space.CheckSpace(); err != nil {
 		return nil, err
 	}
 	c := lease.Command{Kind: lease.KindGrant, ID: kv.LeaseID(req.ID), TTL: max(req.TTL, s.cfg.LeaseTTLMin, 1)}
@@ -108,12 +108,12 @@ func (s *server) renew(ctx context.Context, id kv.LeaseID) (*etcdserverpb.LeaseK
 	} else {
 		c := lease.Command{Kind: lease.KindRenew, ID: id}
 		res, err = s.propose(ctx, machine.KindLease, c.Append(nil), func(who *auth.Subject) error {
-			return lackingKeys(s.member.Keys().Reading(), id, who.Unwritable())
+			return lackingKeys(s.member.Requests.Keys().Reading(), id, who.Unwritable())
 		})
 	}
 	switch {
 	case errors.Is(err, mvcc.ErrLeaseNotFound):
-		resp.Header = s.header(s.member.Keys().Head().Revision).proto()
+		resp.Header = s.header(s.member.Requests.Keys().Head().Revision).proto()
 	case err != nil:
 		return nil, err
 	default:
@@ -141,12 +141,12 @@ func lackingKeys(reading mvcc.Reading, id kv.LeaseID, gaps iter.Seq2[[]byte, []b
 // leaseTimeToLive serves Lease.LeaseTimeToLive. The names of the keys need, all of them, the
 // permission to read; the time does not.
 func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTimeToLiveRequest) (any, error) {
-	if err := s.member.WaitLinearizable(ctx); err != nil {
+	if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 		return nil, err
 	}
 	var resp *etcdserverpb.LeaseTimeToLiveResponse
 	err := s.readAs(ctx, anyUser, func(who *auth.Subject) (err error) {
-		reading, now := s.member.Keys().Reading(), s.member.ClusterTime()
+		reading, now := s.member.Requests.Keys().Reading(), s.member.Leases.ClusterTime()
 		resp = &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
 		l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
 		if err != nil || !ok || l.Expired(now) {
@@ -171,12 +171,12 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 // leaseLeases serves Lease.LeaseLeases. As in etcd it needs the permission to read every key of
 // every lease.
 func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesRequest) (any, error) {
-	if err := s.member.WaitLinearizable(ctx); err != nil {
+	if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 		return nil, err
 	}
 	var resp *etcdserverpb.LeaseLeasesResponse
 	err := s.readAs(ctx, anyUser, func(who *auth.Subject) error {
-		reading := s.member.Keys().Reading()
+		reading := s.member.Requests.Keys().Reading()
 		leases, err := lease.List(reading)
 		if err != nil {
 			return err

@@ -39,26 +39,26 @@ func (s *server) status(ctx context.Context, _ *etcdserverpb.StatusRequest) (any
 	if _, err := s.identify(ctx); err != nil {
 		return nil, err
 	}
-	applied, term := s.member.RaftStatus()
-	size, inUse := s.member.StateBytes()
+	applied, term := s.member.Requests.RaftStatus()
+	size, inUse := s.member.Space.StateBytes()
 	resp := &etcdserverpb.StatusResponse{
-		Header:           s.header(s.member.Keys().Head().Revision).proto(),
+		Header:           s.header(s.member.Requests.Keys().Head().Revision).proto(),
 		Version:          version.API,
 		DbSize:           size,
 		DbSizeInUse:      inUse,
-		DbSizeQuota:      s.member.QuotaBytes(),
-		Leader:           s.member.Leader(),
+		DbSizeQuota:      s.member.Space.QuotaBytes(),
+		Leader:           s.member.Role.Leader(),
 		RaftIndex:        applied,
 		RaftTerm:         term,
 		RaftAppliedIndex: applied,
-		IsLearner:        s.member.IsLearner(),
+		IsLearner:        s.member.Role.IsLearner(),
 		StorageVersion:   version.Cluster,
 		DowngradeInfo:    &etcdserverpb.DowngradeInfo{},
 	}
 	if resp.Leader == 0 {
 		resp.Errors = append(resp.Errors, rpctypes.ErrNoLeader.Error())
 	}
-	for _, a := range s.member.Alarms().List(alarm.None) {
+	for _, a := range s.member.State.Alarms().List(alarm.None) {
 		// As etcd 3.4 to 3.6 print the message, down to the blank at the end.
 		resp.Errors = append(resp.Errors, fmt.Sprintf("memberID:%d alarm:%v ", a.Member, a.Kind))
 	}
@@ -93,12 +93,12 @@ func (s *server) alarm(ctx context.Context, req *etcdserverpb.AlarmRequest) (any
 }
 
 func (s *server) alarms(ctx context.Context, kind alarm.Kind) (any, error) {
-	if err := s.member.WaitLinearizable(ctx); err != nil {
+	if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 		return nil, err
 	}
 	var found []alarm.Alarm
 	err := s.read(ctx, anyUser, func() error {
-		found = s.member.Alarms().List(kind)
+		found = s.member.State.Alarms().List(kind)
 		return nil
 	})
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *server) changeAlarm(ctx context.Context, c *alarm.Command) (any, error)
 	var changed []alarm.Alarm
 	err := s.asRoot(ctx, func(ctx context.Context) (err error) {
 		if c.Kind != alarm.None {
-			changed, err = s.member.ChangeAlarm(ctx, c)
+			changed, err = s.member.State.ChangeAlarm(ctx, c)
 		}
 		return err
 	})
@@ -123,7 +123,7 @@ func (s *server) changeAlarm(ctx context.Context, c *alarm.Command) (any, error)
 }
 
 func (s *server) alarmResponse(alarms []alarm.Alarm) *etcdserverpb.AlarmResponse {
-	resp := &etcdserverpb.AlarmResponse{Header: s.header(s.member.Keys().Head().Revision).proto()}
+	resp := &etcdserverpb.AlarmResponse{Header: s.header(s.member.Requests.Keys().Head().Revision).proto()}
 	for _, a := range alarms {
 		resp.Alarms = append(resp.Alarms, &etcdserverpb.AlarmMember{MemberID: a.Member, Alarm: etcdserverpb.AlarmType(a.Kind)})
 	}

@@ -103,7 +103,7 @@ func rangeStream(srv any, stream grpc.ServerStream) error {
 	op := rangeOp(req)
 	err := checkRange(op)
 	if err == nil && !req.Serializable {
-		err = s.member.WaitLinearizable(stream.Context())
+		err = s.member.Requests.WaitLinearizable(stream.Context())
 	}
 	if err == nil {
 		s.meters.Ranges.Inc()
@@ -157,7 +157,7 @@ func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.Rang
 	c.keysOnly = rest.KeysOnly
 	err = s.read(ctx, permitRange(all), func() (err error) {
 		c.Reset()
-		sum, err = s.member.Keys().Range(rest, c)
+		sum, err = s.member.Requests.Keys().Range(rest, c)
 		return err
 	})
 	if err != nil {

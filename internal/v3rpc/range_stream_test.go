@@ -80,7 +80,7 @@ func (s *sentChunks) merged() (*etcdserverpb.RangeResponse, error) {
 }
 
 func (m *localStore) stream(ctx context.Context, op *mvcc.RangeOp, onSend func()) *sentChunks {
-	s := &server{member: m, meters: metrics.New(1)}
+	s := &server{member: m.member(), meters: metrics.New(1)}
 	out := &sentChunks{ctx: ctx, onSend: onSend}
 	out.err = s.streamRange(op, out)
 	return out
@@ -117,7 +117,7 @@ func TestRangeStreamChunks(t *testing.T) {
 			if err != nil {
 				rt.Fatal(err)
 			}
-			whole.header = (&server{member: m}).header(sum.Revision)
+			whole.header = (&server{member: m.member()}).header(sum.Revision)
 			whole.more, whole.count = sum.More, sum.Count
 			b, err := whole.AppendWire(nil)
 			want := new(etcdserverpb.RangeResponse)

@@ -45,12 +45,12 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 		return member.ErrTooManyRequests
 	}
 	began := time.Now()
-	source, err := s.member.Snapshot()
+	source, err := s.member.State.Snapshot()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	disk, _ := s.member.StateBytes()
+	disk, _ := s.member.Space.StateBytes()
 	file := snapshot.NewFile(source)
 	blob, sent := make([]byte, blobBytes), int64(0)
 	for last := false; !last; {

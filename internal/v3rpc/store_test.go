@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"cairn/internal/auth"
+	"cairn/internal/machine"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
 	"cairn/internal/watch"
 )
 
-// localStore is a Member that has keys, a hub and authentication that is off, and no cluster.
+// localStore implements Requests, Role and Watches of a Member with keys and a hub, and with
+// authentication off.
 type localStore struct {
-	Member
 	db   *storage.Store
 	keys *mvcc.Store
 	hub  *watch.Hub
@@ -53,9 +54,16 @@ func newLocalStore(t testing.TB, limits watch.Limits) *localStore {
 	return m
 }
 
-// IsLearner implements Member.
+func (m *localStore) member() Member { return Member{Requests: m, Role: m, Watches: m} }
+
+// IsLearner implements Role.
 func (*localStore) IsLearner() bool { return false }
 
+func (*localStore) Leader() uint64              { return 1 }
+func (*localStore) LeaderLost() <-chan struct{} { return nil }
+func (m *localStore) Propose(context.Context, machine.Kind, []byte) (*machine.Result, error) {
+	return nil, errors.New("nothing is proposed in this test")
+}
 func (m *localStore) Keys() *mvcc.Store                      { return m.keys }
 func (m *localStore) Watches() *watch.Hub                    { return m.hub }
 func (m *localStore) Gate() *auth.Gate                       { return m.gate }

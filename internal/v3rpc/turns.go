@@ -103,7 +103,7 @@ type following struct {
 }
 
 func (s *server) follow(keys kv.KeyRange, from int64) *following {
-	f := &following{s: s, in: s.member.Watches().NewStream()}
+	f := &following{s: s, in: s.member.Watches.Watches().NewStream()}
 	f.in.Watch(watch.Spec{Range: keys, Start: from, Wants: wants(nil)})
 	return f
 }
@@ -118,7 +118,7 @@ func (f *following) next(ctx context.Context) ([]*watch.Event, error) {
 		case <-f.in.Wake():
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-f.s.member.Watches().Closed():
+		case <-f.s.member.Watches.Watches().Closed():
 			return nil, watch.ErrClosed
 		}
 		told, err := f.in.Take()

@@ -17,69 +17,10 @@ import (
 
 	"google.golang.org/grpc"
 
-	"cairn/internal/alarm"
-	"cairn/internal/auth"
-	"cairn/internal/kv"
-	"cairn/internal/machine"
-	"cairn/internal/membership"
 	"cairn/internal/metrics"
-	"cairn/internal/mvcc"
-	"cairn/internal/snapshot"
-	"cairn/internal/watch"
 )
 
-// Member is what the services need of the member that they serve.
-type Member interface {
-	// Propose has a command applied. See member.Member.
-	Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error)
-	// WaitLinearizable returns when a read begun afterwards is linearizable.
-	WaitLinearizable(ctx context.Context) error
-	// CheckSpace returns an error when writes that add data are refused.
-	CheckSpace() error
-	// WaitSwept returns when compacted data has been removed.
-	WaitSwept(ctx context.Context) error
-	Keys() *mvcc.Store
-	// ClusterTime returns the present cluster time, which leases end by.
-	ClusterTime() kv.ClusterTime
-	Watches() *watch.Hub
-	RaftStatus() (appliedIndex, term uint64)
-	Leader() uint64
-	// StateBytes returns the size of the state's files, and how much of that is in use.
-	StateBytes() (disk, inUse int64)
-	// QuotaBytes returns the size that raises an alarm; 0 is none.
-	QuotaBytes() int64
-	// Alarms returns the alarms of the cluster.
-	Alarms() *alarm.State
-	// ChangeAlarm has a command on alarms applied. See member.Member.
-	ChangeAlarm(ctx context.Context, c *alarm.Command) ([]alarm.Alarm, error)
-	Err() error
-	// Members returns the members in the order of their IDs.
-	Members() []membership.Member
-	// UpdatePeerURLs gives a member other peer URLs. See member.Member for this and the following.
-	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
-	AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error)
-	RemoveMember(ctx context.Context, id uint64) error
-	PromoteMember(ctx context.Context, id uint64) error
-	MoveLeader(ctx context.Context, to uint64) error
-	// IsLearner reports whether this member has no vote.
-	IsLearner() bool
-	// LeaderLost returns a channel that is closed when the member has been without a leader for so
-	// long that clients which asked to be told are told.
-	LeaderLost() <-chan struct{}
-	// HashState and HashKV return checksums. See member.Member.
-	HashState(ctx context.Context) (sum uint32, revision int64, err error)
-	HashKV(ctx context.Context, revision int64) (mvcc.Hash, error)
-	// Snapshot returns the stream of the whole state. See member.Member.
-	Snapshot() (*snapshot.Source, error)
-	// Gate tells who somebody is, and what they may do.
-	Gate() *auth.Gate
-	// Login gives out a token to who knows a user's password.
-	Login(ctx context.Context, name, password string) (token string, err error)
-	// ChangeAuth has a command about users and roles applied.
-	ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error)
-}
-
-// Config says who answers and within which limits.
+// Config is the identity of the member and the limits of requests.
 type Config struct {
 	ClusterID uint64
 	MemberID  uint64
@@ -94,7 +35,7 @@ type Config struct {
 	WatchProgressInterval time.Duration
 }
 
-// Register gives the services to a gRPC server. Their calls are counted in meters.
+// Register registers the services with a gRPC server. Their calls are counted in meters.
 func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Config) {
 	if cfg.WatchProgressInterval <= 0 {
 		cfg.WatchProgressInterval = watchProgressInterval
@@ -116,7 +57,7 @@ type server struct {
 
 // header returns the header of an answer at a revision.
 func (s *server) header(revision int64) header {
-	_, term := s.member.RaftStatus()
+	_, term := s.member.Requests.RaftStatus()
 	return header{clusterID: s.cfg.ClusterID, memberID: s.cfg.MemberID, revision: revision, term: term}
 }
 

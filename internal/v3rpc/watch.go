@@ -73,7 +73,7 @@ type watchOf struct {
 // watchStream answers Watch.Watch.
 func watchStream(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
-	w := &watching{server: s, out: stream, in: s.member.Watches().NewStream(), watches: make(map[int64]*watchOf)}
+	w := &watching{server: s, out: stream, in: s.member.Watches.Watches().NewStream(), watches: make(map[int64]*watchOf)}
 	defer w.in.Close()
 	err := w.serve()
 	if w.timer != nil {
@@ -130,7 +130,7 @@ func (s *watching) serve() error {
 		case err = <-end:
 		case <-s.out.Context().Done():
 			err = s.out.Context().Err()
-		case <-s.member.Watches().Closed():
+		case <-s.member.Watches.Watches().Closed():
 			err = watch.ErrClosed
 		}
 		if err != nil {
@@ -150,7 +150,7 @@ func (s *watching) handle(req *etcdserverpb.WatchRequest) error {
 			return s.cancel(r.CancelRequest.WatchId)
 		}
 	case *etcdserverpb.WatchRequest_ProgressRequest:
-		s.asked = max(s.asked, s.member.Keys().Head().Revision)
+		s.asked = max(s.asked, s.member.Requests.Keys().Head().Revision)
 		return s.tellProgress()
 	}
 	return nil // a request of a newer client: etcd passes it over
@@ -209,7 +209,7 @@ func (s *watching) freeID() int64 {
 
 // refuse answers a create request that creates nothing.
 func (s *watching) refuse(reason string) error {
-	return s.send(watchResponse{id: noWatch, created: true, canceled: true, reason: reason}, s.member.Keys().Head().Revision)
+	return s.send(watchResponse{id: noWatch, created: true, canceled: true, reason: reason}, s.member.Requests.Keys().Head().Revision)
 }
 
 // cancel ends a watch; etcd does not answer when there is none of that id.
@@ -220,7 +220,7 @@ func (s *watching) cancel(id int64) error {
 	}
 	s.in.Cancel(o.w)
 	s.drop(o)
-	return s.send(watchResponse{id: id, canceled: true}, s.member.Keys().Head().Revision)
+	return s.send(watchResponse{id: id, canceled: true}, s.member.Requests.Keys().Head().Revision)
 }
 
 func (s *watching) drop(o *watchOf) {
@@ -246,7 +246,7 @@ func (s *watching) tell() error {
 		}
 		if d.Compacted != 0 {
 			s.drop(o)
-			err = s.send(watchResponse{id: o.id, canceled: true, compact: d.Compacted}, s.member.Keys().Head().Revision)
+			err = s.send(watchResponse{id: o.id, canceled: true, compact: d.Compacted}, s.member.Requests.Keys().Head().Revision)
 		} else {
 			err = s.tellEvents(o, d.Events)
 		}
@@ -260,7 +260,7 @@ func (s *watching) tell() error {
 // endForbidden ends the watches that are not allowed any more, when users or roles have changed.
 // What has been taken from the hub by now is older than the state that is looked at.
 func (s *watching) endForbidden() error {
-	state := s.member.Gate().State()
+	state := s.member.Requests.Gate().State()
 	if state == s.auth {
 		return nil
 	}
@@ -273,7 +273,7 @@ func (s *watching) endForbidden() error {
 		s.in.Cancel(o.w)
 		s.drop(o)
 		reply := watchResponse{id: o.id, canceled: true, reason: wireError(err).Error()}
-		if err := s.send(reply, s.member.Keys().Head().Revision); err != nil {
+		if err := s.send(reply, s.member.Requests.Keys().Head().Revision); err != nil {
 			return err
 		}
 	}
@@ -284,7 +284,7 @@ func (s *watching) endForbidden() error {
 // accept it, in fragments of which all but the last say so.
 func (s *watching) tellEvents(o *watchOf, events []*watch.Event) error {
 	o.answered = true
-	revision := max(s.member.Keys().Head().Revision, events[len(events)-1].Revision())
+	revision := max(s.member.Requests.Keys().Head().Revision, events[len(events)-1].Revision())
 	for len(events) > 0 {
 		n, size := 0, 0
 		for ; n < len(events); n++ {

@@ -98,7 +98,7 @@ func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*localStore, e
 	t.Helper()
 	m := newLocalStore(t, limits)
 	server := grpctest.New(grpctest.Options{})
-	Register(server, m, metrics.New(1), cfg)
+	Register(server, m.member(), metrics.New(1), cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
