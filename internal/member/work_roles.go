@@ -129,6 +129,7 @@ func (r *applyRole) step() bool {
 	m.replica.ReleaseApplied()
 	took := time.Since(began)
 	m.metrics.StateCommit.Observe(took.Seconds())
+	m.metrics.Apply.Observe(took.Seconds())
 	if took > slowApply {
 		m.metrics.SlowApplies.Inc()
 	}

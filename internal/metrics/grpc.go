@@ -52,8 +52,21 @@ type Method struct {
 	// Seconds is nil unless calls are measured.
 	Seconds prometheus.Observer
 
+	requests *[2]prometheus.Observer // of etcd's unary RPCs, else nil
+
 	handled [codesMax + 1]prometheus.Counter
 }
+
+// Request returns the histogram of requests that were served or failed, or nil if the RPC has none.
+func (m *Method) Request(ok bool) prometheus.Observer {
+	if m.requests == nil {
+		return nil
+	}
+	return m.requests[index(ok)]
+}
+
+// Timed reports whether the RPC's calls are measured.
+func (m *Method) Timed() bool { return m.Seconds != nil || m.requests != nil }
 
 // Handled is the counter of calls that ended with a code. A code that gRPC does not define counts
 // as unknown.
@@ -90,6 +103,7 @@ func (m *Metrics) addMethod(kind, service, method string) {
 		Received: m.grpc.received.WithLabelValues(kind, service, method),
 		Sent:     m.grpc.sent.WithLabelValues(kind, service, method),
 	}
+	c.requests = m.ofMethod(kind, service, method)
 	if m.grpc.seconds != nil {
 		c.Seconds = m.grpc.seconds.WithLabelValues(kind, service, method)
 	}

@@ -2,9 +2,8 @@
 // buckets where etcd has the metric, so that its dashboards and alerts go on working, and cairn_…
 // for our own.
 //
-// It does not own the numbers. What changes with each request is counted here by whoever sees it
-// happen; what is a state somewhere else is asked for at each scrape (State), and costs nothing
-// between two.
+// It does not own the numbers. The package in which a request or event occurs counts it here; what
+// is the state of another package is read at each scrape (State), and costs nothing in between.
 //
 // Invariant: nothing on a request's path looks up a label: counters with labels are handed out as
 // resolved children.
@@ -38,6 +37,7 @@ type Metrics struct {
 	state      atomic.Pointer[func() State]
 
 	rare
+	durations
 
 	// proposals that were answered with an error of the raft layer
 	ProposalsFailed prometheus.Counter
@@ -164,6 +164,8 @@ func New(memberID uint64) *Metrics {
 	constant("etcd_server_id", "The member's ID in hexadecimal, as the label.", "server_id", fmt.Sprintf("%x", memberID))
 	constant("cairn_version", "Version of cairn, as the label.", "cairn_version", version.Cairn)
 
+	m.durations = newDurations(m.registry)
+	registerZeros(m.registry)
 	m.grpc = newGRPCVectors(m.registry)
 	m.checks = newCheckVectors(m.registry)
 	m.roundTrips = newRoundTrips(m.registry)

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc"
 )
 
-// TestEtcdsMetrics has every metric of etcd served with its type, or named as missing in
-// docs/compatibility.md. The names are those that Debian's etcd 3.4.23 serves when it has just
-// begun, and what came later or is served only by clusters.
+// TestEtcdsMetrics expects every metric of etcd to be served with its type, or listed as missing in
+// docs/compatibility.md. The names are those that Debian's etcd 3.4.23 serves right after its
+// start, and those that came later or are served only in clusters.
 func TestEtcdsMetrics(t *testing.T) {
 	m := New(0xa)
 	m.AddService(&grpc.ServiceDesc{ServiceName: "etcdserverpb.KV", Methods: []grpc.MethodDesc{{MethodName: "Put"}}})
@@ -27,7 +27,7 @@ func TestEtcdsMetrics(t *testing.T) {
 	text, _ := scrape(t, m) // also what counts scrapes
 	_, missing, _ := strings.Cut(read(t, "../../docs/compatibility.md"), "\n### Metrics of etcd that are missing\n")
 	missing, _, _ = strings.Cut(missing, "\n#")
-	for _, file := range []string{"testdata/etcd-3.4.23.txt", "testdata/etcd-3.5.txt"} {
+	for _, file := range []string{"testdata/etcd-3.4.23.txt", "testdata/etcd-3.5.txt", "testdata/etcd-3.7.txt"} {
 		for _, line := range strings.Split(strings.TrimSpace(read(t, file)), "\n") {
 			name, kind, _ := strings.Cut(line, " ")
 			is, named := strings.Contains(text, "# TYPE "+name+" "), strings.Contains(missing, "\n- `"+name+"`: ")
@@ -39,7 +39,20 @@ func TestEtcdsMetrics(t *testing.T) {
 			}
 		}
 	}
+	_, zero, _ := strings.Cut(read(t, "../../docs/compatibility.md"), "\n### Metrics of etcd that are always 0\n")
+	zero, _, _ = strings.Cut(zero, "\n#")
+	for _, z := range zeros {
+		if !strings.Contains(zero, "\n- `"+z.name+"`: ") {
+			t.Errorf("%s is always 0, without a reason in docs/compatibility.md", z.name)
+		}
+	}
+	if n := strings.Count(zero, "\n- "); n != len(zeros) {
+		t.Errorf("docs/compatibility.md lists %d metrics that are always 0, there are %d", n, len(zeros))
+	}
 	for _, want := range []string{
+		`etcd_server_request_duration_seconds_count{success="true",type="Put"} 0`,
+		`etcd_server_range_duration_seconds_count{success="true"} 0`,
+		`etcd_server_apply_duration_seconds_count{op="Batch",success="true",version="v3"} 0`,
 		`etcd_debugging_server_alarms{alarm_type="NOSPACE",server_id="c"} 1`,
 		`etcd_network_known_peers{Local="a",Remote="b"} 1`,
 		`etcd_network_snapshot_receive_failures{From="b"} 1`,

@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"context"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -54,11 +55,13 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	s.meters.Ranges.Inc()
 	resp := &rangeResponse{keysOnly: req.KeysOnly}
 	var sum mvcc.RangeSummary
+	began := time.Now()
 	err := s.read(ctx, permitRange(req.KeyRange), func() (err error) {
 		resp.Reset()
 		sum, err = s.member.Requests.Keys().Range(&req.RangeOp, resp)
 		return err
 	})
+	s.meters.Range(err == nil).Observe(time.Since(began).Seconds())
 	if err != nil {
 		resp.drop()
 		return nil, err

@@ -31,8 +31,8 @@ func metered(desc *grpc.ServiceDesc, meters *metrics.Metrics) *grpc.ServiceDesc 
 	return &out
 }
 
-// Metered has the calls of whatever service goes to a server through it counted in grpc_server_…,
-// as those of this package are. It is for services of gRPC itself, which etcd counts too.
+// Metered registers services whose calls are counted in grpc_server_…, as those of this package
+// are. It is for the services of gRPC itself, which etcd counts too.
 type Metered struct {
 	reflection.GRPCServer
 	Meters *metrics.Metrics
@@ -43,7 +43,7 @@ func (m Metered) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	m.GRPCServer.RegisterService(metered(desc, m.Meters), impl)
 }
 
-// clientOf returns the counters of the client's version. etcd's clients name it in each call.
+// clientOf returns the counters of the client's version, which etcd's clients send with each call.
 func clientOf(ctx context.Context, meters *metrics.Metrics) *metrics.ClientVersion {
 	if v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey); len(v) > 0 {
 		return meters.ClientVersion(v[0])
@@ -58,7 +58,7 @@ func meteredUnary(handle grpc.MethodHandler, meters *metrics.Metrics, m *metrics
 		m.Received.Inc()
 		began := begin(m)
 		resp, err := handle(srv, ctx, dec, intercept)
-		end(m, began)
+		end(m, began, err == nil)
 		m.Handled(status.Code(err)).Inc()
 		if err == nil {
 			m.Sent.Inc()
@@ -67,17 +67,25 @@ func meteredUnary(handle grpc.MethodHandler, meters *metrics.Metrics, m *metrics
 	}
 }
 
-// begin reads the clock if calls are measured; end wants its answer.
+// begin returns the time at which a call starts, if it is measured.
 func begin(m *metrics.Method) (began time.Time) {
-	if m.Seconds != nil {
+	if m.Timed() {
 		began = time.Now()
 	}
 	return began
 }
 
-func end(m *metrics.Method, began time.Time) {
+// end observes the duration of a call that began at a time.
+func end(m *metrics.Method, began time.Time, ok bool) {
+	if !m.Timed() {
+		return
+	}
+	seconds := time.Since(began).Seconds()
 	if m.Seconds != nil {
-		m.Seconds.Observe(time.Since(began).Seconds())
+		m.Seconds.Observe(seconds)
+	}
+	if requests := m.Request(ok); requests != nil {
+		requests.Observe(seconds)
 	}
 }
 
@@ -87,7 +95,7 @@ func meteredStream(handle grpc.StreamHandler, meters *metrics.Metrics, m *metric
 		m.Started.Inc()
 		began := begin(m)
 		err := handle(srv, &meteredServerStream{stream, m})
-		end(m, began)
+		end(m, began, err == nil)
 		m.Handled(status.Code(err)).Inc()
 		return err
 	}

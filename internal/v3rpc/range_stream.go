@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -155,11 +156,13 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.RangeOp, bytesMax int) (c *chunk, sum mvcc.RangeSummary, err error) {
 	c = &chunk{bytesMax: bytesMax}
 	c.keysOnly = rest.KeysOnly
+	began := time.Now()
 	err = s.read(ctx, permitRange(all), func() (err error) {
 		c.Reset()
 		sum, err = s.member.Requests.Keys().Range(rest, c)
 		return err
 	})
+	s.meters.Range(err == nil).Observe(time.Since(began).Seconds())
 	if err != nil {
 		c.drop()
 	}

@@ -359,7 +359,19 @@ func (s *watching) notify() error {
 func (s *watching) send(r watchResponse, revision int64) error {
 	s.reply = r
 	s.reply.header = s.header(revision)
-	return s.out.SendMsg(&s.reply)
+	began := time.Now()
+	err := s.out.SendMsg(&s.reply)
+	seconds, sends := time.Since(began).Seconds(), &s.meters.Watch
+	switch n := len(r.events); {
+	case n > 0:
+		sends.Events.Observe(seconds)
+		sends.PerEvent.Observe(seconds / float64(n))
+	case r.created || r.canceled:
+		sends.Control.Observe(seconds)
+	default:
+		sends.Progress.Observe(seconds)
+	}
+	return err
 }
 
 // wants returns which events a watch of v3 is told: none of v2's directories, and none
