@@ -82,8 +82,8 @@ func (s *server) asRoot(ctx context.Context, do func(context.Context) error) err
 	return s.asCaller(ctx, auth.PermitRoot, do)
 }
 
-// mayWatch returns an error unless a watch may be created or continue. Its user was identified when it
-// was created.
+// mayWatch returns an error unless a watch may be created or continue. Its user was identified when
+// it was created.
 func mayWatch(state *auth.State, actor *auth.Actor, r kv.KeyRange) error {
 	if actor == nil {
 		actor = &auth.Actor{}
