@@ -32,7 +32,7 @@ func giveBirth(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named 
 	if err != nil {
 		return err
 	}
-	nursery, err := dir.Nursery()
+	nursery, err := dir.NewStores()
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 		meters.MeasureCalls()
 	}
 	transport := newTransport(log, id, meters)
-	m, err := startMember(cfg, log, dir, meters, transport, tokens)
+	m, err := untilDone(ctx, func() (*member.Member, error) {
+		return startMember(cfg, log, dir, meters, transport, tokens)
+	})
 	if err != nil {
 		return err
 	}
@@ -160,6 +162,35 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 		RaftLogger:         logging.NewRaft(log),
 		Metrics:            meters,
 	})
+}
+
+// openStopMax is how long a stop waits for the stores to be opened: a disk that does not respond must
+// not keep the process from ending.
+const openStopMax = 5 * time.Second
+
+// untilDone opens the member, and stops waiting for it some time after ctx is done. The process ends
+// then: nothing was acknowledged, and the next start opens the stores again.
+func untilDone(ctx context.Context, open func() (*member.Member, error)) (*member.Member, error) {
+	type result struct {
+		m   *member.Member
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		m, err := open()
+		opened <- result{m, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.m, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-opened:
+		return r.m, r.err
+	case <-time.After(openStopMax):
+		return nil, fmt.Errorf("stopped while the stores in the data directory were being opened, which did not end within %v", openStopMax)
+	}
 }
 
 // attend waits until the member is to end, or fails, and calls ready when it is published.

@@ -49,7 +49,7 @@ func newMember(t testing.TB, entries []*raftpb.Entry, applied int) string {
 	path := filepath.Join(t.TempDir(), "data")
 	dir, err := datadir.Open(path)
 	must(t, err)
-	nursery, err := dir.Nursery()
+	nursery, err := dir.NewStores()
 	must(t, err)
 	state, err := storage.OpenState(filepath.Join(nursery, "state"), storage.Options{})
 	must(t, err)

@@ -61,7 +61,7 @@ func (t *Target) create(in *snapshot.Stream, explain func(error) error) (err err
 		}
 		err = errors.Join(err, os.RemoveAll(made))
 	}()
-	nursery, err := dir.Nursery()
+	nursery, err := dir.NewStores()
 	if err != nil {
 		return err
 	}

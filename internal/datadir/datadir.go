@@ -1,11 +1,12 @@
 // Package datadir owns the layout of a member's data directory (docs/formats/data-directory.md):
-// which directories are taken and which refused, the lock that keeps a second process out, and the
-// file FORMAT that says whose the directory is.
+// which directories are accepted and which refused, the lock that keeps a second process out, and
+// the file FORMAT that names the member that lives there.
 //
-// It does not own the stores below it: storage does, and is only told where they are.
+// It does not own the stores below it: package storage does, and gets their paths.
 //
 // Invariants: nothing is written to a directory that is refused; at most one process has a
-// directory open; FORMAT is either not there or whole, and never changes.
+// directory open; FORMAT is either missing or whole, and never changes; the stores of a member are
+// durable before FORMAT exists.
 //
 // Concurrency: Inspect may be called at any time. A Dir is used by one goroutine at a time.
 package datadir
@@ -14,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,40 +22,32 @@ import (
 	"syscall"
 )
 
-// Dir is a data directory that this process alone has open.
+// Dir is a data directory that only this process has open.
 type Dir struct {
+	files Files
 	path  string
-	lock  *os.File
+	lock  *os.File // nil on a file system other than the operating system's
 	id    *Identity
 	loose os.FileMode
-	// directories that got an entry when Open created what was missing; Create syncs them
+	// directories that got an entry when Open created missing ones; Create syncs them
 	grown []string
 }
 
-// Open creates the directory when it is not there, locks it and looks at it. Its errors say what is
-// wrong with the directory, by name, and what to do; where a directory is refused nothing has been
-// written.
+// Open creates the directory if it is missing, locks it and inspects it. Its errors name what is
+// wrong with the directory and the way out; nothing is written to a directory that is refused.
 func Open(path string) (*Dir, error) {
 	if _, err := Inspect(path); err != nil {
 		return nil, err
 	}
-	d := &Dir{path: path, grown: missingBelow(path)}
-	if err := os.MkdirAll(d.MemberDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("data directory %s: create: %w", path, cause(err))
+	d := &Dir{files: osFiles{}, path: path}
+	if err := d.make(); err != nil {
+		return nil, err
 	}
 	if err := d.acquire(); err != nil {
 		return nil, err
 	}
-	// Only now nobody else can be about to make it theirs.
-	id, err := inspect(path)
-	if err != nil {
+	if err := d.load(); err != nil {
 		return nil, errors.Join(err, d.Close())
-	}
-	d.id = id
-	if id != nil {
-		if err := d.settle(); err != nil {
-			return nil, errors.Join(err, d.Close())
-		}
 	}
 	if info, err := os.Stat(d.MemberDir()); err == nil && info.Mode().Perm()&0o077 != 0 {
 		d.loose = info.Mode().Perm()
@@ -63,36 +55,54 @@ func Open(path string) (*Dir, error) {
 	return d, nil
 }
 
-// missingBelow names the directories in which a part of the path has yet to be made.
-func missingBelow(path string) (parents []string) {
-	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
-			return parents
-		}
-		parents = append(parents, filepath.Dir(dir))
+// OpenOn is Open on another file system, without a lock: the caller makes sure that it is alone.
+func OpenOn(files Files, path string) (*Dir, error) {
+	d := &Dir{files: files, path: path}
+	if _, err := inspect(files, path); err != nil {
+		return nil, err
 	}
+	if err := d.make(); err != nil {
+		return nil, err
+	}
+	return d, d.load()
 }
 
-// Path is the directory as it was named.
+func (d *Dir) make() error {
+	d.grown = missingBelow(d.files, d.path)
+	if err := d.files.MkdirAll(d.MemberDir()); err != nil {
+		return fmt.Errorf("data directory %s: create: %w", d.path, cause(err))
+	}
+	return nil
+}
+
+// load reads the identity, now that no other process can write one.
+func (d *Dir) load() (err error) {
+	if d.id, err = inspect(d.files, d.path); err != nil || d.id == nil {
+		return err
+	}
+	return d.placeStores()
+}
+
+// Path returns the directory as the caller named it.
 func (d *Dir) Path() string { return d.path }
 
-// MemberDir is the directory that holds all of the member.
+// MemberDir returns the directory that holds all of the member.
 func (d *Dir) MemberDir() string { return filepath.Join(d.path, memberName) }
 
-// LogDir is where the log store is.
+// LogDir returns the directory of the log store.
 func (d *Dir) LogDir() string { return filepath.Join(d.path, memberName, logName) }
 
-// StateDir is where the state store is.
+// StateDir returns the directory of the state store.
 func (d *Dir) StateDir() string { return filepath.Join(d.path, memberName, stateName) }
 
-// Identity is the member that lives in the directory, or nil while none does.
+// Identity returns the member that lives in the directory, or nil if there is none.
 func (d *Dir) Identity() *Identity { return d.id }
 
-// LoosePermissions are those of the member's directory when others than its owner have any, and
-// otherwise 0.
+// LoosePermissions returns the permissions of the member's directory if users other than its owner
+// have any, and otherwise 0.
 func (d *Dir) LoosePermissions() os.FileMode { return d.loose }
 
-// acquire takes the lock. The kernel lets go of it when the process ends, however it ends.
+// acquire takes the lock. The kernel releases it when the process ends, however it ends.
 func (d *Dir) acquire() error {
 	f, err := os.OpenFile(filepath.Join(d.MemberDir(), lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -106,15 +116,14 @@ func (d *Dir) acquire() error {
 		return &InUseError{Path: d.path, Holder: holder(f)}
 	}
 	d.lock = f
-	// Who holds it is for the error above only: when it cannot be written, the lock holds all the
-	// same.
+	// The process ID is for InUseError only: the lock holds even if it cannot be written.
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return nil
 }
 
-// InUseError says that another process has the directory open.
+// InUseError reports that another process has the directory open.
 type InUseError struct {
 	Path   string
 	Holder string // as far as it is known: "process 7"
@@ -136,38 +145,47 @@ func holder(f *os.File) string {
 	return fmt.Sprintf("process %d", pid)
 }
 
-// Nursery returns an empty directory in which the stores log and state of a new member are to be
+// NewStores returns an empty directory in which the stores log and state of a new member are to be
 // made, before Create. What an earlier attempt left there is removed: no member ever ran on it.
-func (d *Dir) Nursery() (string, error) {
-	path := filepath.Join(d.MemberDir(), nurseName)
-	if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
+func (d *Dir) NewStores() (string, error) {
+	path := filepath.Join(d.MemberDir(), newStores)
+	if err := errors.Join(d.files.RemoveAll(path), d.files.MkdirAll(path)); err != nil {
 		return "", fmt.Errorf("data directory %s: make room for the stores: %w", d.path, cause(err))
 	}
 	return path, nil
 }
 
-// settle moves the stores of a member that was just created to their places. It goes on where a
-// crash stopped it.
-func (d *Dir) settle() error {
-	nursery := filepath.Join(d.MemberDir(), nurseName)
-	if _, err := os.Lstat(nursery); errors.Is(err, fs.ErrNotExist) {
+// placeStores moves the stores of a new member to their places. It continues where a crash
+// interrupted it.
+func (d *Dir) placeStores() error {
+	from := filepath.Join(d.MemberDir(), newStores)
+	if there, err := d.files.Exists(from); err == nil && !there {
 		return nil
 	}
 	for _, name := range []string{logName, stateName} {
-		err := os.Rename(filepath.Join(nursery, name), filepath.Join(d.MemberDir(), name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		made := filepath.Join(from, name)
+		there, err := d.files.Exists(made)
+		if err == nil && there {
+			err = d.files.Rename(made, filepath.Join(d.MemberDir(), name))
+		}
+		if err != nil {
 			return fmt.Errorf("data directory %s: move the new %s: %w", d.path, name, cause(err))
 		}
 	}
-	if err := errors.Join(syncDir(d.MemberDir()), os.RemoveAll(nursery)); err != nil {
-		return fmt.Errorf("data directory %s: settle the new stores: %w", d.path, err)
+	for _, dir := range []string{d.MemberDir(), from} {
+		if err := d.files.SyncDir(dir); err != nil {
+			return fmt.Errorf("data directory %s: place the new stores: %w", d.path, err)
+		}
+	}
+	if err := d.files.RemoveAll(from); err != nil {
+		return fmt.Errorf("data directory %s: place the new stores: %w", d.path, err)
 	}
 	return nil
 }
 
-// Create makes the directory that of a new member, whose stores are in the Nursery, and moves them
-// to LogDir and StateDir. It is durable when Create returns. It is an error to create a member
-// where one lives.
+// Create makes the directory that of a new member, whose stores are in NewStores, and moves them
+// to LogDir and StateDir. The member is durable when Create returns. It is an error to create a
+// member where there is one.
 func (d *Dir) Create(id Identity) error {
 	if d.id != nil {
 		return fmt.Errorf("data directory %s: holds member %x already", d.path, d.id.MemberID)
@@ -181,45 +199,32 @@ func (d *Dir) Create(id Identity) error {
 		return fmt.Errorf("data directory %s: write %s: %w", d.path, formatName, err)
 	}
 	d.id = &whole
-	return d.settle()
+	return d.placeStores()
 }
 
 func (d *Dir) writeFormat(text []byte) error {
 	made := filepath.Join(d.MemberDir(), newFormat)
-	f, err := os.OpenFile(made, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := d.files.WriteFile(made, text); err != nil {
 		return err
 	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(made, filepath.Join(d.MemberDir(), formatName)); err != nil {
-		return err
-	}
-	// The file's name, and those of the directories above it that Open made, are durable only when
-	// the directories that hold them are synced.
+	// The entries of directories are durable only when the directories have been synced: those of the
+	// stores, and of the directories that Open made, before FORMAT says that they are there.
 	for _, dir := range append([]string{d.MemberDir(), d.path}, d.grown...) {
-		if err := syncDir(dir); err != nil {
+		if err := d.files.SyncDir(dir); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
+	if err := d.files.Rename(made, filepath.Join(d.MemberDir(), formatName)); err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return d.files.SyncDir(d.MemberDir())
 }
 
-// Close lets go of the lock. The file stays: to remove it would let two processes lock two files of
-// one name.
+// Close releases the lock. The lock's file stays: if it were removed, two processes could lock two
+// files of one name.
 func (d *Dir) Close() error {
+	if d.lock == nil {
+		return nil
+	}
 	return d.lock.Close()
 }

@@ -13,7 +13,7 @@ const Format = 1
 
 const magic = "cairn data directory"
 
-// Identity is what FORMAT says: whose directory it is.
+// Identity is the content of FORMAT: the member that lives in the directory.
 type Identity struct {
 	MemberID  uint64
 	ClusterID uint64

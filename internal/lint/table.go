@@ -98,6 +98,7 @@ var impure = map[string]string{
 	"internal/grpcserver": "serves connections",
 	"internal/httpbridge": "serves connections",
 	"internal/portmux":    "serves connections",
+	"internal/storage":    "pebble works in the background; the wait for a disk that has failed is bounded",
 }
 
 // pebble is the storage engine's module. Its only importer is internal/storage; tests and the

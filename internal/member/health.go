@@ -40,7 +40,7 @@ func (m *Member) MetricsState() metrics.State {
 	return metrics.State{
 		HasLeader: m.Leader() != 0, IsLeader: m.leads.Load(), LeaderChanges: m.leaderChanges.Load(),
 		ProposalsCommitted: max(applied, m.replica.CommitIndex()), ProposalsApplied: applied, ProposalsPending: uint64(m.inbox.waiting()),
-		LogBytesWritten: m.logStore.WrittenBytes(), AuthRevision: m.gate.State().Revision, Alarms: alarms,
+		LogBytesWritten: m.logStore.JournalBytes(), AuthRevision: m.gate.State().Revision, Alarms: alarms,
 		CurrentRevision: head.Revision, CompactRevision: head.CompactRevision, Keys: head.Keys(),
 		Watchers: m.hub.Watchers(), WatchStreams: int64(load.Streams), WatchersBehind: int64(load.Behind), EventsPending: int64(load.Events),
 		DBTotalBytes: size, DBInUseBytes: live, QuotaBytes: m.cfg.QuotaBytes,

@@ -68,12 +68,12 @@ func Start(cfg Config) (_ *Member, err error) {
 func (m *Member) open() (err error) {
 	onFatal := func(err error) { m.fail(fmt.Errorf("storage: %w", err)) }
 	if m.logStore, err = storage.OpenLog(logDir(m.cfg.Dir), storage.Options{
-		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal,
+		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal, MustExist: true,
 	}); err != nil {
 		return err
 	}
 	if m.stateStore, err = storage.OpenState(stateDir(m.cfg.Dir), storage.Options{
-		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal,
+		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal, MustExist: true,
 		OnFlush: func() {
 			select {
 			case m.flushed <- struct{}{}:

@@ -97,7 +97,7 @@ func TestIterTellsReadError(t *testing.T) {
 				po.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 					return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: 100, MaxBlobReferenceDepth: 4}
 				}
-				s, err := open("state", po)
+				s, err := open("state", po, false)
 				if err != nil {
 					t.Fatal(err)
 				}

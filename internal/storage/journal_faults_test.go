@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -151,7 +150,7 @@ func TestJournalFailsAnywhere(t *testing.T) {
 		under := newFaultyDisk(t)
 		var count atomic.Int64
 		fs := errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if !faultyOp(op) || filepath.Ext(op.Path) != journalSuffix || count.Add(1) < n {
+			if !faultyOp(op) || !strings.HasSuffix(op.Path, journalSuffix) || count.Add(1) < n {
 				return nil
 			}
 			return broken // from then on
@@ -176,22 +175,8 @@ func TestJournalFailsAnywhere(t *testing.T) {
 // TestJournalCutAtEachByte: wherever a journal's last record is cut, or flipped, those before it
 // are there.
 func TestJournalCutAtEachByte(t *testing.T) {
-	fs := NewCrashableFS()
-	s, err := OpenLog("log", Options{FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 3 {
-		b := s.NewBatch()
-		if err := errors.Join(b.Append(fmt.Appendf(nil, "%d", i), []byte("value")), b.Commit(true), b.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	whole, err := s.journal.read(1)
-	if err := errors.Join(err, s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	record := len(whole) / 3
+	whole, image := journalImage(t, 3, func(i int) []byte { return []byte("value") })
+	record := (len(whole) - fileHead) / 3
 	for at := range len(whole) {
 		for name, damage := range map[string]func() []byte{
 			"cut":    func() []byte { return slices.Clone(whole[:at]) }, // Write may change it
@@ -202,20 +187,8 @@ func TestJournalCutAtEachByte(t *testing.T) {
 				return b
 			},
 		} {
-			left := NewCrashableFS()
-			if err := left.MkdirAll("log", 0o700); err != nil {
-				t.Fatal(err)
-			}
-			f, err := left.Create("log/000001"+journalSuffix, vfs.WriteCategoryUnspecified)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = f.Write(damage())
-			if err := errors.Join(err, f.Close()); err != nil {
-				t.Fatal(err)
-			}
-			s, err := OpenLog("log", Options{FS: left})
-			if name == "flipped" && at < 2*record {
+			s, err := OpenLog("log", Options{FS: withJournal(t, image, damage())})
+			if name == "flipped" && at < fileHead+2*record {
 				if !errors.Is(err, ErrDamagedLog) {
 					t.Errorf("flipped at %d: %v", at, err)
 				}
@@ -226,12 +199,116 @@ func TestJournalCutAtEachByte(t *testing.T) {
 			}
 			// What is cut off, or zeroed with all behind it, cannot be told from what was never
 			// written.
-			if got := logContents(t, s); len(got) != at/record && (name != "zeroed" || len(got) != at/record+1) {
+			want := max(at-fileHead, 0) / record
+			if got := logContents(t, s); len(got) != want && (name != "zeroed" || len(got) != want+1) {
 				t.Errorf("%s at %d: %v", name, at, got)
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// journalImage returns the journal of a log store after some synced commits, and the disk from
+// which the journal was taken away.
+func journalImage(t *testing.T, commits int, value func(i int) []byte) (file []byte, image CrashableFS) {
+	t.Helper()
+	fs := NewCrashableFS()
+	s, err := OpenLog("log", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image = fs.Crash(0, rand.New(rand.NewPCG(1, 1)))
+	for i := range commits {
+		b := s.NewBatch()
+		if err := errors.Join(b.Append(fmt.Appendf(nil, "%d", i), value(i)), b.Commit(true), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := s.journal.path(1)
+	file, err = s.journal.read(journalFile{path: path})
+	if err := errors.Join(err, s.Close(), image.Remove(path), syncDir(image, "log")); err != nil {
+		t.Fatal(err)
+	}
+	return file, image
+}
+
+// withJournal returns a disk like image whose log store has a journal.
+func withJournal(t *testing.T, image CrashableFS, file []byte) CrashableFS {
+	t.Helper()
+	return withFile(t, image, "log/000001"+journalSuffix, file)
+}
+
+func withFile(t *testing.T, image CrashableFS, path string, content []byte) CrashableFS {
+	t.Helper()
+	disk := image.Crash(0, rand.New(rand.NewPCG(1, 1)))
+	f, err := disk.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return disk
+}
+
+// TestPayloadIsNoRecord: a value that looks like a record, in a torn tail, is not taken for one.
+func TestPayloadIsNoRecord(t *testing.T) {
+	// To a reader that knows no marker these are records that were made when the file had been synced
+	// far beyond the torn record.
+	forged := appendRecord(nil, 1, 1<<40, 7, []byte("payload"))
+	for shift := range recordAlign {
+		value := append(make([]byte, shift), forged...)
+		whole, image := journalImage(t, 2, func(int) []byte { return value })
+		record := (len(whole) - fileHead) / 2
+		for at := range recordHead {
+			file := slices.Clone(whole)
+			file[fileHead+record+at] ^= 1
+			s, err := OpenLog("log", Options{FS: withJournal(t, image, file)})
+			if err != nil {
+				t.Fatalf("byte %d of the torn record's head changed: %v", at, err)
+			}
+			if got := logContents(t, s); len(got) != 1 {
+				t.Errorf("%d keys, want 1", len(got))
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestPayloadWithMarker: a payload that holds the marker of the file goes into another file.
+func TestPayloadWithMarker(t *testing.T) {
+	fs := NewCrashableFS()
+	s, err := OpenLog("log", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		before := s.journal.number
+		value := appendRecord([]byte("x"), s.journal.marker, 1<<40, 99, []byte("payload"))
+		b := s.NewBatch()
+		if err := errors.Join(b.Append(fmt.Appendf(nil, "%d", i), value), b.Commit(true), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if s.journal.number != before+1 {
+			t.Errorf("commit %d is in file %d, whose marker it holds", i, s.journal.number)
+		}
+	}
+	disk := fs.Crash(0, rand.New(rand.NewPCG(1, 1)))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = OpenLog("log", Options{FS: disk}); err != nil {
+		t.Fatal(err)
+	}
+	if got := logContents(t, s); len(got) != 3 {
+		t.Errorf("%d keys, want 3", len(got))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

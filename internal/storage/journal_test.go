@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,7 +166,7 @@ func TestDamagedLogIsNamed(t *testing.T) {
 		{"none", "000002", func([]byte, int) {}, 30},
 		{"torn tail", "000002", func(file []byte, end int) { copy(file[end+100:], "half a record") }, 30},
 		{"in the middle", "000002", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
-		{"a length", "000002", func(file []byte, _ int) { copy(file[4:], "\xff\xff\xff\xff") }, 0},
+		{"a length", "000002", func(file []byte, _ int) { copy(file[fileHead+4:], "\xff\xff\xff\xff") }, 0},
 		// nothing says that it was synced
 		{"the last record", "000002", func(file []byte, end int) { file[end-1] ^= 1 }, 29},
 		{"the first file", "000001", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
@@ -210,7 +211,7 @@ func TestDamagedLogIsNamed(t *testing.T) {
 func TestOlderLog(t *testing.T) {
 	fs := NewCrashableFS()
 	older := baseOptions(Options{FS: fs}, 1<<20, 1<<20)
-	s, err := open("log", older)
+	s, err := open("log", older, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,26 +281,71 @@ func TestUnsyncedCommitsAreWritten(t *testing.T) {
 	}
 }
 
-// TestJournalFormat pins the bytes that docs/formats/raft-log.md shows.
+// TestJournalFormat writes the bytes that docs/formats/raft-log.md shows.
 func TestJournalFormat(t *testing.T) {
-	fs := NewCrashableFS()
-	s, err := OpenLog("log", Options{FS: fs})
+	const marker = 0x8877665544332211
+	file := appendFileHead(nil, 1, marker)
+	at := uint64(len(file))
+	file = appendRecord(file, marker, at, 1, unhex(t, "000000000000000002000000"+"0101610131"+"01016a0101"))
+	file = appendRecord(file, marker, uint64(len(file)), 2, unhex(t, "000000000000000002000000"+"0101620131"+"01016a0102"))
+	want := "636169726e206a6f75726e616c20320a112233445566778801000000" + "b0a21d3d" +
+		"941bbac2" + "16000000112233445566778820000000000000000100000000000000" + "000000000000000002000000" + "0101610131" + "01016a0101" + "0000" +
+		"1bda6468" + "16000000112233445566778858000000000000000200000000000000" + "000000000000000002000000" + "0101620131" + "01016a0102" + "0000"
+	if got := hex.EncodeToString(file); got != want {
+		t.Errorf("the file is\n%s, want\n%s", got, want)
+	}
+	// A store writes such a file, but for the marker.
+	written, _ := journalImage(t, 2, func(int) []byte { return []byte("1") })
+	m, ok := parseFileHead(written, 1)
+	if !ok || m&markerBit == 0 {
+		t.Fatalf("head %x", written[:fileHead])
+	}
+	if r, ok := parseRecord(written[fileHead:], m); !ok || r.number != 1 || r.synced != fileHead || len(written) != len(file) {
+		t.Errorf("first record %+v, %t; %d bytes", r, ok, len(written))
+	}
+}
+
+func unhex(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"a", "b"} {
-		b := s.NewBatch()
-		if err := errors.Join(b.Append([]byte(key), []byte("1")), b.Commit(true), b.Close()); err != nil {
+	return b
+}
+
+// TestFirstFormat: a journal in the first format is replayed, damage in it is found, and the store
+// goes on in the present format.
+func TestFirstFormat(t *testing.T) {
+	// docs/formats/raft-log.md showed these bytes: two commits, a → 1 and b → 1.
+	old := unhex(t, "05ecf4f716000000010000000000000000000000000000000100000000000000"+"000000000000000002000000"+"0101610131"+"01016a0101"+
+		"fe873cfc16000000010000000000000036000000000000000200000000000000"+"000000000000000002000000"+"0101620131"+"01016a0102")
+	_, image := journalImage(t, 0, nil)
+	damaged := slices.Clone(old)
+	damaged[40] ^= 1
+	if _, err := OpenLog("log", Options{FS: withFile(t, image, "log/000001.journal", damaged)}); !errors.Is(err, ErrDamagedLog) {
+		t.Errorf("damaged: %v", err)
+	}
+	disk := withFile(t, image, "log/000001.journal", append(slices.Clone(old), make([]byte, 1000)...))
+	for life := range 3 {
+		s, err := OpenLog("log", Options{FS: disk})
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	file, err := s.journal.read(1)
-	if err := errors.Join(err, s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	want := "05ecf4f716000000010000000000000000000000000000000100000000000000" + "000000000000000002000000" + "0101610131" + "01016a0101" +
-		"fe873cfc16000000010000000000000036000000000000000200000000000000" + "000000000000000002000000" + "0101620131" + "01016a0102"
-	if got := hex.EncodeToString(file); got != want {
-		t.Errorf("the file is\n%s, want\n%s", got, want)
+		if got := logContents(t, s); len(got) != 2+life || got["a"] != "1" || got["b"] != "1" {
+			t.Fatalf("life %d: %v", life, got)
+		}
+		b := s.NewBatch()
+		if err := errors.Join(b.Append(fmt.Appendf(nil, "new%d", life), nil), b.Commit(true), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+		names, err := disk.List("log")
+		if err != nil || slices.Contains(names, "000001.journal") {
+			t.Errorf("files %v, %v", names, err)
+		}
+		disk = disk.Crash(0, rand.New(rand.NewPCG(1, 1)))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -18,7 +18,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -76,13 +78,17 @@ type Options struct {
 	// goroutine of pebble's; it must not block.
 	OnFlush func()
 	// OnFatal is called when the disk has failed in the background (a failed
-	// fsync, a corrupt table); the store is of no more use.
+	// fsync, a corrupt table); the store cannot be used any more. It must not block.
 	OnFatal func(error)
+	// MustExist refuses to create the store: a member that has run must not go on
+	// with an empty one. Opening a missing store returns ErrMissing.
+	MustExist bool
 }
 
 // Store is an ordered map of byte strings on disk.
 type Store struct {
-	db *pebble.DB
+	db   *pebble.DB
+	disk *disk
 	// journal is the log store's, which makes synced commits durable; nil for a state store.
 	journal *journal
 	log     *slog.Logger
@@ -122,7 +128,7 @@ func OpenState(dir string, o Options) (*Store, error) {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		po.Levels[i].BlockSize = 16 << 10
 	}
-	return open(dir, po)
+	return open(dir, po, o.MustExist)
 }
 
 // OpenLog opens, or makes, the log store in dir. Commits with sync are durable
@@ -133,12 +139,12 @@ func OpenLog(dir string, o Options) (*Store, error) {
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 32 << 10
 	}
-	s, err := open(dir, po)
+	s, err := open(dir, po, o.MustExist)
 	if err != nil {
 		return nil, err
 	}
 	if s.journal, err = openJournal(s, dir, int64(po.MemTableSize)); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.db.Close())
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), s.closeDB())
 	}
 	return s, nil
 }
@@ -156,18 +162,20 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	disk := newDisk(o.FS)
+	fail := func(err error) {
+		if !disk.fail(err) {
+			return
+		}
+		o.Logger.Error("storage failed", "error", err)
+		if o.OnFatal != nil {
+			o.OnFatal(err)
+		}
+	}
 	listener := pebble.EventListener{
-		BackgroundError: func(err error) {
-			o.Logger.Error("storage background error", "error", err)
-			if o.OnFatal != nil {
-				o.OnFatal(err)
-			}
-		},
+		BackgroundError: fail,
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			o.Logger.Error("storage table corrupt", "path", info.Path, "error", info.Details)
-			if o.OnFatal != nil {
-				o.OnFatal(fmt.Errorf("table %s is corrupt: %w", info.Path, info.Details))
-			}
+			fail(fmt.Errorf("table %s is corrupt: %w", info.Path, info.Details))
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			o.Logger.Warn("slow disk", "path", info.Path, "operation", info.OpType.String(), "took", info.Duration)
@@ -184,28 +192,16 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 		}
 	}
 	return &pebble.Options{
-		FS:                          o.FS,
+		FS:                          disk,
 		FormatMajorVersion:          pebble.FormatNewest,
 		CacheSize:                   cacheBytes,
 		MemTableSize:                memTableBytes,
 		EventListener:               &listener,
-		Logger:                      quiet{o.Logger},
+		Logger:                      quiet{o.Logger, fail},
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		DisableAutomaticCompactions: o.Still,
 		MaxOpenFiles:                4096,
 	}
-}
-
-func open(dir string, po *pebble.Options) (*Store, error) {
-	options := completed(po)
-	db, err := pebble.Open(dir, po)
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
-	}
-	return &Store{
-		db: db, log: po.Logger.(quiet).log, options: options,
-		readers: readers{drained: make(chan struct{}, 1)}, views: make(map[*View]struct{}),
-	}, nil
 }
 
 // Close ends the store: new reads get ErrClosed, those in flight are waited for. So
@@ -219,14 +215,52 @@ func (s *Store) Close() error {
 	if s.journal != nil {
 		err = errors.Join(err, s.journal.close())
 	}
-	if err := errors.Join(err, s.db.Close()); err != nil {
+	if err := errors.Join(err, s.closeDB()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
 }
 
-// Flush writes the memtable to the disk and waits for it.
-func (s *Store) Flush() error { return s.db.Flush() }
+// failedCloseMax is how long Close waits for a store whose disk has failed.
+const failedCloseMax = 5 * time.Second
+
+// closeDB closes pebble. When the disk has failed, pebble may wait for ever for a flush: what was
+// on its way to the disk is lost anyway, so the wait is bounded.
+func (s *Store) closeDB() error {
+	closed := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { closed <- err }()
+		defer pebblePanic(&err)
+		err = s.db.Close()
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-s.disk.failed:
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(failedCloseMax):
+		return fmt.Errorf("not closed within %v, since the disk has failed", failedCloseMax)
+	}
+}
+
+// Flush writes the memtable to the disk and waits for it. It returns the disk's failure if there is
+// one before the memtable has been written.
+func (s *Store) Flush() error {
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-s.disk.failed:
+		return s.disk.err
+	}
+}
 
 // StartFlush has the memtable written to the disk, without waiting.
 func (s *Store) StartFlush() error {
@@ -243,16 +277,12 @@ func (s *Store) DiskBytes() uint64 {
 	return s.db.Metrics().DiskSpaceUsage()
 }
 
-// WrittenBytes returns how many bytes the store has written since it was opened: to its write-ahead
-// log, and to its tables when it flushed and compacted them; of a closed store, 0.
-func (s *Store) WrittenBytes() uint64 {
-	if !s.readers.enter() {
+// JournalBytes returns how many bytes a log store has written to its journal since it was opened.
+func (s *Store) JournalBytes() uint64 {
+	if s.journal == nil {
 		return 0
 	}
-	defer s.readers.leave()
-	m := s.db.Metrics()
-	total := m.Total()
-	return m.WAL.BytesWritten + total.TableBytesFlushed + total.TableBytesCompacted + total.BlobBytesFlushed + total.BlobBytesCompacted
+	return s.journal.written.Load()
 }
 
 // LiveBytes returns how much of DiskBytes is in use: the rest are files that are about to go, or
@@ -274,7 +304,7 @@ func (s *Store) Reclaim(ctx context.Context) error {
 		return ErrClosed
 	}
 	defer s.readers.leave()
-	if err := s.db.Flush(); err != nil {
+	if err := s.Flush(); err != nil {
 		return fmt.Errorf("reclaim space: flush: %w", err)
 	}
 	if err := s.db.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
@@ -285,7 +315,10 @@ func (s *Store) Reclaim(ctx context.Context) error {
 
 // quiet passes pebble's messages on at debug level: what matters of them comes
 // through the event listener.
-type quiet struct{ log *slog.Logger }
+type quiet struct {
+	log  *slog.Logger
+	fail func(error)
+}
 
 func (q quiet) Infof(format string, args ...any) {
 	if q.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
@@ -297,26 +330,13 @@ func (q quiet) Errorf(format string, args ...any) {
 	q.log.Error("storage", "message", fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called for a broken manifest; pebble expects it not to return.
+// Fatalf is called for a broken manifest; pebble expects it not to return. A caller of this package
+// gets an error; a goroutine of pebble's ends, after the store has reported its failure.
 func (q quiet) Fatalf(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	q.log.Error("storage failed", "message", msg)
-	panic(fatal("storage failed: " + msg))
-}
-
-// fatal is what Fatalf panics with. Batch.Commit and Replace turn it into an error, so that
-// a member whose disk is broken stops in good order; elsewhere it ends the process.
-type fatal string
-
-func (f fatal) Error() string { return string(f) }
-
-// fatalError turns the panic of a broken manifest into an error.
-func fatalError(err *error, action string) {
-	switch r := recover().(type) { //nolint:revive // this is what its callers defer
-	case nil:
-	case fatal:
-		*err = fmt.Errorf("%s: %w", action, r)
-	default:
-		panic(r)
+	err := fatal(fmt.Sprintf(format, args...))
+	q.fail(err)
+	if recovering() {
+		panic(err)
 	}
+	runtime.Goexit()
 }

@@ -148,7 +148,7 @@ func (s *Store) Replace(t *Tables) (err error) {
 	defer s.readers.leave()
 	// The memtables have to be on disk first: this store has no WAL that could tell
 	// that they were written before the tables.
-	if err := s.db.Flush(); err != nil {
+	if err := s.Flush(); err != nil {
 		return fmt.Errorf("replace the store's content: %w", err)
 	}
 	if _, err := s.db.IngestAndExcise(context.Background(), t.paths, nil, nil, everything); err != nil {

@@ -33,7 +33,7 @@ func (s *Store) NewView() (*View, error) {
 	defer s.readers.leave()
 	v := &View{store: s, snapshot: s.db.NewEventuallyFileOnlySnapshot([]pebble.KeyRange{everything})}
 	// The wait alone would not flush the memtable that is being written to.
-	err := s.db.Flush()
+	err := s.Flush()
 	if err == nil {
 		err = v.snapshot.WaitForFileOnlySnapshot(context.Background(), 0)
 	}

@@ -1,0 +1,186 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// creatingName is a file that a store's directory holds while the store is being created. It is
+// durable before pebble writes anything and is removed after pebble has synced everything. So a
+// directory with this file holds no data that any caller relies on, whatever else is in it.
+const creatingName = "CREATING"
+
+// ErrMissing is wrapped by the error for a store that should exist and does not: its directory is
+// missing, or it has files but no manifest.
+var ErrMissing = errors.New("store is missing")
+
+// open opens the store in dir. A missing store is created, unless mustExist is set. Creation is
+// atomic: after a crash at any point the next open finds either a whole store or none.
+func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open store %s: %w", dir, err)
+		}
+	}()
+	creating, err := startCreation(po.FS, dir, mustExist)
+	if err != nil {
+		return nil, err
+	}
+	options := completed(po)
+	po.ErrorIfNotExists = !creating
+	db, err := openDB(dir, po)
+	if err != nil {
+		return nil, err
+	}
+	if creating {
+		if err := finishCreation(po.FS, dir); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
+	return &Store{
+		db: db, log: po.Logger.(quiet).log, options: options, disk: po.FS.(*disk),
+		readers: readers{drained: make(chan struct{}, 1)}, views: make(map[*View]struct{}),
+	}, nil
+}
+
+// failedOpenMax is how long an open may take to return an error after the disk has failed.
+const failedOpenMax = time.Second
+
+// openDB opens pebble. When the disk fails meanwhile, pebble may wait for ever for what it has begun
+// in the background, so the wait is bounded.
+func openDB(dir string, po *pebble.Options) (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() { opened <- r }()
+		r.db, r.err = recoveringOpen(dir, po)
+	}()
+	failed := po.FS.(*disk).failed
+	select {
+	case r := <-opened:
+		return r.db, r.err
+	case <-failed:
+	}
+	select {
+	case r := <-opened:
+		if r.err == nil {
+			go r.db.Close() //nolint:errcheck // the disk has failed already
+		} else {
+			return nil, r.err
+		}
+	case <-time.After(failedOpenMax):
+	}
+	return nil, po.FS.(*disk).err
+}
+
+func recoveringOpen(dir string, po *pebble.Options) (db *pebble.DB, err error) {
+	defer pebblePanic(&err)
+	return pebble.Open(dir, po)
+}
+
+// startCreation reports whether the store in dir has to be created, and prepares dir for that: what
+// an interrupted creation left is removed.
+func startCreation(on FS, dir string, mustExist bool) (creating bool, err error) {
+	names, err := on.List(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	marked, manifest := false, false
+	var left []string
+	for _, name := range names {
+		marked = marked || name == creatingName
+		manifest = manifest || strings.HasPrefix(name, "marker.manifest.")
+		if name != creatingName {
+			left = append(left, name)
+		}
+	}
+	switch {
+	case marked && mustExist, len(left) == 0 && mustExist:
+		return false, fmt.Errorf("%w: restore a backup, or replace the member (etcdctl member replace)", ErrMissing)
+	case marked:
+	case manifest:
+		return false, nil
+	case len(left) > 0:
+		return false, fmt.Errorf("%w: the directory has %s but no manifest: restore a backup, or replace the member (etcdctl member replace)", ErrMissing, left[0])
+	}
+	if err := makeDurableDir(on, dir); err != nil {
+		return false, err
+	}
+	if !marked {
+		f, err := on.Create(on.PathJoin(dir, creatingName), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return false, err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return false, err
+		}
+	}
+	if err := syncDir(on, dir); err != nil {
+		return false, err
+	}
+	for _, name := range left {
+		if err := on.RemoveAll(on.PathJoin(dir, name)); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// finishCreation marks the store in dir as whole.
+func finishCreation(on FS, dir string) error {
+	if err := syncDir(on, dir); err != nil {
+		return err
+	}
+	if err := on.Remove(on.PathJoin(dir, creatingName)); err != nil {
+		return err
+	}
+	return syncDir(on, dir)
+}
+
+// makeDurableDir creates dir and its missing parents, and syncs the directories that hold them.
+func makeDurableDir(on FS, dir string) error {
+	var parents []string
+	for at := dir; ; at = on.PathDir(at) {
+		if _, err := on.Stat(at); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		parent := on.PathDir(at)
+		parents = append(parents, parent)
+		if parent == at {
+			break
+		}
+	}
+	if len(parents) == 0 {
+		// An earlier attempt may have created dir without syncing its parent.
+		parents = append(parents, on.PathDir(dir))
+	}
+	if err := on.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		if err := syncDir(on, parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(on FS, dir string) error {
+	d, err := on.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
