@@ -137,6 +137,10 @@ func (m *member) start() {
 	m.unflushed, m.expiring, m.pausedUntil, m.stalledUntil, m.cut, m.streams = 0, 0, 0, 0, nil, nil
 	if err := m.open(); err != nil {
 		m.closeStores()
+		if m.disk.full {
+			m.w.note(m.name, "does not start: %v", err) // the end of the fault starts it again
+			return
+		}
 		m.w.fail("%s does not start: %v", m.name, err)
 		return
 	}

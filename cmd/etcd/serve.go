@@ -164,12 +164,12 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 	})
 }
 
-// openStopMax is how long a stop waits for the stores to be opened: a disk that does not respond must
-// not keep the process from ending.
+// openStopMax is how long a stop waits for the stores to be opened: a disk that does not respond
+// must not keep the process from ending.
 const openStopMax = 5 * time.Second
 
-// untilDone opens the member, and stops waiting for it some time after ctx is done. The process ends
-// then: nothing was acknowledged, and the next start opens the stores again.
+// untilDone opens the member, and stops waiting for it some time after ctx is done. The process
+// ends then: nothing was acknowledged, and the next start opens the stores again.
 func untilDone(ctx context.Context, open func() (*member.Member, error)) (*member.Member, error) {
 	type result struct {
 		m   *member.Member

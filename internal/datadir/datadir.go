@@ -207,8 +207,8 @@ func (d *Dir) writeFormat(text []byte) error {
 	if err := d.files.WriteFile(made, text); err != nil {
 		return err
 	}
-	// The entries of directories are durable only when the directories have been synced: those of the
-	// stores, and of the directories that Open made, before FORMAT says that they are there.
+	// The entries of directories are durable only when the directories have been synced: those of
+	// the stores, and of the directories that Open made, before FORMAT says that they are there.
 	for _, dir := range append([]string{d.MemberDir(), d.path}, d.grown...) {
 		if err := d.files.SyncDir(dir); err != nil {
 			return err

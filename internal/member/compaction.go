@@ -37,6 +37,7 @@ func (m *Member) WaitSwept(ctx context.Context) error {
 }
 
 func (m *Member) sweepDone() {
+	m.space.swept.Store(m.Keys().Head().CompactRevision)
 	m.sweeps.mu.Lock()
 	defer m.sweeps.mu.Unlock()
 	for _, done := range m.sweeps.waiting {

@@ -17,6 +17,7 @@ func (m *Member) runHousekeeping() {
 		m.promoteLearners()
 		select {
 		case <-ticker.C:
+		case <-m.space.wake:
 		case <-m.stopping:
 			return
 		case <-m.failed:

@@ -10,21 +10,31 @@ import (
 	"cairn/internal/machine"
 )
 
-// space is what a member knows of its quota. All but full is housekeeping's own, or while busy is
-// set, that of who reclaims.
+// space is what a member knows of its quota. All but wake, busy and swept belongs to housekeeping,
+// or while busy is set to the goroutine that reclaims.
 type space struct {
-	full atomic.Bool // the state has outgrown the quota
+	full bool          // the state has outgrown the quota, when it was last checked
+	wake chan struct{} // has room for one: the state has outgrown the quota since then
 
 	reclaiming sync.WaitGroup
 	busy       atomic.Bool   // space is being reclaimed
 	until      time.Duration // when it may be reclaimed again, on the member's clock
-	seen       [2]int64      // revision and compact revision when it was last
+	seen       int64         // swept when it was last reclaimed
+	swept      atomic.Int64  // the compact revision up to which nothing is left to be swept
 }
 
-// StateBytes returns the size of the state's files, and how much of that is in use.
-func (m *Member) StateBytes() (disk, inUse int64) {
-	disk, inUse = int64(m.stateStore.DiskBytes()), int64(m.stateStore.LiveBytes())
-	return disk, min(disk, inUse)
+// signal has the space checked soon.
+func (s *space) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// StateBytes returns the size of the state, in files and in memory, and how much of that is in use.
+func (m *Member) StateBytes() (total, inUse int64) {
+	t, u := m.stateStore.Size()
+	return int64(t), int64(u)
 }
 
 // QuotaBytes returns --quota-backend-bytes; 0 is none.
@@ -35,9 +45,11 @@ func (m *Member) QuotaBytes() int64 { return max(m.cfg.QuotaBytes, 0) }
 func (m *Member) checkSpace() {
 	over := false
 	if m.cfg.QuotaBytes > 0 {
-		size := int64(m.stateStore.DiskBytes())
+		m.stateStore.Measure()
+		size, _ := m.StateBytes()
 		over = size > m.cfg.QuotaBytes
-		if m.space.full.Swap(over) != over {
+		if m.space.full != over {
+			m.space.full = over
 			if over {
 				m.log.Warn("state outgrew its quota: writes that add data are refused until space is back",
 					"bytes", size, "quota_bytes", m.cfg.QuotaBytes)
@@ -58,17 +70,16 @@ func (m *Member) checkSpace() {
 	}
 }
 
-// reclaim gives back what was deleted, as long as writes are refused for want of room: nobody is to
-// wait for the storage engine's own idea of when that is worth while. It happens at most a fifth of
-// the time.
+// reclaim gives back what a compaction has removed, as long as writes are refused for want of room:
+// the storage engine by itself would wait until it is worth while. It takes at most a fifth of the
+// time. Without a compaction since the last time there is nothing to give back.
 func (m *Member) reclaim() {
-	head := m.Keys().Head()
-	now := [2]int64{head.Revision, head.CompactRevision}
-	if m.space.busy.Load() || now == m.space.seen || m.now() < m.space.until {
+	swept := m.space.swept.Load()
+	if m.space.busy.Load() || swept == m.space.seen || m.now() < m.space.until {
 		return
 	}
 	m.space.busy.Store(true)
-	m.space.seen = now
+	m.space.seen = swept
 	ctx, cancel := m.whileRunning()
 	began := m.now()
 	m.space.reclaiming.Go(func() {
@@ -101,7 +112,11 @@ func (m *Member) CheckSpace() error {
 	if err := m.Alarms().MayAdd(); err != nil {
 		return err
 	}
-	if m.space.full.Load() {
+	if m.cfg.QuotaBytes <= 0 {
+		return nil
+	}
+	if size, _ := m.StateBytes(); size > m.cfg.QuotaBytes {
+		m.space.signal() // the other members get to know by an alarm
 		return alarm.ErrNoSpace
 	}
 	return nil

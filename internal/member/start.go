@@ -30,7 +30,7 @@ func Start(cfg Config) (_ *Member, err error) {
 		flushed: make(chan struct{}, 1), ready: make(chan struct{}),
 		stopping: make(chan struct{}), failed: make(chan struct{}), removed: make(chan struct{}),
 	}
-	m.hashing = make(chan struct{}, 1)
+	m.hashing, m.space.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	m.inbox.wake = make(chan struct{}, 1)
 	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	m.pending.batches = make(map[uint64]pendingBatch)

@@ -227,8 +227,8 @@ func (b *Batch) Commit(sync bool) (err error) {
 	}
 	if j := b.store.journal; j != nil {
 		err = j.commit(b.store, b.out, sync)
-	} else {
-		err = b.out.Commit(pebble.NoSync)
+	} else if err = b.out.Commit(pebble.NoSync); err == nil && !b.out.Empty() {
+		b.store.size.add(b.out)
 	}
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", err)

@@ -43,8 +43,10 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 			return nil, errors.Join(err, db.Close())
 		}
 	}
+	disk := po.FS.(*disk)
+	disk.size.changed.Store(true)
 	return &Store{
-		db: db, log: po.Logger.(quiet).log, options: options, disk: po.FS.(*disk),
+		db: db, log: po.Logger.(quiet).log, options: options, disk: disk, size: &disk.size,
 		readers: readers{drained: make(chan struct{}, 1)}, views: make(map[*View]struct{}),
 	}, nil
 }
@@ -52,8 +54,8 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 // failedOpenMax is how long an open may take to return an error after the disk has failed.
 const failedOpenMax = time.Second
 
-// openDB opens pebble. When the disk fails meanwhile, pebble may wait for ever for what it has begun
-// in the background, so the wait is bounded.
+// openDB opens pebble. When the disk fails meanwhile, pebble may wait for ever for what it has
+// begun in the background, so the wait is bounded.
 func openDB(dir string, po *pebble.Options) (*pebble.DB, error) {
 	type result struct {
 		db  *pebble.DB

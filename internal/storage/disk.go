@@ -19,6 +19,7 @@ type disk struct {
 	once   sync.Once
 	failed chan struct{} // closed at the first failure
 	err    error         // the first failure; read after failed is closed
+	size   size
 }
 
 func newDisk(under FS) *disk { return &disk{FS: under, failed: make(chan struct{})} }

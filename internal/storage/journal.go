@@ -56,8 +56,8 @@ func (j *journal) path(number uint64) string {
 	return j.fs.PathJoin(j.dir, fmt.Sprintf("%06d%s", number, journalSuffix))
 }
 
-// start creates the next file. It gets its size and blocks at once, so that a sync has less metadata
-// to write.
+// start creates the next file. It gets its size and blocks at once, so that a sync has less
+// metadata to write.
 func (j *journal) start() error {
 	marker, err := newMarker()
 	if err != nil {

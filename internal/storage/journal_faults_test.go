@@ -256,8 +256,8 @@ func withFile(t *testing.T, image CrashableFS, path string, content []byte) Cras
 
 // TestPayloadIsNoRecord: a value that looks like a record, in a torn tail, is not taken for one.
 func TestPayloadIsNoRecord(t *testing.T) {
-	// To a reader that knows no marker these are records that were made when the file had been synced
-	// far beyond the torn record.
+	// To a reader that knows no marker these are records that were made when the file had been
+	// synced far beyond the torn record.
 	forged := appendRecord(nil, 1, 1<<40, 7, []byte("payload"))
 	for shift := range recordAlign {
 		value := append(make([]byte, shift), forged...)

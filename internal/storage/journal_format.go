@@ -17,8 +17,8 @@ const (
 	journalSuffix = ".v2.journal"
 	fileMagic     = "cairn journal 2\n"
 	fileHead      = 32 // magic (16), marker (8), low half of the file's number (4), checksum (4)
-	// recordHead is checksum (4), length of the data (4), marker (8), up to where the file was synced
-	// when the record was made (8), number of the record (8).
+	// recordHead is checksum (4), length of the data (4), marker (8), up to where the file was
+	// synced when the record was made (8), number of the record (8).
 	recordHead = 32
 	// recordAlign is the boundary on which records begin. Only there is a marker searched for.
 	recordAlign   = 8

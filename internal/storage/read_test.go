@@ -95,7 +95,7 @@ func refused(t *testing.T, s *Store, b *Batch) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if n := s.DiskBytes(); n != 0 {
+	if n, _ := s.Size(); n != 0 {
 		t.Errorf("%d bytes", n)
 	}
 	it := s.NewIter(nil, nil)

@@ -89,6 +89,7 @@ type Options struct {
 type Store struct {
 	db   *pebble.DB
 	disk *disk
+	size *size
 	// journal is the log store's, which makes synced commits durable; nil for a state store.
 	journal *journal
 	log     *slog.Logger
@@ -184,13 +185,21 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 			o.Logger.Warn("storage stalls writes", "reason", info.Reason)
 		},
 	}
-	if o.OnFlush != nil {
-		listener.FlushEnd = func(info pebble.FlushInfo) {
-			if info.Err == nil {
-				o.OnFlush()
-			}
+	listener.FlushEnd = func(info pebble.FlushInfo) {
+		if info.Err != nil {
+			return
+		}
+		disk.size.flushed(info)
+		if o.OnFlush != nil {
+			o.OnFlush()
 		}
 	}
+	changed := &disk.size.changed
+	listener.CompactionEnd = func(pebble.CompactionInfo) { changed.Store(true) }
+	listener.TableDeleted = func(pebble.TableDeleteInfo) { changed.Store(true) }
+	listener.TableIngested = func(pebble.TableIngestInfo) { changed.Store(true) }
+	listener.ManifestCreated = func(pebble.ManifestCreateInfo) { changed.Store(true) }
+	listener.ManifestDeleted = func(pebble.ManifestDeleteInfo) { changed.Store(true) }
 	return &pebble.Options{
 		FS:                          disk,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -268,32 +277,12 @@ func (s *Store) StartFlush() error {
 	return err
 }
 
-// DiskBytes returns the size of the store's files, in bytes; of a closed store, 0.
-func (s *Store) DiskBytes() uint64 {
-	if !s.readers.enter() {
-		return 0
-	}
-	defer s.readers.leave()
-	return s.db.Metrics().DiskSpaceUsage()
-}
-
 // JournalBytes returns how many bytes a log store has written to its journal since it was opened.
 func (s *Store) JournalBytes() uint64 {
 	if s.journal == nil {
 		return 0
 	}
 	return s.journal.written.Load()
-}
-
-// LiveBytes returns how much of DiskBytes is in use: the rest are files that are about to go, or
-// still being written or read by somebody.
-func (s *Store) LiveBytes() uint64 {
-	if !s.readers.enter() {
-		return 0
-	}
-	defer s.readers.leave()
-	m := s.db.Metrics()
-	return m.Table.Local.LiveSize + m.BlobFiles.Local.LiveSize
 }
 
 // Reclaim gives back at once what was deleted, where the store would otherwise take its time: it

@@ -154,6 +154,7 @@ func (s *Store) Replace(t *Tables) (err error) {
 	if _, err := s.db.IngestAndExcise(context.Background(), t.paths, nil, nil, everything); err != nil {
 		return fmt.Errorf("replace the store's content: %w", err)
 	}
+	s.size.empty()
 	t.err = errors.New("the tables were used")
 	return RemoveTables(s.options.FS, t.dir)
 }

@@ -1,6 +1,7 @@
 package jsonapi
 
 import (
+	"strings"
 	"testing"
 
 	"cairn/test/harness"
@@ -39,9 +40,16 @@ func TestRareMetrics(t *testing.T) {
 			t.Errorf("%s is %v (served: %t), want %v", name, v, ok, want)
 		}
 	}
-	for _, name := range []string{"etcd_disk_wal_write_bytes_total", "etcd_debugging_auth_revision"} {
-		if got[name] <= 0 {
-			t.Errorf("%s is %v", name, got[name])
-		}
+	if name := "etcd_debugging_auth_revision"; got[name] <= 0 {
+		t.Errorf("%s is %v", name, got[name])
+	}
+	before := got["etcd_disk_wal_write_bytes_total"]
+	const written = 300_000
+	body := `{"key":"YQ==","value":"` + strings.Repeat("aaaa", written/3) + `"}`
+	if resp, text := do(t, "POST", server.URL()+"/v3/kv/put", body); resp.StatusCode != 200 {
+		t.Fatalf("put: %d %s", resp.StatusCode, text)
+	}
+	if grown := metrics(t, server)["etcd_disk_wal_write_bytes_total"] - before; grown < written || grown > written+5_000 {
+		t.Errorf("etcd_disk_wal_write_bytes_total grew by %v with a value of %d bytes", grown, written)
 	}
 }
