@@ -20,16 +20,16 @@ type body struct {
 	x       *exchange
 	chunked bool
 
-	mu      sync.Mutex // guards what follows
-	left    int64      // bytes to come: of the body, or of the chunk
-	begun   bool       // a chunk has been
-	excess  int64      // of the chunks' first lines over their data: see chunkLine
-	awaited bool       // the client waits for a 100 before it sends
-	done    bool       // it has been read to its end
-	closed  bool
-	err     error     // what reading it came to
-	until   time.Time // when reading it over ends, while that goes on
-	pace    pace
+	mu              sync.Mutex // guards what follows
+	left            int64      // bytes still to come: of the body, or of the chunk
+	begun           bool       // a chunk has been
+	excess          int64      // of the chunks' first lines over their data: see chunkLine
+	expectsContinue bool       // the client waits for 100 Continue before it sends
+	done            bool       // it has been read to its end
+	closed          bool
+	err             error     // of an earlier read
+	until           time.Time // the deadline of draining, while that goes on
+	pace            pace
 }
 
 // Read implements io.Reader.
@@ -51,7 +51,7 @@ func (b *body) readLocked(p []byte) (n int, err error) {
 	if b.done {
 		return 0, io.EOF
 	}
-	if err = b.invite(); err == nil && b.chunked && b.left == 0 {
+	if err = b.sendContinue(); err == nil && b.chunked && b.left == 0 {
 		err = b.nextChunk()
 	}
 	if err == nil && b.left > 0 {
@@ -69,27 +69,27 @@ func (b *body) readLocked(p []byte) (n int, err error) {
 	return n, io.EOF
 }
 
-// invite tells a client that waits for it to send the body.
-func (b *body) invite() error {
-	if !b.awaited {
+// sendContinue sends 100 Continue to a client that waits for it.
+func (b *body) sendContinue() error {
+	if !b.expectsContinue {
 		return nil
 	}
-	b.awaited = false
+	b.expectsContinue = false
 	c := b.x.conn
 	return c.socket.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), b.x.limit(c.srv.opts.WriteTimeout), c.srv.opts.LeastRate)
 }
 
-var errUninvited = errors.New("the response began before the body was asked for")
+var errBodyNotWanted = errors.New("the response began before the body was asked for")
 
-// uninvited reports whether the client still waits to be asked for the body. It is too late for
-// that when the response begins.
-func (b *body) uninvited() bool {
+// tooLateToContinue reports whether the client still waits for 100 Continue. When the response
+// begins it is too late for that.
+func (b *body) tooLateToContinue() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.awaited {
+	if !b.expectsContinue {
 		return false
 	}
-	b.awaited, b.err = false, errUninvited
+	b.expectsContinue, b.err = false, errBodyNotWanted
 	return true
 }
 
@@ -176,8 +176,7 @@ func (b *body) nextChunk() error {
 }
 
 // What a chunk's first line may have of bytes for the chunk's data without counting as excess, and
-// how much excess a body may have: nobody with honest intents sends a kilobyte of extensions for
-// each byte.
+// how much excess a body may have: no honest client sends a kilobyte of extensions for each byte.
 const (
 	chunkLineUsual = 16
 	chunkExcessMax = 16 << 10
@@ -205,8 +204,8 @@ func (b *body) chunkLine() (size int64, err error) {
 var errChunk = errors.New("malformed chunked encoding")
 
 // line reads a line of up to limit bytes. Unlike a head's it must end with a carriage return and a
-// line feed (RFC 9112, 2.2 and 7.1): there are proxies that see one long extension where a lone
-// line feed would end the line for us, and a request in it.
+// line feed (RFC 9112, 2.2 and 7.1): some proxies take a lone line feed as part of an extension, so
+// that a request could hide in it.
 func (b *body) line(limit int) (string, error) {
 	s := &b.x.conn.socket
 	for {
@@ -237,7 +236,7 @@ func (b *body) line(limit int) (string, error) {
 	}
 }
 
-// Close implements io.Closer. What is left of the body is read over when the response ends.
+// Close implements io.Closer. The rest of the body is drained when the response ends.
 func (b *body) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -245,12 +244,10 @@ func (b *body) Close() error {
 	return nil
 }
 
-// readOverMax is how much of a body is read that the handler did not want, so that the connection
-// can be kept.
+// readOverMax is how much of an unread body is drained to keep the connection.
 const readOverMax = 256 << 10
 
-// readOver reads the rest of a body that the handler has left, and reports whether it came to the
-// end.
+// readOver reads the rest of the body, and reports whether it reached the end.
 func (b *body) readOver() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -274,9 +271,9 @@ func (b *body) readOverLocked() {
 	}
 }
 
-// settle reads over what the handler has left of the body if the connection is to be kept, and says
-// whether it can be. Nobody reads the body after it.
-func (b *body) settle(keep bool) bool {
+// drain reads the rest of the body if the connection should be kept, and reports whether it can be.
+// It closes the body.
+func (b *body) drain(keep bool) bool {
 	over := keep && b.readOver()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -23,7 +23,7 @@ const (
 	stateClosed
 )
 
-// conn is one connection. Its goroutine owns everything that is not said to be guarded.
+// conn is one connection. Its goroutine owns every field that is not marked as guarded.
 type conn struct {
 	srv    *Server
 	socket socket
@@ -53,7 +53,7 @@ func newConn(s *Server, nc net.Conn, closed func()) *conn {
 	return c
 }
 
-// serve serves requests until the connection ends, is taken over or waits in Park.
+// serve serves requests until the connection ends, is hijacked, or waits in Park.
 func (c *conn) serve() {
 	for c.awaitRequest() {
 		req, x, err := c.readRequest()
@@ -66,7 +66,7 @@ func (c *conn) serve() {
 		case outcomeParked:
 			go c.parked(x)
 			return
-		case outcomeTaken:
+		case outcomeHijacked:
 			return
 		case outcomeBroken:
 			c.close()
@@ -98,32 +98,32 @@ func (c *conn) awaitRequest() bool {
 type outcome int
 
 const (
-	outcomeDone   outcome = iota // answered; another request may come
-	outcomeParked                // it will be answered later
-	outcomeTaken                 // the connection is the handler's now
-	outcomeBroken                // the connection is of no further use
+	outcomeDone     outcome = iota // the response has ended; another request may come
+	outcomeParked                  // the response comes later
+	outcomeHijacked                // the handler owns the connection
+	outcomeBroken                  // the connection is of no further use
 )
 
-// handle lets the handler answer.
+// handle runs the handler.
 func (c *conn) handle(x *exchange, req *http.Request) outcome {
 	if !c.run(x, func() { c.srv.opts.Handler.ServeHTTP(x, req) }) {
 		return outcomeBroken
 	}
-	return c.settle(x)
+	return c.finishHandler(x)
 }
 
-// settle finishes what a handler, or what it had left for later, has done by returning.
-func (c *conn) settle(x *exchange) outcome {
+// finishHandler ends the response after the handler, or a resumed request, has returned.
+func (c *conn) finishHandler(x *exchange) outcome {
 	switch {
-	case x.taken:
+	case x.hijacked:
 		x.end()
-		return outcomeTaken
+		return outcomeHijacked
 	case x.resume != nil:
 		return outcomeParked
 	}
 	err := x.finish()
 	if err == nil {
-		x.keep = x.body.settle(x.keep)
+		x.keep = x.body.drain(x.keep)
 	}
 	x.end()
 	if err != nil {
@@ -132,15 +132,15 @@ func (c *conn) settle(x *exchange) outcome {
 	clear(c.header)
 	c.turns.Add(1)
 	if !c.state.CompareAndSwap(stateActive, stateIdle) {
-		return outcomeBroken // closed: what was read ahead is not to be served any more
+		return outcomeBroken // closed: requests that were read ahead are not served
 	}
-	// looked at after the state has changed, as closeIdle does it the other way around
+	// read after the state has changed; closeIdle does both in the reverse order
 	c.noMore = !x.keep || c.srv.stopping.Load()
 	return outcomeDone
 }
 
-// run calls the handler, and reports whether it returned. A handler that panics, or ends its
-// goroutine, loses its connection, and nothing else.
+// run calls the handler, and reports whether it returned. A handler that panics, or exits its
+// goroutine, loses only its connection.
 func (c *conn) run(x *exchange, handler func()) (ok bool) {
 	defer func() {
 		if ok {
@@ -157,11 +157,11 @@ func (c *conn) run(x *exchange, handler func()) (ok bool) {
 	return true
 }
 
-// refuse answers a request that no handler gets to see.
+// refuse responds to a request that is not given to the handler.
 func (c *conn) refuse(err error) {
 	var r *refusal
 	if !errors.As(err, &r) {
-		c.close() // it went away, or took too long
+		c.close() // the client has gone, or took too long
 		return
 	}
 	c.srv.opts.Logger.Debug("refused request", "remote", c.remote, "cause", err)
@@ -183,8 +183,8 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// closeGently closes a connection whose client may still be sending: were it closed at once, the
-// client's kernel would throw away the answer that it has not read yet (RFC 9112, 9.6).
+// closeGently closes a connection whose client may still be sending. Closed at once, the client's
+// kernel would discard the response that the client has not read yet (RFC 9112, 9.6).
 func (c *conn) closeGently() {
 	if half, ok := c.socket.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		if c.socket.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
@@ -199,7 +199,7 @@ func (c *conn) closeGently() {
 func (c *conn) close() {
 	c.ending.Do(func() {
 		c.state.Store(stateClosed)
-		_ = c.socket.nc.Close() // what it has to say, nobody waits for
+		_ = c.socket.nc.Close() // its error has no consequence
 		c.closed()
 		c.srv.remove(c)
 	})
@@ -213,26 +213,26 @@ func (c *conn) closeIdle() {
 	}
 }
 
-// cut closes the connection whatever it does. Its goroutine lets go of it.
-func (c *conn) cut(cause error) {
+// abort closes the connection in any state. Its goroutine notices by an error.
+func (c *conn) abort(cause error) {
 	c.srv.opts.Logger.Debug("connection ended", "remote", c.remote, "cause", cause)
 	c.close()
 }
 
-// handOver makes the connection the handler's.
-func (c *conn) handOver() net.Conn {
+// hijack gives the connection to the handler.
+func (c *conn) hijack() net.Conn {
 	c.srv.remove(c)
-	return &takenConn{Conn: c.socket.nc, c: c}
+	return &hijackedConn{Conn: c.socket.nc, c: c}
 }
 
-// takenConn is a connection that a handler took over. It still counts as open until it is closed.
-type takenConn struct {
+// hijackedConn is a connection that a handler has hijacked. It still counts as open until it is closed.
+type hijackedConn struct {
 	net.Conn
 	c *conn
 }
 
 // Close implements net.Conn.
-func (t *takenConn) Close() error {
+func (t *hijackedConn) Close() error {
 	err := t.Conn.Close()
 	t.c.ending.Do(t.c.closed)
 	return err

@@ -23,20 +23,20 @@ func (x *exchange) Value(key any) any {
 func (x *exchange) Err() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.ended || x.gone {
+	if x.ended || x.clientGone {
 		return context.Canceled
 	}
 	return nil
 }
 
-// Done implements context.Context. From the first call on, somebody watches for the client's going
-// away.
+// Done implements context.Context. The first call starts a goroutine that watches whether the
+// client goes away.
 func (x *exchange) Done() <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.done == nil {
 		x.done = make(chan struct{})
-		if x.ended || x.gone {
+		if x.ended || x.clientGone {
 			close(x.done)
 		} else {
 			x.watchLocked()
@@ -54,14 +54,13 @@ func (x *exchange) bodyRead() {
 	x.watchLocked()
 }
 
-// watchLocked begins to watch for the client's going away if anybody wants to know, and nobody else
-// reads.
+// watchLocked starts to watch whether the client goes away, if Done has been called and nothing
+// else reads the connection.
 func (x *exchange) watchLocked() {
-	if x.done == nil || !x.quiet || x.stopping || x.taken || x.watcher != nil {
+	if x.done == nil || !x.quiet || x.stopping || x.hijacked || x.watcher != nil {
 		return
 	}
-	// A client that has sent its next request already is not gone, or cannot be told from one that
-	// is.
+	// The end of the stream cannot be seen behind a request that was read ahead.
 	if len(x.conn.socket.ahead()) > 0 {
 		return
 	}
@@ -76,17 +75,17 @@ func (x *exchange) watch(stopped chan struct{}) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		if !x.stopping {
-			x.goneLocked()
+			x.markClientGoneLocked()
 		}
 	}
 }
 
-// goneLocked notes that the client has gone, which watch and then await may both find.
-func (x *exchange) goneLocked() {
-	if x.gone {
+// markClientGoneLocked records that the client has gone, which watch and then await may both find.
+func (x *exchange) markClientGoneLocked() {
+	if x.clientGone {
 		return
 	}
-	x.gone = true
+	x.clientGone = true
 	if x.done != nil && !x.ended {
 		close(x.done)
 	}
@@ -113,7 +112,7 @@ func (x *exchange) stopWatching() {
 var longAgo = time.Unix(1, 0)
 
 // end is called when the response has ended, or cannot be: the context is cancelled, and nothing
-// that the handler has left behind reaches the connection any more.
+// that the handler has left behind reaches the connection any longer.
 func (x *exchange) end() {
 	x.stopWatching()
 	x.writing.Lock()
@@ -125,10 +124,10 @@ func (x *exchange) end() {
 		return
 	}
 	x.ended = true
-	if x.done != nil && !x.gone {
+	if x.done != nil && !x.clientGone {
 		close(x.done)
 	}
-	if x.deadlines && !x.taken {
+	if x.deadlines && !x.hijacked {
 		_ = x.conn.socket.nc.SetDeadline(time.Time{})
 	}
 }

@@ -3,12 +3,12 @@
 //
 // It owns everything between a connection and the handler: parsing requests, bodies and their
 // framing, writing responses, keeping connections alive, limits and time-outs. It does not own
-// listening, TLS or telling HTTP/1 from HTTP/2: package portmux hands its connections over
+// listening, TLS or distinguishing HTTP/1 from HTTP/2: package portmux hands its connections over
 // (Server.ServeConn), with what it has read of them.
 //
-// Against net/http's server it saves, for each request, the goroutine that watches for the client's
-// going away, the deadlines that are set and cleared, and most allocations; and for each connection
-// that is idle or waits, the two buffers and the grown stack (docs/adr/0009).
+// Against net/http's server it saves, for each request, the goroutine that watches whether the
+// client goes away, the deadlines that are set and cleared, and most allocations; and for each
+// connection that is idle or waits, the two buffers and the grown stack (docs/adr/0009).
 //
 // # How a request travels
 //
@@ -24,10 +24,10 @@
 //
 // # Differences from net/http
 //
-//   - The request's context ends when the client goes away only if somebody has asked for its Done
-//     channel: watching costs a goroutine, and a handler that waits for a disk does not need it.
+//   - The request's context ends when the client goes away only after its Done channel has been
+//     requested: watching costs a goroutine, and a handler that waits for a disk does not need it.
 //   - A client that takes nothing of a response, or sends nothing of a body, for
-//     Options.WriteTimeout or Options.ReadTimeout is cut off; progress starts the time anew.
+//     Options.WriteTimeout or Options.ReadTimeout is cut off; progress restarts the time, within Options.LeastRate.
 //   - A request with both Content-Length and Transfer-Encoding, or a header continued on the next
 //     line, is refused (RFC 9112, 5.2 and 6.1: both have been used to smuggle requests past
 //     proxies). Nor may a line feed end a chunk's line without a carriage return.
@@ -35,8 +35,8 @@
 //
 // # Invariants
 //
-//   - At most one goroutine reads a connection: its own, the handler's, or the one that watches for
-//     the client's going away (context.go), which is stopped before another begins.
+//   - At most one goroutine reads a connection: its own, the handler's, or the one that watches
+//     whether the client goes away (context.go), which is stopped before another begins.
 //   - A connection is idle (between requests) or active, and only an idle one is closed by
 //     Shutdown: a request whose first byte was read is answered.
 //   - When a response has ended, nothing that its handler left behind reaches the connection:

@@ -57,8 +57,8 @@ func endingHandler(w http.ResponseWriter, r *http.Request) {
 			_ = r.Context().Done()
 		}
 		var resume func(bool)
-		resume = func(gone bool) {
-			if !gone && time.Now().Before(until) {
+		resume = func(clientGone bool) {
+			if !clientGone && time.Now().Before(until) {
 				x.Park(until, resume)
 			}
 		}

@@ -9,8 +9,8 @@ import (
 )
 
 // exchange is a request and its response: the http.ResponseWriter of the handler, and the context
-// of its request. It is made anew for each, so that what a handler leaves behind meets nobody
-// else's.
+// of its request. Each request has a new one, so that a goroutine left behind by a handler does not
+// reach another request.
 type exchange struct {
 	conn   *conn
 	req    *http.Request
@@ -20,7 +20,7 @@ type exchange struct {
 	head   bool // a HEAD: the response has no body
 	keep   bool // the connection, after it
 
-	// is held by who writes the response, so that who is late finds it closed; guards closed
+	// held while the response is written, so that late writers find it closed; guards closed
 	writing sync.Mutex
 	closed  bool // for writing
 	status  int
@@ -32,20 +32,20 @@ type exchange struct {
 	duplex  bool    // the body is read while the response is written
 	err     error   // of a write
 
-	resume func(gone bool) // see Park
+	resume func(clientGone bool) // see Park
 
-	mu        sync.Mutex    // guards what follows
-	done      chan struct{} // made when somebody asks
-	watcher   chan struct{} // closed when watch has ended
-	quiet     bool          // the body has been read
-	gone      bool          // the client
-	stopping  bool          // watch
-	ended     bool          // the response
-	taken     bool          // by Hijack
-	deadlines bool          // the handler has set some
-	until     time.Time     // when await gives up
-	waiting   bool          // in await
-	woken     bool          // see Wake
+	mu         sync.Mutex    // guards what follows
+	done       chan struct{} // made by the first call of Done
+	watcher    chan struct{} // closed when watch has ended
+	quiet      bool          // the body has been read
+	clientGone bool
+	stopping   bool      // watch
+	ended      bool      // the response
+	hijacked   bool      // by Hijack
+	deadlines  bool      // the handler has set some
+	until      time.Time // when await gives up
+	waiting    bool      // in await
+	woken      bool      // see Wake
 }
 
 // SetReadDeadline is for http.ResponseController. It takes the place of Options.ReadTimeout.
@@ -110,10 +110,10 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	x.closed = true
 	x.stopWatching()
 	x.mu.Lock()
-	x.taken = true
+	x.hijacked = true
 	x.mu.Unlock()
 	s := &x.conn.socket
-	nc := x.conn.handOver()
+	nc := x.conn.hijack()
 	ahead := s.ahead()
 	r := bufio.NewReaderSize(&headedConn{Conn: nc, head: append([]byte(nil), ahead...)}, max(bufferBytes, len(ahead)))
 	s.skip(len(ahead))

@@ -325,7 +325,7 @@ func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 		}
 		again := r.URL.Path == "/again"
 		var resume func(bool)
-		resume = func(gone bool) {
+		resume = func(clientGone bool) {
 			if again {
 				again = false
 				x.Park(until, resume)
@@ -333,7 +333,7 @@ func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 				return
 			}
 			fmt.Fprint(w, r.URL.Path)
-			p.resume <- gone
+			p.resume <- clientGone
 		}
 		x.Park(until, resume)
 		waiting <- p
@@ -349,7 +349,7 @@ func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 			if path != "/time" && path != "/early" {
 				p.x.Wake()
 			}
-			if gone := <-p.resume; gone {
+			if clientGone := <-p.resume; clientGone {
 				t.Fatalf("%s: gone", path)
 			}
 			c.want(path)
@@ -367,7 +367,7 @@ func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 	c.say("GET /gone HTTP/1.1\nHost: a\n\n")
 	p = <-waiting
 	c.Close()
-	if gone := <-p.resume; !gone {
+	if clientGone := <-p.resume; !clientGone {
 		t.Fatal("not gone")
 	}
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
@@ -378,7 +378,7 @@ func TestParkManyTimes(t *testing.T) {
 	waiting := make(chan *exchange, 64)
 	s := handle(t, func(w http.ResponseWriter, _ *http.Request) {
 		x := w.(*exchange)
-		x.Park(time.Now().Add(time.Hour), func(gone bool) { fmt.Fprint(w, gone) })
+		x.Park(time.Now().Add(time.Hour), func(clientGone bool) { fmt.Fprint(w, clientGone) })
 		waiting <- x
 	})
 	for range 4 {

@@ -16,7 +16,7 @@ import (
 // refusal is why a request is not let through.
 type refusal struct {
 	status int
-	text   string // what the client is told besides the status
+	text   string // sent to the client after the status
 }
 
 // Error implements error.
@@ -94,7 +94,7 @@ func blankLines(b []byte) (n int) {
 }
 
 // headEnd returns the length of the head that b begins with, or 0 when it is not all there. Lines
-// may end without a carriage return (RFC 9112, 2.2). Where it was looked before, there is none.
+// may end without a carriage return (RFC 9112, 2.2). It starts at from: there is no end before.
 func headEnd(b []byte, from int) int {
 	for i := from; ; {
 		n := bytes.IndexByte(b[i:], '\n')
@@ -227,7 +227,7 @@ func (p *parser) fields() error {
 	}
 }
 
-// host checks whom the request is for (RFC 9112, 3.2).
+// host checks the Host header (RFC 9112, 3.2).
 func (p *parser) host() error {
 	switch {
 	case p.hosts > 1:
@@ -243,7 +243,7 @@ func (p *parser) host() error {
 	return nil
 }
 
-// persistence finds out whether the connection is kept.
+// persistence determines whether the connection is kept.
 func (p *parser) persistence() {
 	asked := p.req.Header["Connection"]
 	p.x.keep = !httpguts.HeaderValuesContainsToken(asked, "close") &&
@@ -251,7 +251,7 @@ func (p *parser) persistence() {
 	p.req.Close = !p.x.keep
 }
 
-// framing finds out where the body ends (RFC 9112, 6.3).
+// framing determines where the body ends (RFC 9112, 6.3).
 func (p *parser) framing() error {
 	body, r := &p.x.body, &p.req
 	if len(p.codings) > 0 {
@@ -277,7 +277,7 @@ func (p *parser) framing() error {
 		if !equalFold(expects[0], "100-continue") {
 			return &refusal{status: http.StatusExpectationFailed}
 		}
-		body.awaited = body.chunked || body.left > 0
+		body.expectsContinue = body.chunked || body.left > 0
 	}
 	if body.chunked || body.left > 0 {
 		r.Body = body

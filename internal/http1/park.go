@@ -14,13 +14,13 @@ func (x *exchange) Parks() bool { return x.conn.socket.below != nil }
 // goroutine, when Wake has been called, when the time has come, or when the client has gone, and
 // may write the response, or Park again. Until then the request costs neither a buffer nor the
 // stack of its handler. What was written before is sent.
-func (x *exchange) Park(until time.Time, resume func(gone bool)) {
-	x.Flush() // where that fails the client is gone, and await finds out
+func (x *exchange) Park(until time.Time, resume func(clientGone bool)) {
+	x.Flush() // if that fails the client has gone, and await detects it
 	x.until, x.resume = until, resume
 }
 
-// Wake ends the waiting of Park, or has the next Park not wait at all. Any goroutine may call it,
-// and it never waits. When the response has ended it does nothing.
+// Wake ends the wait of Park, or makes the next Park return at once. Any goroutine may call it, and
+// it never blocks. When the response has ended it does nothing.
 func (x *exchange) Wake() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -31,23 +31,23 @@ func (x *exchange) Wake() {
 	}
 }
 
-// parked goes on with a request whose handler has parked it, and with the connection. It is where
-// its goroutine begins, with a stack that has not grown.
+// parked continues a parked request, and then the connection, on a new goroutine, whose stack has
+// not grown.
 func (c *conn) parked(x *exchange) {
 	x.stopWatching()
 	for {
-		gone := x.await()
+		clientGone := x.await()
 		resume := x.resume
 		x.resume = nil
-		if !c.run(x, func() { resume(gone) }) {
+		if !c.run(x, func() { resume(clientGone) }) {
 			return
 		}
-		switch c.settle(x) {
+		switch c.finishHandler(x) {
 		case outcomeParked:
 			continue
 		case outcomeDone:
 			c.serve()
-		case outcomeTaken:
+		case outcomeHijacked:
 		case outcomeBroken:
 			c.close()
 		}
@@ -55,11 +55,11 @@ func (c *conn) parked(x *exchange) {
 	}
 }
 
-// await waits for Wake, for the time to come, or for the client to go away, which it tells. What
-// the client sends in the meantime is its next request.
-func (x *exchange) await() (gone bool) {
+// await waits for Wake, for the time, or for the client to go away, and reports whether the client
+// has gone. What the client sends meanwhile is its next request.
+func (x *exchange) await() (clientGone bool) {
 	s := &x.conn.socket
-	for !gone {
+	for !clientGone {
 		wait, err := x.beginWait()
 		switch {
 		case err != nil:
@@ -70,35 +70,34 @@ func (x *exchange) await() (gone bool) {
 		case s.raw != nil:
 			err = s.fill(0)
 		default:
-			// TLS reads into a buffer, and on a stack, that a request which waits is to be spared.
-			// What the connection has decrypted already is the next request, for which there is
-			// time.
+			// A TLS read needs a buffer and a large stack, which a parked request must not hold.
+			// What the connection has decrypted already is the next request, which can wait.
 			if err = s.awaitBytes(); err == nil {
 				err = s.fill(0)
 			}
 		}
-		if gone = err != nil && !errors.Is(err, os.ErrDeadlineExceeded); err != nil && !time.Now().Before(x.until) {
+		if clientGone = err != nil && !errors.Is(err, os.ErrDeadlineExceeded); err != nil && !time.Now().Before(x.until) {
 			break
 		}
 	}
-	return x.endWait(gone)
+	return x.endWait(clientGone)
 }
 
-// endWait ends the waiting, and returns whether the client has gone.
-func (x *exchange) endWait(gone bool) bool {
+// endWait ends the wait, and returns whether the client has gone.
+func (x *exchange) endWait(clientGone bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.waiting, x.woken = false, false
 	// fails on a connection that is closed, which the next read finds
 	_ = x.conn.socket.nc.SetReadDeadline(time.Time{})
-	if gone {
-		x.goneLocked()
+	if clientGone {
+		x.markClientGoneLocked()
 	}
-	return gone
+	return clientGone
 }
 
-// beginWait sets the deadline, and reports whether there is to be any waiting. An error is that of
-// a connection that is closed.
+// beginWait sets the deadline, and reports whether to wait. An error means that the connection is
+// closed.
 func (x *exchange) beginWait() (wait bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

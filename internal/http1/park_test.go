@@ -12,11 +12,11 @@ func TestParkAfterGone(t *testing.T) {
 	resumed := make(chan bool, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
-		w.(*exchange).Park(time.Now().Add(time.Hour), func(gone bool) { resumed <- gone })
+		w.(*exchange).Park(time.Now().Add(time.Hour), func(clientGone bool) { resumed <- clientGone })
 	})
 	for range 20 {
 		dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n").Close()
-		if gone := <-resumed; !gone {
+		if clientGone := <-resumed; !clientGone {
 			t.Fatal("waited for a client that is gone")
 		}
 	}
@@ -29,7 +29,7 @@ func TestParkOnClosedConnection(t *testing.T) {
 	parked, resumed := make(chan struct{}), make(chan bool, 1)
 	s := handle(t, func(w http.ResponseWriter, _ *http.Request) {
 		x := w.(*exchange)
-		x.Park(time.Now().Add(time.Hour), func(gone bool) { resumed <- gone })
+		x.Park(time.Now().Add(time.Hour), func(clientGone bool) { resumed <- clientGone })
 		parked <- struct{}{}
 		<-parked
 	})
@@ -37,7 +37,7 @@ func TestParkOnClosedConnection(t *testing.T) {
 	<-parked
 	s.Close()
 	close(parked)
-	if gone := <-resumed; !gone {
+	if clientGone := <-resumed; !clientGone {
 		t.Fatal("a closed connection is not gone")
 	}
 }

@@ -140,7 +140,7 @@ func TestExpectContinue(t *testing.T) {
 		t.Fatalf("%s %q, close %v", resp.Status, body, resp.Close)
 	}
 	c = dial(t, s.address).say(head, "/early")
-	if _, body := c.hear("POST"); body != "/early  "+errUninvited.Error() {
+	if _, body := c.hear("POST"); body != "/early  "+errBodyNotWanted.Error() {
 		t.Fatalf("%q", body)
 	}
 }

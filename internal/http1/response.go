@@ -23,7 +23,7 @@ const (
 	outBufferedBytes = 16 << 10
 )
 
-// outputs has buffers for responses. Larger ones are not kept.
+// outputs are buffers for responses. Larger ones are not reused.
 var outputs = sync.Pool{New: func() any { return new([]byte) }}
 
 func freeOutput(b **[]byte) {
@@ -54,7 +54,7 @@ const (
 )
 
 // Header implements http.ResponseWriter. The map is used again by the connection's next response:
-// who keeps it must not use it when the response has ended.
+// it must not be used after the response has ended.
 func (x *exchange) Header() http.Header {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -81,13 +81,13 @@ func (x *exchange) writeHeader(status int) {
 		panic(fmt.Sprintf("http1: invalid WriteHeader status %d", status))
 	}
 	if status < 200 && status != http.StatusSwitchingProtocols {
-		return // nobody here sends what is only informational
+		return // informational responses are not supported
 	}
 	x.status = status
 	if declared, ok := x.conn.header["Content-Length"]; ok {
 		n, err := parseLength(strings.Join(declared, ","))
 		if err != nil {
-			// a mistake of the handler's, which we count better
+			// a mistake of the handler: count the bytes instead
 			delete(x.conn.header, "Content-Length")
 			return
 		}
@@ -95,7 +95,7 @@ func (x *exchange) writeHeader(status int) {
 	}
 }
 
-// errEnded is for a handler that writes when it has returned, or has taken the connection over.
+// errEnded is the error of writes after the handler has returned or hijacked the connection.
 var errEnded = errors.New("http1: write to a response that has ended")
 
 // bodyAllowed reports whether responses of a status may have a body.
@@ -209,7 +209,7 @@ func (x *exchange) send(p []byte) {
 	}
 }
 
-// finish sends what is left when the handler has done its work. Nothing is written after it.
+// finish sends the rest of the response after the handler has returned. Later writes fail.
 func (x *exchange) finish() error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -237,7 +237,7 @@ func (x *exchange) finish() error {
 var protocols = [...]string{"HTTP/1.0 ", "HTTP/1.1 "}
 
 // begin puts the head into the output, in net/http's order. body is what there is of the body;
-// whole says that there is no more.
+// whole reports that there is no more.
 func (x *exchange) begin(body []byte, whole bool) {
 	h := x.conn.header
 	x.leaveBody()
@@ -271,11 +271,10 @@ func (x *exchange) begin(body []byte, whole bool) {
 	*x.out = append(out, "\r\n"...)
 }
 
-// leaveBody reads over what the handler has left of the request's body before the response begins:
-// some clients do not read before they have sent everything. Where that is too much, the connection
-// ends with the response.
+// leaveBody drains the request's body before the response begins: some clients do not read before
+// they have sent everything. If too much is left, the connection is closed after the response.
 func (x *exchange) leaveBody() {
-	if x.body.uninvited() || !x.duplex && !x.body.readOver() {
+	if x.body.tooLateToContinue() || !x.duplex && !x.body.readOver() {
 		x.keep = false
 	}
 }
@@ -304,8 +303,8 @@ func statusText(status int) string {
 	return "status code " + strconv.Itoa(status)
 }
 
-// appendFields appends the headers that the handler has set, by name, as net/http does: people
-// compare answers.
+// appendFields appends the headers that the handler has set, by name, as net/http does, so that
+// responses can be compared.
 func appendFields(out []byte, h http.Header) []byte {
 	var usual [16]string
 	names := usual[:0]

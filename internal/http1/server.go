@@ -13,12 +13,12 @@ import (
 
 // Options configures a Server.
 type Options struct {
-	// Handler answers all requests.
+	// Handler serves all requests.
 	Handler http.Handler
 	// ReadHeaderTimeout limits the time from the first byte of a request to the end of its headers
 	// (0: 10 s).
 	ReadHeaderTimeout time.Duration
-	// ReadTimeout is how long a body may bring nothing, WriteTimeout how long a client may take
+	// ReadTimeout limits how long no byte of a body comes, WriteTimeout how long a client reads
 	// nothing of a response (0: 60 s).
 	ReadTimeout, WriteTimeout time.Duration
 	// LeastRate is how many bytes per second a client must send of a body, or take of a response,
@@ -30,7 +30,7 @@ type Options struct {
 	IdleTimeout time.Duration
 	// MaxHeaderBytes limits the request line and the headers together (0: 64 KiB).
 	MaxHeaderBytes int
-	// Logger gets what clients do wrong (debug) and handlers that panic (error). nil discards.
+	// Logger gets the mistakes of clients (debug) and panics of handlers (error). nil discards.
 	Logger *slog.Logger
 }
 
@@ -59,7 +59,7 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Server serves connections that others have accepted. Its methods may be called by any goroutine.
+// Server serves accepted connections. Its methods may be called by any goroutine.
 type Server struct {
 	opts     Options
 	stopping atomic.Bool
@@ -77,7 +77,7 @@ func New(opts Options) *Server {
 }
 
 // ServeConn serves a connection, of which head has been read already, until it ends. closed is
-// called when it has been closed, be it by a handler that took it over. ServeConn may return
+// called when it has been closed, also by a handler that has hijacked it. ServeConn may return
 // before, and does not keep head.
 func (s *Server) ServeConn(nc net.Conn, head []byte, closed func()) {
 	c := newConn(s, nc, closed)
@@ -86,7 +86,7 @@ func (s *Server) ServeConn(nc net.Conn, head []byte, closed func()) {
 		return
 	}
 	if len(head) > 0 {
-		c.socket.give(head)
+		c.socket.prepend(head)
 	}
 	c.serve()
 }
@@ -130,7 +130,7 @@ func (s *Server) closeUnused() {
 	}
 }
 
-// remove forgets a connection that has ended or was taken over.
+// remove deletes a connection that has ended or was hijacked.
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *Server) signalLocked() {
 	}
 }
 
-// stop begins the end, and returns the connections that there are.
+// stop starts the shutdown, and returns the open connections.
 func (s *Server) stop() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,9 +162,9 @@ func (s *Server) stop() []*conn {
 	return conns
 }
 
-// Shutdown closes idle connections and waits until the requests under way have been answered;
-// connections that handlers took over are not waited for. When ctx ends first, its error comes back
-// and the rest goes on: see Close.
+// Shutdown closes idle connections and waits for the responses to the requests under way, but not
+// for hijacked connections. When ctx ends first, it returns the context's error, and the requests
+// continue: see Close.
 func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range s.stop() {
 		c.closeIdle()
@@ -180,7 +180,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close closes all connections at once. It does not wait for handlers.
 func (s *Server) Close() {
 	for _, c := range s.stop() {
-		c.cut(errClosed)
+		c.abort(errClosed)
 	}
 }
 

@@ -18,7 +18,7 @@ const bufferBytes = 4 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return &b }}
 
-// socket reads and writes a connection, and has the buffer of what was read ahead.
+// socket reads and writes a connection, and has the buffer of bytes read ahead.
 //
 // On a plain connection it makes the system calls itself, through syscall.RawConn, which tries,
 // waits until the connection is ready and tries again. So a buffer is taken only for as long as
@@ -39,7 +39,7 @@ type socket struct {
 	tryRead, tryWrite func(fd uintptr) bool
 }
 
-// readCall is what a read is asked, and how it went.
+// readCall has the arguments and the result of a read.
 type readCall struct {
 	into  []byte // nil: the buffer
 	limit time.Duration
@@ -104,8 +104,8 @@ func (s *socket) awaitBytes() error {
 	})
 }
 
-// give puts bytes in front that somebody else has read. The buffer must be empty.
-func (s *socket) give(head []byte) {
+// prepend puts bytes into the buffer that the caller has read. The buffer must be empty.
+func (s *socket) prepend(head []byte) {
 	s.take()
 	if len(head) > len(*s.buf) {
 		grown := make([]byte, len(head))
@@ -128,7 +128,7 @@ func (s *socket) skip(n int) {
 	}
 }
 
-// take makes sure that there is a buffer.
+// take makes sure that there is a buffer, from the pool.
 func (s *socket) take() {
 	if s.buf == nil {
 		s.buf = buffers.Get().(*[]byte)
@@ -136,7 +136,7 @@ func (s *socket) take() {
 	}
 }
 
-// drop lets go of a buffer in which nothing is left.
+// drop returns an empty buffer to the pool.
 func (s *socket) drop() {
 	if s.buf != nil && len(*s.buf) == bufferBytes {
 		buffers.Put(s.buf)

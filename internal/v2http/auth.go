@@ -311,7 +311,7 @@ func (h *Handler) putRole(w http.ResponseWriter, r *http.Request, name string) e
 	return writeMade(w, !updates, roleOnWire(res.Role))
 }
 
-// readAuthJSON reads a body, whatever type it says to be of.
+// readAuthJSON decodes a JSON body. As in etcd the Content-Type does not matter.
 func readAuthJSON(r *http.Request, into any) error {
 	if json.NewDecoder(io.LimitReader(r.Body, authBodyBytesMax)).Decode(into) != nil {
 		return &message{http.StatusBadRequest, "Invalid JSON in request body."}

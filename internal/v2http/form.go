@@ -45,9 +45,9 @@ var byName = func() map[string]name {
 	return m
 }()
 
-// form has the parameters of a request: of each the first value, of the body
-// before the query. It does what http.Request.ParseForm does, errors included, but
-// makes no maps: every request comes through here.
+// form has the parameters of a request: of each the first value, of the body before the query. It
+// does what http.Request.ParseForm does, with the same errors, without making maps: every request
+// needs it.
 type form struct {
 	values [nameCount]string
 	given  uint32 // a bit per name
@@ -128,9 +128,8 @@ func readAll(r *http.Request) (string, error) {
 	return string(*buf), nil
 }
 
-// parse takes the parameters of an encoded form or query. Pieces that are wrong
-// are left out, and the first one's error is returned; that of a semicolon goes
-// before all others.
+// parse takes the parameters of an encoded form or query. Invalid pieces are left out, and the
+// error of the first is returned; that of a semicolon takes precedence.
 func (f *form) parse(s string) (err error) {
 	for s != "" {
 		var piece string

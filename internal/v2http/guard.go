@@ -12,10 +12,11 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// Authority knows who may do what.
+// Authority has the users and roles.
 type Authority interface {
 	Gate() *auth.Gate
-	// ChangeAuth has a command about users and roles applied. A refusal wraps an auth.Reason.
+	// ChangeAuth proposes a command about users and roles and waits until it is applied. A refusal
+	// wraps an auth.Reason.
 	ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error)
 }
 

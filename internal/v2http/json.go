@@ -16,7 +16,7 @@ type event struct {
 	prev   *v2tree.Node
 }
 
-// bodies has buffers for bodies. Large ones are not kept.
+// bodies are buffers for bodies. Large ones are not reused.
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 const (
@@ -98,8 +98,8 @@ func secondsLeft(d time.Duration) int64 {
 
 const hexDigits = "0123456789abcdef"
 
-// plain says which bytes stand for themselves in a JSON string: etcd also escapes
-// what HTML treats specially.
+// plain has the bytes that a JSON string contains unescaped: etcd also escapes the special
+// characters of HTML.
 var plain = func() (t [utf8.RuneSelf]bool) {
 	for i := ' '; i < utf8.RuneSelf; i++ {
 		t[i] = i != '"' && i != '\\' && i != '<' && i != '>' && i != '&'

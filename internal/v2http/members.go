@@ -16,17 +16,17 @@ import (
 	"cairn/internal/peer"
 )
 
-// Cluster is what a Handler tells of the cluster and of its member.
+// Cluster is what a Handler shows of the cluster and of its member.
 type Cluster interface {
 	// Members returns the members in the order of their IDs.
 	Members() []membership.Member
-	// UpdatePeerURLs gives a member other peer URLs. It returns
+	// UpdatePeerURLs replaces the peer URLs of a member. It returns
 	// membership.ErrNotFound and ErrPeerURLExists.
 	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
-	// AddMember and RemoveMember change who the members are. See member.Member.
+	// AddMember and RemoveMember change the membership. See member.Member.
 	AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error)
 	RemoveMember(ctx context.Context, id uint64) error
-	// Peers tells of the traffic with the other members.
+	// Peers returns statistics of the traffic with the other members.
 	Peers() []peer.Stats
 	// ID returns the ID of the member that answers, Leader that of the leader, or 0.
 	ID() uint64

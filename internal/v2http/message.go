@@ -24,7 +24,7 @@ func noSuchMember(id string) error {
 	return &message{http.StatusNotFound, "No such member: " + id}
 }
 
-// messages is the one table of what else has a status and a text of its own.
+// messages is the one table of other errors that have a status and a text.
 var messages = []struct {
 	err     error
 	message message
@@ -32,11 +32,11 @@ var messages = []struct {
 	{membership.ErrPeerURLExists, message{http.StatusConflict, "membership: peerURL exists"}},
 }
 
-// writeMessage answers with a refusal. What has no text of its own is the member's
-// failure; as in etcd it is not told what that is.
+// writeMessage writes a refusal. An error that the table does not have is the member's failure,
+// which etcd does not name either.
 func writeMessage(w http.ResponseWriter, err error) {
 	if errors.Is(err, errNoMember) {
-		// here etcd does not say what is allowed
+		// etcd sends no Allow header here
 		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 		return
 	}
@@ -56,7 +56,7 @@ func writeMessage(w http.ResponseWriter, err error) {
 	}
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(m.status)
-	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+	_, _ = w.Write(body) // an error means that the client has gone
 }
 
 // textBytesMax bounds the text of a refusal, which may contain what the client has sent.
@@ -69,13 +69,13 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:textBytesMax], "") + "…"
 }
 
-// writeJSON answers with a success, and a line feed at the end.
+// writeJSON writes a success, with a line feed at the end.
 func writeJSON(w http.ResponseWriter, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(append(body, '\n')) // the client may be gone; nobody is left to be told
+	_, _ = w.Write(append(body, '\n')) // an error means that the client has gone
 	return nil
 }

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// others lists what else etcd serves below /v2, by which methods, and who answers.
+// routes are the other paths of etcd below /v2, with the methods that each allows and its handler.
 // Methods that etcd does not allow are refused first.
-var others = []struct {
+var routes = []struct {
 	path  string
-	below bool   // also what lies below the path
+	below bool   // also paths below it
 	allow string // in etcd's order and spelling
 	root  string // the methods that need the role root
 	serve func(*Handler, http.ResponseWriter, *http.Request)
@@ -30,8 +30,8 @@ var others = []struct {
 	{"/v2/auth/enable", false, "GET,PUT,DELETE", "PUT,DELETE", (*Handler).serveAuthEnable},
 }
 
-func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
-	for _, o := range others {
+func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request) {
+	for _, o := range routes {
 		below := o.below && strings.HasPrefix(r.URL.Path, strings.TrimSuffix(o.path, "/")+"/")
 		if r.URL.Path != o.path && !below {
 			continue
@@ -57,8 +57,8 @@ func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// deepAuthPath reports whether a path below users or roles has more than a name. etcd looks at it
-// before all else.
+// deepAuthPath reports whether a path below users or roles has more than one name. etcd checks it
+// first.
 func deepAuthPath(path string) bool {
 	for _, above := range [...]string{usersPath, rolesPath} {
 		if name, ok := strings.CutPrefix(path, above+"/"); ok && strings.Contains(strings.TrimSuffix(name, "/"), "/") {

@@ -8,29 +8,29 @@ import (
 	"cairn/internal/watch"
 )
 
-// poll is a watch whose client waits.
+// poll is a watch that waits for events.
 type poll struct {
-	r         *http.Request
-	target    target
-	caller    auth.Caller
-	recursive bool
-	events    *watch.Stream
-	teller    teller
-	until     time.Time
+	r           *http.Request
+	target      target
+	caller      auth.Caller
+	recursive   bool
+	events      *watch.Stream
+	eventWriter eventWriter
+	until       time.Time
 }
 
-// parker is an http.ResponseWriter that answers later than its handler returns (package http1).
-// Thousands of polls wait like that without a stack and buffers each.
+// parker is an http.ResponseWriter whose response may come after its handler has returned (package
+// http1). Thousands of polls wait without a stack and buffers each.
 type parker interface {
 	// Parks reports whether Park may be called.
 	Parks() bool
-	// Park has resume called, on another goroutine, after Wake, at the time, or when the client has
-	// gone.
+	// Park arranges for resume to be called on another goroutine: after Wake, at the given time, or
+	// when the client has gone.
 	Park(until time.Time, resume func(gone bool))
 	Wake()
 }
 
-// park answers the poll when there is something to tell.
+// park delivers the poll's events when there are some.
 func (p *poll) park(w parker) {
 	w.Park(p.until, func(gone bool) {
 		again := false
@@ -39,13 +39,13 @@ func (p *poll) park(w parker) {
 				p.end()
 			}
 		}()
-		if again = !gone && p.tellMore() && time.Now().Before(p.until); again {
+		if again = !gone && p.deliverMore() && time.Now().Before(p.until); again {
 			p.park(w)
 		}
 	})
 }
 
-// wait is park for a writer that cannot.
+// wait is park for a writer that cannot park.
 func (p *poll) wait() {
 	defer p.end()
 	timeout := time.NewTimer(time.Until(p.until))
@@ -55,33 +55,33 @@ func (p *poll) wait() {
 		case <-p.events.Wake():
 		case <-p.r.Context().Done():
 			return
-		case <-p.teller.h.hub.Closed():
+		case <-p.eventWriter.h.hub.Closed():
 			return
 		case <-timeout.C:
 			return
 		}
-		if !p.tellMore() {
+		if !p.deliverMore() {
 			return
 		}
 	}
 }
 
-// tellMore tells what there is, and reports whether there may be more. The headers are out: the end
-// is all that can be told of what goes wrong.
-func (p *poll) tellMore() bool {
+// deliverMore delivers the events that there are, and reports whether there may be more. The
+// headers have been sent, so an error can only end the response.
+func (p *poll) deliverMore() bool {
 	select {
-	case <-p.teller.h.hub.Closed():
+	case <-p.eventWriter.h.hub.Closed():
 		return false
 	default:
 	}
-	told, err := p.events.Take()
-	return err == nil && p.permitted() && p.teller.tell(told)
+	deliveries, err := p.events.Take()
+	return err == nil && p.permitted() && p.eventWriter.deliver(deliveries)
 }
 
-// permitted reports whether the client may still watch; when users or roles have changed that is
-// found out again.
+// permitted reports whether the client still has permission to watch. It checks again when users or
+// roles have changed.
 func (p *poll) permitted() bool {
-	h := p.teller.h
+	h := p.eventWriter.h
 	if h.guard().Current(&p.caller) {
 		return true
 	}
@@ -95,5 +95,5 @@ func (p *poll) permitted() bool {
 
 func (p *poll) end() {
 	p.events.Close()
-	p.teller.h.counters.watchers.Add(-1)
+	p.eventWriter.h.counters.watchers.Add(-1)
 }

@@ -9,7 +9,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// request is what the parameters of a request to /v2/keys say.
+// request has the parameters of a request to /v2/keys.
 type request struct {
 	value     string
 	prevValue string
@@ -23,7 +23,7 @@ type request struct {
 	recursive, wait, stream, dir, quorum, refresh, noValueOnSuccess bool
 }
 
-// existence is what prevExist says.
+// existence is the value of prevExist.
 type existence byte
 
 const (
@@ -32,9 +32,8 @@ const (
 	existFalse
 )
 
-// parseRequest reads and checks all parameters, whether or not the method uses
-// them. They are checked in etcd's order, which decides about the complaint when
-// there are several.
+// parseRequest reads and checks all parameters, whether or not the method uses them. They are
+// checked in etcd's order, which decides which error is returned when there are several.
 func parseRequest(r *http.Request) (q request, err error) {
 	var f form
 	if err := f.read(r); err != nil {
@@ -127,7 +126,7 @@ func (f *form) flag(n name, value *bool) error {
 
 func invalidValue(n name) string { return `invalid value for "` + names[n] + `"` }
 
-// command returns what a PUT, POST or DELETE asks for.
+// command returns the command of a PUT, POST or DELETE.
 func (q *request) command(method string, path []byte, wall time.Time) v2tree.Command {
 	c := v2tree.Command{Path: path, Dir: q.dir}
 	compares := q.prevIndex != 0 || q.prevValue != ""
@@ -162,14 +161,13 @@ func (q *request) command(method string, path []byte, wall time.Time) v2tree.Com
 	return c
 }
 
-// permanentBefore is how far back an expiration may lie: etcd takes an older one
-// for none.
+// permanentBefore is the earliest expiration: etcd treats an earlier one as none.
 var permanentBefore = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// lifetime returns what a TTL in seconds comes to. As in etcd, whose times are
+// lifetime converts a TTL in seconds. As in etcd, whose times are
 // nanoseconds of 64 bits, one that is too long for them wraps: it may be negative,
 // and it is none at all (ok is false) when the expiration comes to lie before
-// the year 2000. So 2⁶⁴-1 is a TTL of -1 s, and 300 years are for ever.
+// the year 2000. So 2⁶⁴-1 is a TTL of -1 s, and 300 years mean no TTL.
 func lifetime(seconds uint64, wall time.Time) (ttl time.Duration, ok bool) {
 	nanoseconds := int64(seconds * uint64(time.Second))
 	now := wall.UnixNano()

@@ -12,11 +12,11 @@ import (
 	"cairn/internal/peer"
 )
 
-// counters count what a handler answers itself; writes are counted where they are
-// applied. Both start anew with the process.
+// counters count the requests that a handler serves itself; writes are counted where they are
+// applied. Both start at 0 with the process.
 type counters struct {
 	gets     machine.Count
-	watchers atomic.Int64 // that wait now, streams and long polls alike
+	watchers atomic.Int64 // waiting now, streams and long polls
 }
 
 // countGet counts the outcome of a read.
@@ -28,8 +28,8 @@ func (c *counters) countGet(err error) {
 	}
 }
 
-// serveStatsSelf tells of the member that answers. No requests between members are
-// counted, for there are none: a member sends none to itself.
+// serveStatsSelf serves statistics of this member. The counts of requests between members stay 0,
+// as a member sends none to itself.
 func (h *Handler) serveStatsSelf(w http.ResponseWriter, _ *http.Request) {
 	type leaderInfo struct {
 		Leader    string    `json:"leader"`
@@ -60,7 +60,7 @@ func (h *Handler) serveStatsSelf(w http.ResponseWriter, _ *http.Request) {
 	writeStats(w, stats)
 }
 
-// serveStatsLeader tells how the leader sees its followers. Only the leader knows.
+// serveStatsLeader serves the leader's statistics of its followers. Only the leader has them.
 func (h *Handler) serveStatsLeader(w http.ResponseWriter, _ *http.Request) {
 	if h.cluster.Leader() != h.cluster.ID() {
 		writeMessage(w, &message{http.StatusForbidden, "not current leader"})
@@ -100,7 +100,7 @@ func followerOnWire(p *peer.Stats) (f followerStats) {
 	return f
 }
 
-// serveStatsStore tells how many operations there were.
+// serveStatsStore serves the counts of operations.
 func (h *Handler) serveStatsStore(w http.ResponseWriter, _ *http.Request) {
 	c := h.cluster.V2Counters()
 	writeStats(w, struct {
@@ -132,7 +132,7 @@ func (h *Handler) serveStatsStore(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// writeStats answers without a line feed at the end, unlike the other paths.
+// writeStats writes no line feed at the end, unlike the other paths.
 func writeStats(w http.ResponseWriter, stats any) {
 	body, err := json.Marshal(stats)
 	if err != nil {
@@ -140,5 +140,5 @@ func writeStats(w http.ResponseWriter, stats any) {
 		return
 	}
 	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+	_, _ = w.Write(body) // an error means that the client has gone
 }

@@ -104,7 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	key, ok := strings.CutPrefix(at, keysPath)
 	if !ok || key != "" && key[0] != '/' {
-		h.serveOther(w, r)
+		h.serveRoute(w, r)
 		return
 	}
 	switch r.Method {

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// watchTimeout is when a watch ends that a client keeps open, as etcd ends it: with
-	// an answer that has no (further) event, after which clients ask again.
+	// watchTimeout limits a watch, as in etcd: its response ends without a (further) event, and
+	// clients watch again.
 	watchTimeout = 5 * time.Minute
-	// watchWriteTimeout is how long a client may leave an event unread that no longer
-	// fits the connection's buffers.
+	// watchWriteTimeout limits how long a client may not read an event that no longer fits the
+	// connection's buffers.
 	watchWriteTimeout = time.Minute
 )
 
-// watched is what a watch looks at: a node and, when recursive, what lies below it.
+// watched is the target of a watch: a node and, when recursive, the nodes below it.
 type watched struct {
 	path      []byte
 	recursive bool
@@ -31,7 +31,7 @@ type watched struct {
 	began int64
 }
 
-// span is a range that has all of it, and more: see wants.
+// span is a range of keys that contains the target, and more: see wants.
 func (p *watched) span() kv.KeyRange {
 	switch {
 	case !p.recursive:
@@ -43,8 +43,8 @@ func (p *watched) span() kv.KeyRange {
 	}
 }
 
-// history is span for what happened before the watch began: it also contains the directories above
-// the path, of whose removal history tells, as in etcd.
+// history is the span for events before the watch began. It also contains the directories above the
+// path, whose removal is delivered from history, as in etcd.
 func (p *watched) history() kv.KeyRange {
 	first := v2tree.FirstName(p.path)
 	if len(first) == len(p.path) {
@@ -65,8 +65,8 @@ func (p *watched) removedAbove(e *watch.Event) bool {
 		p.path[len(e.Key)] == '/' && bytes.HasPrefix(p.path, e.Key)
 }
 
-// wants reports whether an event is told. A node that is hidden from the watched
-// directory is not, whoever hides it; nor is a key that v2 has no path for.
+// wants reports whether an event is delivered. Not delivered are nodes below a hidden name, and
+// keys that are no path of v2.
 func (p *watched) wants(e *watch.Event) bool {
 	if e.Action == kv.ActionRefresh || len(e.Key) == 1 {
 		return false
@@ -86,8 +86,8 @@ func (p *watched) wants(e *watch.Event) bool {
 	return below[0] == '/' && !bytes.Contains(below, []byte("/_")) && v2tree.ValidPath(e.Key)
 }
 
-// watch answers a request with wait=true: with the next event, or with all that come.
-// The headers go out at once, with the index at which the watch begins.
+// watch serves a request with wait=true: the next event, or all events to come. The headers are
+// sent at once, with the index at which the watch begins.
 func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	c, err := h.identify(r)
 	if err == nil {
@@ -105,7 +105,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 		p.events = h.hub.NewStream()
 	}
 	of := &watched{path: t.path, recursive: q.recursive}
-	p.teller = teller{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}
+	p.eventWriter = eventWriter{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}
 	h.counters.watchers.Add(1)
 	spec := watch.Spec{Range: of.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: of.wants}
 	if spec.Start > 0 {
@@ -113,24 +113,24 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	}
 	_, of.began = p.events.Watch(spec)
 	index := of.began
-	told, err := p.events.Take()
+	deliveries, err := p.events.Take()
 	switch {
 	case err != nil:
 	case !p.permitted():
 		err = auth.Denied
-	case len(told) > 0 && told[0].Compacted != 0:
+	case len(deliveries) > 0 && deliveries[0].Compacted != 0:
 		err = &v2tree.Error{
 			Code: codeEventIndexCleared, Index: index,
-			Cause: fmt.Sprintf("the requested history has been cleared [%d/%d]", told[0].Compacted, q.waitIndex),
+			Cause: fmt.Sprintf("the requested history has been cleared [%d/%d]", deliveries[0].Compacted, q.waitIndex),
 		}
 	}
 	if err != nil {
 		p.end()
 		return err
 	}
-	h.beginAnswer(w, index)
+	h.beginResponse(w, index)
 	switch p.until = time.Now().Add(watchTimeout); {
-	case !p.teller.tell(told):
+	case !p.eventWriter.deliver(deliveries):
 		p.end()
 	case parks:
 		p.park(parking)
@@ -140,31 +140,32 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	return nil
 }
 
-// beginAnswer sends the headers of a watch.
-func (h *Handler) beginAnswer(w http.ResponseWriter, v2Index int64) {
+// beginResponse sends the headers of a watch.
+func (h *Handler) beginResponse(w http.ResponseWriter, v2Index int64) {
 	h.setIndexes(w.Header(), v2Index)
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() // a client that is gone ends the request's context
+	// an error means that the client has gone, which ends the request's context
+	_ = http.NewResponseController(w).Flush()
 }
 
-// teller writes the events of one watch.
-type teller struct {
+// eventWriter writes the events of one watch.
+type eventWriter struct {
 	h      *Handler
 	w      *http.ResponseController
 	to     http.ResponseWriter
 	stream bool
-	last   *watch.Event // told
+	last   *watch.Event // written last
 }
 
-// tell writes what there is to tell, and reports whether there may be more.
-func (t *teller) tell(told []watch.Delivery) (more bool) {
-	for _, d := range told {
+// deliver writes events, and reports whether there may be more.
+func (t *eventWriter) deliver(deliveries []watch.Delivery) (more bool) {
+	for _, d := range deliveries {
 		if d.Compacted != 0 {
 			return false
 		}
 		for _, e := range d.Events {
-			// What befell a directory is one event, however much it was for v3.
+			// A change of a directory is one event of v2, whatever it has changed for v3.
 			if e.First != nil {
 				e = e.First
 			}
@@ -180,21 +181,20 @@ func (t *teller) tell(told []watch.Delivery) (more bool) {
 }
 
 // hidden reports whether an event is of a key that v2 does not see, because it shows a directory of
-// that path. Only v3 writes such keys. What is looked at is the tree as it is now: where it was
-// another when the key was written, the client hears of a key that it has meanwhile lost from
-// sight, or not of one that it can see, as if it had asked a moment later or earlier.
-func (t *teller) hidden(e *watch.Event) bool {
+// that path. Only v3 writes such keys. The tree is looked up as it is now: if it has changed since
+// the key was written, the client gets the event of a key that is hidden by now, or does not get
+// that of one that is visible by now, as if it had watched a moment earlier or later.
+func (t *eventWriter) hidden(e *watch.Event) bool {
 	if e.Dir || e.Action != kv.ActionNone {
 		return false
 	}
 	hides, err := v2tree.Hides(t.h.b.Read(), e.Key)
-	return err == nil && hides // a reading that fails fails the client's next request, too
+	return err == nil && hides // the same error fails the client's next request
 }
 
-// write sends an event, and reports whether the client took it. The one event of a long poll goes
-// out with the end of the answer, in one system call, like any other answer: it is told to
-// thousands at once.
-func (t *teller) write(e *watch.Event) bool {
+// write sends an event, and reports whether the client took it. The one event of a long poll is
+// sent with the end of the response, in one system call: thousands of polls may get it at once.
+func (t *eventWriter) write(e *watch.Event) bool {
 	buf := bodies.Get().(*[]byte)
 	now := t.h.b.Now()
 	*buf = appendChange((*buf)[:0], e, t.h.wallAt(now), now)
@@ -207,7 +207,7 @@ func (t *teller) write(e *watch.Event) bool {
 		_, err := t.to.Write(*buf)
 		return err == nil
 	}
-	// Not every connection has deadlines; those of HTTP/1 are needed by the next request.
+	// Not every connection has deadlines; on HTTP/1 they must be cleared for the next request.
 	_ = t.w.SetWriteDeadline(time.Now().Add(watchWriteTimeout))
 	_, err := t.to.Write(*buf)
 	if err == nil {
@@ -217,8 +217,7 @@ func (t *teller) write(e *watch.Event) bool {
 	return err == nil
 }
 
-// appendChange writes an event as the answer to the command would have been. wall and
-// now are the same moment.
+// appendChange writes an event like the response to its command. wall and now are the same moment.
 func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime) []byte {
 	action := e.Action.String()
 	switch {
@@ -238,7 +237,7 @@ func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime
 	}
 	dst = appendChanged(dst, &node, wall, now, e.Record.Deadline)
 	if !e.Prev.Mod.IsZero() && !e.Prev.Deleted && !e.PrevGone {
-		// A directory that is put where nothing or a key was is no update of one.
+		// A directory put in place of nothing, or of a key, is not an update of a directory.
 		wasDir := e.Dir && (e.Type == kv.EventDelete || e.Action == kv.ActionUpdate)
 		prev := changedNode(e, &e.Prev, wasDir)
 		dst = append(dst, `,"prevNode":`...)
@@ -253,8 +252,8 @@ func changedNode(e *watch.Event, rec *kv.Record, dir bool) v2tree.Node {
 	}
 }
 
-// appendChanged writes a node with its deadline. What is over, or was when history is
-// told, has an expiration but no TTL.
+// appendChanged writes a node with its deadline. A deadline that has passed is written as an
+// expiration without a TTL.
 func appendChanged(dst []byte, n *v2tree.Node, wall time.Time, now, deadline kv.ClusterTime) []byte {
 	if deadline == 0 {
 		return appendNode(dst, n, wall)

@@ -58,13 +58,13 @@ func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Result, error) {
 	return res, nil
 }
 
-// applier is one command at work.
+// applier applies one command.
 type applier struct {
 	w        *mvcc.Writer
 	b        *storage.Batch
 	c        *Command
 	now      kv.ClusterTime
-	deadline kv.ClusterTime // what the command's TTL comes to; 0 is none
+	deadline kv.ClusterTime // from the command's TTL; 0 is none
 	next     int64          // the revision of the command's changes
 }
 
@@ -72,14 +72,13 @@ func (a *applier) refuse(code int, cause []byte) error {
 	return &Error{Code: code, Cause: string(cause), Index: a.next - 1}
 }
 
-// look finds out what stands at a path now.
-func (a *applier) look(path []byte, value bool) (place, error) {
-	return look(a.w.Reading(), path, value)
+// lookup returns the node at a path, in the state before the command.
+func (a *applier) lookup(path []byte, value bool) (place, error) {
+	return lookup(a.w.Reading(), path, value)
 }
 
-// absent returns the refusal of a command that wants something at path where
-// there is nothing: it names the first thing on the way that is missing, or that
-// is a key where a directory is wanted.
+// absent returns the refusal of a command that needs a node at path where there is none. It names
+// the first ancestor that is missing, or that is a key instead of a directory.
 func (a *applier) absent(path []byte) error {
 	cause, code, err := obstacle(a.w.Reading(), path)
 	if err != nil {
@@ -88,19 +87,19 @@ func (a *applier) absent(path []byte) error {
 	return a.refuse(code, cause)
 }
 
-// obstacle explains why there is nothing at path.
+// obstacle returns the reason why there is no node at path: where, and the code.
 func obstacle(r mvcc.Reading, path []byte) (at []byte, code int, err error) {
 	ends := nameEnds(path)
 	above := ends[:len(ends)-1]
-	// What is above a directory is one, too.
+	// All ancestors of a directory are directories.
 	i, err := firstNot(above, func(end int) (bool, error) {
-		p, err := look(r, path[:end], false)
+		p, err := lookup(r, path[:end], false)
 		return p.is == folder, err
 	})
 	if err != nil || i == len(above) {
 		return path, CodeKeyNotFound, err
 	}
-	p, err := look(r, path[:above[i]], false)
+	p, err := lookup(r, path[:above[i]], false)
 	if p.is == file {
 		return path[:above[i]], CodeNotDirectory, err
 	}
@@ -131,7 +130,7 @@ func firstNot(ends []int, holds func(end int) (bool, error)) (int, error) {
 	return i, failed
 }
 
-// action returns what the event is to say of a write that v2 calls name.
+// action returns the action of the event of a write: name, or refresh.
 func (a *applier) action(name kv.Action) kv.Action {
 	if a.c.Refresh {
 		return kv.ActionRefresh
@@ -139,7 +138,7 @@ func (a *applier) action(name kv.Action) kv.Action {
 	return name
 }
 
-// set puts a key or a directory at path, in place of a key if there is one.
+// set puts a key or a directory at path, replacing a key if there is one.
 func (a *applier) set(path []byte) (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeRootReadOnly, path)
@@ -148,7 +147,7 @@ func (a *applier) set(path []byte) (Result, error) {
 		return a.setUnmixed(path)
 	}
 	value := a.c.Value
-	old, err := a.look(path, a.c.Refresh || a.c.Dir)
+	old, err := a.lookup(path, a.c.Refresh || a.c.Dir)
 	switch {
 	case err != nil:
 		return Result{}, err
@@ -178,9 +177,9 @@ func (a *applier) set(path []byte) (Result, error) {
 	return res, err
 }
 
-// setUnmixed is set for a key, while all such keys are v2's: one that is there is
-// hidden by no directory, and what it lies in is in table d. So it is put first,
-// and only when it is new does the rest matter; a refusal undoes it.
+// setUnmixed is set for a key, while all such keys are v2's: no directory hides a key, and table d
+// has all its ancestors. So the key is put first, and only if it is new the rest is checked; a
+// refusal undoes the put.
 func (a *applier) setUnmixed(path []byte) (Result, error) {
 	n, old, err := a.put(path, a.c.Value, kv.ActionSet, true)
 	if err != nil {
@@ -197,12 +196,12 @@ func (a *applier) setUnmixed(path []byte) (Result, error) {
 	return Result{Action: kv.ActionSet, Node: n, Created: true}, a.makeParents(path)
 }
 
-// create puts a key or a directory at path, where nothing may be.
+// create puts a key or a directory at path, which must not exist.
 func (a *applier) create(path []byte) (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeRootReadOnly, path)
 	}
-	old, err := a.look(path, false)
+	old, err := a.lookup(path, false)
 	if err != nil {
 		return Result{}, err
 	}
@@ -221,14 +220,14 @@ func (a *applier) create(path []byte) (Result, error) {
 	return res, err
 }
 
-// update changes what stands at the path: the value and TTL of a key, the TTL of
-// a directory. A compareAndSwap wants a key, and compares it first.
+// update changes the node at the path: the value and TTL of a key, the TTL of a directory. A
+// compareAndSwap needs a key, and compares it first.
 func (a *applier) update(action kv.Action) (Result, error) {
 	path := a.c.Path
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeRootReadOnly, path)
 	}
-	old, err := a.look(path, true)
+	old, err := a.lookup(path, true)
 	switch {
 	case err != nil:
 		return Result{}, err
@@ -274,10 +273,10 @@ func (a *applier) compare(rec *kv.Record) error {
 	return nil
 }
 
-// put writes a key and returns its node, and the record it replaced. anew says
-// that the key counts as created now.
-func (a *applier) put(path, value []byte, action kv.Action, anew bool) (Node, kv.Record, error) {
-	op := mvcc.PutOp{Key: path, Value: value, Deadline: a.deadline, Action: action, PrevKV: true, Anew: anew}
+// put writes a key and returns its node, and the record it replaced. With recreate the key gets a
+// new create revision.
+func (a *applier) put(path, value []byte, action kv.Action, recreate bool) (Node, kv.Record, error) {
+	op := mvcc.PutOp{Key: path, Value: value, Deadline: a.deadline, Action: action, PrevKV: true, Anew: recreate}
 	res, err := a.w.Put(&op)
 	if err != nil {
 		return Node{}, kv.Record{}, fmt.Errorf("put key: %w", err)
@@ -287,7 +286,7 @@ func (a *applier) put(path, value []byte, action kv.Action, anew bool) (Node, kv
 	var old kv.Record
 	if res.Prev != nil {
 		old = res.Prev.Record
-		if !anew {
+		if !recreate {
 			n.Created = old.CreateRevision
 		}
 	}

@@ -13,16 +13,16 @@ import (
 // ErrBadCommand is wrapped by the errors of Decode.
 var ErrBadCommand = kv.NewRefusal("bad v2 command")
 
-// Kind says what a command asks for. The values are stored; never renumber them.
+// Kind is the operation of a command. The values are stored; never renumber them.
 type Kind byte
 
 // The kinds of commands.
 const (
-	KindSet              Kind = 1 // put a key or directory there, whether or not a key is
-	KindCreate           Kind = 2 // put a key or directory where nothing is
+	KindSet              Kind = 1 // put a key or directory, replacing a key
+	KindCreate           Kind = 2 // put a key or directory that must not exist
 	KindCreateInOrder    Kind = 3 // create below Path, named by the new revision
-	KindUpdate           Kind = 4 // change what is there
-	KindCompareAndSwap   Kind = 5 // change a key if it is as Prev… says
+	KindUpdate           Kind = 4 // change a node that exists
+	KindCompareAndSwap   Kind = 5 // change a key if it matches Prev…
 	KindDelete           Kind = 6
 	KindCompareAndDelete Kind = 7
 	// KindExpire removes a key, or a directory with all below it, whose deadline
@@ -30,8 +30,7 @@ const (
 	KindExpire Kind = 8
 )
 
-// Command is one write of the v2 dialect. What its kind does not ask for is not
-// looked at.
+// Command is one write of the v2 dialect. Fields that its kind does not use are ignored.
 type Command struct {
 	Kind  Kind
 	Path  []byte // see ValidPath
@@ -39,7 +38,7 @@ type Command struct {
 
 	Dir       bool // make a directory; delete one if it is empty; expire one
 	Recursive bool // delete a directory with all below it
-	Refresh   bool // keep the value and tell no watcher
+	Refresh   bool // keep the value; watchers get no event
 
 	// TTL is how long the node lives from now on, when HasTTL is set; it may be
 	// zero or negative, for a node that expires at once. Without, it lives on.

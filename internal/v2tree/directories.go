@@ -12,13 +12,11 @@ import (
 	"cairn/internal/storage"
 )
 
-// ErrCorrupt is wrapped by errors that tell of bytes in table d or t which this
-// package cannot have written.
+// ErrCorrupt is wrapped by errors for bytes in table d or t that this package cannot have written.
 var ErrCorrupt = errors.New("corrupt v2 directory")
 
 // directory is what table d holds for a path. A directory's modified index is
-// always its created index: etcd answers an update with a new one, but does not
-// keep it.
+// always its created index: etcd returns a new one for an update, but does not store it.
 type directory struct {
 	created  int64
 	deadline kv.ClusterTime // 0 is none
@@ -33,8 +31,8 @@ func dirKey(dst, path []byte) []byte {
 	return append(dst, '/')
 }
 
-// rootKey is the root's key in table d. The root needs no entry; what is there
-// instead is the revision of the last change of the table (see Get).
+// rootKey is the root's key in table d. The root needs no entry; its value is the revision of the
+// last change of the table (see Get).
 var rootKey = dirKey(nil, []byte("/"))
 
 func (d directory) append(dst []byte) []byte {
@@ -93,7 +91,7 @@ func lastDirectoryChange(r mvcc.Reading) (int64, error) {
 	return d.created, err
 }
 
-// place is what stands at a path.
+// place is the node at a path.
 type place struct {
 	is       content
 	explicit bool      // table d has the directory
@@ -109,9 +107,9 @@ const (
 	folder
 )
 
-// look finds out what stands at a path. The record of a key has its value only
-// when that is asked for; it is the caller's then.
-func look(r mvcc.Reading, path []byte, value bool) (p place, err error) {
+// lookup returns the node at a path. The record of a key has its value, which the caller owns, only
+// if requested.
+func lookup(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 	if isRoot(path) {
 		return place{is: folder}, nil
 	}
@@ -132,7 +130,7 @@ func look(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 	}
 	// One walk finds both the key itself, and the first one below.
 	prefix := key[1:]
-	err = r.Walk(path, past(path), func(at []byte, rec *kv.Record) ([]byte, bool) {
+	err = r.Walk(path, afterSubtree(path), func(at []byte, rec *kv.Record) ([]byte, bool) {
 		switch {
 		case bytes.Equal(at, path):
 			p = place{is: file, rec: *rec}
@@ -153,23 +151,23 @@ func look(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 	return p, err
 }
 
-// unseen reports whether a key whose name begins below a directory's prefix is not
-// seen by v2, and if so where to go on: nil is the next key.
+// unseen reports whether v2 does not show a key below a directory's prefix, and if so where to
+// continue: nil is the next key.
 func unseen(key []byte, prefix int) (seek []byte, bad bool) {
-	end := offence(key, prefix)
+	end := invalidName(key, prefix)
 	switch end {
 	case -1:
 		return nil, TooDeep(key)
 	case len(key):
 		return nil, true
 	default:
-		return past(key[:end]), true
+		return afterSubtree(key[:end]), true
 	}
 }
 
 // walkBelow visits the keys below a directory that v2 sees, in order.
 func walkBelow(r mvcc.Reading, prefix []byte, visit func(key []byte, rec *kv.Record) (seek []byte, ok bool)) error {
-	return r.Walk(prefix, pastPrefix(prefix), func(key []byte, rec *kv.Record) ([]byte, bool) {
+	return r.Walk(prefix, afterPrefix(prefix), func(key []byte, rec *kv.Record) ([]byte, bool) {
 		if seek, bad := unseen(key, len(prefix)); bad {
 			return seek, true
 		}
@@ -188,16 +186,16 @@ type dirCursor struct {
 
 func directoriesBelow(r mvcc.Reading, prefix []byte) *dirCursor {
 	lower := append(append(make([]byte, 0, len(prefix)+2), byte(storage.TableDirectories)), prefix...)
-	upper := append([]byte{byte(storage.TableDirectories)}, pastPrefix(prefix)...)
+	upper := append([]byte{byte(storage.TableDirectories)}, afterPrefix(prefix)...)
 	// behind the directory's own entry: no name begins with a slash, but with any other byte
 	lower = append(lower, 0)
 	c := &dirCursor{it: r.Cursor(lower, upper), rev: r.Revision()}
-	c.settle(c.it.First())
+	c.readEntry(c.it.First())
 	return c
 }
 
-// settle reads the present entry, passing over what is newer than the reading.
-func (c *dirCursor) settle(more bool) {
+// readEntry reads the current entry, skipping entries newer than the reading.
+func (c *dirCursor) readEntry(more bool) {
 	for ; more; more = c.it.Next() {
 		if c.dir, c.err = decodeDirectory(c.it.Value()); c.err != nil {
 			more = false
@@ -213,10 +211,10 @@ func (c *dirCursor) settle(more bool) {
 // prefix returns the prefix of the present directory, valid until the next move.
 func (c *dirCursor) prefix() []byte { return c.it.Key()[1:] }
 
-func (c *dirCursor) next() { c.settle(c.it.Next()) }
+func (c *dirCursor) next() { c.readEntry(c.it.Next()) }
 
 func (c *dirCursor) seek(key []byte) {
-	c.settle(c.it.SeekGE(append([]byte{byte(storage.TableDirectories)}, key...)))
+	c.readEntry(c.it.SeekGE(append([]byte{byte(storage.TableDirectories)}, key...)))
 }
 
 func (c *dirCursor) close() error { return errors.Join(c.err, c.it.Close()) }

@@ -9,12 +9,12 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// movedTriesMax bounds how often a Get begins again; see Get.
+// movedTriesMax bounds how often a Get starts again; see Get.
 const movedTriesMax = 16
 
-// Get returns what stands at a path, and the revision that this is as of. The
-// content of a directory comes with it, without hidden nodes: one level, or with
-// recursive all of it. A refusal is an *Error.
+// Get returns the node at a path, and the revision of the state that it was read from. A directory
+// has its content without hidden nodes: one level, or with recursive all of it. A refusal is an
+// *Error.
 //
 // read gives the published state. Keys are read as of one revision, directories
 // as they are now, so a Get that looked at directories checks whether any changed
@@ -26,7 +26,7 @@ func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTi
 	for range movedTriesMax {
 		r := read()
 		index = r.Revision()
-		p, err := look(r, path, true)
+		p, err := lookup(r, path, true)
 		if r.Overtaken() || errors.Is(err, mvcc.ErrOvertaken) {
 			continue
 		}
@@ -65,13 +65,13 @@ func Hides(r mvcc.Reading, path []byte) (bool, error) {
 	if !r.Mixed() {
 		return false, nil
 	}
-	p, err := look(r, path, false)
+	p, err := lookup(r, path, false)
 	return p.is == folder, err
 }
 
 // getDirectory is Get where there was no key a moment ago.
 func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime) (Node, error) {
-	p, err := look(r, path, true)
+	p, err := lookup(r, path, true)
 	switch {
 	case err != nil:
 		return Node{}, err
@@ -183,7 +183,7 @@ func (l *lister) enter(key []byte, as directory) (seek []byte) {
 			return nil
 		}
 		if hidden(key[len(top.prefix):end]) {
-			return past(key[:end])
+			return afterSubtree(key[:end])
 		}
 		prefix := l.keep(key[:end+1])
 		n := dirNode(prefix[:end:end], as, l.now)
@@ -192,7 +192,7 @@ func (l *lister) enter(key []byte, as directory) (seek []byte) {
 		}
 		if !l.recursive {
 			l.add(top, n)
-			return past(key[:end])
+			return afterSubtree(key[:end])
 		}
 		l.open = append(l.open, openDir{node: n, prefix: prefix, sorted: true})
 	}
@@ -203,7 +203,7 @@ func (l *lister) add(to *openDir, n Node) {
 	if last := len(to.node.Nodes) - 1; last >= 0 {
 		switch order := bytes.Compare(to.node.Nodes[last].Key, n.Key); {
 		case order == 0 && to.node.Nodes[last].Dir:
-			return // table d and the keys below both tell of a directory
+			return // both table d and the keys below show the directory
 		case order >= 0:
 			to.sorted = false
 		}

@@ -2,14 +2,14 @@ package v2tree
 
 import "cairn/internal/kv"
 
-// setDirectory writes an entry of table d, and what goes with it.
+// setDirectory writes an entry of table d, and moves its deadline.
 func (a *applier) setDirectory(path []byte, old kv.ClusterTime, d directory) {
 	a.b.Set(dirKey(make([]byte, 0, len(path)+2), path), d.append(nil))
 	moveDeadline(a.b, deadlineDirectory, path, old, d.deadline)
 	a.touchDirectories()
 }
 
-// touchDirectories notes that this command changes table d.
+// touchDirectories records that this command changes table d.
 func (a *applier) touchDirectories() { a.b.Set(rootKey, directory{created: a.next}.append(nil)) }
 
 // makeParents makes the directories that path lies in: in table d, where a
@@ -38,7 +38,7 @@ func (a *applier) makeParents(path []byte) error {
 		p := place{is: nothing}
 		if !missing {
 			var err error
-			if p, err = a.look(at, false); err != nil {
+			if p, err = a.lookup(at, false); err != nil {
 				return err
 			}
 		}
@@ -46,7 +46,7 @@ func (a *applier) makeParents(path []byte) error {
 		case file:
 			return a.refuse(CodeNotDirectory, at)
 		case nothing:
-			missing = true // and so is all below it
+			missing = true // and so are all below it
 			p.dir.created = a.next
 		}
 		if !p.explicit {
@@ -56,7 +56,7 @@ func (a *applier) makeParents(path []byte) error {
 	return nil
 }
 
-// dirRecord is how events tell of a directory.
+// dirRecord is the record of a directory in events.
 func dirRecord(d directory) kv.Record {
 	return kv.Record{CreateRevision: d.created, Mod: kv.Revision{Main: d.created}, Deadline: d.deadline}
 }
@@ -82,7 +82,7 @@ func (a *applier) updateDirectory(path []byte, old place) (Node, error) {
 	a.setDirectory(path, old.dir.deadline, d)
 	a.w.NoteDirectoryChange(kv.EventPut, a.action(kv.ActionUpdate), path, dirRecord(d), dirRecord(old.dir))
 	n := dirNode(path, d, a.now)
-	n.Modified = a.next // told, but not kept
+	n.Modified = a.next // returned, but not stored
 	n.Left = a.c.TTL
 	return n, nil
 }

@@ -30,14 +30,14 @@ func ValidPath(path []byte) bool {
 	if len(path) == 0 || path[0] != '/' || len(path) > maxPathBytes {
 		return false
 	}
-	return len(path) == 1 || offence(path, 1) < 0 && !TooDeep(path)
+	return len(path) == 1 || invalidName(path, 1) < 0 && !TooDeep(path)
 }
 
 func isRoot(path []byte) bool { return len(path) == 1 }
 
-// offence returns where the first name at or after from ends that no path may
-// have, or -1 when all names are good. key[from-1] is a slash.
-func offence(key []byte, from int) int {
+// invalidName returns the end of the first invalid name at or after from, or -1 when all names are
+// valid. key[from-1] is a slash.
+func invalidName(key []byte, from int) int {
 	for {
 		end := len(key)
 		if n := bytes.IndexByte(key[from:], '/'); n >= 0 {
@@ -65,12 +65,12 @@ func offence(key []byte, from int) int {
 // FirstName returns the path of the first name of a path, which is not the root: /a of /a/b/c.
 func FirstName(path []byte) []byte { return path[:childEnd(path, 1)] }
 
-// parentOf returns the path of the directory that path lies in.
+// parentOf returns the path of the directory that contains path.
 func parentOf(path []byte) []byte {
 	return path[:max(bytes.LastIndexByte(path, '/'), 1)]
 }
 
-// hidden reports whether a name is left out of listings.
+// hidden reports whether listings leave out a name.
 func hidden(name []byte) bool { return len(name) > 0 && name[0] == '_' }
 
 // prefixOf returns the prefix of a directory.
@@ -81,15 +81,15 @@ func prefixOf(path []byte) []byte {
 	return append(append(make([]byte, 0, len(path)+1), path...), '/')
 }
 
-// past returns the first key behind all that begin with dir and a slash.
-func past(dir []byte) []byte {
+// afterSubtree returns the first key after all that begin with dir and a slash.
+func afterSubtree(dir []byte) []byte {
 	return append(append(make([]byte, 0, len(dir)+1), dir...), '/'+1)
 }
 
-// pastPrefix returns the first key behind all that begin with prefix.
-func pastPrefix(prefix []byte) []byte { return past(prefix[:len(prefix)-1]) }
+// afterPrefix returns the first key after all that begin with prefix.
+func afterPrefix(prefix []byte) []byte { return afterSubtree(prefix[:len(prefix)-1]) }
 
-// childEnd returns where the first name of key behind prefix ends.
+// childEnd returns the end of the first name of key after prefix.
 func childEnd(key []byte, prefix int) int {
 	if n := bytes.IndexByte(key[prefix:], '/'); n >= 0 {
 		return prefix + n

@@ -14,7 +14,7 @@ func (a *applier) delete() (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeRootReadOnly, path)
 	}
-	old, err := a.look(path, true)
+	old, err := a.lookup(path, true)
 	switch {
 	case err != nil:
 		return Result{}, err
@@ -41,7 +41,7 @@ func (a *applier) compareAndDelete() (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeNotFile, nil) // etcd names no cause here
 	}
-	old, err := a.look(path, true)
+	old, err := a.lookup(path, true)
 	switch {
 	case err != nil:
 		return Result{}, err
@@ -56,14 +56,14 @@ func (a *applier) compareAndDelete() (Result, error) {
 	return a.removeKey(path, &old.rec, kv.ActionCompareAndDelete)
 }
 
-// expire removes what the command's deadline holds for, if it still does.
+// expire removes the node if it still has the command's deadline.
 func (a *applier) expire() (Result, error) {
 	path, deadline := a.c.Path, a.c.Deadline
 	if deadline > a.now || deadline <= 0 || isRoot(path) {
 		return Result{}, nil
 	}
 	if a.c.Dir {
-		old, err := a.look(path, false)
+		old, err := a.lookup(path, false)
 		if err != nil {
 			return Result{}, err
 		}
@@ -84,7 +84,7 @@ func (a *applier) expire() (Result, error) {
 	return Result{}, nil
 }
 
-// removeKey deletes the key that stands at path.
+// removeKey deletes the key at path.
 func (a *applier) removeKey(path []byte, rec *kv.Record, action kv.Action) (Result, error) {
 	// The directory stays when the key was the last that it had.
 	if err := a.makeParents(path); err != nil {
@@ -121,9 +121,9 @@ func (a *applier) isEmpty(path []byte) (empty bool, err error) {
 	return !c.more, errors.Join(c.err, c.it.Close())
 }
 
-// removeDirectory removes a directory and all that v2 sees below it, in one
-// revision; also a key of the same path, so that afterwards nothing is there. The
-// first event is the directory's own; the others follow.
+// removeDirectory removes a directory and all visible nodes below it in one revision, and a key of
+// the same path, so that no node is left there. The first event is the directory's own; the others
+// follow.
 func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Result, error) {
 	if err := a.makeParents(path); err != nil {
 		return Result{}, err
@@ -180,8 +180,7 @@ type dirBelow struct {
 // mvcc bounds them. An expiry has no bound: it has no client that could remove less at a time.
 const removedDirBytesMax = 64 << 20
 
-// collect returns copies of what lies below a directory: nothing may change while
-// it is being walked.
+// collect returns copies of the nodes below a directory: the state must not change during the walk.
 func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, err error) {
 	r, prefix := a.w.Reading(), prefixOf(path)
 	err = walkBelow(r, prefix, func(key []byte, rec *kv.Record) ([]byte, bool) {

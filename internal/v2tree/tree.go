@@ -1,15 +1,14 @@
 // Package v2tree is etcd's v2 key tree, as a way to read and write the keys of
 // mvcc: the key /a/b of the one dialect is the key /a/b of the other.
 //
-// It owns the v2 commands and their bytes, what each does and how it is refused,
-// the directories (table d) and the index of TTLs (table t), all drawn in
-// docs/formats/v2.md. It does not own HTTP, JSON or the texts of errors (v2http),
-// nor the log and the order of commands (machine), nor watching.
+// It owns the v2 commands and their encoding, their effects and refusals, the directories (table d)
+// and the index of TTLs (table t), all drawn in docs/formats/v2.md. It does not own HTTP, JSON or
+// the texts of errors (v2http), the log and the order of commands (machine), or watches.
 //
-// A directory is there when it was made by a v2 write (table d has it), or when a
-// key lies below it that v2 can name. Where a key and a directory have the same
-// path, v2 shows the directory; the key goes when the directory is deleted. A key
-// that is no clean absolute path is not seen: v2 neither shows nor deletes it.
+// A directory exists when a v2 write has made it (table d has it), or when there is a key below it
+// that is a path of v2. Where a key and a directory have the same path, v2 shows the directory, and
+// deleting the directory deletes the key. A key that is not a clean absolute path is invisible: v2
+// neither shows nor deletes it.
 //
 // Invariants:
 //   - When table d has a directory, it has all directories above it, except the
@@ -17,8 +16,8 @@
 //   - A key or directory with a deadline has an entry in table t. The reverse does
 //     not hold: a v3 write drops the deadline of a key and knows nothing of t, so
 //     an entry of t counts only while its key or directory has that deadline.
-//   - A command that succeeds moves the revision by one; one that is refused, or
-//     finds nothing to expire, by nothing.
+//   - A command that succeeds moves the revision by one; one that is refused, or that finds nothing
+//     to expire, does not move it.
 //
 // Everything here is a function of the state, the command and the cluster time:
 // it reads no clock and starts no goroutine. Apply belongs to the applier's
@@ -32,8 +31,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// Error is a refusal, with the code and the cause that etcd's v2 API gives it
-// and the revision that it was decided at.
+// Error is a refusal, with the code and the cause of etcd's v2 API and the revision of the state
+// that decided it.
 type Error struct {
 	Code  int
 	Cause string
@@ -64,17 +63,17 @@ func (e *Error) Error() string {
 type Node struct {
 	Key []byte
 	Dir bool
-	// HasValue tells a key with an empty value from a node that is shown without
-	// one: a directory, or what a delete has left.
+	// HasValue distinguishes a key with an empty value from a node without a value: a directory, or
+	// a deleted node.
 	HasValue bool
 	Value    []byte
-	// Expires reports whether the node has a TTL, and Left how much of it is left,
-	// which is negative when it is over but the expiry has not happened yet.
+	// Expires reports whether the node has a TTL. Left is the remaining TTL, which is negative when
+	// the node is due but has not expired yet.
 	Expires bool
 	Left    time.Duration
 	// Modified and Created are revisions. The root has none.
 	Modified, Created int64
-	// Nodes is the content of a directory, sorted by key, when it was asked for.
+	// Nodes is the content of a directory, sorted by key, when it was requested.
 	Nodes []Node
 }
 
@@ -83,11 +82,11 @@ type Node struct {
 type Result struct {
 	Action  kv.Action
 	Node    Node
-	Prev    Node // what stood there before
+	Prev    Node // the node before the command
 	HasPrev bool
-	Created bool           // nothing stood there before, and a set or create put something
+	Created bool           // a set or create made a node where none was
 	Index   int64          // the revision of the change
-	At      kv.ClusterTime // when that was; what is left of TTLs counts from it
+	At      kv.ClusterTime // when that was; remaining TTLs are as of this time
 }
 
 // left returns how much of a TTL is left.
