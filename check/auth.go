@@ -18,7 +18,7 @@ const (
 	AuthRoleDelete
 	AuthRoleGrant  // Permission
 	AuthRoleRevoke // the range of Permission
-	AuthV2Enable   // as AuthEnable, for who comes through v2
+	AuthV2Enable   // as AuthEnable, for a request of v2
 	AuthV2Grant    // Permission to a role, as a pattern of v2
 	AuthV2Revoke
 )
@@ -53,7 +53,7 @@ func (a *Auth) String() string {
 	return fmt.Sprintf("auth %s %s%s", do, a.Name, notes(note{"role", a.Role}, note{"permission", fmt.Sprint(a.Permission)}))
 }
 
-// authState is who may do what. It never changes.
+// authState is the users, roles and permissions. It is immutable.
 type authState struct {
 	enabled bool
 	users   map[string][]string
@@ -64,7 +64,7 @@ func (a *authState) equal(b *authState) bool {
 	return a == b || a.enabled == b.enabled && maps.EqualFunc(a.users, b.users, slices.Equal) && maps.EqualFunc(a.roles, b.roles, slices.Equal)
 }
 
-// apply returns the state after a request; on an error, which the model does not tell apart, it
+// apply returns the state after a request; on an error, which the model does not distinguish, it
 // stays the same.
 func (a *authState) apply(r *Auth) (*authState, string) {
 	n := &authState{a.enabled, maps.Clone(a.users), maps.Clone(a.roles)}

@@ -1,12 +1,12 @@
 // Package check decides whether a history of a cluster is one that etcd's guarantees allow.
 //
 // It owns the format of histories (what clients asked for, what they were answered and when, what
-// watchers were told), a model of etcd's semantics that was written without a look at mvcc, and the
+// watchers received), a model of etcd's semantics that was written without a look at mvcc, and the
 // checks: linearizability with revisions, serializable reads as prefixes, the guarantees of
 // watches, the lives of leases, permissions. It does not own how a history comes about: package sim
 // makes them from one seed, the torture test from real processes.
 //
-// A history says at which revision every successful request was carried out. So the order of the
+// A history has the revision at which every successful request was applied. So the order of the
 // writes is known, and a history of thousands of requests is checked in one pass along the
 // revisions (Check); only requests that share a revision have to be put in order by search.
 // Porcupine searches for an order without that knowledge of ours; it takes long, and is there to
@@ -14,8 +14,8 @@
 //
 // What a client did not learn the outcome of is found again by its effects: watchers that together
 // have seen every event tell what each revision was (History.Watches). Give every put a value of
-// its own, and have a watcher of everything, or a write whose answer was lost cannot be told from
-// one that came from nowhere.
+// its own, and have a watcher of everything, or a write whose response was lost cannot be
+// distinguished from one that came from nowhere.
 //
 // Invariants: a State never changes; the same history gives the same verdict.
 //
@@ -38,7 +38,7 @@ type KV struct {
 	Lease                int64
 }
 
-// Event is one change of one key as watchers are told it. KV of a delete has only Key and Mod. With
+// Event is one change of one key as watchers receive it. KV of a delete has only Key and Mod. With
 // Dir it is a change of a v2 directory, of which KV has only Key and Mod, too.
 type Event struct {
 	Delete bool
@@ -51,7 +51,7 @@ type Event struct {
 type Operation struct {
 	Client int
 	// Call and Return are times on one clock for all clients, in nanoseconds: the request was
-	// carried out between them. Return is Never when nobody knows whether, and when, it was.
+	// carried out between them. Return is Never when it is unknown whether, and when, it was.
 	Call, Return int64
 	Request      Request
 	Response     Response // of no meaning when Return is Never
@@ -62,7 +62,7 @@ type Operation struct {
 // Known reports whether the outcome is known.
 func (o *Operation) Known() bool { return o.Return != Never }
 
-// Watch is what one watcher was told, from its creation to its end.
+// Watch is what one watcher received, from its creation to its end.
 type Watch struct {
 	Client   int
 	Key, End string // the range; see InRange
@@ -72,7 +72,7 @@ type Watch struct {
 	Created      int64
 	PrevKV       bool
 	NoPut, NoDel bool // filters
-	Dirs         bool // directories are told of, too, as v2 does
+	Dirs         bool // events of directories are delivered, too, as in v2
 	Deliveries   []Delivery
 	// Member is where the client watched, for those who read violations.
 	Member string
@@ -83,9 +83,9 @@ type Delivery struct {
 	At       int64 // when it came
 	Revision int64 // the response's header
 	Events   []Event
-	// Progress says that this is a notification: all up to Revision has been told.
+	// Progress marks a notification: everything up to Revision has been delivered.
 	Progress bool
-	// Fragment says that the rest of the last revision follows in the next delivery.
+	// Fragment means that the rest of the last revision follows in the next delivery.
 	Fragment bool
 	// Compacted, when not 0, ends the watch: what it wants is before the oldest revision that can
 	// be read.
@@ -112,9 +112,9 @@ type Options struct {
 	// ClockSlack is by how much the clocks of members may differ in the length of a lease, in
 	// nanoseconds, with what a deadline is rounded by.
 	ClockSlack int64
-	// Settled is since when the cluster has been whole and has had a leader: until then cluster
-	// time may have stood still. LeaseGrace is for how long after that something may be over and
-	// still be there; 0 is for ever.
+	// Settled is the time since which the cluster has been whole and has had a leader: until then
+	// cluster time may have stood still. LeaseGrace is for how long after that something may be
+	// over and still be there; 0 is for ever.
 	Settled, LeaseGrace int64
 }
 

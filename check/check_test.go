@@ -32,7 +32,7 @@ func (r *recorder) do(req Request) *Operation {
 	return &r.h.Operations[len(r.h.Operations)-1]
 }
 
-// watch begins a watch of everything, which is told of all that do does from now on.
+// watch begins a watch of everything, which receives all that do does from now on.
 func (r *recorder) watch() *Watch {
 	r.h.Watches = append(r.h.Watches, Watch{Key: "\x00", End: "\x00", Start: r.s.Revision + 1, Created: r.s.Revision, PrevKV: true, Dirs: true})
 	return &r.h.Watches[len(r.h.Watches)-1]

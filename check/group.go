@@ -24,11 +24,11 @@ type move struct {
 type group struct {
 	l      *linearizer
 	budget int
-	// last says that no revision follows: all floats have to be explained. writer is who moves to
+	// last means that no revision follows: all floats have to be explained. writer is who moves to
 	// the next one, if that is known.
 	last   bool
 	writer []*Operation
-	// unseenMax is how many moves may be taken that nobody saw: as few as do.
+	// unseenMax limits the moves that no watcher saw: as few as possible.
 	unseenMax int
 	// bound is when the first of those requests returned that come later.
 	bound int64
@@ -292,7 +292,7 @@ func (l *linearizer) ended(s *State, fits func(*State, []Event) bool) (found mov
 	return found, ok
 }
 
-// explain says why a group could not be put in order.
+// explain describes why a group could not be put in order.
 func (l *linearizer) explain(g *group, rev int64, more bool) {
 	if g.exhausted {
 		l.res.add("undecided", "revision %d: no order was found in %d steps for %v", rev, searchMax, g.stuck)

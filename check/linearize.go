@@ -10,17 +10,17 @@ import (
 //
 // At each revision there is a group: the requests that were carried out at it and did not move it.
 // They are put in order by search, which is short, since most of them only read. Then comes the
-// request that moved the revision. It is the one whose answer says so; else one whose outcome
-// nobody knows, or the end of a lease or TTL, by which the cluster itself moves it: what watchers
-// were told of the revision decides.
+// request that moved the revision. It is the one whose response has the revision; else one whose
+// outcome is unknown, or the expiry of a lease or TTL, by which the cluster itself moves it: what
+// watchers received of the revision decides.
 //
 // Requests whose answers name no revision are given the earliest place that explains them. Earliest
 // is as good as any: they change nothing.
 type linearizer struct {
 	o        Options
 	res      *Result
-	timeline map[int64][]Event // what watchers were told of each revision, by key
-	dirs     map[int64]bool    // whether that tells of directories
+	timeline map[int64][]Event // what watchers received of each revision, by key
+	dirs     map[int64]bool    // whether that has events of directories
 	seen     map[int64]int64   // when a revision was first seen by anybody
 	sighted  []int64           // see sightedBy
 	last     int64             // the last revision that anybody saw
@@ -112,7 +112,7 @@ func serializable(r *Request) bool {
 	return r.Range != nil && r.Range.Serializable || r.V2 != nil && r.V2.Do == V2Get && !r.V2.Linearized
 }
 
-// sight notes that somebody saw a revision.
+// sight records that a client saw a revision.
 func (l *linearizer) sight(rev, at int64) {
 	if t, ok := l.seen[rev]; rev > 0 && (!ok || at < t) {
 		l.seen[rev] = at
@@ -223,7 +223,7 @@ func (l *linearizer) firstUnplaced() *Operation {
 	return l.byReturn[0]
 }
 
-// checkTimeline compares the events of a revision with what watchers were told.
+// checkTimeline compares the events of a revision with what watchers received.
 func (l *linearizer) checkTimeline(m move) {
 	told, ok := l.timeline[m.after.Revision]
 	if !ok {

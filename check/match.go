@@ -16,7 +16,7 @@ const (
 	unclear               // either
 )
 
-// effectOf tells what a known answer says of the request's effect.
+// effectOf derives the effect of a request from a known response.
 func effectOf(o *Operation) effect {
 	r := &o.Response
 	switch {

@@ -229,7 +229,7 @@ func (x *step) put(r *Put) (resp Response) {
 	return resp
 }
 
-// store writes a key; anew counts it as created although it is there.
+// store writes a key; with anew it counts as created although it exists.
 func (x *step) store(r record, anew bool) record {
 	old, live := x.s.keys.get(r.Key)
 	r.Mod, r.Create, r.Version = x.s.Revision+1, x.s.Revision+1, 1

@@ -7,7 +7,7 @@ import (
 )
 
 // Porcupine searches for an order of a history's requests without regard to what their answers and
-// the watches tell of the order: it is the second opinion on Check. It knows no ends of leases and
+// the watches show of the order: it is a second opinion on Check. It knows no ends of leases and
 // TTLs, takes exponential time where the outcome of many requests is not known, and gives up after
 // the timeout. ok is false when there is no order; decided is false when it has given up.
 func Porcupine(h *History, timeout time.Duration) (ok, decided bool) {

@@ -16,7 +16,7 @@ type Request struct {
 	V2      *V2
 	Auth    *Auth
 	Member  *Member
-	// User is who asks: "" is nobody in particular.
+	// User is the user that sends the request: "" is none.
 	User string
 	// Guest is set for a request of v2 without credentials.
 	Guest bool
@@ -103,8 +103,8 @@ const (
 	MemberRemove
 )
 
-// Member changes who is in the cluster. The model knows of it that it changes no key, and does not
-// move the revision.
+// Member changes the membership. The model knows that it changes no key, and does not move the
+// revision.
 type Member struct {
 	Do  int
 	ID  int64
@@ -122,15 +122,15 @@ const (
 	ErrDenied        = "permission denied"
 	// ErrAuth is a change of users and roles that is refused for what these are.
 	ErrAuth = "users or roles do not allow it"
-	// ErrRefused is a refusal that has no effect and says nothing of the state: of what the cluster
-	// cannot do now.
+	// ErrRefused is a refusal that has no effect and shows nothing of the state: of what the
+	// cluster cannot do now.
 	ErrRefused = "refused"
 )
 
 // Response answers a request.
 type Response struct {
-	// Revision is the store's when the request was carried out; 0 when the answer does not tell, as
-	// of errors.
+	// Revision is the store's when the request was carried out; 0 when the response does not have
+	// it, as of errors.
 	Revision int64
 	Err      string // "" or one of the errors above
 

@@ -18,12 +18,12 @@ func checkSerializable(h *History, res *Result) {
 		rev := o.Response.Revision
 		switch {
 		case rev > int64(len(res.States)):
-			continue // not explained, which is told elsewhere
+			continue // not explained, which is reported elsewhere
 		case made[rev] != nil && made[rev].Call > o.Return:
 			res.add("serializable", "%v saw what %v made later", o, made[rev])
 			continue
 		}
-		// Who may read, and what was compacted, can have changed without the revision; what the
+		// Permissions, and the compact revision, can have changed without the revision; what the
 		// keys were cannot.
 		s := *res.States[rev-1]
 		s.auth = &authState{}

@@ -80,7 +80,7 @@ const (
 	v2NotEmpty      = 108
 )
 
-// ErrV2 is the Err of a Response whose V2 says more.
+// ErrV2 is the Err of a Response whose V2 has the code.
 const ErrV2 = "v2 error"
 
 // directory is a directory that a v2 write made.
@@ -285,7 +285,7 @@ func (x *step) v2Update(r *V2, old node) Response {
 		x.s.dirs = x.s.dirs.with(r.Path, d)
 		x.noteDir(r.Path, false)
 		out.Node = showDir(r.Path, d)
-		out.Node.Modified = x.s.Revision + 1 // told, and forgotten
+		out.Node.Modified = x.s.Revision + 1 // returned, and not stored
 		return Response{V2: out}
 	}
 	prev := showFile(old.r)

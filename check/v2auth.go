@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// guest is the role of who comes to v2 without credentials.
+// guest is the role of v2 requests without credentials.
 const guest = "guest"
 
-// pattern grants a role a pattern of v2, or takes it from it. A pattern is a range that v3 knows,
+// pattern grants a role a pattern of v2, or revokes it. A pattern is a range that v3 knows,
 // too, but v2 grants reading and writing apart: what the role has already is not granted, and of
 // what is revoked something must be there.
 func pattern(have []Permission, r *Auth) (all []Permission, bad bool) {
@@ -34,7 +34,7 @@ func pattern(have []Permission, r *Auth) (all []Permission, bad bool) {
 
 // idle reports whether a request revokes of a role a pattern that it does not have. v2 refuses that
 // when the role stays as it is, to which belongs whether its lists are null or empty: that the
-// model does not know, and nobody may more or less for it.
+// model does not know, and it changes no permission.
 func (a *authState) idle(r *Auth) bool {
 	if r.Do != AuthV2Revoke || r.Name == "root" {
 		return false
@@ -43,7 +43,7 @@ func (a *authState) idle(r *Auth) bool {
 	return ok
 }
 
-// reach is what somebody may do with v2's nodes.
+// reach is what a user may do with v2's nodes.
 type reach func(key, end string) bool
 
 func (a *authState) reach(r Request, access int) reach {
@@ -72,8 +72,8 @@ func (a *authState) permitsV2(r Request) bool {
 	return a.reach(r, ReadKeys)(r.V2.Path, end)
 }
 
-// limitedV2 carries out a request of v2 of somebody who may have its path, but perhaps not all that
-// it touches or shows.
+// limitedV2 applies a request of v2 whose path is permitted, but perhaps not all that it changes or
+// shows.
 func (x *step) limitedV2(r Request) Response {
 	a := x.s.auth
 	resp := x.v2(r.V2)

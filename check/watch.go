@@ -2,7 +2,7 @@ package check
 
 import "slices"
 
-// checkWatches compares what watchers were told with what happened:
+// checkWatches compares what watchers received with what happened:
 //
 //	ordered       revisions do not go back
 //	unique        no event comes twice
@@ -10,7 +10,7 @@ import "slices"
 //	atomic        the events of a revision come together
 //	resumable     it begins where it was asked to
 //	bookmarkable  a notification of progress does not run ahead of the events
-//	true          what is told is what happened
+//	true          what is delivered is what happened
 func checkWatches(h *History, res *Result) {
 	last := int64(len(res.States))
 	for i := range h.Watches {
@@ -27,14 +27,14 @@ func checkWatches(h *History, res *Result) {
 	}
 }
 
-// watchCheck goes through the deliveries of one watch. next is the first revision that was not told
-// in full.
+// watchCheck goes through the deliveries of one watch. next is the first revision that was not
+// delivered in full.
 type watchCheck struct {
 	w    *Watch
 	res  *Result
 	last int64 // the last revision that the history explains
 	next int64
-	// part has the events of revision next that a fragment has told.
+	// part has the events of revision next that a fragment has delivered.
 	part []Event
 }
 
@@ -44,7 +44,7 @@ func (c *watchCheck) bad(guarantee, format string, args ...any) bool {
 	return false
 }
 
-// wanted returns the events of a revision that the watch is to be told.
+// wanted returns the events of a revision that the watch must receive.
 func (c *watchCheck) wanted(rev int64) (events []Event) {
 	if rev < 1 {
 		return nil
@@ -134,7 +134,7 @@ func (c *watchCheck) revision(rev int64, events []Event, more bool) bool {
 	return true
 }
 
-// toldBefore says what is wrong with a revision that comes after its time.
+// toldBefore describes what is wrong with a revision that comes after its time.
 func (c *watchCheck) toldBefore(rev int64, events []Event) bool {
 	if c.count(events[0]) > 1 {
 		return c.bad("watch-unique", "told again of %v", events[0])

@@ -92,7 +92,7 @@ func (m *member) spoilHistory() error {
 }
 
 // append does appends as package member does. With the bug that acknowledgements come before the
-// fsync, the log is not told that a response waits for it.
+// fsync, the log does not know that a response waits for it.
 func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
 	if m.w.bug == bugEarlyAck {
 		var silent []*raftpb.Message
@@ -160,7 +160,7 @@ func (m *member) applyBatches(msgs []*raftpb.Message) (all replica.Applied, err 
 	return all, nil
 }
 
-// asRoot rewrites the commands of an entry that somebody asked for: see docs/formats/entry.md.
+// asRoot rewrites the commands of an entry that a user has proposed: see docs/formats/entry.md.
 // With guests only, others stay who they are.
 func asRoot(data []byte, revision uint64, guests bool) []byte {
 	if len(data) == 0 || data[0] != 1 {

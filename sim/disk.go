@@ -17,14 +17,14 @@ import (
 // errDisk is what a broken or full disk answers.
 var errDisk = errors.New("no space left on device")
 
-// cut says what a power cut leaves of what was not synced.
+// cut is how much a power cut leaves of the data that was not synced.
 type cut int
 
 const (
 	nothing cut = iota // only what was synced
 	all                // everything that was written
 	torn               // a part of the log's last write
-	synced             // the sync was done, and nobody has heard of it
+	synced             // the sync was done, and its caller does not know
 )
 
 func (c cut) String() string { return []string{"nothing", "all", "torn", "synced"}[c] }
@@ -133,7 +133,7 @@ func read(fs vfs.FS, name string) ([]byte, error) {
 	return b, errors.Join(err, f.Close())
 }
 
-// sync is told before a file is synced, or after.
+// sync is called before a file is synced, or after.
 func (d *disk) sync(name string, after bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

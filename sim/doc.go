@@ -3,7 +3,7 @@
 // histories package check judges.
 //
 // It owns the world that replicas live in: the queue of events in virtual time, the network, the
-// disks, the faults, the clients and their workloads, and what stands in for package member, which
+// disks, the faults, the clients and their workloads, and what replaces package member, which
 // has goroutines. It does not own what is right and wrong (check), but for what only the inside
 // shows: equal states at equal applied indexes.
 //

@@ -40,7 +40,7 @@ func (m *member) lookAtDeadlines() {
 	for _, c := range due {
 		p := &proposal{command: c, done: func(*machine.Result) { m.expiring-- }}
 		if m.w.bug == bugStaleRevoke {
-			// What was due when it was found is ended later, whoever leads then.
+			// What was found to be due expires later, under any leader.
 			m.later(m.w.between(0, second), func() {
 				m.proposals = append(m.proposals, p)
 				m.kick()
@@ -55,7 +55,7 @@ func (m *member) lookAtDeadlines() {
 	m.kick()
 }
 
-// noteTime proposes an entry that says nothing but what time it is, if anything will ever expire.
+// noteTime proposes an entry that has only the time, if anything will ever expire.
 func (m *member) noteTime() {
 	waits, err := m.due(math.MaxInt64)
 	if err != nil || len(waits) == 0 {

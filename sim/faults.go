@@ -14,10 +14,10 @@ const faultsUntil = 25 * second
 type fault struct {
 	kind     faultKind
 	at, last int64
-	// member is a place in the list of members; leader has whoever leads then instead.
+	// member is a place in the list of members; with leader it is the member that leads then.
 	member int
 	leader bool
-	number int // what it says depends on the kind
+	number int // its meaning depends on the kind
 }
 
 type faultKind int
@@ -29,7 +29,7 @@ const (
 	faultPause                      // the process is stopped and goes on
 	faultIsolate                    // nothing reaches the member, or leaves it
 	faultOneWay                     // nothing reaches it, or nothing leaves it
-	faultSplit                      // two sides: number's bits say who is where
+	faultSplit                      // two sides: each bit of number is the side of a member
 	faultLoss                       // number percent of all messages are lost
 	faultTwice                      // number percent of all messages come twice
 	faultSlow                       // all messages are late

@@ -181,7 +181,7 @@ func TestIssue15247(t *testing.T) {
 	})
 }
 
-// TestIssue13508: a change of leadership does not give leases their time anew.
+// TestIssue13508: a change of leadership does not restart the TTL of leases.
 func TestIssue13508(t *testing.T) {
 	play(t, 3, func(s *script) {
 		s.must(s.leader(), check.Request{Lease: &check.Lease{Do: check.Grant, ID: 7, TTL: 10}})
@@ -292,7 +292,7 @@ func TestIssue19557(t *testing.T) {
 	})
 }
 
-// TestLastOfTwo: who is left of two members knows after a power cut that it is alone. Raft's commit
+// TestLastOfTwo: the last of two members knows after a power cut that it is alone. Raft's commit
 // index is not synced, so it is the state that has to know.
 func TestLastOfTwo(t *testing.T) {
 	play(t, 2, func(s *script) {

@@ -207,7 +207,7 @@ func (m *member) closeStores() {
 	if m.machine != nil {
 		_ = m.machine.Close()
 	}
-	// What a store says at its end does not matter any more: the disk is what counts.
+	// An error of closing a store does not matter: only the disk counts.
 	for _, s := range []*storage.Store{m.state, m.logStore} {
 		if s != nil {
 			_ = s.Close()
@@ -287,7 +287,7 @@ func (m *member) tick() {
 	m.r.Tick()
 	m.kick()
 	m.later(tick, m.tick)
-	if m.w.now/tick%10 == 0 { // raft drops questions that nobody could answer
+	if m.w.now/tick%10 == 0 { // raft drops read requests that could not be confirmed
 		for _, id := range m.askedOrder {
 			if m.asked[id] != nil {
 				m.r.ReadIndex(id)
@@ -296,7 +296,7 @@ func (m *member) tick() {
 	}
 }
 
-// own says which responses the member steps itself; it sends the others.
+// own reports whether the member steps a response itself; it sends the others.
 func (m *member) own(responses []*raftpb.Message) {
 	for _, msg := range responses {
 		if msg.GetTo() == m.id {

@@ -35,7 +35,7 @@ func (k *memberWork) next(c *client) check.Request {
 	case n == 2 && len(learners) > 0:
 		return check.Request{Member: &check.Member{Do: check.MemberRemove, ID: pick(learners)}}
 	// Of two voters none is removed: when the other one is cut off from it, or both crash, before
-	// that has heard that it is alone now, it waits for a vote that nobody can give.
+	// that has learned that it is alone now, it waits for a vote that no member can give.
 	case n < 4 && len(voters) > 2 && w.running(voters) == len(voters):
 		return check.Request{Member: &check.Member{Do: check.MemberRemove, ID: pick(voters)}}
 	case len(w.members) < membersMax && len(now) < 7 && w.running(voters) == len(voters):

@@ -22,7 +22,7 @@ func newNetwork(w *world) network { return network{w: w, cuts: map[link]int{}} }
 // delayMax is how late a message is without a fault.
 const delayMax = 5 * millisecond
 
-// send brings a message to its member. What is sent does not change any more, wherever it is read.
+// send delivers a message to its member. A message must not change after it was sent.
 func (n *network) send(m *raftpb.Message) {
 	w := n.w
 	to := w.find(m.GetTo())

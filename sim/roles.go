@@ -299,8 +299,8 @@ func (m *member) flush() bool {
 	return true
 }
 
-// settleLog has everything in the log's WAL that was written without a sync: otherwise what a power
-// cut finds there would depend on how far pebble's goroutine has come.
+// settleLog writes everything to the log's WAL that was written without a sync: otherwise what a
+// power cut finds there would depend on how far pebble's goroutine has come.
 func (m *member) settleLog() bool {
 	b := m.logStore.NewBatch()
 	// a key that the raft log does not use

@@ -7,7 +7,7 @@ import (
 	"cairn/check"
 )
 
-// script is a run in which a test says what happens, and when.
+// script is a run in which a test decides what happens, and when.
 type script struct {
 	t *testing.T
 	*world

@@ -46,7 +46,7 @@ func (m *member) onBehalf(r *check.Request, p *proposal) bool {
 		return true
 	}
 	if r.User == "" && !r.Guest {
-		return false // who does not say who they are gets no further than this
+		return false // without credentials the request ends here
 	}
 	a := &auth.Actor{Name: r.User, Guest: r.Guest, Revision: s.Revision}
 	if who := s.Subject(a); m.w.bug == bugNoAuthAtApply && (who == nil || !permitted(who, r)) {

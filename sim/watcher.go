@@ -7,14 +7,14 @@ import (
 	"cairn/internal/watch"
 )
 
-// stream is one watcher's connection to a member's hub. It records what the watcher is told.
+// stream is one watcher's connection to a member's hub. It records what the watcher receives.
 type stream struct {
 	w      *world
 	m      *member
 	s      *watch.Stream
 	log    int // in history's Watches
 	life   int
-	next   int64 // the first revision that was not told
+	next   int64 // the first revision that was not delivered
 	pace   int64 // the longest it waits before it takes
 	over   func(s *stream)
 	taking bool
@@ -22,7 +22,7 @@ type stream struct {
 	asked  int64 // the revision of the progress that is asked for, 0 for none
 }
 
-// watchSpec is what a watcher wants to be told.
+// watchSpec is what a watcher watches.
 type watchSpec struct {
 	client        int
 	key, end      string
@@ -111,7 +111,7 @@ func (s *stream) queueTake() {
 	s.m.later(s.w.between(0, s.pace), s.take)
 }
 
-// take records what there is to be told, slice by slice.
+// take records the deliveries, slice by slice.
 func (s *stream) take() {
 	s.taking = false
 	if s.closed {
@@ -202,7 +202,7 @@ func (s *stream) answerProgress() {
 }
 
 // observe has the simulator itself watch everything at this member: what a revision was is known
-// when some member has told it.
+// when some member has delivered it.
 func (m *member) observe() {
 	m.watch(watchSpec{client: -1, key: "\x00", end: "\x00", dirs: true, start: m.observed, prevKV: true, pace: 5 * millisecond, over: func(s *stream) {
 		m.observed = s.next

@@ -292,7 +292,7 @@ func (*watchWork) start(c *client) {
 	}
 }
 
-// authWork changes who may do what, and does it as somebody.
+// authWork changes users and roles, and sends requests as users.
 type authWork struct{ step int }
 
 // authSetup turns authentication on.

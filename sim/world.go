@@ -80,7 +80,7 @@ func (s *Stats) add(o *Stats) {
 	}
 }
 
-// Report says what is wrong, how the run is replayed, and what happened last on each member.
+// Report describes the failure, how to replay the run, and the last events of each member.
 func (o *Outcome) Report() string {
 	c, err := json.Marshal(o.Case)
 	if err != nil {
@@ -167,7 +167,7 @@ func (w *world) fail(format string, args ...any) {
 	}
 }
 
-// runUntil lets events happen until done says so or the time has come.
+// runUntil lets events happen until done reports true or the time has come.
 func (w *world) runUntil(until int64, done func() bool) {
 	for w.err == nil && len(w.queue) > 0 && w.queue[0].at <= until && !done() {
 		e := heap.Pop(&w.queue).(event)
@@ -261,7 +261,7 @@ func (w *world) run() {
 	w.finish()
 }
 
-// outcome gathers what there is to tell.
+// outcome collects the result.
 func (w *world) outcome() *Outcome {
 	out := &Outcome{Case: w.c, Err: w.err, History: w.h, Timeline: w.trace.String(), Stats: w.stats}
 	for i := range w.plan {

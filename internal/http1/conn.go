@@ -225,7 +225,8 @@ func (c *conn) hijack() net.Conn {
 	return &hijackedConn{Conn: c.socket.nc, c: c}
 }
 
-// hijackedConn is a connection that a handler has hijacked. It still counts as open until it is closed.
+// hijackedConn is a connection that a handler has hijacked. It still counts as open until it is
+// closed.
 type hijackedConn struct {
 	net.Conn
 	c *conn

@@ -136,6 +136,10 @@ type prefixConn struct {
 	head []byte
 }
 
+// NetConn returns the connection below, as that of crypto/tls does: package http1 waits on its
+// socket while a request is parked. By then the handshake has consumed the head.
+func (c *prefixConn) NetConn() net.Conn { return c.Conn }
+
 // Read implements io.Reader.
 func (c *prefixConn) Read(p []byte) (int, error) {
 	if len(c.head) > 0 {

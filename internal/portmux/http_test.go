@@ -39,6 +39,10 @@ func mux() *http.ServeMux {
 		w.WriteHeader(http.StatusCreated)
 		w.Write(b)
 	})
+	m.HandleFunc("/parks", func(w http.ResponseWriter, _ *http.Request) {
+		parker, ok := w.(interface{ Parks() bool })
+		fmt.Fprint(w, ok && parker.Parks())
+	})
 	m.HandleFunc("/none", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	m.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
 		for i := 0; r.Context().Err() == nil; i++ {
@@ -234,9 +238,14 @@ func TestTLS(t *testing.T) {
 		tr.Protocols = new(http.Protocols)
 		tr.Protocols.SetHTTP1(!h2)
 		tr.Protocols.SetHTTP2(h2)
-		res, err := (&http.Client{Transport: tr}).Get("https://" + l.Addr().String() + "/hello")
+		res, err := (&http.Client{Transport: tr}).Get("https://" + l.Addr().String() + "/parks")
 		if err != nil || (res.ProtoMajor == 2) != h2 {
 			t.Fatal(res, err)
+		}
+		// Over HTTP/1 a long poll gives up its goroutine's stack and its buffers.
+		parks, err := io.ReadAll(res.Body)
+		if err != nil || string(parks) != fmt.Sprint(!h2) {
+			t.Errorf("HTTP/2: %v, parks: %s, error %v", h2, parks, err)
 		}
 		res.Body.Close()
 		tr.CloseIdleConnections()
