@@ -26,12 +26,11 @@ var lockService = grpc.ServiceDesc{
 	},
 }
 
-// errSessionExpired says, in etcd's words, that the lease of who waited for a lock has ended before
-// its turn came.
+// errSessionExpired is etcd's error for a lease that ended while its owner waited for a lock.
 var errSessionExpired = errors.New("mutex: session is expired")
 
-// lock answers when the caller holds the lock. Who calls again with the same lease has the same
-// turn.
+// lock serves Lock.Lock: it returns when the caller holds the lock. A repeated call with the same
+// lease has the same turn.
 func (s *server) lock(ctx context.Context, req *v3lockpb.LockRequest) (any, error) {
 	t, err := s.newTurn(ctx, req.Name, req.Lease)
 	if err != nil {
@@ -39,8 +38,8 @@ func (s *server) lock(ctx context.Context, req *v3lockpb.LockRequest) (any, erro
 	}
 	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
 		Compare: []*etcdserverpb.Compare{createdAt(t.key, 0)},
-		Success: []*etcdserverpb.RequestOp{putKey(t.key, nil, t.lease), getRange(ownerOf(t.prefix))},
-		Failure: []*etcdserverpb.RequestOp{getRange(&etcdserverpb.RangeRequest{Key: t.key}), getRange(ownerOf(t.prefix))},
+		Success: []*etcdserverpb.RequestOp{putKey(t.key, nil, t.lease)},
+		Failure: []*etcdserverpb.RequestOp{getRange(&etcdserverpb.RangeRequest{Key: t.key})},
 	})
 	if err != nil {
 		return nil, err
@@ -49,7 +48,7 @@ func (s *server) lock(ctx context.Context, req *v3lockpb.LockRequest) (any, erro
 	if !resp.Succeeded {
 		t.created = resp.Responses[0].GetResponseRange().Kvs[0].CreateRevision
 	}
-	if owner := resp.Responses[1].GetResponseRange().Kvs; len(owner) == 0 || owner[0].CreateRevision == t.created {
+	if alone, err := s.alone(t); alone && err == nil {
 		return &v3lockpb.LockResponse{Header: resp.Header, Key: t.key}, nil
 	}
 	if err := s.await(ctx, t); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,8 +22,11 @@ type localStore struct {
 	keys *mvcc.Store
 	hub  *watch.Hub
 	gate *auth.Gate
-	w    *mvcc.Writer
-	b    *storage.Batch
+
+	reads atomic.Int64 // calls of Keys
+
+	w *mvcc.Writer
+	b *storage.Batch
 }
 
 // newLocalStore returns an empty store. It is closed when the test ends.
@@ -64,11 +68,17 @@ func (*localStore) LeaderLost() <-chan struct{} { return nil }
 func (m *localStore) Propose(context.Context, machine.Kind, []byte) (*machine.Result, error) {
 	return nil, errors.New("nothing is proposed in this test")
 }
-func (m *localStore) Keys() *mvcc.Store                      { return m.keys }
+
 func (m *localStore) Watches() *watch.Hub                    { return m.hub }
 func (m *localStore) Gate() *auth.Gate                       { return m.gate }
 func (m *localStore) RaftStatus() (uint64, uint64)           { return 1, 1 }
 func (m *localStore) WaitLinearizable(context.Context) error { return nil }
+
+// Keys implements Requests.
+func (m *localStore) Keys() *mvcc.Store {
+	m.reads.Add(1)
+	return m.keys
+}
 
 // change applies writes as one command.
 func (m *localStore) change(t testing.TB, write func(w *mvcc.Writer) error) {

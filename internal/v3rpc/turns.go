@@ -3,6 +3,7 @@ package v3rpc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,20 +11,21 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"cairn/internal/kv"
+	"cairn/internal/mvcc"
 	"cairn/internal/watch"
 )
 
-// Locks and elections are queues of keys: whoever wants a turn puts a key of their own below the
-// name, attached to a lease, and waits until every key that was created before theirs is gone. It
-// is etcd's recipe, key for key, so that those who use these services and those whose client does
-// it by itself stand in one queue. Everything goes through the KV service's own methods, on behalf
-// of the caller.
+// Locks and elections are queues of keys: a caller that wants a turn puts a key below the name, which
+// is attached to a lease, and waits until every key that was created before has been deleted. The
+// keys are those of etcd's recipe, so that callers of these services and clients that run the recipe
+// themselves share one queue. All reads and writes are those of the KV service, on behalf of the
+// caller.
 
-// turnTTL is the TTL, in seconds, of a lease that is granted for who brings none.
+// turnTTL is the TTL, in seconds, of the lease that is granted to a caller without one.
 const turnTTL = 60
 
-// leaveTimeout bounds how long a caller who has gone is cleaned up after; the lease does it
-// otherwise.
+// leaveTimeout limits the deletion of the key of a caller that has disconnected; after it the key
+// stays until the lease expires.
 const leaveTimeout = 5 * time.Second
 
 // turn is a key in a queue.
@@ -38,8 +40,15 @@ type turn struct {
 // queueOf returns what the keys of a queue begin with.
 func queueOf(name []byte) []byte { return append(bytes.Clone(name), '/') }
 
-// newTurn returns the turn of a lease, not yet taken. Without a lease one is granted.
+// newTurn returns the turn of a lease, not yet taken. Without a lease one is granted. The caller must
+// have the permission to read the queue.
 func (s *server) newTurn(ctx context.Context, name []byte, lease int64) (*turn, error) {
+	prefix := queueOf(name)
+	all := prefixRange(prefix)
+	err := s.read(ctx, permitRange(kv.KeyRange{Key: all.Key, End: all.RangeEnd}), func() error { return nil })
+	if err != nil {
+		return nil, err
+	}
 	if lease == 0 {
 		resp, err := s.leaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{TTL: turnTTL})
 		if err != nil {
@@ -47,12 +56,37 @@ func (s *server) newTurn(ctx context.Context, name []byte, lease int64) (*turn, 
 		}
 		lease = resp.(*etcdserverpb.LeaseGrantResponse).ID
 	}
-	prefix := queueOf(name)
 	return &turn{prefix: prefix, key: fmt.Appendf(bytes.Clone(prefix), "%x", lease), lease: lease}, nil
 }
 
-// await returns when all keys of the queue that were created before the turn are gone.
+// alone reports whether a turn's key, which has just been put, is the only one of its queue. Most
+// locks are free; they need no copy of the queue.
+func (s *server) alone(t *turn) (bool, error) {
+	all := prefixRange(t.prefix)
+	op := &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: all.Key, End: all.RangeEnd}, KeysOnly: true, Limit: 1}
+	var first mvcc.Collector
+	sum, err := s.member.Requests.Keys().Range(op, &first)
+	return err == nil && sum.Count == 1 && first.Keys[0].CreateRevision == t.created, err
+}
+
+// await returns when all keys of the queue that were created before the turn's have been deleted,
+// or when the turn's own has been.
 func (s *server) await(ctx context.Context, t *turn) error {
+	for {
+		q := s.enter(t.prefix)
+		err := q.wait(ctx, t)
+		s.leaveQueue(q)
+		switch {
+		case errors.Is(err, errQueueTooLong):
+			return s.awaitByReading(ctx, t)
+		case !errors.Is(err, errQueueReset):
+			return err
+		}
+	}
+}
+
+// awaitByReading is await for queues that are too long to be copied.
+func (s *server) awaitByReading(ctx context.Context, t *turn) error {
 	for {
 		last := prefixRange(t.prefix)
 		last.SortTarget, last.SortOrder, last.Limit = etcdserverpb.RangeRequest_CREATE, etcdserverpb.RangeRequest_DESCEND, 1
@@ -67,8 +101,8 @@ func (s *server) await(ctx context.Context, t *turn) error {
 	}
 }
 
-// awaitDelete returns when a key that was there at a revision has been deleted since; or, for all
-// that is known, may have been.
+// awaitDelete returns when a key that existed at a revision has been deleted since, or may have
+// been.
 func (s *server) awaitDelete(ctx context.Context, key []byte, revision int64) error {
 	f := s.follow(kv.KeyRange{Key: key}, revision+1)
 	defer f.close()
@@ -85,8 +119,8 @@ func (s *server) awaitDelete(ctx context.Context, key []byte, revision int64) er
 	}
 }
 
-// leave deletes the key of a turn that is still the one that was taken. Whoever it was for may have
-// gone, so that this does not end with them.
+// leave deletes the key of a turn, unless it has been created again. The caller may have
+// disconnected, so that its context does not end the deletion.
 func (s *server) leave(ctx context.Context, t *turn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
@@ -96,7 +130,7 @@ func (s *server) leave(ctx context.Context, t *turn) {
 	})
 }
 
-// following is what happens to some keys from a revision on.
+// following is a watch of some keys from a revision on.
 type following struct {
 	s  *server
 	in *watch.Stream
@@ -110,8 +144,8 @@ func (s *server) follow(keys kv.KeyRange, from int64) *following {
 
 func (f *following) close() { f.in.Close() }
 
-// next waits for events. It returns none when history does not have them any more: then the keys
-// themselves are to be looked at.
+// next waits for events. It returns none if they have been compacted: then the caller must read the
+// keys.
 func (f *following) next(ctx context.Context) ([]*watch.Event, error) {
 	for {
 		select {

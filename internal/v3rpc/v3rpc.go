@@ -40,7 +40,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 	if cfg.WatchProgressInterval <= 0 {
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
-	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1), snapshots: make(chan struct{}, snapshotsMax)}
+	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1), snapshots: make(chan struct{}, snapshotsMax), queues: queues{queues: map[string]*queue{}}}
 	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService} {
 		r.RegisterService(metered(admitted(desc), meters), s)
 	}
@@ -53,6 +53,7 @@ type server struct {
 
 	hashing   chan struct{} // has a token while a hash is being made
 	snapshots chan struct{} // has a token for each that is being sent
+	queues    queues
 }
 
 // header returns the header of an answer at a revision.
