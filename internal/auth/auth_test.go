@@ -232,13 +232,15 @@ func TestPasswords(t *testing.T) {
 	if err := apply(t, db, table, Command{Kind: KindV3RoleAdd, Name: "r"}); err != nil {
 		t.Fatal(err)
 	}
-	g.slots <- struct{}{} // no password can be checked now
+	if err := g.turns.enter(t.Context(), ""); err != nil { // no other password can be checked now
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := g.Password(ctx, g.State(), RootName, "pw"); err != nil {
 		t.Errorf("a remembered password is checked again: %v", err)
 	}
-	<-g.slots
+	g.turns.leave()
 	hash, _ := g.Hash(t.Context(), "other")
 	if err := apply(t, db, table, Command{Kind: KindV3UserPassword, Name: RootName, Hash: hash}); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -19,27 +18,20 @@ import (
 // passwordBytesMax is what bcrypt looks at; a longer password would be as good as its beginning.
 const passwordBytesMax = 72
 
-// Limits of what a member remembers of those who have logged in, and of how many may wait to.
-const (
-	provenMax  = 4096
-	waitingMax = 1024
-)
+// provenMax is how many passwords a member remembers that were right.
+const provenMax = 4096
 
 // Gate finds out who somebody is. A password is checked once; what is remembered is a keyed hash of
 // it with the user's name, and the user's hash that it was good for. So it is worth nothing as soon
 // as the user has another password, or is made anew, and what the user may do is read from the
 // State every time.
 type Gate struct {
-	table *Table
-	cost  int
-	rand  io.Reader
-	// slots bound how many passwords are checked at a time, so that those who log in leave room for
-	// the rest, and waiting how many requests may wait for one, so that they cost no more than
-	// that.
-	slots   chan struct{}
-	waiting atomic.Int64
-	tokens  *tokens
-	jwt     *JWT // instead of tokens, or nil
+	table  *Table
+	cost   int
+	rand   io.Reader
+	turns  turns
+	tokens *tokens
+	jwt    *JWT // instead of tokens, or nil
 
 	mu     sync.Mutex
 	key    []byte
@@ -63,7 +55,7 @@ type GateConfig struct {
 func NewGate(t *Table, c GateConfig) (*Gate, error) {
 	g := &Gate{
 		table: t, cost: c.Cost, rand: c.Rand, jwt: c.JWT, tokens: newTokens(c.TokenTTL, c.Now, c.ClusterTime),
-		slots: make(chan struct{}, max(c.Slots, 1)), key: make([]byte, sha256.Size), proven: map[[sha256.Size]byte]string{},
+		turns: turns{free: max(c.Slots, 1)}, key: make([]byte, sha256.Size), proven: map[[sha256.Size]byte]string{},
 	}
 	if _, err := io.ReadFull(g.rand, g.key); err != nil {
 		return nil, fmt.Errorf("draw a key: %w", err)
@@ -79,10 +71,10 @@ func (g *Gate) Hash(ctx context.Context, password string) (string, error) {
 	if len(password) > passwordBytesMax {
 		return "", PasswordTooLong
 	}
-	if err := g.enter(ctx); err != nil {
+	if err := g.turns.enter(ctx, ""); err != nil {
 		return "", err
 	}
-	defer g.leave()
+	defer g.turns.leave()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), g.cost)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
@@ -100,47 +92,34 @@ func Hashed(hash []byte) bool {
 	return err == nil && cost <= costMax && len(hash) == 60
 }
 
-// enter returns when a password may be checked. Who finds too many waiting before them is sent away
-// at once.
-func (g *Gate) enter(ctx context.Context) error {
-	select {
-	case g.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	defer g.waiting.Add(-1)
-	if g.waiting.Add(1) > waitingMax {
-		return TooManyLogins
-	}
-	select {
-	case g.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (g *Gate) leave() { <-g.slots }
-
-// Password returns nil when a user of the state has the password, and otherwise BadPassword or the
-// context's error.
+// Password returns nil if a user of the state has the password, and otherwise BadPassword,
+// TooManyLogins or the context's error. A user that does not exist, or has no password, takes as
+// long as a wrong password does, so that the time does not tell which users exist.
 func (g *Gate) Password(ctx context.Context, s *State, name, password string) error {
-	u := s.User(name)
-	if u == nil || u.Hash == "" || len(password) > passwordBytesMax {
+	if len(password) > passwordBytesMax {
 		return BadPassword
 	}
+	hash := ""
+	if u := s.User(name); u != nil {
+		hash = u.Hash
+	}
 	id := g.fingerprint(name, password)
-	if g.isProven(id, u.Hash) {
+	if hash != "" && g.isProven(id, hash) {
 		return nil
 	}
-	if err := g.enter(ctx); err != nil {
+	if err := g.turns.enter(ctx, name); err != nil {
 		return err
 	}
-	defer g.leave()
-	if g.isProven(id, u.Hash) { // by another request that came with it
+	defer g.turns.leave()
+	if hash == "" {
+		// takes as long as a comparison
+		_, _ = bcrypt.GenerateFromPassword([]byte(password), g.cost)
+		return BadPassword
+	}
+	if g.isProven(id, hash) { // by another request that waited with this one
 		return nil
 	}
-	if bcrypt.CompareHashAndPassword([]byte(u.Hash), []byte(password)) != nil {
+	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil {
 		return BadPassword
 	}
 	g.mu.Lock()
@@ -151,7 +130,7 @@ func (g *Gate) Password(ctx context.Context, s *State, name, password string) er
 		}
 		delete(g.proven, old) // any: it is checked again when it comes again
 	}
-	g.proven[id] = u.Hash
+	g.proven[id] = hash
 	return nil
 }
 

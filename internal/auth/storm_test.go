@@ -3,48 +3,109 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 )
 
-// TestLoginStorm has more logins come than may wait. The rest is sent away at once, and who has
-// logged in before gets in without waiting.
+// occupy takes the one turn that there is.
+func occupy(t *testing.T, g *Gate) {
+	t.Helper()
+	if err := g.turns.enter(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLoginStorm has an address try more passwords than may wait. The rest is refused at once; a
+// password that is known needs no turn; and another address gets the next turn.
 func TestLoginStorm(t *testing.T) {
 	_, _, g, _ := gate(t)
 	if err := g.Password(t.Context(), g.State(), RootName, "pw"); err != nil {
 		t.Fatal(err)
 	}
-	g.slots <- struct{}{} // the one slot is taken, for as long as the test likes
-	ctx, cancel := context.WithCancel(t.Context())
+	occupy(t, g)
+	ctx, cancel := context.WithCancel(From(t.Context(), "10.0.0.1"))
 	defer cancel()
 	var storm sync.WaitGroup
-	for range waitingMax {
+	var refused sync.Map
+	for i := range waitingMax {
 		storm.Go(func() {
-			if err := g.Password(ctx, g.State(), RootName, "guess"); !errors.Is(err, context.Canceled) {
-				t.Errorf("who waited: %v", err)
+			err := g.Password(ctx, g.State(), fmt.Sprint("user", i%7), "guess")
+			switch {
+			case errors.Is(err, TooManyLogins):
+				refused.Store(i, true)
+			case !errors.Is(err, context.Canceled) && !errors.Is(err, BadPassword): // some have their turn
+				t.Errorf("a check that waited: %v", err)
 			}
 		})
 	}
-	for g.waiting.Load() < waitingMax {
+	for g.turns.count() < waitingMax {
 		runtime.Gosched()
 	}
-	if err := g.Password(t.Context(), g.State(), RootName, "guess"); !errors.Is(err, TooManyLogins) {
+	if err := g.Password(ctx, g.State(), RootName, "guess"); !errors.Is(err, TooManyLogins) {
 		t.Errorf("one too many: %v", err)
 	}
-	if _, err := g.Hash(t.Context(), "new"); !errors.Is(err, TooManyLogins) {
-		t.Errorf("a new password: %v", err)
+	if err := g.Password(ctx, g.State(), RootName, "pw"); err != nil {
+		t.Errorf("a known password: %v", err)
 	}
-	if err := g.Password(t.Context(), g.State(), RootName, "pw"); err != nil {
-		t.Errorf("who has logged in before: %v", err)
+	other := make(chan error, 1)
+	go func() { other <- g.Password(From(t.Context(), "10.0.0.2"), g.State(), RootName, "wrong") }()
+	for done := false; !done; runtime.Gosched() { // it takes the place of a guess
+		refused.Range(func(any, any) bool { done = true; return false })
+	}
+	// The second turn at the latest is the other address's: the first may be a guess, which takes
+	// as long as a check.
+	g.turns.leave()
+	if err := <-other; !errors.Is(err, BadPassword) {
+		t.Errorf("another address: %v", err)
+	}
+	if n := g.turns.count(); n < waitingMax-10 {
+		t.Errorf("another address waited for %d guesses", waitingMax-n)
 	}
 	cancel()
 	storm.Wait()
-	<-g.slots
-	if n := g.waiting.Load(); n != 0 {
-		t.Errorf("%d wait when all are gone", n)
+	if n := g.turns.count(); n != 0 || len(g.turns.lines) != 0 {
+		t.Errorf("%d wait in %d lines when all have gone", n, len(g.turns.lines))
 	}
 	if err := g.Password(t.Context(), g.State(), RootName, "guess"); !errors.Is(err, BadPassword) {
 		t.Errorf("after the storm: %v", err)
+	}
+}
+
+// TestTurns serves addresses, and the users of each, in turn.
+func TestTurns(t *testing.T) {
+	var q turns
+	served := map[chan error]string{}
+	add := func(address, user string, n int) {
+		for range n {
+			turn := make(chan error, 1)
+			if !q.addLocked(address, user, turn) {
+				t.Fatal("refused")
+			}
+			served[turn] = address + user
+		}
+	}
+	add("A", "x", 3)
+	add("A", "y", 1)
+	add("B", "x", 1)
+	add("B", "z", 1)
+	var order []string
+	for range len(served) {
+		q.nextLocked()
+		for turn, name := range served {
+			select {
+			case <-turn:
+				order = append(order, name)
+			default:
+			}
+		}
+	}
+	if got, want := strings.Join(order, " "), "Ax Bx Ay Bz Ax Ax"; got != want {
+		t.Errorf("served %s, want %s", got, want)
+	}
+	if q.nextLocked(); q.free != 1 || q.waiting != 0 || len(q.lines) != 0 {
+		t.Errorf("%d free, %d waiting, %d lines at the end", q.free, q.waiting, len(q.lines))
 	}
 }

@@ -3,6 +3,7 @@ package v2http
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 
 	"cairn/internal/auth"
@@ -36,6 +37,9 @@ func (b basic) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Ac
 	name, password, ok := b.r.BasicAuth()
 	if !ok {
 		return nil, auth.Denied
+	}
+	if host, _, err := net.SplitHostPort(b.r.RemoteAddr); err == nil {
+		ctx = auth.From(ctx, host)
 	}
 	if err := g.Password(ctx, s, name, password); err != nil {
 		return nil, err

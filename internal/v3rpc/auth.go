@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"net"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/authpb"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 
 	"cairn/internal/auth"
 	"cairn/internal/kv"
@@ -78,6 +80,11 @@ func (s *server) authStatus(context.Context, *etcdserverpb.AuthStatusRequest) (a
 }
 
 func (s *server) authenticate(ctx context.Context, req *etcdserverpb.AuthenticateRequest) (any, error) {
+	if p, ok := peer.FromContext(ctx); ok {
+		if host, _, err := net.SplitHostPort(p.Addr.String()); err == nil {
+			ctx = auth.From(ctx, host)
+		}
+	}
 	token, err := s.member.Users.Login(ctx, req.Name, req.Password)
 	if err != nil {
 		return nil, err
