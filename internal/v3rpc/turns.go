@@ -15,11 +15,11 @@ import (
 	"cairn/internal/watch"
 )
 
-// Locks and elections are queues of keys: a caller that wants a turn puts a key below the name, which
-// is attached to a lease, and waits until every key that was created before has been deleted. The
-// keys are those of etcd's recipe, so that callers of these services and clients that run the recipe
-// themselves share one queue. All reads and writes are those of the KV service, on behalf of the
-// caller.
+// Locks and elections are queues of keys: a caller that wants a turn puts a key below the name,
+// which is attached to a lease, and waits until every key that was created before has been deleted.
+// The keys are those of etcd's recipe, so that callers of these services and clients that run the
+// recipe themselves share one queue. All reads and writes are those of the KV service, on behalf of
+// the caller.
 
 // turnTTL is the TTL, in seconds, of the lease that is granted to a caller without one.
 const turnTTL = 60
@@ -40,8 +40,8 @@ type turn struct {
 // queueOf returns what the keys of a queue begin with.
 func queueOf(name []byte) []byte { return append(bytes.Clone(name), '/') }
 
-// newTurn returns the turn of a lease, not yet taken. Without a lease one is granted. The caller must
-// have the permission to read the queue.
+// newTurn returns the turn of a lease, not yet taken. Without a lease one is granted. The caller
+// must have the permission to read the queue.
 func (s *server) newTurn(ctx context.Context, name []byte, lease int64) (*turn, error) {
 	prefix := queueOf(name)
 	all := prefixRange(prefix)
