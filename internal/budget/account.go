@@ -1,0 +1,168 @@
+package budget
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// accountMin is what every account may take whatever the others have taken.
+	accountMin = 64 << 10
+	// responsesMax is how many bytes of long responses an account has at a time before further
+	// ones wait; the last one may exceed it.
+	responsesMax = 4 << 20
+)
+
+// Account is the part of a Budget that one connection has taken. While more than half of the budget
+// is taken, an account may not exceed its fair share: half of the budget divided by the number of
+// accounts. So a few connections can use what is free, and none can take what others need.
+//
+// A nil *Account has no limit.
+type Account struct {
+	b     *Budget
+	taken atomic.Int64
+
+	mu        sync.Mutex // guards the fields below
+	responses int64
+	room      chan struct{} // closed when responses falls; nil: no waiter
+}
+
+// Open returns a new account. It must be closed.
+func (b *Budget) Open() *Account {
+	if b == nil {
+		return nil
+	}
+	b.accounts.Add(1)
+	return &Account{b: b}
+}
+
+// Close ends the account once its connection has ended. What is still taken is given back by later
+// calls of Give.
+func (a *Account) Close() {
+	if a != nil {
+		a.b.accounts.Add(-1)
+	}
+}
+
+// share returns what the account may hold while the budget is scarce.
+func (a *Account) share() int64 {
+	return max(accountMin, a.b.limit/2/max(1, a.b.accounts.Load()))
+}
+
+func (a *Account) fair(n int64) bool {
+	return a.b.used.Load()+n <= a.b.limit/2 || a.taken.Load()+n <= a.share()
+}
+
+// TryTake takes n bytes unless that would exceed the limit of the budget or of the account.
+func (a *Account) TryTake(n int64) bool {
+	if a == nil {
+		return true
+	}
+	if !a.fair(n) || !a.b.TryTake(n) {
+		return false
+	}
+	a.taken.Add(n)
+	return true
+}
+
+// Take takes n bytes, waiting for the budget to have them until ctx ends. Its errors are those of
+// Budget.Take.
+func (a *Account) Take(ctx context.Context, n int64) error {
+	if a == nil {
+		return nil
+	}
+	if err := a.b.Take(ctx, n); err != nil {
+		return err
+	}
+	a.taken.Add(n)
+	return nil
+}
+
+// Give gives back n bytes.
+func (a *Account) Give(n int64) {
+	if a != nil && n != 0 {
+		a.taken.Add(-n)
+		a.b.Give(n)
+	}
+}
+
+// responseRoom is how many bytes of long responses the account may have before further ones wait.
+func (a *Account) responseRoom() int64 {
+	return max(accountMin, min(responsesMax, a.share()/2))
+}
+
+// BeginResponse waits until ctx ends for room for a further long response. It is called before the
+// response is made, so that a client that does not read costs the memory of a few responses and not
+// of all its requests. It takes n bytes; TakeResponse takes more for the same response.
+func (a *Account) BeginResponse(ctx context.Context, n int64) error {
+	if a == nil {
+		return nil
+	}
+	for {
+		a.mu.Lock()
+		if a.responses == 0 || a.responses < a.responseRoom() {
+			a.responses += n
+			a.mu.Unlock()
+			break
+		}
+		if a.room == nil {
+			a.room = make(chan struct{})
+		}
+		room := a.room
+		a.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := a.Take(ctx, n); err != nil {
+		a.endResponse(n)
+		return err
+	}
+	return nil
+}
+
+// TakeResponse takes n further bytes for a response that has begun, if they can be had at once.
+func (a *Account) TakeResponse(n int64) bool {
+	if a == nil {
+		return true
+	}
+	if !a.b.TryTake(n) {
+		return false
+	}
+	a.taken.Add(n)
+	a.mu.Lock()
+	a.responses += n
+	a.mu.Unlock()
+	return true
+}
+
+// GiveResponse gives back n bytes of a response.
+func (a *Account) GiveResponse(n int64) {
+	if a == nil || n == 0 {
+		return
+	}
+	a.Give(n)
+	a.endResponse(n)
+}
+
+func (a *Account) endResponse(n int64) {
+	a.mu.Lock()
+	a.responses -= n
+	if a.room != nil && (a.responses == 0 || a.responses < a.responseRoom()) {
+		close(a.room)
+		a.room = nil
+	}
+	a.mu.Unlock()
+}
+
+// Key is the key under which a request's context has the Account of its connection.
+type Key struct{}
+
+// FromContext returns the account of the connection that a request came over, nil if it has none.
+func FromContext(ctx context.Context) *Account {
+	a, _ := ctx.Value(Key{}).(*Account)
+	return a
+}
