@@ -87,8 +87,12 @@ func (a *Account) Give(n int64) {
 	}
 }
 
-// responseRoom is how many bytes of long responses the account may have before further ones wait.
-func (a *Account) responseRoom() int64 {
+// ResponseRoom returns how many bytes of unsent responses the account may have before further ones
+// must wait.
+func (a *Account) ResponseRoom() int64 {
+	if a == nil {
+		return responsesMax
+	}
 	return max(accountMin, min(responsesMax, a.share()/2))
 }
 
@@ -101,7 +105,7 @@ func (a *Account) BeginResponse(ctx context.Context, n int64) error {
 	}
 	for {
 		a.mu.Lock()
-		if a.responses == 0 || a.responses < a.responseRoom() {
+		if a.responses == 0 || a.responses < a.ResponseRoom() {
 			a.responses += n
 			a.mu.Unlock()
 			break
@@ -151,7 +155,7 @@ func (a *Account) GiveResponse(n int64) {
 func (a *Account) endResponse(n int64) {
 	a.mu.Lock()
 	a.responses -= n
-	if a.room != nil && (a.responses == 0 || a.responses < a.responseRoom()) {
+	if a.room != nil && (a.responses == 0 || a.responses < a.ResponseRoom()) {
 		close(a.room)
 		a.room = nil
 	}

@@ -3,6 +3,7 @@ package grpcserver
 import (
 	"sync"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -12,6 +13,7 @@ import (
 
 var (
 	statusOK           = status.New(codes.OK, "")
+	statusTooMany      = status.Convert(rpctypes.ErrGRPCRequestTooManyRequests)
 	statusCutShort     = status.New(codes.Internal, "unexpected EOF")
 	statusNoMessage    = status.New(codes.Internal, "cardinality violation: received no request message from non-client-streaming RPC")
 	statusManyMessages = status.New(codes.Internal, "cardinality violation: received multiple request messages for non-client-streaming RPC")

@@ -28,20 +28,28 @@ type connection struct {
 // Open implements http2.ConnHandler.
 func (c *connection) Open(r *http2.Request) http2.Handler {
 	if head, ok := r.Memo.(*requestHead); ok {
-		return c.newCall(head)
+		return c.newCall(head, r.Exhausted)
+	}
+	if r.Exhausted {
+		// Keep none of its header fields.
+		return c.newCall(&requestHead{callHead: &callHead{contentType: fieldContentType.Value}}, true)
 	}
 	head := c.readHead(r)
 	if r.Keep && head.refuse == nil {
 		kept := head
 		r.Memo = &kept
 	}
-	return c.newCall(&head)
+	return c.newCall(&head, false)
 }
 
-func (c *connection) newCall(head *requestHead) *call {
+func (c *connection) newCall(head *requestHead, exhausted bool) *call {
 	call := &call{c: c, head: head.callHead, refused: head.refuse, refusedHTTP: head.refuseHTTP}
 	call.streaming = head.method != nil && head.method.unary == nil
 	if head.refuse != nil {
+		return call
+	}
+	if exhausted {
+		call.refused = statusTooMany
 		return call
 	}
 	if head.hasTimeout {

@@ -73,12 +73,19 @@ func (c *call) encode(out **http2.Buffer, v any) (http2.Pieces, *status.Status) 
 		if s, ok := v.(WireSizer); ok {
 			n = s.SizeWire()
 		}
-		b := c.reserve(out, n)
-		b.B, err = m.AppendWire(b.B)
+		b, bad := c.reserve(out, n)
+		b.B, err = m.AppendWire(b.B) // also without room: it may release what the response holds
+		if bad != nil {
+			return http2.Pieces{}, bad
+		}
 	case proto.Message:
-		err = c.appendProto(out, m)
+		if bad := c.appendProto(out, m); bad != nil {
+			return http2.Pieces{}, bad
+		}
 	case protoadapt.MessageV1:
-		err = c.appendProto(out, protoadapt.MessageV2Of(m))
+		if bad := c.appendProto(out, protoadapt.MessageV2Of(m)); bad != nil {
+			return http2.Pieces{}, bad
+		}
 	default:
 		err = fmt.Errorf("%T is no protobuf message", v)
 	}
@@ -109,10 +116,11 @@ func (c *call) encodePieces(out **http2.Buffer, p http2.Pieces) (http2.Pieces, *
 		p.Free()
 		return http2.Pieces{}, s
 	}
-	b := c.reserve(out, 0)
-	if n > http2.QueueBytesMax {
-		c.WaitRoom(n)
+	if err := c.WaitRoom(n, true); err != nil {
+		p.Free()
+		return http2.Pieces{}, statusOf(endError(err))
 	}
+	b := emptyMessage(out, 0)
 	binary.BigEndian.PutUint32(b.B[1:], uint32(n))
 	return p, nil
 }
@@ -124,12 +132,19 @@ func (c *call) checkSendBytes(n int) *status.Status {
 	return nil
 }
 
-// reserve makes *out an empty buffer with room for n bytes after the prefix. It waits when that is
-// a lot and the connection has enough queued already.
-func (c *call) reserve(out **http2.Buffer, n int) *http2.Buffer {
-	if n > http2.QueueBytesMax {
-		c.WaitRoom(n)
+// reserve makes *out an empty buffer with room for n bytes after the prefix. When that is a lot it
+// waits for room; without it the buffer is small and the status says why.
+func (c *call) reserve(out **http2.Buffer, n int) (*http2.Buffer, *status.Status) {
+	if n > http2.CopyBytesMax {
+		if err := c.WaitRoom(n, false); err != nil {
+			return emptyMessage(out, 0), statusOf(endError(err))
+		}
 	}
+	return emptyMessage(out, n), nil
+}
+
+// emptyMessage makes *out an empty buffer with room for n bytes after the prefix.
+func emptyMessage(out **http2.Buffer, n int) *http2.Buffer {
 	b := *out
 	if cap(b.B) < n+messagePrefixLen {
 		b.Free()
@@ -140,11 +155,16 @@ func (c *call) reserve(out **http2.Buffer, n int) *http2.Buffer {
 	return b
 }
 
-func (c *call) appendProto(out **http2.Buffer, m proto.Message) error {
+func (c *call) appendProto(out **http2.Buffer, m proto.Message) *status.Status {
 	opts := proto.MarshalOptions{}
-	b := c.reserve(out, opts.Size(m))
+	b, bad := c.reserve(out, opts.Size(m))
+	if bad != nil {
+		return bad
+	}
 	opts.UseCachedSize = true
 	var err error
-	b.B, err = opts.MarshalAppend(b.B, m)
-	return err
+	if b.B, err = opts.MarshalAppend(b.B, m); err != nil {
+		return status.Newf(codes.Internal, "grpc: error while marshaling: %v", err)
+	}
+	return nil
 }

@@ -56,14 +56,14 @@ func (c *call) assemble(p []byte) bool {
 			}
 		}
 		n := min(c.need, len(p))
+		had := cap(c.msg.B)
 		c.msg = c.msg.Grow(n)
+		if !c.hold(cap(c.msg.B) - had) {
+			return false
+		}
 		c.msg.B = append(c.msg.B, p[:n]...)
 		c.need -= n
 		p = p[n:]
-		if !c.Hold(n) {
-			c.refuse(status.Newf(codes.ResourceExhausted, "connection holds more than %d bytes of unserved requests", c.HoldMax()))
-			return false
-		}
 		if c.need == 0 && !c.deliver() {
 			return false
 		}
@@ -95,10 +95,23 @@ func (c *call) beginMessage(have int) bool {
 	}
 	c.need = int(length)
 	c.msg = http2.NewBuffer(min(c.need, max(have, firstBytesMax)))
+	if !c.hold(cap(c.msg.B)) {
+		return false
+	}
 	if c.need == 0 {
 		return c.deliver()
 	}
 	return true
+}
+
+// hold counts n bytes of buffers. It reports false when the call was refused because the connection
+// or the server holds too much.
+func (c *call) hold(n int) bool {
+	if c.Hold(n) {
+		return true
+	}
+	c.refuse(statusTooMany)
+	return false
 }
 
 // deliver gives the complete message to the call.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"cairn/internal/budget"
 	"cairn/internal/http2"
 )
 
@@ -81,8 +82,11 @@ func (s *serverStream) SendMsg(m any) error {
 
 // endError is the status for a stream that ended because of err.
 func endError(err error) error {
-	if errors.Is(err, http2.ErrServerStopped) {
+	switch {
+	case errors.Is(err, http2.ErrServerStopped):
 		return status.Error(codes.Unavailable, "transport is closing")
+	case errors.Is(err, budget.ErrExhausted):
+		return statusTooMany.Err()
 	}
 	return status.FromContextError(err).Err()
 }

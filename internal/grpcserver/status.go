@@ -114,13 +114,24 @@ func (c *call) AppendEnd() {
 // appendStatus appends the fields of a status that is not OK.
 func appendStatus(b []byte, s *status.Status) []byte {
 	b = http2.AppendField(b, "grpc-status", strconv.Itoa(int(s.Code())))
-	b = http2.AppendField(b, "grpc-message", percentEncode(s.Message()))
+	b = http2.AppendField(b, "grpc-message", percentEncode(shorten(s.Message())))
 	if p := s.Proto(); len(p.GetDetails()) > 0 {
 		if raw, err := proto.Marshal(p); err == nil {
 			b = http2.AppendField(b, "grpc-status-details-bin", base64.RawStdEncoding.EncodeToString(raw))
 		}
 	}
 	return b
+}
+
+// messageMax is how many bytes of a status message are sent: more would not pass the header limits of
+// proxies and clients, and messages may quote what the client sent.
+const messageMax = 4 << 10
+
+func shorten(msg string) string {
+	if len(msg) <= messageMax {
+		return msg
+	}
+	return strings.ToValidUTF8(msg[:messageMax], "") + "…"
 }
 
 // appendMetadata appends a handler's metadata, without the names that belong to the protocol.

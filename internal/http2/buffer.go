@@ -1,6 +1,10 @@
 package http2
 
-import "sync"
+import (
+	"sync"
+
+	"cairn/internal/budget"
+)
 
 // Buffer is a pooled byte slice. Requests in assembly and responses in flight live in buffers; the
 // last owner returns the buffer with Free, or drops it when another goroutine may still read it.
@@ -8,6 +12,9 @@ type Buffer struct {
 	B []byte
 	// release, if not nil, takes B when the buffer is freed: the bytes belong to a Pieces.
 	release func([]byte)
+	// share is what was taken from account for the buffer; it is given back when it is freed.
+	share   int64
+	account *budget.Account
 }
 
 var bufferClasses = [...]int{512, 4 << 10, 32 << 10, 256 << 10, 1 << 20}
@@ -34,6 +41,10 @@ func (b *Buffer) Free() {
 	if b == nil {
 		return
 	}
+	if b.share != 0 {
+		b.account.Give(b.share)
+		b.share, b.account = 0, nil
+	}
 	if b.release != nil {
 		b.release(b.B)
 		return
@@ -59,6 +70,8 @@ func (b *Buffer) Grow(n int) *Buffer {
 	}
 	bigger := NewBuffer(max(len(b.B)+n, 2*cap(b.B)))
 	bigger.B = append(bigger.B, b.B...)
+	bigger.share, bigger.account = b.share, b.account
+	b.share, b.account = 0, nil
 	b.Free()
 	return bigger
 }

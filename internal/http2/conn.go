@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // Conn is one HTTP/2 connection.
@@ -16,6 +18,7 @@ type Conn struct {
 	tls     *tls.ConnectionState
 	closed  func()
 	handler ConnHandler
+	account *budget.Account
 
 	in reader // reader-owned
 
@@ -71,6 +74,7 @@ func (c *Conn) markProgress() {
 
 func newConn(s *Server, nc net.Conn, state *tls.ConnectionState, closed func()) *Conn {
 	c := &Conn{srv: s, nc: nc, tls: state, closed: closed, streams: make(map[uint32]*Stream), goAwayID: windowMax}
+	c.account = s.opts.Budget.Open()
 	c.out.init(c)
 	c.in.init()
 	c.handler = s.opts.Protocol.Accept(c)
@@ -108,7 +112,6 @@ func (c *Conn) failLocked(err error) {
 		c.removeLocked(st)
 	}
 	c.out.drop()
-	c.out.room.Broadcast()
 	if c.tls == nil {
 		c.nc.Close()
 	} else {
@@ -130,6 +133,9 @@ func (c *Conn) removeLocked(st *Stream) {
 		c.orphans++
 	}
 	c.out.forget(st)
+	if !st.running {
+		st.releaseLocked()
+	}
 	st.ctx.cancel(context.Canceled)
 	st.hangUp()
 	if c.draining && len(c.streams) == 0 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // streamContext is the context of one request. context.WithDeadline, WithValue and a timer would
@@ -63,8 +65,14 @@ func (c *streamContext) Err() error {
 	return c.err
 }
 
-// Value implements context.Context with the values of the stream's handler.
-func (c *streamContext) Value(key any) any { return c.st.handler.Value(key) }
+// Value implements context.Context with the connection's account and the values of the stream's
+// handler.
+func (c *streamContext) Value(key any) any {
+	if _, ok := key.(budget.Key); ok {
+		return c.st.conn.account
+	}
+	return c.st.handler.Value(key)
+}
 
 // AfterFunc lets package context attach children without a goroutine each.
 func (c *streamContext) AfterFunc(f func()) (stop func() bool) {

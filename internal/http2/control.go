@@ -56,7 +56,7 @@ func (c *Conn) rstFrame(h frameHeader, p []byte) error {
 	defer c.mu.Unlock()
 	if st := c.streams[h.streamID]; st != nil {
 		c.removeLocked(st)
-		c.in.wrote = c.in.wrote || c.out.closeAfter
+		c.in.wrote = c.in.wrote || c.out.closeAfter || len(c.out.segs) > 0
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type reader struct {
 	unacked     int64   // bytes of DATA since the connection's last WINDOW_UPDATE
 	gotSettings bool
 	wrote       bool // something was appended to the output since the last flush
+	backlog     int  // bytes in the output when the last stream was opened
 	flood       int
 	pings       pingPolicy
 }
@@ -67,6 +68,9 @@ func (c *Conn) read(w *Worker) {
 			}
 			if st != nil && !st.handler.Serve(w) {
 				return // the handler had to wait; another goroutine reads
+			}
+			if r.backlog > backlogMax {
+				c.waitBacklog()
 			}
 		}
 		if r.wrote {
@@ -114,6 +118,19 @@ func (r *reader) more(nc net.Conn) (n int, err error) {
 		err = io.ErrNoProgress
 	}
 	return 0, err
+}
+
+// waitBacklog returns once the output is below backlogMax, or the connection has ended: a client
+// that sends requests and does not read responses is not read either.
+func (c *Conn) waitBacklog() {
+	c.in.backlog, c.in.wrote = 0, false
+	c.mu.Lock()
+	c.flushLocked(false) // writes, unless another goroutine does
+	c.mu.Lock()
+	for len(c.out.buf) > backlogMax && !c.dead {
+		c.out.written.Wait()
+	}
+	c.mu.Unlock()
 }
 
 var errPeerClosed = errors.New("peer closed the connection")

@@ -80,16 +80,28 @@ func (st *Stream) Credit(n int) {
 	}
 }
 
-// Hold counts n received bytes against what the connection may hold. It reports false when that is
-// too much: the protocol must then refuse the request. The reader calls it.
+// Hold counts n bytes of buffers for the request against what the connection may hold. It reports
+// false when that is too much, or when the server has no memory for them: the protocol must then
+// refuse the request. The reader calls it.
 func (st *Stream) Hold(n int) bool {
+	c := st.conn
+	if n == 0 {
+		return true
+	}
+	if !c.account.TryTake(int64(n)) {
+		return false
+	}
 	st.mu.Lock()
 	released := st.released
 	if !released {
 		st.held += int64(n)
 	}
 	st.mu.Unlock()
-	return released || st.conn.recvBytes.Add(int64(n)) <= int64(st.conn.srv.limits.recvBytes)
+	if released {
+		c.account.Give(int64(n))
+		return true
+	}
+	return c.recvBytes.Add(int64(n)) <= int64(c.srv.limits.recvBytes)
 }
 
 // HoldMax is how many bytes a connection may hold.
@@ -100,6 +112,7 @@ func (st *Stream) unholdLocked(n int) {
 	if !st.released {
 		st.held -= int64(n)
 		st.conn.recvBytes.Add(-int64(n))
+		st.conn.account.Give(int64(n))
 	}
 }
 
@@ -115,6 +128,32 @@ func (st *Stream) Push(m Received, end error) {
 	}
 	st.mu.Unlock()
 	st.wakeReceiver()
+}
+
+// PushBytes queues a copy of p: into the last buffer of the queue if there is room, so that many small
+// DATA frames do not take a buffer each. It reports false when the connection may not hold more. The
+// reader calls it.
+func (st *Stream) PushBytes(p []byte) bool {
+	st.mu.Lock()
+	if n := len(st.queue); n > 0 {
+		last := st.queue[n-1].Buf
+		room := min(cap(last.B)-len(last.B), len(p))
+		last.B = append(last.B, p[:room]...)
+		p = p[room:]
+	}
+	st.mu.Unlock()
+	if len(p) == 0 {
+		st.wakeReceiver()
+		return true
+	}
+	buf := NewBuffer(len(p))
+	if !st.Hold(cap(buf.B)) {
+		buf.Free()
+		return false
+	}
+	buf.B = append(buf.B, p...)
+	st.Push(Received{Buf: buf}, nil)
+	return true
 }
 
 // EmptyBody reports whether the client has ended its side and nothing is queued.
@@ -155,6 +194,7 @@ func (st *Stream) hangUp() {
 	if !st.released {
 		st.released = true
 		st.conn.recvBytes.Add(-st.held)
+		st.conn.account.Give(st.held)
 	}
 	st.mu.Unlock()
 	st.wakeReceiver()
@@ -190,7 +230,7 @@ func (st *Stream) pop() (m Received, ok bool, end error) {
 	m = st.queue[0]
 	st.queue[0] = Received{}
 	st.queue = st.queue[1:]
-	st.unholdLocked(len(m.Buf.B))
+	st.unholdLocked(cap(m.Buf.B))
 	return m, true, nil
 }
 

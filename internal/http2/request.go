@@ -19,6 +19,8 @@ type Request struct {
 	// TooLarge is set when the header list exceeds the limit; Fields and the other values are then
 	// those that came before the limit, and may be missing.
 	TooLarge bool
+	// Exhausted is set when there is no memory for the request: the protocol must refuse it.
+	Exhausted bool
 	// EndStream is set when no body follows.
 	EndStream bool
 	// Keep is set when Memo is worth setting: the same header block may come again with the same
@@ -27,6 +29,8 @@ type Request struct {
 	// Memo is nil at first. What Open leaves in it comes back with every later request of the
 	// connection whose header block is equal; Fields are then nil.
 	Memo any
+
+	size int // of the fields, as RFC 7541 (4.1) counts it; 0 when Memo is used again
 }
 
 // parse sorts fields into r. It reports false for a request that RFC 9113 (8.1.1) calls malformed.
@@ -38,6 +42,7 @@ func (r *Request) parse(fields []Field) bool {
 	regular := false
 	for i := range fields {
 		f := &fields[i]
+		r.size += f.size()
 		if f.kind >= fieldMethod && f.kind <= fieldAuthority {
 			// Pseudo-headers come first and once.
 			if regular || seen&(1<<f.kind) != 0 {
@@ -133,5 +138,5 @@ func (m *memos) put(block []byte, changes uint64, req *Request) {
 	e := &m.entries[m.next]
 	m.next = (m.next + 1) % len(m.entries)
 	e.block, e.req = append(e.block[:0], block...), *req
-	e.req.Fields = nil
+	e.req.Fields, e.req.size = nil, 0
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // ErrServerStopped is the cause of connections that Close or Shutdown ended.
@@ -30,6 +32,10 @@ type Options struct {
 	// without one it is 2 h. The third ping that comes too early ends the connection with
 	// ENHANCE_YOUR_CALM "too_many_pings", as grpc-go's server does.
 	KeepaliveMinTime time.Duration
+
+	// Budget is what the connections take memory from; nil means that only the limits of each
+	// connection hold.
+	Budget *budget.Budget
 
 	// Received and Sent, if not nil, are called with the bytes of each read and write.
 	Received, Sent func(bytes int)
@@ -95,6 +101,7 @@ func (s *Server) ServeConn(nc net.Conn, head []byte, state *tls.ConnectionState,
 	c := newConn(s, nc, state, closed)
 	if !s.add(c) {
 		nc.Close()
+		c.account.Close()
 		closed()
 		return
 	}
@@ -117,6 +124,7 @@ func (s *Server) add(c *Conn) bool {
 
 func (s *Server) remove(c *Conn) {
 	c.closed()
+	c.account.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)

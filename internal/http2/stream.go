@@ -78,8 +78,9 @@ type Stream struct {
 	sendWindow int64
 	outq       []outMessage
 	outBytes   int
-	outLarge   int // of those, bytes of large messages
-	reserved   int // bytes of a large message that is being encoded
+	reserved   int   // bytes of room for a message that is being encoded
+	share      int64 // of reserved, bytes taken from the budget
+	cost       int64 // bytes taken from the budget for the stream itself
 	inPending  bool
 	final      bool // to be ended once outq is empty
 	remoteDone bool // the client has ended or reset its side
@@ -108,14 +109,20 @@ func (c *Conn) open(h frameHeader, req *Request) error {
 		return c.rejectStream(h.streamID, errProtocol)
 	}
 	req.EndStream = end
+	cost := int64(streamBytes + req.size)
+	if req.Exhausted = !c.account.TryTake(cost); req.Exhausted {
+		cost = 0
+	}
 	handler := c.handler.Open(req)
 	st := handler.Base()
 	st.conn, st.id, st.handler = c, h.streamID, handler
-	st.ctx.st = st
+	st.ctx.st, st.cost = st, cost
 	st.recvEnded, st.declared = end, req.ContentLength
 	st.recvWindow.Store(int64(c.srv.limits.window))
 	c.mu.Lock()
+	c.in.backlog = len(c.out.buf)
 	if c.draining && h.streamID > c.goAwayID {
+		st.releaseLocked()
 		c.cuts.add(h.streamID)
 		c.mu.Unlock()
 		return nil // GOAWAY has told the client that this stream is not served
@@ -126,6 +133,7 @@ func (c *Conn) open(h frameHeader, req *Request) error {
 		c.out.buf = appendRSTStream(c.out.buf, h.streamID, errRefusedStream)
 		c.cuts.add(h.streamID)
 		st.ended, c.in.last, c.in.wrote = true, nil, true
+		st.releaseLocked()
 		c.mu.Unlock()
 		return c.countFlood()
 	}
@@ -183,8 +191,7 @@ func (st *Stream) Discard() { st.discard = true }
 // Lock locks the stream's connection for appending to its output.
 func (st *Stream) Lock() { st.conn.mu.Lock() }
 
-// Unlock unlocks the connection. Reader marks that output waits; the reader then sends it before it
-// blocks.
+// Unlock unlocks the connection.
 func (st *Stream) Unlock() { st.conn.mu.Unlock() }
 
 // UnlockReader unlocks the connection in the reader, which sends the output before it blocks.
@@ -208,8 +215,15 @@ func (st *Stream) LockServed(dispatched bool) {
 	st.running = false
 	if st.ended {
 		c.orphans--
+		st.releaseLocked()
 	}
 	st.ctx.cancel(context.Canceled)
+}
+
+// releaseLocked gives back what the stream itself took from the budget.
+func (st *Stream) releaseLocked() {
+	st.conn.account.Give(st.cost)
+	st.cost = 0
 }
 
 // UnlockServed unlocks the connection and sees that its output is sent. It reports whether the

@@ -17,7 +17,7 @@ const (
 	// from where they were encoded.
 	CopyBytesMax = 4 << 10
 	// QueueBytesMax is how many bytes a stream may have queued before its handler must wait
-	// (WaitQueue). A larger message needs room before it is encoded (WaitRoom).
+	// (WaitQueue).
 	QueueBytesMax = 64 << 10
 )
 
@@ -30,15 +30,15 @@ type segment struct {
 
 // outMessage is a message that waits for flow control.
 type outMessage struct {
-	buf   *Buffer
-	off   int
-	large bool // counts against limits.sendBytes
+	buf *Buffer
+	off int
 }
 
 // output is a connection's writing half; everything in it is guarded by Conn.mu.
 type output struct {
-	c    *Conn
-	room sync.Cond // signalled when queued falls below the budget or the connection dies
+	c       *Conn
+	room    chan struct{} // closed when queued falls; nil: no waiter
+	written sync.Cond     // signalled after each write, and when the connection has ended
 
 	buf, spare   []byte
 	segs, spareS []segment
@@ -52,7 +52,7 @@ type output struct {
 	peerWindow int64 // its initial window per stream
 	peerFrame  int   // its largest frame
 	pending    []*Stream
-	queued     int // bytes of large messages in streams' queues, or about to be
+	queued     int // bytes in streams' queues, and reserved by handlers that encode
 	hpack      encoder
 	block      []byte
 	controls   int // replies to the peer's control frames not yet written
@@ -60,7 +60,7 @@ type output struct {
 
 func (o *output) init(c *Conn) {
 	o.c = c
-	o.room.L = &c.mu
+	o.written.L = &c.mu
 	o.window, o.peerWindow, o.peerFrame = defaultWindow, defaultWindow, frameLenMax
 	o.hpack.tableMax = headerTableSize
 }
@@ -107,12 +107,16 @@ func (c *Conn) flushLocked(combine bool) {
 			o.spare = buf
 		}
 		o.spareS = segs
+		o.written.Broadcast()
 		if err != nil {
 			c.failLocked(err)
 			break
 		}
 	}
 	o.writing = false
+	if c.dead {
+		o.drop()
+	}
 	if o.closeAfter && !c.dead {
 		c.failLocked(errDone)
 	}
@@ -152,6 +156,9 @@ func (o *output) write(buf []byte, segs []segment) error {
 		iov = append(iov, buf[from:])
 	}
 	o.iov = iov
+	if len(iov) == 0 {
+		return nil // segments of streams that have ended
+	}
 	if o.c.tls != nil {
 		return o.writeJoined(iov)
 	}
@@ -201,9 +208,20 @@ func (o *output) fill() {
 	if len(o.pending) == 0 {
 		o.pending = nil
 	}
-	if o.queued < o.c.srv.limits.sendBytes {
-		o.room.Broadcast()
+	o.signalRoom()
+}
+
+// signalRoom wakes handlers that wait for room.
+func (o *output) signalRoom() {
+	if o.room != nil && o.queued < o.roomBytes() {
+		close(o.room)
+		o.room = nil
 	}
+}
+
+// roomBytes is how much may be queued before a long message waits.
+func (o *output) roomBytes() int {
+	return min(o.c.srv.limits.sendBytes, int(o.c.account.ResponseRoom()))
 }
 
 // takeFrame emits one DATA frame of st's first message.
@@ -214,10 +232,7 @@ func (o *output) takeFrame(st *Stream) {
 	data := rest[:n]
 	m.off += n
 	st.outBytes -= n
-	if m.large {
-		st.outLarge -= n
-		o.queued -= n
-	}
+	o.queued -= n
 	last := n == len(rest)
 	o.emitData(st, data)
 	if n <= CopyBytesMax {
@@ -257,7 +272,10 @@ func (o *output) emitData(st *Stream, data []byte) {
 func (st *Stream) SendLocked(p []byte, owned *Buffer) (taken bool) {
 	c := st.conn
 	o := &c.out
+	share := st.share
+	st.share = 0
 	o.unreserve(st)
+	defer func() { c.account.Give(share) }()
 	if st.ended || c.dead {
 		return false
 	}
@@ -272,13 +290,11 @@ func (st *Stream) SendLocked(p []byte, owned *Buffer) (taken bool) {
 		owned = NewBuffer(len(p))
 		owned.B = append(owned.B, p...)
 	}
-	m := outMessage{buf: owned, large: len(p) > QueueBytesMax}
-	st.outq = append(st.outq, m)
+	owned.share, owned.account = share, c.account
+	share = 0
+	st.outq = append(st.outq, outMessage{buf: owned})
 	st.outBytes += len(p)
-	if m.large {
-		st.outLarge += len(p)
-		o.queued += len(p)
-	}
+	o.queued += len(p)
 	o.enqueue(st)
 	return taken
 }
@@ -346,59 +362,113 @@ func (o *output) enqueue(st *Stream) {
 	}
 }
 
-// forget drops what st still had to send. The buffers may be on their way to the socket, so they
-// are left to the garbage collector.
+// forget drops what st still had to send. A message of which a part may be on its way to the socket
+// is freed after the next write.
 func (o *output) forget(st *Stream) {
 	o.unreserve(st)
-	o.queued -= st.outLarge
-	st.outBytes, st.outLarge, st.outq = 0, 0, nil
-	st.wakeSender()
-	if o.queued < o.c.srv.limits.sendBytes {
-		o.room.Broadcast()
-	}
-}
-
-// drop releases all output; the connection is dead.
-func (o *output) drop() {
-	o.pending = nil
-	if !o.writing {
-		o.buf, o.segs = nil, nil
-	}
-}
-
-// WaitRoom waits until the connection's large queued responses are below the limit and takes n
-// bytes of it. It is called before a large response is encoded, so that a client that does not read
-// costs memory for the responses within the limit and not for all of its requests. Small responses
-// never wait: a client that neglects a large response still gets them.
-func (st *Stream) WaitRoom(n int) {
-	c := st.conn
-	o := &c.out
-	limit := c.srv.limits.sendBytes
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	o.unreserve(st)
-	if o.queued >= limit {
-		st.LeaveReader()
-		for o.queued >= limit && !st.ended && !c.dead {
-			o.room.Wait()
+	o.queued -= st.outBytes
+	for i := range st.outq {
+		m := &st.outq[i]
+		if m.off == 0 || o.c.dead && !o.writing {
+			m.buf.Free()
+		} else {
+			o.segs = append(o.segs, segment{pos: len(o.buf), done: m.buf})
 		}
 	}
-	if !st.ended {
-		st.reserved = n
-		o.queued += n
+	st.outBytes, st.outq = 0, nil
+	st.wakeSender()
+	o.signalRoom()
+}
+
+// drop releases all output of a connection that has ended; a goroutine that writes does it when it
+// comes back.
+func (o *output) drop() {
+	o.pending = nil
+	o.written.Broadcast()
+	if o.writing {
+		return
 	}
+	for i := range o.segs {
+		o.segs[i].done.Free()
+	}
+	o.buf, o.segs, o.spare, o.spareS = nil, nil, nil, nil
+}
+
+// WaitRoom waits, until the context ends, for room for a message of n bytes and reserves it. It is
+// called before a message above CopyBytesMax is encoded, so that a client that does not read costs
+// memory for some responses and not for all of its requests. Small messages never wait: a client that
+// neglects a long response still gets short ones. accounted is set when the bytes have been taken
+// from the budget already.
+func (st *Stream) WaitRoom(n int, accounted bool) error {
+	c := st.conn
+	o := &c.out
+	c.mu.Lock()
+	o.unreserve(st)
+	for {
+		if st.ended {
+			c.mu.Unlock()
+			return st.EndError()
+		}
+		limit := o.roomBytes()
+		if n <= QueueBytesMax {
+			limit *= 4 // long responses that are neglected do not stop shorter ones
+		}
+		if o.queued < limit {
+			break
+		}
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		c.mu.Unlock()
+		st.LeaveReader()
+		select {
+		case <-room:
+		case <-st.ctx.Done():
+			return st.ctx.Err()
+		}
+		c.mu.Lock()
+	}
+	st.reserved = n
+	o.queued += n
+	if accounted {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.account.TryTake(int64(n)) {
+		st.share = int64(n)
+		c.mu.Unlock()
+		return nil
+	}
+	c.mu.Unlock()
+	st.LeaveReader()
+	err := c.account.Take(&st.ctx, int64(n))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		o.unreserve(st)
+		return err
+	case st.ended:
+		c.account.Give(int64(n))
+		return st.EndError()
+	}
+	st.share = int64(n)
+	return nil
 }
 
 // unreserve gives back what WaitRoom took: the message is queued now, or never will be.
 func (o *output) unreserve(st *Stream) {
+	if st.share != 0 {
+		o.c.account.Give(st.share)
+		st.share = 0
+	}
 	if st.reserved == 0 {
 		return
 	}
 	o.queued -= st.reserved
 	st.reserved = 0
-	if o.queued < o.c.srv.limits.sendBytes {
-		o.room.Broadcast()
-	}
+	o.signalRoom()
 }
 
 // errDone ends a connection that has nothing left to do after GOAWAY.

@@ -23,6 +23,7 @@ import (
 	"strings"
 	"sync"
 
+	"cairn/internal/budget"
 	"cairn/internal/http2"
 )
 
@@ -53,6 +54,11 @@ type connection struct {
 // Open implements http2.ConnHandler.
 func (c *connection) Open(r *http2.Request) http2.Handler {
 	x := &exchange{srv: c.srv, local: c.conn.LocalAddr()}
+	if r.Exhausted {
+		x.bad, x.code = budget.ErrExhausted, http.StatusTooManyRequests
+		return x
+	}
+	x.code = http.StatusBadRequest
 	x.req, x.bad = c.request(r)
 	return x
 }
@@ -93,6 +99,7 @@ type exchange struct {
 	local any // the net.Addr for http.LocalAddrContextKey
 	req   *http.Request
 	bad   error // why there is no req
+	code  int   // the status that goes with bad
 
 	mu       sync.Mutex // guards headSent
 	headSent bool
@@ -103,24 +110,16 @@ func (x *exchange) Started(bool) { x.Run() }
 
 // Received implements http2.Handler: it queues a copy of the body's bytes.
 func (x *exchange) Received(p []byte, end bool) (inline bool) {
-	var m http2.Received
-	if len(p) > 0 {
-		m.Buf = http2.NewBuffer(len(p))
-		m.Buf.B = append(m.Buf.B, p...)
-		if !x.Hold(len(p)) {
-			m.Buf.Free()
-			x.Discard()
-			x.Lock()
-			x.ResetLocked(http2.ResetCalm)
-			x.UnlockReader()
-			return false
-		}
+	if len(p) > 0 && !x.PushBytes(p) {
+		x.Discard()
+		x.Lock()
+		x.ResetLocked(http2.ResetCalm)
+		x.UnlockReader()
+		return false
 	}
-	var fin error
 	if end {
-		fin = io.EOF
+		x.Push(http2.Received{}, io.EOF)
 	}
-	x.Push(m, fin)
 	return false
 }
 
@@ -139,7 +138,7 @@ func (x *exchange) AppendEnd() { x.EmptyDataLocked() }
 func (x *exchange) Serve(*http2.Worker) (reading bool) {
 	w := &responseWriter{x: x, header: make(http.Header)}
 	if x.bad != nil {
-		http.Error(w, x.bad.Error(), http.StatusBadRequest)
+		http.Error(w, x.bad.Error(), x.code)
 	} else {
 		x.setBody()
 		w.head = x.req.Method == http.MethodHead

@@ -91,6 +91,11 @@ func (w *responseWriter) push(p []byte) error {
 		if err := x.WaitQueue(); err != nil {
 			return err
 		}
+		if n > http2.CopyBytesMax {
+			if err := x.WaitRoom(n, false); err != nil {
+				return err
+			}
+		}
 		x.Lock()
 		if x.EndedLocked() {
 			x.Unlock()

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // ErrServerStopped is what Serve returns after Shutdown or Close.
@@ -41,6 +43,9 @@ type Options struct {
 	// MaxConns limits the connections that are open at a time, so that files can still be opened
 	// when a client opens connections without end; one more is closed at once. 0 means no limit.
 	MaxConns int
+	// Budget, if not nil, is what each connection takes connBytes from; a connection for which there
+	// is no memory is closed at once.
+	Budget *budget.Budget
 	// ConnectTimeout limits the time until a connection's first bytes, the TLS handshake included;
 	// 0 means 120 s.
 	ConnectTimeout time.Duration
@@ -141,9 +146,18 @@ func (s *Server) admit(nc net.Conn) bool {
 		nc.Close()
 		return false
 	}
+	if !s.opts.Budget.TryTake(connBytes) {
+		s.open.Add(-1)
+		s.opts.Logger.Debug("no memory for another connection", "remote", nc.RemoteAddr().String())
+		nc.Close()
+		return false
+	}
 	s.detecting[nc] = struct{}{}
 	return true
 }
+
+// connBytes is what a connection costs besides its requests and responses: buffers, stacks, tables.
+const connBytes = 32 << 10
 
 // detected takes nc from the connections whose protocol is not known.
 func (s *Server) detected(nc net.Conn) {
@@ -153,7 +167,10 @@ func (s *Server) detected(nc net.Conn) {
 }
 
 // closed is called when a connection has been closed.
-func (s *Server) closed() { s.open.Add(-1) }
+func (s *Server) closed() {
+	s.open.Add(-1)
+	s.opts.Budget.Give(connBytes)
+}
 
 // beginStop closes the listeners and the connections whose protocol is not known.
 func (s *Server) beginStop() {
