@@ -128,6 +128,21 @@ func (a *Account) BeginResponse(ctx context.Context, n int64) error {
 	return nil
 }
 
+// TryBeginResponse is BeginResponse that does not wait: it reports whether there was room.
+func (a *Account) TryBeginResponse(n int64) bool {
+	if a == nil {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.responses != 0 && a.responses >= a.ResponseRoom() || !a.b.TryTake(n) {
+		return false
+	}
+	a.taken.Add(n)
+	a.responses += n
+	return true
+}
+
 // TakeResponse takes n further bytes for a response that has begun, if they can be had at once.
 func (a *Account) TakeResponse(n int64) bool {
 	if a == nil {

@@ -20,6 +20,7 @@ const outside = -1
 // gives it.
 var layers = map[string]int{
 	"internal/kv":        0,
+	"internal/budget":    0,
 	"internal/codec":     0,
 	"internal/version":   0,
 	"internal/invariant": 0,

@@ -20,6 +20,13 @@ type Sink interface {
 	Reset()
 }
 
+// Gatherer is implemented by a Sink that limits what a sorted range keeps before it is in order.
+type Gatherer interface {
+	// Gather is called for each record that is read, with the bytes that are kept of it, and reports
+	// whether the read goes on. A read that does not adds no keys.
+	Gather(bytes int) bool
+}
+
 // RangeSummary is what a range has besides its keys.
 type RangeSummary struct {
 	Revision int64 // of the store that answered, not of the read
@@ -152,6 +159,9 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 	return sum, err
 }
 
+// recordBytes is what a gathered record costs besides its key and value.
+const recordBytes = 160
+
 // runSorted gathers the admitted keys, the first cut of them when cut is not 0,
 // and gives them to sink in order.
 func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut int64, sink Sink,
@@ -159,18 +169,25 @@ func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut i
 ) (sum RangeSummary, err error) {
 	var keys Collector
 	keys.KeysOnly = op.KeysOnly && op.Target != SortByValue
-	seen, cutShort := int64(0), false
+	gatherer, _ := sink.(Gatherer)
+	seen, cutShort, stopped := int64(0), false, false
 	err = v.walk(lower, upper, func(key []byte, r *kv.Record) bool {
 		if cut > 0 && seen == cut {
 			cutShort = true
 			return false
 		}
 		seen++
+		kept := 0
 		if op.admits(r) {
 			keys.Add(key, r)
+			kept = recordBytes + len(key) + len(r.Value)
 		}
-		return true
+		stopped = gatherer != nil && !gatherer.Gather(kept)
+		return !stopped
 	})
+	if stopped {
+		return sum, err
+	}
 	sum.Count = seen
 	if err == nil && cutShort {
 		sum.More = true

@@ -10,6 +10,7 @@ import (
 
 	"cairn/internal/alarm"
 	"cairn/internal/auth"
+	"cairn/internal/budget"
 	"cairn/internal/lease"
 	"cairn/internal/member"
 	"cairn/internal/membership"
@@ -35,6 +36,7 @@ var wireErrors = []struct{ err, wire error }{
 	{member.ErrUnhealthy, rpctypes.ErrGRPCUnhealthy},
 	{member.ErrLearnerNotReady, rpctypes.ErrGRPCLearnerNotReady},
 	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
+	{budget.ErrExhausted, rpctypes.ErrGRPCRequestTooManyRequests},
 	{member.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{alarm.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{alarm.ErrCorrupt, rpctypes.ErrGRPCCorrupt},

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"cairn/internal/auth"
+	"cairn/internal/budget"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
@@ -56,14 +57,16 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	resp := &rangeResponse{keysOnly: req.KeysOnly}
 	var sum mvcc.RangeSummary
 	began := time.Now()
-	err := s.read(ctx, permitRange(req.KeyRange), func() (err error) {
-		resp.Reset()
-		sum, err = s.member.Requests.Keys().Range(&req.RangeOp, resp)
-		return err
+	resp.mem.ctx, resp.mem.account = ctx, budget.FromContext(ctx)
+	err := list(resp, func() error {
+		return s.read(ctx, permitRange(req.KeyRange), func() (err error) {
+			resp.Reset()
+			sum, err = s.member.Requests.Keys().Range(&req.RangeOp, resp)
+			return err
+		})
 	})
 	s.meters.Range(err == nil).Observe(time.Since(began).Seconds())
 	if err != nil {
-		resp.drop()
 		return nil, err
 	}
 	resp.header, resp.more, resp.count = s.header(sum.Revision), sum.More, sum.Count

@@ -24,6 +24,7 @@ type rangeResponse struct {
 	full     [][]byte // what stands before kvs
 	more     bool
 	count    int64
+	mem      room // what its pieces take from the client's account
 }
 
 const (
@@ -69,8 +70,11 @@ func (r *rangeResponse) Add(key []byte, rec *kv.Record) bool {
 	} else {
 		r.addAcross(key, rec)
 	}
-	return true
+	return r.mem.step()
 }
+
+// Gather implements mvcc.Gatherer.
+func (r *rangeResponse) Gather(bytes int) bool { return r.mem.gather(int64(bytes)) }
 
 // room is how much the last piece still takes.
 func (r *rangeResponse) room() int {
@@ -116,6 +120,7 @@ func (r *rangeResponse) need(n int) {
 	if r.room() >= n {
 		return
 	}
+	r.mem.piece(pieceBytes) // without room the walk ends after this record
 	r.full = append(r.full, r.kvs)
 	r.kvs = laterPieces.Get().(*[pieceBytes]byte)[:0]
 }
@@ -131,6 +136,7 @@ func (r *rangeResponse) Reset() {
 		freePiece(p)
 	}
 	r.kvs, r.full = r.full[0][:0], nil
+	r.mem.release(r.mem.used)
 }
 
 // drop ends the life of a response that is not sent.
@@ -183,9 +189,26 @@ func (r *rangeResponse) WirePieces() (pieces [][]byte, done func(piece []byte)) 
 	if len(r.full) == 0 {
 		return nil, nil
 	}
-	r.need(besidesMax)
-	r.kvs = r.appendEnd(r.kvs)
-	return r.takeList(r.header.append(make([]byte, 0, besidesMax))), freePiece
+	if r.room() >= besidesMax {
+		r.kvs = r.appendEnd(r.kvs)
+	} else if end := r.appendEnd(make([]byte, 0, besidesMax)); len(end) > 0 {
+		r.full, r.kvs = append(r.full, r.kvs), end
+	}
+	return r.takeList(r.header.append(make([]byte, 0, besidesMax))), r.pieceDone()
+}
+
+// pieceDone returns what gives back a piece that has been sent or dropped.
+func (r *rangeResponse) pieceDone() func(piece []byte) {
+	account := r.mem.account
+	if account == nil {
+		return freePiece
+	}
+	return func(p []byte) {
+		if cap(p) == pieceBytes {
+			account.GiveResponse(pieceBytes)
+		}
+		freePiece(p)
+	}
 }
 
 // takeList returns what stands before the list and its pieces, and ends the response's life.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"cairn/internal/auth"
+	"cairn/internal/budget"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
@@ -48,10 +49,10 @@ func (c *chunk) Add(key []byte, r *kv.Record) bool {
 		c.hasNext = true
 		return false
 	}
-	c.rangeResponse.Add(key, r)
+	more := c.rangeResponse.Add(key, r)
 	c.last = append(c.last[:0], key...)
 	c.keys++
-	return true
+	return more
 }
 
 // AppendWire implements grpcserver.WireAppender.
@@ -76,7 +77,7 @@ func (c *chunk) WirePieces() (pieces [][]byte, done func(piece []byte)) {
 	case len(c.full) == 0:
 		return nil, nil
 	case !c.final:
-		return c.takeList(appendListHead(make([]byte, 0, besidesMax), c.listBytes())), freePiece
+		return c.takeList(appendListHead(make([]byte, 0, besidesMax), c.listBytes())), c.pieceDone()
 	}
 	inner, done := c.rangeResponse.WirePieces()
 	n := 0
@@ -157,15 +158,15 @@ func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.Rang
 	c = &chunk{bytesMax: bytesMax}
 	c.keysOnly = rest.KeysOnly
 	began := time.Now()
-	err = s.read(ctx, permitRange(all), func() (err error) {
-		c.Reset()
-		sum, err = s.member.Requests.Keys().Range(rest, c)
-		return err
+	c.mem.ctx, c.mem.account = ctx, budget.FromContext(ctx)
+	err = list(&c.rangeResponse, func() error {
+		return s.read(ctx, permitRange(all), func() (err error) {
+			c.Reset()
+			sum, err = s.member.Requests.Keys().Range(rest, c)
+			return err
+		})
 	})
 	s.meters.Range(err == nil).Observe(time.Since(began).Seconds())
-	if err != nil {
-		c.drop()
-	}
 	return c, sum, err
 }
 
