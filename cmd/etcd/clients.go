@@ -51,7 +51,8 @@ type clients struct {
 func (c *clients) server() (server *portmux.Server, health *health.Server) {
 	access := ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
 	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: access.AllowsOrigin})
-	handler := c.handler(json, access)
+	memory := limitMemory(c.cfg.MemoryLimit, c.log)
+	handler := c.handler(accounted(memory, json), access)
 	services := grpcserver.New(grpcserver.Options{
 		MaxRecvBytes: c.messageBytesMax(),
 		Inline:       v3rpc.AnswersAtOnce,
@@ -59,10 +60,12 @@ func (c *clients) server() (server *portmux.Server, health *health.Server) {
 	})
 	server = portmux.New(portmux.Options{
 		MaxConns:       connsMax(),
+		Budget:         memory,
 		ConnectTimeout: readHeaderTimeout,
 		HTTP2: http2.NewServer(http2.Options{
 			Protocol:             portmux.Router{GRPC: services, HTTP: httpbridge.New(handler, logging.For(c.log, "http"))},
 			MaxBodyBytes:         c.messageBytesMax(),
+			Budget:               memory,
 			MaxConcurrentStreams: c.cfg.MaxConcurrentStreams,
 			KeepaliveMinTime:     orDefault(c.cfg.GRPCKeepaliveMinTime, 5*time.Minute),
 			KeepaliveTime:        c.cfg.GRPCKeepaliveInterval,

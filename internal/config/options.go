@@ -177,6 +177,10 @@ var options = []option{
 		func(c *Config, v string) error { return setPositive(&c.TxnOpsMax, v) },
 	},
 	{
+		"memory-limit", "Limits", "BYTES", "0", "memory that the process may use, such as 1GiB; 0 is what its cgroup or the machine has",
+		func(c *Config, v string) error { return setMemory(&c.MemoryLimit, v) },
+	},
+	{
 		"watch-progress-notify-interval", "Limits", "TIME", "10m", "time after which a quiet watch that asked for it is told how far the store is",
 		func(c *Config, v string) error { return setDuration(&c.WatchProgressInterval, v) },
 	},

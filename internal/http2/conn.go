@@ -128,6 +128,7 @@ func (c *Conn) removeLocked(st *Stream) {
 		return
 	}
 	st.ended = true
+	st.closed.Store(true)
 	delete(c.streams, st.id)
 	if st.running {
 		c.orphans++

@@ -146,5 +146,15 @@ func (c *Conn) priorityFrame(h frameHeader, p []byte) error {
 	case len(p) != 5:
 		return connError{errFrameSize, "PRIORITY is not 5 bytes"}
 	}
+	if dependency(p) == h.streamID {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if st := c.streams[h.streamID]; st != nil {
+			c.resetLocked(st, errProtocol)
+		} else {
+			c.out.buf = appendRSTStream(c.out.buf, h.streamID, errProtocol)
+		}
+		return c.countControlLocked()
+	}
 	return nil // priorities are advice that RFC 9113 deprecates
 }

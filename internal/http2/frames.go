@@ -80,6 +80,8 @@ type frameHeader struct {
 	typ      frameType
 	flags    uint8
 	streamID uint32
+	// selfDependent is set by unpad when a HEADERS frame's stream depends on itself.
+	selfDependent bool
 }
 
 func parseFrameHeader(b []byte) frameHeader {
@@ -120,9 +122,12 @@ func appendSetting(b []byte, id uint16, v uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, v)
 }
 
+// dependency reads the stream that priority fields name.
+func dependency(p []byte) uint32 { return binary.BigEndian.Uint32(p) & windowMax }
+
 // unpad strips the padding and, for HEADERS, the priority fields of a payload. ok is false
 // when the padding is longer than the payload.
-func unpad(h frameHeader, p []byte) (body []byte, ok bool) {
+func unpad(h *frameHeader, p []byte) (body []byte, ok bool) {
 	pad := 0
 	if h.flags&flagPadded != 0 {
 		if len(p) == 0 {
@@ -135,6 +140,7 @@ func unpad(h frameHeader, p []byte) (body []byte, ok bool) {
 		if len(p) < 5 {
 			return nil, false
 		}
+		h.selfDependent = dependency(p) == h.streamID
 		p = p[5:]
 	}
 	if pad > len(p) {

@@ -193,7 +193,7 @@ func (c *Conn) dataFrame(h frameHeader, p []byte) (*Stream, error) {
 	if h.streamID == 0 {
 		return nil, connError{errProtocol, "DATA on stream 0"}
 	}
-	body, ok := unpad(h, p)
+	body, ok := unpad(&h, p)
 	if !ok {
 		return nil, connError{errProtocol, "padding longer than the frame"}
 	}
@@ -204,11 +204,8 @@ func (c *Conn) dataFrame(h frameHeader, p []byte) (*Stream, error) {
 		st = c.streams[h.streamID]
 		c.mu.Unlock()
 	}
-	if st == nil {
-		if h.streamID > r.maxID {
-			return nil, connError{errProtocol, "DATA on an idle stream"}
-		}
-		return nil, c.countFlood() // ended by the server; its client may not know yet
+	if st == nil || st.closed.Load() {
+		return nil, c.dataOnClosed(h.streamID)
 	}
 	if st.recvEnded {
 		c.reset(st, errStreamClosed)
@@ -228,6 +225,25 @@ func (c *Conn) dataFrame(h frameHeader, p []byte) (*Stream, error) {
 		st.Credit(pad)
 	}
 	return st.receive(body, end), nil
+}
+
+// dataOnClosed handles DATA on a stream that is not open. A stream that the server has ended is
+// ignored, since its client may not know yet; on one that the client has ended DATA is an error
+// (RFC 9113, 5.1).
+func (c *Conn) dataOnClosed(id uint32) error {
+	if id > c.in.maxID {
+		return connError{errProtocol, "DATA on an idle stream"}
+	}
+	if err := c.countFlood(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cuts.has(id) {
+		return nil
+	}
+	c.out.buf = appendRSTStream(c.out.buf, id, errStreamClosed)
+	return c.countControlLocked()
 }
 
 // receive counts n bytes of DATA against the connection's window and gives them back in
@@ -251,7 +267,7 @@ func (c *Conn) headersFrame(h frameHeader, p []byte) (*Stream, error) {
 	if h.streamID&1 == 0 {
 		return nil, connError{errProtocol, "HEADERS on a stream with an even number"}
 	}
-	body, ok := unpad(h, p)
+	body, ok := unpad(&h, p)
 	if !ok {
 		return nil, connError{errProtocol, "padding longer than the frame"}
 	}
@@ -289,7 +305,7 @@ func (c *Conn) continuationFrame(h frameHeader, p []byte) (*Stream, error) {
 // since the compression state is the connection's.
 func (c *Conn) headerBlock(h frameHeader, block []byte) (*Stream, error) {
 	r := &c.in
-	if req := r.memos.get(block, r.hpack.changes); req != nil && h.streamID > r.maxID {
+	if req := r.memos.get(block, r.hpack.changes); req != nil && h.streamID > r.maxID && !h.selfDependent {
 		r.maxID = h.streamID
 		return nil, c.open(h, req)
 	}
@@ -304,7 +320,7 @@ func (c *Conn) headerBlock(h frameHeader, block []byte) (*Stream, error) {
 		return c.trailerBlock(h)
 	}
 	r.maxID = h.streamID
-	if !r.req.parse(r.fields) && !tooLarge {
+	if ok := r.req.parse(r.fields); !ok && !tooLarge || h.selfDependent {
 		return nil, c.rejectStream(h.streamID, errProtocol)
 	}
 	r.req.TooLarge = tooLarge

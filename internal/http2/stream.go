@@ -60,6 +60,9 @@ type Stream struct {
 	// declared is the body's length according to content-length, -1 without one; got is what came.
 	declared, got int64
 
+	// closed is set with ended, for the reader, which looks at it without conn.mu.
+	closed atomic.Bool
+
 	// recvWindow is what the client may still send; owed is what it may be given back.
 	recvWindow atomic.Int64
 	owed       atomic.Int64

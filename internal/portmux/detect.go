@@ -1,6 +1,7 @@
 package portmux
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -31,6 +32,10 @@ func (s *Server) detect(nc net.Conn, config *tls.Config) {
 	case !secured && config != nil:
 		s.opts.Logger.Debug("no TLS on a port with TLS", "remote", nc.RemoteAddr().String())
 		reject(nc, isHTTP2, "Client sent a request without TLS to a port that speaks TLS: use https:// instead of http://.\n")
+		s.drop(nc)
+		return
+	case !secured && !isHTTP2 && !maybeHTTP1(head):
+		s.opts.Logger.Debug("neither HTTP/1 nor HTTP/2", "remote", nc.RemoteAddr().String())
 		s.drop(nc)
 		return
 	case !secured:
@@ -100,6 +105,13 @@ func readHead(nc net.Conn) (head []byte, isHTTP2 bool, err error) {
 			return nil, false, err
 		}
 	}
+}
+
+// maybeHTTP1 reports whether head may be the beginning of an HTTP/1 request: its first line, as far as
+// it is there, names the protocol.
+func maybeHTTP1(head []byte) bool {
+	line, _, whole := bytes.Cut(head, []byte("\n"))
+	return !whole || bytes.Contains(line, []byte(" HTTP/"))
 }
 
 // reject tells a client of the wrong protocol what is wrong: in HTTP/1, which TLS clients report as
