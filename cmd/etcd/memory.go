@@ -26,7 +26,8 @@ func limitMemory(limit int64, log *slog.Logger) *budget.Budget {
 		return nil
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(limit - limit/10) // the rest is the kernel's and the stacks' of C libraries
+		// the rest is the kernel's and the stacks' of C libraries
+		debug.SetMemoryLimit(limit - limit/10)
 	}
 	return budget.New(limit / clientPart)
 }

@@ -31,7 +31,8 @@ func machine(readFile func(name string) ([]byte, error)) int64 {
 	}
 	for _, name := range limitFiles(readFile) {
 		if text, err := readFile(name); err == nil {
-			consider(strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)) // "max" is no number
+			// "max" is no number
+			consider(strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64))
 		}
 	}
 	return least

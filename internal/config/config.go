@@ -67,7 +67,8 @@ type Config struct {
 	AuthTokenTTL time.Duration // of a simple token that nobody uses
 	BcryptCost   int
 
-	MemoryLimit           int64         // bytes that the process may use; 0 is the cgroup's or machine's
+	// bytes that the process may use; 0 is the cgroup's or machine's
+	MemoryLimit           int64
 	MaxConcurrentStreams  uint32        // per connection; 0 is the transport's limit
 	GRPCKeepaliveMinTime  time.Duration // between a client's pings; 0 is gRPC's default
 	GRPCKeepaliveInterval time.Duration // of silence until a client is pinged; 0 is gRPC's default

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// memoryLimitMin is the least memory that a member works with: its stores' caches and memtables take
-// some 300 MiB.
+// memoryLimitMin is the least memory that a member works with: its stores' caches and memtables
+// take some 300 MiB.
 const memoryLimitMin = 512 << 20
 
 // units are the units of a number of bytes.

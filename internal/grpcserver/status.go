@@ -123,8 +123,8 @@ func appendStatus(b []byte, s *status.Status) []byte {
 	return b
 }
 
-// messageMax is how many bytes of a status message are sent: more would not pass the header limits of
-// proxies and clients, and messages may quote what the client sent.
+// messageMax is how many bytes of a status message are sent: more would not pass the header limits
+// of proxies and clients, and messages may quote what the client sent.
 const messageMax = 4 << 10
 
 func shorten(msg string) string {

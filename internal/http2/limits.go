@@ -19,8 +19,8 @@ const (
 	orphansMax = 1024
 	// cutsMax is how many streams that the server ended before their client did are remembered.
 	cutsMax = 256
-	// streamBytes is what an open stream takes from the budget besides its header fields: its state,
-	// a handler's stack and small messages.
+	// streamBytes is what an open stream takes from the budget besides its header fields: its
+	// state, a handler's stack and small messages.
 	streamBytes = 8 << 10
 	// backlogMax is how many bytes of output may wait for the socket before the connection is read
 	// no further. Messages that wait for flow control are not among them.

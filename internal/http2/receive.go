@@ -130,9 +130,9 @@ func (st *Stream) Push(m Received, end error) {
 	st.wakeReceiver()
 }
 
-// PushBytes queues a copy of p: into the last buffer of the queue if there is room, so that many small
-// DATA frames do not take a buffer each. It reports false when the connection may not hold more. The
-// reader calls it.
+// PushBytes queues a copy of p: into the last buffer of the queue if there is room, so that many
+// small DATA frames do not take a buffer each. It reports false when the connection may not hold
+// more. The reader calls it.
 func (st *Stream) PushBytes(p []byte) bool {
 	st.mu.Lock()
 	if n := len(st.queue); n > 0 {

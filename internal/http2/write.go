@@ -396,9 +396,9 @@ func (o *output) drop() {
 
 // WaitRoom waits, until the context ends, for room for a message of n bytes and reserves it. It is
 // called before a message above CopyBytesMax is encoded, so that a client that does not read costs
-// memory for some responses and not for all of its requests. Small messages never wait: a client that
-// neglects a long response still gets short ones. accounted is set when the bytes have been taken
-// from the budget already.
+// memory for some responses and not for all of its requests. Small messages never wait: a client
+// that neglects a long response still gets short ones. accounted is set when the bytes have been
+// taken from the budget already.
 func (st *Stream) WaitRoom(n int, accounted bool) error {
 	c := st.conn
 	o := &c.out
