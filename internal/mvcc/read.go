@@ -22,8 +22,8 @@ type Sink interface {
 
 // Gatherer is implemented by a Sink that limits what a sorted range keeps before it is in order.
 type Gatherer interface {
-	// Gather is called for each record that is read, with the bytes that are kept of it, and reports
-	// whether the read goes on. A read that does not adds no keys.
+	// Gather is called for each record that is read, with the bytes that are kept of it, and
+	// reports whether the read goes on. A read that does not adds no keys.
 	Gather(bytes int) bool
 }
 

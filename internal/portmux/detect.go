@@ -107,8 +107,8 @@ func readHead(nc net.Conn) (head []byte, isHTTP2 bool, err error) {
 	}
 }
 
-// maybeHTTP1 reports whether head may be the beginning of an HTTP/1 request: its first line, as far as
-// it is there, names the protocol.
+// maybeHTTP1 reports whether head may be the beginning of an HTTP/1 request: its first line, as far
+// as it is there, names the protocol.
 func maybeHTTP1(head []byte) bool {
 	line, _, whole := bytes.Cut(head, []byte("\n"))
 	return !whole || bytes.Contains(line, []byte(" HTTP/"))

@@ -43,8 +43,8 @@ type Options struct {
 	// MaxConns limits the connections that are open at a time, so that files can still be opened
 	// when a client opens connections without end; one more is closed at once. 0 means no limit.
 	MaxConns int
-	// Budget, if not nil, is what each connection takes connBytes from; a connection for which there
-	// is no memory is closed at once.
+	// Budget, if not nil, is what each connection takes connBytes from; a connection for which
+	// there is no memory is closed at once.
 	Budget *budget.Budget
 	// ConnectTimeout limits the time until a connection's first bytes, the TLS handshake included;
 	// 0 means 120 s.

@@ -98,7 +98,8 @@ func (r *room) await(n int64) error {
 	return nil
 }
 
-// list runs read, which fills resp, until there was room for all of it. On an error resp is dropped.
+// list runs read, which fills resp, until there was room for all of it. On an error resp is
+// dropped.
 func list(resp *rangeResponse, read func() error) error {
 	for {
 		err := read()
