@@ -15,7 +15,9 @@ var ErrNoEndpoints = errors.New("client: no endpoints available")
 
 // Error codes of the v2 API that a client acts upon.
 const (
-	CodeNotFile = 102
+	CodeNotFound     = 100
+	CodeNotFile      = 102
+	CodeRaftInternal = 300
 )
 
 // Error is an error that the keys API answered, as in `100: Key not found (/a) [5]`.

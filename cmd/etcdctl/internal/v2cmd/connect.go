@@ -3,23 +3,22 @@ package v2cmd
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/cmd/etcdctl/internal/reach"
 	"cairn/cmd/etcdctl/internal/v2client"
 )
 
-// defaultEndpoints are the ports that etcd has now and had before it had a number of its own.
+// defaultEndpoints are etcd's client port and its client port before 2.0.
 const defaultEndpoints = "http://127.0.0.1:2379,http://127.0.0.1:4001"
 
-// connect returns a client that knows the cluster's members, unless --no-sync.
+// connect returns a client of all members of the cluster or, with --no-sync, of the given endpoints.
 func connect(s *cli.Session) (*v2client.Client, error) {
 	c, err := connectAsGiven(s)
 	if err != nil {
@@ -39,10 +38,9 @@ func connect(s *cli.Session) (*v2client.Client, error) {
 			return nil, &cli.Exit{Code: exitServer, Message: fmt.Sprintf("the members of the cluster publish no client URLs: "+
 				"use --no-sync to keep to the endpoints given (%s)\nError:  %v\n", strings.Join(c.Endpoints(), ","), err)}
 		case err != nil && v2client.Unreachable(err):
-			return nil, fail(exitConnection, err)
+			return nil, unreachable(s, exitConnection, err)
 		case err != nil:
-			// Something answered, but not what a member answers; it may still do what was asked
-			// for.
+			// The endpoint answered, but does not list members; it may still serve the request.
 			debug("no members from endpoints(%s): %s", strings.Join(c.Endpoints(), ","), strings.TrimSpace(err.Error()))
 		default:
 			debug("got endpoints(%s) after sync", strings.Join(c.Endpoints(), ","))
@@ -81,7 +79,7 @@ func connectAsGiven(s *cli.Session) (*v2client.Client, error) {
 	return c, nil
 }
 
-// ask makes one request, in the time that it may take.
+// ask sends one request, limited by --total-timeout.
 func ask(s *cli.Session, do func(context.Context, *v2client.Client) (*v2client.Response, error)) (*v2client.Response, error) {
 	c, err := connect(s)
 	if err != nil {
@@ -91,18 +89,18 @@ func ask(s *cli.Session, do func(context.Context, *v2client.Client) (*v2client.R
 	defer cancel()
 	r, err := do(ctx, c)
 	if err != nil {
-		return nil, fail(exitServer, err)
+		return nil, unreachable(s, exitServer, err)
 	}
 	return r, nil
 }
 
-// limited returns the context of everything but watching.
+// limited returns a context limited by --total-timeout.
 func limited(s *cli.Session) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.Context, value(s.Flags.GetDuration("total-timeout")))
 }
 
-// option returns what an option says or, where it is not given, its variable: ETCDCTL_CA_FILE for
-// ca-file.
+// option returns the value of an option or, if it is not given, of its environment variable:
+// ETCDCTL_CA_FILE for ca-file.
 func option(s *cli.Session, name string) string {
 	if text := s.Flags.Lookup(name).Value.String(); s.Flags.Changed(name) && text != "" {
 		return text
@@ -110,8 +108,8 @@ func option(s *cli.Session, name string) string {
 	return s.Getenv("ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 }
 
-// endpointsOf finds the endpoints. Of their three names the newest goes first, as an option and as
-// a variable, before an older one.
+// endpointsOf returns the endpoints. The newest of the three names of the option takes precedence;
+// for each name the option takes precedence over the variable.
 func endpointsOf(s *cli.Session) ([]string, error) {
 	if domain := option(s, "discovery-srv"); domain != "" {
 		ctx, cancel := limited(s)
@@ -137,9 +135,9 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 	return strings.Split(list, ","), nil
 }
 
-// transportOf returns what carries the requests, over TLS where an endpoint says https.
+// transportOf returns the HTTP transport; it uses TLS for https:// endpoints.
 func transportOf(s *cli.Session) (*http.Transport, error) {
-	tlsConfig, err := tlsOf(option(s, "cert-file"), option(s, "key-file"), option(s, "ca-file"))
+	tlsConfig, err := tlsOf(s)
 	if err != nil {
 		return nil, plain("%v", err)
 	}
@@ -152,34 +150,46 @@ func transportOf(s *cli.Session) (*http.Transport, error) {
 	}, nil
 }
 
-func tlsOf(cert, key, ca string) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
+// tlsOf returns the TLS configuration for https:// endpoints.
+func tlsOf(s *cli.Session) (*tls.Config, error) {
+	f := reach.Files{
+		Cert: option(s, "cert-file"), Key: option(s, "key-file"), CA: option(s, "ca-file"),
+		CertOption: "--cert-file", KeyOption: "--key-file", CAOption: "--ca-file",
+	}
 	switch {
-	case cert != "" && key != "":
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("--cert-file %s, --key-file %s: %w", cert, key, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	case cert != "":
-		return nil, fmt.Errorf("--cert-file %s has no key: give --key-file too", cert)
-	case key != "":
-		return nil, fmt.Errorf("--key-file %s has no certificate: give --cert-file too", key)
+	case f.Cert != "" && f.Key == "":
+		return nil, fmt.Errorf("--cert-file %s has no key: give --key-file too", f.Cert)
+	case f.Cert == "" && f.Key != "":
+		return nil, fmt.Errorf("--key-file %s has no certificate: give --cert-file too", f.Key)
 	}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-file: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--ca-file %s holds no certificate in PEM format", ca)
-		}
-	}
-	return config, nil
+	return f.Config()
 }
 
-// value returns the value of a flag, which a command that asks for it has.
+// advice returns a line for each endpoint that is not well: the cause, and what to do. If the error
+// is self-explaining, it returns lines only for the default endpoints.
+func advice(s *cli.Session, selfExplaining bool) string {
+	endpoints, err := endpointsOf(s)
+	defaults := strings.Join(endpoints, ",") == defaultEndpoints
+	if err != nil || selfExplaining && !defaults {
+		return ""
+	}
+	o := reach.Options{
+		HasCert: option(s, "cert-file") != "", CAOption: "--ca-file", CertOption: "--cert-file", KeyOption: "--key-file",
+	}
+	if o.TLS, err = tlsOf(s); err != nil {
+		return ""
+	}
+	text := ""
+	for _, line := range reach.All(s.Context, endpoints, o) {
+		text += "  " + line + "\n"
+	}
+	if text != "" && defaults {
+		text += "  these are the default endpoints (4001 is the client port of etcd before 2.0): set --endpoints or ETCDCTL_ENDPOINTS\n"
+	}
+	return text
+}
+
+// value returns the value of a flag. It panics if the command does not have the flag.
 func value[T any](x T, err error) T {
 	if err != nil {
 		panic(err)

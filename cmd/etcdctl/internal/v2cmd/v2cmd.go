@@ -12,10 +12,13 @@
 package v2cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -65,6 +68,36 @@ func fail(code int, err error) error {
 		text += cluster.Detail() + "\n"
 	}
 	return &cli.Exit{Code: code, Message: text}
+}
+
+// unreachable is fail; if the error may come from an endpoint that cannot be reached, or from a
+// cluster without a leader, it adds the advice for each endpoint.
+func unreachable(s *cli.Session, code int, err error) error {
+	exit := fail(code, err)
+	var e *cli.Exit
+	if errors.As(exit, &e) && noAnswer(err) {
+		e.Message += advice(s, selfExplaining(err))
+	}
+	return exit
+}
+
+// selfExplaining reports whether the text of an error names the endpoint and the cause already, so
+// that etcd's text can stay as it is.
+func selfExplaining(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(err.Error(), "unsupported protocol scheme")
+}
+
+// noAnswer reports whether an error says that no endpoint served a request.
+func noAnswer(err error) bool {
+	var cluster *v2client.ClusterError
+	var known *v2client.Error
+	switch {
+	case errors.As(err, &cluster), errors.Is(err, context.DeadlineExceeded), v2client.Unreachable(err):
+		return true
+	case errors.As(err, &known):
+		return known.Code == v2client.CodeRaftInternal
+	}
+	return false
 }
 
 // plain is the exit of a command that says what is wrong and nothing around it.

@@ -3,10 +3,8 @@ package v3cmd
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,12 +13,13 @@ import (
 	"go.uber.org/zap"
 
 	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/cmd/etcdctl/internal/reach"
 )
 
 const defaultEndpoint = "127.0.0.1:2379"
 
-// environment gives the global options that are not on the command line the values of their
-// variables: ETCDCTL_DIAL_TIMEOUT for --dial-timeout.
+// environment sets the global options that are not on the command line from their environment
+// variables: --dial-timeout from ETCDCTL_DIAL_TIMEOUT.
 func environment(s *cli.Session) error {
 	globals := pflag.NewFlagSet("", pflag.ContinueOnError)
 	Globals(globals)
@@ -41,7 +40,7 @@ func environment(s *cli.Session) error {
 	return fault
 }
 
-// connect returns a client of the endpoints. It does not wait for a connection: requests do.
+// connect returns a client of the endpoints. It does not wait for a connection.
 func connect(s *cli.Session) (*clientv3.Client, error) {
 	endpoints, err := endpointsOf(s)
 	if err != nil {
@@ -62,27 +61,27 @@ func open(config clientv3.Config) (*clientv3.Client, error) {
 	return c, nil
 }
 
-// configOf makes the client's configuration; the password is asked for here.
+// configOf returns the configuration of the client. It reads the password if necessary.
 func configOf(s *cli.Session, endpoints []string) (clientv3.Config, error) {
 	config, err := configBy(s, endpoints, "")
 	config.Token = s.String("auth-jwt-token")
 	if err == nil && config.Token != "" && config.Username != "" {
-		return config, failf(exitArgs, "--auth-jwt-token and --user say who is asking, each another: leave one out")
+		return config, failf(exitArgs, "--auth-jwt-token and --user exclude each other: give one of them")
 	}
 	return config, err
 }
 
-// configBy is configOf with the options whose names begin with a prefix, which another cluster than
-// that of the endpoints has.
+// configBy is configOf with the options whose names begin with a prefix: make-mirror has a second
+// set for its destination.
 func configBy(s *cli.Session, endpoints []string, prefix string) (config clientv3.Config, err error) {
 	config = clientv3.Config{
 		Endpoints:            endpoints,
 		DialTimeout:          value(s.Flags.GetDuration("dial-timeout")),
 		DialKeepAliveTime:    value(s.Flags.GetDuration("keepalive-time")),
 		DialKeepAliveTimeout: value(s.Flags.GetDuration("keepalive-timeout")),
-		MaxCallSendMsgSize:   value(s.Flags.GetInt("max-request-bytes")),
-		MaxCallRecvMsgSize:   value(s.Flags.GetInt("max-recv-bytes")),
-		// The client logs each attempt that failed. The error at the end says the same, once.
+		MaxCallSendMsgSize:   byteCount(s, "max-request-bytes"),
+		MaxCallRecvMsgSize:   byteCount(s, "max-recv-bytes"),
+		// The client logs each failed attempt; the error at the end reports the same, once.
 		Logger: zap.NewNop(),
 	}
 	if s.Bool("debug") {
@@ -122,7 +121,7 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 }
 
 // userOf returns the user and the password to authenticate with. The user's name ends at the first
-// colon, unless the password has an option of its own.
+// colon, unless --password is given.
 func userOf(s *cli.Session, prefix string) (name, password string, err error) {
 	name, password = s.String(prefix+"user"), s.String(prefix+"password")
 	if name == "" || password != "" {
@@ -135,7 +134,7 @@ func userOf(s *cli.Session, prefix string) (name, password string, err error) {
 	return name, password, err
 }
 
-// tlsOf returns how to speak TLS, or nil for not at all.
+// tlsOf returns the TLS configuration, or nil if the endpoints are reached without TLS.
 func tlsOf(s *cli.Session, endpoints []string, prefix string) (*tls.Config, error) {
 	cert, key, ca := s.String(prefix+"cert"), s.String(prefix+"key"), s.String(prefix+"cacert")
 	skip := s.Bool(prefix + "insecure-skip-tls-verify")
@@ -143,37 +142,21 @@ func tlsOf(s *cli.Session, endpoints []string, prefix string) (*tls.Config, erro
 	if cert == "" && key == "" && ca == "" && !skip && !https && s.Bool(prefix+"insecure-transport") {
 		return nil, nil
 	}
-	// asked for, and named so
-	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: skip} //nolint:gosec
-	switch {
-	case cert != "" && key != "":
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, err
-		}
-		config.Certificates = []tls.Certificate{pair}
-	case cert != "" || key != "":
+	if (cert == "") != (key == "") {
 		return nil, fmt.Errorf("KeyFile and CertFile must both be present[key: %s, cert: %s]", key, cert)
 	}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, err
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--cacert %s holds no certificate in PEM format", ca)
-		}
-	}
-	return config, nil
+	return reach.Files{
+		Cert: cert, Key: key, CA: ca, SkipVerify: skip,
+		CertOption: "--" + prefix + "cert", KeyOption: "--" + prefix + "key", CAOption: "--" + prefix + "cacert",
+	}.Config()
 }
 
-// limited returns the context of a command that ends by itself.
+// limited returns a context limited by --command-timeout.
 func limited(s *cli.Session) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.Context, value(s.Flags.GetDuration("command-timeout")))
 }
 
-// call connects, and runs what a command asks of the cluster within the time it has.
+// call connects and runs the requests of a command, limited by --command-timeout.
 func call(s *cli.Session, do func(ctx context.Context, c *clientv3.Client) error) error {
 	c, err := connect(s)
 	if err != nil {
@@ -185,7 +168,7 @@ func call(s *cli.Session, do func(ctx context.Context, c *clientv3.Client) error
 	return do(ctx, c)
 }
 
-// runOp makes the request that op reads from flags and arguments, and prints the answer to it.
+// runOp sends the request that op makes from flags and arguments, and prints the answer.
 func runOp(s *cli.Session, op func(*cli.Session) (clientv3.Op, error), answerOf func(*printer, clientv3.OpResponse) answer) error {
 	p, err := begin(s, common...)
 	if err != nil {

@@ -115,7 +115,7 @@ func endpointHealth(s *cli.Session) error {
 		return err
 	}
 	if slices.ContainsFunc(list, func(h health) bool { return h.Error != "" }) {
-		return failf(exitError, "unhealthy cluster")
+		return fail(exitError, errUnhealthy)
 	}
 	return nil
 }
@@ -131,6 +131,9 @@ func checkHealth(ctx context.Context, c *clientv3.Client, endpoint string) healt
 	}
 	return h
 }
+
+// errUnhealthy is the error of endpoint health.
+var errUnhealthy = errors.New("unhealthy cluster")
 
 func healthAnswer(s *cli.Session, list []health) answer {
 	return answer{
@@ -190,7 +193,7 @@ func endpointStatus(s *cli.Session) error {
 		return err
 	}
 	if len(answered) < len(list) {
-		return &cli.Exit{Code: exitError}
+		return &cli.Exit{Code: exitError, Err: errUnhealthy}
 	}
 	return nil
 }

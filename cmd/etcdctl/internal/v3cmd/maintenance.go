@@ -106,7 +106,7 @@ func defragment(s *cli.Session) error {
 		fmt.Fprintf(s.Out, "Finished defragmenting etcd member[%s]\n", endpoint)
 	}
 	if failed {
-		return &cli.Exit{Code: exitError}
+		return &cli.Exit{Code: exitError, Err: errUnhealthy}
 	}
 	return nil
 }

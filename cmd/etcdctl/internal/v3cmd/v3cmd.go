@@ -1,15 +1,15 @@
-// Package v3cmd is etcdctl's commands of the v3 API.
+// Package v3cmd has etcdctl's commands of the v3 API.
 //
-// It owns what they are called, their flags, what they print in each format and their exit codes,
-// all of which scripts know. It does not own the protocol (go.etcd.io/etcd/client/v3 does) nor the
-// choice between the dialects (cli does).
+// It owns their names, flags, output formats and exit codes, which scripts rely on. It does not own
+// the protocol (go.etcd.io/etcd/client/v3 does), the choice between the dialects (cli does), or the
+// diagnosis of endpoints (reach does).
 //
-// Invariants: what a command prints in the formats simple, fields, json, protobuf and table is what
-// etcd's etcdctl prints, byte for byte; help texts are not. A format that a command does not have
-// is refused before anything is done.
+// Invariants: a command prints in the formats simple, fields, json, protobuf and table what etcd's
+// etcdctl 3.7 prints; with --hex IDs are in hexadecimal in all of them. Help texts are our own. An
+// unsupported format is refused before anything is done.
 //
-// Concurrency: a process runs one command; an interactive watch, those that ask each endpoint,
-// make-mirror and check have goroutines of their own, and their output is written by one at a time.
+// Concurrency: a process runs one command. Interactive watches, commands that query each endpoint,
+// make-mirror and check start goroutines; their output is serialized.
 package v3cmd
 
 import (
@@ -36,37 +36,43 @@ const (
 
 // Commands returns the commands.
 func Commands() []cli.Command {
-	return slices.Concat(
+	commands := slices.Concat(
 		[]cli.Command{
 			putCommand, getCommand, delCommand, txnCommand, compactionCommand, watchCommand, versionCommand,
 			hashKVCommand, lockCommand, electCommand, mirrorCommand,
 		},
 		leaseCommands, endpointCommands, memberCommands, authCommands, userCommands, roleCommands, maintenanceCommands, checkCommands,
 		snapshotCommands)
+	for i := range commands {
+		if commands[i].Run != nil {
+			commands[i].Run = withAdvice(commands[i].Run)
+		}
+	}
+	return commands
 }
 
-// Globals adds the options that every v3 command takes.
+// Globals adds the options of every v3 command.
 func Globals(flags *pflag.FlagSet) {
-	flags.StringP("write-out", "w", "simple", "print answers in this `format`: simple, fields, json, protobuf or table")
-	flags.Bool("hex", false, "print keys and values in hexadecimal (in the format simple)")
-	flags.Duration("dial-timeout", 2*time.Second, "how long to wait for a connection")
-	flags.Duration("command-timeout", 5*time.Second, "how long a command may take that does not go on by its nature")
-	flags.Duration("keepalive-time", 2*time.Second, "ask after so long a silence whether the server is still there")
-	flags.Duration("keepalive-timeout", 6*time.Second, "how long to wait for an answer to that")
-	flags.Bool("insecure-transport", true, "speak without TLS; =false is with TLS, whatever the endpoints' scheme")
-	flags.Bool("insecure-skip-tls-verify", false, "do not check the servers' certificates (for tests only)")
-	flags.String("cert", "", "identify to servers with the certificate in this `file`")
-	flags.String("key", "", "the key of that certificate, a `file`")
-	flags.String("cacert", "", "trust the servers that the authorities in this `file` have certified")
-	flags.String("user", "", "authenticate as this `user[:password]`; a password not given is asked for")
-	flags.String("password", "", "the `password` of --user, which then names the user only")
-	flags.String("auth-jwt-token", "", "authenticate by this `token`, a JWT that somebody else has signed")
-	flags.Int("max-request-bytes", 0, "refuse to send a request of more `bytes` than this; 0 is 2 MiB")
-	flags.Int("max-recv-bytes", 0, "refuse an answer of more `bytes` than this; 0 is none")
-	flags.String("discovery-srv-name", "", "the `name` after the service's in the SRV records of --discovery-srv")
+	flags.StringP("write-out", "w", "simple", "output `format`: simple, fields, json, protobuf or table")
+	flags.Bool("hex", false, "print keys, values (format simple) and IDs (all formats) in hexadecimal")
+	flags.Duration("dial-timeout", 2*time.Second, "timeout for connecting")
+	flags.Duration("command-timeout", 5*time.Second, "timeout for a command that does not run until interrupted")
+	flags.Duration("keepalive-time", 2*time.Second, "interval of keepalive pings to the server")
+	flags.Duration("keepalive-timeout", 6*time.Second, "timeout for the response to a keepalive ping")
+	flags.Bool("insecure-transport", true, "connect without TLS to endpoints without a scheme; =false uses TLS")
+	flags.Bool("insecure-skip-tls-verify", false, "do not verify the certificates of servers (for tests only)")
+	flags.String("cert", "", "client certificate `file` (PEM)")
+	flags.String("key", "", "key `file` of the client certificate (PEM)")
+	flags.String("cacert", "", "verify the certificates of servers with the CA certificates in this `file` (PEM)")
+	flags.String("user", "", "authenticate as `user[:password]`; asks for the password if it is missing")
+	flags.String("password", "", "`password` of --user")
+	flags.String("auth-jwt-token", "", "authenticate with this `token`, a JWT")
+	flags.Var(new(cli.Bytes), "max-request-bytes", "maximum size of a request in `bytes`, also as 4MB or 4MiB; 0 means 2 MiB")
+	flags.Var(new(cli.Bytes), "max-recv-bytes", "maximum size of a response in `bytes`, also as 4MB or 4MiB; 0 means no limit")
+	flags.String("discovery-srv-name", "", "`name` appended to the service name in the SRV records of --discovery-srv")
 }
 
-// fail is the exit with a code and an error.
+// fail returns an exit with a code and an error.
 func fail(code int, err error) error {
 	return &cli.Exit{Code: code, Message: fmt.Sprintf("Error: %v\n", err), Err: err}
 }
@@ -76,13 +82,19 @@ func failf(code int, format string, args ...any) error {
 	return fail(code, fmt.Errorf(format, args...))
 }
 
-// parseLease reads a lease's ID, which is hexadecimal wherever people see it.
+// parseLease parses the ID of a lease, which etcdctl reads and prints in hexadecimal.
 func parseLease(text string) (clientv3.LeaseID, error) {
 	id, err := strconv.ParseInt(text, 16, 64)
 	return clientv3.LeaseID(id), err
 }
 
-// value returns the value of a flag, which a command that asks for it has.
+// byteCount returns the value of a flag that is a number of bytes.
+func byteCount(s *cli.Session, name string) int {
+	n, _ := s.Flags.Lookup(name).Value.(*cli.Bytes)
+	return int(*n)
+}
+
+// value returns the value of a flag. It panics if the command does not have the flag.
 func value[T any](x T, err error) T {
 	if err != nil {
 		panic(err)
