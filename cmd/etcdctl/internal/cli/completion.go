@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +17,7 @@ func (a *App) completionCommand() *cobra.Command {
 		"fish":       func(root *cobra.Command) error { return root.GenFishCompletion(a.Out, true) },
 		"powershell": func(root *cobra.Command) error { return root.GenPowerShellCompletionWithDesc(a.Out) },
 	}
-	const want = "want bash, zsh, fish or powershell, as in: source <(etcdctl completion bash)"
+	const want = "want bash, zsh, fish or powershell, as in: source <(etcdctl completion bash); bash needs the package bash-completion"
 	return &cobra.Command{
 		Use: "completion", ValidArgs: []string{"bash", "zsh", "fish", "powershell"}, Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -31,14 +33,67 @@ func (a *App) completionCommand() *cobra.Command {
 	}
 }
 
-// optionsCommand is `etcdctl options`: the global ones.
+// helpBuiltin prints help on a command that is not a node of the tree, and reports whether there is
+// one of this name.
+func (a *App) helpBuiltin(name string) bool {
+	switch name {
+	case "completion":
+		fmt.Fprint(a.Out, `print a shell completion script
+
+Usage: etcdctl completion bash|zsh|fish|powershell
+
+The script completes commands, options and, if a cluster is reachable, keys, members, users, roles and profiles.
+The script for bash needs the package bash-completion.
+
+Example:
+  $ source <(etcdctl completion bash)                                  # for this shell
+  $ etcdctl completion bash >/etc/bash_completion.d/etcdctl            # for all, as root
+  $ etcdctl completion zsh >"${fpath[1]}/_etcdctl"
+  $ etcdctl completion fish >~/.config/fish/completions/etcdctl.fish
+`)
+	case "help", "h":
+		fmt.Fprint(a.Out, "print help on a command\n\nUsage: etcdctl help [command]...\n")
+	case "options":
+		fmt.Fprint(a.Out, "list the global options\n\nUsage: etcdctl options\n")
+	default:
+		return false
+	}
+	return true
+}
+
+// completer returns the function that completes the arguments of a command for the shell.
+func (a *App) completer(n *node) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		for _, d := range []Dialect{V3, V2} {
+			form := n.forms[d]
+			if form == nil || form.Complete == nil || d == V2 && a.Getenv(apiVariable) == "3" {
+				continue
+			}
+			if err := a.applyProfile(n.cobra.Flags(), d); err != nil {
+				return nil, cobra.ShellCompDirectiveError
+			}
+			s := a.session(n, append(slices.Clone(args), typed))
+			s.Err = io.Discard
+			var words []string
+			for _, word := range form.Complete(s) {
+				if strings.HasPrefix(word, typed) {
+					words = append(words, word)
+				}
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		}
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+}
+
+// optionsCommand is `etcdctl options`: the global options.
 func (a *App) optionsCommand() *cobra.Command {
 	return &cobra.Command{Use: "options", Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, _ []string) error {
 		api, err := parseAPI(a.Getenv(apiVariable))
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(a.Out, "Every command takes these options:")
+		fmt.Fprintln(a.Out, "Global options, which every command accepts:")
 		a.helpGlobals(api)
 		return nil
 	}}

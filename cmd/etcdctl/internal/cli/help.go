@@ -28,6 +28,12 @@ func (a *App) helpCommand() *cobra.Command {
 				}
 			}
 			if next == nil {
+				next = n.byPrefix(name, api)
+			}
+			if next == nil && n.path == "" && a.helpBuiltin(name) {
+				return nil
+			}
+			if next == nil {
 				return a.unknown(n, api, name)
 			}
 			n = next
@@ -37,7 +43,7 @@ func (a *App) helpCommand() *cobra.Command {
 	}}
 }
 
-// help prints the help of a node: of one dialect when ETCDCTL_API asks for one, else of both.
+// help prints the help of a node: for the dialect of ETCDCTL_API if it is set, else for both.
 func (a *App) help(n *node) {
 	api, err := parseAPI(a.Getenv(apiVariable))
 	if err != nil || !n.in(api) {
@@ -50,6 +56,9 @@ func (a *App) help(n *node) {
 	for _, d := range []Dialect{V2, V3} {
 		if form := n.forms[d]; form != nil && (api == 0 || api == d) {
 			a.helpCommandIn(n, d)
+			if n.both() {
+				break
+			}
 		}
 	}
 	fmt.Fprintf(a.Out, "\nGlobal options: see 'etcdctl --help'.\n")
@@ -57,7 +66,7 @@ func (a *App) help(n *node) {
 
 func (a *App) helpGroup(n *node, api Dialect) {
 	if n.path == "" {
-		fmt.Fprintf(a.Out, "etcdctl %s (cairn %s): read, write and watch keys, and look after a cluster.\n", version.API, version.Cairn)
+		fmt.Fprintf(a.Out, "etcdctl %s (cairn %s): read, write and watch keys, and administer a cluster.\n", version.API, version.Cairn)
 		fmt.Fprintf(a.Out, "\nUsage: etcdctl [global options] COMMAND [options] [arguments]\n")
 	} else {
 		for _, d := range []Dialect{V2, V3} {
@@ -69,7 +78,7 @@ func (a *App) helpGroup(n *node, api Dialect) {
 		fmt.Fprintf(a.Out, "\nUsage: etcdctl [global options] %s COMMAND [options] [arguments]\n", n.path)
 	}
 	for _, d := range []Dialect{V2, V3} {
-		if !n.in(d) || api != 0 && api != d {
+		if !n.in(d) || api != 0 && api != d || n.group() && n.allBoth() {
 			continue
 		}
 		if n.path == "" || api == 0 {
@@ -77,27 +86,45 @@ func (a *App) helpGroup(n *node, api Dialect) {
 		} else {
 			fmt.Fprintf(a.Out, "\nCommands:\n")
 		}
-		listCommands(a.Out, n, d)
+		listCommands(a.Out, n, d, false)
+	}
+	if n.anyBoth() {
+		fmt.Fprintf(a.Out, "\nCommands without a server:\n")
+		listCommands(a.Out, n, V3, true)
 	}
 	if n.path != "" {
 		fmt.Fprintf(a.Out, "\nSee 'etcdctl help %s COMMAND' for one of them.\n", n.path)
 		return
 	}
-	fmt.Fprintf(a.Out, "\n  help, h                this list, or help on one command: etcdctl help get\n"+
-		"  completion             print a script that completes commands: source <(etcdctl completion bash)\n  options                list the global options alone\n")
+	fmt.Fprintf(a.Out, "\n  help, h                print this list, or help on a command: etcdctl help get\n"+
+		"  completion             print a shell completion script: source <(etcdctl completion bash)\n  options                list the global options\n")
 	a.helpGlobals(api)
 	if api == 0 {
-		fmt.Fprint(a.Out, "\nWhich API: a command or an option that only one API has decides (put and --prefix are v3, set and --sort v2);\n"+
-			"what both have is v2, unless ETCDCTL_API=3 is set. ETCDCTL_API=2 or 3 keeps to one of them, in this help too.\n")
+		fmt.Fprint(a.Out, "\nThe API: a command or an option that only one API has selects this API (put and --prefix are v3, set and --sort v2).\n"+
+			"A command that both APIs have runs in v2 unless ETCDCTL_API=3 is set. ETCDCTL_API=2 or 3 selects one API, also for this help.\n")
 	}
 }
 
-// listCommands lists what can be run below a node, groups unfolded.
-func listCommands(w io.Writer, n *node, d Dialect) {
+// both reports whether the same command belongs to both dialects.
+func (n *node) both() bool { return n.forms[V3] != nil && n.forms[V2] == n.forms[V3] }
+
+// anyBoth reports whether a command that belongs to both dialects is below a group.
+func (n *node) anyBoth() bool {
+	return slices.ContainsFunc(n.below, func(b *node) bool { return b.anyBoth() || len(b.below) == 0 && b.both() })
+}
+
+// allBoth reports whether all commands below a group belong to both dialects.
+func (n *node) allBoth() bool {
+	return !slices.ContainsFunc(n.below, func(b *node) bool { return !b.both() || len(b.below) > 0 && !b.allBoth() })
+}
+
+// listCommands lists the commands below a node, including those in groups: with both, the commands
+// that belong to both dialects; else the other ones of dialect d.
+func listCommands(w io.Writer, n *node, d Dialect, both bool) {
 	for _, b := range n.below {
 		if b.group() {
-			listCommands(w, b, d)
-		} else if form := b.forms[d]; form != nil {
+			listCommands(w, b, d, both)
+		} else if form := b.forms[d]; form != nil && b.both() == both {
 			fmt.Fprintf(w, "  %-22s %s\n", b.path, form.Short)
 		}
 	}
@@ -113,12 +140,12 @@ func (a *App) helpGlobals(api Dialect) {
 			fmt.Fprintf(a.Out, "\nGlobal options of the v%d API:\n%s", d, usages(flags, func(f *pflag.Flag) bool { return owner(f) == d }))
 		}
 	}
-	fmt.Fprint(a.Out, "\nAn option can be given as an environment variable: --endpoints is ETCDCTL_ENDPOINTS. The option goes before it.\n")
+	fmt.Fprint(a.Out, "\nAn option can be given as an environment variable: --endpoints is ETCDCTL_ENDPOINTS. An option takes precedence over its variable.\n")
 }
 
 func (a *App) helpCommandIn(n *node, d Dialect) {
 	form := n.forms[d]
-	both := n.forms[V2] != nil && n.forms[V3] != nil
+	both := n.forms[V2] != nil && n.forms[V3] != nil && !n.both()
 	title := form.Short
 	if both {
 		title = fmt.Sprintf("In the v%d API: %s", d, form.Short)
@@ -148,7 +175,7 @@ func (a *App) helpCommandIn(n *node, d Dialect) {
 	}
 }
 
-// usages describes the flags that a condition holds for, a line each.
+// usages describes the flags that show accepts, one per line.
 func usages(flags *pflag.FlagSet, show func(*pflag.Flag) bool) string {
 	var left, right []string
 	width := 0

@@ -101,6 +101,7 @@ func (a *App) build(n *node) {
 		return a.run(n, args)
 	}}
 	n.cobra.SuggestionsMinimumDistance = suggestDistance
+	n.cobra.ValidArgsFunction = a.completer(n)
 	n.cobra.Flags().SortFlags = false
 	a.addFlags(n.cobra.Flags(), n.forms)
 	a.allFlags = append(a.allFlags, n.cobra.Flags())
@@ -152,6 +153,7 @@ func (a *App) addGlobals(flags *pflag.FlagSet) {
 		flags.Bool("debug", false, "v2: print a curl command for each request; v3: enable client-side debug logging")
 		flags.String("discovery-srv", "", "find the endpoints in the DNS SRV records of this `domain` (short: -D in v2, -d in v3)")
 		flags.Bool("insecure-discovery", false, "accept endpoints without TLS from SRV records (default in v3)")
+		flags.String("profile", "", "use the options of the profile of this `name` (see `etcdctl help profile`)")
 		flags.BoolP("help", "h", false, "show help")
 		flags.BoolP("version", "v", false, "print the version")
 	}
@@ -229,10 +231,21 @@ func (a *App) run(n *node, args []string) error {
 	if err != nil {
 		return err
 	}
-	return n.forms[d].Run(&Session{
+	if !strings.HasPrefix(n.path, "profile ") { // which must work when the file is broken or names no profile
+		if err := a.applyProfile(flags, d); err != nil {
+			return err
+		}
+	}
+	return n.forms[d].Run(a.session(n, args))
+}
+
+// session returns the session of a command.
+func (a *App) session(n *node, args []string) *Session {
+	flags := n.cobra.Flags()
+	return &Session{
 		Context: n.cobra.Context(), Args: args, Dash: flags.ArgsLenAtDash(), Flags: flags,
 		In: a.In, Out: a.Out, Err: a.Err, Getenv: a.Getenv,
-	})
+	}
 }
 
 // printVersion prints the two lines that scripts parse from `etcdctl --version`.

@@ -1,7 +1,6 @@
 package v3cmd
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -23,17 +21,18 @@ import (
 )
 
 var checkCommands = []cli.Command{
-	{Path: "check", Short: "Whether the cluster is up to a load."},
+	{Path: "check", Short: "Check the performance of the cluster."},
 	{
-		Path: "check perf", Short: "write at a certain rate for a minute, and report whether the cluster keeps up",
-		Long:    "Writes below --prefix, where nothing else may be, and removes it afterwards. Exits with 1 when the cluster is too slow.",
+		Path: "check perf", Short: "check the performance of the cluster with writes at a fixed rate for a minute",
+		Long:    "Writes keys below --prefix, which must have none before, and deletes them afterwards. Exits with 1 if the cluster is too slow.",
 		Example: "$ etcdctl check perf --load m\nPASS: Throughput is 1000 writes/s\nPASS: Slowest request took 0.087509s\nPASS: Stddev is 0.004084s\nPASS",
 		Flags:   func(flags *pflag.FlagSet) { checkFlags(flags, "/etcdctl-check-perf/") },
 		Run:     checkPerf,
 	},
 	{
-		Path: "check datascale", Short: "write many keys, and say how much memory the server has taken for them",
-		Long:    "Writes below --prefix, where nothing else may be, and removes it afterwards. The memory is read from /metrics of the first endpoint.",
+		Path: "check datascale", Short: "check the memory that the server needs to hold many keys",
+		Long: "Writes keys below --prefix, which must have none before, and deletes them afterwards. The memory is read from /metrics of the\n" +
+			"first endpoint.",
 		Example: "$ etcdctl check datascale --load s\nPASS: Approximate system memory used : 64.31 MB.",
 		Flags:   func(flags *pflag.FlagSet) { checkFlags(flags, "/etcdctl-check-datascale/") },
 		Run:     checkDatascale,
@@ -41,14 +40,14 @@ var checkCommands = []cli.Command{
 }
 
 func checkFlags(flags *pflag.FlagSet, prefix string) {
-	flags.String("load", "s", "how much: `s`, m, l or xl")
-	flags.String("prefix", prefix, "write keys that begin with this `text`")
-	flags.Bool("auto-compact", false, "compact the history afterwards")
-	flags.Bool("auto-defrag", false, "defragment the endpoints afterwards")
+	flags.String("load", "s", "size of the load: `s`, m, l or xl")
+	flags.String("prefix", prefix, "prefix of the keys, a `text`")
+	flags.Bool("auto-compact", false, "compact the history after the check")
+	flags.Bool("auto-defrag", false, "defragment the endpoints after the check")
 }
 
-// load is a load of check perf: writes in a second by so many clients, and for how long; of check
-// datascale it is how many keys.
+// load is the load of a check: for check perf the writes per second, the number of clients and the
+// duration; for check datascale the number of keys.
 type load struct {
 	rate, keys, clients int
 	lasts               time.Duration
@@ -66,7 +65,7 @@ var (
 	loadNames = map[string]string{"small": "s", "medium": "m", "large": "l", "xlarge": "xl"}
 )
 
-// Limits of what a cluster that is up to its load may take, as etcd's client has them.
+// Limits for a cluster that passes the check, as in etcd's etcdctl.
 const (
 	perfShare      = 0.9 // of the rate
 	perfSlowestMax = 500 * time.Millisecond
@@ -86,7 +85,7 @@ func loadOf(s *cli.Session, loads map[string]load) (load, error) {
 	return l, nil
 }
 
-// checkStart connects, and makes sure that nothing is in the way.
+// checkStart connects, and returns an error if the prefix has keys.
 func checkStart(s *cli.Session) (*clientv3.Client, error) {
 	c, err := connect(s)
 	if err != nil {
@@ -107,7 +106,7 @@ func checkStart(s *cli.Session) (*clientv3.Client, error) {
 	return c, nil
 }
 
-// checkEnd removes what was written.
+// checkEnd deletes the keys of the check.
 func checkEnd(s *cli.Session, c *clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(s.Context, time.Minute)
 	defer cancel()
@@ -133,7 +132,7 @@ func checkEnd(s *cli.Session, c *clientv3.Client) error {
 }
 
 func checkPerf(s *cli.Session) error {
-	// nothing to print in another format
+	// Every format prints the same lines.
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
@@ -148,21 +147,25 @@ func checkPerf(s *cli.Session) error {
 	defer c.Close()
 	ctx, stop := interruptible(s)
 	defer stop()
-	report := l.run(ctx, writeTo(c, s.String("prefix")))
+	progress := s.StartProgress(func(done int64, elapsed time.Duration) string {
+		return fmt.Sprintf("%d of %v, %d writes", int(elapsed.Seconds()), l.lasts, done)
+	})
+	report := l.run(ctx, counted(progress, writeTo(c, s.String("prefix"))))
+	progress.Stop()
 	if err := checkEnd(s, c); err != nil {
 		return err
 	}
-	if !report.tell(s.Out, l) {
+	if !report.print(s.Out, l) {
 		return &cli.Exit{Code: exitError}
 	}
 	return nil
 }
 
-// writeTo returns a function that writes a key of its own below a prefix.
+// writeTo returns a function that puts a new key below a prefix.
 func writeTo(c *clientv3.Client, prefix string) func(context.Context) error {
 	var n atomic.Uint64
 	text := make([]byte, checkValueBytes/2)
-	_, _ = rand.Read(text) // never fails, and compressible values would be smaller than they say
+	_, _ = rand.Read(text) // never fails; random, so that compression does not make the values smaller
 	value := fmt.Sprintf("%x", text)
 	return func(ctx context.Context) error {
 		key := binary.BigEndian.AppendUint64([]byte(prefix), n.Add(1))
@@ -171,15 +174,26 @@ func writeTo(c *clientv3.Client, prefix string) func(context.Context) error {
 	}
 }
 
-// report is what became of the writes of a load.
+// counted counts the calls of write that succeed.
+func counted(progress *cli.Progress, write func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := write(ctx)
+		if err == nil {
+			progress.Add(1)
+		}
+		return err
+	}
+}
+
+// report is the result of the writes of a load.
 type report struct {
-	took  []time.Duration // of those that succeeded
-	fault error           // of one of the others
+	took  []time.Duration // of the writes that succeeded
+	fault error           // of one of the writes that failed
 	total time.Duration
 }
 
-// run writes at the load's rate, as long as it lasts. Writes that have become due wait for a client
-// that is free, and the time that they wait counts.
+// run writes at the rate of the load for its duration. A write that is due waits for a free client;
+// the time that it waits is part of its latency.
 func (l load) run(ctx context.Context, write func(context.Context) error) *report {
 	due := make(chan time.Time)
 	r := &report{}
@@ -217,8 +231,8 @@ func (l load) run(ctx context.Context, write func(context.Context) error) *repor
 	return r
 }
 
-// tell prints the report, and reports whether the cluster was up to the load.
-func (r *report) tell(out io.Writer, l load) bool {
+// print prints the report, and reports whether the cluster passed the check.
+func (r *report) print(out io.Writer, l load) bool {
 	good := true
 	line := func(ok bool, pass, bad string, value any) {
 		if ok {
@@ -263,7 +277,7 @@ func stddev(list []time.Duration) float64 {
 }
 
 func checkDatascale(s *cli.Session) error {
-	// nothing to print in another format
+	// Every format prints the same lines.
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
@@ -286,7 +300,9 @@ func checkDatascale(s *cli.Session) error {
 		return fail(exitError, err)
 	}
 	fmt.Fprintf(s.Out, "Start data scale check for work load [%d key-value pairs, %d bytes per key-value, %d concurrent clients].\n", l.keys, checkValueBytes, l.clients)
-	fault := l.fill(ctx, writeTo(c, s.String("prefix")))
+	progress := s.StartProgress(func(done int64, _ time.Duration) string { return fmt.Sprintf("%d of %d keys", done, l.keys) })
+	fault := l.fill(ctx, counted(progress, writeTo(c, s.String("prefix"))))
+	progress.Stop()
 	after, err := readMetric(ctx, s, endpoint, metric)
 	if end := checkEnd(s, c); end != nil {
 		return end
@@ -303,7 +319,7 @@ func checkDatascale(s *cli.Session) error {
 	return nil
 }
 
-// fill writes all keys of a load, as fast as its clients can.
+// fill puts all keys of a load as fast as the clients can.
 func (l load) fill(ctx context.Context, write func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -324,33 +340,13 @@ func (l load) fill(ctx context.Context, write func(context.Context) error) error
 
 // readMetric reads one of a server's metrics.
 func readMetric(ctx context.Context, s *cli.Session, endpoint, name string) (float64, error) {
-	if !strings.Contains(endpoint, "://") {
-		endpoint = "http://" + endpoint
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/metrics", http.NoBody)
+	all, err := readMetrics(ctx, s, endpoint)
 	if err != nil {
 		return 0, err
 	}
-	secure, err := tlsOf(s, []string{endpoint}, "")
-	if err != nil {
-		return 0, err
+	v, ok := all[name]
+	if !ok {
+		return 0, fmt.Errorf("%s/metrics has no %s", endpoint, name)
 	}
-	transport := &http.Transport{TLSClientConfig: secure}
-	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		var v float64
-		if rest, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			if _, err := fmt.Sscan(rest, &v); err != nil {
-				return 0, fmt.Errorf("%s/metrics: %s: %w", endpoint, lines.Text(), err)
-			}
-			return v, nil
-		}
-	}
-	return 0, errors.Join(lines.Err(), fmt.Errorf("%s/metrics has no %s", endpoint, name))
+	return v, nil
 }

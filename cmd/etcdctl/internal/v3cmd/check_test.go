@@ -43,7 +43,7 @@ func TestReport(t *testing.T) {
 		"no answer": {report{total: time.Second, fault: errors.New("no leader")}, false, "FAIL: Throughput too low: 0 writes/s\nFAIL\n"},
 	} {
 		var out bytes.Buffer
-		if good := c.r.tell(&out, l); good != c.good || !strings.Contains(out.String(), c.want) {
+		if good := c.r.print(&out, l); good != c.good || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%s: %t\n%s", name, good, out.String())
 		}
 	}

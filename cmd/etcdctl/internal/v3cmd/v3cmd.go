@@ -40,12 +40,17 @@ func Commands() []cli.Command {
 		[]cli.Command{
 			putCommand, getCommand, delCommand, txnCommand, compactionCommand, watchCommand, versionCommand,
 			hashKVCommand, lockCommand, electCommand, mirrorCommand,
+			treeCommand, historyCommand, diffCommand, exportCommand, importCommand, editCommand, topCommand, endpointCertsCommand,
 		},
 		leaseCommands, endpointCommands, memberCommands, authCommands, userCommands, roleCommands, maintenanceCommands, checkCommands,
 		snapshotCommands)
+	complete := completions()
 	for i := range commands {
 		if commands[i].Run != nil {
 			commands[i].Run = withAdvice(commands[i].Run)
+		}
+		if f := complete[commands[i].Path]; f != nil {
+			commands[i].Complete = f
 		}
 	}
 	return commands
