@@ -12,8 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// fake is a v2 server that follows a script: it expects certain requests in a certain order, and
-// answers as told. The script is made of
+// fake is a v2 server that follows a script of expected requests and their answers:
 //
 //	> GET /v2/keys/a?quorum=false   the next request, with " -d BODY" where it has a body
 //	> auth root:pw                  the credentials that it has to come with
@@ -85,6 +84,10 @@ func served(ts *testscript.TestScript, neg bool, args []string) {
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if r.URL.Path == "/health" && (len(f.steps) == 0 || f.steps[0].request != "GET /health") {
+		w.WriteHeader(http.StatusNotFound) // from the diagnosis after an error
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	got := r.Method + " " + r.URL.String()
 	if r.Header.Get("Content-Type") != "" {

@@ -1,5 +1,5 @@
-// Command etcdctl reads, writes and watches keys, and administers a cluster, over the v2 API and the
-// v3 API.
+// Command etcdctl reads, writes and watches keys, and administers a cluster, over the v2 API and
+// the v3 API.
 //
 // It only assembles its packages: cli is the framework and chooses the API of a command line; v2cmd
 // and v3cmd have the commands of the two APIs, localcmd those that need no server.

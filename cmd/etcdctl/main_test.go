@@ -8,9 +8,20 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets this binary be etcdctl, too: it is found under that name in PATH by the scripts.
+// TestMain makes the test binary run as etcdctl when a script calls etcdctl.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"etcdctl": func() { os.Exit(run()) }})
+	testscript.Main(cleaning{m}, map[string]func(){"etcdctl": func() { os.Exit(run()) }})
+}
+
+// cleaning runs the tests and removes what they built for all of them.
+type cleaning struct{ m *testing.M }
+
+func (c cleaning) Run() int {
+	code := c.m.Run()
+	if built.path != "" {
+		_ = os.RemoveAll(filepath.Dir(built.path))
+	}
+	return code
 }
 
 // TestScripts plays testdata/script: the v2 commands against scripted servers (`serve`, see

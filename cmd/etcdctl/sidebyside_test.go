@@ -27,16 +27,7 @@ const (
 func TestSideBySide(t *testing.T) { sideBySide(t, referenceServer) }
 
 // TestSideBySideOnOurServer is TestSideBySide on servers of ours.
-func TestSideBySideOnOurServer(t *testing.T) {
-	server := os.Getenv("CAIRN_TEST_ETCD")
-	if server == "" {
-		server = filepath.Join(t.TempDir(), "etcd")
-		if out, err := exec.Command("go", "build", "-o", server, "cairn/cmd/etcd").CombinedOutput(); err != nil {
-			t.Fatalf("build etcd: %v\n%s", err, out)
-		}
-	}
-	sideBySide(t, server)
-}
+func TestSideBySideOnOurServer(t *testing.T) { sideBySide(t, ourServer(t)) }
 
 func sideBySide(t *testing.T, server string) {
 	t.Helper()

@@ -231,7 +231,8 @@ func (a *App) run(n *node, args []string) error {
 	if err != nil {
 		return err
 	}
-	if !strings.HasPrefix(n.path, "profile ") { // which must work when the file is broken or names no profile
+	// which must work when the file is broken or names no profile
+	if !strings.HasPrefix(n.path, "profile ") {
 		if err := a.applyProfile(flags, d); err != nil {
 			return err
 		}

@@ -25,8 +25,8 @@ type use struct {
 	hosts  []string // in every certificate
 }
 
-// A server certificate is for clients' connections as well: etcd's gateway presents it to the member
-// itself. Peers are servers and clients of each other.
+// A server certificate is for clients' connections as well: etcd's gateway presents it to the
+// member itself. Peers are servers and clients of each other.
 var (
 	serverUse = use{"server", []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, []string{"localhost", "127.0.0.1", "::1"}}
 	peerUse   = use{"peer", []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, nil}
@@ -55,9 +55,9 @@ func newAuthority(name string, now, end time.Time) (pair, error) {
 }
 
 // issue issues a certificate for hosts.
-func (a pair) issue(u use, name string, hosts []string, now, end time.Time) (pair, error) {
-	if end.After(a.cert.NotAfter) {
-		end = a.cert.NotAfter
+func (p pair) issue(u use, name string, hosts []string, now, end time.Time) (pair, error) {
+	if end.After(p.cert.NotAfter) {
+		end = p.cert.NotAfter
 	}
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, ExtKeyUsage: u.usages, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
@@ -69,7 +69,7 @@ func (a pair) issue(u use, name string, hosts []string, now, end time.Time) (pai
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	return sign(template, &a, now, end)
+	return sign(template, &p, now, end)
 }
 
 // sign makes a key and signs its certificate with the authority's key or, without one, with itself.
@@ -137,7 +137,8 @@ func (p pair) save(base string, force bool) error {
 	return writeFile(base+".crt", "CERTIFICATE", p.cert.Raw, certMode)
 }
 
-// writeFile writes a PEM block to a new file and renames it, so that a reader never sees half of it.
+// writeFile writes a PEM block to a new file and renames it, so that a reader never sees half of
+// it.
 func writeFile(path, kind string, der []byte, mode fs.FileMode) error {
 	part := path + ".part"
 	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {

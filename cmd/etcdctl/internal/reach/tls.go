@@ -32,7 +32,8 @@ type Files struct {
 
 // Config reads the files.
 func (f Files) Config() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.SkipVerify} //nolint:gosec // the user asked for it
+	// the user asked for it
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.SkipVerify} //nolint:gosec
 	if f.Cert != "" {
 		pair, err := f.pair()
 		if err != nil {

@@ -164,3 +164,20 @@ func condition(query url.Values, value string, index uint64) {
 }
 
 func keyPath(key string) string { return "/v2/keys/" + key }
+
+// HasV3Key reports whether the v3 API of an endpoint has a key, by the JSON gateway.
+func (c *Client) HasV3Key(ctx context.Context, key string) (bool, error) {
+	body := encode(struct {
+		Key       []byte `json:"key"`
+		CountOnly bool   `json:"count_only"`
+	}{[]byte(key), true})
+	answer, err := c.Do(ctx, Request{Method: http.MethodPost, Path: "/v3/kv/range", Body: &body, JSON: true, OneShot: true})
+	if err != nil {
+		return false, err
+	}
+	var found struct{ Count json.Number }
+	if err := json.Unmarshal(answer.Body, &found); err != nil || answer.Status != http.StatusOK {
+		return false, notEtcd(answer)
+	}
+	return found.Count != "" && found.Count != "0", nil
+}

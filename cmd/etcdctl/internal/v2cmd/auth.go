@@ -7,23 +7,22 @@ import (
 )
 
 var authCommands = []cli.Command{
-	{Path: "auth", Short: "Turn authentication on and off."},
+	{Path: "auth", Short: "Enable and disable authentication."},
 	{
-		Path: "auth enable", Short: "ask users for their passwords from now on",
-		Long: "There must be a user root first: etcdctl user add root. Requests without a user may do what the role guest may, which is everything\n" +
-			"until it is taken from it: etcdctl role revoke --path '/*' --readwrite guest.",
+		Path: "auth enable", Short: "enable authentication",
+		Long: "The user root must exist: etcdctl user add root. Requests without a user have the permissions of the role guest, which allows\n" +
+			"everything until it is restricted: etcdctl role revoke --path '/*' --readwrite guest.",
 		Example: "$ etcdctl auth enable\nAuthentication Enabled",
 		Run:     func(s *cli.Session) error { return setAuth(s, "auth enable", true, "Authentication Enabled") },
 	},
 	{
-		Path: "auth disable", Short: "let everyone do everything again",
+		Path: "auth disable", Short: "disable authentication",
 		Example: "$ etcdctl -u root:secret auth disable\nAuthentication Disabled",
 		Run:     func(s *cli.Session) error { return setAuth(s, "auth disable", false, "Authentication Disabled") },
 	},
 }
 
-// onUsers is onCluster for what is about users and roles. As in etcd, --debug names the endpoints
-// here once more.
+// onUsers is onCluster for users and roles. As in etcd, --debug prints the endpoints once more.
 func onUsers(s *cli.Session, do func(dir) error) error {
 	return onCluster(s, func(d dir) error {
 		if s.Bool("debug") {

@@ -14,22 +14,22 @@ import (
 )
 
 var backupCommand = cli.Command{
-	Path: "backup", Short: "make a copy of a member's data directory, from which a new cluster can be started",
-	Long: "The member may run or not. The copy is as of one moment and has keys of both APIs; its member is alone, and has other IDs, so that it " +
-		"cannot be mistaken for the one it was made from. Start it with `etcd --force-new-cluster --data-dir BACKUP`.",
+	Path: "backup", Short: "back up the data directory of a member",
+	Long: "The member may be running or stopped. The backup is consistent, has the keys of both APIs, and is a cluster of one member with new\n" +
+		"IDs. Start it with `etcd --force-new-cluster --data-dir BACKUP`.",
 	Example: "$ etcdctl backup --data-dir default.etcd --backup-dir backup.etcd",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.String("data-dir", "", "the data `directory` of the member")
-		flags.String("backup-dir", "", "the `directory` to make")
-		flags.String("wal-dir", "", "not supported: the log lives below --data-dir")
-		flags.String("backup-wal-dir", "", "not supported: the log lives below --backup-dir")
-		flags.Bool("with-v3", true, "also keys of the v3 API, which are in there in any case")
+		flags.String("data-dir", "", "data `directory` of the member")
+		flags.String("backup-dir", "", "`directory` of the backup, which must not exist")
+		flags.String("wal-dir", "", "not supported: the log is below --data-dir")
+		flags.String("backup-wal-dir", "", "not supported: the log is below --backup-dir")
+		flags.Bool("with-v3", true, "include the keys of the v3 API (always included)")
 	},
 	Run: runBackup,
 }
 
-// backupPeerURL is what a member that begins alone is recorded with until `member update` says
-// otherwise, as in etcd.
+// backupPeerURL is the peer URL of the member of a backup until `member update` changes it, as in
+// etcd.
 const backupPeerURL = "http://localhost:2380"
 
 func runBackup(s *cli.Session) error {
@@ -45,8 +45,8 @@ func runBackup(s *cli.Session) error {
 			return plain("backup: --%s is not supported: the log lives below the data directory", flag)
 		}
 	}
-	// The IDs are drawn: a copy must not have part in the cluster that it was made from, nor in
-	// another copy's.
+	// The IDs are random: a backup must not join the cluster that it was made from, nor the cluster
+	// of another backup.
 	id := datadir.Identity{MemberID: randomID(), ClusterID: randomID(), Created: time.Now()}
 	t := backup.Target{
 		Dir: target, Identity: id, Members: []membership.Member{{ID: id.MemberID, PeerURLs: []string{backupPeerURL}}},
@@ -61,7 +61,7 @@ func randomID() uint64 {
 	var b [8]byte
 	for {
 		if _, err := rand.Read(b[:]); err != nil {
-			panic(err) // it never fails
+			panic(err) // crypto/rand never fails
 		}
 		if id := binary.BigEndian.Uint64(b[:]); id != 0 {
 			return id

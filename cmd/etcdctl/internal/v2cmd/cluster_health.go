@@ -17,17 +17,17 @@ import (
 // healthPause is how long --forever waits between two rounds.
 const healthPause = 10 * time.Second
 
-// healthBytesMax is more than any answer about health is long.
+// healthBytesMax bounds the response about health.
 const healthBytesMax = 64 << 10
 
 var clusterHealthCommand = cli.Command{
 	Path:  "cluster-health",
-	Short: "ask every member whether it is healthy",
-	Long: "Exits with 0 when all are, with 5 when one is not or cannot be reached, and with 4 when the list of members cannot\n" +
-		"be had. A cluster in which some but not all members are healthy is called degraded: it works.",
+	Short: "check the health of every member",
+	Long: "Exits with 0 if all are healthy, with 5 if one is not or cannot be reached, and with 4 if the list of members cannot be\n" +
+		"read. A cluster with some unhealthy members is degraded.",
 	Example: "$ etcdctl cluster-health\nmember 8e9e05c52164694d is healthy: got healthy result from http://localhost:2379\ncluster is healthy",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.BoolP("forever", "f", false, "ask again every 10 seconds until interrupted (Ctrl-C)")
+		flags.BoolP("forever", "f", false, "check again every 10 seconds until interrupted (Ctrl-C)")
 	},
 	Run: func(s *cli.Session) error {
 		ctx, stop := interruptible(s)
@@ -54,8 +54,8 @@ var clusterHealthCommand = cli.Command{
 	},
 }
 
-// round asks every member once and reports whether all are healthy. It does not sync: the endpoints
-// given are who is asked for the list.
+// round checks every member once and reports whether all are healthy. It gets the list of members
+// from the given endpoints, without a sync.
 func round(ctx context.Context, s *cli.Session) (healthy bool, err error) {
 	c, err := connectAsGiven(s)
 	if err != nil {
@@ -71,7 +71,7 @@ func round(ctx context.Context, s *cli.Session) (healthy bool, err error) {
 		if ctx.Err() == nil {
 			fmt.Fprintln(s.Out, "cluster may be unhealthy: failed to list members")
 		}
-		return false, fail(exitServer, err)
+		return false, unreachable(s, exitServer, err)
 	}
 	transport, err := transportOf(s)
 	if err != nil {
@@ -95,7 +95,7 @@ func round(ctx context.Context, s *cli.Session) (healthy bool, err error) {
 	return good == len(members), nil
 }
 
-// checkMember asks one member, at the first of its URLs that answers, and prints what it says.
+// checkMember checks one member at the first of its URLs that answers, and prints the result.
 func checkMember(ctx context.Context, s *cli.Session, asker *http.Client, m v2client.Member) bool {
 	if len(m.ClientURLs) == 0 {
 		fmt.Fprintf(s.Out, "member %s is unreachable: no available published client urls\n", m.ID)
@@ -118,7 +118,7 @@ func checkMember(ctx context.Context, s *cli.Session, asker *http.Client, m v2cl
 	return false
 }
 
-// askHealth asks /health, which says "true" as a string, and in some versions as a boolean.
+// askHealth requests /health, whose "health" is a string or, in some versions, a boolean.
 func askHealth(ctx context.Context, asker *http.Client, url string) (bool, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/health", nil)
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 // defaultEndpoints are etcd's client port and its client port before 2.0.
 const defaultEndpoints = "http://127.0.0.1:2379,http://127.0.0.1:4001"
 
-// connect returns a client of all members of the cluster or, with --no-sync, of the given endpoints.
+// connect returns a client of all members of the cluster or, with --no-sync, of the given
+// endpoints.
 func connect(s *cli.Session) (*v2client.Client, error) {
 	c, err := connectAsGiven(s)
 	if err != nil {

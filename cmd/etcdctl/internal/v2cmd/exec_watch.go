@@ -13,10 +13,10 @@ import (
 
 var execWatchCommand = cli.Command{
 	Path: "exec-watch", Args: "<key> -- <program> [arguments]",
-	Short: "run a program at each change of a key",
-	Long: "Goes on until interrupted, and does not wait for the programs that it started. They find what has happened in\n" +
-		"ETCD_WATCH_ACTION, ETCD_WATCH_KEY, ETCD_WATCH_VALUE and ETCD_WATCH_MODIFIED_INDEX. Their exit status does not\n" +
-		"matter. Changes of directories themselves are not told.",
+	Short: "run a program for each change of a key",
+	Long: "Runs until interrupted, without waiting for the programs that it started. They get the change in ETCD_WATCH_ACTION,\n" +
+		"ETCD_WATCH_KEY, ETCD_WATCH_VALUE and ETCD_WATCH_MODIFIED_INDEX. Their exit status is ignored. Changes of directories\n" +
+		"themselves are ignored.",
 	Example: `$ etcdctl exec-watch /app/mode -- sh -c 'echo now $ETCD_WATCH_VALUE'` + "\nnow blue",
 	Flags:   watchFlags,
 	Run: func(s *cli.Session) error {
@@ -34,8 +34,7 @@ var execWatchCommand = cli.Command{
 	},
 }
 
-// keyAndProgram takes the arguments apart. Without a "--" the key stands last, as in env(1)'s
-// predecessors; nobody would write it so today.
+// keyAndProgram splits the arguments. Without a "--" the key is the last argument, as in etcdctl 2.
 func keyAndProgram(args []string) (key string, program []string, err error) {
 	if len(args) < 2 {
 		return "", nil, errors.New("key and command to exec required")
@@ -60,6 +59,6 @@ func start(s *cli.Session, program []string, r *v2client.Response) error {
 	if err := cmd.Start(); err != nil {
 		return &cli.Exit{Code: exitBadArgs, Message: err.Error()}
 	}
-	go func() { _ = cmd.Wait() }() // so that it leaves no zombie; how it ended is its own affair
+	go func() { _ = cmd.Wait() }() // reaps the process; its exit status is ignored
 	return nil
 }

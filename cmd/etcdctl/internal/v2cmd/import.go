@@ -18,15 +18,15 @@ import (
 
 var importCommand = cli.Command{
 	Path:  "import",
-	Short: "set the keys of a snapshot that etcd wrote",
+	Short: "import the keys of a snapshot of etcd",
 	Long: "The snapshot is a file of etcd 0.4 (snapshot/INDEX_TERM.ss) or of the v2 keys of etcd 2.0 to 3.5 (the newest *.snap of\n" +
-		"member/snap in its data directory). Each of its keys is set, each empty directory made; TTLs go on with what was left of\n" +
-		"them, and what has expired meanwhile is left out. Keys that are hidden at the top (/_name) come only with --hidden.",
+		"member/snap in its data directory). Sets each key and creates each empty directory, with the remaining TTLs; expired keys\n" +
+		"are skipped. Hidden keys at the root (/_name) are imported only with --hidden.",
 	Example: "$ etcdctl import --snap /var/lib/etcd/member/snap/0000000000000002-0000000000002711.snap\nfinished importing 132 keys",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.String("snap", "", "the snapshot, a `file`")
-		flags.StringArray("hidden", nil, "import this hidden `key` of the top, too, with all below it; may be given again")
-		flags.IntP("concurrency", "c", 10, "how many `keys` to set at the same time")
+		flags.String("snap", "", "snapshot `file`")
+		flags.StringArray("hidden", nil, "import this hidden `key` of the root and the keys below it as well; may be repeated")
+		flags.IntP("concurrency", "c", 10, "number of `keys` to set concurrently")
 	},
 	Run: func(s *cli.Session) error {
 		path, workers := s.String("snap"), value(s.Flags.GetInt("concurrency"))
@@ -49,7 +49,7 @@ var importCommand = cli.Command{
 		if err != nil {
 			return err
 		}
-		// It takes as long as it takes; --timeout is for each answer.
+		// Not limited by --total-timeout; --timeout limits each response.
 		if err := importAll(s.Context, c, nodes, workers); err != nil {
 			return fail(exitServer, err)
 		}
@@ -58,7 +58,7 @@ var importCommand = cli.Command{
 	},
 }
 
-// leaveOutHidden removes what is below a hidden key of the top, other than the keys given.
+// leaveOutHidden removes the nodes below hidden keys of the root, except those in wanted.
 func leaveOutHidden(nodes []imported, wanted []string) []imported {
 	return slices.DeleteFunc(nodes, func(n imported) bool {
 		top, _, _ := strings.Cut(strings.TrimPrefix(n.key, "/"), "/")
@@ -66,7 +66,7 @@ func leaveOutHidden(nodes []imported, wanted []string) []imported {
 	})
 }
 
-// importAll writes the nodes: directories with a TTL first, since a key in one makes it without.
+// importAll writes the nodes, directories first: a key would create its directory without the TTL.
 func importAll(ctx context.Context, c *v2client.Client, nodes []imported, workers int) error {
 	for _, dirs := range []bool{true, false} {
 		if err := importSome(ctx, c, nodes, dirs, workers); err != nil {
@@ -80,7 +80,7 @@ func importSome(ctx context.Context, c *v2client.Client, nodes []imported, dirs 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if dirs {
-		workers = 1 // one may lie in another
+		workers = 1 // a directory may be in another one
 	}
 	next := make(chan imported)
 	var all sync.WaitGroup

@@ -15,12 +15,12 @@ import (
 var lsCommand = cli.Command{
 	Path: "ls", Args: "[key]",
 	Short:   "list a directory",
-	Long:    "Without an argument, the root. Names that begin with _ are hidden; they are listed only when asked for by name.",
+	Long:    "Lists the root without an argument. Names that begin with _ are hidden: they are listed only if given by name.",
 	Example: "$ etcdctl ls --recursive -p /\n/app/\n/app/mode",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.Bool("sort", false, "sort the list")
-		flags.BoolP("recursive", "r", false, "list what is below the directories in it, too")
-		flags.BoolP("p", "p", false, "put a slash behind directories")
+		flags.Bool("sort", false, "sort the result")
+		flags.BoolP("recursive", "r", false, "list subdirectories recursively")
+		flags.BoolP("p", "p", false, "append a slash to directories")
 		quorumFlag(flags)
 	},
 	Run: func(s *cli.Session) error {

@@ -9,32 +9,32 @@ import (
 )
 
 var memberCommands = []cli.Command{
-	{Path: "member", Short: "Look after the members of the cluster."},
+	{Path: "member", Short: "Manage the members of the cluster."},
 	{
-		Path: "member list", Short: "list the members",
+		Path: "member list", Short: "list the members of the cluster",
 		Example: "$ etcdctl member list\n8e9e05c52164694d: name=default peerURLs=http://localhost:2380 clientURLs=http://localhost:2379 isLeader=true",
 		Run:     memberList,
 	},
 	{
-		Path: "member add", Args: "<name> <peer URL>[,<peer URL>…]", Short: "add a member",
-		Long: "Prints what the new member needs to know when it is started. Add members one by one: until the new one runs, it\n" +
-			"counts as one that is down.",
+		Path: "member add", Args: "<name> <peer URL>[,<peer URL>…]", Short: "add a member to the cluster",
+		Long: "Prints the environment variables for the etcd of the new member. Add members one at a time: until the new member is\n" +
+			"started, it counts as a failed one. A lone member has no quorum until then.",
 		Example: "$ etcdctl member add etcd3 http://192.168.1.100:2380\nAdded member named etcd3 with ID 7a3c… to cluster",
 		Run:     memberAdd,
 	},
 	{
-		Path: "member remove", Args: "<ID>", Short: "remove a member",
+		Path: "member remove", Args: "<ID>", Short: "remove a member from the cluster",
 		Example: "$ etcdctl member remove 8e9e05c52164694d\nRemoved member 8e9e05c52164694d from cluster",
 		Run:     memberRemove,
 	},
 	{
-		Path: "member update", Args: "<ID> <peer URL>[,<peer URL>…]", Short: "change the URLs at which a member's peers find it",
+		Path: "member update", Args: "<ID> <peer URL>[,<peer URL>…]", Short: "update the peer URLs of a member",
 		Example: "$ etcdctl member update 8e9e05c52164694d http://192.168.1.100:2380\nUpdated member with ID 8e9e05c52164694d in cluster",
 		Run:     memberUpdate,
 	},
 }
 
-// exactly is the error for a command that does not have the arguments it needs.
+// exactly returns an error unless a command has n arguments.
 func exactly(s *cli.Session, n int, usage string) error {
 	if len(s.Args) == n {
 		return nil
@@ -55,8 +55,8 @@ func wanted(n int) string {
 // joined lists the endpoints of a client, as --debug prints them.
 func joined(c *v2client.Client) string { return strings.Join(c.Endpoints(), ", ") }
 
-// onCluster connects and runs what a command about the cluster does, with an error that is printed
-// as it is.
+// onCluster connects and runs the requests of a command about the cluster. Errors are printed
+// without a prefix, as in etcd's etcdctl.
 func onCluster(s *cli.Session, do func(dir) error) error {
 	c, err := connect(s)
 	if err != nil {
@@ -65,7 +65,7 @@ func onCluster(s *cli.Session, do func(dir) error) error {
 	ctx, cancel := limited(s)
 	defer cancel()
 	if err := do(dir{ctx: ctx, client: c}); err != nil {
-		return plain("%v", err)
+		return withAdvice(s, plain("%v", err), err)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func memberList(s *cli.Session) error {
 			fmt.Fprintf(s.Out, "%s: name=%s peerURLs=%s clientURLs=%s isLeader=%t\n", m.ID, m.Name,
 				strings.Join(m.PeerURLs, ","), strings.Join(m.ClientURLs, ","), noLeader == nil && leader.ID == m.ID)
 		}
-		if noLeader != nil { // the list is worth having all the same
+		if noLeader != nil { // the list is useful without the leader as well
 			return fmt.Errorf("Failed to get leader: %w", noLeader) //nolint:revive,staticcheck // etcdctl's own words
 		}
 		return nil
@@ -101,6 +101,12 @@ func memberAdd(s *cli.Session) error {
 	}
 	name, urls := s.Args[0], strings.Split(s.Args[1], ",")
 	return onCluster(s, func(d dir) error {
+		// On a terminal only: scripts know that 3.1 prints nothing to standard error.
+		if cli.IsTerminal(s.Err) {
+			if before, err := d.client.Members(d.ctx); err == nil {
+				s.WarnQuorum(len(before), name)
+			}
+		}
 		added, err := d.client.AddMember(d.ctx, urls)
 		if err != nil {
 			return err
@@ -114,7 +120,7 @@ func memberAdd(s *cli.Session) error {
 		for _, m := range members {
 			for _, u := range m.PeerURLs {
 				if m.ID == added.ID {
-					m.Name = name // which it will tell only when it is started
+					m.Name = name // a member publishes its name when it starts
 				}
 				cluster = append(cluster, m.Name+"="+u)
 			}
@@ -134,10 +140,10 @@ func memberRemove(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		// Asked of the server, a name or a typing error would be "404 page not found".
+		// The server would answer "404 page not found" to a name or a mistyped ID.
 		for _, m := range members {
 			if m.Name == id {
-				return fmt.Errorf("%q is the name of the member %s: if it is the one, etcdctl member remove %s", id, m.ID, m.ID)
+				return fmt.Errorf("%q is the name of the member %s: to remove it, use etcdctl member remove %s", id, m.ID, m.ID)
 			}
 			if m.ID != id {
 				continue

@@ -11,12 +11,12 @@ import (
 
 var mkCommand = cli.Command{
 	Path: "mk", Args: "<key> [value]",
-	Short: "make a key that is not there yet",
-	Long: "Fails with error 105 if the key exists. Without a value, standard input is the value. With --in-order the key is\n" +
-		"a directory, in which a key is made whose name is greater than all before it: a queue.",
+	Short: "create a key that does not exist",
+	Long: "Fails with error 105 if the key exists. Without a value argument the value is read from standard input. With --in-order the\n" +
+		"key is a directory, and the new key in it gets a name greater than all earlier ones: a queue.",
 	Example: "$ etcdctl mk /app/lock me\nme\n$ etcdctl mk --in-order /queue job-1\njob-1",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.Bool("in-order", false, "make a key with the next name in the directory <key>")
+		flags.Bool("in-order", false, "create a key with the next name in the directory <key>")
 		ttlFlag(flags)
 	},
 	Run: func(s *cli.Session) error {

@@ -7,8 +7,8 @@ import (
 
 var mkdirCommand = cli.Command{
 	Path: "mkdir", Args: "<key>",
-	Short:   "make a directory that is not there yet",
-	Long:    "Makes those above it, too. Fails with error 105 if the directory, or a key of that name, exists.",
+	Short:   "create a directory that does not exist",
+	Long:    "Creates its parent directories as well. Fails with error 105 if the directory, or a key of that name, exists.",
 	Example: "$ etcdctl mkdir /app/instances --ttl 60",
 	Flags:   ttlFlag,
 	Run: func(s *cli.Session) error {

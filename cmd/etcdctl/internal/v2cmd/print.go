@@ -15,9 +15,8 @@ const (
 	jsonText = "json"
 )
 
-// printResponse prints an answer in the format asked for. A format that does not exist is found
-// here, when the work is done, and is not a fault of the command: scripts that rely on either are
-// old.
+// printResponse prints a response in the format of --output. As in etcdctl an unknown format is
+// reported only here, after the request, and the exit code is 0.
 func printResponse(s *cli.Session, r *v2client.Response) {
 	switch format := s.String("output"); format {
 	case simple:
@@ -27,7 +26,7 @@ func printResponse(s *cli.Session, r *v2client.Response) {
 	case jsonText:
 		text, err := json.Marshal(r)
 		if err != nil {
-			panic(err) // nodes are strings and numbers
+			panic(err) // strings and numbers always encode
 		}
 		fmt.Fprintf(s.Out, "%s\n", text)
 	default:
@@ -35,7 +34,7 @@ func printResponse(s *cli.Session, r *v2client.Response) {
 	}
 }
 
-// printSimple prints the value, or what it was where a key is gone.
+// printSimple prints the value, or the previous value of a deleted key.
 func printSimple(s *cli.Session, r *v2client.Response) {
 	switch {
 	case r.Action != "delete":
@@ -56,7 +55,7 @@ func printExtended(s *cli.Session, r *v2client.Response) {
 	}
 }
 
-// printDir prints the answer of a command on directories, which say nothing in the simple format.
+// printDir prints the response of a command on a directory; the format simple prints nothing.
 func printDir(s *cli.Session, r *v2client.Response) {
 	if s.String("output") != simple {
 		printResponse(s, r)

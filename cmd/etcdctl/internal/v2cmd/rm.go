@@ -12,13 +12,13 @@ import (
 var rmCommand = cli.Command{
 	Path: "rm", Args: "<key>",
 	Short:   "remove a key or a directory",
-	Long:    "Prints the value that a removed key had; with --with-value and --with-index, an empty line.",
+	Long:    "Prints the value of the removed key; with --with-value and --with-index it prints an empty line.",
 	Example: "$ etcdctl rm /app/mode\nPrevNode.Value: blue\n$ etcdctl rm --recursive /app",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.Bool("dir", false, "remove it also if it is an empty directory")
-		flags.BoolP("recursive", "r", false, "remove a directory with all that is below it")
-		flags.String("with-value", "", "remove it only if this is its `value` now")
-		flags.Uint64("with-index", 0, "remove it only if this is its modified `index` now; 0 does not ask")
+		flags.Bool("dir", false, "remove the key, or the empty directory")
+		flags.BoolP("recursive", "r", false, "remove a directory and everything below it")
+		flags.String("with-value", "", "remove the key only if this is its current `value`")
+		flags.Uint64("with-index", 0, "remove the key only if this is its current modified `index`; 0 means any")
 	},
 	Run: func(s *cli.Session) error {
 		return remove(s, v2client.DeleteOptions{

@@ -8,7 +8,7 @@ import (
 var rmdirCommand = cli.Command{
 	Path: "rmdir", Args: "<key>",
 	Short:   "remove an empty directory, or a key",
-	Long:    "Fails with error 108 if there is anything in the directory: see rm --recursive.",
+	Long:    "Fails with error 108 if the directory is not empty: see rm --recursive.",
 	Example: "$ etcdctl rmdir /old",
 	Run: func(s *cli.Session) error {
 		return remove(s, v2client.DeleteOptions{Dir: true})

@@ -11,32 +11,31 @@ import (
 )
 
 var roleCommands = []cli.Command{
-	{Path: "role", Short: "Look after the roles and what they may do."},
-	{Path: "role add", Args: "<name>", Short: "make a role", Example: "$ etcdctl role add dev\nRole dev created", Run: roleAdd},
+	{Path: "role", Short: "Manage roles and their permissions."},
+	{Path: "role add", Args: "<name>", Short: "add a role", Example: "$ etcdctl role add dev\nRole dev created", Run: roleAdd},
 	{
-		Path: "role get", Args: "<name>", Short: "show what a role may do",
+		Path: "role get", Args: "<name>", Short: "print the permissions of a role",
 		Example: "$ etcdctl role get dev\nRole: dev\nKV Read:\n\t/dev/*\nKV Write:\n\t/dev/*", Run: roleGet,
 	},
 	{Path: "role list", Short: "list the roles", Example: "$ etcdctl role list\ndev\nroot", Run: roleList},
 	{Path: "role remove", Args: "<name>", Short: "remove a role", Example: "$ etcdctl role remove dev\nRole dev removed", Run: roleRemove},
 	{
-		Path: "role grant", Args: "<name>", Short: "let a role read or write keys",
-		Long: "A path with a * at its end stands for all keys that begin with what is before it: /dev/* is what is below /dev, and not\n" +
-			"/dev itself.",
+		Path: "role grant", Args: "<name>", Short: "grant a role permission to read or write keys",
+		Long:    "A path that ends in * stands for all keys with this prefix: /dev/* stands for the keys below /dev, not for /dev itself.",
 		Example: "$ etcdctl role grant --path '/dev/*' --readwrite dev\nRole dev updated", Flags: permissionFlags, Run: roleGrant,
 	},
 	{
-		Path: "role revoke", Args: "<name>", Short: "take from a role what it was granted",
+		Path: "role revoke", Args: "<name>", Short: "revoke permissions from a role",
 		Example: "$ etcdctl role revoke --path '/dev/*' --write dev\nRole dev updated", Flags: permissionFlags, Run: roleRevoke,
 	},
 }
 
 func permissionFlags(flags *pflag.FlagSet) {
-	flags.String("path", "", "the `path` of the keys, such as /dev/*")
-	flags.Bool("read", false, "reading")
-	flags.Bool("write", false, "writing")
-	flags.Bool("readwrite", false, "both")
-	flags.Bool("rw", false, "both")
+	flags.String("path", "", "`path` of the keys, such as /dev/*")
+	flags.Bool("read", false, "permission to read")
+	flags.Bool("write", false, "permission to write")
+	flags.Bool("readwrite", false, "permission to read and write")
+	flags.Bool("rw", false, "permission to read and write")
 }
 
 func roleAdd(s *cli.Session) error {
@@ -137,8 +136,8 @@ func changePermissions(s *cli.Session, path string, change func(dir, string, v2c
 	})
 }
 
-// permissionsOf reads the flags. Exactly one kind of access is wanted, so that a slip does not
-// grant more than was meant.
+// permissionsOf returns the permissions of the flags. It requires exactly one kind of access, so
+// that a mistake does not grant more than intended.
 func permissionsOf(s *cli.Session) (p v2client.Permissions, err error) {
 	path, kinds := s.String("path"), 0
 	for _, kind := range []string{"read", "write", "readwrite", "rw"} {

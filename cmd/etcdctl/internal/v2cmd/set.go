@@ -11,14 +11,14 @@ import (
 
 var setCommand = cli.Command{
 	Path: "set", Args: "<key> [value]",
-	Short: "set a key's value",
-	Long: "Makes the key, and the directories above it, if need be. Without a value, standard input is the value.\n" +
-		"With --swap-with-value or --swap-with-index, the key is set only if it is still what they say.",
+	Short: "set the value of a key",
+	Long: "Creates the key and its parent directories if necessary. Without a value argument the value is read from standard input.\n" +
+		"--swap-with-value and --swap-with-index set the key only if its value or index is the given one.",
 	Example: "$ etcdctl set /app/mode blue --ttl 60\nblue",
 	Flags: func(flags *pflag.FlagSet) {
 		ttlFlag(flags)
-		flags.String("swap-with-value", "", "set it only if this is its `value` now")
-		flags.Uint64("swap-with-index", 0, "set it only if this is its modified `index` now; 0 does not ask")
+		flags.String("swap-with-value", "", "set the key only if this is its current `value`")
+		flags.Uint64("swap-with-index", 0, "set the key only if this is its current modified `index`; 0 means any")
 	},
 	Run: func(s *cli.Session) error {
 		return write(s, v2client.SetOptions{PrevValue: s.String("swap-with-value"), PrevIndex: s.Uint64("swap-with-index")})

@@ -11,7 +11,7 @@ import (
 
 var setdirCommand = cli.Command{
 	Path: "setdir", Args: "<key>",
-	Short:   "make a directory, or give one that is there a new TTL",
+	Short:   "create a directory, or update its TTL",
 	Long:    "A key of that name becomes an empty directory.",
 	Example: "$ etcdctl setdir /app/instances --ttl 60",
 	Flags:   ttlFlag,

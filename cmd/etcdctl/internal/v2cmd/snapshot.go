@@ -23,8 +23,8 @@ type imported struct {
 
 var errNoSnapshot = errors.New("neither a snapshot of etcd 0.4 nor one of the v2 keys of etcd 2.0 to 3.5")
 
-// readSnapshot returns the nodes of a snapshot in the order of their keys, with what is left of
-// their TTLs now.
+// readSnapshot returns the nodes of a snapshot in the order of their keys, with their remaining
+// TTLs.
 //
 // A snapshot of etcd 0.4 is a line with the CRC-32 (IEEE) of the rest in hexadecimal, then JSON
 // with the store's JSON in "state". One of etcd 2.0 and later is a protobuf message of a CRC-32
@@ -52,12 +52,12 @@ func readSnapshot(file []byte, now time.Time) ([]imported, error) {
 	return nodes, nil
 }
 
-// stateOf returns the store's JSON in a snapshot, whose checksum is right.
+// stateOf verifies the checksum of a snapshot and returns the store's JSON in it.
 func stateOf(file []byte) ([]byte, error) {
 	if line, rest, ok := bytes.Cut(file, []byte("\n")); ok && len(line) == 8 {
 		if sum, err := strconv.ParseUint(string(line), 16, 32); err == nil {
 			if got := crc32.ChecksumIEEE(rest); got != uint32(sum) {
-				return nil, fmt.Errorf("damaged: its checksum is %08x, and it says %08x", got, sum)
+				return nil, fmt.Errorf("checksum mismatch: computed %08x, recorded %08x", got, sum)
 			}
 			var old struct {
 				State []byte `json:"state"`
@@ -73,7 +73,7 @@ func stateOf(file []byte) ([]byte, error) {
 		return nil, errNoSnapshot
 	}
 	if got := crc32.Checksum(outer, crc32.MakeTable(crc32.Castagnoli)); uint64(got) != sum {
-		return nil, fmt.Errorf("damaged, or no snapshot: its checksum is %08x, and it says %08x", got, sum)
+		return nil, fmt.Errorf("damaged, or not a snapshot: checksum mismatch: computed %08x, recorded %08x", got, sum)
 	}
 	state := protoBytes(outer, 1)
 	if state == nil {
@@ -82,7 +82,8 @@ func stateOf(file []byte) ([]byte, error) {
 	return state, nil
 }
 
-// protoBytes returns a message's field of bytes, nil where the message has none or is none.
+// protoBytes returns a field of bytes of a message, or nil if the message is invalid or has no such
+// field.
 func protoBytes(message []byte, field protowire.Number) (found []byte) {
 	eachField(message, func(number protowire.Number, kind protowire.Type, value []byte) {
 		if b, n := protowire.ConsumeBytes(value); number == field && kind == protowire.BytesType && n >= 0 {
@@ -124,10 +125,10 @@ type storedNode struct {
 	Children   map[string]*storedNode // nil for a key
 }
 
-// permanentBefore is what etcd takes for no time at all.
+// permanentBefore: etcd takes earlier expiration times for none.
 var permanentBefore = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// gather appends a node and what is below it. prefix is what all paths begin with.
+// gather appends a node and the nodes below it. prefix is removed from the paths.
 func (n *storedNode) gather(prefix string, now time.Time, nodes *[]imported) {
 	out := imported{key: strings.TrimPrefix(n.Path, prefix), value: n.Value, dir: n.Children != nil}
 	if n.ExpireTime.After(permanentBefore) {

@@ -7,8 +7,8 @@ import (
 
 var updateCommand = cli.Command{
 	Path: "update", Args: "<key> [value]",
-	Short:   "set the value of a key that is there already",
-	Long:    "Fails with error 100 if the key does not exist. Without a value, standard input is the value.",
+	Short:   "update the value of an existing key",
+	Long:    "Fails with error 100 if the key does not exist. Without a value argument the value is read from standard input.",
 	Example: "$ etcdctl update /app/mode green\ngreen",
 	Flags:   ttlFlag,
 	Run: func(s *cli.Session) error {

@@ -7,8 +7,8 @@ import (
 
 var updatedirCommand = cli.Command{
 	Path: "updatedir", Args: "<key>",
-	Short:   "give a directory a new TTL",
-	Long:    "Fails with error 100 if the directory does not exist. Without --ttl it stays for good.",
+	Short:   "update the TTL of a directory",
+	Long:    "Fails with error 100 if the directory does not exist. Without --ttl its TTL is removed.",
 	Example: "$ etcdctl updatedir /app/instances --ttl 60",
 	Flags:   ttlFlag,
 	Run: func(s *cli.Session) error {

@@ -10,15 +10,15 @@ import (
 )
 
 var userCommands = []cli.Command{
-	{Path: "user", Short: "Look after the users and the roles that they have."},
+	{Path: "user", Short: "Manage users and their roles."},
 	{
-		Path: "user add", Args: "<name>[:<password>]", Short: "make a user",
-		Long:    "A password that is not given is asked for. A user that is there already gets the password.",
+		Path: "user add", Args: "<name>[:<password>]", Short: "add a user",
+		Long:    "Asks for the password if none is given. An existing user gets the new password.",
 		Example: "$ etcdctl user add alice\nNew password:\nUser alice created",
 		Run:     userAdd,
 	},
 	{
-		Path: "user get", Args: "<name>", Short: "show a user's roles",
+		Path: "user get", Args: "<name>", Short: "print the roles of a user",
 		Example: "$ etcdctl user get alice\nUser: alice\nRoles:  dev",
 		Run:     userGet,
 	},
@@ -28,21 +28,21 @@ var userCommands = []cli.Command{
 		Example: "$ etcdctl user remove alice\nUser alice removed", Run: userRemove,
 	},
 	{
-		Path: "user grant", Args: "<name>", Short: "give a user roles",
+		Path: "user grant", Args: "<name>", Short: "grant roles to a user",
 		Example: "$ etcdctl user grant --roles dev,ops alice\nUser alice updated", Flags: rolesFlag, Run: userGrant,
 	},
 	{
-		Path: "user revoke", Args: "<name>", Short: "take roles from a user",
+		Path: "user revoke", Args: "<name>", Short: "revoke roles from a user",
 		Example: "$ etcdctl user revoke --roles ops alice\nUser alice updated", Flags: rolesFlag, Run: userRevoke,
 	},
 	{
-		Path: "user passwd", Args: "<name>", Short: "give a user a new password, which is asked for",
+		Path: "user passwd", Args: "<name>", Short: "change the password of a user",
 		Example: "$ etcdctl user passwd alice\nNew password:\nPassword updated", Run: userPasswd,
 	},
 }
 
 func rolesFlag(flags *pflag.FlagSet) {
-	flags.StringSlice("roles", nil, "the `roles`, with commas between them or one option each")
+	flags.StringSlice("roles", nil, "`roles`, separated by commas; the option may be repeated")
 }
 
 func userAdd(s *cli.Session) error {
@@ -74,8 +74,7 @@ func userGet(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		// As many blanks before the roles as there are roles: this is what scripts have had to cut
-		// off since 2.1.
+		// etcdctl prints as many blanks before the roles as there are roles; scripts rely on it.
 		fmt.Fprintf(s.Out, "User: %s\nRoles: %s%s\n", u.Name, strings.Repeat(" ", len(u.Roles)), strings.Join(u.Roles, " "))
 		return nil
 	})
@@ -151,10 +150,9 @@ func userPasswd(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		// the API has one request for both, and nothing to tell them apart beforehand without a
-		// race
+		// The API has one request for both, and the result tells whether the user existed.
 		if created {
-			return fmt.Errorf("there was no user %q: it has been made, with this password (etcdctl user remove %s undoes it)", s.Args[0], s.Args[0])
+			return fmt.Errorf("user %q did not exist: it has been created with this password (undo it with etcdctl user remove %s)", s.Args[0], s.Args[0])
 		}
 		fmt.Fprintln(s.Out, "Password updated")
 		return nil

@@ -1,14 +1,15 @@
-// Package v2cmd is etcdctl's commands of the v2 API.
+// Package v2cmd has etcdctl's commands of the v2 API.
 //
-// It owns what they are called, their flags, what they print and their exit codes, all of which
-// scripts know. It does not own HTTP (v2client does) nor the choice between the dialects (cli
-// does).
+// It owns their names, flags, output formats and exit codes, which scripts rely on. It does not own
+// HTTP (v2client does), the choice between the dialects (cli does), or the diagnosis of endpoints
+// (reach does).
 //
-// Invariants: what a command prints in the formats simple, extended and json, and the lines
-// beginning `Error:  `, are those of etcd 3.1's etcdctl byte for byte; help texts are not.
+// Invariants: the output in the formats simple, extended and json, and lines beginning `Error:  `,
+// are those of etcd 3.1's etcdctl, byte for byte. Help texts, and lines after the error, are our
+// own.
 //
-// Concurrency: a process runs one command in one goroutine; only the signal handlers of watch,
-// exec-watch and cluster-health, and the programs that exec-watch starts, run beside it.
+// Concurrency: a process runs one command in one goroutine, besides signal handlers and the
+// programs that exec-watch starts.
 package v2cmd
 
 import (
@@ -46,34 +47,38 @@ func Commands() []cli.Command {
 		memberCommands, userCommands, roleCommands, authCommands)
 }
 
-// Globals adds the options that every v2 command takes.
+// Globals adds the options of every v2 command.
 func Globals(flags *pflag.FlagSet) {
-	flags.Bool("no-sync", false, "use the endpoints given as they are: do not ask them for the cluster's members first")
-	flags.StringP("output", "o", "simple", "print answers in this `format`: simple, extended or json")
+	flags.Bool("no-sync", false, "use the given endpoints only: do not ask them for the members of the cluster")
+	flags.StringP("output", "o", "simple", "output `format`: simple, extended or json")
 	flags.StringP("peers", "C", "", "old name of --endpoints: `URLS`")
 	flags.String("endpoint", "", "old name of --endpoints: `URLS`")
-	flags.String("cert-file", "", "identify to servers with the certificate in this `file`")
-	flags.String("key-file", "", "the key of that certificate, a `file`")
-	flags.String("ca-file", "", "trust the servers that the authorities in this `file` have certified")
-	flags.StringP("username", "u", "", "authenticate as this `user[:password]`; a password not given is asked for")
-	flags.Duration("timeout", 2*time.Second, "how long to wait for a connection, and for one answer")
-	flags.Duration("total-timeout", 5*time.Second, "how long the whole command may take, except watching")
+	flags.String("cert-file", "", "client certificate `file` (PEM)")
+	flags.String("key-file", "", "key `file` of the client certificate (PEM)")
+	flags.String("ca-file", "", "verify the certificates of servers with the CA certificates in this `file` (PEM)")
+	flags.StringP("username", "u", "", "authenticate as `user[:password]`; asks for the password if it is missing")
+	flags.Duration("timeout", 2*time.Second, "timeout for connecting, and for one response")
+	flags.Duration("total-timeout", 5*time.Second, "timeout for the whole command, except watches")
 }
 
-// fail is the exit for an error of the server or the way there.
+// fail returns the exit for an error of a request.
 func fail(code int, err error) error {
 	text := fmt.Sprintf("Error:  %v\n", err)
 	var cluster *v2client.ClusterError
 	if errors.As(err, &cluster) {
 		text += cluster.Detail() + "\n"
 	}
-	return &cli.Exit{Code: code, Message: text}
+	return &cli.Exit{Code: code, Message: text, Err: err}
 }
 
 // unreachable is fail; if the error may come from an endpoint that cannot be reached, or from a
 // cluster without a leader, it adds the advice for each endpoint.
 func unreachable(s *cli.Session, code int, err error) error {
-	exit := fail(code, err)
+	return withAdvice(s, fail(code, err), err)
+}
+
+// withAdvice adds the advice for each endpoint to an exit, if its cause err calls for it.
+func withAdvice(s *cli.Session, exit, err error) error {
 	var e *cli.Exit
 	if errors.As(exit, &e) && noAnswer(err) {
 		e.Message += advice(s, selfExplaining(err))
@@ -100,7 +105,7 @@ func noAnswer(err error) bool {
 	return false
 }
 
-// plain is the exit of a command that says what is wrong and nothing around it.
+// plain returns an exit with a text that has no prefix.
 func plain(format string, args ...any) error {
 	return &cli.Exit{Code: exitBadArgs, Message: fmt.Sprintf(format, args...) + "\n"}
 }
@@ -110,8 +115,8 @@ var (
 	errValueRequired = errors.New("value required")
 )
 
-// arguments returns a command's arguments. v2's option parser ends at the first of them, so that a
-// "--" after one is an argument itself: `set /k -- --ttl` stores two dashes.
+// arguments returns the arguments of a command. v2's option parser stops at the first argument, so
+// that a later "--" is an argument: `set /k -- --ttl` stores two dashes.
 func arguments(s *cli.Session) []string {
 	if s.Dash <= 0 {
 		return s.Args
@@ -149,7 +154,7 @@ func keyAndValue(s *cli.Session) (key, value string, err error) {
 
 // ttlFlag adds --ttl, and ttl reads it.
 func ttlFlag(flags *pflag.FlagSet) {
-	flags.Int64("ttl", 0, "let it expire after so many `seconds`; 0 is never")
+	flags.Int64("ttl", 0, "time to live in `seconds`; 0 means none")
 }
 
 func ttl(s *cli.Session) time.Duration { return time.Duration(s.Int64("ttl")) * time.Second }

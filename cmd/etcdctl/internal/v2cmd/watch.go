@@ -14,11 +14,11 @@ import (
 
 var watchCommand = cli.Command{
 	Path: "watch", Args: "<key>",
-	Short:   "wait for a key to change, and print it",
-	Long:    "Ends at the first change or, with --forever, at an interrupt. Changes of directories themselves are not shown.",
+	Short:   "watch a key for changes",
+	Long:    "Ends after the first change; with --forever it runs until interrupted. Changes of directories themselves are not printed.",
 	Example: "$ etcdctl watch --forever --recursive /app\n[set] /app/mode\nblue",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.BoolP("forever", "f", false, "go on until interrupted (Ctrl-C)")
+		flags.BoolP("forever", "f", false, "run until interrupted (Ctrl-C)")
 		watchFlags(flags)
 	},
 	Run: func(s *cli.Session) error {
@@ -41,8 +41,8 @@ var watchCommand = cli.Command{
 }
 
 func watchFlags(flags *pflag.FlagSet) {
-	flags.Uint64("after-index", 0, "begin with the first change after this `index`, which may be past; 0 is now")
-	flags.BoolP("recursive", "r", false, "watch what is below the key, too")
+	flags.Uint64("after-index", 0, "start with the first change after this `index`; 0 means the next change")
+	flags.BoolP("recursive", "r", false, "watch the keys below the key as well")
 }
 
 // follow calls change for each change of a key until it asks for no more. An interrupt ends it

@@ -165,7 +165,8 @@ func checkPerf(s *cli.Session) error {
 func writeTo(c *clientv3.Client, prefix string) func(context.Context) error {
 	var n atomic.Uint64
 	text := make([]byte, checkValueBytes/2)
-	_, _ = rand.Read(text) // never fails; random, so that compression does not make the values smaller
+	// never fails; random, so that compression does not make the values smaller
+	_, _ = rand.Read(text)
 	value := fmt.Sprintf("%x", text)
 	return func(ctx context.Context) error {
 		key := binary.BigEndian.AppendUint64([]byte(prefix), n.Add(1))

@@ -143,11 +143,11 @@ func isText(b []byte) bool {
 // diffCells bounds the work of lineDiff; larger values are shown whole.
 const diffCells = 4 << 20
 
-// lineDiff returns the lines of a and b: "- " before lines of a only, "+ " before lines of b only, and
-// "  " before common lines, of which it keeps those next to a change.
+// lineDiff returns the lines of a and b: "- " before lines of a only, "+ " before lines of b only,
+// and "  " before common lines, of which it keeps those next to a change.
 //
-// It fills the table of the longest common subsequences of the suffixes: with a = [x y], b = [y z] the
-// common line is y, and the result is "- x", "  y", "+ z".
+// It fills the table of the longest common subsequences of the suffixes: with a = [x y], b = [y z]
+// the common line is y, and the result is "- x", "  y", "+ z".
 func lineDiff(a, b []string) (lines []string) {
 	if len(a)*len(b) > diffCells {
 		for _, line := range a {

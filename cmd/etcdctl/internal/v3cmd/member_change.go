@@ -88,6 +88,8 @@ func memberAdd(s *cli.Session) error {
 		add, how := c.MemberAdd, "added to"
 		if s.Bool("learner") {
 			add, how = c.MemberAddAsLearner, "added as learner to"
+		} else if err := warnQuorum(ctx, s, c); err != nil {
+			return err
 		}
 		r, err := add(ctx, urls)
 		if err != nil {
@@ -100,6 +102,22 @@ func memberAdd(s *cli.Session) error {
 			fmt.Fprint(p, startVariables(s.Args[0], m.Member, m.Members))
 		}})
 	})
+}
+
+// warnQuorum warns before a change that makes the quorum depend on the new member.
+func warnQuorum(ctx context.Context, s *cli.Session, c *clientv3.Client) error {
+	r, err := c.MemberList(ctx)
+	if err != nil {
+		return fail(exitError, err)
+	}
+	voters := 0
+	for _, m := range r.Members {
+		if !m.GetIsLearner() {
+			voters++
+		}
+	}
+	s.WarnQuorum(voters, s.Args[0])
+	return nil
 }
 
 // startVariables returns the environment variables for the etcd of a new member.

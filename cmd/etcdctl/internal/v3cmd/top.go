@@ -76,7 +76,8 @@ func top(s *cli.Session) error {
 				_, err := s.Out.Write(frame.Bytes())
 				return err
 			}
-			// Home, then each line with the rest of its old content erased, then the rest of the screen.
+			// Home, then each line with the rest of its old content erased, then the rest of the
+			// screen.
 			text := strings.ReplaceAll(frame.String(), "\n", "\033[K\r\n")
 			fmt.Fprintf(s.Out, "\033[H%s\033[J", text)
 			last = now

@@ -1,6 +1,7 @@
 package v3cmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -58,7 +59,7 @@ func tree(s *cli.Session) error {
 			}
 			root.add(kv, strings.TrimPrefix(string(kv.GetKey()), prefix), separator, depth)
 		}
-		fmt.Fprintf(s.Out, "%s  %s\n", paint(s, bold, prefix), root.summary())
+		fmt.Fprintf(s.Out, "%s  %s\n", paint(s, bold, cmp.Or(prefix, ".")), root.summary())
 		p := treePrinter{s: s, c: c, separator: separator, ttls: map[int64]string{}}
 		p.print(root, "")
 		return nil
