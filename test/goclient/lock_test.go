@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,6 +19,7 @@ import (
 
 	"cairn/internal/v3electionpb"
 	"cairn/internal/v3lockpb"
+	"cairn/test/harness"
 )
 
 func (f *fixture) call(ctx context.Context, method string, req, resp proto.Message) error {
@@ -233,5 +235,51 @@ func TestElection(t *testing.T) {
 	}
 	if _, err := leaderOf(); status.Convert(err).Message() != "election: no leader" {
 		t.Errorf("after the end of the last lease: %v", err)
+	}
+}
+
+// TestManyLockWaiters has thousands of calls wait for one lock on one connection. Other clients are
+// served meanwhile and while the waiters leave, and the next waiter gets the lock.
+func TestManyLockWaiters(t *testing.T) {
+	if other := harness.Reference(t); other != "" {
+		t.Skip(other + " reads the whole queue for each waiter")
+	}
+	const waiters = 3000
+	f := start(t, "--max-concurrent-streams=10000")
+	other, err := clientv3.New(clientv3.Config{Endpoints: []string{f.server.URL()}, Logger: zap.NewNop()})
+	must(t, err)
+	defer other.Close() //nolint:errcheck // the test is over
+	held, err := f.lock(f.ctx, "l", f.grant(600))
+	must(t, err)
+	ctx, cancel := context.WithCancel(f.ctx)
+	defer cancel()
+	got := make(chan []byte, waiters)
+	for range waiters {
+		id := f.grant(600)
+		go func() {
+			if r, err := f.lock(ctx, "l", id); err == nil {
+				got <- r.Key
+			}
+		}()
+	}
+	slowest := time.Duration(0)
+	serveOthers := func(queue int) {
+		for n := int64(-1); n != int64(queue); {
+			began := time.Now()
+			r, err := other.Get(f.ctx, "l/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+			must(t, err)
+			_, err = other.Put(f.ctx, "k", "v")
+			must(t, err)
+			n, slowest = r.Count, max(slowest, time.Since(began))
+		}
+	}
+	serveOthers(waiters + 1)
+	f.unlock(held.Key)
+	<-got // the next waiter has the lock
+	cancel()
+	serveOthers(1) // the owner's key; the others have left
+	t.Logf("the slowest get and put beside %d waiters took %v", waiters, slowest)
+	if slowest > 3*time.Second {
+		t.Errorf("a get and a put took %v beside %d waiters", slowest, waiters)
 	}
 }
