@@ -1,18 +1,17 @@
 // Package gateway serves gRPC services as JSON over HTTP/1 and HTTP/2: a POST to /v3/kv/range is a
 // call of KV.Range.
 //
-// It owns the paths, the translation between JSON and messages, the form of errors, and the
-// websocket in front of all that. It does not own the services: it is a grpc.ServiceRegistrar, is
-// given the same services as the gRPC server, and calls their handlers itself. There is no
-// connection between the two: a request costs its JSON and one encoding, and its deadline, metadata
-// and cancellation reach the handler as the context's.
+// It owns the paths, the translation between JSON and messages, the form of errors, and websockets.
+// It does not own the services: it is a grpc.ServiceRegistrar, with which the same services are
+// registered as with the gRPC server, and it calls their handlers itself, without a connection in
+// between. So a request costs its JSON and one encoding, and its deadline, metadata and
+// cancellation reach the handler in the context.
 //
 // The paths are those that the services' published descriptors name (google.api.http). /v3alpha/
 // and /v3beta/ are other names of /v3/.
 //
-// Invariants: what a client can make the gateway hold is one request of at most
-// Options.MessageBytesMax, as JSON twice that, and one answer; a client that takes nothing holds up
-// its own call alone.
+// Invariants: a call holds at most one request of Options.MessageBytesMax, as JSON twice that, and
+// one response; a client that does not read blocks its own call alone.
 //
 // Concurrency: services are registered before the first request; afterwards everything may be used
 // from any number of goroutines.
@@ -75,7 +74,7 @@ type call struct {
 
 func (c call) missing() bool { return c.unary == nil && c.stream == nil }
 
-// New returns a gateway for the services that are registered with it.
+// New returns a gateway without services.
 func New(opts Options) *Gateway {
 	return &Gateway{opts: opts, routes: make(map[string]*route), mux: runtime.NewServeMux()}
 }
@@ -118,7 +117,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	to := g.routes[path]
 	if to == nil && r.Method != http.MethodPost {
-		http.NotFound(w, r) // somebody looks around: nowhere is answered as outside /v3/
+		http.NotFound(w, r) // as for paths outside of /v3/
 		return
 	}
 	if err := g.overrideMethod(w, r); err != nil {
@@ -160,7 +159,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *route) {
 	defer cancel()
 	ctx, err := g.callContext(ctx, r, to)
 	if err == nil {
-		err = ctx.Err() // whoever allows a nanosecond gets no answer of the service
+		err = ctx.Err() // the deadline may have passed already
 	}
 	switch {
 	case err != nil:
@@ -200,7 +199,7 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 	writeMetadata(w, sent.Header())
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(text) // a client that has gone is no business of ours
+	_, _ = w.Write(text) // the client may have disconnected
 }
 
 // bodyBytesMax limits a request as JSON: base64 makes four bytes of three, and names and blanks get

@@ -27,8 +27,8 @@ var codec = runtime.JSONPb{
 	UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
 }
 
-// spaced reports whether package protojson puts blanks into what it writes. It decides so by the
-// hash of the program, so that nobody relies on its text; but people compare what curl shows them.
+// spaced reports whether package protojson adds spaces to its output. It decides by the hash of the
+// program, so that programs do not rely on the text; but users compare the output of curl.
 var spaced = func() bool {
 	text, err := codec.MarshalOptions.Marshal(status.New(codes.Internal, "x").Proto())
 	return err != nil || bytes.ContainsRune(text, ' ')
@@ -78,7 +78,7 @@ type (
 	}
 )
 
-// hand gives a handler the request that it asked for in its own type.
+// hand copies a request into the message of the type that a handler decodes.
 func hand(in proto.Message, v any) error {
 	if same, ok := v.(proto.Message); ok && same.ProtoReflect().Descriptor() == in.ProtoReflect().Descriptor() {
 		proto.Merge(same, in)
@@ -92,7 +92,7 @@ func hand(in proto.Message, v any) error {
 	case wireUnmarshaler:
 		err = m.UnmarshalWire(b)
 	default:
-		err = fmt.Errorf("%T is no request of this call", v)
+		err = fmt.Errorf("unexpected request type %T", v)
 	}
 	if err != nil {
 		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
@@ -100,7 +100,7 @@ func hand(in proto.Message, v any) error {
 	return nil
 }
 
-// published turns an answer into the message that the published API has for it.
+// published converts a response to the message of the published API.
 func published(reply any, as protoreflect.MessageType) (proto.Message, error) {
 	switch m := reply.(type) {
 	case wireAppender:
@@ -110,13 +110,13 @@ func published(reply any, as protoreflect.MessageType) (proto.Message, error) {
 		}
 		out := as.New().Interface()
 		if err := proto.Unmarshal(b, out); err != nil {
-			return nil, status.Errorf(codes.Internal, "decode answer: %v", err)
+			return nil, status.Errorf(codes.Internal, "decode response: %v", err)
 		}
 		return out, nil
 	case proto.Message:
 		return m, nil
 	}
-	return nil, status.Errorf(codes.Internal, "%T is no answer of this call", reply)
+	return nil, status.Errorf(codes.Internal, "unexpected response type %T", reply)
 }
 
 // unaryError is the body of an error: 3.7's members, code and message, and the member error of 3.4
@@ -149,7 +149,7 @@ func writeError(w http.ResponseWriter, s *status.Status) {
 		w.Header().Set("WWW-Authenticate", s.Message())
 	}
 	w.WriteHeader(runtime.HTTPStatusFromCode(s.Code()))
-	_, _ = w.Write(text) // a client that has gone is no business of ours
+	_, _ = w.Write(text) // the client may have disconnected
 }
 
 func streamErrorText(s *status.Status) []byte {

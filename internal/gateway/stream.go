@@ -59,10 +59,10 @@ func (g *Gateway) serveStream(ctx context.Context, w http.ResponseWriter, r *htt
 	s.finish(err)
 }
 
-// duplex lets a response begin while the request's body goes on, which HTTP/1 has to be told; over
-// HTTP/2 there is nothing to tell. Such a connection serves no further request: what is left of a
-// body like that has no end. release is to be called when the handler has returned, since a
-// goroutine of the handler's that reads the body would keep the response from ending.
+// duplex allows a response to begin before the end of the request's body, which HTTP/1 has to
+// enable; HTTP/2 always allows it. The connection is closed after such a response, since its body
+// may have no end. The caller must call release when the handler has returned: a goroutine of the
+// handler that still reads the body would keep the response from ending.
 func duplex(w http.ResponseWriter) (release func()) {
 	control := http.NewResponseController(w)
 	if control.EnableFullDuplex() != nil {
@@ -72,7 +72,7 @@ func duplex(w http.ResponseWriter) (release func()) {
 	return func() { _ = control.SetReadDeadline(time.Now()) }
 }
 
-// finish ends the response. It begins one if the handler has not.
+// finish ends the response, and begins it if the handler has not.
 func (s *stream) finish(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +91,7 @@ func (s *stream) finish(err error) {
 		st = bad
 	}
 	s.beginLocked(runtime.HTTPStatusFromCode(st.Code()))
-	_, _ = s.w.Write(streamErrorText(st)) // a client that has gone is no business of ours
+	_, _ = s.w.Write(streamErrorText(st)) // the client may have disconnected
 }
 
 func (s *stream) beginLocked(code int) {

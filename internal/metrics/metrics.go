@@ -81,7 +81,7 @@ type State struct {
 	Alarms []Alarm
 
 	CurrentRevision, CompactRevision int64
-	Keys                             int64 // live keys; negative when nobody counts them
+	Keys                             int64 // live keys; negative when not counted
 
 	Watchers, WatchStreams int64
 	WatchersBehind         int64 // that read from history
@@ -175,7 +175,7 @@ func New(memberID uint64) *Metrics {
 	return m
 }
 
-// SetState says where to ask for the state at a scrape. The function must return quickly and may be
+// SetState sets the function that returns the state at a scrape. It must return quickly and may be
 // called by several goroutines. Before the call the state is the zero State.
 func (m *Metrics) SetState(f func() State) { m.state.Store(&f) }
 

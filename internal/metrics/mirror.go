@@ -44,7 +44,7 @@ func (descriptors) Describe(to chan<- *prometheus.Desc) {
 	to <- fdLimitDesc
 }
 
-// Collect implements prometheus.Collector. Where the system does not tell, there is no metric.
+// Collect implements prometheus.Collector. There is no metric where the system does not provide it.
 func (descriptors) Collect(to chan<- prometheus.Metric) {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {

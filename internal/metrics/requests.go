@@ -8,12 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// clientVersionsMax limits how many versions of clients are told apart: whoever calls names their
-// own.
+// clientVersionsMax limits how many versions of clients are distinguished, since clients choose the
+// text.
 const clientVersionsMax = 64
 
-// unknownVersion is what clients count as that name no version, as curl does at the JSON gateway,
-// or one too many.
+// unknownVersion is the label of clients without a version, as curl at the JSON gateway, and of
+// those beyond the limit.
 const unknownVersion = "unknown"
 
 // ClientVersion holds the counters of the calls by clients of one version of the API.

@@ -75,6 +75,9 @@ func (c Config) read(ctx context.Context, serializable bool) error {
 	return c.Member.CheckRead(ctx, serializable)
 }
 
+// errNoLeader is etcd's error of reads without a leader.
+var errNoLeader = errors.New("etcdserver: no leader")
+
 // check is a check of /livez or /readyz.
 type check struct {
 	name string
@@ -83,8 +86,13 @@ type check struct {
 
 var (
 	checkSerializable = check{"serializable_read", func(c Config, ctx context.Context) error { return c.read(ctx, true) }}
-	checkLinearizable = check{"linearizable_read", func(c Config, ctx context.Context) error { return c.read(ctx, false) }}
-	checkCorruption   = check{"data_corruption", func(c Config, _ context.Context) error {
+	checkLinearizable = check{"linearizable_read", func(c Config, ctx context.Context) error {
+		if c.Member.Leader() == 0 { // the read would wait for one until the timeout
+			return errNoLeader
+		}
+		return c.read(ctx, false)
+	}}
+	checkCorruption = check{"data_corruption", func(c Config, _ context.Context) error {
 		if slices.Contains(c.Member.Alarms(), alarmCorrupt) {
 			return errors.New("alarm activated: CORRUPT")
 		}

@@ -30,7 +30,7 @@ func (s *server) memberList(ctx context.Context, req *etcdserverpb.MemberListReq
 			return nil, err
 		}
 	}
-	if _, err := s.identify(ctx); err != nil { // any user may know; nobody in particular may not
+	if _, err := s.identify(ctx); err != nil { // any user, but not without a token
 		return nil, err
 	}
 	return &etcdserverpb.MemberListResponse{Header: s.clusterHeader(), Members: s.members()}, nil

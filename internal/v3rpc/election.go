@@ -34,14 +34,14 @@ var electionService = grpc.ServiceDesc{
 	},
 }
 
-// etcd's words for what can be wrong.
+// The errors of elections, in etcd's words.
 var (
 	errNotLeader  = errors.New("election: not leader")
 	errNoLeader   = errors.New("election: no leader")
 	errNoLeaderIn = errors.New(`"leader" field must be provided`)
 )
 
-// campaign answers when the caller leads.
+// campaign serves Election.Campaign: it returns when the caller leads.
 func (s *server) campaign(ctx context.Context, req *v3electionpb.CampaignRequest) (any, error) {
 	t, err := s.newTurn(ctx, req.Name, req.Lease)
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *server) campaign(ctx context.Context, req *v3electionpb.CampaignRequest
 		}
 		return nil, err
 	}
-	// The lease may have ended while its owner waited; who leads then is somebody else.
+	// The lease may have ended while its owner waited; then another candidate leads.
 	own, _, err := s.lookUp(ctx, &etcdserverpb.RangeRequest{Key: t.key})
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (s *server) campaign(ctx context.Context, req *v3electionpb.CampaignRequest
 	}, nil
 }
 
-// turnOf returns the turn that a leader's key stands for.
+// turnOf returns the turn of a leader's key.
 func turnOf(l *v3electionpb.LeaderKey) (*turn, error) {
 	if l == nil {
 		return nil, errNoLeaderIn
@@ -105,7 +105,7 @@ func (s *server) proclaim(ctx context.Context, req *v3electionpb.ProclaimRequest
 	return &v3electionpb.ProclaimResponse{Header: h}, nil
 }
 
-// proclaimAs gives the key of a turn another value, if it is still there.
+// proclaimAs changes the value of a turn's key, if the key still exists.
 func (s *server) proclaimAs(ctx context.Context, t *turn, value []byte) (*etcdserverpb.ResponseHeader, error) {
 	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
 		Compare: []*etcdserverpb.Compare{createdAt(t.key, t.created)},
@@ -120,7 +120,8 @@ func (s *server) proclaimAs(ctx context.Context, t *turn, value []byte) (*etcdse
 	return resp.Header, nil
 }
 
-// resign deletes the key of a leader, if it is still there; if it is not, nothing is wrong.
+// resign serves Election.Resign: it deletes the leader's key. It is not an error if the key no
+// longer exists.
 func (s *server) resign(ctx context.Context, req *v3electionpb.ResignRequest) (any, error) {
 	t, err := turnOf(req.Leader)
 	if err != nil {
@@ -147,7 +148,8 @@ func (s *server) electionLeader(ctx context.Context, req *v3electionpb.LeaderReq
 	return &v3electionpb.LeaderResponse{Header: h, Kv: leader[0]}, nil
 }
 
-// observe tells of every proclamation of every leader, until the client has enough.
+// observe serves Election.Observe: it sends every proclamation of every leader until the client
+// disconnects.
 func observe(srv any, stream grpc.ServerStream) error {
 	s, req := srv.(*server), new(v3electionpb.LeaderRequest)
 	if err := stream.RecvMsg(req); err != nil {
@@ -171,8 +173,8 @@ type observing struct {
 	queue []byte
 }
 
-// reign tells of one leader, from the present proclamation, or the next when nobody leads, to the
-// end.
+// reign sends the proclamations of one leader, from the current one until the leader's key is
+// deleted. Without a leader it waits for the next one.
 func (o *observing) reign(ctx context.Context) error {
 	present, h, err := o.lookUp(ctx, ownerOf(o.queue))
 	if err != nil {
@@ -184,7 +186,7 @@ func (o *observing) reign(ctx context.Context) error {
 	} else if leader, err = o.firstPut(ctx, h); leader == nil {
 		return err
 	}
-	if err := o.tell(h, leader); err != nil {
+	if err := o.send(h, leader); err != nil {
 		return err
 	}
 	f := o.follow(kv.KeyRange{Key: leader.Key}, h.Revision+1)
@@ -199,15 +201,15 @@ func (o *observing) reign(ctx context.Context) error {
 				return nil
 			}
 			h.Revision = e.Revision()
-			if err := o.tell(h, eventKey(e)); err != nil {
+			if err := o.send(h, eventKey(e)); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// firstPut waits until somebody puts a key into the queue, and sets the header to that revision. It
-// returns nothing when it is better to look again.
+// firstPut waits until a key is put into the queue, and sets the header to that revision. It
+// returns no key if the caller must read the queue again.
 func (o *observing) firstPut(ctx context.Context, h *etcdserverpb.ResponseHeader) (*mvccpb.KeyValue, error) {
 	r := prefixRange(o.queue)
 	f := o.follow(kv.KeyRange{Key: r.Key, End: r.RangeEnd}, h.Revision+1)
@@ -226,7 +228,7 @@ func (o *observing) firstPut(ctx context.Context, h *etcdserverpb.ResponseHeader
 	}
 }
 
-// permitted waits for events, and tells of them only if the caller may still read the queue.
+// permitted waits for events, and returns them only if the caller may still read the queue.
 func (o *observing) permitted(ctx context.Context, f *following) ([]*watch.Event, error) {
 	events, err := f.next(ctx)
 	if err != nil {
@@ -239,7 +241,7 @@ func (o *observing) permitted(ctx context.Context, f *following) ([]*watch.Event
 	return events, err
 }
 
-func (o *observing) tell(h *etcdserverpb.ResponseHeader, leader *mvccpb.KeyValue) error {
+func (o *observing) send(h *etcdserverpb.ResponseHeader, leader *mvccpb.KeyValue) error {
 	header := &etcdserverpb.ResponseHeader{ClusterId: h.ClusterId, MemberId: h.MemberId, Revision: h.Revision, RaftTerm: h.RaftTerm}
 	return o.out.SendMsg(&v3electionpb.LeaderResponse{Header: header, Kv: leader})
 }

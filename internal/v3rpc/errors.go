@@ -74,7 +74,7 @@ var wireErrors = []struct{ err, wire error }{
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
 }
 
-// wireError returns the gRPC status that a client is to see.
+// wireError returns the gRPC status for the client.
 func wireError(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err

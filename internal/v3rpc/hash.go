@@ -7,10 +7,9 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// A hash reads all of the store, so that the member makes one at a time: whoever asks for many
-// waits for their own.
+// A hash reads the whole store, so a member computes one at a time and further requests wait.
 
-// hash answers Maintenance.Hash.
+// hash serves Maintenance.Hash.
 func (s *server) hash(ctx context.Context, _ *etcdserverpb.HashRequest) (any, error) {
 	done, err := s.beginHash(ctx)
 	if err != nil {
@@ -29,7 +28,7 @@ func (s *server) hash(ctx context.Context, _ *etcdserverpb.HashRequest) (any, er
 	return &etcdserverpb.HashResponse{Header: s.header(revision).proto(), Hash: sum}, nil
 }
 
-// hashKV answers Maintenance.HashKV.
+// hashKV serves Maintenance.HashKV.
 func (s *server) hashKV(ctx context.Context, req *etcdserverpb.HashKVRequest) (any, error) {
 	done, err := s.beginHash(ctx)
 	if err != nil {
@@ -49,12 +48,12 @@ func (s *server) hashKV(ctx context.Context, req *etcdserverpb.HashKVRequest) (a
 		Header: s.header(s.member.Requests.Keys().Head().Revision).proto(), Hash: h.Sum, HashRevision: h.Revision, CompactRevision: h.CompactRevision,
 	}
 	if h.CompactRevision == 0 {
-		resp.CompactRevision = -1 // etcd's way to say that nothing has been compacted
+		resp.CompactRevision = -1 // as etcd reports that nothing has been compacted
 	}
 	return resp, nil
 }
 
-// beginHash waits for its turn; done ends it.
+// beginHash waits until no other hash is computed. The caller must call done.
 func (s *server) beginHash(ctx context.Context) (done func(), err error) {
 	if err := s.checkRoot(ctx); err != nil {
 		return nil, err

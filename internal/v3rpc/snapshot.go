@@ -64,8 +64,8 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 			Blob: blob[:n], Version: version.Cluster, // as in etcd without a header
 		}
 		if !last {
-			// What is to come is only known when it has been compressed. This is about as much as
-			// the state takes on disk, and 0 only in the last message.
+			// The rest is known only once it has been compressed. This estimate is the size of the
+			// state on disk, and 0 only in the last message.
 			resp.RemainingBytes = uint64(max(disk-sent, 1))
 		}
 		if err := stream.SendMsg(resp); err != nil {

@@ -155,12 +155,12 @@ func (f *following) next(ctx context.Context) ([]*watch.Event, error) {
 		case <-f.s.member.Watches.Watches().Closed():
 			return nil, watch.ErrClosed
 		}
-		told, err := f.in.Take()
+		deliveries, err := f.in.Take()
 		if err != nil {
 			return nil, err
 		}
-		if len(told) > 0 {
-			return told[0].Events, nil // there is one watcher
+		if len(deliveries) > 0 {
+			return deliveries[0].Events, nil // there is one watcher
 		}
 	}
 }

@@ -40,8 +40,8 @@ const (
 	reasonDuplicateID = "mvcc: duplicate watch ID provided on the WatchStream"
 )
 
-// watching is one Watch call. All answers come from the goroutine of its handler, so
-// that they are in order; another one only receives.
+// watching is one Watch call. The goroutine of the handler sends all responses, so that they are in
+// order; another goroutine receives.
 type watching struct {
 	*server
 	out     grpc.ServerStream
@@ -49,7 +49,7 @@ type watching struct {
 	watches map[int64]*watchOf
 	nextID  int64
 
-	// the revision that an answer to a progress request must have; 0: none is due
+	// the least revision of the response to a progress request; 0 if none was requested
 	asked    int64
 	auth     *auth.State // as of which the watches are permitted
 	notified int         // watches that want to be notified
@@ -89,9 +89,9 @@ func watchStream(srv any, stream grpc.ServerStream) error {
 	}
 }
 
-// receive passes the client's requests on; end gets the reason why there are no more. A client that
-// has said all that it has to say, as curl and grpcurl do with a request from the command line,
-// goes on watching.
+// receive forwards the client's requests; end gets the error that ends them. A client that closes
+// its side of the stream, as curl and grpcurl do after the request of a command line, keeps
+// watching.
 func receive(stream grpc.ServerStream, requests chan<- *etcdserverpb.WatchRequest, end chan<- error) {
 	for {
 		req := new(etcdserverpb.WatchRequest)
@@ -124,7 +124,7 @@ func (s *watching) serve() error {
 		case req := <-requests:
 			err = s.handle(req)
 		case <-s.in.Wake():
-			err = s.tell()
+			err = s.deliver()
 		case <-tick:
 			err = s.notify()
 		case err = <-end:
@@ -151,12 +151,12 @@ func (s *watching) handle(req *etcdserverpb.WatchRequest) error {
 		}
 	case *etcdserverpb.WatchRequest_ProgressRequest:
 		s.asked = max(s.asked, s.member.Requests.Keys().Head().Revision)
-		return s.tellProgress()
+		return s.sendProgress()
 	}
 	return nil // a request of a newer client: etcd passes it over
 }
 
-// create answers a create request. etcd's way with keys: none is the first of all.
+// create serves a create request. As in etcd an empty key is the first of all keys.
 func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	rng := kv.KeyRange{Key: req.Key, End: req.RangeEnd}
 	if len(rng.Key) == 0 {
@@ -198,7 +198,7 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	return s.send(watchResponse{id: id, created: true}, revision)
 }
 
-// freeID returns the next id that no watch has.
+// freeID returns the next ID that no watch has.
 func (s *watching) freeID() int64 {
 	for s.watches[s.nextID] != nil {
 		s.nextID++
@@ -207,12 +207,12 @@ func (s *watching) freeID() int64 {
 	return s.nextID - 1
 }
 
-// refuse answers a create request that creates nothing.
+// refuse responds to a create request that is refused.
 func (s *watching) refuse(reason string) error {
 	return s.send(watchResponse{id: noWatch, created: true, canceled: true, reason: reason}, s.member.Requests.Keys().Head().Revision)
 }
 
-// cancel ends a watch; etcd does not answer when there is none of that id.
+// cancel serves a cancel request; as in etcd there is no response if no watch has the ID.
 func (s *watching) cancel(id int64) error {
 	o := s.watches[id]
 	if o == nil {
@@ -230,16 +230,16 @@ func (s *watching) drop(o *watchOf) {
 	}
 }
 
-// tell sends what the hub has for the watches.
-func (s *watching) tell() error {
-	told, err := s.in.Take()
+// deliver sends the events that the hub has for the watches.
+func (s *watching) deliver() error {
+	deliveries, err := s.in.Take()
 	if err != nil {
 		return err
 	}
 	if err := s.endForbidden(); err != nil {
 		return err
 	}
-	for _, d := range told {
+	for _, d := range deliveries {
 		o := d.Watcher.Owner().(*watchOf)
 		if s.watches[o.id] != o {
 			continue // it has just been ended
@@ -248,17 +248,17 @@ func (s *watching) tell() error {
 			s.drop(o)
 			err = s.send(watchResponse{id: o.id, canceled: true, compact: d.Compacted}, s.member.Requests.Keys().Head().Revision)
 		} else {
-			err = s.tellEvents(o, d.Events)
+			err = s.sendEvents(o, d.Events)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return s.tellProgress()
+	return s.sendProgress()
 }
 
-// endForbidden ends the watches that are not allowed any more, when users or roles have changed.
-// What has been taken from the hub by now is older than the state that is looked at.
+// endForbidden cancels the watches that are no longer permitted after users or roles have changed.
+// The events taken from the hub so far are older than the state that is checked.
 func (s *watching) endForbidden() error {
 	state := s.member.Requests.Gate().State()
 	if state == s.auth {
@@ -280,9 +280,9 @@ func (s *watching) endForbidden() error {
 	return nil
 }
 
-// tellEvents sends a watch its events: whole revisions in each answer or, for those that
-// accept it, in fragments of which all but the last say so.
-func (s *watching) tellEvents(o *watchOf, events []*watch.Event) error {
+// sendEvents sends events to a watch: whole revisions in each response or, if the watch accepts it,
+// fragments, of which all but the last are marked.
+func (s *watching) sendEvents(o *watchOf, events []*watch.Event) error {
 	o.answered = true
 	revision := max(s.member.Requests.Keys().Head().Revision, events[len(events)-1].Revision())
 	for len(events) > 0 {
@@ -316,9 +316,9 @@ func (s *watching) tellEvents(o *watchOf, events []*watch.Event) error {
 	return nil
 }
 
-// tellProgress answers a progress request once all watches have been told what came
-// before it. Until then it is asked again whenever they are told something.
-func (s *watching) tellProgress() error {
+// sendProgress responds to a progress request once all watches have been sent the events before it.
+// It is called again after each delivery until then.
+func (s *watching) sendProgress() error {
 	if s.asked == 0 {
 		return nil
 	}
@@ -330,7 +330,7 @@ func (s *watching) tellProgress() error {
 	return s.send(watchResponse{id: noWatch}, revision)
 }
 
-// notify tells the watches of their progress that want it and were told nothing for an
+// notify sends a progress notification to the watches that asked for it and had no response for an
 // interval.
 func (s *watching) notify() error {
 	s.timer.Reset(s.cfg.WatchProgressInterval)
@@ -374,8 +374,8 @@ func (s *watching) send(r watchResponse, revision int64) error {
 	return err
 }
 
-// wants returns which events a watch of v3 is told: none of v2's directories, and none
-// that the filters leave out.
+// wants returns a filter of the events for a watch of v3: no directories of v2, and none that the
+// watch's filters exclude.
 func wants(filters []etcdserverpb.WatchCreateRequest_FilterType) func(*watch.Event) bool {
 	var noPut, noDelete bool
 	for _, f := range filters {
