@@ -19,6 +19,8 @@ import (
 	"cairn/internal/datadir"
 	"cairn/internal/logging"
 	"cairn/internal/member"
+	"cairn/internal/member/compactor"
+	"cairn/internal/member/integrity"
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
 	"cairn/internal/portmux"
@@ -65,7 +67,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	helpers.Go(func() {
-		m.RunAutoCompaction(background, member.AutoCompaction{
+		m.RunAutoCompaction(background, compactor.Policy{
 			Retention: cfg.AutoCompaction.Period, Revisions: cfg.AutoCompaction.Revisions,
 		})
 	})
@@ -82,11 +84,11 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	servers.start(c.metrics, ops.MetricsHandler(paths))
 
 	if cfg.InitialCorruptCheck {
-		if err := m.CheckAtStart(ctx, m); err != nil {
+		if err := m.CheckAtStart(ctx); err != nil {
 			return fmt.Errorf("--initial-corrupt-check: %w: replace the member, or start it without the flag", err)
 		}
 	}
-	helpers.Go(func() { m.RunCorruptionChecks(background, corruptionChecks(cfg), m) })
+	helpers.Go(func() { m.Checks.Run(background, corruptionChecks(cfg)) })
 
 	p := newPublication(cfg)
 	forClients := &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths}
@@ -133,8 +135,8 @@ func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, c *claim
 }
 
 // corruptionChecks says how often the members' data is compared.
-func corruptionChecks(cfg *config.Config) member.CorruptionChecks {
-	c := member.CorruptionChecks{Present: cfg.CorruptCheckTime}
+func corruptionChecks(cfg *config.Config) integrity.Intervals {
+	c := integrity.Intervals{Present: cfg.CorruptCheckTime}
 	if cfg.CompactHashCheck {
 		c.Compacted = cfg.CompactHashCheckTime
 	}

@@ -50,7 +50,8 @@ func TestArchitectureListsPackages(t *testing.T) {
 	list, _, _ = strings.Cut(list, "```")
 	var listed []string
 	for line := range strings.Lines(list) {
-		if name, indented := strings.CutPrefix(line, "  "); indented {
+		// A line that is indented further is of a package in a package.
+		if name, indented := strings.CutPrefix(line, "  "); indented && !strings.HasPrefix(name, " ") {
 			listed = append(listed, strings.Fields(name)[0])
 		}
 	}

@@ -54,8 +54,13 @@ var layers = map[string]int{
 
 	"internal/machine": 4,
 
-	"internal/replica": 5,
-	"internal/backup":  5,
+	"internal/replica":            5,
+	"internal/member/expiry":      5,
+	"internal/member/compactor":   5,
+	"internal/member/quota":       5,
+	"internal/member/integrity":   5,
+	"internal/member/reconfigure": 5,
+	"internal/backup":             5,
 
 	"internal/member": 6,
 
@@ -90,16 +95,21 @@ const pureMax = 5
 
 // impure lists the packages up to pureMax that talk to the world all the same, with the reason.
 var impure = map[string]string{
-	"internal/http1":      "serves connections",
-	"internal/certs":      "makes keys, and looks at its files while handshakes come in",
-	"internal/peer":       "holds connections to other members",
-	"internal/backup":     "reads files, and talks to the member of a data directory",
-	"internal/metrics":    "measures what takes wall-clock time",
-	"internal/http2":      "serves connections",
-	"internal/grpcserver": "serves connections",
-	"internal/httpbridge": "serves connections",
-	"internal/portmux":    "serves connections",
-	"internal/storage":    "pebble works in the background; the wait for a disk that has failed is bounded",
+	"internal/http1":              "serves connections",
+	"internal/certs":              "makes keys, and looks at its files while handshakes come in",
+	"internal/peer":               "holds connections to other members",
+	"internal/backup":             "reads files, and talks to the member of a data directory",
+	"internal/member/expiry":      "runs in the background of a member",
+	"internal/member/compactor":   "runs in the background of a member",
+	"internal/member/quota":       "runs in the background of a member",
+	"internal/member/integrity":   "runs in the background of a member",
+	"internal/member/reconfigure": "waits for changes of the members",
+	"internal/metrics":            "measures what takes wall-clock time",
+	"internal/http2":              "serves connections",
+	"internal/grpcserver":         "serves connections",
+	"internal/httpbridge":         "serves connections",
+	"internal/portmux":            "serves connections",
+	"internal/storage":            "pebble works in the background; the wait for a disk that has failed is bounded",
 }
 
 // pebble is the storage engine's module. Its only importer is internal/storage; tests and the

@@ -54,20 +54,6 @@ func (m *Member) Publish(ctx context.Context, name string, clientURLs []string) 
 	}
 }
 
-// UpdatePeerURLs gives a member other peer URLs. It returns membership.ErrNotFound and
-// ErrPeerURLExists.
-func (m *Member) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error {
-	c := membership.Command{Kind: membership.KindUpdate, ID: id, PeerURLs: peerURLs, MovesRevision: m.movesRevision(ctx)}
-	_, err := m.Propose(ctx, machine.KindMembership, c.Append(nil))
-	return err
-}
-
-// movesRevision reports whether a change of the members is to move the revision, see
-// membership.Command.
-func (m *Member) movesRevision(ctx context.Context) bool {
-	return membership.RevisionMoves(ctx) || !membership.KnowStillChanges(m.Members())
-}
-
 // IsLearner reports whether this member has no vote.
 func (m *Member) IsLearner() bool {
 	me, ok := membership.Find(m.Members(), m.cfg.ID)

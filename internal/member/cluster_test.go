@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"cairn/internal/member/reconfigure"
 	"cairn/internal/membership"
 )
 
@@ -161,11 +162,10 @@ func TestShrink(t *testing.T) {
 
 // TestStrictReconfig: no change is made that lets too few be left.
 func TestStrictReconfig(t *testing.T) {
-	c := startTrio(t)
+	c := startTrio(t, func(cfg *Config) { cfg.StrictReconfig = true })
 	leader := c.leader()
-	leader.cfg.StrictReconfig = true // nobody else reads it
 	url := []string{"http://127.0.0.1:9"}
-	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, ErrNotEnoughStarted) {
+	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, reconfigure.ErrNotEnoughStarted) {
 		t.Errorf("added while nobody has published: %v", err)
 	}
 	for _, m := range c.members {
@@ -179,10 +179,10 @@ func TestStrictReconfig(t *testing.T) {
 	})
 	follower := c.follower()
 	c.net.setCut(follower.ID(), true)
-	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, ErrUnhealthy) {
+	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, reconfigure.ErrUnhealthy) {
 		t.Errorf("added while one is cut off: %v", err)
 	}
-	if err := leader.RemoveMember(context.Background(), 6-leader.ID()-follower.ID()); !errors.Is(err, ErrUnhealthy) {
+	if err := leader.RemoveMember(context.Background(), 6-leader.ID()-follower.ID()); !errors.Is(err, reconfigure.ErrUnhealthy) {
 		t.Errorf("removed the one that is left: %v", err)
 	}
 	if err := leader.RemoveMember(context.Background(), follower.ID()); err != nil {

@@ -5,53 +5,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-)
 
-// TestWindow: the revision of a span ago is told, not more often than the pace.
-func TestWindow(t *testing.T) {
-	const h, m = time.Hour, time.Minute
-	type look struct {
-		at       time.Duration
-		revision int64
-		want     int64
-	}
-	every6 := func(n int) (looks []look) { // one revision per minute
-		for i := range n {
-			looks = append(looks, look{at: time.Duration(i) * 6 * m, revision: int64(1 + 6*i)})
-		}
-		return looks
-	}
-	hourly := every6(31)
-	hourly[10].want, hourly[20].want, hourly[30].want = 1, 61, 121
-	for name, c := range map[string]struct {
-		w     window
-		looks []look
-	}{
-		"an hour":          {window{span: h, pace: h}, hourly},
-		"nothing to tell":  {window{span: h, pace: h}, []look{{0, 1, 0}, {59 * m, 5, 0}}},
-		"one look is none": {window{span: h, pace: h}, []look{{2 * h, 7, 0}}},
-		"ten hours, once an hour": {window{span: 10 * h, pace: h}, []look{
-			{0, 1, 0}, {5 * h, 50, 0}, {10*h - 1, 99, 0}, {10 * h, 100, 1}, {10*h + 30*m, 105, 0}, {11 * h, 110, 1}, {15 * h, 150, 50}, {30 * h, 300, 150},
-		}},
-		"looks that come late": {window{span: 10 * m, pace: 10 * m}, []look{{0, 1, 0}, {5 * h, 50, 1}, {5*h + 9*m, 60, 0}, {5*h + 10*m, 61, 50}, {9 * h, 90, 61}}},
-		"a second":             {window{span: time.Second, pace: time.Second}, []look{{0, 3, 0}, {500 * time.Millisecond, 4, 0}, {time.Second, 5, 3}, {1500 * time.Millisecond, 6, 0}, {2 * time.Second, 7, 5}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, l := range c.looks {
-				if got := c.w.next(l.at, l.revision); got != l.want {
-					t.Errorf("at %v, revision %d: %d, want %d", l.at, l.revision, got, l.want)
-				}
-			}
-			if len(c.w.seen) > 12 {
-				t.Errorf("%d sightings are kept", len(c.w.seen))
-			}
-		})
-	}
-}
+	"cairn/internal/member/compactor"
+)
 
 // compactions runs auto-compaction over a member that gets a write every minute, and
 // returns the compact revision after each hour.
-func compactions(t *testing.T, a AutoCompaction, hours int) (after []int64) {
+func compactions(t *testing.T, a compactor.Policy, hours int) (after []int64) {
 	synctest.Test(t, func(t *testing.T) {
 		m := start(t, testConfig(newDisk(t)))
 		ctx, cancel := context.WithCancel(context.Background())
@@ -76,7 +36,7 @@ func compactions(t *testing.T, a AutoCompaction, hours int) (after []int64) {
 
 func TestRunAutoCompaction(t *testing.T) {
 	t.Run("periodic", func(t *testing.T) {
-		after := compactions(t, AutoCompaction{Retention: time.Hour}, 4)
+		after := compactions(t, compactor.Policy{Retention: time.Hour}, 4)
 		// What was written in the last hour is kept, what is older than two is not.
 		for i, compacted := range after {
 			written := int64(1 + 60*(i+1))
@@ -89,7 +49,7 @@ func TestRunAutoCompaction(t *testing.T) {
 		}
 	})
 	t.Run("revisions", func(t *testing.T) {
-		for i, compacted := range compactions(t, AutoCompaction{Revisions: 30}, 2) {
+		for i, compacted := range compactions(t, compactor.Policy{Revisions: 30}, 2) {
 			written := int64(1 + 60*(i+1))
 			if compacted > written-30 || compacted < written-30-6 {
 				t.Errorf("after %d hours at revision %d compacted at %d", i+1, written, compacted)
@@ -97,7 +57,7 @@ func TestRunAutoCompaction(t *testing.T) {
 		}
 	})
 	t.Run("off", func(t *testing.T) {
-		if after := compactions(t, AutoCompaction{}, 1); after[0] != 0 {
+		if after := compactions(t, compactor.Policy{}, 1); after[0] != 0 {
 			t.Errorf("compacted at %d", after[0])
 		}
 	})
@@ -109,7 +69,7 @@ func TestAutoCompactionStops(t *testing.T) {
 		m := start(t, testConfig(newDisk(t)))
 		ended := make(chan struct{})
 		go func() {
-			m.RunAutoCompaction(context.Background(), AutoCompaction{Revisions: 1})
+			m.RunAutoCompaction(context.Background(), compactor.Policy{Revisions: 1})
 			close(ended)
 		}()
 		synctest.Wait()

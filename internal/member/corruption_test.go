@@ -9,36 +9,8 @@ import (
 
 	"cairn/internal/alarm"
 	"cairn/internal/machine"
-	"cairn/internal/mvcc"
+	"cairn/internal/member/integrity"
 )
-
-// TestCompareHashes: who is damaged, by what they answer.
-func TestCompareHashes(t *testing.T) {
-	hash := func(id uint64, sum uint32) PeerHash {
-		return PeerHash{Member: id, Hash: mvcc.Hash{Sum: sum, Revision: 9, CompactRevision: 3}}
-	}
-	compacted, behind := hash(7, 99), hash(8, 98)
-	compacted.Hash.CompactRevision, behind.Hash.Revision = 4, 8
-	silent := PeerHash{Member: 9, Err: errors.New("unreachable")}
-	for name, c := range map[string]struct {
-		others []PeerHash
-		want   []uint64
-		told   int
-	}{
-		"alone":                   {nil, nil, 1},
-		"nobody to compare with":  {[]PeerHash{compacted, behind, silent}, nil, 1},
-		"equal":                   {[]PeerHash{hash(2, 5), hash(3, 5), silent}, nil, 3},
-		"one other differs":       {[]PeerHash{hash(2, 6), hash(3, 5), behind}, []uint64{2}, 3},
-		"the leader differs":      {[]PeerHash{hash(2, 6), hash(3, 6)}, []uint64{1}, 3},
-		"two of two":              {[]PeerHash{hash(2, 6)}, []uint64{0}, 2},
-		"all differ":              {[]PeerHash{hash(2, 6), hash(3, 7)}, []uint64{0}, 3},
-		"a minority of different": {[]PeerHash{hash(2, 6), hash(3, 5), hash(4, 7), hash(5, 5)}, []uint64{2, 4}, 5},
-	} {
-		if d := compareHashes(hash(1, 5), c.others); !slices.Equal(d.members, c.want) || d.told != c.told {
-			t.Errorf("%s: %+v, want %v of %d", name, d, c.want, c.told)
-		}
-	}
-}
 
 // damageKey changes the value of a key behind a member's back.
 func damageKey(t *testing.T, m *Member, key string) {
@@ -72,12 +44,14 @@ func TestCorruptionChecks(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	for _, m := range c.members {
-		if err := m.CheckAtStart(ctx, m); err != nil {
+		if err := m.CheckAtStart(ctx); err != nil {
 			t.Errorf("member %x: %v", m.ID(), err)
 		}
 	}
-	if compared, err := leader.checkHashes(ctx, leader, 0); err != nil || !compared {
-		t.Fatalf("compared %v, %v", compared, err)
+	for _, h := range leader.PeerHashes(ctx, revision) {
+		if own, err := leader.HashKV(ctx, revision); errors.Join(err, h.Err) != nil || h.Hash != own {
+			t.Fatalf("hash %+v of member %x, own %+v, %v", h.Hash, h.Member, own, errors.Join(err, h.Err))
+		}
 	}
 	if got := leader.Alarms().List(alarm.None); len(got) != 0 {
 		t.Fatalf("alarms %v", got)
@@ -85,16 +59,16 @@ func TestCorruptionChecks(t *testing.T) {
 
 	victim := c.members[leader.ID()%3+1]
 	damageKey(t, victim, "b")
-	if err := victim.CheckAtStart(ctx, victim); !errors.Is(err, ErrDamaged) {
+	if err := victim.CheckAtStart(ctx); !errors.Is(err, integrity.ErrDamaged) {
 		t.Errorf("the damaged member: %v", err)
 	}
-	if err := leader.CheckAtStart(ctx, leader); err != nil {
+	if err := leader.CheckAtStart(ctx); err != nil {
 		t.Errorf("a sound member: %v", err)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		leader.RunCorruptionChecks(ctx, CorruptionChecks{Compacted: time.Millisecond}, leader)
+		leader.Checks.Run(ctx, integrity.Intervals{Compacted: time.Millisecond})
 	}()
 	if _, err := leader.Propose(ctx, machine.KindCompact, machine.AppendCompact(nil, revision)); err != nil {
 		t.Fatal(err)

@@ -147,7 +147,7 @@ func TestDataDirectoryRemoved(t *testing.T) {
 func TestDoubleFinish(t *testing.T) {
 	var b inbox
 	b.wake = make(chan struct{}, 1)
-	p, err := b.submit(1, nil, 0)
+	p, err := b.submit(context.Background(), 1, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,9 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/machine"
+	"cairn/internal/member/integrity"
+	"cairn/internal/member/quota"
+	"cairn/internal/member/reconfigure"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
 	"cairn/internal/peer"
@@ -94,6 +97,11 @@ const (
 
 // Member is one running process of the cluster.
 type Member struct {
+	// The parts that run beside the roles. Their methods are the member's, too.
+	*quota.Space
+	*reconfigure.Changes
+	*integrity.Checks
+
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics.Metrics
@@ -128,25 +136,25 @@ type Member struct {
 	appendsUnderWay atomic.Int32
 
 	readable atomic.Bool // this sole member may answer linearizable reads from what it has applied
-	space    space
-	hashing  chan struct{} // has a token while a check hashes the keys
 
 	leaderChanges atomic.Uint64
 	leaderSince   atomic.Pointer[time.Time]
 	clock         atomic.Pointer[replica.Clock] // of this member's leadership
 	lastTime      lastTime
 	leaderLost    leaderLost
-	reconfiguring sync.Mutex // held by whoever changes the members
 
 	ready     chan struct{}
 	readyOnce sync.Once
 	stopping  chan struct{}
-	failOnce  sync.Once
-	failed    chan struct{}
-	failure   error
-	removed   chan struct{} // closed when this member is none of the cluster's any more
-	leaveOnce sync.Once
-	wg        sync.WaitGroup
+	// running ends when the member stops or fails.
+	running    context.Context
+	endRunning context.CancelFunc
+	failOnce   sync.Once
+	failed     chan struct{}
+	failure    error
+	removed    chan struct{} // closed when this member is none of the cluster's any more
+	leaveOnce  sync.Once
+	wg         sync.WaitGroup
 }
 
 // Ready is closed when the member first has a leader and has applied what was
@@ -171,6 +179,7 @@ func (m *Member) fail(err error) {
 	m.failOnce.Do(func() {
 		m.failure = err
 		close(m.failed)
+		m.endRunning()
 		m.inbox.failAll(ErrStopped)
 		m.pending.failAll(ErrStopped)
 		m.log.Error("member failed", "error", err)
@@ -227,7 +236,7 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 	if m.gate.State().Enabled {
 		kind, payload = onBehalf(ctx, kind, payload)
 	}
-	p, err := m.inbox.submit(kind, payload, m.now())
+	p, err := m.inbox.submit(ctx, kind, payload, m.now())
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func clusterConfig(fs storage.FS, n *network, id uint64) Config {
 	}
 }
 
-func startTrio(t *testing.T) *trio {
+func startTrio(t *testing.T, change ...func(*Config)) *trio {
 	c := &trio{t: t, net: newNetwork(), members: map[uint64]*Member{}, disks: map[uint64]*disk{}}
 	var founders []membership.Member
 	for id := uint64(1); id <= 3; id++ {
@@ -164,7 +164,11 @@ func startTrio(t *testing.T) *trio {
 			t.Fatal(err)
 		}
 		c.disks[id] = fs
-		m, err := Start(clusterConfig(fs, c.net, id))
+		cfg := clusterConfig(fs, c.net, id)
+		for _, set := range change {
+			set(&cfg)
+		}
+		m, err := Start(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -210,37 +210,9 @@ func (m *Member) WasRemoved(id uint64) bool { return m.machine.Removed(id) }
 // Peers returns the traffic with the other members.
 func (m *Member) Peers() []peer.Stats { return m.transport.Stats() }
 
-// handOver has another voter lead before this member ends, so that the cluster need not find out by
-// itself. It waits an election timeout at most.
-func (m *Member) handOver() {
-	if !m.leads.Load() || m.done() {
-		return
-	}
-	to := uint64(0)
-	m.raft.do(func() { to = m.replica.Successor() })
-	if to == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), m.electionTimeout())
-	defer cancel()
-	if err := m.transfer(ctx, to); err != nil {
-		m.log.Info("leadership was not handed over", "to", idText(to), "error", err)
-	}
-}
-
 func (m *Member) electionTimeout() time.Duration {
 	return time.Duration(m.cfg.ElectionTicks) * m.cfg.TickInterval
 }
 
-// member returns the record of a member.
-func (m *Member) member(id uint64) (membership.Member, error) {
-	record, ok := membership.Find(m.Members(), id)
-	switch {
-	case m.machine.Removed(id):
-		return record, membership.ErrRemoved
-	case !ok:
-		return record, membership.ErrNotFound
-	default:
-		return record, nil
-	}
-}
+// find returns the record of a member.
+func (m *Member) find(id uint64) (membership.Member, bool) { return membership.Find(m.Members(), id) }

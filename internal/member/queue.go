@@ -1,6 +1,7 @@
 package member
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 
 // proposal is a request that waits to be applied.
 type proposal struct {
+	ctx     context.Context // of the request; nil for one that never ends
 	backlog *backlog
 	command replica.Command
 	change  *raftpb.ConfChangeV2 // of a command that changes who has part in the log
@@ -38,6 +40,16 @@ func (p *proposal) finish(err error) {
 	p.backlog.leave(p)
 	p.err = err
 	p.done <- struct{}{}
+}
+
+// dropped completes a request whose context has ended, and reports whether it has. The client must
+// not find later that a write was executed which it gave up.
+func (p *proposal) dropped() bool {
+	if p.ctx == nil || p.ctx.Err() == nil {
+		return false
+	}
+	p.finish(p.ctx.Err())
+	return true
 }
 
 // backlog counts the requests that were let in and not yet answered.
@@ -109,14 +121,14 @@ func (b *inbox) signal() {
 
 // submit puts a request in, which came at since, for the caller to advance. Its payload
 // must not change any more.
-func (b *inbox) submit(kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
-	return b.submitChange(kind, payload, nil, since)
+func (b *inbox) submit(ctx context.Context, kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
+	return b.submitChange(ctx, kind, payload, nil, since)
 }
 
 // submitChange is submit for a command that has raft make a change, if there is one.
-func (b *inbox) submitChange(kind machine.Kind, payload []byte, change *raftpb.ConfChangeV2, since time.Duration) (*proposal, error) {
+func (b *inbox) submitChange(ctx context.Context, kind machine.Kind, payload []byte, change *raftpb.ConfChangeV2, since time.Duration) (*proposal, error) {
 	p := &proposal{
-		backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, change: change,
+		ctx: ctx, backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, change: change,
 		done: b.backlog.channel(), since: since,
 	}
 	if err := b.backlog.enter(p); err != nil {
@@ -227,15 +239,18 @@ func (b *inbox) waiting() int {
 	return len(b.proposals)
 }
 
-// expire fails what has waited since before the given time.
+// expire fails the requests that have waited since before the given time, and drops those whose
+// context has ended.
 func (b *inbox) expire(before time.Duration, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := 0
-	for ; n < len(b.proposals) && b.proposals[n].since < before; n++ {
-		b.proposals[n].finish(err)
-	}
-	b.proposals = slices.Delete(b.proposals, 0, n)
+	b.proposals = slices.DeleteFunc(b.proposals, func(p *proposal) bool {
+		if p.since < before {
+			p.finish(err)
+			return true
+		}
+		return p.dropped()
+	})
 }
 
 func (b *inbox) failAll(err error) {

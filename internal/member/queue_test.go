@@ -1,6 +1,7 @@
 package member
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -16,7 +17,7 @@ func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
 // nothing, and there is room again when the raft loop has taken them.
 func TestBacklog(t *testing.T) {
 	submit := func(b *inbox, size int) error {
-		_, err := b.submit(machine.KindPut, make([]byte, size), 0)
+		_, err := b.submit(context.Background(), machine.KindPut, make([]byte, size), 0)
 		return err
 	}
 	t.Run("requests", func(t *testing.T) {
@@ -51,7 +52,7 @@ func TestBacklog(t *testing.T) {
 		b := newInbox()
 		payload := make([]byte, backlogBytesMax/4)
 		for range 4 {
-			if _, err := b.submit(machine.KindPut, payload, 0); err != nil {
+			if _, err := b.submit(context.Background(), machine.KindPut, payload, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -77,7 +78,7 @@ func TestBacklog(t *testing.T) {
 	})
 	t.Run("closed", func(t *testing.T) {
 		b := newInbox()
-		p, err := b.submit(machine.KindPut, nil, 0)
+		p, err := b.submit(context.Background(), machine.KindPut, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +107,7 @@ func TestInboxExpire(t *testing.T) {
 	b := newInbox()
 	var ps []*proposal
 	for i := range 6 {
-		p, err := b.submit(machine.KindPut, []byte{byte(i)}, time.Duration(i))
+		p, err := b.submit(context.Background(), machine.KindPut, []byte{byte(i)}, time.Duration(i))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package member
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -36,6 +37,10 @@ type raftRole struct {
 	givingWay  bool
 	leaderless int // ticks since there was a leader
 	sweepEvery int // ticks between looks for requests that have waited too long
+	// resumed is when the raft loop went on after a pause of an election timeout, 0 when it has
+	// never paused. What followers have forwarded meanwhile is dropped for an election timeout:
+	// their clients may have given up long before.
+	resumed time.Duration
 }
 
 func newRaftRole(m *Member) *raftRole {
@@ -134,9 +139,16 @@ func (r *raftRole) step() {
 
 func (r *raftRole) takeIn() error {
 	m := r.m
+	now := m.now()
+	if now-time.Duration(m.turning.lastTick.Load()) > m.electionTimeout() {
+		r.resumed = now
+	}
 	m.inbox.take(&r.in, r.mayPropose())
 	for i, msg := range r.in.messages {
 		r.in.messages[i] = nil
+		if msg.GetType() == raftpb.MsgProp && r.resumed != 0 && now-r.resumed < m.electionTimeout() {
+			continue
+		}
 		if err := m.replica.Step(m.now(), msg); err != nil {
 			return err
 		}
@@ -184,6 +196,7 @@ func (r *raftRole) finish(applied replica.Applied) error {
 // now, since its leader is about to be another one, waits on.
 func (r *raftRole) propose(proposals []*proposal) error {
 	m := r.m
+	proposals = slices.DeleteFunc(proposals, (*proposal).dropped)
 	for len(proposals) > 0 {
 		n := r.pack(proposals)
 		r.lastBatch++

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,7 @@ func Start(cfg Config) (_ *Member, err error) {
 		flushed: make(chan struct{}, 1), ready: make(chan struct{}),
 		stopping: make(chan struct{}), failed: make(chan struct{}), removed: make(chan struct{}),
 	}
-	m.hashing, m.space.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.running, m.endRunning = context.WithCancel(context.Background())
 	m.inbox.wake = make(chan struct{}, 1)
 	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	m.pending.batches = make(map[uint64]pendingBatch)
@@ -50,9 +51,8 @@ func Start(cfg Config) (_ *Member, err error) {
 	m.transport = alone{}
 	if cfg.Transport != nil {
 		m.transport = cfg.Transport(m, peerHandler{m})
-		m.transport.Register(learnerReadyPath, m.answerLearnerReady)
-		m.transport.Register(peerHashPath, m.answerHash)
 	}
+	m.startParts()
 	m.applier.lookAtMembers()
 	m.applies.signal() // compactions of an earlier life may have left something to do
 	m.wg.Add(6)
@@ -146,6 +146,7 @@ func (m *Member) Close() error {
 	m.handOver()
 	m.hub.Close()
 	close(m.stopping)
+	m.endRunning()
 	m.wg.Wait()
 	err := m.transport.Close()
 	if m.Err() == nil {

@@ -13,6 +13,7 @@ import (
 	"cairn/internal/budget"
 	"cairn/internal/lease"
 	"cairn/internal/member"
+	"cairn/internal/member/reconfigure"
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
 	"cairn/internal/replica"
@@ -32,9 +33,9 @@ var wireErrors = []struct{ err, wire error }{
 	{member.ErrTransferTimeout, status.Error(codes.Unavailable, "etcdserver: "+member.ErrTransferTimeout.Error())},
 	{member.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 	{member.ErrBadTransferee, rpctypes.ErrGRPCBadLeaderTransferee},
-	{member.ErrNotEnoughStarted, rpctypes.ErrGRPCMemberNotEnoughStarted},
-	{member.ErrUnhealthy, rpctypes.ErrGRPCUnhealthy},
-	{member.ErrLearnerNotReady, rpctypes.ErrGRPCLearnerNotReady},
+	{reconfigure.ErrNotEnoughStarted, rpctypes.ErrGRPCMemberNotEnoughStarted},
+	{reconfigure.ErrUnhealthy, rpctypes.ErrGRPCUnhealthy},
+	{reconfigure.ErrLearnerNotReady, rpctypes.ErrGRPCLearnerNotReady},
 	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
 	{budget.ErrExhausted, rpctypes.ErrGRPCRequestTooManyRequests},
 	{member.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},

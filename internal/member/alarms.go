@@ -1,0 +1,21 @@
+package member
+
+import (
+	"context"
+
+	"cairn/internal/alarm"
+	"cairn/internal/machine"
+)
+
+// Alarms returns the alarms of the cluster as this member knows them. After WaitLinearizable they
+// have every change that was acknowledged before.
+func (m *Member) Alarms() *alarm.State { return m.machine.Alarms() }
+
+// ChangeAlarm has a command on alarms applied, and returns the alarm that it has raised or lifted.
+func (m *Member) ChangeAlarm(ctx context.Context, c *alarm.Command) ([]alarm.Alarm, error) {
+	res, err := m.Propose(ctx, machine.KindAlarm, c.Append(nil))
+	if err != nil {
+		return nil, err
+	}
+	return res.Alarms, nil
+}

@@ -1,0 +1,104 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cairn/internal/replica"
+)
+
+// The errors of requests that only the leader serves, and of leadership that is handed over.
+var (
+	// ErrNotLeader means that only the leader can do it.
+	ErrNotLeader = errors.New("not leader")
+	// ErrBadTransferee means that leadership cannot go to a member.
+	ErrBadTransferee = errors.New("bad leader transferee")
+	// ErrTransferTimeout means that another member did not take over in time.
+	ErrTransferTimeout = errors.New("request timed out, leader transfer took too long")
+)
+
+// MoveLeader has another voter lead, and returns when it does.
+func (m *Member) MoveLeader(ctx context.Context, to uint64) error {
+	if !m.leads.Load() {
+		return ErrNotLeader
+	}
+	if record, ok := m.find(to); !ok || record.Learner {
+		return ErrBadTransferee
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.requestTimeout())
+	defer cancel()
+	return m.transfer(ctx, to)
+}
+
+// transfer hands leadership over, and returns when another member leads.
+func (m *Member) transfer(ctx context.Context, to uint64) error {
+	if to == m.cfg.ID {
+		return nil
+	}
+	m.raft.do(func() {
+		m.replica.TransferLeadership(to)
+		m.raft.step()
+	})
+	m.passOn()
+	ticker := time.NewTicker(m.cfg.TickInterval / 4)
+	defer ticker.Stop()
+	for m.Leader() != to {
+		select {
+		case <-ctx.Done():
+			return ErrTransferTimeout
+		case <-m.running.Done():
+			return ErrStopped
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+// handOver has another voter lead before this member stops, so that the cluster need not wait for
+// an election timeout. It waits an election timeout at most.
+func (m *Member) handOver() {
+	if !m.leads.Load() || m.done() {
+		return
+	}
+	to := uint64(0)
+	m.raft.do(func() { to = m.replica.Successor() })
+	if to == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.electionTimeout())
+	defer cancel()
+	if err := m.transfer(ctx, to); err != nil {
+		m.log.Info("leadership was not handed over", "to", idText(to), "error", err)
+	}
+}
+
+// CallLeader has the leader answer a call.
+func (h host) CallLeader(ctx context.Context, path string, body []byte) ([]byte, error) {
+	leader := h.m.Leader()
+	if leader == 0 {
+		return nil, replica.ErrNoLeader
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.m.requestTimeout())
+	defer cancel()
+	return h.m.transport.Call(ctx, leader, path, body)
+}
+
+// CaughtUp reports whether a learner has nine tenths of this leader's log, as etcd wants it.
+func (h host) CaughtUp(id uint64) bool {
+	var followers []replica.Follower
+	h.m.raft.do(func() { followers = h.m.replica.Followers() })
+	var own, match uint64
+	for _, f := range followers {
+		switch f.ID {
+		case h.m.cfg.ID:
+			own = f.Match
+		case id:
+			match = f.Match
+		}
+	}
+	return match > 0 && float64(match) >= 0.9*float64(own)
+}
+
+func idText(id uint64) string { return fmt.Sprintf("%x", id) }

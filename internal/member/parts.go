@@ -1,0 +1,207 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cairn/internal/alarm"
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/member/compactor"
+	"cairn/internal/member/expiry"
+	"cairn/internal/member/integrity"
+	"cairn/internal/member/quota"
+	"cairn/internal/member/reconfigure"
+	"cairn/internal/membership"
+	"cairn/internal/mvcc"
+)
+
+// What runs beside the roles are parts of their own: expiry, quota, integrity, reconfigure and
+// compactor. Each declares what it needs of the member; host is that.
+
+// startParts makes the parts. The transport must be there.
+func (m *Member) startParts() {
+	h := host{m}
+	m.Space = quota.New(quota.Options{ID: m.cfg.ID, Bytes: m.cfg.QuotaBytes, Store: m.stateStore, Member: h, Log: m.log})
+	m.Checks = integrity.New(integrity.Options{ID: m.cfg.ID, Member: h, State: h, Calls: m.transport, Stopped: h.stopped, Log: m.log})
+	m.Changes = reconfigure.New(reconfigure.Options{
+		ID: m.cfg.ID, Member: h, Leader: h, Connections: m.transport,
+		LearnersMax: m.cfg.LearnersMax, Strict: m.cfg.StrictReconfig, AutoPromote: m.cfg.LearnerAutoPromote,
+		Timeout: m.requestTimeout(), ErrTimeout: ErrTimeout, NotLeader: ErrNotLeader, Promoted: h.promoted, Log: m.log,
+		Retry: func(err error) bool { return errors.Is(err, ErrLeaderChanged) },
+	})
+}
+
+// runExpiry is the goroutine of the part that ends nodes and leases.
+func (m *Member) runExpiry() {
+	defer m.wg.Done()
+	x := expiry.New(expiry.Options{
+		Member: host{m}, Keys: m.Keys(), ElectionTimeout: m.electionTimeout(), Log: m.log, LeaseExpired: m.metrics.LeasesExpired.Inc,
+	})
+	if err := x.Run(m.running); err != nil {
+		m.fail(err)
+	}
+}
+
+// runHousekeeping looks once a second at what changes slowly.
+func (m *Member) runHousekeeping() {
+	defer m.wg.Done()
+	defer m.Space.Wait()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		if err := m.dir.check(); err != nil {
+			m.fail(err)
+			return
+		}
+		m.Space.Tend(m.running)
+		m.Changes.PromoteLearners(m.running)
+		select {
+		case <-ticker.C:
+		case <-m.Space.Wake():
+		case <-m.running.Done():
+			return
+		}
+	}
+}
+
+// RunAutoCompaction compacts history by a policy until the context ends or the member stops.
+func (m *Member) RunAutoCompaction(ctx context.Context, p compactor.Policy) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(m.running, cancel)
+	defer stop()
+	compactor.Run(ctx, p, host{m}, m.Keys(), m.log)
+}
+
+// host is the member as its parts see it.
+type host struct{ m *Member }
+
+func (h host) Leads() bool                                { return h.m.leads.Load() }
+func (h host) Members() []membership.Member               { return h.m.Members() }
+func (h host) WasRemoved(id uint64) bool                  { return h.m.WasRemoved(id) }
+func (h host) Alarms() *alarm.State                       { return h.m.Alarms() }
+func (h host) CompactRevision() int64                     { return h.m.Keys().Head().CompactRevision }
+func (h host) WaitLinearizable(ctx context.Context) error { return h.m.WaitLinearizable(ctx) }
+
+// stopped returns ErrStopped once the member stops or has failed.
+func (h host) stopped() error {
+	if h.m.done() {
+		return ErrStopped
+	}
+	return nil
+}
+
+// SignalAlarm has an alarm of the member's own making raised or lifted. A caller that sees later
+// that this has not happened calls again.
+func (h host) SignalAlarm(ctx context.Context, action alarm.Action, kind alarm.Kind, id uint64) {
+	_, err := h.m.ChangeAlarm(ctx, &alarm.Command{Action: action, Kind: kind, Member: id})
+	log := h.m.log.With("alarm", kind.String(), "member_id", id)
+	switch {
+	case err != nil:
+		log.Warn("signal alarm", "error", err)
+	case action == alarm.Raise:
+		log.Warn("alarm raised")
+	default:
+		log.Info("alarm lifted")
+	}
+}
+
+// HashState implements integrity.State.
+func (h host) HashState(pause func() error) (sum uint32, revision int64, err error) {
+	return h.m.machine.Hash(pause)
+}
+
+// Hash implements integrity.State.
+func (h host) Hash(revision int64, pause func() error) (mvcc.Hash, error) {
+	return h.m.Keys().Hash(revision, pause)
+}
+
+// Compact implements compactor.Member.
+func (h host) Compact(ctx context.Context, revision int64) error {
+	_, err := h.m.Propose(ctx, machine.KindAutoCompact, machine.AppendCompact(nil, revision))
+	return err
+}
+
+// MayExpire implements expiry.Member. While the data is known to be damaged nothing is removed, as
+// in etcd.
+func (h host) MayExpire() bool { return h.m.leads.Load() && h.m.Alarms().MayChange() == nil }
+
+// ClusterTimes implements expiry.Member.
+func (h host) ClusterTimes() (now, applied kv.ClusterTime) {
+	return h.m.ClusterTime(), h.m.machine.ClusterTime()
+}
+
+// ProposeClusterTime implements expiry.Member.
+func (h host) ProposeClusterTime() {
+	h.m.raft.do(h.m.raft.proposeClusterTime)
+	h.m.passOn()
+}
+
+// ProposeAll implements expiry.Member. The commands share their entry with each other.
+func (h host) ProposeAll(ctx context.Context, commands []expiry.Command) (results []error, err error) {
+	waiting := make([]*proposal, 0, len(commands))
+	for _, c := range commands {
+		p, err := h.m.inbox.submit(ctx, c.Kind, c.Payload, h.m.now())
+		if err != nil {
+			break // the backlog is full, or the member stops
+		}
+		waiting = append(waiting, p)
+	}
+	h.m.advance()
+	for _, p := range waiting {
+		select {
+		case <-p.done:
+			results = append(results, errors.Join(p.err, p.result.Err))
+		case <-ctx.Done():
+			return results, ErrStopped
+		}
+	}
+	return results, nil
+}
+
+// ProposeChange implements reconfigure.Member. A change that has not been applied within two
+// election timeouts may have been lost.
+func (h host) ProposeChange(ctx context.Context, c *membership.Command) error {
+	m := h.m
+	kind, payload := machine.KindMembership, c.Append(nil)
+	if m.gate.State().Enabled {
+		kind, payload = onBehalf(ctx, kind, payload)
+	}
+	p, err := m.inbox.submitChange(ctx, kind, payload, machine.NewChange(c), m.now())
+	if err != nil {
+		return err
+	}
+	m.advance()
+	patience := time.NewTimer(2 * m.electionTimeout())
+	defer patience.Stop()
+	select {
+	case <-p.done:
+		return errors.Join(p.err, p.result.Err)
+	case <-patience.C:
+		return reconfigure.ErrNotApplied
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.running.Done():
+		return ErrStopped
+	}
+}
+
+// promoted counts an attempt to promote a learner.
+func (h host) promoted(err error) {
+	if err == nil {
+		h.m.metrics.LearnersPromoted.Inc()
+		return
+	}
+	reason := "other"
+	for _, known := range []error{
+		membership.ErrNotFound, membership.ErrNotLearner, reconfigure.ErrLearnerNotReady, reconfigure.ErrNotEnoughStarted, ErrTimeout,
+	} {
+		if errors.Is(err, known) {
+			reason = known.Error()
+			break
+		}
+	}
+	h.m.metrics.LearnerPromoteFailed(reason)
+}

@@ -1,0 +1,194 @@
+// Package reconfigure changes the members of the cluster, one change at a time: it refuses changes
+// after which the cluster could not agree, proposes the others until they are applied, and promotes
+// learners that have caught up.
+//
+// Whether a change takes effect is decided by the state machine (package membership).
+//
+// Concurrency: all methods of Changes may be called by any goroutine.
+package reconfigure
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"cairn/internal/membership"
+	"cairn/internal/peer"
+)
+
+// The errors that refuse a change of the members before it is proposed.
+var (
+	// ErrNotEnoughStarted means that after the change fewer members than a quorum would run.
+	ErrNotEnoughStarted = errors.New("re-configuration failed due to not enough started members")
+	// ErrUnhealthy means that members which the change relies on are not connected.
+	ErrUnhealthy = errors.New("unhealthy cluster")
+	// ErrLearnerNotReady means that a learner has not caught up with the leader.
+	ErrLearnerNotReady = errors.New("can only promote a learner member which is in sync with leader")
+	// ErrNotApplied is returned by Member.ProposeChange when a change may have been lost.
+	ErrNotApplied = errors.New("change of members not applied yet")
+)
+
+// Member is what changes need of the member that makes them.
+type Member interface {
+	Members() []membership.Member
+	WasRemoved(id uint64) bool
+	// WaitLinearizable returns when Members has all changes that were acknowledged before the call.
+	WaitLinearizable(ctx context.Context) error
+	// ProposeChange proposes a change once, and waits until it is applied for as long as that
+	// usually takes; then it returns ErrNotApplied.
+	ProposeChange(ctx context.Context, c *membership.Command) error
+}
+
+// Leader is the leader, or what this member knows of it.
+type Leader interface {
+	Leads() bool
+	// CaughtUp reports whether a learner has nearly all of this leader's log.
+	CaughtUp(id uint64) bool
+	// CallLeader has the leader answer a call.
+	CallLeader(ctx context.Context, path string, body []byte) ([]byte, error)
+}
+
+// Connections are those to the other members; a member's transport has them.
+type Connections interface {
+	// ActiveSince returns since when a member has been connected; the zero time when it is not.
+	ActiveSince(id uint64) time.Time
+	Register(path string, h peer.CallHandler)
+}
+
+// Options says how changes are made.
+type Options struct {
+	ID          uint64
+	Member      Member
+	Leader      Leader
+	Connections Connections
+
+	LearnersMax uint64 // --max-learners
+	// --strict-reconfig-check: refuse changes after which too few members run
+	Strict      bool
+	AutoPromote bool          // --learner-auto-promote
+	Timeout     time.Duration // of a change
+	ErrTimeout  error         // of a change that was not applied in time
+	// Retry reports whether a change may be proposed again after an error.
+	Retry func(error) bool
+	// NotLeader is what a member answers to calls that only the leader answers.
+	NotLeader error
+	// Promoted is called after each attempt to promote a learner, with its error or nil.
+	Promoted func(error)
+	Log      *slog.Logger
+}
+
+// Changes makes changes of the members.
+type Changes struct {
+	o  Options
+	mu sync.Mutex // held while a change is made
+}
+
+// New returns what makes changes for a member, and has it answer the other members' calls.
+func New(o Options) *Changes {
+	c := &Changes{o: o}
+	o.Connections.Register(learnerReadyPath, c.answerLearnerReady)
+	return c
+}
+
+// AddMember adds a member, which is then to be started, and returns its record. Besides the errors
+// above it returns those of package membership.
+func (c *Changes) AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error) {
+	if err := c.checkPeerURLs(ctx, peerURLs); err != nil {
+		return membership.Member{}, err
+	}
+	if c.o.Strict {
+		if err := c.checkAddition(learner); err != nil {
+			return membership.Member{}, err
+		}
+	}
+	command := membership.Command{
+		Kind: membership.KindAdd, ID: membership.MemberIDAt(peerURLs, "", time.Now()),
+		PeerURLs: peerURLs, Learner: learner, LearnersMax: c.o.LearnersMax,
+	}
+	err := c.change(ctx, &command, membership.ErrExists)
+	return membership.Member{ID: command.ID, PeerURLs: peerURLs, Learner: learner}, err
+}
+
+// checkPeerURLs refuses URLs that another member has. This member may not know yet that the other
+// one was removed, so it asks the cluster before it refuses.
+func (c *Changes) checkPeerURLs(ctx context.Context, peerURLs []string) error {
+	if err := membership.CheckPeerURLs(c.o.Member.Members(), 0, peerURLs); err == nil {
+		return nil
+	}
+	if err := c.o.Member.WaitLinearizable(ctx); err != nil {
+		return err
+	}
+	return membership.CheckPeerURLs(c.o.Member.Members(), 0, peerURLs)
+}
+
+// UpdatePeerURLs gives a member other peer URLs. It returns membership.ErrNotFound and
+// ErrPeerURLExists.
+func (c *Changes) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error {
+	return c.change(ctx, &membership.Command{Kind: membership.KindUpdate, ID: id, PeerURLs: peerURLs}, nil)
+}
+
+// RemoveMember removes a member for good.
+func (c *Changes) RemoveMember(ctx context.Context, id uint64) error {
+	record, err := c.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	if c.o.Strict && !record.Learner {
+		if err := c.checkRemoval(id); err != nil {
+			return err
+		}
+	}
+	return c.change(ctx, &membership.Command{Kind: membership.KindRemove, ID: id}, membership.ErrRemoved)
+}
+
+// find returns the record of a member. Another member may have added it a moment ago, so the
+// cluster is asked before it counts as not found.
+func (c *Changes) find(ctx context.Context, id uint64) (membership.Member, error) {
+	record, err := c.findHere(id)
+	if !errors.Is(err, membership.ErrNotFound) {
+		return record, err
+	}
+	if err := c.o.Member.WaitLinearizable(ctx); err != nil {
+		return record, err
+	}
+	return c.findHere(id)
+}
+
+func (c *Changes) findHere(id uint64) (membership.Member, error) {
+	record, ok := membership.Find(c.o.Member.Members(), id)
+	switch {
+	case c.o.Member.WasRemoved(id):
+		return record, membership.ErrRemoved
+	case !ok:
+		return record, membership.ErrNotFound
+	default:
+		return record, nil
+	}
+}
+
+// change has a change of the members applied. Raft drops a change while another one is under way,
+// without an error, so it is proposed again until it is applied. already is the error of a change
+// that has been made.
+func (c *Changes) change(ctx context.Context, command *membership.Command, already error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// See membership.Command.
+	command.MovesRevision = membership.RevisionMoves(ctx) || !membership.KnowStillChanges(c.o.Member.Members())
+	ctx, cancel := context.WithTimeoutCause(ctx, c.o.Timeout, c.o.ErrTimeout)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		err := c.o.Member.ProposeChange(ctx, command)
+		switch {
+		case already != nil && errors.Is(err, already) && attempt > 0:
+			return nil
+		case ctx.Err() != nil && err != nil && errors.Is(err, context.DeadlineExceeded):
+			return context.Cause(ctx)
+		case errors.Is(err, ErrNotApplied) || err != nil && c.o.Retry(err):
+			continue
+		default:
+			return err
+		}
+	}
+}
