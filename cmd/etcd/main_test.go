@@ -226,7 +226,7 @@ starting member member_id=8e9e05c52164694d cluster_id=cdf818194e3a8c32`
 			client + "/version":  `{"etcdserver":"3.7.1"`,
 			peer + "/version":    `{"etcdserver":"3.7.1"`,
 			client + "/health":   `{"health": "`,
-			metrics + "/health":  `{"health": "`,
+			metrics + "/health":  `{"health":"`,
 			metrics + "/metrics": "# HELP ",
 			client + "/":         "404 page not found",
 		} {

@@ -91,12 +91,12 @@ func TestProbes(t *testing.T) {
 	}
 	metricsURL := "http://127.0.0.1:" + harness.FreePort(t)
 	server := harness.Start(t, "--listen-metrics-urls", metricsURL)
-	for _, base := range []string{server.URL(), metricsURL} {
+	for base, health := range map[string]string{server.URL(): `{"health": "true"}`, metricsURL: `{"health":"true","reason":""}`} {
 		for path, want := range map[string]string{
 			"/livez":                      "ok\n",
 			"/readyz?verbose":             "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n",
 			"/readyz/linearizable_read":   "ok\n",
-			"/health":                     `{"health": "true"}`,
+			"/health":                     health,
 			"/health?serializable=true":   `{"health":"true","reason":""}`,
 			"/health?exclude=NOSPACE":     `{"health":"true","reason":""}`,
 			"/livez?exclude=nothing":      "ok\n",
