@@ -11,12 +11,18 @@ import (
 // etcd's; longer than that, a lost leader is a lost minute
 const electionTimeoutMax = 50 * time.Second
 
-// complete derives what nobody gave and checks what one setting asks of another.
+// complete derives what was not given and checks settings against each other.
 func (c *Config) complete(chosen map[string]setting) error {
 	if c.DataDir == "" {
 		c.DataDir, c.DataDirDefaulted = c.Name+".etcd", true
 	}
 	if err := c.completeURLs(chosen); err != nil {
+		return err
+	}
+	if err := c.completeTLS(chosen); err != nil {
+		return err
+	}
+	if err := c.completeRotation(chosen); err != nil {
 		return err
 	}
 	if err := c.checkTiming(); err != nil {
@@ -36,8 +42,8 @@ func (c *Config) completeURLs(chosen map[string]setting) error {
 	_, listens := chosen["listen-client-urls"]
 	_, advertises := chosen["advertise-client-urls"]
 	if listens && !advertises {
-		// Whoever listens elsewhere than by default is not found where the default says. As in etcd
-		// this is an error of flags and variables, and goes for a configuration file.
+		// A member that listens on other addresses is not reached at the default ones. As in etcd
+		// this is an error with flags and variables, and accepted in a configuration file.
 		if c.File == "" {
 			return errors.New("--advertise-client-urls: is required with --listen-client-urls: give the URLs at which clients reach this member")
 		}
@@ -51,6 +57,7 @@ func (c *Config) completeURLs(chosen map[string]setting) error {
 		{"--listen-client-urls", c.ListenClientURLs, false},
 		{"--listen-peer-urls", c.ListenPeerURLs, false},
 		{"--listen-metrics-urls", c.ListenMetricsURLs, true},
+		{"--listen-client-http-urls", c.ListenClientHTTPURLs, true},
 	} {
 		if len(l.urls) == 0 && !l.optional {
 			return fmt.Errorf("%s: is empty: want http://IP:PORT[,http://IP:PORT…]", l.flag)
@@ -103,6 +110,7 @@ func (c *Config) completeCompaction(chosen map[string]setting) error {
 			c.warn("history is kept forever", mode.source, "give --auto-compaction-retention the number of revisions to keep")
 		}
 	}
+	c.retention = strings.TrimSpace(retention.value)
 	a, err := parseRetention(mode.value, strings.TrimSpace(retention.value))
 	if err != nil {
 		if !slices.Contains([]string{"periodic", "revision"}, mode.value) {
@@ -145,7 +153,7 @@ func (c *Config) Founders() ([]Founder, error) {
 func parseFounders(text string) ([]Founder, error) {
 	const form = "want NAME=URL[,NAME=URL…]"
 	var founders []Founder
-	owner := map[URL]string{}
+	owner := map[URL]string{} // by canonical form
 	for _, part := range strings.Split(text, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
@@ -161,10 +169,10 @@ func parseFounders(text string) ([]Founder, error) {
 		if err != nil {
 			return nil, fmt.Errorf("member %q: %w", name, err)
 		}
-		if other, ok := owner[u]; ok && other != name {
+		if other, ok := owner[u.canonical()]; ok && other != name {
 			return nil, fmt.Errorf("members %q and %q have the same URL %s", other, name, u)
 		}
-		owner[u] = name
+		owner[u.canonical()] = name
 		i := slices.IndexFunc(founders, func(f Founder) bool { return f.Name == name })
 		if i < 0 {
 			i, founders = len(founders), append(founders, Founder{Name: name})
@@ -179,18 +187,4 @@ func parseFounders(text string) ([]Founder, error) {
 	}
 	slices.SortFunc(founders, func(a, b Founder) int { return strings.Compare(a.Name, b.Name) })
 	return founders, nil
-}
-
-// SamePlaces compares addresses; localhost is the one name that is known without asking anyone.
-func SamePlaces(a, b URLs) bool {
-	resolved := func(us URLs) URLs {
-		out := slices.Clone(us)
-		for i, u := range out {
-			if port, ok := strings.CutPrefix(u.HostPort, "localhost:"); ok {
-				out[i].HostPort = "127.0.0.1:" + port
-			}
-		}
-		return out.sorted()
-	}
-	return slices.Equal(resolved(a), resolved(b))
 }

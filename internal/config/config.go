@@ -24,19 +24,25 @@ import (
 	"time"
 )
 
-// Config is everything that a member is told at its start.
+// Config is everything that a member is started with.
 type Config struct {
 	Name    string
 	DataDir string
-	// nobody named a data directory, so it is NAME.etcd in the working directory
+	// no data directory was named, so it is NAME.etcd in the working directory
 	DataDirDefaulted bool
 
 	ListenClientURLs    URLs
 	AdvertiseClientURLs URLs
 	ListenPeerURLs      URLs
 	ListenMetricsURLs   URLs // further addresses for /metrics and /health alone; usually empty
+	// addresses for HTTP alone; when there are any, ListenClientURLs serve gRPC alone
+	ListenClientHTTPURLs URLs
+	WALDir               string // of the log store; "" is below DataDir
 
-	// What follows is about the birth of a member and ignored when the data directory holds one.
+	ClientTLS, PeerTLS TLS
+	SelfSignedYears    uint // validity of certificates that are made
+
+	// What follows is used to bootstrap a member, and ignored when the data directory holds one.
 	InitialAdvertisePeerURLs URLs
 	InitialCluster           string // as given, or derived from the two above it; Founders reads it
 	InitialClusterToken      string
@@ -85,10 +91,32 @@ type Config struct {
 
 	LogLevel   slog.Level
 	LogFormat  LogFormat
-	LogOutputs []string // "stderr", "stdout" or paths; never empty
+	LogOutputs []string // "stderr", "stdout", "systemd/journal" or paths; never empty
+	// nil keeps log files as they are
+	LogRotation *LogRotation
+
+	LockMemory    bool // --memory-mlock
+	UnsafeNoFsync bool
 
 	File     string    // the configuration file that all this is from, or ""
 	Warnings []Warning // to be logged once there is a log
+
+	chosen    map[string]setting // by the options' present names
+	retention string             // as --auto-compaction-retention has it in the end
+
+	// of TLS, as they were given; completeTLS reads them
+	cipherSuites   []string
+	tlsMin, tlsMax string
+	skipPeerSAN    bool
+}
+
+// LogRotation is how log files are rotated. The names are those of --log-rotation-config-json.
+type LogRotation struct {
+	MaxSizeMB  int  `json:"maxsize"`    // of a file before it is rotated; 0 is 100
+	MaxAgeDays int  `json:"maxage"`     // of old files; 0 keeps them
+	MaxBackups int  `json:"maxbackups"` // old files; 0 keeps all
+	LocalTime  bool `json:"localtime"`  // in the names of old files
+	Compress   bool `json:"compress"`   // old files, by gzip
 }
 
 // ClusterState reports whether a new member founds a cluster or joins one.
@@ -186,10 +214,17 @@ func Load(args, environ []string, readFile func(path string) ([]byte, error)) (*
 	if err := c.complete(chosen); err != nil {
 		return nil, err
 	}
+	c.chosen = map[string]setting{}
+	for name, s := range chosen {
+		if to, ok := renamed[name]; ok {
+			name = to
+		}
+		c.chosen[name] = s
+	}
 	return c, nil
 }
 
-// setting is one option as somebody gave it.
+// setting is one option as the user gave it.
 type setting struct {
 	value  string
 	source string // as an error names it: --name, ETCD_NAME, /etc/etcd.yml: name

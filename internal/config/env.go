@@ -27,8 +27,8 @@ func notSettings(variable string) bool {
 }
 
 // parseEnvironment picks the settings out of an environment. An empty variable counts as none, as
-// in etcd. One that is nobody's is a warning: it may well be a misspelt setting. Its value is not
-// repeated, for it could be a secret.
+// in etcd. An unknown one is a warning: it may be a misspelt setting. Its value is not repeated,
+// for it could be a secret.
 func (c *Config) parseEnvironment(environ []string) map[string]setting {
 	found := map[string]setting{}
 	for _, line := range slices.Sorted(slices.Values(environ)) {

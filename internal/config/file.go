@@ -18,18 +18,48 @@ import (
 var fileSections = map[string]string{
 	"client-transport-security": "",
 	"peer-transport-security":   "peer-",
+	"socket-options":            "socket-",
 }
 
 // fileSectionKeys are the keys of these sections whose flags are not simply prefix and key.
 var fileSectionKeys = map[string]string{
-	"allowed-cn":       "cert-allowed-cn",
-	"allowed-hostname": "cert-allowed-hostname",
+	"allowed-cn":        "cert-allowed-cn",
+	"allowed-cns":       "cert-allowed-cn",
+	"allowed-hostname":  "cert-allowed-hostname",
+	"allowed-hostnames": "cert-allowed-hostname",
+}
+
+// flagOfKey returns the flag of a key in a section.
+func flagOfKey(prefix, key string) string {
+	if full, ok := fileSectionKeys[key]; ok {
+		key = full
+	}
+	if prefix == "" && (key == "crl-file" || key == "cert-allowed-hostname") {
+		return "client-" + key
+	}
+	return prefix + key
+}
+
+// durations are the options whose values are lengths of time. etcd reads its configuration files
+// into Go's durations, so that a whole number is one of nanoseconds there.
+var durations = []string{
+	"backend-batch-interval", "compact-hash-check-time", "compaction-sleep-interval", "corrupt-check-time", "discovery-dial-timeout",
+	"discovery-keepalive-time", "discovery-keepalive-timeout", "discovery-request-timeout", "downgrade-check-time",
+	"grpc-keepalive-interval", "grpc-keepalive-min-time", "grpc-keepalive-timeout", "raft-read-timeout", "raft-write-timeout",
+	"wait-cluster-ready-timeout", "warning-apply-duration", "warning-unary-request-duration", "watch-progress-notify-interval",
+}
+
+func isDuration(name string) bool {
+	if to, ok := renamed[name]; ok {
+		name = to
+	}
+	return slices.Contains(durations, name)
 }
 
 // parseFile reads a configuration file: YAML, or JSON, which is a kind of YAML. Keys are flags'
 // names without the dashes, values are texts, numbers, booleans or lists of them; a key without a
-// value counts as not there, as in etcd's sample. A key that nobody knows is a warning, since etcd
-// passes over it.
+// value counts as not there, as in etcd's sample. An unknown key is a warning, since etcd ignores
+// it.
 func (c *Config) parseFile(file setting, readFile func(string) ([]byte, error)) (map[string]setting, error) {
 	text, err := readFile(file.value)
 	if err != nil {
@@ -50,11 +80,7 @@ func (c *Config) parseFile(file setting, readFile func(string) ([]byte, error)) 
 				return nil, fmt.Errorf("%s: %s: want the section's keys below it", file.value, key)
 			}
 			for _, below := range slices.Sorted(maps.Keys(section)) {
-				name := below
-				if full, ok := fileSectionKeys[below]; ok {
-					name = full
-				}
-				if err := c.addKey(found, prefix+name, file.value+": "+key+"."+below, section[below]); err != nil {
+				if err := c.addKey(found, flagOfKey(prefix, below), file.value+": "+key+"."+below, section[below]); err != nil {
 					return nil, err
 				}
 			}
@@ -71,6 +97,9 @@ func (c *Config) addKey(found map[string]setting, name, source string, value any
 	text, given, err := fileValue(value)
 	if err != nil {
 		return errorAt(source, err)
+	}
+	if _, number := value.(json.Number); number && isDuration(name) {
+		text += "ns"
 	}
 	_, known := isBoolean(name)
 	switch {

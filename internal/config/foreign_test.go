@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -147,7 +148,12 @@ log-outputs: [stderr, /tmp/l]
 force-new-cluster: false
 auto-compaction-mode: periodic
 auto-compaction-retention: "1"
+cipher-suites: [
+  TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+  TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+]
 tls-min-version: 'TLS1.2'
+tls-max-version: 'TLS1.3'
 `})
 	if c.Name != "n1" || c.DataDir != "n1.etcd" || c.QuotaBackendBytes != 8589934592 || !c.EnablePprof || len(c.LogOutputs) != 2 || c.File != "/f" {
 		t.Errorf("got %+v", c)
@@ -185,4 +191,24 @@ func FuzzParseURL(f *testing.F) {
 			t.Errorf("ParseURL(%q) = %v, which reads back as %v, %v", text, u, again, err)
 		}
 	})
+}
+
+// TestEffectiveStartsTheSame reads what EffectiveText prints back as a configuration file.
+func TestEffectiveStartsTheSame(t *testing.T) {
+	c := mustLoad(t, []string{
+		"--name=n1", "--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://a:1", "--cert-file=c", "--key-file=k",
+		"--quota-backend-bytes=2GiB", "--experimental-initial-corrupt-check", "--auto-compaction-mode=revision", "--auto-compaction-retention=9",
+	}, []string{"ETCD_LOG_LEVEL=warn"}, nil)
+	text := c.EffectiveText()
+	for _, want := range []string{"name: \"n1\" # --name\n", "log-level: \"warn\" # ETCD_LOG_LEVEL\n", "heartbeat-interval: \"100\"\n", "initial-cluster: \"n1=http://localhost:2380\"\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	again := mustLoad(t, []string{"--config-file=/f"}, nil, map[string]string{"/f": text})
+	again.File, c.File, again.DataDirDefaulted, again.chosen, c.chosen = "", "", c.DataDirDefaulted, nil, nil
+	again.MaxConcurrentStreams, again.HostWhitelist = c.MaxConcurrentStreams, c.HostWhitelist // 0 and none mean the same
+	if !reflect.DeepEqual(again, c) {
+		t.Errorf("read back\n%+v\nwant\n%+v", again, c)
+	}
 }

@@ -20,7 +20,7 @@ type option struct {
 }
 
 // sections are the help text's, in its order.
-var sections = []string{"Member", "Clustering", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
+var sections = []string{"Member", "Clustering", "Security", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
 
 // Defaults that etcd documents; --auto-compaction-retention is ours, so that a store that nobody
 // tends does not grow without bound (etcd's is 0).
@@ -63,15 +63,16 @@ func defaults() *Config {
 		LogLevel:                 slog.LevelInfo,
 		LogFormat:                LogText,
 		LogOutputs:               []string{"stderr"},
+		SelfSignedYears:          1,
+		tlsMin:                   "TLS1.2",
 	}
 }
 
 const urlsArg = "URL[,URL…]"
 
-// options is the table. The two settings without a set function, the auto-compaction ones, depend
-// on each other and are read by complete; config-file, help and version are read before everything
-// else.
-var options = []option{
+// options is the table. Settings without a set function depend on others and are read by complete
+// or applyGates; config-file, help and version are read before everything else.
+var options = append([]option{
 	{
 		"name", "Member", "NAME", defaultName, "name of this member, for people",
 		func(c *Config, v string) error { return setName(&c.Name, v) },
@@ -87,6 +88,18 @@ var options = []option{
 	{
 		"listen-peer-urls", "Member", urlsArg, defaultListenPeer, "addresses to serve other members on",
 		func(c *Config, v string) error { return setURLs(&c.ListenPeerURLs, v) },
+	},
+	{
+		"listen-client-http-urls", "Member", urlsArg, "", "addresses to serve HTTP without gRPC on; --listen-client-urls then serve gRPC without HTTP",
+		func(c *Config, v string) error { return setURLs(&c.ListenClientHTTPURLs, v) },
+	},
+	{
+		"wal-dir", "Member", "PATH", "", "directory for the log, for example on a disk of its own; without it below --data-dir",
+		func(c *Config, v string) error { c.WALDir = v; return nil },
+	},
+	{
+		"memory-mlock", "Member", "", "false", "keep the process in memory, so that it is never swapped out",
+		func(c *Config, v string) error { return setBool(&c.LockMemory, v) },
 	},
 	{
 		"heartbeat-interval", "Member", "MS", "100", "milliseconds between a leader's heartbeats",
@@ -119,11 +132,11 @@ var options = []option{
 		},
 	},
 	{
-		"initial-cluster-token", "Clustering", "TEXT", "etcd-cluster", "tells clusters with the same URLs apart",
+		"initial-cluster-token", "Clustering", "TEXT", "etcd-cluster", "distinguishes clusters with the same URLs",
 		func(c *Config, v string) error { c.InitialClusterToken = v; return nil },
 	},
 	{
-		"strict-reconfig-check", "Clustering", "", "true", "refuse changes of the members after which too few would be left that run",
+		"strict-reconfig-check", "Clustering", "", "true", "refuse membership changes after which the cluster would have no quorum",
 		func(c *Config, v string) error { return setBool(&c.StrictReconfigCheck, v) },
 	},
 	{
@@ -131,7 +144,7 @@ var options = []option{
 		func(c *Config, v string) error { return setPositive(&c.LearnersMax, v) },
 	},
 	{
-		"learner-auto-promote", "Clustering", "", "false", "make a learner that has caught up a voter",
+		"learner-auto-promote", "Clustering", "", "false", "promote a learner to a voter when it has caught up",
 		func(c *Config, v string) error { return setBool(&c.LearnerAutoPromote, v) },
 	},
 	{
@@ -143,11 +156,11 @@ var options = []option{
 		func(c *Config, v string) error { return setCount(&c.SnapshotCatchupEntries, v, defaultCatchup) },
 	},
 	{
-		"quota-backend-bytes", "Storage", "BYTES", "0", "size of the store on disk from which on writes that add data are refused; 0 or less is none, the disk is the limit",
-		func(c *Config, v string) error { return setInt(&c.QuotaBackendBytes, v) },
+		"quota-backend-bytes", "Storage", "BYTES", "0", "size of the store from which on writes that add data are refused, for example 8GiB; 0 or less is none, the disk is the limit",
+		func(c *Config, v string) error { return setBytes(&c.QuotaBackendBytes, v) },
 	},
 	{
-		"auto-compaction-mode", "Storage", "periodic|revision", "periodic", "whether history is kept for a time or for a number of revisions", nil,
+		"auto-compaction-mode", "Storage", "periodic|revision", "periodic", "keep history for a time or for a number of revisions", nil,
 	},
 	{
 		"auto-compaction-retention", "Storage", "LENGTH", defaultRetention, "history to keep: 30m, 1h, or a number of hours; in revision mode a number of revisions; 0 is all", nil,
@@ -161,7 +174,7 @@ var options = []option{
 		func(c *Config, v string) error { return setBool(&c.CompactHashCheck, v) },
 	},
 	{
-		"compact-hash-check-time", "Storage", "TIME", "1m", "time between two looks whether there was a compaction",
+		"compact-hash-check-time", "Storage", "TIME", "1m", "time between two checks for a new compaction",
 		func(c *Config, v string) error { return setDuration(&c.CompactHashCheckTime, v) },
 	},
 	{
@@ -169,8 +182,8 @@ var options = []option{
 		func(c *Config, v string) error { return setBool(&c.InitialCorruptCheck, v) },
 	},
 	{
-		"max-request-bytes", "Limits", "BYTES", "1572864", "size of the largest request",
-		func(c *Config, v string) error { return setPositive(&c.RequestBytesMax, v) },
+		"max-request-bytes", "Limits", "BYTES", "1572864", "size of the largest request, for example 2MiB",
+		func(c *Config, v string) error { return setPositiveBytes(&c.RequestBytesMax, v) },
 	},
 	{
 		"max-txn-ops", "Limits", "N", "128", "operations in one transaction",
@@ -181,15 +194,15 @@ var options = []option{
 		func(c *Config, v string) error { return setMemory(&c.MemoryLimit, v) },
 	},
 	{
-		"watch-progress-notify-interval", "Limits", "TIME", "10m", "time after which a quiet watch that asked for it is told how far the store is",
-		func(c *Config, v string) error { return setDuration(&c.WatchProgressInterval, v) },
+		"watch-progress-notify-interval", "Limits", "TIME", "10m", "time between progress notifications of a watch without events; 0 is the default",
+		func(c *Config, v string) error { return setProgressInterval(&c.WatchProgressInterval, v) },
 	},
 	{
 		"auth-token", "Auth", "simple|jwt,OPTION=VALUE…", "simple", "what users get at login: a simple token, or a JWT by pub-key=FILE, priv-key=FILE, sign-method=METHOD, ttl=TIME",
 		func(c *Config, v string) error { return setAuthToken(&c.AuthToken, v) },
 	},
 	{
-		"auth-token-ttl", "Auth", "SECONDS", "300", "how long a simple token is good that nobody uses",
+		"auth-token-ttl", "Auth", "SECONDS", "300", "seconds after its last use at which a simple token expires",
 		func(c *Config, v string) error { return setSeconds(&c.AuthTokenTTL, v, defaultTokenTTL) },
 	},
 	{
@@ -201,19 +214,19 @@ var options = []option{
 		func(c *Config, v string) error { return setStreams(&c.MaxConcurrentStreams, v) },
 	},
 	{
-		"grpc-keepalive-min-time", "Limits", "TIME", "5s", "least time between a client's pings; one that pings more often is cut off",
+		"grpc-keepalive-min-time", "Limits", "TIME", "5s", "least time between a client's pings; the connection of one that pings more often is closed",
 		func(c *Config, v string) error { return setKeepalive(&c.GRPCKeepaliveMinTime, v) },
 	},
 	{
-		"grpc-keepalive-interval", "Limits", "TIME", "2h", "silence after which a client is pinged, to see whether it is still there",
+		"grpc-keepalive-interval", "Limits", "TIME", "2h", "silence after which a client is pinged",
 		func(c *Config, v string) error { return setKeepalive(&c.GRPCKeepaliveInterval, v) },
 	},
 	{
-		"grpc-keepalive-timeout", "Limits", "TIME", "20s", "time for the answer to that ping, after which the connection is closed",
+		"grpc-keepalive-timeout", "Limits", "TIME", "20s", "time for the response to that ping, after which the connection is closed",
 		func(c *Config, v string) error { return setKeepalive(&c.GRPCKeepaliveTimeout, v) },
 	},
 	{
-		"socket-reuse-port", "Member", "", "false", "let several processes listen on the same port, and the system deal out connections",
+		"socket-reuse-port", "Member", "", "false", "allow several processes to listen on the same port",
 		func(c *Config, v string) error { return setBool(&c.SocketReusePort, v) },
 	},
 	{
@@ -225,7 +238,7 @@ var options = []option{
 		func(c *Config, v string) error { return setNames(&c.HostWhitelist, v) },
 	},
 	{
-		"metrics", "Monitoring", "basic|extensive", "basic", "whether to measure also how long each gRPC call takes",
+		"metrics", "Monitoring", "basic|extensive", "basic", "extensive also measures how long each gRPC call takes",
 		func(c *Config, v string) error {
 			level := "basic"
 			err := setChoice(&level, v, "basic", "extensive")
@@ -255,17 +268,48 @@ var options = []option{
 		},
 	},
 	{
-		"log-outputs", "Logging", "OUTPUT[,OUTPUT…]", "stderr", "stderr, stdout or files to append to",
+		"log-outputs", "Logging", "OUTPUT[,OUTPUT…]", "stderr", "stderr, stdout, systemd/journal or files to append to",
 		func(c *Config, v string) error { return setOutputs(&c.LogOutputs, v) },
 	},
 	{
-		"force-new-cluster", "Unsafe", "", "false", "make a cluster of this member alone out of its data",
+		"debug", "Logging", "", "false", "log at the level debug; etcd 3.1's name of --log-level=debug",
+		func(c *Config, v string) error {
+			if isTrue(v) {
+				c.LogLevel = slog.LevelDebug
+			}
+			return setBool(new(bool), v)
+		},
+	},
+	{
+		"enable-log-rotation", "Logging", "", "false", "rotate the files of --log-outputs",
+		func(c *Config, v string) error {
+			var on bool
+			err := setBool(&on, v)
+			if on {
+				c.LogRotation = new(LogRotation)
+			}
+			return err
+		},
+	},
+	{
+		"log-rotation-config-json", "Logging", "JSON", defaultRotation, "how files are rotated: maxsize in MB, maxage in days, maxbackups, localtime, compress",
+		nil,
+	},
+	{
+		"unsafe-no-fsync", "Unsafe", "", "false", "do not wait for the disk: acknowledged writes are lost when the machine fails; for tests",
+		func(c *Config, v string) error { return setBool(&c.UnsafeNoFsync, v) },
+	},
+	{
+		"force-new-cluster", "Unsafe", "", "false", "start a cluster of one member from this member's data",
 		func(c *Config, v string) error { return setBool(&c.ForceNewCluster, v) },
+	},
+	{
+		"feature-gates", "Clustering", "NAME=true[,NAME=false…]", "", "etcd's feature gates, for example InitialCorruptCheck=true", nil,
 	},
 	{"config-file", "General", "PATH", "", "read all options from a YAML file; flags and ETCD_* variables then have no effect", nil},
 	{"version", "General", "", "", "show the version", nil},
 	{"help", "General", "", "", "show this text", nil},
-}
+}, securityOptions...)
 
 var optionsByName = func() map[string]*option {
 	m := map[string]*option{}
@@ -275,7 +319,7 @@ var optionsByName = func() map[string]*option {
 	return m
 }()
 
-// isBoolean reports whether a flag stands without a value, and whether anybody knows it at all.
+// isBoolean reports whether a flag may be given without a value, and whether there is such a flag.
 func isBoolean(name string) (boolean, known bool) {
 	if o := optionsByName[name]; o != nil {
 		return o.arg == "", true
@@ -285,7 +329,7 @@ func isBoolean(name string) (boolean, known bool) {
 }
 
 // apply sets what was chosen, in the order of the names so that of several errors always the same
-// one is told.
+// one is reported.
 func (c *Config) apply(chosen map[string]setting) error {
 	for _, name := range slices.Sorted(maps.Keys(chosen)) {
 		s := chosen[name]
@@ -303,6 +347,9 @@ func (c *Config) applyOne(name string, s setting) error {
 	o := optionsByName[name]
 	if o == nil {
 		return c.applyForeign(name, s)
+	}
+	if name == "feature-gates" {
+		return c.applyGates(s)
 	}
 	if o.set == nil {
 		return nil

@@ -10,17 +10,34 @@ import (
 	"strings"
 )
 
-// URL is an address as etcd writes them: a scheme, a host and a port, and nothing after it.
+// URL is an address as etcd writes them: a scheme, and a host with a port or the path of a socket.
 type URL struct {
-	Scheme   string // http or https
-	HostPort string // as net.Listen and net.Dial take it
+	Scheme   string // http, https, unix or unixs
+	HostPort string // as net.Listen and net.Dial take it; for unix and unixs a path
 }
 
 // String is the address in full, http://127.0.0.1:2379.
 func (u URL) String() string { return u.Scheme + "://" + u.HostPort }
 
-// host is the address without the port, and without the brackets of IPv6.
+// Secure reports whether TLS is spoken at the address.
+func (u URL) Secure() bool { return u.Scheme == "https" || u.Scheme == "unixs" }
+
+// Unix reports whether the address is a Unix socket.
+func (u URL) Unix() bool { return u.Scheme == "unix" || u.Scheme == "unixs" }
+
+// Network is the network of net.Listen and net.Dial.
+func (u URL) Network() string {
+	if u.Unix() {
+		return "unix"
+	}
+	return "tcp"
+}
+
+// host is the address without the port, and without the brackets of IPv6; empty for a socket.
 func (u URL) host() string {
+	if u.Unix() {
+		return ""
+	}
 	host, _, _ := net.SplitHostPort(u.HostPort) // ParseURL has split it before
 	return host
 }
@@ -40,26 +57,39 @@ func (us URLs) Strings() []string {
 // String is the list as flags take it.
 func (us URLs) String() string { return strings.Join(us.Strings(), ",") }
 
+// AnySecure reports whether TLS is spoken at one of the addresses.
+func (us URLs) AnySecure() bool { return slices.ContainsFunc(us, URL.Secure) }
+
+// AllSecure reports whether TLS is spoken at all of the addresses.
+func (us URLs) AllSecure() bool {
+	return !slices.ContainsFunc(us, func(u URL) bool { return !u.Secure() })
+}
+
+const urlForm = "want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH"
+
 // ParseURL reads one address. Blanks around it are ignored.
 func ParseURL(text string) (URL, error) {
 	text = strings.TrimSpace(text)
+	scheme, rest, ok := strings.Cut(text, "://")
+	if ok && (scheme == "unix" || scheme == "unixs") {
+		if rest == "" || strings.ContainsAny(rest, "?#,= \x00") {
+			return URL{}, fmt.Errorf("%q has no usable path: want %s://PATH", text, scheme)
+		}
+		return URL{scheme, rest}, nil
+	}
 	parsed, err := url.Parse(text)
 	if err != nil || parsed.Scheme == "" || parsed.Opaque != "" {
-		return URL{}, fmt.Errorf("%q is not a URL: want http://HOST:PORT", text)
+		return URL{}, fmt.Errorf("%q is not a URL: %s", text, urlForm)
 	}
-	switch parsed.Scheme {
-	case "http", "https":
-	case "unix", "unixs":
-		return URL{}, fmt.Errorf("%q is a Unix socket, not supported by this version of cairn: want http://HOST:PORT", text)
-	default:
-		return URL{}, fmt.Errorf("%q has the scheme %q: want http://HOST:PORT", text, parsed.Scheme)
+	if parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return URL{}, fmt.Errorf("%q has the scheme %q: %s", text, parsed.Scheme, urlForm)
 	}
 	if parsed.Path != "" || parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "" || parsed.User != nil {
 		return URL{}, fmt.Errorf("%q has more than a host and a port: want %s://%s", text, parsed.Scheme, parsed.Host)
 	}
 	_, port, err := net.SplitHostPort(parsed.Host)
 	if err != nil || port == "" {
-		return URL{}, fmt.Errorf("%q has no port: want http://HOST:PORT", text)
+		return URL{}, fmt.Errorf("%q has no port: want %s://HOST:PORT", text, parsed.Scheme)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return URL{}, fmt.Errorf("%q has the port %s: want one up to 65535", text, port)
@@ -85,6 +115,33 @@ func (us URLs) sorted() URLs {
 	return slices.Compact(us)
 }
 
+// canonical is the address in the one form in which it is compared: an IP address may be written in
+// several ways, and localhost is the one name that is known without a lookup.
+func (u URL) canonical() URL {
+	host := u.host()
+	if u.Unix() || host == "" {
+		return u
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	} else if host = strings.ToLower(host); host == "localhost" {
+		host = "127.0.0.1"
+	}
+	_, port, _ := net.SplitHostPort(u.HostPort)
+	return URL{u.Scheme, net.JoinHostPort(host, port)}
+}
+
+// SamePlaces reports whether two lists have the same addresses, however they are written.
+func SamePlaces(a, b URLs) bool { return slices.Equal(a.canonical(), b.canonical()) }
+
+func (us URLs) canonical() URLs {
+	out := make(URLs, len(us))
+	for i, u := range us {
+		out[i] = u.canonical()
+	}
+	return out.sorted()
+}
+
 func mustURLs(text string) URLs {
 	urls, err := ParseURLs(text)
 	if err != nil {
@@ -108,15 +165,11 @@ func setURLs(to *URLs, v string) error {
 	return nil
 }
 
-// checkListen reports whether a member can listen on the addresses: a host's name may stand for
-// several addresses, of which it would be anyone's guess which one is meant, so apart from
-// localhost only IPs are taken, as in etcd.
+// checkListen reports whether a member can listen on the addresses: a host name may stand for
+// several addresses, so apart from localhost only IP addresses are accepted, as in etcd.
 func checkListen(flag string, urls URLs) error {
 	for _, u := range urls {
-		if u.Scheme == "https" {
-			return fmt.Errorf("%s: %q needs TLS, not supported by this version of cairn: want http://%s", flag, u, u.HostPort)
-		}
-		if host := u.host(); host != "localhost" {
+		if host := u.host(); !u.Unix() && host != "localhost" {
 			if _, err := netip.ParseAddr(host); err != nil {
 				return fmt.Errorf("%s: %q has the host %q: want an IP address of this machine to listen on, 0.0.0.0 for all, or localhost", flag, u, host)
 			}
@@ -125,15 +178,15 @@ func checkListen(flag string, urls URLs) error {
 	return nil
 }
 
-// checkAdvertise reports whether others can be sent to the addresses.
+// checkAdvertise reports whether others can connect to the addresses.
 func (c *Config) checkAdvertise(flag string, urls URLs) error {
 	for _, u := range urls {
 		host := u.host()
-		if host == "" {
+		if host == "" && !u.Unix() {
 			return fmt.Errorf("%s: %q has no host: want an address that others can reach", flag, u)
 		}
 		if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-			c.warn("address cannot be reached by others", flag, u.String()+" stands for every address of whoever uses it")
+			c.warn("address cannot be reached by others", flag, u.String()+" means every address of the machine that uses it")
 		}
 	}
 	return nil

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -46,12 +48,107 @@ func isTrue(v string) bool {
 	return err == nil && b
 }
 
-func setInt(to *int64, v string) error {
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil {
-		return fmt.Errorf("%q is not a whole number", v)
+// JournalOutput is the one of --log-outputs that is systemd's journal.
+const JournalOutput = "systemd/journal"
+
+// byteUnits are of numbers of bytes.
+var byteUnits = []struct {
+	name  string
+	bytes int64
+}{
+	{"KiB", 1 << 10},
+	{"MiB", 1 << 20},
+	{"GiB", 1 << 30},
+	{"TiB", 1 << 40},
+	{"KB", 1e3},
+	{"MB", 1e6},
+	{"GB", 1e9},
+	{"TB", 1e12},
+	{"Ki", 1 << 10},
+	{"Mi", 1 << 20},
+	{"Gi", 1 << 30},
+	{"Ti", 1 << 40},
+	{"K", 1e3},
+	{"M", 1e6},
+	{"G", 1e9},
+	{"T", 1e12},
+	{"B", 1},
+}
+
+// setBytes reads a number of bytes, with a unit or without.
+func setBytes(to *int64, v string) error {
+	digits, factor := v, int64(1)
+	for _, u := range byteUnits {
+		if len(v) > len(u.name) && strings.EqualFold(v[len(v)-len(u.name):], u.name) {
+			digits, factor = strings.TrimSpace(v[:len(v)-len(u.name)]), u.bytes
+			break
+		}
 	}
-	*to = n
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n > math.MaxInt64/factor || n < math.MinInt64/factor {
+		return fmt.Errorf("%q is not a number of bytes: want for example 2147483648, 2GB or 2GiB", v)
+	}
+	*to = n * factor
+	return nil
+}
+
+// setPositiveBytes is setBytes for sizes of what is held in memory.
+func setPositiveBytes(to *uint64, v string) error {
+	var n int64
+	if err := setBytes(&n, v); err != nil {
+		return err
+	}
+	if n <= 0 || n > 1<<31-1 {
+		return fmt.Errorf("%q is not a number of bytes from 1 to %d", v, 1<<31-1)
+	}
+	*to = uint64(n)
+	return nil
+}
+
+// The limits of --watch-progress-notify-interval are etcd's: 0 is the default, and less than the
+// least one is the least.
+const (
+	progressInterval    = 10 * time.Minute
+	progressIntervalMin = 100 * time.Millisecond
+)
+
+func setProgressInterval(to *time.Duration, v string) error {
+	if err := setInterval(to, v); err != nil {
+		return err
+	}
+	switch {
+	case *to == 0:
+		*to = progressInterval
+	case *to < progressIntervalMin:
+		*to = progressIntervalMin
+	}
+	return nil
+}
+
+const defaultRotation = `{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}`
+
+// completeRotation reads --log-rotation-config-json, which counts only with --enable-log-rotation.
+func (c *Config) completeRotation(chosen map[string]setting) error {
+	isFile := func(o string) bool { return o != "stderr" && o != "stdout" && o != JournalOutput }
+	if c.LogRotation != nil && !slices.ContainsFunc(c.LogOutputs, isFile) {
+		return errors.New("--enable-log-rotation: --log-outputs names no file: name one, or leave --enable-log-rotation out")
+	}
+	s, given := chosen["log-rotation-config-json"]
+	if !given || s.value == "" {
+		return nil
+	}
+	decoder := json.NewDecoder(strings.NewReader(s.value))
+	decoder.DisallowUnknownFields()
+	var r LogRotation
+	err := decoder.Decode(&r)
+	switch {
+	case err != nil:
+		return s.wrap(fmt.Errorf("%q is not a rotation: %w: want for example %s", s.value, err, defaultRotation))
+	case r.MaxSizeMB < 0 || r.MaxAgeDays < 0 || r.MaxBackups < 0:
+		return s.wrap(fmt.Errorf("%q has a number below 0", s.value))
+	case c.LogRotation != nil:
+		c.LogRotation = &r
+	}
 	return nil
 }
 
@@ -190,8 +287,8 @@ func setOutputs(to *[]string, v string) error {
 			o = "stderr"
 		}
 		switch {
-		case strings.HasPrefix(o, "systemd/"):
-			return fmt.Errorf("%q is not supported by this version of cairn: systemd's journal takes what is written to stderr", o)
+		case strings.HasPrefix(o, "systemd/") && o != JournalOutput:
+			return fmt.Errorf("%q is not known: want %s, stderr, stdout or a file", o, JournalOutput)
 		case o != "" && !slices.Contains(outputs, o):
 			outputs = append(outputs, o)
 		}

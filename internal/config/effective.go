@@ -1,0 +1,68 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Setting is one option with the value that is in force.
+type Setting struct {
+	Name   string
+	Value  string // secrets are masked
+	Source string // as an error would name it, or "default"
+}
+
+// secrets are options whose values are not shown. Those of --auth-token are names of files.
+var secrets = []string{"discovery-password", "discovery-user"}
+
+const masked = "********"
+
+// Effective returns every option with the value that is in force, in the order of the names.
+func (c *Config) Effective() (all []Setting) {
+	derived := map[string]string{
+		"data-dir": c.DataDir, "initial-cluster": c.InitialCluster, "auto-compaction-retention": c.retention,
+	}
+	for _, o := range options {
+		if o.section == "General" {
+			continue
+		}
+		s := Setting{Name: o.name, Value: o.preset, Source: "default"}
+		if v, ok := derived[o.name]; ok {
+			s.Value = v
+		}
+		if given, ok := c.chosen[o.name]; ok {
+			s.Value, s.Source = strings.TrimSpace(given.value), given.source
+		}
+		if slices.Contains(secrets, o.name) && s.Value != "" {
+			s.Value = masked
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// EffectiveText is what `etcd config check` prints: a configuration file that starts the same
+// member, with the source of each value that is not a default.
+func (c *Config) EffectiveText() string {
+	var b strings.Builder
+	for _, s := range c.Effective() {
+		// Quoted values are texts to YAML, whatever they look like; all options take texts.
+		fmt.Fprintf(&b, "%s: %q", s.Name, s.Value)
+		if s.Source != "default" {
+			fmt.Fprintf(&b, " # %s", s.Source)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// CheckCommand reports whether the arguments are those of `etcd config check`, and returns the flags
+// behind it.
+func CheckCommand(args []string) (flags []string, ok bool) {
+	if len(args) < 2 || args[0] != "config" || args[1] != "check" {
+		return nil, false
+	}
+	return args[2:], true
+}
