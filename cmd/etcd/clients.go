@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
+	"cairn/internal/budget"
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/gateway"
@@ -38,34 +39,59 @@ const grpcOverheadBytes = 512 << 10
 
 // clients is what the client port is served with.
 type clients struct {
-	cfg    *config.Config
-	log    *slog.Logger
-	m      *member.Member
-	id     *datadir.Identity
-	meters *metrics.Metrics
-	paths  ops.Config
+	cfg     *config.Config
+	log     *slog.Logger
+	m       *member.Member
+	id      *datadir.Identity
+	meters  *metrics.Metrics
+	paths   ops.Config
+	secrets *security
+	// made by server
+	access ops.Access
+	memory *budget.Budget
+	json   *gateway.Gateway
 }
 
-// server returns the server of gRPC and HTTP on the client port. health is to be shut down before
-// it.
-func (c *clients) server() (server *portmux.Server, health *health.Server) {
-	access := ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
-	json := gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: access.AllowsOrigin})
-	memory := limitMemory(c.cfg.MemoryLimit, c.log)
-	handler := c.handler(accounted(memory, json), access)
+// server returns the server of gRPC on the client port, and of HTTP if withHTTP. health must be
+// shut down before it.
+func (c *clients) server(withHTTP bool) (server *portmux.Server, health *health.Server) {
+	c.access = ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
+	c.memory = limitMemory(c.cfg.MemoryLimit, c.log)
+	c.json = gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: c.access.AllowsOrigin})
 	services := grpcserver.New(grpcserver.Options{
 		MaxRecvBytes: c.messageBytesMax(),
 		Inline:       v3rpc.AnswersAtOnce,
 		Logger:       logging.For(c.log, "grpc"),
 	})
-	server = portmux.New(portmux.Options{
+	v3rpc.Register(registrars{services, c.json}, servedMember(c.m), c.meters, v3rpc.Config{
+		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),
+		LeaseTTLMin:     leaseTTLMin(c.cfg),
+		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
+		ClientCertAuth: c.cfg.ClientTLS.RequireClientCert,
+	})
+	health = ops.RegisterGRPC(v3rpc.Metered{GRPCServer: services, Meters: c.meters})
+	handler := http.NotFoundHandler()
+	if withHTTP {
+		handler = c.handler(accounted(c.memory, c.json), c.access)
+	}
+	return c.mux(services, handler), health
+}
+
+// httpServer returns the server of --listen-client-http-urls. server must have been called.
+func (c *clients) httpServer() *portmux.Server {
+	return c.mux(grpcserver.New(grpcserver.Options{Logger: logging.For(c.log, "grpc")}), c.handler(accounted(c.memory, c.json), c.access))
+}
+
+// mux returns a server of gRPC services and of a handler on one port.
+func (c *clients) mux(services *grpcserver.Server, handler http.Handler) *portmux.Server {
+	return portmux.New(portmux.Options{
 		MaxConns:       connsMax(),
-		Budget:         memory,
+		Budget:         c.memory,
 		ConnectTimeout: readHeaderTimeout,
 		HTTP2: http2.NewServer(http2.Options{
 			Protocol:             portmux.Router{GRPC: services, HTTP: httpbridge.New(handler, logging.For(c.log, "http"))},
 			MaxBodyBytes:         c.messageBytesMax(),
-			Budget:               memory,
+			Budget:               c.memory,
 			MaxConcurrentStreams: c.cfg.MaxConcurrentStreams,
 			KeepaliveMinTime:     orDefault(c.cfg.GRPCKeepaliveMinTime, 5*time.Minute),
 			KeepaliveTime:        c.cfg.GRPCKeepaliveInterval,
@@ -80,14 +106,9 @@ func (c *clients) server() (server *portmux.Server, health *health.Server) {
 			MaxHeaderBytes:    headerBytesMax,
 			Logger:            logging.For(c.log, "http"),
 		}),
-		Logger: logging.For(c.log, "grpc"),
+		Rejected: c.secrets.failures.Add,
+		Logger:   logging.For(c.log, "grpc"),
 	})
-	v3rpc.Register(registrars{services, json}, servedMember(c.m), c.meters, v3rpc.Config{
-		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),
-		LeaseTTLMin:     leaseTTLMin(c.cfg),
-		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
-	})
-	return server, ops.RegisterGRPC(v3rpc.Metered{GRPCServer: services, Meters: c.meters})
 }
 
 // servedMember returns a member as the v3 services see it.
@@ -141,7 +162,7 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	ops.Register(mux, c.paths)
 	var rest http.Handler = mux
 	if c.cfg.EnableV2 {
-		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Hub: c.m.Watches(), Authority: c.m})
+		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Hub: c.m.Watches(), Authority: c.m, CommonNames: c.cfg.ClientTLS.RequireClientCert})
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			// To ask the mux takes as long as all else about HTTP; and it would redirect a path
 			// that is not clean in its own way.

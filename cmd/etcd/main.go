@@ -1,9 +1,9 @@
-// Command etcd runs a member: it reads the options, claims the addresses and the data directory,
-// serves until it is told to stop, and ends.
+// Command etcd runs a member: it reads the options, binds the addresses, opens the data directory,
+// and serves until a signal stops it.
 //
-// It owns the process: signals, exit statuses, what goes to the standard error, the service
-// manager's notifications. It does not own what a member is (internal/member) or how requests are
-// answered (internal/v3rpc, v2http, ops).
+// It owns the process: signals, exit statuses, the standard error, notifications of the service
+// manager. It does not own what a member is (internal/member) or how requests are handled
+// (internal/v3rpc, v2http, ops).
 //
 // Invariant: a start that fails says why in one line on the standard error and has written nothing
 // to the data directory.
@@ -21,6 +21,9 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cairn/internal/config"
 	"cairn/internal/logging"
@@ -38,14 +41,20 @@ func main() {
 	// Room for two: the second signal must not be lost while the first is at work.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), streams{os.Stdout, os.Stderr}, signals))
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), streams{os.Stdout, os.Stderr}, signals, hangups))
 }
 
 type streams struct{ out, err io.Writer }
 
-// run is the program as a function: it returns the exit status. The first signal ends it in good
-// order, the second at once.
-func run(ctx context.Context, args, environ []string, std streams, signals <-chan os.Signal) int {
+// run is the program as a function: it returns the exit status. The first signal shuts down in
+// order, the second one at once.
+func run(ctx context.Context, args, environ []string, std streams, signals, hangups <-chan os.Signal) int {
+	flags, check := config.CheckCommand(args)
+	if check {
+		args = flags
+	}
 	cfg, err := config.Load(args, environ, os.ReadFile)
 	usage := new(config.UsageError)
 	switch {
@@ -63,12 +72,20 @@ func run(ctx context.Context, args, environ []string, std streams, signals <-cha
 		return exitFailure
 	}
 
-	c, err := stakeClaim(ctx, cfg)
+	if check {
+		return checkConfig(cfg, std)
+	}
+	if cfg.LockMemory {
+		if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
+			return fail(std.err, cfg, fmt.Errorf("--memory-mlock: %w: raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), or leave the flag out", err))
+		}
+	}
+	r, err := reserveListeners(ctx, cfg)
 	if err != nil {
 		return fail(std.err, cfg, err)
 	}
-	defer c.Close()
-	output, files, err := logging.Open(cfg.LogOutputs, std.out, std.err)
+	defer r.Close()
+	output, files, err := logging.Open(logging.Outputs{Names: cfg.LogOutputs, Rotation: rotation(cfg.LogRotation)}, std.out, std.err)
 	if err != nil {
 		return fail(std.err, cfg, fmt.Errorf("--log-outputs: %w", err))
 	}
@@ -78,7 +95,7 @@ func run(ctx context.Context, args, environ []string, std streams, signals <-cha
 	log := slog.New(logging.New(output, cfg.LogFormat == config.LogJSON, level))
 	logProgram(logging.For(log, "etcd"), cfg)
 
-	if err := serveUntilSignal(ctx, cfg, log, level, c, signals); err != nil {
+	if err := serveUntilSignal(ctx, cfg, log, level, r, signals, hangups); err != nil {
 		if !slices.Contains(cfg.LogOutputs, "stderr") {
 			logging.For(log, "etcd").Error("stopped", "error", err)
 		}
@@ -88,9 +105,39 @@ func run(ctx context.Context, args, environ []string, std streams, signals <-cha
 	return exitOK
 }
 
-// fail says why there is no start. The warnings go before the reason, for a misspelt setting may
-// well be it.
+// checkConfig is `etcd config check`: it prints the configuration that is in force, after the
+// warnings, without starting anything. Certificates are read, since they are part of it.
+func checkConfig(cfg *config.Config, std streams) int {
+	if _, err := loadSecurity(cfg, slog.New(slog.DiscardHandler)); err != nil {
+		return fail(std.err, cfg, err)
+	}
+	if _, err := readJWT(cfg.AuthToken); err != nil {
+		return fail(std.err, cfg, err)
+	}
+	warnings(std.err, cfg)
+	fmt.Fprint(std.out, cfg.EffectiveText())
+	return exitOK
+}
+
+func rotation(r *config.LogRotation) *logging.Rotation {
+	if r == nil {
+		return nil
+	}
+	return &logging.Rotation{
+		BytesMax: int64(r.MaxSizeMB) << 20, Age: time.Duration(r.MaxAgeDays) * 24 * time.Hour, Backups: r.MaxBackups,
+		LocalTime: r.LocalTime, Compress: r.Compress,
+	}
+}
+
+// fail reports why there is no start. The warnings come before the reason, since a misspelt setting
+// may be the reason.
 func fail(to io.Writer, cfg *config.Config, err error) int {
+	warnings(to, cfg)
+	fmt.Fprintln(to, "etcd:", err)
+	return exitFailure
+}
+
+func warnings(to io.Writer, cfg *config.Config) {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(to, "etcd: warning: %s: %s", w.Setting, w.Message)
 		if w.Reason != "" {
@@ -98,19 +145,17 @@ func fail(to io.Writer, cfg *config.Config, err error) int {
 		}
 		fmt.Fprintln(to)
 	}
-	fmt.Fprintln(to, "etcd:", err)
-	return exitFailure
 }
 
-var errForced = errors.New("ended at once by a second signal; nothing acknowledged is lost, and the next start takes a little longer")
+var errForced = errors.New("stopped at once by a second signal; nothing acknowledged is lost, and the next start takes a little longer")
 
 // serveUntilSignal serves, and stops serving when a signal comes. After a second signal it does not
 // wait for that.
-func serveUntilSignal(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, c *claim, signals <-chan os.Signal) error {
+func serveUntilSignal(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, r *reservation, signals, hangups <-chan os.Signal) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, cfg, log, level, c) }()
+	go func() { served <- serve(ctx, cfg, log, level, r, hangups) }()
 	for n := 0; ; n++ {
 		select {
 		case err := <-served:

@@ -133,7 +133,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{[]string{"--bogus"}, 2, "etcd: unknown flag --bogus; see etcd --help"},
 		{[]string{"extra", "arguments"}, 1, `etcd: unexpected argument "extra": etcd takes flags only; see etcd --help`},
-		{[]string{"--listen-client-urls", "nonsense", "--data-dir", "a"}, 2, `etcd: --listen-client-urls: "nonsense" is not a URL: want http://HOST:PORT`},
+		{[]string{"--listen-client-urls", "nonsense", "--data-dir", "a"}, 2, `etcd: --listen-client-urls: "nonsense" is not a URL: want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH`},
 		{[]string{"--heartbeat-interval", "x"}, 2, `etcd: --heartbeat-interval: "x" is not a number of milliseconds: want a whole number without a unit, for example 100`},
 		{[]string{"--election-timeout", "50", "--heartbeat-interval", "100", "--data-dir", "a"}, 1, "etcd: --election-timeout: 50 ms is less than five times --heartbeat-interval (100 ms): want 500 ms or more"},
 		{[]string{"--initial-cluster-state", "old", "--data-dir", "a"}, 2, `etcd: --initial-cluster-state: "old" is not known: want "new" or "existing"`},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"cairn/internal/backup"
 	"cairn/internal/config"
 	"cairn/internal/datadir"
+	"cairn/internal/listen"
 	"cairn/internal/logging"
 	"cairn/internal/member"
 	"cairn/internal/member/compactor"
@@ -24,36 +26,46 @@ import (
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
 	"cairn/internal/portmux"
+	"cairn/internal/storage"
 )
 
 const (
-	shutdownTimeout   = 3 * time.Second  // for requests under way; what lasts longer is cut off
+	// for requests under way; those that last longer are closed
+	shutdownTimeout   = 3 * time.Second
 	readHeaderTimeout = 10 * time.Second // so that idle connections cannot be piled up for nothing
 	// for what a health check reads, besides two elections; etcd has the same
 	requestTimeout = 5 * time.Second
 )
 
-// serve runs the member until ctx ends, and returns nil then, or until it fails. The addresses of c
-// are taken already; serve opens the data directory, which is the first thing that is written.
-func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, c *claim) (err error) {
+// serve runs the member until ctx ends, and returns nil then, or until it fails. The addresses of r
+// are bound already; serve opens the data directory, which is the first thing that is written.
+func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, r *reservation, hangups <-chan os.Signal) (err error) {
 	etcdLog := logging.For(log, "etcd")
 	tokens, err := readJWT(cfg.AuthToken) // before anything is written
 	if err != nil {
 		return err
 	}
-	dir, err := openDir(ctx, cfg, etcdLog, c)
+	secrets, err := loadSecurity(cfg, log) // likewise
+	if err != nil {
+		return err
+	}
+	dir, err := openDir(ctx, cfg, etcdLog, r, secrets)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	logMember(etcdLog, cfg, dir, c)
+	secrets.secure(r)
+	logMember(etcdLog, cfg, dir, r)
+	logEffective(etcdLog, cfg)
+	logInsecure(etcdLog, cfg, r)
 
 	id := dir.Identity()
 	meters := metrics.New(id.MemberID)
 	if cfg.ExtensiveMetrics {
 		meters.MeasureCalls()
 	}
-	transport := newTransport(log, id, meters)
+	meters.ShowCertificates(secrets.expiries)
+	transport := newTransport(log, id, meters, secrets)
 	m, err := untilDone(ctx, func() (*member.Member, error) {
 		return startMember(cfg, log, dir, meters, transport, tokens)
 	})
@@ -72,6 +84,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 		})
 	})
 
+	helpers.Go(func() { secrets.run(background) })
+	helpers.Go(func() { followHangups(background, etcdLog, secrets, cfg, level, hangups) })
 	helpers.Go(func() { backup.Serve(background, dir.MemberDir(), etcdLog, m.Snapshot) })
 
 	paths := ops.Config{
@@ -80,8 +94,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	}
 	servers := newServers(logging.For(log, "http"))
 	transport.serve(ops.PeerHandler(paths))
-	servers.start(c.peer, transport)
-	servers.start(c.metrics, ops.MetricsHandler(paths))
+	servers.start(r.peer, transport)
+	servers.start(r.metrics, ops.MetricsHandler(paths))
 
 	if cfg.InitialCorruptCheck {
 		if err := m.CheckAtStart(ctx); err != nil {
@@ -91,18 +105,19 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	helpers.Go(func() { m.Checks.Run(background, corruptionChecks(cfg)) })
 
 	p := newPublication(cfg)
-	forClients := &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths}
-	serveClients := func() { servers.startClient(c.client, forClients) }
+	forClients := &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets}
+	serveClients := func() { servers.startClients(r, forClients) }
 	if p.needless(m) {
 		serveClients()
 	}
 	helpers.Go(func() { p.run(background, etcdLog, m, id) })
 	err = attend(ctx, servers, m, p, func() {
-		if servers.client == nil {
+		if servers.clients == nil {
 			serveClients()
 		}
-		logReady(etcdLog, c)
+		logReady(etcdLog, r)
 		notifyReady(etcdLog)
+		helpers.Go(func() { keepWatchdog(background, etcdLog, m.Live) })
 	})
 	notifyStopping(etcdLog)
 	stopBackground()
@@ -112,19 +127,25 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	return err
 }
 
-// openDir opens the data directory and makes it what the flags ask for: a new member's, or that of
-// a cluster of its own.
-func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, c *claim) (*datadir.Dir, error) {
+// openDir opens the data directory, and bootstraps a new member or a cluster of one there when the
+// flags ask for it.
+func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reservation, s *security) (*datadir.Dir, error) {
 	dir, err := datadir.Open(cfg.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir: %w", err)
 	}
+	if err := s.makeSelfSigned(cfg, log); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
 	if dir.Identity() == nil {
-		if err := giveBirth(ctx, cfg, dir, c.founders); err != nil {
+		if err := bootstrapMember(ctx, cfg, dir, r.founders, s.dialPeer); err != nil {
 			return nil, errors.Join(err, dir.Close())
 		}
 	}
-	if cfg.ForceNewCluster && c.existing != nil {
+	if err := dir.CheckLog(cfg.WALDir); err != nil {
+		return nil, errors.Join(fmt.Errorf("--wal-dir: %w", err), dir.Close())
+	}
+	if cfg.ForceNewCluster && r.existing != nil {
 		if err := backup.ForceNewCluster(dir, cfg.InitialAdvertisePeerURLs.Strings()); err != nil {
 			return nil, errors.Join(fmt.Errorf("--force-new-cluster: %w", err), dir.Close())
 		}
@@ -134,7 +155,7 @@ func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, c *claim
 	return dir, nil
 }
 
-// corruptionChecks says how often the members' data is compared.
+// corruptionChecks returns how often the members' data is compared.
 func corruptionChecks(cfg *config.Config) integrity.Intervals {
 	c := integrity.Intervals{Present: cfg.CorruptCheckTime}
 	if cfg.CompactHashCheck {
@@ -143,10 +164,19 @@ func corruptionChecks(cfg *config.Config) integrity.Intervals {
 	return c
 }
 
+// fileSystem returns what the stores are written to; nil is the operating system's file system.
+func fileSystem(cfg *config.Config) storage.FS {
+	if cfg.UnsafeNoFsync {
+		return storage.WithoutSync(storage.OSFS)
+	}
+	return nil
+}
+
 // startMember starts the member of the data directory.
 func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport, tokens *auth.JWT) (*member.Member, error) {
 	return member.Start(member.Config{
 		Dir:                dir.MemberDir(),
+		FS:                 fileSystem(cfg),
 		ID:                 dir.Identity().MemberID,
 		ClusterID:          dir.Identity().ClusterID,
 		TickInterval:       cfg.HeartbeatInterval,
@@ -195,7 +225,7 @@ func untilDone(ctx context.Context, open func() (*member.Member, error)) (*membe
 	}
 }
 
-// attend waits until the member is to end, or fails, and calls ready when it is published.
+// attend waits until ctx ends or the member fails, and calls ready when the member is published.
 func attend(ctx context.Context, servers *servers, m *member.Member, p *publication, ready func()) error {
 	published := p.done
 	for {
@@ -222,21 +252,29 @@ func attend(ctx context.Context, servers *servers, m *member.Member, p *publicat
 
 // servers are the HTTP servers of all ports.
 type servers struct {
-	log    *slog.Logger
-	all    []*http.Server
-	client *portmux.Server // nil until clients are served
-	health *health.Server  // of clients
-	failed chan error      // the first that ends by itself says why
+	log     *slog.Logger
+	all     []*http.Server
+	clients []*portmux.Server // none until clients are served
+	health  *health.Server    // of clients
+	failed  chan error        // holds the error of the first that stops by itself
 }
 
 func newServers(log *slog.Logger) *servers {
 	return &servers{log: log, failed: make(chan error, 1)}
 }
 
-// startClient serves the client port.
-func (s *servers) startClient(listeners []net.Listener, c *clients) {
-	server, health := c.server()
-	s.client, s.health = server, health
+// startClients serves the client ports.
+func (s *servers) startClients(r *reservation, c *clients) {
+	server, health := c.server(len(r.clientHTTP) == 0)
+	s.health = health
+	s.startClient(r.client, server, c.secrets)
+	if len(r.clientHTTP) > 0 {
+		s.startClient(r.clientHTTP, c.httpServer(), c.secrets)
+	}
+}
+
+func (s *servers) startClient(listeners []*listen.Listener, server *portmux.Server, secrets *security) {
+	s.clients = append(s.clients, server)
 	for _, l := range listeners {
 		go func() {
 			if err := server.Serve(l, nil); !errors.Is(err, portmux.ErrServerStopped) {
@@ -253,7 +291,7 @@ func (s *servers) fail(l net.Listener, err error) {
 	}
 }
 
-func (s *servers) start(listeners []net.Listener, handler http.Handler) {
+func (s *servers) start(listeners []*listen.Listener, handler http.Handler) {
 	for _, l := range listeners {
 		server := &http.Server{
 			Handler:           handler,
@@ -273,16 +311,18 @@ func (s *servers) start(listeners []net.Listener, handler http.Handler) {
 func (s *servers) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	if s.client != nil {
+	if s.health != nil {
 		s.health.Shutdown()
-		if err := s.client.Shutdown(ctx); err != nil {
-			s.log.Debug("cut off client requests under way", "error", err)
-			s.client.Close()
+	}
+	for _, server := range s.clients {
+		if err := server.Shutdown(ctx); err != nil {
+			s.log.Debug("closed client requests under way", "error", err)
+			server.Close()
 		}
 	}
 	for _, server := range slices.Backward(s.all) {
 		if err := server.Shutdown(ctx); err != nil {
-			s.log.Debug("cut off requests under way", "error", err)
+			s.log.Debug("closed requests under way", "error", err)
 			// its listeners are closed already, and connections have nothing to say
 			_ = server.Close()
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 
 	"cairn/internal/config"
 	"cairn/internal/datadir"
@@ -13,7 +14,7 @@ import (
 	"cairn/internal/version"
 )
 
-// logProgram logs what runs, and what of its options is worth a warning.
+// logProgram logs the versions, and the warnings about options.
 func logProgram(log *slog.Logger, cfg *config.Config) {
 	log.Info("etcd version", "etcd_version", version.API)
 	log.Info("cairn version", "cairn_version", version.Cairn)
@@ -36,18 +37,20 @@ func logProgram(log *slog.Logger, cfg *config.Config) {
 	}
 }
 
-// logMember logs who starts, where, and with which settings: the tutorial's lines in the tutorial's
-// order. What is for the birth of a member only is not logged for one that exists, since it has no
-// effect then.
-func logMember(log *slog.Logger, cfg *config.Config, dir *datadir.Dir, c *claim) {
-	for _, l := range c.peer {
-		log.Info("listening for peers", "url", "http://"+l.Addr().String())
+// logMember logs which member starts, where, and with which settings: the tutorial's lines in the
+// tutorial's order. Settings that only bootstrap a member are not logged for one that exists.
+func logMember(log *slog.Logger, cfg *config.Config, dir *datadir.Dir, r *reservation) {
+	for _, l := range r.peer {
+		log.Info("listening for peers", "url", l.URL())
 	}
-	for _, l := range c.client {
-		log.Info("listening for client requests", "url", "http://"+l.Addr().String())
+	for _, l := range r.client {
+		log.Info("listening for client requests", "url", l.URL())
 	}
-	for _, l := range c.metrics {
-		log.Info("listening for metrics", "url", "http://"+l.Addr().String())
+	for _, l := range r.clientHTTP {
+		log.Info("listening for client requests over HTTP", "url", l.URL())
+	}
+	for _, l := range r.metrics {
+		log.Info("listening for metrics", "url", l.URL())
 	}
 	log.Info("name", "name", cfg.Name)
 	log.Info("data dir", "data_dir", dir.Path())
@@ -60,7 +63,7 @@ func logMember(log *slog.Logger, cfg *config.Config, dir *datadir.Dir, c *claim)
 	log.Info("snapshot count", "snapshot_count", cfg.SnapshotCount)
 	log.Info("auto compaction", "auto_compaction", cfg.AutoCompaction.String())
 	log.Info("advertise client urls", "advertise_client_urls", cfg.AdvertiseClientURLs.String())
-	if c.existing == nil {
+	if r.existing == nil {
 		log.Info("initial advertise peer urls", "initial_advertise_peer_urls", cfg.InitialAdvertisePeerURLs.String())
 		log.Info("initial cluster", "initial_cluster", cfg.InitialCluster)
 	}
@@ -68,14 +71,45 @@ func logMember(log *slog.Logger, cfg *config.Config, dir *datadir.Dir, c *claim)
 	log.Info("starting member", "member_id", fmt.Sprintf("%x", id.MemberID), "cluster_id", fmt.Sprintf("%x", id.ClusterID))
 }
 
-// logReady is to be called when requests are answered, and not before: people wait for this line.
-func logReady(log *slog.Logger, c *claim) {
+// logReady must be called when requests are served, and not before: people wait for this line.
+func logReady(log *slog.Logger, r *reservation) {
 	log.Info("ready to serve client requests")
-	for _, l := range c.client {
+	for _, l := range append(slices.Clone(r.client), r.clientHTTP...) {
+		if l.IsSecure() {
+			log.Info("serving client requests on "+l.Addr().String(), "address", l.Addr().String())
+			continue
+		}
 		level, reason := logging.LevelNotice, "the traffic is not encrypted"
 		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-			level, reason = slog.LevelWarn, "whoever reaches the address can read the traffic"
+			level, reason = slog.LevelWarn, "anyone who can reach the address can read the traffic"
 		}
 		log.Log(context.Background(), level, "serving insecure client requests", "address", l.Addr().String(), "reason", reason)
+	}
+}
+
+// logEffective logs the configuration in force, without the defaults.
+func logEffective(log *slog.Logger, cfg *config.Config) {
+	for _, s := range cfg.Effective() {
+		if s.Source != config.DefaultSource {
+			log.Info("setting", "name", s.Name, "value", s.Value, "source", s.Source)
+		}
+	}
+}
+
+// logInsecure warns of what is not protected.
+func logInsecure(log *slog.Logger, cfg *config.Config, r *reservation) {
+	if cfg.UnsafeNoFsync {
+		log.Warn("UNSAFE: --unsafe-no-fsync is set: acknowledged writes are lost when the machine or its power fails; never use it for data that matters")
+	}
+	for _, l := range r.peer {
+		if tcp, ok := l.Addr().(*net.TCPAddr); !l.IsSecure() && ok && !tcp.IP.IsLoopback() {
+			log.Warn("the peer port is not encrypted", "address", l.Addr().String(), "want", "--peer-cert-file, --peer-key-file, --peer-trusted-ca-file and https:// URLs")
+		}
+	}
+	for _, address := range r.unused {
+		log.Warn("socket passed by systemd is not used", "address", address, "want", "a --listen-…-urls with this address")
+	}
+	if cfg.ClientTLS.RequireClientCert && !cfg.ListenClientURLs.AllSecure() {
+		log.Warn("client certificates are not required on http:// URLs", "urls", cfg.ListenClientURLs.String())
 	}
 }

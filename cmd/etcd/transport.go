@@ -16,22 +16,23 @@ import (
 // besides.
 type transport struct {
 	*peer.Transport
-	log    *slog.Logger
-	id     *datadir.Identity
-	meters *metrics.Metrics
-	others atomic.Pointer[http.Handler] // once there is a member to tell of
+	log     *slog.Logger
+	id      *datadir.Identity
+	meters  *metrics.Metrics
+	others  atomic.Pointer[http.Handler] // nil until the member runs
+	secrets *security
 }
 
-func newTransport(log *slog.Logger, id *datadir.Identity, meters *metrics.Metrics) *transport {
-	return &transport{log: log, id: id, meters: meters}
+func newTransport(log *slog.Logger, id *datadir.Identity, meters *metrics.Metrics, secrets *security) *transport {
+	return &transport{log: log, id: id, meters: meters, secrets: secrets}
 }
 
 // connect is member.Config.Transport.
 func (t *transport) connect(m *member.Member, h peer.Handler) member.Transport {
 	t.Transport = peer.New(peer.Config{
 		MemberID: t.id.MemberID, ClusterID: t.id.ClusterID, Logger: logging.For(t.log, "peer"), Handler: h,
-		RoundTrip: t.meters.RoundTrip,
-		Removed:   m.WasRemoved, Members: m.Members,
+		RoundTrip: t.meters.RoundTrip, TLS: t.secrets.dialPeer,
+		Removed: m.WasRemoved, Members: m.Members,
 		Others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if others := t.others.Load(); others != nil {
 				(*others).ServeHTTP(w, r)

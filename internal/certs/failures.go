@@ -78,6 +78,7 @@ var alerts = []struct{ text, words string }{
 	{"remote error: tls: unknown certificate", "the client rejected this server's certificate"},
 	{"tls: client didn't provide a certificate", "the client sent no certificate: give it one that an authority of this server has signed"},
 	{"first record does not look like a TLS handshake", "the client does not speak TLS: want https:// in its endpoint"},
+	{"TLS handshake on a port without TLS", "the client speaks TLS, and this port does not: want http:// in its endpoint"},
 	{"client offered only unsupported versions", "the client and this server have no TLS version in common"},
 	{"no cipher suite supported by both client and server", "the client and this server have no cipher suite in common"},
 }

@@ -10,11 +10,14 @@ import (
 type Setting struct {
 	Name   string
 	Value  string // secrets are masked
-	Source string // as an error would name it, or "default"
+	Source string // as an error would name it, or DefaultSource
 }
 
 // secrets are options whose values are not shown. Those of --auth-token are names of files.
 var secrets = []string{"discovery-password", "discovery-user"}
+
+// DefaultSource is the source of a value that was not given.
+const DefaultSource = "default"
 
 const masked = "********"
 
@@ -27,7 +30,7 @@ func (c *Config) Effective() (all []Setting) {
 		if o.section == "General" {
 			continue
 		}
-		s := Setting{Name: o.name, Value: o.preset, Source: "default"}
+		s := Setting{Name: o.name, Value: o.preset, Source: DefaultSource}
 		if v, ok := derived[o.name]; ok {
 			s.Value = v
 		}
@@ -50,7 +53,7 @@ func (c *Config) EffectiveText() string {
 	for _, s := range c.Effective() {
 		// Quoted values are texts to YAML, whatever they look like; all options take texts.
 		fmt.Fprintf(&b, "%s: %q", s.Name, s.Value)
-		if s.Source != "default" {
+		if s.Source != DefaultSource {
 			fmt.Fprintf(&b, " # %s", s.Source)
 		}
 		b.WriteString("\n")
@@ -58,8 +61,8 @@ func (c *Config) EffectiveText() string {
 	return b.String()
 }
 
-// CheckCommand reports whether the arguments are those of `etcd config check`, and returns the flags
-// behind it.
+// CheckCommand reports whether the arguments are those of `etcd config check`, and returns the
+// flags behind it.
 func CheckCommand(args []string) (flags []string, ok bool) {
 	if len(args) < 2 || args[0] != "config" || args[1] != "check" {
 		return nil, false

@@ -177,8 +177,8 @@ func foreignOf(name string) (foreign, bool) {
 	return f, ok
 }
 
-// applyForeign accepts a setting that has no effect, with a warning unless its value is neutral, and
-// refuses one that must not be ignored.
+// applyForeign accepts a setting that has no effect, with a warning unless its value is neutral,
+// and refuses one that must not be ignored.
 func (c *Config) applyForeign(name string, s setting) error {
 	f, value := foreigners[name], strings.TrimSpace(s.value)
 	if f.boolean && !slices.Contains([]string{"true", "false"}, value) {

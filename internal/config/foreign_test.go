@@ -207,7 +207,8 @@ func TestEffectiveStartsTheSame(t *testing.T) {
 	}
 	again := mustLoad(t, []string{"--config-file=/f"}, nil, map[string]string{"/f": text})
 	again.File, c.File, again.DataDirDefaulted, again.chosen, c.chosen = "", "", c.DataDirDefaulted, nil, nil
-	again.MaxConcurrentStreams, again.HostWhitelist = c.MaxConcurrentStreams, c.HostWhitelist // 0 and none mean the same
+	// 0 and none mean the same
+	again.MaxConcurrentStreams, again.HostWhitelist = c.MaxConcurrentStreams, c.HostWhitelist
 	if !reflect.DeepEqual(again, c) {
 		t.Errorf("read back\n%+v\nwant\n%+v", again, c)
 	}

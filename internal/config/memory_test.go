@@ -11,7 +11,7 @@ func TestSetMemory(t *testing.T) {
 			t.Errorf("%q: %d, %v; want %d", text, n, err, want)
 		}
 	}
-	for _, text := range []string{"", "GiB", "-1", "1G", "9999999999GiB", "100MiB", "1.5GiB"} {
+	for _, text := range []string{"", "GiB", "-1", "1X", "9999999999GiB", "100MiB", "1.5GiB"} {
 		n := int64(-7)
 		if err := setMemory(&n, text); err == nil || n != -7 {
 			t.Errorf("%q: %d, %v; want an error", text, n, err)

@@ -33,6 +33,7 @@ var layers = map[string]int{
 	"internal/datadir": 1,
 	"internal/logging": 1,
 	"internal/certs":   1,
+	"internal/listen":  2,
 
 	"internal/v3lockpb":     1,
 	"internal/v3electionpb": 1,
@@ -110,6 +111,8 @@ var impure = map[string]string{
 	"internal/httpbridge":         "serves connections",
 	"internal/portmux":            "serves connections",
 	"internal/storage":            "pebble works in the background; the wait for a disk that has failed is bounded",
+	"internal/listen":             "binds addresses",
+	"internal/logging":            "names old log files by their time",
 }
 
 // pebble is the storage engine's module. Its only importer is internal/storage; tests and the

@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,12 +60,26 @@ func newCallers(t *Transport) callers {
 	}
 	transport := func(network string) *http.Transport {
 		h := &http.Transport{
-			DialContext: dialer(network), DisableCompression: true, TLSHandshakeTimeout: t.cfg.Limits.ConnectTimeout,
+			DialContext: dialer(network), DisableCompression: true,
 			MaxIdleConnsPerHost: idleCallsMax, IdleConnTimeout: idleCallTimeout, MaxResponseHeaderBytes: answerBytesMax,
 		}
-		if t.cfg.TLS != nil {
-			h.TLSClientConfig = t.cfg.TLS.Clone()
-			h.TLSClientConfig.NextProtos = []string{"http/1.1"}
+		dial := h.DialContext
+		h.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			ctx, cancel := context.WithTimeout(ctx, t.cfg.Limits.ConnectTimeout)
+			defer cancel()
+			host := address
+			if h, _, err := net.SplitHostPort(address); err == nil {
+				host = h
+			}
+			c := tls.Client(conn, clientTLS(t.cfg.TLS, host))
+			if err := c.HandshakeContext(ctx); err != nil {
+				return nil, &dialError{errors.Join(fmt.Errorf("TLS handshake: %w", err), conn.Close())}
+			}
+			return c, nil
 		}
 		return h
 	}

@@ -100,7 +100,7 @@ func (t *Transport) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	return conn, nil
 }
 
-func dialURL(ctx context.Context, u *url.URL, tlsConfig *tls.Config) (net.Conn, error) {
+func dialURL(ctx context.Context, u *url.URL, secure TLS) (net.Conn, error) {
 	network := "tcp"
 	if strings.HasPrefix(u.Scheme, "unix") {
 		network = "unix"
@@ -110,21 +110,18 @@ func dialURL(ctx context.Context, u *url.URL, tlsConfig *tls.Config) (net.Conn, 
 	if err != nil || (u.Scheme != "https" && u.Scheme != "unixs") {
 		return conn, err
 	}
-	secure := tls.Client(conn, clientTLS(tlsConfig, u.Hostname()))
-	if err := secure.HandshakeContext(ctx); err != nil {
+	c := tls.Client(conn, clientTLS(secure, u.Hostname()))
+	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("TLS handshake: %w", err), conn.Close())
 	}
-	return secure, nil
+	return c, nil
 }
 
 // clientTLS is a configuration for a connection to a host. An upgrade needs HTTP/1.1.
-func clientTLS(base *tls.Config, host string) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if base != nil {
-		c = base.Clone()
-	}
-	if c.ServerName == "" {
-		c.ServerName = host
+func clientTLS(secure TLS, host string) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	if secure != nil {
+		c = secure(host)
 	}
 	c.NextProtos = []string{"http/1.1"}
 	return c

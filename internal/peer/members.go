@@ -3,7 +3,6 @@ package peer
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,13 +54,13 @@ func (t *Transport) serveMembers(w http.ResponseWriter, r *http.Request) {
 // FetchCluster asks the peer ports at some URLs, one after the other, for the members of their
 // cluster. It returns the first answer, or an error that tells of each URL. The members are in the
 // order of their IDs.
-func FetchCluster(ctx context.Context, urls []string, tlsConfig *tls.Config) (clusterID uint64, members []membership.Member, err error) {
+func FetchCluster(ctx context.Context, urls []string, secure TLS) (clusterID uint64, members []membership.Member, err error) {
 	if len(urls) == 0 {
 		return 0, nil, errors.New("ask for the members of the cluster: no URLs to ask at")
 	}
 	var failures []error
 	for _, text := range urls {
-		header, body, err := fetchMembers(ctx, text, tlsConfig)
+		header, body, err := fetchMembers(ctx, text, secure)
 		if err == nil {
 			clusterID, members, err = readCluster(header, body)
 		}
@@ -96,14 +95,14 @@ func readCluster(header http.Header, body []byte) (clusterID uint64, members []m
 	return clusterID, members, nil
 }
 
-func fetchMembers(ctx context.Context, peerURL string, tlsConfig *tls.Config) (http.Header, []byte, error) {
+func fetchMembers(ctx context.Context, peerURL string, secure TLS) (http.Header, []byte, error) {
 	u, err := parseURL(peerURL)
 	if err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialURL(ctx, u, tlsConfig) }
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialURL(ctx, u, secure) }
 	transport := &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: answerBytesMax}
 	over := url.URL{Scheme: "http", Host: u.Host, Path: "/members"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, over.String(), nil)

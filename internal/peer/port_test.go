@@ -282,7 +282,11 @@ func TestOtherNetworks(t *testing.T) {
 	defer func() { _ = local.Close() }()
 
 	for _, u := range []string{secure.URL, "unix://peer:1"} {
-		a := startNode(t, 1, func(c *Config) { c.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12} })
+		a := startNode(t, 1, func(c *Config) {
+			c.TLS = func(host string) *tls.Config {
+				return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ServerName: host}
+			}
+		})
 		a.SetPeers([]Peer{{2, []string{u}}})
 		eventually(t, "connected", func() bool { return a.connectedTo(2) })
 		a.Send([]*raftpb.Message{appendOf(1, 2, 1, 3*referBytesMin), heartbeat(1, 2, 2)})

@@ -49,15 +49,18 @@ type Handler interface {
 	RemovedFromCluster()
 }
 
+// TLS returns the configuration of one connection to a host. It is called for each connection, so
+// that certificates can be replaced.
+type TLS func(host string) *tls.Config
+
 // Config is what a Transport is made with.
 type Config struct {
 	MemberID  uint64 // this member
 	ClusterID uint64
 	Logger    *slog.Logger
 	Handler   Handler
-	// for https and unixs URLs; nil for the system's roots and no certificate of our own
-	TLS    *tls.Config
-	Limits Limits // zero fields have their defaults
+	TLS       TLS    // for https and unixs URLs; nil for the system's roots and no certificate
+	Limits    Limits // zero fields have their defaults
 
 	// RoundTrip is told of each measurement of the way to a peer and back. May be nil.
 	RoundTrip func(id uint64, d time.Duration)
@@ -224,6 +227,9 @@ func parseURL(text string) (*url.URL, error) {
 	case "http", "https", "unix", "unixs":
 	default:
 		return nil, fmt.Errorf("scheme %q is none of http, https, unix, unixs", u.Scheme)
+	}
+	if strings.HasPrefix(u.Scheme, "unix") {
+		u.Host += u.Path // the whole is the socket's path
 	}
 	if u.Host == "" {
 		return nil, errors.New("it has no host")

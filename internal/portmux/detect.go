@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 
@@ -25,12 +26,12 @@ func (s *Server) detect(nc net.Conn, config *tls.Config) {
 	secured := head[0] == recordHandshake
 	switch {
 	case secured && config == nil:
-		s.opts.Logger.Debug("TLS on a port without TLS", "remote", nc.RemoteAddr().String())
+		s.rejected(nc, errors.New("TLS handshake on a port without TLS"))
 		reject(nc, false, "Client sent a TLS handshake to a port that does not speak TLS: use http:// instead of https://.\n")
 		s.drop(nc)
 		return
 	case !secured && config != nil:
-		s.opts.Logger.Debug("no TLS on a port with TLS", "remote", nc.RemoteAddr().String())
+		s.rejected(nc, errors.New("first record does not look like a TLS handshake"))
 		reject(nc, isHTTP2, "Client sent a request without TLS to a port that speaks TLS: use https:// instead of http://.\n")
 		s.drop(nc)
 		return
@@ -49,7 +50,7 @@ func (s *Server) detect(nc net.Conn, config *tls.Config) {
 	err = inner.HandshakeContext(ctx)
 	cancel()
 	if err != nil {
-		s.opts.Logger.Debug("TLS handshake", "remote", nc.RemoteAddr().String(), "error", err)
+		s.rejected(nc, err)
 		s.drop(nc)
 		return
 	}
@@ -77,6 +78,14 @@ func (s *Server) serve(nc net.Conn, head []byte, isHTTP2 bool, state *tls.Connec
 		return
 	}
 	s.opts.HTTP1.ServeConn(nc, head, s.closed)
+}
+
+func (s *Server) rejected(nc net.Conn, err error) {
+	if s.opts.Rejected != nil {
+		s.opts.Rejected(nc.RemoteAddr(), nc.LocalAddr(), err)
+		return
+	}
+	s.opts.Logger.Debug("rejected connection", "remote", nc.RemoteAddr().String(), "error", err)
 }
 
 // drop closes a connection that no engine has taken.

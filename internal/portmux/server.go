@@ -49,6 +49,9 @@ type Options struct {
 	// ConnectTimeout limits the time until a connection's first bytes, the TLS handshake included;
 	// 0 means 120 s.
 	ConnectTimeout time.Duration
+	// Rejected is called for each connection whose TLS handshake failed, or that spoke TLS where
+	// none is spoken, or the reverse. May be nil.
+	Rejected func(remote, local net.Addr, err error)
 	// Logger gets what peers do wrong (debug) and what fails here (warn). nil discards.
 	Logger *slog.Logger
 }

@@ -26,12 +26,20 @@ const insufficient = "Insufficient credentials"
 // errUnauthorized refuses a path other than /v2/keys.
 var errUnauthorized = &message{http.StatusUnauthorized, insufficient}
 
-// basic are the credentials of a request: user and password, or none, which is a guest.
-type basic struct{ r *http.Request }
+// basic are the credentials of a request: user and password, or the common name of the client's
+// certificate, or none, which is a guest.
+type basic struct {
+	r           *http.Request
+	commonNames bool // are users
+}
 
 // Actor implements auth.Credentials. Credentials that are wrong do not make a guest.
 func (b basic) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Actor, error) {
 	if b.r.Header.Get("Authorization") == "" {
+		// A common name that is no user's leaves the request a guest's, as in etcd.
+		if named := (&auth.Actor{Name: b.commonName()}); named.Name != "" && s.Subject(named) != nil {
+			return named, nil
+		}
 		return &auth.Actor{Guest: true}, nil
 	}
 	name, password, ok := b.r.BasicAuth()
@@ -47,6 +55,14 @@ func (b basic) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Ac
 	return &auth.Actor{Name: name}, nil
 }
 
+// commonName returns the common name of the client's verified certificate, or "".
+func (b basic) commonName() string {
+	if !b.commonNames || b.r.TLS == nil || len(b.r.TLS.VerifiedChains) == 0 {
+		return ""
+	}
+	return b.r.TLS.VerifiedChains[0][0].Subject.CommonName
+}
+
 func (h *Handler) guard() (g auth.Guard) {
 	if h.authority != nil {
 		g.Gate = h.authority.Gate()
@@ -56,13 +72,13 @@ func (h *Handler) guard() (g auth.Guard) {
 
 // identify returns the caller that sent a request.
 func (h *Handler) identify(r *http.Request) (auth.Caller, error) {
-	return h.guard().Identify(r.Context(), basic{r})
+	return h.guard().Identify(r.Context(), basic{r, h.commonNames})
 }
 
 // asCaller runs a function on behalf of the caller: again when users or roles have changed since
 // the caller was identified.
 func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *auth.Caller) error) error {
-	return h.guard().Do(r.Context(), basic{r}, func(ctx context.Context, c *auth.Caller) error {
+	return h.guard().Do(r.Context(), basic{r, h.commonNames}, func(ctx context.Context, c *auth.Caller) error {
 		// Watching for the client to leave would cost a goroutine, only to stop waiting for what
 		// happens anyway: the member limits the time.
 		return do(context.WithoutCancel(ctx), c)

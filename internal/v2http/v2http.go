@@ -60,6 +60,9 @@ type Options struct {
 	// Authority authorizes requests, and serves users and roles; without it everything is
 	// permitted, and the paths of users and roles are not found.
 	Authority Authority
+	// CommonNames makes the common name of a client's certificate its user, for requests without
+	// credentials (--client-cert-auth).
+	CommonNames bool
 }
 
 // Handler serves the v2 API.
@@ -68,16 +71,18 @@ type Handler struct {
 	cluster   Cluster
 	hub       *watch.Hub
 	authority Authority
-	counters  counters
-	wall      func() time.Time // for expiration times
-	offset    atomic.Int64     // see wallAt
-	clusterID []string         // as header values
+	// the common name of a certificate is a user
+	commonNames bool
+	counters    counters
+	wall        func() time.Time // for expiration times
+	offset      atomic.Int64     // see wallAt
+	clusterID   []string         // as header values
 }
 
 // New returns a handler.
 func New(o Options) *Handler {
 	return &Handler{
-		b: o.Backend, cluster: o.Cluster, hub: o.Hub, authority: o.Authority,
+		b: o.Backend, cluster: o.Cluster, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
 		wall: time.Now, clusterID: []string{o.Backend.ClusterID()},
 	}
 }

@@ -4,23 +4,31 @@ import (
 	"context"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 )
 
-// bearer are the credentials of a call: the token in its metadata.
-type bearer struct{}
+// bearer are the credentials of a call: the token in its metadata, or the common name of the
+// client's certificate.
+type bearer struct {
+	commonNames bool // are users
+}
 
 // Actor implements auth.Credentials.
-func (bearer) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Actor, error) {
+func (b bearer) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Actor, error) {
 	token := metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameGRPC)
 	if len(token) == 0 {
 		token = metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameSwagger)
 	}
 	if len(token) == 0 {
+		if name := b.commonName(ctx); name != "" {
+			return &auth.Actor{Name: name}, nil
+		}
 		return nil, auth.NoCredentials
 	}
 	name, err := g.Bearer(s, token[0])
@@ -30,13 +38,32 @@ func (bearer) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Act
 	return &auth.Actor{Name: name}, nil
 }
 
+// commonName returns the common name of a gRPC client's verified certificate, or "". Calls as JSON
+// have no certificate in their context, as in etcd.
+func (b bearer) commonName(ctx context.Context) string {
+	if !b.commonNames {
+		return ""
+	}
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ""
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 {
+		return ""
+	}
+	return info.State.VerifiedChains[0][0].Subject.CommonName
+}
+
+func (s *server) bearer() bearer { return bearer{commonNames: s.cfg.ClientCertAuth} }
+
 func (s *server) guard() auth.Guard {
 	return auth.Guard{Gate: s.member.Requests.Gate(), Reads: s.member.Requests}
 }
 
 // identify returns the caller that the call's token belongs to.
 func (s *server) identify(ctx context.Context) (auth.Caller, error) {
-	return s.guard().Identify(ctx, bearer{})
+	return s.guard().Identify(ctx, s.bearer())
 }
 
 // propose proposes a command on the caller's behalf, if permit allows it: again when users or roles
@@ -50,7 +77,7 @@ func (s *server) propose(ctx context.Context, kind machine.Kind, payload []byte,
 }
 
 func (s *server) asCaller(ctx context.Context, permit func(*auth.Subject) error, do func(context.Context) error) error {
-	return s.guard().Do(ctx, bearer{}, func(ctx context.Context, c *auth.Caller) error {
+	return s.guard().Do(ctx, s.bearer(), func(ctx context.Context, c *auth.Caller) error {
 		if err := permit(c.Who); err != nil {
 			return err
 		}
@@ -66,7 +93,7 @@ func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do 
 
 // readAs is read for a function that needs to know the caller's permissions.
 func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, do func(who *auth.Subject) error) error {
-	return s.guard().Read(ctx, bearer{}, func(c *auth.Caller) error {
+	return s.guard().Read(ctx, s.bearer(), func(c *auth.Caller) error {
 		if err := permit(c.Who); err != nil {
 			return err
 		}

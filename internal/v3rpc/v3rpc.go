@@ -29,6 +29,10 @@ type Config struct {
 	// LeaseTTLMin is the least TTL, in seconds; a shorter one is raised to it.
 	LeaseTTLMin int64
 
+	// ClientCertAuth makes the common name of a client's certificate its user, for calls over gRPC
+	// without a token.
+	ClientCertAuth bool
+
 	RequestBytesMax int // --max-request-bytes; answers of watches are split there on demand
 	// WatchProgressInterval is how long a watch that asked to be notified of progress is
 	// left without an answer; 0 means etcd's 10 minutes.

@@ -15,20 +15,19 @@ import (
 	"cairn/internal/peer"
 )
 
-// How long other members are asked for. Where a cluster is being founded they need not be there.
+// Time limits for asking other members. While a cluster is bootstrapped they need not be there.
 const (
 	fetchTimeout     = time.Second
 	fetchTimeoutJoin = 10 * time.Second
 )
 
-// giveBirth makes the member that this process is to be: first its stores, then the note that there
-// is one.
-func giveBirth(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named []config.Founder) error {
+// bootstrapMember creates the member in the data directory: first its stores, then its identity.
+func bootstrapMember(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named []config.Founder, dial peer.TLS) error {
 	newIdentity, initialize := found, member.Initialize
 	if cfg.InitialClusterState == config.ClusterExisting {
 		newIdentity, initialize = join, member.InitializeJoining
 	}
-	id, members, err := newIdentity(ctx, cfg, named)
+	id, members, err := newIdentity(ctx, cfg, named, dial)
 	if err != nil {
 		return err
 	}
@@ -36,14 +35,22 @@ func giveBirth(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named 
 	if err != nil {
 		return err
 	}
-	if err := initialize(nil, nursery, members); err != nil {
+	if cfg.WALDir != "" {
+		if err := dir.LinkLog(nursery, cfg.WALDir); err != nil {
+			return fmt.Errorf("--wal-dir: %w", err)
+		}
+	}
+	if err := initialize(fileSystem(cfg), nursery, members); err != nil {
 		return err
 	}
-	return dir.Create(id)
+	if err := dir.Create(id); err != nil || cfg.WALDir == "" {
+		return err
+	}
+	return datadir.UnmarkLog(cfg.WALDir)
 }
 
-// found says which founder of a new cluster this member is, and who the founders are.
-func found(ctx context.Context, cfg *config.Config, named []config.Founder) (datadir.Identity, []membership.Member, error) {
+// found returns the identity of this member in a new cluster, and the founding members.
+func found(ctx context.Context, cfg *config.Config, named []config.Founder, dial peer.TLS) (datadir.Identity, []membership.Member, error) {
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	founders := foundingMembers(cfg, named)
 	ids := make([]uint64, len(founders))
@@ -53,7 +60,7 @@ func found(ctx context.Context, cfg *config.Config, named []config.Founder) (dat
 		}
 	}
 	id.ClusterID = membership.ClusterID(ids)
-	return id, founders, checkUnborn(ctx, cfg, named, id)
+	return id, founders, checkNotBootstrapped(ctx, cfg, named, id, dial)
 }
 
 // foundingMembers are the records that the cluster begins with. Every founder derives the same: a
@@ -77,19 +84,19 @@ func otherURLs(cfg *config.Config, named []config.Founder) (urls []string) {
 	return urls
 }
 
-// checkUnborn refuses to found a cluster a second time. A founder that has lost its data has lost
-// votes and acknowledged writes with them; were it to begin anew under its ID, the cluster could
-// lose what it has acknowledged.
-func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder, id datadir.Identity) error {
+// checkNotBootstrapped refuses to bootstrap a member a second time. A member that has lost its data
+// has lost votes and acknowledged writes; if it started again under its ID, the cluster could lose
+// acknowledged writes.
+func checkNotBootstrapped(ctx context.Context, cfg *config.Config, named []config.Founder, id datadir.Identity, dial peer.TLS) error {
 	urls := otherURLs(cfg, named)
 	if len(urls) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	clusterID, members, err := peer.FetchCluster(ctx, urls, nil)
+	clusterID, members, err := peer.FetchCluster(ctx, urls, dial)
 	if err != nil || clusterID != id.ClusterID {
-		// nobody is there yet, or somebody who will be refused by the cluster's ID
+		// no member answers yet, or one of another cluster, which the cluster ID will refuse
 		return nil //nolint:nilerr
 	}
 	switch me, ok := membership.Find(members, id.MemberID); {
@@ -105,11 +112,11 @@ func checkUnborn(ctx context.Context, cfg *config.Config, named []config.Founder
 
 // join asks the cluster that is there for its ID, for the one that it has given this member, and
 // for its members.
-func join(ctx context.Context, cfg *config.Config, named []config.Founder) (datadir.Identity, []membership.Member, error) {
+func join(ctx context.Context, cfg *config.Config, named []config.Founder, dial peer.TLS) (datadir.Identity, []membership.Member, error) {
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeoutJoin)
 	defer cancel()
-	clusterID, members, err := peer.FetchCluster(ctx, otherURLs(cfg, named), nil)
+	clusterID, members, err := peer.FetchCluster(ctx, otherURLs(cfg, named), dial)
 	if err != nil {
 		return id, nil, fmt.Errorf("--initial-cluster: ask the members for their cluster: %w", err)
 	}

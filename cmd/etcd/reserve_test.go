@@ -7,9 +7,9 @@ import (
 	"cairn/internal/config"
 )
 
-// TestReusePort claims an address twice, as two processes would.
+// TestReusePort binds an address twice, as two processes would.
 func TestReusePort(t *testing.T) {
-	claimed := func(address string, reuse string) (*claim, error) {
+	reserved := func(address string, reuse string) (*reservation, error) {
 		t.Helper()
 		cfg, err := config.Load([]string{
 			"--data-dir", t.TempDir() + "/data", "--socket-reuse-port=" + reuse,
@@ -18,21 +18,21 @@ func TestReusePort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := stakeClaim(t.Context(), cfg)
+		c, err := reserveListeners(t.Context(), cfg)
 		if err == nil {
 			t.Cleanup(c.Close)
 		}
 		return c, err
 	}
-	first, err := claimed("127.0.0.1:0", "true")
+	first, err := reserved("127.0.0.1:0", "true")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := first.client[0].Addr().String()
-	if _, err := claimed(address, "true"); err != nil {
+	if _, err := reserved(address, "true"); err != nil {
 		t.Errorf("with --socket-reuse-port: %v", err)
 	}
-	if _, err := claimed(address, "false"); err == nil {
+	if _, err := reserved(address, "false"); err == nil {
 		t.Error("without --socket-reuse-port the address was free")
 	}
 }

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"cairn/internal/certs"
+	"cairn/internal/config"
+	"cairn/internal/listen"
+	"cairn/internal/logging"
+	"cairn/internal/metrics"
+)
+
+// security has the certificates of both ports.
+type security struct {
+	client, peer *certs.Source // nil where neither a port nor a connection needs one
+	failures     *certs.Failures
+}
+
+// fixturesDir is where self-signed certificates are kept, below the data directory, as in etcd.
+const fixturesDir = "fixtures"
+
+// loadSecurity reads the certificates that are named. Those that are to be made by --auto-tls are
+// not there yet: makeSelfSigned makes them, once the data directory is open.
+func loadSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
+	s := &security{failures: certs.NewFailures(logging.For(log, "tls"))}
+	load := func(t *config.TLS, prefix string) (*certs.Source, error) {
+		if t.Empty() && t.TrustedCAFile == "" && t.ClientCertFile == "" {
+			return nil, nil //nolint:nilnil // there is nothing to load
+		}
+		o := t.Options
+		o.Logger = logging.For(log, "tls")
+		source, err := certs.New(o)
+		if err != nil {
+			return nil, fmt.Errorf("--%scert-file, --%skey-file, --%strusted-ca-file: %w", prefix, prefix, prefix, err)
+		}
+		return source, nil
+	}
+	var errClient, errPeer error
+	if cfg.ListenClientURLs.AnySecure() || cfg.ListenClientHTTPURLs.AnySecure() || cfg.ListenMetricsURLs.AnySecure() {
+		s.client, errClient = load(&cfg.ClientTLS, "")
+	}
+	if cfg.ListenPeerURLs.AnySecure() || cfg.AdvertisesSecurePeers() || !cfg.PeerTLS.Empty() {
+		s.peer, errPeer = load(&cfg.PeerTLS, "peer-")
+	}
+	return s, errors.Join(errClient, errPeer)
+}
+
+// makeSelfSigned makes the certificates of --auto-tls and --peer-auto-tls.
+func (s *security) makeSelfSigned(cfg *config.Config, log *slog.Logger) error {
+	for _, p := range []struct {
+		tls    *config.TLS
+		urls   config.URLs
+		source **certs.Source
+	}{
+		{&cfg.ClientTLS, cfg.ListenClientURLs, &s.client},
+		{&cfg.PeerTLS, cfg.ListenPeerURLs, &s.peer},
+	} {
+		if !p.tls.Auto || !p.urls.AnySecure() {
+			continue
+		}
+		var hosts []string
+		for _, u := range p.urls {
+			hosts = append(hosts, u.HostPort)
+		}
+		dir := filepath.Join(cfg.DataDir, fixturesDir, p.tls.Role)
+		o := p.tls.Options
+		var err error
+		if o.CertFile, o.KeyFile, err = certs.SelfSigned(dir, hosts, cfg.SelfSignedYears, time.Now()); err != nil {
+			return err
+		}
+		o.SelfSigned, o.Logger = true, logging.For(log, "tls")
+		if *p.source, err = certs.New(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// secure makes the listeners for metrics and for peers speak TLS whose URLs ask for it.
+func (s *security) secure(r *reservation) {
+	set := func(source *certs.Source, listeners []*listen.Listener, protocols ...string) {
+		for _, l := range listeners {
+			if source != nil {
+				l.Secure(source.Server(protocols...), s.failures)
+			}
+		}
+	}
+	set(s.client, r.metrics, "http/1.1")
+	set(s.peer, r.peer, "http/1.1")
+}
+
+// ofClientPort returns the configuration of a listener for clients, whose server makes the
+// handshakes; nil when the URL asks for none.
+func (s *security) ofClientPort(l *listen.Listener) *tls.Config {
+	if s.client == nil || !l.IsSecure() {
+		return nil
+	}
+	return s.client.Server("h2", "http/1.1")
+}
+
+// dialPeer returns the configuration of a connection to another member.
+func (s *security) dialPeer(host string) *tls.Config {
+	if s.peer == nil {
+		return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	}
+	return s.peer.Dial(host)
+}
+
+// run follows the files and the expiry of certificates until ctx ends.
+func (s *security) run(ctx context.Context) {
+	var work sync.WaitGroup
+	for _, source := range s.sources() {
+		work.Go(func() { source.Run(ctx) })
+	}
+	work.Wait()
+}
+
+// reload reads all files now.
+func (s *security) reload() error {
+	var failed []error
+	for _, source := range s.sources() {
+		failed = append(failed, source.Reload())
+	}
+	return errors.Join(failed...)
+}
+
+func (s *security) sources() (all []*certs.Source) {
+	for _, source := range []*certs.Source{s.client, s.peer} {
+		if source != nil {
+			all = append(all, source)
+		}
+	}
+	return all
+}
+
+// expiries are shown as metrics.
+func (s *security) expiries() (all []metrics.CertificateState) {
+	for _, source := range s.sources() {
+		for _, e := range source.Expiries() {
+			all = append(all, metrics.CertificateState{Role: e.Role, File: e.File, NotAfter: e.NotAfter})
+		}
+	}
+	return all
+}

@@ -1,0 +1,184 @@
+// Package listen turns URLs into listeners: TCP, Unix sockets, sockets that systemd passes, and TLS
+// on any of them.
+//
+// It owns how an address is bound and what a connection's handshake does: a handshake that fails is
+// logged in words, and a client that does not speak TLS gets a response that says so. It does not
+// own the certificates (package certs) nor what is served.
+//
+// Invariants: Open binds all addresses or none. A connection of a secure listener carries data only
+// after its handshake.
+//
+// Concurrency: a Listener is a net.Listener. Its Secure is called before the first Accept.
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+)
+
+// Address is what is bound.
+type Address struct {
+	Scheme  string // http, https, unix or unixs
+	Address string // HOST:PORT, or the path of a socket
+}
+
+// network returns the network of net.Listen.
+func (a Address) network() string {
+	if a.Scheme == "unix" || a.Scheme == "unixs" {
+		return "unix"
+	}
+	return "tcp"
+}
+
+// Listener is bound to an Address.
+type Listener struct {
+	net.Listener
+	scheme string
+	secure *security // nil without TLS
+}
+
+// URL is where the listener is reached: with the port that was chosen for port 0.
+func (l *Listener) URL() string { return l.scheme + "://" + l.Addr().String() }
+
+// IsSecure reports whether the address asks for TLS.
+func (l *Listener) IsSecure() bool { return l.scheme == "https" || l.scheme == "unixs" }
+
+// Options are how addresses are bound.
+type Options struct {
+	ReusePort bool // let other processes of the same user bind the same port
+	Inherited Inherited
+}
+
+// Open binds addresses, in their order. An error names the address; nothing stays bound then.
+func Open(ctx context.Context, addresses []Address, o Options) (all []*Listener, err error) {
+	for _, a := range addresses {
+		l, err := open(ctx, a, o)
+		if err != nil {
+			for _, l := range all {
+				_ = l.Close()
+			}
+			return nil, describe(a, err)
+		}
+		all = append(all, &Listener{Listener: l, scheme: a.Scheme})
+	}
+	return all, nil
+}
+
+func open(ctx context.Context, a Address, o Options) (net.Listener, error) {
+	if l := o.Inherited.take(a); l != nil {
+		return l, nil
+	}
+	if a.network() == "unix" {
+		if err := removeStale(ctx, a.Address); err != nil {
+			return nil, err
+		}
+	}
+	config := net.ListenConfig{}
+	if o.ReusePort {
+		config.Control = reusePort
+	}
+	return config.Listen(ctx, a.network(), a.Address)
+}
+
+func reusePort(network, _ string, socket syscall.RawConn) error {
+	if network == "unix" {
+		return nil
+	}
+	var failed error
+	if err := socket.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); err != nil {
+		return err
+	}
+	return failed
+}
+
+// removeStale removes the socket of a process that has ended without removing it. Any other file,
+// and a socket that a process listens on, stay.
+func removeStale(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&os.ModeSocket == 0 {
+		return nil //nolint:nilerr // there is nothing to remove; binding says what is wrong
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = c.Close()
+		return syscall.EADDRINUSE
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path)
+	}
+	return nil
+}
+
+// describe says in the user's terms why an address cannot be bound.
+func describe(a Address, err error) error {
+	way := "give another URL"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		way = "stop what listens there, or give another port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		way = "give an address of this machine"
+	case errors.Is(err, syscall.EACCES):
+		way = "give a port above 1023, or the right to use lower ones"
+	}
+	if number := syscall.Errno(0); errors.As(err, &number) {
+		err = number
+	}
+	return fmt.Errorf("listen on %s: %w; %s", a.Address, err, way)
+}
+
+// Inherited are sockets that systemd has passed (sd_listen_fds(3)), of a unit with a .socket.
+type Inherited struct{ left *[]net.Listener }
+
+// Inherit takes the sockets that were passed to this process, if any.
+func Inherit() (Inherited, error) {
+	all, err := activation.Listeners()
+	if err != nil {
+		return Inherited{}, fmt.Errorf("sockets passed by systemd: %w", err)
+	}
+	all = slices.DeleteFunc(all, func(l net.Listener) bool { return l == nil })
+	return Inherited{&all}, nil
+}
+
+// Left are the addresses of sockets that no URL has asked for.
+func (i Inherited) Left() (addresses []string) {
+	if i.left == nil {
+		return nil
+	}
+	for _, l := range *i.left {
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses
+}
+
+// take returns the socket that is bound to an address, or nil.
+func (i Inherited) take(a Address) net.Listener {
+	if i.left == nil {
+		return nil
+	}
+	want := a.Address
+	if a.network() == "tcp" {
+		resolved, err := net.ResolveTCPAddr("tcp", a.Address)
+		if err != nil {
+			return nil
+		}
+		want = resolved.String()
+	}
+	n := slices.IndexFunc(*i.left, func(l net.Listener) bool { return l.Addr().Network() == a.network() && l.Addr().String() == want })
+	if n < 0 {
+		return nil
+	}
+	l := (*i.left)[n]
+	*i.left = slices.Delete(*i.left, n, n+1)
+	return l
+}

@@ -1,0 +1,185 @@
+package logging
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Rotation is how a log file is replaced by a new one when it has grown.
+type Rotation struct {
+	BytesMax  int64         // of a file; 0 is 100 MiB
+	Age       time.Duration // of old files, which are removed then; 0 keeps them
+	Backups   int           // old files that are kept; 0 is all
+	LocalTime bool          // in the names of old files
+	Compress  bool          // old files, by gzip
+}
+
+const (
+	rotationBytes = 100 << 20
+	// between the name and the extension, as etcd's files have it
+	backupTime = "2006-01-02T15-04-05.000"
+)
+
+// rotated is a log file that is renamed when it has grown, to NAME-TIME.EXT.
+type rotated struct {
+	Rotation
+	path string
+	now  func() time.Time
+
+	mu    sync.Mutex // guards what follows
+	file  *os.File
+	size  int64
+	sweep sync.WaitGroup // compresses and removes old files
+}
+
+func openRotated(path string, r Rotation) (*rotated, error) {
+	if r.BytesMax <= 0 {
+		r.BytesMax = rotationBytes
+	}
+	f := &rotated{Rotation: r, path: path, now: time.Now}
+	if err := f.open(); err != nil {
+		return nil, err
+	}
+	f.tidy()
+	return f, nil
+}
+
+func (f *rotated) open() error {
+	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	f.file, f.size = file, info.Size()
+	return nil
+}
+
+// Write implements io.Writer. A line is never split between two files.
+func (f *rotated) Write(line []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var failed error
+	if f.size > 0 && f.size+int64(len(line)) > f.BytesMax {
+		failed = f.rotate() // the line goes into the old file then
+	}
+	n, err := f.file.Write(line)
+	f.size += int64(n)
+	return n, errors.Join(failed, err)
+}
+
+func (f *rotated) rotate() error {
+	old := f.file
+	to := f.backupName()
+	if err := os.Rename(f.path, to); err != nil {
+		return fmt.Errorf("rotate log file: %w", err)
+	}
+	if err := f.open(); err != nil {
+		return fmt.Errorf("rotate log file: %w", err)
+	}
+	f.tidy()
+	return old.Close()
+}
+
+func (f *rotated) backupName() string {
+	now := f.now().UTC()
+	if f.LocalTime {
+		now = now.Local()
+	}
+	ext := filepath.Ext(f.path)
+	base := strings.TrimSuffix(f.path, ext)
+	name := base + "-" + now.Format(backupTime) + ext
+	for n := 1; ; n++ { // two rotations within a millisecond
+		_, err := os.Lstat(name)
+		_, errPacked := os.Lstat(name + ".gz")
+		if errors.Is(err, os.ErrNotExist) && errors.Is(errPacked, os.ErrNotExist) {
+			return name
+		}
+		name = fmt.Sprintf("%s-%s.%d%s", base, now.Format(backupTime), n, ext)
+	}
+}
+
+// backups lists old files, the oldest first.
+func (f *rotated) backups() []string {
+	ext := filepath.Ext(f.path)
+	base := strings.TrimSuffix(filepath.Base(f.path), ext) + "-"
+	entries, err := os.ReadDir(filepath.Dir(f.path))
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), ".gz")
+		stamp, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), base)
+		if !ok || len(stamp) < len(backupTime) {
+			continue
+		}
+		if _, err := time.Parse(backupTime, stamp[:len(backupTime)]); err == nil {
+			names = append(names, filepath.Join(filepath.Dir(f.path), e.Name()))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// tidy compresses and removes old files, in a goroutine of its own.
+func (f *rotated) tidy() {
+	if f.Backups == 0 && f.Age == 0 && !f.Compress {
+		return
+	}
+	f.sweep.Wait() // of the rotation before, which is long over
+	now := f.now()
+	f.sweep.Go(func() {
+		old := f.backups()
+		for i, name := range old {
+			info, err := os.Stat(name)
+			if err != nil {
+				continue
+			}
+			tooMany := f.Backups > 0 && i < len(old)-f.Backups
+			tooOld := f.Age > 0 && now.Sub(info.ModTime()) > f.Age
+			switch {
+			case tooMany || tooOld:
+				_ = os.Remove(name)
+			case f.Compress && !strings.HasSuffix(name, ".gz"):
+				_ = compress(name)
+			}
+		}
+	})
+}
+
+func compress(name string) (err error) {
+	in, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(name+".gz", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	z := gzip.NewWriter(out)
+	_, err = io.Copy(z, in)
+	if err = errors.Join(err, z.Close(), out.Close()); err != nil {
+		return errors.Join(err, os.Remove(name+".gz"))
+	}
+	return os.Remove(name)
+}
+
+// Close implements io.Closer.
+func (f *rotated) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sweep.Wait()
+	return f.file.Close()
+}
