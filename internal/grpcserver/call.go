@@ -1,6 +1,7 @@
 package grpcserver
 
 import (
+	"context"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -120,7 +121,11 @@ func (c *call) serveUnary(w *http2.Worker) (reading bool) {
 	m := c.head.method
 	d := decoderOf(w)
 	d.call = c
-	reply, err := m.unary.Handler(m.impl, c.Context(), d.decode, nil)
+	var reply any
+	err := context.Canceled
+	if !c.Ended() { // a client may reset calls faster than they are started
+		reply, err = m.unary.Handler(m.impl, c.Context(), d.decode, nil)
+	}
 	d.call = nil
 	var s *status.Status
 	var rest http2.Pieces
@@ -154,7 +159,7 @@ func (c *call) serveUnary(w *http2.Worker) (reading bool) {
 // decodeRequest is what generated handlers decode the unary request with.
 func (c *call) decodeRequest(v any) error {
 	if c.requestGzip {
-		plain, s := gunzip(c.request, c.c.srv.opts.MaxRecvBytes)
+		plain, s := c.inflate(c.request)
 		if s != nil {
 			return s.Err()
 		}

@@ -37,6 +37,30 @@ func (c *call) setEncoding() *status.Status {
 	}
 }
 
+// inflate decompresses a message. Half of the processors do so at a time, however many calls there are,
+// and what comes out counts as part of the request.
+func (c *call) inflate(in *http2.Buffer) (*http2.Buffer, *status.Status) {
+	select {
+	case c.c.srv.inflating <- struct{}{}:
+	default:
+		select {
+		case c.c.srv.inflating <- struct{}{}:
+		case <-c.Context().Done():
+			return nil, status.FromContextError(c.Context().Err())
+		}
+	}
+	out, s := gunzip(in, c.c.srv.opts.MaxRecvBytes)
+	<-c.c.srv.inflating
+	if s != nil {
+		return nil, s
+	}
+	if !c.Hold(cap(out.B)) {
+		out.Free()
+		return nil, statusTooMany
+	}
+	return out, nil
+}
+
 // gunzip decompresses a message into a new buffer of at most limit bytes.
 func gunzip(in *http2.Buffer, limit int) (*http2.Buffer, *status.Status) {
 	bad := func(err error) (*http2.Buffer, *status.Status) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"runtime"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -47,6 +48,8 @@ type method struct {
 type Server struct {
 	opts      Options
 	sendBytes int // sendBytesMax, but in tests
+	// inflating has a place for each message that is decompressed at a time.
+	inflating chan struct{}
 
 	mu       sync.Mutex // guards services, methods and serving until serving is set
 	serving  bool
@@ -70,6 +73,7 @@ func New(opts Options) *Server {
 	return &Server{
 		opts:      opts,
 		sendBytes: sendBytesMax,
+		inflating: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		services:  make(map[string]service),
 		methods:   make(map[string]*method),
 	}

@@ -132,7 +132,7 @@ func (s *serverStream) recv(m any) error {
 		return err
 	}
 	if got.Flag {
-		plain, bad := gunzip(got.Buf, s.call.c.srv.opts.MaxRecvBytes)
+		plain, bad := s.call.inflate(got.Buf)
 		got.Buf.Free()
 		if bad != nil {
 			return bad.Err()

@@ -209,15 +209,16 @@ func TestConnectTimeout(t *testing.T) {
 
 // Handlers of streams that the client has reset bound what it may open next.
 func TestResetStreamsStillCount(t *testing.T) {
-	release := make(chan struct{})
+	release, started := make(chan struct{}), make(chan struct{})
 	svc := &grpctest.Service{Unary: func(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+		started <- struct{}{}
 		<-release // a handler that does not look at its context
 		return &pb.SimpleResponse{}, nil
 	}}
 	_, addr := grpctest.Start(t, grpctest.Options{}, svc)
 	defer close(release)
 	c := grpctest.RawOpen(t, addr)
-	var refused atomic.Bool
+	refused := make(chan struct{})
 	go func() {
 		for {
 			f, err := c.Framer.ReadFrame()
@@ -225,22 +226,23 @@ func TestResetStreamsStillCount(t *testing.T) {
 				return
 			}
 			if r, ok := f.(*http2.RSTStreamFrame); ok && r.ErrCode == http2.ErrCodeRefusedStream {
-				refused.Store(true)
+				close(refused)
+				return
 			}
 		}
 	}()
-	for id := uint32(1); id < 8000 && !refused.Load(); id += 2 {
+	for id := uint32(1); id < 8000; id += 2 {
 		c.Call(id, 0)
+		select {
+		case <-started:
+		case <-refused:
+			return
+		}
 		if err := c.Framer.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
 			t.Fatal(err)
 		}
-		if id > 6000 {
-			time.Sleep(time.Millisecond)
-		}
 	}
-	if !refused.Load() {
-		t.Fatal("4000 handlers were started for streams that were reset at once")
-	}
+	t.Fatal("4000 handlers were started for streams that were reset")
 }
 
 // A connection may not hold more unserved request bytes than its budget.

@@ -60,7 +60,7 @@ type Stream struct {
 	// declared is the body's length according to content-length, -1 without one; got is what came.
 	declared, got int64
 
-	// closed is set with ended, for the reader, which looks at it without conn.mu.
+	// closed is set with ended, for those who look at it without conn.mu.
 	closed atomic.Bool
 
 	// recvWindow is what the client may still send; owed is what it may be given back.
@@ -241,6 +241,9 @@ func (st *Stream) UnlockServed() (reading bool) {
 	c.flushLocked(true)
 	return false
 }
+
+// Ended is EndedLocked for callers that have not locked the connection.
+func (st *Stream) Ended() bool { return st.closed.Load() }
 
 // EndedLocked reports whether the stream has ended, so that nothing can be sent on it.
 func (st *Stream) EndedLocked() bool { return st.ended }

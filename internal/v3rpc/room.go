@@ -30,6 +30,9 @@ type room struct {
 // piece takes n bytes for a piece. It reports false when the walk must end.
 func (r *room) piece(n int64) bool {
 	r.used += n
+	if r.ctx != nil && r.err == nil {
+		r.err = r.ctx.Err()
+	}
 	if r.reserved >= n {
 		r.reserved -= n
 		return true

@@ -1,0 +1,164 @@
+package hostile
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"cairn/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// full reports whether the attacks run at their full size.
+func full() bool { return os.Getenv("CAIRN_HOSTILE") == "full" }
+
+// size returns small, or large in a full run.
+func size(small, large int) int {
+	if full() {
+		return large
+	}
+	return small
+}
+
+const (
+	memoryLimit = 1 << 30
+	storedKeys  = 200
+	valueBytes  = 100_000 // so that a list of all keys has 20 MB
+)
+
+// target is the member under attack and its good client.
+type target struct {
+	server *harness.Server
+	kv     etcdserverpb.KVClient
+	rest   time.Duration // the good client's p99 without an attack
+}
+
+func newTarget(t *testing.T) *target {
+	t.Helper()
+	flags := []string{"--memory-limit=1GiB"}
+	if v, set := os.LookupEnv("CAIRN_HOSTILE_FLAGS"); set {
+		flags = strings.Fields(v)
+	}
+	x := &target{server: harness.Start(t, flags...)}
+	conn, err := grpc.NewClient(x.server.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	x.kv = etcdserverpb.NewKVClient(conn)
+	for i := range storedKeys {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		_, err := x.kv.Put(ctx, &etcdserverpb.PutRequest{Key: fmt.Appendf(nil, "/big/%04d", i), Value: make([]byte, valueBytes)})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := x.goodClient(t)
+	time.Sleep(time.Second) // the time over which the percentile at rest is taken
+	x.rest, _ = stop()
+	return x
+}
+
+// goodClient puts and gets a small key, one request after another, until the function that it
+// returns is called; that returns the 99th percentile and the number of requests.
+func (x *target) goodClient(t *testing.T) (stop func() (p99 time.Duration, n int)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var took []time.Duration
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ctx.Err() == nil; i++ {
+			start := time.Now()
+			call, end := context.WithTimeout(ctx, 10*time.Second)
+			var err error
+			if i%2 == 0 {
+				_, err = x.kv.Put(call, &etcdserverpb.PutRequest{Key: []byte("/good"), Value: []byte("v")})
+			} else {
+				_, err = x.kv.Range(call, &etcdserverpb.RangeRequest{Key: []byte("/good")})
+			}
+			end()
+			if ctx.Err() != nil {
+				return
+			}
+			took = append(took, time.Since(start))
+			if err != nil {
+				t.Errorf("the good client's request failed after %v: %v", time.Since(start), err)
+				return
+			}
+		}
+	}()
+	return func() (time.Duration, int) {
+		cancel()
+		<-done
+		if len(took) == 0 {
+			return 0, 0
+		}
+		slices.Sort(took)
+		return took[len(took)*99/100], len(took)
+	}
+}
+
+// resident returns the member's resident memory in bytes.
+func (x *target) resident(t *testing.T) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", x.server.PID()))
+	if err != nil {
+		t.Fatalf("the member has ended: %v", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			kib, _ := strconv.ParseInt(f[1], 10, 64)
+			return kib << 10
+		}
+	}
+	t.Fatal("the member has ended")
+	return 0
+}
+
+// attack runs do beside the good client and checks the member. do returns what ends the attack.
+func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) {
+	t.Helper()
+	before := x.resident(t)
+	var peak atomic.Int64
+	watching := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-watching:
+				return
+			case <-time.After(10 * time.Millisecond):
+				peak.Store(max(peak.Load(), x.resident(t)))
+			}
+		}
+	}()
+	stop := x.goodClient(t)
+	end := do(t)
+	time.Sleep(time.Duration(size(300, 10_000)) * time.Millisecond) // how long the attack lasts
+	p99, n := stop()
+	end()
+	close(watching)
+	<-watched
+	limit := max(3*x.rest, 500*time.Millisecond) // below half a second it is the test's machine that is measured
+	t.Logf("memory before %d MB, peak %d MB, after %d MB; good client: %d requests, p99 %v, at rest %v",
+		before>>20, peak.Load()>>20, x.resident(t)>>20, n, p99.Round(time.Microsecond), x.rest.Round(time.Microsecond))
+	if peak.Load() > memoryLimit {
+		t.Errorf("memory of %d MB, limit %d MB", peak.Load()>>20, memoryLimit>>20)
+	}
+	if p99 > limit || n == 0 {
+		t.Errorf("good client: %d requests, p99 %v, want at most %v", n, p99, limit)
+	}
+}
