@@ -37,8 +37,8 @@ func (c *call) setEncoding() *status.Status {
 	}
 }
 
-// inflate decompresses a message. Half of the processors do so at a time, however many calls there are,
-// and what comes out counts as part of the request.
+// inflate decompresses a message. Half of the processors do so at a time, however many calls there
+// are, and what comes out counts as part of the request.
 func (c *call) inflate(in *http2.Buffer) (*http2.Buffer, *status.Status) {
 	select {
 	case c.c.srv.inflating <- struct{}{}:

@@ -33,6 +33,11 @@ func RawDial(t testing.TB, addr string) *RawClient {
 	}
 	t.Cleanup(func() { nc.Close() })
 	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	return RawOn(t, nc)
+}
+
+// RawOn sends the preface on a connection that the caller closes.
+func RawOn(t testing.TB, nc net.Conn) *RawClient {
 	c := &RawClient{t: t, Conn: nc, Framer: http2.NewFramer(nc, nc)}
 	c.Framer.AllowIllegalWrites = true
 	c.Framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)

@@ -65,8 +65,8 @@ func (x *target) unread(conns, requests int, request []byte) func(t *testing.T) 
 	}
 }
 
-// headers opens streams whose header fields are one byte each on the wire: references to an entry of
-// the compression table.
+// headers opens streams whose header fields are one byte each on the wire: references to an entry
+// of the compression table.
 func (x *target) headers(t *testing.T) (end func()) {
 	c := x.open(t, windowMax)
 	drain(c.Conn)
@@ -134,7 +134,8 @@ func (x *target) rapidReset(t *testing.T) (end func()) {
 	}
 }
 
-// gzip sends messages that are small on the wire and as large as is permitted once they are inflated.
+// gzip sends messages that are small on the wire and as large as is permitted once they are
+// inflated.
 func (x *target) gzip(t *testing.T) (end func()) {
 	bomb := zipped(encode(&etcdserverpb.PutRequest{Key: []byte("/zip"), Value: make([]byte, 2_000_000)}))
 	var conns []*grpctest.RawClient

@@ -16,20 +16,24 @@ import (
 	"cairn/test/grpctest"
 )
 
-// open connects to the member. windows is the flow control that the client offers: 0 lets the
+// open connects to the member. size is the flow control window that the client offers: 0 makes the
 // responses wait in the member, a large one in its socket.
-func (x *target) open(t *testing.T, window uint32) *grpctest.RawClient {
+func (x *target) open(t *testing.T, size uint32) *grpctest.RawClient {
 	t.Helper()
 	c := grpctest.RawDial(t, x.server.Address())
 	_ = c.Conn.SetDeadline(time.Now().Add(10 * time.Minute))
-	_ = c.Framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
-	if window > 0 {
+	_ = c.Framer.WriteSettings(window(size))
+	if size > 0 {
 		_ = c.Framer.WriteWindowUpdate(0, 1<<30)
 	}
 	return c
 }
 
 const windowMax = 1<<31 - 1
+
+func window(size uint32) http2.Setting {
+	return http2.Setting{ID: http2.SettingInitialWindowSize, Val: size}
+}
 
 // head returns the header fields of a call.
 func head(path string, more ...string) []string {
@@ -66,7 +70,8 @@ func call(c *grpctest.RawClient, id uint32, end bool, path string, message []byt
 	return c.Framer.WriteData(id, end, message)
 }
 
-// drain reads and drops what the member sends, so that a connection's windows and sockets never fill.
+// drain reads and drops what the member sends, so that a connection's windows and sockets never
+// fill.
 func drain(nc net.Conn) {
 	go func() {
 		buf := make([]byte, 64<<10)

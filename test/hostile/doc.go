@@ -6,7 +6,8 @@
 //
 //	CAIRN_TEST_ETCD=/usr/bin/etcd CAIRN_HOSTILE_FLAGS= go test ./test/hostile -v
 //
-// Each attack reports the member's resident memory before it, at its peak and after it, and the good
-// client's 99th percentile at rest and meanwhile. It fails when the memory exceeds --memory-limit,
-// when the member ends, or when the good client gets an error or waits out of all proportion.
+// Each attack reports the member's resident memory before it, at its peak and after it, and the
+// good client's 99th percentile at rest and meanwhile. It fails when the memory exceeds
+// --memory-limit, when the member ends, or when the good client gets an error or waits out of all
+// proportion.
 package hostile

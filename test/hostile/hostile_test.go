@@ -65,20 +65,25 @@ func newTarget(t *testing.T) *target {
 			t.Fatal(err)
 		}
 	}
-	stop := x.goodClient(t)
-	time.Sleep(time.Second) // the time over which the percentile at rest is taken
-	x.rest, _ = stop()
+	good := x.goodClient(t)
+	good.await(time.Second, 100)
+	x.rest, _ = good.stop()
 	return x
 }
 
-// goodClient puts and gets a small key, one request after another, until the function that it
-// returns is called; that returns the 99th percentile and the number of requests.
-func (x *target) goodClient(t *testing.T) (stop func() (p99 time.Duration, n int)) {
+// client puts and gets a small key, one request after another.
+type client struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	n      atomic.Int64
+	took   []time.Duration // the client's until done is closed
+}
+
+func (x *target) goodClient(t *testing.T) *client {
 	ctx, cancel := context.WithCancel(context.Background())
-	var took []time.Duration
-	done := make(chan struct{})
+	c := &client{cancel: cancel, done: make(chan struct{})}
 	go func() {
-		defer close(done)
+		defer close(c.done)
 		for i := 0; ctx.Err() == nil; i++ {
 			start := time.Now()
 			call, end := context.WithTimeout(ctx, 10*time.Second)
@@ -92,22 +97,37 @@ func (x *target) goodClient(t *testing.T) (stop func() (p99 time.Duration, n int
 			if ctx.Err() != nil {
 				return
 			}
-			took = append(took, time.Since(start))
+			c.took = append(c.took, time.Since(start))
+			c.n.Add(1)
 			if err != nil {
 				t.Errorf("the good client's request failed after %v: %v", time.Since(start), err)
 				return
 			}
 		}
 	}()
-	return func() (time.Duration, int) {
-		cancel()
-		<-done
-		if len(took) == 0 {
-			return 0, 0
+	return c
+}
+
+// await returns after least, and once the client has had n requests, or an error.
+func (c *client) await(least time.Duration, n int64) {
+	for start := time.Now(); time.Since(start) < least || c.n.Load() < n; {
+		select {
+		case <-c.done:
+			return
+		case <-time.After(5 * time.Millisecond):
 		}
-		slices.Sort(took)
-		return took[len(took)*99/100], len(took)
 	}
+}
+
+// stop ends the client and returns its 99th percentile and the number of its requests.
+func (c *client) stop() (p99 time.Duration, n int) {
+	c.cancel()
+	<-c.done
+	if len(c.took) == 0 {
+		return 0, 0
+	}
+	slices.Sort(c.took)
+	return c.took[len(c.took)*99/100], len(c.took)
 }
 
 // resident returns the member's resident memory in bytes.
@@ -145,14 +165,15 @@ func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) {
 			}
 		}
 	}()
-	stop := x.goodClient(t)
+	good := x.goodClient(t)
 	end := do(t)
-	time.Sleep(time.Duration(size(300, 10_000)) * time.Millisecond) // how long the attack lasts
-	p99, n := stop()
+	good.await(time.Duration(size(100, 5_000))*time.Millisecond, 20)
+	p99, n := good.stop()
 	end()
 	close(watching)
 	<-watched
-	limit := max(3*x.rest, 500*time.Millisecond) // below half a second it is the test's machine that is measured
+	// below half a second it is the test's machine that is measured
+	limit := max(3*x.rest, 500*time.Millisecond)
 	t.Logf("memory before %d MB, peak %d MB, after %d MB; good client: %d requests, p99 %v, at rest %v",
 		before>>20, peak.Load()>>20, x.resident(t)>>20, n, p99.Round(time.Microsecond), x.rest.Round(time.Microsecond))
 	if peak.Load() > memoryLimit {

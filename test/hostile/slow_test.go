@@ -1,0 +1,129 @@
+package hostile
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/protoadapt"
+
+	"cairn/internal/v3lockpb"
+	"cairn/test/grpctest"
+)
+
+// The slow-reader matrix: what a client can ask for × what it does with the response × how many
+// such connections there are.
+var (
+	behaviors = []string{"does not read", "1 byte/s", "resets", "half-closes"}
+	requests  = []struct {
+		name string
+		send func(x *target, t *testing.T) (net.Conn, error)
+	}{
+		{"unary", grpcRequest(rangePath, &etcdserverpb.RangeRequest{Key: []byte("/big/0001")}, true)},
+		{"list", grpcRequest(rangePath, &etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}, true)},
+		{"stream", grpcRequest("/etcdserverpb.KV/RangeStream", &etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}, true)},
+		{"watch", grpcRequest("/etcdserverpb.Watch/Watch", &etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
+			CreateRequest: &etcdserverpb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: 1},
+		}}, false)},
+		{"snapshot", grpcRequest("/etcdserverpb.Maintenance/Snapshot", &etcdserverpb.SnapshotRequest{}, true)},
+		{"lease", grpcRequest("/etcdserverpb.Lease/LeaseKeepAlive", &etcdserverpb.LeaseKeepAliveRequest{ID: 1}, false)},
+		{"lock", grpcRequest("/v3lockpb.Lock/Lock", &v3lockpb.LockRequest{Name: []byte("slow")}, true)},
+		{"v2 get", httpRequest("GET /v2/keys/slow?recursive=true HTTP/1.1\r\nHost: a\r\n\r\n")},
+		{"v2 poll", httpRequest("GET /v2/keys/slow?wait=true HTTP/1.1\r\nHost: a\r\n\r\n")},
+		{"v2 stream", httpRequest("GET /v2/keys/?wait=true&recursive=true&stream=true HTTP/1.1\r\nHost: a\r\n\r\n")},
+		{"JSON", httpRequest("POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: 32\r\n\r\n{\"key\":\"AA==\",\"range_end\":\"AA==\"}")},
+		{"websocket", httpRequest("GET /v3/watch HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")},
+		{"metrics", httpRequest("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")},
+	}
+)
+
+func grpcRequest(path string, m any, end bool) func(x *target, t *testing.T) (net.Conn, error) {
+	var message []byte
+	switch m := m.(type) {
+	case protoadapt.MessageV1:
+		message = framed(0, encode(m))
+	case protoadapt.MessageV2:
+		message = grpctest.Message(m)
+	}
+	return func(x *target, t *testing.T) (net.Conn, error) {
+		nc, err := net.Dial("tcp", x.server.Address())
+		if err != nil {
+			return nil, err
+		}
+		c := grpctest.RawOn(t, nc)
+		_ = c.Framer.WriteSettings(window(windowMax))
+		_ = c.Framer.WriteWindowUpdate(0, 1<<30)
+		return nc, call(c, 1, end, path, message)
+	}
+}
+
+func httpRequest(text string) func(x *target, t *testing.T) (net.Conn, error) {
+	return func(x *target, _ *testing.T) (net.Conn, error) {
+		nc, err := net.Dial("tcp", x.server.Address())
+		if err == nil {
+			_, err = io.WriteString(nc, text)
+		}
+		return nc, err
+	}
+}
+
+// behave does with a connection what its client does after the request.
+func behave(nc net.Conn, behavior string) {
+	tcp := nc.(*net.TCPConn)
+	switch behavior {
+	case "1 byte/s":
+		go func() {
+			b := make([]byte, 1)
+			for {
+				if _, err := nc.Read(b); err != nil {
+					return
+				}
+				time.Sleep(time.Second) // that is the attack
+			}
+		}()
+	case "resets":
+		_ = tcp.SetLinger(0)
+		_ = nc.Close()
+	case "half-closes":
+		_ = tcp.CloseWrite()
+	}
+}
+
+func TestSlowReaders(t *testing.T) {
+	x := newTarget(t)
+	counts := []int{20}
+	if full() {
+		counts = []int{1, 200, 5000}
+	}
+	for _, conns := range counts {
+		for _, r := range requests {
+			for _, b := range behaviors {
+				t.Run(fmt.Sprintf("%s/%s/%d", r.name, b, conns), func(t *testing.T) {
+					x.attack(t, func(t *testing.T) (end func()) {
+						var open []net.Conn
+						for range conns {
+							nc, err := r.send(x, t)
+							if nc != nil {
+								_ = nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+								open = append(open, nc)
+							}
+							if err != nil {
+								break // the member refuses more of them
+							}
+							behave(nc, b)
+						}
+						return func() {
+							for _, nc := range open {
+								_ = nc.Close()
+							}
+						}
+					})
+				})
+			}
+		}
+	}
+}
