@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"cairn/internal/alarm"
 	"cairn/internal/kv"
@@ -18,6 +19,9 @@ func (m opsMember) CheckRead(ctx context.Context, serializable bool) error {
 		return err
 	}
 	if !serializable {
+		if reason := m.MissingMajority(); reason != "" {
+			return errors.New(reason)
+		}
 		if err := m.WaitLinearizable(ctx); err != nil {
 			return err
 		}

@@ -216,3 +216,40 @@ func TestLeaderWithStalledDisk(t *testing.T) {
 	close(resume)
 	await(t, "the old leader to follow", func() bool { return valueOn(t, old, "k") == "after" })
 }
+
+// TestMissingMajority: a member without a leader reports at once how many members are up, and does
+// not execute later what its clients have given up meanwhile.
+func TestMissingMajority(t *testing.T) {
+	c := startTrio(t)
+	m := c.follower()
+	mustPut(t, m, "k", "before")
+	if got := m.MissingMajority(); got != "" {
+		t.Errorf("with a leader: %q", got)
+	}
+	for id := range c.members {
+		c.net.setCut(id, true)
+	}
+	await(t, "the leader to be lost", func() bool { return m.Leader() == 0 })
+	if got := m.MissingMajority(); got != "1 of 3 members up, waiting for a majority" {
+		t.Errorf("without a majority: %q", got)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := putContext(ctx, m, "k", "given up")
+		failed <- err
+	}()
+	await(t, "the put to wait", func() bool { return m.inbox.waiting() == 1 })
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("put: %v", err)
+	}
+	for id := range c.members {
+		c.net.setCut(id, false)
+	}
+	c.leader()
+	putUntilTaken(t, m, "other", "x")
+	if got := readFrom(t, m, "k"); got != "before" {
+		t.Errorf("k is %q: a write that was given up was executed", got)
+	}
+}

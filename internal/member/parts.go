@@ -50,7 +50,9 @@ func (m *Member) runHousekeeping() {
 	defer m.Space.Wait()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
+	var majority majorityLog
 	for {
+		majority.look(m)
 		if err := m.dir.check(); err != nil {
 			m.fail(err)
 			return

@@ -1,0 +1,50 @@
+package member
+
+import (
+	"fmt"
+	"time"
+)
+
+// MissingMajority returns why there is no leader, as "1 of 3 members up, waiting for a majority", and
+// "" while there is one. It waits for nothing.
+func (m *Member) MissingMajority() string {
+	if m.Leader() != 0 {
+		return ""
+	}
+	voters, up := 0, 0
+	for _, record := range m.Members() {
+		if record.Learner {
+			continue
+		}
+		voters++
+		if record.ID == m.cfg.ID || !m.transport.ActiveSince(record.ID).IsZero() {
+			up++
+		}
+	}
+	if up > voters/2 {
+		return fmt.Sprintf("%d of %d members up, waiting for the election of a leader", up, voters)
+	}
+	return fmt.Sprintf("%d of %d members up, waiting for a majority", up, voters)
+}
+
+// majorityLog logs what MissingMajority returns: when it changes, and once in an interval.
+type majorityLog struct {
+	said string
+	at   time.Duration // on the member's clock
+}
+
+const majorityLogInterval = 30 * time.Second
+
+// look is called about once a second.
+func (l *majorityLog) look(m *Member) {
+	reason, now := m.MissingMajority(), m.now()
+	switch {
+	case reason == "":
+	case reason != l.said || now-l.at >= majorityLogInterval:
+		m.log.Warn(reason)
+		l.at = now
+	default:
+		return
+	}
+	l.said = reason
+}
