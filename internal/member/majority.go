@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// MissingMajority returns why there is no leader, as "1 of 3 members up, waiting for a majority", and
-// "" while there is one. It waits for nothing.
+// MissingMajority returns why there is no leader, as "1 of 3 members up, waiting for a majority",
+// and "" while there is one. It waits for nothing.
 func (m *Member) MissingMajority() string {
 	if m.Leader() != 0 {
 		return ""
