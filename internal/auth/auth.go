@@ -12,9 +12,11 @@
 // guest is what a request of v2 without credentials may do; it is made when v2 turns authentication
 // on, and not when v3 does. v3 knows no guests.
 //
-// Invariants: a State never changes once it is shown. Every change moves the revision of the table
-// by one, and no revision of keys; a login changes nothing that counts, and moves neither. Whatever
-// a user is said to be allowed holds as of one State.
+// Invariants: a State never changes once it is shown. The revision of the table moves by one with
+// each command that changes a user or a role or turns authentication off, and with no other:
+// neither with one that finds everything as it should be, nor with one that turns authentication
+// on, nor with a login. No command moves the revision of the keys. What a user is allowed is
+// decided as of one State.
 //
 // Concurrency: State and everything of Gate may be used by anyone; Begin, Apply and Publish belong
 // to the applier.

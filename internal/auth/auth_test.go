@@ -45,13 +45,93 @@ func apply(t *testing.T, db *storage.Store, table *Table, commands ...Command) (
 			if err = aerr; table.Next() != before {
 				t.Errorf("%+v was refused and has changed something", c)
 			}
-		} else if table.Next().Revision != before.Revision+1 {
-			t.Errorf("%+v has moved the revision from %d to %d", c, before.Revision, table.Next().Revision)
+		} else if want := before.Revision + moves(before, table.Next()); table.Next().Revision != want {
+			t.Errorf("%+v has moved the revision from %d to %d, want %d", c, before.Revision, table.Next().Revision, want)
 		}
 	}
 	if cerr := b.Commit(false); cerr != nil {
 		t.Fatal(cerr)
 	}
+	table.Publish()
+	return err
+}
+
+// moves returns by how much the revision moves between two states: by 1 unless users and roles are
+// the same and authentication was not turned off.
+func moves(before, after *State) uint64 {
+	if reflect.DeepEqual(before.users, after.users) && reflect.DeepEqual(before.roles, after.roles) && (after.Enabled || !before.Enabled) {
+		return 0
+	}
+	return 1
+}
+
+// TestTwice does each command twice: the revision moves with the first one only, since the second
+// is refused or changes nothing. Turning authentication on does not move it.
+func TestTwice(t *testing.T) {
+	db, table := openTable(t, storage.NewCrashableFS())
+	defer db.Close() //nolint:errcheck // the test is over
+	granted := perm("a", "b", Read)
+	for _, c := range []struct {
+		Command
+		moves  uint64
+		second error
+	}{
+		{Command{Kind: KindV3UserAdd, Name: RootName, Hash: "h"}, 1, UserExists},
+		{Command{Kind: KindV3UserAdd, Name: "u", Hash: "h"}, 1, UserExists},
+		{Command{Kind: KindV3UserPassword, Name: "u", Hash: "h2"}, 1, nil},
+		{Command{Kind: KindV3RoleAdd, Name: RootName}, 1, RoleExists},
+		{Command{Kind: KindV3RoleAdd, Name: "r"}, 1, RoleExists},
+		{Command{Kind: KindV3UserGrant, Name: RootName, Role: RootName}, 1, nil},
+		{Command{Kind: KindV3UserGrant, Name: "u", Role: "r"}, 1, nil},
+		{Command{Kind: KindV3RoleGrant, Name: "r", Permission: granted}, 1, nil},
+		{Command{Kind: KindV3RoleGrant, Name: "r", Permission: perm("/p/", "/p0", Write)}, 1, nil},
+		{Command{Kind: KindEnable}, 0, AlreadyEnabled},
+		{Command{Kind: KindLogin, Name: "u", Hash: "h2", Key: "k"}, 0, nil},
+		{Command{Kind: KindV3RoleRevoke, Name: "r", Permission: granted}, 1, PermissionNotGranted},
+		{Command{Kind: KindV3UserRevoke, Name: "u", Role: "r"}, 1, RoleNotGranted},
+		{Command{Kind: KindDisable}, 1, NotEnabled},
+		{Command{Kind: KindEnable, V2: true}, 1, AlreadyEnabled}, // makes the role guest
+		{Command{Kind: KindUserDelete, Name: "u"}, 1, UserNotFound},
+		{Command{Kind: KindRoleDelete, Name: "r"}, 1, RoleNotFound},
+	} {
+		before := table.State().Revision
+		if err := apply(t, db, table, c.Command); err != nil {
+			t.Fatalf("%+v: %v", c.Command, err)
+		}
+		if got := table.State().Revision; got != before+c.moves {
+			t.Errorf("%+v: revision %d after %d, want %d", c.Command, got, before, before+c.moves)
+		}
+		before = table.State().Revision
+		if err := apply(t, db, table, c.Command); !errors.Is(err, c.second) {
+			t.Errorf("%+v, the second time: %v, want %v", c.Command, err, c.second)
+		}
+		if got := table.State().Revision; got != before {
+			t.Errorf("%+v, the second time: revision %d after %d", c.Command, got, before)
+		}
+	}
+	old := Command{Kind: KindV3RoleAdd, Name: "old", MovesAlways: true}
+	twice := Command{Kind: KindV3UserGrant, Name: RootName, Role: RootName, MovesAlways: true}
+	before := table.State().Revision
+	if err := apply0(db, table, old, twice); err != nil || table.State().Revision != before+2 {
+		t.Errorf("two commands of version 0.1.0: revision %d after %d, %v", table.State().Revision, before, err)
+	}
+}
+
+// apply0 is apply without a check of the revision.
+func apply0(db *storage.Store, table *Table, commands ...Command) error {
+	b := db.NewBatch()
+	defer b.Close() //nolint:errcheck // holds memory only
+	table.Begin()
+	for i := range commands {
+		c, err := Decode(commands[i].Append(nil))
+		if err == nil {
+			_, err = table.Apply(b, 0, &c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	err := b.Commit(false)
 	table.Publish()
 	return err
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"fmt"
 
 	"cairn/internal/codec"
@@ -57,17 +58,30 @@ type Command struct {
 
 	Permission Permission // that v3 grants, or the range of what it revokes
 
+	// MovesAlways has the command move the revision also when it changes nothing, and when it turns
+	// authentication on, as all commands of version 0.1.0 did. It is not kept for KindLogin, which
+	// never moves the revision.
+	MovesAlways bool
+
 	// of KindLogin: to sign tokens with, if there is none yet; empty for those that need none
 	Key string
 }
 
-const flagV2 = 1
+// Flags of a command.
+const (
+	flagV2 = 1 << iota
+	// flagExact is set unless MovesAlways is. Version 0.1.0 does not know it.
+	flagExact
+)
 
 // Append writes the command's bytes, as docs/formats/auth.md draws them.
 func (c *Command) Append(dst []byte) []byte {
 	var flags byte
 	if c.V2 {
 		flags = flagV2
+	}
+	if !c.MovesAlways && c.Kind != KindLogin {
+		flags |= flagExact
 	}
 	dst = codec.AppendText(append(dst, byte(c.Kind), flags), c.Name)
 	dst = codec.AppendText(codec.AppendText(dst, c.Hash), c.Role)
@@ -92,9 +106,10 @@ func Decode(b []byte) (c Command, err error) {
 	r := codec.NewReader(b)
 	c.Kind = Kind(r.Byte())
 	flags := r.Byte()
-	if c.Kind < KindEnable || c.Kind > KindLogin || flags&^flagV2 != 0 {
+	if c.Kind < KindEnable || c.Kind > KindLogin || flags&^(flagV2|flagExact) != 0 {
 		r.Fail("kind %d with flags %#x", c.Kind, flags)
 	}
+	c.MovesAlways = flags&flagExact == 0 && c.Kind != KindLogin
 	c.V2, c.Name, c.Hash, c.Role = flags&flagV2 != 0, r.Text(), r.Text(), r.Text()
 	for _, list := range c.lists() {
 		*list = takeTexts(&r)
@@ -127,6 +142,9 @@ type change struct {
 	*Command
 	next *State
 	b    *storage.Batch
+	// changed is set when a user, a role, or whether authentication counts for less than before, is
+	// not what it was: turning authentication on alone does not set it.
+	changed bool
 }
 
 // Apply makes the change that c asks for, in the batch that Begin started, or refuses it and
@@ -140,7 +158,12 @@ func (t *Table) Apply(b *storage.Batch, now kv.ClusterTime, c *Command) (Result,
 	if err != nil {
 		return Result{}, err
 	}
-	ch.next.Revision++
+	switch {
+	case ch.changed || c.MovesAlways:
+		ch.next.Revision++
+	case c.Kind != KindEnable:
+		return res, nil
+	}
 	if c.Kind == KindEnable {
 		ch.next.EnabledAt, ch.next.tokenKey = ch.next.Revision, nil
 		b.Delete(tokenKeyKey())
@@ -176,7 +199,7 @@ func (c *change) run() (res Result, err error) {
 		if !c.next.Enabled {
 			return res, c.refuse(NotEnabled, "")
 		}
-		c.next.Enabled = false
+		c.next.Enabled, c.changed = false, true
 	case KindUserDelete:
 		err = c.deleteUser()
 	case KindRoleDelete:
@@ -200,13 +223,21 @@ func (c *change) refuse(r Reason, what string) error {
 }
 
 func (c *change) putUser(u *User) {
-	c.next.users[u.Name] = u
-	c.b.Set(userKey(u.Name), u.append(nil))
+	record := u.append(nil)
+	if old := c.next.users[u.Name]; old != nil && bytes.Equal(old.append(nil), record) {
+		return
+	}
+	c.next.users[u.Name], c.changed = u, true
+	c.b.Set(userKey(u.Name), record)
 }
 
 func (c *change) putRole(r *Role) {
-	c.next.roles[r.Name] = r
-	c.b.Set(roleKey(r.Name), r.append(nil))
+	record := r.append(nil)
+	if old := c.next.roles[r.Name]; old != nil && bytes.Equal(old.append(nil), record) {
+		return
+	}
+	c.next.roles[r.Name], c.changed = r, true
+	c.b.Set(roleKey(r.Name), record)
 }
 
 func (c *change) enable() error {
@@ -242,6 +273,7 @@ func (c *change) deleteUser() error {
 		return c.refuse(UserNotFound, "")
 	}
 	delete(c.next.users, c.Name)
+	c.changed = true
 	c.b.Delete(userKey(c.Name))
 	return nil
 }
@@ -258,6 +290,7 @@ func (c *change) deleteRole() error {
 		return c.refuse(RoleNotFound, "")
 	}
 	delete(c.next.roles, c.Name)
+	c.changed = true
 	c.b.Delete(roleKey(c.Name))
 	if c.V2 {
 		return nil

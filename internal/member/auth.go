@@ -11,6 +11,7 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/machine"
+	"cairn/internal/membership"
 )
 
 // AuthConfig says how passwords are kept and tokens given out. What is zero is as etcd has it by
@@ -44,6 +45,7 @@ func (m *Member) Gate() *auth.Gate { return m.gate }
 
 // ChangeAuth has a command about users and roles applied.
 func (m *Member) ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error) {
+	c.MovesAlways = !membership.KnowStillChanges(m.Members())
 	res, err := m.Propose(ctx, machine.KindAuth, c.Append(nil))
 	if err != nil {
 		return auth.Result{}, err
