@@ -129,3 +129,23 @@ func TestRoom(t *testing.T) {
 	one.Close()
 	expect(two, short, ErrStreamFull)
 }
+
+// TestStartBeforeCompactRevision: a watch from revision 1 after a compaction at 2 is canceled,
+// although history still has the event of revision 2. One from 2 gets it.
+func TestStartBeforeCompactRevision(t *testing.T) {
+	s := newStore(t, Limits{})
+	s.batch(s.put("k", "2"))
+	s.batch(s.put("k", "3"))
+	s.compact(2)
+	for start, want := range map[int64]int64{1: 2, 2: 0} {
+		st := s.hub.NewStream()
+		st.Watch(Spec{Range: kv.KeyRange{Key: []byte("k")}, Start: start})
+		s.hub.Dispatch()
+		deliveries, err := st.Take()
+		s.check(err)
+		if len(deliveries) != 1 || deliveries[0].Compacted != want || want == 0 && len(deliveries[0].Events) != 2 {
+			t.Errorf("watch from %d: %+v, want the end at compact revision %d", start, deliveries, want)
+		}
+		st.Close()
+	}
+}

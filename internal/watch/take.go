@@ -90,7 +90,8 @@ func (s *Stream) catchUp() error {
 		return ErrClosed
 	default:
 	}
-	head := s.hub.keys.Head().Revision
+	newest := s.hub.keys.Head()
+	head := newest.Revision
 	c := slice{stream: s}
 	s.eachBehind(func(w *Watcher) {
 		if c.from == 0 || (w.next > c.from) == s.highFirst {
@@ -99,6 +100,13 @@ func (s *Stream) catchUp() error {
 	})
 	s.highFirst = !s.highFirst
 	if c.from <= mvcc.FirstRevision {
+		// The event of a compact revision stays, so that history alone does not show that the
+		// revision before it was asked for.
+		if newest.CompactRevision > c.from {
+			s.endCompacted(newest.CompactRevision)
+			s.signal()
+			return nil
+		}
 		c.from = min(mvcc.FirstRevision+1, head)
 		s.eachBehind(func(w *Watcher) { w.next = max(w.next, c.from) })
 	}
