@@ -147,6 +147,7 @@ func (m *Machine) commit() error {
 	m.buf = m.next.append(m.buf[:0])
 	m.b.Set(positionKey, m.buf)
 	if err := m.b.Commit(false); err != nil {
+		m.w.Fail()
 		return fmt.Errorf("commit batch at entry %d: %w", m.next.index, err)
 	}
 	m.pos = m.next

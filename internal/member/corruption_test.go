@@ -49,7 +49,7 @@ func TestCorruptionChecks(t *testing.T) {
 		}
 	}
 	for _, h := range leader.PeerHashes(ctx, revision) {
-		if own, err := leader.HashKV(ctx, revision); errors.Join(err, h.Err) != nil || h.Hash != own {
+		if own, err := leader.Keys().Hash(revision, ctx.Err); errors.Join(err, h.Err) != nil || h.Hash != own {
 			t.Fatalf("hash %+v of member %x, own %+v, %v", h.Hash, h.Member, own, errors.Join(err, h.Err))
 		}
 	}

@@ -120,6 +120,11 @@ func (h host) Hash(revision int64, pause func() error) (mvcc.Hash, error) {
 	return h.m.Keys().Hash(revision, pause)
 }
 
+// HashKeys implements integrity.State.
+func (h host) HashKeys(revision int64, pause func() error) (mvcc.Hash, error) {
+	return h.m.Keys().HashKeys(revision, pause)
+}
+
 // Compact implements compactor.Member.
 func (h host) Compact(ctx context.Context, revision int64) error {
 	_, err := h.m.Propose(ctx, machine.KindAutoCompact, machine.AppendCompact(nil, revision))

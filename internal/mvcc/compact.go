@@ -33,7 +33,7 @@ func (w *Writer) Compact(rev int64) error {
 	if err := w.dropReplaced(rev); err != nil {
 		return fmt.Errorf("drop replaced values of revision %d: %w", rev, err)
 	}
-	w.head.CompactRevision = rev
+	w.head.compactedBefore, w.head.CompactRevision = w.head.CompactRevision, rev
 	return nil
 }
 

@@ -25,31 +25,58 @@ const hashSliceBytes = 1 << 20
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// HashKeys returns the checksum of the keys alone as of a revision; 0 is the present one. It is the
+// same before and after a compaction to the revision, whose CompactRevision is then the one before,
+// as in etcd, which keeps the hash that it computes while it compacts. The rest is as of Hash.
+func (s *Store) HashKeys(asked int64, pause func() error) (Hash, error) {
+	return s.hash(asked, func(head *Head, rev int64) (Hash, error) {
+		h := hashing{store: s, rev: rev, pause: pause}
+		h.add(binary.BigEndian.AppendUint64(nil, uint64(rev))) // the hash of no keys is not 0
+		res := Hash{Revision: rev, CompactRevision: head.CompactRevision}
+		if rev == head.CompactRevision {
+			res.CompactRevision = head.compactedBefore
+		}
+		err := h.keys()
+		res.Sum = h.sum
+		return res, err
+	})
+}
+
 // Hash returns the checksum as of a revision; 0 is the present one. It depends on revisions, keys
 // and values alone: not on where the store keeps them, on what compactions have left to sweep, nor
 // on what happens meanwhile. It reads everything, in slices, and calls pause before each, whose
 // error ends it. It returns ErrCompacted and ErrFutureRevision for revisions that cannot be read
 // (any more).
 func (s *Store) Hash(asked int64, pause func() error) (Hash, error) {
-	for tries := 0; ; tries++ {
-		head := s.head.Load()
+	return s.hash(asked, func(_ *Head, rev int64) (Hash, error) {
+		h := hashing{store: s, rev: rev, pause: pause}
+		err := h.keys()
+		if err == nil {
+			err = h.history()
+		}
+		return Hash{Sum: h.sum, Revision: rev, CompactRevision: h.compact}, err
+	})
+}
+
+// hash resolves the revision that was asked for, and has compute start over when a compaction
+// overtakes it, unless the client has named the revision.
+func (s *Store) hash(asked int64, compute func(head *Head, rev int64) (Hash, error)) (Hash, error) {
+	for {
+		head := s.settled()
 		rev, err := readRevision(asked, head.Revision, head.CompactRevision)
 		if err != nil {
 			return Hash{}, err
 		}
-		h := hashing{store: s, rev: rev, pause: pause}
-		if err = h.keys(); err == nil {
-			err = h.history()
-		}
+		h, err := compute(head, rev)
 		switch {
 		case err == nil:
-			return Hash{Sum: h.sum, Revision: rev, CompactRevision: h.compact}, nil
+			return h, nil
 		case !errors.Is(err, ErrOvertaken):
 			return Hash{}, err
-		case asked > 0:
+		case asked > 0 && s.replacing.Load() == nil:
 			return Hash{}, ErrCompacted
 		}
-		if err := s.awaitNext(head, tries); err != nil {
+		if err := s.awaitNext(head); err != nil {
 			return Hash{}, err
 		}
 	}
@@ -121,7 +148,7 @@ func (h *hashing) record(key []byte, r *kv.Record) {
 // the beginning of history away, so that it begins anew behind that; the keys stay as they are.
 func (h *hashing) history() error {
 	keys := h.sum
-	for tries := 0; ; tries++ {
+	for {
 		head := h.store.head.Load()
 		h.sum, h.compact = keys, head.CompactRevision
 		if h.compact > h.rev {
@@ -131,7 +158,7 @@ func (h *hashing) history() error {
 		if !errors.Is(err, ErrCompacted) {
 			return err
 		}
-		if err := h.store.awaitNext(head, tries); err != nil {
+		if err := h.store.awaitNext(head); err != nil {
 			return err
 		}
 	}

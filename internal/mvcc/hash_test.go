@@ -106,3 +106,37 @@ func TestHashSees(t *testing.T) {
 		st.close()
 	}
 }
+
+// TestHashKeysAcrossCompaction: a compaction to a revision leaves the hash as of it, and the
+// compact revision beside it, as they were. The hash of an empty store is not 0.
+func TestHashKeysAcrossCompaction(t *testing.T) {
+	st := newState(t)
+	defer st.close()
+	hash := func(rev int64) Hash {
+		h, err := st.s.HashKeys(rev, goOn)
+		st.check(err)
+		return h
+	}
+	if h := hash(0); h.Sum == 0 || h.Revision != FirstRevision {
+		t.Errorf("of an empty store: %+v", h)
+	}
+	st.each(put("a", "1"), put("b", "1"), put("a", "2"), del(span("b", "")), put("c", "1"))
+	for _, rev := range []int64{3, 5} {
+		before := hash(rev)
+		st.begin()
+		st.check(st.w.Compact(rev))
+		st.commit()
+		_, err := st.w.SweepTombstones(100)
+		st.check(err)
+		if after := hash(rev); after != before {
+			t.Errorf("at revision %d: %+v before a compaction to it, %+v after", rev, before, after)
+		}
+		st.each(put("d", "1"))
+		if again := hash(rev); again != before {
+			t.Errorf("at revision %d: %+v, after another write %+v", rev, before, again)
+		}
+	}
+	if _, err := st.s.HashKeys(4, goOn); !errors.Is(err, ErrCompacted) {
+		t.Errorf("of a compacted revision: %v", err)
+	}
+}

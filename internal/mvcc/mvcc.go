@@ -23,6 +23,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"cairn/internal/kv"
@@ -60,6 +61,9 @@ type Head struct {
 	// CompactRevision is the oldest revision that can still be read, or 0 when
 	// nothing has been compacted.
 	CompactRevision int64
+	// compactedBefore is the compact revision before the last compaction, as far as it is known: it
+	// is not kept across a restart, and then CompactRevision itself.
+	compactedBefore int64
 	// Mixed says that v3 has put a key that begins with a slash. Until then all
 	// such keys are v2's, and v2tree knows a short cut to them. It stays set.
 	Mixed bool
@@ -74,6 +78,9 @@ func (h *Head) Keys() int64 { return h.counts.total() }
 type Store struct {
 	db   *storage.Store
 	head atomic.Pointer[Head]
+	// committing is held while a batch that is not published yet may be in the store, see
+	// awaitNext.
+	committing sync.Mutex
 	// replacing is set while the state store is being replaced, see Replacement.
 	replacing    atomic.Pointer[Replacement]
 	replacements atomic.Uint64 // how many are done
@@ -101,7 +108,7 @@ func loadHead(db *storage.Store, revision, compactRevision int64) (*Head, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Head{Revision: revision, CompactRevision: compactRevision, Mixed: mixed, counts: c}, nil
+	return &Head{Revision: revision, CompactRevision: compactRevision, compactedBefore: compactRevision, Mixed: mixed, counts: c}, nil
 }
 
 // Head returns the newest published state.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"cairn/internal/kv"
@@ -38,7 +37,7 @@ type RangeSummary struct {
 // sink. It never waits for writers. It returns ErrCompacted and
 // ErrFutureRevision for revisions that cannot be read.
 func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
-	for tries := 0; ; tries++ {
+	for {
 		head, replacements := s.settled(), s.replacements.Load()
 		sum, err := s.RangeAt(head, op, sink)
 		switch {
@@ -47,10 +46,10 @@ func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 		case op.Revision > 0 && s.replacing.Load() == nil && s.replacements.Load() == replacements:
 			return RangeSummary{}, ErrCompacted
 		}
-		if err := s.awaitNext(head, tries); err != nil {
+		sink.Reset()
+		if err := s.awaitNext(head); err != nil {
 			return RangeSummary{}, err
 		}
-		sink.Reset()
 	}
 }
 
@@ -58,27 +57,22 @@ func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 // read's revision was the present one. A newer Head or Reading can be read.
 var ErrOvertaken = errors.New("read overtaken by a compaction")
 
-// awaitNext returns when a read that was overtaken can begin again: when there is a
-// newer head than the one that it read. The compaction is in the store, so that head
-// is about to be published, if it is not yet.
-func (s *Store) awaitNext(head *Head, tries int) error {
+// awaitNext returns when a read that was overtaken at a head can begin again: when a newer head is
+// published. The compaction that has overtaken it is in the store, so the writer is between Finish
+// and Publish, or has published. When there is no newer head after that, the store is damaged.
+func (s *Store) awaitNext(head *Head) error {
 	if r := s.replacing.Load(); r != nil {
 		<-r.done
 		return nil
 	}
-	if s.head.Load() != head {
-		return nil
-	}
-	if tries > overtakenTriesMax {
+	s.committing.Lock() // the writer holds it from Finish to Publish
+	newer := s.head.Load() != head
+	s.committing.Unlock()
+	if !newer && s.replacing.Load() == nil {
 		return fmt.Errorf("%w: history after revision %d is missing, though it was not compacted", ErrCorrupt, head.CompactRevision)
 	}
-	runtime.Gosched()
 	return nil
 }
-
-// overtakenTriesMax is about a second: enough for a writer that was put aside between
-// commit and publication; after it the store must be damaged.
-const overtakenTriesMax = 10_000_000
 
 // RangeAt is Range as of an earlier published head, so that several reads can
 // be of one state. It returns ErrOvertaken when that cannot be read any more.

@@ -47,12 +47,12 @@ func (r *TxnResult) setRevision(rev int64) {
 
 // ReadTxn runs a transaction that only reads; all of it sees one revision.
 func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
-	for tries := 0; ; tries++ {
+	for {
 		head := s.settled()
 		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax}
 		res, err := run.do(t)
 		if errors.Is(err, ErrOvertaken) {
-			if err := s.awaitNext(head, tries); err != nil {
+			if err := s.awaitNext(head); err != nil {
 				return TxnResult{}, err
 			}
 			continue

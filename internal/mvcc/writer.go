@@ -119,9 +119,15 @@ func (w *Writer) End() error {
 // Finish completes the batch, which may then be committed.
 func (w *Writer) Finish() (err error) {
 	w.storeMixed()
-	w.head.counts, err = w.counts.store(w.b)
-	return err
+	if w.head.counts, err = w.counts.store(w.b); err != nil {
+		return err
+	}
+	w.s.committing.Lock()
+	return nil
 }
+
+// Fail ends a batch that could not be committed after Finish. The writer must not be used again.
+func (w *Writer) Fail() { w.s.committing.Unlock() }
 
 // Publish shows the committed batch to readers.
 func (w *Writer) Publish() {
@@ -132,6 +138,7 @@ func (w *Writer) Publish() {
 	}
 	head := w.head
 	w.s.head.Store(&head)
+	w.s.committing.Unlock()
 }
 
 // Revision returns the revision that a read of the open command sees: the next
