@@ -54,7 +54,8 @@ const slowApply = 100 * time.Millisecond
 const slowReadIndex = time.Second
 
 // count notes what a batch has changed.
-func (m *Member) count(t mvcc.Tally) {
+func (r *applyRole) count(t mvcc.Tally) {
+	m := r.m
 	if t.Events == 0 {
 		return
 	}

@@ -29,11 +29,12 @@ func (m *Member) MoveLeader(ctx context.Context, to uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.requestTimeout())
 	defer cancel()
-	return m.transfer(ctx, to)
+	return host{m}.transfer(ctx, to)
 }
 
 // transfer hands leadership over, and returns when another member leads.
-func (m *Member) transfer(ctx context.Context, to uint64) error {
+func (h host) transfer(ctx context.Context, to uint64) error {
+	m := h.m
 	if to == m.cfg.ID {
 		return nil
 	}
@@ -58,7 +59,8 @@ func (m *Member) transfer(ctx context.Context, to uint64) error {
 
 // handOver has another voter lead before this member stops, so that the cluster need not wait for
 // an election timeout. It waits an election timeout at most.
-func (m *Member) handOver() {
+func (h host) handOver() {
+	m := h.m
 	if !m.leads.Load() || m.done() {
 		return
 	}
@@ -69,7 +71,7 @@ func (m *Member) handOver() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), m.electionTimeout())
 	defer cancel()
-	if err := m.transfer(ctx, to); err != nil {
+	if err := h.transfer(ctx, to); err != nil {
 		m.log.Info("leadership was not handed over", "to", idText(to), "error", err)
 	}
 }

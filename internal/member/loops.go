@@ -29,9 +29,10 @@ func (m *Member) advance() {
 	m.passOn()
 }
 
-// tryApply does a round of the applier's work, if there is any and the role is free. Otherwise the
+// try does a round of the applier's work, if there is any and the role is free. Otherwise the
 // applier's goroutine does it. Only goroutines of roles call it.
-func (m *Member) tryApply() {
+func (r *applyRole) try() {
+	m := r.m
 	if m.applies.idle() {
 		return
 	}
@@ -55,8 +56,9 @@ func (m *Member) passOn() {
 	}
 }
 
-// runRaft is the raft loop's goroutine.
-func (m *Member) runRaft() {
+// loop is the raft loop's goroutine.
+func (r *raftRole) loop() {
+	m := r.m
 	defer m.wg.Done()
 	ticker := time.NewTicker(m.cfg.TickInterval)
 	defer ticker.Stop()
@@ -77,8 +79,9 @@ func (m *Member) runRaft() {
 	}
 }
 
-// runLogWriter is the log writer's goroutine.
-func (m *Member) runLogWriter() {
+// loop is the log writer's goroutine.
+func (r *logRole) loop() {
+	m := r.m
 	defer m.wg.Done()
 	for {
 		select {
@@ -91,14 +94,15 @@ func (m *Member) runLogWriter() {
 		case <-m.failed:
 			return
 		}
-		for m.writeLog() {
+		for r.round() {
 		}
 	}
 }
 
-// writeLog does a round of the log writer's work, and hands on what follows from it. It reports
+// round does a round of the log writer's work, and hands on what follows from it. It reports
 // whether there was any.
-func (m *Member) writeLog() (more bool) {
+func (r *logRole) round() (more bool) {
+	m := r.m
 	appends := int32(0)
 	m.logs.do(func() { more, appends = m.logs.step() })
 	if !more {
@@ -113,7 +117,7 @@ func (m *Member) writeLog() (more bool) {
 	// What was appended goes on its way, and is applied here when no other append waits.
 	m.raft.try()
 	if m.inbox.backlog.requests.Load() <= 1 {
-		m.tryApply()
+		m.applier.try()
 	} else {
 		m.passOn()
 		// Clients that are about to put their requests into the inbox do so before the next entry
@@ -126,8 +130,9 @@ func (m *Member) writeLog() (more bool) {
 	return true
 }
 
-// runApplier is the applier's goroutine.
-func (m *Member) runApplier() {
+// loop is the applier's goroutine.
+func (r *applyRole) loop() {
+	m := r.m
 	defer m.wg.Done()
 	for {
 		select {

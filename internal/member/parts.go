@@ -20,9 +20,9 @@ import (
 // What runs beside the roles are parts of their own: expiry, quota, integrity, reconfigure and
 // compactor. Each declares what it needs of the member; host is that.
 
-// startParts makes the parts. The transport must be there.
-func (m *Member) startParts() {
-	h := host{m}
+// start makes the parts. The transport must be there.
+func (h host) start() {
+	m := h.m
 	m.Space = quota.New(quota.Options{ID: m.cfg.ID, Bytes: m.cfg.QuotaBytes, Store: m.stateStore, Member: h, Log: m.log})
 	m.Checks = integrity.New(integrity.Options{ID: m.cfg.ID, Member: h, State: h, Calls: m.transport, Stopped: h.stopped, Log: m.log})
 	m.Changes = reconfigure.New(reconfigure.Options{
@@ -34,7 +34,8 @@ func (m *Member) startParts() {
 }
 
 // runExpiry is the goroutine of the part that ends nodes and leases.
-func (m *Member) runExpiry() {
+func (h host) runExpiry() {
+	m := h.m
 	defer m.wg.Done()
 	x := expiry.New(expiry.Options{
 		Member: host{m}, Keys: m.Keys(), ElectionTimeout: m.electionTimeout(), Log: m.log, LeaseExpired: m.metrics.LeasesExpired.Inc,
@@ -45,7 +46,8 @@ func (m *Member) runExpiry() {
 }
 
 // runHousekeeping looks once a second at what changes slowly.
-func (m *Member) runHousekeeping() {
+func (h host) runHousekeeping() {
+	m := h.m
 	defer m.wg.Done()
 	defer m.Space.Wait()
 	ticker := time.NewTicker(time.Second)

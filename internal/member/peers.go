@@ -56,14 +56,15 @@ func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
 		err = fmt.Errorf("%w: MsgSnap without its stream", replica.ErrBadMessage)
 	}
 	if err != nil {
-		h.m.refused(err)
+		h.refused(err)
 		return
 	}
-	h.m.take(msg)
+	h.take(msg)
 }
 
 // take gives a message that was checked to the raft loop.
-func (m *Member) take(msg *raftpb.Message) {
+func (h peerHandler) take(msg *raftpb.Message) {
+	m := h.m
 	m.inbox.receive(msg)
 	m.raft.try()
 	m.passOn()
@@ -73,7 +74,8 @@ func (m *Member) take(msg *raftpb.Message) {
 const refusedInterval = 10 * time.Second
 
 // refused logs a message of a peer that was refused.
-func (m *Member) refused(err error) {
+func (h peerHandler) refused(err error) {
+	m := h.m
 	now := int64(m.now())
 	last := m.lastRefused.Load()
 	if (last == 0 || now-last >= int64(refusedInterval)) && m.lastRefused.CompareAndSwap(last, max(1, now)) {
@@ -97,7 +99,7 @@ func (h peerHandler) ReceiveSnapshot(_ context.Context, msg *raftpb.Message, _ i
 	}
 	at := in.GetSnapshot().GetMetadata()
 	h.m.log.Info("received snapshot", "from", idText(msg.GetFrom()), "index", at.GetIndex(), "term", at.GetTerm())
-	h.m.take(in)
+	h.take(in)
 	return nil
 }
 
@@ -157,7 +159,8 @@ func (o *outgoing) Close() error {
 }
 
 // sendOn sends the responses that are for other members, and returns the others.
-func (m *Member) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
+func (r *logRole) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
+	m := r.m
 	var others []*raftpb.Message
 	for _, msg := range responses {
 		if msg.GetTo() == m.cfg.ID {

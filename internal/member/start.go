@@ -52,16 +52,16 @@ func Start(cfg Config) (_ *Member, err error) {
 	if cfg.Transport != nil {
 		m.transport = cfg.Transport(m, peerHandler{m})
 	}
-	m.startParts()
+	host{m}.start()
 	m.applier.lookAtMembers()
 	m.applies.signal() // compactions of an earlier life may have left something to do
 	m.wg.Add(6)
-	go m.runRaft()
-	go m.runExpiry()
-	go m.runLogWriter()
-	go m.runApplier()
-	go m.runHousekeeping()
-	go m.runWatches()
+	go m.raft.loop()
+	go host{m}.runExpiry()
+	go m.logs.loop()
+	go m.applier.loop()
+	go host{m}.runHousekeeping()
+	go host{m}.runWatches()
 	return m, nil
 }
 
@@ -143,7 +143,7 @@ func receiveDir(dir string) string { return filepath.Join(dir, "receive") }
 // Close stops the member, and leaves a state on disk that the next start need
 // not replay. Requests that wait are answered with ErrStopped.
 func (m *Member) Close() error {
-	m.handOver()
+	host{m}.handOver()
 	m.hub.Close()
 	close(m.stopping)
 	m.endRunning()

@@ -29,7 +29,8 @@ func (m *Member) WaitSwept(ctx context.Context) error {
 	}
 }
 
-func (m *Member) sweepDone() {
+func (r *applyRole) sweepDone() {
+	m := r.m
 	m.Space.Swept(m.Keys().Head().CompactRevision)
 	m.sweeps.mu.Lock()
 	defer m.sweeps.mu.Unlock()

@@ -2,7 +2,8 @@ package member
 
 // runWatches brings what the applier publishes to the watchers, so that the applier
 // need not, however many they are.
-func (m *Member) runWatches() {
+func (h host) runWatches() {
+	m := h.m
 	defer m.wg.Done()
 	for {
 		select {

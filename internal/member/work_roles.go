@@ -36,7 +36,7 @@ func (r *logRole) step() (done bool, appends int32) {
 		}
 	}
 	m.metrics.LogFsync.Observe(time.Since(began).Seconds())
-	m.inbox.respond(m.sendOn(responses))
+	m.inbox.respond(r.sendOn(responses))
 	return true, appends
 }
 
@@ -149,7 +149,7 @@ func (r *applyRole) apply(msgs []*raftpb.Message) error {
 			return err
 		}
 		m.hub.Publish(batch.Events, batch.EventCount)
-		m.count(batch.Tally)
+		r.count(batch.Tally)
 		for _, bad := range batch.Malformed {
 			m.log.Error("refused an entry or command that cannot be decoded", "index", bad.Index, "error", bad.Err)
 		}
@@ -220,7 +220,7 @@ func (r *applyRole) tidy() (more bool) {
 	case err != nil:
 		m.fail(err)
 	case !more:
-		m.sweepDone()
+		r.sweepDone()
 	}
 	return more && err == nil
 }
