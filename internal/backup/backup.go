@@ -48,8 +48,7 @@ func Open(path string, check bool) (*File, error) {
 }
 
 // errEtcd is the error of a file that real etcd has made.
-var errEtcd = errors.New("is a snapshot of etcd itself, a bbolt database, which cairn does not read: restore it with etcd's own etcdutl, " +
-	"start etcd on that, and copy the keys into cairn, for example with `ETCDCTL_API=3 etcdctl make-mirror`")
+var errEtcd = errors.New("is a snapshot of etcd itself: make a data directory of it with `etcdutl import`")
 
 // explain gives an error of a file the file's name and the way out.
 func explain(path string, err error) error {

@@ -39,9 +39,22 @@ func Restore(path string, check bool, t Target) (err error) {
 	return t.create(f.Stream, func(err error) error { return explain(path, err) })
 }
 
-// create makes the data directory out of a stream. What it has made is removed again where it
-// fails.
-func (t *Target) create(in *snapshot.Stream, explain func(error) error) (err error) {
+// create makes the data directory out of a stream.
+func (t *Target) create(in *snapshot.Stream, explain func(error) error) error {
+	return t.make(func(nursery string) error {
+		r := machine.Restoration{
+			Index: initialIndex, Term: initialTerm, Members: t.Members, BumpRevision: t.BumpRevision, MarkCompacted: t.MarkCompacted,
+		}
+		if err := makeState(filepath.Join(nursery, "state"), filepath.Join(nursery, "tables"), in, r); err != nil {
+			return explain(err)
+		}
+		return makeLog(filepath.Join(nursery, "log"))
+	})
+}
+
+// make makes the data directory: fill makes the stores in the directory nursery. What was made is
+// removed again when something fails.
+func (t *Target) make(fill func(nursery string) error) (err error) {
 	if err := checkEmpty(t.Dir); err != nil {
 		return err
 	}
@@ -65,13 +78,7 @@ func (t *Target) create(in *snapshot.Stream, explain func(error) error) (err err
 	if err != nil {
 		return err
 	}
-	r := machine.Restoration{
-		Index: initialIndex, Term: initialTerm, Members: t.Members, BumpRevision: t.BumpRevision, MarkCompacted: t.MarkCompacted,
-	}
-	if err := makeState(filepath.Join(nursery, "state"), filepath.Join(nursery, "tables"), in, r); err != nil {
-		return explain(err)
-	}
-	if err := makeLog(filepath.Join(nursery, "log")); err != nil {
+	if err := fill(nursery); err != nil {
 		return err
 	}
 	return dir.Create(t.Identity)

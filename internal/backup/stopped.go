@@ -22,6 +22,7 @@ type stopped struct {
 	state, logStore *storage.Store
 	log             *raftlog.Log
 	machine         *machine.Machine
+	release         func() error // what else close does; nil for nothing
 }
 
 // openStopped opens the stores of a member that does not run, and applies its log to the end.
@@ -81,6 +82,9 @@ func (s *stopped) close() (err error) {
 			err = errors.Join(err, db.Close())
 		}
 	}
+	if s.release != nil {
+		err = errors.Join(err, s.release())
+	}
 	return err
 }
 
@@ -113,25 +117,12 @@ func FromDir(ctx context.Context, source string, t Target) (err error) {
 		return err
 	}
 	t.Identity.Name = id.Name
-	dir, err := datadir.Open(source)
+	s, err := openCopy(source, filepath.Dir(filepath.Clean(t.Dir)))
 	if inUse := new(datadir.InUseError); errors.As(err, &inUse) {
 		return t.fromRunning(ctx, source)
 	}
 	if err != nil {
 		return err
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	scratch, err := os.MkdirTemp(filepath.Dir(filepath.Clean(t.Dir)), ".etcdctl-backup-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if err := copyState(dir.StateDir(), scratch); err != nil {
-		return fmt.Errorf("data directory %s: copy its state: %w", source, err)
-	}
-	s, err := openStopped(dir.LogDir(), scratch)
-	if err != nil {
-		return fmt.Errorf("data directory %s: %w", source, err)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	stream, err := s.machine.Snapshot(id.ClusterID)
@@ -140,6 +131,29 @@ func FromDir(ctx context.Context, source string, t Target) (err error) {
 	}
 	defer func() { err = errors.Join(err, stream.Close()) }()
 	return t.createFrom(stream)
+}
+
+// openCopy opens a copy of the state of a member that does not run, with its log applied. The copy
+// is made below the directory beside; close removes it. The member's directory is not changed, and
+// is locked meanwhile.
+func openCopy(source, beside string) (s *stopped, err error) {
+	dir, err := datadir.Open(source)
+	if err != nil {
+		return nil, err
+	}
+	scratch, err := os.MkdirTemp(beside, ".etcdctl-backup-")
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	release := func() error { return errors.Join(os.RemoveAll(scratch), dir.Close()) }
+	if err := copyState(dir.StateDir(), scratch); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s: copy its state: %w", source, err), release())
+	}
+	if s, err = openStopped(dir.LogDir(), scratch); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", source, err), release())
+	}
+	s.release = release
+	return s, nil
 }
 
 // copyState copies a state store that nobody has open. Its tables never change: where both are on

@@ -158,7 +158,7 @@ func write(t *testing.T, path string, files ...string) {
 }
 
 func TestRefused(t *testing.T) {
-	const byEtcd = "data directory PATH: was written by etcd itself, and this version of cairn has no importer: start cairn with an empty --data-dir, keep etcd running on the old one and copy the keys over, for example with `etcdctl make-mirror` (v3 keys only)"
+	const byEtcd = "data directory PATH: was written by etcd itself: take a snapshot of etcd (`etcdctl snapshot save FILE`), make a data directory of it (`etcdutl import FILE --data-dir DIR`), and start cairn with that"
 	for _, c := range []struct {
 		name  string
 		files []string

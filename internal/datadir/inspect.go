@@ -46,8 +46,8 @@ func inspect(files Files, path string) (*Identity, error) {
 	}
 	proxy, err := files.Exists(filepath.Join(path, "proxy"))
 	if err == nil && proxy || slices.Contains(entries, "snap") || slices.Contains(entries, "wal") {
-		return nil, fmt.Errorf("data directory %s: was written by etcd itself, and this version of cairn has no importer: "+
-			"start cairn with an empty --data-dir, keep etcd running on the old one and copy the keys over, for example with `etcdctl make-mirror` (v3 keys only)", path)
+		return nil, fmt.Errorf("data directory %s: was written by etcd itself: take a snapshot of etcd (`etcdctl snapshot save FILE`), "+
+			"make a data directory of it (`etcdutl import FILE --data-dir DIR`), and start cairn with that", path)
 	}
 	if slices.Contains(entries, formatName) {
 		return readFormat(files, path)

@@ -43,6 +43,7 @@ var layers = map[string]int{
 	"internal/httpbridge": 2,
 	"internal/mvcc":       2,
 	"internal/snapshot":   2,
+	"internal/etcdfile":   1,
 	"internal/alarm":      2,
 	"internal/auth":       2,
 	"internal/membership": 2,

@@ -12,9 +12,6 @@ import (
 
 	"cairn/cmd/etcdctl/internal/cli"
 	"cairn/internal/backup"
-	"cairn/internal/config"
-	"cairn/internal/datadir"
-	"cairn/internal/membership"
 	"cairn/internal/version"
 )
 
@@ -175,42 +172,14 @@ func snapshotRestore(s *cli.Session) error {
 	return nil
 }
 
-// restoreTarget returns the data directory that the options describe. IDs are computed as etcd does
-// at bootstrap, so that all members restored with the same options agree on them.
+// restoreTarget returns the data directory that the options describe.
 func restoreTarget(s *cli.Session) (t backup.Target, err error) {
 	if s.String("wal-dir") != "" {
 		return t, errors.New("--wal-dir is not supported: the log is below --data-dir: use a mount or a symbolic link to put it on another disk")
 	}
-	bump := s.Uint64("bump-revision")
-	t.MarkCompacted = s.Bool("mark-compacted")
-	switch {
-	case bump > 0 != t.MarkCompacted:
-		return t, errors.New("--bump-revision and --mark-compacted require each other: the skipped revisions have no history and must be marked as compacted")
-	case bump > 1<<62:
-		return t, fmt.Errorf("--bump-revision=%d: want at most %d", bump, int64(1)<<62)
-	}
-	t.BumpRevision = int64(bump)
-	c := config.Config{Name: s.String("name"), InitialCluster: s.String("initial-cluster")}
-	if c.InitialAdvertisePeerURLs, err = config.ParseURLs(s.String("initial-advertise-peer-urls")); err != nil {
-		return t, fmt.Errorf("--initial-advertise-peer-urls: %w", err)
-	}
-	founders, err := c.Founders()
-	if err != nil {
-		return t, err
-	}
-	t.Identity = datadir.Identity{Name: c.Name, Created: time.Now()}
-	var ids []uint64
-	for _, f := range founders {
-		urls := f.PeerURLs.Strings()
-		m := membership.Member{ID: membership.MemberID(urls, s.String("initial-cluster-token")), PeerURLs: urls}
-		if f.Name == c.Name {
-			t.Identity.MemberID = m.ID
-		}
-		t.Members, ids = append(t.Members, m), append(ids, m.ID)
-	}
-	t.Identity.ClusterID = membership.ClusterID(ids)
-	if t.Dir = s.String("data-dir"); t.Dir == "" {
-		t.Dir = c.Name + ".etcd"
-	}
-	return t, nil
+	return backup.NewTarget(backup.TargetOptions{
+		Name: s.String("name"), DataDir: s.String("data-dir"), InitialCluster: s.String("initial-cluster"),
+		InitialClusterToken: s.String("initial-cluster-token"), InitialAdvertisePeerURLs: s.String("initial-advertise-peer-urls"),
+		BumpRevision: s.Uint64("bump-revision"), MarkCompacted: s.Bool("mark-compacted"),
+	})
 }

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"cairn/internal/backup"
+	"cairn/internal/etcdfile"
+)
+
+func (t *tool) imports() *cobra.Command {
+	var flags targetFlags
+	var skipHash bool
+	cmd := &cobra.Command{
+		Use: "import <etcd snapshot> --data-dir {output dir} [options]", Short: "Makes a data directory from a snapshot of etcd", Args: exactly(1),
+		Long: "Imports keys with their revisions and history, leases, users and roles of etcd 3.x. The new cluster has the members\n" +
+			"that the options name.",
+		RunE: func(_ *cobra.Command, args []string) error {
+			to, err := flags.target()
+			if err != nil {
+				return err
+			}
+			info, err := os.Stat(args[0])
+			if err != nil {
+				return err
+			}
+			if info.IsDir() {
+				return fmt.Errorf("%s is a directory, whose newest writes may be in etcd's WAL alone: take a snapshot of the running etcd (etcdctl snapshot save FILE)", args[0])
+			}
+			return t.importFile(args[0], to, !skipHash)
+		},
+	}
+	flags.add(cmd.Flags())
+	cmd.Flags().BoolVar(&skipHash, "skip-hash-check", false, "ignore the snapshot's SHA-256")
+	return cmd
+}
+
+func (t *tool) importFile(path string, to backup.Target, check bool) error {
+	f, err := etcdfile.Open(path, check)
+	if err != nil {
+		return err
+	}
+	show, clear := t.progress("importing")
+	found, err := backup.Import(f, to, show)
+	clear()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(t.out, "found in %s: %s\n", path, found.String()); err != nil {
+		return err
+	}
+	return t.restored(path, to)
+}
+
+func (t *tool) exports() *cobra.Command {
+	var format, output string
+	cmd := &cobra.Command{
+		Use: "export <snapshot or data directory> --output {filename}", Short: "Writes a state of cairn as a snapshot that etcd restores", Args: exactly(1),
+		Long: "Exports keys with their revisions and history, leases, users and roles. etcd's `etcdutl snapshot restore` takes the file.\n" +
+			"Directories of v2 and TTLs of v2 keys do not exist in etcd's v3 store; their number is printed.",
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			if output == "" {
+				return usageError{errors.New("--output: want the name of the file to write")}
+			}
+			if format != "etcd" {
+				return usageError{fmt.Errorf("--format=%s: unknown format, want etcd", format)}
+			}
+			c, err := backup.OpenContent(args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, c.Close()) }()
+			show, clear := t.progress("exporting")
+			done, err := backup.Export(c.Machine(), output, show)
+			clear()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(t.out, "exported %s to %s: revision %d, %d changes, %d leases, %d users, %d roles, %s\n",
+				args[0], output, done.Revision, done.Changes, done.Leases, done.Users, done.Roles, formatBytes(done.Size))
+			if err == nil && done.Lost > 0 {
+				_, err = fmt.Fprintf(t.err, "%d directories or TTLs of v2 are not in the file: etcd's v3 store has none\n", done.Lost)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "etcd", "format of the file: etcd, a snapshot for etcd 3.4 and later")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "name of the file to write; it must not exist")
+	return cmd
+}

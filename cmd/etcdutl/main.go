@@ -1,0 +1,95 @@
+// Command etcdutl works on files: snapshots and data directories, cairn's and etcd's, of members
+// that do not run.
+//
+// It owns the command line and what is printed. It does not own what is done: package backup
+// restores, imports and exports.
+//
+// Invariants: a command that fails says why in one line on the standard error and leaves no file
+// that it has begun; the exit status is 0 or 1, and 128 for wrong arguments, as etcdutl's.
+//
+// Concurrency: none.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"cairn/internal/version"
+)
+
+// The exit statuses are etcdutl's.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 128
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// usageError is an error in the arguments.
+type usageError struct{ error }
+
+// run is the program as a function.
+func run(args []string, stdout, stderr io.Writer) int {
+	root := newRoot(stdout, stderr)
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "Error:", err)
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitError
+}
+
+// tool is what the commands share.
+type tool struct {
+	out, err io.Writer
+	format   string
+}
+
+func newRoot(stdout, stderr io.Writer) *cobra.Command {
+	t := &tool{out: stdout, err: stderr}
+	root := &cobra.Command{
+		Use: "etcdutl", Short: "An administrative command line tool for the files of cairn and etcd.",
+		SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return t.checkFormat() },
+	}
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().StringVarP(&t.format, "write-out", "w", "simple", "set the output format (fields, json, simple, table)")
+	snapshot := &cobra.Command{Use: "snapshot", Short: "Manages snapshots of a member"}
+	snapshot.AddCommand(t.snapshotStatus(), t.snapshotRestore(), t.hashKV("hashkv <filename>", "Prints the KV history hash of a given file", snapshotArgument))
+	root.AddCommand(snapshot, t.imports(), t.exports(), t.check(), t.hashKV("hashkv <data directory or filename>", "Prints the KV history hash of a data directory or file", dataArgument),
+		t.defrag(), t.migrate(), t.version())
+	return root
+}
+
+// exactly refuses any other number of arguments.
+func exactly(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("%s requires exactly %d argument(s), got %d: see %s --help", cmd.CommandPath(), n, len(args), cmd.CommandPath())}
+		}
+		return nil
+	}
+}
+
+func (t *tool) version() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Prints the version of etcdutl", Args: exactly(0),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(t.out, "etcdutl version: %s\nAPI version: %s\ncairn version: %s\n", version.API, apiVersion(), version.Cairn)
+			return err
+		},
+	}
+}
+
+func apiVersion() string { return version.Minor }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// formats are the values of --write-out.
+const formats = "fields, json, simple, table"
+
+func (t *tool) checkFormat() error {
+	switch t.format {
+	case "fields", "json", "simple", "table":
+		return nil
+	}
+	return usageError{fmt.Errorf("--write-out=%s: unknown format, want one of %s", t.format, formats)}
+}
+
+// column is one value of a result, in the forms that the formats show.
+type column struct {
+	title string // of the table
+	field string // of the format fields
+	value any    // a number or a text
+	shown string // in the formats simple and table; the value when empty
+}
+
+func (c *column) text() string {
+	if c.shown != "" {
+		return c.shown
+	}
+	return fmt.Sprint(c.value)
+}
+
+// print prints a result: object is its JSON.
+func (t *tool) print(object any, columns ...column) error {
+	var err error
+	switch t.format {
+	case "json":
+		var b []byte
+		if b, err = json.Marshal(object); err == nil {
+			_, err = fmt.Fprintf(t.out, "%s\n", b)
+		}
+	case "fields":
+		for _, c := range columns {
+			if _, err = fmt.Fprintf(t.out, "%q : %v\n", c.field, c.value); err != nil {
+				return err
+			}
+		}
+	case "table":
+		err = t.table(columns)
+	default:
+		var texts []string
+		for _, c := range columns {
+			if text := c.text(); text != "" {
+				texts = append(texts, text)
+			}
+		}
+		_, err = fmt.Fprintln(t.out, strings.Join(texts, ", "))
+	}
+	return err
+}
+
+func (t *tool) table(columns []column) error {
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	var titles, texts []string
+	for _, c := range columns {
+		titles, texts = append(titles, c.title), append(texts, c.text())
+	}
+	fmt.Fprintf(w, "%s\n%s\n", strings.Join(titles, "\t"), strings.Join(texts, "\t"))
+	return w.Flush()
+}
+
+// formatBytes shows a size as etcdutl does, with decimal units.
+func formatBytes(n int64) string {
+	const unit = 1000
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, units := float64(n)/unit, "kMGTPE"
+	for value >= unit {
+		value, units = value/unit, units[1:]
+	}
+	if value < 10 {
+		return fmt.Sprintf("%.1f %cB", value, units[0])
+	}
+	return fmt.Sprintf("%.0f %cB", value, units[0])
+}
+
+// progressInterval is how often progress is shown.
+const progressInterval = 200 * time.Millisecond
+
+// progress returns a function that shows how many changes are done, with the rate, on a terminal,
+// and one that removes the line. Elsewhere both do nothing.
+func (t *tool) progress(doing string) (show func(changes int64), clear func()) {
+	file, ok := t.err.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return nil, func() {}
+	}
+	began, shown := time.Now(), time.Time{}
+	show = func(changes int64) {
+		now := time.Now()
+		if now.Sub(shown) < progressInterval {
+			return
+		}
+		shown = now
+		fmt.Fprintf(file, "\r%s: %d changes, %.0f per second \x1b[K", doing, changes, float64(changes)/now.Sub(began).Seconds())
+	}
+	return show, func() { fmt.Fprint(file, "\r\x1b[K") }
+}

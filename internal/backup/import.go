@@ -1,0 +1,157 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/authpb"
+
+	"cairn/internal/auth"
+	"cairn/internal/etcdfile"
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/storage"
+)
+
+// Imported is what an import has found in etcd's file.
+type Imported struct {
+	Revision, CompactRevision int64
+	Changes                   int64 // of keys, tombstones included
+	Leases, Users, Roles      int
+	AuthEnabled               bool
+	Members                   []etcdfile.Member // of the cluster that the file is of
+}
+
+// Import makes a member's data directory out of a database or a snapshot of etcd: all keys with
+// their revisions and history, leases with the rest of their TTLs, users and roles. The members are
+// t's. Progress, if not nil, is called now and then with the number of changes read.
+func Import(f *etcdfile.File, t Target, progress func(changes int64)) (found Imported, err error) {
+	err = t.make(func(nursery string) error {
+		if err := importState(filepath.Join(nursery, "state"), f, t, progress, &found); err != nil {
+			return err
+		}
+		return makeLog(filepath.Join(nursery, "log"))
+	})
+	return found, err
+}
+
+func importState(dir string, f *etcdfile.File, t Target, progress func(int64), found *Imported) (err error) {
+	state, err := storage.OpenState(dir, storage.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	meta, err := f.Meta()
+	if err != nil {
+		return err
+	}
+	im, err := machine.NewImporter(state, initialIndex, initialTerm, t.Members, meta.CompactRevision)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, im.Close()) }()
+	found.CompactRevision = meta.CompactRevision
+	if err := importKeys(im, f, progress, found); err != nil {
+		return err
+	}
+	if err := importLeases(im, f, found); err != nil {
+		return err
+	}
+	if err := importAuth(im, f, found); err != nil {
+		return err
+	}
+	if found.Members, err = f.Members(); err != nil {
+		return err
+	}
+	found.Revision, err = im.Finish()
+	return err
+}
+
+// progressChanges is how many changes are read between two calls of progress.
+const progressChanges = 4096
+
+func importKeys(im *machine.Importer, f *etcdfile.File, progress func(int64), found *Imported) error {
+	return f.Changes(func(c *etcdfile.Change) error {
+		found.Changes++
+		if progress != nil && found.Changes%progressChanges == 0 {
+			progress(found.Changes)
+		}
+		r := kv.Record{Mod: c.Revision, Deleted: c.Tombstone}
+		if !c.Tombstone {
+			r.CreateRevision, r.Version = c.KV.CreateRevision, c.KV.Version
+			r.Lease, r.Value = kv.LeaseID(c.KV.Lease), c.KV.Value
+		}
+		return im.Change(c.KV.Key, r)
+	})
+}
+
+func importLeases(im *machine.Importer, f *etcdfile.File, found *Imported) error {
+	return f.Leases(func(l etcdfile.Lease) error {
+		found.Leases++
+		left := l.Remaining
+		if left <= 0 {
+			left = l.TTL // no checkpoint: as a new leader of etcd takes it
+		}
+		return im.Lease(l.ID, l.TTL, left)
+	})
+}
+
+func importAuth(im *machine.Importer, f *etcdfile.File, found *Imported) error {
+	a, err := f.Auth()
+	if err != nil {
+		return err
+	}
+	found.AuthEnabled, found.Users, found.Roles = a.Enabled, len(a.Users), len(a.Roles)
+	r := auth.Restoration{Enabled: a.Enabled, Revision: a.Revision}
+	for _, u := range a.Users {
+		restored := auth.User{Name: string(u.Name), Roles: u.Roles}
+		// A user without a password logs in by certificate alone.
+		if !u.GetOptions().GetNoPassword() {
+			restored.Hash = string(u.Password)
+		}
+		r.Users = append(r.Users, restored)
+	}
+	for _, role := range a.Roles {
+		restored := auth.RestoredRole{Name: string(role.Name)}
+		for _, p := range role.KeyPermission {
+			access, err := accessOf(p.PermType)
+			if err != nil {
+				return fmt.Errorf("role %q: %w", role.Name, err)
+			}
+			restored.Permissions = append(restored.Permissions, auth.Permission{KeyRange: kv.KeyRange{Key: p.Key, End: p.RangeEnd}, Access: access})
+		}
+		r.Roles = append(r.Roles, restored)
+	}
+	return im.Auth(&r)
+}
+
+func accessOf(t authpb.Permission_Type) (auth.Access, error) {
+	switch t {
+	case authpb.READ:
+		return auth.Read, nil
+	case authpb.WRITE:
+		return auth.Write, nil
+	case authpb.READWRITE:
+		return auth.ReadWrite, nil
+	default:
+		return 0, fmt.Errorf("%w: permission type %d", etcdfile.ErrCorrupt, t)
+	}
+}
+
+// String says what was found, for a person.
+func (i *Imported) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "revision %d", i.Revision)
+	if i.CompactRevision > 0 {
+		fmt.Fprintf(&b, ", compacted at %d", i.CompactRevision)
+	}
+	fmt.Fprintf(&b, ", %d changes, %d leases, %d users, %d roles, authentication ", i.Changes, i.Leases, i.Users, i.Roles)
+	if i.AuthEnabled {
+		b.WriteString("on")
+	} else {
+		b.WriteString("off")
+	}
+	return b.String()
+}

@@ -1,0 +1,58 @@
+package backup
+
+import (
+	"fmt"
+	"time"
+
+	"cairn/internal/config"
+	"cairn/internal/datadir"
+	"cairn/internal/membership"
+)
+
+// TargetOptions describe a member of a new cluster as the flags of `snapshot restore` do.
+type TargetOptions struct {
+	Name                     string
+	DataDir                  string // NAME.etcd when empty
+	InitialCluster           string // NAME=URL[,NAME=URL…]
+	InitialClusterToken      string
+	InitialAdvertisePeerURLs string
+	BumpRevision             uint64
+	MarkCompacted            bool
+}
+
+// NewTarget returns the data directory that the options describe. IDs are computed as etcd does at
+// bootstrap, so that all members made with the same options agree on them. Its errors name the
+// flag.
+func NewTarget(o TargetOptions) (t Target, err error) {
+	const bumpMax = uint64(1) << 62
+	switch {
+	case o.BumpRevision > 0 != o.MarkCompacted:
+		return t, fmt.Errorf("--bump-revision and --mark-compacted require each other: the skipped revisions have no history and must be marked as compacted")
+	case o.BumpRevision > bumpMax:
+		return t, fmt.Errorf("--bump-revision=%d: want at most %d", o.BumpRevision, bumpMax)
+	}
+	t = Target{Dir: o.DataDir, BumpRevision: int64(o.BumpRevision), MarkCompacted: o.MarkCompacted}
+	if t.Dir == "" {
+		t.Dir = o.Name + ".etcd"
+	}
+	c := config.Config{Name: o.Name, InitialCluster: o.InitialCluster}
+	if c.InitialAdvertisePeerURLs, err = config.ParseURLs(o.InitialAdvertisePeerURLs); err != nil {
+		return t, fmt.Errorf("--initial-advertise-peer-urls: %w", err)
+	}
+	founders, err := c.Founders()
+	if err != nil {
+		return t, err
+	}
+	t.Identity = datadir.Identity{Name: c.Name, Created: time.Now()}
+	var ids []uint64
+	for _, f := range founders {
+		urls := f.PeerURLs.Strings()
+		m := membership.Member{ID: membership.MemberID(urls, o.InitialClusterToken), PeerURLs: urls}
+		if f.Name == c.Name {
+			t.Identity.MemberID = m.ID
+		}
+		t.Members, ids = append(t.Members, m), append(ids, m.ID)
+	}
+	t.Identity.ClusterID = membership.ClusterID(ids)
+	return t, nil
+}

@@ -1,0 +1,303 @@
+package etcdfile
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+
+	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/api/v3/authpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"cairn/internal/kv"
+)
+
+// Change is one change of a key.
+type Change struct {
+	Revision  kv.Revision
+	Tombstone bool // the key was deleted; only KV.Key is set
+	KV        *mvccpb.KeyValue
+}
+
+// The bytes of a revision: main (8), '_', sub (8), and 't' behind a tombstone's.
+const (
+	revisionBytes  = 17
+	tombstoneBytes = 18
+	tombstoneMark  = 't'
+)
+
+func parseRevision(b []byte) (rev kv.Revision, err error) {
+	if len(b) < revisionBytes || b[8] != '_' {
+		return rev, fmt.Errorf("%w: %x is no revision", ErrCorrupt, b)
+	}
+	rev = kv.Revision{Main: int64(binary.BigEndian.Uint64(b)), Sub: int64(binary.BigEndian.Uint64(b[9:]))}
+	if rev.Main < 1 || rev.Sub < 0 {
+		return rev, fmt.Errorf("%w: revision %d/%d", ErrCorrupt, rev.Main, rev.Sub)
+	}
+	return rev, nil
+}
+
+func appendRevision(dst []byte, rev kv.Revision) []byte {
+	dst = append(binary.BigEndian.AppendUint64(dst, uint64(rev.Main)), '_')
+	return binary.BigEndian.AppendUint64(dst, uint64(rev.Sub))
+}
+
+// Changes calls visit for every change that the database has, in the order of the revisions. The
+// bytes of a change are its own.
+func (f *File) Changes(visit func(*Change) error) error {
+	return f.each(bucketKey, func(key, value []byte) error {
+		c, err := parseChange(key, value)
+		if err != nil {
+			return err
+		}
+		return visit(c)
+	})
+}
+
+func parseChange(key, value []byte) (*Change, error) {
+	rev, err := parseRevision(key)
+	if err != nil {
+		return nil, err
+	}
+	c := &Change{Revision: rev, KV: new(mvccpb.KeyValue)}
+	switch {
+	case len(key) == tombstoneBytes && key[revisionBytes] == tombstoneMark:
+		c.Tombstone = true
+	case len(key) != revisionBytes:
+		return nil, fmt.Errorf("%w: %x is no revision", ErrCorrupt, key)
+	}
+	if err := proto.Unmarshal(value, c.KV); err != nil {
+		return nil, fmt.Errorf("%w: key-value: %w", ErrCorrupt, err)
+	}
+	if !c.Tombstone && c.KV.ModRevision != rev.Main {
+		return nil, fmt.Errorf("%w: mod revision %d at revision %d", ErrCorrupt, c.KV.ModRevision, rev.Main)
+	}
+	return c, nil
+}
+
+// Meta is what the database says of itself.
+type Meta struct {
+	ConsistentIndex uint64 // the last raft entry that is in it
+	Term            uint64 // of that entry, 0 before etcd 3.5
+	CompactRevision int64  // history before it cannot be read; 0 when nothing was compacted
+	StorageVersion  string // "" before etcd 3.6
+	ClusterVersion  string
+}
+
+// Meta reads what the database says of itself.
+func (f *File) Meta() (m Meta, err error) {
+	for _, number := range []struct {
+		key  string
+		into *uint64
+	}{{"consistent_index", &m.ConsistentIndex}, {"term", &m.Term}} {
+		b, err := f.get(bucketMeta, number.key)
+		if err != nil {
+			return m, err
+		}
+		if b != nil && len(b) != 8 {
+			return m, fmt.Errorf("%s: %w: %s is %x", f.path, ErrCorrupt, number.key, b)
+		}
+		if b != nil {
+			*number.into = binary.BigEndian.Uint64(b)
+		}
+	}
+	// A compaction that was scheduled is in force for readers, whether or not it has finished.
+	for _, key := range []string{"scheduledCompactRev", "finishedCompactRev"} {
+		b, err := f.get(bucketMeta, key)
+		if err != nil || b == nil {
+			if err != nil {
+				return m, err
+			}
+			continue
+		}
+		rev, err := parseRevision(b)
+		if err != nil {
+			return m, fmt.Errorf("%s: %s: %w", f.path, key, err)
+		}
+		m.CompactRevision = max(m.CompactRevision, rev.Main)
+	}
+	storage, err := f.get(bucketMeta, "storageVersion")
+	if err != nil {
+		return m, err
+	}
+	cluster, err := f.get(bucketCluster, "clusterVersion")
+	m.StorageVersion, m.ClusterVersion = string(storage), string(cluster)
+	return m, err
+}
+
+// Lease is one lease.
+type Lease struct {
+	ID        kv.LeaseID
+	TTL       int64 // granted, in seconds
+	Remaining int64 // at the last checkpoint, in seconds; 0 when there was none
+}
+
+// The fields of etcd's message leasepb.Lease.
+const (
+	leaseFieldID        = 1
+	leaseFieldTTL       = 2
+	leaseFieldRemaining = 3
+)
+
+// Leases calls visit for every lease.
+func (f *File) Leases(visit func(Lease) error) error {
+	return f.each(bucketLease, func(key, value []byte) error {
+		l, err := parseLease(value)
+		if err != nil {
+			return err
+		}
+		if len(key) != 8 || kv.LeaseID(binary.BigEndian.Uint64(key)) != l.ID {
+			return fmt.Errorf("%w: lease %x", ErrCorrupt, int64(l.ID))
+		}
+		return visit(l)
+	})
+}
+
+func parseLease(b []byte) (l Lease, err error) {
+	for len(b) > 0 {
+		field, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return l, fmt.Errorf("%w: lease: %w", ErrCorrupt, protowire.ParseError(n))
+		}
+		b = b[n:]
+		if kind != protowire.VarintType {
+			if n = protowire.ConsumeFieldValue(field, kind, b); n < 0 {
+				return l, fmt.Errorf("%w: lease: %w", ErrCorrupt, protowire.ParseError(n))
+			}
+			b = b[n:]
+			continue
+		}
+		value, n := protowire.ConsumeVarint(b)
+		if n < 0 {
+			return l, fmt.Errorf("%w: lease: %w", ErrCorrupt, protowire.ParseError(n))
+		}
+		b = b[n:]
+		switch field {
+		case leaseFieldID:
+			l.ID = kv.LeaseID(value)
+		case leaseFieldTTL:
+			l.TTL = int64(value)
+		case leaseFieldRemaining:
+			l.Remaining = int64(value)
+		}
+	}
+	return l, nil
+}
+
+func appendLease(dst []byte, l Lease) []byte {
+	for _, field := range []struct {
+		number protowire.Number
+		value  int64
+	}{{leaseFieldID, int64(l.ID)}, {leaseFieldTTL, l.TTL}, {leaseFieldRemaining, l.Remaining}} {
+		if field.value != 0 {
+			dst = protowire.AppendVarint(protowire.AppendTag(dst, field.number, protowire.VarintType), uint64(field.value))
+		}
+	}
+	return dst
+}
+
+// Auth is the state of authentication.
+type Auth struct {
+	Enabled  bool
+	Revision uint64
+	Users    []*authpb.User
+	Roles    []*authpb.Role
+}
+
+// Auth reads users and roles.
+func (f *File) Auth() (a Auth, err error) {
+	enabled, err := f.get(bucketAuth, "authEnabled")
+	if err != nil {
+		return a, err
+	}
+	a.Enabled = len(enabled) == 1 && enabled[0] == 1
+	revision, err := f.get(bucketAuth, "authRevision")
+	if err != nil {
+		return a, err
+	}
+	if len(revision) == 8 {
+		a.Revision = binary.BigEndian.Uint64(revision)
+	}
+	err = f.each(bucketUsers, func(_, value []byte) error {
+		u := new(authpb.User)
+		a.Users = append(a.Users, u)
+		return unmarshal(value, u)
+	})
+	if err != nil {
+		return a, err
+	}
+	return a, f.each(bucketRoles, func(_, value []byte) error {
+		r := new(authpb.Role)
+		a.Roles = append(a.Roles, r)
+		return unmarshal(value, r)
+	})
+}
+
+func unmarshal(b []byte, m proto.Message) error {
+	if err := proto.Unmarshal(b, m); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil
+}
+
+// Member is a member of the cluster that the database is of, as etcd keeps it (JSON).
+type Member struct {
+	ID         uint64   `json:"id"`
+	PeerURLs   []string `json:"peerURLs"`
+	IsLearner  bool     `json:"isLearner,omitempty"`
+	Name       string   `json:"name,omitempty"`
+	ClientURLs []string `json:"clientURLs,omitempty"`
+}
+
+// Members reads the members.
+func (f *File) Members() (members []Member, err error) {
+	err = f.each(bucketMembers, func(_, value []byte) error {
+		var m Member
+		if err := json.Unmarshal(value, &m); err != nil {
+			return fmt.Errorf("%w: member: %w", ErrCorrupt, err)
+		}
+		members = append(members, m)
+		return nil
+	})
+	return members, err
+}
+
+// Status is what etcd's `snapshot status` shows.
+type Status struct {
+	Hash      uint32 // CRC-32C of all buckets, as etcd computes it
+	Revision  int64
+	TotalKeys int64 // pairs in all buckets, as etcd counts them
+	Version   string
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Status reads the whole database.
+func (f *File) Status() (s Status, err error) {
+	meta, err := f.Meta()
+	if err != nil {
+		return s, err
+	}
+	s.Version = meta.StorageVersion
+	err = f.guard(func() error {
+		return f.tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+			s.Hash = crc32.Update(s.Hash, castagnoli, name)
+			isKey := bytes.Equal(name, bucketKey)
+			return b.ForEach(func(key, value []byte) error {
+				s.Hash = crc32.Update(crc32.Update(s.Hash, castagnoli, key), castagnoli, value)
+				s.TotalKeys++
+				if !isKey {
+					return nil
+				}
+				rev, err := parseRevision(key)
+				s.Revision = rev.Main
+				return err
+			})
+		})
+	})
+	return s, err
+}

@@ -1,0 +1,18 @@
+package lease
+
+import (
+	"fmt"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// Restore writes a lease that another store had into a batch. left is the rest of its TTL in
+// seconds, from cluster time 0 on.
+func Restore(b *storage.Batch, id kv.LeaseID, ttl, left int64) error {
+	if id == 0 || ttl < 0 || ttl > TTLMax || left < 0 || left > ttl {
+		return fmt.Errorf("lease %x: TTL %d s with %d s left: want 0 to %d", uint64(id), ttl, left, int64(TTLMax))
+	}
+	store(b, &Lease{ID: id, TTL: ttl, Deadline: max(deadlineOf(0, left), 1)})
+	return nil
+}

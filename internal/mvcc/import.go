@@ -1,0 +1,146 @@
+package mvcc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"cairn/internal/kv"
+	"cairn/internal/storage"
+)
+
+// ErrHistory is wrapped by the errors of an import whose changes do not follow from each other.
+var ErrHistory = errors.New("history does not hold together")
+
+// importBatchBytes is how much a batch of an import takes before it is committed.
+const importBatchBytes = 16 << 20
+
+// Base writes the keys that a store begins with, when its history begins at a compaction that was
+// made elsewhere. The store must hold no keys.
+//
+//	for each change up to the compact revision, in order { base.Set(…) or base.Delete(…) }
+//	base.Finish(compactRevision)
+//
+// Base belongs to one goroutine. After an error the store is of no use.
+type Base struct {
+	db    *storage.Store
+	b     *storage.Batch
+	mixed bool
+}
+
+// NewBase returns a writer for the first keys of db.
+func NewBase(db *storage.Store) *Base { return &Base{db: db, b: db.NewBatch()} }
+
+// Set makes r the record of a key.
+func (f *Base) Set(key []byte, r *kv.Record) error {
+	f.mixed = f.mixed || len(key) > 0 && key[0] == '/'
+	return f.write(currentKey(nil, key), appendNode(nil, &node{Record: *r}))
+}
+
+// Delete removes a key.
+func (f *Base) Delete(key []byte) error {
+	if err := f.b.Remove(currentKey(nil, key)); err != nil {
+		return fmt.Errorf("write imported keys: %w", err)
+	}
+	return f.commitLarge()
+}
+
+func (f *Base) write(key, value []byte) error {
+	if err := f.b.Append(key, value); err != nil {
+		return fmt.Errorf("write imported keys: %w", err)
+	}
+	return f.commitLarge()
+}
+
+func (f *Base) commitLarge() error {
+	if f.b.Bytes() < importBatchBytes {
+		return nil
+	}
+	return f.commit()
+}
+
+func (f *Base) commit() error {
+	if err := f.b.Commit(false); err != nil {
+		return fmt.Errorf("write imported keys: %w", err)
+	}
+	f.b.Reset()
+	return nil
+}
+
+// Finish writes what else a store has of its keys: the count index, the keys of leases, and the
+// event that history begins with. It walks all keys once.
+func (f *Base) Finish(compactRevision int64) (err error) {
+	defer func() { err = errors.Join(err, f.b.Close()) }()
+	if err := f.commit(); err != nil {
+		return err
+	}
+	if f.mixed {
+		if err := f.write(mixedKey, nil); err != nil {
+			return err
+		}
+	}
+	if err := f.write(AdvanceEvent(compactRevision)); err != nil {
+		return err
+	}
+	if err := f.index(); err != nil {
+		return err
+	}
+	return f.commit()
+}
+
+// index writes tables n and k from table c.
+func (f *Base) index() (err error) {
+	it := f.db.NewIter(currentBounds(kv.KeyRange{Key: []byte{}, End: []byte{0}}))
+	defer func() { err = errors.Join(err, it.Close()) }()
+	block, live := []byte{byte(storage.TableCounts)}, uint64(0)
+	for ok := it.First(); ok; ok = it.Next() {
+		user := it.Key()[1:]
+		n, err := decodeNode(it.Value())
+		if err != nil {
+			return fmt.Errorf("key %q: %w", head(user), err)
+		}
+		if n.Lease != 0 {
+			if err := f.write(appendLeaseKey(nil, n.Lease, user), nil); err != nil {
+				return err
+			}
+		}
+		if live == blockTargetKeys {
+			if err := f.write(block, binary.AppendUvarint(nil, live)); err != nil {
+				return err
+			}
+			block, live = append([]byte{byte(storage.TableCounts)}, user...), 0
+		}
+		live++
+	}
+	return f.write(block, binary.AppendUvarint(nil, live))
+}
+
+// Replay records in the open command a change that was made elsewhere: r with its revision, its
+// create revision and its version, or a tombstone. The lease need not exist. It returns an error
+// that wraps ErrHistory when the change does not follow from what the store holds.
+func (w *Writer) Replay(key []byte, r kv.Record) error {
+	if want := w.nextRevision(); r.Mod != want {
+		return fmt.Errorf("%w: revision %d/%d, want %d/%d", ErrHistory, r.Mod.Main, r.Mod.Sub, want.Main, want.Sub)
+	}
+	old, ok, err := w.newest(key)
+	if err != nil {
+		return err
+	}
+	live := ok && !old.Deleted
+	if r.Deleted {
+		if !live {
+			return fmt.Errorf("%w: revision %d deletes key %q, which does not exist", ErrHistory, r.Mod.Main, head(key))
+		}
+		return w.record(kv.EventDelete, kv.ActionNone, key, r, &old)
+	}
+	create, version := r.Mod.Main, int64(1)
+	if live {
+		create, version = old.CreateRevision, old.Version+1
+	}
+	if r.CreateRevision != create || r.Version != version {
+		return fmt.Errorf("%w: key %q at revision %d has create revision %d and version %d, want %d and %d",
+			ErrHistory, head(key), r.Mod.Main, r.CreateRevision, r.Version, create, version)
+	}
+	w.noteMixed(&PutOp{Key: key})
+	return w.record(kv.EventPut, kv.ActionNone, key, r, &old)
+}
