@@ -277,7 +277,7 @@ func (s *servers) startClient(listeners []*listen.Listener, server *portmux.Serv
 	s.clients = append(s.clients, server)
 	for _, l := range listeners {
 		go func() {
-			if err := server.Serve(l, nil); !errors.Is(err, portmux.ErrServerStopped) {
+			if err := server.Serve(l.Listener, secrets.ofClientPort(l)); !errors.Is(err, portmux.ErrServerStopped) {
 				s.fail(l, err)
 			}
 		}()

@@ -46,7 +46,12 @@ func (d *Dir) LinkLog(nursery, dir string) error {
 	if err = errors.Join(err, osFiles{}.SyncDir(target), osFiles{}.SyncDir(filepath.Dir(target))); err != nil {
 		return fmt.Errorf("mark %s: %w", dir, err)
 	}
-	return os.Symlink(target, filepath.Join(nursery, logName))
+	// a directory of its own: the store must find nothing else in it
+	log := filepath.Join(target, logName)
+	if err := os.Mkdir(log, 0o700); err != nil {
+		return fmt.Errorf("create %s: %w", log, cause(err))
+	}
+	return os.Symlink(log, filepath.Join(nursery, logName))
 }
 
 // UnmarkLog ends what LinkLog began.
@@ -71,12 +76,13 @@ func (d *Dir) CheckLog(dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, cause(err))
 	}
+	want = filepath.Join(want, logName)
 	is, err := filepath.EvalSymlinks(d.LogDir())
 	if err != nil {
 		return fmt.Errorf("%s: %w: the log of this member is not there", d.LogDir(), cause(err))
 	}
 	if is, err = filepath.Abs(is); err != nil || is != want {
-		return fmt.Errorf("%s: the log of this member is in %s: give that directory, or leave the flag out", dir, is)
+		return fmt.Errorf("%s: the log of this member is in %s: give the directory above that, or leave the flag out", dir, is)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func TestLogElsewhere(t *testing.T) {
 	if entries, _ := os.ReadDir(wal); len(entries) != 1 {
 		t.Errorf("%s has %v", wal, entries)
 	}
-	for dir, want := range map[string]string{wal: "", "": "", t.TempDir(): "the log of this member is in " + wal, wal + "/none": "no such file"} {
+	for dir, want := range map[string]string{wal: "", "": "", t.TempDir(): "the log of this member is in " + wal + "/log", wal + "/none": "no such file"} {
 		if err := d.CheckLog(dir); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", dir, err, want)
 		}
