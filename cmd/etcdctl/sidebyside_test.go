@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -24,12 +26,20 @@ const (
 // ours, each against its own fresh server of Debian's with the same identity, and compares standard
 // output, standard error and exit code. Of lines that begin with ~ only the exit codes are
 // compared: their texts are our own, or those of etcdctl 3.7.
-func TestSideBySide(t *testing.T) { sideBySide(t, referenceServer) }
+func TestSideBySide(t *testing.T) { sideBySide(t, referenceServer, "3", "sidebyside.txt") }
+
+// TestSideBySideV2 is TestSideBySide for the v2 commands.
+func TestSideBySideV2(t *testing.T) {
+	sideBySide(t, referenceServer, "2", "sidebyside2.txt", "--enable-v2")
+}
+
+// TestSideBySideV2OnOurServer is TestSideBySideV2 on servers of ours.
+func TestSideBySideV2OnOurServer(t *testing.T) { sideBySide(t, ourServer(t), "2", "sidebyside2.txt") }
 
 // TestSideBySideOnOurServer is TestSideBySide on servers of ours.
-func TestSideBySideOnOurServer(t *testing.T) { sideBySide(t, ourServer(t)) }
+func TestSideBySideOnOurServer(t *testing.T) { sideBySide(t, ourServer(t), "3", "sidebyside.txt") }
 
-func sideBySide(t *testing.T, server string) {
+func sideBySide(t *testing.T, server, api, file string, flags ...string) {
 	t.Helper()
 	t.Parallel()
 	for _, path := range []string{referenceServer, referenceClient} {
@@ -43,8 +53,9 @@ func sideBySide(t *testing.T, server string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reference, own := startSide(t, server, referenceClient), startSide(t, server, ours)
-	lines, err := os.ReadFile(filepath.Join("testdata", "sidebyside.txt"))
+	reference, own := startSide(t, server, referenceClient, flags...), startSide(t, server, ours, flags...)
+	reference.api, own.api = api, api
+	lines, err := os.ReadFile(filepath.Join("testdata", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +80,7 @@ func sideBySide(t *testing.T, server string) {
 // side is a client and its server.
 type side struct {
 	dir, client string
+	api         string            // ETCDCTL_API; 3 unless set
 	names       map[string]string // replacements of the IDs seen so far
 }
 
@@ -100,7 +112,7 @@ cat until.out
 
 // startSide starts a server that advertises fixed URLs, so that both sides have the same IDs, and
 // listens on a free port.
-func startSide(t *testing.T, server, client string) *side {
+func startSide(t *testing.T, server, client string, flags ...string) *side {
 	t.Helper()
 	s := &side{dir: t.TempDir(), names: map[string]string{}}
 	if err := os.Symlink(client, filepath.Join(s.dir, "etcdctl")); err != nil {
@@ -112,9 +124,11 @@ func startSide(t *testing.T, server, client string) *side {
 		}
 	}
 	s.client = "http://" + freeAddress(t)
-	cmd := exec.Command(server, "--data-dir", filepath.Join(s.dir, "data"), "--log-level", "error", "--bcrypt-cost", "4",
-		"--listen-client-urls", s.client, "--listen-peer-urls", "http://"+freeAddress(t),
-		"--advertise-client-urls", "http://localhost:2379")
+	cmd := exec.Command(server, append([]string{
+		"--data-dir", filepath.Join(s.dir, "data"), "--log-level", "error", "--bcrypt-cost", "4",
+		"--listen-client-urls", s.client, "--listen-peer-urls", "http://" + freeAddress(t),
+		"--advertise-client-urls", "http://localhost:2379",
+	}, flags...)...)
 	var logged bytes.Buffer
 	cmd.Stderr = &logged
 	if err := cmd.Start(); err != nil {
@@ -158,10 +172,16 @@ func (s *side) say(line string) said {
 // exitOf runs a command line like say, and returns the exit code only.
 func (s *side) exitOf(line string) said { return said{exit: s.run(line).exit} }
 
+// lineTimeout ends a command line that hangs: its exit code is -1 then.
+const lineTimeout = 30 * time.Second
+
 func (s *side) run(line string) said {
-	cmd := exec.Command("sh", "-c", line)
+	ctx, cancel := context.WithTimeout(context.Background(), lineTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.WaitDelay = time.Second // for programs that hold the output open
 	cmd.Dir = s.dir
-	cmd.Env = []string{"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client}
+	cmd.Env = []string{"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=" + cmp.Or(s.api, "3"), "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // its exit code says it
