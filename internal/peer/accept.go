@@ -217,6 +217,40 @@ func (t *Transport) countReceived(from uint64, bytes int) {
 	}
 }
 
+// numberMax bounds terms and indexes: no cluster reaches it, and what raft adds to them does not
+// overflow.
+const numberMax = 1 << 62
+
+// checkNumbers refuses terms, indexes and entries that no member has.
+func checkNumbers(m *raftpb.Message) error {
+	forwarded := m.GetType() == raftpb.MessageType_MsgProp || m.GetType() == raftpb.MessageType_MsgReadIndex || m.GetType() == raftpb.MessageType_MsgTransferLeader
+	for _, n := range []uint64{m.GetTerm(), m.GetLogTerm(), m.GetIndex(), m.GetCommit(), m.GetRejectHint()} {
+		if n > numberMax {
+			return fmt.Errorf("%w: %v with the number %d", errProtocol, m.GetType(), n)
+		}
+	}
+	if !forwarded && m.GetTerm() == 0 {
+		return fmt.Errorf("%w: %v without a term", errProtocol, m.GetType())
+	}
+	if len(m.GetEntries()) > 0 && m.GetType() != raftpb.MessageType_MsgApp && m.GetType() != raftpb.MessageType_MsgProp && m.GetType() != raftpb.MessageType_MsgReadIndex && m.GetType() != raftpb.MessageType_MsgReadIndexResp {
+		return fmt.Errorf("%w: %v with entries", errProtocol, m.GetType())
+	}
+	for i, e := range m.GetEntries() {
+		switch e.GetType() {
+		case raftpb.EntryType_EntryNormal, raftpb.EntryType_EntryConfChange, raftpb.EntryType_EntryConfChangeV2:
+		default:
+			return fmt.Errorf("%w: an entry of type %v", errProtocol, e.GetType())
+		}
+		if m.GetType() != raftpb.MessageType_MsgApp {
+			continue
+		}
+		if e.GetIndex() != m.GetIndex()+uint64(i)+1 || e.GetTerm() == 0 || e.GetTerm() > m.GetTerm() {
+			return fmt.Errorf("%w: entry %d of term %d, as number %d behind entry %d, in term %d", errProtocol, e.GetIndex(), e.GetTerm(), i, m.GetIndex(), m.GetTerm())
+		}
+	}
+	return nil
+}
+
 // mayCome checks that a member sends what members send to each other, and in its own name. What a
 // follower forwards to the leader keeps the name of the member that it is from, or about.
 func (t *Transport) mayCome(from uint64, m *raftpb.Message) error {
@@ -230,6 +264,9 @@ func (t *Transport) mayCome(from uint64, m *raftpb.Message) error {
 		}
 	default:
 		return fmt.Errorf("%w: a message of type %v", errProtocol, m.GetType())
+	}
+	if err := checkNumbers(m); err != nil {
+		return err
 	}
 	if m.GetTo() != t.cfg.MemberID {
 		return fmt.Errorf("%w: %v for member %016x", errProtocol, m.GetType(), m.GetTo())

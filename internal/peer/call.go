@@ -213,7 +213,7 @@ func (t *Transport) enter(path string) (h CallHandler, leave func(), why *refusa
 	case t.closed:
 		return nil, nil, busy("this member is stopping")
 	case h == nil:
-		return nil, nil, &refusal{http.StatusNotFound, refusedRequest, fmt.Sprintf("there is no call %q", shorten(path))}
+		return nil, nil, &refusal{http.StatusNotFound, refusedRequest, fmt.Sprintf("there is no call %q", shorten(path)), ""}
 	}
 	select {
 	case t.callSlots <- struct{}{}:
@@ -251,7 +251,7 @@ func (t *Transport) serveCall(w http.ResponseWriter, r *http.Request, path strin
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callBodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(t.cfg.Limits.CallBytesMax)))
 	if err != nil {
-		t.refuse(w, r, &refusal{http.StatusRequestEntityTooLarge, refusedRequest, "read the body of a call: " + err.Error()})
+		t.refuse(w, r, &refusal{http.StatusRequestEntityTooLarge, refusedRequest, "read the body of a call: " + err.Error(), ""})
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})

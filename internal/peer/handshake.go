@@ -45,19 +45,31 @@ func parseID(s string) (uint64, bool) {
 	return id, err == nil && id != 0
 }
 
-// setHead says who asks whom.
+// setHead names the sender and the receiver of a request.
 func (t *Transport) setHead(h http.Header, to uint64) {
 	h.Set(headerVersions, protocolVersion)
 	h.Set(headerCluster, formatID(t.cfg.ClusterID))
 	h.Set(headerFrom, formatID(t.cfg.MemberID))
 	h.Set(headerTo, formatID(to))
+	h.Set(headerToken, t.identities.token(to))
 }
 
-// checkHead says who asks, or why they are refused. The answer's head says who is here in any case.
+// checkHead returns the member that sends a request, or why it is refused. A refusal names neither
+// the cluster nor this member.
 func (t *Transport) checkHead(w http.ResponseWriter, r *http.Request) (from uint64, why *refusal) {
+	if from, why = t.checkNames(r); why == nil {
+		why = t.confirm(r, from)
+	}
+	if why != nil {
+		return 0, why
+	}
 	w.Header().Set(headerVersion, protocolVersion)
 	w.Header().Set(headerCluster, formatID(t.cfg.ClusterID))
 	w.Header().Set(headerFrom, formatID(t.cfg.MemberID))
+	return from, nil
+}
+
+func (t *Transport) checkNames(r *http.Request) (from uint64, why *refusal) {
 	offered := strings.Split(r.Header.Get(headerVersions), ",")
 	if !slices.ContainsFunc(offered, func(v string) bool { return strings.TrimSpace(v) == protocolVersion }) {
 		return 0, versionMismatch(protocolVersion, shorten(r.Header.Get(headerVersions)))
@@ -73,7 +85,9 @@ func (t *Transport) checkHead(w http.ResponseWriter, r *http.Request) (from uint
 	case to != t.cfg.MemberID:
 		return 0, wrongReceiver(t.cfg.MemberID, from, to)
 	case from == t.cfg.MemberID:
-		return 0, badRequest(fmt.Sprintf("another process says that it is member %016x, as this one is; two members have the same data directory's copy", from))
+		why = badRequest("the sender has the receiver's ID; two members have copies of one data directory")
+		why.detail = fmt.Sprintf("another process has the ID %016x, as this one has; two members have copies of one data directory", from)
+		return 0, why
 	case t.cfg.Removed != nil && t.cfg.Removed(from):
 		return 0, removedSender(from)
 	}

@@ -13,6 +13,7 @@ type refusal struct {
 	Status int    `json:"-"`
 	Code   string `json:"code"`
 	Text   string `json:"message"`
+	detail string // for the log of the member that refuses
 }
 
 func (r *refusal) Error() string { return r.Text }
@@ -38,33 +39,44 @@ func (r *refusal) write(w http.ResponseWriter) {
 	_, _ = w.Write(body) // a peer that has gone will ask again
 }
 
-// The texts are read at both ends, and so say nothing of "this" member.
+// The texts go over the wire: they name neither the cluster nor the member that refuses.
 
 func clusterMismatch(me, mine, from, theirs uint64) *refusal {
-	return &refusal{http.StatusPreconditionFailed, refusedCluster, fmt.Sprintf(
-		"cluster ID mismatch: member %016x belongs to cluster %016x, member %016x to cluster %016x; check --initial-cluster and --initial-cluster-token of both", me, mine, from, theirs)}
+	return &refusal{
+		http.StatusPreconditionFailed, refusedCluster,
+		"cluster ID mismatch: check --initial-cluster and --initial-cluster-token of both members",
+		fmt.Sprintf("cluster ID mismatch: member %016x belongs to cluster %016x, member %016x to cluster %016x", me, mine, from, theirs),
+	}
 }
 
 func wrongReceiver(me, from, wanted uint64) *refusal {
-	return &refusal{http.StatusMisdirectedRequest, refusedReceiver, fmt.Sprintf(
-		"wrong member: member %016x asks for member %016x where member %016x is; check their peer URLs (member list)", from, wanted, me)}
+	return &refusal{
+		http.StatusMisdirectedRequest, refusedReceiver,
+		"wrong member: another member is at this address; check the peer URLs (member list)",
+		fmt.Sprintf("wrong member: member %016x asks for member %016x where member %016x is; check their peer URLs (member list)", from, wanted, me),
+	}
 }
 
 func removedSender(from uint64) *refusal {
-	return &refusal{http.StatusGone, refusedRemoved, fmt.Sprintf("member %016x was removed from the cluster", from)}
+	return &refusal{
+		http.StatusGone, refusedRemoved, "the sender was removed from the cluster",
+		fmt.Sprintf("member %016x was removed from the cluster", from),
+	}
 }
 
 func versionMismatch(mine, theirs string) *refusal {
-	return &refusal{http.StatusUpgradeRequired, refusedVersion, fmt.Sprintf(
-		"incompatible peer protocol: the receiver speaks version %s, the sender %q; run versions of cairn that are closer to each other", mine, theirs)}
+	return &refusal{
+		http.StatusUpgradeRequired, refusedVersion,
+		fmt.Sprintf("incompatible peer protocol: the receiver speaks version %s, the sender %q; run versions of cairn that are closer to each other", mine, theirs), "",
+	}
 }
 
 func badRequest(what string) *refusal {
-	return &refusal{http.StatusBadRequest, refusedRequest, what}
+	return &refusal{http.StatusBadRequest, refusedRequest, what, ""}
 }
 
 func busy(what string) *refusal {
-	return &refusal{http.StatusServiceUnavailable, refusedBusy, what}
+	return &refusal{http.StatusServiceUnavailable, refusedBusy, what, ""}
 }
 
 // onceMax bounds how many different complaints are remembered.
@@ -114,8 +126,12 @@ func (t *Transport) refuse(w http.ResponseWriter, r *http.Request, why *refusal)
 	if why.Code == refusedBusy || why.Code == refusedTransfer {
 		level = slog.LevelDebug // the sender tries again, or fails and says so
 	}
-	if len(from) <= 16 && t.refused.first(from, why.Text) {
-		t.log.Log(r.Context(), level, "refused a peer", "peer_id", from, "remote", r.RemoteAddr, "reason", why.Code, "error", why.Text)
+	text := why.detail
+	if text == "" {
+		text = why.Text
+	}
+	if len(from) <= 16 && t.refused.first(from, text) {
+		t.log.Log(r.Context(), level, "refused a peer", "peer_id", from, "remote", r.RemoteAddr, "reason", why.Code, "error", text)
 	}
 	why.write(w)
 }

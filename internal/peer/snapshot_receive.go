@@ -103,7 +103,7 @@ func (t *Transport) findTransfer(ctx context.Context, from uint64, id string, ba
 	case old != nil && old.id == id:
 		return old, nil
 	case base > 0:
-		return nil, &refusal{http.StatusConflict, refusedTransfer, "this member knows nothing of the snapshot that is to be continued"}
+		return nil, &refusal{http.StatusConflict, refusedTransfer, "the receiver does not know the snapshot that is to be continued", ""}
 	case old == nil && busyCount >= receivingMax:
 		return nil, busy("other members are sending snapshots")
 	case old == nil:

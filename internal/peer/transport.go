@@ -147,6 +147,8 @@ type Transport struct {
 	refused   once
 	callSlots chan struct{}
 	callers   callers
+
+	identities identities
 }
 
 // New makes a transport without peers. Nothing is connected before SetPeers.
@@ -155,7 +157,7 @@ func New(cfg Config) *Transport {
 	t := &Transport{
 		cfg: cfg, log: cfg.Logger,
 		streams: map[streamKey]*stream{}, snapshots: map[uint64]*receiving{}, calls: map[string]CallHandler{},
-		callSlots: make(chan struct{}, cfg.Limits.CallsMax),
+		callSlots: make(chan struct{}, cfg.Limits.CallsMax), identities: newIdentities(),
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -195,6 +197,7 @@ func (t *Transport) SetPeers(peers []Peer) {
 			p.stop()
 		}
 	}
+	t.identities.forget(func(id uint64) bool { return next[id] != nil })
 	if t.cfg.Removed == nil {
 		return
 	}
@@ -265,6 +268,8 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		t.serveStream(w, r)
 	case strings.HasPrefix(path, pathCall):
 		t.serveCall(w, r, strings.TrimPrefix(path, pathCall))
+	case path == pathConfirm:
+		t.serveConfirm(w, r)
 	case path == "/members" && t.cfg.Members != nil:
 		t.serveMembers(w, r)
 	case t.cfg.Others != nil:
