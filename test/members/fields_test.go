@@ -31,8 +31,12 @@ func TestClusterFields(t *testing.T) {
 	before, err := client.MemberList(c.ctx)
 	must(t, err)
 	fresh := &member{name: "n4", client: "http://" + free(t), peer: "http://" + free(t), log: &harness.Buffer{}}
-	added, err := client.MemberAddAsLearner(c.ctx, []string{fresh.peer})
-	must(t, err)
+	var added *clientv3.MemberAddResponse
+	// A cluster whose members were connected just now is refused as unhealthy.
+	c.eventually("add a learner", func(ctx context.Context) (err error) {
+		added, err = client.MemberAddAsLearner(ctx, []string{fresh.peer})
+		return err
+	})
 	id := added.Member.ID
 	if m := added.Member; m.ID == 0 || m.Name != "" || !m.IsLearner || !slices.Equal(m.PeerURLs, []string{fresh.peer}) || len(m.ClientURLs) != 0 {
 		t.Errorf("added %v", m)
