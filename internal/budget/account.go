@@ -16,12 +16,13 @@ const (
 
 // Account is the part of a Budget that one connection has taken. While more than half of the budget
 // is taken, an account may not exceed its fair share: half of the budget divided by the number of
-// accounts. So a few connections can use what is free, and none can take what others need.
+// accounts. Long responses do not count in that; they have a rule of their own (BeginResponse). So
+// a few connections can use what is free, and none can take what others need.
 //
 // A nil *Account has no limit.
 type Account struct {
 	b     *Budget
-	taken atomic.Int64
+	taken atomic.Int64 // without responses
 
 	mu        sync.Mutex // guards the fields below
 	responses int64
@@ -96,6 +97,14 @@ func (a *Account) ResponseRoom() int64 {
 	return max(accountMin, min(responsesMax, a.share()/2))
 }
 
+// Clamp returns n, or the largest share that can ever be had if that is less, but at least least.
+func (a *Account) Clamp(n, least int64) int64 {
+	if a == nil {
+		return n
+	}
+	return max(least, min(n, a.b.room(n)))
+}
+
 // BeginResponse waits until ctx ends for room for a further long response. It is called before the
 // response is made, so that a client that does not read costs the memory of a few responses and not
 // of all its requests. It takes n bytes; TakeResponse takes more for the same response.
@@ -121,7 +130,7 @@ func (a *Account) BeginResponse(ctx context.Context, n int64) error {
 			return ctx.Err()
 		}
 	}
-	if err := a.Take(ctx, n); err != nil {
+	if err := a.b.Take(ctx, n); err != nil {
 		a.endResponse(n)
 		return err
 	}
@@ -138,7 +147,6 @@ func (a *Account) TryBeginResponse(n int64) bool {
 	if a.responses != 0 && a.responses >= a.ResponseRoom() || !a.b.TryTake(n) {
 		return false
 	}
-	a.taken.Add(n)
 	a.responses += n
 	return true
 }
@@ -151,7 +159,6 @@ func (a *Account) TakeResponse(n int64) bool {
 	if !a.b.TryTake(n) {
 		return false
 	}
-	a.taken.Add(n)
 	a.mu.Lock()
 	a.responses += n
 	a.mu.Unlock()
@@ -163,7 +170,7 @@ func (a *Account) GiveResponse(n int64) {
 	if a == nil || n == 0 {
 		return
 	}
-	a.Give(n)
+	a.b.Give(n)
 	a.endResponse(n)
 }
 

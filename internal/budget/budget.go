@@ -64,6 +64,9 @@ func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
+// Waiting reports whether a share is waited for.
+func (b *Budget) Waiting() bool { return b != nil && b.waiting.Load() > 0 }
+
 // room returns what a share of n bytes may fill the budget up to.
 func (b *Budget) room(n int64) int64 {
 	if n <= SmallBytes {

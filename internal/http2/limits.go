@@ -26,6 +26,11 @@ const (
 	// no further. Messages that wait for flow control are not among them.
 	backlogMax = 256 << 10
 
+	// A connection with stalledBytes of unsent responses must take as much within stalledTime while
+	// other requests wait for memory.
+	stalledBytes = 64 << 10
+	stalledTime  = 10 * time.Second
+
 	lingerMax   = time.Second
 	lingerBytes = 1 << 20
 )
@@ -145,11 +150,15 @@ type watchState struct {
 	reads    uint64
 	since    time.Time // of the last read that it noticed
 	pingedAt time.Time // zero: no ping is out
+
+	emitted   int64 // bytes of messages sent at emittedAt
+	emittedAt time.Time
 }
 
 var (
 	errKeepalive  = errors.New("keepalive ping not acknowledged")
 	errWriteStuck = errors.New("peer does not read")
+	errStalled    = errors.New("peer reads too slowly while memory is short")
 )
 
 // supervise looks after silent and stuck connections. One ticking goroutine for all connections
@@ -178,6 +187,21 @@ func (s *Server) supervise() {
 	}
 }
 
+// stalled reports whether the connection holds responses that others need the memory of, and has
+// taken less than stalledBytes of them within stalledTime.
+func (c *Conn) stalled(w *watchState, now time.Time) bool {
+	c.mu.Lock()
+	queued, emitted := c.out.queued, c.out.emitted
+	c.mu.Unlock()
+	switch {
+	case queued < stalledBytes || emitted-w.emitted >= stalledBytes || w.emittedAt.IsZero():
+		w.emitted, w.emittedAt = emitted, now
+		return false
+	default:
+		return now.Sub(w.emittedAt) > stalledTime && c.srv.opts.Budget.Waiting()
+	}
+}
+
 func (c *Conn) look(now time.Time) {
 	o := &c.srv.opts
 	if start := c.writeStart.Load(); start != 0 && now.UnixNano()-start > int64(c.srv.limits.writeTimeout) {
@@ -185,6 +209,10 @@ func (c *Conn) look(now time.Time) {
 		return
 	}
 	w := &c.watch
+	if c.stalled(w, now) {
+		c.fail(errStalled)
+		return
+	}
 	if n := c.reads.Load(); n != w.reads || w.since.IsZero() {
 		w.reads, w.since, w.pingedAt = n, now, time.Time{}
 		return

@@ -124,6 +124,12 @@ func (c *Conn) open(h frameHeader, req *Request) error {
 	st.recvWindow.Store(int64(c.srv.limits.window))
 	c.mu.Lock()
 	c.in.backlog = len(c.out.buf)
+	if c.dead { // while the reader had further frames in its buffer
+		err := c.err
+		st.releaseLocked()
+		c.mu.Unlock()
+		return err
+	}
 	if c.draining && h.streamID > c.goAwayID {
 		st.releaseLocked()
 		c.cuts.add(h.streamID)

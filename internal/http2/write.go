@@ -52,7 +52,8 @@ type output struct {
 	peerWindow int64 // its initial window per stream
 	peerFrame  int   // its largest frame
 	pending    []*Stream
-	queued     int // bytes in streams' queues, and reserved by handlers that encode
+	emitted    int64 // bytes of messages moved to the output
+	queued     int   // bytes in streams' queues, and reserved by handlers that encode
 	hpack      encoder
 	block      []byte
 	controls   int // replies to the peer's control frames not yet written
@@ -262,6 +263,7 @@ func (o *output) takeFrame(st *Stream) {
 // emitData appends the frame header and takes the bytes off both windows; the payload follows.
 func (o *output) emitData(st *Stream, data []byte) {
 	o.window -= int64(len(data))
+	o.emitted += int64(len(data))
 	st.sendWindow -= int64(len(data))
 	o.buf = appendFrameHeader(o.buf, len(data), frameData, 0, st.id)
 	o.c.markProgress()

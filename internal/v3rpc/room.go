@@ -33,10 +33,6 @@ func (r *room) piece(n int64) bool {
 	if r.ctx != nil && r.err == nil {
 		r.err = r.ctx.Err()
 	}
-	if r.reserved >= n {
-		r.reserved -= n
-		return true
-	}
 	if r.short || !r.take(n) {
 		r.used -= n
 		r.short = true
@@ -44,7 +40,12 @@ func (r *room) piece(n int64) bool {
 	return !r.short
 }
 
+// take takes n bytes, of what await reserved if there is enough left.
 func (r *room) take(n int64) bool {
+	if r.reserved >= n {
+		r.reserved -= n
+		return true
+	}
 	if r.begun {
 		return r.account.TakeResponse(n)
 	}
@@ -116,7 +117,10 @@ func list(resp *rangeResponse, read func() error) error {
 			m.dropReserved()
 			return nil
 		}
-		want := 2*(m.used+gathered) + pieceBytes
+		// Not much more than it had: a larger share is served later, and may never be had.
+		had := m.used + gathered
+		want := had + max(2*pieceBytes, had/4)
+		want = m.account.Clamp(want, had+pieceBytes)
 		resp.drop()
 		m.dropReserved()
 		if err == nil {
