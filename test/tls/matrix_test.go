@@ -202,9 +202,13 @@ func TestRotation(t *testing.T) {
 	for _, m := range cluster {
 		m.await(t, ready)
 	}
-	config := func(ca, shown *pki.Authority) *tls.Config {
-		c := &certificates{ca: ca, shown: map[string]pki.Pair{"x": shown.Issue(t, pki.Spec{CommonName: "client"})}}
-		return c.client("x")
+	config := func(shown *pki.Authority, trusted ...*pki.Authority) *tls.Config {
+		c := &certificates{ca: trusted[0], shown: map[string]pki.Pair{"x": shown.Issue(t, pki.Spec{CommonName: "client"})}}
+		of := c.client("x")
+		for _, a := range trusted {
+			of.RootCAs.AddCert(a.Cert)
+		}
+		return of
 	}
 	dial := func(c *tls.Config) *clientv3.Client {
 		client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, TLS: c, Logger: quiet})
@@ -271,8 +275,9 @@ func TestRotation(t *testing.T) {
 	during()
 	pki.Write(t, caFile, append(oldCA.PEM(), newCA.PEM()...))
 	during()
+	current.Store(config(newCA, oldCA, newCA)) // clients trust both, too, before members change
+	during()
 	newCA.Issue(t, hosts).Write(t, dir, "server")
-	current.Store(config(newCA, newCA))
 	during()
 	pki.Write(t, caFile, newCA.PEM())
 	during()
@@ -285,7 +290,7 @@ func TestRotation(t *testing.T) {
 	}
 	ctx, cancel := within(refusedAfter)
 	defer cancel()
-	if err := apis["v2"](ctx, "https", cluster[0].client, config(newCA, oldCA)); err == nil {
+	if err := apis["v2"](ctx, "https", cluster[0].client, config(oldCA, newCA)); err == nil {
 		t.Error("a certificate of the old authority is accepted still")
 	}
 	t.Logf("%d puts, %d connections", done.Load(), fresh.Load())

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// notifySocket is the service manager's end of sd_notify(3).
+func notifySocket(t *testing.T) (path string, next func() string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return path, func() string {
+		t.Helper()
+		buf := make([]byte, 512)
+		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatalf("no notification: %v", err)
+		}
+		return string(buf[:n])
+	}
+}
+
+// TestNotifications runs a member as systemd would: ready when it serves, reloading and ready at
+// SIGHUP, the watchdog in between, stopping at SIGTERM.
+func TestNotifications(t *testing.T) {
+	socket, next := notifySocket(t)
+	p := start(t, t.TempDir(), []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=200000"},
+		"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1", "--listen-peer-urls", "http://127.0.0.1:0")
+	if got := next(); got != "READY=1" {
+		t.Fatalf("first notification %q", got)
+	}
+	p.await(`ready to serve client requests$`)
+	for range 3 {
+		if got := next(); got != "WATCHDOG=1" {
+			t.Fatalf("got %q, want the watchdog's", got)
+		}
+	}
+	p.signal(syscall.SIGHUP)
+	skip := func(want string) {
+		t.Helper()
+		got := next()
+		for got == "WATCHDOG=1" {
+			got = next()
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+	skip("RELOADING=1\nMONOTONIC_USEC=")
+	skip("READY=1")
+	p.signal(syscall.SIGTERM)
+	skip("STOPPING=1")
+	if status, stderr := p.end(); status != 0 {
+		t.Errorf("status %d\n%s", status, stderr)
+	}
+}
+
+// TestWatchdogStops has a member that is stuck: nothing is notified, until it works again.
+func TestWatchdogStops(t *testing.T) {
+	socket, next := notifySocket(t)
+	t.Setenv("NOTIFY_SOCKET", socket)
+	t.Setenv("WATCHDOG_USEC", "20000")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var asked atomic.Int32
+	alive := func() error {
+		if asked.Add(1) < 5 {
+			return errors.New("stuck")
+		}
+		return nil
+	}
+	go keepWatchdog(ctx, slog.New(slog.DiscardHandler), alive)
+	if got := next(); got != "WATCHDOG=1" || asked.Load() < 5 {
+		t.Errorf("%q after %d checks", got, asked.Load())
+	}
+}
