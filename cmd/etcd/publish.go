@@ -8,6 +8,7 @@ import (
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/member"
+	"cairn/internal/version"
 )
 
 // publication is the announcement to the cluster of this member's name and client URLs. Clients
@@ -47,6 +48,7 @@ func (p *publication) run(ctx context.Context, log *slog.Logger, m *member.Membe
 			return
 		}
 	}
+	log.Info("enabled capabilities for version "+version.Minor, "version", version.Minor)
 	log.Info("published", "name", p.name, "client_urls", p.clientURLs, "cluster_id", fmt.Sprintf("%x", id.ClusterID))
 	close(p.done)
 }

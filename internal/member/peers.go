@@ -183,6 +183,7 @@ func (r *applyRole) lookAtMembers() {
 	if len(members) == len(r.members) && (len(members) == 0 || &members[0] == &r.members[0]) {
 		return
 	}
+	r.logMembers(members)
 	r.members = members
 	var others []peer.Peer
 	for i := range members {
@@ -193,6 +194,24 @@ func (r *applyRole) lookAtMembers() {
 	m.transport.SetPeers(others)
 	if m.machine.Removed(m.cfg.ID) {
 		m.leave()
+	}
+}
+
+// logMembers logs what has changed since the members were looked at last, in etcd's words, for
+// which tools wait. Nothing has changed at the start.
+func (r *applyRole) logMembers(now []membership.Member) {
+	if r.members == nil {
+		return
+	}
+	for _, m := range now {
+		if _, ok := membership.Find(r.members, m.ID); !ok {
+			r.m.log.Info("added member", "added_peer_id", idText(m.ID), "added_peer_urls", m.PeerURLs, "learner", m.Learner)
+		}
+	}
+	for _, m := range r.members {
+		if _, ok := membership.Find(now, m.ID); !ok {
+			r.m.log.Info("removed member", "removed_peer_id", idText(m.ID), "removed_peer_urls", m.PeerURLs)
+		}
 	}
 }
 

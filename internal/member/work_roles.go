@@ -96,6 +96,8 @@ type applyRole struct {
 	waiting []*proposal
 	// members are those that the connections are made for.
 	members []membership.Member
+	// compacted is the compact revision whose end was logged last.
+	compacted int64
 	// sinceFlush counts the entries applied since the last flush was begun.
 	sinceFlush uint64
 }
@@ -221,6 +223,17 @@ func (r *applyRole) tidy() (more bool) {
 		m.fail(err)
 	case !more:
 		r.sweepDone()
+		r.logCompaction()
 	}
 	return more && err == nil
+}
+
+// logCompaction logs the end of a compaction in etcd's words, for which tools wait. The first one
+// may have ended before this start.
+func (r *applyRole) logCompaction() {
+	revision := r.m.machine.Keys().Head().CompactRevision
+	if int64(revision) > r.compacted {
+		r.compacted = int64(revision)
+		r.m.log.Info("finished scheduled compaction", "compact_revision", int64(revision))
+	}
 }

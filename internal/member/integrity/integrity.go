@@ -124,6 +124,7 @@ func (c *Checks) Run(ctx context.Context, every Intervals) {
 		switch {
 		case err == nil && compared && revision > 0:
 			checked = revision
+			c.o.Log.Info("finished compaction hash check", "revision", revision)
 		case err != nil && !errors.Is(err, mvcc.ErrCompacted) && c.ended(ctx) == nil:
 			c.o.Log.Warn("check for damaged data", "error", err)
 		}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestLinesThatToolsWaitFor has a member log what etcd's tools and tests look for in its log.
+func TestLinesThatToolsWaitFor(t *testing.T) {
+	p := start(t, t.TempDir(), nil,
+		"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1", "--listen-peer-urls", "http://127.0.0.1:0")
+	url := p.await(`listening for client requests url=(\S+)`)[1]
+	p.await(`enabled capabilities for version \d`)
+	p.await(`published name=default`)
+	p.await(`ready to serve client requests$`)
+	post := func(path, body string) {
+		t.Helper()
+		resp, err := http.Post(url+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", path, resp.Status)
+		}
+	}
+	for range 3 {
+		post("/v3/kv/put", `{"key":"YQ==","value":"Yg=="}`)
+	}
+	post("/v3/kv/compaction", `{"revision":"3"}`)
+	p.await(`finished scheduled compaction compact_revision=3`)
+}
