@@ -30,8 +30,11 @@ type Request struct {
 	// connection whose header block is equal; Fields are then nil.
 	Memo any
 
-	size int // of the fields, as RFC 7541 (4.1) counts it; 0 when Memo is used again
+	size int // what the fields cost in memory; 0 when Memo is used again
 }
+
+// fieldBytes is what a decoded field costs above its size as RFC 7541 (4.1) counts it.
+const fieldBytes = 16
 
 // parse sorts fields into r. It reports false for a request that RFC 9113 (8.1.1) calls malformed.
 func (r *Request) parse(fields []Field) bool {
@@ -42,7 +45,7 @@ func (r *Request) parse(fields []Field) bool {
 	regular := false
 	for i := range fields {
 		f := &fields[i]
-		r.size += f.size()
+		r.size += f.size() + fieldBytes
 		if f.kind >= fieldMethod && f.kind <= fieldAuthority {
 			// Pseudo-headers come first and once.
 			if regular || seen&(1<<f.kind) != 0 {
