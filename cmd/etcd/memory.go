@@ -26,8 +26,8 @@ func limitMemory(limit int64, log *slog.Logger) *budget.Budget {
 		return nil
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// the rest is the kernel's and the stacks' of C libraries
-		debug.SetMemoryLimit(limit - limit/10)
+		// the collector lags behind, and does not count the program itself
+		debug.SetMemoryLimit(limit - limit/5)
 	}
 	return budget.New(limit / clientPart)
 }
