@@ -135,8 +135,8 @@ func with(all []string, one string) []string {
 	return append(slices.Clone(all), one)
 }
 
-func without[T any](all []T, gone func(T) bool) []T {
-	return slices.DeleteFunc(slices.Clone(all), gone)
+func without[T any](all []T, remove func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(all), remove)
 }
 
 // permits reports whether the request's user may make it.
@@ -151,7 +151,8 @@ func (a *authState) permits(s *State, r Request) bool {
 	case r.Compact != nil, r.Auth != nil, r.Member != nil:
 		return false
 	case r.Lease != nil:
-		// Anybody may have leases, and end them, with their keys if these are the user's to delete.
+		// Every user may grant and revoke leases; a revoke needs write permission for the attached
+		// keys.
 		return r.Lease.Do != Revoke || !slices.ContainsFunc(s.attached(r.Lease.ID), func(k record) bool {
 			return !a.may(r.User, k.Key, "", WriteKeys)
 		})
@@ -185,7 +186,7 @@ func (a *authState) permitsOp(user string, r Request) bool {
 }
 
 // may reports whether a user may access all keys of a range: it follows the range through the
-// permissions, from where one ends to where another one goes on.
+// permissions, from the end of one to the next one that covers it.
 func (a *authState) may(user, key, end string, access int) bool {
 	return a.rolesMay(a.users[user], key, end, access)
 }

@@ -3,19 +3,19 @@
 // It owns the format of histories (what clients asked for, what they were answered and when, what
 // watchers received), a model of etcd's semantics that was written without a look at mvcc, and the
 // checks: linearizability with revisions, serializable reads as prefixes, the guarantees of
-// watches, the lives of leases, permissions. It does not own how a history comes about: package sim
-// makes them from one seed, the torture test from real processes.
+// watches, the lifetimes of leases, permissions. It does not record histories: package sim makes
+// them from one seed, the torture test from real processes.
 //
-// A history has the revision at which every successful request was applied. So the order of the
-// writes is known, and a history of thousands of requests is checked in one pass along the
+// A history contains the revision at which every successful request was applied. So the order of
+// the writes is known, and a history of thousands of requests is checked in one pass along the
 // revisions (Check); only requests that share a revision have to be put in order by search.
-// Porcupine searches for an order without that knowledge of ours; it takes long, and is there to
-// check the checker.
+// Porcupine searches for an order without using revisions; it is slow, and serves to check this
+// checker.
 //
-// What a client did not learn the outcome of is found again by its effects: watchers that together
-// have seen every event tell what each revision was (History.Watches). Give every put a value of
-// its own, and have a watcher of everything, or a write whose response was lost cannot be
-// distinguished from one that came from nowhere.
+// Requests whose outcome the client does not know are recognized by their effects: watchers that
+// together received every event show what each revision changed (History.Watches). Every put must
+// have a unique value, and some watcher must watch all keys; otherwise a write whose response was
+// lost cannot be distinguished from one that no client sent.
 //
 // Invariants: a State never changes; the same history gives the same verdict.
 //
@@ -31,7 +31,7 @@ import (
 // Never is the Return of a request whose outcome is not known.
 const Never = math.MaxInt64
 
-// KV is a key with one version, as clients are shown it.
+// KV is one version of a key, as clients receive it.
 type KV struct {
 	Key, Value           string
 	Create, Mod, Version int64
@@ -55,7 +55,7 @@ type Operation struct {
 	Call, Return int64
 	Request      Request
 	Response     Response // of no meaning when Return is Never
-	// Member is where the client asked, for those who read violations.
+	// Member is the member that got the request; it is shown in violations.
 	Member string
 }
 
@@ -74,7 +74,7 @@ type Watch struct {
 	NoPut, NoDel bool // filters
 	Dirs         bool // events of directories are delivered, too, as in v2
 	Deliveries   []Delivery
-	// Member is where the client watched, for those who read violations.
+	// Member is the member that served the watch; it is shown in violations.
 	Member string
 }
 
@@ -107,7 +107,7 @@ type Violation struct {
 
 func (v Violation) String() string { return v.Guarantee + ": " + v.What }
 
-// Options say how exact times are.
+// Options give the precision of times.
 type Options struct {
 	// ClockSlack is by how much the clocks of members may differ in the length of a lease, in
 	// nanoseconds, with what a deadline is rounded by.

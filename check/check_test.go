@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// recorder makes histories: requests are carried out on the model one after the other, or as a test
-// says.
+// recorder makes histories: requests are carried out on the model one after the other, or in the
+// order that a test gives.
 type recorder struct {
 	h   History
 	s   *State
@@ -126,7 +126,7 @@ func TestLinearizability(t *testing.T) {
 			r.s = s
 			r.do(put("c", "3"))
 		}, "linearizable"},
-		"a revision that nobody made": {func(r *recorder) {
+		"a revision that no request made": {func(r *recorder) {
 			r.do(put("a", "1"))
 			r.s, _, _ = Step(r.s, put("b", "2"), 0, 0)
 			r.do(put("c", "3"))
@@ -258,7 +258,7 @@ func TestWatches(t *testing.T) {
 	}{
 		"good":       {func(*Watch) {}, ""},
 		"lost event": {func(w *Watch) { w.Deliveries = append(w.Deliveries[:1:1], w.Deliveries[2:]...) }, "watch-reliable"},
-		"told twice": {func(w *Watch) {
+		"delivered twice": {func(w *Watch) {
 			w.Deliveries = append(w.Deliveries[:2:2], append([]Delivery{w.Deliveries[1]}, w.Deliveries[2:]...)...)
 		}, "watch-unique"},
 		"going back": {func(w *Watch) { w.Deliveries[0], w.Deliveries[1] = w.Deliveries[1], w.Deliveries[0] }, "watch-reliable"},
@@ -378,7 +378,7 @@ func TestAgainstPorcupine(t *testing.T) {
 		}
 	}
 	if bad == 0 || bad == 150 {
-		t.Errorf("%d of 150 histories are bad: that tells nothing", bad)
+		t.Errorf("%d of 150 histories are bad: too few or too many to compare the checkers", bad)
 	}
 }
 

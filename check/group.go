@@ -8,11 +8,11 @@ import (
 // searchMax bounds the search for the order of one group.
 const searchMax = 20_000
 
-// unseenMax is how many things may have happened in one group that left no trace.
+// unseenMax bounds the moves in one group that no watcher and no response shows.
 const unseenMax = 4
 
-// move is one thing that happened: a request that was carried out, or the end of a lease or TTL (op
-// is nil).
+// move is one step of the order: a request that was carried out, or the expiry of a lease or TTL
+// (op is nil).
 type move struct {
 	op     *Operation
 	after  *State
@@ -24,15 +24,15 @@ type move struct {
 type group struct {
 	l      *linearizer
 	budget int
-	// last means that no revision follows: all floats have to be explained. writer is who moves to
-	// the next one, if that is known.
+	// last means that no revision follows: all floats have to be explained. writer is the request
+	// that makes the next revision, if that is known.
 	last   bool
 	writer []*Operation
 	// unseenMax limits the moves that no watcher saw: as few as possible.
 	unseenMax int
 	// bound is when the first of those requests returned that come later.
 	bound int64
-	// goal is what has to be possible in the end.
+	// goal is the move that must be possible at the end.
 	goal func(s *State) (move, bool)
 	// stuck is where the search got furthest.
 	stuck, stuckFloats []*Operation
@@ -55,7 +55,7 @@ func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move
 	may := func(o *Operation) bool {
 		return !slices.ContainsFunc(waiting, func(f *Operation) bool { return f.Return < o.Call })
 	}
-	// What only reads, and is explained, may come at once: it makes nothing else impossible.
+	// An explained read is placed at once: that makes no other move impossible.
 	for again := true; again; {
 		again = false
 		soonest := soonestReturn(left)
@@ -113,8 +113,8 @@ func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move
 	return nil, false
 }
 
-// beenThere reports whether the search has come this way before, with as much left to do; it
-// remembers that it has now.
+// beenThere reports whether the search has visited this state before with the same requests left,
+// and records the visit.
 func (g *group) beenThere(s *State, left, waiting []*Operation) bool {
 	key := make([]byte, 0, 10*(len(left)+len(waiting)))
 	for _, ops := range [][]*Operation{left, waiting} {
@@ -136,8 +136,8 @@ func (g *group) beenThere(s *State, left, waiting []*Operation) bool {
 	return false
 }
 
-// unexplained returns the floats that a state does not explain, or which come after something that
-// is still to come.
+// unexplained returns the floats that a state does not explain, or that must follow a request which
+// has no place yet.
 func (g *group) unexplained(s *State, left, waiting []*Operation) (still []*Operation) {
 	bound := min(soonestReturn(left), g.bound)
 	for _, f := range waiting {
@@ -159,8 +159,8 @@ func soonestReturn(ops []*Operation) int64 {
 	return soonest
 }
 
-// unseen returns what may have happened without a trace in the revisions and could matter to some
-// requests: others whose outcome is unknown, and ends of leases without keys.
+// unseen returns moves that change no revision and could explain some requests: requests whose
+// outcome is unknown, and expiries of leases without keys.
 func (l *linearizer) unseen(s *State, waiting []*Operation) (moves []move) {
 	for _, o := range l.unknown {
 		next, events, ok := try(s, o, l.o.ClockSlack)
@@ -201,13 +201,13 @@ func leasesOf(r *Request) (ids []int64) {
 
 // mover returns the goal of reaching a revision.
 func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
-	told, known := l.timeline[rev]
-	told = byKey(told)
+	delivered, known := l.timeline[rev]
+	delivered = byKey(delivered)
 	fits := func(next *State, events []Event) bool {
 		if !l.dirs[rev] {
 			events = ofKeys(events)
 		}
-		return next.Revision == rev && (known || len(events) == 0) && slices.EqualFunc(byKey(events), told, sameEvent)
+		return next.Revision == rev && (known || len(events) == 0) && slices.EqualFunc(byKey(events), delivered, sameEvent)
 	}
 	if w := l.writers[rev]; len(w) > 0 {
 		return func(s *State) (move, bool) {
@@ -245,9 +245,9 @@ func (l *linearizer) soonestLater(rev int64) int64 {
 	return Never
 }
 
-// settleUnclear makes readers of those that might have moved to a revision, but for the one that
-// did.
-func (l *linearizer) settleUnclear(rev int64, writer *Operation) {
+// resolveUnclear makes readers of the unclear requests at a revision, except for the one that made
+// it.
+func (l *linearizer) resolveUnclear(rev int64, writer *Operation) {
 	for _, o := range l.unclear[rev] {
 		if o != writer {
 			l.readers[rev] = append(l.readers[rev], o)
@@ -317,10 +317,10 @@ func (l *linearizer) explain(g *group, rev int64, more bool) {
 	}
 	switch len(w) {
 	case 0:
-		l.res.add("linearizable", "nobody has made revision %d, of which watchers were told %v", rev+1, l.timeline[rev+1])
+		l.res.add("linearizable", "no request made revision %d, for which watchers received %v", rev+1, l.timeline[rev+1])
 	case 1:
 		_, want, _ := Step(g.stuckOn, w[0].Request, w[0].Call, w[0].Return)
-		l.res.add("linearizable", "%v is not what revision %d leads to: it would be answered %v", w[0], rev, want)
+		l.res.add("linearizable", "%v is impossible after revision %d: the response would be %v", w[0], rev, want)
 	default:
 		l.res.add("linearizable", "revision %d was made twice: by %v and by %v", rev+1, w[0], w[1])
 	}

@@ -1,7 +1,7 @@
 package check
 
-// checkLeases checks that what has a TTL was gone in time: what lives on at the end of the history
-// though it was over long before. That nothing ends early is checked where its end is found
+// checkLeases checks that no lease, key or directory still exists at the end of the history
+// although its TTL ran out long before. Early expiry is detected where an expiry is placed
 // (linearizer.ended).
 func checkLeases(h *History, o Options, res *Result) {
 	if o.LeaseGrace == 0 || len(res.Violations) > 0 {
@@ -16,19 +16,19 @@ func checkLeases(h *History, o Options, res *Result) {
 	s := res.States[len(res.States)-1]
 	s.leases.walk("", func(name string, g life) bool {
 		if late, keys := g.overdue(end, o), s.attached(leaseID(name)); len(keys) > 0 && late > 0 {
-			res.add("lease-late", "lease %s ought to have ended %d ns before the end, and its key %v is still there", name, late, keys[0].KV)
+			res.add("lease-late", "lease %s should have expired %d ns before the end, and its key %v still exists", name, late, keys[0].KV)
 		}
 		return true
 	})
 	s.keys.walk("", func(key string, r record) bool {
 		if late := r.overdue(end, o); late > 0 {
-			res.add("lease-late", "key %s ought to have ended %d ns before the end, and is still there", key, late)
+			res.add("lease-late", "key %s should have expired %d ns before the end, and still exists", key, late)
 		}
 		return true
 	})
 	s.dirs.walk("", func(path string, d directory) bool {
 		if late := d.overdue(end, o); late > 0 {
-			res.add("lease-late", "directory %s ought to have ended %d ns before the end, and is still there", path, late)
+			res.add("lease-late", "directory %s should have expired %d ns before the end, and still exists", path, late)
 		}
 		return true
 	})

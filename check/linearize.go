@@ -38,7 +38,7 @@ type linearizer struct {
 func linearize(h *History, o Options, res *Result) {
 	l := newLinearizer(h, o, res)
 	res.States, res.Changes = []*State{l.s}, [][]Event{nil}
-	l.settleUnclear(l.s.Revision, nil)
+	l.resolveUnclear(l.s.Revision, nil)
 	for len(res.Violations) == 0 {
 		more := l.s.Revision < l.last
 		if !l.advance(more) || !more {
@@ -77,7 +77,7 @@ func newLinearizer(h *History, o Options, res *Result) *linearizer {
 	return l
 }
 
-// sort puts a request with its like.
+// sort files a request by its effect.
 func (l *linearizer) sort(o *Operation) {
 	switch {
 	case !o.Known():
@@ -120,7 +120,7 @@ func (l *linearizer) sight(rev, at int64) {
 	l.last = max(l.last, rev)
 }
 
-// gather takes from a watch what the revisions were.
+// gather adds the deliveries of a watch to the timeline.
 func (l *linearizer) gather(w *Watch) {
 	for _, d := range w.Deliveries {
 		for _, e := range d.Events {
@@ -176,7 +176,7 @@ func (l *linearizer) advance(more bool) bool {
 	return true
 }
 
-// place commits to one move, after checking it against real time.
+// place appends one move to the order, after checking it against real time.
 func (l *linearizer) place(m move) bool {
 	if m.op != nil {
 		if !l.float(m.op) {
@@ -193,7 +193,7 @@ func (l *linearizer) place(m move) bool {
 		return false
 	}
 	if m.after.Revision > l.s.Revision {
-		l.settleUnclear(m.after.Revision, m.op)
+		l.resolveUnclear(m.after.Revision, m.op)
 		l.res.States = append(l.res.States, m.after)
 		l.res.Changes = append(l.res.Changes, m.events)
 		l.checkTimeline(m)
@@ -223,15 +223,15 @@ func (l *linearizer) firstUnplaced() *Operation {
 	return l.byReturn[0]
 }
 
-// checkTimeline compares the events of a revision with what watchers received.
+// checkTimeline compares the events of a move with those that watchers received for its revision.
 func (l *linearizer) checkTimeline(m move) {
-	told, ok := l.timeline[m.after.Revision]
+	delivered, ok := l.timeline[m.after.Revision]
 	if !ok {
 		return
 	}
-	for _, e := range told {
+	for _, e := range delivered {
 		if !slices.ContainsFunc(m.events, func(o Event) bool { return sameEvent(o, e) }) {
-			l.res.add("watch-true", "revision %d was %v, watchers were told of %v", m.after.Revision, m.events, e)
+			l.res.add("watch-true", "revision %d was %v, watchers received %v", m.after.Revision, m.events, e)
 			return
 		}
 	}

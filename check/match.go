@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// effect is what becomes clear of a request from its answer.
+// effect is what a response reveals about its request.
 type effect int
 
 const (
-	floats  effect = iota // the answer names no revision
+	floats  effect = iota // the response has no revision
 	reads                 // the revision stayed as it was
 	writes                // the revision moved
 	unclear               // either
@@ -73,12 +73,12 @@ func readOnly(r *Request) bool {
 	}
 }
 
-// try carries a request out on a state, and reports whether the answer is the one that the client
-// got, on clocks that differ by slack.
+// try carries a request out on a state and reports whether the response equals the one that the
+// client received. The members' clocks may differ by slack.
 func try(s *State, o *Operation, slack int64) (next *State, events []Event, ok bool) {
 	req := o.Request
 	if o.Known() && o.Response.Err == ErrLeaseNotFound && req.Lease != nil && req.Lease.Do == Renew {
-		// A lease that is over is not renewed, also before it has ended with its keys.
+		// An expired lease is not renewed, even if its keys have not been deleted yet.
 		if l, ok := s.leases.get(leaseName(req.Lease.ID)); ok && l.over(o.Return, slack) && s.auth.permits(s, req) {
 			return s, nil, true
 		}
@@ -98,39 +98,39 @@ func try(s *State, o *Operation, slack int64) (next *State, events []Event, ok b
 	return next, events, sameResponse(&resp, &o.Response)
 }
 
-func sameResponse(model, told *Response) bool {
-	if model.Err != told.Err || told.Revision != 0 && model.Revision != told.Revision {
+func sameResponse(model, got *Response) bool {
+	if model.Err != got.Err || got.Revision != 0 && model.Revision != got.Revision {
 		return false
 	}
 	if model.Err != "" && model.Err != ErrV2 {
 		return true
 	}
-	return sameContent(model, told)
+	return sameContent(model, got)
 }
 
-func sameContent(model, told *Response) bool {
+func sameContent(model, got *Response) bool {
 	switch {
 	case model.Range != nil:
-		return told.Range != nil && model.Range.More == told.Range.More && model.Range.Count == told.Range.Count &&
-			slices.Equal(model.Range.KVs, told.Range.KVs)
+		return got.Range != nil && model.Range.More == got.Range.More && model.Range.Count == got.Range.Count &&
+			slices.Equal(model.Range.KVs, got.Range.KVs)
 	case model.Txn != nil:
-		return told.Txn != nil && model.Txn.Succeeded == told.Txn.Succeeded && slices.EqualFunc(
-			model.Txn.Responses, told.Txn.Responses, func(a, b Response) bool { return sameContent(&a, &b) },
+		return got.Txn != nil && model.Txn.Succeeded == got.Txn.Succeeded && slices.EqualFunc(
+			model.Txn.Responses, got.Txn.Responses, func(a, b Response) bool { return sameContent(&a, &b) },
 		)
 	case model.V2 != nil:
-		return told.V2 != nil && sameV2(model.V2, told.V2)
-	case (model.Prev == nil) != (told.Prev == nil), model.Prev != nil && *model.Prev != *told.Prev:
+		return got.V2 != nil && sameV2(model.V2, got.V2)
+	case (model.Prev == nil) != (got.Prev == nil), model.Prev != nil && *model.Prev != *got.Prev:
 		return false
 	default:
-		return model.Deleted == told.Deleted && slices.Equal(model.Prevs, told.Prevs)
+		return model.Deleted == got.Deleted && slices.Equal(model.Prevs, got.Prevs)
 	}
 }
 
-func sameV2(model, told *V2Response) bool {
-	if model.Code != 0 || told.Code != 0 {
-		return model.Code == told.Code && model.Cause == told.Cause
+func sameV2(model, got *V2Response) bool {
+	if model.Code != 0 || got.Code != 0 {
+		return model.Code == got.Code && model.Cause == got.Cause
 	}
-	return model.Action == told.Action && sameNode(&model.Node, &told.Node) && reflect.DeepEqual(model.Prev, told.Prev)
+	return model.Action == got.Action && sameNode(&model.Node, &got.Node) && reflect.DeepEqual(model.Prev, got.Prev)
 }
 
 func sameNode(a, b *V2Node) bool {
@@ -138,7 +138,7 @@ func sameNode(a, b *V2Node) bool {
 		slices.EqualFunc(a.Nodes, b.Nodes, func(a, b V2Node) bool { return sameNode(&a, &b) })
 }
 
-// byKey puts the events of one revision in the order of their keys, by which they are compared.
+// byKey returns the events of one revision sorted by key, for comparison.
 func byKey(events []Event) []Event {
 	events = slices.Clone(events)
 	slices.SortStableFunc(events, func(a, b Event) int {

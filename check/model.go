@@ -229,11 +229,11 @@ func (x *step) put(r *Put) (resp Response) {
 	return resp
 }
 
-// store writes a key; with anew it counts as created although it exists.
-func (x *step) store(r record, anew bool) record {
+// store writes a key; with recreate it counts as created although it exists.
+func (x *step) store(r record, recreate bool) record {
 	old, live := x.s.keys.get(r.Key)
 	r.Mod, r.Create, r.Version = x.s.Revision+1, x.s.Revision+1, 1
-	if live && !anew {
+	if live && !recreate {
 		r.Create, r.Version = old.Create, old.Version+1
 	}
 	x.s.keys = x.s.keys.with(r.Key, r)
@@ -251,8 +251,8 @@ func (x *step) remove(old record) {
 }
 
 // noteDir records a change of a directory.
-func (x *step) noteDir(path string, gone bool) {
-	x.events = append(x.events, Event{Delete: gone, Dir: true, KV: KV{Key: path, Mod: x.s.Revision + 1}})
+func (x *step) noteDir(path string, deleted bool) {
+	x.events = append(x.events, Event{Delete: deleted, Dir: true, KV: KV{Key: path, Mod: x.s.Revision + 1}})
 }
 
 func (x *step) delete(r *Delete) (resp Response) {

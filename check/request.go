@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Request is one thing that a client asks for: the member that is not nil.
+// Request is one request of a client: the one field that is not nil.
 type Request struct {
 	Range   *Range
 	Put     *Put
@@ -52,7 +52,7 @@ type Txn struct {
 	Then, Else []Request // ranges, puts, deletes, transactions
 }
 
-// What a comparison looks at.
+// Targets of a comparison.
 const (
 	CompareVersion = iota
 	CompareCreate
@@ -61,7 +61,7 @@ const (
 	CompareLease
 )
 
-// How a comparison must come out.
+// Results that a comparison can require.
 const (
 	Equal = iota
 	Greater
@@ -78,10 +78,10 @@ type Compare struct {
 	Value    string
 }
 
-// Compact gives up the history before a revision.
+// Compact removes the history before a revision.
 type Compact struct{ Revision int64 }
 
-// What can be asked of a lease.
+// Operations on a lease.
 const (
 	Grant = iota
 	Revoke
@@ -95,7 +95,7 @@ type Lease struct {
 	TTL int64 // seconds, of a grant
 }
 
-// What can be asked about members.
+// Operations on the membership.
 const (
 	MemberAdd = iota
 	MemberAddLearner
@@ -111,8 +111,8 @@ type Member struct {
 	URL string
 }
 
-// The errors that the model knows, by names of its own: those who record histories translate what
-// they are sent.
+// The errors of the model. Recorders of histories translate the errors that they receive into
+// these.
 const (
 	ErrCompacted     = "compacted"
 	ErrFuture        = "future revision"
@@ -120,14 +120,14 @@ const (
 	ErrLeaseNotFound = "lease not found"
 	ErrLeaseExists   = "lease exists"
 	ErrDenied        = "permission denied"
-	// ErrAuth is a change of users and roles that is refused for what these are.
+	// ErrAuth is a change of users and roles that their present state does not allow.
 	ErrAuth = "users or roles do not allow it"
-	// ErrRefused is a refusal that has no effect and shows nothing of the state: of what the
-	// cluster cannot do now.
+	// ErrRefused is a refusal that has no effect and reveals nothing of the state: the cluster
+	// cannot carry the request out at present.
 	ErrRefused = "refused"
 )
 
-// Response answers a request.
+// Response is the response to a request.
 type Response struct {
 	// Revision is the store's when the request was carried out; 0 when the response does not have
 	// it, as of errors.
@@ -153,7 +153,7 @@ type RangeResponse struct {
 // TxnResponse is what a transaction did.
 type TxnResponse struct {
 	Succeeded bool
-	Responses []Response // their Revision is not looked at
+	Responses []Response // their Revision is ignored
 }
 
 func (r Request) String() string {
@@ -267,7 +267,7 @@ func (k KV) String() string {
 
 func (e Event) String() string {
 	if e.Dir {
-		return fmt.Sprintf("directory %s@%d, gone: %t", e.KV.Key, e.KV.Mod, e.Delete)
+		return fmt.Sprintf("directory %s@%d, deleted: %t", e.KV.Key, e.KV.Mod, e.Delete)
 	}
 	if e.Delete {
 		return fmt.Sprintf("delete %s@%d", e.KV.Key, e.KV.Mod)

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// What can be asked of the v2 tree.
+// Operations on the v2 tree.
 const (
 	V2Get              = "get"
 	V2Set              = "set"
 	V2Create           = "create"
-	V2CreateInOrder    = "createInOrder" // answered as a create
+	V2CreateInOrder    = "createInOrder" // its response has the action create
 	V2Update           = "update"
 	V2CompareAndSwap   = "compareAndSwap"
 	V2Delete           = "delete"
@@ -39,7 +39,7 @@ func (r *V2) String() string {
 	))
 }
 
-// V2Node is a key or directory as v2 shows it, without how long it has left.
+// V2Node is a key or directory as v2 shows it, without its remaining TTL.
 type V2Node struct {
 	Key               string
 	Dir               bool
@@ -49,7 +49,7 @@ type V2Node struct {
 	Nodes             []V2Node
 }
 
-// V2Response answers a V2. Its index is the Revision of the Response.
+// V2Response is the response to a V2. Its index is the Revision of the Response.
 type V2Response struct {
 	Action string
 	Node   V2Node
@@ -139,7 +139,7 @@ func ancestors(path string) (all []string) {
 	return all
 }
 
-// absent is the refusal of a request for what is not there.
+// absent returns the refusal of a request for a path that does not exist.
 func (x *step) absent(path string) Response {
 	for _, at := range ancestors(path) {
 		switch n := x.s.node(at); {

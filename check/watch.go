@@ -2,15 +2,15 @@ package check
 
 import "slices"
 
-// checkWatches compares what watchers received with what happened:
+// checkWatches compares the events that watchers received with the changes of the history:
 //
-//	ordered       revisions do not go back
-//	unique        no event comes twice
-//	reliable      none is left out, up to the last that came
-//	atomic        the events of a revision come together
-//	resumable     it begins where it was asked to
-//	bookmarkable  a notification of progress does not run ahead of the events
-//	true          what is delivered is what happened
+//	ordered       revisions never decrease
+//	unique        no event is delivered twice
+//	reliable      no event is missing, up to the last delivered one
+//	atomic        the events of a revision are delivered together
+//	resumable     the watch begins at the revision that was requested
+//	bookmarkable  a progress notification does not precede events of its revision
+//	true          every delivered event is a change of the history
 func checkWatches(h *History, res *Result) {
 	last := int64(len(res.States))
 	for i := range h.Watches {
@@ -60,7 +60,7 @@ func (c *watchCheck) wanted(rev int64) (events []Event) {
 func (c *watchCheck) delivery(d *Delivery) bool {
 	if d.Compacted != 0 {
 		if c.next >= d.Compacted {
-			return c.bad("watch-resumable", "ended for a compaction at %d, though it wanted %d", d.Compacted, c.next)
+			return c.bad("watch-resumable", "ended by a compaction at %d, though its next revision is %d", d.Compacted, c.next)
 		}
 		return true
 	}
@@ -78,7 +78,7 @@ func (c *watchCheck) delivery(d *Delivery) bool {
 		events = events[n:]
 	}
 	if d.Progress {
-		return c.passTo(d.Revision+1, "watch-bookmarkable", "told that all up to %d has come", d.Revision)
+		return c.passTo(d.Revision+1, "watch-bookmarkable", "received a progress notification for revision %d", d.Revision)
 	}
 	return true
 }
@@ -100,14 +100,14 @@ func (c *watchCheck) passTo(rev int64, guarantee, format string, args ...any) bo
 func (c *watchCheck) revision(rev int64, events []Event, more bool) bool {
 	switch {
 	case rev < c.next && c.w.Start > 0 && rev < c.w.Start:
-		return c.bad("watch-resumable", "told of revision %d", rev)
+		return c.bad("watch-resumable", "received revision %d", rev)
 	case rev < c.next:
-		return c.toldBefore(rev, events)
+		return c.repeated(rev, events)
 	case rev > c.last:
 		c.next = rev + 1 // the history could not be explained up to there
 		return true
 	}
-	if !c.passTo(rev, "watch-reliable", "told of revision %d", rev) {
+	if !c.passTo(rev, "watch-reliable", "received revision %d", rev) {
 		return false
 	}
 	all := append(slices.Clone(c.part), events...)
@@ -115,31 +115,31 @@ func (c *watchCheck) revision(rev int64, events []Event, more bool) bool {
 	for _, e := range all {
 		i := slices.IndexFunc(want, func(o Event) bool { return sameEvent(o, e) })
 		if i < 0 {
-			return c.bad("watch-true", "told of %v, but revision %d is %v", e, rev, c.res.Changes[rev-1])
+			return c.bad("watch-true", "received %v, but revision %d is %v", e, rev, c.res.Changes[rev-1])
 		}
 		if c.w.PrevKV && e.Prev != nil && (want[i].Prev == nil || *want[i].Prev != *e.Prev) {
-			return c.bad("watch-true", "told that %v replaced %v, which was %v", e, *e.Prev, want[i].Prev)
+			return c.bad("watch-true", "received that %v replaced %v, which was %v", e, *e.Prev, want[i].Prev)
 		}
 	}
 	switch {
 	case len(all) > len(want):
-		return c.bad("watch-unique", "told more than once of an event of revision %d: %v", rev, all)
+		return c.bad("watch-unique", "received an event of revision %d more than once: %v", rev, all)
 	case more:
 		c.part = all
 		return true
 	case len(all) < len(want):
-		return c.bad("watch-atomic", "told of revision %d by %v, and not in the same answer of the rest of %v", rev, all, want)
+		return c.bad("watch-atomic", "received revision %d as %v, without the rest of %v in the same response", rev, all, want)
 	}
 	c.part, c.next = nil, rev+1
 	return true
 }
 
-// toldBefore describes what is wrong with a revision that comes after its time.
-func (c *watchCheck) toldBefore(rev int64, events []Event) bool {
+// repeated reports the violation when a revision is delivered that was complete before.
+func (c *watchCheck) repeated(rev int64, events []Event) bool {
 	if c.count(events[0]) > 1 {
-		return c.bad("watch-unique", "told again of %v", events[0])
+		return c.bad("watch-unique", "received again %v", events[0])
 	}
-	return c.bad("watch-ordered", "told of revision %d after revision %d", rev, c.next-1)
+	return c.bad("watch-ordered", "received revision %d after revision %d", rev, c.next-1)
 }
 
 func (c *watchCheck) count(e Event) (n int) {

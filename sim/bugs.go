@@ -182,7 +182,7 @@ func asRoot(data []byte, revision uint64, guests bool) []byte {
 }
 
 // spoilLog does to a log what taking a torn record for its end would do when that record was
-// synced: the last entries are gone.
+// synced: the last entries are lost.
 func (m *member) spoilLog(image storage.CrashableFS) error {
 	if m.w.bug != bugTruncatedTail {
 		return nil

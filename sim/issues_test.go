@@ -176,7 +176,7 @@ func TestIssue15247(t *testing.T) {
 		}
 		s.pass(3 * second) // the old leader goes on, and thinks that the lease is over
 		if got := s.must(s.another(old), getOf("l")); len(got.Range.KVs) != 1 {
-			t.Errorf("the key of a lease that was renewed is gone: %v", got)
+			t.Errorf("the key of a renewed lease was deleted: %v", got)
 		}
 	})
 }

@@ -189,7 +189,7 @@ func (m *member) open() (err error) {
 
 func (m *member) log() *raftlog.Log { return m.rlog }
 
-// stop ends a life: what is in memory is gone, the disk stays as it is.
+// stop stops the member: its memory is lost, the disk keeps its contents.
 func (m *member) stop() {
 	if !m.up {
 		return

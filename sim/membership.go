@@ -92,7 +92,7 @@ func (w *world) join(rng *mrand.Rand, learner bool) *member {
 	w.members = append(w.members, m)
 	others := append([]membership.Member(nil), w.configuration()...)
 	m.initialize(0, 0, append(others, membership.Member{ID: id, PeerURLs: []string{m.name}, Learner: learner}))
-	w.note(m.name, "is to join as learner: %t", learner)
+	w.note(m.name, "joins, learner: %t", learner)
 	m.start()
 	return m
 }

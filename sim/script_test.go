@@ -93,7 +93,7 @@ func (s *script) another(not *member) *member {
 			return m
 		}
 	}
-	s.t.Fatal("nobody else runs")
+	s.t.Fatal("no other member runs")
 	return nil
 }
 

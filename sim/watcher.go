@@ -61,7 +61,7 @@ func (m *member) watch(spec watchSpec) *stream {
 	return s
 }
 
-// lost ends a stream whose member is gone.
+// lost ends a stream whose member has stopped.
 func (s *stream) lost() {
 	if s.closed {
 		return
@@ -130,7 +130,7 @@ func (s *stream) take() {
 	for i := range deliveries {
 		d := &deliveries[i]
 		if d.Compacted != 0 {
-			s.told(check.Delivery{Compacted: d.Compacted})
+			s.record(check.Delivery{Compacted: d.Compacted})
 			s.w.note(s.m.name, "watch %d ends: compacted at %d", s.log, d.Compacted)
 			s.close()
 			if s.over != nil {
@@ -166,10 +166,10 @@ func (s *stream) deliver(events []*watch.Event) {
 		out.Revision = e.Revision()
 		s.next = e.Revision() + 1
 	}
-	s.told(out)
+	s.record(out)
 }
 
-func (s *stream) told(d check.Delivery) {
+func (s *stream) record(d check.Delivery) {
 	d.At = s.w.now
 	log := &s.w.h.Watches[s.log]
 	log.Deliveries = append(log.Deliveries, d)
@@ -184,7 +184,7 @@ func (s *stream) progress(every int64) {
 	s.m.later(s.w.between(every/2, every), func() { s.progress(every) })
 	s.asked = s.m.machine.Keys().Head().Revision
 	if s.w.bug == bugEagerProgress {
-		s.told(check.Delivery{Progress: true, Revision: s.asked})
+		s.record(check.Delivery{Progress: true, Revision: s.asked})
 		return
 	}
 	s.answerProgress()
@@ -196,7 +196,7 @@ func (s *stream) answerProgress() {
 	}
 	if rev, ok := s.s.Synced(s.asked); ok {
 		s.asked = 0
-		s.told(check.Delivery{Progress: true, Revision: rev})
+		s.record(check.Delivery{Progress: true, Revision: rev})
 		s.next = max(s.next, rev+1)
 	}
 }
