@@ -41,7 +41,7 @@ type cluster struct {
 	ctx context.Context
 }
 
-// start founds a cluster of n members with further flags, and waits until they are healthy.
+// start bootstraps a cluster of n members with further flags, and waits until they are healthy.
 func start(t *testing.T, n int, flags ...string) *cluster {
 	t.Helper()
 	return startOn(t, n, fleet.Config{Flags: flags})
@@ -57,11 +57,11 @@ func startOn(t *testing.T, n int, cfg fleet.Config) *cluster {
 			cancel()
 			c.end()
 		})
-		err := c.Found(ctx, n)
+		err := c.Bootstrap(ctx, n)
 		if err == nil {
 			return c
 		}
-		// Another process may have taken a port between the look and the start.
+		// Another process may have taken a port between the choice and the start.
 		if try == 5 || !strings.Contains(c.logs(), "address already in use") {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func (c *cluster) end() {
 	}
 }
 
-// must fails the test when something could not be done.
+// must fails the test on an error.
 func (c *cluster) must(err error) {
 	c.t.Helper()
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *cluster) must(err error) {
 	}
 }
 
-// client makes a client of some members that lives until the test's end.
+// client makes a client of some members that is closed at the end of the test.
 func (c *cluster) client(members ...*fleet.Member) *clientv3.Client {
 	c.t.Helper()
 	client, err := c.Connect(members...)
@@ -138,7 +138,7 @@ func (c *cluster) await(what string, ok func() bool) {
 	}
 }
 
-// put writes until a member takes it.
+// put retries a put until it is acknowledged.
 func (c *cluster) put(client *clientv3.Client, key, value string) {
 	c.t.Helper()
 	c.await("a put of "+key, func() bool {
@@ -188,7 +188,7 @@ func (c *cluster) v2(m *fleet.Member, method, path, form string) string {
 	return string(body)
 }
 
-// urls returns where the members are for clients.
+// urls returns the members' client URLs.
 func (c *cluster) urls() (all []string) {
 	for _, m := range c.Members() {
 		all = append(all, m.ClientURL())
@@ -202,8 +202,8 @@ type write struct {
 	revision   int64
 }
 
-// load writes from several clients, which know all the members, and remembers what was
-// acknowledged.
+// load writes from several clients, each connected to all members, and records the acknowledged
+// writes.
 type load struct {
 	c    *cluster
 	stop context.CancelFunc
@@ -245,7 +245,7 @@ func (l *load) run(ctx context.Context, n int, client *clientv3.Client) {
 	}
 }
 
-// acknowledged returns how many writes were.
+// acknowledged returns the number of acknowledged writes.
 func (l *load) acknowledged() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -264,7 +264,7 @@ func (l *load) end() {
 	l.wg.Wait()
 }
 
-// check ends the load and looks on every member for what was acknowledged.
+// check ends the load and checks that every member has the acknowledged writes.
 func (l *load) check() {
 	c := l.c
 	c.t.Helper()
@@ -288,7 +288,7 @@ func (l *load) check() {
 		for _, w := range l.writes {
 			if found[w.key] != w {
 				if lost++; lost < 5 {
-					c.t.Errorf("%s has %+v of what was acknowledged as %+v", m.Name, found[w.key], w)
+					c.t.Errorf("%s has %+v where %+v was acknowledged", m.Name, found[w.key], w)
 				}
 			}
 		}
@@ -299,7 +299,7 @@ func (l *load) check() {
 	c.t.Logf("%d acknowledged writes are on every member", len(l.writes))
 }
 
-// terms watches who leads in which term, on every member.
+// terms records the leader of each term, as every member reports it.
 type terms struct {
 	c    *cluster
 	stop context.CancelFunc

@@ -20,8 +20,8 @@ type hosts struct {
 	at  map[*fleet.Member]int
 }
 
-// startHosts founds a cluster of three on hosts of their own. Where these are not permitted the
-// test is skipped.
+// startHosts bootstraps a cluster of three members on separate hosts. Where these are not permitted
+// the test is skipped.
 func startHosts(t *testing.T) *hosts {
 	t.Helper()
 	net, err := lan.New(3)
@@ -54,8 +54,8 @@ func (h *hosts) cut(from, to []*fleet.Member) {
 	}
 }
 
-// refuses makes sure that a member answers nothing for which it needs a majority, and reads on what
-// it has.
+// refuses checks that a member refuses requests which need a majority, and still serves
+// serializable reads.
 func (h *hosts) refuses(m *fleet.Member) {
 	h.t.Helper()
 	client := h.client(m)
@@ -74,7 +74,7 @@ func (h *hosts) refuses(m *fleet.Member) {
 	}
 }
 
-// healed heals the network, and looks whether all members have what was written last.
+// healed heals the network, and checks that all members have the last write.
 func (h *hosts) healed(value string) {
 	h.t.Helper()
 	h.net.Heal()
@@ -89,7 +89,7 @@ func (h *hosts) healed(value string) {
 	h.t.Logf("healed after %v", time.Since(began).Round(time.Millisecond))
 }
 
-// TestHosts does to the network between three hosts what networks do.
+// TestHosts loses, delays and blocks packets between three hosts.
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	h := startHosts(t)
@@ -147,8 +147,8 @@ func TestHosts(t *testing.T) {
 	terms.check()
 }
 
-// cutInARow cuts only the way between two members, of which one leads: both hear the third. A
-// leader that is not the one may come of it, but only one at a time.
+// cutInARow cuts the connection between two members, one of them the leader; both still reach the
+// third. Leadership may move, but a term has one leader.
 func (h *hosts) cutInARow() {
 	h.t.Helper()
 	leader := h.leader()

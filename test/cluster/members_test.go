@@ -15,8 +15,7 @@ import (
 
 func contains(text, part string) bool { return strings.Contains(text, part) }
 
-// etcdctl runs the client against members, with the variables that are given beside its arguments'
-// shell words.
+// etcdctl runs etcdctl against members, with further environment variables and arguments.
 func (c *cluster) etcdctl(members []*fleet.Member, env, line string) (stdout, stderr string, exit int) {
 	c.t.Helper()
 	var urls []string
@@ -71,15 +70,15 @@ func TestTutorialMembers(t *testing.T) {
 	if !state.Success() || !contains(gone.Log(), "removed from the cluster") {
 		t.Errorf("the removed member ended with %v, its log:\n%s", state, gone.Log())
 	}
-	// It says so again, and stays away.
+	// It logs the removal again and does not run.
 	c.must(gone.Start())
 	state, err = gone.AwaitEnd(c.ctx)
 	c.must(err)
 	t.Logf("started again it ended with %v", state)
 	c.await("a member added", func() bool {
 		stdout, stderr, exit := c.etcdctl(c.others(gone), v2, "member add etcd3 http://127.0.0.1:32999")
-		// The others have been connected for too short a time at first; v2's client calls every
-		// such answer so.
+		// At first the other members have been connected for too short a time. The v2 client
+		// reports every such response in this way.
 		if exit != 0 && !contains(stderr, "has no leader") {
 			t.Fatalf("member add: exit %d: %s%s", exit, stdout, stderr)
 		}
@@ -115,8 +114,7 @@ func TestGrowAndShrink(t *testing.T) {
 	load.check()
 }
 
-// TestWipedMember loses a member's disk: it is not let in again as if nothing had happened, and is
-// replaced.
+// TestWipedMember loses a member's disk: the member is refused under its old ID, and is replaced.
 func TestWipedMember(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)

@@ -12,7 +12,7 @@ import (
 	"cairn/test/fleet"
 )
 
-// electionTimeout is that of members who are not told another one.
+// electionTimeout is the default of --election-timeout.
 const electionTimeout = time.Second
 
 // TestLeaderKilled kills the leader under load, three times, and each time lets it come back.
@@ -68,8 +68,8 @@ func TestRollingKill(t *testing.T) {
 	terms.check()
 }
 
-// TestPausedLeaderReadsNothingStale stops the leader, lets the others go on, and reads on it the
-// moment that it goes on itself: it may not answer from before.
+// TestPausedLeaderReadsNothingStale pauses the leader, lets the others elect a new one, and reads
+// from the old leader as soon as it resumes: it must not return stale data.
 func TestPausedLeaderReadsNothingStale(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)
@@ -79,7 +79,7 @@ func TestPausedLeaderReadsNothingStale(t *testing.T) {
 		old, others := c.client(leader), c.client(c.others(leader)...)
 		c.put(old, "/paused", "before")
 		c.must(leader.Pause())
-		// What is asked now waits in its sockets, and is the first that it sees.
+		// The request waits in its socket, and is the first thing that it reads.
 		type answer struct {
 			value string
 			err   error
@@ -116,8 +116,8 @@ func TestPausedLeaderReadsNothingStale(t *testing.T) {
 	terms.check()
 }
 
-// TestCutOffLeader separates the leader from the others: it refuses what needs a majority, which
-// goes on elsewhere, and gives in when it is back.
+// TestCutOffLeader separates the leader from the others: it refuses requests that need a majority,
+// the others elect a new leader, and it follows that one once it is connected again.
 func TestCutOffLeader(t *testing.T) {
 	t.Parallel()
 	c := startOn(t, 3, fleet.Config{Proxied: true})
@@ -139,7 +139,7 @@ func TestCutOffLeader(t *testing.T) {
 		cancel()
 		resp, err := old.Get(c.ctx, "/cut", clientv3.WithSerializable())
 		if err != nil || string(resp.Kvs[0].Value) != "before" {
-			t.Errorf("a serializable read of who is cut off: %v, %v", resp, err)
+			t.Errorf("a serializable read from the disconnected member: %v, %v", resp, err)
 		}
 		c.Wire().Heal()
 		if got := c.get(old, "/cut"); got != value {
@@ -151,8 +151,8 @@ func TestCutOffLeader(t *testing.T) {
 	terms.check()
 }
 
-// TestSnapshotForWhoWasAway lets a follower miss more than the log keeps.
-func TestSnapshotForWhoWasAway(t *testing.T) {
+// TestSnapshotAfterAbsence lets a follower miss more than the log keeps.
+func TestSnapshotAfterAbsence(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3, "--snapshot-count=50", "--snapshot-catchup-entries=10")
 	leader := c.leader()
@@ -196,14 +196,14 @@ func TestStreamsEndWithoutLeader(t *testing.T) {
 	select {
 	case r, open := <-need:
 		if open && r.Err() == nil {
-			t.Errorf("a watch that needs a leader was told %+v", r)
+			t.Errorf("a watch that requires a leader received %+v", r)
 		}
 	case <-c.ctx.Done():
 		t.Fatal("a watch that needs a leader has not ended")
 	}
 	select {
 	case r, open := <-patient:
-		t.Errorf("a watch that does not need a leader was told %+v (%t)", r, open)
+		t.Errorf("a watch that does not require a leader received %+v (%t)", r, open)
 	default:
 	}
 	for _, m := range c.others(last) {
@@ -211,6 +211,6 @@ func TestStreamsEndWithoutLeader(t *testing.T) {
 	}
 	c.put(client, "/x", "again")
 	if r := <-patient; len(r.Events) != 1 {
-		t.Errorf("the watch that waited was told %+v", r)
+		t.Errorf("the waiting watch received %+v", r)
 	}
 }

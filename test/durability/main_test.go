@@ -1,13 +1,13 @@
 // Package durability kills a real server with SIGKILL, again and again over one data directory,
-// while clients of both dialects write, and then looks for what was lost, repeated or half done.
+// while clients of both dialects write, and then checks for lost, repeated or partial writes.
 //
 // It owns the promise that an acknowledged write is there after a crash, with the revision that was
 // acknowledged; that a write which was under way when the server died happened once or not at all,
 // in full; and that every revision belongs to exactly one write.
 //
-// What happens when is random: it comes from one seed, which a failure prints and CAIRN_TEST_SEED
-// sets. (The server's own timing is not in the seed's hand, so the same seed gives the same writes,
-// not the same crash.)
+// The writes and the times of the kills come from one seed, which a failure prints and
+// CAIRN_TEST_SEED sets. (The server's own timing does not depend on it, so the same seed gives the
+// same writes, not the same crash.)
 //
 // Concurrency: the writers of a round each own their random source and their list of writes; all of
 // them have ended before the lists are read.
@@ -60,7 +60,7 @@ func TestKilledServerKeepsItsPromises(t *testing.T) {
 		writers := startWriters(t, server.URL(), dialects, round, rand.New(rand.NewPCG(seed, uint64(round)+1)))
 		time.Sleep(time.Duration(random.Int64N(int64(writingMax)))) // the moment of death
 		acknowledged, unknown := writers.kill(server)
-		// Sometimes it also dies while it reads what it has left behind.
+		// Sometimes it is also killed while it recovers.
 		for random.IntN(3) == 0 {
 			server.Spawn()
 			time.Sleep(time.Duration(random.Int64N(int64(startingMax))))
@@ -80,7 +80,7 @@ func TestKilledServerKeepsItsPromises(t *testing.T) {
 	}
 }
 
-// connect makes a client that lives until the test's end.
+// connect makes a client that is closed at the end of the test.
 func connect(t *testing.T, url string) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: 10 * time.Second, Logger: zap.NewNop()})

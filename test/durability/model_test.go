@@ -18,17 +18,17 @@ type record struct {
 	create, mod, version int64
 }
 
-// model is what the store must hold, by the writes that were acknowledged or found.
+// model is the content that the store must have, by the writes that were acknowledged or found.
 type model struct {
 	t       *testing.T
 	keys    map[string]record
 	head    int64
 	writes  int
-	revived int // writes that were found though nobody was told so
+	revived int // unacknowledged writes that were found
 	broken  []string
 }
 
-// breaks notes a broken promise.
+// breaks records a broken promise.
 func (m *model) breaks(format string, args ...any) {
 	m.broken = append(m.broken, fmt.Sprintf(format, args...))
 }
@@ -156,7 +156,7 @@ func (m *model) advance(at map[int64]write, head int64) {
 		m.writes++
 		for _, key := range w.keys {
 			old := m.keys[key]
-			if w.anew {
+			if w.recreate {
 				old = record{}
 			}
 			if old.version == 0 {
@@ -180,7 +180,7 @@ func (m *model) checkCurrent(ctx context.Context, client *clientv3.Client) {
 			got := record{string(kv.Value), kv.CreateRevision, kv.ModRevision, kv.Version}
 			switch {
 			case !known:
-				m.breaks("%s is there, %+v, but nobody wrote it", kv.Key, got)
+				m.breaks("%s exists, %+v, but no client wrote it", kv.Key, got)
 			case got != want:
 				m.breaks("%s is %+v, want %+v", kv.Key, got, want)
 			}
@@ -196,8 +196,8 @@ func (m *model) checkCurrent(ctx context.Context, client *clientv3.Client) {
 	}
 }
 
-// TestModelSeesBrokenPromises tells the model of writes that a sound server did otherwise, and
-// expects it to complain.
+// TestModelSeesBrokenPromises gives the model writes that differ from those that the server did,
+// and expects violations.
 func TestModelSeesBrokenPromises(t *testing.T) {
 	server := harness.Start(t)
 	client := connect(t, server.URL())
@@ -227,7 +227,7 @@ func TestModelSeesBrokenPromises(t *testing.T) {
 			w := send(v3Put, "1", "a")
 			return append(a, w, write{keys: []string{"b"}, value: "2", revision: w.revision + 1}), nil
 		}, "was acknowledged at revision"},
-		{"a write of nobody", func() (a, u []write) { send(v3Put, "1", "a"); return nil, nil }, "a gap"},
+		{"a write of no client", func() (a, u []write) { send(v3Put, "1", "a"); return nil, nil }, "a gap"},
 		{"a write that was done twice", func() (a, u []write) {
 			w := send(v3Put, "1", "a")
 			send(v3Put, "1", "a")

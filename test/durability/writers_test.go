@@ -23,19 +23,19 @@ type write struct {
 	keys     []string
 	value    string
 	revision int64 // 0 when it was not acknowledged
-	// it makes its keys anew, as v2's set does, rather than a further version of them
-	anew bool
+	// it creates its keys again, as v2's set does, instead of adding a version
+	recreate bool
 }
 
 // dialect makes a writer's next write and sends it, and returns the revision that was acknowledged.
 type dialect struct {
-	name string
-	anew bool // see write
-	keys func(writer string, n int, random *rand.Rand) []string
-	send func(ctx context.Context, c *clients, w write) (revision int64, err error)
+	name     string
+	recreate bool // see write
+	keys     func(writer string, n int, random *rand.Rand) []string
+	send     func(ctx context.Context, c *clients, w write) (revision int64, err error)
 }
 
-// clients are what one writer sends with.
+// clients are the clients of one writer, one for each dialect.
 type clients struct {
 	v3  *clientv3.Client
 	v2  *http.Client
@@ -50,7 +50,7 @@ var (
 		},
 		send: sendPut,
 	}
-	// v3Overwrite shares few keys among all who use it, so that they write over each other.
+	// v3Overwrite uses few keys for all its writers, so that they overwrite each other.
 	v3Overwrite = dialect{
 		name: "overwrite",
 		keys: func(_ string, _ int, random *rand.Rand) []string {
@@ -67,8 +67,8 @@ var (
 		send: sendTxn,
 	}
 	v2Set = dialect{
-		name: "set",
-		anew: true,
+		name:     "set",
+		recreate: true,
 		keys: func(writer string, n int, random *rand.Rand) []string {
 			if random.IntN(2) == 0 {
 				return []string{fmt.Sprintf("/over/%d", random.IntN(7))}
@@ -160,7 +160,7 @@ func startWriters(t *testing.T, url string, dialects []dialect, round int, rando
 func writeUntilError(ctx context.Context, c *clients, d dialect, name string, random *rand.Rand) ([]write, error) {
 	var list []write
 	for n := 0; ; n++ {
-		w := write{keys: d.keys(name, n, random), anew: d.anew, value: fmt.Sprintf("%s %s %d %s", d.name, name, n, strings.Repeat(".", random.IntN(300)))}
+		w := write{keys: d.keys(name, n, random), recreate: d.recreate, value: fmt.Sprintf("%s %s %d %s", d.name, name, n, strings.Repeat(".", random.IntN(300)))}
 		revision, err := d.send(ctx, c, w)
 		w.revision = revision
 		list = append(list, w)
@@ -170,8 +170,8 @@ func writeUntilError(ctx context.Context, c *clients, d dialect, name string, ra
 	}
 }
 
-// kill kills the writers' server, waits for them, and returns what they have written, and what was
-// under way.
+// kill kills the writers' server, waits for them, and returns the acknowledged writes and those
+// that were under way.
 func (ws *writers) kill(server *harness.Server) (acknowledged, unknown []write) {
 	ws.t.Helper()
 	ws.dying.Store(true)

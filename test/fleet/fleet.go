@@ -5,8 +5,8 @@
 // not know what the answers of a member should be; tests (test/cluster) and the torture program
 // (test/torture) do.
 //
-// Invariants: a process that was started has ended when Close returns; a member keeps its addresses
-// over restarts.
+// Invariants: every started process has ended when Close returns; a member keeps its addresses over
+// restarts.
 //
 // Concurrency: a Fleet's methods may be called at the same time, but one member is started and
 // ended by one goroutine at a time.
@@ -37,13 +37,13 @@ type Hosts interface {
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Config says what a fleet is made of.
+// Config configures a fleet.
 type Config struct {
 	// Program is etcd's path.
 	Program string
 	// Dir is where the members keep their data and logs.
 	Dir string
-	// Flags are for every member, beside those of its addresses and its birth.
+	// Flags are given to every member, in addition to those of its addresses and its bootstrap.
 	Flags []string
 	// Proxied puts a proxy in front of every peer port; see Wire.
 	Proxied bool
@@ -51,7 +51,7 @@ type Config struct {
 	Hosts Hosts
 }
 
-// token keeps what is left of other tests' clusters out.
+// token keeps members of other tests' clusters out.
 const token = "fleet"
 
 // Fleet is a cluster of processes.
@@ -78,10 +78,10 @@ func New(cfg Config) *Fleet {
 	}
 }
 
-// Wire returns what is between the members.
+// Wire returns the rules of the proxies between the members.
 func (f *Fleet) Wire() *Wire { return f.wire }
 
-// OnCreate has something done with every member before it runs for the first time.
+// OnCreate sets a function that is called with every member before its first start.
 func (f *Fleet) OnCreate(do func(*Member)) { f.onCreate = do }
 
 // Members returns the members of the cluster, also those that do not run.
@@ -101,8 +101,8 @@ func (f *Fleet) Running() (running []*Member) {
 	return running
 }
 
-// Found starts a cluster of n members and waits until all of them are healthy.
-func (f *Fleet) Found(ctx context.Context, n int) error {
+// Bootstrap starts a cluster of n members and waits until all of them are healthy.
+func (f *Fleet) Bootstrap(ctx context.Context, n int) error {
 	founders := make([]*Member, n)
 	for i := range founders {
 		m, err := f.newMember()
@@ -114,7 +114,7 @@ func (f *Fleet) Found(ctx context.Context, n int) error {
 	}
 	f.join(founders...)
 	for _, m := range founders {
-		m.birth = birth{cluster: f.initialCluster(), state: "new"}
+		m.bootstrap = bootstrap{cluster: f.initialCluster(), state: "new"}
 		if err := m.Start(); err != nil {
 			return err
 		}
@@ -184,8 +184,8 @@ func (f *Fleet) dial(ctx context.Context, network, address string) (net.Conn, er
 	return d.DialContext(ctx, network, address)
 }
 
-// until calls ok until it says yes, or the context ends; what is in the error then, with what ok
-// said last.
+// until calls ok until it returns true or the context ends. The error then contains what and the
+// last error of ok.
 func until(ctx context.Context, what string, ok func() error) error {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()

@@ -22,23 +22,23 @@ import (
 // endMax is how long a process may take to end after a signal. It is far above what it takes.
 const endMax = 60 * time.Second
 
-// patience is how long one member is waited for before the next one is asked.
+// patience is the timeout of a request to one member before the next member is tried.
 const patience = 2 * time.Second
 
-// Member is one member of a fleet and the process that it runs in, if it does.
+// Member is one member of a fleet, with its process while it runs.
 type Member struct {
 	Name string
 
-	f      *Fleet
-	host   int
-	client string // address of the client port
-	listen string // address of the peer port
-	peer   string // address that other members are told
-	dir    string
-	proxy  *proxy
-	birth  birth
-	id     atomic.Uint64
-	http   *http.Client
+	f         *Fleet
+	host      int
+	client    string // address of the client port
+	listen    string // address of the peer port
+	peer      string // address that is advertised to other members
+	dir       string
+	proxy     *proxy
+	bootstrap bootstrap
+	id        atomic.Uint64
+	http      *http.Client
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd     // guarded by mu
@@ -46,10 +46,10 @@ type Member struct {
 	paused bool          // guarded by mu
 }
 
-// birth is what a member is told of the cluster when it starts for the first time.
-type birth struct{ cluster, state string }
+// bootstrap has the flags --initial-cluster and --initial-cluster-state of a member.
+type bootstrap struct{ cluster, state string }
 
-// newMember makes a member with a directory and addresses of its own, which does not run yet.
+// newMember makes a member with a new directory and addresses. It does not start it.
 func (f *Fleet) newMember() (*Member, error) {
 	f.mu.Lock()
 	f.numbers++
@@ -88,8 +88,7 @@ func (f *Fleet) newMember() (*Member, error) {
 	return m, nil
 }
 
-// freeAddress returns an address at which nobody listens, outside the ports that the kernel gives
-// to outgoing connections.
+// freeAddress returns an address on which no process listens, outside the ephemeral ports.
 func freeAddress(ip string) (string, error) {
 	var last error
 	for range 100 {
@@ -116,10 +115,10 @@ func (m *Member) ClientURL() string { return "http://" + m.client }
 // DataDir returns the member's data directory.
 func (m *Member) DataDir() string { return filepath.Join(m.dir, "data") }
 
-// LogFile returns the path of what the member has written to its output, over all its starts.
+// LogFile returns the path of the file with the member's output, over all its starts.
 func (m *Member) LogFile() string { return filepath.Join(m.dir, "log") }
 
-// Log returns what the member has written to its output, over all its starts.
+// Log returns the member's output, over all its starts.
 func (m *Member) Log() string {
 	text, err := os.ReadFile(m.LogFile())
 	if err != nil {
@@ -144,7 +143,7 @@ func (m *Member) Start() error {
 		"--name", m.Name, "--data-dir", m.DataDir(),
 		"--listen-client-urls", m.ClientURL(), "--advertise-client-urls", m.ClientURL(),
 		"--listen-peer-urls", "http://" + m.listen, "--initial-advertise-peer-urls", m.PeerURL(),
-		"--initial-cluster", m.birth.cluster, "--initial-cluster-state", m.birth.state, "--initial-cluster-token", token,
+		"--initial-cluster", m.bootstrap.cluster, "--initial-cluster-state", m.bootstrap.state, "--initial-cluster-token", token,
 	}, m.f.cfg.Flags...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = m.dir, log, log
 	// The member dies with this process, even when that is killed by a timeout.
@@ -166,9 +165,9 @@ func (m *Member) Start() error {
 	return nil
 }
 
-// lasting starts processes on a thread that lives as long as this process does. PR_SET_PDEATHSIG
-// goes by threads, not by processes: a child whose thread ends is killed, and threads end in a
-// process that uses network namespaces.
+// lasting starts processes on a thread that lives as long as this process. PR_SET_PDEATHSIG refers
+// to the parent thread: a child is killed when the thread that started it ends, and threads end in
+// a process that uses network namespaces.
 var lasting = sync.OnceValue(func() chan<- func() {
 	do := make(chan func())
 	go func() {
@@ -212,7 +211,7 @@ func (m *Member) Paused() bool {
 	return m.paused && m.running()
 }
 
-// Kill ends the process with SIGKILL, if it runs, and waits until it is gone.
+// Kill ends the process with SIGKILL, if it runs, and waits until it has ended.
 func (m *Member) Kill() error {
 	_, err := m.end(syscall.SIGKILL)
 	return err
@@ -277,7 +276,7 @@ func (m *Member) signal(signal syscall.Signal) error {
 	return nil
 }
 
-// AwaitHealthy waits until the member's /health says that it is.
+// AwaitHealthy waits until the member's /health reports healthy.
 func (m *Member) AwaitHealthy(ctx context.Context) error {
 	return until(ctx, m.Name+" to be healthy", func() error {
 		if !m.Running() {
@@ -291,7 +290,7 @@ func (m *Member) AwaitHealthy(ctx context.Context) error {
 	})
 }
 
-// Get asks the member's client port over HTTP.
+// Get sends an HTTP GET to the member's client port.
 func (m *Member) Get(ctx context.Context, path string) (status int, body []byte, err error) {
 	return m.Do(ctx, http.MethodGet, path, "")
 }

@@ -21,8 +21,8 @@ const (
 	fromHeader = "Cairn-From"
 )
 
-// proxy stands in front of one member's peer port. All that members ask each other says in its head
-// who asks (docs/formats/peer.md), so it knows which two a connection is between.
+// proxy forwards connections to one member's peer port. Every request between members names its
+// sender in the head (docs/formats/peer.md), so the proxy knows both ends of a connection.
 type proxy struct {
 	w  *Wire
 	to *Member
@@ -60,7 +60,7 @@ func (p *proxy) close() {
 	p.wg.Wait()
 }
 
-// keep notes a connection that is to be closed with the proxy, and reports whether that is still
+// keep registers a connection to be closed with the proxy, and reports whether the proxy is still
 // open.
 func (p *proxy) keep(c net.Conn) bool {
 	p.mu.Lock()
@@ -87,7 +87,7 @@ func (p *proxy) accept() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			time.Sleep(10 * time.Millisecond) // too many files, perhaps; there may be room soon
+			time.Sleep(10 * time.Millisecond) // out of file descriptors, perhaps: do not spin
 			continue
 		}
 		p.wg.Go(func() {
@@ -119,8 +119,8 @@ func (p *proxy) serve(in net.Conn) {
 	c.pump(p.w, out, io.MultiReader(bytes.NewReader(head), in))
 }
 
-// readHead reads the head of a request, and returns it with what came behind it, and who asks: 0
-// when it does not say.
+// readHead reads the head of a request. It returns the head with the bytes read behind it, and the
+// ID of the sender, 0 when the head has none.
 func readHead(c net.Conn) (head []byte, from uint64, err error) {
 	var read bytes.Buffer
 	r := textproto.NewReader(bufio.NewReader(io.TeeReader(io.LimitReader(c, headMax), &read)))
@@ -144,7 +144,7 @@ type connection struct {
 	in   net.Conn
 
 	once sync.Once
-	done chan struct{} // closed when it is to end
+	done chan struct{} // closed to end the connection
 }
 
 func (c *connection) close() { c.once.Do(func() { close(c.done) }) }
@@ -199,7 +199,7 @@ func (d *direction) write(queue <-chan chunk) {
 	for {
 		c, more := <-queue, true
 		if c.bytes == nil {
-			c.at, more = time.Now(), false // the end of the connection, too, is told late
+			c.at, more = time.Now(), false // the end of the connection is delayed, too
 		}
 		if !d.wait(c.at) || !more {
 			return
@@ -210,8 +210,8 @@ func (d *direction) write(queue <-chan chunk) {
 	}
 }
 
-// wait waits until something that came at a time is to be passed on, and says no when the
-// connection is to end.
+// wait waits until the time at which a piece is to be forwarded. It returns false when the
+// connection ends first.
 func (d *direction) wait(at time.Time) bool {
 	for {
 		rule, changed := d.w.rule(d.from, d.to)

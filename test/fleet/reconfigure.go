@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc/backoff"
 )
 
-// connectParams has clients try again soon: how long members are away is to be seen, not how
-// patient gRPC is.
+// connectParams makes clients reconnect soon: gRPC's usual back-off would hide how long members are
+// unavailable.
 var connectParams = grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 300 * time.Millisecond},
 	MinConnectTimeout: time.Second,
@@ -37,8 +37,8 @@ func (f *Fleet) Connect(members ...*Member) (*clientv3.Client, error) {
 	})
 }
 
-// retry calls do until the cluster takes it: no leader, or members that have only just been
-// connected, pass.
+// retry calls do until it succeeds: a missing leader and members that have just connected are
+// temporary.
 func retry(ctx context.Context, what string, do func(context.Context) error) error {
 	var refused error
 	err := until(ctx, what, func() error {
@@ -59,8 +59,8 @@ func retry(ctx context.Context, what string, do func(context.Context) error) err
 	return errors.Join(err, refused)
 }
 
-// Add adds a member to the cluster and starts it. A learner is to be promoted; a voter is healthy
-// when Add returns.
+// Add adds a member to the cluster and starts it. A voter is healthy when Add returns; the caller
+// promotes a learner.
 func (f *Fleet) Add(ctx context.Context, learner bool) (*Member, error) {
 	m, err := f.newMember()
 	if err != nil {
@@ -93,7 +93,7 @@ func (f *Fleet) add(ctx context.Context, m *Member, learner bool) error {
 		return err
 	}
 	f.join(m)
-	m.birth = birth{cluster: f.initialCluster(), state: "existing"}
+	m.bootstrap = bootstrap{cluster: f.initialCluster(), state: "existing"}
 	if err := m.Start(); err != nil {
 		return err
 	}
@@ -103,8 +103,8 @@ func (f *Fleet) add(ctx context.Context, m *Member, learner bool) error {
 	return m.AwaitHealthy(ctx)
 }
 
-// find reports whether the cluster has a member already, as after an addition whose answer was
-// lost, and notes its ID then.
+// find reports whether the cluster has a member already, as after an addition whose response was
+// lost, and sets its ID.
 func (f *Fleet) find(ctx context.Context, c *clientv3.Client, m *Member) (bool, error) {
 	resp, err := c.MemberList(ctx)
 	if err != nil {
@@ -119,7 +119,7 @@ func (f *Fleet) find(ctx context.Context, c *clientv3.Client, m *Member) (bool, 
 	return false, nil
 }
 
-// Promote makes a learner a voter, as soon as it is ready for that, and waits until it is healthy.
+// Promote makes a learner a voter once it has caught up, and waits until it is healthy.
 func (f *Fleet) Promote(ctx context.Context, m *Member) error {
 	c, err := f.Connect(f.Running()...)
 	if err != nil {
@@ -136,8 +136,8 @@ func (f *Fleet) Promote(ctx context.Context, m *Member) error {
 	return errors.Join(err, m.AwaitHealthy(ctx))
 }
 
-// Remove removes a member from the cluster, and waits until its process has ended by itself, if it
-// ran. It returns how.
+// Remove removes a member from the cluster, waits until its process has ended by itself, and
+// returns its final state, nil when it did not run.
 func (f *Fleet) Remove(ctx context.Context, m *Member) (*os.ProcessState, error) {
 	var others []*Member
 	for _, o := range f.Running() {
@@ -161,8 +161,8 @@ func (f *Fleet) Remove(ctx context.Context, m *Member) (*os.ProcessState, error)
 	return m.AwaitEnd(ctx)
 }
 
-// Replace puts an empty member in the place of one that has lost its data: removed, and added anew
-// under the same URLs as a learner, which is promoted.
+// Replace replaces a member that has lost its data: it removes the member, adds an empty learner
+// with the same URLs, and promotes it.
 func (f *Fleet) Replace(ctx context.Context, m *Member) error {
 	if err := m.Kill(); err != nil {
 		return err

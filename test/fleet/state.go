@@ -18,8 +18,8 @@ func (f *Fleet) Status(ctx context.Context, m *Member) (*clientv3.StatusResponse
 	return c.Status(ctx, m.ClientURL())
 }
 
-// Leader waits until one of the members that run says that it leads, and the majority agrees, and
-// returns it.
+// Leader waits until a running member reports that it leads and a majority agrees, and returns that
+// member.
 func (f *Fleet) Leader(ctx context.Context) (leader *Member, err error) {
 	err = until(ctx, "a leader", func() error {
 		leader, err = f.leader(ctx)
@@ -51,8 +51,8 @@ func (f *Fleet) leader(ctx context.Context) (*Member, error) {
 }
 
 // Converged waits until all members run and are at one revision, and returns it with the hash of
-// the keys, which is equal on all of them; an error that wraps ErrDiverged if it is not. Nobody may
-// write meanwhile.
+// the keys, which is equal on all of them; an error that wraps ErrDiverged if it is not. No client
+// may write meanwhile.
 func (f *Fleet) Converged(ctx context.Context) (revision int64, hash uint32, err error) {
 	err = until(ctx, "all members to be at one revision", func() error {
 		revision, err = f.commonRevision(ctx)
@@ -82,7 +82,7 @@ func (f *Fleet) Converged(ctx context.Context) (revision int64, hash uint32, err
 	return revision, hash, nil
 }
 
-// ErrDiverged says that members hold different keys at one revision.
+// ErrDiverged reports that members hold different keys at one revision.
 var ErrDiverged = errors.New("members have diverged")
 
 func (f *Fleet) commonRevision(ctx context.Context) (revision int64, err error) {

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// Rule is what happens to what one member sends another.
+// Rule is applied to the bytes that one member sends another.
 type Rule struct {
-	// Refuse closes the connections that it has opened, and any new one.
+	// Refuse closes the connections that the sender has opened, and any new one.
 	Refuse bool
-	// Drop delivers nothing, on connections of either side. They stay open, as when packets are
-	// lost; what was sent is delivered late if they last until then.
+	// Drop delivers nothing, on connections opened by either side. They stay open, as when packets
+	// are lost; what was sent is delivered once the rule has been removed.
 	Drop bool
-	// Delay is by how much everything comes late.
+	// Delay is added to the delivery of every byte.
 	Delay time.Duration
 }
 
 type pair struct{ from, to uint64 }
 
-// Wire is what the proxies between the members do.
+// Wire holds the rules of the proxies between the members.
 type Wire struct {
 	mu      sync.Mutex
 	rules   map[pair]Rule            // guarded by mu
@@ -55,7 +55,7 @@ func (w *Wire) Both(some, others []*Member, r Rule) {
 	}
 }
 
-// Heal forgets all rules.
+// Heal removes all rules.
 func (w *Wire) Heal() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -63,8 +63,8 @@ func (w *Wire) Heal() {
 	w.apply()
 }
 
-// Cut closes every connection for which yes says so, in the midst of what it carries, and returns
-// how many.
+// Cut closes every connection for which yes returns true, in the middle of its traffic, and returns
+// their number.
 func (w *Wire) Cut(yes func() bool) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,7 +78,7 @@ func (w *Wire) Cut(yes func() bool) (n int) {
 	return n
 }
 
-// apply tells the connections of the rules. The caller holds mu.
+// apply applies the rules to the open connections. The caller holds mu.
 func (w *Wire) apply() {
 	for c := range w.streams {
 		if w.rules[pair{c.from, c.to.ID()}].Refuse {
@@ -89,14 +89,14 @@ func (w *Wire) apply() {
 	w.changed = make(chan struct{})
 }
 
-// rule returns the rule for a direction, and what is closed when it may have changed.
+// rule returns the rule for a direction, and a channel that is closed when it may have changed.
 func (w *Wire) rule(from, to uint64) (Rule, <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.rules[pair{from, to}], w.changed
 }
 
-// open notes a connection, and reports whether it may be.
+// open registers a connection, and reports whether the rules allow it.
 func (w *Wire) open(c *connection) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

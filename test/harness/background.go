@@ -15,8 +15,8 @@ type Background struct {
 }
 
 // Begin starts a command in a server's directory as Run does, and leaves it running. It is killed
-// when the test ends, and a failed test prints the end of what it wrote. As, if not nil, is who
-// runs it.
+// when the test ends, and a failed test prints the end of its output. The command runs as the user
+// as, if that is not nil.
 func (s *Server) Begin(t testing.TB, c Command, as *syscall.Credential) *Background {
 	t.Helper()
 	b := &Background{cmd: exec.Command(c.Args[0], c.Args[1:]...), output: &Buffer{}, exited: make(chan struct{})}

@@ -28,8 +28,8 @@ type Command struct {
 	Stdin string
 }
 
-// Run runs a command in a server's directory and returns what came of it. ETCDCTL_ENDPOINTS names
-// the server. A command that cannot be started, or does not end, fails the test.
+// Run runs a command in a server's directory and returns its result. ETCDCTL_ENDPOINTS names the
+// server. A command that cannot be started, or does not end, fails the test.
 func (s *Server) Run(t testing.TB, c Command) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), commandMax)

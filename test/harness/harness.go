@@ -1,9 +1,8 @@
-// Package harness starts real servers for tests that look at them from outside, and runs clients
-// against them.
+// Package harness starts real servers for black-box tests, and runs clients against them.
 //
 // It owns the processes and directories that it makes: every server is killed and every directory
 // removed when its test ends, also when the test fails, and a failed test prints the end of its
-// servers' logs. It does not know what the answers should be.
+// servers' logs. It does not know which responses are right.
 //
 // Three environment variables change what is started: CAIRN_TEST_ETCD and CAIRN_TEST_ETCDCTL name
 // programs to use in place of freshly built ones, CAIRN_TEST_ETCD_FLAGS adds flags for every
@@ -11,7 +10,7 @@
 //
 //	CAIRN_TEST_ETCD=/usr/bin/etcd CAIRN_TEST_ETCD_FLAGS=--enable-v2=true CAIRN_TEST_ETCDCTL=/usr/bin/etcdctl
 //
-// the tests are played against Debian's etcd 3.4, which is how they are themselves tested.
+// the tests run against Debian's etcd 3.4, which checks the tests themselves.
 //
 // Concurrency: Start may be called from parallel tests; a Server belongs to one test.
 package harness
@@ -55,8 +54,8 @@ func Etcdctl(t testing.TB) string { return program(t, "CAIRN_TEST_ETCDCTL", "etc
 func program(t testing.TB, variable, name string) string {
 	t.Helper()
 	if path := os.Getenv(variable); path != "" {
-		// go test notes which files a test looks at and runs it again when one has changed; of
-		// programs that it starts it knows nothing.
+		// go test caches a result until a file that the test has read changes; it does not notice
+		// changes of programs that the test starts.
 		if _, err := os.Stat(path); err != nil {
 			t.Fatalf("%s: %v", variable, err)
 		}
@@ -73,7 +72,7 @@ func program(t testing.TB, variable, name string) string {
 			t.Fatal(err)
 		}
 		built.dir, built.paths = dir, map[string]string{}
-		lookAtSources(t)
+		readSources(t)
 	}
 	path := filepath.Join(built.dir, name)
 	// From the root, since a test of another module (test/k8s) builds with cairn's own choice of
@@ -87,10 +86,9 @@ func program(t testing.TB, variable, name string) string {
 	return path
 }
 
-// lookAtSources reads the names and times of the module's files, for the same reason that program
-// looks at the one it is given: what is built from them must not be taken from go test's cache when
-// they have changed.
-func lookAtSources(t testing.TB) {
+// readSources reads the names and times of the module's files, for the same reason that program
+// reads those of its file: go test must not use a cached result when they have changed.
+func readSources(t testing.TB) {
 	t.Helper()
 	root := "../.."
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
@@ -107,7 +105,7 @@ func lookAtSources(t testing.TB) {
 	}
 }
 
-// reference finds out once whether the server under test is another's etcd.
+// reference detects once whether the server under test is another project's etcd.
 var reference = sync.OnceValues(func() (string, error) {
 	path := os.Getenv("CAIRN_TEST_ETCD")
 	if path == "" {
@@ -121,8 +119,8 @@ var reference = sync.OnceValues(func() (string, error) {
 	return first, nil
 })
 
-// Reference returns how the server under test names itself when it is not ours, and "" when it is.
-// Tests use it where the other rightly answers differently, and nowhere else.
+// Reference returns the name and version of the server under test when it is not cairn, and ""
+// otherwise. Tests use it only where the other server rightly behaves differently.
 func Reference(t testing.TB) string {
 	t.Helper()
 	name, err := reference()
@@ -132,15 +130,16 @@ func Reference(t testing.TB) string {
 	return name
 }
 
-// Needs makes sure that a program of another project is there, and tells how to get it. Without it
-// the test fails in CI (CI=true) and is skipped elsewhere; `make test` says at its end what was
-// skipped.
+// Needs checks that a program of another project is installed. Without it the test fails in CI
+// (CI=true) and is skipped elsewhere, with a message that explains how to install it; `make test`
+// lists the skipped tests at its end.
 func Needs(t testing.TB, program, debianPackage string) {
 	t.Helper()
 	NeedsOf(t, program, "apt-get install "+debianPackage)
 }
 
-// NeedsOf is Needs for what does not come from Debian: it tells the command that gets it.
+// NeedsOf is Needs for programs that Debian does not package; the message has the command that
+// installs it.
 func NeedsOf(t testing.TB, file, command string) {
 	t.Helper()
 	_, err := os.Stat(file)

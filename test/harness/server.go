@@ -20,23 +20,23 @@ import (
 	"time"
 )
 
-// readyMax is how long a server may take until it is healthy. It is far above what it takes, so
-// that a busy machine fails no test.
+// readyMax bounds the time until a started server is healthy. It is generous, so that no test fails
+// on a busy machine.
 const readyMax = 30 * time.Second
 
-// hopeless is set once a server of this test process has run all of readyMax without becoming
-// healthy. The next ones would, too, and a package of many tests would run into its time limit
-// before it could say so.
+// hopeless is set once a server of this test process has not become healthy within readyMax. Later
+// servers would not either, and a package with many tests would exceed its time limit before it
+// reported the first failure.
 var hopeless atomic.Bool
 
-// Server is one running server, with a data directory of its own. Its addresses stay the same over
+// Server is one running server with its own data directory. Its addresses stay the same over
 // restarts.
 type Server struct {
 	t      testing.TB
 	client string
 	peer   string
 	dir    string
-	// program is another server than the one under test; "" is that.
+	// program is the path of another project's server; "" is the server under test.
 	program string
 	flags   []string
 	log     *Buffer
@@ -47,8 +47,8 @@ type Server struct {
 // Start starts a server over a fresh directory, with further flags, and waits until it is healthy.
 func Start(t testing.TB, flags ...string) *Server { t.Helper(); return startProgram(t, "", flags) }
 
-// StartOther starts a server of another project, which tests compare ours with, in the same way.
-// Flags that the environment adds for the server under test are not for it.
+// StartOther starts a server of another project in the same way, for comparison. It does not get
+// the flags of CAIRN_TEST_ETCD_FLAGS.
 func StartOther(t testing.TB, program string, flags ...string) *Server {
 	t.Helper()
 	return startProgram(t, program, flags)
@@ -68,7 +68,7 @@ func startProgram(t testing.TB, program string, flags []string) *Server {
 			return s
 		}
 		s.Kill()
-		// Another process may have taken the port between the look and the start.
+		// Another process may have taken the port between FreePort and the start.
 		if try == 5 || !strings.Contains(s.log.String(), "address already in use") {
 			t.Fatal(err)
 		}
@@ -84,8 +84,8 @@ func (s *Server) Restart() {
 	}
 }
 
-// Spawn starts the server again after Kill or Stop, and does not wait for anything: it may then be
-// killed while it starts.
+// Spawn starts the server again after Kill or Stop without waiting until it is healthy, so that a
+// test can kill it while it starts.
 func (s *Server) Spawn() {
 	s.t.Helper()
 	if err := s.spawn(); err != nil {
@@ -129,7 +129,7 @@ func (s *Server) spawn() error {
 	return nil
 }
 
-// ready asks for /health until it is good, the server has ended, or too much time has passed.
+// ready polls /health until the server is healthy, has ended, or readyMax has passed.
 func (s *Server) ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
 	defer cancel()
@@ -150,8 +150,8 @@ func (s *Server) ready() error {
 	}
 }
 
-// healthy asks whether the server serves; one with an alarm does, though its /health says
-// otherwise.
+// healthy reports whether the server serves requests. A server with an alarm does, although its
+// /health reports unhealthy, so alarms are excluded.
 func (s *Server) healthy(ctx context.Context) bool {
 	status, body, _, err := s.do(ctx, http.MethodGet, "/health?exclude=NOSPACE&exclude=CORRUPT", "")
 	return err == nil && status == http.StatusOK && strings.Contains(body, `"true"`)
@@ -163,7 +163,7 @@ func (s *Server) URL() string { return "http://" + s.client }
 // Address returns the host and port of the server's client URL.
 func (s *Server) Address() string { return s.client }
 
-// Dir returns a directory of the server's own in which tests may put files.
+// Dir returns the server's directory, in which tests may put files.
 func (s *Server) Dir() string { return s.dir }
 
 // DataDir returns the server's data directory.
@@ -172,13 +172,13 @@ func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
 // PID returns the process ID of the running server.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Log returns what the server has written to its output so far, over all its starts.
+// Log returns the server's output so far, over all its starts.
 func (s *Server) Log() string { return s.log.String() }
 
-// Kill ends the server with SIGKILL and waits until it is gone. It does nothing when none runs.
+// Kill ends the server with SIGKILL and waits until it has ended. It does nothing when none runs.
 func (s *Server) Kill() { _ = s.end(syscall.SIGKILL) }
 
-// Stop ends the server with SIGTERM, waits, and returns how it ended.
+// Stop ends the server with SIGTERM, waits until it has ended, and returns its state.
 func (s *Server) Stop() *os.ProcessState {
 	s.t.Helper()
 	if err := s.end(syscall.SIGTERM); err != nil {
@@ -209,7 +209,7 @@ func (s *Server) cleanup() {
 	}
 }
 
-// HTTP sends a request to the server, with a form when it is not empty, and returns what came back.
+// HTTP sends a request to the server, with a form when it is not empty, and returns the response.
 func (s *Server) HTTP(method, target, form string) (status int, body string, header http.Header) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
@@ -238,8 +238,8 @@ func (s *Server) do(ctx context.Context, method, target, form string) (status in
 	return resp.StatusCode, string(text), resp.Header, err
 }
 
-// FreePort returns a loopback port on which nobody listens, outside the range from which the kernel
-// gives ports to outgoing connections, so that a server which restarts finds its port free.
+// FreePort returns a loopback port on which no process listens. It is outside the range of
+// ephemeral ports, so that a server which restarts finds its port free.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	for range 1000 {

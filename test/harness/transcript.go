@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// A transcript is a text file of commands as one types them, and of what they say:
+// A transcript is a text file of shell commands with their expected output:
 //
 //	# a comment
 //	$ etcdctl get /k          a line for sh; etcdctl is the client that is tested
 //	> value                   a line of its standard output; all of them must be there
 //	2> Error: …               a line that its standard error must have, among others
-//	exit 4                    its exit status, 0 when not said
+//	exit 4                    its exit status, 0 by default
 //
 // In output {n} stands for any number, {any} for any text, and {+3} for the number three above the
 // anchor.
@@ -28,8 +28,8 @@ type step struct {
 	exit   int
 }
 
-// Transcript plays a file against the server, with etcdctl as the client at that path. The
-// environment comes beside the usual one, and anchor is what {+0} stands for.
+// Transcript runs the commands of a file against the server, with etcdctl as the path of the
+// client. environment is added to the usual one; {+0} matches anchor.
 func (s *Server) Transcript(t *testing.T, file, etcdctl string, anchor int64, env ...string) {
 	t.Helper()
 	bin := t.TempDir()
@@ -96,7 +96,7 @@ func readTranscript(t *testing.T, file string) (steps []*step) {
 // placeholder matches {n}, {any} and {+3}, as regexp.QuoteMeta leaves them.
 var placeholder = regexp.MustCompile(`\\\{(n|any|\\\+\d+)\\\}`)
 
-// pattern makes the expression that a whole expected text stands for.
+// pattern returns the regular expression of a whole expected text.
 func pattern(text string, anchor int64) *regexp.Regexp {
 	return regexp.MustCompile("^" + placeholder.ReplaceAllStringFunc(regexp.QuoteMeta(text), func(found string) string {
 		switch word := placeholder.FindStringSubmatch(found)[1]; word {

@@ -1,5 +1,5 @@
-// Package lan makes hosts of their own out of network namespaces, and the network between them:
-// packets are lost, late and cut off in one direction or both, as they are told.
+// Package lan makes hosts out of network namespaces, with a network between them that loses, delays
+// and blocks packets in one direction or both.
 //
 // It owns the namespaces and the switch. Every host has one device, whose other end this process
 // holds; it reads packets there and puts them where they are addressed to. So no setting of the
@@ -7,8 +7,8 @@
 // needed for loss and delay: they are those of netem, made here. It does not know what the hosts
 // run.
 //
-// It needs the right to make namespaces and /dev/net/tun, which root has; New says so where it is
-// missing.
+// It needs the right to make namespaces and /dev/net/tun, which root has; New returns
+// ErrNotPermitted without it.
 //
 // Concurrency: all methods may be called at the same time.
 package lan
@@ -28,25 +28,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotPermitted says that this process may not make hosts.
+// ErrNotPermitted reports that this process may not make hosts.
 var ErrNotPermitted = errors.New("network namespaces are not permitted here")
 
-// Rule is what happens to packets from one host to another.
+// Rule is applied to packets from one host to another.
 type Rule struct {
 	// Lose is the probability that a packet is lost, from 0 to 1.
 	Lose float64
-	// Delay is how long a packet is on its way.
+	// Delay is the time between the sending and the delivery of a packet.
 	Delay time.Duration
 }
 
-// queueMax is how many packets are on their way from one host to another. What is more is lost, as
-// in any network.
+// queueMax bounds the packets that are under way from one host to another. Further packets are
+// lost.
 const queueMax = 4096
 
-// packetMax is the size of the largest packet, with room to see that it is one.
+// packetMax is the size of a receive buffer, larger than any packet.
 const packetMax = 2048
 
-// LAN is a network of hosts 1 to n, and of host 0, on which this process' own connections begin.
+// LAN is a network of hosts 1 to n, and of host 0, from which this process connects.
 type LAN struct {
 	hosts []*host
 	done  chan struct{}
@@ -72,7 +72,7 @@ func New(n int) (*LAN, error) {
 	return l, nil
 }
 
-// own is the number of host 0 in its address.
+// own is the last part of host 0's address.
 const own = 254
 
 func (l *LAN) address(n int) net.IP {
@@ -85,7 +85,7 @@ func (l *LAN) address(n int) net.IP {
 // Address returns the IP address of a host.
 func (l *LAN) Address(n int) string { return l.address(n).String() }
 
-// Start starts a command on a host. With Pdeathsig it is told when the network is closed.
+// Start starts a command on a host. With Pdeathsig it gets that signal when the network is closed.
 func (l *LAN) Start(n int, cmd *exec.Cmd) error { return l.hosts[n].run(cmd.Start) }
 
 // Dial connects from host 0.
@@ -96,7 +96,7 @@ func (l *LAN) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	}
 	done := make(chan result)
 	go func() {
-		// The thread is not given back: what comes next on it must not find itself on another host.
+		// The thread stays locked, so that no other goroutine runs in the host's namespace.
 		runtime.LockOSThread()
 		var r result
 		if r.err = unix.Setns(l.hosts[0].ns, unix.CLONE_NEWNET); r.err == nil {
@@ -124,7 +124,7 @@ func (l *LAN) Each(r Rule) {
 	}
 }
 
-// Heal forgets all rules.
+// Heal removes all rules.
 func (l *LAN) Heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,7 +137,7 @@ func (l *LAN) rule(from, to int) Rule {
 	return l.rules[[2]int{from, to}]
 }
 
-// Close ends the network and what was started on its hosts.
+// Close closes the network and kills the processes that were started on its hosts.
 func (l *LAN) Close() error {
 	var errs []error
 	close(l.done)
@@ -153,7 +153,7 @@ type packet struct {
 	bytes []byte
 }
 
-// carry takes what a host sends to where it is addressed to.
+// carry forwards the packets that a host sends to their destinations.
 func (l *LAN) carry(from int) {
 	lanes := make([]chan packet, len(l.hosts))
 	for to := range lanes {
@@ -214,7 +214,7 @@ func (l *LAN) deliver(lane <-chan packet, to *host) {
 	}
 }
 
-// host is a network namespace, and the thread that lives in it.
+// host is a network namespace with its thread.
 type host struct {
 	ns     int // of the namespace
 	device *os.File
@@ -225,8 +225,8 @@ func newHost(ip net.IP) (*host, error) {
 	h := &host{ns: -1, do: make(chan func())}
 	made := make(chan error)
 	go func() {
-		// Commands end with the thread that has started them (PR_SET_PDEATHSIG), so there is one
-		// that stays.
+		// Commands are killed when the thread that started them ends (PR_SET_PDEATHSIG), so one
+		// thread starts all of them and stays.
 		runtime.LockOSThread()
 		err := h.enter(ip)
 		made <- err
@@ -268,8 +268,7 @@ func (h *host) enter(ip net.IP) error {
 	return errors.Join(up("lo", nil), up("lan0", ip))
 }
 
-// up gives a device of the thread's namespace an address, if there is one, and takes it into
-// service.
+// up gives a device of the thread's namespace an address, unless that is empty, and brings it up.
 func up(name string, ip net.IP) error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -301,7 +300,7 @@ func up(name string, ip net.IP) error {
 	return set(unix.SIOCSIFFLAGS, func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING); return nil })
 }
 
-// run does something on the host's thread.
+// run calls a function on the host's thread.
 func (h *host) run(f func() error) error {
 	done := make(chan error)
 	h.do <- func() { done <- f() }

@@ -81,7 +81,7 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	})
 	founded, cancel := context.WithTimeout(ctx, healMax)
 	defer cancel()
-	if err := b.fleet.Found(founded, b.size); err != nil {
+	if err := b.fleet.Bootstrap(founded, b.size); err != nil {
 		return err
 	}
 	b.rec = newRecorder()
