@@ -196,7 +196,7 @@ func runCatchUp(ctx context.Context, t *trial) (sample, error) {
 	}
 }
 
-// appliedIndex asks the server how far it is.
+// appliedIndex returns the server's applied index.
 func (s *server) appliedIndex(ctx context.Context) (uint64, error) {
 	conn, err := newV3Conn(endpoint{"http", s.client}, tlsFiles{})
 	if err != nil {

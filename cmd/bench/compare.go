@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// comparison is what the flags of `bench compare` say.
+// comparison has the values of the flags of `bench compare`.
 type comparison struct {
 	theirs, ours program
 	scenarios    []scenario

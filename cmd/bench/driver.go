@@ -26,7 +26,7 @@ func measure(ctx context.Context, kind workloadKind, s settings, bar *progress) 
 	if kind.finite && s.total == 0 && s.duration == 0 {
 		s.total = kind.total(s)
 	}
-	if s.pid != 0 { // before the work, or a mistyped pid is told after it
+	if s.pid != 0 { // before the run, so that a mistyped pid is reported at once
 		if _, err := sampleProcess(s.pid); err != nil {
 			return nil, err
 		}

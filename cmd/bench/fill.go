@@ -58,7 +58,7 @@ func (w *fillWorkload) client(i int) request {
 	return func(ctx context.Context, ticket uint64) (int, error) {
 		first := int(ticket) * w.batch
 		n := min(w.batch, w.keys.keys-first)
-		if n <= 0 { // a -total beyond the key space begins anew
+		if n <= 0 { // a -total beyond the key space begins again at its start
 			first, n = first%w.keys.keys, 1
 		}
 		for j := range n {

@@ -18,8 +18,8 @@ const (
 )
 
 // answerReader reads HTTP/1.1 answers one behind the other from a connection. It accepts what RFC
-// 9112 lets a server send to a client that asks for no encodings, and nothing else, since an answer
-// that a lenient parser would guess at is to show up as an error.
+// 9112 lets a server send to a client that asks for no encodings, and nothing else: malformed
+// answers must show up as errors.
 type answerReader struct {
 	from io.Reader
 	buf  []byte // buf[r:w] is read and not yet taken

@@ -113,7 +113,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"a length with a sign", ok + "Content-Length: +1\r\n\r\nx", "want one length"},
 		{"a length beyond all", ok + "Content-Length: 99999999999999999999\r\n\r\n", "want one length"},
 		{"two lengths", ok + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "want one length"},
-		{"an encoding nobody asked for", ok + "Transfer-Encoding: gzip, chunked\r\n\r\n", "want chunked"},
+		{"an encoding that was not requested", ok + "Transfer-Encoding: gzip, chunked\r\n\r\n", "want chunked"},
 		{"a length and chunks", ok + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "both"},
 		{"a chunk without a size", chunked + "\r\n\r\n", "chunk size"},
 		{"a chunk's size of other letters", chunked + "0x5\r\nhello\r\n", "chunk size"},

@@ -29,7 +29,7 @@ var aLongTimeAgo = time.Unix(1, 0)
 type httpConn struct {
 	to   endpoint
 	tls  *tls.Config // for https
-	turn sync.Mutex  // held by who asks; guards all below but what cut guards
+	turn sync.Mutex  // held during a request; guards the fields below, except those that cut guards
 
 	answers   answerReader
 	out       []byte // the request

@@ -130,7 +130,7 @@ func TestHTTPConnConnectsAgain(t *testing.T) {
 	}
 }
 
-// What may have been done is not asked for twice behind the back of who counts.
+// A request that may have been applied is not repeated silently: the caller counts requests.
 func TestHTTPConnSendsSetsOnce(t *testing.T) {
 	c := rawServer(t, answers(okAnswer), answers(okAnswer))
 	put := httpRequest{method: http.MethodPut, path: []byte("/x")}

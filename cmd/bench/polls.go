@@ -176,7 +176,7 @@ func (c *pollConn) open() error {
 	return nil
 }
 
-// answer waits for the end of the answer and checks that it tells of the set.
+// answer reads the answer to its end and checks that it reports the set.
 func (c *pollConn) answer() error {
 	if err := c.readUntil([]byte("\r\n0\r\n\r\n")); err != nil {
 		return err

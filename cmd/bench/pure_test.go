@@ -166,7 +166,7 @@ func TestKeyspace(t *testing.T) {
 	}
 }
 
-// What the help tells users to type must be accepted.
+// The commands in the help must be accepted.
 func TestExamplesParse(t *testing.T) {
 	for _, kind := range workloadKinds {
 		args := strings.Fields(strings.ReplaceAll(kind.example, "$(pidof etcd)", "1"))

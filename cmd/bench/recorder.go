@@ -28,7 +28,7 @@ type recorder struct {
 	last time.Time
 }
 
-// second is what was answered in one second of the run.
+// second counts the answers in one second of the run.
 type second struct {
 	requests uint64
 	slowest  time.Duration

@@ -43,7 +43,7 @@ var (
 // sample is what one run of a scenario on one server measured, by metric name.
 type sample map[string]float64
 
-// goal is what a metric should come to, from issue 2: one bound, the others are 0.
+// goal is the target of a metric, from issue 2: one bound is set, the others are 0.
 type goal struct {
 	atLeast, atMost float64 // of the ratio ours/theirs
 	oursBelow       float64 // of our own figure
@@ -196,7 +196,7 @@ func withUser(s *settings) {
 	s.user = benchUser
 }
 
-// What issue 5 asks of v2.
+// The goals of issue 5 for v2.
 var (
 	v2SetGoal = map[string]goal{throughput.name: {atLeast: 1.5}}
 	v2GetGoal = map[string]goal{throughput.name: {atLeast: 1}}

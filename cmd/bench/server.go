@@ -166,7 +166,7 @@ func (s *server) awaitReady(ctx context.Context) error {
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
-// errExitedZero stands for how a process ended that should not have, and calls that success.
+// errExitedZero is the error of a process that ended unexpectedly with exit status 0.
 var errExitedZero = errors.New("exit status 0")
 
 // ended returns how the process ended, or nil while it runs.
@@ -187,7 +187,7 @@ func (s *server) running() error {
 	return nil
 }
 
-// kill ends the process at once, as a power cut of the program would, and waits until it is gone.
+// kill ends the process at once with SIGKILL, and waits until it has ended.
 func (s *server) kill() {
 	_ = s.cmd.Process.Kill() // fails only when it has already ended
 	<-s.exited
@@ -252,7 +252,7 @@ func (s *server) diskBytes() (int64, error) {
 	return total, nil
 }
 
-// skipVanished lets a file that the server deletes meanwhile be none.
+// skipVanished ignores the error of a file that the server has deleted meanwhile.
 func skipVanished(err error) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

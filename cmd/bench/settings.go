@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// settings is what the flags of a workload say, checked.
+// settings has the checked values of a workload's flags.
 type settings struct {
 	endpoints []endpoint
 	tls       tlsFiles

@@ -20,8 +20,8 @@ var txnKind = workloadKind{
 	},
 }
 
-// Kinds of answers to a txn. A refused one has told the key's revision, which the next attempt
-// uses: that happens once per key that was there before the run.
+// Kinds of answers to a txn. A refused one returns the key's revision, which the next attempt
+// uses: that happens once per key that existed before the run.
 const (
 	txnPut = iota
 	txnRefused

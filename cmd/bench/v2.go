@@ -109,7 +109,7 @@ func checkV2(status int, body []byte, err error) error {
 
 // v2Error makes an error of an answer with another status than a success has and the first of its
 // body, leaving out what differs between requests (cause and index), so that equal errors are
-// counted together. err is what kept the body from being read to its end.
+// counted together. err is the error of reading the body.
 func v2Error(status int, body []byte, err error) error {
 	if err != nil {
 		return fmt.Errorf("HTTP status %d, read body: %w", status, err)
@@ -128,7 +128,7 @@ func v2Error(status int, body []byte, err error) error {
 	return fmt.Errorf("HTTP status %d, v2 error %d: %s", status, wire.ErrorCode, wire.Message)
 }
 
-// benchUser is whom the scenario with authentication makes root.
+// benchUser gets the role root in the scenario with authentication.
 const benchUser = "root:bench"
 
 // enableAuth makes the user of root and turns v2's authentication on.

@@ -49,9 +49,9 @@ func dialV3(ctx context.Context, s settings) (*v3Conns, error) {
 	return c, nil
 }
 
-// newV3Conn makes a connection that connects on first use and tries again at once when refused: a
-// server that is starting is to be met the moment it listens, not after gRPC's usual back-off of a
-// second and more.
+// newV3Conn makes a connection that connects on first use and tries again at once when refused: the
+// connection is established the moment a starting server listens, not after gRPC's usual back-off
+// of a second and more.
 func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
 	if to.scheme == "https" {

@@ -18,7 +18,7 @@ import (
 	"cairn/cmd/bench/histogram"
 )
 
-// The watchers of a scenario stand on so many streams, and these on so many connections.
+// The watchers of a scenario share so many streams, and these so many connections.
 const (
 	watchConnections = 10
 	watchStreams     = 100
@@ -162,8 +162,8 @@ const (
 	idleWatchers   = 100_000
 )
 
-// fanOut puts one key, so many times at a rate, that many watch, and waits until each of them has
-// been told each change. A delay counts from when the put was due: a server whose writers wait for
+// fanOut puts one key puts times at a rate, with many watchers, and waits until every watcher has
+// received every change. A delay counts from when the put was due: a server whose writers wait for
 // its watchers has not been quick.
 func fanOut(puts int, rate float64) func(context.Context, *trial) (sample, error) {
 	return func(ctx context.Context, t *trial) (sample, error) { return runFanOut(ctx, t, puts, rate) }
@@ -223,7 +223,7 @@ func putTimes(ctx context.Context, kv pb.KVClient, key []byte, puts int, rate fl
 	return nil
 }
 
-// receiving takes what all streams have to tell.
+// receiving receives the events of all streams.
 type receiving struct {
 	*watchers
 	total  int64
@@ -282,7 +282,7 @@ func (r *receiving) wait(ctx context.Context, patience time.Duration) (*histogra
 	return all, nil
 }
 
-// runIdle makes watches of as many keys, to which nothing happens, and looks at what they cost.
+// runIdle makes watches of as many keys, which do not change, and measures their cost.
 func runIdle(ctx context.Context, t *trial) (sample, error) {
 	n := idleWatchers / t.scale.divisor
 	before, err := sampleProcess(t.server.pid())

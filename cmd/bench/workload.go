@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// errKeyMissing is what a read of a key that should be there ends in.
+// errKeyMissing is the error of a read of a missing key that should exist.
 var errKeyMissing = errors.New("key missing: fill the key space first (bench fill, or bench v2-set -order sequential -total KEYS, with the same -keys, -key-size and -prefix)")
 
 // A request sends one request, waits for its answer and checks it. The ticket counts the requests

@@ -131,8 +131,8 @@ func Open(db *storage.Store) (*Table, error) {
 	return t, t.Reload(db)
 }
 
-// Reload reads the table anew, once something else than commands has changed the store: a snapshot
-// of another member. It belongs to the applier, between batches.
+// Reload reads the table again, after the store was changed by other means than commands: a
+// snapshot of another member. It belongs to the applier, between batches.
 func (t *Table) Reload(db *storage.Store) (err error) {
 	s := newState()
 	it := db.NewIter([]byte{byte(storage.TableAuth)}, []byte{byte(storage.TableAuth) + 1})

@@ -145,7 +145,7 @@ func perm(key, end string, a Access) Permission {
 }
 
 // TestOneRoleForBothDialects grants by each dialect and looks at it by the other, also after the
-// store is opened anew.
+// store is opened again.
 func TestOneRoleForBothDialects(t *testing.T) {
 	fs := storage.NewCrashableFS()
 	db, table := openTable(t, fs)

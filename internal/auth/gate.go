@@ -23,8 +23,8 @@ const provenMax = 4096
 
 // Gate finds out who somebody is. A password is checked once; what is remembered is a keyed hash of
 // it with the user's name, and the user's hash that it was good for. So it is worth nothing as soon
-// as the user has another password, or is made anew, and what the user may do is read from the
-// State every time.
+// as the user's password changes, or the user is deleted and created again, and what the user may
+// do is read from the State every time.
 type Gate struct {
 	table  *Table
 	cost   int

@@ -37,7 +37,7 @@ type ticket struct {
 }
 
 // signature covers the user's hash, too: so a token is worth nothing once the password is another,
-// or the user made anew.
+// or the user was deleted and created again.
 func signature(key []byte, hash string, body []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	var n [8]byte

@@ -135,10 +135,10 @@ func TestTokenGoesWithWhatItWasGivenFor(t *testing.T) {
 	enabled(t, s)
 	samePassword := &Command{Kind: KindV3UserPassword, Name: RootName, Hash: hashOf(t, "pw")}
 	for name, change := range map[string][]*Command{
-		"another hash":      {samePassword},
-		"authentication":    {{Kind: KindDisable}, {Kind: KindEnable}},
-		"a user made anew":  {{Kind: KindDisable}, {Kind: KindUserDelete, Name: RootName}, {Kind: KindV2UserPut, Name: RootName, Hash: hashOf(t, "pw")}, {Kind: KindEnable}},
-		"no more of a user": {{Kind: KindDisable}, {Kind: KindUserDelete, Name: RootName}},
+		"another hash":         {samePassword},
+		"authentication":       {{Kind: KindDisable}, {Kind: KindEnable}},
+		"a user created again": {{Kind: KindDisable}, {Kind: KindUserDelete, Name: RootName}, {Kind: KindV2UserPut, Name: RootName, Hash: hashOf(t, "pw")}, {Kind: KindEnable}},
+		"no more of a user":    {{Kind: KindDisable}, {Kind: KindUserDelete, Name: RootName}},
 	} {
 		seen, unseen := login(t, RootName, s), login(t, RootName, s)
 		s.wants(seen, nil)

@@ -15,9 +15,9 @@ import (
 	"cairn/internal/snapshot"
 )
 
-// A running member gives its state to whoever may enter its data directory, through a socket in
-// there: `etcdctl backup` takes a data directory and nothing else, and what is on disk alone would
-// be consistent only once it stands still.
+// A running member sends its state to any process that can enter its data directory, through a
+// socket in there: `etcdctl backup` takes a data directory and nothing else, and what is on disk
+// alone would be consistent only once it stands still.
 const (
 	socketName    = "backup.sock"
 	socketTimeout = time.Minute // without progress

@@ -107,7 +107,7 @@ const (
 	ActionDelete
 	ActionCompareAndDelete
 	ActionExpire
-	// ActionRefresh is a write that gave a TTL anew and nothing else: v2's
+	// ActionRefresh is a write that only set a new TTL: v2's
 	// watchers are not told of it.
 	ActionRefresh
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -15,9 +16,25 @@ const (
 	markdownColumns = 120
 )
 
+// phrase is wording that docs/glossary.md replaces by a standard term.
+type phrase struct {
+	pattern *regexp.Regexp
+	instead string
+}
+
+// phrases lists wordings that have no correct use in this tree. Words that are wrong only in some
+// sentences are left to review.
+var phrases = []phrase{
+	{regexp.MustCompile(`(?i)\bsays? whether\b`), "reports whether"},
+	{regexp.MustCompile(`(?i)\banew\b`), "again, or from the start"},
+	{regexp.MustCompile(`(?i)\bwhoever\b`), "the caller, the client or the goroutine"},
+	{regexp.MustCompile(`(?i)\bnone any more\b`), "no longer"},
+	{regexp.MustCompile(`(?i)\bbefall|\bbefell`), "happen"},
+}
+
 // CheckText returns the comment lines of hand-written Go files and the lines of Markdown files
-// below fsys that are too wide. Code blocks, tables, directives and words that cannot be broken may
-// be wide.
+// below fsys that are too wide, and the phrases in them that docs/glossary.md replaces. Code
+// blocks, tables, directives and single words that cannot be broken may be wide.
 func CheckText(fsys fs.FS) (faults []string, err error) {
 	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -73,9 +90,12 @@ func eachLine(fsys fs.FS, name string, check func(n int, line string)) error {
 }
 
 func checkComment(name string, n int, line string) (faults []string) {
+	if _, comment, ok := strings.Cut(line, "// "); ok {
+		faults = checkPhrases(name, n, comment)
+	}
 	comment, ok := strings.CutPrefix(strings.TrimLeft(line, " \t"), "//")
 	if !ok {
-		return nil
+		return faults
 	}
 	prose := strings.HasPrefix(comment, " ") && !strings.HasPrefix(comment, "  ")
 	if prose && columns(line) > commentColumns && strings.Contains(strings.TrimSpace(comment), " ") {
@@ -85,9 +105,21 @@ func checkComment(name string, n int, line string) (faults []string) {
 }
 
 func checkMarkdown(name string, n int, line string) (faults []string) {
+	if name != "docs/glossary.md" {
+		faults = checkPhrases(name, n, line)
+	}
 	table := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "    ")
 	if !table && columns(line) > markdownColumns && strings.Contains(strings.TrimLeft(line, "-*> "), " ") {
 		faults = append(faults, fmt.Sprintf("%s:%d: line of %d columns, want at most %d", name, n, columns(line), markdownColumns))
+	}
+	return faults
+}
+
+func checkPhrases(name string, n int, text string) (faults []string) {
+	for _, p := range phrases {
+		if found := p.pattern.FindString(text); found != "" {
+			faults = append(faults, fmt.Sprintf("%s:%d: %q: write %q (docs/glossary.md)", name, n, found, p.instead))
+		}
 	}
 	return faults
 }

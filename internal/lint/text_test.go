@@ -7,7 +7,7 @@ import (
 	"testing/fstest"
 )
 
-// TestText: no comment and no page of the module is too wide.
+// TestText: no comment and no page of the module is too wide or uses a replaced phrase.
 func TestText(t *testing.T) {
 	faults, err := CheckText(os.DirFS("../.."))
 	if err != nil {
@@ -24,19 +24,23 @@ func TestCheckTextFindsFaults(t *testing.T) {
 		file, text string
 		want       string // part of the only fault; none when empty
 	}{
-		"narrow comment":    {"a.go", "// A short one.\n", ""},
-		"wide comment":      {"a.go", "package a\n\n\t// " + wide + "\n", "a.go:3: comment of"},
-		"wide code":         {"a.go", "var a = \"" + wide + "\"\n", ""},
-		"wide code block":   {"a.go", "//\t" + wide + "\n", ""},
-		"directive":         {"a.go", "//go:generate " + wide + "\n", ""},
-		"address":           {"a.go", "// https://" + strings.Repeat("x", 200) + "\n", ""},
-		"generated":         {"a.pb.go", "// " + wide + "\n", ""},
-		"tab takes four":    {"a.go", "\t\t// " + strings.Repeat("word ", 18) + "\n", "101 columns"},
-		"wide page":         {"docs/a.md", wide + "\n", "docs/a.md:1: line of"},
-		"wide table":        {"docs/a.md", "| " + wide + " |\n", ""},
-		"wide fenced code":  {"docs/a.md", "```console\n$ " + wide + "\n```\n", ""},
-		"after fenced code": {"docs/a.md", "```\ncode\n```\n" + wide + "\n", "docs/a.md:4"},
-		"test data":         {"testdata/a.md", wide + "\n", ""},
+		"narrow comment":     {"a.go", "// A short one.\n", ""},
+		"wide comment":       {"a.go", "package a\n\n\t// " + wide + "\n", "a.go:3: comment of"},
+		"wide code":          {"a.go", "var a = \"" + wide + "\"\n", ""},
+		"wide code block":    {"a.go", "//\t" + wide + "\n", ""},
+		"directive":          {"a.go", "//go:generate " + wide + "\n", ""},
+		"address":            {"a.go", "// https://" + strings.Repeat("x", 200) + "\n", ""},
+		"generated":          {"a.pb.go", "// " + wide + "\n", ""},
+		"tab takes four":     {"a.go", "\t\t// " + strings.Repeat("word ", 18) + "\n", "101 columns"},
+		"replaced phrase":    {"a.go", "/" + "/ open says whether it is open.\n", `write "reports whether"`},
+		"phrase behind code": {"a.go", "var a = 1 /" + "/ none any more\n", `write "no longer"`},
+		"phrase in code":     {"a.go", "var text = \"says whether\"\n", ""},
+		"wide page":          {"docs/a.md", wide + "\n", "docs/a.md:1: line of"},
+		"wide table":         {"docs/a.md", "| " + wide + " |\n", ""},
+		"wide fenced code":   {"docs/a.md", "```console\n$ " + wide + "\n```\n", ""},
+		"after fenced code":  {"docs/a.md", "```\ncode\n```\n" + wide + "\n", "docs/a.md:4"},
+		"test data":          {"testdata/a.md", wide + "\n", ""},
+		"glossary's phrases": {"docs/glossary.md", "says whether\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			faults, err := CheckText(fstest.MapFS{c.file: {Data: []byte(c.text)}})

@@ -10,7 +10,7 @@ import (
 )
 
 // What alarms refuse is decided as a command is applied, so that every member refuses the same
-// ones. Whoever proposes may ask Alarms before, to spare the log what would be refused.
+// ones. The proposer may call Alarms first, to keep commands that would be refused out of the log.
 
 // mayTxn returns the alarm that refuses a transaction: one that might put something counts as a
 // put, as in etcd.
@@ -66,7 +66,7 @@ func (m *Machine) applyAlarm(c *alarm.Command, who *auth.Subject) ([]alarm.Alarm
 	return nil, nil
 }
 
-// forgetAlarms removes the alarms of a member that is none any more: it cannot lift them.
+// forgetAlarms removes the alarms of a removed member, which can no longer clear them.
 func (m *Machine) forgetAlarms(id uint64) {
 	for _, kind := range []alarm.Kind{alarm.NoSpace, alarm.Corrupt} {
 		m.alarms.Apply(m.b, &alarm.Command{Action: alarm.Deactivate, Kind: kind, Member: id})

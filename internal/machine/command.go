@@ -191,7 +191,7 @@ func decodeRangeOp(d *codec.Reader) *mvcc.RangeOp {
 }
 
 // TxnDepthMax is how deep transactions may nest: a transaction in a transaction has
-// depth 1. Whoever proposes must refuse deeper ones, since an entry that holds one is
+// depth 1. The proposer must refuse deeper ones, since an entry that holds one is
 // taken for damaged.
 const TxnDepthMax = 64
 

@@ -59,7 +59,7 @@ func (m *Machine) admit(kind Kind, a *auth.Actor) (*auth.Subject, error) {
 // denied returns the refusal of what who may not do.
 func denied(who *auth.Subject) error {
 	if who == unknown {
-		// authentication was turned on meanwhile: whoever it is has to say so
+		// authentication was turned on meanwhile: the client must authenticate
 		return auth.OldRevision
 	}
 	return auth.Denied
@@ -118,9 +118,9 @@ func PermitTxn(who *auth.Subject, t *mvcc.TxnOp) error {
 	return nil
 }
 
-// permitLease returns auth.Denied when a lease has keys that may not be written: whoever the lease
-// is of could not revoke it once a key of somebody else hangs on it, and what ends with it would be
-// chosen by somebody else.
+// permitLease returns auth.Denied when a lease has attached keys that the user must not write: a
+// key of another user on the lease would keep the first user from revoking it, and would be deleted
+// when that user's lease ends.
 func (m *Machine) permitLease(who *auth.Subject, id kv.LeaseID) error {
 	if id == 0 || who.Root() {
 		return nil

@@ -21,7 +21,7 @@ type Restoration struct {
 	Members     []membership.Member // in the place of those that the state had
 	// BumpRevision is by how much the revision is moved on, so that it is beyond all that clients
 	// of the old cluster may have seen; MarkCompacted makes all before it unreadable, so that their
-	// watches and caches begin anew.
+	// watches and caches start again.
 	BumpRevision  int64
 	MarkCompacted bool
 }

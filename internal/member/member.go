@@ -228,7 +228,7 @@ const v2RequestBytesMax = 12 << 20
 //
 // While authentication is on, a command is the context's auth.Actor's. When users or roles have
 // changed since the actor was checked the error is auth.OldRevision, and nothing was applied: check
-// it anew.
+// it again.
 func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
 	if limit := m.cfg.RequestBytesMax; limit > 0 && len(payload) > limit && (kind != machine.KindV2 || len(payload) > v2RequestBytesMax) {
 		return nil, ErrTooLarge

@@ -360,7 +360,7 @@ func TestStalledDisk(t *testing.T) {
 	}
 	d.onSync.Store(&stall)
 	began := time.Now()
-	// Whoever finds the log writer free does the append, and hangs with the disk; it
+	// The goroutine that finds the log writer free does the append, and blocks with the disk; it
 	// is the others that must get an answer in time.
 	first := make(chan error, 1)
 	go func() {

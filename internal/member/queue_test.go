@@ -126,7 +126,7 @@ func TestInboxExpire(t *testing.T) {
 	}
 }
 
-// TestPendingBatches: a batch is answered once, by whoever removes it first.
+// TestPendingBatches: a batch is completed once, by the first caller that removes it.
 func TestPendingBatches(t *testing.T) {
 	p := pendingBatches{batches: map[uint64]pendingBatch{}}
 	batch := func(n uint64, since ...time.Duration) (ps []*proposal) {

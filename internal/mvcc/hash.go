@@ -144,8 +144,8 @@ func (h *hashing) record(key []byte, r *kv.Record) {
 	}
 }
 
-// history adds the events from the compact revision on. A compaction that overtakes it takes only
-// the beginning of history away, so that it begins anew behind that; the keys stay as they are.
+// history adds the events from the compact revision on. A compaction that overtakes it removes only
+// the beginning of the history, so it starts again behind that; the hash of the keys is kept.
 func (h *hashing) history() error {
 	keys := h.sum
 	for {

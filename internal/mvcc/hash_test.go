@@ -64,8 +64,8 @@ func TestHashWhileOthersWrite(t *testing.T) {
 	if after.CompactRevision != rev-9 || after.Sum == want.Sum {
 		t.Errorf("after the compaction %+v, before it %+v", after, want)
 	}
-	// One that passes the revision ends the hash, or has it begin anew where no revision was asked
-	// for.
+	// A compaction that passes the revision ends the hash, or restarts it when no revision was
+	// requested.
 	if _, err := st.s.Hash(rev, compact(rev+3, 2)); !errors.Is(err, ErrCompacted) {
 		t.Errorf("passed by a compaction: %v", err)
 	}

@@ -41,7 +41,7 @@ func (m *model) apply(changes []modelChange) {
 		switch {
 		case c.op != nil:
 			r := kv.Record{CreateRevision: rev.Main, Version: 1, Mod: rev, Value: c.op.Value, Deadline: c.op.Deadline}
-			if live && !c.op.Anew {
+			if live && !c.op.Recreate {
 				r.CreateRevision, r.Version = old.CreateRevision, old.Version+1
 			}
 			next[c.key] = r
@@ -201,7 +201,7 @@ func (r *modelRun) drawCommand(t *rapid.T) {
 	for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(t, "changes") {
 		if rapid.IntRange(0, 2).Draw(t, "kind") > 0 {
 			r.value++
-			op := &PutOp{Key: []byte(drawKey(t)), Value: []byte(fmt.Sprint(r.value)), Anew: rapid.IntRange(0, 9).Draw(t, "anew") == 0}
+			op := &PutOp{Key: []byte(drawKey(t)), Value: []byte(fmt.Sprint(r.value)), Recreate: rapid.IntRange(0, 9).Draw(t, "recreate") == 0}
 			_, err := r.w.Put(op)
 			r.check(err)
 			changes = append(changes, modelChange{string(op.Key), op})

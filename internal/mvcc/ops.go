@@ -48,9 +48,9 @@ type PutOp struct {
 	IgnoreValue bool           // keep the present value
 	IgnoreLease bool           // keep the present lease
 	PrevKV      bool           // the caller wants the replaced version
-	// Anew counts the key as created by this write, although it is live: v2's set
+	// Recreate counts the key as created by this write, although it is live: v2's set
 	// replaces a node instead of changing it.
-	Anew bool
+	Recreate bool
 }
 
 // DeleteOp removes the keys of a range.

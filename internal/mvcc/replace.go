@@ -10,10 +10,10 @@ import (
 // Replacement is a change of the whole state store under its readers: between
 // BeginReplace and Done the store may hold what was, or what is to be.
 //
-// A read that finds itself inside it is overtaken, as by a compaction: what it has
-// read may be of the one or the other. It begins again, and waits for Done in doing so.
-// One that has begun before, and ends after it, finds what it needs: events are the same
-// whoever recorded them, and where a compaction has passed its revision it is overtaken.
+// A read during the replacement is overtaken, as by a compaction: it may have read from both
+// states. It starts again, and waits for Done first. A read that begins before the replacement and
+// ends after it is correct: both states have the same events, and where a compaction has passed its
+// revision the read is overtaken.
 type Replacement struct {
 	s    *Store
 	done chan struct{}

@@ -219,7 +219,7 @@ func (st *state) printTable(out *strings.Builder, table storage.Table) {
 
 // parser reads commands:
 //
-//	put KEY VALUE [lease=ID] [prev] [ignore-value] [ignore-lease] [anew] [deadline=N]
+//	put KEY VALUE [lease=ID] [prev] [ignore-value] [ignore-lease] [recreate] [deadline=N]
 //	del RANGE [prev]
 //	get RANGE [limit=N] [rev=N] [sort=TARGET:ORDER] [keys] [count] [min-mod=N] …
 //	txn if COMPARE, … then COMMAND; … else COMMAND; … end
@@ -325,8 +325,8 @@ func (p *parser) put() *PutOp {
 			op.IgnoreValue = true
 		case "ignore-lease":
 			op.IgnoreLease = true
-		case "anew":
-			op.Anew = true
+		case "recreate":
+			op.Recreate = true
 		default:
 			p.t.Fatalf("unknown option %q", name)
 		}

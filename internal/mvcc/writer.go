@@ -205,7 +205,7 @@ func (w *Writer) Put(op *PutOp) (PutResult, error) {
 	live := ok && !old.Deleted
 	r := kv.Record{Mod: w.nextRevision(), Version: 1, Lease: op.Lease, Deadline: op.Deadline, Value: op.Value}
 	r.CreateRevision = r.Mod.Main
-	if live && !op.Anew {
+	if live && !op.Recreate {
 		r.CreateRevision, r.Version = old.CreateRevision, old.Version+1
 	}
 	if (op.IgnoreValue || op.IgnoreLease) && !live {

@@ -139,7 +139,7 @@ func (l *lane) kick() {
 	}
 }
 
-// reconsider has the connection made anew when its URL is not the peer's any more.
+// reconsider reconnects when the peer's URLs no longer contain the connection's URL.
 func (l *lane) reconsider(urls []*url.URL) {
 	l.mu.Lock()
 	if l.link != nil && !slices.ContainsFunc(urls, func(u *url.URL) bool { return *u == *l.to }) {

@@ -99,7 +99,7 @@ func (p *peer) laneOf(m *raftpb.Message) *lane {
 	return p.control
 }
 
-// setURLs has connections to other URLs made anew.
+// setURLs replaces connections to other URLs by new ones.
 func (p *peer) setURLs(urls []*url.URL) {
 	p.mu.Lock()
 	same := slices.EqualFunc(p.urls, urls, func(a, b *url.URL) bool { return *a == *b })

@@ -85,7 +85,7 @@ const onceMax = 1024
 // complaint is what is wrong with whom.
 type complaint struct{ who, what string }
 
-// once lets each complaint be logged once, until whoever it is about does well.
+// once logs each complaint about a peer once, until that peer succeeds again.
 type once struct {
 	mu   sync.Mutex
 	said map[complaint]bool

@@ -58,9 +58,9 @@ type chunk struct {
 
 // SendSnapshot begins to send a snapshot: the MsgSnap m, and the bytes of r, size many (negative:
 // not known). It returns at once; SnapshotSent says how it ended. r is read once from its beginning
-// to its end, at the pace of the peer, and closed in any case. A connection that breaks is made
-// anew, and the transfer continues where it was. At most one is under way to each peer: the next
-// one ends it.
+// to its end, at the pace of the peer, and closed in any case. A connection that breaks is
+// re-established, and the transfer continues where it was. At most one is under way to each peer:
+// the next one ends it.
 func (t *Transport) SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser) {
 	t.mu.Lock()
 	p := (*t.peers.Load())[m.GetTo()]

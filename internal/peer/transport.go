@@ -36,7 +36,7 @@ type Handler interface {
 	Unreachable(id uint64)
 	// ReceiveSnapshot takes a snapshot of a peer: m is the MsgSnap that it goes with, as it was
 	// given to SendSnapshot there, and r has its bytes: size many, or any number if size is
-	// negative. Reading blocks while the connection is being made anew. A nil error tells the
+	// negative. Reading blocks while the connection is re-established. A nil error tells the
 	// sender that the snapshot has arrived; the handler must have read all of r then, since
 	// otherwise it would not be whole: the sender is told so.
 	ReceiveSnapshot(ctx context.Context, m *raftpb.Message, size int64, r io.Reader) error

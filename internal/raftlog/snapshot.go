@@ -47,8 +47,8 @@ func (l *Log) BeginInstall(index, term uint64) error {
 	return nil
 }
 
-// Install has the log begin anew behind an entry, the last one of the state that was
-// installed: all entries are dropped. hard is the hard state to keep from now on; nil is the
+// Install restarts the log behind an entry, the last one of the installed state: all entries are
+// dropped. hard is the hard state to keep from now on; nil is the
 // present one, or what raft must know to have an entry of that term. It is durable on return.
 func (l *Log) Install(index, term uint64, hard *raftpb.HardState) error {
 	if hard == nil {

@@ -114,7 +114,7 @@ const (
 // New returns a replica over an opened log and machine, which must belong
 // together.
 func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
-	// What a life that has ended was receiving is of no use: the leader sends it anew.
+	// A snapshot that was being received before the restart is useless: the leader sends it again.
 	if err := storage.RemoveTables(cfg.FS, cfg.ReceiveDir); err != nil {
 		return nil, fmt.Errorf("start replica: %w", err)
 	}
@@ -265,8 +265,8 @@ func (r *Replica) askEarly() {
 // monotonic clock. An error is fatal for the member.
 func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 	if m.GetType() == raftpb.MsgProp {
-		// A proposal that was meant for an earlier leader must not wander about: whoever made it
-		// has been told that its fate is not known.
+		// A proposal for an earlier leader is not forwarded: the proposer's request has already
+		// failed with an unknown outcome.
 		if !r.Leads() {
 			return nil
 		}

@@ -48,8 +48,8 @@ type snapshots struct {
 type received struct {
 	meta   snapshot.Meta
 	tables *storage.Tables
-	// refused says that raft has not taken it: it came from a leader that is none any more, or does
-	// not have this member yet.
+	// refused reports that raft did not accept it: it came from a former leader, or does not
+	// contain this member yet.
 	refused bool
 }
 
@@ -96,8 +96,8 @@ func (s *snapshots) needed(index uint64) uint64 {
 
 // ReceiveSnapshot reads the stream that came with the MsgSnap m to its end, and returns the message
 // to Step. Any goroutine may call it; it takes as long as the stream does. After an error, which
-// for ErrBusy comes at once, nothing is left of what was read, and the leader sends anew: half a
-// snapshot is not kept.
+// for ErrBusy comes at once, the received part is discarded, and the leader sends the snapshot
+// again.
 func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.Message, error) {
 	s := &r.snapshots
 	if !s.receiving.TryLock() {

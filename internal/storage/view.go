@@ -15,7 +15,7 @@ var everything = pebble.KeyRange{Start: []byte{0}, End: []byte{0xff}}
 // committed later, and a Replace, do not show in it.
 //
 // It holds up nobody. Until it is closed the tables on disk that it needs are kept,
-// also where compactions have written their keys anew, but nothing in memory: it is
+// also where compactions have rewritten their keys, but nothing in memory: it is
 // made with a flush. When the store is closed, reads of the view return ErrClosed.
 //
 // Its methods may be called by one goroutine at a time.

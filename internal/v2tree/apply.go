@@ -276,7 +276,7 @@ func (a *applier) compare(rec *kv.Record) error {
 // put writes a key and returns its node, and the record it replaced. With recreate the key gets a
 // new create revision.
 func (a *applier) put(path, value []byte, action kv.Action, recreate bool) (Node, kv.Record, error) {
-	op := mvcc.PutOp{Key: path, Value: value, Deadline: a.deadline, Action: action, PrevKV: true, Anew: recreate}
+	op := mvcc.PutOp{Key: path, Value: value, Deadline: a.deadline, Action: action, PrevKV: true, Recreate: recreate}
 	res, err := a.w.Put(&op)
 	if err != nil {
 		return Node{}, kv.Record{}, fmt.Errorf("put key: %w", err)

@@ -59,7 +59,7 @@ func wired(t interface{ Fatal(...any) }, m interface {
 			t.Fatal(fmt.Sprintf("piece %d of %d has %d bytes", i, len(pieces), len(p)))
 		}
 		b = append(b, p...)
-		clear(p) // by whoever has it next
+		clear(p) // by its next user
 		done(p)
 	}
 	return b

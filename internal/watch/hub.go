@@ -204,9 +204,9 @@ func (h *Hub) Publish(events iter.Seq[*kv.Event], n int) {
 	signal(h.wake)
 }
 
-// PublishReplaced tells that the store was replaced by what it has become at a revision, which
-// readers see already: what led there is not published. Whoever has a watcher reads it from
-// history, or is ended where that does not reach back far enough. It is the applier's, as Publish.
+// PublishReplaced notifies the hub that the store was replaced by a state at a revision, which
+// readers see already. The events that led there are not published: watchers read them from
+// history, or end where that does not reach back far enough. Only the applier calls it, as Publish.
 func (h *Hub) PublishReplaced(revision int64) {
 	if h.watchers.Load() == 0 {
 		return

@@ -35,7 +35,7 @@ func TestEveryMemberServes(t *testing.T) {
 	}
 	c.equal()
 
-	// The members, as each of them lists them on both ports.
+	// Every member lists all members on both ports.
 	for _, m := range c.Members() {
 		for _, path := range []string{"/v2/members", "/v2/machines"} {
 			text := c.v2(m, get, path, "")

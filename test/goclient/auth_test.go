@@ -210,7 +210,7 @@ func TestCredentialsLapse(t *testing.T) {
 	root.put("/app/a", "unseen")
 	for resp := range watch {
 		if len(resp.Events) > 0 {
-			t.Errorf("a watch that is not allowed any more is told %v", resp.Events)
+			t.Errorf("a watch whose permission was revoked received %v", resp.Events)
 		}
 		if resp.Canceled {
 			break
@@ -234,8 +234,8 @@ func TestCredentialsLapse(t *testing.T) {
 	f.v2As(200, "", "GET", "/v2/keys/app/a", "")
 }
 
-// TestGuestsOfV2 shows that v2's way of turning authentication on lets its guests go on, and nobody
-// of v3.
+// TestGuestsOfV2 shows that turning authentication on through v2 keeps the access of guests of v2,
+// and and no user of v3.
 func TestGuestsOfV2(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " has users for each dialect")
@@ -305,7 +305,7 @@ func TestLeasesOfUsers(t *testing.T) {
 	watch := two.Watch(f.ctx, "/app/brief")
 	_, err = two.Put(f.ctx, "/app/brief", "1", clientv3.WithLease(brief.ID))
 	must(t, err)
-	for resp := range watch { // what the cluster expires needs nobody's permission
+	for resp := range watch { // expiry needs no permission
 		if len(resp.Events) > 0 && resp.Events[len(resp.Events)-1].Type == clientv3.EventTypeDelete {
 			break
 		}

@@ -76,7 +76,7 @@ func TestTwoDialectsOneStore(t *testing.T) {
 		len(n.Nodes[2].Nodes) != 1 || n.Nodes[2].Nodes[0].Value != "x" {
 		t.Errorf("v2 lists %+v", n)
 	}
-	// Deletes and conditions look at the one revision, whoever wrote it.
+	// Deletes and conditions use one revision for both dialects.
 	n := f.put("/app/name", "again")[0]
 	f.v2(http.StatusPreconditionFailed, http.MethodPut, fmt.Sprintf("/app/name?prevIndex=%d", n-1), "value=y")
 	f.v2(http.StatusOK, http.MethodPut, fmt.Sprintf("/app/name?prevIndex=%d", n), "value=y")
@@ -98,7 +98,7 @@ func TestTwoDialectsOneStore(t *testing.T) {
 	}
 }
 
-// TestStoreOutlivesItsProcess reads after a clean stop and after a kill what was written before.
+// TestStoreOutlivesItsProcess reads earlier writes after a clean stop and after a kill.
 func TestStoreOutlivesItsProcess(t *testing.T) {
 	f := start(t)
 	r := f.put("a", "1", "b", "2", "a", "3")

@@ -109,7 +109,7 @@ func TestLock(t *testing.T) {
 	}
 	f.waiters("l", 1)
 
-	// Whose lease ends while they wait is told.
+	// A waiter whose lease ends gets an error.
 	go func() {
 		_, err := f.lock(f.ctx, "l", other)
 		got <- err
@@ -145,7 +145,7 @@ func TestElection(t *testing.T) {
 		return resp, f.call(f.ctx, service+"Leader", &v3electionpb.LeaderRequest{Name: []byte("e")}, resp)
 	}
 	if _, err := leaderOf(); status.Convert(err).Message() != "election: no leader" {
-		t.Errorf("nobody leads: %v", err)
+		t.Errorf("election without a leader: %v", err)
 	}
 	stream, err := f.ActiveConnection().NewStream(f.ctx, &grpc.StreamDesc{ServerStreams: true}, service+"Observe")
 	if err != nil {
@@ -217,7 +217,7 @@ func TestElection(t *testing.T) {
 		t.Errorf("resigning twice: %v", err)
 	}
 	if err := proclaim(one, "late"); status.Convert(err).Message() != "election: not leader" {
-		t.Errorf("proclamation of who has resigned: %v", err)
+		t.Errorf("proclamation after a resignation: %v", err)
 	}
 	if err := two.Resign(f.ctx); err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestElection(t *testing.T) {
 	}
 	hear("three")
 	if err := proclaim(nil, "x"); status.Convert(err).Message() != `"leader" field must be provided` {
-		t.Errorf("proclamation of nobody: %v", err)
+		t.Errorf("proclamation without a leader key: %v", err)
 	}
 	if _, err := f.Revoke(f.ctx, clientv3.LeaseID(three.Lease)); err != nil {
 		t.Fatal(err)

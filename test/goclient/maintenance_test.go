@@ -86,7 +86,7 @@ func TestAlarms(t *testing.T) {
 		t.Error(err)
 	}
 	if status, err = f.Status(f.ctx, f.server.URL()); err != nil || !slices.Equal(status.Errors, []string{fmt.Sprintf("memberID:%d alarm:NOSPACE ", me)}) {
-		t.Errorf("status tells of %q, %v", status.Errors, err)
+		t.Errorf("status reports %q, %v", status.Errors, err)
 	}
 
 	activate(etcdserverpb.AlarmType_CORRUPT)

@@ -60,7 +60,7 @@ func TestMembers(t *testing.T) {
 	}
 
 	_, err = f.MemberUpdate(f.ctx, 0xff, wanted)
-	f.wantError("update of nobody", err, rpctypes.ErrMemberNotFound)
+	f.wantError("update of an unknown member", err, rpctypes.ErrMemberNotFound)
 	// The client checks URLs itself; others may not.
 	rpc := etcdserverpb.NewClusterClient(f.ActiveConnection())
 	for _, bad := range [][]string{nil, {"ftp://127.0.0.1:1"}, {"http://127.0.0.1:1", "http://127.0.0.1"}} {
@@ -72,16 +72,16 @@ func TestMembers(t *testing.T) {
 	_, err = f.MemberAdd(f.ctx, wanted[:1])
 	f.wantError("add under a URL that is taken", err, rpctypes.ErrPeerURLExist)
 	_, err = f.MemberRemove(f.ctx, 0xff)
-	f.wantError("remove of nobody", err, rpctypes.ErrMemberNotFound)
+	f.wantError("removal of an unknown member", err, rpctypes.ErrMemberNotFound)
 	_, err = f.MemberRemove(f.ctx, me.ID)
 	f.wantError("remove of the only member", err, rpctypes.ErrMemberNotEnoughStarted)
 	_, err = f.MemberPromote(f.ctx, 0xff)
-	f.wantError("promotion of nobody", err, rpctypes.ErrMemberNotFound)
+	f.wantError("promotion of an unknown member", err, rpctypes.ErrMemberNotFound)
 	_, err = f.MemberPromote(f.ctx, me.ID)
 	f.wantError("promotion of a voter", err, rpctypes.ErrMemberNotLearner)
 }
 
-// TestV2Members asks with the official v2 client, which compares what it is told with what v3's is.
+// TestV2Members lists the members with the official v2 client, and compares them with v3's list.
 func TestV2Members(t *testing.T) {
 	f := start(t)
 	me := f.me()
@@ -105,7 +105,7 @@ func TestV2Members(t *testing.T) {
 		t.Error(err)
 	}
 	if got := f.me(); !slices.Equal(got.PeerURLs, []string{"http://127.0.0.1:29201"}) {
-		t.Errorf("v3 is told %v", got)
+		t.Errorf("v3 lists %v", got)
 	}
 	if err := members.Update(f.ctx, "ff", []string{"http://127.0.0.1:29202"}); err == nil {
 		t.Error("a member that is not there was changed")

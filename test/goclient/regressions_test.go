@@ -46,30 +46,31 @@ func Test15220(t *testing.T) {
 			}
 		}
 	}()
-	told, answers := created.Header.Revision, 0
+	received, answers := created.Header.Revision, 0
 	c.progress()
-	for told < created.Header.Revision+puts || answers == 0 {
+	for received < created.Header.Revision+puts || answers == 0 {
 		r := c.next()
 		if len(r.Events) == 0 {
-			if r.WatchId != -1 || r.Header.Revision != told {
-				t.Fatalf("progress %d of watch %d, events came up to %d", r.Header.Revision, r.WatchId, told)
+			if r.WatchId != -1 || r.Header.Revision != received {
+				t.Fatalf("progress %d of watch %d, events came up to %d", r.Header.Revision, r.WatchId, received)
 			}
-			if answers++; told < created.Header.Revision+puts {
+			if answers++; received < created.Header.Revision+puts {
 				c.progress()
 			}
 			continue
 		}
 		for _, e := range r.Events {
-			if e.Kv.ModRevision != told+1 {
-				t.Fatalf("event of revision %d after %d", e.Kv.ModRevision, told)
+			if e.Kv.ModRevision != received+1 {
+				t.Fatalf("event of revision %d after %d", e.Kv.ModRevision, received)
 			}
-			told++
+			received++
 		}
 	}
 }
 
 // Test17529: hundreds of watches with prev_kv on one stream, whose client reads nothing for a
-// while, are told every event, or of a compaction that was quicker; none is passed over in silence.
+// while, are received every event, or of a compaction that was quicker; none is passed over in
+// silence.
 func Test17529(t *testing.T) {
 	f := start(t)
 	const watches, puts = 300, 200
@@ -103,7 +104,7 @@ func Test17529(t *testing.T) {
 		}
 		for _, e := range r.Events {
 			if e.Kv.ModRevision != next[r.WatchId] {
-				t.Fatalf("watch %d is told of revision %d, want %d", r.WatchId, e.Kv.ModRevision, next[r.WatchId])
+				t.Fatalf("watch %d is received of revision %d, want %d", r.WatchId, e.Kv.ModRevision, next[r.WatchId])
 			}
 			if next[r.WatchId]++; next[r.WatchId] == first+puts {
 				left--
@@ -112,8 +113,8 @@ func Test17529(t *testing.T) {
 	}
 }
 
-// Test18089 is Test19179, too: a watch that begins at the compaction is told of the delete that was
-// compacted to, also when the server was killed right behind the compaction.
+// Test18089 is Test19179, too: a watch that begins at the compaction is received of the delete that
+// was compacted to, also when the server was killed right behind the compaction.
 func Test18089(t *testing.T) {
 	f := start(t)
 	f.put("k", "1", "k", "2")
@@ -133,14 +134,14 @@ func Test18089(t *testing.T) {
 			got = append(got, fmt.Sprint(e.Type, " ", e.Kv.ModRevision))
 		}
 		if strings.Join(got, " ") != want {
-			t.Errorf("told %v, want %s", got, want)
+			t.Errorf("received %v, want %s", got, want)
 		}
 		f.server.Kill()
 		f.server.Restart()
 	}
 }
 
-// Test20221: a watch that begins in the future is not told of progress before that.
+// Test20221: a watch that begins in the future is not received of progress before that.
 func Test20221(t *testing.T) {
 	f := start(t, "--watch-progress-notify-interval", "50ms")
 	c := watchCall(f)
@@ -155,7 +156,7 @@ func Test20221(t *testing.T) {
 	}
 	for notices < 3 { // of the other watch, meanwhile
 		if r := c.next(); r.WatchId != 6 {
-			t.Fatalf("told %v", r)
+			t.Fatalf("received %v", r)
 		}
 		notices++
 	}
@@ -171,7 +172,7 @@ func Test20221(t *testing.T) {
 		}
 		if len(r.Events) > 0 {
 			if got := r.Events[0].Kv.ModRevision; got != begins {
-				t.Errorf("first told of revision %d, want %d", got, begins)
+				t.Errorf("first received of revision %d, want %d", got, begins)
 			}
 			return
 		}
@@ -200,15 +201,15 @@ func Test20707(t *testing.T) {
 	}
 }
 
-// Test15274: a watch that begins in the future is told of nothing before that, and of everything
-// from then on.
+// Test15274: a watch that begins in the future is received of nothing before that, and of
+// everything from then on.
 func Test15274(t *testing.T) {
 	f := start(t)
 	begins := f.revision() + 4
 	w := f.Watch(f.ctx, "k", clientv3.WithPrefix(), clientv3.WithRev(begins))
 	f.put("k1", "1", "k1", "2", "k1", "3", "k1", "4", "k2", "5")
 	if events := f.hear(w, 2); events[0].Kv.ModRevision != begins || events[1].Kv.ModRevision != begins+1 {
-		t.Errorf("told %s, want the revisions from %d on", lines(events), begins)
+		t.Errorf("received %s, want the revisions from %d on", lines(events), begins)
 	}
 }
 

@@ -82,7 +82,7 @@ func TestTokensOutliveARestart(t *testing.T) {
 	f.wantError("a token of the password before", err, rpctypes.ErrInvalidAuthToken)
 }
 
-// TestTokenTTL lets a token lapse that nobody uses.
+// TestTokenTTL lets an unused token expire.
 func TestTokenTTL(t *testing.T) {
 	f := secured(t, "--auth-token-ttl=1", "--bcrypt-cost=4")
 	token := f.token("root", "rp")
@@ -243,7 +243,8 @@ func TestWatchOfTheRest(t *testing.T) {
 			t.Errorf("watch %s: %v", name, err)
 		}
 	}
-	// A lease of somebody else's key cannot be joined, in a transaction neither.
+	// A user cannot attach a key to a lease with keys that the user must not write, nor in a
+	// transaction.
 	lease, err := three.Grant(f.ctx, 600)
 	must(t, err)
 	_, err = root.Put(f.ctx, "/secret/a", "3", clientv3.WithLease(lease.ID))

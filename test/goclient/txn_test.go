@@ -138,7 +138,7 @@ func TestTxnNested(t *testing.T) {
 	}
 }
 
-// TestTxnNestedCompares shows that all comparisons are of what was before the transaction, also
+// TestTxnNestedCompares shows that all comparisons use the state before the transaction, also
 // those of a transaction that is nested behind a put.
 func TestTxnNestedCompares(t *testing.T) {
 	f := start(t)
@@ -177,7 +177,7 @@ func TestTxnErrors(t *testing.T) {
 	_, err = f.Txn(f.ctx).Then(clientv3.OpPut("b", "1"), clientv3.OpGet("k", clientv3.WithRev(r[0]+1000))).Commit()
 	f.wantError("a read in the future", err, rpctypes.ErrFutureRev)
 	if got := f.get("b"); len(got.Kvs) != 0 {
-		t.Error("a transaction that failed wrote all the same")
+		t.Error("a failed transaction wrote a key")
 	}
 	ops := func(n int) (list []clientv3.Op) {
 		for i := range n {

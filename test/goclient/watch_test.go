@@ -43,7 +43,7 @@ func lines(events []*clientv3.Event) string {
 	return b.String()
 }
 
-// TestWatchFromThePast joins history and what comes later without gap or repetition.
+// TestWatchFromThePast receives history and later events without gap or repetition.
 func TestWatchFromThePast(t *testing.T) {
 	f := start(t)
 	revs := f.put("w/a", "1", "w/b", "2", "x", "3")
@@ -93,7 +93,7 @@ func TestWatchCompacted(t *testing.T) {
 	}
 }
 
-// TestWatchProgress asks for a revision up to which all has been told.
+// TestWatchProgress requests a progress notification.
 func TestWatchProgress(t *testing.T) {
 	f := start(t)
 	w := f.Watch(f.ctx, "k", clientv3.WithCreatedNotify())
@@ -150,7 +150,7 @@ func TestWatchFragments(t *testing.T) {
 	}
 }
 
-// TestWatchDialects shows what each dialect's watches are told of the other's writes.
+// TestWatchDialects shows which events each dialect's watches receive for the other's writes.
 func TestWatchDialects(t *testing.T) {
 	f := start(t)
 	if harness.Reference(t) != "" {
@@ -181,7 +181,7 @@ func TestWatchDialects(t *testing.T) {
 	} {
 		_, body, _ := f.server.HTTP("GET", fmt.Sprintf("/v2/keys/?wait=true&recursive=true&waitIndex=%d", rev+int64(i)), "")
 		if body != want+"\n" {
-			t.Errorf("v2 was told %swant %s", body, want)
+			t.Errorf("v2 received %swant %s", body, want)
 		}
 	}
 	if _, err := f.Compact(f.ctx, rev+3); err != nil {
@@ -207,14 +207,14 @@ func TestManyWatches(t *testing.T) {
 	rev := f.put("one", "1")[0]
 	for i := 0; i < len(all); i += 2 {
 		if e := f.hear(all[i], 1)[0]; e.Kv.ModRevision != rev {
-			t.Fatalf("watch %d is told of revision %d, want %d", i, e.Kv.ModRevision, rev)
+			t.Fatalf("watch %d received revision %d, want %d", i, e.Kv.ModRevision, rev)
 		}
 	}
 	for i := range n {
 		key := fmt.Sprintf("k%04d", i)
 		f.put(key, key)
 		if e := f.hear(all[2*i+1], 1)[0]; string(e.Kv.Value) != key {
-			t.Fatalf("the watch of %s is told of %s", key, e.Kv.Key)
+			t.Fatalf("the watch of %s received an event of %s", key, e.Kv.Key)
 		}
 	}
 }

@@ -8,9 +8,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// TestWriteOnlyIsNotRead: who may write keys and not read them does not get at them by reading,
-// watching, comparing or prev_kv. (The prevNode of v2's writes is part of what v2 grants with a
-// write, as the recordings of etcd show.)
+// TestWriteOnlyIsNotRead: a user who may write keys and not read them does not get their values by
+// reading, watching, comparing or prev_kv. (The prevNode of v2's writes is part of what v2 grants
+// with a write, as the recordings of etcd show.)
 func TestWriteOnlyIsNotRead(t *testing.T) {
 	f := guarded(t)
 	root := f.as("root", "rp")
@@ -37,7 +37,7 @@ func TestWriteOnlyIsNotRead(t *testing.T) {
 		{"GET", "/v2/keys/blind?recursive=true", ""},
 	} {
 		if got := f.v2Any("bob:pb", c.method, c.target, c.body); strings.Contains(got, hidden) {
-			t.Errorf("%s %s by who may only write: %s", c.method, c.target, got)
+			t.Errorf("%s %s by a user with write permission only: %s", c.method, c.target, got)
 		}
 	}
 }

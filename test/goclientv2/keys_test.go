@@ -87,7 +87,7 @@ func TestTTL(t *testing.T) {
 	if r.Node.Value != "v" || r.Node.TTL != 1 {
 		t.Errorf("refreshed: %+v", r.Node)
 	}
-	// The refresh is not told of; its end is.
+	// Watchers do not receive the refresh; they receive the expiry.
 	if r = f.must(watcher.Next(f.ctx)); r.Action != "expire" || r.PrevNode.Value != "v" {
 		t.Errorf("watcher of a refreshed key: %+v", r)
 	}
@@ -97,10 +97,10 @@ func TestWatchers(t *testing.T) {
 	f := start(t)
 	start := f.must(f.Set(f.ctx, "/w/before", "0", nil)).Index
 	live := f.Watcher("/w", &client.WatcherOptions{Recursive: true})
-	told := make(chan *client.Response, 3)
+	received := make(chan *client.Response, 3)
 	failed := make(chan error, 1)
-	// The watcher asks when Next is called, so what comes before its first answer may be missed: it
-	// is set until it has been heard.
+	// The watcher sends its request when Next is called, so events before its first response may be
+	// missed: it is set until it has been heard.
 	go func() {
 		for range 3 {
 			r, err := live.Next(f.ctx)
@@ -108,7 +108,7 @@ func TestWatchers(t *testing.T) {
 				failed <- err
 				return
 			}
-			told <- r
+			received <- r
 		}
 	}()
 	var heard []*client.Response
@@ -116,7 +116,7 @@ func TestWatchers(t *testing.T) {
 	defer again.Stop()
 	for n := 0; len(heard) < 3; {
 		select {
-		case r := <-told:
+		case r := <-received:
 			heard = append(heard, r)
 		case err := <-failed:
 			t.Fatal(err)

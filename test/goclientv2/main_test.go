@@ -38,7 +38,7 @@ func start(t *testing.T) *fixture {
 	return f
 }
 
-// connect returns a client of a user's, or of nobody's.
+// connect returns a client with a user's credentials, or without any.
 func (f *fixture) connect(user, password string) client.Client {
 	f.t.Helper()
 	c, err := client.New(client.Config{Endpoints: []string{f.server.URL()}, Username: user, Password: password})

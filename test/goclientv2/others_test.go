@@ -35,8 +35,8 @@ func TestMembers(t *testing.T) {
 
 func TestAuth(t *testing.T) {
 	f := start(t)
-	nobody := f.connect("", "")
-	users, roles := client.NewAuthUserAPI(nobody), client.NewAuthRoleAPI(nobody)
+	anonymous := f.connect("", "")
+	users, roles := client.NewAuthUserAPI(anonymous), client.NewAuthRoleAPI(anonymous)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -51,7 +51,7 @@ func TestAuth(t *testing.T) {
 	if u, err := users.GrantUser(f.ctx, "ann", []string{"app"}); err != nil || !slices.Equal(u.Roles, []string{"app"}) {
 		t.Errorf("granted: %+v, %v", u, err)
 	}
-	must(client.NewAuthAPI(nobody).Enable(f.ctx))
+	must(client.NewAuthAPI(anonymous).Enable(f.ctx))
 	root := f.connect("root", "top")
 	users, roles = client.NewAuthUserAPI(root), client.NewAuthRoleAPI(root)
 	if _, err := roles.RevokeRoleKV(f.ctx, "guest", []string{"/*"}, client.ReadWritePermission); err != nil {

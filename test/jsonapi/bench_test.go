@@ -32,7 +32,8 @@ func cpuMicroseconds(b *testing.B, pid int) float64 {
 	return sum * 1e4
 }
 
-// BenchmarkJSON asks over eight connections at a time, and tells what a request costs the server.
+// BenchmarkJSON sends requests over eight connections, and reports the server's CPU time per
+// request.
 //
 //	go test ./test/jsonapi -run '^$' -bench JSON -benchtime 20000x
 func BenchmarkJSON(b *testing.B) {

@@ -231,7 +231,7 @@ func TestHostileClients(t *testing.T) {
 				}
 			})
 		}
-		// 8 MiB of v2's nodes, that nobody reads. As JSON of v3 they would be held once for each.
+		// 8 MiB of v2's nodes that no client reads. As JSON of v3 they would be held once for each.
 		if i < 4 {
 			if _, err := io.WriteString(connect(t, server), "GET /v2/keys/big?recursive=true HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 				t.Fatal(err)

@@ -1,5 +1,5 @@
 // Package jsonapi drives a real server over HTTP as curl does: v3's JSON, its websocket, the
-// probes, and who may ask from where.
+// probes, and their access control.
 //
 // It owns what is seen from outside there. Answers that etcd 3.4 gives, too, are checked in a form
 // that both have, so that the tests can be played against Debian's (see package harness); what

@@ -109,7 +109,7 @@ func TestProbes(t *testing.T) {
 			}
 		}
 	}
-	// An alarm is a matter of whoever asks for it.
+	// A probe can select the alarms that it wants to know of.
 	do(t, http.MethodPost, server.URL()+"/v3/maintenance/alarm", `{"action":"ACTIVATE","memberID":"`+leaderID(t, server)+`","alarm":"CORRUPT"}`)
 	for path, want := range map[string]int{
 		"/health": 503, "/health?exclude=CORRUPT": 200, "/livez": 200, "/readyz": 503, "/readyz?exclude=data_corruption": 200, "/readyz/data_corruption": 503,

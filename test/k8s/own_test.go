@@ -64,7 +64,7 @@ func TestContention(t *testing.T) {
 	}
 }
 
-// TestTTL lets an object end by its lease, and expects its watch to be told what it was.
+// TestTTL lets an object expire with its lease, and expects its watch to receive the last state.
 func TestTTL(t *testing.T) {
 	f := start(t)
 	kept := f.create(t, "kept", 0)
@@ -79,13 +79,13 @@ func TestTTL(t *testing.T) {
 		case e := <-w.ResultChan():
 			pod, ok := e.Object.(*example.Pod)
 			if !ok || e.Type != want || pod.Name != "brief" {
-				t.Fatalf("told of %s %v, want %s of brief", e.Type, e.Object, want)
+				t.Fatalf("received %s %v, want %s of brief", e.Type, e.Object, want)
 			}
 			if later := pod.ResourceVersion != brief.ResourceVersion; later != (want == watch.Deleted) {
 				t.Errorf("%s has the resource version %s", e.Type, pod.ResourceVersion)
 			}
 		case <-time.After(patience):
-			t.Fatalf("not told that brief was %s", want)
+			t.Fatalf("no event that brief was %s", want)
 		}
 	}
 	if err := f.Get(f.ctx, "/pods/ns/brief", storage.GetOptions{}, &example.Pod{}); !storage.IsNotFound(err) {
@@ -94,7 +94,7 @@ func TestTTL(t *testing.T) {
 }
 
 // TestPages lists more objects than one page holds at one revision, while they change, and after a
-// compaction is told to begin anew.
+// compaction must list again.
 func TestPages(t *testing.T) {
 	f := start(t)
 	const n = 250
@@ -185,9 +185,9 @@ func TestCompactionLoop(t *testing.T) {
 	select {
 	case e := <-w.ResultChan():
 		if err := apierrors.FromObject(e.Object); e.Type != watch.Error || !apierrors.IsResourceExpired(err) {
-			t.Errorf("a watch of what was compacted is told %s: %v", e.Type, e.Object)
+			t.Errorf("a watch of a compacted revision received %s: %v", e.Type, e.Object)
 		}
 	case <-time.After(patience):
-		t.Fatal("a watch of what was compacted is told nothing")
+		t.Fatal("a watch of a compacted revision received nothing")
 	}
 }

@@ -45,8 +45,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestBookmarks needs a server that tells of its progress every second: the watch of a quiet object
-// must be told how far the store has come.
+// TestBookmarks needs a server that sends progress notifications every second: the watch of an
+// unchanged object must receive the store's revision.
 func TestBookmarks(t *testing.T) {
 	t.Run("ProgressNotify", func(t *testing.T) {
 		f := start(t, "--watch-progress-notify-interval=1s")

@@ -103,7 +103,7 @@ func TestClusterFields(t *testing.T) {
 	var removed *clientv3.MemberRemoveResponse
 	c.eventually("removal", func(ctx context.Context) (err error) {
 		removed, err = client.MemberRemove(ctx, id)
-		// an attempt that timed out was done all the same
+		// an earlier attempt that timed out had been applied
 		if errors.Is(err, rpctypes.ErrMemberNotFound) {
 			removed, err = &clientv3.MemberRemoveResponse{Header: before.Header, Members: before.Members}, nil
 		}

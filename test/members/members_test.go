@@ -1,8 +1,8 @@
-// Package members tries what goes across the members of a cluster: that a user's token is good on
-// all of them, and that a lost one is replaced by one command.
+// Package members tests features that involve several members of a cluster: a user's token is valid
+// on all of them, and a lost member is replaced by one command.
 //
-// It owns its clusters: real processes on free ports of the loopback. It does not look into how
-// members replicate.
+// It owns its clusters: real processes on free ports of the loopback. It does not test replication
+// itself.
 //
 // Concurrency: none; each test has a cluster of its own.
 package members
@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// patience is far above what anything here takes, so that a busy machine fails no test.
+// patience bounds every wait. It is generous, so that no test fails on a busy machine.
 const patience = time.Minute
 
 // cluster is three members.
@@ -118,7 +118,7 @@ func (m *member) kill() {
 // dial returns a client of members.
 func (c *cluster) dial(members ...*member) *clientv3.Client { return c.bearer("", members...) }
 
-// bearer returns a client with a token, which it does not ask for again when it is refused.
+// bearer returns a client with a fixed token, which it does not replace when it is refused.
 func (c *cluster) bearer(token string, members ...*member) *clientv3.Client {
 	c.t.Helper()
 	var endpoints []string
@@ -230,8 +230,9 @@ func (c *cluster) replace(args ...string) (*exec.Cmd, *harness.Buffer) {
 }
 
 // TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle.
-// What the cluster knows of users the new member knows, too: in etcd it did not always (issues
-// 14571 and 14648).
+// The new member has the users and roles, too, which in etcd it did not always have (issues 14571
+// and
+// 14648).
 func TestMemberReplace(t *testing.T) {
 	c := start(t)
 	lost := c.all[2]
@@ -306,10 +307,10 @@ func TestMemberReplace(t *testing.T) {
 		return err
 	})
 	if _, err := c.bearer(userToken.Token, lost).Get(c.ctx, "k", clientv3.WithSerializable()); !errors.Is(err, rpctypes.ErrPermissionDenied) {
-		t.Errorf("get from the new member by a user who may not: %v", err)
+		t.Errorf("get from the new member by a user without permission: %v", err)
 	}
 	if _, err := c.dial(lost).Get(c.ctx, "k", clientv3.WithSerializable()); !errors.Is(err, rpctypes.ErrUserEmpty) {
-		t.Errorf("get from the new member by nobody: %v", err)
+		t.Errorf("get from the new member without credentials: %v", err)
 	}
 	// The new member has a vote: the cluster goes on without one of the others.
 	c.all[1].kill()

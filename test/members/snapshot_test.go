@@ -23,7 +23,7 @@ func short(t *testing.T) {
 // follower returns a member that does not lead, and another one.
 func (c *cluster) follower() (follower, other *member) {
 	c.t.Helper()
-	c.eventually("find out who leads", func(ctx context.Context) error {
+	c.eventually("find the leader", func(ctx context.Context) error {
 		for i, m := range c.all {
 			r, err := c.dial(m).Status(ctx, m.client)
 			if err != nil {
@@ -50,7 +50,7 @@ func (c *cluster) signal(m *member, s syscall.Signal) {
 
 const awayWrites = 600
 
-// writeWhileAway writes far more than the log keeps, while a member does not see it.
+// writeWhileAway writes far more than the log keeps while a member does not receive it.
 func (c *cluster) writeWhileAway(through *member) (last int64) {
 	c.t.Helper()
 	client := c.dial(through)
@@ -66,7 +66,7 @@ func (c *cluster) writeWhileAway(through *member) (last int64) {
 	return last
 }
 
-// settled waits until a member has what the others have, byte for byte as HashKV sees it.
+// settled waits until a member has the same HashKV as the others.
 func (c *cluster) settled(m, other *member) {
 	c.t.Helper()
 	c.eventually(m.name+" has caught up", func(ctx context.Context) error {
@@ -96,7 +96,7 @@ func (c *cluster) gotSnapshot(m *member) {
 }
 
 // TestSnapshotUnderWatchers stops a follower's process for a while, so that it needs a snapshot
-// when it goes on: its watchers must be told of every revision, in order, once.
+// when it goes on: its watchers must receive every revision, in order, once.
 func TestSnapshotUnderWatchers(t *testing.T) {
 	short(t)
 	c := start(t)
@@ -131,7 +131,7 @@ func TestSnapshotUnderWatchers(t *testing.T) {
 		case r := <-watch:
 			tell(r)
 		case <-c.ctx.Done():
-			t.Fatalf("told up to revision %d of %d", next-1, last)
+			t.Fatalf("received revisions up to %d of %d", next-1, last)
 		}
 	}
 	c.settled(follower, other)

@@ -66,14 +66,14 @@ const tests = {
     assert.ok(set.body.node.ttl === 100 && set.body.node.expiration)
     const refresh = await call('set', 't/k', null, { ttl: 1, refresh: true, prevExist: true })
     assert.strictEqual(refresh.body.node.value, 'v')
-    const told = await call('watchIndex', 't/k', refresh.body.node.modifiedIndex + 1)
-    assert.strictEqual(told.body.action, 'expire')
+    const received = await call('watchIndex', 't/k', refresh.body.node.modifiedIndex + 1)
+    assert.strictEqual(received.body.action, 'expire')
   },
 
   async 'watcher' () {
     const index = (await call('set', 'w/k', 'begin')).body.node.modifiedIndex
     const watcher = etcd.watcher('w', index + 1, { recursive: true })
-    const told = new Promise((resolve, reject) => {
+    const received = new Promise((resolve, reject) => {
       const events = []
       watcher.on('error', reject)
       watcher.on('change', event => {
@@ -85,7 +85,7 @@ const tests = {
     await call('set', 'w/x', '2')
     await call('del', 'w/x')
     await call('set', 'w/k', '3')
-    assert.deepStrictEqual(await told, ['set /w/k 1', 'set /w/x 2', 'delete /w/x undefined', 'set /w/k 3'])
+    assert.deepStrictEqual(await received, ['set /w/k 1', 'set /w/x 2', 'delete /w/x undefined', 'set /w/k 3'])
     watcher.stop()
   },
 

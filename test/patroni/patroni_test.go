@@ -1,10 +1,10 @@
-// Package patroni has Debian's Patroni lead a PostgreSQL with its leader key in our server, and
-// restarts the server under it.
+// Package patroni runs Debian's Patroni with a PostgreSQL and its leader key in our server, and
+// restarts the server meanwhile.
 //
 // It owns the one cluster of one PostgreSQL that it makes. Patroni writes the leader key with a
-// time to live again and again, or keeps its lease alive; a primary that cannot is demoted. So what
-// is looked at is that the key is there, that Patroni has had word with the server behind the
-// restart, and that PostgreSQL has gone on as it was.
+// time to live again and again, or keeps its lease alive; a primary that cannot is demoted. So the
+// tests check that the key exists, that Patroni has reached the server after its restart, and that
+// PostgreSQL has kept its role.
 //
 // Concurrency: Patroni and PostgreSQL run beside the test, which ends them.
 package patroni
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 const (
 	patroni = "/usr/bin/patroni"
-	// waitMax is how long anything may take. It is far above what it takes.
+	// waitMax bounds every wait. It is generous.
 	waitMax = 2 * time.Minute
 )
 
@@ -41,7 +41,7 @@ func TestEtcd(t *testing.T) { keepsLeader(t, "etcd") }
 // TestEtcd3 is Patroni with the v3 API as JSON.
 func TestEtcd3(t *testing.T) { keepsLeader(t, "etcd3") }
 
-// cluster is a Patroni at work, with its PostgreSQL.
+// cluster is a running Patroni with its PostgreSQL.
 type cluster struct {
 	t        *testing.T
 	server   *harness.Server
@@ -92,7 +92,7 @@ func keepsLeader(t *testing.T, settings string) {
 		t.Errorf("the table has %s", got)
 	}
 
-	// A Patroni that ends in good order gives the key back.
+	// A Patroni that is stopped in order deletes the key.
 	c.patroni.Signal(syscall.SIGTERM)
 	select {
 	case <-c.patroni.Exited():
@@ -117,8 +117,8 @@ func (c *cluster) leaderKey() string {
 	return answer.Node.Value
 }
 
-// lastSeen returns when Patroni last had word with the server, in seconds, and 0 when it does not
-// say.
+// lastSeen returns the time of Patroni's last contact with the server, in seconds, and 0 when
+// Patroni reports none.
 func (c *cluster) lastSeen() int64 {
 	_, body := c.ask("/patroni")
 	var answer struct {
@@ -130,8 +130,8 @@ func (c *cluster) lastSeen() int64 {
 	return answer.Seen
 }
 
-// prepare makes the directory and the settings. PostgreSQL does not run as root: then it is its own
-// user's.
+// prepare makes the directory and the settings. PostgreSQL does not run as root: a test run by root
+// uses the user postgres.
 func (c *cluster) prepare(settings string) {
 	dir, err := os.MkdirTemp("", "cairn-patroni-")
 	if err != nil {
@@ -184,7 +184,7 @@ postgresql:
 			c.t.Fatal(err)
 		}
 	}
-	// The server's directory is where its clients run.
+	// Clients run in the server's directory.
 	for path := c.server.Dir(); path != os.TempDir() && path != "/"; path = filepath.Dir(path) {
 		if err := os.Chmod(path, 0o755); err != nil {
 			c.t.Fatal(err)
@@ -193,7 +193,7 @@ postgresql:
 	c.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// endPostgres ends a PostgreSQL that a killed Patroni has left.
+// endPostgres ends a PostgreSQL that a killed Patroni has left running.
 func (c *cluster) endPostgres() {
 	text, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
 	if err != nil {
@@ -223,7 +223,7 @@ func (c *cluster) wait(what string, holds func() bool) {
 	c.t.Fatalf("no %s within %v", what, waitMax)
 }
 
-// status returns the status of what Patroni's own API answers, 0 for nothing.
+// status returns the HTTP status of a response of Patroni's own API, 0 without a response.
 func (c *cluster) status(path string) int {
 	status, _ := c.ask(path)
 	return status

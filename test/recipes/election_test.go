@@ -8,17 +8,17 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// next returns the next value that an observer is told.
+// next returns the next value that an observer receives.
 func (f *fixture) next(observed <-chan *clientv3.GetResponse) string {
 	f.t.Helper()
 	select {
 	case resp, ok := <-observed:
 		if !ok {
-			f.t.Fatal("the observer is told nothing more")
+			f.t.Fatal("the observer's channel is closed")
 		}
 		return string(resp.Kvs[0].Value)
 	case <-f.ctx.Done():
-		f.t.Fatal("the observer is not told")
+		f.t.Fatal("the observer receives nothing")
 		return ""
 	}
 }
@@ -61,7 +61,7 @@ func TestElection(t *testing.T) {
 		t.Errorf("observed %q, want bob", got)
 	}
 	if err := elections[0].Proclaim(f.ctx, "ann again"); !errors.Is(err, concurrency.ErrElectionNotLeader) {
-		t.Errorf("a proclamation of who has resigned: %v", err)
+		t.Errorf("a proclamation after a resignation: %v", err)
 	}
 	brief.Orphan()
 	f.must("cid's campaign, after bob's session expired", <-won[2])
@@ -69,7 +69,7 @@ func TestElection(t *testing.T) {
 		t.Errorf("observed %q, want cid", got)
 	}
 	if err := elections[1].Proclaim(f.ctx, "bob again"); !errors.Is(err, concurrency.ErrElectionNotLeader) {
-		t.Errorf("a proclamation of who is dead: %v", err)
+		t.Errorf("a proclamation after the session's end: %v", err)
 	}
 	f.must("end of cid's session", sessions[2].Close())
 	f.must("dan's campaign", <-won[3])

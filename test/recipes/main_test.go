@@ -88,7 +88,7 @@ func (f *fixture) value(kv clientv3.KV, key string) string {
 	return string(resp.Kvs[0].Value)
 }
 
-// waiting waits until so many keys have a prefix: those who wait for a lock or an office have one
+// waiting waits until so many keys have a prefix: each waiter for a lock or an election has one
 // each.
 func (f *fixture) waiting(prefix string, n int64) {
 	f.t.Helper()

@@ -103,8 +103,8 @@ func TestMutexTryAndCancel(t *testing.T) {
 	f.must("lock at last", other.TryLock(f.ctx))
 }
 
-// TestSessionExpires lets a session end by its TTL, as of a program that died: who waits for its
-// lock gets it, and the program learns of it when it is alive after all.
+// TestSessionExpires lets a session end by its TTL, as after a crash of its program: a waiter for
+// its lock gets it, and the program learns of it when it is alive after all.
 func TestSessionExpires(t *testing.T) {
 	f := start(t)
 	lease, err := f.Grant(f.ctx, 1)
@@ -113,13 +113,13 @@ func TestSessionExpires(t *testing.T) {
 	f.must("session", err)
 	m := concurrency.NewMutex(dead, "lock/")
 	f.must("lock", m.Lock(f.ctx))
-	dead.Orphan() // nobody keeps it alive any more
+	dead.Orphan() // stop the keep-alives
 	next := concurrency.NewMutex(f.session(60), "lock/")
 	f.must("lock of the dead", next.Lock(f.ctx))
 	resp, err := f.Txn(f.ctx).If(m.IsOwner()).Then(clientv3.OpPut("k", "stale")).Commit()
 	f.must("write of the dead", err)
 	if resp.Succeeded {
-		t.Error("who lost the lock may still write")
+		t.Error("a client that lost the lock can still write")
 	}
 
 	alive := f.session(60)

@@ -16,7 +16,8 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// serve starts a gRPC server of a service that is to be found by its name, and returns its address.
+// serve starts a gRPC server, which clients find by the name of its service, and returns its
+// address.
 func serve(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,7 +41,7 @@ func TestNaming(t *testing.T) {
 	one, two := serve(t), serve(t)
 	f.must("add", m.AddEndpoint(f.ctx, "service/one", endpoints.Endpoint{Addr: one, Metadata: "m"}))
 	if update := (<-changes)[0]; update.Op != endpoints.Add || update.Key != "service/one" || update.Endpoint.Addr != one {
-		t.Errorf("told of %+v", update)
+		t.Errorf("received %+v", update)
 	}
 
 	builder, err := resolver.NewBuilder(f.Client)

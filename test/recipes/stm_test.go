@@ -79,8 +79,9 @@ func TestSTMTransfers(t *testing.T) {
 func TestSTMConflicts(t *testing.T) {
 	f := start(t)
 	for name, c := range map[string]struct {
-		level             concurrency.Isolation
-		readOnly, written int // tries when what was only read, or was read and written, has changed
+		level concurrency.Isolation
+		// number of tries when a key has changed that was only read, or read and written
+		readOnly, written int
 	}{
 		"serializable snapshot": {concurrency.SerializableSnapshot, 2, 2},
 		"serializable":          {concurrency.Serializable, 2, 2},

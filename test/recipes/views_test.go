@@ -53,14 +53,14 @@ func TestNamespace(t *testing.T) {
 	if got := keys(all); got != "b=2" {
 		t.Errorf("inside there are %q", got)
 	}
-	told := ""
+	received := ""
 	for n := 0; n < 3; {
 		for _, e := range (<-watch).Events {
-			told, n = told+fmt.Sprintf("%s %s ", e.Type, e.Kv.Key), n+1
+			received, n = received+fmt.Sprintf("%s %s ", e.Type, e.Kv.Key), n+1
 		}
 	}
-	if told != "PUT a PUT b DELETE a " {
-		t.Errorf("the watch was told %q", told)
+	if received != "PUT a PUT b DELETE a " {
+		t.Errorf("the watch received %q", received)
 	}
 	ttl, err := leases.TimeToLive(f.ctx, lease.ID, clientv3.WithAttachedKeys())
 	f.must("keys of the lease", err)

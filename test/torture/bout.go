@@ -18,8 +18,8 @@ import (
 	"cairn/test/fleet"
 )
 
-// bout is one cluster's life: it is founded, written to, tortured and at its end compared with what
-// its clients saw.
+// bout is one test cluster: it is bootstrapped, loaded and exposed to faults, and at the end its
+// state is compared with the responses that its clients got.
 type bout struct {
 	cfg    *config
 	report *report
@@ -40,13 +40,14 @@ type bout struct {
 	failed   []string
 }
 
-// How the members of a bout are set: the log is short, so that who was away needs snapshots.
+// Settings of the members of a bout. The log is short, so that members which were down need
+// snapshots.
 var memberFlags = []string{
 	"--heartbeat-interval=50", "--election-timeout=500", "--snapshot-count=300", "--snapshot-catchup-entries=100",
 	"--auto-compaction-retention=0", "--max-learners=5",
 }
 
-// healMax is how long a cluster may take until it is whole again after a fault.
+// healMax bounds the time until all members are healthy again after a fault.
 const healMax = 2 * time.Minute
 
 func (b *bout) note(format string, args ...any) {
@@ -61,8 +62,8 @@ func (b *bout) violation(format string, args ...any) {
 
 func stamp() string { return time.Now().Format("15:04:05") }
 
-// run lives the bout until about a time. Errors are of the torture's own, or of a cluster that does
-// not come back.
+// run runs the bout until about the given time. It returns errors of the test program itself, and
+// of a cluster that does not recover.
 func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	b.dir = filepath.Join(b.cfg.dir, fmt.Sprintf("bout%d", b.number))
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
@@ -109,7 +110,7 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	return err
 }
 
-// end stops everything, and removes the directory if there is nothing to look for in it.
+// end stops all processes, and removes the directory unless a violation was found.
 func (b *bout) end(failed error) error {
 	for _, c := range b.clients {
 		_ = c.Close() // it complains of the streams' contexts
@@ -165,8 +166,7 @@ func (b *bout) connect() error {
 	return nil
 }
 
-// memberChanges notes in the history that a member is removed and added: of the model's state it
-// moves the revision.
+// memberChanges records in the history that a member is removed and added.
 func (b *bout) memberChanges(m *fleet.Member) {
 	for _, do := range []int{check.MemberRemove, check.MemberAddLearner, check.MemberPromote} {
 		b.rec.add(check.Operation{
@@ -175,7 +175,7 @@ func (b *bout) memberChanges(m *fleet.Member) {
 	}
 }
 
-// rounds makes one fault after the other, and waits each time until the cluster is whole again.
+// rounds causes one fault after the other, and waits after each until the cluster has recovered.
 func (b *bout) rounds(ctx context.Context, until time.Time) error {
 	order := b.cfg.order(b.rng)
 	for i := 0; time.Now().Before(until) && ctx.Err() == nil; i++ {

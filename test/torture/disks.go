@@ -15,7 +15,7 @@ import (
 	"cairn/test/fleet"
 )
 
-// smallDisk is a disk of its own for one member, which can be filled up.
+// smallDisk is a separate disk for one member, which can be filled up.
 type smallDisk struct {
 	member *fleet.Member
 	dir    string
@@ -24,8 +24,7 @@ type smallDisk struct {
 // smallDiskBytes is room for what a member needs in a bout.
 const smallDiskBytes = 768 << 20
 
-// mountSmallDisk gives a member that has not run yet a disk of its own: a tmpfs, for which one has
-// to be root.
+// mountSmallDisk mounts a tmpfs as the directory of a member that has not run yet. It needs root.
 func mountSmallDisk(m *fleet.Member) (*smallDisk, error) {
 	if err := os.MkdirAll(m.DataDir(), 0o700); err != nil {
 		return nil, err
@@ -39,8 +38,8 @@ func mountSmallDisk(m *fleet.Member) (*smallDisk, error) {
 
 func (d *smallDisk) unmount() error { return unix.Unmount(d.dir, unix.MNT_DETACH) }
 
-// fill lets the disk run full for a while. The member may stop for that, and is started again once
-// there is room.
+// fill keeps the disk full for a while. The member may stop; it is started again once there is
+// space.
 func (d *smallDisk) fill(ctx context.Context, b *bout) error {
 	balloon := filepath.Join(d.dir, "balloon")
 	f, err := os.Create(balloon)
@@ -50,7 +49,7 @@ func (d *smallDisk) fill(ctx context.Context, b *bout) error {
 	defer f.Close()
 	block := make([]byte, 1<<20)
 	for until := time.Now().Add(b.span(2*time.Second, 6*time.Second)); time.Now().Before(until) && ctx.Err() == nil; {
-		// What the member frees is taken from it again.
+		// Space that the member frees is filled again.
 		if _, err := f.Write(block); err != nil {
 			if !errors.Is(err, syscall.ENOSPC) {
 				return err
@@ -80,17 +79,17 @@ func lastLine(m *fleet.Member) string {
 	return lines[len(lines)-1]
 }
 
-// unsyncedMax is more than members append here before they sync.
+// unsyncedMax exceeds the bytes that a member appends here between two syncs.
 const unsyncedMax = 8 << 10
 
-// newestLog returns the log file that a member wrote last, and how far it was written: files have
-// their size from the start.
+// newestLog returns the log file that a member wrote last, and the end of the written part: files
+// are preallocated.
 func newestLog(m *fleet.Member) (path string, end int64, err error) {
 	files, err := filepath.Glob(filepath.Join(m.DataDir(), "member", "log", "*.journal"))
 	if err != nil || len(files) == 0 {
 		return "", 0, fmt.Errorf("log files of %s: %d, %w", m.Name, len(files), err)
 	}
-	// Their names tell which is the newest.
+	// The names are in order of age.
 	path = files[0]
 	for _, f := range files {
 		path = max(path, f)
@@ -106,8 +105,8 @@ func newestLog(m *fleet.Member) (path string, end int64, err error) {
 	return path, end, nil
 }
 
-// tornTail leaves behind what a power cut leaves: a last record that was being written and was
-// never synced, so nobody was told of it. The member has to start without it.
+// tornTail imitates a power cut: the last record was being written and was never synced, so it was
+// not acknowledged. The member must start without it.
 func tornTail(ctx context.Context, b *bout) error {
 	m := b.any()
 	if err := m.Kill(); err != nil {
@@ -143,8 +142,8 @@ func tornTail(ctx context.Context, b *bout) error {
 	return m.Start()
 }
 
-// corruptLog damages what was synced. The member has to find that out and stop with an error that
-// names the file; it has lost its disk then, and is replaced.
+// corruptLog damages synced bytes. The member must detect that and stop with an error that names
+// the file; then it is replaced as after the loss of its disk.
 func corruptLog(ctx context.Context, b *bout) error {
 	m := b.any()
 	if err := m.Kill(); err != nil {
@@ -154,7 +153,7 @@ func corruptLog(ctx context.Context, b *bout) error {
 	if err != nil {
 		return err
 	}
-	// That something was synced can be told from what was written later.
+	// Later records show that these bytes were synced.
 	last := end - 2*unsyncedMax
 	if last <= 0 {
 		return errors.Join(errSkipped, m.Start())

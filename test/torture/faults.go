@@ -9,14 +9,14 @@ import (
 	"cairn/test/fleet"
 )
 
-// fault is one way to make trouble. do makes it, and undoes it before it returns; whether the
-// members then come back is looked at by the round.
+// fault is one kind of fault. do causes it, and undoes it before it returns; the round then checks
+// that the members recover.
 type fault struct {
 	name string
 	do   func(ctx context.Context, b *bout) error
 }
 
-// faults are drawn from in turn, in an order of the seed's.
+// faults are used in turn, in an order that the seed determines.
 var faults = []fault{
 	{"kill", kill},
 	{"kill leader", killLeader},
@@ -38,12 +38,12 @@ var faults = []fault{
 	{"clock step", clockStep},
 }
 
-// how long a fault lasts.
+// Durations of a fault.
 func (b *bout) span(least, most time.Duration) time.Duration {
 	return least + time.Duration(b.rng.Int64N(int64(most-least)))
 }
 
-// wait lets a fault last, and is cut short by the end of the run.
+// wait waits for the duration of a fault, or until the run ends.
 func (b *bout) wait(ctx context.Context, least, most time.Duration) { sleep(ctx, b.span(least, most)) }
 
 func (b *bout) any() *fleet.Member {
@@ -51,7 +51,7 @@ func (b *bout) any() *fleet.Member {
 	return members[b.rng.IntN(len(members))]
 }
 
-// minority draws members that are fewer than those that are left.
+// minority draws a minority of the members.
 func (b *bout) minority() (some, others []*fleet.Member) {
 	members := b.fleet.Members()
 	b.rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
@@ -243,7 +243,7 @@ func clockStep(ctx context.Context, b *bout) error {
 	return stepClock(-hours)
 }
 
-// errSkipped says that a fault cannot be made here.
+// errSkipped reports that a fault cannot be caused on this machine.
 var errSkipped = fmt.Errorf("cannot be made here")
 
 func newRand(seed uint64, stream int) *rand.Rand { return rand.New(rand.NewPCG(seed, uint64(stream))) }

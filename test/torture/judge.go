@@ -17,14 +17,14 @@ import (
 	"cairn/check"
 )
 
-// clockSlack is how exact the lengths of leases and TTLs are.
+// clockSlack is the tolerance of the lengths of leases and TTLs.
 const clockSlack = 200 * time.Millisecond
 
-// leaseGrace is how late a lease may end where nothing is wrong, and the machine is slow. Without a
-// leader the cluster's time stands still.
+// leaseGrace bounds how late a lease may expire in a healthy cluster on a slow machine. Cluster
+// time does not advance without a leader.
 const leaseGrace = 30 * time.Second
 
-// judge compares the members with each other, and what the clients saw with what may be seen.
+// judge compares the members with each other, and checks the history.
 func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	settled := b.rec.now()
 	b.awaitEnds(ctx)
@@ -65,7 +65,7 @@ func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	return nil
 }
 
-// awaitEnds waits until whatever has a TTL has ended, or should have.
+// awaitEnds waits until all leases and TTLs have expired or should have.
 func (b *bout) awaitEnds(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, ttlMax+leaseGrace+time.Second)
 	defer cancel()
@@ -82,7 +82,7 @@ func (b *bout) awaitEnds(ctx context.Context) {
 	}
 }
 
-// lastLook reads everything on each member.
+// lastLook reads all keys on each member.
 func (b *bout) lastLook(ctx context.Context) error {
 	all := &check.Range{Key: "\x00", End: "\x00"}
 	for _, m := range b.fleet.Members() {
@@ -100,7 +100,7 @@ func (b *bout) lastLook(ctx context.Context) error {
 	return nil
 }
 
-// keep writes the history to a file, for those who look for what went wrong.
+// keep writes the history to a file, for debugging and for recheck.
 func (b *bout) keep(h *check.History) error {
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -111,7 +111,7 @@ func (b *bout) keep(h *check.History) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// recheck checks a history that was kept.
+// recheck checks a history from a file of keep.
 func recheck(out io.Writer, path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {

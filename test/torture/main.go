@@ -1,14 +1,14 @@
-// Command torture runs clusters of real etcd processes under load, makes trouble of every kind it
-// can, and has what clients saw checked.
+// Command torture runs clusters of real etcd processes under load, injects faults of every kind,
+// and checks the history that the clients recorded.
 //
-// A run is a row of bouts. Each founds a cluster of three or five members, whose peer ports are
-// behind proxies; clients of the official Go library and of the v2 API ask for everything there is,
-// to each member and to all, and write down what they were answered; watchers watch everything. One
-// fault follows the other, and after each the cluster has to become whole. In the end all members
-// must hold the same (HashKV), and package check must find the history possible.
+// A run is a sequence of bouts. Each bootstraps a cluster of three or five members, whose peer
+// ports are behind proxies. Clients of the official Go library and of the v2 API send every kind of
+// request, to single members and to all, and record the responses; watchers watch all keys. One
+// fault follows the other, and after each the cluster must recover. In the end all members must
+// hold the same keys (HashKV), and package check must find the history legal.
 //
-// What happens comes from a seed, but for the timing of the processes; so the same seed gives the
-// same faults, not the same history. The exit status is 1 when a guarantee was broken.
+// Requests and faults come from a seed, but the timing of the processes does not; so the same seed
+// gives the same faults, not the same history. The exit status is 1 when a guarantee was broken.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// config is what the flags say.
+// config has the values of the flags.
 type config struct {
 	etcd    string
 	dir     string

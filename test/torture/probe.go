@@ -8,15 +8,15 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// The prober asks each member so often, and waits so long for its answer: longer than that takes
-// where connections are slow.
+// The interval of the prober's requests to each member, and their timeout, which exceeds the delays
+// of slow connections.
 const (
 	probeEvery    = 20 * time.Millisecond
 	probePatience = 2 * time.Second
 )
 
-// prober finds out for how long no member serves: each is asked all the time. It writes nothing:
-// what it asks is a linearizable read, which takes a leader and a majority as a write does.
+// prober measures for how long no member serves. It sends linearizable reads to every member all
+// the time: they need a leader and a majority, as writes do, and change nothing.
 type prober struct {
 	clients []*clientv3.Client
 
@@ -44,8 +44,8 @@ func (p *prober) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// noticed is from when on clients are said to have been without service: less passes between two
-// answers as it is.
+// noticed is the shortest gap that counts as an outage: shorter ones occur between two responses
+// anyway.
 const noticed = 150 * time.Millisecond
 
 func (p *prober) mark() {
@@ -59,7 +59,7 @@ func (p *prober) mark() {
 	p.last = now
 }
 
-// awaitAnswer waits until somebody is served after now.
+// awaitAnswer waits for a response to a request that was sent after the call.
 func (p *prober) awaitAnswer(ctx context.Context) {
 	since := time.Now()
 	for sleep(ctx, probeEvery) {
@@ -72,7 +72,7 @@ func (p *prober) awaitAnswer(ctx context.Context) {
 	}
 }
 
-// take returns the longest gap since it was asked last, and the sum of all.
+// take returns the longest gap since the last call, and the sum of all gaps.
 func (p *prober) take() (worst, sum time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"cairn/check"
 )
 
-// recorder gathers the history of one cluster.
+// recorder records the history of one cluster.
 type recorder struct {
 	began time.Time
 	done  atomic.Int64 // requests whose outcome is known
@@ -25,7 +25,7 @@ type recorder struct {
 
 func newRecorder() *recorder { return &recorder{began: time.Now()} }
 
-// now is the time on the history's clock.
+// now returns the time on the history's clock.
 func (r *recorder) now() int64 { return int64(time.Since(r.began)) }
 
 // outcome is how a request ended.
@@ -37,7 +37,7 @@ const (
 	void            // it certainly was not, or only read
 )
 
-// add records one request. What only read and got no answer says nothing.
+// add records one request. Reads without a response are left out.
 func (r *recorder) add(o check.Operation, how outcome) {
 	switch how {
 	case void:
@@ -58,7 +58,7 @@ func (r *recorder) addWatch(w *check.Watch) {
 	r.h.Watches = append(r.h.Watches, *w)
 }
 
-// errorName translates what v3 refuses with, for good, into the model's names.
+// errorName translates v3's errors that mean "not applied" into the model's names.
 func errorName(err error) (name string, final bool) {
 	err = rpctypes.Error(err)
 	for _, e := range []struct {

@@ -16,7 +16,7 @@ type report struct {
 	violations                               int
 }
 
-// trouble is what one kind of fault did.
+// trouble sums up the effects of one kind of fault.
 type trouble struct {
 	times, skipped int
 	worst, sum     time.Duration
@@ -65,7 +65,7 @@ func (r *report) print(out io.Writer) {
 		}
 	}
 	fmt.Fprintf(out, "\n%.1f minutes, %d clusters, %d faults, %.1f s without service\n", time.Since(r.began).Minutes(), r.bouts, times, sum.Seconds())
-	fmt.Fprintf(out, "%d requests, %d of them with a known outcome, over %d revisions; %d watches that were told %d events\n",
+	fmt.Fprintf(out, "%d requests, %d of them with a known outcome, over %d revisions; %d watches that received %d events\n",
 		r.requests, r.known, r.revisions, r.watches, r.events)
 	fmt.Fprintf(out, "%d histories checked, %d requests given their place in the order; %d violations\n", r.bouts, r.placed, r.violations)
 }

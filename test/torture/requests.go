@@ -23,10 +23,11 @@ func protoDelete(r *clientv3.DeleteResponse) *etcdserverpb.DeleteRangeResponse {
 	return (*etcdserverpb.DeleteRangeResponse)(r)
 }
 
-// leaseIDs gives out lease IDs, each once.
+// leaseIDs allocates unique lease IDs.
 type leaseIDs struct{ atomic.Int64 }
 
-// keyNames are few, so that clients meet. Those that begin with "/" are v2's, too.
+// keyNames are few, so that clients use the same keys. Those that begin with "/" are used by v2,
+// too.
 var keyNames = []string{"a", "b", "c", "/d/x", "/d/y", "/d/z", "/e"}
 
 func (w *worker) key() string { return keyNames[w.rng.IntN(len(keyNames))] }
@@ -83,8 +84,8 @@ func (w *worker) put() *check.Put {
 	return &check.Put{Key: w.key(), Value: w.value(), PrevKV: w.rng.IntN(3) == 0}
 }
 
-// txn draws a transaction: what a client does who changes a key that nobody else has changed, and
-// several keys together.
+// txn draws a transaction: a change of a key on the condition that no other client has changed it,
+// or a change of several keys together.
 func (w *worker) txn() *check.Txn {
 	out := &check.Txn{}
 	key := w.key()
@@ -117,10 +118,10 @@ func (w *worker) txn() *check.Txn {
 	return out
 }
 
-// ttlMax is the longest TTL that is asked for.
+// ttlMax is the longest TTL of a grant.
 const ttlMax = 5 * time.Second
 
-// leased draws what is done with leases: some are renewed, others forgotten.
+// leased draws a request about leases: some are renewed, others abandoned.
 func (w *worker) leased() check.Request {
 	if len(w.mine) == 0 || w.rng.IntN(8) == 0 {
 		return check.Request{Lease: &check.Lease{Do: check.Grant, ID: w.lease.Add(1), TTL: 1 + w.rng.Int64N(int64(ttlMax/time.Second))}}
@@ -142,7 +143,7 @@ func (w *worker) leased() check.Request {
 
 var v2Paths = []string{"/d", "/d/x", "/d/y", "/d/z", "/e", "/f/g", "/f/h", "/q"}
 
-// v2Request draws what is asked of the v2 API.
+// v2Request draws a request of the v2 API.
 func (w *worker) v2Request() *check.V2 {
 	r := &check.V2{Path: v2Paths[w.rng.IntN(len(v2Paths))], Value: w.value()}
 	if w.rng.IntN(5) == 0 {
@@ -161,8 +162,8 @@ func (w *worker) v2Request() *check.V2 {
 		r.Do, r.HasTTL, r.TTL = check.V2CompareAndSwap, false, 0
 		w.compare(r)
 	case 7:
-		// Never a directory: watchers are told of keys alone, and what nobody is told of cannot be
-		// told apart when answers are lost.
+		// Never a directory: watchers receive events of keys only, so lost responses of changes of
+		// directories could not be resolved.
 		*r = check.V2{Do: check.V2Delete, Path: w.v2Key()}
 	case 8:
 		*r = check.V2{Do: check.V2CompareAndDelete, Path: w.v2Key()}
@@ -176,7 +177,7 @@ func (w *worker) v2Request() *check.V2 {
 // v2Key draws the path of a key.
 func (w *worker) v2Key() string { return v2Paths[1+w.rng.IntN(len(v2Paths)-2)] }
 
-// compare gives a request a condition: what was seen last, mostly.
+// compare gives a request a condition, mostly one that holds for the last value seen.
 func (w *worker) compare(r *check.V2) {
 	if w.last.Key != "" && w.last.Key[0] == '/' {
 		r.Path = w.last.Key

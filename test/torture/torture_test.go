@@ -18,8 +18,8 @@ func (l lines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// TestShortTorture is a minute's torture in a third of it, with the faults that need no luck to be
-// over soon. The long runs are those of make torture.
+// TestShortTorture is a run of some 20 seconds with the faults that are quickly over. Long runs are
+// those of make torture.
 func TestShortTorture(t *testing.T) {
 	t.Parallel()
 	cfg := &config{

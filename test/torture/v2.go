@@ -12,14 +12,14 @@ import (
 	"cairn/check"
 )
 
-// v2Client asks members over the v2 API, one after the other.
+// v2Client sends requests of the v2 API to the members in turn.
 type v2Client struct {
 	http *http.Client
 	urls []string
 	next int
 }
 
-// ask sends a request to the next member.
+// ask sends a request to the next member and returns its response.
 func (c *v2Client) ask(ctx context.Context, r *check.V2) (check.Response, outcome) {
 	lost := unknown
 	if r.Do == check.V2Get {
@@ -103,7 +103,7 @@ func v2Response(resp *http.Response, body []byte) (out check.Response, ok bool) 
 		return out, false
 	}
 	if b.ErrorCode != 0 {
-		// From 300 on it is the cluster that could not; before, the tree has refused.
+		// Codes from 300 on are errors of the cluster; lower ones are refusals by the tree.
 		if b.ErrorCode >= 300 {
 			return out, false
 		}

@@ -13,13 +13,13 @@ import (
 	"cairn/check"
 )
 
-// patience is how long a request may take. It is longer than an election.
+// patience is the timeout of a request. It is longer than an election.
 const patience = 3 * time.Second
 
-// worker is one client: it asks for one thing after the other.
+// worker is one client, which sends one request after the other.
 type worker struct {
 	id     int
-	member string // where it asks, for those who read violations
+	member string // the member that gets its requests, shown in violations
 	rng    *rand.Rand
 	rec    *recorder
 	lease  *leaseIDs
@@ -34,7 +34,7 @@ type worker struct {
 	last   check.KV // what it saw last
 }
 
-// run asks until the context ends.
+// run sends requests until the context ends.
 func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.once(ctx, w.next())
@@ -44,7 +44,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// once asks for one thing, and reports whether it was answered.
+// once sends one request, and reports whether it got a response.
 func (w *worker) once(ctx context.Context, r check.Request) bool {
 	o := check.Operation{Client: w.id, Member: w.member, Request: r, Call: w.rec.now()}
 	asked, cancel := context.WithTimeout(ctx, patience)
@@ -63,7 +63,7 @@ func (w *worker) once(ctx context.Context, r check.Request) bool {
 	return how == known
 }
 
-// sleep waits, and says no when the context ends before.
+// sleep waits, and returns false when the context ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -124,9 +124,9 @@ func (w *worker) send(ctx context.Context, r *check.Request) (out check.Response
 	}
 }
 
-// sendLease asks over the connection itself: the client's own methods ask again when an answer is
-// lost, and are then told that a lease which they have granted exists, or that one which they have
-// revoked does not.
+// sendLease uses the generated client: the methods of clientv3 repeat a request whose response was
+// lost, and then report that the lease just granted exists already, or that the one just revoked
+// does not exist.
 func (w *worker) sendLease(ctx context.Context, l *check.Lease) (out check.Response, err error) {
 	leases := etcdserverpb.NewLeaseClient(w.v3.ActiveConnection())
 	switch l.Do {
@@ -151,7 +151,7 @@ func (w *worker) sendLease(ctx context.Context, l *check.Lease) (out check.Respo
 	}
 }
 
-// operation makes the client's form of a request.
+// operation converts a request to a clientv3.Op.
 func operation(r *check.Request) clientv3.Op {
 	var options []clientv3.OpOption
 	add := func(when bool, o clientv3.OpOption) {
@@ -210,7 +210,7 @@ func comparison(c *check.Compare) clientv3.Cmp {
 	}
 }
 
-// heard keeps what later requests are made of.
+// heard keeps the revisions and leases of a response for later requests.
 func (w *worker) heard(r *check.Request, resp *check.Response) {
 	w.seen = max(w.seen, resp.Revision)
 	switch {
@@ -231,7 +231,7 @@ func (w *worker) forget(id int64) {
 	w.mine = slices.DeleteFunc(w.mine, func(o int64) bool { return o == id })
 }
 
-// value returns one that no other write has.
+// value returns a value that no other write has.
 func (w *worker) value() string {
 	w.values++
 	return fmt.Sprintf("%d.%d", w.id, w.values)

@@ -10,17 +10,17 @@ import (
 	"cairn/check"
 )
 
-// watcher watches everything, from the first revision on. It breaks off at times, and goes on
-// behind what it was told.
+// watcher watches all keys from the first revision on. It sometimes ends its watch, and resumes
+// behind the last revision that it received.
 type watcher struct {
 	id      int
 	member  string
 	client  *clientv3.Client
 	rec     *recorder
 	rng     *rand.Rand
-	restart time.Duration // how long one watch lasts about; 0 is to the end
+	restart time.Duration // mean duration of one watch; 0: it lasts until the end
 
-	next int64 // the first revision that was not told in full
+	next int64 // the first revision that was not delivered in full
 }
 
 // run watches until the context ends.

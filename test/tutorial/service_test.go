@@ -20,7 +20,7 @@ const waitMax = time.Minute
 // with the variables of the unit's file, and waiting for READY=1, since the unit says Type=notify.
 func TestService(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
-		t.Skip(other + " speaks v3 unless told otherwise")
+		t.Skip(other + " uses v3 by default")
 	}
 	s := harness.Start(t) // for its directory; the service has addresses of its own
 	root := filepath.Join(s.Dir(), "root")
@@ -53,10 +53,10 @@ func TestService(t *testing.T) {
 	if err := ready.SetReadDeadline(time.Now().Add(waitMax)); err != nil {
 		t.Fatal(err)
 	}
-	told := make([]byte, 4096)
-	n, err := ready.Read(told)
-	if err != nil || !strings.Contains(string(told[:n]), "READY=1") {
-		t.Fatalf("the service manager is told %q, %v", told[:n], err)
+	received := make([]byte, 4096)
+	n, err := ready.Read(received)
+	if err != nil || !strings.Contains(string(received[:n]), "READY=1") {
+		t.Fatalf("the service manager received %q, %v", received[:n], err)
 	}
 	got := s.Run(t, harness.Command{Args: []string{filepath.Join(root, "opt/etcd/etcdctl"), "member", "list"}, Env: []string{"ETCDCTL_ENDPOINTS=" + client}})
 	if want := "name=" + variables["ETCD_NAME"] + " peerURLs=" + peer + " clientURLs=" + client + " isLeader=true\n"; got.Exit != 0 || !strings.HasSuffix(got.Stdout, want) {

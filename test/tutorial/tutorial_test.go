@@ -1,4 +1,4 @@
-// Package tutorial does what the tutorial that this project starts from tells its reader to do,
+// Package tutorial follows the instructions of the tutorial that this project starts from,
 // from the installation to the last command, and compares what is printed with what the tutorial
 // shows.
 //
@@ -29,7 +29,7 @@ func TestCommands(t *testing.T) {
 	}
 	var env []string
 	if harness.Reference(t) != "" {
-		env = append(env, "ETCDCTL_API=2") // Debian's client speaks v3 unless told so
+		env = append(env, "ETCDCTL_API=2") // Debian's client uses v3 by default
 	}
 	s.Transcript(t, "testdata/commands.txt", harness.Etcdctl(t), anchor, env...)
 }

@@ -35,7 +35,7 @@ func TestEtcdctlUsers(t *testing.T) {
 	}
 }
 
-// curls are the lines in which --debug tells of endpoints and requests.
+// curls matches the lines in which --debug reports endpoints and requests.
 func curls(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {

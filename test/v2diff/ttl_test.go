@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestTTLs gives keys and directories short lives, and compares what is told of their ends and what
+// TestTTLs gives keys and directories short lives, and compares the events of their expiry and what
 // is left. Its requests must all be answered long before the first end, which a busy machine does
 // not promise: so it runs only when it is asked for seeds.
 func TestTTLs(t *testing.T) {

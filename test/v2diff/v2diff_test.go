@@ -2,7 +2,7 @@
 // 3.4, which still has that API, and compares what they answer.
 //
 // It owns the generators of requests and command lines, and the list of what may differ. It finds
-// what nobody has thought of recording; what is recorded is in ../shared/conformance. A seed gives
+// requests that no recording has; the recordings are in ../shared/conformance. A seed gives
 // the same requests every time. Further seeds are tried with
 //
 //	CAIRN_DIFF_SEEDS=1000-1100 go test ./test/v2diff

@@ -23,7 +23,7 @@ const (
 	pendingWait = 150 * time.Millisecond
 )
 
-// TestWatches opens watches of all kinds, writes, and compares what they were told.
+// TestWatches opens watches of all kinds, writes, and compares the events that they received.
 func TestWatches(t *testing.T) {
 	p := newPair(t)
 	for _, seed := range seeds(t, 1, 2) {
@@ -56,7 +56,7 @@ func (p *pair) watchRound(seed uint64, g *generator, root string, first int64) {
 		} else {
 			r.body, r.contentType = parameters, "application/x-www-form-urlencoded"
 		}
-		if strings.Contains(r.body, "refresh") { // told differently by 3.1 and 3.4
+		if strings.Contains(r.body, "refresh") { // differs between 3.1 and 3.4
 			continue
 		}
 		o, th := p.both(r)
@@ -65,7 +65,7 @@ func (p *pair) watchRound(seed uint64, g *generator, root string, first int64) {
 			p.t.Errorf("seed %d: %s: %s\nours %s\ntheirs %s", seed, r, how, o.body, th.body)
 		}
 	}
-	settle(ours, theirs)
+	awaitEqual(ours, theirs)
 	for i, target := range targets {
 		if how := ours[i].differs(theirs[i]); how != "" {
 			p.t.Errorf("seed %d: watch of %s\nthey differ in the %s\nours   %d %v %s\ntheirs %d %v %s\nwrites:\n%s", seed, target, how,
@@ -85,7 +85,7 @@ func (g *generator) watchTarget(root string, first int64) string {
 		target += "&recursive=true"
 	}
 	if g.chance(3) {
-		// What is told of hidden nodes from the past differs on purpose, and so does a stream from
+		// Past events of hidden nodes differ on purpose, and so does a stream from
 		// there.
 		target = strings.ReplaceAll(target, "&recursive=true", "") + fmt.Sprintf("&waitIndex=%d", max(first, g.index-int64(g.IntN(12))+3))
 	} else if g.chance(3) {
@@ -94,7 +94,7 @@ func (g *generator) watchTarget(root string, first int64) string {
 	return target
 }
 
-// watch is an open watch, which gathers what it is told.
+// watch is an open watch, which collects the events that it receives.
 type watch struct {
 	target string
 	status int
@@ -136,7 +136,7 @@ func (s *side) watch(target string) *watch {
 	return w
 }
 
-// heard returns what the watch was told so far, twice the same only once, and whether its answer
+// heard returns the events received so far, without repetitions, and whether its answer
 // has ended.
 func (w *watch) heard() (lines []string, ended bool) {
 	w.mu.Lock()
@@ -171,9 +171,9 @@ func (w *watch) differs(from *watch) string {
 	return ""
 }
 
-// settle waits until all watches have been told the same, or too much time has passed, and then a
-// moment longer for what only one of them is told.
-func settle(ours, theirs []*watch) {
+// awaitEqual waits until both servers' watches have received the same events, or too much time has
+// passed, and then a moment longer for events that only one of them receives.
+func awaitEqual(ours, theirs []*watch) {
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-again.C {

@@ -46,7 +46,7 @@ func (p *pair) history(client etcdserverpb.WatchClient, head int64) (events []st
 }
 
 // FuzzRequests compares random requests of random seeds. The store goes on from one seed to the
-// next, since to start it anew would take most of the time: a difference is reported with the
+// next, since starting it again would take most of the time: a difference is reported with the
 // request that shows it.
 func FuzzRequests(f *testing.F) {
 	p := startPair(f)

@@ -96,7 +96,7 @@ var ofOperations = []string{
 
 // oneOfTwo reports whether a transaction was refused for one of its operations by each. 3.4 looks
 // at all puts before it looks at a range; 3.7 and we take the operations in order, so that of two
-// that are wrong another is told.
+// invalid operations they report different ones.
 func oneOfTwo(answers [2]string) bool {
 	return slices.Contains(ofOperations, answers[0]) && slices.Contains(ofOperations, answers[1])
 }
@@ -118,8 +118,8 @@ func answerOf(t testing.TB, method string) proto.Message {
 	return nil
 }
 
-// neutral takes out what two clusters, or two moments, may rightly answer differently: who answers,
-// in which term, and how much of a TTL is left.
+// neutral removes fields that may differ between two clusters or two moments: the responding
+// member, in which term, and how much of a TTL is left.
 func neutral(m proto.Message) {
 	switch r := m.(type) {
 	case *etcdserverpb.ResponseHeader:

@@ -238,17 +238,17 @@ func TestRandomRequests(t *testing.T) {
 func (p *pair) sameHistory() {
 	p.t.Helper()
 	head := p.revision()
-	var told [2][]string
+	var received [2][]string
 	for i, conn := range p.conns {
-		told[i] = p.history(etcdserverpb.NewWatchClient(conn), head)
+		received[i] = p.history(etcdserverpb.NewWatchClient(conn), head)
 	}
-	for i := range max(len(told[0]), len(told[1])) {
+	for i := range max(len(received[0]), len(received[1])) {
 		ours, theirs := "nothing", "nothing"
-		if i < len(told[0]) {
-			ours = told[0][i]
+		if i < len(received[0]) {
+			ours = received[0][i]
 		}
-		if i < len(told[1]) {
-			theirs = told[1][i]
+		if i < len(received[1]) {
+			theirs = received[1][i]
 		}
 		if ours != theirs {
 			p.t.Fatalf("event %d\nours:\n%s\ntheirs:\n%s", i, ours, theirs)

@@ -19,7 +19,7 @@ import (
 const (
 	partBits = 6 // 64 parts per power of two
 	parts    = 1 << partBits
-	// maxBits bounds what is told apart: 2^48 ns are 78 hours. Longer durations fall into the last
+	// maxBits bounds the buckets: 2^48 ns are 78 hours. Longer durations fall into the last
 	// bucket.
 	maxBits = 48
 	buckets = (maxBits - partBits + 1) * parts
