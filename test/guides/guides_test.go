@@ -36,6 +36,7 @@ var typedGuides = []string{
 	"docs/guides/cluster.md",
 	"docs/guides/backup.md",
 	"docs/guides/disaster.md",
+	"docs/guides/tls.md",
 }
 
 // patience limits one guide: far more than it takes, so that a busy machine fails no test.

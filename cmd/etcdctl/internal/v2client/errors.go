@@ -20,7 +20,7 @@ const (
 	CodeRaftInternal = 300
 )
 
-// Error is an error that the keys API answered, as in `100: Key not found (/a) [5]`.
+// Error is an error of the keys API, as in `100: Key not found (/a) [5]`.
 type Error struct {
 	Code    int    `json:"errorCode"`
 	Message string `json:"message"`
@@ -32,7 +32,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d: %s (%s) [%d]", e.Code, e.Message, e.Cause, e.Index)
 }
 
-// HTTPError is an error of the members and auth APIs: a status and a text for people.
+// HTTPError is an error of the members and auth APIs: a status and a message.
 type HTTPError struct {
 	Status  int
 	Message string
@@ -40,7 +40,7 @@ type HTTPError struct {
 
 func (e *HTTPError) Error() string { return e.Message }
 
-// ClusterError says that no endpoint answered, and why each did not.
+// ClusterError reports that no endpoint answered, with the error of each.
 type ClusterError struct {
 	Errors []error // one for each endpoint tried, in that order
 }
@@ -54,7 +54,7 @@ func (e *ClusterError) Error() string {
 	return b.String()
 }
 
-// Detail lists the faults, a line each.
+// Detail lists the errors, one per line.
 func (e *ClusterError) Detail() string {
 	var b strings.Builder
 	for i, err := range e.Errors {
@@ -63,11 +63,10 @@ func (e *ClusterError) Detail() string {
 	return b.String()
 }
 
-// Unwrap gives errors.Is and errors.As the faults.
+// Unwrap returns the errors of the endpoints.
 func (e *ClusterError) Unwrap() []error { return e.Errors }
 
-// Unreachable reports whether an error says that no endpoint could be connected to, as opposed to
-// having answered something of no use.
+// Unreachable reports whether an error says that no connection to an endpoint could be made.
 func Unreachable(err error) bool {
 	var cluster *ClusterError
 	if errors.As(err, &cluster) {
@@ -104,11 +103,21 @@ func httpError(a *Answer) error {
 	return &HTTPError{Status: a.Status, Message: m.Message}
 }
 
-// notEtcd is the error for an answer that no etcd gives.
+// NotEtcdError is the error for an answer that etcd does not give.
+type NotEtcdError struct {
+	Status int
+	Body   string // its beginning
+}
+
+func (e *NotEtcdError) Error() string {
+	return fmt.Sprintf("client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint. (status %d, body %q)", e.Status, e.Body)
+}
+
+// notEtcd returns the error for an answer that etcd does not give.
 func notEtcd(a *Answer) error {
 	body := strings.TrimSpace(string(a.Body))
 	if len(body) > 60 {
 		body = body[:60] + "…"
 	}
-	return fmt.Errorf("client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint. (status %d, body %q)", a.Status, body)
+	return &NotEtcdError{a.Status, body}
 }

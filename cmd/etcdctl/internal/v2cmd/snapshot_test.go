@@ -42,7 +42,7 @@ func TestReadSnapshotOf04(t *testing.T) {
 		t.Errorf("without what is hidden: %+v", kept)
 	}
 	file[len(file)-5] ^= 1
-	if _, err := readSnapshot(file, snapshotNow); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := readSnapshot(file, snapshotNow); err == nil || !strings.Contains(err.Error(), "checksum mismatch") {
 		t.Errorf("a damaged snapshot: %v", err)
 	}
 }

@@ -96,8 +96,9 @@ func selfExplaining(err error) bool {
 func noAnswer(err error) bool {
 	var cluster *v2client.ClusterError
 	var known *v2client.Error
+	var foreign *v2client.NotEtcdError
 	switch {
-	case errors.As(err, &cluster), errors.Is(err, context.DeadlineExceeded), v2client.Unreachable(err):
+	case errors.As(err, &cluster), errors.As(err, &foreign), errors.Is(err, context.DeadlineExceeded), v2client.Unreachable(err):
 		return true
 	case errors.As(err, &known):
 		return known.Code == v2client.CodeRaftInternal

@@ -18,28 +18,28 @@ import (
 )
 
 var lockCommand = cli.Command{
-	Path: "lock", Args: "<name> [command [argument]...]", Short: "hold a lock, for as long as a command runs or until interrupted",
-	Long: "Prints the key that stands for the lock once it is held. A command finds it in ETCD_LOCK_KEY, and its revision, which is higher for each\n" +
-		"holder than for the one before, in ETCD_LOCK_REV; etcdctl then ends with the command's exit code. Who holds the lock may lose it when it cannot\n" +
-		"reach the cluster for the time of --ttl: what must not be done twice has to be fenced by that revision.",
+	Path: "lock", Args: "<name> [command [argument]...]", Short: "acquire a lock and hold it while a command runs, or until interrupted",
+	Long: "Prints the key of the lock once it is held. A command gets the key in ETCD_LOCK_KEY and its revision, which increases from\n" +
+		"holder to holder, in ETCD_LOCK_REV; etcdctl exits with the exit code of the command. A holder that cannot reach the cluster\n" +
+		"for the time of --ttl loses the lock: use the revision as a fencing token where two holders would do harm.",
 	Example: "$ etcdctl lock nightly -- sh -c 'run-backup --fence $ETCD_LOCK_REV'",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.Int("ttl", 10, "so many `seconds` after its holder is gone the lock is free")
+		flags.Int("ttl", 10, "`seconds` after which the lock is released if its holder has failed")
 	},
 	Run: lock,
 }
 
 var electCommand = cli.Command{
-	Path: "elect", Args: "<name> [proposal]", Short: "stand for an election, or watch one",
-	Long:    "Who is elected prints the key with the proposal and leads until interrupted. With --listen every leader's is printed.",
+	Path: "elect", Args: "<name> [proposal]", Short: "take part in an election, or observe one",
+	Long:    "The elected candidate prints its key and proposal, and leads until interrupted. With --listen each leader's proposal is printed.",
 	Example: "$ etcdctl elect scheduler host-7\nscheduler/2040a20480d99627\nhost-7",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.BoolP("listen", "l", false, "watch who leads")
+		flags.BoolP("listen", "l", false, "observe the election")
 	},
 	Run: elect,
 }
 
-// interruptible returns a context that ends with SIGINT or SIGTERM.
+// interruptible returns a context that ends at SIGINT or SIGTERM.
 func interruptible(s *cli.Session) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(s.Context, os.Interrupt, syscall.SIGTERM)
 }
@@ -63,7 +63,7 @@ func lock(s *cli.Session) error {
 	if err != nil {
 		return fail(exitError, err)
 	}
-	defer session.Close() //nolint:errcheck // the lease ends by itself
+	defer session.Close() //nolint:errcheck // the lease expires anyway
 	ctx, stop := interruptible(s)
 	defer stop()
 	m := concurrency.NewMutex(session, s.Args[0])
@@ -83,7 +83,7 @@ func lock(s *cli.Session) error {
 	return err
 }
 
-// showKey prints a key that stands for a lock or a leader.
+// showKey prints the key of a lock or of a leader.
 func showKey(ctx context.Context, p *printer, c *clientv3.Client, key string) error {
 	r, err := c.Get(ctx, key)
 	if err != nil {
@@ -95,7 +95,7 @@ func showKey(ctx context.Context, p *printer, c *clientv3.Client, key string) er
 	return p.print(getAnswer((*etcdserverpb.RangeResponse)(r)))
 }
 
-// untilOver waits for an interruption, which is no fault, or for the end of the session.
+// untilOver waits for an interrupt, which is not an error, or for the end of the session.
 func untilOver(ctx context.Context, session *concurrency.Session) error {
 	select {
 	case <-ctx.Done():
@@ -105,8 +105,7 @@ func untilOver(ctx context.Context, session *concurrency.Session) error {
 	}
 }
 
-// runLocked runs a command that holds the lock. Signals reach it by its terminal; it decides what
-// they mean.
+// runLocked runs a command while the lock is held. It gets signals from the terminal itself.
 func runLocked(s *cli.Session, m *concurrency.Mutex) error {
 	cmd := exec.Command(s.Args[1], s.Args[2:]...)
 	cmd.Env = append(os.Environ(), "ETCD_LOCK_KEY="+m.Key(), fmt.Sprintf("ETCD_LOCK_REV=%d", m.Header().GetRevision()))
@@ -149,7 +148,7 @@ func elect(s *cli.Session) error {
 	if err != nil {
 		return fail(exitError, err)
 	}
-	defer session.Close() //nolint:errcheck // the lease ends by itself
+	defer session.Close() //nolint:errcheck // the lease expires anyway
 	e := concurrency.NewElection(session, s.Args[0])
 	if err := e.Campaign(ctx, s.Args[1]); err != nil {
 		return fail(exitError, err)
@@ -165,13 +164,13 @@ func elect(s *cli.Session) error {
 	return err
 }
 
-// observe prints each leader's key until it is interrupted.
+// observe prints the key of each leader until interrupted.
 func observe(ctx context.Context, p *printer, c *clientv3.Client, name string) error {
 	session, err := concurrency.NewSession(c)
 	if err != nil {
 		return fail(exitError, err)
 	}
-	defer session.Close() //nolint:errcheck // the lease ends by itself
+	defer session.Close() //nolint:errcheck // the lease expires anyway
 	for r := range concurrency.NewElection(session, name).Observe(ctx) {
 		if err := p.print(getAnswer((*etcdserverpb.RangeResponse)(r))); err != nil {
 			return err
@@ -180,5 +179,5 @@ func observe(ctx context.Context, p *printer, c *clientv3.Client, name string) e
 	if ctx.Err() != nil {
 		return nil
 	}
-	return failf(exitError, "the election %s cannot be observed any more", name)
+	return failf(exitError, "the server ended the observation of the election %s", name)
 }

@@ -17,22 +17,21 @@ import (
 )
 
 var memberReplaceCommand = cli.Command{
-	Path: "member replace", Args: "<name>", Short: "put a new member in the place of one that is lost",
-	Long: "Removes the member of that name, adds a learner in its place, prints what the new etcd is to be started with, waits until it is\n" +
-		"there and has all data, and promotes it. A member that still answers is not replaced without --force, and none whose removal the\n" +
-		"others could not survive. It may be interrupted at any time: the same command, with the --peer-urls that it names then, goes on\n" +
-		"where it was.",
+	Path: "member replace", Args: "<name>", Short: "replace a failed member by a new one",
+	Long: "Removes the member, adds a learner in its place, prints the environment variables for the new etcd, waits until it has started\n" +
+		"and has all data, and promotes it. A member that still answers is not replaced without --force, and no member is removed if the\n" +
+		"others would lose their quorum. The command can be interrupted: run again with the --peer-urls that it prints, it continues.",
 	Example: "$ etcdctl member replace n2\nmember n2 (9bf1b35fc7761a23) does not answer; 2 of the other 2 voters do\nremoved 9bf1b35fc7761a23 …",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.String("peer-urls", "", "where the members reach the new one, as `URLS` with commas between them (default: where they reached the old one)")
-		flags.Bool("force", false, "also when the member still answers; its etcd has to be stopped by hand")
-		flags.Duration("wait", 0, "give up waiting for the new member after this `time`; 0 is never")
+		flags.String("peer-urls", "", "peer `URLS` of the new member, separated by commas (default: those of the old one)")
+		flags.Bool("force", false, "replace a member that still answers; stop its etcd yourself")
+		flags.Duration("wait", 0, "maximum `time` to wait for the new member; 0 means no limit")
 	},
 	Run: memberReplace,
 }
 
-// replacement is one run of `member replace`. What has been done already it learns from the cluster
-// alone.
+// replacement is one run of `member replace`. Its only source for the progress made so far is the
+// cluster.
 type replacement struct {
 	s    *cli.Session
 	c    *clientv3.Client
@@ -40,7 +39,8 @@ type replacement struct {
 	urls []string // of the new member; empty until they are known
 }
 
-// addInterval is how long a member is given to hear of a removal.
+// addInterval is the time between two attempts to add the learner, until the member asked knows of
+// the removal.
 const addInterval = 50 * time.Millisecond
 
 // waitInterval is how often the leader is asked whether the learner has caught up.
@@ -67,9 +67,9 @@ func memberReplace(s *cli.Session) error {
 		return err
 	}
 	if learner == nil {
-		return nil // the place is taken by a voter already
+		return nil // replaced already
 	}
-	fmt.Fprintf(s.Out, "start the new member with an empty data directory and, beside the options of the old one:\n\n%s\n", startVariables(r.name, learner, members))
+	fmt.Fprintf(s.Out, "start the new member with an empty data directory, the options of the old one, and:\n\n%s\n", startVariables(r.name, learner, members))
 	fmt.Fprintf(s.Out, "waiting until it has caught up; interrupted, go on with: etcdctl member replace %s --peer-urls %s\n", r.name, strings.Join(learner.PeerURLs, ","))
 	return r.promote(learner.ID)
 }
@@ -85,7 +85,8 @@ func (r *replacement) list() ([]*etcdserverpb.Member, error) {
 	return resp.Members, nil
 }
 
-// place brings the cluster to where a learner stands in the member's place, and returns it.
+// place removes the member and adds a learner in its place, as far as necessary, and returns the
+// learner.
 func (r *replacement) place() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
 	if members, err = r.list(); err != nil {
 		return nil, nil, err
@@ -109,14 +110,12 @@ func (r *replacement) place() (learner *etcdserverpb.Member, members []*etcdserv
 	return r.add()
 }
 
-// is reports whether a member is the one that replaces: new ones have no name until they are
-// started.
+// is reports whether a member is the new one. It has no name until it is started.
 func (r *replacement) is(m *etcdserverpb.Member) bool {
 	return m.Name == r.name || m.Name == "" && len(r.urls) > 0 && sameSet(m.PeerURLs, r.urls)
 }
 
-// done reports whether a voter of the name is the new one: it stands where --peer-urls says, and
-// answers.
+// done reports whether a voter of this name is the new member: it has the --peer-urls, and answers.
 func (r *replacement) done(m *etcdserverpb.Member) bool {
 	return len(r.urls) > 0 && sameSet(m.PeerURLs, r.urls) && !r.s.Bool("force") && r.answers(m)
 }
@@ -133,7 +132,7 @@ func names(members []*etcdserverpb.Member) string {
 	return strings.Join(list, ", ")
 }
 
-// remove removes the old member, if that is safe.
+// remove removes the old member, if the others keep their quorum.
 func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.Member) error {
 	var voters, alive int // but the old one
 	for _, m := range members {
@@ -152,13 +151,13 @@ func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.M
 	fmt.Fprintf(r.s.Out, "member %s (%x) %s; %d of the other %d voters do\n", r.name, old.ID, state, alive, voters)
 	switch left := voters/2 + 1; {
 	case oldAlive && !r.s.Bool("force"):
-		return failf(exitError, "member %s is not lost: stop its etcd first, or replace it all the same with --force", r.name)
+		return failf(exitError, "member %s is not lost: stop its etcd first, or replace it with --force", r.name)
 	case voters == 0:
 		return failf(exitError, "member %s is the only one: restore a backup (etcdctl help snapshot restore) instead", r.name)
 	case alive < left:
-		return failf(exitError, "%d of the other %d voters answer, and %d are needed to go on without %s: bring others back first, or start one of them with --force-new-cluster", alive, voters, left, r.name)
+		return failf(exitError, "%d of the other %d voters answer, and %d are needed to go on without %s: start the others first, or start one of them with --force-new-cluster", alive, voters, left, r.name)
 	case !old.IsLearner && !oldAlive && alive < (voters+1)/2+1:
-		return failf(exitError, "%d of %d voters answer, and %d are needed to change the members: bring others back first, or start one of them with --force-new-cluster", alive, voters+1, (voters+1)/2+1)
+		return failf(exitError, "%d of %d voters answer, and %d are needed to change the members: start the others first, or start one of them with --force-new-cluster", alive, voters+1, (voters+1)/2+1)
 	}
 	if len(r.urls) == 0 {
 		r.urls = old.PeerURLs
@@ -172,7 +171,7 @@ func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.M
 	return nil
 }
 
-// answers reports whether a member says by one of its client URLs that it is itself.
+// answers reports whether a member answers with its own ID at one of its client URLs.
 func (r *replacement) answers(m *etcdserverpb.Member) bool {
 	for _, u := range m.ClientURLs {
 		ctx, cancel := context.WithTimeout(r.s.Context, value(r.s.Flags.GetDuration("dial-timeout")))
@@ -189,8 +188,7 @@ func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserver
 	ctx, cancel := limited(r.s)
 	defer cancel()
 	resp, err := r.c.MemberAddAsLearner(ctx, r.urls)
-	// A member that has not heard of the removal yet still knows the URLs. If they are another's,
-	// the list says so.
+	// A member that has not applied the removal yet still has the URLs.
 	for errors.Is(err, rpctypes.ErrPeerURLExist) && ctx.Err() == nil && r.free() {
 		time.Sleep(addInterval)
 		resp, err = r.c.MemberAddAsLearner(ctx, r.urls)
@@ -202,7 +200,7 @@ func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserver
 	return resp.Member, resp.Members, nil
 }
 
-// free reports whether no member has one of the new one's URLs.
+// free reports whether no member has one of the new member's URLs.
 func (r *replacement) free() bool {
 	members, err := r.list()
 	return err == nil && !slices.ContainsFunc(members, func(m *etcdserverpb.Member) bool {
@@ -225,7 +223,7 @@ func (r *replacement) promote(id uint64) error {
 		_, err := r.c.MemberPromote(ctx, id)
 		cancel()
 		switch {
-		case err == nil, errors.Is(err, rpctypes.ErrMemberNotLearner): // another one, or an attempt without an answer, has done it
+		case err == nil, errors.Is(err, rpctypes.ErrMemberNotLearner): // promoted by another client, or by an attempt without a response
 			fmt.Fprintf(r.s.Out, "member %s (%x) has caught up and is a voter now\n", r.name, id)
 			return nil
 		case errors.Is(err, rpctypes.ErrMemberNotFound), errors.Is(err, rpctypes.ErrPermissionDenied):

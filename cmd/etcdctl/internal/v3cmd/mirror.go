@@ -20,39 +20,39 @@ import (
 )
 
 var mirrorCommand = cli.Command{
-	Path: "make-mirror", Args: "<destination>", Short: "copy keys to another cluster, and go on with every change",
-	Long: "Goes on until it is interrupted. Every 30 seconds it prints how many keys it has written. What the destination has besides stays there.\n" +
-		"Leases are not copied.",
+	Path: "make-mirror", Args: "<destination>", Short: "mirror keys, and every later change, to another cluster",
+	Long: "Runs until interrupted, and prints the number of keys written every 30 seconds. Other keys of the destination are kept. Leases\n" +
+		"are not mirrored.",
 	Example: "$ etcdctl make-mirror mirror.example.com:2379 --prefix /app/ --dest-prefix /copy/",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.String("prefix", "", "only keys that begin with this `text`")
-		flags.Int64("rev", 0, "only changes from this `revision` on; 0 copies what is there first")
-		flags.Uint("max-txn-ops", 128, "write so many `operations` in one transaction")
-		flags.String("dest-prefix", "", "this `text` in the place of --prefix")
-		flags.Bool("no-dest-prefix", false, "nothing in the place of --prefix")
-		flags.String("dest-user", "", "authenticate there as this `user[:password]`; a password not given is asked for")
-		flags.String("dest-password", "", "the `password` of --dest-user")
-		flags.String("dest-cert", "", "identify there with the certificate in this `file`")
-		flags.String("dest-key", "", "the key of that certificate, a `file`")
-		flags.String("dest-cacert", "", "trust the destination that the authorities in this `file` have certified")
-		flags.Bool("dest-insecure-transport", true, "speak without TLS there; =false is with TLS, whatever the scheme")
-		flags.Bool("dest-insecure-skip-tls-verify", false, "do not check the destination's certificate (for tests only)")
+		flags.String("prefix", "", "mirror only keys with this prefix, a `text`")
+		flags.Int64("rev", 0, "mirror only changes from this `revision` on; 0 copies the current keys first")
+		flags.Uint("max-txn-ops", 128, "maximum number of `operations` in a transaction")
+		flags.String("dest-prefix", "", "replace --prefix by this `text` in the destination")
+		flags.Bool("no-dest-prefix", false, "remove --prefix from keys in the destination")
+		flags.String("dest-user", "", "authenticate to the destination as `user[:password]`; asks for the password if it is missing")
+		flags.String("dest-password", "", "`password` of --dest-user")
+		flags.String("dest-cert", "", "client certificate `file` for the destination")
+		flags.String("dest-key", "", "key `file` of that certificate")
+		flags.String("dest-cacert", "", "verify the destination's certificate with the CA certificates in this `file`")
+		flags.Bool("dest-insecure-transport", true, "connect to the destination without TLS; =false uses TLS")
+		flags.Bool("dest-insecure-skip-tls-verify", false, "do not verify the destination's certificate (for tests only)")
 	},
 	Run: makeMirror,
 }
 
 const mirrorReport = 30 * time.Second
 
-// copier writes to a mirror.
+// copier writes to the destination.
 type copier struct {
 	dest     *clientv3.Client
-	from, to string // what keys begin with here and there
+	from, to string // prefixes of keys here and in the destination
 	opsMax   int
 	total    atomic.Int64
 }
 
 func makeMirror(s *cli.Session) error {
-	// nothing to print in another format
+	// Every format prints the same lines.
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
@@ -113,9 +113,9 @@ func destinationOf(s *cli.Session) (clientv3.Config, error) {
 	return config, nil
 }
 
-// run copies what is there, and then every change.
+// run copies the current keys, and then every change.
 func (w *copier) run(ctx context.Context, c *clientv3.Client, start int64) error {
-	before := max(start-1, 0) // the syncer goes on behind the revision that it is given
+	before := max(start-1, 0) // the syncer starts after the revision that it is given
 	syncer := mirror.NewSyncer(c, w.from, before)
 	if before == 0 {
 		pages, faults := syncer.SyncBase(ctx)
@@ -145,7 +145,7 @@ func (w *copier) run(ctx context.Context, c *clientv3.Client, start int64) error
 	return errors.New("the watch has ended")
 }
 
-// apply writes events, a revision's in one transaction unless they are too many for it.
+// apply writes events: those of one revision in one transaction, unless they are too many.
 func (w *copier) apply(ctx context.Context, events []*clientv3.Event) error {
 	var ops []clientv3.Op
 	flush := func() error {
@@ -176,7 +176,7 @@ func (w *copier) apply(ctx context.Context, events []*clientv3.Event) error {
 	return flush()
 }
 
-// key is what a key is called there.
+// key returns the name of a key in the destination.
 func (w *copier) key(key []byte) string {
 	return w.to + string(bytes.TrimPrefix(key, []byte(w.from)))
 }
