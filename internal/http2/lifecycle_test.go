@@ -163,7 +163,7 @@ func TestServerPingsASilentConnection(t *testing.T) {
 			return ok
 		})
 	}
-	for { // now it is not answered any more
+	for { // from here on pings are not acknowledged
 		if _, err := c.Framer.ReadFrame(); err != nil {
 			var ne net.Error
 			if errors.As(err, &ne) && ne.Timeout() {
@@ -278,7 +278,7 @@ func TestRequestBytesBudget(t *testing.T) {
 	if code := <-got; code != "8" {
 		t.Fatalf("grpc-status %s", code)
 	}
-	c.Framer.WriteData(1, true, m[len(m)-1:]) // the early ones are served all the same
+	c.Framer.WriteData(1, true, m[len(m)-1:]) // requests from before the limit are still served
 	for code := range got {
 		if code == "0" {
 			break

@@ -281,7 +281,7 @@ func (c *Conn) endLocked(st *Stream) {
 }
 
 // CloseLocked takes a stream out of the table whose last frame, with END_STREAM, has been appended.
-// A client that has not ended its side is told to stop sending (RFC 9113, 8.1).
+// RST_STREAM tells a client that has not ended its side to stop sending (RFC 9113, 8.1).
 func (st *Stream) CloseLocked() {
 	c := st.conn
 	if !st.remoteDone {

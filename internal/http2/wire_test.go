@@ -142,7 +142,7 @@ func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 	if n := made.Load(); n > 2 {
 		t.Fatalf("%d answers of %d bytes encoded, budget 1 MiB", n, size)
 	}
-	// Small answers get through all the same.
+	// Small responses still get through.
 	c.Call(id, 10)
 	c.Framer.WriteWindowUpdate(id, 1000)
 	c.WantStatus(id, "0")

@@ -72,8 +72,7 @@ func TestMaxConns(t *testing.T) {
 		"HTTP/2": func(nc net.Conn) { io.WriteString(nc, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"); nc.Read(make([]byte, 1)) },
 	}
 	for name, say := range speak {
-		// Each has a server of its own: how soon one hears of the ends of the others' connections
-		// is not known.
+		// Each has a server of its own: when a server notices the end of a connection is not known.
 		_, addr := grpctest.Start(t, grpctest.Options{HTTP: mux(), Mux: portmux.Options{MaxConns: 3}}, nil)
 		var open []net.Conn
 		for range 3 {
@@ -85,7 +84,7 @@ func TestMaxConns(t *testing.T) {
 		for _, nc := range open {
 			nc.Close()
 		}
-		// The server hears of it a little later.
+		// The server notices it a little later.
 		for deadline := time.Now().Add(20 * time.Second); ; {
 			resp, err := http.Get("http://" + addr + "/hello")
 			if err == nil {
