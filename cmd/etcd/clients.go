@@ -33,11 +33,11 @@ import (
 // package http2.
 const headerBytesMax = 64 << 10
 
-// grpcOverheadBytes is what a message may be larger than --max-request-bytes before the
-// transport refuses it: beyond the limit the answer is etcd's, not gRPC's.
+// grpcOverheadBytes is how much larger than --max-request-bytes a message may be before the
+// transport refuses it: below that, the error is etcd's.
 const grpcOverheadBytes = 512 << 10
 
-// clients is what the client port is served with.
+// clients serves the client port.
 type clients struct {
 	cfg     *config.Config
 	log     *slog.Logger
@@ -118,7 +118,7 @@ func servedMember(m *member.Member) v3rpc.Member {
 
 func (c *clients) messageBytesMax() int { return int(c.cfg.RequestBytesMax) + grpcOverheadBytes }
 
-// orDefault is for flags of which 0 means what gRPC itself does.
+// orDefault is for flags whose value 0 means gRPC's default.
 func orDefault(d, otherwise time.Duration) time.Duration {
 	if d <= 0 {
 		return otherwise
@@ -155,8 +155,8 @@ func leaseTTLMin(cfg *config.Config) int64 {
 	return int64((cfg.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
 }
 
-// handler serves HTTP on the client port. Whatever is neither operational nor JSON of v3 is v2's,
-// also what is nowhere: a request for such a path is answered as etcd answers it.
+// handler serves HTTP on the client port. Paths that are neither operational nor v3's JSON go to
+// v2, which also responds to unknown paths, as etcd does.
 func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	mux := http.NewServeMux()
 	ops.Register(mux, c.paths)
@@ -164,8 +164,8 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	if c.cfg.EnableV2 {
 		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Hub: c.m.Watches(), Authority: c.m, CommonNames: c.cfg.ClientTLS.RequireClientCert})
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			// To ask the mux takes as long as all else about HTTP; and it would redirect a path
-			// that is not clean in its own way.
+			// Asking the mux would take as long as the rest of the request; and it would redirect
+			// unclean paths in its own way.
 			if strings.HasPrefix(r.URL.Path, "/v2/") {
 				v2.ServeHTTP(w, r)
 				return

@@ -5,8 +5,8 @@
 // manager. It does not own what a member is (internal/member) or how requests are handled
 // (internal/v3rpc, v2http, ops).
 //
-// Invariant: a start that fails says why in one line on the standard error and has written nothing
-// to the data directory.
+// Invariant: a start that fails prints one line with the reason on the standard error and writes
+// nothing to the data directory.
 //
 // Concurrency: the main goroutine waits for signals while serve runs in another.
 package main

@@ -10,7 +10,7 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// opsMember is what the operational paths see of a member: an ops.Member.
+// opsMember is a member as the operational paths see it: an ops.Member.
 type opsMember struct{ *member.Member }
 
 // CheckRead implements ops.Member: it reads the first key there is, if any.
@@ -38,7 +38,7 @@ func (m opsMember) Alarms() (names []string) {
 	return names
 }
 
-// nothing is an mvcc.Sink that is content with any key.
+// nothing is an mvcc.Sink that drops all keys.
 type nothing struct{}
 
 func (nothing) Add([]byte, *kv.Record) bool { return true }

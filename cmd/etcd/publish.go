@@ -11,9 +11,8 @@ import (
 	"cairn/internal/version"
 )
 
-// publication is the announcement to the cluster of this member's name and client URLs. Clients
-// that ask for the members, which is what most do first, must not be answered before it with what
-// an earlier start has announced, or nothing.
+// publication announces this member's name and client URLs to the cluster. Most clients ask for the
+// members first: until it is made, they would get what an earlier start has announced, or nothing.
 type publication struct {
 	name       string
 	clientURLs []string
@@ -28,12 +27,11 @@ func newPublication(cfg *config.Config) *publication {
 	}
 }
 
-// needless reports whether clients may be served at once, since what an earlier start has announced
-// is still true. Then a member that finds no leader serves what it can.
+// needless reports whether clients may be served at once, since the announcement of an earlier
+// start still holds. Then a member without a leader serves serializable requests.
 func (p *publication) needless(m *member.Member) bool { return m.Published(p.name, p.clientURLs) }
 
-// run makes the publication as soon as the member is ready. It must be called in a goroutine of its
-// own.
+// run makes the publication as soon as the member is ready, and returns then.
 func (p *publication) run(ctx context.Context, log *slog.Logger, m *member.Member, id *datadir.Identity) {
 	select {
 	case <-m.Ready():

@@ -12,8 +12,8 @@ import (
 	"cairn/internal/peer"
 )
 
-// transport is the peer port: the connections to the other members, and what the port serves
-// besides.
+// transport is the peer port: the connections to the other members, and the other paths of the
+// port.
 type transport struct {
 	*peer.Transport
 	log     *slog.Logger
@@ -47,7 +47,7 @@ func (t *transport) connect(m *member.Member, h peer.Handler) member.Transport {
 // serve has the port answer paths that are not the transport's own.
 func (t *transport) serve(others http.Handler) { t.others.Store(&others) }
 
-// metrics returns what is counted of the peers.
+// metrics returns the counters of the peers.
 func (t *transport) metrics() (peers []metrics.PeerState) {
 	for _, p := range t.Stats() {
 		peers = append(peers, metrics.PeerState{

@@ -12,7 +12,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// v2Member is what the v2 API sees of a member: a v2http.Backend.
+// v2Member is a member as the v2 API sees it: a v2http.Backend.
 type v2Member struct {
 	*member.Member
 	clusterID string

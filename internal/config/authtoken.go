@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// AuthToken says what users are given at login. The zero value asks for simple tokens.
+// AuthToken is the kind of token that a login returns. The zero value is simple tokens.
 type AuthToken struct {
 	JWT bool
 
@@ -51,11 +51,11 @@ func setAuthToken(to *AuthToken, v string) error {
 		case "ttl":
 			ttl, err := time.ParseDuration(value)
 			if err != nil || ttl <= 0 {
-				return fmt.Errorf("ttl=%s: is no time: want for example 10m", value)
+				return fmt.Errorf("ttl=%s: is not a length of time: want for example 10m", value)
 			}
 			t.TTL = ttl
 		default:
-			return fmt.Errorf("%q is no option of jwt: %s", name, authTokenForm)
+			return fmt.Errorf("%q is not an option of jwt: %s", name, authTokenForm)
 		}
 	}
 	if t.SignMethod == "" {
@@ -65,7 +65,7 @@ func setAuthToken(to *AuthToken, v string) error {
 	return nil
 }
 
-// setSeconds reads a whole number of seconds, of which 0 asks for the default, as in etcd.
+// setSeconds reads a whole number of seconds; 0 is the default, as in etcd.
 func setSeconds(to *time.Duration, v string, preset int) error {
 	n, err := strconv.ParseUint(v, 10, 31)
 	if err != nil {
@@ -81,7 +81,7 @@ func setSeconds(to *time.Duration, v string, preset int) error {
 func setBcryptCost(to *int, v string) error {
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 4 || n > 31 {
-		return fmt.Errorf("%q is no cost of bcrypt: want a number from 4 to 31, for example 10", v)
+		return fmt.Errorf("%q is not a cost of bcrypt: want a number from 4 to 31, for example 10", v)
 	}
 	*to = n
 	return nil

@@ -1,10 +1,9 @@
-// Package config turns what the user said on the command line, in the environment or in a
-// configuration file into one Config value, or into one sentence that says what is wrong with it
-// and what to write instead.
+// Package config reads the command line, the environment or a configuration file into one Config
+// value, or returns one sentence that names what is wrong and what to write instead.
 //
-// It owns the table of options (names, defaults, help), their precedence, and every check that
-// needs nothing but the options themselves. It does not own what the disk or the network say:
-// whether a port is free, what a data directory holds, what the members of a running cluster are.
+// It owns the table of options (names, defaults, help), their precedence, and every check of the
+// options alone. It does not own what the disk or the network hold: whether a port is free, what is
+// in a data directory, which members a running cluster has.
 //
 // Precedence is etcd's (https://etcd.io/docs/v3.6/op-guide/configuration/): flags go before ETCD_*
 // variables, these before the defaults; with a configuration file neither flags nor variables
@@ -65,12 +64,12 @@ type Config struct {
 	// between two looks for a compaction to compare at; 0 is never
 	CompactHashCheckTime time.Duration
 	CompactHashCheck     bool
-	// between two notices of progress to a watch that is told nothing else
+	// between two progress notifications of a watch without events
 	WatchProgressInterval time.Duration
 	AutoCompaction        AutoCompaction
 
 	AuthToken    AuthToken
-	AuthTokenTTL time.Duration // of a simple token that nobody uses
+	AuthTokenTTL time.Duration // of a simple token, since its last use
 	BcryptCost   int
 
 	// bytes that the process may use; 0 is the cgroup's or machine's
@@ -119,7 +118,7 @@ type LogRotation struct {
 	Compress   bool `json:"compress"`   // old files, by gzip
 }
 
-// ClusterState reports whether a new member founds a cluster or joins one.
+// ClusterState is whether a new member bootstraps a cluster or joins one.
 type ClusterState string
 
 // The states of --initial-cluster-state.
@@ -137,14 +136,14 @@ const (
 	LogJSON LogFormat = "json"
 )
 
-// AutoCompaction says how much history is kept. At most one of the two is positive; when neither
+// AutoCompaction is how much history is kept. At most one of the two is positive; when neither
 // is, history is kept until a client compacts it.
 type AutoCompaction struct {
 	Period    time.Duration // of --auto-compaction-mode=periodic
 	Revisions int64         // of --auto-compaction-mode=revision
 }
 
-// String is the setting as a person would say it.
+// String is the setting for people.
 func (a AutoCompaction) String() string {
 	switch {
 	case a.Period > 0:
@@ -155,7 +154,7 @@ func (a AutoCompaction) String() string {
 	return "off"
 }
 
-// Warning is a setting that does not stop the start, but that the user should hear of.
+// Warning is a setting that does not prevent the start, but that the user should know about.
 type Warning struct {
 	Message string // constant for its kind, for the log
 	Setting string // as the user wrote it: --max-wals, ETCD_BOGUS

@@ -7,7 +7,7 @@ import (
 
 const envPrefix = "ETCD_"
 
-// VariableOf is the environment variable that stands for a flag.
+// VariableOf returns the environment variable of a flag.
 func VariableOf(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }

@@ -8,8 +8,8 @@ import (
 
 // foreign is a setting of etcd, of any version from 3.1 to 3.7, that cairn does not follow. A value
 // that asks for what happens anyway (neutral) is accepted, because start scripts write such values
-// out. Any other value is accepted with a warning that says why it has no meaning here, unless a
-// member that ignores it would be another one than the user asked for: then it is an error.
+// out. Any other value is accepted with a warning that gives the reason, unless ignoring it would
+// start another kind of member than the user asked for: then it is an error.
 type foreign struct {
 	boolean bool
 	neutral []string // values that change nothing
@@ -116,7 +116,7 @@ var onlyExperimental = []string{
 	"txn-mode-write-with-shared-buffer",
 }
 
-// gates are etcd's feature gates, by name, with the setting that each stands for. A gate whose
+// gates are etcd's feature gates, by name, with the setting that each sets. A gate whose
 // setting is a foreigner has no effect.
 var gates = map[string]string{
 	"CompactHashCheck":             "compact-hash-check-enabled",

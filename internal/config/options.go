@@ -22,8 +22,8 @@ type option struct {
 // sections are the help text's, in its order.
 var sections = []string{"Member", "Clustering", "Security", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
 
-// Defaults that etcd documents; --auto-compaction-retention is ours, so that a store that nobody
-// tends does not grow without bound (etcd's is 0).
+// Defaults that etcd documents; --auto-compaction-retention is ours, so that an unattended store
+// does not grow without bound (etcd's is 0).
 const (
 	defaultName          = "default"
 	defaultListenClient  = "http://localhost:2379"

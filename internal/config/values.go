@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// The set functions read one value each. Their errors say what is wanted; the caller puts the
-// setting's name before them.
+// The set functions read one value each. Their errors name what is wanted; the caller puts the
+// setting's name in front.
 
 func errorAt(source string, err error) error { return fmt.Errorf("%s: %w", source, err) }
 
@@ -26,7 +26,7 @@ func setText(to *string, v string) error {
 	return nil
 }
 
-// setName refuses what could not be written into --initial-cluster.
+// setName refuses names that --initial-cluster cannot hold.
 func setName(to *string, v string) error {
 	if strings.ContainsAny(v, ",=") {
 		return fmt.Errorf("%q has a comma or an equals sign, which --initial-cluster could not hold: want another name", v)
@@ -152,7 +152,7 @@ func (c *Config) completeRotation(chosen map[string]setting) error {
 	return nil
 }
 
-// setCount reads a number of which 0 asks for the default, as in etcd.
+// setCount reads a number; 0 is the default, as in etcd.
 func setCount(to *uint64, v string, preset uint64) error {
 	n, err := strconv.ParseUint(v, 10, 63)
 	if err != nil {
@@ -242,7 +242,7 @@ func setOrigins(to *[]string, v string) error {
 	return nil
 }
 
-// setInterval is setDuration for what may be turned off by a 0.
+// setInterval is setDuration for intervals of which 0 turns the thing off.
 func setInterval(to *time.Duration, v string) error {
 	d, err := time.ParseDuration(v)
 	if err != nil || d < 0 {

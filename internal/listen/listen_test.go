@@ -70,7 +70,7 @@ func TestSchemes(t *testing.T) {
 			},
 			TLSClientConfig: client.Dial("localhost"),
 		}
-		defer transport.CloseIdleConnections()
+		t.Cleanup(transport.CloseIdleConnections)
 		url := "http://localhost/"
 		if l.IsSecure() {
 			url = "https://localhost/"

@@ -9,8 +9,8 @@ import (
 	"go.etcd.io/raft/v3"
 )
 
-// Raft is a raft.Logger that writes to a log under the component "raft". Raft words its own lines,
-// so these are the ones whose messages are not constant.
+// Raft is a raft.Logger that writes to a log under the component "raft". These are the lines whose
+// messages are not constant, since raft formats them.
 type Raft struct{ log *slog.Logger }
 
 var _ raft.Logger = (*Raft)(nil)
@@ -18,7 +18,7 @@ var _ raft.Logger = (*Raft)(nil)
 // NewRaft returns the logger to be given to raft.Config.
 func NewRaft(log *slog.Logger) *Raft { return &Raft{For(log, "raft")} }
 
-// say formats only what will be written: raft is talkative at the debug level.
+// say formats only lines that will be written: raft logs a lot at the debug level.
 func (r *Raft) say(level slog.Level, message func() string) {
 	if ctx := context.Background(); r.log.Enabled(ctx, level) {
 		r.log.Log(ctx, level, strings.TrimRight(message(), "\n"))
@@ -42,9 +42,9 @@ func (r *Raft) Debugf(format string, v ...any) { r.printf(slog.LevelDebug, forma
 // Info implements raft.Logger.
 func (r *Raft) Info(v ...any) { r.print(slog.LevelInfo, v) }
 
-// Infof implements raft.Logger. With asynchronous writes raft hears of the same stable
-// entries more than once, in the ordinary course of things, and notes each time that it has
-// let go of them already; that is for those who debug raft.
+// Infof implements raft.Logger. With asynchronous writes raft is told about the same stable entries
+// more than once, and logs each time that it has dropped them already; that line gets the level
+// debug.
 func (r *Raft) Infof(format string, v ...any) {
 	level := slog.LevelInfo
 	if strings.Contains(format, "missing from unstable log") {
@@ -66,8 +66,7 @@ func (r *Raft) Error(v ...any) { r.print(slog.LevelError, v) }
 func (r *Raft) Errorf(format string, v ...any) { r.printf(slog.LevelError, format, v) }
 
 // Fatal implements raft.Logger. It panics rather than ends the program, like Panic: raft calls both
-// where an invariant of its own is broken, and a goroutine's stack says more of that than an exit
-// status.
+// where one of its invariants is broken, and a goroutine's stack shows more than an exit status.
 func (r *Raft) Fatal(v ...any) { r.Panic(v...) }
 
 // Fatalf implements raft.Logger; see Fatal.

@@ -143,8 +143,8 @@ func appendAttr(b []byte, prefix string, a slog.Attr) []byte {
 	return append(b, text...)
 }
 
-// needsQuotes reports whether a value would be hard to tell from what is around it, or could forge
-// a line.
+// needsQuotes reports whether a value could not be distinguished from the text around it, or could
+// forge a line.
 func needsQuotes(text string) bool {
 	return text == "" || strings.ContainsAny(text, " =\"") || !printable(text)
 }

@@ -26,8 +26,8 @@ const (
 // level.
 const Minor = "3.7"
 
-// noRevision stands for the revision of a build outside a checkout. It is one word, because scripts
-// cut the line at blanks.
+// noRevision is shown for a build outside a checkout. It is one word, because scripts split the
+// line at blanks.
 const noRevision = "unknown"
 
 // revisionLength is how much of a commit's hash is shown; etcd shows as many digits.

@@ -324,6 +324,32 @@ func TestOtherClients(t *testing.T) {
 	}
 }
 
+// TestPython has python3-etcd (v2) and python3-etcd3 over mutual TLS.
+func TestPython(t *testing.T) {
+	harness.Needs(t, "/usr/bin/python3", "python3-etcd")
+	c := makeCertificates(t)
+	m := newMember(t, "m")
+	m.start(t, t.TempDir(), "https", "http", []*member{m}, c.mutual("")...)
+	m.await(t, ready)
+	f := c.shown["right"].Write(t, c.dir, "client")
+	port := strings.TrimPrefix(m.client, "127.0.0.1:")
+	for module, script := range map[string]string{
+		"etcd": "import etcd\nc = etcd.Client(host='localhost', port=PORT, protocol='https', ca_cert='CA', cert=('CRT', 'KEY'))\n" +
+			"c.write('/a', '1')\nprint(c.read('/a').value)",
+		"etcd3": "import etcd3\nc = etcd3.client(host='localhost', port=PORT, ca_cert='CA', cert_cert='CRT', cert_key='KEY')\n" +
+			"c.put('/b', '1')\nprint(c.get('/b')[0].decode())",
+	} {
+		if exec.Command("/usr/bin/python3", "-c", "import "+module).Run() != nil {
+			t.Logf("python3 has no module %s here", module)
+			continue
+		}
+		script = strings.NewReplacer("PORT", port, "CA", c.caFile, "CRT", f.Cert, "KEY", f.Key).Replace(script)
+		if out, err := exec.Command("/usr/bin/python3", "-c", script).CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "1" {
+			t.Errorf("%s: %v\n%s", module, err, out)
+		}
+	}
+}
+
 // TestUnixAndHTTPOnly has sockets with and without TLS, and --listen-client-http-urls.
 func TestUnixAndHTTPOnly(t *testing.T) {
 	c := makeCertificates(t)
