@@ -162,7 +162,7 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	ops.Register(mux, c.paths)
 	var rest http.Handler = mux
 	if c.cfg.EnableV2 {
-		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Hub: c.m.Watches(), Authority: c.m, CommonNames: c.cfg.ClientTLS.RequireClientCert})
+		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Statistics: c.m, Hub: c.m.Watches(), Authority: c.m, CommonNames: c.cfg.ClientTLS.RequireClientCert})
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			// Asking the mux would take as long as the rest of the request; and it would redirect
 			// unclean paths in its own way.

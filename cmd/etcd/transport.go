@@ -28,7 +28,7 @@ func newTransport(log *slog.Logger, id *datadir.Identity, meters *metrics.Metric
 }
 
 // connect is member.Config.Transport.
-func (t *transport) connect(m *member.Member, h peer.Handler) member.Transport {
+func (t *transport) connect(m *member.Member, h peer.Handler) (member.Transport, member.Calls) {
 	t.Transport = peer.New(peer.Config{
 		MemberID: t.id.MemberID, ClusterID: t.id.ClusterID, Logger: logging.For(t.log, "peer"), Handler: h,
 		RoundTrip: t.meters.RoundTrip, TLS: t.secrets.dialPeer,
@@ -41,7 +41,7 @@ func (t *transport) connect(m *member.Member, h peer.Handler) member.Transport {
 			http.NotFound(w, r)
 		}),
 	})
-	return t.Transport
+	return t.Transport, t.Transport
 }
 
 // serve has the port answer paths that are not the transport's own.

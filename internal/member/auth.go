@@ -10,51 +10,66 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"cairn/internal/auth"
+	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 )
 
-// AuthConfig says how passwords are kept and tokens given out. What is zero is as etcd has it by
-// default.
+// AuthConfig configures passwords and tokens. A zero field has etcd's default.
 type AuthConfig struct {
 	BcryptCost int           // of the hashes of new passwords
-	TokenTTL   time.Duration // of a simple token that nobody uses
+	TokenTTL   time.Duration // of a simple token since its last use
 	JWT        *auth.JWT     // in place of simple tokens, or nil
 }
 
 const defaultTokenTTL = 5 * time.Minute
 
-func (m *Member) newGate(c AuthConfig) (*auth.Gate, error) {
-	return auth.NewGate(m.machine.Auth(), auth.GateConfig{
+// newGate returns the gate of a member.
+func newGate(c AuthConfig, users *auth.Table, clusterTime func() kv.ClusterTime) (*auth.Gate, error) {
+	return auth.NewGate(users, auth.GateConfig{
 		Cost: cmp.Or(c.BcryptCost, bcrypt.DefaultCost), TokenTTL: cmp.Or(c.TokenTTL, defaultTokenTTL), JWT: c.JWT,
-		Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader, ClusterTime: m.ClusterTime,
+		Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader, ClusterTime: clusterTime,
 	})
 }
 
-// Login gives out a token to who knows a user's password, as of now: also where the user was made,
-// or got the password, by another member a moment ago.
-func (m *Member) Login(ctx context.Context, name, password string) (token string, err error) {
-	if err := m.WaitLinearizable(ctx); err != nil {
-		return "", err
-	}
-	return m.gate.Login(ctx, name, password, m.ChangeAuth)
+// Access is who may use a member: its users, roles and tokens.
+type Access struct {
+	gate   *auth.Gate
+	member accessMember
 }
 
-// Gate tells who somebody is, and what they may do.
-func (m *Member) Gate() *auth.Gate { return m.gate }
+// accessMember is what Access needs of the member.
+type accessMember interface {
+	Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error)
+	WaitLinearizable(ctx context.Context) error
+	Members() []membership.Member
+}
 
-// ChangeAuth has a command about users and roles applied.
-func (m *Member) ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error) {
-	c.MovesAlways = !membership.KnowStillChanges(m.Members())
-	res, err := m.Propose(ctx, machine.KindAuth, c.Append(nil))
+// Gate returns what authenticates users and checks their permissions.
+func (a *Access) Gate() *auth.Gate { return a.gate }
+
+// Login returns a token for a user and password. It sees every user and password that a member
+// acknowledged before the call.
+func (a *Access) Login(ctx context.Context, name, password string) (token string, err error) {
+	if err := a.member.WaitLinearizable(ctx); err != nil {
+		return "", err
+	}
+	return a.gate.Login(ctx, name, password, a.ChangeAuth)
+}
+
+// ChangeAuth proposes a command about users and roles, and returns its result.
+func (a *Access) ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, error) {
+	c.MovesAlways = !membership.KnowStillChanges(a.member.Members())
+	res, err := a.member.Propose(ctx, machine.KindAuth, c.Append(nil))
 	if err != nil {
 		return auth.Result{}, err
 	}
 	return res.Auth, nil
 }
 
-// onBehalf gives a command its actor. What nobody stands for stays as it is; only what the cluster
-// does by itself is applied then.
+// onBehalf returns a command that names the actor of its context as the one who asks for it. A
+// command without an actor stays as it is: the state machine then applies only kinds that the
+// cluster itself proposes.
 func onBehalf(ctx context.Context, kind machine.Kind, payload []byte) (machine.Kind, []byte) {
 	a := auth.ActorOf(ctx)
 	if a == nil {

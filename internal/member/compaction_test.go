@@ -6,7 +6,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cairn/internal/kv"
+	"cairn/internal/machine"
 	"cairn/internal/member/compactor"
+	"cairn/internal/mvcc"
+	"cairn/internal/storage"
 )
 
 // compactions runs auto-compaction over a member that gets a write every minute, and
@@ -76,4 +80,45 @@ func TestAutoCompactionStops(t *testing.T) {
 		closeMember(t, m)
 		<-ended
 	})
+}
+
+// TestWaitSwept: when it returns, the tombstones that the compaction passed are gone.
+func TestWaitSwept(t *testing.T) {
+	m := start(t, testConfig(newDisk(t)))
+	defer closeMember(t, m)
+	ctx := context.Background()
+	for i := range 500 {
+		mustPut(t, m, name("k", i), "x")
+	}
+	all := kv.KeyRange{Key: []byte{0}, End: []byte{0}}
+	res, err := m.Propose(ctx, machine.KindDelete, machine.AppendDelete(nil, &mvcc.DeleteOp{KeyRange: all}))
+	if err != nil || res.Delete.Deleted != 500 {
+		t.Fatal(res, err)
+	}
+	rows := func(table storage.Table) (n int) {
+		it := m.Keys().Reading().Cursor([]byte{byte(table)}, []byte{byte(table) + 1})
+		for ok := it.First(); ok; ok = it.Next() {
+			n++
+		}
+		if err := it.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if c, x := rows(storage.TableCurrent), rows(storage.TableTombstones); c != 500 || x != 500 {
+		t.Errorf("%d current rows and %d tombstones before the compaction", c, x)
+	}
+	if _, err := m.Propose(ctx, machine.KindCompact, machine.AppendCompact(nil, res.Revision)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WaitSwept(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// The events of the compacted revision itself stay: a watch may begin there.
+	if c, x, r := rows(storage.TableCurrent), rows(storage.TableTombstones), rows(storage.TableRevisions); c+x != 0 || r != 500 {
+		t.Errorf("%d current rows, %d tombstones, %d events after the sweep", c, x, r)
+	}
+	if err := m.WaitSwept(ctx); err != nil {
+		t.Errorf("nothing to sweep: %v", err)
+	}
 }

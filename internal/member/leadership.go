@@ -84,7 +84,7 @@ func (h host) CallLeader(ctx context.Context, path string, body []byte) ([]byte,
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.m.requestTimeout())
 	defer cancel()
-	return h.m.transport.Call(ctx, leader, path, body)
+	return h.m.calls.Call(ctx, leader, path, body)
 }
 
 // CaughtUp reports whether a learner has nine tenths of this leader's log, as etcd wants it.

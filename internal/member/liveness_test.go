@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -15,6 +16,7 @@ import (
 
 	"cairn/internal/invariant"
 	"cairn/internal/membership"
+	"cairn/internal/storage"
 )
 
 // TestPanicFailsMember: a panic in a step of any role fails the member with the reason, also on a
@@ -159,4 +161,63 @@ func TestDoubleFinish(t *testing.T) {
 		}
 	}()
 	p.finish(ErrTimeout)
+}
+
+// TestNoLeader: without a quorum nothing is served, and every request gets its answer.
+func TestNoLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{CrashableFS: storage.NewCrashableFS()}
+		if err := Initialize(d, "member", []membership.Member{{ID: 1}, {ID: 2}}); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Start(testConfig(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		began := time.Now()
+		inTime := func(what string, err error) {
+			took := time.Since(began)
+			if !errors.Is(err, ErrTimeout) || took < m.requestTimeout() || took > m.requestTimeout()+time.Second {
+				t.Errorf("%s answered %v after %v, want %v after %v", what, err, took, ErrTimeout, m.requestTimeout())
+			}
+		}
+		for range 3 {
+			wg.Add(2)
+			go func() {
+				defer wg.Done()
+				_, err := put(m, "k", "x")
+				inTime("put", err)
+			}()
+			go func() {
+				defer wg.Done()
+				inTime("linearizable read", m.WaitLinearizable(context.Background()))
+			}()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := m.WaitLinearizable(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("read with a deadline: %v", err)
+		}
+		wg.Wait()
+		select {
+		case <-m.Ready():
+			t.Error("ready without a leader")
+		default:
+		}
+		if err := m.Healthy(context.Background()); err == nil || m.Leader() != 0 {
+			t.Errorf("healthy without a leader: %v, %x", err, m.Leader())
+		}
+		// Closing answers what still waits.
+		late := make(chan error, 1)
+		go func() {
+			_, err := put(m, "k", "x")
+			late <- err
+		}()
+		synctest.Wait()
+		closeMember(t, m)
+		if err := <-late; !errors.Is(err, ErrStopped) {
+			t.Errorf("put during Close: %v", err)
+		}
+	})
 }

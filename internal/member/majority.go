@@ -17,7 +17,7 @@ func (m *Member) MissingMajority() string {
 			continue
 		}
 		voters++
-		if record.ID == m.cfg.ID || !m.transport.ActiveSince(record.ID).IsZero() {
+		if record.ID == m.cfg.ID || !m.calls.ActiveSince(record.ID).IsZero() {
 			up++
 		}
 	}

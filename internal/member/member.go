@@ -26,7 +26,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 
-	"cairn/internal/auth"
 	"cairn/internal/machine"
 	"cairn/internal/member/integrity"
 	"cairn/internal/member/quota"
@@ -67,9 +66,9 @@ type Config struct {
 	SnapshotCount  uint64        // entries applied between flushes of the state, at most
 	CatchUpEntries uint64        // entries kept in the log for members that lag
 
-	// Transport makes the connections to the other members of m; h is told what comes from them. It
-	// is called once, before Start returns. Nil for a member that has no connections.
-	Transport func(m *Member, h peer.Handler) Transport
+	// Transport makes the connections of m to the other members; h receives their messages. It is
+	// called once, before Start returns. Nil for a member that has no connections.
+	Transport func(m *Member, h peer.Handler) (Transport, Calls)
 	// LearnersMax is how many learners the cluster may have; --max-learners.
 	LearnersMax uint64
 	// StrictReconfig refuses changes of the members after which too few would be left that run;
@@ -97,7 +96,9 @@ const (
 
 // Member is one running process of the cluster.
 type Member struct {
-	// The parts that run beside the roles. Their methods are the member's, too.
+	// The parts that run beside the roles. Member has their methods.
+	Records
+	Access
 	*quota.Space
 	*reconfigure.Changes
 	*integrity.Checks
@@ -109,10 +110,10 @@ type Member struct {
 
 	logStore, stateStore *storage.Store
 	transport            Transport
+	calls                Calls
 	replica              *replica.Replica
 	machine              *machine.Machine
 	hub                  *watch.Hub
-	gate                 *auth.Gate
 
 	inbox   inbox
 	raft    *raftRole
@@ -152,7 +153,7 @@ type Member struct {
 	failOnce   sync.Once
 	failed     chan struct{}
 	failure    error
-	removed    chan struct{} // closed when this member is none of the cluster's any more
+	removed    chan struct{} // closed when this member was removed from the cluster
 	leaveOnce  sync.Once
 	wg         sync.WaitGroup
 }

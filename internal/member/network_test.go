@@ -43,8 +43,8 @@ func newNetwork() *network {
 	return &network{handlers: map[uint64]*link{}, cut: map[uint64]bool{}}
 }
 
-func (n *network) connect(id uint64) func(*Member, peer.Handler) Transport {
-	return func(_ *Member, h peer.Handler) Transport {
+func (n *network) connect(id uint64) func(*Member, peer.Handler) (Transport, Calls) {
+	return func(_ *Member, h peer.Handler) (Transport, Calls) {
 		l := &link{n: n, id: id, h: h, calls: map[string]peer.CallHandler{}, in: make(chan *raftpb.Message, 4096), done: make(chan struct{})}
 		l.wg.Go(func() {
 			for {
@@ -59,7 +59,7 @@ func (n *network) connect(id uint64) func(*Member, peer.Handler) Transport {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.handlers[id] = l
-		return l
+		return l, l
 	}
 }
 

@@ -24,9 +24,9 @@ import (
 func (h host) start() {
 	m := h.m
 	m.Space = quota.New(quota.Options{ID: m.cfg.ID, Bytes: m.cfg.QuotaBytes, Store: m.stateStore, Member: h, Log: m.log})
-	m.Checks = integrity.New(integrity.Options{ID: m.cfg.ID, Member: h, State: h, Calls: m.transport, Stopped: h.stopped, Log: m.log})
+	m.Checks = integrity.New(integrity.Options{ID: m.cfg.ID, Member: h, State: h, Calls: m.calls, Stopped: h.stopped, Log: m.log})
 	m.Changes = reconfigure.New(reconfigure.Options{
-		ID: m.cfg.ID, Member: h, Leader: h, Connections: m.transport,
+		ID: m.cfg.ID, Member: h, Leader: h, Connections: m.calls,
 		LearnersMax: m.cfg.LearnersMax, Strict: m.cfg.StrictReconfig, AutoPromote: m.cfg.LearnerAutoPromote,
 		Timeout: m.requestTimeout(), ErrTimeout: ErrTimeout, NotLeader: ErrNotLeader, Promoted: h.promoted, Log: m.log,
 		Retry: func(err error) bool { return errors.Is(err, ErrLeaderChanged) },

@@ -15,19 +15,25 @@ import (
 	"cairn/internal/storage"
 )
 
-// Transport is the connections to the other members; peer.Transport is one.
+// Transport carries raft's messages to the other members; peer.Transport is one.
 type Transport interface {
 	SetPeers(peers []peer.Peer)
 	Send(msgs []*raftpb.Message)
 	SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser)
-	Register(path string, h peer.CallHandler)
-	Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error)
-	ActiveSince(id uint64) time.Time
 	Stats() []peer.Stats
 	Close() error
 }
 
-// alone is the transport of a member that has no connections.
+// Calls carries the calls between members, and knows which members are connected; peer.Transport
+// does both.
+type Calls interface {
+	Register(path string, h peer.CallHandler)
+	Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error)
+	// ActiveSince returns since when a member has been connected; the zero time when it is not.
+	ActiveSince(id uint64) time.Time
+}
+
+// alone is the Transport and the Calls of a member that has no connections.
 type alone struct{}
 
 func (alone) SetPeers([]peer.Peer)              {}
@@ -38,18 +44,18 @@ func (alone) Stats() []peer.Stats               { return nil }
 func (alone) Close() error                      { return nil }
 
 func (alone) SendSnapshot(_ *raftpb.Message, _ int64, r io.ReadCloser) {
-	_ = r.Close() // nobody hears of it
+	_ = r.Close() // there is nobody to report an error to
 }
 
 func (alone) Call(context.Context, uint64, string, []byte) ([]byte, error) {
 	return nil, peer.ErrUnknownPeer
 }
 
-// peerHandler is what the transport tells the member.
+// peerHandler receives what the transport gets from the other members.
 type peerHandler struct{ m *Member }
 
-// Receive implements peer.Handler. The raft loop's part is done here; disks are for the goroutines
-// of the other roles, so that what comes meanwhile gathers.
+// Receive implements peer.Handler. It does the raft loop's part of the work; the goroutines of the
+// other roles write to the disks, so that messages that arrive meanwhile gather.
 func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
 	err := h.m.replica.CheckMessage(msg)
 	if err == nil && msg.GetType() == raftpb.MsgSnap {
@@ -62,7 +68,7 @@ func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
 	h.take(msg)
 }
 
-// take gives a message that was checked to the raft loop.
+// take gives a checked message to the raft loop.
 func (h peerHandler) take(msg *raftpb.Message) {
 	m := h.m
 	m.inbox.receive(msg)
@@ -111,7 +117,7 @@ func (h peerHandler) SnapshotSent(id uint64, ok bool) {
 // RemovedFromCluster implements peer.Handler.
 func (h peerHandler) RemovedFromCluster() { h.m.leave() }
 
-// send gives the transport what the replica has for other members.
+// send gives the transport the messages for other members.
 func (r *raftRole) send(msgs []*raftpb.Message) {
 	for i, msg := range msgs {
 		if msg.GetType() != raftpb.MsgSnap {
@@ -130,8 +136,8 @@ func (r *raftRole) send(msgs []*raftpb.Message) {
 	r.m.transport.Send(msgs)
 }
 
-// outgoing is the stream of a snapshot. It is taken when it is first read: that waits for the disk,
-// as the raft loop must not.
+// outgoing is the stream of a snapshot. The first Read opens it: that waits for the disk, which the
+// raft loop must not do.
 type outgoing struct {
 	open   func() (*replica.Outgoing, error)
 	stream *replica.Outgoing
@@ -158,7 +164,7 @@ func (o *outgoing) Close() error {
 	return o.stream.Close()
 }
 
-// sendOn sends the responses that are for other members, and returns the others.
+// sendOn sends the responses for other members, and returns those for this one.
 func (r *logRole) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
 	m := r.m
 	var others []*raftpb.Message
@@ -175,9 +181,9 @@ func (r *logRole) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
 	return own
 }
 
-// lookAtMembers keeps the connections in step with the members of the cluster, and finds out that
-// this one was removed.
-func (r *applyRole) lookAtMembers() {
+// updatePeers makes the connections those of the present members, and stops this member when it was
+// removed.
+func (r *applyRole) updatePeers() {
 	m := r.m
 	members := m.machine.Members()
 	if len(members) == len(r.members) && (len(members) == 0 || &members[0] == &r.members[0]) {
@@ -197,8 +203,8 @@ func (r *applyRole) lookAtMembers() {
 	}
 }
 
-// logMembers logs what has changed since the members were looked at last, in etcd's words, for
-// which tools wait. Nothing has changed at the start.
+// logMembers logs members that were added or removed since updatePeers ran last, in etcd's words:
+// tools wait for them. It logs nothing at the start.
 func (r *applyRole) logMembers(now []membership.Member) {
 	if r.members == nil {
 		return
@@ -215,7 +221,7 @@ func (r *applyRole) logMembers(now []membership.Member) {
 	}
 }
 
-// leave notes that this member was removed from the cluster.
+// leave closes Removed.
 func (m *Member) leave() {
 	m.leaveOnce.Do(func() {
 		m.log.Warn("this member was removed from the cluster; it stops", "member_id", idText(m.cfg.ID))
@@ -223,11 +229,8 @@ func (m *Member) leave() {
 	})
 }
 
-// Removed is closed when this member was removed from the cluster: it has nothing to do any more.
+// Removed is closed when this member was removed from the cluster. The caller should close it then.
 func (m *Member) Removed() <-chan struct{} { return m.removed }
-
-// WasRemoved reports whether the member with an ID was removed from the cluster.
-func (m *Member) WasRemoved(id uint64) bool { return m.machine.Removed(id) }
 
 // Peers returns the traffic with the other members.
 func (m *Member) Peers() []peer.Stats { return m.transport.Stats() }
@@ -235,6 +238,3 @@ func (m *Member) Peers() []peer.Stats { return m.transport.Stats() }
 func (m *Member) electionTimeout() time.Duration {
 	return time.Duration(m.cfg.ElectionTicks) * m.cfg.TickInterval
 }
-
-// find returns the record of a member.
-func (m *Member) find(id uint64) (membership.Member, bool) { return membership.Find(m.Members(), id) }

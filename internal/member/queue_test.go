@@ -138,7 +138,7 @@ func TestPendingBatches(t *testing.T) {
 	}
 	old, mixed, young := batch(1, 1, 2), batch(2, 2, 9), batch(3, 9)
 	p.expire(5, ErrTimeout)
-	if got := p.remove(1); got != nil {
+	if got, _ := p.remove(1, 1); got != nil {
 		t.Errorf("an expired batch is still there: %v", got)
 	}
 	for _, pr := range old {
@@ -146,7 +146,8 @@ func TestPendingBatches(t *testing.T) {
 			t.Errorf("expired: %v", pr.err)
 		}
 	}
-	if got := p.remove(2); !slices.Equal(got, mixed) || p.remove(2) != nil {
+	got, _ := p.remove(2, len(mixed))
+	if again, _ := p.remove(2, len(mixed)); !slices.Equal(got, mixed) || again != nil {
 		t.Errorf("batch 2: %v", got)
 	}
 	p.failAll(ErrStopped)
@@ -154,7 +155,8 @@ func TestPendingBatches(t *testing.T) {
 		t.Errorf("failed: %v", young[0].err)
 	}
 	late := batch(4, 9)
-	if <-late[0].done; !errors.Is(late[0].err, ErrStopped) || p.remove(4) != nil {
+	left, _ := p.remove(4, 1)
+	if <-late[0].done; !errors.Is(late[0].err, ErrStopped) || left != nil {
 		t.Errorf("after the end: %v", late[0].err)
 	}
 }

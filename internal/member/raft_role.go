@@ -1,26 +1,12 @@
 package member
 
 import (
-	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/replica"
-)
-
-// How much one entry carries, and how many appends may be on their way to the
-// disk: requests that arrive while one is synced share the next. More would only make
-// the entries smaller.
-const (
-	entryBytesMax      = 1 << 20
-	entryCommandsMax   = 4096
-	appendsUnderWayMax = 1
-	// Among several members an entry is under way until it is applied, since it takes more than
-	// this one's disk.
-	batchesUnderWayMax = 2
 )
 
 // raftRole is the replica's raft loop. The role guards the fields, and the replica's methods of
@@ -169,19 +155,6 @@ func (r *raftRole) takeIn() error {
 	return r.propose(r.in.proposals)
 }
 
-// mayPropose reports whether requests may go into an entry now, or gather for a larger one.
-func (r *raftRole) mayPropose() bool {
-	m := r.m
-	switch {
-	case m.replica.Leader() == 0:
-		return false
-	case m.readable.Load():
-		return m.appendsUnderWay.Load() < appendsUnderWayMax
-	default:
-		return m.pending.young(m.now()-m.electionTimeout()) < batchesUnderWayMax
-	}
-}
-
 // finish tells the replica what has been applied. Reads wait for a majority from before a change of
 // the members on.
 func (r *raftRole) finish(applied replica.Applied) error {
@@ -190,71 +163,6 @@ func (r *raftRole) finish(applied replica.Applied) error {
 		m.readable.Store(false)
 	}
 	return m.replica.Finish(m.now(), applied)
-}
-
-// propose packs proposals into as few entries as their sizes allow. What the replica does not take
-// now, since its leader is about to be another one, waits on.
-func (r *raftRole) propose(proposals []*proposal) error {
-	m := r.m
-	proposals = slices.DeleteFunc(proposals, (*proposal).dropped)
-	for len(proposals) > 0 {
-		n := r.pack(proposals)
-		r.lastBatch++
-		if !m.pending.add(r.lastBatch, m.term.Load(), m.now(), append([]*proposal(nil), proposals[:n]...)) {
-			proposals = proposals[n:]
-			continue
-		}
-		var err error
-		if change := proposals[0].change; change != nil {
-			err = m.replica.ProposeChange(m.now(), r.lastBatch, r.commands[0], change)
-		} else {
-			err = m.replica.Propose(m.now(), r.lastBatch, r.commands)
-		}
-		clear(r.commands)
-		if err != nil {
-			if m.pending.remove(r.lastBatch) == nil {
-				proposals = proposals[n:] // failAll has been there
-			}
-			m.inbox.putBack(proposals)
-			if !errors.Is(err, replica.ErrNoLeader) {
-				return err
-			}
-			break
-		}
-		proposals = proposals[n:]
-	}
-	clear(r.in.proposals)
-	return nil
-}
-
-// proposeClusterTime proposes an entry that carries the cluster time alone. No client waits for it.
-func (r *raftRole) proposeClusterTime() {
-	m := r.m
-	if m.done() || m.appendsUnderWay.Load() > 0 {
-		return // an entry is on its way that says it, too
-	}
-	r.lastBatch++
-	if err := m.replica.Propose(m.now(), r.lastBatch, nil); err != nil && !errors.Is(err, replica.ErrNoLeader) {
-		m.fail(err)
-		return
-	}
-	r.handOut()
-}
-
-// pack makes the commands of the next entry, and returns of how many proposals they are.
-func (r *raftRole) pack(proposals []*proposal) (n int) {
-	r.commands = r.commands[:0]
-	for size := 0; n < len(proposals) && n < entryCommandsMax; n++ {
-		p := proposals[n]
-		if size += len(p.command.Payload); n > 0 && (size > entryBytesMax || p.change != nil) {
-			break
-		}
-		r.commands = append(r.commands, p.command)
-		if p.change != nil {
-			return 1
-		}
-	}
-	return n
 }
 
 // handOut queues what the replica wants done.

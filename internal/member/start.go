@@ -48,13 +48,13 @@ func Start(cfg Config) (_ *Member, err error) {
 			return nil, errors.Join(err, m.closeStores())
 		}
 	}
-	m.transport = alone{}
+	m.transport, m.calls = alone{}, alone{}
 	if cfg.Transport != nil {
-		m.transport = cfg.Transport(m, peerHandler{m})
+		m.transport, m.calls = cfg.Transport(m, peerHandler{m})
 	}
 	host{m}.start()
-	m.applier.lookAtMembers()
-	m.applies.signal() // compactions of an earlier life may have left something to do
+	m.applier.updatePeers()
+	m.applies.signal() // compactions before a restart may have left rows to sweep
 	m.wg.Add(6)
 	go m.raft.loop()
 	go host{m}.runExpiry()
@@ -86,9 +86,12 @@ func (m *Member) open() (err error) {
 	if m.machine, err = machine.Open(m.stateStore); err != nil {
 		return err
 	}
-	if m.gate, err = m.newGate(m.cfg.Auth); err != nil {
+	m.Records = Records{id: m.cfg.ID, machine: m.machine, propose: m.Propose}
+	gate, err := newGate(m.cfg.Auth, m.machine.Auth(), m.ClusterTime)
+	if err != nil {
 		return err
 	}
+	m.Access = Access{gate: gate, member: m}
 	m.hub = watch.New(m.machine.Keys(), watch.Limits{})
 	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())
 	if err != nil {

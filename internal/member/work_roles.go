@@ -1,7 +1,6 @@
 package member
 
 import (
-	"fmt"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -13,8 +12,8 @@ import (
 // logRole is the replica's log writer. The role guards the replica's methods of that role.
 type logRole struct{ role }
 
-// step appends all that has gathered, with one fsync. It reports whether there was
-// anything, and how many appends of entries that was: the caller takes them off those under way.
+// step appends all messages that have gathered, with one fsync. It reports whether there were any,
+// and how many of them had entries: the caller subtracts these from appendsUnderWay.
 func (r *logRole) step() (done bool, appends int32) {
 	m := r.m
 	msgs := m.appends.take()
@@ -40,8 +39,8 @@ func (r *logRole) step() (done bool, appends int32) {
 	return true, appends
 }
 
-// append appends messages, in as few steps as snapshots among them allow, and returns the responses
-// that are due.
+// append appends messages, in as few steps as the snapshots among them allow, and returns the
+// responses that are due.
 func (r *logRole) append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
 	m := r.m
 	for {
@@ -66,7 +65,7 @@ func (r *logRole) append(msgs []*raftpb.Message) (responses []*raftpb.Message, e
 	}
 }
 
-// countSnapshots returns how many messages bring another member's state.
+// countSnapshots returns how many messages carry a snapshot.
 func countSnapshots(msgs []*raftpb.Message) (n int) {
 	for _, msg := range msgs {
 		if msg.GetSnapshot().GetMetadata().GetIndex() != 0 {
@@ -76,7 +75,7 @@ func countSnapshots(msgs []*raftpb.Message) (n int) {
 	return n
 }
 
-// truncate removes the log entries that the state on disk has made unnecessary.
+// truncate removes the log entries that the durable state contains.
 func (r *logRole) truncate() {
 	keep := r.m.cfg.CatchUpEntries
 	if r.m.readable.Load() {
@@ -92,9 +91,9 @@ func (r *logRole) truncate() {
 type applyRole struct {
 	role
 
-	// waiting are the requests of an entry that is applied in part.
+	// waiting are the unanswered requests of an entry that has been applied in part.
 	waiting []*proposal
-	// members are those that the connections are made for.
+	// members are the members that the connections were last updated for.
 	members []membership.Member
 	// compacted is the compact revision whose end was logged last.
 	compacted int64
@@ -102,14 +101,14 @@ type applyRole struct {
 	sinceFlush uint64
 }
 
-// round is a step, and reports whether there is something to tidy.
+// round does a step, and reports whether tidy has work to do.
 func (r *applyRole) round() bool {
 	r.step()
 	return r.sinceFlush >= r.m.cfg.SnapshotCount || !r.m.machine.Swept()
 }
 
-// step applies all that has gathered, in one batch, and answers those who wait for
-// it. It reports whether there was anything.
+// step applies all messages that have gathered, and answers their requests. It reports whether
+// there were any.
 func (r *applyRole) step() bool {
 	m := r.m
 	msgs := m.applies.take()
@@ -125,7 +124,7 @@ func (r *applyRole) step() bool {
 		r.waiting = nil
 		return false
 	}
-	r.lookAtMembers()
+	r.updatePeers()
 	m.lastTime.heard(m.now(), m.machine.ClusterTime())
 	m.reads.reached(m.machine.AppliedIndex())
 	m.replica.ReleaseApplied()
@@ -141,8 +140,8 @@ func (r *applyRole) step() bool {
 	return true
 }
 
-// apply applies messages in as many batches as that takes. After each it serves the watchers and
-// the clients.
+// apply applies messages, in as many batches as needed. After each batch it publishes the events to
+// the watches and answers the clients.
 func (r *applyRole) apply(msgs []*raftpb.Message) error {
 	m := r.m
 	for more := true; more; msgs = nil {
@@ -164,17 +163,19 @@ func (r *applyRole) apply(msgs []*raftpb.Message) error {
 	return nil
 }
 
-// answer completes the requests of an entry, or those of its commands that were applied with this
-// batch.
+// answer completes the requests of an entry: those whose commands were applied with this batch of
+// the state machine.
 func (r *applyRole) answer(e *machine.EntryResults) {
 	if e.First == 0 {
-		r.waiting = r.m.pending.remove(e.Batch)
-		if n := len(r.waiting); n > 0 && n != e.Commands {
-			panic(fmt.Sprintf("entry of batch %d has %d commands, proposed were %d", e.Batch, e.Commands, n))
+		var sameSize bool
+		if r.waiting, sameSize = r.m.pending.remove(e.Batch, e.Commands); !sameSize {
+			// Only a forged entry can name a batch of this member and carry other commands. The
+			// requests wait for the entry that was proposed, or time out.
+			r.m.log.Error("an applied entry has this member's origin but not the commands it proposed", "batch", e.Batch, "commands", e.Commands)
 		}
 	}
 	if len(r.waiting) == 0 {
-		return // proposed before a restart, or timed out
+		return // proposed before a restart, timed out, or forged
 	}
 	for i := range e.Results {
 		p := r.waiting[i]
@@ -185,8 +186,8 @@ func (r *applyRole) answer(e *machine.EntryResults) {
 	r.waiting = r.waiting[len(e.Results):]
 }
 
-// install replaces the state by the snapshot that an append carries. The log writer calls it: no
-// entry may be applied meanwhile.
+// install replaces the state by the snapshot that an append carries. The log writer calls it; it
+// takes the applier's role, since no entry may be applied meanwhile.
 func (r *applyRole) install(msg *raftpb.Message) (responses []*raftpb.Message, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,14 +198,14 @@ func (r *applyRole) install(msg *raftpb.Message) (responses []*raftpb.Message, e
 	}
 	m.hub.PublishReplaced(m.machine.Keys().Head().Revision)
 	m.reads.reached(m.machine.AppliedIndex())
-	r.lookAtMembers()
+	r.updatePeers()
 	r.sinceFlush = 0
 	m.applies.signal() // there may be tombstones to sweep
 	return responses, nil
 }
 
-// tidy does what is left to do between batches, in slices: a flush that has become due,
-// and what compactions have left. It reports whether there is more.
+// tidy does background work between batches, in slices: it starts a flush that is due, and sweeps
+// rows that compactions have made obsolete. It reports whether there is more.
 func (r *applyRole) tidy() (more bool) {
 	m := r.m
 	if m.done() {

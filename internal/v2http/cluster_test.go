@@ -118,7 +118,7 @@ func TestCluster(t *testing.T) {
 		c := &cluster{leader: 0x8e9e05c52164694d, members: []membership.Member{{
 			ID: 0x8e9e05c52164694d, Name: "default", PeerURLs: []string{"http://p:1"}, ClientURLs: []string{"http://c:1", "http://c:2"},
 		}}}
-		h := New(Options{Backend: s, Cluster: c})
+		h := New(Options{Backend: s, Cluster: c, Statistics: c})
 		h.wall = func() time.Time { return startTime.Add(time.Hour + 2*time.Second) }
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {

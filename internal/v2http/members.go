@@ -9,14 +9,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
-	"cairn/internal/machine"
 	"cairn/internal/membership"
-	"cairn/internal/peer"
 )
 
-// Cluster is what a Handler shows of the cluster and of its member.
+// Cluster shows the members of the cluster and changes them.
 type Cluster interface {
 	// Members returns the members in the order of their IDs.
 	Members() []membership.Member
@@ -26,16 +23,8 @@ type Cluster interface {
 	// AddMember and RemoveMember change the membership. See member.Member.
 	AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error)
 	RemoveMember(ctx context.Context, id uint64) error
-	// Peers returns statistics of the traffic with the other members.
-	Peers() []peer.Stats
-	// ID returns the ID of the member that answers, Leader that of the leader, or 0.
-	ID() uint64
+	// Leader returns the ID of the leader, or 0.
 	Leader() uint64
-	// StartTime returns when the member started, LeaderSince since when it knows the
-	// present leader.
-	StartTime() time.Time
-	LeaderSince() time.Time
-	V2Counters() *machine.V2Counters
 }
 
 const (

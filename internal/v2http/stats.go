@@ -12,6 +12,20 @@ import (
 	"cairn/internal/peer"
 )
 
+// Statistics shows what the member that answers does.
+type Statistics interface {
+	// ID returns the ID of the member, Leader that of the leader, or 0.
+	ID() uint64
+	Leader() uint64
+	// StartTime returns when the member started, LeaderSince since when it knows the present
+	// leader.
+	StartTime() time.Time
+	LeaderSince() time.Time
+	// Peers returns statistics of the traffic with the other members.
+	Peers() []peer.Stats
+	V2Counters() *machine.V2Counters
+}
+
 // counters count the requests that a handler serves itself; writes are counted where they are
 // applied. Both start at 0 with the process.
 type counters struct {
@@ -45,16 +59,16 @@ func (h *Handler) serveStatsSelf(w http.ResponseWriter, _ *http.Request) {
 		RecvAppends uint64     `json:"recvAppendRequestCnt"`
 		SendAppends uint64     `json:"sendAppendRequestCnt"`
 	}
-	id, leader := h.cluster.ID(), h.cluster.Leader()
+	id, leader := h.statistics.ID(), h.statistics.Leader()
 	if me, ok := membership.Find(h.cluster.Members(), id); ok {
 		stats.Name = me.Name
 	}
-	stats.ID, stats.State, stats.StartTime = fmt.Sprintf("%x", id), "StateFollower", h.cluster.StartTime()
+	stats.ID, stats.State, stats.StartTime = fmt.Sprintf("%x", id), "StateFollower", h.statistics.StartTime()
 	if id == leader {
 		stats.State = "StateLeader"
 	}
 	stats.LeaderInfo.Leader, stats.LeaderInfo.Uptime = fmt.Sprintf("%x", leader), "0s"
-	if since := h.cluster.LeaderSince(); !since.IsZero() {
+	if since := h.statistics.LeaderSince(); !since.IsZero() {
 		stats.LeaderInfo.Uptime, stats.LeaderInfo.StartTime = h.wall().Sub(since).String(), since
 	}
 	writeStats(w, stats)
@@ -62,18 +76,18 @@ func (h *Handler) serveStatsSelf(w http.ResponseWriter, _ *http.Request) {
 
 // serveStatsLeader serves the leader's statistics of its followers. Only the leader has them.
 func (h *Handler) serveStatsLeader(w http.ResponseWriter, _ *http.Request) {
-	if h.cluster.Leader() != h.cluster.ID() {
+	if h.statistics.Leader() != h.statistics.ID() {
 		writeMessage(w, &message{http.StatusForbidden, "not current leader"})
 		return
 	}
 	followers := map[string]followerStats{}
-	for _, p := range h.cluster.Peers() {
+	for _, p := range h.statistics.Peers() {
 		followers[fmt.Sprintf("%x", p.ID)] = followerOnWire(&p)
 	}
 	writeStats(w, struct {
 		Leader    string                   `json:"leader"`
 		Followers map[string]followerStats `json:"followers"`
-	}{fmt.Sprintf("%x", h.cluster.ID()), followers})
+	}{fmt.Sprintf("%x", h.statistics.ID()), followers})
 }
 
 // followerStats is a follower as the leader sees it; times are in milliseconds.
@@ -102,7 +116,7 @@ func followerOnWire(p *peer.Stats) (f followerStats) {
 
 // serveStatsStore serves the counts of operations.
 func (h *Handler) serveStatsStore(w http.ResponseWriter, _ *http.Request) {
-	c := h.cluster.V2Counters()
+	c := h.statistics.V2Counters()
 	writeStats(w, struct {
 		GetsSuccess             uint64 `json:"getsSuccess"`
 		GetsFail                uint64 `json:"getsFail"`

@@ -53,8 +53,10 @@ type Backend interface {
 // Options are the parts of a member that a Handler serves. Only Backend is required.
 type Options struct {
 	Backend Backend
-	// Cluster serves members, machines and statistics; without it these paths are not found.
-	Cluster Cluster
+	// Cluster and Statistics serve members, machines and statistics; without Cluster these paths
+	// are not found.
+	Cluster    Cluster
+	Statistics Statistics
 	// Hub has the events for watches.
 	Hub *watch.Hub
 	// Authority authorizes requests, and serves users and roles; without it everything is
@@ -67,10 +69,11 @@ type Options struct {
 
 // Handler serves the v2 API.
 type Handler struct {
-	b         Backend
-	cluster   Cluster
-	hub       *watch.Hub
-	authority Authority
+	b          Backend
+	cluster    Cluster
+	statistics Statistics
+	hub        *watch.Hub
+	authority  Authority
 	// the common name of a certificate is a user
 	commonNames bool
 	counters    counters
@@ -82,7 +85,7 @@ type Handler struct {
 // New returns a handler.
 func New(o Options) *Handler {
 	return &Handler{
-		b: o.Backend, cluster: o.Cluster, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
+		b: o.Backend, cluster: o.Cluster, statistics: o.Statistics, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
 		wall: time.Now, clusterID: []string{o.Backend.ClusterID()},
 	}
 }

@@ -1,0 +1,197 @@
+package member
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/machine"
+	"cairn/internal/replica"
+)
+
+// read is a request that waits until it may read.
+type read struct {
+	since time.Duration
+	done  chan error // holds one
+}
+
+// inbox is what has come for the raft loop. The mutex guards all of it; wake has a
+// token when the raft loop's goroutine is to look.
+type inbox struct {
+	wake chan struct{}
+
+	backlog backlog
+
+	mu           sync.Mutex
+	closed       bool
+	proposals    []*proposal
+	reads        []*read
+	messages     []*raftpb.Message // of peers, and responses of the log writer
+	messageBytes int               // of the entries in messages
+	applied      []replica.Applied
+}
+
+// delivery is what the raft loop takes out in one turn.
+type delivery struct {
+	proposals []*proposal
+	reads     []*read
+	messages  []*raftpb.Message
+	applied   []replica.Applied
+}
+
+func (b *inbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// submit puts a request in, which came at since, for the caller to advance. Its payload
+// must not change any more.
+func (b *inbox) submit(ctx context.Context, kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
+	return b.submitChange(ctx, kind, payload, nil, since)
+}
+
+// submitChange is submit for a command that has raft make a change, if there is one.
+func (b *inbox) submitChange(ctx context.Context, kind machine.Kind, payload []byte, change *raftpb.ConfChangeV2, since time.Duration) (*proposal, error) {
+	p := &proposal{
+		ctx: ctx, backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, change: change,
+		done: b.backlog.channel(), since: since,
+	}
+	if err := b.backlog.enter(p); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		b.backlog.leave(p)
+		return nil, ErrStopped
+	}
+	b.proposals = append(b.proposals, p)
+	return p, nil
+}
+
+func (b *inbox) read(r *read) error {
+	b.mu.Lock()
+	switch {
+	case b.closed:
+		b.mu.Unlock()
+		return ErrStopped
+	case len(b.reads) >= backlogRequestsMax:
+		b.mu.Unlock()
+		return ErrTooManyRequests
+	}
+	b.reads = append(b.reads, r)
+	b.mu.Unlock()
+	b.signal()
+	return nil
+}
+
+// putBack puts proposals in once more that nobody could take, before those that have come since.
+func (b *inbox) putBack(proposals []*proposal) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		for _, p := range proposals {
+			p.finish(ErrStopped)
+		}
+		return
+	}
+	b.proposals = slices.Insert(b.proposals, 0, proposals...)
+}
+
+// What may wait for the raft loop: it takes everything at each turn, so that more means that it is
+// stuck.
+const (
+	inboxMessagesMax = 16 << 10
+	inboxBytesMax    = 256 << 20
+)
+
+// receive puts a message of a peer in, for the caller to see to, unless too much waits: raft sends
+// it again.
+func (b *inbox) receive(m *raftpb.Message) {
+	size := 0
+	for _, e := range m.Entries {
+		size += len(e.Data)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || len(b.messages) >= inboxMessagesMax || b.messageBytes+size > inboxBytesMax {
+		return
+	}
+	b.messages = append(b.messages, m)
+	b.messageBytes += size
+}
+
+// respond puts the responses of finished appends in, for the caller to see to.
+func (b *inbox) respond(responses []*raftpb.Message) {
+	b.mu.Lock()
+	b.messages = append(b.messages, responses...)
+	b.mu.Unlock()
+}
+
+// finish puts what has been applied in, for the caller to see to.
+func (b *inbox) finish(a replica.Applied) {
+	b.mu.Lock()
+	b.applied = append(b.applied, a)
+	b.mu.Unlock()
+}
+
+// finished reports whether something that was applied waits to be taken.
+func (b *inbox) finished() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.applied) > 0
+}
+
+// take empties the inbox into d, whose slices it reuses; proposals stay when the
+// caller cannot take them now.
+func (b *inbox) take(d *delivery, proposals bool) {
+	b.mu.Lock()
+	d.reads, b.reads = b.reads, d.reads[:0]
+	d.messages, b.messages, b.messageBytes = b.messages, d.messages[:0], 0
+	d.applied, b.applied = b.applied, d.applied[:0]
+	if proposals {
+		d.proposals, b.proposals = b.proposals, d.proposals[:0]
+	} else {
+		d.proposals = d.proposals[:0]
+	}
+	b.mu.Unlock()
+}
+
+// waiting returns how many proposals the raft loop has not taken yet.
+func (b *inbox) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.proposals)
+}
+
+// expire fails the requests that have waited since before the given time, and drops those whose
+// context has ended.
+func (b *inbox) expire(before time.Duration, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.proposals = slices.DeleteFunc(b.proposals, func(p *proposal) bool {
+		if p.since < before {
+			p.finish(err)
+			return true
+		}
+		return p.dropped()
+	})
+}
+
+func (b *inbox) failAll(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for _, p := range b.proposals {
+		p.finish(err)
+	}
+	for _, r := range b.reads {
+		r.done <- err
+	}
+	b.proposals, b.reads = nil, nil
+}

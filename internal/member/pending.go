@@ -1,0 +1,96 @@
+package member
+
+import (
+	"sync"
+	"time"
+)
+
+// pendingBatches are the proposed entries whose requests wait for their results, by
+// the batch number in the entry's header.
+type pendingBatches struct {
+	mu      sync.Mutex
+	batches map[uint64]pendingBatch
+	closed  error // what requests get after failAll
+}
+
+type pendingBatch struct {
+	term      uint64 // in which it was proposed
+	at        time.Duration
+	proposals []*proposal
+}
+
+// add registers the requests of a batch that was proposed in a term, at a time of the member's
+// clock. After failAll it fails the requests and reports false.
+func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*proposal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed != nil {
+		for _, pr := range proposals {
+			pr.finish(p.closed)
+		}
+		return false
+	}
+	p.batches[batch] = pendingBatch{term, at, proposals}
+	return true
+}
+
+// remove returns the requests of a batch that was proposed with so many commands, nil when none
+// wait for it. A batch of another size stays: the entry that names it is not the one proposed.
+func (p *pendingBatches) remove(batch uint64, commands int) (_ []*proposal, sameSize bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b, ok := p.batches[batch]
+	if !ok {
+		return nil, true
+	}
+	if len(b.proposals) != commands {
+		return nil, false
+	}
+	delete(p.batches, batch)
+	return b.proposals, true
+}
+
+// young counts the batches that were proposed after a time: older ones may be lost.
+func (p *pendingBatches) young(after time.Duration) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.batches {
+		if b.at > after {
+			n++
+		}
+	}
+	return n
+}
+
+// outlived fails the batches that were proposed before a term of which an entry has been applied.
+// Batches that the term's leader had in its log were applied before that entry; the others are
+// lost, or nearly so.
+func (p *pendingBatches) outlived(term uint64, err error) {
+	p.drop(func(b pendingBatch) bool { return b.term < term }, err)
+}
+
+// expire fails the batches that were proposed before a time.
+func (p *pendingBatches) expire(before time.Duration, err error) {
+	p.drop(func(b pendingBatch) bool { return b.proposals[len(b.proposals)-1].since < before }, err)
+}
+
+// failAll fails all requests, and those that are added later.
+func (p *pendingBatches) failAll(err error) {
+	p.mu.Lock()
+	p.closed = err
+	p.mu.Unlock()
+	p.drop(func(pendingBatch) bool { return true }, err)
+}
+
+func (p *pendingBatches) drop(which func(pendingBatch) bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for batch, b := range p.batches {
+		if which(b) {
+			delete(p.batches, batch)
+			for _, pr := range b.proposals {
+				pr.finish(err)
+			}
+		}
+	}
+}

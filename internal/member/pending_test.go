@@ -1,0 +1,45 @@
+package member
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"cairn/internal/machine"
+)
+
+// TestForgedEntryAnswersNobody applies an entry that names a waiting batch of this member but has
+// another number of commands: the requests wait on, and the proposed entry answers them.
+func TestForgedEntryAnswersNobody(t *testing.T) {
+	m := start(t, testConfig(newDisk(t)))
+	defer closeMember(t, m)
+	p, err := m.inbox.submit(context.Background(), machine.KindPut, []byte("x"), m.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d delivery
+	m.inbox.take(&d, true)
+	const batch = 4711
+	if !m.pending.add(batch, 1, m.now(), []*proposal{p}) {
+		t.Fatal("the member has failed")
+	}
+	answer := func(e *machine.EntryResults) { m.applier.do(func() { m.applier.answer(e) }) }
+	answer(&machine.EntryResults{Batch: batch, Commands: 2, Results: []machine.Result{{Revision: 7}, {Revision: 8}}})
+	select {
+	case <-p.done:
+		t.Fatalf("a forged entry answered the request: %+v", p.result)
+	default:
+	}
+	if m.Err() != nil {
+		t.Fatalf("a forged entry stopped the member: %v", m.Err())
+	}
+	answer(&machine.EntryResults{Batch: batch, Commands: 1, Results: []machine.Result{{Revision: 9}}})
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the proposed entry did not answer the request")
+	}
+	if p.err != nil || p.result.Revision != 9 {
+		t.Errorf("revision %d, error %v, want revision 9", p.result.Revision, p.err)
+	}
+}

@@ -1,0 +1,82 @@
+package member
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/invariant"
+	"cairn/internal/machine"
+	"cairn/internal/replica"
+)
+
+// proposal is a request that waits to be applied.
+type proposal struct {
+	ctx     context.Context // of the request; nil for one that never ends
+	backlog *backlog
+	command replica.Command
+	change  *raftpb.ConfChangeV2 // of a command that changes who has part in the log
+	since   time.Duration        // member's clock
+	done    chan struct{}        // one token when result or err is set; of backlog.dones
+	result  machine.Result
+	err     error
+
+	finished atomic.Bool
+}
+
+// received gives the channel back when its token was taken.
+func (p *proposal) received() { p.backlog.dones.Put(p.done) }
+
+// finish completes a proposal. Invariant: it is called once, by the code that takes the proposal
+// out of where it waits.
+func (p *proposal) finish(err error) {
+	if p.finished.Swap(true) {
+		invariant.Violated("a request of kind %d was completed twice: error %v, then %v", p.command.Kind, p.err, err)
+	}
+	p.backlog.leave(p)
+	p.err = err
+	p.done <- struct{}{}
+}
+
+// dropped completes a request whose context has ended, and reports whether it has. The client must
+// not find later that a write was executed which it gave up.
+func (p *proposal) dropped() bool {
+	if p.ctx == nil || p.ctx.Err() == nil {
+		return false
+	}
+	p.finish(p.ctx.Err())
+	return true
+}
+
+// backlog counts the requests that were let in and not yet answered.
+type backlog struct {
+	requests, bytes atomic.Int64
+	// the channels of proposals that were answered: a request shall not cost one
+	dones sync.Pool
+}
+
+// channel returns a channel for the answer of a proposal.
+func (b *backlog) channel() chan struct{} {
+	if c, ok := b.dones.Get().(chan struct{}); ok {
+		return c
+	}
+	return make(chan struct{}, 1)
+}
+
+// enter lets a request in, unless there are too many.
+func (b *backlog) enter(p *proposal) error {
+	n, size := b.requests.Add(1), b.bytes.Add(int64(len(p.command.Payload)))
+	if n <= backlogRequestsMax && size <= backlogBytesMax {
+		return nil
+	}
+	b.leave(p)
+	return ErrTooManyRequests
+}
+
+func (b *backlog) leave(p *proposal) {
+	b.requests.Add(-1)
+	b.bytes.Add(-int64(len(p.command.Payload)))
+}
