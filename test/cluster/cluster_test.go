@@ -116,7 +116,7 @@ func (c *cluster) leader() *fleet.Member {
 	return m
 }
 
-// followers returns the members but one.
+// others returns the members except one.
 func (c *cluster) others(but *fleet.Member) (others []*fleet.Member) {
 	for _, m := range c.Members() {
 		if m != but {

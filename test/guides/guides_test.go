@@ -37,6 +37,10 @@ var typedGuides = []string{
 	"docs/guides/backup.md",
 	"docs/guides/disaster.md",
 	"docs/guides/tls.md",
+	"docs/guides/locks.md",
+	"docs/guides/monitoring.md",
+	"docs/guides/authentication.md",
+	"docs/guides/upgrade.md",
 }
 
 // patience limits one guide: far more than it takes, so that a busy machine fails no test.
