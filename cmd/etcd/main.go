@@ -1,5 +1,5 @@
-// Command etcd runs a member: it reads the options, binds the addresses, opens the data directory,
-// and serves until a signal stops it.
+// Command etcd runs a member, or with "etcd gateway" a TCP proxy in front of members: it reads the
+// options, binds the addresses, opens the data directory, and serves until a signal stops it.
 //
 // It owns the process: signals, exit statuses, the standard error, notifications of the service
 // manager. It does not own what a member is (internal/member) or how requests are handled
@@ -51,6 +51,9 @@ type streams struct{ out, err io.Writer }
 // run is the program as a function: it returns the exit status. The first signal shuts down in
 // order, the second one at once.
 func run(ctx context.Context, args, environ []string, std streams, signals, hangups <-chan os.Signal) int {
+	if len(args) > 0 && args[0] == "gateway" {
+		return runGateway(ctx, args[1:], std, signals)
+	}
 	flags, check := config.CheckCommand(args)
 	if check {
 		args = flags

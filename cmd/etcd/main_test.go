@@ -17,14 +17,22 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cairn/test/dnstest"
 )
 
 // asEtcd makes the test's program be etcd, so that tests can run it as the process that a user
 // runs.
 const asEtcd = "CAIRN_TEST_AS_ETCD"
 
+// dnsServer names the DNS server, HOST:PORT, that the test's program asks.
+const dnsServer = "CAIRN_TEST_DNS"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asEtcd) != "" {
+		if addr := os.Getenv(dnsServer); addr != "" {
+			net.DefaultResolver = dnstest.Resolver(addr)
+		}
 		main()
 	}
 	os.Exit(m.Run())

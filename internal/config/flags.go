@@ -45,7 +45,6 @@ func parseFlags(args []string) (flags map[string]setting, rest []string, err err
 
 // commands of etcd that are not a server.
 var commands = map[string]string{
-	"gateway":    "the TCP gateway",
 	"grpc-proxy": "the gRPC proxy",
 }
 

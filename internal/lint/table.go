@@ -44,6 +44,7 @@ var layers = map[string]int{
 	"internal/mvcc":       2,
 	"internal/snapshot":   2,
 	"internal/etcdfile":   1,
+	"internal/discovery":  1,
 	"internal/alarm":      2,
 	"internal/auth":       2,
 	"internal/membership": 2,
@@ -70,6 +71,8 @@ var layers = map[string]int{
 	"internal/v2http":  7,
 	"internal/gateway": 7,
 	"internal/ops":     7,
+
+	"internal/proxy/tcpproxy": 7,
 
 	"cmd/...": 8,
 

@@ -3,10 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"slices"
 	"strings"
 	"testing"
 
@@ -164,36 +161,6 @@ func TestPasswordFromStandardInput(t *testing.T) {
 		password, err := s.Password("Password: ")
 		if err != nil || password != c.password || out.String() != "Password: \n" || errs.String() != c.stderr {
 			t.Errorf("%q: got %q, %v; printed %q and %q", c.in, password, err, out.String(), errs.String())
-		}
-	}
-}
-
-func TestDiscover(t *testing.T) {
-	records := map[string][]*net.SRV{
-		"etcd-client-ssl":     {{Target: "a.example.com.", Port: 2379}},
-		"etcd-client":         {{Target: "b.example.com.", Port: 2379}},
-		"etcd-client-ssl-two": {{Target: "c.example.com.", Port: 1}},
-	}
-	lookup := func(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
-		if r := records[service]; r != nil && proto == "tcp" && name == "example.com" {
-			return "", r, nil
-		}
-		return "", nil, errors.New("no such host")
-	}
-	for _, c := range []struct {
-		domain, name string
-		insecure     bool
-		want         []string
-		fault        string
-	}{
-		{"example.com", "", true, []string{"https://a.example.com:2379", "http://b.example.com:2379"}, ""},
-		{"example.com", "", false, []string{"https://a.example.com:2379"}, ""},
-		{"example.com", "two", true, []string{"https://c.example.com:1"}, ""},
-		{"example.org", "", false, nil, `no endpoints in the SRV records of "example.org" (no such host); endpoints without TLS count with --insecure-discovery only`},
-	} {
-		got, err := Discover(context.Background(), lookup, c.domain, c.name, c.insecure)
-		if !slices.Equal(got, c.want) || (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
-			t.Errorf("%+v: got %v, %v", c, got, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"cairn/cmd/etcdctl/internal/cli"
 	"cairn/cmd/etcdctl/internal/reach"
 	"cairn/cmd/etcdctl/internal/v2client"
+	"cairn/internal/discovery"
 )
 
 // defaultEndpoints are etcd's client port and its client port before 2.0.
@@ -115,11 +116,11 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 	if domain := option(s, "discovery-srv"); domain != "" {
 		ctx, cancel := limited(s)
 		defer cancel()
-		list, err := cli.Discover(ctx, net.DefaultResolver.LookupSRV, domain, "", s.Bool("insecure-discovery"))
+		list, err := discovery.Clients(ctx, net.DefaultResolver.LookupSRV, domain, "", s.Bool("insecure-discovery"))
 		if err != nil {
 			return nil, plain("%v", err)
 		}
-		return list, nil
+		return discovery.URLs(list), nil
 	}
 	list := strings.Join(value(s.Flags.GetStringSlice("endpoints")), ",")
 	if list == "" {

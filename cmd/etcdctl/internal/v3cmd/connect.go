@@ -14,6 +14,7 @@ import (
 
 	"cairn/cmd/etcdctl/internal/cli"
 	"cairn/cmd/etcdctl/internal/reach"
+	"cairn/internal/discovery"
 )
 
 const defaultEndpoint = "127.0.0.1:2379"
@@ -103,11 +104,11 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 		insecure := s.Bool("insecure-discovery") || !s.Flags.Changed("insecure-discovery")
 		ctx, cancel := limited(s)
 		defer cancel()
-		list, err := cli.Discover(ctx, net.DefaultResolver.LookupSRV, domain, s.String("discovery-srv-name"), insecure)
+		list, err := discovery.Clients(ctx, net.DefaultResolver.LookupSRV, domain, s.String("discovery-srv-name"), insecure)
 		if err != nil {
 			return nil, fail(exitArgs, err)
 		}
-		return list, nil
+		return discovery.URLs(list), nil
 	}
 	list := value(s.Flags.GetStringSlice("endpoints"))
 	list = slices.DeleteFunc(slices.Clone(list), func(e string) bool { return e == "" })

@@ -1,0 +1,222 @@
+// Package tcpproxy forwards TCP connections to the endpoints of a cluster: the proxy behind
+// "etcd gateway start".
+//
+// It owns the choice of an endpoint, the connections, and their end. It knows nothing of the
+// protocols that it forwards: TLS is between the client and the member.
+//
+// # Choice of an endpoint
+//
+// Endpoints of the lowest priority number that are up come first. Among these, connections are
+// spread by weight; when no weight is given, in turn. An endpoint that cannot be dialed is down
+// until a probe, every RetryDelay, reaches it again. A connection is closed only when no endpoint
+// can be dialed, the ones that are down included: a cluster that has just come back is reached at
+// once.
+//
+// Invariant: each direction of a connection ends by itself: when a client has sent all it will
+// send, the endpoint learns it, and its answer still reaches the client. An error ends both
+// directions.
+//
+// Concurrency: Serve is called once; it returns when all that it has started has ended.
+package tcpproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// Limits of time.
+const (
+	// defaultDialTimeout is for connecting to one endpoint. It must be long enough for a SYN to be
+	// sent a second time, which happens after a second.
+	defaultDialTimeout = 3 * time.Second
+	acceptPause        = 50 * time.Millisecond // after a failed accept, such as too many open files
+)
+
+// Endpoint is a server that connections are forwarded to.
+type Endpoint struct {
+	Host     string // HOST:PORT
+	Priority uint16 // lower numbers are used first
+	Weight   uint16 // share among endpoints of one priority; 0 for all is "in turn"
+}
+
+// Options describe a proxy.
+type Options struct {
+	Endpoints  []Endpoint
+	RetryDelay time.Duration // between two probes of endpoints that are down
+	// how long connections may go on after the stop; the ones that are left are closed then
+	DrainTimeout time.Duration
+	Logger       *slog.Logger
+
+	// Dial connects to an endpoint; nil is TCP with a time limit.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Random returns a number in [0, n); nil is math/rand.
+	Random func(n int) int
+}
+
+// Proxy forwards connections.
+type Proxy struct {
+	Options
+	picker *picker
+}
+
+// New returns a proxy. It returns an error when there is no endpoint.
+func New(o Options) (*Proxy, error) {
+	switch {
+	case len(o.Endpoints) == 0:
+		return nil, errors.New("no endpoints")
+	case o.RetryDelay <= 0:
+		return nil, fmt.Errorf("retry delay is %v: want more than 0", o.RetryDelay)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: defaultDialTimeout}).DialContext
+	}
+	return &Proxy{Options: o, picker: newPicker(o.Endpoints, o.Random)}, nil
+}
+
+// Serve accepts connections until ctx ends or the listener fails. Then it closes the listener,
+// waits for connections under way as long as DrainTimeout, and closes the rest.
+func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
+	// ends when nothing may go on any longer
+	forced, force := context.WithCancel(context.WithoutCancel(ctx))
+	defer force()
+	var connections, probes sync.WaitGroup
+	probing, stopProbing := context.WithCancel(ctx)
+	probes.Go(func() { p.probe(probing) })
+	defer probes.Wait()
+	defer stopProbing()
+	closeListener := context.AfterFunc(ctx, func() { l.Close() })
+	defer closeListener()
+
+	err := p.accept(ctx, l, func(client net.Conn) {
+		connections.Go(func() { p.forward(forced, client) })
+	})
+	l.Close()
+	p.drain(&connections, force)
+	return err
+}
+
+// accept calls serve with each connection. It returns nil when ctx ends.
+func (p *Proxy) accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
+	for {
+		client, err := l.Accept()
+		switch temporary := net.Error(nil); {
+		case err == nil:
+			serve(client)
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case errors.As(err, &temporary):
+			p.Logger.Warn("cannot accept a connection", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// drain waits for the connections, and ends them with force when they last too long.
+func (p *Proxy) drain(connections *sync.WaitGroup, force context.CancelFunc) {
+	ended := make(chan struct{})
+	go func() { connections.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return
+	case <-time.After(p.DrainTimeout):
+	}
+	p.Logger.Info("closing connections that have not ended", "waited", p.DrainTimeout)
+	force()
+	<-ended
+}
+
+// forward connects a client with an endpoint until both directions have ended.
+func (p *Proxy) forward(ctx context.Context, client net.Conn) {
+	defer client.Close()
+	server, err := p.connect(ctx)
+	if err != nil {
+		p.Logger.Warn("no endpoint can be reached", "client", client.RemoteAddr().String(), "error", err)
+		return
+	}
+	defer server.Close()
+	stop := context.AfterFunc(ctx, func() { client.Close(); server.Close() })
+	defer stop()
+	var responses sync.WaitGroup
+	responses.Go(func() { pass(client, server) })
+	pass(server, client)
+	responses.Wait()
+}
+
+// pass copies one direction. When it ends properly, the end is passed on; after an error both
+// connections are closed, since what is missing cannot be made up for.
+func pass(to, from net.Conn) {
+	_, err := io.Copy(to, from) // between two TCP connections the kernel moves the bytes (splice)
+	half, ok := to.(interface{ CloseWrite() error })
+	if err == nil && ok && half.CloseWrite() == nil {
+		return
+	}
+	to.Close()
+	from.Close()
+}
+
+// connect dials endpoints until one answers.
+func (p *Proxy) connect(ctx context.Context) (net.Conn, error) {
+	var faults []error
+	for tried := map[*remote]bool{}; ; {
+		r := p.picker.pick(tried)
+		if r == nil {
+			return nil, errors.Join(faults...)
+		}
+		tried[r] = true
+		conn, err := p.dial(ctx, r)
+		if err == nil {
+			return conn, nil
+		}
+		faults = append(faults, err)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// dial connects to an endpoint and records whether it is up.
+func (p *Proxy) dial(ctx context.Context, r *remote) (net.Conn, error) {
+	conn, err := p.Dial(ctx, "tcp", r.Host)
+	if ctx.Err() == nil && p.picker.setDown(r, err != nil) {
+		if err != nil {
+			p.Logger.Warn("endpoint is down", "endpoint", r.Host, "error", err, "retry", p.RetryDelay)
+		} else {
+			p.Logger.Info("endpoint is up again", "endpoint", r.Host)
+		}
+	}
+	return conn, err
+}
+
+// probe dials the endpoints that are down, every RetryDelay.
+func (p *Proxy) probe(ctx context.Context) {
+	ticker := time.NewTicker(p.RetryDelay)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, r := range p.picker.downs() {
+			if conn, err := p.dial(ctx, r); err == nil {
+				conn.Close()
+			}
+		}
+	}
+}
