@@ -105,6 +105,7 @@ func (a *App) build(n *node) {
 	n.cobra.Flags().SortFlags = false
 	a.addFlags(n.cobra.Flags(), n.forms)
 	a.allFlags = append(a.allFlags, n.cobra.Flags())
+	n.describe()
 	slices.SortFunc(n.below, func(x, y *node) int { return strings.Compare(x.path, y.path) })
 	for _, b := range n.below {
 		a.build(b)
