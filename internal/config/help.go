@@ -5,15 +5,17 @@ import (
 	"strings"
 )
 
-const helpHead = `etcd starts a member of a distributed key-value store, or the only one.
+const helpHead = `etcd starts a member of a distributed key-value store.
 
 Usage:
   etcd [flags]
   etcd --config-file PATH
+  etcd config check [flags]
   etcd --version
 
-Every flag can be given as an environment variable, too: --data-dir is ETCD_DATA_DIR. A flag goes before its variable.
-A configuration file has the flags' names as its keys; flags and variables have no effect beside it.
+Every flag has an environment variable: --data-dir is ETCD_DATA_DIR. A flag overrides its variable.
+The keys of a configuration file are the names of the flags. With a file, flags and variables have no effect.
+"etcd config check" prints the configuration in force, without starting anything.
 `
 
 // Help is what etcd --help prints.
