@@ -1,10 +1,10 @@
 // Package debianctl drives a real server with Debian's etcdctl 3.4, the client that most machines
 // have, in both of its API versions.
 //
-// It owns the transcripts in testdata, which were checked against Debian's own server. Programs of
-// others read what this client prints, so its whole output is compared.
+// It owns the transcripts in testdata, which were checked against Debian's own server. Programs
+// parse the output of this client, so all of it is compared.
 //
-// Concurrency: none; every transcript has a server of its own.
+// Concurrency: none; each transcript has its own server.
 package debianctl
 
 import (

@@ -11,20 +11,19 @@ type User struct {
 	Roles []string
 }
 
-// Permissions are patterns of keys: a path, or with a * at the end all that begins with what is
-// before it.
+// Permissions are patterns of keys: a path, or a prefix followed by *.
 type Permissions struct {
 	Read  []string `json:"read"`
 	Write []string `json:"write"`
 }
 
-// Role is a role with what it may read and write.
+// Role is a role with its permissions.
 type Role struct {
 	Name        string
 	Permissions Permissions
 }
 
-// userChange and roleChange are the bodies that the auth API takes.
+// userChange and roleChange are request bodies of the auth API.
 type userChange struct {
 	User     string   `json:"user"`
 	Password string   `json:"password,omitempty"`
@@ -44,13 +43,13 @@ type keyAccess struct {
 	KV Permissions `json:"kv"`
 }
 
-// role is a role as the API writes it.
+// role is a role in the JSON of the API.
 type role struct {
 	Role        string    `json:"role"`
 	Permissions keyAccess `json:"permissions"`
 }
 
-// SetAuth turns authentication on or off.
+// SetAuth enables or disables authentication.
 func (c *Client) SetAuth(ctx context.Context, on bool) error {
 	method := http.MethodDelete
 	if on {
@@ -86,7 +85,7 @@ func (c *Client) User(ctx context.Context, name string) (*User, error) {
 	return user, nil
 }
 
-// SetPassword makes a user, or gives one that is there a new password; created says which.
+// SetPassword creates a user, or sets the password of an existing one; created reports which.
 func (c *Client) SetPassword(ctx context.Context, name, password string) (created bool, err error) {
 	body := encode(userChange{User: name, Password: password})
 	answer, err := c.Do(ctx, Request{Method: http.MethodPut, Path: "/v2/auth/users/" + name, Body: &body, JSON: true})
@@ -99,12 +98,12 @@ func (c *Client) SetPassword(ctx context.Context, name, password string) (create
 	return answer.Status == http.StatusCreated, nil
 }
 
-// GrantRoles gives a user roles.
+// GrantRoles grants roles to a user.
 func (c *Client) GrantRoles(ctx context.Context, name string, roles []string) error {
 	return c.changeUser(ctx, userChange{User: name, Grant: roles})
 }
 
-// RevokeRoles takes roles from a user.
+// RevokeRoles revokes roles from a user.
 func (c *Client) RevokeRoles(ctx context.Context, name string, roles []string) error {
 	return c.changeUser(ctx, userChange{User: name, Revoke: roles})
 }
@@ -131,7 +130,7 @@ func (c *Client) Roles(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// Role returns a role with what it may do.
+// Role returns a role with its permissions.
 func (c *Client) Role(ctx context.Context, name string) (*Role, error) {
 	var r role
 	if err := c.admin(ctx, Request{Method: http.MethodGet, Path: "/v2/auth/roles/" + name}, &r, http.StatusOK); err != nil {
@@ -140,17 +139,17 @@ func (c *Client) Role(ctx context.Context, name string) (*Role, error) {
 	return &Role{Name: r.Role, Permissions: r.Permissions.KV}, nil
 }
 
-// AddRole makes a role that may do nothing yet.
+// AddRole creates a role without permissions.
 func (c *Client) AddRole(ctx context.Context, name string) error {
 	return c.changeRole(ctx, roleChange{Role: name}, http.StatusCreated)
 }
 
-// GrantRole lets a role do more.
+// GrantRole grants permissions to a role.
 func (c *Client) GrantRole(ctx context.Context, name string, more Permissions) error {
 	return c.changeRole(ctx, roleChange{Role: name, Grant: &keyAccess{more}}, http.StatusOK)
 }
 
-// RevokeRole lets a role do less.
+// RevokeRole revokes permissions from a role.
 func (c *Client) RevokeRole(ctx context.Context, name string, less Permissions) error {
 	return c.changeRole(ctx, roleChange{Role: name, Revoke: &keyAccess{less}}, http.StatusOK)
 }

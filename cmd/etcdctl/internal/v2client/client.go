@@ -1,14 +1,13 @@
 // Package v2client speaks etcd's v2 HTTP API to a cluster.
 //
-// It owns the list of endpoints, the order in which they are tried, what counts as an answer and
-// what makes it go to the next one, and the types of the answers. It does not own printing, flags
-// or exit codes (v2cmd does).
+// It owns the list of endpoints, the order in which they are tried, the rules for trying the next
+// one, and the types of the answers. It does not own printing, flags or exit codes (v2cmd does).
 //
 // Invariants: a request goes to the endpoint that answered last, then to each of the others once; a
 // request that is not safe to repeat (Request.OneShot) goes to one endpoint only. An answer below
 // 500 ends the round whatever it says.
 //
-// Concurrency: a Client serves one goroutine; the command line has no need for more.
+// Concurrency: a Client is for use by one goroutine.
 package v2client
 
 import (
@@ -38,11 +37,11 @@ type Config struct {
 	// HeaderTimeout bounds the wait for the header of one answer, except that of a watch. Zero is
 	// no bound.
 	HeaderTimeout time.Duration
-	// Trace, if set, is told a curl command line for each request that is sent.
+	// Trace, if set, is called with a curl command line for each request.
 	Trace func(curl string)
 }
 
-// Client sends requests to whichever endpoint of a cluster answers.
+// Client sends requests to the first endpoint of a cluster that answers.
 type Client struct {
 	config    Config
 	endpoints []*url.URL
@@ -56,13 +55,13 @@ type Request struct {
 	Query  url.Values
 	Body   *string // nil sends none and no Content-Type
 	JSON   bool    // the body is JSON and not a form
-	// Watch marks a long poll, whose header may take as long as it likes.
+	// Watch marks a long poll, to which the header timeout does not apply.
 	Watch bool
-	// OneShot marks a request whose repetition could mean something else than itself.
+	// OneShot marks a request that must not be repeated on another endpoint.
 	OneShot bool
 }
 
-// Answer is what an endpoint said.
+// Answer is the response of an endpoint.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -136,7 +135,7 @@ func (c *Client) Sync(ctx context.Context) error {
 }
 
 // Do sends a request to one endpoint after the other until one answers. It returns a *ClusterError
-// with the fault of each when none does, and ctx's error when that ends first.
+// with the error of each if none does, and ctx's error if ctx ends first.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	var faults ClusterError
 	for i := range c.endpoints {
@@ -157,8 +156,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	return nil, &faults
 }
 
-// try sends a request to one endpoint and follows its redirects. An answer of 500 or above is an
-// error here: another member may do better.
+// try sends a request to one endpoint and follows its redirects. A status of 500 or above is an
+// error, so that the next endpoint is tried.
 func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*Answer, error) {
 	target := *endpoint
 	target.Path = cleanPath(endpoint.Path + "/" + strings.TrimPrefix(r.Path, "/"))
@@ -225,7 +224,7 @@ func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Requ
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
 }
 
-// attemptError prefers the reason for which an attempt was given up to the transport's "context
+// attemptError returns the cause of a canceled attempt instead of the transport's "context
 // canceled".
 func attemptError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -234,7 +233,7 @@ func attemptError(ctx context.Context, err error) error {
 	return err
 }
 
-// sameHost keeps the credentials from following a redirect to somebody else.
+// sameHost reports whether a redirect stays on the endpoint, so that the credentials may follow it.
 func sameHost(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
 
 // cleanPath is path.Clean, except that a slash at the end stays: to v2's auth, /d and /d/ are
@@ -247,8 +246,7 @@ func cleanPath(p string) string {
 	return clean
 }
 
-// curl writes the command line that does the same as the request. Credentials are left out: it ends
-// in logs.
+// curl returns a command line that sends the same request, without credentials: it may be logged.
 func curl(r Request, target *url.URL) string {
 	line := "curl -X " + r.Method + " " + target.String()
 	if r.Body != nil {

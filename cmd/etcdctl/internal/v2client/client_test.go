@@ -37,8 +37,8 @@ func says(status int, body string) http.HandlerFunc {
 
 const found = `{"action":"get","node":{"key":"/k","value":"v","modifiedIndex":3,"createdIndex":2}}`
 
-// nobody is an endpoint at which nobody listens.
-func nobody(t *testing.T) string {
+// closedEndpoint returns an endpoint on which no process listens.
+func closedEndpoint(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -61,7 +61,7 @@ func client(t *testing.T, config Config, endpoints ...string) *Client {
 func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
 	good, asked := server(t, says(200, found))
 	bad, failed := server(t, says(503, ""))
-	c := client(t, Config{}, nobody(t), bad, good)
+	c := client(t, Config{}, closedEndpoint(t), bad, good)
 	for range 2 {
 		r, err := c.Get(context.Background(), "k", GetOptions{})
 		if err != nil || r.Node.Value != "v" || r.Index != 7 || r.Node.ModifiedIndex != 3 {
@@ -76,7 +76,7 @@ func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
 func TestErrorsOfAllEndpointsAreTold(t *testing.T) {
 	noLeader, _ := server(t, says(500, ""))
 	gateway, _ := server(t, says(502, ""))
-	_, err := client(t, Config{}, noLeader, gateway, nobody(t)).Get(context.Background(), "k", GetOptions{})
+	_, err := client(t, Config{}, noLeader, gateway, closedEndpoint(t)).Get(context.Background(), "k", GetOptions{})
 	var cluster *ClusterError
 	if !errors.As(err, &cluster) || len(cluster.Errors) != 3 || Unreachable(err) {
 		t.Fatalf("got %v", err)
@@ -95,7 +95,7 @@ func TestErrorsOfAllEndpointsAreTold(t *testing.T) {
 		!strings.HasSuffix(text, "\n") {
 		t.Errorf("got %q", text)
 	}
-	if _, err := client(t, Config{}, nobody(t), nobody(t)).Get(context.Background(), "k", GetOptions{}); !Unreachable(err) {
+	if _, err := client(t, Config{}, closedEndpoint(t), closedEndpoint(t)).Get(context.Background(), "k", GetOptions{}); !Unreachable(err) {
 		t.Errorf("%v is not taken as unreachable", err)
 	}
 }
@@ -174,7 +174,7 @@ func TestWatchAsksAgainAfterAnEmptyAnswer(t *testing.T) {
 func TestSync(t *testing.T) {
 	var members atomic.Value
 	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) { says(200, members.Load().(string))(w, r) })
-	c := client(t, Config{}, nobody(t), url+"/")
+	c := client(t, Config{}, closedEndpoint(t), url+"/")
 	members.Store(`{"members":[{"id":"1","clientURLs":["http://other:1"]},{"id":"2","clientURLs":["` + url + `"]},{"id":"3","clientURLs":[]}]}`)
 	if err := c.Sync(context.Background()); err != nil {
 		t.Fatal(err)
