@@ -83,6 +83,11 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 			return fail(std.err, cfg, fmt.Errorf("--memory-mlock: %w: raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), or leave the flag out", err))
 		}
 	}
+	discovered, err := discover(ctx, cfg)
+	if err != nil {
+		return fail(std.err, cfg, err)
+	}
+	cfg = discovered
 	r, err := reserveListeners(ctx, cfg)
 	if err != nil {
 		return fail(std.err, cfg, err)

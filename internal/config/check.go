@@ -28,7 +28,10 @@ func (c *Config) complete(chosen map[string]setting) error {
 	if err := c.checkTiming(); err != nil {
 		return err
 	}
-	if c.InitialCluster == "" {
+	if err := c.completeDiscovery(chosen); err != nil {
+		return err
+	}
+	if c.InitialCluster == "" && !c.Discovery.enabled() {
 		var parts []string
 		for _, u := range c.InitialAdvertisePeerURLs {
 			parts = append(parts, c.Name+"="+u.String())

@@ -45,6 +45,7 @@ type Config struct {
 	InitialAdvertisePeerURLs URLs
 	InitialCluster           string // as given, or derived from the two above it; Founders reads it
 	InitialClusterToken      string
+	Discovery                Discovery
 	InitialClusterState      ClusterState
 	ForceNewCluster          bool
 

@@ -20,7 +20,7 @@ type foreign struct {
 const (
 	noWALFiles  = "cairn truncates its log itself"
 	noBbolt     = "cairn's store is not bbolt"
-	noDiscovery = "list the members in --initial-cluster"
+	noDiscovery = "list the members in --initial-cluster, or give --discovery-srv"
 	noV2Proxy   = "point clients at the members themselves"
 	noTracing   = "spans are not exported by this version of cairn; look at /metrics or at --enable-pprof"
 	noDefrag    = "cairn's store needs no defragmentation"
@@ -49,8 +49,6 @@ var foreigners = map[string]foreign{
 	"discovery":                          {refused: noDiscovery},
 	"discovery-fallback":                 {neutral: []string{"exit", "proxy"}, refused: noDiscovery},
 	"discovery-proxy":                    {refused: noDiscovery},
-	"discovery-srv":                      {refused: noDiscovery},
-	"discovery-srv-name":                 {refused: noDiscovery},
 	"discovery-token":                    {refused: noDiscovery},
 	"discovery-endpoints":                {refused: noDiscovery},
 	"discovery-dial-timeout":             {neutral: []string{"2s"}, moot: "there is no --discovery"},

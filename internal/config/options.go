@@ -309,7 +309,7 @@ var options = append([]option{
 	{"config-file", "General", "PATH", "", "read all options from a YAML file; flags and ETCD_* variables then have no effect", nil},
 	{"version", "General", "", "", "show the version", nil},
 	{"help", "General", "", "", "show this text", nil},
-}, securityOptions...)
+}, append(discoveryOptions, securityOptions...)...)
 
 var optionsByName = func() map[string]*option {
 	m := map[string]*option{}
