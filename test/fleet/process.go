@@ -5,18 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"cairn/test/process"
 )
 
 // endMax is how long a process may take to end after a signal. It is far above what it takes.
@@ -41,9 +40,8 @@ type Member struct {
 	http      *http.Client
 
 	mu     sync.Mutex
-	cmd    *exec.Cmd     // guarded by mu
-	ended  chan struct{} // guarded by mu; closed when cmd has ended and has been waited for
-	paused bool          // guarded by mu
+	proc   *process.Process // guarded by mu; nil before the first start and after the end
+	paused bool             // guarded by mu
 }
 
 // bootstrap has the flags --initial-cluster and --initial-cluster-state of a member.
@@ -67,10 +65,10 @@ func (f *Fleet) newMember() (*Member, error) {
 	} else {
 		ip := fmt.Sprintf("%s.%d", f.net, n)
 		var err error
-		if m.client, err = freeAddress(ip); err != nil {
+		if m.client, err = process.FreeAddress(ip); err != nil {
 			return nil, err
 		}
-		if m.listen, err = freeAddress(ip); err != nil {
+		if m.listen, err = process.FreeAddress(ip); err != nil {
 			return nil, err
 		}
 	}
@@ -86,21 +84,6 @@ func (f *Fleet) newMember() (*Member, error) {
 		f.onCreate(m)
 	}
 	return m, nil
-}
-
-// freeAddress returns an address on which no process listens, outside the ephemeral ports.
-func freeAddress(ip string) (string, error) {
-	var last error
-	for range 100 {
-		address := fmt.Sprintf("%s:%d", ip, 22000+rand.IntN(10000))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			last = err
-			continue
-		}
-		return address, l.Close()
-	}
-	return "", fmt.Errorf("find a free port on %s: %w", ip, last)
 }
 
 // ID returns the member's ID.
@@ -131,7 +114,7 @@ func (m *Member) Log() string {
 func (m *Member) Start() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cmd != nil {
+	if m.proc != nil {
 		return fmt.Errorf("start %s: it runs", m.Name)
 	}
 	log, err := os.OpenFile(m.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -146,43 +129,17 @@ func (m *Member) Start() error {
 		"--initial-cluster", m.bootstrap.cluster, "--initial-cluster-state", m.bootstrap.state, "--initial-cluster-token", token,
 	}, m.f.cfg.Flags...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = m.dir, log, log
-	// The member dies with this process, even when that is killed by a timeout.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var proc *process.Process
 	if hosts := m.f.cfg.Hosts; hosts != nil {
-		err = hosts.Start(m.host, cmd)
+		proc, err = process.StartBy(cmd, func(cmd *exec.Cmd) error { return hosts.Start(m.host, cmd) })
 	} else {
-		err = startLasting(cmd)
+		proc, err = process.Start(cmd)
 	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
-	ended := make(chan struct{})
-	m.cmd, m.ended, m.paused = cmd, ended, false
-	go func() {
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
-		close(ended)
-	}()
+	m.proc, m.paused = proc, false
 	return nil
-}
-
-// lasting starts processes on a thread that lives as long as this process. PR_SET_PDEATHSIG refers
-// to the parent thread: a child is killed when the thread that started it ends, and threads end in
-// a process that uses network namespaces.
-var lasting = sync.OnceValue(func() chan<- func() {
-	do := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range do {
-			f()
-		}
-	}()
-	return do
-})
-
-func startLasting(cmd *exec.Cmd) error {
-	started := make(chan error)
-	lasting() <- func() { started <- cmd.Start() }
-	return <-started
 }
 
 // Running reports whether the member's process runs; a paused one does.
@@ -192,17 +149,7 @@ func (m *Member) Running() bool {
 	return m.running()
 }
 
-func (m *Member) running() bool {
-	if m.cmd == nil {
-		return false
-	}
-	select {
-	case <-m.ended:
-		return false
-	default:
-		return true
-	}
-}
+func (m *Member) running() bool { return m.proc != nil && m.proc.Running() }
 
 // Paused reports whether the member was paused.
 func (m *Member) Paused() bool {
@@ -232,20 +179,19 @@ func (m *Member) end(signal syscall.Signal) (*os.ProcessState, error) {
 // AwaitEnd waits until the process has ended by itself, and returns how; nil when none has run.
 func (m *Member) AwaitEnd(ctx context.Context) (*os.ProcessState, error) {
 	m.mu.Lock()
-	cmd, ended := m.cmd, m.ended
+	proc := m.proc
 	m.mu.Unlock()
-	if cmd == nil {
+	if proc == nil {
 		return nil, nil
 	}
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%s still runs: %w", m.Name, context.Cause(ctx))
+	state, err := proc.Await(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("await the end of %s: %w", m.Name, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.cmd = nil
-	return cmd.ProcessState, nil
+	m.proc = nil
+	return state, nil
 }
 
 // Pause stops the process with SIGSTOP; Resume lets it go on.
@@ -270,10 +216,7 @@ func (m *Member) signal(signal syscall.Signal) error {
 	if !m.running() {
 		return nil
 	}
-	if err := m.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("send %v to %s: %w", signal, m.Name, err)
-	}
-	return nil
+	return m.proc.Signal(signal)
 }
 
 // AwaitHealthy waits until the member's /health reports healthy.

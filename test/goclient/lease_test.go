@@ -11,6 +11,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"cairn/test/harness"
 )
 
 func (f *fixture) grant(ttl int64) clientv3.LeaseID {
@@ -153,12 +155,7 @@ func TestLeaseRestart(t *testing.T) {
 	if err != nil || after.TTL > before.TTL || after.TTL < before.TTL-30 || after.GrantedTTL != 1000 || len(after.Keys) != 1 {
 		t.Errorf("before the restart %+v, after it %+v, %v", before, after, err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); len(f.get("short").Kvs) > 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("a lease does not expire after a restart")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	harness.Await(t, "the lease expires after the restart", func() bool { return len(f.get("short").Kvs) == 0 })
 }
 
 // TestConcurrency runs the recipes that live on leases: a session, a mutex that the end of its

@@ -42,9 +42,9 @@ func (f *fixture) unlock(key []byte) {
 // waiters waits until so many keys are in a queue.
 func (f *fixture) waiters(name string, n int64) {
 	f.t.Helper()
-	for f.get(name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly()).Count != n {
-		time.Sleep(5 * time.Millisecond)
-	}
+	harness.Await(f.t, fmt.Sprintf("%d keys below %s", n, name), func() bool {
+		return f.get(name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly()).Count == n
+	})
 }
 
 // TestLock: the service's locks and those that clients make by themselves are the same.

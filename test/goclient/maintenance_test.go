@@ -13,6 +13,8 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/test/harness"
 )
 
 // v2set sets a key by v2 and returns status and body.
@@ -139,9 +141,7 @@ func TestQuota(t *testing.T) {
 		err = fill()
 	}
 	f.wantError("a full store", err, rpctypes.ErrNoSpace)
-	for len(f.alarms()) == 0 { // the test's deadline bounds it
-		time.Sleep(10 * time.Millisecond)
-	}
+	harness.Await(t, "an alarm is raised", func() bool { return len(f.alarms()) > 0 })
 	if a := f.alarms()[0]; a.Alarm != etcdserverpb.AlarmType_NOSPACE || a.MemberID == 0 {
 		t.Errorf("alarm %v", a)
 	}
@@ -152,9 +152,7 @@ func TestQuota(t *testing.T) {
 	if _, err := f.Compact(f.ctx, deleted.Header.Revision); err != nil {
 		t.Fatal(err)
 	}
-	for len(f.alarms()) > 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	harness.Await(t, "the alarm is cleared", func() bool { return len(f.alarms()) == 0 })
 	if err := fill(); err != nil {
 		t.Errorf("put when space is back: %v", err)
 	}
@@ -177,9 +175,7 @@ func TestSmallQuota(t *testing.T) {
 	if taken--; taken < 3 || taken > 12 { // etcd 3.4 takes 8
 		t.Errorf("%d puts of %d bytes fit into a quota of %d", taken, size, quota)
 	}
-	for len(f.alarms()) == 0 { // the test's deadline bounds it
-		time.Sleep(10 * time.Millisecond)
-	}
+	harness.Await(t, "an alarm is raised", func() bool { return len(f.alarms()) > 0 })
 	status, err := f.Status(f.ctx, f.server.URL())
 	if err != nil || status.DbSize <= quota-size || status.DbSizeInUse < int64(taken*size) || len(status.Errors) == 0 {
 		t.Errorf("status %v, %v", status, err)

@@ -5,13 +5,14 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"cairn/test/process"
 )
 
 // Background is a client's command that runs beside the test.
 type Background struct {
-	cmd    *exec.Cmd
+	proc   *process.Process
 	output *Buffer
-	exited chan struct{} // closed when cmd has ended and has been waited for
 }
 
 // Begin starts a command in a server's directory as Run does, and leaves it running. It is killed
@@ -19,20 +20,18 @@ type Background struct {
 // as, if that is not nil.
 func (s *Server) Begin(t testing.TB, c Command, as *syscall.Credential) *Background {
 	t.Helper()
-	b := &Background{cmd: exec.Command(c.Args[0], c.Args[1:]...), output: &Buffer{}, exited: make(chan struct{})}
-	b.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL()}, c.Env...)
-	b.cmd.Dir, b.cmd.Stdout, b.cmd.Stderr = s.dir, b.output, b.output
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: as}
-	if err := b.cmd.Start(); err != nil {
+	cmd, output := exec.Command(c.Args[0], c.Args[1:]...), &Buffer{}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL()}, c.Env...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	proc, err := process.Start(cmd)
+	if err != nil {
 		t.Fatalf("start %q: %v", c.Args, err)
 	}
-	go func() {
-		_ = b.cmd.Wait() // how it ended is in cmd.ProcessState
-		close(b.exited)
-	}()
+	b := &Background{proc: proc, output: output}
 	t.Cleanup(func() {
 		b.Signal(syscall.SIGKILL)
-		<-b.exited
+		<-b.Exited()
 		if t.Failed() {
 			t.Logf("end of what %q wrote:\n%s", c.Args, b.output.tail(8000))
 		}
@@ -41,10 +40,10 @@ func (s *Server) Begin(t testing.TB, c Command, as *syscall.Credential) *Backgro
 }
 
 // Signal sends a signal to the command, if it still runs.
-func (b *Background) Signal(signal syscall.Signal) { _ = b.cmd.Process.Signal(signal) }
+func (b *Background) Signal(signal syscall.Signal) { _ = b.proc.Signal(signal) }
 
 // Exited is closed when the command has ended.
-func (b *Background) Exited() <-chan struct{} { return b.exited }
+func (b *Background) Exited() <-chan struct{} { return b.proc.Exited() }
 
 // Output returns what the command has written so far.
 func (b *Background) Output() string { return b.output.String() }

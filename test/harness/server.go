@@ -3,11 +3,8 @@ package harness
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cairn/test/process"
 )
 
 // readyMax bounds the time until a started server is healthy. It is generous, so that no test fails
@@ -40,8 +39,7 @@ type Server struct {
 	program string
 	flags   []string
 	log     *Buffer
-	cmd     *exec.Cmd
-	exited  chan struct{} // closed when cmd has ended and has been waited for
+	proc    *process.Process // nil before the first start
 }
 
 // Start starts a server over a fresh directory, with further flags, and waits until it is healthy.
@@ -112,20 +110,13 @@ func (s *Server) spawn() error {
 		program = Etcd(s.t)
 		args = append(args, strings.Fields(os.Getenv("CAIRN_TEST_ETCD_FLAGS"))...)
 	}
-	s.cmd = exec.Command(program, append(args, s.flags...)...)
-	s.cmd.Dir = s.dir
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	// The server dies with the test process, even when that is killed by a timeout.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	cmd := exec.Command(program, append(args, s.flags...)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, s.log, s.log
+	proc, err := process.Start(cmd)
+	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
-	cmd, exited := s.cmd, make(chan struct{})
-	s.exited = exited
-	go func() {
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
-		close(exited)
-	}()
+	s.proc = proc
 	return nil
 }
 
@@ -141,8 +132,8 @@ func (s *Server) ready() error {
 		}
 		select {
 		case <-again.C:
-		case <-s.exited:
-			return fmt.Errorf("the server ended before it was healthy: %v", s.cmd.ProcessState)
+		case <-s.proc.Exited():
+			return fmt.Errorf("the server ended before it was healthy: %v", s.proc.State())
 		case <-ctx.Done():
 			hopeless.Store(true)
 			return fmt.Errorf("the server was not healthy within %v", readyMax)
@@ -170,7 +161,7 @@ func (s *Server) Dir() string { return s.dir }
 func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
 
 // PID returns the process ID of the running server.
-func (s *Server) PID() int { return s.cmd.Process.Pid }
+func (s *Server) PID() int { return s.proc.PID() }
 
 // Log returns the server's output so far, over all its starts.
 func (s *Server) Log() string { return s.log.String() }
@@ -184,22 +175,20 @@ func (s *Server) Stop() *os.ProcessState {
 	if err := s.end(syscall.SIGTERM); err != nil {
 		s.t.Fatal(err)
 	}
-	return s.cmd.ProcessState
+	return s.proc.State()
 }
 
 func (s *Server) end(signal os.Signal) error {
-	if s.exited == nil {
+	if s.proc == nil {
 		return nil
 	}
-	if err := s.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.proc.Signal(signal); err != nil {
 		return err
 	}
-	select {
-	case <-s.exited:
-		return nil
-	case <-time.After(readyMax):
-		return fmt.Errorf("the server still runs %v after %v", readyMax, signal)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	defer cancel()
+	_, err := s.proc.Await(ctx)
+	return err
 }
 
 func (s *Server) cleanup() {
@@ -242,19 +231,11 @@ func (s *Server) do(ctx context.Context, method, target, form string) (status in
 // ephemeral ports, so that a server which restarts finds its port free.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	for range 1000 {
-		port := fmt.Sprint(22000 + rand.IntN(10000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
+	address, err := process.FreeAddress("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free loopback port between 22000 and 31999")
-	return ""
+	return strings.TrimPrefix(address, "127.0.0.1:")
 }
 
 // Buffer is a bytes.Buffer that may be read while a process writes to it.

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +26,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"cairn/test/harness"
+	"cairn/test/process"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -45,7 +45,7 @@ type cluster struct {
 
 type member struct {
 	name, client, peer string
-	cmd                *exec.Cmd
+	proc               *process.Process
 	log                *harness.Buffer
 }
 
@@ -87,31 +87,27 @@ func start(t *testing.T) *cluster {
 
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // it was only to find a port
-	return l.Addr().String()
+	return "127.0.0.1:" + harness.FreePort(t)
 }
 
 // run starts a member's process.
 func (c *cluster) run(m *member, env ...string) {
 	c.t.Helper()
-	m.cmd = exec.Command(harness.Etcd(c.t), "--data-dir", filepath.Join(c.dir, m.name), "--bcrypt-cost=4",
+	cmd := exec.Command(harness.Etcd(c.t), "--data-dir", filepath.Join(c.dir, m.name), "--bcrypt-cost=4",
 		"--listen-client-urls", m.client, "--advertise-client-urls", m.client, "--listen-peer-urls", m.peer)
-	m.cmd.Env = append(os.Environ(), env...)
-	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.cmd.Start(); err != nil {
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = m.log, m.log
+	proc, err := process.Start(cmd)
+	if err != nil {
 		c.t.Fatal(err)
 	}
+	m.proc = proc
 }
 
 func (m *member) kill() {
-	if m.cmd != nil && m.cmd.ProcessState == nil {
-		_ = m.cmd.Process.Kill()
-		_ = m.cmd.Wait()
+	if m.proc != nil {
+		_ = m.proc.Signal(syscall.SIGKILL)
+		<-m.proc.Exited()
 	}
 }
 

@@ -43,7 +43,7 @@ func (c *cluster) follower() (follower, other *member) {
 
 func (c *cluster) signal(m *member, s syscall.Signal) {
 	c.t.Helper()
-	if err := m.cmd.Process.Signal(s); err != nil {
+	if err := m.proc.Signal(s); err != nil {
 		c.t.Fatal(err)
 	}
 }

@@ -12,6 +12,7 @@ package recipes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -92,12 +93,9 @@ func (f *fixture) value(kv clientv3.KV, key string) string {
 // each.
 func (f *fixture) waiting(prefix string, n int64) {
 	f.t.Helper()
-	for {
+	harness.Await(f.t, fmt.Sprintf("%d keys below %s", n, prefix), func() bool {
 		resp, err := f.Get(f.ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 		f.must("count "+prefix, err)
-		if resp.Count == n {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
+		return resp.Count == n
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"testing"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/naming/endpoints"
@@ -14,6 +13,8 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
+
+	"cairn/test/harness"
 )
 
 // serve starts a gRPC server, which clients find by the name of its service, and returns its
@@ -64,11 +65,7 @@ func TestNaming(t *testing.T) {
 	// until calls until a server answers.
 	until := func(want string) {
 		t.Helper()
-		for end := time.Now().Add(patience); called() != want; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%s is never called", want)
-			}
-		}
+		harness.Await(t, "a call of "+want, func() bool { return called() == want })
 	}
 	if got := called(); got != one {
 		t.Errorf("%s answers, want %s", got, one)

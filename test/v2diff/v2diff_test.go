@@ -74,16 +74,10 @@ func newPair(t *testing.T) *pair {
 	p.theirs.s = harness.StartOther(t, debianEtcd, "--enable-v2=true", "--logger=zap")
 	// Debian's moves its index when it has found out the cluster's version, some time after its
 	// start.
-	for deadline := time.Now().Add(answerMax); ; {
+	harness.Await(t, "the other server has a cluster version", func() bool {
 		_, body, _ := p.theirs.s.HTTP("GET", "/version", "")
-		if strings.Contains(body, `"etcdcluster":"3.4`) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the other server does not come to a cluster version: %s", body)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return strings.Contains(body, `"etcdcluster":"3.4`)
+	})
 	p.align()
 	return p
 }

@@ -1,0 +1,72 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const patience = time.Minute
+
+func TestProcessEnds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	p, err := Start(exec.Command("sh", "-c", "exit 3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := p.Await(ctx)
+	if err != nil || state.ExitCode() != 3 || p.Running() || p.State() != state {
+		t.Errorf("ended with %v, %v; running: %t", state, err, p.Running())
+	}
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Errorf("a signal to a process that has ended: %v", err)
+	}
+}
+
+func TestProcessIsKilled(t *testing.T) {
+	p, err := Start(exec.Command("sleep", "1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped, cancel := context.WithCancel(context.Background())
+	cancel()
+	if state, err := p.Await(stopped); !errors.Is(err, context.Canceled) || state != nil || p.State() != nil {
+		t.Errorf("a running process ended with %v, %v", state, err)
+	}
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	state, err := p.Await(ctx)
+	if err != nil || state.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("ended with %v, %v, want SIGKILL", state, err)
+	}
+}
+
+func TestProcessCannotStart(t *testing.T) {
+	if p, err := Start(exec.Command("/does/not/exist")); err == nil {
+		t.Errorf("started %d", p.PID())
+	}
+}
+
+// TestFreeAddress: the address can be used, and is not chosen again meanwhile.
+func TestFreeAddress(t *testing.T) {
+	address, err := FreeAddress("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := FreeAddress("192.0.2.1"); err == nil {
+		t.Error("found an address on an IP address that this machine does not have")
+	}
+}
