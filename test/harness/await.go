@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// awaitMax bounds the wait for a condition. It is generous, so that no test fails on a busy machine.
+// awaitMax bounds the wait for a condition. It is generous, so that no test fails on a busy
+// machine.
 const awaitMax = time.Minute
 
 // Await polls a condition until it holds. It fails the test when that takes too long; what names
