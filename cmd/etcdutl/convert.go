@@ -14,10 +14,11 @@ import (
 func (t *tool) imports() *cobra.Command {
 	var flags targetFlags
 	var skipHash bool
+	var walDir string
 	cmd := &cobra.Command{
-		Use: "import <etcd snapshot> --data-dir {output dir} [options]", Short: "Makes a data directory from a snapshot of etcd", Args: exactly(1),
+		Use: "import <etcd snapshot or data directory> --data-dir {output dir} [options]", Short: "Makes a data directory from a snapshot or a data directory of etcd", Args: exactly(1),
 		Long: "Imports keys with their revisions and history, leases, users and roles of etcd 3.x. The new cluster has the members\n" +
-			"that the options name.",
+			"that the options name. A data directory is that of a member that does not run; what only its log has is applied.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			to, err := flags.target()
 			if err != nil {
@@ -28,14 +29,33 @@ func (t *tool) imports() *cobra.Command {
 				return err
 			}
 			if info.IsDir() {
-				return fmt.Errorf("%s is a directory, whose newest writes may be in etcd's WAL alone: take a snapshot of the running etcd (etcdctl snapshot save FILE)", args[0])
+				return t.importDir(args[0], walDir, to)
 			}
 			return t.importFile(args[0], to, !skipHash)
 		},
 	}
 	flags.add(cmd.Flags())
 	cmd.Flags().BoolVar(&skipHash, "skip-hash-check", false, "ignore the snapshot's SHA-256")
+	cmd.Flags().StringVar(&walDir, "from-wal-dir", "", "directory of etcd's log (default member/wal in its data directory)")
 	return cmd
+}
+
+// importDir imports the data directory of a member of etcd that does not run.
+func (t *tool) importDir(path, walDir string, to backup.Target) error {
+	d, err := etcdfile.OpenDataDir(path, walDir)
+	if err != nil {
+		return err
+	}
+	show, clear := t.progress("importing")
+	found, err := backup.ImportDataDir(d, to, show)
+	clear()
+	if err = errors.Join(err, d.Close()); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(t.out, "found in %s: %s\n", path, found.String()); err != nil {
+		return err
+	}
+	return t.restored(path, to)
 }
 
 func (t *tool) importFile(path string, to backup.Target, check bool) error {

@@ -104,7 +104,7 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"import", text, "--data-dir", filepath.Join(dir, "d")}, exitError, "magic number"},
 		{[]string{"import", etcds, "--data-dir", full}, exitError, "not empty"},
 		{[]string{"import", etcds, "--name", "n9", "--data-dir", filepath.Join(dir, "d")}, exitUsage, "n9"},
-		{[]string{"import", full}, exitError, "is a directory"},
+		{[]string{"import", full}, exitError, "want the data directory of an etcd"},
 		{[]string{"import", etcds, "--wal-dir", "w"}, exitUsage, "--wal-dir"},
 		{[]string{"export", full, "-o", filepath.Join(dir, "o")}, exitError, full},
 		{[]string{"export", full}, exitUsage, "--output"},

@@ -22,14 +22,32 @@ type Imported struct {
 	Leases, Users, Roles      int
 	AuthEnabled               bool
 	Members                   []etcdfile.Member // of the cluster that the file is of
+
+	// Of a data directory: the requests of the log that were applied, those of them that were
+	// refused, as etcd refused them, and the entries that were left out since the log does not
+	// record them as committed.
+	Replayed, Refused, Uncommitted int64
 }
 
 // Import makes a member's data directory out of a database or a snapshot of etcd: all keys with
 // their revisions and history, leases with the rest of their TTLs, users and roles. The members are
 // t's. Progress, if not nil, is called now and then with the number of changes read.
 func Import(f *etcdfile.File, t Target, progress func(changes int64)) (found Imported, err error) {
+	return importWith(f, t, progress, func(*machine.Importer, *Imported) error { return nil })
+}
+
+// ImportDataDir is Import of a data directory of etcd: the database, and then the entries of the
+// log behind it that were committed.
+func ImportDataDir(d *etcdfile.DataDir, t Target, progress func(changes int64)) (found Imported, err error) {
+	return importWith(d.File, t, progress, func(im *machine.Importer, found *Imported) error {
+		return replayLog(im, d, found)
+	})
+}
+
+// importWith makes the data directory; replay applies what is not in the database.
+func importWith(f *etcdfile.File, t Target, progress func(int64), replay func(*machine.Importer, *Imported) error) (found Imported, err error) {
 	err = t.make(func(nursery string) error {
-		if err := importState(filepath.Join(nursery, "state"), f, t, progress, &found); err != nil {
+		if err := importState(filepath.Join(nursery, "state"), f, t, progress, replay, &found); err != nil {
 			return err
 		}
 		return makeLog(filepath.Join(nursery, "log"))
@@ -37,7 +55,9 @@ func Import(f *etcdfile.File, t Target, progress func(changes int64)) (found Imp
 	return found, err
 }
 
-func importState(dir string, f *etcdfile.File, t Target, progress func(int64), found *Imported) (err error) {
+func importState(
+	dir string, f *etcdfile.File, t Target, progress func(int64), replay func(*machine.Importer, *Imported) error, found *Imported,
+) (err error) {
 	state, err := storage.OpenState(dir, storage.Options{})
 	if err != nil {
 		return err
@@ -63,6 +83,9 @@ func importState(dir string, f *etcdfile.File, t Target, progress func(int64), f
 		return err
 	}
 	if found.Members, err = f.Members(); err != nil {
+		return err
+	}
+	if err := replay(im, found); err != nil {
 		return err
 	}
 	found.Revision, err = im.Finish()
@@ -116,11 +139,11 @@ func importAuth(im *machine.Importer, f *etcdfile.File, found *Imported) error {
 	for _, role := range a.Roles {
 		restored := auth.RestoredRole{Name: string(role.Name)}
 		for _, p := range role.KeyPermission {
-			access, err := accessOf(p.PermType)
+			granted, err := permission(p)
 			if err != nil {
 				return fmt.Errorf("role %q: %w", role.Name, err)
 			}
-			restored.Permissions = append(restored.Permissions, auth.Permission{KeyRange: kv.KeyRange{Key: p.Key, End: p.RangeEnd}, Access: access})
+			restored.Permissions = append(restored.Permissions, granted)
 		}
 		r.Roles = append(r.Roles, restored)
 	}
@@ -152,6 +175,15 @@ func (i *Imported) String() string {
 		b.WriteString("on")
 	} else {
 		b.WriteString("off")
+	}
+	if i.Replayed > 0 {
+		fmt.Fprintf(&b, "; %d requests from the log", i.Replayed)
+	}
+	if i.Refused > 0 {
+		fmt.Fprintf(&b, ", of which %d were refused", i.Refused)
+	}
+	if i.Uncommitted > 0 {
+		fmt.Fprintf(&b, "; %d entries that are not known to be committed were left out", i.Uncommitted)
 	}
 	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/authpb"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -264,6 +265,16 @@ func (f *File) Members() (members []Member, err error) {
 		return nil
 	})
 	return members, err
+}
+
+// Alarms reads the alarms that are raised.
+func (f *File) Alarms() (alarms []*etcdserverpb.AlarmMember, err error) {
+	err = f.each(bucketAlarm, func(key, _ []byte) error {
+		a := new(etcdserverpb.AlarmMember)
+		alarms = append(alarms, a)
+		return unmarshal(key, a)
+	})
+	return alarms, err
 }
 
 // Status is what etcd's `snapshot status` shows.

@@ -51,6 +51,7 @@ var layers = map[string]int{
 
 	"internal/lease":   3, // ends leases with mvcc.Writer
 	"internal/v2tree":  3,
+	"internal/v3op":    3, // names mvcc's operations
 	"internal/watch":   3,
 	"internal/peer":    3,
 	"internal/portmux": 3, // routes to grpcserver

@@ -20,6 +20,7 @@ const importGapMax = 1 << 20
 //
 //	im.Change(…) for each change, in the order of the revisions
 //	im.Lease(…), im.Auth(…)
+//	im.BeginCommands(), im.Apply(…) for each command that came after all that
 //	im.Finish()
 //
 // An Importer belongs to one goroutine. After an error the store is of no use. Close releases its
@@ -147,6 +148,38 @@ func (im *Importer) Auth(r *auth.Restoration) error {
 	auth.Restore(im.m.b, r)
 	return nil
 }
+
+// BeginCommands commits what was taken, and opens it as a state that commands are applied to.
+func (im *Importer) BeginCommands() (err error) {
+	if err := im.ready(); err != nil {
+		return err
+	}
+	if err := errors.Join(im.m.commit(), im.m.Close()); err != nil {
+		return err
+	}
+	if im.m, err = Open(im.db); err != nil {
+		return err
+	}
+	im.m.next = im.m.pos
+	return im.m.begin()
+}
+
+// Apply applies a command that the other store's log holds behind its state. The result has the
+// error of a command that was refused; an error that is returned ends the import. BeginCommands
+// must have been called.
+func (im *Importer) Apply(kind Kind, payload []byte) (res Result, err error) {
+	if im.m.w.Bytes() >= batchBytesMax {
+		if err := errors.Join(im.m.commit(), im.m.begin()); err != nil {
+			return res, err
+		}
+	}
+	err = im.m.applyCommand(kind, payload, im.m.next.time, nil, &res)
+	res.Revision = im.m.w.Revision()
+	return res, err
+}
+
+// AuthState returns users and roles as of the last command that was applied, after BeginCommands.
+func (im *Importer) AuthState() *auth.State { return im.m.auth.Next() }
 
 func (im *Importer) ready() error {
 	if im.base != nil {

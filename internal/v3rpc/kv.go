@@ -10,9 +10,9 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/budget"
-	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
+	"cairn/internal/v3op"
 )
 
 // kvService is etcdserverpb.KV.
@@ -118,7 +118,7 @@ func checkPut(op *mvcc.PutOp) error {
 type deleteRequest = etcdserverpb.DeleteRangeRequest
 
 func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, error) {
-	op := deleteOp(req)
+	op := v3op.Delete(req)
 	if len(op.Key) == 0 {
 		return nil, rpctypes.ErrGRPCEmptyKey
 	}
@@ -132,20 +132,16 @@ func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, erro
 	return deleteResponse(h.proto(), &res.Delete), nil
 }
 
-func deleteOp(req *etcdserverpb.DeleteRangeRequest) *mvcc.DeleteOp {
-	return &mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: req.Key, End: req.RangeEnd}, PrevKV: req.PrevKv}
-}
-
 func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, error) {
 	if err := checkTxn(req, s.cfg.TxnOpsMax); err != nil {
 		return nil, err
 	}
 	s.meters.Txns.Inc()
-	t := txnOp(req)
+	t := v3op.Txn(req)
 	if t.ReadOnly() {
 		return s.readTxn(ctx, req, t)
 	}
-	if addsData(req) {
+	if v3op.AddsData(req) {
 		if err := s.member.Space.CheckSpace(); err != nil {
 			return nil, err
 		}

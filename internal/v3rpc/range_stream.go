@@ -16,6 +16,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
+	"cairn/internal/v3op"
 )
 
 // chunkBytes is the size from which a chunk of a streamed range takes no further record. No
@@ -102,7 +103,7 @@ func rangeStream(srv any, stream grpc.ServerStream) error {
 	if err := stream.RecvMsg(req); err != nil {
 		return err
 	}
-	op := rangeOp(req)
+	op := v3op.Range(req)
 	err := checkRange(op)
 	if err == nil && !req.Serializable {
 		err = s.member.Requests.WaitLinearizable(stream.Context())

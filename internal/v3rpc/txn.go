@@ -13,6 +13,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
+	"cairn/internal/v3op"
 )
 
 // checkTxn validates a transaction: sizes, keys, and that no key is written twice.
@@ -52,9 +53,9 @@ func checkTxnOps(t *etcdserverpb.TxnRequest, opsMax, depth int) error {
 func checkOp(op *etcdserverpb.RequestOp, opsMax, depth int) error {
 	switch r := op.Request.(type) {
 	case *etcdserverpb.RequestOp_RequestRange:
-		return checkRange(rangeOp(r.RequestRange))
+		return checkRange(v3op.Range(r.RequestRange))
 	case *etcdserverpb.RequestOp_RequestPut:
-		return checkPut(putOp(r.RequestPut))
+		return checkPut(v3op.Put(r.RequestPut))
 	case *etcdserverpb.RequestOp_RequestDeleteRange:
 		if len(r.RequestDeleteRange.Key) == 0 {
 			return rpctypes.ErrGRPCEmptyKey
@@ -140,76 +141,6 @@ func union(a, b [][]byte) [][]byte {
 	all := append(slices.Clone(a), b...)
 	slices.SortFunc(all, bytes.Compare)
 	return slices.CompactFunc(all, bytes.Equal)
-}
-
-// txnOp translates a checked transaction.
-func txnOp(t *etcdserverpb.TxnRequest) *mvcc.TxnOp {
-	out := &mvcc.TxnOp{Success: branchOps(t.Success), Failure: branchOps(t.Failure)}
-	for _, c := range t.Compare {
-		out.Compares = append(out.Compares, compareOp(c))
-	}
-	return out
-}
-
-func compareOp(c *etcdserverpb.Compare) mvcc.Compare {
-	out := mvcc.Compare{
-		KeyRange: kv.KeyRange{Key: c.Key, End: c.RangeEnd},
-		Target:   mvcc.CompareTarget(min(uint32(c.Target), 255)), Result: mvcc.CompareResult(min(uint32(c.Result), 255)),
-	}
-	switch c.Target {
-	case etcdserverpb.Compare_VERSION:
-		out.Number = c.GetVersion()
-	case etcdserverpb.Compare_CREATE:
-		out.Number = c.GetCreateRevision()
-	case etcdserverpb.Compare_MOD:
-		out.Number = c.GetModRevision()
-	case etcdserverpb.Compare_LEASE:
-		out.Number = c.GetLease()
-	case etcdserverpb.Compare_VALUE:
-		out.Value = c.GetValue()
-	}
-	return out
-}
-
-func branchOps(ops []*etcdserverpb.RequestOp) []mvcc.Op {
-	out := make([]mvcc.Op, 0, len(ops))
-	for _, op := range ops {
-		switch r := op.Request.(type) {
-		case *etcdserverpb.RequestOp_RequestRange:
-			out = append(out, mvcc.Op{Range: rangeOp(r.RequestRange)})
-		case *etcdserverpb.RequestOp_RequestPut:
-			out = append(out, mvcc.Op{Put: putOp(r.RequestPut)})
-		case *etcdserverpb.RequestOp_RequestDeleteRange:
-			out = append(out, mvcc.Op{Delete: deleteOp(r.RequestDeleteRange)})
-		case *etcdserverpb.RequestOp_RequestTxn:
-			out = append(out, mvcc.Op{Txn: txnOp(r.RequestTxn)})
-		}
-	}
-	return out
-}
-
-func rangeOp(r *etcdserverpb.RangeRequest) *mvcc.RangeOp {
-	return &mvcc.RangeOp{
-		KeyRange: kv.KeyRange{Key: r.Key, End: r.RangeEnd},
-		Limit:    r.Limit, Revision: r.Revision,
-		Order: mvcc.SortOrder(min(uint32(r.SortOrder), 255)), Target: mvcc.SortTarget(min(uint32(r.SortTarget), 255)),
-		KeysOnly: r.KeysOnly, CountOnly: r.CountOnly,
-		MinMod: r.MinModRevision, MaxMod: r.MaxModRevision, MinCreate: r.MinCreateRevision, MaxCreate: r.MaxCreateRevision,
-	}
-}
-
-func putOp(r *etcdserverpb.PutRequest) *mvcc.PutOp {
-	return &mvcc.PutOp{
-		Key: r.Key, Value: r.Value, Lease: kv.LeaseID(r.Lease),
-		PrevKV: r.PrevKv, IgnoreValue: r.IgnoreValue, IgnoreLease: r.IgnoreLease,
-	}
-}
-
-// addsData reports whether a branch puts something.
-func addsData(t *etcdserverpb.TxnRequest) bool {
-	return slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *etcdserverpb.RequestOp) bool {
-		return op.GetRequestPut() != nil || op.GetRequestTxn() != nil && addsData(op.GetRequestTxn())
-	})
 }
 
 // serializable reports whether all ranges of a transaction that only reads are.

@@ -11,6 +11,7 @@ import (
 
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
+	"cairn/internal/v3op"
 )
 
 var (
@@ -41,7 +42,7 @@ func TestRequestsAreThePublishedOnes(t *testing.T) {
 		if err := got.UnmarshalWire(marshal(t, pr)); err != nil {
 			t.Fatal(err)
 		}
-		want := *rangeOp(pr)
+		want := *v3op.Range(pr)
 		if len(want.Key) == 0 {
 			want.Key = nil
 		}

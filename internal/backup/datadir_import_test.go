@@ -1,0 +1,230 @@
+package backup
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"cairn/internal/etcdfile"
+	"cairn/internal/kv"
+	"cairn/internal/machine"
+	"cairn/internal/mvcc"
+)
+
+// unpack returns the directory that an archive of testdata holds.
+func unpack(t testing.TB, name string) string {
+	t.Helper()
+	packed, err := os.Open(filepath.Join("testdata", "etcd", name))
+	must(t, err)
+	defer packed.Close()
+	in, err := gzip.NewReader(packed)
+	must(t, err)
+	dir, top := t.TempDir(), ""
+	for files := tar.NewReader(in); ; {
+		h, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return filepath.Join(dir, top)
+		}
+		must(t, err)
+		if top == "" {
+			top = filepath.Clean(h.Name)
+		}
+		path := filepath.Join(dir, h.Name)
+		if h.Typeflag == tar.TypeDir {
+			must(t, os.MkdirAll(path, 0o700))
+			continue
+		}
+		content, err := io.ReadAll(files)
+		must(t, err)
+		must(t, os.WriteFile(path, bytes.TrimRight(content, "\x00"), 0o600))
+		must(t, os.Truncate(path, h.Size))
+	}
+}
+
+func importedDir(t testing.TB, dir string) (*machine.Machine, Imported) {
+	t.Helper()
+	d, err := etcdfile.OpenDataDir(dir, "")
+	must(t, err)
+	to := target(filepath.Join(t.TempDir(), "imported"))
+	found, err := ImportDataDir(d, to, nil)
+	must(t, errors.Join(err, d.Close()))
+	_, m := content(t, to.Dir)
+	return m, found
+}
+
+// keyAt returns the value of a key at a revision.
+func keyAt(t *testing.T, m *machine.Machine, key string, revision int64) (value string, ok bool) {
+	t.Helper()
+	var c mvcc.Collector
+	_, err := m.Keys().Range(&mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte(key)}, Revision: revision}, &c)
+	must(t, err)
+	if len(c.Keys) == 0 {
+		return "", false
+	}
+	return string(c.Keys[0].Value), true
+}
+
+// TestImportOfDataDirHasWhatTheLogHas: etcd was killed after a put and a delete whose entries its
+// database does not have.
+func TestImportOfDataDirHasWhatTheLogHas(t *testing.T) {
+	for _, version := range etcdVersions {
+		t.Run(version, func(t *testing.T) {
+			_, want := etcdSnapshot(t, version)
+			m, found := importedDir(t, unpack(t, version+".data-dir.tar.gz"))
+			if found.Revision != 115 || found.Refused != 0 || found.Uncommitted != 0 {
+				t.Errorf("found %+v, want revision 115 and nothing refused or left out", found)
+			}
+			for at, keys := range want.At {
+				revision, err := strconv.ParseInt(at, 10, 64)
+				must(t, err)
+				compareKeys(t, m, revision, keys)
+			}
+			for _, c := range []struct {
+				key      string
+				revision int64
+				there    bool
+			}{
+				{"/in/the/wal", 113, false},
+				{"/in/the/wal", 114, true},
+				{"/registry/pods/default/pod-002", 114, true},
+				{"/registry/pods/default/pod-002", 115, false},
+			} {
+				if _, there := keyAt(t, m, c.key, c.revision); there != c.there {
+					t.Errorf("key %s at revision %d is there: %t, want %t", c.key, c.revision, there, c.there)
+				}
+			}
+			compareLeases(t, m, want)
+			for user, password := range want.Passwords {
+				u := m.Auth().State().User(user)
+				if u == nil || bcrypt.CompareHashAndPassword([]byte(u.Hash), []byte(password)) != nil {
+					t.Errorf("user %s: its password does not hold", user)
+				}
+			}
+		})
+	}
+}
+
+// TestImportReplaysTheWholeLog applies the log from its first entry on to an empty database: the
+// result is the state that etcd's database had.
+func TestImportReplaysTheWholeLog(t *testing.T) {
+	for _, version := range etcdVersions {
+		t.Run(version, func(t *testing.T) {
+			dir := unpack(t, version+".data-dir.tar.gz")
+			want, _ := importedDir(t, dir)
+			// what Create makes has no consistent index
+			empty := filepath.Join(t.TempDir(), "db")
+			w, err := etcdfile.Create(empty)
+			must(t, err)
+			_, err = w.Finish()
+			must(t, errors.Join(err, w.Close(), os.Rename(empty, filepath.Join(dir, "member", "snap", "db"))))
+			got, found := importedDir(t, dir)
+			t.Log(found.String())
+			a, b := want.Keys().Head(), got.Keys().Head()
+			if a.Revision != b.Revision || a.CompactRevision != b.CompactRevision {
+				t.Fatalf("revision %d compacted at %d, want %d compacted at %d", b.Revision, b.CompactRevision, a.Revision, a.CompactRevision)
+			}
+			for revision := a.CompactRevision; revision <= a.Revision; revision++ {
+				compareStores(t, want, got, revision)
+			}
+			if x, y := want.Auth().State(), got.Auth().State(); !y.Enabled || x.Revision != y.Revision {
+				t.Errorf("authentication on: %t at revision %d, want revision %d", y.Enabled, y.Revision, x.Revision)
+			}
+		})
+	}
+}
+
+// compareStores compares all keys of two stores at a revision.
+func compareStores(t *testing.T, a, b *machine.Machine, revision int64) {
+	t.Helper()
+	var x, y mvcc.Collector
+	op := &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte{0}, End: []byte{0}}, Revision: revision}
+	_, err := a.Keys().Range(op, &x)
+	must(t, err)
+	_, err = b.Keys().Range(op, &y)
+	must(t, err)
+	if len(x.Keys) == 0 || !reflect.DeepEqual(x.Keys, y.Keys) {
+		t.Errorf("revision %d: %d keys, want %d with the same records", revision, len(y.Keys), len(x.Keys))
+	}
+}
+
+// walRecords returns where the records of a log's file begin, and where the last one ends.
+func walRecords(t *testing.T, wal []byte) (at []int, end int) {
+	t.Helper()
+	for {
+		n := binary.LittleEndian.Uint64(wal[end:])
+		if n == 0 {
+			return at, end
+		}
+		at = append(at, end)
+		end += 8 + int(n&(1<<56-1)) + int(n>>63*(n>>56&7))
+	}
+}
+
+// TestImportRefusesADamagedLog: damage is an error that names the file and the offset, except for a
+// record at the end that was not written completely.
+func TestImportRefusesADamagedLog(t *testing.T) {
+	dir := unpack(t, "3.4.23.data-dir.tar.gz")
+	path := filepath.Join(dir, "member", "wal", "0000000000000000-0000000000000000.wal")
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	records, end := walRecords(t, whole)
+	open := func(content []byte) (uint64, error) {
+		must(t, os.WriteFile(path, content, 0o600))
+		d, err := etcdfile.OpenDataDir(dir, "")
+		if err != nil {
+			return 0, err
+		}
+		return d.Committed(), d.Close()
+	}
+	last, err := open(whole)
+	must(t, err)
+	for i := 1; i < len(records)-4; i += 1 + len(records)/40 {
+		for _, byteAt := range []int{records[i] + 1, records[i] + 2, records[i] + 12, records[i+1] - 9} {
+			damaged := bytes.Clone(whole)
+			damaged[byteAt] ^= 0x40
+			_, err := open(damaged)
+			if !errors.Is(err, etcdfile.ErrCorrupt) || !strings.Contains(err.Error(), path+", offset ") {
+				t.Errorf("record %d of %d, byte %d changed: %v, want ErrCorrupt with the offset", i, len(records), byteAt, err)
+			}
+		}
+	}
+	// cut within the last records: the log ends before, or misses what is known to be committed
+	for cut := records[len(records)-3]; cut < end; cut++ {
+		committed, err := open(whole[:cut])
+		switch {
+		case errors.Is(err, etcdfile.ErrCorrupt):
+		case err != nil || committed > last || committed+2 < last:
+			t.Errorf("cut at %d: committed %d, %v; want at most %d", cut, committed, err, last)
+		}
+	}
+}
+
+// FuzzImportLog opens logs with random content: an error or none, never a panic.
+func FuzzImportLog(f *testing.F) {
+	dir := unpack(f, "3.7.1.data-dir.tar.gz")
+	path := filepath.Join(dir, "member", "wal", "0000000000000000-0000000000000000.wal")
+	whole, err := os.ReadFile(path)
+	must(f, err)
+	f.Add(whole[:4096])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		must(t, os.WriteFile(path, b, 0o600))
+		w, err := etcdfile.OpenWAL(filepath.Dir(path), 0)
+		if err != nil {
+			return
+		}
+		_, _ = w.Commit(), w.Last()
+		must(t, w.Close())
+	})
+}

@@ -1,0 +1,186 @@
+package backup
+
+import (
+	"encoding/base64"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/authpb"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/crypto/bcrypt"
+
+	"cairn/internal/auth"
+	"cairn/internal/etcdfile"
+	"cairn/internal/kv"
+	"cairn/internal/lease"
+	"cairn/internal/machine"
+	"cairn/internal/v3op"
+)
+
+// replayer applies the requests of etcd's log to an import, as etcd would at its next start.
+type replayer struct {
+	im    *machine.Importer
+	found *Imported
+	// full holds the members that report that their space is used up: as long as there is one, etcd
+	// refuses what adds data.
+	full map[uint64]bool
+}
+
+// replayLog applies the committed entries behind the database.
+func replayLog(im *machine.Importer, d *etcdfile.DataDir, found *Imported) error {
+	p := &replayer{im: im, found: found, full: make(map[uint64]bool)}
+	alarms, err := d.Alarms()
+	if err != nil {
+		return err
+	}
+	for _, a := range alarms {
+		p.alarm(etcdserverpb.AlarmRequest_ACTIVATE, a.MemberID, a.Alarm)
+	}
+	if err := im.BeginCommands(); err != nil {
+		return err
+	}
+	found.Uncommitted = int64(d.WAL.Last() - d.Committed())
+	return d.Requests(p.apply)
+}
+
+// apply applies one request.
+func (p *replayer) apply(_ uint64, r *etcdserverpb.InternalRaftRequest) error {
+	if r.Alarm != nil {
+		p.alarm(r.Alarm.Action, r.Alarm.MemberID, r.Alarm.Alarm)
+		return nil
+	}
+	if len(p.full) > 0 && addsData(r) {
+		return nil
+	}
+	kind, payload, err := command(r)
+	if err != nil || kind == 0 {
+		return err
+	}
+	res, err := p.im.Apply(p.as(kind, payload, r))
+	if err != nil {
+		return err
+	}
+	p.found.Replayed++
+	if res.Err != nil {
+		p.found.Refused++
+	}
+	return nil
+}
+
+func (p *replayer) alarm(action etcdserverpb.AlarmRequest_AlarmAction, member uint64, kind etcdserverpb.AlarmType) {
+	switch {
+	case action == etcdserverpb.AlarmRequest_ACTIVATE && kind == etcdserverpb.AlarmType_NOSPACE:
+		p.full[member] = true
+	case action == etcdserverpb.AlarmRequest_DEACTIVATE && kind != etcdserverpb.AlarmType_CORRUPT:
+		delete(p.full, member)
+	}
+}
+
+// as returns a command on behalf of who made the request: with authentication on, etcd looks at the
+// permissions once more when it applies a request.
+func (p *replayer) as(kind machine.Kind, payload []byte, r *etcdserverpb.InternalRaftRequest) (machine.Kind, []byte) {
+	state := p.im.AuthState()
+	if !state.Enabled || kind == machine.KindAutoCompact {
+		return kind, payload
+	}
+	actor := auth.Actor{Name: r.GetHeader().GetUsername(), Revision: state.Revision}
+	switch {
+	case r.LeaseGrant != nil, r.LeaseRevoke != nil && actor.Name == "":
+		actor.Name = auth.RootName // etcd looks at no permission, or the lease has expired
+	case actor.Name == "":
+		return kind, payload // is refused
+	default:
+		actor.Revision = min(actor.Revision, r.GetHeader().GetAuthRevision())
+	}
+	return machine.KindAs, machine.AppendAs(nil, &actor, kind, payload)
+}
+
+// addsData reports whether a member without space refuses a request.
+func addsData(r *etcdserverpb.InternalRaftRequest) bool {
+	return r.Put != nil || r.LeaseGrant != nil || r.Txn != nil && v3op.AddsData(r.Txn)
+}
+
+// command translates a request. Kind 0 stands for one that changes no state of ours: reads, logins,
+// the members' attributes, and checkpoints of leases, whose TTL begins again in the new cluster.
+func command(r *etcdserverpb.InternalRaftRequest) (kind machine.Kind, payload []byte, err error) {
+	switch {
+	case r.Put != nil:
+		return machine.KindPut, machine.AppendPut(nil, v3op.Put(r.Put)), nil
+	case r.DeleteRange != nil:
+		return machine.KindDelete, machine.AppendDelete(nil, v3op.Delete(r.DeleteRange)), nil
+	case r.Txn != nil:
+		return machine.KindTxn, machine.AppendTxn(nil, v3op.Txn(r.Txn)), nil
+	case r.Compaction != nil:
+		return machine.KindAutoCompact, machine.AppendCompact(nil, r.Compaction.Revision), nil
+	case r.LeaseGrant != nil:
+		c := lease.Command{Kind: lease.KindGrant, ID: kv.LeaseID(r.LeaseGrant.ID), TTL: r.LeaseGrant.TTL}
+		return machine.KindLease, c.Append(nil), nil
+	case r.LeaseRevoke != nil:
+		c := lease.Command{Kind: lease.KindRevoke, ID: kv.LeaseID(r.LeaseRevoke.ID)}
+		return machine.KindLease, c.Append(nil), nil
+	}
+	c, err := authCommand(r)
+	if err != nil || c == nil {
+		return 0, nil, err
+	}
+	return machine.KindAuth, c.Append(nil), nil
+}
+
+// authCommand translates a request about users and roles; nil for another one.
+func authCommand(r *etcdserverpb.InternalRaftRequest) (c *auth.Command, err error) {
+	switch {
+	case r.AuthEnable != nil:
+		return &auth.Command{Kind: auth.KindEnable}, nil
+	case r.AuthDisable != nil:
+		return &auth.Command{Kind: auth.KindDisable}, nil
+	case r.AuthUserAdd != nil:
+		c = &auth.Command{Kind: auth.KindV3UserAdd, Name: r.AuthUserAdd.Name}
+		if !r.AuthUserAdd.GetOptions().GetNoPassword() {
+			c.Hash, err = passwordHash(r.AuthUserAdd.Password, r.AuthUserAdd.HashedPassword)
+		}
+		return c, err
+	case r.AuthUserChangePassword != nil:
+		c = &auth.Command{Kind: auth.KindV3UserPassword, Name: r.AuthUserChangePassword.Name}
+		c.Hash, err = passwordHash(r.AuthUserChangePassword.Password, r.AuthUserChangePassword.HashedPassword)
+		return c, err
+	case r.AuthUserDelete != nil:
+		return &auth.Command{Kind: auth.KindUserDelete, Name: r.AuthUserDelete.Name}, nil
+	case r.AuthUserGrantRole != nil:
+		return &auth.Command{Kind: auth.KindV3UserGrant, Name: r.AuthUserGrantRole.User, Role: r.AuthUserGrantRole.Role}, nil
+	case r.AuthUserRevokeRole != nil:
+		return &auth.Command{Kind: auth.KindV3UserRevoke, Name: r.AuthUserRevokeRole.Name, Role: r.AuthUserRevokeRole.Role}, nil
+	case r.AuthRoleAdd != nil:
+		return &auth.Command{Kind: auth.KindV3RoleAdd, Name: r.AuthRoleAdd.Name}, nil
+	case r.AuthRoleDelete != nil:
+		return &auth.Command{Kind: auth.KindRoleDelete, Name: r.AuthRoleDelete.Role}, nil
+	case r.AuthRoleGrantPermission != nil:
+		c = &auth.Command{Kind: auth.KindV3RoleGrant, Name: r.AuthRoleGrantPermission.Name}
+		c.Permission, err = permission(r.AuthRoleGrantPermission.Perm)
+		return c, err
+	case r.AuthRoleRevokePermission != nil:
+		keys := kv.KeyRange{Key: r.AuthRoleRevokePermission.Key, End: r.AuthRoleRevokePermission.RangeEnd}
+		return &auth.Command{
+			Kind: auth.KindV3RoleRevoke, Name: r.AuthRoleRevokePermission.Role, Permission: auth.Permission{KeyRange: keys, Access: auth.ReadWrite},
+		}, nil
+	default:
+		return nil, nil
+	}
+}
+
+func permission(p *authpb.Permission) (auth.Permission, error) {
+	access, err := accessOf(p.GetPermType())
+	return auth.Permission{KeyRange: kv.KeyRange{Key: p.GetKey(), End: p.GetRangeEnd()}, Access: access}, err
+}
+
+// passwordHash returns the hash of a password: the log has it in base64 since etcd 3.5, and the
+// password itself before.
+func passwordHash(password, hashed string) (string, error) {
+	if hashed == "" {
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
+		return string(hash), err
+	}
+	hash, err := base64.StdEncoding.DecodeString(hashed)
+	if err != nil {
+		return "", fmt.Errorf("%w: hash of a password: %w", etcdfile.ErrCorrupt, err)
+	}
+	return string(hash), nil
+}
