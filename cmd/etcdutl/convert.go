@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -15,10 +16,12 @@ func (t *tool) imports() *cobra.Command {
 	var flags targetFlags
 	var skipHash bool
 	var walDir string
+	var v2 bool
 	cmd := &cobra.Command{
 		Use: "import <etcd snapshot or data directory> --data-dir {output dir} [options]", Short: "Makes a data directory from a snapshot or a data directory of etcd", Args: exactly(1),
 		Long: "Imports keys with their revisions and history, leases, users and roles of etcd 3.x. The new cluster has the members\n" +
-			"that the options name. A data directory is that of a member that does not run; what only its log has is applied.",
+			"that the options name. A data directory is that of a member that does not run; what only its log has is applied.\n" +
+			"Where it has no v3 keys, and of what `etcdctl backup` made, the v2 keys are imported, with their indexes and TTLs.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			to, err := flags.target()
 			if err != nil {
@@ -29,27 +32,23 @@ func (t *tool) imports() *cobra.Command {
 				return err
 			}
 			if info.IsDir() {
-				return t.importDir(args[0], walDir, to)
+				return t.importDir(args[0], walDir, v2, to)
 			}
 			return t.importFile(args[0], to, !skipHash)
 		},
 	}
 	flags.add(cmd.Flags())
 	cmd.Flags().BoolVar(&skipHash, "skip-hash-check", false, "ignore the snapshot's SHA-256")
+	cmd.Flags().BoolVar(&v2, "v2", false, "import the v2 keys of a data directory; the default where it has no v3 keys")
 	cmd.Flags().StringVar(&walDir, "from-wal-dir", "", "directory of etcd's log (default member/wal in its data directory)")
 	return cmd
 }
 
-// importDir imports the data directory of a member of etcd that does not run.
-func (t *tool) importDir(path, walDir string, to backup.Target) error {
-	d, err := etcdfile.OpenDataDir(path, walDir)
+// importDir imports the data directory of a member of etcd that does not run, or what `etcdctl
+// backup` made of one.
+func (t *tool) importDir(path, walDir string, v2 bool, to backup.Target) error {
+	found, err := t.readDir(path, walDir, v2, to)
 	if err != nil {
-		return err
-	}
-	show, clear := t.progress("importing")
-	found, err := backup.ImportDataDir(d, to, show)
-	clear()
-	if err = errors.Join(err, d.Close()); err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintf(t.out, "found in %s: %s\n", path, found.String()); err != nil {
@@ -58,14 +57,50 @@ func (t *tool) importDir(path, walDir string, to backup.Target) error {
 	return t.restored(path, to)
 }
 
+func (t *tool) readDir(path, walDir string, v2 bool, to backup.Target) (found backup.Imported, err error) {
+	show, hide := t.progress("importing")
+	defer hide()
+	if !v2 && hasDatabase(path) {
+		if found, v2, err = importV3(path, walDir, to, show); err != nil || !v2 {
+			return found, err
+		}
+	}
+	d, err := etcdfile.OpenV2Dir(path, walDir)
+	if err != nil {
+		return found, err
+	}
+	found, err = backup.ImportV2(d, to, show)
+	return found, errors.Join(err, d.Close())
+}
+
+// importV3 imports the v3 keys of a data directory, unless it has none.
+func importV3(path, walDir string, to backup.Target, show func(int64)) (found backup.Imported, empty bool, err error) {
+	d, err := etcdfile.OpenDataDir(path, walDir)
+	if err != nil {
+		return found, false, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if empty, err = backup.EmptyV3(d); err != nil || empty {
+		return found, empty, err
+	}
+	found, err = backup.ImportDataDir(d, to, show)
+	return found, false, err
+}
+
+// hasDatabase reports whether a data directory has v3 keys' file.
+func hasDatabase(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "member", "snap", "db"))
+	return err == nil
+}
+
 func (t *tool) importFile(path string, to backup.Target, check bool) error {
 	f, err := etcdfile.Open(path, check)
 	if err != nil {
 		return err
 	}
-	show, clear := t.progress("importing")
+	show, hide := t.progress("importing")
 	found, err := backup.Import(f, to, show)
-	clear()
+	hide()
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -93,9 +128,9 @@ func (t *tool) exports() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, c.Close()) }()
-			show, clear := t.progress("exporting")
+			show, hide := t.progress("exporting")
 			done, err := backup.Export(c.Machine(), output, show)
-			clear()
+			hide()
 			if err != nil {
 				return err
 			}

@@ -97,7 +97,7 @@ const progressInterval = 200 * time.Millisecond
 
 // progress returns a function that shows how many changes are done, with the rate, on a terminal,
 // and one that removes the line. Elsewhere both do nothing.
-func (t *tool) progress(doing string) (show func(changes int64), clear func()) {
+func (t *tool) progress(doing string) (show func(changes int64), hide func()) {
 	file, ok := t.err.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return nil, func() {}

@@ -36,3 +36,8 @@ func Restore(b *storage.Batch, r *Restoration) {
 		b.Set(roleKey(role.Name), role.append(nil))
 	}
 }
+
+// PatternPermission returns the permission that a pattern of v2 stands for.
+func PatternPermission(pattern string, access Access) Permission {
+	return Permission{KeyRange: rangeOf(pattern), Access: access}
+}

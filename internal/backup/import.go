@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/authpb"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"cairn/internal/auth"
 	"cairn/internal/etcdfile"
@@ -42,6 +43,28 @@ func ImportDataDir(d *etcdfile.DataDir, t Target, progress func(changes int64)) 
 	return importWith(d.File, t, progress, func(im *machine.Importer, found *Imported) error {
 		return replayLog(im, d, found)
 	})
+}
+
+// EmptyV3 reports whether a data directory has nothing of v3: no keys, leases, users or roles.
+func EmptyV3(d *etcdfile.DataDir) (empty bool, err error) {
+	empty = true
+	something := func() error { empty = false; return nil }
+	auth, err := d.Auth()
+	if err == nil {
+		err = d.Leases(func(etcdfile.Lease) error { return something() })
+	}
+	if err == nil {
+		err = d.Changes(func(*etcdfile.Change) error { return something() })
+	}
+	if err == nil {
+		err = d.Requests(func(_ uint64, r *etcdserverpb.InternalRaftRequest) error {
+			if kind, _, err := command(r); err != nil || kind == 0 {
+				return err
+			}
+			return something()
+		})
+	}
+	return empty && len(auth.Users)+len(auth.Roles) == 0, err
 }
 
 // importWith makes the data directory; replay applies what is not in the database.

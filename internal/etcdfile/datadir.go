@@ -55,11 +55,11 @@ func (d *DataDir) open(walDir string) error {
 		d.members[m.ID] = true
 	}
 	return d.WAL.Entries(d.WAL.Last(), func(e *raftpb.Entry) error {
-		var c raftpb.ConfChange
 		if e.GetType() != raftpb.EntryConfChange {
 			return nil
 		}
-		if err := unmarshal(e.Data, &c); err != nil {
+		c, err := ParseConfChange(e.Data)
+		if err != nil {
 			return err
 		}
 		switch c.GetType() {
@@ -70,6 +70,12 @@ func (d *DataDir) open(walDir string) error {
 		}
 		return nil
 	})
+}
+
+// ParseConfChange returns the change of the members in an entry's data.
+func ParseConfChange(data []byte) (*raftpb.ConfChange, error) {
+	c := new(raftpb.ConfChange)
+	return c, unmarshal(data, c)
 }
 
 // Committed returns the index of the last entry that etcd would apply at its next start. A sole

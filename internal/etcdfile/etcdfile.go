@@ -22,6 +22,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // ErrCorrupt is wrapped by the errors about bytes that no etcd has written.
@@ -79,7 +80,7 @@ func Open(path string, check bool) (f *File, err error) {
 		// The list of free pages is not needed, and reading it takes memory that grows with the
 		// file.
 		f.db, err = bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
-		if errors.Is(err, bolt.ErrTimeout) {
+		if errors.Is(err, bolterrors.ErrTimeout) {
 			return errors.New("is open in another process: stop the etcd that uses it, or take a snapshot")
 		}
 		if err != nil {
