@@ -54,7 +54,7 @@ func (r *Replica) CheckMessage(m *raftpb.Message) error {
 			return refuse(m, "index %d, the log ends at %d", m.GetIndex(), last)
 		}
 	case raftpb.MsgSnap:
-		return checkSnapshot(m)
+		return r.checkSnapshot(m)
 	}
 	return nil
 }
@@ -151,10 +151,12 @@ func checkAppend(m *raftpb.Message) error {
 	return nil
 }
 
-// checkSnapshot checks the position and the configuration of a snapshot.
-func checkSnapshot(m *raftpb.Message) error {
+// checkSnapshot checks the position and the configuration of a snapshot. Its term may be above the
+// message's: the stream is of the sender's newest state, which may come from a leader after it.
+func (r *Replica) checkSnapshot(m *raftpb.Message) error {
 	meta := m.GetSnapshot().GetMetadata()
-	if meta.GetIndex() == 0 || meta.GetIndex() > 1<<62 || meta.GetTerm() == 0 || meta.GetTerm() > m.GetTerm() {
+	newest := max(m.GetTerm(), r.shownTerm.Load()) + termJumpMax
+	if meta.GetIndex() == 0 || meta.GetIndex() > 1<<62 || meta.GetTerm() == 0 || meta.GetTerm() > newest {
 		return refuse(m, "snapshot at entry %d of term %d", meta.GetIndex(), meta.GetTerm())
 	}
 	cs := meta.GetConfState()

@@ -62,8 +62,15 @@ func TestTutorialMembers(t *testing.T) {
 		t.Errorf("member list has %d lines:\n%s", n, list)
 	}
 	gone := c.others(leader)[0]
-	if got, want := c.succeed(c.others(gone), v2, fmt.Sprintf("member remove %x", gone.ID())), fmt.Sprintf("Removed member %x from cluster\n", gone.ID()); got != want {
-		t.Errorf("member remove said %q, want %q", got, want)
+	// The members must have been connected for some seconds before one may be removed.
+	var removed string
+	c.await("a member removed", func() bool {
+		var exit int
+		removed, _, exit = c.etcdctl(c.others(gone), v2, fmt.Sprintf("member remove %x", gone.ID()))
+		return exit == 0
+	})
+	if want := fmt.Sprintf("Removed member %x from cluster\n", gone.ID()); removed != want {
+		t.Errorf("member remove said %q, want %q", removed, want)
 	}
 	state, err := gone.AwaitEnd(c.ctx)
 	c.must(err)
