@@ -23,7 +23,7 @@ type Batch struct {
 	// pending holds what Set and Delete changed, by key.
 	pending map[string]change
 	// sorted has pending's keys in order, from the first Iter on (ordered): before
-	// it nobody pays for the order. Keys that came since the last Iter are in tail,
+	// it the order costs nothing. Keys that came since the last Iter are in tail,
 	// as they came. Both may have stale names, which Rollback has taken out of
 	// pending; stale is how many there are at most.
 	sorted, tail []string
@@ -138,12 +138,12 @@ func (b *Batch) Rollback() {
 
 // sweep drops the stale names.
 func (b *Batch) sweep() {
-	gone := func(k string) bool {
+	stale := func(k string) bool {
 		_, ok := b.pending[k]
 		return !ok
 	}
-	b.sorted = slices.DeleteFunc(b.sorted, gone)
-	b.tail = slices.DeleteFunc(b.tail, gone)
+	b.sorted = slices.DeleteFunc(b.sorted, stale)
+	b.tail = slices.DeleteFunc(b.tail, stale)
 	b.order() // a key that came back is in both
 	b.stale = 0
 }
@@ -261,5 +261,5 @@ func emptied[T any](s []T, keep int) []T {
 	return s[:0]
 }
 
-// Close gives the batch's memory back. The batch must not be used again.
+// Close releases the batch's memory. The batch must not be used again.
 func (b *Batch) Close() error { return b.out.Close() }

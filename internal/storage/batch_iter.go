@@ -34,7 +34,7 @@ func (i *BatchIter) SeekGE(key []byte) bool {
 	}
 	i.at = sort.SearchStrings(i.batch.sorted, string(key))
 	i.underOK = i.under.SeekGE(key)
-	return i.settle()
+	return i.findCurrent()
 }
 
 // First moves to the first key, and reports whether there is one.
@@ -47,12 +47,12 @@ func (i *BatchIter) Next() bool {
 	} else {
 		i.underOK = i.under.Next()
 	}
-	return i.settle()
+	return i.findCurrent()
 }
 
-// settle finds the present key: the lower of the two sides, where the batch
-// hides the store's version of the same key, and its deletions hide themselves.
-func (i *BatchIter) settle() bool {
+// findCurrent finds the current key: the lower of the two sides. The batch hides the store's
+// version of the same key, and its deletions hide themselves.
+func (i *BatchIter) findCurrent() bool {
 	for {
 		inBatch := i.at < i.end
 		if !inBatch {
@@ -84,7 +84,7 @@ func (i *BatchIter) settle() bool {
 	}
 }
 
-// Key returns the present key.
+// Key returns the current key.
 func (i *BatchIter) Key() []byte {
 	if i.fromBatch {
 		return []byte(i.batch.sorted[i.at])
@@ -92,7 +92,7 @@ func (i *BatchIter) Key() []byte {
 	return i.under.Key()
 }
 
-// Value returns the present value.
+// Value returns the current value.
 func (i *BatchIter) Value() []byte {
 	if i.fromBatch {
 		return i.batch.pending[i.batch.sorted[i.at]].value
@@ -100,7 +100,7 @@ func (i *BatchIter) Value() []byte {
 	return i.under.Value()
 }
 
-// Err returns the first error that the iterator has met in the store, see Iter.Err.
+// Err returns the first error that the iterator met in the store, see Iter.Err.
 func (i *BatchIter) Err() error { return i.under.Err() }
 
 // Close ends the iterator and returns the first error that it met.

@@ -22,7 +22,7 @@ type readers struct {
 
 const ended = math.MinInt64
 
-// enter begins a read, which leave must end. It says no once the store is closed.
+// enter begins a read, which leave must end. It returns false once the store is closed.
 func (r *readers) enter() bool {
 	if r.n.Add(1) > 0 {
 		return true
@@ -34,12 +34,12 @@ func (r *readers) enter() bool {
 // leave ends a read.
 func (r *readers) leave() {
 	if r.n.Add(-1) == ended {
-		r.tellDrained()
+		r.signalDrained()
 	}
 }
 
-// tellDrained may be called more than once: those who are refused count for a moment.
-func (r *readers) tellDrained() {
+// signalDrained may be called more than once: refused readers are counted for a moment.
+func (r *readers) signalDrained() {
 	select {
 	case r.drained <- struct{}{}:
 	default:
@@ -56,7 +56,7 @@ func (r *readers) close(log *slog.Logger) bool {
 	if open == 0 {
 		return true
 	}
-	// A reader that was forgotten would otherwise hang the member without a word.
+	// A leaked reader would otherwise hang the member silently.
 	log.Info("storage waits for reads to end before it closes", "reads", open)
 	<-r.drained
 	return true
@@ -68,7 +68,7 @@ type lent struct {
 	closer  io.Closer
 }
 
-// lents has the closers of loans that ended: a read shall not cost an allocation.
+// lents is a pool of closers, to save an allocation per read.
 var lents = sync.Pool{New: func() any { return new(lent) }}
 
 // Close implements io.Closer.

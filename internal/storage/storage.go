@@ -1,4 +1,4 @@
-// Package storage keeps bytes: it is cairn's only door to pebble.
+// Package storage keeps bytes: it is the only package that imports pebble.
 //
 // A member has two stores. The log store holds the raft log and syncs its journal
 // on every append. The state store holds everything that clients wrote and has
@@ -37,8 +37,8 @@ var OSFS = vfs.Default
 // ErrClosed is returned by reads of a store that was closed.
 var ErrClosed = errors.New("the store is closed")
 
-// ErrDamagedLog says that a file of the log store's journal has changed since it was synced: others
-// rely on what is lost with it.
+// ErrDamagedLog reports that a file of the log store's journal has changed since it was synced:
+// other members rely on the entries that are lost with it.
 var ErrDamagedLog = errors.New("damaged after it was synced, so this member must not go on; replace it (etcdctl member replace), or restore a backup")
 
 // ErrNotFound is returned by Get for a key that the store does not hold.
@@ -287,7 +287,7 @@ func (s *Store) JournalBytes() uint64 {
 
 // Reclaim gives back at once what was deleted, where the store would otherwise take its time: it
 // rewrites the files that hold deleted data. That takes as long as reading and writing all of the
-// store; nobody is held up by it.
+// store, and blocks neither readers nor writers.
 func (s *Store) Reclaim(ctx context.Context) error {
 	if !s.readers.enter() {
 		return ErrClosed

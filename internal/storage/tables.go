@@ -12,7 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// tableBytes is about how large a table is that is built aside: that of the last level.
+// tableBytes is the approximate size of a table that is built for Replace: that of the last level.
 const tableBytes = 64 << 20
 
 // Tables are sorted tables that are built in a directory of their own, beside a

@@ -80,7 +80,7 @@ func (v *View) Get(key []byte) ([]byte, error) {
 	return value, nil
 }
 
-// Close lets go of the view. The view's iterators must have been closed.
+// Close releases the view. The view's iterators must have been closed.
 func (v *View) Close() error { return v.store.closeView(v) }
 
 func (s *Store) closeView(v *View) error {
