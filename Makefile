@@ -25,7 +25,7 @@ SEED ?=
 # For how many minutes `make sim` runs seeds instead of SEEDS of them, and `make torture` its clusters (2 unless told).
 MINUTES ?=
 # What of others the tests drive: Debian's packages, and npm for those in test/npm.
-CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 patroni postgresql npm
+CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 python3-idna patroni postgresql npm
 # Further flags of test/torture, for example TORTUREFLAGS='-only "kill leader"'.
 TORTUREFLAGS ?=
 # How long each fuzz target runs.
@@ -47,7 +47,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run build install test race sim torture hostile fuzz lint bench generate deps
+.PHONY: help run build install test race sim torture hostile fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -98,6 +98,9 @@ lint: ## gofumpt, go vet, golangci-lint, import layers, compatibility page
 bench: build ## compare ours with Debian's etcd, run by run, on fresh directories; with CLUSTER=3, clusters of three
 	@[ '$(THEIRS)' != /usr/bin/etcd ] || CI=true scripts/clients etcd-server
 	$(BIN)/bench compare -ours $(BIN)/etcd -theirs $(THEIRS) $(if $(CLUSTER),-cluster) $(BENCHFLAGS)
+
+man: ## write etcdctl's man pages to bin/man
+	go run ./cmd/etcdctl/internal/man $(BIN)/man
 
 deps: ## update the dependencies within their major versions, and tidy
 	go get -u ./... && go mod tidy

@@ -158,8 +158,8 @@ func TestNeitherDialectIsAWayRound(t *testing.T) {
 	if got := f.v2As(200, "root:rp", "GET", "/v2/auth/roles/pub", ""); !strings.Contains(got, `"read":["/pub/*"],"write":["/pub/*"]`) {
 		t.Errorf("v2 shows of the role pub: %s", got)
 	}
-	// v2 matches the path as it was sent, as etcd does: /file/* allows /v2/keys/file/, which is the key
-	// /file.
+	// v2 matches the path as it was sent, as etcd does: /file/* allows /v2/keys/file/, which is
+	// the key /file.
 	f.as("root", "rp").put("/pub", "beside")
 	root := f.as("root", "rp")
 	root.put("/file", "x")
