@@ -56,7 +56,7 @@ var (
 	ErrCorrupt = kv.NewRefusal("corrupt cluster")
 )
 
-// ErrMalformed is wrapped by the errors that tell of bytes which no cairn of this version can have
+// ErrMalformed is wrapped by the errors about bytes which no cairn of this version can have
 // written.
 var ErrMalformed = errors.New("malformed alarm")
 

@@ -81,7 +81,7 @@ func TestAlarms(t *testing.T) {
 		t.Error("a member lifted an operator's alarm")
 	}
 	if !apply(Lift, NoSpace, 2) || !apply(Activate, NoSpace, 1) || !apply(Raise, NoSpace, 1) {
-		t.Error("not told what was concerned")
+		t.Error("the result does not name the alarms")
 	}
 	check("one", ErrNoSpace, nil, Alarm{NoSpace, 1, false})
 	apply(Activate, Corrupt, 0)

@@ -29,7 +29,7 @@ type Command struct {
 	Member uint64
 }
 
-// Own reports whether a member asks of itself, on nobody's behalf.
+// Own reports whether the command comes from a member itself and not from a user.
 func (c *Command) Own() bool { return c.Action == Raise || c.Action == Lift }
 
 // Append writes the command's bytes, as docs/formats/alarms.md draws them.

@@ -98,13 +98,13 @@ func checkEmpty(path string) error {
 	return nil
 }
 
-func makeState(dir, aside string, in *snapshot.Stream, r machine.Restoration) (err error) {
+func makeState(dir, scratch string, in *snapshot.Stream, r machine.Restoration) (err error) {
 	state, err := storage.OpenState(dir, storage.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
-	tables, err := state.NewTables(aside)
+	tables, err := state.NewTables(scratch)
 	if err != nil {
 		return err
 	}

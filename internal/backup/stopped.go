@@ -156,8 +156,8 @@ func openCopy(source, beside string) (s *stopped, err error) {
 	return s, nil
 }
 
-// copyState copies a state store that nobody has open. Its tables never change: where both are on
-// one file system they are linked.
+// copyState copies a state store that no process has open. Its tables never change: where both are
+// on one file system they are linked.
 func copyState(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {

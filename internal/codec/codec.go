@@ -3,7 +3,7 @@
 // and what they mean.
 //
 // A number is a uvarint (Go's encoding/binary), a signed one a zigzag varint; one that takes more
-// bytes than it needs is read all the same. IDs are 8 bytes, big-endian. Bytes and texts are a
+// bytes than it needs is read nevertheless. IDs are 8 bytes, big-endian. Bytes and texts are a
 // uvarint length and as many bytes. What encoding/binary appends by itself has no name here.
 //
 // Invariants: no input makes a Reader panic, read beyond its end, or make room for more than the
@@ -33,7 +33,7 @@ func AppendText(dst []byte, s string) []byte {
 // was read.
 type Reader struct {
 	b    []byte // what is left; nothing after an error
-	size int    // of all bytes, to tell where a piece stood
+	size int    // of all bytes, for the offsets in errors
 	err  error
 }
 
@@ -113,7 +113,7 @@ func (r *Reader) Uint64() uint64 {
 	return v
 }
 
-// Take reads as many bytes as it is told.
+// Take reads n bytes.
 func (r *Reader) Take(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.Fail("%d bytes, want %d", len(r.b), n)

@@ -27,7 +27,7 @@ import (
 
 const messageBytesMax = 1 << 16
 
-// kvServer answers a range with its own key, and a put with what it was told about the call.
+// kvServer answers a range with its own key, and a put with the metadata of the call.
 type kvServer struct {
 	etcdserverpb.UnimplementedKVServer
 }
@@ -49,8 +49,8 @@ func (kvServer) Put(ctx context.Context, _ *etcdserverpb.PutRequest) (*etcdserve
 	if err := grpc.SetHeader(ctx, metadata.Pairs("seen", "yes")); err != nil {
 		return nil, err
 	}
-	told := fmt.Sprint(md["authorization"], md["token"], from.Addr.Network(), time.Until(deadline).Round(time.Hour))
-	return &etcdserverpb.PutResponse{PrevKv: &mvccpb.KeyValue{Value: []byte(told)}}, nil
+	heard := fmt.Sprint(md["authorization"], md["token"], from.Addr.Network(), time.Until(deadline).Round(time.Hour))
+	return &etcdserverpb.PutResponse{PrevKv: &mvccpb.KeyValue{Value: []byte(heard)}}, nil
 }
 
 // watchServer answers each request with the key that it names; "end" ends the stream, and "fail"
@@ -158,7 +158,7 @@ func TestUnary(t *testing.T) {
 		{"/v3/kv/range/x", `{}`, 404, `{"error":"Not Found","code":5,"message":"Not Found"}`},
 		{"/v3/", `{}`, 404, `{"error":"Not Found","code":5,"message":"Not Found"}`},
 		{"/v3/kv/compaction", `{}`, 501, `{"error":"method Compact not implemented","code":12,"message":"method Compact not implemented"}`},
-		{"/v3/lease/grant", `{}`, 404, `{"error":"Not Found","code":5,"message":"Not Found"}`}, // nobody has registered it
+		{"/v3/lease/grant", `{}`, 404, `{"error":"Not Found","code":5,"message":"Not Found"}`}, // the service is not registered
 	} {
 		resp, body := post(t, url+c.path, c.body)
 		if resp.StatusCode != c.status || body != c.want || resp.Header.Get("Content-Type") != "application/json" {

@@ -198,8 +198,8 @@ func TestFullDuplex(t *testing.T) {
 	}
 }
 
-// Shutdown lets requests under way end, closes who is idle at once, and gives up when it is told
-// to.
+// Shutdown lets requests under way end, closes idle connections at once, and gives up when its
+// context ends to.
 func TestShutdown(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {

@@ -84,7 +84,7 @@ func FuzzConversation(f *testing.F) {
 		if len(text) > 100_000 {
 			return
 		}
-		got, want := heard.of(tell(t, ours.address, text, cuts)), heard.of(tell(t, l.Addr().String(), text, nil))
+		got, want := heard.of(sendInPieces(t, ours.address, text, cuts)), heard.of(sendInPieces(t, l.Addr().String(), text, nil))
 		for i := range min(len(got), len(want)) {
 			if got[i] == "cut off" || want[i] == "cut off" {
 				break
@@ -100,8 +100,8 @@ func FuzzConversation(f *testing.F) {
 	})
 }
 
-// tell says a text in pieces and hears what there is to hear. It returns who the client was.
-func tell(t *testing.T, address, text string, cuts []byte) (client string) {
+// sendInPieces sends a text in pieces and reads all responses. It returns the client's address.
+func sendInPieces(t *testing.T, address, text string, cuts []byte) (client string) {
 	nc, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)

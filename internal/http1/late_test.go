@@ -153,8 +153,8 @@ func TestNothingServedAfterClose(t *testing.T) {
 	}
 }
 
-// A body that nobody wants is not waited for longer than one that somebody does, though each byte
-// of it comes in time.
+// The server waits for an unread body no longer than for one that the handler reads, though each
+// byte of it comes in time.
 func TestBodyTrickles(t *testing.T) {
 	s := start(t, Options{ReadTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)

@@ -23,7 +23,7 @@ func TestParkAfterGone(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A request that parks again and again is told that its connection was closed, wherever it was
+// A request that parks again and again learns that its connection was closed, wherever it was
 // then.
 func TestParkOnClosedConnection(t *testing.T) {
 	parked, resumed := make(chan struct{}), make(chan bool, 1)

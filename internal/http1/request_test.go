@@ -59,12 +59,12 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// What is wrong with a body, its handler is told, and no other request.
+// The error of a malformed body goes to its handler, and to no other request.
 func TestBadBodies(t *testing.T) {
-	told := make(chan error, 1)
+	readErrors := make(chan error, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(r.Body)
-		told <- err
+		readErrors <- err
 		io.WriteString(w, "read")
 	})
 	for request, cause := range map[string]error{
@@ -83,7 +83,7 @@ func TestBadBodies(t *testing.T) {
 		c.say("POST / HTTP/1.1\nHost: a\n"+"%s", "")
 		io.WriteString(c, strings.ReplaceAll(request, "\n", "\r\n"))
 		c.Conn.(interface{ CloseWrite() error }).CloseWrite()
-		if err := <-told; !errors.Is(err, cause) {
+		if err := <-readErrors; !errors.Is(err, cause) {
 			t.Errorf("%.60q: %v, want %v", request, err, cause)
 		}
 		if resp, _ := c.hear("POST"); !resp.Close {
@@ -115,7 +115,7 @@ func TestBodyLeft(t *testing.T) {
 	c.wantEnd()
 }
 
-// A client that asks first is told to go on when the handler reads, and not if it does not.
+// A client that expects 100-continue gets it when the handler reads the body, and not otherwise.
 func TestExpectContinue(t *testing.T) {
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/early" {
@@ -174,7 +174,7 @@ func TestLongHeads(t *testing.T) {
 	}
 }
 
-// Nobody is waited for without end who has begun to say something.
+// The wait for the rest of a request that has begun is bounded.
 func TestSlowClients(t *testing.T) {
 	read := make(chan error, 1)
 	s := start(t, Options{

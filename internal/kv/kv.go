@@ -108,7 +108,7 @@ const (
 	ActionCompareAndDelete
 	ActionExpire
 	// ActionRefresh is a write that only set a new TTL: v2's
-	// watchers are not told of it.
+	// watchers do not receive it.
 	ActionRefresh
 )
 

@@ -32,7 +32,7 @@ import (
 // ErrExists refuses to grant a lease of an ID that has one.
 var ErrExists = kv.NewRefusal("lease already exists")
 
-// ErrCorrupt is wrapped by the errors that tell of bytes that no cairn has written.
+// ErrCorrupt is wrapped by the errors about bytes that no cairn has written.
 var ErrCorrupt = errors.New("corrupt lease")
 
 // TTLMax is the longest TTL, in seconds, as in etcd.

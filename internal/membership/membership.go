@@ -44,7 +44,7 @@ type Member struct {
 // empty.
 func (m *Member) Started() bool { return m.Name != "" }
 
-// ErrCorrupt is wrapped by the errors that tell of a record or command which no cairn of this
+// ErrCorrupt is wrapped by the errors about a record or command which no cairn of this
 // version can have written.
 var ErrCorrupt = errors.New("corrupt membership")
 

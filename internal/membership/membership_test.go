@@ -256,7 +256,7 @@ func TestClusterVersion(t *testing.T) {
 		}
 	}
 	if got := ClusterVersion(nil); got != "" {
-		t.Errorf("nobody agrees on %s", got)
+		t.Errorf("no two members agree on %s", got)
 	}
 }
 

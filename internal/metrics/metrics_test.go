@@ -122,7 +122,7 @@ func TestState(t *testing.T) {
 		}
 	}
 	if strings.Contains(text, "etcd_debugging_mvcc_keys_total") {
-		t.Error("keys that nobody counts are served")
+		t.Error("the key count is served without a source")
 	}
 	if calls != 1 {
 		t.Errorf("one scrape asked for the state %d times", calls)

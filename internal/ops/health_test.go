@@ -9,7 +9,8 @@ import (
 	"cairn/internal/metrics"
 )
 
-// TestHealth holds /health against what etcd 3.7 answers, and 3.1 where nobody asks in 3.7's words.
+// TestHealth holds /health against what etcd 3.7 answers, and against 3.1 for requests that 3.1
+// knows, too.
 func TestHealth(t *testing.T) {
 	timeout := errors.New("etcdserver: request timed out")
 	for _, c := range []struct {

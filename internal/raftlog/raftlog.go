@@ -26,7 +26,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// ErrCorrupt is wrapped by the errors that tell of bytes in the log that no
+// ErrCorrupt is wrapped by the errors about bytes in the log that no
 // cairn has written, or of a gap in it.
 var ErrCorrupt = errors.New("corrupt raft log")
 
@@ -213,7 +213,7 @@ func (l *Log) dropFirst() {
 	l.cache = l.cache[1:]
 }
 
-// Release lets go of the memory of entries up to index, which have been applied
+// Release releases the memory of entries up to index, which have been applied
 // and sent; the last entry stays, since raft keeps asking for its term.
 func (l *Log) Release(index uint64) {
 	l.mu.Lock()

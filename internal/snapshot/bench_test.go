@@ -71,7 +71,7 @@ func heap() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-func transfer(b *testing.B, from, to *storage.Store, aside string) (peak uint64, bytes int64, swap time.Duration) {
+func transfer(b *testing.B, from, to *storage.Store, scratch string) (peak uint64, bytes int64, swap time.Duration) {
 	b.Helper()
 	view, err := from.NewView()
 	if err != nil {
@@ -86,7 +86,7 @@ func transfer(b *testing.B, from, to *storage.Store, aside string) (peak uint64,
 		b.Fatal(err)
 	}
 	defer in.Close()
-	tables, err := to.NewTables(aside)
+	tables, err := to.NewTables(scratch)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -43,7 +43,7 @@ type Meta struct {
 	ConfState       *raftpb.ConfState // the configuration as of Index
 }
 
-// ErrCorrupt is wrapped by the errors that tell of a stream which is not as it was written: cut
+// ErrCorrupt is wrapped by the errors about a stream which is not as it was written: cut
 // off, or changed.
 var ErrCorrupt = errors.New("corrupt snapshot")
 

@@ -65,7 +65,7 @@ func (s *Source) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close lets go of the view.
+// Close closes the view.
 func (s *Source) Close() error {
 	if s.err == nil {
 		s.err = storage.ErrClosed

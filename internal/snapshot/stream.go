@@ -69,7 +69,7 @@ func (s *Stream) Bytes() int64 { return s.offset }
 // Rest returns what follows the stream, after Next has returned io.EOF.
 func (s *Stream) Rest() io.Reader { return s.r }
 
-// Close lets go of memory.
+// Close releases memory.
 func (s *Stream) Close() { s.raw, s.rest, s.block = nil, nil, bytes.Buffer{} }
 
 // Next returns the next key-value, in the order of the keys. Both are valid until the next call. At

@@ -156,7 +156,7 @@ func TestDeepPath(t *testing.T) {
 	}
 }
 
-// TestFailures says how failures of the member are told.
+// TestFailures checks the responses to failures of the member.
 func TestFailures(t *testing.T) {
 	s := newTree(t, func() kv.ClusterTime { return 1 })
 	h := New(Options{Backend: s})

@@ -49,9 +49,9 @@ type pollSite struct {
 }
 
 func newPollSite(t *testing.T) *pollSite {
-	told := newToldTree(t, still)
-	s := &pollSite{site: site{toldTree: told, t: t}, client: &http.Client{Transport: &http.Transport{}}}
-	table, err := auth.Open(told.db)
+	tree := newHubTree(t, still)
+	s := &pollSite{site: site{hubTree: tree, t: t}, client: &http.Client{Transport: &http.Transport{}}}
+	table, err := auth.Open(tree.db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func newPollSite(t *testing.T) *pollSite {
 		t.Fatal(err)
 	}
 	s.users = &users{s, table, gate}
-	s.handler = New(Options{Backend: told, Hub: told.hub, Authority: s.users})
+	s.handler = New(Options{Backend: tree, Hub: tree.hub, Authority: s.users})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// waiting waits until so many watch, as /v2/stats/store tells it.
+// waiting waits until so many watchers exist, as /v2/stats/store counts them.
 func (s *pollSite) waiting(n int64) {
 	s.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); s.handler.counters.watchers.Load() != n; time.Sleep(time.Millisecond) {
@@ -160,7 +160,7 @@ func TestPollClientGone(t *testing.T) {
 		s.waiting(0)
 	}
 	s.enableAuth()
-	// The password is proven while somebody watches for the client's going away.
+	// The password is checked while the server watches for the client's disconnect.
 	credentials := "Authorization: Basic " + "cmVhZGVyOnNlY3JldA=="
 	for range 20 {
 		nc, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -178,7 +178,7 @@ func TestPollClientGone(t *testing.T) {
 	s.waiting(0)
 }
 
-// A poll that waits is told nothing that its client may not read when it happens.
+// A waiting poll receives no event that its client may not read when it happens.
 func TestPollLosesPermission(t *testing.T) {
 	s := newPollSite(t)
 	s.rest(s.begin(t.Context(), "", http.MethodPut, "/a/b?value=1"))
@@ -188,18 +188,18 @@ func TestPollLosesPermission(t *testing.T) {
 	s.waiting(2)
 	s.rest(s.begin(t.Context(), "root", http.MethodPut, "/c?value=secret"))
 	if got := s.rest(open[0]); got != "" {
-		t.Errorf("a guest was told %q", got)
+		t.Errorf("a guest received %q", got)
 	}
 	s.rest(s.begin(t.Context(), "root", http.MethodPut, "/a/b?value=2"))
 	if got := s.rest(open[1]); !strings.Contains(got, `"value":"2"`) {
-		t.Errorf("who may read was told %q", got)
+		t.Errorf("a user with read permission received %q", got)
 	}
 	resp := s.begin(t.Context(), "reader", http.MethodGet, "/a?wait=true&recursive=true")
 	s.waiting(1)
 	s.change(&auth.Command{Kind: auth.KindV2UserUpdate, V2: true, Name: "reader", Revoke: []string{"reads"}})
 	s.rest(s.begin(t.Context(), "root", http.MethodPut, "/a/b?value=3"))
 	if got := s.rest(resp); got != "" {
-		t.Errorf("who may read no more was told %q", got)
+		t.Errorf("a user whose permission was revoked received %q", got)
 	}
 	if resp := s.begin(t.Context(), "reader", http.MethodGet, "/a?wait=true"); resp.StatusCode != http.StatusUnauthorized {
 		t.Error(resp.Status)
@@ -223,7 +223,7 @@ func TestPollOfPathAsSent(t *testing.T) {
 	s.rest(s.begin(t.Context(), "root", http.MethodPut, "/b?value=1"))
 	for _, poll := range []*http.Response{resp, after} {
 		if got := s.rest(poll); !strings.Contains(got, `"key":"/b"`) {
-			t.Errorf("told %q", got)
+			t.Errorf("received %q", got)
 		}
 	}
 	if got := s.rest(s.begin(t.Context(), "reader", http.MethodGet, "/b/")); !strings.Contains(got, `"key":"/b"`) {
@@ -241,13 +241,13 @@ func TestPollsEndWithHub(t *testing.T) {
 	s.hub.Close()
 	for _, resp := range open {
 		if got := s.rest(resp); got != "" {
-			t.Errorf("told %q", got)
+			t.Errorf("received %q", got)
 		}
 	}
 	s.waiting(0)
 }
 
-// Many poll what many change: each change is told to each poll that waits for its index.
+// Many clients poll keys that many change: each change reaches each poll that waits for its index.
 func TestManyPolls(t *testing.T) {
 	s := newPollSite(t)
 	const pollers, changes = 8, 40

@@ -16,34 +16,34 @@ import (
 	"cairn/internal/watch"
 )
 
-// toldTree is a tree that tells a hub of its changes.
-type toldTree struct {
+// hubTree is a tree that publishes its changes to a hub.
+type hubTree struct {
 	*tree
 	hub *watch.Hub
 }
 
-func newToldTree(t *testing.T, clock func() kv.ClusterTime) toldTree {
+func newHubTree(t *testing.T, clock func() kv.ClusterTime) hubTree {
 	s := newTree(t, clock)
 	hub := watch.New(s.store, watch.Limits{})
 	t.Cleanup(hub.Close)
-	return toldTree{s, hub}
+	return hubTree{s, hub}
 }
 
-func (s toldTree) ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Result, error) {
+func (s hubTree) ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Result, error) {
 	res, err := s.tree.ProposeV2(ctx, c)
 	if err == nil {
-		s.tell()
+		s.publish()
 	}
 	return res, err
 }
 
-func (s toldTree) tell() {
+func (s hubTree) publish() {
 	s.hub.Publish(s.w.Events(), s.w.EventCount())
 	s.hub.Dispatch()
 }
 
 // v3 does what a v3 client does, in one revision.
-func (s toldTree) v3(t *testing.T, change func(w *mvcc.Writer) error) {
+func (s hubTree) v3(t *testing.T, change func(w *mvcc.Writer) error) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,18 +59,18 @@ func (s toldTree) v3(t *testing.T, change func(w *mvcc.Writer) error) {
 		t.Fatal(err)
 	}
 	s.w.Publish()
-	s.tell()
+	s.publish()
 }
 
-// site serves a toldTree.
+// site serves a hubTree.
 type site struct {
-	toldTree
+	hubTree
 	t   *testing.T
 	url string
 }
 
 func newSite(t *testing.T, clock func() kv.ClusterTime) *site {
-	s := newToldTree(t, clock)
+	s := newHubTree(t, clock)
 	h := New(Options{Backend: s, Hub: s.hub})
 	h.wall = func() time.Time { return time.Unix(1_000_000_000, 0).Add(time.Duration(clock())) }
 	server := httptest.NewServer(h)
@@ -129,7 +129,7 @@ func expect(t *testing.T, next func() string, want ...string) {
 
 func still() kv.ClusterTime { return kv.ClusterTime(time.Second) }
 
-// TestStreamFromThePast tells of what was and then of what comes: the deviation from
+// TestStreamFromThePast delivers past events and then new ones: the deviation from
 // 3.1 that the stream goes on, and that the end of the own directory comes once.
 func TestStreamFromThePast(t *testing.T) {
 	s := newSite(t, still)
@@ -165,7 +165,7 @@ func TestEndOfDirectoryAbove(t *testing.T) {
 	if err := s.expire(); err != nil {     // 6
 		t.Fatal(err)
 	}
-	s.tell()
+	s.publish()
 	s.do("PUT", "/h/z?value=1") // 7
 	deleted := `{"action":"delete","node":{"key":"/h","dir":true,"modifiedIndex":4,"createdIndex":2},"prevNode":{"key":"/h","dir":true,"modifiedIndex":2,"createdIndex":2}}`
 	expired := `{"action":"expire","node":{"key":"/h/a","modifiedIndex":6,"createdIndex":5},"prevNode":{"key":"/h/a","dir":true,"expiration":"2001-09-09T01:46:42Z","modifiedIndex":5,"createdIndex":5}}`
@@ -195,7 +195,7 @@ func TestEndOfDirectoryAbove(t *testing.T) {
 	expect(t, last, again, "end")
 }
 
-// TestWatchOfV3 tells of a v3 transaction key by key, without what v2 cannot see.
+// TestWatchOfV3 delivers a v3 transaction key by key, without the keys that v2 cannot see.
 func TestWatchOfV3(t *testing.T) {
 	s := newSite(t, still)
 	next := s.follow("/?wait=true&recursive=true&stream=true")
@@ -219,7 +219,7 @@ func TestWatchOfV3(t *testing.T) {
 	)
 }
 
-// TestWatchOfHiddenKey does not tell of a key of v3 where v2 shows a directory.
+// TestWatchOfHiddenKey delivers no event of a v3 key where v2 shows a directory.
 func TestWatchOfHiddenKey(t *testing.T) {
 	s := newSite(t, still)
 	s.do("PUT", "/d/k?value=1")
@@ -236,7 +236,7 @@ func TestWatchOfHiddenKey(t *testing.T) {
 		_, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("/d")}})
 		return err
 	})
-	// Both watches have passed over the key when they have told this: what they look at is the tree
+	// Both watches have skipped the key when they deliver this: they use the tree
 	// as it is then.
 	s.do("PUT", "/d?dir=true&prevExist=true")
 	updated := `{"action":"update","node":{"key":"/d","dir":true,"modifiedIndex":6,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`
@@ -279,7 +279,7 @@ func TestWatchedNames(t *testing.T) {
 					}
 				}
 				if got != want {
-					t.Errorf("a watch of %s (recursive: %v) is told of %s: %v", at, recursive, key, got)
+					t.Errorf("a watch of %s (recursive: %v) received an event of %s: %v", at, recursive, key, got)
 				}
 			}
 		}

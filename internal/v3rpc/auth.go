@@ -138,7 +138,7 @@ func (s *server) userChangePassword(ctx context.Context, req *etcdserverpb.AuthU
 	return &etcdserverpb.AuthUserChangePasswordResponse{Header: s.authHeader()}, nil
 }
 
-// userGet tells of a user. Everybody may ask about themselves.
+// userGet returns a user. Every user may read its own record.
 func (s *server) userGet(ctx context.Context, req *etcdserverpb.AuthUserGetRequest) (any, error) {
 	c, err := s.identify(ctx)
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *server) roleAdd(ctx context.Context, req *etcdserverpb.AuthRoleAddReque
 	return &etcdserverpb.AuthRoleAddResponse{Header: s.authHeader()}, nil
 }
 
-// roleGet tells of a role. Everybody may ask about their own.
+// roleGet returns a role. Every user may read the roles that it has.
 func (s *server) roleGet(ctx context.Context, req *etcdserverpb.AuthRoleGetRequest) (any, error) {
 	c, err := s.identify(ctx)
 	if err != nil {

@@ -182,7 +182,7 @@ func TestChunksInPieces(t *testing.T) {
 	}
 }
 
-// onResetList tells when a read starts over, and of how many pieces the list then was.
+// onResetList is called when a read starts over, with the number of pieces that the list had.
 type onResetList struct {
 	rangeResponse
 	onReset func(pieces int)
