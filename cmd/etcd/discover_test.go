@@ -90,11 +90,75 @@ func TestDiscoveryFailures(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		p := start(t, dir, []string{dnsServer + "=" + dns.Addr}, anyPort("--discovery-srv", domain)...)
-		if status, stderr := p.end(); status != 1 || !strings.HasPrefix(stderr, want) {
+		if status, stderr := p.end(); status != 1 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: status %d: %s", domain, status, stderr)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "default.etcd")); !os.IsNotExist(err) {
 			t.Errorf("%s: the data directory: %v", domain, err)
 		}
+	}
+}
+
+// TestDiscoveryService bootstraps three members that know nothing but the URL of a discovery
+// service, which is another cluster; a fourth one is too late, and a member that has lost its data
+// directory is refused.
+func TestDiscoveryService(t *testing.T) {
+	_, host := startReady(t, anyPort()...)
+	service := "http://" + host + "/v2/keys/discovery/token"
+	run := func(dir string, i int) *process {
+		return start(t, dir, nil, "--name", fmt.Sprintf("n%d", i), "--discovery", service,
+			"--listen-peer-urls", "http://127.0.0.1:0", "--initial-advertise-peer-urls", fmt.Sprintf("http://127.0.0.1:%d", i+1),
+			"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1")
+	}
+	refused := func(i int, want string) {
+		t.Helper()
+		dir := t.TempDir()
+		status, stderr := run(dir, i).end()
+		if status != 1 || !strings.Contains(stderr, want) {
+			t.Errorf("status %d: %s; want %s", status, stderr, want)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}
+	refused(0, "etcd: --discovery: discovery: size key not found")
+	putValue(t, service+"/_config/size", "none")
+	refused(0, "etcd: --discovery: discovery: size key is bad")
+	putValue(t, service+"/_config/size", "3")
+
+	waiting := run(t.TempDir(), 9)
+	waiting.await(`discovery: waiting for members to register registered=1 size=3`)
+	waiting.signal(syscall.SIGTERM)
+	if status, stderr := waiting.end(); status != 1 || !strings.Contains(stderr, "stopped by a signal (terminated)") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	refused(9, "etcd: --discovery: discovery: found duplicate id")
+
+	a, b := run(t.TempDir(), 1), run(t.TempDir(), 2)
+	for _, p := range []*process{a, b} {
+		got := p.await(`discovery: found the members initial_cluster=(\S+)`)[1]
+		for _, want := range []string{"n9=http://127.0.0.1:10", "n1=http://127.0.0.1:2", "n2=http://127.0.0.1:3"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("found %s, want %s among them", got, want)
+			}
+		}
+		p.await(`starting member `)
+	}
+	refused(3, "etcd: --discovery: discovery: cluster is full")
+}
+
+func putValue(t *testing.T, key, value string) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPut, key+"?value="+value, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		t.Fatalf("%s: %s", key, resp.Status)
 	}
 }

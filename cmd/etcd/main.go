@@ -83,11 +83,6 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 			return fail(std.err, cfg, fmt.Errorf("--memory-mlock: %w: raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), or leave the flag out", err))
 		}
 	}
-	discovered, err := discover(ctx, cfg)
-	if err != nil {
-		return fail(std.err, cfg, err)
-	}
-	cfg = discovered
 	r, err := reserveListeners(ctx, cfg)
 	if err != nil {
 		return fail(std.err, cfg, err)
@@ -102,6 +97,14 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 	level.Set(cfg.LogLevel)
 	log := slog.New(logging.New(output, cfg.LogFormat == config.LogJSON, level))
 	logProgram(logging.For(log, "etcd"), cfg)
+	if r.existing == nil && cfg.Discovery.Enabled() {
+		discovered, err := r.discover(ctx, cfg, logging.For(log, "discovery"), signals)
+		if err != nil {
+			fmt.Fprintln(std.err, "etcd:", err)
+			return exitFailure
+		}
+		cfg = discovered
+	}
 
 	if err := serveUntilSignal(ctx, cfg, log, level, r, signals, hangups); err != nil {
 		if !slices.Contains(cfg.LogOutputs, "stderr") {

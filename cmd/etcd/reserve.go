@@ -13,7 +13,8 @@ import (
 // directory holds.
 type reservation struct {
 	existing *datadir.Identity // the member in the data directory, or nil
-	founders []config.Founder  // the members of --initial-cluster, when there is no member yet
+	// the members of --initial-cluster, or the discovered ones, when there is no member yet
+	founders []config.Founder
 
 	client, clientHTTP, peer, metrics []*listen.Listener
 	unused                            []string // sockets passed by systemd that no URL names
@@ -25,13 +26,15 @@ func reserveListeners(ctx context.Context, cfg *config.Config) (r *reservation, 
 	if r.existing, err = datadir.Inspect(cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("--data-dir: %w", err)
 	}
-	if r.existing == nil {
+	if r.existing == nil && !cfg.Discovery.Enabled() {
 		if r.founders, err = cfg.Founders(); err != nil {
 			return nil, err
 		}
 	}
-	if err := r.check(cfg); err != nil {
-		return nil, err
+	if r.existing != nil || !cfg.Discovery.Enabled() {
+		if err := r.check(cfg); err != nil {
+			return nil, err
+		}
 	}
 	inherited, err := listen.Inherit()
 	if err != nil {

@@ -31,7 +31,7 @@ func (c *Config) complete(chosen map[string]setting) error {
 	if err := c.completeDiscovery(chosen); err != nil {
 		return err
 	}
-	if c.InitialCluster == "" && !c.Discovery.enabled() {
+	if c.InitialCluster == "" && !c.Discovery.Enabled() {
 		var parts []string
 		for _, u := range c.InitialAdvertisePeerURLs {
 			parts = append(parts, c.Name+"="+u.String())

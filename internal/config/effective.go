@@ -27,7 +27,7 @@ func (c *Config) Effective() (all []Setting) {
 		"data-dir": c.DataDir, "initial-cluster": c.InitialCluster, "auto-compaction-retention": c.retention,
 	}
 	for _, o := range options {
-		if o.section == "General" || o.name == "initial-cluster" && c.Discovery.enabled() {
+		if o.section == "General" || o.name == "initial-cluster" && c.Discovery.Enabled() {
 			continue
 		}
 		s := Setting{Name: o.name, Value: o.preset, Source: DefaultSource}

@@ -85,11 +85,11 @@ func TestErrors(t *testing.T) {
 		{[]string{"--auto-compaction-retention", "-1h"}, exit1, `--auto-compaction-retention: "-1h" is neither a duration nor a number of hours: want for example 30m, 1h or 24, or 0 to keep all`},
 		{[]string{"--auto-compaction-mode=revision", "--auto-compaction-retention=1h"}, exit1, `--auto-compaction-retention: "1h" is not a number of revisions, which --auto-compaction-mode=revision takes: want for example 10000, or 0 to keep all`},
 
-		{[]string{"--discovery", "https://discovery.etcd.io/x"}, exit1, "--discovery: not supported by this version of cairn; list the members in --initial-cluster, or give --discovery-srv"},
+		{[]string{"--discovery-token", "x"}, exit1, "--discovery-token: not supported by this version of cairn; list the members in --initial-cluster, or give --discovery or --discovery-srv"},
 		{
 			[]string{"--discovery-srv", "example.com", "--initial-cluster", "default=http://localhost:2380"},
 			exit1,
-			`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv": leave out --initial-cluster or --discovery-srv`,
+			`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv": given are --initial-cluster and --discovery-srv`,
 		},
 		{[]string{"--auto-tls=x"}, exit2, `--auto-tls: "x" is neither true nor false`},
 		{[]string{"--cors", "http://a/b"}, exit2, `--cors: "http://a/b" is not an origin: want http://HOST[:PORT], https://HOST[:PORT] or *`},

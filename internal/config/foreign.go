@@ -20,7 +20,7 @@ type foreign struct {
 const (
 	noWALFiles  = "cairn truncates its log itself"
 	noBbolt     = "cairn's store is not bbolt"
-	noDiscovery = "list the members in --initial-cluster, or give --discovery-srv"
+	noDiscovery = "list the members in --initial-cluster, or give --discovery or --discovery-srv"
 	noV2Proxy   = "point clients at the members themselves"
 	noTracing   = "spans are not exported by this version of cairn; look at /metrics or at --enable-pprof"
 	noDefrag    = "cairn's store needs no defragmentation"
@@ -46,9 +46,7 @@ var foreigners = map[string]foreign{
 	"wait-cluster-ready-timeout":           {neutral: []string{"5s"}, moot: "clients are served when the member is published"},
 	"set-member-localaddr":                 {boolean: true, neutral: []string{"false"}, moot: "the system chooses the local address of connections to members"},
 
-	"discovery":                          {refused: noDiscovery},
 	"discovery-fallback":                 {neutral: []string{"exit", "proxy"}, refused: noDiscovery},
-	"discovery-proxy":                    {refused: noDiscovery},
 	"discovery-token":                    {refused: noDiscovery},
 	"discovery-endpoints":                {refused: noDiscovery},
 	"discovery-dial-timeout":             {neutral: []string{"2s"}, moot: "there is no --discovery"},

@@ -1,4 +1,5 @@
-// Package discovery finds the members of a cluster, and the endpoints of one, in the DNS.
+// Package discovery finds the members of a cluster, and the endpoints of one, in the DNS, and the
+// members of a new cluster with a discovery service.
 //
 // It owns the names of the SRV records and how a record becomes a URL. It does not own connections
 // to what it found, nor whether a certificate there is the right one.

@@ -102,6 +102,7 @@ const pureMax = 5
 // impure lists the packages up to pureMax that talk to the world all the same, with the reason.
 var impure = map[string]string{
 	"internal/http1":              "serves connections",
+	"internal/discovery":          "asks the DNS and discovery services",
 	"internal/certs":              "makes keys, and looks at its files while handshakes come in",
 	"internal/peer":               "holds connections to other members",
 	"internal/backup":             "reads files, and talks to the member of a data directory",

@@ -1,0 +1,244 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Errors of a discovery service. The texts begin with etcd's.
+var (
+	ErrSizeNotFound = errors.New("discovery: size key not found: create it (PUT URL/_config/size with the number of members), or ask for a new URL")
+	ErrBadSize      = errors.New("discovery: size key is bad: want a number of members, 1 or more")
+	ErrFull         = errors.New("discovery: cluster is full: all members have registered; add this one with 'etcdctl member add'")
+	ErrDuplicateID  = errors.New("discovery: found duplicate id: this member has registered before; give its data directory, or use a new discovery URL if that start failed")
+	ErrBadMembers   = errors.New("discovery: the registered members are no list of members")
+)
+
+// Limits of what a discovery service may make the caller hold and wait.
+const (
+	answerMax       = 1 << 20 // bytes of a response
+	sizeMax         = 1000    // members
+	requestTimeout  = 5 * time.Second
+	pollTimeout     = time.Minute // of a long poll; it is repeated
+	retryPause      = time.Second // after a request that failed; doubled up to retryPauseMax
+	retryPauseMax   = 16 * time.Second
+	codeKeyNotFound = 100 // of the v2 API
+	codeNodeExists  = 105
+)
+
+// Service is a discovery service that speaks etcd's v2 protocol
+// (https://etcd.io/docs/v3.6/dev-internal/discovery_protocol/): the members register below a URL,
+// which says how many there are to be, and wait for the others.
+type Service struct {
+	URL    string // of the cluster, for example http://HOST:2379/v2/keys/discovery/TOKEN
+	Client *http.Client
+	Logger *slog.Logger
+}
+
+// registered are the members below the URL.
+type registered struct {
+	size    int
+	members []node // in the order in which they came, _config not among them
+	index   uint64 // of the service when it answered
+}
+
+// node is one of the v2 API's.
+type node struct {
+	Key          string `json:"key"`
+	Value        string `json:"value"`
+	CreatedIndex uint64 `json:"createdIndex"`
+	Nodes        []node `json:"nodes"`
+}
+
+// answer is a response of the v2 API.
+type answer struct {
+	Node  node   `json:"node"`
+	Code  int    `json:"errorCode"`
+	Text  string `json:"message"`
+	index uint64
+}
+
+// Join registers a member, whose text is its part of --initial-cluster, and waits until all members
+// have registered. It returns --initial-cluster. Requests that get no answer are repeated until ctx
+// ends.
+func (s *Service) Join(ctx context.Context, memberID uint64, text string) (cluster string, err error) {
+	if u, err := url.Parse(s.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("discovery: invalid URL %q: want http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH", s.URL)
+	}
+	id := strconv.FormatUint(memberID, 16)
+	have, err := s.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch at := have.find(id); {
+	case at >= 0:
+		return "", ErrDuplicateID
+	case len(have.members) >= have.size:
+		return "", ErrFull
+	}
+	if err := s.register(ctx, id, text); err != nil {
+		return "", err
+	}
+	for {
+		if have, err = s.list(ctx); err != nil {
+			return "", err
+		}
+		at := have.find(id)
+		if at >= have.size {
+			return "", ErrFull // others were faster
+		}
+		if at >= 0 && len(have.members) >= have.size {
+			return have.cluster()
+		}
+		s.Logger.Info("waiting for members to register", "registered", len(have.members), "size", have.size)
+		s.wait(ctx, have.index+1)
+	}
+}
+
+// find returns the place of a member, or -1.
+func (r *registered) find(id string) int {
+	return slices.IndexFunc(r.members, func(n node) bool { return path.Base(n.Key) == id })
+}
+
+// cluster joins the texts of the first members that registered.
+func (r *registered) cluster() (string, error) {
+	names := map[string]bool{}
+	var texts []string
+	for _, n := range r.members[:r.size] {
+		name, _, ok := strings.Cut(n.Value, "=")
+		if !ok || name == "" {
+			return "", fmt.Errorf("%w: %q is no NAME=URL", ErrBadMembers, n.Value)
+		}
+		if names[name] {
+			return "", fmt.Errorf("discovery: found duplicate name: two members are called %q; give each its own --name, and use a new discovery URL", name)
+		}
+		names[name] = true
+		texts = append(texts, n.Value)
+	}
+	return strings.Join(texts, ","), nil
+}
+
+// list reads the size and the members.
+func (s *Service) list(ctx context.Context) (*registered, error) {
+	a, err := s.do(ctx, http.MethodGet, "/_config/size", nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Code == codeKeyNotFound:
+		return nil, ErrSizeNotFound
+	case a.Code != 0:
+		return nil, fmt.Errorf("discovery: read the size: %s (%d)", a.Text, a.Code)
+	}
+	r := new(registered)
+	if r.size, err = strconv.Atoi(a.Node.Value); err != nil || r.size < 1 || r.size > sizeMax {
+		return nil, fmt.Errorf("%w; it is %.40q", ErrBadSize, a.Node.Value)
+	}
+	if a, err = s.do(ctx, http.MethodGet, "", nil); err != nil {
+		return nil, err
+	}
+	if a.Code != 0 {
+		return nil, fmt.Errorf("discovery: read the members: %s (%d)", a.Text, a.Code)
+	}
+	r.index = a.index
+	for _, n := range a.Node.Nodes {
+		if path.Base(n.Key) != "_config" {
+			r.members = append(r.members, n)
+		}
+	}
+	slices.SortFunc(r.members, func(a, b node) int { return cmp.Compare(a.CreatedIndex, b.CreatedIndex) })
+	return r, nil
+}
+
+// register creates the member's key. A request whose response is lost may have been carried out:
+// the retry finds the key then, with the same text.
+func (s *Service) register(ctx context.Context, id, text string) error {
+	a, err := s.do(ctx, http.MethodPut, "/"+id, url.Values{"value": {text}, "prevExist": {"false"}})
+	switch {
+	case err != nil:
+		return err
+	case a.Code == codeNodeExists:
+		if have, err := s.list(ctx); err == nil {
+			if at := have.find(id); at >= 0 && have.members[at].Value == text {
+				return nil
+			}
+		}
+		return ErrDuplicateID
+	case a.Code != 0:
+		return fmt.Errorf("discovery: register this member: %s (%d)", a.Text, a.Code)
+	}
+	return nil
+}
+
+// wait returns when something has changed below the URL since index, or after a while. The caller
+// reads the members again, so a failure needs no other answer than a pause.
+func (s *Service) wait(ctx context.Context, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	query := "?wait=true&recursive=true&waitIndex=" + strconv.FormatUint(index, 10)
+	if a, err := s.once(ctx, http.MethodGet, query, nil); err != nil || a.Code != 0 {
+		pause(ctx, retryPause)
+	}
+}
+
+// do sends a request until it is answered. Only the end of ctx ends the attempts.
+func (s *Service) do(ctx context.Context, method, below string, form url.Values) (*answer, error) {
+	for delay := retryPause; ; delay = min(2*delay, retryPauseMax) {
+		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+		a, err := s.once(bounded, method, below, form)
+		cancel()
+		if err == nil {
+			return a, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("discovery: %w", err)
+		}
+		s.Logger.Warn("discovery service cannot be reached", "url", s.URL, "error", err, "retry_in", delay)
+		pause(ctx, delay)
+	}
+}
+
+// once sends a request. An error of the v2 API is an answer; any other status is an error.
+func (s *Service) once(ctx context.Context, method, below string, form url.Values) (*answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(s.URL, "/")+below, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := s.Client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
+	if err != nil {
+		return nil, err
+	}
+	a := new(answer)
+	if err := json.Unmarshal(text, a); err != nil || resp.StatusCode/100 != 2 && (a.Code == 0 || resp.StatusCode >= 500) {
+		return nil, fmt.Errorf("%s %s: unexpected response %s: %.100q", method, req.URL.Redacted(), resp.Status, text)
+	}
+	// without it every change is new
+	a.index, _ = strconv.ParseUint(resp.Header.Get("X-Etcd-Index"), 10, 64)
+	return a, nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
