@@ -50,8 +50,8 @@ func BenchmarkDispatch(b *testing.B) {
 				e.Record.Mod.Main++
 				s.hub.Publish(func(yield func(*kv.Event) bool) { yield(&e) }, 1)
 				s.hub.Dispatch()
-				if told, err := stream.Take(); err != nil || len(told) == 0 {
-					b.Fatal("nothing was told")
+				if taken, err := stream.Take(); err != nil || len(taken) == 0 {
+					b.Fatal("nothing was delivered")
 				}
 			}
 		})

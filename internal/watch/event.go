@@ -27,7 +27,7 @@ const (
 )
 
 // Wire returns the event as encode writes it, which is kept so that the watchers of
-// an event have it encoded once. slot, 0 or 1, tells encodings apart. Large ones are
+// an event have it encoded once. slot, 0 or 1, selects the encoding. Large ones are
 // not kept: for those every encoding is a copy of the value.
 func (e *Event) Wire(slot int, encode func(dst []byte, e *Event) []byte) []byte {
 	if w := e.wires[slot].Load(); w != nil {

@@ -1,29 +1,27 @@
-// Package watch tells watchers of changes: all of them, in order, each once.
+// Package watch delivers changes to watchers: all of them, in order, each once.
 //
-// It owns the Hub, to which the applier publishes what each batch has changed, the
-// index of watchers by key and range, and the two ways in which a watcher comes by
-// its events. A live watcher has them put aside by the hub as they are published. A
-// watcher that begins in the past, or whose stream does not take what was put aside,
-// is behind: its stream reads the events from the history, table r, in slices, until
-// the watcher has caught up and is live again. It does not own what events look like
-// on the wire, nor goroutines and timers: v3rpc and v2http wait for a Stream's Wake
-// and take from it.
+// It owns the Hub, to which the applier publishes the changes of each batch, the index of watchers
+// by key and range, and the two sources of a watcher's events. For a live watcher the hub queues
+// events as they are published. A watcher that begins in the past, or whose stream does not take
+// the queued events, is behind: its stream reads the events from the history, table r, in slices,
+// until the watcher has caught up and is live again. It does not own the encoding of events on the
+// wire, goroutines or timers: v3rpc and v2http wait for a Stream's Wake and take from it.
 //
 // How an event travels:
 //
 //  1. The applier calls Publish when the batch is visible. Without watchers that is
 //     one atomic load; with watchers the batch is copied (not its bytes) into a queue.
-//     It never waits: a queue that is too long is thrown away, and everybody is behind.
-//  2. A goroutine of the member's, woken by Wake, calls Dispatch, which finds the
-//     watchers of each event and puts it aside for them.
+//     It never waits: a queue that is too long is dropped, and all watchers are behind.
+//  2. A goroutine of the member, woken by Wake, calls Dispatch, which finds the
+//     watchers of each event and queues it for them.
 //  3. The goroutine of the stream, woken by Stream.Wake, calls Take.
 //
 // Invariants:
-//   - A live watcher has been given, or has put aside, every event of its range from
-//     its start up to Hub.dispatched, and no other. One that is behind has been given
-//     every one before Watcher.next.
-//   - The events of one revision are given together.
-//   - What all streams have put aside is of the last Limits.WindowBytes dispatched: a
+//   - Every event of a live watcher's range from its start up to Hub.dispatched, and no
+//     other, was delivered to it or is queued for it. A watcher that is behind got every
+//     event before Watcher.next.
+//   - The events of one revision are delivered together.
+//   - The queued events of all streams are among the last Limits.WindowBytes dispatched: a
 //     slow stream costs no more than a fast one.
 //
 // Concurrency: Publish belongs to the applier, Dispatch to one goroutine, a Stream and
@@ -47,8 +45,8 @@ import (
 type Limits struct {
 	QueueBytes     int // published and not dispatched
 	WindowBytes    int // dispatched and not taken by the slowest stream
-	StreamEvents   int // put aside in one stream, counted for each watcher
-	HubEvents      int // put aside in all streams
+	StreamEvents   int // queued in one stream, counted for each watcher
+	HubEvents      int // queued in all streams
 	SliceEvents    int // read of history at a time
 	SliceBytes     int // taken out of those for watchers
 	DeliveryEvents int // taken out of those, counted for each watcher
@@ -98,18 +96,18 @@ type Hub struct {
 	queued  int   // bytes in it
 	lost    int64 // the last revision that was thrown away before what the queue holds
 
-	mu         sync.Mutex // guards the rest, and what Stream and Watcher say it does
-	dispatched int64      // the revision up to which live watchers have been served
-	index      index      // the live watchers
-	streams    []*Stream
-	behind     int     // watchers in that state
-	aside      int64   // bytes of events dispatched so far
-	events     int     // put aside in all streams
-	bytes      int     // keys of all watchers
-	oldest     *Stream // those with events put aside, by asideSince
-	newest     *Stream
-	overfull   []*Stream // with more put aside than they may have; empty between dispatches
-	asking     []*Stream // to be woken when Dispatch has come to its end
+	mu              sync.Mutex // guards the rest, and what Stream and Watcher say it does
+	dispatched      int64      // the revision up to which live watchers have been served
+	index           index      // the live watchers
+	streams         []*Stream
+	behind          int     // watchers in that state
+	dispatchedBytes int64   // bytes of events dispatched so far
+	events          int     // queued in all streams
+	bytes           int     // keys of all watchers
+	oldest          *Stream // those with queued events, by queuedSince
+	newest          *Stream
+	overfull        []*Stream // over their limit of queued events; empty between dispatches
+	asking          []*Stream // to be woken at the end of Dispatch
 }
 
 // New returns a hub for the events of a store.
@@ -129,8 +127,8 @@ var (
 	ErrHubFull = errors.New("too many watches on this member")
 )
 
-// Close ends all streams, which see it by Closed, or are notified. After it nobody reads the store.
-// Publish and Dispatch may still be called.
+// Close ends all streams, which see it by Closed, or are notified. After it no stream reads the
+// store. Publish and Dispatch may still be called.
 func (h *Hub) Close() {
 	h.closing.Do(func() {
 		h.reading.Lock()
@@ -263,7 +261,7 @@ func (h *Hub) passOver(rev int64) {
 		return
 	}
 	for _, s := range h.streams {
-		s.dropAside()
+		s.dropQueued()
 		for w := s.first; w != nil; w = w.younger {
 			if w.state == live && w.next <= rev {
 				w.next = max(w.next, h.dispatched+1)
@@ -274,7 +272,7 @@ func (h *Hub) passOver(rev int64) {
 	h.dispatched = rev
 }
 
-// dispatch puts the events of one revision aside for their watchers.
+// dispatch queues the events of one revision for their watchers.
 func (h *Hub) dispatch(events []Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -282,24 +280,24 @@ func (h *Hub) dispatch(events []Event) {
 	if rev <= h.dispatched {
 		return // from before there were watchers
 	}
-	// Revisions have no gaps. Whatever was not published is in history all the same.
+	// Revisions have no gaps. Events that were not published are in the history.
 	h.passOver(rev - 1)
 	for i := range events {
 		e := &events[i]
-		h.aside += int64(e.bytes())
+		h.dispatchedBytes += int64(e.bytes())
 		h.index.match(e.Key, func(w *Watcher) {
 			if w.next <= rev && w.wants(e) {
-				w.putAside(e)
+				w.queue(e)
 			}
 		})
 	}
 	h.dispatched = rev
-	for s := h.oldest; s != nil && (h.aside-s.asideSince > int64(h.limits.WindowBytes) || h.events > h.limits.HubEvents); s = h.oldest {
-		s.dropAside()
+	for s := h.oldest; s != nil && (h.dispatchedBytes-s.queuedSince > int64(h.limits.WindowBytes) || h.events > h.limits.HubEvents); s = h.oldest {
+		s.dropQueued()
 	}
 	for _, s := range h.overfull {
 		if s.events > h.limits.StreamEvents {
-			s.dropAside()
+			s.dropQueued()
 		}
 	}
 	clear(h.overfull)

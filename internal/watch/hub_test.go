@@ -9,15 +9,15 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// idle reports whether the stream has nothing to take, and nobody to catch up.
+// idle reports whether the stream has nothing to take, and no watcher that is behind.
 func (s *Stream) idle() bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	return s.events == 0 && len(s.fallen) == 0 && s.behind.n == 0
 }
 
-// told takes from a stream until nothing comes, and returns the values that it was told.
-func told(t *testing.T, s *Stream) (values []string) {
+// received takes from a stream until it is idle, and returns the values of its events.
+func received(t *testing.T, s *Stream) (values []string) {
 	t.Helper()
 	for {
 		deliveries, err := s.Take()
@@ -36,7 +36,7 @@ func told(t *testing.T, s *Stream) (values []string) {
 }
 
 // TestUnpublished has a batch reach the store and not the hub, as when the state came
-// from a snapshot: the watchers are told all the same.
+// from a snapshot: the watchers receive its events nevertheless.
 func TestUnpublished(t *testing.T) {
 	s := newStore(t, Limits{})
 	st := s.hub.NewStream()
@@ -49,8 +49,8 @@ func TestUnpublished(t *testing.T) {
 	s.hub = hub
 	s.batch(s.put("k", "3"))
 	s.hub.Dispatch()
-	if got := told(t, st); !slices.Equal(got, []string{"1", "2", "3"}) {
-		t.Errorf("told of %q", got)
+	if got := received(t, st); !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("received %q", got)
 	}
 }
 
@@ -89,8 +89,8 @@ func TestWatcherSynced(t *testing.T) {
 	expect("future", future, 0, false)
 	s.batch(s.put("k", "1"))
 	s.hub.Dispatch()
-	expect("with an event put aside", w, 0, false)
-	told(t, st)
+	expect("with a queued event", w, 0, false)
+	received(t, st)
 	expect("after it was taken", w, 2, true)
 	s.batch(s.put("other", "1"))
 	s.hub.Dispatch()

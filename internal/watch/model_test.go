@@ -10,10 +10,10 @@ import (
 	"cairn/internal/kv"
 )
 
-// witness is a watcher and what it has been told.
+// witness is a watcher with the events that it has received.
 type witness struct {
 	rng       kv.KeyRange
-	start     int64       // the first revision that it is to be told
+	start     int64       // the first revision that it must receive
 	puts      bool        // only those
 	past      kv.KeyRange // watched, too, in what was before it began
 	began     int64
@@ -62,22 +62,22 @@ func hear(t testing.TB, deliveries []Delivery) {
 	for _, d := range deliveries {
 		x := d.Watcher.Owner().(*witness)
 		if x.compacted != 0 {
-			t.Errorf("%v is told something after its end", x)
+			t.Errorf("%v receives a delivery after its end", x)
 		}
 		if x.compacted = d.Compacted; x.compacted == 0 && len(d.Events) == 0 {
-			t.Errorf("%v is told nothing", x)
+			t.Errorf("%v receives an empty delivery", x)
 		}
 		for _, e := range d.Events {
 			if n := len(x.got); n > 0 && e.Revision() == x.got[n-1].Revision() && e == d.Events[0] {
-				t.Errorf("%v is told revision %d in pieces", x, e.Revision())
+				t.Errorf("%v receives revision %d in pieces", x, e.Revision())
 			}
 			x.got = append(x.got, e)
 		}
 	}
 }
 
-// verify holds what a witness was told against the log. through is the revision up to
-// which it must have been told all.
+// verify compares the events of a witness with the log. through is the revision up to
+// which it must have received all.
 func (x *witness) verify(t testing.TB, log []kv.Event, through int64) {
 	if x.compacted != 0 {
 		through = 0 // as far as it came
@@ -91,7 +91,7 @@ func (x *witness) verify(t testing.TB, log []kv.Event, through int64) {
 		}
 		if i == len(x.got) {
 			if rev <= through {
-				t.Errorf("%v was not told revision %d of %d", x, rev, through)
+				t.Errorf("%v did not receive revision %d of %d", x, rev, through)
 			}
 			if x.compacted != 0 && x.compacted <= x.start {
 				t.Errorf("%v ended, compacted at %d", x, x.compacted)
@@ -110,7 +110,7 @@ func (x *witness) verify(t testing.TB, log []kv.Event, through int64) {
 		i++
 	}
 	if i < len(x.got) {
-		t.Errorf("%v was told %d events too many, the first is %v %s", x, len(x.got)-i, x.got[i].Record.Mod, x.got[i].Key)
+		t.Errorf("%v received %d events too many, the first is %v %s", x, len(x.got)-i, x.got[i].Record.Mod, x.got[i].Key)
 	}
 }
 
@@ -270,7 +270,7 @@ func TestConcurrently(t *testing.T) {
 	}
 }
 
-// consume makes watchers and takes what they are told, until all was written and told.
+// consume makes watchers and takes their events, until all was written and delivered.
 func consume(t *testing.T, h *Hub, r *rand.Rand, written <-chan struct{}) (witnesses []*witness) {
 	s := h.NewStream()
 	defer s.Close()

@@ -10,8 +10,8 @@ import (
 
 // The tests are named after issues of github.com/etcd-io/etcd.
 
-// batchUntold is batch without a word to the hub.
-func (s *store) batchUntold(commands ...func(w *mvcc.Writer)) {
+// batchUnpublished is batch without a notification of the hub.
+func (s *store) batchUnpublished(commands ...func(w *mvcc.Writer)) {
 	s.b.Reset()
 	s.check(s.w.Begin(s.b))
 	for _, c := range commands {
@@ -24,8 +24,8 @@ func (s *store) batchUntold(commands ...func(w *mvcc.Writer)) {
 	s.w.Publish()
 }
 
-// Test15271: what a member has not been told of one by one, as after it has caught up from a
-// snapshot, its watchers are told from history: in order, once, and never from before.
+// Test15271: events that the hub did not publish, as after a snapshot was installed, are delivered
+// to watchers from history: in order, once, and none from before their start.
 func Test15271(t *testing.T) {
 	s := newStore(t, Limits{})
 	st := s.hub.NewStream()
@@ -47,17 +47,17 @@ func Test15271(t *testing.T) {
 	}
 	s.batch(s.put("k", "2"))
 	take()
-	s.batchUntold(s.put("k", "3"))
-	s.batchUntold(s.put("k", "4"))
+	s.batchUnpublished(s.put("k", "3"))
+	s.batchUnpublished(s.put("k", "4"))
 	s.batch(s.put("k", "5"))
 	take()
 	for i, rev := range seen {
 		if rev != int64(i)+2 {
-			t.Fatalf("told of the revisions %v", seen)
+			t.Fatalf("received the revisions %v", seen)
 		}
 	}
 	if len(seen) != 4 {
-		t.Errorf("told of the revisions %v, want 2 to 5", seen)
+		t.Errorf("received the revisions %v, want 2 to 5", seen)
 	}
 }
 
@@ -72,7 +72,7 @@ func Test20221(t *testing.T) {
 	expect := func(what string, revision int64, ok bool) {
 		t.Helper()
 		s.hub.Dispatch()
-		told(t, st)
+		received(t, st)
 		if rev, synced := st.Synced(1); synced != ok || ok && rev != revision {
 			t.Errorf("%s: synced at %d, %v", what, rev, synced)
 		}
@@ -82,7 +82,7 @@ func Test20221(t *testing.T) {
 	select {
 	case <-st.Wake():
 	default:
-		t.Error("the end of a future watch wakes nobody who asks for progress")
+		t.Error("the end of a future watch does not wake a stream that waits for progress")
 	}
 	expect("two revisions before", 0, false)
 	if _, ok := future.Synced(); ok {

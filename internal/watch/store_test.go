@@ -10,8 +10,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// store is an applier: what it writes is published to a hub, and kept in log as it
-// was told to be.
+// store is an applier: it publishes its writes to a hub, and records them in log.
 type store struct {
 	t     testing.TB
 	db    *storage.Store

@@ -6,28 +6,28 @@ import (
 	"cairn/internal/kv"
 )
 
-// Spec says what a watcher is to be told.
+// Spec selects the events of a watcher.
 type Spec struct {
 	// Range must not be empty.
 	Range kv.KeyRange
 	// HistoryRange, unless empty, takes the place of Range while the watcher reads history. It
 	// must contain Range; Wants decides which of the further events are delivered.
 	HistoryRange kv.KeyRange
-	// Start is the first revision to be told; 0 is the next one to come.
+	// Start is the first revision to deliver; 0 is the next one after the head.
 	Start int64
-	// Wants says which events of the range are to be told; it is called by any
-	// goroutine, under a lock, and must be quick. nil is all.
+	// Wants selects events of the range; it is called by any goroutine, under a lock, and must
+	// be quick. nil selects all.
 	Wants func(e *Event) bool
 	// Owner is for the caller: Watcher.Owner.
 	Owner any
 }
 
-// state says where a watcher's next events come from.
+// state is the source of a watcher's next events.
 type state uint8
 
 const (
 	live   state = iota // in Hub.index: from Dispatch
-	fallen              // in Stream.fallen: it is to get behind
+	fallen              // in Stream.fallen: Take moves it to behind
 	behind              // in Stream.behind: from history
 	ended
 )
@@ -44,8 +44,8 @@ type Watcher struct {
 
 	// The hub's mutex guards what follows; of a watcher behind, next is the stream's.
 	state  state
-	next   int64    // events of earlier revisions are not wanted, or were given
-	event  *Event   // the first that is put aside
+	next   int64    // events of earlier revisions are not wanted, or were delivered
+	event  *Event   // the first that is queued
 	events []*Event // the others
 
 	before, after   *Watcher // in an index
@@ -58,11 +58,11 @@ func (w *Watcher) Owner() any { return w.owner }
 
 func (w *Watcher) wants(e *Event) bool { return w.filter == nil || w.filter(e) }
 
-// putAside keeps an event for the stream to take. The hub's mutex is held.
-func (w *Watcher) putAside(e *Event) {
+// queue keeps an event for the stream to take. The hub's mutex is held.
+func (w *Watcher) queue(e *Event) {
 	s := w.stream
 	if s.events == 0 {
-		s.asideSince = s.hub.aside
+		s.queuedSince = s.hub.dispatchedBytes
 		s.enqueue()
 		s.signal()
 	}
@@ -142,10 +142,10 @@ type Stream struct {
 
 	// The hub's mutex guards these.
 	slot         int        // in Hub.streams
-	ready        []*Watcher // with events put aside, in the order of their first ones
-	events       int        // put aside
-	asideSince   int64      // Hub.aside when the first was
-	older, newer *Stream    // in the hub's list of streams with events put aside
+	ready        []*Watcher // with queued events, in the order of their first ones
+	events       int        // queued
+	queuedSince  int64      // Hub.dispatchedBytes when the first was queued
+	older, newer *Stream    // in the hub's list of streams with queued events
 	fallen       []*Watcher
 	first, last  *Watcher // all watchers, in the order of their making
 	watchers     int
@@ -176,7 +176,7 @@ func (h *Hub) add(s *Stream) *Stream {
 	return s
 }
 
-// signal tells the consumer that Take may have something to give.
+// signal notifies the consumer that Take may return something.
 func (s *Stream) signal() {
 	if s.notify != nil {
 		s.notify()
@@ -236,7 +236,7 @@ func (s *Stream) Room(r kv.KeyRange) error {
 }
 
 // Watch adds a watcher. It returns the revision of the store when the watcher began:
-// with Start 0 it is told of all that comes after that.
+// with Start 0 it receives all later events.
 func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
 	h := s.hub
 	w = &Watcher{owner: spec.Owner, stream: s, filter: spec.Wants, next: spec.Start, span: spanOf(spec.Range)}
@@ -245,7 +245,7 @@ func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
 	others := h.watchers.Add(1) > 1
 	revision = h.keys.Head().Revision
 	if !others {
-		// What was published to nobody was not dispatched.
+		// Events published while there was no watcher were not dispatched.
 		h.dispatched = max(h.dispatched, revision)
 	}
 	if w.next <= 0 {
@@ -282,7 +282,7 @@ func spanOf(r kv.KeyRange) span {
 	return s
 }
 
-// Cancel ends a watcher: no later Take tells of it.
+// Cancel ends a watcher: no later Take returns deliveries of it.
 func (s *Stream) Cancel(w *Watcher) {
 	h := s.hub
 	h.mu.Lock()
@@ -292,7 +292,7 @@ func (s *Stream) Cancel(w *Watcher) {
 		return
 	case live:
 		h.index.remove(w)
-		w.takeAside()
+		w.clearQueue()
 		if w.next > h.dispatched+1 {
 			s.signal() // Synced may have waited for it
 		}
@@ -302,7 +302,7 @@ func (s *Stream) Cancel(w *Watcher) {
 	s.end(w)
 }
 
-// end takes a watcher out of the stream that is in no index any more. The hub's mutex
+// end removes a watcher, which is no longer in an index, from the stream. The hub's mutex
 // is held.
 func (s *Stream) end(w *Watcher) {
 	w.state = ended
@@ -362,7 +362,7 @@ func (w *Watcher) Synced() (revision int64, ok bool) {
 	return h.dispatched, w.state == live && w.event == nil && w.next <= h.dispatched+1
 }
 
-// enqueue puts the stream behind all others with events put aside. The hub's mutex is held.
+// enqueue puts the stream behind all others with queued events. The hub's mutex is held.
 func (s *Stream) enqueue() {
 	h := s.hub
 	if s.older = h.newest; s.older != nil {
@@ -373,7 +373,7 @@ func (s *Stream) enqueue() {
 	h.newest = s
 }
 
-// forget lets go of what was put aside. The hub's mutex is held.
+// forget drops the queued events. The hub's mutex is held.
 func (s *Stream) forget() {
 	if s.events == 0 {
 		return
@@ -396,9 +396,9 @@ func (s *Stream) forget() {
 	s.ready = s.ready[:0]
 }
 
-// dropAside gives up what was put aside: its watchers are to read it from history.
+// dropQueued drops the queued events: the watchers read them from history instead.
 // The hub's mutex is held.
-func (s *Stream) dropAside() {
+func (s *Stream) dropQueued() {
 	for _, w := range s.ready {
 		if w.state == live && w.event != nil {
 			w.next = w.event.Revision()
@@ -409,9 +409,9 @@ func (s *Stream) dropAside() {
 	s.forget()
 }
 
-// takeAside empties what was put aside for a watcher that is to end. The hub's mutex
+// clearQueue drops the queued events of a watcher before its end. The hub's mutex
 // is held.
-func (w *Watcher) takeAside() {
+func (w *Watcher) clearQueue() {
 	if w.event == nil {
 		return
 	}

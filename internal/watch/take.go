@@ -8,7 +8,7 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// Delivery is what a watcher is told: events of whole revisions, in their order; or
+// Delivery is one delivery to a watcher: events of whole revisions, in their order; or
 // its end, when Compacted is not 0.
 type Delivery struct {
 	Watcher *Watcher
@@ -18,7 +18,7 @@ type Delivery struct {
 	Compacted int64
 }
 
-// Take returns what there is to tell; nothing when Wake is to be waited for. The
+// Take returns the next deliveries; none when the caller must wait for Wake. The
 // deliveries are valid until the next call. An error is ErrClosed or the
 // store's.
 func (s *Stream) Take() ([]Delivery, error) {
@@ -38,7 +38,7 @@ func (s *Stream) Take() ([]Delivery, error) {
 // takenKept is how long a list of events may be that is kept for the next Take.
 const takenKept = 4 << 10
 
-// takeLive takes what the hub has put aside, and the watchers that have fallen behind.
+// takeLive takes the events that the hub has queued, and the watchers that have fallen behind.
 func (s *Stream) takeLive() {
 	h := s.hub
 	h.mu.Lock()
