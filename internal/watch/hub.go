@@ -121,9 +121,9 @@ var ErrClosed = errors.New("watch hub closed")
 
 // The errors of Room.
 var (
-	// ErrStreamFull says that a stream has as many watchers as it may have.
+	// ErrStreamFull reports that a stream has reached its limit of watchers.
 	ErrStreamFull = errors.New("too many watches on this stream")
-	// ErrHubFull says that all streams together have.
+	// ErrHubFull reports that all streams together have reached theirs.
 	ErrHubFull = errors.New("too many watches on this member")
 )
 
