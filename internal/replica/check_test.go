@@ -125,7 +125,7 @@ func badMessages() map[string]*raftpb.Message {
 		"heartbeat of no term":               message(raftpb.MsgHeartbeat, term(0)),
 		"heartbeat of this member":           message(raftpb.MsgHeartbeat, from(1)),
 		"heartbeat of a thread of raft":      message(raftpb.MsgHeartbeat, from(1<<64-1)),
-		"heartbeat of nobody":                message(raftpb.MsgHeartbeat, from(0)),
+		"heartbeat without a sender":         message(raftpb.MsgHeartbeat, from(0)),
 		"heartbeat for another member":       message(raftpb.MsgHeartbeat, to(3)),
 		"local type":                         message(raftpb.MsgHup),
 		"report of a snapshot":               message(raftpb.MsgSnapStatus),

@@ -40,7 +40,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// ErrNoLeader says that nobody can take a proposal now.
+// ErrNoLeader reports that no member can accept a proposal at present.
 var ErrNoLeader = errors.New("no leader")
 
 // Config says who the replica is and how fast its ticks run.
@@ -187,7 +187,7 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 	return refusal(r.raw.Propose(r.entryData(now, batch, commands)))
 }
 
-// ProposeChange is Propose for a command that changes who has part in the log: it is alone in its
+// ProposeChange is Propose for a command that changes the raft configuration: it is alone in its
 // entry, and change is what raft has to know of it (machine.NewChange). One change is under way at
 // a time: raft drops a further one without a word.
 func (r *Replica) ProposeChange(now time.Duration, batch uint64, command Command, change *raftpb.ConfChangeV2) error {

@@ -21,7 +21,7 @@ import (
 //     the stream that OpenSnapshot returns, which is as of the same entry or a later one; and says
 //     by ReportSnapshot how that went.
 //  2. The follower's caller gives message and stream to ReceiveSnapshot, which checks every byte
-//     and builds tables aside, while the replica goes on. It returns the message to Step: the one
+//     and builds separate tables, while the replica goes on. It returns the message to Step: the one
 //     that came, as of the entry that the stream is of.
 //  3. Raft takes it, or no longer needs it. If it takes it, Work has an append that carries it,
 //     which the caller gives to Install.
@@ -75,7 +75,7 @@ func (r *Replica) OpenSnapshot() (*Outgoing, error) {
 	return o, nil
 }
 
-// Close lets go of the state and of the log's entries.
+// Close releases the state and the log's entries.
 func (o *Outgoing) Close() error {
 	s := &o.r.snapshots
 	s.mu.Lock()
@@ -129,7 +129,7 @@ func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.
 	return out, nil
 }
 
-// receiveDir drops the snapshots that nobody will install any more, and returns the directory for
+// receiveDir drops the snapshots that will not be installed, and returns the directory for
 // another one.
 func (r *Replica) receiveDir() (string, error) {
 	s := &r.snapshots

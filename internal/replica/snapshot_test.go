@@ -34,7 +34,7 @@ type node struct {
 	machine           *machine.Machine
 	r                 *Replica
 	installed         int
-	acked             atomic.Uint64 // the last entry that it has told a leader to be durable
+	acked             atomic.Uint64 // the last entry that it has acknowledged to a leader
 	// spoil changes the stream of a snapshot on its way in.
 	spoil func([]byte) []byte
 }
@@ -175,8 +175,8 @@ func (c *cluster) close(t testing.TB) {
 	}
 }
 
-// settle runs all nodes until nobody has anything to do.
-func (c *cluster) settle() error {
+// runUntilIdle runs all nodes until none has work.
+func (c *cluster) runUntilIdle() error {
 	for range 10_000 {
 		idle := true
 		for id := uint64(1); id <= nodes; id++ {
@@ -254,7 +254,7 @@ func (c *cluster) tick(n int) error {
 		for id := uint64(1); id <= nodes; id++ {
 			c.nodes[id].r.Tick()
 		}
-		if err := c.settle(); err != nil {
+		if err := c.runUntilIdle(); err != nil {
 			return err
 		}
 	}
@@ -272,7 +272,7 @@ func (c *cluster) write(rng *rand.Rand, batches [][]step, n int) ([][]step, erro
 			commands[i] = steps[i].command
 		}
 		batches = append(batches, steps)
-		if err := errors.Join(leader.r.Propose(time.Second, number, commands), c.settle()); err != nil {
+		if err := errors.Join(leader.r.Propose(time.Second, number, commands), c.runUntilIdle()); err != nil {
 			return nil, err
 		}
 	}
@@ -283,7 +283,7 @@ func (c *cluster) write(rng *rand.Rand, batches [][]step, n int) ([][]step, erro
 func leaveBehind(t testing.TB, rng *rand.Rand) (*cluster, [][]step) {
 	t.Helper()
 	c := newCluster(t)
-	must(t, errors.Join(c.nodes[1].r.Campaign(), c.settle()))
+	must(t, errors.Join(c.nodes[1].r.Campaign(), c.runUntilIdle()))
 	batches, err := c.write(rng, nil, 10)
 	must(t, err)
 	c.cut[3] = true

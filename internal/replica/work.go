@@ -24,7 +24,7 @@ type Work struct {
 	Apply  *raftpb.Message   // for the applier, or nil
 	Send   []*raftpb.Message // for peers, at once
 	Reads  []Read
-	// Elected and Deposed tell of a change of leadership of this replica;
+	// Elected and Deposed report a change of leadership of this replica;
 	// LeaderChanged of any.
 	LeaderChanged, Elected, Deposed bool
 }
@@ -43,7 +43,7 @@ func (r *Replica) nextReady() (rd raft.Ready, ok bool) {
 	return rd, true
 }
 
-// Work returns what has come to be done since the last call, and whether there
+// Work returns the work that has arisen since the last call, and whether there
 // is anything. now is the caller's monotonic clock.
 func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	r.startClock(now)
@@ -173,5 +173,5 @@ func (r *Replica) Truncate(keep uint64) error {
 	return r.log.Truncate(r.snapshots.needed(durable - keep))
 }
 
-// ReleaseApplied lets go of the memory of applied entries that no peer waits for.
+// ReleaseApplied releases the memory of applied entries that no peer waits for.
 func (r *Replica) ReleaseApplied() { r.log.Release(r.machine.AppliedIndex()) }

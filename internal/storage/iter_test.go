@@ -78,7 +78,7 @@ func TestBoundsInWrongOrder(t *testing.T) {
 	}
 }
 
-// TestIterTellsReadError: a block, or a value, that cannot be read is told as the
+// TestIterTellsReadError: a block, or a value, that cannot be read is reported as the
 // error that it is, by Err as soon as it happens and by Close.
 func TestIterTellsReadError(t *testing.T) {
 	broken := errors.New("disk is broken")

@@ -96,7 +96,7 @@ type Store struct {
 	options *pebble.Options
 	readers readers
 
-	viewsMu sync.Mutex // guards views, and that nobody reads a view that is being closed
+	viewsMu sync.Mutex // guards views, and keeps views from being read while they are closed
 	views   map[*View]struct{}
 }
 

@@ -14,7 +14,7 @@ var everything = pebble.KeyRange{Start: []byte{0}, End: []byte{0xff}}
 // View is the whole store as of one moment, for as long as it is kept: what is
 // committed later, and a Replace, do not show in it.
 //
-// It holds up nobody. Until it is closed the tables on disk that it needs are kept,
+// It blocks no other operation. Until it is closed the tables on disk that it needs are kept,
 // also where compactions have rewritten their keys, but nothing in memory: it is
 // made with a flush. When the store is closed, reads of the view return ErrClosed.
 //
