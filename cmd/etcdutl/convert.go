@@ -10,6 +10,7 @@ import (
 
 	"cairn/internal/backup"
 	"cairn/internal/etcdfile"
+	"cairn/internal/machine"
 )
 
 func (t *tool) imports() *cobra.Command {
@@ -110,18 +111,25 @@ func (t *tool) importFile(path string, to backup.Target, check bool) error {
 	return t.restored(path, to)
 }
 
+// exportFormats are what an export can write.
+var exportFormats = map[string]func(m *machine.Machine, path string, progress func(changes int64)) (backup.Exported, error){
+	"etcd": backup.Export, "jsonl": backup.ExportLines,
+}
+
 func (t *tool) exports() *cobra.Command {
 	var format, output string
 	cmd := &cobra.Command{
 		Use: "export <snapshot or data directory> --output {filename}", Short: "Writes a state of cairn as a snapshot that etcd restores", Args: exactly(1),
-		Long: "Exports keys with their revisions and history, leases, users and roles. etcd's `etcdutl snapshot restore` takes the file.\n" +
+		Long: "Exports keys with their revisions and history, leases, users and roles. etcd's `etcdutl snapshot restore` takes the file;\n" +
+			"--format jsonl writes lines of JSON (docs/formats/etcd.md), with the hashes of the passwords.\n" +
 			"Directories of v2 and TTLs of v2 keys do not exist in etcd's v3 store; their number is printed.",
 		RunE: func(_ *cobra.Command, args []string) (err error) {
 			if output == "" {
 				return usageError{errors.New("--output: want the name of the file to write")}
 			}
-			if format != "etcd" {
-				return usageError{fmt.Errorf("--format=%s: unknown format, want etcd", format)}
+			write, ok := exportFormats[format]
+			if !ok {
+				return usageError{fmt.Errorf("--format=%s: unknown format, want etcd or jsonl", format)}
 			}
 			c, err := backup.OpenContent(args[0])
 			if err != nil {
@@ -129,7 +137,7 @@ func (t *tool) exports() *cobra.Command {
 			}
 			defer func() { err = errors.Join(err, c.Close()) }()
 			show, hide := t.progress("exporting")
-			done, err := backup.Export(c.Machine(), output, show)
+			done, err := write(c.Machine(), output, show)
 			hide()
 			if err != nil {
 				return err
@@ -137,12 +145,12 @@ func (t *tool) exports() *cobra.Command {
 			_, err = fmt.Fprintf(t.out, "exported %s to %s: revision %d, %d changes, %d leases, %d users, %d roles, %s\n",
 				args[0], output, done.Revision, done.Changes, done.Leases, done.Users, done.Roles, formatBytes(done.Size))
 			if err == nil && done.Lost > 0 {
-				_, err = fmt.Fprintf(t.err, "%d directories or TTLs of v2 are not in the file: etcd's v3 store has none\n", done.Lost)
+				_, err = fmt.Fprintf(t.err, "%d directories or TTLs of v2 are not in the file: v3 has none\n", done.Lost)
 			}
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "etcd", "format of the file: etcd, a snapshot for etcd 3.4 and later")
+	cmd.Flags().StringVar(&format, "format", "etcd", "format of the file: etcd, a snapshot for etcd 3.4 and later; jsonl, a line of JSON for each change, lease, user and role")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "name of the file to write; it must not exist")
 	return cmd
 }

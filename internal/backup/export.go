@@ -90,6 +90,11 @@ func Export(m *machine.Machine, path string, progress func(changes int64)) (done
 	if err != nil {
 		return done, err
 	}
+	return export(m, w, progress)
+}
+
+// export writes a state to a sink, and closes that.
+func export(m *machine.Machine, w sink, progress func(changes int64)) (done Exported, err error) {
 	defer func() { err = errors.Join(err, w.Close()) }()
 	e := exporter{w: w, keys: m.Keys(), progress: progress, done: &done}
 	head := m.Keys().Head()
@@ -111,7 +116,7 @@ func Export(m *machine.Machine, path string, progress func(changes int64)) (done
 }
 
 type exporter struct {
-	w        *etcdfile.Writer
+	w        sink
 	keys     *mvcc.Store
 	progress func(int64)
 	done     *Exported
