@@ -51,6 +51,9 @@ func Etcd(t testing.TB) string { return program(t, "CAIRN_TEST_ETCD", "etcd") }
 // Etcdctl returns the path of the command line client under test.
 func Etcdctl(t testing.TB) string { return program(t, "CAIRN_TEST_ETCDCTL", "etcdctl") }
 
+// Etcdutl returns the path of our etcdutl, or of that in CAIRN_TEST_ETCDUTL.
+func Etcdutl(t testing.TB) string { return program(t, "CAIRN_TEST_ETCDUTL", "etcdutl") }
+
 func program(t testing.TB, variable, name string) string {
 	t.Helper()
 	if path := os.Getenv(variable); path != "" {
