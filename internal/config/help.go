@@ -10,6 +10,7 @@ const helpHead = `etcd starts a member of a distributed key-value store.
 Usage:
   etcd [flags]
   etcd --config-file PATH
+  etcd gateway start [flags]
   etcd config check [flags]
   etcd --version
 
