@@ -17,13 +17,16 @@ import (
 // freeHosts returns addresses of this machine that nobody listens on.
 func freeHosts(t *testing.T, n int) (hosts []string) {
 	t.Helper()
+	var held []net.Listener // until all are chosen, so that they differ
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		hosts = append(hosts, l.Addr().String())
+		held, hosts = append(held, l), append(hosts, l.Addr().String())
+	}
+	for _, l := range held {
+		l.Close()
 	}
 	return hosts
 }

@@ -70,7 +70,7 @@ func TestGateway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer poll.Close()
+		t.Cleanup(func() { poll.Close() })
 		// the connection reaches the member before the gateway stops
 		if _, err := io.WriteString(poll, "GET /version HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
