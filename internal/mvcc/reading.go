@@ -20,16 +20,19 @@ type Cursor = cursor
 type Reading struct {
 	v     view
 	mixed bool
+	head  *Head // of a Reading of a Store
 }
 
 // Reading returns the published state.
 func (s *Store) Reading() Reading {
 	head := s.settled()
-	return Reading{view{src: s, rev: head.Revision}, head.Mixed}
+	return Reading{view{src: s, rev: head.Revision}, head.Mixed, head}
 }
 
 // Reading returns the state that the open command sees.
-func (w *Writer) Reading() Reading { return Reading{view{src: w, rev: w.Revision()}, w.head.Mixed} }
+func (w *Writer) Reading() Reading {
+	return Reading{view{src: w, rev: w.Revision()}, w.head.Mixed, nil}
+}
 
 // Mixed is the head's, see Head.
 func (r Reading) Mixed() bool { return r.mixed }
@@ -62,6 +65,16 @@ func (r Reading) Walk(start, end []byte, visit func(key []byte, rec *kv.Record) 
 // were deleted since may be missing from what was read, other reads fail with
 // ErrOvertaken, and a newer Reading is needed.
 func (r Reading) Overtaken() bool { return r.v.src.overtaken(r.v.rev) != nil }
+
+// AwaitNewer returns when a newer Reading than this overtaken one can be read. The error means that
+// there is none although history is missing: the store is damaged.
+func (r Reading) AwaitNewer() error {
+	s, ok := r.v.src.(*Store)
+	if !ok {
+		return nil // a compaction cannot overtake the writer
+	}
+	return s.awaitNext(r.head)
+}
 
 // Lend returns the value of a raw key of another table (see storage.Table)
 // without a copy; storage.ErrNotFound when there is none. When the closer is not

@@ -74,11 +74,11 @@ func (w *Writer) Start() {
 	w.first, w.commandBytes = len(w.events), 0
 }
 
-// Advance has the open command move the revision although it changes no key. Every revision has an
-// event, by which a compaction is told from a gap: that of this one is one that no watcher is told
-// of, a refresh of v2's root.
+// Advance makes the open command move the revision although it changes no key. Every revision has
+// an event, which distinguishes a compacted revision from a gap. The event is a refresh of v2's
+// root, which no watcher receives.
 func (w *Writer) Advance() {
-	w.NoteDirectoryChange(kv.EventPut, kv.ActionRefresh, []byte("/"), kv.Record{}, kv.Record{})
+	w.addDirectoryEvent(kv.EventPut, kv.ActionRefresh, []byte("/"), kv.Record{}, kv.Record{})
 }
 
 // Abort undoes the open command.
@@ -279,20 +279,19 @@ func (w *Writer) Delete(op *DeleteOp) (res DeleteResult, err error) {
 	return res, nil
 }
 
-// commandBytesMax is how much one command may change, counted by the keys and values
-// before and after: all of it is in memory until the batch is committed. Every member
-// has to refuse the same commands.
+// commandBytesMax limits what one command may change: the bytes of keys and values before and
+// after, and of directories. All of it is in memory until the batch is committed. Every member must
+// refuse the same commands.
 const commandBytesMax = 512 << 20
 
 // Bytes returns how much the batch has changed so far, as commandBytesMax counts it.
 func (w *Writer) Bytes() int64 { return w.bytes }
 
-// record notes a change of a key whose newest state was old. It returns ErrTooLarge
-// when the command changes too much.
+// record stores a change of a key whose newest record was old. It returns ErrTooLarge when the
+// command changes too much.
 func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Record, old *node) error {
-	w.commandBytes += int64(len(key) + len(r.Value) + len(old.Value))
-	if w.commandBytes > commandBytesMax {
-		return ErrTooLarge
+	if err := w.AddBytes(len(key) + len(r.Value) + len(old.Value)); err != nil {
+		return err
 	}
 	n := node{Record: r}
 	e := event{Event: kv.Event{Type: t, Action: action, Key: key, Record: r, Prev: old.Record}}

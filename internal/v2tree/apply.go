@@ -16,7 +16,8 @@ import (
 //
 // The command's path and values must stay unchanged until w.Publish.
 //
-// An expiry that finds nothing to expire returns a zero Result.
+// An expiry that finds nothing to expire, or removes only a part of a directory, returns a zero
+// Result.
 func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Result, error) {
 	a := applier{w: w, b: w.Batch(), c: c, now: now, next: w.Revision() + 1}
 	if c.HasTTL {
@@ -163,7 +164,9 @@ func (a *applier) set(path []byte) (Result, error) {
 	}
 	res := Result{Action: kv.ActionSet, Created: old.is == nothing}
 	if a.c.Dir {
-		res.Node = a.putDirectory(path, kv.ActionSet, old.rec)
+		if res.Node, err = a.putDirectory(path, kv.ActionSet, old.rec); err != nil {
+			return Result{}, err
+		}
 	} else if res.Node, old.rec, err = a.put(path, value, a.action(kv.ActionSet), true); err != nil {
 		return Result{}, err
 	}
@@ -213,7 +216,9 @@ func (a *applier) create(path []byte) (Result, error) {
 	}
 	res := Result{Action: kv.ActionCreate, Created: true}
 	if a.c.Dir {
-		res.Node = a.putDirectory(path, kv.ActionCreate, kv.Record{})
+		if res.Node, err = a.putDirectory(path, kv.ActionCreate, kv.Record{}); err != nil {
+			return Result{}, err
+		}
 		return res, nil
 	}
 	res.Node, _, err = a.put(path, a.c.Value, kv.ActionCreate, true)

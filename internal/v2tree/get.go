@@ -9,25 +9,27 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// movedTriesMax bounds how often a Get starts again; see Get.
+// movedTriesMax limits how often a Get begins again; see Get.
 const movedTriesMax = 16
 
 // Get returns the node at a path, and the revision of the state that it was read from. A directory
 // has its content without hidden nodes: one level, or with recursive all of it. A refusal is an
 // *Error.
 //
-// read gives the published state. Keys are read as of one revision, directories
-// as they are now, so a Get that looked at directories checks whether any changed
-// meanwhile, and if so begins again with a newer reading. When directories change
-// faster than it can read, the last try is taken: then a directory that was made
-// or removed in those microseconds may be on either side of the revision. It begins
-// again, too, when a compaction has overtaken it.
+// read returns the published state. Keys are read as of one revision, directories as they are now,
+// so a Get that read directories checks whether any changed meanwhile, and if so begins again with
+// a newer reading. When directories change faster than it can read, it returns the last attempt: a
+// directory that was made or removed in those microseconds may then be on either side of the
+// revision. When a compaction has overtaken it, it waits for the newer state and begins again.
 func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime) (n Node, index int64, err error) {
 	for range movedTriesMax {
 		r := read()
 		index = r.Revision()
 		p, err := lookup(r, path, true)
 		if r.Overtaken() || errors.Is(err, mvcc.ErrOvertaken) {
+			if err := r.AwaitNewer(); err != nil {
+				return n, index, err
+			}
 			continue
 		}
 		if err != nil {
@@ -40,11 +42,17 @@ func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTi
 		if err != nil {
 			return n, index, err
 		}
-		if before > index {
+		if before > index { // the change is committed and about to be published
+			if err := r.AwaitNewer(); err != nil {
+				return n, index, err
+			}
 			continue
 		}
 		n, err = getDirectory(r, path, recursive, now)
 		if r.Overtaken() || errors.Is(err, mvcc.ErrOvertaken) {
+			if err := r.AwaitNewer(); err != nil {
+				return Node{}, index, err
+			}
 			continue
 		}
 		if after, aerr := lastDirectoryChange(r); aerr != nil || after == before {
@@ -69,7 +77,7 @@ func Hides(r mvcc.Reading, path []byte) (bool, error) {
 	return p.is == folder, err
 }
 
-// getDirectory is Get where there was no key a moment ago.
+// getDirectory is Get at a path where the last lookup found no key.
 func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime) (Node, error) {
 	p, err := lookup(r, path, true)
 	switch {

@@ -3,10 +3,14 @@ package v2tree
 import "cairn/internal/kv"
 
 // setDirectory writes an entry of table d, and moves its deadline.
-func (a *applier) setDirectory(path []byte, old kv.ClusterTime, d directory) {
+func (a *applier) setDirectory(path []byte, old kv.ClusterTime, d directory) error {
+	if err := a.w.AddBytes(len(path)); err != nil {
+		return err
+	}
 	a.b.Set(dirKey(make([]byte, 0, len(path)+2), path), d.append(nil))
 	moveDeadline(a.b, deadlineDirectory, path, old, d.deadline)
 	a.touchDirectories()
+	return nil
 }
 
 // touchDirectories records that this command changes table d.
@@ -50,7 +54,9 @@ func (a *applier) makeParents(path []byte) error {
 			p.dir.created = a.next
 		}
 		if !p.explicit {
-			a.setDirectory(at, 0, p.dir)
+			if err := a.setDirectory(at, 0, p.dir); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -62,13 +68,17 @@ func dirRecord(d directory) kv.Record {
 }
 
 // putDirectory makes a directory where a key (prev) or nothing is.
-func (a *applier) putDirectory(path []byte, action kv.Action, prev kv.Record) Node {
+func (a *applier) putDirectory(path []byte, action kv.Action, prev kv.Record) (Node, error) {
 	d := directory{created: a.next, deadline: a.deadline}
-	a.setDirectory(path, 0, d)
-	a.w.NoteDirectoryChange(kv.EventPut, action, path, dirRecord(d), prev)
+	if err := a.setDirectory(path, 0, d); err != nil {
+		return Node{}, err
+	}
+	if err := a.w.ChangeDirectory(kv.EventPut, action, path, dirRecord(d), prev); err != nil {
+		return Node{}, err
+	}
 	n := dirNode(path, d, a.now)
 	n.Left = a.c.TTL
-	return n
+	return n, nil
 }
 
 // updateDirectory gives a directory the command's TTL, or takes the TTL away.
@@ -79,8 +89,12 @@ func (a *applier) updateDirectory(path []byte, old place) (Node, error) {
 		}
 	}
 	d := directory{created: old.dir.created, deadline: a.deadline}
-	a.setDirectory(path, old.dir.deadline, d)
-	a.w.NoteDirectoryChange(kv.EventPut, a.action(kv.ActionUpdate), path, dirRecord(d), dirRecord(old.dir))
+	if err := a.setDirectory(path, old.dir.deadline, d); err != nil {
+		return Node{}, err
+	}
+	if err := a.w.ChangeDirectory(kv.EventPut, a.action(kv.ActionUpdate), path, dirRecord(d), dirRecord(old.dir)); err != nil {
+		return Node{}, err
+	}
 	n := dirNode(path, d, a.now)
 	n.Modified = a.next // returned, but not stored
 	n.Left = a.c.TTL

@@ -68,7 +68,7 @@ func (a *applier) expire() (Result, error) {
 			return Result{}, err
 		}
 		if old.explicit && old.dir.deadline == deadline {
-			return a.removeDirectory(path, old, kv.ActionExpire)
+			return a.expireDirectory(path, old)
 		}
 		moveDeadline(a.b, deadlineDirectory, path, deadline, 0)
 		return Result{}, nil
@@ -128,10 +128,18 @@ func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Res
 	if err := a.makeParents(path); err != nil {
 		return Result{}, err
 	}
-	keys, dirs, err := a.collect(path)
+	keys, dirs, more, err := a.collect(path)
 	if err != nil {
 		return Result{}, err
 	}
+	if more {
+		return Result{}, mvcc.ErrTooLarge
+	}
+	return a.removeWhole(path, old, keys, dirs, action)
+}
+
+// removeWhole removes a directory with the nodes below it, which are all that there are.
+func (a *applier) removeWhole(path []byte, old place, keys []keyBelow, dirs []dirBelow, action kv.Action) (Result, error) {
 	hidden, ok, err := a.w.Get(path)
 	if err != nil {
 		return Result{}, fmt.Errorf("read key: %w", err)
@@ -139,18 +147,14 @@ func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Res
 	if ok {
 		keys = append(keys, keyBelow{path, hidden.Deadline})
 	}
-	a.w.NoteDirectoryChange(kv.EventDelete, action, path, kv.Record{}, dirRecord(old.dir))
+	if err := a.w.ChangeDirectory(kv.EventDelete, action, path, kv.Record{}, dirRecord(old.dir)); err != nil {
+		return Result{}, err
+	}
 	if old.explicit {
 		a.dropDirectory(path, old.dir.deadline)
 	}
-	for _, d := range dirs {
-		a.w.NoteDirectoryChange(kv.EventDelete, action, d.path, kv.Record{}, dirRecord(d.directory))
-		a.dropDirectory(d.path, d.deadline)
-	}
-	for _, k := range keys {
-		if err := a.deleteKey(k.path, k.deadline, action); err != nil {
-			return Result{}, err
-		}
+	if err := a.removeBelow(keys, dirs, action); err != nil {
+		return Result{}, err
 	}
 	return Result{
 		Action:  action,
@@ -158,6 +162,36 @@ func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Res
 		Prev:    dirNode(path, old.dir, a.now),
 		HasPrev: true,
 	}, nil
+}
+
+// expireDirectory removes a directory that has expired. Where that is more than a command should
+// change, it removes only a part of the nodes below: the directory and its deadline stay, so that
+// the leader proposes the next part. Its result is then a zero Result.
+func (a *applier) expireDirectory(path []byte, old place) (Result, error) {
+	keys, dirs, more, err := a.collect(path)
+	if err != nil {
+		return Result{}, err
+	}
+	if more {
+		return Result{}, a.removeBelow(keys, dirs, kv.ActionExpire)
+	}
+	return a.removeWhole(path, old, keys, dirs, kv.ActionExpire)
+}
+
+// removeBelow removes nodes below a directory, with an event for each.
+func (a *applier) removeBelow(keys []keyBelow, dirs []dirBelow, action kv.Action) error {
+	for _, d := range dirs {
+		if err := a.w.ChangeDirectory(kv.EventDelete, action, d.path, kv.Record{}, dirRecord(d.directory)); err != nil {
+			return err
+		}
+		a.dropDirectory(d.path, d.deadline)
+	}
+	for _, k := range keys {
+		if err := a.deleteKey(k.path, k.deadline, action); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *applier) dropDirectory(path []byte, deadline kv.ClusterTime) {
@@ -176,28 +210,50 @@ type dirBelow struct {
 	directory
 }
 
-// removedDirBytesMax bounds the paths of the directories that one command removes; of keys package
-// mvcc bounds them. An expiry has no bound: it has no client that could remove less at a time.
+// Limits of what one command removes below a directory. Of keys a deletion has the limit that
+// package mvcc has for every command. An expiry has no client that could remove less at a time, so
+// it removes a part: nodes with as many bytes of paths and values as expiredBytesMax, which is a
+// variable for tests.
 const removedDirBytesMax = 64 << 20
 
+var expiredBytesMax = 64 << 20
+
 // collect returns copies of the nodes below a directory: the state must not change during the walk.
-func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, err error) {
+// When there are more than one command removes, more is set; for an expiry, the nodes are then a
+// part that can be removed first, keys before directories and directories after those below them.
+func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, more bool, err error) {
 	r, prefix := a.w.Reading(), prefixOf(path)
+	expires, size := a.c.Kind == KindExpire, 0
 	err = walkBelow(r, prefix, func(key []byte, rec *kv.Record) ([]byte, bool) {
+		size += len(key) + len(rec.Value)
+		if more = expires && size > expiredBytesMax && len(keys) > 0; more {
+			return nil, false
+		}
 		keys = append(keys, keyBelow{append([]byte(nil), key...), rec.Deadline})
 		return nil, true
 	})
-	if err != nil {
-		return nil, nil, err
+	if err != nil || more {
+		return keys, nil, more, err
 	}
+	size = 0
+	first := 0 // of dirs that are kept
 	c := directoriesBelow(r, prefix)
-	size := 0
 	for ; c.more; c.next() {
 		p := c.prefix()
-		if size += len(p); size > removedDirBytesMax && a.c.Kind != KindExpire {
-			return nil, nil, errors.Join(mvcc.ErrTooLarge, c.close())
+		size += len(p)
+		if size > removedDirBytesMax && !expires {
+			return nil, nil, true, c.close()
 		}
 		dirs = append(dirs, dirBelow{append([]byte(nil), p[:len(p)-1]...), c.dir})
+		// A directory is before those below it: the last ones go first.
+		for expires && size > expiredBytesMax && first < len(dirs)-1 {
+			size -= len(dirs[first].path) + 1
+			dirs[first].path = nil
+			first++
+		}
+		if first > 1024 && first > len(dirs)/2 {
+			dirs, first, more = append([]dirBelow(nil), dirs[first:]...), 0, true
+		}
 	}
-	return keys, dirs, c.close()
+	return keys, dirs[first:], more || first > 0, c.close()
 }
