@@ -283,8 +283,8 @@ func consume(t *testing.T, h *Hub, r *rand.Rand, written <-chan struct{}) (witne
 		}
 		hear(t, ds)
 		if len(witnesses) < 200 && r.IntN(4) == 0 {
-			// begin may choose a start 4 revisions after the head that it is given. One that is never
-			// written would never be synced.
+			// begin may choose a start 4 revisions after the head that it is given. One that is
+			// never written would never be synced.
 			witnesses = append(witnesses, begin(s, r, max(1, h.keys.Head().Revision-4)))
 		}
 		if len(ds) > 0 {
