@@ -233,8 +233,8 @@ func (r *applyRole) tidy() (more bool) {
 // may have ended before this start.
 func (r *applyRole) logCompaction() {
 	revision := r.m.machine.Keys().Head().CompactRevision
-	if int64(revision) > r.compacted {
-		r.compacted = int64(revision)
-		r.m.log.Info("finished scheduled compaction", "compact_revision", int64(revision))
+	if revision > r.compacted {
+		r.compacted = revision
+		r.m.log.Info("finished scheduled compaction", "compact_revision", revision)
 	}
 }

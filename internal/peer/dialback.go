@@ -119,7 +119,8 @@ func (t *Transport) confirm(r *http.Request, from uint64) *refusal {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), t.cfg.Limits.ConnectTimeout)
 	defer cancel()
-	defer context.AfterFunc(t.ctx, cancel)()
+	stop := context.AfterFunc(t.ctx, cancel)
+	defer stop()
 	select {
 	case t.identities.slots <- struct{}{}:
 		defer func() { <-t.identities.slots }()

@@ -39,9 +39,11 @@ type replacement struct {
 	urls []string // of the new member; empty until they are known
 }
 
-// addInterval is the time between two attempts to add the learner, until the member asked knows of
-// the removal.
-const addInterval = 50 * time.Millisecond
+// addInterval is the time between two attempts to add the learner, and addPatience the time for all.
+const (
+	addInterval = 100 * time.Millisecond
+	addPatience = 30 * time.Second
+)
 
 // waitInterval is how often the leader is asked whether the learner has caught up.
 const waitInterval = 500 * time.Millisecond
@@ -185,19 +187,35 @@ func (r *replacement) answers(m *etcdserverpb.Member) bool {
 }
 
 func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
-	ctx, cancel := limited(r.s)
+	patience, cancel := context.WithTimeout(r.s.Context, addPatience)
 	defer cancel()
-	resp, err := r.c.MemberAddAsLearner(ctx, r.urls)
-	// A member that has not applied the removal yet still has the URLs.
-	for errors.Is(err, rpctypes.ErrPeerURLExist) && ctx.Err() == nil && r.free() {
-		time.Sleep(addInterval)
-		resp, err = r.c.MemberAddAsLearner(ctx, r.urls)
+	again := time.NewTicker(addInterval)
+	defer again.Stop()
+	resp, err := r.addOnce()
+	for r.addLater(err) && patience.Err() == nil {
+		select {
+		case <-again.C:
+		case <-patience.Done():
+		}
+		resp, err = r.addOnce()
 	}
 	if err != nil {
 		return nil, nil, failf(exitError, "add a learner at %s: %w", strings.Join(r.urls, ","), err)
 	}
 	fmt.Fprintf(r.s.Out, "added learner %x at %s\n", resp.Member.ID, strings.Join(r.urls, ","))
 	return resp.Member, resp.Members, nil
+}
+
+func (r *replacement) addOnce() (*clientv3.MemberAddResponse, error) {
+	ctx, cancel := limited(r.s)
+	defer cancel()
+	return r.c.MemberAddAsLearner(ctx, r.urls)
+}
+
+// addLater reports whether an addition that was refused can succeed soon: the members must have been
+// connected for some seconds, and a member that has not applied the removal yet still has the URLs.
+func (r *replacement) addLater(err error) bool {
+	return errors.Is(err, rpctypes.ErrUnhealthy) || errors.Is(err, rpctypes.ErrPeerURLExist) && r.free()
 }
 
 // free reports whether no member has one of the new member's URLs.
