@@ -39,7 +39,8 @@ type replacement struct {
 	urls []string // of the new member; empty until they are known
 }
 
-// addInterval is the time between two attempts to add the learner, and addPatience the time for all.
+// addInterval is the time between two attempts to add the learner, and addPatience the time for
+// all.
 const (
 	addInterval = 100 * time.Millisecond
 	addPatience = 30 * time.Second
@@ -212,8 +213,9 @@ func (r *replacement) addOnce() (*clientv3.MemberAddResponse, error) {
 	return r.c.MemberAddAsLearner(ctx, r.urls)
 }
 
-// addLater reports whether an addition that was refused can succeed soon: the members must have been
-// connected for some seconds, and a member that has not applied the removal yet still has the URLs.
+// addLater reports whether an addition that was refused can succeed soon: the members must have
+// been connected for some seconds, and a member that has not applied the removal yet still has the
+// URLs.
 func (r *replacement) addLater(err error) bool {
 	return errors.Is(err, rpctypes.ErrUnhealthy) || errors.Is(err, rpctypes.ErrPeerURLExist) && r.free()
 }
