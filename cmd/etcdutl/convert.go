@@ -66,6 +66,9 @@ func (t *tool) readDir(path, walDir string, v2 bool, to backup.Target) (found ba
 			return found, err
 		}
 	}
+	if _, err := os.Stat(filepath.Join(path, "member", "wal")); walDir == "" && err != nil {
+		return found, fmt.Errorf("%s: want the data directory of an etcd, with member/wal: %w", path, err)
+	}
 	d, err := etcdfile.OpenV2Dir(path, walDir)
 	if err != nil {
 		return found, err
