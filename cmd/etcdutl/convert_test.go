@@ -39,7 +39,7 @@ func TestImportOfDirectories(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	empty := t.TempDir()
 	if status := run([]string{"import", "--v2", empty, "--data-dir", filepath.Join(empty, "new")}, &stdout, &stderr); status != exitError ||
-		!strings.Contains(stderr.String(), "there is no log") {
+		!strings.Contains(stderr.String(), "want the data directory of an etcd, with member/wal") {
 		t.Errorf("a directory without a log: exit status %d, %s", status, stderr.String())
 	}
 	if status := run([]string{"export", "--format", "xml", "--output", "x", empty}, &stdout, &stderr); status != exitUsage {
