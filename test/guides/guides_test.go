@@ -42,6 +42,7 @@ var typedGuides = []string{
 	"docs/guides/authentication.md",
 	"docs/guides/upgrade.md",
 	"docs/guides/from-etcd.md",
+	"docs/guides/discovery.md",
 }
 
 // needs are programs of others that a guide uses: it is not typed where they are missing.
@@ -99,6 +100,8 @@ type shell struct {
 	ports *strings.Replacer // from the guides' to ours
 	back  *strings.Replacer
 	kill  func()
+	// environment is the line that each guide begins after.
+	environment string
 }
 
 func newShell(t *testing.T) *shell {
@@ -127,11 +130,10 @@ func newShell(t *testing.T) *shell {
 	cmd := exec.Command("bash", "--norc", "--noprofile")
 	cmd.Dir = s.root
 	client, peer := "http://127.0.0.1:"+s.ports.Replace("2379"), "http://127.0.0.1:"+s.ports.Replace("2380")
-	cmd.Env = append(os.Environ(),
-		"TMPDIR="+temporary,
-		// What a program takes when the guide names no port.
-		"ETCDCTL_ENDPOINTS="+client, "ETCD_LISTEN_CLIENT_URLS="+client, "ETCD_ADVERTISE_CLIENT_URLS="+client,
-		"ETCD_LISTEN_PEER_URLS="+peer, "ETCD_INITIAL_ADVERTISE_PEER_URLS="+peer, "ETCD_INITIAL_CLUSTER=default="+peer)
+	cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
+	// What a program takes when the guide names no port. A guide may unset these.
+	s.environment = "export ETCDCTL_ENDPOINTS=" + client + " ETCD_LISTEN_CLIENT_URLS=" + client + " ETCD_ADVERTISE_CLIENT_URLS=" + client +
+		" ETCD_LISTEN_PEER_URLS=" + peer + " ETCD_INITIAL_ADVERTISE_PEER_URLS=" + peer + " ETCD_INITIAL_CLUSTER=default=" + peer
 	// A process group of its own, so that what a guide leaves running can be killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
@@ -199,6 +201,7 @@ func (s *shell) follow(t *testing.T, guide string) {
 	}
 	timer := time.AfterFunc(patience, s.kill)
 	defer timer.Stop()
+	s.enter(t, s.environment)
 	var page strings.Builder
 	for _, part := range split(string(text)) {
 		page.WriteString(part.text)
