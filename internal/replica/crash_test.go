@@ -413,8 +413,10 @@ func crashRun(seed uint64, f fault, lives, turns int) (checked int, err error) {
 		if err != nil {
 			return checked, fmt.Errorf("life %d: open: %w", life, err)
 		}
-		s.fault, s.now, s.ackTime = f, time.Duration(rng.IntN(1e9)), s.machine.ClusterTime()
-		s.record = true
+		s.fault, s.now = f, time.Duration(rng.IntN(1e9))
+		s.mu.Lock() // pebble's goroutines sync already
+		s.ackTime, s.record = s.machine.ClusterTime(), true
+		s.mu.Unlock()
 		for turn := 0; turn < turns && err == nil; turn++ {
 			err = s.turn()
 		}
