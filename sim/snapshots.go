@@ -64,11 +64,9 @@ func (m *member) receiveSnapshot(msg *raftpb.Message, stream []byte) bool {
 	}
 	in, err := m.r.ReceiveSnapshot(msg, bytes.NewReader(stream))
 	switch {
-	// The sender may have been removed meanwhile. A snapshot that was refused by mistake shows in
-	// the end, when the member does not catch up.
 	case err == nil && spoilt:
 		m.w.fail("%s: took a snapshot that was spoilt on its way", m.name)
-	case errors.Is(err, replica.ErrBusy), errors.Is(err, replica.ErrBadMessage), err != nil && spoilt:
+	case errors.Is(err, replica.ErrBusy), errors.Is(err, replica.ErrBadMessage) && m.machine.Removed(msg.GetFrom()), err != nil && spoilt:
 		m.w.note(m.name, "refuses a snapshot")
 	case err != nil:
 		m.w.fail("%s: receive snapshot: %v", m.name, err)

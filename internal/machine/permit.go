@@ -33,7 +33,7 @@ func openAs(kind *Kind, payload *[]byte) (*auth.Actor, error) {
 }
 
 // unknown is the subject of a command that comes from nobody while authentication is on: of one
-// that was proposed before, or of the cluster itself. It may nothing.
+// that was proposed before, or of the cluster itself. It has no permissions.
 var unknown = new(auth.Subject)
 
 // admit returns what the actor of a command may do as of this command. A command that was checked
