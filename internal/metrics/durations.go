@@ -20,7 +20,7 @@ type durations struct {
 // WatchSends are seconds that it takes to send the responses of watches, clients that do not read
 // included.
 type WatchSends struct {
-	Events, PerEvent  prometheus.Histogram // a response with events, and divided by their number
+	Events, PerEvent  prometheus.Histogram // a delivery of events, and divided by their number
 	Control, Progress prometheus.Histogram // responses to requests, and notifications of progress
 }
 
@@ -48,8 +48,8 @@ func newDurations(registry *prometheus.Registry) durations {
 		ranges:   [2]prometheus.Observer{ranges.WithLabelValues("false"), ranges.WithLabelValues("true")},
 		Apply:    apply.WithLabelValues("v3", "Batch", "true"),
 		Watch: WatchSends{
-			Events:   watch("watch_stream_duration", "Time to send a response with events."),
-			PerEvent: watch("watch_stream_duration_per_event", "Time to send a response with events, divided by their number."),
+			Events:   watch("watch_stream_duration", "Time to send the events that a stream has waiting, of all its watches."),
+			PerEvent: watch("watch_stream_duration_per_event", "Time to send the events that a stream has waiting, divided by their number."),
 			Control:  watch("control_stream_duration", "Time to send the response to a request of a watch stream."),
 			Progress: watch("progress_duration", "Time to send a notification of progress."),
 		},

@@ -239,11 +239,13 @@ func (s *watching) deliver() error {
 	if err := s.endForbidden(); err != nil {
 		return err
 	}
+	began, sent := time.Now(), 0
 	for _, d := range deliveries {
 		o := d.Watcher.Owner().(*watchOf)
 		if s.watches[o.id] != o {
 			continue // it has just been ended
 		}
+		sent += len(d.Events)
 		if d.Compacted != 0 {
 			s.drop(o)
 			err = s.send(watchResponse{id: o.id, canceled: true, compact: d.Compacted}, s.member.Requests.Keys().Head().Revision)
@@ -253,6 +255,11 @@ func (s *watching) deliver() error {
 		if err != nil {
 			return err
 		}
+	}
+	if sent > 0 {
+		seconds := time.Since(began).Seconds()
+		s.meters.Watch.Events.Observe(seconds)
+		s.meters.Watch.PerEvent.Observe(seconds / float64(sent))
 	}
 	return s.sendProgress()
 }
@@ -359,17 +366,16 @@ func (s *watching) notify() error {
 func (s *watching) send(r watchResponse, revision int64) error {
 	s.reply = r
 	s.reply.header = s.header(revision)
+	if len(r.events) > 0 {
+		return s.out.SendMsg(&s.reply) // deliver measures the whole delivery
+	}
 	began := time.Now()
 	err := s.out.SendMsg(&s.reply)
-	seconds, sends := time.Since(began).Seconds(), &s.meters.Watch
-	switch n := len(r.events); {
-	case n > 0:
-		sends.Events.Observe(seconds)
-		sends.PerEvent.Observe(seconds / float64(n))
-	case r.created || r.canceled:
-		sends.Control.Observe(seconds)
-	default:
-		sends.Progress.Observe(seconds)
+	seconds := time.Since(began).Seconds()
+	if r.created || r.canceled {
+		s.meters.Watch.Control.Observe(seconds)
+	} else {
+		s.meters.Watch.Progress.Observe(seconds)
 	}
 	return err
 }
