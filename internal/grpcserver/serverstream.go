@@ -54,6 +54,32 @@ func (s *serverStream) SetTrailer(md metadata.MD) { s.call.setTrailer(md) }
 // much queued: that is how a slow client slows the handler that feeds it, and no other. m may be
 // changed afterwards.
 func (s *serverStream) SendMsg(m any) error {
+	if err := s.appendMsg(m); err != nil {
+		return err
+	}
+	s.call.Flush(true)
+	return nil
+}
+
+// SendMore is SendMsg for a handler that has more to send at once: the message may stay in the
+// output until the next SendMsg or Flush, so that many small messages cost one system call.
+func (s *serverStream) SendMore(m any) error {
+	if err := s.appendMsg(m); err != nil {
+		return err
+	}
+	s.call.FlushFull()
+	return nil
+}
+
+// Flush sends what SendMore has left in the output.
+func (s *serverStream) Flush() {
+	s.call.Lock()
+	s.call.Flush(true)
+}
+
+// appendMsg encodes m and appends it to the output. Without an error it leaves the call's
+// connection locked.
+func (s *serverStream) appendMsg(m any) error {
 	c := s.call
 	if err := c.WaitQueue(); err != nil {
 		return endError(err)
@@ -76,7 +102,6 @@ func (s *serverStream) SendMsg(m any) error {
 		s.out = nil
 	}
 	c.SendPiecesLocked(rest)
-	c.Flush(true)
 	return nil
 }
 

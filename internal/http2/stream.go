@@ -213,6 +213,22 @@ func (st *Stream) UnlockReader() {
 // connection that are about to finish can add their responses first.
 func (st *Stream) Flush(combine bool) { st.conn.flushLocked(combine) }
 
+// gatherBytesMax is how much FlushFull lets gather: a share of a system call's cost that no longer
+// shows, little enough that the first of the messages does not wait for the last.
+const gatherBytesMax = 16 << 10
+
+// FlushFull unlocks the connection, and sends the output if much has gathered or a message waits
+// for flow control. A handler that has more to send calls it after each message, and Flush after
+// the last.
+func (st *Stream) FlushFull() {
+	c := st.conn
+	if len(c.out.buf)+c.out.segBytes < gatherBytesMax && len(c.out.pending) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.flushLocked(false)
+}
+
 // LockServed locks the connection after the handler has returned. dispatched tells a handler that
 // was started by Dispatch from one that was started by Run. The context ends here.
 func (st *Stream) LockServed(dispatched bool) {

@@ -124,3 +124,31 @@ func (s *meteredServerStream) SendMsg(msg any) error {
 	}
 	return err
 }
+
+// batchStream is a stream that sends many small messages with one write: SendMore may leave a
+// message in the output until Flush. Our own transport's streams are.
+type batchStream interface {
+	grpc.ServerStream
+	SendMore(msg any) error
+	Flush()
+}
+
+// SendMore implements batchStream, by SendMsg where the stream is another transport's.
+func (s *meteredServerStream) SendMore(msg any) error {
+	batch, ok := s.ServerStream.(batchStream)
+	if !ok {
+		return s.SendMsg(msg)
+	}
+	err := batch.SendMore(msg)
+	if err == nil {
+		s.m.Sent.Inc()
+	}
+	return err
+}
+
+// Flush implements batchStream.
+func (s *meteredServerStream) Flush() {
+	if batch, ok := s.ServerStream.(batchStream); ok {
+		batch.Flush()
+	}
+}

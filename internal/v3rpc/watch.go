@@ -44,7 +44,7 @@ const (
 // order; another goroutine receives.
 type watching struct {
 	*server
-	out     grpc.ServerStream
+	out     batchStream
 	in      *watch.Stream
 	watches map[int64]*watchOf
 	nextID  int64
@@ -73,7 +73,7 @@ type watchOf struct {
 // watchStream answers Watch.Watch.
 func watchStream(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
-	w := &watching{server: s, out: stream, in: s.member.Watches.Watches().NewStream(), watches: make(map[int64]*watchOf)}
+	w := &watching{server: s, out: stream.(batchStream), in: s.member.Watches.Watches().NewStream(), watches: make(map[int64]*watchOf)}
 	defer w.in.Close()
 	err := w.serve()
 	if w.timer != nil {
@@ -240,6 +240,7 @@ func (s *watching) deliver() error {
 		return err
 	}
 	began, sent := time.Now(), 0
+	defer s.out.Flush()
 	for _, d := range deliveries {
 		o := d.Watcher.Owner().(*watchOf)
 		if s.watches[o.id] != o {
@@ -367,7 +368,7 @@ func (s *watching) send(r watchResponse, revision int64) error {
 	s.reply = r
 	s.reply.header = s.header(revision)
 	if len(r.events) > 0 {
-		return s.out.SendMsg(&s.reply) // deliver measures the whole delivery
+		return s.out.SendMore(&s.reply) // deliver flushes, and measures the whole delivery
 	}
 	began := time.Now()
 	err := s.out.SendMsg(&s.reply)
