@@ -1,14 +1,14 @@
-// Package codec owns the pieces that the formats of docs/formats are made of: numbers, bytes with
-// their length before them, lists. Each format's own package says which pieces follow each other,
-// and what they mean.
+// Package codec encodes and decodes the primitives of the formats in docs/formats: numbers,
+// length-prefixed bytes, lists. The package of each format defines the order of the primitives and
+// their meaning.
 //
-// A number is a uvarint (Go's encoding/binary), a signed one a zigzag varint; one that takes more
-// bytes than it needs is read nevertheless. IDs are 8 bytes, big-endian. Bytes and texts are a
-// uvarint length and as many bytes. What encoding/binary appends by itself has no name here.
+// A number is a uvarint (Go's encoding/binary), a signed number a zigzag varint; encodings longer
+// than necessary are accepted. IDs are 8 bytes, big-endian. Bytes and texts are a uvarint length
+// followed by that many bytes. Values that encoding/binary appends directly have no function here.
 //
-// Invariants: no input makes a Reader panic, read beyond its end, or make room for more than the
-// input holds. Reading allocates nothing but texts, unless it fails. Once a piece has not been
-// there, all later ones are zero.
+// Invariants: no input makes a Reader panic, read beyond its end, or allocate more than the input's
+// length. Without an error, reading allocates only texts. After the first failed read, all later
+// reads return zero values.
 //
 // Concurrency: a Reader belongs to one goroutine.
 package codec
@@ -28,27 +28,24 @@ func AppendText(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// Reader takes pieces off the front of some bytes, which may be anybody's. So that callers can read
-// straight on, what is wrong shows in the end: they ask Err or End before they believe any of what
-// was read.
+// Reader decodes values from the front of a byte slice, which may be untrusted. Methods return no
+// errors: after the last read the caller must check Err or End before it uses any of the values.
 type Reader struct {
-	b    []byte // what is left; nothing after an error
-	size int    // of all bytes, for the offsets in errors
+	b    []byte // the unread rest; nil after an error
+	size int    // length of the whole input, for the offsets in errors
 	err  error
 }
 
-// NewReader returns a reader of b. What Take, Bytes and Rest give points into b.
+// NewReader returns a reader of b. The slices that Take, Bytes and Rest return alias b.
 func NewReader(b []byte) Reader { return Reader{b: b, size: len(b)} }
 
-// Len returns how many bytes are left. After an error none are.
+// Len returns the number of unread bytes; 0 after an error.
 func (r *Reader) Len() int { return len(r.b) }
 
-// Err returns what was wrong with the first piece that could not be read, and where it stood; nil
-// if nothing was.
+// Err returns the first error, with its offset in the input, or nil.
 func (r *Reader) Err() error { return r.err }
 
-// End is Err for a format behind which nothing follows: it takes bytes that are left for an error,
-// too.
+// End is Err for the end of the input: unread bytes are an error, too.
 func (r *Reader) End() error {
 	if len(r.b) > 0 {
 		r.Fail("%d bytes too many", len(r.b))
@@ -56,8 +53,8 @@ func (r *Reader) End() error {
 	return r.err
 }
 
-// Fail says what is wrong with what was read, when the pieces are there but cannot be so. The error
-// names the reader's place, behind them; only the first error counts.
+// Fail records an error about values that were read but are invalid. The error names the offset
+// behind them. Only the first error is kept.
 func (r *Reader) Fail(format string, args ...any) {
 	if r.err == nil {
 		r.err = fmt.Errorf("byte %d of %d: %w", r.size-len(r.b), r.size, fmt.Errorf(format, args...))
@@ -78,7 +75,7 @@ func (r *Reader) Byte() byte {
 
 // Uvarint reads a number.
 func (r *Reader) Uvarint() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 { // most are
+	if len(r.b) > 0 && r.b[0] < 0x80 { // most numbers are one byte
 		v := r.b[0]
 		r.b = r.b[1:]
 		return uint64(v)
@@ -127,18 +124,18 @@ func (r *Reader) Take(n uint64) []byte {
 // Bytes reads a length and as many bytes.
 func (r *Reader) Bytes() []byte { return r.Take(r.Uvarint()) }
 
-// Text is Bytes for a string, a copy.
+// Text is Bytes that returns a copy as a string.
 func (r *Reader) Text() string { return string(r.Take(r.Uvarint())) }
 
-// Rest reads all that is left.
+// Rest reads all remaining bytes.
 func (r *Reader) Rest() []byte {
 	v := r.b
 	r.b = r.b[len(r.b):]
 	return v
 }
 
-// Count reads how many items a list has, each of which takes a byte or more: what the bytes that
-// are left cannot hold is an error, so that a caller may make room for as many.
+// Count reads the number of items of a list whose items take at least one byte each. More items
+// than bytes remain is an error, so a caller may allocate that many items.
 func (r *Reader) Count() int {
 	n := r.Uvarint()
 	if n > uint64(len(r.b)) {

@@ -13,7 +13,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// Kind says what a command asks for. The values are stored; never renumber them.
+// Kind is the kind of a command. The values are stored; never renumber them.
 type Kind byte
 
 // The kinds of commands.
@@ -21,11 +21,11 @@ const (
 	KindGrant  Kind = 1
 	KindRevoke Kind = 2
 	KindRenew  Kind = 3
-	// KindExpire revokes a lease if its deadline still is the one named, and is over.
+	// KindExpire revokes a lease if its deadline is still the given one and has passed.
 	KindExpire Kind = 4
 )
 
-// Command changes one lease. TTL is a grant's, Deadline an expiry's.
+// Command changes one lease. TTL is used by a grant, Deadline by an expiry.
 type Command struct {
 	Kind     Kind
 	ID       kv.LeaseID
@@ -33,7 +33,7 @@ type Command struct {
 	Deadline kv.ClusterTime
 }
 
-// Append writes the command's bytes, as docs/formats/leases.md draws them.
+// Append appends the command's bytes, as drawn in docs/formats/leases.md.
 func (c *Command) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, byte(c.Kind)), uint64(c.ID))
 	switch c.Kind {
@@ -45,7 +45,7 @@ func (c *Command) Append(dst []byte) []byte {
 	return dst
 }
 
-// Decode is the inverse of Append. Nothing points into b.
+// Decode is the inverse of Append. The result does not alias b.
 func Decode(b []byte) (c Command, err error) {
 	r := codec.NewReader(b)
 	c.Kind, c.ID = Kind(r.Byte()), kv.LeaseID(r.Uint64())
@@ -67,9 +67,8 @@ func Decode(b []byte) (c Command, err error) {
 	return c, nil
 }
 
-// Apply runs a command inside the writer's open command, and returns the lease as it is
-// afterwards, or was before it ended. It refuses with ErrExists and
-// mvcc.ErrLeaseNotFound.
+// Apply runs a command inside the writer's open command. It returns the lease as it is afterwards
+// or, when it ended, as it was before. The refusals are ErrExists and mvcc.ErrLeaseNotFound.
 func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Lease, error) {
 	b := w.Batch()
 	old, ok, err := get(b.Lend, c.ID)
@@ -84,7 +83,7 @@ func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Lease, error) {
 		store(b, &l)
 		return l, nil
 	case c.Kind == KindExpire && (!ok || old.Deadline != c.Deadline || !old.Expired(now)):
-		return Lease{}, nil // renewed, or gone
+		return Lease{}, nil // the lease was renewed, or does not exist
 	case !ok, c.Kind == KindRenew && old.Expired(now):
 		return Lease{}, mvcc.ErrLeaseNotFound
 	case c.Kind == KindRenew:
@@ -93,14 +92,14 @@ func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Lease, error) {
 		b.Delete(deadlineKey(old.Deadline, l.ID))
 		store(b, &l)
 		return l, nil
-	default: // revoke, and an expiry that is due
+	default: // a revocation, or an expiry that is due
 		return old, end(w, &old, c.Kind == KindExpire)
 	}
 }
 
-// deadlineOf returns when a TTL that begins now is over.
+// deadlineOf returns the deadline of a TTL that starts at now.
 func deadlineOf(now kv.ClusterTime, ttl int64) kv.ClusterTime {
-	span := kv.ClusterTime(ttl) * kv.ClusterTime(time.Second) // fits: TTLMax
+	span := kv.ClusterTime(ttl) * kv.ClusterTime(time.Second) // no overflow: ttl is at most TTLMax
 	if now > math.MaxInt64-span {
 		return math.MaxInt64
 	}
@@ -112,10 +111,10 @@ func store(b *storage.Batch, l *Lease) {
 	b.Set(deadlineKey(l.Deadline, l.ID), nil)
 }
 
-// end removes a lease and its keys, these in their order, which makes the revisions the
-// same everywhere. Deleting a key takes its entry from table k. When the keys are more
-// than one command may change, a revocation is refused, and an expiry takes what it may
-// and leaves the lease: it is over, so the next expiry goes on with the rest.
+// end removes a lease and its keys. It deletes the keys in order, so that all members assign the
+// same revisions. Deleting a key removes its entry from table k. When the keys exceed what one
+// command may change, a revocation is refused; an expiry deletes as many as it may and keeps the
+// lease, and the next expiry continues with the rest.
 func end(w *mvcc.Writer, l *Lease, expiry bool) error {
 	keys, err := Keys(w.Reading(), l.ID)
 	if err != nil {

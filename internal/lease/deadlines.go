@@ -10,7 +10,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// deadlineLease is the kind of leases' entries in table t. It is stored; v2tree has the others.
+// deadlineLease is the kind of leases' entries in table t. It is stored; v2tree defines the other
+// kinds.
 const deadlineLease = 'l'
 
 func deadlineKey(deadline kv.ClusterTime, id kv.LeaseID) []byte {
@@ -18,9 +19,9 @@ func deadlineKey(deadline kv.ClusterTime, id kv.LeaseID) []byte {
 	return binary.BigEndian.AppendUint64(append(key, deadlineLease), uint64(id))
 }
 
-// Due returns the commands that expire leases, for those among the first limit entries of table t
-// that are not before from, whose deadline has passed at now. The entries of others count, so that
-// who asks them, too, with the same limit, learns of all that is due and walks over nothing twice.
+// Due returns the commands that expire leases whose deadline has passed at now. It examines the
+// first limit entries of table t that are not before from. Entries of other kinds count towards
+// limit, so that a caller that reads the other kinds with the same limit sees every due entry once.
 func Due(r mvcc.Reading, from, now kv.ClusterTime, limit int) (due []Command, err error) {
 	lower := binary.BigEndian.AppendUint64([]byte{byte(storage.TableDeadlines)}, uint64(from))
 	it := r.Cursor(lower, []byte{byte(storage.TableDeadlines) + 1})

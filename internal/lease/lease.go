@@ -1,17 +1,17 @@
-// Package lease keeps v3's leases: what they were granted, when they end, and what ends
-// with them.
+// Package lease keeps v3's leases: their TTLs, their deadlines, and the keys that are deleted with
+// them.
 //
-// It owns the commands on leases and their bytes, table l, and the entries of leases in
-// table t, all drawn in docs/formats/leases.md. Table k, which keys a lease has, is
-// written by mvcc with every change of a key. It does not own the choice of IDs, the
-// least TTL (v3rpc), or the clock (member).
+// It owns the commands on leases and their bytes, table l, and the entries of leases in table t,
+// all drawn in docs/formats/leases.md. mvcc writes table k, the keys of each lease, with every
+// change of a key. The package does not own the choice of IDs, the minimum TTL (v3rpc), or the
+// clock (member).
 //
-// Invariants: a lease of table l has exactly one entry in table t, at its deadline; a
-// lease ends with all its keys in one revision, unless it expires with more than one
-// command may change; a lease whose deadline has passed is never renewed.
+// Invariants: a lease of table l has exactly one entry in table t, at its deadline; a lease ends
+// with all its keys in one revision, unless it expires with more keys than one command may change;
+// a lease whose deadline has passed is never renewed.
 //
-// Everything here is a function of the state, the command and the cluster time. Apply
-// belongs to the applier's goroutine; the rest may be called from any.
+// All functions depend only on the state, the command and the cluster time. Apply belongs to the
+// applier's goroutine; the others may be called from any goroutine.
 package lease
 
 import (
@@ -29,7 +29,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// ErrExists refuses to grant a lease of an ID that has one.
+// ErrExists refuses to grant a lease whose ID is taken.
 var ErrExists = kv.NewRefusal("lease already exists")
 
 // ErrCorrupt is wrapped by the errors about bytes that no cairn has written.
@@ -45,11 +45,11 @@ type Lease struct {
 	Deadline kv.ClusterTime
 }
 
-// Expired reports whether the lease is over. It may still be there: its keys go with the
-// command that expires it.
+// Expired reports whether the deadline has passed. The lease and its keys exist until the command
+// that expires it.
 func (l *Lease) Expired(now kv.ClusterTime) bool { return l.Deadline <= now }
 
-// Left returns how many whole seconds are left.
+// Left returns the remaining TTL in whole seconds.
 func (l *Lease) Left(now kv.ClusterTime) int64 {
 	return int64(time.Duration(l.Deadline-now) / time.Second)
 }
@@ -112,7 +112,7 @@ func get(lend func([]byte) ([]byte, io.Closer, error), id kv.LeaseID) (l Lease, 
 	return l, err == nil, err
 }
 
-// List returns all leases, those that end first foremost, as etcd lists them.
+// List returns all leases, sorted by deadline, earliest first, as etcd lists them.
 func List(r mvcc.Reading) (leases []Lease, err error) {
 	it := r.Cursor([]byte{byte(storage.TableLeases)}, []byte{byte(storage.TableLeases) + 1})
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
@@ -127,7 +127,7 @@ func List(r mvcc.Reading) (leases []Lease, err error) {
 	return leases, nil
 }
 
-// HasKey reports whether a lease has a key from one on and before another; nil is the end of all.
+// HasKey reports whether a lease has a key in [from, to); to nil means no upper bound.
 func HasKey(r mvcc.Reading, id kv.LeaseID, from, to []byte) (bool, error) {
 	prefix, upper := mvcc.LeaseKeyBounds(id)
 	if to != nil {

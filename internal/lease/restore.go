@@ -7,8 +7,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// Restore writes a lease that another store had into a batch. left is the rest of its TTL in
-// seconds, from cluster time 0 on.
+// Restore writes a lease of another store into a batch. left is its remaining TTL in seconds,
+// counted from cluster time 0.
 func Restore(b *storage.Batch, id kv.LeaseID, ttl, left int64) error {
 	if id == 0 || ttl < 0 || ttl > TTLMax || left < 0 || left > ttl {
 		return fmt.Errorf("lease %x: TTL %d s with %d s left: want 0 to %d", uint64(id), ttl, left, int64(TTLMax))

@@ -9,8 +9,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// Verify compares leases with their deadlines: each lease has one in table t. It returns how many
-// leases there are.
+// Verify checks that each lease has an entry for its deadline in table t. It returns the number of
+// leases.
 func Verify(r mvcc.Reading) (n int, err error) {
 	all, err := List(r)
 	if err != nil {

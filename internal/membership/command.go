@@ -14,72 +14,72 @@ import (
 
 // The errors that refuse a change.
 var (
-	// ErrNotFound says that no member has the ID.
+	// ErrNotFound is returned when no member has the ID.
 	ErrNotFound = kv.NewRefusal("member not found")
-	// ErrExists says that a member has the ID already.
+	// ErrExists is returned when a member has the ID already.
 	ErrExists = kv.NewRefusal("member ID exists")
-	// ErrRemoved says that the member with the ID was removed, which is for good.
+	// ErrRemoved is returned when the member with the ID was removed. Removal is permanent.
 	ErrRemoved = kv.NewRefusal("member was removed")
-	// ErrPeerURLExists says that another member has one of the peer URLs.
+	// ErrPeerURLExists is returned when another member has one of the peer URLs.
 	ErrPeerURLExists = kv.NewRefusal("peerURL exists")
-	// ErrOnlyMember says that the cluster would have no voter left.
+	// ErrOnlyMember is returned when the cluster would be left without a voter.
 	ErrOnlyMember = kv.NewRefusal("the only member cannot be removed")
-	// ErrNotLearner says that the member to be promoted is a voter already.
+	// ErrNotLearner is returned when the member to be promoted is a voter already.
 	ErrNotLearner = kv.NewRefusal("member is not a learner")
-	// ErrTooOld says that a member is older than the cluster: it would not understand what the
-	// others write.
+	// ErrTooOld is returned when a member's version is older than the cluster version: it could not
+	// decode the commands of newer members.
 	ErrTooOld = kv.NewRefusal("member is older than its cluster")
-	// ErrReservedID refuses IDs that raft keeps for itself.
+	// ErrReservedID is returned for IDs that raft reserves.
 	ErrReservedID = kv.NewRefusal("member ID is reserved")
-	// ErrTooManyLearners says that the cluster has as many learners as it may.
+	// ErrTooManyLearners is returned when the cluster has the maximum number of learners.
 	ErrTooManyLearners = kv.NewRefusal("too many learner members in cluster")
 )
 
-// Kind says what a command asks for. The values are stored; never renumber them.
+// Kind is the kind of a command. The values are stored; never renumber them.
 type Kind byte
 
 // The kinds of commands.
 const (
-	// KindPublish records what a member says of itself when it has started: its name, client URLs
-	// and version.
+	// KindPublish records the name, client URLs and version that a member publishes when it starts.
 	KindPublish Kind = 1
-	// KindUpdate gives a member other peer URLs.
+	// KindUpdate replaces a member's peer URLs.
 	KindUpdate Kind = 2
 	// KindAdd adds a member, as a voter or as a learner.
 	KindAdd Kind = 3
-	// KindRemove removes a member for good: its ID never comes back.
+	// KindRemove removes a member permanently: its ID is never reused.
 	KindRemove Kind = 4
 	// KindPromote makes a learner a voter.
 	KindPromote Kind = 5
 )
 
-// Reconfigures reports whether commands of the kind change who has part in the raft log: those go
-// through it one at a time, as configuration changes of raft.
+// Reconfigures reports whether commands of the kind change raft's configuration. Such commands go
+// through the log one at a time, as configuration changes of raft.
 func (k Kind) Reconfigures() bool { return k == KindAdd || k == KindRemove || k == KindPromote }
 
-// Command changes the record of one member. What its kind does not ask for is not looked at.
+// Command changes the record of one member. Fields that its kind does not use are ignored.
 type Command struct {
 	Kind       Kind
 	ID         uint64
 	Name       string
 	ClientURLs []string
-	Version    string // of a member that publishes itself
+	Version    string // of the member, for KindPublish
 	PeerURLs   []string
-	Learner    bool // of a member that is added
-	// MovesRevision has the change move the revision of the keys by one, although no key changes:
-	// when the v2 API asked for it, whose index etcd 3.1 moves with it, and until every member
-	// knows changes that do not (KnowStillChanges). It is never set in KindPublish.
+	Learner    bool // whether the member is a learner, for KindAdd
+	// MovesRevision makes the change increment the revision of the keys by one, although no key
+	// changes. It is set for requests of the v2 API, because etcd 3.1 increments its index for
+	// them, and as long as a member does not support changes that leave the revision alone
+	// (KnowStillChanges). It is never set for KindPublish.
 	MovesRevision bool
-	// LearnersMax is how many learners the proposer allows the cluster; what was meant is in the
-	// command, so that members with other settings decide alike.
+	// LearnersMax is the maximum number of learners. The proposer sets it, so that members with
+	// different settings decide equally.
 	LearnersMax uint64
 }
 
-// kindStill is set in the byte of the kind when the change leaves the revision as it is. Changes of
-// version 0.1.0 moved the revision, and so does replaying its log.
+// kindStill is set in the kind's byte when the change does not increment the revision. Changes of
+// version 0.1.0 incremented the revision, and replaying its log must do so, too.
 const kindStill = 0x80
 
-// Append writes the command's bytes, as docs/formats/members.md draws them.
+// Append appends the command's bytes, as drawn in docs/formats/members.md.
 func (c *Command) Append(dst []byte) []byte {
 	kind := byte(c.Kind)
 	if c.Kind != KindPublish && !c.MovesRevision {
@@ -99,7 +99,7 @@ func (c *Command) Append(dst []byte) []byte {
 	}
 }
 
-// Decode is the inverse of Append. Nothing points into b.
+// Decode is the inverse of Append. The result does not alias b.
 func Decode(b []byte) (c Command, err error) {
 	r := codec.NewReader(b)
 	kind := r.Byte()
@@ -186,8 +186,8 @@ func (t *Table) add(b *storage.Batch, c *Command) error {
 	return nil
 }
 
-// reserved reports whether raft gives an ID a meaning of its own: 0 is no member, and the two
-// highest are the local threads of asynchronous storage writes.
+// reserved reports whether raft reserves an ID: 0 means no member, and the two highest IDs are the
+// local threads of asynchronous storage writes.
 func reserved(id uint64) bool {
 	return id == raft.None || id == raft.LocalAppendThread || id == raft.LocalApplyThread
 }
@@ -201,7 +201,7 @@ func voters(members []Member) (n int) {
 	return n
 }
 
-// CheckPeerURLs returns ErrPeerURLExists when another member than the one with the ID has one of
+// CheckPeerURLs returns ErrPeerURLExists when a member other than the one with the ID has one of
 // the peer URLs.
 func CheckPeerURLs(members []Member, id uint64, peerURLs []string) error {
 	for i := range members {

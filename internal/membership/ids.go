@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// MemberID is the ID of a member of a cluster that is being bootstrapped, computed as etcd computes
-// it: every founding member derives the same IDs from the same --initial-cluster and
-// --initial-cluster-token, without talking to the others. peerURLs are the member's peer URLs as
-// written, in any order; clusterName is the token.
+// MemberID returns the ID of a member of a cluster that is being bootstrapped, computed as etcd
+// computes it: every initial member derives the same IDs from the same --initial-cluster and
+// --initial-cluster-token, without communication. peerURLs are the member's peer URLs as written,
+// in any order; clusterName is the token.
 //
-// The ID is the first eight bytes, big-endian, of the SHA-1 of the sorted URLs and the token, all
-// run together. A single default member is 8e9e05c52164694d.
+// The ID is the first eight bytes, big-endian, of the SHA-1 of the concatenated sorted URLs and the
+// token. A single default member is 8e9e05c52164694d.
 func MemberID(peerURLs []string, clusterName string) uint64 {
 	return memberID(peerURLs, clusterName, "")
 }
 
-// MemberIDAt is the ID of a member that joins a running cluster: the second at which it was added
-// is hashed too, so that a member which is removed and added again with the same URLs is another
-// member.
+// MemberIDAt returns the ID of a member that joins a running cluster: the second at which it was
+// added is hashed too, so that a member that is removed and added again with the same URLs gets
+// another ID.
 func MemberIDAt(peerURLs []string, clusterName string, added time.Time) uint64 {
 	return memberID(peerURLs, clusterName, strconv.FormatInt(added.Unix(), 10))
 }
@@ -36,10 +36,10 @@ func memberID(peerURLs []string, clusterName, added string) uint64 {
 	return first8(b)
 }
 
-// ClusterID is the ID of the cluster that the given members found, computed as etcd computes it:
-// the first eight bytes of the SHA-1 of the members' IDs, each as eight big-endian bytes, in
-// ascending order. A single default member makes the cluster cdf818194e3a8c32. It stays as it is
-// when members come and go.
+// ClusterID returns the ID of the cluster with the given initial members, computed as etcd computes
+// it: the first eight bytes of the SHA-1 of the members' IDs, each as eight big-endian bytes, in
+// ascending order. A single default member makes the cluster cdf818194e3a8c32. The ID does not
+// change when members are added or removed.
 func ClusterID(memberIDs []uint64) uint64 {
 	var b []byte
 	for _, id := range slices.Sorted(slices.Values(memberIDs)) {

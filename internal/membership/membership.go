@@ -1,18 +1,18 @@
-// Package membership owns who the members of a cluster are: what identifies them, what is recorded
-// of each, and the commands that change a record.
+// Package membership owns the list of the cluster's members: their IDs, their records, and the
+// commands that change a record.
 //
 // The records are table m of the state store (docs/formats/members.md), so that they are
-// replicated, backed up and restored with everything else. The package does not own the
-// configuration that raft votes by (raft and the machine do, which derive it from the records), nor
-// connections to members (peer).
+// replicated, backed up and restored with everything else. The package does not own raft's
+// configuration (raft and the machine derive it from the records), nor the connections to members
+// (peer).
 //
-// Invariants: an ID is a function of its arguments alone, the same as etcd's for the same
-// arguments, so that a member which is replaced by ours keeps its name on every page and in every
-// log. No two members share a peer URL. The ID of a removed member never comes back. What List
-// shows is the state after some committed batch.
+// Invariants: an ID depends only on its arguments and equals etcd's for the same arguments, so that
+// a member that replaces an etcd member keeps its ID in pages and logs. No two members share a peer
+// URL. The ID of a removed member is never reused. List returns the state after some committed
+// batch.
 //
-// Concurrency: List and the functions may be called by anyone; Begin, Apply and Publish belong to
-// the applier.
+// Concurrency: List and the functions may be called from any goroutine; Begin, Apply and Publish
+// belong to the applier.
 package membership
 
 import (
@@ -29,37 +29,37 @@ import (
 	"cairn/internal/storage"
 )
 
-// Member is what is recorded of one member. It is not changed once it can be seen by others.
+// Member is the record of one member. It is immutable once it is published.
 type Member struct {
 	ID         uint64
 	Name       string   // empty until the member has started for the first time
-	PeerURLs   []string // where other members reach it
-	ClientURLs []string // where it says that clients reach it; none until it has started
-	Learner    bool     // has the log, but no vote
-	// of etcd's API that it served when it last started, as in 3.7.0; empty until it has started
+	PeerURLs   []string // the URLs for other members
+	ClientURLs []string // the URLs for clients, as the member published them; none until it has started
+	Learner    bool     // receives the log, but does not vote
+	// of etcd's API that the member served when it last started, such as 3.7.0; empty until it has
+	// started
 	Version string
 }
 
-// Started reports whether the member has published itself: its name is known then, which cannot be
-// empty.
+// Started reports whether the member has published itself. A published member has a non-empty name.
 func (m *Member) Started() bool { return m.Name != "" }
 
-// ErrCorrupt is wrapped by the errors about a record or command which no cairn of this
-// version can have written.
+// ErrCorrupt is wrapped by the errors about a record or command that no cairn of this version can
+// have written.
 var ErrCorrupt = errors.New("corrupt membership")
 
 // Table is table m: the members of the cluster.
 type Table struct {
-	shown   atomic.Pointer[[]Member]        // in the order of their IDs
-	removed atomic.Pointer[map[uint64]bool] // the IDs of those that were removed
+	shown   atomic.Pointer[[]Member]        // sorted by ID
+	removed atomic.Pointer[map[uint64]bool] // the IDs of removed members
 
-	// The members after the batch that is being made.
+	// The members as of the open batch.
 	next        []Member
 	removedNext map[uint64]bool
 	changed     bool
 }
 
-// Initialize puts the founding members into the table of a new state.
+// Initialize writes the initial members into the table of a new state.
 func Initialize(b *storage.Batch, founders []Member) {
 	for i := range founders {
 		b.Set(key(founders[i].ID), founders[i].append(nil))
@@ -94,13 +94,13 @@ func read(iter func(lower, upper []byte) *storage.Iter) (t *Table, err error) {
 	return t, nil
 }
 
-// List returns the members in the order of their IDs. The caller must not change what it gets.
+// List returns the members, sorted by ID. The caller must not modify them.
 func (t *Table) List() []Member { return *t.shown.Load() }
 
-// Removed reports whether the member with an ID was removed from the cluster.
+// Removed reports whether the member with the ID was removed from the cluster.
 func (t *Table) Removed(id uint64) bool { return (*t.removed.Load())[id] }
 
-// ConfState returns the configuration that raft has with these members.
+// ConfState returns raft's configuration for these members.
 func (t *Table) ConfState() *raftpb.ConfState {
 	cs := &raftpb.ConfState{}
 	for _, m := range t.List() {
@@ -113,7 +113,7 @@ func (t *Table) ConfState() *raftpb.ConfState {
 	return cs
 }
 
-// Find returns the member with an ID.
+// Find returns the member with the ID.
 func Find(members []Member, id uint64) (m Member, ok bool) {
 	i, ok := slices.BinarySearchFunc(members, id, byID)
 	if !ok {
@@ -127,11 +127,10 @@ func (t *Table) Begin() {
 	t.next, t.removedNext, t.changed = t.List(), *t.removed.Load(), false
 }
 
-// Next returns the members as the open batch has left them so far. The caller must not change what
-// it gets.
+// Next returns the members as of the open batch. The caller must not modify them.
 func (t *Table) Next() []Member { return t.next }
 
-// Publish shows what the batch has changed, once it is committed.
+// Publish makes the changes of a committed batch visible to List.
 func (t *Table) Publish() {
 	if t.changed {
 		shown, removed := t.next, t.removedNext
@@ -140,9 +139,9 @@ func (t *Table) Publish() {
 	}
 }
 
-// set records a member, which may be new.
+// set writes the record of a member, which may be new.
 func (t *Table) set(b *storage.Batch, m Member) {
-	next := slices.Clone(t.next) // others read the old one
+	next := slices.Clone(t.next) // readers may hold the old slice
 	i, ok := slices.BinarySearchFunc(next, m.ID, byID)
 	if ok {
 		next[i] = m
@@ -153,7 +152,7 @@ func (t *Table) set(b *storage.Batch, m Member) {
 	b.Set(key(m.ID), m.append(nil))
 }
 
-// remove leaves of a member's record that it was removed.
+// remove replaces a member's record by the mark that it was removed.
 func (t *Table) remove(b *storage.Batch, id uint64) {
 	t.next = slices.DeleteFunc(slices.Clone(t.next), func(m Member) bool { return m.ID == id })
 	t.removedNext, t.changed = maps.Clone(t.removedNext), true

@@ -6,8 +6,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// Pairs returns the key-values of table m for a cluster of the given members, for a state that is
-// not made by commands.
+// Pairs returns the key-values of table m for a cluster of the given members. It is for a state
+// that is not made by commands.
 func Pairs(members []Member) (pairs map[string][]byte) {
 	pairs = make(map[string][]byte, len(members))
 	for i := range members {
@@ -16,9 +16,8 @@ func Pairs(members []Member) (pairs map[string][]byte) {
 	return pairs
 }
 
-// Alone leaves, in the batch that Begin started, the member with an ID as the only one, and a
-// voter: the others are removed. Where the member has no record it gets one with the given peer
-// URLs.
+// Alone makes the member with the ID the only member, and a voter, in the batch that Begin started:
+// it removes all others. A member without a record gets one with the given peer URLs.
 func (t *Table) Alone(b *storage.Batch, id uint64, peerURLs []string) {
 	me, ok := Find(t.next, id)
 	if !ok {

@@ -13,7 +13,7 @@ const (
 	flagRemoved
 )
 
-// append writes a member's record as docs/formats/members.md draws it. The ID is in the key.
+// append appends a member's record, as drawn in docs/formats/members.md. The ID is in the key.
 func (m *Member) append(dst []byte) []byte {
 	dst = codec.AppendText(append(dst, flagsOf(m.Learner)), m.Name)
 	return codec.AppendText(appendTexts(appendTexts(dst, m.PeerURLs), m.ClientURLs), m.Version)
@@ -26,10 +26,10 @@ func flagsOf(learner bool) byte {
 	return 0
 }
 
-// appendRemoved writes the record of a member that was removed: nothing is left of it but that.
+// appendRemoved appends the record of a removed member: a flag alone.
 func appendRemoved(dst []byte) []byte { return append(dst, flagRemoved) }
 
-// record is what the table has of an ID.
+// record is the decoded value of an ID in the table.
 type record struct {
 	Member
 	removed bool

@@ -2,7 +2,7 @@ package membership
 
 import "cairn/internal/storage"
 
-// Reload reads the table again, after the state was replaced as a whole. It belongs to the applier.
+// Reload reads the table again, after the whole state was replaced. It belongs to the applier.
 func (t *Table) Reload(db *storage.Store) error {
 	fresh, err := Open(db)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// ParseURLs checks the URLs that a request gives to a member, and returns them in ascending order.
-// The texts of its errors are etcd's: clients show them. (The same mistakes in a flag are the
-// business of package config, which says more.)
+// ParseURLs validates the peer URLs in a request and returns them in ascending order. The error
+// texts are etcd's, since clients show them. (Package config validates URLs in flags, with more
+// detailed errors.)
 func ParseURLs(texts []string) ([]string, error) {
 	if len(texts) == 0 {
 		return nil, errors.New("no valid URLs given")

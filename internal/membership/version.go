@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// ClusterVersion returns the version that all members which have started understand, as in 3.7.0:
-// the minor version of the oldest. It is empty while none has. It never goes back: a member that is
-// older cannot publish itself.
+// ClusterVersion returns the version that all started members support, such as 3.7.0: the minor
+// version of the oldest. It is empty while none has started. It never decreases: an older member
+// cannot publish itself.
 func ClusterVersion(members []Member) string {
 	least := ""
 	for i := range members {
@@ -24,12 +24,12 @@ func ClusterVersion(members []Member) string {
 	return fmt.Sprintf("%d.%d.0", major, minor)
 }
 
-// stillSince is the first version of the API whose members know changes of the membership that
-// leave the revision as it is.
+// stillSince is the first API version whose members support membership changes that leave the
+// revision alone.
 const stillSince = "3.7.1"
 
-// KnowStillChanges reports whether all members that have started know commands without
-// MovesRevision. An older member would stop at such a command.
+// KnowStillChanges reports whether all started members support commands without MovesRevision. An
+// older member would stop at such a command.
 func KnowStillChanges(members []Member) bool {
 	for i := range members {
 		if v := members[i].Version; v != "" && compareVersions(v, stillSince) < 0 {
@@ -39,7 +39,7 @@ func KnowStillChanges(members []Member) bool {
 	return true
 }
 
-// compareVersions compares X.Y.Z by numbers. A text that is not a version is 0.0.0.
+// compareVersions compares X.Y.Z numerically. A text that is not a version counts as 0.0.0.
 func compareVersions(a, b string) int {
 	aMajor, aMinor := minorOf(a)
 	bMajor, bMinor := minorOf(b)
@@ -58,7 +58,7 @@ func patchOf(version string) uint64 {
 	return patch
 }
 
-// older reports whether a is of an earlier minor version than b. Nothing is older than no version.
+// older reports whether a is of an earlier minor version than b; false when either is empty.
 func older(a, b string) bool {
 	if b == "" {
 		return false
@@ -68,7 +68,7 @@ func older(a, b string) bool {
 	return aMajor < bMajor || aMajor == bMajor && aMinor < bMinor
 }
 
-// minorOf reads X.Y of X.Y.Z. What is no version is 0.0.
+// minorOf parses X.Y of X.Y.Z. A text that is not a version yields 0.0.
 func minorOf(version string) (major, minor uint64) {
 	x, rest, _ := strings.Cut(version, ".")
 	y, _, _ := strings.Cut(rest, ".")

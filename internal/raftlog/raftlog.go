@@ -1,16 +1,15 @@
-// Package raftlog keeps the raft log on the log store: a raft.Storage.
+// Package raftlog keeps the raft log in the log store: a raft.Storage.
 //
-// It owns the entries, the hard state and the point up to which the log was
-// truncated (drawn in docs/formats/raft-log.md). The membership that raft starts
-// from is the state machine's and is given to Open. Entries that were appended but
-// not yet applied stay in memory as well, since raft reads each of them again to
-// apply it and to send it.
+// It owns the entries, the hard state and the position up to which the log was truncated
+// (docs/formats/raft-log.md). The membership that raft starts from belongs to the state machine and
+// is passed to Open. Entries that are appended but not yet applied are also cached in memory, since
+// raft reads each of them again to apply it and to send it.
 //
-// Invariants: entries are consecutive; truncated index < first index ≤ last index+1;
-// what Append has returned for with sync is durable.
+// Invariants: entries are consecutive; truncated index < first index ≤ last index+1; an append with
+// sync is durable when Append returns.
 //
-// Append and Truncate belong to the log writer's goroutine; the methods of
-// raft.Storage may be called beside them.
+// Append and Truncate belong to the log writer's goroutine; the methods of raft.Storage may be
+// called concurrently with them.
 package raftlog
 
 import (
@@ -26,8 +25,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// ErrCorrupt is wrapped by the errors about bytes in the log that no
-// cairn has written, or of a gap in it.
+// ErrCorrupt is wrapped by the errors about bytes in the log that no cairn has written, and about
+// gaps in it.
 var ErrCorrupt = errors.New("corrupt raft log")
 
 // Keys of the log store.
@@ -51,8 +50,8 @@ type Log struct {
 	hard      *raftpb.HardState // as last appended
 	truncated position          // the entry before the first
 	last      uint64            // index of the last entry; truncated.index when there is none
-	// cache holds the entries from cacheFirst to last, less what cacheBytesMax or
-	// Release took off its front.
+	// cache holds the entries from cacheFirst to last, without those that cacheBytesMax or Release
+	// dropped from its front.
 	cache      []*raftpb.Entry
 	cacheBytes int
 }
@@ -60,8 +59,8 @@ type Log struct {
 // position is an entry's index and term.
 type position struct{ index, term uint64 }
 
-// Initialize writes the log of a new member, which begins after an entry that
-// all first members agree to have seen: index and term of the initial state.
+// Initialize writes the log of a new member. The log begins after the position (index, term) of the
+// initial state, which is the same on all initial members.
 func Initialize(store *storage.Store, index, term uint64) error {
 	l := &Log{store: store}
 	b := store.NewBatch()
@@ -76,15 +75,15 @@ func Initialize(store *storage.Store, index, term uint64) error {
 	return nil
 }
 
-// Open reads the log in store. applied is the index that the state machine has
-// durably applied and confState its membership: the commit index is at least
-// applied, though the log need not have heard of it before a crash.
+// Open reads the log in store. applied is the index that the state machine has durably applied and
+// confState its membership. The commit index returned to raft is at least applied, even if the log
+// did not record it before a crash.
 func Open(store *storage.Store, applied uint64, confState *raftpb.ConfState) (*Log, error) {
 	l := &Log{store: store, confState: confState}
 	if err := l.loadMeta(); err != nil {
 		return nil, err
 	}
-	if err := l.settleInstall(applied); err != nil {
+	if err := l.completeInstall(applied); err != nil {
 		return nil, err
 	}
 	l.last = l.truncated.index
@@ -133,8 +132,8 @@ func (l *Log) loadMeta() error {
 	return nil
 }
 
-// Append writes what one or several MsgStorageAppend carry, in their order, with
-// at most one fsync. Entries replace those of the same and of later indexes.
+// Append writes the entries and hard states of one or several MsgStorageAppend, in order, with at
+// most one fsync. An entry replaces the entries of the same and of later indexes.
 func (l *Log) Append(msgs []*raftpb.Message) error {
 	b := l.store.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
@@ -181,7 +180,7 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 	return nil
 }
 
-// remember brings memory in step with a committed append.
+// remember updates the memory after a committed append.
 func (l *Log) remember(msgs []*raftpb.Message, hard *raftpb.HardState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -213,8 +212,8 @@ func (l *Log) dropFirst() {
 	l.cache = l.cache[1:]
 }
 
-// Release releases the memory of entries up to index, which have been applied
-// and sent; the last entry stays, since raft keeps asking for its term.
+// Release drops entries up to index from the cache, once they have been applied and sent. The last
+// entry stays, since raft reads its term often.
 func (l *Log) Release(index uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -223,8 +222,8 @@ func (l *Log) Release(index uint64) {
 	}
 }
 
-// Truncate removes the entries up to index. They must be durably applied: the
-// state store is of no use without the entries after what it has on disk.
+// Truncate removes the entries up to index. They must be durably applied: after a crash the state
+// store needs the entries after its durable applied index.
 func (l *Log) Truncate(index uint64) error {
 	l.mu.Lock()
 	truncated, last := l.truncated, l.last
@@ -245,8 +244,8 @@ func (l *Log) Truncate(index uint64) error {
 	if err := errors.Join(b.DeleteRange(entryKey(truncated.index+1), entryKey(index+1)), putTruncated(b, at)); err != nil {
 		return fmt.Errorf("truncate raft log: %w", err)
 	}
-	// Not synced: a crash brings entries back that are not needed, in one piece
-	// with the old truncation.
+	// No sync: after a crash the removed entries are back, together with the old truncation; they
+	// do no harm.
 	if err := b.Commit(false); err != nil {
 		return fmt.Errorf("truncate raft log: %w", err)
 	}

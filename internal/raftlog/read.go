@@ -77,7 +77,7 @@ func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	return l.read(lo, hi, maxSize)
 }
 
-// read takes entries from the store.
+// read reads entries from the store.
 func (l *Log) read(lo, hi, maxSize uint64) (out []*raftpb.Entry, err error) {
 	it := l.store.NewIter(entryKey(lo), entryKey(hi))
 	size, next := uint64(0), lo
@@ -85,7 +85,7 @@ func (l *Log) read(lo, hi, maxSize uint64) (out []*raftpb.Entry, err error) {
 		var e *raftpb.Entry
 		index := entryIndex(it.Key())
 		if index != next {
-			err = fmt.Errorf("%w: entry %d where %d is due", ErrCorrupt, index, next)
+			err = fmt.Errorf("%w: found entry %d, want %d", ErrCorrupt, index, next)
 			break
 		}
 		if e, err = decodeEntry(index, it.Value()); err != nil {
@@ -107,8 +107,8 @@ func (l *Log) read(lo, hi, maxSize uint64) (out []*raftpb.Entry, err error) {
 	return out, nil
 }
 
-// limitSize returns the front of entries whose data is at most maxSize bytes, and
-// at least one entry.
+// limitSize returns the longest prefix of entries whose data is at most maxSize bytes, but at least
+// one entry.
 func limitSize(entries []*raftpb.Entry, maxSize uint64) []*raftpb.Entry {
 	size := uint64(0)
 	for i, e := range entries {

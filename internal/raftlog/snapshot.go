@@ -11,12 +11,12 @@ import (
 	"cairn/internal/storage"
 )
 
-// OfferSnapshots says where Snapshot gets its answer: what the state machine could be
-// streamed as now. It is called before raft is started.
+// OfferSnapshots sets the function that returns the metadata of the snapshot which the state
+// machine could stream now; Snapshot calls it. Call OfferSnapshots before raft starts.
 func (l *Log) OfferSnapshots(now func() (*raftpb.SnapshotMetadata, error)) { l.snapshots = now }
 
-// Snapshot implements raft.Storage. What it returns has no data: the state goes beside raft, as
-// of an entry at or after the one named here (docs/adr/0004).
+// Snapshot implements raft.Storage. The result has no data: the state is streamed outside of raft,
+// as of an entry at or after the one named here (docs/adr/0007).
 func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
 	if l.snapshots == nil {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
@@ -28,12 +28,12 @@ func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
 	return &raftpb.Snapshot{Metadata: meta}, nil
 }
 
-// BeginInstall notes, durably, that the state is about to be replaced by the one as
-// of an entry. Install must follow once it has been, and nothing else in between.
+// BeginInstall durably records that the state is about to be replaced by the one as of an entry.
+// Install must follow when the state has been replaced, with no other call in between.
 //
-// Two stores change, one after the other, and the power may go in between. Open finds the
-// note, and sees from the state's applied index whether it was replaced already: then the log
-// catches up; otherwise the note is void.
+// Two stores change one after the other, and power may fail in between. Open finds the record and
+// compares it with the state's applied index: if the state was replaced already, Open completes the
+// installation in the log; otherwise it drops the record.
 func (l *Log) BeginInstall(index, term uint64) error {
 	b := l.store.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
@@ -47,9 +47,9 @@ func (l *Log) BeginInstall(index, term uint64) error {
 	return nil
 }
 
-// Install restarts the log behind an entry, the last one of the installed state: all entries are
-// dropped. hard is the hard state to keep from now on; nil is the
-// present one, or what raft must know to have an entry of that term. It is durable on return.
+// Install restarts the log after an entry, the last one of the installed state: all entries are
+// dropped. hard is the new hard state; nil keeps the present one, raised to the term of the entry.
+// Install is durable on return.
 func (l *Log) Install(index, term uint64, hard *raftpb.HardState) error {
 	if hard == nil {
 		l.mu.Lock()
@@ -59,9 +59,9 @@ func (l *Log) Install(index, term uint64, hard *raftpb.HardState) error {
 	return l.reset(position{index, term}, hard)
 }
 
-// hardStateAt returns the hard state of a member that had old, and knows now that the
-// entry at index is committed and of term. Who has an entry of a term has
-// heard of the term; it has given no vote in it, or it would have old's term.
+// hardStateAt returns the hard state of a member that had old and learned that the entry at index,
+// of term, is committed. A member that receives an entry of a higher term adopts the term; it has
+// not voted in that term, or old would have the term.
 func hardStateAt(old *raftpb.HardState, index, term uint64) *raftpb.HardState {
 	t, vote, commit := old.GetTerm(), old.GetVote(), max(old.GetCommit(), index)
 	if t < term {
@@ -70,7 +70,7 @@ func hardStateAt(old *raftpb.HardState, index, term uint64) *raftpb.HardState {
 	return &raftpb.HardState{Term: &t, Vote: &vote, Commit: &commit}
 }
 
-// reset makes a log without entries that begins after a position.
+// reset empties the log: it begins after the given position.
 func (l *Log) reset(at position, hard *raftpb.HardState) error {
 	b := l.store.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
@@ -91,8 +91,8 @@ func (l *Log) reset(at position, hard *raftpb.HardState) error {
 	return nil
 }
 
-// settleInstall ends an installation that a crash has cut off; see BeginInstall.
-func (l *Log) settleInstall(applied uint64) error {
+// completeInstall completes or drops an installation that a crash interrupted; see BeginInstall.
+func (l *Log) completeInstall(applied uint64) error {
 	b, err := l.store.Get([]byte{installKey}, nil)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil

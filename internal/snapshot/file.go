@@ -7,16 +7,17 @@ import (
 	"io"
 )
 
-// In a file the stream is filled up with zeros to a multiple of fileBlock, and the SHA-256 of all
-// that follows. etcd's own snapshots end like that, and its clients take none that do not.
+// In a file, the stream is padded with zeros to a multiple of fileBlock, and the SHA-256 of stream
+// and padding follows. etcd's snapshot files end like that, and its clients reject files that do
+// not.
 const fileBlock = 512
 
-// File turns a stream into the bytes of a file, which is read to its end.
+// File is an io.Reader of the bytes of a snapshot file: the stream, the padding and the SHA-256.
 type File struct {
 	stream io.Reader
 	sum    hash.Hash
 	bytes  int64
-	// tail is what is left of what follows the stream; nil while the stream goes on.
+	// tail is the unread part of padding and SHA-256; nil before the end of the stream.
 	tail []byte
 }
 

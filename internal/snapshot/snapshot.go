@@ -1,15 +1,16 @@
 // Package snapshot owns the stream that carries a whole state: to a follower that is too far behind
 // for the log, and into the file of a backup.
 //
-// The stream (docs/formats/snapshot.md) is a header that says whose state it is and as of which
-// entry, all key-values of all tables in order in compressed chunks with checksums, and a trailer
-// with their number and hash. Source writes it from a view of the store, Stream reads it. Neither
-// holds more than a chunk, or one key-value where that is larger. The package does not own what the
-// key-values mean (machine), where the bytes travel (peer, v3rpc), or files (backup).
+// The stream (docs/formats/snapshot.md) is a header with the applied index, the term and the
+// membership of the state, all key-values of all tables in order in compressed chunks with
+// checksums, and a trailer with their number and hash. Source writes it from a view of the store,
+// Stream reads it. Both hold at most one chunk in memory, or one key-value where that is larger.
+// The package does not own the meaning of the key-values (machine), the transport (peer, v3rpc), or
+// files (backup).
 //
-// Invariants: a Stream gives no key-value whose chunk has not been checked, and no io.EOF before
-// the trailer has been: what ends early, or differs in one bit, is an error. The same view gives
-// the same bytes.
+// Invariants: a Stream returns a key-value only after verifying its chunk, and io.EOF only after
+// verifying the trailer: a truncated stream, or one with a flipped bit, is an error. The same view
+// gives the same bytes.
 //
 // Concurrency: a Source or a Stream belongs to one goroutine at a time.
 package snapshot
@@ -27,13 +28,13 @@ import (
 	"cairn/internal/kv"
 )
 
-// Magic begins every stream.
+// Magic is the prefix of every stream.
 const Magic = "cairn snapshot\n"
 
-// Format is the number of the layout that this version writes, and the highest that it reads.
+// Format is the version of the layout that this version writes, and the highest that it reads.
 const Format = 1
 
-// Meta is what the header says of the state.
+// Meta is the state's metadata in the header.
 type Meta struct {
 	ClusterID       uint64
 	Index, Term     uint64 // of the last applied entry
@@ -43,23 +44,22 @@ type Meta struct {
 	ConfState       *raftpb.ConfState // the configuration as of Index
 }
 
-// ErrCorrupt is wrapped by the errors about a stream which is not as it was written: cut
-// off, or changed.
+// ErrCorrupt is wrapped by the errors about a stream that was truncated or modified.
 var ErrCorrupt = errors.New("corrupt snapshot")
 
-// Blocks of the stream, by their first byte.
+// Block types: the first byte of each block.
 const (
 	blockHeader  = 'h'
 	blockChunk   = 'c'
 	blockTrailer = 't'
 )
 
-// Bounds of a block.
+// Sizes of a block.
 const (
-	// of key-values, before compression; a larger one has its chunk for itself
+	// target size of a chunk before compression; a larger key-value has a chunk to itself
 	chunkBytes = 1 << 20
-	// of what is read; no key-value can be larger (machine.batchBytesMax and the limits of a
-	// command)
+	// maximum size of a block that is read; no key-value can be larger (machine.batchBytesMax and
+	// the limits of a command)
 	chunkBytesMax = 1 << 30
 	frameBytes    = 5 // type, length
 	sumBytes      = 4
@@ -67,8 +67,8 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is that of a block at an offset of the stream. With the offset in it, a block at another
-// place than where it was written is noticed.
+// checksum returns the checksum of a block at an offset of the stream. It covers the offset, so
+// that a moved block is detected.
 func checksum(offset int64, frame, payload []byte) uint32 {
 	var at [8]byte
 	binary.BigEndian.PutUint64(at[:], uint64(offset))
@@ -77,7 +77,7 @@ func checksum(offset int64, frame, payload []byte) uint32 {
 	return crc32.Update(sum, castagnoli, payload)
 }
 
-// append writes the header's payload.
+// append appends the header's payload.
 func (m *Meta) append(dst []byte) ([]byte, error) {
 	dst = append(dst, Format)
 	dst = binary.BigEndian.AppendUint64(dst, m.ClusterID)

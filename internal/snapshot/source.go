@@ -12,25 +12,25 @@ import (
 	"cairn/internal/storage"
 )
 
-// Source is the stream of a view, to be read: an io.ReadCloser.
+// Source is an io.ReadCloser of the stream of a view.
 type Source struct {
 	meta Meta
 	view *storage.View
 
-	next   []byte // the first key that was not read yet
-	ended  bool   // the trailer was made
+	next   []byte // the first key not yet read
+	ended  bool   // the trailer was written
 	hash   *xxhash.Digest
 	count  uint64
 	offset int64 // of the block after pending
 	raw    []byte
-	packed []byte // raw, compressed
+	packed []byte // buffers: raw, compressed
 	block  []byte
-	// pending is what is left of the block that is being read.
+	// pending is the unread part of the current block.
 	pending []byte
 	err     error
 }
 
-// NewSource returns the stream of a view, which is closed with it. meta must be of that view.
+// NewSource returns the stream of a view. Closing it closes the view. meta must describe that view.
 func NewSource(view *storage.View, meta Meta) (*Source, error) {
 	s := &Source{meta: meta, view: view, hash: xxhash.New()}
 	header, err := meta.append(nil)
@@ -44,7 +44,7 @@ func NewSource(view *storage.View, meta Meta) (*Source, error) {
 	return s, nil
 }
 
-// Meta returns what the header says.
+// Meta returns the header's metadata.
 func (s *Source) Meta() Meta { return s.meta }
 
 // Read implements io.Reader.
@@ -74,8 +74,8 @@ func (s *Source) Close() error {
 	return s.view.Close()
 }
 
-// fill makes the next block. The view is read for no longer than that, so that a store
-// which is to be closed does not wait for a slow reader of the stream.
+// fill makes the next block. It reads the view only during the call, so that closing the store does
+// not wait for a slow reader of the stream.
 func (s *Source) fill() error {
 	s.raw = s.raw[:0]
 	it := s.view.Iter(s.next, nil)
@@ -106,7 +106,7 @@ func (s *Source) fill() error {
 	return nil
 }
 
-// nextOrEnd returns where to go on: behind all keys when there are no more.
+// nextOrEnd returns the key to continue at, which is behind all keys when there are no more.
 func (s *Source) nextOrEnd(more bool) []byte {
 	if more {
 		return s.next
@@ -114,7 +114,7 @@ func (s *Source) nextOrEnd(more bool) []byte {
 	return append(s.next[:0], 0xff)
 }
 
-// put makes a block of a payload.
+// put encodes a payload as the pending block.
 func (s *Source) put(kind byte, payload []byte) {
 	s.block = append(s.block[:0], kind)
 	s.block = binary.BigEndian.AppendUint32(s.block, uint32(len(payload)))

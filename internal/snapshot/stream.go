@@ -14,7 +14,7 @@ import (
 	"cairn/internal/codec"
 )
 
-// Stream reads what a Source has written.
+// Stream reads the stream of a Source.
 type Stream struct {
 	meta Meta
 	r    *bufio.Reader
@@ -23,14 +23,13 @@ type Stream struct {
 	hash   *xxhash.Digest
 	count  uint64
 	last   []byte // the highest key so far
-	rest   []byte // of the chunk
+	rest   []byte // the unread part of the chunk
 	raw    []byte
 	block  bytes.Buffer
 	err    error
 }
 
-// NewStream reads the header. After the trailer nothing more is taken from r than a buffer may
-// hold.
+// NewStream reads the header. After the trailer it reads no more from r than one buffer.
 func NewStream(r io.Reader) (*Stream, error) {
 	s := &Stream{r: bufio.NewReaderSize(r, 64<<10), hash: xxhash.New()}
 	magic := make([]byte, len(Magic))
@@ -38,7 +37,7 @@ func NewStream(r io.Reader) (*Stream, error) {
 		return nil, s.broken(err)
 	}
 	if string(magic) != Magic {
-		return nil, fmt.Errorf("%w: it does not begin as one", ErrCorrupt)
+		return nil, fmt.Errorf("%w: it does not begin with the magic bytes of a snapshot", ErrCorrupt)
 	}
 	s.offset = int64(len(Magic))
 	kind, payload, err := s.next()
@@ -54,26 +53,26 @@ func NewStream(r io.Reader) (*Stream, error) {
 	return s, nil
 }
 
-// Meta returns what the header says.
+// Meta returns the header's metadata.
 func (s *Stream) Meta() Meta { return s.meta }
 
-// Count returns how many key-values were given so far.
+// Count returns the number of key-values returned so far.
 func (s *Stream) Count() uint64 { return s.count }
 
-// Hash returns the hash of the key-values given so far: of all of them after io.EOF.
+// Hash returns the hash of the key-values returned so far; after io.EOF, of all of them.
 func (s *Stream) Hash() uint64 { return s.hash.Sum64() }
 
-// Bytes returns the length of the stream up to what was read.
+// Bytes returns the number of bytes of the stream read so far.
 func (s *Stream) Bytes() int64 { return s.offset }
 
-// Rest returns what follows the stream, after Next has returned io.EOF.
+// Rest returns the bytes behind the stream, after Next has returned io.EOF.
 func (s *Stream) Rest() io.Reader { return s.r }
 
-// Close releases memory.
+// Close releases the decoder's memory.
 func (s *Stream) Close() { s.raw, s.rest, s.block = nil, nil, bytes.Buffer{} }
 
-// Next returns the next key-value, in the order of the keys. Both are valid until the next call. At
-// the end it returns io.EOF, when the whole stream was as it was written.
+// Next returns the next key-value, in the order of the keys. Both slices are valid until the next
+// call. It returns io.EOF at the end of a stream whose trailer matched.
 func (s *Stream) Next() (key, value []byte, err error) {
 	for len(s.rest) == 0 && s.err == nil {
 		s.err = s.fill()
@@ -115,7 +114,7 @@ func (s *Stream) fill() error {
 	case blockTrailer:
 		r := codec.NewReader(payload)
 		if count, hash := r.Uvarint(), r.Uint64(); r.End() != nil || count != s.count || hash != s.hash.Sum64() {
-			return fmt.Errorf("%w: its %d key-values are not those that were written", ErrCorrupt, s.count)
+			return fmt.Errorf("%w: %d key-values read: count or hash differs from the trailer's", ErrCorrupt, s.count)
 		}
 		return io.EOF
 	default:
@@ -123,7 +122,7 @@ func (s *Stream) fill() error {
 	}
 }
 
-// next reads a block. Memory is taken as the bytes come, not as the length says.
+// next reads a block. It allocates as bytes arrive, and does not trust the length field.
 func (s *Stream) next() (kind byte, payload []byte, err error) {
 	var frame [frameBytes]byte
 	if _, err := io.ReadFull(s.r, frame[:]); err != nil {
@@ -148,10 +147,10 @@ func (s *Stream) next() (kind byte, payload []byte, err error) {
 	return frame[0], payload, nil
 }
 
-// broken is the error of a stream that could not be read on.
+// broken returns the error for a failed read from the stream.
 func (s *Stream) broken(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends early, after byte %d", ErrCorrupt, s.offset)
+		return fmt.Errorf("%w: the stream ends early, after byte %d", ErrCorrupt, s.offset)
 	}
 	return fmt.Errorf("read snapshot: %w", err)
 }
