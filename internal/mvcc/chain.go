@@ -7,37 +7,36 @@ import (
 	"cairn/internal/kv"
 )
 
-// chain says, in table c, where the older events of a key are found. It spares
-// the store an index by key and revision.
+// chain is the part of a value of table c that locates the older events of its key. It replaces an
+// index by key and revision.
 //
-// The events of a key are numbered from 1, its depth. Each event knows the event
-// before it (depth d-1), and its jump: the event whose depth is d with the lowest
-// set bit cleared. By jumps and steps the event sought is reached in O(log² d)
-// reads, where a walk would take d. For example, from depth 13 (1101b):
+// The events of a key are numbered from 1; the number is the event's depth. Each event has the
+// revision of the event before it (depth d-1), and its jump: the revision of the event whose depth
+// is d with the lowest set bit cleared. By jumps and steps a reader reaches any event in O(log² d)
+// reads, instead of d. For example, from depth 13 (1101b):
 //
 //	13 jumps to 12 (1100b), 12 to 8 (1000b), 8 to none
 //	13 steps to 12, 12 to 11, 11 (1011b) jumps to 10, 10 to 8
 //
-// To give the next event its jump, the record in c carries the revisions on the
-// jump path of the newest event: at most one per set bit of its depth. Paths end
-// where the history was compacted: revisions at or before the compaction are
-// dropped, since no reader follows them.
+// To give the next event its jump, the record in c carries the revisions on the jump path of the
+// newest event: at most one per set bit of its depth. A path ends at the compaction: revisions at
+// or before it are dropped, since no reader follows them.
 type chain struct {
 	depth uint64
-	// path has the revisions at the depths depth&(depth-1), and so on downwards:
-	// newest first.
+	// path has the revisions at the depths depth&(depth-1), and so on downwards, newest first.
 	path []kv.Revision
 }
 
-// chainPathMax is how many set bits a depth has at most.
+// chainPathMax is the maximum number of set bits of a depth.
 const chainPathMax = 64
 
-// next returns the chain of the event after the one at mod, whose chain c is, and the new event's
-// jump (zero when it has none). The path is made in room, where there is enough.
+// next returns the chain of the event that follows the one at mod, and the new event's jump (zero
+// when it has none). c is the chain of the event at mod. The path uses room when it is large
+// enough.
 func (c chain) next(room []kv.Revision, mod kv.Revision, compactRevision int64) (chain, kv.Revision) {
 	n := chain{depth: c.depth + 1}
-	// The new path is the part of (mod, c.path...) at depths that are prefixes of
-	// the new depth: drop one revision per trailing one bit of the old depth.
+	// The new path is the part of (mod, c.path...) at depths that are prefixes of the new depth:
+	// drop one revision per trailing one bit of the old depth.
 	drop := 0
 	for d := c.depth; d&1 == 1; d >>= 1 {
 		drop++
@@ -55,8 +54,7 @@ func (c chain) next(room []kv.Revision, mod kv.Revision, compactRevision int64) 
 	return n, n.path[0]
 }
 
-// append writes the depth and the path, each revision as its distance from the
-// one before it.
+// append appends the depth and the path, each revision as its distance from the one before it.
 func (c chain) append(dst []byte, mod kv.Revision) []byte {
 	dst = binary.AppendUvarint(dst, c.depth)
 	dst = binary.AppendUvarint(dst, uint64(len(c.path)))

@@ -19,22 +19,21 @@ const (
 	flagSub      = 1 << 3 // the mod revision has a sub
 	flagChain    = 1 << 4 // table c: a chain follows; table r: a jump follows
 	flagPrev     = 1 << 5 // table r: a replaced version follows
-	flagDir      = 1 << 6 // table r: the event is a v2 directory's
-	flagPrevGone = 1 << 7 // table r: the replaced version has lost its value
+	flagDir      = 1 << 6 // table r: the event changes a v2 directory
+	flagPrevGone = 1 << 7 // table r: the replaced version's value was dropped
 )
 
-// node is what table c holds for a key: its newest record and where its older
-// events are found.
+// node is a value of table c: the newest record of a key and the chain to its older events.
 type node struct {
 	kv.Record
 	chain chain
 }
 
-// event is what table r holds for a revision.
+// event is a value of table r, with its revision and key.
 type event struct {
 	kv.Event
 	jump kv.Revision // see chain
-	node []byte      // in an open batch: the value of table c that the event made
+	node []byte      // the value of table c that the event made, while its batch is open
 }
 
 func appendRevision(dst []byte, rev kv.Revision, flags byte) []byte {
@@ -61,7 +60,7 @@ func versionFlags(r *kv.Record) (flags byte) {
 	return flags
 }
 
-// appendFacts appends what a live version has besides revision and value.
+// appendFacts appends the fields of a live version other than revision and value.
 func appendFacts(dst []byte, r *kv.Record) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.CreateRevision))
 	dst = binary.AppendUvarint(dst, uint64(r.Version))
@@ -111,8 +110,7 @@ func takeFacts(d *codec.Reader, flags byte, r *kv.Record) {
 	}
 }
 
-// decodeRecord reads a value of table c without its chain. The record's value
-// points into b.
+// decodeRecord decodes a value of table c without its chain. The record's value aliases b.
 func decodeRecord(b []byte) (r kv.Record, err error) {
 	d := codec.NewReader(b)
 	flags := d.Byte()
@@ -132,7 +130,7 @@ func decodeRecord(b []byte) (r kv.Record, err error) {
 	return r, nil
 }
 
-// decodeNode reads a value of table c. The record's value points into b.
+// decodeNode decodes a value of table c. The record's value aliases b.
 func decodeNode(b []byte) (n node, err error) {
 	d := codec.NewReader(b)
 	flags := d.Byte()
@@ -188,7 +186,7 @@ func appendEvent(dst []byte, e *event) []byte {
 	return dst
 }
 
-// decodeEvent reads a value of table r. Key and values point into b.
+// decodeEvent decodes a value of table r. Key and values alias b.
 func decodeEvent(rev kv.Revision, b []byte) (e event, err error) {
 	d := codec.NewReader(b)
 	flags := d.Byte()

@@ -9,16 +9,16 @@ import (
 	"cairn/internal/storage"
 )
 
-// Compact gives up the history before rev: from now on no read may name an older
-// revision. It is a command of its own, outside Start and End, and moves no
-// revision. It returns ErrCompacted when rev is not after the last compaction and
-// ErrFutureRevision when it is ahead of the store.
+// Compact drops the history before rev: from now on no read may name an older revision. It is a
+// command of its own, outside Start and End, and does not increment the revision. It returns
+// ErrCompacted when rev is not after the last compaction and ErrFutureRevision when it is above the
+// head.
 //
-// The events go at once, by one range deletion; this works since no later event needs an earlier
-// one. Those of rev itself stay: a watch may begin there, as a read may; but they lose the values
-// that they replaced, which nobody can ask for any more, so that deleting everything and compacting
-// to that gives the room back. Tombstones that the compaction has passed are removed by
-// SweepTombstones; until then nothing reads them.
+// One range deletion removes the events; no later event needs an earlier one. The events of rev
+// itself stay, since a read or a watch may start there, but the values that they replaced are
+// dropped, because no request can read them. So deleting everything and compacting to that revision
+// frees the space. SweepTombstones removes the tombstones that the compaction has passed; until
+// then readers ignore them.
 func (w *Writer) Compact(rev int64) error {
 	switch {
 	case rev <= w.head.CompactRevision:
@@ -37,7 +37,7 @@ func (w *Writer) Compact(rev int64) error {
 	return nil
 }
 
-// dropReplaced takes from the events of a revision the values that they replaced.
+// dropReplaced removes the replaced values from the events of a revision.
 func (w *Writer) dropReplaced(rev int64) (err error) {
 	rewrite := func(e *event) error {
 		if len(e.Prev.Value) == 0 {
@@ -48,7 +48,7 @@ func (w *Writer) dropReplaced(rev int64) (err error) {
 		w.buf = appendEvent(w.buf[:0], &less)
 		return w.b.Append(eventKey(make([]byte, 0, 13), e.Record.Mod), w.buf)
 	}
-	if rev > w.s.head.Load().Revision { // a change of this batch
+	if rev > w.s.head.Load().Revision { // a change in this batch
 		i := sort.Search(len(w.events), func(i int) bool { return w.events[i].Record.Mod.Main >= rev })
 		for ; err == nil && i < len(w.events) && w.events[i].Record.Mod.Main == rev; i++ {
 			err = rewrite(&w.events[i])
@@ -73,16 +73,16 @@ func (w *Writer) dropReplaced(rev int64) (err error) {
 	return nil
 }
 
-// SweepTombstones removes up to limit tombstones that the compaction has passed,
-// oldest first, and reports whether some are left. It is local work between batches:
-// no command sees a difference, so members may do it at different times.
+// SweepTombstones removes up to limit tombstones that the compaction has passed, oldest first, and
+// reports whether some are left. It is local work between batches: it does not affect commands, so
+// members may do it at different times.
 func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
 	if w.Swept() {
 		return false, nil
 	}
 	s, compacted := w.s, w.s.head.Load().CompactRevision
-	// Begin where the last sweep ended: before that lie only deleted entries,
-	// which would all have to be skipped again.
+	// Start where the last sweep ended: all entries before that are deleted, and the iterator would
+	// have to skip them.
 	lower, upper := tombstoneKey(nil, w.swept), tombstoneKey(nil, kv.Revision{Main: compacted + 1})
 	it := s.db.NewIter(lower, upper)
 	b := s.db.NewBatch()
@@ -111,8 +111,8 @@ func (w *Writer) SweepTombstones(limit int) (more bool, err error) {
 // Swept reports whether SweepTombstones has nothing to do.
 func (w *Writer) Swept() bool { return w.swept.Main > w.s.head.Load().CompactRevision }
 
-// sweep removes one entry of table x and, when the key is still deleted since
-// that revision, its tombstone.
+// sweep removes one entry of table x and, if the key is still deleted since that revision, its
+// tombstone.
 func (s *Store) sweep(b *storage.Batch, entry, key, buf []byte) ([]byte, error) {
 	rev, err := parseEventKey(entry)
 	if err != nil {

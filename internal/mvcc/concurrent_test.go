@@ -52,14 +52,14 @@ func (o overlap) keysAt(rev int64) int64 {
 }
 
 // check reads at a revision, 0 for the present one, in every way there is.
-func (o overlap) check(rng *rand.Rand, asked int64) error {
+func (o overlap) check(rng *rand.Rand, requested int64) error {
 	s := o.s
 	var group Collector
-	sum, err := s.Range(&RangeOp{KeyRange: span("g", "h"), Revision: asked}, &group)
+	sum, err := s.Range(&RangeOp{KeyRange: span("g", "h"), Revision: requested}, &group)
 	if err != nil {
 		return err
 	}
-	rev := asked
+	rev := requested
 	if rev == 0 {
 		rev = sum.Revision
 	}
@@ -71,7 +71,7 @@ func (o overlap) check(rng *rand.Rand, asked int64) error {
 			return fmt.Errorf("revision %d: %s", rev, showKey(&k))
 		}
 	}
-	op := RangeOp{KeyRange: span("c", "d"), Revision: asked, CountOnly: true}
+	op := RangeOp{KeyRange: span("c", "d"), Revision: requested, CountOnly: true}
 	limited := rng.Intn(2) == 0
 	if limited {
 		op.CountOnly, op.Limit = false, 3
@@ -81,19 +81,19 @@ func (o overlap) check(rng *rand.Rand, asked int64) error {
 	if err != nil {
 		return err
 	}
-	if rev = asked; rev == 0 {
+	if rev = requested; rev == 0 {
 		rev = sum.Revision
 	}
 	if want := o.keysAt(rev); sum.Count != want || limited && sum.More != (want > 3) {
 		return fmt.Errorf("revision %d of %d: count %d, more %v, want %d", rev, sum.Revision, sum.Count, sum.More, want)
 	}
-	return o.checkTxn(asked)
+	return o.checkTxn(requested)
 }
 
 // checkTxn: all reads of one transaction are of one revision.
-func (o overlap) checkTxn(asked int64) error {
-	get := Op{Range: &RangeOp{KeyRange: span("g0", ""), Revision: asked}}
-	count := Op{Range: &RangeOp{KeyRange: span("c", "d"), Revision: asked, CountOnly: true}}
+func (o overlap) checkTxn(requested int64) error {
+	get := Op{Range: &RangeOp{KeyRange: span("g0", ""), Revision: requested}}
+	count := Op{Range: &RangeOp{KeyRange: span("c", "d"), Revision: requested, CountOnly: true}}
 	res, err := o.s.ReadTxn(&TxnOp{
 		Compares: []Compare{{KeyRange: span("g", "h"), Target: CompareMod, Result: CompareGreater}},
 		Success:  []Op{get, count, get}, Failure: []Op{get, count, get},
@@ -101,7 +101,7 @@ func (o overlap) checkTxn(asked int64) error {
 	if err != nil {
 		return err
 	}
-	rev := asked
+	rev := requested
 	if rev == 0 {
 		rev = res.Revision
 	}
@@ -131,22 +131,22 @@ func TestReadersBesideWriter(t *testing.T) {
 			defer wg.Done()
 			rng := rand.New(rand.NewSource(int64(r)))
 			for !stop.Load() {
-				asked := int64(0)
+				requested := int64(0)
 				h := o.s.Head()
 				if oldest := max(h.CompactRevision, 2); r > 0 && h.Revision > oldest {
-					asked = oldest + rng.Int63n(min(h.Revision-oldest, 200))
+					requested = oldest + rng.Int63n(min(h.Revision-oldest, 200))
 				}
-				err := o.check(rng, asked)
-				if errors.Is(err, ErrCompacted) && asked > 0 {
+				err := o.check(rng, requested)
+				if errors.Is(err, ErrCompacted) && requested > 0 {
 					// It may be said a moment before the compaction is published.
-					for o.s.Head().CompactRevision <= asked && !stop.Load() {
+					for o.s.Head().CompactRevision <= requested && !stop.Load() {
 						runtime.Gosched()
 					}
 					compacted.Add(1)
 					continue
 				}
 				if err != nil {
-					t.Errorf("asked for %d at %d: %v", asked, h.Revision, err)
+					t.Errorf("requested for %d at %d: %v", requested, h.Revision, err)
 					return
 				}
 				reads.Add(1)

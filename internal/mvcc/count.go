@@ -16,16 +16,16 @@ func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
 	if err != nil || since == 0 {
 		return n, err
 	}
-	// The count of an older revision is today's, less the creates and plus the
-	// deletes since; unless those are more than the keys themselves.
+	// The count at an older revision is the present one, less the creates and plus the deletes
+	// since, unless that means more reads than there are keys.
 	if since > n/2 {
 		return v.walkCount(lower, upper)
 	}
 	first := eventKey(nil, kv.Revision{Main: v.rev + 1})
 	it := s.db.NewIter(first, eventKey(nil, kv.Revision{Main: head.Revision + 1}))
 	if !it.First() || !bytes.Equal(it.Key(), first) {
-		// Every revision has an event: a compaction, perhaps one that is not
-		// published yet, has taken these.
+		// Every revision has an event, so a compaction, possibly one that is not published yet, has
+		// removed the missing ones.
 		err := it.Err()
 		if err == nil {
 			err = ErrOvertaken
@@ -48,7 +48,8 @@ func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
 	return n, it.Close()
 }
 
-// indexCount counts by the count index, of which present must be in step.
+// indexCount counts by the count index. present must be a view of the state that the index
+// describes.
 func indexCount(c *counts, present view, lower, upper []byte) (int64, error) {
 	n, left, right, whole := c.span(lower[1:], userBound(upper))
 	if !whole {
@@ -71,7 +72,7 @@ func indexCount(c *counts, present view, lower, upper []byte) (int64, error) {
 	return n, nil
 }
 
-// userBound turns an upper bound of table c into one of user keys; nil is none.
+// userBound turns an upper bound of table c into one of user keys; nil means none.
 func userBound(upper []byte) []byte {
 	if len(upper) == 1 {
 		return nil
@@ -79,7 +80,7 @@ func userBound(upper []byte) []byte {
 	return upper[1:]
 }
 
-// keysDelta says by how much the event changed the number of live keys.
+// keysDelta returns the change in the number of live keys that the event made.
 func (e *event) keysDelta() int64 {
 	existed := !e.Prev.Mod.IsZero() && !e.Prev.Deleted
 	switch {

@@ -12,22 +12,21 @@ import (
 	"cairn/internal/storage"
 )
 
-// The count index divides the key space into blocks of some hundred consecutive
-// live keys, and knows of each block its first key and how many live keys it
-// has. The number of keys in a range is the sum of the blocks inside plus a look
-// at the two blocks at its edges, so a count costs the same for a range of a
-// thousand keys and of a hundred million.
+// The count index divides the key space into blocks of some hundred consecutive live keys, and has
+// the first key and the number of live keys of each block. The number of keys in a range is the sum
+// of the blocks inside plus a scan of the two blocks at its edges, so a count costs the same for a
+// range of a thousand keys and of a hundred million.
 //
-// Only creates and deletes touch it. The writer adjusts a copy (the blocks'
-// chunks are shared until they change), stores the changed blocks in table n with
-// the batch that changed them, and publishes the copy with the batch's Head. A
-// block that has grown beyond blockSplitKeys is divided before the next batch.
+// Only creates and deletes change it. The writer modifies a copy (the blocks' chunks are shared
+// until they change), stores the changed blocks in table n with the batch that changed them, and
+// publishes the copy with the batch's Head. A block of more than blockSplitKeys keys is divided
+// before the next batch.
 //
 // Invariant: block 0 of chunk 0 starts at "", and starts ascend strictly.
 const (
 	blockSplitKeys  = 384 // a block of more live keys is divided
-	blockTargetKeys = 192 // into blocks of so many
-	blockMergeKeys  = 48  // a block of fewer joins a neighbour that is small too
+	blockTargetKeys = 192 // live keys of each block after a division
+	blockMergeKeys  = 48  // a block of fewer joins a neighbour that is below this, too
 	chunkSplit      = 512 // a chunk of more blocks is divided in two
 )
 
@@ -71,10 +70,9 @@ func (c *counts) after(chunk, block int) (nextChunk, nextBlock int, start string
 	return 0, 0, "", false
 }
 
-// span says how the live keys of [lower, upper) (upper nil: no end) are to be
-// counted: inner is the sum of the blocks inside, and the keys in [lower, left)
-// and in [right, upper) must be looked at. When whole is false the range lies
-// within one block and must be looked at entirely.
+// span plans the count of [lower, upper) (upper nil: no end): inner is the sum of the blocks
+// inside, and the keys in [lower, left) and in [right, upper) must be scanned. When whole is false
+// the range lies within one block and must be scanned entirely.
 func (c *counts) span(lower, upper []byte) (inner int64, left, right []byte, whole bool) {
 	fc, fb := c.at(lower)
 	if c.chunks[fc].starts[fb] != string(lower) {
@@ -150,10 +148,10 @@ func loadCounts(db *storage.Store) (*counts, error) {
 // countsEdit builds the next state of the index during one batch.
 type countsEdit struct {
 	counts
-	copied  bool                 // chunks is our own
-	owned   map[*countChunk]bool // chunks that are our own
+	copied  bool                 // the slice chunks is owned and may be modified
+	owned   map[*countChunk]bool // chunks that are owned and may be modified
 	dirty   map[string]struct{}  // first keys of the blocks to store
-	removed map[string]struct{}  // first keys of blocks that are no more
+	removed map[string]struct{}  // first keys of blocks to delete
 	grown   map[string]struct{}  // first keys of blocks to divide, kept across batches
 }
 
@@ -171,7 +169,7 @@ func (e *countsEdit) begin(c *counts) {
 	clear(e.removed)
 }
 
-// own makes chunk i safe to change.
+// own copies chunk i unless it is owned.
 func (e *countsEdit) own(i int) *countChunk {
 	ch := e.chunks[i]
 	if e.owned[ch] {
@@ -186,7 +184,7 @@ func (e *countsEdit) own(i int) *countChunk {
 	return ch
 }
 
-// add counts key as created (delta 1) or deleted (delta -1).
+// add counts a created key (delta 1) or a deleted one (delta -1).
 func (e *countsEdit) add(key []byte, delta int64) {
 	i, b := e.at(key)
 	ch := e.own(i)
@@ -197,7 +195,7 @@ func (e *countsEdit) add(key []byte, delta int64) {
 	case ch.live[b] > blockSplitKeys:
 		e.grown[ch.starts[b]] = struct{}{}
 	case delta < 0 && ch.live[b] < blockMergeKeys:
-		// Both neighbours: keys may be deleted from either end.
+		// Check both neighbours: keys may be deleted from either end.
 		if b+1 < len(ch.live) && ch.live[b+1] < blockMergeKeys {
 			e.merge(i, b+1)
 		}
@@ -207,7 +205,7 @@ func (e *countsEdit) add(key []byte, delta int64) {
 	}
 }
 
-// merge lets block b of chunk i join the block before it in the chunk.
+// merge merges block b of chunk i into the block before it in the chunk.
 func (e *countsEdit) merge(i, b int) {
 	ch := e.own(i)
 	ch.live[b-1] += ch.live[b]
@@ -220,9 +218,8 @@ func (e *countsEdit) merge(i, b int) {
 	ch.live = slices.Delete(ch.live, b, b+1)
 }
 
-// divide splits the grown blocks. The index must be in step with what it reads:
-// it runs before a batch's first command. walk calls its argument with the live
-// keys of [lower, upper) in order.
+// divide divides the grown blocks. It runs before the first command of a batch, when the index
+// matches what walk reads. walk calls its argument with the live keys of [lower, upper) in order.
 func (e *countsEdit) divide(walk func(lower, upper []byte, live func(key []byte)) error) error {
 	for start := range e.grown {
 		delete(e.grown, start)
@@ -261,7 +258,7 @@ func (e *countsEdit) divide(walk func(lower, upper []byte, live func(key []byte)
 	return nil
 }
 
-// divideChunk halves chunk i until its pieces are small enough to copy.
+// divideChunk halves chunk i until the pieces are small enough to copy.
 func (e *countsEdit) divideChunk(i int) {
 	ch := e.own(i)
 	if len(ch.starts) <= chunkSplit {
@@ -299,7 +296,7 @@ func (e *countsEdit) store(b *storage.Batch) (*counts, error) {
 	return &counts{chunks: e.chunks}, nil
 }
 
-// inRange reports whether key is in [lower, upper), where a nil upper is no end.
+// inRange reports whether key is in [lower, upper); upper nil means no end.
 func inRange(key, lower, upper []byte) bool {
 	return bytes.Compare(key, lower) >= 0 && (upper == nil || bytes.Compare(key, upper) < 0)
 }

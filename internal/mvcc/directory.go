@@ -2,13 +2,13 @@ package mvcc
 
 import "cairn/internal/kv"
 
-// directoryEventBytes is what the event of a directory takes besides its path.
+// directoryEventBytes is the size of a directory's event without its path.
 const directoryEventBytes = 64
 
 // ChangeDirectory records a change of a v2 directory, at the next revision of the open command. The
-// writer sets Mod and Deleted of now, the directory's new record; prev is the record of the node
-// that was at the path before, with a zero Mod when there was none. Only the v2 dialect sees the
-// event; the caller stores the directory itself. The error is ErrTooLarge; see AddBytes.
+// writer sets Mod and Deleted of now, the directory's new record; prev is the previous record of
+// the node at path, with a zero Mod when there was none. Only the v2 dialect sees the event; the
+// caller stores the directory itself. The error is ErrTooLarge; see AddBytes.
 func (w *Writer) ChangeDirectory(t kv.EventType, action kv.Action, path []byte, now, prev kv.Record) error {
 	if err := w.AddBytes(len(path) + directoryEventBytes); err != nil {
 		return err
@@ -18,7 +18,7 @@ func (w *Writer) ChangeDirectory(t kv.EventType, action kv.Action, path []byte, 
 }
 
 // AddBytes counts bytes that the open command changes outside of the keys. It returns ErrTooLarge
-// when the command changes more than one command may.
+// when the total exceeds commandBytesMax.
 func (w *Writer) AddBytes(n int) error {
 	if w.commandBytes += int64(n); w.commandBytes > commandBytesMax {
 		return ErrTooLarge

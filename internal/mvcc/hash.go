@@ -9,29 +9,30 @@ import (
 	"cairn/internal/kv"
 )
 
-// Hash is a checksum of what clients can read of the key space: all keys as of a revision, and the
-// history that leads up to it. Members with equal Revision and CompactRevision have equal sums, or
-// one of them is damaged.
+// Hash is a checksum of the part of the key space that clients can read: all keys as of a revision,
+// and the history up to it. If two members have equal Revision and CompactRevision but different
+// sums, one of them is damaged.
 type Hash struct {
 	Sum      uint32
 	Revision int64
-	// CompactRevision is where the history begins that is in the sum; 0 when nothing has been
-	// compacted.
+	// CompactRevision is where the history in the sum begins; 0 when nothing has been compacted.
 	CompactRevision int64
 }
 
-// hashSliceBytes is how much is read of the store at a time. Between two slices nothing is pinned.
+// hashSliceBytes is the number of bytes read at a time. No state of the store is pinned between two
+// slices.
 const hashSliceBytes = 1 << 20
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// HashKeys returns the checksum of the keys alone as of a revision; 0 is the present one. It is the
-// same before and after a compaction to the revision, whose CompactRevision is then the one before,
-// as in etcd, which keeps the hash that it computes while it compacts. The rest is as of Hash.
-func (s *Store) HashKeys(asked int64, pause func() error) (Hash, error) {
-	return s.hash(asked, func(head *Head, rev int64) (Hash, error) {
+// HashKeys returns the checksum of the keys alone as of a revision; 0 means the present one. The
+// sum is the same before and after a compaction to that revision. After it, the result's
+// CompactRevision is the one before that compaction, as in etcd, which keeps the hash that it
+// computes while it compacts. Otherwise see Hash.
+func (s *Store) HashKeys(requested int64, pause func() error) (Hash, error) {
+	return s.hash(requested, func(head *Head, rev int64) (Hash, error) {
 		h := hashing{store: s, rev: rev, pause: pause}
-		h.add(binary.BigEndian.AppendUint64(nil, uint64(rev))) // the hash of no keys is not 0
+		h.add(binary.BigEndian.AppendUint64(nil, uint64(rev))) // so that the hash of an empty store is not 0
 		res := Hash{Revision: rev, CompactRevision: head.CompactRevision}
 		if rev == head.CompactRevision {
 			res.CompactRevision = head.compactedBefore
@@ -42,13 +43,12 @@ func (s *Store) HashKeys(asked int64, pause func() error) (Hash, error) {
 	})
 }
 
-// Hash returns the checksum as of a revision; 0 is the present one. It depends on revisions, keys
-// and values alone: not on where the store keeps them, on what compactions have left to sweep, nor
-// on what happens meanwhile. It reads everything, in slices, and calls pause before each, whose
-// error ends it. It returns ErrCompacted and ErrFutureRevision for revisions that cannot be read
-// (any more).
-func (s *Store) Hash(asked int64, pause func() error) (Hash, error) {
-	return s.hash(asked, func(_ *Head, rev int64) (Hash, error) {
+// Hash returns the checksum as of a revision; 0 means the present one. It depends on revisions,
+// keys and values alone: not on the layout of the store, on unswept tombstones, or on concurrent
+// writes. It reads everything, in slices, and calls pause before each; an error of pause ends it.
+// It returns ErrCompacted and ErrFutureRevision for revisions that cannot be read.
+func (s *Store) Hash(requested int64, pause func() error) (Hash, error) {
+	return s.hash(requested, func(_ *Head, rev int64) (Hash, error) {
 		h := hashing{store: s, rev: rev, pause: pause}
 		err := h.keys()
 		if err == nil {
@@ -58,12 +58,12 @@ func (s *Store) Hash(asked int64, pause func() error) (Hash, error) {
 	})
 }
 
-// hash resolves the revision that was asked for, and has compute start over when a compaction
-// overtakes it, unless the client has named the revision.
-func (s *Store) hash(asked int64, compute func(head *Head, rev int64) (Hash, error)) (Hash, error) {
+// hash resolves the requested revision and runs compute. It runs compute again when a compaction
+// overtakes it and the request named no revision.
+func (s *Store) hash(requested int64, compute func(head *Head, rev int64) (Hash, error)) (Hash, error) {
 	for {
-		head := s.settled()
-		rev, err := readRevision(asked, head.Revision, head.CompactRevision)
+		head := s.stableHead()
+		rev, err := readRevision(requested, head.Revision, head.CompactRevision)
 		if err != nil {
 			return Hash{}, err
 		}
@@ -73,7 +73,7 @@ func (s *Store) hash(asked int64, compute func(head *Head, rev int64) (Hash, err
 			return h, nil
 		case !errors.Is(err, ErrOvertaken):
 			return Hash{}, err
-		case asked > 0 && s.replacing.Load() == nil:
+		case requested > 0 && s.replacing.Load() == nil:
 			return Hash{}, ErrCompacted
 		}
 		if err := s.awaitNext(head); err != nil {
@@ -82,14 +82,14 @@ func (s *Store) hash(asked int64, compute func(head *Head, rev int64) (Hash, err
 	}
 }
 
-// hashing is a Hash under way.
+// hashing computes a Hash.
 type hashing struct {
 	store   *Store
 	rev     int64
 	compact int64
 	pause   func() error
 	sum     uint32
-	bytes   int // of the present slice
+	bytes   int // read in the present slice
 	buf     []byte
 }
 
@@ -129,7 +129,7 @@ func (h *hashing) keys() error {
 	return nil
 }
 
-// record adds one version of a key; of a tombstone that is its revision.
+// record adds one version of a key; a tombstone adds only its revision.
 func (h *hashing) record(key []byte, r *kv.Record) {
 	flags := versionFlags(r) | flagSub
 	h.buf = binary.AppendUvarint(h.buf[:0], uint64(len(key)))
@@ -174,7 +174,7 @@ func (h *hashing) events() error {
 		next = h.rev + 1
 		overtaken := false
 		_, err := h.store.History(from, h.rev, func(e *kv.Event) bool {
-			// A compaction that is not published yet has come to this revision.
+			// A compaction to this revision is in the store but not published yet.
 			if overtaken = e.PrevGone && e.Record.Mod.Main != h.compact; overtaken {
 				return false
 			}
@@ -209,8 +209,8 @@ func (h *hashing) event(e *kv.Event) {
 }
 
 // Passed reports whether a value of table c is a tombstone that a compaction to the given revision
-// has passed: readers and writers take it for nothing, and whether it is still there is each
-// member's own affair.
+// has passed. Readers and writers ignore such a tombstone; each member removes it at a different
+// time.
 func Passed(value []byte, compacted int64) (bool, error) {
 	r, err := decodeRecord(value)
 	return r.Deleted && r.Mod.Main <= compacted, err

@@ -8,9 +8,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// Events gives the changes of the batch that was published last, in the order of
-// their revisions. The events are lent until the next Begin; the bytes that they
-// refer to never change.
+// Events yields the changes of the last published batch, in the order of their revisions. The
+// events are valid until the next Begin; the bytes that they refer to never change.
 func (w *Writer) Events() iter.Seq[*kv.Event] {
 	return func(yield func(*kv.Event) bool) {
 		for i := range w.events {
@@ -21,16 +20,16 @@ func (w *Writer) Events() iter.Seq[*kv.Event] {
 	}
 }
 
-// EventCount returns how many events Events gives.
+// EventCount returns the number of events that Events yields.
 func (w *Writer) EventCount() int { return len(w.events) }
 
-// Tally is what a batch has changed, in numbers.
+// Tally has the numbers of a batch's changes.
 type Tally struct {
-	Events, Puts, Deletes int   // of keys; Events has those of directories, too
+	Events, Puts, Deletes int   // of keys; Events includes those of directories
 	PutBytes              int64 // keys and values of the puts
 }
 
-// Tally counts what Events gives.
+// Tally counts the events of Events.
 func (w *Writer) Tally() (t Tally) {
 	t.Events = len(w.events)
 	for i := range w.events {
@@ -46,14 +45,13 @@ func (w *Writer) Tally() (t Tally) {
 	return t
 }
 
-// History gives the events of the revisions [from, to] to visit, in order, until
-// it returns false. to must have been published. The events, and all that they
-// refer to, are lent for the call.
+// History calls visit with the events of the revisions [from, to], in order, until it returns
+// false. to must have been published. The events, and all that they refer to, are valid during the
+// call.
 //
-// When from has been compacted it returns ErrCompacted and the oldest revision
-// that history still has. It asks the events themselves, not the head: revisions
-// have no gaps, so a missing one tells of a compaction that is in the store already
-// but not yet published.
+// When from has been compacted it returns ErrCompacted and the oldest revision that history still
+// has. It detects this by the events, not by the head: revisions have no gaps, so a missing one
+// means that a compaction is in the store but not yet published.
 func (s *Store) History(from, to int64, visit func(e *kv.Event) bool) (oldest int64, err error) {
 	from = max(from, FirstRevision+1)
 	if from > to {
@@ -61,7 +59,7 @@ func (s *Store) History(from, to int64, visit func(e *kv.Event) bool) (oldest in
 	}
 	it := s.db.NewIter(eventKey(nil, kv.Revision{Main: from}), []byte{byte(storage.TableRevisions) + 1})
 	oldest, err = history(it, from, to, visit)
-	if cerr := it.Close(); cerr != nil { // before all, since it looks like the end
+	if cerr := it.Close(); cerr != nil { // takes precedence, since a failed iterator looks like one at its end
 		return 0, fmt.Errorf("read history: %w", cerr)
 	}
 	return oldest, err

@@ -9,26 +9,26 @@ import (
 	"cairn/internal/storage"
 )
 
-// ErrHistory is wrapped by the errors of an import whose changes do not follow from each other.
-var ErrHistory = errors.New("history does not hold together")
+// ErrHistory is wrapped by the errors of an import whose changes contradict each other.
+var ErrHistory = errors.New("history is inconsistent")
 
-// importBatchBytes is how much a batch of an import takes before it is committed.
+// importBatchBytes is the size at which a batch of an import is committed.
 const importBatchBytes = 16 << 20
 
-// Base writes the keys that a store begins with, when its history begins at a compaction that was
-// made elsewhere. The store must hold no keys.
+// Base writes the initial keys of a store whose history begins at a compaction that another store
+// made. The store must hold no keys.
 //
 //	for each change up to the compact revision, in order { base.Set(…) or base.Delete(…) }
 //	base.Finish(compactRevision)
 //
-// Base belongs to one goroutine. After an error the store is of no use.
+// Base belongs to one goroutine. After an error the store must be discarded.
 type Base struct {
 	db    *storage.Store
 	b     *storage.Batch
 	mixed bool
 }
 
-// NewBase returns a writer for the first keys of db.
+// NewBase returns a writer for the initial keys of db.
 func NewBase(db *storage.Store) *Base { return &Base{db: db, b: db.NewBatch()} }
 
 // Set makes r the record of a key.
@@ -67,8 +67,8 @@ func (f *Base) commit() error {
 	return nil
 }
 
-// Finish writes what else a store has of its keys: the count index, the keys of leases, and the
-// event that history begins with. It walks all keys once.
+// Finish writes the data derived from the keys: the count index, the keys of leases, and the event
+// that history begins with. It scans all keys once.
 func (f *Base) Finish(compactRevision int64) (err error) {
 	defer func() { err = errors.Join(err, f.b.Close()) }()
 	if err := f.commit(); err != nil {
@@ -115,9 +115,9 @@ func (f *Base) index() (err error) {
 	return f.write(block, binary.AppendUvarint(nil, live))
 }
 
-// Replay records in the open command a change that was made elsewhere: r with its revision, its
+// Replay records, in the open command, a change that another store made: r with its revision, its
 // create revision and its version, or a tombstone. The lease need not exist. It returns an error
-// that wraps ErrHistory when the change does not follow from what the store holds.
+// that wraps ErrHistory when the change contradicts the store.
 func (w *Writer) Replay(key []byte, r kv.Record) error {
 	if want := w.nextRevision(); r.Mod != want {
 		return fmt.Errorf("%w: revision %d/%d, want %d/%d", ErrHistory, r.Mod.Main, r.Mod.Sub, want.Main, want.Sub)

@@ -14,8 +14,8 @@ func appendLeaseKey(dst []byte, id kv.LeaseID, key []byte) []byte {
 	return append(dst, key...)
 }
 
-// LeaseKeyBounds returns the bounds of a lease's entries in table k; the lower one is
-// also their prefix, behind which the user key stands.
+// LeaseKeyBounds returns the bounds of a lease's entries in table k. The lower bound is also their
+// prefix; the user key follows it.
 func LeaseKeyBounds(id kv.LeaseID) (lower, upper []byte) {
 	lower = appendLeaseKey(nil, id, nil)
 	if uint64(id) == math.MaxUint64 {
@@ -24,8 +24,8 @@ func LeaseKeyBounds(id kv.LeaseID) (lower, upper []byte) {
 	return lower, appendLeaseKey(nil, kv.LeaseID(uint64(id)+1), nil)
 }
 
-// moveLease brings table k in step with a key whose lease was old and is now next; 0 is
-// none. A tombstone has none.
+// moveLease updates table k for a key whose lease was old and is now next; 0 means none. A
+// tombstone has no lease.
 func (w *Writer) moveLease(key []byte, old, next kv.LeaseID) {
 	if old == next {
 		return

@@ -8,7 +8,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// mixedKey is there when Head.Mixed is set.
+// mixedKey exists when Head.Mixed is set.
 var mixedKey = []byte{byte(storage.TableSystem), 'x'}
 
 func loadMixed(db *storage.Store) (bool, error) {
@@ -17,13 +17,13 @@ func loadMixed(db *storage.Store) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("load whether v3 has written v2's keys: %w", err)
+		return false, fmt.Errorf("load the flag that v3 has written keys of v2: %w", err)
 	}
 	return true, nil
 }
 
-// noteMixed sets Head.Mixed for a put that is not v2's. That the put's command
-// may yet be aborted does not matter: it costs v2's short cut, no more.
+// noteMixed sets Head.Mixed for a put that is not v2's. If the put's command is aborted later, that
+// is harmless: v2 loses an optimization.
 func (w *Writer) noteMixed(op *PutOp) {
 	if op.Action == kv.ActionNone && len(op.Key) > 0 && op.Key[0] == '/' {
 		w.head.Mixed = true

@@ -1,22 +1,20 @@
-// Package mvcc keeps revisioned keys: put, range, delete, transactions,
-// history and compaction, over the tables c, r, n and x of the state store
-// (drawn in docs/formats/state-store.md), and k, which keys a lease has.
+// Package mvcc stores revisioned keys: put, range, delete, transactions, history and compaction,
+// over the tables c, r, n and x of the state store (docs/formats/state-store.md), and k, the keys
+// of each lease.
 //
-// Table c has the newest record of every key, so that a read at the present
-// revision is one lookup, or one sequential scan. Table r has one event for
-// every change, in revision order; an event holds both the version that it made
-// and the version that it replaced. A read at an older revision R takes a key
-// from c when its mod revision is ≤ R; otherwise the oldest event of the key
-// after R names, as the replaced version, what the key was at R. Because no
-// event needs another, compaction is one range deletion (ADR 0001).
+// Table c has the newest record of every key, so that a read at the present revision is one lookup,
+// or one sequential scan. Table r has one event for every change, in revision order; an event has
+// both the version that it made and the version that it replaced. A read at an older revision R
+// takes a key from c when its mod revision is ≤ R; otherwise the replaced version in the oldest
+// event of the key after R is the key as of R. Because no event needs another, compaction is one
+// range deletion (ADR 0001).
 //
-// There is one Writer, driven by the applier. Any number of readers work beside
-// it, without locks: a reader loads the Head, which is published after the
-// batch that it describes, and reads "as of Head.Revision" from a store that may
-// already be ahead of it.
+// There is one Writer, which the applier drives. Any number of readers run concurrently, without
+// locks: a reader loads the Head, which is published after the batch that it describes, and reads
+// as of Head.Revision from a store that may already be ahead of it.
 //
-// mvcc does not know sessions, users, leases' lifetimes, or the wire; it reads no
-// clock and starts no goroutine.
+// mvcc does not handle sessions, users, the lifetimes of leases, or the wire; it reads no clock and
+// starts no goroutine.
 package mvcc
 
 import (
@@ -32,25 +30,23 @@ import (
 
 // The errors that requests can cause. v3rpc and v2http translate them.
 var (
-	// ErrCompacted says that a revision is older than the compaction.
+	// ErrCompacted is returned for a revision that is older than the compaction.
 	ErrCompacted = kv.NewRefusal("required revision has been compacted")
-	// ErrFutureRevision says that a revision has not happened yet.
+	// ErrFutureRevision is returned for a revision above the head.
 	ErrFutureRevision = kv.NewRefusal("required revision is a future revision")
-	// ErrKeyNotFound says that ignore_value or ignore_lease found no key to keep them from.
+	// ErrKeyNotFound is returned when ignore_value or ignore_lease names a key that does not exist.
 	ErrKeyNotFound = kv.NewRefusal("key not found")
-	// ErrTooLarge says that a command would change, or return, more at once than a
-	// member can hold. Nothing was changed; smaller ranges can be.
+	// ErrTooLarge is returned when a command would change, or return, more at once than a member
+	// can hold. Nothing was changed; smaller ranges may succeed.
 	ErrTooLarge = kv.NewRefusal("command changes or returns too much at once")
-	// ErrLeaseNotFound says that a put names a lease that does not exist.
+	// ErrLeaseNotFound is returned when a put names a lease that does not exist.
 	ErrLeaseNotFound = kv.NewRefusal("requested lease not found")
 )
 
-// ErrCorrupt is wrapped by the errors that tell of bytes in the store that no
-// cairn has written.
+// ErrCorrupt is wrapped by the errors about bytes in the store that no cairn has written.
 var ErrCorrupt = errors.New("corrupt record")
 
-// FirstRevision is the revision of an empty store, as in etcd: the first write
-// gets the next one.
+// FirstRevision is the revision of an empty store, as in etcd: the first write is at the next one.
 const FirstRevision = 1
 
 // Head is the state of the key space as of one revision. It never changes once
@@ -58,14 +54,14 @@ const FirstRevision = 1
 type Head struct {
 	// Revision is the main revision of the newest change.
 	Revision int64
-	// CompactRevision is the oldest revision that can still be read, or 0 when
-	// nothing has been compacted.
+	// CompactRevision is the oldest revision that can be read, or 0 when nothing has been
+	// compacted.
 	CompactRevision int64
-	// compactedBefore is the compact revision before the last compaction, as far as it is known: it
-	// is not kept across a restart, and then CompactRevision itself.
+	// compactedBefore is the compact revision before the last compaction. It is lost in a restart;
+	// then it is CompactRevision itself.
 	compactedBefore int64
-	// Mixed says that v3 has put a key that begins with a slash. Until then all
-	// such keys are v2's, and v2tree knows a short cut to them. It stays set.
+	// Mixed is set once v3 has put a key that begins with a slash. Until then all such keys are
+	// v2's, and v2tree reads them by a shorter way. It is never reset.
 	Mixed bool
 
 	counts *counts
@@ -78,16 +74,16 @@ func (h *Head) Keys() int64 { return h.counts.total() }
 type Store struct {
 	db   *storage.Store
 	head atomic.Pointer[Head]
-	// committing is held while a batch that is not published yet may be in the store, see
+	// committing is locked while the store may hold a batch that is not published yet, see
 	// awaitNext.
 	committing sync.Mutex
 	// replacing is set while the state store is being replaced, see Replacement.
 	replacing    atomic.Pointer[Replacement]
-	replacements atomic.Uint64 // how many are done
+	replacements atomic.Uint64 // number of completed replacements
 }
 
-// Open returns the key space in db as of the given revisions, which the caller
-// keeps with the applied index. It reads the count index, not the keys.
+// Open returns the key space in db as of the given revisions, which the caller stores together with
+// the applied index. It reads the count index, not the keys.
 func Open(db *storage.Store, revision, compactRevision int64) (*Store, error) {
 	head, err := loadHead(db, revision, compactRevision)
 	if err != nil {
@@ -98,7 +94,7 @@ func Open(db *storage.Store, revision, compactRevision int64) (*Store, error) {
 	return s, nil
 }
 
-// loadHead reads what a head has besides its revisions.
+// loadHead reads the parts of a head other than its revisions.
 func loadHead(db *storage.Store, revision, compactRevision int64) (*Head, error) {
 	c, err := loadCounts(db)
 	if err != nil {

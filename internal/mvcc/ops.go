@@ -27,15 +27,15 @@ const (
 // RangeOp reads keys.
 type RangeOp struct {
 	kv.KeyRange
-	Limit    int64 // most keys to return; 0 is all
-	Revision int64 // the revision to read at; 0 or less is the present one
+	Limit    int64 // maximum number of keys to return; 0 means no limit
+	Revision int64 // the revision to read at; 0 or less means the present one
 	Order    SortOrder
 	Target   SortTarget
 
 	KeysOnly  bool
 	CountOnly bool
 
-	// Bounds of the keys' mod and create revisions; 0 is none.
+	// Bounds of the keys' mod and create revisions; 0 means none.
 	MinMod, MaxMod, MinCreate, MaxCreate int64
 }
 
@@ -48,7 +48,7 @@ type PutOp struct {
 	IgnoreValue bool           // keep the present value
 	IgnoreLease bool           // keep the present lease
 	PrevKV      bool           // the caller wants the replaced version
-	// Recreate counts the key as created by this write, although it is live: v2's set
+	// Recreate makes this write count as the creation of the key, although it is live: v2's set
 	// replaces a node instead of changing it.
 	Recreate bool
 }
@@ -60,10 +60,10 @@ type DeleteOp struct {
 	PrevKV bool
 }
 
-// CompareResult is how a comparison must come out, with the numbers of etcd's Compare.
+// CompareResult is the required result of a comparison, with the numbers of etcd's Compare.
 type CompareResult uint8
 
-// CompareTarget is what is compared, with the numbers of etcd's Compare.
+// CompareTarget is the field that is compared, with the numbers of etcd's Compare.
 type CompareTarget uint8
 
 // The results.
@@ -88,11 +88,11 @@ type Compare struct {
 	kv.KeyRange
 	Target CompareTarget
 	Result CompareResult
-	Number int64  // what version, revision or lease is compared with
-	Value  []byte // what the value is compared with
+	Number int64  // the version, revision or lease to compare with
+	Value  []byte // the value to compare with
 }
 
-// Op is one operation of a transaction: the one that is not nil.
+// Op is one operation of a transaction: exactly one field is not nil.
 type Op struct {
 	Range  *RangeOp
 	Put    *PutOp
@@ -139,27 +139,27 @@ type KeyRecord struct {
 
 // RangeResult is what a RangeOp found.
 type RangeResult struct {
-	Revision int64 // the revision of the store that answered, not of the read
+	Revision int64 // the store's revision at the time of the read, not the revision that was read at
 	Keys     []KeyRecord
-	More     bool  // Limit left keys out
-	Count    int64 // keys in the range, without regard to limit and bounds
+	More     bool  // Limit excluded some keys
+	Count    int64 // number of keys in the range, regardless of limit and bounds
 }
 
-// PutResult is what a PutOp did. Prev is nil when it was not asked for, or when
-// there was no key.
+// PutResult is the result of a PutOp. Prev is nil when it was not requested, or when the key did
+// not exist.
 type PutResult struct {
 	Revision int64
 	Prev     *KeyRecord
 }
 
-// DeleteResult is what a DeleteOp did.
+// DeleteResult is the result of a DeleteOp.
 type DeleteResult struct {
 	Revision int64
 	Deleted  int64
-	Prev     []KeyRecord // when asked for
+	Prev     []KeyRecord // when requested
 }
 
-// OpResult answers an Op, in the member that the Op has.
+// OpResult is the result of an Op, in the field of the same name.
 type OpResult struct {
 	Range  *RangeResult
 	Put    *PutResult
@@ -167,7 +167,7 @@ type OpResult struct {
 	Txn    *TxnResult
 }
 
-// TxnResult answers a TxnOp.
+// TxnResult is the result of a TxnOp.
 type TxnResult struct {
 	Revision  int64
 	Succeeded bool

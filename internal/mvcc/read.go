@@ -9,36 +9,35 @@ import (
 	"cairn/internal/kv"
 )
 
-// Sink takes the keys of a range in the order of the answer. Key and record
-// are lent: they are valid during the call only.
+// Sink receives the keys of a range in the order of the result. Key and record are valid during the
+// call only.
 type Sink interface {
-	// Add takes a key, and reports whether it takes more.
+	// Add receives a key, and reports whether the sink accepts more.
 	Add(key []byte, r *kv.Record) bool
-	// Reset forgets all keys: the read starts over, because a compaction has
-	// overtaken it.
+	// Reset discards all keys: the read starts over, because a compaction has overtaken it.
 	Reset()
 }
 
-// Gatherer is implemented by a Sink that limits what a sorted range keeps before it is in order.
+// Gatherer is implemented by a Sink that limits the memory of a range that must be sorted.
 type Gatherer interface {
-	// Gather is called for each record that is read, with the bytes that are kept of it, and
-	// reports whether the read goes on. A read that does not adds no keys.
+	// Gather is called for each record that is collected for sorting, with its size in memory, and
+	// reports whether the read may continue. If not, the read ends without calling Add.
 	Gather(bytes int) bool
 }
 
-// RangeSummary is what a range has besides its keys.
+// RangeSummary is the result of a range without its keys.
 type RangeSummary struct {
-	Revision int64 // of the store that answered, not of the read
-	Count    int64 // keys in the range, without regard to limit and bounds
-	More     bool  // the limit left keys out
+	Revision int64 // the store's revision at the time of the read, not the revision that was read at
+	Count    int64 // number of keys in the range, regardless of limit and bounds
+	More     bool  // the limit excluded some keys
 }
 
-// Range reads at the present revision, or at op.Revision, and gives the keys to
-// sink. It never waits for writers. It returns ErrCompacted and
-// ErrFutureRevision for revisions that cannot be read.
+// Range reads at the present revision, or at op.Revision, and passes the keys to sink. It never
+// waits for writers. It returns ErrCompacted and ErrFutureRevision for revisions that cannot be
+// read.
 func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 	for {
-		head, replacements := s.settled(), s.replacements.Load()
+		head, replacements := s.stableHead(), s.replacements.Load()
 		sum, err := s.RangeAt(head, op, sink)
 		switch {
 		case !errors.Is(err, ErrOvertaken):
@@ -53,13 +52,13 @@ func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 	}
 }
 
-// ErrOvertaken says that history which a read needs has been compacted since the
-// read's revision was the present one. A newer Head or Reading can be read.
+// ErrOvertaken is returned when history that a read needs has been compacted since the read's
+// revision was the present one. The caller may retry with a newer Head or Reading.
 var ErrOvertaken = errors.New("read overtaken by a compaction")
 
-// awaitNext returns when a read that was overtaken at a head can begin again: when a newer head is
-// published. The compaction that has overtaken it is in the store, so the writer is between Finish
-// and Publish, or has published. When there is no newer head after that, the store is damaged.
+// awaitNext waits until a head newer than the given one, whose reads were overtaken, is published.
+// The overtaking compaction is in the store, so the writer is between Finish and Publish, or has
+// published. If there is no newer head after that, the store is damaged.
 func (s *Store) awaitNext(head *Head) error {
 	if r := s.replacing.Load(); r != nil {
 		<-r.done
@@ -74,8 +73,8 @@ func (s *Store) awaitNext(head *Head) error {
 	return nil
 }
 
-// RangeAt is Range as of an earlier published head, so that several reads can
-// be of one state. It returns ErrOvertaken when that cannot be read any more.
+// RangeAt is Range at an earlier published head, so that several reads can see one state. It
+// returns ErrOvertaken when that head cannot be read any more.
 func (s *Store) RangeAt(head *Head, op *RangeOp, sink Sink) (RangeSummary, error) {
 	rev, err := readRevision(op.Revision, head.Revision, head.CompactRevision)
 	if err != nil {
@@ -90,22 +89,21 @@ func (s *Store) RangeAt(head *Head, op *RangeOp, sink Sink) (RangeSummary, error
 }
 
 // readRevision resolves the revision that a request names.
-func readRevision(asked, present, compacted int64) (int64, error) {
+func readRevision(requested, present, compacted int64) (int64, error) {
 	switch {
-	case asked <= 0:
+	case requested <= 0:
 		return present, nil
-	case asked > present:
+	case requested > present:
 		return 0, ErrFutureRevision
-	case asked < compacted:
+	case requested < compacted:
 		return 0, ErrCompacted
 	default:
-		return asked, nil
+		return requested, nil
 	}
 }
 
-// run executes a range; when sink wants no more, the count is of what it has seen.
-// count is asked for the number of live keys in bounds of
-// table c, when the walk itself does not tell.
+// run executes a range. When sink accepts no more keys, the count is of the keys seen. run calls
+// count for the number of live keys in bounds of table c, when the walk itself does not yield it.
 func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64, error)) (sum RangeSummary, err error) {
 	switch {
 	case op.Empty():
@@ -125,12 +123,12 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 		sum.Count, err = count(lower, upper)
 		return sum, err
 	case op.InKeyOrder():
-		// Below.
+		// Handled below.
 	case op.Bounded() || op.Order != SortNone:
 		return v.runSorted(op, lower, upper, op.Order, 0, sink, count)
 	default:
-		// etcd takes one key more than the limit, sorts these, and drops the last:
-		// which keys are left depends on that one.
+		// etcd reads one key more than the limit, sorts these, and drops the last: the result
+		// depends on that extra key.
 		cut := op.Limit
 		if cut > 0 {
 			cut++
@@ -153,11 +151,11 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 	return sum, err
 }
 
-// recordBytes is what a gathered record costs besides its key and value.
+// recordBytes is the memory of a collected record without its key and value.
 const recordBytes = 160
 
-// runSorted gathers the admitted keys, the first cut of them when cut is not 0,
-// and gives them to sink in order.
+// runSorted collects the admitted keys, the first cut of them when cut is not 0, and passes them to
+// sink in order.
 func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut int64, sink Sink,
 	count func(lower, upper []byte) (int64, error),
 ) (sum RangeSummary, err error) {
@@ -211,13 +209,13 @@ func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut i
 	return sum, nil
 }
 
-// InKeyOrder reports whether the answer is keys one after another from the range's first: none is
-// left out, and their order needs no sorting, be it asked for or not.
+// InKeyOrder reports whether the result is a run of consecutive keys from the start of the range:
+// no key is skipped, and no sorting is necessary.
 func (op *RangeOp) InKeyOrder() bool {
 	return !op.Bounded() && op.Order != SortDescend && op.Target == SortByKey
 }
 
-// Bounded reports whether the range drops keys by their revisions.
+// Bounded reports whether the range excludes keys by their revisions.
 func (op *RangeOp) Bounded() bool {
 	return op.MinMod != 0 || op.MaxMod != 0 || op.MinCreate != 0 || op.MaxCreate != 0
 }
@@ -253,13 +251,13 @@ func compareBy(target SortTarget, a, b *KeyRecord) int {
 	}
 }
 
-// Collector is a Sink that keeps copies.
+// Collector is a Sink that copies the keys.
 type Collector struct {
 	KeysOnly bool // leave the values out
 	Keys     []KeyRecord
 }
 
-// Add keeps a copy of a key.
+// Add copies a key.
 func (c *Collector) Add(key []byte, r *kv.Record) bool {
 	k := KeyRecord{Key: bytes.Clone(key), Record: *r}
 	if c.KeysOnly {
@@ -271,5 +269,5 @@ func (c *Collector) Add(key []byte, r *kv.Record) bool {
 	return true
 }
 
-// Reset forgets all keys.
+// Reset discards all keys.
 func (c *Collector) Reset() { c.Keys = c.Keys[:0] }

@@ -6,26 +6,25 @@ import (
 	"cairn/internal/kv"
 )
 
-// Cursor walks the raw keys of one table, in order; see storage.Iter and
-// storage.BatchIter, which are the two there are. It must be closed.
+// Cursor walks the raw keys of one table, in order. storage.Iter and storage.BatchIter implement
+// it. It must be closed.
 type Cursor = cursor
 
-// Reading is the key space as of one revision, for the layers that look at more
-// than ranges: v2tree walks it node by node. A Reading of a Store may be used by one
-// goroutine at a time and must not be kept for long; that of a Writer is valid
-// until the open command's next change.
+// Reading is the key space as of one revision, for layers that read more than ranges: v2tree walks
+// it node by node. One goroutine at a time may use a Reading of a Store, and not for long; the
+// Reading of a Writer is valid until the open command's next change.
 //
-// Other tables than c are read as they are now, which for the Reading of a Store
-// may be later than Revision.
+// Tables other than c are read as they are now, which for the Reading of a Store may be later than
+// Revision.
 type Reading struct {
 	v     view
 	mixed bool
-	head  *Head // of a Reading of a Store
+	head  *Head // set for a Reading of a Store
 }
 
 // Reading returns the published state.
 func (s *Store) Reading() Reading {
-	head := s.settled()
+	head := s.stableHead()
 	return Reading{view{src: s, rev: head.Revision}, head.Mixed, head}
 }
 
@@ -34,13 +33,13 @@ func (w *Writer) Reading() Reading {
 	return Reading{view{src: w, rev: w.Revision()}, w.head.Mixed, nil}
 }
 
-// Mixed is the head's, see Head.
+// Mixed returns the head's Mixed.
 func (r Reading) Mixed() bool { return r.mixed }
 
 // Revision returns the main revision that keys are read at.
 func (r Reading) Revision() int64 { return r.v.rev }
 
-// Get returns the live record of a key. The value is the caller's.
+// Get returns the live record of a key. The caller owns the value.
 func (r Reading) Get(key []byte) (rec kv.Record, ok bool, err error) {
 	err = r.v.get(key, func(found *kv.Record) {
 		rec, ok = *found, true
@@ -49,9 +48,9 @@ func (r Reading) Get(key []byte) (rec kv.Record, ok bool, err error) {
 	return rec, ok, err
 }
 
-// Walk visits the live keys from start on and before end (nil: no end), in order.
-// Key and record are lent for the call. visit returns false to stop; when it
-// returns a seek key, the walk goes on at the first key at or after that.
+// Walk visits the live keys of [start, end), in order; end nil means no end. Key and record are
+// valid during the call. visit returns false to stop; when it returns a seek key, the walk
+// continues at the first key at or after that.
 func (r Reading) Walk(start, end []byte, visit func(key []byte, rec *kv.Record) (seek []byte, ok bool)) error {
 	rng := kv.KeyRange{Key: start, End: end}
 	if end == nil {
@@ -61,13 +60,13 @@ func (r Reading) Walk(start, end []byte, visit func(key []byte, rec *kv.Record) 
 	return r.v.walkSeek(lower, upper, visit)
 }
 
-// Overtaken reports whether a compaction has passed the reading's revision. Then keys that
-// were deleted since may be missing from what was read, other reads fail with
-// ErrOvertaken, and a newer Reading is needed.
+// Overtaken reports whether a compaction has passed the reading's revision. Then keys that were
+// deleted since may be missing from earlier results, later reads fail with ErrOvertaken, and the
+// caller needs a newer Reading.
 func (r Reading) Overtaken() bool { return r.v.src.overtaken(r.v.rev) != nil }
 
-// AwaitNewer returns when a newer Reading than this overtaken one can be read. The error means that
-// there is none although history is missing: the store is damaged.
+// AwaitNewer waits until a Reading newer than this overtaken one can be read. An error means that
+// history is missing without a compaction: the store is damaged.
 func (r Reading) AwaitNewer() error {
 	s, ok := r.v.src.(*Store)
 	if !ok {
@@ -76,9 +75,9 @@ func (r Reading) AwaitNewer() error {
 	return s.awaitNext(r.head)
 }
 
-// Lend returns the value of a raw key of another table (see storage.Table)
-// without a copy; storage.ErrNotFound when there is none. When the closer is not
-// nil the caller must close it, and the bytes are valid until then.
+// Lend returns the value of a raw key of another table (see storage.Table) without a copy, or
+// storage.ErrNotFound. When the closer is not nil the caller must close it, and the bytes are valid
+// until then.
 func (r Reading) Lend(key []byte) ([]byte, io.Closer, error) { return r.v.src.lend(key) }
 
 // Cursor walks the raw keys of [lower, upper) of another table.

@@ -1,20 +1,19 @@
 package mvcc
 
-// recent remembers the values of table c that were written last. Every put has to
-// know the version that it replaces, and keys that are written are written again: what
-// is found here need not be searched for in the store.
+// recent caches the most recently written values of table c. Every put needs the version that it
+// replaces, and recently written keys tend to be written again; a hit saves a lookup in the store.
 //
-// It holds two generations: when the young one is full it becomes the old one, and
-// what was old is forgotten. A value that is found in the old one is young again.
+// It has two generations: when the young one is full it becomes the old one, and the previous old
+// one is dropped. A hit in the old generation moves the value to the young one.
 //
-// Invariant: a value in it is what table c holds.
+// Invariant: a cached value equals the value in table c.
 type recent struct {
 	young, old generation
-	bytes      int // of the young one
+	bytes      int // of the young generation
 }
 
-// generation has values by their keys. The map holds where in values: so a key that is there
-// already gets another value without being copied.
+// generation has values by their keys. The map has indexes into values, so that replacing the value
+// of a present key does not copy the key.
 type generation struct {
 	at     map[string]int
 	values [][]byte
@@ -28,7 +27,7 @@ func (g *generation) get(key []byte) ([]byte, bool) {
 	return g.values[i], g.values[i] != nil
 }
 
-// put gives a key a value; nil is none.
+// put sets the value of a key; nil means that there is none.
 func (g *generation) put(key, value []byte) {
 	if i, ok := g.at[string(key)]; ok {
 		g.values[i] = value
@@ -38,11 +37,11 @@ func (g *generation) put(key, value []byte) {
 	}
 }
 
-// recentBytesMax bounds a generation, by keys, values and what a map spends on them.
+// recentBytesMax limits a generation: keys, values and the map's overhead.
 const (
 	recentBytesMax      = 24 << 20
 	recentOverheadBytes = 64
-	recentValueBytesMax = 64 << 10 // of a value that is remembered
+	recentValueBytesMax = 64 << 10 // largest value that is cached
 )
 
 func (r *recent) get(key []byte) ([]byte, bool) {
@@ -56,7 +55,7 @@ func (r *recent) get(key []byte) ([]byte, bool) {
 	return v, ok
 }
 
-// put remembers a value, which must not change any more.
+// put caches a value, which must not change afterwards.
 func (r *recent) put(key, value []byte) {
 	if len(value) > recentValueBytesMax {
 		r.young.put(key, nil)

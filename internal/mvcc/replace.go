@@ -7,28 +7,28 @@ import (
 	"cairn/internal/kv"
 )
 
-// Replacement is a change of the whole state store under its readers: between
-// BeginReplace and Done the store may hold what was, or what is to be.
+// Replacement is a change of the whole state store while readers use it: between BeginReplace and
+// Done the store may hold the old state or the new one.
 //
-// A read during the replacement is overtaken, as by a compaction: it may have read from both
-// states. It starts again, and waits for Done first. A read that begins before the replacement and
-// ends after it is correct: both states have the same events, and where a compaction has passed its
-// revision the read is overtaken.
+// A read during the replacement counts as overtaken, as by a compaction, because it may have read
+// from both states. It waits for Done and starts again. A read that begins before the replacement
+// and ends after it is correct: both states have the same events, and where a compaction has passed
+// its revision the read is overtaken.
 type Replacement struct {
 	s    *Store
 	done chan struct{}
 }
 
-// BeginReplace announces that the state store is about to be replaced. It is the
-// applier's; no batch may be open. Done must follow.
+// BeginReplace announces that the state store is about to be replaced. Only the applier calls it,
+// and no batch may be open. Done must follow.
 func (s *Store) BeginReplace() *Replacement {
 	r := &Replacement{s: s, done: make(chan struct{})}
 	s.replacing.Store(r)
 	return r
 }
 
-// Publish shows the replaced state, which is as of the given revisions; it reads the
-// count index as Open does. The revision must not be before the published one.
+// Publish publishes the head of the new state, with the given revisions; it reads the count index
+// as Open does. The revision must not be before the published one.
 func (r *Replacement) Publish(revision, compactRevision int64) error {
 	s := r.s
 	if old := s.head.Load().Revision; revision < old {
@@ -42,28 +42,28 @@ func (r *Replacement) Publish(revision, compactRevision int64) error {
 	return nil
 }
 
-// Done lets readers go on, whether anything was published or not.
+// Done lets readers continue, whether or not Publish was called.
 func (r *Replacement) Done() {
 	r.s.replacements.Add(1)
 	r.s.replacing.Store(nil)
 	close(r.done)
 }
 
-// settle waits while the store is being replaced.
-func (s *Store) settle() {
+// awaitReplacement waits while the store is being replaced.
+func (s *Store) awaitReplacement() {
 	if r := s.replacing.Load(); r != nil {
 		<-r.done
 	}
 }
 
-// settled returns the head to begin a read with. A replacement that begins meanwhile is
-// found out at the end of the read.
-func (s *Store) settled() *Head {
-	s.settle()
+// stableHead returns the head for a new read, after any replacement in progress. A read detects at
+// its end a replacement that began meanwhile.
+func (s *Store) stableHead() *Head {
+	s.awaitReplacement()
 	return s.head.Load()
 }
 
-// Forget drops what the writer knows of the store, which was replaced.
+// Forget drops the writer's caches of a store that was replaced.
 func (w *Writer) Forget() error {
 	if w.first != len(w.events) {
 		return errors.New("replace keys: a command is open")

@@ -9,8 +9,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// ranger is what comparisons and reads of a transaction need: the open command
-// of a Writer, or a Store at one Head.
+// ranger serves the comparisons and reads of a transaction: the open command of a Writer, or a
+// Store at one Head.
 type ranger interface {
 	Range(op *RangeOp, sink Sink) (RangeSummary, error)
 }
@@ -25,8 +25,8 @@ func (r headRanger) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 	return r.s.RangeAt(r.head, op, sink)
 }
 
-// Txn runs a transaction inside the open command. After an error the command
-// must be aborted: then nothing of the transaction has happened.
+// Txn runs a transaction inside the open command. After an error the caller must abort the command,
+// which undoes the whole transaction.
 func (w *Writer) Txn(t *TxnOp) (TxnResult, error) {
 	run := txnRun{r: w, w: w, room: txnResultBytesMax}
 	res, err := run.do(t)
@@ -34,8 +34,8 @@ func (w *Writer) Txn(t *TxnOp) (TxnResult, error) {
 	return res, err
 }
 
-// setRevision gives a result, and the transactions nested in it, the revision
-// that the whole transaction ended at.
+// setRevision sets the revision of a result, and of the transactions nested in it, to the one at
+// which the whole transaction ended.
 func (r *TxnResult) setRevision(rev int64) {
 	r.Revision = rev
 	for i := range r.Results {
@@ -45,10 +45,10 @@ func (r *TxnResult) setRevision(rev int64) {
 	}
 }
 
-// ReadTxn runs a transaction that only reads; all of it sees one revision.
+// ReadTxn runs a transaction that only reads; all its reads see one revision.
 func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
 	for {
-		head := s.settled()
+		head := s.stableHead()
 		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax}
 		res, err := run.do(t)
 		if errors.Is(err, ErrOvertaken) {
@@ -62,24 +62,23 @@ func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
 	}
 }
 
-// txnResultBytesMax is how many bytes of keys and values a transaction may return: they
-// are all held at once, on every member that applies it.
+// txnResultBytesMax is the maximum size of the keys and values that a transaction returns. Every
+// member that applies the transaction holds the whole result in memory.
 const txnResultBytesMax = 256 << 20
 
-// txnRun is one transaction being run, with those nested in it.
+// txnRun executes one transaction, with those nested in it.
 type txnRun struct {
 	r    ranger
-	w    *Writer // nil where no operation writes
-	room int64   // bytes that may yet be returned
+	w    *Writer // nil when no operation writes
+	room int64   // remaining bytes of txnResultBytesMax
 
-	// path has the outcome of the comparisons of each transaction that is run, in the order in
-	// which they are.
+	// path has the outcome of the comparisons of each executed transaction, in the order of
+	// execution.
 	path []bool
 }
 
-// do evaluates all comparisons and then runs the branches. Also those of nested transactions are
-// evaluated before anything is written, as in etcd: what a transaction itself has put does not
-// count.
+// do evaluates all comparisons, including those of nested transactions, before it writes anything,
+// as etcd does: a comparison does not see the transaction's own puts. Then it runs the branches.
 func (x *txnRun) do(t *TxnOp) (res TxnResult, err error) {
 	if err := x.decide(t); err != nil {
 		return res, err
@@ -87,8 +86,7 @@ func (x *txnRun) do(t *TxnOp) (res TxnResult, err error) {
 	return x.txn(t)
 }
 
-// decide evaluates the comparisons of a transaction and of those nested in the branch that it
-// takes.
+// decide evaluates the comparisons of a transaction and of those nested in the chosen branch.
 func (x *txnRun) decide(t *TxnOp) error {
 	succeeds, err := holds(t.Compares, x.r)
 	if err != nil {
@@ -106,7 +104,7 @@ func (x *txnRun) decide(t *TxnOp) error {
 	return nil
 }
 
-// branch returns what a transaction does when its comparisons hold, or when they do not.
+// branch returns the operations of the Success branch or of the Failure branch.
 func (t *TxnOp) branch(succeeds bool) []Op {
 	if succeeds {
 		return t.Success
@@ -114,7 +112,7 @@ func (t *TxnOp) branch(succeeds bool) []Op {
 	return t.Failure
 }
 
-// txn runs the branch that was decided on.
+// txn runs the chosen branch.
 func (x *txnRun) txn(t *TxnOp) (res TxnResult, err error) {
 	res.Succeeded, x.path = x.path[0], x.path[1:]
 	ops := t.branch(res.Succeeded)
@@ -132,7 +130,7 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 	switch {
 	case op.Range != nil:
 		if op.Range.Revision < 0 {
-			return ErrCompacted // as in etcd; on its own, such a range is of the newest revision
+			return ErrCompacted // as in etcd; outside a transaction, such a range reads the newest revision
 		}
 		keys := roomCollector{Collector: Collector{KeysOnly: op.Range.KeysOnly}, room: x.room}
 		sum, err := x.r.Range(op.Range, &keys)
@@ -150,7 +148,8 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 		return fmt.Errorf("write in a transaction that only reads")
 	case op.Put != nil:
 		if put := op.Put; put.Lease != 0 && (put.IgnoreValue || put.IgnoreLease) {
-			// As in etcd, a transaction misses the key first, and a put of its own the lease.
+			// As in etcd, a transaction reports a missing key first, and a single put a missing
+			// lease.
 			if old, ok, err := w.newest(put.Key); err != nil || !ok || old.Deleted {
 				return cmp.Or(err, ErrKeyNotFound)
 			}
@@ -167,7 +166,7 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 	}
 }
 
-// roomCollector is a Collector for so many bytes; room is negative when there were more.
+// roomCollector is a Collector with a limit of bytes; room is negative once the limit was exceeded.
 type roomCollector struct {
 	Collector
 	room int64
@@ -191,8 +190,8 @@ func holds(compares []Compare, r ranger) (bool, error) {
 			return false, err
 		}
 		if !check.any {
-			// A range without keys is compared as a key of version, revisions and
-			// lease 0; it has no value, so no comparison of values holds.
+			// A range without keys is compared like a key whose version, revisions and lease are 0;
+			// it has no value, so no comparison of values holds.
 			check.ok = c.Target != CompareValue && c.holds(&kv.Record{})
 		}
 		if !check.ok {
@@ -240,6 +239,6 @@ func (c *Compare) holds(r *kv.Record) bool {
 	case CompareLess:
 		return order < 0
 	default:
-		return true // as in etcd, which knows four results and lets all others hold
+		return true // as in etcd, where every unknown result holds
 	}
 }

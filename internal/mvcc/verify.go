@@ -9,9 +9,9 @@ import (
 	"cairn/internal/storage"
 )
 
-// Verify reads the whole key space and compares its tables: the count index and the keys of leases
-// against the records, and that history has every revision since the compaction. It returns the
-// number of live keys. The store must not change meanwhile.
+// Verify reads the whole key space and checks its tables against each other: the count index and
+// the keys of leases against the records, and the history for a gap since the compaction. It
+// returns the number of live keys. The store must not change meanwhile.
 func (s *Store) Verify() (keys int64, err error) {
 	if keys, err = s.verifyRecords(); err != nil {
 		return keys, err

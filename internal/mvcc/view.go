@@ -10,7 +10,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// cursor is what storage.Iter and storage.BatchIter have in common.
+// cursor is the common interface of storage.Iter and storage.BatchIter.
 type cursor interface {
 	First() bool
 	Next() bool
@@ -21,8 +21,8 @@ type cursor interface {
 	Close() error
 }
 
-// source is where records and events are read: the published store, or the
-// store with the writes of an open batch.
+// source is where a view reads records and events: the published store, or the store with the
+// writes of an open batch.
 type source interface {
 	lend(key []byte) ([]byte, io.Closer, error)
 	cursor(lower, upper []byte) cursor
@@ -48,7 +48,7 @@ func (s *Store) event(rev kv.Revision) (event, error) {
 }
 
 func (s *Store) overtaken(rev int64) error {
-	// In this order: a replacement is over only after its head is published.
+	// The order matters: a replacement ends only after its head is published.
 	if s.replacing.Load() != nil || s.head.Load().CompactRevision > rev {
 		return ErrOvertaken
 	}
@@ -61,9 +61,9 @@ type view struct {
 	rev int64
 }
 
-// asOf returns the version of a key at the view's revision, given its newest
-// one in table c. It follows the key's events back (see chain) to the oldest one
-// after the revision: that one names what it replaced.
+// asOf returns the version of a key at the view's revision, given its newest one in table c. It
+// follows the key's events back (see chain) to the oldest one after the revision, whose replaced
+// version is the result.
 func (v view) asOf(newest *kv.Record, read func(kv.Revision) (event, error)) (kv.Record, error) {
 	if newest.Mod.Main <= v.rev {
 		return *newest, nil
@@ -88,11 +88,11 @@ func (v view) asOf(newest *kv.Record, read func(kv.Revision) (event, error)) (kv
 	}
 }
 
-// get reads one key, and gives it to found when it is live.
+// get reads one key, and passes it to found when it is live.
 func (v view) get(key []byte, found func(r *kv.Record)) error {
 	b, closer, err := v.src.lend(currentKey(make([]byte, 0, 64), key))
 	if errors.Is(err, storage.ErrNotFound) {
-		return v.src.overtaken(v.rev) // by a sweep of its tombstone
+		return v.src.overtaken(v.rev) // a sweep may have removed its tombstone
 	}
 	if err != nil {
 		return fmt.Errorf("read key: %w", err)
@@ -106,7 +106,7 @@ func (v view) get(key []byte, found func(r *kv.Record)) error {
 	}
 	r, err := v.asOf(&newest, v.src.event)
 	if err == nil && r.Deleted {
-		// Perhaps by a delete that a compaction has passed, before the key came again.
+		// The key may have been deleted, with the delete compacted, before it was created again.
 		return v.src.overtaken(v.rev)
 	}
 	if err == nil {
@@ -115,20 +115,20 @@ func (v view) get(key []byte, found func(r *kv.Record)) error {
 	return err
 }
 
-// walk gives the live keys of [lower, upper), both of table c, to live in order,
-// until it returns false.
+// walk calls live with the live keys of [lower, upper), both of table c, in order, until it returns
+// false.
 func (v view) walk(lower, upper []byte, live func(key []byte, r *kv.Record) bool) error {
 	return v.walkSeek(lower, upper, func(key []byte, r *kv.Record) (seek []byte, ok bool) {
 		return nil, live(key, r)
 	})
 }
 
-// walkSeek is walk for those who pass over keys: where live returns a user key, the
-// walk goes on at the first key at or after that.
+// walkSeek is walk for callers that skip keys: when live returns a user key, the walk continues at
+// the first key at or after it.
 func (v view) walkSeek(lower, upper []byte, live func(key []byte, r *kv.Record) (seek []byte, ok bool)) error {
 	w := walk{view: v, it: v.src.cursor(lower, upper)}
-	// The cursor is one consistent view: what no compaction had passed when it was
-	// opened none will.
+	// The cursor is one consistent view, so one check is enough: a later compaction does not change
+	// what it reads.
 	err := v.src.overtaken(v.rev)
 	if err == nil {
 		err = w.run(live)
@@ -140,7 +140,7 @@ func (v view) walkSeek(lower, upper []byte, live func(key []byte, r *kv.Record) 
 type walk struct {
 	view
 	it   cursor
-	past *storage.Iter // over table r, once it was needed
+	past *storage.Iter // over table r, opened on first use
 }
 
 func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) error {
@@ -169,8 +169,8 @@ func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) e
 	return nil
 }
 
-// event reads an event as the walk's cursor sees the store. That of a batch sees the
-// events that the batch has not written yet only through its writer.
+// event reads an event from the walk's cursor. A batch's walk reads events that the batch has not
+// written yet from the writer.
 func (w *walk) event(rev kv.Revision) (event, error) {
 	it, ok := w.it.(*storage.Iter)
 	if !ok {
@@ -189,7 +189,7 @@ func (w *walk) event(rev kv.Revision) (event, error) {
 	return decodeEvent(rev, w.past.Value())
 }
 
-// close ends the walk. What kept it from reading goes before what it made of that.
+// close ends the walk. The iterators' errors take precedence over err.
 func (w *walk) close(err error) error {
 	if rerr := w.it.Err(); rerr != nil {
 		err = fmt.Errorf("read keys: %w", rerr)

@@ -12,9 +12,9 @@ import (
 	"cairn/internal/storage"
 )
 
-// Writer changes the key space: batch by batch, and in a batch command by
-// command. A command moves the revision by one when it changed something, and by
-// nothing when it did not, unless it asks for that by Advance, or was aborted.
+// Writer changes the key space, in batches of commands. A command increments the revision by one
+// when it changed something or called Advance, and not at all when it changed nothing or was
+// aborted.
 //
 //	w.Begin(batch)
 //	for each command { w.Start(); w.Put(…) …; w.End() or w.Abort() }
@@ -28,17 +28,17 @@ type Writer struct {
 	b      *storage.Batch
 	head   Head // as of the last ended command of this batch
 	counts countsEdit
-	// events holds the changes of this batch; those of the open command start at first.
+	// events has the changes of this batch; those of the open command start at first.
 	events []event
 	first  int
-	// bytes is what the batch's events take, commandBytes those of the open command.
+	// bytes is the size of the batch's events, commandBytes that of the open command's.
 	bytes, commandBytes int64
-	mem                 arena // what results and events refer to
+	mem                 arena // the memory that results and events refer to
 	nodes               arena // encoded nodes, which the batch and recent refer to
 	recent              recent
-	buf, key            []byte        // for what is read no longer than a function takes
-	path                []kv.Revision // likewise, of a new chain
-	// swept is the revision before which SweepTombstones has left nothing.
+	buf, key            []byte        // scratch space within one function
+	path                []kv.Revision // scratch space for the path of a new chain
+	// swept is the revision below which SweepTombstones has removed all tombstones.
 	swept kv.Revision
 }
 
@@ -74,9 +74,9 @@ func (w *Writer) Start() {
 	w.first, w.commandBytes = len(w.events), 0
 }
 
-// Advance makes the open command move the revision although it changes no key. Every revision has
-// an event, which distinguishes a compacted revision from a gap. The event is a refresh of v2's
-// root, which no watcher receives.
+// Advance makes the open command increment the revision although it changes no key. Every revision
+// has an event, by which a reader distinguishes a compacted revision from a gap. The event is a
+// refresh of v2's root, which no watcher receives.
 func (w *Writer) Advance() {
 	w.addDirectoryEvent(kv.EventPut, kv.ActionRefresh, []byte("/"), kv.Record{}, kv.Record{})
 }
@@ -88,7 +88,7 @@ func (w *Writer) Abort() {
 	w.events = w.events[:w.first]
 }
 
-// End keeps the open command's changes.
+// End records the open command's changes in the batch.
 func (w *Writer) End() error {
 	w.b.Release()
 	w.bytes += w.commandBytes
@@ -126,10 +126,10 @@ func (w *Writer) Finish() (err error) {
 	return nil
 }
 
-// Fail ends a batch that could not be committed after Finish. The writer must not be used again.
+// Fail ends a batch whose commit failed after Finish. The writer must not be used afterwards.
 func (w *Writer) Fail() { w.s.committing.Unlock() }
 
-// Publish shows the committed batch to readers.
+// Publish makes the committed batch visible to readers.
 func (w *Writer) Publish() {
 	for i := range w.events {
 		if e := &w.events[i]; !e.Dir {
@@ -158,8 +158,8 @@ func (w *Writer) nextRevision() kv.Revision {
 	return kv.Revision{Main: w.head.Revision + 1, Sub: int64(len(w.events) - w.first)}
 }
 
-// newest returns what table c holds for a key. ok is false when it holds
-// nothing, or a tombstone that the compaction has passed.
+// newest returns the value of table c for a key. ok is false when there is none, or a tombstone
+// that the compaction has passed.
 func (w *Writer) newest(key []byte) (n node, ok bool, err error) {
 	var b []byte
 	var closer io.Closer
@@ -190,8 +190,8 @@ func (w *Writer) Get(key []byte) (r kv.Record, ok bool, err error) {
 	return n.Record, ok && !n.Deleted, err
 }
 
-// Put writes a key. It returns ErrKeyNotFound when something is to be kept of a
-// key that does not exist, and ErrLeaseNotFound when op.Lease does not exist.
+// Put writes a key. It returns ErrKeyNotFound when op keeps the value or the lease of a key that
+// does not exist, and ErrLeaseNotFound when op.Lease does not exist.
 func (w *Writer) Put(op *PutOp) (PutResult, error) {
 	if op.Lease != 0 {
 		if err := w.checkLease(op.Lease); err != nil {
@@ -228,7 +228,7 @@ func (w *Writer) Put(op *PutOp) (PutResult, error) {
 	return res, nil
 }
 
-// checkLease looks a lease up in table l.
+// checkLease checks that a lease exists in table l.
 func (w *Writer) checkLease(id kv.LeaseID) error {
 	key := binary.BigEndian.AppendUint64([]byte{byte(storage.TableLeases)}, uint64(id))
 	_, closer, err := w.b.Lend(key)
@@ -280,15 +280,15 @@ func (w *Writer) Delete(op *DeleteOp) (res DeleteResult, err error) {
 }
 
 // commandBytesMax limits what one command may change: the bytes of keys and values before and
-// after, and of directories. All of it is in memory until the batch is committed. Every member must
-// refuse the same commands.
+// after, and of directories. They are in memory until the batch is committed. It must be the same
+// on all members, so that they refuse the same commands.
 const commandBytesMax = 512 << 20
 
-// Bytes returns how much the batch has changed so far, as commandBytesMax counts it.
+// Bytes returns the size of the batch's changes so far, as commandBytesMax counts it.
 func (w *Writer) Bytes() int64 { return w.bytes }
 
 // record stores a change of a key whose newest record was old. It returns ErrTooLarge when the
-// command changes too much.
+// command's changes exceed commandBytesMax.
 func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Record, old *node) error {
 	if err := w.AddBytes(len(key) + len(r.Value) + len(old.Value)); err != nil {
 		return err
@@ -304,7 +304,7 @@ func (w *Writer) record(t kv.EventType, action kv.Action, key []byte, r kv.Recor
 	return nil
 }
 
-// Changes gives what the open command has changed so far, in order.
+// Changes yields the changes of the open command so far, in order.
 func (w *Writer) Changes() iter.Seq[*kv.Event] {
 	return func(yield func(*kv.Event) bool) {
 		for i := w.first; i < len(w.events); i++ {
@@ -315,11 +315,10 @@ func (w *Writer) Changes() iter.Seq[*kv.Event] {
 	}
 }
 
-// Batch returns the batch that the writer writes to, for the tables of others
-// that change with the keys.
+// Batch returns the writer's batch, for tables of other packages that change with the keys.
 func (w *Writer) Batch() *storage.Batch { return w.b }
 
-// Range reads as the open command sees the keys.
+// Range reads the keys as the open command sees them.
 func (w *Writer) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 	rev, err := readRevision(op.Revision, w.Revision(), w.head.CompactRevision)
 	if err != nil {
@@ -336,8 +335,8 @@ func (w *Writer) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 	return sum, err
 }
 
-// count is indexCount for a state in which the open command's changes are
-// visible but not yet in the index.
+// count is indexCount for a state in which the open command's changes are visible but not yet in
+// the index.
 func (w *Writer) count(v view, lower, upper []byte) (int64, error) {
 	n, err := indexCount(&w.counts.counts, v, lower, upper)
 	_, left, right, whole := w.counts.span(lower[1:], userBound(upper))
@@ -356,7 +355,7 @@ func (w *Writer) lend(key []byte) ([]byte, io.Closer, error) { return w.b.Lend(k
 
 func (w *Writer) cursor(lower, upper []byte) cursor { return w.b.Iter(lower, upper) }
 
-// overtaken is never so: the writer itself compacts.
+// overtaken returns nil: the writer itself compacts.
 func (w *Writer) overtaken(int64) error { return nil }
 
 // event finds an event of this batch in memory, and an older one in the store.
@@ -371,8 +370,7 @@ func (w *Writer) event(rev kv.Revision) (event, error) {
 	return w.events[i], nil
 }
 
-// arena gives out memory that lives as long as somebody refers to it; small
-// pieces share an allocation.
+// arena allocates memory that lives as long as it is referenced; small pieces share an allocation.
 type arena struct{ free []byte }
 
 const arenaChunkBytes = 64 << 10
