@@ -8,18 +8,18 @@ import (
 	"cairn/internal/codec"
 )
 
-// Actor is on whose behalf a command is applied.
+// Actor identifies the user, or guest, on whose behalf a command is applied.
 type Actor struct {
 	Name  string // of the user
 	Guest bool   // a request of v2 without credentials
-	// Revision is that of the State in which the actor was found to be who it is: the command is
-	// refused if another one holds when it is applied.
+	// Revision is that of the State in which the actor was authenticated: the command is refused if
+	// the revision differs when it is applied.
 	Revision uint64
 }
 
 const actorGuest = 1
 
-// Append writes the actor's bytes.
+// Append appends the actor's bytes.
 func (a *Actor) Append(dst []byte) []byte {
 	var flags byte
 	if a.Guest {
@@ -28,7 +28,7 @@ func (a *Actor) Append(dst []byte) []byte {
 	return codec.AppendText(binary.AppendUvarint(append(dst, flags), a.Revision), a.Name)
 }
 
-// DecodeActor is the inverse of Append; rest is what follows.
+// DecodeActor is the inverse of Append; rest is the unread remainder of b.
 func DecodeActor(b []byte) (a Actor, rest []byte, err error) {
 	r := codec.NewReader(b)
 	flags := r.Byte()
@@ -44,7 +44,7 @@ func DecodeActor(b []byte) (a Actor, rest []byte, err error) {
 
 type actorKey struct{}
 
-// As returns a context in which requests are made on an actor's behalf.
+// As returns a context whose requests are made on behalf of an actor.
 func As(ctx context.Context, a *Actor) context.Context { return context.WithValue(ctx, actorKey{}, a) }
 
 // ActorOf returns the actor of a context, or nil.

@@ -1,25 +1,24 @@
 // Package auth owns users, roles and permissions: one table for both dialects.
 //
-// It owns table a of the state store (docs/formats/auth.md), the commands that change it, what a
-// user may read and write, the checking of passwords, and the tokens of v3: simple ones (ADR 0004)
-// and JWT. It does not own how a request carries its credentials (v2http, v3rpc), nor which keys an
-// operation touches (machine).
+// It owns table a of the state store (docs/formats/auth.md), the commands that change it, the
+// authorization of reads and writes, the checking of passwords, and the tokens of v3: simple ones
+// (ADR 0004) and JWT. It does not own how a request carries its credentials (v2http, v3rpc), nor
+// which keys an operation touches (machine).
 //
 // A permission is a range of keys. What v2 grants as a pattern (/app/*, or one key) is the range of
-// v3 that has the same keys, and a range of v3 that a pattern can express is kept as that pattern:
-// so each dialect shows and revokes what the other has granted. The rest, ranges that no pattern
-// expresses, v2 does not show; it obeys them. Who has the role root may do everything. The role
-// guest is what a request of v2 without credentials may do; it is made when v2 turns authentication
-// on, and not when v3 does. v3 knows no guests.
+// v3 that has the same keys, and a range of v3 that a pattern can express is stored as that
+// pattern: so each dialect shows and revokes what the other has granted. v2 does not show ranges
+// that no pattern expresses, but it obeys them. The role root permits everything. The role guest
+// has the permissions of v2 requests without credentials; it is created when v2 enables
+// authentication, and not when v3 does. v3 has no guests.
 //
-// Invariants: a State never changes once it is shown. The revision of the table moves by one with
-// each command that changes a user or a role or turns authentication off, and with no other:
-// neither with one that finds everything as it should be, nor with one that turns authentication
-// on, nor with a login. No command moves the revision of the keys. What a user is allowed is
-// decided as of one State.
+// Invariants: a State never changes once it is published. The revision of the table increases by
+// one with each command that changes a user or a role or disables authentication, and with no
+// other: not with a command that changes nothing, not when authentication is enabled, and not with
+// a login. No command moves the revision of the keys. A request is authorized against one State.
 //
-// Concurrency: State and everything of Gate may be used by anyone; Begin, Apply and Publish belong
-// to the applier.
+// Concurrency: State and all methods of Gate may be called from any goroutine; Begin, Apply and
+// Publish belong to the applier.
 package auth
 
 import (
@@ -33,32 +32,32 @@ import (
 	"cairn/internal/storage"
 )
 
-// The names with a meaning.
+// Names with a meaning.
 const (
-	RootName  = "root"  // of the user that must be there, and of the role that may do everything
-	GuestRole = "guest" // of who comes to v2 without credentials
+	RootName  = "root"  // the user that must exist, and the role that permits everything
+	GuestRole = "guest" // of v2 requests without credentials
 )
 
-// ErrCorrupt is wrapped by the errors that tell of a record or command which no cairn of this
-// version can have written.
+// ErrCorrupt is wrapped by the errors about a record or command that no cairn of this version can
+// have written.
 var ErrCorrupt = errors.New("corrupt auth")
 
-// User is one user. It is not changed once it can be seen by others.
+// User is one user. It is immutable once it is published.
 type User struct {
 	Name string
-	Hash string // of the password, by bcrypt; empty: nobody can log in with a password
-	// Roles are sorted once they have been granted; v2 gives them as it likes. They need not exist.
-	// v2 tells nil from empty.
+	Hash string // bcrypt hash of the password; empty: no log-in with a password
+	// Roles is sorted after the first grant; before, it has v2's order. The roles need not exist.
+	// v2 distinguishes nil from empty.
 	Roles []string
 }
 
-// Role is what its users may do. It is not changed once it can be seen by others.
+// Role is a set of permissions. It is immutable once it is published.
 type Role struct {
 	Name string
-	// Read and Write are patterns of v2: a key, or what keys begin with and an asterisk. v2 tells
-	// nil from empty.
+	// Read and Write are patterns of v2: a key, or a prefix and an asterisk. v2 distinguishes nil
+	// from empty.
 	Read, Write []string
-	// Ranges are the permissions that no pattern expresses.
+	// Ranges has the permissions that no pattern expresses.
 	Ranges []Permission
 }
 
@@ -70,17 +69,17 @@ func rootRole() *Role {
 // State is the table as of one command.
 type State struct {
 	Enabled bool
-	// Revision is that of the table, and EnabledAt the one at which authentication was last turned
-	// on: what was given out before does not count any more.
+	// Revision is that of the table, and EnabledAt the revision at which authentication was last
+	// enabled: tokens from before are invalid.
 	Revision, EnabledAt uint64
 
 	users map[string]*User
 	roles map[string]*Role
-	// tokenKey signs simple tokens. It is made by the first login after authentication was turned
-	// on, so that tokens from before are worth nothing.
+	// tokenKey signs simple tokens. The first login after authentication was enabled sets it, which
+	// makes older tokens invalid.
 	tokenKey []byte
 
-	subjects sync.Map // by name of user: *Subject, made on demand
+	subjects sync.Map // user name → *Subject, filled on demand
 	guest    sync.Once
 	guestIs  *Subject
 }
@@ -89,7 +88,7 @@ func newState() *State {
 	return &State{Revision: 1, users: map[string]*User{}, roles: map[string]*Role{}}
 }
 
-// clone returns a state that may be changed until it is shown.
+// clone returns a copy that may be modified until it is published.
 func (s *State) clone() *State {
 	return &State{
 		Enabled: s.Enabled, Revision: s.Revision, EnabledAt: s.EnabledAt, users: maps.Clone(s.users), roles: maps.Clone(s.roles),
@@ -100,8 +99,7 @@ func (s *State) clone() *State {
 // User returns a user, or nil.
 func (s *State) User(name string) *User { return s.users[name] }
 
-// Role returns a role that was made, or nil. For v2 there is also the role root, whether or not it
-// was made; see RoleShown.
+// Role returns a stored role, or nil. v2 also has the role root, stored or not; see RoleShown.
 func (s *State) Role(name string) *Role { return s.roles[name] }
 
 // RoleShown returns a role as v2 shows it, or nil.
@@ -112,17 +110,17 @@ func (s *State) RoleShown(name string) *Role {
 	return s.roles[name]
 }
 
-// UserNames returns the users, sorted.
+// UserNames returns the names of the users, sorted.
 func (s *State) UserNames() []string { return slices.Sorted(maps.Keys(s.users)) }
 
-// RoleNames returns the roles that were made, sorted.
+// RoleNames returns the names of the stored roles, sorted.
 func (s *State) RoleNames() []string { return slices.Sorted(maps.Keys(s.roles)) }
 
 // Table is table a.
 type Table struct {
 	shown atomic.Pointer[State]
 
-	next *State // after the batch that is being made
+	next *State // as of the open batch
 }
 
 // Open reads the table.
@@ -131,8 +129,8 @@ func Open(db *storage.Store) (*Table, error) {
 	return t, t.Reload(db)
 }
 
-// Reload reads the table again, after the store was changed by other means than commands: a
-// snapshot of another member. It belongs to the applier, between batches.
+// Reload reads the table again, after a snapshot of another member replaced the store. It belongs
+// to the applier, between batches.
 func (t *Table) Reload(db *storage.Store) (err error) {
 	s := newState()
 	it := db.NewIter([]byte{byte(storage.TableAuth)}, []byte{byte(storage.TableAuth) + 1})
@@ -152,10 +150,10 @@ func (t *Table) State() *State { return t.shown.Load() }
 // Begin starts a batch.
 func (t *Table) Begin() { t.next = t.State() }
 
-// Next returns the table as the batch has made it so far.
+// Next returns the table as of the open batch.
 func (t *Table) Next() *State { return t.next }
 
-// Publish shows what the batch has changed, once it is committed.
+// Publish makes the changes of a committed batch visible to State.
 func (t *Table) Publish() {
 	if t.next != t.State() {
 		t.shown.Store(t.next)

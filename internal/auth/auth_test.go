@@ -304,15 +304,15 @@ func TestPasswords(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if len(g.proven) != 1 {
-		t.Errorf("%d passwords are remembered, want the right one", len(g.proven))
+	if len(g.verified) != 1 {
+		t.Errorf("%d passwords are remembered, want the right one", len(g.verified))
 	}
 	// A command that changes a role leaves what is remembered; one that changes the password does
 	// not.
 	if err := apply(t, db, table, Command{Kind: KindV3RoleAdd, Name: "r"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.turns.enter(t.Context(), ""); err != nil { // no other password can be checked now
+	if err := g.limiter.acquire(t.Context(), ""); err != nil { // no other password can be checked now
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -320,7 +320,7 @@ func TestPasswords(t *testing.T) {
 	if err := g.Password(ctx, g.State(), RootName, "pw"); err != nil {
 		t.Errorf("a remembered password is checked again: %v", err)
 	}
-	g.turns.leave()
+	g.limiter.release()
 	hash, _ := g.Hash(t.Context(), "other")
 	if err := apply(t, db, table, Command{Kind: KindV3UserPassword, Name: RootName, Hash: hash}); err != nil {
 		t.Fatal(err)

@@ -9,10 +9,10 @@ import (
 	"cairn/internal/storage"
 )
 
-// Kind says what a command asks for. The values are stored; never renumber them.
+// Kind is the kind of a command. The values are stored; never renumber them.
 type Kind byte
 
-// The kinds of commands. Those with a V are of one dialect, since the other does not do the same.
+// The kinds of commands. V2 or V3 in a name is the dialect: the other one behaves differently.
 const (
 	KindEnable  Kind = 1
 	KindDisable Kind = 2
@@ -20,8 +20,8 @@ const (
 	KindUserDelete Kind = 3
 	KindRoleDelete Kind = 4
 
-	KindV2UserCreate Kind = 5 // refused when the user is there
-	KindV2UserPut    Kind = 6 // changes the password of one that is there
+	KindV2UserCreate Kind = 5 // refused when the user exists
+	KindV2UserPut    Kind = 6 // changes the password when the user exists
 	KindV2UserUpdate Kind = 7 // grants and revokes roles
 	KindV2RoleCreate Kind = 8
 	KindV2RoleUpdate Kind = 9 // grants and revokes patterns
@@ -34,47 +34,47 @@ const (
 	KindV3RoleGrant    Kind = 15
 	KindV3RoleRevoke   Kind = 16
 
-	// KindLogin is proposed by a member that has found a password right. It changes nothing but, if
-	// there is none, the key of simple tokens, and comes back with the cluster time.
+	// KindLogin is proposed by a member that has verified a password. It changes nothing except
+	// that it sets the key of simple tokens if there is none. Its result has the cluster time.
 	KindLogin Kind = 17
 )
 
-// Command changes users, roles, or whether they count. What its kind does not ask for is not looked
-// at.
+// Command changes users, roles, or whether authentication is enabled. Fields that its kind does not
+// use are ignored.
 type Command struct {
 	Kind Kind
-	V2   bool   // of KindEnable, KindDisable and the deletes: which dialect asks
+	V2   bool   // for KindEnable, KindDisable and the deletes: the dialect of the request
 	Name string // of the user or role
-	// Hash is of the new password; empty for none, or for the one that there is. Of KindLogin it is
-	// the one that the password was found to have.
+	// Hash is that of the new password; empty for no password, or to keep the present one. For
+	// KindLogin it is the hash that the password was verified against.
 	Hash string
 
-	Role          string   // that v3 grants or revokes
-	Roles         []string // that a user of v2 is made with
-	Grant, Revoke []string // roles of a user of v2
+	Role          string   // the role that v3 grants or revokes
+	Roles         []string // roles of a new user of v2
+	Grant, Revoke []string // roles granted to and revoked from a user of v2
 
-	Read, Write             []string // patterns that a role of v2 is made with, or granted
+	Read, Write             []string // patterns of a new role of v2, or granted to one
 	RevokeRead, RevokeWrite []string
 
-	Permission Permission // that v3 grants, or the range of what it revokes
+	Permission Permission // the permission that v3 grants, or the range that it revokes
 
-	// MovesAlways has the command move the revision also when it changes nothing, and when it turns
-	// authentication on, as all commands of version 0.1.0 did. It is not kept for KindLogin, which
-	// never moves the revision.
+	// MovesAlways makes the command increment the revision also when it changes nothing, and when
+	// it enables authentication, as all commands of version 0.1.0 did. KindLogin ignores it: it
+	// never increments the revision.
 	MovesAlways bool
 
-	// of KindLogin: to sign tokens with, if there is none yet; empty for those that need none
+	// for KindLogin: the key to sign tokens with, if there is none yet; empty with JWT
 	Key string
 }
 
 // Flags of a command.
 const (
 	flagV2 = 1 << iota
-	// flagExact is set unless MovesAlways is. Version 0.1.0 does not know it.
+	// flagExact is set unless MovesAlways is. Version 0.1.0 does not support it.
 	flagExact
 )
 
-// Append writes the command's bytes, as docs/formats/auth.md draws them.
+// Append appends the command's bytes, as drawn in docs/formats/auth.md.
 func (c *Command) Append(dst []byte) []byte {
 	var flags byte
 	if c.V2 {
@@ -101,7 +101,7 @@ func (c *Command) lists() [7]*[]string {
 	return [...]*[]string{&c.Roles, &c.Grant, &c.Revoke, &c.Read, &c.Write, &c.RevokeRead, &c.RevokeWrite}
 }
 
-// Decode is the inverse of Append. Nothing points into b.
+// Decode is the inverse of Append. The result does not alias b.
 func Decode(b []byte) (c Command, err error) {
 	r := codec.NewReader(b)
 	c.Kind = Kind(r.Byte())
@@ -126,29 +126,29 @@ func Decode(b []byte) (c Command, err error) {
 	return c, nil
 }
 
-// Result is what a command made: the user or role as it is now.
+// Result is the result of a command: the user or role as it is now.
 type Result struct {
 	User    *User
 	Role    *Role
 	Created bool
 
-	// Of KindLogin: as of which state the login is good, and when it was.
+	// For KindLogin: the state that the login is valid for, and its time.
 	State *State
 	Time  kv.ClusterTime
 }
 
-// change is one command at work: what it puts into the next state goes into the batch, too.
+// change executes one command: it writes the changes to the next state and to the batch.
 type change struct {
 	*Command
 	next *State
 	b    *storage.Batch
-	// changed is set when a user, a role, or whether authentication counts for less than before, is
-	// not what it was: turning authentication on alone does not set it.
+	// changed is set when a user or a role changed, or when authentication was disabled. Enabling
+	// authentication does not set it.
 	changed bool
 }
 
-// Apply makes the change that c asks for, in the batch that Begin started, or refuses it and
-// changes nothing. now is the cluster time.
+// Apply makes the change of c in the batch that Begin started, or refuses it and changes nothing.
+// now is the cluster time.
 func (t *Table) Apply(b *storage.Batch, now kv.ClusterTime, c *Command) (Result, error) {
 	if c.Kind == KindLogin {
 		return t.login(b, now, c)
@@ -173,8 +173,8 @@ func (t *Table) Apply(b *storage.Batch, now kv.ClusterTime, c *Command) (Result,
 	return res, nil
 }
 
-// login lets a login be good as of this command, if the user still has the password. It does not
-// move the revision: nobody may do more or less than before.
+// login accepts a login as of this command, if the user still has the verified password. It does
+// not increment the revision, since no permission changes.
 func (t *Table) login(b *storage.Batch, now kv.ClusterTime, c *Command) (Result, error) {
 	u := t.next.users[c.Name]
 	switch {
@@ -250,12 +250,12 @@ func (c *change) enable() error {
 	case !c.V2 && !has(root.Roles, RootName):
 		return c.refuse(NoRootRole, "")
 	}
-	// Only who comes through v2 expects that guests may go on as before.
+	// Only a client of v2 expects that guests keep their access.
 	if c.V2 && c.next.roles[GuestRole] == nil {
 		c.putRole(&Role{Name: GuestRole, Read: []string{"/*"}, Write: []string{"/*"}})
 	}
-	// v2's root always is root. Without the role, which v3 does not give it by itself, nobody could
-	// turn authentication off again.
+	// v2's root always has the role root. v3 does not grant it implicitly, and without it no user
+	// could disable authentication.
 	if !has(root.Roles, RootName) {
 		whole := *root
 		whole.Roles = with(root.Roles, RootName)
@@ -278,8 +278,8 @@ func (c *change) deleteUser() error {
 	return nil
 }
 
-// deleteRole removes a role; v3 also from its users. In v2 it is theirs again when it is made
-// again.
+// deleteRole removes a role; v3 also removes it from its users. In v2 the users have it again when
+// it is created again.
 func (c *change) deleteRole() error {
 	switch {
 	case c.V2 && c.Name == RootName:
@@ -303,7 +303,7 @@ func (c *change) deleteRole() error {
 	return nil
 }
 
-// sameRange reports whether two ranges are written alike.
+// sameRange reports whether two ranges have the same bytes.
 func sameRange(a, b kv.KeyRange) bool {
 	return string(a.Key) == string(b.Key) && string(a.End) == string(b.End)
 }

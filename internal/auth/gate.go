@@ -15,47 +15,47 @@ import (
 	"cairn/internal/kv"
 )
 
-// passwordBytesMax is what bcrypt looks at; a longer password would be as good as its beginning.
+// passwordBytesMax is the length that bcrypt uses; it would ignore the rest of a longer password.
 const passwordBytesMax = 72
 
-// provenMax is how many passwords a member remembers that were right.
-const provenMax = 4096
+// verifiedMax is the number of verified passwords that a member remembers.
+const verifiedMax = 4096
 
-// Gate finds out who somebody is. A password is checked once; what is remembered is a keyed hash of
-// it with the user's name, and the user's hash that it was good for. So it is worth nothing as soon
-// as the user's password changes, or the user is deleted and created again, and what the user may
-// do is read from the State every time.
+// Gate authenticates users. It checks a password with bcrypt once and then remembers a keyed hash
+// of user name and password, together with the user's hash that it matched. The memory of a
+// password is therefore invalid as soon as the user's password changes, or the user is deleted and
+// created again. Permissions are read from the State at every request.
 type Gate struct {
-	table  *Table
-	cost   int
-	rand   io.Reader
-	turns  turns
-	tokens *tokens
-	jwt    *JWT // instead of tokens, or nil
+	table   *Table
+	cost    int
+	rand    io.Reader
+	limiter fairLimiter
+	tokens  *tokens
+	jwt     *JWT // replaces simple tokens unless nil
 
-	mu     sync.Mutex
-	key    []byte
-	proven map[[sha256.Size]byte]string
+	mu       sync.Mutex
+	key      []byte
+	verified map[[sha256.Size]byte]string
 }
 
-// GateConfig says how a Gate works.
+// GateConfig configures a Gate.
 type GateConfig struct {
 	Cost     int           // of bcrypt, for new passwords
-	TokenTTL time.Duration // how long a simple token that nobody uses is good
-	JWT      *JWT          // gives out and knows tokens instead of simple ones, if not nil
-	Slots    int           // passwords to check at a time
+	TokenTTL time.Duration // how long a simple token is valid after its last use
+	JWT      *JWT          // replaces simple tokens unless nil
+	Slots    int           // maximum number of concurrent password checks
 	Now      func() time.Time
 	Rand     io.Reader
-	// ClusterTime returns about what cluster time it is. What it says may be late, and is as of Now
-	// otherwise.
+	// ClusterTime returns the approximate cluster time. It may lag, but advances at the rate of
+	// Now.
 	ClusterTime func() kv.ClusterTime
 }
 
-// NewGate returns the gate to a table.
+// NewGate returns a Gate for the users of a table.
 func NewGate(t *Table, c GateConfig) (*Gate, error) {
 	g := &Gate{
 		table: t, cost: c.Cost, rand: c.Rand, jwt: c.JWT, tokens: newTokens(c.TokenTTL, c.Now, c.ClusterTime),
-		turns: turns{free: max(c.Slots, 1)}, key: make([]byte, sha256.Size), proven: map[[sha256.Size]byte]string{},
+		limiter: fairLimiter{free: max(c.Slots, 1)}, key: make([]byte, sha256.Size), verified: map[[sha256.Size]byte]string{},
 	}
 	if _, err := io.ReadFull(g.rand, g.key); err != nil {
 		return nil, fmt.Errorf("draw a key: %w", err)
@@ -63,18 +63,18 @@ func NewGate(t *Table, c GateConfig) (*Gate, error) {
 	return g, nil
 }
 
-// State returns the users and roles as of now.
+// State returns the present users and roles.
 func (g *Gate) State() *State { return g.table.State() }
 
-// Hash returns the hash to keep of a password. It takes as long as a check.
+// Hash returns the hash of a password, to be stored. It takes as long as a check.
 func (g *Gate) Hash(ctx context.Context, password string) (string, error) {
 	if len(password) > passwordBytesMax {
 		return "", PasswordTooLong
 	}
-	if err := g.turns.enter(ctx, ""); err != nil {
+	if err := g.limiter.acquire(ctx, ""); err != nil {
 		return "", err
 	}
-	defer g.turns.leave()
+	defer g.limiter.release()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), g.cost)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
@@ -82,19 +82,19 @@ func (g *Gate) Hash(ctx context.Context, password string) (string, error) {
 	return string(hash), nil
 }
 
-// costMax bounds what a client may ask of every later login by sending a hash in place of a
-// password.
+// costMax limits the cost of hashes that clients send in place of a password, since every later
+// login has that cost.
 const costMax = 16
 
-// Hashed reports whether something is a hash that passwords can be checked against.
+// Hashed reports whether hash is a valid bcrypt hash.
 func Hashed(hash []byte) bool {
 	cost, err := bcrypt.Cost(hash)
 	return err == nil && cost <= costMax && len(hash) == 60
 }
 
 // Password returns nil if a user of the state has the password, and otherwise BadPassword,
-// TooManyLogins or the context's error. A user that does not exist, or has no password, takes as
-// long as a wrong password does, so that the time does not tell which users exist.
+// TooManyLogins or the context's error. For a user that does not exist, or has no password, it
+// takes as long as for a wrong password, so that the time does not reveal which users exist.
 func (g *Gate) Password(ctx context.Context, s *State, name, password string) error {
 	if len(password) > passwordBytesMax {
 		return BadPassword
@@ -104,19 +104,19 @@ func (g *Gate) Password(ctx context.Context, s *State, name, password string) er
 		hash = u.Hash
 	}
 	id := g.fingerprint(name, password)
-	if hash != "" && g.isProven(id, hash) {
+	if hash != "" && g.isVerified(id, hash) {
 		return nil
 	}
-	if err := g.turns.enter(ctx, name); err != nil {
+	if err := g.limiter.acquire(ctx, name); err != nil {
 		return err
 	}
-	defer g.turns.leave()
+	defer g.limiter.release()
 	if hash == "" {
 		// takes as long as a comparison
 		_, _ = bcrypt.GenerateFromPassword([]byte(password), g.cost)
 		return BadPassword
 	}
-	if g.isProven(id, hash) { // by another request that waited with this one
+	if g.isVerified(id, hash) { // verified by another request while this one waited
 		return nil
 	}
 	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil {
@@ -124,13 +124,13 @@ func (g *Gate) Password(ctx context.Context, s *State, name, password string) er
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for old := range g.proven {
-		if len(g.proven) < provenMax {
+	for old := range g.verified {
+		if len(g.verified) < verifiedMax {
 			break
 		}
-		delete(g.proven, old) // any: it is checked again when it comes again
+		delete(g.verified, old) // any of them: it will be verified again at its next use
 	}
-	g.proven[id] = hash
+	g.verified[id] = hash
 	return nil
 }
 
@@ -145,8 +145,8 @@ func (g *Gate) fingerprint(name, password string) (id [sha256.Size]byte) {
 	return id
 }
 
-func (g *Gate) isProven(id [sha256.Size]byte, hash string) bool {
+func (g *Gate) isVerified(id [sha256.Size]byte, hash string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.proven[id] == hash
+	return g.verified[id] == hash
 }

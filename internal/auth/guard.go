@@ -6,34 +6,33 @@ import (
 )
 
 // Guard authorizes the requests of clients, for both dialects: it identifies the caller, and
-// repeats what was done on the caller's behalf when users or roles have changed meanwhile. The zero
-// Guard permits everything.
+// repeats a request when users or roles have changed meanwhile. The zero Guard permits everything.
 type Guard struct {
 	Gate *Gate
-	// Reads waits until this member has applied what the cluster had committed. A token may come
-	// from another member, from users and roles that are still on their way to this one.
+	// Reads waits until this member has applied what the cluster had committed: another member may
+	// have issued a token for users and roles that this one has not applied yet.
 	Reads interface {
 		WaitLinearizable(ctx context.Context) error
 	}
 }
 
-// Credentials are what a request brings to prove who sent it.
+// Credentials are the proof of identity in a request.
 type Credentials interface {
 	// Actor returns the user, or the guest, that the credentials belong to as of a state in which
 	// authentication is enabled. The guard sets the actor's revision.
 	Actor(ctx context.Context, g *Gate, s *State) (*Actor, error)
 }
 
-// Caller is the sender of a request, and what the sender may do as of a State. While authentication
-// is disabled it has no Actor, and Who permits everything.
+// Caller is the sender of a request, with the sender's permissions as of a State. While
+// authentication is disabled Actor is nil, and Subject permits everything.
 type Caller struct {
-	State *State
-	Actor *Actor
-	Who   *Subject
+	State   *State
+	Actor   *Actor
+	Subject *Subject
 }
 
-// Identify returns the caller that credentials belong to. The error is one of this package's, or
-// the context's.
+// Identify returns the caller with the credentials. The error is one of this package's, or the
+// context's.
 func (g Guard) Identify(ctx context.Context, from Credentials) (Caller, error) {
 	c, err := g.identify(ctx, from)
 	if g.Reads == nil || !errors.Is(err, TokenAhead) {
@@ -47,23 +46,23 @@ func (g Guard) Identify(ctx context.Context, from Credentials) (Caller, error) {
 
 func (g Guard) identify(ctx context.Context, from Credentials) (c Caller, err error) {
 	if g.Gate == nil {
-		return Caller{Who: anybody}, nil
+		return Caller{Subject: unrestricted}, nil
 	}
 	if c.State = g.Gate.State(); !c.State.Enabled {
-		c.Who = c.State.Subject(nil)
+		c.Subject = c.State.Subject(nil)
 		return c, nil
 	}
 	if c.Actor, err = from.Actor(ctx, g.Gate, c.State); err != nil {
 		return c, err
 	}
 	c.Actor.Revision = c.State.Revision
-	if c.Who = c.State.Subject(c.Actor); c.Who == nil {
+	if c.Subject = c.State.Subject(c.Actor); c.Subject == nil {
 		return c, BadToken // the user has been deleted
 	}
 	return c, nil
 }
 
-// Current reports whether users and roles are still those that the caller was identified by.
+// Current reports whether users and roles are unchanged since the caller was identified.
 func (g Guard) Current(c *Caller) bool { return g.Gate == nil || g.Gate.State() == c.State }
 
 // Do identifies the caller and calls do with a context in which commands are proposed on the
@@ -85,8 +84,8 @@ func (g Guard) Do(ctx context.Context, from Credentials, do func(ctx context.Con
 	}
 }
 
-// Read identifies the caller and calls do, which changes nothing. It starts again when users or
-// roles have changed meanwhile, since what was read may be newer than the permission.
+// Read identifies the caller and calls do, which must change nothing. It starts again when users or
+// roles have changed meanwhile, since the data that was read may be newer than the permission.
 func (g Guard) Read(ctx context.Context, from Credentials, do func(c *Caller) error) error {
 	for {
 		c, err := g.Identify(ctx, from)
@@ -100,8 +99,8 @@ func (g Guard) Read(ctx context.Context, from Credentials, do func(c *Caller) er
 }
 
 // PermitRoot returns Denied unless the subject has the role root.
-func PermitRoot(who *Subject) error {
-	if !who.Root() {
+func PermitRoot(subject *Subject) error {
+	if !subject.Root() {
 		return Denied
 	}
 	return nil

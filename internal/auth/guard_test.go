@@ -63,10 +63,10 @@ func TestGuard(t *testing.T) {
 	if _, err := g.Identify(t.Context(), named{"nobody", &calls, nil}); !errors.Is(err, BadToken) {
 		t.Errorf("a deleted user: %v", err)
 	}
-	if c, err := (Guard{}).Identify(t.Context(), nil); err != nil || !c.Who.Root() {
+	if c, err := (Guard{}).Identify(t.Context(), nil); err != nil || !c.Subject.Root() {
 		t.Errorf("without a gate: %v", err)
 	}
-	if err := g.Do(t.Context(), named{"u", &calls, nil}, func(_ context.Context, c *Caller) error { return PermitRoot(c.Who) }); !errors.Is(err, Denied) {
+	if err := g.Do(t.Context(), named{"u", &calls, nil}, func(_ context.Context, c *Caller) error { return PermitRoot(c.Subject) }); !errors.Is(err, Denied) {
 		t.Errorf("a user without the role root: %v", err)
 	}
 }

@@ -14,38 +14,37 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// JWTOptions are what --auth-token=jwt,… says, as in etcd.
+// JWTOptions are the options in --auth-token=jwt,…, as in etcd.
 type JWTOptions struct {
 	Method    string // sign-method: RS256, ES384, EdDSA, …
-	PublicKey string // pub-key: a file in PEM; if there is none, it is made of the private one
-	// priv-key: a file in PEM or, of HS methods, of any bytes; without it no tokens are given out
+	PublicKey string // pub-key: a file in PEM; by default derived from the private key
+	// priv-key: a file in PEM or, for HS methods, of any bytes; without it no tokens are issued
 	PrivateKey string
 	TTL        time.Duration
 }
 
-// JWT gives out and knows JSON web tokens. They have etcd's claims: username, revision, and exp. A
-// token holds as of one revision of users and roles, whatever has changed; clients then log in
-// again.
+// JWT issues and verifies JSON web tokens. They have etcd's claims: username, revision, and exp. A
+// token is valid at one revision of users and roles; after any change clients log in again.
 type JWT struct {
 	method jwt.SigningMethod
-	sign   any // nil: this member only checks tokens
+	sign   any // nil: this member only verifies tokens
 	verify any
 	ttl    time.Duration
 	now    func() time.Time
 	parser *jwt.Parser
 
 	mu   sync.Mutex
-	seen map[string]*claims // tokens whose signature was found right
+	seen map[string]*claims // tokens whose signature was verified
 }
 
-// claims is what a token says.
+// claims are the claims of a token.
 type claims struct {
 	Username string `json:"username"`
 	Revision uint64 `json:"revision"`
 	jwt.RegisteredClaims
 }
 
-// jwtSeenMax is how many tokens are remembered, so that their signatures need not be checked again.
+// jwtSeenMax is the number of tokens whose verified signature is remembered.
 const jwtSeenMax = 1 << 14
 
 // NewJWT reads the keys. Its errors name the option and the file.
@@ -141,7 +140,7 @@ func (j *JWT) readPublic(o JWTOptions, readFile func(string) ([]byte, error)) er
 
 func (j *JWT) key(*jwt.Token) (any, error) { return j.verify, nil }
 
-// issue makes a token for a user as of a state.
+// issue issues a token for a user as of a state.
 func (j *JWT) issue(s *State, name string) (string, error) {
 	if j.sign == nil {
 		return "", VerifyOnly
@@ -155,7 +154,7 @@ func (j *JWT) issue(s *State, name string) (string, error) {
 	return token, nil
 }
 
-// bearer is Gate.Bearer.
+// bearer implements Gate.Bearer.
 func (j *JWT) bearer(s *State, token string) (name string, err error) {
 	c, err := j.check(token)
 	switch {
@@ -174,7 +173,7 @@ func (j *JWT) bearer(s *State, token string) (name string, err error) {
 	return c.Username, nil
 }
 
-// check returns what a token says, if its signature is right.
+// check returns the claims of a token whose signature is valid.
 func (j *JWT) check(token string) (*claims, error) {
 	if len(token) > tokenBytesMax {
 		return nil, BadToken
@@ -195,7 +194,7 @@ func (j *JWT) check(token string) (*claims, error) {
 		if len(j.seen) < jwtSeenMax {
 			break
 		}
-		delete(j.seen, old) // any: its signature is checked again when it comes again
+		delete(j.seen, old) // any of them: its signature will be verified again at its next use
 	}
 	j.seen[strings.Clone(token)] = c
 	return c, nil

@@ -7,9 +7,8 @@ import (
 	"io"
 )
 
-// Login gives out a token to who knows a user's password. A simple token is good on all members:
-// propose has the login applied, which says when it was and makes it hold as of the same users on
-// all of them.
+// Login issues a token for a user name and password. A simple token is valid on all members:
+// propose must apply the login command, whose result has the time and the State of the token.
 func (g *Gate) Login(ctx context.Context, name, password string, propose func(context.Context, *Command) (Result, error)) (token string, err error) {
 	for {
 		s := g.State()
@@ -35,11 +34,11 @@ func (g *Gate) Login(ctx context.Context, name, password string, propose func(co
 		res, err := propose(ctx, &c)
 		switch {
 		case errors.Is(err, OldRevision) && ctx.Err() == nil:
-			continue // the password has changed meanwhile: is it still right?
+			continue // the password has changed meanwhile: check it again
 		case err != nil:
 			return "", err
 		case res.State.tokenKey == nil:
-			continue // authentication was turned off and on, and this login has brought no key
+			continue // authentication was disabled and enabled meanwhile, and the command had no key
 		}
 		return sign(res.State, name, res.Time, []byte(nonce)), nil
 	}
@@ -53,10 +52,10 @@ func (g *Gate) draw(n int) (string, error) {
 	return string(b), nil
 }
 
-// Bearer returns the user of a state that a token was given to; using a simple one renews it. It is
-// worth nothing any more when the user has another password, or authentication was off in between.
-// The error is BadToken, of a JWT also OldRevision, or TokenAhead: the state is older than the
-// token, and a newer one may know it.
+// Bearer returns the user that a token was issued to; the use of a simple token extends its
+// validity. A token becomes invalid when the user's password changes, and when authentication is
+// disabled. The error is BadToken or, for a JWT, also OldRevision or TokenAhead: the state is older
+// than the token, and a newer one may have it.
 func (g *Gate) Bearer(s *State, token string) (name string, err error) {
 	if g.jwt != nil {
 		return g.jwt.bearer(s, token)

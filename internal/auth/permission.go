@@ -10,10 +10,10 @@ import (
 	"cairn/internal/kv"
 )
 
-// Access says what may be done with keys. The values are stored; never renumber them.
+// Access is a set of operations on keys. The values are stored; never renumber them.
 type Access byte
 
-// What may be done.
+// The kinds of access.
 const (
 	Read      Access = 1
 	Write     Access = 2
@@ -26,23 +26,23 @@ type Permission struct {
 	Access Access
 }
 
-// everything is how v3 writes the range of all keys.
-var everything = kv.KeyRange{Key: []byte{0}, End: []byte{0}}
+// allKeys is v3's encoding of the range of all keys.
+var allKeys = kv.KeyRange{Key: []byte{0}, End: []byte{0}}
 
-// rangeOf returns the keys that a pattern of v2 has.
+// rangeOf returns the range with the same keys as a pattern of v2.
 func rangeOf(pattern string) kv.KeyRange {
 	prefix, ok := strings.CutSuffix(pattern, "*")
 	switch {
 	case !ok:
 		return kv.KeyRange{Key: []byte(pattern)}
 	case prefix == "":
-		return everything
+		return allKeys
 	default:
 		return Prefix([]byte(prefix))
 	}
 }
 
-// Prefix returns the range of the keys that begin with prefix, which is not empty.
+// Prefix returns the range of the keys that begin with prefix, which must not be empty.
 func Prefix(prefix []byte) kv.KeyRange {
 	end := bytes.Clone(prefix)
 	for i := len(end) - 1; i >= 0; i-- {
@@ -54,10 +54,10 @@ func Prefix(prefix []byte) kv.KeyRange {
 	return kv.KeyRange{Key: prefix, End: []byte{0}}
 }
 
-// patternOf returns the pattern that has the keys of a range, if there is one: v2 names nothing
-// that does not begin with a slash, and takes an asterisk at the end for what it means there.
+// patternOf returns the pattern with the same keys as a range, if there is one: patterns begin with
+// a slash, and an asterisk at the end is a wildcard.
 func patternOf(r kv.KeyRange) (pattern string, ok bool) {
-	if bytes.Equal(r.Key, everything.Key) && bytes.Equal(r.End, everything.End) {
+	if bytes.Equal(r.Key, allKeys.Key) && bytes.Equal(r.End, allKeys.End) {
 		return "*", true
 	}
 	if len(r.Key) == 0 || r.Key[0] != '/' || !utf8.Valid(r.Key) {
@@ -69,7 +69,7 @@ func patternOf(r kv.KeyRange) (pattern string, ok bool) {
 	return string(r.Key) + "*", bytes.Equal(Prefix(r.Key).End, r.End)
 }
 
-// Permissions returns all that the role allows, as v3 shows it, in the order of the keys.
+// Permissions returns all permissions of the role, as v3 shows them, sorted by key.
 func (r *Role) Permissions() []Permission {
 	access := map[string]Access{}
 	for _, p := range r.Read {
@@ -105,15 +105,15 @@ func spanOf(r kv.KeyRange) span {
 	}
 }
 
-// reaches reports whether s, which does not begin behind o, has all up to the end of o.
+// reaches reports whether s, which does not begin after o, includes everything up to the end of o.
 func (s span) reaches(o span) bool {
 	return s.end == nil || o.end != nil && bytes.Compare(o.end, s.end) <= 0
 }
 
-// spans are ranges in order that neither overlap nor touch.
+// spans are sorted ranges that neither overlap nor touch.
 type spans []span
 
-// merge makes spans of ranges.
+// merge returns the union of ranges as spans.
 func merge(ranges []kv.KeyRange) spans {
 	var all spans
 	for _, r := range ranges {
@@ -135,11 +135,11 @@ func merge(ranges []kv.KeyRange) spans {
 	return out
 }
 
-// cover reports whether all keys that a range can have are in the spans.
+// cover reports whether the spans include all keys that a range can have.
 func (all spans) cover(r kv.KeyRange) bool {
 	want := spanOf(r)
 	if r.Empty() {
-		want = spanOf(kv.KeyRange{Key: r.Key}) // it has no keys; who names one has to be allowed it
+		want = spanOf(kv.KeyRange{Key: r.Key}) // an empty range: the permission for its first key is required
 	}
 	i, found := slices.BinarySearchFunc(all, want.key, func(s span, key []byte) int { return bytes.Compare(s.key, key) })
 	if !found {
@@ -148,29 +148,29 @@ func (all spans) cover(r kv.KeyRange) bool {
 	return i >= 0 && (all[i].end == nil || bytes.Compare(want.key, all[i].end) < 0) && all[i].reaches(want)
 }
 
-// Subject is what somebody may do as of one State.
+// Subject has the permissions of a user or guest as of one State.
 type Subject struct {
 	root        bool
 	read, write spans
 }
 
-// anybody is everybody's subject while authentication is off.
-var anybody = &Subject{root: true}
+// unrestricted is the subject of every request while authentication is disabled.
+var unrestricted = &Subject{root: true}
 
-// Root reports whether everything is allowed.
+// Root reports whether the subject may do everything.
 func (s *Subject) Root() bool { return s.root }
 
-// CanRead reports whether all keys of a range may be read.
+// CanRead reports whether the subject may read all keys of a range.
 func (s *Subject) CanRead(r kv.KeyRange) bool { return s.root || s.read.cover(r) }
 
-// CanWrite reports whether all keys of a range may be written.
+// CanWrite reports whether the subject may write all keys of a range.
 func (s *Subject) CanWrite(r kv.KeyRange) bool { return s.root || s.write.cover(r) }
 
-// Unreadable yields the gaps between the keys that may be read: [from, to), where a nil to is the
-// end of the key space.
+// Unreadable yields the gaps between the readable keys: [from, to), where to nil means the end of
+// the key space.
 func (s *Subject) Unreadable() iter.Seq2[[]byte, []byte] { return s.gaps(s.read) }
 
-// Unwritable yields the gaps between the keys that may be written, as Unreadable does.
+// Unwritable yields the gaps between the writable keys, as Unreadable does.
 func (s *Subject) Unwritable() iter.Seq2[[]byte, []byte] { return s.gaps(s.write) }
 
 func (s *Subject) gaps(between spans) iter.Seq2[[]byte, []byte] {
@@ -191,7 +191,7 @@ func (s *Subject) gaps(between spans) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// subject gathers what roles allow.
+// subject returns the union of the roles' permissions.
 func (s *State) subject(roles []string) *Subject {
 	var read, write []kv.KeyRange
 	for _, name := range roles {
@@ -214,10 +214,10 @@ func (s *State) subject(roles []string) *Subject {
 	return &Subject{read: merge(read), write: merge(write)}
 }
 
-// Subject returns what an actor may do. It returns nil when there is no such user.
+// Subject returns the permissions of an actor, or nil when there is no such user.
 func (s *State) Subject(a *Actor) *Subject {
 	if !s.Enabled {
-		return anybody
+		return unrestricted
 	}
 	if a.Guest {
 		s.guest.Do(func() { s.guestIs = s.subject([]string{GuestRole}) })

@@ -10,7 +10,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// What follows the table's letter in a key.
+// Second byte of a key of the table.
 const (
 	recordStatus = 's'
 	recordUser   = 'u'
@@ -55,7 +55,7 @@ func (p *Permission) append(dst []byte) []byte {
 	return codec.AppendBytes(codec.AppendBytes(append(dst, byte(p.Access)), p.Key), p.End)
 }
 
-// read takes one record of the table.
+// read decodes one record of the table.
 func (s *State) read(key, value []byte) error {
 	r := codec.NewReader(value)
 	switch name := string(key[min(2, len(key)):]); {
@@ -77,13 +77,13 @@ func (s *State) read(key, value []byte) error {
 		r.Fail("no such record")
 	}
 	if err := r.End(); err != nil {
-		// not its value: a hash is nobody's business
+		// without the value: it may contain a password hash
 		return fmt.Errorf("%w: record %q: %w", ErrCorrupt, key, err)
 	}
 	return nil
 }
 
-// appendTexts writes a list, 0 for none and otherwise its length and one.
+// appendTexts appends a list: 0 for nil, otherwise its length plus one, and the texts.
 func appendTexts(dst []byte, texts []string) []byte {
 	if texts == nil {
 		return append(dst, 0)

@@ -2,58 +2,58 @@ package auth
 
 import "fmt"
 
-// Reason is why something is refused. The dialects have a text for each.
+// Reason is the reason of a refusal. Each dialect has a text for it.
 type Reason byte
 
 // The reasons.
 const (
-	Denied Reason = iota + 1 // the user may not do that
-	// users or roles have changed since the request was checked; ask again
+	Denied Reason = iota + 1 // the user lacks the permission
+	// users or roles have changed since the request was authorized; authorize it again
 	OldRevision
-	NoCredentials // somebody has to say who they are
-	BadToken      // nobody has been given that token, or it has lapsed
-	BadPassword   // there is no such user, or it has another password
-	NotEnabled    // there is nothing to log in to
+	NoCredentials // the request must have credentials
+	BadToken      // unknown or expired token
+	BadPassword   // no such user, or a wrong password
+	NotEnabled    // authentication is disabled, so there are no logins
 	AlreadyEnabled
-	NoRootUser // authentication needs one
-	NoRootRole // the user root needs it
+	NoRootUser // enabling authentication requires the user root
+	NoRootRole // the user root must have the role root
 	UserExists
 	UserNotFound
 	UserNameEmpty
 	PasswordEmpty
-	PasswordTooLong // bcrypt takes 72 bytes
+	PasswordTooLong // bcrypt uses 72 bytes
 	UserUnchanged
-	RootUserNeeded // the user root stays while authentication is on, and the role of it
+	RootUserNeeded // while authentication is enabled, the user root and its role root cannot be removed
 	RoleExists
 	RoleNotFound
 	RoleNameEmpty
-	RoleIsRoot // v2 does not let the role root be changed
+	RoleIsRoot // v2 does not allow changes of the role root
 	RoleUnchanged
-	RoleGranted // the user has the role
+	RoleGranted // the user has the role already
 	RoleNotGranted
-	ReadGranted // the role has the pattern
+	ReadGranted // the role has the pattern already
 	WriteGranted
 	PermissionNotGranted
-	PermissionEmpty // a permission for a range that has no keys
-	TooManyLogins   // too many passwords wait to be checked
-	// the token was given out as of users and roles that this member has not come to yet
+	PermissionEmpty // a permission for an empty range
+	TooManyLogins   // too many password checks are queued
+	// the token was issued at a revision of users and roles that this member has not applied yet
 	TokenAhead
-	VerifyOnly // this member can check tokens and cannot give out any
+	VerifyOnly // this member can verify tokens but not issue them
 )
 
 var reasons = [...]string{
 	Denied: "permission denied", OldRevision: "users or roles have changed meanwhile", NoCredentials: "no credentials",
 	BadToken: "invalid token", BadPassword: "no such user or password", NotEnabled: "authentication is not enabled",
 	AlreadyEnabled: "authentication is already enabled", NoRootUser: "there is no user root",
-	NoRootRole: "the user root has not the role root", UserExists: "user exists", UserNotFound: "no such user",
+	NoRootRole: "the user root lacks the role root", UserExists: "user exists", UserNotFound: "no such user",
 	UserNameEmpty: "user name is empty", PasswordEmpty: "password is empty", PasswordTooLong: "password is longer than 72 bytes",
 	UserUnchanged: "user not changed", RootUserNeeded: "the user root is needed while authentication is enabled",
 	RoleExists: "role exists", RoleNotFound: "no such role", RoleNameEmpty: "role name is empty",
 	RoleIsRoot: "the role root cannot be changed", RoleUnchanged: "role not changed", RoleGranted: "role is granted already",
 	RoleNotGranted: "role is not granted", ReadGranted: "read permission is granted already",
 	WriteGranted: "write permission is granted already", PermissionNotGranted: "permission is not granted",
-	PermissionEmpty: "permission for a range without keys", TooManyLogins: "too many passwords wait to be checked",
-	TokenAhead: "token of users and roles that are not known yet", VerifyOnly: "no private key to sign tokens with",
+	PermissionEmpty: "permission for a range without keys", TooManyLogins: "too many password checks are queued",
+	TokenAhead: "the token's revision of users and roles is not applied yet", VerifyOnly: "no private key to sign tokens with",
 }
 
 // Refusal implements kv.Refusal.
@@ -62,11 +62,11 @@ func (Reason) Refusal() {}
 // Error implements error.
 func (r Reason) Error() string { return reasons[r] }
 
-// Refusal is a Reason with what it is about.
+// Refusal is a Reason with the names that it is about.
 type Refusal struct {
 	Reason Reason
-	Name   string // of the user or role that was to be changed
-	What   string // the role or pattern that was to be granted or revoked
+	Name   string // of the user or role to be changed
+	What   string // the role or pattern to be granted or revoked
 }
 
 // Error implements error.

@@ -2,7 +2,7 @@ package auth
 
 import "cairn/internal/storage"
 
-// Restoration is a table of users and roles that another store had.
+// Restoration has the users and roles of another store.
 type Restoration struct {
 	Enabled  bool
 	Revision uint64
@@ -10,14 +10,14 @@ type Restoration struct {
 	Roles    []RestoredRole
 }
 
-// RestoredRole is a role by its permissions, as v3 shows them.
+// RestoredRole is a role with its permissions, as v3 shows them.
 type RestoredRole struct {
 	Name        string
 	Permissions []Permission
 }
 
-// Restore writes a table into a batch of a store that has none. A permission whose range v2 can
-// name becomes a pattern.
+// Restore writes users and roles into a batch of a store that has none. A permission whose range v2
+// can express becomes a pattern.
 func Restore(b *storage.Batch, r *Restoration) {
 	s := newState()
 	s.Enabled, s.Revision = r.Enabled, max(r.Revision, 1)
@@ -37,7 +37,7 @@ func Restore(b *storage.Batch, r *Restoration) {
 	}
 }
 
-// PatternPermission returns the permission that a pattern of v2 stands for.
+// PatternPermission returns the permission that is equivalent to a pattern of v2.
 func PatternPermission(pattern string, access Access) Permission {
 	return Permission{KeyRange: rangeOf(pattern), Access: access}
 }

@@ -13,7 +13,7 @@ import (
 // occupy takes the one turn that there is.
 func occupy(t *testing.T, g *Gate) {
 	t.Helper()
-	if err := g.turns.enter(t.Context(), ""); err != nil {
+	if err := g.limiter.acquire(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -41,7 +41,7 @@ func TestLoginStorm(t *testing.T) {
 			}
 		})
 	}
-	for g.turns.count() < waitingMax {
+	for g.limiter.count() < waitingMax {
 		runtime.Gosched()
 	}
 	if err := g.Password(ctx, g.State(), RootName, "guess"); !errors.Is(err, TooManyLogins) {
@@ -57,17 +57,17 @@ func TestLoginStorm(t *testing.T) {
 	}
 	// The second turn at the latest is the other address's: the first may be a guess, which takes
 	// as long as a check.
-	g.turns.leave()
+	g.limiter.release()
 	if err := <-other; !errors.Is(err, BadPassword) {
 		t.Errorf("another address: %v", err)
 	}
-	if n := g.turns.count(); n < waitingMax-10 {
+	if n := g.limiter.count(); n < waitingMax-10 {
 		t.Errorf("another address waited for %d guesses", waitingMax-n)
 	}
 	cancel()
 	storm.Wait()
-	if n := g.turns.count(); n != 0 || len(g.turns.lines) != 0 {
-		t.Errorf("%d wait in %d lines when all have gone", n, len(g.turns.lines))
+	if n := g.limiter.count(); n != 0 || len(g.limiter.queues) != 0 {
+		t.Errorf("%d wait in %d queues after all have left", n, len(g.limiter.queues))
 	}
 	if err := g.Password(t.Context(), g.State(), RootName, "guess"); !errors.Is(err, BadPassword) {
 		t.Errorf("after the storm: %v", err)
@@ -76,7 +76,7 @@ func TestLoginStorm(t *testing.T) {
 
 // TestTurns serves addresses, and the users of each, in turn.
 func TestTurns(t *testing.T) {
-	var q turns
+	var q fairLimiter
 	served := map[chan error]string{}
 	add := func(address, user string, n int) {
 		for range n {
@@ -105,7 +105,7 @@ func TestTurns(t *testing.T) {
 	if got, want := strings.Join(order, " "), "Ax Bx Ay Bz Ax Ax"; got != want {
 		t.Errorf("served %s, want %s", got, want)
 	}
-	if q.nextLocked(); q.free != 1 || q.waiting != 0 || len(q.lines) != 0 {
-		t.Errorf("%d free, %d waiting, %d lines at the end", q.free, q.waiting, len(q.lines))
+	if q.nextLocked(); q.free != 1 || q.waiting != 0 || len(q.queues) != 0 {
+		t.Errorf("%d free, %d waiting, %d queues at the end", q.free, q.waiting, len(q.queues))
 	}
 }

@@ -16,28 +16,28 @@ import (
 // tokenKeyBytes is the length of the key that signs simple tokens.
 const tokenKeyBytes = sha256.Size
 
-// Sizes of the parts of a token, and the longest that is looked at.
+// Sizes of the parts of a token, and the maximum length of a token.
 const (
 	nonceBytes    = 12
 	tokenBytesMax = 4096
 )
 
-// tokenVersion begins every token.
+// tokenVersion is the prefix of every token.
 const tokenVersion = 1
 
-// ticket is what a simple token says, in the open; its end is a signature over it
+// ticket is the content of a simple token, in plain text; a signature over it follows
 // (docs/formats/auth.md).
 type ticket struct {
-	enabledAt uint64         // when authentication was turned on that it is of
-	revision  uint64         // of the users and roles that it was given out by
-	issued    kv.ClusterTime // when
-	name      string         // to whom
-	body      []byte         // all that is signed
+	enabledAt uint64         // State.EnabledAt when the token was issued
+	revision  uint64         // of users and roles when the token was issued
+	issued    kv.ClusterTime // when the token was issued
+	name      string         // of the user
+	body      []byte         // the signed part of the token
 	mac       []byte
 }
 
-// signature covers the user's hash, too: so a token is worth nothing once the password is another,
-// or the user was deleted and created again.
+// signature covers the user's hash, too: so a token is invalid once the password has changed, or
+// the user was deleted and created again.
 func signature(key []byte, hash string, body []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	var n [8]byte
@@ -48,7 +48,7 @@ func signature(key []byte, hash string, body []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// sign makes a token of a login. nonce makes it another than those that the user got at the same
+// sign makes a token for a login. The nonce distinguishes tokens that the user gets at the same
 // time.
 func sign(s *State, name string, issued kv.ClusterTime, nonce []byte) string {
 	body := append([]byte{tokenVersion}, nonce...)
@@ -74,11 +74,11 @@ func parseTicket(token string) (t ticket, ok bool) {
 	return t, r.Err() == nil && t.issued >= 0
 }
 
-// tokensMax is how many tokens a member remembers the use of. One that is forgotten is good for its
-// TTL from when it was given out.
+// tokensMax is the number of tokens whose last use a member remembers. A token that was dropped is
+// valid for its TTL since it was issued.
 const tokensMax = 1 << 17
 
-// tokens knows the simple tokens that this member has seen, and when each lapses here.
+// tokens has the simple tokens that this member has seen, with their expiry here.
 type tokens struct {
 	ttl         time.Duration
 	now         func() time.Time
@@ -89,19 +89,19 @@ type tokens struct {
 	seen map[string]*session
 }
 
-// session is a token whose signature was found right.
+// session is a token whose signature was verified.
 type session struct {
 	name      string
-	hash      string // the user's when the token was given out
+	hash      string // the user's, when the token was issued
 	enabledAt uint64
-	until     atomic.Int64 // since start, in nanoseconds
+	until     atomic.Int64 // expiry, in nanoseconds since start
 }
 
 func newTokens(ttl time.Duration, now func() time.Time, clusterTime func() kv.ClusterTime) *tokens {
 	return &tokens{ttl: ttl, now: now, clusterTime: clusterTime, start: now(), seen: map[string]*session{}}
 }
 
-// bearer returns the user of a state that a token was given to, and renews it.
+// bearer returns the user that a token was issued to, and extends the token's validity.
 func (t *tokens) bearer(s *State, token string) (name string, err error) {
 	t.mu.RLock()
 	known := t.seen[token]
@@ -127,8 +127,8 @@ func (t *tokens) bearer(s *State, token string) (name string, err error) {
 	}
 }
 
-// check takes up a token that this member has not seen yet. It has as much of its TTL left as has
-// not passed since it was given out, wherever it was used meanwhile.
+// check verifies a token that this member has not seen yet. Its remaining TTL counts from when it
+// was issued, since this member does not know when other members last saw it.
 func (t *tokens) check(s *State, token string, now int64) (*session, error) {
 	ticket, ok := parseTicket(token)
 	switch {
@@ -160,8 +160,7 @@ func (t *tokens) check(s *State, token string, now int64) (*session, error) {
 	return known, nil
 }
 
-// sweepLocked makes room: it forgets the tokens that have lapsed or, when these are few, some of
-// the others, too.
+// sweepLocked makes room: it drops expired tokens or, if these are few, some of the others, too.
 func (t *tokens) sweepLocked(now int64) {
 	for token, s := range t.seen {
 		if s.until.Load() < now {

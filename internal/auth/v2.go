@@ -2,7 +2,7 @@ package auth
 
 import "slices"
 
-// v2User makes or changes a user as v2 does.
+// v2User creates or changes a user as v2 does.
 func (c *change) v2User() (u *User, created bool, err error) {
 	old := c.next.users[c.Name]
 	switch {
@@ -10,8 +10,8 @@ func (c *change) v2User() (u *User, created bool, err error) {
 		return nil, false, c.refuse(UserNotFound, "")
 	case old == nil:
 		u, err = c.v2NewUser()
-		return u, err == nil && c.Kind == KindV2UserPut, err // etcd says so only then
-	case c.Kind == KindV2UserCreate && c.Hash == "": // etcd looks at the password before it looks for the user
+		return u, err == nil && c.Kind == KindV2UserPut, err // etcd reports the creation only then
+	case c.Kind == KindV2UserCreate && c.Hash == "": // etcd checks the password before it looks for the user
 		return nil, false, c.refuse(PasswordEmpty, "")
 	case c.Kind == KindV2UserCreate:
 		return nil, false, c.refuse(UserExists, "")
@@ -37,7 +37,7 @@ func (c *change) v2User() (u *User, created bool, err error) {
 	if u.Roles = roles; u.Hash == old.Hash && same(u.Roles, had) {
 		return nil, false, c.refuse(UserUnchanged, "")
 	}
-	// v2's root always is root, though the answer says otherwise
+	// v2's root always has the role root, though the response says otherwise
 	if c.Name == RootName && !has(roles, RootName) {
 		kept := *u
 		kept.Roles = with(roles, RootName)
@@ -72,8 +72,8 @@ func (c *change) v2CreateRole() (*Role, error) {
 	return r, nil
 }
 
-// v2UpdateRole grants and revokes patterns. As in etcd it does not matter whether a pattern that is
-// revoked was granted, as long as something changes.
+// v2UpdateRole grants and revokes patterns. As in etcd, a revoked pattern need not be granted, as
+// long as something changes.
 func (c *change) v2UpdateRole() (*Role, error) {
 	old := c.next.roles[c.Name]
 	switch {
@@ -98,8 +98,8 @@ func (c *change) v2UpdateRole() (*Role, error) {
 	return r, nil
 }
 
-// updated returns a list with what is granted and without what is revoked, sorted and never nil. ok
-// is false when something is granted that the list has, and at says what.
+// updated returns a list with the granted items and without the revoked ones, sorted and never nil.
+// ok is false when a granted item is in the list already; at is that item.
 func updated(list, grant, revoke []string) (out []string, at string, ok bool) {
 	out = append([]string{}, list...)
 	for _, g := range grant {
@@ -117,17 +117,17 @@ func updated(list, grant, revoke []string) (out []string, at string, ok bool) {
 
 func has(list []string, s string) bool { return slices.Contains(list, s) }
 
-// without returns a list without s; the given one is left alone.
+// without returns a copy of a list without s.
 func without(list []string, s string) []string {
 	return slices.DeleteFunc(append([]string{}, list...), func(t string) bool { return t == s })
 }
 
-// with returns a sorted list with s; the given one is left alone.
+// with returns a sorted copy of a list with s.
 func with(list []string, s string) []string {
 	out := append(without(list, s), s)
 	slices.Sort(out)
 	return out
 }
 
-// same compares lists; nil is another than the empty one.
+// same compares lists; nil differs from empty.
 func same(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }

@@ -2,7 +2,7 @@ package auth
 
 import "slices"
 
-// v3User makes or changes a user as v3 does.
+// v3User creates or changes a user as v3 does.
 func (c *change) v3User() error {
 	old := c.next.users[c.Name]
 	if c.Kind == KindV3UserAdd {
@@ -26,7 +26,7 @@ func (c *change) v3User() error {
 		if c.Role != RootName && c.next.roles[c.Role] == nil {
 			return c.refuse(RoleNotFound, c.Role)
 		}
-		u.Roles = with(old.Roles, c.Role) // one that it has is no error in etcd
+		u.Roles = with(old.Roles, c.Role) // granting a role that the user has is no error in etcd
 	case KindV3UserRevoke:
 		switch {
 		case c.next.Enabled && c.Name == RootName && c.Role == RootName:
@@ -40,8 +40,8 @@ func (c *change) v3User() error {
 	return nil
 }
 
-// v3Role makes or changes a role as v3 does. The role root can be made, and has no permissions of
-// its own to show.
+// v3Role creates or changes a role as v3 does. The role root can be created, and shows no
+// permissions of its own.
 func (c *change) v3Role() error {
 	old := c.next.roles[c.Name]
 	switch {
@@ -70,7 +70,7 @@ func (c *change) v3Role() error {
 	return nil
 }
 
-// grant gives a permission that the role has not.
+// grant adds a permission that the role does not have.
 func (r *Role) grant(p Permission) {
 	pattern, ok := patternOf(p.KeyRange)
 	if !ok {
@@ -85,7 +85,7 @@ func (r *Role) grant(p Permission) {
 	}
 }
 
-// revoke takes away all access to a range, as it was granted, and reports whether there was any.
+// revoke removes all access to exactly the given range, and reports whether there was any.
 func (r *Role) revoke(p Permission) (found bool) {
 	if pattern, ok := patternOf(p.KeyRange); ok {
 		found = has(r.Read, pattern) || has(r.Write, pattern)

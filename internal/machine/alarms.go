@@ -9,34 +9,34 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// What alarms refuse is decided as a command is applied, so that every member refuses the same
-// ones. The proposer may call Alarms first, to keep commands that would be refused out of the log.
+// Alarms refuse commands when they are applied, so that every member refuses the same ones. The
+// proposer may call Alarms first, to keep commands that would be refused out of the log.
 
-// mayTxn returns the alarm that refuses a transaction: one that might put something counts as a
-// put, as in etcd.
-func (m *Machine) mayTxn(t *mvcc.TxnOp) error {
+// checkTxnAlarms returns the alarm that refuses a transaction, or nil. A transaction that might put
+// something counts as a put, as in etcd.
+func (m *Machine) checkTxnAlarms(t *mvcc.TxnOp) error {
 	if t.Puts() {
 		return m.alarms.Next().MayAdd()
 	}
 	return m.alarms.Next().MayChange()
 }
 
-// mayV2 returns the alarm that refuses a command of v2.
-func (m *Machine) mayV2(c *v2tree.Command) error {
+// checkV2Alarms returns the alarm that refuses a command of v2, or nil.
+func (m *Machine) checkV2Alarms(c *v2tree.Command) error {
 	if AddsV2(c.Kind) {
 		return m.alarms.Next().MayAdd()
 	}
 	return m.alarms.Next().MayChange()
 }
 
-// AddsV2 reports whether commands of a kind need room: all but those that remove nodes.
+// AddsV2 reports whether commands of a kind need space: all but those that remove nodes.
 func AddsV2(k v2tree.Kind) bool {
 	return k != v2tree.KindDelete && k != v2tree.KindCompareAndDelete && k != v2tree.KindExpire
 }
 
-// mayLease returns the alarm that refuses a command of a lease. Renewals are always taken: they add
-// nothing, and a lease that nobody may renew takes its keys with it.
-func (m *Machine) mayLease(c *lease.Command) error {
+// checkLeaseAlarms returns the alarm that refuses a command of a lease, or nil. Renewals are always
+// accepted: they add nothing, and refusing them would delete the leases' keys.
+func (m *Machine) checkLeaseAlarms(c *lease.Command) error {
 	switch c.Kind {
 	case lease.KindGrant:
 		return m.alarms.Next().MayAdd()
@@ -47,11 +47,11 @@ func (m *Machine) mayLease(c *lease.Command) error {
 	}
 }
 
-// applyAlarm runs a command on alarms. Only members can have alarms, or 0 for a member that is not
-// known, so that there are never more of them than that.
-func (m *Machine) applyAlarm(c *alarm.Command, who *auth.Subject) ([]alarm.Alarm, error) {
+// applyAlarm runs a command on alarms. Alarms exist only for members, and for 0, an unknown member,
+// which bounds their number.
+func (m *Machine) applyAlarm(c *alarm.Command, subject *auth.Subject) ([]alarm.Alarm, error) {
 	if !c.Own() {
-		if err := needRoot(who); err != nil {
+		if err := needRoot(subject); err != nil {
 			return nil, err
 		}
 	}

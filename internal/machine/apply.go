@@ -16,8 +16,8 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// Result answers one command: in the member that its kind has, or with an error
-// of the package that refused it.
+// Result is the result of one command: in the field that its kind has, or an error of the package
+// that refused it.
 type Result struct {
 	Err    error
 	Put    mvcc.PutResult
@@ -26,47 +26,48 @@ type Result struct {
 	V2     v2tree.Result
 	Lease  lease.Lease
 	Auth   auth.Result
-	Alarms []alarm.Alarm // what the command has raised or lifted
-	// Revision is the store's after the command, also after a refused one.
+	Alarms []alarm.Alarm // that the command has raised or cleared
+	// Revision is the store's revision after the command, also after a refused one.
 	Revision int64
 }
 
-// Applied is what one batch has done. Results and Events are valid until the next Apply.
+// Applied is the result of one batch. Results and Events are valid until the next Apply.
 type Applied struct {
 	// Entries is how many of the given entries are applied completely. It is less than were given
 	// when the batch has become large: the caller applies the others by calling Apply again. The
-	// first of them may be applied in part.
+	// first of those may be applied in part.
 	Entries int
-	// Results are those of the entries which the origin has proposed, in their order.
+	// Results has the results of the entries that the origin has proposed, in order.
 	Results []EntryResults
-	// Events are the changes of keys, EventCount many; Tally counts them by kind.
+	// Events yields the changes of keys, EventCount many; Tally counts them by kind.
 	Events     iter.Seq[*kv.Event]
 	EventCount int
 	Tally      mvcc.Tally
-	// Changes are the configuration changes that have taken effect, in their order, for raft.
+	// Changes has the configuration changes that have taken effect, in order, for raft.
 	Changes []*raftpb.ConfChangeV2
-	// Malformed is what could not be decoded, for the log: at most 16 of a batch.
+	// Malformed has the entries and commands that could not be decoded, at most 16 of a batch. The
+	// caller logs them.
 	Malformed []Malformed
 }
 
-// EntryResults are results of one entry. The caller may take them out.
+// EntryResults has results of one entry. The caller may keep them.
 type EntryResults struct {
 	Batch    uint64 // of the entry's header
-	Commands int    // how many the entry has
-	First    int    // the command that Results begin with; above 0 when a batch has ended before it
+	Commands int    // number of commands in the entry
+	First    int    // index of the command that Results begins with; above 0 when an earlier batch ended within the entry
 	Results  []Result
 }
 
-// batchBytesMax is how many bytes the events of a batch may take before the batch is ended, if
-// necessary within an entry.
+// batchBytesMax is the size of a batch's events at which the batch ends, if necessary within an
+// entry.
 const batchBytesMax = 64 << 20
 
-// resultsKept is for how many results the memory is kept for the next batch.
+// resultsKept is the largest capacity of the results slice that is reused for the next batch.
 const resultsKept = 8192
 
 // Apply applies committed entries in one batch: all of them, or as many as make a batch of
-// batchBytesMax (see Applied.Entries). The results of commands are returned for the entries whose
-// header has the given origin; origin 0 is for a caller that needs none. After an error the member
+// batchBytesMax (see Applied.Entries). It returns the results of commands in entries whose header
+// has the given origin; a caller that needs no results passes origin 0. After an error the member
 // must stop: the store failed, or this version cannot apply the log.
 func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error) {
 	m.next, m.changes, m.malformed = m.pos, nil, nil
@@ -79,7 +80,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error)
 		e := entries[n]
 		if e.GetIndex() <= m.installed {
 			n++
-			continue // in the snapshot
+			continue // the snapshot includes it
 		}
 		if e.GetIndex() != m.next.index+1 {
 			return Applied{}, fmt.Errorf("apply entry %d: want entry %d", e.GetIndex(), m.next.index+1)
@@ -103,7 +104,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error)
 	}, nil
 }
 
-// forgetResults drops the results of the batch before.
+// forgetResults drops the results of the previous batch.
 func (m *Machine) forgetResults() {
 	clear(m.results)
 	m.results, m.entryResults = m.results[:0], m.entryResults[:0]
@@ -112,7 +113,7 @@ func (m *Machine) forgetResults() {
 	}
 }
 
-// splitResults gives each entry its share of the results.
+// splitResults groups the results by entry.
 func (m *Machine) splitResults() []EntryResults {
 	left := m.results
 	for i := range m.entryResults {
@@ -138,7 +139,7 @@ func (m *Machine) begin() error {
 	return nil
 }
 
-// commit ends the batch at next and makes it visible.
+// commit commits the batch, with next as the position, and makes it visible.
 func (m *Machine) commit() error {
 	if err := m.w.Finish(); err != nil {
 		return fmt.Errorf("finish batch at entry %d: %w", m.next.index, err)
@@ -152,15 +153,15 @@ func (m *Machine) commit() error {
 	}
 	m.pos = m.next
 	m.alarms.Publish()
-	m.auth.Publish() // before the keys: a reader of the keys sees that permissions have changed
+	m.auth.Publish() // before the keys: a reader of the keys must see the changed permissions
 	m.w.Publish()
 	m.members.Publish()
 	m.showApplied(len(m.changes) > 0)
 	return nil
 }
 
-// applyEntry applies the commands of an entry that are not applied yet. It reports whether it has
-// applied all; it stops earlier when the batch has become large.
+// applyEntry applies the commands of an entry that are not applied yet, and reports whether it has
+// applied all of them. It stops earlier when the batch has become large.
 func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err error) {
 	h, d, n, change, err := openEntry(e)
 	if err != nil {
@@ -198,27 +199,27 @@ func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err
 	return true, nil
 }
 
-// applyCommand runs one command. What the command's client did wrong goes into
-// the result; an error that is returned stops the member.
-// change is the configuration change that carries the command, nil for those of an ordinary entry.
+// applyCommand runs one command. A refusal goes into the result; an error that is returned stops
+// the member. change is the configuration change that carries the command, nil for commands of an
+// ordinary entry.
 func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, change *raftpb.ConfChangeV2, res *Result) error {
-	actor, err := openAs(&kind, &payload)
+	actor, err := unwrapActor(&kind, &payload)
 	if err != nil {
 		return refuse(err, res)
 	}
-	who, err := m.admit(kind, actor)
+	subject, err := m.admit(kind, actor)
 	if err != nil {
 		return refuse(err, res)
 	}
 	d := codec.NewReader(payload)
 	if kind == KindCompact || kind == KindAutoCompact {
-		return refuse(m.compact(kind, &d, who), res)
+		return refuse(m.compact(kind, &d, subject), res)
 	}
 	m.w.Start()
 	if kind == KindMembership {
-		err = m.changeMembers(&d, change, who)
+		err = m.changeMembers(&d, change, subject)
 	} else {
-		err = m.change(kind, &d, now, who, res)
+		err = m.change(kind, &d, now, subject, res)
 	}
 	if err == nil {
 		return m.w.End()
@@ -228,13 +229,13 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 }
 
 // compact runs a compaction, which is outside the writer's Start and End.
-func (m *Machine) compact(kind Kind, d *codec.Reader, who *auth.Subject) error {
+func (m *Machine) compact(kind Kind, d *codec.Reader, subject *auth.Subject) error {
 	rev := d.Varint()
 	if err := malformed("compaction", d.End()); err != nil {
 		return err
 	}
 	if kind == KindCompact {
-		if err := needRoot(who); err != nil {
+		if err := needRoot(subject); err != nil {
 			return err
 		}
 	}
@@ -244,34 +245,34 @@ func (m *Machine) compact(kind Kind, d *codec.Reader, who *auth.Subject) error {
 	return m.w.Compact(rev)
 }
 
-// change runs a command that writes keys, leases, or users and roles, if who may.
-func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *auth.Subject, res *Result) (err error) {
+// change runs a command that writes keys, leases, or users and roles, if the subject may.
+func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, subject *auth.Subject, res *Result) (err error) {
 	switch kind {
 	case KindPut:
 		var op mvcc.PutOp
 		if decodePut(d, &op); d.End() != nil {
 			return malformed("put", d.Err())
 		}
-		res.Put, err = m.put(&op, who)
+		res.Put, err = m.put(&op, subject)
 	case KindDelete:
 		var op mvcc.DeleteOp
 		if decodeDelete(d, &op); d.End() != nil {
 			return malformed("delete", d.Err())
 		}
-		res.Delete, err = m.delete(&op, who)
+		res.Delete, err = m.delete(&op, subject)
 	case KindTxn:
 		t := decodeTxn(d, 0)
 		if err := d.End(); err != nil {
 			return malformed("transaction", err)
 		}
-		res.Txn, err = m.txn(t, who)
+		res.Txn, err = m.txn(t, subject)
 	case KindV2:
 		c := &m.v2Command
 		if *c, err = v2tree.Decode(d.Rest()); err != nil {
 			return malformed("v2", err)
 		}
-		if err = m.mayV2(c); err == nil {
-			res.V2, err = m.applyV2(now, c, who)
+		if err = m.checkV2Alarms(c); err == nil {
+			res.V2, err = m.applyV2(now, c, subject)
 		}
 		m.v2.count(c.Kind, err)
 	case KindAuth:
@@ -279,8 +280,8 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *au
 		if c, err = auth.Decode(d.Rest()); err != nil {
 			return malformed("auth", err)
 		}
-		if c.Kind != auth.KindLogin { // that is a member's word, who has checked a password
-			err = needRoot(who)
+		if c.Kind != auth.KindLogin { // a member proposes KindLogin itself, after checking a password
+			err = needRoot(subject)
 		}
 		if err == nil {
 			res.Auth, err = m.auth.Apply(m.b, now, &c)
@@ -290,55 +291,55 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, who *au
 		if c, err = lease.Decode(d.Rest()); err != nil {
 			return malformed("lease", err)
 		}
-		if err = m.mayLease(&c); err == nil {
-			res.Lease, err = m.applyLease(now, &c, who)
+		if err = m.checkLeaseAlarms(&c); err == nil {
+			res.Lease, err = m.applyLease(now, &c, subject)
 		}
 	case KindAlarm:
 		var c alarm.Command
 		if c, err = alarm.Decode(d.Rest()); err != nil {
 			return malformed("alarm", err)
 		}
-		res.Alarms, err = m.applyAlarm(&c, who)
+		res.Alarms, err = m.applyAlarm(&c, subject)
 	default:
 		return unknownKind(kind)
 	}
 	return err
 }
 
-// put runs a put, if who may.
-func (m *Machine) put(op *mvcc.PutOp, who *auth.Subject) (res mvcc.PutResult, err error) {
+// put runs a put, if the subject may.
+func (m *Machine) put(op *mvcc.PutOp, subject *auth.Subject) (res mvcc.PutResult, err error) {
 	if err = m.alarms.Next().MayAdd(); err != nil {
 		return res, err
 	}
-	if err = PermitPut(who, op); err != nil {
+	if err = PermitPut(subject, op); err != nil {
 		return res, err
 	}
-	if err = m.permitLease(who, op.Lease); err != nil {
+	if err = m.permitLease(subject, op.Lease); err != nil {
 		return res, err
 	}
 	return m.w.Put(op)
 }
 
-// delete runs a delete, if who may.
-func (m *Machine) delete(op *mvcc.DeleteOp, who *auth.Subject) (res mvcc.DeleteResult, err error) {
+// delete runs a delete, if the subject may.
+func (m *Machine) delete(op *mvcc.DeleteOp, subject *auth.Subject) (res mvcc.DeleteResult, err error) {
 	if err = m.alarms.Next().MayChange(); err != nil {
 		return res, err
 	}
-	if err = PermitDelete(who, op); err != nil {
+	if err = PermitDelete(subject, op); err != nil {
 		return res, err
 	}
 	return m.w.Delete(op)
 }
 
-// txn runs a transaction, if who may run each part of it.
-func (m *Machine) txn(t *mvcc.TxnOp, who *auth.Subject) (res mvcc.TxnResult, err error) {
-	if err = m.mayTxn(t); err != nil {
+// txn runs a transaction, if the subject may run each part of it.
+func (m *Machine) txn(t *mvcc.TxnOp, subject *auth.Subject) (res mvcc.TxnResult, err error) {
+	if err = m.checkTxnAlarms(t); err != nil {
 		return res, err
 	}
-	if err = PermitTxn(who, t); err != nil {
+	if err = PermitTxn(subject, t); err != nil {
 		return res, err
 	}
-	if err = m.permitLeases(who, t); err != nil {
+	if err = m.permitLeases(subject, t); err != nil {
 		return res, err
 	}
 	return m.w.Txn(t)

@@ -8,7 +8,7 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// Kind says what a command asks for. The values are stored; never renumber them.
+// Kind is the kind of a command. The values are stored; never renumber them.
 type Kind byte
 
 // The kinds of commands.
@@ -24,9 +24,10 @@ const (
 	KindLease Kind = 7
 	// KindAuth carries an auth.Command.
 	KindAuth Kind = 8
-	// KindAs carries an actor and another command, which is applied if the actor may. See AppendAs.
+	// KindAs carries an actor and another command, which is applied with the actor's permissions.
+	// See AppendAs.
 	KindAs Kind = 9
-	// KindAutoCompact is a compaction that the cluster makes of itself, on nobody's behalf.
+	// KindAutoCompact is a compaction that the cluster starts itself, not for a client.
 	KindAutoCompact Kind = 10
 	// KindAlarm carries an alarm.Command.
 	KindAlarm Kind = 11
@@ -35,17 +36,17 @@ const (
 // entryVersion is the first byte of an entry's data.
 const entryVersion = 1
 
-// Header opens an entry: what all its commands share.
+// Header is the start of an entry: the fields that all its commands share.
 type Header struct {
 	// Time is the cluster time at which the leader packed the entry.
 	Time kv.ClusterTime
-	// Origin is the ID of the member that proposed the entry, and Batch its name
-	// for it: only that member has clients waiting for the results.
+	// Origin is the ID of the member that proposed the entry, and Batch that member's number for
+	// it: only that member has clients waiting for the results.
 	Origin uint64
 	Batch  uint64
 }
 
-// Append writes the header; the commands follow, each by AppendCommand.
+// Append appends the header; the commands follow, each by AppendCommand.
 func (h Header) Append(dst []byte) []byte {
 	dst = append(dst, entryVersion)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Time))
@@ -53,22 +54,22 @@ func (h Header) Append(dst []byte) []byte {
 	return binary.AppendUvarint(dst, h.Batch)
 }
 
-// Restamp gives an entry's data another cluster time: a member that forwards a proposal to the
-// leader does not know what time it is there. Data that is no entry's is left as it is.
+// Restamp replaces the cluster time in an entry's data: a member that forwards a proposal to the
+// leader does not know the leader's time. Data that is not an entry's stays unchanged.
 func Restamp(data []byte, time kv.ClusterTime) {
 	if len(data) >= 9 && data[0] == entryVersion {
 		binary.BigEndian.PutUint64(data[1:], uint64(time))
 	}
 }
 
-// AppendCommand writes a command behind a header or another command.
+// AppendCommand appends a command behind a header or another command.
 func AppendCommand(dst []byte, kind Kind, payload []byte) []byte {
 	return codec.AppendBytes(append(dst, byte(kind)), payload)
 }
 
 func decodeHeader(d *codec.Reader) (h Header, err error) {
 	if v := d.Byte(); v != entryVersion {
-		d.Fail("entry of version %d, this cairn knows %d; a newer cairn has written this log", v, entryVersion)
+		d.Fail("entry of version %d, this cairn reads version %d; a newer cairn has written this log", v, entryVersion)
 	}
 	h.Time, h.Origin, h.Batch = kv.ClusterTime(d.Uint64()), d.Uint64(), d.Uvarint()
 	return h, malformed("header", d.Err())
@@ -91,7 +92,7 @@ func flag(set bool, f byte) byte {
 	return 0
 }
 
-// AppendPut writes a put's payload.
+// AppendPut appends a put's payload.
 func AppendPut(dst []byte, op *mvcc.PutOp) []byte {
 	dst = append(dst, flag(op.PrevKV, flagPrevKV)|flag(op.IgnoreValue, flagIgnoreValue)|
 		flag(op.IgnoreLease, flagIgnoreLease)|flag(op.Lease != 0, flagLease))
@@ -112,7 +113,7 @@ func decodePut(d *codec.Reader, op *mvcc.PutOp) {
 	op.Key, op.Value = d.Bytes(), d.Bytes()
 }
 
-// AppendDelete writes a delete's payload.
+// AppendDelete appends a delete's payload.
 func AppendDelete(dst []byte, op *mvcc.DeleteOp) []byte {
 	dst = append(dst, flag(op.PrevKV, flagPrevKV))
 	return appendRange(dst, op.KeyRange)
@@ -131,7 +132,7 @@ func decodeRange(d *codec.Reader) kv.KeyRange {
 	return kv.KeyRange{Key: d.Bytes(), End: d.Bytes()}
 }
 
-// AppendCompact writes a compaction's payload.
+// AppendCompact appends a compaction's payload.
 func AppendCompact(dst []byte, rev int64) []byte { return binary.AppendVarint(dst, rev) }
 
 // Operations of a transaction.
@@ -142,7 +143,7 @@ const (
 	opTxn    = 4
 )
 
-// AppendTxn writes a transaction's payload.
+// AppendTxn appends a transaction's payload.
 func AppendTxn(dst []byte, t *mvcc.TxnOp) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(t.Compares)))
 	for i := range t.Compares {
@@ -190,9 +191,8 @@ func decodeRangeOp(d *codec.Reader) *mvcc.RangeOp {
 	return r
 }
 
-// TxnDepthMax is how deep transactions may nest: a transaction in a transaction has
-// depth 1. The proposer must refuse deeper ones, since an entry that holds one is
-// taken for damaged.
+// TxnDepthMax is the maximum depth of nested transactions: a transaction in a transaction has depth
+// 1. The proposer must refuse deeper ones, since an entry with one counts as malformed.
 const TxnDepthMax = 64
 
 func decodeTxn(d *codec.Reader, depth int) *mvcc.TxnOp {

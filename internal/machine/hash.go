@@ -11,19 +11,19 @@ import (
 )
 
 // hashedTables are the tables whose bytes are the same on all members after the same entry. The
-// others are a member's own: where the count index divides its blocks, what is left to sweep, and
-// how far its log has come.
+// others differ between members: the boundaries of the count index's blocks, the tombstones left to
+// sweep, and the position in the log.
 var hashedTables = [...]storage.Table{
 	storage.TableAuth, storage.TableCurrent, storage.TableDirectories, storage.TableLeaseKeys, storage.TableLeases,
 	storage.TableMembers, storage.TableRevisions, storage.TableDeadlines,
 }
 
-// hashPauseEvery is after how many bytes Hash asks whether to go on.
+// hashPauseEvery is the number of bytes between two calls of pause in Hash.
 const hashPauseEvery = 1 << 20
 
-// Hash returns a checksum of the whole state as of one applied entry, and the revision of that.
-// Unlike mvcc.Store.Hash it pins a view of the store until it is done. It calls pause now and then,
-// whose error ends it.
+// Hash returns a checksum of the whole state as of one applied entry, and its revision. Unlike
+// mvcc.Store.Hash it pins a view of the store until it returns. It calls pause at intervals; an
+// error of pause ends it.
 func (m *Machine) Hash(pause func() error) (sum uint32, revision int64, err error) {
 	it := m.db.NewIter(nil, nil)
 	defer func() { err = errors.Join(err, it.Close()) }()
@@ -51,7 +51,7 @@ type stateHash struct {
 	compact int64
 	pause   func() error
 	sum     uint32
-	bytes   int // since pause was called
+	bytes   int // since the last call of pause
 	length  []byte
 }
 
@@ -63,8 +63,8 @@ func (h *stateHash) add(b []byte) {
 	h.bytes += len(b)
 }
 
-// table adds what has a prefix; of the newest records not the tombstones that a sweep may have
-// removed elsewhere.
+// table adds the key-values with a prefix. Of the newest records it skips tombstones that another
+// member's sweep may have removed.
 func (h *stateHash) table(prefix []byte, records bool) error {
 	for ok := h.it.SeekGE(prefix); ok && string(h.it.Key()[:min(len(prefix), len(h.it.Key()))]) == string(prefix); ok = h.it.Next() {
 		if h.bytes >= hashPauseEvery {

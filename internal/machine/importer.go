@@ -12,19 +12,20 @@ import (
 	"cairn/internal/storage"
 )
 
-// importGapMax is how many revisions in a row may have no change in the history of an import.
+// importGapMax is the maximum number of consecutive revisions without a change in an imported
+// history.
 const importGapMax = 1 << 20
 
-// Importer builds the state that a new cluster begins with from the content of another store: its
-// keys with their revisions and history, leases, users and roles.
+// Importer builds the initial state of a new cluster from the content of another store: its keys
+// with their revisions and history, leases, users and roles.
 //
 //	im.Change(…) for each change, in the order of the revisions
 //	im.Lease(…), im.Auth(…)
-//	im.BeginCommands(), im.Apply(…) for each command that came after all that
+//	im.BeginCommands(), im.Apply(…) for each later command
 //	im.Finish()
 //
-// An Importer belongs to one goroutine. After an error the store is of no use. Close releases its
-// memory in any case.
+// An Importer belongs to one goroutine. After an error the store must be discarded. Close releases
+// the importer's memory in any case.
 type Importer struct {
 	db      *storage.Store
 	start   position
@@ -34,8 +35,8 @@ type Importer struct {
 	open    int64      // the revision whose changes are being replayed; 0 when there is none
 }
 
-// NewImporter returns an importer into the empty state store db. Index and term are of the entry
-// that stands for the beginning of the cluster. History before compactRevision cannot be read; 0 or
+// NewImporter returns an importer into the empty state store db. Index and term are the new
+// cluster's initial position in the log. History before compactRevision cannot be read; it is 0 or
 // 1 when nothing has been compacted.
 func NewImporter(db *storage.Store, index, term uint64, members []membership.Member, compactRevision int64) (*Importer, error) {
 	im := &Importer{db: db, founder: members, start: position{index: index, term: term, revision: mvcc.FirstRevision}}
@@ -47,7 +48,7 @@ func NewImporter(db *storage.Store, index, term uint64, members []membership.Mem
 	return im, im.beginReplay()
 }
 
-// Change takes a change of a key: r is what the key became, with its revision.
+// Change imports a change of a key: r is the new record of the key, with its revision.
 func (im *Importer) Change(key []byte, r kv.Record) error {
 	if im.base != nil && r.Mod.Main <= im.start.compact {
 		if r.Deleted {
@@ -92,7 +93,7 @@ func (im *Importer) beginReplay() (err error) {
 	return im.m.begin()
 }
 
-// next ends the open revision and opens another one.
+// next ends the open revision and opens the next one.
 func (im *Importer) next(revision int64) error {
 	if err := im.end(); err != nil {
 		return err
@@ -122,7 +123,7 @@ func (im *Importer) next(revision int64) error {
 	return nil
 }
 
-// end keeps the changes of the open revision.
+// end ends the open revision and keeps its changes.
 func (im *Importer) end() error {
 	if im.open == 0 {
 		return nil
@@ -131,8 +132,8 @@ func (im *Importer) end() error {
 	return im.m.w.End()
 }
 
-// Lease takes a lease: its granted TTL and the rest of it, in seconds. All changes must have been
-// taken before.
+// Lease imports a lease: its granted TTL and the remaining TTL, in seconds. It must follow all
+// changes.
 func (im *Importer) Lease(id kv.LeaseID, ttl, left int64) error {
 	if err := im.ready(); err != nil {
 		return err
@@ -140,7 +141,7 @@ func (im *Importer) Lease(id kv.LeaseID, ttl, left int64) error {
 	return lease.Restore(im.m.b, id, ttl, left)
 }
 
-// Auth takes users and roles. All changes must have been taken before.
+// Auth imports users and roles. It must follow all changes.
 func (im *Importer) Auth(r *auth.Restoration) error {
 	if err := im.ready(); err != nil {
 		return err
@@ -149,7 +150,7 @@ func (im *Importer) Auth(r *auth.Restoration) error {
 	return nil
 }
 
-// BeginCommands commits what was taken, and opens it as a state that commands are applied to.
+// BeginCommands commits what was imported, and opens it as a state that commands are applied to.
 func (im *Importer) BeginCommands() (err error) {
 	if err := im.ready(); err != nil {
 		return err
@@ -164,9 +165,8 @@ func (im *Importer) BeginCommands() (err error) {
 	return im.m.begin()
 }
 
-// Apply applies a command that the other store's log holds behind its state. The result has the
-// error of a command that was refused; an error that is returned ends the import. BeginCommands
-// must have been called.
+// Apply applies a command from the other store's log, behind its state. The result has the error of
+// a refused command; an error that is returned ends the import. It must follow BeginCommands.
 func (im *Importer) Apply(kind Kind, payload []byte) (res Result, err error) {
 	if im.m.w.Bytes() >= batchBytesMax {
 		if err := errors.Join(im.m.commit(), im.m.begin()); err != nil {
@@ -178,7 +178,7 @@ func (im *Importer) Apply(kind Kind, payload []byte) (res Result, err error) {
 	return res, err
 }
 
-// AuthState returns users and roles as of the last command that was applied, after BeginCommands.
+// AuthState returns users and roles as of the last applied command. It must follow BeginCommands.
 func (im *Importer) AuthState() *auth.State { return im.m.auth.Next() }
 
 func (im *Importer) ready() error {
@@ -188,7 +188,7 @@ func (im *Importer) ready() error {
 	return im.end()
 }
 
-// Finish makes the state durable. It returns the revision that it is as of.
+// Finish makes the state durable, and returns its revision.
 func (im *Importer) Finish() (revision int64, err error) {
 	if err := im.ready(); err != nil {
 		return 0, err

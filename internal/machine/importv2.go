@@ -5,7 +5,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// Directory takes a directory of v2. All changes must have been taken before.
+// Directory imports a directory of v2. It must follow all changes.
 func (im *Importer) Directory(path []byte, created int64, deadline kv.ClusterTime) error {
 	if err := im.ready(); err != nil {
 		return err
@@ -14,7 +14,7 @@ func (im *Importer) Directory(path []byte, created int64, deadline kv.ClusterTim
 	return nil
 }
 
-// Deadline takes the deadline of a key of v2. All changes must have been taken before.
+// Deadline imports the deadline of a key of v2. It must follow all changes.
 func (im *Importer) Deadline(path []byte, deadline kv.ClusterTime) error {
 	if err := im.ready(); err != nil {
 		return err
@@ -23,32 +23,32 @@ func (im *Importer) Deadline(path []byte, deadline kv.ClusterTime) error {
 	return nil
 }
 
-// SetTime moves cluster time forward. The new cluster goes on from there.
+// SetTime sets cluster time, which must not go back. The new cluster continues from it.
 func (im *Importer) SetTime(t kv.ClusterTime) { im.m.next.time = max(im.m.next.time, t) }
 
-// Time returns cluster time.
+// Time returns the cluster time.
 func (im *Importer) Time() kv.ClusterTime { return im.m.next.time }
 
-// Revision returns the revision after the last command, after BeginCommands.
+// Revision returns the revision after the last command. It must follow BeginCommands.
 func (im *Importer) Revision() int64 { return im.m.w.Revision() }
 
-// Advance moves the revision by one where the other store changed something that ours does not
-// have.
+// Advance increments the revision by one, for a change of the other store that has no equivalent
+// here.
 func (im *Importer) Advance() error {
 	im.m.w.Start()
 	im.m.w.Advance()
 	return im.m.w.End()
 }
 
-// ApplyV2 applies a command of v2. The result has the error of a command that was refused.
+// ApplyV2 applies a command of v2. The result has the error of a refused command.
 func (im *Importer) ApplyV2(c *v2tree.Command) (Result, error) {
 	return im.Apply(KindV2, c.Append(nil))
 }
 
-// dueMax is how many deadlines Expire looks at together.
+// dueMax is the number of deadlines that Expire reads at a time.
 const dueMax = 1024
 
-// Expire ends the nodes of v2 whose deadline is over, the earliest first.
+// Expire expires the nodes of v2 whose deadline has passed, the earliest first.
 func (im *Importer) Expire() error {
 	for {
 		due, err := v2tree.Due(im.m.w.Reading(), 0, im.m.next.time, dueMax)

@@ -1,19 +1,19 @@
-// Package machine is the deterministic state machine: committed entries in,
-// one batch, results out.
+// Package machine is the deterministic state machine: it applies committed entries in batches and
+// returns results.
 //
-// An entry is a header and a list of commands (drawn in docs/formats/entry.md). Each command is one
-// switch, using mvcc, v2tree, lease, membership, auth or alarm, and either changes the store as a
-// whole or not at all. A run of entries becomes one storage batch, which also carries the applied
-// index, so that after a crash the store is exactly the state after some entry, and replay goes on
-// behind it: nothing is applied twice, nothing is skipped.
+// An entry is a header and a list of commands (docs/formats/entry.md). Each command is one case of
+// a switch, runs in mvcc, v2tree, lease, membership, auth or alarm, and either changes the store as
+// a whole or not at all. A run of entries becomes one storage batch, which also has the applied
+// index, so that after a crash the store is exactly the state after some entry, and replay
+// continues behind it: no entry is applied twice or skipped.
 //
 // Invariants: applying the same entries gives the same keys, history and position on every member,
-// however they are cut into batches (not the same bytes: where the count index divides its blocks,
-// and when tombstones are swept, depends on the cuts); the applied index never goes back; cluster
-// time never goes back.
+// however they are grouped into batches (not the same bytes: the boundaries of the count index's
+// blocks, and the times at which tombstones are swept, depend on the grouping); the applied index
+// never decreases; cluster time never goes back.
 //
-// Apply, Sweep and Flush belong to one goroutine, the applier. Keys and the applied
-// index may be read beside it.
+// Apply, Sweep and Flush belong to one goroutine, the applier. Other goroutines may read keys and
+// the applied index at the same time.
 package machine
 
 import (
@@ -35,20 +35,19 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// position is what table s keeps: how far the state has come. It is written with
-// every batch.
+// position is the value of table s: the state's position in the log. Every batch writes it.
 type position struct {
 	index    uint64 // the last applied entry
 	term     uint64 // its term
 	revision int64
 	compact  int64
 	time     kv.ClusterTime
-	// commands is how many commands of the entry after index are applied already: a
-	// batch that grows large is ended within an entry.
+	// commands is the number of commands of the entry after index that are applied already: a large
+	// batch ends within an entry.
 	commands uint64
 }
 
-// errCorruptPosition is wrapped by the error for a position that no cairn has written.
+// errCorruptPosition is wrapped by the error about a position that no cairn has written.
 var errCorruptPosition = errors.New("corrupt position")
 
 var positionKey = []byte{byte(storage.TableSystem), 'p'}
@@ -64,33 +63,34 @@ type Machine struct {
 	b       *storage.Batch
 	buf     []byte
 	v2      V2Counters
-	// v2Command is the command that is being applied, when it is v2's.
+	// v2Command is the command that is being applied, if it is v2's.
 	v2Command v2tree.Command
 
-	pos     position      // as of the last batch
-	next    position      // as of the batch that is being made
-	applied atomic.Uint64 // pos.index, for readers beside the applier
+	pos     position      // as of the last committed batch
+	next    position      // as of the open batch
+	applied atomic.Uint64 // pos.index, for readers other than the applier
 	term    atomic.Uint64 // pos.term, likewise
 	time    atomic.Int64  // pos.time, likewise
-	// changes are the configuration changes of the batches of this Apply, for raft.
+	// changes has the configuration changes of the batches of this Apply, for raft.
 	changes []*raftpb.ConfChangeV2
-	// results and entryResults are those of the batch that is being made, or was made last.
+	// results and entryResults are those of the open batch or, without one, of the last.
 	results      []Result
 	entryResults []EntryResults
-	// malformed is what could not be decoded in the batches of this Apply.
+	// malformed has what could not be decoded in the batches of this Apply.
 	malformed []Malformed
-	// installed is the index of the last snapshot that was installed in this life: entries up to it
-	// may yet come.
+	// installed is the index of the last snapshot installed since the process started: entries up
+	// to it may still arrive.
 	installed uint64
 
-	shownMu   sync.Mutex // guards what follows, which is for SnapshotMetadata
+	shownMu   sync.Mutex // guards the fields below, for SnapshotMetadata
 	shown     position
 	shownConf *raftpb.ConfState
 }
 
-// Initialize writes the state of a new member, before the first entry: index and term stand for the
-// initial membership, which all first members agree on: the founders, who are all voters. A member
-// that joins begins at index 0, and its founders are the members that it was told of.
+// Initialize writes the state of a new member, before the first entry. Index and term are the
+// position of the initial membership, which all initial members derive alike; the founders are all
+// voters. A member that joins begins at index 0, and its founders are the members that the cluster
+// told it.
 func Initialize(db *storage.Store, index, term uint64, founders []membership.Member) error {
 	b := db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
@@ -129,7 +129,7 @@ func Open(db *storage.Store) (*Machine, error) {
 	return m, nil
 }
 
-// loadPosition reads how far the state has come.
+// loadPosition reads the position of the state.
 func (m *Machine) loadPosition() error {
 	v, err := m.db.Get(positionKey, nil)
 	if err != nil {
@@ -141,8 +141,8 @@ func (m *Machine) loadPosition() error {
 	return nil
 }
 
-// showApplied lets those beside the applier see the present position, and the membership where that
-// has changed.
+// showApplied publishes the position and, where it has changed, the membership for readers other
+// than the applier.
 func (m *Machine) showApplied(membersChanged bool) {
 	m.shownMu.Lock()
 	m.shown = m.pos
@@ -158,11 +158,11 @@ func (m *Machine) showApplied(membersChanged bool) {
 // Keys returns the key space, for readers.
 func (m *Machine) Keys() *mvcc.Store { return m.keys }
 
-// Members returns the members as of the last applied entry, in the order of their
-// IDs. The caller must not change what it gets.
+// Members returns the members as of the last applied entry, sorted by ID. The caller must not
+// modify them.
 func (m *Machine) Members() []membership.Member { return m.members.List() }
 
-// Removed reports whether the member with an ID was removed from the cluster.
+// Removed reports whether the member with the ID was removed from the cluster.
 func (m *Machine) Removed(id uint64) bool { return m.members.Removed(id) }
 
 // Auth returns users, roles and permissions.
@@ -183,8 +183,9 @@ func (m *Machine) AppliedTerm() uint64 { return m.term.Load() }
 // ClusterTime returns the cluster time of the last applied entry.
 func (m *Machine) ClusterTime() kv.ClusterTime { return kv.ClusterTime(m.time.Load()) }
 
-// ConfState returns the membership as of the applied index, as raft wants it. A member that has yet
-// to get its state has been told who the others are, not as of when: it has no part in anything.
+// ConfState returns the membership as of the applied index, in raft's form. A member that has not
+// received its first snapshot knows the members, but not as of which index: for it the result is
+// empty.
 func (m *Machine) ConfState() *raftpb.ConfState {
 	if m.AppliedIndex() == 0 {
 		return &raftpb.ConfState{}
@@ -192,7 +193,7 @@ func (m *Machine) ConfState() *raftpb.ConfState {
 	return m.members.ConfState()
 }
 
-// DurableIndex returns the applied index that the disk is certain to have.
+// DurableIndex returns the applied index that is certainly on disk.
 func (m *Machine) DurableIndex() (uint64, error) {
 	v, err := m.db.GetDurable(positionKey, nil)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -205,8 +206,8 @@ func (m *Machine) DurableIndex() (uint64, error) {
 	return p.index, err
 }
 
-// Sweep does a slice of what compactions have left to do, and reports whether more
-// is left. It is called between batches.
+// Sweep does a slice of the work that compactions have left, and reports whether more is left. It
+// is called between batches.
 func (m *Machine) Sweep() (more bool, err error) {
 	more, err = m.w.SweepTombstones(sweepTombstonesMax)
 	if err != nil {
@@ -215,16 +216,16 @@ func (m *Machine) Sweep() (more bool, err error) {
 	return more, nil
 }
 
-// Swept reports whether compactions have left nothing to do.
+// Swept reports whether Sweep has nothing to do.
 func (m *Machine) Swept() bool { return m.w.Swept() }
 
 // sweepTombstonesMax keeps a slice below 2 ms: a tombstone takes some 10 µs.
 const sweepTombstonesMax = 128
 
-// Flush writes all that was applied to the disk.
+// Flush makes everything that was applied durable.
 func (m *Machine) Flush() error { return m.db.Flush() }
 
-// Close gives the machine's memory back; the store stays open.
+// Close releases the machine's memory; the store stays open.
 func (m *Machine) Close() error { return m.b.Close() }
 
 func (p position) append(dst []byte) []byte {

@@ -11,12 +11,12 @@ import (
 	"cairn/internal/membership"
 )
 
-// A command that changes who has part in the raft log travels as a configuration change of raft,
-// whose context is an entry's data with that one command. The state machine decides whether it
-// takes effect; raft is told afterwards.
+// A command that changes raft's configuration is proposed as a configuration change of raft, whose
+// context is an entry's data with that one command. The state machine decides whether it takes
+// effect; the caller then applies it to raft.
 
-// NewChange returns the configuration change that c asks for; the caller puts the entry's data into
-// its Context. It is nil for commands that do not change the configuration.
+// NewChange returns the configuration change for c; the caller puts the entry's data into its
+// Context. It is nil for commands that do not change the configuration.
 func NewChange(c *membership.Command) *raftpb.ConfChangeV2 {
 	var t raftpb.ConfChangeType
 	switch {
@@ -43,18 +43,18 @@ func decodeChange(e *raftpb.Entry) (*raftpb.ConfChangeV2, error) {
 	return change, nil
 }
 
-// changeMembers runs a command about members. It moves the revision only where the command says so
-// (ADR 0005, ADR NNNN).
-func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, who *auth.Subject) error {
+// changeMembers runs a command about members. It increments the revision only if the command says
+// so (ADR 0005, ADR 0011).
+func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, subject *auth.Subject) error {
 	c, err := decodeMembership(d.Rest(), change)
 	if err != nil {
 		return err
 	}
-	// What a member says of itself, and the promotion of learners that have caught up, is nobody's
+	// A member publishes itself, and learners that have caught up are promoted, without a client's
 	// request.
-	ownWord := c.Kind == membership.KindPublish || c.Kind == membership.KindPromote && who == unknown
-	if !ownWord {
-		if err := needRoot(who); err != nil {
+	ownCommand := c.Kind == membership.KindPublish || c.Kind == membership.KindPromote && subject == unknown
+	if !ownCommand {
+		if err := needRoot(subject); err != nil {
 			return err
 		}
 	}
@@ -73,8 +73,8 @@ func (m *Machine) changeMembers(d *codec.Reader, change *raftpb.ConfChangeV2, wh
 	return nil
 }
 
-// decodeMembership decodes a membership command and checks that it is carried by the configuration
-// change that it asks for.
+// decodeMembership decodes a membership command and checks that change is the configuration change
+// for it.
 func decodeMembership(payload []byte, change *raftpb.ConfChangeV2) (membership.Command, error) {
 	c, err := membership.Decode(payload)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// CheckProposed is CheckEntry for an entry that another member, the origin, asks the leader to
-// propose: it must also name that origin, and a configuration change must carry one command.
+// CheckProposed is CheckEntry for an entry that another member, the origin, forwards to the leader:
+// the entry must also name that origin, and a configuration change must carry one command.
 func CheckProposed(e *raftpb.Entry, origin uint64) error {
 	h, _, n, change, err := openEntry(e)
 	switch {

@@ -14,10 +14,10 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// An entry or command whose bytes cannot be decoded is refused like any other request that is
-// wrong: it changes nothing but the position, on every member alike. It must not stop a member,
-// which would meet it again at each restart. A version of cairn that adds a kind of command must
-// not propose it before the cluster's version says that every member knows the kind; see
+// An entry or command that cannot be decoded is refused like any other wrong request: it changes
+// nothing but the position, on every member alike. It must not stop a member, since the member
+// would meet it again at each restart. A version of cairn that adds a kind of command must not
+// propose it until the cluster version shows that every member supports the kind; see
 // docs/formats/entry.md.
 
 // ErrBadCommand is wrapped by the refusals of bytes that no cairn of this version can have
@@ -30,7 +30,8 @@ type Malformed struct {
 	Err   error  // wraps ErrBadCommand
 }
 
-// malformedMax bounds how many malformed entries and commands of one batch are reported.
+// malformedMax is the maximum number of malformed entries and commands that are reported for one
+// batch.
 const malformedMax = 16
 
 func (m *Machine) refuseMalformed(index uint64, err error) {
@@ -39,7 +40,7 @@ func (m *Machine) refuseMalformed(index uint64, err error) {
 	}
 }
 
-// refuse puts a refusal into the result, and returns every other error: the member has failed.
+// refuse stores a refusal in the result, and returns every other error: the member has failed.
 func refuse(err error, res *Result) error {
 	if err == nil || !kv.Refused(err) {
 		return err
@@ -48,7 +49,7 @@ func refuse(err error, res *Result) error {
 	return nil
 }
 
-// malformed wraps what was wrong with the bytes of something; nil for nil.
+// malformed wraps err with ErrBadCommand and the name of what could not be decoded; nil for nil.
 func malformed(what string, err error) error {
 	if err == nil {
 		return nil
@@ -56,7 +57,7 @@ func malformed(what string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrBadCommand, what, err)
 }
 
-// openEntry decodes an entry up to its commands, of which there are n to read from d. change is the
+// openEntry decodes an entry up to its commands, of which n can be read from d. change is the
 // configuration change that carries them, or nil. An entry without data has no commands.
 func openEntry(e *raftpb.Entry) (h Header, d codec.Reader, n int, change *raftpb.ConfChangeV2, err error) {
 	data := e.Data
@@ -77,7 +78,7 @@ func openEntry(e *raftpb.Entry) (h Header, d codec.Reader, n int, change *raftpb
 	return h, d, n, change, err
 }
 
-// countCommands returns how many commands are left to read.
+// countCommands returns the number of commands in d.
 func countCommands(d codec.Reader) (n int, err error) {
 	for ; d.Len() > 0; n++ {
 		d.Byte()
@@ -87,19 +88,19 @@ func countCommands(d codec.Reader) (n int, err error) {
 }
 
 // CheckEntry returns an error that wraps ErrBadCommand when an entry, or a command in it, cannot be
-// decoded. A leader calls it before it proposes what another member has forwarded.
+// decoded. A leader calls it before it proposes an entry that another member has forwarded.
 func CheckEntry(e *raftpb.Entry) error {
 	_, d, n, change, err := openEntry(e)
 	for ; err == nil && n > 0; n-- {
 		kind, payload := Kind(d.Byte()), d.Bytes()
-		if _, err = openAs(&kind, &payload); err == nil {
+		if _, err = unwrapActor(&kind, &payload); err == nil {
 			err = checkPayload(kind, payload, change)
 		}
 	}
 	return err
 }
 
-// checkPayload decodes the payload of a command and drops the result.
+// checkPayload decodes the payload of a command and discards the result.
 func checkPayload(kind Kind, payload []byte, change *raftpb.ConfChangeV2) (err error) {
 	d := codec.NewReader(payload)
 	switch kind {

@@ -15,30 +15,30 @@ import (
 	"cairn/internal/storage"
 )
 
-// Restoration says what becomes of a state that is to begin another cluster.
+// Restoration describes how a state becomes the initial state of another cluster.
 type Restoration struct {
-	Index, Term uint64              // of the entry that stands for the new cluster's beginning
-	Members     []membership.Member // in the place of those that the state had
-	// BumpRevision is by how much the revision is moved on, so that it is beyond all that clients
-	// of the old cluster may have seen; MarkCompacted makes all before it unreadable, so that their
-	// watches and caches start again.
+	Index, Term uint64              // the new cluster's initial position in the log
+	Members     []membership.Member // replace those of the state
+	// BumpRevision is added to the revision, so that it exceeds every revision that clients of the
+	// old cluster may have seen; MarkCompacted makes all earlier revisions unreadable, so that the
+	// clients' watches and caches start again.
 	BumpRevision  int64
 	MarkCompacted bool
 }
 
-// Restore reads a stream to its end, and builds the tables of the state with which a new cluster
-// begins: the keys with their history, the leases, users and roles are those of the stream;
-// members, alarms and position are not.
+// Restore reads a stream to its end, and builds the tables of a new cluster's initial state: the
+// keys with their history, the leases, users and roles are those of the stream; members, alarms and
+// position are not.
 func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 	if r.BumpRevision < 0 || r.BumpRevision > 0 && !r.MarkCompacted {
-		return fmt.Errorf("restore: bump the revision by %d: only forward, and with all before it compacted", r.BumpRevision)
+		return fmt.Errorf("restore: bump the revision by %d: it must not be negative, and needs MarkCompacted", r.BumpRevision)
 	}
 	meta := in.Meta()
 	pos := position{
 		index: r.Index, term: r.Term, revision: meta.Revision + r.BumpRevision, compact: meta.CompactRevision, time: meta.Time,
 	}
 	fresh := membership.Pairs(r.Members)
-	var history []byte // below it table r is left out
+	var history []byte // events of table r below it are skipped
 	if r.BumpRevision > 0 {
 		key, value := mvcc.AdvanceEvent(pos.revision)
 		fresh[string(key)] = value
@@ -64,7 +64,7 @@ func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 		if end {
 			return tables.Finish()
 		}
-		if _, replaced := fresh[string(key)]; replaced || leftBehind(key) || superseded(key, history) {
+		if _, replaced := fresh[string(key)]; replaced || ofOldCluster(key) || superseded(key, history) {
 			continue
 		}
 		if err := tables.Add(key, value); err != nil {
@@ -73,8 +73,8 @@ func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 	}
 }
 
-// leftBehind reports whether a key is of the old cluster and not of its data.
-func leftBehind(key []byte) bool {
+// ofOldCluster reports whether a key describes the old cluster and not its data.
+func ofOldCluster(key []byte) bool {
 	return key[0] == byte(storage.TableMembers) || bytes.HasPrefix(key, alarm.Prefix())
 }
 
@@ -83,9 +83,10 @@ func superseded(key, history []byte) bool {
 	return history != nil && key[0] == byte(storage.TableRevisions) && bytes.Compare(key, history) < 0
 }
 
-// BeginAlone makes the member with an ID the only one of its cluster, whatever the others say. The
-// log must have been applied to its end, and nothing else may use the machine. It is durable on
-// return. Where the member has no record it gets one with the given peer URLs.
+// BeginAlone makes the member with the ID the only member of its cluster, without the consent of
+// the others. The log must have been applied to its end, and no other goroutine may use the
+// machine. The change is durable on return. A member without a record gets one with the given peer
+// URLs.
 func (m *Machine) BeginAlone(id uint64, peerURLs []string) error {
 	m.next, m.changes = m.pos, nil
 	if err := m.begin(); err != nil {
@@ -101,7 +102,7 @@ func (m *Machine) BeginAlone(id uint64, peerURLs []string) error {
 		return err
 	}
 	if err := m.Flush(); err != nil {
-		return fmt.Errorf("make member %x the only one: %w", id, err)
+		return fmt.Errorf("make member %x the only member: %w", id, err)
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// SnapshotMetadata returns the newest position that a snapshot would be as of, or be beyond.
-// It may be called beside the applier.
+// SnapshotMetadata returns the newest position that a new snapshot is certain to include. It may be
+// called concurrently with the applier.
 func (m *Machine) SnapshotMetadata() (*raftpb.SnapshotMetadata, error) {
 	m.shownMu.Lock()
 	defer m.shownMu.Unlock()
@@ -20,8 +20,8 @@ func (m *Machine) SnapshotMetadata() (*raftpb.SnapshotMetadata, error) {
 	return &raftpb.SnapshotMetadata{Index: &index, Term: &term, ConfState: m.shownConf}, nil
 }
 
-// Snapshot returns the stream of the whole state as of now, which must be closed. It may be called
-// beside the applier, and holds it up for nothing.
+// Snapshot returns the stream of the whole present state. The caller must close it. It may be
+// called concurrently with the applier, and does not block it.
 func (m *Machine) Snapshot(clusterID uint64) (*snapshot.Source, error) {
 	view, err := m.db.NewView()
 	if err != nil {
@@ -39,7 +39,7 @@ func (m *Machine) Snapshot(clusterID uint64) (*snapshot.Source, error) {
 	return source, nil
 }
 
-// metaOf reads what a view says of itself, so that the header and the data are of one moment.
+// metaOf reads the metadata of a view from the view itself, so that header and data are consistent.
 func metaOf(view *storage.View) (meta snapshot.Meta, err error) {
 	v, err := view.Get(positionKey)
 	if err != nil {
@@ -58,15 +58,15 @@ func metaOf(view *storage.View) (meta snapshot.Meta, err error) {
 	}, nil
 }
 
-// NewTables begins to build the tables of a state to Install, in a directory of their own.
+// NewTables begins to build the tables of a state to Install, in a separate directory.
 func (m *Machine) NewTables(dir string) (*storage.Tables, error) { return m.db.NewTables(dir) }
 
-// Install replaces the state by that of the tables, whose header is meta, and of which it must know
-// an earlier entry. Readers go on: they see the one or the other, never a revision that goes back.
-// It is the applier's; entries up to the snapshot's that are applied later are passed over. The
-// results of commands in them are not given to those who wait.
+// Install replaces the state by that of the tables, whose header is meta and which must be as of a
+// later entry. Readers continue: they see either state, and never a revision that decreases. Only
+// the applier calls it. Later calls of Apply skip entries up to the snapshot's, and return no
+// results of their commands.
 //
-// After an error the machine is of no use any more.
+// After an error the machine must not be used.
 func (m *Machine) Install(t *storage.Tables, meta snapshot.Meta) error {
 	if meta.Index <= m.pos.index || meta.Revision < m.pos.revision {
 		return fmt.Errorf("install snapshot: entry %d at revision %d over entry %d at revision %d",
@@ -88,7 +88,7 @@ func (m *Machine) Install(t *storage.Tables, meta snapshot.Meta) error {
 	return nil
 }
 
-// reload reads again what the machine holds in memory, but for the keys.
+// reload reads the in-memory parts of the state again, except the keys.
 func (m *Machine) reload(meta snapshot.Meta) (err error) {
 	m.b.Reset()
 	if err := m.loadPosition(); err != nil {

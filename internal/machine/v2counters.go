@@ -6,11 +6,11 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// Count is how often an operation was applied and how often it was refused.
+// Count has how often an operation was applied and how often it was refused.
 type Count struct{ Success, Fail atomic.Uint64 }
 
-// V2Counters count v2's writes since the process started, with what it replayed then. They
-// are statistics, and no part of the state: they may be read at any time.
+// V2Counters counts v2's writes since the process started, including replayed ones. They are
+// statistics, not part of the state, and may be read at any time.
 type V2Counters struct {
 	Set, Create, Update, Delete, CompareAndSwap, CompareAndDelete Count
 
@@ -33,7 +33,7 @@ func (c *V2Counters) count(kind v2tree.Kind, err error) {
 	case v2tree.KindCompareAndDelete:
 		n = &c.CompareAndDelete
 	case v2tree.KindExpire:
-		if err == nil { // else it lives on: written again in the meantime, or gone
+		if err == nil { // else it was written again since, or does not exist
 			c.Expire.Add(1)
 		}
 		return

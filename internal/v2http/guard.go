@@ -89,7 +89,7 @@ func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *auth
 // The v2 index moves with changes of the members that are asked for here, as in etcd 3.1.
 func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) error {
 	err := h.asCaller(r, func(ctx context.Context, c *auth.Caller) error {
-		if err := auth.PermitRoot(c.Who); err != nil {
+		if err := auth.PermitRoot(c.Subject); err != nil {
 			return err
 		}
 		return do(membership.MoveRevision(ctx))
@@ -124,15 +124,15 @@ func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
 
 // show removes from a permitted directory the nodes that a caller has no permission to read:
 // permission for a directory alone is no permission for its content, as in v3.
-func show(who *auth.Subject, n *v2tree.Node) {
-	if who.Root() {
+func show(subject *auth.Subject, n *v2tree.Node) {
+	if subject.Root() {
 		return
 	}
 	kept := n.Nodes[:0]
 	for i := range n.Nodes {
 		child := &n.Nodes[i]
-		if machine.PermitV2Key(who.CanRead, child.Key, child.Dir) {
-			show(who, child)
+		if machine.PermitV2Key(subject.CanRead, child.Key, child.Dir) {
+			show(subject, child)
 			kept = append(kept, *child)
 		}
 	}

@@ -86,7 +86,7 @@ func (p *poll) permitted() bool {
 		return true
 	}
 	now, err := h.identify(p.r)
-	if err != nil || p.target.permitted(now.Who.CanRead, p.recursive) != nil {
+	if err != nil || p.target.permitted(now.Subject.CanRead, p.recursive) != nil {
 		return false
 	}
 	p.caller = now

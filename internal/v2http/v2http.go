@@ -191,7 +191,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	var index int64
 	var now kv.ClusterTime
 	err := h.asCaller(r, func(_ context.Context, c *auth.Caller) (err error) {
-		if err := t.permitted(c.Who.CanRead, q.recursive); err != nil {
+		if err := t.permitted(c.Subject.CanRead, q.recursive); err != nil {
 			return err
 		}
 		now = h.b.Now()
@@ -203,7 +203,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 		if err != nil {
 			return err
 		}
-		show(c.Who, &n)
+		show(c.Subject, &n)
 		return nil
 	})
 	if err != nil {
@@ -217,7 +217,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	var res v2tree.Result
 	err := h.asCaller(r, func(ctx context.Context, c *auth.Caller) (err error) {
-		if err := t.permitted(c.Who.CanWrite, q.recursive); err != nil {
+		if err := t.permitted(c.Subject.CanWrite, q.recursive); err != nil {
 			return err
 		}
 		command := q.command(r.Method, t.path, h.wall())

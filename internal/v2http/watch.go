@@ -91,7 +91,7 @@ func (p *watched) wants(e *watch.Event) bool {
 func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	c, err := h.identify(r)
 	if err == nil {
-		err = t.permitted(c.Who.CanRead, q.recursive)
+		err = t.permitted(c.Subject.CanRead, q.recursive)
 	}
 	if err != nil {
 		return err

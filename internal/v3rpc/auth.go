@@ -144,7 +144,7 @@ func (s *server) userGet(ctx context.Context, req *etcdserverpb.AuthUserGetReque
 	if err != nil {
 		return nil, err
 	}
-	if !c.Who.Root() && c.Actor.Name != req.Name {
+	if !c.Subject.Root() && c.Actor.Name != req.Name {
 		return nil, auth.Denied
 	}
 	u := c.State.User(req.Name)
@@ -157,7 +157,7 @@ func (s *server) userGet(ctx context.Context, req *etcdserverpb.AuthUserGetReque
 func (s *server) userList(ctx context.Context, _ *etcdserverpb.AuthUserListRequest) (any, error) {
 	c, err := s.identify(ctx)
 	if err == nil {
-		err = auth.PermitRoot(c.Who)
+		err = auth.PermitRoot(c.Subject)
 	}
 	if err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (s *server) roleGet(ctx context.Context, req *etcdserverpb.AuthRoleGetReque
 	if err != nil {
 		return nil, err
 	}
-	if !c.Who.Root() && !slices.Contains(c.State.User(c.Actor.Name).Roles, req.Role) {
+	if !c.Subject.Root() && !slices.Contains(c.State.User(c.Actor.Name).Roles, req.Role) {
 		return nil, auth.Denied
 	}
 	resp := &etcdserverpb.AuthRoleGetResponse{Header: s.authHeader()}
@@ -231,7 +231,7 @@ func permType(a auth.Access) authpb.Permission_Type {
 func (s *server) roleList(ctx context.Context, _ *etcdserverpb.AuthRoleListRequest) (any, error) {
 	c, err := s.identify(ctx)
 	if err == nil {
-		err = auth.PermitRoot(c.Who)
+		err = auth.PermitRoot(c.Subject)
 	}
 	if err != nil {
 		return nil, err

@@ -235,8 +235,8 @@ func (o *observing) permitted(ctx context.Context, f *following) ([]*watch.Event
 		return nil, err
 	}
 	r := prefixRange(o.queue)
-	err = o.read(ctx, func(who *auth.Subject) error {
-		return machine.PermitRange(who, kv.KeyRange{Key: r.Key, End: r.RangeEnd})
+	err = o.read(ctx, func(subject *auth.Subject) error {
+		return machine.PermitRange(subject, kv.KeyRange{Key: r.Key, End: r.RangeEnd})
 	}, func() error { return nil })
 	return events, err
 }

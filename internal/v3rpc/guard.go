@@ -78,7 +78,7 @@ func (s *server) propose(ctx context.Context, kind machine.Kind, payload []byte,
 
 func (s *server) asCaller(ctx context.Context, permit func(*auth.Subject) error, do func(context.Context) error) error {
 	return s.guard().Do(ctx, s.bearer(), func(ctx context.Context, c *auth.Caller) error {
-		if err := permit(c.Who); err != nil {
+		if err := permit(c.Subject); err != nil {
 			return err
 		}
 		return do(ctx)
@@ -92,12 +92,12 @@ func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do 
 }
 
 // readAs is read for a function that needs to know the caller's permissions.
-func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, do func(who *auth.Subject) error) error {
+func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, do func(subject *auth.Subject) error) error {
 	return s.guard().Read(ctx, s.bearer(), func(c *auth.Caller) error {
-		if err := permit(c.Who); err != nil {
+		if err := permit(c.Subject); err != nil {
 			return err
 		}
-		return do(c.Who)
+		return do(c.Subject)
 	})
 }
 
@@ -115,8 +115,8 @@ func mayWatch(state *auth.State, actor *auth.Actor, r kv.KeyRange) error {
 	if actor == nil {
 		actor = &auth.Actor{}
 	}
-	who := state.Subject(actor)
-	if who == nil || !who.CanRead(r) {
+	subject := state.Subject(actor)
+	if subject == nil || !subject.CanRead(r) {
 		return auth.Denied
 	}
 	return nil

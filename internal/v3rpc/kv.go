@@ -92,8 +92,8 @@ func (s *server) put(ctx context.Context, req *putRequest) (any, error) {
 		return nil, err
 	}
 	payload := machine.AppendPut(make([]byte, 0, len(req.Key)+len(req.Value)+24), &req.PutOp)
-	res, err := s.propose(ctx, machine.KindPut, payload, func(who *auth.Subject) error {
-		return machine.PermitPut(who, &req.PutOp)
+	res, err := s.propose(ctx, machine.KindPut, payload, func(subject *auth.Subject) error {
+		return machine.PermitPut(subject, &req.PutOp)
 	})
 	if err != nil {
 		return nil, err
@@ -122,8 +122,8 @@ func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, erro
 	if len(op.Key) == 0 {
 		return nil, rpctypes.ErrGRPCEmptyKey
 	}
-	res, err := s.propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op), func(who *auth.Subject) error {
-		return machine.PermitDelete(who, op)
+	res, err := s.propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op), func(subject *auth.Subject) error {
+		return machine.PermitDelete(subject, op)
 	})
 	if err != nil {
 		return nil, err
@@ -146,8 +146,8 @@ func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, er
 			return nil, err
 		}
 	}
-	res, err := s.propose(ctx, machine.KindTxn, machine.AppendTxn(nil, t), func(who *auth.Subject) error {
-		return machine.PermitTxn(who, t)
+	res, err := s.propose(ctx, machine.KindTxn, machine.AppendTxn(nil, t), func(subject *auth.Subject) error {
+		return machine.PermitTxn(subject, t)
 	})
 	if err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *m
 		}
 	}
 	var res mvcc.TxnResult
-	err := s.read(ctx, func(who *auth.Subject) error { return machine.PermitTxn(who, t) }, func() (err error) {
+	err := s.read(ctx, func(subject *auth.Subject) error { return machine.PermitTxn(subject, t) }, func() (err error) {
 		res, err = s.member.Requests.Keys().ReadTxn(t)
 		return err
 	})

@@ -107,8 +107,8 @@ func (s *server) renew(ctx context.Context, id kv.LeaseID) (*etcdserverpb.LeaseK
 		}
 	} else {
 		c := lease.Command{Kind: lease.KindRenew, ID: id}
-		res, err = s.propose(ctx, machine.KindLease, c.Append(nil), func(who *auth.Subject) error {
-			return lackingKeys(s.member.Requests.Keys().Reading(), id, who.Unwritable())
+		res, err = s.propose(ctx, machine.KindLease, c.Append(nil), func(subject *auth.Subject) error {
+			return lackingKeys(s.member.Requests.Keys().Reading(), id, subject.Unwritable())
 		})
 	}
 	switch {
@@ -145,7 +145,7 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 		return nil, err
 	}
 	var resp *etcdserverpb.LeaseTimeToLiveResponse
-	err := s.readAs(ctx, anyUser, func(who *auth.Subject) (err error) {
+	err := s.readAs(ctx, anyUser, func(subject *auth.Subject) (err error) {
 		reading, now := s.member.Requests.Keys().Reading(), s.member.Leases.ClusterTime()
 		resp = &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
 		l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
@@ -156,7 +156,7 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 		if !req.Keys {
 			return nil
 		}
-		if err := lackingKeys(reading, l.ID, who.Unreadable()); err != nil {
+		if err := lackingKeys(reading, l.ID, subject.Unreadable()); err != nil {
 			return err
 		}
 		resp.Keys, err = lease.Keys(reading, l.ID)
@@ -175,7 +175,7 @@ func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesReq
 		return nil, err
 	}
 	var resp *etcdserverpb.LeaseLeasesResponse
-	err := s.readAs(ctx, anyUser, func(who *auth.Subject) error {
+	err := s.readAs(ctx, anyUser, func(subject *auth.Subject) error {
 		reading := s.member.Requests.Keys().Reading()
 		leases, err := lease.List(reading)
 		if err != nil {
@@ -183,7 +183,7 @@ func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesReq
 		}
 		resp = &etcdserverpb.LeaseLeasesResponse{Header: s.header(reading.Revision()).proto()}
 		for i := range leases {
-			if err := lackingKeys(reading, leases[i].ID, who.Unreadable()); err != nil {
+			if err := lackingKeys(reading, leases[i].ID, subject.Unreadable()); err != nil {
 				return err
 			}
 			resp.Leases = append(resp.Leases, &etcdserverpb.LeaseStatus{ID: int64(leases[i].ID)})

@@ -172,5 +172,5 @@ func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.Rang
 }
 
 func permitRange(keys kv.KeyRange) func(*auth.Subject) error {
-	return func(who *auth.Subject) error { return machine.PermitRange(who, keys) }
+	return func(subject *auth.Subject) error { return machine.PermitRange(subject, keys) }
 }
