@@ -29,7 +29,7 @@ func openTable(t *testing.T, fs storage.FS) (*storage.Store, *Table) {
 	return db, table
 }
 
-// apply applies commands, each after a trip over its bytes.
+// apply applies commands, each encoded and decoded first.
 func apply(t *testing.T, db *storage.Store, table *Table, commands ...Command) (err error) {
 	t.Helper()
 	b := db.NewBatch()
@@ -56,8 +56,8 @@ func apply(t *testing.T, db *storage.Store, table *Table, commands ...Command) (
 	return err
 }
 
-// moves returns by how much the revision moves between two states: by 1 unless users and roles are
-// the same and authentication was not turned off.
+// moves returns the increment of the revision between two states: 1 unless users and roles are the
+// same and authentication was not disabled.
 func moves(before, after *State) uint64 {
 	if reflect.DeepEqual(before.users, after.users) && reflect.DeepEqual(before.roles, after.roles) && (after.Enabled || !before.Enabled) {
 		return 0
@@ -65,8 +65,8 @@ func moves(before, after *State) uint64 {
 	return 1
 }
 
-// TestTwice does each command twice: the revision moves with the first one only, since the second
-// is refused or changes nothing. Turning authentication on does not move it.
+// TestTwice runs each command twice: only the first one moves the revision, since the second is
+// refused or changes nothing. Enabling authentication does not move it.
 func TestTwice(t *testing.T) {
 	db, table := openTable(t, storage.NewCrashableFS())
 	defer db.Close() //nolint:errcheck // the test is over
@@ -90,7 +90,7 @@ func TestTwice(t *testing.T) {
 		{Command{Kind: KindV3RoleRevoke, Name: "r", Permission: granted}, 1, PermissionNotGranted},
 		{Command{Kind: KindV3UserRevoke, Name: "u", Role: "r"}, 1, RoleNotGranted},
 		{Command{Kind: KindDisable}, 1, NotEnabled},
-		{Command{Kind: KindEnable, V2: true}, 1, AlreadyEnabled}, // makes the role guest
+		{Command{Kind: KindEnable, V2: true}, 1, AlreadyEnabled}, // creates the role guest
 		{Command{Kind: KindUserDelete, Name: "u"}, 1, UserNotFound},
 		{Command{Kind: KindRoleDelete, Name: "r"}, 1, RoleNotFound},
 	} {
@@ -144,8 +144,8 @@ func perm(key, end string, a Access) Permission {
 	return p
 }
 
-// TestOneRoleForBothDialects grants by each dialect and looks at it by the other, also after the
-// store is opened again.
+// TestOneRoleForBothDialects grants by each dialect and reads by the other, also after the store is
+// opened again.
 func TestOneRoleForBothDialects(t *testing.T) {
 	fs := storage.NewCrashableFS()
 	db, table := openTable(t, fs)
@@ -209,7 +209,7 @@ func TestRefusals(t *testing.T) {
 		{Command{Kind: KindEnable, V2: true}, AlreadyEnabled},
 		{Command{Kind: KindV3UserRevoke, Name: RootName, Role: RootName}, RootUserNeeded},
 		{Command{Kind: KindUserDelete, V2: true, Name: RootName}, RootUserNeeded},
-		{Command{Kind: KindRoleDelete, V2: true, Name: GuestRole}, RoleNotFound}, // v3 makes none
+		{Command{Kind: KindRoleDelete, V2: true, Name: GuestRole}, RoleNotFound}, // v3 does not create one
 		{Command{Kind: KindRoleDelete, V2: true, Name: RootName}, RoleIsRoot},
 		{Command{Kind: KindV2UserPut, Name: "u"}, PasswordEmpty},
 		{Command{Kind: KindV3RoleAdd, Name: "r"}, nil},
@@ -221,7 +221,7 @@ func TestRefusals(t *testing.T) {
 		{Command{Kind: KindV3UserGrant, Name: "u", Role: "r"}, nil},
 		{Command{Kind: KindV2UserUpdate, Name: "u", Grant: []string{"r"}}, RoleGranted},
 		{Command{Kind: KindRoleDelete, Name: "r"}, nil},
-		// it went with the role
+		// removed together with the role
 		{Command{Kind: KindV3UserRevoke, Name: "u", Role: "r"}, RoleNotGranted},
 	} {
 		if err := apply(t, db, table, step.c); !errors.Is(err, step.want) {
@@ -230,8 +230,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestSpans compares merged ranges with the ranges that they are of, for all ranges over a small
-// alphabet.
+// TestSpans compares merged ranges with the original ranges, for all ranges over a small alphabet.
 func TestSpans(t *testing.T) {
 	points := []string{"a", "a\x00", "ab", "b", "b/", "b0", "c"}
 	all := []kv.KeyRange{}
@@ -241,7 +240,7 @@ func TestSpans(t *testing.T) {
 			all = append(all, kv.KeyRange{Key: []byte(from), End: []byte(to)})
 		}
 	}
-	// Every range that is named here contains a key if and only if it contains one of these.
+	// Every range below contains a key if and only if it contains one of these.
 	keys := append(slices.Clone(points), "", "aa", "abc", "b/x", "bb", "zz")
 	for _, x := range all {
 		for _, y := range all {
@@ -253,7 +252,7 @@ func TestSpans(t *testing.T) {
 					holds = holds && (!want.Contains(key) || x.Contains(key) || y.Contains(key))
 				}
 				if s.cover(want) && !holds {
-					t.Fatalf("%q and %q are said to cover %q", x, y, want)
+					t.Fatalf("%q and %q are reported to cover %q", x, y, want)
 				}
 				one := merge([]kv.KeyRange{x}).cover(want) || merge([]kv.KeyRange{y}).cover(want)
 				if one && !s.cover(want) {
@@ -294,7 +293,7 @@ func gate(t *testing.T) (db *storage.Store, table *Table, g *Gate, now *time.Tim
 
 func TestPasswords(t *testing.T) {
 	db, table, g, _ := gate(t)
-	for range 2 { // the second time from memory
+	for range 2 { // the second time from the cache
 		if err := g.Password(t.Context(), g.State(), RootName, "pw"); err != nil {
 			t.Error(err)
 		}
@@ -307,12 +306,12 @@ func TestPasswords(t *testing.T) {
 	if len(g.verified) != 1 {
 		t.Errorf("%d passwords are remembered, want the right one", len(g.verified))
 	}
-	// A command that changes a role leaves what is remembered; one that changes the password does
-	// not.
+	// A command that changes a role does not affect the cache; one that changes the password
+	// invalidates it.
 	if err := apply(t, db, table, Command{Kind: KindV3RoleAdd, Name: "r"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.limiter.acquire(t.Context(), ""); err != nil { // no other password can be checked now
+	if err := g.limiter.acquire(t.Context(), ""); err != nil { // blocks checks of other passwords
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -369,8 +368,8 @@ func BenchmarkPassword(b *testing.B) {
 	}
 }
 
-// TestV2EnableKeepsRoot turns authentication on through v2 when v3 has made the user root, without
-// the role: the simulation found that nobody could turn it off again.
+// TestV2EnableKeepsRoot enables authentication through v2 after v3 has created the user root,
+// without the role root: the simulation found that no user could disable it again.
 func TestV2EnableKeepsRoot(t *testing.T) {
 	db, table := openTable(t, storage.NewCrashableFS())
 	defer db.Close() //nolint:errcheck // in memory
@@ -382,6 +381,6 @@ func TestV2EnableKeepsRoot(t *testing.T) {
 		t.Fatalf("enabled: %t, root is %+v", s.Enabled, who)
 	}
 	if err := apply(t, db, table, Command{Kind: KindV3UserRevoke, Name: RootName, Role: RootName}); err == nil {
-		t.Error("the role was taken from root while authentication is on")
+		t.Error("root lost its role while authentication is enabled")
 	}
 }

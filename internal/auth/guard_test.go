@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// named are credentials that always belong to a user; Actor reports how often it was called.
+// named are credentials of a fixed user; they count the calls of Actor.
 type named struct {
 	name  string
 	calls *int

@@ -8,8 +8,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// TestIssue15619: etcd took permissions for ranges that have no keys; merged with others they
-// allowed too much, or brought it down.
+// TestIssue15619: etcd accepted permissions for empty ranges; merged with others they allowed too
+// much, or caused a panic.
 func TestIssue15619(t *testing.T) {
 	db, table := openTable(t, storage.NewCrashableFS())
 	defer db.Close() //nolint:errcheck // the test is over
@@ -30,8 +30,8 @@ func TestIssue15619(t *testing.T) {
 	}
 }
 
-// TestSingleKeyIsNotTheRest: etcd let who may read one key watch all keys from there to the end,
-// since it took a range without end for a range that ends before it begins.
+// TestSingleKeyIsNotTheRest: etcd let a user with permission for one key watch all keys from there
+// to the end, because it confused a range without end with a range that ends before it begins.
 func TestSingleKeyIsNotTheRest(t *testing.T) {
 	for _, p := range []Permission{perm("k", "", ReadWrite), perm("k", "l", ReadWrite), perm("k", "k\x00", ReadWrite)} {
 		s := newState()
@@ -56,7 +56,7 @@ func TestSingleKeyIsNotTheRest(t *testing.T) {
 			t.Errorf("%q does not allow its key", p)
 		}
 	}
-	// Without end, it is the rest.
+	// Without an end, the range extends to the end of the key space.
 	s := newState()
 	s.roles["r"] = &Role{Name: "r", Ranges: []Permission{perm("k", "\x00", Read)}}
 	may := s.subject([]string{"r"})

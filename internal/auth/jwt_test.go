@@ -31,7 +31,7 @@ func (f files) read(path string) ([]byte, error) {
 
 func keyFiles(t *testing.T) files {
 	t.Helper()
-	f := files{"secret": []byte("a secret of some length, shared by those who sign"), "empty": {}, "text": []byte("no key")}
+	f := files{"secret": []byte("a secret of some length, shared by all members"), "empty": {}, "text": []byte("no key")}
 	pair := func(name string, key crypto.Signer, err error) {
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +78,7 @@ func TestJWTMethods(t *testing.T) {
 			}
 			token := login(t, RootName, s)
 			s.wants(token, nil)
-			s.wants(token, nil) // from memory
+			s.wants(token, nil) // from the cache
 			if key == "secret" {
 				return
 			}
@@ -105,7 +105,7 @@ func TestJWTEnds(t *testing.T) {
 	token := login(t, RootName, s)
 	pass(59*time.Second, s)
 	s.wants(token, nil)
-	pass(2*time.Second, s) // use does not renew it
+	pass(2*time.Second, s) // use does not extend its validity
 	s.wants(token, BadToken)
 	s.wants(token, BadToken)
 
@@ -114,8 +114,8 @@ func TestJWTEnds(t *testing.T) {
 	s.wants(token, OldRevision)
 	s.wants(login(t, RootName, s), nil)
 
-	// Tokens of others: by another key, by no key, by the public key taken for a secret, of a user
-	// that is not there, of the future.
+	// Forged and foreign tokens: signed by another key, unsigned, signed with the public key as a
+	// secret, of an unknown user, of the future.
 	sign := func(method jwt.SigningMethod, key any, c jwt.MapClaims) string {
 		text, err := jwt.NewWithClaims(method, c).SignedString(key)
 		if err != nil {
@@ -152,7 +152,7 @@ func TestJWTEnds(t *testing.T) {
 	}
 }
 
-// TestJWTErrors wants the option and the file in every error.
+// TestJWTErrors checks that every error names the option and the file.
 func TestJWTErrors(t *testing.T) {
 	f := keyFiles(t)
 	for _, c := range []struct {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// occupy takes the one turn that there is.
+// occupy acquires the only slot.
 func occupy(t *testing.T, g *Gate) {
 	t.Helper()
 	if err := g.limiter.acquire(t.Context(), ""); err != nil {
@@ -18,8 +18,8 @@ func occupy(t *testing.T, g *Gate) {
 	}
 }
 
-// TestLoginStorm has an address try more passwords than may wait. The rest is refused at once; a
-// password that is known needs no turn; and another address gets the next turn.
+// TestLoginStorm lets one address check more passwords than may wait. The excess is refused at
+// once; a cached password needs no slot; and another address gets the next slot.
 func TestLoginStorm(t *testing.T) {
 	_, _, g, _ := gate(t)
 	if err := g.Password(t.Context(), g.State(), RootName, "pw"); err != nil {
@@ -36,7 +36,7 @@ func TestLoginStorm(t *testing.T) {
 			switch {
 			case errors.Is(err, TooManyLogins):
 				refused.Store(i, true)
-			case !errors.Is(err, context.Canceled) && !errors.Is(err, BadPassword): // some have their turn
+			case !errors.Is(err, context.Canceled) && !errors.Is(err, BadPassword): // some get a slot
 				t.Errorf("a check that waited: %v", err)
 			}
 		})
@@ -55,8 +55,8 @@ func TestLoginStorm(t *testing.T) {
 	for done := false; !done; runtime.Gosched() { // it takes the place of a guess
 		refused.Range(func(any, any) bool { done = true; return false })
 	}
-	// The second turn at the latest is the other address's: the first may be a guess, which takes
-	// as long as a check.
+	// The second free slot at the latest goes to the other address: the first may go to a guess,
+	// which takes as long as a check.
 	g.limiter.release()
 	if err := <-other; !errors.Is(err, BadPassword) {
 		t.Errorf("another address: %v", err)
@@ -74,17 +74,17 @@ func TestLoginStorm(t *testing.T) {
 	}
 }
 
-// TestTurns serves addresses, and the users of each, in turn.
-func TestTurns(t *testing.T) {
+// TestFairLimiter serves addresses, and the users of each, round-robin.
+func TestFairLimiter(t *testing.T) {
 	var q fairLimiter
 	served := map[chan error]string{}
 	add := func(address, user string, n int) {
 		for range n {
-			turn := make(chan error, 1)
-			if !q.addLocked(address, user, turn) {
+			granted := make(chan error, 1)
+			if !q.addLocked(address, user, granted) {
 				t.Fatal("refused")
 			}
-			served[turn] = address + user
+			served[granted] = address + user
 		}
 	}
 	add("A", "x", 3)
@@ -94,9 +94,9 @@ func TestTurns(t *testing.T) {
 	var order []string
 	for range len(served) {
 		q.nextLocked()
-		for turn, name := range served {
+		for granted, name := range served {
 			select {
-			case <-turn:
+			case <-granted:
 				order = append(order, name)
 			default:
 			}

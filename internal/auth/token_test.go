@@ -15,8 +15,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// site is a member as far as tokens go: a table, a gate and a clock of its own. All sites apply the
-// same commands.
+// site is a member with respect to tokens: a table, a gate and a clock. All sites apply the same
+// commands.
 type site struct {
 	t     *testing.T
 	fs    storage.FS
@@ -24,7 +24,7 @@ type site struct {
 	table *Table
 	gate  *Gate
 	now   time.Time
-	time  kv.ClusterTime // what it presumes
+	time  kv.ClusterTime // its estimate of cluster time
 	ttl   time.Duration
 }
 
@@ -49,7 +49,7 @@ func (s *site) newGate() {
 	}
 }
 
-// pass lets time go by.
+// pass advances the clocks.
 func pass(d time.Duration, sites ...*site) {
 	for _, s := range sites {
 		s.now, s.time = s.now.Add(d), s.time+kv.ClusterTime(d)
@@ -81,7 +81,7 @@ func mustLog(t *testing.T, c *Command, sites ...*site) {
 	}
 }
 
-// login logs in at the first site; all apply what comes of it.
+// login logs in at the first site; all sites apply the resulting command.
 func login(t *testing.T, name string, sites ...*site) string {
 	t.Helper()
 	token, err := sites[0].gate.Login(t.Context(), name, "pw", func(_ context.Context, c *Command) (Result, error) { return log(c, sites...) })
@@ -107,7 +107,7 @@ func hashOf(t *testing.T, password string) string {
 	return string(hash)
 }
 
-// enabled makes root with the password pw and turns authentication on.
+// enabled creates root with the password pw and enables authentication.
 func enabled(t *testing.T, sites ...*site) {
 	t.Helper()
 	mustLog(t, &Command{Kind: KindV2UserPut, Name: RootName, Hash: hashOf(t, "pw")}, sites...)
@@ -117,20 +117,20 @@ func enabled(t *testing.T, sites ...*site) {
 	mustLog(t, &Command{Kind: KindEnable, V2: true}, sites...)
 }
 
-func TestTokenLivesByItsUse(t *testing.T) {
+func TestUseExtendsTokens(t *testing.T) {
 	s := newSite(t)
 	enabled(t, s)
 	token := login(t, RootName, s)
-	for range 3 { // use renews it
+	for range 3 { // use extends its validity
 		pass(59*time.Second, s)
 		s.wants(token, nil)
 	}
 	pass(61*time.Second, s)
 	s.wants(token, BadToken)
-	s.wants(token, BadToken) // also when it is asked for again
+	s.wants(token, BadToken) // also at a second use
 }
 
-func TestTokenGoesWithWhatItWasGivenFor(t *testing.T) {
+func TestTokenIsInvalidAfterChanges(t *testing.T) {
 	s := newSite(t)
 	enabled(t, s)
 	samePassword := &Command{Kind: KindV3UserPassword, Name: RootName, Hash: hashOf(t, "pw")}
@@ -158,7 +158,7 @@ func TestTokenGoesWithWhatItWasGivenFor(t *testing.T) {
 			mustLog(t, &Command{Kind: KindEnable}, s)
 		}
 	}
-	// What a role may do does not matter to a token: it is looked up each time.
+	// A token does not depend on its user's permissions, which are looked up at each use.
 	token := login(t, RootName, s)
 	mustLog(t, &Command{Kind: KindV3RoleAdd, Name: "r"}, s)
 	s.wants(token, nil)
@@ -172,24 +172,24 @@ func TestTokenIsGoodOnAllMembers(t *testing.T) {
 	token := login(t, RootName, a, b)
 	a.wants(token, nil)
 	b.wants(token, nil)
-	second := login(t, RootName, b, a) // with the key that there is
+	second := login(t, RootName, b, a) // signed with the existing key
 	if second == token {
 		t.Error("two logins got one token")
 	}
 	a.wants(second, nil)
 
 	pass(30*time.Second, a, b)
-	b.newGate() // b restarts
+	b.newGate() // restart b
 	b.wants(second, nil)
 	pass(61*time.Second, a, b)
 	b.wants(second, BadToken)
 
-	// Unused here, the token has not more of its TTL than since it was given out.
+	// Not used here before, the token has only the rest of its TTL since it was issued.
 	third := login(t, RootName, a, b)
 	pass(61*time.Second, a, b)
 	b.wants(third, BadToken)
 
-	// b is behind: it has to be told so, since waiting helps.
+	// b is behind: the error must say so, because waiting helps.
 	mustLog(t, &Command{Kind: KindV3RoleAdd, Name: "r"}, a)
 	fourth := login(t, RootName, a)
 	b.wants(fourth, TokenAhead)
@@ -197,8 +197,8 @@ func TestTokenIsGoodOnAllMembers(t *testing.T) {
 	b.wants(fourth, nil)
 }
 
-// TestTokenOfAKeyOnItsWay uses a token on a member that has not applied the first login, which
-// brought the key.
+// TestTokenOfAKeyOnItsWay uses a token on a member that has not applied the first login, which set
+// the key.
 func TestTokenOfAKeyOnItsWay(t *testing.T) {
 	a, b := newSite(t), newSite(t)
 	enabled(t, a, b)
@@ -239,8 +239,8 @@ func bearerErr(s *site, token string) error {
 	return err
 }
 
-// TestPasswordChangedDuringLogin changes the password after it was found right and before the login
-// is applied.
+// TestPasswordChangedDuringLogin changes the password after it was verified and before the login is
+// applied.
 func TestPasswordChangedDuringLogin(t *testing.T) {
 	s := newSite(t)
 	enabled(t, s)
@@ -257,14 +257,14 @@ func TestPasswordChangedDuringLogin(t *testing.T) {
 	}
 }
 
-// TestTokensAreSwept fills what is remembered of tokens.
+// TestTokensAreSwept fills the cache of tokens.
 func TestTokensAreSwept(t *testing.T) {
 	s := newSite(t)
 	enabled(t, s)
 	token := login(t, RootName, s)
 	s.wants(token, nil)
 	for i := range tokensMax {
-		s.gate.tokens.seen[fmt.Sprint(i)] = &session{} // lapsed long ago
+		s.gate.tokens.seen[fmt.Sprint(i)] = &session{} // expired long ago
 	}
 	pass(time.Second, s)
 	s.wants(login(t, RootName, s), nil)

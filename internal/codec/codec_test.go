@@ -10,7 +10,7 @@ import (
 	"testing/quick"
 )
 
-// TestRoundTrip: what is appended comes back, and nothing is left.
+// TestRoundTrip reads back what was appended, without a remainder.
 func TestRoundTrip(t *testing.T) {
 	if err := quick.Check(func(number uint64, signed int64, id uint64, b []byte, text string, last byte, rest []byte) bool {
 		buf := binary.AppendVarint(binary.AppendUvarint(nil, number), signed)
@@ -24,11 +24,11 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestBytesOfNumbers pins what stored formats rely on, beside encoding/binary.
+// TestBytesOfNumbers pins encodings of encoding/binary that stored formats depend on.
 func TestBytesOfNumbers(t *testing.T) {
 	for text, want := range map[string]uint64{
 		"\x00": 0, "\x7f": 127, "\x80\x01": 128, "\xac\x02": 300, strings.Repeat("\xff", 9) + "\x01": math.MaxUint64,
-		"\x81\x00": 1, // in more bytes than it needs
+		"\x81\x00": 1, // longer than necessary
 	} {
 		r := NewReader([]byte(text))
 		if got := r.Uvarint(); got != want || r.End() != nil {
@@ -43,8 +43,8 @@ func TestBytesOfNumbers(t *testing.T) {
 	}
 }
 
-// TestErrors: the first piece that cannot be read is named with its place, and what is read after
-// it is zero.
+// TestErrors checks that the error names the first failed read with its offset, and that later
+// reads return zero values.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		bytes string
@@ -78,9 +78,9 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestBytesAreLent: what Bytes gives is the input's own memory, but no append to it overwrites what
-// follows.
-func TestBytesAreLent(t *testing.T) {
+// TestBytesAliasInput checks that Bytes returns a slice of the input, and that an append to it does
+// not overwrite the input.
+func TestBytesAliasInput(t *testing.T) {
 	in := []byte("\x02abc")
 	r := NewReader(in)
 	got := r.Bytes()
@@ -92,8 +92,8 @@ func TestBytesAreLent(t *testing.T) {
 	}
 }
 
-// TestReadingAllocatesNothing but texts.
-func TestReadingAllocatesNothing(t *testing.T) {
+// TestReadingAllocatesOnlyTexts checks that only Text allocates.
+func TestReadingAllocatesOnlyTexts(t *testing.T) {
 	in := AppendBytes(binary.BigEndian.AppendUint64(binary.AppendUvarint(nil, 300), 7), []byte("value"))
 	if n := testing.AllocsPerRun(100, func() {
 		r := NewReader(in)
@@ -105,8 +105,8 @@ func TestReadingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzReader reads pieces as a program says from whatever bytes: nothing panics, every piece is the
-// next of the input, and once one fails no other is read.
+// FuzzReader runs a random program of reads on random bytes: no read panics, each returns the next
+// bytes of the input, and after an error all return zero values.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte("bunitTcr"), []byte("a\x01\x02\x00\x00\x00\x00\x00\x00\x00\x07\x01x\x01y\x00rest"))
 	f.Add([]byte("uuu"), []byte("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"))

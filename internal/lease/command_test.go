@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestCommandBytes shows that commands survive their bytes, and that no shortened or lengthened
-// ones are taken for a command.
+// TestCommandBytes shows that commands survive encoding, and that truncated or extended bytes are
+// refused.
 func TestCommandBytes(t *testing.T) {
 	for _, c := range []Command{
 		{Kind: KindGrant, ID: 1, TTL: TTLMax},

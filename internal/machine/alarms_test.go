@@ -20,8 +20,8 @@ func alarmed(do alarm.Action, kind alarm.Kind, member uint64) command {
 	return command{KindAlarm, c.Append(nil)}
 }
 
-// hashes prints the checksums of the whole state, of the keys at the present revision, and of those
-// of some before.
+// hashes prints the checksums of the whole state, of the keys at the present revision, and of the
+// keys at some earlier ones.
 func (st *state) hashes() string {
 	st.t.Helper()
 	calls := 0
@@ -41,12 +41,12 @@ func (st *state) hashes() string {
 	present, err := st.m.Keys().Hash(0, pause)
 	st.check(err)
 	if calls == 0 {
-		st.t.Error("nobody was asked whether to go on")
+		st.t.Error("pause was not called")
 	}
 	return out + fmt.Sprintf(" %+v", present)
 }
 
-// TestAlarmsRefuse goes through what each alarm refuses, within one entry and the next.
+// TestAlarmsRefuse checks which commands each alarm refuses, within one entry and the next.
 func TestAlarmsRefuse(t *testing.T) {
 	putTxn := &mvcc.TxnOp{Failure: []mvcc.Op{{Txn: &mvcc.TxnOp{Success: []mvcc.Op{{Put: &mvcc.PutOp{Key: []byte("t")}}}}}}}
 	deleteTxn := &mvcc.TxnOp{Success: []mvcc.Op{{Delete: &mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("t")}}}}}
@@ -77,7 +77,7 @@ func TestAlarmsRefuse(t *testing.T) {
 	}
 	try("lease", leased(lease.KindGrant, 7, 1<<20, 0), nil)
 	try("directory", v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/d"), Dir: true}), nil)
-	try("alarm of nobody", alarmed(alarm.Activate, alarm.NoSpace, 5), membership.ErrNotFound)
+	try("alarm of no member", alarmed(alarm.Activate, alarm.NoSpace, 5), membership.ErrNotFound)
 
 	try("activate", alarmed(alarm.Activate, alarm.NoSpace, 1), nil)
 	for i, c := range adds {

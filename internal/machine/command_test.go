@@ -48,8 +48,8 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// show prints a command such that two are the same exactly when their texts are: nil and
-// empty byte strings are not told apart.
+// show prints a command such that equal commands have equal texts; nil and empty byte strings are
+// printed alike.
 func show(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -119,7 +119,7 @@ func reader(b []byte) *codec.Reader {
 	return &r
 }
 
-// TestRoundTrip: every command comes back as it was.
+// TestRoundTrip decodes every kind of encoded command.
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		same := func(what string, d *codec.Reader, got, want any) {
@@ -162,7 +162,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// TestCutPositionIsRefused: a position that ends too soon is an error.
+// TestCutPositionIsRefused: a truncated position is an error.
 func TestCutPositionIsRefused(t *testing.T) {
 	b := position{300, 300, 300, 300, 300, 300}.append(nil)
 	for n := range b {

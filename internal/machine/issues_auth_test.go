@@ -15,8 +15,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// guarded is a machine with authentication on and the user u, who may read and write [/u/, /u0) and
-// read /r.
+// guarded is a machine with authentication enabled and the user u, who may read and write [/u/,
+// /u0) and read /r.
 type guarded struct {
 	t     *testing.T
 	fs    storage.CrashableFS
@@ -88,8 +88,8 @@ func (g *guarded) txn(want error, ops ...mvcc.Op) {
 	}
 }
 
-// TestNestedTransactionsAreAuthorized: etcd once let a nested transaction do what its user may not
-// (CVE-2026-33343).
+// TestNestedTransactionsAreAuthorized: etcd once executed nested transactions without the user's
+// permission (CVE-2026-33343).
 func TestNestedTransactionsAreAuthorized(t *testing.T) {
 	g := newGuarded(t)
 	g.txn(nil, mvcc.Op{Put: &mvcc.PutOp{Key: []byte("/u/a")}})
@@ -107,8 +107,8 @@ func TestNestedTransactionsAreAuthorized(t *testing.T) {
 	}
 }
 
-// TestPrevKVIsRead: etcd once showed in prev_kv of a transaction what its user may not read
-// (CVE-2026-44283).
+// TestPrevKVIsRead: etcd once returned in prev_kv of a transaction values that the user must not
+// read (CVE-2026-44283).
 func TestPrevKVIsRead(t *testing.T) {
 	g := newGuarded(t)
 	w := []byte("/w")
@@ -120,8 +120,8 @@ func TestPrevKVIsRead(t *testing.T) {
 	g.txn(auth.Denied, mvcc.Op{Delete: &mvcc.DeleteOp{KeyRange: keyRange("/w", ""), PrevKV: true}})
 }
 
-// TestLeasesOfOthers: who may not write all keys of a lease can neither revoke it nor put a key
-// with it; in transactions etcd once let it (CVE-2026-44283).
+// TestLeasesOfOthers: a user who lacks write permission for a key of a lease can neither revoke the
+// lease nor attach a key to it; etcd once allowed it in transactions (CVE-2026-44283).
 func TestLeasesOfOthers(t *testing.T) {
 	g := newGuarded(t)
 	command := func(kind lease.Kind, id kv.LeaseID) []byte {
@@ -142,7 +142,7 @@ func TestLeasesOfOthers(t *testing.T) {
 	g.txn(nil, mvcc.Op{Put: put("/u/b", 2)})
 	g.as("u", auth.Denied, machine.KindLease, command(lease.KindRevoke, 1))
 	g.as("u", nil, machine.KindLease, command(lease.KindRevoke, 2))
-	// Keys on either side of what u may write, and behind all of it.
+	// Keys below, between and above the ranges that u may write.
 	for _, key := range []string{"\x00", "/u", "/u0", "/w\x00", "\xff\xff"} {
 		g.as("root", nil, machine.KindPut, machine.AppendPut(nil, put(key, 3)))
 		g.as("u", auth.Denied, machine.KindPut, machine.AppendPut(nil, put("/u/c", 3)))
@@ -151,8 +151,8 @@ func TestLeasesOfOthers(t *testing.T) {
 	}
 }
 
-// TestIssue11651: in etcd a restart could apply commands about users again, so that the revision of
-// the table was another than on other members, and what they then refused differed.
+// TestIssue11651: in etcd a restart could apply commands about users twice, so that the revision of
+// the table differed between members, and so did their refusals.
 func TestIssue11651(t *testing.T) {
 	g := newGuarded(t)
 	before := g.m.Auth().State()
@@ -180,8 +180,8 @@ func TestIssue11651(t *testing.T) {
 	}
 }
 
-// TestIssue14571, and 14648: in etcd a member that got its state as a snapshot went on with the
-// users and roles, or the permissions made of them, that it had in memory.
+// TestIssue14571, and 14648: in etcd a member that received its state as a snapshot continued with
+// the users, roles and permissions that it had in memory.
 func TestIssue14571(t *testing.T) {
 	g := newGuarded(t)
 	token := auth.Command{Kind: auth.KindLogin, Name: "u", Hash: "h", Key: "k"}

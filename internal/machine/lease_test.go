@@ -57,9 +57,8 @@ func (st *state) leases() string {
 	return strings.Join(out, " ")
 }
 
-// TestLeases plays what can happen to a lease and its keys; what is said of each step is the
-// revision after it, how it was refused, and all leases with their keys. The state is lost and
-// replayed in the middle.
+// TestLeases applies commands on a lease and its keys. Each step expects the revision after it, the
+// refusal, and all leases with their keys. In the middle the state is lost and replayed.
 func TestLeases(t *testing.T) {
 	const s = kv.ClusterTime(time.Second)
 	delKeys := func(key, end string) command {
@@ -77,7 +76,7 @@ func TestLeases(t *testing.T) {
 		{"put", 1 * s, attach("/a", "1", 7), `2 7:10@11["/a"] -7:20@21[]`},
 		{"put with a lease that is not there", 1 * s, attach("/a", "1", 8), `2 requested lease not found 7:10@11["/a"] -7:20@21[]`},
 		{"overwrite with another lease", 1 * s, attach("/a", "2", -7), `3 7:10@11[] -7:20@21["/a"]`},
-		{"keep the lease", 1 * s, command{KindPut, AppendPut(nil, &mvcc.PutOp{Key: []byte("/a"), IgnoreLease: true})}, `4 7:10@11[] -7:20@21["/a"]`},
+		{"renew the lease", 1 * s, command{KindPut, AppendPut(nil, &mvcc.PutOp{Key: []byte("/a"), IgnoreLease: true})}, `4 7:10@11[] -7:20@21["/a"]`},
 		{"overwrite without a lease", 1 * s, put("/a", "3"), `5 7:10@11[] -7:20@21[]`},
 		{"attach more", 1 * s, txn(&mvcc.TxnOp{Success: []mvcc.Op{
 			{Put: &mvcc.PutOp{Key: []byte("b"), Lease: 7}},
@@ -92,12 +91,12 @@ func TestLeases(t *testing.T) {
 		{"delete", 1 * s, delKeys("b", ""), `8 7:10@11["a" "c"] -7:20@21[]`},
 		{"compact", 1 * s, compact(8), `8 7:10@11["a" "c"] -7:20@21[]`},
 		{"renew", 5 * s, leased(lease.KindRenew, 7, 0, 0), `8 7:10@15["a" "c"] -7:20@21[]`},
-		{"an expiry that comes late", 11 * s, leased(lease.KindExpire, 7, 0, 11*s), `8 7:10@15["a" "c"] -7:20@21[]`},
+		{"late expiry", 11 * s, leased(lease.KindExpire, 7, 0, 11*s), `8 7:10@15["a" "c"] -7:20@21[]`},
 		{"an expiry before its time", 11 * s, leased(lease.KindExpire, 7, 0, 15*s), `8 7:10@15["a" "c"] -7:20@21[]`},
 		{"renew what is over", 15 * s, leased(lease.KindRenew, 7, 0, 0), `8 requested lease not found 7:10@15["a" "c"] -7:20@21[]`},
 		{"expire", 15 * s, leased(lease.KindExpire, 7, 0, 15*s), `9 -7:20@21[]`},
 		{"expire again", 15 * s, leased(lease.KindExpire, 7, 0, 15*s), `9 -7:20@21[]`},
-		{"renew what is gone", 15 * s, leased(lease.KindRenew, 7, 0, 0), `9 requested lease not found -7:20@21[]`},
+		{"renew an ended lease", 15 * s, leased(lease.KindRenew, 7, 0, 0), `9 requested lease not found -7:20@21[]`},
 		{"revoke", 15 * s, leased(lease.KindRevoke, -7, 0, 0), `9 `},
 		{"revoke again", 15 * s, leased(lease.KindRevoke, -7, 0, 0), `9 requested lease not found `},
 		{"the longest TTL", 15 * s, leased(lease.KindGrant, 1, lease.TTLMax, 0), `9 1:9000000000@9000000015[]`},
@@ -121,7 +120,7 @@ func TestLeases(t *testing.T) {
 			t.Errorf("%s:\ngot  %s\nwant %s", step.what, got, step.want)
 		}
 	}
-	// The keys of the lease went with it.
+	// The keys of the lease were deleted with it.
 	var last []string
 	for _, key := range []string{"a", "c"} {
 		_, ok, err := st.m.Keys().Reading().Get([]byte(key))

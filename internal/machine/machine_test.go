@@ -15,8 +15,8 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// TestRefusedCommands: a refused command changes nothing, and those beside it in the entry
-// are not concerned.
+// TestRefusedCommands: a refused command changes nothing, and does not affect the other commands of
+// the entry.
 func TestRefusedCommands(t *testing.T) {
 	create := v2(v2tree.Command{Kind: v2tree.KindCreate, Path: []byte("/v2"), Value: []byte("x")})
 	failing := txn(&mvcc.TxnOp{Success: []mvcc.Op{
@@ -31,7 +31,7 @@ func TestRefusedCommands(t *testing.T) {
 	leased := command{KindPut, AppendPut(nil, &mvcc.PutOp{Key: []byte("l"), Lease: 7})}
 	all := []struct {
 		command
-		refusal error // ErrBadCommand stands for one of v2's
+		refusal error // ErrBadCommand means a refusal of v2
 	}{
 		{put("a", "1"), nil},
 		{keep("missing"), mvcc.ErrKeyNotFound},
@@ -82,7 +82,7 @@ func TestRefusedCommands(t *testing.T) {
 	}
 }
 
-// TestClusterTimeNeverGoesBack, whatever the entries of successive leaders say.
+// TestClusterTimeNeverGoesBack, whatever times the entries of successive leaders carry.
 func TestClusterTimeNeverGoesBack(t *testing.T) {
 	st := newState(t)
 	for i, c := range []struct{ told, want kv.ClusterTime }{{100, 100}, {50, 100}, {0, 100}, {101, 101}, {-5, 101}} {
@@ -98,7 +98,7 @@ func TestClusterTimeNeverGoesBack(t *testing.T) {
 	}
 }
 
-// TestDurableIndex: only what was flushed is told to be durable, and that much survives.
+// TestDurableIndex: only what was flushed counts as durable, and it survives.
 func TestDurableIndex(t *testing.T) {
 	st := newState(t)
 	durable := func() uint64 {
@@ -126,7 +126,7 @@ func TestDurableIndex(t *testing.T) {
 	}
 }
 
-// TestOpenNothing: a store without a state is refused, not taken for an empty one.
+// TestOpenNothing: a store without a state is refused.
 func TestOpenNothing(t *testing.T) {
 	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS()})
 	if err != nil {
@@ -138,9 +138,9 @@ func TestOpenNothing(t *testing.T) {
 	}
 }
 
-// TestBatchEndsWithinEntry: an entry that changes very much is applied in several batches. A
-// crash between them leaves the commands of the first ones applied, and replay does
-// the others, once.
+// TestBatchEndsWithinEntry: an entry with very large changes is applied in several batches. After a
+// crash between them the commands of the first batches are applied, and replay applies the others,
+// once.
 func TestBatchEndsWithinEntry(t *testing.T) {
 	value := strings.Repeat("v", batchBytesMax/16)
 	var commands []command

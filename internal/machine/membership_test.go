@@ -16,7 +16,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// heard takes the results of all entries.
+// all has the results of all entries.
 type heard struct {
 	results []*machine.Result
 	changes []*raftpb.ConfChangeV2 // of the last batch
@@ -35,7 +35,7 @@ func (h *heard) apply(m *machine.Machine, entries []*raftpb.Entry) error {
 	return err
 }
 
-// foundTest makes a state with one founder, of ID 7.
+// foundTest makes a state with one initial member, of ID 7.
 func foundTest(t *testing.T) (fs storage.CrashableFS, founder membership.Member) {
 	t.Helper()
 	fs = storage.NewCrashableFS()
@@ -71,8 +71,8 @@ func one(index uint64, kind machine.Kind, payload []byte) *raftpb.Entry {
 	}
 }
 
-// TestMembership shows that a member's record is applied with its entry, moves no revision, and is
-// there after a crash as far as the applied index is.
+// TestMembership shows that a member's record is applied with its entry, does not move the
+// revision, and survives a crash together with the applied index.
 func TestMembership(t *testing.T) {
 	fs, founder := foundTest(t)
 	db, m := openTest(t, fs)
@@ -105,8 +105,7 @@ func TestMembership(t *testing.T) {
 		}
 	}
 
-	// Nothing was flushed: a crash takes the state back to its start, and the entries do the same
-	// once more.
+	// Nothing was flushed: a crash resets the state, and replaying the entries has the same result.
 	crashed := fs.Crash(0, nil)
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)
@@ -138,7 +137,7 @@ func TestMembership(t *testing.T) {
 	}
 }
 
-// change is a command that reconfigures, as its entry.
+// change is the entry of a command that changes raft's configuration.
 func change(index uint64, c membership.Command) *raftpb.Entry {
 	cc := machine.NewChange(&c)
 	cc.Context = machine.AppendCommand(machine.Header{Origin: 1}.Append(nil), machine.KindMembership, c.Append(nil))
@@ -150,7 +149,7 @@ func change(index uint64, c membership.Command) *raftpb.Entry {
 	return &raftpb.Entry{Index: &index, Term: &term, Type: raftpb.EntryConfChangeV2.Enum(), Data: data}
 }
 
-// TestReconfiguration shows what comes, goes and is promoted; what is refused is not told to raft.
+// TestReconfiguration adds, removes and promotes members; refused changes are not passed to raft.
 func TestReconfiguration(t *testing.T) {
 	fs, _ := foundTest(t)
 	db, m := openTest(t, fs)
@@ -185,7 +184,7 @@ func TestReconfiguration(t *testing.T) {
 		told = append(told, fmt.Sprintf("%v %d", c.Changes[0].GetType(), c.Changes[0].GetNodeId()))
 	}
 	if got, want := strings.Join(told, ", "), "ConfChangeAddLearnerNode 8, ConfChangeAddNode 8, ConfChangeRemoveNode 7"; got != want {
-		t.Errorf("raft is told %s, want %s", got, want)
+		t.Errorf("raft gets %s, want %s", got, want)
 	}
 	if got := m.Keys().Head().Revision; got != before {
 		t.Errorf("three changes moved the revision from %d to %d", before, got)
@@ -202,7 +201,7 @@ func TestReconfiguration(t *testing.T) {
 	}
 	db, m = openTest(t, fs)
 	check()
-	// A command in an entry that does something else was never proposed.
+	// A command in the configuration change of another command was never proposed.
 	plain := one(12, machine.KindMembership, (&membership.Command{Kind: membership.KindRemove, ID: 8}).Append(nil))
 	if applied, err := m.Apply([]*raftpb.Entry{plain}, 1); err != nil || len(applied.Malformed) != 1 {
 		t.Errorf("a removal in an ordinary entry: %v, malformed %v, want one refusal", err, applied.Malformed)
@@ -212,8 +211,9 @@ func TestReconfiguration(t *testing.T) {
 	}
 }
 
-// TestChangesMoveTheRevision only where the command says so: those of the v2 API, and those in the
-// log of version 0.1.0, whose replay must end at the revision that its clients were told.
+// TestChangesMoveTheRevision: membership changes increment the revision only if the command says
+// so: those of the v2 API, and those in the log of version 0.1.0, whose replay must end at the
+// revision that its clients have seen.
 func TestChangesMoveTheRevision(t *testing.T) {
 	fs, _ := foundTest(t)
 	db, m := openTest(t, fs)

@@ -16,12 +16,12 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// drawEntries makes a log of random commands of all kinds, v2's among them, over few keys.
+// drawEntries makes a log of random commands of all kinds, including v2's, over few keys.
 func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 	key := func() string {
 		return []string{"a", "b", "/d/a", "/d/b", "/d/e/f", "/g", "z"}[rng.IntN(7)]
 	}
-	rev := int64(1) // about what the revision is
+	rev := int64(1) // approximate revision
 	value := 0
 	draw := func() command {
 		value++
@@ -54,12 +54,12 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 			})
 		}
 		if rng.IntN(12) == 0 {
-			rev-- // moves no revision; every other one is refused
+			rev-- // does not move the revision; every other one is refused
 			c := membership.Command{Kind: membership.KindPublish, ID: uint64(1 + rng.IntN(2)), Name: v, ClientURLs: []string{"http://" + v}}
 			return command{KindMembership, c.Append(nil)}
 		}
 		if rng.IntN(2) == 0 {
-			rev-- // most of them move nothing
+			rev-- // most of them do not move the revision
 			return drawLease(rng, key(), v)
 		}
 		c := v2tree.Command{
@@ -96,7 +96,7 @@ func drawEntries(rng *rand.Rand, n int) (entries []*raftpb.Entry) {
 
 // drawLease draws commands on few leases, which end soon, and puts that are attached to them.
 func drawLease(rng *rand.Rand, key, value string) command {
-	id := kv.LeaseID(rng.IntN(4) - 2) // 0 is what a put without a lease has
+	id := kv.LeaseID(rng.IntN(4) - 2) // 0 means no lease, in a put
 	switch kind := rng.IntN(8); {
 	case kind < 3:
 		return attach(key, value, id)
@@ -129,7 +129,7 @@ func TestMetamorphic(t *testing.T) {
 			want := plain.dump()
 			wantHashes := plain.hashes()
 			if h := plain.m.Keys().Head(); h.CompactRevision == 0 || h.Revision < 50 {
-				t.Fatalf("the load makes little: revision %d, compacted %d", h.Revision, h.CompactRevision)
+				t.Fatalf("the load does too little: revision %d, compacted %d", h.Revision, h.CompactRevision)
 			}
 			for variant := range 3 {
 				st := newState(t)

@@ -15,8 +15,8 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// TestAuthorization shows that a command is authorised as of the state that it is applied to,
-// whatever was thought when it was proposed, and that the cluster's own commands need nobody.
+// TestAuthorization shows that a command is authorized against the state that it is applied to, not
+// the one at the time of its proposal, and that the cluster's own commands need no authorization.
 func TestAuthorization(t *testing.T) {
 	fs, _ := foundTest(t)
 	db, m := openTest(t, fs)
@@ -39,10 +39,10 @@ func TestAuthorization(t *testing.T) {
 			wants = append(wants, want)
 		}
 	}
-	// seven commands about users and roles stand before, from revision 1 on
+	// seven commands about users and roles come before, from revision 1 on
 	mayU, rootAt := as("u", 7), as("root", 7)
 
-	// What is applied while authentication is off needs nobody.
+	// A command applied while authentication is disabled needs no authorization.
 	add(nil)(put("/dir"))
 	add(nil)(put("/dir/key"))
 	add(nil)(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/dir/brief"), HasTTL: true, TTL: time.Nanosecond}))
@@ -56,7 +56,7 @@ func TestAuthorization(t *testing.T) {
 	add(auth.OldRevision)(put("/dir/key"))                                    // proposed before
 	add(auth.OldRevision)(machine.KindCompact, machine.AppendCompact(nil, 2)) // likewise
 	add(auth.OldRevision)(change(auth.Command{Kind: auth.KindDisable}))       // likewise
-	// its password may be another
+	// its password may have changed
 	add(auth.OldRevision)(as("u", 6)(put("/dir/key")))
 	add(auth.UserNotFound)(as("nobody", 7)(put("/dir/key")))
 	add(nil)(mayU(put("/dir/key")))
@@ -67,14 +67,14 @@ func TestAuthorization(t *testing.T) {
 	add(auth.Denied)(mayU(change(auth.Command{Kind: auth.KindV3UserGrant, Name: "u", Role: "root"})))
 	update := membership.Command{Kind: membership.KindUpdate, ID: 7, PeerURLs: []string{"http://p:2"}}
 	add(auth.Denied)(mayU(machine.KindMembership, update.Append(nil)))
-	// The key /dir of v3 would go with the directory, and u may not write it.
+	// The key /dir of v3 would be deleted with the directory, and u may not write it.
 	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/dir"), Recursive: true, Dir: true})))
 	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/dir/new"), Value: []byte("v")})))
 	// The pattern /sent/* has the path /sent/, which names the same node as /sent.
 	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/sent"), Value: []byte("v")})))
 	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindDelete, Path: []byte("/sent")})))
 	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/sentence"), Value: []byte("v")})))
-	// Into a queue may put who may write its path, and under no other name.
+	// A user may create in-order keys below a path that it may write, and no keys of other names.
 	add(nil)(mayU(v2(v2tree.Command{Kind: v2tree.KindCreateInOrder, Path: []byte("/box"), Value: []byte("v")})))
 	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/box/name"), Value: []byte("v")})))
 	add(auth.Denied)(mayU(v2(v2tree.Command{Kind: v2tree.KindCreateInOrder, Path: []byte("/boxes"), Value: []byte("v")})))
@@ -105,7 +105,7 @@ func TestAuthorization(t *testing.T) {
 		}
 	}
 	check()
-	// After a crash without a flush the same entries do the same.
+	// After a crash without a flush, replaying the entries has the same result.
 	crashed := fs.Crash(0, nil)
 	if err := errors.Join(m.Close(), db.Close()); err != nil {
 		t.Fatal(err)

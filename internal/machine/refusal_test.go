@@ -16,7 +16,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// TestMalformedEntries: an entry that cannot be decoded is refused as a whole. It moves the
+// TestMalformedEntries: an entry that cannot be decoded is refused as a whole. It changes the
 // position and nothing else, alone and behind another entry, and also when it is replayed.
 func TestMalformedEntries(t *testing.T) {
 	cut := func(e *raftpb.Entry, n int) *raftpb.Entry {
@@ -64,8 +64,8 @@ func TestMalformedEntries(t *testing.T) {
 	}
 }
 
-// TestMalformedCommands: a command whose payload cannot be decoded is refused; the commands beside
-// it in the entry are applied.
+// TestMalformedCommands: a command whose payload cannot be decoded is refused; the other commands
+// of the entry are applied.
 func TestMalformedCommands(t *testing.T) {
 	shortPut := put("a", "1")
 	shortPut.payload = shortPut.payload[:len(shortPut.payload)-1]
@@ -155,9 +155,9 @@ const (
 	fuzzEntry       = 0   // the data of an entry
 	fuzzCommandMax  = 15  // up to it: the payload of a command of this kind
 	fuzzChange      = 16  // the data of a configuration change of raft
-	fuzzContext     = 17  // a membership command in the configuration change that it asks for
+	fuzzContext     = 17  // a membership command in its configuration change
 	fuzzOldChange   = 18  // a configuration change of raft's first version
-	fuzzModes       = 19  // how many there are
+	fuzzModes       = 19  // number of modes
 	fuzzAs          = 32  // flag: on behalf of the user u
 	fuzzAuthEnabled = 64  // flag: authentication is on
 	fuzzTwice       = 128 // flag: two such entries
@@ -190,8 +190,8 @@ func fuzzedEntry(index uint64, mode byte, data []byte, actor *auth.Actor) *raftp
 	return rawEntry(index, AppendCommand(header, Kind(kind), data))
 }
 
-// FuzzApply: no bytes give anything but results or refusals, as an entry, as a command of each
-// kind, or as a configuration change. What they leave in the store can be read again.
+// FuzzApply: any bytes, as an entry, as a command of each kind, or as a configuration change, cause
+// only results or refusals, and leave a readable store.
 func FuzzApply(f *testing.F) {
 	add := func(c command) { f.Add(byte(c.kind), c.payload) }
 	for _, c := range []command{
@@ -276,9 +276,8 @@ func FuzzApply(f *testing.F) {
 	})
 }
 
-// fuzzBase is a log that leaves something of each kind for the fuzzed bytes to meet. It ends at
-// entry
-// 19.
+// fuzzBase is a log that creates an object of each kind, for the fuzzed bytes to act on. It ends at
+// entry 19.
 func fuzzBase(authEnabled bool) []*raftpb.Entry {
 	authCommand := func(c auth.Command) command { return command{KindAuth, c.Append(nil)} }
 	leaseCommand := func(c lease.Command) command { return command{KindLease, c.Append(nil)} }
@@ -305,7 +304,7 @@ func fuzzBase(authEnabled bool) []*raftpb.Entry {
 	return entries
 }
 
-// changeEntry carries a membership command in the configuration change that it asks for.
+// changeEntry carries a membership command in its configuration change.
 func changeEntry(index uint64, c membership.Command) *raftpb.Entry {
 	cc := NewChange(&c)
 	cc.Context = AppendCommand(Header{Time: 5, Origin: 1, Batch: index}.Append(nil), KindMembership, c.Append(nil))

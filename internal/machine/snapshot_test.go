@@ -39,7 +39,7 @@ func newState(t *testing.T) (*storage.Store, *machine.Machine) {
 	return db, m
 }
 
-// install brings to a machine, whose state is to be in dir meanwhile, what another one has.
+// install installs the state of source in a machine, by tables in dir.
 func install(t *testing.T, to, from *machine.Machine, dir string) {
 	t.Helper()
 	source, err := from.Snapshot(7)
@@ -73,7 +73,7 @@ func install(t *testing.T, to, from *machine.Machine, dir string) {
 }
 
 // The load of TestReadersDuringInstall: revision R has the key a and the key b with the value R,
-// and the key odd when R is odd. A compaction moves no revision: it is in the same entry.
+// and the key odd when R is odd. A compaction is in the same entry and does not move the revision.
 func revisionEntry(index uint64, compact bool) *raftpb.Entry {
 	value := []byte(strconv.FormatUint(index, 10)) // entry 2 makes revision 2
 	put := func(key string) mvcc.Op { return mvcc.Op{Put: &mvcc.PutOp{Key: []byte(key), Value: value}} }
@@ -90,9 +90,9 @@ func revisionEntry(index uint64, compact bool) *raftpb.Entry {
 	return e
 }
 
-// TestReadersDuringInstall reads and watches while snapshots are installed, of a state that goes
-// on, deletes, and compacts right behind. Every read must be of one revision, and none earlier than
-// the one before.
+// TestReadersDuringInstall reads and watches while snapshots are installed, of a state that
+// advances, deletes, and compacts to its newest revision. Every read must be of one revision, and
+// never of an earlier one than the read before.
 func TestReadersDuringInstall(t *testing.T) {
 	fromDB, from := newState(t)
 	toDB, to := newState(t)
@@ -164,17 +164,17 @@ func TestReadersDuringInstall(t *testing.T) {
 			}
 		}
 		if head := to.Keys().Head().Revision; next != head+1 || head != int64(index) {
-			t.Fatalf("told up to revision %d, the store is at %d, entry %d", next-1, head, index)
+			t.Fatalf("events up to revision %d, the store is at %d, entry %d", next-1, head, index)
 		}
 	}
 	stop.Store(true)
 	readers.Wait()
 	if told < 60 {
-		t.Errorf("only %d events were told", told)
+		t.Errorf("only %d events were received", told)
 	}
 }
 
-// readRevisions reads until it is told to stop.
+// readRevisions reads until done is closed.
 func readRevisions(keys *mvcc.Store, stop *atomic.Bool) error {
 	last := int64(0)
 	for !stop.Load() {
@@ -228,7 +228,7 @@ func checkRevision(revision int64, keys []mvcc.KeyRecord) error {
 	return nil
 }
 
-// TestInstallReplacesAll shows that nothing that the machine has in memory is of the state before.
+// TestInstallReplacesAll shows that the machine keeps nothing of the old state in memory.
 func TestInstallReplacesAll(t *testing.T) {
 	fromDB, from := newState(t)
 	toDB, to := newState(t)
@@ -245,7 +245,7 @@ func TestInstallReplacesAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What the writer remembers of a key must go, too.
+	// The writer's cache of a key must be dropped, too.
 	before := one(2, machine.KindPut, machine.AppendPut(nil, &mvcc.PutOp{Key: []byte("old"), Value: []byte("old")}))
 	if err := h.apply(to, []*raftpb.Entry{before}); err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func TestInstallReplacesAll(t *testing.T) {
 	if err != nil || at.GetIndex() != 5 || len(at.GetConfState().GetVoters()) != 1 {
 		t.Errorf("what it would be streamed as: %v, %v", at, err)
 	}
-	// Entries that are in the snapshot may still come; later ones are applied.
+	// Entries that are in the snapshot may still arrive; later ones are applied.
 	lift := alarm.Command{Action: alarm.Deactivate, Kind: alarm.NoSpace, Member: 1}
 	create := &mvcc.TxnOp{Success: []mvcc.Op{{Put: &mvcc.PutOp{Key: []byte("old"), Value: []byte("new")}}}}
 	err = h.apply(to, []*raftpb.Entry{before, one(6, machine.KindAlarm, lift.Append(nil)), one(7, machine.KindTxn, machine.AppendTxn(nil, create))})

@@ -25,7 +25,7 @@ type state struct {
 	fs  storage.CrashableFS
 	db  *storage.Store
 	m   *Machine
-	got map[uint64][]*Result // by batch
+	got map[uint64][]*Result // by batch number
 	// changes and malformed are those of all batches.
 	changes   []*raftpb.ConfChangeV2
 	malformed []Malformed
@@ -78,8 +78,8 @@ func (st *state) crash() {
 	st.openMachine()
 }
 
-// apply applies entries in as many batches as that takes. Results that come again replace those
-// from before a crash.
+// apply applies entries in as many batches as necessary. Results after a replay replace those from
+// before a crash.
 func (st *state) apply(entries []*raftpb.Entry) error {
 	for len(entries) > 0 {
 		applied, err := st.m.Apply(entries, 1)
@@ -129,7 +129,7 @@ func put(key, value string) command {
 	return command{KindPut, AppendPut(nil, &mvcc.PutOp{Key: []byte(key), Value: []byte(value), PrevKV: true})}
 }
 
-// keep is a put that is refused when there is no such key.
+// keep is a put that is refused when the key does not exist.
 func keep(key string) command {
 	return command{KindPut, AppendPut(nil, &mvcc.PutOp{Key: []byte(key), IgnoreValue: true})}
 }
@@ -144,8 +144,8 @@ func txn(t *mvcc.TxnOp) command { return command{KindTxn, AppendTxn(nil, t)} }
 
 func v2(c v2tree.Command) command { return command{KindV2, c.Append(nil)} }
 
-// dump prints the state that all members must agree on: all tables but n, which only
-// has to count right, and without what a sweep may or may not have removed yet.
+// dump prints the state that all members must agree on: all tables but n, which need not be equal,
+// and without tombstones that a sweep may have removed.
 func (st *state) dump() string {
 	st.t.Helper()
 	compacted := st.m.Keys().Head().CompactRevision

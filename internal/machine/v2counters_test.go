@@ -7,7 +7,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// TestV2Counters counts each kind of command a number of times of its own.
+// TestV2Counters counts each kind of command a different number of times.
 func TestV2Counters(t *testing.T) {
 	var c V2Counters
 	refused := errors.New("refused")

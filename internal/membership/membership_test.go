@@ -94,7 +94,7 @@ b "" [http://b:1] [] learner=false
 		Command{Kind: KindPublish, ID: 0xa, Name: "n1", ClientURLs: []string{"http://a:9"}},
 		Command{Kind: KindPublish, ID: 0xc, Name: "n3"},
 		Command{Kind: KindUpdate, ID: 0xb, PeerURLs: []string{"http://a:2", "http://b:1"}},
-		// What an earlier command of the batch frees can be taken.
+		// A value that an earlier command of the batch frees can be used again.
 		Command{Kind: KindUpdate, ID: 0xa, PeerURLs: []string{"http://a:1"}},
 		Command{Kind: KindUpdate, ID: 0xb, PeerURLs: []string{"http://a:2", "http://b:1"}},
 		Command{Kind: KindUpdate, ID: 0xc, PeerURLs: []string{"http://a:1"}},
@@ -121,7 +121,7 @@ b "" [http://a:2 http://b:1] [] learner=false
 	}
 }
 
-// TestNotCommitted shows that nothing of a batch is seen before it is published.
+// TestNotCommitted shows that a batch is invisible before it is published.
 func TestNotCommitted(t *testing.T) {
 	s := newState(t, Member{ID: 1, PeerURLs: []string{"http://a:1"}})
 	s.Begin()
@@ -131,7 +131,7 @@ func TestNotCommitted(t *testing.T) {
 	s.want("1 \"\" [http://a:1] [] learner=false\n")
 }
 
-// TestBytes holds the encodings against docs/formats/members.md.
+// TestBytes checks the encodings against docs/formats/members.md.
 func TestBytes(t *testing.T) {
 	m := Member{ID: 0x8e9e05c52164694d, Name: "default", PeerURLs: []string{"http://p:1"}, ClientURLs: []string{"http://c:1", "x"}, Learner: true, Version: "3.7.0"}
 	for _, c := range []struct {
@@ -260,8 +260,8 @@ func TestClusterVersion(t *testing.T) {
 	}
 }
 
-// TestKnowStillChanges: one member of an older version is enough to have the others write commands
-// that it knows. One that has not started yet has no version.
+// TestKnowStillChanges: while one member has an older version, the others write commands that it
+// supports. A member that has not started yet has no version.
 func TestKnowStillChanges(t *testing.T) {
 	for _, c := range []struct {
 		versions []string

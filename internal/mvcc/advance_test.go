@@ -6,8 +6,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// TestAdvance counts before, at and after a revision that no key has: the count index is corrected
-// by the events since, of which none may be missing.
+// TestAdvance counts before, at and after a revision at which no key changed: the count index is
+// corrected by the events since, and none may be missing.
 func TestAdvance(t *testing.T) {
 	st := testState(t)
 	st.each(put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1"))

@@ -86,7 +86,7 @@ func BenchmarkPut(b *testing.B) {
 			b.ResetTimer()
 			s.apply(b.N, func(int) error {
 				key := benchKey(rng.IntN(benchKeys))
-				if historyKeys { // what a table by key and revision would cost on top
+				if historyKeys { // the additional cost of an index by key and revision
 					h := binary.BigEndian.AppendUint64(append([]byte{'h'}, key...), ^uint64(s.w.Revision()))
 					if err := s.batch.Append(h, nil); err != nil {
 						return err
@@ -99,7 +99,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkGetAt reads one key as it was so many of its own versions ago.
+// BenchmarkGetAt reads one key at a revision that lies a number of its own versions back.
 func BenchmarkGetAt(b *testing.B) {
 	for _, ago := range []int{0, 1, 100, 10_000} {
 		b.Run(fmt.Sprintf("versionsAgo=%d", ago), func(b *testing.B) {
@@ -133,7 +133,7 @@ func BenchmarkCount(b *testing.B) {
 	}
 }
 
-// BenchmarkCompact gives up the history of as many overwrites as there are keys.
+// BenchmarkCompact compacts the history of as many overwrites as there are keys.
 func BenchmarkCompact(b *testing.B) {
 	value := make([]byte, 256)
 	s := newBenchStore(b)

@@ -12,8 +12,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// TestChainNext compares next with what a plain list of all events says: the jump of
-// depth d is the event of depth d with its lowest set bit cleared.
+// TestChainNext compares next with a plain list of all events: the jump of depth d is the event of
+// depth d with its lowest set bit cleared.
 func TestChainNext(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var events []kv.Revision // by depth-1
@@ -40,8 +40,8 @@ func TestChainNext(t *testing.T) {
 				}
 				want = append(want, rev)
 			}
-			// Entries at or before a former compaction were dropped for good; those after
-			// the present one must be there.
+			// A former compaction dropped the entries at or before it; those after the present one
+			// must exist.
 			if c.depth != depth || !slices.Equal(c.path, want) {
 				t.Fatalf("depth %d: path %v, want %v", c.depth, c.path, want)
 			}
@@ -67,8 +67,8 @@ func (c *countedEvents) event(rev kv.Revision) (event, error) {
 	return c.Store.event(rev)
 }
 
-// TestOldVersionIsFoundInFewReads looks up every version of a key with thousands: no
-// lookup reads more than some log² events.
+// TestOldVersionIsFoundInFewReads looks up every version of a key that has thousands: no lookup
+// reads more than about log² events.
 func TestOldVersionIsFoundInFewReads(t *testing.T) {
 	const versions = 5000
 	st := testState(t)

@@ -66,7 +66,7 @@ func drawRecord(t *rapid.T, label string) kv.Record {
 	return r
 }
 
-// TestRecordsRoundTrip: what is encoded comes back, by both decoders of table c.
+// TestRecordsRoundTrip decodes encoded records, by both decoders of table c.
 func TestRecordsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := node{Record: drawRecord(t, "now"), chain: chain{depth: 1}}
@@ -111,8 +111,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	})
 }
 
-// TestCutRecordsAreRefused: a record that ends before its value begins is an error, never
-// a panic and never a guess.
+// TestCutRecordsAreRefused: a truncated record is an error, never a panic and never a wrong record.
 func TestCutRecordsAreRefused(t *testing.T) {
 	n := node{
 		Record: kv.Record{CreateRevision: 200, Mod: kv.Revision{Main: 300, Sub: 2}, Version: 3, Lease: 5, Deadline: 1000},
@@ -137,7 +136,7 @@ func TestCutRecordsAreRefused(t *testing.T) {
 	}
 }
 
-// stable fails when decoding what decoded was encoded to gives something else.
+// stable encodes decoded again, decodes the result, and fails if it differs.
 func stable[T any](t *testing.T, first T, encode func(T) []byte, decode func([]byte) (T, error)) {
 	b := encode(first)
 	second, err := decode(b)

@@ -12,9 +12,9 @@ import (
 	"cairn/internal/kv"
 )
 
-// overlap is the load of TestReadersBesideWriter: command number i makes revision i+1. It
-// writes that revision into all of the keys g0…g4, and in turn makes or deletes one of
-// the keys c0000…. So every answer tells which revision it is of, and whether it is whole.
+// overlap is the load of TestReadersBesideWriter: command number i makes revision i+1. It writes
+// that revision into all of the keys g0…g4, and creates or deletes one of the keys c0000… in turn.
+// So every result shows the revision that it is of, and whether it is complete.
 type overlap struct {
 	*state
 	churn int
@@ -39,10 +39,10 @@ const groupKeys = 5
 
 func (o overlap) churnKey(rev int64) string { return fmt.Sprintf("c%04d", rev*7919%int64(o.churn)) }
 
-// creates: each round over the keys makes them all, the next deletes them all.
+// creates: rounds over the keys alternately create and delete all of them.
 func (o overlap) creates(rev int64) bool { return (rev-2)/int64(o.churn)%2 == 0 }
 
-// keysAt returns how many churn keys there are at a revision.
+// keysAt returns the number of churn keys at a revision.
 func (o overlap) keysAt(rev int64) int64 {
 	done, round := (rev-1)%int64(o.churn), (rev-1)/int64(o.churn)
 	if round%2 == 0 {
@@ -51,7 +51,7 @@ func (o overlap) keysAt(rev int64) int64 {
 	return int64(o.churn) - done
 }
 
-// check reads at a revision, 0 for the present one, in every way there is.
+// check reads at a revision, 0 for the present one, by every kind of read.
 func (o overlap) check(rng *rand.Rand, requested int64) error {
 	s := o.s
 	var group Collector
@@ -118,8 +118,8 @@ func (o overlap) checkTxn(requested int64) error {
 	return nil
 }
 
-// TestReadersBesideWriter reads at the head and at old revisions while the writer
-// applies, compacts and sweeps: every answer is of one revision, whole.
+// TestReadersBesideWriter reads at the head and at old revisions while the writer applies, compacts
+// and sweeps: every result is of one revision, and complete.
 func TestReadersBesideWriter(t *testing.T) {
 	o := overlap{state: testState(t), churn: 700}
 	var stop atomic.Bool
@@ -138,7 +138,7 @@ func TestReadersBesideWriter(t *testing.T) {
 				}
 				err := o.check(rng, requested)
 				if errors.Is(err, ErrCompacted) && requested > 0 {
-					// It may be said a moment before the compaction is published.
+					// A read may return ErrCompacted a moment before the compaction is published.
 					for o.s.Head().CompactRevision <= requested && !stop.Load() {
 						runtime.Gosched()
 					}
@@ -181,8 +181,8 @@ func TestReadersBesideWriter(t *testing.T) {
 	}
 }
 
-// compactedUnpublished returns a store with keys k0…k99 made by the revisions 2…101, where a
-// batch that compacts at revision 103 is in the store but not published yet.
+// compactedUnpublished returns a store with keys k0…k99 made by the revisions 2…101, where the
+// store holds an unpublished batch that compacts at revision 103.
 func compactedUnpublished(t *testing.T) *state {
 	st := testState(t)
 	for i := range 100 {
@@ -196,9 +196,9 @@ func compactedUnpublished(t *testing.T) *state {
 	return st
 }
 
-// TestCountOvertakenBeforePublish: a count at an older revision corrects the present one by
-// the events since. When a compaction has removed these, the count must not be answered,
-// although the compaction is not published yet.
+// TestCountOvertakenBeforePublish: a count at an older revision corrects the present one by the
+// events since. When a compaction has removed these, the count must fail, although the compaction
+// is not published yet.
 func TestCountOvertakenBeforePublish(t *testing.T) {
 	st := compactedUnpublished(t)
 	var none Collector
@@ -211,7 +211,7 @@ func TestCountOvertakenBeforePublish(t *testing.T) {
 	}
 }
 
-// resetSink tells when a read starts over.
+// resetSink reports when a read starts over.
 type resetSink struct {
 	Collector
 	onReset func()
@@ -222,8 +222,8 @@ func (s *resetSink) Reset() {
 	s.onReset()
 }
 
-// TestReadOvertakenBeforePublish: a read at the present revision that misses an event starts
-// over, until it finds the head that took the event away.
+// TestReadOvertakenBeforePublish: a read at the present revision that misses an event starts over,
+// until the head of the compaction that removed the event is published.
 func TestReadOvertakenBeforePublish(t *testing.T) {
 	st := compactedUnpublished(t)
 	var once sync.Once
@@ -249,7 +249,7 @@ func TestReadTxnOvertakenBeforePublish(t *testing.T) {
 		done <- answer{res, err}
 	}()
 	<-begun
-	// Give it a chance to fail too early; where it begins only later it cannot.
+	// Leave it time to fail too early; a read that begins later cannot fail.
 	for range 1000 {
 		runtime.Gosched()
 	}

@@ -118,9 +118,8 @@ func (st *state) blocks() (n int) {
 	return n
 }
 
-// TestCountIndexShrinks deletes keys in every order in which queues and trees are
-// emptied: blocks without keys must not stay behind, or a key space that wanders leaves
-// ever more of them.
+// TestCountIndexShrinks deletes keys in ascending, descending and random order: no empty blocks may
+// remain, or a key space whose keys change would accumulate them.
 func TestCountIndexShrinks(t *testing.T) {
 	const keys = 4000
 	rng := rand.New(rand.NewSource(2))
@@ -159,8 +158,8 @@ func TestCountIndexShrinks(t *testing.T) {
 	}
 }
 
-// TestCountIndexInOneBatch: what an aborted command created is not counted, and
-// a range that is deleted and written again in one batch counts right.
+// TestCountIndexInOneBatch: keys that an aborted command created are not counted, and a range that
+// is deleted and written again in one batch is counted correctly.
 func TestCountIndexInOneBatch(t *testing.T) {
 	st := testState(t)
 	st.begin()

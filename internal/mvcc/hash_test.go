@@ -71,7 +71,7 @@ func TestHashWhileOthersWrite(t *testing.T) {
 	}
 	present := st.hash(0, compact(st.s.Head().Revision, 2))
 	if again := st.hash(0, goOn); present != again {
-		t.Errorf("present hash %+v, and when nothing goes on %+v", present, again)
+		t.Errorf("present hash %+v; without concurrent writes %+v", present, again)
 	}
 	stop := errors.New("stop")
 	if _, err := st.s.Hash(0, func() error { return stop }); !errors.Is(err, stop) {
@@ -82,8 +82,8 @@ func TestHashWhileOthersWrite(t *testing.T) {
 	}
 }
 
-// TestHashSees: what differs for a client differs in the hash.
-func TestHashSees(t *testing.T) {
+// TestHashDetects: every difference that a client can see changes the hash.
+func TestHashDetects(t *testing.T) {
 	seen := map[uint32]string{}
 	for name, commands := range map[string][]func(*Writer) error{
 		"nothing":       nil,
@@ -107,8 +107,8 @@ func TestHashSees(t *testing.T) {
 	}
 }
 
-// TestHashKeysAcrossCompaction: a compaction to a revision leaves the hash as of it, and the
-// compact revision beside it, as they were. The hash of an empty store is not 0.
+// TestHashKeysAcrossCompaction: a compaction to a revision changes neither the hash at that
+// revision nor the compact revision that is returned with it. The hash of an empty store is not 0.
 func TestHashKeysAcrossCompaction(t *testing.T) {
 	st := newState(t)
 	defer st.close()

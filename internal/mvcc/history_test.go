@@ -20,8 +20,7 @@ func (st *state) history(from, to int64) (events []string, oldest int64, err err
 	return events, oldest, err
 }
 
-// TestHistory compares what History gives for random spans with what Events told of
-// each batch when it was published.
+// TestHistory compares History for random spans with Events of each batch when it was published.
 func TestHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := &modelRun{state: newState(t), m: newModel()}
@@ -69,7 +68,7 @@ func TestHistory(t *testing.T) {
 	})
 }
 
-// TestHistoryStops when its visitor has enough, and does not run past what is published.
+// TestHistoryStops: History stops when its visitor returns false, and at the published revision.
 func TestHistoryStops(t *testing.T) {
 	st := testState(t)
 	for i := range 5 {
@@ -91,8 +90,8 @@ func TestHistoryStops(t *testing.T) {
 	}
 }
 
-// TestHistoryOvertakenBeforePublish: a compaction that is in the store but not published
-// makes ErrCompacted, not a history with a hole.
+// TestHistoryOvertakenBeforePublish: a compaction that is in the store but not published causes
+// ErrCompacted, not a history with a gap.
 func TestHistoryOvertakenBeforePublish(t *testing.T) {
 	st := compactedUnpublished(t)
 	if got, oldest, err := st.history(95, 101); !errors.Is(err, ErrCompacted) || oldest != 103 || got != nil {

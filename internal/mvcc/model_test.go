@@ -14,9 +14,9 @@ import (
 	"cairn/internal/kv"
 )
 
-// model is a store without any cleverness: a map of all keys for every revision.
+// model is the simplest possible store: a map of all keys for every revision.
 type model struct {
-	states  []map[string]kv.Record // by main revision
+	states  []map[string]kv.Record // indexed by main revision
 	compact int64
 }
 
@@ -32,7 +32,7 @@ type modelChange struct {
 	op  *PutOp // nil: delete
 }
 
-// apply runs the changes of one command; deletes of keys that are not there do nothing.
+// apply runs the changes of one command; deletes of absent keys do nothing.
 func (m *model) apply(changes []modelChange) {
 	next := maps.Clone(m.states[m.revision()])
 	rev := kv.Revision{Main: m.revision() + 1}
@@ -103,8 +103,8 @@ func (m *model) rangeAt(op *RangeOp) (RangeResult, error) {
 	case SortDescend:
 		slices.SortStableFunc(keys, func(a, b KeyRecord) int { return by(b, a) })
 	}
-	// etcd sorts by one goal only; keys that tie come in the order of their keys, which
-	// the sort above keeps.
+	// etcd sorts by one field only; ties are in the order of their keys, because the sort above is
+	// stable.
 	if op.Limit > 0 && int64(len(keys)) > op.Limit && !op.SingleKey() {
 		keys, res.More = keys[:op.Limit], true
 	}
@@ -120,7 +120,7 @@ func (m *model) rangeAt(op *RangeOp) (RangeResult, error) {
 func compareRanges(got, want RangeResult) error {
 	switch {
 	case got.Revision != want.Revision:
-		return fmt.Errorf("answered at %d, want %d", got.Revision, want.Revision)
+		return fmt.Errorf("read at %d, want %d", got.Revision, want.Revision)
 	case got.Count != want.Count:
 		return fmt.Errorf("count %d, want %d", got.Count, want.Count)
 	case got.More != want.More:
@@ -142,8 +142,8 @@ func compareRanges(got, want RangeResult) error {
 	return nil
 }
 
-// modelKeys is how many different keys the model test uses: few enough to be written
-// again and again, some being prefixes of others.
+// modelKeys is the number of different keys in the model test: few enough to be overwritten often;
+// some are prefixes of others.
 const modelKeys = 24
 
 func drawKey(t *rapid.T) string {
@@ -177,7 +177,7 @@ func drawRangeOp(t *rapid.T, revision int64) *RangeOp {
 	op.Target = SortTarget(rapid.IntRange(0, 4).Draw(t, "target"))
 	op.KeysOnly = rapid.Bool().Draw(t, "keys")
 	if op.Target == SortByValue {
-		op.KeysOnly = false // the sink sees values then, which it leaves out itself
+		op.KeysOnly = false // so that the sink gets values, which it drops itself
 	}
 	for _, p := range []*int64{&op.MinMod, &op.MaxMod, &op.MinCreate, &op.MaxCreate} {
 		if rapid.IntRange(0, 3).Draw(t, "bounded") == 0 {
@@ -232,7 +232,7 @@ func (r *modelRun) drawCommand(t *rapid.T) {
 		r.w.Abort()
 		return
 	}
-	// What the open command reads is what the model has after it.
+	// The open command must read what the model has after it.
 	after := *r.m
 	after.states = slices.Clone(r.m.states)
 	after.apply(changes)
@@ -343,7 +343,7 @@ func TestEventsAreComplete(t *testing.T) {
 			old, had := seen[string(e.Key)]
 			prevLive := !e.Prev.Mod.IsZero() && !e.Prev.Deleted
 			if gone := rev.Main == r.m.compact && had && len(old.Value) > 0; e.PrevGone != gone {
-				t.Fatalf("event %v, compacted to %d: replaced value gone %v", rev, r.m.compact, e.PrevGone)
+				t.Fatalf("event %v, compacted to %d: replaced value dropped: %v", rev, r.m.compact, e.PrevGone)
 			} else if gone {
 				old.Value = nil
 			}
@@ -353,7 +353,7 @@ func TestEventsAreComplete(t *testing.T) {
 			if e.Type == kv.EventDelete {
 				delete(seen, string(e.Key))
 			} else {
-				e.Record.Value = bytes.Clone(e.Record.Value) // the walk only lends it
+				e.Record.Value = bytes.Clone(e.Record.Value) // valid only during the call
 				seen[string(e.Key)] = e.Record
 			}
 		})

@@ -8,8 +8,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// hookedFS calls a function before it removes a directory: Replace does so when the store is
-// another one already, and the head not yet.
+// hookedFS calls a function before it removes a directory: Replace removes one when the store is
+// replaced already, and the head not yet.
 type hookedFS struct {
 	storage.FS
 	onRemove func()
@@ -42,9 +42,8 @@ func commitPuts(t *testing.T, db *storage.Store, s *Store, changes ...func(*Writ
 	w.Publish()
 }
 
-// TestReadInsideReplacement reads at the one moment at which store and head do not belong together:
-// with the head of before over the store of after, in which a key is missing whose tombstone was
-// swept.
+// TestReadInsideReplacement reads at the one moment at which store and head do not match: with the
+// old head over the new store, in which a key is missing because its tombstone was swept.
 func TestReadInsideReplacement(t *testing.T) {
 	open := func(fs storage.FS) (*storage.Store, *Store) {
 		db, err := storage.OpenState("state", storage.Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
@@ -106,7 +105,7 @@ func TestReadInsideReplacement(t *testing.T) {
 				t.Errorf("the old head over the new store: %d keys, %v; want %v", sum.Count, err, ErrOvertaken)
 			}
 		}
-		// One that begins now waits, and finds the new state.
+		// A read that begins now waits, and reads the new state.
 		go func() {
 			var c Collector
 			sum, err := s.Range(&RangeOp{KeyRange: key}, &c)
@@ -125,7 +124,7 @@ func TestReadInsideReplacement(t *testing.T) {
 	}
 	r.Done()
 	if !called {
-		t.Fatal("nothing was read inside the replacement")
+		t.Fatal("no read ran inside the replacement")
 	}
 	if err := <-answer; err != nil {
 		t.Error(err)

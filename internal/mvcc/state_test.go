@@ -9,7 +9,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// fataler is what *testing.T, *testing.B and *rapid.T have in common.
+// fataler is the common interface of *testing.T, *testing.B and *rapid.T.
 type fataler interface {
 	Helper()
 	Fatal(args ...any)
@@ -55,7 +55,7 @@ func (st *state) close() {
 	st.check(st.db.Close())
 }
 
-// reopen closes the store in good order and opens it again.
+// reopen closes the store properly and opens it again.
 func (st *state) reopen() {
 	head := st.s.Head()
 	st.check(st.db.Flush())
@@ -69,7 +69,7 @@ func (st *state) begin() {
 	st.open = true
 }
 
-// commit makes the open batch visible, in the two steps that readers may fall between.
+// commit makes the open batch visible, in two steps: store, then head.
 func (st *state) commit() {
 	st.commitUnpublished()
 	st.w.Publish()
@@ -141,8 +141,8 @@ func (st *state) walkTable(table storage.Table, visit func(key, value []byte)) {
 	st.check(it.Close())
 }
 
-// checkCounts proves the invariants of the count index against a walk over the
-// keys: in memory, and as table n has it.
+// checkCounts checks the invariants of the count index against a walk over the keys: in memory, and
+// in table n.
 func (st *state) checkCounts() {
 	st.t.Helper()
 	c := st.s.Head().counts

@@ -166,8 +166,8 @@ func printResult(out *strings.Builder, indent string, r *OpResult) {
 	}
 }
 
-// showKey prints KEY=VALUE and, in brackets, create and mod revision, version and
-// what else there is.
+// showKey prints KEY=VALUE and, in brackets, create and mod revision, version and other fields that
+// are set.
 func showKey(k *KeyRecord) string {
 	s := fmt.Sprintf("%s=%s [c%d m%v v%d", k.Key, k.Value, k.CreateRevision, k.Mod, k.Version)
 	if k.Lease != 0 {

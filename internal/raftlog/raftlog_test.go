@@ -15,7 +15,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// state is a log on a disk in memory.
+// state is a log on an in-memory disk.
 type state struct {
 	t       *testing.T
 	fs      storage.CrashableFS
@@ -59,7 +59,7 @@ func (st *state) reopen() error {
 	return st.open()
 }
 
-// crash cuts the power, and keeps of what was not synced the given part.
+// crash cuts the power; keep is the percentage of unsynced data that survives.
 func (st *state) crash(unsyncedPercent int, rng *rand.Rand) error {
 	disk := st.fs.Crash(unsyncedPercent, rng)
 	st.check(st.store.Close())
@@ -72,7 +72,7 @@ func entry(index, term uint64, data string) *raftpb.Entry {
 	return &raftpb.Entry{Index: &index, Term: &term, Type: raftpb.EntryNormal.Enum(), Data: []byte(data)}
 }
 
-// message is a MsgStorageAppend; it asks for a sync when it carries a response.
+// message is a MsgStorageAppend; it requires a sync when it carries a response.
 func message(sync bool, entries ...*raftpb.Entry) *raftpb.Message {
 	m := &raftpb.Message{Type: raftpb.MsgStorageAppend.Enum(), Entries: entries}
 	if sync {
@@ -235,9 +235,8 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// TestCrashAfterEverySync appends, overwrites and truncates at random, and cuts the power
-// after every synced append: all that it returned for is there, and nothing in between
-// is missing.
+// TestCrashAfterEverySync appends, overwrites and truncates at random, and cuts the power after
+// every synced append: all entries whose append returned survive, without a gap.
 func TestCrashAfterEverySync(t *testing.T) {
 	for _, keep := range []int{0, 30, 100} {
 		t.Run(fmt.Sprint("keep ", keep), func(t *testing.T) {
@@ -249,7 +248,7 @@ func TestCrashAfterEverySync(t *testing.T) {
 			for round := range 120 {
 				from := last + 1
 				if rng.IntN(5) == 0 && last > commit {
-					term++ // a new leader replaces what was not committed
+					term++ // a new leader replaces uncommitted entries
 					from = commit + 1 + rng.Uint64N(last-commit)
 				}
 				n := rng.Uint64N(6)
@@ -272,7 +271,7 @@ func TestCrashAfterEverySync(t *testing.T) {
 				if rng.IntN(4) == 0 {
 					st.log.Release(commit)
 				}
-				// What the state machine has applied is never before a truncation that survives.
+				// The state machine's applied index is never before a truncation that survives.
 				if st.applied = commit; round%3 != 0 {
 					continue
 				}
@@ -301,7 +300,7 @@ func TestCrashAfterEverySync(t *testing.T) {
 	}
 }
 
-// TestGapIsFound: a log with a missing entry is not read as if it were whole.
+// TestGapIsFound: a log with a missing entry is refused.
 func TestGapIsFound(t *testing.T) {
 	st := newState(t, 1, 1)
 	defer func() { st.check(st.store.Close()) }()
@@ -325,10 +324,10 @@ func TestGapIsFound(t *testing.T) {
 	if err := st.reopen(); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("opened a log whose first entry is missing: %v", err)
 	}
-	// So that the deferred close has something to close, the store stays open.
+	// The store stays open, because the deferred close needs one.
 }
 
-// TestSnapshot: a member without followers has none to give, and takes none.
+// TestSnapshot: without OfferSnapshots there is no snapshot, and an appended snapshot is refused.
 func TestSnapshot(t *testing.T) {
 	st := newState(t, 1, 1)
 	defer func() { st.check(st.store.Close()) }()
@@ -343,7 +342,7 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// TestCacheIsBounded: entries beyond the limit are read from the store, not kept.
+// TestCacheIsBounded: entries beyond the cache's limit are read from the store.
 func TestCacheIsBounded(t *testing.T) {
 	st := newState(t, 1, 1)
 	defer func() { st.check(st.store.Close()) }()

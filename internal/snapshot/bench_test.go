@@ -14,10 +14,10 @@ import (
 	"cairn/internal/storage"
 )
 
-// BenchmarkTransfer streams a store of 1 GiB (CAIRN_BENCH_BYTES says otherwise) and builds the
-// tables of another one out of it, as a snapshot for a follower does, on the disk of the temporary
-// directory. heap-MB is the most that the Go heap held meanwhile beyond what it held before; values
-// are half random, so that they shrink to about half.
+// BenchmarkTransfer streams a store of 1 GiB (or CAIRN_BENCH_BYTES) and builds the tables of
+// another one from the stream, as a snapshot for a follower does, on the disk of the temporary
+// directory. heap-MB is the peak growth of the Go heap meanwhile; values are half random, so that
+// they compress to about half.
 func BenchmarkTransfer(b *testing.B) {
 	size := 1 << 30
 	if n, err := strconv.Atoi(os.Getenv("CAIRN_BENCH_BYTES")); err == nil {

@@ -123,7 +123,7 @@ func TestStreamIsWhatTheStoreHas(t *testing.T) {
 	})
 }
 
-// TestSameViewSameBytes shows that a stream does not depend on how it is read.
+// TestSameViewSameBytes shows that a stream does not depend on the sizes of the reads.
 func TestSameViewSameBytes(t *testing.T) {
 	s := open(t)
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -152,7 +152,7 @@ func TestSameViewSameBytes(t *testing.T) {
 	}
 }
 
-// TestEveryByteCounts changes each byte of a stream, and cuts it off at each.
+// TestEveryByteCounts changes each byte of a stream, and truncates it at each.
 func TestEveryByteCounts(t *testing.T) {
 	s := open(t)
 	defer s.Close() //nolint:errcheck // in memory
@@ -179,7 +179,7 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 }
 
-// TestBlocksAtOtherPlaces leaves a chunk out, repeats one, and exchanges two.
+// TestBlocksAtOtherPlaces omits a chunk, repeats one, and swaps two.
 func TestBlocksAtOtherPlaces(t *testing.T) {
 	s := open(t)
 	defer s.Close() //nolint:errcheck // in memory
@@ -245,7 +245,7 @@ func TestSourceOfClosedStore(t *testing.T) {
 	}
 }
 
-// FuzzStream reads anything: it must end, and hold no more than it was given.
+// FuzzStream reads random bytes: reading must end, with no more memory than the input's size.
 func FuzzStream(f *testing.F) {
 	s := open(f)
 	put(f, s, []pair{{"c1", "one"}, {"c2", "two"}})
