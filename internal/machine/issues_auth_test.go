@@ -61,7 +61,7 @@ func keyRange(key, end string) kv.KeyRange {
 func (g *guarded) wants(want error, kind machine.Kind, payload []byte) *machine.Result {
 	g.t.Helper()
 	g.index++
-	var h heard
+	var h allResults
 	if err := h.apply(g.m, []*raftpb.Entry{one(g.index, kind, payload)}); err != nil {
 		g.t.Fatal(err)
 	}

@@ -16,14 +16,14 @@ import (
 	"cairn/internal/storage"
 )
 
-// all has the results of all entries.
-type heard struct {
+// allResults collects the results of all entries.
+type allResults struct {
 	results []*machine.Result
 	changes []*raftpb.ConfChangeV2 // of the last batch
 }
 
 // apply applies entries, which make one batch.
-func (h *heard) apply(m *machine.Machine, entries []*raftpb.Entry) error {
+func (h *allResults) apply(m *machine.Machine, entries []*raftpb.Entry) error {
 	applied, err := m.Apply(entries, 1)
 	h.changes = applied.Changes
 	for _, e := range applied.Results {
@@ -87,7 +87,7 @@ func TestMembership(t *testing.T) {
 		one(3, machine.KindMembership, publish.Append(nil)),
 		one(4, machine.KindMembership, unknown.Append(nil)),
 	}
-	var h heard
+	var h allResults
 	if err := h.apply(m, entries); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestReconfiguration(t *testing.T) {
 	fs, _ := foundTest(t)
 	db, m := openTest(t, fs)
 	before := m.Keys().Head().Revision
-	var h heard
+	var h allResults
 	err := h.apply(m, []*raftpb.Entry{
 		change(2, membership.Command{Kind: membership.KindAdd, ID: 8, PeerURLs: []string{"http://p:8"}, Learner: true, LearnersMax: 1}),
 		change(3, membership.Command{Kind: membership.KindAdd, ID: 9, PeerURLs: []string{"http://p:9"}, Learner: true, LearnersMax: 1}),

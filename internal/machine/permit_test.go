@@ -91,7 +91,7 @@ func TestAuthorization(t *testing.T) {
 
 	check := func() {
 		t.Helper()
-		var h heard
+		var h allResults
 		if err := h.apply(m, entries); err != nil {
 			t.Fatal(err)
 		}

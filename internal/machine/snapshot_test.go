@@ -39,7 +39,7 @@ func newState(t *testing.T) (*storage.Store, *machine.Machine) {
 	return db, m
 }
 
-// install installs the state of source in a machine, by tables in dir.
+// install installs the state of from in to, by tables in dir.
 func install(t *testing.T, to, from *machine.Machine, dir string) {
 	t.Helper()
 	source, err := from.Snapshot(7)
@@ -123,7 +123,7 @@ func TestReadersDuringInstall(t *testing.T) {
 	next, told := int64(2), 0
 	index := uint64(1)
 	for i := range 60 {
-		var h heard
+		var h allResults
 		for n := range 7 {
 			index++
 			if err := h.apply(from, []*raftpb.Entry{revisionEntry(index, i%3 == 2 && n == 5)}); err != nil {
@@ -232,7 +232,7 @@ func checkRevision(revision int64, keys []mvcc.KeyRecord) error {
 func TestInstallReplacesAll(t *testing.T) {
 	fromDB, from := newState(t)
 	toDB, to := newState(t)
-	var h heard
+	var h allResults
 	publish := membership.Command{Kind: membership.KindPublish, ID: 1, Name: "n1", ClientURLs: []string{"http://c"}}
 	raise := alarm.Command{Action: alarm.Activate, Kind: alarm.NoSpace, Member: 1}
 	user := auth.Command{Kind: auth.KindV3UserAdd, Name: "u"}
