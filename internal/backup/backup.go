@@ -1,15 +1,15 @@
-// Package backup owns what is done with states outside of a running member: files of snapshots,
-// data directories made from them, and the member that is to go on alone.
+// Package backup works on states outside of a running member: it writes and checks snapshot files,
+// makes data directories from them, and turns a stopped member into a cluster of one.
 //
 // A file is the stream of package snapshot with a SHA-256 behind it (docs/formats/snapshot.md). A
-// restored data directory is a new cluster's: it has the keys with their history, leases, users and
-// roles of the snapshot, and other members. The package does not own the stream (snapshot), what is
-// in a state (machine), or the layout of data directories (datadir).
+// restored data directory belongs to a new cluster: it has the keys with their history, leases,
+// users and roles of the snapshot, and other members. The package does not own the stream
+// (snapshot), the content of a state (machine), or the layout of data directories (datadir).
 //
-// Invariants: a data directory is made whole or not at all, and never over something that is there;
-// what is restored has been checked to its last byte.
+// Invariants: a data directory is made completely or not at all, and never replaces anything; every
+// restored byte has been verified.
 //
-// Concurrency: none; each function works on files of its own, which datadir's lock guards.
+// Concurrency: none; each function works on its own files, which datadir's lock guards.
 package backup
 
 import (
@@ -23,18 +23,18 @@ import (
 	"cairn/internal/storage"
 )
 
-// wayOut is what to do about a file that is of no use.
-const wayOut = "take another one (ETCDCTL_API=3 etcdctl snapshot save), or use an older one"
+// damagedHint tells the user what to do about a damaged file.
+const damagedHint = "take another one (ETCDCTL_API=3 etcdctl snapshot save), or use an older one"
 
-// File is a snapshot in a file, opened to be read.
+// File is an open snapshot file.
 type File struct {
 	*snapshot.Stream
 	f    *os.File
 	size int64
 }
 
-// Open opens a snapshot's file. With check its SHA-256 is compared first, which reads it once more.
-// Its errors name the file and the way out.
+// Open opens a snapshot file. With check it verifies the SHA-256 first, which reads the file an
+// additional time. Its errors name the file and what to do.
 func Open(path string, check bool) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -47,16 +47,16 @@ func Open(path string, check bool) (*File, error) {
 	return file, nil
 }
 
-// errEtcd is the error of a file that real etcd has made.
+// errEtcd is the error about a file that etcd wrote.
 var errEtcd = errors.New("is a snapshot of etcd itself: make a data directory of it with `etcdutl import`")
 
-// explain gives an error of a file the file's name and the way out.
+// explain adds the file's name and what to do to an error.
 func explain(path string, err error) error {
 	switch {
 	case errors.Is(err, errEtcd):
 		return fmt.Errorf("snapshot %s: %w", path, err)
 	case errors.Is(err, snapshot.ErrCorrupt):
-		return fmt.Errorf("snapshot %s: %w: %s", path, err, wayOut)
+		return fmt.Errorf("snapshot %s: %w: %s", path, err, damagedHint)
 	default:
 		return fmt.Errorf("snapshot %s: %w", path, err)
 	}
@@ -88,7 +88,7 @@ func open(f *os.File, check bool) (*File, error) {
 	return &File{Stream: stream, f: f, size: info.Size()}, nil
 }
 
-// boltMagic is at byte 16 of bbolt's files, in the order of the machine that wrote them.
+// boltMagic is at byte 16 of bbolt's files, in the byte order of the machine that wrote them.
 const boltMagic = 0xED0CDAED
 
 func bolt(f io.ReaderAt) bool {
@@ -105,7 +105,7 @@ func (f *File) Close() error {
 	return f.f.Close()
 }
 
-// Status is what can be said of a snapshot.
+// Status describes a snapshot.
 type Status struct {
 	Hash      uint32 // of all key-values
 	Revision  int64
@@ -114,7 +114,7 @@ type Status struct {
 	Version   string
 }
 
-// ReadStatus reads a snapshot's file from end to end.
+// ReadStatus reads a whole snapshot file.
 func ReadStatus(path string) (s Status, err error) {
 	f, err := Open(path, true)
 	if err != nil {
@@ -129,7 +129,7 @@ func ReadStatus(path string) (s Status, err error) {
 		} else if err != nil {
 			return s, explain(path, err)
 		}
-		// its blocks hold the number of live keys
+		// the blocks of the count index have the number of live keys
 		if len(key) > 0 && storage.Table(key[0]) == storage.TableCounts {
 			n, _ := binary.Uvarint(value)
 			live += int64(n)

@@ -49,11 +49,11 @@ func newMember(t testing.TB, entries []*raftpb.Entry, applied int) string {
 	path := filepath.Join(t.TempDir(), "data")
 	dir, err := datadir.Open(path)
 	must(t, err)
-	nursery, err := dir.NewStores()
+	scratch, err := dir.NewStores()
 	must(t, err)
-	state, err := storage.OpenState(filepath.Join(nursery, "state"), storage.Options{})
+	state, err := storage.OpenState(filepath.Join(scratch, "state"), storage.Options{})
 	must(t, err)
-	logStore, err := storage.OpenLog(filepath.Join(nursery, "log"), storage.Options{})
+	logStore, err := storage.OpenLog(filepath.Join(scratch, "log"), storage.Options{})
 	must(t, err)
 	var founders []membership.Member
 	for id := uint64(1); id <= 3; id++ {
@@ -77,7 +77,7 @@ func newMember(t testing.TB, entries []*raftpb.Entry, applied int) string {
 	return path
 }
 
-// someEntries are entries of commands of every kind that leaves something in a state.
+// someEntries returns entries with commands of every kind that leaves something in a state.
 func someEntries(n int) []*raftpb.Entry {
 	rng := rand.New(rand.NewPCG(uint64(n), 1))
 	var entries []*raftpb.Entry
@@ -107,7 +107,7 @@ func someEntries(n int) []*raftpb.Entry {
 		case 5:
 			c := alarm.Command{Action: alarm.Activate, Kind: alarm.NoSpace, Member: uint64(1 + i%3)}
 			add(machine.KindAlarm, c.Append(nil))
-			c.Action = alarm.Deactivate // or it would refuse the rest
+			c.Action = alarm.Deactivate // or it would refuse the others
 			add(machine.KindAlarm, c.Append(nil))
 		default:
 			add(machine.KindPut, machine.AppendPut(nil, &mvcc.PutOp{Key: []byte(key), Value: fmt.Append(nil, i, strings.Repeat("x", rng.IntN(300)))}))
@@ -121,7 +121,7 @@ func someEntries(n int) []*raftpb.Entry {
 	return entries
 }
 
-// content returns the pairs of a data directory's state, after its log.
+// content returns the key-values of a data directory's state, with its log applied.
 func content(t testing.TB, path string) (pairs map[string]string, m *machine.Machine) {
 	t.Helper()
 	s, err := openStopped(filepath.Join(path, "member", "log"), filepath.Join(path, "member", "state"))
@@ -136,7 +136,7 @@ func content(t testing.TB, path string) (pairs map[string]string, m *machine.Mac
 	return pairs, s.machine
 }
 
-// ofData reports whether a key is of the data, and not of the cluster.
+// ofData reports whether a key belongs to the data, and not to the cluster.
 func ofData(key string) bool {
 	return !strings.HasPrefix(key, "m") && key != "sp" && !strings.HasPrefix(key, "sa")
 }
@@ -161,7 +161,7 @@ func saved(t testing.TB, path string) string {
 	return file
 }
 
-// TestRestoredIsWhatWasSaved compares states before and after, all tables of them.
+// TestRestoredIsWhatWasSaved compares all tables of the state before and after.
 func TestRestoredIsWhatWasSaved(t *testing.T) {
 	for _, n := range []int{0, 1, 50, 400} {
 		entries := someEntries(n)
@@ -178,7 +178,7 @@ func TestRestoredIsWhatWasSaved(t *testing.T) {
 		data := maps.Clone(after)
 		maps.DeleteFunc(data, func(k, _ string) bool { return !ofData(k) })
 		if !maps.Equal(before, data) {
-			t.Errorf("%d entries: %d pairs before, %d after, and not the same", n, len(before), len(data))
+			t.Errorf("%d entries: %d pairs before, %d after, and they differ", n, len(before), len(data))
 		}
 		if got := m.Members(); !reflect.DeepEqual(got, target("").Members) {
 			t.Errorf("members %+v", got)
@@ -226,7 +226,7 @@ func TestBumpedRevision(t *testing.T) {
 	if _, err := m.Keys().Range(&mvcc.RangeOp{KeyRange: all, Revision: st.Revision}, &c); !errors.Is(err, mvcc.ErrCompacted) {
 		t.Errorf("the revision of the snapshot: %v", err)
 	}
-	// History begins at the compacted revision without a gap: a watcher may begin there.
+	// History begins at the compacted revision without a gap: a watch may start there.
 	put := someEntries(1)[0]
 	put.Data = machine.AppendCommand(machine.Header{Origin: 1}.Append(nil), machine.KindPut, machine.AppendPut(nil, &mvcc.PutOp{Key: []byte("new")}))
 	_, err = m.Apply([]*raftpb.Entry{put}, 0)
@@ -241,9 +241,9 @@ func TestBumpedRevision(t *testing.T) {
 	}
 }
 
-// TestSpoiltFiles changes and cuts a file in every part of it: each error names the file and the
-// way out, and leaves nothing.
-func TestSpoiltFiles(t *testing.T) {
+// TestDamagedFiles changes and truncates a file in every part: each error names the file and what
+// to do, and leaves no directory.
+func TestDamagedFiles(t *testing.T) {
 	entries := someEntries(30)
 	file := saved(t, newMember(t, entries, len(entries)))
 	whole, err := os.ReadFile(file)
@@ -255,7 +255,7 @@ func TestSpoiltFiles(t *testing.T) {
 		must(t, os.WriteFile(bad, content, 0o600))
 		to := target(filepath.Join(dir, "restored"))
 		err := Restore(bad, check, to)
-		if !errors.Is(err, snapshot.ErrCorrupt) || !strings.HasPrefix(err.Error(), "snapshot "+bad+": ") || !strings.HasSuffix(err.Error(), wayOut) {
+		if !errors.Is(err, snapshot.ErrCorrupt) || !strings.HasPrefix(err.Error(), "snapshot "+bad+": ") || !strings.HasSuffix(err.Error(), damagedHint) {
 			t.Errorf("%s (SHA-256 %t): %v", what, check, err)
 		}
 		if _, err := os.Stat(to.Dir); !errors.Is(err, os.ErrNotExist) {
@@ -278,7 +278,7 @@ func TestSpoiltFiles(t *testing.T) {
 	}
 	refused("something more", append(bytes.Clone(whole), 0), true)
 	refused("an empty file", nil, true)
-	// Without its end, the file is still whole by the checksums of its blocks.
+	// Without its SHA-256, the file is valid by the checksums of its blocks.
 	must(t, os.WriteFile(bad, whole[:len(whole)-32-fill], 0o600))
 	must(t, Restore(bad, false, target(filepath.Join(dir, "restored"))))
 }
@@ -319,7 +319,7 @@ func TestRestoreIntoNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600))
 	err := Restore(file, true, target(dir))
-	if err == nil || err.Error() != fmt.Sprintf("data-dir %q not empty or could not be read: it has precious in it; give a directory that is not there yet", dir) {
+	if err == nil || err.Error() != fmt.Sprintf("data-dir %q not empty or could not be read: it has precious in it; give a directory that does not exist yet", dir) {
 		t.Errorf("over something: %v", err)
 	}
 	empty := t.TempDir()
@@ -354,14 +354,14 @@ type failing struct{}
 
 func (*failing) Read([]byte) (int, error) { return 0, errors.New("gone") }
 
-// TestFromStopped backs up a member that was killed: its log is ahead of its state. The member
-// itself must stay as it was.
+// TestFromStopped backs up a member that was killed, whose log is ahead of its state. The member's
+// own directory must not change.
 func TestFromStopped(t *testing.T) {
 	entries := someEntries(80)
 	member := newMember(t, entries, 20)
 	to := target(filepath.Join(t.TempDir(), "copy"))
 	must(t, FromDir(context.Background(), member, to))
-	// The name comes with the data.
+	// The name is copied with the data.
 	if id, err := datadir.Inspect(to.Dir); err != nil || id.Name != "n1" || id.MemberID != 77 {
 		t.Errorf("identity %+v, %v", id, err)
 	}
@@ -373,7 +373,7 @@ func TestFromStopped(t *testing.T) {
 	m, err := machine.Open(state)
 	must(t, err)
 	if m.AppliedIndex() != 21 {
-		t.Errorf("the member itself has now applied entry %d", m.AppliedIndex())
+		t.Errorf("the member's own directory has now applied entry %d", m.AppliedIndex())
 	}
 	must(t, errors.Join(m.Close(), state.Close()))
 	before, _ := content(t, member)
@@ -381,12 +381,12 @@ func TestFromStopped(t *testing.T) {
 	maps.DeleteFunc(before, func(k, _ string) bool { return !ofData(k) })
 	maps.DeleteFunc(after, func(k, _ string) bool { return !ofData(k) })
 	if !maps.Equal(before, after) {
-		t.Errorf("%d pairs, %d in the backup, and not the same", len(before), len(after))
+		t.Errorf("%d pairs, %d in the backup, and they differ", len(before), len(after))
 	}
 	if err := FromDir(context.Background(), member, to); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("once more: %v", err)
 	}
-	if err := FromDir(context.Background(), t.TempDir(), target(filepath.Join(t.TempDir(), "x"))); err == nil || !strings.Contains(err.Error(), "no member has lived there") {
+	if err := FromDir(context.Background(), t.TempDir(), target(filepath.Join(t.TempDir(), "x"))); err == nil || !strings.Contains(err.Error(), "it was never used by a member") {
 		t.Errorf("of nothing: %v", err)
 	}
 }
@@ -404,7 +404,7 @@ func TestFromRunning(t *testing.T) {
 	must(t, err)
 	copied := func() Target { return target(filepath.Join(t.TempDir(), "copy")) }
 	err = FromDir(context.Background(), member, copied())
-	if err == nil || !strings.Contains(err.Error(), "its member runs, and does not answer on member/backup.sock") {
+	if err == nil || !strings.Contains(err.Error(), "its member runs, and does not respond on member/backup.sock") {
 		t.Errorf("without a socket: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -433,14 +433,14 @@ func TestFromRunning(t *testing.T) {
 	maps.DeleteFunc(before, func(k, _ string) bool { return !ofData(k) })
 	maps.DeleteFunc(after, func(k, _ string) bool { return !ofData(k) })
 	if !maps.Equal(before, after) {
-		t.Errorf("%d pairs, %d in the backup, and not the same", len(before), len(after))
+		t.Errorf("%d pairs, %d in the backup, and they differ", len(before), len(after))
 	}
 }
 
 func TestForceNewCluster(t *testing.T) {
 	entries := someEntries(80)
 	member := newMember(t, entries, 20)
-	for range 2 { // the flag is left on
+	for range 2 { // a second time, since the flag may stay set
 		dir, err := datadir.Open(member)
 		must(t, err)
 		must(t, ForceNewCluster(dir, nil))

@@ -22,7 +22,7 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// unpack returns the directory that an archive of testdata holds.
+// unpack extracts an archive of testdata and returns the directory.
 func unpack(t testing.TB, name string) string {
 	t.Helper()
 	packed, err := os.Open(filepath.Join("testdata", "etcd", name))
@@ -83,7 +83,7 @@ func TestImportOfDataDirHasWhatTheLogHas(t *testing.T) {
 			_, want := etcdSnapshot(t, version)
 			m, found := importedDir(t, unpack(t, version+".data-dir.tar.gz"))
 			if found.Revision != 115 || found.Refused != 0 || found.Uncommitted != 0 {
-				t.Errorf("found %+v, want revision 115 and nothing refused or left out", found)
+				t.Errorf("found %+v, want revision 115 and nothing refused or skipped", found)
 			}
 			for at, keys := range want.At {
 				revision, err := strconv.ParseInt(at, 10, 64)
@@ -101,28 +101,28 @@ func TestImportOfDataDirHasWhatTheLogHas(t *testing.T) {
 				{"/registry/pods/default/pod-002", 115, false},
 			} {
 				if _, there := keyAt(t, m, c.key, c.revision); there != c.there {
-					t.Errorf("key %s at revision %d is there: %t, want %t", c.key, c.revision, there, c.there)
+					t.Errorf("key %s at revision %d exists: %t, want %t", c.key, c.revision, there, c.there)
 				}
 			}
 			compareLeases(t, m, want)
 			for user, password := range want.Passwords {
 				u := m.Auth().State().User(user)
 				if u == nil || bcrypt.CompareHashAndPassword([]byte(u.Hash), []byte(password)) != nil {
-					t.Errorf("user %s: its password does not hold", user)
+					t.Errorf("user %s: its password is not accepted", user)
 				}
 			}
 		})
 	}
 }
 
-// TestImportReplaysTheWholeLog applies the log from its first entry on to an empty database: the
-// result is the state that etcd's database had.
+// TestImportReplaysTheWholeLog applies the log from its first entry to an empty database: the
+// result must equal the state of etcd's database.
 func TestImportReplaysTheWholeLog(t *testing.T) {
 	for _, version := range etcdVersions {
 		t.Run(version, func(t *testing.T) {
 			dir := unpack(t, version+".data-dir.tar.gz")
 			want, _ := importedDir(t, dir)
-			// what Create makes has no consistent index
+			// the database that Create makes has no consistent index
 			empty := filepath.Join(t.TempDir(), "db")
 			w, err := etcdfile.Create(empty)
 			must(t, err)
@@ -138,7 +138,7 @@ func TestImportReplaysTheWholeLog(t *testing.T) {
 				compareStores(t, want, got, revision)
 			}
 			if x, y := want.Auth().State(), got.Auth().State(); !y.Enabled || x.Revision != y.Revision {
-				t.Errorf("authentication on: %t at revision %d, want revision %d", y.Enabled, y.Revision, x.Revision)
+				t.Errorf("authentication enabled: %t at revision %d, want revision %d", y.Enabled, y.Revision, x.Revision)
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func compareStores(t *testing.T, a, b *machine.Machine, revision int64) {
 	}
 }
 
-// walRecords returns where the records of a log's file begin, and where the last one ends.
+// walRecords returns the offsets of the records in a log's file, and the end of the last one.
 func walRecords(t *testing.T, wal []byte) (at []int, end int) {
 	t.Helper()
 	for {
@@ -171,8 +171,8 @@ func walRecords(t *testing.T, wal []byte) (at []int, end int) {
 	}
 }
 
-// TestImportRefusesADamagedLog: damage is an error that names the file and the offset, except for a
-// record at the end that was not written completely.
+// TestImportRefusesADamagedLog: damage is an error that names the file and the offset, except for
+// an incomplete record at the end.
 func TestImportRefusesADamagedLog(t *testing.T) {
 	dir := unpack(t, "3.4.23.data-dir.tar.gz")
 	path := filepath.Join(dir, "member", "wal", "0000000000000000-0000000000000000.wal")
@@ -199,7 +199,8 @@ func TestImportRefusesADamagedLog(t *testing.T) {
 			}
 		}
 	}
-	// cut within the last records: the log ends before, or misses what is known to be committed
+	// truncated within the last records: the log ends there, or an entry recorded as committed is
+	// missing
 	for cut := records[len(records)-3]; cut < end; cut++ {
 		committed, err := open(whole[:cut])
 		switch {
@@ -210,7 +211,7 @@ func TestImportRefusesADamagedLog(t *testing.T) {
 	}
 }
 
-// FuzzImportLog opens logs with random content: an error or none, never a panic.
+// FuzzImportLog opens logs with random content, which may fail but not panic.
 func FuzzImportLog(f *testing.F) {
 	dir := unpack(f, "3.7.1.data-dir.tar.gz")
 	path := filepath.Join(dir, "member", "wal", "0000000000000000-0000000000000000.wal")

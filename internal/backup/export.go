@@ -19,14 +19,14 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// Content is the state in a snapshot file, or in the data directory of a member that does not run,
-// opened to be read.
+// Content is the state in a snapshot file, or in the data directory of a stopped member, opened for
+// reading.
 type Content struct {
 	s *stopped
 }
 
 // OpenContent opens a snapshot file or a data directory. It works on a copy, which takes the space
-// of the state in the directory for temporary files while the Content is open.
+// of the state in the directory for temporary files until Close.
 func OpenContent(path string) (*Content, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -38,7 +38,7 @@ func OpenContent(path string) (*Content, error) {
 			return nil, err
 		}
 		if id == nil {
-			return nil, fmt.Errorf("data directory %s: no member has lived there: name a data directory or a snapshot file", path)
+			return nil, fmt.Errorf("data directory %s: it was never used by a member: name a data directory or a snapshot file", path)
 		}
 		s, err := openCopy(path, os.TempDir())
 		if err != nil {
@@ -72,7 +72,7 @@ func (c *Content) Machine() *machine.Machine { return c.s.machine }
 // Close removes the copy.
 func (c *Content) Close() error { return c.s.close() }
 
-// Exported is what an export has written.
+// Exported is the result of an export.
 type Exported struct {
 	Revision, CompactRevision int64
 	Changes                   int64
@@ -83,7 +83,7 @@ type Exported struct {
 }
 
 // Export writes a state as a snapshot file of etcd: the keys as of the compaction, each change
-// since, leases, users and roles. Progress, if not nil, is called now and then with the number of
+// since, leases, users and roles. Progress, if not nil, is called at intervals with the number of
 // changes written.
 func Export(m *machine.Machine, path string, progress func(changes int64)) (done Exported, err error) {
 	w, err := etcdfile.Create(path)
@@ -93,7 +93,7 @@ func Export(m *machine.Machine, path string, progress func(changes int64)) (done
 	return export(m, w, progress)
 }
 
-// export writes a state to a sink, and closes that.
+// export writes a state to a sink, and closes the sink.
 func export(m *machine.Machine, w sink, progress func(changes int64)) (done Exported, err error) {
 	defer func() { err = errors.Join(err, w.Close()) }()
 	e := exporter{w: w, keys: m.Keys(), progress: progress, done: &done}
@@ -120,7 +120,7 @@ type exporter struct {
 	keys     *mvcc.Store
 	progress func(int64)
 	done     *Exported
-	err      error // of the writer, in a callback that returns none
+	err      error // of the writer, set by callbacks that return no error
 }
 
 func (e *exporter) change(key []byte, r *kv.Record) bool {

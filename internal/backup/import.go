@@ -16,29 +16,28 @@ import (
 	"cairn/internal/storage"
 )
 
-// Imported is what an import has found in etcd's file.
+// Imported describes the imported content of etcd's file.
 type Imported struct {
 	Revision, CompactRevision int64
 	Changes                   int64 // of keys, tombstones included
 	Leases, Users, Roles      int
 	AuthEnabled               bool
-	Members                   []etcdfile.Member // of the cluster that the file is of
+	Members                   []etcdfile.Member // of the file's cluster
 
-	// Of a data directory: the requests of the log that were applied, those of them that were
-	// refused, as etcd refused them, and the entries that were left out since the log does not
-	// record them as committed.
+	// For a data directory: the number of applied requests from the log, of those refused as by
+	// etcd, and of entries that were skipped because the log does not record them as committed.
 	Replayed, Refused, Uncommitted int64
 }
 
-// Import makes a member's data directory out of a database or a snapshot of etcd: all keys with
-// their revisions and history, leases with the rest of their TTLs, users and roles. The members are
-// t's. Progress, if not nil, is called now and then with the number of changes read.
+// Import makes a member's data directory from a database or a snapshot of etcd: all keys with their
+// revisions and history, leases with their remaining TTLs, users and roles. The members are t's.
+// Progress, if not nil, is called at intervals with the number of changes read.
 func Import(f *etcdfile.File, t Target, progress func(changes int64)) (found Imported, err error) {
 	return importWith(f, t, progress, func(*machine.Importer, *Imported) error { return nil })
 }
 
-// ImportDataDir is Import of a data directory of etcd: the database, and then the entries of the
-// log behind it that were committed.
+// ImportDataDir is Import for a data directory of etcd: the database, and then the committed
+// entries of the log behind it.
 func ImportDataDir(d *etcdfile.DataDir, t Target, progress func(changes int64)) (found Imported, err error) {
 	return importWith(d.File, t, progress, func(im *machine.Importer, found *Imported) error {
 		return replayLog(im, d, found)
@@ -67,13 +66,13 @@ func EmptyV3(d *etcdfile.DataDir) (empty bool, err error) {
 	return empty && len(auth.Users)+len(auth.Roles) == 0, err
 }
 
-// importWith makes the data directory; replay applies what is not in the database.
+// importWith makes the data directory; replay applies requests that are not in the database.
 func importWith(f *etcdfile.File, t Target, progress func(int64), replay func(*machine.Importer, *Imported) error) (found Imported, err error) {
-	err = t.make(func(nursery string) error {
-		if err := importState(filepath.Join(nursery, "state"), f, t, progress, replay, &found); err != nil {
+	err = t.make(func(scratch string) error {
+		if err := importState(filepath.Join(scratch, "state"), f, t, progress, replay, &found); err != nil {
 			return err
 		}
-		return makeLog(filepath.Join(nursery, "log"))
+		return makeLog(filepath.Join(scratch, "log"))
 	})
 	return found, err
 }
@@ -115,7 +114,7 @@ func importState(
 	return err
 }
 
-// progressChanges is how many changes are read between two calls of progress.
+// progressChanges is the number of changes between two calls of progress.
 const progressChanges = 4096
 
 func importKeys(im *machine.Importer, f *etcdfile.File, progress func(int64), found *Imported) error {
@@ -138,7 +137,7 @@ func importLeases(im *machine.Importer, f *etcdfile.File, found *Imported) error
 		found.Leases++
 		left := l.Remaining
 		if left <= 0 {
-			left = l.TTL // no checkpoint: as a new leader of etcd takes it
+			left = l.TTL // no checkpoint: a new leader of etcd restarts the TTL, too
 		}
 		return im.Lease(l.ID, l.TTL, left)
 	})
@@ -186,7 +185,7 @@ func accessOf(t authpb.Permission_Type) (auth.Access, error) {
 	}
 }
 
-// String says what was found, for a person.
+// String describes the import in one line.
 func (i *Imported) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "revision %d", i.Revision)
@@ -206,7 +205,7 @@ func (i *Imported) String() string {
 		fmt.Fprintf(&b, ", of which %d were refused", i.Refused)
 	}
 	if i.Uncommitted > 0 {
-		fmt.Fprintf(&b, "; %d entries that are not known to be committed were left out", i.Uncommitted)
+		fmt.Fprintf(&b, "; %d entries that are not known to be committed were skipped", i.Uncommitted)
 	}
 	return b.String()
 }

@@ -25,11 +25,11 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// etcdVersions are those whose files are in testdata/etcd: snapshots that etcd itself wrote, and
-// what etcd answered about the same store.
+// etcdVersions are the versions with files in testdata/etcd: snapshots that etcd wrote, and etcd's
+// responses about the same store.
 var etcdVersions = []string{"3.1.5", "3.4.23", "3.7.1"}
 
-// expectedKey is a key as etcd answered; a value above 300 bytes stands as its length.
+// expectedKey is a key as in etcd's response; a value above 300 bytes is replaced by its length.
 type expectedKey struct {
 	CreateRevision int64  `json:"create_revision"`
 	ModRevision    int64  `json:"mod_revision"`
@@ -46,7 +46,7 @@ type expectedStore struct {
 	Passwords       map[string]string        `json:"passwords"`
 }
 
-// etcdSnapshot returns an unpacked snapshot of testdata and what is expected of it.
+// etcdSnapshot returns an unpacked snapshot of testdata and its expected content.
 func etcdSnapshot(t testing.TB, version string) (path string, want expectedStore) {
 	t.Helper()
 	packed, err := os.Open(filepath.Join("testdata", "etcd", version+".snapshot.db.gz"))
@@ -108,11 +108,11 @@ func TestImportHasWhatEtcdHad(t *testing.T) {
 			for user, password := range want.Passwords {
 				u := m.Auth().State().User(user)
 				if u == nil || bcrypt.CompareHashAndPassword([]byte(u.Hash), []byte(password)) != nil {
-					t.Errorf("user %s: its password does not hold", user)
+					t.Errorf("user %s: its password is not accepted", user)
 				}
 			}
 			if !m.Auth().State().Enabled || !found.AuthEnabled {
-				t.Error("authentication is off, was on")
+				t.Error("authentication is disabled, was enabled")
 			}
 		})
 	}
@@ -140,7 +140,7 @@ func compareKeys(t *testing.T, m *machine.Machine, revision int64, want []expect
 	}
 }
 
-// compareLeases compares the leases and their keys, where etcd listed them (not 3.1.5).
+// compareLeases compares the leases and their keys, for versions whose etcd lists them (not 3.1.5).
 func compareLeases(t *testing.T, m *machine.Machine, want expectedStore) {
 	t.Helper()
 	var listed []struct {
@@ -169,8 +169,8 @@ func compareLeases(t *testing.T, m *machine.Machine, want expectedStore) {
 	}
 }
 
-// TestImportRefusesDamage changes and cuts a snapshot at many places: each is an error that names
-// the file, and leaves no directory.
+// TestImportRefusesDamage changes and truncates a snapshot at many places: each is an error that
+// names the file, and leaves no directory.
 func TestImportRefusesDamage(t *testing.T) {
 	path, _ := etcdSnapshot(t, "3.7.1")
 	whole, err := os.ReadFile(path)
@@ -209,7 +209,7 @@ func TestImportRefusesDamage(t *testing.T) {
 	}
 }
 
-// TestExportIsWhatWasImported: an import, an export and an import of that hold the same keys at
+// TestExportIsWhatWasImported: an import, an export and an import of that have the same keys at
 // every revision, the same leases, users and roles.
 func TestExportIsWhatWasImported(t *testing.T) {
 	for _, version := range etcdVersions {

@@ -14,8 +14,8 @@ import (
 	"cairn/internal/machine"
 )
 
-// sink is what an export writes to. Finish completes the file and returns its size; Close removes
-// what is not complete.
+// sink receives an export. Finish completes the file and returns its size; Close removes an
+// incomplete file.
 type sink interface {
 	Change(key []byte, r *kv.Record) error
 	Compacted(revision int64) error
@@ -53,7 +53,7 @@ type jsonPermission struct {
 // lineWriter writes an export as JSON lines.
 type lineWriter struct {
 	path, part string
-	f          *os.File // nil once it is closed
+	f          *os.File // nil after Close
 	out        *bufio.Writer
 	lines      *json.Encoder
 }
@@ -89,7 +89,7 @@ func leaseText(id kv.LeaseID) string {
 	return fmt.Sprintf("%016x", uint64(id))
 }
 
-// Compacted writes that the lines before are the keys as of a compaction.
+// Compacted writes a line that ends the keys as of a compaction.
 func (w *lineWriter) Compacted(revision int64) error {
 	return w.lines.Encode(&jsonLine{Type: "compacted", Revision: revision})
 }
@@ -115,7 +115,7 @@ func (w *lineWriter) Auth(a *etcdfile.Auth) error {
 	return err
 }
 
-// Finish completes the file and gives it its name.
+// Finish completes the file and renames it to its final name.
 func (w *lineWriter) Finish() (size int64, err error) {
 	err = errors.Join(w.out.Flush(), w.f.Sync())
 	info, failed := w.f.Stat()

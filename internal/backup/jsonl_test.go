@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestExportLinesHasWhatEtcdHad follows the changes of an export in JSON up to the revisions at
-// which etcd was asked for all keys.
+// TestExportLinesHasWhatEtcdHad applies the changes of a JSON export, and compares the keys at each
+// revision for which etcd's keys are recorded.
 func TestExportLinesHasWhatEtcdHad(t *testing.T) {
 	file, want := etcdSnapshot(t, "3.7.1")
 	m, _, _ := imported(t, file)

@@ -20,8 +20,8 @@ import (
 type replayer struct {
 	im    *machine.Importer
 	found *Imported
-	// full holds the members that report that their space is used up: as long as there is one, etcd
-	// refuses what adds data.
+	// full has the members with the alarm NOSPACE: while there is one, etcd refuses requests that
+	// add data.
 	full map[uint64]bool
 }
 
@@ -75,8 +75,8 @@ func (p *replayer) alarm(action etcdserverpb.AlarmRequest_AlarmAction, member ui
 	}
 }
 
-// as returns a command on behalf of who made the request: with authentication on, etcd looks at the
-// permissions once more when it applies a request.
+// as returns a command on behalf of the request's user: with authentication enabled, etcd
+// authorizes a request again when it applies it.
 func (p *replayer) as(kind machine.Kind, payload []byte, r *etcdserverpb.InternalRaftRequest) (machine.Kind, []byte) {
 	state := p.im.AuthState()
 	if !state.Enabled || kind == machine.KindAutoCompact {
@@ -85,22 +85,23 @@ func (p *replayer) as(kind machine.Kind, payload []byte, r *etcdserverpb.Interna
 	actor := auth.Actor{Name: r.GetHeader().GetUsername(), Revision: state.Revision}
 	switch {
 	case r.LeaseGrant != nil, r.LeaseRevoke != nil && actor.Name == "":
-		actor.Name = auth.RootName // etcd looks at no permission, or the lease has expired
+		actor.Name = auth.RootName // etcd does not authorize it, or the lease has expired
 	case actor.Name == "":
-		return kind, payload // is refused
+		return kind, payload // it will be refused
 	default:
 		actor.Revision = min(actor.Revision, r.GetHeader().GetAuthRevision())
 	}
 	return machine.KindAs, machine.AppendAs(nil, &actor, kind, payload)
 }
 
-// addsData reports whether a member without space refuses a request.
+// addsData reports whether etcd refuses a request while NOSPACE is raised.
 func addsData(r *etcdserverpb.InternalRaftRequest) bool {
 	return r.Put != nil || r.LeaseGrant != nil || r.Txn != nil && v3op.AddsData(r.Txn)
 }
 
-// command translates a request. Kind 0 stands for one that changes no state of ours: reads, logins,
-// the members' attributes, and checkpoints of leases, whose TTL begins again in the new cluster.
+// command translates a request. It returns kind 0 for a request that changes no state of cairn's:
+// reads, logins, the members' attributes, and checkpoints of leases, whose TTL restarts in the new
+// cluster.
 func command(r *etcdserverpb.InternalRaftRequest) (kind machine.Kind, payload []byte, err error) {
 	switch {
 	case r.Put != nil:
@@ -125,7 +126,7 @@ func command(r *etcdserverpb.InternalRaftRequest) (kind machine.Kind, payload []
 	return machine.KindAuth, c.Append(nil), nil
 }
 
-// authCommand translates a request about users and roles; nil for another one.
+// authCommand translates a request about users and roles; it returns nil for any other.
 func authCommand(r *etcdserverpb.InternalRaftRequest) (c *auth.Command, err error) {
 	switch {
 	case r.AuthEnable != nil:

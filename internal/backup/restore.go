@@ -15,12 +15,12 @@ import (
 	"cairn/internal/storage"
 )
 
-// The entry that stands for the beginning of a cluster, which all first members agree on.
+// The position in the log at which a cluster begins; all initial members use the same one.
 const initialIndex, initialTerm = 1, 1
 
-// Target is the data directory to be made, and the cluster that it is of.
+// Target describes the data directory to be made, and its cluster.
 type Target struct {
-	Dir      string // must not be there, or be empty
+	Dir      string // must not exist, or be empty
 	Identity datadir.Identity
 	Members  []membership.Member
 
@@ -28,7 +28,7 @@ type Target struct {
 	MarkCompacted bool
 }
 
-// Restore makes a member's data directory out of a snapshot's file. check compares its SHA-256
+// Restore makes a member's data directory from a snapshot file. With check it verifies the SHA-256
 // first.
 func Restore(path string, check bool, t Target) (err error) {
 	f, err := Open(path, check)
@@ -39,22 +39,22 @@ func Restore(path string, check bool, t Target) (err error) {
 	return t.create(f.Stream, func(err error) error { return explain(path, err) })
 }
 
-// create makes the data directory out of a stream.
+// create makes the data directory from a stream.
 func (t *Target) create(in *snapshot.Stream, explain func(error) error) error {
-	return t.make(func(nursery string) error {
+	return t.make(func(scratch string) error {
 		r := machine.Restoration{
 			Index: initialIndex, Term: initialTerm, Members: t.Members, BumpRevision: t.BumpRevision, MarkCompacted: t.MarkCompacted,
 		}
-		if err := makeState(filepath.Join(nursery, "state"), filepath.Join(nursery, "tables"), in, r); err != nil {
+		if err := makeState(filepath.Join(scratch, "state"), filepath.Join(scratch, "tables"), in, r); err != nil {
 			return explain(err)
 		}
-		return makeLog(filepath.Join(nursery, "log"))
+		return makeLog(filepath.Join(scratch, "log"))
 	})
 }
 
-// make makes the data directory: fill makes the stores in the directory nursery. What was made is
-// removed again when something fails.
-func (t *Target) make(fill func(nursery string) error) (err error) {
+// make makes the data directory: fill makes the stores in the directory scratch. On an error
+// everything is removed again.
+func (t *Target) make(fill func(scratch string) error) (err error) {
 	if err := checkEmpty(t.Dir); err != nil {
 		return err
 	}
@@ -74,17 +74,17 @@ func (t *Target) make(fill func(nursery string) error) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(made))
 	}()
-	nursery, err := dir.NewStores()
+	scratch, err := dir.NewStores()
 	if err != nil {
 		return err
 	}
-	if err := fill(nursery); err != nil {
+	if err := fill(scratch); err != nil {
 		return err
 	}
 	return dir.Create(t.Identity)
 }
 
-// checkEmpty returns an error when a data directory is not to be made here.
+// checkEmpty returns an error unless path is absent or an empty directory.
 func checkEmpty(path string) error {
 	entries, err := os.ReadDir(path)
 	switch {
@@ -93,7 +93,7 @@ func checkEmpty(path string) error {
 	case err != nil:
 		return fmt.Errorf("data-dir %q not empty or could not be read: %w", path, err)
 	case len(entries) > 0:
-		return fmt.Errorf("data-dir %q not empty or could not be read: it has %s in it; give a directory that is not there yet", path, entries[0].Name())
+		return fmt.Errorf("data-dir %q not empty or could not be read: it has %s in it; give a directory that does not exist yet", path, entries[0].Name())
 	}
 	return nil
 }
@@ -123,9 +123,8 @@ func makeLog(dir string) (err error) {
 	return raftlog.Initialize(log, initialIndex, initialTerm)
 }
 
-// Save writes what it reads into a new file, which is there under its name when it is whole, and
-// has reached the disk: until then it is called NAME.part. check reads it again, and reports
-// whether it can be restored.
+// Save copies r into a new file. The file gets its name when it is complete and synced; until then
+// it is called NAME.part. check reads it again, and reports whether it can be restored.
 func Save(path string, r io.Reader) (size int64, err error) {
 	part := path + ".part"
 	defer func() {

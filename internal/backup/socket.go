@@ -16,15 +16,15 @@ import (
 )
 
 // A running member sends its state to any process that can enter its data directory, through a
-// socket in there: `etcdctl backup` takes a data directory and nothing else, and what is on disk
-// alone would be consistent only once it stands still.
+// socket in the directory. `etcdctl backup` is given nothing but a data directory, and the files of
+// a running member are not consistent.
 const (
 	socketName    = "backup.sock"
 	socketTimeout = time.Minute // without progress
 )
 
-// socketPath returns the name of the socket in a directory of which f is open: a socket's name may
-// have 108 bytes at most, and a data directory's has no such limit.
+// socketPath returns the name of the socket in the directory that f has open. It goes by /proc,
+// since the name of a socket is limited to 108 bytes and that of a data directory is not.
 func socketPath(f *os.File) string {
 	if path := filepath.Join(f.Name(), socketName); len(path) < 100 {
 		return path
@@ -32,9 +32,9 @@ func socketPath(f *os.File) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), socketName)
 }
 
-// Serve gives the stream of state to everybody who connects to the socket in the member's
-// directory, one at a time, until ctx ends. It returns at once where the directory takes no socket;
-// then the member can be backed up by `etcdctl snapshot save` alone.
+// Serve sends the stream of state to every client that connects to the socket in the member's
+// directory, one at a time, until ctx ends. It returns at once if the socket cannot be created;
+// then only `etcdctl snapshot save` can back up the member.
 func Serve(ctx context.Context, memberDir string, log *slog.Logger, state func() (*snapshot.Source, error)) {
 	dir, err := os.Open(memberDir)
 	if err != nil {
@@ -43,7 +43,7 @@ func Serve(ctx context.Context, memberDir string, log *slog.Logger, state func()
 	}
 	defer dir.Close()
 	path := socketPath(dir)
-	if err := remove(filepath.Join(memberDir, socketName)); err != nil { // of an earlier life
+	if err := remove(filepath.Join(memberDir, socketName)); err != nil { // left by an earlier process
 		log.Warn("no backups through the data directory", "error", err)
 		return
 	}
@@ -69,14 +69,14 @@ func Serve(ctx context.Context, memberDir string, log *slog.Logger, state func()
 			_ = listener.Close()
 			return
 		}
-		if err := give(ctx, conn, state); err != nil && ctx.Err() == nil {
+		if err := sendState(ctx, conn, state); err != nil && ctx.Err() == nil {
 			log.Warn("backup through the data directory", "error", err)
 		}
 	}
 }
 
-// give writes a stream to a connection.
-func give(ctx context.Context, conn net.Conn, state func() (*snapshot.Source, error)) (err error) {
+// sendState writes a stream to a connection.
+func sendState(ctx context.Context, conn net.Conn, state func() (*snapshot.Source, error)) (err error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	defer func() { err = errors.Join(err, conn.Close()) }()
@@ -85,28 +85,28 @@ func give(ctx context.Context, conn net.Conn, state func() (*snapshot.Source, er
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	_, err = io.Copy(patient{conn}, source)
+	_, err = io.Copy(idleTimeoutConn{conn}, source)
 	return err
 }
 
-// patient is a connection that is given up when it has made no progress for a while.
-type patient struct{ net.Conn }
+// idleTimeoutConn is a connection that fails after a time without progress.
+type idleTimeoutConn struct{ net.Conn }
 
-func (p patient) Write(b []byte) (int, error) {
+func (p idleTimeoutConn) Write(b []byte) (int, error) {
 	if err := p.SetWriteDeadline(time.Now().Add(socketTimeout)); err != nil {
 		return 0, err
 	}
 	return p.Conn.Write(b)
 }
 
-func (p patient) Read(b []byte) (int, error) {
+func (p idleTimeoutConn) Read(b []byte) (int, error) {
 	if err := p.SetReadDeadline(time.Now().Add(socketTimeout)); err != nil {
 		return 0, err
 	}
 	return p.Conn.Read(b)
 }
 
-// fromRunning asks a running member for its state.
+// fromRunning reads the state of a running member from its socket.
 func (t *Target) fromRunning(ctx context.Context, source string) (err error) {
 	const way = "use `ETCDCTL_API=3 etcdctl snapshot save` and `snapshot restore`, or stop the member for the backup"
 	dir, err := os.Open(filepath.Join(source, "member"))
@@ -116,10 +116,10 @@ func (t *Target) fromRunning(ctx context.Context, source string) (err error) {
 	defer dir.Close()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socketPath(dir))
 	if err != nil {
-		return fmt.Errorf("data directory %s: its member runs, and does not answer on %s: %w: %s", source, filepath.Join("member", socketName), err, way)
+		return fmt.Errorf("data directory %s: its member runs, and does not respond on %s: %w: %s", source, filepath.Join("member", socketName), err, way)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := t.createFrom(patient{conn}); err != nil {
+	if err := t.createFrom(idleTimeoutConn{conn}); err != nil {
 		return fmt.Errorf("data directory %s: state of the running member: %w", source, err)
 	}
 	return nil

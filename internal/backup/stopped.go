@@ -17,20 +17,20 @@ import (
 	"cairn/internal/storage"
 )
 
-// stopped is a member that does not run, with its stores open.
+// stopped is a stopped member with its stores open.
 type stopped struct {
 	state, logStore *storage.Store
 	log             *raftlog.Log
 	machine         *machine.Machine
-	release         func() error // what else close does; nil for nothing
+	release         func() error // additional cleanup in close; nil for none
 }
 
-// openStopped opens the stores of a member that does not run, and applies its log to the end.
+// openStopped opens the stores of a stopped member, and applies its log to the end.
 //
-// To the end, and not to where the log says that it is committed: what this member has acknowledged
-// may be further than that, since a commit index is not synced. Entries that were never committed
-// may come with it. Their clients do not know what became of them. But the state is not that of the
-// cluster any more: it must not be kept where the member may yet go on with the others.
+// It applies uncommitted entries, too: the recorded commit index is not synced, so that
+// acknowledged entries may lie behind it. Entries that were never committed may be among them;
+// their clients do not know the outcome, so either is correct. But the result may differ from the
+// cluster's state: it must not be stored where the member could rejoin the cluster.
 func openStopped(logDir, stateDir string) (s *stopped, err error) {
 	s = &stopped{}
 	defer func() {
@@ -53,7 +53,7 @@ func openStopped(logDir, stateDir string) (s *stopped, err error) {
 	return s, s.applyLog()
 }
 
-// applyBytes is how much of the log is applied at a time.
+// applyBytes is the size of the log entries that are applied at a time.
 const applyBytes = 16 << 20
 
 func (s *stopped) applyLog() error {
@@ -89,8 +89,8 @@ func (s *stopped) close() (err error) {
 }
 
 // ForceNewCluster makes the member of an open data directory the only one of its cluster. It keeps
-// its ID, its data and that of the cluster. peerURLs are for a member that its own state does not
-// know.
+// its ID, its data and the cluster ID. peerURLs are for a member whose own state has no record of
+// it.
 func ForceNewCluster(dir *datadir.Dir, peerURLs []string) (err error) {
 	s, err := openStopped(dir.LogDir(), dir.StateDir())
 	if err != nil {
@@ -103,15 +103,15 @@ func ForceNewCluster(dir *datadir.Dir, peerURLs []string) (err error) {
 	return nil
 }
 
-// FromDir makes a data directory out of the one of a member, which may run: then it is asked for
-// its state through its socket (Serve).
+// FromDir makes a data directory from that of a member. If the member runs, it reads the state from
+// the member's socket (Serve).
 func FromDir(ctx context.Context, source string, t Target) (err error) {
 	id, err := datadir.Inspect(source)
 	if err != nil {
 		return err
 	}
 	if id == nil {
-		return fmt.Errorf("data directory %s: no member has lived there: give the --data-dir of one", source)
+		return fmt.Errorf("data directory %s: it was never used by a member: give the --data-dir of one", source)
 	}
 	if err := checkEmpty(t.Dir); err != nil {
 		return err
@@ -133,9 +133,9 @@ func FromDir(ctx context.Context, source string, t Target) (err error) {
 	return t.createFrom(stream)
 }
 
-// openCopy opens a copy of the state of a member that does not run, with its log applied. The copy
-// is made below the directory beside; close removes it. The member's directory is not changed, and
-// is locked meanwhile.
+// openCopy opens a copy of the state of a stopped member, with its log applied. The copy is made in
+// a directory below beside; close removes it. The member's directory is not changed, and is locked
+// meanwhile.
 func openCopy(source, beside string) (s *stopped, err error) {
 	dir, err := datadir.Open(source)
 	if err != nil {
@@ -156,8 +156,8 @@ func openCopy(source, beside string) (s *stopped, err error) {
 	return s, nil
 }
 
-// copyState copies a state store that no process has open. Its tables never change: where both are
-// on one file system they are linked.
+// copyState copies a state store that no process has open. Its tables never change, so they are
+// hard-linked where possible.
 func copyState(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// TargetOptions describe a member of a new cluster as the flags of `snapshot restore` do.
+// TargetOptions describe a member of a new cluster, as the flags of `snapshot restore` do.
 type TargetOptions struct {
 	Name                     string
 	DataDir                  string // NAME.etcd when empty

@@ -19,28 +19,28 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// v2Keys is where etcd's v2 store has the users' keys.
+// v2Keys is the directory of the users' keys in etcd's v2 store.
 const v2Keys = "/1"
 
-// v2Importer makes a state of a v2 store and the log behind it. A revision is an index of v2.
+// v2Importer makes a state from a v2 store and the log behind it. A revision is an index of v2.
 type v2Importer struct {
 	im    *machine.Importer
 	found *Imported
-	// others holds the nodes that are not the users': members, users, roles. A directory has no
+	// others has the nodes outside of the users' keys: members, users, roles. A directory has no
 	// value.
 	others   map[string]*string
-	advanced int    // how often others has moved the index
-	snapshot uint64 // the last entry in it
+	advanced int    // number of index increments by others
+	snapshot uint64 // the last entry in the snapshot
 }
 
-// ImportV2 makes a member's data directory out of the v2 keys of a data directory of etcd, or of
-// what `etcdctl backup` made: the nodes with their indexes, TTLs, users and roles.
+// ImportV2 makes a member's data directory from the v2 keys of a data directory of etcd, or of a
+// backup by `etcdctl backup`: the nodes with their indexes and TTLs, users and roles.
 func ImportV2(d *etcdfile.V2Dir, t Target, progress func(changes int64)) (found Imported, err error) {
-	err = t.make(func(nursery string) error {
-		if err := importV2State(filepath.Join(nursery, "state"), d, t, progress, &found); err != nil {
+	err = t.make(func(scratch string) error {
+		if err := importV2State(filepath.Join(scratch, "state"), d, t, progress, &found); err != nil {
 			return err
 		}
-		return makeLog(filepath.Join(nursery, "log"))
+		return makeLog(filepath.Join(scratch, "log"))
 	})
 	return found, err
 }
@@ -66,7 +66,7 @@ func importV2State(dir string, d *etcdfile.V2Dir, t Target, progress func(int64)
 	if err := p.log(d.WAL, progress); err != nil {
 		return err
 	}
-	if p.im.Time() == 0 { // the log does not say when it ends
+	if p.im.Time() == 0 { // the log does not record when it ends
 		p.im.SetTime(deadlineAt(t.Identity.Created))
 	}
 	if err := p.auth(); err != nil {
@@ -76,7 +76,8 @@ func importV2State(dir string, d *etcdfile.V2Dir, t Target, progress func(int64)
 	return err
 }
 
-// store takes the nodes of a snapshot: the keys first, then what needs their state.
+// store imports the nodes of a snapshot: the keys first, then directories and deadlines, which need
+// the keys.
 func (p *v2Importer) store(s *etcdfile.V2Store) error {
 	if s.Root == nil {
 		return nil
@@ -107,7 +108,7 @@ func (p *v2Importer) walk(n *etcdfile.V2Node, visit func(n *etcdfile.V2Node, key
 	return nil
 }
 
-// key takes a key.
+// key imports a key.
 func (p *v2Importer) key(n *etcdfile.V2Node, key string, users bool) error {
 	if !users || n.Children != nil {
 		return nil
@@ -123,7 +124,7 @@ func (p *v2Importer) key(n *etcdfile.V2Node, key string, users bool) error {
 	return p.im.Change([]byte(key), r)
 }
 
-// rest takes a directory, the deadline of a key, or a node that is not the users'.
+// rest imports a directory, the deadline of a key, or a node outside of the users' keys.
 func (p *v2Importer) rest(n *etcdfile.V2Node, key string, users bool) error {
 	deadline := deadlineAt(n.ExpireTime)
 	switch {
@@ -139,11 +140,11 @@ func (p *v2Importer) rest(n *etcdfile.V2Node, key string, users bool) error {
 	return nil
 }
 
-// permanentBefore is when etcd takes an earlier time for none.
+// permanentBefore is the time before which etcd treats a deadline as none.
 var permanentBefore = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// deadlineAt returns a time as cluster time, which has begun in 1970 in an import of v2: what is in
-// the log ends the same nodes at every member that is imported.
+// deadlineAt converts a time to cluster time, which starts in 1970 in an import of v2: so the log
+// expires the same nodes on every member that is imported.
 func deadlineAt(t time.Time) kv.ClusterTime {
 	if t.Before(permanentBefore) {
 		return 0
@@ -182,8 +183,8 @@ func (p *v2Importer) members() (n int) {
 	return n
 }
 
-// membership applies a change of the members, each of which moves the index: etcd keeps them in the
-// store.
+// membership applies a change of the members. Each increments the index, because etcd stores the
+// members as v2 nodes.
 func (p *v2Importer) membership(data []byte) error {
 	c, err := etcdfile.ParseConfChange(data)
 	if err != nil {
@@ -256,8 +257,8 @@ func v2Command(r *etcdfile.V2Request, key string, now kv.ClusterTime) (c *v2tree
 	return c, true
 }
 
-// other applies a request for a node that is not the users': it moves the index where etcd has
-// granted it.
+// other applies a request for a node outside of the users' keys: it increments the index where etcd
+// executed the request.
 func (p *v2Importer) other(r *etcdfile.V2Request) error {
 	old, there := p.others[r.Path]
 	isDir := there && old == nil
@@ -282,7 +283,7 @@ func (p *v2Importer) other(r *etcdfile.V2Request) error {
 	default:
 		return nil // a read, or refused
 	}
-	// The first index is the revision that a store begins with.
+	// The first index is the initial revision of a store.
 	if p.advanced++; p.advanced == 1 && p.found.CompactRevision == 0 {
 		return nil
 	}
@@ -306,7 +307,7 @@ type v2Role struct {
 	} `json:"permissions"`
 }
 
-// auth takes users and roles.
+// auth imports users and roles.
 func (p *v2Importer) auth() error {
 	r := auth.Restoration{Revision: 1}
 	for name, value := range p.others {

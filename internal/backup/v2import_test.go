@@ -15,7 +15,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// expectedNode is a node as etcd answered.
+// expectedNode is a node as in etcd's response.
 type expectedNode struct {
 	Key           string         `json:"key"`
 	Value         string         `json:"value"`
@@ -47,7 +47,7 @@ func importedV2(t *testing.T, dir string) (*machine.Machine, Imported) {
 }
 
 // TestImportOfV2HasWhatEtcdHad imports a data directory of etcd 3.1.5 with a snapshot and a log
-// behind it, and what `etcdctl backup` made of it.
+// behind it, and the backup of it by `etcdctl backup`.
 func TestImportOfV2HasWhatEtcdHad(t *testing.T) {
 	for _, archive := range []string{"3.1.5-v2.data-dir.tar.gz", "3.1.5-v2.backup.tar.gz"} {
 		t.Run(archive, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestImportOfV2HasWhatEtcdHad(t *testing.T) {
 				t.Errorf("found %+v, want revision 107, compacted at 60", found)
 			}
 			for _, node := range []expectedNode{want.Keys.Node, want.Hidden.Node} {
-				path := node.Key // the root has none
+				path := node.Key // the root has no key
 				if path == "" {
 					path = "/"
 				}
@@ -70,17 +70,17 @@ func TestImportOfV2HasWhatEtcdHad(t *testing.T) {
 			}
 			state := m.Auth().State()
 			if !state.Enabled {
-				t.Error("authentication is off, was on")
+				t.Error("authentication is disabled, was enabled")
 			}
 			for user, password := range want.Passwords {
 				u := state.User(user)
 				if u == nil || bcrypt.CompareHashAndPassword([]byte(u.Hash), []byte(password)) != nil {
-					t.Errorf("user %s: its password does not hold", user)
+					t.Errorf("user %s: its password is not accepted", user)
 				}
 			}
 			for _, w := range want.Roles.Roles {
 				if w.Role == "root" {
-					continue // always there
+					continue // the role root exists always
 				}
 				role, patterns := state.Role(w.Role), w.Permissions.KV
 				if role == nil || !slices.Equal(role.Read, patterns.Read) || !slices.Equal(role.Write, patterns.Write) {
@@ -94,7 +94,7 @@ func TestImportOfV2HasWhatEtcdHad(t *testing.T) {
 func compareNodes(t *testing.T, got *v2tree.Node, want expectedNode) {
 	t.Helper()
 	ttl := int64(got.Left.Seconds())
-	// The TTL goes on from the time at which the log ends.
+	// The TTL continues from the time at which the log ends.
 	if string(got.Key) != want.Key || string(got.Value) != want.Value || got.Dir != want.Dir || got.Expires != (want.TTL > 0) ||
 		got.Expires && (ttl < want.TTL-60 || ttl > want.TTL+60) {
 		t.Errorf("node %+v, want %+v", got, want)

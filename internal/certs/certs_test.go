@@ -69,7 +69,7 @@ func mustNew(t *testing.T, o Options) *Source {
 	return s
 }
 
-// TestVerification is the matrix of certificates that a client or a server shows.
+// TestVerification is the matrix of certificates that a client or a server presents.
 func TestVerification(t *testing.T) {
 	dir := t.TempDir()
 	ca, other := pki.NewAuthority(t, "ca"), pki.NewAuthority(t, "other")
@@ -188,8 +188,7 @@ func TestCheckSAN(t *testing.T) {
 	}
 }
 
-// TestReload changes each kind of file and sees new handshakes follow, and broken files be passed
-// over.
+// TestReload changes each kind of file: new handshakes use it, and broken files are ignored.
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	var log bytes.Buffer
@@ -221,7 +220,7 @@ func TestReload(t *testing.T) {
 		if atClient != nil || atServer != nil {
 			t.Errorf("want %q: server %v, client %v", want, atServer, atClient)
 		} else if got := state.PeerCertificates[0].Subject.CommonName; got != want {
-			t.Errorf("server showed %q, want %q", got, want)
+			t.Errorf("server presented %q, want %q", got, want)
 		}
 	}
 	refused := func(why string, c *tls.Config) {
@@ -355,7 +354,7 @@ func TestSelfSigned(t *testing.T) {
 		t.Fatal(again, err)
 	}
 	s := mustNew(t, Options{CertFile: cert, KeyFile: key, SelfSigned: true})
-	leaf := s.now.Load().material.served[0].Leaf
+	leaf := s.now.Load().material.serverCerts[0].Leaf
 	if got := sans(leaf); got != "127.0.0.1, ::1, localhost" || leaf.NotAfter.Before(now.AddDate(2, 0, -1)) {
 		t.Errorf("made %s until %v", got, leaf.NotAfter)
 	}
@@ -368,11 +367,11 @@ func TestSelfSigned(t *testing.T) {
 	if _, _, err := SelfSigned(dir, nil, 1, now.AddDate(3, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if leaf := mustNew(t, Options{CertFile: cert, KeyFile: key}).now.Load().material.served[0].Leaf; sans(leaf) != "no host" {
+	if leaf := mustNew(t, Options{CertFile: cert, KeyFile: key}).now.Load().material.serverCerts[0].Leaf; sans(leaf) != "no host" {
 		t.Error("an expired certificate was not replaced")
 	}
 	if _, _, err := SelfSigned(dir, nil, 0, now); err == nil {
-		t.Error("a validity of 0 years was taken")
+		t.Error("a validity of 0 years was accepted")
 	}
 }
 
@@ -414,11 +413,11 @@ func TestParseNames(t *testing.T) {
 		t.Error(v, err)
 	}
 	if _, err := ParseVersion("TLS1.0"); err == nil {
-		t.Error("TLS1.0 was taken")
+		t.Error("TLS1.0 was accepted")
 	}
 }
 
-// FuzzFiles feeds bytes to everything that reads a file.
+// FuzzFiles passes random bytes to all parsers of files.
 func FuzzFiles(f *testing.F) {
 	ca := pki.NewAuthority(f, "ca")
 	p := ca.Issue(f, pki.Spec{CommonName: "a"})

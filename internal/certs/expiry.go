@@ -20,10 +20,10 @@ func expiryOf(role, file string, c *x509.Certificate) Expiry {
 
 const day = 24 * time.Hour
 
-// warnBefore are the times before the end of validity at which it is logged.
+// warnBefore has the times before the end of validity at which a warning is logged.
 var warnBefore = []time.Duration{30 * day, 7 * day, day, 0}
 
-// warning is one line that was logged: a certificate, and the last of warnBefore that was reached.
+// warning identifies a logged warning: a certificate, and the last of warnBefore that was reached.
 type warning struct {
 	expiry Expiry
 	before time.Duration

@@ -25,12 +25,12 @@ type Failures struct {
 // failure is a host whose handshakes fail.
 type failure struct {
 	logged  time.Time
-	skipped int // since logged
+	skipped int // not logged since the last log line
 }
 
 const (
 	failureInterval = time.Minute
-	failureHostsMax = 4096 // hosts that are remembered; beyond, all are forgotten
+	failureHostsMax = 4096 // number of hosts that are remembered; when it is reached, all are dropped
 )
 
 // NewFailures returns a log of failed handshakes.
@@ -38,7 +38,7 @@ func NewFailures(log *slog.Logger) *Failures {
 	return &Failures{log: log, now: time.Now, last: map[string]*failure{}}
 }
 
-// Add logs the failure of a handshake with a client, in words.
+// Add logs a failed handshake with a client, with its explanation.
 func (f *Failures) Add(remote, local net.Addr, err error) {
 	host := remote.String()
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -69,8 +69,7 @@ func (f *Failures) Add(remote, local net.Addr, err error) {
 	f.log.Warn("rejected connection", attrs...)
 }
 
-// alerts are the texts of crypto/tls for what the other end says, and what they mean to an
-// operator.
+// alerts maps error texts of crypto/tls to explanations for an operator.
 var alerts = []struct{ text, words string }{
 	{"remote error: tls: unknown certificate authority", "the client does not trust this server's certificate: give the client the authority that signed it"},
 	{"remote error: tls: bad certificate", "the client rejected this server's certificate: its host name, validity or authority is not what the client expects"},
@@ -83,7 +82,7 @@ var alerts = []struct{ text, words string }{
 	{"no cipher suite supported by both client and server", "the client and this server have no cipher suite in common"},
 }
 
-// Explain says in words for an operator why a handshake with a client failed.
+// Explain returns an explanation of a failed handshake with a client, for an operator.
 func Explain(err error) string {
 	var invalid x509.CertificateInvalidError
 	var unknown x509.UnknownAuthorityError

@@ -16,17 +16,17 @@ import (
 	"strings"
 )
 
-// fileBytesMax bounds each file: a bundle of all public authorities has a quarter of a megabyte, a
-// large revocation list some megabytes.
+// fileBytesMax is the maximum size of each file: a bundle of all public authorities has a quarter
+// of a megabyte, a large revocation list some megabytes.
 const fileBytesMax = 64 << 20
 
-// material is what the files of a Source held when they were read. It is not changed afterwards.
+// material is the content of a Source's files when they were read. It never changes afterwards.
 type material struct {
-	served   []tls.Certificate // of CertFile; empty without one
-	shown    *tls.Certificate  // when dialing; nil for none
-	roots    *x509.CertPool    // of TrustedCAFile; nil without one
-	revoked  map[string]bool   // by issuer and serial number
-	expiries []Expiry
+	serverCerts []tls.Certificate // of CertFile, for a server; empty without one
+	clientCert  *tls.Certificate  // for dialing; nil for none
+	roots       *x509.CertPool    // of TrustedCAFile; nil without one
+	revoked     map[string]bool   // by issuer and serial number
+	expiries    []Expiry
 }
 
 // load reads all files.
@@ -34,11 +34,11 @@ func (o *Options) load() (*material, error) {
 	m := &material{}
 	var err error
 	if o.CertFile != "" {
-		if m.served, err = loadPairs(o.CertFile, o.KeyFile); err != nil {
+		if m.serverCerts, err = loadPairs(o.CertFile, o.KeyFile); err != nil {
 			return nil, err
 		}
-		m.shown = &m.served[0]
-		for _, c := range m.served {
+		m.clientCert = &m.serverCerts[0]
+		for _, c := range m.serverCerts {
 			m.expiries = append(m.expiries, expiryOf(o.Role, o.CertFile, c.Leaf))
 		}
 	}
@@ -47,8 +47,8 @@ func (o *Options) load() (*material, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.shown = &shown[0]
-		m.expiries = append(m.expiries, expiryOf(o.Role, o.ClientCertFile, m.shown.Leaf))
+		m.clientCert = &shown[0]
+		m.expiries = append(m.expiries, expiryOf(o.Role, o.ClientCertFile, m.clientCert.Leaf))
 	}
 	if o.TrustedCAFile != "" {
 		authorities, err := loadCertificates(o.TrustedCAFile)
@@ -100,7 +100,7 @@ func loadCertificates(path string) ([]*x509.Certificate, error) {
 	return certificates, nil
 }
 
-// parseCertificates reads the certificates of a PEM file, of which there must be one at least.
+// parseCertificates reads the certificates of a PEM file, which must have at least one.
 func parseCertificates(text []byte) (found []*x509.Certificate, err error) {
 	for {
 		var block *pem.Block
@@ -122,7 +122,7 @@ func parseCertificates(text []byte) (found []*x509.Certificate, err error) {
 	return found, nil
 }
 
-// parseKeys reads the private keys of a PEM file, of which there must be one at least.
+// parseKeys reads the private keys of a PEM file, which must have at least one.
 func parseKeys(text []byte) (keys []crypto.Signer, err error) {
 	for {
 		var block *pem.Block
@@ -213,8 +213,8 @@ func samePublicKey(c *x509.Certificate, key crypto.Signer) bool {
 	return ok && public.Equal(c.PublicKey)
 }
 
-// loadRevoked reads revocation lists. Whether an authority has signed them is not checked, as in
-// etcd: who may write the file may replace the certificates as well.
+// loadRevoked reads revocation lists. As in etcd their signatures are not verified: a user who can
+// write the file can replace the certificates as well.
 func loadRevoked(path string) (map[string]bool, error) {
 	text, err := readFile(path)
 	if err != nil {
@@ -259,5 +259,5 @@ func parseRevoked(text []byte) (map[string]bool, error) {
 	return revoked, nil
 }
 
-// revocationKey names a certificate: serial numbers are unique for an issuer only.
+// revocationKey identifies a certificate: serial numbers are unique for an issuer only.
 func revocationKey(issuer, serial []byte) string { return string(issuer) + "\x00" + string(serial) }

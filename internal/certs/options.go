@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// Options name the files of one role and what is checked with them.
+// Options name the files of one role and the checks on certificates.
 type Options struct {
 	Role string // "client" or "peer": the port that the certificates are for
 
-	CertFile, KeyFile string // what a server shows; also what is shown when dialing
-	// what is shown when dialing, in place of CertFile and KeyFile
+	CertFile, KeyFile string // the server's certificate; also the client's when dialing
+	// the client's certificate when dialing, in place of CertFile and KeyFile
 	ClientCertFile, ClientKeyFile string
-	TrustedCAFile                 string // whose certificates are accepted; asks clients for one
+	TrustedCAFile                 string // trusted authorities; makes a server request client certificates
 	CRLFile                       string // revocation lists, PEM or DER
-	// also without TrustedCAFile: the system's authorities count then
+	// without TrustedCAFile, the system's authorities are trusted
 	RequireClientCert bool
 
-	AllowedCNs []string // common names, of which the other end must have one
-	// host names, for one of which the other end's certificate must be valid
+	AllowedCNs []string // the remote end must have one of these common names
+	// the remote end's certificate must be valid for one of these host names
 	AllowedHostnames []string
 	// client certificates with subject alternative names must come from one of them
 	CheckClientSAN bool
@@ -32,21 +32,21 @@ type Options struct {
 	// SelfSigned is set when CertFile is self-signed: then a dialed server's chain is not checked.
 	SelfSigned bool
 
-	CipherSuites           []uint16 // of TLS 1.2; nil is Go's choice
-	MinVersion, MaxVersion uint16   // 0 is TLS 1.2, and the newest
+	CipherSuites           []uint16 // of TLS 1.2; nil means Go's choice
+	MinVersion, MaxVersion uint16   // 0 means TLS 1.2, and the newest
 
 	Logger   *slog.Logger     // may be nil
-	Now      func() time.Time // nil is time.Now
-	Resolver Resolver         // nil is the system's; for CheckClientSAN
+	Now      func() time.Time // nil means time.Now
+	Resolver Resolver         // for CheckClientSAN; nil means the system's
 }
 
-// Resolver looks up names and addresses. *net.Resolver is one.
+// Resolver resolves names and addresses. *net.Resolver implements it.
 type Resolver interface {
 	LookupHost(ctx context.Context, host string) ([]string, error)
 	LookupAddr(ctx context.Context, address string) ([]string, error)
 }
 
-// Empty reports whether no certificate is named, so that TLS cannot be served.
+// Empty reports whether the options name no certificate, so that TLS cannot be served.
 func (o *Options) Empty() bool { return o.CertFile == "" && o.KeyFile == "" }
 
 // Check returns an error when options contradict each other. Its texts begin with etcd's.
@@ -62,10 +62,10 @@ func (o *Options) Check() error {
 	return CheckVersions(o.MinVersion, o.MaxVersion, o.CipherSuites)
 }
 
-// versions are the names that etcd has for versions of TLS.
+// versions maps etcd's names of TLS versions.
 var versions = map[string]uint16{"": 0, "TLS1.2": tls.VersionTLS12, "TLS1.3": tls.VersionTLS13}
 
-// ParseVersion reads a version of TLS; an empty text is 0.
+// ParseVersion parses a version of TLS; an empty text is 0.
 func ParseVersion(text string) (uint16, error) {
 	v, ok := versions[text]
 	if !ok {
@@ -85,13 +85,13 @@ func CheckVersions(low, high uint16, suites []uint16) error {
 	return nil
 }
 
-// ParseCipherSuites reads names of cipher suites, as in RFC 5246 and as Go lists them.
+// ParseCipherSuites parses names of cipher suites, as in RFC 5246 and as Go lists them.
 func ParseCipherSuites(names []string) ([]uint16, error) {
 	known := map[string]uint16{}
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		known[s.Name] = s.ID
 	}
-	// before Go had the names of RFC 7905
+	// the names before RFC 7905
 	known["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"] = tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
 	known["TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"] = tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
 	var ids []uint16

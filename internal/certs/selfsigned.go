@@ -23,9 +23,9 @@ const (
 	selfSignedKey  = "key.pem"
 )
 
-// SelfSigned returns the files of a self-signed certificate in dir. It makes them, valid for so
-// many years, when there are none or when they have expired. hosts are host names and addresses,
-// with ports or without.
+// SelfSigned returns the files of a self-signed certificate in dir. If there are none, or when they
+// have expired, it makes them with the given validity in years. hosts are host names and addresses,
+// with or without ports.
 func SelfSigned(dir string, hosts []string, years uint, now time.Time) (certFile, keyFile string, err error) {
 	if years == 0 {
 		return "", "", errors.New("self-signed certificate: validity is 0 years: want 1 or more")
@@ -41,7 +41,7 @@ func SelfSigned(dir string, hosts []string, years uint, now time.Time) (certFile
 	if err != nil {
 		return "", "", fmt.Errorf("self-signed certificate: %w", err)
 	}
-	// The certificate goes last: without one a start makes both again.
+	// Write the certificate last: if it is missing, the next start makes both again.
 	if err := errors.Join(replaceFile(keyFile, keyPEM, 0o600), replaceFile(certFile, certPEM, 0o644)); err != nil {
 		return "", "", fmt.Errorf("self-signed certificate: %w", err)
 	}
@@ -60,7 +60,7 @@ func makeSelfSigned(hosts []string, years uint, now time.Time) (certPEM, keyPEM 
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{Organization: []string{"etcd"}},
-		NotBefore:             now.Add(-time.Minute), // for clocks that are behind
+		NotBefore:             now.Add(-time.Minute), // tolerates clocks that are behind
 		NotAfter:              now.AddDate(int(min(years, 1000)), 0, 0),
 		KeyUsage:              x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -87,7 +87,7 @@ func makeSelfSigned(hosts []string, years uint, now time.Time) (certPEM, keyPEM 
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
 }
 
-// replaceFile writes a file under another name and renames it, so that it is whole at any time.
+// replaceFile writes a temporary file and renames it, so that the file is complete at any time.
 func replaceFile(path string, text []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {

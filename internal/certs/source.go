@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// Source gives the TLS configurations of a role, from files that it reads again when they change.
+// Source returns the TLS configurations of a role, from files that it reads again when they change.
 type Source struct {
 	opts Options
 	now  atomic.Pointer[state]
 
-	mu     sync.Mutex // guards what follows, and changes of now
-	failed signature  // of files that could not be used, so that they are logged once
+	mu     sync.Mutex // guards the fields below, and changes of now
+	failed signature  // of files that could not be used, so that the error is logged once
 	warned map[warning]bool
 }
 
-// state is what is in use: the files' contents, and how they looked when they were read.
+// state is in use: the content of the files, and their signature when they were read.
 type state struct {
 	material  *material
 	signature signature
@@ -52,14 +52,14 @@ func (s *Source) Files() (files []string) {
 	return files
 }
 
-// signature is how files look from outside.
+// signature has the metadata of the files, to detect changes.
 type signature [6]struct {
 	size, seconds, nanoseconds int64
 	inode                      uint64
 	missing                    bool
 }
 
-func (s *Source) look() (sig signature) {
+func (s *Source) signature() (sig signature) {
 	for i, f := range s.Files() {
 		info, err := os.Stat(f)
 		if err != nil {
@@ -75,12 +75,12 @@ func (s *Source) look() (sig signature) {
 	return sig
 }
 
-// Reload reads all files whether or not they seem to have changed. When they cannot be used the old
-// ones stay in use, and the error says why.
+// Reload reads all files, changed or not. When they cannot be used it returns the error, and the
+// old ones stay in use.
 func (s *Source) Reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reloadLocked(s.look())
+	return s.reloadLocked(s.signature())
 }
 
 func (s *Source) reloadLocked(sig signature) error {
@@ -98,10 +98,10 @@ func (s *Source) reloadLocked(sig signature) error {
 	return nil
 }
 
-// current returns what is in use, after a look at the files.
+// current returns the state in use, after checking the files for changes.
 func (s *Source) current() *state {
 	now := s.now.Load()
-	sig := s.look()
+	sig := s.signature()
 	if sig == now.signature {
 		return now
 	}
@@ -115,10 +115,10 @@ func (s *Source) current() *state {
 	return s.now.Load()
 }
 
-// pollInterval is how often files are looked at when there are no handshakes.
+// pollInterval is the interval of checks for changed files in the absence of handshakes.
 const pollInterval = time.Minute
 
-// Run looks at the files and at the certificates' expiry until ctx ends.
+// Run checks the files and the certificates' expiry at intervals until ctx ends.
 func (s *Source) Run(ctx context.Context) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -135,11 +135,11 @@ func (s *Source) Run(ctx context.Context) {
 
 // server makes the configuration of a port; nil without a certificate.
 func (o *Options) server(m *material) *tls.Config {
-	if len(m.served) == 0 {
+	if len(m.serverCerts) == 0 {
 		return nil
 	}
 	c := o.base()
-	c.Certificates = m.served
+	c.Certificates = m.serverCerts
 	if o.TrustedCAFile != "" || o.RequireClientCert {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 		c.ClientCAs = m.roots
@@ -147,13 +147,13 @@ func (o *Options) server(m *material) *tls.Config {
 	return c
 }
 
-// base is what servers and clients have in common.
+// base returns the options that servers and clients share.
 func (o *Options) base() *tls.Config {
 	return &tls.Config{MinVersion: o.MinVersion, MaxVersion: o.MaxVersion, CipherSuites: o.CipherSuites}
 }
 
-// Server returns the configuration of a port that speaks protocols (in ALPN). It is to be used for
-// all connections of the port. New must have been given a certificate.
+// Server returns the configuration of a port that accepts the given ALPN protocols. Use it for all
+// connections of the port. New must have been given a certificate.
 func (s *Source) Server(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: s.opts.MinVersion,
@@ -174,23 +174,24 @@ func (s *Source) Server(protocols ...string) *tls.Config {
 }
 
 // Dial returns the configuration of one connection to a server. The certificate must be valid for
-// the host. The configuration is to be used at once: it does not follow changes of the files.
+// the host. Use it at once: it does not follow changes of the files.
 func (s *Source) Dial(host string, protocols ...string) *tls.Config {
 	now := s.current()
 	m := now.material
 	c := s.opts.base()
 	c.ServerName, c.NextProtos, c.RootCAs = host, protocols, m.roots
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if m.shown == nil {
+		if m.clientCert == nil {
 			return new(tls.Certificate), nil
 		}
-		return m.shown, nil
+		return m.clientCert, nil
 	}
-	// Self-signed certificates keep out who only listens, as etcd's --peer-auto-tls does.
+	// Self-signed certificates protect against passive eavesdroppers only, as etcd's
+	// --peer-auto-tls does.
 	c.InsecureSkipVerify = s.opts.SelfSigned
-	c.VerifyConnection = func(cs tls.ConnectionState) error { return s.opts.verifyOther(m, &cs) }
+	c.VerifyConnection = func(cs tls.ConnectionState) error { return s.opts.verifyRemote(m, &cs) }
 	return c
 }
 
-// Expiries returns the end of validity of each certificate in the files, as they are in use.
+// Expiries returns the end of validity of each certificate in use.
 func (s *Source) Expiries() []Expiry { return s.now.Load().material.expiries }

@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// verifyClient checks what crypto/tls does not: the chain again when a session is resumed, since
-// the authorities may have changed in between, then revocation, names and the address.
+// verifyClient makes the checks that crypto/tls does not make: the chain again when a session is
+// resumed, since the authorities may have changed meanwhile, then revocation, names and the
+// address.
 func (o *Options) verifyClient(ctx context.Context, m *material, cs *tls.ConnectionState, remote net.Addr) error {
 	if len(cs.PeerCertificates) == 0 {
 		return nil // where one is required, the handshake has failed already
@@ -22,7 +23,7 @@ func (o *Options) verifyClient(ctx context.Context, m *material, cs *tls.Connect
 			return err
 		}
 	}
-	if err := o.verifyOther(m, cs); err != nil {
+	if err := o.verifyRemote(m, cs); err != nil {
 		return err
 	}
 	if !o.CheckClientSAN {
@@ -50,15 +51,15 @@ func verifyChain(roots *x509.CertPool, chain []*x509.Certificate, o *Options) er
 	return nil
 }
 
-// The errors of a certificate whose chain is right. They are wrapped with the facts.
+// The errors about a certificate whose chain is valid. They are wrapped with the details.
 var (
 	ErrRevoked    = errors.New("certificate is revoked")
 	ErrNotAllowed = errors.New("certificate has none of the allowed names")
 	ErrAddress    = errors.New("certificate is not for this address")
 )
 
-// verifyOther checks the other end's certificate for revocation and names, in either direction.
-func (o *Options) verifyOther(m *material, cs *tls.ConnectionState) error {
+// verifyRemote checks the remote end's certificate for revocation and names, in either direction.
+func (o *Options) verifyRemote(m *material, cs *tls.ConnectionState) error {
 	for _, c := range cs.PeerCertificates {
 		if m.revoked[revocationKey(c.RawIssuer, c.SerialNumber.Bytes())] {
 			return fmt.Errorf("%w: serial number %x", ErrRevoked, c.SerialNumber)
@@ -78,8 +79,8 @@ func (o *Options) verifyOther(m *material, cs *tls.ConnectionState) error {
 }
 
 // checkSAN checks that a client comes from an address that its certificate names: by IP, by DNS
-// name that resolves to it, or by a wildcard that a name of the address matches. A certificate
-// without such names may come from anywhere.
+// name that resolves to it, or by a wildcard that matches a name of the address. A certificate
+// without such names may come from any address.
 func checkSAN(ctx context.Context, r Resolver, leaf *x509.Certificate, host string) error {
 	if len(leaf.IPAddresses) == 0 && len(leaf.DNSNames) == 0 {
 		return nil
@@ -128,7 +129,7 @@ func matchesWildcard(name string, suffixes []string) bool {
 	})
 }
 
-// sans lists what a certificate is for.
+// sans lists the subject alternative names of a certificate.
 func sans(c *x509.Certificate) string {
 	var all []string
 	for _, ip := range c.IPAddresses {

@@ -88,7 +88,7 @@ func (a *applier) absent(path []byte) error {
 	return a.refuse(code, cause)
 }
 
-// obstacle returns the reason why there is no node at path: where, and the code.
+// obstacle returns the reason why there is no node at path: the path at fault, and the code.
 func obstacle(r mvcc.Reading, path []byte) (at []byte, code int, err error) {
 	ends := nameEnds(path)
 	above := ends[:len(ends)-1]
@@ -107,7 +107,7 @@ func obstacle(r mvcc.Reading, path []byte) (at []byte, code int, err error) {
 	return path[:above[i]], CodeKeyNotFound, err
 }
 
-// nameEnds returns where the names of a path end that is not the root.
+// nameEnds returns the offsets at which the names of a path end. path is not the root.
 func nameEnds(path []byte) []int {
 	ends := make([]int, 0, bytes.Count(path, slash))
 	for end := 0; end < len(path); {
@@ -117,8 +117,8 @@ func nameEnds(path []byte) []int {
 	return ends
 }
 
-// firstNot returns the index of the first end that does not hold, or their number. Behind that none
-// holds, so that the number of questions is logarithmic.
+// firstNot returns the index of the first end for which holds is false, or len(ends). It must be
+// false for all later ends, too; then a binary search needs few calls.
 func firstNot(ends []int, holds func(end int) (bool, error)) (int, error) {
 	var failed error
 	i := sort.Search(len(ends), func(i int) bool {
@@ -180,9 +180,9 @@ func (a *applier) set(path []byte) (Result, error) {
 	return res, err
 }
 
-// setUnmixed is set for a key, while all such keys are v2's: no directory hides a key, and table d
-// has all its ancestors. So the key is put first, and only if it is new the rest is checked; a
-// refusal undoes the put.
+// setUnmixed is set for a key, while v3 has written no such keys: no directory hides a key, and
+// table d has all its ancestors. So it puts the key first, and makes the other checks only if the
+// key is new; a refusal undoes the put.
 func (a *applier) setUnmixed(path []byte) (Result, error) {
 	n, old, err := a.put(path, a.c.Value, kv.ActionSet, true)
 	if err != nil {

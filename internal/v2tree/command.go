@@ -40,13 +40,13 @@ type Command struct {
 	Recursive bool // delete a directory with all below it
 	Refresh   bool // keep the value; watchers get no event
 
-	// TTL is how long the node lives from now on, when HasTTL is set; it may be
-	// zero or negative, for a node that expires at once. Without, it lives on.
+	// TTL is how long the node lives from now on, when HasTTL is set; zero or negative makes it
+	// expire at once. Without HasTTL the node does not expire.
 	HasTTL bool
 	TTL    time.Duration
 
-	// PrevValue, unless empty, and PrevIndex, unless 0, are the value and the
-	// modified index that a compare wants.
+	// PrevValue, unless empty, and PrevIndex, unless 0, are the value and the modified index that a
+	// compare requires.
 	PrevValue []byte
 	PrevIndex uint64
 
@@ -55,8 +55,8 @@ type Command struct {
 
 const commandVersion = 1
 
-// commandNumbersMax is what a command takes besides paths and values: version, kind, flags and five
-// numbers.
+// commandNumbersMax is the maximum size of a command without paths and values: version, kind, flags
+// and five numbers.
 const commandNumbersMax = 3 + 5*binary.MaxVarintLen64
 
 // Flags of a command's bytes, drawn in docs/formats/v2.md.
@@ -72,7 +72,7 @@ const (
 	flagsKnown = 1<<iota - 1
 )
 
-// Append writes the command's bytes to dst.
+// Append appends the command's bytes to dst.
 func (c *Command) Append(dst []byte) []byte {
 	var flags byte
 	set := func(on bool, f byte) {
@@ -105,11 +105,11 @@ func (c *Command) Append(dst []byte) []byte {
 	return append(dst, c.Value...)
 }
 
-// Decode is the inverse of Append. Path and values point into b.
+// Decode is the inverse of Append. Path and values alias b.
 func Decode(b []byte) (c Command, err error) {
 	r := codec.NewReader(b)
 	if version := r.Byte(); version != commandVersion {
-		r.Fail("version %d, this cairn knows %d; a newer cairn has written it", version, commandVersion)
+		r.Fail("version %d, this cairn reads version %d; a newer cairn has written it", version, commandVersion)
 	}
 	c.Kind = Kind(r.Byte())
 	flags := r.Byte()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestCommandBytes holds the bytes that docs/formats/v2.md draws.
+// TestCommandBytes checks the bytes drawn in docs/formats/v2.md.
 func TestCommandBytes(t *testing.T) {
 	for _, tc := range []struct {
 		c     Command
@@ -83,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%x decodes to %+v, which does not: %v", b, c, err)
 		}
-		if len(back.PrevValue) == 0 { // an empty one is not kept
+		if len(back.PrevValue) == 0 { // an empty value is not encoded
 			back.PrevValue = c.PrevValue
 		}
 		if !reflect.DeepEqual(back, c) {

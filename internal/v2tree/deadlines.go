@@ -18,8 +18,8 @@ const (
 	deadlineDirectory = 'd'
 )
 
-// deadlineOf returns when a TTL that begins now is over. It is never 0, which
-// would be none.
+// deadlineOf returns the deadline of a TTL that starts at now. It is never 0, which means no
+// deadline.
 func deadlineOf(now kv.ClusterTime, ttl time.Duration) kv.ClusterTime {
 	if ttl > 0 && now > math.MaxInt64-kv.ClusterTime(ttl) {
 		return math.MaxInt64
@@ -33,7 +33,7 @@ func appendDeadlineKey(dst []byte, deadline kv.ClusterTime, kind byte, path []by
 	return append(append(dst, kind), path...)
 }
 
-// parseDeadlineKey is the inverse of appendDeadlineKey. path points into key.
+// parseDeadlineKey is the inverse of appendDeadlineKey. path aliases key.
 func parseDeadlineKey(key []byte) (deadline kv.ClusterTime, kind byte, path []byte, err error) {
 	if len(key) < 10 || key[1]&0x80 != 0 {
 		return 0, 0, nil, fmt.Errorf("%w: deadline %x", ErrCorrupt, key[:min(len(key), 32)])
@@ -41,8 +41,8 @@ func parseDeadlineKey(key []byte) (deadline kv.ClusterTime, kind byte, path []by
 	return kv.ClusterTime(binary.BigEndian.Uint64(key[1:9])), key[9], key[10:], nil
 }
 
-// moveDeadline brings table t in step with a key or directory whose deadline
-// was old and is now next; 0 is none.
+// moveDeadline updates table t for a key or directory whose deadline was old and is now next; 0
+// means none.
 func moveDeadline(b *storage.Batch, kind byte, path []byte, old, next kv.ClusterTime) {
 	if old == next {
 		return
@@ -56,11 +56,10 @@ func moveDeadline(b *storage.Batch, kind byte, path []byte, old, next kv.Cluster
 	}
 }
 
-// Due returns the commands for the v2 deadlines that have passed at now, of those among the first
-// limit entries of table t that are not before from, the earliest first: leases have entries there,
-// too. Each expires one key or directory, in one revision; or, where the deadline does not hold any
-// more, only removes its entry. They may be applied late or twice: a command looks again whether
-// its deadline holds.
+// Due returns the commands for the v2 deadlines that have passed at now. It examines the first
+// limit entries of table t that are not before from, including those of leases, the earliest first.
+// Each command expires one key or directory, in one revision, or removes an entry whose node no
+// longer has the deadline. Commands may be applied late or twice: each checks the deadline again.
 func Due(r mvcc.Reading, from, now kv.ClusterTime, limit int) (due []Command, err error) {
 	upper := appendDeadlineKey(nil, now+1, 0, nil)
 	if now == math.MaxInt64 {

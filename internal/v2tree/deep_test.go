@@ -19,8 +19,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestDeepPaths bounds what requests with paths of many names cost: each directory above a node has
-// a key that is as long as its path.
+// TestDeepPaths limits the cost of requests with paths of many names: each directory above a node
+// has a key that is as long as its path.
 func TestDeepPaths(t *testing.T) {
 	for names, want := range map[int]bool{1: true, maxNames: true, maxNames + 1: false, 30_000: false} {
 		if path := bytes.Repeat([]byte("/d"), names); ValidPath(path) != want {

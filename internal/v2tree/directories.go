@@ -15,8 +15,8 @@ import (
 // ErrCorrupt is wrapped by errors for bytes in table d or t that this package cannot have written.
 var ErrCorrupt = errors.New("corrupt v2 directory")
 
-// directory is what table d holds for a path. A directory's modified index is
-// always its created index: etcd returns a new one for an update, but does not store it.
+// directory is a value of table d. A directory's modified index is always its created index: etcd
+// returns a new one for an update, but does not store it.
 type directory struct {
 	created  int64
 	deadline kv.ClusterTime // 0 is none
@@ -71,7 +71,7 @@ func lendDirectory(r mvcc.Reading, key []byte) (d directory, ok bool, err error)
 	if closer != nil {
 		err = errors.Join(err, closer.Close())
 	}
-	// What is newer than the reading is not there yet.
+	// An entry newer than the reading does not exist in it.
 	return d, err == nil && d.created <= r.Revision(), err
 }
 
@@ -95,8 +95,8 @@ func lastDirectoryChange(r mvcc.Reading) (int64, error) {
 type place struct {
 	is       content
 	explicit bool      // table d has the directory
-	dir      directory // of a directory
-	rec      kv.Record // of a key
+	dir      directory // if the node is a directory
+	rec      kv.Record // if the node is a key
 }
 
 type content byte
@@ -128,7 +128,7 @@ func lookup(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 	if !r.Mixed() {
 		return place{}, nil
 	}
-	// One walk finds both the key itself, and the first one below.
+	// One walk finds both the key itself and the first key below it.
 	prefix := key[1:]
 	err = r.Walk(path, afterSubtree(path), func(at []byte, rec *kv.Record) ([]byte, bool) {
 		switch {
@@ -142,7 +142,7 @@ func lookup(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 		case !bytes.HasPrefix(at, prefix):
 			return prefix, true // a longer name: /a-b sorts between /a and /a/
 		}
-		if seek, bad := unseen(at, len(prefix)); bad {
+		if seek, bad := invisible(at, len(prefix)); bad {
 			return seek, true
 		}
 		p = place{is: folder, dir: directory{created: rec.CreateRevision}}
@@ -151,9 +151,9 @@ func lookup(r mvcc.Reading, path []byte, value bool) (p place, err error) {
 	return p, err
 }
 
-// unseen reports whether v2 does not show a key below a directory's prefix, and if so where to
-// continue: nil is the next key.
-func unseen(key []byte, prefix int) (seek []byte, bad bool) {
+// invisible reports whether v2 does not show a key below a directory's prefix, and if so where to
+// continue; nil means the next key.
+func invisible(key []byte, prefix int) (seek []byte, bad bool) {
 	end := invalidName(key, prefix)
 	switch end {
 	case -1:
@@ -168,7 +168,7 @@ func unseen(key []byte, prefix int) (seek []byte, bad bool) {
 // walkBelow visits the keys below a directory that v2 sees, in order.
 func walkBelow(r mvcc.Reading, prefix []byte, visit func(key []byte, rec *kv.Record) (seek []byte, ok bool)) error {
 	return r.Walk(prefix, afterPrefix(prefix), func(key []byte, rec *kv.Record) ([]byte, bool) {
-		if seek, bad := unseen(key, len(prefix)); bad {
+		if seek, bad := invisible(key, len(prefix)); bad {
 			return seek, true
 		}
 		return visit(key, rec)
@@ -208,7 +208,7 @@ func (c *dirCursor) readEntry(more bool) {
 	c.more = more
 }
 
-// prefix returns the prefix of the present directory, valid until the next move.
+// prefix returns the prefix of the current directory, valid until the next move.
 func (c *dirCursor) prefix() []byte { return c.it.Key()[1:] }
 
 func (c *dirCursor) next() { c.readEntry(c.it.Next()) }

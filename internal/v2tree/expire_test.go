@@ -9,8 +9,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// TestExpireInParts removes a directory that is too large for one command over several, each of a
-// bounded size, keeps the tree whole in between, and ends it with one expire of the directory.
+// TestExpireInParts expires a directory that is too large for one command. Each part has a limited
+// size and leaves a valid tree, and the last event is one expire of the directory.
 func TestExpireInParts(t *testing.T) {
 	expiredBytesMax = 1000
 	defer func() { expiredBytesMax = removedDirBytesMax }()

@@ -9,18 +9,18 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// movedTriesMax limits how often a Get begins again; see Get.
+// movedTriesMax is the maximum number of times that a Get starts again; see Get.
 const movedTriesMax = 16
 
 // Get returns the node at a path, and the revision of the state that it was read from. A directory
-// has its content without hidden nodes: one level, or with recursive all of it. A refusal is an
+// has its content without hidden nodes: one level, or with recursive all levels. A refusal is an
 // *Error.
 //
-// read returns the published state. Keys are read as of one revision, directories as they are now,
-// so a Get that read directories checks whether any changed meanwhile, and if so begins again with
-// a newer reading. When directories change faster than it can read, it returns the last attempt: a
-// directory that was made or removed in those microseconds may then be on either side of the
-// revision. When a compaction has overtaken it, it waits for the newer state and begins again.
+// read returns the published state. Keys are read as of one revision, directories as they are now.
+// So a Get that read directories checks whether any changed meanwhile, and if so starts again with
+// a newer reading. If directories change faster than it can read, it returns the last attempt: a
+// directory that was created or removed during that attempt may or may not be in the result. When a
+// compaction has overtaken it, it waits for the newer state and starts again.
 func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime) (n Node, index int64, err error) {
 	for range movedTriesMax {
 		r := read()
@@ -67,8 +67,8 @@ func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTi
 	return n, r.Revision(), err
 }
 
-// Hides reports whether v2 shows a directory at a path, so that a key of the same path, which only
-// v3 can have put there, is not seen.
+// Hides reports whether v2 shows a directory at a path. Then a key of the same path, which only v3
+// can have put, is invisible in v2.
 func Hides(r mvcc.Reading, path []byte) (bool, error) {
 	if !r.Mixed() {
 		return false, nil
@@ -100,18 +100,17 @@ func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTim
 	return l.list(r, prefixOf(path), n)
 }
 
-// lister gathers a directory's content by walking the keys and the entries of
-// table d below it together. Both are sorted by prefix, so that all below a
-// directory comes in one piece; but a directory's own nodes come unsorted, since
-// "/a-b" is before "/a/x", and a directory may come after a key of its path, which
-// it hides.
+// lister collects a directory's content by walking the keys and the entries of table d below it in
+// parallel. Both are sorted by prefix, so that everything below a directory is consecutive; but a
+// directory's own nodes are not sorted by name, since "/a-b" is before "/a/x", and a directory may
+// follow a key of the same path, which it hides.
 type lister struct {
 	recursive bool
 	now       kv.ClusterTime
 	bytes     int // listed so far, as listBytesMax counts them
-	// open has the directories on the way to the present place, outermost first.
+	// open has the directories that contain the current position, outermost first.
 	open []openDir
-	mem  []byte // what the nodes' keys and values are cut from
+	mem  []byte // memory for the nodes' keys and values
 }
 
 type openDir struct {
@@ -143,8 +142,7 @@ func (l *lister) list(r mvcc.Reading, prefix []byte, n Node) (Node, error) {
 	return l.close(), nil
 }
 
-// addDirectories takes the entries of table d that are before key; all, when key
-// is nil.
+// addDirectories adds the entries of table d that are before key; all, when key is nil.
 func (l *lister) addDirectories(dirs *dirCursor, key []byte) {
 	for dirs.more && l.bytes <= listBytesMax && (key == nil || bytes.Compare(dirs.prefix(), key) < 0) {
 		prefix := dirs.prefix()
@@ -156,7 +154,7 @@ func (l *lister) addDirectories(dirs *dirCursor, key []byte) {
 	}
 }
 
-// addKey takes a key, and returns where to go on: nil is the next key.
+// addKey adds a key, and returns the key to continue at; nil means the next one.
 func (l *lister) addKey(key []byte, rec *kv.Record) []byte {
 	if seek := l.enter(key, directory{created: rec.CreateRevision}); seek != nil {
 		return seek
@@ -171,15 +169,15 @@ func (l *lister) addKey(key []byte, rec *kv.Record) []byte {
 	return nil
 }
 
-// listBytesMax bounds what a listing may hold: keys, values, and nodeBytes for each node.
+// listBytesMax limits the size of a listing: keys, values, and nodeBytes for each node.
 const (
 	listBytesMax = 256 << 20
 	nodeBytes    = 160
 )
 
-// enter opens the directories that key lies in, and for the prefix of a
-// directory that one, too. Those that it has to make up are as given, also the
-// last. It returns a seek key when what is below is not to be listed.
+// enter opens the directories that contain key; if key is the prefix of a directory, also that
+// directory. Directories that it creates implicitly, and the last one, have the indexes and the
+// deadline of as. It returns a seek key when the content is not to be listed.
 func (l *lister) enter(key []byte, as directory) (seek []byte) {
 	for !bytes.HasPrefix(key, l.open[len(l.open)-1].prefix) {
 		l.closeTo(len(l.open) - 1)
@@ -206,12 +204,12 @@ func (l *lister) enter(key []byte, as directory) (seek []byte) {
 	}
 }
 
-// add puts a node into a directory.
+// add adds a node to a directory.
 func (l *lister) add(to *openDir, n Node) {
 	if last := len(to.node.Nodes) - 1; last >= 0 {
 		switch order := bytes.Compare(to.node.Nodes[last].Key, n.Key); {
 		case order == 0 && to.node.Nodes[last].Dir:
-			return // both table d and the keys below show the directory
+			return // table d and the keys below may both show the directory
 		case order >= 0:
 			to.sorted = false
 		}
@@ -237,7 +235,7 @@ func (l *lister) close() Node {
 	}
 	nodes := top.node.Nodes
 	slices.SortStableFunc(nodes, func(a, b Node) int { return bytes.Compare(a.Key, b.Key) })
-	// Of a key and a directory with one path the key came first.
+	// If a key and a directory have the same path, the key came first.
 	kept := nodes[:0]
 	for _, n := range nodes {
 		if last := len(kept) - 1; last >= 0 && bytes.Equal(kept[last].Key, n.Key) {

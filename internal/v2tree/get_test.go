@@ -12,7 +12,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// mustApply applies one command in a batch of its own.
+// mustApply applies one command in its own batch.
 func (s *state) mustApply(c Command) {
 	s.t.Helper()
 	s.begin()
@@ -22,8 +22,8 @@ func (s *state) mustApply(c Command) {
 	s.commit()
 }
 
-// TestGetBeginsAgain has directories change between the moment that a reading is
-// taken and the moment that directories are looked at.
+// TestGetBeginsAgain changes directories after a reading is taken and before its directories are
+// read.
 func TestGetBeginsAgain(t *testing.T) {
 	s := newState(t)
 	defer s.close()
@@ -42,7 +42,7 @@ func TestGetBeginsAgain(t *testing.T) {
 	if err != nil || index != 5 || tries != 2 || n.Created != 5 || len(n.Nodes) != 1 || string(n.Nodes[0].Key) != "/d/y" {
 		t.Errorf("after %d tries: %+v at %d, %v", tries, n, index, err)
 	}
-	// It takes what there is when directories never stand still.
+	// It returns the last attempt when directories change all the time.
 	tries, changes = 0, 1000
 	n, _, err = Get(read, []byte("/d"), false, s.now)
 	var refused *Error
@@ -94,7 +94,7 @@ func TestDue(t *testing.T) {
 			Kind: KindSet, Path: fmt.Appendf(nil, "/k%d", i), Dir: i == 2, HasTTL: true, TTL: time.Duration(10-i) * time.Second,
 		})
 	}
-	// An entry of another kind in the same table is not ours.
+	// Due ignores entries of other kinds in the same table.
 	s.begin()
 	s.b.Set(appendDeadlineKey(nil, s.now, 'l', []byte("lease")), nil)
 	s.commit()
@@ -112,7 +112,7 @@ func TestDue(t *testing.T) {
 	if later, err := Due(s.store.Reading(), s.now+kv.ClusterTime(7*time.Second), s.now+kv.ClusterTime(8*time.Second), 10); len(later) != 2 || err != nil {
 		t.Errorf("due from 7 s on: %+v, %v", later, err)
 	}
-	// What is proposed too early, or twice, does nothing.
+	// A command that is proposed too early, or twice, does nothing.
 	s.begin()
 	for range 2 {
 		if res, err := s.apply(&due[0]); res.Action != kv.ActionNone || err != nil {

@@ -23,7 +23,7 @@ func (a *applier) makeParents(path []byte) error {
 	if isRoot(parent) {
 		return nil
 	}
-	// By the invariant of table d, the nearest directory that it has proves all above.
+	// By the invariant of table d, all directories above one that it has exist, too.
 	key := make([]byte, 0, len(path)+1)
 	if _, ok, err := lendDirectory(a.w.Reading(), dirKey(key, parent)); err != nil || ok {
 		return err
@@ -67,7 +67,7 @@ func dirRecord(d directory) kv.Record {
 	return kv.Record{CreateRevision: d.created, Mod: kv.Revision{Main: d.created}, Deadline: d.deadline}
 }
 
-// putDirectory makes a directory where a key (prev) or nothing is.
+// putDirectory makes a directory in place of a key (prev) or of nothing.
 func (a *applier) putDirectory(path []byte, action kv.Action, prev kv.Record) (Node, error) {
 	d := directory{created: a.next, deadline: a.deadline}
 	if err := a.setDirectory(path, 0, d); err != nil {
@@ -81,7 +81,7 @@ func (a *applier) putDirectory(path []byte, action kv.Action, prev kv.Record) (N
 	return n, nil
 }
 
-// updateDirectory gives a directory the command's TTL, or takes the TTL away.
+// updateDirectory sets a directory's TTL to the command's, or removes it.
 func (a *applier) updateDirectory(path []byte, old place) (Node, error) {
 	if !old.explicit {
 		if err := a.makeParents(path); err != nil {

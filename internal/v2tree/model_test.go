@@ -14,7 +14,7 @@ import (
 	"cairn/internal/kv"
 )
 
-// model is the tree as flat maps, searched from end to end by every question.
+// model is the tree as flat maps, which every query scans completely.
 type model struct {
 	keys map[string]kv.Record
 	dirs map[string]directory
@@ -22,7 +22,7 @@ type model struct {
 	now  kv.ClusterTime
 }
 
-// seen reports whether v2 can name a key; it knows clean paths from package path.
+// seen reports whether v2 can name a key; it checks paths by package path.
 func seen(key string) bool {
 	return key != "/" && strings.HasPrefix(key, "/") && path.Clean(key) == key
 }
@@ -80,7 +80,7 @@ func (m *model) missing(p string) error {
 			return m.refuse(CodeKeyNotFound, d)
 		}
 	}
-	panic("nothing is missing on the way to " + p)
+	panic("no ancestor is missing of " + p)
 }
 
 // makeParents returns the directories to be made for p.
@@ -99,7 +99,7 @@ func (m *model) makeParents(p string, rev int64) (map[string]directory, error) {
 	return made, nil
 }
 
-// apply is Apply, by the book.
+// apply is a straightforward Apply.
 func (m *model) apply(c *Command) error {
 	p, rev := string(c.Path), m.rev+1
 	if c.Kind == KindCreateInOrder {
@@ -156,7 +156,7 @@ func (m *model) apply(c *Command) error {
 	}
 	m.rev = rev
 	if created, onlyThen := map[Kind]bool{KindUpdate: true, KindCompareAndSwap: true}[c.Kind]; created && onlyThen && isKey {
-		made = nil // nothing that was not there is needed
+		made = nil // all ancestors exist
 	}
 	for a, d := range made {
 		m.dirs[a] = d
@@ -195,7 +195,7 @@ func (m *model) remove(p string) {
 	}
 }
 
-// expire removes what is over, one by one, the earliest first.
+// expire removes nodes whose deadline has passed, one by one, the earliest first.
 func (m *model) expire() {
 	for {
 		at, name := m.now+1, ""
@@ -229,8 +229,7 @@ func (m *model) expire() {
 	}
 }
 
-// tree prints what is below a directory, as printNode does; with all, also what
-// is hidden.
+// tree prints everything below a directory, as printNode does; with all, also hidden nodes.
 func (m *model) tree(dir string, all, recursive bool) string {
 	names := map[string]bool{}
 	note := func(p string) {
@@ -259,7 +258,7 @@ func (m *model) tree(dir string, all, recursive bool) string {
 	return out.String()
 }
 
-// node prints what is at p.
+// node prints the node at p.
 func (m *model) node(p string, list, recursive bool) string {
 	var out strings.Builder
 	n := Node{Dir: true}
@@ -285,8 +284,8 @@ func flatten(out *strings.Builder, n Node) {
 	}
 }
 
-// TestModel has the tree and the model do the same, in batches of any size, with
-// v3 writes in between and restarts, and compares what is refused and what is there.
+// TestModel applies the same commands to the tree and the model, in batches of any size, with v3
+// writes in between and restarts, and compares refusals and content.
 func TestModel(t *testing.T) {
 	names := rapid.SampledFrom([]string{"a", "b", "a-b", "_h", "a.", "0"})
 	odd := rapid.SampledFrom([]string{"a", "b", "", ".", "..", "_h", "a!", "..."})
@@ -329,7 +328,7 @@ func TestModel(t *testing.T) {
 					}
 					m.keys[key] = r
 				} else {
-					s.del(key+"\x00", key+"0") // leaves key itself, takes all below
+					s.del(key+"\x00", key+"0") // removes everything below key, but not key itself
 					before := len(m.keys)
 					for k := range m.keys {
 						if k > key && k < key+"0" {

@@ -86,7 +86,7 @@ func (a *applier) expire() (Result, error) {
 
 // removeKey deletes the key at path.
 func (a *applier) removeKey(path []byte, rec *kv.Record, action kv.Action) (Result, error) {
-	// The directory stays when the key was the last that it had.
+	// The directory remains when its last key is removed.
 	if err := a.makeParents(path); err != nil {
 		return Result{}, err
 	}
@@ -106,7 +106,7 @@ func (a *applier) deleteKey(path []byte, deadline kv.ClusterTime, action kv.Acti
 	return nil
 }
 
-// isEmpty reports whether a directory has nothing below it.
+// isEmpty reports whether nothing is below a directory.
 func (a *applier) isEmpty(path []byte) (empty bool, err error) {
 	r, prefix := a.w.Reading(), prefixOf(path)
 	empty = true
@@ -122,8 +122,8 @@ func (a *applier) isEmpty(path []byte) (empty bool, err error) {
 }
 
 // removeDirectory removes a directory and all visible nodes below it in one revision, and a key of
-// the same path, so that no node is left there. The first event is the directory's own; the others
-// follow.
+// the same path, so that no node is left at the path. The first event is the directory's own; the
+// others follow.
 func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Result, error) {
 	if err := a.makeParents(path); err != nil {
 		return Result{}, err
@@ -138,7 +138,7 @@ func (a *applier) removeDirectory(path []byte, old place, action kv.Action) (Res
 	return a.removeWhole(path, old, keys, dirs, action)
 }
 
-// removeWhole removes a directory with the nodes below it, which are all that there are.
+// removeWhole removes a directory with all nodes below it, which are keys and dirs.
 func (a *applier) removeWhole(path []byte, old place, keys []keyBelow, dirs []dirBelow, action kv.Action) (Result, error) {
 	hidden, ok, err := a.w.Get(path)
 	if err != nil {
@@ -164,9 +164,9 @@ func (a *applier) removeWhole(path []byte, old place, keys []keyBelow, dirs []di
 	}, nil
 }
 
-// expireDirectory removes a directory that has expired. Where that is more than a command should
+// expireDirectory removes a directory that has expired. If that is more than one command should
 // change, it removes only a part of the nodes below: the directory and its deadline stay, so that
-// the leader proposes the next part. Its result is then a zero Result.
+// the leader proposes the next part. Then it returns a zero Result.
 func (a *applier) expireDirectory(path []byte, old place) (Result, error) {
 	keys, dirs, more, err := a.collect(path)
 	if err != nil {
@@ -210,17 +210,17 @@ type dirBelow struct {
 	directory
 }
 
-// Limits of what one command removes below a directory. Of keys a deletion has the limit that
-// package mvcc has for every command. An expiry has no client that could remove less at a time, so
-// it removes a part: nodes with as many bytes of paths and values as expiredBytesMax, which is a
-// variable for tests.
+// Limits of what one command removes below a directory. For keys, package mvcc limits every
+// command. An expiry has no client that could remove less at a time, so it removes a part: nodes
+// with as many bytes of paths and values as expiredBytesMax, which is a variable for tests.
 const removedDirBytesMax = 64 << 20
 
 var expiredBytesMax = 64 << 20
 
 // collect returns copies of the nodes below a directory: the state must not change during the walk.
 // When there are more than one command removes, more is set; for an expiry, the nodes are then a
-// part that can be removed first, keys before directories and directories after those below them.
+// part that can be removed first, keys before directories, and directories after everything below
+// them.
 func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, more bool, err error) {
 	r, prefix := a.w.Reading(), prefixOf(path)
 	expires, size := a.c.Kind == KindExpire, 0
@@ -236,7 +236,7 @@ func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, more b
 		return keys, nil, more, err
 	}
 	size = 0
-	first := 0 // of dirs that are kept
+	first := 0 // index of the first of dirs that is removed
 	c := directoriesBelow(r, prefix)
 	for ; c.more; c.next() {
 		p := c.prefix()
@@ -245,7 +245,7 @@ func (a *applier) collect(path []byte) (keys []keyBelow, dirs []dirBelow, more b
 			return nil, nil, true, c.close()
 		}
 		dirs = append(dirs, dirBelow{append([]byte(nil), p[:len(p)-1]...), c.dir})
-		// A directory is before those below it: the last ones go first.
+		// A directory comes before those below it: remove the last ones first.
 		for expires && size > expiredBytesMax && first < len(dirs)-1 {
 			size -= len(dirs[first].path) + 1
 			dirs[first].path = nil

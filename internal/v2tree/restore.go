@@ -5,16 +5,16 @@ import (
 	"cairn/internal/storage"
 )
 
-// RestoreDirectory writes a directory that another store had into a batch; revision is the last one
-// at which that store changed a directory. The root needs none.
+// RestoreDirectory writes a directory of another store into a batch; revision is the last one at
+// which that store changed a directory. The root needs no entry.
 func RestoreDirectory(b *storage.Batch, path []byte, created, revision int64, deadline kv.ClusterTime) {
 	b.Set(dirKey(nil, path), directory{created: created, deadline: deadline}.append(nil))
 	moveDeadline(b, deadlineDirectory, path, 0, deadline)
 	b.Set(rootKey, directory{created: revision}.append(nil))
 }
 
-// RestoreDeadline writes the deadline of a key that another store had into a batch. The key's
-// record has it, too.
+// RestoreDeadline writes the deadline of a key of another store into a batch. The key's record has
+// it, too.
 func RestoreDeadline(b *storage.Batch, path []byte, deadline kv.ClusterTime) {
 	moveDeadline(b, deadlineKey, path, 0, deadline)
 }

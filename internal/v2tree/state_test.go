@@ -70,7 +70,7 @@ func (s *state) commit() {
 	s.w.Publish()
 }
 
-// apply runs one command in the open batch, by way of its bytes.
+// apply encodes, decodes and applies one command in the open batch.
 func (s *state) apply(c *Command) (Result, error) {
 	decoded, err := Decode(c.Append(nil))
 	s.check(err)
@@ -91,7 +91,7 @@ func (s *state) apply(c *Command) (Result, error) {
 	s.check(s.w.End())
 	moved := int64(1)
 	if c.Kind == KindExpire && res.Action == kv.ActionNone {
-		moved = s.w.Revision() - before // 0, or 1 where a part of a directory was removed
+		moved = s.w.Revision() - before // 1 where a part of a directory was removed, else 0
 	}
 	if s.w.Revision() != before+moved || res.Action != kv.ActionNone && res.Index != before+1 {
 		s.t.Fatalf("%+v: revision went from %d to %d, the result says %d", c, before, s.w.Revision(), res.Index)
@@ -125,7 +125,7 @@ func (s *state) get(path string, recursive bool) (Node, error) {
 	return n, err
 }
 
-// expireDue does what a leader does: it asks for what is due until nothing is.
+// expireDue applies due commands until there are none, as a leader does.
 func (s *state) expireDue(limit int, seen func(Result)) {
 	for {
 		due, err := Due(s.store.Reading(), 0, s.now, limit)
@@ -170,7 +170,7 @@ func (s *state) tables() string {
 	return out.String()
 }
 
-// checkInvariants checks what the package comment promises of tables d and t.
+// checkInvariants checks the invariants of tables d and t in the package comment.
 func (s *state) checkInvariants() {
 	s.t.Helper()
 	r := s.store.Reading()

@@ -32,7 +32,7 @@ import (
 )
 
 // Error is a refusal, with the code and the cause of etcd's v2 API and the revision of the state
-// that decided it.
+// that caused it.
 type Error struct {
 	Code  int
 	Cause string
@@ -77,8 +77,8 @@ type Node struct {
 	Nodes []Node
 }
 
-// Result is what a command did. Its keys and values may point into the command
-// and into the store's memory; they do not change.
+// Result is the result of a command. Its keys and values may alias the command and the store's
+// memory; they do not change.
 type Result struct {
 	Action  kv.Action
 	Node    Node
@@ -86,10 +86,10 @@ type Result struct {
 	HasPrev bool
 	Created bool           // a set or create made a node where none was
 	Index   int64          // the revision of the change
-	At      kv.ClusterTime // when that was; remaining TTLs are as of this time
+	At      kv.ClusterTime // the time of the change; remaining TTLs are as of this time
 }
 
-// left returns how much of a TTL is left.
+// left returns the remaining TTL.
 func left(deadline, now kv.ClusterTime) time.Duration { return time.Duration(deadline - now) }
 
 func fileNode(key []byte, rec *kv.Record, now kv.ClusterTime) Node {

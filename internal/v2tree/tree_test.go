@@ -92,8 +92,7 @@ func (s *state) do(out *strings.Builder, line string) {
 	printResult(out, res)
 }
 
-// parse reads KIND PATH, and what else there is: value=, ttl=, prev=, index=,
-// dir, recursive, refresh.
+// parse parses KIND PATH, and value=, ttl=, prev=, index=, dir, recursive, refresh.
 func parse(t *testing.T, f []string) Command {
 	kinds := map[string]Kind{
 		"set": KindSet, "create": KindCreate, "post": KindCreateInOrder, "update": KindUpdate,
