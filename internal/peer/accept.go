@@ -13,14 +13,14 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// streamKey says which of a member's streams one is. There is at most one of each: a member that
-// opens another one has lost the first, even if nobody here has noticed yet.
+// streamKey identifies a stream of a member. There is at most one stream per key: a member that
+// opens a second one has lost the first, even if this member has not noticed yet.
 type streamKey struct {
 	from uint64
 	lane string
 }
 
-// stream is one that a peer has opened.
+// stream is a stream that a peer has opened.
 type stream struct {
 	key    streamKey
 	ctx    context.Context
@@ -28,7 +28,7 @@ type stream struct {
 	done   chan struct{}
 }
 
-// serveStream answers the request for a stream, and reads it to its end.
+// serveStream serves the request for a stream, and reads the stream to its end.
 func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 	from, why := t.checkHead(w, r)
 	lane := r.Header.Get(headerLane)
@@ -37,7 +37,7 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		case r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Upgrade"), upgradeProtocol):
 			why = badRequest("want a GET request with the header Upgrade: " + upgradeProtocol)
 		case lane != laneControl && lane != laneAppend && lane != laneSnapshot:
-			why = badRequest(fmt.Sprintf("there is no lane %q", shorten(lane)))
+			why = badRequest(fmt.Sprintf("unknown lane %q", shorten(lane)))
 		}
 	}
 	if why != nil {
@@ -50,7 +50,7 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer t.release(s)
-	t.refused.settled(formatID(from))
+	t.refused.clear(formatID(from))
 	var err error
 	if lane == laneSnapshot {
 		err = t.serveSnapshot(w, r, s)
@@ -60,7 +60,7 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 	t.ended(s, err)
 }
 
-// ended logs the end of a stream when it says that something is wrong with the sender.
+// ended logs the end of a stream if the error indicates a fault of the sender.
 func (t *Transport) ended(s *stream, err error) {
 	if why := (*refusal)(nil); err == nil || errors.As(err, &why) || s.ctx.Err() != nil {
 		return
@@ -74,8 +74,8 @@ func (t *Transport) ended(s *stream, err error) {
 	t.log.Debug("the stream of a peer ended", "peer_id", formatID(s.key.from), "lane", s.key.lane, "error", err)
 }
 
-// admit makes room for a stream, after the end of the one that it replaces: so messages of a lane
-// never overtake each other.
+// admit registers a stream, after the end of the stream that it replaces, so that the messages of a
+// lane never overtake each other.
 func (t *Transport) admit(ctx context.Context, key streamKey) (*stream, *refusal) {
 	timer := time.NewTimer(t.cfg.Limits.ConnectTimeout / 2)
 	defer timer.Stop()
@@ -102,9 +102,9 @@ func (t *Transport) admit(ctx context.Context, key streamKey) (*stream, *refusal
 		select {
 		case <-old.done:
 		case <-timer.C:
-			return nil, busy("the stream that this one would replace has not ended yet")
+			return nil, busy("the stream that this one replaces has not ended yet")
 		case <-ctx.Done():
-			return nil, busy("the sender has gone")
+			return nil, busy("the sender closed the connection")
 		}
 	}
 }
@@ -122,30 +122,30 @@ func (t *Transport) release(s *stream) {
 func (t *Transport) accept(w http.ResponseWriter, s *stream) (*link, error) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		why := badRequest("streams want HTTP/1.1")
+		why := badRequest("streams require HTTP/1.1")
 		why.write(w)
-		return nil, fmt.Errorf("take over the connection: %w", err)
+		return nil, fmt.Errorf("hijack the connection: %w", err)
 	}
 	context.AfterFunc(s.ctx, func() { _ = conn.Close() })
 	if rw.Reader.Buffered() > 0 {
-		return nil, fmt.Errorf("%w: it sends before it is answered", errProtocol)
+		return nil, fmt.Errorf("%w: data before the response to the handshake", errProtocol)
 	}
-	if err := t.answer(conn, w.Header()); err != nil {
-		return nil, fmt.Errorf("answer a handshake: %w", err)
+	if err := t.sendUpgrade(conn, w.Header()); err != nil {
+		return nil, fmt.Errorf("respond to a handshake: %w", err)
 	}
-	l := newLink(conn, patientConn{conn, t.cfg.Limits.DeadAfter}, t.cfg.Limits.DeadAfter, t.payloadMax(s.key.lane))
-	l.hasty = true
+	l := newLink(conn, readTimeoutConn{conn, t.cfg.Limits.DeadAfter}, t.cfg.Limits.DeadAfter, t.payloadMax(s.key.lane))
+	l.tightWriteDeadline = true
 	if p := (*t.peers.Load())[s.key.from]; p != nil {
 		p.kick()
 	}
 	return l, nil
 }
 
-// smallPayloadMax bounds a frame's payload where nothing large belongs: on the control lane, and in
-// a snapshot, whose chunks are smaller.
+// smallPayloadMax is the maximum payload of a frame on the control lane, and in a snapshot, whose
+// chunks are smaller.
 const smallPayloadMax = 1 << 20
 
-// payloadMax is how large the payload of a frame may be in a lane.
+// payloadMax returns the maximum payload of a frame in a lane.
 func (t *Transport) payloadMax(lane string) int {
 	if lane == laneAppend {
 		return t.cfg.Limits.MessageBytesMax
@@ -153,7 +153,7 @@ func (t *Transport) payloadMax(lane string) int {
 	return smallPayloadMax
 }
 
-func (t *Transport) answer(conn net.Conn, h http.Header) error {
+func (t *Transport) sendUpgrade(conn net.Conn, h http.Header) error {
 	if err := conn.SetDeadline(time.Now().Add(t.cfg.Limits.ConnectTimeout)); err != nil {
 		return err
 	}
@@ -171,10 +171,10 @@ func (t *Transport) answer(conn net.Conn, h http.Header) error {
 	return conn.SetDeadline(time.Time{})
 }
 
-// errProtocol is wrapped by the errors about whole frames that do not belong where they are.
+// errProtocol is wrapped by the errors about intact frames that must not occur at their position.
 var errProtocol = errors.New("protocol violation")
 
-// serveLane hands the messages of a lane to the handler.
+// serveLane passes the messages of a lane to the handler.
 func (t *Transport) serveLane(w http.ResponseWriter, _ *http.Request, s *stream) error {
 	l, err := t.accept(w, s)
 	if err != nil {
@@ -192,7 +192,7 @@ func (t *Transport) serveLane(w http.ResponseWriter, _ *http.Request, s *stream)
 			if err != nil {
 				return err
 			}
-			if err := t.mayCome(s.key.from, m); err != nil {
+			if err := t.checkOrigin(s.key.from, m); err != nil {
 				return err
 			}
 			t.countReceived(s.key.from, frameHead+len(payload))
@@ -217,11 +217,11 @@ func (t *Transport) countReceived(from uint64, bytes int) {
 	}
 }
 
-// numberMax bounds terms and indexes: no cluster reaches it, and what raft adds to them does not
-// overflow.
+// numberMax is the maximum of terms and indexes: no cluster reaches it, and raft can add to it
+// without an overflow.
 const numberMax = 1 << 62
 
-// checkNumbers refuses terms, indexes and entries that no member has.
+// checkNumbers refuses terms, indexes and entries that no member can have.
 func checkNumbers(m *raftpb.Message) error {
 	forwarded := m.GetType() == raftpb.MessageType_MsgProp || m.GetType() == raftpb.MessageType_MsgReadIndex || m.GetType() == raftpb.MessageType_MsgTransferLeader
 	for _, n := range []uint64{m.GetTerm(), m.GetLogTerm(), m.GetIndex(), m.GetCommit(), m.GetRejectHint()} {
@@ -245,15 +245,16 @@ func checkNumbers(m *raftpb.Message) error {
 			continue
 		}
 		if e.GetIndex() != m.GetIndex()+uint64(i)+1 || e.GetTerm() == 0 || e.GetTerm() > m.GetTerm() {
-			return fmt.Errorf("%w: entry %d of term %d, as number %d behind entry %d, in term %d", errProtocol, e.GetIndex(), e.GetTerm(), i, m.GetIndex(), m.GetTerm())
+			return fmt.Errorf("%w: entry %d of term %d at position %d behind entry %d, in term %d", errProtocol, e.GetIndex(), e.GetTerm(), i, m.GetIndex(), m.GetTerm())
 		}
 	}
 	return nil
 }
 
-// mayCome checks that a member sends what members send to each other, and in its own name. What a
-// follower forwards to the leader keeps the name of the member that it is from, or about.
-func (t *Transport) mayCome(from uint64, m *raftpb.Message) error {
+// checkOrigin checks that a member sends only types of messages that members send to each other,
+// and in its own name. A message that a follower forwards to the leader keeps the ID of the member
+// that it is from, or about.
+func (t *Transport) checkOrigin(from uint64, m *raftpb.Message) error {
 	switch m.GetType() {
 	case raftpb.MessageType_MsgProp, raftpb.MessageType_MsgReadIndex, raftpb.MessageType_MsgTransferLeader:
 	case raftpb.MessageType_MsgApp, raftpb.MessageType_MsgAppResp, raftpb.MessageType_MsgVote, raftpb.MessageType_MsgVoteResp,

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// run sends messages from one transport to another over loopback, as fast as the receiver takes
-// them, with no more under way than the lane may hold.
+// run sends messages from one transport to another over loopback, as fast as the receiver reads
+// them, with no more in flight than the lane may hold.
 func run(b *testing.B, m *raftpb.Message, window int64) {
 	from, to := startNode(b, 1, nil), startNode(b, 2, nil)
 	var got atomic.Int64
@@ -51,7 +51,7 @@ func BenchmarkHeartbeats(b *testing.B) {
 	run(b, m, 1024)
 }
 
-// A heartbeat there, and the answer back.
+// A heartbeat to the peer, and the response.
 func BenchmarkRoundTrip(b *testing.B) {
 	from, to := startNode(b, 1, nil), startNode(b, 2, nil)
 	answer := []*raftpb.Message{message(raftpb.MessageType_MsgHeartbeatResp, 2, 1, 0)}
@@ -81,7 +81,7 @@ func BenchmarkAppends(b *testing.B) {
 	}
 }
 
-// What the generated code takes for the same.
+// The cost of the generated code for the same.
 func BenchmarkCodec(b *testing.B) {
 	m := appendOf(1, 2, 1, 200)
 	wire, err := proto.Marshal(m)

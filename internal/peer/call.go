@@ -14,35 +14,35 @@ import (
 	"time"
 )
 
-// CallHandler answers a call: from is the member that asks. An error that is, or wraps, a
-// *RemoteError arrives as such.
+// CallHandler handles a call: from is the calling member. If the error is or wraps a *RemoteError,
+// the caller receives it.
 type CallHandler func(ctx context.Context, from uint64, body []byte) ([]byte, error)
 
-// RemoteError is what a CallHandler of another member returned.
+// RemoteError is an error of another member's CallHandler.
 type RemoteError struct {
-	Code string `json:"code"`    // for programs: lower case, digits, dashes; "" when the handler gave another kind of error
-	Text string `json:"message"` // for people
+	Code string `json:"code"`    // for programs: lower case, digits, dashes; "" for other errors of the handler
+	Text string `json:"message"` // for humans
 }
 
 func (e *RemoteError) Error() string { return e.Text }
 
-// The errors of Call beside *RemoteError and those of the context.
+// Errors of Call other than *RemoteError and those of the context.
 var (
 	ErrUnknownPeer = errors.New("no such peer")
-	// ErrNotSent is wrapped when the call has certainly not been executed: it may be tried again.
+	// ErrNotSent is wrapped when the call was certainly not executed: the caller may retry.
 	ErrNotSent = errors.New("peer not reached")
-	// ErrTooLarge is wrapped when a body or an answer is larger than Limits.CallBytesMax.
+	// ErrTooLarge is wrapped when a body or a response is larger than Limits.CallBytesMax.
 	ErrTooLarge = errors.New("call is too large")
 )
 
 const (
 	statusCallFailed = http.StatusUnprocessableEntity
-	callBodyTimeout  = 30 * time.Second // for a body to come in
-	idleCallTimeout  = 60 * time.Second // that a connection for calls is kept
-	idleCallsMax     = 16               // of them, for each peer
+	callBodyTimeout  = 30 * time.Second // for the body to arrive
+	idleCallTimeout  = 60 * time.Second // how long an idle connection for calls stays open
+	idleCallsMax     = 16               // idle connections for calls, per peer
 )
 
-// callers are the HTTP clients of calls: one for TCP, one for Unix sockets.
+// callers has the HTTP clients of calls: one for TCP, one for Unix sockets.
 type callers struct{ tcp, unix *http.Transport }
 
 func newCallers(t *Transport) callers {
@@ -61,7 +61,7 @@ func newCallers(t *Transport) callers {
 	transport := func(network string) *http.Transport {
 		h := &http.Transport{
 			DialContext: dialer(network), DisableCompression: true,
-			MaxIdleConnsPerHost: idleCallsMax, IdleConnTimeout: idleCallTimeout, MaxResponseHeaderBytes: answerBytesMax,
+			MaxIdleConnsPerHost: idleCallsMax, IdleConnTimeout: idleCallTimeout, MaxResponseHeaderBytes: responseHeadMax,
 		}
 		dial := h.DialContext
 		h.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
@@ -91,7 +91,7 @@ func (c callers) close() {
 	c.unix.CloseIdleConnections()
 }
 
-// of returns the client for a URL, and the URL as HTTP has it.
+// of returns the client for a URL, and the URL in HTTP's form.
 func (c callers) of(u *url.URL) (*http.Transport, url.URL) {
 	over := *u
 	switch u.Scheme {
@@ -105,7 +105,7 @@ func (c callers) of(u *url.URL) (*http.Transport, url.URL) {
 	return c.tcp, over
 }
 
-// Register has a path of calls answered. Paths are like "lease/keepalive"; register before peers
+// Register sets the handler of a call path, like "lease/keepalive". Register all paths before peers
 // are served.
 func (t *Transport) Register(path string, h CallHandler) {
 	t.mu.Lock()
@@ -113,9 +113,9 @@ func (t *Transport) Register(path string, h CallHandler) {
 	t.calls[path] = h
 }
 
-// Call has a peer answer a call. It tries the peer's URLs until one is reached, and does not repeat
-// a call that may have been executed: what the connection does to it afterwards is an error without
-// ErrNotSent.
+// Call calls a peer and returns its response. It tries the peer's URLs until one is reached, and
+// does not repeat a call that may have been executed: a later failure of the connection is an error
+// without ErrNotSent.
 func (t *Transport) Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error) {
 	p := (*t.peers.Load())[id]
 	if p == nil {
@@ -141,10 +141,10 @@ func (t *Transport) Call(ctx context.Context, id uint64, path string, body []byt
 	p.mu.Unlock()
 	err := errNoURL
 	for i := range urls {
-		var answer []byte
-		answer, err = t.callURL(ctx, p, urls[(next+i)%len(urls)], path, body)
+		var response []byte
+		response, err = t.callURL(ctx, p, urls[(next+i)%len(urls)], path, body)
 		if err == nil {
-			return answer, nil
+			return response, nil
 		}
 		if unreached := (*dialError)(nil); ctx.Err() != nil || !errors.As(err, &unreached) {
 			break
@@ -174,7 +174,7 @@ func (t *Transport) callURL(ctx context.Context, p *peer, u *url.URL, path strin
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = resp.Body.Close() }() // it is read, or not wanted
+	defer func() { _ = resp.Body.Close() }() // read completely, or not needed
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return readAtMost(resp.Body, t.cfg.Limits.CallBytesMax)
@@ -199,12 +199,12 @@ func (t *Transport) callURL(ctx context.Context, p *peer, u *url.URL, path strin
 func readAtMost(r io.Reader, limit int) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
 	if err == nil && len(b) > limit {
-		return nil, fmt.Errorf("%w: an answer of more than %d bytes", ErrTooLarge, limit)
+		return nil, fmt.Errorf("%w: a response of more than %d bytes", ErrTooLarge, limit)
 	}
 	return b, err
 }
 
-// enter counts a call among what Close waits for.
+// enter counts a call, for Close to wait for.
 func (t *Transport) enter(path string) (h CallHandler, leave func(), why *refusal) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -213,7 +213,7 @@ func (t *Transport) enter(path string) (h CallHandler, leave func(), why *refusa
 	case t.closed:
 		return nil, nil, busy("this member is stopping")
 	case h == nil:
-		return nil, nil, &refusal{http.StatusNotFound, refusedRequest, fmt.Sprintf("there is no call %q", shorten(path)), ""}
+		return nil, nil, &refusal{http.StatusNotFound, refusedRequest, fmt.Sprintf("unknown call %q", shorten(path)), ""}
 	}
 	select {
 	case t.callSlots <- struct{}{}:
@@ -227,7 +227,7 @@ func (t *Transport) enter(path string) (h CallHandler, leave func(), why *refusa
 	}, nil
 }
 
-// serveCall answers a call of a peer.
+// serveCall serves a call of a peer.
 func (t *Transport) serveCall(w http.ResponseWriter, r *http.Request, path string) {
 	from, why := t.checkHead(w, r)
 	if why == nil && r.Method != http.MethodPost {
@@ -247,7 +247,7 @@ func (t *Transport) serveCall(w http.ResponseWriter, r *http.Request, path strin
 	defer cancel()
 	stop := context.AfterFunc(t.ctx, cancel)
 	defer stop()
-	// Not every server can set it; those that cannot have their own.
+	// Some servers do not support deadlines; those have their own.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callBodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(t.cfg.Limits.CallBytesMax)))
 	if err != nil {
@@ -255,25 +255,25 @@ func (t *Transport) serveCall(w http.ResponseWriter, r *http.Request, path strin
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	answer, err := h(ctx, from, body)
-	if err == nil && len(answer) > t.cfg.Limits.CallBytesMax {
-		err = fmt.Errorf("%w: an answer of %d bytes, more than %d", ErrTooLarge, len(answer), t.cfg.Limits.CallBytesMax)
+	response, err := h(ctx, from, body)
+	if err == nil && len(response) > t.cfg.Limits.CallBytesMax {
+		err = fmt.Errorf("%w: a response of %d bytes, more than %d", ErrTooLarge, len(response), t.cfg.Limits.CallBytesMax)
 	}
 	if err == nil {
 		w.Header().Set("Content-Type", "application/octet-stream")
-		_, _ = w.Write(answer) // a peer that has gone does not want it any more
+		_, _ = w.Write(response) // an error means that the peer has disconnected
 		return
 	}
 	remote := &RemoteError{}
 	if !errors.As(err, &remote) {
 		remote = &RemoteError{Text: err.Error()}
 	}
-	if len(remote.Text) > refusalBytesMax/8 { // JSON may need six bytes for one
+	if len(remote.Text) > refusalBytesMax/8 { // JSON may need six bytes per byte
 		remote = &RemoteError{Code: remote.Code, Text: remote.Text[:refusalBytesMax/8]}
 	}
 	text, err := json.Marshal(remote)
 	if err != nil {
-		text = []byte("{}") // of two strings: cannot happen
+		text = []byte("{}") // cannot happen with two strings
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(statusCallFailed)

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Messages are in protobuf's encoding, so that a field that a later raft adds is carried, too. They
-// are written and read by hand since there are tens of thousands a second: the generated code
-// allocates each number of a proto2 message by itself, and copies each entry.
+// Messages are encoded as protobuf, so that fields of later raft versions are carried, too. Encoder
+// and decoder are hand-written, because there are tens of thousands of messages a second: the
+// generated code allocates each number of a proto2 message separately, and copies each entry.
 
 // Tags of raftpb.Message and raftpb.Entry: the field's number times eight, plus its wire type.
 const (
@@ -35,20 +35,20 @@ const (
 	tagEntryData  = 0x22
 )
 
-// entriesMax is how many entries one message may have. A sender whose messages have no more than a
-// megabyte of entries stays below it; an empty entry has two bytes on the wire and over a hundred
+// entriesMax is the maximum number of entries in one message. A sender whose messages have at most
+// a megabyte of entries stays below it; an empty entry has two bytes on the wire and over a hundred
 // in memory.
 const entriesMax = 1 << 18
 
 var errMessage = errors.New("not a raft message")
 
-// byHand reports whether appendMessage knows all that a message has. Snapshots are rare, and
+// handCoded reports whether appendMessage supports all fields of a message. Snapshots are rare, and
 // responses never leave a member.
-func byHand(m *raftpb.Message) bool { return m.Snapshot == nil && len(m.Responses) == 0 }
+func handCoded(m *raftpb.Message) bool { return m.Snapshot == nil && len(m.Responses) == 0 }
 
-// messageSize is the encoded length of a message.
+// messageSize returns the encoded length of a message.
 func messageSize(m *raftpb.Message) int {
-	if !byHand(m) {
+	if !handCoded(m) {
 		return proto.Size(m)
 	}
 	n := sizeEnum(m.Type) + sizeUint(m.To) + sizeUint(m.From) + sizeUint(m.Term) + sizeUint(m.LogTerm) + sizeUint(m.Index) +
@@ -101,10 +101,10 @@ func appendEnum[E ~int32](b []byte, tag byte, v *E) []byte {
 	return protowire.AppendVarint(append(b, tag), uint64(*v))
 }
 
-// appendMessage adds a message to a batch. The data of large entries are not copied but referred
-// to.
+// appendMessage appends a message to a batch. It references the data of large entries instead of
+// copying them.
 func (b *batch) appendMessage(m *raftpb.Message) error {
-	if !byHand(m) {
+	if !handCoded(m) {
 		var err error
 		b.buf, err = proto.MarshalOptions{}.MarshalAppend(b.buf, m)
 		return err
@@ -147,7 +147,7 @@ func (b *batch) appendMessage(m *raftpb.Message) error {
 	return nil
 }
 
-// received is a message with the room for its numbers, so that it is one allocation.
+// received is a message with storage for its numbers, so that it is one allocation.
 type received struct {
 	m                                                          raftpb.Message
 	typ                                                        raftpb.MessageType
@@ -162,8 +162,8 @@ type receivedEntry struct {
 	term, index uint64
 }
 
-// decodeMessage reads a message. What it returns refers to b, unless b is only borrowed: then b is
-// copied when something in it is needed.
+// decodeMessage decodes a message. The result aliases b, unless b is borrowed: then b is copied
+// when the result needs a part of it.
 func decodeMessage(b []byte, borrowed bool) (*raftpb.Message, error) {
 	known, entries := survey(b)
 	if entries > entriesMax {
@@ -213,8 +213,8 @@ func decodeMessage(b []byte, borrowed bool) (*raftpb.Message, error) {
 	return &r.m, nil
 }
 
-// survey reports whether a message has only fields that decodeMessage knows, and counts its
-// entries. One with responses has too many: they never leave a member.
+// survey reports whether decodeMessage supports all fields of a message, and counts its entries.
+// For a message with responses the count is above entriesMax: they never leave a member.
 func survey(b []byte) (known bool, entries int) {
 	for known = true; known && len(b) > 0; {
 		n := 0
@@ -237,7 +237,7 @@ func survey(b []byte) (known bool, entries int) {
 	if len(b) == 0 {
 		return known, entries
 	}
-	for len(b) > 0 { // the entries are counted in any case: the generated code has no limit
+	for len(b) > 0 { // count the entries in any case: the generated code has no limit
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
 			break
@@ -257,7 +257,7 @@ func survey(b []byte) (known bool, entries int) {
 	return false, entries
 }
 
-// entryKnown says the same of an entry.
+// entryKnown reports the same for an entry.
 func entryKnown(b []byte) bool {
 	for len(b) > 0 {
 		n := 0

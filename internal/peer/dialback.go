@@ -15,57 +15,57 @@ import (
 	"time"
 )
 
-// Without TLS, a member is who it says it is if it can be reached at the peer URLs that the
-// configuration has for it, and confirms there that it has sent the request (docs/adr/0013). So a
-// process that merely reaches the peer port is kept out. A process on the path between members is
-// kept out by TLS only.
+// Without TLS, a member proves its identity by being reachable at the peer URLs that the
+// configuration has for it, where it confirms that it has sent the request (docs/adr/0013). So a
+// process that can merely reach the peer port is kept out. Only TLS keeps out a process on the path
+// between members.
 
 const (
-	headerToken     = "Cairn-Token"      // random, from a member to one other
-	headerTokenHash = "Cairn-Token-Hash" // of a token that is to be confirmed
+	headerToken     = "Cairn-Token"      // random, from one member to another
+	headerTokenHash = "Cairn-Token-Hash" // of a token to be confirmed
 	pathConfirm     = "/cairn/peer/confirm"
 
 	tokenBytes      = 32
-	confirmsMax     = 64          // confirmations under way
-	lookupEvery     = time.Second // between two look-ups of a sender that is not a known member
+	confirmsMax     = 64          // concurrent confirmations
+	lookupEvery     = time.Second // between two look-ups of an unknown sender
 	refusedIdentity = "not-confirmed"
 )
 
 type tokenHash [sha256.Size]byte
 
-// identities are the tokens that this member has sent, and those that it has confirmed.
+// identities has the tokens that this member has sent, and those that it has confirmed.
 type identities struct {
-	slots chan struct{} // confirmations under way
+	slots chan struct{} // one element per concurrent confirmation
 
 	mu        sync.Mutex
 	sent      map[uint64]string    // by receiver
 	confirmed map[uint64]tokenHash // by sender
 
-	lookup   sync.Mutex // held while others are asked for the members
+	lookup   sync.Mutex // held while other members are queried for the list of members
 	lookedUp time.Time
-	found    map[uint64][]string // the members' URLs, as another member knew them
+	found    map[uint64][]string // the members' URLs in another member's list
 }
 
 func newIdentities() identities {
 	return identities{slots: make(chan struct{}, confirmsMax), sent: map[uint64]string{}, confirmed: map[uint64]tokenHash{}}
 }
 
-// token returns the token for requests to a member. It is sent to the member's URLs only, and does
-// not change as long as the process runs.
+// token returns the token for requests to a member. It is sent to the member's URLs only, and stays
+// the same until the process ends.
 func (i *identities) token(to uint64) string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	token := i.sent[to]
 	if token == "" {
 		b := make([]byte, tokenBytes)
-		_, _ = rand.Read(b) // does not fail
+		_, _ = rand.Read(b) // never fails
 		token = hex.EncodeToString(b)
 		i.sent[to] = token
 	}
 	return token
 }
 
-// hasSent reports whether this member has sent a token with such a hash to a member.
+// hasSent reports whether this member has sent a token with the given hash to a member.
 func (i *identities) hasSent(to uint64, hash string) bool {
 	i.mu.Lock()
 	token := i.sent[to]
@@ -88,7 +88,7 @@ func (i *identities) learn(from uint64, hash tokenHash) {
 	i.confirmed[from] = hash
 }
 
-// forget drops what is known of members that are no longer peers.
+// forget drops the tokens of members that are no longer peers.
 func (i *identities) forget(keep func(id uint64) bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -99,7 +99,7 @@ func (i *identities) forget(keep func(id uint64) bool) {
 	}
 }
 
-// serveConfirm confirms to another member that a request which it got is from this member.
+// serveConfirm confirms to another member that a request that it received is from this member.
 func (t *Transport) serveConfirm(w http.ResponseWriter, r *http.Request) {
 	from, ok := parseID(r.Header.Get(headerFrom))
 	if !ok || r.Header.Get(headerTo) != formatID(t.cfg.MemberID) || r.Header.Get(headerCluster) != formatID(t.cfg.ClusterID) ||
@@ -133,7 +133,7 @@ func (t *Transport) confirm(r *http.Request, from uint64) *refusal {
 	}
 	var failures error
 	for _, u := range urls {
-		err := t.askConfirmation(ctx, u, from, hash, token == "")
+		err := t.requestConfirmation(ctx, u, from, hash, token == "")
 		if err == nil {
 			if token != "" {
 				t.identities.learn(from, hash)
@@ -145,10 +145,10 @@ func (t *Transport) confirm(r *http.Request, from uint64) *refusal {
 	return notConfirmed(fmt.Sprintf("member %016x does not confirm at its peer URLs that it has sent the request: %v", from, failures))
 }
 
-// askConfirmation asks at a member's URL whether it has sent a token. A member of version 0.1.0
-// sends none, and does not know the question: it is believed, as it believes everybody, until it is
-// upgraded.
-func (t *Transport) askConfirmation(ctx context.Context, u *url.URL, of uint64, hash tokenHash, none bool) error {
+// requestConfirmation asks a member, at one of its URLs, whether it has sent a token. A member of
+// version 0.1.0 sends none and does not support the request: it is accepted without confirmation
+// until it is upgraded.
+func (t *Transport) requestConfirmation(ctx context.Context, u *url.URL, of uint64, hash tokenHash, none bool) error {
 	client, over := t.callers.of(u)
 	over.Path = pathConfirm
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, over.String(), nil)
@@ -171,11 +171,11 @@ func (t *Transport) askConfirmation(ctx context.Context, u *url.URL, of uint64, 
 	case resp.StatusCode == http.StatusNotFound && none:
 		return nil
 	}
-	return fmt.Errorf("it answers %s", resp.Status)
+	return fmt.Errorf("it responds with %s", resp.Status)
 }
 
-// urlsOf returns the peer URLs of a member. A member that has been away may not know a new one: it
-// asks the members that it knows, at their URLs.
+// urlsOf returns the peer URLs of a member. A member that was away may not have a new member in its
+// own list: then it queries the members that it has, at their URLs.
 func (t *Transport) urlsOf(ctx context.Context, id uint64) (urls []*url.URL, known bool) {
 	peers := *t.peers.Load()
 	if p := peers[id]; p != nil {
@@ -209,8 +209,8 @@ func (t *Transport) urlsOf(ctx context.Context, id uint64) (urls []*url.URL, kno
 	return t.usable(Peer{id, texts}), known
 }
 
-// notConfirmed returns the refusal of a sender that is not known to be a member. The sender does
-// not get the detail.
+// notConfirmed returns the refusal of a sender that is not known to be a member. The detail is not
+// sent to the sender.
 func notConfirmed(detail string) *refusal {
 	return &refusal{Status: http.StatusForbidden, Code: refusedIdentity, Text: "the sender is not confirmed as a member", detail: detail}
 }

@@ -12,7 +12,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// kind says what a frame has (docs/formats/peer.md).
+// kind is the type of a frame (docs/formats/peer.md).
 type kind byte
 
 const (
@@ -32,25 +32,25 @@ const (
 	frameHead = 9 // length (4), checksum (4), kind (1)
 
 	readBufferBytes = 64 << 10
-	referBytesMin   = 4 << 10   // entries of this size on are handed to writev where they are
-	batchBytesMax   = 256 << 10 // gathered before a write, beyond one message
-	trustBytes      = 4 << 20   // allocated for a frame before its bytes are there
+	referBytesMin   = 4 << 10   // entries of this size or more are passed to writev without a copy
+	batchBytesMax   = 256 << 10 // collected before a write, in addition to one message
+	trustBytes      = 4 << 20   // allocated for a frame before its bytes arrive
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errFrame is wrapped by the errors about bytes that no cairn can have sent so.
+// errFrame is wrapped by the errors about bytes that no cairn can have sent.
 var errFrame = errors.New("corrupt frame")
 
-// part is data of others that belongs into a batch at an offset of its buffer.
+// part is foreign data to be written at an offset of the batch's buffer.
 type part struct {
 	at   int
 	data []byte
 }
 
-// batch gathers frames for one write. It is reused.
+// batch collects frames for one write. It is reused.
 type batch struct {
-	refer    bool // the connection has writev: large data need not be copied
+	refer    bool // the connection has writev: large data are referenced, not copied
 	buf      []byte
 	parts    []part
 	referred int // bytes of parts
@@ -69,7 +69,7 @@ func (b *batch) reset() {
 	}
 }
 
-// message adds the frame of a raft message.
+// message appends the frame of a raft message.
 func (b *batch) message(m *raftpb.Message) error {
 	start, firstPart := len(b.buf), len(b.parts)
 	b.buf = append(b.buf, 0, 0, 0, 0, 0, 0, 0, 0, byte(kindMessage))
@@ -81,7 +81,7 @@ func (b *batch) message(m *raftpb.Message) error {
 	return nil
 }
 
-// frame adds a frame whose payload consists of pieces.
+// frame appends a frame whose payload is the concatenation of pieces.
 func (b *batch) frame(k kind, pieces ...[]byte) {
 	start, firstPart := len(b.buf), len(b.parts)
 	b.buf = append(b.buf, 0, 0, 0, 0, 0, 0, 0, 0, byte(k))
@@ -111,7 +111,7 @@ func (b *batch) finish(start, firstPart int) {
 	binary.BigEndian.PutUint32(b.buf[start+4:], sum)
 }
 
-// writeTo writes what has been gathered.
+// writeTo writes the collected frames.
 func (b *batch) writeTo(w io.Writer) error {
 	if len(b.parts) == 0 {
 		_, err := w.Write(b.buf)
@@ -134,15 +134,16 @@ func (b *batch) writeTo(w io.Writer) error {
 type frameReader struct {
 	r    *bufio.Reader
 	max  int // of a payload
-	held int // bytes of the last frame that are still in r, since its payload was borrowed
+	held int // bytes of the last frame that are still in r, because its payload was borrowed
 }
 
 func newFrameReader(r io.Reader, payloadMax int) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, readBufferBytes), max: payloadMax}
 }
 
-// next reads a frame. A borrowed payload is valid until the next call; any other is the caller's.
-// The error is io.EOF at the end between two frames, and wraps errFrame when the bytes are wrong.
+// next reads a frame. A borrowed payload is valid until the next call; otherwise the caller owns
+// it. The error is io.EOF at the end between two frames, and wraps errFrame when the bytes are
+// invalid.
 func (f *frameReader) next() (k kind, payload []byte, borrowed bool, err error) {
 	if _, err := f.r.Discard(f.held); err != nil {
 		return 0, nil, false, err
@@ -183,8 +184,7 @@ func (f *frameReader) next() (k kind, payload []byte, borrowed bool, err error) 
 	return k, payload, borrowed, nil
 }
 
-// readLarge reads n bytes. The room for them is made as they come: a length alone costs its sender
-// nothing.
+// readLarge reads n bytes. It allocates as they arrive, so that a length alone costs no memory.
 func readLarge(r io.Reader, n int) ([]byte, error) {
 	buf := make([]byte, min(n, trustBytes))
 	have := 0

@@ -17,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawMessage makes messages in which any field may be missing, zero or large.
+// drawMessage makes messages in which any field may be absent, zero or large.
 func drawMessage(t *rapid.T) *raftpb.Message {
 	number := func(name string) *uint64 {
 		if rapid.Bool().Draw(t, name+" is set") {
@@ -54,8 +54,8 @@ func drawMessage(t *rapid.T) *raftpb.Message {
 	return m
 }
 
-// What is written by hand is what the generated code reads, and the reverse; frames bring it as it
-// was.
+// The generated code reads what the hand-written encoder writes, and the reverse; frames preserve
+// the bytes.
 func TestMessagesOnTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := batch{refer: rapid.Bool().Draw(t, "writev")}
@@ -90,7 +90,7 @@ func TestMessagesOnTheWire(t *testing.T) {
 				t.Fatal(err)
 			}
 			if borrowed {
-				clear(payload) // what was returned must not refer to it
+				clear(payload) // the result must not alias it
 			}
 			if !proto.Equal(want, &generated) || !proto.Equal(want, got) {
 				t.Fatalf("sent %v\ngenerated %v\ngot %v", want, &generated, got)
@@ -102,7 +102,8 @@ func TestMessagesOnTheWire(t *testing.T) {
 	})
 }
 
-// A field that raft gets must be written by hand too, or it would be lost without a sound.
+// The hand-written codec must know every field of raft's messages, or a new one would be dropped
+// silently.
 func TestEveryFieldIsKnown(t *testing.T) {
 	for message, want := range map[proto.Message]string{
 		&raftpb.Message{}: "type to from term logTerm index entries commit vote snapshot reject rejectHint context responses",
@@ -119,7 +120,7 @@ func TestEveryFieldIsKnown(t *testing.T) {
 	}
 }
 
-// What a later version adds goes through the generated code, and so is kept.
+// Fields of a later version go through the generated code, and are preserved.
 func TestUnknownFieldsAreKept(t *testing.T) {
 	m := appendOf(1, 2, 3, 10)
 	unknown := protoreflect.RawFields{0x80, 0x08, 0x05} // field 128, 5
@@ -202,7 +203,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Whatever a peer sends, reading it ends, and what was read can be written.
+// Reading any bytes of a peer ends, and what was read can be written.
 func FuzzFrames(f *testing.F) {
 	b := batch{}
 	if err := b.message(appendOf(1, 2, 3, 10)); err != nil {
@@ -216,7 +217,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(b.buf[:20], true)
 	f.Add([]byte("GET /members HTTP/1.1\r\n\r\n"), false)
 	f.Fuzz(func(t *testing.T, input []byte, reframe bool) {
-		// with a right checksum, so that the decoder of messages sees what the fuzzer made up
+		// with a valid checksum, so that the fuzzed bytes reach the decoder of messages
 		if reframe {
 			var b batch
 			b.frame(kindMessage, input)
@@ -236,7 +237,7 @@ func FuzzFrames(f *testing.F) {
 			m, err := decodeMessage(payload, borrowed)
 			if len(generated.Responses) > 0 {
 				if err == nil {
-					t.Fatal("a message with responses was taken")
+					t.Fatal("a message with responses was accepted")
 				}
 				continue
 			}
@@ -256,7 +257,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// A sender that opens a stream and says nothing more does not keep it.
+// A stream on which the sender sends nothing more is closed.
 func TestASilentSenderIsNoticed(t *testing.T) {
 	a := startNode(t, 1, nil)
 	b := startNode(t, 2, func(c *Config) { c.Limits.DeadAfter = 100 * time.Millisecond })
@@ -273,7 +274,7 @@ func TestASilentSenderIsNoticed(t *testing.T) {
 	}
 }
 
-// Bytes that are not the protocol's end the stream and nothing else.
+// Invalid bytes end the stream and nothing else.
 func TestGarbageOnAStream(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	b.SetPeers([]Peer{a.peer()})

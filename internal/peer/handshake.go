@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// What a request between members has in its head (docs/formats/peer.md).
+// Header fields of a request between members (docs/formats/peer.md).
 const (
 	headerVersions  = "Cairn-Peer-Versions" // offered, separated by commas
 	headerVersion   = "Cairn-Peer-Version"  // chosen
-	headerCluster   = "X-Etcd-Cluster-Id"   // etcd's name: what /members answers has it, too
+	headerCluster   = "X-Etcd-Cluster-Id"   // etcd's name; responses of /members have it, too
 	headerFrom      = "Cairn-From"
 	headerTo        = "Cairn-To"
 	headerLane      = "Cairn-Lane"
@@ -31,10 +31,10 @@ const (
 	pathStream = "/cairn/peer/stream"
 	pathCall   = "/cairn/peer/call/"
 
-	// protocolVersion is the only one so far.
+	// protocolVersion is the only version so far.
 	protocolVersion = "1"
 
-	answerBytesMax  = 64 << 10 // the head of the answer to a handshake
+	responseHeadMax = 64 << 10 // the head of the response to a handshake
 	refusalBytesMax = 4 << 10
 )
 
@@ -45,7 +45,7 @@ func parseID(s string) (uint64, bool) {
 	return id, err == nil && id != 0
 }
 
-// setHead names the sender and the receiver of a request.
+// setHead sets the sender and the receiver of a request.
 func (t *Transport) setHead(h http.Header, to uint64) {
 	h.Set(headerVersions, protocolVersion)
 	h.Set(headerCluster, formatID(t.cfg.ClusterID))
@@ -54,8 +54,8 @@ func (t *Transport) setHead(h http.Header, to uint64) {
 	h.Set(headerToken, t.identities.token(to))
 }
 
-// checkHead returns the member that sends a request, or why it is refused. A refusal names neither
-// the cluster nor this member.
+// checkHead returns the member that sends a request, or the reason for a refusal. A refusal names
+// neither the cluster nor this member.
 func (t *Transport) checkHead(w http.ResponseWriter, r *http.Request) (from uint64, why *refusal) {
 	if from, why = t.checkNames(r); why == nil {
 		why = t.confirm(r, from)
@@ -79,7 +79,7 @@ func (t *Transport) checkNames(r *http.Request) (from uint64, why *refusal) {
 	to, ok3 := parseID(r.Header.Get(headerTo))
 	switch {
 	case !ok1 || !ok2 || !ok3:
-		return 0, badRequest("the request does not say who asks whom: want the headers " + headerCluster + ", " + headerFrom + ", " + headerTo)
+		return 0, badRequest("the request does not name its sender and receiver: want the headers " + headerCluster + ", " + headerFrom + ", " + headerTo)
 	case cluster != t.cfg.ClusterID:
 		return 0, clusterMismatch(t.cfg.MemberID, t.cfg.ClusterID, from, cluster)
 	case to != t.cfg.MemberID:
@@ -94,10 +94,10 @@ func (t *Transport) checkNames(r *http.Request) (from uint64, why *refusal) {
 	return from, nil
 }
 
-// shorten keeps what others say out of our log lines when there is too much of it.
+// shorten limits the length of remote texts in log lines.
 func shorten(s string) string { return s[:min(len(s), 64)] }
 
-// dialError is the failure of a connection that was never made.
+// dialError is the error of a connection that could not be opened.
 type dialError struct{ err error }
 
 func (e *dialError) Error() string { return e.err.Error() }
@@ -131,7 +131,7 @@ func dialURL(ctx context.Context, u *url.URL, secure TLS) (net.Conn, error) {
 	return c, nil
 }
 
-// clientTLS is a configuration for a connection to a host. An upgrade needs HTTP/1.1.
+// clientTLS returns the configuration of a connection to a host. An upgrade needs HTTP/1.1.
 func clientTLS(secure TLS, host string) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	if secure != nil {
@@ -141,15 +141,15 @@ func clientTLS(secure TLS, host string) *tls.Config {
 	return c
 }
 
-// upgrade dials a URL and asks for a stream to a peer. The error is, or wraps, a *refusal when the
-// peer does not want it.
+// upgrade dials a URL and requests a stream to a peer. The error is, or wraps, a *refusal when the
+// peer refuses the stream.
 func (t *Transport) upgrade(ctx context.Context, u *url.URL, to uint64, more func(http.Header)) (*link, http.Header, error) {
 	conn, err := t.dial(ctx, u)
 	if err != nil {
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	l, head, err := t.shakeHands(conn, u, to, more)
+	l, head, err := t.handshake(conn, u, to, more)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -160,7 +160,7 @@ func (t *Transport) upgrade(ctx context.Context, u *url.URL, to uint64, more fun
 	return l, head, nil
 }
 
-func (t *Transport) shakeHands(conn net.Conn, u *url.URL, to uint64, more func(http.Header)) (*link, http.Header, error) {
+func (t *Transport) handshake(conn net.Conn, u *url.URL, to uint64, more func(http.Header)) (*link, http.Header, error) {
 	if err := conn.SetDeadline(time.Now().Add(t.cfg.Limits.ConnectTimeout)); err != nil {
 		return nil, nil, err
 	}
@@ -170,66 +170,67 @@ func (t *Transport) shakeHands(conn net.Conn, u *url.URL, to uint64, more func(h
 	t.setHead(req.Header, to)
 	more(req.Header)
 	if err := req.Write(conn); err != nil {
-		return nil, nil, fmt.Errorf("ask for a stream: %w", err)
+		return nil, nil, fmt.Errorf("request a stream: %w", err)
 	}
-	// The answer is read through the reader of frames, which may get some of these with it.
-	reader := &handshakeReader{conn: conn, patience: t.cfg.Limits.DeadAfter, left: answerBytesMax}
-	l := newLink(conn, reader, t.cfg.Limits.DeadAfter, answerBytesMax)
+	// Read the response through the reader of frames, which may buffer some of the frames behind
+	// it.
+	reader := &handshakeReader{conn: conn, timeout: t.cfg.Limits.DeadAfter, left: responseHeadMax}
+	l := newLink(conn, reader, t.cfg.Limits.DeadAfter, responseHeadMax)
 	resp, err := http.ReadResponse(l.frames.r, req)
 	if err != nil {
-		return nil, nil, fmt.Errorf("ask for a stream: %w", unexpected(err))
+		return nil, nil, fmt.Errorf("request a stream: %w", unexpected(err))
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return nil, nil, readRefusal(resp)
 	}
-	if err := t.checkAnswer(resp.Header, to); err != nil {
+	if err := t.checkResponse(resp.Header, to); err != nil {
 		return nil, nil, err
 	}
 	reader.over = true
 	return l, resp.Header, conn.SetDeadline(time.Time{})
 }
 
-// handshakeReader reads with the limits of a handshake until it is over, and patiently then.
+// handshakeReader applies the limits of a handshake until it is complete, then those of the stream.
 type handshakeReader struct {
-	conn     net.Conn
-	patience time.Duration
-	left     int
-	over     bool
+	conn    net.Conn
+	timeout time.Duration
+	left    int
+	over    bool
 }
 
 func (h *handshakeReader) Read(p []byte) (int, error) {
 	if h.over {
-		return patientConn{h.conn, h.patience}.Read(p)
+		return readTimeoutConn{h.conn, h.timeout}.Read(p)
 	}
 	if h.left <= 0 {
-		return 0, fmt.Errorf("the answer has more than %d bytes", answerBytesMax)
+		return 0, fmt.Errorf("the response has more than %d bytes", responseHeadMax)
 	}
 	n, err := h.conn.Read(p[:min(len(p), h.left)])
 	h.left -= n
 	return n, err
 }
 
-// readRefusal reads the body of an answer that is not the one that was hoped for.
+// readRefusal converts a response other than the upgrade to an error.
 func readRefusal(resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, refusalBytesMax))
 	why := &refusal{}
 	if err != nil || json.Unmarshal(body, why) != nil || why.Code == "" {
-		return fmt.Errorf("not a peer port of cairn: it answers %s", resp.Status)
+		return fmt.Errorf("not a peer port of cairn: it responds with %s", resp.Status)
 	}
 	why.Status = resp.StatusCode
 	return why
 }
 
-// checkAnswer makes sure that a member which does not check is not taken for another one.
-func (t *Transport) checkAnswer(h http.Header, to uint64) error {
+// checkResponse checks the IDs in the response, in case the other member did not check the request's.
+func (t *Transport) checkResponse(h http.Header, to uint64) error {
 	if got := h.Get(headerCluster); got != formatID(t.cfg.ClusterID) {
 		return fmt.Errorf("cluster ID mismatch: the peer belongs to cluster %q, this member to %016x", shorten(got), t.cfg.ClusterID)
 	}
 	if got := h.Get(headerFrom); got != formatID(to) {
-		return fmt.Errorf("wrong member: the peer says that it is member %q, not %016x", shorten(got), to)
+		return fmt.Errorf("wrong member: the peer is member %q, not %016x", shorten(got), to)
 	}
 	if got := h.Get(headerVersion); got != protocolVersion {
-		return fmt.Errorf("incompatible peer protocol: the peer chose version %q, this member speaks %s", shorten(got), protocolVersion)
+		return fmt.Errorf("incompatible peer protocol: the peer chose version %q, this member uses %s", shorten(got), protocolVersion)
 	}
 	return nil
 }

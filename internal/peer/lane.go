@@ -13,40 +13,39 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// The lanes, as the handshake names them.
+// The names of the lanes in the handshake.
 const (
 	laneControl  = "control"
 	laneAppend   = "append"
 	laneSnapshot = "snapshot"
 )
 
-// absentMessagesMax is how many messages wait in the control lane while there is no connection: the
-// newest ones.
+// absentMessagesMax is how many messages, the newest ones, wait in the control lane while there is
+// no connection.
 const absentMessagesMax = 64
 
-// staleAfter is how long a message may wait for a connection. What it says is old news then, and
-// raft has said something newer.
+// staleAfter is how long a message may wait for a connection. After that raft has sent newer ones.
 const staleAfter = time.Second
 
-// lane is one stream to a peer: a queue, and the goroutine that connects and writes what is in it.
+// lane is one stream to a peer: a queue, and the goroutine that connects and writes the queue.
 type lane struct {
 	p           *peer
 	name        string
 	messagesMax int
-	bytesMax    int // but one message may always wait
-	// messageBytesMax is what the receiver takes.
+	bytesMax    int // one message may wait regardless of its size
+	// messageBytesMax is the receiver's maximum.
 	messageBytesMax int
 
-	wake  chan struct{} // holds something when there may be messages
-	again chan struct{} // holds something when it is worth trying to connect
+	wake  chan struct{} // has an element when there may be messages
+	again chan struct{} // has an element when connecting may succeed now
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	queue   []queued
 	waiting int  // messages in queue, and those being written
-	bytes   int  // of these
+	bytes   int  // of the waiting messages
 	down    bool // the last attempt to connect failed, or the connection broke
 	link    *link
-	to      *url.URL // that link goes to
+	to      *url.URL // the URL of link
 }
 
 type queued struct {
@@ -62,9 +61,9 @@ func newLane(p *peer, name string, messagesMax, bytesMax int) *lane {
 	}
 }
 
-// put queues a message, or says that it is lost. While the peer is down, appends are lost at once:
-// raft shall go on probing rather than send more. The control lane keeps the newest, so that a peer
-// that comes up gets the vote that was asked of it a moment ago.
+// put queues a message, or reports that it is lost. While the peer is down, appends are lost at
+// once, so that raft keeps probing instead of sending more. The control lane keeps the newest
+// messages, so that a peer that comes up receives a recent vote request.
 func (l *lane) put(m *raftpb.Message, now time.Time) bool {
 	size := frameHead + messageSize(m)
 	l.mu.Lock()
@@ -94,7 +93,7 @@ func (l *lane) dropOldestLocked() {
 	l.p.counters.dropped.Add(1)
 }
 
-// run connects and writes until the peer is no more.
+// run connects and writes until the peer is removed.
 func (l *lane) run() {
 	failures := 0
 	for l.p.ctx.Err() == nil {
@@ -115,7 +114,7 @@ func (l *lane) run() {
 	}
 }
 
-// pause waits for the time of the next attempt, or for a sign that it may come earlier.
+// pause waits until the time of the next attempt, or until a sign that it may succeed earlier.
 func (l *lane) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -143,7 +142,7 @@ func (l *lane) kick() {
 func (l *lane) reconsider(urls []*url.URL) {
 	l.mu.Lock()
 	if l.link != nil && !slices.ContainsFunc(urls, func(u *url.URL) bool { return *u == *l.to }) {
-		_ = l.link.conn.Close() // the lane's goroutine notices
+		_ = l.link.conn.Close() // wakes the lane's goroutine
 	}
 	l.mu.Unlock()
 	select {
@@ -152,7 +151,7 @@ func (l *lane) reconsider(urls []*url.URL) {
 	}
 }
 
-// fail counts what is lost with a connection, or while there is none.
+// fail counts the messages that are lost with a connection, or while there is none.
 func (l *lane) fail(err error) {
 	l.mu.Lock()
 	l.down = true
@@ -168,7 +167,7 @@ func (l *lane) fail(err error) {
 	l.p.failed(fmt.Errorf("%s lane: %w", l.name, err))
 }
 
-// forgetLocked takes the first n messages out of the queue.
+// forgetLocked removes the first n messages from the queue.
 func (l *lane) forgetLocked(n int) {
 	for _, q := range l.queue[:n] {
 		l.bytes -= q.size
@@ -177,7 +176,7 @@ func (l *lane) forgetLocked(n int) {
 	l.queue = slices.Delete(l.queue, 0, n)
 }
 
-// use writes to a connection until it breaks, and says why it did.
+// use writes to a connection until it breaks, and returns the cause.
 func (l *lane) use(k *link, u *url.URL) error {
 	l.open(k, u)
 	defer l.close()
@@ -232,7 +231,7 @@ func (l *lane) close() {
 	l.p.unreachable()
 }
 
-// listen reads what the peer sends back: signs of life.
+// listen reads the peer's signs of life.
 func (l *lane) listen(k *link) error {
 	for {
 		what, payload, _, err := k.frames.next()
@@ -251,7 +250,7 @@ func (l *lane) listen(k *link) error {
 	}
 }
 
-// write writes what is queued, as much as there is at a time.
+// write writes the queue, each time as much as there is.
 func (l *lane) write(ctx context.Context, k *link) error {
 	var msgs []queued
 	for {
@@ -276,7 +275,7 @@ func (l *lane) write(ctx context.Context, k *link) error {
 	}
 }
 
-// take exchanges the queue for an empty one.
+// take swaps the queue with an empty one.
 func (l *lane) take(spare []queued) []queued {
 	clear(spare)
 	l.mu.Lock()
@@ -286,7 +285,7 @@ func (l *lane) take(spare []queued) []queued {
 	return msgs
 }
 
-// written makes room for others.
+// written releases the space of written messages.
 func (l *lane) written(msgs []queued) {
 	bytes := 0
 	for _, q := range msgs {

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// link is an established connection that carries frames, at either end of it.
+// link is an established connection that carries frames, at either end.
 type link struct {
 	conn   net.Conn
 	frames *frameReader
 	dead   time.Duration
 
-	hasty bool // what is written here is little, and must not take longer than a sign of life may
+	tightWriteDeadline bool // writes on this end are small, and must not take longer than a sign of life may
 
 	mu    sync.Mutex // guards out and the writing side of conn
 	out   batch
@@ -23,8 +23,7 @@ type link struct {
 }
 
 // newLink makes a link of a connection, whose frames are read through r. Reads fail when nothing
-// comes for a time; writes of ours may take as long as they need, as long as signs of life come
-// back.
+// arrives for deadAfter; writes may take any time, as long as signs of life arrive.
 func newLink(conn net.Conn, r io.Reader, deadAfter time.Duration, payloadMax int) *link {
 	_, writev := conn.(*net.TCPConn)
 	l := &link{conn: conn, dead: deadAfter, start: time.Now()}
@@ -33,14 +32,14 @@ func newLink(conn net.Conn, r io.Reader, deadAfter time.Duration, payloadMax int
 	return l
 }
 
-// patientConn gives each read its own time, which costs less than doing it for each frame.
-type patientConn struct {
+// readTimeoutConn sets the deadline at each read, which costs less than at each frame.
+type readTimeoutConn struct {
 	net.Conn
-	patience time.Duration
+	timeout time.Duration
 }
 
-func (c patientConn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
+func (c readTimeoutConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(p)
@@ -50,7 +49,7 @@ func (c patientConn) Read(p []byte) (int, error) {
 func (l *link) send(k kind, pieces ...[]byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.hasty {
+	if l.tightWriteDeadline {
 		if err := l.conn.SetWriteDeadline(time.Now().Add(l.dead)); err != nil {
 			return err
 		}
@@ -65,12 +64,12 @@ func (l *link) flushLocked() error {
 	return err
 }
 
-// ping asks for a pong that tells how long the way there and back takes.
+// ping requests a pong, to measure the round-trip time.
 func (l *link) ping() error {
 	return l.send(kindPing, binary.BigEndian.AppendUint64(nil, uint64(time.Since(l.start))))
 }
 
-// roundTrip reads what a pong says.
+// roundTrip returns the round-trip time of a pong.
 func (l *link) roundTrip(pong []byte) (d time.Duration, ok bool) {
 	if len(pong) != 8 {
 		return 0, false
@@ -79,8 +78,7 @@ func (l *link) roundTrip(pong []byte) (d time.Duration, ok bool) {
 	return d, d >= 0
 }
 
-// beat shows the other end regularly that this one is there, until ctx is done or the connection
-// fails.
+// beat sends a sign of life at an interval, until ctx is done or the connection fails.
 func (l *link) beat(ctx context.Context, every time.Duration, sign func() error) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -90,7 +88,7 @@ func (l *link) beat(ctx context.Context, every time.Duration, sign func() error)
 			return
 		case <-ticker.C:
 			if sign() != nil {
-				_ = l.conn.Close() // the reader says why
+				_ = l.conn.Close() // the reader returns the cause
 				return
 			}
 		}

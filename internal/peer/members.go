@@ -16,7 +16,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// memberJSON is a member as etcd's peer port shows it.
+// memberJSON is a member in the JSON of etcd's peer port.
 type memberJSON struct {
 	ID         uint64   `json:"id"`
 	PeerURLs   []string `json:"peerURLs"`
@@ -48,15 +48,15 @@ func (t *Transport) serveMembers(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set(headerCluster, fmt.Sprintf("%x", t.cfg.ClusterID))
-	_, _ = w.Write(append(body, '\n')) // a client that has gone is no business of ours
+	_, _ = w.Write(append(body, '\n')) // an error means that the client has disconnected
 }
 
-// FetchCluster asks the peer ports at some URLs, one after the other, for the members of their
-// cluster. It returns the first answer, or an error that tells of each URL. The members are in the
-// order of their IDs.
+// FetchCluster requests the members of a cluster from the peer ports at some URLs, one after the
+// other. It returns the first response, or an error that names each URL. The members are sorted by
+// ID.
 func FetchCluster(ctx context.Context, urls []string, secure TLS) (clusterID uint64, members []membership.Member, err error) {
 	if len(urls) == 0 {
-		return 0, nil, errors.New("ask for the members of the cluster: no URLs to ask at")
+		return 0, nil, errors.New("request the members of the cluster: no URLs")
 	}
 	var failures []error
 	for _, text := range urls {
@@ -72,21 +72,21 @@ func FetchCluster(ctx context.Context, urls []string, secure TLS) (clusterID uin
 			break
 		}
 	}
-	return 0, nil, fmt.Errorf("ask for the members of the cluster: %w", errors.Join(failures...))
+	return 0, nil, fmt.Errorf("request the members of the cluster: %w", errors.Join(failures...))
 }
 
-// readCluster reads what serveMembers answers.
+// readCluster decodes a response of serveMembers.
 func readCluster(header http.Header, body []byte) (clusterID uint64, members []membership.Member, err error) {
 	clusterID, ok := parseID(header.Get(headerCluster))
 	if !ok {
-		return 0, nil, fmt.Errorf("it answers without the ID of its cluster (%s: %q)", headerCluster, shorten(header.Get(headerCluster)))
+		return 0, nil, fmt.Errorf("the response has no cluster ID (%s: %q)", headerCluster, shorten(header.Get(headerCluster)))
 	}
 	var list []memberJSON
 	if err := json.Unmarshal(body, &list); err != nil {
 		return 0, nil, fmt.Errorf("read its members: %w", err)
 	}
 	if len(list) == 0 {
-		return 0, nil, errors.New("it answers that its cluster has no members")
+		return 0, nil, errors.New("the response has no members")
 	}
 	for _, m := range list {
 		members = append(members, membership.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, Learner: m.Learner})
@@ -103,7 +103,7 @@ func fetchMembers(ctx context.Context, peerURL string, secure TLS) (http.Header,
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialURL(ctx, u, secure) }
-	transport := &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: answerBytesMax}
+	transport := &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: responseHeadMax}
 	over := url.URL{Scheme: "http", Host: u.Host, Path: "/members"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, over.String(), nil)
 	if err != nil {
@@ -113,13 +113,13 @@ func fetchMembers(ctx context.Context, peerURL string, secure TLS) (http.Header,
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { _ = resp.Body.Close() }() // it is read
+	defer func() { _ = resp.Body.Close() }() // read completely
 	body, err := io.ReadAll(io.LimitReader(resp.Body, fetchBytesMax))
 	if err != nil {
 		return nil, nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("it answers %s", resp.Status)
+		return nil, nil, fmt.Errorf("it responds with %s", resp.Status)
 	}
 	return resp.Header, body, nil
 }

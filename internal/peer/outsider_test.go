@@ -19,7 +19,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// ask sends a request for a stream as an outsider, and returns the answer.
+// ask requests a stream as an outsider, and returns the response.
 func ask(t *testing.T, at string, header map[string]string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at+pathStream, nil)
@@ -45,7 +45,7 @@ func ask(t *testing.T, at string, header map[string]string) (*http.Response, str
 }
 
 // TestOutsiders: a process that knows all IDs but cannot be reached at a member's URL gets no
-// stream and no call, and learns nothing.
+// stream and no call, and no information.
 func TestOutsiders(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	introduce(a, b)
@@ -54,7 +54,7 @@ func TestOutsiders(t *testing.T) {
 	b.Register("do", func(context.Context, uint64, []byte) ([]byte, error) { called = true; return nil, nil })
 	for name, change := range map[string]map[string]string{
 		"no token":              {},
-		"a token of its own":    {headerToken: strings.Repeat("ab", tokenBytes)},
+		"a new token":           {headerToken: strings.Repeat("ab", tokenBytes)},
 		"in a stranger's name":  {headerFrom: "7", headerToken: strings.Repeat("ab", tokenBytes)},
 		"the token for another": {headerToken: a.identities.token(3)},
 	} {
@@ -80,7 +80,7 @@ func TestOutsiders(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusForbidden || called {
-			t.Errorf("%s: a call is answered %s, done: %t", name, resp.Status, called)
+			t.Errorf("%s: response to a call: %s, executed: %t", name, resp.Status, called)
 		}
 	}
 	if !a.connectedTo(2) || !b.connectedTo(1) {
@@ -91,7 +91,7 @@ func TestOutsiders(t *testing.T) {
 	}
 }
 
-// TestOlderMember: a member of version 0.1.0, which confirms nothing, is accepted while it runs at
+// TestOlderMember: a member of version 0.1.0, which does not confirm, is accepted while it runs at
 // its URL, and no longer once it has been upgraded.
 func TestOlderMember(t *testing.T) {
 	older := httptest.NewServer(http.HandlerFunc(http.NotFound))
@@ -109,7 +109,8 @@ func TestOlderMember(t *testing.T) {
 	}
 }
 
-// TestUnknownMember: a member that was away knows a new one from those that it knows.
+// TestNewMemberIsLookedUp: a member that was away learns about a new member from the members in its
+// list.
 func TestNewMemberIsLookedUp(t *testing.T) {
 	a, c := startNode(t, 1, nil), startNode(t, 3, nil)
 	b := startNode(t, 2, nil)
@@ -132,7 +133,8 @@ func TestNewMemberIsLookedUp(t *testing.T) {
 	eventually(t, "a member at another URL is refused", func() bool { return a.log.count("not-confirmed") == 1 })
 }
 
-// TestNumbersThatCannotBe: what no member sends ends the stream before raft gets it.
+// TestNumbersThatCannotBe: a message with impossible numbers ends the stream and does not reach
+// raft.
 func TestNumbersThatCannotBe(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	for name, change := range map[string]func(m *raftpb.Message){
@@ -161,7 +163,7 @@ func TestNumbersThatCannotBe(t *testing.T) {
 }
 
 // FuzzLiveMember sends bytes to a member: as an HTTP request, and as frames on a stream of a
-// confirmed member. The member goes on receiving from another one.
+// confirmed member. The member must continue to receive from another one.
 func FuzzLiveMember(f *testing.F) {
 	frame := func(k kind, payload []byte) []byte {
 		var b bytes.Buffer

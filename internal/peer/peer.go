@@ -17,7 +17,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// peer is another member as this one sends to it.
+// peer is the sending side of another member.
 type peer struct {
 	t    *Transport
 	id   uint64
@@ -27,17 +27,17 @@ type peer struct {
 
 	control, append *lane
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	urls     []*url.URL
-	next     int // the URL that is to be tried next
+	next     int // index of the URL to try next
 	transfer *sending
 
-	active atomic.Pointer[time.Time] // since when the control lane is connected
-	lost   chan struct{}             // holds something when Unreachable is to be called
-	// what SnapshotSent is to be called with, for those that never began
+	active atomic.Pointer[time.Time] // when the control lane was connected; nil while it is not
+	lost   chan struct{}             // has an element when Unreachable must be called
+	// arguments of pending calls of SnapshotSent, for snapshots that never began
 	snapshots chan bool
 	counters  counters
-	said      once
+	logged    once
 	greeted   sync.Once
 }
 
@@ -54,8 +54,7 @@ func (t *Transport) newPeer(id uint64, urls []*url.URL) *peer {
 	return p
 }
 
-// report tells the handler of losses. It is a goroutine of its own so that the handler may take its
-// time.
+// report calls the handler about losses, from its own goroutine, because the handler may block.
 func (p *peer) report() {
 	for {
 		select {
@@ -69,7 +68,7 @@ func (p *peer) report() {
 	}
 }
 
-// lose counts messages that will not arrive. Many losses between two reports are one report.
+// lose counts lost messages. Many losses between two reports are reported once.
 func (p *peer) lose(n int) {
 	p.counters.dropped.Add(uint64(n))
 	p.unreachable()
@@ -89,8 +88,8 @@ func (p *peer) activeSince() time.Time {
 	return time.Time{}
 }
 
-// laneOf says how a message travels. All MsgApp go one way: an empty one says what the log before
-// it must look like.
+// laneOf returns the lane of a message. All MsgApp use one lane, even empty ones: their order
+// matters to raft.
 func (p *peer) laneOf(m *raftpb.Message) *lane {
 	switch m.GetType() {
 	case raftpb.MessageType_MsgApp, raftpb.MessageType_MsgProp:
@@ -114,7 +113,7 @@ func (p *peer) setURLs(urls []*url.URL) {
 	p.append.reconsider(urls)
 }
 
-// url returns the one to try. After a failure it is the next one.
+// url returns the URL to try: after a failure the next one.
 func (p *peer) url() *url.URL {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +123,7 @@ func (p *peer) url() *url.URL {
 	return p.urls[p.next%len(p.urls)]
 }
 
-// failedURL has the next one tried, unless another lane has moved on already.
+// failedURL advances to the next URL, unless another lane has done so already.
 func (p *peer) failedURL(u *url.URL) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +132,7 @@ func (p *peer) failedURL(u *url.URL) {
 	}
 }
 
-var errNoURL = errors.New("it has no peer URL that can be used")
+var errNoURL = errors.New("it has no usable peer URL")
 
 // connect makes one attempt to open a stream.
 func (p *peer) connect(ctx context.Context, more func(http.Header)) (*link, http.Header, *url.URL, error) {
@@ -149,8 +148,8 @@ func (p *peer) connect(ctx context.Context, more func(http.Header)) (*link, http
 	return l, head, u, nil
 }
 
-// failed counts and logs the end of a connection, or of the attempt to make one, once for each kind
-// of trouble.
+// failed counts and logs the failure of a connection, or of the attempt to open one. Each kind of
+// error is logged once.
 func (p *peer) failed(err error) {
 	if p.ctx.Err() != nil {
 		return
@@ -161,20 +160,20 @@ func (p *peer) failed(err error) {
 		p.t.refusedBy(why)
 		what, reason = why.Text, why.Code
 	}
-	if p.said.first("", what) {
+	if p.logged.first("", what) {
 		p.log.Warn("cannot reach a peer", "reason", reason, "error", err.Error())
 	}
 }
 
-// works notes that all is well again.
+// works logs that an earlier failure is over.
 func (p *peer) works(u *url.URL) {
 	p.greeted.Do(func() { p.log.Info("connected to a peer", "url", u.String()) })
-	if p.said.settled("") {
+	if p.logged.clear("") {
 		p.log.Info("peer reached again", "url", u.String())
 	}
 }
 
-// refusedBy looks at what a member said that did not want to have to do with this one.
+// refusedBy acts on a refusal by another member.
 func (t *Transport) refusedBy(why *refusal) {
 	if why.Code == refusedRemoved && why.Status == http.StatusGone {
 		t.removed.Do(func() {
@@ -183,14 +182,14 @@ func (t *Transport) refusedBy(why *refusal) {
 	}
 }
 
-// kick ends the waiting of whatever could not connect: there is a sign that the peer is there.
+// kick makes the lanes connect now: there is a sign that the peer is reachable.
 func (p *peer) kick() {
 	p.control.kick()
 	p.append.kick()
 }
 
-// backoff is how long to wait after so many failures in a row: doubling, with half of it left to
-// chance so that members which fell out together do not come back together.
+// backoff returns the delay after so many failures in a row: it doubles, and half of it is random,
+// so that members that were disconnected together do not reconnect together.
 func (t *Transport) backoff(failures int) time.Duration {
 	l := &t.cfg.Limits
 	d := l.BackoffMax
@@ -200,7 +199,7 @@ func (t *Transport) backoff(failures int) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// timeout reports whether a connection ended since nothing came.
+// timeout reports whether a connection failed because nothing arrived.
 func timeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()

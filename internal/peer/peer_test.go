@@ -19,7 +19,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// patience is how long a test waits for what must come: a slow machine is no failure.
+// patience is how long a test waits for an event; it is long, so that a slow machine causes no
+// failure.
 const patience = 60 * time.Second
 
 const testCluster = 0xc1
@@ -33,7 +34,7 @@ type node struct {
 	log    *logBuffer
 }
 
-// recorder is a Handler that hands on what it is told.
+// recorder is a Handler that passes on its calls.
 type recorder struct {
 	messages    chan *raftpb.Message
 	receive     func(ctx context.Context, m *raftpb.Message) // instead of messages
@@ -99,18 +100,18 @@ lines:
 	return n
 }
 
-// quick are limits with which connections are lost and made in no time.
+// quick are limits with which connections fail and reconnect in very short time.
 func quick() Limits {
 	return Limits{BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond, PingInterval: 20 * time.Millisecond, DeadAfter: 10 * time.Second}
 }
 
-// nodes are those that run. Each accepts the others as members of its cluster.
+// nodes are running nodes. Each accepts the others as members of its cluster.
 var nodes struct {
 	sync.Mutex
 	all map[*node]bool
 }
 
-// accept has n believe that another node is a member, which is reached at its URL.
+// accept makes n accept another node as a member, with its URL.
 func (n *node) accept(other *node) {
 	i := &n.identities
 	i.lookup.Lock()
@@ -168,7 +169,7 @@ func startNodeAt(t testing.TB, address string, id uint64, change func(*Config)) 
 	return n
 }
 
-// close is what the end of a process does to its connections.
+// close closes the connections like the end of a process.
 func (n *node) close() {
 	n.leave()
 	_ = n.server.Close()
@@ -253,7 +254,7 @@ func TestMessagesOfALaneArriveInOrder(t *testing.T) {
 	for i := uint64(1); i <= count; i++ {
 		a.Send([]*raftpb.Message{appendOf(1, 2, i, int(i%50)*200), heartbeat(1, 3, i), heartbeat(1, 2, i), appendOf(1, 3, i, 10)})
 		c.Send([]*raftpb.Message{heartbeat(3, 2, i)})
-		if i%100 == 0 { // the lanes are bounded
+		if i%100 == 0 { // the lanes have limits
 			eventually(t, "the lanes are empty", func() bool { return a.waiting(2) == 0 && a.waiting(3) == 0 && c.waiting(2) == 0 })
 		}
 	}
@@ -297,8 +298,8 @@ func (n *node) waiting(id uint64) int {
 	return total
 }
 
-// The receiver's handler holds up the append lane until the heartbeat has come: nothing but lanes
-// of their own can do that.
+// The receiver's handler blocks the append lane until the heartbeat has arrived: this can succeed
+// only with separate lanes.
 func TestAppendsDoNotDelayHeartbeats(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	beats, appends, release := make(chan struct{}, 1), make(chan struct{}, 100), make(chan struct{})
@@ -355,7 +356,7 @@ func TestMemoryIsBoundedWhenThePeerDoesNotRead(t *testing.T) {
 		t.Errorf("%d messages wait", lane.waiting)
 	}
 	if a.Stats()[0].Dropped == 0 {
-		t.Error("nothing was dropped")
+		t.Error("no message was dropped")
 	}
 }
 
@@ -388,8 +389,7 @@ func TestReconnectAfterThePeerRestarts(t *testing.T) {
 	}
 }
 
-// A message that is larger than all that may wait must come through all the same, or raft would
-// stop there.
+// A message that is larger than the lane's limit must still be delivered, or raft would be stuck.
 func TestOneMessageAlwaysFits(t *testing.T) {
 	a, b := startNode(t, 1, func(c *Config) { c.Limits.AppendBytes = 1000 }), startNode(t, 2, nil)
 	introduce(a, b)
@@ -399,12 +399,12 @@ func TestOneMessageAlwaysFits(t *testing.T) {
 		t.Errorf("%d bytes", len(m.Entries[0].Data))
 	}
 	a.Send([]*raftpb.Message{{Type: raftpb.MessageType_MsgHeartbeat.Enum(), From: new(uint64), To: b.peerID(), Context: make([]byte, 2<<20)}})
-	eventually(t, "what the receiver would not take is dropped", func() bool { return a.Stats()[0].Dropped >= 1 && a.connectedTo(2) })
+	eventually(t, "a message that the receiver would refuse is dropped", func() bool { return a.Stats()[0].Dropped >= 1 && a.connectedTo(2) })
 }
 
 func (n *node) peerID() *uint64 { return &n.cfg.MemberID }
 
-// The control lane keeps only the newest messages for a peer that is not there.
+// The control lane keeps only the newest messages for a peer without a connection.
 func TestMessagesForAnAbsentPeer(t *testing.T) {
 	a := startNode(t, 1, nil)
 	a.SetPeers([]Peer{{2, []string{"http://" + unusedAddress(t)}}})
@@ -419,12 +419,12 @@ func TestMessagesForAnAbsentPeer(t *testing.T) {
 	}
 }
 
-// What was asked while the peer was not there yet, a moment ago, still comes: an election need not
-// wait for the next timeout.
+// A message from shortly before the peer started still arrives: an election need not wait for the
+// next timeout.
 func TestControlMessagesWaitForTheFirstConnection(t *testing.T) {
 	a := startNode(t, 1, nil)
 	b := startNode(t, 2, nil)
-	eventually(t, "the message comes", func() bool {
+	eventually(t, "the message arrives", func() bool {
 		a.SetPeers(nil)
 		a.SetPeers([]Peer{b.peer()})
 		a.Send([]*raftpb.Message{heartbeat(1, 2, 3)})
@@ -441,7 +441,7 @@ func TestOtherURLs(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	introduce(a, b)
 	awaitConnected(t, a, b)
-	moved := startNode(t, 2, nil) // the same member elsewhere
+	moved := startNode(t, 2, nil) // the same member at another address
 	dead := "http://" + unusedAddress(t)
 	a.SetPeers([]Peer{{2, []string{dead, "ftp://nowhere", moved.url}}})
 	eventually(t, "messages arrive at the new URL", func() bool {
@@ -460,7 +460,7 @@ func TestOtherURLs(t *testing.T) {
 	if len(a.Stats()) != 0 {
 		t.Error("a peer is left")
 	}
-	a.Send([]*raftpb.Message{heartbeat(1, 2, 1)}) // to nobody
+	a.Send([]*raftpb.Message{heartbeat(1, 2, 1)}) // to an unknown peer
 }
 
 func unusedAddress(t *testing.T) string {
@@ -524,7 +524,7 @@ func TestARemovedMemberLearnsIt(t *testing.T) {
 	failures := a.Stats()[0].Failures
 	eventually(t, "more attempts fail", func() bool { return a.Stats()[0].Failures > failures+5 })
 	if len(a.told) != 0 {
-		t.Error("it was told twice")
+		t.Error("RemovedFromCluster was called twice")
 	}
 	if _, err := a.Call(t.Context(), 2, "x", nil); !errors.Is(err, ErrNotSent) {
 		t.Errorf("a call of a removed member: %v", err)
@@ -532,7 +532,7 @@ func TestARemovedMemberLearnsIt(t *testing.T) {
 }
 
 // A peer that stops without closing its connections, as one behind a broken network does, is
-// noticed.
+// detected.
 func TestASilentPeerIsNoticed(t *testing.T) {
 	b := startNode(t, 2, nil)
 	proxy := startProxy(t, b.url)
@@ -570,7 +570,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 	for _, n := range []*node{a, b, c} {
 		n.close()
 	}
-	a.SetPeers([]Peer{b.peer()}) // does nothing any more
+	a.SetPeers([]Peer{b.peer()}) // has no effect after Close
 	eventually(t, "no goroutine is left", func() bool { return goroutines() == "" })
 }
 

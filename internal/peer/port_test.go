@@ -23,7 +23,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// openStream does what a lane does, and leaves the connection to the test.
+// openStream opens a stream like a lane, and returns the connection to the test.
 func (n *node) openStream(t *testing.T, to *node, lane string) *link {
 	t.Helper()
 	u, err := url.Parse(to.url)
@@ -78,7 +78,7 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 		var why refusal
 		err = json.NewDecoder(resp.Body).Decode(&why)
 		_ = resp.Body.Close()
-		// Who is here is for members only.
+		// The member's identity is for members only.
 		confirmed := slices.Contains([]string{"an unknown lane", "no upgrade", "snapshot, no name"}, name)
 		if err != nil || resp.StatusCode != c.status || why.Code != c.code || (resp.Header.Get(headerFrom) != "") != confirmed {
 			t.Errorf("%s: %s, %+v, %v", name, resp.Status, why, err)
@@ -86,18 +86,18 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 	}
 }
 
-// Something else at a peer URL is said to be that.
+// The error about another server at a peer URL says so.
 func TestNotAPeerPort(t *testing.T) {
 	for name, c := range map[string]struct {
 		serve  http.HandlerFunc
 		logged string
 	}{
-		"another server":     {http.NotFound, "not a peer port of cairn: it answers 404 Not Found"},
-		"an endless head":    {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("A", strings.Repeat("a", 1<<20)) }, "the answer has more than"},
-		"no cluster":         {switching(http.Header{}), "cluster ID mismatch"},
-		"another's answer":   {switching(http.Header{headerCluster: {"00000000000000c1"}, headerFrom: {"0000000000000003"}}), "wrong member"},
-		"a version unasked":  {switching(http.Header{headerCluster: {"00000000000000c1"}, headerFrom: {"0000000000000002"}, headerVersion: {"7"}}), "incompatible peer protocol"},
-		"an abrupt farewell": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"another server":            {http.NotFound, "not a peer port of cairn: it responds with 404 Not Found"},
+		"an endless head":           {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("A", strings.Repeat("a", 1<<20)) }, "the response has more than"},
+		"no cluster":                {switching(http.Header{}), "cluster ID mismatch"},
+		"another server's response": {switching(http.Header{headerCluster: {"00000000000000c1"}, headerFrom: {"0000000000000003"}}), "wrong member"},
+		"a version unasked":         {switching(http.Header{headerCluster: {"00000000000000c1"}, headerFrom: {"0000000000000002"}, headerVersion: {"7"}}), "incompatible peer protocol"},
+		"an abrupt farewell":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 	} {
 		server := httptest.NewServer(c.serve)
 		a := startNode(t, 1, nil)
@@ -121,8 +121,8 @@ func switching(h http.Header) http.HandlerFunc {
 	}
 }
 
-// A member that opens a lane again has lost the one before, which is closed; strangers cannot open
-// more than there may be.
+// A member that opens a lane again has lost the previous one, which is closed; the number of
+// streams is limited.
 func TestStreamsAreBounded(t *testing.T) {
 	a, other := startNode(t, 1, nil), startNode(t, 3, nil)
 	b := startNode(t, 2, func(c *Config) { c.Limits.StreamsMax = 2 })
@@ -182,13 +182,13 @@ func TestCalls(t *testing.T) {
 		unsent bool
 		want   string
 	}{
-		"a stranger":        {9, "echo/it", 0, false, "no such peer"},
-		"a wrong member":    {3, "echo/it", 0, true, "wrong member"},
-		"nobody there":      {4, "echo/it", 0, true, "connection refused"},
-		"no such call":      {2, "other", 0, true, `there is no call "other"`},
-		"too large a body":  {2, "echo/it", 1001, true, "read the body of a call"},
-		"too large for us":  {2, "echo/it", 17 << 20, false, "call is too large"},
-		"too large answers": {2, "large", 0, false, "call is too large"},
+		"a stranger":          {9, "echo/it", 0, false, "no such peer"},
+		"a wrong member":      {3, "echo/it", 0, true, "wrong member"},
+		"no such peer":        {4, "echo/it", 0, true, "connection refused"},
+		"no such call":        {2, "other", 0, true, `unknown call "other"`},
+		"too large a body":    {2, "echo/it", 1001, true, "read the body of a call"},
+		"too large for us":    {2, "echo/it", 17 << 20, false, "call is too large"},
+		"too large responses": {2, "large", 0, false, "call is too large"},
 	} {
 		_, err := a.Call(t.Context(), c.id, c.path, make([]byte, c.size))
 		if err == nil || errors.Is(err, ErrNotSent) != c.unsent || !strings.Contains(err.Error(), c.want) {
@@ -234,7 +234,7 @@ func TestMembers(t *testing.T) {
 	}
 	body, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
-	// As etcd 3.4.23 answers it.
+	// As in a response of etcd 3.4.23.
 	want := `[{"id":3211106759432434375,"peerURLs":["http://127.0.0.1:34380"],"name":"a","clientURLs":["http://127.0.0.1:34379"]},` +
 		`{"id":3211106759432434376,"peerURLs":["http://127.0.0.1:34381"],"isLearner":true}]` + "\n"
 	if err != nil || string(body) != want || resp.Header.Get("X-Etcd-Cluster-ID") != "c1" || resp.Header.Get("Content-Type") != "application/json" {
@@ -258,14 +258,14 @@ func TestMembers(t *testing.T) {
 	}
 	bare := startNode(t, 2, nil)
 	_, _, err = FetchCluster(t.Context(), []string{dead, bare.url, "ftp://x"}, nil)
-	for _, text := range []string{dead, bare.url + ": it answers 404 Not Found", `scheme "ftp"`} {
+	for _, text := range []string{dead, bare.url + ": it responds with 404 Not Found", `scheme "ftp"`} {
 		if err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("%v does not tell of %q", err, text)
+			t.Errorf("%v does not mention %q", err, text)
 		}
 	}
 }
 
-// Over TLS, and over a Unix socket, everything is the same.
+// TLS and Unix sockets behave the same.
 func TestOtherNetworks(t *testing.T) {
 	b := startNode(t, 2, nil)
 	b.snapshot = take(make(chan []byte, 10))

@@ -8,17 +8,17 @@ import (
 	"sync"
 )
 
-// refusal is why a peer is not served. It goes over the wire as the body of the answer.
+// refusal is the reason why a peer is not served. It is sent as the body of the response.
 type refusal struct {
 	Status int    `json:"-"`
 	Code   string `json:"code"`
 	Text   string `json:"message"`
-	detail string // for the log of the member that refuses
+	detail string // for the log of the refusing member
 }
 
 func (r *refusal) Error() string { return r.Text }
 
-// The codes of refusals; docs/formats/peer.md says when each is given.
+// The codes of refusals; docs/formats/peer.md describes them.
 const (
 	refusedCluster  = "cluster-mismatch"
 	refusedReceiver = "wrong-member"
@@ -32,14 +32,14 @@ const (
 func (r *refusal) write(w http.ResponseWriter) {
 	body, err := json.Marshal(r)
 	if err != nil {
-		body = nil // of strings alone, so that it cannot happen
+		body = nil // cannot happen with strings alone
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(r.Status)
-	_, _ = w.Write(body) // a peer that has gone will ask again
+	_, _ = w.Write(body) // an error means that the peer has disconnected
 }
 
-// The texts go over the wire: they name neither the cluster nor the member that refuses.
+// The texts go over the wire: they name neither the cluster nor the refusing member.
 
 func clusterMismatch(me, mine, from, theirs uint64) *refusal {
 	return &refusal{
@@ -53,7 +53,7 @@ func wrongReceiver(me, from, wanted uint64) *refusal {
 	return &refusal{
 		http.StatusMisdirectedRequest, refusedReceiver,
 		"wrong member: another member is at this address; check the peer URLs (member list)",
-		fmt.Sprintf("wrong member: member %016x asks for member %016x where member %016x is; check their peer URLs (member list)", from, wanted, me),
+		fmt.Sprintf("wrong member: member %016x requested member %016x from member %016x; check their peer URLs (member list)", from, wanted, me),
 	}
 }
 
@@ -67,7 +67,7 @@ func removedSender(from uint64) *refusal {
 func versionMismatch(mine, theirs string) *refusal {
 	return &refusal{
 		http.StatusUpgradeRequired, refusedVersion,
-		fmt.Sprintf("incompatible peer protocol: the receiver speaks version %s, the sender %q; run versions of cairn that are closer to each other", mine, theirs), "",
+		fmt.Sprintf("incompatible peer protocol: the receiver uses version %s, the sender %q; run versions of cairn that are closer to each other", mine, theirs), "",
 	}
 }
 
@@ -79,52 +79,53 @@ func busy(what string) *refusal {
 	return &refusal{http.StatusServiceUnavailable, refusedBusy, what, ""}
 }
 
-// onceMax bounds how many different complaints are remembered.
+// onceMax is the maximum number of different failures that are remembered.
 const onceMax = 1024
 
-// complaint is what is wrong with whom.
-type complaint struct{ who, what string }
+// failureKey is a failure, and the peer that it is about.
+type failureKey struct{ peer, what string }
 
-// once logs each complaint about a peer once, until that peer succeeds again.
+// once suppresses repeated log lines: each failure of a peer is logged once, until that peer
+// succeeds again.
 type once struct {
-	mu   sync.Mutex
-	said map[complaint]bool
+	mu     sync.Mutex
+	logged map[failureKey]bool
 }
 
-// first reports whether a complaint is a new one.
-func (o *once) first(who, what string) bool {
+// first reports whether a failure is a new one.
+func (o *once) first(peer, what string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c := complaint{who, what}
-	if o.said[c] {
+	c := failureKey{peer, what}
+	if o.logged[c] {
 		return false
 	}
-	if o.said == nil || len(o.said) >= onceMax {
-		o.said = map[complaint]bool{}
+	if o.logged == nil || len(o.logged) >= onceMax {
+		o.logged = map[failureKey]bool{}
 	}
-	o.said[c] = true
+	o.logged[c] = true
 	return true
 }
 
-// settled forgets what was said of somebody, and reports whether there was something.
-func (o *once) settled(who string) (was bool) {
+// clear drops the failures of a peer, and reports whether there were any.
+func (o *once) clear(peer string) (was bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for c := range o.said {
-		if c.who == who {
-			delete(o.said, c)
+	for c := range o.logged {
+		if c.peer == peer {
+			delete(o.logged, c)
 			was = true
 		}
 	}
 	return was
 }
 
-// refuse answers a request with a refusal, and logs it when it is new.
+// refuse responds with a refusal, and logs it when it is new.
 func (t *Transport) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	from := r.Header.Get(headerFrom)
 	level := slog.LevelWarn
 	if why.Code == refusedBusy || why.Code == refusedTransfer {
-		level = slog.LevelDebug // the sender tries again, or fails and says so
+		level = slog.LevelDebug // the sender retries, or fails and logs it
 	}
 	text := why.detail
 	if text == "" {

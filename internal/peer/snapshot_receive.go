@@ -17,42 +17,42 @@ import (
 )
 
 const (
-	// receivingMax is how many members may be sending snapshots to this one. There is one leader,
-	// and perhaps one that does not know yet that it is not.
+	// receivingMax is the maximum number of members that send snapshots to this one at a time.
+	// There is one leader, and perhaps a former one that has not noticed its replacement.
 	receivingMax = 4
-	// transferIDMax is the length of a transfer's name.
+	// transferIDMax is the maximum length of a transfer's ID.
 	transferIDMax = 64
-	failureMax    = 512 // bytes of what the sender is told of a failure
+	failureMax    = 512 // maximum size of the error text that is sent to the sender
 )
 
-// receiving is a snapshot that comes from a peer. It outlives the connections that it comes on.
+// receiving is a snapshot from a peer. It outlives the connections that carry it.
 type receiving struct {
 	t      *Transport
 	from   uint64
 	id     string
-	ctx    context.Context // the handler's
+	ctx    context.Context // of the handler
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when the handler has returned
 
-	changed chan struct{} // holds something when more was consumed, or the handler has returned
+	changed chan struct{} // has an element when more was consumed, or the handler has returned
 
-	mu       sync.Mutex // guards what follows
-	arrived  sync.Cond
-	chunks   [][]byte
-	received int64
-	consumed int64
-	sum      uint32
-	ended    bool // everything has arrived
-	err      error
-	finished bool // the handler has returned
-	result   error
-	lonely   *time.Timer // runs while there is no connection
+	mu           sync.Mutex // guards the fields below
+	arrived      sync.Cond
+	chunks       [][]byte
+	received     int64
+	consumed     int64
+	sum          uint32
+	ended        bool // everything has arrived
+	err          error
+	finished     bool // the handler has returned
+	result       error
+	abandonTimer *time.Timer // runs while there is no connection; ends the transfer
 }
 
-// errGone ends a snapshot whose sender does not come back.
-var errGone = errors.New("the sender has gone")
+// errSenderLost ends a snapshot whose sender does not reconnect.
+var errSenderLost = errors.New("the sender did not reconnect")
 
-// serveSnapshot takes one connection of a transfer, the first or one that continues it.
+// serveSnapshot serves one connection of a transfer, the first or one that continues it.
 func (t *Transport) serveSnapshot(w http.ResponseWriter, r *http.Request, s *stream) error {
 	id := r.Header.Get(headerSnapshot)
 	base, err := strconv.ParseInt(r.Header.Get(headerOffset), 10, 64)
@@ -93,8 +93,8 @@ func (t *Transport) serveSnapshot(w http.ResponseWriter, r *http.Request, s *str
 	return transfer.listen(l)
 }
 
-// findTransfer looks for the transfer that a connection wants to continue; nil means that a new one
-// may begin. Any other one of that sender is at its end then.
+// findTransfer returns the transfer that a connection continues; nil means that a new one may
+// begin. Any other transfer of that sender is ended.
 func (t *Transport) findTransfer(ctx context.Context, from uint64, id string, base int64) (*receiving, *refusal) {
 	t.mu.Lock()
 	old, busyCount := t.snapshots[from], len(t.snapshots)
@@ -103,13 +103,13 @@ func (t *Transport) findTransfer(ctx context.Context, from uint64, id string, ba
 	case old != nil && old.id == id:
 		return old, nil
 	case base > 0:
-		return nil, &refusal{http.StatusConflict, refusedTransfer, "the receiver does not know the snapshot that is to be continued", ""}
+		return nil, &refusal{http.StatusConflict, refusedTransfer, "unknown transfer", ""}
 	case old == nil && busyCount >= receivingMax:
 		return nil, busy("other members are sending snapshots")
 	case old == nil:
 		return nil, nil
 	}
-	old.cancel(errors.New("the sender has begun another snapshot"))
+	old.cancel(errors.New("the sender has started another snapshot"))
 	timer := time.NewTimer(t.cfg.Limits.ConnectTimeout / 2)
 	defer timer.Stop()
 	select {
@@ -119,7 +119,7 @@ func (t *Transport) findTransfer(ctx context.Context, from uint64, id string, ba
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return nil, busy("the snapshot before this one has not been put away yet")
+	return nil, busy("the previous snapshot is still being processed")
 }
 
 func (t *Transport) forgetTransfer(r *receiving) {
@@ -130,7 +130,7 @@ func (t *Transport) forgetTransfer(r *receiving) {
 	}
 }
 
-// readBeginning reads the frame that each connection of a transfer begins with.
+// readBeginning reads the first frame of a connection of a transfer.
 func (t *Transport) readBeginning(l *link, from uint64) (size int64, m *raftpb.Message, err error) {
 	k, payload, borrowed, err := l.frames.next()
 	if err != nil {
@@ -149,7 +149,7 @@ func (t *Transport) readBeginning(l *link, from uint64) (size int64, m *raftpb.M
 	return size, m, nil
 }
 
-// beginTransfer gives the handler a new snapshot.
+// beginTransfer starts the handler for a new snapshot.
 func (t *Transport) beginTransfer(from uint64, id string, size int64, m *raftpb.Message) (*receiving, error) {
 	r := &receiving{t: t, from: from, id: id, done: make(chan struct{}), changed: make(chan struct{}, 1)}
 	r.arrived.L = &r.mu
@@ -192,8 +192,8 @@ func (r *receiving) handle(size int64, m *raftpb.Message) {
 	}
 }
 
-// atEnd makes sure that the handler has had everything: it may know the last byte from what it has
-// read, and not have asked for more.
+// atEnd checks that the handler has received everything: it may recognize the last byte, and not
+// read on.
 func (r *receiving) atEnd() error {
 	switch n, err := r.Read(make([]byte, 1)); {
 	case n > 0:
@@ -204,36 +204,36 @@ func (r *receiving) atEnd() error {
 	return nil
 }
 
-// attach says how much has arrived, for a connection that is there now.
+// attach registers a new connection, and returns the number of received bytes.
 func (r *receiving) attach() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.lonely != nil {
-		r.lonely.Stop()
-		r.lonely = nil
+	if r.abandonTimer != nil {
+		r.abandonTimer.Stop()
+		r.abandonTimer = nil
 	}
 	return r.received
 }
 
-// detach gives the sender some time to come back. A transfer that is over is remembered as long, in
-// case that the answer was lost.
+// detach waits some time for the sender to reconnect. An ended transfer is remembered as long, in
+// case the response was lost.
 func (r *receiving) detach() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var timer *time.Timer
-	timer = time.AfterFunc(r.t.cfg.Limits.SnapshotPatience, func() {
+	timer = time.AfterFunc(r.t.cfg.Limits.SnapshotTimeout, func() {
 		r.mu.Lock()
-		gone := r.lonely == timer
+		gone := r.abandonTimer == timer
 		r.mu.Unlock()
 		if gone {
-			r.cancel(errGone)
+			r.cancel(errSenderLost)
 			r.t.forgetWhenDone(r)
 		}
 	})
-	r.lonely = timer
+	r.abandonTimer = timer
 }
 
-// forgetWhenDone takes a transfer off the list behind its handler.
+// forgetWhenDone removes a transfer from the list after its handler has returned.
 func (t *Transport) forgetWhenDone(r *receiving) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -253,7 +253,7 @@ func (r *receiving) change() {
 	}
 }
 
-// fail has the handler's next read return an error.
+// fail makes the handler's next read return an error.
 func (r *receiving) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,7 +263,7 @@ func (r *receiving) fail(err error) {
 	r.arrived.Broadcast()
 }
 
-// Read gives the handler what has arrived.
+// Read returns received bytes to the handler.
 func (r *receiving) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -287,8 +287,8 @@ func (r *receiving) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// tell tells the sender how far the handler is, until ctx is done.
-func (r *receiving) tell(ctx context.Context, l *link) {
+// reportProgress sends the handler's progress to the sender, until ctx is done.
+func (r *receiving) reportProgress(ctx context.Context, l *link) {
 	ticker := time.NewTicker(r.t.cfg.Limits.PingInterval)
 	defer ticker.Stop()
 	for {
@@ -306,7 +306,7 @@ func (r *receiving) tell(ctx context.Context, l *link) {
 			err = l.send(kindAck, binary.BigEndian.AppendUint64(nil, uint64(consumed)))
 		}
 		if err != nil || finished {
-			// the reader notices a broken connection, and the sender closes one that it does not
+			// the reader detects a broken connection, and the sender closes one that it does not
 			// need
 			return
 		}
@@ -319,7 +319,7 @@ func (r *receiving) tell(ctx context.Context, l *link) {
 	}
 }
 
-// listen takes what comes on one connection.
+// listen reads the frames of one connection.
 func (r *receiving) listen(l *link) error {
 	for {
 		k, payload, borrowed, err := l.frames.next()
@@ -333,7 +333,7 @@ func (r *receiving) listen(l *link) error {
 		case kindEnd:
 			err = r.end(payload)
 		case kindFailed:
-			err = fmt.Errorf("the sender gave up: %s", payload[:min(len(payload), failureMax)])
+			err = fmt.Errorf("the sender cancelled: %s", payload[:min(len(payload), failureMax)])
 			r.fail(err)
 		default:
 			err = fmt.Errorf("%w: frame of kind %d in a snapshot", errProtocol, k)
@@ -344,7 +344,7 @@ func (r *receiving) listen(l *link) error {
 	}
 }
 
-// chunk keeps bytes for the handler. Invariant: what is kept is the snapshot's bytes from consumed
+// chunk stores bytes for the handler. Invariant: the stored bytes are the snapshot's from consumed
 // to received.
 func (r *receiving) chunk(payload []byte, borrowed bool) error {
 	if len(payload) <= 8 {
@@ -359,7 +359,7 @@ func (r *receiving) chunk(payload []byte, borrowed bool) error {
 	case r.ended:
 		return fmt.Errorf("%w: a chunk behind the end", errProtocol)
 	case r.received+int64(len(data))-r.consumed > windowBytes:
-		return fmt.Errorf("%w: more than %d bytes that were not asked for", errProtocol, windowBytes)
+		return fmt.Errorf("%w: %d bytes beyond the window", errProtocol, windowBytes)
 	}
 	if borrowed {
 		data = bytes.Clone(data)
@@ -373,7 +373,8 @@ func (r *receiving) chunk(payload []byte, borrowed bool) error {
 	return nil
 }
 
-// end checks that all has arrived. A connection that came after the end says it again.
+// end checks that everything has arrived. A connection that was opened after the end repeats the
+// frame.
 func (r *receiving) end(payload []byte) error {
 	if len(payload) != 12 {
 		return fmt.Errorf("%w: an end of %d bytes", errProtocol, len(payload))

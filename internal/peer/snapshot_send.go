@@ -20,35 +20,35 @@ import (
 const (
 	chunkBytesMax = 256 << 10
 	chunkBytesMin = 4 << 10
-	// windowBytes is how much of a snapshot the receiver has not consumed yet, at most. The sender
-	// keeps it, to send it again.
+	// windowBytes is the maximum number of bytes that the receiver has not consumed yet. The sender
+	// keeps them, to send them again.
 	windowBytes = 4 << 20
 )
 
-// sending is a snapshot on its way to a peer. Its source is read once: what a broken connection may
-// have lost is still in the window.
+// sending is a snapshot that is sent to a peer. Its source is read once: bytes that a broken
+// connection may have lost are still in the window.
 type sending struct {
 	p      *peer
 	m      *raftpb.Message
 	size   int64
 	source io.Reader
-	id     string // names the transfer to the receiver
+	id     string // identifies the transfer to the receiver
 	ctx    context.Context
 	cancel context.CancelFunc
-	wake   chan struct{} // holds something when the receiver has consumed, or answered
+	wake   chan struct{} // has an element when the receiver has consumed bytes, or responded
 
-	// The sending goroutine's.
+	// Fields of the sending goroutine.
 	read    int64 // from the source; changed under mu
 	sum     uint32
 	drained bool // the source is at its end
 	nextAt  time.Time
 
-	mu       sync.Mutex // guards what follows
-	window   []chunk
-	consumed int64
-	progress time.Time // when the receiver was last heard of
-	answered bool
-	answer   error
+	mu        sync.Mutex // guards the fields below
+	window    []chunk
+	consumed  int64
+	progress  time.Time // when the receiver last sent something
+	responded bool
+	response  error
 }
 
 type chunk struct {
@@ -57,9 +57,9 @@ type chunk struct {
 }
 
 // SendSnapshot begins to send a snapshot: the MsgSnap m, and the bytes of r, size many (negative:
-// not known). It returns at once; SnapshotSent says how it ended. r is read once from its beginning
+// unknown). It returns at once; SnapshotSent reports the result. r is read once from its beginning
 // to its end, at the pace of the peer, and closed in any case. A connection that breaks is
-// re-established, and the transfer continues where it was. At most one is under way to each peer:
+// re-established, and the transfer continues where it was. At most one is in progress to each peer:
 // the next one ends it.
 func (t *Transport) SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser) {
 	t.mu.Lock()
@@ -70,7 +70,7 @@ func (t *Transport) SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser)
 			t.work.Go(func() { t.cfg.Handler.SnapshotSent(m.GetTo(), false) })
 		}
 		t.mu.Unlock()
-		_ = r.Close() // nothing was read, and nobody waits for it
+		_ = r.Close() // nothing was read, and an error has no reader
 		return
 	}
 	defer t.mu.Unlock()
@@ -89,22 +89,22 @@ func (t *Transport) SendSnapshot(m *raftpb.Message, size int64, r io.ReadCloser)
 	t.work.Go(func() { s.run(r) })
 }
 
-// reportSnapshot has the handler told of a snapshot that was never begun.
+// reportSnapshot reports to the handler a snapshot that never began.
 func (p *peer) reportSnapshot(ok bool) {
 	p.counters.snapshotsFailed.Add(1)
 	select {
 	case p.snapshots <- ok:
-	default: // raft has one under way at a time: that many reports have not been taken yet
+	default: // raft has one in progress at a time; the earlier reports are still queued
 	}
 }
 
-// fatal is an error that another connection does not mend.
+// fatal is an error that a new connection cannot fix.
 type fatal struct{ err error }
 
 func (f *fatal) Error() string { return f.err.Error() }
 func (f *fatal) Unwrap() error { return f.err }
 
-// run sends, and says how it went.
+// run sends, and reports the result.
 func (s *sending) run(source io.Closer) {
 	start := time.Now()
 	err := s.send()
@@ -125,16 +125,16 @@ func (s *sending) run(source io.Closer) {
 	s.p.t.cfg.Handler.SnapshotSent(s.p.id, err == nil)
 }
 
-// send makes connections until the receiver has answered, or there is no hope.
+// send opens connections until the receiver has responded, or the transfer has failed.
 func (s *sending) send() error {
-	patience := s.p.t.cfg.Limits.SnapshotPatience
+	limit := s.p.t.cfg.Limits.SnapshotTimeout
 	for failures := 1; ; failures++ {
 		err := s.attempt()
 		if err == nil {
 			return nil
 		}
 		if s.ctx.Err() != nil {
-			return errors.New("given up: the peer was removed, or a newer snapshot took its place")
+			return errors.New("cancelled: the peer was removed, or a newer snapshot replaces this one")
 		}
 		if stop := (*fatal)(nil); errors.As(err, &stop) {
 			return stop.err
@@ -142,8 +142,8 @@ func (s *sending) send() error {
 		s.mu.Lock()
 		silent := time.Since(s.progress)
 		s.mu.Unlock()
-		if silent > patience {
-			return fmt.Errorf("no progress for %v: %w", patience, err)
+		if silent > limit {
+			return fmt.Errorf("no progress for %v: %w", limit, err)
 		}
 		timer := time.NewTimer(s.p.t.backoff(failures))
 		select {
@@ -189,16 +189,16 @@ func (s *sending) attempt() error {
 	err = s.stream(ctx, l, at)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.answered {
-		if s.answer != nil {
-			return &fatal{s.answer}
+	if s.responded {
+		if s.response != nil {
+			return &fatal{s.response}
 		}
 		return nil
 	}
 	return err
 }
 
-// listen reads what the receiver says until the connection ends.
+// listen reads the receiver's frames until the connection ends.
 func (s *sending) listen(l *link) {
 	for {
 		k, payload, _, err := l.frames.next()
@@ -213,17 +213,17 @@ func (s *sending) listen(l *link) {
 				s.consumeLocked(int64(binary.BigEndian.Uint64(payload)))
 			}
 		case kindInstalled:
-			s.answered = true
+			s.responded = true
 		case kindFailed:
-			s.answered, s.answer = true, fmt.Errorf("the peer answers: %s", payload)
+			s.responded, s.response = true, fmt.Errorf("the peer responds: %s", payload)
 		}
-		answered := s.answered
+		responded := s.responded
 		s.mu.Unlock()
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
-		if answered {
+		if responded {
 			return
 		}
 	}
@@ -231,7 +231,7 @@ func (s *sending) listen(l *link) {
 
 func (s *sending) consumeLocked(to int64) {
 	if to > s.read {
-		return // the receiver is confused; it will not come to the end
+		return // the receiver is inconsistent; the transfer will time out
 	}
 	n := 0
 	for n < len(s.window) && s.window[n].at+int64(len(s.window[n].data)) <= to {
@@ -249,7 +249,7 @@ func (s *sending) stream(ctx context.Context, l *link, at int64) error {
 		return &fatal{fmt.Errorf("encode a snapshot message: %w", err)}
 	}
 	if 8+len(message) > smallPayloadMax {
-		return &fatal{fmt.Errorf("the snapshot's message has %d bytes, more than %d: its data belong into the stream", len(message), smallPayloadMax)}
+		return &fatal{fmt.Errorf("the snapshot's message has %d bytes, more than %d: its data belong in the stream", len(message), smallPayloadMax)}
 	}
 	if err := l.send(kindSnapshot, binary.BigEndian.AppendUint64(nil, uint64(s.size)), message); err != nil {
 		return err
@@ -258,7 +258,7 @@ func (s *sending) stream(ctx context.Context, l *link, at int64) error {
 		data, err := s.next(at)
 		switch {
 		case err != nil:
-			// without it the receiver would wait in vain for a while
+			// without it the receiver would wait until its timeout
 			_ = l.send(kindFailed, []byte("the sender cannot read it"))
 			return &fatal{err}
 		case len(data) > 0:
@@ -286,8 +286,8 @@ func (s *sending) stream(ctx context.Context, l *link, at int64) error {
 	}
 }
 
-// next returns bytes from an offset on: out of the window, or from the source when there is room in
-// the window. None means that it is to be asked again when the receiver has consumed some.
+// next returns bytes from an offset on: from the window, or from the source when there is space in
+// the window. If it returns none, the caller must call again when the receiver has consumed some.
 func (s *sending) next(at int64) ([]byte, error) {
 	s.mu.Lock()
 	for _, c := range s.window {
@@ -323,7 +323,7 @@ func (s *sending) next(at int64) ([]byte, error) {
 	return buf, nil
 }
 
-// chunkBytes is small where the rate is low, so that the link is not filled in bursts.
+// chunkBytes is small where the rate is low, to avoid bursts on the link.
 func (s *sending) chunkBytes() int {
 	rate := s.p.t.cfg.Limits.SnapshotBytesPerSecond
 	if rate <= 0 {
@@ -332,7 +332,7 @@ func (s *sending) chunkBytes() int {
 	return int(min(max(rate/16, chunkBytesMin), chunkBytesMax))
 }
 
-// pace waits until so many bytes may be sent.
+// pace waits until n bytes may be sent.
 func (s *sending) pace(ctx context.Context, n int) error {
 	rate := s.p.t.cfg.Limits.SnapshotBytesPerSecond
 	if rate <= 0 {

@@ -16,7 +16,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// proxy stands between two members, and can do what networks do.
+// proxy is between two members, and simulates network faults.
 type proxy struct {
 	url    string
 	target string
@@ -24,7 +24,7 @@ type proxy struct {
 	mu     sync.Mutex
 	conns  []net.Conn
 	frozen chan struct{} // closed while bytes flow
-	limit  int64         // a connection is cut after so many bytes towards the target; 0 is none
+	limit  int64         // a connection is cut after so many bytes towards the target; 0 means never
 	cuts   int
 }
 
@@ -114,7 +114,7 @@ func snapshotMessage(from, to, index uint64) *raftpb.Message {
 	return m
 }
 
-// source is a snapshot that knows whether it was closed.
+// source is a snapshot that records whether it was closed.
 type source struct {
 	io.Reader
 	closed chan struct{}
@@ -127,7 +127,7 @@ func (s *source) Close() error {
 	return nil
 }
 
-// take is a handler that reads a snapshot whole.
+// take is a handler that reads a whole snapshot.
 func take(into chan<- []byte) func(context.Context, *raftpb.Message, int64, io.Reader) error {
 	return func(_ context.Context, m *raftpb.Message, _ int64, r io.Reader) error {
 		b, err := io.ReadAll(r)
@@ -173,7 +173,7 @@ func TestSnapshotOfAnySize(t *testing.T) {
 	}
 }
 
-// A handler that knows the last byte when it has it need not read on to the io.EOF.
+// A handler that recognizes the last byte need not read on to the io.EOF.
 func TestSnapshotThatSaysWhereItEnds(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	introduce(a, b)
@@ -202,7 +202,7 @@ func TestSnapshotThatSaysWhereItEnds(t *testing.T) {
 	}
 }
 
-// The proxy cuts each connection after 3 MB: 20 MB arrive only if each begins where the last one
+// The proxy cuts each connection after 3 MB: 20 MB arrive only if each continues where the last one
 // ended.
 func TestSnapshotIsResumed(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
@@ -239,7 +239,7 @@ func TestSnapshotIsResumed(t *testing.T) {
 }
 
 func TestSnapshotThatFails(t *testing.T) {
-	fast := func(c *Config) { c.Limits.SnapshotPatience = 200 * time.Millisecond }
+	fast := func(c *Config) { c.Limits.SnapshotTimeout = 200 * time.Millisecond }
 	a, b := startNode(t, 1, fast), startNode(t, 2, fast)
 	introduce(a, b)
 	failed := make(chan error, 1)
@@ -276,11 +276,11 @@ func TestSnapshotThatFails(t *testing.T) {
 		t.Error("the receiver's reason is not in the sender's log")
 	}
 
-	// A receiver that is not there, and a peer that nobody knows.
+	// A receiver that is down, and an unknown peer.
 	b.close()
 	a.SendSnapshot(snapshotMessage(1, 2, 5), -1, newSource(bytes.NewReader(nil)))
 	if await(t, "the report", a.sent) {
-		t.Error("a snapshot to nobody was reported as sent")
+		t.Error("a snapshot to an unknown peer was reported as sent")
 	}
 	a.SendSnapshot(snapshotMessage(1, 9, 5), -1, newSource(bytes.NewReader(nil)))
 	if await(t, "the report", a.sent) {
@@ -296,10 +296,10 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("the disk broke") }
 
-// A sender that goes away in the midst of a snapshot leaves a receiver that gives up.
+// If a sender disappears in the middle of a snapshot, the receiver fails.
 func TestSnapshotWhoseSenderDies(t *testing.T) {
 	a := startNode(t, 1, nil)
-	b := startNode(t, 2, func(c *Config) { c.Limits.SnapshotPatience = 100 * time.Millisecond })
+	b := startNode(t, 2, func(c *Config) { c.Limits.SnapshotTimeout = 100 * time.Millisecond })
 	failed := make(chan error, 1)
 	b.snapshot = func(_ context.Context, _ *raftpb.Message, _ int64, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
@@ -315,7 +315,7 @@ func TestSnapshotWhoseSenderDies(t *testing.T) {
 	go func() { _, _ = w.Write(make([]byte, 100)) }()
 	_ = w.Close()
 	go a.close()
-	// Either the end came through before the connection went, or the receiver gives up; it does not
+	// Either the end arrived before the connection was lost, or the receiver fails; it does not
 	// wait for ever.
 	await(t, "the receiver's end", failed)
 	eventually(t, "the transfer is forgotten", func() bool {
@@ -325,7 +325,7 @@ func TestSnapshotWhoseSenderDies(t *testing.T) {
 	})
 }
 
-// A new snapshot to the same peer takes the place of the one before it.
+// A new snapshot to the same peer replaces the previous one.
 func TestSnapshotThatIsReplaced(t *testing.T) {
 	a, b := startNode(t, 1, nil), startNode(t, 2, nil)
 	begun, got := make(chan struct{}, 1), make(chan []byte, 1)
@@ -361,7 +361,7 @@ func TestSnapshotAtARate(t *testing.T) {
 	start := time.Now()
 	a.SendSnapshot(snapshotMessage(1, 2, 5), size, newSource(bytes.NewReader(make([]byte, size))))
 	await(t, "the snapshot", got)
-	// The last chunk does not wait for the time that it takes itself.
+	// The last chunk is not delayed by its own length.
 	if took, least := time.Since(start), time.Second*(size-chunkBytesMax)/rate; took < least {
 		t.Errorf("%d bytes took %v, less than %v", size, took, least)
 	}

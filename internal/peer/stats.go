@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Stats are counts and measurements of the traffic with one peer since it became one.
+// Stats has counts and measurements of the traffic with one peer since it became one.
 type Stats struct {
 	ID          uint64
 	Active      bool      // the control lane to it is connected
@@ -16,22 +16,22 @@ type Stats struct {
 
 	SentMessages, SentBytes         uint64
 	ReceivedMessages, ReceivedBytes uint64
-	// messages that did not fit, had no connection, or were under way when it broke
+	// messages above the limits, without a connection, or being written when it broke
 	Dropped  uint64
-	Failures uint64 // connections that could not be made, or broke
+	Failures uint64 // connections that could not be opened, or broke
 
 	SnapshotsSent, SnapshotsFailed, SnapshotsReceived uint64
 
 	RoundTrip Latency // of pings on the control lane
 }
 
-// Latency sums up measurements.
+// Latency summarizes measurements.
 type Latency struct {
 	Count                           uint64
 	Last, Average, StdDev, Min, Max time.Duration
 }
 
-// counters are what Stats shows.
+// counters has the numbers of Stats.
 type counters struct {
 	sentMessages, sentBytes, receivedMessages, receivedBytes atomic.Uint64
 	dropped, failures                                        atomic.Uint64
@@ -40,7 +40,8 @@ type counters struct {
 	roundTrip latency
 }
 
-// latency gathers measurements (Welford's method: no sum of squares that could lose its precision).
+// latency accumulates measurements by Welford's method, which avoids the rounding errors of a sum
+// of squares.
 type latency struct {
 	mu             sync.Mutex
 	n              uint64
@@ -71,7 +72,7 @@ func (l *latency) sum() Latency {
 	return s
 }
 
-// Stats returns those of all present peers, in the order of their IDs.
+// Stats returns the statistics of all present peers, sorted by ID.
 func (t *Transport) Stats() []Stats {
 	peers := *t.peers.Load()
 	all := make([]Stats, 0, len(peers))
@@ -100,8 +101,8 @@ func (p *peer) stats() Stats {
 	}
 }
 
-// ActiveSince returns since when the control lane to a peer is connected; the zero time when it is
-// not, or the peer is not one.
+// ActiveSince returns the time since when the control lane to a peer is connected; the zero time
+// when it is not, or when there is no such peer.
 func (t *Transport) ActiveSince(id uint64) time.Time {
 	if p := (*t.peers.Load())[id]; p != nil {
 		return p.activeSince()

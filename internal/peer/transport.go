@@ -19,33 +19,32 @@ import (
 	"cairn/internal/membership"
 )
 
-// Peer is another member and where it is reached.
+// Peer is another member and its URLs.
 type Peer struct {
 	ID   uint64
 	URLs []string // http, https, unix or unixs; tried in turn
 }
 
-// Handler is told of what comes from peers, and of what became of what was sent to them.
+// Handler receives what peers send, and the results of what was sent to them.
 type Handler interface {
-	// Receive takes a raft message of a peer, which is the handler's from then on. It may block as
-	// long as ctx is not done: that holds up the lane that the message came on, first here and in
-	// the end at its sender, and nothing else.
+	// Receive receives a raft message of a peer; the handler owns it afterwards. It may block until
+	// ctx is done: that blocks the lane that carried the message, here and eventually at its
+	// sender, and nothing else.
 	Receive(ctx context.Context, m *raftpb.Message)
-	// Unreachable says that messages to a peer were lost. Raft wants to know of it
-	// (ReportUnreachable).
+	// Unreachable reports that messages to a peer were lost, for raft's ReportUnreachable.
 	Unreachable(id uint64)
-	// ReceiveSnapshot takes a snapshot of a peer: m is the MsgSnap that it goes with, as it was
-	// given to SendSnapshot there, and r has its bytes: size many, or any number if size is
-	// negative. Reading blocks while the connection is re-established. A nil error tells the
-	// sender that the snapshot has arrived; the handler must have read all of r then, since
-	// otherwise it would not be whole: the sender is told so.
+	// ReceiveSnapshot receives a snapshot of a peer: m is the MsgSnap that the peer passed to
+	// SendSnapshot, and r has the bytes: size many, or any number if size is negative. Reading
+	// blocks while the connection is re-established. A nil error reports to the sender that the
+	// snapshot has arrived; the handler must have read all of r by then, otherwise the sender gets
+	// an error.
 	ReceiveSnapshot(ctx context.Context, m *raftpb.Message, size int64, r io.Reader) error
-	// SnapshotSent says what became of a snapshot: ok when the peer's ReceiveSnapshot returned nil.
-	// Raft wants to know of it (ReportSnapshot). It is called exactly once for each SendSnapshot,
-	// unless Close comes first.
+	// SnapshotSent reports the result of a snapshot: ok when the peer's ReceiveSnapshot returned
+	// nil, for raft's ReportSnapshot. It is called exactly once for each SendSnapshot, unless Close
+	// comes first.
 	SnapshotSent(id uint64, ok bool)
-	// RemovedFromCluster says that a member of the cluster knows that this one was removed. It is
-	// called once at most.
+	// RemovedFromCluster reports that, according to a member of the cluster, this one was removed.
+	// It is called at most once.
 	RemovedFromCluster()
 }
 
@@ -53,49 +52,50 @@ type Handler interface {
 // that certificates can be replaced.
 type TLS func(host string) *tls.Config
 
-// Config is what a Transport is made with.
+// Config configures a Transport.
 type Config struct {
 	MemberID  uint64 // this member
 	ClusterID uint64
 	Logger    *slog.Logger
 	Handler   Handler
 	TLS       TLS    // for https and unixs URLs; nil for the system's roots and no certificate
-	Limits    Limits // zero fields have their defaults
+	Limits    Limits // zero fields mean the defaults
 
-	// RoundTrip is told of each measurement of the way to a peer and back. May be nil.
+	// RoundTrip is called with each measured round-trip time to a peer. May be nil.
 	RoundTrip func(id uint64, d time.Duration)
 
-	// Removed reports whether a member was removed from the cluster, so that it is told when it
-	// calls. It must not call the transport. May be nil.
+	// Removed reports whether a member was removed from the cluster; a removed member that connects
+	// gets a refusal that says so. It must not call the transport. May be nil.
 	Removed func(id uint64) bool
-	// Members is what /members shows. May be nil: then there is no such path.
+	// Members returns the content of /members. If nil, there is no such path.
 	Members func() []membership.Member
-	// Others serves all other paths of the peer port: /version, /health. May be nil: they are not
-	// found then.
+	// Others serves all other paths of the peer port: /version, /health. If nil, they are not
+	// found.
 	Others http.Handler
 }
 
-// Limits bound memory and patience.
+// Limits are limits of memory and time.
 type Limits struct {
-	// of messages that wait in the control lane of a peer, where one may have 1 MiB; 4 MiB
+	// of messages that wait in the control lane of a peer; a single one may have 1 MiB; default 4
+	// MiB
 	ControlBytes    int
 	ControlMessages int // 4096
-	// of messages that wait in the append lane of a peer, those being written included, or of one
-	// if that is larger; 64 MiB
+	// of messages that wait in the append lane of a peer, including those being written, or of one
+	// if that is larger; default 64 MiB
 	AppendBytes     int
 	AppendMessages  int // 4096
 	MessageBytesMax int // of one message in the append lane, sent or received; 512 MiB
-	CallBytesMax    int // of a call's body, and of its answer; 16 MiB
-	CallsMax        int // calls being served at a time; 1024
-	StreamsMax      int // streams that peers have opened; 128
+	CallBytesMax    int // of a call's body, and of its response; 16 MiB
+	CallsMax        int // concurrent calls served; 1024
+	StreamsMax      int // streams opened by peers; 128
 
-	SnapshotBytesPerSecond int64         // of each snapshot sent; 0 is no limit
-	SnapshotPatience       time.Duration // without progress, before a snapshot is given up; 30 s
+	SnapshotBytesPerSecond int64         // of each snapshot sent; 0 means no limit
+	SnapshotTimeout        time.Duration // without progress, before a snapshot fails; 30 s
 
-	ConnectTimeout time.Duration // for dialling, and once more for the handshake; 5 s
+	ConnectTimeout time.Duration // for dialing, and once more for the handshake; 5 s
 	PingInterval   time.Duration // between signs of life, and measurements of the round trip; 1 s
 	DeadAfter      time.Duration // without a sign of life, before a connection is closed; 5 s
-	// before the first attempt to connect again; doubles from there; 50 ms
+	// delay before the first attempt to reconnect; doubles from there; 50 ms
 	BackoffMin time.Duration
 	BackoffMax time.Duration // 2 s
 }
@@ -119,7 +119,7 @@ func (l *Limits) setDefaults() {
 	setInt(&l.CallBytesMax, 16<<20)
 	setInt(&l.CallsMax, 1024)
 	setInt(&l.StreamsMax, 128)
-	setTime(&l.SnapshotPatience, 30*time.Second)
+	setTime(&l.SnapshotTimeout, 30*time.Second)
 	setTime(&l.ConnectTimeout, 5*time.Second)
 	setTime(&l.PingInterval, time.Second)
 	setTime(&l.DeadAfter, 5*time.Second)
@@ -127,17 +127,17 @@ func (l *Limits) setDefaults() {
 	setTime(&l.BackoffMax, 2*time.Second)
 }
 
-// Transport holds the connections to the other members. It is an http.Handler that serves the peer
+// Transport owns the connections to the other members. It is an http.Handler that serves the peer
 // port.
 type Transport struct {
 	cfg   Config
 	log   *slog.Logger
 	ctx   context.Context // of everything; done when the transport closes
 	stop  context.CancelFunc
-	work  sync.WaitGroup // grows only under mu and while not closed, or from what it counts already
+	work  sync.WaitGroup // incremented only under mu while not closed, or by what it counts already
 	peers atomic.Pointer[map[uint64]*peer]
 
-	mu        sync.Mutex // guards what follows, and changes of peers
+	mu        sync.Mutex // guards the fields below, and changes of peers
 	closed    bool
 	streams   map[streamKey]*stream
 	snapshots map[uint64]*receiving // by sender
@@ -151,7 +151,7 @@ type Transport struct {
 	identities identities
 }
 
-// New makes a transport without peers. Nothing is connected before SetPeers.
+// New makes a transport without peers. It opens no connection before SetPeers.
 func New(cfg Config) *Transport {
 	cfg.Limits.setDefaults()
 	t := &Transport{
@@ -168,9 +168,9 @@ func New(cfg Config) *Transport {
 	return t
 }
 
-// SetPeers says who the other members are. Streams to peers that are no longer among them are
-// closed, as are those of members that Removed knows. This member itself may be among them, and is
-// ignored. URLs that cannot be used are logged.
+// SetPeers sets the other members. Streams to members that are no longer peers are closed, as are
+// those of members for which Removed is true. This member itself may be in peers, and is ignored.
+// Unusable URLs are logged.
 func (t *Transport) SetPeers(peers []Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -203,7 +203,7 @@ func (t *Transport) SetPeers(peers []Peer) {
 	}
 	for key, s := range t.streams {
 		if t.cfg.Removed(key.from) {
-			s.cancel() // it learns why when it comes again
+			s.cancel() // it gets the reason at its next request
 		}
 	}
 }
@@ -240,9 +240,9 @@ func parseURL(text string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
-// Send sends raft messages, each to the peer that its To names, and returns at once. Those to
-// unknown peers are dropped. Messages and their entries must not be changed any more. A MsgSnap is
-// not sent but reported by SnapshotSent as failed: it belongs to SendSnapshot.
+// Send sends raft messages, each to the peer in its To, and returns at once. Messages to unknown
+// peers are dropped. Messages and their entries must not be modified afterwards. A MsgSnap is not
+// sent but reported by SnapshotSent as failed: use SendSnapshot.
 func (t *Transport) Send(msgs []*raftpb.Message) {
 	if len(msgs) == 0 {
 		return
@@ -261,7 +261,7 @@ func (t *Transport) Send(msgs []*raftpb.Message) {
 }
 
 // ServeHTTP serves the peer port: streams, snapshots and calls of peers, /members, and
-// Config.Others. The server must speak HTTP/1.1 and bound the time for a request's head.
+// Config.Others. The server must support HTTP/1.1 and limit the time for a request's head.
 func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == pathStream:
@@ -279,8 +279,8 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Close ends all connections and waits for whatever they were doing, callbacks included: those with
-// a ctx must return when it is done, and none may call Close.
+// Close closes all connections and waits for all goroutines and callbacks: callbacks with a ctx
+// must return when it is done, and none may call Close.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
