@@ -14,21 +14,21 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// body is a request's. It is an io.ReadCloser for the handler, which may read it from another
-// goroutine than it answers on.
+// body is the body of a request. It is an io.ReadCloser for the handler, which may read it in
+// another goroutine than it writes the response in.
 type body struct {
 	x       *exchange
 	chunked bool
 
-	mu              sync.Mutex // guards what follows
-	left            int64      // bytes still to come: of the body, or of the chunk
-	begun           bool       // a chunk has been
-	excess          int64      // of the chunks' first lines over their data: see chunkLine
-	expectsContinue bool       // the client waits for 100 Continue before it sends
-	done            bool       // it has been read to its end
+	mu              sync.Mutex // guards the fields below
+	left            int64      // unread bytes: of the body, or of the chunk
+	begun           bool       // a chunk has been read
+	excess          int64      // bytes of the chunks' first lines in excess of their data: see chunkLine
+	expectsContinue bool       // the client waits for 100 Continue before it sends the body
+	done            bool       // the body was read to its end
 	closed          bool
 	err             error     // of an earlier read
-	until           time.Time // the deadline of draining, while that goes on
+	until           time.Time // the deadline of draining, while it is in progress
 	pace            pace
 }
 
@@ -79,10 +79,10 @@ func (b *body) sendContinue() error {
 	return c.socket.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), b.x.limit(c.srv.opts.WriteTimeout), c.srv.opts.LeastRate)
 }
 
-var errBodyNotWanted = errors.New("the response began before the body was asked for")
+var errBodyNotWanted = errors.New("the response began before the body was read")
 
-// tooLateToContinue reports whether the client still waits for 100 Continue. When the response
-// begins it is too late for that.
+// tooLateToContinue reports whether the client still waits for 100 Continue. Once the response has
+// begun, 100 Continue cannot be sent.
 func (b *body) tooLateToContinue() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,7 +93,7 @@ func (b *body) tooLateToContinue() bool {
 	return true
 }
 
-// take reads what is left of the body or chunk, up to len(p), of which there is some.
+// take reads from the rest of the body or chunk, which must not be empty, up to len(p) bytes.
 func (b *body) take(p []byte) (n int, err error) {
 	c := b.x.conn
 	p = p[:min(int64(len(p)), b.left)]
@@ -119,8 +119,8 @@ func (b *body) limit() time.Duration {
 	return b.pace.limit(b.x.readLimit(), b.x.conn.srv.opts.LeastRate)
 }
 
-// pace is how fast a client sends a body, or takes a response: the bytes that have moved, and how
-// long the server has waited for that.
+// pace measures how fast a client sends a body, or reads a response: the bytes transferred, and how
+// long the server has waited for them.
 type pace struct {
 	waited time.Duration
 	bytes  int64
@@ -131,8 +131,8 @@ func (p *pace) add(waited time.Duration, n int) {
 	p.bytes += int64(n)
 }
 
-// limit returns how long to wait for the next bytes: no longer than standard, and less when the
-// client falls behind leastRate, in bytes per second. 0 is for ever, when standard is.
+// limit returns how long to wait for the next bytes: at most standard, and less when the client is
+// slower than leastRate, in bytes per second. 0 means no limit, if standard is 0.
 func (p *pace) limit(standard time.Duration, leastRate int64) time.Duration {
 	if standard == 0 {
 		return 0
@@ -141,14 +141,14 @@ func (p *pace) limit(standard time.Duration, leastRate int64) time.Duration {
 	return max(min(standard, earned-p.waited), time.Nanosecond)
 }
 
-// What a chunk's first line, and all trailers together, may have of bytes.
+// Maximum bytes of a chunk's first line, and of all trailers together.
 const (
 	chunkLineMax = 1 << 10
 	trailersMax  = 8 << 10
 )
 
-// nextChunk reads what is before the next chunk's data, or after the last one's. left is 0 after
-// the last.
+// nextChunk reads the first line of the next chunk, or the trailers after the last one. left is 0
+// after the last.
 func (b *body) nextChunk() error {
 	if b.begun {
 		switch line, err := b.line(0); {
@@ -175,8 +175,8 @@ func (b *body) nextChunk() error {
 	}
 }
 
-// What a chunk's first line may have of bytes for the chunk's data without counting as excess, and
-// how much excess a body may have: no honest client sends a kilobyte of extensions for each byte.
+// The bytes of a chunk's first line that do not count as excess, per byte of the chunk's data, and
+// the maximum excess of a body: no honest client sends a kilobyte of extensions for each byte.
 const (
 	chunkLineUsual = 16
 	chunkExcessMax = 16 << 10
@@ -188,7 +188,7 @@ func (b *body) chunkLine() (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	digits, extensions, _ := strings.Cut(line, ";") // extensions mean nothing to us
+	digits, extensions, _ := strings.Cut(line, ";") // extensions are ignored
 	n, err := strconv.ParseUint(strings.TrimRight(digits, " \t"), 16, 63)
 	if err != nil || !httpguts.ValidHeaderFieldValue(extensions) {
 		return 0, errChunk
@@ -204,8 +204,8 @@ func (b *body) chunkLine() (size int64, err error) {
 var errChunk = errors.New("malformed chunked encoding")
 
 // line reads a line of up to limit bytes. Unlike a head's it must end with a carriage return and a
-// line feed (RFC 9112, 2.2 and 7.1): some proxies take a lone line feed as part of an extension, so
-// that a request could hide in it.
+// line feed (RFC 9112, 2.2 and 7.1): some proxies treat a lone line feed as part of an extension,
+// so that a request could be hidden in it.
 func (b *body) line(limit int) (string, error) {
 	s := &b.x.conn.socket
 	for {
@@ -257,8 +257,8 @@ func (b *body) readOver() bool {
 	return b.done
 }
 
-// readOverLocked takes no longer in all than the handler may have to wait for one piece, whatever
-// deadlines it has set.
+// readOverLocked takes in total at most the time that the handler may wait for one read, regardless
+// of the deadlines that it has set.
 func (b *body) readOverLocked() {
 	b.until = time.Now().Add(b.x.conn.srv.opts.ReadTimeout)
 	defer func() { b.until = time.Time{} }()

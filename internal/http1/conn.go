@@ -31,7 +31,7 @@ type conn struct {
 	remote string
 
 	state atomic.Int32
-	turns atomic.Uint32 // how often a request has begun or ended
+	turns atomic.Uint32 // number of times that a request began or ended
 	// Server.mu guards these; see Server.closeUnused.
 	sweptTurns uint32
 	sweeps     int
@@ -94,14 +94,14 @@ func (c *conn) awaitRequest() bool {
 	return true
 }
 
-// outcome is how a handler left its request.
+// outcome is the state of a request after its handler has returned.
 type outcome int
 
 const (
 	outcomeDone     outcome = iota // the response has ended; another request may come
-	outcomeParked                  // the response comes later
+	outcomeParked                  // the response will be written later
 	outcomeHijacked                // the handler owns the connection
-	outcomeBroken                  // the connection is of no further use
+	outcomeBroken                  // the connection cannot be used any more
 )
 
 // handle runs the handler.
@@ -134,7 +134,7 @@ func (c *conn) finishHandler(x *exchange) outcome {
 	if !c.state.CompareAndSwap(stateActive, stateIdle) {
 		return outcomeBroken // closed: requests that were read ahead are not served
 	}
-	// read after the state has changed; closeIdle does both in the reverse order
+	// read it after the state has changed; closeIdle does both in the reverse order
 	c.noMore = !x.keep || c.srv.stopping.Load()
 	return outcomeDone
 }
@@ -157,11 +157,11 @@ func (c *conn) run(x *exchange, handler func()) (ok bool) {
 	return true
 }
 
-// refuse responds to a request that is not given to the handler.
+// refuse responds to a request that is not passed to the handler.
 func (c *conn) refuse(err error) {
 	var r *refusal
 	if !errors.As(err, &r) {
-		c.close() // the client has gone, or took too long
+		c.close() // the client has disconnected, or took too long
 		return
 	}
 	c.srv.opts.Logger.Debug("refused request", "remote", c.remote, "cause", err)
@@ -183,12 +183,12 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// closeGently closes a connection whose client may still be sending. Closed at once, the client's
-// kernel would discard the response that the client has not read yet (RFC 9112, 9.6).
+// closeGently closes a connection whose client may still be sending. If it were closed at once, the
+// client's kernel would discard the unread part of the response (RFC 9112, 9.6).
 func (c *conn) closeGently() {
 	if half, ok := c.socket.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		if c.socket.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-			// Whatever ends it, the connection is closed.
+			// Whatever the result, the connection is closed.
 			_, _ = io.CopyN(io.Discard, c.socket.nc, lingerBytes)
 		}
 	}
@@ -199,14 +199,14 @@ func (c *conn) closeGently() {
 func (c *conn) close() {
 	c.ending.Do(func() {
 		c.state.Store(stateClosed)
-		_ = c.socket.nc.Close() // its error has no consequence
+		_ = c.socket.nc.Close() // the error has no consequence
 		c.closed()
 		c.srv.remove(c)
 	})
 }
 
-// closeIdle closes the connection if no request is under way. Its goroutine sees it by the state,
-// or by its read.
+// closeIdle closes the connection if no request is in progress. Its goroutine notices by the state,
+// or by a failed read.
 func (c *conn) closeIdle() {
 	if c.state.CompareAndSwap(stateIdle, stateClosed) {
 		c.close()

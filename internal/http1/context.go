@@ -29,8 +29,8 @@ func (x *exchange) Err() error {
 	return nil
 }
 
-// Done implements context.Context. The first call starts a goroutine that watches whether the
-// client goes away.
+// Done implements context.Context. The first call starts a goroutine that detects when the client
+// disconnects.
 func (x *exchange) Done() <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -45,8 +45,8 @@ func (x *exchange) Done() <-chan struct{} {
 	return x.done
 }
 
-// bodyRead is called when the body has been read to its end: from here on, what comes is the next
-// request, or the end.
+// bodyRead is called when the body has been read to its end: the next bytes are the next request,
+// or the connection's end.
 func (x *exchange) bodyRead() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -54,13 +54,12 @@ func (x *exchange) bodyRead() {
 	x.watchLocked()
 }
 
-// watchLocked starts to watch whether the client goes away, if Done has been called and nothing
-// else reads the connection.
+// watchLocked starts watch, if Done has been called and no other goroutine reads the connection.
 func (x *exchange) watchLocked() {
 	if x.done == nil || !x.quiet || x.stopping || x.hijacked || x.watcher != nil {
 		return
 	}
-	// The end of the stream cannot be seen behind a request that was read ahead.
+	// The end of the stream cannot be detected behind a request that was read ahead.
 	if len(x.conn.socket.ahead()) > 0 {
 		return
 	}
@@ -68,7 +67,7 @@ func (x *exchange) watchLocked() {
 	go x.watch(x.watcher)
 }
 
-// watch reads ahead until there is something, which is the next request, or the client has gone.
+// watch reads ahead until bytes arrive, which are the next request, or the client has disconnected.
 func (x *exchange) watch(stopped chan struct{}) {
 	defer close(stopped)
 	if err := x.conn.socket.fill(0); err != nil {
@@ -80,7 +79,8 @@ func (x *exchange) watch(stopped chan struct{}) {
 	}
 }
 
-// markClientGoneLocked records that the client has gone, which watch and then await may both find.
+// markClientGoneLocked records that the client has disconnected. watch and then await may both call
+// it.
 func (x *exchange) markClientGoneLocked() {
 	if x.clientGone {
 		return
@@ -91,7 +91,7 @@ func (x *exchange) markClientGoneLocked() {
 	}
 }
 
-// stopWatching ends watch, so that the connection can be read again.
+// stopWatching stops watch, so that the connection can be read again.
 func (x *exchange) stopWatching() {
 	x.mu.Lock()
 	x.stopping = true
@@ -102,7 +102,7 @@ func (x *exchange) stopWatching() {
 		return
 	}
 	nc := x.conn.socket.nc
-	// these fail on a connection that is closed, which ends watch as well
+	// these fail on a closed connection, which stops watch as well
 	_ = nc.SetReadDeadline(longAgo)
 	<-watcher
 	_ = nc.SetReadDeadline(time.Time{})
@@ -111,8 +111,8 @@ func (x *exchange) stopWatching() {
 // longAgo is a deadline that ends a read at once.
 var longAgo = time.Unix(1, 0)
 
-// end is called when the response has ended, or cannot be: the context is cancelled, and nothing
-// that the handler has left behind reaches the connection any longer.
+// end is called when the response has ended, or cannot be completed. It cancels the context;
+// goroutines that the handler left behind cannot use the connection any longer.
 func (x *exchange) end() {
 	x.stopWatching()
 	x.writing.Lock()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// However connections end, together and while the server stops, each is forgotten once, and no
-// goroutine stays.
+// However connections end, concurrently and during Shutdown, each is removed once, and no goroutine
+// is left.
 func TestEnds(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, stop := range []func(s *server){
@@ -80,7 +80,7 @@ func endingHandler(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// endSomehow is a client that asks for something and goes away in one of several ways.
+// endSomehow is a client that sends a request and disconnects in one of several ways.
 func endSomehow(t *testing.T, address string, i int, asked func()) {
 	nc, err := net.Dial("tcp", address)
 	if err != nil {
@@ -100,10 +100,10 @@ func endSomehow(t *testing.T, address string, i int, asked func()) {
 	switch tcp := nc.(*net.TCPConn); i / 8 % 4 {
 	case 0: // with a reset
 		_ = tcp.SetLinger(0)
-	case 1: // one half first
+	case 1: // half-close first
 		_ = tcp.CloseWrite()
 		_, _ = io.Copy(io.Discard, nc)
-	case 2: // with a part of an answer
+	case 2: // after a part of a response
 		if path != "/body" {
 			_, _ = nc.Read(make([]byte, 10))
 		}

@@ -10,50 +10,50 @@ import (
 
 // exchange is a request and its response: the http.ResponseWriter of the handler, and the context
 // of its request. Each request has a new one, so that a goroutine left behind by a handler does not
-// reach another request.
+// affect another request.
 type exchange struct {
 	conn   *conn
 	req    *http.Request
-	values [fieldsUsual]string // of the request's headers
+	values [fieldsUsual]string // storage for the request's headers
 	body   body
 	minor  int  // of the protocol's version
-	head   bool // a HEAD: the response has no body
-	keep   bool // the connection, after it
+	head   bool // a HEAD request: the response has no body
+	keep   bool // keep the connection open after the response
 
 	// held while the response is written, so that late writers find it closed; guards closed
 	writing sync.Mutex
 	closed  bool // for writing
 	status  int
 	framing framing
-	length  int64   // that the handler has declared, or unknown
+	length  int64   // declared by the handler, or unknown
 	written int64   // by the handler
-	pending *[]byte // of the body: what has been written and not framed
+	pending *[]byte // body bytes that are written but not framed
 	out     *[]byte // framed, and not sent
 	duplex  bool    // the body is read while the response is written
 	err     error   // of a write
 
 	resume func(clientGone bool) // see Park
 
-	mu         sync.Mutex    // guards what follows
+	mu         sync.Mutex    // guards the fields below
 	done       chan struct{} // made by the first call of Done
-	watcher    chan struct{} // closed when watch has ended
-	quiet      bool          // the body has been read
+	watcher    chan struct{} // closed when watch has returned
+	quiet      bool          // the body was read completely
 	clientGone bool
-	stopping   bool      // watch
-	ended      bool      // the response
+	stopping   bool      // watch must stop
+	ended      bool      // the response has ended
 	hijacked   bool      // by Hijack
-	deadlines  bool      // the handler has set some
-	until      time.Time // when await gives up
+	deadlines  bool      // the handler has set deadlines
+	until      time.Time // when await times out
 	waiting    bool      // in await
 	woken      bool      // see Wake
 }
 
-// SetReadDeadline is for http.ResponseController. It takes the place of Options.ReadTimeout.
+// SetReadDeadline is for http.ResponseController. It replaces Options.ReadTimeout.
 func (x *exchange) SetReadDeadline(t time.Time) error {
 	return x.setDeadline(net.Conn.SetReadDeadline, t)
 }
 
-// SetWriteDeadline is for http.ResponseController. It takes the place of Options.WriteTimeout.
+// SetWriteDeadline is for http.ResponseController. It replaces Options.WriteTimeout.
 func (x *exchange) SetWriteDeadline(t time.Time) error {
 	return x.setDeadline(net.Conn.SetWriteDeadline, t)
 }
@@ -62,14 +62,14 @@ func (x *exchange) setDeadline(set func(net.Conn, time.Time) error, t time.Time)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
-		return errEnded // it would be the next response's
+		return errEnded // it would affect the next response
 	}
 	x.deadlines = true
 	return set(x.conn.socket.nc, t)
 }
 
-// limit returns how long a call on the connection may wait: for ever where the handler has set
-// deadlines of its own.
+// limit returns how long a call on the connection may wait: without limit if the handler has set
+// deadlines.
 func (x *exchange) limit(standard time.Duration) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -79,7 +79,7 @@ func (x *exchange) limit(standard time.Duration) time.Duration {
 	return standard
 }
 
-// readLimit is limit for the body. A conversation may be silent for as long as it likes.
+// readLimit is limit for the body. A duplex body has no limit.
 func (x *exchange) readLimit() time.Duration {
 	if x.duplex {
 		return 0
@@ -87,15 +87,14 @@ func (x *exchange) readLimit() time.Duration {
 	return x.limit(x.conn.srv.opts.ReadTimeout)
 }
 
-// EnableFullDuplex is for http.ResponseController: the body is read while the response is written,
-// and may take any time. What the handler has not read of it is left alone when the response
-// begins.
+// EnableFullDuplex is for http.ResponseController: the body may be read while the response is
+// written, and may take any time. The unread body is not drained when the response begins.
 func (x *exchange) EnableFullDuplex() error {
 	x.duplex = true
 	return nil
 }
 
-// Hijack implements http.Hijacker. What was read ahead is in the reader.
+// Hijack implements http.Hijacker. The reader has the bytes that were read ahead.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -123,7 +122,7 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nc, bufio.NewReadWriter(r, bufio.NewWriter(nc)), nil
 }
 
-// headedConn gives some bytes before those of the connection.
+// headedConn returns some bytes before those of the connection.
 type headedConn struct {
 	net.Conn
 	head []byte

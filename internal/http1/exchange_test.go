@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// nopConn is a connection for what needs none.
+// nopConn is a connection for tests that do not use it.
 type nopConn struct{ net.Conn }
 
 func (nopConn) RemoteAddr() net.Addr { return &net.TCPAddr{} }
 
-// A request's context ends when its client goes away or its response has ended, and not before.
+// A request's context ends when its client disconnects or its response has ended, and not before.
 func TestContext(t *testing.T) {
 	contexts, errs, release := make(chan context.Context, 1), make(chan error, 1), make(chan struct{})
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +47,7 @@ func TestContext(t *testing.T) {
 		}
 		c.Close()
 		if err := <-errs; !errors.Is(err, context.Canceled) {
-			t.Fatalf("%q: %v after the client has gone", request, err)
+			t.Fatalf("%q: %v after the client disconnected", request, err)
 		}
 		c = dial(t, s.address).say("%s", request)
 		ctx := <-contexts
@@ -57,7 +57,7 @@ func TestContext(t *testing.T) {
 		}
 		c.want("")
 		<-ctx.Done()
-		// The connection goes on, and so does one that was read ahead of.
+		// The connection continues, also one on which bytes were read ahead.
 		c.say("%s", request+request)
 		for range 2 {
 			<-contexts
@@ -71,14 +71,14 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// A handler that is late finds its response ended, and does not meet the next one.
+// A handler that writes too late gets an error, and does not affect the next response.
 func TestLateHandler(t *testing.T) {
 	writers := make(chan http.ResponseWriter, 1)
 	s := handle(t, func(w http.ResponseWriter, _ *http.Request) { writers <- w; io.WriteString(w, "one") })
 	c := dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n")
 	late := <-writers
 	c.want("one")
-	// The response has ended for the client a little before it has for the handler.
+	// The response ends for the client a little before it ends for the handler.
 	soon(t, "ended", func() bool { _, err := late.Write([]byte("two")); return errors.Is(err, errEnded) })
 	if err := http.NewResponseController(late).Flush(); !errors.Is(err, errEnded) {
 		t.Fatal(err)
@@ -99,8 +99,8 @@ func TestPanic(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A response that is not what was declared ends the connection, so that the next is not taken for a
-// part of it.
+// A response whose length differs from the declared one ends the connection, so that the next is
+// not read as a part of it.
 func TestDeclaredLength(t *testing.T) {
 	errs := make(chan error, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -121,8 +121,8 @@ func TestDeclaredLength(t *testing.T) {
 	}
 }
 
-// A handler that takes the connection over gets what was read ahead, and the connection counts
-// until it is closed.
+// A handler that hijacks the connection gets the bytes that were read ahead, and the connection
+// counts as open until it is closed.
 func TestHijack(t *testing.T) {
 	taken := make(chan net.Conn, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +165,7 @@ func TestHijack(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A response may begin, and end, while the body still comes, however long that takes.
+// A response may begin, and end, while the body is still arriving, however long that takes.
 func TestFullDuplex(t *testing.T) {
 	s := start(t, Options{ReadTimeout: time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
@@ -198,8 +198,8 @@ func TestFullDuplex(t *testing.T) {
 	}
 }
 
-// Shutdown lets requests under way end, closes idle connections at once, and gives up when its
-// context ends to.
+// Shutdown lets requests in progress end, closes idle connections at once, and returns when its
+// context ends.
 func TestShutdown(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -215,7 +215,7 @@ func TestShutdown(t *testing.T) {
 	<-begun
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	soon(t, "idle", func() bool { // the client hears of the end a little earlier than the server
+	soon(t, "idle", func() bool { // the client sees the end a little earlier than the server
 		if err := s.Shutdown(ended); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
@@ -230,7 +230,7 @@ func TestShutdown(t *testing.T) {
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	dial(t, s.address).wantEnd() // too late
+	dial(t, s.address).wantEnd() // after the shutdown
 }
 
 // startTLS is start over TLS. lender has the certificate, and clients that trust it.
@@ -262,7 +262,7 @@ func dialTLS(t testing.TB, address string, lender *httptest.Server) *client {
 	return &client{nc, t, bufio.NewReader(nc)}
 }
 
-// A connection with TLS has no system calls of the socket's own.
+// On a TLS connection the socket makes no system calls itself.
 func TestTLS(t *testing.T) {
 	s, lender := startTLS(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -289,7 +289,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// The many ways in which the waiting of Park can end, on a plain connection and over TLS.
+// All ways in which the wait of Park can end, on a plain connection and over TLS.
 func TestPark(t *testing.T) {
 	t.Run("plain", func(t *testing.T) {
 		testPark(t, func(h http.Handler) (*server, *client) {
@@ -308,7 +308,7 @@ func TestPark(t *testing.T) {
 func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 	type parked struct {
 		x      *exchange
-		resume chan bool // gone
+		resume chan bool // receives clientGone
 	}
 	waiting := make(chan parked, 1)
 	s, c := connect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -353,10 +353,10 @@ func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 				t.Fatalf("%s: gone", path)
 			}
 			c.want(path)
-			p.x.Wake() // does nothing any more
+			p.x.Wake() // has no effect any more
 		}
 	}
-	// The next request, of more than a buffer, may come before the response to the first.
+	// The next request, larger than a buffer, may arrive before the response to the first.
 	c.say("GET /wake HTTP/1.1\nHost: a\n\nPOST /early HTTP/1.1\nHost: a\nContent-Length: 9000\n\n%09000d", 0)
 	p := <-waiting
 	p.x.Wake()
@@ -373,7 +373,7 @@ func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// Many that wait are woken by many, over and over.
+// Many goroutines wake many waiting requests, repeatedly.
 func TestParkManyTimes(t *testing.T) {
 	waiting := make(chan *exchange, 64)
 	s := handle(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// hearing notes what requests handlers got to see, by client.
+// hearing records the requests that handlers receive, by client.
 type hearing struct {
 	mu   sync.Mutex
 	seen map[string][]string
 }
 
 func (h *hearing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	late := r.URL.Path == "/late" // it leaves the body to the server
+	late := r.URL.Path == "/late" // it does not read the body
 	request := fmt.Sprintf("%s %s %s", r.Method, r.RequestURI, r.Host)
 	if !late {
 		body, err := io.ReadAll(r.Body)
@@ -53,9 +53,9 @@ func (h *hearing) of(client string) []string {
 	return seen
 }
 
-// FuzzConversation says whatever comes to its mind to a server, cut into pieces. The server must
-// answer or end, forget the connection, and go on serving others; and what it takes for requests
-// must be what net/http's server takes for requests, as far as it hears them.
+// FuzzConversation sends random bytes to a server, in pieces. The server must respond or close the
+// connection, remove it, and continue to serve others; and the requests that it recognizes must be
+// those that net/http's server recognizes, as far as it reads them.
 func FuzzConversation(f *testing.F) {
 	const get, head, chunked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST %s HTTP/1.1\r\nHost: a\r\n", "Transfer-Encoding: chunked\r\n\r\n"
 	for i, seed := range []string{
@@ -122,7 +122,7 @@ func sendInPieces(t *testing.T, address, text string, cuts []byte) (client strin
 	}()
 	r := bufio.NewReader(nc)
 	if _, err := io.Copy(io.Discard, r); errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("%q: neither an answer nor the end after %v", text, patience)
+		t.Fatalf("%q: neither a response nor the end after %v", text, patience)
 	}
 	return nc.LocalAddr().String()
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// refusal is why a request is not let through.
+// refusal is the reason why a request is not passed to the handler.
 type refusal struct {
 	status int
 	text   string // sent to the client after the status
@@ -35,19 +35,19 @@ func (c *conn) readRequest() (*http.Request, *exchange, error) {
 		return nil, nil, err
 	}
 	x := p.x
-	// http.Request keeps its context to itself, so that giving it one costs a copy.
+	// WithContext copies the request; http.Request has no other way to set its context.
 	x.req = p.req.WithContext(x)
 	x.body.x, x.quiet = x, x.body.done
 	return x.req, x, nil
 }
 
-// readHead takes the head of a request, with its last line feed, out of the buffer.
+// readHead removes the head of a request, with its last line feed, from the buffer.
 func (c *conn) readHead() (string, error) {
 	s, o := &c.socket, &c.srv.opts
-	var deadline time.Time // from when a read has to wait for more
+	var deadline time.Time // set when a read has to wait
 	for looked := 0; ; {
 		ahead := s.ahead()
-		// Empty lines before a request are some old clients' mistake (RFC 9112, 2.2).
+		// Some old clients send empty lines before a request (RFC 9112, 2.2).
 		if looked == 0 {
 			if blank := blankLines(ahead); blank > 0 {
 				s.skip(blank)
@@ -79,7 +79,7 @@ func (c *conn) readHead() (string, error) {
 	return "", &refusal{status: http.StatusRequestHeaderFieldsTooLarge}
 }
 
-// blankLines returns the length of the empty lines that b begins with.
+// blankLines returns the length of the empty lines at the start of b.
 func blankLines(b []byte) (n int) {
 	for {
 		switch rest := b[n:]; {
@@ -93,8 +93,9 @@ func blankLines(b []byte) (n int) {
 	}
 }
 
-// headEnd returns the length of the head that b begins with, or 0 when it is not all there. Lines
-// may end without a carriage return (RFC 9112, 2.2). It starts at from: there is no end before.
+// headEnd returns the length of the head at the start of b, or 0 when it is incomplete. Lines may
+// end without a carriage return (RFC 9112, 2.2). It searches from the offset from: the end is not
+// before it.
 func headEnd(b []byte, from int) int {
 	for i := from; ; {
 		n := bytes.IndexByte(b[i:], '\n')
@@ -111,7 +112,7 @@ func headEnd(b []byte, from int) int {
 	}
 }
 
-// parser makes a request of a head.
+// parser parses a head to a request.
 type parser struct {
 	c   *conn
 	x   *exchange
@@ -121,7 +122,7 @@ type parser struct {
 	lengths   []string
 	codings   []string
 	minor     int    // of the protocol's version
-	unchecked string // the lines that are left
+	unchecked string // the remaining lines
 }
 
 func (p *parser) parse(head string) error {
@@ -152,7 +153,7 @@ func cutLine(s string) (line, rest string) {
 func (p *parser) requestLine(line string) error {
 	method, rest, ok := strings.Cut(line, " ")
 	target, proto, ok2 := strings.Cut(rest, " ")
-	if !ok || !ok2 || !httpguts.ValidHeaderFieldName(method) { // a method is a token, as a name is
+	if !ok || !ok2 || !httpguts.ValidHeaderFieldName(method) { // a method is a token, like a header name
 		return badRequest("")
 	}
 	r := &p.req
@@ -170,7 +171,7 @@ func (p *parser) requestLine(line string) error {
 	}
 	var err error
 	if method == http.MethodConnect && !strings.HasPrefix(target, "/") {
-		r.URL, err = url.ParseRequestURI("http://" + target) // an authority is all there is
+		r.URL, err = url.ParseRequestURI("http://" + target) // the target is an authority alone
 		if err == nil {
 			r.URL.Scheme = ""
 		}
@@ -183,7 +184,7 @@ func (p *parser) requestLine(line string) error {
 	return nil
 }
 
-// fieldsUsual is how many headers most requests have at most.
+// fieldsUsual is the number of headers that most requests do not exceed.
 const fieldsUsual = 8
 
 // fields parses the headers.
@@ -196,7 +197,7 @@ func (p *parser) fields() error {
 			return nil
 		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !httpguts.ValidHeaderFieldName(name) { // also one that continues the line before
+		if !ok || !httpguts.ValidHeaderFieldName(name) { // also a line that continues the one before
 			return badRequest("invalid header name")
 		}
 		if value = strings.Trim(value, " \t"); !httpguts.ValidHeaderFieldValue(value) {
@@ -243,7 +244,7 @@ func (p *parser) host() error {
 	return nil
 }
 
-// persistence determines whether the connection is kept.
+// persistence determines whether the connection stays open.
 func (p *parser) persistence() {
 	asked := p.req.Header["Connection"]
 	p.x.keep = !httpguts.HeaderValuesContainsToken(asked, "close") &&
@@ -288,15 +289,15 @@ func (p *parser) framing() error {
 }
 
 // equalFold reports whether a header's value is a lower-case word, in letters of any case.
-// strings.EqualFold takes the Kelvin sign for a "k", where the proxy in front of us may not.
+// strings.EqualFold considers the Kelvin sign equal to "k", where a proxy may not.
 func equalFold(value, word string) bool {
 	return len(value) == len(word) && strings.EqualFold(value, word)
 }
 
-// unknown is the length of a body of which none was given.
+// unknown is the length of a body without a declared length.
 const unknown = -1
 
-// parseLength parses a Content-Length, which has digits and nothing else.
+// parseLength parses a Content-Length, which has only digits.
 func parseLength(s string) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	return int64(n), err

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Goroutines that handlers leave behind may write, flush and set deadlines whenever they like: no
-// other response has anything of that in it.
+// Goroutines that handlers leave behind may write, flush and set deadlines at any time: no other
+// response is affected.
 func TestLateHandlers(t *testing.T) {
 	const clientCount, requests = 4, 20
 	ended := make(chan struct{}, clientCount*requests)
@@ -45,7 +45,7 @@ func TestLateHandlers(t *testing.T) {
 					t.Error("flush:", err)
 				}
 				if _, _, err := control.Hijack(); err == nil {
-					t.Error("took a connection over that is another's")
+					t.Error("hijacked the connection of another request")
 				}
 			}
 			soon(t, "ended", func() bool { return r.Context().Err() != nil })
@@ -81,8 +81,8 @@ func TestLateHandlers(t *testing.T) {
 	}
 }
 
-// What a handler has written before it takes the connection over is sent, and the context of its
-// request ends with it.
+// What a handler wrote before it hijacks the connection is sent, and hijacking ends the context of
+// its request.
 func TestHijackLate(t *testing.T) {
 	contexts, conns := make(chan context.Context, 1), make(chan net.Conn, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +104,7 @@ func TestHijackLate(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A handler that ends its goroutine loses the connection, as one that panics.
+// A handler that calls runtime.Goexit loses its connection, like one that panics.
 func TestGoexit(t *testing.T) {
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/later" {
@@ -126,13 +126,13 @@ func TestGoexit(t *testing.T) {
 	}
 }
 
-// What was read ahead of a connection that is closed is not served.
+// Requests that were read ahead are not served once the connection is closed.
 func TestNothingServedAfterClose(t *testing.T) {
 	served, release := make(chan string, 2), make(chan struct{})
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "2")
 		io.WriteString(w, "ok")
-		w.(http.Flusher).Flush() // all of it: there is nothing more to fail
+		w.(http.Flusher).Flush() // sends everything, so that nothing can fail later
 		served <- r.URL.Path
 		<-release
 	})
@@ -153,8 +153,8 @@ func TestNothingServedAfterClose(t *testing.T) {
 	}
 }
 
-// The server waits for an unread body no longer than for one that the handler reads, though each
-// byte of it comes in time.
+// The server waits for an unread body no longer than for one that the handler reads, even if each
+// byte arrives in time.
 func TestBodyTrickles(t *testing.T) {
 	s := start(t, Options{ReadTimeout: 100 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)

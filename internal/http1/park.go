@@ -6,27 +6,26 @@ import (
 	"time"
 )
 
-// Parks reports whether the connection is one that Park can be used with: one of TCP or a Unix
-// socket, with TLS or without.
+// Parks reports whether the connection supports Park: TCP or a Unix socket, with or without TLS.
 func (x *exchange) Parks() bool { return x.conn.socket.below != nil }
 
-// Park makes the response come later than the handler returns: resume is called, on another
-// goroutine, when Wake has been called, when the time has come, or when the client has gone, and
-// may write the response, or Park again. Until then the request costs neither a buffer nor the
-// stack of its handler. What was written before is sent.
+// Park lets the handler return before the response is written: resume is called later, on another
+// goroutine, when Wake has been called, at the time until, or when the client has disconnected, and
+// may write the response, or call Park again. Until then the request needs neither a buffer nor the
+// stack of its handler. Everything written before is sent.
 func (x *exchange) Park(until time.Time, resume func(clientGone bool)) {
-	x.Flush() // if that fails the client has gone, and await detects it
+	x.Flush() // if that fails the client has disconnected, and await detects it
 	x.until, x.resume = until, resume
 }
 
 // Wake ends the wait of Park, or makes the next Park return at once. Any goroutine may call it, and
-// it never blocks. When the response has ended it does nothing.
+// it never blocks. It does nothing when the response has ended.
 func (x *exchange) Wake() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.woken = true
 	if x.waiting {
-		// fails on a connection that is closed, which ends the waiting too
+		// fails on a closed connection, which ends the wait too
 		_ = x.conn.socket.nc.SetReadDeadline(longAgo)
 	}
 }
@@ -55,8 +54,8 @@ func (c *conn) parked(x *exchange) {
 	}
 }
 
-// await waits for Wake, for the time, or for the client to go away, and reports whether the client
-// has gone. What the client sends meanwhile is its next request.
+// await waits for Wake, for the time until, or for the client to disconnect, and reports whether it
+// has disconnected. Bytes that arrive meanwhile are the next request.
 func (x *exchange) await() (clientGone bool) {
 	s := &x.conn.socket
 	for !clientGone {
@@ -71,7 +70,8 @@ func (x *exchange) await() (clientGone bool) {
 			err = s.fill(0)
 		default:
 			// A TLS read needs a buffer and a large stack, which a parked request must not hold.
-			// What the connection has decrypted already is the next request, which can wait.
+			// Bytes that the TLS connection has decrypted already are the next request, which can
+			// wait.
 			if err = s.awaitBytes(); err == nil {
 				err = s.fill(0)
 			}
@@ -83,12 +83,12 @@ func (x *exchange) await() (clientGone bool) {
 	return x.endWait(clientGone)
 }
 
-// endWait ends the wait, and returns whether the client has gone.
+// endWait ends the wait, and returns whether the client has disconnected.
 func (x *exchange) endWait(clientGone bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.waiting, x.woken = false, false
-	// fails on a connection that is closed, which the next read finds
+	// fails on a closed connection, which the next read detects
 	_ = x.conn.socket.nc.SetReadDeadline(time.Time{})
 	if clientGone {
 		x.markClientGoneLocked()

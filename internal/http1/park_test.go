@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A client that went away before its request was parked has been noticed by who watched for the
-// context, and is noticed again by who waits.
+// A client that disconnected before its request was parked was noticed by watch, and must be
+// noticed again by await.
 func TestParkAfterGone(t *testing.T) {
 	resumed := make(chan bool, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -17,14 +17,13 @@ func TestParkAfterGone(t *testing.T) {
 	for range 20 {
 		dial(t, s.address).say("GET / HTTP/1.1\nHost: a\n\n").Close()
 		if clientGone := <-resumed; !clientGone {
-			t.Fatal("waited for a client that is gone")
+			t.Fatal("waited for a client that has disconnected")
 		}
 	}
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A request that parks again and again learns that its connection was closed, wherever it was
-// then.
+// A request that parks repeatedly learns that its connection was closed, in whichever state it was.
 func TestParkOnClosedConnection(t *testing.T) {
 	parked, resumed := make(chan struct{}), make(chan bool, 1)
 	s := handle(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -38,6 +37,6 @@ func TestParkOnClosedConnection(t *testing.T) {
 	s.Close()
 	close(parked)
 	if clientGone := <-resumed; !clientGone {
-		t.Fatal("a closed connection is not gone")
+		t.Fatal("a closed connection is not reported as gone")
 	}
 }

@@ -17,7 +17,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s %s %v", r.URL.Path, body, err)
 }
 
-// What is sent at once is answered in order, on one connection.
+// Requests that are sent at once get responses in order, on one connection.
 func TestPipelined(t *testing.T) {
 	s := handle(t, echo)
 	c := dial(t, s.address)
@@ -33,7 +33,7 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
-// Where the network cuts a request makes no difference.
+// The result does not depend on how the network splits a request.
 func TestCutAnywhere(t *testing.T) {
 	s := handle(t, echo)
 	for _, request := range []string{
@@ -51,7 +51,7 @@ func TestCutAnywhere(t *testing.T) {
 		c.want("/p hello <nil>")
 		for i := 1; i < len(request); i++ {
 			io.WriteString(c, request[:i])
-			// so that some are read apart; the outcome is the same if not
+			// so that some are read separately; the outcome does not depend on it
 			time.Sleep(10 * time.Microsecond)
 			io.WriteString(c, request[i:])
 			c.want("/p hello <nil>")
@@ -59,7 +59,7 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// The error of a malformed body goes to its handler, and to no other request.
+// The handler gets the error of a malformed body, and no other request is affected.
 func TestBadBodies(t *testing.T) {
 	readErrors := make(chan error, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -87,14 +87,13 @@ func TestBadBodies(t *testing.T) {
 			t.Errorf("%.60q: %v, want %v", request, err, cause)
 		}
 		if resp, _ := c.hear("POST"); !resp.Close {
-			t.Errorf("%.60q: the connection is kept", request)
+			t.Errorf("%.60q: the connection is kept open", request)
 		}
 		c.wantEnd()
 	}
 }
 
-// A body that the handler has left is read over if that is little, and else the connection ends
-// with the answer.
+// An unread body is drained if it is short; otherwise the connection ends with the response.
 func TestBodyLeft(t *testing.T) {
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
 		io.ReadFull(r.Body, make([]byte, 3))
@@ -145,7 +144,7 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
-// Headers may be as long as the limit has it, and no longer.
+// Headers may be as long as the limit, and no longer.
 func TestLongHeads(t *testing.T) {
 	s := start(t, Options{MaxHeaderBytes: 20_000, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -162,7 +161,7 @@ func TestLongHeads(t *testing.T) {
 		t.Fatal(resp.Status)
 	}
 	c = dial(t, s.address)
-	go func() { // headers without end
+	go func() { // endless headers
 		for i := 0; ; i++ {
 			if _, err := fmt.Fprintf(c, "X-%d: %01000d\r\n", i, i); err != nil {
 				return
@@ -174,7 +173,7 @@ func TestLongHeads(t *testing.T) {
 	}
 }
 
-// The wait for the rest of a request that has begun is bounded.
+// The wait for the rest of a partial request is limited.
 func TestSlowClients(t *testing.T) {
 	read := make(chan error, 1)
 	s := start(t, Options{
@@ -209,7 +208,7 @@ func TestSlowClients(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A client may take its time between requests.
+// A client may pause between requests.
 func TestIdle(t *testing.T) {
 	s := start(t, Options{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 10 * time.Millisecond, ReadTimeout: 10 * time.Millisecond})
 	c := dial(t, s.address)
@@ -219,8 +218,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// FuzzRequest holds what is made of a request against what net/http makes of it: whatever is let
-// through must mean the same.
+// FuzzRequest compares the parsed request with net/http's: every request that is accepted must mean
+// the same.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
 		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -235,7 +234,7 @@ func FuzzRequest(f *testing.F) {
 		if n == 0 {
 			return
 		}
-		for i := range n { // where the head ends does not depend on how much of it was seen before
+		for i := range n { // the head's end must not depend on how much of it was seen before
 			if got := headEnd([]byte(text), max(0, i-3)); headEnd([]byte(text[:i]), 0) == 0 && got != n {
 				t.Fatalf("head of %d bytes, but %d when %d were there before", n, got, i)
 			}
@@ -255,7 +254,7 @@ func FuzzRequest(f *testing.F) {
 			fmt.Sprint(got.TransferEncoding) != fmt.Sprint(want.TransferEncoding) {
 			t.Fatalf("%q:\n%+v, net/http\n%+v", text, got, want)
 		}
-		delete(want.Header, "Cache-Control") // it makes one of Pragma
+		delete(want.Header, "Cache-Control") // net/http adds it for Pragma
 		delete(got.Header, "Cache-Control")
 		if fmt.Sprint(got.Header) != fmt.Sprint(want.Header) {
 			t.Fatalf("%q:\n%v, net/http\n%v", text, got.Header, want.Header)

@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// bodyBufferedBytes is how much of a body is held back, so that a short response leaves with
-	// its length, in one write.
+	// bodyBufferedBytes is the number of body bytes that are buffered, so that a short response is
+	// sent with its length, in one write.
 	bodyBufferedBytes = 2 << 10
-	// outBufferedBytes is up to which length a piece of a body is copied, to leave in one write
-	// with what is around it.
+	// outBufferedBytes is the maximum length of a piece of a body that is copied, to be sent in one
+	// write with the bytes around it.
 	outBufferedBytes = 16 << 10
 )
 
-// outputs are buffers for responses. Larger ones are not reused.
+// outputs has buffers for responses. Larger ones are not reused.
 var outputs = sync.Pool{New: func() any { return new([]byte) }}
 
 func freeOutput(b **[]byte) {
@@ -33,7 +33,7 @@ func freeOutput(b **[]byte) {
 	*b = nil
 }
 
-// appendTo appends to a buffer, which is taken when there is none.
+// appendTo appends to a buffer, which it takes from the pool when there is none.
 func appendTo[T string | []byte](b **[]byte, p T) {
 	if *b == nil {
 		*b = outputs.Get().(*[]byte)
@@ -46,15 +46,15 @@ func appendTo[T string | []byte](b **[]byte, p T) {
 type framing uint8
 
 const (
-	framingNone    framing = iota // the head is not out
+	framingNone    framing = iota // the head is not written yet
 	framingLength                 // after Content-Length bytes
-	framingChunked                // with a chunk of no bytes
-	framingClose                  // with the connection
+	framingChunked                // with an empty chunk
+	framingClose                  // when the connection is closed
 	framingNoBody
 )
 
-// Header implements http.ResponseWriter. The map is used again by the connection's next response:
-// it must not be used after the response has ended.
+// Header implements http.ResponseWriter. The connection's next response reuses the map: do not use
+// it after the response has ended.
 func (x *exchange) Header() http.Header {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -87,7 +87,7 @@ func (x *exchange) writeHeader(status int) {
 	if declared, ok := x.conn.header["Content-Length"]; ok {
 		n, err := parseLength(strings.Join(declared, ","))
 		if err != nil {
-			// a mistake of the handler: count the bytes instead
+			// wrong length from the handler: count the bytes instead
 			delete(x.conn.header, "Content-Length")
 			return
 		}
@@ -103,7 +103,7 @@ func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// Write implements http.ResponseWriter. It waits while the client takes nothing.
+// Write implements http.ResponseWriter. It blocks while the client reads nothing.
 func (x *exchange) Write(p []byte) (int, error) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -170,7 +170,7 @@ func (x *exchange) framePending() {
 	freeOutput(&x.pending)
 }
 
-// frame puts a piece of the body into the output, and sends it when that is a lot.
+// frame appends a piece of the body to the output, and sends the output when it is long.
 func (x *exchange) frame(p []byte) {
 	if x.framing == framingNone {
 		x.begin(p, false)
@@ -195,7 +195,7 @@ func (x *exchange) frame(p []byte) {
 	}
 }
 
-// send writes the output to the connection, and p behind it.
+// send writes the output and then p to the connection.
 func (x *exchange) send(p []byte) {
 	limit := x.limit(x.conn.srv.opts.WriteTimeout)
 	if x.out != nil {
@@ -228,16 +228,16 @@ func (x *exchange) finish() error {
 	}
 	x.send(nil)
 	if x.err == nil && x.framing == framingLength && x.written != x.length {
-		return http.ErrContentLength // the client would take the next response for the rest of this
+		return http.ErrContentLength // the client would read the next response as the rest of this one
 	}
 	return x.err
 }
 
-// protocols are the versions, by their minor number.
+// protocols has the versions, by their minor number.
 var protocols = [...]string{"HTTP/1.0 ", "HTTP/1.1 "}
 
-// begin puts the head into the output, in net/http's order. body is what there is of the body;
-// whole reports that there is no more.
+// begin appends the head to the output, in net/http's order. body is the buffered start of the
+// body; whole reports that it is complete.
 func (x *exchange) begin(body []byte, whole bool) {
 	h := x.conn.header
 	x.leaveBody()
@@ -271,7 +271,7 @@ func (x *exchange) begin(body []byte, whole bool) {
 	*x.out = append(out, "\r\n"...)
 }
 
-// leaveBody drains the request's body before the response begins: some clients do not read before
+// leaveBody drains the request's body before the response begins: some clients read nothing before
 // they have sent everything. If too much is left, the connection is closed after the response.
 func (x *exchange) leaveBody() {
 	if x.body.tooLateToContinue() || !x.duplex && !x.body.readOver() {
@@ -279,7 +279,7 @@ func (x *exchange) leaveBody() {
 	}
 }
 
-// frameBy decides how the body ends.
+// frameBy selects how the body ends.
 func (x *exchange) frameBy(h http.Header, whole bool) {
 	if whole && x.length == unknown && bodyAllowed(x.status) && (!x.head || x.written > 0) {
 		x.length = x.written
@@ -303,8 +303,8 @@ func statusText(status int) string {
 	return "status code " + strconv.Itoa(status)
 }
 
-// appendFields appends the headers that the handler has set, by name, as net/http does, so that
-// responses can be compared.
+// appendFields appends the headers that the handler has set, sorted by name, as net/http does, so
+// that responses can be compared.
 func appendFields(out []byte, h http.Header) []byte {
 	var usual [16]string
 	names := usual[:0]
@@ -315,7 +315,7 @@ func appendFields(out []byte, h http.Header) []byte {
 	for _, name := range names {
 		switch {
 		case name == "Content-Length", name == "Transfer-Encoding", strings.HasPrefix(name, http.TrailerPrefix), !httpguts.ValidHeaderFieldName(name):
-			continue // the framing is ours
+			continue // the server sets the framing
 		}
 		for _, value := range h[name] {
 			out = append(append(out, name...), ": "...)
@@ -323,7 +323,7 @@ func appendFields(out []byte, h http.Header) []byte {
 			out = append(out, strings.Trim(value, " \t")...)
 			for i, c := range out[from:] {
 				if c == '\r' || c == '\n' {
-					out[from+i] = ' ' // or a value could begin a header of its own
+					out[from+i] = ' ' // otherwise a value could begin a new header
 				}
 			}
 			out = append(out, "\r\n"...)
@@ -332,7 +332,7 @@ func appendFields(out []byte, h http.Header) []byte {
 	return out
 }
 
-// dated is the text of a second.
+// dated is the formatted time of a second.
 type dated struct {
 	second int64
 	text   string
@@ -340,7 +340,7 @@ type dated struct {
 
 var lastDate atomic.Pointer[dated]
 
-// date returns the present time as the header Date has it. It is made once a second.
+// date returns the present time in the format of the header Date. It is formatted once a second.
 func date() string {
 	now := time.Now()
 	d := lastDate.Load()

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what has to come.
+// patience is how long a test waits for an event.
 const patience = 30 * time.Second
 
 // listen serves a handler on a loopback port until the test ends, with serve for each connection.
@@ -63,7 +63,7 @@ func handle(t testing.TB, h http.HandlerFunc) *server {
 	return start(t, Options{Handler: h})
 }
 
-// client is a connection that is spoken to by hand.
+// client is a connection on which the test writes raw bytes.
 type client struct {
 	net.Conn
 	t testing.TB
@@ -89,7 +89,7 @@ func (c *client) say(format string, args ...any) *client {
 	return c
 }
 
-// hear reads a response to a request of a method.
+// hear reads the response to a request of the given method.
 func (c *client) hear(method string) (resp *http.Response, body string) {
 	c.t.Helper()
 	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
@@ -118,7 +118,7 @@ func (c *client) wantEnd() {
 	}
 }
 
-// soon waits until something is so.
+// soon waits until a condition holds.
 func soon(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
@@ -128,7 +128,7 @@ func soon(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// various answers in many ways, by path.
+// various responds in many ways, depending on the path.
 func various() *http.ServeMux {
 	m := http.NewServeMux()
 	m.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
@@ -176,7 +176,7 @@ func various() *http.ServeMux {
 	return m
 }
 
-// What a client sees of an answer is what it sees of net/http's.
+// Clients get the same response as from net/http.
 func TestSameAsNetHTTP(t *testing.T) {
 	theirs := &http.Server{Handler: various()}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -224,7 +224,7 @@ func TestSameAsNetHTTP(t *testing.T) {
 		"GET /closing HTTP/1.1\nHost: a\n\n",
 		"GET /refused HTTP/1.1\nHost: a\n\n",
 		"GET /missing HTTP/1.1\nHost: a\n\n",
-		// Refused before a handler sees them.
+		// Refused without a call of a handler.
 		"GET /hello HTTP/1.1\n\n",
 		"GET /hello HTTP/1.1\nHost: a\nHost: b\n\n",
 		"GET /hello HTTP/1.1\nHost: a b\n\n",
@@ -249,9 +249,8 @@ func TestSameAsNetHTTP(t *testing.T) {
 	}
 }
 
-// converse says something, and then one thing more if the connection is kept, and returns all that
-// is answered, without what differs from day to day, between chunks, and in the reasons that are
-// for people.
+// converse sends a text, and one more request if the connection is kept open, and returns all
+// responses, without parts that vary: dates, chunk boundaries, and the texts of errors.
 func converse(t *testing.T, address, request string) string {
 	t.Helper()
 	c := dial(t, address)

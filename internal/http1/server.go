@@ -18,19 +18,19 @@ type Options struct {
 	// ReadHeaderTimeout limits the time from the first byte of a request to the end of its headers
 	// (0: 10 s).
 	ReadHeaderTimeout time.Duration
-	// ReadTimeout limits how long no byte of a body comes, WriteTimeout how long a client reads
-	// nothing of a response (0: 60 s).
+	// ReadTimeout is the maximum time without a byte of a body, WriteTimeout the maximum time in
+	// which a client reads nothing of a response (0: 60 s).
 	ReadTimeout, WriteTimeout time.Duration
-	// LeastRate is how many bytes per second a client must send of a body, or take of a response,
-	// on average over the time in which the server waits for it, beyond the first ReadTimeout or
-	// WriteTimeout (0: 512). Progress alone is not enough.
+	// LeastRate is the minimum rate, in bytes per second, at which a client must send a body, or
+	// read a response, on average over the time in which the server waits for it, beyond the first
+	// ReadTimeout or WriteTimeout (0: 512). A client that merely makes some progress is too slow.
 	LeastRate int64
-	// IdleTimeout is after how long without a request an idle connection is closed, and up to half
-	// as long again (0: 5 min).
+	// IdleTimeout is the time without a request after which an idle connection is closed; it may
+	// take up to half as long again (0: 5 min).
 	IdleTimeout time.Duration
 	// MaxHeaderBytes limits the request line and the headers together (0: 64 KiB).
 	MaxHeaderBytes int
-	// Logger gets the mistakes of clients (debug) and panics of handlers (error). nil discards.
+	// Logger logs mistakes of clients (debug) and panics of handlers (error). nil discards.
 	Logger *slog.Logger
 }
 
@@ -66,7 +66,7 @@ type Server struct {
 
 	mu    sync.Mutex // guards the fields below
 	conns map[*conn]struct{}
-	empty chan struct{} // closed when stopping and the last connection has gone
+	empty chan struct{} // closed when stopping and the last connection is closed
 	sweep *time.Timer   // runs closeUnused; nil while there are no connections
 }
 
@@ -76,9 +76,9 @@ func New(opts Options) *Server {
 	return &Server{opts: opts, conns: make(map[*conn]struct{}), empty: make(chan struct{})}
 }
 
-// ServeConn serves a connection, of which head has been read already, until it ends. closed is
-// called when it has been closed, also by a handler that has hijacked it. ServeConn may return
-// before, and does not keep head.
+// ServeConn serves a connection until it ends; head has bytes that were read from it already.
+// closed is called when the connection has been closed, also by a handler that has hijacked it.
+// ServeConn may return earlier, and does not retain head.
 func (s *Server) ServeConn(nc net.Conn, head []byte, closed func()) {
 	c := newConn(s, nc, closed)
 	if !s.add(c) {
@@ -104,12 +104,12 @@ func (s *Server) add(c *conn) bool {
 	return true
 }
 
-// sweepsUnused is in how many sweeps, one each half of IdleTimeout, a connection must be found
-// without a new request to be closed: between the first and the last IdleTimeout passes.
+// sweepsUnused is the number of sweeps, one per half of IdleTimeout, that must find a connection
+// without a new request before it is closed: between the first and the last, IdleTimeout passes.
 const sweepsUnused = 3
 
 // closeUnused closes the connections on which no request has begun or ended for IdleTimeout. A
-// sweep costs requests less than a deadline for each of them would.
+// periodic sweep is cheaper than a deadline for each request.
 func (s *Server) closeUnused() {
 	s.mu.Lock()
 	var unused []*conn
@@ -126,7 +126,7 @@ func (s *Server) closeUnused() {
 	}
 	s.mu.Unlock()
 	for _, c := range unused {
-		c.closeIdle() // not one whose request is under way, such as a long poll
+		c.closeIdle() // does not close one with a request in progress, such as a long poll
 	}
 }
 
@@ -162,8 +162,8 @@ func (s *Server) stop() []*conn {
 	return conns
 }
 
-// Shutdown closes idle connections and waits for the responses to the requests under way, but not
-// for hijacked connections. When ctx ends first, it returns the context's error, and the requests
+// Shutdown closes idle connections and waits for the responses to requests in progress, but not for
+// hijacked connections. When ctx ends first, it returns the context's error, and the requests
 // continue: see Close.
 func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range s.stop() {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A client must keep the least rate on average, and may pause as long as it has earned.
+// A client must keep the minimum rate on average; a pause may use up the time that a faster start
+// has saved.
 func TestPace(t *testing.T) {
 	const rate = 1000
 	for name, c := range map[string]struct {
@@ -32,7 +33,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// A client that trickles a body is cut off, although each byte comes in time.
+// The connection of a client that trickles a body is closed, although each byte arrives in time.
 func TestTrickle(t *testing.T) {
 	read := make(chan error, 1)
 	s := start(t, Options{ReadTimeout: 200 * time.Millisecond, LeastRate: 1 << 20, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -56,7 +57,7 @@ func TestTrickle(t *testing.T) {
 	t.Error("the handler still reads")
 }
 
-// A connection without a request ends, and one whose request is under way does not.
+// A connection without a request is closed, and one with a request in progress is not.
 func TestUnusedConnections(t *testing.T) {
 	release := make(chan struct{})
 	s := start(t, Options{IdleTimeout: 20 * time.Millisecond, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -76,13 +77,12 @@ func TestUnusedConnections(t *testing.T) {
 	soon(t, "all closed", func() bool { return s.open.Load() == 0 })
 }
 
-// A request that waits costs little memory, also over TLS: neither the handler's stack nor a
-// buffer.
+// A waiting request needs little memory, also over TLS: neither the handler's stack nor a buffer.
 func TestParkedMemory(t *testing.T) {
 	const polls = 100
 	parked := make(chan struct{})
 	s, lender := startTLS(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var stack [32 << 10]byte // as handlers that call deeply have
+		var stack [32 << 10]byte // like handlers with deep calls
 		for i := range stack {
 			stack[i] = r.URL.Path[i%len(r.URL.Path)]
 		}
@@ -104,7 +104,7 @@ func TestParkedMemory(t *testing.T) {
 		clients[i] = dialTLS(t, s.address, lender)
 		clients[i].say("GET / HTTP/1.1\nHost: a\n\n").want("false")
 	}
-	_ = measure() // the first ends what earlier tests have left
+	_ = measure() // the first measurement waits for the rest of earlier tests
 	idle := measure()
 	for _, c := range clients {
 		c.say("GET /poll HTTP/1.1\nHost: a\n\n")

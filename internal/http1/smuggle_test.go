@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// What two servers in a row may take for different things is refused, and nothing behind it is
-// taken for a request.
+// Requests that two servers in a row may parse differently are refused, and nothing behind them is
+// served.
 func TestNothingSmuggled(t *testing.T) {
 	var smuggled atomic.Int64
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {
@@ -24,7 +24,7 @@ func TestNothingSmuggled(t *testing.T) {
 	})
 	const chunked, zeros = "Transfer-Encoding: chunked\r\n", "0000000000000000"
 	for _, rest := range []string{
-		// Two lengths, or one that is none.
+		// Two lengths, or an invalid one.
 		"Content-Length: 4\r\n" + chunked + "\r\n",
 		chunked + "Content-Length: 4\r\n\r\n",
 		"Content-Length: 4, 4\r\n\r\n",
@@ -108,7 +108,7 @@ func TestNothingSmuggled(t *testing.T) {
 	}
 }
 
-// What is odd, and means one thing only, is let through.
+// Unusual but unambiguous requests are accepted.
 func TestOddChunks(t *testing.T) {
 	s := handle(t, echo)
 	c := dial(t, s.address)
@@ -122,7 +122,7 @@ func TestOddChunks(t *testing.T) {
 	}
 }
 
-// Chunks that are hardly anything but extensions are not read for ever (as CVE-2023-39326 was of
+// Chunks that consist almost only of extensions are not read without limit (as CVE-2023-39326 in
 // net/http).
 func TestChunkExtensions(t *testing.T) {
 	s := handle(t, echo)

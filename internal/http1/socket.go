@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bufferBytes is how much is read at once. A longer head grows the buffer; a longer body does not
-// pass through it.
+// bufferBytes is the size of a read. A longer head grows the buffer; a longer body does not pass
+// through it.
 const bufferBytes = 4 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return &b }}
@@ -21,27 +21,27 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return
 // socket reads and writes a connection, and has the buffer of bytes read ahead.
 //
 // On a plain connection it makes the system calls itself, through syscall.RawConn, which tries,
-// waits until the connection is ready and tries again. So a buffer is taken only for as long as
-// there is something in it, and a deadline is set only when a call has to wait: most do not.
+// waits until the connection is ready and tries again. So a buffer is held only while it has bytes,
+// and a deadline is set only when a call has to wait, which is rare.
 type socket struct {
 	nc  net.Conn
-	raw syscall.RawConn // nil where there is more between us and the kernel, as with TLS
-	// below is the kernel's connection: raw, or that under a TLS connection. nil where it is not
-	// known. Parked requests wait on it.
+	raw syscall.RawConn // nil for other connections, such as TLS
+	// below is the kernel's connection: raw, or the one under a TLS connection; nil if unknown.
+	// Parked requests wait on it.
 	below syscall.RawConn
 
-	buf  *[]byte // nil while nothing is read ahead
-	r, w int     // the bytes read ahead are (*buf)[r:w]
+	buf  *[]byte // nil while no bytes are read ahead
+	r, w int     // (*buf)[r:w] are the bytes read ahead
 
 	reading readCall
 	writing writeCall
-	// The calls above as functions, so that a call costs no closure.
+	// The calls above as functions, so that a call allocates no closure.
 	tryRead, tryWrite func(fd uintptr) bool
 }
 
 // readCall has the arguments and the result of a read.
 type readCall struct {
-	into  []byte // nil: the buffer
+	into  []byte // nil means the buffer
 	limit time.Duration
 	armed bool // a deadline was set
 	n     int
@@ -51,10 +51,10 @@ type readCall struct {
 type writeCall struct {
 	rest  []byte
 	limit time.Duration
-	rate  int64 // the least one, in bytes per second
+	rate  int64 // minimum rate, in bytes per second
 	pace  pace
 	since time.Time // when waiting began; zero while it has not
-	left  int       // len(rest) then
+	left  int       // len(rest) at that time
 	armed bool
 	err   error
 }
@@ -64,7 +64,7 @@ func (s *socket) init(nc net.Conn) {
 	s.tryRead, s.tryWrite = s.readReady, s.writeReady
 	switch plain := nc.(type) {
 	case *net.TCPConn:
-		s.raw, _ = plain.SyscallConn() // without it the connection's own methods do
+		s.raw, _ = plain.SyscallConn() // if nil, the connection's own methods are used
 		s.below = s.raw
 	case *net.UnixConn:
 		s.raw, _ = plain.SyscallConn()
@@ -85,7 +85,7 @@ func kernelConn(nc net.Conn) syscall.RawConn {
 	}
 	switch plain := nc.(type) {
 	case *net.TCPConn:
-		raw, _ := plain.SyscallConn() // nil with an error
+		raw, _ := plain.SyscallConn() // nil if there is an error
 		return raw
 	case *net.UnixConn:
 		raw, _ := plain.SyscallConn()
@@ -94,8 +94,8 @@ func kernelConn(nc net.Conn) syscall.RawConn {
 	return nil
 }
 
-// awaitBytes waits until the kernel has something to read, the client has gone, or the read
-// deadline. It takes nothing, and no buffer.
+// awaitBytes waits until the kernel has bytes to read, the client has disconnected, or the read
+// deadline. It reads nothing, and needs no buffer.
 func (s *socket) awaitBytes() error {
 	var piece [1]byte
 	return s.below.Read(func(fd uintptr) bool {
@@ -104,7 +104,7 @@ func (s *socket) awaitBytes() error {
 	})
 }
 
-// prepend puts bytes into the buffer that the caller has read. The buffer must be empty.
+// prepend puts bytes that the caller has read into the buffer, which must be empty.
 func (s *socket) prepend(head []byte) {
 	s.take()
 	if len(head) > len(*s.buf) {
@@ -121,14 +121,14 @@ func (s *socket) ahead() []byte {
 	return (*s.buf)[s.r:s.w]
 }
 
-// skip takes n of the bytes that were read ahead.
+// skip discards n of the bytes that were read ahead.
 func (s *socket) skip(n int) {
 	if s.r += n; s.r == s.w {
 		s.drop()
 	}
 }
 
-// take makes sure that there is a buffer, from the pool.
+// take takes a buffer from the pool unless there is one.
 func (s *socket) take() {
 	if s.buf == nil {
 		s.buf = buffers.Get().(*[]byte)
@@ -144,7 +144,7 @@ func (s *socket) drop() {
 	s.buf, s.r, s.w = nil, 0, 0
 }
 
-// grow makes room in a buffer that is full, up to limit bytes, and reports whether it could.
+// grow enlarges a full buffer, up to limit bytes, and reports whether it could.
 func (s *socket) grow(limit int) bool {
 	switch {
 	case s.buf == nil || s.w < len(*s.buf):
@@ -162,8 +162,8 @@ func (s *socket) grow(limit int) bool {
 	return true
 }
 
-// fill reads at least a byte into the buffer, which must have room. It waits no longer than limit;
-// 0 is for ever.
+// fill reads at least a byte into the buffer, which must have space. It waits at most limit; 0
+// means no limit.
 func (s *socket) fill(limit time.Duration) error {
 	_, err := s.read(nil, limit)
 	return err
@@ -235,7 +235,7 @@ func retryRead(fd int, p []byte) (n int, err error) {
 func (call *readCall) arm(nc net.Conn) {
 	if call.limit > 0 && !call.armed {
 		call.armed = true
-		// fails only on a connection that is closed, as the read then does
+		// fails only on a closed connection, as the read then does
 		_ = nc.SetReadDeadline(time.Now().Add(call.limit))
 	}
 }
@@ -251,16 +251,16 @@ func (s *socket) readNet() {
 	call.arm(s.nc)
 	call.n, call.err = s.nc.Read(into)
 	if call.n > 0 {
-		call.err = nil // an error comes again
+		call.err = nil // the next call returns the error again
 	}
 }
 
-// writePiece is how much is written at a time where the connection's own deadline has to do: a slow
-// client has to take that much within the limit.
+// writePiece is the size of a write where the connection's own deadline is used: a slow client must
+// read that much within the limit.
 const writePiece = 64 << 10
 
-// write writes all of p, and waits no longer than limit, 0 being for ever, until the client takes
-// some more of it; less when it has taken less than rate bytes per second.
+// write writes all of p. It waits at most limit (0: no limit) until the client reads some more;
+// less when the client has read fewer than rate bytes per second.
 func (s *socket) write(p []byte, limit time.Duration, rate int64) (err error) {
 	call := &s.writing
 	*call = writeCall{rest: p, limit: limit, rate: rate}
@@ -298,7 +298,8 @@ func (s *socket) writeReady(fd uintptr) bool {
 	return true
 }
 
-// arm sets the deadline of a call that has to wait: again each time, since there has been progress.
+// arm sets the deadline of a call that has to wait: again at each wait, since there was progress in
+// between.
 func (call *writeCall) arm(nc net.Conn) {
 	if call.limit == 0 {
 		return
@@ -308,7 +309,7 @@ func (call *writeCall) arm(nc net.Conn) {
 		call.pace.add(now.Sub(call.since), call.left-len(call.rest))
 	}
 	call.armed, call.since, call.left = true, now, len(call.rest)
-	// fails only on a connection that is closed, as the write then does
+	// fails only on a closed connection, as the write then does
 	_ = nc.SetWriteDeadline(now.Add(call.pace.limit(call.limit, call.rate)))
 }
 

@@ -13,22 +13,22 @@ import (
 )
 
 // Raft trusts its peers: a message that no correct member sends can make it panic. So messages of
-// peers are checked first. That a message comes from the member that it names is the transport's
-// affair (package peer).
+// peers are checked first. The transport (package peer) checks that a message comes from the member
+// that it names.
 
 // ErrBadMessage is wrapped by the errors of CheckMessage.
 var ErrBadMessage = errors.New("refused message of a peer")
 
-// termJumpMax is by how much a message's term may be ahead of this replica's. Terms move by one per
-// election, and one second per election makes 136 years.
+// termJumpMax is the maximum by which a message's term may exceed this replica's. Terms grow by one
+// per election, and one election per second would take 136 years.
 const termJumpMax = 1 << 32
 
 // CheckMessage returns an error wrapping ErrBadMessage when m cannot come from a correct member of
 // the cluster. It must be called before Step for each message of a peer. Any goroutine may call it.
 //
-// A sender that this replica does not know may be a member that was added while the replica could
-// not be reached. It is listened to as a leader or candidate, since the replica can hear of its own
-// lag from no other member perhaps; proposals and responses of unknown senders are refused.
+// A sender unknown to this replica may be a member that was added while the replica was
+// disconnected. Its messages as a leader or candidate are accepted, since possibly no other member
+// can inform the replica of its lag; proposals and responses of unknown senders are refused.
 func (r *Replica) CheckMessage(m *raftpb.Message) error {
 	if err := r.checkSender(m); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (r *Replica) checkSender(m *raftpb.Message) error {
 	}
 }
 
-// checkTerm checks the term of a message, and that it carries what its type has.
+// checkTerm checks the term of a message, and the fields that its type must have.
 func (r *Replica) checkTerm(m *raftpb.Message) error {
 	switch m.GetType() {
 	case raftpb.MsgProp, raftpb.MsgReadIndex:
@@ -117,7 +117,7 @@ func (r *Replica) checkTerm(m *raftpb.Message) error {
 	return nil
 }
 
-// checkProposal checks what a follower asks this member to propose.
+// checkProposal checks a proposal that a follower forwards to this member.
 func (r *Replica) checkProposal(m *raftpb.Message) error {
 	if len(m.Entries) == 0 {
 		return refuse(m, "it has no entries")
@@ -130,7 +130,7 @@ func (r *Replica) checkProposal(m *raftpb.Message) error {
 	return nil
 }
 
-// checkAppend checks that entries follow each other, in terms that do not go back.
+// checkAppend checks that entries are consecutive, in terms that do not decrease.
 func checkAppend(m *raftpb.Message) error {
 	index, term := m.GetIndex(), m.GetLogTerm()
 	if index > 1<<62 || term > m.GetTerm() {
@@ -152,7 +152,7 @@ func checkAppend(m *raftpb.Message) error {
 }
 
 // checkSnapshot checks the position and the configuration of a snapshot. Its term may be above the
-// message's: the stream is of the sender's newest state, which may come from a leader after it.
+// message's: the stream is the sender's newest state, which may come from a later leader.
 func (r *Replica) checkSnapshot(m *raftpb.Message) error {
 	meta := m.GetSnapshot().GetMetadata()
 	newest := max(m.GetTerm(), r.shownTerm.Load()) + termJumpMax

@@ -26,7 +26,7 @@ func followedDisk(t testing.TB) storage.CrashableFS {
 	return disk
 }
 
-// follow has a node hear of its leader, and take an entry of it.
+// follow passes a node a heartbeat of its leader, and an entry.
 func follow(t testing.TB, n *node) {
 	t.Helper()
 	data := machine.AppendCommand(machine.Header{Origin: 2, Batch: 1}.Append(nil), machine.KindAutoCompact, machine.AppendCompact(nil, 1))
@@ -44,7 +44,7 @@ func follow(t testing.TB, n *node) {
 	must(t, err)
 }
 
-// message is one from member 2 to member 1, in term 3.
+// message is a message from member 2 to member 1, in term 3.
 func message(kind raftpb.MessageType, change ...func(m *raftpb.Message)) *raftpb.Message {
 	m := &raftpb.Message{Type: kind.Enum(), From: proto.Uint64(2), To: proto.Uint64(1), Term: proto.Uint64(3)}
 	if kind == raftpb.MsgProp || kind == raftpb.MsgReadIndex {
@@ -79,7 +79,7 @@ func proposed(origin uint64, kind machine.Kind, payload []byte) *raftpb.Entry {
 	return &raftpb.Entry{Type: raftpb.EntryNormal.Enum(), Data: data}
 }
 
-// changeOf is an entry with a configuration change for one command, which carries another.
+// changeOf is an entry with a configuration change for one command, which carries another command.
 func changeOf(asked, carried membership.Command) *raftpb.Entry {
 	change := machine.NewChange(&asked)
 	change.Context = proposed(2, machine.KindMembership, carried.Append(nil)).Data
@@ -119,40 +119,40 @@ func badMessages() map[string]*raftpb.Message {
 		return &raftpb.Entry{Type: raftpb.EntryNormal.Enum(), Index: &index, Term: &term}
 	}
 	return map[string]*raftpb.Message{
-		"heartbeat with commit 2^50":         message(raftpb.MsgHeartbeat, commit(1<<50)),
-		"the same of an unknown member":      message(raftpb.MsgHeartbeat, from(9), commit(1<<50)),
-		"heartbeat of term 2^64-1":           message(raftpb.MsgHeartbeat, term(1<<64-1)),
-		"heartbeat of no term":               message(raftpb.MsgHeartbeat, term(0)),
-		"heartbeat of this member":           message(raftpb.MsgHeartbeat, from(1)),
-		"heartbeat of a thread of raft":      message(raftpb.MsgHeartbeat, from(1<<64-1)),
-		"heartbeat without a sender":         message(raftpb.MsgHeartbeat, from(0)),
-		"heartbeat for another member":       message(raftpb.MsgHeartbeat, to(3)),
-		"local type":                         message(raftpb.MsgHup),
-		"report of a snapshot":               message(raftpb.MsgSnapStatus),
-		"storage response":                   message(raftpb.MsgStorageAppendResp, index(1<<40)),
-		"type that is none":                  message(raftpb.MessageType(99)),
-		"order to campaign of an outsider":   message(raftpb.MsgTimeoutNow, from(9)),
-		"response from beyond the log":       message(raftpb.MsgAppResp, index(1<<50)),
-		"question without a body":            message(raftpb.MsgReadIndex),
-		"entries with a gap":                 message(raftpb.MsgApp, index(2), logTerm(3), entries(entry(4, 3))),
-		"entries of a later term":            message(raftpb.MsgApp, index(2), logTerm(3), entries(entry(3, 4))),
-		"entries whose terms go back":        message(raftpb.MsgApp, index(2), logTerm(3), entries(entry(3, 3), entry(4, 2))),
-		"snapshot without voters":            message(raftpb.MsgSnap, snapshotOf(50, 3)),
-		"snapshot with a voter twice":        message(raftpb.MsgSnap, snapshotOf(50, 3, 1, 1)),
-		"snapshot at entry 0":                message(raftpb.MsgSnap, snapshotOf(0, 3, 1, 2, 3)),
-		"proposal of an outsider":            message(raftpb.MsgProp, from(9), entries(proposed(9, machine.KindAutoCompact, compaction))),
-		"proposal of nothing":                message(raftpb.MsgProp),
-		"proposal of garbage":                message(raftpb.MsgProp, entries(&raftpb.Entry{Data: []byte("garbage")})),
-		"proposal in another member's name":  message(raftpb.MsgProp, entries(proposed(3, machine.KindAutoCompact, compaction))),
-		"proposal of an unknown kind":        message(raftpb.MsgProp, entries(proposed(2, 77, nil))),
-		"garbage configuration change":       message(raftpb.MsgProp, entries(&raftpb.Entry{Type: raftpb.EntryConfChangeV2.Enum(), Data: []byte{8}})),
-		"configuration change of the old":    message(raftpb.MsgProp, entries(&raftpb.Entry{Type: raftpb.EntryConfChange.Enum()})),
-		"change that says something else":    message(raftpb.MsgProp, entries(changeOf(removal, addition))),
-		"change of members without a change": message(raftpb.MsgProp, entries(proposed(2, machine.KindMembership, removal.Append(nil)))),
+		"heartbeat with commit 2^50":               message(raftpb.MsgHeartbeat, commit(1<<50)),
+		"the same of an unknown member":            message(raftpb.MsgHeartbeat, from(9), commit(1<<50)),
+		"heartbeat of term 2^64-1":                 message(raftpb.MsgHeartbeat, term(1<<64-1)),
+		"heartbeat of no term":                     message(raftpb.MsgHeartbeat, term(0)),
+		"heartbeat of this member":                 message(raftpb.MsgHeartbeat, from(1)),
+		"heartbeat of a thread of raft":            message(raftpb.MsgHeartbeat, from(1<<64-1)),
+		"heartbeat without a sender":               message(raftpb.MsgHeartbeat, from(0)),
+		"heartbeat for another member":             message(raftpb.MsgHeartbeat, to(3)),
+		"local type":                               message(raftpb.MsgHup),
+		"report of a snapshot":                     message(raftpb.MsgSnapStatus),
+		"storage response":                         message(raftpb.MsgStorageAppendResp, index(1<<40)),
+		"type that is none":                        message(raftpb.MessageType(99)),
+		"order to campaign of an outsider":         message(raftpb.MsgTimeoutNow, from(9)),
+		"response from beyond the log":             message(raftpb.MsgAppResp, index(1<<50)),
+		"question without a body":                  message(raftpb.MsgReadIndex),
+		"entries with a gap":                       message(raftpb.MsgApp, index(2), logTerm(3), entries(entry(4, 3))),
+		"entries of a later term":                  message(raftpb.MsgApp, index(2), logTerm(3), entries(entry(3, 4))),
+		"entries with decreasing terms":            message(raftpb.MsgApp, index(2), logTerm(3), entries(entry(3, 3), entry(4, 2))),
+		"snapshot without voters":                  message(raftpb.MsgSnap, snapshotOf(50, 3)),
+		"snapshot with a voter twice":              message(raftpb.MsgSnap, snapshotOf(50, 3, 1, 1)),
+		"snapshot at entry 0":                      message(raftpb.MsgSnap, snapshotOf(0, 3, 1, 2, 3)),
+		"proposal of an outsider":                  message(raftpb.MsgProp, from(9), entries(proposed(9, machine.KindAutoCompact, compaction))),
+		"proposal without entries":                 message(raftpb.MsgProp),
+		"proposal of garbage":                      message(raftpb.MsgProp, entries(&raftpb.Entry{Data: []byte("garbage")})),
+		"proposal in another member's name":        message(raftpb.MsgProp, entries(proposed(3, machine.KindAutoCompact, compaction))),
+		"proposal of an unknown kind":              message(raftpb.MsgProp, entries(proposed(2, 77, nil))),
+		"garbage configuration change":             message(raftpb.MsgProp, entries(&raftpb.Entry{Type: raftpb.EntryConfChangeV2.Enum(), Data: []byte{8}})),
+		"configuration change of the old":          message(raftpb.MsgProp, entries(&raftpb.Entry{Type: raftpb.EntryConfChange.Enum()})),
+		"configuration change for another command": message(raftpb.MsgProp, entries(changeOf(removal, addition))),
+		"change of members without a change":       message(raftpb.MsgProp, entries(proposed(2, machine.KindMembership, removal.Append(nil)))),
 	}
 }
 
-// TestCheckMessage shows that messages which no correct member sends are refused, and no others.
+// TestCheckMessage shows that messages that no correct member sends are refused, and no others.
 func TestCheckMessage(t *testing.T) {
 	n, err := openNode(1, followedDisk(t))
 	must(t, err)
@@ -170,7 +170,7 @@ func TestCheckMessage(t *testing.T) {
 	}
 }
 
-// FuzzPeerMessage: no message of a peer makes a replica panic or fail: it is refused, or taken.
+// FuzzPeerMessage: no message of a peer makes a replica panic or fail: it is refused or accepted.
 func FuzzPeerMessage(f *testing.F) {
 	for _, list := range []map[string]*raftpb.Message{goodMessages(), badMessages()} {
 		for _, m := range list {
@@ -183,7 +183,7 @@ func FuzzPeerMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := new(raftpb.Message)
 		if proto.Unmarshal(data, m) != nil || m.GetType() == raftpb.MsgSnap {
-			return // snapshots come with their stream, see ReceiveSnapshot
+			return // snapshots arrive with their stream, see ReceiveSnapshot
 		}
 		n, err := openNode(1, disk.Crash(100, rand.New(rand.NewPCG(1, 1))))
 		must(t, err)
@@ -196,7 +196,7 @@ func FuzzPeerMessage(f *testing.F) {
 			return
 		}
 		must(t, n.r.Step(0, m))
-		// What a leader writes into entries is checked when they are applied.
+		// The contents of a leader's entries are checked when they are applied.
 		if _, err := n.run(); err != nil && !errors.Is(err, machine.ErrBadCommand) {
 			t.Fatal(err)
 		}

@@ -23,8 +23,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// fault is a mistake that a caller of Replica, or one of its layers, could make. The crash
-// test plants each and has to find it.
+// fault is a mistake that a caller of Replica, or one of its layers, could make. The crash test
+// must detect each.
 type fault int
 
 const (
@@ -33,23 +33,23 @@ const (
 	faultEarlyAck
 	// faultNoSync appends without fsync.
 	faultNoSync
-	// faultLateIndex has the applied index written outside of the batch with the data.
+	// faultLateIndex writes the applied index outside of the batch with the data.
 	faultLateIndex
 	// faultEagerTruncate truncates the log at the applied index instead of the durable one.
 	faultEagerTruncate
 )
 
-// crash is what a power cut at some sync leaves, with what had been promised by then.
+// crash is the disk after a power failure at some sync, with what had been promised by then.
 type crash struct {
 	fs       storage.CrashableFS
-	acked    uint64 // batches
+	acked    uint64 // number of batches
 	proposed uint64
 	time     kv.ClusterTime // of the last acknowledged entry
 }
 
-// scheduler drives one replica, single-threaded: it does the work of the three roles in
-// a random legal order. Legal means that each role's work is done in the order it was
-// given, and a response is stepped after the work that carried it.
+// scheduler drives one replica, single-threaded: it does the work of the three roles in a random
+// legal order. Legal means that each role's work is done in order, and a response is stepped after
+// the work that carried it.
 type scheduler struct {
 	rng   *rand.Rand
 	fault fault
@@ -64,13 +64,14 @@ type scheduler struct {
 	appends, applies     []*raftpb.Message
 	fromLog, fromApplier []*raftpb.Message // responses
 
-	batches [][]step // proposed, batch number n at n-1
+	batches [][]step // proposed; batch number n is at n-1
 	pending map[uint64][]*machine.Result
 
-	mu      sync.Mutex // guards what follows: syncs also come from pebble's goroutines
-	acked   uint64     // batches applied and answered, of earlier lives too
+	mu      sync.Mutex // guards the fields below: syncs also come from pebble's goroutines
+	acked   uint64     // batches applied and acknowledged, including those before restarts
 	ackTime kv.ClusterTime
-	// promised is what clients have been told is done: acked, unless a fault tells them more.
+	// promised is the number of batches that clients consider done: acked, unless a fault
+	// acknowledges more.
 	promised uint64
 	diskRNG  *rand.Rand
 	crashes  []crash
@@ -97,14 +98,14 @@ func newDisk() (fs storage.CrashableFS, err error) {
 	if err != nil {
 		return fs, err
 	}
-	root, err := fs.OpenDir("/") // the directories of the stores themselves
+	root, err := fs.OpenDir("/") // the directories of the stores
 	if err != nil {
 		return fs, err
 	}
 	return fs, errors.Join(root.Sync(), root.Close())
 }
 
-// open starts a replica on what a disk holds.
+// open starts a replica from the stores of a disk.
 func open(fs storage.CrashableFS, rng *rand.Rand, batches [][]step) (*scheduler, error) {
 	s := &scheduler{rng: rng, batches: batches, pending: map[uint64][]*machine.Result{}}
 	s.acked, s.promised = uint64(len(batches)), uint64(len(batches))
@@ -142,20 +143,20 @@ func (s *scheduler) close() (err error) {
 	return err
 }
 
-// onSync keeps what a crash now would leave.
+// onSync records the disk as a crash now would leave it.
 func (s *scheduler) onSync() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.record {
 		return
 	}
-	// What was promised is noted first: it must be on the disk that is cloned after.
+	// Read what was promised first: it must be on the disk, which is cloned later.
 	c := crash{acked: s.promised, proposed: uint64(len(s.batches)), time: s.ackTime}
 	c.fs = s.fs.Crash([]int{0, 0, 50, 100}[s.diskRNG.IntN(4)], s.diskRNG)
 	s.crashes = append(s.crashes, c)
 }
 
-// take keeps the results of an entry.
+// take stores the results of an entry.
 func (s *scheduler) take(e machine.EntryResults) {
 	if e.Batch <= s.acked {
 		return // proposed before a restart
@@ -275,8 +276,8 @@ func (s *scheduler) doApplies() error {
 	return s.acknowledge()
 }
 
-// spoilIndex leaves the store as it would be between the data and a later write of the
-// applied index.
+// spoilIndex leaves the store as it would be between the data and a later write of the applied
+// index.
 func (s *scheduler) spoilIndex() error {
 	key := []byte{byte(storage.TableSystem), 'p'}
 	v, err := s.stateDB.Get(key, nil)
@@ -289,7 +290,7 @@ func (s *scheduler) spoilIndex() error {
 	return errors.Join(b.Commit(false), b.Close())
 }
 
-// acknowledge answers the clients of what was applied, and checks the answers.
+// acknowledge acknowledges applied batches, and checks their results.
 func (s *scheduler) acknowledge() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -340,7 +341,7 @@ func (s *scheduler) keepHouse() error {
 	return s.r.Truncate(uint64(s.rng.IntN(5)))
 }
 
-// drain does all work until none is left.
+// drain does work until there is none.
 func (s *scheduler) drain() error {
 	for range 10_000 {
 		s.work()
@@ -355,8 +356,8 @@ func (s *scheduler) drain() error {
 	return errors.New("the replica's work never ends")
 }
 
-// recover opens what a crash left, brings it up to its log, and checks it against
-// the model. It returns how many of the batches are there.
+// recover opens the disk after a crash, replays the log, and compares the result with the model. It
+// returns the number of batches in the store.
 func (c *crash) recover(rng *rand.Rand, batches [][]step) (survived uint64, err error) {
 	s, err := open(c.fs, rng, nil)
 	if err != nil {
@@ -375,7 +376,7 @@ func (c *crash) recover(rng *rand.Rand, batches [][]step) (survived uint64, err 
 		}
 		return nil
 	}
-	// What the state store has by itself is a whole prefix already.
+	// The state store alone must be the state after some entry already.
 	if err := check("before replay"); err != nil {
 		return survived, err
 	}
@@ -399,7 +400,7 @@ func (c *crash) recover(rng *rand.Rand, batches [][]step) (survived uint64, err 
 	return survived, nil
 }
 
-// crashRun plays one seed: some lives, each ended by one of the crashes it went past, all
+// crashRun plays one seed: some runs of the replica, each ended by one of its possible crashes, all
 // of which are checked.
 func crashRun(seed uint64, f fault, lives, turns int) (checked int, err error) {
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -430,7 +431,7 @@ func crashRun(seed uint64, f fault, lives, turns int) (checked int, err error) {
 		next := rng.IntN(max(1, len(crashes)))
 		for i := range crashes {
 			c := &crashes[i]
-			// Recovering changes the disk: the next life gets a copy.
+			// Recovery changes the disk: the next run gets a copy.
 			disk := c.fs.Crash(100, rng)
 			survived, err := c.recover(rng, s.batches)
 			if err != nil {
@@ -445,10 +446,9 @@ func crashRun(seed uint64, f fault, lives, turns int) (checked int, err error) {
 	return checked, nil
 }
 
-// TestCrashAtEverySync cuts the power before and after every sync that a replica makes
-// under random load, and checks that nothing acknowledged is lost, nothing is half
-// there, and nothing is applied twice. CAIRN_CRASH_SEEDS gives the number of seeds and
-// CAIRN_CRASH_SEED a single one.
+// TestCrashAtEverySync cuts the power before and after every sync that a replica makes under random
+// load, and checks that no acknowledged batch is lost, none is partly there, and none is applied
+// twice. CAIRN_CRASH_SEEDS sets the number of seeds and CAIRN_CRASH_SEED a single one.
 func TestCrashAtEverySync(t *testing.T) {
 	from, seeds := uint64(1), uint64(5)
 	if n, err := strconv.ParseUint(os.Getenv("CAIRN_CRASH_SEEDS"), 10, 64); err == nil {
@@ -471,7 +471,7 @@ func TestCrashAtEverySync(t *testing.T) {
 	}
 }
 
-// TestCrashTestFindsFaults plants mistakes, each of which some seed has to find.
+// TestCrashTestFindsFaults plants each fault; some seed must detect it.
 func TestCrashTestFindsFaults(t *testing.T) {
 	for name, f := range map[string]fault{
 		"acknowledged before the append":     faultEarlyAck,

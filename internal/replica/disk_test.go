@@ -6,8 +6,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// watchedFS is a disk in memory that calls onSync right before and right after every
-// sync: the moments at which a power cut tells most.
+// watchedFS is an in-memory disk that calls onSync right before and right after every sync: the
+// most revealing moments for a power failure.
 type watchedFS struct {
 	storage.CrashableFS
 	onSync func()

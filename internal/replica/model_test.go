@@ -13,18 +13,18 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// The load: each batch of commands begins with a put of its number under batchKey, so
-// that a store says by itself how many batches it has.
+// The load: each batch of commands begins with a put of its number under batchKey, so that a store
+// shows how many batches it has.
 const (
 	batchKey = "batch"
-	pairA    = "pair/a" // written by one transaction, always together
+	pairA    = "pair/a" // always written by one transaction
 	pairB    = "pair/b"
 )
 
-// change is one key's part of a command; a nil value deletes.
+// change is a command's change of one key; a nil value deletes the key.
 type change struct{ key, value string }
 
-// step is a command and what the model makes of it.
+// step is a command and its effect on the model.
 type step struct {
 	command Command
 	changes []change
@@ -64,13 +64,13 @@ func drawBatch(rng *rand.Rand, n uint64, rev int64) []step {
 	return steps
 }
 
-// model is what a store must hold after some batches.
+// model is the expected content of a store after some batches.
 type model struct {
 	keys    map[string]kv.Record
 	rev     int64
 	compact int64
-	// revisions has the keys at every revision, and results the revision after every
-	// command, by batch.
+	// revisions has the keys at every revision, and results the revision after every command, by
+	// batch.
 	revisions map[int64]map[string]kv.Record
 	results   map[uint64][]int64
 }
@@ -121,7 +121,7 @@ func (m *model) apply(s *step) {
 	}
 }
 
-// batchesIn reads how many batches a store has.
+// batchesIn returns the number of batches in a store.
 func batchesIn(keys *mvcc.Store) (uint64, error) {
 	var c mvcc.Collector
 	if _, err := keys.Range(&mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte(batchKey)}}, &c); err != nil {
@@ -135,7 +135,7 @@ func batchesIn(keys *mvcc.Store) (uint64, error) {
 
 var everything = kv.KeyRange{Key: []byte{0}, End: []byte{0}}
 
-// compare says how a store differs from the model: in its keys, or in its history.
+// compare returns the difference between a store and the model: in its keys, or in its history.
 func (m *model) compare(keys *mvcc.Store) error {
 	head := keys.Head()
 	if head.Revision != m.rev || head.CompactRevision != m.compact || head.Keys() != int64(len(m.keys)) {
@@ -165,11 +165,11 @@ func (m *model) compare(keys *mvcc.Store) error {
 	return nil
 }
 
-// checkResults compares what the commands of a batch were answered with the model.
+// checkResults compares the results of a batch's commands with the model.
 func (m *model) checkResults(batch uint64, steps []step, results []*machine.Result) error {
 	for i, r := range results {
 		if r.Revision != m.results[batch][i] {
-			return fmt.Errorf("batch %d, command %d answered at revision %d, want %d", batch, i, r.Revision, m.results[batch][i])
+			return fmt.Errorf("batch %d, command %d has revision %d, want %d", batch, i, r.Revision, m.results[batch][i])
 		}
 		if refused := errors.Is(r.Err, mvcc.ErrKeyNotFound); refused != steps[i].refused {
 			return fmt.Errorf("batch %d, command %d: refused is %t, want %t", batch, i, refused, steps[i].refused)

@@ -8,7 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// readsOf takes the work that a replica has, and returns the answers to questions for a read index.
+// readsOf takes a replica's work, and returns the responses to requests for a read index.
 func readsOf(s *scheduler) (reads []Read) {
 	for {
 		w, ok := s.r.Work(s.now)
@@ -25,11 +25,11 @@ func readsOf(s *scheduler) (reads []Read) {
 	}
 }
 
-// TestReadIndexAfterRestart asks for a read index all the time while a sole voter becomes leader
+// TestReadIndexAfterRestart requests a read index all the time while a sole voter becomes leader
 // again. The commit index of an acknowledged entry may be written later than the entry is applied,
-// and not be synced: after a power cut it is unknown until the first entry of the new term is
-// committed. An index from before that would let a read miss the entry. (etcd 20418, 21378:
-// linearizable reads that are stale.)
+// and not be synced: after a power failure it is unknown until the first entry of the new term is
+// committed. A read index from before that would let a read miss the entry. (etcd 20418, 21378:
+// stale linearizable reads.)
 func TestReadIndexAfterRestart(t *testing.T) {
 	unknown := 0
 	for seed := uint64(1); seed <= 40; seed++ {
@@ -59,7 +59,7 @@ func TestReadIndexAfterRestart(t *testing.T) {
 			unknown++
 		}
 		if read, ok := firstRead(t, s); !ok || read.Index < acked {
-			t.Errorf("seed %d: a read is to wait for entry %d (%t), acknowledged was %d", seed, read.Index, ok, acked)
+			t.Errorf("seed %d: a read may be served at entry %d (%t), acknowledged was %d", seed, read.Index, ok, acked)
 		}
 		must(t, s.close())
 	}
@@ -68,8 +68,8 @@ func TestReadIndexAfterRestart(t *testing.T) {
 	}
 }
 
-// firstRead does the work of a replica in any order, asking all the time, and returns the first
-// answer.
+// firstRead does the work of a replica in any order, requesting a read index all the time, and
+// returns the first response.
 func firstRead(t *testing.T, s *scheduler) (Read, bool) {
 	for range 1000 {
 		s.r.ReadIndex(1)

@@ -1,23 +1,22 @@
-// Package replica is the deterministic core of a member: raft, the raft log and
-// the state machine, stepped by a caller.
+// Package replica is the deterministic core of a member: raft, the raft log and the state machine,
+// stepped by a caller.
 //
-// A Replica is to a member what raft.RawNode is to raft. The caller gives it ticks,
-// proposals, messages of peers, and the responses of finished work; and takes Work from
-// it: append this to the log, apply these entries, send these messages. Three roles
-// carry the work, each by one goroutine at a time (or, in a simulation, by a scheduler
-// in any order that keeps each role's own order):
+// A Replica is to a member what raft.RawNode is to raft. The caller passes it ticks, proposals,
+// messages of peers, and the responses of finished work; and receives Work: append this to the log,
+// apply these entries, send these messages. Three roles do the work, each by one goroutine at a
+// time (or, in a simulation, by a scheduler in any order that preserves each role's own order):
 //
-//	raft loop   Tick, Propose, ProposeChange, ReadIndex, Step, Finish, Work, and what asks or tells about peers
+//	raft loop   Tick, Propose, ProposeChange, ReadIndex, Step, Finish, Work, and the methods about peers
 //	log writer  Append, Truncate
 //	applier     Apply, and the machine's Sweep and Flush
 //
-// Snapshots are sent and received beside them, by any goroutine, see snapshot.go. To install one is
-// a step of two roles at once: the caller must have the log writer's and the applier's.
+// Snapshots are sent and received by any goroutine, see snapshot.go. Installing one is a step of
+// two roles at once: the caller must have the log writer's and the applier's.
 //
-// The roles share nothing but the raft log's own lock, so that the fsync of one
-// batch overlaps the apply of the batch before it. A response must be stepped (or sent,
-// when it is for a peer) only after the work that carried it is done; each role's
-// work must be done in the order it was given.
+// The roles share nothing but the raft log's own lock, so that the fsync of one batch overlaps the
+// apply of the batch before it. A response must be stepped (or sent, when it is for a peer) only
+// after the work that carried it is done; each role's work must be done in the order in which it
+// was handed out.
 //
 // The package starts no goroutine and reads no clock.
 package replica
@@ -43,16 +42,16 @@ import (
 // ErrNoLeader reports that no member can accept a proposal at present.
 var ErrNoLeader = errors.New("no leader")
 
-// Config says who the replica is and how fast its ticks run.
+// Config has the identity of the replica and its timing in ticks.
 type Config struct {
 	ID             uint64
 	ElectionTicks  int // ticks without a leader before an election
 	HeartbeatTicks int // ticks between a leader's heartbeats
 	Logger         raft.Logger
 
-	ClusterID  uint64     // in the headers of snapshots; those of other clusters are refused
+	ClusterID  uint64     // in the headers of snapshots; snapshots of other clusters are refused
 	FS         storage.FS // the file system of the stores; the operating system's when nil
-	ReceiveDir string     // beside the state store: snapshots that come in are made ready there
+	ReceiveDir string     // next to the state store; received snapshots are prepared there
 }
 
 // Replica is one member's copy of the cluster's log and state.
@@ -65,17 +64,17 @@ type Replica struct {
 	soft   raft.SoftState
 	term   uint64
 	commit atomic.Uint64 // for CommitIndex alone
-	// shownTerm is term, and handedOut the index up to which Work has given entries to append, for
-	// CheckMessage.
+	// shownTerm is term, and handedOut the index up to which Work has handed out entries to append,
+	// for CheckMessage.
 	shownTerm, handedOut atomic.Uint64
 	// clock runs while this replica leads; otherwise it is nil.
 	clock *Clock
 
-	// early are the questions for an index that have come before this leader knew it.
+	// early has the requests for a read index that arrived before this leader knew it.
 	early []*raftpb.Message
 
-	// restored is the index of the last snapshot that raft has taken; readies are what it wanted
-	// done when it did.
+	// restored is the index of the last snapshot that raft has accepted; readies has the Ready at
+	// that moment.
 	restored uint64
 	readies  []raft.Ready
 
@@ -86,15 +85,16 @@ type Replica struct {
 	snapshots   snapshots
 }
 
-// Clock is how a leader's cluster time runs: on from what the log had come to when it began to
-// lead, with the caller's monotonic clock. It never changes; nil is a clock that stands still.
+// Clock is a leader's cluster time: it starts at the time in the log when the leadership began, and
+// advances with the caller's monotonic clock. It never changes; nil is a clock that does not
+// advance.
 type Clock struct {
 	since time.Duration
 	time  kv.ClusterTime
 }
 
-// Time returns the cluster time at the caller's monotonic clock, given the cluster time of
-// the last applied entry: never less than that.
+// Time returns the cluster time at the caller's monotonic clock, and at least applied, the cluster
+// time of the last applied entry.
 func (c *Clock) Time(now time.Duration, applied kv.ClusterTime) kv.ClusterTime {
 	if c == nil {
 		return applied
@@ -107,7 +107,7 @@ const (
 	appendBytesMax      = 1 << 20  // of one message with entries
 	applyBytesMax       = 32 << 20 // of committed entries handed out and not yet applied
 	inflightMessagesMax = 256
-	inflightBytesMax    = 64 << 20 // to one follower and not acknowledged; what it may have to hold
+	inflightBytesMax    = 64 << 20 // sent to one follower and not acknowledged; the follower may have to hold them
 	uncommittedBytesMax = 512 << 20
 )
 
@@ -160,21 +160,21 @@ func (r *Replica) Leader() uint64 { return r.soft.Lead }
 // Leads reports whether this replica is the leader.
 func (r *Replica) Leads() bool { return r.soft.RaftState == raft.StateLeader }
 
-// SoleMember reports whether no other member, voter or learner, has part in the log.
+// SoleMember reports whether the cluster has no other member, voter or learner.
 func (r *Replica) SoleMember() bool {
 	n := 0
 	r.raw.WithProgress(func(uint64, raft.ProgressType, tracker.Progress) { n++ })
 	return n == 1
 }
 
-// Term returns the present term, as of the last Work.
+// Term returns the term as of the last Work.
 func (r *Replica) Term() uint64 { return r.term }
 
-// CommitIndex returns the index up to which raft has told the log that it is committed, 0 until it
-// has. Anyone may ask.
+// CommitIndex returns the commit index as raft last stored it in the log; 0 before the first time.
+// Any goroutine may call it.
 func (r *Replica) CommitIndex() uint64 { return r.commit.Load() }
 
-// Command is one request as a proposal carries it.
+// Command is one request as encoded in a proposal.
 type Command struct {
 	Kind    machine.Kind
 	Payload []byte
@@ -188,10 +188,10 @@ func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) e
 }
 
 // ProposeChange is Propose for a command that changes the raft configuration: it is alone in its
-// entry, and change is what raft has to know of it (machine.NewChange). One change is under way at
-// a time: raft drops a further one without a word.
+// entry, and change is the configuration change for raft (machine.NewChange). One change can be in
+// progress at a time: raft drops a further one silently.
 func (r *Replica) ProposeChange(now time.Duration, batch uint64, command Command, change *raftpb.ConfChangeV2) error {
-	if r.givesWay(change) {
+	if r.mustTransfer(change) {
 		return ErrNoLeader
 	}
 	change.Context = r.entryData(now, batch, []Command{command})
@@ -218,8 +218,8 @@ func refusal(err error) error {
 	return err
 }
 
-// startClock lets cluster time run once a leader has applied the first entry of its
-// term: only then does it know what time its predecessors had come to.
+// startClock starts the clock once a leader has applied the first entry of its term: only then does
+// it know its predecessors' last cluster time.
 func (r *Replica) startClock(now time.Duration) {
 	if r.clock == nil && r.Leads() && r.machine.AppliedTerm() == r.term {
 		r.clock = &Clock{since: now, time: r.machine.ClusterTime()}
@@ -229,40 +229,40 @@ func (r *Replica) startClock(now time.Duration) {
 // Clock returns the clock of this replica's leadership, nil while it does not lead.
 func (r *Replica) Clock() *Clock { return r.clock }
 
-// ReadIndex asks the leader for the index that a linearizable read must have
-// seen applied. The answer comes in a Work, under the same id, or is lost.
+// ReadIndex requests from the leader the index that must be applied before a linearizable read. The
+// response comes in a Work, with the same id, or is lost.
 func (r *Replica) ReadIndex(id uint64) {
-	r.askIndex(&raftpb.Message{
+	r.requestIndex(&raftpb.Message{
 		Type: raftpb.MsgReadIndex.Enum(), Entries: []*raftpb.Entry{{Data: binary.BigEndian.AppendUint64(nil, id)}},
 	})
 }
 
-// askIndex gives raft a question for the index of linearizable reads, of this member or of a
-// follower. A new leader does not know what its predecessors have committed until the first entry
-// of its own term is. Raft sees to that, but where there is one voter: of such a leader, too, the
-// commit index may be older, since it is written with the next append.
-func (r *Replica) askIndex(m *raftpb.Message) {
+// requestIndex passes raft a request for the index of linearizable reads, of this member or of a
+// follower. A new leader does not know its predecessors' commit index until the first entry of its
+// own term is committed. Raft defers requests until then, except in a cluster of one voter, whose
+// stored commit index may be too old as well, since it is written with the next append.
+func (r *Replica) requestIndex(m *raftpb.Message) {
 	if s := r.raw.BasicStatus(); s.RaftState == raft.StateLeader && r.machine.AppliedTerm() != s.GetTerm() {
 		r.early = append(r.early, m)
 		return
 	}
-	_ = r.raw.Step(m) // who gets no answer asks again
+	_ = r.raw.Step(m) // on an error the requester times out and retries
 }
 
-// askEarly asks again what came too early.
-func (r *Replica) askEarly() {
+// requestEarly passes the requests that arrived too early to raft again.
+func (r *Replica) requestEarly() {
 	early := r.early
 	r.early = nil
 	for _, m := range early {
 		if r.Leads() || m.GetFrom() == 0 {
-			r.askIndex(m)
+			r.requestIndex(m)
 		}
 	}
 }
 
-// Step takes a message of a peer that CheckMessage has found to be good, or a response of the
-// replica's own work. The message belongs to the replica from then on. now is the caller's
-// monotonic clock. An error is fatal for the member.
+// Step processes a message of a peer that CheckMessage has accepted, or a response of the replica's
+// own work. The replica owns the message afterwards. now is the caller's monotonic clock. An error
+// is fatal for the member.
 func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 	if m.GetType() == raftpb.MsgProp {
 		// A proposal for an earlier leader is not forwarded: the proposer's request has already
@@ -270,20 +270,20 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 		if !r.Leads() {
 			return nil
 		}
-		// Who forwarded it does not know what time it is.
+		// The member that forwarded it does not know the leader's cluster time.
 		for _, e := range m.Entries {
 			if e.GetType() == raftpb.EntryNormal {
 				machine.Restamp(e.Data, r.clock.Time(now, r.machine.ClusterTime()))
 				continue
 			}
 			change := new(raftpb.ConfChangeV2)
-			if proto.Unmarshal(e.Data, change) == nil && r.givesWay(change) {
-				return nil // who asked for it asks again
+			if proto.Unmarshal(e.Data, change) == nil && r.mustTransfer(change) {
+				return nil // the requester retries
 			}
 		}
 	}
 	if m.GetType() == raftpb.MsgReadIndex {
-		r.askIndex(m)
+		r.requestIndex(m)
 		return nil
 	}
 	err := r.raw.Step(m)
@@ -291,11 +291,10 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 		r.snapshots.refuse(at.GetIndex(), at.GetTerm())
 	}
 	if errors.Is(err, raft.ErrProposalDropped) || errors.Is(err, raft.ErrStepPeerNotFound) {
-		return nil // the proposer's timeout, or a peer that is no more
+		return nil // the proposer times out, or the peer is no longer a member
 	}
 	if m.GetType() == raftpb.MsgSnap && r.raw.HasReady() {
-		// Whether raft has taken the snapshot's configuration for its own must be known before the
-		// next Finish.
+		// Find out before the next Finish whether raft has adopted the snapshot's configuration.
 		rd := r.raw.Ready()
 		r.readies = append(r.readies, rd)
 		if !raft.IsEmptySnap(rd.Snapshot) {
@@ -305,11 +304,11 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 	return err
 }
 
-// Finish takes what the applier has done.
+// Finish processes the result of the applier.
 func (r *Replica) Finish(now time.Duration, a Applied) error {
-	// First, since the responses let raft look at the configuration that it has then. That of a
-	// snapshot which raft has taken meanwhile has these changes in it, and perhaps others that took
-	// them back.
+	// Before the responses, since those make raft use its configuration. The configuration of a
+	// snapshot that raft has accepted meanwhile includes these changes, and perhaps others that
+	// reverted them.
 	if a.Index > r.restored {
 		for _, change := range a.Changes {
 			r.raw.ApplyConfChange(change)
@@ -323,10 +322,10 @@ func (r *Replica) Finish(now time.Duration, a Applied) error {
 	return nil
 }
 
-// givesWay reports whether this leader hands leadership over instead of taking a change: one that
-// removes it. Removed leaders fall silent, and of two voters the one that is left might never hear
-// that the change was committed.
-func (r *Replica) givesWay(change *raftpb.ConfChangeV2) bool {
+// mustTransfer reports whether this leader must transfer leadership instead of proposing a change: one
+// that removes it. A removed leader sends nothing more, and the remaining one of two voters might
+// never learn that the change was committed.
+func (r *Replica) mustTransfer(change *raftpb.ConfChangeV2) bool {
 	for _, c := range change.GetChanges() {
 		if c.GetType() != raftpb.ConfChangeRemoveNode || c.GetNodeId() != r.id {
 			continue
@@ -339,8 +338,8 @@ func (r *Replica) givesWay(change *raftpb.ConfChangeV2) bool {
 	return false
 }
 
-// Successor returns the voter beside this leader that has come farthest, of those that are heard
-// of; 0 when there is none, or this replica does not lead.
+// Successor returns the active voter, other than this leader, with the highest matching index; 0
+// when there is none, or this replica is not the leader.
 func (r *Replica) Successor() (id uint64) {
 	match := uint64(0)
 	for _, f := range r.Followers() {
@@ -351,14 +350,14 @@ func (r *Replica) Successor() (id uint64) {
 	return id
 }
 
-// TransferLeadership has the leader hand leadership over to a voter, when that has caught up.
-// Others than the leader ask it to.
+// TransferLeadership transfers leadership to a voter, once that has caught up. A follower requests
+// it from the leader.
 func (r *Replica) TransferLeadership(to uint64) { r.raw.TransferLeader(to) }
 
-// ReportUnreachable says that messages to a peer were lost.
+// ReportUnreachable reports that messages to a peer were lost.
 func (r *Replica) ReportUnreachable(id uint64) { r.raw.ReportUnreachable(id) }
 
-// ReportSnapshot says what became of a snapshot that was sent to a peer.
+// ReportSnapshot reports the result of sending a snapshot to a peer.
 func (r *Replica) ReportSnapshot(id uint64, ok bool) {
 	status := raft.SnapshotFailure
 	if ok {
@@ -367,16 +366,16 @@ func (r *Replica) ReportSnapshot(id uint64, ok bool) {
 	r.raw.ReportSnapshot(id, status)
 }
 
-// Follower is how far a member has come, as the leader sees it.
+// Follower is the progress of a member, as the leader knows it.
 type Follower struct {
 	ID      uint64
 	Learner bool
 	Match   uint64 // the last entry that it is known to have on disk
-	Active  bool   // it was heard of during the last election timeout
+	Active  bool   // it responded during the last election timeout
 }
 
-// Followers returns what the leader knows of all members, itself among them; nil while this replica
-// does not lead.
+// Followers returns the progress of all members, including this one; nil while this replica is not
+// the leader.
 func (r *Replica) Followers() (followers []Follower) {
 	if !r.Leads() {
 		return nil

@@ -15,28 +15,27 @@ import (
 	"cairn/internal/storage"
 )
 
-// How a state gets to a follower that is too far behind for the log (docs/adr/0004):
+// How a follower that is too far behind for the log receives a state (docs/adr/0007):
 //
-//  1. The leader's Work has a MsgSnap in Send, without data. The caller gives it to the peer with
-//     the stream that OpenSnapshot returns, which is as of the same entry or a later one; and says
-//     by ReportSnapshot how that went.
-//  2. The follower's caller gives message and stream to ReceiveSnapshot, which checks every byte
-//     and builds separate tables, while the replica goes on. It returns the message to Step: the one
-//     that came, as of the entry that the stream is of.
-//  3. Raft takes it, or no longer needs it. If it takes it, Work has an append that carries it,
-//     which the caller gives to Install.
+//  1. The leader's Work has a MsgSnap in Send, without data. The caller sends it to the peer with
+//     the stream that OpenSnapshot returns, which is as of the same entry or a later one, and
+//     reports the result by ReportSnapshot.
+//  2. The follower's caller passes message and stream to ReceiveSnapshot, which checks every byte
+//     and builds separate tables, while the replica continues. It returns the message to Step:
+//     the received one, with the index of the stream's state.
+//  3. Raft accepts it, or no longer needs it. If it accepts it, Work has an append with it, which
+//     the caller passes to Install.
 
-// ErrBusy says that another snapshot is being received, or waits to be installed.
+// ErrBusy is returned when another snapshot is being received, or waits to be installed.
 var ErrBusy = errors.New("another snapshot is being received")
 
-// receivedMax is how many snapshots may wait to be installed: raft may want a second one while the
-// first is on its way.
+// receivedMax is the maximum number of snapshots that wait to be installed: raft may need a second
+// one while the first is in progress.
 const receivedMax = 2
 
-// snapshots is what a replica knows of snapshots that come and go. The mutexes guard what follows
-// them.
+// snapshots has the outgoing and incoming snapshots. Each mutex guards the fields below it.
 type snapshots struct {
-	receiving sync.Mutex // held while one comes in
+	receiving sync.Mutex // held while one is being received
 
 	mu       sync.Mutex
 	number   int
@@ -44,7 +43,7 @@ type snapshots struct {
 	outgoing map[*Outgoing]struct{}
 }
 
-// received is a snapshot that has come in and been checked.
+// received is a snapshot that was received and verified.
 type received struct {
 	meta   snapshot.Meta
 	tables *storage.Tables
@@ -54,14 +53,13 @@ type received struct {
 }
 
 // Outgoing is the stream of a state that is being sent. While it is open, the log keeps the entries
-// after it, so that the follower can go on from there. It must be closed: best when the follower
-// has it.
+// after it, so that the follower can continue from there. Close it when the follower has the state.
 type Outgoing struct {
 	*snapshot.Source
 	r *Replica
 }
 
-// OpenSnapshot returns the stream of the state as of now. Any goroutine may call it.
+// OpenSnapshot returns the stream of the present state. Any goroutine may call it.
 func (r *Replica) OpenSnapshot() (*Outgoing, error) {
 	source, err := r.machine.Snapshot(r.clusterID)
 	if err != nil {
@@ -84,7 +82,8 @@ func (o *Outgoing) Close() error {
 	return o.Source.Close()
 }
 
-// needed returns the index of the last entry that no outgoing snapshot needs, at most index.
+// needed returns the highest index, at most the given one, up to which no outgoing snapshot needs
+// the log's entries.
 func (s *snapshots) needed(index uint64) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,10 +93,10 @@ func (s *snapshots) needed(index uint64) uint64 {
 	return index
 }
 
-// ReceiveSnapshot reads the stream that came with the MsgSnap m to its end, and returns the message
-// to Step. Any goroutine may call it; it takes as long as the stream does. After an error, which
-// for ErrBusy comes at once, the received part is discarded, and the leader sends the snapshot
-// again.
+// ReceiveSnapshot reads the stream of the MsgSnap m to its end, and returns the message to Step.
+// Any goroutine may call it; it takes as long as the stream does. After an error, which is
+// immediate in the case of ErrBusy, the received part is discarded, and the leader sends the
+// snapshot again.
 func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.Message, error) {
 	s := &r.snapshots
 	if !s.receiving.TryLock() {
@@ -129,8 +128,7 @@ func (r *Replica) ReceiveSnapshot(m *raftpb.Message, stream io.Reader) (*raftpb.
 	return out, nil
 }
 
-// receiveDir drops the snapshots that will not be installed, and returns the directory for
-// another one.
+// receiveDir drops the snapshots that will not be installed, and returns a directory for a new one.
 func (r *Replica) receiveDir() (string, error) {
 	s := &r.snapshots
 	if err := s.drop(r.machine.AppliedIndex()); err != nil {
@@ -145,13 +143,13 @@ func (r *Replica) receiveDir() (string, error) {
 	return filepath.Join(r.receivePath, strconv.Itoa(s.number)), nil
 }
 
-// refuse marks a received snapshot that raft did not take. It would keep its place otherwise until
-// as much has been applied, which without a snapshot may be never.
+// refuse marks a received snapshot that raft did not accept. Otherwise it would remain until its
+// index is applied, which without a snapshot may never happen.
 func (s *snapshots) refuse(index, term uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.received {
-		// One of them only: another leader's snapshot of the same entry may be on its way to raft.
+		// Mark only one: another leader's snapshot of the same entry may be on its way to raft.
 		if in := &s.received[i]; !in.refused && in.meta.Index == index && in.meta.Term == term {
 			in.refused = true
 			return
@@ -200,14 +198,14 @@ func (r *Replica) receive(tables *storage.Tables, stream io.Reader) (snapshot.Me
 		}
 	}
 	if n, err := in.Rest().Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-		return meta, fmt.Errorf("%w: something follows it: %w", snapshot.ErrCorrupt, err)
+		return meta, fmt.Errorf("%w: data after its end: %w", snapshot.ErrCorrupt, err)
 	}
 	return meta, tables.Finish()
 }
 
-// Append does appends in their order, with one fsync, up to the first that carries a snapshot. It
-// returns the responses that are now due, and the messages that are left: the caller gives the
-// first of them to Install, and then goes on.
+// Append executes appends in order, with one fsync, up to the first that carries a snapshot. It
+// returns the responses that are now due, and the remaining messages: the caller passes the first
+// of them to Install, and then continues with the others.
 func (r *Replica) Append(msgs []*raftpb.Message) (responses, left []*raftpb.Message, err error) {
 	n := 0
 	for n < len(msgs) && raft.IsEmptySnap(msgs[n].GetSnapshot()) {
@@ -222,10 +220,10 @@ func (r *Replica) Append(msgs []*raftpb.Message) (responses, left []*raftpb.Mess
 	return responsesOf(msgs[:n]), msgs[n:], nil
 }
 
-// Install does an append that carries a snapshot: it installs the state that ReceiveSnapshot has
-// read, begins the log again behind it, and appends the message's entries. It returns the responses
-// that are now due. The caller has both roles, the log writer's and the applier's. Afterwards the
-// machine's revision and applied index have gone forward, without events.
+// Install executes an append that carries a snapshot: it installs the state that ReceiveSnapshot
+// has read, restarts the log behind it, and appends the message's entries. It returns the responses
+// that are now due. The caller must have both roles, the log writer's and the applier's. Afterwards
+// the machine's revision and applied index are higher, without events.
 func (r *Replica) Install(m *raftpb.Message) (responses []*raftpb.Message, err error) {
 	index, term := m.GetSnapshot().GetMetadata().GetIndex(), m.GetSnapshot().GetMetadata().GetTerm()
 	in, ok := r.snapshots.take(index, term)
@@ -254,7 +252,7 @@ func (r *Replica) Install(m *raftpb.Message) (responses []*raftpb.Message, err e
 	return m.Responses, r.snapshots.drop(index)
 }
 
-// take returns a received snapshot.
+// take removes and returns a received snapshot.
 func (s *snapshots) take(index, term uint64) (received, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

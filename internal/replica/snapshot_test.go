@@ -24,7 +24,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// node is one replica of a small cluster, on a disk of its own.
+// node is one replica of a small cluster, with its own disk.
 type node struct {
 	id                uint64
 	fs                *watchedFS
@@ -35,7 +35,7 @@ type node struct {
 	r                 *Replica
 	installed         int
 	acked             atomic.Uint64 // the last entry that it has acknowledged to a leader
-	// spoil changes the stream of a snapshot on its way in.
+	// spoil changes the stream of a snapshot in transit.
 	spoil func([]byte) []byte
 }
 
@@ -67,7 +67,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// openNode starts a replica on what a disk holds.
+// openNode starts a replica from the stores of a disk.
 func openNode(id uint64, fs storage.CrashableFS) (*node, error) {
 	n := &node{id: id}
 	n.fs = &watchedFS{CrashableFS: fs, onSync: func() {
@@ -110,7 +110,7 @@ func (n *node) close() (err error) {
 	return err
 }
 
-// run does all work of a node, and returns what it has to send.
+// run does all work of a node, and returns the messages to send.
 func (n *node) run() (out []*raftpb.Message, err error) {
 	give := func(responses []*raftpb.Message, failed error) {
 		err = errors.Join(err, failed)
@@ -149,11 +149,11 @@ func (n *node) run() (out []*raftpb.Message, err error) {
 	return out, err
 }
 
-// cluster delivers messages between nodes at once, except to and from those that are cut off.
+// cluster delivers messages between nodes at once, except to and from nodes that are cut off.
 type cluster struct {
 	nodes map[uint64]*node
 	cut   map[uint64]bool
-	// snapshots counts those sent, refused those of them that were not taken.
+	// snapshots counts those sent, refused those that failed.
 	snapshots, refused int
 	refusal            error
 }
@@ -215,7 +215,7 @@ func (c *cluster) deliver(from *node, m *raftpb.Message) error {
 	return nil
 }
 
-// transfer takes a snapshot from one node to another.
+// transfer sends a snapshot from one node to another.
 func (c *cluster) transfer(from, to *node, m *raftpb.Message) error {
 	c.snapshots++
 	source, err := from.r.OpenSnapshot()
@@ -248,7 +248,7 @@ func (c *cluster) leader() *node {
 	return nil
 }
 
-// tick lets time pass on all nodes.
+// tick advances all nodes.
 func (c *cluster) tick(n int) error {
 	for range n {
 		for id := uint64(1); id <= nodes; id++ {
@@ -279,7 +279,7 @@ func (c *cluster) write(rng *rand.Rand, batches [][]step, n int) ([][]step, erro
 	return batches, nil
 }
 
-// leaveBehind makes a cluster whose node 3 lacks what the others' logs do not have any more.
+// leaveBehind makes a cluster whose node 3 lacks entries that the others' logs no longer have.
 func leaveBehind(t testing.TB, rng *rand.Rand) (*cluster, [][]step) {
 	t.Helper()
 	c := newCluster(t)
@@ -325,7 +325,7 @@ func TestSnapshotCatchesFollowerUp(t *testing.T) {
 		t.Errorf("revision %d after %d", now, before)
 	}
 	must(t, replay(batches, uint64(len(batches))).compare(n.machine.Keys()))
-	// It goes on from there, and a restart finds it there.
+	// The follower continues from there, also after a restart.
 	batches, err := c.write(rng, batches, 10)
 	must(t, err)
 	must(t, c.tick(3))
@@ -341,9 +341,9 @@ func TestSnapshotCatchesFollowerUp(t *testing.T) {
 	}
 }
 
-// TestSnapshotSpoiltOnItsWay checks that nothing of a stream that is not as it was sent
-// gets into the state, and that the next one does.
-func TestSnapshotSpoiltOnItsWay(t *testing.T) {
+// TestDamagedSnapshot checks that a damaged stream does not change the state, and that the next,
+// intact one does.
+func TestDamagedSnapshot(t *testing.T) {
 	c, batches := leaveBehind(t, rand.New(rand.NewPCG(2, 1)))
 	n := c.nodes[3]
 	before := contentOf(t, n.stateDB)
@@ -379,8 +379,7 @@ func TestSnapshotOfAnotherCluster(t *testing.T) {
 	}
 }
 
-// TestOpenSnapshotKeepsLog checks that the log is not truncated beyond a snapshot that is
-// on its way.
+// TestOpenSnapshotKeepsLog checks that the log is not truncated beyond an outgoing snapshot.
 func TestOpenSnapshotKeepsLog(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 1))
 	c, batches := leaveBehind(t, rng)
@@ -391,7 +390,7 @@ func TestOpenSnapshotKeepsLog(t *testing.T) {
 	must(t, err)
 	must(t, errors.Join(leader.machine.Flush(), leader.r.Truncate(0)))
 	if first, _ := leader.log.FirstIndex(); first != out.Meta().Index+1 {
-		t.Errorf("the log begins at entry %d with a snapshot at %d on its way", first, out.Meta().Index)
+		t.Errorf("the log begins at entry %d with an outgoing snapshot at %d", first, out.Meta().Index)
 	}
 	must(t, out.Close())
 	must(t, leader.r.Truncate(0))
@@ -400,14 +399,14 @@ func TestOpenSnapshotKeepsLog(t *testing.T) {
 	}
 }
 
-// powerCut is what the disks of a cluster hold when the power of all goes, and what node 3
-// had acknowledged by then.
+// powerCut has the disks of a cluster after a power failure of all nodes, and what node 3 had
+// acknowledged by then.
 type powerCut struct {
 	disks map[uint64]storage.CrashableFS
 	acked uint64
 }
 
-// reopen starts the cluster again after a power cut.
+// reopen restarts the cluster after a power failure.
 func (p *powerCut) reopen(t testing.TB) *cluster {
 	c := &cluster{nodes: map[uint64]*node{}, cut: map[uint64]bool{}}
 	for id, disk := range p.disks {
@@ -418,9 +417,9 @@ func (p *powerCut) reopen(t testing.TB) *cluster {
 	return c
 }
 
-// TestCrashAtEverySyncOfInstall cuts the power before and after every sync of a follower from the
-// moment a snapshot begins to come in, until it has gone on from it. What is left must be the old
-// state or the new one, must have what the follower had acknowledged, and must catch up.
+// TestCrashAtEverySyncOfInstall cuts the power before and after every sync of a follower, from the
+// start of receiving a snapshot until it has applied entries after it. The remaining state must be
+// the old one or the new one, must have what the follower had acknowledged, and must catch up.
 func TestCrashAtEverySyncOfInstall(t *testing.T) {
 	total, old, replaced := 0, 0, 0
 	play := func(seed uint64) {
@@ -444,7 +443,7 @@ func TestCrashAtEverySyncOfInstall(t *testing.T) {
 		c.cut[3] = false
 		must(t, c.tick(3))
 		n.watch.Store(nil)
-		mu.Lock() // one that was under way
+		mu.Lock() // waits for a sync in progress
 		defer mu.Unlock()
 		snapshotAt := n.machine.AppliedIndex()
 		if n.installed != 1 {

@@ -12,24 +12,24 @@ import (
 	"cairn/internal/machine"
 )
 
-// Read says at which applied index the reads asked for by ReadIndex(ID) may be served.
+// Read is the applied index at which the reads requested by ReadIndex(ID) may be served.
 type Read struct {
 	ID    uint64
 	Index uint64
 }
 
-// Work is what the replica wants done.
+// Work has the tasks of the roles.
 type Work struct {
 	Append *raftpb.Message   // for the log writer, or nil
 	Apply  *raftpb.Message   // for the applier, or nil
-	Send   []*raftpb.Message // for peers, at once
+	Send   []*raftpb.Message // for peers, to be sent at once
 	Reads  []Read
-	// Elected and Deposed report a change of leadership of this replica;
-	// LeaderChanged of any.
+	// Elected and Deposed report that this replica became the leader or ceased to be it;
+	// LeaderChanged reports any change of leader.
 	LeaderChanged, Elected, Deposed bool
 }
 
-// nextReady returns what raft wants done, and whether there is anything.
+// nextReady returns raft's Ready, and whether it has anything.
 func (r *Replica) nextReady() (rd raft.Ready, ok bool) {
 	switch {
 	case len(r.readies) > 0:
@@ -43,12 +43,12 @@ func (r *Replica) nextReady() (rd raft.Ready, ok bool) {
 	return rd, true
 }
 
-// Work returns the work that has arisen since the last call, and whether there
-// is anything. now is the caller's monotonic clock.
+// Work returns the work since the last call, and whether there is any. now is the caller's
+// monotonic clock.
 func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	r.startClock(now)
 	if len(r.early) > 0 {
-		r.askEarly()
+		r.requestEarly()
 	}
 	rd, ok := r.nextReady()
 	if !ok {
@@ -89,7 +89,7 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 	return w, true
 }
 
-// Applied is what the raft loop has to know of an Apply; see Finish.
+// Applied is the part of an Apply's result for the raft loop; see Finish.
 type Applied struct {
 	Index     uint64 // of the last entry
 	Changes   []*raftpb.ConfChangeV2
@@ -99,9 +99,9 @@ type Applied struct {
 	More bool
 }
 
-// Apply applies the entries of msgs, in their order, behind those that an earlier call has left, in
-// one batch. It returns what the batch has done, with the results of the entries that this replica
-// has proposed, and what the caller gives to Finish.
+// Apply applies the entries left by an earlier call and then those of msgs, in order, in one batch.
+// It returns the batch's result, with the results of the entries that this replica has proposed,
+// and the argument for Finish.
 func (r *Replica) Apply(msgs []*raftpb.Message) (machine.Applied, Applied, error) {
 	for _, m := range msgs {
 		r.unapplied.add(m)
@@ -112,9 +112,9 @@ func (r *Replica) Apply(msgs []*raftpb.Message) (machine.Applied, Applied, error
 		return machine.Applied{}, Applied{}, err
 	}
 	if len(batch.Changes) > 0 {
-		// The voters must be known after a power cut, too. The commit index is not synced, so
-		// without this flush the last member of two would wait for ever for the vote of the one
-		// that was removed.
+		// The voters must be known after a power failure, too. The commit index is not synced, so
+		// without this flush the remaining one of two members could wait forever for the vote of
+		// the removed one.
 		if err := r.machine.Flush(); err != nil {
 			return machine.Applied{}, Applied{}, fmt.Errorf("flush a change of the members: %w", err)
 		}
@@ -132,14 +132,14 @@ func (r *Replica) Apply(msgs []*raftpb.Message) (machine.Applied, Applied, error
 	return batch, done, nil
 }
 
-// unapplied are the entries that an Apply has left for the next one, and the responses that are due
+// unapplied has the entries that an Apply has left for the next one, and the responses that are due
 // when they are applied.
 type unapplied struct {
 	entries   []*raftpb.Entry
 	responses []*raftpb.Message
 }
 
-// add adds the entries of a message. It copies nothing where there is one message alone.
+// add adds the entries of a message. It copies nothing if there is only one message.
 func (u *unapplied) add(m *raftpb.Message) {
 	if len(u.entries) == 0 && len(u.responses) == 0 {
 		u.entries, u.responses = m.Entries, m.Responses
@@ -160,8 +160,8 @@ func responsesOf(msgs []*raftpb.Message) []*raftpb.Message {
 	return out
 }
 
-// Truncate removes the log entries that neither the state nor a snapshot on its way to a
-// follower needs, but for keep of them. The log writer calls it.
+// Truncate removes the log entries that neither the state nor an outgoing snapshot needs, except
+// the last keep of them. The log writer calls it.
 func (r *Replica) Truncate(keep uint64) error {
 	durable, err := r.machine.DurableIndex()
 	if err != nil {
