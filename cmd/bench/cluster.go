@@ -16,7 +16,7 @@ import (
 // clusterSize is how many members the scenarios on clusters have.
 const clusterSize = 3
 
-// cluster is several servers that are the members of one.
+// cluster has the servers of a cluster.
 type cluster []*server
 
 // startCluster starts a cluster of the program on empty directories under parent and waits until
@@ -32,8 +32,7 @@ func startCluster(ctx context.Context, p program, parent string) (cluster, error
 			return c, nil
 		}
 		c.remove()
-		// Between the choice of a port and the server's listening another process may have taken
-		// it.
+		// Another process may have taken the port since it was chosen.
 		if try == 2 || !strings.Contains(err.Error(), "address already in use") {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
@@ -73,7 +72,7 @@ func (c cluster) remove() {
 		s.remove()
 	}
 	if len(c) > 0 {
-		// what is left of a temporary directory does not change a figure
+		// the rest of a temporary directory does not affect the figures
 		_ = os.RemoveAll(filepath.Dir(c[0].dir))
 	}
 }
@@ -93,7 +92,7 @@ func (c cluster) endpoints() (all []endpoint) {
 	return all
 }
 
-// cpu returns what all members have used so far.
+// cpu returns the CPU time that all members have used so far.
 func (c cluster) cpu() (total time.Duration, err error) {
 	for _, s := range c {
 		usage, err := sampleProcess(s.pid())
@@ -134,8 +133,8 @@ func clusterLoad(name, summary string, kind workloadKind, filled bool, edit func
 			if err != nil {
 				return nil, err
 			}
-			// The warm-up's requests are not in the report, but in the CPU time: it is shared out
-			// by time.
+			// The warm-up's requests are not in the report, but they are in the CPU time, which is
+			// therefore scaled by duration.
 			share := s.duration.Seconds() / (s.duration + s.warmup).Seconds()
 			return sample{
 				throughput.name: r.RequestsPerSecond,
@@ -159,8 +158,8 @@ func (t *trial) fillCluster(ctx context.Context, load settings) error {
 
 var caughtUp = metric{"caught up", seconds}
 
-// runCatchUp stops a member, writes 1 GB, and takes the time from the member's start until it has
-// it all.
+// runCatchUp stops a member, writes 1 GB, and measures the time from the member's start until it
+// has caught up.
 func runCatchUp(ctx context.Context, t *trial) (sample, error) {
 	away := t.cluster[len(t.cluster)-1]
 	if err := away.terminate(); err != nil {
@@ -207,7 +206,7 @@ func (s *server) appliedIndex(ctx context.Context) (uint64, error) {
 	defer cancel()
 	status, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
 	if err != nil {
-		return 0, fmt.Errorf("ask %s how far it is: %w", s.client, err)
+		return 0, fmt.Errorf("read the applied index of %s: %w", s.client, err)
 	}
 	return status.RaftAppliedIndex, nil
 }

@@ -72,7 +72,7 @@ func parseComparison(args []string, help io.Writer) (comparison, error) {
 	}
 	switch {
 	case flags.NArg() > 0:
-		return c, fmt.Errorf("compare: unexpected argument %q: everything is said by flags (see `bench compare -h`)", flags.Arg(0))
+		return c, fmt.Errorf("compare: unexpected argument %q: use flags (see `bench compare -h`)", flags.Arg(0))
 	case len(c.scenarios) == 0:
 		return c, fmt.Errorf("compare: -run %q matches no scenario: there are %s", *pattern, strings.Join(names, ", "))
 	case c.runs < 1 || c.duration <= 0 || c.warmup < 0:
@@ -107,7 +107,7 @@ Scenarios:
 }
 
 // runCompare runs the comparison and prints its table. A scenario that fails on one server is shown
-// as failed, and the others go on; the exit code then is 1.
+// as failed, and the others continue; the exit code is then 1.
 func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	c, err := parseComparison(args, stdout)
 	if err != nil {
@@ -131,8 +131,8 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	return nil
 }
 
-// runAll runs every scenario, theirs and ours in turn, so that what changes on the machine
-// meanwhile meets both.
+// runAll runs every scenario, alternating between the servers, so that changes on the machine
+// affect both.
 func (c comparison) runAll(ctx context.Context, result *outcome, stderr io.Writer) {
 	for _, sc := range c.scenarios {
 		rows := result.add(sc)
@@ -156,8 +156,7 @@ func (c comparison) runAll(ctx context.Context, result *outcome, stderr io.Write
 
 // runOnce runs a scenario on a server started for it.
 func (c comparison) runOnce(ctx context.Context, sc scenario, p program, bar *progress) (sample, error) {
-	// What earlier runs wrote must not be on its way to the disk while this one waits for its own
-	// fsyncs.
+	// Flush what earlier runs wrote, so that it does not compete with this one's fsyncs.
 	syscall.Sync()
 	t := &trial{bar: bar, scale: scale{divisor: 1}, duration: c.duration, warmup: c.warmup}
 	if sc.members > 0 {
@@ -192,8 +191,8 @@ func sampleLine(sc scenario, got sample, err error) string {
 	return strings.Join(parts, ", ")
 }
 
-// requireDisk returns an error when dir is in memory, where an fsync costs nothing and every figure
-// of a write is void.
+// requireDisk returns an error when dir is in memory, where an fsync costs nothing and figures of
+// writes are meaningless.
 func requireDisk(dir string) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
@@ -205,7 +204,7 @@ func requireDisk(dir string) error {
 	return nil
 }
 
-// fsyncMedian measures how long dir's disk takes to make 4 KiB durable: the floor under one
+// fsyncMedian measures how long dir's disk takes to make 4 KiB durable: the lower bound of one
 // client's put.
 func fsyncMedian(dir string) (time.Duration, error) {
 	f, err := os.CreateTemp(dir, "bench-fsync-")

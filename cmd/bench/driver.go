@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// errorPause keeps a client whose request failed from asking again at once: a server that is down
-// would otherwise be answered by a million errors a second, which hide what went wrong.
+// errorPause delays a client whose request failed: otherwise a server that is down would cause a
+// million errors a second, which hide the cause.
 const errorPause = 10 * time.Millisecond
 
-// errPatience is the cause of requests cut off because nothing was answered for long.
-var errPatience = errors.New("no request answered for as long as -patience allows")
+// errPatience is the cause when requests are cancelled because there was no response for too long.
+var errPatience = errors.New("no response within the time of -patience")
 
 // measure opens the workload, warms it up, runs it and returns the report. When ctx ends, the run
-// winds down early and is reported as far as it came.
+// stops early and the report covers the part so far.
 func measure(ctx context.Context, kind workloadKind, s settings, bar *progress) (*report, error) {
 	keys, err := newKeyspace(s)
 	if err != nil {
@@ -45,7 +45,7 @@ func measure(ctx context.Context, kind workloadKind, s settings, bar *progress) 
 	if s.warmup > 0 {
 		p.duration = s.warmup
 		warm := p.run(ctx, bar.phase("warm-up", p))
-		if answered, failed := warm.progress(); answered == 0 && failed > 0 {
+		if succeeded, failed := warm.progress(); succeeded == 0 && failed > 0 {
 			bar.done()
 			return nil, fmt.Errorf("warm-up: all %d requests ended in errors, such as: %s", failed, warm.errorCounts()[0].Text)
 		}
@@ -68,33 +68,33 @@ func measure(ctx context.Context, kind workloadKind, s settings, bar *progress) 
 type phase struct {
 	clients  []request
 	kinds    int
-	total    uint64        // requests; 0: no bound
-	duration time.Duration // 0: no bound
-	rate     float64       // per second over all clients; 0: no bound
+	total    uint64        // requests; 0: no limit
+	duration time.Duration // 0: no limit
+	rate     float64       // per second over all clients; 0: no limit
 	patience time.Duration
 }
 
-// flight is what the clients of a running phase share.
+// flight is the shared state of the clients of a running phase.
 type flight struct {
 	phase
 	rec      *recorder
 	start    time.Time
-	stop     <-chan struct{} // closed: begin nothing new
+	stop     <-chan struct{} // closed: start no new requests
 	tickets  atomic.Uint64
 	inFlight atomic.Int64
 }
 
-// run drives all clients until the total or the duration is reached or ctx ends, waits for what is
-// in flight, and returns what was recorded. show is called with the recorder while it runs.
+// run drives all clients until the total or the duration is reached or ctx ends, waits for requests
+// in flight, and returns the recorder. show is called with the recorder while it runs.
 func (p phase) run(ctx context.Context, show func(*recorder) (stop func())) *recorder {
 	start := time.Now()
 	f := &flight{phase: p, rec: newRecorder(p.kinds, start), start: start, stop: ctx.Done()}
 	hide := show(f.rec)
 	defer hide()
 
-	// Requests get a context of their own: the end of ctx stops new ones, only lost patience cuts
-	// off those in flight. It carries no deadline, which each request would announce to the server
-	// and pay for there.
+	// Requests have a separate context: the end of ctx stops new requests, and only the timeout of
+	// -patience cancels those in flight. It has no deadline, which each request would have to send
+	// to the server.
 	requests, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	watched := make(chan struct{})
 	go func() {
@@ -121,8 +121,8 @@ func (f *flight) runClient(ctx context.Context, do request) {
 		begin := time.Now()
 		if f.rate > 0 {
 			// Latency counts from when the request was due, not from when a client was free to send
-			// it. Otherwise a server that stalls would delay the very requests that would have
-			// shown it (coordinated omission).
+			// it. Otherwise a stalled server would delay the very requests that would have shown
+			// the stall (coordinated omission).
 			due := f.start.Add(time.Duration(float64(ticket) / f.rate * float64(time.Second)))
 			if f.duration > 0 && due.Sub(f.start) >= f.duration {
 				return
@@ -160,7 +160,7 @@ func (f *flight) runClient(ctx context.Context, do request) {
 	}
 }
 
-// pause waits for d and returns true, or false as soon as the run is to stop.
+// pause waits for d and returns true, or false as soon as the run must stop.
 func (f *flight) pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -177,8 +177,8 @@ func (f *flight) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// watch cuts the requests in flight off when none has come back for the length of the patience, so
-// that a server that hangs ends the run with errors shown, instead of hanging the run.
+// watch cancels the requests in flight when none has completed within the patience, so that a
+// server that hangs ends the run with errors instead of hanging the run.
 func (f *flight) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	var seen uint64
 	since := time.Now()
@@ -189,9 +189,9 @@ func (f *flight) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			answered, failed := f.rec.progress()
-			if answered+failed != seen || f.inFlight.Load() == 0 {
-				seen, since = answered+failed, now
+			succeeded, failed := f.rec.progress()
+			if succeeded+failed != seen || f.inFlight.Load() == 0 {
+				seen, since = succeeded+failed, now
 			} else if now.Sub(since) >= f.patience {
 				cancel(errPatience)
 				return

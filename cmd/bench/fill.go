@@ -26,8 +26,7 @@ var fillKind = workloadKind{
 	},
 }
 
-// fillBatch is the number of puts in a txn: what -batch says, or fewer where that would be over 1
-// MiB.
+// fillBatch returns the number of puts in a txn: -batch, or fewer where that would exceed 1 MiB.
 func fillBatch(s settings) int {
 	const requestBytesMax = 1 << 20
 	const overheadBytes = 32 // of a put inside a txn: tags, lengths
@@ -58,7 +57,7 @@ func (w *fillWorkload) client(i int) request {
 	return func(ctx context.Context, ticket uint64) (int, error) {
 		first := int(ticket) * w.batch
 		n := min(w.batch, w.keys.keys-first)
-		if n <= 0 { // a -total beyond the key space begins again at its start
+		if n <= 0 { // a -total beyond the key space starts again at its beginning
 			first, n = first%w.keys.keys, 1
 		}
 		for j := range n {

@@ -12,7 +12,7 @@ var getKind = workloadKind{
 	summary: "v3 gets of single keys out of a filled key space, linearizable or serializable",
 	example: "bench get -connections 100 -clients 1000 -keys 100000 -serializable",
 	flags: func(s *settings, flags *flag.FlagSet) {
-		flags.BoolVar(&s.serializable, "serializable", false, "read what the member has, without asking the cluster for its head")
+		flags.BoolVar(&s.serializable, "serializable", false, "read the member's own state, without a round of the cluster")
 	},
 	open: func(ctx context.Context, s settings, k *keyspace) (workload, error) {
 		conns, err := dialV3(ctx, s)
@@ -33,11 +33,11 @@ func (w *getWorkload) client(i int) request {
 	message := pb.RangeRequest{Serializable: w.serializable}
 	return func(ctx context.Context, ticket uint64) (int, error) {
 		message.Key = w.keys.appendKey(message.Key[:0], w.keys.pick(ticket, rng))
-		answer, err := kv.Range(ctx, &message)
+		response, err := kv.Range(ctx, &message)
 		if err != nil {
 			return 0, err
 		}
-		if len(answer.Kvs) != 1 {
+		if len(response.Kvs) != 1 {
 			return 0, errKeyMissing
 		}
 		return 0, nil

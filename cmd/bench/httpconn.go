@@ -12,52 +12,50 @@ import (
 	"time"
 )
 
-// idleMax is how long a connection may have been idle to be used again: a server may have closed it
-// meanwhile, which a request that is already sent would find out too late.
+// idleMax is the maximum idle time of a connection that is reused: the server may have closed it
+// meanwhile, which a request would notice only after it was sent.
 const idleMax = time.Minute
 
-// aLongTimeAgo is a deadline that ends what waits on a connection at once.
+// aLongTimeAgo is a deadline that ends pending calls on a connection at once.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// httpConn is an HTTP/1.1 connection that is kept alive and carries one request at a time. It
-// stands for net/http's Transport, whose two goroutines and many allocations per request cost more
-// CPU than the servers that are measured, on the same machine: the figures would be the client's.
-// It sends each request by one write, out of one buffer, and reads the answer by one read where it
-// comes whole.
+// httpConn is a persistent HTTP/1.1 connection that carries one request at a time. It replaces
+// net/http's Transport, whose two goroutines and many allocations per request use more CPU than the
+// servers being measured, on the same machine: the figures would be the client's. It sends each
+// request by one write, from one buffer, and usually reads the response by one read.
 //
-// Concurrency: ask may be called by several clients, which then take turns.
+// Concurrency: several clients may call do, and then take turns.
 type httpConn struct {
 	to   endpoint
 	tls  *tls.Config // for https
 	turn sync.Mutex  // held during a request; guards the fields below, except those that cut guards
 
-	answers   answerReader
+	responses responseReader
 	out       []byte // the request
 	idleSince time.Time
-	watched   context.Context // whose end calls interrupt
+	watched   context.Context // its end calls interrupt
 	unwatch   func() bool
 
 	cut struct {
 		sync.Mutex
 		conn   net.Conn        // nil while there is none
-		asking context.Context // of the request in flight, which alone its end interrupts
+		asking context.Context // of the request in flight; only its end interrupts the request
 		done   bool            // the connection was interrupted
 	}
 }
 
-// httpRequest is what differs between requests.
+// httpRequest has the parts that differ between requests.
 type httpRequest struct {
 	method string
 	path   []byte // escaped
-	header []byte // whole lines, besides Host and Content-Length
+	header []byte // whole lines, without Host and Content-Length
 	body   []byte // for PUT
 }
 
-// ask sends a request, waits for its answer and returns what check makes of its status and the
-// first bytesKept of its body, which are valid until check returns. check gets an error that came
-// in the middle of the body, too; those before it are returned as they are. The connection is made
-// when there is none.
-func (c *httpConn) ask(ctx context.Context, r httpRequest, check func(status int, body []byte, err error) error) error {
+// do sends a request, waits for its response and returns the result of check, which gets its status
+// and the first bytesKept of its body, valid until check returns. An error in the body goes to
+// check, too; earlier errors are returned directly. The connection is opened if necessary.
+func (c *httpConn) do(ctx context.Context, r httpRequest, check func(status int, body []byte, err error) error) error {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	if c.open() && time.Since(c.idleSince) > idleMax {
@@ -68,20 +66,20 @@ func (c *httpConn) ask(ctx context.Context, r httpRequest, check func(status int
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		status, body, err := c.askOnce(ctx, r)
+		status, body, err := c.doOnce(ctx, r)
 		if status != 0 {
 			return check(status, body, err)
 		}
-		// A server may close an idle connection just as a request is on its way (RFC 9112, section
-		// 9.3.1). What changes nothing is then sent again over a new one.
-		if !reused || c.answers.begun || r.method != http.MethodGet {
+		// A server may close an idle connection just as a request is sent (RFC 9112, section
+		// 9.3.1). A request that changes nothing is then sent again over a new one.
+		if !reused || c.responses.begun || r.method != http.MethodGet {
 			return err
 		}
 		reused = false
 	}
 }
 
-func (c *httpConn) askOnce(ctx context.Context, r httpRequest) (status int, body []byte, err error) {
+func (c *httpConn) doOnce(ctx context.Context, r httpRequest) (status int, body []byte, err error) {
 	if !c.open() {
 		if err := c.connect(ctx); err != nil {
 			return 0, nil, err
@@ -96,7 +94,7 @@ func (c *httpConn) askOnce(ctx context.Context, r httpRequest) (status int, body
 		if interrupted || !keep {
 			c.disconnect()
 		}
-		if interrupted && err != nil { // which then says only that a time is up
+		if interrupted && err != nil { // the error is only that of the deadline
 			err = context.Cause(ctx)
 		}
 	}()
@@ -109,17 +107,17 @@ func (c *httpConn) askOnce(ctx context.Context, r httpRequest) (status int, body
 	}
 	out = append(append(out, "\r\n"...), r.body...)
 	c.out = out
-	c.answers.begun = false
+	c.responses.begun = false
 	if _, err := c.cut.conn.Write(out); err != nil {
 		return 0, nil, fmt.Errorf("send request: %w", err)
 	}
-	status, body, keep, err = c.answers.next()
+	status, body, keep, err = c.responses.next()
 	return status, body, err
 }
 
 func (c *httpConn) open() bool { return c.cut.conn != nil }
 
-// connect makes the connection, with a handshake of TLS where the endpoint is https.
+// connect opens the connection, with a TLS handshake where the endpoint is https.
 func (c *httpConn) connect(ctx context.Context) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.to.address)
 	if err != nil {
@@ -138,7 +136,7 @@ func (c *httpConn) connect(ctx context.Context) error {
 		}
 		conn = secure
 	}
-	c.answers.reset(conn)
+	c.responses.reset(conn)
 	c.cut.Lock()
 	defer c.cut.Unlock()
 	c.cut.conn, c.cut.done = conn, false
@@ -149,15 +147,15 @@ func (c *httpConn) disconnect() {
 	if !c.open() {
 		return
 	}
-	_ = c.cut.conn.Close() // what it carried is read, or given up
+	_ = c.cut.conn.Close() // its response was read, or is not needed
 	c.cut.Lock()
 	defer c.cut.Unlock()
 	c.cut.conn = nil
 }
 
-// begin makes the end of ctx interrupt the request that follows. The watch over ctx is kept between
-// requests: all those of a phase have the same, and to set one up for each costs as much as all
-// else here.
+// begin makes the end of ctx interrupt the following request. The watch over ctx is kept between
+// requests: all those of a phase have the same context, and setting up a watch for each costs as
+// much as everything else here.
 func (c *httpConn) begin(ctx context.Context) error {
 	if c.watched != ctx {
 		c.stopWatching()
@@ -166,7 +164,7 @@ func (c *httpConn) begin(ctx context.Context) error {
 	c.cut.Lock()
 	c.cut.asking = ctx
 	c.cut.Unlock()
-	// Asked after asking is set: the end of ctx is seen here, or it sees asking.
+	// Check after asking is set: then the end of ctx is either seen here, or it sees asking.
 	if ctx.Err() != nil {
 		if c.end() {
 			c.disconnect()
@@ -176,7 +174,7 @@ func (c *httpConn) begin(ctx context.Context) error {
 	return nil
 }
 
-// end returns whether the request was interrupted.
+// end reports whether the request was interrupted.
 func (c *httpConn) end() (interrupted bool) {
 	c.idleSince = time.Now()
 	c.cut.Lock()
@@ -185,13 +183,13 @@ func (c *httpConn) end() (interrupted bool) {
 	return c.cut.done
 }
 
-// interrupt ends the request in flight if it is one of ctx.
+// interrupt interrupts the request in flight if it belongs to ctx.
 func (c *httpConn) interrupt(ctx context.Context) {
 	c.cut.Lock()
 	defer c.cut.Unlock()
 	if c.cut.asking == ctx && c.cut.conn != nil {
 		c.cut.done = true
-		// fails only on a closed connection, on which nothing waits
+		// fails only on a closed connection, which has no pending calls
 		_ = c.cut.conn.SetDeadline(aLongTimeAgo)
 	}
 }
@@ -203,7 +201,7 @@ func (c *httpConn) stopWatching() {
 	c.watched, c.unwatch = nil, nil
 }
 
-// close ends the connection; no request may be in flight.
+// close closes the connection; no request may be in flight.
 func (c *httpConn) close() {
 	c.turn.Lock()
 	defer c.turn.Unlock()

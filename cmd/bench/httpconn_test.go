@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// rawServer gives each connection to the function of its number, from 0, and then closes it.
+// rawServer passes each connection to the function with its number, from 0, and then closes it.
 func rawServer(t *testing.T, serve ...func(net.Conn, *bufio.Reader)) *httpConn {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -33,7 +33,7 @@ func rawServer(t *testing.T, serve ...func(net.Conn, *bufio.Reader)) *httpConn {
 				do(nc, bufio.NewReader(nc))
 			})
 		}
-		if nc, err := l.Accept(); err == nil { // by a client that the test does not expect
+		if nc, err := l.Accept(); err == nil { // of a client that the test does not expect
 			nc.Close()
 		}
 	})
@@ -46,8 +46,8 @@ func rawServer(t *testing.T, serve ...func(net.Conn, *bufio.Reader)) *httpConn {
 	return c
 }
 
-// answers answers each request by the next of the texts.
-func answers(texts ...string) func(net.Conn, *bufio.Reader) {
+// responses sends the texts in order, one for each request.
+func responses(texts ...string) func(net.Conn, *bufio.Reader) {
 	return func(nc net.Conn, r *bufio.Reader) {
 		for _, text := range texts {
 			request, err := http.ReadRequest(r)
@@ -64,13 +64,13 @@ func answers(texts ...string) func(net.Conn, *bufio.Reader) {
 	}
 }
 
-// get asks for /x and returns status and body.
-func get(ctx context.Context, c *httpConn) (answer, error) {
+// get requests /x and returns status and body.
+func get(ctx context.Context, c *httpConn) (response, error) {
 	return send(ctx, c, httpRequest{method: http.MethodGet, path: []byte("/x")})
 }
 
-func send(ctx context.Context, c *httpConn, r httpRequest) (got answer, err error) {
-	err = c.ask(ctx, r, func(status int, body []byte, err error) error {
+func send(ctx context.Context, c *httpConn, r httpRequest) (got response, err error) {
+	err = c.do(ctx, r, func(status int, body []byte, err error) error {
 		got.status, got.body = status, string(body)
 		return err
 	})
@@ -102,7 +102,7 @@ func TestHTTPConnSends(t *testing.T) {
 	})
 	put := httpRequest{method: http.MethodPut, path: []byte("/a%20b"), header: []byte("X: y\r\n"), body: []byte("value=123456")}
 	if a, err := send(t.Context(), c, put); err != nil || a.status != 200 || a.body != "ok" {
-		t.Fatalf("answer %v, error %v", a, err)
+		t.Fatalf("response %v, error %v", a, err)
 	}
 	if want := "PUT /a%20b HTTP/1.1\r\nHost: " + c.to.address + "\r\nX: y\r\nContent-Length: 12\r\n\r\nvalue=123456"; <-got != want {
 		t.Errorf("the server did not get %q", want)
@@ -115,24 +115,24 @@ func TestHTTPConnSends(t *testing.T) {
 	}
 }
 
-// A connection that the server ends, said or unsaid, is followed by another one.
+// A connection that the server closes, announced or not, is replaced by another one.
 func TestHTTPConnConnectsAgain(t *testing.T) {
 	c := rawServer(t,
-		answers(okAnswer, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\nclosed"),
-		answers("HTTP/1.1 200 OK\r\n\r\nto the end"),
-		answers("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthird"), // closes without a word
-		answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfourth\r\n0\r\n\r\n"),
+		responses(okAnswer, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\nclosed"),
+		responses("HTTP/1.1 200 OK\r\n\r\nto the end"),
+		responses("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthird"), // closes without an announcement
+		responses("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfourth\r\n0\r\n\r\n"),
 	)
 	for _, want := range []string{"ok", "closed", "to the end", "third", "fourth"} {
 		if got, err := get(t.Context(), c); err != nil || got.body != want {
-			t.Fatalf("answer %v, error %v, want %s", got, err, want)
+			t.Fatalf("response %v, error %v, want %s", got, err, want)
 		}
 	}
 }
 
 // A request that may have been applied is not repeated silently: the caller counts requests.
 func TestHTTPConnSendsSetsOnce(t *testing.T) {
-	c := rawServer(t, answers(okAnswer), answers(okAnswer))
+	c := rawServer(t, responses(okAnswer), responses(okAnswer))
 	put := httpRequest{method: http.MethodPut, path: []byte("/x")}
 	if _, err := send(t.Context(), c, put); err != nil {
 		t.Fatal(err)
@@ -145,14 +145,14 @@ func TestHTTPConnSendsSetsOnce(t *testing.T) {
 	}
 }
 
-// A get is not repeated when an answer had begun, nor on a new connection.
+// A get is not repeated when a response had begun, nor on a new connection.
 func TestHTTPConnErrors(t *testing.T) {
 	const cut = "HTTP/1.1 200 OK\r\n"
-	c := rawServer(t, answers(okAnswer, cut), answers(""), answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200"), answers(okAnswer))
+	c := rawServer(t, responses(okAnswer, cut), responses(""), responses("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200"), responses(okAnswer))
 	if _, err := get(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"unexpected EOF", "before it answered", "for which nothing asked"} {
+	for _, want := range []string{"unexpected EOF", "before it responded", "which was not requested"} {
 		if _, err := get(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Fatalf("error %v, want %q", err, want)
 		}
@@ -162,15 +162,15 @@ func TestHTTPConnErrors(t *testing.T) {
 	}
 }
 
-// The end of a context ends the request in flight, and none of another context.
+// The end of a context interrupts its own request, and none of another context.
 func TestHTTPConnIsInterrupted(t *testing.T) {
 	asked := make(chan struct{})
-	c := rawServer(t, answers(okAnswer, okAnswer), func(_ net.Conn, r *bufio.Reader) {
+	c := rawServer(t, responses(okAnswer, okAnswer), func(_ net.Conn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err == nil {
 			close(asked)
-			io.Copy(io.Discard, r) // until the client gives up
+			io.Copy(io.Discard, r) // until the client disconnects
 		}
-	}, answers(okAnswer))
+	}, responses(okAnswer))
 	warm, endWarm := context.WithCancel(t.Context())
 	if _, err := get(warm, c); err != nil {
 		t.Fatal(err)
@@ -179,8 +179,8 @@ func TestHTTPConnIsInterrupted(t *testing.T) {
 	if _, err := get(warm, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: error %v", err)
 	}
-	c.interrupt(warm) // as its end does, whenever that gets its turn
-	// On the same connection, that the end of the first context must leave alone.
+	c.interrupt(warm) // as its end does, possibly late
+	// On the same connection, which the end of the first context must not affect.
 	if _, err := get(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestHTTPConnIsInterrupted(t *testing.T) {
 		t.Errorf("error %v, want the cause of the context's end", err)
 	}
 	if got, err := get(t.Context(), c); err != nil || got.body != "ok" {
-		t.Errorf("the next request: answer %v, error %v", got, err)
+		t.Errorf("the next request: response %v, error %v", got, err)
 	}
 }
 
@@ -209,7 +209,7 @@ func TestHTTPConnOverTLS(t *testing.T) {
 	defer c.close()
 	for range 2 {
 		if got, err := get(t.Context(), c); err != nil || got.body != "HTTP/1.1 /x" {
-			t.Fatalf("answer %v, error %v", got, err)
+			t.Fatalf("response %v, error %v", got, err)
 		}
 	}
 	strict := &httpConn{to: endpoint{"https", address}, tls: &tls.Config{}}
@@ -226,13 +226,13 @@ func TestHTTPConnIsShared(t *testing.T) {
 	for i := range texts {
 		texts[i] = okAnswer
 	}
-	c := rawServer(t, answers(texts...))
+	c := rawServer(t, responses(texts...))
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			for range len(texts) / 4 {
 				if got, err := get(t.Context(), c); err != nil || got.body != "ok" {
-					t.Errorf("answer %v, error %v", got, err)
+					t.Errorf("response %v, error %v", got, err)
 					return
 				}
 			}

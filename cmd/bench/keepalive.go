@@ -10,7 +10,7 @@ import (
 
 var keepAliveKind = workloadKind{
 	name:    "keepalive",
-	summary: "renewals of leases, each client on a stream and a lease of its own",
+	summary: "renewals of leases, each client with its own stream and lease",
 	example: "bench keepalive -connections 100 -clients 1000 -pid $(pidof etcd)",
 	open: func(ctx context.Context, s settings, _ *keyspace) (workload, error) {
 		conns, err := dialV3(ctx, s)
@@ -28,10 +28,10 @@ var keepAliveKind = workloadKind{
 	},
 }
 
-// keepAliveTTL is far above what a run takes: a lease that ends during it would be an error.
+// keepAliveTTL far exceeds the length of a run: a lease that expires during it would be an error.
 const keepAliveTTL = 3600
 
-var errLeaseLost = errors.New("the lease is gone before its time")
+var errLeaseLost = errors.New("the lease expired early")
 
 type keepAliveWorkload struct {
 	*v3Conns
@@ -45,7 +45,7 @@ func (w *keepAliveWorkload) addLease(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("grant lease %d: %w", i, err)
 	}
-	// The stream lives longer than the opening, so that it cannot have its context.
+	// The stream outlives the call that opens it, so it cannot use the call's context.
 	stream, err := client.LeaseKeepAlive(context.WithoutCancel(ctx))
 	if err != nil {
 		return fmt.Errorf("open stream %d: %w", i, err)
@@ -62,8 +62,8 @@ func (w *keepAliveWorkload) client(i int) request {
 		if err := stream.Send(&message); err != nil {
 			return 0, err
 		}
-		answer, err := stream.Recv()
-		if err == nil && answer.TTL <= 0 {
+		response, err := stream.Recv()
+		if err == nil && response.TTL <= 0 {
 			err = errLeaseLost
 		}
 		return 0, err

@@ -6,17 +6,16 @@ import (
 	"strconv"
 )
 
-// poolBytes is how much distinct text values are cut from. It is larger than any compression window
-// that a storage engine uses on one block, so that values look random to it; a constant value would
-// flatter an engine that compresses.
+// poolBytes is the size of the text from which values are cut. It is larger than the compression
+// window that a storage engine uses on one block, so that values look random to it; a constant
+// value would favor an engine that compresses.
 const poolBytes = 4 << 20
 
-// alphabet holds 64 characters that need no escaping in a URL or a form, so that v2 carries the
-// same bytes as v3.
+// alphabet has 64 characters that need no escaping in a URL or a form, so that v2 and v3 carry the
+// same bytes.
 const alphabet = "-_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// keyspace names the keys 0 to keys-1 and makes values. It is immutable, so that all clients share
-// it.
+// keyspace names the keys 0 to keys-1 and makes values. It is immutable; all clients share it.
 type keyspace struct {
 	prefix     string
 	keys       int
@@ -48,7 +47,7 @@ func newKeyspace(s settings) (*keyspace, error) {
 	return k, nil
 }
 
-// random returns client i's own source of randomness, the same in each run of a seed.
+// random returns client i's source of randomness, the same in each run with a seed.
 func (k *keyspace) random(client int) *rand.Rand {
 	return rand.New(rand.NewPCG(k.seed, uint64(client)))
 }
@@ -82,10 +81,10 @@ func (k *keyspace) end() []byte {
 			return end[:i+1]
 		}
 	}
-	return []byte{0} // no key is larger than every 0xff…: "\x00" asks for all to the end
+	return []byte{0} // every byte is 0xff: "\x00" means the end of the key space
 }
 
-// value returns a value, which the caller must not change.
+// value returns a value, which the caller must not modify.
 func (k *keyspace) value(rng *rand.Rand) []byte {
 	offset := rng.IntN(poolBytes)
 	return k.pool[offset : offset+k.valueBytes : offset+k.valueBytes]

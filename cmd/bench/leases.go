@@ -10,9 +10,9 @@ import (
 )
 
 var (
-	putP50Expiring = metric{"put p50 while they end", formatMicros}
-	putP99Expiring = metric{"put p99 while they end", formatMicros}
-	allExpired     = metric{"all ended after", seconds}
+	putP50Expiring = metric{"put p50 while they expire", formatMicros}
+	putP99Expiring = metric{"put p99 while they expire", formatMicros}
+	allExpired     = metric{"all expired after", seconds}
 	listTook       = metric{"list took", seconds}
 	listRate       = metric{"keys listed", perSecond}
 )
@@ -22,10 +22,10 @@ const (
 	expiryPatience    = 4 * time.Minute
 	expiryPutClients  = 10
 	grantClients      = 200
-	expiryGrantMargin = 100 * time.Second // that the grants may take
+	expiryGrantMargin = 100 * time.Second // time allowed for the grants
 )
 
-// runExpiry grants leases that end together, and puts other keys while they do.
+// runExpiry grants leases that expire together, and puts other keys while they do.
 func runExpiry(ctx context.Context, t *trial) (sample, error) {
 	n := expiringLeases / t.scale.divisor
 	margin := max(expiryGrantMargin/time.Duration(t.scale.divisor), 4*time.Second)
@@ -41,7 +41,7 @@ func runExpiry(ctx context.Context, t *trial) (sample, error) {
 		return nil, err
 	}
 	if late := time.Since(due); late > 0 {
-		return nil, fmt.Errorf("granting %d leases took %v longer than the first of them lives", n, late)
+		return nil, fmt.Errorf("granting %d leases took %v longer than the lifetime of the first", n, late)
 	}
 	if !sleep(ctx, time.Until(due)) {
 		return nil, ctx.Err()
@@ -59,7 +59,7 @@ func runExpiry(ctx context.Context, t *trial) (sample, error) {
 	s.duration, s.warmup, s.total = expiryPatience, 0, 0
 	r, err := t.measure(puts, putKind, s)
 	if r == nil || r.Errors.Total > 0 {
-		return nil, fmt.Errorf("puts while leases end: %w", err)
+		return nil, fmt.Errorf("puts while leases expire: %w", err)
 	}
 	if err := <-gone; err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func runExpiry(ctx context.Context, t *trial) (sample, error) {
 	return sample{putP50Expiring.name: r.Latency.P50, putP99Expiring.name: r.Latency.P99, allExpired.name: took.Seconds()}, nil
 }
 
-// sleep returns false when the context ends before.
+// sleep waits for d, and returns false when the context ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -79,7 +79,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// grantAll grants n leases that end at about the same time.
+// grantAll grants n leases that expire at about the same time.
 func grantAll(ctx context.Context, conns *v3Conns, n int, due time.Time) error {
 	var group sync.WaitGroup
 	failed := make(chan error, grantClients)
@@ -104,19 +104,19 @@ func grantAll(ctx context.Context, conns *v3Conns, n int, due time.Time) error {
 	}
 }
 
-// awaitNoLeases returns when the last lease has ended.
+// awaitNoLeases returns when the last lease has expired.
 func awaitNoLeases(ctx context.Context, conns *v3Conns) error {
 	client := pb.NewLeaseClient(conns.conns[0])
 	for begin := time.Now(); ; {
-		answer, err := client.LeaseLeases(ctx, &pb.LeaseLeasesRequest{})
+		response, err := client.LeaseLeases(ctx, &pb.LeaseLeasesRequest{})
 		if err != nil {
 			return fmt.Errorf("list leases: %w", err)
 		}
-		if len(answer.Leases) == 0 {
+		if len(response.Leases) == 0 {
 			return nil
 		}
 		if time.Since(begin) > expiryPatience {
-			return fmt.Errorf("%d leases are left %v after their end", len(answer.Leases), expiryPatience)
+			return fmt.Errorf("%d leases are left %v after their deadline", len(response.Leases), expiryPatience)
 		}
 		if !sleep(ctx, time.Second) {
 			return ctx.Err()
@@ -130,7 +130,7 @@ func runList(ctx context.Context, t *trial) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the fill left in memory is not the list's.
+	// Restart, so that memory used by the fill is not counted.
 	if err := t.server.terminate(); err != nil {
 		return nil, err
 	}
@@ -148,13 +148,13 @@ func runList(ctx context.Context, t *trial) (sample, error) {
 	}
 	defer conns.close()
 	begin := time.Now()
-	answer, err := conns.kv(0).Range(ctx, &pb.RangeRequest{Key: []byte(s.prefix), RangeEnd: keys.end()})
+	response, err := conns.kv(0).Range(ctx, &pb.RangeRequest{Key: []byte(s.prefix), RangeEnd: keys.end()})
 	if err != nil {
 		return nil, fmt.Errorf("list: %w", err)
 	}
 	took := time.Since(begin)
-	if len(answer.Kvs) != s.keys {
-		return nil, wrongCount("keys listed", int64(len(answer.Kvs)), int64(s.keys))
+	if len(response.Kvs) != s.keys {
+		return nil, wrongCount("keys listed", int64(len(response.Kvs)), int64(s.keys))
 	}
 	usage, err := sampleProcess(t.server.pid())
 	if err != nil {

@@ -53,8 +53,7 @@ func playServer() {
 	}
 }
 
-// stub is the least KV service that the workloads can be driven against: keys in a map, one
-// revision counter.
+// stub is a minimal KV service for the workloads: keys in a map, one revision counter.
 type stub struct {
 	pb.UnimplementedKVServer
 
@@ -63,7 +62,7 @@ type stub struct {
 	revision int64
 
 	puts, gets, txns atomic.Int64
-	fail             atomic.Bool   // answer every put with an error
+	fail             atomic.Bool   // fail every put with an error
 	hang             chan struct{} // not nil: puts wait until it is closed
 }
 
@@ -98,16 +97,16 @@ func (s *stub) Range(_ context.Context, r *pb.RangeRequest) (*pb.RangeResponse, 
 	s.gets.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	answer := &pb.RangeResponse{Header: s.header()}
+	response := &pb.RangeResponse{Header: s.header()}
 	for name, kv := range s.keys {
 		if name == string(r.Key) || (len(r.RangeEnd) > 0 && name >= string(r.Key) && name < string(r.RangeEnd)) {
-			answer.Count++
-			if r.Limit == 0 || int64(len(answer.Kvs)) < r.Limit {
-				answer.Kvs = append(answer.Kvs, kv)
+			response.Count++
+			if r.Limit == 0 || int64(len(response.Kvs)) < r.Limit {
+				response.Kvs = append(response.Kvs, kv)
 			}
 		}
 	}
-	return answer, nil
+	return response, nil
 }
 
 func (s *stub) Txn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
@@ -207,7 +206,7 @@ func TestV3WorkloadsEndToEnd(t *testing.T) {
 	}
 }
 
-func TestWrongAnswersAreErrors(t *testing.T) {
+func TestWrongResultsAreErrors(t *testing.T) {
 	s := newStub()
 	address := serve(t, s)
 	if _, err := bench(t, address, "fill -keys 100"); err != nil {
@@ -240,7 +239,7 @@ func TestHangingServerEndsTheRun(t *testing.T) {
 	defer close(s.hang)
 	r, err := bench(t, serve(t, s), "put -duration 50ms -clients 3 -patience 200ms")
 	if !errors.Is(err, errMeasuredErrors) || r.Errors.Total != 3 || r.Errors.Texts[0].Text != errPatience.Error() {
-		t.Errorf("report %+v, error %v, want the 3 requests in flight given up", r, err)
+		t.Errorf("report %+v, error %v, want the 3 requests in flight to fail", r, err)
 	}
 }
 
@@ -250,7 +249,7 @@ func TestRateSpacesRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The 41st is due 40/200 s after the first; how much later it ends is up to the machine.
+	// The 41st is due 40/200 s after the first; how much later it ends depends on the machine.
 	if r.Requests != 41 || r.Seconds < 0.2 {
 		t.Errorf("%d requests in %v s, want 41 in 0.2 s or more", r.Requests, r.Seconds)
 	}
@@ -292,9 +291,8 @@ func TestV2WorkloadsEndToEnd(t *testing.T) {
 	var mu sync.Mutex
 	keys := map[string]string{}
 	connections := map[string]bool{}
-	// The first requests wait until all three clients have sent one: a machine that runs one client
-	// to the end before it starts the next would otherwise show fewer connections than were asked
-	// for.
+	// The first requests wait until all three clients have sent one: otherwise a machine that runs
+	// one client to the end before it starts the next would use fewer connections than configured.
 	all := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
@@ -345,7 +343,7 @@ func TestV2WorkloadsEndToEnd(t *testing.T) {
 	}
 }
 
-// A comparison's run starts a process, drives it and leaves nothing behind.
+// A comparison's run starts a process, drives it and leaves no files.
 func TestRunOnce(t *testing.T) {
 	t.Setenv("BENCH_TEST_SERVER", "1")
 	self, err := os.Executable()

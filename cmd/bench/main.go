@@ -2,17 +2,17 @@
 // servers.
 //
 // It owns the workloads, the measuring and the report. It does not own the servers: `bench
-// WORKLOAD` drives one that runs already; `bench compare` starts the two it is given as child
-// processes, each on a directory and ports of its own. Nothing of cairn is imported, so that what
-// it measures of ours and of another etcd is one and the same.
+// WORKLOAD` drives one that runs already; `bench compare` starts the two given ones as child
+// processes, each with its own directory and ports. It imports nothing of cairn, so that it
+// measures cairn and another etcd in the same way.
 //
 // Invariants:
-//   - A request is counted once: as answered, with its latency, or as an error, without. What is in
-//     flight when the time is up is waited for, so a stall at the end is seen.
+//   - A request is counted once: as successful, with its latency, or as an error, without. At the
+//     end, requests in flight are waited for, so that a stall at the end is visible.
 //   - Throughput, latency and the server's CPU are taken over the same window, which begins and
 //     ends with no request in flight.
-//   - An answer that is wrong (a key missing, a count off) is an error: speed by answering less
-//     does not pay.
+//   - A wrong response (a missing key, a wrong count) is an error: a server is not faster by doing
+//     less.
 //
 // Concurrency: one goroutine per client, each with its own request function; they share the
 // connections, the ticket counter and the recorder, which locks.
@@ -30,15 +30,15 @@ import (
 	"syscall"
 )
 
-// errMeasuredErrors makes the exit code 1 after a report that shows requests in error.
+// errMeasuredErrors makes the exit code 1 after a report with failed requests.
 var errMeasuredErrors = errors.New("some requests ended in errors")
 
 func main() {
-	// The client's heap is a few MiB, so that at the default a collection would start every few
+	// The client's heap is a few MiB, so that by default a collection would start every few
 	// thousand requests and take CPU from the server on the same machine.
 	debug.SetGCPercent(800)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the run winds down and reports; a second one ends the process at once.
+	// After the first signal the run stops and reports; a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
 	err := dispatch(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	switch {

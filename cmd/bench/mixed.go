@@ -40,8 +40,8 @@ func (w *mixedWorkload) kinds() []string { return []string{"get", "put"} }
 
 func (w *mixedWorkload) client(i int) request {
 	get, put := w.get.client(i), w.put.client(i)
-	// A source apart from those that pick the keys, or a client's gets would follow its own puts'
-	// choices.
+	// A source apart from those that pick the keys; otherwise a client's gets would read the keys
+	// of its own puts.
 	rng := w.get.keys.random(-2 - i)
 	return func(ctx context.Context, ticket uint64) (int, error) {
 		if rng.Float64() < w.reads {

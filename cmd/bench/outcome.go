@@ -12,13 +12,13 @@ import (
 	"unicode/utf8"
 )
 
-// outcome is what a comparison found. Its JSON holds every run; text and markdown show medians.
+// outcome is the result of a comparison. Its JSON has every run; text and markdown show medians.
 type outcome struct {
 	Setting   setting           `json:"setting"`
 	Scenarios []*scenarioResult `json:"scenarios"`
 }
 
-// setting is what the figures depend on besides the servers' code.
+// setting has the facts, other than the servers' code, that the figures depend on.
 type setting struct {
 	Theirs      string  `json:"theirs"`
 	Ours        string  `json:"ours"`
@@ -54,8 +54,8 @@ func (s *sideResult) add(got sample, err error) {
 	s.Runs = append(s.Runs, got)
 }
 
-// newOutcome looks at the servers and the disk before the first run, so that what is wrong with
-// them is said at once.
+// newOutcome checks the servers and the disk before the first run, so that errors are reported at
+// once.
 func newOutcome(c comparison) (*outcome, error) {
 	if err := requireDisk(c.dir); err != nil {
 		return nil, err
@@ -158,8 +158,8 @@ func (o *outcome) table() [][]string {
 	return rows
 }
 
-// summary returns a metric's median over the runs, and how far they lie apart: half of the span
-// from the smallest to the largest, as a share of the median. Of one run no spread is known.
+// summary returns a metric's median over the runs, and their spread: half of the distance from the
+// smallest to the largest, as a share of the median. One run has no spread.
 func (s sideResult) summary(m metric) (mid float64, spread string, ok bool) {
 	var values []float64
 	for _, run := range s.Runs {
@@ -175,7 +175,7 @@ func (s sideResult) summary(m metric) (mid float64, spread string, ok bool) {
 	return mid, spread, true
 }
 
-// missing is what stands for the figures of a server without one good run.
+// missing replaces the figures of a server without a successful run.
 func (s sideResult) missing() string {
 	if len(s.Errors) > 0 {
 		return "failed"

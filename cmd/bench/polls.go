@@ -12,23 +12,23 @@ import (
 )
 
 const (
-	// the median of which is the figure; the first is a warm-up and not counted
+	// the figure is their median; the first is a warm-up and not counted
 	pollRounds   = 7
-	pollPatience = 2 * time.Minute // for any one answer
+	pollPatience = 2 * time.Minute // for any one response
 	pollsKey     = "/v2/keys/bench-polls"
 )
 
 var (
-	allAnswered  = metric{"all answered", seconds}
+	allAnswered  = metric{"all responded", seconds}
 	cpuPerPoll   = metric{"CPU per poll", formatMicros}
 	bytesPerPoll = metric{"memory per open poll", formatBytes}
 )
 
-// polls makes a scenario of n long polls on one key, each on a connection of its own, which one set
-// answers.
+// polls makes a scenario of n long polls on one key, each on its own connection, which one set
+// completes.
 func polls(name string, n int, goals map[string]goal) scenario {
 	return scenario{
-		name: name, summary: fmt.Sprintf("%d long polls on one key by v2: from the set to the last answer", n),
+		name: name, summary: fmt.Sprintf("%d long polls on one key by v2: from the set to the last response", n),
 		metrics: []metric{allAnswered, cpuPerPoll, bytesPerPoll}, goals: goals,
 		run: func(ctx context.Context, t *trial) (sample, error) { return runPolls(ctx, t, n) },
 	}
@@ -71,7 +71,7 @@ func runPolls(ctx context.Context, t *trial, n int) (sample, error) {
 		if round == 0 {
 			result[bytesPerPoll.name] = float64(waiting.rssBytes-before.rssBytes) / float64(n)
 		}
-		elapsed, err := answerAll(ctx, t.server.client, conns, round)
+		elapsed, err := respondAll(ctx, t.server.client, conns, round)
 		if err != nil {
 			return nil, fmt.Errorf("round %d: %w", round, err)
 		}
@@ -88,7 +88,7 @@ func runPolls(ctx context.Context, t *trial, n int) (sample, error) {
 	return result, t.server.running()
 }
 
-// mean is for what is counted in coarse units.
+// mean is for values counted in coarse units.
 func mean(values []float64) (m float64) {
 	for _, v := range values {
 		m += v / float64(len(values))
@@ -96,15 +96,15 @@ func mean(values []float64) (m float64) {
 	return m
 }
 
-// answerAll sets the key and returns how long it takes until every connection has its whole answer.
-func answerAll(ctx context.Context, address string, conns []*pollConn, round int) (time.Duration, error) {
+// respondAll sets the key and returns the time until every connection has its whole response.
+func respondAll(ctx context.Context, address string, conns []*pollConn, round int) (time.Duration, error) {
 	waiting := make(chan error, 1)
 	var readers sync.WaitGroup
 	readers.Add(len(conns))
 	go func() {
 		waiting <- each(conns, func(c *pollConn) error {
 			readers.Done()
-			return c.answer()
+			return c.response()
 		})
 	}()
 	readers.Wait()
@@ -116,7 +116,7 @@ func answerAll(ctx context.Context, address string, conns []*pollConn, round int
 	return time.Since(begin), err
 }
 
-// each does something on all connections at once.
+// each calls do for all connections concurrently.
 func each(conns []*pollConn, do func(*pollConn) error) error {
 	errs := make([]error, len(conns))
 	var all sync.WaitGroup
@@ -127,7 +127,7 @@ func each(conns []*pollConn, do func(*pollConn) error) error {
 	return errors.Join(errs...)
 }
 
-// setPolled sets the key over a connection of its own, opened before the set.
+// setPolled sets the key over a separate connection, opened before the set.
 func setPolled(ctx context.Context, address string, value int) error {
 	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -139,25 +139,25 @@ func setPolled(ctx context.Context, address string, value int) error {
 		pollsKey, address, len(body), body); err != nil {
 		return fmt.Errorf("set: %w", err)
 	}
-	answer, err := io.ReadAll(nc)
+	response, err := io.ReadAll(nc)
 	if err != nil {
 		return fmt.Errorf("set: %w", err)
 	}
-	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 20")) {
-		return fmt.Errorf("set: %.200q", answer)
+	if !bytes.HasPrefix(response, []byte("HTTP/1.1 20")) {
+		return fmt.Errorf("set: %.200q", response)
 	}
 	return nil
 }
 
-// pollConn is a connection that polls. It reads answers with as little work as there can be, since
-// the load shares the machine with the server: an answer in chunks ends with an empty one.
+// pollConn is a connection that polls. It reads responses with as little work as possible, since
+// the load shares the machine with the server: a chunked response ends with an empty chunk.
 type pollConn struct {
 	net.Conn
 	request []byte
 	got     []byte
 }
 
-// open asks, and waits for the headers, which a server sends when it waits.
+// open sends the request, and waits for the headers, which a server sends when it waits.
 func (c *pollConn) open() error {
 	if err := c.SetDeadline(time.Now().Add(pollPatience)); err != nil {
 		return err
@@ -176,13 +176,13 @@ func (c *pollConn) open() error {
 	return nil
 }
 
-// answer reads the answer to its end and checks that it reports the set.
-func (c *pollConn) answer() error {
+// response reads the response to its end and checks that it reports the set.
+func (c *pollConn) response() error {
 	if err := c.readUntil([]byte("\r\n0\r\n\r\n")); err != nil {
 		return err
 	}
 	if !bytes.Contains(c.got, []byte(`"action":"set"`)) {
-		return fmt.Errorf("answer %.300q", c.got)
+		return fmt.Errorf("response %.300q", c.got)
 	}
 	return nil
 }

@@ -13,8 +13,8 @@ import (
 // Linux of today, whatever the kernel's own timer (proc(5), sysconf(_SC_CLK_TCK)).
 const clockTick = 10 * time.Millisecond
 
-// usageSample is what a process has used at one moment. CPU counts since its start; memory is of
-// the moment, and peak the highest since its start.
+// usageSample is a process's resource usage at one moment. CPU counts since its start; memory is
+// the present value, and peak the highest since its start.
 type usageSample struct {
 	user, system      time.Duration
 	rssBytes, rssPeak int64
@@ -42,7 +42,7 @@ func sampleBoth(pid int) (usageSample, error) {
 	return u, nil
 }
 
-// sampleProcess reads a process's CPU time and memory out of /proc.
+// sampleProcess reads a process's CPU time and memory from /proc.
 func sampleProcess(pid int) (usageSample, error) {
 	u := usageSample{present: true}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -63,8 +63,8 @@ func sampleProcess(pid int) (usageSample, error) {
 }
 
 // parseStat reads utime and stime, fields 14 and 15 of /proc/PID/stat (proc(5)). Field 2, the
-// program's name in parentheses, may itself hold spaces and parentheses, so fields are counted from
-// the last one.
+// program's name in parentheses, may contain spaces and parentheses, so fields are counted from the
+// last one.
 func parseStat(stat string) (user, system time.Duration, err error) {
 	nameEnd := strings.LastIndexByte(stat, ')')
 	if nameEnd < 0 {

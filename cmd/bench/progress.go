@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress draws a bar on a terminal, and nothing where the output is none, so that logs stay
-// clean.
+// progress draws a bar on a terminal, and nothing elsewhere, so that logs stay clean.
 type progress struct {
-	out   io.Writer // nil: no terminal
+	out   io.Writer // nil: not a terminal
 	title string
 }
 
@@ -29,7 +28,8 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// phase returns what a phase calls at its start; the function that this returns ends the drawing.
+// phase returns the function that a phase calls at its start; the function returned by that one
+// ends the drawing.
 func (b *progress) phase(name string, p phase) func(*recorder) func() {
 	return func(rec *recorder) func() {
 		if b.out == nil {
@@ -45,8 +45,8 @@ func (b *progress) phase(name string, p phase) func(*recorder) func() {
 				case <-quit:
 					return
 				case now := <-ticker.C:
-					answered, failed := rec.progress()
-					fmt.Fprintf(b.out, "\r%s\x1b[K", barLine(b.title+" "+name, p, now.Sub(rec.start), answered, failed))
+					succeeded, failed := rec.progress()
+					fmt.Fprintf(b.out, "\r%s\x1b[K", barLine(b.title+" "+name, p, now.Sub(rec.start), succeeded, failed))
 				}
 			}
 		}()
@@ -57,15 +57,15 @@ func (b *progress) phase(name string, p phase) func(*recorder) func() {
 	}
 }
 
-// done removes the bar, for the report to begin on a clean line.
+// done removes the bar, so that the report begins on a clean line.
 func (b *progress) done() {
 	if b.out != nil {
 		fmt.Fprint(b.out, "\r\x1b[K")
 	}
 }
 
-// barLine is the bar's text: how much of the total or of the time is done, whichever is further.
-func barLine(title string, p phase, elapsed time.Duration, answered, failed uint64) string {
+// barLine is the bar's text: the completed share of the total or of the time, whichever is larger.
+func barLine(title string, p phase, elapsed time.Duration, succeeded, failed uint64) string {
 	share := 0.0
 	of := elapsed.Round(100 * time.Millisecond).String()
 	if p.duration > 0 {
@@ -73,14 +73,14 @@ func barLine(title string, p phase, elapsed time.Duration, answered, failed uint
 		of += " of " + p.duration.String()
 	}
 	if p.total > 0 {
-		share = max(share, float64(answered+failed)/float64(p.total))
-		of = fmt.Sprintf("%d of %d, %s", answered+failed, p.total, of)
+		share = max(share, float64(succeeded+failed)/float64(p.total))
+		of = fmt.Sprintf("%d of %d, %s", succeeded+failed, p.total, of)
 	}
 	share = min(share, 1)
 	const width = 24
 	full := int(share * width)
 	line := fmt.Sprintf("%s [%s%s] %3.0f%%  %s  %.0f/s", title, strings.Repeat("=", full), strings.Repeat(" ", width-full),
-		share*100, of, float64(answered)/max(elapsed.Seconds(), 0.001))
+		share*100, of, float64(succeeded)/max(elapsed.Seconds(), 0.001))
 	if failed > 0 {
 		line += fmt.Sprintf("  %d errors", failed)
 	}

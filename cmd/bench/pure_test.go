@@ -43,8 +43,8 @@ func TestRecorderCountsErrorsApart(t *testing.T) {
 		r.failure(fmt.Errorf("port %d", i), start.Add(2*time.Second))
 	}
 	r.failure(errors.New("port 0"), start.Add(time.Second))
-	if answered, failed := r.progress(); answered != 1 || failed != errorTextsMax+6 {
-		t.Errorf("answered %d, failed %d, want 1 and %d", answered, failed, errorTextsMax+6)
+	if succeeded, failed := r.progress(); succeeded != 1 || failed != errorTextsMax+6 {
+		t.Errorf("succeeded %d, failed %d, want 1 and %d", succeeded, failed, errorTextsMax+6)
 	}
 	counts := r.errorCounts()
 	if counts[0] != (errorCount{"other errors", 5}) || counts[1] != (errorCount{"port 0", 2}) {
@@ -82,7 +82,7 @@ func TestParseStatus(t *testing.T) {
 	}
 }
 
-// The parsers are held against the running kernel as well as against the manual.
+// Test the parsers with the running kernel as well as with the manual's format.
 func TestSampleProcessOfItself(t *testing.T) {
 	for begin := time.Now(); time.Since(begin) < 50*time.Millisecond; {
 	}

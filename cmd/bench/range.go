@@ -12,9 +12,9 @@ var rangeKind = workloadKind{
 	summary: "v3 lists of -limit keys with the exact count of those in the range, out of a filled key space",
 	example: "bench range -connections 8 -clients 8 -keys 100000 -limit 1000 -start random",
 	flags: func(s *settings, flags *flag.FlagSet) {
-		flags.IntVar(&s.limit, "limit", s.limit, "keys per answer at most")
+		flags.IntVar(&s.limit, "limit", s.limit, "maximum number of keys per response")
 		flags.StringVar(&s.start, "start", s.start, "`key` that a range begins at: first of the key space, or random;\nit ends behind the key space, as a page of a longer list does")
-		flags.BoolVar(&s.serializable, "serializable", false, "read what the member has, without asking the cluster for its head")
+		flags.BoolVar(&s.serializable, "serializable", false, "read the member's own state, without a round of the cluster")
 	},
 	keysPerRequest: func(s settings) int {
 		if s.start == "random" {
@@ -47,16 +47,16 @@ func (w *rangeWorkload) client(i int) request {
 			first = w.keys.pick(ticket, rng)
 		}
 		message.Key = w.keys.appendKey(message.Key[:0], first)
-		answer, err := kv.Range(ctx, &message)
+		response, err := kv.Range(ctx, &message)
 		if err != nil {
 			return 0, err
 		}
 		inRange := int64(w.keys.keys - first)
-		if answer.Count != inRange {
-			return 0, wrongCount("range counted", answer.Count, inRange)
+		if response.Count != inRange {
+			return 0, wrongCount("range counted", response.Count, inRange)
 		}
-		if want := min(inRange, int64(w.limit)); int64(len(answer.Kvs)) != want {
-			return 0, wrongCount("range returned", int64(len(answer.Kvs)), want)
+		if want := min(inRange, int64(w.limit)); int64(len(response.Kvs)) != want {
+			return 0, wrongCount("range returned", int64(len(response.Kvs)), want)
 		}
 		return 0, nil
 	}

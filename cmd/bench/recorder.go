@@ -9,12 +9,12 @@ import (
 	"cairn/cmd/bench/histogram"
 )
 
-// errorTextsMax bounds how many different error texts are kept: some carry a port or a time and
+// errorTextsMax is the maximum number of different error texts: some contain a port or a time and
 // never repeat.
 const errorTextsMax = 20
 
-// recorder counts the answers of one phase. One lock serves all clients: it is held for some 50 ns
-// per request, against 20 µs and more that a request costs.
+// recorder counts the responses of one phase. One lock serves all clients: it is held for some 50
+// ns per request, and a request costs 20 µs or more.
 type recorder struct {
 	start time.Time
 
@@ -24,11 +24,11 @@ type recorder struct {
 	seconds []second
 	errors  map[string]uint64
 	failed  uint64
-	// last is when the last request came back, answered or not.
+	// last is when the last request completed, successfully or not.
 	last time.Time
 }
 
-// second counts the answers in one second of the run.
+// second counts the responses in one second of the run.
 type second struct {
 	requests uint64
 	slowest  time.Duration
@@ -38,7 +38,7 @@ func newRecorder(kinds int, start time.Time) *recorder {
 	return &recorder{start: start, last: start, byKind: make([]histogram.Histogram, kinds), errors: map[string]uint64{}}
 }
 
-// success counts a request answered at the given time after the given latency.
+// success counts a request that succeeded at the given time after the given latency.
 func (r *recorder) success(kind int, latency time.Duration, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,8 +56,8 @@ func (r *recorder) success(kind int, latency time.Duration, at time.Time) {
 	}
 }
 
-// failure counts a request that ended in an error. Its latency is left out: a server that refuses
-// fast is not fast.
+// failure counts a failed request. Its latency is not recorded: a server that refuses fast is not
+// fast.
 func (r *recorder) failure(err error, at time.Time) {
 	text := err.Error()
 	r.mu.Lock()
@@ -72,19 +72,19 @@ func (r *recorder) failure(err error, at time.Time) {
 	}
 }
 
-// progress returns the requests answered and failed so far.
-func (r *recorder) progress() (answered, failed uint64) {
+// progress returns the numbers of succeeded and failed requests so far.
+func (r *recorder) progress() (succeeded, failed uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.total.Count(), r.failed
 }
 
-// worstSecond returns the whole second of the run with the fewest answers, of several the one with
-// the slowest. A last, partial second is left out; it returns false for a run of less than a
-// second.
+// worstSecond returns the whole second of the run with the fewest responses; among several, the one
+// with the highest latency. A last, partial second is left out; it returns false for a run of less
+// than a second.
 func worstSecond(seconds []second, elapsed time.Duration) (index int, worst second, ok bool) {
 	for i := range int(elapsed / time.Second) {
-		var s second // a second in which nothing was answered may lie beyond the slice
+		var s second // a second without responses may lie beyond the slice
 		if i < len(seconds) {
 			s = seconds[i]
 		}
@@ -95,7 +95,7 @@ func worstSecond(seconds []second, elapsed time.Duration) (index int, worst seco
 	return index, worst, ok
 }
 
-// errorCount is one error text and how often it was met.
+// errorCount is one error text and the number of its occurrences.
 type errorCount struct {
 	Text  string `json:"text"`
 	Count uint64 `json:"count"`

@@ -20,7 +20,7 @@ type report struct {
 	KeyBytes    int    `json:"key_bytes"`
 	ValueBytes  int    `json:"value_bytes"`
 
-	Seconds           float64            `json:"seconds"` // from the first request's begin to the last one's end
+	Seconds           float64            `json:"seconds"` // from the start of the first request to the end of the last one
 	Requests          uint64             `json:"requests"`
 	RequestsPerSecond float64            `json:"requests_per_second"`
 	KeysPerSecond     float64            `json:"keys_per_second"`
@@ -29,8 +29,8 @@ type report struct {
 	WorstSecond       *worst             `json:"worst_second,omitempty"`
 	Errors            errorReport        `json:"errors"`
 	Server            *serverUsage       `json:"server,omitempty"`
-	// ClientMicrosPerRequest is bench's own CPU: where it is near or above the server's, the server
-	// could do more than shown.
+	// ClientMicrosPerRequest is bench's own CPU: where it is near or above the server's, the client
+	// limits the throughput.
 	ClientMicrosPerRequest float64 `json:"client_cpu_microseconds_per_request"`
 
 	kindOrder []string
@@ -83,8 +83,8 @@ func newLatency(h *histogram.Histogram) latency {
 	}
 }
 
-// newReport draws the figures from a phase and the samples before and after it. CPU is shared out
-// over all requests, those in error too, since they cost as well.
+// newReport computes the figures from a phase and the samples before and after it. CPU is divided
+// by all requests, including failed ones, since they cost as well.
 func newReport(kind workloadKind, s settings, kinds []string, rec *recorder, before, after usageSample) *report {
 	elapsed := rec.last.Sub(rec.start)
 	r := &report{
@@ -179,7 +179,7 @@ func (l latency) text() string {
 		formatMicros(l.P99), formatMicros(l.P999), formatMicros(l.Max))
 }
 
-// formatMicros writes microseconds with three digits that count, in the unit that suits.
+// formatMicros formats microseconds with three significant digits, in a suitable unit.
 func formatMicros(us float64) string {
 	switch {
 	case us >= 1e6:

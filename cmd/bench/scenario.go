@@ -40,10 +40,10 @@ var (
 	loadMetrics = []metric{throughput, cpu, p50, p99, memory}
 )
 
-// sample is what one run of a scenario on one server measured, by metric name.
+// sample has the figures of one run of a scenario on one server, by metric name.
 type sample map[string]float64
 
-// goal is the target of a metric, from issue 2: one bound is set, the others are 0.
+// goal is the target of a metric, from issue 2: one limit is set, the others are 0.
 type goal struct {
 	atLeast, atMost float64 // of the ratio ours/theirs
 	oursBelow       float64 // of our own figure
@@ -55,13 +55,13 @@ type scenario struct {
 	summary string
 	metrics []metric
 	goals   map[string]goal
-	members int // of a cluster; 0 is a single member
+	members int // of a cluster; 0 means a single member
 	run     func(context.Context, *trial) (sample, error)
 }
 
 // trial is one run on one server, freshly started.
 type trial struct {
-	server   *server // the first, of a cluster
+	server   *server // of a cluster: the first
 	cluster  cluster // nil for a single member
 	bar      *progress
 	scale    scale
@@ -76,7 +76,7 @@ type scale struct {
 
 func (s scale) keys(n int) int { return max(n/s.divisor, 1000) }
 
-// fill says how a load scenario's key space is filled first.
+// fill is how a load scenario's key space is filled first.
 type fill int
 
 const (
@@ -96,7 +96,7 @@ func load(name, summary string, kind workloadKind, first fill, edit func(*settin
 			s.keys = t.scale.keys(s.keys)
 			s.limit = min(s.limit, s.keys)
 			unnamed := s
-			unnamed.user = "" // authentication is turned on behind the fill
+			unnamed.user = "" // authentication is enabled after the fill
 			if err := t.prefill(ctx, first, unnamed); err != nil {
 				return nil, fmt.Errorf("fill: %w", err)
 			}
@@ -122,7 +122,7 @@ func load(name, summary string, kind workloadKind, first fill, edit func(*settin
 	}
 }
 
-// settings are a workload's defaults, aimed at the trial's server.
+// settings returns a workload's defaults, with the trial's server as the endpoint.
 func (t *trial) settings(kind workloadKind) settings {
 	s := defaultSettings()
 	if kind.defaults != nil {
@@ -133,7 +133,7 @@ func (t *trial) settings(kind workloadKind) settings {
 	return s
 }
 
-// measure runs a workload; a request in error makes the run void, since its figures would compare
+// measure runs a workload; a failed request makes the run invalid, since its figures would compare
 // something else.
 func (t *trial) measure(ctx context.Context, kind workloadKind, s settings) (*report, error) {
 	r, err := measure(ctx, kind, s, t.bar)
@@ -144,7 +144,7 @@ func (t *trial) measure(ctx context.Context, kind workloadKind, s settings) (*re
 		err = fmt.Errorf("%d of %d requests ended in errors, such as: %s", r.Errors.Total, r.Errors.Total+r.Requests, r.Errors.Texts[0].Text)
 	}
 	if err == nil && r.Requests == 0 {
-		err = errors.New("no request was answered in the measured time")
+		err = errors.New("no request succeeded in the measured time")
 	}
 	return r, errors.Join(err, t.server.running(), t.cluster.running())
 }
@@ -174,7 +174,7 @@ func (t *trial) prefill(ctx context.Context, how fill, s settings) error {
 	}
 	// Reads begin on a restarted server. etcd 3.4 copies, at each read, a buffer as long as the
 	// largest batch of writes since its start: right after a fill a get costs it 0.4 ms of CPU
-	// instead of 0.06, which would flatter ours.
+	// instead of 0.06, which would favor cairn.
 	if err := t.server.terminate(); err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ var scenarios = []scenario{
 	load("v2-get-1", "one client gets by v2", v2GetKind, fillV2, clients(1, 1), v2GetGoal),
 	load("v2-get-64-auth", "64 clients get by v2, each request with a name and a password", v2GetKind, fillV2, withUser, map[string]goal{throughput.name: {atLeast: 1000}}),
 	polls("v2-polls-5000", 5000, map[string]goal{allAnswered.name: {atMost: 1}, bytesPerPoll.name: {atMost: 1}}),
-	load("keepalive-1000", "1,000 clients renew a lease each", keepAliveKind, noFill, clients(100, 1000),
+	load("keepalive-1000", "1,000 clients renew one lease each", keepAliveKind, noFill, clients(100, 1000),
 		map[string]goal{cpu.name: {atMost: 1}}),
 	{
 		name: "watch-10000", summary: "10,000 watches of one key that is put 1,000 times, 1,000 times a second",
@@ -244,7 +244,7 @@ var scenarios = []scenario{
 		run:     runIdle,
 	},
 	{
-		name: "lease-expiry", summary: "100,000 leases end together while 10 clients put",
+		name: "lease-expiry", summary: "100,000 leases expire together while 10 clients put",
 		metrics: []metric{putP50Expiring, putP99Expiring, allExpired},
 		goals:   map[string]goal{putP99Expiring.name: {atMost: 1}},
 		run:     runExpiry,
@@ -297,8 +297,8 @@ func runMemory(ctx context.Context, t *trial) (sample, error) {
 	}, nil
 }
 
-// runRestart takes the time to serve again after a kill in full flight, right behind a fill, and
-// after a stop in good order, and proves each time that no key was lost.
+// runRestart measures the time to serve again after a SIGKILL under load, right after a fill, and
+// after a SIGTERM, and checks each time that no key was lost.
 func runRestart(ctx context.Context, t *trial) (sample, error) {
 	s, _, err := t.fillMillion(ctx)
 	if err != nil {
@@ -345,12 +345,12 @@ func (t *trial) checkCount(ctx context.Context, s settings) error {
 		return err
 	}
 	defer conns.close()
-	answer, err := conns.kv(0).Range(ctx, &pb.RangeRequest{Key: []byte(s.prefix), RangeEnd: keys.end(), CountOnly: true})
+	response, err := conns.kv(0).Range(ctx, &pb.RangeRequest{Key: []byte(s.prefix), RangeEnd: keys.end(), CountOnly: true})
 	if err != nil {
 		return fmt.Errorf("count keys: %w", err)
 	}
-	if answer.Count != int64(s.keys) {
-		return fmt.Errorf("%d keys after the restart, want %d: acknowledged writes are lost", answer.Count, s.keys)
+	if response.Count != int64(s.keys) {
+		return fmt.Errorf("%d keys after the restart, want %d: acknowledged writes are lost", response.Count, s.keys)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type program struct {
 	args []string // flags beyond those that every server gets
 }
 
-// server is a program at work, as a child process, on a directory and ports of its own.
+// server is a running program, as a child process, with its own directory and ports.
 type server struct {
 	program
 	name    string
@@ -50,7 +50,7 @@ func startServer(ctx context.Context, p program, parent string) (*server, error)
 	}
 	s := &server{program: p, name: "default", dir: dir}
 	for try := 0; ; try++ {
-		// A first try that failed may have written another peer address down.
+		// A first try that failed may have stored another peer address.
 		if err = os.RemoveAll(s.dataDir()); err != nil {
 			break
 		}
@@ -60,8 +60,7 @@ func startServer(ctx context.Context, p program, parent string) (*server, error)
 		if _, err = s.start(ctx); err == nil {
 			return s, nil
 		}
-		// Between the choice of a port and the server's listening another process may have taken
-		// it.
+		// Another process may have taken the port since it was chosen.
 		if try == 2 || !strings.Contains(err.Error(), "address already in use") {
 			break
 		}
@@ -70,8 +69,8 @@ func startServer(ctx context.Context, p program, parent string) (*server, error)
 	return nil, err
 }
 
-// start runs the program on the server's directory and returns how long it took from exec to the
-// first answer to a linearizable get, which is when a client's work can go on.
+// start runs the program on the server's directory and returns the time from exec to the first
+// response to a linearizable get, which is when a client can continue.
 func (s *server) start(ctx context.Context) (time.Duration, error) {
 	begin := time.Now()
 	if err := s.launch(); err != nil {
@@ -97,13 +96,13 @@ func (s *server) launch() error {
 		"--listen-client-urls=" + clientURL, "--advertise-client-urls=" + clientURL,
 		"--listen-peer-urls=" + peerURL, "--initial-advertise-peer-urls=" + peerURL,
 		"--initial-cluster=" + cmp.Or(s.cluster, s.name+"="+peerURL),
-		"--quota-backend-bytes=8589934592", // a quota met would end a fill early
+		"--quota-backend-bytes=8589934592", // reaching a quota would end a fill early
 	}, s.args...)
 	s.cmd = exec.Command(s.path, args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = environment()
-	// A group of its own, so that Ctrl-C reaches bench alone, which then stops the server; and no
-	// server outlives bench.
+	// A separate process group, so that Ctrl-C reaches bench alone, which then stops the server;
+	// and no server outlives bench.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	s.exited = make(chan struct{})
 	if err := s.cmd.Start(); err != nil {
@@ -117,8 +116,7 @@ func (s *server) launch() error {
 	return nil
 }
 
-// environment is bench's own without ETCD_…, which would change the servers behind the comparison's
-// back.
+// environment is bench's own without ETCD_…, which would configure the servers.
 func environment() []string {
 	var env []string
 	for _, variable := range os.Environ() {
@@ -129,9 +127,9 @@ func environment() []string {
 	return env
 }
 
-// awaitReady returns when a linearizable get is answered. It asks every 2 ms while there is no
-// listener (newV3Conn), and again 2 ms after an error such as "no leader", so that is how exact a
-// restart time is.
+// awaitReady returns when a linearizable get succeeds. It retries every 2 ms while there is no
+// listener (newV3Conn), and 2 ms after an error such as "no leader", so a restart time has that
+// precision.
 func (s *server) awaitReady(ctx context.Context) error {
 	conn, err := newV3Conn(endpoint{"http", s.client}, tlsFiles{})
 	if err != nil {
@@ -154,7 +152,7 @@ func (s *server) awaitReady(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-ctx.Done(): // also when the process has ended, which then is the cause
+		case <-ctx.Done(): // also when the process has ended, which is then the cause
 			if ended := s.ended(); ended != nil {
 				return fmt.Errorf("it ended before it served: %w", ended)
 			}
@@ -169,7 +167,7 @@ func (s *server) pid() int { return s.cmd.Process.Pid }
 // errExitedZero is the error of a process that ended unexpectedly with exit status 0.
 var errExitedZero = errors.New("exit status 0")
 
-// ended returns how the process ended, or nil while it runs.
+// ended returns the error of a process that has ended, or nil while it runs.
 func (s *server) ended() error {
 	select {
 	case <-s.exited:
@@ -179,7 +177,7 @@ func (s *server) ended() error {
 	}
 }
 
-// running returns an error with the log's end when the process has ended by itself.
+// running returns an error with the log's end when the process has ended unexpectedly.
 func (s *server) running() error {
 	if err := s.ended(); err != nil {
 		return fmt.Errorf("%s ended during the run: %w%s", s.path, err, s.logTail())
@@ -193,7 +191,7 @@ func (s *server) kill() {
 	<-s.exited
 }
 
-// terminate asks the process to end and waits for it.
+// terminate sends SIGTERM and waits for the process to end.
 func (s *server) terminate() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("send SIGTERM: %w", err)
@@ -212,7 +210,7 @@ func (s *server) remove() {
 	if s.cmd != nil && s.cmd.Process != nil {
 		s.kill()
 	}
-	_ = os.RemoveAll(s.dir) // what is left of a temporary directory does not change a figure
+	_ = os.RemoveAll(s.dir) // the rest of a temporary directory does not affect the figures
 }
 
 func (s *server) dataDir() string { return filepath.Join(s.dir, "data") }
@@ -240,7 +238,7 @@ func (s *server) diskBytes() (int64, error) {
 		if err != nil {
 			return skipVanished(err)
 		}
-		// Blocks rather than length: both kinds of server preallocate log files.
+		// Count blocks instead of lengths: both kinds of server preallocate log files.
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 			total += stat.Blocks * 512
 		}

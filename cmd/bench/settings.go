@@ -17,7 +17,7 @@ import (
 type settings struct {
 	endpoints []endpoint
 	tls       tlsFiles
-	// no request answered for this long, with some in flight: give up on them
+	// fail when no request succeeded for this long, with some in flight
 	patience time.Duration
 
 	connections int
@@ -30,10 +30,10 @@ type settings struct {
 	sequential bool
 	seed       uint64
 
-	total    int           // measured requests; 0 means that the duration decides
-	duration time.Duration // 0 means that the total decides
+	total    int           // measured requests; 0 means as many as duration allows
+	duration time.Duration // 0 means until total
 	warmup   time.Duration
-	rate     float64 // requests per second over all clients; 0 means as fast as answers come
+	rate     float64 // requests per second over all clients; 0 means no limit
 
 	serializable bool
 	limit        int
@@ -41,7 +41,7 @@ type settings struct {
 	reads        float64
 	batch        int
 
-	user string // v2: NAME:PASSWORD of every request; "" is none
+	user string // v2: NAME:PASSWORD of every request; "" means none
 
 	pid    int
 	output string
@@ -58,9 +58,9 @@ type tlsFiles struct {
 	skipVerify    bool
 }
 
-// load makes the client's TLS configuration from the files named.
+// load makes the client's TLS configuration from the files.
 func (f tlsFiles) load() (*tls.Config, error) {
-	// only where the user asks for it
+	// only if the user requests it
 	config := &tls.Config{InsecureSkipVerify: f.skipVerify} //nolint:gosec
 	if f.ca != "" {
 		pem, err := os.ReadFile(f.ca)
@@ -82,7 +82,7 @@ func (f tlsFiles) load() (*tls.Config, error) {
 	return config, nil
 }
 
-// defaultSettings are those of a workload before its own defaults and the flags.
+// defaultSettings returns the settings before a workload's own defaults and the flags.
 func defaultSettings() settings {
 	return settings{
 		endpoints:   []endpoint{{"http", "127.0.0.1:2379"}},
@@ -102,9 +102,8 @@ func defaultSettings() settings {
 	}
 }
 
-// parseSettings reads a workload's flags. The standard flag package serves here rather than pflag,
-// because it takes
-// -total and --total alike, as Go's own benchmarks do.
+// parseSettings parses a workload's flags. It uses the standard flag package, not pflag, because
+// that accepts -total and --total alike, as Go's own benchmarks do.
 func parseSettings(kind workloadKind, args []string, help io.Writer) (settings, error) {
 	s := defaultSettings()
 	if kind.defaults != nil {
@@ -112,7 +111,7 @@ func parseSettings(kind workloadKind, args []string, help io.Writer) (settings, 
 	}
 	flags := flag.NewFlagSet(kind.name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	endpoints := flags.String("endpoints", "http://127.0.0.1:2379", "`URLs` of the server, comma-separated; connections are dealt to them in turn")
+	endpoints := flags.String("endpoints", "http://127.0.0.1:2379", "`URLs` of the server, comma-separated; connections are distributed over them")
 	order := flags.String("order", "random", "`order` in which keys are used: random or sequential")
 	s.registerCommon(flags)
 	if kind.flags != nil {
@@ -129,7 +128,7 @@ func parseSettings(kind workloadKind, args []string, help io.Writer) (settings, 
 		return s, fmt.Errorf("%s: %w", kind.name, err)
 	}
 	if flags.NArg() > 0 {
-		return s, fmt.Errorf("%s: unexpected argument %q: everything is said by flags (see `bench %s -h`)", kind.name, flags.Arg(0), kind.name)
+		return s, fmt.Errorf("%s: unexpected argument %q: use flags (see `bench %s -h`)", kind.name, flags.Arg(0), kind.name)
 	}
 	if s.endpoints, err = parseEndpoints(*endpoints); err != nil {
 		return s, fmt.Errorf("-endpoints: %w", err)
@@ -149,18 +148,18 @@ func parseSettings(kind workloadKind, args []string, help io.Writer) (settings, 
 
 func (s *settings) registerCommon(flags *flag.FlagSet) {
 	flags.IntVar(&s.connections, "connections", s.connections, "TCP connections")
-	flags.IntVar(&s.clients, "clients", s.clients, "clients, each with one request in flight, dealt over the connections\n(v2: HTTP/1.1 carries one request per connection, so more clients than connections wait in turn)")
+	flags.IntVar(&s.clients, "clients", s.clients, "clients, each with one request in flight, distributed over the connections\n(v2: HTTP/1.1 carries one request per connection, so more clients than connections take turns)")
 	flags.IntVar(&s.keys, "keys", s.keys, "size of the key space")
 	flags.IntVar(&s.keyBytes, "key-size", s.keyBytes, "bytes per key")
 	flags.IntVar(&s.valueBytes, "value-size", s.valueBytes, "bytes per value, printable and not compressible by repetition")
-	flags.StringVar(&s.prefix, "prefix", s.prefix, "what every key begins with")
+	flags.StringVar(&s.prefix, "prefix", s.prefix, "prefix of every key")
 	flags.Uint64Var(&s.seed, "seed", s.seed, "seed of the choice of keys and values")
 	flags.IntVar(&s.total, "total", s.total, "requests to measure; 0: as many as -duration holds")
 	flags.DurationVar(&s.duration, "duration", s.duration, "time to measure (default 10s where no -total is given)")
 	flags.DurationVar(&s.warmup, "warmup", s.warmup, "time to run before measuring")
 	flags.Float64Var(&s.rate, "rate", s.rate, "requests per second over all clients; latency then counts from when a request was due; 0: no limit")
-	flags.DurationVar(&s.patience, "patience", s.patience, "give up when no request was answered for this long")
-	flags.IntVar(&s.pid, "pid", s.pid, "the server's process on this machine: report its CPU per request and memory")
+	flags.DurationVar(&s.patience, "patience", s.patience, "stop when no request succeeded for this long")
+	flags.IntVar(&s.pid, "pid", s.pid, "PID of the server on this machine: report its CPU per request and memory")
 	flags.StringVar(&s.output, "o", s.output, "`format` of the report: text or json")
 	flags.StringVar(&s.tls.ca, "cacert", "", "CA `file` to verify https endpoints with")
 	flags.StringVar(&s.tls.cert, "cert", "", "client certificate `file`")
@@ -168,7 +167,7 @@ func (s *settings) registerCommon(flags *flag.FlagSet) {
 	flags.BoolVar(&s.tls.skipVerify, "insecure-skip-tls-verify", false, "accept any server certificate")
 }
 
-// check rejects numbers that no run can be made of.
+// check rejects impossible numbers.
 func (s *settings) check() error {
 	positive := []struct {
 		flag  string
@@ -196,7 +195,7 @@ func (s *settings) check() error {
 	return nil
 }
 
-// parseEndpoints reads a comma-separated list of http(s)://host:port; the scheme may be left out.
+// parseEndpoints parses a comma-separated list of http(s)://host:port; the scheme is optional.
 func parseEndpoints(list string) ([]endpoint, error) {
 	var endpoints []endpoint
 	for item := range strings.SplitSeq(list, ",") {

@@ -13,27 +13,28 @@ var txnKind = workloadKind{
 	example: "bench txn -connections 100 -clients 1000 -keys 100000",
 	open: func(ctx context.Context, s settings, k *keyspace) (workload, error) {
 		if s.keys < s.clients {
-			return nil, fmt.Errorf("-keys %d with -clients %d: each client needs a key of its own", s.keys, s.clients)
+			return nil, fmt.Errorf("-keys %d with -clients %d: each client needs at least one key", s.keys, s.clients)
 		}
 		conns, err := dialV3(ctx, s)
 		return &txnWorkload{v3Conns: conns, keys: k, clients: s.clients, revisions: make([]int64, s.keys)}, err
 	},
 }
 
-// Kinds of answers to a txn. A refused one returns the key's revision, which the next attempt
+// Kinds of responses to a txn. A refused one returns the key's revision, which the next attempt
 // uses: that happens once per key that existed before the run.
 const (
 	txnPut = iota
 	txnRefused
 )
 
-// txnWorkload gives client i the keys i, i+clients, i+2·clients, …, so that it alone moves their
-// revisions and its compares hold, and so that an element of revisions has one reader and writer.
+// txnWorkload gives client i the keys i, i+clients, i+2·clients, …, so that only this client
+// changes their revisions and its compares hold, and so that an element of revisions has one reader
+// and writer.
 type txnWorkload struct {
 	*v3Conns
 	keys      *keyspace
 	clients   int
-	revisions []int64 // mod revision last seen of each key; 0: not there
+	revisions []int64 // last known mod revision of each key; 0: the key does not exist
 }
 
 func (w *txnWorkload) kinds() []string { return []string{"put", "refused"} }
@@ -60,17 +61,17 @@ func (w *txnWorkload) client(i int) request {
 		key = w.keys.appendKey(key[:0], n)
 		compare.Key, put.Key, get.Key = key, key, key
 		target.ModRevision, put.Value = w.revisions[n], w.keys.value(rng)
-		answer, err := kv.Txn(ctx, message)
+		response, err := kv.Txn(ctx, message)
 		if err != nil {
 			return txnPut, err
 		}
-		if answer.Succeeded {
-			w.revisions[n] = answer.Header.GetRevision()
+		if response.Succeeded {
+			w.revisions[n] = response.Header.GetRevision()
 			return txnPut, nil
 		}
 		w.revisions[n] = 0
-		if len(answer.Responses) == 1 && len(answer.Responses[0].GetResponseRange().GetKvs()) == 1 {
-			w.revisions[n] = answer.Responses[0].GetResponseRange().Kvs[0].ModRevision
+		if len(response.Responses) == 1 && len(response.Responses[0].GetResponseRange().GetKvs()) == 1 {
+			w.revisions[n] = response.Responses[0].GetResponseRange().Kvs[0].ModRevision
 		}
 		return txnRefused, nil
 	}

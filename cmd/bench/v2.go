@@ -34,17 +34,17 @@ var v2GetKind = workloadKind{
 }
 
 func v2Flags(s *settings, flags *flag.FlagSet) {
-	flags.StringVar(&s.user, "user", s.user, "`NAME:PASSWORD` that every request brings (Basic authentication)")
+	flags.StringVar(&s.user, "user", s.user, "`NAME:PASSWORD` of every request (Basic authentication)")
 }
 
 func v2Defaults(s *settings) { s.keys = 10_000 }
 
-// v2Workload sends HTTP/1.1 requests over connections that are kept alive. Client i has the
-// connection i modulo the number of connections.
+// v2Workload sends HTTP/1.1 requests over persistent connections. Client i has the connection i
+// modulo the number of connections.
 type v2Workload struct {
 	method string
 	keys   *keyspace
-	paths  keyspace // the same keys as they stand in a URL
+	paths  keyspace // the same keys, escaped for a URL
 	conns  []*httpConn
 	user   string
 }
@@ -92,11 +92,11 @@ func (w *v2Workload) client(i int) request {
 		if w.method == http.MethodPut {
 			r.body = append(append(r.body[:0], "value="...), w.keys.value(rng)...)
 		}
-		return 0, conn.ask(ctx, r, checkV2)
+		return 0, conn.do(ctx, r, checkV2)
 	}
 }
 
-// checkV2 makes an error of an answer that is none.
+// checkV2 returns an error unless the response is a success.
 func checkV2(status int, body []byte, err error) error {
 	switch {
 	case status != http.StatusOK && status != http.StatusCreated:
@@ -107,9 +107,9 @@ func checkV2(status int, body []byte, err error) error {
 	return nil
 }
 
-// v2Error makes an error of an answer with another status than a success has and the first of its
-// body, leaving out what differs between requests (cause and index), so that equal errors are
-// counted together. err is the error of reading the body.
+// v2Error makes an error from an unsuccessful response, without the parts that differ between
+// requests (cause and index), so that equal errors are counted together. err is the error of
+// reading the body.
 func v2Error(status int, body []byte, err error) error {
 	if err != nil {
 		return fmt.Errorf("HTTP status %d, read body: %w", status, err)
@@ -131,7 +131,7 @@ func v2Error(status int, body []byte, err error) error {
 // benchUser gets the role root in the scenario with authentication.
 const benchUser = "root:bench"
 
-// enableAuth makes the user of root and turns v2's authentication on.
+// enableAuth creates the user root and enables v2's authentication.
 func enableAuth(ctx context.Context, address string) error {
 	name, password, _ := strings.Cut(benchUser, ":")
 	for _, r := range []struct{ path, body string }{
@@ -142,13 +142,13 @@ func enableAuth(ctx context.Context, address string) error {
 		if err != nil {
 			return err
 		}
-		answer, err := http.DefaultClient.Do(req)
+		response, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return fmt.Errorf("turn authentication on: %w", err)
+			return fmt.Errorf("enable authentication: %w", err)
 		}
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
-			return fmt.Errorf("turn authentication on: PUT %s: HTTP status %d", r.path, answer.StatusCode)
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusCreated {
+			return fmt.Errorf("enable authentication: PUT %s: HTTP status %d", r.path, response.StatusCode)
 		}
 	}
 	return nil

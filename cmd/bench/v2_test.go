@@ -13,7 +13,7 @@ func TestCheckV2(t *testing.T) {
 		status int
 		body   string
 		err    error
-		want   string // "" is none
+		want   string // "" means none
 	}{
 		{200, `{"action":"get"}`, nil, ""},
 		{201, ``, nil, ""},
@@ -39,7 +39,7 @@ func text(err error) string {
 	return err.Error()
 }
 
-// What a URL cannot hold arrives as it was, with the name and the password of the user.
+// Characters that a URL must escape arrive unchanged, with the user's name and password.
 func TestV2PathsAndUsers(t *testing.T) {
 	var mu sync.Mutex
 	got := map[string]int{}

@@ -14,9 +14,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// v3Conns are gRPC connections, each one TCP connection. The generated KV client is used bare,
-// without clientv3's balancer, retries and wrapping, because on a machine shared with the server
-// the client's CPU is the server's loss.
+// v3Conns are gRPC connections, each one TCP connection. They use the generated KV client directly,
+// without clientv3's balancer, retries and wrapping, because CPU that the client uses is not
+// available to the server on the same machine.
 type v3Conns struct {
 	conns []*grpc.ClientConn
 	kvs   []pb.KVClient
@@ -49,7 +49,7 @@ func dialV3(ctx context.Context, s settings) (*v3Conns, error) {
 	return c, nil
 }
 
-// newV3Conn makes a connection that connects on first use and tries again at once when refused: the
+// newV3Conn makes a connection that connects on first use and retries at once when refused: the
 // connection is established the moment a starting server listens, not after gRPC's usual back-off
 // of a second and more.
 func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
@@ -73,8 +73,8 @@ func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// awaitConnected returns nil once conn is ready, and an error when the first attempt has failed: a
-// workload is aimed at a server that already runs.
+// awaitConnected returns nil once conn is ready, and an error when the first attempt has failed:
+// the server of a workload runs already.
 func awaitConnected(ctx context.Context, conn *grpc.ClientConn) error {
 	for {
 		state := conn.GetState()
@@ -82,7 +82,7 @@ func awaitConnected(ctx context.Context, conn *grpc.ClientConn) error {
 		case connectivity.Ready:
 			return nil
 		case connectivity.TransientFailure, connectivity.Shutdown:
-			// The state carries no cause; a request that does not wait for readiness returns it.
+			// The state has no cause; a request that does not wait for readiness returns it.
 			_, err := pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte("/"), Serializable: true})
 			if err == nil {
 				return nil

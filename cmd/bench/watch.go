@@ -18,21 +18,21 @@ import (
 	"cairn/cmd/bench/histogram"
 )
 
-// The watchers of a scenario share so many streams, and these so many connections.
+// The watchers of a scenario share this number of streams, and those this number of connections.
 const (
 	watchConnections = 10
 	watchStreams     = 100
 )
 
-// watchers are watches that have been confirmed by the server.
+// watchers are watches that the server has confirmed.
 type watchers struct {
 	*v3Conns
 	streams []grpc.ClientStream
 	cancel  context.CancelFunc
 }
 
-// openWatchers makes n watches, of the keys that key names. Requests are sent while the answers
-// come in, since either side stops reading when it has too much to write.
+// openWatchers makes n watches, of the keys that key returns. It sends requests while it reads
+// responses, since either side stops reading when it has too much to write.
 func openWatchers(ctx context.Context, s settings, n int, key func(i int) []byte) (*watchers, error) {
 	s.connections = watchConnections
 	conns, err := dialV3(ctx, s)
@@ -66,8 +66,8 @@ func openWatchers(ctx context.Context, s settings, n int, key func(i int) []byte
 		})
 		group.Go(func() {
 			for range wanted {
-				var answer rawAnswer
-				if err := stream.RecvMsg(&answer); err != nil {
+				var response rawResponse
+				if err := stream.RecvMsg(&response); err != nil {
 					failed <- err
 					return
 				}
@@ -89,17 +89,17 @@ func (w *watchers) close() {
 	w.v3Conns.close()
 }
 
-// rawAnswer is a WatchResponse of which only the events are looked at: a client that decodes ten
-// million of them would be what is measured.
-type rawAnswer struct {
+// rawResponse is a WatchResponse of which only the events are decoded: otherwise the measurement
+// would be of the client that decodes ten million of them.
+type rawResponse struct {
 	events int
 	delays *histogram.Histogram // of each event, where it is not nil
 }
 
-// rawCodec encodes messages as usual, and decodes rawAnswers.
+// rawCodec encodes messages as usual, and decodes rawResponses.
 type rawCodec struct{}
 
-// Name implements encoding.CodecV2: what the bytes are does not change.
+// Name implements encoding.CodecV2: the encoding is protobuf's.
 func (rawCodec) Name() string { return "proto" }
 
 // Marshal implements encoding.CodecV2.
@@ -108,11 +108,11 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(b)}, err
 }
 
-var errBadAnswer = errors.New("watch: answer cannot be read")
+var errBadAnswer = errors.New("watch: malformed response")
 
 // Unmarshal implements encoding.CodecV2.
 func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	a := v.(*rawAnswer)
+	a := v.(*rawResponse)
 	a.events = 0
 	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buffer.Free()
@@ -139,8 +139,8 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 		}
 		b = b[n:]
 		a.events++
-		// The value is the last field of the key, which is the last of the event: its first bytes
-		// are the time.
+		// The value is the last field of the key-value, which is the last of the event: its first
+		// bytes are the time.
 		if a.delays != nil && len(event) >= 8 {
 			sent := int64(binary.BigEndian.Uint64(event[len(event)-8:]))
 			a.delays.Record(time.Duration(now - sent))
@@ -163,8 +163,8 @@ const (
 )
 
 // fanOut puts one key puts times at a rate, with many watchers, and waits until every watcher has
-// received every change. A delay counts from when the put was due: a server whose writers wait for
-// its watchers has not been quick.
+// received every change. A delay counts from when the put was due, so that it includes the time
+// that watchers delay a put.
 func fanOut(puts int, rate float64) func(context.Context, *trial) (sample, error) {
 	return func(ctx context.Context, t *trial) (sample, error) { return runFanOut(ctx, t, puts, rate) }
 }
@@ -206,8 +206,7 @@ func runFanOut(ctx context.Context, t *trial, puts int, rate float64) (sample, e
 	}, nil
 }
 
-// putTimes puts, at the rate if the server is quick enough for it, the time at which each put was
-// due.
+// putTimes puts, at the rate if the server is fast enough, the time at which each put was due.
 func putTimes(ctx context.Context, kv pb.KVClient, key []byte, puts int, rate float64) error {
 	begin := time.Now()
 	for i := range puts {
@@ -237,20 +236,20 @@ func (r *receiving) start() {
 	for i, stream := range r.streams {
 		share := r.total / int64(len(r.streams))
 		go func() {
-			answer := rawAnswer{delays: &r.delays[i]}
-			for got := int64(0); got < share; got += int64(answer.events) {
-				if err := stream.RecvMsg(&answer); err != nil {
+			response := rawResponse{delays: &r.delays[i]}
+			for got := int64(0); got < share; got += int64(response.events) {
+				if err := stream.RecvMsg(&response); err != nil {
 					r.done <- err
 					return
 				}
-				r.events.Add(int64(answer.events))
+				r.events.Add(int64(response.events))
 			}
 			r.done <- nil
 		}()
 	}
 }
 
-// wait returns the delays of all events once all have come.
+// wait returns the delays of all events once all have arrived.
 func (r *receiving) wait(ctx context.Context, patience time.Duration) (*histogram.Histogram, error) {
 	ticker := time.NewTicker(patience)
 	defer ticker.Stop()
@@ -269,11 +268,11 @@ func (r *receiving) wait(ctx context.Context, patience time.Duration) (*histogra
 				seen = now
 				goto again
 			}
-			return nil, fmt.Errorf("%d of %d events came: %w", seen, r.total, errPatience)
+			return nil, fmt.Errorf("%d of %d events arrived: %w", seen, r.total, errPatience)
 		}
 	}
 	if got := r.events.Load(); got != r.total {
-		return nil, fmt.Errorf("%d events came, want %d", got, r.total)
+		return nil, fmt.Errorf("%d events arrived, want %d", got, r.total)
 	}
 	all := &histogram.Histogram{}
 	for i := range r.delays {
@@ -282,7 +281,7 @@ func (r *receiving) wait(ctx context.Context, patience time.Duration) (*histogra
 	return all, nil
 }
 
-// runIdle makes watches of as many keys, which do not change, and measures their cost.
+// runIdle makes many watches, of different keys that do not change, and measures their cost.
 func runIdle(ctx context.Context, t *trial) (sample, error) {
 	n := idleWatchers / t.scale.divisor
 	before, err := sampleProcess(t.server.pid())

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// errKeyMissing is the error of a read of a missing key that should exist.
+// errKeyMissing is the error of a read of a key that should exist.
 var errKeyMissing = errors.New("key missing: fill the key space first (bench fill, or bench v2-set -order sequential -total KEYS, with the same -keys, -key-size and -prefix)")
 
-// A request sends one request, waits for its answer and checks it. The ticket counts the requests
+// A request sends one request, waits for its response and checks it. The ticket counts the requests
 // of a phase from 0; the kind returned indexes workload.kinds. It is called by one goroutine at a
 // time, so it may reuse its buffers.
 type request func(ctx context.Context, ticket uint64) (kind int, err error)
 
-// A workload makes the request functions of its clients, over connections that it holds until it is
+// A workload makes the request functions of its clients. It owns the connections until it is
 // closed.
 type workload interface {
-	// kinds names the sorts of requests it makes; where there are several, each is also reported by
-	// itself.
+	// kinds names the kinds of its requests; if there are several, each is also reported
+	// separately.
 	kinds() []string
 	// client returns client i's request function.
 	client(i int) request
@@ -34,10 +34,10 @@ type workloadKind struct {
 	example  string
 	defaults func(*settings)
 	flags    func(*settings, *flag.FlagSet)
-	// finite says that the workload knows itself how many requests it takes, by total.
+	// finite reports that the workload determines its number of requests, by total.
 	finite bool
 	total  func(settings) int
-	// keysPerRequest is what a request counts for in keys per second; nil means 1.
+	// keysPerRequest returns the number of keys that a request counts for; nil means 1.
 	keysPerRequest func(settings) int
 	open           func(context.Context, settings, *keyspace) (workload, error)
 }
@@ -63,7 +63,7 @@ func workloadNames() string {
 	return strings.Join(names, ", ")
 }
 
-// wrongCount is the error for an answer that holds another number of keys than were filled in.
+// wrongCount is the error for a response with another number of keys than were filled in.
 func wrongCount(what string, got, want int64) error {
 	return fmt.Errorf("%s %d, want %d: is the key space filled with exactly -keys keys?", what, got, want)
 }

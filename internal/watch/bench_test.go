@@ -7,7 +7,7 @@ import (
 	"cairn/internal/kv"
 )
 
-// BenchmarkPublish is what the applier pays for a put that is published.
+// BenchmarkPublish measures the applier's cost of publishing a put.
 func BenchmarkPublish(b *testing.B) {
 	for _, watchers := range []int{0, 1} {
 		b.Run(fmt.Sprintf("watchers=%d", watchers), func(b *testing.B) {
@@ -26,8 +26,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkDispatch brings one put to many watchers of its key and takes it there, or
-// to one among many of other keys.
+// BenchmarkDispatch dispatches one put to many watchers of its key, or to one among many of other
+// keys, and takes it.
 func BenchmarkDispatch(b *testing.B) {
 	for _, same := range []bool{true, false} {
 		b.Run(fmt.Sprintf("same=%v/watchers=10000", same), func(b *testing.B) {

@@ -6,12 +6,11 @@ import (
 	"cairn/internal/kv"
 )
 
-// Event is a change as watchers are given it. It is shared by all of them and
-// never changes.
+// Event is a change as watchers receive it. All of them share it, and it never changes.
 type Event struct {
 	kv.Event
-	// First is the first event of the revision when that is of a v2 directory and
-	// not this one: then this change is a part of what happened to the directory.
+	// First is the first event of the revision if that event is of a v2 directory and not this one:
+	// then this change is a part of the directory's change.
 	First *Event
 
 	wires [wiresMax]atomic.Pointer[[]byte]
@@ -20,15 +19,15 @@ type Event struct {
 // Revision returns the main revision of the change.
 func (e *Event) Revision() int64 { return e.Record.Mod.Main }
 
-// Bounds of what Wire keeps.
+// Limits of what Wire caches.
 const (
 	wiresMax     = 2
 	wireBytesMax = 16 << 10
 )
 
-// Wire returns the event as encode writes it, which is kept so that the watchers of
-// an event have it encoded once. slot, 0 or 1, selects the encoding. Large ones are
-// not kept: for those every encoding is a copy of the value.
+// Wire returns the event as encoded by encode, and caches it so that all watchers of an event share
+// one encoding. slot, 0 or 1, selects the encoding. Large events are not cached: each encoding
+// copies the value.
 func (e *Event) Wire(slot int, encode func(dst []byte, e *Event) []byte) []byte {
 	if w := e.wires[slot].Load(); w != nil {
 		return *w
@@ -40,16 +39,16 @@ func (e *Event) Wire(slot int, encode func(dst []byte, e *Event) []byte) []byte 
 	return w
 }
 
-// eventOverheadBytes is what an event takes besides key and values.
+// eventOverheadBytes is the memory of an event without key and values.
 const eventOverheadBytes = 320
 
-// bytes returns what an event keeps in memory.
+// bytes returns the event's size in memory.
 func (e *Event) bytes() int {
 	n := len(e.Key) + len(e.Record.Value) + len(e.Prev.Value)
-	return eventOverheadBytes + n + min(n, wireBytesMax) // the latter for Wire
+	return eventOverheadBytes + n + min(n, wireBytesMax) // the last term is for Wire
 }
 
-// clone returns an event of one's own for one that is lent.
+// clone returns a copy of an event that is valid for a limited time.
 func clone(e *kv.Event) *Event {
 	own := &Event{Event: *e}
 	mem := make([]byte, 0, len(e.Key)+len(e.Record.Value)+len(e.Prev.Value))
@@ -70,7 +69,7 @@ type batch struct {
 
 func (b *batch) last() int64 { return b.events[len(b.events)-1].Revision() }
 
-// link finds out which events are parts of what happened to a directory.
+// link finds the events that are parts of a directory's change.
 func link(events []Event) {
 	var first *Event
 	for i := range events {

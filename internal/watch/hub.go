@@ -7,7 +7,7 @@
 // until the watcher has caught up and is live again. It does not own the encoding of events on the
 // wire, goroutines or timers: v3rpc and v2http wait for a Stream's Wake and take from it.
 //
-// How an event travels:
+// The path of an event:
 //
 //  1. The applier calls Publish when the batch is visible. Without watchers that is
 //     one atomic load; with watchers the batch is copied (not its bytes) into a queue.
@@ -17,16 +17,16 @@
 //  3. The goroutine of the stream, woken by Stream.Wake, calls Take.
 //
 // Invariants:
-//   - Every event of a live watcher's range from its start up to Hub.dispatched, and no
-//     other, was delivered to it or is queued for it. A watcher that is behind got every
-//     event before Watcher.next.
+//   - Every event of a live watcher's range from its start up to Hub.dispatched, and no other, was
+//     delivered to it or is queued for it. A watcher that is behind has received every event before
+//     Watcher.next.
 //   - The events of one revision are delivered together.
-//   - The queued events of all streams are among the last Limits.WindowBytes dispatched: a
-//     slow stream costs no more than a fast one.
+//   - The queued events of all streams are among the last Limits.WindowBytes dispatched, so the
+//     memory of a slow stream is bounded.
 //
-// Concurrency: Publish belongs to the applier, Dispatch to one goroutine, a Stream and
-// its Watchers to one goroutine each. Hub.mu guards what they share; it is held for
-// one revision or one Take at a time and never while reading the store.
+// Concurrency: Publish belongs to the applier, Dispatch to one goroutine, a Stream and its Watchers
+// to one goroutine each. Hub.mu guards their shared state; it is held for one revision or one Take
+// at a time and never while reading the store.
 package watch
 
 import (
@@ -39,21 +39,21 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// Limits bound what the hub keeps in memory, and what a stream reads of history at a
-// time. They are looked at where a revision ends: one revision is given as a whole,
-// whatever its size. Zero values mean the defaults.
+// Limits are limits of the hub's memory, and of what a stream reads of history at a time. They are
+// checked at the end of a revision: a revision is delivered as a whole, whatever its size. Zero
+// values mean the defaults.
 type Limits struct {
 	QueueBytes     int // published and not dispatched
 	WindowBytes    int // dispatched and not taken by the slowest stream
 	StreamEvents   int // queued in one stream, counted for each watcher
 	HubEvents      int // queued in all streams
 	SliceEvents    int // read of history at a time
-	SliceBytes     int // taken out of those for watchers
-	DeliveryEvents int // taken out of those, counted for each watcher
+	SliceBytes     int // of the events that are collected for watchers
+	DeliveryEvents int // collected events, counted for each watcher
 	StreamWatchers int // in one stream; see Stream.Room
-	StreamBytes    int // their keys
+	StreamBytes    int // keys of the watchers of one stream
 	HubWatchers    int // in all streams
-	HubBytes       int // their keys
+	HubBytes       int // keys of all watchers
 }
 
 func (l *Limits) setDefaults() {
@@ -79,7 +79,7 @@ func (l *Limits) setDefaults() {
 	}
 }
 
-// Hub brings published events to watchers.
+// Hub delivers published events to watchers.
 type Hub struct {
 	keys   *mvcc.Store
 	limits Limits
@@ -89,25 +89,25 @@ type Hub struct {
 	closed   chan struct{}
 	closing  sync.Once
 
-	reading sync.RWMutex // held for reading while history is; Close waits for it
+	reading sync.RWMutex // read-locked while history is read; Close waits for it
 
 	queueMu sync.Mutex // guards the queue
 	queue   []batch
-	queued  int   // bytes in it
-	lost    int64 // the last revision that was thrown away before what the queue holds
+	queued  int   // size of the queue
+	lost    int64 // the last revision that was dropped from the front of the queue
 
-	mu              sync.Mutex // guards the rest, and what Stream and Watcher say it does
-	dispatched      int64      // the revision up to which live watchers have been served
+	mu              sync.Mutex // guards the fields below, and those fields of Stream and Watcher that say so
+	dispatched      int64      // the revision up to which live watchers have received their events
 	index           index      // the live watchers
 	streams         []*Stream
-	behind          int     // watchers in that state
+	behind          int     // number of watchers that are behind
 	dispatchedBytes int64   // bytes of events dispatched so far
 	events          int     // queued in all streams
 	bytes           int     // keys of all watchers
-	oldest          *Stream // those with queued events, by queuedSince
+	oldest          *Stream // streams with queued events, sorted by queuedSince
 	newest          *Stream
-	overfull        []*Stream // over their limit of queued events; empty between dispatches
-	asking          []*Stream // to be woken at the end of Dispatch
+	overfull        []*Stream // streams above their limit of queued events; empty between dispatches
+	asking          []*Stream // streams to be woken at the end of Dispatch
 }
 
 // New returns a hub for the events of a store.
@@ -123,12 +123,12 @@ var ErrClosed = errors.New("watch hub closed")
 var (
 	// ErrStreamFull reports that a stream has reached its limit of watchers.
 	ErrStreamFull = errors.New("too many watches on this stream")
-	// ErrHubFull reports that all streams together have reached theirs.
+	// ErrHubFull reports that all streams together have reached the hub's limit.
 	ErrHubFull = errors.New("too many watches on this member")
 )
 
-// Close ends all streams, which see it by Closed, or are notified. After it no stream reads the
-// store. Publish and Dispatch may still be called.
+// Close ends all streams, which detect it by Closed, or are notified. No stream reads the store
+// afterwards. Publish and Dispatch may still be called.
 func (h *Hub) Close() {
 	h.closing.Do(func() {
 		h.reading.Lock()
@@ -150,17 +150,17 @@ func (h *Hub) Closed() <-chan struct{} { return h.closed }
 // Wake has a token when there is something to Dispatch.
 func (h *Hub) Wake() <-chan struct{} { return h.wake }
 
-// Watchers returns how many watchers there are.
+// Watchers returns the number of watchers.
 func (h *Hub) Watchers() int64 { return h.watchers.Load() }
 
-// Load is what the hub has to do at a moment.
+// Load is the work of the hub at a moment.
 type Load struct {
 	Streams int
 	Behind  int // watchers that read from history
 	Events  int // that wait to be dispatched, or to be taken by a stream
 }
 
-// Load returns the present one.
+// Load returns the present load.
 func (h *Hub) Load() (l Load) {
 	h.queueMu.Lock()
 	for i := range h.queue {
@@ -174,11 +174,10 @@ func (h *Hub) Load() (l Load) {
 	return l
 }
 
-// Publish takes the events of a batch, n of them, which readers of the store see
-// already. They are copied, but not the bytes that they refer to.
+// Publish publishes the events of a batch, n of them, which readers of the store see already. They
+// are copied, but not the bytes that they refer to.
 func (h *Hub) Publish(events iter.Seq[*kv.Event], n int) {
-	// A watcher that is not counted yet will read the head after it is, and thus begin
-	// behind this batch.
+	// A watcher that is not counted yet will read the head later, and thus begin behind this batch.
 	if n == 0 || h.watchers.Load() == 0 {
 		return
 	}
@@ -203,8 +202,8 @@ func (h *Hub) Publish(events iter.Seq[*kv.Event], n int) {
 }
 
 // PublishReplaced notifies the hub that the store was replaced by a state at a revision, which
-// readers see already. The events that led there are not published: watchers read them from
-// history, or end where that does not reach back far enough. Only the applier calls it, as Publish.
+// readers see already. The events up to that state are not published: watchers read them from
+// history, or end if history does not reach back far enough. Only the applier calls it, as Publish.
 func (h *Hub) PublishReplaced(revision int64) {
 	if h.watchers.Load() == 0 {
 		return
@@ -223,7 +222,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Dispatch brings what was published to the live watchers.
+// Dispatch queues published events for the live watchers.
 func (h *Hub) Dispatch() {
 	h.queueMu.Lock()
 	batches, lost := h.queue, h.lost
@@ -231,7 +230,7 @@ func (h *Hub) Dispatch() {
 	h.queueMu.Unlock()
 	if lost > 0 {
 		h.mu.Lock()
-		h.passOver(lost)
+		h.skipTo(lost)
 		h.mu.Unlock()
 	}
 	for i := range batches {
@@ -254,9 +253,8 @@ func (h *Hub) Dispatch() {
 	h.mu.Unlock()
 }
 
-// passOver makes all watchers read the revisions up to rev from history. The mutex is
-// held.
-func (h *Hub) passOver(rev int64) {
+// skipTo makes all watchers read the revisions up to rev from history. The mutex is held.
+func (h *Hub) skipTo(rev int64) {
 	if rev <= h.dispatched {
 		return
 	}
@@ -265,7 +263,7 @@ func (h *Hub) passOver(rev int64) {
 		for w := s.first; w != nil; w = w.younger {
 			if w.state == live && w.next <= rev {
 				w.next = max(w.next, h.dispatched+1)
-				w.fall()
+				w.fallBehind()
 			}
 		}
 	}
@@ -278,10 +276,10 @@ func (h *Hub) dispatch(events []Event) {
 	defer h.mu.Unlock()
 	rev := events[0].Revision()
 	if rev <= h.dispatched {
-		return // from before there were watchers
+		return // published before there were watchers
 	}
-	// Revisions have no gaps. Events that were not published are in the history.
-	h.passOver(rev - 1)
+	// Revisions have no gaps, so the missing events are in the history.
+	h.skipTo(rev - 1)
 	for i := range events {
 		e := &events[i]
 		h.dispatchedBytes += int64(e.bytes())

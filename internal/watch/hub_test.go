@@ -16,7 +16,7 @@ func (s *Stream) idle() bool {
 	return s.events == 0 && len(s.fallen) == 0 && s.behind.n == 0
 }
 
-// received takes from a stream until it is idle, and returns the values of its events.
+// received takes from a stream until it is idle, and returns the values of the events.
 func received(t *testing.T, s *Stream) (values []string) {
 	t.Helper()
 	for {
@@ -35,8 +35,8 @@ func received(t *testing.T, s *Stream) (values []string) {
 	}
 }
 
-// TestUnpublished has a batch reach the store and not the hub, as when the state came
-// from a snapshot: the watchers receive its events nevertheless.
+// TestUnpublished has a batch reach the store and not the hub, as when the state came from a
+// snapshot: the watchers receive its events nevertheless.
 func TestUnpublished(t *testing.T) {
 	s := newStore(t, Limits{})
 	st := s.hub.NewStream()
@@ -54,7 +54,7 @@ func TestUnpublished(t *testing.T) {
 	}
 }
 
-// TestClose ends what reads history, and leaves the applier alone.
+// TestClose: Close ends streams that read history, and does not affect the applier.
 func TestClose(t *testing.T) {
 	s := newStore(t, Limits{})
 	s.batch(s.put("k", "1"))
@@ -71,7 +71,7 @@ func TestClose(t *testing.T) {
 	s.hub.Dispatch()
 }
 
-// TestWatcherSynced is what progress notifications go by.
+// TestWatcherSynced checks the revision of progress notifications.
 func TestWatcherSynced(t *testing.T) {
 	s := newStore(t, Limits{})
 	st := s.hub.NewStream()

@@ -2,10 +2,10 @@ package watch
 
 import "strings"
 
-// index finds the watchers of a key: those of the key alone in a map, those of
-// ranges in a treap of intervals, in which each node knows the highest end below
-// it (Cormen et al., "Interval trees"). Watchers of the same keys share a place and
-// are chained through Watcher.before and after, so a watcher is in one index at most.
+// index finds the watchers of a key: those of the key alone in a map, those of ranges in a treap of
+// intervals, in which each node has the highest end of its subtree (Cormen et al., "Interval
+// trees"). Watchers of the same keys share an entry and are chained through Watcher.before and
+// after, so a watcher is in one index at most.
 type index struct {
 	exact     map[string]*Watcher
 	root      *interval
@@ -47,7 +47,7 @@ type span struct {
 	single bool
 }
 
-// bytes returns what a watcher's keys take.
+// bytes returns the size of a watcher's keys.
 func (s *span) bytes() int { return len(s.start) + len(s.end) }
 
 // compare orders ranges by start and then by end.
@@ -65,7 +65,7 @@ func (s span) compare(o span) int {
 	}
 }
 
-// add puts a watcher in.
+// add adds a watcher.
 func (x *index) add(w *Watcher) {
 	x.n++
 	if w.span.single {
@@ -78,7 +78,7 @@ func (x *index) add(w *Watcher) {
 	x.root = x.insert(x.root, w)
 }
 
-// chain puts w in front of the watchers that begin with head.
+// chain puts w in front of the list that begins with head.
 func chain(head, w *Watcher) *Watcher {
 	w.before, w.after = nil, head
 	if head != nil {
@@ -87,7 +87,7 @@ func chain(head, w *Watcher) *Watcher {
 	return w
 }
 
-// unchain takes w out, and returns the new first watcher.
+// unchain removes w from a list, and returns the new head.
 func unchain(head, w *Watcher) *Watcher {
 	if w.before != nil {
 		w.before.after = w.after
@@ -101,7 +101,7 @@ func unchain(head, w *Watcher) *Watcher {
 	return head
 }
 
-// remove takes a watcher out that is in.
+// remove removes a watcher, which must be in the index.
 func (x *index) remove(w *Watcher) {
 	x.n--
 	if w.span.single {
@@ -140,8 +140,8 @@ func (n *interval) match(key string, visit func(*Watcher)) {
 	}
 }
 
-// random returns the next priority: xorshift64, seeded alike everywhere, since the
-// shape of the treap must not depend on anything but what was put in.
+// random returns the next priority: xorshift64 with a fixed seed, since the shape of the treap must
+// depend only on the watchers added.
 func (x *index) random() uint64 {
 	if x.seed == 0 {
 		x.seed = 0x9E3779B97F4A7C15
@@ -198,7 +198,7 @@ func (x *index) without(n *interval, w *Watcher) *interval {
 	return n.update()
 }
 
-// join makes one treap of two, all of whose ranges in left are before those in right.
+// join merges two treaps; all ranges in left must be before those in right.
 func join(left, right *interval) *interval {
 	switch {
 	case left == nil:

@@ -28,7 +28,7 @@ func checkTreap(t *testing.T, n *interval) bound {
 	return n.highest
 }
 
-// TestIndexModel holds the index against a list of ranges that is searched through.
+// TestIndexModel compares the index with a list of ranges that is scanned.
 func TestIndexModel(t *testing.T) {
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 1))

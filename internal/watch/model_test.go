@@ -14,8 +14,8 @@ import (
 type witness struct {
 	rng       kv.KeyRange
 	start     int64       // the first revision that it must receive
-	puts      bool        // only those
-	past      kv.KeyRange // watched, too, in what was before it began
+	puts      bool        // only puts
+	past      kv.KeyRange // also watched, before its start
 	began     int64
 	w         *Watcher
 	got       []*Event
@@ -57,7 +57,7 @@ func (x *witness) wants(e *Event) bool {
 	return x.rng.Contains(e.Key) || !x.past.Empty() && x.past.Contains(e.Key) && e.Revision() <= x.began
 }
 
-// hear takes deliveries, and checks what can be checked at once.
+// hear takes deliveries, and checks their order at once.
 func hear(t testing.TB, deliveries []Delivery) {
 	for _, d := range deliveries {
 		x := d.Watcher.Owner().(*witness)
@@ -76,11 +76,11 @@ func hear(t testing.TB, deliveries []Delivery) {
 	}
 }
 
-// verify compares the events of a witness with the log. through is the revision up to
-// which it must have received all.
+// verify compares the events of a witness with the log. through is the revision up to which it must
+// have received all.
 func (x *witness) verify(t testing.TB, log []kv.Event, through int64) {
 	if x.compacted != 0 {
-		through = 0 // as far as it came
+		through = 0 // it ended, with the events so far
 	}
 	i := 0
 	for j := range log {
@@ -114,7 +114,7 @@ func (x *witness) verify(t testing.TB, log []kv.Event, through int64) {
 	}
 }
 
-// checkFirst checks that the event at log[j] knows the directory that it belongs to.
+// checkFirst checks the First of the event at log[j].
 func checkFirst(t testing.TB, log []kv.Event, j int, got *Event) {
 	first := log[j-int(got.Record.Mod.Sub)]
 	switch {
@@ -127,7 +127,7 @@ func checkFirst(t testing.TB, log []kv.Event, j int, got *Event) {
 	}
 }
 
-// tiny are limits that everything runs into all the time.
+// tiny are limits that are reached all the time.
 func tiny(r *rand.Rand) Limits {
 	some := func() int { return 1 + r.IntN(20) }
 	return Limits{
@@ -199,7 +199,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// drain takes from the streams until they have been given all.
+// drain takes from the streams until nothing is left.
 func drain(t *testing.T, s *store, streams []*Stream, take func(*Stream) int) {
 	s.hub.Dispatch()
 	for _, st := range streams {
@@ -217,7 +217,7 @@ func drain(t *testing.T, s *store, streams []*Stream, take func(*Stream) int) {
 	}
 }
 
-// checkEmpty checks that a hub whose streams are closed holds nothing.
+// checkEmpty checks that a hub whose streams are closed is empty.
 func checkEmpty(t *testing.T, h *Hub) {
 	if h.Watchers() != 0 || h.index.n != 0 || h.index.root != nil || len(h.index.exact) != 0 ||
 		h.events != 0 || h.oldest != nil || h.newest != nil || len(h.streams) != 0 {
@@ -225,7 +225,7 @@ func checkEmpty(t *testing.T, h *Hub) {
 	}
 }
 
-// TestConcurrently does what TestModel does, each part in its own goroutine.
+// TestConcurrently is TestModel with each part in its own goroutine.
 func TestConcurrently(t *testing.T) {
 	for seed := range uint64(4) {
 		r := rand.New(rand.NewPCG(seed, 3))
@@ -270,7 +270,7 @@ func TestConcurrently(t *testing.T) {
 	}
 }
 
-// consume makes watchers and takes their events, until all was written and delivered.
+// consume adds watchers and takes their events, until everything was written and delivered.
 func consume(t *testing.T, h *Hub, r *rand.Rand, written <-chan struct{}) (witnesses []*witness) {
 	s := h.NewStream()
 	defer s.Close()
@@ -283,8 +283,8 @@ func consume(t *testing.T, h *Hub, r *rand.Rand, written <-chan struct{}) (witne
 		}
 		hear(t, ds)
 		if len(witnesses) < 200 && r.IntN(4) == 0 {
-			// begin may choose a start 4 revisions after the head that it is given. One that is
-			// never written would never be synced.
+			// begin may choose a start 4 revisions after the given head. A start that is never
+			// written would never be synced.
 			witnesses = append(witnesses, begin(s, r, max(1, h.keys.Head().Revision-4)))
 		}
 		if len(ds) > 0 {

@@ -61,7 +61,7 @@ func Test15271(t *testing.T) {
 	}
 }
 
-// Test20221: a watch that begins in the future keeps the progress of its stream back until then.
+// Test20221: a watch with a start in the future delays the progress of its stream until then.
 func Test20221(t *testing.T) {
 	s := newStore(t, Limits{})
 	st := s.hub.NewStream()
@@ -96,7 +96,8 @@ func Test20221(t *testing.T) {
 	expect("begun", 4, true)
 }
 
-// TestRoom: watchers and their keys are counted in the stream and in all, and their ends, too.
+// TestRoom: watchers and their keys, and the ends of watchers, are counted in the stream and in
+// total.
 func TestRoom(t *testing.T) {
 	s := newStore(t, Limits{StreamWatchers: 3, StreamBytes: 100, HubWatchers: 5, HubBytes: 150})
 	one, two := s.hub.NewStream(), s.hub.NewStream()

@@ -97,7 +97,7 @@ func (s *store) delete(key, end string) func(w *mvcc.Writer) {
 	}
 }
 
-// directory notes the removal of a directory and of keys in it, as v2tree does.
+// directory records the removal of a directory and of keys in it, as v2tree does.
 func (s *store) directory(path string, keys ...string) func(w *mvcc.Writer) {
 	return func(w *mvcc.Writer) {
 		if err := w.ChangeDirectory(kv.EventDelete, kv.ActionDelete, []byte(path), kv.Record{}, kv.Record{Mod: kv.Revision{Main: 1}}); err != nil {

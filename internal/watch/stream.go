@@ -10,15 +10,15 @@ import (
 type Spec struct {
 	// Range must not be empty.
 	Range kv.KeyRange
-	// HistoryRange, unless empty, takes the place of Range while the watcher reads history. It
-	// must contain Range; Wants decides which of the further events are delivered.
+	// HistoryRange, unless empty, replaces Range while the watcher reads history. It must contain
+	// Range; Wants selects among the additional events.
 	HistoryRange kv.KeyRange
-	// Start is the first revision to deliver; 0 is the next one after the head.
+	// Start is the first revision to deliver; 0 means the next one after the head.
 	Start int64
 	// Wants selects events of the range; it is called by any goroutine, under a lock, and must
 	// be quick. nil selects all.
 	Wants func(e *Event) bool
-	// Owner is for the caller: Watcher.Owner.
+	// Owner is a value for the caller, returned by Watcher.Owner.
 	Owner any
 }
 
@@ -32,24 +32,23 @@ const (
 	ended
 )
 
-// Watcher is a watch of one key or range, in a stream. A hundred thousand of them
-// that nothing happens to are ordinary, so it has no buffer, no channel and no
-// goroutine of its own.
+// Watcher is a watch of one key or range, in a stream. A hundred thousand of them without events
+// are ordinary, so it has no buffer, no channel and no goroutine.
 type Watcher struct {
 	owner  any
 	stream *Stream
-	span   span  // what it is in an index by
+	span   span  // its key or range in an index
 	past   *past // nil without a Spec.HistoryRange
 	filter func(*Event) bool
 
-	// The hub's mutex guards what follows; of a watcher behind, next is the stream's.
+	// The hub's mutex guards the fields below; while the watcher is behind, next is the stream's.
 	state  state
-	next   int64    // events of earlier revisions are not wanted, or were delivered
-	event  *Event   // the first that is queued
-	events []*Event // the others
+	next   int64    // the first revision still to be delivered
+	event  *Event   // the first queued event
+	events []*Event // the other queued events
 
 	before, after   *Watcher // in an index
-	elder, younger  *Watcher // in the stream
+	elder, younger  *Watcher // in the stream's list of watchers
 	deliveryInSlice int      // the stream's, while it reads history: 1 + index into deliveries
 }
 
@@ -58,7 +57,7 @@ func (w *Watcher) Owner() any { return w.owner }
 
 func (w *Watcher) wants(e *Event) bool { return w.filter == nil || w.filter(e) }
 
-// queue keeps an event for the stream to take. The hub's mutex is held.
+// queue queues an event for the stream to take. The hub's mutex is held.
 func (w *Watcher) queue(e *Event) {
 	s := w.stream
 	if s.events == 0 {
@@ -79,8 +78,8 @@ func (w *Watcher) queue(e *Event) {
 	s.ready = append(s.ready, w)
 }
 
-// fall makes a live watcher get behind. The hub's mutex is held.
-func (w *Watcher) fall() {
+// fallBehind makes a live watcher fall behind. The hub's mutex is held.
+func (w *Watcher) fallBehind() {
 	s := w.stream
 	s.hub.index.remove(w)
 	w.state = fallen
@@ -88,13 +87,13 @@ func (w *Watcher) fall() {
 	s.signal()
 }
 
-// past is what a watcher with a Spec.HistoryRange has besides.
+// past has the additional fields of a watcher with a Spec.HistoryRange.
 type past struct {
-	other   span  // that of Spec.Range and Spec.HistoryRange which Watcher.span is not
+	other   span  // the one of Spec.Range and Spec.HistoryRange that is not in Watcher.span
 	through int64 // the store's revision when the watcher began
 }
 
-// bytes returns what the watcher's keys take.
+// bytes returns the size of the watcher's keys.
 func (w *Watcher) bytes() int {
 	n := w.span.bytes()
 	if w.past != nil {
@@ -107,13 +106,13 @@ func (w *Watcher) bytes() int {
 // is held.
 func (w *Watcher) historyEnd() int64 {
 	if w.past != nil {
-		// what is not dispatched yet is history, too
+		// events that are not dispatched yet are in the history, too
 		return max(w.past.through, w.stream.hub.dispatched)
 	}
 	return w.stream.hub.dispatched
 }
 
-// enterHistory puts a fallen watcher into its stream's index of those that read history. The hub's
+// enterHistory moves a fallen watcher to its stream's index of those that read history. The hub's
 // mutex is held.
 func (w *Watcher) enterHistory() {
 	if w.past != nil {
@@ -140,22 +139,22 @@ type Stream struct {
 	wake   chan struct{} // nil when there is notify
 	notify func()
 
-	// The hub's mutex guards these.
+	// The hub's mutex guards the fields below.
 	slot         int        // in Hub.streams
-	ready        []*Watcher // with queued events, in the order of their first ones
+	ready        []*Watcher // watchers with queued events, sorted by their first event
 	events       int        // queued
 	queuedSince  int64      // Hub.dispatchedBytes when the first was queued
 	older, newer *Stream    // in the hub's list of streams with queued events
 	fallen       []*Watcher
-	first, last  *Watcher // all watchers, in the order of their making
+	first, last  *Watcher // all watchers, in the order of their creation
 	watchers     int
 	bytes        int   // their keys
-	latest       int64 // no watcher begins later
+	latest       int64 // the highest start of a watcher
 
-	// These are the consumer's own.
+	// The fields below belong to the consumer.
 	behind     index
-	laggards   []*Watcher // those in behind, and some that have been
-	highFirst  bool       // which end the next slice of history begins at; see catchUp
+	laggards   []*Watcher // those in behind, and some that were
+	highFirst  bool       // the end at which the next slice of history begins; see catchUp
 	deliveries []Delivery
 	taken      []*Event
 }
@@ -164,8 +163,8 @@ type Stream struct {
 func (h *Hub) NewStream() *Stream { return h.add(&Stream{hub: h, wake: make(chan struct{}, 1)}) }
 
 // NewStreamFunc is NewStream for a consumer that has no goroutine while there is nothing to take:
-// instead of a token in Wake, notify is called, also when the hub is closed. It is called under a
-// lock: it must not wait, nor call the hub.
+// instead of sending a token to Wake, the hub calls notify, also when it is closed. notify is
+// called under a lock: it must not block, nor call the hub.
 func (h *Hub) NewStreamFunc(notify func()) *Stream { return h.add(&Stream{hub: h, notify: notify}) }
 
 func (h *Hub) add(s *Stream) *Stream {
@@ -185,7 +184,7 @@ func (s *Stream) signal() {
 	signal(s.wake)
 }
 
-// Wake has a token when Take may have something to give.
+// Wake has a token when Take may return something.
 func (s *Stream) Wake() <-chan struct{} { return s.wake }
 
 // Close ends the stream and its watchers.
@@ -214,8 +213,8 @@ func (s *Stream) Close() {
 	h.streams = h.streams[:last]
 }
 
-// Room returns why a watcher of a range should not be added, or nil: ErrStreamFull or ErrHubFull.
-// Who gives many watchers to one consumer asks it; a stream that never has more than one need not.
+// Room returns why a watcher of a range should not be added, or nil: ErrStreamFull or ErrHubFull. A
+// consumer that may add many watchers to a stream must call it first.
 func (s *Stream) Room(r kv.KeyRange) error {
 	h, l := s.hub, &s.hub.limits
 	size := len(r.Key) + len(r.End)
@@ -223,13 +222,13 @@ func (s *Stream) Room(r kv.KeyRange) error {
 	defer h.mu.Unlock()
 	switch {
 	case s.watchers >= l.StreamWatchers:
-		return fmt.Errorf("%w: %d are the most", ErrStreamFull, l.StreamWatchers)
+		return fmt.Errorf("%w: the limit is %d", ErrStreamFull, l.StreamWatchers)
 	case s.bytes+size > l.StreamBytes:
-		return fmt.Errorf("%w: their keys may take %d bytes", ErrStreamFull, l.StreamBytes)
+		return fmt.Errorf("%w: the limit of their keys is %d bytes", ErrStreamFull, l.StreamBytes)
 	case h.watchers.Load() >= int64(l.HubWatchers):
-		return fmt.Errorf("%w: %d are the most", ErrHubFull, l.HubWatchers)
+		return fmt.Errorf("%w: the limit is %d", ErrHubFull, l.HubWatchers)
 	case h.bytes+size > l.HubBytes:
-		return fmt.Errorf("%w: their keys may take %d bytes", ErrHubFull, l.HubBytes)
+		return fmt.Errorf("%w: the limit of their keys is %d bytes", ErrHubFull, l.HubBytes)
 	default:
 		return nil
 	}
@@ -323,11 +322,11 @@ func (s *Stream) end(w *Watcher) {
 	s.hub.watchers.Add(-1)
 }
 
-// Synced returns a revision up to which all watchers of the stream have been given all that is
-// theirs, which is not before asked, nor before one of them begins: as in etcd a watcher hears of
-// no revision before its own. When that is still to come, ok is false and Wake will have a token
-// when it is time to ask again, after Take has nothing to give.
-func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
+// Synced returns a revision up to which all watchers of the stream have received their events. It
+// is at least requested, and not below the start of any of them: as in etcd a watcher gets no
+// progress before its start. If no such revision is reached yet, ok is false, and Wake will have a
+// token when the caller should try again, after Take has returned nothing.
+func (s *Stream) Synced(requested int64) (revision int64, ok bool) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -338,14 +337,15 @@ func (s *Stream) Synced(asked int64) (revision int64, ok bool) {
 		s.signal()
 		return 0, false
 	}
-	if h.dispatched < asked || s.latest > h.dispatched+1 && s.waitsForFuture() {
+	if h.dispatched < requested || s.latest > h.dispatched+1 && s.waitsForFuture() {
 		h.asking = append(h.asking, s)
 		return 0, false
 	}
 	return h.dispatched, true
 }
 
-// waitsForFuture reports whether a watcher has yet to begin. The hub's mutex is held.
+// waitsForFuture reports whether the start of a watcher is still in the future. The hub's mutex is
+// held.
 func (s *Stream) waitsForFuture() bool {
 	s.latest = 0
 	for w := s.first; w != nil; w = w.younger {
@@ -362,7 +362,7 @@ func (w *Watcher) Synced() (revision int64, ok bool) {
 	return h.dispatched, w.state == live && w.event == nil && w.next <= h.dispatched+1
 }
 
-// enqueue puts the stream behind all others with queued events. The hub's mutex is held.
+// enqueue moves the stream behind all others with queued events. The hub's mutex is held.
 func (s *Stream) enqueue() {
 	h := s.hub
 	if s.older = h.newest; s.older != nil {
@@ -403,14 +403,13 @@ func (s *Stream) dropQueued() {
 		if w.state == live && w.event != nil {
 			w.next = w.event.Revision()
 			w.event, w.events = nil, nil
-			w.fall()
+			w.fallBehind()
 		}
 	}
 	s.forget()
 }
 
-// clearQueue drops the queued events of a watcher before its end. The hub's mutex
-// is held.
+// clearQueue drops the queued events of a watcher before it ends. The hub's mutex is held.
 func (w *Watcher) clearQueue() {
 	if w.event == nil {
 		return

@@ -8,13 +8,13 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// Delivery is one delivery to a watcher: events of whole revisions, in their order; or
-// its end, when Compacted is not 0.
+// Delivery is one delivery to a watcher: events of whole revisions, in order; or its end, when
+// Compacted is not 0.
 type Delivery struct {
 	Watcher *Watcher
 	Events  []*Event
-	// Compacted is the oldest revision that history has, when the watcher wanted an
-	// older one. It has ended then.
+	// Compacted is set when the watcher ended because it needs compacted revisions: it is the
+	// oldest revision that history has.
 	Compacted int64
 }
 
@@ -35,7 +35,7 @@ func (s *Stream) Take() ([]Delivery, error) {
 	return s.deliveries, nil
 }
 
-// takenKept is how long a list of events may be that is kept for the next Take.
+// takenKept is the maximum length of a list of events that is reused for the next Take.
 const takenKept = 4 << 10
 
 // takeLive takes the events that the hub has queued, and the watchers that have fallen behind.
@@ -66,22 +66,22 @@ func (s *Stream) takeLive() {
 	s.fallen = s.fallen[:0]
 }
 
-// slice is a piece of history on its way to the watchers behind.
+// slice is a piece of history that is read for the watchers behind.
 type slice struct {
 	stream  *Stream
 	from    int64
 	through int64 // the last revision that was read
 	stopped bool  // before the end of history
 	first   *Event
-	read    int // events
-	bytes   int // of events taken
-	given   int // events taken, counted for each watcher
+	read    int // number of events read
+	bytes   int // of the collected events
+	given   int // collected events, counted for each watcher
 	lent    Event
 }
 
-// catchUp reads one slice of history, from the revision that the watcher wants that is
-// furthest behind; or, every other time, the one that is least behind, so that those
-// who lack little need not wait for those who lack a lot.
+// catchUp reads one slice of history. It starts alternately at the revision of the watcher that is
+// furthest behind and of the one that is least behind, so that a watcher that lacks little does not
+// wait for one that lacks a lot.
 func (s *Stream) catchUp() error {
 	s.hub.reading.RLock()
 	defer s.hub.reading.RUnlock()
@@ -100,8 +100,8 @@ func (s *Stream) catchUp() error {
 	})
 	s.highFirst = !s.highFirst
 	if c.from <= mvcc.FirstRevision {
-		// The event of a compact revision stays, so that history alone does not show that the
-		// revision before it was asked for.
+		// The event of a compact revision remains, so that history alone does not show that an
+		// earlier revision was requested.
 		if newest.CompactRevision > c.from {
 			s.endCompacted(newest.CompactRevision)
 			s.signal()
@@ -130,7 +130,7 @@ func (s *Stream) catchUp() error {
 	return nil
 }
 
-// visit takes an event of history, and reports whether to go on.
+// visit processes an event of history, and reports whether to continue.
 func (c *slice) visit(e *kv.Event) bool {
 	rev := e.Record.Mod.Main
 	if e.Record.Mod.Sub == 0 {
@@ -154,13 +154,13 @@ func (c *slice) visit(e *kv.Event) bool {
 		c.first = own
 	}
 	c.stream.behind.match(e.Key, func(w *Watcher) {
-		// One that wants to begin before the slice must not be given what is later.
+		// A watcher that needs earlier revisions must not receive later ones first.
 		if w.next < c.from || w.next > rev {
 			return
 		}
 		candidate := own
 		if candidate == nil {
-			// Wants sees the event as it is lent: only what is delivered is copied.
+			// Wants gets the original event: only delivered events are copied.
 			c.lent.Event, c.lent.First = *e, c.first
 			candidate = &c.lent
 		}
@@ -183,13 +183,13 @@ func (c *slice) give(w *Watcher, e *Event) {
 	c.given++
 }
 
-// full reports whether the slice is to end with the present revision.
+// full reports whether the slice must end with the current revision.
 func (c *slice) full() bool {
 	l := &c.stream.hub.limits
 	return c.read >= l.SliceEvents || c.bytes >= l.SliceBytes || c.given >= l.DeliveryEvents
 }
 
-// eachBehind visits the watchers behind, in the order in which they have got there.
+// eachBehind visits the watchers behind, in the order in which they fell behind.
 func (s *Stream) eachBehind(visit func(*Watcher)) {
 	for _, w := range s.laggards {
 		if w.state == behind {
@@ -198,8 +198,8 @@ func (s *Stream) eachBehind(visit func(*Watcher)) {
 	}
 }
 
-// rejoin takes note of the slice that was read, and makes those live that lack
-// nothing which the hub has dispatched already.
+// rejoin updates the watchers after a slice, and makes those live that have received everything
+// dispatched so far.
 func (s *Stream) rejoin(c *slice) {
 	h := s.hub
 	h.mu.Lock()
@@ -228,7 +228,7 @@ func (s *Stream) rejoin(c *slice) {
 	}
 }
 
-// endCompacted ends the watchers that want what history no longer has.
+// endCompacted ends the watchers that need compacted revisions.
 func (s *Stream) endCompacted(oldest int64) {
 	h := s.hub
 	h.mu.Lock()

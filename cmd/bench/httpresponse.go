@@ -10,43 +10,43 @@ import (
 )
 
 const (
-	// bytes of an answer's status line and headers, and of a line between chunks
-	headMax        = 64 << 10
-	bytesKept      = 64 << 10 // of an answer's body: enough for what an error says
-	interimMax     = 5        // answers 1xx before the one that counts
-	answerReadSize = 4 << 10
+	// bytes of a response's status line and headers, and of a line between chunks
+	headMax          = 64 << 10
+	bytesKept        = 64 << 10 // of a response's body: enough for an error message
+	interimMax       = 5        // responses 1xx before the final one
+	responseReadSize = 4 << 10
 )
 
-// answerReader reads HTTP/1.1 answers one behind the other from a connection. It accepts what RFC
-// 9112 lets a server send to a client that asks for no encodings, and nothing else: malformed
-// answers must show up as errors.
-type answerReader struct {
+// responseReader reads consecutive HTTP/1.1 responses from a connection. It accepts what RFC 9112
+// lets a server send to a client that accepts no encodings, and nothing else: malformed responses
+// must show up as errors.
+type responseReader struct {
 	from io.Reader
-	buf  []byte // buf[r:w] is read and not yet taken
+	buf  []byte // buf[r:w] is read and not yet consumed
 	r, w int
-	body []byte // the first of the answer's body
+	body []byte // the start of the response's body
 
-	begun bool // something came since the owner last cleared it
+	begun bool // bytes arrived since the owner last cleared it
 }
 
-// answerHead is what an answer's status line and headers say about what follows.
-type answerHead struct {
+// responseHead has the parts of a response's status line and headers that determine its framing.
+type responseHead struct {
 	status  int
-	length  int64 // -1: not said
+	length  int64 // -1: not declared
 	chunked bool
-	close   bool // no answer follows on the connection
+	close   bool // no response follows on the connection
 }
 
-// reset makes the reader begin a new connection.
-func (a *answerReader) reset(from io.Reader) { a.from, a.r, a.w = from, 0, 0 }
+// reset prepares the reader for a new connection.
+func (a *responseReader) reset(from io.Reader) { a.from, a.r, a.w = from, 0, 0 }
 
-// empty returns whether all that came is taken.
-func (a *answerReader) empty() bool { return a.r == a.w }
+// empty reports whether all received bytes are consumed.
+func (a *responseReader) empty() bool { return a.r == a.w }
 
-// next reads an answer to its end. It returns the first bytesKept of its body, valid until the next
-// call, and whether the connection may be used again. An error that comes with a status came in the
-// middle of the body.
-func (a *answerReader) next() (status int, body []byte, keep bool, err error) {
+// next reads a response to its end. It returns the first bytesKept of its body, valid until the
+// next call, and whether the connection may be used again. An error that comes with a status
+// occurred in the body.
+func (a *responseReader) next() (status int, body []byte, keep bool, err error) {
 	head, err := a.head()
 	for range interimMax {
 		if err != nil || head.status >= 200 {
@@ -55,7 +55,7 @@ func (a *answerReader) next() (status int, body []byte, keep bool, err error) {
 		head, err = a.head()
 	}
 	if err == nil && head.status < 200 {
-		err = fmt.Errorf("more than %d interim answers, the last of status %d", interimMax, head.status)
+		err = fmt.Errorf("more than %d interim responses, the last of status %d", interimMax, head.status)
 	}
 	if err != nil {
 		return 0, nil, false, err
@@ -72,13 +72,13 @@ func (a *answerReader) next() (status int, body []byte, keep bool, err error) {
 		err = a.takeAll()
 	}
 	if err == nil && !a.empty() {
-		err = fmt.Errorf("answer of status %d is followed by %.40q, for which nothing asked", head.status, a.buf[a.r:a.w])
+		err = fmt.Errorf("response of status %d is followed by %.40q, which was not requested", head.status, a.buf[a.r:a.w])
 	}
 	return head.status, a.body, err == nil && !head.close, err
 }
 
-// fill reads more behind what is not yet taken, which may move.
-func (a *answerReader) fill() error {
+// fill reads more bytes behind the unconsumed ones, which may move.
+func (a *responseReader) fill() error {
 	switch {
 	case a.r == a.w:
 		a.r, a.w = 0, 0
@@ -86,24 +86,24 @@ func (a *answerReader) fill() error {
 		a.w, a.r = copy(a.buf, a.buf[a.r:a.w]), 0
 	}
 	if a.w == len(a.buf) {
-		a.buf = append(make([]byte, 0, 2*len(a.buf)+answerReadSize), a.buf...)
+		a.buf = append(make([]byte, 0, 2*len(a.buf)+responseReadSize), a.buf...)
 		a.buf = a.buf[:cap(a.buf)]
 	}
 	n, err := a.from.Read(a.buf[a.w:])
 	a.w += n
 	if n > 0 {
 		a.begun = true
-		return nil // the error comes again
+		return nil // the next call returns the error again
 	}
 	return err
 }
 
 // head reads a status line and headers.
-func (a *answerReader) head() (answerHead, error) {
-	head := answerHead{length: -1}
+func (a *responseReader) head() (responseHead, error) {
+	head := responseHead{length: -1}
 	line, err := a.line(headMax)
 	if errors.Is(err, io.EOF) && !a.begun {
-		return head, errors.New("server closed the connection before it answered")
+		return head, errors.New("server closed the connection before it responded")
 	}
 	if err != nil {
 		return head, fmt.Errorf("read status line: %w", noEOF(err))
@@ -127,8 +127,9 @@ func (a *answerReader) head() (answerHead, error) {
 	}
 }
 
-// line takes a line of up to limit bytes and returns it without its end, valid until the next read.
-func (a *answerReader) line(limit int) ([]byte, error) {
+// line consumes a line of up to limit bytes and returns it without its end, valid until the next
+// read.
+func (a *responseReader) line(limit int) ([]byte, error) {
 	for seen := 0; ; {
 		if i := bytes.IndexByte(a.buf[a.r+seen:a.w], '\n'); i >= 0 {
 			line := a.buf[a.r : a.r+seen+i]
@@ -152,7 +153,7 @@ func (a *answerReader) line(limit int) ([]byte, error) {
 }
 
 // parseStatus reads "HTTP/1.1 200 OK".
-func (h *answerHead) parseStatus(line []byte) error {
+func (h *responseHead) parseStatus(line []byte) error {
 	status, versioned := bytes.CutPrefix(line, []byte("HTTP/1.1 "))
 	if !versioned {
 		if status, versioned = bytes.CutPrefix(line, []byte("HTTP/1.0 ")); versioned {
@@ -169,12 +170,12 @@ func (h *answerHead) parseStatus(line []byte) error {
 		h.status = 10*h.status + int(digit-'0')
 	}
 	if h.status < 100 || h.status == http.StatusSwitchingProtocols {
-		return fmt.Errorf("status line %.60q: no such answer to this request", line)
+		return fmt.Errorf("status line %.60q: not a valid response to this request", line)
 	}
 	return nil
 }
 
-func (h *answerHead) parseHeader(line []byte) error {
+func (h *responseHead) parseHeader(line []byte) error {
 	name, value, found := bytes.Cut(line, []byte(":"))
 	if !found || len(name) == 0 || bytes.ContainsAny(name, " \t") {
 		return fmt.Errorf("header %.60q: want NAME: VALUE", line)
@@ -202,22 +203,22 @@ func (h *answerHead) parseHeader(line []byte) error {
 	return nil
 }
 
-// check rejects what would leave it open where the answer ends.
-func (h *answerHead) check() error {
+// check rejects heads that leave the end of the response undefined.
+func (h *responseHead) check() error {
 	if h.chunked && h.length >= 0 {
-		return errors.New("answer with both a Content-Length and chunks")
+		return errors.New("response with both a Content-Length and chunks")
 	}
 	return nil
 }
 
-// chunks takes a body in chunks, and the trailer behind it.
-func (a *answerReader) chunks() error {
+// chunks reads a body in chunks, and its trailer.
+func (a *responseReader) chunks() error {
 	for {
 		line, err := a.line(headMax)
 		if err != nil {
 			return noEOF(err)
 		}
-		// extensions may follow, of which none is known
+		// unknown extensions may follow
 		digits, _, _ := bytes.Cut(line, []byte(";"))
 		size, err := parseDigits(bytes.TrimRight(digits, " \t"), 16)
 		if err != nil {
@@ -247,8 +248,8 @@ func (a *answerReader) chunks() error {
 	}
 }
 
-// take takes n bytes of a body.
-func (a *answerReader) take(n int64) error {
+// take reads n bytes of a body.
+func (a *responseReader) take(n int64) error {
 	for n > 0 {
 		if a.empty() {
 			if err := a.fill(); err != nil {
@@ -263,8 +264,8 @@ func (a *answerReader) take(n int64) error {
 	return nil
 }
 
-// takeAll takes a body that ends with the connection.
-func (a *answerReader) takeAll() error {
+// takeAll reads a body that ends with the connection.
+func (a *responseReader) takeAll() error {
 	for {
 		a.keep(a.buf[a.r:a.w])
 		a.r = a.w
@@ -276,11 +277,11 @@ func (a *answerReader) takeAll() error {
 	}
 }
 
-func (a *answerReader) keep(piece []byte) {
+func (a *responseReader) keep(piece []byte) {
 	a.body = append(a.body, piece[:min(len(piece), bytesKept-len(a.body))]...)
 }
 
-// noEOF makes an end in the middle an error that says so.
+// noEOF turns io.EOF into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -293,7 +294,7 @@ func noEOF(err error) error {
 func parseDigits(text []byte, base int) (int64, error) {
 	n, err := strconv.ParseUint(string(text), base, 62)
 	if err != nil {
-		return 0, fmt.Errorf("%.40q is no number", text)
+		return 0, fmt.Errorf("%.40q is not a number", text)
 	}
 	return int64(n), nil
 }
