@@ -9,7 +9,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// TestBytes pins what docs/formats/alarms.md shows, and that nothing else is taken for a command.
+// TestBytes pins the bytes in docs/formats/alarms.md, and refuses any others.
 func TestBytes(t *testing.T) {
 	c := Command{Action: Activate, Kind: NoSpace, Member: 0x8e9e05c52164694d}
 	b := c.Append(nil)

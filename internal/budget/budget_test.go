@@ -104,7 +104,7 @@ func TestManyTakers(t *testing.T) {
 	}
 	wg.Wait()
 	if b.Used() != 0 {
-		t.Errorf("%d bytes were not given back", b.Used())
+		t.Errorf("%d bytes were not released", b.Used())
 	}
 }
 

@@ -69,8 +69,8 @@ func TestNameMakesDataDirAndCluster(t *testing.T) {
 	}
 }
 
-// TestEveryOption gives each option of the table a value and looks at the field that it sets, from
-// each kind of source.
+// TestEveryOption sets each option of the table from each kind of source, and checks the field that
+// it sets.
 func TestEveryOption(t *testing.T) {
 	for _, o := range []struct {
 		name, value string
@@ -238,7 +238,7 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("%q %q: warnings\n got %q\nwant %q", c.args, c.environ, got.Warnings, c.want)
 		}
 		if got.Name == "x" {
-			t.Errorf("%q %q: the name came from beside the file", c.args, c.environ)
+			t.Errorf("%q %q: the name was not read from the file", c.args, c.environ)
 		}
 	}
 }

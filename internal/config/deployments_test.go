@@ -7,8 +7,8 @@ import (
 )
 
 // deployments are the flags, variables and files with which etcd is started in the field, recreated
-// from the documentation of those who write them. Each must start a member; warned are the settings
-// that are accepted without effect.
+// from the documentation of the projects. Each must start a member; warned are the settings that
+// are accepted without effect.
 var deployments = map[string]struct {
 	args    string
 	environ []string

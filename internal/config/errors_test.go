@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestErrors holds every error text. What is an error of usage ends the program with status 2 as in
-// etcd.
+// TestErrors checks every error text. An error of usage ends the program with status 2, as in etcd.
 func TestErrors(t *testing.T) {
 	const exit1, exit2 = false, true
 	for _, c := range []struct {
@@ -117,7 +116,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestErrorsElsewhere holds the errors of variables and files, which are never errors of usage.
+// TestErrorsElsewhere checks the errors of variables and files, which are never errors of usage.
 func TestErrorsElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		environ []string

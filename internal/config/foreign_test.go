@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestDebianFlags takes the flags that Debian's etcd 3.4 lists in its help: each is supported,
-// passes with its default value, or is refused by name; none is unknown.
+// TestDebianFlags sets the flags in the help of Debian's etcd 3.4: each is supported, accepted with
+// its default value, or refused by name; none is unknown.
 func TestDebianFlags(t *testing.T) {
 	for _, c := range []struct{ name, preset string }{
 		{"name", "default"},
@@ -193,7 +193,7 @@ func FuzzParseURL(f *testing.F) {
 	})
 }
 
-// TestEffectiveStartsTheSame reads what EffectiveText prints back as a configuration file.
+// TestEffectiveStartsTheSame loads the output of EffectiveText as a configuration file.
 func TestEffectiveStartsTheSame(t *testing.T) {
 	c := mustLoad(t, []string{
 		"--name=n1", "--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://a:1", "--cert-file=c", "--key-file=k",

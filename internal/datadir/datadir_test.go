@@ -38,7 +38,7 @@ func mustClose(t *testing.T, d *Dir) {
 	}
 }
 
-// tree lists all that is below a directory with its permissions.
+// tree lists everything below a directory with its permissions.
 func tree(t *testing.T, path string) (found []string) {
 	t.Helper()
 	err := filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
@@ -106,8 +106,7 @@ func TestSecondProcess(t *testing.T) {
 	if _, err := Open(path); err == nil || err.Error() != want {
 		t.Errorf("second Open: %v, want %s", err, want)
 	}
-	// The lock is the kernel's, so that it is also seen by other processes, and goes with its
-	// holder.
+	// The lock is the kernel's: other processes see it, and it ends with its holder's process.
 	out, err := exec.Command("flock", "--nonblock", filepath.Join(path, "member", "LOCK"), "true").CombinedOutput()
 	if _, missing := exec.LookPath("flock"); missing == nil && err == nil {
 		t.Errorf("another process got the lock: %s", out)
@@ -123,7 +122,7 @@ func TestRemnants(t *testing.T) {
 	d := mustOpen(t, path)
 	defer mustClose(t, d)
 	if d.Identity() != nil {
-		t.Errorf("half a FORMAT is taken for an identity: %v", d.Identity())
+		t.Errorf("half a FORMAT is accepted as an identity: %v", d.Identity())
 	}
 	if d.LoosePermissions() != 0o755 {
 		t.Errorf("permissions %v, want 0755", d.LoosePermissions())
@@ -203,12 +202,11 @@ func TestNotADirectory(t *testing.T) {
 	}
 }
 
-// TestNotWritable uses directories that even root cannot write to: /proc takes no new entries from
-// anyone.
+// TestNotWritable uses directories that even root cannot write to: /proc accepts no new entries.
 func TestNotWritable(t *testing.T) {
 	if os.Getuid() == 0 {
 		if _, err := Open("/proc/cairn/data"); err == nil {
-			t.Error("/proc took a data directory")
+			t.Error("/proc accepted a data directory")
 		}
 		return
 	}

@@ -48,10 +48,10 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		id, err := decode(text)
 		if newer := (newerFormatError{}); errors.As(err, &newer) && newer.format <= Format {
-			t.Errorf("format %d is said to be newer", newer.format)
+			t.Errorf("format %d is reported to be newer", newer.format)
 		}
 		if err == nil && string(id.encode()) != string(text) {
-			t.Errorf("%q is taken for %+v", text, id)
+			t.Errorf("%q is decoded as %+v", text, id)
 		}
 	})
 }

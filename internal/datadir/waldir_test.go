@@ -27,7 +27,7 @@ func TestLogElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the first attempt does not come to its end
+	for range 2 { // the first attempt is interrupted
 		if err := bootstrap(d); err != nil {
 			t.Fatal(err)
 		}
@@ -63,6 +63,6 @@ func TestLogElsewhere(t *testing.T) {
 	}
 	defer other.Close()
 	if err := bootstrap(other); err == nil || !strings.Contains(err.Error(), "is not empty") {
-		t.Errorf("another member's log was taken: %v", err)
+		t.Errorf("another member's log was accepted: %v", err)
 	}
 }

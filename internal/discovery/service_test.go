@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// answering is a discovery service: it returns the response to a method and what is behind the URL.
+// answering is a discovery service: it returns the response to a method and the path behind the
+// URL.
 type answering func(method, below string) (status int, body string)
 
 func (f answering) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -31,7 +32,7 @@ func serving(f answering) *Service {
 	return &Service{URL: "http://x/token", Client: &http.Client{Transport: f}, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// TestJoinFailures holds the errors that a member stops with.
+// TestJoinFailures checks the errors that a member stops with.
 func TestJoinFailures(t *testing.T) {
 	const ok, created = http.StatusOK, http.StatusCreated
 	size := func(n string) string { return `{"node":{"key":"/token/_config/size","value":"` + n + `"}}` }
@@ -47,7 +48,7 @@ func TestJoinFailures(t *testing.T) {
 		{`{"errorCode":110,"message":"no"}`, "", "", "discovery: read the size: no (110)"},
 		{size("1"), list(`,{"key":"/token/1","value":"a=http://a","createdIndex":2}`), "", "discovery: found duplicate id"},
 		{size("1"), list(`,{"key":"/token/2","value":"a=http://a","createdIndex":2}`), "", "discovery: cluster is full"},
-		// another one was faster
+		// another member was faster
 		{size("1"), list(""), list(`,{"key":"/token/1","value":"a=http://a","createdIndex":3},{"key":"/token/2","value":"b=http://b","createdIndex":2}`), "discovery: cluster is full"},
 		{size("2"), list(""), list(`,{"key":"/token/1","value":"a=http://a","createdIndex":3},{"key":"/token/2","value":"a=http://b","createdIndex":2}`), `discovery: found duplicate name: two members are called "a"`},
 		{size("2"), list(""), list(`,{"key":"/token/1","value":"a=http://a","createdIndex":3},{"key":"/token/2","value":"x","createdIndex":2}`), `discovery: the registered members are no list of members: "x" is no NAME=URL`},
@@ -75,8 +76,8 @@ func TestJoinFailures(t *testing.T) {
 	}
 }
 
-// TestJoinRetries holds that a service which cannot be reached is asked again, that a registration
-// whose response is lost counts, and that the end of the context ends the attempts.
+// TestJoinRetries: requests to an unreachable service are retried, a registration whose response is
+// lost counts, and the end of the context ends the attempts.
 func TestJoinRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attempts, there := 0, false
@@ -113,8 +114,8 @@ func TestJoinRetries(t *testing.T) {
 	})
 }
 
-// FuzzAnswer holds that no response of a discovery service makes the caller panic.
-func FuzzAnswer(f *testing.F) {
+// FuzzResponse: no response of a discovery service makes the caller panic.
+func FuzzResponse(f *testing.F) {
 	f.Add([]byte(`{"node":{"value":"1","nodes":[{"key":"/token/1","value":"a=http://a"}]}}`), 200)
 	f.Add([]byte(`{"errorCode":100}`), 404)
 	f.Add(bytes.Repeat([]byte("["), 100), 500)

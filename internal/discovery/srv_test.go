@@ -11,7 +11,7 @@ import (
 	"cairn/test/dnstest"
 )
 
-// TestClients asks a DNS server for the endpoints of a domain.
+// TestClients queries a DNS server for the endpoints of a domain.
 func TestClients(t *testing.T) {
 	lookup := dnstest.New(t,
 		"_etcd-client-ssl._tcp.example.com. IN SRV 10 3 2379 a.example.com.",
@@ -45,7 +45,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestRecordsAreBounded holds that a name with very many records does not make as many endpoints.
+// TestRecordsAreBounded: a name with very many records yields a limited number of endpoints.
 func TestRecordsAreBounded(t *testing.T) {
 	lookup := func(context.Context, string, string, string) (string, []*net.SRV, error) {
 		return "", slices.Repeat([]*net.SRV{{Target: "a.", Port: 1}}, recordsMax+1), nil
@@ -56,7 +56,7 @@ func TestRecordsAreBounded(t *testing.T) {
 	}
 }
 
-// FuzzTarget holds that no target of a record adds anything but a host to a URL.
+// FuzzTarget: a record's target adds only a host to a URL.
 func FuzzTarget(f *testing.F) {
 	for _, target := range []string{"a.example.com.", ".", "", "a@b", "a/b", "a:1", "[::1]", "a b", "a,b=http"} {
 		f.Add(target, uint16(2379))

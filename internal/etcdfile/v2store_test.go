@@ -22,7 +22,7 @@ func v2Snapshot(store string) []byte {
 	return appendField(file, 2, data)
 }
 
-// FuzzReadV2Snapshot reads anything without a panic; what is not a snapshot is an error.
+// FuzzReadV2Snapshot reads random bytes without a panic; anything but a snapshot is an error.
 func FuzzReadV2Snapshot(f *testing.F) {
 	f.Add(v2Snapshot(`{"CurrentIndex":3,"Root":{"Path":"/","Children":{"1":null}}}`))
 	f.Add([]byte{})
@@ -53,7 +53,7 @@ func TestReadV2SnapshotRefusesAnotherChecksum(t *testing.T) {
 	}
 }
 
-// FuzzParseV2Request takes anything without a panic.
+// FuzzParseV2Request parses random bytes without a panic.
 func FuzzParseV2Request(f *testing.F) {
 	request := appendField(appendField(nil, 2, []byte("PUT")), 3, []byte("/1/a"))
 	f.Add(request)
@@ -65,7 +65,7 @@ func FuzzParseV2Request(f *testing.F) {
 	})
 }
 
-// TestParseV2Request takes a request bare, as etcd 3.1 writes it, and within another message.
+// TestParseV2Request parses a bare request, as etcd 3.1 writes it, and one within another message.
 func TestParseV2Request(t *testing.T) {
 	request := appendField(appendField(nil, 2, []byte("PUT")), 3, []byte("/1/a"))
 	for _, data := range [][]byte{request, appendField(nil, 2, request)} {

@@ -27,7 +27,7 @@ import (
 
 const messageBytesMax = 1 << 16
 
-// kvServer answers a range with its own key, and a put with the metadata of the call.
+// kvServer returns its own key for a range, and the metadata of the call for a put.
 type kvServer struct {
 	etcdserverpb.UnimplementedKVServer
 }
@@ -53,8 +53,8 @@ func (kvServer) Put(ctx context.Context, _ *etcdserverpb.PutRequest) (*etcdserve
 	return &etcdserverpb.PutResponse{PrevKv: &mvccpb.KeyValue{Value: []byte(heard)}}, nil
 }
 
-// watchServer answers each request with the key that it names; "end" ends the stream, and "fail"
-// ends it with an error.
+// watchServer responds to each request with the key in it; "end" ends the stream, and "fail" ends
+// it with an error.
 type watchServer struct {
 	etcdserverpb.UnimplementedWatchServer
 	ended chan error
@@ -97,7 +97,7 @@ func (maintenanceServer) Snapshot(_ *etcdserverpb.SnapshotRequest, stream etcdse
 	return nil
 }
 
-// allowedOrigin may call from a browser, as with --cors.
+// allowedOrigin is allowed for browsers, as with --cors.
 const allowedOrigin = "https://console.example"
 
 func start(t *testing.T) (url string, watches *watchServer) {
@@ -177,7 +177,7 @@ func TestUnary(t *testing.T) {
 	}
 }
 
-// Whatever a call carries beside its message arrives.
+// Everything that a call carries besides its message arrives.
 func TestCallContext(t *testing.T) {
 	url, _ := start(t)
 	for _, c := range []struct {
@@ -221,7 +221,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", c.path, resp.StatusCode, text, c.want)
 		}
 	}
-	// A stream may go on for as long as it likes.
+	// A stream may last for any time.
 	messages := strings.Repeat(`{"create_request":`+key(strings.Repeat("x", messageBytesMax/2))+`}`, 8) + `{"create_request":` + key("end") + `}`
 	resp, text := post(t, url+"/v3/watch", messages)
 	if resp.StatusCode != http.StatusOK || strings.Count(text, "\n") != 8 {
@@ -246,7 +246,7 @@ const failure = `{"error":{"code":14,"message":"etcdserver: server stopped","grp
 
 func create(k string) string { return `{"create_request":` + key(k) + "}" }
 
-// Answers come while the request's body is still being sent.
+// Responses arrive while the request's body is still being sent.
 func TestBidirectionalStream(t *testing.T) {
 	url, _ := start(t)
 	body, requests := io.Pipe()
@@ -270,7 +270,7 @@ func TestBidirectionalStream(t *testing.T) {
 			t.Fatalf("%q %v", line, err)
 		}
 	}
-	// The handler ends although the client goes on: the answer must end, too.
+	// The handler ends although the client continues: the response must end, too.
 	io.WriteString(requests, create("fail"))
 	rest, err := io.ReadAll(lines)
 	if err != nil || string(rest) != failure+"\n" {
@@ -287,7 +287,7 @@ func TestStreamErrorsFirst(t *testing.T) {
 	}
 }
 
-// When a client goes, the handler of its stream ends.
+// When a client disconnects, the handler of its stream ends.
 func TestClientGoes(t *testing.T) {
 	url, watches := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -353,7 +353,8 @@ func TestWebsocket(t *testing.T) {
 		conn := dial("/v3/kv/put", c.header, c.protocols...)
 		exchange(conn, `{}`, base64.StdEncoding.EncodeToString([]byte("[T] []")))
 	}
-	// A browser adds the cookie for scripts of every page; it counts for those of this server.
+	// A browser adds the cookie to the scripts of every page; it is accepted only from this
+	// server's pages.
 	conn = dial("/v3/kv/put", http.Header{"Cookie": {"token=T"}, "Origin": {url}})
 	exchange(conn, `{}`, base64.StdEncoding.EncodeToString([]byte("[T] []")))
 	conn = dial("/v3/kv/put", http.Header{"Cookie": {"token=T"}, "Origin": {allowedOrigin}})
@@ -375,7 +376,7 @@ func TestWebsocket(t *testing.T) {
 		}
 	}
 	exchange(dial("/v3/watch", nil), create("one"), `"one"`)
-	// What is no path is refused before anything is upgraded.
+	// A request for an unknown path is refused before the upgrade.
 	if _, resp, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/v3/nothing", nil); err == nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("a websocket on no path: %v", err)
 	}
@@ -391,8 +392,8 @@ func BenchmarkUnary(b *testing.B) {
 	}
 }
 
-// TestMethodOverride has grpc-gateway's own mux as its model: the header is for POSTs of forms,
-// whose body is a form then. It says 501 of a method that is not allowed.
+// TestMethodOverride compares with grpc-gateway's own mux: the header applies to POSTs of forms,
+// whose body is then a form. It responds 501 to a method that is not allowed.
 func TestMethodOverride(t *testing.T) {
 	url, _ := start(t)
 	const form, override = "application/x-www-form-urlencoded", "X-HTTP-Method-Override"
@@ -417,9 +418,9 @@ func TestMethodOverride(t *testing.T) {
 			t.Errorf("%s of %s as %q by %q: status %d, want %d: %s", c.path, c.body, c.contentType, c.method, resp.StatusCode, c.status, text)
 		}
 	}
-	// What is no JSON at all is answered as the empty request: it was read as a form.
+	// A body that is not JSON gets the response to an empty request: it was parsed as a form.
 	_, empty := post(t, url+"/v3/kv/range", "", "Content-Type", form)
 	if _, text := post(t, url+"/v3/kv/range", "key=YQ==", "Content-Type", form, override, "post"); text != empty {
-		t.Errorf("a form is answered by %s, the empty request by %s", text, empty)
+		t.Errorf("response to a form: %s, to an empty request: %s", text, empty)
 	}
 }

@@ -23,9 +23,9 @@ import (
 	"google.golang.org/grpc"
 )
 
-// The benchmarks compare this transport with grpc-go's under the same service, etcd's KV with
-// a stub that answers at once. The server is a child process (this binary again), so that its
-// CPU can be told from the client's:
+// The benchmarks compare this transport with grpc-go's under the same service, etcd's KV with a
+// stub that responds at once. The server is a child process (this binary again), so that its CPU
+// can be distinguished from the client's:
 //
 //	go test ./internal/grpcserver -run '^$' -bench . -benchtime 200000x
 const benchServerEnv = "CAIRN_BENCH_SERVER"
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 type stubKV struct {
 	etcdpb.UnimplementedKVServer
-	// pause parks puts for a moment, as waiting for raft does; nil answers at once.
+	// pause parks puts for a moment, as waiting for raft does; nil responds at once.
 	pause chan chan struct{}
 	list  []*mvccpb.KeyValue
 }
@@ -63,7 +63,7 @@ func (s *stubKV) Put(_ context.Context, _ *etcdpb.PutRequest) (*etcdpb.PutRespon
 	return &etcdpb.PutResponse{Header: &etcdpb.ResponseHeader{ClusterId: 1 << 60, MemberId: 1 << 61, Revision: 12345, RaftTerm: 2}}, nil
 }
 
-// commit wakes parked puts in groups, a group every half millisecond at most.
+// commit wakes parked puts in groups, at most a group every half millisecond.
 func (s *stubKV) commit() {
 	var group []chan struct{}
 	for w := range s.pause {
@@ -83,8 +83,8 @@ func (s *stubKV) commit() {
 	}
 }
 
-// benchServer serves until its standard input ends; each line there is answered with the
-// CPU microseconds used so far.
+// benchServer serves until its standard input ends; for each line there it prints the CPU
+// microseconds used so far.
 func benchServer(kind string) {
 	kind, put, _ := strings.Cut(kind, "+")
 	kv := &stubKV{}

@@ -158,7 +158,7 @@ func TestStreamMetadata(t *testing.T) {
 	}
 }
 
-// A client that does not read must stop the handler that feeds it, and only that one.
+// A client that does not read blocks the handler that sends to it, and only that one.
 func TestSlowReaderHoldsItsHandler(t *testing.T) {
 	sent := make(chan int, 1)
 	svc := &grpctest.Service{Duplex: func(st pb.TestService_FullDuplexCallServer) error {
@@ -187,7 +187,7 @@ func TestSlowReaderHoldsItsHandler(t *testing.T) {
 		}
 	}
 	cancel()
-	// Windows, queue and one message in the making: nowhere near what it would like to send.
+	// Windows, queue and one message being encoded: far less than the handler tries to send.
 	if n := <-sent; n > 40 {
 		t.Fatalf("%d messages of 10 kB were accepted for a client that reads none", n)
 	}

@@ -182,9 +182,10 @@ func TestHeadersLargerThanAFrame(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h["x-echo"][0] != long {
-		t.Fatal("long header came back changed")
+		t.Fatal("a long header was changed")
 	}
-	// The client itself refuses to send above the SETTINGS_MAX_HEADER_LIST_SIZE that we announce.
+	// The client itself refuses to send more than the SETTINGS_MAX_HEADER_LIST_SIZE that the server
+	// announces.
 	_, err := c.UnaryCall(metadata.AppendToOutgoingContext(grpctest.Context(t), "x-echo", long+long), &pb.SimpleRequest{})
 	grpctest.WantCode(t, err, codes.Internal, "")
 	if _, err := c.EmptyCall(grpctest.Context(t), &pb.Empty{}); err != nil {
@@ -256,10 +257,10 @@ func TestGzip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(r.Payload.GetBody(), grpctest.Pattern(n)) {
-			t.Fatalf("%d bytes came back changed", n)
+			t.Fatalf("%d bytes were changed", n)
 		}
 	}
-	// A megabyte and more of zeros in a few bytes.
+	// More than a megabyte of zeros in a few bytes.
 	_, err := c.UnaryCall(ctx, &pb.SimpleRequest{Payload: &pb.Payload{Body: make([]byte, 8<<20)}}, grpc.UseCompressor(gzip.Name))
 	grpctest.WantCode(t, err, codes.ResourceExhausted, "")
 }
@@ -267,7 +268,7 @@ func TestGzip(t *testing.T) {
 func TestInline(t *testing.T) {
 	release := make(chan struct{})
 	svc := &grpctest.Service{Unary: func(ctx context.Context, r *pb.SimpleRequest) (*pb.SimpleResponse, error) {
-		if r.FillUsername { // has to wait after all, for a call on the same connection
+		if r.FillUsername { // this call must wait, for a call on the same connection
 			select {
 			case <-release:
 			case <-ctx.Done():

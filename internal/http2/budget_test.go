@@ -29,23 +29,23 @@ func withBudget(b *budget.Budget) grpctest.Options {
 	}
 }
 
-// awaitUnused waits until everything has been given back.
+// awaitUnused waits until everything was released.
 func awaitUnused(t *testing.T, b *budget.Budget) {
 	t.Helper()
 	for ctx := grpctest.Context(t); b.Used() != 0; runtime.Gosched() {
 		if ctx.Err() != nil {
-			t.Fatalf("%d bytes were not given back", b.Used())
+			t.Fatalf("%d bytes were not released", b.Used())
 		}
 	}
 }
 
-// Whatever way requests and connections end, what they took from the budget is given back.
+// However requests and connections end, the memory that they took from the budget is released.
 func TestBudgetIsGivenBack(t *testing.T) {
 	b := budget.New(256 << 20)
 	_, addr := grpctest.Start(t, withBudget(b), nil)
 	var wg sync.WaitGroup
 	for i := range 8 {
-		wg.Go(func() { // calls that succeed, that are canceled, and streams that are left
+		wg.Go(func() { // calls that succeed, that are canceled, and streams that are abandoned
 			cc := grpctest.Dial(t, addr)
 			c := pb.NewTestServiceClient(cc)
 			for j := range 20 {
@@ -59,7 +59,7 @@ func TestBudgetIsGivenBack(t *testing.T) {
 			}
 			_ = cc.Close()
 		})
-		wg.Go(func() { // responses that are cut off in the middle, requests without an end
+		wg.Go(func() { // responses that are interrupted, requests without an end
 			c := grpctest.RawDial(t, addr)
 			_ = c.Framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(20_000 * i)})
 			for id := uint32(1); id < 60; id += 2 {
@@ -78,7 +78,8 @@ func TestBudgetIsGivenBack(t *testing.T) {
 	awaitUnused(t, b)
 }
 
-// While there is no memory, small requests are refused with a status, and served once there is.
+// While no memory is left, small requests are refused with a status; they are served once there is
+// some.
 func TestBudgetExhausted(t *testing.T) {
 	b := budget.New(1 << 20)
 	_, addr := grpctest.Start(t, withBudget(b), nil)

@@ -24,7 +24,7 @@ type greeting struct {
 	path string
 }
 
-// Started starts the handler as soon as the header fields are there.
+// Started starts the handler as soon as the header fields have arrived.
 func (g *greeting) Started(bool) { g.Run() }
 
 // Received drops the body.
@@ -43,7 +43,7 @@ func (g *greeting) Serve(*http2.Worker) (reading bool) {
 // AppendEnd ends the response without trailers.
 func (g *greeting) AppendEnd() { g.EmptyDataLocked() }
 
-// Value gives the request's context no values.
+// Value returns no values.
 func (g *greeting) Value(any) any { return nil }
 
 // A protocol makes a Handler for each request, which embeds the Stream.

@@ -2,7 +2,7 @@ package http2
 
 import "time"
 
-// Tune makes limits smaller for tests. Zero values leave a limit as it is.
+// Tune lowers limits for tests. Zero values leave a limit unchanged.
 type Tune struct {
 	HeaderBytes, RecvBytes, SendBytes int
 	WriteTimeout                      time.Duration

@@ -55,8 +55,8 @@ func (c *closeSignal) Close() error {
 	return err
 }
 
-// FuzzServerFrames gives a connection arbitrary bytes. Nothing may panic, and the connection must
-// end when its input does.
+// FuzzServerFrames sends arbitrary bytes on a connection. The server must not panic, and the
+// connection must end when its input does.
 func FuzzServerFrames(f *testing.F) {
 	seed := func(build func(fr *http2.Framer, block func(...string) []byte)) {
 		var out, blk bytes.Buffer

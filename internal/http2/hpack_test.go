@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// FuzzHPACK compares the decoder with golang.org/x/net's over a series of blocks that share
-// one dynamic table.
+// FuzzHPACK compares the decoder with golang.org/x/net's over a series of blocks that share one
+// dynamic table.
 func FuzzHPACK(f *testing.F) {
 	var blk bytes.Buffer
 	enc := hpack.NewEncoder(&blk)
@@ -34,7 +34,7 @@ func FuzzHPACK(f *testing.F) {
 			}
 			got, err := ours.decode(nil, block, 1<<30)
 			if errors.Is(err, errLateUpdate) {
-				return // x/net lets it pass while the table is empty
+				return // x/net accepts it while the table is empty
 			}
 			if (err == nil) != (errTheirs == nil) {
 				t.Fatalf("block %x: ours %v, theirs %v", block, err, errTheirs)

@@ -26,7 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Under load, a graceful end loses no call: each one either succeeds or was not taken.
+// Under load, a graceful shutdown loses no call: each either succeeds or was not processed.
 func TestShutdownUnderLoad(t *testing.T) {
 	svc := &grpctest.Service{Unary: func(_ context.Context, r *pb.SimpleRequest) (*pb.SimpleResponse, error) {
 		time.Sleep(time.Millisecond)
@@ -83,7 +83,7 @@ func TestShutdownWaitsForStreamsAndGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Shutdown(ctx) }()
-	// The listener closes first; the open stream goes on.
+	// The listener closes first; the open stream continues.
 	for {
 		nc, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -107,7 +107,7 @@ func TestGoAwayOrder(t *testing.T) {
 	s, addr := grpctest.Start(t, grpctest.Options{}, nil)
 	c := grpctest.RawOpen(t, addr)
 	c.Headers(1, false, grpctest.CallHeaders("FullDuplexCall")...)
-	c.Framer.WritePing(false, [8]byte{7}) // its answer says that the stream is there
+	c.Framer.WritePing(false, [8]byte{7}) // its response shows that the stream has been received
 	c.Until(func(f http2.Frame) bool { p, ok := f.(*http2.PingFrame); return ok && p.IsAck() })
 	done := make(chan error)
 	go func() { done <- s.Shutdown(grpctest.Context(t)) }()
@@ -121,7 +121,7 @@ func TestGoAwayOrder(t *testing.T) {
 	c.Until(func(f http2.Frame) bool {
 		p, ok := f.(*http2.PingFrame)
 		if ok {
-			c.Call(3, 10) // on its way before the client has seen anything: served
+			c.Call(3, 10) // sent before the client has seen anything: served
 			c.Framer.WritePing(true, p.Data)
 		}
 		return ok
@@ -163,7 +163,7 @@ func TestServerPingsASilentConnection(t *testing.T) {
 			return ok
 		})
 	}
-	for { // from here on pings are not acknowledged
+	for { // pings are not acknowledged any more
 		if _, err := c.Framer.ReadFrame(); err != nil {
 			var ne net.Error
 			if errors.As(err, &ne) && ne.Timeout() {
@@ -192,7 +192,7 @@ func TestClientKeepaliveWithinThePolicy(t *testing.T) {
 	}
 }
 
-// A connection that says nothing is closed.
+// A connection on which nothing arrives is closed.
 func TestConnectTimeout(t *testing.T) {
 	_, addr := grpctest.Start(t, grpctest.Options{Mux: portmux.Options{ConnectTimeout: 20 * time.Millisecond}}, nil)
 	nc, err := net.Dial("tcp", addr)
@@ -207,12 +207,12 @@ func TestConnectTimeout(t *testing.T) {
 	}
 }
 
-// Handlers of streams that the client has reset bound what it may open next.
+// Running handlers of streams that the client has reset count towards the limit of new streams.
 func TestResetStreamsStillCount(t *testing.T) {
 	release, started := make(chan struct{}), make(chan struct{})
 	svc := &grpctest.Service{Unary: func(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse, error) {
 		started <- struct{}{}
-		<-release // a handler that does not look at its context
+		<-release // a handler that ignores its context
 		return &pb.SimpleResponse{}, nil
 	}}
 	_, addr := grpctest.Start(t, grpctest.Options{}, svc)
@@ -265,7 +265,7 @@ func TestRequestBytesBudget(t *testing.T) {
 			}
 		}
 	}()
-	// 40 messages of 200 kB, each but for its last byte.
+	// 40 messages of 200 kB, each without its last byte.
 	m := grpctest.Message(&pb.SimpleRequest{Payload: &pb.Payload{Body: make([]byte, 200000)}})
 	for id := uint32(1); id < 80; id += 2 {
 		c.Headers(id, false, grpctest.CallHeaders("UnaryCall")...)
@@ -286,7 +286,7 @@ func TestRequestBytesBudget(t *testing.T) {
 	}
 }
 
-// Memory that hostile or unlucky calls took comes back.
+// The memory used by hostile or failed calls is released.
 func TestNothingIsLeftBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := grpctest.New(grpctest.Options{})
@@ -321,7 +321,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-func TestManyLargeAnswersStayWithinTheBudget(t *testing.T) {
+func TestManyLargeResponsesStayWithinTheBudget(t *testing.T) {
 	_, addr := grpctest.Start(t, grpctest.Options{Tune: engine.Tune{SendBytes: 1 << 20}.Apply}, nil)
 	c := grpctest.Client(t, addr)
 	ctx := grpctest.Context(t)

@@ -20,14 +20,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// piecesReply is a SimpleResponse of size bytes that is given in pieces of the lengths named; the
-// last takes the rest. Pieces that were given back are overwritten, which shows up in the answer
-// when they are still to be sent.
+// piecesReply is a SimpleResponse of size bytes that consists of pieces of the given lengths; the
+// last has the rest. Released pieces are overwritten, which shows up in the response if they are
+// still to be sent.
 type piecesReply struct {
 	size    int
 	lengths []int
-	out     *atomic.Int64 // pieces not given back
-	again   func()        // called when one is given back twice
+	out     *atomic.Int64 // pieces not yet released
+	again   func()        // called when one is released twice
 	joined  *atomic.Int64 // calls of AppendWire
 }
 
@@ -71,8 +71,8 @@ func (r *piecesReply) WirePieces() ([][]byte, func([]byte)) {
 	}
 }
 
-// piecesServer answers with what the function makes of the size that is asked for. Streams get it
-// three times.
+// piecesServer responds with the function's result for the requested size. Streams get it three
+// times.
 func piecesServer(t *testing.T, opts grpctest.Options, reply func(size int) *piecesReply) (addr string, out, joined *atomic.Int64) {
 	t.Helper()
 	out, joined = new(atomic.Int64), new(atomic.Int64)
@@ -83,7 +83,7 @@ func piecesServer(t *testing.T, opts grpctest.Options, reply func(size int) *pie
 		}
 		r := reply(int(req.ResponseSize))
 		r.size, r.out, r.joined = int(req.ResponseSize), out, joined
-		r.again = func() { t.Error("a piece was given back twice") }
+		r.again = func() { t.Error("a piece was released twice") }
 		return r, nil
 	}
 	s := grpctest.New(opts)
@@ -112,13 +112,13 @@ func piecesServer(t *testing.T, opts grpctest.Options, reply func(size int) *pie
 	return s.Listen(t), out, joined
 }
 
-// awaitBack waits until all pieces were given back.
+// awaitBack waits until all pieces were released.
 func awaitBack(t *testing.T, out *atomic.Int64) {
 	t.Helper()
 	ctx := grpctest.Context(t)
 	for out.Load() != 0 {
 		if ctx.Err() != nil {
-			t.Fatalf("%d pieces were not given back", out.Load())
+			t.Fatalf("%d pieces were not released", out.Load())
 		}
 		runtime.Gosched()
 	}
@@ -134,7 +134,7 @@ var splits = map[string][]int{
 	"longer than copied": slices.Repeat([]int{4100}, 50),
 }
 
-func TestAnswersInPieces(t *testing.T) {
+func TestResponsesInPieces(t *testing.T) {
 	for name, lengths := range splits {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -152,7 +152,7 @@ func TestAnswersInPieces(t *testing.T) {
 							return
 						}
 						if !bytes.Equal(r.Payload.Body, grpctest.Pattern(size)) {
-							t.Errorf("size %d: %d bytes, or others", size, len(r.Payload.Body))
+							t.Errorf("size %d: %d bytes, or wrong ones", size, len(r.Payload.Body))
 						}
 					}
 				})
@@ -166,8 +166,8 @@ func TestAnswersInPieces(t *testing.T) {
 	}
 }
 
-// No pieces, and a client that compresses, ask for the whole.
-func TestAnswersInPiecesJoined(t *testing.T) {
+// Without pieces, and for a client that compresses, the message is encoded as a whole.
+func TestResponsesInPiecesJoined(t *testing.T) {
 	addr, out, joined := piecesServer(t, grpctest.Options{}, func(size int) *piecesReply {
 		if size < 1000 {
 			return &piecesReply{}
@@ -187,7 +187,7 @@ func TestAnswersInPiecesJoined(t *testing.T) {
 	}
 }
 
-func TestStreamedAnswersInPieces(t *testing.T) {
+func TestStreamedResponsesInPieces(t *testing.T) {
 	addr, out, _ := piecesServer(t, grpctest.Options{Tune: engine.Tune{SendBytes: 1 << 18}.Apply}, func(int) *piecesReply {
 		return &piecesReply{lengths: []int{65_536, 262_144}}
 	})
@@ -218,8 +218,8 @@ func TestStreamedAnswersInPieces(t *testing.T) {
 	awaitBack(t, out)
 }
 
-// A stream whose client goes away in the middle of an answer takes nothing from the others.
-func TestAnswersInPiecesThatAreGivenUp(t *testing.T) {
+// A stream whose client disconnects in the middle of a response does not affect the others.
+func TestResponsesInPiecesThatAreGivenUp(t *testing.T) {
 	addr, _, _ := piecesServer(t, grpctest.Options{Tune: engine.Tune{SendBytes: 1 << 20}.Apply}, func(int) *piecesReply {
 		return &piecesReply{lengths: slices.Repeat([]int{100_000}, 9)}
 	})

@@ -126,7 +126,7 @@ func TestConnectionErrors(t *testing.T) {
 
 func TestStreamErrors(t *testing.T) {
 	svc := &grpctest.Service{Duplex: func(st pb.TestService_FullDuplexCallServer) error {
-		<-st.Context().Done() // only the client's mistake ends the stream
+		<-st.Context().Done() // only a protocol error of the client ends the stream
 		return nil
 	}}
 	_, addr := grpctest.Start(t, grpctest.Options{GRPC: grpcserver.Options{MaxRecvBytes: 1 << 20}, Tune: engine.Tune{HeaderBytes: 8 << 10}.Apply}, svc)
@@ -167,7 +167,7 @@ func TestStreamErrors(t *testing.T) {
 			c := grpctest.RawOpen(t, addr)
 			tc.send(c)
 			c.WantReset(1, tc.code)
-			c.Call(3, 10) // the connection is none the worse
+			c.Call(3, 10) // the connection still works
 			c.WantStatus(3, "0")
 		})
 	}
@@ -260,7 +260,8 @@ func TestBadCalls(t *testing.T) {
 	}
 }
 
-// A peer that asks for answers and reads none of them is cut off, and nothing piles up for it.
+// The connection of a peer that sends requests and reads no responses is closed, and no responses
+// accumulate.
 func TestFloodWithoutReading(t *testing.T) {
 	_, addr := grpctest.Start(t, grpctest.Options{Tune: engine.Tune{WriteTimeout: 500 * time.Millisecond}.Apply}, nil)
 	nc, err := net.Dial("tcp", addr)
@@ -283,8 +284,8 @@ func TestFloodWithoutReading(t *testing.T) {
 	}
 }
 
-// The client takes nothing until the whole answer is queued, then opens its windows bit by bit.
-func TestAnswerThroughNarrowWindows(t *testing.T) {
+// The client reads nothing until the whole response is queued, then opens its windows in steps.
+func TestResponseThroughNarrowWindows(t *testing.T) {
 	_, addr := grpctest.Start(t, grpctest.Options{}, nil)
 	c := grpctest.RawDial(t, addr)
 	c.Framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -300,7 +301,7 @@ func TestAnswerThroughNarrowWindows(t *testing.T) {
 			if f.StreamEnded() {
 				return f.StreamID == 1
 			}
-			if f.StreamID == 3 { // five bytes are all it needs
+			if f.StreamID == 3 { // its response has only five bytes
 				c.Framer.WriteWindowUpdate(3, 5)
 			} else {
 				c.Framer.WriteWindowUpdate(1, 1)
@@ -329,7 +330,7 @@ func TestAnswerThroughNarrowWindows(t *testing.T) {
 	}
 }
 
-// The peer's table size changes twice: the encoder must announce it and stay decodable.
+// The peer's table size changes twice: the encoder must announce it and remain decodable.
 func TestSmallHeaderTable(t *testing.T) {
 	_, addr := grpctest.Start(t, grpctest.Options{}, nil)
 	c := grpctest.RawOpen(t, addr)

@@ -20,11 +20,11 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// wireRequest and wireReply encode SimpleRequest and SimpleResponse by themselves.
+// wireRequest and wireReply are SimpleRequest and SimpleResponse with their own encoding.
 type wireRequest struct {
 	size  int
 	user  bool
-	bytes []byte // the request's own, to see that they stay valid during the call
+	bytes []byte // of the request, to check that they stay valid during the call
 }
 
 func (r *wireRequest) UnmarshalWire(b []byte) error {
@@ -73,7 +73,7 @@ func (r *wireReply) AppendWire(b []byte) ([]byte, error) {
 	return protowire.AppendString(b, fmt.Sprintf("%x", r.req.bytes)), nil
 }
 
-// wireServer serves UnaryCall with the self-encoding messages.
+// wireServer serves UnaryCall with messages that encode themselves.
 func wireServer(t *testing.T, opts grpctest.Options, call func(context.Context, *wireRequest) *wireReply) string {
 	s := grpctest.New(opts)
 	s.RegisterService(&grpc.ServiceDesc{
@@ -119,7 +119,7 @@ func TestMessagesThatEncodeThemselves(t *testing.T) {
 	wg.Wait()
 }
 
-// Answers that cannot be sent are not even encoded once the budget is used up.
+// Responses that cannot be sent are not even encoded once the budget is used up.
 func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 	const calls, size = 30, 900000
 	var sized, made atomic.Int32
@@ -140,7 +140,7 @@ func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 		runtime.Gosched()
 	}
 	if n := made.Load(); n > 2 {
-		t.Fatalf("%d answers of %d bytes encoded, budget 1 MiB", n, size)
+		t.Fatalf("%d responses of %d bytes encoded, budget 1 MiB", n, size)
 	}
 	// Small responses still get through.
 	c.Call(id, 10)
@@ -157,7 +157,7 @@ func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 	})
 }
 
-// TestInlineCallWaits: a call that asks for its Done channel holds up no other call of its
+// TestInlineCallWaits: a call that requests its Done channel blocks no other call of its
 // connection.
 func TestInlineCallWaits(t *testing.T) {
 	release := make(chan struct{})
@@ -165,7 +165,7 @@ func TestInlineCallWaits(t *testing.T) {
 		if r.user {
 			ctx.Done()
 			ctx.Done()
-			<-release // says nothing of its own
+			<-release // ignores its context
 		} else {
 			close(release)
 		}

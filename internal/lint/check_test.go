@@ -10,7 +10,7 @@ import (
 	"testing/fstest"
 )
 
-// TestModule is the rule itself: the module as it is breaks nothing.
+// TestModule checks the module.
 func TestModule(t *testing.T) {
 	root := os.DirFS("../..")
 	text, err := os.ReadFile("../../go.mod")
@@ -27,8 +27,7 @@ func TestModule(t *testing.T) {
 	}
 }
 
-// TestTableListsWhatIsThere: no line of the tables is about a directory that is gone, or not there
-// yet.
+// TestTableListsWhatIsThere: every line of the tables is about an existing directory.
 func TestTableListsWhatIsThere(t *testing.T) {
 	for _, dirs := range []iter.Seq[string]{maps.Keys(layers), maps.Keys(impure)} {
 		for dir := range dirs {
@@ -50,7 +49,7 @@ func TestArchitectureListsPackages(t *testing.T) {
 	list, _, _ = strings.Cut(list, "```")
 	var listed []string
 	for line := range strings.Lines(list) {
-		// A line that is indented further is of a package in a package.
+		// A line that is indented further is about a package in a package.
 		if name, indented := strings.CutPrefix(line, "  "); indented && !strings.HasPrefix(name, " ") {
 			listed = append(listed, strings.Fields(name)[0])
 		}
@@ -177,7 +176,7 @@ func TestCheckFindsBreaches(t *testing.T) {
 			case c.want == "" && len(breaches) > 0:
 				t.Errorf("a good tree is reported: %q", breaches)
 			case c.want != "" && (len(breaches) != 1 || !strings.Contains(breaches[0], c.want)):
-				t.Errorf("want one breach that says %q, got %q", c.want, breaches)
+				t.Errorf("want one breach with %q, got %q", c.want, breaches)
 			}
 		})
 	}
@@ -190,8 +189,7 @@ func TestCheckReportsWhatIsNoGo(t *testing.T) {
 	}
 }
 
-// TestTable keeps the table itself sensible: exceptions are between packages that it knows, each
-// with a reason.
+// TestTable checks the table: exceptions are between packages in it, each with a reason.
 func TestTable(t *testing.T) {
 	for c, why := range crossings {
 		_, from := layerOf(c.from)

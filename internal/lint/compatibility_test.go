@@ -19,15 +19,15 @@ func readPage(t *testing.T) string {
 	return string(page)
 }
 
-// TestCompatibilityPage holds docs/compatibility.md against the published descriptors and the
+// TestCompatibilityPage compares docs/compatibility.md with the published descriptors and the
 // server's own flags.
 func TestCompatibilityPage(t *testing.T) {
 	page := readPage(t)
 	for _, fault := range checkPage(page, config.Help()) {
 		t.Errorf("docs/compatibility.md: %s", fault)
 	}
-	// Every flag of etcd's that the page names is known: it is followed, passed over with a reason,
-	// or refused with a way out.
+	// Every flag of etcd on the page is known to the server: supported, ignored with a reason, or
+	// refused with an explanation.
 	rest, _ := splitPage(page)
 	lines, _ := readLines(rest)
 	for _, l := range lines {
@@ -52,7 +52,7 @@ func TestPublishedIsRead(t *testing.T) {
 	}
 }
 
-// TestCheckPageFindsFaults changes a good page in small ways and expects each to be found.
+// TestCheckPageFindsFaults changes a correct page in small ways and expects a fault for each.
 func TestCheckPageFindsFaults(t *testing.T) {
 	const help = "Member:\n  --name NAME\n      the name\n"
 	good := "| RPC | 3.1 | 3.7 | cairn | notes |\n|---|---|---|---|---|\n| `--name` | yes | yes | works | |\n"

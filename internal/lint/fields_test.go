@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestCompatibilityFields holds the list of fields in docs/compatibility.md against the published
-// descriptors and the tests that there are.
+// TestCompatibilityFields compares the list of fields in docs/compatibility.md with the published
+// descriptors and the existing tests.
 func TestCompatibilityFields(t *testing.T) {
 	tests, err := testsIn(os.DirFS("../.."))
 	if err != nil {
@@ -31,7 +31,7 @@ func TestPublishedFieldsAreRead(t *testing.T) {
 	}
 }
 
-// TestCheckFieldsFindsFaults changes a good list in small ways and expects each to be found.
+// TestCheckFieldsFindsFaults changes a correct list in small ways and expects a fault for each.
 func TestCheckFieldsFindsFaults(t *testing.T) {
 	good := "# Page\n\n| RPC | 3.1 | 3.7 | cairn | notes |\n" + fieldsHead + "\n| field | cairn | shown by |\n|---|---|---|\n"
 	for _, name := range publishedFields() {

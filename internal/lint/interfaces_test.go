@@ -12,14 +12,14 @@ import (
 	"testing/fstest"
 )
 
-// interfaceMethodsMax is how many methods an interface may have: a part that needs more of another
-// one knows too much of it.
+// interfaceMethodsMax is the maximum number of methods of an interface: a larger one couples two
+// parts too closely.
 const interfaceMethodsMax = 8
 
 // wideInterfaces are the interfaces that may have more methods, with the reason.
 var wideInterfaces = map[string]string{}
 
-// memberMethodsMax is how many methods may be declared on member.Member.
+// memberMethodsMax is the maximum number of methods declared on member.Member.
 const memberMethodsMax = 40
 
 // wide returns the interfaces below dir with more methods than interfaceMethodsMax. Interfaces
@@ -108,7 +108,7 @@ func TestInterfacesAreNarrow(t *testing.T) {
 	}
 }
 
-// TestMemberIsSmall: the methods that package member declares on its Member stay few.
+// TestMemberIsSmall: package member declares at most memberMethodsMax methods on its Member.
 func TestMemberIsSmall(t *testing.T) {
 	n := 0
 	err := walkGo(os.DirFS("../.."), "internal/member", func(path string, file *ast.File) {

@@ -86,7 +86,7 @@ func TestSchemes(t *testing.T) {
 		resp.Body.Close()
 	}
 
-	// what clients that do not speak TLS are answered
+	// the responses to clients without TLS
 	if got := exchange(t, all[1].Addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, needsTLS) {
 		t.Errorf("HTTP/1: %q", got)
 	}
@@ -138,7 +138,7 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("%v: the first address stayed bound", address)
 		}
 	}
-	// a socket that a killed process has left
+	// a socket left by a killed process
 	stale := filepath.Join(dir, "stale")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {

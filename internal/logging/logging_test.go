@@ -30,7 +30,7 @@ func (h at) Handle(ctx context.Context, r slog.Record) error {
 func (h at) WithAttrs(attrs []slog.Attr) slog.Handler { return at{h.Handler.WithAttrs(attrs)} }
 func (h at) WithGroup(name string) slog.Handler       { return at{h.Handler.WithGroup(name)} }
 
-// speak logs one of everything.
+// speak logs one line of each kind.
 func speak(log *slog.Logger) {
 	log.Debug("not to be seen")
 	For(log, "etcd").Info("data dir", "data_dir", "default.etcd")
@@ -107,7 +107,7 @@ func TestTextHandlerKeepsSlogsRules(t *testing.T) {
 	})
 }
 
-// TestJSONFields looks at the fields that programs parse: etcd's names, in etcd's order.
+// TestJSONFields checks the fields that programs parse: etcd's names, in etcd's order.
 func TestJSONFields(t *testing.T) {
 	var buf bytes.Buffer
 	log := slog.New(New(&buf, true, slog.LevelInfo)).With("member_id", "1")

@@ -13,7 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// TestRotation writes more than a file may hold, and finds every line in the files, in order.
+// TestRotation writes more than a file may hold, and expects every line in the files, in order.
 func TestRotation(t *testing.T) {
 	for _, packed := range []bool{false, true} {
 		dir := t.TempDir()
@@ -45,7 +45,7 @@ func TestRotation(t *testing.T) {
 			}
 			got.WriteString(text)
 		}
-		// two rotations within a millisecond have names in the order of their numbers only up to 9
+		// the names of rotations within a millisecond sort by number only up to 9
 		if len(got.String()) != want.Len() {
 			t.Errorf("packed %v: %d bytes in all, want %d", packed, got.Len(), want.Len())
 		}
@@ -111,7 +111,7 @@ func TestRotationRemoves(t *testing.T) {
 	}
 	f.Close()
 	if _, err := os.Stat(old); err == nil && time.Since(at) > 0 {
-		t.Errorf("%s was kept beyond its age", old)
+		t.Errorf("%s was kept beyond its maximum age", old)
 	}
 }
 

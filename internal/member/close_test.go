@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestClose: whatever is under way when the member closes is done, or answered with
-// ErrStopped; and so is what comes later.
+// TestClose: every request in progress when the member closes is completed, or fails with
+// ErrStopped; later requests fail, too.
 func TestClose(t *testing.T) {
 	d := newDisk(t)
 	m := start(t, testConfig(d))
@@ -56,7 +56,7 @@ func TestClose(t *testing.T) {
 	m = start(t, testConfig(d))
 	defer closeMember(t, m)
 	for c, n := range last {
-		// One more may have been applied when its client was told that the member stops.
+		// One more may have been applied than its client knows.
 		if v := keys(t, m)[name("c", c)]; v != name(n) && v != name(n+1) && (n > 0 || v != "") {
 			t.Errorf("client %d: %q is there, %d was acknowledged", c, v, n)
 		}

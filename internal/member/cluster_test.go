@@ -12,7 +12,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// TestClusterWritesAndReads: every member takes writes and serves linearizable reads.
+// TestClusterWritesAndReads: every member accepts writes and serves linearizable reads.
 func TestClusterWritesAndReads(t *testing.T) {
 	c := startTrio(t)
 	for i := range 30 {
@@ -25,8 +25,8 @@ func TestClusterWritesAndReads(t *testing.T) {
 	}
 }
 
-// TestLeaderCutOff: a majority goes on without its leader, which serves nobody meanwhile, and
-// follows when it is back.
+// TestLeaderCutOff: the majority continues without its leader, which serves no request meanwhile,
+// and follows after it has reconnected.
 func TestLeaderCutOff(t *testing.T) {
 	c := startTrio(t)
 	old := c.leader()
@@ -36,7 +36,7 @@ func TestLeaderCutOff(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
 	defer cancel()
 	if err := old.WaitLinearizable(ctx); err == nil {
-		t.Error("a leader that nobody hears serves a linearizable read")
+		t.Error("a disconnected leader serves a linearizable read")
 	}
 	var others []uint64
 	for id := range c.members {
@@ -60,9 +60,9 @@ func TestLeaderCutOff(t *testing.T) {
 	}
 }
 
-// TestChangesThroughOneWhoIsBehind: a member that has not heard yet of the change before does not
+// TestChangesThroughLaggingMember: a member that has not applied the previous change yet does not
 // refuse the next one.
-func TestChangesThroughOneWhoIsBehind(t *testing.T) {
+func TestChangesThroughLaggingMember(t *testing.T) {
 	c := startTrio(t)
 	leader, behind := c.leader(), c.follower()
 	third := 6 - leader.ID() - behind.ID()
@@ -76,15 +76,15 @@ func TestChangesThroughOneWhoIsBehind(t *testing.T) {
 	defer cancel()
 	added, err := behind.AddMember(ctx, freed, true)
 	if err != nil {
-		t.Fatalf("add a member under URLs that another one has given up: %v", err)
+		t.Fatalf("add a member with URLs that another one no longer has: %v", err)
 	}
 	if err := leader.RemoveMember(ctx, added.ID); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestRequestsOfALostLeader: a request that was under way when its leader was lost is answered when
-// the next one has begun, long before its timeout.
+// TestRequestsOfALostLeader: a request in progress when its leader was lost is completed when the
+// next leader is elected, long before its timeout.
 func TestRequestsOfALostLeader(t *testing.T) {
 	c := startTrio(t)
 	leader, follower := c.leader(), c.follower()
@@ -97,10 +97,10 @@ func TestRequestsOfALostLeader(t *testing.T) {
 	select {
 	case err := <-answer:
 		if err != nil && !errors.Is(err, ErrLeaderChanged) {
-			t.Errorf("answered with %v", err)
+			t.Errorf("completed with %v", err)
 		}
 	case <-time.After(30 * time.Second):
-		t.Fatal("not answered")
+		t.Fatal("not completed")
 	}
 	c.net.setCut(leader.ID(), false)
 	c.leader()
@@ -113,7 +113,7 @@ func TestMoveLeader(t *testing.T) {
 		t.Errorf("moved by a follower: %v", err)
 	}
 	if err := leader.MoveLeader(context.Background(), 9); !errors.Is(err, ErrBadTransferee) {
-		t.Errorf("moved to nobody: %v", err)
+		t.Errorf("moved to no member: %v", err)
 	}
 	if err := leader.MoveLeader(context.Background(), follower.ID()); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,8 @@ func TestMoveLeader(t *testing.T) {
 	mustPut(t, leader, "k", "v")
 }
 
-// TestShrink: members leave one by one, the leader first; the last one serves alone and cannot go.
+// TestShrink: members are removed one by one, the leader first; the last one serves alone and
+// cannot be removed.
 func TestShrink(t *testing.T) {
 	c := startTrio(t)
 	first := c.leader()
@@ -147,34 +148,34 @@ func TestShrink(t *testing.T) {
 	if err := last.RemoveMember(context.Background(), first.ID()); !errors.Is(err, membership.ErrRemoved) {
 		t.Errorf("removed a second time: %v", err)
 	}
-	// Asked of the one that stays, through the one that goes.
+	// Through the member that is being removed, executed by the remaining one.
 	if err := last.RemoveMember(context.Background(), second.ID()); err != nil {
 		t.Fatal(err)
 	}
 	<-second.Removed()
 	await(t, "the last one to lead", func() bool { return last.leads.Load() })
 	putUntilTaken(t, last, "k", "one")
-	await(t, "reads without asking anybody", func() bool { return last.readable.Load() })
+	await(t, "reads without a round of the cluster", func() bool { return last.readable.Load() })
 	if err := last.RemoveMember(context.Background(), last.ID()); !errors.Is(err, membership.ErrOnlyMember) {
 		t.Errorf("the last one was removed: %v", err)
 	}
 }
 
-// TestStrictReconfig: no change is made that lets too few be left.
+// TestStrictReconfig: a change that would leave too few members is refused.
 func TestStrictReconfig(t *testing.T) {
 	c := startTrio(t, func(cfg *Config) { cfg.StrictReconfig = true })
 	leader := c.leader()
 	url := []string{"http://127.0.0.1:9"}
 	if _, err := leader.AddMember(context.Background(), url, false); !errors.Is(err, reconfigure.ErrNotEnoughStarted) {
-		t.Errorf("added while nobody has published: %v", err)
+		t.Errorf("added before any member has published: %v", err)
 	}
 	for _, m := range c.members {
 		if err := m.Publish(context.Background(), fmt.Sprint("m", m.ID()), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// A member answers once it has applied a command itself.
-	await(t, "the leader to hear who has published", func() bool {
+	// A member responds once it has applied a command itself.
+	await(t, "the leader to apply the publications", func() bool {
 		return !slices.ContainsFunc(leader.Members(), func(m membership.Member) bool { return m.Name == "" })
 	})
 	follower := c.follower()
@@ -186,13 +187,13 @@ func TestStrictReconfig(t *testing.T) {
 		t.Errorf("removed the one that is left: %v", err)
 	}
 	if err := leader.RemoveMember(context.Background(), follower.ID()); err != nil {
-		t.Errorf("remove the one that is gone: %v", err)
+		t.Errorf("remove the member that is down: %v", err)
 	}
 	c.net.setCut(follower.ID(), false)
 }
 
-// TestLeaderWithStalledDisk: a leader whose disk hangs gives leadership away, and the cluster goes
-// on.
+// TestLeaderWithStalledDisk: a leader whose disk hangs transfers leadership, and the cluster
+// continues.
 func TestLeaderWithStalledDisk(t *testing.T) {
 	c := startTrio(t)
 	old := c.leader()
@@ -218,7 +219,7 @@ func TestLeaderWithStalledDisk(t *testing.T) {
 }
 
 // TestMissingMajority: a member without a leader reports at once how many members are up, and does
-// not execute later what its clients have given up meanwhile.
+// not execute later what its clients have cancelled meanwhile.
 func TestMissingMajority(t *testing.T) {
 	c := startTrio(t)
 	m := c.follower()
@@ -236,7 +237,7 @@ func TestMissingMajority(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	failed := make(chan error, 1)
 	go func() {
-		_, err := putContext(ctx, m, "k", "given up")
+		_, err := putContext(ctx, m, "k", "cancelled")
 		failed <- err
 	}()
 	await(t, "the put to wait", func() bool { return m.inbox.waiting() == 1 })
@@ -250,6 +251,6 @@ func TestMissingMajority(t *testing.T) {
 	c.leader()
 	putUntilTaken(t, m, "other", "x")
 	if got := readFrom(t, m, "k"); got != "before" {
-		t.Errorf("k is %q: a write that was given up was executed", got)
+		t.Errorf("k is %q: a cancelled write was executed", got)
 	}
 }

@@ -41,7 +41,7 @@ func compactions(t *testing.T, a compactor.Policy, hours int) (after []int64) {
 func TestRunAutoCompaction(t *testing.T) {
 	t.Run("periodic", func(t *testing.T) {
 		after := compactions(t, compactor.Policy{Retention: time.Hour}, 4)
-		// What was written in the last hour is kept, what is older than two is not.
+		// Revisions of the last hour are kept, those older than two hours are not.
 		for i, compacted := range after {
 			written := int64(1 + 60*(i+1))
 			if compacted > written-59 || compacted < written-121 && i > 0 {
@@ -82,7 +82,7 @@ func TestAutoCompactionStops(t *testing.T) {
 	})
 }
 
-// TestWaitSwept: when it returns, the tombstones that the compaction passed are gone.
+// TestWaitSwept: when it returns, the tombstones that the compaction passed are removed.
 func TestWaitSwept(t *testing.T) {
 	m := start(t, testConfig(newDisk(t)))
 	defer closeMember(t, m)
@@ -114,7 +114,7 @@ func TestWaitSwept(t *testing.T) {
 	if err := m.WaitSwept(ctx); err != nil {
 		t.Fatal(err)
 	}
-	// The events of the compacted revision itself stay: a watch may begin there.
+	// The events of the compacted revision itself stay: a watch may start there.
 	if c, x, r := rows(storage.TableCurrent), rows(storage.TableTombstones), rows(storage.TableRevisions); c+x != 0 || r != 500 {
 		t.Errorf("%d current rows, %d tombstones, %d events after the sweep", c, x, r)
 	}

@@ -12,7 +12,7 @@ import (
 	"cairn/internal/member/integrity"
 )
 
-// damageKey changes the value of a key behind a member's back.
+// damageKey changes the value of a key in a member's store directly.
 func damageKey(t *testing.T, m *Member, key string) {
 	t.Helper()
 	raw := append([]byte{'c'}, key...)
@@ -29,8 +29,8 @@ func damageKey(t *testing.T, m *Member, key string) {
 	}
 }
 
-// TestCorruptionChecks: the leader finds out which member's disk has another value than the rest,
-// by itself after a compaction, and nothing is written any more until the alarm is disarmed.
+// TestCorruptionChecks: after a compaction, the leader finds by itself which member's disk has a
+// different value, and all writes are refused until the alarm is disarmed.
 func TestCorruptionChecks(t *testing.T) {
 	c := startTrio(t)
 	leader := c.leader()

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestFailingDisk: a failed fsync of the log stops the member: nothing is acknowledged
-// any more, and what was acknowledged is there afterwards.
+// TestFailingDisk: a failed fsync of the log stops the member: nothing is acknowledged afterwards,
+// and everything acknowledged survives.
 func TestFailingDisk(t *testing.T) {
 	broken := errors.New("disk is broken")
 	d := newDisk(t)
@@ -46,7 +46,7 @@ func TestFailingDisk(t *testing.T) {
 	}
 	power := d.Crash(0, rand.New(rand.NewPCG(1, 1)))
 	d.onSync.Store(nil)
-	_ = m.Close() // says that the disk is broken, or not
+	_ = m.Close() // may return the disk's error
 
 	m = start(t, testConfig(power))
 	defer closeMember(t, m)
@@ -55,8 +55,8 @@ func TestFailingDisk(t *testing.T) {
 	}
 }
 
-// TestStalledDisk: requests time out while the disk hangs, and the member serves again when
-// it comes back. It takes real time: a held lock stops the clock of synctest.
+// TestStalledDisk: requests time out while the disk hangs, and the member serves again when it
+// recovers. It takes real time: a held lock stops the clock of synctest.
 func TestStalledDisk(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
@@ -74,8 +74,8 @@ func TestStalledDisk(t *testing.T) {
 	}
 	d.onSync.Store(&stall)
 	began := time.Now()
-	// The goroutine that finds the log writer free does the append, and blocks with the disk. The
-	// other requests must get an answer in time.
+	// The goroutine that becomes the log writer does the append, and blocks with the disk. The
+	// other requests must time out in time.
 	first := make(chan error, 1)
 	go func() {
 		_, err := put(m, "first", "x")
@@ -89,7 +89,7 @@ func TestStalledDisk(t *testing.T) {
 			defer wg.Done()
 			_, err := put(m, name("k", c), "x")
 			if took := time.Since(began); !errors.Is(err, ErrTimeout) || took < m.requestTimeout() {
-				t.Errorf("put answered %v after %v, want %v after %v", err, took, ErrTimeout, m.requestTimeout())
+				t.Errorf("put returned %v after %v, want %v after %v", err, took, ErrTimeout, m.requestTimeout())
 			}
 		}()
 	}
@@ -107,11 +107,11 @@ func TestStalledDisk(t *testing.T) {
 	mustPut(t, m, "after", "x")
 	expect(t, m, "before", "x")
 	expect(t, m, "after", "x")
-	expect(t, m, "first", "x") // timed out, but the log has it
+	expect(t, m, "first", "x") // timed out, but it is in the log
 }
 
-// TestFlushAndTruncate: after SnapshotCount entries the state is flushed, and the log
-// before it goes.
+// TestFlushAndTruncate: after SnapshotCount entries the state is flushed, and the log before it is
+// removed.
 func TestFlushAndTruncate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig(newDisk(t))

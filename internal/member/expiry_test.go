@@ -10,8 +10,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// TestExpiry: the leader ends v2's nodes when their time has come; a restart does not
-// give them a new life.
+// TestExpiry: the leader expires v2's nodes at their deadline; a restart does not extend it.
 func TestExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t)
@@ -23,7 +22,7 @@ func TestExpiry(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		mustPut(t, m, "tick", "x") // carries the cluster time
 		closeMember(t, m)
-		time.Sleep(time.Hour) // nobody leads, and the cluster's time stands still
+		time.Sleep(time.Hour) // without a leader, cluster time does not advance
 
 		m = start(t, testConfig(d))
 		expect(t, m, "/ttl", "x")

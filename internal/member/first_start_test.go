@@ -57,8 +57,8 @@ func (f dirFiles) SyncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// firstStart creates a member in the directory "data", unless there is one, runs it, and has it
-// take a write. It returns what the member had when it began.
+// firstStart creates a member in the directory "data", unless there is one, runs it, and writes a
+// key. It returns the keys that the member had at its start.
 func firstStart(t *testing.T, on storage.FS, value string, acknowledged *atomic.Bool) map[string]string {
 	t.Helper()
 	dir, err := datadir.OpenOn(dirFiles{on}, "data")
@@ -88,7 +88,7 @@ func firstStart(t *testing.T, on storage.FS, value string, acknowledged *atomic.
 }
 
 // TestPowerCutInFirstStart cuts the power before each call of a member's first start that changes
-// the disk. The second start creates the member again, or goes on with it.
+// the disk. The second start must create the member again, or continue with it.
 func TestPowerCutInFirstStart(t *testing.T) {
 	cuts := 0
 	for n := int64(1); ; n++ {

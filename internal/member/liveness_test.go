@@ -44,7 +44,7 @@ func TestPanicFailsMember(t *testing.T) {
 }
 
 // TestImpossibleMessages: messages that no correct member sends change nothing, and the cluster
-// goes on.
+// continues.
 func TestImpossibleMessages(t *testing.T) {
 	c := startTrio(t)
 	leader, follower := c.leader(), c.follower()
@@ -141,11 +141,11 @@ func TestDataDirectoryRemoved(t *testing.T) {
 		if err := m.Err(); !strings.Contains(err.Error(), "the data directory is gone") {
 			t.Errorf("failed with: %v", err)
 		}
-		_ = m.Close() // the stores' files are elsewhere
+		_ = m.Close() // the stores' files were moved
 	}
 }
 
-// TestDoubleFinish: a request that is completed a second time is a bug, and panics.
+// TestDoubleFinish: completing a request twice is a bug, and panics.
 func TestDoubleFinish(t *testing.T) {
 	var b inbox
 	b.wake = make(chan struct{}, 1)
@@ -163,7 +163,7 @@ func TestDoubleFinish(t *testing.T) {
 	p.finish(ErrTimeout)
 }
 
-// TestNoLeader: without a quorum nothing is served, and every request gets its answer.
+// TestNoLeader: without a quorum no request succeeds, and every request fails in time.
 func TestNoLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{CrashableFS: storage.NewCrashableFS()}
@@ -179,7 +179,7 @@ func TestNoLeader(t *testing.T) {
 		inTime := func(what string, err error) {
 			took := time.Since(began)
 			if !errors.Is(err, ErrTimeout) || took < m.requestTimeout() || took > m.requestTimeout()+time.Second {
-				t.Errorf("%s answered %v after %v, want %v after %v", what, err, took, ErrTimeout, m.requestTimeout())
+				t.Errorf("%s returned %v after %v, want %v after %v", what, err, took, ErrTimeout, m.requestTimeout())
 			}
 		}
 		for range 3 {
@@ -208,7 +208,7 @@ func TestNoLeader(t *testing.T) {
 		if err := m.Healthy(context.Background()); err == nil || m.Leader() != 0 {
 			t.Errorf("healthy without a leader: %v, %x", err, m.Leader())
 		}
-		// Closing answers what still waits.
+		// Closing completes the requests that still wait.
 		late := make(chan error, 1)
 		go func() {
 			_, err := put(m, "k", "x")

@@ -21,7 +21,7 @@ func TestRestart(t *testing.T) {
 	for life := range 4 {
 		m := start(t, testConfig(d))
 		if got := m.Keys().Head().Revision; got != want {
-			t.Fatalf("life %d begins at revision %d, want %d", life, got, want)
+			t.Fatalf("start %d begins at revision %d, want %d", life, got, want)
 		}
 		for i := range 20 {
 			want++
@@ -37,7 +37,7 @@ func TestRestart(t *testing.T) {
 			t.Errorf("not healthy: %v", err)
 		}
 		closeMember(t, m)
-		// Closed in good order the state is whole, and the log not needed.
+		// After a proper Close the state is complete without the log.
 		if applied, _ := m.RaftStatus(); applied < uint64(want) {
 			t.Errorf("applied index %d at revision %d", applied, want)
 		}
@@ -93,8 +93,8 @@ func TestCrashKeepsAcknowledged(t *testing.T) {
 	}
 }
 
-// TestConcurrentClients: each write gets its own revision, without gaps, and a client reads
-// what it wrote.
+// TestConcurrentClients: each write gets its own revision, without gaps, and a client reads its own
+// writes.
 func TestConcurrentClients(t *testing.T) {
 	const clients, writes = 12, 60
 	cfg := testConfig(newDisk(t))

@@ -19,11 +19,11 @@ import (
 	"cairn/internal/storage"
 )
 
-// network joins members of one process. Messages are copied as a real network would.
+// network connects members of one process. Messages are copied, as by a real network.
 type network struct {
 	mu       sync.Mutex
 	handlers map[uint64]*link
-	cut      map[uint64]bool // members that nobody hears, and that hear nobody
+	cut      map[uint64]bool // disconnected members
 }
 
 // link is the Transport of one member: a queue and a goroutine that delivers to it, so that a
@@ -69,7 +69,7 @@ func (n *network) setCut(id uint64, cut bool) {
 	n.cut[id] = cut
 }
 
-// to returns where messages from one member to another go, or nil.
+// to returns the destination of messages from one member to another, or nil.
 func (n *network) to(from, to uint64) *link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -185,7 +185,7 @@ func startTrio(t *testing.T, change ...func(*Config)) *trio {
 	return c
 }
 
-// leader returns the member that all that are not cut off take for the leader.
+// leader returns the member that all connected members consider the leader.
 func (c *trio) leader() *Member {
 	c.t.Helper()
 	return c.leaderOf(1, 2, 3)
@@ -205,7 +205,7 @@ func (c *trio) leaderOf(ids ...uint64) (leader *Member) {
 	return leader
 }
 
-// follower returns a member that does not lead.
+// follower returns a member that is not the leader.
 func (c *trio) follower() *Member {
 	leader := c.leader()
 	return c.members[leader.ID()%3+1]
@@ -241,7 +241,7 @@ func valueOn(t *testing.T, m *Member, key string) string {
 	return string(r.Value)
 }
 
-// putUntilTaken repeats a put until a leader has taken it.
+// putUntilTaken repeats a put until a leader accepts it.
 func putUntilTaken(t *testing.T, m *Member, key, value string) {
 	t.Helper()
 	await(t, "a put", func() bool {

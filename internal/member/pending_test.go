@@ -8,9 +8,9 @@ import (
 	"cairn/internal/machine"
 )
 
-// TestForgedEntryAnswersNobody applies an entry that names a waiting batch of this member but has
-// another number of commands: the requests wait on, and the proposed entry answers them.
-func TestForgedEntryAnswersNobody(t *testing.T) {
+// TestForgedEntryCompletesNothing applies an entry that names a waiting batch of this member but
+// has another number of commands: the requests keep waiting, and the proposed entry completes them.
+func TestForgedEntryCompletesNothing(t *testing.T) {
 	m := start(t, testConfig(newDisk(t)))
 	defer closeMember(t, m)
 	p, err := m.inbox.submit(context.Background(), machine.KindPut, []byte("x"), m.now())
@@ -27,7 +27,7 @@ func TestForgedEntryAnswersNobody(t *testing.T) {
 	answer(&machine.EntryResults{Batch: batch, Commands: 2, Results: []machine.Result{{Revision: 7}, {Revision: 8}}})
 	select {
 	case <-p.done:
-		t.Fatalf("a forged entry answered the request: %+v", p.result)
+		t.Fatalf("a forged entry completed the request: %+v", p.result)
 	default:
 	}
 	if m.Err() != nil {
@@ -37,7 +37,7 @@ func TestForgedEntryAnswersNobody(t *testing.T) {
 	select {
 	case <-p.done:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the proposed entry did not answer the request")
+		t.Fatal("the proposed entry did not complete the request")
 	}
 	if p.err != nil || p.result.Revision != 9 {
 		t.Errorf("revision %d, error %v, want revision 9", p.result.Revision, p.err)

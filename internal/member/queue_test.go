@@ -13,8 +13,8 @@ import (
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
 
-// TestBacklog: only so many requests, and so many bytes, may wait; what is refused leaves
-// nothing, and there is room again when the raft loop has taken them.
+// TestBacklog: the number and the size of waiting requests are limited; refused ones leave nothing,
+// and there is space again when the raft loop has taken some.
 func TestBacklog(t *testing.T) {
 	submit := func(b *inbox, size int) error {
 		_, err := b.submit(context.Background(), machine.KindPut, make([]byte, size), 0)
@@ -33,16 +33,16 @@ func TestBacklog(t *testing.T) {
 		var d delivery
 		b.take(&d, false)
 		if len(d.proposals) != 0 {
-			t.Errorf("%d proposals were taken too early", len(d.proposals))
+			t.Errorf("%d proposals were accepted too early", len(d.proposals))
 		}
-		// Who is being served still counts; who has got an answer does not.
+		// Requests in progress still count; completed ones do not.
 		b.take(&d, true)
 		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) || len(d.proposals) != backlogRequestsMax {
-			t.Errorf("%d taken, none answered: %v", len(d.proposals), err)
+			t.Errorf("%d taken, none completed: %v", len(d.proposals), err)
 		}
 		d.proposals[7].finish(nil)
 		if err := submit(b, 1); err != nil {
-			t.Errorf("one answered: %v", err)
+			t.Errorf("one completed: %v", err)
 		}
 		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) {
 			t.Errorf("full again: %v", err)
@@ -59,7 +59,7 @@ func TestBacklog(t *testing.T) {
 		if err := submit(b, 1); !errors.Is(err, ErrTooManyRequests) {
 			t.Errorf("one byte more: %v", err)
 		}
-		// Expired requests give their bytes back.
+		// Expired requests release their bytes.
 		b.expire(1, ErrTimeout)
 		if err := submit(b, 1); err != nil || b.waiting() != 1 || b.backlog.bytes.Load() != 1 {
 			t.Errorf("after the timeout: %v, %d wait", err, b.waiting())
@@ -102,7 +102,8 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// TestInboxExpire fails the requests that came before a time, and keeps the order of the rest.
+// TestInboxExpire fails the requests that arrived before a time, and preserves the order of the
+// rest.
 func TestInboxExpire(t *testing.T) {
 	b := newInbox()
 	var ps []*proposal
@@ -161,7 +162,7 @@ func TestPendingBatches(t *testing.T) {
 	}
 }
 
-// TestReads: a read goes on when raft has answered and the index is applied, in either order.
+// TestReads: a read continues when raft has responded and the index is applied, in either order.
 func TestReads(t *testing.T) {
 	rs := reads{asked: map[uint64][]*read{}}
 	ask := func(id uint64, since time.Duration) *read {
@@ -199,14 +200,14 @@ func TestReads(t *testing.T) {
 	check("reached", ahead, "go")
 	late := ask(4, 7)
 	ids := rs.unanswered(5, ErrTimeout)
-	check("never answered", lost, ErrTimeout.Error())
-	check("asked late", late, "waits")
+	check("never completed", lost, ErrTimeout.Error())
+	check("requested late", late, "waits")
 	if !slices.Equal(ids, []uint64{4}) {
-		t.Errorf("to be asked again: %v", ids)
+		t.Errorf("to be requested again: %v", ids)
 	}
 	waiting := ask(5, 7)
 	rs.answer([]replica.Read{{ID: 5, Index: 50}}, index)
 	rs.failAll(ErrStopped)
-	check("asked at the end", late, ErrStopped.Error())
+	check("requested at the end", late, ErrStopped.Error())
 	check("waiting at the end", waiting, ErrStopped.Error())
 }

@@ -31,7 +31,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestRefusals: what the state machine refuses comes back as the error.
+// TestRefusals: the state machine's refusal is returned as the error.
 func TestRefusals(t *testing.T) {
 	m := start(t, testConfig(newDisk(t)))
 	defer closeMember(t, m)

@@ -20,7 +20,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// disk is a disk in memory whose syncs a test can hold up or let fail.
+// disk is an in-memory disk whose syncs a test can block or fail.
 type disk struct {
 	storage.CrashableFS
 	onSync atomic.Pointer[func() error]
@@ -36,7 +36,7 @@ func newDisk(t *testing.T) *disk {
 	return d
 }
 
-// syncNames makes the stores' directories themselves durable, which is datadir's part.
+// syncNames makes the stores' directories durable, which is package datadir's task.
 func (d *disk) syncNames(t *testing.T) {
 	for _, name := range []string{"/", "member"} {
 		dir, err := d.CrashableFS.OpenDir(name)

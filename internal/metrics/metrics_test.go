@@ -27,7 +27,7 @@ func scrape(t *testing.T, m *Metrics, header ...string) (string, http.Header) {
 	return string(body), w.Result().Header
 }
 
-// TestNames looks for etcd's names and types, as Debian's etcd 3.4.23 serves them.
+// TestNames checks for etcd's names and types, as Debian's etcd 3.4.23 serves them.
 func TestNames(t *testing.T) {
 	m := New(0x8e9e05c52164694d)
 	text, header := scrape(t, m)
@@ -77,7 +77,7 @@ etcd_server_has_leader 0
 	if got := header.Get("Content-Type"); got != "text/plain; version=0.0.4" {
 		t.Errorf("Content-Type %q", got)
 	}
-	// Names apart, which are etcd's, Prometheus' own checker has nothing to say.
+	// Apart from names, which are etcd's, Prometheus' own checker must have no complaints.
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func TestState(t *testing.T) {
 		t.Error("the key count is served without a source")
 	}
 	if calls != 1 {
-		t.Errorf("one scrape asked for the state %d times", calls)
+		t.Errorf("one scrape read the state %d times", calls)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestTwoMembersInOneProcess(t *testing.T) {
 	}
 }
 
-// TestHotPath proves that counting a request allocates nothing.
+// TestHotPath shows that counting a request allocates nothing.
 func TestHotPath(t *testing.T) {
 	m := New(1)
 	m.AddService(&grpc.ServiceDesc{ServiceName: "s", Methods: []grpc.MethodDesc{{MethodName: "m"}}})

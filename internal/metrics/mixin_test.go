@@ -11,8 +11,8 @@ import (
 )
 
 // mixin lists what the queries of etcd's own monitoring mixin (contrib/mixin: its alerts and its
-// dashboard) ask for: the metric's name, and the labels that they select or group by. A histogram
-// is asked for by its buckets.
+// dashboard) need: the metric's name, and the labels that they select or group by. For a histogram
+// it lists the buckets.
 var mixin = []struct {
 	name   string
 	kind   dto.MetricType
@@ -37,7 +37,7 @@ var mixin = []struct {
 	{"grpc_server_started_total", dto.MetricType_COUNTER, "grpc_method grpc_service grpc_type"},
 	{"process_resident_memory_bytes", dto.MetricType_GAUGE, ""},
 
-	// The dashboard of before, and the ones that people have made.
+	// The older dashboard, and popular ones by others.
 	{"etcd_cluster_version", dto.MetricType_GAUGE, "cluster_version"},
 	{"etcd_debugging_mvcc_db_total_size_in_bytes", dto.MetricType_GAUGE, ""},
 	{"etcd_debugging_mvcc_delete_total", dto.MetricType_COUNTER, ""},
@@ -121,7 +121,7 @@ func TestMixin(t *testing.T) {
 	}
 }
 
-// BenchmarkCount is what counting a unary call costs, without and with measuring it.
+// BenchmarkCount measures the cost of counting a unary call, without and with its duration.
 func BenchmarkCount(b *testing.B) {
 	for _, extensive := range []bool{false, true} {
 		name := map[bool]string{false: "basic", true: "extensive"}[extensive]

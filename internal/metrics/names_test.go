@@ -11,7 +11,7 @@ import (
 
 // TestEtcdsMetrics expects every metric of etcd to be served with its type, or listed as missing in
 // docs/compatibility.md. The names are those that Debian's etcd 3.4.23 serves right after its
-// start, and those that came later or are served only in clusters.
+// start, and those that later versions added or that only clusters serve.
 func TestEtcdsMetrics(t *testing.T) {
 	m := New(0xa)
 	m.AddService(&grpc.ServiceDesc{ServiceName: "etcdserverpb.KV", Methods: []grpc.MethodDesc{{MethodName: "Put"}}})
@@ -24,7 +24,7 @@ func TestEtcdsMetrics(t *testing.T) {
 	m.SetState(func() State {
 		return State{ClusterVersion: "3.7", Peers: []PeerState{{ID: 0xb}}, Alarms: []Alarm{{Member: 0xc, Kind: "NOSPACE"}}}
 	})
-	text, _ := scrape(t, m) // also what counts scrapes
+	text, _ := scrape(t, m) // including the metrics about scrapes
 	_, missing, _ := strings.Cut(read(t, "../../docs/compatibility.md"), "\n### Metrics of etcd that are missing\n")
 	missing, _, _ = strings.Cut(missing, "\n#")
 	for _, file := range []string{"testdata/etcd-3.4.23.txt", "testdata/etcd-3.5.txt", "testdata/etcd-3.7.txt"} {

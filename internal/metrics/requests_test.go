@@ -24,7 +24,7 @@ func TestClientVersions(t *testing.T) {
 			t.Errorf("there is no %s", want)
 		}
 	}
-	// Somebody who makes up versions gets no more of them served than the limit.
+	// A client that invents versions gets no more of them served than the limit.
 	for i := range 1000 {
 		m.ClientVersion("0." + strconv.Itoa(i)).Unary.Inc()
 	}

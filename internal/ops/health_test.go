@@ -9,8 +9,7 @@ import (
 	"cairn/internal/metrics"
 )
 
-// TestHealth holds /health against what etcd 3.7 answers, and against 3.1 for requests that 3.1
-// knows, too.
+// TestHealth compares /health with etcd 3.7's, and with 3.1's for requests that 3.1 supports, too.
 func TestHealth(t *testing.T) {
 	timeout := errors.New("etcdserver: request timed out")
 	for _, c := range []struct {
@@ -56,7 +55,7 @@ func TestProbes(t *testing.T) {
 		{"well", member{leader: 1}, "/livez/serializable_read?verbose", 200, "[+]serializable_read ok\nok\n"},
 		{"well", member{leader: 1}, "/readyz", 200, "ok\n"},
 		{"well", member{leader: 1}, "/readyz?verbose", 200, report},
-		// the value does not count
+		// the parameter's value is ignored
 		{"well", member{leader: 1}, "/readyz?verbose=false", 200, report},
 		{"well", member{leader: 1}, "/readyz?verbose&exclude=data_corruption&exclude=nonsense", 200, strings.SplitAfterN(report, "\n", 2)[1]},
 		{"well", member{leader: 1}, "/readyz/nonsense", 404, "404 page not found\n"},

@@ -16,8 +16,8 @@ import (
 )
 
 type member struct {
-	sick    error // what reads that need others fail with
-	broken  error // what every read fails with
+	sick    error // the error of reads that need other members
+	broken  error // the error of every read
 	leader  uint64
 	learner bool
 	alarms  []string
@@ -66,7 +66,7 @@ func all(c Config) http.Handler {
 
 const text = "text/plain; charset=utf-8"
 
-// TestRecorded holds what the recorded cases say of these paths.
+// TestRecorded replays the recorded cases of these paths.
 func TestRecorded(t *testing.T) {
 	do := start(t, all(Config{Member: &member{leader: 1, cluster: "3.7.0"}, Metrics: metrics.New(1), Level: new(slog.LevelVar), V2: true}))
 	for _, c := range []struct {
@@ -128,7 +128,7 @@ func TestSickMember(t *testing.T) {
 	}
 }
 
-// TestRoot expects a line of text for people, and etcd's 404 for programs.
+// TestRoot expects a line of text for humans, and etcd's 404 for programs.
 func TestRoot(t *testing.T) {
 	handler := all(Config{Member: &member{leader: 1}, Metrics: metrics.New(1), V2: true})
 	for accept, want := range map[string]int{"*/*": http.StatusOK, "text/html,*/*;q=0.8": http.StatusOK, "": http.StatusNotFound} {
@@ -190,7 +190,7 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-// TestOtherPorts looks at which paths are there and which are not.
+// TestOtherPorts checks which paths each port serves.
 func TestOtherPorts(t *testing.T) {
 	c := Config{Member: &member{leader: 1, cluster: "3.7.0"}, Metrics: metrics.New(1), Pprof: true}
 	for name, port := range map[string]struct {

@@ -16,8 +16,8 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 )
 
-// The clients of this file cost themselves: what they do ends their connection, and a call on
-// another one goes through before and after. Those that break HTTP/2's rules are in raw_test.go.
+// The clients of this file harm only themselves: they lose their connection, and a call on another
+// one succeeds before and after. Those that violate HTTP/2 are in raw_test.go.
 
 func wantServed(t *testing.T, addr string) {
 	t.Helper()
@@ -45,7 +45,7 @@ func wantEnd(t *testing.T, nc net.Conn) {
 	}
 }
 
-// Headers that come a byte at a time, or never end, are waited for only so long.
+// The wait for headers that arrive byte by byte, or never end, is limited.
 func TestSlowHeaders(t *testing.T) {
 	_, addr := grpctest.Start(t, grpctest.Options{
 		HTTP:  mux(),
@@ -60,8 +60,8 @@ func TestSlowHeaders(t *testing.T) {
 	wantServed(t, addr)
 }
 
-// One connection too many is closed, and there is room again when another has gone, whatever it
-// spoke.
+// A connection above the limit is closed, and another one is accepted when one has ended, whatever
+// its protocol.
 func TestMaxConns(t *testing.T) {
 	speak := map[string]func(net.Conn){
 		"nothing": func(net.Conn) {},
@@ -72,7 +72,7 @@ func TestMaxConns(t *testing.T) {
 		"HTTP/2": func(nc net.Conn) { io.WriteString(nc, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"); nc.Read(make([]byte, 1)) },
 	}
 	for name, say := range speak {
-		// Each has a server of its own: when a server notices the end of a connection is not known.
+		// Each case has its own server, because a server may notice the end of a connection late.
 		_, addr := grpctest.Start(t, grpctest.Options{HTTP: mux(), Mux: portmux.Options{MaxConns: 3}}, nil)
 		var open []net.Conn
 		for range 3 {

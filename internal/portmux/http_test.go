@@ -23,7 +23,7 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// mux answers what the tests of both HTTP versions ask for.
+// mux serves the requests of the tests of both HTTP versions.
 func mux() *http.ServeMux {
 	m := http.NewServeMux()
 	m.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
@@ -116,7 +116,7 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 			}
 			res.Body.Close()
 			if _, err = c.Get(base + "/panic"); err == nil {
-				t.Fatal("an aborted handler answered")
+				t.Fatal("an aborted handler sent a response")
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			req, _ = http.NewRequestWithContext(ctx, "GET", base+"/stream", nil)
@@ -141,7 +141,7 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 	}
 }
 
-// A client that begins with TLS on a port without it learns so at once, in a form that it reports.
+// A TLS client on a port without TLS gets an error at once, in a form that it reports.
 func TestTLSOnAPlainPort(t *testing.T) {
 	_, addr := grpctest.Start(t, onBoth(mux()), nil)
 	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
@@ -154,7 +154,7 @@ func TestTLSOnAPlainPort(t *testing.T) {
 	}
 }
 
-// A client without TLS on a port with it gets a response that says so, in either version of HTTP.
+// A client without TLS on a TLS port gets a response that says so, in either version of HTTP.
 func TestPlainOnATLSPort(t *testing.T) {
 	lender := httptest.NewTLSServer(http.NotFoundHandler())
 	defer lender.Close()
@@ -220,7 +220,7 @@ func TestClientCertificate(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	// httptest only lends its certificate.
+	// lender provides httptest's certificate.
 	lender := httptest.NewTLSServer(http.NotFoundHandler())
 	defer lender.Close()
 	s := grpctest.New(onBoth(mux()))
@@ -242,7 +242,7 @@ func TestTLS(t *testing.T) {
 		if err != nil || (res.ProtoMajor == 2) != h2 {
 			t.Fatal(res, err)
 		}
-		// Over HTTP/1 a long poll gives up its goroutine's stack and its buffers.
+		// Over HTTP/1 a long poll releases its goroutine's stack and its buffers.
 		parks, err := io.ReadAll(res.Body)
 		if err != nil || string(parks) != fmt.Sprint(!h2) {
 			t.Errorf("HTTP/2: %v, parks: %s, error %v", h2, parks, err)

@@ -23,7 +23,7 @@ func openState(t interface{ Fatal(...any) }, fs FS) *Store {
 	return s
 }
 
-// contents returns all of a store.
+// contents returns all key-values of a store.
 func contents(t interface{ Fatal(...any) }, s *Store) map[string]string {
 	out := map[string]string{}
 	it := s.NewIter(nil, nil)
@@ -36,16 +36,16 @@ func contents(t interface{ Fatal(...any) }, s *Store) map[string]string {
 	return out
 }
 
-// batchModel is a batch over a store, without any cleverness.
+// batchModel is the simplest possible batch over a store.
 type batchModel struct {
 	stored   map[string]string
-	own      map[string]*string // Set, or nil for Delete
+	own      map[string]*string // by Set, or nil by Delete
 	appended []func(map[string]string)
 	mark     map[string]*string
 }
 
-// sees returns what the batch reads: its own changes over the store, and nothing of
-// what Append, Remove and DeleteRange did.
+// sees returns what the batch reads: the store with the batch's own changes, except those of
+// Append, Remove and DeleteRange.
 func (m *batchModel) sees() map[string]string {
 	out := maps.Clone(m.stored)
 	apply(out, m.own)
@@ -147,7 +147,7 @@ func TestBatch(t *testing.T) {
 				b.Rollback()
 				m.own, m.mark = m.mark, nil
 			},
-			// A command that reads what it wrote, and fails: its keys may come again.
+			// A command that reads its own writes, and fails: it may use the same keys again.
 			"failed command": func(t *rapid.T) {
 				if m.mark != nil {
 					t.Skip("inside a mark")
@@ -199,7 +199,7 @@ func TestBatch(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				// Not always: the keys that came between two iterators are merged.
+				// Not always: keys that are added between two iterators are merged.
 				if rapid.Bool().Draw(t, "iter") {
 					checkBatchIter(t, b, m.sees(), key)
 				}
@@ -212,7 +212,7 @@ func TestBatch(t *testing.T) {
 	})
 }
 
-// checkBatchIter walks a part of what a batch sees, from its start and from somewhere.
+// checkBatchIter walks a part of the batch's view, from its start and from some key.
 func checkBatchIter(t *rapid.T, b *Batch, sees map[string]string, key func(string) []byte) {
 	lower, upper := key("k"), key("k")
 	if rapid.Bool().Draw(t, "open end") {
@@ -245,9 +245,9 @@ func checkBatchIter(t *rapid.T, b *Batch, sees map[string]string, key func(strin
 	}
 }
 
-// TestBatchOrderIsCheap: keys that come after an iterator, and a rollback of them, cost
-// no more than their sorting, however many they are and in whatever order. With an insertion
-// for each key these would take minutes.
+// TestBatchOrderIsCheap: keys added after an iterator, and a rollback of them, cost no more than
+// sorting them, regardless of their number and order. With an insertion for each key these would
+// take minutes.
 func TestBatchOrderIsCheap(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
@@ -282,8 +282,8 @@ func TestBatchOrderIsCheap(t *testing.T) {
 	}
 }
 
-// TestKeyComesAgain: a key that was rolled back and set again is there once, wherever
-// its first name was left.
+// TestKeyComesAgain: a key that was rolled back and set again occurs once, wherever its first entry
+// was.
 func TestKeyComesAgain(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
@@ -317,7 +317,7 @@ func TestKeyComesAgain(t *testing.T) {
 	}
 }
 
-// TestRollbacksLeaveNothing: commands that fail again and again do not fill the batch.
+// TestRollbacksLeaveNothing: commands that fail repeatedly do not fill the batch.
 func TestRollbacksLeaveNothing(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
@@ -341,8 +341,8 @@ func TestRollbacksLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestUndoableOnly: inside a span a batch takes only what Rollback can undo; after it,
-// however it ended, anything.
+// TestUndoableOnly: inside a span a batch accepts only what Rollback can undo; after it, however it
+// ended, anything.
 func TestUndoableOnly(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
@@ -378,8 +378,8 @@ func TestUndoableOnly(t *testing.T) {
 	}
 }
 
-// TestResetForgetsSize: a batch that was huge once is as cheap as a new one, and one that
-// was not keeps its room.
+// TestResetForgetsSize: a batch that was huge once becomes as cheap as a new one, and other batches
+// keep their memory.
 func TestResetForgetsSize(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
@@ -411,7 +411,7 @@ func TestResetForgetsSize(t *testing.T) {
 				t.Errorf("the map is kept: %v", kept)
 			}
 			if n := max(cap(b.sorted), cap(b.tail), cap(b.journal)); n > b.keep {
-				t.Errorf("room for %d is kept", n)
+				t.Errorf("memory for %d is kept", n)
 			}
 			if len(b.pending)+len(b.sorted)+len(b.tail)+len(b.journal) > 0 || b.Changed([]byte("1")) {
 				t.Error("the batch is not empty")
@@ -426,7 +426,7 @@ func TestResetForgetsSize(t *testing.T) {
 	}
 }
 
-// TestGetDurable: only what was flushed is answered, and a crash leaves just that.
+// TestGetDurable: only flushed values are returned, and they survive a crash.
 func TestGetDurable(t *testing.T) {
 	fs := NewCrashableFS()
 	s := openState(t, fs)
@@ -477,7 +477,7 @@ func TestGetDurable(t *testing.T) {
 	}
 }
 
-// TestFlushTellsWhenDurable: when OnFlush is called, GetDurable answers what was flushed.
+// TestFlushTellsWhenDurable: when OnFlush is called, GetDurable returns the flushed values.
 func TestFlushTellsWhenDurable(t *testing.T) {
 	flushed := make(chan struct{}, 1)
 	s, err := OpenState("state", Options{FS: NewCrashableFS(), OnFlush: func() {
@@ -557,7 +557,7 @@ func TestLogIsDurable(t *testing.T) {
 	}
 }
 
-// TestFailedSync: when the disk cannot sync, the commit must not be taken for durable.
+// TestFailedSync: when the disk cannot sync, the commit must fail.
 func TestFailedSync(t *testing.T) {
 	broken := errors.New("disk is broken")
 	failing := false
@@ -582,7 +582,7 @@ func TestFailedSync(t *testing.T) {
 	} else {
 		t.Log(err)
 	}
-	// The member closes what it has, broken or not.
+	// The member closes its stores even if they failed.
 	if err := s.Close(); err != nil {
 		t.Log(err)
 	}

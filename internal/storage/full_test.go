@@ -13,8 +13,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// TestOpenOnFullDisk: wherever the disk is full while a store is created, or opened with a journal
-// that has to be replayed, opening ends with the disk's error.
+// TestOpenOnFullDisk: if the disk is full at any moment while a store is created, or opened with a
+// journal to replay, opening ends with the disk's error.
 func TestOpenOnFullDisk(t *testing.T) {
 	used := NewCrashableFS()
 	s, err := OpenLog("log", Options{FS: used})
@@ -63,7 +63,7 @@ func TestOpenOnFullDisk(t *testing.T) {
 				select {
 				case err := <-opened:
 					if refused.Load() > 0 && !errors.Is(err, syscall.ENOSPC) {
-						// What pebble says of its manifest is text.
+						// Pebble's error about its manifest is text.
 						if text := fmt.Sprint(err); err == nil || !strings.Contains(text, syscall.ENOSPC.Error()) {
 							t.Errorf("%d writes were refused; got %v", refused.Load(), err)
 						}

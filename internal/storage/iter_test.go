@@ -23,7 +23,7 @@ func commit(t testing.TB, s *Store, pairs ...string) {
 	}
 }
 
-// TestClone: a clone sees what its origin sees, within its own bounds, and outlives it.
+// TestClone: a clone has its origin's view, within its own bounds, and outlives it.
 func TestClone(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
@@ -58,8 +58,8 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// TestBoundsInWrongOrder: nothing lies between them. Pebble's own checks, which the race
-// detector turns on, panic over such bounds.
+// TestBoundsInWrongOrder: such a range is empty. Pebble's own checks, which the race detector
+// enables, panic at such bounds.
 func TestBoundsInWrongOrder(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
@@ -78,8 +78,8 @@ func TestBoundsInWrongOrder(t *testing.T) {
 	}
 }
 
-// TestIterTellsReadError: a block, or a value, that cannot be read is reported as the
-// error that it is, by Err as soon as it happens and by Close.
+// TestIterTellsReadError: the error of reading a block, or a value, is returned by Err at once and
+// by Close.
 func TestIterTellsReadError(t *testing.T) {
 	broken := errors.New("disk is broken")
 	for _, suffix := range []string{".sst", ".blob"} {

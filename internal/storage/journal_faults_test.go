@@ -20,9 +20,9 @@ func faultyOp(op errorfs.Op) bool {
 	return op.Kind != errorfs.OpFileClose && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, "log")
 }
 
-// faultRun writes to a log store on fs, whose journal goes on to new files meanwhile, until
-// something fails. It returns what each commit has left, how many are certain to be durable, and
-// where the store was left.
+// faultRun writes to a log store on fs, whose journal starts new files meanwhile, until something
+// fails. It returns the content after each commit, how many commits are certain to be durable, and
+// the state of the store.
 func faultRun(fs FS, seed uint64) (states []map[string]string, synced *atomic.Int64, run func(t *testing.T) error) {
 	states, synced = []map[string]string{{}}, new(atomic.Int64)
 	rng := rand.New(rand.NewPCG(seed, 11))
@@ -67,8 +67,8 @@ func faultRun(fs FS, seed uint64) (states []map[string]string, synced *atomic.In
 	}
 }
 
-// checkLeft opens what a crash has left: it is what some commit has left, none before those that
-// were durable.
+// checkLeft opens a disk after a crash: the content must be that after some commit, and none before
+// the durable ones.
 func checkLeft(t *testing.T, disk CrashableFS, states []map[string]string, synced int64) {
 	t.Helper()
 	for life := range 2 {
@@ -78,7 +78,7 @@ func checkLeft(t *testing.T, disk CrashableFS, states []map[string]string, synce
 			return
 		}
 		got := logContents(t, s)
-		delete(got, "late") // was refused, which is no promise that it is not there
+		delete(got, "late") // a refused commit may still be on disk
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -88,7 +88,7 @@ func checkLeft(t *testing.T, disk CrashableFS, states []map[string]string, synce
 	}
 }
 
-// newFaultyDisk returns a file system with an empty directory "log" that is there to stay.
+// newFaultyDisk returns a file system with a durable empty directory "log".
 func newFaultyDisk(t *testing.T) CrashableFS {
 	t.Helper()
 	fs := NewCrashableFS()
@@ -103,7 +103,7 @@ func newFaultyDisk(t *testing.T) CrashableFS {
 }
 
 // TestJournalPowerCutAnywhere cuts the power before each call that changes the disk, also while a
-// store is opened and while its journal goes on to a new file.
+// store is opened and while its journal starts a new file.
 func TestJournalPowerCutAnywhere(t *testing.T) {
 	cuts := 0
 	for n := int64(1); ; n++ {
@@ -141,8 +141,8 @@ func TestJournalPowerCutAnywhere(t *testing.T) {
 	}
 }
 
-// TestJournalFailsAnywhere has each call fail that changes the journal: a commit that could not be
-// done is refused, and all that come after it.
+// TestJournalFailsAnywhere fails each call that changes the journal: the commit at that call is
+// refused, and all later ones.
 func TestJournalFailsAnywhere(t *testing.T) {
 	broken := errors.New("input/output error")
 	fails := 0
@@ -153,13 +153,13 @@ func TestJournalFailsAnywhere(t *testing.T) {
 			if !faultyOp(op) || !strings.HasSuffix(op.Path, journalSuffix) || count.Add(1) < n {
 				return nil
 			}
-			return broken // from then on
+			return broken // all later calls fail
 		}))
 		states, synced, run := faultRun(fs, 2)
 		if err := run(t); err == nil && count.Load() < n {
 			break
 		} else if err == nil {
-			continue // only the end of the store failed
+			continue // only closing the store failed
 		}
 		fails++
 		checkLeft(t, under.Crash([]int{0, 50, 100}[n%3], rand.New(rand.NewPCG(uint64(n), 3))), states, synced.Load())
@@ -172,8 +172,8 @@ func TestJournalFailsAnywhere(t *testing.T) {
 	}
 }
 
-// TestJournalCutAtEachByte: wherever a journal's last record is cut, or flipped, those before it
-// are there.
+// TestJournalCutAtEachByte: wherever a journal's last record is truncated, or flipped, the records
+// before it are read.
 func TestJournalCutAtEachByte(t *testing.T) {
 	whole, image := journalImage(t, 3, func(i int) []byte { return []byte("value") })
 	record := (len(whole) - fileHead) / 3
@@ -197,8 +197,8 @@ func TestJournalCutAtEachByte(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s at %d: %v", name, at, err)
 			}
-			// What is cut off, or zeroed with all behind it, cannot be told from what was never
-			// written.
+			// A truncated record, or one zeroed with everything behind it, cannot be distinguished
+			// from one that was never written.
 			want := max(at-fileHead, 0) / record
 			if got := logContents(t, s); len(got) != want && (name != "zeroed" || len(got) != want+1) {
 				t.Errorf("%s at %d: %v", name, at, got)
@@ -210,8 +210,8 @@ func TestJournalCutAtEachByte(t *testing.T) {
 	}
 }
 
-// journalImage returns the journal of a log store after some synced commits, and the disk from
-// which the journal was taken away.
+// journalImage returns the journal of a log store after some synced commits, and the disk without
+// the journal.
 func journalImage(t *testing.T, commits int, value func(i int) []byte) (file []byte, image CrashableFS) {
 	t.Helper()
 	fs := NewCrashableFS()
@@ -234,7 +234,7 @@ func journalImage(t *testing.T, commits int, value func(i int) []byte) (file []b
 	return file, image
 }
 
-// withJournal returns a disk like image whose log store has a journal.
+// withJournal returns a copy of the disk image whose log store has the given journal.
 func withJournal(t *testing.T, image CrashableFS, file []byte) CrashableFS {
 	t.Helper()
 	return withFile(t, image, "log/000001"+journalSuffix, file)
@@ -254,9 +254,9 @@ func withFile(t *testing.T, image CrashableFS, path string, content []byte) Cras
 	return disk
 }
 
-// TestPayloadIsNoRecord: a value that looks like a record, in a torn tail, is not taken for one.
+// TestPayloadIsNoRecord: a value in a torn tail that looks like a record is not read as one.
 func TestPayloadIsNoRecord(t *testing.T) {
-	// To a reader that knows no marker these are records that were made when the file had been
+	// To a reader that ignores markers these are records that were written when the file had been
 	// synced far beyond the torn record.
 	forged := appendRecord(nil, 1, 1<<40, 7, []byte("payload"))
 	for shift := range recordAlign {
@@ -280,7 +280,7 @@ func TestPayloadIsNoRecord(t *testing.T) {
 	}
 }
 
-// TestPayloadWithMarker: a payload that holds the marker of the file goes into another file.
+// TestPayloadWithMarker: a payload that contains the marker of the file is written to another file.
 func TestPayloadWithMarker(t *testing.T) {
 	fs := NewCrashableFS()
 	s, err := OpenLog("log", Options{FS: fs})
@@ -295,7 +295,7 @@ func TestPayloadWithMarker(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s.journal.number != before+1 {
-			t.Errorf("commit %d is in file %d, whose marker it holds", i, s.journal.number)
+			t.Errorf("commit %d is in file %d, whose marker it contains", i, s.journal.number)
 		}
 	}
 	disk := fs.Crash(0, rand.New(rand.NewPCG(1, 1)))

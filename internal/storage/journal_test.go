@@ -16,7 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// logContents returns what a log store holds, without the journal's own key.
+// logContents returns the content of a log store, without the journal's own key.
 func logContents(t *testing.T, s *Store) map[string]string {
 	t.Helper()
 	got := contents(t, s)
@@ -24,9 +24,9 @@ func logContents(t *testing.T, s *Store) map[string]string {
 	return got
 }
 
-// TestJournalOverManyFiles writes, overwrites and removes in a log store whose journal goes on to a
-// new file now and then, flushes it and cuts the power at random: what is there is what some commit
-// has left, and none before the last synced one.
+// TestJournalOverManyFiles writes, overwrites and removes in a log store whose journal starts new
+// files, flushes it and cuts the power at random: the content is that after some commit, and none
+// before the last synced one.
 func TestJournalOverManyFiles(t *testing.T) {
 	rotations := 0
 	for seed := range uint64(12) {
@@ -78,11 +78,11 @@ func TestJournalOverManyFiles(t *testing.T) {
 		}
 	}
 	if rotations < 10 {
-		t.Errorf("the journals have gone on to a new file %d times; that tests nothing", rotations)
+		t.Errorf("the journal has started a new file only %d times; that tests nothing", rotations)
 	}
 }
 
-// someCommit commits something to s, and returns what it has left of before.
+// someCommit makes a random commit to s, and returns the content after it, given that before.
 func someCommit(t *testing.T, rng *rand.Rand, s *Store, before map[string]string, sync bool) map[string]string {
 	t.Helper()
 	after := maps.Clone(before)
@@ -105,7 +105,7 @@ func someCommit(t *testing.T, rng *rand.Rand, s *Store, before map[string]string
 	return after
 }
 
-// TestJournalRemovesFiles: a journal does not grow for ever.
+// TestJournalRemovesFiles: a journal does not grow without limit.
 func TestJournalRemovesFiles(t *testing.T) {
 	s, err := OpenLog("log", Options{FS: NewCrashableFS(), MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
 	if err != nil {
@@ -132,7 +132,7 @@ func TestJournalRemovesFiles(t *testing.T) {
 	}
 }
 
-// TestDamagedLogIsNamed: what was synced and has changed is found out, unlike a torn tail, and the
+// TestDamagedLogIsNamed: synced data that has changed is detected, unlike a torn tail, and the
 // error names the file.
 func TestDamagedLogIsNamed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
@@ -150,7 +150,7 @@ func TestDamagedLogIsNamed(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	image := t.TempDir() // before the store is closed, which has it all
+	image := t.TempDir() // before the store is closed, which writes everything
 	if err := os.CopyFS(image, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -161,13 +161,13 @@ func TestDamagedLogIsNamed(t *testing.T) {
 		name   string
 		file   string
 		damage func(file []byte, end int)
-		keys   int // that are there; 0 is an error
+		keys   int // number of keys; 0 means an error
 	}{
 		{"none", "000002", func([]byte, int) {}, 30},
 		{"torn tail", "000002", func(file []byte, end int) { copy(file[end+100:], "half a record") }, 30},
 		{"in the middle", "000002", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
 		{"a length", "000002", func(file []byte, _ int) { copy(file[fileHead+4:], "\xff\xff\xff\xff") }, 0},
-		// nothing says that it was synced
+		// no later record shows that it was synced
 		{"the last record", "000002", func(file []byte, end int) { file[end-1] ^= 1 }, 29},
 		{"the first file", "000001", func(file []byte, end int) { file[end/2] ^= 1 }, 0},
 		{"the last record of the first file", "000001", func(file []byte, end int) { file[end-1] ^= 1 }, 0},
@@ -207,7 +207,7 @@ func TestDamagedLogIsNamed(t *testing.T) {
 	}
 }
 
-// TestOlderLog: a log store whose WAL was pebble's, and was not closed, goes on.
+// TestOlderLog: a log store with a WAL of pebble, not closed properly, can be opened and used.
 func TestOlderLog(t *testing.T) {
 	fs := NewCrashableFS()
 	older := baseOptions(Options{FS: fs}, 1<<20, 1<<20)
@@ -249,8 +249,8 @@ func TestOlderLog(t *testing.T) {
 	}
 }
 
-// TestUnsyncedCommitsAreWritten: commits that need not be durable do not gather in memory without
-// end, and a store that was closed has them.
+// TestUnsyncedCommitsAreWritten: commits without sync do not accumulate in memory, and a closed
+// store has them.
 func TestUnsyncedCommitsAreWritten(t *testing.T) {
 	fs := NewCrashableFS()
 	s, err := OpenLog("log", Options{FS: fs})
@@ -294,7 +294,7 @@ func TestJournalFormat(t *testing.T) {
 	if got := hex.EncodeToString(file); got != want {
 		t.Errorf("the file is\n%s, want\n%s", got, want)
 	}
-	// A store writes such a file, but for the marker.
+	// A store writes the same file, except for the marker.
 	written, _ := journalImage(t, 2, func(int) []byte { return []byte("1") })
 	m, ok := parseFileHead(written, 1)
 	if !ok || m&markerBit == 0 {
@@ -314,8 +314,8 @@ func unhex(t *testing.T, text string) []byte {
 	return b
 }
 
-// TestFirstFormat: a journal in the first format is replayed, damage in it is found, and the store
-// goes on in the present format.
+// TestFirstFormat: a journal in the first format is replayed, damage in it is detected, and the
+// store continues in the present format.
 func TestFirstFormat(t *testing.T) {
 	// docs/formats/raft-log.md showed these bytes: two commits, a → 1 and b → 1.
 	old := unhex(t, "05ecf4f716000000010000000000000000000000000000000100000000000000"+"000000000000000002000000"+"0101610131"+"01016a0101"+

@@ -22,7 +22,7 @@ func TestWithoutSync(t *testing.T) {
 		t.Fatalf("the disk syncs: %v", err)
 	}
 	fs := WithoutSync(disk)
-	for range 2 { // made, and opened again
+	for range 2 { // created, and opened again
 		s, err := OpenLog("log", Options{FS: fs})
 		if err != nil {
 			t.Fatal(err)

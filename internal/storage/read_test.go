@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// closing starts to close a store and returns once it takes no more reads.
+// closing starts to close a store and returns once it refuses reads.
 func closing(s *Store) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- s.Close() }()
@@ -19,8 +19,7 @@ func closing(s *Store) <-chan error {
 	return done
 }
 
-// TestCloseWaitsForReads: whatever reads when the store closes may end, and nothing new
-// begins.
+// TestCloseWaitsForReads: reads in progress when the store closes may end, and no new ones begin.
 func TestCloseWaitsForReads(t *testing.T) {
 	walked := func(it interface {
 		io.Closer
@@ -29,7 +28,7 @@ func TestCloseWaitsForReads(t *testing.T) {
 	},
 	) error {
 		if !it.First() || string(it.Value()) != "1" {
-			return errors.Join(errors.New("nothing is read any more"), it.Close())
+			return errors.Join(errors.New("no reads are in progress any more"), it.Close())
 		}
 		return it.Close()
 	}
@@ -82,7 +81,7 @@ func TestCloseWaitsForReads(t *testing.T) {
 	}
 }
 
-// refused checks that no read begins.
+// refused checks that new reads are refused.
 func refused(t *testing.T, s *Store, b *Batch) {
 	t.Helper()
 	key := []byte("a")
@@ -114,7 +113,7 @@ func refused(t *testing.T, s *Store, b *Batch) {
 	}
 }
 
-// TestCloneWhileClosing: a walk that goes on while the store closes begins nothing new.
+// TestCloneWhileClosing: a walk that continues while the store closes begins no new read.
 func TestCloneWhileClosing(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	commit(t, s, "a", "1")
@@ -131,7 +130,7 @@ func TestCloneWhileClosing(t *testing.T) {
 	}
 }
 
-// TestCloseAmidReads: readers that do not know of the end get ErrClosed, and nothing worse.
+// TestCloseAmidReads: readers that are unaware of the close get ErrClosed, and no other error.
 func TestCloseAmidReads(t *testing.T) {
 	for range 20 {
 		s := openState(t, NewCrashableFS())
@@ -198,7 +197,7 @@ func TestReadAllocates(t *testing.T) {
 			}
 		}) / runs
 	}
-	// The race detector has pools forget a quarter of what they are given.
+	// The race detector makes pools drop a quarter of their items.
 	if bare, counted := per(s.db.Get), per(s.Lend); counted > bare+0.5 {
 		t.Errorf("%.2f allocations per read, %.2f without counting", counted, bare)
 	}

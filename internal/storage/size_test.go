@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSize: commits count when they are made, once, and still when they have been flushed.
+// TestSize: commits count when they are made, once, and also after they were flushed.
 func TestSize(t *testing.T) {
 	fs := NewCrashableFS()
 	s, err := OpenState("state", Options{FS: fs, MemTableBytes: 1 << 20})

@@ -71,7 +71,7 @@ func TestViewKeepsWhatItSaw(t *testing.T) {
 		t.Errorf("Get: %q, %v", got, err)
 	}
 	if _, err := v.Get([]byte("c00150")); !errors.Is(err, ErrNotFound) {
-		t.Errorf("Get of a key that came later: %v", err)
+		t.Errorf("Get of a key that was written later: %v", err)
 	}
 	if err := errors.Join(v.Close(), v.Close()); err != nil {
 		t.Error(err)
@@ -134,7 +134,7 @@ func TestReplace(t *testing.T) {
 	if err := it.Close(); err != nil || n != 1000 {
 		t.Errorf("an iterator from before has %d keys, %v", n, err)
 	}
-	// It is durable without a flush, and what is written later goes over it.
+	// It is durable without a flush, and later writes apply on top of it.
 	crashed := openState(t, fs.Crash(0, nil))
 	if got := contents(t, crashed); len(got) != 500 {
 		t.Errorf("after a crash there are %d keys, want 500", len(got))
@@ -168,10 +168,10 @@ func TestTablesRefuseDisorder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Replace(tables); err == nil {
-		t.Error("unfinished tables were taken")
+		t.Error("unfinished tables were accepted")
 	}
 	if err := tables.Add([]byte("ca"), nil); err == nil {
-		t.Error("a lower key was taken")
+		t.Error("a lower key was accepted")
 	}
 	if err := tables.Finish(); err == nil {
 		t.Error("tables with an error could be finished")

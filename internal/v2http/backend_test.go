@@ -12,8 +12,8 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// tree is a Backend of one store, without a log: what a member does to a command
-// between request and answer, in one place.
+// tree is a Backend of one store, without a log: it does what a member does to a command between
+// request and response.
 type tree struct {
 	mu    sync.Mutex
 	db    *storage.Store
@@ -83,7 +83,7 @@ func (s *tree) apply(c *v2tree.Command) (v2tree.Result, error) {
 	return res, nil
 }
 
-// expire does what a leader does now and then.
+// expire expires due nodes, as a leader does at intervals.
 func (s *tree) expire() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

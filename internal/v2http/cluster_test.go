@@ -29,8 +29,8 @@ type cluster struct {
 	removed  uint64
 }
 
-// startTime is when the cluster's member started; its leader came 2 s later, and now is an hour
-// after that.
+// startTime is when the cluster's member started; its leader was elected 2 s later, and now is an
+// hour after that.
 var startTime = time.Date(2017, 4, 10, 11, 46, 45, 500, time.UTC)
 
 func (c *cluster) Members() []membership.Member    { return c.members }
@@ -104,14 +104,14 @@ func (c *cluster) LeaderSince() time.Time {
 	return startTime.Add(2 * time.Second)
 }
 
-// TestCluster plays testdata/cluster: answers of members, machines and statistics, all of them. A
+// TestCluster plays testdata/cluster: complete responses about members, machines and statistics. A
 // block is a request,
 //
 //	METHOD PATH
 //	[Content-Type: TYPE]
 //	[BODY]
 //
-// after "member ID NAME PEERURL CLIENTURL" or "leader ID", which change what it is about.
+// after "member ID NAME PEERURL CLIENTURL" or "leader ID", which change the cluster.
 func TestCluster(t *testing.T) {
 	datadriven.Walk(t, "testdata/cluster", func(t *testing.T, path string) {
 		s := newTree(t, func() kv.ClusterTime { return kv.ClusterTime(time.Second) })

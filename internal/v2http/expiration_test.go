@@ -11,8 +11,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// A node's expiration is the same whenever and wherever it is shown, although it is kept as cluster
-// time, which runs apart from the wall clock; until one of the two has stepped.
+// A node's expiration is the same whenever and wherever it is shown, although it is stored as
+// cluster time, which drifts from the wall clock; only a step of one of the two changes it.
 func TestExpirationStays(t *testing.T) {
 	cluster, wall := time.Hour, time.Date(2017, 4, 10, 11, 46, 44, 0, time.UTC)
 	s := newTree(t, func() kv.ClusterTime { return kv.ClusterTime(cluster) })
@@ -42,7 +42,7 @@ func TestExpirationStays(t *testing.T) {
 	if got := ask("GET", "/v2/keys/?recursive=true", ""); got != want {
 		t.Fatalf("%s in the list, was %s", got, want)
 	}
-	wall = wall.Add(time.Hour) // it was set right
+	wall = wall.Add(time.Hour) // the clock was stepped
 	if got := ask("GET", "/v2/keys/a", ""); !strings.Contains(got, "T12:48:24.035Z") {
 		t.Fatalf("%s after the clock was set", got)
 	}

@@ -21,9 +21,9 @@ import (
 // TestTranscripts plays testdata/http over a real connection. A block is
 //
 //	send [type=CONTENT-TYPE] [repeat=N]   requests, one per line: METHOD target [body]
-//	time by=DURATION                       lets time pass, and expires what is over
+//	time by=DURATION                       advances time, and expires due nodes
 //
-// Of an answer there are the status, the headers of the API and the body.
+// The output has a response's status, the headers of the API and the body.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/http", func(t *testing.T, path string) {
 		since := time.Hour
@@ -107,7 +107,7 @@ func send(t *testing.T, out *strings.Builder, server *httptest.Server, line, kin
 	}
 }
 
-// TestNoSpace refuses what needs space, and serves the rest.
+// TestNoSpace: while space is exhausted, requests that add data are refused, and others are served.
 func TestNoSpace(t *testing.T) {
 	s := newTree(t, func() kv.ClusterTime { return 1 })
 	h := New(Options{Backend: s})
@@ -184,7 +184,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestWireErrors holds the table against etcd's documentation of error codes.
+// TestWireErrors compares the table with etcd's documentation of error codes.
 func TestWireErrors(t *testing.T) {
 	want := map[int]string{
 		100: "404 Key not found",

@@ -99,7 +99,7 @@ func (s *pollSite) waiting(n int64) {
 	}
 }
 
-// begin begins a request, whose headers have come when it returns.
+// begin starts a request, and returns when the response's headers have arrived.
 func (s *pollSite) begin(ctx context.Context, user, method, target string) *http.Response {
 	req, err := http.NewRequestWithContext(ctx, method, s.url+"/v2/keys"+target, http.NoBody)
 	if err != nil {
@@ -132,8 +132,8 @@ func (s *pollSite) change(c *auth.Command) {
 	}
 }
 
-// enableAuth makes root and a user "reader" who may read /a and what is below it, and turns
-// authentication on.
+// enableAuth creates root and a user "reader" who may read /a and everything below it, and enables
+// authentication.
 func (s *pollSite) enableAuth() {
 	s.t.Helper()
 	hash, err := s.users.gate.Hash(s.t.Context(), "secret")
@@ -146,7 +146,7 @@ func (s *pollSite) enableAuth() {
 	s.change(&auth.Command{Kind: auth.KindEnable, V2: true})
 }
 
-// Clients that go away while they wait, or before they do, are not watchers any more.
+// Clients that disconnect while they wait, or before, are no longer watchers.
 func TestPollClientGone(t *testing.T) {
 	s := newPollSite(t)
 	for range 3 {
@@ -231,7 +231,7 @@ func TestPollOfPathAsSent(t *testing.T) {
 	}
 }
 
-// The end of the hub ends the polls, with an answer.
+// Closing the hub completes the polls with a response.
 func TestPollsEndWithHub(t *testing.T) {
 	s := newPollSite(t)
 	var open []*http.Response

@@ -42,7 +42,7 @@ func (s hubTree) publish() {
 	s.hub.Dispatch()
 }
 
-// v3 does what a v3 client does, in one revision.
+// v3 makes the changes of a v3 client, in one revision.
 func (s hubTree) v3(t *testing.T, change func(w *mvcc.Writer) error) {
 	t.Helper()
 	s.mu.Lock()
@@ -93,8 +93,8 @@ func (s *site) do(method, target string) {
 	}
 }
 
-// follow begins a watch, whose headers have come when it returns. next returns the
-// events, in short: action, key, and what more there is.
+// follow starts a watch, and returns when the response's headers have arrived. next returns the
+// events, in short: action, key, and further fields.
 func (s *site) follow(target string) (next func() string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
@@ -129,8 +129,8 @@ func expect(t *testing.T, next func() string, want ...string) {
 
 func still() kv.ClusterTime { return kv.ClusterTime(time.Second) }
 
-// TestStreamFromThePast delivers past events and then new ones: the deviation from
-// 3.1 that the stream goes on, and that the end of the own directory comes once.
+// TestStreamFromThePast delivers past events and then new ones. It differs from 3.1: the stream
+// continues, and the event of the end of its own directory is sent once.
 func TestStreamFromThePast(t *testing.T) {
 	s := newSite(t, still)
 	s.do("PUT", "/d/a?value=1")
@@ -152,8 +152,8 @@ func TestStreamFromThePast(t *testing.T) {
 	expect(t, next, "end")
 }
 
-// TestEndOfDirectoryAbove delivers from history, but not live, the end of a directory to a watch of
-// a path below it that did not exist: by whole names, and only what ended before the watch began.
+// TestEndOfDirectoryAbove: a watch of a path that does not exist receives the end of a directory
+// above it from history, but not live: by whole names, and only ends before the watch began.
 func TestEndOfDirectoryAbove(t *testing.T) {
 	now := still()
 	s := newSite(t, func() kv.ClusterTime { return now })
@@ -236,8 +236,8 @@ func TestWatchOfHiddenKey(t *testing.T) {
 		_, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("/d")}})
 		return err
 	})
-	// Both watches have skipped the key when they deliver this: they use the tree
-	// as it is then.
+	// Both watches have skipped the key when they deliver this event: they use the tree's state at
+	// that time.
 	s.do("PUT", "/d?dir=true&prevExist=true")
 	updated := `{"action":"update","node":{"key":"/d","dir":true,"modifiedIndex":6,"createdIndex":2},"prevNode":{"key":"/d","dir":true,"modifiedIndex":2,"createdIndex":2}}`
 	expect(t, own, updated)
@@ -248,7 +248,7 @@ func TestWatchOfHiddenKey(t *testing.T) {
 	expect(t, all, gone)
 }
 
-// TestWatchOfTTL shows the TTL that is left, and none when it was over before.
+// TestWatchOfTTL shows the remaining TTL, and none when it had expired before.
 func TestWatchOfTTL(t *testing.T) {
 	now := kv.ClusterTime(time.Second)
 	s := newSite(t, func() kv.ClusterTime { return now })
@@ -262,7 +262,7 @@ func TestWatchOfTTL(t *testing.T) {
 	expect(t, s.follow("/k?wait=true&waitIndex=2"), event(""), "end")
 }
 
-// TestWatchedNames holds wants against the rule as it is written down.
+// TestWatchedNames compares wants with the rule in its comment.
 func TestWatchedNames(t *testing.T) {
 	keys := []string{"/", "/a", "/a/b", "/a/b/c", "/ab", "/a-b", "/a/_b", "/a/_b/c", "/_a", "/_a/b", "/a//b", "/a/", "/a/./b", "/a.b", "/a/b_c"}
 	for _, at := range []string{"/", "/a", "/a/b", "/_a", "/a/_b"} {

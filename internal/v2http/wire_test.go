@@ -11,8 +11,7 @@ import (
 	"cairn/internal/kv"
 )
 
-// FuzzForm holds our form against the standard library's: what is read, and what
-// is complained about.
+// FuzzForm compares the form parser with the standard library's: values and errors.
 func FuzzForm(f *testing.F) {
 	for _, s := range []string{
 		"value=a+b%20c&ttl=5", "value=1&value=2&&x&=&dir", "a;b=c", "value=%zz&prevExist=%", "%76alue=x&wait&wait=1", "ttl=%",
@@ -52,7 +51,7 @@ func FuzzForm(f *testing.F) {
 	})
 }
 
-// FuzzString holds our JSON strings against the standard library's.
+// FuzzString compares the encoding of JSON strings with the standard library's.
 func FuzzString(f *testing.F) {
 	for _, s := range []string{"", "plain", "\x00\b\f\n\r\t\x1f\x7f", `"\/<>&'`, "\xff\xfe€\u2028\u2029\ufffd", "\xe2\x80"} {
 		f.Add(s)
@@ -75,7 +74,7 @@ func TestLifetime(t *testing.T) {
 		ttl     time.Duration
 		ok      bool
 	}{
-		// As etcd 3.4.23 answered.
+		// As etcd 3.4.23 responded.
 		{0, 0, true},
 		{1000000000, 1000000000 * time.Second, true},
 		{7400000000, 7400000000 * time.Second, true},
@@ -106,7 +105,7 @@ func TestSecondsLeft(t *testing.T) {
 	}
 }
 
-// TestLongBodies has values on both sides of what net/http buffers.
+// TestLongBodies has values on both sides of net/http's buffer size.
 func TestLongBodies(t *testing.T) {
 	s := newTree(t, func() kv.ClusterTime { return 1 })
 	server := httptest.NewServer(New(Options{Backend: s}))

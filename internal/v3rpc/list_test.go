@@ -16,7 +16,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// listOf encodes the values one after another under keys of their numbers.
+// listOf encodes the values under consecutive numbers as keys.
 func listOf(r *rangeResponse, values [][]byte) {
 	for i, v := range values {
 		rec := kv.Record{CreateRevision: int64(i + 1), Mod: kv.Revision{Main: int64(i + 1000)}, Version: 1, Lease: kv.LeaseID(i), Value: v}
@@ -39,7 +39,8 @@ func wantList(values [][]byte, keysOnly, more bool) *etcdserverpb.RangeResponse 
 	return want
 }
 
-// wired returns what the transport sends: the pieces, or the whole where there are none.
+// wired returns the bytes that the transport sends: the pieces, or the whole message if there are
+// none.
 func wired(t interface{ Fatal(...any) }, m interface {
 	WirePieces() ([][]byte, func([]byte))
 	AppendWire(b []byte) ([]byte, error)
@@ -59,7 +60,7 @@ func wired(t interface{ Fatal(...any) }, m interface {
 			t.Fatal(fmt.Sprintf("piece %d of %d has %d bytes", i, len(pieces), len(p)))
 		}
 		b = append(b, p...)
-		clear(p) // by its next user
+		clear(p) // as its next user would
 		done(p)
 	}
 	return b
@@ -105,7 +106,7 @@ func TestListsInPieces(t *testing.T) {
 		size := joined.SizeWire()
 		b, err := joined.AppendWire([]byte("x"))
 		if err != nil || len(b)-1 > size || b[0] != 'x' {
-			t.Fatal(fmt.Sprintf("%d bytes, said to be %d: %v", len(b)-1, size, err))
+			t.Fatal(fmt.Sprintf("%d bytes, announced as %d: %v", len(b)-1, size, err))
 		}
 		checkList(t, b[1:], want)
 		checkList(t, wired(t, made()), want)
@@ -120,7 +121,7 @@ func TestListsInPieces(t *testing.T) {
 	})
 }
 
-// Wherever a key-value crosses the end of a piece, it is whole.
+// A key-value that crosses the end of a piece is encoded correctly, wherever the piece ends.
 func TestListsAcrossPieces(t *testing.T) {
 	text := bytes.Repeat([]byte("0123456789abcdef"), 1<<15)
 	for _, end := range []int{firstBytes, firstBytes + pieceBytes} {
@@ -133,15 +134,15 @@ func TestListsAcrossPieces(t *testing.T) {
 	}
 }
 
-// A list that fits one buffer is not taken apart, one byte more is; and what was taken out of the
-// pools does not come out again while it is in use.
+// A list that fits one buffer is not split, one with a byte more is; and a buffer that is in use is
+// not taken from the pool again.
 func TestListsThatAreHeldTogether(t *testing.T) {
 	small := [][]byte{bytes.Repeat([]byte("s"), firstBytes-2*fixedBytesMax)}
 	large := [][]byte{bytes.Repeat([]byte("l"), firstBytes+pieceBytes), bytes.Repeat([]byte("m"), 2*pieceBytes)}
 	var a, b, c rangeResponse
 	listOf(&a, small)
 	if pieces, _ := a.WirePieces(); pieces != nil {
-		t.Errorf("a list of %d bytes comes in %d pieces", firstBytes-2*fixedBytesMax, len(pieces))
+		t.Errorf("a list of %d bytes has %d pieces", firstBytes-2*fixedBytesMax, len(pieces))
 	}
 	listOf(&b, large)
 	held, done := b.WirePieces()
@@ -156,7 +157,7 @@ func TestListsThatAreHeldTogether(t *testing.T) {
 	}
 }
 
-// The keys of a stream's message that is not the last are all it holds.
+// A message of a stream, other than the last, has only keys.
 func TestChunksInPieces(t *testing.T) {
 	value := bytes.Repeat([]byte("v"), 5000)
 	c := chunk{bytesMax: chunkBytes}
@@ -193,7 +194,7 @@ func (r *onResetList) Reset() {
 	r.rangeResponse.Reset()
 }
 
-// A read that fails or starts over in the middle of a long list leaves nothing of it behind.
+// A read that fails or starts over in the middle of a long list releases all of the list.
 func TestListsThatBreakOff(t *testing.T) {
 	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS(), CacheBytes: 4 << 20, MemTableBytes: 1 << 20})
 	check := func(err error) {
@@ -235,7 +236,7 @@ func TestListsThatBreakOff(t *testing.T) {
 		change(func() error { return nil }, put(i))
 		w.Publish()
 	}
-	// The last key's present version is newer than the head, and the one before it is gone.
+	// The last key's present version is newer than the head, and the previous one was compacted.
 	change(func() error { return w.Compact(mvcc.FirstRevision + keys + 2) }, put(keys-1), put(keys-1))
 
 	all := kv.KeyRange{Key: []byte("key"), End: []byte("l")}
@@ -276,7 +277,8 @@ func TestListsThatBreakOff(t *testing.T) {
 	}
 }
 
-// BenchmarkList is a list of 1,000 keys of 256 B from the first key to what the transport sends.
+// BenchmarkList measures a list of 1,000 keys of 256 B from the first key to the bytes that the
+// transport sends.
 func BenchmarkList(b *testing.B) {
 	key, rec := bytes.Repeat([]byte("k"), 32), kv.Record{CreateRevision: 1e6, Mod: kv.Revision{Main: 1e7}, Version: 9, Value: bytes.Repeat([]byte("v"), 256)}
 	list := func() *rangeResponse {

@@ -33,7 +33,7 @@ func (m *localStore) take(t testing.TB, key string) *turn {
 }
 
 // TestManyWaiters has thousands of calls wait for one lock. The queue is read once for all of them,
-// each step wakes the next one alone, and nothing is left behind when they have gone.
+// each step wakes only the next one, and nothing is left when they have ended.
 func TestManyWaiters(t *testing.T) {
 	const waiters = 5000
 	m := newLocalStore(t, watch.Limits{})
@@ -85,7 +85,7 @@ func TestManyWaiters(t *testing.T) {
 }
 
 // TestWaitersInTurn creates, cancels and deletes turns at random: a waiter's wait ends when no
-// earlier key is left or its own has gone, and at the latest when the queue is empty.
+// earlier key is left or its own was deleted, and at the latest when the queue is empty.
 func TestWaitersInTurn(t *testing.T) {
 	m := newLocalStore(t, watch.Limits{})
 	s, r := m.server(), rand.New(rand.NewPCG(1, 2))

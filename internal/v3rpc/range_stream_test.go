@@ -18,13 +18,14 @@ import (
 	"cairn/internal/watch"
 )
 
-// sentChunks is the stream of a RangeStream call. It decodes what the transport would send.
+// sentChunks is the stream of a RangeStream call. It decodes the bytes that the transport would
+// send.
 type sentChunks struct {
 	grpc.ServerStream
 	ctx    context.Context
 	chunks []*etcdserverpb.RangeResponse
 	err    error  // how the call ended
-	onSend func() // nil, or what happens while the client takes a chunk
+	onSend func() // called while the client reads a chunk, unless nil
 }
 
 // Context implements grpc.ServerStream.
@@ -136,7 +137,7 @@ func TestRangeStreamChunks(t *testing.T) {
 	})
 }
 
-// TestRangeStreamIsOneRevision writes while a client takes the chunks.
+// TestRangeStreamIsOneRevision writes while a client reads the chunks.
 func TestRangeStreamIsOneRevision(t *testing.T) {
 	m := newLocalStore(t, watch.Limits{})
 	value := bytes.Repeat([]byte("v"), chunkBytes)
@@ -169,7 +170,7 @@ func TestRangeStreamDuringSnapshots(t *testing.T) {
 		m.put(t, fmt.Sprintf("long%d", i), bytes.Repeat([]byte("v"), chunkBytes/(1+i%4)))
 		m.put(t, fmt.Sprintf("short%d", i), []byte("v"))
 	}
-	older := m.keys.Head().Revision // at which the store must walk to count
+	older := m.keys.Head().Revision // so that the store must walk to count
 	for range 2 * records {
 		m.put(t, "other", nil)
 	}

@@ -19,8 +19,8 @@ import (
 	"cairn/test/grpctest"
 )
 
-// Lists share the budget: those that find no room wait, all of them are whole in the end, and what
-// they took is given back, also by those that are canceled.
+// Lists share the budget: those without space wait, all of them are complete in the end, and their
+// memory is released, also by those that are canceled.
 func TestListsWithinABudget(t *testing.T) {
 	const keys, value = 60, 100_000 // a list has 6 MB
 	m := newLocalStore(t, watch.Limits{})
@@ -59,12 +59,12 @@ func TestListsWithinABudget(t *testing.T) {
 	wg.Wait()
 	for deadline := time.Now().Add(20 * time.Second); b.Used() > 6*(8<<10); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes were not given back", b.Used())
+			t.Fatalf("%d bytes were not released", b.Used())
 		}
 	}
 }
 
-// A list that can never have room is refused.
+// A list larger than the budget is refused.
 func TestListLargerThanTheBudget(t *testing.T) {
 	m := newLocalStore(t, watch.Limits{})
 	for i := range 40 {

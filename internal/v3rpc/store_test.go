@@ -16,7 +16,7 @@ import (
 )
 
 // localStore implements Requests, Role and Watches of a Member with keys and a hub, and with
-// authentication off.
+// authentication disabled.
 type localStore struct {
 	db   *storage.Store
 	keys *mvcc.Store
@@ -102,7 +102,7 @@ func (m *localStore) put(t testing.TB, key string, value []byte) {
 	})
 }
 
-// replace installs a snapshot: a copy of the state takes the place of the state under its readers.
+// replace installs a snapshot: a copy of the state replaces the state while it is read.
 func (m *localStore) replace(t testing.TB) {
 	t.Helper()
 	tables, err := m.db.NewTables("incoming")

@@ -74,7 +74,7 @@ func TestCheckTxn(t *testing.T) {
 	}
 }
 
-// The codes and texts that clients look at.
+// The codes and texts that clients check.
 func TestWireErrors(t *testing.T) {
 	for _, c := range []struct {
 		err  error

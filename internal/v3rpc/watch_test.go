@@ -23,7 +23,7 @@ import (
 	"cairn/test/grpctest"
 )
 
-// TestWatchResponseWire holds the hand-made encoding against the published messages.
+// TestWatchResponseWire compares the hand-written encoding with the published messages.
 func TestWatchResponseWire(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 500 {
@@ -43,7 +43,7 @@ func TestWatchResponseWire(t *testing.T) {
 			e, w := randomEvent(r, prevKV)
 			resp.events, want.Events = append(resp.events, e), append(want.Events, w)
 		}
-		for range 2 { // the second time from what Wire keeps
+		for range 2 { // the second time from the cache of Wire
 			b, err := resp.AppendWire(nil)
 			if err != nil {
 				t.Fatal(err)
@@ -137,7 +137,7 @@ func createWatch(t *testing.T, client etcdserverpb.WatchClient, req *etcdserverp
 	return stream
 }
 
-// TestWatchProgressNotify leaves a watch without events, and sees that it is notified.
+// TestWatchProgressNotify expects a watch without events to receive a progress notification.
 func TestWatchProgressNotify(t *testing.T) {
 	m, client := serveWatches(t, Config{WatchProgressInterval: 10 * time.Millisecond}, watch.Limits{})
 	stream := createWatch(t, client, &etcdserverpb.WatchCreateRequest{Key: []byte("k"), ProgressNotify: true, WatchId: 5})
@@ -167,8 +167,8 @@ func TestWatchProgressNotify(t *testing.T) {
 	}
 }
 
-// TestWatchSlowClient reads nothing for a long time, and then all of it in order,
-// while the server has kept no more than its limits.
+// TestWatchSlowClient reads nothing for a long time, and then all of it in order; the server's
+// memory stays within its limits.
 func TestWatchSlowClient(t *testing.T) {
 	m, client := serveWatches(t, Config{}, watch.Limits{StreamEvents: 10, WindowBytes: 100_000})
 	slow := createWatch(t, client, &etcdserverpb.WatchCreateRequest{Key: []byte("k")})

@@ -137,7 +137,7 @@ func FuzzRequests(f *testing.F) {
 		var r rangeRequest
 		own, published := r.UnmarshalWire(b), proto.Unmarshal(b, &etcdserverpb.RangeRequest{})
 		if own != nil && published == nil {
-			t.Errorf("refused what the published message takes: %v", own)
+			t.Errorf("refused bytes that the published message accepts: %v", own)
 		}
 		var p putRequest
 		_ = p.UnmarshalWire(b)
@@ -145,7 +145,7 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-func TestKeyValueOfNoLeaseHasNone(t *testing.T) {
+func TestKeyValueWithoutLease(t *testing.T) {
 	b := appendKeyValue(nil, 2, []byte("k"), &kv.Record{CreateRevision: 2, Mod: kv.Revision{Main: 3}, Version: 2}, false)
 	got := &etcdserverpb.RangeResponse{}
 	want := &etcdserverpb.RangeResponse{Kvs: []*mvccpb.KeyValue{{Key: []byte("k"), CreateRevision: 2, ModRevision: 3, Version: 2}}}

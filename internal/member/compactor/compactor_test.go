@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestWindow: the revision of a span ago is returned, not more often than the pace.
+// TestWindow: look returns the revision of one period ago, not more often than the pace.
 func TestWindow(t *testing.T) {
 	const h, m = time.Hour, time.Minute
 	type look struct {

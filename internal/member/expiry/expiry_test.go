@@ -25,7 +25,7 @@ type fakeMember struct {
 	db      *storage.Store
 	keys    *mvcc.Store
 	start   time.Time
-	expires bool // this member leads
+	expires bool // this member is the leader
 	applied kv.ClusterTime
 
 	rounds   [][]string // the commands of each ProposeAll
@@ -47,7 +47,7 @@ func newMember(t *testing.T) *fakeMember {
 	return &fakeMember{t: t, db: db, keys: keys, start: time.Now(), expires: true}
 }
 
-// deadline returns the key of an entry of table t, as docs/formats draws it.
+// deadline returns the key of an entry of table t, as drawn in docs/formats.
 func deadline(at time.Duration, kind byte, id []byte) []byte {
 	key := binary.BigEndian.AppendUint64([]byte{byte(storage.TableDeadlines)}, uint64(at))
 	return append(append(key, kind), id...)
@@ -91,7 +91,7 @@ func (m *fakeMember) ProposeAll(_ context.Context, commands []expiry.Command) (r
 	return results, nil
 }
 
-// deadlineOf returns the deadline that a command ends, and the command as text.
+// deadlineOf returns the deadline of a command, and the command as text.
 func (m *fakeMember) deadlineOf(c expiry.Command) (key []byte, text string) {
 	if c.Kind == machine.KindLease {
 		l, err := lease.Decode(c.Payload)
@@ -136,7 +136,7 @@ func inBubble(t *testing.T, test func(t *testing.T, m *fakeMember)) {
 	})
 }
 
-// TestDue ends leases at their deadline and nodes of v2 a quarter of a second later, not before.
+// TestDue expires leases at their deadline and nodes of v2 a quarter of a second later, not before.
 func TestDue(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *fakeMember) {
 		m.add(leaseDeadline(time.Second, 5))
@@ -157,7 +157,7 @@ func TestDue(t *testing.T) {
 	})
 }
 
-// TestMany ends many deadlines, a bounded number at a time, each once.
+// TestMany expires many deadlines, a limited number at a time, each once.
 func TestMany(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *fakeMember) {
 		const n = 1000
@@ -176,7 +176,7 @@ func TestMany(t *testing.T) {
 	})
 }
 
-// TestFollowerWaits leaves everything to the leader.
+// TestFollowerWaits: a follower proposes nothing.
 func TestFollowerWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *fakeMember) {
 		m.expires = false
@@ -188,7 +188,7 @@ func TestFollowerWaits(t *testing.T) {
 	})
 }
 
-// TestFailedIsRetried proposes a command again that has failed, about once a second.
+// TestFailedIsRetried proposes a failed command again, about once a second.
 func TestFailedIsRetried(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *fakeMember) {
 		m.refuse = errors.New("request timed out")

@@ -21,7 +21,7 @@ const self = 7
 type fakeStore struct {
 	size      atomic.Uint64
 	reclaimed atomic.Int32
-	took      time.Duration // by each Reclaim
+	took      time.Duration // duration of each Reclaim
 }
 
 func (s *fakeStore) Size() (total, inUse uint64) { return s.size.Load(), s.size.Load() / 2 }
@@ -78,7 +78,7 @@ func newSpace(m *fakeMember, s *fakeStore, bytes int64) *quota.Space {
 	return quota.New(quota.Options{ID: self, Bytes: bytes, Store: s, Member: m, Log: slog.New(slog.DiscardHandler)})
 }
 
-// TestAlarmFollowsSize raises the alarm above the quota, once, and lifts it below.
+// TestAlarmFollowsSize raises the alarm above the quota, once, and clears it below.
 func TestAlarmFollowsSize(t *testing.T) {
 	m, store := newMember(t), &fakeStore{}
 	space := newSpace(m, store, 100)
@@ -120,7 +120,8 @@ func TestOperatorsAlarmStays(t *testing.T) {
 	}
 }
 
-// TestWriteWakesTend refuses a write above the quota before Tend has looked, and asks for a look.
+// TestWriteWakesTend refuses a write above the quota before Tend has checked the size, and wakes
+// Tend.
 func TestWriteWakesTend(t *testing.T) {
 	m, store := newMember(t), &fakeStore{}
 	space := newSpace(m, store, 100)
@@ -143,7 +144,7 @@ func TestWriteWakesTend(t *testing.T) {
 }
 
 // TestReclaim rewrites files once per swept compaction while the state is above the quota, and
-// rests four times as long as that took.
+// pauses four times as long as that took.
 func TestReclaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := newMember(t), &fakeStore{took: time.Second}

@@ -15,7 +15,7 @@ import (
 // fake is a cluster as its member 1 sees it: a leader whose changes are applied at once.
 type fake struct {
 	members  []membership.Member
-	since    map[uint64]time.Time // when a connection was made
+	since    map[uint64]time.Time // when the connection was opened
 	caughtUp bool
 	proposed []membership.Command
 }
@@ -36,7 +36,7 @@ func (f *fake) CallLeader(context.Context, string, []byte) ([]byte, error) {
 	return nil, errors.New("this member leads")
 }
 
-// trioOf returns a cluster of three started voters and a learner, and what changes it.
+// trioOf returns a cluster of three started voters and a learner, and a function that changes it.
 func trioOf(connected ...uint64) (*fake, *Changes) {
 	f := &fake{since: map[uint64]time.Time{}}
 	for id := uint64(1); id <= 4; id++ {

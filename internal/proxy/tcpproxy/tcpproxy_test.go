@@ -23,8 +23,8 @@ func listener(t *testing.T, addr string) net.Listener {
 	return l
 }
 
-// named is a server that sends its name, and then all that it has received when the client has sent
-// all.
+// named is a server that sends its name, and, after the client has sent everything, all that it has
+// received.
 func named(t *testing.T, name string) net.Listener {
 	l := listener(t, "127.0.0.1:0")
 	serveNamed(l, name)
@@ -52,7 +52,7 @@ func serveNamed(l net.Listener, name string) {
 	}()
 }
 
-// proxied is a proxy that runs.
+// proxied is a running proxy.
 type proxied struct {
 	t     *testing.T
 	addr  string
@@ -98,7 +98,7 @@ func (p *proxied) name() (string, *net.TCPConn) {
 	return string(b), conn
 }
 
-// TestHalfClosed holds that a client which has sent all gets the answer that comes after.
+// TestHalfClosed: a client that has sent everything still receives the response.
 func TestHalfClosed(t *testing.T) {
 	p := startProxy(t, Options{Endpoints: []Endpoint{{Host: named(t, "a").Addr().String()}}})
 	_, conn := p.name()
@@ -113,7 +113,7 @@ func TestHalfClosed(t *testing.T) {
 	}
 }
 
-// TestEndpointsGoAndComeBack takes a server away, which no client notices, and starts it again.
+// TestEndpointsGoAndComeBack stops a server, which no client notices, and starts it again.
 func TestEndpointsGoAndComeBack(t *testing.T) {
 	a, b := named(t, "a"), named(t, "b")
 	p := startProxy(t, Options{
@@ -140,7 +140,7 @@ func TestEndpointsGoAndComeBack(t *testing.T) {
 	}
 }
 
-// TestAllEndpointsDown holds that a cluster which comes back is reached before the next probe.
+// TestAllEndpointsDown: a cluster that has restarted is reached before the next probe.
 func TestAllEndpointsDown(t *testing.T) {
 	a := named(t, "a")
 	a.Close()
@@ -154,7 +154,7 @@ func TestAllEndpointsDown(t *testing.T) {
 	}
 }
 
-// TestDrain holds that connections under way go on after the stop, and that new ones are refused.
+// TestDrain: connections in progress continue after the stop, and new ones are refused.
 func TestDrain(t *testing.T) {
 	p := startProxy(t, Options{DrainTimeout: patience, Endpoints: []Endpoint{{Host: named(t, "a").Addr().String()}}})
 	_, conn := p.name()
@@ -181,7 +181,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainIsBounded holds that a connection that does not end is closed.
+// TestDrainIsBounded: a connection that does not end is closed.
 func TestDrainIsBounded(t *testing.T) {
 	p := startProxy(t, Options{DrainTimeout: time.Millisecond, Endpoints: []Endpoint{{Host: named(t, "a").Addr().String()}}})
 	_, conn := p.name()
