@@ -89,7 +89,7 @@ func (t *Transport) serveSnapshot(w http.ResponseWriter, r *http.Request, s *str
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	t.work.Go(func() { transfer.tell(ctx, l) })
+	t.work.Go(func() { transfer.reportProgress(ctx, l) })
 	return transfer.listen(l)
 }
 
