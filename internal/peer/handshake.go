@@ -221,7 +221,8 @@ func readRefusal(resp *http.Response) error {
 	return why
 }
 
-// checkResponse checks the IDs in the response, in case the other member did not check the request's.
+// checkResponse checks the IDs in the response, in case the other member did not check the
+// request's.
 func (t *Transport) checkResponse(h http.Header, to uint64) error {
 	if got := h.Get(headerCluster); got != formatID(t.cfg.ClusterID) {
 		return fmt.Errorf("cluster ID mismatch: the peer belongs to cluster %q, this member to %016x", shorten(got), t.cfg.ClusterID)

@@ -107,7 +107,8 @@ const (
 	appendBytesMax      = 1 << 20  // of one message with entries
 	applyBytesMax       = 32 << 20 // of committed entries handed out and not yet applied
 	inflightMessagesMax = 256
-	inflightBytesMax    = 64 << 20 // sent to one follower and not acknowledged; the follower may have to hold them
+	// sent to one follower and not acknowledged; the follower may have to hold them
+	inflightBytesMax    = 64 << 20
 	uncommittedBytesMax = 512 << 20
 )
 
@@ -322,9 +323,9 @@ func (r *Replica) Finish(now time.Duration, a Applied) error {
 	return nil
 }
 
-// mustTransfer reports whether this leader must transfer leadership instead of proposing a change: one
-// that removes it. A removed leader sends nothing more, and the remaining one of two voters might
-// never learn that the change was committed.
+// mustTransfer reports whether this leader must transfer leadership instead of proposing a change:
+// one that removes it. A removed leader sends nothing more, and the remaining one of two voters
+// might never learn that the change was committed.
 func (r *Replica) mustTransfer(change *raftpb.ConfChangeV2) bool {
 	for _, c := range change.GetChanges() {
 		if c.GetType() != raftpb.ConfChangeRemoveNode || c.GetNodeId() != r.id {
