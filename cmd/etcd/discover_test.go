@@ -109,7 +109,7 @@ func TestDiscoveryService(t *testing.T) {
 	_, host := startReady(t, anyPort()...)
 	service := "http://" + host + "/v2/keys/discovery/token"
 	run := func(dir string, i int) *process {
-		return start(t, dir, nil, "--name", fmt.Sprintf("n%d", i), "--discovery", service,
+		return start(t, dir, nil, "--name", fmt.Sprintf("n%d", i), "--discovery", service, "--discovery-fallback=exit",
 			"--listen-peer-urls", "http://127.0.0.1:0", "--initial-advertise-peer-urls", fmt.Sprintf("http://127.0.0.1:%d", i+1),
 			"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1")
 	}

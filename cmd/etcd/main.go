@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cairn/internal/config"
+	"cairn/internal/discovery"
 	"cairn/internal/logging"
 	"cairn/internal/version"
 )
@@ -83,11 +84,14 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 			return fail(std.err, cfg, fmt.Errorf("--memory-mlock: %w: raise the limit of locked memory (ulimit -l, LimitMEMLOCK=), or leave the flag out", err))
 		}
 	}
-	r, err := reserveListeners(ctx, cfg)
-	if err != nil {
-		return fail(std.err, cfg, err)
+	proxying := actAsProxy(cfg)
+	var r *reservation
+	if !proxying {
+		if r, err = reserveListeners(ctx, cfg); err != nil {
+			return fail(std.err, cfg, err)
+		}
+		defer r.Close()
 	}
-	defer r.Close()
 	output, files, err := logging.Open(logging.Outputs{Names: cfg.LogOutputs, Rotation: rotation(cfg.LogRotation)}, std.out, std.err)
 	if err != nil {
 		return fail(std.err, cfg, fmt.Errorf("--log-outputs: %w", err))
@@ -97,16 +101,26 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 	level.Set(cfg.LogLevel)
 	log := slog.New(logging.New(output, cfg.LogFormat == config.LogJSON, level))
 	logProgram(logging.For(log, "etcd"), cfg)
-	if r.existing == nil && cfg.Discovery.Enabled() {
+	start := func(ctx context.Context) error { return serve(ctx, cfg, log, level, r, hangups) }
+	if !proxying && r.existing == nil && cfg.Discovery.Enabled() {
 		discovered, err := r.discover(ctx, cfg, logging.For(log, "discovery"), signals)
-		if err != nil {
+		switch {
+		case err == nil:
+			cfg = discovered
+		case errors.Is(err, discovery.ErrFull) && cfg.Discovery.Fallback:
+			logging.For(log, "discovery").Warn("the cluster is full: falling back to a proxy", "error", err)
+			r.Close() // the proxy binds what it needs
+			proxying, cfg.Proxy.Mode = true, config.ProxyOn
+		default:
 			fmt.Fprintln(std.err, "etcd:", err)
 			return exitFailure
 		}
-		cfg = discovered
+	}
+	if proxying {
+		start = func(ctx context.Context) error { return serveProxy(ctx, cfg, log, level, hangups) }
 	}
 
-	if err := serveUntilSignal(ctx, cfg, log, level, r, signals, hangups); err != nil {
+	if err := serveUntilSignal(ctx, log, start, signals); err != nil {
 		if !slices.Contains(cfg.LogOutputs, "stderr") {
 			logging.For(log, "etcd").Error("stopped", "error", err)
 		}
@@ -162,11 +176,11 @@ var errForced = errors.New("stopped at once by a second signal; nothing acknowle
 
 // serveUntilSignal serves, and stops serving when a signal comes. After a second signal it does not
 // wait for that.
-func serveUntilSignal(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, r *reservation, signals, hangups <-chan os.Signal) error {
+func serveUntilSignal(ctx context.Context, log *slog.Logger, start func(context.Context) error, signals <-chan os.Signal) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, cfg, log, level, r, hangups) }()
+	go func() { served <- start(ctx) }()
 	for n := 0; ; n++ {
 		select {
 		case err := <-served:

@@ -44,7 +44,8 @@ func (c *Config) complete(chosen map[string]setting) error {
 func (c *Config) completeURLs(chosen map[string]setting) error {
 	_, listens := chosen["listen-client-urls"]
 	_, advertises := chosen["advertise-client-urls"]
-	if listens && !advertises {
+	mayBeProxy := c.Proxy.Mode != ProxyOff || c.Discovery.URL != "" && chosen["discovery-fallback"].value != "exit"
+	if listens && !advertises && !mayBeProxy {
 		// A member that listens on other addresses is not reached at the default ones. As in etcd
 		// this is an error with flags and variables, and accepted in a configuration file.
 		if c.File == "" {
@@ -151,6 +152,9 @@ func (c *Config) Founders() ([]Founder, error) {
 	}
 	return founders, nil
 }
+
+// ParseCluster reads a list of members in the form of --initial-cluster.
+func ParseCluster(text string) ([]Founder, error) { return parseFounders(text) }
 
 // parseFounders reads NAME=URL pairs; a member with several URLs is there once for each.
 func parseFounders(text string) ([]Founder, error) {

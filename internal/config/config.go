@@ -46,6 +46,7 @@ type Config struct {
 	InitialCluster           string // as given, or derived from the two above it; Founders reads it
 	InitialClusterToken      string
 	Discovery                Discovery
+	Proxy                    Proxy
 	InitialClusterState      ClusterState
 	ForceNewCluster          bool
 

@@ -51,7 +51,11 @@ func TestDefaults(t *testing.T) {
 		EnableV2: true, LogLevel: slog.LevelInfo, LogFormat: LogText, LogOutputs: []string{"stderr"},
 		SelfSignedYears: 1, ClientTLS: TLS{Options: certs.Options{Role: "client", MinVersion: tls.VersionTLS12}},
 		PeerTLS: TLS{Options: certs.Options{Role: "peer", MinVersion: tls.VersionTLS12, CheckClientSAN: true}},
-		chosen:  map[string]setting{}, retention: "1h", tlsMin: "TLS1.2",
+		Discovery: Discovery{Fallback: true, V3: DiscoveryV3{
+			DialTimeout: 2 * time.Second, RequestTimeout: 5 * time.Second, KeepaliveTime: 2 * time.Second, KeepaliveTimeout: 6 * time.Second, Insecure: true,
+		}},
+		Proxy:  Proxy{Mode: ProxyOff, RefreshInterval: 30 * time.Second, FailureWait: 5 * time.Second, DialTimeout: time.Second, WriteTimeout: 5 * time.Second},
+		chosen: map[string]setting{}, retention: "1h", tlsMin: "TLS1.2",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults\n got %+v\nwant %+v", got, want)

@@ -12,10 +12,13 @@ type Discovery struct {
 	Proxy   string // URL of an HTTP proxy for requests to it
 	SRV     string // domain whose SRV records name the members
 	SRVName string // suffix of the service names in these records
+
+	Fallback bool        // become a proxy when the cluster of the discovery service is full
+	V3       DiscoveryV3 // a discovery service that speaks etcd's v3 protocol
 }
 
 // Enabled reports whether the members are to be discovered.
-func (d Discovery) Enabled() bool { return d.URL != "" || d.SRV != "" }
+func (d Discovery) Enabled() bool { return d.URL != "" || d.SRV != "" || d.V3.Token != "" }
 
 // discoveryOptions are the flags of Discovery.
 var discoveryOptions = []option{
@@ -44,18 +47,21 @@ func (c *Config) completeDiscovery(chosen map[string]setting) error {
 			c.warn("setting has no effect", s.source, "there is no --"+of[1])
 		}
 	}
+	if err := c.completeDiscoveryV3(chosen); err != nil {
+		return err
+	}
 	if !c.Discovery.Enabled() {
 		return nil
 	}
 	var given []string
-	for _, name := range []string{"initial-cluster", "discovery", "discovery-srv"} {
+	for _, name := range []string{"initial-cluster", "discovery", "discovery-endpoints", "discovery-srv"} {
 		if s := chosen[name]; s.value != "" {
 			given = append(given, s.source)
 		}
 	}
 	if len(given) > 1 {
 		// begins with etcd's text
-		return fmt.Errorf(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv": given are %s`,
+		return fmt.Errorf(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery", "discovery-endpoints" or "discovery-srv": given are %s`,
 			strings.Join(given, " and "))
 	}
 	return nil

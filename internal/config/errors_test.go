@@ -84,11 +84,15 @@ func TestErrors(t *testing.T) {
 		{[]string{"--auto-compaction-retention", "-1h"}, exit1, `--auto-compaction-retention: "-1h" is neither a duration nor a number of hours: want for example 30m, 1h or 24, or 0 to keep all`},
 		{[]string{"--auto-compaction-mode=revision", "--auto-compaction-retention=1h"}, exit1, `--auto-compaction-retention: "1h" is not a number of revisions, which --auto-compaction-mode=revision takes: want for example 10000, or 0 to keep all`},
 
-		{[]string{"--discovery-token", "x"}, exit1, "--discovery-token: not supported by this version of cairn; list the members in --initial-cluster, or give --discovery or --discovery-srv"},
+		{[]string{"--discovery-token", "x"}, exit1, "both --discovery-endpoints and --discovery-token must be set: 'etcdctl discovery new' prints the two"},
+		{[]string{"--discovery-endpoints", "http://127.0.0.1:1"}, exit1, "both --discovery-endpoints and --discovery-token must be set: 'etcdctl discovery new' prints the two"},
+		{[]string{"--discovery-token", "a/b", "--discovery-endpoints", "http://127.0.0.1:1"}, exit2, `--discovery-token: "a/b" is not a token: want letters, digits, - and _`},
+		{[]string{"--discovery-token", "x", "--discovery-endpoints", "a,,b"}, exit1, "--discovery-endpoints: contains an empty endpoint: want HOST:PORT[,HOST:PORT…]"},
+		{[]string{"--discovery-token", "x", "--discovery-endpoints", "a:1", "--discovery-cert", "c"}, exit1, "--discovery-cert, --discovery-key: want both or neither"},
 		{
 			[]string{"--discovery-srv", "example.com", "--initial-cluster", "default=http://localhost:2380"},
 			exit1,
-			`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery" or "discovery-srv": given are --initial-cluster and --discovery-srv`,
+			`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery", "discovery-endpoints" or "discovery-srv": given are --initial-cluster and --discovery-srv`,
 		},
 		{[]string{"--auto-tls=x"}, exit2, `--auto-tls: "x" is neither true nor false`},
 		{[]string{"--cors", "http://a/b"}, exit2, `--cors: "http://a/b" is not an origin: want http://HOST[:PORT], https://HOST[:PORT] or *`},
@@ -99,7 +103,8 @@ func TestErrors(t *testing.T) {
 		{[]string{"--feature-gates", "A=true"}, exit2, "--feature-gates: unrecognized feature gate: A"},
 		{[]string{"--feature-gates", "InitialCorruptCheck"}, exit2, "--feature-gates: missing bool value for feature gate InitialCorruptCheck: want NAME=true"},
 		{[]string{"--feature-gates", "InitialCorruptCheck=x"}, exit2, `--feature-gates: invalid value of InitialCorruptCheck: "x" is neither true nor false`},
-		{[]string{"--proxy", "on"}, exit1, "--proxy: not supported by this version of cairn; point clients at the members themselves"},
+		{[]string{"--proxy", "maybe"}, exit2, `--proxy: "maybe" is not known: want "off" or "on" or "readonly"`},
+		{[]string{"--proxy-failure-wait", "0"}, exit2, `--proxy-failure-wait: "0" is not a number of milliseconds: want a whole number without a unit, 1 or more`},
 		{[]string{"--experimental-corrupt-check-time=-1s"}, exit2, `--experimental-corrupt-check-time: "-1s" is not a length of time such as 30s or 10m, nor 0`},
 	} {
 		_, err := load(t, c.args, nil, nil)

@@ -8,24 +8,20 @@ import (
 
 // foreign is a setting of etcd, of any version from 3.1 to 3.7, that cairn does not follow. A value
 // that asks for what happens anyway (neutral) is accepted, because start scripts write such values
-// out. Any other value is accepted with a warning that gives the reason, unless ignoring it would
-// start another kind of member than the user asked for: then it is an error.
+// out. Any other value is accepted with a warning that gives the reason.
 type foreign struct {
 	boolean bool
 	neutral []string // values that change nothing
 	moot    string   // why the setting has no meaning
-	refused string   // the way out, where ignoring the setting would be wrong
 }
 
 const (
-	noWALFiles  = "cairn truncates its log itself"
-	noBbolt     = "cairn's store is not bbolt"
-	noDiscovery = "list the members in --initial-cluster, or give --discovery or --discovery-srv"
-	noV2Proxy   = "point clients at the members themselves"
-	noTracing   = "spans are not exported by this version of cairn; look at /metrics or at --enable-pprof"
-	noDefrag    = "cairn's store needs no defragmentation"
-	noSlowLog   = "slow requests are counted in /metrics, not logged, by this version of cairn"
-	leasesKept  = "lease deadlines are stored and survive a change of leader anyway"
+	noWALFiles = "cairn truncates its log itself"
+	noBbolt    = "cairn's store is not bbolt"
+	noTracing  = "spans are not exported by this version of cairn; look at /metrics or at --enable-pprof"
+	noDefrag   = "cairn's store needs no defragmentation"
+	noSlowLog  = "slow requests are counted in /metrics, not logged, by this version of cairn"
+	leasesKept = "lease deadlines are stored and survive a change of leader anyway"
 )
 
 // foreigners is the table, by name.
@@ -46,21 +42,6 @@ var foreigners = map[string]foreign{
 	"wait-cluster-ready-timeout":           {neutral: []string{"5s"}, moot: "clients are served when the member is published"},
 	"set-member-localaddr":                 {boolean: true, neutral: []string{"false"}, moot: "the system chooses the local address of connections to members"},
 
-	"discovery-fallback":                 {neutral: []string{"exit", "proxy"}, refused: noDiscovery},
-	"discovery-token":                    {refused: noDiscovery},
-	"discovery-endpoints":                {refused: noDiscovery},
-	"discovery-dial-timeout":             {neutral: []string{"2s"}, moot: "there is no --discovery"},
-	"discovery-request-timeout":          {neutral: []string{"5s"}, moot: "there is no --discovery"},
-	"discovery-keepalive-time":           {neutral: []string{"2s"}, moot: "there is no --discovery"},
-	"discovery-keepalive-timeout":        {neutral: []string{"6s"}, moot: "there is no --discovery"},
-	"discovery-insecure-transport":       {boolean: true, neutral: []string{"true"}, moot: "there is no --discovery"},
-	"discovery-insecure-skip-tls-verify": {boolean: true, neutral: []string{"false"}, moot: "there is no --discovery"},
-	"discovery-cert":                     {moot: "there is no --discovery"},
-	"discovery-key":                      {moot: "there is no --discovery"},
-	"discovery-cacert":                   {moot: "there is no --discovery"},
-	"discovery-user":                     {moot: "there is no --discovery"},
-	"discovery-password":                 {moot: "there is no --discovery"},
-
 	"logger":                            {neutral: []string{"zap", "capnslog"}, moot: "--log-format chooses how lines are written"},
 	"log-package-levels":                {moot: "etcd's packages are not cairn's; use --log-level"},
 	"warning-apply-duration":            {neutral: []string{"100ms", "0s", "0"}, moot: noSlowLog},
@@ -70,13 +51,6 @@ var foreigners = map[string]foreign{
 	"distributed-tracing-service-name":  {neutral: []string{"etcd"}, moot: noTracing},
 	"distributed-tracing-instance-id":   {moot: noTracing},
 	"distributed-tracing-sampling-rate": {neutral: []string{"0"}, moot: noTracing},
-
-	"proxy":                  {neutral: []string{"off"}, refused: noV2Proxy},
-	"proxy-failure-wait":     {neutral: []string{"5000"}, moot: "there is no --proxy"},
-	"proxy-refresh-interval": {neutral: []string{"30000"}, moot: "there is no --proxy"},
-	"proxy-dial-timeout":     {neutral: []string{"1000"}, moot: "there is no --proxy"},
-	"proxy-write-timeout":    {neutral: []string{"5000"}, moot: "there is no --proxy"},
-	"proxy-read-timeout":     {neutral: []string{"0"}, moot: "there is no --proxy"},
 
 	"compaction-batch-limit":            {moot: "cairn compacts in slices of time"},
 	"compaction-sleep-interval":         {moot: "cairn compacts in slices of time"},
@@ -173,8 +147,7 @@ func foreignOf(name string) (foreign, bool) {
 	return f, ok
 }
 
-// applyForeign accepts a setting that has no effect, with a warning unless its value is neutral,
-// and refuses one that must not be ignored.
+// applyForeign accepts a setting that has no effect, with a warning unless its value is neutral.
 func (c *Config) applyForeign(name string, s setting) error {
 	f, value := foreigners[name], strings.TrimSpace(s.value)
 	if f.boolean && !slices.Contains([]string{"true", "false"}, value) {
@@ -184,11 +157,8 @@ func (c *Config) applyForeign(name string, s setting) error {
 		}
 		value = fmt.Sprint(b) // 1, t, TRUE …
 	}
-	switch {
-	case value == "" || slices.Contains(f.neutral, value):
+	if value == "" || slices.Contains(f.neutral, value) {
 		return nil
-	case f.refused != "":
-		return fmt.Errorf("%s: not supported by this version of cairn; %s", s.source, f.refused)
 	}
 	c.warn("setting has no effect", s.source, f.moot)
 	return nil

@@ -20,7 +20,7 @@ type option struct {
 }
 
 // sections are the help text's, in its order.
-var sections = []string{"Member", "Clustering", "Security", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Unsafe", "General"}
+var sections = []string{"Member", "Clustering", "Security", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Proxy", "Unsafe", "General"}
 
 // Defaults that etcd documents; --auto-compaction-retention is ours, so that an unattended store
 // does not grow without bound (etcd's is 0).
@@ -65,6 +65,8 @@ func defaults() *Config {
 		LogOutputs:               []string{"stderr"},
 		SelfSignedYears:          1,
 		tlsMin:                   "TLS1.2",
+		Discovery:                Discovery{V3: discoveryV3Defaults()},
+		Proxy:                    proxyDefaults(),
 	}
 }
 
@@ -309,7 +311,7 @@ var options = append([]option{
 	{"config-file", "General", "PATH", "", "read all options from a YAML file; flags and ETCD_* variables then have no effect", nil},
 	{"version", "General", "", "", "show the version", nil},
 	{"help", "General", "", "", "show this text", nil},
-}, append(discoveryOptions, securityOptions...)...)
+}, slices.Concat(discoveryOptions, discoveryV3Options, proxyOptions, securityOptions)...)
 
 var optionsByName = func() map[string]*option {
 	m := map[string]*option{}

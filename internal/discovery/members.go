@@ -26,8 +26,7 @@ type Self struct {
 // names, as in etcd; member IDs depend on the URLs alone. A record is the caller's when it has the
 // scheme and port of a URL that the caller advertises, and the same host or an address of it.
 func Members(ctx context.Context, r Resolver, domain, suffix string, self Self) (cluster string, own []string, err error) {
-	services := []service{{"etcd-server-ssl", "https"}, {"etcd-server", "http"}}
-	found, faults := lookUp(ctx, r.LookupSRV, services, domain, suffix)
+	found, faults := lookUp(ctx, r.LookupSRV, memberServices, domain, suffix)
 	if len(found) == 0 {
 		return "", nil, fmt.Errorf("--discovery-srv: no members in the SRV records of %q (%s)", domain, strings.Join(faults, "; "))
 	}
@@ -52,6 +51,18 @@ func Members(ctx context.Context, r Resolver, domain, suffix string, self Self) 
 	}
 	return strings.Join(parts, ","), own, nil
 }
+
+// PeerURLs returns the peer URLs in the SRV records of a domain, for one who is not a member.
+func PeerURLs(ctx context.Context, r Resolver, domain, suffix string) ([]string, error) {
+	found, faults := lookUp(ctx, r.LookupSRV, memberServices, domain, suffix)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("--discovery-srv: no members in the SRV records of %q (%s)", domain, strings.Join(faults, "; "))
+	}
+	return URLs(found), nil
+}
+
+// memberServices are the names of the records for members.
+var memberServices = []service{{"etcd-server-ssl", "https"}, {"etcd-server", "http"}}
 
 // hostTable remembers the addresses of hosts.
 type hostTable struct {

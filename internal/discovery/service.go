@@ -19,11 +19,12 @@ import (
 
 // Errors of a discovery service. The texts begin with etcd's.
 var (
-	ErrSizeNotFound = errors.New("discovery: size key not found: create it (PUT URL/_config/size with the number of members), or ask for a new URL")
-	ErrBadSize      = errors.New("discovery: size key is bad: want a number of members, 1 or more")
-	ErrFull         = errors.New("discovery: cluster is full: all members have registered; add this one with 'etcdctl member add'")
-	ErrDuplicateID  = errors.New("discovery: found duplicate id: this member has registered before; give its data directory, or use a new discovery URL if that start failed")
-	ErrBadMembers   = errors.New("discovery: the registered members are no list of members")
+	ErrSizeNotFound  = errors.New("discovery: size key not found: create it (PUT URL/_config/size with the number of members), or ask for a new URL")
+	ErrTokenNotFound = errors.New("discovery: size key not found: create the token (etcdctl discovery new --size N), and give each member what that prints")
+	ErrBadSize       = errors.New("discovery: size key is bad: want a number of members, 1 or more")
+	ErrFull          = errors.New("discovery: cluster is full: all members have registered; add this one with 'etcdctl member add'")
+	ErrDuplicateID   = errors.New("discovery: found duplicate id: this member has registered before; give its data directory, or use a new discovery URL if that start failed")
+	ErrBadMembers    = errors.New("discovery: the registered members are no list of members")
 )
 
 // Limits of what a discovery service may make the caller hold and wait.
@@ -58,6 +59,7 @@ type registered struct {
 type node struct {
 	Key          string `json:"key"`
 	Value        string `json:"value"`
+	Dir          bool   `json:"dir"`
 	CreatedIndex uint64 `json:"createdIndex"`
 	Nodes        []node `json:"nodes"`
 }
@@ -70,12 +72,44 @@ type answer struct {
 	index uint64
 }
 
+// Cluster waits until all members have registered, and returns --initial-cluster. It registers
+// none.
+func (s *Service) Cluster(ctx context.Context) (string, error) {
+	if err := s.check(); err != nil {
+		return "", err
+	}
+	return awaitFull(ctx, s.Logger, s.list, s.wait)
+}
+
+// awaitFull reads the members again and again until there are all of them.
+func awaitFull(ctx context.Context, log *slog.Logger, list func(context.Context) (*registered, error), wait func(ctx context.Context, index uint64)) (string, error) {
+	for {
+		have, err := list(ctx)
+		switch {
+		case err != nil:
+			return "", err
+		case len(have.members) >= have.size:
+			return have.cluster()
+		}
+		log.Info("waiting for members to register", "registered", len(have.members), "size", have.size)
+		wait(ctx, have.index+1)
+	}
+}
+
+// check returns an error when the URL is unusable.
+func (s *Service) check() error {
+	if u, err := url.Parse(s.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("discovery: invalid URL %q: want http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH", s.URL)
+	}
+	return nil
+}
+
 // Join registers a member, whose text is its part of --initial-cluster, and waits until all members
 // have registered. It returns --initial-cluster. Requests that get no answer are repeated until ctx
 // ends.
 func (s *Service) Join(ctx context.Context, memberID uint64, text string) (cluster string, err error) {
-	if u, err := url.Parse(s.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("discovery: invalid URL %q: want http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH", s.URL)
+	if err := s.check(); err != nil {
+		return "", err
 	}
 	id := strconv.FormatUint(memberID, 16)
 	have, err := s.list(ctx)
@@ -130,6 +164,15 @@ func (r *registered) cluster() (string, error) {
 	return strings.Join(texts, ","), nil
 }
 
+// parseSize reads the value of a size key.
+func parseSize(text string) (int, error) {
+	size, err := strconv.Atoi(text)
+	if err != nil || size < 1 || size > sizeMax {
+		return 0, fmt.Errorf("%w; it is %.40q", ErrBadSize, text)
+	}
+	return size, nil
+}
+
 // list reads the size and the members.
 func (s *Service) list(ctx context.Context) (*registered, error) {
 	a, err := s.do(ctx, http.MethodGet, "/_config/size", nil)
@@ -142,8 +185,8 @@ func (s *Service) list(ctx context.Context) (*registered, error) {
 		return nil, fmt.Errorf("discovery: read the size: %s (%d)", a.Text, a.Code)
 	}
 	r := new(registered)
-	if r.size, err = strconv.Atoi(a.Node.Value); err != nil || r.size < 1 || r.size > sizeMax {
-		return nil, fmt.Errorf("%w; it is %.40q", ErrBadSize, a.Node.Value)
+	if r.size, err = parseSize(a.Node.Value); err != nil {
+		return nil, err
 	}
 	if a, err = s.do(ctx, http.MethodGet, "", nil); err != nil {
 		return nil, err
@@ -153,7 +196,8 @@ func (s *Service) list(ctx context.Context) (*registered, error) {
 	}
 	r.index = a.index
 	for _, n := range a.Node.Nodes {
-		if path.Base(n.Key) != "_config" {
+		// the v3 protocol keeps its members in a directory below
+		if path.Base(n.Key) != "_config" && !n.Dir {
 			r.members = append(r.members, n)
 		}
 	}

@@ -73,7 +73,10 @@ var layers = map[string]int{
 	"internal/gateway": 7,
 	"internal/ops":     7,
 
-	"internal/proxy/tcpproxy": 7,
+	"internal/proxy/relay":     1,
+	"internal/proxy/rawgrpc":   3,
+	"internal/proxy/tcpproxy":  7,
+	"internal/proxy/httpproxy": 7,
 
 	"cmd/...": 8,
 
@@ -102,6 +105,8 @@ const pureMax = 5
 // impure lists the packages up to pureMax that talk to the world all the same, with the reason.
 var impure = map[string]string{
 	"internal/http1":              "serves connections",
+	"internal/proxy/relay":        "copies between connections",
+	"internal/proxy/rawgrpc":      "forwards calls",
 	"internal/discovery":          "asks the DNS and discovery services",
 	"internal/certs":              "makes keys, and looks at its files while handshakes come in",
 	"internal/peer":               "holds connections to other members",

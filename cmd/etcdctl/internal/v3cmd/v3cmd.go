@@ -43,7 +43,7 @@ func Commands() []cli.Command {
 			treeCommand, historyCommand, diffCommand, exportCommand, importCommand, editCommand, topCommand, endpointCertsCommand,
 		},
 		leaseCommands, endpointCommands, memberCommands, authCommands, userCommands, roleCommands, maintenanceCommands, checkCommands,
-		snapshotCommands)
+		snapshotCommands, discoveryCommands)
 	complete := completions()
 	for i := range commands {
 		if commands[i].Run != nil {

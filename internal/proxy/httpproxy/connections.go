@@ -1,0 +1,131 @@
+package httpproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+
+	"cairn/internal/http2"
+	"cairn/internal/proxy/relay"
+)
+
+// Connections forwards connections as a whole: it is the engine for HTTP/2 of a portmux.Server.
+// Each client's connection has one to a member.
+type Connections struct {
+	proxy *Proxy
+
+	mu       sync.Mutex // guards what follows
+	stopping bool
+	open     map[net.Conn]struct{} // of clients
+	empty    chan struct{}         // closed when stopping and none is open
+	ended    context.Context       // ends with Close
+	end      context.CancelFunc
+}
+
+// Connections returns an engine for HTTP/2.
+func (p *Proxy) Connections() *Connections {
+	c := &Connections{proxy: p, open: make(map[net.Conn]struct{}), empty: make(chan struct{})}
+	c.ended, c.end = context.WithCancel(context.Background())
+	return c
+}
+
+// ServeConn forwards a connection of which head has been read already. It returns when both
+// directions have ended.
+func (c *Connections) ServeConn(client net.Conn, head []byte, _ *tls.ConnectionState, closed func()) {
+	defer closed()
+	defer client.Close()
+	if !c.add(client) {
+		return
+	}
+	defer c.remove(client)
+	member, err := c.dial(head)
+	if err != nil {
+		c.proxy.Logger.Warn("no member can be reached", "client", client.RemoteAddr().String(), "error", err)
+		_, _ = client.Write(http2.Rejection(err.Error())) // a client that has gone needs no answer
+		return
+	}
+	defer member.Close()
+	stop := context.AfterFunc(c.ended, func() { client.Close(); member.Close() })
+	defer stop()
+	relay.Both(client, member)
+}
+
+// dial connects to one member after the other until one takes what the client has sent first.
+func (c *Connections) dial(head []byte) (net.Conn, error) {
+	members, tried := c.proxy.members.attempts(), 0
+	var last error
+	for e := members.next(); e != nil; e = members.next() {
+		tried++
+		member, err := c.proxy.dial(c.ended, e, "h2")
+		if err == nil {
+			if _, err = member.Write(head); err == nil {
+				return member, nil
+			}
+			member.Close()
+		}
+		last = err
+		if c.ended.Err() != nil {
+			break
+		}
+		c.proxy.members.fail(e, err)
+	}
+	return nil, unavailable(tried, last)
+}
+
+func (c *Connections) add(client net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopping {
+		return false
+	}
+	c.open[client] = struct{}{}
+	return true
+}
+
+func (c *Connections) remove(client net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, client)
+	c.signalLocked()
+}
+
+func (c *Connections) signalLocked() {
+	if !c.stopping || len(c.open) > 0 {
+		return
+	}
+	select {
+	case <-c.empty:
+	default:
+		close(c.empty)
+	}
+}
+
+var errClosedWithStreams = errors.New("closed connections that had not ended")
+
+// Shutdown waits until all connections have ended, and closes them when ctx ends before that. A
+// proxy cannot ask a client to leave: it does not know where a frame begins.
+func (c *Connections) Shutdown(ctx context.Context) error {
+	c.mu.Lock()
+	c.stopping = true
+	c.signalLocked()
+	c.mu.Unlock()
+	select {
+	case <-c.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	c.Close()
+	return errClosedWithStreams
+}
+
+// Close closes all connections, and waits until they have ended.
+func (c *Connections) Close() {
+	c.mu.Lock()
+	c.stopping = true
+	c.signalLocked()
+	c.mu.Unlock()
+	c.end()
+	<-c.empty
+}

@@ -1,0 +1,95 @@
+package httpproxy
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+)
+
+var copyBuffers = sync.Pool{New: func() any { return new([copyBytes]byte) }}
+
+// respond passes on the response. It reports whether another member is to be tried.
+func (f *forwarded) respond(c *conn) (again bool) {
+	r := c.reader()
+	defer freeReader(r)
+	return f.respondFrom(c, r)
+}
+
+func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
+	resp, err := readResponse(from, f.r)
+	if err != nil {
+		c.Close()
+		return f.broken(c, err, f.rest != nil)
+	}
+	header := f.w.Header()
+	for name, values := range resp.Header {
+		if !hopByHop[name] {
+			header[name] = values
+		}
+	}
+	if resp.ContentLength >= 0 && f.r.Method != http.MethodHead {
+		header["Content-Length"] = resp.Header["Content-Length"]
+	}
+	f.w.WriteHeader(resp.StatusCode)
+	err = f.copyBody(resp)
+	if err != nil || resp.Close || f.rest != nil || from.Buffered() > 0 {
+		c.Close()
+	} else {
+		c.e.idle.put(c)
+	}
+	if err != nil {
+		// The client must not take what it has for the whole of the response.
+		panic(http.ErrAbortHandler)
+	}
+	return false
+}
+
+// readResponse reads the head of the response, after informational ones.
+func readResponse(from *bufio.Reader, r *http.Request) (*http.Response, error) {
+	for {
+		resp, err := http.ReadResponse(from, r)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		if err != nil || resp.StatusCode >= http.StatusOK {
+			return resp, err
+		}
+	}
+}
+
+// copyBody passes on the body: a response whose length is not known as it comes.
+func (f *forwarded) copyBody(resp *http.Response) error {
+	if resp.ContentLength == 0 {
+		return nil
+	}
+	defer resp.Body.Close()
+	buffer := copyBuffers.Get().(*[copyBytes]byte)
+	defer copyBuffers.Put(buffer)
+	flusher := http.NewResponseController(f.w)
+	if resp.ContentLength < 0 {
+		if err := flusher.Flush(); err != nil {
+			return err
+		}
+	}
+	for {
+		n, err := resp.Body.Read(buffer[:])
+		if n > 0 {
+			if _, err := f.w.Write(buffer[:n]); err != nil {
+				return err
+			}
+			if resp.ContentLength < 0 {
+				if err := flusher.Flush(); err != nil {
+					return err
+				}
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
