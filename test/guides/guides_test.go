@@ -122,7 +122,7 @@ func newShell(t *testing.T) *shell {
 		t.Fatal(err)
 	}
 	var there, back []string
-	for _, port := range []string{"22379", "22380", "32379", "32380", "42379", "42380", "2379", "2380"} { // longer ones first
+	for _, port := range []string{"22379", "22380", "32379", "32380", "42379", "42380", "52379", "52380", "2379", "2380"} { // longer ones first
 		ours := harness.FreePort(t)
 		there, back = append(there, port, ours), append(back, ours, port)
 	}

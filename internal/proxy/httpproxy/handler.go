@@ -39,11 +39,11 @@ type forwarded struct {
 	w http.ResponseWriter
 	r *http.Request
 
-	body     []byte    // held
+	body []byte // held
 	// of a body that is too long to be held, or that may go on for ever; nil otherwise
 	rest     io.Reader
-	chunked  bool      // the length of the body is not known
-	streams  bool      // the response may take any time
+	chunked  bool // the length of the body is not known
+	streams  bool // the response may take any time
 	upgrades bool
 
 	tried int
