@@ -26,8 +26,8 @@ func dialMember(t *testing.T, host string) *clientv3.Client {
 }
 
 // TestDiscoveryToken bootstraps three members by the v3 protocol of a discovery service, and holds
-// the errors of a token that is unknown, damaged or used up, of a member that has registered before,
-// and of a service that cannot be reached.
+// the errors of a token that is unknown, damaged or used up, of a member that has registered
+// before, and of a service that cannot be reached.
 func TestDiscoveryToken(t *testing.T) {
 	_, host := startReady(t, anyPort()...)
 	client, ctx := dialMember(t, host), context.Background()

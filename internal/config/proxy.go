@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Proxy says whether the process is a proxy in front of a cluster instead of a member, and how it
-// forwards.
+// Proxy reports whether the process is a proxy in front of a cluster instead of a member, and how
+// it forwards.
 type Proxy struct {
 	Mode            ProxyMode
 	RefreshInterval time.Duration // between two looks for the members

@@ -14,8 +14,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// TestFaults has clients of both APIs write, watch and poll through each proxy while its members are
-// killed one after the other, one is added and one removed: each client sees at most one failed
+// TestFaults has clients of both APIs write, watch and poll through each proxy while its members
+// are killed one after the other, one is added and one removed: each client sees at most one failed
 // request per fault, and the watch delivers each revision once, in order.
 func TestFaults(t *testing.T) {
 	for kind := range kinds {
