@@ -64,6 +64,9 @@ func (s *Store) hash(requested int64, compute func(head *Head, rev int64) (Hash,
 	for {
 		head := s.stableHead()
 		rev, err := readRevision(requested, head.Revision, head.CompactRevision)
+		if err == nil && head.Loading {
+			err = ErrLoading
+		}
 		if err != nil {
 			return Hash{}, err
 		}

@@ -9,8 +9,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// ErrHistory is wrapped by the errors of an import whose changes contradict each other.
-var ErrHistory = errors.New("history is inconsistent")
+// ErrHistory is wrapped by the refusals of changes of another store that contradict each other.
+var ErrHistory = kv.NewRefusal("history is inconsistent")
 
 // importBatchBytes is the size at which a batch of an import is committed.
 const importBatchBytes = 16 << 20

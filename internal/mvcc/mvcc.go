@@ -63,6 +63,8 @@ type Head struct {
 	// Mixed is set once v3 has put a key that begins with a slash. Until then all such keys are
 	// v2's, and v2tree reads them by a shorter way. It is never reset.
 	Mixed bool
+	// Loading is set while not all keys are there, see Writer.Restart. Reads return ErrLoading.
+	Loading bool
 
 	counts *counts
 }
@@ -104,7 +106,13 @@ func loadHead(db *storage.Store, revision, compactRevision int64) (*Head, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Head{Revision: revision, CompactRevision: compactRevision, compactedBefore: compactRevision, Mixed: mixed, counts: c}, nil
+	loading, err := loadLoading(db)
+	if err != nil {
+		return nil, err
+	}
+	return &Head{
+		Revision: revision, CompactRevision: compactRevision, compactedBefore: compactRevision, Mixed: mixed, Loading: loading, counts: c,
+	}, nil
 }
 
 // Head returns the newest published state.

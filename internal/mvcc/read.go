@@ -80,6 +80,9 @@ func (s *Store) RangeAt(head *Head, op *RangeOp, sink Sink) (RangeSummary, error
 	if err != nil {
 		return RangeSummary{}, err
 	}
+	if head.Loading {
+		return RangeSummary{}, ErrLoading
+	}
 	v := view{src: s, rev: rev}
 	sum, err := v.run(op, sink, func(lower, upper []byte) (int64, error) {
 		return s.count(head, v, lower, upper)

@@ -25,7 +25,7 @@ type Reading struct {
 // Reading returns the published state.
 func (s *Store) Reading() Reading {
 	head := s.stableHead()
-	return Reading{view{src: s, rev: head.Revision}, head.Mixed, head}
+	return Reading{view{src: s, rev: head.Revision, loading: head.Loading}, head.Mixed, head}
 }
 
 // Reading returns the state that the open command sees.

@@ -59,6 +59,8 @@ func (s *Store) overtaken(rev int64) error {
 type view struct {
 	src source
 	rev int64
+	// loading refuses reads, see Head.Loading.
+	loading bool
 }
 
 // asOf returns the version of a key at the view's revision, given its newest one in table c. It
@@ -90,6 +92,9 @@ func (v view) asOf(newest *kv.Record, read func(kv.Revision) (event, error)) (kv
 
 // get reads one key, and passes it to found when it is live.
 func (v view) get(key []byte, found func(r *kv.Record)) error {
+	if v.loading {
+		return ErrLoading
+	}
 	b, closer, err := v.src.lend(currentKey(make([]byte, 0, 64), key))
 	if errors.Is(err, storage.ErrNotFound) {
 		return v.src.overtaken(v.rev) // a sweep may have removed its tombstone
@@ -126,6 +131,9 @@ func (v view) walk(lower, upper []byte, live func(key []byte, r *kv.Record) bool
 // walkSeek is walk for callers that skip keys: when live returns a user key, the walk continues at
 // the first key at or after it.
 func (v view) walkSeek(lower, upper []byte, live func(key []byte, r *kv.Record) (seek []byte, ok bool)) error {
+	if v.loading {
+		return ErrLoading
+	}
 	w := walk{view: v, it: v.src.cursor(lower, upper)}
 	// The cursor is one consistent view, so one check is enough: a later compaction does not change
 	// what it reads.
