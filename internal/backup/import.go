@@ -123,13 +123,18 @@ func importKeys(im *machine.Importer, f *etcdfile.File, progress func(int64), fo
 		if progress != nil && found.Changes%progressChanges == 0 {
 			progress(found.Changes)
 		}
-		r := kv.Record{Mod: c.Revision, Deleted: c.Tombstone}
-		if !c.Tombstone {
-			r.CreateRevision, r.Version = c.KV.CreateRevision, c.KV.Version
-			r.Lease, r.Value = kv.LeaseID(c.KV.Lease), c.KV.Value
-		}
-		return im.Change(c.KV.Key, r)
+		return im.Change(c.KV.Key, RecordOf(c))
 	})
+}
+
+// RecordOf returns the record that a change of etcd's database made.
+func RecordOf(c *etcdfile.Change) kv.Record {
+	r := kv.Record{Mod: c.Revision, Deleted: c.Tombstone}
+	if !c.Tombstone {
+		r.CreateRevision, r.Version = c.KV.CreateRevision, c.KV.Version
+		r.Lease, r.Value = kv.LeaseID(c.KV.Lease), c.KV.Value
+	}
+	return r
 }
 
 func importLeases(im *machine.Importer, f *etcdfile.File, found *Imported) error {
@@ -144,12 +149,21 @@ func importLeases(im *machine.Importer, f *etcdfile.File, found *Imported) error
 }
 
 func importAuth(im *machine.Importer, f *etcdfile.File, found *Imported) error {
-	a, err := f.Auth()
+	r, err := AuthOf(f)
 	if err != nil {
 		return err
 	}
-	found.AuthEnabled, found.Users, found.Roles = a.Enabled, len(a.Users), len(a.Roles)
-	r := auth.Restoration{Enabled: a.Enabled, Revision: a.Revision}
+	found.AuthEnabled, found.Users, found.Roles = r.Enabled, len(r.Users), len(r.Roles)
+	return im.Auth(&r)
+}
+
+// AuthOf returns the users and roles of etcd's database.
+func AuthOf(f *etcdfile.File) (r auth.Restoration, err error) {
+	a, err := f.Auth()
+	if err != nil {
+		return r, err
+	}
+	r = auth.Restoration{Enabled: a.Enabled, Revision: a.Revision}
 	for _, u := range a.Users {
 		restored := auth.User{Name: string(u.Name), Roles: u.Roles}
 		// A user without a password logs in by certificate alone.
@@ -163,13 +177,13 @@ func importAuth(im *machine.Importer, f *etcdfile.File, found *Imported) error {
 		for _, p := range role.KeyPermission {
 			granted, err := permission(p)
 			if err != nil {
-				return fmt.Errorf("role %q: %w", role.Name, err)
+				return r, fmt.Errorf("role %q: %w", role.Name, err)
 			}
 			restored.Permissions = append(restored.Permissions, granted)
 		}
 		r.Roles = append(r.Roles, restored)
 	}
-	return im.Auth(&r)
+	return r, nil
 }
 
 func accessOf(t authpb.Permission_Type) (auth.Access, error) {
