@@ -49,12 +49,14 @@ var layers = map[string]int{
 	"internal/auth":       2,
 	"internal/membership": 2,
 
-	"internal/lease":   3, // ends leases with mvcc.Writer
-	"internal/v2tree":  3,
-	"internal/v3op":    3, // names mvcc's operations
-	"internal/watch":   3,
-	"internal/peer":    3,
-	"internal/portmux": 3, // routes to grpcserver
+	"internal/lease":  3, // ends leases with mvcc.Writer
+	"internal/v2tree": 3,
+	"internal/v3op":   3, // names mvcc's operations
+	"internal/watch":  3,
+
+	"internal/migration": 3, // has users and leases in its commands
+	"internal/peer":      3,
+	"internal/portmux":   3, // routes to grpcserver
 
 	"internal/machine": 4,
 

@@ -16,17 +16,17 @@ import (
 // something counts as a put, as in etcd.
 func (m *Machine) checkTxnAlarms(t *mvcc.TxnOp) error {
 	if t.Puts() {
-		return m.alarms.Next().MayAdd()
+		return m.mayAdd()
 	}
-	return m.alarms.Next().MayChange()
+	return m.mayChange()
 }
 
 // checkV2Alarms returns the alarm that refuses a command of v2, or nil.
 func (m *Machine) checkV2Alarms(c *v2tree.Command) error {
 	if AddsV2(c.Kind) {
-		return m.alarms.Next().MayAdd()
+		return m.mayAdd()
 	}
-	return m.alarms.Next().MayChange()
+	return m.mayChange()
 }
 
 // AddsV2 reports whether commands of a kind need space: all but those that remove nodes.
@@ -39,11 +39,11 @@ func AddsV2(k v2tree.Kind) bool {
 func (m *Machine) checkLeaseAlarms(c *lease.Command) error {
 	switch c.Kind {
 	case lease.KindGrant:
-		return m.alarms.Next().MayAdd()
+		return m.mayAdd()
 	case lease.KindRenew:
-		return nil
+		return m.migration.Next().MayChange()
 	default:
-		return m.alarms.Next().MayChange()
+		return m.mayChange()
 	}
 }
 

@@ -48,6 +48,9 @@ type Applied struct {
 	// Malformed has the entries and commands that could not be decoded, at most 16 of a batch. The
 	// caller logs them.
 	Malformed []Malformed
+	// Restarted is set when a migration has replaced all keys: watchers that have not seen the
+	// revision before cannot go on.
+	Restarted bool
 }
 
 // EntryResults has results of one entry. The caller may keep them.
@@ -76,7 +79,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error)
 		return Applied{}, err
 	}
 	n := 0
-	for n < len(entries) && m.w.Bytes() <= batchBytesMax {
+	for n < len(entries) && m.w.Bytes() <= batchBytesMax && !m.restarted {
 		e := entries[n]
 		if e.GetIndex() <= m.installed {
 			n++
@@ -100,7 +103,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error)
 	}
 	return Applied{
 		Entries: n, Results: m.splitResults(), Events: m.w.Events(), EventCount: m.w.EventCount(), Tally: m.w.Tally(), Changes: m.changes,
-		Malformed: m.malformed,
+		Malformed: m.malformed, Restarted: m.restarted,
 	}, nil
 }
 
@@ -130,9 +133,11 @@ func (m *Machine) splitResults() []EntryResults {
 // begin starts a batch.
 func (m *Machine) begin() error {
 	m.b.Reset()
+	m.commands, m.restarted = 0, false
 	m.members.Begin()
 	m.auth.Begin()
 	m.alarms.Begin()
+	m.migration.Begin()
 	if err := m.w.Begin(m.b); err != nil {
 		return fmt.Errorf("begin batch at entry %d: %w", m.next.index+1, err)
 	}
@@ -147,12 +152,16 @@ func (m *Machine) commit() error {
 	m.next.revision, m.next.compact = m.w.Revision(), m.w.CompactRevision()
 	m.buf = m.next.append(m.buf[:0])
 	m.b.Set(positionKey, m.buf)
+	if m.restarted {
+		defer m.keys.BeginReplace().Done()
+	}
 	if err := m.b.Commit(false); err != nil {
 		m.w.Fail()
 		return fmt.Errorf("commit batch at entry %d: %w", m.next.index, err)
 	}
 	m.pos = m.next
 	m.alarms.Publish()
+	m.migration.Publish()
 	m.auth.Publish() // before the keys: a reader of the keys must see the changed permissions
 	m.w.Publish()
 	m.members.Publish()
@@ -179,9 +188,10 @@ func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err
 		if uint64(i) < m.next.commands {
 			continue // applied before a restart, or in an earlier batch
 		}
-		if m.w.Bytes() > batchBytesMax {
+		if m.w.Bytes() > batchBytesMax || m.restarted || m.commands > 0 && startsAlone(kind, payload) {
 			return false, nil
 		}
+		m.commands++
 		res := &unwanted
 		if wanted {
 			m.results = append(m.results, Result{})
@@ -215,6 +225,9 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 	if kind == KindCompact || kind == KindAutoCompact {
 		return refuse(m.compact(kind, &d, subject), res)
 	}
+	if kind == KindMigrate {
+		return refuse(m.migrate(&d, subject), res)
+	}
 	m.w.Start()
 	if kind == KindMembership {
 		err = m.changeMembers(&d, change, subject)
@@ -239,7 +252,7 @@ func (m *Machine) compact(kind Kind, d *codec.Reader, subject *auth.Subject) err
 			return err
 		}
 	}
-	if err := m.alarms.Next().MayChange(); err != nil {
+	if err := m.mayChange(); err != nil {
 		return err
 	}
 	return m.w.Compact(rev)
@@ -281,7 +294,9 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, subject
 			return malformed("auth", err)
 		}
 		if c.Kind != auth.KindLogin { // a member proposes KindLogin itself, after checking a password
-			err = needRoot(subject)
+			if err = needRoot(subject); err == nil {
+				err = m.migration.Next().MayChange()
+			}
 		}
 		if err == nil {
 			res.Auth, err = m.auth.Apply(m.b, now, &c)
@@ -308,7 +323,7 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, subject
 
 // put runs a put, if the subject may.
 func (m *Machine) put(op *mvcc.PutOp, subject *auth.Subject) (res mvcc.PutResult, err error) {
-	if err = m.alarms.Next().MayAdd(); err != nil {
+	if err = m.mayAdd(); err != nil {
 		return res, err
 	}
 	if err = PermitPut(subject, op); err != nil {
@@ -322,7 +337,7 @@ func (m *Machine) put(op *mvcc.PutOp, subject *auth.Subject) (res mvcc.PutResult
 
 // delete runs a delete, if the subject may.
 func (m *Machine) delete(op *mvcc.DeleteOp, subject *auth.Subject) (res mvcc.DeleteResult, err error) {
-	if err = m.alarms.Next().MayChange(); err != nil {
+	if err = m.mayChange(); err != nil {
 		return res, err
 	}
 	if err = PermitDelete(subject, op); err != nil {

@@ -31,6 +31,8 @@ const (
 	KindAutoCompact Kind = 10
 	// KindAlarm carries an alarm.Command.
 	KindAlarm Kind = 11
+	// KindMigrate carries a migration.Command.
+	KindMigrate Kind = 12
 )
 
 // entryVersion is the first byte of an entry's data.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"cairn/internal/alarm"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
 )
@@ -40,8 +42,11 @@ func (m *Machine) Hash(pause func() error) (sum uint32, revision int64, err erro
 			return 0, 0, fmt.Errorf("hash state: table %c: %w", t, err)
 		}
 	}
-	if err := h.table([]byte{byte(storage.TableSystem), 'a'}, false); err != nil {
+	if err := h.table(alarm.Prefix(), false); err != nil {
 		return 0, 0, fmt.Errorf("hash state: alarms: %w", err)
+	}
+	if err := h.table(migration.Prefix(), false); err != nil {
+		return 0, 0, fmt.Errorf("hash state: migration: %w", err)
 	}
 	return h.sum, p.revision, nil
 }

@@ -30,6 +30,7 @@ import (
 	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/membership"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
 	"cairn/internal/v2tree"
@@ -54,15 +55,16 @@ var positionKey = []byte{byte(storage.TableSystem), 'p'}
 
 // Machine is the state of one member.
 type Machine struct {
-	db      *storage.Store
-	keys    *mvcc.Store
-	members *membership.Table
-	auth    *auth.Table
-	alarms  *alarm.Table
-	w       *mvcc.Writer
-	b       *storage.Batch
-	buf     []byte
-	v2      V2Counters
+	db        *storage.Store
+	keys      *mvcc.Store
+	members   *membership.Table
+	auth      *auth.Table
+	alarms    *alarm.Table
+	migration *migration.Table
+	w         *mvcc.Writer
+	b         *storage.Batch
+	buf       []byte
+	v2        V2Counters
 	// v2Command is the command that is being applied, if it is v2's.
 	v2Command v2tree.Command
 
@@ -81,6 +83,10 @@ type Machine struct {
 	// installed is the index of the last snapshot installed since the process started: entries up
 	// to it may still arrive.
 	installed uint64
+	// commands is how many commands the open batch has; restarted is set when one of them has
+	// removed all keys.
+	commands  int
+	restarted bool
 
 	shownMu   sync.Mutex // guards the fields below, for SnapshotMetadata
 	shown     position
@@ -119,6 +125,9 @@ func Open(db *storage.Store) (*Machine, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	if m.alarms, err = alarm.Open(db); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	if m.migration, err = migration.Open(db); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	if m.keys, err = mvcc.Open(db, m.pos.revision, m.pos.compact); err != nil {

@@ -10,6 +10,7 @@ import (
 	"cairn/internal/codec"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
 )
@@ -131,6 +132,9 @@ func checkPayload(kind Kind, payload []byte, change *raftpb.ConfChangeV2) (err e
 	case KindAlarm:
 		_, err = alarm.Decode(payload)
 		return malformed("alarm", err)
+	case KindMigrate:
+		_, err = migration.Decode(payload)
+		return malformed("migration", err)
 	default:
 		return unknownKind(kind)
 	}

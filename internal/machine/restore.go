@@ -10,6 +10,7 @@ import (
 
 	"cairn/internal/alarm"
 	"cairn/internal/membership"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
 	"cairn/internal/snapshot"
 	"cairn/internal/storage"
@@ -25,6 +26,9 @@ type Restoration struct {
 	BumpRevision  int64
 	MarkCompacted bool
 }
+
+// errIncomplete refuses to restore a state without all of its keys.
+var errIncomplete = errors.New("restore: the snapshot was taken while a migration was loading the keys, and has a part of them")
 
 // Restore reads a stream to its end, and builds the tables of a new cluster's initial state: the
 // keys with their history, the leases, users and roles are those of the stream; members, alarms and
@@ -64,6 +68,9 @@ func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 		if end {
 			return tables.Finish()
 		}
+		if mvcc.IsLoadingKey(key) {
+			return errIncomplete
+		}
 		if _, replaced := fresh[string(key)]; replaced || ofOldCluster(key) || superseded(key, history) {
 			continue
 		}
@@ -75,7 +82,7 @@ func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 
 // ofOldCluster reports whether a key describes the old cluster and not its data.
 func ofOldCluster(key []byte) bool {
-	return key[0] == byte(storage.TableMembers) || bytes.HasPrefix(key, alarm.Prefix())
+	return key[0] == byte(storage.TableMembers) || bytes.HasPrefix(key, alarm.Prefix()) || bytes.HasPrefix(key, migration.Prefix())
 }
 
 // superseded reports whether a key is an event before the one at history.

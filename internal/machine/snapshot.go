@@ -97,5 +97,5 @@ func (m *Machine) reload(meta snapshot.Meta) (err error) {
 	if m.pos.index != meta.Index || m.pos.term != meta.Term || m.pos.revision != meta.Revision {
 		return fmt.Errorf("the state is as of entry %d of term %d, its header says %d of %d", m.pos.index, m.pos.term, meta.Index, meta.Term)
 	}
-	return errors.Join(m.members.Reload(m.db), m.auth.Reload(m.db), m.alarms.Reload(m.db), m.w.Forget())
+	return errors.Join(m.members.Reload(m.db), m.auth.Reload(m.db), m.alarms.Reload(m.db), m.migration.Reload(m.db), m.w.Forget())
 }

@@ -31,6 +31,7 @@ import (
 	"cairn/internal/member/quota"
 	"cairn/internal/member/reconfigure"
 	"cairn/internal/metrics"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
 	"cairn/internal/peer"
 	"cairn/internal/replica"
@@ -223,6 +224,25 @@ func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
 // limit, and v2 takes what it reads of a form, 10 MiB, with the path and two values to compare.
 const v2RequestBytesMax = 12 << 20
 
+// migrationBytesMax limits the commands of a migration: one has all changes of a revision, of which
+// a deletion of a range may have very many.
+const migrationBytesMax = migration.CommandBytesMax
+
+// requestBytesMax returns how large the payload of a command may be; 0 means any size.
+func (m *Member) requestBytesMax(kind machine.Kind) int {
+	limit := m.cfg.RequestBytesMax
+	switch {
+	case limit <= 0:
+		return 0
+	case kind == machine.KindV2:
+		return max(limit, v2RequestBytesMax)
+	case kind == machine.KindMigrate:
+		return max(limit, migrationBytesMax)
+	default:
+		return limit
+	}
+}
+
 // Propose has a command applied, and returns its result; the error is the member's
 // or the result's. payload must not be changed afterwards. After ErrTimeout or the
 // context's error the command may still be applied.
@@ -231,7 +251,7 @@ const v2RequestBytesMax = 12 << 20
 // changed since the actor was checked the error is auth.OldRevision, and nothing was applied: check
 // it again.
 func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
-	if limit := m.cfg.RequestBytesMax; limit > 0 && len(payload) > limit && (kind != machine.KindV2 || len(payload) > v2RequestBytesMax) {
+	if limit := m.requestBytesMax(kind); limit > 0 && len(payload) > limit {
 		return nil, ErrTooLarge
 	}
 	if m.gate.State().Enabled {

@@ -134,8 +134,10 @@ func (h host) Compact(ctx context.Context, revision int64) error {
 }
 
 // MayExpire implements expiry.Member. While the data is known to be damaged nothing is removed, as
-// in etcd.
-func (h host) MayExpire() bool { return h.m.leads.Load() && h.m.Alarms().MayChange() == nil }
+// in etcd; nor while a migration is under way, in which leases expire in the other cluster.
+func (h host) MayExpire() bool {
+	return h.m.leads.Load() && h.m.Alarms().MayChange() == nil && h.m.Migration().MayChange() == nil
+}
 
 // ClusterTimes implements expiry.Member.
 func (h host) ClusterTimes() (now, applied kv.ClusterTime) {

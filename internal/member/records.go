@@ -7,6 +7,7 @@ import (
 
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/migration"
 	"cairn/internal/replica"
 	"cairn/internal/version"
 )
@@ -21,6 +22,10 @@ type Records struct {
 // Members returns the members in the order of their IDs. The caller must not change the result.
 // After WaitLinearizable it contains every change that was acknowledged before.
 func (r *Records) Members() []membership.Member { return r.machine.Members() }
+
+// Migration returns how far a migration from another cluster has come. The caller must not change
+// it.
+func (r *Records) Migration() *migration.State { return r.machine.Migration() }
 
 // ClusterVersion returns the highest version that all members understand, empty while none has
 // started.

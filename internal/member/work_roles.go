@@ -149,6 +149,9 @@ func (r *applyRole) apply(msgs []*raftpb.Message) error {
 		if err != nil {
 			return err
 		}
+		if batch.Restarted {
+			m.hub.PublishReplaced(m.machine.Keys().Head().Revision)
+		}
 		m.hub.Publish(batch.Events, batch.EventCount)
 		r.count(batch.Tally)
 		for _, bad := range batch.Malformed {

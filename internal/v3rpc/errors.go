@@ -15,6 +15,7 @@ import (
 	"cairn/internal/member"
 	"cairn/internal/member/reconfigure"
 	"cairn/internal/membership"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
 	"cairn/internal/replica"
 )
@@ -25,6 +26,8 @@ var wireErrors = []struct{ err, wire error }{
 	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
 	{mvcc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{mvcc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{mvcc.ErrLoading, status.Error(codes.Unavailable, "etcdserver: "+mvcc.ErrLoading.Error())},
+	{migration.ErrMigrating, status.Error(codes.FailedPrecondition, "etcdserver: "+migration.ErrMigrating.Error())},
 	{mvcc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
 	{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
@@ -75,6 +78,11 @@ var wireErrors = []struct{ err, wire error }{
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
 }
 
+// migrationRefusals refuse commands of a migration. Their texts have the facts.
+var migrationRefusals = []error{
+	migration.ErrNotNew, migration.ErrOtherSource, migration.ErrPhase, migration.ErrRevision, mvcc.ErrHistory, lease.ErrRestored,
+}
+
 // wireError returns the gRPC status for the client.
 func wireError(err error) error {
 	if _, ok := status.FromError(err); ok {
@@ -83,6 +91,11 @@ func wireError(err error) error {
 	for _, e := range wireErrors {
 		if errors.Is(err, e.err) {
 			return e.wire
+		}
+	}
+	for _, refusal := range migrationRefusals {
+		if errors.Is(err, refusal) {
+			return status.Error(codes.FailedPrecondition, "etcdserver: "+err.Error())
 		}
 	}
 	return status.Error(codes.Unknown, err.Error())

@@ -8,6 +8,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
 	"cairn/internal/snapshot"
 	"cairn/internal/watch"
@@ -82,13 +83,15 @@ type Cluster interface {
 	MoveLeader(ctx context.Context, to uint64) error
 }
 
-// State is the state as a whole: its alarms, checksums and snapshot.
+// State is the state as a whole: its alarms, checksums, snapshot and migration.
 type State interface {
 	Alarms() *alarm.State
 	ChangeAlarm(ctx context.Context, c *alarm.Command) ([]alarm.Alarm, error)
 	HashState(ctx context.Context) (sum uint32, revision int64, err error)
 	HashKV(ctx context.Context, revision int64) (mvcc.Hash, error)
 	Snapshot() (*snapshot.Source, error)
+	// Migration returns how far a migration from another cluster has come.
+	Migration() *migration.State
 }
 
 // Users is users and roles.

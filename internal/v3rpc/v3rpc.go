@@ -45,7 +45,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
 	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1), snapshots: make(chan struct{}, snapshotsMax), queues: queues{queues: map[string]*queue{}}}
-	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService} {
+	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService, &migrationService} {
 		r.RegisterService(metered(admitted(desc), meters), s)
 	}
 }

@@ -125,7 +125,7 @@ func (c *Checks) Run(ctx context.Context, every Intervals) {
 		case err == nil && compared && revision > 0:
 			checked = revision
 			c.o.Log.Info("finished compaction hash check", "revision", revision)
-		case err != nil && !errors.Is(err, mvcc.ErrCompacted) && c.ended(ctx) == nil:
+		case err != nil && !errors.Is(err, mvcc.ErrCompacted) && !errors.Is(err, mvcc.ErrLoading) && c.ended(ctx) == nil:
 			c.o.Log.Warn("check for damaged data", "error", err)
 		}
 	}
@@ -171,6 +171,9 @@ func (c *Checks) CheckAtStart(ctx context.Context) error {
 		return nil
 	}
 	own, err := c.o.State.Hash(0, func() error { return c.ended(ctx) })
+	if errors.Is(err, mvcc.ErrLoading) {
+		return nil // the keys are not complete, on no member
+	}
 	if err != nil {
 		return fmt.Errorf("hash own keys: %w", err)
 	}
