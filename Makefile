@@ -47,7 +47,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run build install test race sim torture hostile fuzz lint bench generate man deps
+.PHONY: help run build install test race sim torture hostile migrate fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,9 @@ torture: ## kill, pause, cut off, damage and replace members of real clusters fo
 
 hostile: build ## run each attack of test/hostile and the matrix of slow readers in full; takes an hour or two
 	CAIRN_HOSTILE=full CAIRN_TEST_ETCD=$(BIN)/etcd go test -count 1 -timeout 3h -v ./test/hostile
+
+migrate: build ## move a running etcd of Debian into cairn under load, with 20 kills of the program that migrates
+	CAIRN_MIGRATE=full CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go test -count 1 -timeout 30m -v ./test/migrate
 
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
