@@ -34,7 +34,7 @@ func (m *Machine) mayAdd() error {
 // startsAlone reports whether a command needs a batch for itself: one that removes all keys, which
 // the rest of the batch would not see.
 func startsAlone(kind Kind, payload []byte) bool {
-	if _, err := openAs(&kind, &payload); err != nil {
+	if _, err := unwrapActor(&kind, &payload); err != nil {
 		return false
 	}
 	return kind == KindMigrate && len(payload) > 0 && migration.Kind(payload[0]) == migration.KindBegin
