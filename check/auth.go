@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// What can be asked about users and roles.
+// Requests about users and roles.
 const (
 	AuthEnable = iota
 	AuthDisable
@@ -23,7 +23,7 @@ const (
 	AuthV2Revoke
 )
 
-// What a permission is for.
+// Kinds of permissions.
 const (
 	ReadKeys      = 1
 	WriteKeys     = 2
@@ -36,7 +36,7 @@ type Permission struct {
 	Access   int
 }
 
-// Auth is one request about users and roles. Names that begin with "root" are what they are in
+// Auth is one request about users and roles. Names that begin with "root" have their meaning in
 // etcd.
 type Auth struct {
 	Do         int
@@ -78,7 +78,7 @@ func (a *authState) apply(r *Auth) (*authState, string) {
 	case AuthEnable, AuthV2Enable:
 		root, ok := n.users["root"]
 		bad = n.enabled || !ok || r.Do == AuthEnable && !slices.Contains(root, "root")
-		n.users["root"] = with(root, "root") // v2's root always is root
+		n.users["root"] = with(root, "root") // v2's root always has the role root
 		n.enabled = true
 		if _, has := n.roles[guest]; r.Do == AuthV2Enable && !has {
 			n.roles[guest] = []Permission{{Key: "/", End: "0", Access: ReadWriteKeys}}

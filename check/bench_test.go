@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// BenchmarkCheck judges a history of 20,000 requests of eight clients at a time, with a watch of
+// BenchmarkCheck checks a history of 20,000 requests of eight concurrent clients, with a watch of
 // everything.
 func BenchmarkCheck(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 1))

@@ -1,14 +1,14 @@
-// Package check decides whether a history of a cluster is one that etcd's guarantees allow.
+// Package check decides whether etcd's guarantees allow a history of a cluster.
 //
-// It owns the format of histories (what clients asked for, what they were answered and when, what
-// watchers received), a model of etcd's semantics that was written without a look at mvcc, and the
-// checks: linearizability with revisions, serializable reads as prefixes, the guarantees of
-// watches, the lifetimes of leases, permissions. It does not record histories: package sim makes
-// them from one seed, the torture test from real processes.
+// It owns the format of histories (requests with their responses and times, and what watchers
+// received), a model of etcd's semantics that was written independently of mvcc, and the checks:
+// linearizability with revisions, serializable reads as prefixes, the guarantees of watches, the
+// lifetimes of leases, permissions. It does not record histories: package sim makes them from one
+// seed, the torture test from real processes.
 //
 // A history contains the revision at which every successful request was applied. So the order of
 // the writes is known, and a history of thousands of requests is checked in one pass along the
-// revisions (Check); only requests that share a revision have to be put in order by search.
+// revisions (Check); only the order of requests that share a revision has to be searched for.
 // Porcupine searches for an order without using revisions; it is slow, and serves to check this
 // checker.
 //
@@ -19,7 +19,7 @@
 //
 // Invariants: a State never changes; the same history gives the same verdict.
 //
-// Concurrency: none; everything is a function of its arguments.
+// Concurrency: none; every result depends only on the arguments.
 package check
 
 import (
@@ -28,7 +28,7 @@ import (
 	"math"
 )
 
-// Never is the Return of a request whose outcome is not known.
+// Never is the Return of a request whose outcome is unknown.
 const Never = math.MaxInt64
 
 // KV is one version of a key, as clients receive it.
@@ -39,22 +39,22 @@ type KV struct {
 }
 
 // Event is one change of one key as watchers receive it. KV of a delete has only Key and Mod. With
-// Dir it is a change of a v2 directory, of which KV has only Key and Mod, too.
+// Dir it is a change of a v2 directory, whose KV has only Key and Mod, too.
 type Event struct {
 	Delete bool
 	Dir    bool
 	KV     KV
-	Prev   *KV // when the watcher asked for it, and there was one
+	Prev   *KV // if requested, and if the key existed
 }
 
 // Operation is one request of one client.
 type Operation struct {
 	Client int
 	// Call and Return are times on one clock for all clients, in nanoseconds: the request was
-	// carried out between them. Return is Never when it is unknown whether, and when, it was.
+	// executed between them. Return is Never when it is unknown whether, and when, it was.
 	Call, Return int64
 	Request      Request
-	Response     Response // of no meaning when Return is Never
+	Response     Response // meaningless when Return is Never
 	// Member is the member that got the request; it is shown in violations.
 	Member string
 }
@@ -66,13 +66,13 @@ func (o *Operation) Known() bool { return o.Return != Never }
 type Watch struct {
 	Client   int
 	Key, End string // the range; see InRange
-	// Start is the revision that was asked for, 0 for what comes after Created.
+	// Start is the requested revision, 0 for the events after Created.
 	Start int64
-	// Created is the revision that the confirmation named.
+	// Created is the revision in the confirmation.
 	Created      int64
 	PrevKV       bool
 	NoPut, NoDel bool // filters
-	Dirs         bool // events of directories are delivered, too, as in v2
+	Dirs         bool // events of directories are delivered, as in v2
 	Deliveries   []Delivery
 	// Member is the member that served the watch; it is shown in violations.
 	Member string
@@ -80,26 +80,26 @@ type Watch struct {
 
 // Delivery is one response of a watch: events, or a notification of progress, or the end.
 type Delivery struct {
-	At       int64 // when it came
+	At       int64 // when it arrived
 	Revision int64 // the response's header
 	Events   []Event
 	// Progress marks a notification: everything up to Revision has been delivered.
 	Progress bool
 	// Fragment means that the rest of the last revision follows in the next delivery.
 	Fragment bool
-	// Compacted, when not 0, ends the watch: what it wants is before the oldest revision that can
-	// be read.
+	// Compacted, when not 0, ends the watch: it needs revisions before the oldest one that can be
+	// read.
 	Compacted int64
 }
 
-// History is what the clients of a cluster saw. The cluster was empty, at revision 1, before the
-// first request.
+// History has the requests and watches of a cluster's clients. The cluster was empty, at revision
+// 1, before the first request.
 type History struct {
 	Operations []Operation
 	Watches    []Watch
 }
 
-// Violation is one way in which a history breaks a guarantee.
+// Violation is one broken guarantee.
 type Violation struct {
 	Guarantee string // linearizable, serializable, watch-ordered, …
 	What      string
@@ -109,16 +109,16 @@ func (v Violation) String() string { return v.Guarantee + ": " + v.What }
 
 // Options give the precision of times.
 type Options struct {
-	// ClockSlack is by how much the clocks of members may differ in the length of a lease, in
-	// nanoseconds, with what a deadline is rounded by.
+	// ClockSlack is the maximum difference between members in the length of a lease, in
+	// nanoseconds, including the rounding of deadlines.
 	ClockSlack int64
-	// Settled is the time since which the cluster has been whole and has had a leader: until then
-	// cluster time may have stood still. LeaseGrace is for how long after that something may be
-	// over and still be there; 0 is for ever.
+	// Settled is the time since which the cluster has been healthy and has had a leader: until then
+	// cluster time may have stopped. LeaseGrace is how long after that something may exist beyond
+	// its TTL; 0 means no limit.
 	Settled, LeaseGrace int64
 }
 
-// Result is what a check found out.
+// Result is the result of a check.
 type Result struct {
 	Violations []Violation
 	// States are the model's, by revision, as far as the history was explained: States[0] is of
@@ -126,7 +126,7 @@ type Result struct {
 	States []*State
 	// Changes are the events of each revision, by the same index.
 	Changes [][]Event
-	// Placed is how many requests were given a place in the order.
+	// Placed is the number of requests with a place in the order.
 	Placed int
 }
 
@@ -143,7 +143,7 @@ func (r *Result) add(guarantee, format string, args ...any) {
 	r.Violations = append(r.Violations, Violation{guarantee, fmt.Sprintf(format, args...)})
 }
 
-// Check returns what is wrong with a history. It goes along the revisions as long as they can be
+// Check returns the violations of a history. It follows the revisions as long as they can be
 // explained; watches are checked up to there.
 func Check(h *History, o Options) *Result {
 	res := &Result{}
@@ -154,8 +154,8 @@ func Check(h *History, o Options) *Result {
 	return res
 }
 
-// InRange reports whether a key is in the range that etcd's clients write as key and end: end "" is
-// the key alone, "\x00" is no end.
+// InRange reports whether a key is in the range [key, end) as encoded by etcd's clients: end ""
+// means the key alone, "\x00" means no end.
 func InRange(key, start, end string) bool {
 	switch end {
 	case "":

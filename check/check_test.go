@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// recorder makes histories: requests are carried out on the model one after the other, or in the
-// order that a test gives.
+// recorder makes histories: it executes requests on the model one after the other, or in an order
+// that a test sets.
 type recorder struct {
 	h   History
 	s   *State
@@ -18,7 +18,7 @@ type recorder struct {
 
 func newRecorder() *recorder { return &recorder{s: NewState()} }
 
-// do carries a request out, and records it.
+// do executes a request, and records it.
 func (r *recorder) do(req Request) *Operation {
 	call, ret := r.now, r.now+5
 	r.now += 10
@@ -32,7 +32,7 @@ func (r *recorder) do(req Request) *Operation {
 	return &r.h.Operations[len(r.h.Operations)-1]
 }
 
-// watch begins a watch of everything, which receives all that do does from now on.
+// watch begins a watch of everything, which receives the changes of all later calls of do.
 func (r *recorder) watch() *Watch {
 	r.h.Watches = append(r.h.Watches, Watch{Key: "\x00", End: "\x00", Start: r.s.Revision + 1, Created: r.s.Revision, PrevKV: true, Dirs: true})
 	return &r.h.Watches[len(r.h.Watches)-1]
@@ -45,7 +45,7 @@ func lease(do int, id, ttl int64) Request {
 	return Request{Lease: &Lease{Do: do, ID: id, TTL: ttl}}
 }
 
-// wantVerdict checks a history: guarantee "" is one without violations.
+// wantVerdict checks a history; guarantee "" means no violations.
 func wantVerdict(t *testing.T, h *History, o Options, guarantee string) {
 	t.Helper()
 	res := Check(h, o)
@@ -199,7 +199,7 @@ func TestSerializable(t *testing.T) {
 		r.do(put("a", "1"))
 		read := *r.do(Request{Range: &Range{Key: "a", Serializable: true}})
 		r.do(put("a", "2"))
-		read.Call, read.Return = r.now, r.now+5 // late, and that is allowed
+		read.Call, read.Return = r.now, r.now+5 // a late response is allowed
 		spoil(r, &read)
 		r.h.Operations = append(r.h.Operations, read)
 		return &r.h
@@ -295,7 +295,7 @@ func TestWatches(t *testing.T) {
 			r.do(put("a", "2"))
 			r.do(Request{Txn: &Txn{Then: []Request{put("a", "3"), put("b", "3")}}})
 			r.do(del("a"))
-			other := r.h.Watches[0] // the history is explained by a good watch
+			other := r.h.Watches[0] // an intact watch explains the history
 			other.Deliveries = nil
 			for _, d := range r.h.Watches[0].Deliveries {
 				d.Events = append([]Event(nil), d.Events...)
@@ -336,7 +336,7 @@ func TestPermissions(t *testing.T) {
 	r.do(as("u", Request{Range: &Range{Key: "a", End: "c\x00"}}))
 	// denied
 	r.do(as("u", Request{Range: &Range{Key: "a", End: "d"}}))
-	// denied, wherever it is
+	// denied, wherever it occurs in the transaction
 	r.do(as("u", Request{Txn: &Txn{Else: []Request{{Txn: &Txn{Then: []Request{get("x")}}}}}}))
 	r.do(as("root", put("x", "2")))
 	for i, want := range []string{"", ErrDenied, "", ErrDenied, ErrDenied, ""} {
@@ -346,7 +346,7 @@ func TestPermissions(t *testing.T) {
 	}
 	wantVerdict(t, &r.h, Options{}, "")
 
-	r = cluster() // a write that must have been denied
+	r = cluster() // a write that should have been denied
 	s := *r.s
 	s.auth = &authState{}
 	next, resp, _ := Step(&s, put("x", "1"), 0, 0)
@@ -361,8 +361,8 @@ func TestPermissions(t *testing.T) {
 	wantVerdict(t, &r.h, Options{}, "linearizable")
 }
 
-// TestAgainstPorcupine has both checkers judge random histories of overlapping requests, half of
-// which were spoiled.
+// TestAgainstPorcupine runs both checkers on random histories of overlapping requests; half of the
+// histories were spoiled.
 func TestAgainstPorcupine(t *testing.T) {
 	bad := 0
 	for seed := range uint64(150) {
@@ -390,8 +390,8 @@ func show(h *History) string {
 	return b.String()
 }
 
-// randomHistory carries out requests one after the other and then lets their times overlap; one of
-// the answers may be another's.
+// randomHistory executes requests one after the other and then makes their times overlap; one of
+// the responses may be swapped.
 func randomHistory(rng *rand.Rand, n int) *History {
 	r := newRecorder()
 	key := func() string { return string(rune('a' + rng.IntN(3))) }

@@ -25,7 +25,7 @@ func Example() {
 		fmt.Println(v.Guarantee)
 	}
 
-	// The same read is right while the second put is under way.
+	// The same read is correct while the second put is in progress.
 	h.Operations[1].Return = 55
 	fmt.Println(check.Check(&h, check.Options{}).Err())
 	// Output:

@@ -5,19 +5,18 @@ import (
 	"slices"
 )
 
-// searchMax bounds the search for the order of one group.
+// searchMax limits the search for the order of one group.
 const searchMax = 20_000
 
-// unseenMax bounds the moves in one group that no watcher and no response shows.
+// unseenMax limits the moves in one group that neither a watcher nor a response shows.
 const unseenMax = 4
 
-// move is one step of the order: a request that was carried out, or the expiry of a lease or TTL
-// (op is nil).
+// move is one step of the order: an executed request, or the expiry of a lease or TTL (op is nil).
 type move struct {
 	op     *Operation
 	after  *State
 	events []Event
-	early  string // what is wrong with the end of a lease or TTL
+	early  string // why the expiry is too early
 }
 
 // group is the search for the order of the requests of one revision.
@@ -25,16 +24,16 @@ type group struct {
 	l      *linearizer
 	budget int
 	// last means that no revision follows: all floats have to be explained. writer is the request
-	// that makes the next revision, if that is known.
+	// that makes the next revision, if known.
 	last   bool
 	writer []*Operation
 	// unseenMax limits the moves that no watcher saw: as few as possible.
 	unseenMax int
-	// bound is when the first of those requests returned that come later.
+	// bound is the earliest Return of the requests that come later.
 	bound int64
 	// goal is the move that must be possible at the end.
 	goal func(s *State) (move, bool)
-	// stuck is where the search got furthest.
+	// stuck has the unplaced requests where the search got furthest.
 	stuck, stuckFloats []*Operation
 	stuckOn            *State
 	exhausted          bool
@@ -42,7 +41,7 @@ type group struct {
 }
 
 // solve returns moves that place all of left and reach the goal. waiting are the floats that no
-// state so far has explained: what was called after one of them returned has to wait for it.
+// state so far has explained: a request that was called after one of them returned must follow it.
 func (g *group) solve(s *State, left, waiting []*Operation, path []move) ([]move, bool) {
 	if g.budget--; g.budget < 0 {
 		g.exhausted = true
@@ -136,8 +135,8 @@ func (g *group) beenThere(s *State, left, waiting []*Operation) bool {
 	return false
 }
 
-// unexplained returns the floats that a state does not explain, or that must follow a request which
-// has no place yet.
+// unexplained returns the floats that a state does not explain, or that must follow a request
+// without a place.
 func (g *group) unexplained(s *State, left, waiting []*Operation) (still []*Operation) {
 	bound := min(soonestReturn(left), g.bound)
 	for _, f := range waiting {
@@ -224,7 +223,7 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 		}
 		for _, o := range l.unknown {
 			if o.Call > bound {
-				break // it comes after something that is still to come
+				break // an earlier request is not placed yet
 			}
 			if next, events, ok := try(s, o, l.o.ClockSlack); ok && fits(next, events) {
 				return move{op: o, after: next, events: events}, true
@@ -234,8 +233,7 @@ func (l *linearizer) mover(rev int64) func(s *State) (move, bool) {
 	}
 }
 
-// soonestLater returns when the first of those requests returned whose place is at a revision or
-// later.
+// soonestLater returns the earliest Return of the requests whose place is at a revision or later.
 func (l *linearizer) soonestLater(rev int64) int64 {
 	for _, o := range l.byReturn {
 		if o.Response.Revision >= rev && !l.placed[o] {
@@ -256,8 +254,8 @@ func (l *linearizer) resolveUnclear(rev int64, writer *Operation) {
 	delete(l.unclear, rev)
 }
 
-// ended finds the lease or TTL whose end was the move to a revision: one that can have been over,
-// if there is one.
+// ended returns the lease or TTL whose expiry was the move to a revision: preferably one that can
+// have expired by then.
 func (l *linearizer) ended(s *State, fits func(*State, []Event) bool) (found move, ok bool) {
 	by := l.sightedBy(s.Revision + 1)
 	early := ""

@@ -1,8 +1,7 @@
 package check
 
-// checkLeases checks that no lease, key or directory still exists at the end of the history
-// although its TTL ran out long before. Early expiry is detected where an expiry is placed
-// (linearizer.ended).
+// checkLeases checks that no lease, key or directory exists at the end of the history although its
+// TTL ended long before. Early expiry is detected where an expiry is placed (linearizer.ended).
 func checkLeases(h *History, o Options, res *Result) {
 	if o.LeaseGrace == 0 || len(res.Violations) > 0 {
 		return

@@ -5,31 +5,31 @@ import (
 	"slices"
 )
 
-// linearizer puts the requests of a history in an order that explains their answers, revision by
+// linearizer finds an order of the requests of a history that explains their responses, revision by
 // revision.
 //
-// At each revision there is a group: the requests that were carried out at it and did not move it.
-// They are put in order by search, which is short, since most of them only read. Then comes the
-// request that moved the revision. It is the one whose response has the revision; else one whose
-// outcome is unknown, or the expiry of a lease or TTL, by which the cluster itself moves it: what
-// watchers received of the revision decides.
+// At each revision there is a group: the requests that were executed at it and did not move it.
+// Their order is found by search, which is short, since most of them only read. Then comes the
+// request that moved the revision: the one whose response has the revision; else one whose outcome
+// is unknown, or the expiry of a lease or TTL, by which the cluster itself moves it. What watchers
+// received of the revision decides.
 //
-// Requests whose answers name no revision are given the earliest place that explains them. Earliest
-// is as good as any: they change nothing.
+// Requests whose responses have no revision get the earliest place that explains them. Any place
+// would do, since they change nothing.
 type linearizer struct {
 	o        Options
 	res      *Result
-	timeline map[int64][]Event // what watchers received of each revision, by key
-	dirs     map[int64]bool    // whether that has events of directories
-	seen     map[int64]int64   // when a revision was first seen by anybody
+	timeline map[int64][]Event // the events that watchers received of each revision, by key
+	dirs     map[int64]bool    // whether those include events of directories
+	seen     map[int64]int64   // when a client first saw a revision
 	sighted  []int64           // see sightedBy
-	last     int64             // the last revision that anybody saw
+	last     int64             // the last revision that a client saw
 
 	readers, writers, unclear map[int64][]*Operation
 	floating                  []*Operation // by Call
 	unknown                   []*Operation // not yet placed, by Call
 
-	byReturn []*Operation // those whose place is known by their revision
+	byReturn []*Operation // those whose revision is known
 	placed   map[*Operation]bool
 
 	s *State
@@ -77,7 +77,7 @@ func newLinearizer(h *History, o Options, res *Result) *linearizer {
 	return l
 }
 
-// sort files a request by its effect.
+// sort classifies a request by its effect.
 func (l *linearizer) sort(o *Operation) {
 	switch {
 	case !o.Known():
@@ -212,7 +212,7 @@ func (l *linearizer) mark(o *Operation) {
 	}
 }
 
-// firstUnplaced returns the request that returned first of those without a place.
+// firstUnplaced returns the request with the earliest Return among those without a place.
 func (l *linearizer) firstUnplaced() *Operation {
 	for len(l.byReturn) > 0 && l.placed[l.byReturn[0]] {
 		l.byReturn = l.byReturn[1:]
@@ -237,8 +237,8 @@ func (l *linearizer) checkTimeline(m move) {
 	}
 }
 
-// float gives those that float a place at the present state, if it explains them; before next, if
-// that is not nil, after which they may be too late.
+// float places the floats that the present state explains; before next, unless nil, after which
+// they may be too late.
 func (l *linearizer) float(next *Operation) bool {
 	// What returned before a float was called has to come first.
 	bound := int64(Never)
@@ -274,8 +274,8 @@ func (l *linearizer) explains(f *Operation) bool {
 	return ok
 }
 
-// active returns the floats that may come now: what is bound to come first is not later than this
-// group.
+// active returns the floats that may be placed now: everything that must precede them is in this
+// group or before.
 func (l *linearizer) active(bound int64) []*Operation {
 	n := 0
 	for n < len(l.floating) && l.floating[n].Call <= bound {

@@ -73,8 +73,8 @@ func readOnly(r *Request) bool {
 	}
 }
 
-// try carries a request out on a state and reports whether the response equals the one that the
-// client received. The members' clocks may differ by slack.
+// try executes a request on a state and reports whether the response equals the one that the client
+// received. The members' clocks may differ by slack.
 func try(s *State, o *Operation, slack int64) (next *State, events []Event, ok bool) {
 	req := o.Request
 	if o.Known() && o.Response.Err == ErrLeaseNotFound && req.Lease != nil && req.Lease.Do == Renew {
@@ -85,7 +85,7 @@ func try(s *State, o *Operation, slack int64) (next *State, events []Event, ok b
 	}
 	if o.Known() && req.Lease != nil && req.Lease.Do == Grant && o.Response.TTL > 0 {
 		granted := *req.Lease
-		granted.TTL = o.Response.TTL // a cluster may grant more than is asked for
+		granted.TTL = o.Response.TTL // a cluster may grant more than requested
 		req.Lease = &granted
 	}
 	next, resp, events := Step(s, req, o.Call, o.Return)

@@ -5,24 +5,24 @@ import (
 	"strconv"
 )
 
-// record is a key as the model keeps it.
+// record is a key in the model.
 type record struct {
 	KV
 	life
 }
 
-// life is how long something lives that has a TTL.
+// life is the lifetime of something with a TTL.
 type life struct {
 	TTL    bool
 	Length int64 // nanoseconds
-	// It began to run not before From, and not after To.
+	// The TTL started between From and To.
 	From, To int64
 }
 
-// over reports whether the TTL can be over at a time, on clocks that differ by slack.
+// over reports whether the TTL may have ended at a time, on clocks that differ by slack.
 func (l life) over(at, slack int64) bool { return l.TTL && at >= l.From+l.Length-slack }
 
-// overdue returns for how long the TTL must have been over at a time; 0 when it need not be.
+// overdue returns how long ago the TTL must have ended, or 0 if it need not have.
 func (l life) overdue(at int64, o Options) int64 {
 	if !l.TTL || l.To == Never {
 		return 0
@@ -30,7 +30,7 @@ func (l life) overdue(at int64, o Options) int64 {
 	return max(0, at-max(l.To, o.Settled)-l.Length-o.LeaseGrace)
 }
 
-// State is what the cluster holds at one point of the order. It never changes.
+// State is the content of the cluster at one point of the order. It never changes.
 type State struct {
 	Revision  int64
 	Compacted int64
@@ -45,7 +45,7 @@ type State struct {
 // NewState returns the state of a new cluster.
 func NewState() *State { return &State{Revision: 1, auth: &authState{}} }
 
-// Equal reports whether two states are the same for all requests to come.
+// Equal reports whether two states are equivalent for all future requests.
 func (s *State) Equal(o *State) bool {
 	return s == o || s.Revision == o.Revision && s.Compacted == o.Compacted && equalTrees(s.keys, o.keys) &&
 		equalTrees(s.leases, o.leases) && equalTrees(s.dirs, o.dirs) && s.auth.equal(o.auth)
@@ -59,7 +59,7 @@ func (s *State) at(revision int64) *State {
 	return s
 }
 
-// within gives the keys of a range, in order.
+// within returns the keys of a range, in order.
 func (s *State) within(key, end string) (found []record) {
 	if end == "" {
 		if r, ok := s.keys.get(key); ok {
@@ -87,18 +87,17 @@ func leaseID(name string) int64 {
 	return id
 }
 
-// step is a request being carried out on a state.
+// step executes a request on a state.
 type step struct {
 	before *State
 	s      State
 	events []Event
-	// from and to are when the request was carried out at the earliest and latest: TTLs begin to
-	// run then.
+	// from and to are the earliest and latest time of the execution: TTLs start between them.
 	from, to int64
 }
 
-// Step carries a request out that was called and returned at the given times, and returns the state
-// after it, the answer, and the events.
+// Step executes a request that was called and returned at the given times, and returns the state
+// after it, the response, and the events.
 func Step(s *State, r Request, call, ret int64) (*State, Response, []Event) {
 	x := step{before: s, s: *s, from: call, to: ret}
 	resp := x.run(r)
@@ -111,7 +110,7 @@ func Step(s *State, r Request, call, ret int64) (*State, Response, []Event) {
 	return x.done(resp)
 }
 
-// done ends a step that was not refused.
+// done completes a step that was not refused.
 func (x *step) done(resp Response) (*State, Response, []Event) {
 	next := x.s
 	if x.changed() {
@@ -125,7 +124,7 @@ func (x *step) done(resp Response) (*State, Response, []Event) {
 // changed reports whether the step moves the revision.
 func (x *step) changed() bool { return len(x.events) > 0 }
 
-// revision is what the step's own reads see.
+// revision returns the revision that the step's own reads see.
 func (x *step) revision() int64 {
 	if x.changed() {
 		return x.s.Revision + 1
@@ -162,7 +161,7 @@ func (x *step) run(r Request) Response {
 	}
 }
 
-// op is what a transaction may have in it, too.
+// op executes an operation that may be part of a transaction.
 func (x *step) op(r Request) Response {
 	switch {
 	case r.Range != nil:
@@ -266,8 +265,8 @@ func (x *step) delete(r *Delete) (resp Response) {
 	return resp
 }
 
-// txn runs a transaction. All comparisons, those of nested transactions too, are with the state
-// before the whole. When a part is refused, so is all of it: the caller forgets the step.
+// txn executes a transaction. All comparisons, including those of nested transactions, use the
+// state before the whole. When a part is refused, so is all of it: the caller discards the step.
 func (x *step) txn(t *Txn) Response {
 	out := &TxnResponse{Succeeded: true}
 	for i := range t.If {
@@ -293,7 +292,7 @@ func (x *step) txn(t *Txn) Response {
 func (x *step) holds(c *Compare) bool {
 	found := x.before.within(c.Key, c.End)
 	if len(found) == 0 {
-		// A key that is not there has no value; everything else of it is 0.
+		// An absent key has no value; all its numbers are 0.
 		return c.Target != CompareValue && c.holds(&KV{})
 	}
 	return !slices.ContainsFunc(found, func(r record) bool { return !c.holds(&r.KV) })
@@ -329,7 +328,7 @@ func ordered[T int64 | string](have, want T, result int) bool {
 	}
 }
 
-// life is that of what begins now.
+// life returns the lifetime of a TTL that starts now.
 func (x *step) life(ttl bool, length int64) life {
 	if !ttl {
 		return life{}
@@ -375,7 +374,7 @@ func (x *step) endLease(id int64) {
 	x.s.leases = x.s.leases.without(leaseName(id))
 }
 
-// expireLease is what the cluster does by itself when a lease is over.
+// expireLease is the expiry of a lease by the cluster.
 func expireLease(s *State, id int64) (*State, []Event) {
 	x := step{before: s, s: *s}
 	x.endLease(id)

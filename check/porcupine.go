@@ -6,17 +6,17 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Porcupine searches for an order of a history's requests without regard to what their answers and
-// the watches show of the order: it is a second opinion on Check. It knows no ends of leases and
-// TTLs, takes exponential time where the outcome of many requests is not known, and gives up after
-// the timeout. ok is false when there is no order; decided is false when it has given up.
+// Porcupine searches for an order of a history's requests without using the revisions of responses
+// and watches: it is an independent check of Check. It does not support expiries of leases and
+// TTLs, takes exponential time where the outcome of many requests is unknown, and stops after the
+// timeout. ok is false when there is no order; decided is false after a timeout.
 func Porcupine(h *History, timeout time.Duration) (ok, decided bool) {
 	model := porcupine.Model{
 		Init: func() any { return NewState() },
 		Step: func(state, input, _ any) (bool, any) {
 			next, _, ok := try(state.(*State), input.(*Operation), 0)
 			if !input.(*Operation).Known() {
-				return true, next // refused is a possible outcome, too
+				return true, next // a refusal is a possible outcome, too
 			}
 			return ok, next
 		},
@@ -27,7 +27,7 @@ func Porcupine(h *History, timeout time.Duration) (ok, decided bool) {
 		o := &h.Operations[i]
 		switch {
 		case serializable(&o.Request), o.Known() && o.Response.Err == ErrRefused:
-			continue // these are no part of the order
+			continue // not part of the order
 		case !o.Known() && readOnly(&o.Request):
 			continue
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Request is one request of a client: the one field that is not nil.
+// Request is one request of a client: exactly one field is not nil.
 type Request struct {
 	Range   *Range
 	Put     *Put
@@ -16,7 +16,7 @@ type Request struct {
 	V2      *V2
 	Auth    *Auth
 	Member  *Member
-	// User is the user that sends the request: "" is none.
+	// User is the user that sends the request; "" means none.
 	User string
 	// Guest is set for a request of v2 without credentials.
 	Guest bool
@@ -103,8 +103,7 @@ const (
 	MemberRemove
 )
 
-// Member changes the membership. The model knows that it changes no key, and does not move the
-// revision.
+// Member changes the membership. In the model it changes no key, and does not move the revision.
 type Member struct {
 	Do  int
 	ID  int64
@@ -120,17 +119,17 @@ const (
 	ErrLeaseNotFound = "lease not found"
 	ErrLeaseExists   = "lease exists"
 	ErrDenied        = "permission denied"
-	// ErrAuth is a change of users and roles that their present state does not allow.
+	// ErrAuth is returned for a change that the present users and roles do not allow.
 	ErrAuth = "users or roles do not allow it"
-	// ErrRefused is a refusal that has no effect and reveals nothing of the state: the cluster
-	// cannot carry the request out at present.
+	// ErrRefused is a refusal that has no effect and reveals nothing about the state: the cluster
+	// cannot execute the request at present.
 	ErrRefused = "refused"
 )
 
 // Response is the response to a request.
 type Response struct {
-	// Revision is the store's when the request was carried out; 0 when the response does not have
-	// it, as of errors.
+	// Revision is the store's when the request was executed; 0 when the response has none, as in
+	// errors.
 	Revision int64
 	Err      string // "" or one of the errors above
 
@@ -143,14 +142,14 @@ type Response struct {
 	V2      *V2Response
 }
 
-// RangeResponse is what a range found.
+// RangeResponse is the result of a range.
 type RangeResponse struct {
 	KVs   []KV
 	More  bool
 	Count int64
 }
 
-// TxnResponse is what a transaction did.
+// TxnResponse is the result of a transaction.
 type TxnResponse struct {
 	Succeeded bool
 	Responses []Response // their Revision is ignored

@@ -1,7 +1,7 @@
 package check
 
-// checkSerializable checks the reads that any member may answer from what it has: each has to see
-// what some prefix of the order leads to, and none that is still to come.
+// checkSerializable checks the reads that any member may serve from its own state: each has to see
+// the state after some prefix of the order, and not a later one than was reached by its Return.
 func checkSerializable(h *History, res *Result) {
 	made := map[int64]*Operation{} // the request that moved to a revision
 	for i := range h.Operations {
@@ -23,8 +23,8 @@ func checkSerializable(h *History, res *Result) {
 			res.add("serializable", "%v saw what %v made later", o, made[rev])
 			continue
 		}
-		// Permissions, and the compact revision, can have changed without the revision; what the
-		// keys were cannot.
+		// Permissions, and the compact revision, may have changed without the revision; the keys
+		// cannot.
 		s := *res.States[rev-1]
 		s.auth = &authState{}
 		if r := o.Request.Range; r == nil || r.Revision == 0 || o.Response.Err == "" {

@@ -2,8 +2,8 @@ package check
 
 import "hash/fnv"
 
-// tree is a sorted map that never changes: with and without return another one, which shares what
-// is the same. So the states of all revisions can be kept. It is a treap whose priorities are the
+// tree is an immutable sorted map: with and without return another one, which shares equal
+// subtrees. So the states of all revisions can be kept. It is a treap whose priorities are the
 // keys' hashes: equal maps have equal shapes.
 type tree[V any] struct {
 	key         string
@@ -45,7 +45,7 @@ func (t *tree[V]) node(left, right *tree[V]) *tree[V] {
 	return &tree[V]{t.key, t.value, t.priority, left.len() + right.len() + 1, left, right}
 }
 
-// split returns what is before key, and what is after it; key itself is left out.
+// split returns the entries before key and those after it; key itself is left out.
 func (t *tree[V]) split(key string) (before, after *tree[V]) {
 	switch {
 	case t == nil:
@@ -61,7 +61,7 @@ func (t *tree[V]) split(key string) (before, after *tree[V]) {
 	}
 }
 
-// join returns all of a and b, of which a is before b.
+// join merges a and b; all keys of a are before those of b.
 func join[V any](a, b *tree[V]) *tree[V] {
 	switch {
 	case a == nil:
@@ -101,7 +101,7 @@ func (t *tree[V]) walk(start string, visit func(key string, v V) bool) bool {
 	return t.right.walk(start, visit)
 }
 
-// equalTrees compares two maps; what they share costs nothing.
+// equalTrees compares two maps; shared subtrees cost nothing.
 func equalTrees[V comparable](a, b *tree[V]) bool {
 	switch {
 	case a == b:

@@ -26,7 +26,7 @@ type V2 struct {
 	Recursive  bool
 	Refresh    bool
 	HasTTL     bool
-	TTL        int64 // nanoseconds
+	TTL        int64 // in nanoseconds
 	PrevValue  string
 	PrevIndex  int64
 	Linearized bool // of a get: quorum=true
@@ -45,7 +45,7 @@ type V2Node struct {
 	Dir               bool
 	Value             string
 	Created, Modified int64
-	TTL               bool // it has one
+	TTL               bool // it has a TTL
 	Nodes             []V2Node
 }
 
@@ -80,7 +80,7 @@ const (
 	v2NotEmpty      = 108
 )
 
-// ErrV2 is the Err of a Response whose V2 has the code.
+// ErrV2 is the Err of a Response whose V2 has a code.
 const ErrV2 = "v2 error"
 
 // directory is a directory that a v2 write made.
@@ -93,7 +93,7 @@ func refusal(code int, cause string) Response {
 	return Response{Err: ErrV2, V2: &V2Response{Code: code, Cause: cause}}
 }
 
-// node is what v2 sees at a path.
+// node is the node at a path, as v2 sees it.
 type node struct {
 	dir, file bool
 	explicit  bool // the directory was made by v2
@@ -115,7 +115,7 @@ func (s *State) node(path string) (n node) {
 	if d, ok := s.dirs.get(path); ok {
 		return node{dir: true, explicit: true, d: d}
 	}
-	// A directory that v3's keys imply was created with the first of them.
+	// A directory that v3's keys imply has the create revision of the first of them.
 	s.keys.walk(below(path), func(k string, r record) bool {
 		if strings.HasPrefix(k, below(path)) {
 			n = node{dir: true, d: directory{Created: r.Create}}
@@ -285,7 +285,7 @@ func (x *step) v2Update(r *V2, old node) Response {
 		x.s.dirs = x.s.dirs.with(r.Path, d)
 		x.noteDir(r.Path, false)
 		out.Node = showDir(r.Path, d)
-		out.Node.Modified = x.s.Revision + 1 // returned, and not stored
+		out.Node.Modified = x.s.Revision + 1 // returned, but not stored
 		return Response{V2: out}
 	}
 	prev := showFile(old.r)
@@ -331,7 +331,7 @@ func (x *step) v2Get(r *V2) Response {
 	return Response{V2: out}
 }
 
-// list returns what is in a directory, without what is hidden.
+// list returns the nodes of a directory without hidden ones.
 func (s *State) list(path string, recursive bool) (nodes []V2Node) {
 	var names *tree[struct{}]
 	note := func(k string) bool {

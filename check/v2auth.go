@@ -8,9 +8,9 @@ import (
 // guest is the role of v2 requests without credentials.
 const guest = "guest"
 
-// pattern grants a role a pattern of v2, or revokes it. A pattern is a range that v3 knows,
-// too, but v2 grants reading and writing apart: what the role has already is not granted, and of
-// what is revoked something must be there.
+// pattern grants a role a pattern of v2, or revokes it. A pattern is a range of v3, too, but v2
+// grants reading and writing separately: a permission that the role has already is not granted
+// again, and a revoked one must exist.
 func pattern(have []Permission, r *Auth) (all []Permission, bad bool) {
 	want := r.Permission
 	at := slices.IndexFunc(have, func(p Permission) bool { return p.Key == want.Key && p.End == want.End })
@@ -32,9 +32,9 @@ func pattern(have []Permission, r *Auth) (all []Permission, bad bool) {
 	return all, bad
 }
 
-// idle reports whether a request revokes of a role a pattern that it does not have. v2 refuses that
-// when the role stays as it is, to which belongs whether its lists are null or empty: that the
-// model does not know, and it changes no permission.
+// idle reports whether a request revokes a pattern that the role does not have. v2 refuses that if
+// it leaves the role unchanged, where null and empty lists differ; the model does not have that
+// detail, and no permission depends on it.
 func (a *authState) idle(r *Auth) bool {
 	if r.Do != AuthV2Revoke || r.Name == "root" {
 		return false
@@ -43,7 +43,7 @@ func (a *authState) idle(r *Auth) bool {
 	return ok
 }
 
-// reach is what a user may do with v2's nodes.
+// reach has a user's permissions for v2's nodes.
 type reach func(key, end string) bool
 
 func (a *authState) reach(r Request, access int) reach {
@@ -54,13 +54,14 @@ func (a *authState) reach(r Request, access int) reach {
 	return func(key, end string) bool { return a.rolesMay(roles, key, end, access) }
 }
 
-// node reports whether the path itself is allowed, or all of what can be below a directory.
+// node reports whether the path itself is permitted, or, for a directory, everything that can be
+// below it.
 func (may reach) node(path string, dir bool) bool {
 	return may(path, "") || dir && may(path+"/", "")
 }
 
-// permitsV2 looks at the path of a request. For what lies below it, all that begins with the path
-// as sent must be allowed.
+// permitsV2 checks the path of a request. For a recursive request, everything that begins with the
+// path as sent must be permitted.
 func (a *authState) permitsV2(r Request) bool {
 	if r.V2.Do != V2Get {
 		return a.reach(r, WriteKeys).node(r.V2.Path, true)
@@ -72,8 +73,8 @@ func (a *authState) permitsV2(r Request) bool {
 	return a.reach(r, ReadKeys)(r.V2.Path, end)
 }
 
-// limitedV2 applies a request of v2 whose path is permitted, but perhaps not all that it changes or
-// shows.
+// limitedV2 executes a request of v2 whose path is permitted, but perhaps not everything that it
+// changes or shows.
 func (x *step) limitedV2(r Request) Response {
 	a := x.s.auth
 	resp := x.v2(r.V2)
@@ -84,13 +85,13 @@ func (x *step) limitedV2(r Request) Response {
 		resp.V2.Node.Nodes = a.reach(r, ReadKeys).shown(resp.V2.Node.Nodes)
 		return resp
 	}
-	// Permission to write a queue is permission to add to it, whatever the new key is called.
+	// Permission to write a queue is permission to add to it, whatever the new key's name.
 	if r.V2.Do == V2CreateInOrder {
 		return resp
 	}
 	may := a.reach(r, WriteKeys)
 	denied := func(e Event) bool {
-		// The path itself was permitted; a key hidden by a directory that is removed was not named.
+		// The path itself was permitted; a key hidden by a removed directory was not named.
 		named := e.KV.Key == r.V2.Path && (resp.V2.Prev == nil || !resp.V2.Prev.Dir)
 		return !e.Dir && !named && !may(e.KV.Key, "")
 	}
@@ -100,7 +101,7 @@ func (x *step) limitedV2(r Request) Response {
 	return resp
 }
 
-// shown returns the nodes of a directory that may be seen.
+// shown returns the nodes of a directory that the user may read.
 func (may reach) shown(nodes []V2Node) (seen []V2Node) {
 	for _, n := range nodes {
 		if !may.node(strings.TrimSuffix(n.Key, "/"), n.Dir) {

@@ -2,7 +2,8 @@ package check
 
 import "testing"
 
-// TestV2Users pins what docs/formats/auth.md and the recorded cases of v2's permissions say.
+// TestV2Users checks the rules in docs/formats/auth.md and in the recorded cases of v2's
+// permissions.
 func TestV2Users(t *testing.T) {
 	s := NewState()
 	do := func(r Request) (resp Response) {
@@ -30,11 +31,11 @@ func TestV2Users(t *testing.T) {
 	steps := []struct {
 		r    Request
 		err  string
-		seen int // nodes
+		seen int // number of nodes
 	}{
 		{r: Request{V2: v2(V2Set, "/d/x", false), User: "u"}},
 		{r: Request{V2: v2(V2Set, "/a", false), User: "u"}, err: ErrDenied},
-		// the guest that enabling makes may do everything
+		// the role guest, created by enabling authentication, permits everything
 		{r: Request{V2: v2(V2Set, "/a", false), Guest: true}},
 		{r: change(AuthV2Grant, guest, "/", "0", ReadKeys), err: ErrAuth},
 		{r: change(AuthV2Revoke, guest, "/", "0", WriteKeys)},
@@ -42,7 +43,7 @@ func TestV2Users(t *testing.T) {
 		{r: Request{V2: v2(V2Set, "/a", false), Guest: true}, err: ErrDenied},
 		{r: Request{V2: v2(V2Get, "/", true), Guest: true}, seen: 2},
 		{r: Request{Put: &Put{Key: "/a"}, Guest: true}, err: ErrDenied}, // v3 has no guests
-		// /d by what may lie in it, /a not at all
+		// /d because of nodes in it, /a not at all
 		{r: Request{V2: v2(V2Get, "/", false), User: "u"}, seen: 1},
 		{r: Request{V2: v2(V2Get, "/", true), User: "u"}, err: ErrDenied},
 		{r: Request{V2: v2(V2Get, "/d", true), User: "u"}, err: ErrDenied},

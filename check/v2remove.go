@@ -29,7 +29,7 @@ func (x *step) v2Remove(r *V2, old node) Response {
 	return Response{V2: out}
 }
 
-// empty reports whether neither a key nor a directory lies below a path.
+// empty reports whether no key and no directory is below a path.
 func (s *State) empty(path string) bool {
 	none := true
 	s.keys.walk(below(path), func(k string, _ record) bool {
@@ -83,7 +83,7 @@ func (x *step) removeNode(path string, old node) *Response {
 	return nil
 }
 
-// expireKey is what the cluster does by itself when the TTL of a key is over.
+// expireKey is the expiry of a key by the cluster.
 func expireKey(s *State, r record) (*State, []Event) {
 	return expireNode(s, r.Key, node{file: true, r: r})
 }

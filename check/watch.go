@@ -134,7 +134,7 @@ func (c *watchCheck) revision(rev int64, events []Event, more bool) bool {
 	return true
 }
 
-// repeated reports the violation when a revision is delivered that was complete before.
+// repeated returns the violation when a revision is delivered that was complete before.
 func (c *watchCheck) repeated(rev int64, events []Event) bool {
 	if c.count(events[0]) > 1 {
 		return c.bad("watch-unique", "received again %v", events[0])

@@ -14,8 +14,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// bug is a mistake that can be planted, to prove that runs find it. None is in the production code:
-// they are in how the world drives it.
+// bug is a fault that can be planted, to prove that runs detect it. The production code has none of
+// them: they are in the simulator's calls of it.
 type bug int
 
 const (
@@ -59,7 +59,7 @@ func Bugs() (names []string) {
 	return names
 }
 
-// spoilState does to the state what a bug would have done with a batch.
+// spoilState changes the state as a bug would have after a batch.
 func (m *member) spoilState() error {
 	switch m.w.bug {
 	case bugLateIndex:
@@ -71,7 +71,7 @@ func (m *member) spoilState() error {
 	}
 }
 
-// spoilHistory removes events that reads after the last compaction still need.
+// spoilHistory removes events after the last compaction, which reads still need.
 func (m *member) spoilHistory() error {
 	compacted := m.machine.Keys().Head().CompactRevision
 	if compacted <= m.spoiled {
@@ -91,8 +91,8 @@ func (m *member) spoilHistory() error {
 	return b.Close()
 }
 
-// append does appends as package member does. With the bug that acknowledgements come before the
-// fsync, the log does not know that a response waits for it.
+// append executes appends as package member does. With the bug that acknowledgements precede the
+// fsync, the log does not see that a response waits for it.
 func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, err error) {
 	if m.w.bug == bugEarlyAck {
 		var silent []*raftpb.Message
@@ -122,9 +122,9 @@ func (m *member) append(msgs []*raftpb.Message) (responses []*raftpb.Message, er
 	return responses, nil
 }
 
-// apply applies the entries of messages in as many batches as that takes. With the bug that
-// permissions are not checked when a command is applied, each user counts as root then, whatever
-// has changed since the member that took the request looked.
+// apply applies the entries of messages in as many batches as necessary. With the bug that
+// permissions are not checked when a command is applied, each user counts as root at that point,
+// whatever has changed since the proposing member checked.
 func (m *member) apply(msgs []*raftpb.Message) (all replica.Applied, err error) {
 	if m.w.bug != bugNoAuthAtApply && m.w.bug != bugGuestWrites {
 		return m.applyBatches(msgs)
@@ -146,7 +146,7 @@ func (m *member) apply(msgs []*raftpb.Message) (all replica.Applied, err error) 
 	return all, nil
 }
 
-// applyBatches applies messages, and serves what waits for them.
+// applyBatches applies messages, and completes the requests that wait for them.
 func (m *member) applyBatches(msgs []*raftpb.Message) (all replica.Applied, err error) {
 	for more := true; more; msgs = nil {
 		batch, done, err := m.r.Apply(msgs)
@@ -161,7 +161,7 @@ func (m *member) applyBatches(msgs []*raftpb.Message) (all replica.Applied, err 
 }
 
 // asRoot rewrites the commands of an entry that a user has proposed: see docs/formats/entry.md.
-// With guests only, others stay who they are.
+// With guests set, it changes only the commands of guests.
 func asRoot(data []byte, revision uint64, guests bool) []byte {
 	if len(data) == 0 || data[0] != 1 {
 		return data
@@ -181,8 +181,7 @@ func asRoot(data []byte, revision uint64, guests bool) []byte {
 	return out
 }
 
-// spoilLog does to a log what taking a torn record for its end would do when that record was
-// synced: the last entries are lost.
+// spoilLog removes the last entries of a log, as if a synced record had been treated as torn.
 func (m *member) spoilLog(image storage.CrashableFS) error {
 	if m.w.bug != bugTruncatedTail {
 		return nil

@@ -2,7 +2,7 @@ package sim
 
 import "testing"
 
-// TestBugs plants bugs, one at a time: some seed has to find each.
+// TestBugs plants bugs, one at a time: some seed must detect each.
 func TestBugs(t *testing.T) {
 	for _, name := range Bugs() {
 		t.Run(name, func(t *testing.T) {
@@ -17,7 +17,7 @@ func TestBugs(t *testing.T) {
 	}
 }
 
-// bugCase is a run that may find a bug: with the workloads that it shows in.
+// bugCase is a run that may detect a bug: with the workloads in which it shows.
 func bugCase(name string, seed uint64) Case {
 	c := Case{Seed: seed, Bug: name}
 	switch bugs[name] {

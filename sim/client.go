@@ -8,7 +8,7 @@ import (
 	"cairn/check"
 )
 
-// client is one client: it asks for one thing at a time.
+// client is one client: it has one request in progress at a time.
 type client struct {
 	w      *world
 	id     int
@@ -16,27 +16,27 @@ type client struct {
 	work   workload
 	name   string // of the workload
 	user   string
-	member int // where it asks
+	member int // to which it sends requests
 	pace   int64
 	values int
 }
 
-// workload is what a client does. Each client has its own.
+// workload draws a client's requests. Each client has its own.
 type workload interface {
 	// next returns the client's next request.
 	next(c *client) check.Request
 }
 
-// listener is a workload that wants to know the answers. known is false when there was none in
-// time.
+// listener is a workload that receives the responses. known is false when there was none in time.
 type listener interface {
 	heard(c *client, r *check.Request, resp *check.Response, known bool)
 }
 
-// starter is a workload that does not only ask: start is called once, before the first request.
+// starter is a workload with actions besides requests: start is called once, before the first
+// request.
 type starter interface{ start(c *client) }
 
-// makeClients draws the clients and what they do.
+// makeClients draws the clients and their workloads.
 func (w *world) makeClients(rng *mrand.Rand) {
 	var chosen []string
 	for _, entry := range workloads {
@@ -66,11 +66,11 @@ func (w *world) makeClients(rng *mrand.Rand) {
 	}
 }
 
-// laterClients is how many clients have each of laterWorkloads.
+// laterClients is the number of clients with each of laterWorkloads.
 const laterClients = 3
 
-// drawLater draws from laterWorkloads, with numbers of its own: seeds that draw none of them go on
-// as they did before.
+// drawLater draws from laterWorkloads, from a separate stream of random numbers: seeds that draw
+// none of them give the same runs as before.
 func (w *world) drawLater() (chosen []string) {
 	rng := mrand.New(mrand.NewPCG(w.c.Seed, 90))
 	for _, entry := range laterWorkloads {
@@ -108,7 +108,8 @@ func (c *client) begin() {
 	c.w.after(c.w.between(0, second), c.step)
 }
 
-// home returns the member that the client asks, another one when that is down; nil when all are.
+// home returns the member that the client uses, or another one when that is down; nil when all are
+// down.
 func (c *client) home() *member {
 	for range c.w.members {
 		if m := c.w.members[c.member%len(c.w.members)]; m.up && !m.left && m.machine.AppliedIndex() > 0 {
@@ -119,7 +120,7 @@ func (c *client) home() *member {
 	return nil
 }
 
-// move makes the client ask another member.
+// move makes the client use another member.
 func (c *client) move() { c.member += 1 + c.rng.IntN(len(c.w.members)) }
 
 // value returns a value that no other put has.
@@ -128,7 +129,7 @@ func (c *client) value() string {
 	return fmt.Sprintf("%d.%d", c.id, c.values)
 }
 
-// step makes the client's next request and, when it is answered, the one after it.
+// step makes the client's next request and, after its response, the one after it.
 func (c *client) step() {
 	w := c.w
 	if w.asked >= w.limit || w.quiet {
@@ -158,7 +159,7 @@ func (c *client) step() {
 	})
 }
 
-// ask sends a request to a member, and records it with what came of it.
+// ask sends a request to a member, and records it with its result.
 func (c *client) ask(m *member, r check.Request, then func(resp *check.Response, known bool)) {
 	w := c.w
 	w.stats.Requests++

@@ -14,28 +14,28 @@ import (
 	"cairn/internal/storage"
 )
 
-// errDisk is what a broken or full disk answers.
+// errDisk is the error of a broken or full disk.
 var errDisk = errors.New("no space left on device")
 
-// cut is how much a power cut leaves of the data that was not synced.
+// cut is the part of the unsynced data that survives a power failure.
 type cut int
 
 const (
-	nothing cut = iota // only what was synced
-	all                // everything that was written
+	nothing cut = iota // only synced data
+	all                // everything written
 	torn               // a part of the log's last write
-	synced             // the sync was done, and its caller does not know
+	synced             // the sync was done, but its caller does not know
 )
 
 func (c cut) String() string { return []string{"nothing", "all", "torn", "synced"}[c] }
 
-// disk is the disk of one member. The power can be cut at a sync of a file of a kind, which is
-// where it matters: then image has what is left.
+// disk is the disk of one member. The power can be cut at a sync of a file of a given kind, which
+// is where it matters: then image has the surviving data.
 type disk struct {
 	storage.CrashableFS
-	rng *rand.Rand // of what is torn
+	rng *rand.Rand // for the torn part
 
-	mu    sync.Mutex // guards the rest: syncs come from pebble's goroutines, too
+	mu    sync.Mutex // guards the fields below: pebble's goroutines sync, too
 	armed func(name string) bool
 	how   cut
 	image *storage.CrashableFS
@@ -44,19 +44,19 @@ type disk struct {
 
 func newDisk(fs storage.CrashableFS, rng *rand.Rand) *disk { return &disk{CrashableFS: fs, rng: rng} }
 
-// logFile reports whether a file is of the log store's journal.
+// logFile reports whether a file belongs to the log store's journal.
 func logFile(name string) bool {
 	return strings.HasPrefix(name, "log/") && strings.HasSuffix(name, ".journal")
 }
 
-// arm has the power cut at the next sync of a file.
+// arm cuts the power at the next sync of a file.
 func (d *disk) arm(how cut, file func(name string) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.armed, d.how, d.image = file, how, nil
 }
 
-// disarm returns what the cut has left, nil when it has not come.
+// disarm returns the disk after the cut, or nil when it has not happened.
 func (d *disk) disarm() *storage.CrashableFS {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,7 +66,7 @@ func (d *disk) disarm() *storage.CrashableFS {
 	return image
 }
 
-// crash returns what the disk holds after a power cut now.
+// crash returns the disk after a power failure now.
 func (d *disk) crash(how cut, name string) storage.CrashableFS {
 	percent := 0
 	if how == all {
@@ -75,13 +75,13 @@ func (d *disk) crash(how cut, name string) storage.CrashableFS {
 	image := d.Crash(percent, d.rng)
 	if how == torn {
 		if err := d.tear(image, name); err != nil {
-			panic(err) // memory does not fail
+			panic(err) // an in-memory disk does not fail
 		}
 	}
 	return image
 }
 
-// tear gives an image a part of what a file has beyond what is synced.
+// tear adds a part of a file's unsynced data to an image.
 func (d *disk) tear(image storage.CrashableFS, name string) error {
 	old, err := read(image, name)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

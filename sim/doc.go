@@ -1,28 +1,29 @@
 // Package sim runs whole clusters from one seed: production replicas (raft, log, state machine,
 // storage, watch hub) on a virtual clock, over a network and disks that fail, with clients whose
-// histories package check judges.
+// histories package check verifies.
 //
-// It owns the world that replicas live in: the queue of events in virtual time, the network, the
-// disks, the faults, the clients and their workloads, and what replaces package member, which
-// has goroutines. It does not own what is right and wrong (check), but for what only the inside
-// shows: equal states at equal applied indexes.
+// It owns the environment of the replicas: the queue of events in virtual time, the network, the
+// disks, the faults, the clients and their workloads, and the replacement of package member, which
+// has goroutines. It does not own the rules of correctness (check), except for one that only
+// internals show: equal states at equal applied indexes.
 //
-// How a run goes:
+// The course of a run:
 //
 //	seed ─┬─ cluster: members, clocks
-//	      ├─ plan: which fault when, made before the run so that a part of it can be left out (minimise.go)
-//	      ├─ workloads: what each client asks for (workloads.go)
-//	      └─ schedule: how long everything takes, and so in which order it happens
+//	      ├─ plan: the faults and their times, made before the run so that some can be left out (minimise.go)
+//	      ├─ workloads: the requests of each client (workloads.go)
+//	      └─ schedule: the duration of everything, and so the order
 //
 // Everything happens in one goroutine, in events that are queued by virtual time. The roles of a
-// member (raft loop, log writer, applier) are events of their own with delays of their own, so they
-// interleave in every legal way. Pebble has goroutines, which matter to nothing: stores are flushed
-// when the world says so and compact nothing (storage.Options.Still), and a disk that crashes keeps
-// either nothing of what was not synced, or what it has at a sync, which is the same every time.
+// member (raft loop, log writer, applier) are separate events with separate delays, so they
+// interleave in every legal way. Pebble has goroutines, but they do not affect a run: stores are
+// flushed only when the simulator flushes them and compact nothing (storage.Options.Still), and a
+// disk that crashes keeps either no unsynced data, or what it has at a sync, which is the same
+// every time.
 //
-// Invariants: the same Case gives the same Outcome, bit for bit; nothing reads a clock or any other
-// randomness than the seed's. Raft's own comes from crypto/rand.Reader, which Run replaces while it
-// runs.
+// Invariants: the same Case gives the same Outcome, bit for bit; the only clock is virtual and the
+// only randomness is the seed's. Raft's randomness comes from crypto/rand.Reader, which Run
+// replaces while it runs.
 //
-// Concurrency: Run may be called by anyone, and waits for other calls of it.
+// Concurrency: Run may be called from any goroutine, and waits for other calls of it.
 package sim

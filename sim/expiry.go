@@ -12,7 +12,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// How deadlines are looked after, as in package member.
+// Handling of deadlines, as in package member.
 const (
 	expiryInterval = 100 * millisecond
 	expiriesMax    = 16
@@ -24,8 +24,8 @@ func (m *member) clusterTime() kv.ClusterTime {
 	return m.r.Clock().Time(m.clock(), m.machine.ClusterTime())
 }
 
-// lookAtDeadlines has the leader propose the end of what is due, and note the time when nothing
-// else does.
+// lookAtDeadlines makes the leader propose the expiry of what is due, and write the cluster time
+// when no other entry does.
 func (m *member) lookAtDeadlines() {
 	m.later(expiryInterval, m.lookAtDeadlines)
 	if !m.r.Leads() || m.expiring > 0 && m.w.now-m.expirySince < 2*second {
@@ -40,7 +40,7 @@ func (m *member) lookAtDeadlines() {
 	for _, c := range due {
 		p := &proposal{command: c, done: func(*machine.Result) { m.expiring-- }}
 		if m.w.bug == bugStaleRevoke {
-			// What was found to be due expires later, under any leader.
+			// A command found due here may be applied later, under any leader.
 			m.later(m.w.between(0, second), func() {
 				m.proposals = append(m.proposals, p)
 				m.kick()
@@ -55,14 +55,14 @@ func (m *member) lookAtDeadlines() {
 	m.kick()
 }
 
-// noteTime proposes an entry that has only the time, if anything will ever expire.
+// noteTime proposes an entry with only the time, if any deadline exists.
 func (m *member) noteTime() {
 	waits, err := m.due(math.MaxInt64)
 	if err != nil || len(waits) == 0 {
 		return
 	}
 	m.lastBatch++
-	_ = m.r.Propose(m.clock(), m.lastBatch, nil) // else a later look does it
+	_ = m.r.Propose(m.clock(), m.lastBatch, nil) // on an error a later call does it
 }
 
 func (m *member) due(now kv.ClusterTime) (commands []replica.Command, err error) {

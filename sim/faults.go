@@ -6,15 +6,16 @@ import (
 	"sort"
 )
 
-// faultsUntil is how long faults and requests last, at the most.
+// faultsUntil is the maximum time at which faults and requests end.
 const faultsUntil = 25 * second
 
-// fault is one thing that goes wrong, for a time. Its numbers are drawn with the plan, so that it
-// is the same whichever others are left out.
+// fault is one temporary fault. Its parameters are drawn with the plan, so that they do not depend
+// on which other faults are left out.
 type fault struct {
 	kind     faultKind
 	at, last int64
-	// member is a place in the list of members; with leader it is the member that leads then.
+	// member is an index in the list of members; with leader set, the fault hits the leader at that
+	// time.
 	member int
 	leader bool
 	number int // its meaning depends on the kind
@@ -23,20 +24,21 @@ type fault struct {
 type faultKind int
 
 const (
-	faultCrash     faultKind = iota // power cut, at any time
-	faultCrashSync                  // power cut at a sync of the log: number is the cut
-	faultCrashAll                   // power cut everywhere at once
-	faultPause                      // the process is stopped and goes on
-	faultIsolate                    // nothing reaches the member, or leaves it
-	faultOneWay                     // nothing reaches it, or nothing leaves it
-	faultSplit                      // two sides: each bit of number is the side of a member
+	faultCrash     faultKind = iota // power failure, at any time
+	faultCrashSync                  // power failure at a sync of the log: number is the cut
+	faultCrashAll                   // power failure of all members at once
+	faultPause                      // the process is stopped for a time
+	faultIsolate                    // messages to and from the member are lost
+	faultOneWay                     // messages to the member are lost, or those from it
+	// partition in two sides: each bit of number is the side of a member
+	faultSplit
 	faultLoss                       // number percent of all messages are lost
-	faultTwice                      // number percent of all messages come twice
-	faultSlow                       // all messages are late
+	faultTwice                      // number percent of all messages are delivered twice
+	faultSlow                       // all messages are delayed
 	faultStall                      // the log's disk hangs
 	faultFull                       // the log's disk is full
-	faultRestart                    // an ordinary restart
-	faultMove                       // leadership is handed over
+	faultRestart                    // proper restart
+	faultMove                       // leadership is transferred
 	faultKinds
 )
 
@@ -76,7 +78,7 @@ func drawPlan(rng *mrand.Rand, members int) []fault {
 	return plan
 }
 
-// schedule has a fault happen in its time.
+// schedule queues a fault at its time.
 func (w *world) schedule(f *fault) {
 	w.after(f.at, func() {
 		if w.quiet {
@@ -102,7 +104,7 @@ func (w *world) target(f *fault) *member {
 	return w.members[f.member%len(w.members)]
 }
 
-// strike begins a fault, and returns what ends it.
+// strike begins a fault, and returns the function that ends it.
 func (w *world) strike(f *fault) (undo func()) {
 	m := w.target(f)
 	switch f.kind {
@@ -127,7 +129,7 @@ func (w *world) strike(f *fault) (undo func()) {
 	case faultRestart:
 		if m.up {
 			m.w.note(m.name, "restarts")
-			if !m.disk.full && m.settleLog() && m.flush() {
+			if !m.disk.full && m.syncLog() && m.flush() {
 				m.crash(m.disk.crash(all, ""))
 			}
 		}
@@ -187,7 +189,7 @@ func (w *world) cutLinks(f *fault, m *member) (undo func()) {
 
 func side(f *fault, m *member) int { return f.number >> ((m.id - 1) % 16) & 1 }
 
-// restartLater starts a member again that has crashed by itself.
+// restartLater restarts a member that has failed.
 func (m *member) restartLater() {
 	m.w.after(m.w.between(10*millisecond, 2*second), m.start)
 }

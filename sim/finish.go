@@ -6,7 +6,7 @@ import (
 	"cairn/check"
 )
 
-// peaceFor is how long a run goes on after the cluster has become available: longer than any TTL.
+// peaceFor is how long a run continues after the cluster has become available: longer than any TTL.
 const peaceFor = 8 * second
 
 // makePeace ends all faults.
@@ -20,11 +20,12 @@ func (w *world) makePeace() {
 		m.pausedUntil, m.stalledUntil = min(m.pausedUntil, w.now), min(m.stalledUntil, w.now)
 		m.start()
 	}
-	// What would end a fault later finds the counts below zero: they are only looked at for being
-	// above.
+	// A later end of a fault makes the counts negative, which has no effect: only positive counts
+	// matter.
 }
 
-// awaitAvailable asks every member to write and to read until all have, which has to be soon.
+// awaitAvailable sends writes and reads to every member until all have succeeded, which has to be
+// soon.
 func (w *world) awaitAvailable() {
 	if w.err != nil {
 		return
@@ -50,7 +51,7 @@ func (w *world) awaitAvailable() {
 	w.note("", "available after %d ticks", w.stats.Ticks)
 }
 
-// probe asks until it is answered, one request after the other.
+// probe sends requests one after the other until one succeeds.
 func (w *world) probe(c *client, m *member, requests []check.Request, done func()) {
 	if len(requests) == 0 || w.foremost() != nil && !w.belongs(m) {
 		done()
@@ -73,7 +74,7 @@ func (w *world) probe(c *client, m *member, requests []check.Request, done func(
 	})
 }
 
-// finish makes the last reads, compares the members, and has the history judged.
+// finish makes the last reads, compares the members, and checks the history.
 func (w *world) finish() {
 	if w.err != nil {
 		return
@@ -92,7 +93,7 @@ func (w *world) finish() {
 	}
 }
 
-// compareAll compares the states of all members, which have nothing to do by now.
+// compareAll compares the states of all members, which must be idle.
 func (w *world) compareAll() {
 	last := uint64(0)
 	for _, m := range w.members {
@@ -101,18 +102,18 @@ func (w *world) compareAll() {
 		}
 		index := m.machine.AppliedIndex()
 		if last != 0 && index != last {
-			continue // an entry of the leader's clock is on its way
+			continue // an entry with the leader's time is in progress
 		}
 		last = index
 		m.compareHashNow(index)
 	}
 }
 
-// clockSlack is by how much members may differ about the length of a TTL: their clocks, and the
-// rounding of a look.
+// clockSlack is the maximum difference of the length of a TTL between members: their clocks, and
+// the interval between two checks of deadlines.
 const clockSlack = 20 * millisecond
 
-// leaseGrace is how long after its end something may still be there.
+// leaseGrace is how late something may expire.
 const leaseGrace = 2 * second
 
 func (w *world) judge() {

@@ -8,11 +8,11 @@ import (
 	"cairn/internal/membership"
 )
 
-// The tests of this file are named after issues of etcd whose failures must not be ours;
+// The tests of this file are named after issues of etcd whose failures must not occur here;
 // docs/reliability.md lists them.
 
 // TestIssue13766 cuts the power under load, at syncs of the log and of the state: data and applied
-// index are never out of step.
+// index must stay consistent.
 func TestIssue13766(t *testing.T) {
 	crashes := 0
 	for seed := uint64(1); seed <= 3; seed++ {
@@ -35,7 +35,7 @@ func TestIssue13766(t *testing.T) {
 	}
 }
 
-// TestIssue14370: what a single member has acknowledged survives a power cut right after it.
+// TestIssue14370: writes acknowledged by a single member survive an immediate power failure.
 func TestIssue14370(t *testing.T) {
 	play(t, 1, func(s *script) {
 		m := s.members[0]
@@ -51,7 +51,7 @@ func TestIssue14370(t *testing.T) {
 	})
 }
 
-// TestIssue15069: a torn last record of the log is what was never acknowledged, and nothing else.
+// TestIssue15069: a torn last record of the log loses only unacknowledged writes.
 func TestIssue15069(t *testing.T) {
 	play(t, 1, func(s *script) {
 		m := s.members[0]
@@ -71,7 +71,7 @@ func TestIssue15069(t *testing.T) {
 	})
 }
 
-// TestIssue17780: the revision does not go back when the power is cut around a compaction that
+// TestIssue17780: the revision does not decrease when the power is cut around a compaction that
 // removes the newest revisions, which are deletes.
 func TestIssue17780(t *testing.T) {
 	play(t, 1, func(s *script) {
@@ -97,8 +97,8 @@ func TestIssue17780(t *testing.T) {
 }
 
 // TestIssue18799 (and 18667, 21432): a transaction that reads a compacted or a future revision
-// changes nothing, on no member, also when the read comes after a write; one that reads a revision
-// that it may does the same everywhere.
+// changes nothing, on no member, also when the read follows a write; one that reads an available
+// revision has the same effect everywhere.
 func TestIssue18799(t *testing.T) {
 	play(t, 3, func(s *script) {
 		for i := range 4 {
@@ -128,8 +128,8 @@ func TestIssue18799(t *testing.T) {
 	})
 }
 
-// TestIssue13933 (and 20650): snapshots that come one after the other, to a member that crashes
-// while it takes them, leave it the old state or a new one.
+// TestIssue13933 (and 20650): a member that crashes while it receives successive snapshots has the
+// old state or a new one.
 func TestIssue13933(t *testing.T) {
 	play(t, 3, func(s *script) {
 		leader := s.leader()
@@ -162,8 +162,8 @@ func TestIssue13933(t *testing.T) {
 	})
 }
 
-// TestIssue15247 (and 12528): a leader that was paused, and does not know that there is another
-// one, ends no lease that was renewed meanwhile.
+// TestIssue15247 (and 12528): a leader that was paused, and is not aware of its successor, revokes
+// no lease that was renewed meanwhile.
 func TestIssue15247(t *testing.T) {
 	play(t, 3, func(s *script) {
 		old := s.leader()
@@ -174,7 +174,7 @@ func TestIssue15247(t *testing.T) {
 			s.pass(second / 2)
 			s.must(s.another(old), check.Request{Lease: &check.Lease{Do: check.Renew, ID: 7}})
 		}
-		s.pass(3 * second) // the old leader goes on, and thinks that the lease is over
+		s.pass(3 * second) // the old leader continues, and considers the lease expired
 		if got := s.must(s.another(old), getOf("l")); len(got.Range.KVs) != 1 {
 			t.Errorf("the key of a renewed lease was deleted: %v", got)
 		}
@@ -206,8 +206,8 @@ func TestIssue13508(t *testing.T) {
 	})
 }
 
-// TestIssue20418 (and 21378): a leader that was paused while another one was elected answers no
-// read with what it had before.
+// TestIssue20418 (and 21378): a leader that was paused while another one was elected serves no read
+// from its stale state.
 func TestIssue20418(t *testing.T) {
 	play(t, 3, func(s *script) {
 		old := s.leader()
@@ -232,8 +232,8 @@ func TestIssue20418(t *testing.T) {
 	})
 }
 
-// TestIssue19557 (and 20793, 20967): who was promoted is a voter, and who was removed is none,
-// after restarts and after snapshots, in what raft votes by and in what members are shown.
+// TestIssue19557 (and 20793, 20967): a promoted member is a voter, and a removed one is none, after
+// restarts and after snapshots, in raft's configuration and in member lists.
 func TestIssue19557(t *testing.T) {
 	play(t, 3, func(s *script) {
 		leader := s.leader()
@@ -292,8 +292,8 @@ func TestIssue19557(t *testing.T) {
 	})
 }
 
-// TestLastOfTwo: the last of two members knows after a power cut that it is alone. Raft's commit
-// index is not synced, so it is the state that has to know.
+// TestLastOfTwo: the last of two members knows after a power failure that it is alone. Raft's
+// commit index is not synced, so the state must have it.
 func TestLastOfTwo(t *testing.T) {
 	play(t, 2, func(s *script) {
 		leader := s.leader()
@@ -303,7 +303,7 @@ func TestLastOfTwo(t *testing.T) {
 			s.pass(millisecond)
 		}
 		leader.powerCut()
-		s.pass(2 * second) // the other one is gone for good
+		s.pass(2 * second) // the other one never returns
 		leader.start()
 		s.must(leader, putOf("k", "v"))
 	})

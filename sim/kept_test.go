@@ -46,7 +46,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestMinimise makes failing cases smaller, which still fail.
+// TestMinimise makes failing cases smaller; the result must still fail.
 func TestMinimise(t *testing.T) {
 	c := Case{Seed: 4, Bug: "acknowledged before the fsync"}
 	for Run(c).Err == nil {

@@ -18,21 +18,21 @@ import (
 	"cairn/internal/watch"
 )
 
-// member is one member of the cluster: a replica, its disk, and what package member does around it.
+// member is one member of the cluster: a replica, its disk, and a replacement of package member.
 // Its roles are events.
 type member struct {
 	w    *world
 	id   uint64
 	name string
-	// Its clock runs from offset, by so many millionths faster than the world's.
+	// Its clock starts at offset, and is ppm millionths faster than the simulator's.
 	offset, ppm int64
 
 	disk *disk
 	up   bool
-	life int // events of earlier lives do nothing
-	// pausedUntil is when the process goes on that was stopped, stalledUntil when the disk does.
+	life int // incremented at each start; events of earlier starts do nothing
+	// pausedUntil is when the stopped process continues, stalledUntil when the disk does.
 	pausedUntil, stalledUntil int64
-	cut                       *cut // what a power cut at the log's next sync leaves
+	cut                       *cut // the surviving data of a power failure at the log's next sync
 	left                      bool // it was removed from the cluster
 
 	logStore, state *storage.Store
@@ -41,7 +41,7 @@ type member struct {
 	r               *replica.Replica
 	hub             *watch.Hub
 
-	// What waits for each role, and whether its turn is queued.
+	// The queue of each role, and whether its event is scheduled.
 	inbox           []*raftpb.Message
 	applied         []replica.Applied
 	proposals       []*proposal
@@ -52,10 +52,10 @@ type member struct {
 	appendTurns     bool
 	applyTurns      bool
 	pending         map[uint64][]*proposal
-	waiting         []*proposal // of an entry that is applied in part
+	waiting         []*proposal // for an entry that is applied in part
 	asked           map[uint64]*question
 	askedOrder      []uint64
-	reads           []*question // answered, and waiting for the applied index
+	reads           []*question // with a response, waiting for the applied index
 	lastBatch       uint64
 	lastRead        uint64
 	unflushed       int
@@ -66,12 +66,12 @@ type member struct {
 	dispatching     bool
 	appliedAtFlush  uint64
 	lastAppliedSeen uint64
-	spoiled         int64             // a planted bug's
-	oldMembers      map[string][]byte // likewise
-	observed        int64             // the first revision that the simulator has not seen here
+	spoiled         int64             // for planted bugs
+	oldMembers      map[string][]byte // for planted bugs
+	observed        int64             // the first revision that the simulator has not observed here
 }
 
-// proposal is a command on its way. done gets the result, or is never called.
+// proposal is a command in progress. done is called with the result, or never.
 type proposal struct {
 	command replica.Command
 	change  *raftpb.ConfChangeV2
@@ -79,7 +79,7 @@ type proposal struct {
 	done    func(*machine.Result)
 }
 
-// question is a linearizable read on its way.
+// question is a linearizable read in progress.
 type question struct {
 	index uint64
 	done  func()
@@ -96,7 +96,7 @@ func (m *member) options() storage.Options {
 	return storage.Options{FS: m.disk, CacheBytes: 1 << 20, MemTableBytes: 1 << 20, Still: true}
 }
 
-// found makes the stores of a founder and starts it.
+// found makes the stores of an initial member and starts it.
 func (m *member) found() {
 	founders := make([]membership.Member, len(m.w.members))
 	for i, other := range m.w.members {
@@ -124,7 +124,7 @@ func (m *member) initialize(index, term uint64, members []membership.Member) {
 	}
 }
 
-// start opens what the disk has and lets the member run.
+// start starts the member from the stores on its disk.
 func (m *member) start() {
 	if m.up || m.left || m.w.err != nil {
 		return
@@ -189,7 +189,7 @@ func (m *member) open() (err error) {
 
 func (m *member) log() *raftlog.Log { return m.rlog }
 
-// stop stops the member: its memory is lost, the disk keeps its contents.
+// stop stops the member: its memory is lost, the disk keeps its content.
 func (m *member) stop() {
 	if !m.up {
 		return
@@ -207,7 +207,7 @@ func (m *member) closeStores() {
 	if m.machine != nil {
 		_ = m.machine.Close()
 	}
-	// An error of closing a store does not matter: only the disk counts.
+	// An error of closing a store has no effect: only the disk counts.
 	for _, s := range []*storage.Store{m.state, m.logStore} {
 		if s != nil {
 			_ = s.Close()
@@ -216,7 +216,7 @@ func (m *member) closeStores() {
 	m.machine, m.state, m.logStore, m.r = nil, nil, nil, nil
 }
 
-// crash ends a life with a power cut that leaves image on the disk.
+// crash stops the member by a power failure that leaves image on the disk.
 func (m *member) crash(image storage.CrashableFS) {
 	m.w.stats.Crashes++
 	m.stop()
@@ -235,8 +235,8 @@ func (m *member) powerCut() {
 	m.crash(m.disk.crash(nothing, ""))
 }
 
-// broken ends a life with an error. That happens to members whose disks fail; otherwise something
-// is wrong.
+// broken stops the member with an error. That is legal for members whose disks fail; otherwise it
+// is a violation.
 func (m *member) broken(err error) {
 	m.w.note(m.name, "fails: %v", err)
 	if !m.disk.full {
@@ -246,12 +246,12 @@ func (m *member) broken(err error) {
 	m.crash(m.disk.crash(nothing, ""))
 }
 
-// clock is the member's own.
+// clock returns the member's time.
 func (m *member) clock() time.Duration {
 	return time.Duration(m.offset + m.w.now + m.w.now/1_000_000*m.ppm)
 }
 
-// later has do happen in this life, when the process is not paused.
+// later schedules do for this start of the member, postponed while the process is paused.
 func (m *member) later(delay int64, do func()) {
 	life := m.life
 	var run func()
@@ -267,7 +267,7 @@ func (m *member) later(delay int64, do func()) {
 	m.w.after(delay, run)
 }
 
-// receive takes a message of another member.
+// receive receives a message of another member.
 func (m *member) receive(msg *raftpb.Message) {
 	if m.up {
 		m.inbox = append(m.inbox, msg)
@@ -275,7 +275,7 @@ func (m *member) receive(msg *raftpb.Message) {
 	}
 }
 
-// kick queues a turn of the raft loop.
+// kick schedules the raft loop.
 func (m *member) kick() {
 	if !m.raftTurns {
 		m.raftTurns = true
@@ -308,7 +308,7 @@ func (m *member) own(responses []*raftpb.Message) {
 	m.kick()
 }
 
-// lookAtMembers finds out that this member was removed from the cluster, and ends it.
+// lookAtMembers checks whether this member was removed from the cluster, and stops it if so.
 func (m *member) lookAtMembers() {
 	if !m.machine.Removed(m.id) || m.left {
 		return

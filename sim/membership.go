@@ -8,7 +8,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// membersMax is how many members a run has at most, with those that were removed.
+// membersMax is the maximum number of members of a run, including removed ones.
 const membersMax = 12
 
 // memberWork adds, promotes and removes members.
@@ -34,8 +34,9 @@ func (k *memberWork) next(c *client) check.Request {
 		return check.Request{Member: &check.Member{Do: check.MemberPromote, ID: pick(learners)}}
 	case n == 2 && len(learners) > 0:
 		return check.Request{Member: &check.Member{Do: check.MemberRemove, ID: pick(learners)}}
-	// Of two voters none is removed: when the other one is cut off from it, or both crash, before
-	// that has learned that it is alone now, it waits for a vote that no member can give.
+	// Neither of two voters is removed: if the remaining one is cut off from the removed one, or
+	// both crash, before it has learned that it is alone, it waits for a vote that no member can
+	// give.
 	case n < 4 && len(voters) > 2 && w.running(voters) == len(voters):
 		return check.Request{Member: &check.Member{Do: check.MemberRemove, ID: pick(voters)}}
 	case len(w.members) < membersMax && len(now) < 7 && w.running(voters) == len(voters):
@@ -50,7 +51,7 @@ func (k *memberWork) next(c *client) check.Request {
 	}
 }
 
-// foremost returns the member that has applied most, of those that run; nil when none does.
+// foremost returns the running member with the highest applied index; nil when none runs.
 func (w *world) foremost() (found *member) {
 	for _, m := range w.members {
 		if m.up && (found == nil || m.machine.AppliedIndex() > found.machine.AppliedIndex()) {
@@ -60,7 +61,7 @@ func (w *world) foremost() (found *member) {
 	return found
 }
 
-// configuration returns the members as the foremost one knows them.
+// configuration returns the members as the foremost one has them.
 func (w *world) configuration() []membership.Member {
 	m := w.foremost()
 	if m == nil {
@@ -69,13 +70,13 @@ func (w *world) configuration() []membership.Member {
 	return m.machine.Members()
 }
 
-// belongs reports whether a member is one, as far as anybody knows.
+// belongs reports whether a member belongs to the cluster, according to the foremost one.
 func (w *world) belongs(m *member) bool {
 	_, ok := membership.Find(w.configuration(), m.id)
 	return ok && !m.left
 }
 
-// running counts the members that run.
+// running counts the running members.
 func (w *world) running(ids []uint64) (n int) {
 	for _, id := range ids {
 		if m := w.find(id); m != nil && m.up && m.pausedUntil <= w.now {
@@ -97,7 +98,7 @@ func (w *world) join(rng *mrand.Rand, learner bool) *member {
 	return m
 }
 
-// moveLeader has the leader hand over to another voter.
+// moveLeader makes the leader transfer leadership to another voter.
 func (w *world) moveLeader(f *fault) {
 	m := w.target(f)
 	if !m.up || !m.r.Leads() {

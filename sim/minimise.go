@@ -2,8 +2,8 @@ package sim
 
 import "slices"
 
-// Minimise returns a smaller case that fails, too, found in at most so many runs: with fewer faults
-// and fewer requests. The case has to fail.
+// Minimise returns a smaller case that fails, too, found in at most runs runs: with fewer faults
+// and fewer requests. The case must fail.
 func Minimise(c Case, runs int) (Case, *Outcome) {
 	m := minimiser{best: c, runs: runs}
 	m.out = Run(c)
@@ -19,14 +19,14 @@ func Minimise(c Case, runs int) (Case, *Outcome) {
 	return m.best, m.out
 }
 
-// minimiser has the smallest case that fails so far.
+// minimiser has the smallest failing case so far.
 type minimiser struct {
 	best Case
 	out  *Outcome
 	runs int
 }
 
-// try takes a case if it fails.
+// try runs a case and keeps it if it fails.
 func (m *minimiser) try(c Case) bool {
 	if m.runs--; m.runs < 0 {
 		return false
@@ -39,7 +39,7 @@ func (m *minimiser) try(c Case) bool {
 	return true
 }
 
-// dropFaults leaves out faults, so many at a time.
+// dropFaults leaves out faults, n at a time.
 func (m *minimiser) dropFaults(faults, size int) {
 	for at := 0; at < faults; at += size {
 		c := m.best
@@ -56,7 +56,7 @@ func (m *minimiser) dropFaults(faults, size int) {
 	}
 }
 
-// dropRequests finds a small number of requests that does.
+// dropRequests searches for a small number of requests that still fails.
 func (m *minimiser) dropRequests() {
 	low, high := 0, m.out.Stats.Requests
 	for high-low > 5 && m.runs > 0 {

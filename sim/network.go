@@ -5,21 +5,21 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// link is the way from one member to another.
+// link is the direction from one member to another.
 type link struct{ from, to uint64 }
 
-// network carries messages between members: late, in another order, twice, or not at all.
+// network carries messages between members: delayed, reordered, duplicated, or not at all.
 type network struct {
 	w    *world
-	cuts map[link]int // how many faults have cut a link
-	// The rest is in percent, and nanoseconds.
+	cuts map[link]int // number of faults that cut a link
+	// loss and twice are in percent, the other fields in nanoseconds.
 	loss, twice int
 	slow        int64
 }
 
 func newNetwork(w *world) network { return network{w: w, cuts: map[link]int{}} }
 
-// delayMax is how late a message is without a fault.
+// delayMax is the maximum delay of a message without a fault.
 const delayMax = 5 * millisecond
 
 // send delivers a message to its member. A message must not change after it was sent.
@@ -35,8 +35,8 @@ func (n *network) send(m *raftpb.Message) {
 		return
 	}
 	copies := 1
-	// A connection between members carries what it is given once: raft counts on that for what it
-	// forwards.
+	// A connection between members never duplicates messages: raft relies on that for forwarded
+	// messages.
 	if m.GetType() != raftpb.MsgProp && w.rng.IntN(100) < n.twice {
 		copies = 2
 	}
@@ -65,7 +65,7 @@ func (n *network) send(m *raftpb.Message) {
 	}
 }
 
-// find returns the member with an ID, nil when there is none.
+// find returns the member with an ID, or nil.
 func (w *world) find(id uint64) *member {
 	for _, m := range w.members {
 		if m.id == id {

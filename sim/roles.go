@@ -14,7 +14,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// raftTurn is a turn of the raft loop.
+// raftTurn is one iteration of the raft loop.
 func (m *member) raftTurn() {
 	m.raftTurns = false
 	msgs, applied := m.inbox, m.applied
@@ -44,7 +44,7 @@ func (m *member) raftTurn() {
 	}
 }
 
-// ask asks the leader for the index that linearizable reads have to wait for.
+// ask requests from the leader the index for linearizable reads.
 func (m *member) ask() {
 	for _, q := range m.questions {
 		m.lastRead++
@@ -55,7 +55,7 @@ func (m *member) ask() {
 	m.questions = nil
 }
 
-// propose packs what waits into entries of any size.
+// propose packs the waiting commands into entries of any size.
 func (m *member) propose() bool {
 	for len(m.proposals) > 0 {
 		n := 1 + m.w.rng.IntN(len(m.proposals))
@@ -130,7 +130,7 @@ func (m *member) handOut(w *replica.Work) {
 	}
 }
 
-// queueAppend queues a turn of the log writer, which takes as long as an fsync.
+// queueAppend schedules the log writer, which takes as long as an fsync.
 func (m *member) queueAppend() {
 	if m.appendTurns {
 		return
@@ -208,7 +208,8 @@ func (m *member) applyTurn() {
 	if m.w.rng.IntN(2) == 0 {
 		m.r.ReleaseApplied()
 	}
-	// The store's memtable must not become full by itself: when that is would be pebble's secret.
+	// The store's memtable must not become full by itself: the time of that flush would not be
+	// deterministic.
 	if m.unflushed > 150 && !m.flush() {
 		return
 	}
@@ -217,7 +218,7 @@ func (m *member) applyTurn() {
 	}
 }
 
-// take gives the events of a batch to the watchers, and the results to the clients that wait.
+// take publishes the events of a batch to the watchers, and returns the results to waiting clients.
 func (m *member) take(batch *machine.Applied) {
 	m.unflushed += batch.EventCount
 	m.hub.Publish(batch.Events, batch.EventCount)
@@ -262,16 +263,16 @@ func (m *member) releaseReads() {
 	}
 }
 
-// flush writes the state to the disk; a power cut may come at one of its syncs.
+// flush writes the state to the disk; a power failure may happen at one of its syncs.
 func (m *member) flush() bool {
 	if m.disk.full {
-		return true // pebble would try again until there is room
+		return true // pebble would retry until there is space
 	}
 	cutAt := -1
 	if !m.w.quiet && !m.w.scripted && m.w.rng.IntN(25) == 0 {
 		cutAt = m.w.rng.IntN(3)
 		how := []cut{nothing, all, synced}[m.w.rng.IntN(3)]
-		if how == all && !m.settleLog() {
+		if how == all && !m.syncLog() {
 			return false
 		}
 		n := 0
@@ -299,9 +300,9 @@ func (m *member) flush() bool {
 	return true
 }
 
-// settleLog writes everything to the log's WAL that was written without a sync: otherwise what a
-// power cut finds there would depend on how far pebble's goroutine has come.
-func (m *member) settleLog() bool {
+// syncLog writes all unsynced writes to the log's journal: otherwise the data that survives a power
+// failure would depend on the progress of a goroutine.
+func (m *member) syncLog() bool {
 	b := m.logStore.NewBatch()
 	// a key that the raft log does not use
 	err := errors.Join(b.Append([]byte{'y'}, nil), b.Commit(true), b.Close())
@@ -312,7 +313,7 @@ func (m *member) settleLog() bool {
 	return true
 }
 
-// keepHouse does one of the things that a member does now and then.
+// keepHouse does one of a member's periodic tasks.
 func (m *member) keepHouse() {
 	m.later(m.w.between(200*millisecond, 2*second), m.keepHouse)
 	switch m.w.rng.IntN(4) {
@@ -329,7 +330,7 @@ func (m *member) keepHouse() {
 	}
 }
 
-// truncate removes log entries: sometimes all, so that who lacks them needs a snapshot.
+// truncate removes log entries: sometimes all, so that followers that lack them need a snapshot.
 func (m *member) truncate() error {
 	if m.disk.full || m.w.rng.IntN(2) == 0 && !m.flush() {
 		return nil

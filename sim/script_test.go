@@ -14,8 +14,8 @@ type script struct {
 	client *client
 }
 
-// play runs a script on a cluster without faults of its own. In the end all members are whole,
-// equal and available, and the history is judged.
+// play runs a script on a cluster without random faults. At the end all members must be consistent,
+// equal and available, and the history is checked.
 func play(t *testing.T, members int, do func(s *script)) {
 	t.Helper()
 	running.Lock()
@@ -41,10 +41,10 @@ func play(t *testing.T, members int, do func(s *script)) {
 	}
 }
 
-// pass lets time pass.
+// pass advances time.
 func (s *script) pass(span int64) { s.runUntil(s.now+span, never) }
 
-// ask asks a member, and waits for the answer or the client's patience to end.
+// ask sends a request to a member, and waits for the response or the client's timeout.
 func (s *script) ask(m *member, r check.Request) (resp check.Response, known bool) {
 	done := false
 	s.client.ask(m, r, func(got *check.Response, ok bool) {
@@ -57,7 +57,7 @@ func (s *script) ask(m *member, r check.Request) (resp check.Response, known boo
 	return resp, known
 }
 
-// must asks, and wants to be answered without an error.
+// must sends a request that has to succeed.
 func (s *script) must(m *member, r check.Request) check.Response {
 	s.t.Helper()
 	for range 5 {
@@ -72,7 +72,7 @@ func (s *script) must(m *member, r check.Request) check.Response {
 	return check.Response{}
 }
 
-// leader waits for one, and returns it; another returns a member that does not lead.
+// leader waits for a leader, and returns it; another returns a member that is not the leader.
 func (s *script) leader() *member {
 	s.t.Helper()
 	for range 300 {

@@ -14,7 +14,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// serve carries a request out, as the servers above package member do. done may never be called.
+// serve executes a request, as the servers above package member do. done may never be called.
 func (m *member) serve(r check.Request, done func(check.Response)) {
 	if command, ok := commandOf(&r); ok {
 		p := &proposal{command: command, done: func(res *machine.Result) { done(responseOf(&r, res)) }}
@@ -39,7 +39,7 @@ func (m *member) serve(r check.Request, done func(check.Response)) {
 	m.kick()
 }
 
-// onBehalf gives a command its actor, as of what this member knows of users.
+// onBehalf adds an actor to a command, by the users that this member knows.
 func (m *member) onBehalf(r *check.Request, p *proposal) bool {
 	s := m.machine.Auth().State()
 	if !s.Enabled {
@@ -58,7 +58,7 @@ func (m *member) onBehalf(r *check.Request, p *proposal) bool {
 	return true
 }
 
-// permitted is the check that a planted bug leaves it at.
+// permitted is the only check that remains with a planted bug.
 func permitted(who *auth.Subject, r *check.Request) bool {
 	switch {
 	case r.Put != nil:
@@ -195,7 +195,7 @@ func memberCommand(r *check.Member) *membership.Command {
 	}
 }
 
-// readNow answers a read from what has been applied.
+// readNow executes a read on the applied state.
 func (m *member) readNow(r *check.Request) check.Response {
 	s := m.machine.Auth().State()
 	who := s.Subject(&auth.Actor{Name: r.User, Guest: r.Guest})
@@ -243,7 +243,7 @@ func (m *member) readNow(r *check.Request) check.Response {
 	}
 }
 
-// errorOf names an error as package check does.
+// errorOf returns package check's name of an error.
 func errorOf(err error) string {
 	for known, name := range map[error]string{
 		mvcc.ErrCompacted: check.ErrCompacted, mvcc.ErrFutureRevision: check.ErrFuture, mvcc.ErrKeyNotFound: check.ErrKeyNotFound,
@@ -257,8 +257,8 @@ func errorOf(err error) string {
 	return check.ErrRefused
 }
 
-// responseOf translates the result of a command. It copies what it takes: the result's memory is
-// the store's.
+// responseOf converts the result of a command. It copies the data: the result's memory is the
+// store's.
 func responseOf(r *check.Request, res *machine.Result) check.Response {
 	if res.Err != nil {
 		switch {

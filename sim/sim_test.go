@@ -17,7 +17,7 @@ var (
 	showFlag    = flag.String("show", "", "print the requests with this text")
 )
 
-// TestSeeds runs clusters from seeds: so many, or for so long.
+// TestSeeds runs clusters from seeds: a number of them, or for a time.
 func TestSeeds(t *testing.T) {
 	from, n := uint64(1), *seedsFlag
 	if *seedFlag != 0 {
@@ -50,7 +50,7 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// failuresMax is after how many failures it is enough.
+// failuresMax is the number of failures after which the test stops.
 const failuresMax = 10
 
 // TestCase replays a case.
@@ -67,7 +67,7 @@ func TestCase(t *testing.T) {
 	}
 }
 
-// TestSameSeed runs seeds twice: everything is the same, bit for bit.
+// TestSameSeed runs seeds twice: everything must be the same, bit for bit.
 func TestSameSeed(t *testing.T) {
 	for seed := uint64(1001); seed <= 1006; seed++ {
 		a, b := Run(Case{Seed: seed}), Run(Case{Seed: seed})

@@ -12,8 +12,9 @@ import (
 	"cairn/internal/storage"
 )
 
-// sendSnapshot takes a snapshot to the member that raft wants it for: the message names an entry,
-// the stream is as of when it is read. Some streams are spoilt on their way, and must be refused.
+// sendSnapshot sends a snapshot to the member for which raft requested it: the message names an
+// entry, the stream is as of when it is read. Some streams are damaged in transit, and must be
+// refused.
 func (m *member) sendSnapshot(msg *raftpb.Message) {
 	w := m.w
 	to := w.find(msg.GetTo())
@@ -94,7 +95,7 @@ func (m *member) installed() {
 	m.releaseReads()
 }
 
-// keepMembers has the old members after a snapshot, for a planted bug.
+// keepMembers restores the old members after a snapshot, for a planted bug.
 func (m *member) keepMembers() error {
 	if m.w.bug != bugOldMembers {
 		return nil

@@ -15,15 +15,15 @@ type hashed struct {
 	member string
 }
 
-// hashTables are the tables that are the same everywhere at the same applied index. Where the count
-// index divides its blocks, and when tombstones are swept, depends on how entries are cut into
-// batches.
+// hashTables are the tables that are the same everywhere at the same applied index. The blocks of
+// the count index, and the times at which tombstones are swept, depend on how entries are grouped
+// into batches.
 var hashTables = []storage.Table{
 	storage.TableAuth, storage.TableDirectories, storage.TableLeaseKeys, storage.TableLeases, storage.TableMembers,
 	storage.TableRevisions, storage.TableDeadlines,
 }
 
-// hash sums up the member's state.
+// hash returns the hash of the member's state.
 func (m *member) hash() (uint64, error) {
 	h := fnv.New64a()
 	add := func(parts ...[]byte) {
@@ -54,10 +54,11 @@ func (m *member) hash() (uint64, error) {
 	return h.Sum64(), err
 }
 
-// hashEvery is at which applied indexes states are compared: as many as run in the time there is.
+// hashEvery is the interval of applied indexes at which states are compared; a smaller one would
+// make runs slower.
 const hashEvery = 7
 
-// compareHash compares the state with that of the others at the same applied index.
+// compareHash compares the state with that of other members at the same applied index.
 func (m *member) compareHash() {
 	index := m.machine.AppliedIndex()
 	if index < m.lastAppliedSeen {

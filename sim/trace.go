@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// traceLines is how many of the last events of each member are kept.
+// traceLines is the number of last events that are kept per member.
 const traceLines = 40
 
-// trace keeps the last events of each member, and a sum of all there were.
+// trace has the last events of each member, and a checksum of all events.
 type trace struct {
 	sum   hash.Hash
 	lines map[string][]string
@@ -20,7 +20,7 @@ type trace struct {
 
 func newTrace() *trace { return &trace{sha256.New(), map[string][]string{}} }
 
-// note records an event of a member, or of the world for "".
+// note records an event of a member, or of the simulator for "".
 func (w *world) note(of, format string, args ...any) {
 	line := fmt.Sprintf("%12.6f  %s", float64(w.now)/1e9, fmt.Sprintf(format, args...))
 	fmt.Fprintln(w.trace.sum, of, line)

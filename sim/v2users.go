@@ -10,14 +10,14 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// v2UsersWork uses the v2 tree as users and as a guest, while what they may do changes.
+// v2UsersWork uses the v2 tree as users and as a guest, while their permissions change.
 type v2UsersWork struct {
 	step int
 	tree v2Work
 }
 
-// v2UsersSetup turns authentication on through v2. What another client has done of it already is
-// refused, and is there.
+// v2UsersSetup enables authentication through v2. Steps that another client has done already are
+// refused, which is fine.
 var v2UsersSetup = []check.Auth{
 	{Do: check.AuthUserAdd, Name: "root"},
 	{Do: check.AuthUserGrant, Name: "root", Role: "root"},
@@ -33,7 +33,7 @@ var v2UsersSetup = []check.Auth{
 	{Do: check.AuthV2Enable},
 }
 
-// v2Patterns are what roles are granted and lose: keys and prefixes.
+// v2Patterns are the patterns that are granted and revoked: keys and prefixes.
 var v2Patterns = []check.Permission{
 	{Key: "/", End: "0"},
 	{Key: "/d/", End: "/d0"},
@@ -58,7 +58,7 @@ func (v *v2UsersWork) next(c *client) check.Request {
 	}
 	r := v.tree.next(c)
 	if r.V2.Do == check.V2Get {
-		// what a read from the past may show depends on a past that has no number
+		// the permissions for an older state are not known, so there must be none
 		r.V2.Linearized = true
 	}
 	switch who := c.rng.IntN(7); {
@@ -76,7 +76,7 @@ func (v *v2UsersWork) heard(c *client, r *check.Request, resp *check.Response, k
 	v.tree.heard(c, r, resp, known)
 }
 
-// change draws one of what users and roles may do.
+// change draws a change of users' and roles' permissions.
 func (*v2UsersWork) change(c *client) *check.Auth {
 	role := []string{"r1", "r2", "guest", "guest"}[c.rng.IntN(4)]
 	p := v2Patterns[c.rng.IntN(len(v2Patterns))]
@@ -104,7 +104,7 @@ func (*v2UsersWork) change(c *client) *check.Auth {
 	}
 }
 
-// v2AuthCommand is authCommand for what comes through v2.
+// v2AuthCommand is authCommand for requests of v2.
 func v2AuthCommand(a *check.Auth) *auth.Command {
 	c := &auth.Command{Kind: authKinds[a.Do], V2: true, Name: a.Name}
 	if a.Do == check.AuthV2Enable {
@@ -127,7 +127,7 @@ func v2AuthCommand(a *check.Auth) *auth.Command {
 	return c
 }
 
-// mayGetV2 reports whether a get may be answered, as package v2http does before it is.
+// mayGetV2 reports whether a get is permitted; package v2http checks the same before it responds.
 func mayGetV2(who *auth.Subject, r *check.V2) bool {
 	wanted := kv.KeyRange{Key: []byte(r.Path)}
 	if r.Recursive {
@@ -136,7 +136,7 @@ func mayGetV2(who *auth.Subject, r *check.V2) bool {
 	return who.CanRead(wanted)
 }
 
-// showV2 leaves of a directory what may be seen, as package v2http does.
+// showV2 removes nodes without permission from a directory, as package v2http does.
 func showV2(who *auth.Subject, n *v2tree.Node) {
 	kept := n.Nodes[:0]
 	for i := range n.Nodes {

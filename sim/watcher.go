@@ -12,14 +12,14 @@ type stream struct {
 	w      *world
 	m      *member
 	s      *watch.Stream
-	log    int // in history's Watches
+	log    int // index in history's Watches
 	life   int
 	next   int64 // the first revision that was not delivered
-	pace   int64 // the longest it waits before it takes
+	pace   int64 // maximum delay before it takes
 	over   func(s *stream)
 	taking bool
 	closed bool
-	asked  int64 // the revision of the progress that is asked for, 0 for none
+	asked  int64 // the revision of a requested progress notification, 0 for none
 }
 
 // watchSpec is what a watcher watches.
@@ -31,11 +31,11 @@ type watchSpec struct {
 	noPut, noDel  bool
 	pace          int64
 	progressEvery int64
-	over          func(s *stream) // the connection is lost, or the watch has ended
-	dirs          bool            // directories, too
+	over          func(s *stream) // called when the connection is lost, or the watch has ended
+	dirs          bool            // also events of directories
 }
 
-// watch opens a watch at a member, which is up.
+// watch opens a watch at a member, which must run.
 func (m *member) watch(spec watchSpec) *stream {
 	s := &stream{w: m.w, m: m, s: m.hub.NewStream(), life: m.life, pace: spec.pace, over: spec.over, log: len(m.w.h.Watches)}
 	_, created := s.s.Watch(watch.Spec{
@@ -72,7 +72,7 @@ func (s *stream) lost() {
 	}
 }
 
-// close ends a stream that its client has had enough of.
+// close ends a stream that its client closes.
 func (s *stream) close() {
 	if s.closed || s.m.life != s.life {
 		return
@@ -87,7 +87,7 @@ func (s *stream) close() {
 	}
 }
 
-// queueDispatch queues a turn of the goroutine that dispatches events.
+// queueDispatch schedules the dispatch of events.
 func (m *member) queueDispatch() {
 	if m.dispatching {
 		return
@@ -102,7 +102,7 @@ func (m *member) queueDispatch() {
 	})
 }
 
-// queueTake queues a turn of the stream's own goroutine.
+// queueTake schedules a Take of the stream.
 func (s *stream) queueTake() {
 	if s.taking || s.closed {
 		return
@@ -145,7 +145,7 @@ func (s *stream) take() {
 	s.queueTake()
 }
 
-// bufferMax is how many events a planted bug's buffer holds.
+// bufferMax is the size of a planted bug's buffer of events.
 const bufferMax = 6
 
 func (s *stream) deliver(events []*watch.Event) {
@@ -176,7 +176,7 @@ func (s *stream) record(d check.Delivery) {
 	s.w.stats.Deliveries++
 }
 
-// progress asks how far the watch has come, now and then.
+// progress requests progress notifications at intervals.
 func (s *stream) progress(every int64) {
 	if s.closed {
 		return
@@ -201,19 +201,19 @@ func (s *stream) answerProgress() {
 	}
 }
 
-// observe has the simulator itself watch everything at this member: what a revision was is known
-// when some member has delivered it.
+// observe watches everything at this member for the simulator: a revision's events are known once
+// some member has delivered them.
 func (m *member) observe() {
 	m.watch(watchSpec{client: -1, key: "\x00", end: "\x00", dirs: true, start: m.observed, prevKV: true, pace: 5 * millisecond, over: func(s *stream) {
 		m.observed = s.next
 		if m.up && m.life == s.life {
-			m.observe() // it was compacted away; others have seen it
+			m.observe() // it was compacted; other members have delivered it
 		}
 	}})
 }
 
-// watcher is a client that watches, and goes on elsewhere, where it stopped, when it is cut off or
-// has had enough.
+// watch is a client that watches. When its stream is lost, or at random, it continues at another
+// member, behind the last revision that it received.
 func (c *client) watch(key, end string, start int64) {
 	w := c.w
 	m := c.home()

@@ -7,8 +7,8 @@ import (
 	"cairn/check"
 )
 
-// workloads are what clients may do: the name, in how many of a hundred runs it is done, and how
-// one is made.
+// workloads are the workloads of clients: the name, in how many of a hundred runs it occurs, and
+// its constructor.
 var workloads = []workloadEntry{
 	{"kv", 90, func() workload { return &kvWork{} }},
 	{"txn", 70, func() workload { return &txnWork{} }},
@@ -20,7 +20,7 @@ var workloads = []workloadEntry{
 	{"members", 35, func() workload { return &memberWork{} }},
 }
 
-// laterWorkloads are those that seeds did not draw from the beginning: see drawLater.
+// laterWorkloads are those that were added later: see drawLater.
 var laterWorkloads = []workloadEntry{
 	{"v2users", 20, func() workload { return &v2UsersWork{} }},
 }
@@ -31,7 +31,7 @@ type workloadEntry struct {
 	make    func() workload
 }
 
-// keys are few, so that clients meet. Some are v2's, too.
+// The keys are few, so that clients use the same ones. Some are v2's, too.
 var keyNames = []string{"a", "b", "c", "d", "e", "f", "/d/x", "/d/y"}
 
 func (c *client) key() string { return keyNames[c.rng.IntN(len(keyNames))] }
@@ -83,7 +83,7 @@ func (c *client) put() *check.Put {
 	return p
 }
 
-// rangeOf draws a read, perhaps of an older revision than one that was seen.
+// rangeOf draws a read, possibly of an older revision than one that was seen.
 func (c *client) rangeOf(seen int64) *check.Range {
 	r := &check.Range{Serializable: c.rng.IntN(4) == 0, KeysOnly: c.rng.IntN(8) == 0, CountOnly: c.rng.IntN(8) == 0}
 	r.Key, r.End = c.span()
@@ -109,7 +109,7 @@ func (t *txnWork) heard(_ *client, _ *check.Request, resp *check.Response, known
 	}
 }
 
-// txn draws a transaction. put has the keys that it must not put: etcd allows a key to be put once.
+// txn draws a transaction. put has the keys that it must not put: etcd allows one put per key.
 func (t *txnWork) txn(c *client, put map[string]bool, depth int) *check.Txn {
 	out := &check.Txn{}
 	for range c.rng.IntN(3) {
@@ -158,10 +158,10 @@ func (t *txnWork) branch(c *client, put map[string]bool, depth int) (ops []check
 	return ops
 }
 
-// leaseNames gives out lease IDs.
+// leaseNames allocates lease IDs.
 type leaseNames struct{ last int64 }
 
-// leaseWork has leases, and keys on them; it renews some and forgets others.
+// leaseWork has leases with keys; it renews some and abandons others.
 type leaseWork struct {
 	mine []int64
 	keys int
@@ -172,7 +172,7 @@ func (l *leaseWork) next(c *client) check.Request {
 		c.w.leases.last++
 		id := c.w.leases.last
 		if c.rng.IntN(10) == 0 {
-			id = -id // etcd's clients may choose any but 0
+			id = -id // etcd's clients may choose any ID but 0
 		}
 		l.mine = append(l.mine, id)
 		return check.Request{Lease: &check.Lease{Do: check.Grant, ID: id, TTL: 1 + c.rng.Int64N(4)}}
@@ -295,7 +295,7 @@ func (*watchWork) start(c *client) {
 // authWork changes users and roles, and sends requests as users.
 type authWork struct{ step int }
 
-// authSetup turns authentication on.
+// authSetup enables authentication.
 var authSetup = []check.Auth{
 	{Do: check.AuthUserAdd, Name: "root"},
 	{Do: check.AuthUserGrant, Name: "root", Role: "root"},

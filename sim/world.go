@@ -18,34 +18,34 @@ import (
 	"cairn/check"
 )
 
-// Case is what a run is made from. All of it together replays a run.
+// Case has the parameters of a run. They replay the run exactly.
 type Case struct {
 	Seed uint64 `json:"seed"`
-	// Members is how many members found the cluster; 0 has the seed draw.
+	// Members is the initial number of members; 0 means that the seed draws it.
 	Members int `json:"members,omitempty"`
-	// Operations is after how many requests the clients stop; 0 is the standard.
+	// Operations is the number of requests after which the clients stop; 0 means the default.
 	Operations int `json:"operations,omitempty"`
 	// Without lists the faults of the plan that are left out, by number.
 	Without []int `json:"without,omitempty"`
-	// Only lists the workloads, by name; none is all that the seed draws.
+	// Only lists the workloads, by name; empty means all that the seed draws.
 	Only []string `json:"only,omitempty"`
 	// Bug is the name of a planted bug, see Bugs.
 	Bug string `json:"bug,omitempty"`
 }
 
-// Outcome is what came of a run.
+// Outcome is the result of a run.
 type Outcome struct {
 	Case    Case
-	Err     error // what is wrong, nil for nothing
+	Err     error // the first violation, or nil
 	Digest  string
 	History *check.History
 	Faults  []string // the plan
-	// Timeline are the last events of each member, for people.
+	// Timeline has the last events of each member, for humans.
 	Timeline string
 	Stats    Stats
 }
 
-// Stats say what a run has done.
+// Stats has counts of a run.
 type Stats struct {
 	Requests, Unknown, Refused, Revisions, Entries, Events int
 	Crashes, Elections, Deliveries, Watches, Snapshots     int
@@ -54,7 +54,7 @@ type Stats struct {
 	Workloads map[string]int
 }
 
-// add counts a run's numbers to those of others.
+// add adds a run's numbers to others.
 func (s *Stats) add(o *Stats) {
 	for _, p := range [...]struct{ to, from *int }{
 		{&s.Requests, &o.Requests},
@@ -90,14 +90,15 @@ func (o *Outcome) Report() string {
 		c, o.Err, c, strings.Join(o.Faults, "\n  "), o.Timeline)
 }
 
-// How time goes.
+// Units of virtual time.
 const (
 	millisecond = int64(time.Millisecond)
 	second      = int64(time.Second)
 	tick        = 100 * millisecond
 	// electionTicks is the election timeout of members, in ticks.
 	electionTicks = 10
-	// availableTicks is within how many ticks after the faults every member has to serve again.
+	// availableTicks is the number of ticks after the faults within which every member has to serve
+	// again.
 	availableTicks = 150
 	// timeoutAfter is how long a client waits.
 	timeoutAfter = 3 * second
@@ -120,19 +121,19 @@ type world struct {
 	err     error
 	bug     bug
 
-	asked    int // requests so far
+	asked    int // number of requests so far
 	limit    int
 	quiet    bool // the faults are over
-	scripted bool // nothing goes wrong by itself
+	scripted bool // no random faults
 	settled  int64
 	hashes   map[uint64]hashed // by applied index
 	leases   leaseNames
 }
 
-// event is something that happens at a time.
+// event is a scheduled function call.
 type event struct {
 	at  int64
-	seq int // events of one time happen in the order of their making
+	seq int // events of one time are executed in the order of their creation
 	do  func()
 }
 
@@ -151,23 +152,23 @@ func (q *events) Pop() any {
 	return last
 }
 
-// after has do happen so much later.
+// after schedules do after a delay.
 func (w *world) after(delay int64, do func()) {
 	w.queued++
 	heap.Push(&w.queue, event{w.now + delay, w.queued, do})
 }
 
-// between draws a span of time.
+// between draws a duration.
 func (w *world) between(low, high int64) int64 { return low + w.rng.Int64N(high-low+1) }
 
-// fail ends the run.
+// fail ends the run with a violation.
 func (w *world) fail(format string, args ...any) {
 	if w.err == nil {
 		w.err = fmt.Errorf(format, args...)
 	}
 }
 
-// runUntil lets events happen until done reports true or the time has come.
+// runUntil executes events until done reports true or the time is reached.
 func (w *world) runUntil(until int64, done func() bool) {
 	for w.err == nil && len(w.queue) > 0 && w.queue[0].at <= until && !done() {
 		e := heap.Pop(&w.queue).(event)
@@ -182,7 +183,7 @@ func (w *world) runUntil(until int64, done func() bool) {
 
 func never() bool { return false }
 
-// running keeps runs apart: raft's randomness is the process's.
+// running serializes runs: raft's randomness is global to the process.
 var running sync.Mutex
 
 // Run runs a case.
@@ -240,7 +241,7 @@ func newWorld(c Case) *world {
 	return w
 }
 
-// run is the course of a run: faults, peace, and the last checks.
+// run executes a run: faults, peace, and the last checks.
 func (w *world) run() {
 	for _, m := range w.members {
 		m.found()
@@ -256,7 +257,7 @@ func (w *world) run() {
 	w.runUntil(faultsUntil, func() bool { return w.asked >= w.limit && w.now > faultsUntil/2 })
 	w.makePeace()
 	w.awaitAvailable()
-	// Whatever has a TTL is over by the end of this.
+	// Everything with a TTL has expired by the end of this.
 	w.runUntil(w.now+peaceFor, never)
 	w.finish()
 }
