@@ -112,10 +112,10 @@ type Options struct {
 	// ClockSlack is the maximum difference between members in the length of a lease, in
 	// nanoseconds, including the rounding of deadlines.
 	ClockSlack int64
-	// Settled is the time since which the cluster has been healthy and has had a leader: until then
-	// cluster time may have stopped. LeaseGrace is how long after that something may exist beyond
-	// its TTL; 0 means no limit.
-	Settled, LeaseGrace int64
+	// StableSince is the time since which the cluster has been healthy and has had a leader: until
+	// then cluster time may have stopped. LeaseGrace is how long after that something may exist
+	// beyond its TTL; 0 means no limit.
+	StableSince, LeaseGrace int64
 }
 
 // Result is the result of a check.

@@ -27,7 +27,7 @@ func (l life) overdue(at int64, o Options) int64 {
 	if !l.TTL || l.To == Never {
 		return 0
 	}
-	return max(0, at-max(l.To, o.Settled)-l.Length-o.LeaseGrace)
+	return max(0, at-max(l.To, o.StableSince)-l.Length-o.LeaseGrace)
 }
 
 // State is the content of the cluster at one point of the order. It never changes.

@@ -32,13 +32,13 @@ const (
 	faultOneWay                     // messages to the member are lost, or those from it
 	// partition in two sides: each bit of number is the side of a member
 	faultSplit
-	faultLoss                       // number percent of all messages are lost
-	faultTwice                      // number percent of all messages are delivered twice
-	faultSlow                       // all messages are delayed
-	faultStall                      // the log's disk hangs
-	faultFull                       // the log's disk is full
-	faultRestart                    // proper restart
-	faultMove                       // leadership is transferred
+	faultLoss    // number percent of all messages are lost
+	faultTwice   // number percent of all messages are delivered twice
+	faultSlow    // all messages are delayed
+	faultStall   // the log's disk hangs
+	faultFull    // the log's disk is full
+	faultRestart // proper restart
+	faultMove    // leadership is transferred
 	faultKinds
 )
 

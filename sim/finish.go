@@ -47,7 +47,7 @@ func (w *world) awaitAvailable() {
 		w.fail("availability: %d members do not serve %d ticks after the last fault", waiting, availableTicks)
 	}
 	w.stats.Ticks = (w.now - from) / tick
-	w.settled = w.now
+	w.stableSince = w.now
 	w.note("", "available after %d ticks", w.stats.Ticks)
 }
 
@@ -117,7 +117,7 @@ const clockSlack = 20 * millisecond
 const leaseGrace = 2 * second
 
 func (w *world) judge() {
-	res := check.Check(w.h, check.Options{ClockSlack: clockSlack, Settled: w.settled, LeaseGrace: leaseGrace})
+	res := check.Check(w.h, check.Options{ClockSlack: clockSlack, StableSince: w.stableSince, LeaseGrace: leaseGrace})
 	w.stats.Revisions = len(res.States)
 	if len(res.Violations) == 0 {
 		return

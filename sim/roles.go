@@ -307,7 +307,7 @@ func (m *member) syncLog() bool {
 	// a key that the raft log does not use
 	err := errors.Join(b.Append([]byte{'y'}, nil), b.Commit(true), b.Close())
 	if err != nil {
-		m.broken(fmt.Errorf("settle the log: %w", err))
+		m.broken(fmt.Errorf("sync the log: %w", err))
 		return false
 	}
 	return true

@@ -121,13 +121,13 @@ type world struct {
 	err     error
 	bug     bug
 
-	asked    int // number of requests so far
-	limit    int
-	quiet    bool // the faults are over
-	scripted bool // no random faults
-	settled  int64
-	hashes   map[uint64]hashed // by applied index
-	leases   leaseNames
+	asked       int // number of requests so far
+	limit       int
+	quiet       bool // the faults are over
+	scripted    bool // no random faults
+	stableSince int64
+	hashes      map[uint64]hashed // by applied index
+	leases      leaseNames
 }
 
 // event is a scheduled function call.

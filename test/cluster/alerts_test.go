@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// alertFile is Prometheus' format of rules, as far as it is used.
+// alertFile has the used parts of Prometheus' format of rules.
 type alertFile struct {
 	Groups []struct {
 		Name  string `json:"name"`

@@ -2,14 +2,14 @@
 // client, the v2 API and etcdctl. Members are killed, paused, added, removed, replaced, and cut off
 // from each other.
 //
-// It owns the promises that a cluster makes beyond those of one member: no acknowledged write is
-// lost with a member, no read is stale, there is one leader to a term, all members end up equal.
-// Long runs with everything at once are test/torture's.
+// It owns the tests of guarantees that need several members: no acknowledged write is lost with a
+// member, no read is stale, a term has one leader, all members end up equal. test/torture makes
+// long runs with all faults.
 //
-// Nothing here depends on how fast the machine is: tests wait for conditions. What is measured is
-// logged, and bounded only where no machine is as slow as that.
+// The tests do not depend on the speed of the machine: they wait for conditions. Measured times are
+// logged, and have only limits that no machine exceeds.
 //
-// Concurrency: tests run in parallel, each with a fleet of its own.
+// Concurrency: tests run in parallel, each with its own fleet.
 package cluster
 
 import (
@@ -31,10 +31,10 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// testMax is how long a test may take in all, which is far above what it takes.
+// testMax is the maximum duration of a test, far above the usual one.
 const testMax = 3 * time.Minute
 
-// cluster is a fleet of one test, whose methods fail that.
+// cluster is the fleet of one test; its methods fail the test on errors.
 type cluster struct {
 	*fleet.Fleet
 	t   *testing.T
@@ -105,7 +105,7 @@ func (c *cluster) client(members ...*fleet.Member) *clientv3.Client {
 	c.t.Helper()
 	client, err := c.Connect(members...)
 	c.must(err)
-	c.t.Cleanup(func() { _ = client.Close() }) // of contexts that have ended, it complains
+	c.t.Cleanup(func() { _ = client.Close() }) // an ended context makes it return an error
 	return client
 }
 
@@ -169,7 +169,7 @@ func (c *cluster) get(client *clientv3.Client, key string) string {
 	return value
 }
 
-// equal waits until all members hold the same.
+// equal waits until all members have the same content.
 func (c *cluster) equal() {
 	c.t.Helper()
 	revision, hash, err := c.Converged(c.ctx)
@@ -236,11 +236,11 @@ func (l *load) run(ctx context.Context, n int, client *clientv3.Client) {
 			l.writes = append(l.writes, w)
 			l.mu.Unlock()
 		} else {
-			client.SetEndpoints(l.c.urls()...) // members come and go
+			client.SetEndpoints(l.c.urls()...) // members are added and removed
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(5 * time.Millisecond): // the machine has other things to do
+		case <-time.After(5 * time.Millisecond): // leave CPU time for the members
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"cairn/test/lan"
 )
 
-// hosts is a cluster whose members have a host each.
+// hosts is a cluster whose members run on separate hosts.
 type hosts struct {
 	*cluster
 	net *lan.LAN
@@ -54,20 +54,20 @@ func (h *hosts) cut(from, to []*fleet.Member) {
 	}
 }
 
-// refuses checks that a member refuses requests which need a majority, and still serves
-// serializable reads.
+// refuses checks that a member refuses requests that need a majority, and still serves serializable
+// reads.
 func (h *hosts) refuses(m *fleet.Member) {
 	h.t.Helper()
 	client := h.client(m)
 	ctx, cancel := context.WithTimeout(h.ctx, electionTimeout)
 	defer cancel()
 	if resp, err := client.Get(ctx, "/k"); err == nil {
-		h.t.Errorf("%s, in the minority, answered a linearizable read: %v", m.Name, resp.Kvs)
+		h.t.Errorf("%s, in the minority, served a linearizable read: %v", m.Name, resp.Kvs)
 	}
 	ctx, cancel = context.WithTimeout(h.ctx, electionTimeout)
 	defer cancel()
 	if resp, err := client.Put(ctx, "/lost", "x"); err == nil {
-		h.t.Errorf("%s, in the minority, took a write: %v", m.Name, resp)
+		h.t.Errorf("%s, in the minority, accepted a write: %v", m.Name, resp)
 	}
 	if _, err := client.Get(h.ctx, "/k", clientv3.WithSerializable()); err != nil {
 		h.t.Errorf("a serializable read of %s, in the minority: %v", m.Name, err)

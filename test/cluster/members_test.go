@@ -35,7 +35,7 @@ func (c *cluster) etcdctl(members []*fleet.Member, env, line string) (stdout, st
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// succeed runs a command that must.
+// succeed runs a command and requires exit status 0.
 func (c *cluster) succeed(members []*fleet.Member, env, line string) string {
 	c.t.Helper()
 	stdout, stderr, exit := c.etcdctl(members, env, line)
@@ -70,7 +70,7 @@ func TestTutorialMembers(t *testing.T) {
 		return exit == 0
 	})
 	if want := fmt.Sprintf("Removed member %x from cluster\n", gone.ID()); removed != want {
-		t.Errorf("member remove said %q, want %q", removed, want)
+		t.Errorf("member remove printed %q, want %q", removed, want)
 	}
 	state, err := gone.AwaitEnd(c.ctx)
 	c.must(err)
@@ -91,14 +91,14 @@ func TestTutorialMembers(t *testing.T) {
 		}
 		if exit == 0 && (!contains(stdout, "Added member named etcd3 with ID ") || !contains(stdout, " to cluster\n") ||
 			!contains(stdout, `ETCD_INITIAL_CLUSTER_STATE="existing"`)) {
-			t.Errorf("member add said\n%s", stdout)
+			t.Errorf("member add printed\n%s", stdout)
 		}
 		return exit == 0
 	})
 }
 
-// TestGrowAndShrink grows a cluster from one member to five and shrinks it to three, under load,
-// each by way of a learner.
+// TestGrowAndShrink grows a cluster from one member to five, each added as a learner, and shrinks
+// it to three, under load.
 func TestGrowAndShrink(t *testing.T) {
 	t.Parallel()
 	c := start(t, 1)
@@ -110,7 +110,7 @@ func TestGrowAndShrink(t *testing.T) {
 		load.more(20)
 	}
 	for len(c.Members()) > 3 {
-		gone := c.leader() // and the others find another one
+		gone := c.leader() // then the others elect another one
 		state, err := c.Remove(c.ctx, gone)
 		c.must(err)
 		if !state.Success() {
@@ -155,15 +155,15 @@ func TestMoveLeader(t *testing.T) {
 		}
 		got := c.succeed([]*fleet.Member{from}, "ETCDCTL_API=3", fmt.Sprintf("move-leader %x", to.ID()))
 		if want := fmt.Sprintf("Leadership transferred from %x to %x\n", from.ID(), to.ID()); got != want {
-			t.Errorf("move-leader said %q, want %q", got, want)
+			t.Errorf("move-leader printed %q, want %q", got, want)
 		}
 		load.more(10)
 	}
 	load.check()
 }
 
-// TestLearnerAutoPromote: a learner becomes a voter by itself once it has caught up, where that is
-// asked for.
+// TestLearnerAutoPromote: with the flag set, a learner is promoted automatically once it has caught
+// up.
 func TestLearnerAutoPromote(t *testing.T) {
 	t.Parallel()
 	c := start(t, 1, "--learner-auto-promote")
@@ -176,7 +176,7 @@ func TestLearnerAutoPromote(t *testing.T) {
 		defer cancel()
 		list, err := client.MemberList(ctx)
 		if err != nil {
-			// the client's only endpoint loses its leader while two voters get to know each other
+			// the client's only endpoint has no leader until two voters have connected
 			return false
 		}
 		for _, m := range list.Members {

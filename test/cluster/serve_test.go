@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestEveryMemberServes writes on each member, in both dialects, and reads it on each other one.
+// TestEveryMemberServes writes on each member, in both dialects, and reads on each other one.
 func TestEveryMemberServes(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)

@@ -15,7 +15,7 @@ import (
 // electionTimeout is the default of --election-timeout.
 const electionTimeout = time.Second
 
-// TestLeaderKilled kills the leader under load, three times, and each time lets it come back.
+// TestLeaderKilled kills the leader under load, three times, and restarts it each time.
 func TestLeaderKilled(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)
@@ -34,8 +34,8 @@ func TestLeaderKilled(t *testing.T) {
 			served = time.Now()
 			return err == nil
 		})
-		// Two election timeouts are promised on a machine that keeps up. One that does not must not
-		// fail the test.
+		// The promise is two election timeouts, on a machine that is fast enough. A slower one must
+		// not fail the test.
 		if away := served.Sub(dead); away > 20*electionTimeout {
 			t.Errorf("without service for %v after the leader's death", away)
 		} else {
@@ -49,8 +49,8 @@ func TestLeaderKilled(t *testing.T) {
 	terms.check()
 }
 
-// TestRollingKill kills one member after the other under load, also while the one before has only
-// just come back.
+// TestRollingKill kills one member after the other under load, also while the previous one has only
+// just restarted.
 func TestRollingKill(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)
@@ -79,7 +79,7 @@ func TestPausedLeaderReadsNothingStale(t *testing.T) {
 		old, others := c.client(leader), c.client(c.others(leader)...)
 		c.put(old, "/paused", "before")
 		c.must(leader.Pause())
-		// The request waits in its socket, and is the first thing that it reads.
+		// The request waits in its socket, and is the first one that it reads.
 		type answer struct {
 			value string
 			err   error
@@ -131,10 +131,10 @@ func TestCutOffLeader(t *testing.T) {
 		c.put(others, "/cut", value)
 		ctx, cancel := context.WithTimeout(c.ctx, 2*electionTimeout)
 		if resp, err := old.Get(ctx, "/cut"); err == nil {
-			t.Errorf("a leader without a majority answered a linearizable read: %v", resp.Kvs)
+			t.Errorf("a leader without a majority served a linearizable read: %v", resp.Kvs)
 		}
 		if resp, err := old.Put(ctx, "/lost", "x"); err == nil {
-			t.Errorf("a leader without a majority took a write: %v", resp)
+			t.Errorf("a leader without a majority accepted a write: %v", resp)
 		}
 		cancel()
 		resp, err := old.Get(c.ctx, "/cut", clientv3.WithSerializable())
@@ -151,7 +151,7 @@ func TestCutOffLeader(t *testing.T) {
 	terms.check()
 }
 
-// TestSnapshotAfterAbsence lets a follower miss more than the log keeps.
+// TestSnapshotAfterAbsence stops a follower until the log no longer has the entries that it lacks.
 func TestSnapshotAfterAbsence(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3, "--snapshot-count=50", "--snapshot-catchup-entries=10")
@@ -176,8 +176,7 @@ func TestSnapshotAfterAbsence(t *testing.T) {
 	}
 }
 
-// TestStreamsEndWithoutLeader kills the majority: streams that asked for a leader end, others do
-// not.
+// TestStreamsEndWithoutLeader kills the majority: streams that require a leader end, others do not.
 func TestStreamsEndWithoutLeader(t *testing.T) {
 	t.Parallel()
 	c := start(t, 3)

@@ -1,11 +1,11 @@
-// Package confd keeps a configuration file as the keys of a directory say, the way in which confd's
-// users do it with etcdctl alone: a script writes the file from `etcdctl ls` and `etcdctl get`, and
-// `etcdctl exec-watch` runs it at each change.
+// Package confd generates a configuration file from the keys of a directory as confd's users do,
+// but with etcdctl alone: a script writes the file from `etcdctl ls` and `etcdctl get`, and
+// `etcdctl exec-watch` runs the script at each change.
 //
-// It owns testdata/render.sh, which is that script. The file has to come to say what the keys say
-// after any number of changes.
+// It owns testdata/render.sh, which is that script. The file must match the keys after any number
+// of changes.
 //
-// Concurrency: the watching client runs beside the test.
+// Concurrency: the watching client runs in parallel with the test.
 package confd
 
 import (
@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// settleMax is how long the file may take to follow the keys. It is far above what it takes.
-const settleMax = 30 * time.Second
+// followMax is how long the file may take to match the keys, far above the usual time.
+const followMax = 30 * time.Second
 
 func TestExecWatch(t *testing.T) {
 	s := harness.Start(t)
@@ -44,7 +44,8 @@ func TestExecWatch(t *testing.T) {
 	run := harness.Command{Args: []string{harness.Etcdctl(t), "exec-watch", "--recursive", "/app", "--", "/bin/sh", script, config}, Env: env}
 	watcher := s.Begin(t, run, nil)
 
-	// When the watch has begun is not said, so a key is changed until the first file is there.
+	// The client does not report when its watch has started, so the test changes a key until the
+	// first file exists.
 	for n := 0; ; n++ {
 		etcdctl("set", "/app/beat", fmt.Sprint(n))
 		if _, err := os.Stat(config); err == nil {
@@ -65,26 +66,26 @@ func TestExecWatch(t *testing.T) {
 	etcdctl("set", "--ttl", "600", "/app/flag", "on")
 	wait(t, config, "flag = on\nmode = green\nworkers = 4\n")
 	etcdctl("set", "--ttl", "1", "/app/flag", "on")
-	// its time is up: an expiry is a change like another
+	// the key expires, which is a change, too
 	wait(t, config, "mode = green\nworkers = 4\n")
 
 	watcher.Signal(syscall.SIGINT)
 	select {
 	case <-watcher.Exited():
-	case <-time.After(settleMax):
+	case <-time.After(followMax):
 		t.Error("an interrupt did not end the watch")
 	}
 }
 
-// wait waits until the file says what is wanted.
+// wait waits until the file has the wanted content.
 func wait(t *testing.T, file, want string) {
 	t.Helper()
 	var got []byte
-	for end := time.Now().Add(settleMax); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(followMax); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		var err error
 		if got, err = os.ReadFile(file); err == nil && string(got) == want {
 			return
 		}
 	}
-	t.Fatalf("%s says\n%s\nwant\n%s", filepath.Base(file), strings.TrimSpace(string(got)), want)
+	t.Fatalf("%s has\n%s\nwant\n%s", filepath.Base(file), strings.TrimSpace(string(got)), want)
 }

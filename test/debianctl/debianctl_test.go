@@ -1,5 +1,5 @@
-// Package debianctl drives a real server with Debian's etcdctl 3.4, the client that most machines
-// have, in both of its API versions.
+// Package debianctl drives a real server with Debian's etcdctl 3.4, the most common client, in both
+// of its API versions.
 //
 // It owns the transcripts in testdata, which were checked against Debian's own server. Programs
 // parse the output of this client, so all of it is compared.

@@ -1,4 +1,4 @@
-// Package dnstest is a DNS server for tests, with the records that a test gives it.
+// Package dnstest is a DNS server for tests, with records that a test sets.
 //
 // Concurrency: a Server may be used by any number of goroutines.
 package dnstest
@@ -12,7 +12,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Server answers from its records, on an address of the loopback interface.
+// Server serves its records, on an address of the loopback interface.
 type Server struct {
 	Addr string
 
@@ -46,10 +46,10 @@ func New(t *testing.T, records ...string) *Server {
 	return s
 }
 
-// Resolver returns a resolver that asks this server alone.
+// Resolver returns a resolver that uses this server alone.
 func (s *Server) Resolver() *net.Resolver { return Resolver(s.Addr) }
 
-// Resolver returns a resolver that asks the server at addr alone.
+// Resolver returns a resolver that uses the server at addr alone.
 func Resolver(addr string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", addr)
@@ -69,5 +69,5 @@ func (s *Server) answer(w dns.ResponseWriter, q *dns.Msg) {
 			reply.Answer = append(reply.Answer, rr)
 		}
 	}
-	_ = w.WriteMsg(reply) // a test that gets no answer fails by itself
+	_ = w.WriteMsg(reply) // without a response the test fails
 }

@@ -1,16 +1,16 @@
-// Package durability kills a real server with SIGKILL, again and again over one data directory,
-// while clients of both dialects write, and then checks for lost, repeated or partial writes.
+// Package durability kills a real server with SIGKILL, repeatedly over one data directory, while
+// clients of both dialects write, and then checks for lost, repeated or partial writes.
 //
-// It owns the promise that an acknowledged write is there after a crash, with the revision that was
-// acknowledged; that a write which was under way when the server died happened once or not at all,
-// in full; and that every revision belongs to exactly one write.
+// It owns the tests of these guarantees: an acknowledged write exists after a crash, with the
+// acknowledged revision; a write in progress when the server died was applied once or not at all,
+// as a whole; and every revision belongs to exactly one write.
 //
 // The writes and the times of the kills come from one seed, which a failure prints and
 // CAIRN_TEST_SEED sets. (The server's own timing does not depend on it, so the same seed gives the
 // same writes, not the same crash.)
 //
-// Concurrency: the writers of a round each own their random source and their list of writes; all of
-// them have ended before the lists are read.
+// Concurrency: each writer of a round owns its random source and its list of writes; all writers
+// have ended before the lists are read.
 package durability
 
 import (
@@ -32,9 +32,9 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 const (
 	rounds = 30
-	// writingMax is how long the server is written to before it is killed, at most.
+	// writingMax is the maximum time of writing before the server is killed.
 	writingMax = 400 * time.Millisecond
-	// startingMax is how long a server that is killed while it starts lives, at most.
+	// startingMax is the maximum time before a starting server is killed.
 	startingMax = 150 * time.Millisecond
 )
 
@@ -52,13 +52,13 @@ func TestKilledServerKeepsItsPromises(t *testing.T) {
 	server := harness.Start(t)
 	dialects := []dialect{v3Put, v3Put, v3Overwrite, v3Overwrite, v3Txn, v3Txn, v2Set, v2Set}
 	if other := harness.Reference(t); other != "" {
-		t.Logf("%s keeps v2 keys in a store of their own: no writers of v2", other)
+		t.Logf("%s has separate stores for v2 and v3 keys: no writers of v2", other)
 		dialects = dialects[:6]
 	}
 	model := newModel(t, connect(t, server.URL()))
 	for round := range rounds {
 		writers := startWriters(t, server.URL(), dialects, round, rand.New(rand.NewPCG(seed, uint64(round)+1)))
-		time.Sleep(time.Duration(random.Int64N(int64(writingMax)))) // the moment of death
+		time.Sleep(time.Duration(random.Int64N(int64(writingMax)))) // the random time of the kill
 		acknowledged, unknown := writers.kill(server)
 		// Sometimes it is also killed while it recovers.
 		for random.IntN(3) == 0 {

@@ -12,13 +12,13 @@ import (
 	"cairn/test/harness"
 )
 
-// record is what a key must look like.
+// record is the expected state of a key.
 type record struct {
 	value                string
 	create, mod, version int64
 }
 
-// model is the content that the store must have, by the writes that were acknowledged or found.
+// model is the expected content of the store, from the writes that were acknowledged or found.
 type model struct {
 	t       *testing.T
 	keys    map[string]record
@@ -28,7 +28,7 @@ type model struct {
 	broken  []string
 }
 
-// breaks records a broken promise.
+// breaks records a violation.
 func (m *model) breaks(format string, args ...any) {
 	m.broken = append(m.broken, fmt.Sprintf(format, args...))
 }
@@ -51,8 +51,8 @@ func (m *model) read(ctx context.Context, client *clientv3.Client, key string, o
 }
 
 // check compares the restarted store with the model and the writes of the round. It accounts for
-// every revision since the last check: each is an acknowledged write, or one that was under way,
-// and none of these twice. It returns the promises that were broken, a sentence each.
+// every revision since the last check: each is an acknowledged write, or one that was in progress,
+// and none of these twice. It returns the violations, a sentence each.
 func (m *model) check(client *clientv3.Client, acknowledged, unknown []write) []string {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -106,11 +106,10 @@ func (m *model) find(ctx context.Context, client *clientv3.Client, revision int6
 	return -1
 }
 
-// readsPerTxn is how many reads go into one request; 128 operations are allowed.
+// readsPerTxn is the number of reads in one request; 128 operations are allowed.
 const readsPerTxn = 100
 
-// checkHistory reads each write's keys at its revision: all of them were changed by it, then, to
-// its value.
+// checkHistory reads each write's keys at its revision, where all of them must have its value.
 func (m *model) checkHistory(ctx context.Context, client *clientv3.Client, at map[int64]write, head int64) {
 	m.t.Helper()
 	var ops []clientv3.Op
@@ -131,7 +130,7 @@ func (m *model) checkHistory(ctx context.Context, client *clientv3.Client, at ma
 	for revision := m.head + 1; revision <= head; revision++ {
 		w, known := at[revision]
 		if !known {
-			continue // reported
+			continue // reported already
 		}
 		w.revision = revision
 		for _, key := range w.keys {
@@ -146,7 +145,7 @@ func (m *model) checkHistory(ctx context.Context, client *clientv3.Client, at ma
 	}
 }
 
-// advance puts the round's writes into the model, in the order of their revisions.
+// advance applies the round's writes to the model, in the order of their revisions.
 func (m *model) advance(at map[int64]write, head int64) {
 	for revision := m.head + 1; revision <= head; revision++ {
 		w, known := at[revision]
@@ -168,8 +167,7 @@ func (m *model) advance(at map[int64]write, head int64) {
 	m.head = head
 }
 
-// checkCurrent lists the whole store and compares it with the model: nothing more, nothing less,
-// nothing else.
+// checkCurrent lists the whole store and compares it with the model.
 func (m *model) checkCurrent(ctx context.Context, client *clientv3.Client) {
 	m.t.Helper()
 	seen := 0
@@ -196,8 +194,8 @@ func (m *model) checkCurrent(ctx context.Context, client *clientv3.Client) {
 	}
 }
 
-// TestModelSeesBrokenPromises gives the model writes that differ from those that the server did,
-// and expects violations.
+// TestModelSeesBrokenPromises passes the model writes that differ from those that the server
+// applied, and expects violations.
 func TestModelSeesBrokenPromises(t *testing.T) {
 	server := harness.Start(t)
 	client := connect(t, server.URL())
@@ -215,7 +213,7 @@ func TestModelSeesBrokenPromises(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		lie  func() (acknowledged, unknown []write)
-		want string // part of what the model says first; nothing when empty
+		want string // part of the first violation; empty for none
 	}{
 		{"the truth", func() (a, u []write) {
 			a = append(a, send(v3Put, "1", "a"), send(v3Txn, "2", "b", "c"))
@@ -260,7 +258,7 @@ func TestModelSeesBrokenPromises(t *testing.T) {
 			acknowledged, unknown := c.lie()
 			broken := m.check(client, acknowledged, unknown)
 			if c.want == "" && len(broken) > 0 || c.want != "" && (len(broken) == 0 || !strings.Contains(broken[0], c.want)) {
-				t.Errorf("the model says %q, want %q first", broken, c.want)
+				t.Errorf("violation %q, want %q first", broken, c.want)
 			}
 		})
 	}

@@ -50,7 +50,7 @@ var (
 		},
 		send: sendPut,
 	}
-	// v3Overwrite uses few keys for all its writers, so that they overwrite each other.
+	// v3Overwrite uses few keys for all its writers, so that they overwrite each other's.
 	v3Overwrite = dialect{
 		name: "overwrite",
 		keys: func(_ string, _ int, random *rand.Rand) []string {
@@ -127,8 +127,8 @@ type writers struct {
 	t       *testing.T
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	lists   [][]write // one for each writer, its own until it has ended
-	early   []error   // what ended each writer whose server was still alive
+	lists   [][]write // one per writer, which owns it until it has ended
+	early   []error   // errors of writers that ended while the server was running
 	dying   atomic.Bool
 	close   []func() error
 }
@@ -171,12 +171,12 @@ func writeUntilError(ctx context.Context, c *clients, d dialect, name string, ra
 }
 
 // kill kills the writers' server, waits for them, and returns the acknowledged writes and those
-// that were under way.
+// that were in progress.
 func (ws *writers) kill(server *harness.Server) (acknowledged, unknown []write) {
 	ws.t.Helper()
 	ws.dying.Store(true)
 	server.Kill()
-	ws.cancel() // a client would wait for the server to come back, and might then send again
+	ws.cancel() // a client would wait for the server's restart, and might then send again
 	ws.running.Wait()
 	for _, f := range ws.close {
 		if err := f(); err != nil {

@@ -1,15 +1,15 @@
 // Package fleet runs clusters of real processes for tests: it starts members, kills, pauses, adds,
-// replaces and removes them, and stands between them where their connections are to be cut or slow.
+// replaces and removes them, and has proxies between them that cut or delay their connections.
 //
 // It owns the processes, their directories and the proxies in front of their peer ports. It does
-// not know what the answers of a member should be; tests (test/cluster) and the torture program
+// not know the correct responses of a member; tests (test/cluster) and the torture program
 // (test/torture) do.
 //
 // Invariants: every started process has ended when Close returns; a member keeps its addresses over
 // restarts.
 //
-// Concurrency: a Fleet's methods may be called at the same time, but one member is started and
-// ended by one goroutine at a time.
+// Concurrency: a Fleet's methods may be called concurrently, but one member is started and ended by
+// one goroutine at a time.
 package fleet
 
 import (
@@ -26,8 +26,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// Hosts are the machines that members run on, when they are not to run on this one's loopback
-// device.
+// Hosts are the machines that members run on, instead of this machine's loopback device.
 type Hosts interface {
 	// Address returns the IP address of the n-th host, from 1 on.
 	Address(n int) string
@@ -41,7 +40,7 @@ type Hosts interface {
 type Config struct {
 	// Program is etcd's path.
 	Program string
-	// Dir is where the members keep their data and logs.
+	// Dir is the directory for the members' data and logs.
 	Dir string
 	// Flags are given to every member, in addition to those of its addresses and its bootstrap.
 	Flags []string
@@ -61,9 +60,9 @@ type Fleet struct {
 	wire *Wire
 
 	mu      sync.Mutex
-	members []*Member // guarded by mu: those of the cluster, in the order in which they came
-	all     []*Member // guarded by mu: those that left, too
-	numbers int       // guarded by mu: hosts given so far
+	members []*Member // guarded by mu: those of the cluster, in the order of their addition
+	all     []*Member // guarded by mu: including removed ones
+	numbers int       // guarded by mu: number of hosts assigned so far
 
 	onCreate func(*Member)
 }
@@ -72,8 +71,8 @@ type Fleet struct {
 func New(cfg Config) *Fleet {
 	return &Fleet{
 		cfg: cfg, wire: newWire(),
-		// Every fleet has loopback addresses of its own, so that two which run at the same time do
-		// not take each other's ports.
+		// Every fleet has its own loopback addresses, so that two concurrent ones do not take each
+		// other's ports.
 		net: fmt.Sprintf("127.%d.%d", 1+rand.IntN(254), rand.IntN(256)),
 	}
 }
@@ -84,14 +83,14 @@ func (f *Fleet) Wire() *Wire { return f.wire }
 // OnCreate sets a function that is called with every member before its first start.
 func (f *Fleet) OnCreate(do func(*Member)) { f.onCreate = do }
 
-// Members returns the members of the cluster, also those that do not run.
+// Members returns the members of the cluster, running or not.
 func (f *Fleet) Members() []*Member {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]*Member(nil), f.members...)
 }
 
-// Running returns the members whose processes run, also paused ones.
+// Running returns the members whose processes run, including paused ones.
 func (f *Fleet) Running() (running []*Member) {
 	for _, m := range f.Members() {
 		if m.Running() {
@@ -122,7 +121,7 @@ func (f *Fleet) Bootstrap(ctx context.Context, n int) error {
 	return f.AwaitHealthy(ctx)
 }
 
-// join takes members into the cluster.
+// join adds members to the fleet's list.
 func (f *Fleet) join(members ...*Member) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,7 +129,7 @@ func (f *Fleet) join(members ...*Member) {
 	f.all = append(f.all, members...)
 }
 
-// leave takes a member out of the cluster.
+// leave removes a member from the fleet's list.
 func (f *Fleet) leave(gone *Member) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -150,7 +149,7 @@ func (f *Fleet) initialCluster() string {
 	return strings.Join(parts, ",")
 }
 
-// AwaitHealthy waits until every running member answers that it is healthy.
+// AwaitHealthy waits until every running member reports healthy.
 func (f *Fleet) AwaitHealthy(ctx context.Context) error {
 	for _, m := range f.Running() {
 		if err := m.AwaitHealthy(ctx); err != nil {
@@ -175,7 +174,7 @@ func (f *Fleet) Close() error {
 	return errors.Join(errs...)
 }
 
-// dial connects to where members listen.
+// dial connects to a member's address.
 func (f *Fleet) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if f.cfg.Hosts != nil {
 		return f.cfg.Hosts.Dial(ctx, network, address)

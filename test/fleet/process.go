@@ -18,7 +18,7 @@ import (
 	"cairn/test/process"
 )
 
-// endMax is how long a process may take to end after a signal. It is far above what it takes.
+// endMax is the maximum time that a process takes to end after a signal, far above the usual time.
 const endMax = 60 * time.Second
 
 // patience is the timeout of a request to one member before the next member is tried.
@@ -32,7 +32,7 @@ type Member struct {
 	host      int
 	client    string // address of the client port
 	listen    string // address of the peer port
-	peer      string // address that is advertised to other members
+	peer      string // advertised to other members
 	dir       string
 	proxy     *proxy
 	bootstrap bootstrap
@@ -164,7 +164,7 @@ func (m *Member) Kill() error {
 	return err
 }
 
-// Stop ends the process with SIGTERM and returns how it ended.
+// Stop ends the process with SIGTERM and returns its state.
 func (m *Member) Stop() (*os.ProcessState, error) { return m.end(syscall.SIGTERM) }
 
 func (m *Member) end(signal syscall.Signal) (*os.ProcessState, error) {
@@ -176,7 +176,8 @@ func (m *Member) end(signal syscall.Signal) (*os.ProcessState, error) {
 	return m.AwaitEnd(ctx)
 }
 
-// AwaitEnd waits until the process has ended by itself, and returns how; nil when none has run.
+// AwaitEnd waits until the process has ended without a signal, and returns its state; nil when none
+// has run.
 func (m *Member) AwaitEnd(ctx context.Context) (*os.ProcessState, error) {
 	m.mu.Lock()
 	proc := m.proc
@@ -194,10 +195,10 @@ func (m *Member) AwaitEnd(ctx context.Context) (*os.ProcessState, error) {
 	return state, nil
 }
 
-// Pause stops the process with SIGSTOP; Resume lets it go on.
+// Pause stops the process with SIGSTOP until Resume.
 func (m *Member) Pause() error { return m.pause(true, syscall.SIGSTOP) }
 
-// Resume lets a paused process go on.
+// Resume continues a paused process.
 func (m *Member) Resume() error { return m.pause(false, syscall.SIGCONT) }
 
 func (m *Member) pause(paused bool, signal syscall.Signal) error {

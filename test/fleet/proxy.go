@@ -16,7 +16,7 @@ import (
 const (
 	headMax    = 64 << 10 // bytes of a request's head
 	chunkMax   = 32 << 10
-	chunksMax  = 64 // that are on their way in one direction
+	chunksMax  = 64 // in flight in one direction
 	dialMax    = 5 * time.Second
 	fromHeader = "Cairn-From"
 )
@@ -87,7 +87,7 @@ func (p *proxy) accept() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			time.Sleep(10 * time.Millisecond) // out of file descriptors, perhaps: do not spin
+			time.Sleep(10 * time.Millisecond) // possibly out of file descriptors: do not spin
 			continue
 		}
 		p.wg.Go(func() {
@@ -137,7 +137,7 @@ func readHead(c net.Conn) (head []byte, from uint64, err error) {
 	return read.Bytes(), from, err
 }
 
-// connection is one that a member has opened to another.
+// connection is a connection that a member has opened to another.
 type connection struct {
 	from uint64
 	to   *Member

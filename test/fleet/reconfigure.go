@@ -98,7 +98,7 @@ func (f *Fleet) add(ctx context.Context, m *Member, learner bool) error {
 		return err
 	}
 	if learner {
-		return nil // it answers no linearizable read, so it is not healthy
+		return nil // it serves no linearizable reads, so it is not healthy
 	}
 	return m.AwaitHealthy(ctx)
 }
@@ -131,7 +131,7 @@ func (f *Fleet) Promote(ctx context.Context, m *Member) error {
 		return err
 	})
 	if errors.Is(err, rpctypes.ErrMemberNotLearner) {
-		err = nil // an answer was lost
+		err = nil // a response was lost
 	}
 	return errors.Join(err, m.AwaitHealthy(ctx))
 }

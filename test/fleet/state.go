@@ -8,7 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Status asks a member for its status.
+// Status requests a member's status.
 func (f *Fleet) Status(ctx context.Context, m *Member) (*clientv3.StatusResponse, error) {
 	c, err := f.Connect(m)
 	if err != nil {
@@ -18,8 +18,8 @@ func (f *Fleet) Status(ctx context.Context, m *Member) (*clientv3.StatusResponse
 	return c.Status(ctx, m.ClientURL())
 }
 
-// Leader waits until a running member reports that it leads and a majority agrees, and returns that
-// member.
+// Leader waits until a running member reports that it is the leader and a majority agrees, and
+// returns that member.
 func (f *Fleet) Leader(ctx context.Context) (leader *Member, err error) {
 	err = until(ctx, "a leader", func() error {
 		leader, err = f.leader(ctx)
@@ -50,9 +50,9 @@ func (f *Fleet) leader(ctx context.Context) (*Member, error) {
 	return nil, fmt.Errorf("the members take for the leader: %x", votes)
 }
 
-// Converged waits until all members run and are at one revision, and returns it with the hash of
-// the keys, which is equal on all of them; an error that wraps ErrDiverged if it is not. No client
-// may write meanwhile.
+// Converged waits until all members run and have one revision, and returns it with the hash of the
+// keys, which must be equal on all of them; otherwise the error wraps ErrDiverged. No client may
+// write meanwhile.
 func (f *Fleet) Converged(ctx context.Context) (revision int64, hash uint32, err error) {
 	err = until(ctx, "all members to be at one revision", func() error {
 		revision, err = f.commonRevision(ctx)

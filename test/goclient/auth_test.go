@@ -24,11 +24,11 @@ func (f *fixture) as(user, password string) *fixture {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.t.Cleanup(func() { _ = client.Close() }) // its connection may have gone with the server
+	f.t.Cleanup(func() { _ = client.Close() }) // the server may have closed its connection
 	return &fixture{client, f.t, f.server, f.ctx}
 }
 
-// v2As sends a request of v2 with credentials, user:password or none, and wants a status.
+// v2As sends a request of v2 with credentials, user:password or none, and requires a status.
 func (f *fixture) v2As(status int, credentials, method, target, body string) string {
 	f.t.Helper()
 	got, answer := f.askV2(credentials, method, target, body)
@@ -38,7 +38,7 @@ func (f *fixture) v2As(status int, credentials, method, target, body string) str
 	return answer
 }
 
-// v2Any is v2As with whatever status.
+// v2Any is v2As with any status.
 func (f *fixture) v2Any(credentials, method, target, body string) string {
 	f.t.Helper()
 	_, answer := f.askV2(credentials, method, target, body)
@@ -79,7 +79,7 @@ func must(t *testing.T, errs ...error) {
 }
 
 // guarded is a server with the users root, v2user (/app/* by v2) and v3user ([/pub/, /pub0) and
-// [k1, k3) by v3), and with authentication on.
+// [k1, k3) by v3), and with authentication enabled.
 func guarded(t *testing.T) *fixture {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " has users for each dialect")
@@ -99,12 +99,12 @@ func guarded(t *testing.T) *fixture {
 	return f
 }
 
-// TestNeitherDialectIsAWayRound tries to reach, through each dialect, what the other forbids.
-func TestNeitherDialectIsAWayRound(t *testing.T) {
+// TestNoDialectCircumventsTheOther tries to access, through each dialect, what the other forbids.
+func TestNoDialectCircumventsTheOther(t *testing.T) {
 	f := guarded(t)
 	prefix := clientv3.WithPrefix()
 
-	// Nobody in particular: v3 did not ask for guests, so v2 has none.
+	// Without credentials: v3 has enabled authentication, so v2 has no guests.
 	_, err := f.Get(f.ctx, "/app/a")
 	f.wantError("get without a token", err, rpctypes.ErrUserEmpty)
 	_, err = f.Compact(f.ctx, 2)
@@ -112,7 +112,7 @@ func TestNeitherDialectIsAWayRound(t *testing.T) {
 	f.v2As(401, "", "GET", "/v2/keys/app/a", "")
 	f.v2As(401, "", "PUT", "/v2/keys/new", "value=x")
 
-	// What v2 granted counts in v3.
+	// v2's grants apply in v3.
 	two := f.as("v2user", "p2")
 	if got := keys(two.get("/app/", prefix)); len(got) != 1 || got[0] != "/app/a" {
 		t.Errorf("/app/ by v2user: %v", got)
@@ -137,13 +137,13 @@ func TestNeitherDialectIsAWayRound(t *testing.T) {
 	_, err = two.UserList(f.ctx)
 	f.wantError("list users", err, rpctypes.ErrPermissionDenied)
 
-	// v2 shows the directory /app where v3 has the key, which goes with the directory: that is not
-	// v2user's to do.
+	// v2 shows the directory /app where v3 has the key, which would be deleted with the directory:
+	// v2user may not delete it.
 	f.v2As(401, "v2user:p2", "GET", "/v2/keys/app", "")
 	f.v2As(401, "v2user:p2", "DELETE", "/v2/keys/app/?recursive=true", "")
 	f.v2As(401, "v2user:p2", "PUT", "/v2/keys/pub/a", "value=x")
 
-	// What v3 granted counts in v2, also what v2 has no pattern for.
+	// v3's grants apply in v2, also those that no pattern of v2 expresses.
 	three := f.as("v3user", "p3")
 	three.get("k1", clientv3.WithRange("k3"))
 	_, err = three.Put(f.ctx, "k2", "x")
@@ -179,8 +179,8 @@ func TestNeitherDialectIsAWayRound(t *testing.T) {
 	}
 }
 
-// TestExactPermissionOfADirectory shows that who may read a directory alone, as v2 puts it, sees
-// nothing in it that v3 would not show.
+// TestExactPermissionOfADirectory: with permission for a directory alone, as v2 grants it, a user
+// sees nothing in it that v3 would not show.
 func TestExactPermissionOfADirectory(t *testing.T) {
 	f := guarded(t)
 	root := f.as("root", "rp")
@@ -191,8 +191,8 @@ func TestExactPermissionOfADirectory(t *testing.T) {
 	}
 }
 
-// TestCredentialsLapse shows that a password and a permission are worth nothing as soon as they are
-// taken away, whichever dialect does it.
+// TestCredentialsLapse: a password and a permission are invalid as soon as they are revoked, by
+// either dialect.
 func TestCredentialsLapse(t *testing.T) {
 	f := guarded(t)
 	root, two := f.as("root", "rp"), f.as("v2user", "p2")
@@ -205,7 +205,7 @@ func TestCredentialsLapse(t *testing.T) {
 		t.Fatalf("watch: %+v", created)
 	}
 
-	_, err := root.RoleRevokePermission(f.ctx, "app", "/app/", "/app0") // that v2 granted
+	_, err := root.RoleRevokePermission(f.ctx, "app", "/app/", "/app0") // granted by v2
 	must(t, err)
 	f.v2As(401, "v2user:p2", "GET", "/v2/keys/app/a", "")
 	_, err = two.Get(f.ctx, "/app/a")
@@ -226,7 +226,7 @@ func TestCredentialsLapse(t *testing.T) {
 	f.v2As(401, "v2user:p2", "GET", "/v2/keys/app/a", "")
 	f.v2As(200, "v2user:new", "GET", "/v2/keys/app/a", "")
 	if _, err := two.Get(f.ctx, "/app/a"); err == nil {
-		t.Error("a token outlives the password that it was given for")
+		t.Error("a token is valid after its password has changed")
 	}
 
 	_, err = root.UserDelete(f.ctx, "v2user")
@@ -237,8 +237,8 @@ func TestCredentialsLapse(t *testing.T) {
 	f.v2As(200, "", "GET", "/v2/keys/app/a", "")
 }
 
-// TestGuestsOfV2 shows that turning authentication on through v2 keeps the access of guests of v2,
-// and and no user of v3.
+// TestGuestsOfV2: enabling authentication through v2 keeps the access of v2's guests, and of no
+// user of v3.
 func TestGuestsOfV2(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " has users for each dialect")
@@ -261,7 +261,7 @@ func TestGuestsOfV2(t *testing.T) {
 	}
 }
 
-// TestLeasesOfUsers shows that a lease is no way to delete, or to learn of, the keys of others.
+// TestLeasesOfUsers: a lease allows a user neither to delete nor to learn the keys of others.
 func TestLeasesOfUsers(t *testing.T) {
 	f := guarded(t)
 	root, two := f.as("root", "rp"), f.as("v2user", "p2")

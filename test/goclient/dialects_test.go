@@ -11,7 +11,7 @@ import (
 	"cairn/test/harness"
 )
 
-// v2Answer is the part of an answer to /v2/keys that is looked at.
+// v2Answer has the checked parts of a response of /v2/keys.
 type v2Answer struct {
 	Action    string `json:"action"`
 	ErrorCode int    `json:"errorCode"`
@@ -45,7 +45,7 @@ func (f *fixture) v2(status int, method, target, form string) (answer v2Answer, 
 // revisions.
 func TestTwoDialectsOneStore(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
-		t.Skip(other + " keeps v2 and v3 keys in two stores")
+		t.Skip(other + " has separate stores for v2 and v3 keys")
 	}
 	f := start(t)
 	r := f.put("/app/name", "from v3")[0]
@@ -55,7 +55,7 @@ func TestTwoDialectsOneStore(t *testing.T) {
 	}
 	answer, index = f.v2(http.StatusOK, http.MethodPut, "/app/name", "value=from+v2")
 	if n := answer.Node; answer.Action != "set" || answer.PrevNode.Value != "from v3" || n.ModifiedIndex != r+1 || index != fmt.Sprint(r+1) {
-		t.Errorf("v2's set answers %+v at index %s, want modifiedIndex %d and the value of v3 before", answer, index, r+1)
+		t.Errorf("v2's set responds %+v at index %s, want modifiedIndex %d and the value of v3 before", answer, index, r+1)
 	}
 	kv := f.get("/app/name").Kvs[0]
 	if string(kv.Value) != "from v2" || kv.ModRevision != r+1 || kv.CreateRevision != answer.Node.CreatedIndex {
@@ -65,7 +65,7 @@ func TestTwoDialectsOneStore(t *testing.T) {
 	if kv := f.get("/app/sub/deep").Kvs[0]; kv.CreateRevision != r+2 || kv.CreateRevision != answer.Node.CreatedIndex || kv.Version != 1 {
 		t.Errorf("v3 reads %v of what v2 created as %+v", kv, answer.Node)
 	}
-	// A directory that v2 made moves the revision and is no key of v3.
+	// A directory of v2 moves the revision and is not a key of v3.
 	f.v2(http.StatusCreated, http.MethodPut, "/app/empty?dir=true", "")
 	resp := f.get("/app", clientv3.WithPrefix())
 	if got := keys(resp); fmt.Sprint(got) != "[/app/name /app/sub/deep]" || resp.Header.Revision != r+3 {
@@ -85,13 +85,13 @@ func TestTwoDialectsOneStore(t *testing.T) {
 		t.Fatalf("a transaction on what v2 wrote: %v, %v", txn, err)
 	}
 	if answer, _ = f.v2(http.StatusNotFound, http.MethodGet, "/app/name", ""); answer.ErrorCode != 100 {
-		t.Errorf("after a delete by v3, v2 answers %+v", answer)
+		t.Errorf("after a delete by v3, v2 responds %+v", answer)
 	}
 	f.v2(http.StatusOK, http.MethodDelete, "/app?recursive=true", "")
 	if resp := f.get("/", clientv3.WithPrefix()); len(resp.Kvs) != 0 || resp.Header.Revision != txn.Header.Revision+1 {
 		t.Errorf("after a recursive delete by v2, v3 lists %v at revision %d, want nothing at %d", keys(resp), resp.Header.Revision, txn.Header.Revision+1)
 	}
-	// Keys that are no clean paths belong to v3 alone.
+	// Keys that are not clean paths belong to v3 alone.
 	f.put("name", "v3", "//x", "v3", "/dir/", "v3")
 	if answer, _ = f.v2(http.StatusOK, http.MethodGet, "/?recursive=true", ""); len(answer.Node.Nodes) != 0 {
 		t.Errorf("v2 shows %+v of keys that are no clean paths", answer.Node.Nodes)
@@ -102,7 +102,7 @@ func TestTwoDialectsOneStore(t *testing.T) {
 func TestStoreOutlivesItsProcess(t *testing.T) {
 	f := start(t)
 	r := f.put("a", "1", "b", "2", "a", "3")
-	// etcd ends with the signal that it was sent, and so tells a service manager why.
+	// etcd ends by the signal that it received, which a service manager can see.
 	if state := f.server.Stop(); !state.Success() && state.String() != "signal: terminated" {
 		t.Errorf("after SIGTERM the server ended with %v", state)
 	}

@@ -22,7 +22,7 @@ import (
 	"cairn/test/harness"
 )
 
-// headed are the calls of TestHeaders, in order, and by how much each moves the revision.
+// headed are the calls of TestHeaders, in order, and the increment of the revision by each.
 var headed = []struct {
 	method string
 	moves  int64
@@ -94,8 +94,8 @@ func published() map[string]protoreflect.MethodDescriptor {
 	return all
 }
 
-// TestHeaders makes every unary call that one member can answer and looks at its header: the
-// cluster, the member, the term, and the revision that the store has come to by then.
+// TestHeaders makes every unary call that works with one member and checks its header: the cluster,
+// the member, the term, and the store's present revision.
 func TestHeaders(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " does not have all of these calls")
@@ -109,7 +109,7 @@ func TestHeaders(t *testing.T) {
 	for _, c := range headed {
 		m := methods[c.method]
 		called[c.method] = true
-		switch req := c.req.(type) { // what only the answers before tell
+		switch req := c.req.(type) { // fields from earlier responses
 		case *v3electionpb.ProclaimRequest:
 			req.Leader = leader
 		case *v3electionpb.ResignRequest:
@@ -127,7 +127,7 @@ func TestHeaders(t *testing.T) {
 		revision += c.moves
 		want := revision
 		if strings.HasPrefix(c.method, "Cluster/") {
-			want = 0 // as in etcd, answers about members have no revision
+			want = 0 // as in etcd, responses about members have no revision
 		}
 		header := resp.(interface {
 			GetHeader() *etcdserverpb.ResponseHeader
@@ -155,7 +155,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestStreamHeaders is TestHeaders for the calls that answer in streams.
+// TestStreamHeaders is TestHeaders for the calls with streams of responses.
 func TestStreamHeaders(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " does not have all of these calls")
@@ -182,7 +182,7 @@ func TestStreamHeaders(t *testing.T) {
 		CreateRequest: &etcdserverpb.WatchCreateRequest{Key: []byte("k")},
 	}}, watched)
 	if kept.ID != int64(lease) || kept.TTL != 60 || !watched.Created {
-		t.Errorf("answered %v, %v", kept, watched)
+		t.Errorf("responds %v, %v", kept, watched)
 	}
 	for name, h := range map[string]*etcdserverpb.ResponseHeader{
 		"RangeStream": ranged.GetRangeResponse().GetHeader(), "Watch": watched.Header, "LeaseKeepAlive": kept.Header,
@@ -193,10 +193,10 @@ func TestStreamHeaders(t *testing.T) {
 	}
 }
 
-// TestAuthFields writes users and roles in every way that there is, and reads them back.
+// TestAuthFields writes users and roles in every possible way, and reads them back.
 func TestAuthFields(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
-		t.Skip(other + " does not tell whether authentication is on")
+		t.Skip(other + " does not report whether authentication is enabled")
 	}
 	f := start(t)
 	raw := etcdserverpb.NewAuthClient(f.ActiveConnection())

@@ -19,12 +19,12 @@ func (f *fixture) grant(ttl int64) clientv3.LeaseID {
 	f.t.Helper()
 	resp, err := f.Grant(f.ctx, ttl)
 	if err != nil || resp.ID <= 0 || resp.TTL != ttl {
-		f.t.Fatalf("grant answers %+v, %v", resp, err)
+		f.t.Fatalf("grant responds %+v, %v", resp, err)
 	}
 	return resp.ID
 }
 
-// chosen grants a lease of an ID that the client chooses, which clientv3 itself does not offer.
+// chosen grants a lease with an ID that the client chooses, which clientv3 itself does not support.
 func (f *fixture) chosen(id, ttl int64) (*etcdserverpb.LeaseGrantResponse, error) {
 	resp, err := etcdserverpb.NewLeaseClient(f.ActiveConnection()).LeaseGrant(f.ctx, &etcdserverpb.LeaseGrantRequest{ID: id, TTL: ttl})
 	if err != nil {
@@ -38,14 +38,14 @@ func TestLeaseGrant(t *testing.T) {
 	revision := f.put("k", "v")[0]
 	for _, id := range []int64{77, -77} {
 		if resp, err := f.chosen(id, 60); err != nil || resp.ID != id || resp.TTL != 60 || resp.Header.Revision != revision {
-			t.Errorf("grant of a chosen ID answers %v, %v", resp, err)
+			t.Errorf("grant of a chosen ID responds %v, %v", resp, err)
 		}
 		_, err := f.chosen(id, 60)
 		f.wantError("grant of an ID that has a lease", err, rpctypes.ErrLeaseExist)
 	}
 	for _, ttl := range []int64{-1, 0, 1} {
 		if resp, err := f.chosen(0, ttl); err != nil || resp.ID <= 0 || resp.TTL != 2 {
-			t.Errorf("grant of TTL %d answers %v, %v", ttl, resp, err)
+			t.Errorf("grant of TTL %d responds %v, %v", ttl, resp, err)
 		}
 	}
 	if _, err := f.chosen(0, 9_000_000_000); err != nil {
@@ -82,7 +82,7 @@ func TestLeaseKeysAndRevoke(t *testing.T) {
 	heard := <-watch
 	if len(heard.Events) != 2 || heard.Events[0].Type != clientv3.EventTypeDelete || string(heard.Events[0].Kv.Key) != "a" ||
 		heard.Events[1].Kv.ModRevision != before+1 {
-		t.Errorf("watchers hear %+v", heard)
+		t.Errorf("watchers receive %+v", heard)
 	}
 	if got := keys(f.get("", clientv3.WithPrefix())); !slices.Equal(got, []string{"c"}) {
 		t.Errorf("after the revocation: %q", got)
@@ -96,8 +96,8 @@ func TestLeaseKeysAndRevoke(t *testing.T) {
 	}
 }
 
-// TestLeaseExpiry shows that keys go when their lease is over and not while it is kept alive, and
-// that watchers hear of it.
+// TestLeaseExpiry: keys are deleted when their lease expires and not while it is kept alive, and
+// watchers receive the deletes.
 func TestLeaseExpiry(t *testing.T) {
 	f := start(t)
 	short, kept := f.grant(2), f.grant(2)
@@ -114,25 +114,25 @@ func TestLeaseExpiry(t *testing.T) {
 	}
 	heard := <-watch
 	if len(heard.Events) != 1 || string(heard.Events[0].Kv.Key) != "short" {
-		t.Errorf("watchers hear %+v", heard)
+		t.Errorf("watchers receive %+v", heard)
 	}
 	if took := time.Since(began); took < time.Second {
 		t.Errorf("a lease of 2 s expires after %v", took)
 	}
 	for range 5 { // the client renews three times in a TTL
 		if resp, ok := <-alive; !ok || resp.TTL != 2 {
-			t.Fatalf("keep alive answers %v, %v", resp, ok)
+			t.Fatalf("keep alive responds %v, %v", resp, ok)
 		}
 	}
 	if time.Since(began) < 2*time.Second || len(f.get("kept").Kvs) != 1 {
-		t.Errorf("after %v the lease that is kept alive is over", time.Since(began))
+		t.Errorf("after %v the lease that is kept alive has expired", time.Since(began))
 	}
 	if resp, err := f.Leases(f.ctx); err != nil || len(resp.Leases) != 1 || resp.Leases[0].ID != kept {
 		t.Errorf("leases: %+v, %v", resp, err)
 	}
 }
 
-// TestLeaseRestart shows that a restart gives a lease no new time.
+// TestLeaseRestart: a restart does not extend a lease.
 func TestLeaseRestart(t *testing.T) {
 	f := start(t)
 	long, short := f.grant(1000), f.grant(4)
@@ -147,7 +147,7 @@ func TestLeaseRestart(t *testing.T) {
 		if before, err = f.TimeToLive(f.ctx, long); err != nil {
 			t.Fatal(err)
 		}
-		f.put("clock", "tick") // the cluster time that the log has
+		f.put("clock", "tick") // writes the cluster time to the log
 	}
 	f.server.Kill()
 	f.server.Restart()
@@ -158,8 +158,8 @@ func TestLeaseRestart(t *testing.T) {
 	harness.Await(t, "the lease expires after the restart", func() bool { return len(f.get("short").Kvs) == 0 })
 }
 
-// TestConcurrency runs the recipes that live on leases: a session, a mutex that the end of its
-// holder's session frees, and an election.
+// TestConcurrency runs the recipes that are based on leases: a session, a mutex that is released
+// when its holder's session ends, and an election.
 func TestConcurrency(t *testing.T) {
 	f := start(t)
 	session := func() *concurrency.Session {

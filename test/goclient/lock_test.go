@@ -35,11 +35,11 @@ func (f *fixture) unlock(key []byte) {
 	f.t.Helper()
 	resp := new(v3lockpb.UnlockResponse)
 	if err := f.call(f.ctx, "/v3lockpb.Lock/Unlock", &v3lockpb.UnlockRequest{Key: key}, resp); err != nil || resp.Header.Revision == 0 {
-		f.t.Fatalf("unlock answers %v, %v", resp, err)
+		f.t.Fatalf("unlock responds %v, %v", resp, err)
 	}
 }
 
-// waiters waits until so many keys are in a queue.
+// waiters waits until the queue has n keys.
 func (f *fixture) waiters(name string, n int64) {
 	f.t.Helper()
 	harness.Await(f.t, fmt.Sprintf("%d keys below %s", n, name), func() bool {
@@ -47,13 +47,13 @@ func (f *fixture) waiters(name string, n int64) {
 	})
 }
 
-// TestLock: the service's locks and those that clients make by themselves are the same.
+// TestLock: the service's locks and those that client libraries implement are the same.
 func TestLock(t *testing.T) {
 	f := start(t)
 	lease := f.grant(60)
 	first, err := f.lock(f.ctx, "l", lease)
 	if err != nil || string(first.Key) != fmt.Sprintf("l/%x", int64(lease)) {
-		t.Fatalf("lock answers %v, %v", first, err)
+		t.Fatalf("lock responds %v, %v", first, err)
 	}
 	if kvs := f.get(string(first.Key)).Kvs; len(kvs) != 1 || kvs[0].Lease != int64(lease) || kvs[0].CreateRevision != first.Header.Revision {
 		t.Errorf("the lock's key: %v", kvs)
@@ -62,7 +62,7 @@ func TestLock(t *testing.T) {
 		t.Errorf("the same lease again: %v, %v", again, err)
 	}
 
-	// A client's own mutex waits for the service's, and a call of the service for that.
+	// A client's own mutex waits for the service's, and a call of the service for the client's.
 	session, err := concurrency.NewSession(f.Client, concurrency.WithContext(f.ctx))
 	if err != nil {
 		t.Fatal(err)
@@ -92,10 +92,10 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if resp, err := <-answers, <-got; err != nil || string(resp.Key) != "l/-7" {
-		t.Fatalf("lock answers %v, %v", resp, err)
+		t.Fatalf("lock responds %v, %v", resp, err)
 	}
 
-	// Who gives up while they wait leaves nothing behind.
+	// A cancelled waiter leaves no key.
 	other := f.grant(60)
 	ctx, cancel := context.WithCancel(f.ctx)
 	go func() {
@@ -105,7 +105,7 @@ func TestLock(t *testing.T) {
 	f.waiters("l", 2)
 	cancel()
 	if err := <-got; status.Code(err) != codes.Canceled {
-		t.Errorf("given up: %v", err)
+		t.Errorf("cancelled: %v", err)
 	}
 	f.waiters("l", 1)
 
@@ -136,7 +136,7 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestElection goes through an election, with a candidate of the client library in it.
+// TestElection runs an election in which the client library has a candidate, too.
 func TestElection(t *testing.T) {
 	f := start(t)
 	const service = "/v3electionpb.Election/"
@@ -176,7 +176,7 @@ func TestElection(t *testing.T) {
 	lease := f.grant(60)
 	one, err := campaign(lease, "one")
 	if err != nil || string(one.Key) != fmt.Sprintf("e/%x", int64(lease)) || one.Lease != int64(lease) || string(one.Name) != "e" {
-		t.Fatalf("campaign answers %v, %v", one, err)
+		t.Fatalf("campaign responds %v, %v", one, err)
 	}
 	hear("one")
 	if again, err := campaign(lease, "one more"); err != nil || !proto.Equal(again, one) {
@@ -277,9 +277,9 @@ func TestManyLockWaiters(t *testing.T) {
 	f.unlock(held.Key)
 	<-got // the next waiter has the lock
 	cancel()
-	serveOthers(1) // the owner's key; the others have left
-	t.Logf("the slowest get and put beside %d waiters took %v", waiters, slowest)
+	serveOthers(1) // the owner's key; the other waiters have left
+	t.Logf("the slowest get and put with %d waiters took %v", waiters, slowest)
 	if slowest > 3*time.Second {
-		t.Errorf("a get and a put took %v beside %d waiters", slowest, waiters)
+		t.Errorf("a get and a put took %v with %d waiters", slowest, waiters)
 	}
 }

@@ -1,11 +1,11 @@
 // Package goclient drives a real server with the official Go client, go.etcd.io/etcd/client/v3.
 //
-// It owns what that client must see for the KV service: every option of Get, Put and Delete,
+// It owns the tests of that client's view of the KV service: every option of Get, Put and Delete,
 // transactions, compaction, the typed errors of rpctypes, and that the v2 dialect shows the same
-// keys with the same revisions. Expectations are relative to the revision that the server is at,
-// since only the steps are promised, not the number it starts from.
+// keys with the same revisions. Expectations are relative to the server's present revision, since
+// only the increments are promised, not the initial number.
 //
-// Concurrency: tests run one after the other, each on a server of its own or on keys of its own.
+// Concurrency: tests run one after the other, each on its own server or on its own keys.
 package goclient
 
 import (
@@ -72,8 +72,7 @@ func (f *fixture) get(key string, options ...clientv3.OpOption) *clientv3.GetRes
 	return resp
 }
 
-// wantError checks that an error is the one of rpctypes that is wanted, by errors.Is as programs do
-// it.
+// wantError checks an error against one of rpctypes, by errors.Is as programs do it.
 func (f *fixture) wantError(what string, got, want error) {
 	f.t.Helper()
 	if !errors.Is(got, want) {
@@ -81,7 +80,7 @@ func (f *fixture) wantError(what string, got, want error) {
 	}
 }
 
-// keys lists the keys of an answer, in its order.
+// keys lists the keys of a response, in its order.
 func keys(resp *clientv3.GetResponse) []string {
 	list := []string{}
 	for _, kv := range resp.Kvs {

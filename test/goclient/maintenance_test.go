@@ -46,8 +46,8 @@ func (f *fixture) alarms() []*etcdserverpb.AlarmMember {
 	return resp.Alarms
 }
 
-// TestAlarms: an operator's alarms refuse what etcd's do, survive a restart, and go when they are
-// disarmed.
+// TestAlarms: an operator's alarms refuse the same requests as etcd's, survive a restart, and are
+// cleared when they are disarmed.
 func TestAlarms(t *testing.T) {
 	f := start(t)
 	raw := etcdserverpb.NewMaintenanceClient(f.ActiveConnection())
@@ -62,7 +62,7 @@ func TestAlarms(t *testing.T) {
 		t.Helper()
 		resp, err := raw.Alarm(f.ctx, &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: me, Alarm: kind})
 		if err != nil || len(resp.Alarms) != 1 || resp.Alarms[0].MemberID != me || resp.Alarms[0].Alarm != kind {
-			t.Fatalf("activate answers %v, %v", resp, err)
+			t.Fatalf("activate responds %v, %v", resp, err)
 		}
 	}
 	activate(etcdserverpb.AlarmType_NOSPACE)
@@ -106,9 +106,9 @@ func TestAlarms(t *testing.T) {
 	if got := f.alarms(); len(got) != 2 {
 		t.Errorf("alarms %v", got)
 	}
-	// As etcdctl disarms: all that there are.
+	// As etcdctl disarms: all alarms.
 	if resp, err := f.AlarmDisarm(f.ctx, &clientv3.AlarmMember{}); err != nil || len(resp.Alarms) != 2 {
-		t.Errorf("disarm answers %v, %v", resp, err)
+		t.Errorf("disarm responds %v, %v", resp, err)
 	}
 	if got := f.alarms(); len(got) != 0 {
 		t.Errorf("alarms after disarming: %v", got)
@@ -117,13 +117,13 @@ func TestAlarms(t *testing.T) {
 
 	for _, req := range []*etcdserverpb.AlarmRequest{{Action: 7}, {Action: 1, Alarm: 3}, {Action: 1, Alarm: 1, MemberID: me + 1}} {
 		if _, err := raw.Alarm(f.ctx, req); err == nil {
-			t.Errorf("%v is taken", req)
+			t.Errorf("%v is accepted", req)
 		}
 	}
 }
 
-// TestQuota: a store that outgrows its quota raises the alarm, deleting and compacting is still
-// possible, and the alarm lifts by itself when space is back.
+// TestQuota: a store that exceeds its quota raises the alarm, deleting and compacting remain
+// possible, and the alarm is cleared automatically when space is free again.
 func TestQuota(t *testing.T) {
 	f := start(t, "--quota-backend-bytes", "12000000", "--snapshot-count", "5")
 	value := make([]byte, 1<<20)
@@ -147,7 +147,7 @@ func TestQuota(t *testing.T) {
 	}
 	deleted, err := f.Delete(f.ctx, "k", clientv3.WithPrefix())
 	if err != nil || deleted.Deleted < 5 {
-		t.Fatalf("delete answers %v, %v", deleted, err)
+		t.Fatalf("delete responds %v, %v", deleted, err)
 	}
 	if _, err := f.Compact(f.ctx, deleted.Header.Revision); err != nil {
 		t.Fatal(err)
@@ -161,8 +161,8 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// TestSmallQuota: a quota of some kilobytes works as in etcd, which is how operators try their
-// alarms: what is still in memory counts.
+// TestSmallQuota: a quota of some kilobytes works as in etcd, since operators test their alarms
+// that way: data in memory counts.
 func TestSmallQuota(t *testing.T) {
 	const quota, size = 53248, 4096
 	f := start(t, "--quota-backend-bytes", fmt.Sprint(quota))
@@ -172,7 +172,7 @@ func TestSmallQuota(t *testing.T) {
 		_, err = f.Put(f.ctx, fmt.Sprint("k", taken), strings.Repeat("v", size))
 	}
 	f.wantError("a full store", err, rpctypes.ErrNoSpace)
-	if taken--; taken < 3 || taken > 12 { // etcd 3.4 takes 8
+	if taken--; taken < 3 || taken > 12 { // etcd 3.4 accepts 8
 		t.Errorf("%d puts of %d bytes fit into a quota of %d", taken, size, quota)
 	}
 	harness.Await(t, "an alarm is raised", func() bool { return len(f.alarms()) > 0 })
@@ -182,7 +182,7 @@ func TestSmallQuota(t *testing.T) {
 	}
 }
 
-// TestMaintenance: what the other calls answer.
+// TestMaintenance checks the responses of the other calls.
 func TestMaintenance(t *testing.T) {
 	f := start(t)
 	raw := etcdserverpb.NewMaintenanceClient(f.ActiveConnection())

@@ -42,7 +42,7 @@ func TestMembers(t *testing.T) {
 	wanted := []string{"http://127.0.0.1:29202", "http://127.0.0.1:29201"}
 	updated, err := f.MemberUpdate(f.ctx, me.ID, wanted)
 	if err != nil || len(updated.Members) != 1 || !slices.Equal(updated.Members[0].PeerURLs, wanted) {
-		t.Fatalf("update answers %v, %v", updated, err)
+		t.Fatalf("update responds %v, %v", updated, err)
 	}
 	for _, option := range []clientv3.OpOption{clientv3.WithSerializable(), nil} {
 		var options []clientv3.OpOption
@@ -61,7 +61,7 @@ func TestMembers(t *testing.T) {
 
 	_, err = f.MemberUpdate(f.ctx, 0xff, wanted)
 	f.wantError("update of an unknown member", err, rpctypes.ErrMemberNotFound)
-	// The client checks URLs itself; others may not.
+	// This client checks URLs itself; others may not.
 	rpc := etcdserverpb.NewClusterClient(f.ActiveConnection())
 	for _, bad := range [][]string{nil, {"ftp://127.0.0.1:1"}, {"http://127.0.0.1:1", "http://127.0.0.1"}} {
 		_, err = rpc.MemberUpdate(f.ctx, &etcdserverpb.MemberUpdateRequest{ID: me.ID, PeerURLs: bad})
@@ -70,7 +70,7 @@ func TestMembers(t *testing.T) {
 		f.wantError("add with bad URLs", rpctypes.Error(err), rpctypes.ErrMemberBadURLs)
 	}
 	_, err = f.MemberAdd(f.ctx, wanted[:1])
-	f.wantError("add under a URL that is taken", err, rpctypes.ErrPeerURLExist)
+	f.wantError("add with a URL of another member", err, rpctypes.ErrPeerURLExist)
 	_, err = f.MemberRemove(f.ctx, 0xff)
 	f.wantError("removal of an unknown member", err, rpctypes.ErrMemberNotFound)
 	_, err = f.MemberRemove(f.ctx, me.ID)

@@ -33,10 +33,10 @@ func TestGetOfOneKey(t *testing.T) {
 		t.Errorf("header is %v, want revision %d and IDs and a term", h, revs[1])
 	}
 	if resp := f.get("absent"); len(resp.Kvs) != 0 || resp.Count != 0 || resp.Header.Revision != revs[1] {
-		t.Errorf("an absent key answers %v", resp)
+		t.Errorf("an absent key: %v", resp)
 	}
 	if resp := f.get("k", clientv3.WithSerializable()); string(resp.Kvs[0].Value) != "two" {
-		t.Errorf("a serializable read right after the write answers %v", resp)
+		t.Errorf("a serializable read right after the write: %v", resp)
 	}
 }
 
@@ -105,10 +105,10 @@ func TestGetOptions(t *testing.T) {
 		t.Errorf("c before its second put is %v", kv)
 	}
 	if resp := f.get("\x00", all, clientv3.WithKeysOnly()); len(resp.Kvs) != 5 || slices.ContainsFunc(resp.Kvs, func(kv *keyValue) bool { return len(kv.Value) > 0 || kv.ModRevision == 0 }) {
-		t.Errorf("keys only answers %v", resp)
+		t.Errorf("keys only: %v", resp)
 	}
 	if resp := f.get("\x00", all, clientv3.WithCountOnly()); len(resp.Kvs) != 0 || resp.Count != 5 || resp.More {
-		t.Errorf("count only answers %v", resp)
+		t.Errorf("count only: %v", resp)
 	}
 	if resp := f.get("\x00", all, clientv3.WithCountOnly(), clientv3.WithRev(r[2])); resp.Count != 3 {
 		t.Errorf("count at an older revision is %d, want 3", resp.Count)
@@ -189,16 +189,16 @@ func TestLongLists(t *testing.T) {
 		}
 		all.Wait()
 	}
-	// A client that compresses, which sends its request so and wants its answer so.
+	// A client that compresses its request, and accepts a compressed response.
 	raw, err := etcdserverpb.NewKVClient(f.ActiveConnection()).Range(f.ctx,
 		&etcdserverpb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l")}, grpc.UseCompressor(gzip.Name), grpc.MaxCallRecvMsgSize(1<<30))
 	check((*clientv3.GetResponse)(raw), err, len(want), false)
 }
 
-// TestGetStream reads the same range in pieces, and expects the sum of them to be what Get answers.
+// TestGetStream reads the same range in chunks, and expects their sum to equal the response of Get.
 func TestGetStream(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
-		t.Skip(other + " has no RangeStream, which came with 3.7")
+		t.Skip(other + " has no RangeStream, which was added in 3.7")
 	}
 	f := start(t)
 	value := strings.Repeat("v", 1000)
@@ -224,7 +224,7 @@ func TestGetStream(t *testing.T) {
 		}
 		want := f.get("k", options...)
 		if !proto.Equal((*etcdserverpb.RangeResponse)(got), (*etcdserverpb.RangeResponse)(want)) {
-			t.Errorf("%s: the stream gave %d keys, count %d, more %t, header %v; Get %d, %d, %t, %v", name,
+			t.Errorf("%s: the stream has %d keys, count %d, more %t, header %v; Get %d, %d, %t, %v", name,
 				len(got.Kvs), got.Count, got.More, got.Header, len(want.Kvs), want.Count, want.More, want.Header)
 		}
 	}

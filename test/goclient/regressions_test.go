@@ -13,9 +13,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// The tests are named after issues of github.com/etcd-io/etcd that we must not repeat.
+// The tests are named after issues of github.com/etcd-io/etcd that must not occur here.
 
-// next returns the next answer of a Watch call.
+// next returns the next response of a Watch call.
 func (c *call) next() *etcdserverpb.WatchResponse {
 	c.t.Helper()
 	select {
@@ -25,13 +25,13 @@ func (c *call) next() *etcdserverpb.WatchResponse {
 		}
 		return r
 	case <-c.ctx.Done():
-		c.t.Fatal("no answer")
+		c.t.Fatal("no response")
 	}
 	return nil
 }
 
-// Test15220: progress that was asked for is never ahead of events that are still to come, nor
-// behind those that came.
+// Test15220: a requested progress notification is neither ahead of events still to come, nor behind
+// those already received.
 func Test15220(t *testing.T) {
 	f := start(t)
 	c := watchCall(f)
@@ -52,7 +52,7 @@ func Test15220(t *testing.T) {
 		r := c.next()
 		if len(r.Events) == 0 {
 			if r.WatchId != -1 || r.Header.Revision != received {
-				t.Fatalf("progress %d of watch %d, events came up to %d", r.Header.Revision, r.WatchId, received)
+				t.Fatalf("progress %d of watch %d, events up to %d", r.Header.Revision, r.WatchId, received)
 			}
 			if answers++; received < created.Header.Revision+puts {
 				c.progress()
@@ -69,8 +69,7 @@ func Test15220(t *testing.T) {
 }
 
 // Test17529: hundreds of watches with prev_kv on one stream, whose client reads nothing for a
-// while, are received every event, or of a compaction that was quicker; none is passed over in
-// silence.
+// while, receive every event, or the cancellation by a compaction; none skips events silently.
 func Test17529(t *testing.T) {
 	f := start(t)
 	const watches, puts = 300, 200
@@ -82,7 +81,7 @@ func Test17529(t *testing.T) {
 	}
 	for range watches {
 		if r := c.next(); !r.Created || r.Canceled {
-			t.Fatalf("create answers %v", r)
+			t.Fatalf("create responds %v", r)
 		}
 	}
 	for i := range puts {
@@ -113,8 +112,8 @@ func Test17529(t *testing.T) {
 	}
 }
 
-// Test18089 is Test19179, too: a watch that begins at the compaction is received of the delete that
-// was compacted to, also when the server was killed right behind the compaction.
+// Test18089 is Test19179, too: a watch that begins at the compacted revision receives the delete of
+// that revision, also when the server was killed right after the compaction.
 func Test18089(t *testing.T) {
 	f := start(t)
 	f.put("k", "1", "k", "2")
@@ -141,7 +140,7 @@ func Test18089(t *testing.T) {
 	}
 }
 
-// Test20221: a watch that begins in the future is not received of progress before that.
+// Test20221: a watch that begins in the future receives no progress before its start.
 func Test20221(t *testing.T) {
 	f := start(t, "--watch-progress-notify-interval", "50ms")
 	c := watchCall(f)
@@ -151,7 +150,7 @@ func Test20221(t *testing.T) {
 	notices := 0
 	for range 2 {
 		if r := c.next(); !r.Created {
-			t.Fatalf("create answers %v", r)
+			t.Fatalf("create responds %v", r)
 		}
 	}
 	for notices < 3 { // of the other watch, meanwhile
@@ -179,7 +178,7 @@ func Test20221(t *testing.T) {
 	}
 }
 
-// Test20707: negative revisions are refused, and take nothing from the other watches.
+// Test20707: negative revisions are refused, and do not affect the other watches.
 func Test20707(t *testing.T) {
 	f := start(t)
 	first := f.put("k", "1")[0]
@@ -201,8 +200,8 @@ func Test20707(t *testing.T) {
 	}
 }
 
-// Test15274: a watch that begins in the future is received of nothing before that, and of
-// everything from then on.
+// Test15274: a watch that begins in the future receives nothing before its start, and everything
+// from then on.
 func Test15274(t *testing.T) {
 	f := start(t)
 	begins := f.revision() + 4
@@ -213,7 +212,7 @@ func Test15274(t *testing.T) {
 	}
 }
 
-// Test14239: negative lease IDs are like others, over a restart.
+// Test14239: negative lease IDs work like others, also after a restart.
 func Test14239(t *testing.T) {
 	f := start(t)
 	for _, id := range []int64{-1, -1 << 63, -12345} {
@@ -242,7 +241,7 @@ func Test14239(t *testing.T) {
 	}
 }
 
-// Test20615: a revoked lease is not renewed, however close the renewal comes behind.
+// Test20615: a revoked lease is not renewed, however soon after the revocation.
 func Test20615(t *testing.T) {
 	f := start(t)
 	for range 50 {
@@ -253,7 +252,7 @@ func Test20615(t *testing.T) {
 			_, err := f.Revoke(f.ctx, id)
 			revoked <- err
 		}()
-		for { // renewals that succeed come before the revocation: their keys are there
+		for { // renewals that succeed precede the revocation: their keys exist
 			before := len(revoked) > 0
 			_, err := f.KeepAliveOnce(f.ctx, id)
 			if err == nil && before {
@@ -268,7 +267,7 @@ func Test20615(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := f.get("k").Count; got != 0 {
-			t.Fatal("the lease is gone, its key is not")
+			t.Fatal("the lease is revoked, but its key exists")
 		}
 	}
 }
@@ -280,7 +279,7 @@ func (f *fixture) putLeased(key string, id clientv3.LeaseID) {
 	}
 }
 
-// Test15815: a lease knows exactly the keys that are attached to it, whatever has happened to them.
+// Test15815: a lease has exactly the keys that are attached to it, after any changes of the keys.
 func Test15815(t *testing.T) {
 	f := start(t)
 	a, b := f.grant(600), f.grant(600)
@@ -323,14 +322,14 @@ func Test15815(t *testing.T) {
 	}
 }
 
-// TestWatchLimit: a stream takes so many watches, and refuses the next in words; the client's other
-// streams, and this one's other watches, go on.
+// TestWatchLimit: a stream accepts a limited number of watches, and refuses the next with an error;
+// the client's other streams, and this one's other watches, continue.
 func TestWatchLimit(t *testing.T) {
 	f := start(t)
 	c := watchCall(f)
 	key := []byte(strings.Repeat("k", 1<<20))
 	refused := 0
-	for i := range 80 { // 64 MiB of keys is what a stream may have
+	for i := range 80 { // the limit of a stream is 64 MiB of keys
 		c.create(&etcdserverpb.WatchCreateRequest{Key: append(slices.Clone(key), byte(i))})
 		if r := c.next(); r.Canceled {
 			refused++
@@ -355,7 +354,7 @@ func TestWatchLimit(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the other stream hears nothing")
+			t.Fatal("the other stream receives nothing")
 		}
 	}
 }

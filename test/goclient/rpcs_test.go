@@ -25,7 +25,7 @@ import (
 	"cairn/internal/v3lockpb"
 )
 
-// need is what a caller needs for an RPC while authentication is on.
+// need is what a caller needs for an RPC while authentication is enabled.
 type need int
 
 const (
@@ -39,7 +39,7 @@ func (n need) String() string { return [...]string{"anyone", "user", "keys", "ro
 
 var secret = []byte("/secret/a")
 
-// rpcs is what each RPC needs, with a request that would do something if it were allowed.
+// rpcs has the need of each RPC, with a request that would have an effect if it were allowed.
 var rpcs = map[string]struct {
 	need need
 	req  proto.Message
@@ -63,7 +63,7 @@ var rpcs = map[string]struct {
 	"Cluster/MemberUpdate":     {root, &pb.MemberUpdateRequest{ID: 7, PeerURLs: []string{"http://127.0.0.1:1"}}},
 	"Cluster/MemberList":       {user, &pb.MemberListRequest{}},
 	"Cluster/MemberPromote":    {root, &pb.MemberPromoteRequest{ID: 7}},
-	"Maintenance/Alarm":        {user, &pb.AlarmRequest{}}, // to ask for them; see also below
+	"Maintenance/Alarm":        {user, &pb.AlarmRequest{}}, // to list them; see also below
 	"Maintenance/Status":       {user, &pb.StatusRequest{}},
 	"Maintenance/Defragment":   {root, &pb.DefragmentRequest{}},
 	"Maintenance/Hash":         {root, &pb.HashRequest{}},
@@ -135,7 +135,7 @@ func TestEveryRPCIsGuarded(t *testing.T) {
 				}
 				got := call(token)
 				if denied := says(got, codes.PermissionDenied, "permission denied"); denied != (c.need > user) {
-					t.Errorf("%s, which needs %v, by a user who is not allowed: %v", name, c.need, got)
+					t.Errorf("%s, which needs %v, by a user without permission: %v", name, c.need, got)
 				}
 			}
 		}
@@ -155,7 +155,7 @@ func TestEveryRPCIsGuarded(t *testing.T) {
 	}
 }
 
-// checkWithoutToken checks how a call without a token is answered.
+// checkWithoutToken checks the result of a call without a token.
 func checkWithoutToken(t *testing.T, name string, n need, got error) {
 	t.Helper()
 	if refused := says(got, codes.InvalidArgument, "user name is empty"); refused != (n != anyone) {
@@ -167,8 +167,8 @@ func says(err error, code codes.Code, text string) bool {
 	return status.Code(err) == code && strings.Contains(status.Convert(err).Message(), text)
 }
 
-// callRaw makes a call without a client's help: it sends one request and returns how the first
-// answer is refused, if it is.
+// callRaw makes a call without the client library: it sends one request and returns the error of
+// the first response, if any.
 func callRaw(ctx context.Context, conn *grpc.ClientConn, method string, m protoreflect.MethodDescriptor, req proto.Message, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// fields looks at each message of the stream.
+// fields checks each message of the stream.
 func fields(f *fixture) {
 	f.t.Helper()
 	stream, err := etcdserverpb.NewMaintenanceClient(f.ActiveConnection()).Snapshot(f.ctx, &etcdserverpb.SnapshotRequest{})
@@ -27,7 +27,7 @@ func fields(f *fixture) {
 			f.t.Fatal(err)
 		}
 		if remaining == 0 {
-			f.t.Error("a message follows the one that said it was the last")
+			f.t.Error("a message follows the last one")
 		}
 		size, remaining = size+len(r.Blob), r.RemainingBytes
 		if r.Header != nil || r.Version == "" {
@@ -39,8 +39,8 @@ func fields(f *fixture) {
 	}
 }
 
-// TestSnapshotStream takes a snapshot as etcd's client does, which looks for the SHA-256 at its
-// end; and looks at who may.
+// TestSnapshotStream takes a snapshot as etcd's client does, which verifies the SHA-256 at its end;
+// and checks who has permission.
 func TestSnapshotStream(t *testing.T) {
 	f := guarded(t)
 	take := func(f *fixture) ([]byte, error) {
@@ -57,10 +57,10 @@ func TestSnapshotStream(t *testing.T) {
 	}
 	at := len(b) - sha256.Size
 	if at < 0 || at%512 != 0 {
-		t.Fatalf("%d bytes, which no client of etcd's takes for a snapshot with its SHA-256", len(b))
+		t.Fatalf("%d bytes, which etcd's clients do not accept as a snapshot with its SHA-256", len(b))
 	}
 	if sum := sha256.Sum256(b[:at]); string(sum[:]) != string(b[at:]) {
-		t.Errorf("SHA-256 %x, at the end stands %x", sum, b[at:])
+		t.Errorf("SHA-256 %x, the trailer has %x", sum, b[at:])
 	}
 	fields(f.as("root", "rp"))
 	if b, err := take(f.as("v3user", "p3")); !errors.Is(err, rpctypes.ErrPermissionDenied) {

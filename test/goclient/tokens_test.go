@@ -24,7 +24,7 @@ import (
 	"cairn/test/harness"
 )
 
-// token logs in without the client's help.
+// token logs in without the client library.
 func (f *fixture) token(user, password string) string {
 	f.t.Helper()
 	resp, err := f.Authenticate(f.ctx, user, password)
@@ -32,24 +32,24 @@ func (f *fixture) token(user, password string) string {
 	return resp.Token
 }
 
-// with is a context of requests that bring a token.
+// with is a context of requests that carry a token.
 func (f *fixture) with(token string) context.Context {
 	return metadata.AppendToOutgoingContext(f.ctx, rpctypes.TokenFieldNameGRPC, token)
 }
 
-// bearer is a client with a token, which it does not ask for again when it is refused.
+// bearer is a client with a fixed token, which it does not replace when it is refused.
 func (f *fixture) bearer(token string) *clientv3.Client {
 	f.t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{f.server.URL()}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), Token: token})
 	must(f.t, err)
-	f.t.Cleanup(func() { _ = client.Close() }) // its connection may have gone with the server
+	f.t.Cleanup(func() { _ = client.Close() }) // the server may have closed its connection
 	return client
 }
 
-// secured is a server with the user root, password rp, who also has a role that is not root's.
+// secured is a server with the user root, password rp, who also has a role other than root.
 func secured(t *testing.T, flags ...string) *fixture {
 	if other := harness.Reference(t); other != "" {
-		t.Skip(other + " knows tokens of its own")
+		t.Skip(other + " has its own kind of tokens")
 	}
 	f := start(t, flags...)
 	_, err := f.UserAdd(f.ctx, "root", "rp")
@@ -59,8 +59,8 @@ func secured(t *testing.T, flags ...string) *fixture {
 	return f
 }
 
-// TestTokensOutliveARestart uses a simple token over a restart of the member, and shows what ends
-// it.
+// TestTokensOutliveARestart uses a simple token across a restart of the member, and shows what
+// makes it invalid.
 func TestTokensOutliveARestart(t *testing.T) {
 	f := secured(t, "--auth-token-ttl=3600", "--bcrypt-cost=4")
 	token := f.token("root", "rp")
@@ -87,7 +87,7 @@ func TestTokenTTL(t *testing.T) {
 	f := secured(t, "--auth-token-ttl=1", "--bcrypt-cost=4")
 	token := f.token("root", "rp")
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		// longer than it lives: however slow the machine is, it is over then
+		// longer than its TTL: also on a slow machine it has expired
 		time.Sleep(1100 * time.Millisecond)
 		_, err := f.bearer(token).Put(f.ctx, "k", "v")
 		if errors.Is(err, rpctypes.ErrInvalidAuthToken) {
@@ -97,7 +97,7 @@ func TestTokenTTL(t *testing.T) {
 			t.Fatal("the token does not expire")
 		}
 	}
-	f.as("root", "rp").put("k", "v") // the client logs in again by itself
+	f.as("root", "rp").put("k", "v") // the client logs in again automatically
 }
 
 // TestJWT gets tokens signed with a key in a file.
@@ -121,7 +121,7 @@ func TestJWT(t *testing.T) {
 		t.Fatalf("%q is no JWT", token)
 	}
 	if says, err := base64.RawURLEncoding.DecodeString(parts[1]); err != nil || !strings.Contains(string(says), `"username":"root"`) {
-		t.Errorf("the token says %s, %v", says, err)
+		t.Errorf("the token contains %s, %v", says, err)
 	}
 	_, err = f.Put(f.with(token), "k", "v")
 	must(t, err)
@@ -131,13 +131,13 @@ func TestJWT(t *testing.T) {
 	must(t, err)
 	_, err = f.bearer(token).Put(f.ctx, "k", "v")
 	f.wantError("a token of older users and roles", err, rpctypes.ErrAuthOldRevision)
-	root.put("k", "v") // the client logs in again by itself
+	root.put("k", "v") // the client logs in again automatically
 	f.server.Kill()
 	f.server.Restart()
 	root.put("k", "v")
 }
 
-// TestLoginStorm has many guess passwords at once, and puts keys meanwhile.
+// TestLoginStorm has many clients guess passwords at once, and puts keys meanwhile.
 func TestLoginStorm(t *testing.T) {
 	f := secured(t)
 	token := f.token("root", "rp")
@@ -150,7 +150,7 @@ func TestLoginStorm(t *testing.T) {
 			for ctx.Err() == nil {
 				guesses.Add(1)
 				if _, err := f.Authenticate(ctx, "root", "guess"); err == nil {
-					t.Error("a guess is taken for the password")
+					t.Error("a guess is accepted as the password")
 				}
 			}
 		})
@@ -173,8 +173,8 @@ func TestLoginStorm(t *testing.T) {
 	f.as("root", "rp").put("k", "v")
 }
 
-// TestNothingSecretIsLogged uses passwords and tokens of both dialects in the right and in the
-// wrong way, and looks for them in a log of all levels.
+// TestNothingSecretIsLogged uses passwords and tokens of both dialects correctly and incorrectly,
+// and searches for them in a log of all levels.
 func TestNothingSecretIsLogged(t *testing.T) {
 	f := secured(t, "--log-level=debug")
 	secrets := []string{"correct-horse", "battery-staple", "wr0ng-password", "new-passw0rd", "t0ken-of-nobody", "rp"}
@@ -210,8 +210,8 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	}
 }
 
-// TestWatchOfTheRest tries to watch from a key that may be read to the end of all keys, and through
-// a nested transaction.
+// TestWatchOfTheRest tries to watch from a readable key to the end of all keys, and through a
+// nested transaction.
 func TestWatchOfTheRest(t *testing.T) {
 	f := guarded(t)
 	root, three := f.as("root", "rp"), f.as("v3user", "p3")

@@ -8,8 +8,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// TestTxnCompare tries every target with every result, so that each is seen to hold and not to
-// hold.
+// TestTxnCompare tries every target with every result, such that each comparison holds and does not
+// hold once.
 func TestTxnCompare(t *testing.T) {
 	f := start(t)
 	r := f.put("k", "a", "k", "m")
@@ -44,7 +44,7 @@ func TestTxnCompare(t *testing.T) {
 					t.Errorf("%s %s own%+d: got %t, want %t", name, c.result, i-1, resp.Succeeded, want)
 				}
 				if resp.Header.Revision != r[1] {
-					t.Errorf("a transaction that writes nothing moved the revision to %d", resp.Header.Revision)
+					t.Errorf("a transaction without writes moved the revision to %d", resp.Header.Revision)
 				}
 			}
 		}
@@ -93,7 +93,7 @@ func TestTxnBranches(t *testing.T) {
 		t.Errorf("a read after a write in the same transaction sees %v", kvs)
 	}
 	if del := resp.Responses[2].GetResponseDeleteRange(); del.Deleted != 2 || len(del.PrevKvs) != 2 {
-		t.Errorf("the delete answers %v", del)
+		t.Errorf("the delete responds %v", del)
 	}
 	if n := resp.Responses[3].GetResponseRange().Count; n != 0 {
 		t.Errorf("a count after the delete is %d", n)
@@ -108,10 +108,10 @@ func TestTxnBranches(t *testing.T) {
 	resp, err = f.Txn(f.ctx).If(clientv3.Compare(clientv3.Value("k"), "=", "v")).
 		Then(clientv3.OpPut("wrong", "branch")).Else(clientv3.OpGet("k")).Commit()
 	if err != nil || resp.Succeeded || string(resp.Responses[0].GetResponseRange().Kvs[0].Value) != "w" || resp.Header.Revision != before+1 {
-		t.Errorf("the other branch answers %v, %v", resp, err)
+		t.Errorf("the other branch responds %v, %v", resp, err)
 	}
 	if got := f.get("wrong"); len(got.Kvs) != 0 {
-		t.Error("the branch that was not taken was done")
+		t.Error("the branch that was not chosen was executed")
 	}
 }
 
@@ -131,15 +131,15 @@ func TestTxnNested(t *testing.T) {
 	}
 	inner := resp.Responses[1].GetResponseTxn()
 	if inner == nil || !inner.Succeeded || len(inner.Responses) != 2 || len(inner.Responses[1].GetResponseRange().Kvs) != 1 {
-		t.Errorf("the nested transaction answers %v", inner)
+		t.Errorf("the nested transaction responds %v", inner)
 	}
 	if kv := f.get("inner").Kvs[0]; string(kv.Value) != "2" || kv.ModRevision != before+1 {
 		t.Errorf("the nested put left %v", kv)
 	}
 }
 
-// TestTxnNestedCompares shows that all comparisons use the state before the transaction, also
-// those of a transaction that is nested behind a put.
+// TestTxnNestedCompares: all comparisons use the state before the transaction, also those of a
+// nested transaction that follows a put.
 func TestTxnNestedCompares(t *testing.T) {
 	f := start(t)
 	f.put("k", "before")
@@ -156,7 +156,7 @@ func TestTxnNestedCompares(t *testing.T) {
 	}
 	inner := resp.Responses[1].GetResponseTxn()
 	if !inner.Succeeded || string(inner.Responses[0].GetResponseRange().Kvs[0].Value) != "after" {
-		t.Errorf("the nested transaction answers %v", inner)
+		t.Errorf("the nested transaction responds %v", inner)
 	}
 }
 

@@ -26,11 +26,11 @@ func (f *fixture) hear(w clientv3.WatchChan, n int) (events []*clientv3.Event) {
 			}
 			events = append(events, r.Events...)
 		case <-timeout:
-			f.t.Fatalf("only %d of %d events came", len(events), n)
+			f.t.Fatalf("only %d of %d events arrived", len(events), n)
 		}
 	}
 	if len(events) > n {
-		f.t.Fatalf("%d events came, want %d", len(events), n)
+		f.t.Fatalf("%d events arrived, want %d", len(events), n)
 	}
 	return events
 }
@@ -61,16 +61,17 @@ func TestWatchFromThePast(t *testing.T) {
 	if p := events[1].PrevKv; p == nil || string(p.Value) != "2" {
 		t.Errorf("the delete removed %v", p)
 	}
-	// A transaction's events come in one answer.
+	// A transaction's events are in one response.
 	if _, err := f.Txn(f.ctx).Then(clientv3.OpPut("w/1", ""), clientv3.OpPut("w/2", ""), clientv3.OpDelete("w/a")).Commit(); err != nil {
 		t.Fatal(err)
 	}
 	if r := <-w; len(r.Events) != 3 {
-		t.Errorf("the transaction came as %d events", len(r.Events))
+		t.Errorf("the transaction arrived as %d events", len(r.Events))
 	}
 }
 
-// TestWatchCompacted ends a watch of revisions that are gone, and begins at the oldest.
+// TestWatchCompacted: a watch of compacted revisions ends, and a new one begins at the oldest
+// revision.
 func TestWatchCompacted(t *testing.T) {
 	f := start(t)
 	revs := f.put("k", "1", "k", "2", "k", "3")
@@ -98,7 +99,7 @@ func TestWatchProgress(t *testing.T) {
 	f := start(t)
 	w := f.Watch(f.ctx, "k", clientv3.WithCreatedNotify())
 	if r := <-w; !r.Created {
-		t.Fatalf("first answer: %+v", r)
+		t.Fatalf("first response: %+v", r)
 	}
 	last := f.put("other", "1", "other", "2")[1]
 	if err := f.RequestProgress(f.ctx); err != nil {
@@ -114,8 +115,8 @@ func TestWatchProgress(t *testing.T) {
 	}
 }
 
-// TestWatchFragments divides one large revision for a watch that takes fragments, and
-// leaves it whole for one that does not.
+// TestWatchFragments: one large revision is divided for a watch that accepts fragments, and sent as
+// a whole for one that does not.
 func TestWatchFragments(t *testing.T) {
 	f := start(t)
 	c := watchCall(f)
@@ -145,7 +146,7 @@ func TestWatchFragments(t *testing.T) {
 			events, more = events+len(r.Events), r.Fragment
 		}
 		if events != 12 || fragment != (answers > 1) {
-			t.Errorf("fragment %v: %d events in %d answers", fragment, events, answers)
+			t.Errorf("fragment %v: %d events in %d responses", fragment, events, answers)
 		}
 	}
 }

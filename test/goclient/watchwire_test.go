@@ -14,12 +14,12 @@ import (
 	"cairn/test/harness"
 )
 
-// call is a Watch call without the client library, which hides half of the answers.
+// call is a Watch call without the client library, which hides half of the responses.
 type call struct {
 	*fixture
 	stream  etcdserverpb.Watch_WatchClient
 	answers chan *etcdserverpb.WatchResponse
-	base    int64 // the revision that others are shown relative to
+	base    int64 // other revisions are shown relative to it
 }
 
 func watchCall(f *fixture) *call {
@@ -80,7 +80,7 @@ func (c *call) send(req *etcdserverpb.WatchRequest) {
 	}
 }
 
-// expect receives as many answers as there are lines and compares them.
+// expect receives as many responses as there are lines and compares them.
 func (c *call) expect(lines ...string) {
 	c.t.Helper()
 	for _, want := range lines {
@@ -93,12 +93,12 @@ func (c *call) expect(lines ...string) {
 				c.t.Errorf("got  %s\nwant %s", got, want)
 			}
 		case <-time.After(10 * time.Second):
-			c.t.Fatalf("no answer, want %s", want)
+			c.t.Fatalf("no response, want %s", want)
 		}
 	}
 }
 
-// expectAnyOrder is expect for answers about different watches.
+// expectAnyOrder is expect for responses about different watches.
 func (c *call) expectAnyOrder(lines ...string) {
 	c.t.Helper()
 	var got []string
@@ -110,7 +110,7 @@ func (c *call) expectAnyOrder(lines ...string) {
 			}
 			got = append(got, c.show(r))
 		case <-time.After(10 * time.Second):
-			c.t.Fatalf("no answer after %q, want %q", got, lines)
+			c.t.Fatalf("no response after %q, want %q", got, lines)
 		}
 	}
 	slices.Sort(got)
@@ -120,7 +120,7 @@ func (c *call) expectAnyOrder(lines ...string) {
 	}
 }
 
-// show writes what an answer says.
+// show prints a response.
 func (c *call) show(r *etcdserverpb.WatchResponse) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d @%+d", r.WatchId, r.Header.Revision-c.base)
@@ -148,7 +148,7 @@ func (c *call) show(r *etcdserverpb.WatchResponse) string {
 	return b.String()
 }
 
-// showKey shows a key with its modification and creation revisions, its version and value.
+// showKey prints a key with its modification and creation revisions, its version and value.
 func (c *call) showKey(kv *mvccpb.KeyValue) string {
 	value := string(kv.Value)
 	if len(value) > 10 {
@@ -174,7 +174,7 @@ func (f *fixture) delete(key string) {
 	}
 }
 
-// TestWatchWire shows the answers to every kind of request on a Watch stream.
+// TestWatchWire shows the responses to every kind of request on a Watch stream.
 func TestWatchWire(t *testing.T) {
 	f := start(t)
 	f.put("before", "1")

@@ -42,7 +42,7 @@ func TestWriteOnlyIsNotRead(t *testing.T) {
 	}
 }
 
-// TestWatchesAndOthersOfV2 tries v2's other ways of asking for what v3 did not grant.
+// TestWatchesAndOthersOfV2 tries v2's other requests for keys that v3 did not grant.
 func TestWatchesAndOthersOfV2(t *testing.T) {
 	f := guarded(t)
 	for _, c := range []struct{ method, target, body string }{

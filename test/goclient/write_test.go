@@ -18,13 +18,13 @@ func TestPutOptions(t *testing.T) {
 	r := f.put("k", "one")
 	resp, err := f.Put(f.ctx, "k", "two", clientv3.WithPrevKV())
 	if err != nil || resp.PrevKv == nil || string(resp.PrevKv.Value) != "one" || resp.PrevKv.ModRevision != r[0] {
-		t.Errorf("put with prev_kv answers %v, %v", resp, err)
+		t.Errorf("put with prev_kv responds %v, %v", resp, err)
 	}
 	if resp, err = f.Put(f.ctx, "new", "x", clientv3.WithPrevKV()); err != nil || resp.PrevKv != nil {
-		t.Errorf("put with prev_kv of a new key answers %v, %v", resp, err)
+		t.Errorf("put with prev_kv of a new key responds %v, %v", resp, err)
 	}
 	if resp, err = f.Put(f.ctx, "k", "three"); err != nil || resp.PrevKv != nil {
-		t.Errorf("put without prev_kv answers %v, %v", resp, err)
+		t.Errorf("put without prev_kv responds %v, %v", resp, err)
 	}
 	if _, err = f.Put(f.ctx, "k", "", clientv3.WithIgnoreValue()); err != nil {
 		t.Error(err)
@@ -77,7 +77,7 @@ func TestBytesAreKept(t *testing.T) {
 	for _, key := range []string{"\x00", "\x00\x00", "\xff", "\xff\xff", "a\x00b", "a/\xfe", "Schlüssel/鍵"} {
 		f.put(key, string(value))
 		if resp := f.get(key); len(resp.Kvs) != 1 || string(resp.Kvs[0].Key) != key || !bytes.Equal(resp.Kvs[0].Value, value) {
-			t.Errorf("key %q or its value came back changed", key)
+			t.Errorf("key %q or its value was changed", key)
 		}
 	}
 }
@@ -88,16 +88,16 @@ func TestDelete(t *testing.T) {
 	last := r[len(r)-1]
 	resp, err := f.Delete(f.ctx, "absent")
 	if err != nil || resp.Deleted != 0 || resp.Header.Revision != last {
-		t.Errorf("delete of an absent key answers %v, %v; want revision %d still", resp, err, last)
+		t.Errorf("delete of an absent key responds %v, %v; want revision %d still", resp, err, last)
 	}
 	resp, err = f.Delete(f.ctx, "a", clientv3.WithPrefix(), clientv3.WithPrevKV())
 	if err != nil || resp.Deleted != 2 || resp.Header.Revision != last+1 || len(resp.PrevKvs) != 2 ||
 		string(resp.PrevKvs[0].Value) != "1" || string(resp.PrevKvs[1].Value) != "2" {
-		t.Errorf("delete of a prefix answers %v, %v; want two keys at one revision, %d", resp, err, last+1)
+		t.Errorf("delete of a prefix responds %v, %v; want two keys at one revision, %d", resp, err, last+1)
 	}
 	resp, err = f.Delete(f.ctx, "c")
 	if err != nil || resp.Deleted != 1 || len(resp.PrevKvs) != 0 {
-		t.Errorf("delete of one key answers %v, %v", resp, err)
+		t.Errorf("delete of one key responds %v, %v", resp, err)
 	}
 	if got := keys(f.get("\x00", clientv3.WithFromKey())); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("left are %v, want b", got)
@@ -107,12 +107,12 @@ func TestDelete(t *testing.T) {
 	}
 	n := f.put("a", "again")[0]
 	if kv := f.get("a").Kvs[0]; kv.Version != 1 || kv.CreateRevision != n {
-		t.Errorf("a key made again is %v, want version 1, create revision %d", kv, n)
+		t.Errorf("a key created again is %v, want version 1, create revision %d", kv, n)
 	}
 	_, err = f.Delete(f.ctx, "")
 	f.wantError("delete of an empty key", err, rpctypes.ErrEmptyKey)
 	if resp, err = f.Delete(f.ctx, "a", clientv3.WithFromKey()); err != nil || resp.Deleted != 2 {
-		t.Errorf("delete from a key answers %v, %v; want 2", resp, err)
+		t.Errorf("delete from a key responds %v, %v; want 2", resp, err)
 	}
 }
 
@@ -123,16 +123,16 @@ func TestCompact(t *testing.T) {
 	f.wantError("compact in the future", err, rpctypes.ErrFutureRev)
 	resp, err := f.Compact(f.ctx, r[1], clientv3.WithCompactPhysical())
 	if err != nil || resp.Header.Revision != r[2] {
-		t.Errorf("compact answers %v, %v; want header revision %d", resp, err, r[2])
+		t.Errorf("compact responds %v, %v; want header revision %d", resp, err, r[2])
 	}
 	_, err = f.Compact(f.ctx, r[1])
 	f.wantError("compact again", err, rpctypes.ErrCompacted)
 	_, err = f.Compact(f.ctx, r[0])
 	f.wantError("compact lower", err, rpctypes.ErrCompacted)
 	if got := f.get("k", clientv3.WithRev(r[1])); string(got.Kvs[0].Value) != "2" {
-		t.Errorf("the version at the compacted revision is gone: %v", got)
+		t.Errorf("the version at the compacted revision is missing: %v", got)
 	}
 	if got := f.put("k", "4")[0]; got != r[2]+1 {
-		t.Errorf("a put after the compaction has revision %d, want %d: it moves nothing", got, r[2]+1)
+		t.Errorf("a put after the compaction has revision %d, want %d: a compaction does not move it", got, r[2]+1)
 	}
 }

@@ -100,7 +100,7 @@ func TestWatchers(t *testing.T) {
 	received := make(chan *client.Response, 3)
 	failed := make(chan error, 1)
 	// The watcher sends its request when Next is called, so events before its first response may be
-	// missed: it is set until it has been heard.
+	// missed: the test sets the key until the watcher has received an event.
 	go func() {
 		for range 3 {
 			r, err := live.Next(f.ctx)

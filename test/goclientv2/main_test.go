@@ -1,10 +1,10 @@
 // Package goclientv2 drives a real server with the official Go client of the v2 API,
 // go.etcd.io/etcd/client/v2.
 //
-// It owns what that client's users see: its responses, its typed errors, its watchers, its members
-// and its users and roles.
+// It owns the tests of that client's view: its responses, its typed errors, its watchers, its
+// members and its users and roles.
 //
-// Concurrency: a server for each test; what watches runs beside the test that waits for it.
+// Concurrency: one server per test; watchers run in parallel with the test that waits for them.
 package goclientv2
 
 import (
@@ -48,7 +48,7 @@ func (f *fixture) connect(user, password string) client.Client {
 	return c
 }
 
-// must returns a response that has to be there.
+// must returns a response, and fails the test on an error.
 func (f *fixture) must(r *client.Response, err error) *client.Response {
 	f.t.Helper()
 	if err != nil {

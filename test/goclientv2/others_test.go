@@ -63,7 +63,7 @@ func TestAuth(t *testing.T) {
 	f.wantCode(err, client.ErrorCodeUnauthorized)
 	_, err = f.Get(f.ctx, "/app/k", nil)
 	f.wantCode(err, client.ErrorCodeUnauthorized)
-	// A new password counts at once, however warm the old one was.
+	// A new password applies at once, even if the old one is cached.
 	_, err = users.ChangePassword(f.ctx, "ann", "new")
 	must(err)
 	_, err = ann.Get(f.ctx, "/app/k", nil)

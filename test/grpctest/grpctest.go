@@ -1,4 +1,4 @@
-// Package grpctest has what the tests of the transport's packages share: gRPC's interoperability
+// Package grpctest is shared by the tests of the transport's packages: gRPC's interoperability
 // service, a server of all protocols on a loopback port, gRPC clients, and an HTTP/2 client that
 // works frame by frame.
 package grpctest
@@ -41,7 +41,7 @@ func (s *Service) EmptyCall(context.Context, *pb.Empty) (*pb.Empty, error) {
 	return &pb.Empty{}, nil
 }
 
-// UnaryCall sends a body of the size asked for.
+// UnaryCall sends a body of the requested size.
 func (s *Service) UnaryCall(ctx context.Context, r *pb.SimpleRequest) (*pb.SimpleResponse, error) {
 	if s.Unary != nil {
 		return s.Unary(ctx, r)
@@ -49,7 +49,7 @@ func (s *Service) UnaryCall(ctx context.Context, r *pb.SimpleRequest) (*pb.Simpl
 	return &pb.SimpleResponse{Payload: &pb.Payload{Body: Pattern(int(r.ResponseSize))}}, nil
 }
 
-// StreamingOutputCall sends a body for each size asked for.
+// StreamingOutputCall sends a body for each requested size.
 func (s *Service) StreamingOutputCall(r *pb.StreamingOutputCallRequest, out pb.TestService_StreamingOutputCallServer) error {
 	for _, p := range r.ResponseParameters {
 		if err := out.Send(&pb.StreamingOutputCallResponse{Payload: &pb.Payload{Body: Pattern(int(p.Size))}}); err != nil {
@@ -59,7 +59,7 @@ func (s *Service) StreamingOutputCall(r *pb.StreamingOutputCallRequest, out pb.T
 	return nil
 }
 
-// StreamingInputCall adds up the bodies.
+// StreamingInputCall adds up the sizes of the bodies.
 func (s *Service) StreamingInputCall(in pb.TestService_StreamingInputCallServer) error {
 	sum := 0
 	for {
@@ -98,7 +98,7 @@ func (s *Service) FullDuplexCall(st pb.TestService_FullDuplexCallServer) error {
 	}
 }
 
-// Pattern returns n bytes that show a lost, doubled or swapped piece.
+// Pattern returns n bytes in which a lost, doubled or swapped piece is detectable.
 func Pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -113,7 +113,7 @@ type Options struct {
 	HTTP2 http2.Options
 	Mux   portmux.Options
 	HTTP1 http1.Options
-	HTTP  http.Handler // over both versions of HTTP
+	HTTP  http.Handler // served over both versions of HTTP
 	TLS   *tls.Config  // of the port
 	// Tune, if not nil, changes limits before the first connection.
 	Tune func(*http2.Server)
@@ -196,7 +196,7 @@ func Dial(t testing.TB, addr string, opts ...grpc.DialOption) *grpc.ClientConn {
 	return cc
 }
 
-// Client returns a client on a connection of its own.
+// Client returns a client with its own connection.
 func Client(t testing.TB, addr string, opts ...grpc.DialOption) pb.TestServiceClient {
 	return pb.NewTestServiceClient(Dial(t, addr, opts...))
 }

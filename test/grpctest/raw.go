@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RawClient speaks HTTP/2 frame by frame, so that it can break every rule.
+// RawClient sends and receives HTTP/2 frames, so that it can violate every rule.
 type RawClient struct {
 	t      testing.TB
 	Conn   net.Conn

@@ -1,5 +1,5 @@
 // Package guides types README.md and the guides of docs/guides in one shell, one after the other,
-// as a reader does, and compares what the commands print with the text.
+// as a reader does, and compares the output with the text.
 //
 // It owns how a guide is typed: each line of a ```console block that begins with "$ " goes to bash;
 // the lines below it are the expected output, standard error included. The shell starts in a
@@ -45,10 +45,11 @@ var typedGuides = []string{
 	"docs/guides/discovery.md",
 }
 
-// needs are programs of others that a guide uses: it is not typed where they are missing.
+// needs has the third-party programs of a guide: it is not typed where they are missing.
 var needs = map[string]string{"docs/guides/from-etcd.md": "/usr/bin/etcd"}
 
-// patience limits one guide: far more than it takes, so that a busy machine fails no test.
+// patience is the maximum duration of one guide: far more than usual, so that a busy machine fails
+// no test.
 const patience = 3 * time.Minute
 
 func TestGuides(t *testing.T) {
@@ -65,7 +66,7 @@ func TestGuides(t *testing.T) {
 			}
 			s.follow(t, guide)
 		}) {
-			return // the shell is not as the next guide expects it
+			return // the shell is not in the state that the next guide expects
 		}
 	}
 }
@@ -97,16 +98,16 @@ type shell struct {
 	in    io.Writer
 	out   *bufio.Reader
 	root  string            // the working directory that each guide starts in
-	ports *strings.Replacer // from the guides' to ours
+	ports *strings.Replacer // replaces the guides' ports by free ones
 	back  *strings.Replacer
 	kill  func()
-	// environment is the line that each guide begins after.
+	// environment is the line that precedes each guide.
 	environment string
 }
 
 func newShell(t *testing.T) *shell {
 	t.Helper()
-	// mktemp -d of the guides goes below TMPDIR, and away with the test.
+	// The guides' mktemp -d uses TMPDIR, which is removed after the test.
 	s := &shell{root: t.TempDir()}
 	temporary := t.TempDir()
 	if err := os.Mkdir(filepath.Join(s.root, "bin"), 0o700); err != nil {
@@ -117,7 +118,7 @@ func newShell(t *testing.T) *shell {
 			t.Fatal(err)
 		}
 	}
-	// The programs are built already: `make build` has nothing to do.
+	// The programs are built already: `make build` must do nothing.
 	if err := os.WriteFile(filepath.Join(s.root, "Makefile"), []byte("build:\n\t@true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -131,10 +132,10 @@ func newShell(t *testing.T) *shell {
 	cmd.Dir = s.root
 	client, peer := "http://127.0.0.1:"+s.ports.Replace("2379"), "http://127.0.0.1:"+s.ports.Replace("2380")
 	cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
-	// What a program takes when the guide names no port. A guide may unset these.
+	// Defaults of programs when the guide names no port. A guide may unset them.
 	s.environment = "export ETCDCTL_ENDPOINTS=" + client + " ETCD_LISTEN_CLIENT_URLS=" + client + " ETCD_ADVERTISE_CLIENT_URLS=" + client +
 		" ETCD_LISTEN_PEER_URLS=" + peer + " ETCD_INITIAL_ADVERTISE_PEER_URLS=" + peer + " ETCD_INITIAL_CLUSTER=default=" + peer
-	// A process group of its own, so that what a guide leaves running can be killed.
+	// A separate process group, so that processes left by a guide can be killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -225,14 +226,14 @@ func (s *shell) follow(t *testing.T, guide string) {
 		}
 	}
 	if dir := s.enter(t, "pwd"); dir != s.root+"\n" {
-		t.Errorf("%s ends in the directory %s, want the one it began in, %s", guide, dir, s.root)
+		t.Errorf("%s ends in the directory %s, want its initial one, %s", guide, dir, s.root)
 	}
 	if jobs := s.enter(t, "jobs -r"); jobs != "" {
 		t.Errorf("%s ends while these run:\n%s", guide, jobs)
 	}
 }
 
-// part is a piece of a guide: text, or a command with the output that the guide shows.
+// part is a piece of a guide: text, or a command with its output in the guide.
 type part struct{ text, command, output string }
 
 func split(page string) (parts []part) {

@@ -16,7 +16,7 @@ import (
 	"cairn/test/grpctest"
 )
 
-// tool is h2spec at a pinned version, as scripts/tool takes it.
+// tool is h2spec at a pinned version, in the form for scripts/tool.
 const tool = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"
 
 // report is the part of h2spec's JUnit report that the test reads.
@@ -40,7 +40,7 @@ func TestEveryCasePasses(t *testing.T) {
 		t.Skipf("h2spec cannot be built here: %v", err)
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// As the handlers of an API do; a response before the body could end the stream first.
+		// As an API's handlers do; a response before the body's end could end the stream first.
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			return
 		}

@@ -9,7 +9,7 @@ import (
 	"cairn/test/process"
 )
 
-// Background is a client's command that runs beside the test.
+// Background is a client's command that runs in parallel with the test.
 type Background struct {
 	proc   *process.Process
 	output *Buffer

@@ -15,7 +15,7 @@ import (
 // commandMax is how long a client's command may take.
 const commandMax = 30 * time.Second
 
-// Result is how a command ended and what it wrote.
+// Result is the exit status and the output of a command.
 type Result struct {
 	Exit           int
 	Stdout, Stderr string

@@ -78,7 +78,7 @@ func program(t testing.TB, variable, name string) string {
 		readSources(t)
 	}
 	path := filepath.Join(built.dir, name)
-	// From the root, since a test of another module (test/k8s) builds with cairn's own choice of
+	// Run in the root, since a test of another module (test/k8s) must build with cairn's own
 	// dependencies.
 	build := exec.Command("go", "build", "-o", path, "./cmd/"+name)
 	build.Dir = "../.."

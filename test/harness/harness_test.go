@@ -2,7 +2,7 @@ package harness
 
 import "testing"
 
-// The transcripts are only as good as the way in which their lines are compared.
+// The transcripts depend on the correct comparison of their lines.
 func TestPattern(t *testing.T) {
 	for _, c := range []struct {
 		text, got string

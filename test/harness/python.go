@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// RunPython starts a server and runs a script of the test's testdata against it, which gets the
-// server's address, ends with 0 and says "all good". It runs under Debian's own Python; library is
-// a file of Debian's package that it imports (see Needs).
+// RunPython starts a server and runs a script of the test's testdata against it. The script gets
+// the server's address, and must exit with 0 and print "all good". It runs under Debian's own
+// Python; library is a file of the imported Debian package (see Needs).
 func RunPython(t *testing.T, script, library, debianPackage string) {
 	t.Helper()
 	Needs(t, library, debianPackage)

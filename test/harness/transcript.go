@@ -13,13 +13,12 @@ import (
 // A transcript is a text file of shell commands with their expected output:
 //
 //	# a comment
-//	$ etcdctl get /k          a line for sh; etcdctl is the client that is tested
+//	$ etcdctl get /k          a line for sh; etcdctl is the client under test
 //	> value                   a line of its standard output; all of them must be there
-//	2> Error: …               a line that its standard error must have, among others
+//	2> Error: …               a line that its standard error must contain, among others
 //	exit 4                    its exit status, 0 by default
 //
-// In output {n} stands for any number, {any} for any text, and {+3} for the number three above the
-// anchor.
+// In output {n} matches any number, {any} any text, and {+3} the number three above the anchor.
 type step struct {
 	line   int
 	shell  string
@@ -93,10 +92,10 @@ func readTranscript(t *testing.T, file string) (steps []*step) {
 	return steps
 }
 
-// placeholder matches {n}, {any} and {+3}, as regexp.QuoteMeta leaves them.
+// placeholder matches {n}, {any} and {+3}, after regexp.QuoteMeta.
 var placeholder = regexp.MustCompile(`\\\{(n|any|\\\+\d+)\\\}`)
 
-// pattern returns the regular expression of a whole expected text.
+// pattern returns the regular expression of a complete expected text.
 func pattern(text string, anchor int64) *regexp.Regexp {
 	return regexp.MustCompile("^" + placeholder.ReplaceAllStringFunc(regexp.QuoteMeta(text), func(found string) string {
 		switch word := placeholder.FindStringSubmatch(found)[1]; word {

@@ -12,7 +12,7 @@ import (
 	"cairn/test/grpctest"
 )
 
-// Each attack is one that once took a member's memory or processor away.
+// Each attack once exhausted a member's memory or processor.
 func TestAttacks(t *testing.T) {
 	x := newTarget(t)
 	for _, a := range []struct {
@@ -41,7 +41,7 @@ func closeAll(conns []*grpctest.RawClient) func() {
 	}
 }
 
-// unread sends requests on each of some connections and lets no response be sent.
+// unread sends requests on each of some connections and prevents all responses from being sent.
 func (x *target) unread(conns, requests int, request []byte) func(t *testing.T) (end func()) {
 	return func(t *testing.T) func() {
 		value := make([]byte, 60_000)
@@ -85,7 +85,7 @@ func (x *target) headers(t *testing.T) (end func()) {
 	return closeAll([]*grpctest.RawClient{c})
 }
 
-// refusals asks for a method with a long name that does not exist, and reads nothing.
+// refusals calls a method with a long name that does not exist, and reads nothing.
 func (x *target) refusals(t *testing.T) (end func()) {
 	c := x.open(t, windowMax)
 	var blk strings.Builder
@@ -101,7 +101,7 @@ func (x *target) refusals(t *testing.T) (end func()) {
 			}
 			h := http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: []byte(blk.String()), EndHeaders: true, EndStream: true}
 			if c.Framer.WriteHeaders(h) != nil {
-				return // the member stops reading, and closes in the end
+				return // the member stops reading, and eventually closes
 			}
 		}
 	}()
@@ -111,7 +111,7 @@ func (x *target) refusals(t *testing.T) (end func()) {
 	}
 }
 
-// rapidReset cancels each list as soon as it has been asked for.
+// rapidReset cancels each list right after the request.
 func (x *target) rapidReset(t *testing.T) (end func()) {
 	var conns []*grpctest.RawClient
 	var wg sync.WaitGroup
@@ -134,8 +134,7 @@ func (x *target) rapidReset(t *testing.T) (end func()) {
 	}
 }
 
-// gzip sends messages that are small on the wire and as large as is permitted once they are
-// inflated.
+// gzip sends messages that are small on the wire and have the maximum size after inflating.
 func (x *target) gzip(t *testing.T) (end func()) {
 	bomb := zipped(encode(&etcdserverpb.PutRequest{Key: []byte("/zip"), Value: make([]byte, 2_000_000)}))
 	var conns []*grpctest.RawClient

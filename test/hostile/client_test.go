@@ -70,7 +70,7 @@ func call(c *grpctest.RawClient, id uint32, end bool, path string, message []byt
 	return c.Framer.WriteData(id, end, message)
 }
 
-// drain reads and drops what the member sends, so that a connection's windows and sockets never
+// drain reads and discards the member's data, so that a connection's windows and sockets never
 // fill.
 func drain(nc net.Conn) {
 	go func() {
@@ -88,7 +88,7 @@ const (
 	putPath   = "/etcdserverpb.KV/Put"
 )
 
-// everything is a list of all keys; sorted keeps only ten of them, but the member must read all.
+// everything is a list of all keys; sorted returns only ten of them, but the member must read all.
 func everything(sorted bool) []byte {
 	r := &etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}
 	if sorted {

@@ -76,7 +76,7 @@ type client struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	n      atomic.Int64
-	took   []time.Duration // the client's until done is closed
+	took   []time.Duration // of the client's requests, written until done is closed
 }
 
 func (x *target) goodClient(t *testing.T) *client {
@@ -108,7 +108,7 @@ func (x *target) goodClient(t *testing.T) *client {
 	return c
 }
 
-// await returns after least, and once the client has had n requests, or an error.
+// await returns after the duration least, once the client has had n requests, or an error.
 func (c *client) await(least time.Duration, n int64) {
 	for start := time.Now(); time.Since(start) < least || c.n.Load() < n; {
 		select {
@@ -147,7 +147,8 @@ func (x *target) resident(t *testing.T) int64 {
 	return 0
 }
 
-// attack runs do beside the good client and checks the member. do returns what ends the attack.
+// attack runs do while the good client runs, and checks the member. do returns the function that
+// ends the attack.
 func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) {
 	t.Helper()
 	before := x.resident(t)
@@ -172,8 +173,7 @@ func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) {
 	end()
 	close(watching)
 	<-watched
-	// Below these it is the machine of the test that is measured: in small it runs beside other
-	// tests.
+	// A lower limit would measure the machine: a small run shares it with other tests.
 	limit := max(3*x.rest, time.Duration(size(3000, 100))*time.Millisecond)
 	t.Logf("memory before %d MB, peak %d MB, after %d MB; good client: %d requests, p99 %v, at rest %v",
 		before>>20, peak.Load()>>20, x.resident(t)>>20, n, p99.Round(time.Microsecond), x.rest.Round(time.Microsecond))

@@ -14,8 +14,8 @@ import (
 	"cairn/test/grpctest"
 )
 
-// The slow-reader matrix: what a client can ask for × what it does with the response × how many
-// such connections there are.
+// The slow-reader matrix: the request × what the client does with the response × the number of such
+// connections.
 var (
 	behaviors = []string{"does not read", "1 byte/s", "resets", "half-closes"}
 	requests  = []struct {
@@ -112,7 +112,7 @@ func TestSlowReaders(t *testing.T) {
 								open = append(open, nc)
 							}
 							if err != nil {
-								break // the member refuses more of them
+								break // the member refuses further ones
 							}
 							behave(nc, b)
 						}

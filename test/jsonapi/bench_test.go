@@ -13,7 +13,7 @@ import (
 	"cairn/test/harness"
 )
 
-// cpuMicroseconds returns what a process has used.
+// cpuMicroseconds returns the CPU time that a process has used.
 func cpuMicroseconds(b *testing.B, pid int) float64 {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

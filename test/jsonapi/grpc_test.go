@@ -15,7 +15,7 @@ import (
 	"cairn/test/harness"
 )
 
-// TestGRPCHealth asks as gRPC's load balancers and Kubernetes' probes do.
+// TestGRPCHealth sends the requests of gRPC's load balancers and Kubernetes' probes.
 func TestGRPCHealth(t *testing.T) {
 	server := harness.Start(t)
 	client := healthpb.NewHealthClient(grpcClient(t, server))
@@ -33,7 +33,7 @@ func TestGRPCHealth(t *testing.T) {
 	if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: "nothing"}); status.Code(err) != codes.NotFound {
 		t.Errorf("a service that is not there: %v", err)
 	}
-	// etcd counts these calls as those of its own services; so do we.
+	// As in etcd, these calls are counted like those of its own services.
 	counted := `grpc_server_handled_total{grpc_code="NotFound",grpc_method="Check",grpc_service="grpc.health.v1.Health",grpc_type="unary"} 1`
 	if _, text, _ := server.HTTP("GET", "/metrics", ""); !strings.Contains(text, counted+"\n") {
 		t.Errorf("there is no %s", counted)
@@ -47,7 +47,7 @@ func TestGRPCHealth(t *testing.T) {
 	}
 }
 
-// TestReflection asks as grpcurl does.
+// TestReflection sends the requests of grpcurl.
 func TestReflection(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd has no reflection")

@@ -49,8 +49,8 @@ func grpcClient(t *testing.T, server *harness.Server) *grpc.ClientConn {
 	return cc
 }
 
-// TestRequestTooLarge sends what is above --max-request-bytes to every entrance: a little, and
-// much. v2 takes forms of 10 MiB whatever it is.
+// TestRequestTooLarge sends requests above --max-request-bytes to every API: slightly and far
+// above. v2 accepts forms of 10 MiB regardless.
 func TestRequestTooLarge(t *testing.T) {
 	server := harness.Start(t, "--max-request-bytes", "100000")
 	kv := etcdserverpb.NewKVClient(grpcClient(t, server))
@@ -74,7 +74,8 @@ func TestRequestTooLarge(t *testing.T) {
 			t.Errorf("%d bytes by gRPC: %v", c.bytes, err)
 		}
 		resp, text, err := try(t, http.MethodPost, server.URL()+"/v3/kv/put", `{"key":"`+b64("/k")+`","value":"`+b64(string(value))+`"}`)
-		// Who sends very much may be cut off before it has read the answer.
+		// The connection of a client that sends very much may be closed before it has read the
+		// response.
 		if err == nil && resp.StatusCode != c.json || err != nil && c.bytes < 1<<20 {
 			t.Errorf("%d bytes of JSON: %v %.200s", c.bytes, err, text)
 		}
@@ -85,7 +86,7 @@ func TestRequestTooLarge(t *testing.T) {
 	}
 }
 
-// try is do for requests that may be cut off.
+// try is do for requests whose connection may be closed.
 func try(t *testing.T, method, url, body string, headers ...string) (*http.Response, string, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -104,8 +105,8 @@ func try(t *testing.T, method, url, body string, headers ...string) (*http.Respo
 	return resp, string(text), err
 }
 
-// TestKeepaliveFlags gives the flags small values, and is as rude and as silent as they do not
-// allow.
+// TestKeepaliveFlags sets the flags to small values, and sends more pings, and later responses,
+// than they allow.
 func TestKeepaliveFlags(t *testing.T) {
 	server := harness.Start(t, "--grpc-keepalive-min-time", "1h", "--grpc-keepalive-interval", "200ms", "--grpc-keepalive-timeout", "200ms", "--max-concurrent-streams", "7")
 	open := func() *http2.Framer {
@@ -142,7 +143,7 @@ func TestKeepaliveFlags(t *testing.T) {
 	if !settled {
 		t.Error("--max-concurrent-streams was not announced")
 	}
-	// A client that is gone without a word: it is pinged, and then let go.
+	// A client that has disappeared silently: it is pinged, and then its connection is closed.
 	silent, pinged := open(), false
 	for {
 		f, err := silent.ReadFrame()
@@ -162,7 +163,7 @@ func TestKeepaliveFlags(t *testing.T) {
 	}
 }
 
-// rss returns how much memory the server has had at most.
+// peakMemory returns the server's peak resident memory.
 func peakMemory(t *testing.T, server *harness.Server) (bytes int64) {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", server.PID()))
@@ -177,14 +178,14 @@ func peakMemory(t *testing.T, server *harness.Server) (bytes int64) {
 	return kib << 10
 }
 
-// TestHostileClients has clients that promise much and send little, send much and never end, and
-// ask for much and do not read, many of each at once. Meanwhile another one is served, and the
-// server's memory stays what it needs for itself.
+// TestHostileClients has many clients of each kind at once: some declare long bodies and send
+// little, some send without end, some request much and do not read. Meanwhile another one is
+// served, and the server's memory stays within its limit.
 func TestHostileClients(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd may do as it likes")
 	}
-	// With the limit the collector runs by need, and not by how busy the machine is.
+	// With the limit the collector runs when necessary, independent of how busy the machine is.
 	server := harness.Start(t, "--memory-limit", "512MiB")
 	kv := etcdserverpb.NewKVClient(grpcClient(t, server))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -204,11 +205,11 @@ func TestHostileClients(t *testing.T) {
 	var hostile sync.WaitGroup
 	for i := range each {
 		for _, say := range []string{
-			// A length that is only a promise.
+			// A declared length without a body.
 			"PUT /v2/keys/k HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10000000\r\n\r\nvalue=",
 			"POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n{\"key\":\"",
 			"POST /v3/watch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n{\"create_request\":{\"key\":\"",
-			// Half of a request.
+			// A partial request.
 			"GET /v2/keys HTTP/1.1\r\nHost",
 			"PRI * HTTP/2.0\r\n\r\nSM\r\n",
 		} {
@@ -216,7 +217,7 @@ func TestHostileClients(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// Much, without end: headers, and a body of blanks.
+		// Endless headers, and an endless body of blanks.
 		for _, begin := range []string{"GET / HTTP/1.1\r\nHost: a\r\n", "POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"} {
 			nc := connect(t, server)
 			hostile.Go(func() {
@@ -232,7 +233,8 @@ func TestHostileClients(t *testing.T) {
 				}
 			})
 		}
-		// 8 MiB of v2's nodes that no client reads. As JSON of v3 they would be held once for each.
+		// 8 MiB of v2's nodes that no client reads. As JSON of v3 they would be held once per
+		// response.
 		if i < 4 {
 			if _, err := io.WriteString(connect(t, server), "GET /v2/keys/big?recursive=true HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 				t.Fatal(err)

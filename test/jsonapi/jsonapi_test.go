@@ -1,11 +1,11 @@
 // Package jsonapi drives a real server over HTTP as curl does: v3's JSON, its websocket, the
 // probes, and their access control.
 //
-// It owns what is seen from outside there. Answers that etcd 3.4 gives, too, are checked in a form
-// that both have, so that the tests can be played against Debian's (see package harness); what
-// differs is named where it does.
+// It owns the tests of what is visible over HTTP. Responses that etcd 3.4 gives, too, are checked
+// in a form that both have, so that the tests can be run against Debian's (see package harness);
+// differences are named where they occur.
 //
-// Concurrency: tests run one after the other, each on a server of its own or on keys of its own.
+// Concurrency: tests run one after the other, each on its own server or on its own keys.
 package jsonapi
 
 import (
@@ -61,7 +61,7 @@ func do(t *testing.T, method, url, body string, headers ...string) (*http.Respon
 	return resp, string(text)
 }
 
-// b64 is a key or value as JSON has it.
+// b64 is a key or value as JSON encodes it.
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 // contains reports whether every member of want is in got with the same value; lists have the same
@@ -85,8 +85,8 @@ func contains(got, want any) bool {
 	return got == want
 }
 
-// TestCalls plays a conversation. What an answer must have is given as JSON, of which other members
-// are passed over.
+// TestCalls replays a conversation. The required members of a response are given as JSON; others
+// are ignored.
 func TestCalls(t *testing.T) {
 	server := harness.Start(t)
 	for _, c := range []struct {
@@ -161,7 +161,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// leaderID asks v2 for the only member's ID, in decimal.
+// leaderID requests the only member's ID from v2, in decimal.
 func leaderID(t *testing.T, server *harness.Server) string {
 	t.Helper()
 	_, text := do(t, http.MethodGet, server.URL()+"/v2/members/leader", "")
@@ -176,7 +176,7 @@ func leaderID(t *testing.T, server *harness.Server) string {
 	return strconv.FormatUint(id, 10)
 }
 
-// services are the published ones that have paths.
+// services are the published services with HTTP paths.
 func services() (all []protoreflect.ServiceDescriptor) {
 	for _, file := range []protoreflect.FileDescriptor{etcdserverpb.File_rpc_proto, v3lockpb.File_v3lock_proto, v3electionpb.File_v3election_proto} {
 		for i := range file.Services().Len() {
@@ -186,7 +186,7 @@ func services() (all []protoreflect.ServiceDescriptor) {
 	return all
 }
 
-// TestEveryPath asks for each path that the published API has.
+// TestEveryPath requests each path of the published API.
 func TestEveryPath(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd 3.4 does not have them all")
@@ -213,7 +213,7 @@ func TestEveryPath(t *testing.T) {
 				}
 				resp.Body.Close()
 				cancel()
-				// Half a request is refused by what is there, without being done.
+				// A partial request is refused by the service, which shows that the path exists.
 				if resp.StatusCode == http.StatusNotFound {
 					t.Errorf("%s: %s", r.GetPost(), resp.Status)
 				}
@@ -267,10 +267,10 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestOverHTTP2 shows that JSON may come over a connection that gRPC could come over, too.
+// TestOverHTTP2 sends JSON over a connection that could carry gRPC, too.
 func TestOverHTTP2(t *testing.T) {
 	if harness.Reference(t) != "" {
-		t.Skip("etcd takes HTTP/2 without TLS for gRPC")
+		t.Skip("etcd treats HTTP/2 without TLS as gRPC")
 	}
 	server := harness.Start(t)
 	transport := &http.Transport{Protocols: new(http.Protocols)}
@@ -309,7 +309,7 @@ func TestOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestAccess asks with the headers of browsers.
+// TestAccess sends the headers of browsers.
 func TestAccess(t *testing.T) {
 	server := harness.Start(t, "--cors", "http://a.example:80,http://b.example:1", "--host-whitelist", "127.0.0.1,etcd.example")
 	for _, c := range []struct {

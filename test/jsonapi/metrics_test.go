@@ -11,7 +11,7 @@ import (
 	"cairn/test/harness"
 )
 
-// metrics returns the values of all metrics of a server, by what stands before them.
+// metrics returns the values of all metrics of a server, by the text before the value.
 func metrics(t *testing.T, server *harness.Server) map[string]float64 {
 	t.Helper()
 	_, text := do(t, http.MethodGet, server.URL()+"/metrics", "")
@@ -26,7 +26,7 @@ func metrics(t *testing.T, server *harness.Server) map[string]float64 {
 	return values
 }
 
-// TestMetrics does a few things, and looks for what they have added.
+// TestMetrics makes some requests, and checks the increments of metrics.
 func TestMetrics(t *testing.T) {
 	server := harness.Start(t, "--metrics", "extensive")
 	before := metrics(t, server)
@@ -64,7 +64,7 @@ func TestMetrics(t *testing.T) {
 		`grpc_server_started_total{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"}`: 0,
 	} {
 		if harness.Reference(t) != "" && strings.HasPrefix(name, "etcd_") {
-			// etcd counts what is in transactions and what it does itself in ways of its own
+			// etcd counts operations in transactions and its own writes differently
 			continue
 		}
 		if _, there := after[name]; !there || after[name]-before[name] != want {
@@ -78,13 +78,13 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, after[name], want)
 		}
 	}
-	// Alerts compare the store with its quota, which is the disk where there is none.
+	// Alerts compare the store's size with its quota, which without a quota is the disk's size.
 	if size, quota := after["etcd_mvcc_db_total_size_in_bytes"], after["etcd_server_quota_backend_bytes"]; size <= 0 || quota < size {
 		t.Errorf("the store has %v of %v bytes", size, quota)
 	}
 }
 
-// TestProbes asks a server that is well.
+// TestProbes probes a healthy server.
 func TestProbes(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd 3.4 has none of them")
@@ -109,7 +109,7 @@ func TestProbes(t *testing.T) {
 			}
 		}
 	}
-	// A probe can select the alarms that it wants to know of.
+	// A probe can select the alarms that it checks.
 	do(t, http.MethodPost, server.URL()+"/v3/maintenance/alarm", `{"action":"ACTIVATE","memberID":"`+leaderID(t, server)+`","alarm":"CORRUPT"}`)
 	for path, want := range map[string]int{
 		"/health": 503, "/health?exclude=CORRUPT": 200, "/livez": 200, "/readyz": 503, "/readyz?exclude=data_corruption": 200, "/readyz/data_corruption": 503,

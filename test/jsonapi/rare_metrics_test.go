@@ -7,7 +7,7 @@ import (
 	"cairn/test/harness"
 )
 
-// TestRareMetrics has what happens seldom measured where it happens.
+// TestRareMetrics causes rare events and checks their metrics.
 func TestRareMetrics(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd's gateway names its version to itself")

@@ -14,7 +14,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// attributes are what pods can be selected by.
+// attributes are the fields by which pods can be selected.
 func attributes(object runtime.Object) (labels.Set, fields.Set, error) {
 	pod := object.(*example.Pod)
 	return pod.Labels, fields.Set{
@@ -23,7 +23,7 @@ func attributes(object runtime.Object) (labels.Set, fields.Set, error) {
 }
 
 // cached puts Kubernetes' watch cache before the storage of a fixture. It lists and watches the
-// server, and answers most reads itself, once it has asked the server how far it is.
+// server, and serves most reads itself, after requesting the server's revision.
 func cached(t *testing.T, f *fixture) *cacher.CacheDelegator {
 	t.Helper()
 	c, err := cacher.NewCacherFromConfig(cacher.Config{

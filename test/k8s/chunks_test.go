@@ -15,8 +15,8 @@ import (
 )
 
 // TestStreamedLists reads lists by RangeStream whose objects fill the server's chunks of 256 KiB
-// exactly, by far, or many to a chunk, with every kind of limit. Kubernetes stops reading a stream
-// once it has its objects, and needs the revision by then.
+// exactly, exceed them by far, or share a chunk, with every kind of limit. Kubernetes stops reading
+// a stream once it has its objects, and needs the revision by then.
 func TestStreamedLists(t *testing.T) {
 	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.EtcdRangeStream, true)
 	f := start(t)

@@ -1,18 +1,17 @@
 // Package k8s drives a real server with Kubernetes' own storage layer,
 // k8s.io/apiserver/pkg/storage: the code between kube-apiserver and its etcd, and the watch cache
-// that it puts in front.
+// in front of it.
 //
-// It owns which of Kubernetes' tests of a storage.Interface are played against us, and tests of its
-// own for what those leave out: contention, objects that expire, compaction by Kubernetes' own
-// loop. The tests that Kubernetes exports in k8s.io/apiserver/pkg/storage/testing say what its
-// storage must do; nothing of them is copied here.
+// It owns the selection of Kubernetes' tests of a storage.Interface, and additional tests of what
+// those leave out: contention, objects that expire, compaction by Kubernetes' own loop. The tests
+// that Kubernetes exports in k8s.io/apiserver/pkg/storage/testing define what its storage must do;
+// nothing of them is copied here.
 //
-// It is a module of its own, so that cairn does not depend on Kubernetes. `make test` runs it after
+// It is a separate module, so that cairn does not depend on Kubernetes. `make test` runs it after
 // the others.
 //
-// Concurrency: each test has a server of its own, and those of a table run beside each other. The
-// tables run one after the other, since Kubernetes' feature gates, which some of them change, are
-// global.
+// Concurrency: each test has its own server, and those of a table run in parallel. The tables run
+// one after the other, since Kubernetes' feature gates, which some of them change, are global.
 package k8s
 
 import (
@@ -57,7 +56,7 @@ func TestMain(m *testing.M) {
 	metav1.AddToGroupVersion(scheme, metav1.SchemeGroupVersion)
 	utilruntime.Must(example.AddToScheme(scheme))
 	utilruntime.Must(examplev1.AddToScheme(scheme))
-	klog.SetLogger(logr.Discard()) // the tests provoke what it would report
+	klog.SetLogger(logr.Discard()) // the tests provoke errors that it would log
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr))
 	harness.Main(m)
 }
@@ -73,10 +72,10 @@ type fixture struct {
 	server      *harness.Server
 	codec       runtime.Codec
 	transformer *exchangeable
-	compacted   func() int64 // the compaction that Kubernetes has noticed
+	compacted   func() int64 // the compact revision that Kubernetes has noticed
 }
 
-// prefix is what the transformer puts before each stored value, and takes away.
+// prefix is the bytes that the transformer adds before each stored value, and removes.
 const prefix = "test!"
 
 func start(t *testing.T, flags ...string) *fixture {
@@ -112,16 +111,16 @@ func start(t *testing.T, flags ...string) *fixture {
 	return f
 }
 
-// beside lets a test of a table run beside the others, but for Get: that one's object has two
-// seconds to live, which pass when its parts wait for a turn.
+// beside makes a test of a table run in parallel with the others, except for Get: its object
+// expires after two seconds, which would pass while its parts wait to run.
 func beside(t *testing.T, name string) {
 	if name != "Get" {
 		t.Parallel()
 	}
 }
 
-// exchangeable is a transformer that can be put in another's place under a running store, as some
-// of Kubernetes' tests do.
+// exchangeable is a transformer that can be replaced in a running store, as some of Kubernetes'
+// tests require.
 type exchangeable struct {
 	now atomic.Pointer[value.Transformer]
 }
@@ -149,12 +148,12 @@ func (f *fixture) UpdatePrefixTransformer(modify storagetesting.PrefixTransforme
 	return func() { f.transformer.now.Store(before) }
 }
 
-// recorder counts the lists that the storage asks the server for.
+// recorder counts the lists that the storage requests from the server.
 func (f *fixture) recorder() *storagetesting.KubernetesRecorder {
 	return f.client.Kubernetes.(*storagetesting.KubernetesRecorder)
 }
 
-// increase moves the store's revision by one and returns it.
+// increase increments the store's revision and returns it.
 func (f *fixture) increase(ctx context.Context, t *testing.T) int64 {
 	resp, err := f.client.KV.Put(ctx, "increaseRV", "ok")
 	if err != nil {
@@ -170,7 +169,7 @@ func (f *fixture) compact(ctx context.Context, t *testing.T, resourceVersion str
 	if err != nil {
 		t.Fatal(err)
 	}
-	// the first try finds out how often it was done before
+	// the first try determines the present number of compactions
 	for round, done := int64(0), int64(0); done != int64(at); {
 		if round, _, done, err = etcd3.Compact(ctx, f.client.Client, round, int64(at)); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// patience is how long a test waits for what must come; it is far above what it takes.
+// patience is how long a test waits for an event, far above the usual time.
 const patience = 30 * time.Second
 
 func (f *fixture) create(t *testing.T, name string, ttl uint64) *example.Pod {
@@ -27,7 +27,7 @@ func (f *fixture) create(t *testing.T, name string, ttl uint64) *example.Pod {
 	return out
 }
 
-// TestContention lets many writers count in one object: each of their updates counts once.
+// TestContention lets many writers increment a counter in one object: every update must count once.
 func TestContention(t *testing.T) {
 	f := start(t)
 	f.create(t, "shared", 0)
@@ -115,12 +115,12 @@ func TestPages(t *testing.T) {
 		}
 		seen, left = seen+len(list.Items), left-len(list.Items)
 		if list.RemainingItemCount != nil && *list.RemainingItemCount != int64(left) {
-			t.Errorf("%d are said to remain, want %d", *list.RemainingItemCount, left)
+			t.Errorf("%d remaining, want %d", *list.RemainingItemCount, left)
 		}
 		if everything.Continue = list.Continue; list.Continue == "" {
 			break
 		}
-		// What is deleted and created between pages is not of the revision that is listed.
+		// Objects that are deleted and created between pages are not in the listed revision.
 		if err := f.Delete(f.ctx, fmt.Sprintf("/pods/ns/p%03d", n-left), &example.Pod{}, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestPreconditions deletes what is still what was seen, and nothing else.
+// TestPreconditions deletes an object only if it is unchanged.
 func TestPreconditions(t *testing.T) {
 	f := start(t)
 	pod := f.create(t, "p", 0)
@@ -159,7 +159,7 @@ func TestPreconditions(t *testing.T) {
 }
 
 // TestCompactionLoop runs the loop by which kube-apiserver compacts its etcd, of two servers at
-// once, and expects history to go.
+// once, and expects old history to be compacted.
 func TestCompactionLoop(t *testing.T) {
 	f := start(t)
 	first := f.create(t, "first", 0)

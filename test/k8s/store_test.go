@@ -14,8 +14,8 @@ import (
 	featuregatetesting "k8s.io/component-base/featuregate/testing"
 )
 
-// bare checks that what is stored under a key is an object without what Kubernetes adds as it
-// reads.
+// bare checks that the value stored under a key is an object without the fields that Kubernetes
+// adds when it reads.
 func (f *fixture) bare(ctx context.Context, t *testing.T, key string) {
 	resp, err := f.client.KV.Get(ctx, key)
 	if err != nil || len(resp.Kvs) != 1 {
@@ -30,10 +30,10 @@ func (f *fixture) bare(ctx context.Context, t *testing.T, key string) {
 	}
 }
 
-// uncounted takes any number of calls: how many its pages take is the storage's own affair.
+// uncounted accepts any number of calls: the number of a page's calls is up to the storage.
 func uncounted(*testing.T, uint64, uint64) {}
 
-// suite are Kubernetes' tests of what one can do with a storage but watch.
+// suite are Kubernetes' tests of a storage, except watches.
 var suite = map[string]func(t *testing.T, f *fixture){
 	"Create":                  func(t *testing.T, f *fixture) { storagetesting.RunTestCreate(f.ctx, t, f, f.bare) },
 	"CreateWithTTL":           func(t *testing.T, f *fixture) { storagetesting.RunTestCreateWithTTL(f.ctx, t, f) },
@@ -110,8 +110,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestLists plays the tests of lists both ways that Kubernetes reads them: page by page, and by
-// RangeStream, which it uses where a server has it.
+// TestLists runs the tests of lists in both ways in which Kubernetes reads them: page by page, and
+// by RangeStream, which it uses where a server has it.
 func TestLists(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stream=%t", stream), func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestLists(t *testing.T) {
 				f := start(t)
 				storagetesting.RunTestList(f.ctx, t, f, f.compact, false, f.recorder())
 				if used := f.client.KV.(*storagetesting.KVRecorder).GetStreamReadsAndReset(); (used > 0) != stream {
-					t.Errorf("%d lists were read by RangeStream, but the gate says %t", used, stream)
+					t.Errorf("%d lists were read by RangeStream, but the gate is %t", used, stream)
 				}
 			})
 			t.Run("ConsistentList", func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// storage.Interface is what all of these tests are about, and the fixture has to be one.
+// All of these tests are about storage.Interface, so the fixture must implement it.
 var (
 	_ storage.Interface                             = (*fixture)(nil)
 	_ storagetesting.InterfaceWithPrefixTransformer = (*fixture)(nil)

@@ -27,7 +27,7 @@ func newPair(t *testing.T) *LAN {
 	return l
 }
 
-// listen has a host answer what it is sent.
+// listen has a host echo what it receives.
 func (h *host) listen(t *testing.T, address string) {
 	t.Helper()
 	var l net.Listener
@@ -81,7 +81,7 @@ func TestPackets(t *testing.T) {
 	for _, cut := range [][2]int{{0, 1}, {1, 0}} {
 		l.Set(cut[0], cut[1], Rule{Lose: 1})
 		if took, err := echo(300 * time.Millisecond); err == nil {
-			t.Errorf("an answer after %v, though all packets from %d to %d are lost", took, cut[0], cut[1])
+			t.Errorf("a response after %v, though all packets from %d to %d are lost", took, cut[0], cut[1])
 		}
 		l.Heal()
 	}
@@ -92,6 +92,6 @@ func TestPackets(t *testing.T) {
 	l.Heal()
 	l.Set(0, 1, Rule{Delay: 100 * time.Millisecond})
 	if took, err := echo(time.Minute); err != nil || took < 200*time.Millisecond {
-		t.Errorf("an answer after %v, %v, though it takes 100 ms there, and there twice", took, err)
+		t.Errorf("a response after %v, %v, though the delay is 100 ms each way", took, err)
 	}
 }

@@ -23,8 +23,8 @@ func ids(members []*etcdserverpb.Member) (list []uint64) {
 	return list
 }
 
-// TestClusterFields adds a learner, makes a voter of it, moves the leadership to another, and
-// removes the new one again. Each answer has the members that there are then.
+// TestClusterFields adds a learner, promotes it, transfers leadership to another member, and
+// removes the new one. Each response must have the members at that time.
 func TestClusterFields(t *testing.T) {
 	c := start(t)
 	client := c.dial(c.all...)
@@ -32,7 +32,7 @@ func TestClusterFields(t *testing.T) {
 	must(t, err)
 	fresh := &member{name: "n4", client: "http://" + free(t), peer: "http://" + free(t), log: &harness.Buffer{}}
 	var added *clientv3.MemberAddResponse
-	// A cluster whose members were connected just now is refused as unhealthy.
+	// Changes are refused as unhealthy until the members have been connected for some time.
 	c.eventually("add a learner", func(ctx context.Context) (err error) {
 		added, err = client.MemberAddAsLearner(ctx, []string{fresh.peer})
 		return err
@@ -59,7 +59,7 @@ func TestClusterFields(t *testing.T) {
 		return found
 	}
 	if s := status(fresh); !s.IsLearner || s.Header.MemberId != id {
-		t.Errorf("the learner says %v", s)
+		t.Errorf("the learner reports %v", s)
 	}
 	var promoted *clientv3.MemberPromoteResponse
 	c.eventually("promotion", func(ctx context.Context) (err error) {

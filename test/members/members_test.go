@@ -4,7 +4,7 @@
 // It owns its clusters: real processes on free ports of the loopback. It does not test replication
 // itself.
 //
-// Concurrency: none; each test has a cluster of its own.
+// Concurrency: none; each test has its own cluster.
 package members
 
 import (
@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// patience bounds every wait. It is generous, so that no test fails on a busy machine.
+// patience is the limit of every wait. It is generous, so that no test fails on a busy machine.
 const patience = time.Minute
 
 // cluster is three members.
@@ -129,7 +129,7 @@ func (c *cluster) bearer(token string, members ...*member) *clientv3.Client {
 	return client
 }
 
-// eventually tries something until it succeeds.
+// eventually retries until it succeeds.
 func (c *cluster) eventually(what string, do func(context.Context) error) {
 	c.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
@@ -155,7 +155,7 @@ func must(t *testing.T, errs ...error) {
 }
 
 // TestTokensOnEveryMember gets a token from each member and uses it on each at once. The users are
-// made through one member, and tokens end on all when a password changes through another.
+// created through one member, and a password change through another invalidates tokens on all.
 func TestTokensOnEveryMember(t *testing.T) {
 	c := start(t)
 	clients := make([]*clientv3.Client, len(c.all))
@@ -188,7 +188,7 @@ func TestTokensOnEveryMember(t *testing.T) {
 		_, err = clients[2-i].RoleAdd(with(r.Token), fmt.Sprint("r", i))
 		must(t, err)
 	}
-	// A member that starts again still knows them.
+	// A restarted member still accepts them.
 	c.all[2].kill()
 	c.run(c.all[2], "ETCD_INITIAL_CLUSTER="+c.peers, "ETCD_NAME=n3", "ETCD_INITIAL_ADVERTISE_PEER_URLS="+c.all[2].peer)
 	c.eventually("put at n3 after its restart", func(ctx context.Context) error {
@@ -226,8 +226,7 @@ func (c *cluster) replace(args ...string) (*exec.Cmd, *harness.Buffer) {
 }
 
 // TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle.
-// The new member has the users and roles, too, which in etcd it did not always have (issues 14571
-// and
+// The new member must have the users and roles, too, which in etcd it once lacked (issues 14571 and
 // 14648).
 func TestMemberReplace(t *testing.T) {
 	c := start(t)
@@ -243,7 +242,7 @@ func TestMemberReplace(t *testing.T) {
 	must(t, err, err1)
 	cmd, out := c.replace(lost.name)
 	if err := cmd.Wait(); err == nil || !strings.Contains(out.String(), "is not lost") {
-		t.Errorf("replacing a member that answers: %v\n%s", err, out)
+		t.Errorf("replacing a member that responds: %v\n%s", err, out)
 	}
 	lost.kill()
 	must(t, os.RemoveAll(filepath.Join(c.dir, lost.name)))
@@ -259,7 +258,7 @@ func TestMemberReplace(t *testing.T) {
 	_ = cmd.Wait()
 	again := regexp.MustCompile(`etcdctl member replace (\S+) --peer-urls (\S+)`).FindStringSubmatch(out.String())
 	if again == nil {
-		t.Fatalf("it does not say how to go on:\n%s", out)
+		t.Fatalf("it does not explain how to continue:\n%s", out)
 	}
 
 	cmd, out = c.replace(again[1], "--peer-urls", again[2])
@@ -308,7 +307,7 @@ func TestMemberReplace(t *testing.T) {
 	if _, err := c.dial(lost).Get(c.ctx, "k", clientv3.WithSerializable()); !errors.Is(err, rpctypes.ErrUserEmpty) {
 		t.Errorf("get from the new member without credentials: %v", err)
 	}
-	// The new member has a vote: the cluster goes on without one of the others.
+	// The new member has a vote: the cluster works without one of the others.
 	c.all[1].kill()
 	c.eventually("put without n2", func(ctx context.Context) error {
 		_, err := c.bearer(rootToken.Token, c.all[0], lost).Put(ctx, "k", "v")

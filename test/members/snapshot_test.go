@@ -13,14 +13,13 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// short makes the members keep so little of the log that a follower which was away needs a
-// snapshot.
+// short makes the members keep so little of the log that a follower that was away needs a snapshot.
 func short(t *testing.T) {
 	t.Setenv("ETCD_SNAPSHOT_COUNT", "50")
 	t.Setenv("ETCD_SNAPSHOT_CATCHUP_ENTRIES", "5")
 }
 
-// follower returns a member that does not lead, and another one.
+// follower returns a member that is not the leader, and another one.
 func (c *cluster) follower() (follower, other *member) {
 	c.t.Helper()
 	c.eventually("find the leader", func(ctx context.Context) error {
@@ -66,8 +65,8 @@ func (c *cluster) writeWhileAway(through *member) (last int64) {
 	return last
 }
 
-// settled waits until a member has the same HashKV as the others.
-func (c *cluster) settled(m, other *member) {
+// caughtUp waits until a member has the same HashKV as the others.
+func (c *cluster) caughtUp(m, other *member) {
 	c.t.Helper()
 	c.eventually(m.name+" has caught up", func(ctx context.Context) error {
 		theirs, err := c.dial(other).HashKV(ctx, other.client, 0)
@@ -96,7 +95,7 @@ func (c *cluster) gotSnapshot(m *member) {
 }
 
 // TestSnapshotUnderWatchers stops a follower's process for a while, so that it needs a snapshot
-// when it goes on: its watchers must receive every revision, in order, once.
+// when it continues: its watchers must receive every revision, in order, once.
 func TestSnapshotUnderWatchers(t *testing.T) {
 	short(t)
 	c := start(t)
@@ -134,12 +133,12 @@ func TestSnapshotUnderWatchers(t *testing.T) {
 			t.Fatalf("received revisions up to %d of %d", next-1, last)
 		}
 	}
-	c.settled(follower, other)
+	c.caughtUp(follower, other)
 	c.gotSnapshot(follower)
 }
 
-// TestSnapshotOfCompactedHistory kills a follower that needs a snapshot when it comes back, of a
-// state that has compacted what its client wants to watch.
+// TestSnapshotOfCompactedHistory kills a follower; when it restarts it needs a snapshot, of a state
+// in which the revisions that its client watches are compacted.
 func TestSnapshotOfCompactedHistory(t *testing.T) {
 	short(t)
 	c := start(t)
@@ -149,12 +148,12 @@ func TestSnapshotOfCompactedHistory(t *testing.T) {
 	c.eventually("compact", func(ctx context.Context) error {
 		_, err := c.dial(other).Compact(ctx, last-10)
 		if errors.Is(err, rpctypes.ErrCompacted) {
-			return nil // by the try before
+			return nil // an earlier attempt succeeded
 		}
 		return err
 	})
 	c.run(follower)
-	c.settled(follower, other)
+	c.caughtUp(follower, other)
 	c.gotSnapshot(follower)
 	r := <-c.dial(follower).Watch(c.ctx, "away/", clientv3.WithPrefix(), clientv3.WithRev(2))
 	if r.CompactRevision != last-10 || !errors.Is(r.Err(), rpctypes.ErrCompacted) {

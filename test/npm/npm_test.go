@@ -1,9 +1,9 @@
 // Package npm drives a real server with the clients of the npm registry: etcd3 for the v3 API,
 // node-etcd for v2.
 //
-// It owns the scripts beside it, which do the checking in the clients' own terms, and
-// package-lock.json, which says exactly which clients these are; `scripts/clients npm` installs
-// them. A script prints what node's test runner makes of it.
+// It owns the scripts beside it, which make the checks by the clients' own API, and
+// package-lock.json, which pins the clients; `scripts/clients npm` installs them. A script prints
+// the report of node's test runner.
 //
 // Concurrency: none.
 package npm
@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// play runs a script against a server, and expects that it ran at least as many tests as said, and
-// that all passed.
+// play runs a script against a server, and expects that it ran at least n tests, and that all
+// passed.
 func play(t *testing.T, s *harness.Server, script, module string) {
 	t.Helper()
 	harness.NeedsOf(t, filepath.Join("node_modules", module, "package.json"), "scripts/clients npm")
@@ -33,11 +33,11 @@ func play(t *testing.T, s *harness.Server, script, module string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(path); err != nil { // a change of the script is a reason to run again
+	if _, err := os.Stat(path); err != nil { // makes go test rerun when the script changes
 		t.Fatal(err)
 	}
-	// etcd3 leaves a timer behind, as long as the lease's TTL, when an answer comes after a lease
-	// was released: no reason to wait.
+	// etcd3 leaves a timer, as long as the lease's TTL, when a response arrives after a lease was
+	// released: do not wait for it.
 	got := s.Run(t, harness.Command{Args: []string{node, "--test-force-exit", path, s.Address()}})
 	if passed := regexp.MustCompile(`(?m)^# pass [1-9]`); got.Exit != 0 || !passed.MatchString(got.Stdout) {
 		t.Fatalf("exit %d\n%s%s", got.Exit, got.Stdout, got.Stderr)
@@ -46,7 +46,7 @@ func play(t *testing.T, s *harness.Server, script, module string) {
 
 func TestEtcd3(t *testing.T) { play(t, harness.Start(t), "etcd3.js", "etcd3") }
 
-// TestEtcd3Auth has a server of its own, since it turns authentication on.
+// TestEtcd3Auth has its own server, because it enables authentication.
 func TestEtcd3Auth(t *testing.T) { play(t, harness.Start(t), "etcd3_auth.js", "etcd3") }
 
 func TestNodeEtcd(t *testing.T) { play(t, harness.Start(t), "nodeetcd.js", "node-etcd") }

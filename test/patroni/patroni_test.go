@@ -1,12 +1,11 @@
 // Package patroni runs Debian's Patroni with a PostgreSQL and its leader key in our server, and
 // restarts the server meanwhile.
 //
-// It owns the one cluster of one PostgreSQL that it makes. Patroni writes the leader key with a
-// time to live again and again, or keeps its lease alive; a primary that cannot is demoted. So the
-// tests check that the key exists, that Patroni has reached the server after its restart, and that
-// PostgreSQL has kept its role.
+// It owns a cluster of one PostgreSQL. Patroni writes the leader key with a TTL at intervals, or
+// keeps its lease alive; a primary that cannot is demoted. So the tests check that the key exists,
+// that Patroni has reached the server after its restart, and that PostgreSQL has kept its role.
 //
-// Concurrency: Patroni and PostgreSQL run beside the test, which ends them.
+// Concurrency: Patroni and PostgreSQL run in parallel with the test, which stops them.
 package patroni
 
 import (
@@ -31,7 +30,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 const (
 	patroni = "/usr/bin/patroni"
-	// waitMax bounds every wait. It is generous.
+	// waitMax is the limit of every wait. It is generous.
 	waitMax = 2 * time.Minute
 )
 
@@ -78,21 +77,21 @@ func keepsLeader(t *testing.T, settings string) {
 	c.server.Restart()
 	restarted := time.Now().Unix()
 	if value := c.leaderKey(); value != "pg1" {
-		t.Errorf("right behind the restart the leader key says %q", value)
+		t.Errorf("right after the restart the leader key is %q", value)
 	}
 	c.wait("word with the server behind its restart", func() bool { return c.lastSeen() > restarted+1 })
 	if value := c.leaderKey(); value != "pg1" {
-		t.Errorf("some turns behind the restart the leader key says %q", value)
+		t.Errorf("some cycles after the restart the leader key is %q", value)
 	}
 	c.wait("the primary", func() bool { return c.status("/primary") == http.StatusOK })
 	if got := c.sql("SELECT pg_postmaster_start_time(), timeline_id FROM pg_control_checkpoint()"); got != started {
-		t.Errorf("PostgreSQL has not gone on through the restart: it was %s, and is %s", started, got)
+		t.Errorf("PostgreSQL did not run through the restart: it was %s, and is %s", started, got)
 	}
 	if got := c.sql("SELECT x, pg_is_in_recovery() FROM kept"); got != "42|f" {
 		t.Errorf("the table has %s", got)
 	}
 
-	// A Patroni that is stopped in order deletes the key.
+	// A Patroni that is stopped properly deletes the key.
 	c.patroni.Signal(syscall.SIGTERM)
 	select {
 	case <-c.patroni.Exited():
@@ -100,11 +99,11 @@ func keepsLeader(t *testing.T, settings string) {
 		t.Fatal("Patroni does not end")
 	}
 	if value := c.leaderKey(); value != "" {
-		t.Errorf("the leader key still says %q", value)
+		t.Errorf("the leader key still is %q", value)
 	}
 }
 
-// leaderKey reads the leader key by the v2 API, "" when there is none.
+// leaderKey reads the leader key by the v2 API; "" when there is none.
 func (c *cluster) leaderKey() string {
 	status, body, _ := c.server.HTTP("GET", "/v2/keys/service/cairn/leader", "")
 	if status == http.StatusNotFound {
@@ -130,8 +129,8 @@ func (c *cluster) lastSeen() int64 {
 	return answer.Seen
 }
 
-// prepare makes the directory and the settings. PostgreSQL does not run as root: a test run by root
-// uses the user postgres.
+// prepare creates the directory and the settings. PostgreSQL does not run as root: a test run by
+// root uses the user postgres.
 func (c *cluster) prepare(settings string) {
 	dir, err := os.MkdirTemp("", "cairn-patroni-")
 	if err != nil {
@@ -193,7 +192,7 @@ postgresql:
 	c.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// endPostgres ends a PostgreSQL that a killed Patroni has left running.
+// endPostgres stops a PostgreSQL that a killed Patroni has left running.
 func (c *cluster) endPostgres() {
 	text, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
 	if err != nil {
@@ -201,7 +200,7 @@ func (c *cluster) endPostgres() {
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	if pid, err := strconv.Atoi(line); err == nil && pid > 1 {
-		_ = syscall.Kill(pid, syscall.SIGQUIT) // it ends at once, its processes with it
+		_ = syscall.Kill(pid, syscall.SIGQUIT) // immediate shutdown, including child processes
 	}
 }
 
@@ -238,7 +237,7 @@ func (c *cluster) ask(path string) (status int, body string) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, "" // it does not listen yet
+		return 0, "" // not listening yet
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)

@@ -1,6 +1,7 @@
 // Package pki makes certificate authorities, certificates and revocation lists for tests.
 //
-// It owns no checks: internal/certs has them. Its functions end the test when something fails.
+// It does not own the checks of certificates: internal/certs has them. Its functions fail the test
+// on an error.
 //
 // Concurrency: an Authority is used by one goroutine.
 package pki
@@ -46,12 +47,12 @@ func NewAuthority(t testing.TB, name string) *Authority {
 // PEM is the authority's certificate.
 func (a *Authority) PEM() []byte { return encode("CERTIFICATE", a.Cert.Raw) }
 
-// Spec is what a certificate says. Zero times are an hour ago and a year from now.
+// Spec is the content of a certificate. Zero times mean an hour ago and a year from now.
 type Spec struct {
 	CommonName          string
 	Hosts               []string // IP addresses and DNS names
 	NotBefore, NotAfter time.Time
-	Usages              []x509.ExtKeyUsage // nil is for servers and clients
+	Usages              []x509.ExtKeyUsage // nil means for servers and clients
 	Authority           bool               // may sign others
 }
 
@@ -103,7 +104,7 @@ func (a *Authority) Issue(t testing.TB, s Spec) Pair {
 	return Pair{Cert: parse(t, der), Key: key, CertPEM: encode("CERTIFICATE", der), KeyPEM: encode("PRIVATE KEY", keyDER)}
 }
 
-// Intermediate makes an authority that this one has signed.
+// Intermediate makes an authority signed by this one.
 func (a *Authority) Intermediate(t testing.TB, name string) *Authority {
 	t.Helper()
 	p := a.Issue(t, Spec{CommonName: name, Authority: true})
@@ -127,7 +128,7 @@ func (a *Authority) Revoke(t testing.TB, certs ...*x509.Certificate) []byte {
 // Files are the paths of a certificate and its key.
 type Files struct{ Cert, Key string }
 
-// Write puts a pair into dir, as NAME.crt and NAME.key, each in one step.
+// Write writes a pair into dir, as NAME.crt and NAME.key, each atomically.
 func (p Pair) Write(t testing.TB, dir, name string) Files {
 	t.Helper()
 	f := Files{filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")}
@@ -136,7 +137,7 @@ func (p Pair) Write(t testing.TB, dir, name string) Files {
 	return f
 }
 
-// Write replaces a file in one step, and returns its path.
+// Write replaces a file atomically, and returns its path.
 func Write(t testing.TB, path string, text []byte) string {
 	t.Helper()
 	if err := os.WriteFile(path+".new", text, 0o600); err != nil {

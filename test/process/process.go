@@ -32,8 +32,7 @@ type Process struct {
 // Start starts a command, whose process is killed when this one ends.
 func Start(cmd *exec.Cmd) (*Process, error) { return StartBy(cmd, startLasting) }
 
-// StartBy is Start with another function that starts the command, such as one that does so on
-// another host.
+// StartBy is Start with another function that starts the command, for example on another host.
 func StartBy(cmd *exec.Cmd, start func(*exec.Cmd) error) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -86,7 +85,7 @@ func (p *Process) Running() bool {
 	}
 }
 
-// State returns how the process ended, nil while it runs.
+// State returns the process's final state, nil while it runs.
 func (p *Process) State() *os.ProcessState {
 	if p.Running() {
 		return nil
@@ -102,7 +101,7 @@ func (p *Process) Signal(signal os.Signal) error {
 	return nil
 }
 
-// Await waits until the process has ended, and returns how.
+// Await waits until the process has ended, and returns its state.
 func (p *Process) Await(ctx context.Context) (*os.ProcessState, error) {
 	select {
 	case <-p.exited:

@@ -1,7 +1,7 @@
 // Package python drives a real server with python3-etcd, Debian's package of the python-etcd client
 // of the v2 API.
 //
-// It owns the scripts in testdata, which do the checking in the client's own terms: its result
+// It owns the scripts in testdata, which make the checks by the client's own API: its result
 // objects, its exceptions, its iteration over directories, its locks. They run under Debian's own
 // /usr/bin/python3, for which the package is installed.
 //

@@ -1,9 +1,9 @@
 // Package python3etcd3 drives a real server with python3-etcd3, Debian's package of the etcd3
 // client of the v3 API.
 //
-// It owns testdata/v3.py, which does the checking in the client's own terms: its results,
-// exceptions, events and locks. It runs under Debian's own /usr/bin/python3, for which the package
-// is installed.
+// It owns testdata/v3.py, which makes the checks by the client's own API: its results, exceptions,
+// events and locks. It runs under Debian's own /usr/bin/python3, for which the package is
+// installed.
 //
 // Concurrency: none.
 package python3etcd3

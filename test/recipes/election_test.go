@@ -23,8 +23,8 @@ func (f *fixture) next(observed <-chan *clientv3.GetResponse) string {
 	}
 }
 
-// TestElection lets three candidates follow each other: by resignation, by the end of a session,
-// and by its expiry.
+// TestElection elects three candidates one after the other: after a resignation, after the end of a
+// session, and after its expiry.
 func TestElection(t *testing.T) {
 	f := start(t)
 	lease, err := f.Grant(f.ctx, 1)
@@ -82,8 +82,8 @@ func TestElection(t *testing.T) {
 	}
 }
 
-// TestElectionResumes takes an office over as the same leader, from its key and revision, as a
-// program does after its restart.
+// TestElectionResumes resumes leadership by its key and revision, as a program does after its
+// restart.
 func TestElectionResumes(t *testing.T) {
 	f := start(t)
 	s := f.session(60)

@@ -1,12 +1,12 @@
-// Package recipes drives a real server with what the official Go client has on top of its API:
+// Package recipes drives a real server with the higher-level packages of the official Go client:
 // sessions, mutexes, elections and software transactions (concurrency), namespaces, leased caches
 // (leasing), mirrors, ordered reads, and names of services for gRPC.
 //
-// It owns what programs count on that use these: who gets a lock next, what a lost session does,
-// that no isolation level lets through what it forbids. What single requests answer is
-// test/goclient's.
+// It owns the tests of what users of these rely on: the order of lock holders, the effects of a
+// lost session, the anomalies that each isolation level forbids. test/goclient tests the responses
+// of single requests.
 //
-// Concurrency: tests run one after the other; each has a server of its own.
+// Concurrency: tests run one after the other; each has its own server.
 package recipes
 
 import (
@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// patience is how long a test waits for what must come; it is far above what it takes.
+// patience is how long a test waits for an event, far above the usual time.
 const patience = 30 * time.Second
 
 // fixture is a running server with a client connected to it.
@@ -60,7 +60,7 @@ func (f *fixture) client() *clientv3.Client {
 	return c
 }
 
-// session begins a session of seconds.
+// session starts a session with a TTL in seconds.
 func (f *fixture) session(ttl int) *concurrency.Session {
 	f.t.Helper()
 	s, err := concurrency.NewSession(f.Client, concurrency.WithTTL(ttl), concurrency.WithContext(f.ctx))
@@ -78,7 +78,7 @@ func (f *fixture) must(what string, err error) {
 	}
 }
 
-// value returns what a key has, "" when it is not there.
+// value returns the value of a key; "" when it does not exist.
 func (f *fixture) value(kv clientv3.KV, key string) string {
 	f.t.Helper()
 	resp, err := kv.Get(f.ctx, key)
@@ -89,8 +89,7 @@ func (f *fixture) value(kv clientv3.KV, key string) string {
 	return string(resp.Kvs[0].Value)
 }
 
-// waiting waits until so many keys have a prefix: each waiter for a lock or an election has one
-// each.
+// waiting waits until n keys have a prefix: each waiter for a lock or an election has one.
 func (f *fixture) waiting(prefix string, n int64) {
 	f.t.Helper()
 	harness.Await(f.t, fmt.Sprintf("%d keys below %s", n, prefix), func() bool {

@@ -11,7 +11,8 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// TestMutexContention counts in a key by reads and writes that only the mutex holds together.
+// TestMutexContention increments a counter by separate reads and writes that only the mutex makes
+// atomic.
 func TestMutexContention(t *testing.T) {
 	f := start(t)
 	const workers, rounds = 6, 10
@@ -31,7 +32,7 @@ func TestMutexContention(t *testing.T) {
 					n, err = strconv.Atoi(string(resp.Kvs[0].Value))
 				}
 				if err == nil {
-					// IsOwner fences a holder that has lost the lock without knowing it yet.
+					// IsOwner fences a holder that has lost the lock without having noticed.
 					var put *clientv3.TxnResponse
 					put, err = f.Txn(f.ctx).If(m.IsOwner()).Then(clientv3.OpPut("count", strconv.Itoa(n+1))).Commit()
 					if err == nil && !put.Succeeded {
@@ -54,7 +55,7 @@ func TestMutexContention(t *testing.T) {
 	}
 }
 
-// TestMutexFairness lets waiters come one after the other: they get the lock in that order.
+// TestMutexFairness starts waiters one after the other: they get the lock in that order.
 func TestMutexFairness(t *testing.T) {
 	f := start(t)
 	first := concurrency.NewMutex(f.session(60), "lock/")
@@ -96,7 +97,7 @@ func TestMutexTryAndCancel(t *testing.T) {
 	f.waiting("lock/", 2)
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("a wait that is given up: %v", err)
+		t.Errorf("a cancelled wait: %v", err)
 	}
 	f.waiting("lock/", 1)
 	f.must("unlock", holder.Unlock(f.ctx))
@@ -104,7 +105,7 @@ func TestMutexTryAndCancel(t *testing.T) {
 }
 
 // TestSessionExpires lets a session end by its TTL, as after a crash of its program: a waiter for
-// its lock gets it, and the program learns of it when it is alive after all.
+// its lock gets it, and the program, if it still runs, is notified.
 func TestSessionExpires(t *testing.T) {
 	f := start(t)
 	lease, err := f.Grant(f.ctx, 1)
@@ -128,7 +129,7 @@ func TestSessionExpires(t *testing.T) {
 	select {
 	case <-alive.Done():
 	case <-f.ctx.Done():
-		t.Fatal("a session whose lease was revoked does not learn of it")
+		t.Fatal("a session whose lease was revoked is not notified")
 	}
 	if err := concurrency.NewMutex(alive, "other/").Lock(f.ctx); err == nil {
 		t.Error("a session without a lease locks")

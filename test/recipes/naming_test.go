@@ -32,7 +32,7 @@ func serve(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// TestNaming finds servers by what etcd knows of them, and follows as they come and go.
+// TestNaming finds servers by their entries in etcd, and follows changes of the entries.
 func TestNaming(t *testing.T) {
 	f := start(t)
 	m, err := endpoints.NewManager(f.Client, "service")
@@ -51,7 +51,7 @@ func TestNaming(t *testing.T) {
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin":{}}]}`))
 	f.must("dial", err)
 	defer conn.Close() //nolint:errcheck // nothing is left to do
-	// called returns which server answers a call.
+	// called returns the name of the server that handled a call.
 	called := func() string {
 		t.Helper()
 		var answered peer.Peer
@@ -62,13 +62,13 @@ func TestNaming(t *testing.T) {
 		}
 		return answered.Addr.String()
 	}
-	// until calls until a server answers.
+	// until repeats calls until the wanted server handles them.
 	until := func(want string) {
 		t.Helper()
 		harness.Await(t, "a call of "+want, func() bool { return called() == want })
 	}
 	if got := called(); got != one {
-		t.Errorf("%s answers, want %s", got, one)
+		t.Errorf("%s handles calls, want %s", got, one)
 	}
 
 	lease, err := f.Grant(f.ctx, 60)
@@ -82,12 +82,12 @@ func TestNaming(t *testing.T) {
 		t.Errorf("listed %v", all)
 	}
 	f.must("delete", m.DeleteEndpoint(f.ctx, "service/one"))
-	for inRow := 0; inRow < 3; { // the first few may still go to the one that is gone
+	for inRow := 0; inRow < 3; { // the first few may still go to the removed server
 		if inRow++; called() != two {
 			inRow = 0
 		}
 	}
-	_, err = f.Revoke(f.ctx, lease.ID) // as of a server that died
+	_, err = f.Revoke(f.ctx, lease.ID) // as if a server had crashed
 	f.must("revoke", err)
 	if all, err := m.List(f.ctx); err != nil || len(all) != 0 {
 		t.Errorf("listed %v, %v", all, err)

@@ -19,8 +19,8 @@ var isolations = map[string]concurrency.Isolation{
 	"read committed":        concurrency.ReadCommitted,
 }
 
-// TestSTMTransfers moves money between accounts from many sides: in each isolation that repeats its
-// reads the sum stays.
+// TestSTMTransfers transfers money between accounts concurrently: in each isolation level with
+// repeatable reads the sum is constant.
 func TestSTMTransfers(t *testing.T) {
 	f := start(t)
 	const accounts, each, workers, transfers = 5, 100, 4, 15
@@ -74,13 +74,13 @@ func TestSTMTransfers(t *testing.T) {
 	}
 }
 
-// TestSTMConflicts changes what a transaction has read before it commits. Each isolation must try
-// again exactly when it forbids that.
+// TestSTMConflicts changes keys that a transaction has read before it commits. Each isolation level
+// must retry exactly when it forbids that.
 func TestSTMConflicts(t *testing.T) {
 	f := start(t)
 	for name, c := range map[string]struct {
 		level concurrency.Isolation
-		// number of tries when a key has changed that was only read, or read and written
+		// number of tries when another client changed a key that was only read, or read and written
 		readOnly, written int
 	}{
 		"serializable snapshot": {concurrency.SerializableSnapshot, 2, 2},
@@ -119,8 +119,8 @@ func TestSTMConflicts(t *testing.T) {
 	}
 }
 
-// TestSTMSnapshot reads two keys of which the second changes in between: a serializable transaction
-// sees both as of one revision.
+// TestSTMSnapshot reads two keys, and changes the second in between: a serializable transaction
+// reads both at one revision.
 func TestSTMSnapshot(t *testing.T) {
 	f := start(t)
 	_, err := f.Txn(f.ctx).Then(clientv3.OpPut("a", "old"), clientv3.OpPut("b", "old")).Commit()
@@ -161,6 +161,6 @@ func TestSTMGivesUp(t *testing.T) {
 		tx.Get("k")
 		return nil
 	}, concurrency.WithAbortContext(ctx)); !errors.Is(err, context.Canceled) {
-		t.Errorf("a transaction that is given up: %v", err)
+		t.Errorf("a cancelled transaction: %v", err)
 	}
 }

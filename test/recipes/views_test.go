@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/etcd/client/v3/ordering"
 )
 
-// keys lists the keys and values of an answer.
+// keys lists the keys and values of a response.
 func keys(resp *clientv3.GetResponse) string {
 	var b strings.Builder
 	for _, kv := range resp.Kvs {
@@ -22,8 +22,8 @@ func keys(resp *clientv3.GetResponse) string {
 	return strings.TrimSpace(b.String())
 }
 
-// TestNamespace works behind a prefix: nothing of it is seen inside, and nothing beside it is
-// touched.
+// TestNamespace works behind a prefix: the prefix is not visible inside, and keys outside are not
+// affected.
 func TestNamespace(t *testing.T) {
 	f := start(t)
 	for _, key := range []string{"n", "n/", "n0", "nz"} {
@@ -74,8 +74,8 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// TestLeasing reads through two caches that take leases on keys: what one writes, the other must
-// not serve stale.
+// TestLeasing reads through two caches that hold leases on keys: after a write by one, the other
+// must not return the old value.
 func TestLeasing(t *testing.T) {
 	f := start(t)
 	one, closeOne, err := leasing.NewKV(f.Client, "leases/")
@@ -106,7 +106,7 @@ func TestLeasing(t *testing.T) {
 	if gone, err := two.Delete(f.ctx, "k", clientv3.WithPrefix()); err != nil || gone.Deleted != 1 || f.value(one, "k") != "" {
 		t.Errorf("after the delete (%v) the other reads %q", err, f.value(one, "k"))
 	}
-	// A cached answer needs no server.
+	// A cached response needs no server.
 	_, err = one.Put(f.ctx, "cached", "here")
 	f.must("put", err)
 	f.value(one, "cached")
@@ -120,11 +120,10 @@ func TestLeasing(t *testing.T) {
 	}
 }
 
-// TestMirror copies a prefix page by page and then follows its changes, until both sides are the
-// same.
+// TestMirror copies a prefix page by page and then follows its changes, until both sides are equal.
 func TestMirror(t *testing.T) {
 	f := start(t)
-	const n = 1500 // more than the 1000 of a page
+	const n = 1500 // exceeds the page size of 1000
 	for i := 0; i < n; i += 100 {
 		var ops []clientv3.Op
 		for j := i; j < i+100; j++ {
@@ -180,7 +179,7 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// TestOrdering never sees the store go back, and says so when it would.
+// TestOrdering never reads an older state than before; a read that would fails with an error.
 func TestOrdering(t *testing.T) {
 	f := start(t)
 	violated := 0

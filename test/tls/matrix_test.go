@@ -1,4 +1,4 @@
-// Package tls_test plays clients and members over TLS to `etcd` as it is built: every way to secure
+// Package tls_test runs clients and members over TLS against the built `etcd`: every way to secure
 // a port, every dialect, every kind of certificate.
 package tls_test
 
@@ -24,8 +24,7 @@ import (
 
 var quiet = zap.NewNop()
 
-// refusedAfter is how long a client of gRPC, which tries again, is watched until it counts as
-// refused.
+// refusedAfter is how long a gRPC client, which retries, is watched until it counts as refused.
 const refusedAfter = time.Second
 
 // TestClientMatrix is {plain, TLS, mutual, auto} × {gRPC, v2, JSON, metrics} × certificates.
@@ -35,8 +34,8 @@ func TestClientMatrix(t *testing.T) {
 	for name, port := range map[string]struct {
 		scheme  string
 		flags   []string
-		config  *tls.Config // of clients that show nothing
-		refused []string    // certificates
+		config  *tls.Config // of clients without a certificate
+		refused []string    // names of refused certificates
 	}{
 		"plain":  {"http", nil, nil, nil},
 		"TLS":    {"https", c.flags(""), c.client(""), nil},
@@ -91,8 +90,8 @@ func TestClientMatrix(t *testing.T) {
 	}
 }
 
-// TestPeerMatrix has a member of two with each kind of certificate at the other's peer port, and
-// clusters of two come together over each kind of TLS.
+// TestPeerMatrix connects one of two members with each kind of certificate to the other's peer
+// port, and bootstraps clusters of two over each kind of TLS.
 func TestPeerMatrix(t *testing.T) {
 	c := makeCertificates(t)
 	for name, peer := range map[string]struct {
@@ -122,7 +121,7 @@ func TestPeerMatrix(t *testing.T) {
 			}
 		}
 	}
-	// A member whose certificate the others do not accept stays out, and its log says why.
+	// A member whose certificate the others do not accept cannot join, and its log says why.
 	stranger := c.shown["wrong CN"].Write(t, c.dir, "stranger")
 	dir := t.TempDir()
 	cluster := []*member{newMember(t, "a"), newMember(t, "b")}
@@ -134,7 +133,8 @@ func TestPeerMatrix(t *testing.T) {
 	}
 }
 
-// TestCommonName has the user of a client certificate where etcd has it, and not elsewhere.
+// TestCommonName uses the common name of a client certificate as the user where etcd does, and not
+// elsewhere.
 func TestCommonName(t *testing.T) {
 	c := makeCertificates(t)
 	root := c.ca.Issue(t, pki.Spec{CommonName: "root"})
@@ -266,7 +266,7 @@ func TestRotation(t *testing.T) {
 			fresh.Add(1)
 		}
 	})
-	during := func() { // some of both have been made with what is on disk now
+	during := func() { // waits until connections of both kinds were made with the present files
 		d, f := done.Load(), fresh.Load()
 		for deadline := time.Now().Add(30 * time.Second); (done.Load() < d+20 || fresh.Load() < f+3) && time.Now().Before(deadline); {
 			time.Sleep(10 * time.Millisecond)
@@ -275,7 +275,8 @@ func TestRotation(t *testing.T) {
 	during()
 	pki.Write(t, caFile, append(oldCA.PEM(), newCA.PEM()...))
 	during()
-	current.Store(config(newCA, oldCA, newCA)) // clients trust both, too, before members change
+	// clients trust both authorities before members change
+	current.Store(config(newCA, oldCA, newCA))
 	during()
 	newCA.Issue(t, hosts).Write(t, dir, "server")
 	during()
@@ -296,7 +297,7 @@ func TestRotation(t *testing.T) {
 	t.Logf("%d puts, %d connections", done.Load(), fresh.Load())
 }
 
-// TestOtherClients has curl and Debian's etcdctl, in both dialects, over mutual TLS.
+// TestOtherClients runs curl and Debian's etcdctl, in both dialects, over mutual TLS.
 func TestOtherClients(t *testing.T) {
 	c := makeCertificates(t)
 	m := newMember(t, "m")
@@ -324,7 +325,7 @@ func TestOtherClients(t *testing.T) {
 	}
 }
 
-// TestPython has python3-etcd (v2) and python3-etcd3 over mutual TLS.
+// TestPython runs python3-etcd (v2) and python3-etcd3 over mutual TLS.
 func TestPython(t *testing.T) {
 	harness.Needs(t, "/usr/bin/python3", "python3-etcd")
 	c := makeCertificates(t)
@@ -351,7 +352,7 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// TestUnixAndHTTPOnly has sockets with and without TLS, and --listen-client-http-urls.
+// TestUnixAndHTTPOnly uses sockets with and without TLS, and --listen-client-http-urls.
 func TestUnixAndHTTPOnly(t *testing.T) {
 	c := makeCertificates(t)
 	dir := t.TempDir()

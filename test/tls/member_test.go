@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// member is a running server whose flags are all the test's.
+// member is a running server whose flags are all set by the test.
 type member struct {
 	name, client, peer, metrics string // addresses without a scheme
 	log                         harness.Buffer
@@ -82,7 +82,8 @@ func (m *member) await(t *testing.T, text string) {
 
 const ready = "ready to serve client requests"
 
-// apis ask a member through each of its dialects. They return an error unless it answers.
+// apis send a request to a member through each of its dialects. They return an error unless it
+// succeeds.
 var apis = map[string]func(ctx context.Context, scheme, address string, config *tls.Config) error{
 	"gRPC": func(ctx context.Context, scheme, address string, config *tls.Config) error {
 		if scheme == "http" {
@@ -122,7 +123,7 @@ func overHTTP(method, path, body string) func(context.Context, string, string, *
 	}
 }
 
-// certificates are the kinds that a client or a member may show.
+// certificates are the kinds that a client or a member may present.
 type certificates struct {
 	dir    string
 	ca     *pki.Authority
@@ -153,14 +154,14 @@ func makeCertificates(t *testing.T) *certificates {
 	}
 }
 
-// client is the configuration of a client that trusts the authority and shows a certificate; ""
-// shows none.
+// client is the configuration of a client that trusts the authority and presents a certificate; ""
+// means none.
 func (c *certificates) client(kind string) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(c.ca.Cert)
 	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	if p, ok := c.shown[kind]; ok {
-		// whatever the server asks for, as a client that means harm would
+		// whatever the server requests, as a malicious client would
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &tls.Certificate{Certificate: [][]byte{p.Cert.Raw}, PrivateKey: p.Key}, nil
 		}

@@ -26,7 +26,7 @@ const leaseGrace = 30 * time.Second
 
 // judge compares the members with each other, and checks the history.
 func (b *bout) judge(ctx context.Context, stopWatching func()) error {
-	settled := b.rec.now()
+	stableSince := b.rec.now()
 	b.awaitEnds(ctx)
 	if err := b.lastLook(ctx); err != nil {
 		return err
@@ -41,7 +41,7 @@ func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	stopWatching()
 	began := time.Now()
 	h := &b.rec.h
-	res := check.Check(h, check.Options{ClockSlack: int64(clockSlack), Settled: settled, LeaseGrace: int64(leaseGrace)})
+	res := check.Check(h, check.Options{ClockSlack: int64(clockSlack), StableSince: stableSince, LeaseGrace: int64(leaseGrace)})
 	for _, v := range res.Violations {
 		b.violation("bout %d (seed %d): %v", b.number, b.seed, v)
 	}

@@ -18,8 +18,7 @@ func (l lines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// TestShortTorture is a run of some 20 seconds with the faults that are quickly over. Long runs are
-// those of make torture.
+// TestShortTorture is a run of some 20 seconds with the short faults. make torture makes long runs.
 func TestShortTorture(t *testing.T) {
 	t.Parallel()
 	cfg := &config{

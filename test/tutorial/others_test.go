@@ -22,12 +22,13 @@ func TestWatches(t *testing.T) {
 			t.Fatalf("set: %+v", got)
 		}
 	}
-	// When a watch has begun is not said: the key is set until it has heard.
+	// A watch does not report when it has started: the test sets the key until the watch receives
+	// an event.
 	setUntil := func(value string, heard func() bool) {
 		t.Helper()
 		for end := time.Now().Add(waitMax); !heard(); {
 			if time.Now().After(end) {
-				t.Fatalf("nothing is heard of %q", value)
+				t.Fatalf("no event of %q arrives", value)
 			}
 			set(value)
 		}

@@ -13,16 +13,16 @@ import (
 	"cairn/test/harness"
 )
 
-// waitMax is how long anything may take. It is far above what it takes.
+// waitMax is the maximum duration of anything, far above the usual one.
 const waitMax = time.Minute
 
 // TestService installs the programs as the tutorial does, and starts the service as systemd would:
-// with the variables of the unit's file, and waiting for READY=1, since the unit says Type=notify.
+// with the variables of the unit's file, and waiting for READY=1, since the unit has Type=notify.
 func TestService(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " uses v3 by default")
 	}
-	s := harness.Start(t) // for its directory; the service has addresses of its own
+	s := harness.Start(t) // only for its directory; the service has other addresses
 	root := filepath.Join(s.Dir(), "root")
 	pack(t, s.Dir())
 	s.Transcript(t, "testdata/install.txt", harness.Etcdctl(t), 0, "ROOT="+root)
@@ -42,7 +42,7 @@ func TestService(t *testing.T) {
 	client, peer := "http://127.0.0.1:"+harness.FreePort(t), "http://127.0.0.1:"+harness.FreePort(t)
 	env := []string{
 		"NOTIFY_SOCKET=" + socket.Name,
-		// The tutorial has the default addresses, which this machine may not have free.
+		// The tutorial uses the default addresses, which may be in use on this machine.
 		"ETCD_LISTEN_CLIENT_URLS=" + client, "ETCD_ADVERTISE_CLIENT_URLS=" + client,
 		"ETCD_LISTEN_PEER_URLS=" + peer, "ETCD_INITIAL_ADVERTISE_PEER_URLS=" + peer, "ETCD_INITIAL_CLUSTER=" + variables["ETCD_NAME"] + "=" + peer,
 	}
@@ -73,7 +73,7 @@ func TestService(t *testing.T) {
 	}
 }
 
-// pack makes the archive that the tutorial fetches.
+// pack makes the archive that the tutorial downloads.
 func pack(t *testing.T, dir string) {
 	t.Helper()
 	in := filepath.Join(dir, "etcd-v3.1.5-linux-amd64")

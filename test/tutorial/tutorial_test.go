@@ -1,12 +1,11 @@
-// Package tutorial follows the instructions of the tutorial that this project starts from,
-// from the installation to the last command, and compares what is printed with what the tutorial
-// shows.
+// Package tutorial follows the instructions of the tutorial that this project starts from, from the
+// installation to the last command, and compares the output with the tutorial's.
 //
 // It owns testdata/commands.txt, the data commands, where the differences to the page are
-// explained; testdata/install.txt, the installation; and the rest in Go, since it takes two
-// terminals or a service manager. Members are added and removed where there are several
-// (test/members). The recorded conformance suite has the same commands as etcd 3.1.5 answered them;
-// this is what the user reads.
+// explained; testdata/install.txt, the installation; and the rest in Go, since it needs two
+// terminals or a service manager. test/members adds and removes members. The recorded conformance
+// suite has the same commands with the responses of etcd 3.1.5; this package has the texts that the
+// user reads.
 //
 // Concurrency: none.
 package tutorial

@@ -15,7 +15,7 @@ const (
 	commandsPerSeed = 60
 )
 
-// TestEtcdctl types random command lines of v2, to our client and server and to Debian's.
+// TestEtcdctl runs random command lines of v2 with our client and server and with Debian's.
 func TestEtcdctl(t *testing.T) {
 	harness.Needs(t, debianEtcdctl, "etcd-client")
 	p := newPair(t)
@@ -31,12 +31,12 @@ func TestEtcdctl(t *testing.T) {
 			ours := p.ours.s.Run(t, harness.Command{Args: append([]string{harness.Etcdctl(t)}, args...), Env: []string{"ETCDCTL_API=2"}, Stdin: stdin})
 			theirs := p.theirs.s.Run(t, harness.Command{Args: append([]string{debianEtcdctl}, args...), Env: []string{"ETCDCTL_API=2"}, Stdin: stdin})
 			if strings.HasPrefix(theirs.Stderr, "Error:  102:") && slices.Contains(args, "setdir") {
-				continue // ours updates the TTL of a directory, as the tutorial has it
+				continue // ours updates the TTL of a directory, as in the tutorial
 			}
 			if how := commandsDiffer(ours, theirs); how != "" {
 				t.Errorf("seed %d: etcdctl %q <%q\nthey differ in the %s\nours   %+v\ntheirs %+v\nbefore:\n%s", seed, args, stdin, how, ours, theirs,
 					strings.Join(before[max(0, len(before)-6):], "\n"))
-				// or all that follows differs, too
+				// otherwise all that follows differs, too
 				p.both(request{method: "DELETE", target: "/v2/keys" + root + "?recursive=true"})
 				p.align()
 			}
@@ -44,8 +44,8 @@ func TestEtcdctl(t *testing.T) {
 	}
 }
 
-// commandsDiffer says how two commands' ends differ, or "". Usage texts are in words of our own;
-// what scripts read is not.
+// commandsDiffer returns the difference between two commands' results, or "". Usage texts may
+// differ; output for scripts may not.
 func commandsDiffer(ours, theirs harness.Result) string {
 	if ours.Exit != theirs.Exit {
 		return "exit status"
@@ -75,8 +75,7 @@ func errorLines(text string) string {
 }
 
 // command makes the arguments of a command, and its standard input. No argument begins with a dash:
-// where options may stand differs between
-// 3.1, 3.4 and ours.
+// the allowed places of options differ between 3.1, 3.4 and ours.
 func (g *generator) command(root string) (args []string, stdin string) {
 	if g.chance(3) {
 		args = append(args, g.pick("--no-sync", "-o=extended", "-o", "--output=json", "--total-timeout=9s", "--timeout=9s", "--debug"))

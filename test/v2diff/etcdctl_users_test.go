@@ -7,12 +7,12 @@ import (
 	"cairn/test/harness"
 )
 
-// TestEtcdctlUsers types random command lines about users and roles while authentication is off.
-// Keys stay out of it: with the other, users and roles have indexes.
+// TestEtcdctlUsers runs random command lines about users and roles while authentication is
+// disabled. It uses no keys, because in Debian's etcd users and roles have indexes.
 func TestEtcdctlUsers(t *testing.T) {
 	harness.Needs(t, debianEtcdctl, "etcd-client")
 	for _, seed := range seeds(t, 1, 1) {
-		p := newPair(t) // users and roles are the server's, not the seed's
+		p := newPair(t) // users and roles belong to the server, not to the seed
 		g := newGenerator(seed)
 		var before []string
 		for range commandsPerSeed {
@@ -46,8 +46,8 @@ func curls(text string) string {
 	return strings.Join(lines, "")
 }
 
-// userCommand makes a command about users and roles. Each role's name is one that v2 takes: the
-// other panics over an empty one.
+// userCommand makes a command about users and roles. Role names are valid in v2: Debian's etcd
+// panics at an empty one.
 func (g *generator) userCommand() (args []string, stdin string) {
 	if g.chance(2) {
 		args = append(args, "--debug", "--no-sync")

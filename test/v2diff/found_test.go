@@ -2,7 +2,7 @@ package v2diff
 
 import "testing"
 
-// TestFound sends again what the random requests have found to differ.
+// TestFound repeats the requests that the random tests have found to differ.
 func TestFound(t *testing.T) {
 	p := newPair(t)
 	put := func(target, body, auth string) request {
@@ -13,10 +13,10 @@ func TestFound(t *testing.T) {
 		// A user without roles has no list of them.
 		put(users+"ann", `{"user":"ann","password":"pw"}`, ""),
 		{method: "GET", target: users + "ann"},
-		// The password is looked at before the user is looked for.
+		// The password is checked before the user is looked up.
 		put(users+"ann", `{"user":"ann","roles":["r1"]}`, ""),
 		put(users+"ann", `{"user":"ann","password":"pw","roles":["r1"]}`, ""),
-		// Root cannot lose its role, though the answer says that it has.
+		// Root cannot lose its role, though the response says that it has.
 		put(users+"root", `{"user":"root","password":"pw"}`, ""),
 		put(users+"root", `{"user":"root","revoke":["root"]}`, ""),
 		put(users+"root", `{"user":"root","revoke":["root"]}`, ""),
@@ -24,13 +24,13 @@ func TestFound(t *testing.T) {
 		{method: "GET", target: users + "root"},
 		put("/v2/auth/enable", "", ""),
 		{method: "GET", target: users, auth: basic("root", "pw")},
-		// Who may write a path may put into its queue, and make no key of another name there.
+		// A user who may write a path may create in-order keys below it, and no other key.
 		put("/v2/auth/roles/box", `{"role":"box","permissions":{"kv":{"read":[],"write":["/box"]}}}`, basic("root", "pw")),
 		put(users+"ann", `{"user":"ann","grant":["box"]}`, basic("root", "pw")),
 		{method: "POST", target: "/v2/keys/box", body: "value=x&noValueOnSuccess=true", contentType: "application/x-www-form-urlencoded", auth: basic("ann", "pw")},
 		{method: "PUT", target: "/v2/keys/box/x", body: "value=x", contentType: "application/x-www-form-urlencoded", auth: basic("ann", "pw")},
 		{method: "POST", target: "/v2/keys/box/", body: "value=x", contentType: "application/x-www-form-urlencoded", auth: basic("ann", "pw")},
-		// A star is no path.
+		// A star is not a path.
 		{method: "GET", target: "*"},
 		{method: "OPTIONS", target: "*"},
 		// The pattern /* does not have the path /v2/keys, which has no slash.

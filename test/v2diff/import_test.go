@@ -11,7 +11,7 @@ import (
 	"cairn/test/harness"
 )
 
-// TestImport has our etcdctl import a snapshot that Debian's etcd has written.
+// TestImport imports a snapshot of Debian's etcd with our etcdctl.
 func TestImport(t *testing.T) {
 	harness.Needs(t, debianEtcd, "etcd-server")
 	from := harness.StartOther(t, debianEtcd, "--enable-v2=true", "--snapshot-count=10", "--logger=zap")
@@ -39,7 +39,7 @@ func TestImport(t *testing.T) {
 		slices.Sort(found)
 		return found
 	}
-	// It writes one after every ten entries; what is wanted is one that has all of the above.
+	// It writes one every ten entries; the test needs one that contains everything above.
 	before := len(snapshots())
 	for end := time.Now().Add(answerMax); len(snapshots()) < before+2; {
 		if time.Now().After(end) {

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// requestsPerSeed keeps a seed below the 1,000 events of history that the other server has.
+// requestsPerSeed keeps a seed below the 1,000 events that the other server's history has.
 const requestsPerSeed = 300
 
-// TestKeys sends requests for keys, sensible ones and others.
+// TestKeys sends valid and invalid requests for keys.
 func TestKeys(t *testing.T) {
 	p := newPair(t)
 	for _, seed := range seeds(t, 1, 3) {
@@ -33,12 +33,12 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// known reports whether a difference is one that is there on purpose.
+// known reports whether a difference is intended.
 func known(r request, ours, theirs answer) bool {
 	return false
 }
 
-// keysRequest makes a request for a key below a directory of the seed's own.
+// keysRequest makes a request for a key below the seed's own directory.
 func (g *generator) keysRequest(root string) request {
 	r := request{method: g.pick("GET", "GET", "GET", "PUT", "PUT", "PUT", "PUT", "PUT", "POST", "DELETE", "DELETE", "HEAD")}
 	if g.chance(60) {
@@ -69,7 +69,7 @@ func (g *generator) keysRequest(root string) request {
 	return r
 }
 
-// path makes a path of few names, so that requests meet each other.
+// path makes a path of few names, so that requests use the same keys.
 func (g *generator) path() string {
 	if g.chance(25) {
 		return g.pick("/", "", "/a/", "//a", "/a//b", "/a/./b", "/a/../b", "/a%2Fb", "/%61", "/a%20b", "/a+b", "/%E4%B8%AD", "/%ff", "/a%00b",

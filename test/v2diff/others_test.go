@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// TestOthers sends requests for what lies beside the keys, authentication included, and for keys
-// under it.
+// TestOthers sends requests for paths other than keys, authentication included, and for keys while
+// it is enabled.
 func TestOthers(t *testing.T) {
 	for _, seed := range seeds(t, 1, 1) {
-		p := newPair(t) // users and roles are the server's, not the seed's
+		p := newPair(t) // users and roles belong to the server, not to the seed
 		g := newGenerator(seed)
 		before := []string{}
 		ask := func(r request) {
@@ -26,7 +26,7 @@ func TestOthers(t *testing.T) {
 		for range 150 {
 			ask(g.otherRequest())
 		}
-		// An empty user name makes the other one panic, so none is sent. It takes a tenth of a
+		// An empty user name makes Debian's etcd panic, so none is sent. It takes a tenth of a
 		// second for each pair of credentials.
 		ask(request{method: "PUT", target: "/v2/auth/users/root", body: `{"user":"root","password":"pw"}`, auth: basic("root", "pw")})
 		ask(request{method: "PUT", target: "/v2/auth/enable"})
@@ -45,8 +45,9 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// differsOnPurpose reports whether an answer that differs may. Users and roles take no index here;
-// the other panics where a guest asks and there is no role for guests; and machines are other URLs.
+// differsOnPurpose reports whether a response may differ. Users and roles take no index here;
+// Debian's etcd panics at a guest's request without a role for guests; and the URLs of machines
+// differ.
 func differsOnPurpose(r request, how string, theirs answer) bool {
 	return how == "X-Etcd-Index" || theirs.err != nil || r.target == "/v2/machines"
 }
@@ -55,7 +56,7 @@ func basic(user, password string) string {
 	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }
 
-// otherRequest makes a request for a path that is not a key's. It leaves the members as they are.
+// otherRequest makes a request for a path other than a key's. It does not change the members.
 func (g *generator) otherRequest() request {
 	if g.chance(4) {
 		return request{

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPathsAsSent compares what users with random permissions may do with paths that end with a
-// slash and without: both name one node, and permissions look at the path as it was sent.
+// TestPathsAsSent compares the access of users with random permissions to paths that end with a
+// slash and without: both name one node, and permissions match the path as it was sent.
 func TestPathsAsSent(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	root := basic("root", "pw")
@@ -20,7 +20,7 @@ func TestPathsAsSent(t *testing.T) {
 			before = append(before, r.String())
 			ours, theirs := p.both(r)
 			how := differs(r, ours, theirs)
-			// Of a directory ours shows what the user may read, and theirs everything.
+			// Of a directory ours shows the nodes that the user may read, and theirs everything.
 			if how == "body" && r.method == "GET" && strings.Contains(theirs.body, `"dir":true`) || how == "X-Etcd-Index" {
 				return
 			}

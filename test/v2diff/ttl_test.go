@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestTTLs gives keys and directories short lives, and compares the events of their expiry and what
-// is left. Its requests must all be answered long before the first end, which a busy machine does
-// not promise: so it runs only when it is asked for seeds.
+// TestTTLs sets keys and directories with short TTLs, and compares the events of their expiry and
+// the remaining nodes. All requests must complete long before the first expiry, which a busy
+// machine does not guarantee: so it runs only with CAIRN_DIFF_SEEDS set.
 func TestTTLs(t *testing.T) {
 	if os.Getenv("CAIRN_DIFF_SEEDS") == "" {
 		t.Skip("CAIRN_DIFF_SEEDS is not set")
@@ -32,7 +32,7 @@ func TestTTLs(t *testing.T) {
 			if how := differs(r, o, th); how != "" {
 				t.Errorf("seed %d: %s: %s\nours %s\ntheirs %s", seed, r, how, o.body, th.body)
 			}
-			// so that no two end in the same tick of the other's clock
+			// so that no two expire in the same tick of the other's clock
 			time.Sleep(5 * time.Millisecond)
 		}
 		if took := time.Since(start); took > 800*time.Millisecond {
@@ -42,7 +42,7 @@ func TestTTLs(t *testing.T) {
 		r := request{method: "GET", target: "/v2/keys" + root + "?recursive=true"}
 		o, th := p.both(r)
 		how := differs(r, o, th)
-		// In the event of a directory's expiry 3.4 says that it is one, 3.1 does not.
+		// In the event of a directory's expiry 3.4 sets dir, 3.1 does not.
 		mine, _ := ours.heard()
 		others, _ := theirs.heard()
 		for i, line := range others {

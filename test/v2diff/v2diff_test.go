@@ -1,8 +1,8 @@
 // Package v2diff sends the same random requests of the v2 API to our server and to Debian's etcd
-// 3.4, which still has that API, and compares what they answer.
+// 3.4, which still has that API, and compares the responses.
 //
-// It owns the generators of requests and command lines, and the list of what may differ. It finds
-// requests that no recording has; the recordings are in ../shared/conformance. A seed gives
+// It owns the generators of requests and command lines, and the list of allowed differences. It
+// finds requests that no recording has; the recordings are in ../shared/conformance. A seed gives
 // the same requests every time. Further seeds are tried with
 //
 //	CAIRN_DIFF_SEEDS=1000-1100 go test ./test/v2diff
@@ -33,11 +33,10 @@ const debianEtcd = "/usr/bin/etcd"
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// answerMax is how long an answer may take. It is far above what one takes.
+// answerMax is the timeout of a response, far above the usual time.
 const answerMax = 30 * time.Second
 
-// seeds returns the seeds to try: those of CAIRN_DIFF_SEEDS, FROM-TO or one number, or else the
-// given ones.
+// seeds returns the seeds of CAIRN_DIFF_SEEDS, FROM-TO or one number, or else the given ones.
 func seeds(t *testing.T, from, to uint64) (list []uint64) {
 	if text := os.Getenv("CAIRN_DIFF_SEEDS"); text != "" {
 		first, last, ranged := strings.Cut(text, "-")
@@ -58,7 +57,7 @@ func seeds(t *testing.T, from, to uint64) (list []uint64) {
 	return list
 }
 
-// pair is our server and Debian's, with one index in common.
+// pair is our server and Debian's, with the same index.
 type pair struct {
 	t            *testing.T
 	ours, theirs *side
@@ -72,7 +71,7 @@ func newPair(t *testing.T) *pair {
 	p := &pair{t: t, ours: &side{t: t}, theirs: &side{t: t}}
 	p.ours.s = harness.Start(t)
 	p.theirs.s = harness.StartOther(t, debianEtcd, "--enable-v2=true", "--logger=zap")
-	// Debian's moves its index when it has found out the cluster's version, some time after its
+	// Debian's increments its index when it determines the cluster's version, some time after its
 	// start.
 	harness.Await(t, "the other server has a cluster version", func() bool {
 		_, body, _ := p.theirs.s.HTTP("GET", "/version", "")
@@ -82,7 +81,7 @@ func newPair(t *testing.T) *pair {
 	return p
 }
 
-// align raises the lower index to the other, so that no answer needs translating.
+// align raises the lower index to the higher one, so that responses can be compared directly.
 func (p *pair) align() {
 	p.t.Helper()
 	ours, theirs := p.ours.index(), p.theirs.index()
@@ -102,7 +101,7 @@ func (p *pair) both(r request) (ours, theirs answer) {
 	return p.ours.send(r, answerMax), p.theirs.send(r, answerMax)
 }
 
-// request is sent as it is written, also when no sane client would.
+// request is sent exactly as written, even if no real client would send it.
 type request struct {
 	method, target, body, contentType, auth string
 }
@@ -133,7 +132,7 @@ func (r request) wire(host string) string {
 	return b.String() + "\r\n" + r.body
 }
 
-// answer is what came back. A pending one is that of a watch that waits.
+// answer is a response. A pending one belongs to a watch that waits.
 type answer struct {
 	status  int
 	header  http.Header
@@ -160,8 +159,8 @@ func (s *side) index() int64 {
 	return index
 }
 
-// send sends a request and reads the answer. One whose end has not come within the time is pending,
-// and its connection is given up.
+// send sends a request and reads the response. One that does not end within the time is pending,
+// and its connection is closed.
 func (s *side) send(r request, within time.Duration) (a answer) {
 	for try := 0; ; try++ {
 		fresh := s.conn == nil
@@ -196,7 +195,7 @@ func (s *side) exchange(r request, within time.Duration) (a answer) {
 		return answer{err: err}
 	}
 	body, err := io.ReadAll(resp.Body)
-	// ReadAll returns it as it is
+	// ReadAll returns it unwrapped
 	if ne, ok := err.(net.Error); ok && ne.Timeout() { //nolint:errorlint
 		a.pending, err = true, nil
 	}
@@ -207,7 +206,7 @@ func (s *side) exchange(r request, within time.Duration) (a answer) {
 // compared are the headers that must be equal.
 var compared = []string{"Allow", "Content-Type", "Location", "X-Etcd-Index"}
 
-// differs says how two answers differ, or "".
+// differs returns the difference between two responses, or "".
 func differs(r request, ours, theirs answer) string {
 	if (ours.err != nil) != (theirs.err != nil) {
 		return fmt.Sprintf("ours failed with %v, theirs with %v", ours.err, theirs.err)
@@ -266,7 +265,8 @@ func normalise(v any) {
 		return
 	}
 	delete(m, "expiration")
-	if _, isRole := m["permissions"]; isRole { // an empty grant is kept with a role, for nothing
+	// an empty grant is stored with a role, without effect
+	if _, isRole := m["permissions"]; isRole {
 		delete(m, "grant")
 		delete(m, "revoke")
 	}
@@ -331,7 +331,7 @@ func same(a, b any) bool {
 // generator makes random requests.
 type generator struct {
 	*rand.Rand
-	index int64 // of the servers, about
+	index int64 // approximate, of the servers
 }
 
 func newGenerator(seed uint64) *generator {

@@ -17,9 +17,9 @@ const (
 	roundsPerSeed   = 6
 	watchesPerRound = 8
 	writesPerRound  = 12
-	// pendingWait is how long a watch is given to say something that the other one does not say. It
-	// is only waited for where nothing more is expected, so a slow machine can hide a difference
-	// but never makes one up.
+	// pendingWait is how long to wait for an event that only one of the two watches receives. It is
+	// used where no further event is expected, so a slow machine can hide a difference but never
+	// cause one.
 	pendingWait = 150 * time.Millisecond
 )
 
@@ -85,8 +85,7 @@ func (g *generator) watchTarget(root string, first int64) string {
 		target += "&recursive=true"
 	}
 	if g.chance(3) {
-		// Past events of hidden nodes differ on purpose, and so does a stream from
-		// there.
+		// Past events of hidden nodes differ on purpose, and so does a stream from there.
 		target = strings.ReplaceAll(target, "&recursive=true", "") + fmt.Sprintf("&waitIndex=%d", max(first, g.index-int64(g.IntN(12))+3))
 	} else if g.chance(3) {
 		target += "&stream=true"
@@ -136,8 +135,8 @@ func (s *side) watch(target string) *watch {
 	return w
 }
 
-// heard returns the events received so far, without repetitions, and whether its answer
-// has ended.
+// heard returns the events received so far, without repetitions, and whether its response has
+// ended.
 func (w *watch) heard() (lines []string, ended bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -154,7 +153,7 @@ func (w *watch) text() string {
 	return fmt.Sprintf("ended %t\n%s", ended, strings.Join(lines, ""))
 }
 
-// differs says in what two watches differ, as far as they have come, or "".
+// differs returns the difference between the events of two watches so far, or "".
 func (w *watch) differs(from *watch) string {
 	mine, ended := w.heard()
 	others, otherEnded := from.heard()
@@ -171,8 +170,8 @@ func (w *watch) differs(from *watch) string {
 	return ""
 }
 
-// awaitEqual waits until both servers' watches have received the same events, or too much time has
-// passed, and then a moment longer for events that only one of them receives.
+// awaitEqual waits until both servers' watches have received the same events, or until its timeout,
+// and then a moment longer for events that only one of them receives.
 func awaitEqual(ours, theirs []*watch) {
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()

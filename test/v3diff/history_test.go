@@ -45,9 +45,9 @@ func (p *pair) history(client etcdserverpb.WatchClient, head int64) (events []st
 	}
 }
 
-// FuzzRequests compares random requests of random seeds. The store goes on from one seed to the
-// next, since starting it again would take most of the time: a difference is reported with the
-// request that shows it.
+// FuzzRequests compares random requests of random seeds. The store continues from one seed to the
+// next, since a restart would take most of the time: a difference is reported with the request that
+// shows it.
 func FuzzRequests(f *testing.F) {
 	p := startPair(f)
 	p.same("KV/Compact", &etcdserverpb.CompactionRequest{Revision: p.revision()})

@@ -1,11 +1,11 @@
 // Package v3diff sends the same requests of the v3 API to a running server of ours and to Debian's
-// etcd 3.4, and compares what they answer, field by field: random requests of KV and of leases, and
+// etcd 3.4, and compares the responses, field by field: random requests of KV and of leases, and
 // everything that a service refuses.
 //
-// It owns which differences are right: those between etcd 3.4 and 3.7, and those that
+// It owns the list of correct differences: those between etcd 3.4 and 3.7, and those that
 // docs/compatibility.md lists. Every one is named here with its reason; any other fails a test.
 //
-// Concurrency: none; the requests of a test go out one after the other.
+// Concurrency: none; the requests of a test are sent one after the other.
 package v3diff
 
 import (
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 const theirs = "/usr/bin/etcd"
 
-// pair is a server of ours and one of theirs, which have been asked the same.
+// pair is a server of ours and one of theirs, which have received the same requests.
 type pair struct {
 	t     testing.TB
 	ctx   context.Context
@@ -49,7 +49,7 @@ func startPair(t testing.TB) *pair {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = conn.Close() }) // its server is gone by then, or will be
+		t.Cleanup(func() { _ = conn.Close() }) // the server may have been stopped before
 		p.conns[i] = conn
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -58,8 +58,8 @@ func startPair(t testing.TB) *pair {
 	return p
 }
 
-// both sends a request to both and returns what they answer, as text without what is rightly
-// different.
+// both sends a request to both servers and returns the responses, as text without the fields that
+// may differ.
 func (p *pair) both(method string, req proto.Message) (answers [2]string) {
 	p.t.Helper()
 	for i, conn := range p.conns {
@@ -77,7 +77,7 @@ func (p *pair) both(method string, req proto.Message) (answers [2]string) {
 	return answers
 }
 
-// same sends a request to both and wants the same answer.
+// same sends a request to both servers and requires equal responses.
 func (p *pair) same(method string, req proto.Message) string {
 	p.t.Helper()
 	answers := p.both(method, req)
@@ -87,21 +87,21 @@ func (p *pair) same(method string, req proto.Message) string {
 	return answers[1]
 }
 
-// ofOperations are what an operation of a transaction can be refused for once the transaction is
-// applied.
+// ofOperations are the refusals of an operation in a transaction that are detected when the
+// transaction is applied.
 var ofOperations = []string{
 	"InvalidArgument: etcdserver: key not found", "NotFound: etcdserver: requested lease not found",
 	"OutOfRange: etcdserver: mvcc: required revision is a future revision", "OutOfRange: etcdserver: mvcc: required revision has been compacted",
 }
 
-// oneOfTwo reports whether a transaction was refused for one of its operations by each. 3.4 looks
-// at all puts before it looks at a range; 3.7 and we take the operations in order, so that of two
-// invalid operations they report different ones.
+// oneOfTwo reports whether each server refused a transaction for one of its operations. 3.4 checks
+// all puts before ranges; 3.7 and ours check the operations in order, so that of two invalid
+// operations they report different ones.
 func oneOfTwo(answers [2]string) bool {
 	return slices.Contains(ofOperations, answers[0]) && slices.Contains(ofOperations, answers[1])
 }
 
-// answerOf makes an empty answer of a method, Service/Method.
+// answerOf makes an empty response of a method, Service/Method.
 func answerOf(t testing.TB, method string) proto.Message {
 	t.Helper()
 	services := etcdserverpb.File_rpc_proto.Services()
@@ -119,7 +119,7 @@ func answerOf(t testing.TB, method string) proto.Message {
 }
 
 // neutral removes fields that may differ between two clusters or two moments: the responding
-// member, in which term, and how much of a TTL is left.
+// member, its term, and the remaining TTL.
 func neutral(m proto.Message) {
 	switch r := m.(type) {
 	case *etcdserverpb.ResponseHeader:

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// messageOf makes an empty message of a type, the generated one where it is known.
+// messageOf makes an empty message of a type, the generated one if there is one.
 func messageOf(d protoreflect.MessageDescriptor) proto.Message {
 	if t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName()); err == nil {
 		return t.New().Interface()
@@ -21,18 +21,18 @@ func messageOf(d protoreflect.MessageDescriptor) proto.Message {
 	return dynamicpb.NewMessage(d)
 }
 
-// The few keys and values are chosen so that requests meet each other, and what is at the edges of
-// their order is among them.
+// The keys and values are few, so that requests use the same ones, and include the extremes of
+// their order.
 var (
 	someKeys   = []string{"", "\x00", "a", "a\x00", "aa", "ab", "b", "b/1", "c", "\xff", "\xff\xff", "/v2/like"}
 	someValues = []string{"", "1", "2", "\x00\xff", strings.Repeat("long", 8)}
 	someLeases = []int64{0, 0, 0, 101, 102, 103}
 )
 
-// txnDepth is how deep transactions are nested in each other.
+// txnDepth is the maximum depth of nested transactions.
 const txnDepth = 2
 
-// generator makes random requests; at is about where the store's revision is.
+// generator makes random requests; at is the approximate revision of the store.
 type generator struct {
 	*rand.Rand
 	at int64
@@ -61,7 +61,7 @@ func (g *generator) end() []byte {
 	}
 }
 
-// revision is mostly one that there is or was, seldom one of the future or none at all.
+// revision draws mostly a present or past revision, seldom one of the future or an invalid one.
 func (g *generator) revision() int64 {
 	switch g.IntN(12) {
 	case 0:
@@ -137,11 +137,11 @@ func (g *generator) ops(depth int) (ops []*etcdserverpb.RequestOp) {
 			op.Request = &etcdserverpb.RequestOp_RequestPut{RequestPut: g.put()}
 		case n < 5:
 			op.Request = &etcdserverpb.RequestOp_RequestRange{RequestRange: g.get()}
-		// None in what is nested: etcd overlooks that a sibling's put is in its range. Ours does
-		// not, see docs/compatibility.md.
+		// No deletes in nested transactions: etcd does not detect that a sibling's put is in the
+		// range. Ours does, see docs/compatibility.md.
 		case depth == txnDepth && n < 7:
 			del := g.del()
-			// etcd overlooks a put in such a range: docs/compatibility.md
+			// etcd does not detect a put in such a range: docs/compatibility.md
 			if string(del.RangeEnd) == "\x00" {
 				del.RangeEnd = []byte("\xff\xff\xff")
 			}
@@ -225,7 +225,7 @@ func (p *pair) revision() int64 {
 // run; make fuzz tries others.
 func TestRandomRequests(t *testing.T) {
 	p := startPair(t)
-	// Until the first compaction etcd takes a revision of -1 in a transaction, and no other below
+	// Until the first compaction etcd accepts a revision of -1 in a transaction, and no other below
 	// 0.
 	p.same("KV/Compact", &etcdserverpb.CompactionRequest{Revision: p.revision()})
 	for seed := range uint64(4) {
@@ -234,7 +234,7 @@ func TestRandomRequests(t *testing.T) {
 	p.sameHistory()
 }
 
-// sameHistory reads all events that there are, of both, and wants them to be the same.
+// sameHistory reads all events of both servers, and requires them to be equal.
 func (p *pair) sameHistory() {
 	p.t.Helper()
 	head := p.revision()

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// refusal is a request that one of the services refuses, or only just takes.
+// refusal is a request that one of the services refuses, or just accepts.
 type refusal struct {
 	method string
 	req    proto.Message
@@ -125,19 +125,18 @@ var refusals = []refusal{
 	{"Maintenance/Defragment", &etcdserverpb.DefragmentRequest{}},
 }
 
-// different are the refusals that are rightly different: theirs, with ours.
+// different are the refusals that differ correctly: theirs, with ours.
 var different = map[string]string{
 	// The first compaction of a store may be to 0 in etcd, and does nothing.
 	"KV/Compact: header: {\n  revision: 3\n}": "OutOfRange: etcdserver: mvcc: required revision has been compacted",
 	// 3.4 has no header there
 	"Maintenance/Alarm: ": "header: {\n  revision: 3\n}",
-	// 3.4 lets its own errors through here; 3.7 has a code for each.
+	//  3.4 returns internal errors here; 3.7 has a code for each.
 	"Auth/Authenticate: Unknown: auth: authentication failed, password was given for no password user": "InvalidArgument: etcdserver: authentication failed, invalid user ID or password",
 	"Maintenance/Defragment: Unknown: auth: user name is empty":                                        "InvalidArgument: etcdserver: user name is empty",
 }
 
-// TestRefusals compares what each service refuses, and how: the code and the text that clients look
-// at.
+// TestRefusals compares the refusals of each service: the code and the text that clients check.
 func TestRefusals(t *testing.T) {
 	p := startPair(t)
 	for i, r := range refusals {

@@ -1,5 +1,5 @@
 // Package versions opens what earlier versions have written: data directories of members that were
-// killed, and a backup. testdata/make.sh has made them, with the programs of that version.
+// killed, and a backup. testdata/make.sh made them, with the programs of that version.
 //
 // Concurrency: none.
 package versions
@@ -32,12 +32,12 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// patience is far above what anything here takes, so that a busy machine fails no test.
+// patience is far above the usual times, so that a busy machine fails no test.
 const patience = time.Minute
 
 const data = "testdata/0.1.0/"
 
-// contents is etcdctl's answer to get.
+// contents is etcdctl's output of get.
 type contents struct {
 	Kvs []struct {
 		Key            []byte `json:"key"`
@@ -69,7 +69,7 @@ func read(t *testing.T, name string) []byte {
 	return b
 }
 
-// unpack returns the data directory that an archive has.
+// unpack extracts the data directory of an archive.
 func unpack(t *testing.T, name, dir string) string {
 	t.Helper()
 	at := t.TempDir()
@@ -139,7 +139,7 @@ func start(t *testing.T, dir, user string, flags ...string) (*clientv3.Client, s
 	return c, client
 }
 
-// compare compares all keys with those that the earlier version had; not those in missing.
+// compare compares all keys with those of the earlier version, except those in missing.
 func compare(ctx context.Context, t *testing.T, c *clientv3.Client, missing ...string) {
 	t.Helper()
 	var want contents
@@ -195,7 +195,7 @@ func TestDataDirectory(t *testing.T) {
 	v2(t, url)
 }
 
-// v2 compares a v2 directory, in which an empty one is.
+// v2 compares a v2 directory that contains an empty one.
 func v2(t *testing.T, url string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v2/keys/?recursive=true&sorted=true", nil)
@@ -218,7 +218,7 @@ func v2(t *testing.T, url string) {
 	}
 }
 
-// forgetTTL takes the seconds that are left out of v2's nodes.
+// forgetTTL removes the remaining seconds from v2's nodes.
 func forgetTTL(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -235,7 +235,7 @@ func forgetTTL(v any) any {
 	return v
 }
 
-// TestOneOfThree opens the directory of one of three members, which goes on alone.
+// TestOneOfThree opens the directory of one of three members, which then forms a cluster of one.
 func TestOneOfThree(t *testing.T) {
 	dir := unpack(t, "three-a.tar.gz", "a")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
