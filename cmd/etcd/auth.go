@@ -9,7 +9,7 @@ import (
 	"cairn/internal/config"
 )
 
-// readJWT reads the keys of JSON web tokens; of simple ones it returns nil.
+// readJWT reads the keys of JSON web tokens; for simple tokens it returns nil.
 func readJWT(t config.AuthToken) (*auth.JWT, error) {
 	if !t.JWT {
 		return nil, nil

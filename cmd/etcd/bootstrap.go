@@ -15,7 +15,8 @@ import (
 	"cairn/internal/peer"
 )
 
-// Time limits for asking other members. While a cluster is bootstrapped they need not be there.
+// Time limits of requests to other members. While a cluster is bootstrapped the others need not run
+// yet.
 const (
 	fetchTimeout     = time.Second
 	fetchTimeoutJoin = 10 * time.Second
@@ -49,7 +50,7 @@ func bootstrapMember(ctx context.Context, cfg *config.Config, dir *datadir.Dir, 
 	return datadir.UnmarkLog(cfg.WALDir)
 }
 
-// found returns the identity of this member in a new cluster, and the founding members.
+// found returns the identity of this member in a new cluster, and the initial members.
 func found(ctx context.Context, cfg *config.Config, named []config.Founder, dial peer.TLS) (datadir.Identity, []membership.Member, error) {
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	founders := foundingMembers(cfg, named)
@@ -63,8 +64,8 @@ func found(ctx context.Context, cfg *config.Config, named []config.Founder, dial
 	return id, founders, checkNotBootstrapped(ctx, cfg, named, id, dial)
 }
 
-// foundingMembers are the records that the cluster begins with. Every founder derives the same: a
-// member's name and client URLs are recorded when it publishes itself.
+// foundingMembers returns the initial records of the members. Every initial member derives the
+// same: a member's name and client URLs are recorded when it publishes itself.
 func foundingMembers(cfg *config.Config, named []config.Founder) []membership.Member {
 	members := make([]membership.Member, len(named))
 	for i, f := range named {
@@ -74,7 +75,7 @@ func foundingMembers(cfg *config.Config, named []config.Founder) []membership.Me
 	return members
 }
 
-// otherURLs are the peer URLs of the other members that are named.
+// otherURLs returns the peer URLs of the other members in the flags.
 func otherURLs(cfg *config.Config, named []config.Founder) (urls []string) {
 	for _, f := range named {
 		if f.Name != cfg.Name {
@@ -84,8 +85,8 @@ func otherURLs(cfg *config.Config, named []config.Founder) (urls []string) {
 	return urls
 }
 
-// checkNotBootstrapped refuses to bootstrap a member a second time. A member that has lost its data
-// has lost votes and acknowledged writes; if it started again under its ID, the cluster could lose
+// checkNotBootstrapped refuses to bootstrap a member a second time. A member without its data has
+// lost votes and acknowledged writes; if it started again under its ID, the cluster could lose
 // acknowledged writes.
 func checkNotBootstrapped(ctx context.Context, cfg *config.Config, named []config.Founder, id datadir.Identity, dial peer.TLS) error {
 	urls := otherURLs(cfg, named)
@@ -96,7 +97,7 @@ func checkNotBootstrapped(ctx context.Context, cfg *config.Config, named []confi
 	defer cancel()
 	clusterID, members, err := peer.FetchCluster(ctx, urls, dial)
 	if err != nil || clusterID != id.ClusterID {
-		// no member answers yet, or one of another cluster, which the cluster ID will refuse
+		// no member responds yet, or one of another cluster, which the cluster ID will refuse
 		return nil //nolint:nilerr
 	}
 	switch me, ok := membership.Find(members, id.MemberID); {
@@ -110,23 +111,21 @@ func checkNotBootstrapped(ctx context.Context, cfg *config.Config, named []confi
 	return nil
 }
 
-// join asks the cluster that is there for its ID, for the one that it has given this member, and
-// for its members.
+// join requests from the running cluster its ID, this member's ID, and the list of members.
 func join(ctx context.Context, cfg *config.Config, named []config.Founder, dial peer.TLS) (datadir.Identity, []membership.Member, error) {
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeoutJoin)
 	defer cancel()
 	clusterID, members, err := peer.FetchCluster(ctx, otherURLs(cfg, named), dial)
 	if err != nil {
-		return id, nil, fmt.Errorf("--initial-cluster: ask the members for their cluster: %w", err)
+		return id, nil, fmt.Errorf("--initial-cluster: request the members of the cluster: %w", err)
 	}
 	id.ClusterID = clusterID
 	id.MemberID, err = assign(cfg, named, members)
 	return id, members, err
 }
 
-// assign compares the members that are named with those of the cluster, and returns the ID that
-// this one has there.
+// assign compares the members in the flags with those of the cluster, and returns this member's ID.
 func assign(cfg *config.Config, named []config.Founder, members []membership.Member) (id uint64, err error) {
 	const way = "give --initial-cluster as 'etcdctl member add' printed it, or as 'etcdctl member list' shows it now"
 	if len(named) != len(members) {
@@ -147,7 +146,8 @@ func assign(cfg *config.Config, named []config.Founder, members []membership.Mem
 		id = members[i].ID
 	}
 	if id == 0 {
-		return 0, errors.New("--initial-cluster: does not name this member") // config has looked
+		// config has checked it
+		return 0, errors.New("--initial-cluster: does not name this member")
 	}
 	return id, nil
 }

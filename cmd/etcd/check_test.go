@@ -8,8 +8,8 @@ import (
 	"cairn/test/pki"
 )
 
-// TestConfigCheck is `etcd config check`: what is in force, errors as at a start, and nothing that
-// is bound or written.
+// TestConfigCheck is `etcd config check`: it prints the effective configuration, reports errors as
+// a start does, and binds and writes nothing.
 func TestConfigCheck(t *testing.T) {
 	dir := t.TempDir()
 	files := pki.NewAuthority(t, "ca").Issue(t, pki.Spec{}).Write(t, dir, "server")

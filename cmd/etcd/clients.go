@@ -33,8 +33,8 @@ import (
 // package http2.
 const headerBytesMax = 64 << 10
 
-// grpcOverheadBytes is how much larger than --max-request-bytes a message may be before the
-// transport refuses it: below that, the error is etcd's.
+// grpcOverheadBytes is the excess over --max-request-bytes above which the transport refuses a
+// message; below that, the error is etcd's.
 const grpcOverheadBytes = 512 << 10
 
 // clients serves the client port.
@@ -46,7 +46,7 @@ type clients struct {
 	meters  *metrics.Metrics
 	paths   ops.Config
 	secrets *security
-	// made by server
+	// set by server
 	access ops.Access
 	memory *budget.Budget
 	json   *gateway.Gateway
@@ -126,8 +126,9 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// connsMax is how many connections clients may have: what the process may open, less what the
-// stores and the other members need. etcd keeps 150 for its files; pebble may have thousands.
+// connsMax returns the maximum number of client connections: the process's limit of open files,
+// less the files of the stores and the other members. etcd reserves 150 for its files; pebble may
+// have thousands.
 func connsMax() int {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt32 {
@@ -136,10 +137,11 @@ func connsMax() int {
 	return int(limit.Cur - min(limit.Cur/2, filesMax))
 }
 
-// filesMax is what the stores open at most (package storage), with room for peers and logs.
+// filesMax is the maximum number of files that the stores open (package storage), including some
+// for peers and logs.
 const filesMax = 2*4096 + 1024
 
-// registrars passes services on to several servers of them.
+// registrars registers services with several servers.
 type registrars []grpc.ServiceRegistrar
 
 // RegisterService implements grpc.ServiceRegistrar.
@@ -149,8 +151,8 @@ func (rs registrars) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	}
 }
 
-// leaseTTLMin returns the least TTL of a lease in seconds, as etcd has it: an election
-// and a half, so that a change of the leader does not end what its clients keep alive.
+// leaseTTLMin returns the minimum TTL of a lease in seconds, as in etcd: an election and a half, so
+// that leases that clients keep alive survive a change of leader.
 func leaseTTLMin(cfg *config.Config) int64 {
 	return int64((cfg.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
 }
@@ -164,8 +166,8 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	if c.cfg.EnableV2 {
 		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Statistics: c.m, Hub: c.m.Watches(), Authority: c.m, CommonNames: c.cfg.ClientTLS.RequireClientCert})
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			// Asking the mux would take as long as the rest of the request; and it would redirect
-			// unclean paths in its own way.
+			// A look-up in the mux would take as long as the rest of the request, and the mux would
+			// redirect unclean paths itself.
 			if strings.HasPrefix(r.URL.Path, "/v2/") {
 				v2.ServeHTTP(w, r)
 				return

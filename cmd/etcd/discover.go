@@ -21,8 +21,8 @@ import (
 
 // discover finds the members of the cluster with --discovery or --discovery-srv, for a member that
 // does not exist yet, and returns the configuration with them. A signal ends it: other members may
-// take any time to register. The addresses are bound by then, so that a start that cannot succeed
-// takes no place at the discovery service.
+// take any time to register. The addresses are bound before, so that a start that cannot succeed
+// does not register with the discovery service.
 func (r *reservation) discover(ctx context.Context, cfg *config.Config, log *slog.Logger, signals <-chan os.Signal) (*config.Config, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

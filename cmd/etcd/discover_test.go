@@ -14,7 +14,7 @@ import (
 	"cairn/test/dnstest"
 )
 
-// freeHosts returns addresses of this machine that nobody listens on.
+// freeHosts returns unused addresses of this machine.
 func freeHosts(t *testing.T, n int) (hosts []string) {
 	t.Helper()
 	var held []net.Listener // until all are chosen, so that they differ
@@ -46,8 +46,8 @@ func getPage(t *testing.T, url string) string {
 	return string(text)
 }
 
-// TestDiscoverySRV bootstraps three members that know nothing but a domain, and starts one of them
-// again after the records are gone.
+// TestDiscoverySRV bootstraps three members that are configured with only a domain, and restarts
+// one of them after the records were removed.
 func TestDiscoverySRV(t *testing.T) {
 	peers := freeHosts(t, 3)
 	records := []string{localhost}
@@ -84,7 +84,7 @@ func TestDiscoverySRV(t *testing.T) {
 	run(2, dnstest.New(t).Addr).await(`serving .*client requests.* address=(\S+)`)
 }
 
-// TestDiscoveryFailures holds that nothing is written when no members are found.
+// TestDiscoveryFailures: nothing is written when no members are found.
 func TestDiscoveryFailures(t *testing.T) {
 	dns := dnstest.New(t, srv(t, "_etcd-server._tcp.example.com.", "127.0.0.1:1"), localhost)
 	for domain, want := range map[string]string{
@@ -102,9 +102,9 @@ func TestDiscoveryFailures(t *testing.T) {
 	}
 }
 
-// TestDiscoveryService bootstraps three members that know nothing but the URL of a discovery
-// service, which is another cluster; a fourth one is too late, and a member that has lost its data
-// directory is refused.
+// TestDiscoveryService bootstraps three members that are configured with only the URL of a
+// discovery service, which is another cluster; a fourth one is too late, and a member that has lost
+// its data directory is refused.
 func TestDiscoveryService(t *testing.T) {
 	_, host := startReady(t, anyPort()...)
 	service := "http://" + host + "/v2/keys/discovery/token"

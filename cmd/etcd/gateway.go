@@ -25,7 +25,7 @@ import (
 const (
 	// for SRV look-ups, and for the handshake with each endpoint found
 	discoveryTimeout = 5 * time.Second
-	// for connections under way at the stop. A TCP proxy cannot ask a client to leave.
+	// for connections in progress at the stop. A TCP proxy cannot ask a client to disconnect.
 	gatewayDrain = 5 * time.Second
 )
 
@@ -96,7 +96,8 @@ func (o *gatewayOptions) serve(ctx context.Context, log *slog.Logger, signals <-
 	}
 	p, err := tcpproxy.New(tcpproxy.Options{Endpoints: endpoints, RetryDelay: o.retryDelay, DrainTimeout: gatewayDrain, Logger: log})
 	if err != nil {
-		return fmt.Errorf("--retry-delay: %w", err) // there are endpoints
+		// endpoints are set, so the error is about the delay
+		return fmt.Errorf("--retry-delay: %w", err)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
@@ -117,7 +118,7 @@ func (o *gatewayOptions) serve(ctx context.Context, log *slog.Logger, signals <-
 			return err
 		case s := <-signals:
 			if n > 0 {
-				return errors.New("stopped at once by a second signal; connections under way were closed")
+				return errors.New("stopped at once by a second signal; connections in progress were closed")
 			}
 			log.Info("shutting down", "signal", s.String())
 			stop()
@@ -149,8 +150,8 @@ func isPort(text string) bool {
 	return err == nil && n > 0
 }
 
-// discover returns the endpoints in the SRV records. With --trusted-ca-file, these are only the
-// ones whose certificates are valid for the domain, as in etcd.
+// discover returns the endpoints in the SRV records. With --trusted-ca-file, it returns only those
+// whose certificates are valid for the domain, as in etcd.
 func (o *gatewayOptions) discover(ctx context.Context, log *slog.Logger) ([]tcpproxy.Endpoint, error) {
 	bounded, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
@@ -185,8 +186,9 @@ func (o *gatewayOptions) discover(ctx context.Context, log *slog.Logger) ([]tcpp
 	return endpoints, nil
 }
 
-// checkCertificate dials an endpoint and checks its certificate. A member that wants a certificate
-// of its clients is not asked further: the check of its own is done by then.
+// checkCertificate dials an endpoint and checks its certificate. It does not complete the handshake
+// with a member that requires a client certificate: the member's certificate has been checked by
+// then.
 func checkCertificate(ctx context.Context, e discovery.Endpoint, authorities *x509.CertPool, domain string) error {
 	if e.Scheme != "https" {
 		return errors.New("has no TLS")

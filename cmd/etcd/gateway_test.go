@@ -35,7 +35,7 @@ func srv(t *testing.T, name, host string) string {
 const localhost = "localhost. IN A 127.0.0.1"
 
 // TestGateway writes and reads through a gateway that finds the member by each kind of flag, and
-// stops it while a long poll is under way, which is answered.
+// stops it while a long poll is in progress, which completes.
 func TestGateway(t *testing.T) {
 	_, host := startReady(t, anyPort()...)
 	dns := dnstest.New(t, srv(t, "_etcd-client._tcp.example.com.", host), srv(t, "_etcd-client-two._tcp.example.com.", host), localhost)
@@ -106,8 +106,8 @@ func TestGateway(t *testing.T) {
 	}
 }
 
-// TestGatewayChecksCertificates holds that with --trusted-ca-file an endpoint of the SRV records is
-// used only when its certificate is valid for the domain.
+// TestGatewayChecksCertificates: with --trusted-ca-file an endpoint of the SRV records is used only
+// when its certificate is valid for the domain.
 func TestGatewayChecksCertificates(t *testing.T) {
 	dir := t.TempDir()
 	authority := filepath.Join(dir, "ca.crt")

@@ -8,8 +8,8 @@ import (
 	"cairn/internal/config"
 )
 
-// followHangups reloads certificates and the log level at each SIGHUP, until ctx ends. The level
-// that a client has set is put back to that of the configuration.
+// followHangups reloads certificates and the log level at each SIGHUP, until ctx ends. The log
+// level is reset to the configured one.
 func followHangups(ctx context.Context, log *slog.Logger, s *security, cfg *config.Config, level *slog.LevelVar, hangups <-chan os.Signal) {
 	for {
 		select {

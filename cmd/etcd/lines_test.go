@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestLinesThatToolsWaitFor has a member log what etcd's tools and tests look for in its log.
+// TestLinesThatToolsWaitFor checks for the log lines that etcd's tools and tests wait for.
 func TestLinesThatToolsWaitFor(t *testing.T) {
 	p := start(t, t.TempDir(), nil,
 		"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1", "--listen-peer-urls", "http://127.0.0.1:0")

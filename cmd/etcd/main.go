@@ -2,7 +2,7 @@
 // options, binds the addresses, opens the data directory, and serves until a signal stops it.
 //
 // It owns the process: signals, exit statuses, the standard error, notifications of the service
-// manager. It does not own what a member is (internal/member) or how requests are handled
+// manager. It does not own the member (internal/member) or the handling of requests
 // (internal/v3rpc, v2http, ops).
 //
 // Invariant: a start that fails prints one line with the reason on the standard error and writes
@@ -39,7 +39,7 @@ const (
 )
 
 func main() {
-	// Room for two: the second signal must not be lost while the first is at work.
+	// Capacity two: the second signal must not be lost while the first is handled.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	hangups := make(chan os.Signal, 1)
@@ -49,8 +49,8 @@ func main() {
 
 type streams struct{ out, err io.Writer }
 
-// run is the program as a function: it returns the exit status. The first signal shuts down in
-// order, the second one at once.
+// run is the program as a function: it returns the exit status. The first signal shuts down
+// gracefully, the second one at once.
 func run(ctx context.Context, args, environ []string, std streams, signals, hangups <-chan os.Signal) int {
 	if len(args) > 0 && args[0] == "gateway" {
 		return runGateway(ctx, args[1:], std, signals)
@@ -130,8 +130,8 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 	return exitOK
 }
 
-// checkConfig is `etcd config check`: it prints the configuration that is in force, after the
-// warnings, without starting anything. Certificates are read, since they are part of it.
+// checkConfig is `etcd config check`: it prints the effective configuration, after the warnings,
+// without starting anything. It reads the certificates, since they are part of it.
 func checkConfig(cfg *config.Config, std streams) int {
 	if _, err := loadSecurity(cfg, slog.New(slog.DiscardHandler)); err != nil {
 		return fail(std.err, cfg, err)
@@ -154,8 +154,8 @@ func rotation(r *config.LogRotation) *logging.Rotation {
 	}
 }
 
-// fail reports why there is no start. The warnings come before the reason, since a misspelt setting
-// may be the reason.
+// fail prints why the start failed. It prints the warnings before the reason, since a misspelt
+// setting may be the cause.
 func fail(to io.Writer, cfg *config.Config, err error) int {
 	warnings(to, cfg)
 	fmt.Fprintln(to, "etcd:", err)
@@ -174,8 +174,8 @@ func warnings(to io.Writer, cfg *config.Config) {
 
 var errForced = errors.New("stopped at once by a second signal; nothing acknowledged is lost, and the next start takes a little longer")
 
-// serveUntilSignal serves, and stops serving when a signal comes. After a second signal it does not
-// wait for that.
+// serveUntilSignal serves, and shuts down when a signal arrives. After a second signal it does not
+// wait for the shutdown.
 func serveUntilSignal(ctx context.Context, log *slog.Logger, start func(context.Context) error, signals <-chan os.Signal) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -21,11 +21,10 @@ import (
 	"cairn/test/dnstest"
 )
 
-// asEtcd makes the test's program be etcd, so that tests can run it as the process that a user
-// runs.
+// asEtcd makes the test's program run etcd, so that tests can start it as a process.
 const asEtcd = "CAIRN_TEST_AS_ETCD"
 
-// dnsServer names the DNS server, HOST:PORT, that the test's program asks.
+// dnsServer is the variable with the DNS server, HOST:PORT, that the test's program uses.
 const dnsServer = "CAIRN_TEST_DNS"
 
 func TestMain(m *testing.M) {
@@ -38,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// process is an etcd that runs.
+// process is a running etcd.
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -125,8 +124,8 @@ func anyPort(more ...string) []string {
 	}, more...)
 }
 
-// TestFailures holds the recorded case start-failures, and more of the same: the status, one line
-// on the standard error, and nothing on disk.
+// TestFailures checks the recorded case start-failures, and similar ones: the status, one line on
+// the standard error, and nothing on disk.
 func TestFailures(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -195,8 +194,8 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// TestLife starts a member as the tutorial's service does, looks at its ports and its log, stops
-// it, and starts it again.
+// TestLife starts a member as the tutorial's service does, checks its ports and its log, stops it,
+// and starts it again.
 func TestLife(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
@@ -287,7 +286,7 @@ func TestDataDirInUse(t *testing.T) {
 	p.signal(syscall.SIGKILL)
 	p.end()
 	third := start(t, dir, nil, anyPort()...)
-	third.await(`ready to serve`) // a killed process holds nothing
+	third.await(`ready to serve`) // a killed process holds no lock
 }
 
 // TestNotify plays the service manager.
@@ -313,12 +312,12 @@ func TestNotify(t *testing.T) {
 	}
 	p := start(t, dir, []string{"NOTIFY_SOCKET=" + path}, anyPort()...)
 	if got := receive(); got != "READY=1" {
-		t.Errorf("told systemd %q", got)
+		t.Errorf("systemd received %q", got)
 	}
 	p.await(`ready to serve`)
 	p.signal(syscall.SIGTERM)
 	if got := receive(); got != "STOPPING=1" {
-		t.Errorf("told systemd %q", got)
+		t.Errorf("systemd received %q", got)
 	}
 	p.end()
 
@@ -326,7 +325,8 @@ func TestNotify(t *testing.T) {
 	p.await(`systemd does not wait for readiness want="?Type=notify`)
 }
 
-// TestSecondSignal holds the first one's orderly end up with a request that does not end.
+// TestSecondSignal blocks the graceful shutdown by a request that does not end, and sends a second
+// signal.
 func TestSecondSignal(t *testing.T) {
 	p := start(t, t.TempDir(), nil, anyPort("--enable-pprof")...)
 	client := p.await(`listening for client requests url=(\S+)`)[1]
@@ -337,7 +337,7 @@ func TestSecondSignal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(r) // its headers are there: the request is under way
+	resp, err := http.DefaultTransport.RoundTrip(r) // the response's headers have arrived: the request is in progress
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,29 +10,29 @@ import (
 	"cairn/internal/budget"
 )
 
-// clientPart is which part of the memory limit clients may take: a quarter. The rest is for the
-// stores' caches and memtables, the log's entries, requests under way and the collector.
+// clientPart is the divisor of the memory limit for the clients' budget: a quarter. The rest is for
+// the stores' caches and memtables, the log's entries, requests in progress and the collector.
 const clientPart = 4
 
-// limitMemory makes the collector keep the process within limit bytes, or within what its cgroup or
-// the machine has when limit is 0, and returns the budget for what clients make it hold: nil if no
-// limit is known. A limit in the variable GOMEMLIMIT stays.
+// limitMemory makes the collector keep the process within limit bytes, or within the memory of its
+// cgroup or the machine when limit is 0, and returns the budget for clients: nil if no limit is
+// known. A limit in the variable GOMEMLIMIT takes precedence.
 func limitMemory(limit int64, log *slog.Logger) *budget.Budget {
 	if limit == 0 {
 		limit = budget.Machine()
 	}
 	if limit == 0 {
-		log.Warn("cannot find out how much memory there is; set --memory-limit")
+		log.Warn("cannot determine the amount of memory; set --memory-limit")
 		return nil
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// the collector lags behind, and does not count the program itself
+		// leave room for the collector's delay, and for the program itself
 		debug.SetMemoryLimit(limit - limit/5)
 	}
 	return budget.New(limit / clientPart)
 }
 
-// accounted gives each request an account of its own: over HTTP/1 connections have none.
+// accounted gives each request its own account of the budget: over HTTP/1 connections have none.
 func accounted(b *budget.Budget, next http.Handler) http.Handler {
 	if b == nil {
 		return next

@@ -10,7 +10,7 @@ import (
 	"cairn/internal/metrics"
 )
 
-// metricsState returns the state that a scrape shows.
+// metricsState returns the state for a scrape.
 func metricsState(m *member.Member, t *transport, dir *datadir.Dir) metrics.State {
 	s := m.MetricsState()
 	s.Peers = t.metrics()
@@ -18,14 +18,14 @@ func metricsState(m *member.Member, t *transport, dir *datadir.Dir) metrics.Stat
 	minor, _, _ := strings.Cut(rest, ".")
 	s.ClusterVersion = major + "." + minor
 	if s.QuotaBytes <= 0 {
-		// The disk is the quota then. With 0 the usual alerts would fire: they divide by it, and
-		// compare with it.
+		// Without a quota, report the disk's size. With 0 the usual alerts would fire: they divide
+		// by it, and compare with it.
 		s.QuotaBytes = s.DBTotalBytes + freeBytes(dir.Path())
 	}
 	return s
 }
 
-// freeBytes returns how much more the file system of a directory takes, 0 when that is not known.
+// freeBytes returns the free space of a directory's file system, 0 when unknown.
 func freeBytes(path string) int64 {
 	var fs unix.Statfs_t
 	if unix.Statfs(path, &fs) != nil {

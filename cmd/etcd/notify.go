@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notifyReady tells the service manager that the service is up (sd_notify(3)), which a unit with
-// Type=notify waits for.
+// notifyReady notifies the service manager that the service is ready (sd_notify(3)), which a unit
+// with Type=notify waits for.
 func notifyReady(log *slog.Logger) {
 	sent, err := daemon.SdNotify(false, daemon.SdNotifyReady)
 	switch {
@@ -25,15 +25,15 @@ func notifyReady(log *slog.Logger) {
 	}
 }
 
-// notifyStopping tells the service manager that the shutdown has begun.
+// notifyStopping notifies the service manager that the shutdown has begun.
 func notifyStopping(log *slog.Logger) {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
 		log.Warn("notify systemd of the shutdown", "error", err)
 	}
 }
 
-// notifyReloading tells the service manager that a reload has begun; notifyReady ends it. The time
-// is what Type=notify-reload wants to see.
+// notifyReloading notifies the service manager that a reload has begun; notifyReady ends it.
+// Type=notify-reload requires the time.
 func notifyReloading(log *slog.Logger) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -47,7 +47,7 @@ func notifyReloading(log *slog.Logger) {
 }
 
 // keepWatchdog notifies the service manager's watchdog, twice in its interval, as long as alive
-// returns nil, until ctx ends. Otherwise the service manager restarts the process.
+// returns nil, until ctx ends. Without the notifications, the service manager restarts the process.
 func keepWatchdog(ctx context.Context, log *slog.Logger, alive func() error) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval <= 0 {

@@ -71,7 +71,7 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
-// TestWatchdogStops has a member that is stuck: nothing is notified, until it works again.
+// TestWatchdogStops: a stuck member sends no notifications, until it works again.
 func TestWatchdogStops(t *testing.T) {
 	socket, next := notifySocket(t)
 	t.Setenv("NOTIFY_SOCKET", socket)

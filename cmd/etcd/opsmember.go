@@ -13,7 +13,7 @@ import (
 // opsMember is a member as the operational paths see it: an ops.Member.
 type opsMember struct{ *member.Member }
 
-// CheckRead implements ops.Member: it reads the first key there is, if any.
+// CheckRead implements ops.Member: it reads the first key, if there is one.
 func (m opsMember) CheckRead(ctx context.Context, serializable bool) error {
 	if err := m.Live(); err != nil {
 		return err

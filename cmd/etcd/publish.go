@@ -11,13 +11,14 @@ import (
 	"cairn/internal/version"
 )
 
-// publication announces this member's name and client URLs to the cluster. Most clients ask for the
-// members first: until it is made, they would get what an earlier start has announced, or nothing.
+// publication publishes this member's name and client URLs to the cluster. Most clients request the
+// list of members first: before the publication, they would get the URLs of an earlier start, or
+// none.
 type publication struct {
 	name       string
 	clientURLs []string
-	done       chan struct{} // closed when it is made
-	failed     chan error    // holds one
+	done       chan struct{} // closed when it is complete
+	failed     chan error    // has the error, at most one
 }
 
 func newPublication(cfg *config.Config) *publication {
@@ -27,11 +28,11 @@ func newPublication(cfg *config.Config) *publication {
 	}
 }
 
-// needless reports whether clients may be served at once, since the announcement of an earlier
-// start still holds. Then a member without a leader serves serializable requests.
+// needless reports whether clients may be served at once, since the publication of an earlier start
+// is still correct. Then a member without a leader serves serializable requests.
 func (p *publication) needless(m *member.Member) bool { return m.Published(p.name, p.clientURLs) }
 
-// run makes the publication as soon as the member is ready, and returns then.
+// run publishes as soon as the member is ready, and returns then.
 func (p *publication) run(ctx context.Context, log *slog.Logger, m *member.Member, id *datadir.Identity) {
 	select {
 	case <-m.Ready():

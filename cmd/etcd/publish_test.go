@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestPublish starts a member, kills it, and starts it under another name and other client URLs:
-// what /v2/members says is always what the last start has published, from the first answer on, and
-// the peer URLs stay those of its birth.
+// TestPublish starts a member, kills it, and starts it with another name and other client URLs:
+// /v2/members always has what the last start has published, from the first response on, and the
+// peer URLs of its first start.
 func TestPublish(t *testing.T) {
 	dir := t.TempDir()
 	member := func(name, client string) string {

@@ -9,8 +9,8 @@ import (
 	"cairn/internal/listen"
 )
 
-// reservation is what a start takes before it writes anything: the listeners, and what the data
-// directory holds.
+// reservation has what a start needs before it writes anything: the listeners, and the state of the
+// data directory.
 type reservation struct {
 	existing *datadir.Identity // the member in the data directory, or nil
 	// the members of --initial-cluster, or the discovered ones, when there is no member yet
@@ -20,7 +20,7 @@ type reservation struct {
 	unused                            []string // sockets passed by systemd that no URL names
 }
 
-// reserveListeners binds every address. When it fails, nothing stays bound and nothing is on disk.
+// reserveListeners binds every address. If it fails, nothing stays bound and nothing is written.
 func reserveListeners(ctx context.Context, cfg *config.Config) (r *reservation, err error) {
 	r = new(reservation)
 	if r.existing, err = datadir.Inspect(cfg.DataDir); err != nil {
@@ -64,7 +64,8 @@ func reserveListeners(ctx context.Context, cfg *config.Config) (r *reservation, 
 	return r, nil
 }
 
-// check refuses what cannot be done, as far as that is known without asking other members.
+// check refuses impossible starts, as far as they can be detected without requests to other
+// members.
 func (r *reservation) check(cfg *config.Config) error {
 	if r.existing == nil && cfg.InitialClusterState == config.ClusterExisting && len(otherURLs(cfg, r.founders)) == 0 {
 		return fmt.Errorf("--initial-cluster: names no other member than %q: to join a cluster, name its members as well, as 'etcdctl member add' prints them", cfg.Name)

@@ -23,11 +23,11 @@ type security struct {
 	failures     *certs.Failures
 }
 
-// fixturesDir is where self-signed certificates are kept, below the data directory, as in etcd.
+// fixturesDir is the directory of self-signed certificates, below the data directory, as in etcd.
 const fixturesDir = "fixtures"
 
-// loadSecurity reads the certificates that are named. Those that are to be made by --auto-tls are
-// not there yet: makeSelfSigned makes them, once the data directory is open.
+// loadSecurity reads the certificates in the flags. Those of --auto-tls do not exist yet:
+// makeSelfSigned makes them, once the data directory is open.
 func loadSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
 	s := &security{failures: certs.NewFailures(logging.For(log, "tls"))}
 	load := func(t *config.TLS, prefix string) (*certs.Source, error) {
@@ -83,7 +83,7 @@ func (s *security) makeSelfSigned(cfg *config.Config, log *slog.Logger) error {
 	return nil
 }
 
-// secure makes the listeners for metrics and for peers speak TLS whose URLs ask for it.
+// secure wraps the listeners for metrics and for peers with TLS where their URLs require it.
 func (s *security) secure(r *reservation) {
 	set := func(source *certs.Source, listeners []*listen.Listener, protocols ...string) {
 		for _, l := range listeners {
@@ -96,8 +96,8 @@ func (s *security) secure(r *reservation) {
 	set(s.peer, r.peer, "http/1.1")
 }
 
-// ofClientPort returns the configuration of a listener for clients, whose server makes the
-// handshakes; nil when the URL asks for none.
+// ofClientPort returns the TLS configuration of a listener for clients, whose server makes the
+// handshakes; nil without TLS in the URL.
 func (s *security) ofClientPort(l *listen.Listener) *tls.Config {
 	if s.client == nil || !l.IsSecure() {
 		return nil
@@ -113,7 +113,7 @@ func (s *security) dialPeer(host string) *tls.Config {
 	return s.peer.Dial(host)
 }
 
-// run follows the files and the expiry of certificates until ctx ends.
+// run reloads changed files and warns of expiring certificates until ctx ends.
 func (s *security) run(ctx context.Context) {
 	var work sync.WaitGroup
 	for _, source := range s.sources() {
@@ -140,7 +140,7 @@ func (s *security) sources() (all []*certs.Source) {
 	return all
 }
 
-// expiries are shown as metrics.
+// expiries returns the expiries for metrics.
 func (s *security) expiries() (all []metrics.CertificateState) {
 	for _, source := range s.sources() {
 		for _, e := range source.Expiries() {

@@ -30,15 +30,16 @@ import (
 )
 
 const (
-	// for requests under way; those that last longer are closed
+	// for requests in progress; those that last longer are closed
 	shutdownTimeout   = 3 * time.Second
-	readHeaderTimeout = 10 * time.Second // so that idle connections cannot be piled up for nothing
-	// for what a health check reads, besides two elections; etcd has the same
+	// so that clients cannot accumulate idle connections at no cost
+	readHeaderTimeout = 10 * time.Second
+	// for the read of a health check, in addition to two elections; as in etcd
 	requestTimeout = 5 * time.Second
 )
 
 // serve runs the member until ctx ends, and returns nil then, or until it fails. The addresses of r
-// are bound already; serve opens the data directory, which is the first thing that is written.
+// are bound already; serve opens the data directory, which is the first write.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, r *reservation, hangups <-chan os.Signal) (err error) {
 	etcdLog := logging.For(log, "etcd")
 	tokens, err := readJWT(cfg.AuthToken) // before anything is written
@@ -127,8 +128,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	return err
 }
 
-// openDir opens the data directory, and bootstraps a new member or a cluster of one there when the
-// flags ask for it.
+// openDir opens the data directory. If the flags require it, it bootstraps a new member, or makes
+// the member the only one of its cluster.
 func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reservation, s *security) (*datadir.Dir, error) {
 	dir, err := datadir.Open(cfg.DataDir)
 	if err != nil {
@@ -155,7 +156,7 @@ func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reser
 	return dir, nil
 }
 
-// corruptionChecks returns how often the members' data is compared.
+// corruptionChecks returns the interval of comparing the members' data.
 func corruptionChecks(cfg *config.Config) integrity.Intervals {
 	c := integrity.Intervals{Present: cfg.CorruptCheckTime}
 	if cfg.CompactHashCheck {
@@ -164,7 +165,7 @@ func corruptionChecks(cfg *config.Config) integrity.Intervals {
 	return c
 }
 
-// fileSystem returns what the stores are written to; nil is the operating system's file system.
+// fileSystem returns the file system of the stores; nil means the operating system's.
 func fileSystem(cfg *config.Config) storage.FS {
 	if cfg.UnsafeNoFsync {
 		return storage.WithoutSync(storage.OSFS)
@@ -200,8 +201,8 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 // must not keep the process from ending.
 const openStopMax = 5 * time.Second
 
-// untilDone opens the member, and stops waiting for it some time after ctx is done. The process
-// ends then: nothing was acknowledged, and the next start opens the stores again.
+// untilDone opens the member, and stops waiting for it some time after ctx is done. Then the
+// process ends: nothing was acknowledged, and the next start opens the stores again.
 func untilDone(ctx context.Context, open func() (*member.Member, error)) (*member.Member, error) {
 	type result struct {
 		m   *member.Member
@@ -235,7 +236,7 @@ func attend(ctx context.Context, servers *servers, m *member.Member, p *publicat
 		case <-m.Failed():
 			return m.Err()
 		case <-m.Removed():
-			return nil // the member has said why
+			return nil // the member has logged why
 		case err := <-p.failed:
 			if ctx.Err() == nil {
 				return err
@@ -256,7 +257,7 @@ type servers struct {
 	all     []*http.Server
 	clients []*portmux.Server // none until clients are served
 	health  *health.Server    // of clients
-	failed  chan error        // holds the error of the first that stops by itself
+	failed  chan error        // has the error of the first server that fails
 }
 
 func newServers(log *slog.Logger) *servers {
@@ -287,7 +288,7 @@ func (s *servers) startClient(listeners []*listen.Listener, server *portmux.Serv
 func (s *servers) fail(l net.Listener, err error) {
 	select {
 	case s.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err):
-	default: // another was first
+	default: // another one failed first
 	}
 }
 
@@ -307,7 +308,7 @@ func (s *servers) start(listeners []*listen.Listener, handler http.Handler) {
 	}
 }
 
-// stop ends all servers, the last started first, and gives all of them together the timeout.
+// stop stops all servers, the last started first, within one timeout for all of them.
 func (s *servers) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
@@ -316,14 +317,14 @@ func (s *servers) stop() {
 	}
 	for _, server := range s.clients {
 		if err := server.Shutdown(ctx); err != nil {
-			s.log.Debug("closed client requests under way", "error", err)
+			s.log.Debug("closed client requests in progress", "error", err)
 			server.Close()
 		}
 	}
 	for _, server := range slices.Backward(s.all) {
 		if err := server.Shutdown(ctx); err != nil {
-			s.log.Debug("closed requests under way", "error", err)
-			// its listeners are closed already, and connections have nothing to say
+			s.log.Debug("closed requests in progress", "error", err)
+			// its listeners are closed already, and errors of connections have no consequence
 			_ = server.Close()
 		}
 	}

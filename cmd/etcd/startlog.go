@@ -38,7 +38,7 @@ func logProgram(log *slog.Logger, cfg *config.Config) {
 }
 
 // logMember logs which member starts, where, and with which settings: the tutorial's lines in the
-// tutorial's order. Settings that only bootstrap a member are not logged for one that exists.
+// tutorial's order. Settings that only apply to a new member are not logged for an existing one.
 func logMember(log *slog.Logger, cfg *config.Config, dir *datadir.Dir, r *reservation) {
 	for _, l := range r.peer {
 		log.Info("listening for peers", "url", l.URL())
@@ -71,7 +71,8 @@ func logMember(log *slog.Logger, cfg *config.Config, dir *datadir.Dir, r *reserv
 	log.Info("starting member", "member_id", fmt.Sprintf("%x", id.MemberID), "cluster_id", fmt.Sprintf("%x", id.ClusterID))
 }
 
-// logReady must be called when requests are served, and not before: people wait for this line.
+// logReady must be called when requests are served, and not before: users and tools wait for this
+// line.
 func logReady(log *slog.Logger, r *reservation) {
 	log.Info("ready to serve client requests")
 	for _, l := range append(slices.Clone(r.client), r.clientHTTP...) {
@@ -87,7 +88,7 @@ func logReady(log *slog.Logger, r *reservation) {
 	}
 }
 
-// logEffective logs the configuration in force, without the defaults.
+// logEffective logs the effective configuration, without the defaults.
 func logEffective(log *slog.Logger, cfg *config.Config) {
 	for _, s := range cfg.Effective() {
 		if s.Source != config.DefaultSource {
@@ -96,7 +97,7 @@ func logEffective(log *slog.Logger, cfg *config.Config) {
 	}
 }
 
-// logInsecure warns of what is not protected.
+// logInsecure warns of unprotected ports and data.
 func logInsecure(log *slog.Logger, cfg *config.Config, r *reservation) {
 	if cfg.UnsafeNoFsync {
 		log.Warn("UNSAFE: --unsafe-no-fsync is set: acknowledged writes are lost when the machine or its power fails; never use it for data that matters")

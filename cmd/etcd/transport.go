@@ -19,7 +19,7 @@ type transport struct {
 	log     *slog.Logger
 	id      *datadir.Identity
 	meters  *metrics.Metrics
-	others  atomic.Pointer[http.Handler] // nil until the member runs
+	others  atomic.Pointer[http.Handler] // nil until the member has started
 	secrets *security
 }
 
@@ -44,7 +44,7 @@ func (t *transport) connect(m *member.Member, h peer.Handler) (member.Transport,
 	return t.Transport, t.Transport
 }
 
-// serve has the port answer paths that are not the transport's own.
+// serve sets the handler of paths that are not the transport's own.
 func (t *transport) serve(others http.Handler) { t.others.Store(&others) }
 
 // metrics returns the counters of the peers.

@@ -12,20 +12,20 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// fake is a v2 server that follows a script of expected requests and their answers:
+// fake is a v2 server that follows a script of expected requests and their responses:
 //
 //	> GET /v2/keys/a?quorum=false   the next request, with " -d BODY" where it has a body
-//	> auth root:pw                  the credentials that it has to come with
-//	< 200 17 {"action":"get",…}     the answer: status, X-Etcd-Index (- for none), body
-//	< close                         no answer: the connection is cut
+//	> auth root:pw                  the credentials that it must have
+//	< 200 17 {"action":"get",…}     the response: status, X-Etcd-Index (- for none), body
+//	< close                         no response: the connection is closed
 //	< 307 - http://elsewhere/       a redirect
 //
-// $NAME in it is the URL of the server of that name. A request out of order is answered with 418
-// and fails the script.
+// $NAME in it is the URL of the server of that name. An unexpected request gets status 418 and
+// fails the script.
 type fake struct {
 	server *httptest.Server
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	steps  []fakeStep
 	faults []string
 }
@@ -48,7 +48,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	ts.Setenv(args[0], f.server.URL)
 	ts.Value(fakesKey{}).(map[string]*fake)[args[0]] = f
-	f.mu.Lock() // the server is up already
+	f.mu.Lock() // the server runs already
 	defer f.mu.Unlock()
 	for _, line := range strings.Split(os.Expand(ts.ReadFile(args[1]), ts.Getenv), "\n") {
 		kind, text, _ := strings.Cut(line, " ")
@@ -60,12 +60,12 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		case kind == "<":
 			f.steps[len(f.steps)-1].answer = text
 		case line != "":
-			ts.Fatalf("%s: line %q is neither a request (>) nor an answer (<)", args[1], line)
+			ts.Fatalf("%s: line %q is neither a request (>) nor a response (<)", args[1], line)
 		}
 	}
 }
 
-// served checks that a server has seen its script to the end and nothing else: served NAME.
+// served checks that a server has received all requests of its script and no others: served NAME.
 func served(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: served NAME")
@@ -77,7 +77,7 @@ func served(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("server %s:\n%s", args[0], strings.Join(f.faults, "\n"))
 	}
 	if len(f.steps) > 0 {
-		ts.Fatalf("server %s: %d requests did not come, the next is %s", args[0], len(f.steps), f.steps[0].request)
+		ts.Fatalf("server %s: %d requests did not arrive, the next is %s", args[0], len(f.steps), f.steps[0].request)
 	}
 }
 

@@ -13,7 +13,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(cleaning{m}, map[string]func(){"etcdctl": func() { os.Exit(run()) }})
 }
 
-// cleaning runs the tests and removes what they built for all of them.
+// cleaning runs the tests and removes the programs that they built.
 type cleaning struct{ m *testing.M }
 
 func (c cleaning) Run() int {
@@ -25,7 +25,7 @@ func (c cleaning) Run() int {
 }
 
 // TestScripts plays testdata/script: the v2 commands against scripted servers (`serve`, see
-// fake_test.go), and what etcdctl does without one.
+// fake_test.go), and commands without a server.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  filepath.Join("testdata", "script"),

@@ -184,7 +184,7 @@ func (s *side) run(line string) said {
 	cmd.Env = []string{"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=" + cmp.Or(s.api, "3"), "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	_ = cmd.Run() // its exit code says it
+	_ = cmd.Run() // the exit code has the result
 	return said{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestTLS reaches Debian's etcd over mutual TLS, with certificates that `etcdctl certs` issued, in
-// both dialects, and checks what a wrong certificate, CA, name or scheme is told.
+// TestTLS connects to Debian's etcd over mutual TLS, with certificates that `etcdctl certs` issued,
+// in both dialects, and checks the errors about a wrong certificate, CA, name or scheme.
 func TestTLS(t *testing.T) {
 	if _, err := os.Stat(referenceServer); err != nil && os.Getenv("CI") == "true" {
 		t.Fatalf("%v: CI has to run `apt-get install etcd-server`", err)

@@ -21,8 +21,8 @@ func (t *tool) imports() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import <etcd snapshot or data directory> --data-dir {output dir} [options]", Short: "Makes a data directory from a snapshot or a data directory of etcd", Args: exactly(1),
 		Long: "Imports keys with their revisions and history, leases, users and roles of etcd 3.x. The new cluster has the members\n" +
-			"that the options name. A data directory is that of a member that does not run; what only its log has is applied.\n" +
-			"Where it has no v3 keys, and of what `etcdctl backup` made, the v2 keys are imported, with their indexes and TTLs.",
+			"that the options name. A data directory must be of a stopped member; its log is applied, too.\n" +
+			"If it has no v3 keys, or is a backup by `etcdctl backup`, the v2 keys are imported, with their indexes and TTLs.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			to, err := flags.target()
 			if err != nil {
@@ -40,13 +40,13 @@ func (t *tool) imports() *cobra.Command {
 	}
 	flags.add(cmd.Flags())
 	cmd.Flags().BoolVar(&skipHash, "skip-hash-check", false, "ignore the snapshot's SHA-256")
-	cmd.Flags().BoolVar(&v2, "v2", false, "import the v2 keys of a data directory; the default where it has no v3 keys")
+	cmd.Flags().BoolVar(&v2, "v2", false, "import the v2 keys of a data directory; the default if it has no v3 keys")
 	cmd.Flags().StringVar(&walDir, "from-wal-dir", "", "directory of etcd's log (default member/wal in its data directory)")
 	return cmd
 }
 
-// importDir imports the data directory of a member of etcd that does not run, or what `etcdctl
-// backup` made of one.
+// importDir imports the data directory of a stopped member of etcd, or a backup by `etcdctl
+// backup`.
 func (t *tool) importDir(path, walDir string, v2 bool, to backup.Target) error {
 	found, err := t.readDir(path, walDir, v2, to)
 	if err != nil {
@@ -91,7 +91,7 @@ func importV3(path, walDir string, to backup.Target, show func(int64)) (found ba
 	return found, false, err
 }
 
-// hasDatabase reports whether a data directory has v3 keys' file.
+// hasDatabase reports whether a data directory has the file of v3 keys.
 func hasDatabase(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "member", "snap", "db"))
 	return err == nil
@@ -114,7 +114,7 @@ func (t *tool) importFile(path string, to backup.Target, check bool) error {
 	return t.restored(path, to)
 }
 
-// exportFormats are what an export can write.
+// exportFormats are the formats of an export.
 var exportFormats = map[string]func(m *machine.Machine, path string, progress func(changes int64)) (backup.Exported, error){
 	"etcd": backup.Export, "jsonl": backup.ExportLines,
 }
@@ -123,7 +123,7 @@ func (t *tool) exports() *cobra.Command {
 	var format, output string
 	cmd := &cobra.Command{
 		Use: "export <snapshot or data directory> --output {filename}", Short: "Writes a state of cairn as a snapshot that etcd restores", Args: exactly(1),
-		Long: "Exports keys with their revisions and history, leases, users and roles. etcd's `etcdutl snapshot restore` takes the file;\n" +
+		Long: "Exports keys with their revisions and history, leases, users and roles. etcd's `etcdutl snapshot restore` accepts the file;\n" +
 			"--format jsonl writes lines of JSON (docs/formats/etcd.md), with the hashes of the passwords.\n" +
 			"Directories of v2 and TTLs of v2 keys do not exist in etcd's v3 store; their number is printed.",
 		RunE: func(_ *cobra.Command, args []string) (err error) {
@@ -148,7 +148,7 @@ func (t *tool) exports() *cobra.Command {
 			_, err = fmt.Fprintf(t.out, "exported %s to %s: revision %d, %d changes, %d leases, %d users, %d roles, %s\n",
 				args[0], output, done.Revision, done.Changes, done.Leases, done.Users, done.Roles, formatBytes(done.Size))
 			if err == nil && done.Lost > 0 {
-				_, err = fmt.Fprintf(t.err, "%d directories or TTLs of v2 are not in the file: v3 has none\n", done.Lost)
+				_, err = fmt.Fprintf(t.err, "%d directories or TTLs of v2 are not in the file: etcd's v3 store has none\n", done.Lost)
 			}
 			return err
 		},

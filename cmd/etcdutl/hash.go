@@ -10,7 +10,7 @@ import (
 	"cairn/internal/backup"
 )
 
-// argument checks what a command is given.
+// argument checks a command's argument.
 type argument func(path string) error
 
 func dataArgument(string) error { return nil }
@@ -62,7 +62,7 @@ func (t *tool) defrag() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "defrag", Short: "Does nothing: cairn's store needs no defragmentation", Args: exactly(0),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(t.out, "nothing to defragment: the store frees space by itself")
+			_, err := fmt.Fprintln(t.out, "nothing to defragment: the store frees space automatically")
 			return err
 		},
 	}

@@ -1,11 +1,11 @@
-// Command etcdutl works on files: snapshots and data directories, cairn's and etcd's, of members
-// that do not run.
+// Command etcdutl works on files of stopped members: snapshots and data directories, cairn's and
+// etcd's.
 //
-// It owns the command line and what is printed. It does not own what is done: package backup
-// restores, imports and exports.
+// It owns the command line and the output. It does not own the work: package backup restores,
+// imports and exports.
 //
-// Invariants: a command that fails says why in one line on the standard error and leaves no file
-// that it has begun; the exit status is 0 or 1, and 128 for wrong arguments, as etcdutl's.
+// Invariants: a command that fails prints the reason in one line on the standard error and leaves
+// no partial file; the exit status is 0 or 1, and 128 for wrong arguments, as etcdutl's.
 //
 // Concurrency: none.
 package main
@@ -48,7 +48,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitError
 }
 
-// tool is what the commands share.
+// tool has the values that the commands share.
 type tool struct {
 	out, err io.Writer
 	format   string

@@ -52,7 +52,7 @@ func etcdutl(t *testing.T, args ...string) string {
 
 func TestSnapshotStatusOfEtcd(t *testing.T) {
 	for etcdVersion, want := range map[string]string{
-		// What etcdctl 3.4.23 and etcdutl 3.7.1 print of these files.
+		// The output of etcdctl 3.4.23 and etcdutl 3.7.1 for these files.
 		"3.1.5":  "6273151c, 113, 120, 1.9 MB\n",
 		"3.4.23": "1e4dd8b0, 113, 120, 1.8 MB\n",
 		"3.7.1":  "c973f494, 113, 123, 1.8 MB, 3.7.0\n",
@@ -144,7 +144,7 @@ func TestDebianTakesExports(t *testing.T) {
 	}
 }
 
-// debianHash returns what Debian's etcd says of the keys of a snapshot.
+// debianHash returns the hash that Debian's etcd computes of the keys of a snapshot.
 func debianHash(t *testing.T, snapshot string) (hash struct{ Hash, HashRevision, CompactRevision json.Number }) {
 	t.Helper()
 	s := harness.StartOther(t, debianEtcd)

@@ -22,7 +22,7 @@ func (t *tool) checkFormat() error {
 	return usageError{fmt.Errorf("--write-out=%s: unknown format, want one of %s", t.format, formats)}
 }
 
-// column is one value of a result, in the forms that the formats show.
+// column is one value of a result, in the representations of the formats.
 type column struct {
 	title string // of the table
 	field string // of the format fields
@@ -92,11 +92,11 @@ func formatBytes(n int64) string {
 	return fmt.Sprintf("%.0f %cB", value, units[0])
 }
 
-// progressInterval is how often progress is shown.
+// progressInterval is the interval of progress updates.
 const progressInterval = 200 * time.Millisecond
 
-// progress returns a function that shows how many changes are done, with the rate, on a terminal,
-// and one that removes the line. Elsewhere both do nothing.
+// progress returns a function that shows the number of changes and the rate on a terminal, and one
+// that removes the line. Elsewhere both do nothing.
 func (t *tool) progress(doing string) (show func(changes int64), hide func()) {
 	file, ok := t.err.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {

@@ -127,7 +127,7 @@ func (t *tool) snapshotStatus() *cobra.Command {
 	}
 }
 
-// etcdStatus reads a snapshot of etcd from end to end.
+// etcdStatus reads a whole snapshot of etcd.
 func etcdStatus(path string) (s status, err error) {
 	f, err := etcdfile.Open(path, true)
 	if err != nil {

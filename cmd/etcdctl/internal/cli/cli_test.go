@@ -131,7 +131,7 @@ func TestHelpListsWhatThereIs(t *testing.T) {
 		{"3", "get --help", []string{"new get", "--prefix"}, []string{"--sort", "old get"}},
 		{"", "h member", []string{"Members.", "member add"}, []string{"  set "}},
 		{"", "help set", []string{"--ttl seconds"}, nil},
-		{"2", "help put", []string{"put"}, nil}, // not there in v2, but what it is may be asked
+		{"2", "help put", []string{"put"}, nil}, // not in v2, but its help is available
 	} {
 		app, out, errs := example(t, map[string]string{"ETCDCTL_API": c.api})
 		if exit := app.Run(context.Background(), strings.Fields(c.line)); exit != 0 || errs.Len() > 0 {

@@ -107,7 +107,7 @@ func readAuthority(dir string) (p pair, err error) {
 	return p, nil
 }
 
-// Modes of the files: everybody may read a certificate, only its owner a key.
+// Modes of the files: a certificate is readable by everyone, a key by its owner only.
 const (
 	dirMode  = 0o755
 	certMode = 0o644
@@ -130,7 +130,7 @@ func (p pair) save(base string, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(base), dirMode); err != nil {
 		return err
 	}
-	// The key first: a certificate without its key is of no use.
+	// The key first: a certificate without its key is useless.
 	if err := writeFile(base+".key", "PRIVATE KEY", key, keyMode); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ var certsCommands = []cli.Command{
 		Flags: memberCertsFlags, Run: func(s *cli.Session) error { return issueForMembers(s, serverUse) },
 	},
 	{
-		Path: "certs peer", Args: "[name]...", Short: "issue certificates with which members speak to each other", Beyond: true,
+		Path: "certs peer", Args: "[name]...", Short: "issue certificates with which members authenticate to each other", Beyond: true,
 		Long: "Writes NAME-peer.crt and NAME-peer.key for each member named or, without names, for each member of --initial-cluster.\n" +
 			"A certificate is valid for the member's hosts in --initial-cluster and for --hosts.",
 		Example: "$ etcdctl certs peer --initial-cluster n1=https://10.0.0.1:2380,n2=https://10.0.0.2:2380",

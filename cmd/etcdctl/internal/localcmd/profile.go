@@ -37,7 +37,7 @@ var profileCommands = []cli.Command{
 	},
 }
 
-// withProfiles runs do on the file of profiles with the name that is the only argument.
+// withProfiles runs do on the file of profiles with the name in the only argument.
 func withProfiles(s *cli.Session, command string, do func(path, name string, all cli.Profiles) error) error {
 	if len(s.Args) != 1 {
 		return failf(exitArgs, "profile %s needs the name of a profile as its only argument", command)

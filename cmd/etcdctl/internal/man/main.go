@@ -45,7 +45,8 @@ func write(dir string) error {
 // placeholder matches <key> in a usage line.
 var placeholder = regexp.MustCompile(`<([a-zA-Z][^<>]*)>`)
 
-// capitals writes placeholders as man pages do: KEY for <key>, which Markdown would take for HTML.
+// capitals writes placeholders as man pages do: KEY for <key>, which Markdown would interpret as
+// HTML.
 func capitals(c *cobra.Command) {
 	for _, text := range []*string{&c.Use, &c.Short, &c.Long} {
 		*text = placeholder.ReplaceAllStringFunc(*text, func(s string) string {

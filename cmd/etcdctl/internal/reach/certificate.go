@@ -30,7 +30,7 @@ func Certificate(ctx context.Context, endpoint string, o Options) (cert *x509.Ce
 	}
 	config.ServerName = host
 	skip := config.InsecureSkipVerify
-	// The certificate is wanted also when it is not accepted: verified below.
+	// Dial without verification, to get the certificate in any case; it is verified below.
 	config.InsecureSkipVerify = true //nolint:gosec // see above
 	client := tls.Client(conn, config)
 	if err := client.HandshakeContext(ctx); err != nil {

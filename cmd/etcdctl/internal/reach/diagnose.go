@@ -20,18 +20,18 @@ import (
 // Timeout bounds the diagnosis of one endpoint.
 const Timeout = 2 * time.Second
 
-// Options say how the client reached for the endpoints.
+// Options describe how the client connects to the endpoints.
 type Options struct {
 	TLS        *tls.Config // of https:// endpoints, and of all with ForceTLS
-	ForceTLS   bool        // endpoints without a scheme are reached over TLS
+	ForceTLS   bool        // use TLS for endpoints without a scheme
 	HasCert    bool        // TLS has a client certificate
 	CAOption   string      // names of the options, for advice
 	CertOption string
 	KeyOption  string
 }
 
-// All returns a line for each endpoint that is not well: "ENDPOINT: cause: what to do". If all
-// endpoints are well it returns none.
+// All returns a line for each unhealthy endpoint: "ENDPOINT: cause: what to do". If all endpoints
+// are healthy it returns none.
 func All(ctx context.Context, endpoints []string, o Options) []string {
 	lines := make([]string, len(endpoints))
 	var all sync.WaitGroup
@@ -52,8 +52,8 @@ func All(ctx context.Context, endpoints []string, o Options) []string {
 	return unwell
 }
 
-// target splits an endpoint into the network, the address to dial, the host, and whether it is
-// reached over TLS.
+// target splits an endpoint into the network, the address to dial, the host, and whether it uses
+// TLS.
 func (o Options) target(endpoint string) (network, address, host string, secure bool, err error) {
 	secure = o.ForceTLS
 	if path, isUnix := strings.CutPrefix(endpoint, "unix://"); isUnix {
@@ -82,7 +82,7 @@ func (o Options) target(endpoint string) (network, address, host string, secure 
 	return "tcp", net.JoinHostPort(u.Hostname(), port), u.Hostname(), secure, nil
 }
 
-// Diagnose connects to an endpoint, asks for its health, and returns what is wrong and what to do,
+// Diagnose connects to an endpoint, requests its health, and returns what is wrong and what to do,
 // or "" if the member is healthy.
 func Diagnose(ctx context.Context, endpoint string, o Options) string {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
@@ -129,15 +129,15 @@ func dialError(err error, address string) string {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "no route to this host: check the address and the network"
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Sprintf("no answer within %v: the machine is down, or a firewall drops the packets", Timeout)
+		return fmt.Sprintf("no response within %v: the machine is down, or a firewall drops the packets", Timeout)
 	}
 	return err.Error()
 }
 
-// healthBytesMax bounds the response about health.
+// healthBytesMax is the maximum size of a health response.
 const healthBytesMax = 64 << 10
 
-// askHealth asks a connected endpoint for its health.
+// askHealth requests the health of a connected endpoint.
 func askHealth(conn net.Conn, address, host string, secure bool, o Options) string {
 	_, err := fmt.Fprintf(conn, "GET /health HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
 	var first []byte
@@ -149,9 +149,9 @@ func askHealth(conn net.Conn, address, host string, secure bool, o Options) stri
 	case !secure && len(first) > 0 && first[0] == 21: // a TLS alert
 		return "the server speaks TLS: use https://" + address
 	case err != nil && !secure && !isTimeout(err):
-		return "the server closed the connection without an answer: it may speak TLS (https://" + address + "), or not be etcd"
+		return "the server closed the connection without a response: it may speak TLS (https://" + address + "), or not be etcd"
 	case isTimeout(err):
-		return fmt.Sprintf("connected, but no answer within %v: the member hangs, or this is not etcd's client port", Timeout)
+		return fmt.Sprintf("connected, but no response within %v: the member hangs, or this is not etcd's client port", Timeout)
 	case err != nil:
 		return handshakeError(err, address, o)
 	}

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// TestDiagnose asks servers in each state that has an explanation of its own.
+// TestDiagnose diagnoses servers in each state that has its own explanation.
 func TestDiagnose(t *testing.T) {
 	answer := func(status int, body string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

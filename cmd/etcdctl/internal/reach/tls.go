@@ -1,13 +1,14 @@
-// Package reach knows how an endpoint is reached, and why it cannot be.
+// Package reach makes the TLS configuration for connections to endpoints, and diagnoses endpoints
+// that cannot be reached.
 //
-// It owns the TLS configuration made from the files that options name, and the diagnosis of an
+// It owns the TLS configuration made from the files in the options, and the diagnosis of an
 // endpoint that did not serve a request: a short text with the cause and the next step. It does not
 // own the requests themselves (v2client and go.etcd.io/etcd/client/v3 do), nor the options.
 //
 // Invariants: a diagnosis sends at most one HTTP request without side effects and no credentials
 // but the client certificate; it ends within Timeout.
 //
-// Concurrency: All diagnoses endpoints concurrently; everything else is free of state.
+// Concurrency: All diagnoses endpoints concurrently; all other functions are stateless.
 package reach
 
 import (
@@ -54,7 +55,7 @@ func (f Files) Config() (*tls.Config, error) {
 	return config, nil
 }
 
-// pair reads the certificate and its key, and explains why they do not fit.
+// pair reads the certificate and its key, and explains why they do not match.
 func (f Files) pair() (pair tls.Certificate, err error) {
 	cert, err := os.ReadFile(f.Cert)
 	if err != nil {

@@ -22,36 +22,37 @@ import (
 	"time"
 )
 
-// redirectsMax is how many redirects one attempt follows before it gives up.
+// redirectsMax is the maximum number of redirects of one attempt.
 const redirectsMax = 10
 
-// Config says how to reach a cluster.
+// Config configures a Client.
 type Config struct {
-	// Endpoints are base URLs, in the order in which they are to be tried. One without a scheme is
-	// taken as http.
+	// Endpoints are base URLs, in the order in which they are tried. One without a scheme means
+	// http.
 	Endpoints []string
 	// Username and Password are sent as Basic credentials when Username is not empty.
 	Username, Password string
 	// Transport carries the requests.
 	Transport http.RoundTripper
-	// HeaderTimeout bounds the wait for the header of one answer, except that of a watch. Zero is
-	// no bound.
+	// HeaderTimeout limits the wait for the header of one response, except that of a watch. Zero
+	// means no limit.
 	HeaderTimeout time.Duration
 	// Trace, if set, is called with a curl command line for each request.
 	Trace func(curl string)
 }
 
-// Client sends requests to the first endpoint of a cluster that answers.
+// Client sends requests to the first endpoint of a cluster that responds.
 type Client struct {
 	config    Config
 	endpoints []*url.URL
-	pinned    int // index in endpoints of the one that answered last
+	pinned    int // index in endpoints of the one that responded last
 }
 
 // Request is one request, for any endpoint.
 type Request struct {
 	Method string
-	Path   string // for example /v2/keys/a; cleaned before it is sent, a slash at the end stays
+	// for example /v2/keys/a; cleaned before it is sent, except for a slash at the end
+	Path   string
 	Query  url.Values
 	Body   *string // nil sends none and no Content-Type
 	JSON   bool    // the body is JSON and not a form
@@ -112,8 +113,8 @@ func (c *Client) Endpoints() []string {
 	return list
 }
 
-// Sync replaces the endpoints by the client URLs that the cluster's members publish. Of these the
-// one that answered is tried first. It returns ErrNoEndpoints, and changes nothing, when no member
+// Sync replaces the endpoints by the client URLs that the cluster's members publish. The one that
+// responded is tried first. It returns ErrNoEndpoints, and changes nothing, when no member
 // publishes any.
 func (c *Client) Sync(ctx context.Context) error {
 	members, err := c.Members(ctx)
@@ -134,7 +135,7 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.setEndpoints(list)
 }
 
-// Do sends a request to one endpoint after the other until one answers. It returns a *ClusterError
+// Do sends a request to one endpoint after the other until one responds. It returns a *ClusterError
 // with the error of each if none does, and ctx's error if ctx ends first.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	var faults ClusterError
@@ -183,7 +184,7 @@ func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*Answer
 	return nil, fmt.Errorf("client: etcd member %s redirected more than %d times", endpoint, redirectsMax)
 }
 
-// exchange sends one HTTP request and reads the whole answer.
+// exchange sends one HTTP request and reads the whole response.
 func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Request) (*Answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -210,8 +211,8 @@ func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Requ
 		slow := fmt.Errorf("client: endpoint %s exceeded header timeout", endpoint)
 		defer time.AfterFunc(c.config.HeaderTimeout, func() { cancel(slow) }).Stop()
 	}
-	// The transport and not an http.Client: its errors name what went wrong (`dial tcp …:
-	// connection refused`) without repeating the request, and are what etcdctl prints.
+	// Use the transport, not an http.Client: its errors have the cause (`dial tcp …: connection
+	// refused`) without repeating the request, and are what etcdctl prints.
 	resp, err := c.config.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, attemptError(ctx, err)
@@ -236,7 +237,7 @@ func attemptError(ctx context.Context, err error) error {
 // sameHost reports whether a redirect stays on the endpoint, so that the credentials may follow it.
 func sameHost(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
 
-// cleanPath is path.Clean, except that a slash at the end stays: to v2's auth, /d and /d/ are
+// cleanPath is path.Clean, except that it keeps a slash at the end: to v2's auth, /d and /d/ are
 // different paths.
 func cleanPath(p string) string {
 	clean := path.Clean("/" + p)

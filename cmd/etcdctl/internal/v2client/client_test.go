@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// server answers every request in one way and counts them.
+// server sends the same response to every request, and counts them.
 func server(t *testing.T, handle http.HandlerFunc) (url string, count *atomic.Int32) {
 	t.Helper()
 	count = new(atomic.Int32)
@@ -59,7 +59,7 @@ func client(t *testing.T, config Config, endpoints ...string) *Client {
 }
 
 func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
-	good, asked := server(t, says(200, found))
+	good, requested := server(t, says(200, found))
 	bad, failed := server(t, says(503, ""))
 	c := client(t, Config{}, closedEndpoint(t), bad, good)
 	for range 2 {
@@ -68,8 +68,8 @@ func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
 			t.Fatalf("got %+v, %v", r, err)
 		}
 	}
-	if asked.Load() != 2 || failed.Load() != 1 {
-		t.Errorf("the good endpoint was asked %d times and the bad one %d, want 2 and 1", asked.Load(), failed.Load())
+	if requested.Load() != 2 || failed.Load() != 1 {
+		t.Errorf("the good endpoint got %d requests and the bad one %d, want 2 and 1", requested.Load(), failed.Load())
 	}
 }
 
@@ -96,12 +96,12 @@ func TestErrorsOfAllEndpointsAreTold(t *testing.T) {
 		t.Errorf("got %q", text)
 	}
 	if _, err := client(t, Config{}, closedEndpoint(t), closedEndpoint(t)).Get(context.Background(), "k", GetOptions{}); !Unreachable(err) {
-		t.Errorf("%v is not taken as unreachable", err)
+		t.Errorf("%v is not recognized as unreachable", err)
 	}
 }
 
 func TestWhatMustNotBeRepeatedIsNot(t *testing.T) {
-	good, asked := server(t, says(201, found))
+	good, requested := server(t, says(201, found))
 	for name, write := range map[string]func(*Client) error{
 		"create": func(c *Client) error {
 			_, err := c.Set(context.Background(), "k", "v", SetOptions{PrevExist: new(false)})
@@ -111,13 +111,13 @@ func TestWhatMustNotBeRepeatedIsNot(t *testing.T) {
 		"member":   func(c *Client) error { _, err := c.AddMember(context.Background(), []string{"http://a:1"}); return err },
 	} {
 		cut, attempts := server(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-		if err := write(client(t, Config{}, cut, good)); err == nil || attempts.Load() != 1 || asked.Load() != 0 {
-			t.Errorf("%s: %v, the first endpoint was asked %d times and the second %d, want 1 and 0", name, err, attempts.Load(), asked.Load())
+		if err := write(client(t, Config{}, cut, good)); err == nil || attempts.Load() != 1 || requested.Load() != 0 {
+			t.Errorf("%s: %v, the first endpoint got %d requests and the second %d, want 1 and 0", name, err, attempts.Load(), requested.Load())
 		}
 	}
 	cut, _ := server(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	if _, err := client(t, Config{}, cut, good).Set(context.Background(), "k", "v", SetOptions{}); err != nil || asked.Load() != 1 {
-		t.Errorf("an unconditional set: %v, the second endpoint was asked %d times, want 1", err, asked.Load())
+	if _, err := client(t, Config{}, cut, good).Set(context.Background(), "k", "v", SetOptions{}); err != nil || requested.Load() != 1 {
+		t.Errorf("an unconditional set: %v, the second endpoint got %d requests, want 1", err, requested.Load())
 	}
 }
 
@@ -135,7 +135,7 @@ func TestHeaderTimeoutIsNotForWatches(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if Unreachable(err) {
-		t.Error("an endpoint that is slow is taken as unreachable")
+		t.Error("a slow endpoint is reported as unreachable")
 	}
 	if _, err := c.Watch(context.Background(), "k", 0, false); err != nil {
 		t.Errorf("watch: %v", err)
@@ -148,13 +148,13 @@ func TestHeaderTimeoutIsNotForWatches(t *testing.T) {
 }
 
 func TestWatchAsksAgainAfterAnEmptyAnswer(t *testing.T) {
-	var mu sync.Mutex // guards asked
-	var asked []string
+	var mu sync.Mutex // guards requested
+	var requested []string
 	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
-		asked = append(asked, r.URL.RawQuery)
-		if len(asked) == 1 {
+		requested = append(requested, r.URL.RawQuery)
+		if len(requested) == 1 {
 			says(200, "")(w, r)
 			return
 		}
@@ -166,8 +166,8 @@ func TestWatchAsksAgainAfterAnEmptyAnswer(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if want := []string{"recursive=true&wait=true", "recursive=true&wait=true&waitIndex=8"}; !slices.Equal(asked, want) {
-		t.Errorf("asked %q, want %q", asked, want)
+	if want := []string{"recursive=true&wait=true", "recursive=true&wait=true&waitIndex=8"}; !slices.Equal(requested, want) {
+		t.Errorf("requested %q, want %q", requested, want)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []string{url, "http://other:1"}; !slices.Equal(c.Endpoints(), want) {
-		t.Errorf("the one that answered is not first: %q, want %q", c.Endpoints(), want)
+		t.Errorf("the one that responded is not first: %q, want %q", c.Endpoints(), want)
 	}
 	members.Store(`{"members":[{"id":"3"}]}`)
 	if err := c.Sync(context.Background()); !errors.Is(err, ErrNoEndpoints) || len(c.Endpoints()) != 2 {

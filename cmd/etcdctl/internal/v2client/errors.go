@@ -13,7 +13,7 @@ import (
 // ErrNoEndpoints is returned when there is no URL to send requests to.
 var ErrNoEndpoints = errors.New("client: no endpoints available")
 
-// Error codes of the v2 API that a client acts upon.
+// Error codes of the v2 API that a client checks.
 const (
 	CodeNotFound     = 100
 	CodeNotFile      = 102
@@ -40,7 +40,7 @@ type HTTPError struct {
 
 func (e *HTTPError) Error() string { return e.Message }
 
-// ClusterError reports that no endpoint answered, with the error of each.
+// ClusterError reports that no endpoint responded, with the error of each.
 type ClusterError struct {
 	Errors []error // one for each endpoint tried, in that order
 }
@@ -66,7 +66,7 @@ func (e *ClusterError) Detail() string {
 // Unwrap returns the errors of the endpoints.
 func (e *ClusterError) Unwrap() []error { return e.Errors }
 
-// Unreachable reports whether an error says that no connection to an endpoint could be made.
+// Unreachable reports whether an error means that no connection to an endpoint could be made.
 func Unreachable(err error) bool {
 	var cluster *ClusterError
 	if errors.As(err, &cluster) {
@@ -103,7 +103,7 @@ func httpError(a *Answer) error {
 	return &HTTPError{Status: a.Status, Message: m.Message}
 }
 
-// NotEtcdError is the error for an answer that etcd does not give.
+// NotEtcdError is the error for a response that etcd never sends.
 type NotEtcdError struct {
 	Status int
 	Body   string // its beginning
@@ -113,7 +113,7 @@ func (e *NotEtcdError) Error() string {
 	return fmt.Sprintf("client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint. (status %d, body %q)", e.Status, e.Body)
 }
 
-// notEtcd returns the error for an answer that etcd does not give.
+// notEtcd returns the error for a response that etcd never sends.
 func notEtcd(a *Answer) error {
 	body := strings.TrimSpace(string(a.Body))
 	if len(body) > 60 {

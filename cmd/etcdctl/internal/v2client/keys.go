@@ -21,15 +21,15 @@ type Node struct {
 	TTL           int64      `json:"ttl,omitempty"`
 }
 
-// Response is a successful answer of the keys API.
+// Response is a successful response of the keys API.
 type Response struct {
 	Action   string `json:"action"`
 	Node     *Node  `json:"node"`
 	PrevNode *Node  `json:"prevNode"`
-	Index    uint64 `json:"-"` // X-Etcd-Index: how far the store was
+	Index    uint64 `json:"-"` // X-Etcd-Index: the store's index
 }
 
-// GetOptions say how to read.
+// GetOptions are the options of a read.
 type GetOptions struct{ Recursive, Sort, Quorum bool }
 
 // Get reads a key or a directory.
@@ -42,12 +42,12 @@ func (c *Client) Get(ctx context.Context, key string, o GetOptions) (*Response, 
 }
 
 // SetOptions are the conditions and attributes of a write; the zero value writes unconditionally,
-// for good.
+// without a TTL.
 type SetOptions struct {
 	Dir       bool
-	PrevExist *bool  // nil does not ask
-	PrevValue string // empty does not ask
-	PrevIndex uint64 // 0 does not ask
+	PrevExist *bool  // nil means no condition
+	PrevValue string // empty means no condition
+	PrevIndex uint64 // 0 means no condition
 	TTL       time.Duration
 }
 
@@ -69,13 +69,13 @@ func (c *Client) Set(ctx context.Context, key, value string, o SetOptions) (*Res
 	body := form.Encode()
 	return c.keys(ctx, Request{
 		Method: http.MethodPut, Path: keyPath(key), Query: query, Body: &body,
-		// A second attempt to create would find what the first one, whose answer was lost, has
-		// created.
+		// If the response was lost, a second attempt to create would find the key that the first
+		// one created.
 		OneShot: o.PrevExist != nil && !*o.PrevExist,
 	})
 }
 
-// CreateInOrder makes a key below dir whose name is greater than all before it.
+// CreateInOrder makes a key below dir whose name is greater than all earlier ones.
 func (c *Client) CreateInOrder(ctx context.Context, dir, value string, ttl time.Duration) (*Response, error) {
 	form := url.Values{"value": {value}}
 	if ttl > 0 {
@@ -85,7 +85,7 @@ func (c *Client) CreateInOrder(ctx context.Context, dir, value string, ttl time.
 	return c.keys(ctx, Request{Method: http.MethodPost, Path: keyPath(dir), Body: &body, OneShot: true})
 }
 
-// DeleteOptions say what may be deleted; the zero value deletes a key, whatever it holds.
+// DeleteOptions are the conditions of a delete; the zero value deletes a key unconditionally.
 type DeleteOptions struct {
 	Dir, Recursive bool
 	PrevValue      string
@@ -106,7 +106,7 @@ func (c *Client) Delete(ctx context.Context, key string, o DeleteOptions) (*Resp
 }
 
 // Watch waits for the next change of a key, or, with recursive, of anything below it too. waitIndex
-// is the first index that counts; 0 is the next one to come.
+// is the first index that counts; 0 means the next one.
 func (c *Client) Watch(ctx context.Context, key string, waitIndex uint64, recursive bool) (*Response, error) {
 	query := url.Values{"wait": {"true"}, "recursive": {strconv.FormatBool(recursive)}}
 	if waitIndex > 0 {
@@ -120,8 +120,8 @@ func (c *Client) Watch(ctx context.Context, key string, waitIndex uint64, recurs
 		if answer.Status != http.StatusOK || len(answer.Body) > 0 {
 			return decodeKeys(answer)
 		}
-		// The server ends a long poll in which nothing happened with an empty answer: ask again,
-		// from where it was.
+		// The server ends a long poll without events by an empty response: repeat it from the same
+		// index.
 		if index := indexOf(answer); waitIndex == 0 && index > 0 {
 			waitIndex = index + 1
 			query.Set("waitIndex", strconv.FormatUint(waitIndex, 10))

@@ -21,7 +21,7 @@ func (c *Client) Members(ctx context.Context) ([]Member, error) {
 	return list.Members, err
 }
 
-// Leader returns the member that leads.
+// Leader returns the leader.
 func (c *Client) Leader(ctx context.Context) (*Member, error) {
 	var m Member
 	if err := c.admin(ctx, Request{Method: http.MethodGet, Path: "/v2/members/leader"}, &m, http.StatusOK); err != nil {
@@ -30,7 +30,7 @@ func (c *Client) Leader(ctx context.Context) (*Member, error) {
 	return &m, nil
 }
 
-// AddMember adds a member by the URLs at which its peers will find it.
+// AddMember adds a member with its peer URLs.
 func (c *Client) AddMember(ctx context.Context, peerURLs []string) (*Member, error) {
 	body := encode(map[string][]string{"peerURLs": peerURLs})
 	var m Member
@@ -52,8 +52,8 @@ func (c *Client) RemoveMember(ctx context.Context, id string) error {
 	return c.admin(ctx, Request{Method: http.MethodDelete, Path: "/v2/members/" + id}, nil, http.StatusNoContent)
 }
 
-// admin sends a request to the members or auth API and decodes a successful answer, one of the
-// given statuses, into out if that is not nil.
+// admin sends a request to the members or auth API and decodes a successful response, one with one
+// of the given statuses, into out unless that is nil.
 func (c *Client) admin(ctx context.Context, r Request, out any, statuses ...int) error {
 	answer, err := c.Do(ctx, r)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *Client) admin(ctx context.Context, r Request, out any, statuses ...int)
 	return httpError(answer)
 }
 
-// encode writes JSON of types that always can be.
+// encode encodes JSON of types whose encoding cannot fail.
 func encode(x any) string {
 	data, err := json.Marshal(x)
 	if err != nil {

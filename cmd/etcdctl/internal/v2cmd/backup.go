@@ -42,7 +42,7 @@ func runBackup(s *cli.Session) error {
 	}
 	for _, flag := range []string{"wal-dir", "backup-wal-dir"} {
 		if s.String(flag) != "" {
-			return plain("backup: --%s is not supported: the log lives below the data directory", flag)
+			return plain("backup: --%s is not supported: the log is below the data directory", flag)
 		}
 	}
 	// The IDs are random: a backup must not join the cluster that it was made from, nor the cluster

@@ -17,7 +17,7 @@ import (
 // healthPause is how long --forever waits between two rounds.
 const healthPause = 10 * time.Second
 
-// healthBytesMax bounds the response about health.
+// healthBytesMax is the maximum size of a health response.
 const healthBytesMax = 64 << 10
 
 var clusterHealthCommand = cli.Command{
@@ -95,7 +95,7 @@ func round(ctx context.Context, s *cli.Session) (healthy bool, err error) {
 	return good == len(members), nil
 }
 
-// checkMember checks one member at the first of its URLs that answers, and prints the result.
+// checkMember checks one member at the first of its URLs that responds, and prints the result.
 func checkMember(ctx context.Context, s *cli.Session, asker *http.Client, m v2client.Member) bool {
 	if len(m.ClientURLs) == 0 {
 		fmt.Fprintf(s.Out, "member %s is unreachable: no available published client urls\n", m.ID)
@@ -135,7 +135,7 @@ func askHealth(ctx context.Context, asker *http.Client, url string) (bool, error
 	}
 	var said struct{ Health any }
 	if err := json.Unmarshal(body, &said); err != nil {
-		return false, fmt.Errorf("answer %d is not about health: %w", resp.StatusCode, err)
+		return false, fmt.Errorf("response %d is not about health: %w", resp.StatusCode, err)
 	}
 	return said.Health == "true" || said.Health == true, nil
 }

@@ -42,7 +42,7 @@ func connect(s *cli.Session) (*v2client.Client, error) {
 		case err != nil && v2client.Unreachable(err):
 			return nil, unreachable(s, exitConnection, err)
 		case err != nil:
-			// The endpoint answered, but does not list members; it may still serve the request.
+			// The endpoint responded, but does not list members; it may still serve the request.
 			debug("no members from endpoints(%s): %s", strings.Join(c.Endpoints(), ","), strings.TrimSpace(err.Error()))
 		default:
 			debug("got endpoints(%s) after sync", strings.Join(c.Endpoints(), ","))
@@ -167,8 +167,8 @@ func tlsOf(s *cli.Session) (*tls.Config, error) {
 	return f.Config()
 }
 
-// advice returns a line for each endpoint that is not well: the cause, and what to do. If the error
-// is self-explaining, it returns lines only for the default endpoints.
+// advice returns a line for each unhealthy endpoint: the cause, and what to do. If the error is
+// self-explaining, it returns lines only for the default endpoints.
 func advice(s *cli.Session, selfExplaining bool) string {
 	endpoints, err := endpointsOf(s)
 	defaults := strings.Join(endpoints, ",") == defaultEndpoints

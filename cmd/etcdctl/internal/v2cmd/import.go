@@ -105,7 +105,7 @@ func importSome(ctx context.Context, c *v2client.Client, nodes []imported, dirs 
 
 func (n *imported) write(ctx context.Context, c *v2client.Client) error {
 	if ctx.Err() != nil {
-		return nil // the first error counts
+		return nil // only the first error is returned
 	}
 	_, err := c.Set(ctx, n.key, n.value, v2client.SetOptions{Dir: n.dir, TTL: n.ttl})
 	var known *v2client.Error

@@ -47,7 +47,7 @@ var lsCommand = cli.Command{
 	},
 }
 
-// list prints the keys of nodes and of what came below them.
+// list prints the keys of nodes and of the nodes below them.
 func list(w io.Writer, nodes []*v2client.Node, slash bool) {
 	for _, n := range nodes {
 		if n.Dir && slash {

@@ -140,7 +140,7 @@ func memberRemove(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		// The server would answer "404 page not found" to a name or a mistyped ID.
+		// The server would respond "404 page not found" to a name or a mistyped ID.
 		for _, m := range members {
 			if m.Name == id {
 				return fmt.Errorf("%q is the name of the member %s: to remove it, use etcdctl member remove %s", id, m.ID, m.ID)

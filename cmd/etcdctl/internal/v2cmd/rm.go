@@ -28,7 +28,8 @@ var rmCommand = cli.Command{
 	},
 }
 
-// remove deletes a key and prints what it was; of a directory the simple format says nothing.
+// remove deletes a key and prints its previous value; for a directory the format simple prints
+// nothing.
 func remove(s *cli.Session, o v2client.DeleteOptions) error {
 	key, err := keyOf(s)
 	if err != nil {

@@ -21,7 +21,7 @@ var roleCommands = []cli.Command{
 	{Path: "role remove", Args: "<name>", Short: "remove a role", Example: "$ etcdctl role remove dev\nRole dev removed", Run: roleRemove},
 	{
 		Path: "role grant", Args: "<name>", Short: "grant a role permission to read or write keys",
-		Long:    "A path that ends in * stands for all keys with this prefix: /dev/* stands for the keys below /dev, not for /dev itself.",
+		Long:    "A path that ends in * matches all keys with this prefix: /dev/* matches the keys below /dev, not /dev itself.",
 		Example: "$ etcdctl role grant --path '/dev/*' --readwrite dev\nRole dev updated", Flags: permissionFlags, Run: roleGrant,
 	},
 	{

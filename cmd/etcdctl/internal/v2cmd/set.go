@@ -25,7 +25,7 @@ var setCommand = cli.Command{
 	},
 }
 
-// write sets a key under the conditions given and prints it.
+// write sets a key under the given conditions and prints it.
 func write(s *cli.Session, o v2client.SetOptions) error {
 	key, value, err := keyAndValue(s)
 	if err != nil {

@@ -18,8 +18,8 @@ var setdirCommand = cli.Command{
 	Run: func(s *cli.Session) error {
 		return onDir(s, func(d dir) (*v2client.Response, error) {
 			r, err := d.set(nil)
-			// The server makes directories of keys, but says 102 (not a file) to a directory.
-			// etcdctl 3.1 ended there, although its help promised to update it.
+			// The server makes directories of keys, but responds 102 (not a file) for a directory.
+			// etcdctl 3.1 failed here, although its help promised to update it.
 			var known *v2client.Error
 			if errors.As(err, &known) && known.Code == v2client.CodeNotFile {
 				return d.set(new(true))
@@ -37,7 +37,7 @@ type dir struct {
 	ttl    time.Duration
 }
 
-// set writes the directory; exist reports whether it must be there, must not be, or, when nil, may.
+// set writes the directory; exist is whether it must exist, must not exist or, when nil, may.
 func (d dir) set(exist *bool) (*v2client.Response, error) {
 	return d.client.Set(d.ctx, d.path, "", v2client.SetOptions{Dir: true, PrevExist: exist, TTL: d.ttl})
 }

@@ -125,7 +125,7 @@ type storedNode struct {
 	Children   map[string]*storedNode // nil for a key
 }
 
-// permanentBefore: etcd takes earlier expiration times for none.
+// permanentBefore: etcd treats earlier expiration times as none.
 var permanentBefore = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // gather appends a node and the nodes below it. prefix is removed from the paths.

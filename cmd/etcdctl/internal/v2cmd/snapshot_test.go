@@ -13,8 +13,8 @@ import (
 
 var snapshotNow = time.Date(2017, 4, 10, 11, 46, 45, 0, time.UTC)
 
-// TestReadSnapshotOf04 reads the format of etcd 0.4; that of later versions is read from what
-// Debian's etcd has written (test/v2diff).
+// TestReadSnapshotOf04 reads the format of etcd 0.4; test/v2diff reads that of later versions, from
+// snapshots of Debian's etcd.
 func TestReadSnapshotOf04(t *testing.T) {
 	const state = `{"Root":{"Path":"/","ExpireTime":"0001-01-01T00:00:00Z","Value":"","Children":{
 		"a":{"Path":"/a","Value":"1","ExpireTime":"0001-01-01T00:00:00Z","Children":null},
@@ -55,7 +55,7 @@ func TestReadSnapshotRefuses(t *testing.T) {
 	}
 }
 
-// FuzzReadSnapshot reads anything without falling over.
+// FuzzReadSnapshot reads random bytes without a panic.
 func FuzzReadSnapshot(f *testing.F) {
 	f.Add([]byte("00000000\n"))
 	f.Add([]byte("\x08\x00\x12\x02\x0a\x00"))

@@ -150,7 +150,7 @@ func userPasswd(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		// The API has one request for both, and the result tells whether the user existed.
+		// The API has one request for both; the result shows whether the user existed.
 		if created {
 			return fmt.Errorf("user %q did not exist: it has been created with this password (undo it with etcdctl user remove %s)", s.Args[0], s.Args[0])
 		}

@@ -49,7 +49,7 @@ func Commands() []cli.Command {
 
 // Globals adds the options of every v2 command.
 func Globals(flags *pflag.FlagSet) {
-	flags.Bool("no-sync", false, "use the given endpoints only: do not ask them for the members of the cluster")
+	flags.Bool("no-sync", false, "use the given endpoints only: do not request the list of members from the cluster")
 	flags.StringP("output", "o", "simple", "output `format`: simple, extended or json")
 	flags.StringP("peers", "C", "", "old name of --endpoints: `URLS`")
 	flags.String("endpoint", "", "old name of --endpoints: `URLS`")
@@ -92,7 +92,7 @@ func selfExplaining(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(err.Error(), "unsupported protocol scheme")
 }
 
-// noAnswer reports whether an error says that no endpoint served a request.
+// noAnswer reports whether an error means that no endpoint served a request.
 func noAnswer(err error) bool {
 	var cluster *v2client.ClusterError
 	var known *v2client.Error

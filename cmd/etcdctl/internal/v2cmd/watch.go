@@ -45,7 +45,7 @@ func watchFlags(flags *pflag.FlagSet) {
 	flags.BoolP("recursive", "r", false, "watch the keys below the key as well")
 }
 
-// follow calls change for each change of a key until it asks for no more. An interrupt ends it
+// follow calls change for each change of a key until change returns false. An interrupt ends it
 // without an error.
 func follow(s *cli.Session, key string, change func(*v2client.Response) (more bool, err error)) error {
 	c, err := connect(s)
@@ -73,7 +73,7 @@ func follow(s *cli.Session, key string, change func(*v2client.Response) (more bo
 	}
 }
 
-// interruptible is the context of what an interrupt ends.
+// interruptible returns a context that an interrupt ends.
 func interruptible(s *cli.Session) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(s.Context, os.Interrupt)
 }

@@ -60,7 +60,7 @@ func adviceLines(s *cli.Session) []string {
 	if o.TLS, err = tlsOf(s, endpoints, ""); err != nil {
 		return nil
 	}
-	if o.TLS != nil { // the client speaks TLS with every endpoint that does not begin with http://
+	if o.TLS != nil { // the client uses TLS for every endpoint that does not begin with http://
 		o.ForceTLS = true
 	}
 	lines := reach.All(s.Context, endpoints, o)

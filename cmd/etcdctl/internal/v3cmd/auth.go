@@ -45,7 +45,7 @@ type headed interface {
 	GetHeader() *etcdserverpb.ResponseHeader
 }
 
-// confirm returns an answer that only confirms that the request succeeded.
+// confirm returns a result that only confirms that the request succeeded.
 func confirm(m headed, format string, args ...any) answer {
 	return answer{
 		json: m, proto: m,

@@ -35,12 +35,12 @@ func TestReport(t *testing.T) {
 		good bool
 		want string
 	}{
-		"good":      {report{took: steady, total: time.Second}, true, "PASS: Throughput is 100 writes/s\nPASS: Slowest request took 0.010000s\nPASS: Stddev is 0.000000s\nPASS\n"},
-		"too few":   {report{took: steady[:80], total: time.Second}, false, "FAIL: Throughput too low: 80 writes/s\n"},
-		"too slow":  {report{took: slow, total: time.Second}, false, "FAIL: Slowest request took too long: 0.600000s\n"},
-		"uneven":    {report{took: uneven, total: time.Second}, false, "FAIL: Stddev too high: 0.195000s\n"},
-		"an error":  {report{took: steady, total: time.Second, fault: errors.New("no space")}, false, "FAIL: Errors: no space\n"},
-		"no answer": {report{total: time.Second, fault: errors.New("no leader")}, false, "FAIL: Throughput too low: 0 writes/s\nFAIL\n"},
+		"good":        {report{took: steady, total: time.Second}, true, "PASS: Throughput is 100 writes/s\nPASS: Slowest request took 0.010000s\nPASS: Stddev is 0.000000s\nPASS\n"},
+		"too few":     {report{took: steady[:80], total: time.Second}, false, "FAIL: Throughput too low: 80 writes/s\n"},
+		"too slow":    {report{took: slow, total: time.Second}, false, "FAIL: Slowest request took too long: 0.600000s\n"},
+		"uneven":      {report{took: uneven, total: time.Second}, false, "FAIL: Stddev too high: 0.195000s\n"},
+		"an error":    {report{took: steady, total: time.Second, fault: errors.New("no space")}, false, "FAIL: Errors: no space\n"},
+		"no response": {report{total: time.Second, fault: errors.New("no leader")}, false, "FAIL: Throughput too low: 0 writes/s\nFAIL\n"},
 	} {
 		var out bytes.Buffer
 		if good := c.r.print(&out, l); good != c.good || !strings.Contains(out.String(), c.want) {

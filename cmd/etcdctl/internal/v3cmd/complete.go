@@ -11,7 +11,7 @@ import (
 	"cairn/cmd/etcdctl/internal/cli"
 )
 
-// Limits of shell completion: it must not hold up the user.
+// Limits of shell completion: it must not delay the user.
 const (
 	completionsMax    = 100
 	completionTimeout = time.Second

@@ -169,7 +169,7 @@ func call(s *cli.Session, do func(ctx context.Context, c *clientv3.Client) error
 	return do(ctx, c)
 }
 
-// runOp sends the request that op makes from flags and arguments, and prints the answer.
+// runOp sends the request that op makes from flags and arguments, and prints the response.
 func runOp(s *cli.Session, op func(*cli.Session) (clientv3.Op, error), answerOf func(*printer, clientv3.OpResponse) answer) error {
 	p, err := begin(s, common...)
 	if err != nil {

@@ -72,7 +72,7 @@ func getStream(s *cli.Session) error {
 }
 
 func getFlags(flags *pflag.FlagSet) {
-	flags.String("consistency", "l", "linearizable (`l`): see every write completed before; or serializable (s): read the state of the member asked")
+	flags.String("consistency", "l", "linearizable (`l`): see every write completed before; or serializable (s): read the responding member's state")
 	flags.Bool("prefix", false, "get the keys that begin with <key>")
 	flags.Bool("from-key", false, "get the keys greater than or equal to <key>, compared as bytes")
 	flags.Int64("limit", 0, "maximum number of `keys` to return; 0 means no limit")

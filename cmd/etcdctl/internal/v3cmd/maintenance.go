@@ -31,7 +31,7 @@ var maintenanceCommands = []cli.Command{
 	},
 	{
 		Path: "defrag", Short: "defragment the storage of the endpoints",
-		Long: "A cairn member has nothing to defragment and answers at once. An etcd member does not serve requests meanwhile.", Example: "$ etcdctl defrag --cluster\nFinished defragmenting etcd member[http://127.0.0.1:2379]",
+		Long: "A cairn member has nothing to defragment and responds at once. An etcd member does not serve requests meanwhile.", Example: "$ etcdctl defrag --cluster\nFinished defragmenting etcd member[http://127.0.0.1:2379]",
 		Flags: func(flags *pflag.FlagSet) {
 			clusterFlag(flags)
 			flags.String("data-dir", "", "not supported: a data `directory` of cairn has nothing to defragment, one of etcd needs etcdutl")

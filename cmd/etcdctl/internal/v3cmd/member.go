@@ -18,7 +18,7 @@ var memberListCommand = cli.Command{
 	Long:    "In the format simple: ID, status, name, peer URLs, client URLs, is learner.",
 	Example: "$ ETCDCTL_API=3 etcdctl member list\n8e9e05c52164694d, started, default, http://localhost:2380, http://localhost:2379, false",
 	Flags: func(flags *pflag.FlagSet) {
-		flags.String("consistency", "l", "linearizable (`l`) or serializable (s): the list as the member asked has it, also without a leader")
+		flags.String("consistency", "l", "linearizable (`l`) or serializable (s): the list of the responding member, also without a leader")
 	},
 	Run: func(s *cli.Session) error {
 		p, err := begin(s, fields, jsonText, protobuf, table)

@@ -94,7 +94,7 @@ func (p *printer) print(a answer) error {
 		a.simple(p)
 	}
 	if err := buffer.Flush(); err != nil {
-		return failf(exitError, "write the answer: %w", err)
+		return failf(exitError, "write the response: %w", err)
 	}
 	return nil
 }

@@ -156,6 +156,6 @@ func opAnswer(op *etcdserverpb.ResponseOp) answer {
 	case *etcdserverpb.ResponseOp_ResponseTxn:
 		return txnAnswer(r.ResponseTxn)
 	}
-	unknown := func(p *printer) { fmt.Fprintf(p, "unexpected answer of type %T\n", op.Response) }
+	unknown := func(p *printer) { fmt.Fprintf(p, "unexpected response of type %T\n", op.Response) }
 	return answer{simple: unknown, fields: unknown}
 }
