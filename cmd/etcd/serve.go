@@ -31,7 +31,7 @@ import (
 
 const (
 	// for requests in progress; those that last longer are closed
-	shutdownTimeout   = 3 * time.Second
+	shutdownTimeout = 3 * time.Second
 	// so that clients cannot accumulate idle connections at no cost
 	readHeaderTimeout = 10 * time.Second
 	// for the read of a health check, in addition to two elections; as in etcd

@@ -52,10 +52,10 @@ type Client struct {
 type Request struct {
 	Method string
 	// for example /v2/keys/a; cleaned before it is sent, except for a slash at the end
-	Path   string
-	Query  url.Values
-	Body   *string // nil sends none and no Content-Type
-	JSON   bool    // the body is JSON and not a form
+	Path  string
+	Query url.Values
+	Body  *string // nil sends none and no Content-Type
+	JSON  bool    // the body is JSON and not a form
 	// Watch marks a long poll, to which the header timeout does not apply.
 	Watch bool
 	// OneShot marks a request that must not be repeated on another endpoint.
