@@ -31,7 +31,7 @@ func effectOf(o *Operation) effect {
 		return writes
 	case o.Request.Lease != nil && o.Request.Lease.Do == Revoke:
 		return unclear
-	case wrote(&o.Request, r):
+	case o.Request.Foreign != nil, wrote(&o.Request, r):
 		return writes
 	default:
 		return reads

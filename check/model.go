@@ -92,6 +92,7 @@ type step struct {
 	before *State
 	s      State
 	events []Event
+	moved  bool // the revision moves, also without events
 	// from and to are the earliest and latest time of the execution: TTLs start between them.
 	from, to int64
 }
@@ -122,7 +123,7 @@ func (x *step) done(resp Response) (*State, Response, []Event) {
 }
 
 // changed reports whether the step moves the revision.
-func (x *step) changed() bool { return len(x.events) > 0 }
+func (x *step) changed() bool { return x.moved || len(x.events) > 0 }
 
 // revision returns the revision that the step's own reads see.
 func (x *step) revision() int64 {
@@ -156,6 +157,8 @@ func (x *step) run(r Request) Response {
 		return Response{Err: err}
 	case r.Member != nil:
 		return Response{}
+	case r.Foreign != nil:
+		return x.foreign(r.Foreign)
 	default:
 		return x.op(r)
 	}

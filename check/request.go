@@ -16,6 +16,7 @@ type Request struct {
 	V2      *V2
 	Auth    *Auth
 	Member  *Member
+	Foreign *Foreign
 	// User is the user that sends the request; "" means none.
 	User string
 	// Guest is set for a request of v2 without credentials.
@@ -30,6 +31,7 @@ type Range struct {
 	KeysOnly     bool
 	CountOnly    bool
 	Serializable bool
+	Stream       bool // read in chunks (RangeStream)
 }
 
 // Put writes a key.
@@ -162,6 +164,7 @@ func (r Request) String() string {
 		s = fmt.Sprintf("range %s%s", keys(r.Range.Key, r.Range.End), notes(
 			note{"limit", r.Range.Limit}, note{"revision", r.Range.Revision}, note{"keys only", r.Range.KeysOnly},
 			note{"count only", r.Range.CountOnly}, note{"serializable", r.Range.Serializable},
+			note{"stream", r.Range.Stream},
 		))
 	case r.Put != nil:
 		s = fmt.Sprintf("put %q=%q%s", r.Put.Key, r.Put.Value, notes(note{"lease", r.Put.Lease}, note{"prev", r.Put.PrevKV},
@@ -178,6 +181,8 @@ func (r Request) String() string {
 		s = r.V2.String()
 	case r.Auth != nil:
 		s = r.Auth.String()
+	case r.Foreign != nil:
+		s = fmt.Sprintf("changes %v of clients outside of the history", r.Foreign.Events)
 	case r.Member != nil:
 		s = fmt.Sprintf("member %s %x", []string{"add", "add learner", "promote", "remove"}[r.Member.Do], r.Member.ID)
 	}
