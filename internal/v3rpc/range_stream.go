@@ -1,7 +1,6 @@
 package v3rpc
 
 import (
-	"bytes"
 	"context"
 	"math"
 	"slices"
@@ -123,30 +122,19 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 	if !op.InKeyOrder() {
 		bytesMax = math.MaxInt
 	}
-	rest, sent, revision := *op, int64(0), int64(0)
+	chunks := mvcc.NewChunks(op)
 	for {
-		c, sum, err := s.readChunk(stream.Context(), op.KeyRange, &rest, bytesMax)
+		c, sum, err := s.readChunk(stream.Context(), op.KeyRange, chunks.Rest(), bytesMax)
 		if err != nil {
 			return err
 		}
-		if sent == 0 {
-			revision = sum.Revision
-		}
 		if !c.hasNext {
-			// The count and more of the rest were read together with its records.
+			all := chunks.Total(sum)
 			c.final = true
-			c.header, c.more, c.count = s.header(revision), sum.More, sent+sum.Count
+			c.header, c.more, c.count = s.header(all.Revision), all.More, all.Count
 			return stream.SendMsg(c)
 		}
-		sent += c.keys
-		rest.Key = append(bytes.Clone(c.last), 0)
-		if rest.Limit > 0 {
-			// stays above 0: the record left to the next chunk is within the limit
-			rest.Limit -= c.keys
-		}
-		if rest.Revision <= 0 {
-			rest.Revision = revision // the chunks are of one revision
-		}
+		chunks.Pass(c.last, c.keys, sum)
 		if err := stream.SendMsg(c); err != nil {
 			return err
 		}
