@@ -32,6 +32,7 @@ const (
 	bugOldMembers
 	bugGuestWrites
 	bugShowAll
+	bugEmptyChunk
 )
 
 // bugs are the bugs that can be planted, by name.
@@ -48,6 +49,7 @@ var bugs = map[string]bug{
 	"snapshot applied without its members":   bugOldMembers,
 	"guest let through at apply":             bugGuestWrites,
 	"directory shown without a look":         bugShowAll,
+	"chunk emptied by a snapshot":            bugEmptyChunk,
 }
 
 // Bugs returns the names of the bugs that can be planted.

@@ -27,6 +27,8 @@ func bugCase(name string, seed uint64) Case {
 		c.Members, c.Only = 3, []string{"auth"}
 	case bugGuestWrites, bugShowAll:
 		c.Members, c.Only = 3, []string{"v2users"}
+	case bugEmptyChunk:
+		c.Members, c.Only = 3, []string{"stream"}
 	case bugOldMembers:
 		c.Members, c.Only = 3, []string{"members"}
 	}

@@ -49,6 +49,7 @@ func (w *world) makeClients(rng *mrand.Rand) {
 		chosen = append(chosen, "kv", "watch")
 	}
 	added := w.drawLater()
+	w.streaming = slices.Contains(added, "stream")
 	user := ""
 	if slices.Contains(chosen, "auth") || slices.Contains(added, "v2users") {
 		user = "root"
@@ -60,7 +61,11 @@ func (w *world) makeClients(rng *mrand.Rand) {
 	}
 	later := mrand.New(mrand.NewPCG(w.c.Seed, 91))
 	for _, name := range added {
-		for range laterClients {
+		n := laterClients
+		if name == "stream" {
+			n *= 3 // they wait between their chunks
+		}
+		for range n {
 			w.addClient(name, user, later)
 		}
 	}

@@ -69,6 +69,7 @@ type member struct {
 	spoiled         int64             // for planted bugs
 	oldMembers      map[string][]byte // for planted bugs
 	observed        int64             // the first revision that the simulator has not observed here
+	snapshots       int               // that it has installed
 }
 
 // proposal is a command in progress. done is called with the result, or never.

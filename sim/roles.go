@@ -315,7 +315,11 @@ func (m *member) syncLog() bool {
 
 // keepHouse does one of a member's periodic tasks.
 func (m *member) keepHouse() {
-	m.later(m.w.between(200*millisecond, 2*second), m.keepHouse)
+	pause := 2 * second
+	if m.w.streaming {
+		pause /= 4
+	}
+	m.later(m.w.between(200*millisecond, pause), m.keepHouse)
 	switch m.w.rng.IntN(4) {
 	case 0:
 		m.flush()
@@ -334,6 +338,9 @@ func (m *member) keepHouse() {
 func (m *member) truncate() error {
 	if m.disk.full || m.w.rng.IntN(2) == 0 && !m.flush() {
 		return nil
+	}
+	if m.w.streaming {
+		return m.r.Truncate(0)
 	}
 	return m.r.Truncate(uint64(m.w.rng.IntN(3) * m.w.rng.IntN(20)))
 }

@@ -30,6 +30,9 @@ func (m *member) serve(r check.Request, done func(check.Response)) {
 		return
 	}
 	answer := func() { done(m.readNow(&r)) }
+	if r.Range != nil && r.Range.Stream {
+		answer = func() { m.readChunks(&r, done) }
+	}
 	local := r.Range != nil && r.Range.Serializable || r.V2 != nil && !r.V2.Linearized
 	if local || m.w.bug == bugStaleRead && m.r.Leads() {
 		answer()

@@ -83,6 +83,7 @@ func (m *member) receiveSnapshot(msg *raftpb.Message, stream []byte) bool {
 // installed is called when the state was replaced by a snapshot.
 func (m *member) installed() {
 	m.w.stats.Snapshots++
+	m.snapshots++
 	m.w.note(m.name, "has installed a snapshot: applied entry %d, revision %d", m.machine.AppliedIndex(), m.machine.Keys().Head().Revision)
 	if err := m.keepMembers(); err != nil {
 		m.w.fail("%s: %v", m.name, err)

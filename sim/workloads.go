@@ -23,6 +23,7 @@ var workloads = []workloadEntry{
 // laterWorkloads are those that were added later: see drawLater.
 var laterWorkloads = []workloadEntry{
 	{"v2users", 20, func() workload { return &v2UsersWork{} }},
+	{"stream", 20, func() workload { return &streamWork{} }},
 }
 
 type workloadEntry struct {
@@ -263,6 +264,21 @@ func (v *v2Work) heard(_ *client, _ *check.Request, resp *check.Response, known 
 	if known && resp.V2 != nil && resp.V2.Node.Value != "" {
 		v.value, v.index = resp.V2.Node.Value, resp.V2.Node.Modified
 	}
+}
+
+// streamWork reads ranges in chunks, and writes a little so that they change meanwhile.
+type streamWork struct{ kvWork }
+
+func (s *streamWork) next(c *client) check.Request {
+	if c.rng.IntN(3) == 0 {
+		return check.Request{Put: c.put()}
+	}
+	r := c.rangeOf(s.seen)
+	r.Stream, r.CountOnly, r.Serializable = true, false, c.rng.IntN(2) == 0
+	if c.rng.IntN(3) > 0 {
+		r.Key, r.End, r.Limit = "\x00", "\x00", 0
+	}
+	return check.Request{Range: r}
 }
 
 // compactWork compacts, and reads around the compaction.

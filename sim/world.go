@@ -106,20 +106,23 @@ const (
 
 // world is one run.
 type world struct {
-	c       Case
-	rng     *mrand.Rand // the schedule's
-	now     int64
-	queue   events
-	queued  int
-	members []*member
-	net     network
-	clients []*client
-	h       *check.History
-	plan    []fault
-	trace   *trace
-	stats   Stats
-	err     error
-	bug     bug
+	c Case
+	// streaming is set when clients read in chunks: the log is short then, so that snapshots are
+	// installed between two chunks.
+	streaming bool
+	rng       *mrand.Rand // the schedule's
+	now       int64
+	queue     events
+	queued    int
+	members   []*member
+	net       network
+	clients   []*client
+	h         *check.History
+	plan      []fault
+	trace     *trace
+	stats     Stats
+	err       error
+	bug       bug
 
 	asked       int // number of requests so far
 	limit       int
