@@ -55,6 +55,11 @@ func (r *Replica) CheckMessage(m *raftpb.Message) error {
 		}
 	case raftpb.MsgSnap:
 		return r.checkSnapshot(m)
+	case raftpb.MsgTimeoutNow:
+		// The leader sends it to a member that has acknowledged its log, and so knows it.
+		if leader := r.shownLeader.Load(); m.GetFrom() != leader {
+			return refuse(m, "the leader is member %x", leader)
+		}
 	}
 	return nil
 }

@@ -109,6 +109,7 @@ func goodMessages() map[string]*raftpb.Message {
 		"addition":                     message(raftpb.MsgProp, entries(changeOf(addition, addition))),
 		"question for the index":       message(raftpb.MsgReadIndex, entries(&raftpb.Entry{Data: make([]byte, 8)})),
 		"snapshot":                     message(raftpb.MsgSnap, snapshotOf(50, 3, 1, 2, 3)),
+		"order to campaign":            message(raftpb.MsgTimeoutNow),
 	}
 }
 
@@ -132,6 +133,7 @@ func badMessages() map[string]*raftpb.Message {
 		"storage response":                         message(raftpb.MsgStorageAppendResp, index(1<<40)),
 		"type that is none":                        message(raftpb.MessageType(99)),
 		"order to campaign of an outsider":         message(raftpb.MsgTimeoutNow, from(9)),
+		"order to campaign of a follower":          message(raftpb.MsgTimeoutNow, from(3)),
 		"response from beyond the log":             message(raftpb.MsgAppResp, index(1<<50)),
 		"question without a body":                  message(raftpb.MsgReadIndex),
 		"entries with a gap":                       message(raftpb.MsgApp, index(2), logTerm(3), entries(entry(4, 3))),

@@ -81,6 +81,7 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 		led := r.Leads()
 		w.LeaderChanged = rd.Lead != r.soft.Lead
 		r.soft = *rd.SoftState
+		r.shownLeader.Store(rd.Lead)
 		w.Elected, w.Deposed = !led && r.Leads(), led && !r.Leads()
 		if !r.Leads() {
 			r.clock = nil
