@@ -34,6 +34,8 @@ const (
 	shutdownTimeout = 3 * time.Second
 	// so that clients cannot accumulate idle connections at no cost
 	readHeaderTimeout = 10 * time.Second
+	// of connections of the metrics port without a request; Prometheus sends one a minute by default
+	idleTimeout = 2 * time.Minute
 	// for the read of a health check, in addition to two elections; as in etcd
 	requestTimeout = 5 * time.Second
 )
@@ -95,8 +97,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	}
 	servers := newServers(logging.For(log, "http"))
 	transport.serve(ops.PeerHandler(paths))
-	servers.start(r.peer, transport)
-	servers.start(r.metrics, ops.MetricsHandler(paths))
+	servers.start(r.peer, transport, transport.Protect)
+	servers.start(r.metrics, ops.MetricsHandler(paths), func(s *http.Server) { s.IdleTimeout = idleTimeout })
 
 	if cfg.InitialCorruptCheck {
 		if err := m.CheckAtStart(ctx); err != nil {
@@ -292,13 +294,15 @@ func (s *servers) fail(l net.Listener, err error) {
 	}
 }
 
-func (s *servers) start(listeners []*listen.Listener, handler http.Handler) {
+// start serves listeners; limit completes each server's limits.
+func (s *servers) start(listeners []*listen.Listener, handler http.Handler, limit func(*http.Server)) {
 	for _, l := range listeners {
 		server := &http.Server{
 			Handler:           handler,
 			ReadHeaderTimeout: readHeaderTimeout,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
+		limit(server)
 		s.all = append(s.all, server)
 		go func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

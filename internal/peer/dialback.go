@@ -26,7 +26,6 @@ const (
 	pathConfirm     = "/cairn/peer/confirm"
 
 	tokenBytes      = 32
-	confirmsMax     = 64          // concurrent confirmations
 	lookupEvery     = time.Second // between two look-ups of an unknown sender
 	refusedIdentity = "not-confirmed"
 )
@@ -35,7 +34,7 @@ type tokenHash [sha256.Size]byte
 
 // identities has the tokens that this member has sent, and those that it has confirmed.
 type identities struct {
-	slots chan struct{} // one element per concurrent confirmation
+	slots confirmSlots
 
 	mu        sync.Mutex
 	sent      map[uint64]string    // by receiver
@@ -47,7 +46,7 @@ type identities struct {
 }
 
 func newIdentities() identities {
-	return identities{slots: make(chan struct{}, confirmsMax), sent: map[uint64]string{}, confirmed: map[uint64]tokenHash{}}
+	return identities{sent: map[uint64]string{}, confirmed: map[uint64]tokenHash{}}
 }
 
 // token returns the token for requests to a member. It is sent to the member's URLs only, and stays
@@ -90,6 +89,7 @@ func (i *identities) learn(from uint64, hash tokenHash) {
 
 // forget drops the tokens of members that are no longer peers.
 func (i *identities) forget(keep func(id uint64) bool) {
+	i.slots.forget(keep)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for id := range i.confirmed {
@@ -117,13 +117,16 @@ func (t *Transport) confirm(r *http.Request, from uint64) *refusal {
 	if token != "" && t.identities.knows(from, hash) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), t.cfg.Limits.ConnectTimeout)
+	ctx, cancel := t.waitAtMost(r.Context(), t.cfg.Limits.ConnectTimeout)
 	defer cancel()
-	stop := context.AfterFunc(t.ctx, cancel)
-	defer stop()
+	sender := uint64(0)
+	if (*t.peers.Load())[from] != nil {
+		sender = from
+	}
+	slots := t.identities.slots.of(sender)
 	select {
-	case t.identities.slots <- struct{}{}:
-		defer func() { <-t.identities.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return busy("too many senders are being confirmed")
 	}

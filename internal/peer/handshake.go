@@ -63,6 +63,7 @@ func (t *Transport) checkHead(w http.ResponseWriter, r *http.Request) (from uint
 	if why != nil {
 		return 0, why
 	}
+	t.welcome(r)
 	w.Header().Set(headerVersion, protocolVersion)
 	w.Header().Set(headerCluster, formatID(t.cfg.ClusterID))
 	w.Header().Set(headerFrom, formatID(t.cfg.MemberID))

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -216,4 +218,142 @@ func FuzzLiveMember(f *testing.F) {
 			}
 		})
 	})
+}
+
+// TestStrangersDoNotKeepMembersOut: however many connections others hold, a member gets in, and the
+// connections of members are kept.
+func TestStrangersDoNotKeepMembersOut(t *testing.T) {
+	b := startNode(t, 2, nil)
+	a := startNode(t, 1, nil)
+	introduce(a, b)
+	awaitConnected(t, a, b)
+	b.Register("do", func(context.Context, uint64, []byte) ([]byte, error) { return []byte("done"), nil })
+	if _, err := a.Call(t.Context(), 2, "do", nil); err != nil {
+		t.Fatal(err)
+	}
+	address := strings.TrimPrefix(b.url, "http://")
+	var held []net.Conn
+	for i := range 2 * strangersMax {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+		switch i % 3 {
+		case 0: // one that has been served, and waits for the next request
+			_, _ = io.WriteString(conn, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+		case 1:
+			_, _ = io.WriteString(conn, "GET /cairn/peer/stream HTTP/1.1\r\nHost: x\r\n")
+		}
+	}
+	eventually(t, "the oldest are closed", func() bool {
+		b.strangers.mu.Lock()
+		defer b.strangers.mu.Unlock()
+		return len(b.strangers.conns) <= strangersMax && b.strangers.order.Len() == len(b.strangers.conns)
+	})
+	_ = held[0].SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.Copy(io.Discard, held[0]); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the oldest connection is still open")
+	}
+	if !a.connectedTo(2) || !b.connectedTo(1) {
+		t.Error("the members' streams were closed")
+	}
+	if got, err := a.Call(t.Context(), 2, "do", nil); err != nil || string(got) != "done" {
+		t.Errorf("a call on a kept connection: %q, %v", got, err)
+	}
+	c := startNode(t, 3, nil)
+	c.SetPeers([]Peer{b.peer()})
+	b.SetPeers([]Peer{a.peer(), c.peer()})
+	eventually(t, "a new member is connected", func() bool { return c.connectedTo(2) })
+	for _, conn := range held {
+		_ = conn.Close()
+	}
+	eventually(t, "closed connections are forgotten", func() bool {
+		b.strangers.mu.Lock()
+		defer b.strangers.mu.Unlock()
+		return len(b.strangers.conns) <= 3 // those on which members were asked for confirmations
+	})
+}
+
+// TestConfirmationsInOneName: requests in the name of a member that does not answer do not keep
+// other members from being confirmed.
+func TestConfirmationsInOneName(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() //nolint:errcheck // nothing was written
+	b := startNode(t, 2, func(c *Config) { c.Limits.ConnectTimeout = patience })
+	b.SetPeers([]Peer{{1, []string{"http://" + silent.Addr().String()}}})
+	head := "GET " + pathStream + " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + upgradeProtocol + "\r\n" +
+		headerVersions + ": 1\r\n" + headerCluster + ": c1\r\n" + headerFrom + ": 1\r\n" + headerTo + ": 2\r\n" + headerLane + ": control\r\n" +
+		headerToken + ": ab\r\n\r\n"
+	for range 10 * confirmsMax {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // a stranger's
+		if _, err := io.WriteString(conn, head); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all slots of the silent member are taken", func() bool { return len(b.identities.slots.of(1)) == confirmsMax })
+	c := startNode(t, 3, nil)
+	c.SetPeers([]Peer{b.peer()})
+	b.SetPeers([]Peer{{1, []string{"http://" + silent.Addr().String()}}, c.peer()})
+	eventually(t, "another member is connected", func() bool { return c.connectedTo(2) })
+}
+
+// TestRefusalsTellNothing: what a stranger gets for a guess does not depend on whether a token
+// exists, whether the member answers, or who this member is.
+func TestRefusalsTellNothing(t *testing.T) {
+	a, b := startNode(t, 1, nil), startNode(t, 2, func(c *Config) { c.Removed = func(id uint64) bool { return id == 9 } })
+	introduce(a, b)
+	awaitConnected(t, a, b)
+	for _, c := range []map[string]string{
+		{}, {headerFrom: "1"}, {headerFrom: "7"}, {headerFrom: "9"}, {headerFrom: "2"}, {headerCluster: "c2"}, {headerTo: "3"}, {headerVersions: "7"},
+		{headerToken: ""}, {headerToken: a.identities.token(3)}, {headerLane: "x"},
+	} {
+		header := map[string]string{headerVersions: "1", headerCluster: "c1", headerFrom: "1", headerTo: "2", headerLane: laneControl, headerToken: "abcd"}
+		for k, v := range c {
+			header[k] = v
+		}
+		resp, body := ask(t, b.url, header)
+		if resp.StatusCode < 400 {
+			t.Errorf("%v: %s", c, resp.Status)
+		}
+		for _, secret := range []string{formatID(2), formatID(testCluster), "c1", "0002", a.identities.token(2), b.identities.token(1), a.url} {
+			if strings.Contains(body, secret) {
+				t.Errorf("%v: the answer has %q: %s", c, secret, body)
+			}
+		}
+		for _, h := range []string{headerCluster, headerFrom, headerTo, headerToken, headerVersion} {
+			if v := resp.Header.Get(h); v != "" {
+				t.Errorf("%v: the answer has the header %s: %s", c, h, v)
+			}
+		}
+	}
+	// The question for a token is refused alike for everything that is wrong in it.
+	for _, c := range []map[string]string{{}, {headerFrom: "2"}, {headerFrom: "7"}, {headerTo: "7"}, {headerCluster: "c2"}, {headerTokenHash: strings.Repeat("0", 64)}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+pathConfirm, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range map[string]string{headerCluster: "c1", headerFrom: "1", headerTo: "2", headerTokenHash: strings.Repeat("ab", 32)} {
+			req.Header.Set(k, v)
+		}
+		for k, v := range c {
+			req.Header.Set(k, v)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden || len(body) != 0 || len(resp.Header) > 2 { // Date, Content-Length
+			t.Errorf("%v: %s %q %v", c, resp.Status, body, resp.Header)
+		}
+	}
 }

@@ -163,6 +163,7 @@ func startNodeAt(t testing.TB, address string, id uint64, change func(*Config)) 
 	}
 	n.url = "http://" + l.Addr().String()
 	n.server = &http.Server{Handler: n.Transport, ReadHeaderTimeout: patience, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	n.Protect(n.server)
 	go func() { _ = n.server.Serve(l) }()
 	n.join()
 	t.Cleanup(n.close)

@@ -149,6 +149,7 @@ type Transport struct {
 	callers   callers
 
 	identities identities
+	strangers  strangers
 }
 
 // New makes a transport without peers. It opens no connection before SetPeers.
@@ -158,6 +159,7 @@ func New(cfg Config) *Transport {
 		cfg: cfg, log: cfg.Logger,
 		streams: map[streamKey]*stream{}, snapshots: map[uint64]*receiving{}, calls: map[string]CallHandler{},
 		callSlots: make(chan struct{}, cfg.Limits.CallsMax), identities: newIdentities(),
+		strangers: strangers{max: strangersMax},
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -261,7 +263,8 @@ func (t *Transport) Send(msgs []*raftpb.Message) {
 }
 
 // ServeHTTP serves the peer port: streams, snapshots and calls of peers, /members, and
-// Config.Others. The server must support HTTP/1.1 and limit the time for a request's head.
+// Config.Others. The server must support HTTP/1.1 and limit the time for a request's head; see
+// Protect.
 func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == pathStream:
