@@ -1,34 +1,45 @@
 package member
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
 
-// dirWatch notices that a directory was removed or replaced while the member runs: open files would
-// still take writes, and acknowledge what the next start does not find.
+// dirWatch notices that a directory of the member was removed, renamed or replaced while the member
+// runs: open files would still take writes, and acknowledge what the next start does not find. It
+// watches the member's directory and those of the two stores, wherever links lead.
 type dirWatch struct {
+	dirs []watchedDir // none when the stores are not in the operating system's files
+}
+
+type watchedDir struct {
 	path string
-	info os.FileInfo // nil when the stores are not in the operating system's files
+	info os.FileInfo
 }
 
-// newDirWatch remembers which directory is at a path.
-func newDirWatch(path string) (dirWatch, error) {
-	info, err := os.Stat(path)
-	return dirWatch{path, info}, err
-}
-
-// check returns an error when the directory is no longer there.
-func (w *dirWatch) check() error {
-	if w.info == nil {
-		return nil
+// newDirWatch remembers which directories are at some paths.
+func newDirWatch(paths ...string) (w dirWatch, err error) {
+	for _, path := range paths {
+		info, statErr := os.Stat(path)
+		err = errors.Join(err, statErr)
+		w.dirs = append(w.dirs, watchedDir{path, info})
 	}
-	info, err := os.Stat(w.path)
-	switch {
-	case err != nil:
-		return fmt.Errorf("the data directory is gone: %w", err)
-	case !os.SameFile(info, w.info):
-		return fmt.Errorf("the data directory is gone: another one is at %s", w.path)
+	return w, err
+}
+
+// check returns an error when one of the directories is no longer there.
+func (w *dirWatch) check() error {
+	for _, d := range w.dirs {
+		info, err := os.Stat(d.path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("the data directory is gone: %w", err)
+		case err != nil:
+			return fmt.Errorf("the data directory cannot be read: %w", err)
+		case !os.SameFile(info, d.info):
+			return fmt.Errorf("the data directory is gone: another one is at %s", d.path)
+		}
 	}
 	return nil
 }

@@ -119,30 +119,52 @@ func TestHungDisk(t *testing.T) {
 	mustPut(t, m, "k", "after")
 }
 
-// TestDataDirectoryRemoved: a member whose directory is removed or replaced while it runs fails.
+// TestDataDirectoryRemoved: a member one of whose directories is removed, renamed or replaced while
+// it runs fails.
 func TestDataDirectoryRemoved(t *testing.T) {
-	for _, replaced := range []bool{false, true} {
-		dir := filepath.Join(t.TempDir(), "member")
-		if err := Initialize(nil, dir, []membership.Member{{ID: 1}}); err != nil {
-			t.Fatal(err)
-		}
-		cfg := testConfig(nil)
-		cfg.Dir = dir
-		m := start(t, cfg)
-		if err := os.Rename(dir, dir+".away"); err != nil {
-			t.Fatal(err)
-		}
-		if replaced {
-			if err := os.Mkdir(dir, 0o700); err != nil {
+	for _, part := range []string{"", "log", "state", "linked"} {
+		for _, replaced := range []bool{false, true} {
+			dir := filepath.Join(t.TempDir(), "data", "member")
+			if err := Initialize(nil, dir, []membership.Member{{ID: 1}}); err != nil {
 				t.Fatal(err)
 			}
+			away := filepath.Join(dir, part)
+			if part == "linked" { // as --wal-dir does
+				away = filepath.Join(t.TempDir(), "log")
+				if err := errors.Join(os.Rename(logDir(dir), away), os.Symlink(away, logDir(dir))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cfg := testConfig(nil)
+			cfg.Dir = dir
+			m := start(t, cfg)
+			if err := os.Rename(away, away+".away"); err != nil {
+				t.Fatal(err)
+			}
+			if replaced {
+				if err := os.Mkdir(away, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			<-m.Failed()
+			if err := m.Err(); !strings.Contains(err.Error(), "the data directory is gone") {
+				t.Errorf("%q, replaced %t: failed with: %v", part, replaced, err)
+			}
+			_ = m.Close() // the stores' files were moved
 		}
-		<-m.Failed()
-		if err := m.Err(); !strings.Contains(err.Error(), "the data directory is gone") {
-			t.Errorf("failed with: %v", err)
-		}
-		_ = m.Close() // the stores' files were moved
 	}
+	dir := filepath.Join(t.TempDir(), "data", "member")
+	if err := Initialize(nil, dir, []membership.Member{{ID: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(nil)
+	cfg.Dir = dir
+	m := start(t, cfg)
+	if err := os.Rename(filepath.Dir(dir), filepath.Dir(dir)+".away"); err != nil { // the one above it
+		t.Fatal(err)
+	}
+	<-m.Failed()
+	_ = m.Close()
 }
 
 // TestDoubleFinish: completing a request twice is a bug, and panics.

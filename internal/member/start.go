@@ -37,14 +37,15 @@ func Start(cfg Config) (_ *Member, err error) {
 	m.pending.batches = make(map[uint64]pendingBatch)
 	m.reads.asked = make(map[uint64][]*read)
 	if err := m.open(); err != nil {
-		return nil, errors.Join(err, m.closeStores())
+		_ = m.closeStores() // what fails then has the same reason
+		return nil, err
 	}
 	m.raft = newRaftRole(m)
 	m.logs.role.m, m.logs.name = m, "log writer"
 	m.applier.role.m, m.applier.name = m, "applier"
 	m.appends.role, m.applies.role = m.logs.name, m.applier.name
 	if cfg.FS == nil {
-		if m.dir, err = newDirWatch(cfg.Dir); err != nil {
+		if m.dir, err = newDirWatch(cfg.Dir, logDir(cfg.Dir), stateDir(cfg.Dir)); err != nil {
 			return nil, errors.Join(err, m.closeStores())
 		}
 	}
@@ -125,12 +126,17 @@ func initialize(fs storage.FS, dir string, index, term uint64, members []members
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, state.Close()) }()
+	closing := func(s *storage.Store) {
+		if closeErr := s.Close(); err == nil {
+			err = closeErr // otherwise it has the same reason
+		}
+	}
+	defer closing(state)
 	log, err := storage.OpenLog(logDir(dir), storage.Options{FS: fs})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
+	defer closing(log)
 	if err := machine.Initialize(state, index, term, members); err != nil {
 		return err
 	}
