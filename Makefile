@@ -28,6 +28,8 @@ MINUTES ?=
 CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 python3-idna patroni postgresql npm
 # Further flags of test/torture, for example TORTUREFLAGS='-only "kill leader"'.
 TORTUREFLAGS ?=
+# The clusters of `make soak` live long, and keep their processes, so that leaks show.
+SOAKFLAGS := -sizes 3 -bout 20m -pause 80ms -only 'pause,pause leader,partition,cut off leader,delay,cut connections,move leader'
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 # The packages whose tests run under the race detector: all of ours but those that only drive other processes.
@@ -47,7 +49,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run build install test race sim torture hostile migrate fuzz lint bench generate man deps
+.PHONY: help run build install test race sim torture hostile soak migrate fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -83,8 +85,15 @@ torture: ## kill, pause, cut off, damage and replace members of real clusters fo
 	go build -tags invariants -o $(BIN)/tools/ ./test/torture ./cmd/etcd
 	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),2) $(TORTUREFLAGS)
 
-hostile: build ## run each attack of test/hostile and the matrix of slow readers in full; takes an hour or two
+hostile: build ## run each attack of test/hostile and the matrix of slow readers in full; takes an hour or two. Then make soak
 	CAIRN_HOSTILE=full CAIRN_TEST_ETCD=$(BIN)/etcd go test -count 1 -timeout 3h -v ./test/hostile
+	$(MAKE) soak
+
+soak: ## attack the peer ports, then the client ports, of clusters under load for MINUTES=n each (60), and check what clients saw
+	@mkdir -p $(BIN)/tools
+	go build -tags invariants -o $(BIN)/tools/ ./test/torture ./cmd/etcd
+	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),60) $(SOAKFLAGS) -attack peer $(TORTUREFLAGS)
+	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),60) $(SOAKFLAGS) -attack requests $(TORTUREFLAGS)
 
 migrate: build ## move a running etcd of Debian into cairn under load, with 20 kills of the program that migrates
 	CAIRN_MIGRATE=full CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go test -count 1 -timeout 30m -v ./test/migrate

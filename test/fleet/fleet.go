@@ -63,6 +63,8 @@ type Fleet struct {
 	members []*Member // guarded by mu: those of the cluster, in the order of their addition
 	all     []*Member // guarded by mu: including removed ones
 	numbers int       // guarded by mu: number of hosts assigned so far
+	user    string    // guarded by mu: of requests and clients, "" without authentication
+	secret  string    // guarded by mu: the user's password
 
 	onCreate func(*Member)
 }
@@ -82,6 +84,20 @@ func (f *Fleet) Wire() *Wire { return f.wire }
 
 // OnCreate sets a function that is called with every member before its first start.
 func (f *Fleet) OnCreate(do func(*Member)) { f.onCreate = do }
+
+// Authenticate makes clients and requests from now on those of a user.
+func (f *Fleet) Authenticate(user, password string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.user, f.secret = user, password
+}
+
+// Credentials returns what Authenticate was called with; the user is "" before.
+func (f *Fleet) Credentials() (user, password string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.user, f.secret
+}
 
 // Members returns the members of the cluster, running or not.
 func (f *Fleet) Members() []*Member {

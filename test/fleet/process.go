@@ -92,6 +92,22 @@ func (m *Member) ID() uint64 { return m.id.Load() }
 // PeerURL returns the URL that other members know.
 func (m *Member) PeerURL() string { return "http://" + m.peer }
 
+// PeerAddress returns the address of the peer port itself, which no proxy is in front of.
+func (m *Member) PeerAddress() string { return m.listen }
+
+// ClientAddress returns the address of the client port.
+func (m *Member) ClientAddress() string { return m.client }
+
+// PID returns the ID of the member's process, 0 while none runs.
+func (m *Member) PID() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.running() {
+		return 0
+	}
+	return m.proc.PID()
+}
+
 // ClientURL returns the URL for clients.
 func (m *Member) ClientURL() string { return "http://" + m.client }
 
@@ -247,6 +263,9 @@ func (m *Member) Do(ctx context.Context, method, path, form string) (status int,
 	}
 	if form != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if user, password := m.f.Credentials(); user != "" {
+		req.SetBasicAuth(user, password)
 	}
 	resp, err := m.http.Do(req)
 	if err != nil {

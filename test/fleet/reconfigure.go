@@ -29,7 +29,9 @@ func (f *Fleet) Connect(members ...*Member) (*clientv3.Client, error) {
 	for _, m := range members {
 		endpoints = append(endpoints, m.ClientURL())
 	}
+	user, password := f.Credentials()
 	return clientv3.New(clientv3.Config{
+		Username: user, Password: password,
 		Endpoints: endpoints, DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return f.dial(ctx, "tcp", address)

@@ -178,6 +178,12 @@ func (s *Server) Stop() *os.ProcessState {
 	return s.proc.State()
 }
 
+// AwaitEnd waits until the server ends by itself.
+func (s *Server) AwaitEnd(ctx context.Context) error {
+	_, err := s.proc.Await(ctx)
+	return err
+}
+
 func (s *Server) end(signal os.Signal) error {
 	if s.proc == nil {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ type bout struct {
 	rec   *recorder
 	probe *prober
 	small *smallDisk
+
+	clusterID uint64
 
 	clients  []*clientv3.Client
 	workers  []*worker
@@ -69,7 +72,11 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return err
 	}
-	b.fleet = fleet.New(fleet.Config{Program: b.cfg.etcd, Dir: b.dir, Flags: memberFlags, Proxied: true})
+	flags := memberFlags
+	if b.cfg.attack != "" {
+		flags = append(slices.Clone(flags), "--memory-limit=1GiB", "--bcrypt-cost=4")
+	}
+	b.fleet = fleet.New(fleet.Config{Program: b.cfg.etcd, Dir: b.dir, Flags: flags, Proxied: true})
 	defer func() { err = errors.Join(err, b.end(err)) }()
 	b.fleet.OnCreate(func(m *fleet.Member) {
 		if b.small != nil || b.cfg.noTmpfs {
@@ -85,6 +92,16 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	if err := b.fleet.Bootstrap(founded, b.size); err != nil {
 		return err
 	}
+	status, err := b.fleet.Status(founded, b.fleet.Members()[0])
+	if err != nil {
+		return err
+	}
+	b.clusterID = status.Header.ClusterId
+	if slices.Contains(b.cfg.groups(), "requests") {
+		if err := b.protect(founded); err != nil {
+			return err
+		}
+	}
 	b.rec = newRecorder()
 	if err := b.connect(); err != nil {
 		return err
@@ -99,7 +116,7 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	for _, w := range b.watchers {
 		watching.Go(func() { w.run(watch) })
 	}
-	err = b.rounds(ctx, until)
+	err = b.attacked(ctx, func() error { return b.rounds(ctx, until) })
 	stopWork()
 	working.Wait()
 	if err == nil {
@@ -108,6 +125,34 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	stopWatch()
 	watching.Wait()
 	return err
+}
+
+// warmUp is how long the clients are at work before the members are measured.
+const warmUp = 5 * time.Second
+
+// attacked does something while the cluster is attacked, if it is to be, and compares what the
+// members hold before and after the attacks.
+func (b *bout) attacked(ctx context.Context, do func() error) error {
+	if b.cfg.attack == "" {
+		return do()
+	}
+	if !sleep(ctx, warmUp) {
+		return ctx.Err()
+	}
+	before, err := b.usages(ctx)
+	if err != nil {
+		return fmt.Errorf("measure the members before the attacks: %w", err)
+	}
+	all := b.startAttacks(ctx)
+	err = do()
+	b.note("attacks: %s", all.end())
+	if err != nil {
+		return err
+	}
+	if err := b.checkLogs(); err != nil {
+		return err
+	}
+	return b.checkLeaks(ctx, before)
 }
 
 // end stops all processes, and removes the directory unless a violation was found.
@@ -141,11 +186,12 @@ func (b *bout) connect() error {
 		urls = append(urls, m.ClientURL())
 	}
 	ids := &leaseIDs{}
+	ids.Store(firstLease)
 	add := func(name string, c *clientv3.Client, urls []string) {
 		id := len(b.workers) + 1
 		b.workers = append(b.workers, &worker{
 			id: id, member: name, rng: newRand(b.seed, 100+id), rec: b.rec, lease: ids, pause: b.cfg.pause, v3: c,
-			v2: &v2Client{urls: urls, http: &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}}},
+			v2: &v2Client{urls: urls, fleet: b.fleet, http: &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}}},
 		})
 	}
 	b.probe = &prober{}

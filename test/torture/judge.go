@@ -26,6 +26,11 @@ const leaseGrace = 30 * time.Second
 
 // judge compares the members with each other, and checks the history.
 func (b *bout) judge(ctx context.Context, stopWatching func()) error {
+	if slices.Contains(b.cfg.groups(), "requests") {
+		if err := b.sweepChaos(ctx); err != nil {
+			return err
+		}
+	}
 	stableSince := b.rec.now()
 	b.awaitEnds(ctx)
 	if err := b.lastLook(ctx); err != nil {
@@ -41,6 +46,9 @@ func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	stopWatching()
 	began := time.Now()
 	h := &b.rec.h
+	if slices.Contains(b.cfg.groups(), "requests") {
+		b.note("%d revisions are changes of attackers", h.AddForeign(foreignKey))
+	}
 	res := check.Check(h, check.Options{ClockSlack: int64(clockSlack), StableSince: stableSince, LeaseGrace: int64(leaseGrace)})
 	for _, v := range res.Violations {
 		b.violation("bout %d (seed %d): %v", b.number, b.seed, v)

@@ -41,7 +41,10 @@ type config struct {
 	keep    bool
 	check   string
 	noTmpfs bool
-	out     io.Writer
+	attack  string
+	// attackPause is between the attacks of one attacker, on the average.
+	attackPause time.Duration
+	out         io.Writer
 }
 
 func main() {
@@ -58,6 +61,8 @@ func main() {
 	flag.BoolVar(&cfg.clock, "clock", false, "also step the clock; it is the whole machine's")
 	flag.BoolVar(&cfg.keep, "keep", false, "keep the directories of bouts in which nothing was wrong")
 	flag.StringVar(&cfg.check, "check", "", "do nothing but check a history `FILE` of an earlier run once more")
+	flag.StringVar(&cfg.attack, "attack", "", "attacks beside the clients: peer, requests, or both, separated by a comma (default none)")
+	flag.DurationVar(&cfg.attackPause, "attack-pause", 10*time.Millisecond, "between an attacker's attacks, on the average")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -95,6 +100,11 @@ func torture(ctx context.Context, cfg *config) (err error) {
 	}
 	if len(cfg.order(newRand(0, 0))) == 0 {
 		return fmt.Errorf("-only %q: no such fault", cfg.only)
+	}
+	for _, g := range cfg.groups() {
+		if attacks[g] == nil {
+			return fmt.Errorf("-attack %q: want peer or requests", g)
+		}
 	}
 	var sizes []int
 	for _, text := range strings.Split(cfg.sizes, ",") {

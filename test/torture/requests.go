@@ -26,6 +26,9 @@ func protoDelete(r *clientv3.DeleteResponse) *etcdserverpb.DeleteRangeResponse {
 // leaseIDs allocates unique lease IDs.
 type leaseIDs struct{ atomic.Int64 }
 
+// firstLease is far from the numbers that attackers send.
+const firstLease = 0x7abc_0000_0000
+
 // keyNames are few, so that clients use the same keys. Those that begin with "/" are used by v2,
 // too.
 var keyNames = []string{"a", "b", "c", "/d/x", "/d/y", "/d/z", "/e"}

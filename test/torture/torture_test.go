@@ -29,3 +29,16 @@ func TestShortTorture(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestShortAttack is a run of some 15 seconds in which the cluster is attacked on both ports, while
+// its connections break. An hour of it is a part of make hostile.
+func TestShortAttack(t *testing.T) {
+	t.Parallel()
+	cfg := &config{
+		etcd: harness.Etcd(t), dir: t.TempDir(), minutes: 0.1, bout: time.Minute, clients: 1, pause: 40 * time.Millisecond, sizes: "3", out: lines{t},
+		only: "cut connections,move leader", attack: "peer,requests", attackPause: 20 * time.Millisecond, noTmpfs: true,
+	}
+	if err := torture(t.Context(), cfg); err != nil {
+		t.Error(err)
+	}
+}

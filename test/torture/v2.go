@@ -10,13 +10,15 @@ import (
 	"strings"
 
 	"cairn/check"
+	"cairn/test/fleet"
 )
 
 // v2Client sends requests of the v2 API to the members in turn.
 type v2Client struct {
-	http *http.Client
-	urls []string
-	next int
+	http  *http.Client
+	fleet *fleet.Fleet // has the credentials
+	urls  []string
+	next  int
 }
 
 // ask sends a request to the next member and returns its response.
@@ -29,6 +31,9 @@ func (c *v2Client) ask(ctx context.Context, r *check.V2) (check.Response, outcom
 	req, err := v2Request(ctx, c.urls[c.next%len(c.urls)], r)
 	if err != nil {
 		panic(err) // a bug of ours
+	}
+	if user, password := c.fleet.Credentials(); user != "" {
+		req.SetBasicAuth(user, password)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

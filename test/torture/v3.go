@@ -218,7 +218,7 @@ func (w *worker) heard(r *check.Request, resp *check.Response) {
 		w.forget(r.Lease.ID)
 	case resp.Err == check.ErrLeaseNotFound && r.Put != nil:
 		w.forget(r.Put.Lease)
-	case resp.Range != nil && len(resp.Range.KVs) > 0:
+	case resp.Range != nil && len(resp.Range.KVs) > 0 && !foreignKey(resp.Range.KVs[0].Key):
 		w.last = resp.Range.KVs[0]
 	case r.Lease != nil && r.Lease.Do == check.Grant && resp.Err == "":
 		w.mine = append(w.mine, r.Lease.ID)
