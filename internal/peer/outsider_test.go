@@ -293,7 +293,7 @@ func TestConfirmationsInOneName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close() //nolint:errcheck // a stranger's
+		t.Cleanup(func() { _ = conn.Close() })
 		if _, err := io.WriteString(conn, head); err != nil {
 			t.Fatal(err)
 		}
@@ -312,8 +312,17 @@ func TestRefusalsTellNothing(t *testing.T) {
 	introduce(a, b)
 	awaitConnected(t, a, b)
 	for _, c := range []map[string]string{
-		{}, {headerFrom: "1"}, {headerFrom: "7"}, {headerFrom: "9"}, {headerFrom: "2"}, {headerCluster: "c2"}, {headerTo: "3"}, {headerVersions: "7"},
-		{headerToken: ""}, {headerToken: a.identities.token(3)}, {headerLane: "x"},
+		{},
+		{headerFrom: "1"},
+		{headerFrom: "7"},
+		{headerFrom: "9"},
+		{headerFrom: "2"},
+		{headerCluster: "c2"},
+		{headerTo: "3"},
+		{headerVersions: "7"},
+		{headerToken: ""},
+		{headerToken: a.identities.token(3)},
+		{headerLane: "x"},
 	} {
 		header := map[string]string{headerVersions: "1", headerCluster: "c1", headerFrom: "1", headerTo: "2", headerLane: laneControl, headerToken: "abcd"}
 		for k, v := range c {
