@@ -34,7 +34,8 @@ const (
 	shutdownTimeout = 3 * time.Second
 	// so that clients cannot accumulate idle connections at no cost
 	readHeaderTimeout = 10 * time.Second
-	// of connections of the metrics port without a request; Prometheus sends one a minute by default
+	// of connections of the metrics port without a request; Prometheus sends one a minute by
+	// default
 	idleTimeout = 2 * time.Minute
 	// for the read of a health check, in addition to two elections; as in etcd
 	requestTimeout = 5 * time.Second

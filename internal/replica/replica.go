@@ -64,8 +64,8 @@ type Replica struct {
 	soft   raft.SoftState
 	term   uint64
 	commit atomic.Uint64 // for CommitIndex alone
-	// shownTerm is term, shownLeader the leader, and handedOut the index up to which Work has handed
-	// out entries to append, for CheckMessage.
+	// shownTerm is term, shownLeader the leader, and handedOut the index up to which Work has
+	// handed out entries to append, for CheckMessage.
 	shownTerm, shownLeader, handedOut atomic.Uint64
 	// clock runs while this replica leads; otherwise it is nil.
 	clock *Clock

@@ -45,14 +45,16 @@ func TestFullDiskAtStart(t *testing.T) {
 			dir := t.TempDir()
 			address := "http://127.0.0.1:" + harness.FreePort(t)
 			peer := "http://127.0.0.1:" + harness.FreePort(t)
-			// A mount in a namespace of the process: it needs no root where users may make namespaces.
+			// A mount in a namespace of the process: it needs no root where users may make
+			// namespaces.
 			script := `mount -t tmpfs -o size=` + fmt.Sprint(kib) + `k none "$1" || exit 77; shift; exec "$@"`
 			cmd := exec.Command("/bin/sh", "-c", script, "sh", dir, harness.Etcd(t), "--data-dir", filepath.Join(dir, "data"),
 				"--listen-client-urls", address, "--advertise-client-urls", address, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
 				"--initial-cluster", "default="+peer)
 			log := &harness.Buffer{}
 			cmd.Stdout, cmd.Stderr = log, log
-			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} // the mount stays in it
+			// the mount stays in it
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 			if os.Getuid() != 0 {
 				cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 				cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
@@ -102,8 +104,8 @@ func TestFullDiskAtStart(t *testing.T) {
 	}
 }
 
-// TestDataDirectoryGone: a member whose data directory is removed, renamed or replaced while it runs
-// ends, and acknowledges nothing that the next start does not find.
+// TestDataDirectoryGone: a member whose data directory is removed, renamed or replaced while it
+// runs ends, and acknowledges nothing that the next start does not find.
 func TestDataDirectoryGone(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("etcd goes on, and loses what it acknowledges")
@@ -151,7 +153,8 @@ func TestKilledInFirstStart(t *testing.T) {
 		}
 		for range 1 + rng.IntN(3) {
 			s.Spawn()
-			time.Sleep(time.Duration(rng.IntN(120)) * time.Millisecond) // that is the moment of the cut
+			// that is the moment of the cut
+			time.Sleep(time.Duration(rng.IntN(120)) * time.Millisecond)
 			s.Kill()
 		}
 		s.Restart()
