@@ -9,6 +9,8 @@ BIN := $(CURDIR)/bin
 
 # The programs are static, and building them needs no C compiler. Only the race detector needs one.
 export CGO_ENABLED ?= 0
+# The commit that `etcd --version` shows. Go finds it in a clone by itself, and not in a worktree.
+COMMIT = $(shell [ -f .git ] && git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null)
 # What `make install` installs.
 PROGRAMS := $(filter-out bench,$(notdir $(wildcard cmd/*)))
 
@@ -60,7 +62,7 @@ run: build ## build, and start a single member on 127.0.0.1:PORT (2379; data in 
 build: ## build the programs into bin/
 	@mkdir -p $(BIN)
 	@[ -x $(BIN)/etcd ] || echo 'building into bin/; the first build compiles all dependencies and takes a minute or two' >&2
-	go build -o $(BIN)/ ./cmd/...
+	go build $(if $(COMMIT),-ldflags '-X cairn/internal/version.commit=$(COMMIT)') -o $(BIN)/ ./cmd/...
 
 install: build ## copy the programs to $(DESTDIR)$(PREFIX)/bin, by default /usr/local/bin
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -121,18 +121,18 @@ func join(ctx context.Context, cfg *config.Config, named []config.Founder, dial 
 		return id, nil, fmt.Errorf("--initial-cluster: request the members of the cluster: %w", err)
 	}
 	id.ClusterID = clusterID
-	id.MemberID, err = assign(cfg, named, members)
+	id.MemberID, err = assign(ctx, cfg, named, members)
 	return id, members, err
 }
 
 // assign compares the members in the flags with those of the cluster, and returns this member's ID.
-func assign(cfg *config.Config, named []config.Founder, members []membership.Member) (id uint64, err error) {
+func assign(ctx context.Context, cfg *config.Config, named []config.Founder, members []membership.Member) (id uint64, err error) {
 	const way = "give --initial-cluster as 'etcdctl member add' printed it, or as 'etcdctl member list' shows it now"
 	if len(named) != len(members) {
 		return 0, fmt.Errorf("--initial-cluster: names %d members, the cluster has %d (%s): %s", len(named), len(members), listed(members), way)
 	}
 	for _, f := range named {
-		i := slices.IndexFunc(members, func(m membership.Member) bool { return samePeerURLs(f.PeerURLs, m.PeerURLs) })
+		i := slices.IndexFunc(members, func(m membership.Member) bool { return samePeerURLs(ctx, f.PeerURLs, m.PeerURLs) })
 		if i < 0 {
 			return 0, fmt.Errorf("--initial-cluster: no member of the cluster has the peer URLs of %q, %s; it has %s: %s", f.Name, f.PeerURLs, listed(members), way)
 		}
@@ -152,9 +152,9 @@ func assign(cfg *config.Config, named []config.Founder, members []membership.Mem
 	return id, nil
 }
 
-func samePeerURLs(a config.URLs, texts []string) bool {
+func samePeerURLs(ctx context.Context, a config.URLs, texts []string) bool {
 	b, err := config.ParseURLs(strings.Join(texts, ","))
-	return err == nil && config.SamePlaces(a, b)
+	return err == nil && config.SameAddresses(ctx, lookupPatiently, a, b)
 }
 
 func listed(members []membership.Member) string {

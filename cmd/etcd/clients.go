@@ -25,6 +25,7 @@ import (
 	"cairn/internal/metrics"
 	"cairn/internal/ops"
 	"cairn/internal/portmux"
+	"cairn/internal/tracing"
 	"cairn/internal/v2http"
 	"cairn/internal/v3rpc"
 )
@@ -46,6 +47,9 @@ type clients struct {
 	meters  *metrics.Metrics
 	paths   ops.Config
 	secrets *security
+	gate    *gate
+	tracer  *tracing.Tracer // nil unless spans are sent
+	v2      *v2http.Counters
 	// set by server
 	access ops.Access
 	memory *budget.Budget
@@ -63,11 +67,12 @@ func (c *clients) server(withHTTP bool) (server *portmux.Server, health *health.
 		Inline:       v3rpc.AnswersAtOnce,
 		Logger:       logging.For(c.log, "grpc"),
 	})
-	v3rpc.Register(registrars{services, c.json}, servedMember(c.m), c.meters, v3rpc.Config{
+	v3rpc.Register(gatedRegistrar{registrars{services, c.json}, c.gate}, servedMember(c.m), c.meters, v3rpc.Config{
 		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),
 		LeaseTTLMin:     leaseTTLMin(c.cfg),
 		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
 		ClientCertAuth: c.cfg.ClientTLS.RequireClientCert,
+		SlowRequest:    c.cfg.SlowRequest, SlowRange: c.cfg.SlowApply, Logger: logging.For(c.log, "grpc"), Tracer: c.tracer,
 	})
 	health = ops.RegisterGRPC(v3rpc.Metered{GRPCServer: services, Meters: c.meters})
 	handler := http.NotFoundHandler()
@@ -164,7 +169,7 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	ops.Register(mux, c.paths)
 	var rest http.Handler = mux
 	if c.cfg.EnableV2 {
-		v2 := v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Statistics: c.m, Hub: c.m.Watches(), Authority: c.m, CommonNames: c.cfg.ClientTLS.RequireClientCert})
+		v2 := c.gate.http(v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Statistics: c.m, Hub: c.m.Watches(), Authority: c.m, Counters: c.v2, CommonNames: c.cfg.ClientTLS.RequireClientCert}))
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			// A look-up in the mux would take as long as the rest of the request, and the mux would
 			// redirect unclean paths itself.

@@ -47,7 +47,7 @@ func (r *reservation) discover(ctx context.Context, cfg *config.Config, log *slo
 		return nil, res.err
 	}
 	var err error
-	if r.founders, err = res.cfg.Founders(); err != nil {
+	if r.founders, err = res.cfg.Founders(ctx, lookupPatiently); err != nil {
 		return nil, err
 	}
 	log.Info("found the members", "initial_cluster", res.cfg.InitialCluster)

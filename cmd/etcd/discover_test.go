@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"cairn/test/dnstest"
 )
@@ -68,12 +69,15 @@ func TestDiscoverySRV(t *testing.T) {
 	for i, p := range members {
 		hosts[i] = p.await(`serving .*client requests.* address=(\S+)`)[1]
 	}
-	list := getPage(t, "http://"+hosts[0]+"/v2/members")
 	for i, host := range peers {
 		_, port, _ := net.SplitHostPort(host)
 		// the records' URLs are the members', since every member must derive the same IDs
-		if !strings.Contains(list, fmt.Sprintf(`"name":"n%d","peerURLs":["http://localhost:%s"]`, i, port)) {
-			t.Errorf("n%d is not in %s", i, list)
+		want, list := fmt.Sprintf(`"name":"n%d","peerURLs":["http://localhost:%s"]`, i, port), ""
+		// A follower may apply the publication of another member a little later.
+		for end := time.Now().Add(20 * time.Second); !strings.Contains(list, want); list = getPage(t, "http://"+hosts[0]+"/v2/members") {
+			if time.Now().After(end) {
+				t.Fatalf("n%d is not in %s", i, list)
+			}
 		}
 	}
 

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"net/http"
-	"strings"
-	"testing"
-)
+import "testing"
 
 // TestLinesThatToolsWaitFor checks for the log lines that etcd's tools and tests wait for.
 func TestLinesThatToolsWaitFor(t *testing.T) {
@@ -14,20 +10,9 @@ func TestLinesThatToolsWaitFor(t *testing.T) {
 	p.await(`enabled capabilities for version \d`)
 	p.await(`published name=default`)
 	p.await(`ready to serve client requests$`)
-	post := func(path, body string) {
-		t.Helper()
-		resp, err := http.Post(url+path, "application/json", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %s", path, resp.Status)
-		}
-	}
 	for range 3 {
-		post("/v3/kv/put", `{"key":"YQ==","value":"Yg=="}`)
+		post(t, url+"/v3/kv/put", `{"key":"YQ==","value":"Yg=="}`)
 	}
-	post("/v3/kv/compaction", `{"revision":"3"}`)
+	post(t, url+"/v3/kv/compaction", `{"revision":"3"}`)
 	p.await(`finished scheduled compaction compact_revision=3`)
 }

@@ -6,14 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cairn/internal/datadir"
+	"cairn/internal/machine"
 	"cairn/internal/member"
 	"cairn/internal/metrics"
+	"cairn/internal/v2http"
 )
 
 // metricsState returns the state for a scrape.
-func metricsState(m *member.Member, t *transport, dir *datadir.Dir) metrics.State {
+func metricsState(m *member.Member, t *transport, dir *datadir.Dir, v2 *v2http.Counters) metrics.State {
 	s := m.MetricsState()
 	s.Peers = t.metrics()
+	s.V2 = v2State(v2, m.V2Counters())
 	major, rest, _ := strings.Cut(opsMember{m}.ClusterVersion(), ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	s.ClusterVersion = major + "." + minor
@@ -23,6 +26,21 @@ func metricsState(m *member.Member, t *transport, dir *datadir.Dir) metrics.Stat
 		s.QuotaBytes = s.DBTotalBytes + freeBytes(dir.Path())
 	}
 	return s
+}
+
+// v2State returns the counts of v2's requests.
+func v2State(read *v2http.Counters, written *machine.V2Counters) metrics.V2State {
+	action := func(name string, n *machine.Count) metrics.V2Action {
+		return metrics.V2Action{Name: name, Success: n.Success.Load(), Failed: n.Fail.Load()}
+	}
+	return metrics.V2State{
+		Reads: []metrics.V2Action{action("get", &read.Gets), action("getRecursive", &read.RecursiveGets)},
+		Writes: []metrics.V2Action{
+			action("set", &written.Set), action("create", &written.Create), action("update", &written.Update), action("delete", &written.Delete),
+			action("compareAndSwap", &written.CompareAndSwap), action("compareAndDelete", &written.CompareAndDelete),
+		},
+		Expired: written.Expire.Load(), Watches: read.Watches.Load(), Watchers: read.Watchers.Load(),
+	}
 }
 
 // freeBytes returns the free space of a directory's file system, 0 when unknown.

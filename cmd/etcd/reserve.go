@@ -27,7 +27,7 @@ func reserveListeners(ctx context.Context, cfg *config.Config) (r *reservation, 
 		return nil, fmt.Errorf("--data-dir: %w", err)
 	}
 	if r.existing == nil && !cfg.Discovery.Enabled() {
-		if r.founders, err = cfg.Founders(); err != nil {
+		if r.founders, err = cfg.Founders(ctx, lookupPatiently); err != nil {
 			return nil, err
 		}
 	}

@@ -27,6 +27,8 @@ import (
 	"cairn/internal/ops"
 	"cairn/internal/portmux"
 	"cairn/internal/storage"
+	"cairn/internal/tracing"
+	"cairn/internal/v2http"
 )
 
 const (
@@ -69,15 +71,21 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 		meters.MeasureCalls()
 	}
 	meters.ShowCertificates(secrets.expiries)
-	transport := newTransport(log, id, meters, secrets)
+	tracer, err := newTracer(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer closeTracer(tracer, etcdLog)
+	transport := newTransport(cfg, log, id, meters, secrets)
 	m, err := untilDone(ctx, func() (*member.Member, error) {
-		return startMember(cfg, log, dir, meters, transport, tokens)
+		return startMember(cfg, log, dir, meters, transport, tokens, tracer)
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	meters.SetState(func() metrics.State { return metricsState(m, transport, dir) })
+	v2Counters := new(v2http.Counters)
+	meters.SetState(func() metrics.State { return metricsState(m, transport, dir, v2Counters) })
 	background, stopBackground := context.WithCancel(ctx)
 	defer stopBackground()
 	var helpers sync.WaitGroup
@@ -101,6 +109,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	servers.start(r.peer, transport, transport.Protect)
 	servers.start(r.metrics, ops.MetricsHandler(paths), func(s *http.Server) { s.IdleTimeout = idleTimeout })
 
+	gate := newGate(background.Done())
+	servers.startClients(r, &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, gate: gate, tracer: tracer, v2: v2Counters})
 	if cfg.InitialCorruptCheck {
 		if err := m.CheckAtStart(ctx); err != nil {
 			return fmt.Errorf("--initial-corrupt-check: %w: replace the member, or start it without the flag", err)
@@ -109,16 +119,12 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	helpers.Go(func() { m.Checks.Run(background, corruptionChecks(cfg)) })
 
 	p := newPublication(cfg)
-	forClients := &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets}
-	serveClients := func() { servers.startClients(r, forClients) }
 	if p.needless(m) {
-		serveClients()
+		gate.open()
 	}
 	helpers.Go(func() { p.run(background, etcdLog, m, id) })
 	err = attend(ctx, servers, m, p, func() {
-		if servers.clients == nil {
-			serveClients()
-		}
+		gate.open()
 		logReady(etcdLog, r)
 		notifyReady(etcdLog)
 		helpers.Go(func() { keepWatchdog(background, etcdLog, m.Live) })
@@ -177,7 +183,7 @@ func fileSystem(cfg *config.Config) storage.FS {
 }
 
 // startMember starts the member of the data directory.
-func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport, tokens *auth.JWT) (*member.Member, error) {
+func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport, tokens *auth.JWT, tracer *tracing.Tracer) (*member.Member, error) {
 	return member.Start(member.Config{
 		Dir:                dir.MemberDir(),
 		FS:                 fileSystem(cfg),
@@ -197,6 +203,8 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 		Logger:             logging.For(log, "member"),
 		RaftLogger:         logging.NewRaft(log),
 		Metrics:            meters,
+		SlowApply:          cfg.SlowApply,
+		Tracer:             tracer,
 	})
 }
 
@@ -258,9 +266,9 @@ func attend(ctx context.Context, servers *servers, m *member.Member, p *publicat
 type servers struct {
 	log     *slog.Logger
 	all     []*http.Server
-	clients []*portmux.Server // none until clients are served
-	health  *health.Server    // of clients
-	failed  chan error        // has the error of the first server that fails
+	clients []*portmux.Server
+	health  *health.Server // of clients
+	failed  chan error     // has the error of the first server that fails
 }
 
 func newServers(log *slog.Logger) *servers {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/logging"
 	"cairn/internal/member"
@@ -16,6 +17,7 @@ import (
 // port.
 type transport struct {
 	*peer.Transport
+	cfg     *config.Config
 	log     *slog.Logger
 	id      *datadir.Identity
 	meters  *metrics.Metrics
@@ -23,15 +25,16 @@ type transport struct {
 	secrets *security
 }
 
-func newTransport(log *slog.Logger, id *datadir.Identity, meters *metrics.Metrics, secrets *security) *transport {
-	return &transport{log: log, id: id, meters: meters, secrets: secrets}
+func newTransport(cfg *config.Config, log *slog.Logger, id *datadir.Identity, meters *metrics.Metrics, secrets *security) *transport {
+	return &transport{cfg: cfg, log: log, id: id, meters: meters, secrets: secrets}
 }
 
 // connect is member.Config.Transport.
 func (t *transport) connect(m *member.Member, h peer.Handler) (member.Transport, member.Calls) {
 	t.Transport = peer.New(peer.Config{
 		MemberID: t.id.MemberID, ClusterID: t.id.ClusterID, Logger: logging.For(t.log, "peer"), Handler: h,
-		RoundTrip: t.meters.RoundTrip, TLS: t.secrets.dialPeer,
+		RoundTrip: t.meters.RoundTrip, TLS: t.secrets.dialPeer, LocalIP: t.cfg.MemberLocalIP(),
+		Limits:  peer.Limits{DeadAfter: t.cfg.RaftReadTimeout, WriteTimeout: t.cfg.RaftWriteTimeout},
 		Removed: m.WasRemoved, Members: m.Members,
 		Others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if others := t.others.Load(); others != nil {

@@ -1,7 +1,9 @@
 package backup
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"cairn/internal/config"
@@ -39,7 +41,7 @@ func NewTarget(o TargetOptions) (t Target, err error) {
 	if c.InitialAdvertisePeerURLs, err = config.ParseURLs(o.InitialAdvertisePeerURLs); err != nil {
 		return t, fmt.Errorf("--initial-advertise-peer-urls: %w", err)
 	}
-	founders, err := c.Founders()
+	founders, err := c.Founders(context.Background(), net.DefaultResolver.LookupNetIP)
 	if err != nil {
 		return t, err
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -133,10 +134,10 @@ type Founder struct {
 }
 
 // Founders reads --initial-cluster, in ascending order of names, and checks that this member is in
-// it under the URLs that it advertises. It is for members that are about to be created: etcd does
-// not read the setting otherwise, so that a member starts again with flags from before its cluster
-// changed.
-func (c *Config) Founders() ([]Founder, error) {
+// it under the URLs that it advertises, whose host names are resolved where the texts differ. It is
+// for members that are about to be created: etcd does not read the setting otherwise, so that a
+// member starts again with flags from before its cluster changed.
+func (c *Config) Founders(ctx context.Context, lookup Lookup) ([]Founder, error) {
 	founders, err := parseFounders(c.InitialCluster)
 	if err != nil {
 		return nil, fmt.Errorf("--initial-cluster: %w", err)
@@ -146,7 +147,7 @@ func (c *Config) Founders() ([]Founder, error) {
 		return nil, fmt.Errorf("--initial-cluster: member %q, which --name makes this one, is not in %q: add %s=%s",
 			c.Name, c.InitialCluster, c.Name, c.InitialAdvertisePeerURLs)
 	}
-	if own := founders[i].PeerURLs; !SamePlaces(own, c.InitialAdvertisePeerURLs) {
+	if own := founders[i].PeerURLs; !SameAddresses(ctx, lookup, own, c.InitialAdvertisePeerURLs) {
 		return nil, fmt.Errorf("--initial-advertise-peer-urls: %s differs from what --initial-cluster has for %q, %s: want the same URLs in both",
 			c.InitialAdvertisePeerURLs, c.Name, own)
 	}

@@ -90,6 +90,13 @@ type Config struct {
 	EnablePprof      bool
 	ExtensiveMetrics bool // also histograms of how long calls took
 
+	SlowApply          time.Duration // above which applying a batch or reading a range is logged
+	SlowRequest        time.Duration // above which a gRPC request is logged
+	Tracing            Tracing
+	RaftReadTimeout    time.Duration // of connections to other members
+	RaftWriteTimeout   time.Duration
+	SetMemberLocalAddr bool // see MemberLocalIP
+
 	LogLevel   slog.Level
 	LogFormat  LogFormat
 	LogOutputs []string // "stderr", "stdout", "systemd/journal" or paths; never empty

@@ -1,10 +1,12 @@
 package config
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,6 +51,8 @@ func TestDefaults(t *testing.T) {
 		AutoCompaction: AutoCompaction{Period: time.Hour},
 		AuthTokenTTL:   5 * time.Minute, BcryptCost: 10,
 		EnableV2: true, LogLevel: slog.LevelInfo, LogFormat: LogText, LogOutputs: []string{"stderr"},
+		SlowApply: 100 * time.Millisecond, SlowRequest: 300 * time.Millisecond, RaftReadTimeout: 5 * time.Second, RaftWriteTimeout: 5 * time.Second,
+		Tracing:         Tracing{Address: "localhost:4317", ServiceName: "etcd"},
 		SelfSignedYears: 1, ClientTLS: TLS{Options: certs.Options{Role: "client", MinVersion: tls.VersionTLS12}},
 		PeerTLS: TLS{Options: certs.Options{Role: "peer", MinVersion: tls.VersionTLS12, CheckClientSAN: true}},
 		Discovery: Discovery{Fallback: true, V3: DiscoveryV3{
@@ -133,6 +137,17 @@ func TestEveryOption(t *testing.T) {
 		{"cipher-suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", func(c *Config) any { return c.ClientTLS.CipherSuites[0] }, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256},
 		{"ca-file", "/ca", func(c *Config) any { return c.ClientTLS.RequireClientCert }, true},
 		{"feature-gates", "InitialCorruptCheck=true,CompactHashCheck=false", func(c *Config) any { return c.InitialCorruptCheck && !c.CompactHashCheck }, true},
+		{"warning-apply-duration", "1s", func(c *Config) any { return c.SlowApply }, time.Second},
+		{"experimental-warning-apply-duration", "0", func(c *Config) any { return c.SlowApply }, time.Duration(0)},
+		{"warning-unary-request-duration", "1s", func(c *Config) any { return c.SlowRequest }, time.Second},
+		{"enable-distributed-tracing", "true", func(c *Config) any { return c.Tracing.Enabled }, true},
+		{"distributed-tracing-address", "c:1", func(c *Config) any { return c.Tracing.Address }, "c:1"},
+		{"distributed-tracing-service-name", "s", func(c *Config) any { return c.Tracing.ServiceName }, "s"},
+		{"distributed-tracing-instance-id", "i", func(c *Config) any { return c.Tracing.InstanceID }, "i"},
+		{"experimental-distributed-tracing-sampling-rate", "1000000", func(c *Config) any { return c.Tracing.SamplesPerMillion }, 1000000},
+		{"raft-read-timeout", "9s", func(c *Config) any { return c.RaftReadTimeout }, 9 * time.Second},
+		{"raft-write-timeout", "1s", func(c *Config) any { return c.RaftWriteTimeout }, 5 * time.Second},
+		{"set-member-localaddr", "true", func(c *Config) any { return c.MemberLocalIP().IsValid() }, false},
 		{"force-new-cluster", "true", func(c *Config) any { return c.ForceNewCluster }, true},
 	} {
 		args, environ := []string{"--" + o.name + "=" + o.value}, []string{VariableOf(o.name) + "=" + o.value}
@@ -247,9 +262,55 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// noLookup is a Lookup that knows no name.
+func noLookup(context.Context, string, string) ([]netip.Addr, error) {
+	return nil, errors.New("no such host")
+}
+
+// TestNamesAreResolved compares host names as etcd does, by their addresses.
+func TestNamesAreResolved(t *testing.T) {
+	lookups := 0
+	lookup := func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		lookups++
+		switch host {
+		case "n1.example":
+			return []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), netip.MustParseAddr("fd00::1")}, nil
+		case "alias.example":
+			return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+		case "n2.example":
+			return []netip.Addr{netip.MustParseAddr("10.0.0.2")}, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"http://n1.example:1", "http://10.0.0.1:1", true},
+		{"http://n1.example:1", "http://[fd00::1]:1", true},
+		{"http://n1.example:1", "http://alias.example:1", true},
+		{"http://n1.example:1,http://n2.example:1", "http://10.0.0.2:1,http://10.0.0.1:1", true},
+		{"http://n1.example:1", "http://10.0.0.2:1", false},
+		{"http://n1.example:1", "http://10.0.0.1:2", false},
+		{"http://n1.example:1", "https://10.0.0.1:1", false},
+		{"http://n1.example:1", "http://10.0.0.1:1,http://10.0.0.2:1", false},
+		{"http://none.example:1", "http://10.0.0.1:1", false},
+		{"http://none.example:1", "http://NONE.example:1", true},
+	} {
+		if got := SameAddresses(t.Context(), lookup, mustURLs(c.a), mustURLs(c.b)); got != c.want {
+			t.Errorf("%s and %s are the same: %t, want %t", c.a, c.b, got, c.want)
+		}
+	}
+	lookups = 0
+	SameAddresses(t.Context(), lookup, mustURLs("http://n1.example:1"), mustURLs("http://n1.example:1"))
+	if lookups != 0 {
+		t.Error("equal texts were resolved")
+	}
+}
+
 func TestFounders(t *testing.T) {
 	c := mustLoad(t, []string{"--name", "b", "--initial-advertise-peer-urls", "http://b:2,http://b:1", "--initial-cluster", "b=http://b:1, a=http://a:1,b=http://b:2,"}, nil, nil)
-	founders, err := c.Founders()
+	founders, err := c.Founders(t.Context(), noLookup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +319,7 @@ func TestFounders(t *testing.T) {
 		t.Errorf("founders %+v, want %+v", founders, want)
 	}
 	c = mustLoad(t, []string{"--initial-cluster", "default=http://127.0.0.1:2380"}, nil, nil)
-	if _, err := c.Founders(); err != nil {
+	if _, err := c.Founders(t.Context(), noLookup); err != nil {
 		t.Errorf("localhost and 127.0.0.1 should be the same place: %v", err)
 	}
 	for own, listed := range map[string]string{
@@ -266,7 +327,7 @@ func TestFounders(t *testing.T) {
 		"http://[::ffff:127.0.0.1]:1": "http://127.0.0.1:1", "https://N1.example:1": "https://n1.example:1",
 	} {
 		c := mustLoad(t, []string{"--initial-advertise-peer-urls", own, "--initial-cluster", "default=" + listed}, nil, nil)
-		if _, err := c.Founders(); err != nil {
+		if _, err := c.Founders(t.Context(), noLookup); err != nil {
 			t.Errorf("%s and %s should be the same place: %v", own, listed, err)
 		}
 	}

@@ -82,9 +82,8 @@ listen-client-urls: https://127.0.0.1:2379
 	"Patroni": {args: `--name n1 --data-dir /d --enable-v2=true --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
 		--auto-compaction-retention=1 --quota-backend-bytes=8589934592 --enable-grpc-gateway --heartbeat-interval 250 --election-timeout 1250`},
 	"everything that has no meaning here": {args: `--pre-vote=false --v2-deprecation=write-only --max-wals=1 --logger=x --log-package-levels=a=DEBUG
-		--enable-distributed-tracing --warning-apply-duration=9s --raft-read-timeout=9s --backend-batch-limit=3`, warned: []string{
-		"--backend-batch-limit", "--enable-distributed-tracing", "--log-package-levels", "--logger", "--max-wals", "--pre-vote", "--raft-read-timeout",
-		"--v2-deprecation", "--warning-apply-duration",
+		--backend-batch-limit=3`, warned: []string{
+		"--backend-batch-limit", "--log-package-levels", "--logger", "--max-wals", "--pre-vote", "--v2-deprecation",
 	}},
 }
 

@@ -166,7 +166,7 @@ func TestFoundersErrors(t *testing.T) {
 			t.Errorf("%q: Load looked at it: %v", c.cluster, err)
 			continue
 		}
-		if _, err := cfg.Founders(); err == nil || err.Error() != c.want {
+		if _, err := cfg.Founders(t.Context(), noLookup); err == nil || err.Error() != c.want {
 			t.Errorf("%q\n got %v\nwant %s", c.cluster, err, c.want)
 		}
 	}

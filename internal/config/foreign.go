@@ -18,9 +18,7 @@ type foreign struct {
 const (
 	noWALFiles = "cairn truncates its log itself"
 	noBbolt    = "cairn's store is not bbolt"
-	noTracing  = "spans are not exported by this version of cairn; look at /metrics or at --enable-pprof"
 	noDefrag   = "cairn's store needs no defragmentation"
-	noSlowLog  = "slow requests are counted in /metrics, not logged, by this version of cairn"
 	leasesKept = "lease deadlines are stored and survive a change of leader anyway"
 )
 
@@ -37,20 +35,10 @@ var foreigners = map[string]foreign{
 	"pre-vote":                             {boolean: true, neutral: []string{"true"}, moot: "cairn always votes in two rounds, so that a member which comes back does not disturb the leader"},
 	"v2-deprecation":                       {neutral: []string{"not-yet"}, moot: "v2 is not deprecated here; --enable-v2=false turns it off"},
 	"enable-grpc-gateway":                  {boolean: true, neutral: []string{"true"}, moot: "JSON under /v3/ is always served"},
-	"raft-read-timeout":                    {neutral: []string{"5s"}, moot: "connections to members have fixed time limits"},
-	"raft-write-timeout":                   {neutral: []string{"5s"}, moot: "connections to members have fixed time limits"},
 	"wait-cluster-ready-timeout":           {neutral: []string{"5s"}, moot: "clients are served when the member is published"},
-	"set-member-localaddr":                 {boolean: true, neutral: []string{"false"}, moot: "the system chooses the local address of connections to members"},
 
-	"logger":                            {neutral: []string{"zap", "capnslog"}, moot: "--log-format chooses how lines are written"},
-	"log-package-levels":                {moot: "etcd's packages are not cairn's; use --log-level"},
-	"warning-apply-duration":            {neutral: []string{"100ms", "0s", "0"}, moot: noSlowLog},
-	"warning-unary-request-duration":    {neutral: []string{"300ms", "0s", "0"}, moot: noSlowLog},
-	"enable-distributed-tracing":        {boolean: true, neutral: []string{"false"}, moot: noTracing},
-	"distributed-tracing-address":       {neutral: []string{"localhost:4317"}, moot: noTracing},
-	"distributed-tracing-service-name":  {neutral: []string{"etcd"}, moot: noTracing},
-	"distributed-tracing-instance-id":   {moot: noTracing},
-	"distributed-tracing-sampling-rate": {neutral: []string{"0"}, moot: noTracing},
+	"logger":             {neutral: []string{"zap", "capnslog"}, moot: "--log-format chooses how lines are written"},
+	"log-package-levels": {moot: "etcd's packages are not cairn's; use --log-level"},
 
 	"compaction-batch-limit":            {moot: "cairn compacts in slices of time"},
 	"compaction-sleep-interval":         {moot: "cairn compacts in slices of time"},
@@ -82,7 +70,7 @@ var renamed = func() map[string]string {
 
 // onlyExperimental are the foreigners that etcd never had under their plain name.
 var onlyExperimental = []string{
-	"enable-lease-checkpoint", "enable-lease-checkpoint-persist", "enable-v2v3", "set-member-localaddr", "stop-grpc-service-on-defrag",
+	"enable-lease-checkpoint", "enable-lease-checkpoint-persist", "enable-v2v3", "stop-grpc-service-on-defrag",
 	"txn-mode-write-with-shared-buffer",
 }
 

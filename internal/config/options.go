@@ -64,6 +64,11 @@ func defaults() *Config {
 		LogFormat:                LogText,
 		LogOutputs:               []string{"stderr"},
 		SelfSignedYears:          1,
+		RaftReadTimeout:          raftTimeoutMin,
+		RaftWriteTimeout:         raftTimeoutMin,
+		SlowApply:                defaultSlowApply,
+		SlowRequest:              defaultSlowRequest,
+		Tracing:                  Tracing{Address: defaultTracingAddress, ServiceName: defaultTracingService},
 		tlsMin:                   "TLS1.2",
 		Discovery:                Discovery{V3: discoveryV3Defaults()},
 		Proxy:                    proxyDefaults(),
@@ -311,7 +316,7 @@ var options = append([]option{
 	{"config-file", "General", "PATH", "", "read all options from a YAML file; flags and ETCD_* variables then have no effect", nil},
 	{"version", "General", "", "", "show the version", nil},
 	{"help", "General", "", "", "show this text", nil},
-}, slices.Concat(discoveryOptions, discoveryV3Options, proxyOptions, securityOptions)...)
+}, slices.Concat(observeOptions, discoveryOptions, discoveryV3Options, proxyOptions, securityOptions)...)
 
 var optionsByName = func() map[string]*option {
 	m := map[string]*option{}

@@ -131,8 +131,20 @@ func (u URL) canonical() URL {
 	return URL{u.Scheme, net.JoinHostPort(host, port)}
 }
 
-// SamePlaces reports whether two lists have the same addresses, however they are written.
+// SamePlaces reports whether two lists have the same addresses, however they are written. It
+// resolves no host names; see SameAddresses.
 func SamePlaces(a, b URLs) bool { return slices.Equal(a.canonical(), b.canonical()) }
+
+// SamePlace is SamePlaces for two texts. Texts that are not URLs of a member are compared as they
+// are.
+func SamePlace(a, b string) bool {
+	one, err := ParseURL(a)
+	if err != nil {
+		return a == b
+	}
+	other, err := ParseURL(b)
+	return err == nil && one.canonical() == other.canonical()
+}
 
 func (us URLs) canonical() URLs {
 	out := make(URLs, len(us))

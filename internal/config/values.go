@@ -141,6 +141,9 @@ func (c *Config) completeRotation(chosen map[string]setting) error {
 	decoder.DisallowUnknownFields()
 	var r LogRotation
 	err := decoder.Decode(&r)
+	if err == nil && decoder.More() {
+		err = errors.New("text after the end")
+	}
 	switch {
 	case err != nil:
 		return s.wrap(fmt.Errorf("%q is not a rotation: %w: want for example %s", s.value, err, defaultRotation))

@@ -19,10 +19,14 @@ func (x *exchange) Value(key any) any {
 	return nil
 }
 
-// Err implements context.Context.
+// Err implements context.Context. While nothing watches the client, it asks the kernel whether the
+// client has closed the connection.
 func (x *exchange) Err() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !x.ended && x.done == nil && x.quiet && !x.stopping && !x.hijacked && x.conn.socket.hungUp() {
+		x.markClientGoneLocked()
+	}
 	if x.ended || x.clientGone {
 		return context.Canceled
 	}

@@ -415,3 +415,44 @@ func TestParkManyTimes(t *testing.T) {
 	}
 	clients.Wait()
 }
+
+// TestErrAsksTheKernel: a context that nothing watches finds out when it is asked.
+func TestErrAsksTheKernel(t *testing.T) {
+	answers := make(chan error, 2)
+	proceed := make(chan struct{})
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		answers <- r.Context().Err()
+		<-proceed
+		for end := time.Now().Add(20 * time.Second); r.Context().Err() == nil && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		answers <- r.Context().Err()
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	server := New(Options{Handler: handler})
+	go func() {
+		if nc, err := l.Accept(); err == nil {
+			server.ServeConn(nc, nil, func() {})
+		}
+	}()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(client, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answers; err != nil {
+		t.Errorf("the client waits, and the context has ended: %v", err)
+	}
+	client.Close()
+	close(proceed)
+	if err := <-answers; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client has disconnected: %v", err)
+	}
+}

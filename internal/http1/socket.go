@@ -39,6 +39,19 @@ type socket struct {
 	tryRead, tryWrite func(fd uintptr) bool
 }
 
+// hungUp reports whether the other end of a TCP connection has closed it, as far as the kernel
+// knows. It reads nothing.
+func (s *socket) hungUp() (closed bool) {
+	if s.below == nil {
+		return false
+	}
+	err := s.below.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		closed = err == nil && info.State != unix.BPF_TCP_ESTABLISHED
+	})
+	return err != nil || closed
+}
+
 // readCall has the arguments and the result of a read.
 type readCall struct {
 	into  []byte // nil means the buffer

@@ -47,9 +47,6 @@ func (m *Member) MetricsState() metrics.State {
 	}
 }
 
-// slowApply is how long a batch may take to apply before it is counted as slow; etcd's.
-const slowApply = 100 * time.Millisecond
-
 // slowReadIndex is how long the confirmation of a read may take before it is counted as slow.
 const slowReadIndex = time.Second
 

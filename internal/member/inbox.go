@@ -10,6 +10,7 @@ import (
 
 	"cairn/internal/machine"
 	"cairn/internal/replica"
+	"cairn/internal/tracing"
 )
 
 // read is a request that waits until it may read.
@@ -21,7 +22,8 @@ type read struct {
 // inbox is what has come for the raft loop. The mutex guards all of it; wake has a
 // token when the raft loop's goroutine is to look.
 type inbox struct {
-	wake chan struct{}
+	wake   chan struct{}
+	tracer *tracing.Tracer
 
 	backlog backlog
 
@@ -60,6 +62,9 @@ func (b *inbox) submitChange(ctx context.Context, kind machine.Kind, payload []b
 	p := &proposal{
 		ctx: ctx, backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, change: change,
 		done: b.backlog.channel(), since: since,
+	}
+	if b.tracer.Records(ctx) {
+		p.parts = &parts{submitted: time.Now()}
 	}
 	if err := b.backlog.enter(p); err != nil {
 		return nil, err

@@ -11,20 +11,25 @@ func (m *Member) MissingMajority() string {
 	if m.Leader() != 0 {
 		return ""
 	}
-	voters, up := 0, 0
+	all, up := voters(m)
+	if up > all/2 {
+		return fmt.Sprintf("%d of %d members up, waiting for the election of a leader", up, all)
+	}
+	return fmt.Sprintf("%d of %d members up, waiting for a majority", up, all)
+}
+
+// voters returns how many members vote, and how many of them are connected.
+func voters(m *Member) (all, up int) {
 	for _, record := range m.Members() {
 		if record.Learner {
 			continue
 		}
-		voters++
+		all++
 		if record.ID == m.cfg.ID || !m.calls.ActiveSince(record.ID).IsZero() {
 			up++
 		}
 	}
-	if up > voters/2 {
-		return fmt.Sprintf("%d of %d members up, waiting for the election of a leader", up, voters)
-	}
-	return fmt.Sprintf("%d of %d members up, waiting for a majority", up, voters)
+	return all, up
 }
 
 // majorityLog logs what MissingMajority returns: when it changes, and once in an interval.
@@ -38,8 +43,11 @@ const majorityLogInterval = 30 * time.Second
 // look is called about once a second.
 func (l *majorityLog) look(m *Member) {
 	reason, now := m.MissingMajority(), m.now()
+	all, _ := voters(m)
 	switch {
 	case reason == "":
+	case all == 1: // it elects itself at once
+		return
 	case reason != l.said || now-l.at >= majorityLogInterval:
 		m.log.Warn(reason)
 		l.at = now

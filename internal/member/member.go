@@ -36,6 +36,7 @@ import (
 	"cairn/internal/peer"
 	"cairn/internal/replica"
 	"cairn/internal/storage"
+	"cairn/internal/tracing"
 	"cairn/internal/watch"
 )
 
@@ -84,9 +85,14 @@ type Config struct {
 
 	Auth AuthConfig
 
+	// SlowApply is the duration above which the applying of a batch is logged;
+	// --warning-apply-duration.
+	SlowApply time.Duration
+
 	Logger     *slog.Logger
 	RaftLogger raft.Logger
 	Metrics    *metrics.Metrics
+	Tracer     *tracing.Tracer // may be nil
 }
 
 // Backlog limits: what may wait for the log at once.
@@ -274,38 +280,14 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 		}
 	}
 	p.received()
+	if p.parts != nil {
+		p.parts.record(ctx, m.cfg.Tracer)
+	}
 	if p.err != nil {
 		m.metrics.ProposalsFailed.Inc()
 		return nil, p.err
 	}
 	return &p.result, p.result.Err
-}
-
-// WaitLinearizable returns when a read of Keys, begun afterwards, sees every
-// write that was acknowledged, by any member, before the call.
-func (m *Member) WaitLinearizable(ctx context.Context) error {
-	// A sole member acknowledges writes only after they are published here.
-	if m.readable.Load() {
-		return nil
-	}
-	r := &read{done: make(chan error, 1), since: m.now()}
-	if err := m.inbox.read(r); err != nil {
-		return err
-	}
-	var err error
-	select {
-	case err = <-r.done:
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-m.failed:
-		err = ErrStopped
-	}
-	if err != nil {
-		m.metrics.ReadIndexesFailed.Inc()
-	} else if m.now()-r.since > slowReadIndex {
-		m.metrics.SlowReadIndexes.Inc()
-	}
-	return err
 }
 
 // requestTimeout is how long a request may wait for the log: etcd's five seconds

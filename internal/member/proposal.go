@@ -11,6 +11,7 @@ import (
 	"cairn/internal/invariant"
 	"cairn/internal/machine"
 	"cairn/internal/replica"
+	"cairn/internal/tracing"
 )
 
 // proposal is a request that waits to be applied.
@@ -23,6 +24,7 @@ type proposal struct {
 	done    chan struct{}        // one token when result or err is set; of backlog.dones
 	result  machine.Result
 	err     error
+	parts   *parts // nil unless the request is traced
 
 	finished atomic.Bool
 }
@@ -49,6 +51,19 @@ func (p *proposal) dropped() bool {
 	}
 	p.finish(p.ctx.Err())
 	return true
+}
+
+// parts are when the parts of a request began. The goroutine that has the proposal sets them.
+type parts struct{ submitted, proposed, committed, applied time.Time }
+
+// record records the parts that the request has reached.
+func (p *parts) record(ctx context.Context, t *tracing.Tracer) {
+	if p.applied.IsZero() {
+		return // lost on its way: its end is not known
+	}
+	t.Part(ctx, "propose", p.submitted, p.proposed)
+	t.Part(ctx, "raft commit", p.proposed, p.committed)
+	t.Part(ctx, "apply", p.committed, p.applied)
 }
 
 // backlog counts the requests that were let in and not yet answered.

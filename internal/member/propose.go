@@ -3,6 +3,7 @@ package member
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"cairn/internal/replica"
 )
@@ -38,6 +39,9 @@ func (r *raftRole) propose(proposals []*proposal) error {
 	proposals = slices.DeleteFunc(proposals, (*proposal).dropped)
 	for len(proposals) > 0 {
 		n := r.pack(proposals)
+		if m.cfg.Tracer != nil {
+			markProposed(proposals[:n])
+		}
 		r.lastBatch++
 		if !m.pending.add(r.lastBatch, m.term.Load(), m.now(), append([]*proposal(nil), proposals[:n]...)) {
 			proposals = proposals[n:]
@@ -64,6 +68,15 @@ func (r *raftRole) propose(proposals []*proposal) error {
 	}
 	clear(r.in.proposals)
 	return nil
+}
+
+// markProposed notes the time for the requests that are traced.
+func markProposed(proposals []*proposal) {
+	for _, p := range proposals {
+		if p.parts != nil {
+			p.parts.proposed = time.Now()
+		}
+	}
 }
 
 // proposeClusterTime proposes an entry that carries the cluster time alone. No client waits for it.

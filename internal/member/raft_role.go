@@ -55,6 +55,8 @@ func (r *raftRole) campaign() {
 
 func (r *raftRole) tick() {
 	m := r.m
+	r.noticePause(m.now())
+	r.countLate()
 	m.replica.Tick()
 	r.countLeaderless()
 	r.giveWay()
@@ -66,6 +68,23 @@ func (r *raftRole) tick() {
 	m.pending.expire(before, ErrTimeout)
 	for _, id := range m.reads.unanswered(before, ErrTimeout) {
 		m.replica.ReadIndex(id)
+	}
+}
+
+// noticePause notices that the raft loop goes on after a pause. A tick and a message of a peer may
+// both be what comes first.
+func (r *raftRole) noticePause(now time.Duration) {
+	if now-time.Duration(r.m.turning.lastTick.Load()) > r.m.electionTimeout() {
+		r.resumed = now
+	}
+}
+
+// countLate counts the heartbeats that this leader sends more than an interval late, as etcd does:
+// the machine or its disk is overloaded.
+func (r *raftRole) countLate() {
+	m := r.m
+	if m.leads.Load() && !m.replica.SoleMember() && m.now()-time.Duration(m.turning.lastTick.Load()) > 2*m.cfg.TickInterval {
+		m.metrics.HeartbeatsLate.Inc()
 	}
 }
 
@@ -126,9 +145,7 @@ func (r *raftRole) step() {
 func (r *raftRole) takeIn() error {
 	m := r.m
 	now := m.now()
-	if now-time.Duration(m.turning.lastTick.Load()) > m.electionTimeout() {
-		r.resumed = now
-	}
+	r.noticePause(now)
 	m.inbox.take(&r.in, r.mayPropose())
 	for i, msg := range r.in.messages {
 		r.in.messages[i] = nil

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -91,4 +92,31 @@ func release(rs []*read, err error) {
 	for _, r := range rs {
 		r.done <- err
 	}
+}
+
+// WaitLinearizable returns when a read of Keys, begun afterwards, sees every
+// write that was acknowledged, by any member, before the call.
+func (m *Member) WaitLinearizable(ctx context.Context) error {
+	// A sole member acknowledges writes only after they are published here.
+	if m.readable.Load() {
+		return nil
+	}
+	r := &read{done: make(chan error, 1), since: m.now()}
+	if err := m.inbox.read(r); err != nil {
+		return err
+	}
+	var err error
+	select {
+	case err = <-r.done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-m.failed:
+		err = ErrStopped
+	}
+	if err != nil {
+		m.metrics.ReadIndexesFailed.Inc()
+	} else if m.now()-r.since > slowReadIndex {
+		m.metrics.SlowReadIndexes.Inc()
+	}
+	return err
 }

@@ -32,7 +32,7 @@ func Start(cfg Config) (_ *Member, err error) {
 		stopping: make(chan struct{}), failed: make(chan struct{}), removed: make(chan struct{}),
 	}
 	m.running, m.endRunning = context.WithCancel(context.Background())
-	m.inbox.wake = make(chan struct{}, 1)
+	m.inbox.wake, m.inbox.tracer = make(chan struct{}, 1), cfg.Tracer
 	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	m.pending.batches = make(map[uint64]pendingBatch)
 	m.reads.asked = make(map[uint64][]*read)
@@ -70,6 +70,7 @@ func (m *Member) open() (err error) {
 	onFatal := func(err error) { m.fail(fmt.Errorf("storage: %w", err)) }
 	if m.logStore, err = storage.OpenLog(logDir(m.cfg.Dir), storage.Options{
 		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal, MustExist: true,
+		OnJournalWrite: func(d time.Duration) { m.metrics.LogWrite.Observe(d.Seconds()) },
 	}); err != nil {
 		return err
 	}

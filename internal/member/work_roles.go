@@ -1,6 +1,7 @@
 package member
 
 import (
+	"fmt"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -99,6 +100,9 @@ type applyRole struct {
 	compacted int64
 	// sinceFlush counts the entries applied since the last flush was begun.
 	sinceFlush uint64
+	stepBegan  time.Time // of the step under way
+	// compacting is since when work is left of a compaction; zero when none is.
+	compacting time.Time
 }
 
 // round does a step, and reports whether tidy has work to do.
@@ -115,7 +119,7 @@ func (r *applyRole) step() bool {
 	if len(msgs) == 0 || m.done() {
 		return false
 	}
-	began := time.Now()
+	r.stepBegan = time.Now()
 	if err := r.apply(msgs); err != nil {
 		m.fail(err)
 		for _, p := range r.waiting {
@@ -128,16 +132,30 @@ func (r *applyRole) step() bool {
 	m.lastTime.heard(m.now(), m.machine.ClusterTime())
 	m.reads.reached(m.machine.AppliedIndex())
 	m.replica.ReleaseApplied()
-	took := time.Since(began)
+	took := time.Since(r.stepBegan)
 	m.metrics.StateCommit.Observe(took.Seconds())
 	m.metrics.Apply.Observe(took.Seconds())
-	if took > slowApply {
+	if took > m.cfg.SlowApply {
 		m.metrics.SlowApplies.Inc()
+		r.logSlow(msgs, took)
 	}
 	for _, msg := range msgs {
 		r.sinceFlush += uint64(len(msg.Entries))
 	}
 	return true
+}
+
+// logSlow logs that entries were slow to apply, in the form of etcd, which log pipelines parse.
+func (r *applyRole) logSlow(msgs []*raftpb.Message, took time.Duration) {
+	entries, bytes := 0, 0
+	for _, msg := range msgs {
+		entries += len(msg.Entries)
+		for _, e := range msg.Entries {
+			bytes += len(e.Data)
+		}
+	}
+	r.m.log.Warn("apply request took too long", "took", took, "expected-duration", r.m.cfg.SlowApply, "prefix", "",
+		"request", fmt.Sprintf("entries:%d size:%d", entries, bytes), "response", fmt.Sprintf("revision:%d", r.m.machine.Keys().Head().Revision))
 }
 
 // apply applies messages, in as many batches as needed. After each batch it publishes the events to
@@ -184,6 +202,9 @@ func (r *applyRole) answer(e *machine.EntryResults) {
 		p := r.waiting[i]
 		r.waiting[i] = nil
 		p.result, e.Results[i] = e.Results[i], machine.Result{}
+		if p.parts != nil {
+			p.parts.committed, p.parts.applied = r.stepBegan, time.Now()
+		}
 		p.finish(nil)
 	}
 	r.waiting = r.waiting[len(e.Results):]
@@ -221,7 +242,14 @@ func (r *applyRole) tidy() (more bool) {
 			return false
 		}
 	}
+	began, swept := time.Now(), m.machine.Swept()
+	if !swept && r.compacting.IsZero() {
+		r.compacting = began
+	}
 	more, err := m.machine.Sweep()
+	if !swept {
+		m.metrics.CompactionPause.Observe(milliseconds(time.Since(began)))
+	}
 	switch {
 	case err != nil:
 		m.fail(err)
@@ -235,9 +263,17 @@ func (r *applyRole) tidy() (more bool) {
 // logCompaction logs the end of a compaction in etcd's words, for which tools wait. The first one
 // may have ended before this start.
 func (r *applyRole) logCompaction() {
-	revision := r.m.machine.Keys().Head().CompactRevision
+	m := r.m
+	if !r.compacting.IsZero() {
+		m.metrics.CompactionTotal.Observe(milliseconds(time.Since(r.compacting)))
+		m.metrics.CompactionLast.SetToCurrentTime()
+		r.compacting = time.Time{}
+	}
+	revision := m.machine.Keys().Head().CompactRevision
 	if revision > r.compacted {
 		r.compacted = revision
-		r.m.log.Info("finished scheduled compaction", "compact_revision", revision)
+		m.log.Info("finished scheduled compaction", "compact_revision", revision)
 	}
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

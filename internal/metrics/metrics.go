@@ -45,6 +45,7 @@ type Metrics struct {
 	// read confirmations that took longer than an election timeout
 	SlowReadIndexes   prometheus.Counter
 	ReadIndexesFailed prometheus.Counter
+	HeartbeatsLate    prometheus.Counter // heartbeats of this leader that were sent more than an interval late
 	HealthSuccesses   prometheus.Counter // health checks that were answered well
 	HealthFailures    prometheus.Counter
 
@@ -61,6 +62,7 @@ type Metrics struct {
 	// that this member, as the leader, has ended
 	LeasesExpired prometheus.Counter
 
+	LogWrite    prometheus.Histogram // seconds that a write to the raft log's journal took, without the fsync
 	LogFsync    prometheus.Histogram // seconds that an append to the raft log waited for the disk
 	StateCommit prometheus.Histogram // seconds that the state store took for a batch
 
@@ -88,6 +90,7 @@ type State struct {
 	EventsPending          int64 // that watchers have not been sent
 
 	Peers []PeerState
+	V2    V2State
 
 	DBTotalBytes, DBInUseBytes int64
 	QuotaBytes                 int64
@@ -127,6 +130,7 @@ func New(memberID uint64) *Metrics {
 
 	m.ProposalsFailed = counter("etcd_server_proposals_failed_total", "Proposals that failed.")
 	m.SlowApplies = counter("etcd_server_slow_apply_total", "Batches that were slow to apply.")
+	m.HeartbeatsLate = counter("etcd_server_heartbeat_send_failures_total", "Heartbeats of this leader that were sent late.")
 	m.SlowReadIndexes = counter("etcd_server_slow_read_indexes_total", "Linearizable reads whose confirmation by the quorum was slow.")
 	m.ReadIndexesFailed = counter("etcd_server_read_indexes_failed_total", "Linearizable reads that the quorum did not confirm.")
 	m.HealthSuccesses = counter("etcd_server_health_success", "Health checks that found the member healthy.")
@@ -153,6 +157,7 @@ func New(memberID uint64) *Metrics {
 	m.LeasesRevoked = counter("etcd_debugging_lease_revoked_total", "Leases revoked at this member's clients' request.")
 	m.LeasesExpired = counter("etcd_debugging_server_lease_expired_total", "Leases that this member has ended because their time was over.")
 
+	m.LogWrite = latency("etcd_disk_wal_write_duration_seconds", "Time that a write to the raft log took, without the fsync.")
 	m.LogFsync = latency("etcd_disk_wal_fsync_duration_seconds", "Time that an append to the raft log took to be on disk.")
 	m.StateCommit = latency("etcd_disk_backend_commit_duration_seconds", "Time that the state store took for a batch.")
 

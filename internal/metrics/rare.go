@@ -18,6 +18,12 @@ type rare struct {
 	// other members' snapshots that take the place of the state right now: 0 or 1
 	SnapshotsApplying prometheus.Gauge
 
+	// CompactionPause is milliseconds that one step of the work after a compaction took, during
+	// which nothing is applied; CompactionTotal those from the compaction to the end of that work.
+	CompactionPause, CompactionTotal prometheus.Histogram
+	// Unix time of the end of the last one; 0 since the start
+	CompactionLast prometheus.Gauge
+
 	LearnersPromoted prometheus.Counter // at the request of this member's clients
 
 	promoteFailures  *prometheus.CounterVec
@@ -39,6 +45,11 @@ func newRare(registry *prometheus.Registry) rare {
 		HashRevision:    histogram("etcd_mvcc_hash_rev_duration_seconds", "Time that a hash of the keys at a revision took.", 0.01, 15),
 		BackendSnapshot: histogram("etcd_disk_backend_snapshot_duration_seconds", "Time that it took to send a client the whole state.", 0.01, 17),
 		snapshotSave:    histogram("etcd_snap_db_save_total_duration_seconds", "Time that it took to write another member's snapshot to disk.", 0.1, 10),
+		CompactionPause: histogram("etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds", "Time that one step of the work after a compaction took.", 1, 13),
+		CompactionTotal: histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "Time from a compaction to the end of its work.", 100, 14),
+		CompactionLast: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "etcd_debugging_mvcc_db_compaction_last", Help: "Unix time of the end of the last compaction since the start.",
+		}),
 		LearnersPromoted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "etcd_server_learner_promote_successes", Help: "Learners promoted at this member's clients' request.",
 		}),
@@ -59,7 +70,7 @@ func newRare(registry *prometheus.Registry) rare {
 	r.snapshotInflight = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "etcd_network_snapshot_receive_inflights_total", Help: "Snapshots of a peer that are being received.",
 	}, []string{"From"})
-	registry.MustRegister(r.LearnersPromoted, r.promoteFailures, r.snapshotReceive, r.snapshotFailures, r.SnapshotsApplying, r.snapshotInflight)
+	registry.MustRegister(r.CompactionLast, r.LearnersPromoted, r.promoteFailures, r.snapshotReceive, r.snapshotFailures, r.SnapshotsApplying, r.snapshotInflight)
 	return r
 }
 

@@ -70,6 +70,7 @@ func (c *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	}
 	to <- activePeersDesc
 	to <- knownPeersDesc
+	describeV2(to)
 }
 
 // Collect implements prometheus.Collector.
@@ -88,6 +89,7 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(alarmsDesc, prometheus.GaugeValue, 1, hexadecimal(a.Member), a.Kind)
 	}
 	c.collectPeers(s.Peers, to)
+	s.V2.collect(to)
 	if s.ClusterVersion != "" {
 		to <- prometheus.MustNewConstMetric(clusterVersionDesc, prometheus.GaugeValue, 1, s.ClusterVersion)
 	}

@@ -61,12 +61,20 @@ func (c Config) sickness(ctx context.Context, serializable bool, excluded []stri
 		}
 	}
 	if !serializable && c.Member.Leader() == 0 {
-		return "RAFT NO LEADER"
+		return withReason("RAFT NO LEADER", c.Member.MissingMajority())
 	}
 	if err := c.read(ctx, serializable); err != nil {
 		return "RANGE ERROR:" + err.Error()
 	}
 	return ""
+}
+
+// withReason appends the reason to etcd's text, if there is one.
+func withReason(text, reason string) string {
+	if reason == "" {
+		return text
+	}
+	return text + ": " + reason
 }
 
 func (c Config) read(ctx context.Context, serializable bool) error {
@@ -75,8 +83,8 @@ func (c Config) read(ctx context.Context, serializable bool) error {
 	return c.Member.CheckRead(ctx, serializable)
 }
 
-// errNoLeader is etcd's error of reads without a leader.
-var errNoLeader = errors.New("etcdserver: no leader")
+// noLeader is etcd's error of reads without a leader.
+const noLeader = "etcdserver: no leader"
 
 // check is a check of /livez or /readyz.
 type check struct {
@@ -88,7 +96,7 @@ var (
 	checkSerializable = check{"serializable_read", func(c Config, ctx context.Context) error { return c.read(ctx, true) }}
 	checkLinearizable = check{"linearizable_read", func(c Config, ctx context.Context) error {
 		if c.Member.Leader() == 0 { // the read would wait for one until the timeout
-			return errNoLeader
+			return errors.New(withReason(noLeader, c.Member.MissingMajority()))
 		}
 		return c.read(ctx, false)
 	}}

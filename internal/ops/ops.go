@@ -29,6 +29,9 @@ type Member interface {
 	CheckRead(ctx context.Context, serializable bool) error
 	// Leader returns the leader's ID, or 0.
 	Leader() uint64
+	// MissingMajority returns why there is no leader, for example "1 of 3 members up, waiting for a
+	// majority", or "" while there is one.
+	MissingMajority() string
 	// IsLearner reports whether the member is one.
 	IsLearner() bool
 	// Alarms returns etcd's names of the alarms that are raised: NOSPACE, CORRUPT.
@@ -152,8 +155,12 @@ func (c Config) serveRoot(w http.ResponseWriter, r *http.Request) {
 	if c.V2 {
 		api += " and /v2/keys"
 	}
+	waits := ""
+	if reason := c.Member.MissingMajority(); reason != "" {
+		waits = " Requests wait: " + reason + "."
+	}
 	writeText(w, http.StatusOK, "This is cairn "+version.Cairn+", which serves the API of etcd "+version.API+
-		": use etcdctl, a client library, or "+api+"; see /version, /health and /metrics.\n")
+		": use etcdctl, a client library, or "+api+"; see /version, /health and /metrics."+waits+"\n")
 }
 
 // notDecided is a version on which the cluster has not agreed yet.

@@ -22,6 +22,7 @@ type member struct {
 	learner bool
 	alarms  []string
 	cluster string
+	missing string // why there is no leader
 }
 
 func (m *member) CheckRead(_ context.Context, serializable bool) error {
@@ -30,10 +31,11 @@ func (m *member) CheckRead(_ context.Context, serializable bool) error {
 	}
 	return m.sick
 }
-func (m *member) Leader() uint64         { return m.leader }
-func (m *member) IsLearner() bool        { return m.learner }
-func (m *member) Alarms() []string       { return m.alarms }
-func (m *member) ClusterVersion() string { return m.cluster }
+func (m *member) Leader() uint64          { return m.leader }
+func (m *member) MissingMajority() string { return m.missing }
+func (m *member) IsLearner() bool         { return m.learner }
+func (m *member) Alarms() []string        { return m.alarms }
+func (m *member) ClusterVersion() string  { return m.cluster }
 
 func start(t *testing.T, handler http.Handler) func(method, path, body string) (*http.Response, string) {
 	t.Helper()
@@ -140,6 +142,27 @@ func TestRoot(t *testing.T) {
 		if w.Code != want || strings.Count(w.Body.String(), "\n") != 1 || (want == http.StatusOK) != strings.Contains(w.Body.String(), "etcd 3.7.1") {
 			t.Errorf("accept %q: %d %q", accept, w.Code, w.Body)
 		}
+	}
+}
+
+// TestReasonsWithoutLeader expects the reason wherever a response has room for one.
+func TestReasonsWithoutLeader(t *testing.T) {
+	const reason = "1 of 3 members up, waiting for a majority"
+	do := start(t, all(Config{Member: &member{missing: reason}, Metrics: metrics.New(1), V2: true}))
+	for path, want := range map[string]string{
+		"/health":                    `{"health": "false"}`, // etcd 3.1's body has none
+		"/health?serializable=false": `{"health":"false","reason":"RAFT NO LEADER: ` + reason + `"}` + "\n",
+		"/readyz/linearizable_read":  "[-]linearizable_read failed: etcdserver: no leader: " + reason + "\n\n",
+	} {
+		if resp, body := do(http.MethodGet, path, ""); resp.StatusCode != http.StatusServiceUnavailable || body != want {
+			t.Errorf("%s: %d %q, want %q", path, resp.StatusCode, body, want)
+		}
+	}
+	r, w := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
+	r.Header.Set("Accept", "*/*")
+	all(Config{Member: &member{missing: reason}, Metrics: metrics.New(1)}).ServeHTTP(w, r)
+	if !strings.Contains(w.Body.String(), reason) {
+		t.Errorf("GET /: %s", w.Body)
 	}
 }
 

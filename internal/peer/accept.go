@@ -133,7 +133,7 @@ func (t *Transport) accept(w http.ResponseWriter, s *stream) (*link, error) {
 	if err := t.sendUpgrade(conn, w.Header()); err != nil {
 		return nil, fmt.Errorf("respond to a handshake: %w", err)
 	}
-	l := newLink(conn, readTimeoutConn{conn, t.cfg.Limits.DeadAfter}, t.cfg.Limits.DeadAfter, t.payloadMax(s.key.lane))
+	l := newLink(conn, readTimeoutConn{conn, t.cfg.Limits.DeadAfter}, t.cfg.Limits.WriteTimeout, t.payloadMax(s.key.lane))
 	l.tightWriteDeadline = true
 	if p := (*t.peers.Load())[s.key.from]; p != nil {
 		p.kick()

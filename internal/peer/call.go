@@ -50,8 +50,7 @@ func newCallers(t *Transport) callers {
 		return func(ctx context.Context, _, address string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, t.cfg.Limits.ConnectTimeout)
 			defer cancel()
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, network, address)
+			conn, err := dialerFrom(network, t.cfg.LocalIP).DialContext(ctx, network, address)
 			if err != nil {
 				return nil, &dialError{err}
 			}

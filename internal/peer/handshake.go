@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -108,20 +109,19 @@ func (e *dialError) Unwrap() error { return e.err }
 func (t *Transport) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Limits.ConnectTimeout)
 	defer cancel()
-	conn, err := dialURL(ctx, u, t.cfg.TLS)
+	conn, err := dialURL(ctx, u, t.cfg.LocalIP, t.cfg.TLS)
 	if err != nil {
 		return nil, &dialError{err}
 	}
 	return conn, nil
 }
 
-func dialURL(ctx context.Context, u *url.URL, secure TLS) (net.Conn, error) {
+func dialURL(ctx context.Context, u *url.URL, from netip.Addr, secure TLS) (net.Conn, error) {
 	network := "tcp"
 	if strings.HasPrefix(u.Scheme, "unix") {
 		network = "unix"
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, u.Host)
+	conn, err := dialerFrom(network, from).DialContext(ctx, network, u.Host)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "unixs") {
 		return conn, err
 	}
@@ -130,6 +130,15 @@ func dialURL(ctx context.Context, u *url.URL, secure TLS) (net.Conn, error) {
 		return nil, errors.Join(fmt.Errorf("TLS handshake: %w", err), conn.Close())
 	}
 	return c, nil
+}
+
+// dialerFrom returns a dialer of connections from an address; the zero address leaves the choice to
+// the system.
+func dialerFrom(network string, from netip.Addr) *net.Dialer {
+	if !from.IsValid() || network != "tcp" {
+		return new(net.Dialer)
+	}
+	return &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
 }
 
 // clientTLS returns the configuration of a connection to a host. An upgrade needs HTTP/1.1.
@@ -176,7 +185,7 @@ func (t *Transport) handshake(conn net.Conn, u *url.URL, to uint64, more func(ht
 	// Read the response through the reader of frames, which may buffer some of the frames behind
 	// it.
 	reader := &handshakeReader{conn: conn, timeout: t.cfg.Limits.DeadAfter, left: responseHeadMax}
-	l := newLink(conn, reader, t.cfg.Limits.DeadAfter, responseHeadMax)
+	l := newLink(conn, reader, t.cfg.Limits.WriteTimeout, responseHeadMax)
 	resp, err := http.ReadResponse(l.frames.r, req)
 	if err != nil {
 		return nil, nil, fmt.Errorf("request a stream: %w", unexpected(err))

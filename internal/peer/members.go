@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"time"
@@ -102,7 +103,7 @@ func fetchMembers(ctx context.Context, peerURL string, secure TLS) (http.Header,
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialURL(ctx, u, secure) }
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialURL(ctx, u, netip.Addr{}, secure) }
 	transport := &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: responseHeadMax}
 	over := url.URL{Scheme: "http", Host: u.Host, Path: "/members"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, over.String(), nil)

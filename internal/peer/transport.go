@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -60,6 +61,9 @@ type Config struct {
 	Handler   Handler
 	TLS       TLS    // for https and unixs URLs; nil for the system's roots and no certificate
 	Limits    Limits // zero fields mean the defaults
+	// LocalIP is the address that connections to peers are made from; the zero address leaves the
+	// choice to the system.
+	LocalIP netip.Addr
 
 	// RoundTrip is called with each measured round-trip time to a peer. May be nil.
 	RoundTrip func(id uint64, d time.Duration)
@@ -95,6 +99,7 @@ type Limits struct {
 	ConnectTimeout time.Duration // for dialing, and once more for the handshake; 5 s
 	PingInterval   time.Duration // between signs of life, and measurements of the round trip; 1 s
 	DeadAfter      time.Duration // without a sign of life, before a connection is closed; 5 s
+	WriteTimeout   time.Duration // for a write, before a connection is closed; as DeadAfter
 	// delay before the first attempt to reconnect; doubles from there; 50 ms
 	BackoffMin time.Duration
 	BackoffMax time.Duration // 2 s
@@ -123,6 +128,7 @@ func (l *Limits) setDefaults() {
 	setTime(&l.ConnectTimeout, 5*time.Second)
 	setTime(&l.PingInterval, time.Second)
 	setTime(&l.DeadAfter, 5*time.Second)
+	setTime(&l.WriteTimeout, l.DeadAfter)
 	setTime(&l.BackoffMin, 50*time.Millisecond)
 	setTime(&l.BackoffMax, 2*time.Second)
 }

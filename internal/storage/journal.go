@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,9 +25,10 @@ import (
 // was opened and the journal had not; a file is started after the one before it was synced as a
 // whole; after an error nothing is written any more; no payload holds the marker of its file.
 type journal struct {
-	fs   FS
-	dir  string
-	size int64 // of a file, unless one record takes more
+	fs      FS
+	dir     string
+	size    int64               // of a file, unless one record takes more
+	onWrite func(time.Duration) // may be nil
 
 	written atomic.Uint64 // bytes written since the journal was opened
 
@@ -132,8 +134,15 @@ func (j *journal) writeWaiting() error {
 	if len(j.waiting) == 0 {
 		return nil
 	}
+	var began time.Time
+	if j.onWrite != nil {
+		began = time.Now()
+	}
 	if _, err := j.file.Write(j.waiting); err != nil {
 		return fmt.Errorf("write journal: %w", err)
+	}
+	if j.onWrite != nil {
+		j.onWrite(time.Since(began))
 	}
 	j.written.Add(uint64(len(j.waiting)))
 	j.waiting = emptied(j.waiting, journalWaitingMax)

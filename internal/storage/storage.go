@@ -77,6 +77,9 @@ type Options struct {
 	// OnFlush is called after a memtable has reached the disk, from a
 	// goroutine of pebble's; it must not block.
 	OnFlush func()
+	// OnJournalWrite is called with the duration of each write to a log store's journal, without
+	// the fsync that may follow. It must not block.
+	OnJournalWrite func(time.Duration)
 	// OnFatal is called when the disk has failed in the background (a failed
 	// fsync, a corrupt table); the store cannot be used any more. It must not block.
 	OnFatal func(error)
@@ -147,6 +150,7 @@ func OpenLog(dir string, o Options) (*Store, error) {
 	if s.journal, err = openJournal(s, dir, int64(po.MemTableSize)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), s.closeDB())
 	}
+	s.journal.onWrite = o.OnJournalWrite
 	return s, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"time"
 
 	"cairn/internal/auth"
 	"cairn/internal/kv"
@@ -79,9 +80,7 @@ func (h *Handler) identify(r *http.Request) (auth.Caller, error) {
 // the caller was identified.
 func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *auth.Caller) error) error {
 	return h.guard().Do(r.Context(), basic{r, h.commonNames}, func(ctx context.Context, c *auth.Caller) error {
-		// Watching for the client to leave would cost a goroutine, only to stop waiting for what
-		// happens anyway: the member limits the time.
-		return do(context.WithoutCancel(ctx), c)
+		return do(&lateContext{ctx, time.Now()}, c)
 	})
 }
 

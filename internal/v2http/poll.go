@@ -95,5 +95,5 @@ func (p *poll) permitted() bool {
 
 func (p *poll) end() {
 	p.events.Close()
-	p.eventWriter.h.counters.watchers.Add(-1)
+	p.eventWriter.h.counters.Watchers.Add(-1)
 }

@@ -92,9 +92,9 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // waiting waits until so many watchers exist, as /v2/stats/store counts them.
 func (s *pollSite) waiting(n int64) {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); s.handler.counters.watchers.Load() != n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); s.handler.counters.Watchers.Load() != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%d watch, want %d", s.handler.counters.watchers.Load(), n)
+			s.t.Fatalf("%d watch, want %d", s.handler.counters.Watchers.Load(), n)
 		}
 	}
 }

@@ -26,19 +26,24 @@ type Statistics interface {
 	V2Counters() *machine.V2Counters
 }
 
-// counters count the requests that a handler serves itself; writes are counted where they are
+// Counters count the requests that a handler serves itself; writes are counted where they are
 // applied. Both start at 0 with the process.
-type counters struct {
-	gets     machine.Count
-	watchers atomic.Int64 // waiting now, streams and long polls
+type Counters struct {
+	Gets, RecursiveGets machine.Count
+	Watches             atomic.Uint64 // requests to watch, streams and long polls
+	Watchers            atomic.Int64  // of them, that wait now
 }
 
 // countGet counts the outcome of a read.
-func (c *counters) countGet(err error) {
+func (c *Counters) countGet(recursive bool, err error) {
+	n := &c.Gets
+	if recursive {
+		n = &c.RecursiveGets
+	}
 	if err == nil {
-		c.gets.Success.Add(1)
+		n.Success.Add(1)
 	} else {
-		c.gets.Fail.Add(1)
+		n.Fail.Add(1)
 	}
 }
 
@@ -117,6 +122,9 @@ func followerOnWire(p *peer.Stats) (f followerStats) {
 // serveStatsStore serves the counts of operations.
 func (h *Handler) serveStatsStore(w http.ResponseWriter, _ *http.Request) {
 	c := h.statistics.V2Counters()
+	gets := func(of func(*machine.Count) *atomic.Uint64) uint64 {
+		return of(&h.counters.Gets).Load() + of(&h.counters.RecursiveGets).Load()
+	}
 	writeStats(w, struct {
 		GetsSuccess             uint64 `json:"getsSuccess"`
 		GetsFail                uint64 `json:"getsFail"`
@@ -135,14 +143,14 @@ func (h *Handler) serveStatsStore(w http.ResponseWriter, _ *http.Request) {
 		ExpireCount             uint64 `json:"expireCount"`
 		Watchers                int64  `json:"watchers"`
 	}{
-		h.counters.gets.Success.Load(), h.counters.gets.Fail.Load(),
+		gets(func(n *machine.Count) *atomic.Uint64 { return &n.Success }), gets(func(n *machine.Count) *atomic.Uint64 { return &n.Fail }),
 		c.Set.Success.Load(), c.Set.Fail.Load(),
 		c.Delete.Success.Load(), c.Delete.Fail.Load(),
 		c.Update.Success.Load(), c.Update.Fail.Load(),
 		c.Create.Success.Load(), c.Create.Fail.Load(),
 		c.CompareAndSwap.Success.Load(), c.CompareAndSwap.Fail.Load(),
 		c.CompareAndDelete.Success.Load(), c.CompareAndDelete.Fail.Load(),
-		c.Expire.Load(), h.counters.watchers.Load(),
+		c.Expire.Load(), h.counters.Watchers.Load(),
 	})
 }
 

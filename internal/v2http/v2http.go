@@ -65,6 +65,8 @@ type Options struct {
 	// CommonNames makes the common name of a client's certificate its user, for requests without
 	// credentials (--client-cert-auth).
 	CommonNames bool
+	// Counters are what the handler counts in; nil for its own.
+	Counters *Counters
 }
 
 // Handler serves the v2 API.
@@ -76,7 +78,7 @@ type Handler struct {
 	authority  Authority
 	// the common name of a certificate is a user
 	commonNames bool
-	counters    counters
+	counters    *Counters
 	wall        func() time.Time // for expiration times
 	offset      atomic.Int64     // see wallAt
 	clusterID   []string         // as header values
@@ -84,8 +86,12 @@ type Handler struct {
 
 // New returns a handler.
 func New(o Options) *Handler {
+	if o.Counters == nil {
+		o.Counters = new(Counters)
+	}
 	return &Handler{
-		b: o.Backend, cluster: o.Cluster, statistics: o.Statistics, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
+		counters: o.Counters,
+		b:        o.Backend, cluster: o.Cluster, statistics: o.Statistics, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
 		wall: time.Now, clusterID: []string{o.Backend.ClusterID()},
 	}
 }
@@ -199,7 +205,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 		if !h.guard().Current(c) {
 			return auth.OldRevision // the state that was read may be newer than the permission
 		}
-		h.counters.countGet(err)
+		h.counters.countGet(q.recursive, err)
 		if err != nil {
 			return err
 		}

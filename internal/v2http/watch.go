@@ -106,7 +106,8 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	}
 	of := &watched{path: t.path, recursive: q.recursive}
 	p.eventWriter = eventWriter{h: h, w: http.NewResponseController(w), to: w, stream: q.stream}
-	h.counters.watchers.Add(1)
+	h.counters.Watches.Add(1)
+	h.counters.Watchers.Add(1)
 	spec := watch.Spec{Range: of.span(), Start: int64(min(q.waitIndex, math.MaxInt64)), Wants: of.wants}
 	if spec.Start > 0 {
 		spec.HistoryRange = of.history()

@@ -105,8 +105,25 @@ type ctxStream struct {
 	ctx context.Context
 }
 
+var _ batchStream = ctxStream{}
+
 // Context implements grpc.ServerStream.
 func (s ctxStream) Context() context.Context { return s.ctx }
+
+// SendMore implements batchStream, by SendMsg where the stream is another transport's.
+func (s ctxStream) SendMore(msg any) error {
+	if batch, ok := s.ServerStream.(batchStream); ok {
+		return batch.SendMore(msg)
+	}
+	return s.SendMsg(msg)
+}
+
+// Flush implements batchStream.
+func (s ctxStream) Flush() {
+	if batch, ok := s.ServerStream.(batchStream); ok {
+		batch.Flush()
+	}
+}
 
 // RecvMsg implements grpc.ServerStream. It returns when the context ends, though the stream may not
 // have.

@@ -77,7 +77,9 @@ func (s *server) propose(ctx context.Context, kind machine.Kind, payload []byte,
 }
 
 func (s *server) asCaller(ctx context.Context, permit func(*auth.Subject) error, do func(context.Context) error) error {
+	began := s.cfg.Tracer.Now(ctx)
 	return s.guard().Do(ctx, s.bearer(), func(ctx context.Context, c *auth.Caller) error {
+		s.cfg.Tracer.PartUntilNow(ctx, "authenticate", began)
 		if err := permit(c.Subject); err != nil {
 			return err
 		}
@@ -93,7 +95,9 @@ func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do 
 
 // readAs is read for a function that needs to know the caller's permissions.
 func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, do func(subject *auth.Subject) error) error {
+	began := s.cfg.Tracer.Now(ctx)
 	return s.guard().Read(ctx, s.bearer(), func(c *auth.Caller) error {
+		s.cfg.Tracer.PartUntilNow(ctx, "authenticate", began)
 		if err := permit(c.Subject); err != nil {
 			return err
 		}

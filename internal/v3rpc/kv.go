@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -49,9 +50,11 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 		return nil, err
 	}
 	if !req.serializable {
+		waited := s.cfg.Tracer.Now(ctx)
 		if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 			return nil, err
 		}
+		s.cfg.Tracer.PartUntilNow(ctx, "read index", waited)
 	}
 	s.meters.Ranges.Inc()
 	resp := &rangeResponse{keysOnly: req.KeysOnly}
@@ -65,12 +68,31 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 			return err
 		})
 	})
-	s.meters.Range(err == nil).Observe(time.Since(began).Seconds())
+	took := time.Since(began)
+	s.meters.Range(err == nil).Observe(took.Seconds())
+	if s.cfg.Logger != nil && took > s.cfg.SlowRange {
+		s.logSlowRange(req, sum.Count, took, err)
+	}
+	if s.cfg.Tracer.Records(ctx) {
+		s.cfg.Tracer.Part(ctx, "range", began, began.Add(took))
+	}
 	if err != nil {
 		return nil, err
 	}
 	resp.header, resp.more, resp.count = s.header(sum.Revision), sum.More, sum.Count
 	return resp, nil
+}
+
+// logSlowRange logs a read in the form of etcd, which log pipelines parse.
+func (s *server) logSlowRange(req *rangeRequest, count int64, took time.Duration, err error) {
+	attrs := []any{
+		"took", took, "expected-duration", s.cfg.SlowRange, "prefix", "read-only range ",
+		"request", content(req), "response", fmt.Sprintf("range_response_count:%d", count),
+	}
+	if err != nil {
+		attrs = append(attrs, "error", err)
+	}
+	s.cfg.Logger.Warn("apply request took too long", attrs...)
 }
 
 func checkRange(op *mvcc.RangeOp) error {

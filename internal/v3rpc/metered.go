@@ -12,21 +12,22 @@ import (
 	"google.golang.org/grpc/status"
 
 	"cairn/internal/metrics"
+	"cairn/internal/tracing"
 )
 
-// metered returns a service whose calls are counted in grpc_server_…. The counters of
-// each method are looked up here, once.
-func metered(desc *grpc.ServiceDesc, meters *metrics.Metrics) *grpc.ServiceDesc {
-	meters.AddService(desc)
+// observed returns a service whose calls are counted in grpc_server_…, traced, and logged if they
+// are slow. The counters of each method are looked up here, once.
+func observed(desc *grpc.ServiceDesc, o observer) *grpc.ServiceDesc {
+	o.meters.AddService(desc)
 	out := *desc
 	out.Methods, out.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
 	for i := range out.Methods {
 		m := &out.Methods[i]
-		m.Handler = meteredUnary(m.Handler, meters, meters.Method("/"+desc.ServiceName+"/"+m.MethodName))
+		m.Handler = o.unary(m.Handler, "/"+desc.ServiceName+"/"+m.MethodName)
 	}
 	for i := range out.Streams {
 		s := &out.Streams[i]
-		s.Handler = meteredStream(s.Handler, meters, meters.Method("/"+desc.ServiceName+"/"+s.StreamName))
+		s.Handler = meteredStream(s.Handler, o.meters, o.meters.Method("/"+desc.ServiceName+"/"+s.StreamName))
 	}
 	return &out
 }
@@ -40,7 +41,7 @@ type Metered struct {
 
 // RegisterService implements grpc.ServiceRegistrar.
 func (m Metered) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	m.GRPCServer.RegisterService(metered(desc, m.Meters), impl)
+	m.GRPCServer.RegisterService(observed(desc, observer{meters: m.Meters}), impl)
 }
 
 // clientOf returns the counters of the client's version, which etcd's clients send with each call.
@@ -51,14 +52,32 @@ func clientOf(ctx context.Context, meters *metrics.Metrics) *metrics.ClientVersi
 	return meters.ClientVersion("")
 }
 
-func meteredUnary(handle grpc.MethodHandler, meters *metrics.Metrics, m *metrics.Method) grpc.MethodHandler {
+// observer counts, traces and logs unary calls.
+type observer struct {
+	meters *metrics.Metrics
+	tracer *tracing.Tracer
+	slow   slowLog
+}
+
+func (o observer) unary(handle grpc.MethodHandler, full string) grpc.MethodHandler {
+	m := o.meters.Method(full)
 	return func(srv any, ctx context.Context, dec func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-		clientOf(ctx, meters).Unary.Inc()
+		clientOf(ctx, o.meters).Unary.Inc()
 		m.Started.Inc()
 		m.Received.Inc()
 		began := begin(m)
-		resp, err := handle(srv, ctx, dec, intercept)
-		end(m, began, err == nil)
+		ctx, endSpan := o.tracer.Request(ctx, full)
+		decoded := decodings.Get().(*decoding)
+		decoded.dec = dec
+		resp, err := handle(srv, ctx, decoded.decode, intercept)
+		took := end(m, began, err == nil)
+		if o.slow.is(took) {
+			o.slow.write(ctx, full, began, took, decoded.req, resp)
+		}
+		decoded.put()
+		if endSpan != nil {
+			endSpan(err)
+		}
 		m.Handled(status.Code(err)).Inc()
 		if err == nil {
 			m.Sent.Inc()
@@ -75,18 +94,21 @@ func begin(m *metrics.Method) (began time.Time) {
 	return began
 }
 
-// end observes the duration of a call that began at a time.
-func end(m *metrics.Method, began time.Time, ok bool) {
+// end observes the duration of a call that began at a time, and returns it; 0 if it is not
+// measured.
+func end(m *metrics.Method, began time.Time, ok bool) (took time.Duration) {
 	if !m.Timed() {
-		return
+		return 0
 	}
-	seconds := time.Since(began).Seconds()
+	took = time.Since(began)
+	seconds := took.Seconds()
 	if m.Seconds != nil {
 		m.Seconds.Observe(seconds)
 	}
 	if requests := m.Request(ok); requests != nil {
 		requests.Observe(seconds)
 	}
+	return took
 }
 
 func meteredStream(handle grpc.StreamHandler, meters *metrics.Metrics, m *metrics.Method) grpc.StreamHandler {

@@ -13,11 +13,13 @@ package v3rpc
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"cairn/internal/metrics"
+	"cairn/internal/tracing"
 )
 
 // Config is the identity of the member and the limits of requests.
@@ -37,6 +39,17 @@ type Config struct {
 	// WatchProgressInterval is how long a watch that asked to be notified of progress is
 	// left without an answer; 0 means etcd's 10 minutes.
 	WatchProgressInterval time.Duration
+
+	// SlowRequest is the duration above which a unary call is logged;
+	// --warning-unary-request-duration.
+	SlowRequest time.Duration
+	// SlowRange is the duration above which the read of a range is logged;
+	// --warning-apply-duration.
+	SlowRange time.Duration
+	// Logger gets slow calls; nil logs none.
+	Logger *slog.Logger
+	// Tracer may be nil.
+	Tracer *tracing.Tracer
 }
 
 // Register registers the services with a gRPC server. Their calls are counted in meters.
@@ -45,8 +58,9 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
 	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1), snapshots: make(chan struct{}, snapshotsMax), queues: queues{queues: map[string]*queue{}}}
+	o := observer{meters: meters, tracer: cfg.Tracer, slow: slowLog{log: cfg.Logger, limit: cfg.SlowRequest}}
 	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService, &migrationService} {
-		r.RegisterService(metered(admitted(desc), meters), s)
+		r.RegisterService(observed(admitted(desc), o), s)
 	}
 }
 

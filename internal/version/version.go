@@ -6,6 +6,7 @@
 package version
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -44,6 +45,9 @@ func GitSHA() string {
 	return gitSHA(info.Settings)
 }
 
+// commit is what `make build` sets in a worktree, which Go does not recognise as a checkout.
+var commit string
+
 func gitSHA(settings []debug.BuildSetting) string {
 	revision, dirty := "", false
 	for _, s := range settings {
@@ -55,7 +59,7 @@ func gitSHA(settings []debug.BuildSetting) string {
 		}
 	}
 	if revision == "" {
-		return noRevision
+		return cmp.Or(commit, noRevision)
 	}
 	revision = revision[:min(revisionLength, len(revision))]
 	if dirty {

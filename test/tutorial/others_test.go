@@ -84,4 +84,18 @@ func TestMemberAndBackup(t *testing.T) {
 	if got := run("get", "/testdir/testkey"); got.Stdout != "Hello world\n" {
 		t.Errorf("get behind the backup: %+v", got)
 	}
+	// The page removes the only member, which etcd 3.1.5 refuses, too. Its next command costs a
+	// lone member its quorum.
+	id, _, _ := strings.Cut(run("member", "list").Stdout, ":")
+	if got := run("member", "remove", id); got.Exit != 1 || !strings.Contains(got.Stderr, "the only member of a cluster cannot be removed") {
+		t.Errorf("member remove: %+v", got)
+	}
+	added := regexp.MustCompile(`^Added member named etcd3 with ID [0-9a-f]+ to cluster\n\nETCD_NAME="etcd3"\nETCD_INITIAL_CLUSTER=".*etcd3=http://192\.168\.1\.100:2380.*"\n` +
+		`ETCD_INITIAL_CLUSTER_STATE="existing"\n$`)
+	if got := run("member", "add", "etcd3", "http://192.168.1.100:2380"); got.Exit != 0 || !added.MatchString(got.Stdout) {
+		t.Errorf("member add: %+v", got)
+	}
+	if got := run("set", "/testdir/testkey", "lost"); got.Exit != 4 || !strings.Contains(got.Stderr, "1 of 2 members up, waiting for a majority") {
+		t.Errorf("set without a quorum: %+v", got)
+	}
 }

@@ -11,9 +11,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"cairn/internal/config"
 	"cairn/internal/membership"
 	"cairn/internal/peer"
 )
@@ -95,7 +97,7 @@ func New(o Options) *Changes {
 // AddMember adds a member, which is then to be started, and returns its record. Besides the errors
 // above it returns those of package membership.
 func (c *Changes) AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error) {
-	if err := c.checkPeerURLs(ctx, peerURLs); err != nil {
+	if err := c.checkPeerURLs(ctx, 0, peerURLs); err != nil {
 		return membership.Member{}, err
 	}
 	if c.o.Strict {
@@ -111,21 +113,41 @@ func (c *Changes) AddMember(ctx context.Context, peerURLs []string, learner bool
 	return membership.Member{ID: command.ID, PeerURLs: peerURLs, Learner: learner}, err
 }
 
-// checkPeerURLs refuses URLs that another member has. This member may not know yet that the other
-// one was removed, so it asks the cluster before it refuses.
-func (c *Changes) checkPeerURLs(ctx context.Context, peerURLs []string) error {
-	if err := membership.CheckPeerURLs(c.o.Member.Members(), 0, peerURLs); err == nil {
+// checkPeerURLs refuses URLs that another member than the one with the ID has. This member may not
+// know yet that the other one was removed, so it asks the cluster before it refuses.
+//
+// It compares addresses: [::1] is [0:0:0:0:0:0:0:1]. The state machine compares the texts alone,
+// since all versions must decide the same there.
+func (c *Changes) checkPeerURLs(ctx context.Context, id uint64, peerURLs []string) error {
+	if !taken(c.o.Member.Members(), id, peerURLs) {
 		return nil
 	}
 	if err := c.o.Member.WaitLinearizable(ctx); err != nil {
 		return err
 	}
-	return membership.CheckPeerURLs(c.o.Member.Members(), 0, peerURLs)
+	if taken(c.o.Member.Members(), id, peerURLs) {
+		return membership.ErrPeerURLExists
+	}
+	return nil
+}
+
+// taken reports whether another member than the one with the ID has one of the addresses.
+func taken(members []membership.Member, id uint64, peerURLs []string) bool {
+	return slices.ContainsFunc(members, func(m membership.Member) bool {
+		return m.ID != id && slices.ContainsFunc(m.PeerURLs, func(theirs string) bool {
+			return slices.ContainsFunc(peerURLs, func(url string) bool { return config.SamePlace(url, theirs) })
+		})
+	})
 }
 
 // UpdatePeerURLs gives a member other peer URLs. It returns membership.ErrNotFound and
 // ErrPeerURLExists.
 func (c *Changes) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error {
+	if _, ok := membership.Find(c.o.Member.Members(), id); ok {
+		if err := c.checkPeerURLs(ctx, id, peerURLs); err != nil {
+			return err
+		}
+	}
 	return c.change(ctx, &membership.Command{Kind: membership.KindUpdate, ID: id, PeerURLs: peerURLs}, nil)
 }
 

@@ -139,7 +139,8 @@ const healthBytesMax = 64 << 10
 
 // askHealth requests the health of a connected endpoint.
 func askHealth(conn net.Conn, address, host string, secure bool, o Options) string {
-	_, err := fmt.Fprintf(conn, "GET /health HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
+	// With the parameter the body is that of etcd 3.4 and later, which has a reason.
+	_, err := fmt.Fprintf(conn, "GET /health?serializable=false HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
 	var first []byte
 	reader := bufio.NewReader(conn)
 	if err == nil {

@@ -1,6 +1,7 @@
 package v2cmd
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -149,6 +150,9 @@ func memberRemove(s *cli.Session) error {
 				continue
 			}
 			if err := d.client.RemoveMember(d.ctx, id); err != nil {
+				if len(members) == 1 {
+					err = errOnlyMember
+				}
 				return fmt.Errorf("Received an error trying to remove member %s: %w", id, err) //nolint:revive,staticcheck // etcdctl's own words
 			}
 			fmt.Fprintf(s.Out, "Removed member %s from cluster\n", id)
@@ -157,6 +161,10 @@ func memberRemove(s *cli.Session) error {
 		return fmt.Errorf("no member of the cluster has the ID %q: see 'etcdctl member list'", id)
 	})
 }
+
+// errOnlyMember replaces the server's "Internal Server Error", of which the client makes a missing
+// leader.
+var errOnlyMember = errors.New("the only member of a cluster cannot be removed: to end the cluster, stop etcd; to move it, add another member first")
 
 func memberUpdate(s *cli.Session) error {
 	if err := exactly(s, 2, "member update <ID> <peer URL>"); err != nil {

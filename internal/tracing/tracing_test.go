@@ -1,0 +1,103 @@
+package tracing
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func record(samplesPerMillion int) (*Tracer, *tracetest.InMemoryExporter) {
+	spans := tracetest.NewInMemoryExporter()
+	return newTracer(sdktrace.NewSimpleSpanProcessor(spans), samplesPerMillion, nil), spans
+}
+
+// serve is a call with one part.
+func serve(t *Tracer, ctx context.Context, err error) {
+	ctx, end := t.Request(ctx, "/etcdserverpb.KV/Put")
+	began := t.Now(ctx)
+	t.PartUntilNow(ctx, "propose", began)
+	if end != nil {
+		end(err)
+	}
+}
+
+func TestSpans(t *testing.T) {
+	tracer, spans := record(million)
+	serve(tracer, t.Context(), status.Error(codes.NotFound, "no lease"))
+	got := spans.GetSpans()
+	if len(got) != 2 || got[0].Name != "propose" || got[1].Name != "etcdserverpb.KV/Put" {
+		t.Fatalf("spans %+v", got)
+	}
+	if got[0].Parent.SpanID() != got[1].SpanContext.SpanID() {
+		t.Error("the part is not below the request")
+	}
+	attributes := map[string]string{}
+	for _, a := range got[1].Attributes {
+		attributes[string(a.Key)] = a.Value.Emit()
+	}
+	if attributes["rpc.service"] != "etcdserverpb.KV" || attributes["rpc.method"] != "Put" || attributes["rpc.grpc.status_code"] != "5" || got[1].Status.Description != "no lease" {
+		t.Errorf("attributes %v, status %+v", attributes, got[1].Status)
+	}
+}
+
+// TestSample: without a sample only the requests are recorded that their clients record.
+func TestSample(t *testing.T) {
+	tracer, spans := record(0)
+	serve(tracer, t.Context(), nil)
+	if got := spans.GetSpans(); len(got) != 0 {
+		t.Errorf("spans %+v", got)
+	}
+	serve(tracer, metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", parent)), nil)
+	got := spans.GetSpans()
+	if len(got) != 2 || got[1].SpanContext.TraceID().String() != parent[3:35] || got[1].Parent.SpanID().String() != parent[36:52] {
+		t.Errorf("spans %+v", got)
+	}
+}
+
+// TestOffIsFree: tracing that is off costs no allocation.
+func TestOffIsFree(t *testing.T) {
+	var off *Tracer
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", parent))
+	if n := testing.AllocsPerRun(100, func() { serve(off, ctx, nil) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if err := off.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUnrecordedPartsAreFree: the parts of a request that is not in the sample cost no allocation.
+func TestUnrecordedPartsAreFree(t *testing.T) {
+	tracer, _ := record(0)
+	ctx, end := tracer.Request(t.Context(), "/etcdserverpb.KV/Put")
+	defer end(nil)
+	if n := testing.AllocsPerRun(100, func() { tracer.PartUntilNow(ctx, "propose", tracer.Now(ctx)) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkOff(b *testing.B) {
+	var off *Tracer
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		serve(off, ctx, nil)
+	}
+}
+
+func BenchmarkRecorded(b *testing.B) {
+	provider := newTracer(sdktrace.NewBatchSpanProcessor(tracetest.NewNoopExporter(), sdktrace.WithBatchTimeout(time.Second)), million, nil)
+	defer func() { _ = provider.Close(b.Context()) }()
+	b.ReportAllocs()
+	for b.Loop() {
+		serve(provider, b.Context(), nil)
+	}
+}

@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/test/fleet"
+)
+
+// givenUp is how long clients of TestGivenUpWrites wait for their writes.
+const givenUp = 300 * time.Millisecond
+
+// TestGivenUpWrites pauses a majority and has clients of the remaining member give their writes up.
+// None of them may be executed after the majority has resumed: not those that wait in the member,
+// nor those that are on their way to a leader that is paused.
+//
+// A leader that has not found out yet that it is alone appends what it gets to its log, where it
+// stays: raft takes nothing back. So the clients of a leader write once it has no leader.
+func TestGivenUpWrites(t *testing.T) {
+	t.Run("of a follower", func(t *testing.T) {
+		t.Parallel()
+		c := start(t, 3)
+		c.givenUp(c.others(c.leader())[0], true)
+	})
+	t.Run("of the leader", func(t *testing.T) {
+		t.Parallel()
+		c := start(t, 3)
+		c.givenUp(c.leader(), false)
+	})
+}
+
+// givenUp is TestGivenUpWrites with a member that keeps running; atOnce also writes while the
+// member still knows a leader.
+func (c *cluster) givenUp(last *fleet.Member, atOnce bool) {
+	t := c.t
+	t.Helper()
+	client := c.client(last)
+	c.put(client, "/kept", "v")
+	c.put(client, "/v2kept", "v")
+	leases, err := client.Leases(c.ctx)
+	c.must(err)
+	for _, m := range c.others(last) {
+		c.must(m.Pause())
+	}
+	if atOnce {
+		c.giveUpWrites(client, last, "/early")
+	}
+	c.await("the member to be without a leader", func() bool {
+		_, body, err := last.Get(c.ctx, "/health?serializable=false")
+		return err == nil && strings.Contains(string(body), "RAFT NO LEADER")
+	})
+	asked := time.Now()
+	if status, _, err := last.Get(c.ctx, "/readyz"); err != nil || status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz without a leader: %d, %v", status, err)
+	}
+	if _, err := client.Get(clientv3.WithRequireLeader(c.ctx), "/kept"); err == nil {
+		t.Error("a read that requires a leader was served without one")
+	}
+	if took := time.Since(asked); took > 5*electionTimeout {
+		t.Errorf("it took %v to answer that there is no leader", took)
+	}
+	c.giveUpWrites(client, last, "/late")
+	for _, m := range c.others(last) {
+		c.must(m.Resume())
+	}
+	c.must(c.AwaitHealthy(c.ctx))
+	// What was on its way is ahead of later writes on the same connections, and what waits in a
+	// queue goes out as soon as there is a leader: some writes after that, it would be there.
+	barrier := c.client(c.Members()...)
+	for end := time.Now().Add(2 * electionTimeout); time.Now().Before(end); {
+		c.put(client, "/barrier", "x")
+		c.put(barrier, "/barrier", "y")
+	}
+	resp, err := client.Get(c.ctx, "/", clientv3.WithPrefix())
+	c.must(err)
+	left := map[string]string{}
+	for _, kv := range resp.Kvs {
+		left[string(kv.Key)] = string(kv.Value)
+	}
+	if delete(left, "/barrier"); len(left) != 2 || left["/kept"] != "v" || left["/v2kept"] != "v" {
+		t.Errorf("keys after writes that were given up: %v", left)
+	}
+	after, err := client.Leases(c.ctx)
+	if err != nil || len(after.Leases) != len(leases.Leases) {
+		t.Errorf("leases after grants that were given up: %v, %v", after, err)
+	}
+	c.equal()
+}
+
+// giveUpWrites sends a write of each kind and gives it up.
+func (c *cluster) giveUpWrites(client *clientv3.Client, m *fleet.Member, prefix string) {
+	c.t.Helper()
+	var all sync.WaitGroup
+	try := func(what string, do func(ctx context.Context) error) {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(c.ctx, givenUp)
+			defer cancel()
+			if do(ctx) == nil {
+				c.t.Errorf("%s%s was acknowledged without a majority", what, prefix)
+			}
+		})
+	}
+	try("put", func(ctx context.Context) error { _, err := client.Put(ctx, prefix+"/put", "x"); return err })
+	try("txn", func(ctx context.Context) error {
+		_, err := client.Txn(ctx).Then(clientv3.OpPut(prefix+"/txn", "x")).Commit()
+		return err
+	})
+	try("delete", func(ctx context.Context) error { _, err := client.Delete(ctx, "/kept"); return err })
+	try("grant", func(ctx context.Context) error { _, err := client.Grant(ctx, 600); return err })
+	try("v2 set", func(ctx context.Context) error {
+		_, _, err := m.Do(ctx, http.MethodPut, "/v2/keys"+prefix+"/v2", "value=x")
+		return err
+	})
+	try("v2 delete", func(ctx context.Context) error {
+		_, _, err := m.Do(ctx, http.MethodDelete, "/v2/keys/v2kept", "")
+		return err
+	})
+	all.Wait()
+}
