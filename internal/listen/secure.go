@@ -57,6 +57,10 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 		c.failures.Add(c.RemoteAddr(), c.LocalAddr(), c.err)
 		if header := (tls.RecordHeaderError{}); errors.As(c.err, &header) && header.Conn != nil {
 			answerPlain(c.below, header.RecordHeader[:])
+			return
+		}
+		if c.below.SetDeadline(time.Now().Add(answerTimeout)) == nil {
+			linger(c.below)
 		}
 	})
 	return c.err
@@ -105,7 +109,13 @@ func answerPlain(nc net.Conn, head []byte) {
 	if _, err := nc.Write(response); err != nil {
 		return
 	}
-	// Closing with unread data would reset the connection and could take the response with it.
+	linger(nc)
+}
+
+// linger reads what a refused client sends until it closes the connection, or the deadline. Closing
+// with unread data would reset the connection, and could take the response, or the alert of TLS
+// that says what is wrong, with it.
+func linger(nc net.Conn) {
 	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_, _ = io.Copy(io.Discard, io.LimitReader(nc, 64<<10))
 	}

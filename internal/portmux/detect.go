@@ -51,6 +51,8 @@ func (s *Server) detect(nc net.Conn, config *tls.Config) {
 	cancel()
 	if err != nil {
 		s.rejected(nc, err)
+		nc.SetDeadline(time.Now().Add(rejectTimeout))
+		linger(nc)
 		s.drop(nc)
 		return
 	}
@@ -132,11 +134,17 @@ func reject(nc net.Conn, isHTTP2 bool, text string) {
 	} else {
 		nc.Write([]byte("HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + text))
 	}
+	linger(nc)
+}
+
+// linger reads what a rejected client sends until it closes the connection, or the deadline.
+// Closing with unread input would reset the connection, and the client could lose the reason: a
+// text, or an alert of TLS, behind which the client's first request may be on its way already.
+func linger(nc net.Conn) {
 	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	// Closing with unread input would reset the connection and could lose the text.
 	buf := make([]byte, 4096)
 	for n := 0; n < rejectBytesMax; {
 		m, err := nc.Read(buf)
@@ -165,7 +173,9 @@ func (c *prefixConn) NetConn() net.Conn { return c.Conn }
 func (c *prefixConn) Read(p []byte) (int, error) {
 	if len(c.head) > 0 {
 		n := copy(p, c.head)
-		c.head = c.head[n:]
+		if c.head = c.head[n:]; len(c.head) == 0 {
+			c.head = nil // an empty slice would keep the whole array as long as the connection lasts
+		}
 		return n, nil
 	}
 	return c.Conn.Read(p)

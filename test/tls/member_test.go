@@ -82,6 +82,9 @@ func (m *member) await(t *testing.T, text string) {
 
 const ready = "ready to serve client requests"
 
+// refusedAfter is how long a gRPC client, which retries, is watched until it counts as refused.
+const refusedAfter = time.Second
+
 // apis send a request to a member through each of its dialects. They return an error unless it
 // succeeds.
 var apis = map[string]func(ctx context.Context, scheme, address string, config *tls.Config) error{
