@@ -87,7 +87,7 @@ func (c cluster) running() (err error) {
 // endpoints are those of all members.
 func (c cluster) endpoints() (all []endpoint) {
 	for _, s := range c {
-		all = append(all, endpoint{"http", s.client})
+		all = append(all, s.endpoint())
 	}
 	return all
 }
@@ -197,7 +197,7 @@ func runCatchUp(ctx context.Context, t *trial) (sample, error) {
 
 // appliedIndex returns the server's applied index.
 func (s *server) appliedIndex(ctx context.Context) (uint64, error) {
-	conn, err := newV3Conn(endpoint{"http", s.client}, tlsFiles{})
+	conn, err := newV3Conn(s.endpoint(), s.files())
 	if err != nil {
 		return 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type comparison struct {
 	dir          string
 	output       string
 	short        bool
+	secure       bool
 	duration     time.Duration
 	warmup       time.Duration
 }
@@ -36,6 +38,7 @@ func parseComparison(args []string, help io.Writer) (comparison, error) {
 	oursArgs := flags.String("ours-args", "", "further `flags` for our server, separated by spaces")
 	theirsArgs := flags.String("theirs-args", "--enable-v2=true", "further `flags` for theirs, separated by spaces; empty for etcd 3.6 and later, which have no v2")
 	clustered := flags.Bool("cluster", false, fmt.Sprintf("compare clusters of %d members instead of single ones", clusterSize))
+	flags.BoolVar(&c.secure, "tls", false, "mutual TLS on the client ports, with certificates made for the run")
 	pattern := flags.String("run", "", "`regexp`: only the scenarios whose name matches")
 	flags.IntVar(&c.runs, "runs", 3, "runs of each scenario on each server; the median counts")
 	flags.StringVar(&c.dir, "dir", os.TempDir(), "`directory` on a real disk, in which the servers get theirs")
@@ -61,11 +64,19 @@ func parseComparison(args []string, help io.Writer) (comparison, error) {
 	}
 	var names []string
 	known := scenarios
-	if *clustered {
+	switch {
+	case *clustered && c.secure:
+		return c, errors.New("compare: -tls is for single members: leave out -cluster")
+	case *clustered:
 		known = clusterScenarios
+	case c.secure:
+		known = append(slices.Clone(known), handshakes)
 	}
 	for _, sc := range known {
 		names = append(names, sc.name)
+		if c.secure {
+			sc.goals = secureGoals[sc.name]
+		}
 		if selected.MatchString(sc.name) {
 			c.scenarios = append(c.scenarios, sc)
 		}
@@ -90,6 +101,7 @@ each scenario on both, and prints the medians and the ratio ours/theirs.
 Examples: bench compare -ours bin/etcd -theirs /usr/bin/etcd
           bench compare -short
           bench compare -run 'put|list' -runs 5 -o markdown
+          bench compare -tls -run '^(put-1000|get-1000|put-1|v2-polls-5000|handshakes)$'
           bench compare -ours /usr/bin/etcd -ours-args --enable-v2=true      (how far the same server differs from itself)
 
 Scenarios:
@@ -97,7 +109,7 @@ Scenarios:
 	for _, sc := range scenarios {
 		fmt.Fprintf(w, "  %-22s %s\n", sc.name, sc.summary)
 	}
-	fmt.Fprint(w, "\nWith -cluster:\n")
+	fmt.Fprintf(w, "\nWith -tls also:\n  %-22s %s\n\nWith -cluster:\n", handshakes.name, handshakes.summary)
 	for _, sc := range clusterScenarios {
 		fmt.Fprintf(w, "  %-22s %s\n", sc.name, sc.summary)
 	}
@@ -167,7 +179,7 @@ func (c comparison) runOnce(ctx context.Context, sc scenario, p program, bar *pr
 		defer members.remove()
 		t.server, t.cluster = members[0], members
 	} else {
-		s, err := startServer(ctx, p, c.dir)
+		s, err := startServer(ctx, p, c.dir, c.secure)
 		if err != nil {
 			return nil, err
 		}

@@ -28,6 +28,7 @@ type setting struct {
 	Runs        int     `json:"runs"`
 	Seconds     float64 `json:"seconds_per_load"`
 	Short       bool    `json:"short"`
+	TLS         bool    `json:"tls"`
 }
 
 // scenarioResult holds both servers' runs of a scenario.
@@ -66,7 +67,7 @@ func newOutcome(c comparison) (*outcome, error) {
 	}
 	o := &outcome{Setting: setting{
 		CPUs: runtime.NumCPU(), Directory: c.dir, FsyncMicros: micros(fsync),
-		Runs: c.runs, Seconds: c.duration.Seconds(), Short: c.short,
+		Runs: c.runs, Seconds: c.duration.Seconds(), Short: c.short, TLS: c.secure,
 	}}
 	for _, side := range []struct {
 		flag    string
@@ -100,6 +101,9 @@ func (o *outcome) failed() bool {
 func (s setting) text() string {
 	text := fmt.Sprintf("theirs: %s\nours:   %s\n%d CPUs shared with the load, data in %s (4 KiB fsync %s), %d runs of %s, medians\n",
 		s.Theirs, s.Ours, s.CPUs, s.Directory, formatMicros(s.FsyncMicros), s.Runs, time.Duration(s.Seconds*float64(time.Second)))
+	if s.TLS {
+		text += "mutual TLS on the client ports\n"
+	}
 	if s.Short {
 		text += "smoke test with 1/100 of the keys: the figures mean nothing\n"
 	}

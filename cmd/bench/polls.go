@@ -36,7 +36,7 @@ func polls(name string, n int, goals map[string]goal) scenario {
 
 func runPolls(ctx context.Context, t *trial, n int) (sample, error) {
 	n = max(n/t.scale.divisor, 20)
-	if err := setPolled(ctx, t.server.client, 0); err != nil {
+	if err := setPolled(ctx, t.server, 0); err != nil {
 		return nil, err
 	}
 	before, err := sampleProcess(t.server.pid())
@@ -52,7 +52,7 @@ func runPolls(ctx context.Context, t *trial, n int) (sample, error) {
 		}
 	}()
 	for i := range conns {
-		nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.server.client)
+		nc, err := t.server.dial(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("connection %d of %d: %w", i+1, n, err)
 		}
@@ -71,7 +71,7 @@ func runPolls(ctx context.Context, t *trial, n int) (sample, error) {
 		if round == 0 {
 			result[bytesPerPoll.name] = float64(waiting.rssBytes-before.rssBytes) / float64(n)
 		}
-		elapsed, err := respondAll(ctx, t.server.client, conns, round)
+		elapsed, err := respondAll(ctx, t.server, conns, round)
 		if err != nil {
 			return nil, fmt.Errorf("round %d: %w", round, err)
 		}
@@ -97,7 +97,7 @@ func mean(values []float64) (m float64) {
 }
 
 // respondAll sets the key and returns the time until every connection has its whole response.
-func respondAll(ctx context.Context, address string, conns []*pollConn, round int) (time.Duration, error) {
+func respondAll(ctx context.Context, to *server, conns []*pollConn, round int) (time.Duration, error) {
 	waiting := make(chan error, 1)
 	var readers sync.WaitGroup
 	readers.Add(len(conns))
@@ -109,7 +109,7 @@ func respondAll(ctx context.Context, address string, conns []*pollConn, round in
 	}()
 	readers.Wait()
 	begin := time.Now()
-	if err := setPolled(ctx, address, round+1); err != nil {
+	if err := setPolled(ctx, to, round+1); err != nil {
 		return 0, err
 	}
 	err := <-waiting
@@ -128,15 +128,15 @@ func each(conns []*pollConn, do func(*pollConn) error) error {
 }
 
 // setPolled sets the key over a separate connection, opened before the set.
-func setPolled(ctx context.Context, address string, value int) error {
-	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+func setPolled(ctx context.Context, to *server, value int) error {
+	nc, err := to.dial(ctx)
 	if err != nil {
 		return fmt.Errorf("set: %w", err)
 	}
 	defer nc.Close()
 	body := fmt.Sprintf("value=%d", value)
 	if _, err := fmt.Fprintf(nc, "PUT %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-		pollsKey, address, len(body), body); err != nil {
+		pollsKey, to.client, len(body), body); err != nil {
 		return fmt.Errorf("set: %w", err)
 	}
 	response, err := io.ReadAll(nc)

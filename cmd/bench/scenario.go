@@ -101,7 +101,7 @@ func load(name, summary string, kind workloadKind, first fill, edit func(*settin
 				return nil, fmt.Errorf("fill: %w", err)
 			}
 			if s.user != "" {
-				if err := enableAuth(ctx, t.server.client); err != nil {
+				if err := enableAuth(ctx, t.server); err != nil {
 					return nil, err
 				}
 			}
@@ -128,7 +128,7 @@ func (t *trial) settings(kind workloadKind) settings {
 	if kind.defaults != nil {
 		kind.defaults(&s)
 	}
-	s.endpoints = []endpoint{{"http", t.server.client}}
+	s.endpoints, s.tls = []endpoint{t.server.endpoint()}, t.server.files()
 	s.pid = t.server.pid()
 	return s
 }

@@ -36,19 +36,26 @@ type server struct {
 	dir     string // holds data/ and log
 	client  string // host:port
 	peer    string
-	cluster string // --initial-cluster; "" makes it the only member
+	cluster string  // --initial-cluster; "" makes it the only member
+	secret  *secret // of the client port; nil is plain
 	cmd     *exec.Cmd
 	exited  chan struct{} // closed when the process has ended
 	waitErr error         // how it ended; read it only after exited
 }
 
 // startServer starts the program on an empty directory under parent and waits until it serves.
-func startServer(ctx context.Context, p program, parent string) (*server, error) {
+// With secure its client port speaks mutual TLS.
+func startServer(ctx context.Context, p program, parent string, secure bool) (*server, error) {
 	dir, err := os.MkdirTemp(parent, "bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make server directory: %w", err)
 	}
 	s := &server{program: p, name: "default", dir: dir}
+	if secure {
+		if s.secret, err = newSecret(dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("make certificates: %w", err), os.RemoveAll(dir))
+		}
+	}
 	for try := 0; ; try++ {
 		// A first try that failed may have stored another peer address.
 		if err = os.RemoveAll(s.dataDir()); err != nil {
@@ -90,7 +97,7 @@ func (s *server) launch() error {
 		return fmt.Errorf("make server log: %w", err)
 	}
 	defer log.Close()
-	clientURL, peerURL := "http://"+s.client, "http://"+s.peer
+	clientURL, peerURL := s.scheme()+"://"+s.client, "http://"+s.peer
 	args := append([]string{
 		"--name=" + s.name, "--data-dir=" + s.dataDir(),
 		"--listen-client-urls=" + clientURL, "--advertise-client-urls=" + clientURL,
@@ -98,6 +105,9 @@ func (s *server) launch() error {
 		"--initial-cluster=" + cmp.Or(s.cluster, s.name+"="+peerURL),
 		"--quota-backend-bytes=8589934592", // reaching a quota would end a fill early
 	}, s.args...)
+	if s.secret != nil {
+		args = append(args, s.secret.flags...)
+	}
 	s.cmd = exec.Command(s.path, args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = environment()
@@ -131,7 +141,7 @@ func environment() []string {
 // listener (newV3Conn), and 2 ms after an error such as "no leader", so a restart time has that
 // precision.
 func (s *server) awaitReady(ctx context.Context) error {
-	conn, err := newV3Conn(endpoint{"http", s.client}, tlsFiles{})
+	conn, err := newV3Conn(s.endpoint(), s.files())
 	if err != nil {
 		return err
 	}

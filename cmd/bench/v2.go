@@ -132,17 +132,22 @@ func v2Error(status int, body []byte, err error) error {
 const benchUser = "root:bench"
 
 // enableAuth creates the user root and enables v2's authentication.
-func enableAuth(ctx context.Context, address string) error {
+func enableAuth(ctx context.Context, s *server) error {
+	transport := &http.Transport{}
+	if s.secret != nil {
+		transport.TLSClientConfig = s.secret.config
+	}
+	defer transport.CloseIdleConnections()
 	name, password, _ := strings.Cut(benchUser, ":")
 	for _, r := range []struct{ path, body string }{
 		{"/v2/auth/users/" + name, fmt.Sprintf(`{"user":%q,"password":%q}`, name, password)},
 		{"/v2/auth/enable", ""},
 	} {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+address+r.path, strings.NewReader(r.body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.scheme()+"://"+s.client+r.path, strings.NewReader(r.body))
 		if err != nil {
 			return err
 		}
-		response, err := http.DefaultClient.Do(req)
+		response, err := (&http.Client{Transport: transport}).Do(req)
 		if err != nil {
 			return fmt.Errorf("enable authentication: %w", err)
 		}
