@@ -38,26 +38,27 @@ type Server struct {
 	// program is the path of another project's server; "" is the server under test.
 	program string
 	flags   []string
+	secure  *http.Client // with a certificate, if the server speaks TLS; else nil
 	log     *Buffer
 	proc    *process.Process // nil before the first start
 }
 
 // Start starts a server over a fresh directory, with further flags, and waits until it is healthy.
-func Start(t testing.TB, flags ...string) *Server { t.Helper(); return startProgram(t, "", flags) }
+func Start(t testing.TB, flags ...string) *Server { t.Helper(); return startServer(t, "", nil, flags) }
 
 // StartOther starts a server of another project in the same way, for comparison. It does not get
 // the flags of CAIRN_TEST_ETCD_FLAGS.
 func StartOther(t testing.TB, program string, flags ...string) *Server {
 	t.Helper()
-	return startProgram(t, program, flags)
+	return startServer(t, program, nil, flags)
 }
 
-func startProgram(t testing.TB, program string, flags []string) *Server {
+func startServer(t testing.TB, program string, secure *http.Client, flags []string) *Server {
 	t.Helper()
 	if hopeless.Load() {
 		t.Fatal("an earlier server did not become healthy: see the test that failed first")
 	}
-	s := &Server{t: t, dir: t.TempDir(), program: program, flags: flags, log: &Buffer{}}
+	s := &Server{t: t, dir: t.TempDir(), program: program, secure: secure, flags: flags, log: &Buffer{}}
 	t.Cleanup(s.cleanup)
 	for try := 1; ; try++ {
 		s.client, s.peer = "127.0.0.1:"+FreePort(t), "127.0.0.1:"+FreePort(t)
@@ -148,8 +149,13 @@ func (s *Server) healthy(ctx context.Context) bool {
 	return err == nil && status == http.StatusOK && strings.Contains(body, `"true"`)
 }
 
-// URL returns the server's client URL, http://127.0.0.1:PORT.
-func (s *Server) URL() string { return "http://" + s.client }
+// URL returns the server's client URL, http://127.0.0.1:PORT, or https after StartSecure.
+func (s *Server) URL() string {
+	if s.secure != nil {
+		return "https://" + s.client
+	}
+	return "http://" + s.client
+}
 
 // Address returns the host and port of the server's client URL.
 func (s *Server) Address() string { return s.client }
@@ -224,7 +230,11 @@ func (s *Server) do(ctx context.Context, method, target, form string) (status in
 	if form != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.DefaultClient
+	if s.secure != nil {
+		client = s.secure
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, "", nil, err
 	}

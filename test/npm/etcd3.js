@@ -1,12 +1,16 @@
-// Keys, transactions, watches, leases, locks and elections with npm's etcd3. Argument: HOST:PORT of the server.
+// Keys, transactions, watches, leases, locks and elections with npm's etcd3. Arguments: HOST:PORT of the server; for mutual
+// TLS also the files of the authority, the client's certificate and its key.
 'use strict';
 
 const assert = require('node:assert');
 const { once } = require('node:events');
+const { readFileSync } = require('node:fs');
 const { after, test } = require('node:test');
 const { Etcd3, EtcdLockFailedError, EtcdLeaseInvalidError } = require('etcd3');
 
-const client = new Etcd3({ hosts: `http://${process.argv[2]}` });
+const [, , address, ca, cert, key] = process.argv;
+const secured = ca && { rootCertificate: readFileSync(ca), certChain: readFileSync(cert), privateKey: readFileSync(key) };
+const client = new Etcd3(secured ? { hosts: `https://${address}`, credentials: secured } : { hosts: `http://${address}` });
 after(() => client.close());
 
 // below gives a test a prefix of its own.

@@ -1,11 +1,15 @@
-// Reads, writes, compares, deletes and watches with node-etcd. Argument: HOST:PORT of the server.
+// Reads, writes, compares, deletes and watches with node-etcd. Arguments: HOST:PORT of the server; for mutual TLS also
+// the files of the authority, the client's certificate and its key.
 'use strict'
 
 const assert = require('assert')
 const { test } = require('node:test')
+const { readFileSync } = require('node:fs')
 const Etcd = require('node-etcd')
 
-const etcd = new Etcd([`http://${process.argv[2]}`])
+const [, , address, ca, cert, key] = process.argv
+const secured = ca && { ca: readFileSync(ca), cert: readFileSync(cert), key: readFileSync(key) }
+const etcd = secured ? new Etcd([`https://${address}`], secured) : new Etcd([`http://${address}`])
 
 // call makes a promise of a method that takes a callback(err, body, headers).
 function call (method, ...args) {

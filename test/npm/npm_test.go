@@ -20,9 +20,9 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// play runs a script against a server, and expects that it ran at least n tests, and that all
-// passed.
-func play(t *testing.T, s *harness.Server, script, module string) {
+// play runs a script against a server, with further arguments, and expects that it ran a test at
+// least, and that all passed.
+func play(t *testing.T, s *harness.Server, script, module string, args ...string) {
 	t.Helper()
 	harness.NeedsOf(t, filepath.Join("node_modules", module, "package.json"), "scripts/clients npm")
 	node, err := exec.LookPath("node")
@@ -38,7 +38,7 @@ func play(t *testing.T, s *harness.Server, script, module string) {
 	}
 	// etcd3 leaves a timer, as long as the lease's TTL, when a response arrives after a lease was
 	// released: do not wait for it.
-	got := s.Run(t, harness.Command{Args: []string{node, "--test-force-exit", path, s.Address()}})
+	got := s.Run(t, harness.Command{Args: append([]string{node, "--test-force-exit", path, s.Address()}, args...)})
 	if passed := regexp.MustCompile(`(?m)^# pass [1-9]`); got.Exit != 0 || !passed.MatchString(got.Stdout) {
 		t.Fatalf("exit %d\n%s%s", got.Exit, got.Stdout, got.Stderr)
 	}
@@ -50,3 +50,11 @@ func TestEtcd3(t *testing.T) { play(t, harness.Start(t), "etcd3.js", "etcd3") }
 func TestEtcd3Auth(t *testing.T) { play(t, harness.Start(t), "etcd3_auth.js", "etcd3") }
 
 func TestNodeEtcd(t *testing.T) { play(t, harness.Start(t), "nodeetcd.js", "node-etcd") }
+
+// TestMutualTLS has both clients connect with certificates.
+func TestMutualTLS(t *testing.T) {
+	for script, module := range map[string]string{"etcd3.js": "etcd3", "nodeetcd.js": "node-etcd"} {
+		s, files := harness.StartSecure(t)
+		play(t, s, script, module, files.CA, files.Cert, files.Key)
+	}
+}

@@ -1,5 +1,5 @@
-// Package patroni runs Debian's Patroni with a PostgreSQL and its leader key in our server, and
-// restarts the server meanwhile.
+// Package patroni runs Debian's Patroni with a PostgreSQL and its leader key in our server, over
+// mutual TLS, and restarts the server meanwhile.
 //
 // It owns a cluster of one PostgreSQL. Patroni writes the leader key with a TTL at intervals, or
 // keeps its lease alive; a primary that cannot is demoted. So the tests check that the key exists,
@@ -44,6 +44,7 @@ func TestEtcd3(t *testing.T) { keepsLeader(t, "etcd3") }
 type cluster struct {
 	t        *testing.T
 	server   *harness.Server
+	files    harness.Certificates
 	binaries string // PostgreSQL's
 	dir      string
 	port     string // PostgreSQL's
@@ -61,7 +62,8 @@ func keepsLeader(t *testing.T, settings string) {
 	if len(found) == 0 {
 		harness.Needs(t, "/usr/lib/postgresql/15/bin/initdb", "postgresql")
 	}
-	c := &cluster{t: t, server: harness.Start(t), binaries: filepath.Dir(found[len(found)-1])}
+	c := &cluster{t: t, binaries: filepath.Dir(found[len(found)-1])}
+	c.server, c.files = harness.StartSecure(t)
 	c.prepare(settings)
 	c.patroni = c.server.Begin(t, harness.Command{
 		Args: []string{"/usr/bin/python3", "-W", "ignore", patroni, filepath.Join(c.dir, "patroni.yml")},
@@ -146,7 +148,7 @@ func (c *cluster) prepare(settings string) {
 	text := fmt.Sprintf(`scope: cairn
 name: pg1
 restapi: {listen: %[1]q, connect_address: %[1]q}
-%[2]s: {host: %[3]q}
+%[2]s: {host: %[3]q, protocol: https, cacert: %[9]q, cert: %[10]q, key: %[11]q}
 bootstrap:
   dcs: {ttl: 60, loop_wait: 1, retry_timeout: 20}
   initdb: [{encoding: UTF8}, {locale: C}]
@@ -161,7 +163,7 @@ postgresql:
   authentication:
     superuser: {username: postgres, password: secret}
     replication: {username: replicator, password: secret}
-`, c.rest, settings, c.server.Address(), c.port, filepath.Join(dir, "data"), c.binaries, filepath.Join(dir, "pgpass"), dir)
+`, c.rest, settings, c.server.Address(), c.port, filepath.Join(dir, "data"), c.binaries, filepath.Join(dir, "pgpass"), dir, c.files.CA, c.files.Cert, c.files.Key)
 	file := filepath.Join(dir, "patroni.yml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		c.t.Fatal(err)
@@ -183,10 +185,20 @@ postgresql:
 			c.t.Fatal(err)
 		}
 	}
-	// Clients run in the server's directory.
-	for path := c.server.Dir(); path != os.TempDir() && path != "/"; path = filepath.Dir(path) {
-		if err := os.Chmod(path, 0o755); err != nil {
+	if err := os.Chown(c.files.Key, uid, gid); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, path := range []string{c.files.CA, c.files.Cert} {
+		if err := os.Chmod(path, 0o644); err != nil {
 			c.t.Fatal(err)
+		}
+	}
+	// Clients run in the server's directory, and read certificates in another.
+	for _, path := range []string{c.server.Dir(), filepath.Dir(c.files.CA)} {
+		for ; path != os.TempDir() && path != "/"; path = filepath.Dir(path) {
+			if err := os.Chmod(path, 0o755); err != nil {
+				c.t.Fatal(err)
+			}
 		}
 	}
 	c.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
