@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 		if addr := os.Getenv(dnsServer); addr != "" {
 			net.DefaultResolver = dnstest.Resolver(addr)
 		}
+		if file := os.Getenv(stuckFile); file != "" {
+			disk = stuckDisk(file)
+		}
 		main()
 	}
 	os.Exit(m.Run())

@@ -174,12 +174,15 @@ func corruptionChecks(cfg *config.Config) integrity.Intervals {
 	return c
 }
 
-// fileSystem returns the file system of the stores; nil means the operating system's.
+// disk is the file system of the stores. Tests plant faults in it.
+var disk = storage.OSFS
+
+// fileSystem returns the file system of the stores.
 func fileSystem(cfg *config.Config) storage.FS {
 	if cfg.UnsafeNoFsync {
-		return storage.WithoutSync(storage.OSFS)
+		return storage.WithoutSync(disk)
 	}
-	return nil
+	return disk
 }
 
 // startMember starts the member of the data directory.
