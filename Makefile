@@ -11,13 +11,21 @@ BIN := $(CURDIR)/bin
 export CGO_ENABLED ?= 0
 # The commit that `etcd --version` shows. Go finds it in a clone by itself, and not in a worktree.
 COMMIT = $(shell [ -f .git ] && git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null)
-# What `make install` installs.
-PROGRAMS := $(filter-out bench,$(notdir $(wildcard cmd/*)))
+# No path of this machine is in the programs, so that all checkouts share Go's build cache, and releases are reproducible.
+export GOFLAGS ?= -trimpath
+# The programs, and those of them that `make install` installs.
+COMMANDS := $(notdir $(wildcard cmd/*))
+PROGRAMS := $(filter-out bench,$(COMMANDS))
 
 # Passed to the server by `make run`, for example ARGS='--data-dir /tmp/d'.
 ARGS ?=
-# The client port of `make run`; the peer port is the next one.
+# The client port of `make run`; the peer port is the next one. `make cluster` uses six, from this one on.
 PORT ?= 2379
+# The architectures of `make dist`, and that of `make deb` and `make image`.
+ARCHES ?= amd64 arm64
+ARCH ?= $(shell go env GOARCH)
+# The directory of what is released.
+DIST ?= $(BIN)/dist
 # Where `make install` puts the programs: $(DESTDIR)$(PREFIX)/bin.
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -51,7 +59,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run build install test race sim torture hostile soak migrate fuzz lint bench generate man deps
+.PHONY: help run cluster build install dist deb image test race sim torture hostile soak migrate fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -62,11 +70,23 @@ run: build ## build, and start a single member on 127.0.0.1:PORT (2379; data in 
 build: ## build the programs into bin/
 	@mkdir -p $(BIN)
 	@[ -x $(BIN)/etcd ] || echo 'building into bin/; the first build compiles all dependencies and takes a minute or two' >&2
-	go build $(if $(COMMIT),-ldflags '-X cairn/internal/version.commit=$(COMMIT)') -o $(BIN)/ ./cmd/...
+	go build $(if $(COMMIT),-ldflags '-X cairn/internal/version.commit=$(COMMIT)') -o $(BIN)/ $(COMMANDS:%=./cmd/%)
 
 install: build ## copy the programs to $(DESTDIR)$(PREFIX)/bin, by default /usr/local/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
+
+cluster: build ## run three members with mutual TLS on 127.0.0.1:PORT to PORT+5 until Ctrl-C; DIR=d keeps their data
+	@PORT=$(PORT) DIR='$(DIR)' exec scripts/cluster $(BIN)
+
+dist: ## make reproducible archives for ARCHES (amd64 arm64), their SBOMs and checksums in bin/dist
+	scripts/dist $(DIST) $(ARCHES)
+
+deb: ## make a Debian package for ARCH in bin/dist; it takes the place of etcd-server and etcd-client
+	scripts/deb $(DIST) $(ARCH)
+
+image: ## make a container image for ARCH with podman, buildah or docker
+	scripts/image $(BIN)/image-$(ARCH) $(ARCH)
 
 test: build ## run every test: Go packages, real clients, recorded conformance
 	scripts/clients $(CLIENTS)
@@ -103,22 +123,24 @@ migrate: build ## move a running etcd of Debian into cairn under load, with 20 k
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
-lint: ## gofumpt, go vet, golangci-lint, import layers, compatibility page
+lint: build ## gofumpt, go vet, golangci-lint, import layers, compatibility page, known vulnerabilities
 	@unformatted=$$($$(scripts/tool $(GOFUMPT)) -l .); test -z "$$unformatted" || { echo "gofumpt -w would change:" >&2; echo "$$unformatted" >&2; exit 1; }
 	go vet ./... && go -C test/k8s vet ./...
 	$$(scripts/tool $(GOLANGCI)) run ./...
 	go test ./internal/lint
+	@scripts/vulns $(PROGRAMS:%=$(BIN)/%)
 
 bench: build ## compare ours with Debian's etcd, run by run, on fresh directories; with CLUSTER=3, clusters of three
 	@[ '$(THEIRS)' != /usr/bin/etcd ] || CI=true scripts/clients etcd-server
 	$(BIN)/bench compare -ours $(BIN)/etcd -theirs $(THEIRS) $(if $(CLUSTER),-cluster) $(BENCHFLAGS)
 
-man: ## write etcdctl's man pages to bin/man
-	go run ./cmd/etcdctl/internal/man $(BIN)/man
+man: build ## write the man pages to bin/share/man/man1
+	scripts/manpages $(BIN) $(BIN)/share/man/man1
 
-deps: ## update the dependencies within their major versions, and tidy
+deps: ## update the dependencies within their major versions and the database of vulnerabilities, and tidy
 	go get -u ./... && go mod tidy
 	go -C test/k8s get -u ./... && go -C test/k8s mod tidy
+	sed -i "s/VULNDB:-[^}]*/VULNDB:-$$(cd / && GOFLAGS= go list -m -f '{{.Version}}' golang.org/x/vulndb@latest)/" scripts/vulns
 
 generate: ## run every go:generate directive
 	@if grep -rqs --include='*.go' '^//go:generate ' .; then go generate ./...; else echo 'make generate: no //go:generate directive in any file, nothing to do'; fi

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -187,5 +186,3 @@ func (c *certificates) mutual(prefix string) []string {
 func within(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
 }
-
-func deadline(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
