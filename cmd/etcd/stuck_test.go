@@ -1,10 +1,13 @@
 package main
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,45 +36,72 @@ func stuckDisk(file string) storage.FS {
 	}))
 }
 
+// supervisor is the service manager's end of sd_notify(3). Unlike notifySocket it reads all the
+// time, so that the member never waits for it.
+type supervisor struct {
+	path           string
+	ready, watched atomic.Int64 // how often READY=1 and WATCHDOG=1 came
+}
+
+func newSupervisor(t *testing.T) *supervisor {
+	t.Helper()
+	s := &supervisor{path: filepath.Join(t.TempDir(), "notify")}
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, err := c.Read(buf)
+			switch {
+			case err != nil:
+				return // closed
+			case string(buf[:n]) == "READY=1":
+				s.ready.Add(1)
+			case string(buf[:n]) == "WATCHDOG=1":
+				s.watched.Add(1)
+			}
+		}
+	}()
+	return s
+}
+
 // TestWatchdogOfStuckMember plants a fault: the disk of a running member hangs, and with it the log
 // writer. The process lives on, and answers /version, but the watchdog is no longer notified; so
 // the service manager kills it, as this test does, and starts it again. No acknowledged write is
 // lost.
 func TestWatchdogOfStuckMember(t *testing.T) {
-	socket, next := notifySocket(t)
+	manager := newSupervisor(t)
 	dir, stuck := t.TempDir(), filepath.Join(t.TempDir(), "stuck")
 	run := func() (p *process, url string) {
-		p = start(t, dir, []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=100000", stuckFile + "=" + stuck},
+		p = start(t, dir, []string{"NOTIFY_SOCKET=" + manager.path, "WATCHDOG_USEC=100000", stuckFile + "=" + stuck},
 			"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1", "--listen-peer-urls", "http://127.0.0.1:0",
 			"--heartbeat-interval", "10", "--election-timeout", "100")
-		url = p.await(`serving clients.*(http://127\.0\.0\.1:\d+)`)[1]
-		for next() != "READY=1" {
-		}
-		return p, url
-	}
-	put := func(url, value string, timeout time.Duration) error {
-		c := &http.Client{Timeout: timeout}
-		req, err := http.NewRequest(http.MethodPut, url+"/v2/keys/k?value="+value, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := c.Do(req)
-		if err == nil {
-			err = resp.Body.Close()
-		}
-		return err
+		return p, "http://" + p.await(`serving insecure client requests address=(\S+)`)[1]
 	}
 	p, url := run()
-	if err := put(url, "acknowledged", 20*time.Second); err != nil {
+	if err := setKey(t, url, "acknowledged", 20*time.Second); err != nil {
 		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); manager.ready.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("READY=1 did not come")
+		}
 	}
 	if err := os.WriteFile(stuck, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := put(url, "hangs", 100*time.Millisecond); err == nil {
+	if err := setKey(t, url, "hangs", 100*time.Millisecond); err == nil {
 		t.Error("a put was acknowledged although the disk hangs")
 	}
 	p.await("the member is stuck: not notifying systemd's watchdog")
+	silent := manager.watched.Load()
+	p.await("the member is stuck: not notifying systemd's watchdog")
+	if now := manager.watched.Load(); now != silent {
+		t.Errorf("the watchdog of a stuck member was notified %d times", now-silent)
+	}
 	if resp, err := http.Get(url + "/version"); err != nil {
 		t.Errorf("the process should live on: %v", err)
 	} else {
@@ -88,16 +118,27 @@ func TestWatchdogOfStuckMember(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body := new(strings.Builder)
-	if err := resp.Write(body); err != nil {
-		t.Fatal(err)
-	}
-	// the put that hung may have reached the disk: it was not acknowledged
-	if !strings.Contains(body.String(), `"value":"acknowledged"`) && !strings.Contains(body.String(), `"value":"hangs"`) {
-		t.Errorf("after the restart: %s", body)
+	body, err := io.ReadAll(resp.Body)
+	// the put that hung was not acknowledged, and may have reached the disk
+	if err != nil || !regexp.MustCompile(`"value":"(acknowledged|hangs)"`).Match(body) {
+		t.Errorf("after the restart: %s, %v", body, err)
 	}
 	p.signal(syscall.SIGTERM)
 	if status, stderr := p.end(); status != 0 {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
+}
+
+// setKey sets the key k by v2.
+func setKey(t *testing.T, url, value string, timeout time.Duration) error {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPut, url+"/v2/keys/k?value="+value, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Timeout: timeout}).Do(req)
+	if err == nil {
+		err = resp.Body.Close()
+	}
+	return err
 }
