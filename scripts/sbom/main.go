@@ -3,8 +3,7 @@
 //	go run ./scripts/sbom PROGRAM… >sbom.cdx.json
 //
 // It owns the translation of what the linker has written into a program (runtime/debug.BuildInfo)
-// to the format. Nothing else is consulted, so that the bill is what the program is, whoever has
-// built it.
+// to the format. It consults nothing else, so that the bill describes the program itself.
 //
 // Invariant: equal programs give equal bytes. The date is SOURCE_DATE_EPOCH; without it there is
 // none.

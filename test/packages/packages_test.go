@@ -44,8 +44,8 @@ const epoch = "1795910400"
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// release is what is built once for several tests: two copies of the sources, and what scripts/stage
-// makes of the first.
+// release is what is built once for several tests: two copies of the sources, and what
+// scripts/stage makes of the first.
 type release struct{ first, second, stage string }
 
 // TestRelease builds from two copies of the sources, whose paths differ in length, and tests what
