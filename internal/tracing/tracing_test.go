@@ -20,7 +20,7 @@ func record(samplesPerMillion int) (*Tracer, *tracetest.InMemoryExporter) {
 }
 
 // serve is a call with one part.
-func serve(t *Tracer, ctx context.Context, err error) {
+func serve(ctx context.Context, t *Tracer, err error) {
 	ctx, end := t.Request(ctx, "/etcdserverpb.KV/Put")
 	began := t.Now(ctx)
 	t.PartUntilNow(ctx, "propose", began)
@@ -31,7 +31,7 @@ func serve(t *Tracer, ctx context.Context, err error) {
 
 func TestSpans(t *testing.T) {
 	tracer, spans := record(million)
-	serve(tracer, t.Context(), status.Error(codes.NotFound, "no lease"))
+	serve(t.Context(), tracer, status.Error(codes.NotFound, "no lease"))
 	got := spans.GetSpans()
 	if len(got) != 2 || got[0].Name != "propose" || got[1].Name != "etcdserverpb.KV/Put" {
 		t.Fatalf("spans %+v", got)
@@ -41,7 +41,7 @@ func TestSpans(t *testing.T) {
 	}
 	attributes := map[string]string{}
 	for _, a := range got[1].Attributes {
-		attributes[string(a.Key)] = a.Value.Emit()
+		attributes[string(a.Key)] = a.Value.String()
 	}
 	if attributes["rpc.service"] != "etcdserverpb.KV" || attributes["rpc.method"] != "Put" || attributes["rpc.grpc.status_code"] != "5" || got[1].Status.Description != "no lease" {
 		t.Errorf("attributes %v, status %+v", attributes, got[1].Status)
@@ -51,11 +51,11 @@ func TestSpans(t *testing.T) {
 // TestSample: without a sample only the requests are recorded that their clients record.
 func TestSample(t *testing.T) {
 	tracer, spans := record(0)
-	serve(tracer, t.Context(), nil)
+	serve(t.Context(), tracer, nil)
 	if got := spans.GetSpans(); len(got) != 0 {
 		t.Errorf("spans %+v", got)
 	}
-	serve(tracer, metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", parent)), nil)
+	serve(metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", parent)), tracer, nil)
 	got := spans.GetSpans()
 	if len(got) != 2 || got[1].SpanContext.TraceID().String() != parent[3:35] || got[1].Parent.SpanID().String() != parent[36:52] {
 		t.Errorf("spans %+v", got)
@@ -66,7 +66,7 @@ func TestSample(t *testing.T) {
 func TestOffIsFree(t *testing.T) {
 	var off *Tracer
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", parent))
-	if n := testing.AllocsPerRun(100, func() { serve(off, ctx, nil) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { serve(ctx, off, nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 	if err := off.Close(ctx); err != nil {
@@ -89,7 +89,7 @@ func BenchmarkOff(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		serve(off, ctx, nil)
+		serve(ctx, off, nil)
 	}
 }
 
@@ -98,6 +98,6 @@ func BenchmarkRecorded(b *testing.B) {
 	defer func() { _ = provider.Close(b.Context()) }()
 	b.ReportAllocs()
 	for b.Loop() {
-		serve(provider, b.Context(), nil)
+		serve(b.Context(), provider, nil)
 	}
 }
