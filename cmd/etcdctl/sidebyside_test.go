@@ -113,20 +113,13 @@ kill $job 2>/dev/null
 cat until.out
 `
 
-// formats runs a command in each format and prints what it wrote and how it ended. Of tables the
-// frames are left out, which 3.7 draws with other characters.
+// formats runs a command in the formats that nearly all have, and prints what it wrote and how it
+// ended.
 const formats = `#!/bin/sh
-for format in simple json fields table protobuf; do
+for format in simple json fields; do
 	echo "== $format"
-	"$@" -w $format >formats.out 2>formats.err </dev/null
-	code=$?
-	case $format in
-	table) tr -d "─┌┬┐├┼┤└┴┘│|+-" <formats.out | grep . ;;
-	protobuf) od -c formats.out ;;
-	*) cat formats.out ;;
-	esac
-	cat formats.err >&2
-	echo "exit $code"
+	"$@" -w $format </dev/null
+	echo "exit $?"
 done
 `
 

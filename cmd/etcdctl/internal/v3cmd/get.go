@@ -26,6 +26,12 @@ var getCommand = cli.Command{
 }
 
 func runGet(s *cli.Session) error {
+	if err := environment(s); err != nil {
+		return err
+	}
+	if s.Bool("print-value-only") && s.String("write-out") != simple {
+		return failf(exitArgs, "print-value-only is only for `--write-out=simple`")
+	}
 	if s.Bool("stream") {
 		return getStream(s)
 	}

@@ -125,7 +125,7 @@ func defragmentOne(s *cli.Session, config clientv3.Config, endpoint string) erro
 }
 
 func moveLeader(s *cli.Session) error {
-	p, err := begin(s, protobuf)
+	p, err := begin(s, jsonText, protobuf)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func moveLeader(s *cli.Session) error {
 	if err != nil {
 		return fail(exitError, err)
 	}
-	return p.print(answer{proto: (*etcdserverpb.MoveLeaderResponse)(r), simple: func(p *printer) {
+	return p.print(answer{proto: (*etcdserverpb.MoveLeaderResponse)(r), json: r, simple: func(p *printer) {
 		fmt.Fprintf(p, "Leadership transferred from %x to %x\n", all[i].r.Leader, target)
 	}})
 }
