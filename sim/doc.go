@@ -21,9 +21,9 @@
 // disk that crashes keeps either no unsynced data, or what it has at a sync, which is the same
 // every time.
 //
-// Invariants: the same Case gives the same Outcome, bit for bit; the only clock is virtual and the
-// only randomness is the seed's. Raft's randomness comes from crypto/rand.Reader, which Run
-// replaces while it runs.
+// Invariants: the same Case gives the same Outcome, bit for bit (TestSameSeed); the only clock is
+// virtual and the only randomness is the seed's. Raft's randomness comes from crypto/rand.Reader,
+// which Run replaces while it runs.
 //
 // Concurrency: Run may be called from any goroutine, and waits for other calls of it.
 package sim

@@ -182,7 +182,7 @@ func (m *member) open() (err error) {
 	})
 	quiet := &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)}
 	m.r, err = replica.New(replica.Config{
-		ID: m.id, ElectionTicks: electionTicks, HeartbeatTicks: 1, Logger: quiet, ClusterID: 7, FS: m.disk, ReceiveDir: "receive",
+		ID: m.id, ElectionTicks: electionTicks, Logger: quiet, ClusterID: 7, FS: m.disk, ReceiveDir: "receive",
 	}, rlog, m.machine)
 	m.rlog = rlog
 	return err

@@ -12,7 +12,7 @@ import (
 // is no leader.
 func (m *Member) ClusterTime() kv.ClusterTime {
 	applied := m.machine.ClusterTime()
-	if clock := m.clock.Load(); clock != nil {
+	if clock := m.replica.Clock(); clock != nil {
 		return clock.Time(m.now(), applied)
 	}
 	if m.Leader() == 0 || m.leads.Load() {

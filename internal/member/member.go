@@ -9,11 +9,14 @@
 //
 //	Propose → inbox → raft loop → log writer → raft loop → applier → the caller of Propose
 //
-// Invariants: a request is acknowledged only after its entry is durable and applied,
-// and visible to readers; each request gets exactly one answer; a failed fsync, or a log
-// that cannot be applied, stops the member.
+// Invariants: a request is acknowledged only after its entry is durable and applied, and visible to
+// readers (applyRole.answer checks the latter); each request gets exactly one answer
+// (proposal.finish checks it); a failed fsync, or a log that cannot be applied, stops the member.
 //
-// All methods of Member are safe for concurrent use.
+// Concurrency: all methods of Member may be called at the same time. Locks are taken in this order,
+// and never in another: the role of the log writer, that of the applier, that of the raft loop, and
+// then one of the others (of inbox, workQueue, pendingBatches, reads, sweepWaiters, leaderLost and
+// lastTime), under which no other lock is taken and nothing waits.
 package member
 
 import (
@@ -139,7 +142,6 @@ type Member struct {
 
 	leader atomic.Uint64
 	leads  atomic.Bool
-	term   atomic.Uint64
 	// appendsUnderWay counts appends with entries that the log writer has not done.
 	appendsUnderWay atomic.Int32
 
@@ -147,7 +149,6 @@ type Member struct {
 
 	leaderChanges atomic.Uint64
 	leaderSince   atomic.Pointer[time.Time]
-	clock         atomic.Pointer[replica.Clock] // of this member's leadership
 	lastTime      lastTime
 	leaderLost    leaderLost
 
@@ -217,7 +218,7 @@ func (m *Member) Leader() uint64 { return m.leader.Load() }
 
 // RaftStatus returns the applied index and the present term.
 func (m *Member) RaftStatus() (appliedIndex, term uint64) {
-	return m.machine.AppliedIndex(), m.term.Load()
+	return m.machine.AppliedIndex(), m.replica.Term()
 }
 
 // Watches returns the hub that tells of every change. Close closes it.

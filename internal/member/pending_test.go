@@ -33,13 +33,13 @@ func TestForgedEntryCompletesNothing(t *testing.T) {
 	if m.Err() != nil {
 		t.Fatalf("a forged entry stopped the member: %v", m.Err())
 	}
-	answer(&machine.EntryResults{Batch: batch, Commands: 1, Results: []machine.Result{{Revision: 9}}})
+	answer(&machine.EntryResults{Batch: batch, Commands: 1, Results: []machine.Result{{Revision: 1}}})
 	select {
 	case <-p.done:
 	case <-time.After(10 * time.Second):
 		t.Fatal("the proposed entry did not complete the request")
 	}
-	if p.err != nil || p.result.Revision != 9 {
-		t.Errorf("revision %d, error %v, want revision 9", p.result.Revision, p.err)
+	if p.err != nil || p.result.Revision != 1 {
+		t.Errorf("revision %d, error %v, want revision 1", p.result.Revision, p.err)
 	}
 }

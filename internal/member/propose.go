@@ -43,7 +43,7 @@ func (r *raftRole) propose(proposals []*proposal) error {
 			markProposed(proposals[:n])
 		}
 		r.lastBatch++
-		if !m.pending.add(r.lastBatch, m.term.Load(), m.now(), append([]*proposal(nil), proposals[:n]...)) {
+		if !m.pending.add(r.lastBatch, m.replica.Term(), m.now(), append([]*proposal(nil), proposals[:n]...)) {
 			proposals = proposals[n:]
 			continue
 		}

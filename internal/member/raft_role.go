@@ -187,11 +187,9 @@ func (r *raftRole) handOut() {
 	m := r.m
 	for {
 		w, ok := m.replica.Work(m.now())
-		m.clock.Store(m.replica.Clock())
 		if !ok {
 			return
 		}
-		m.term.Store(m.replica.Term())
 		if len(w.Send) > 0 {
 			r.send(w.Send) // first: the followers' disks work beside ours
 		}
@@ -243,10 +241,10 @@ func (r *raftRole) leaderChanged() {
 // and with it everything that was acknowledged in earlier terms and lives.
 func (r *raftRole) checkReady() {
 	m := r.m
-	if m.readable.Load() || m.replica.Leader() == 0 || m.machine.AppliedTerm() != m.term.Load() {
+	if m.readable.Load() || m.replica.Leader() == 0 || m.machine.AppliedTerm() != m.replica.Term() {
 		return
 	}
-	if term := m.term.Load(); r.outlived != term {
+	if term := m.replica.Term(); r.outlived != term {
 		r.outlived = term
 		m.pending.outlived(term, ErrLeaderChanged)
 	}

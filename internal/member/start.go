@@ -100,7 +100,7 @@ func (m *Member) open() (err error) {
 		return err
 	}
 	m.replica, err = replica.New(replica.Config{
-		ID: m.cfg.ID, ElectionTicks: m.cfg.ElectionTicks, HeartbeatTicks: 1, Logger: m.cfg.RaftLogger,
+		ID: m.cfg.ID, ElectionTicks: m.cfg.ElectionTicks, Logger: m.cfg.RaftLogger,
 		ClusterID: m.cfg.ClusterID, FS: m.cfg.FS, ReceiveDir: receiveDir(m.cfg.Dir),
 	}, rlog, m.machine)
 	return err
@@ -179,10 +179,10 @@ const failedCloseMax = 5 * time.Second
 
 // closeRoles answers who still waits, and closes the stores.
 func (m *Member) closeRoles() (err error) {
-	// Requests may still hold a role. Nobody gets one after this.
-	m.raft.mu.Lock()
+	// Requests may still hold a role. No goroutine gets one after this.
 	m.logs.mu.Lock()
 	m.applier.mu.Lock()
+	m.raft.mu.Lock()
 	m.readable.Store(false) // the stores are about to be closed
 	m.pending.failAll(ErrStopped)
 	m.inbox.failAll(ErrStopped)

@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/invariant"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 )
@@ -197,6 +198,11 @@ func (r *applyRole) answer(e *machine.EntryResults) {
 	}
 	if len(r.waiting) == 0 {
 		return // proposed before a restart, timed out, or forged
+	}
+	if n := len(e.Results); n > 0 {
+		// Readers must see what a client is about to hear of.
+		shown := r.m.Keys().Head().Revision
+		invariant.Check(e.Results[n-1].Revision <= shown, "a result of revision %d is not visible at %d", e.Results[n-1].Revision, shown)
 	}
 	for i := range e.Results {
 		p := r.waiting[i]

@@ -57,7 +57,7 @@ func (r *Replica) CheckMessage(m *raftpb.Message) error {
 		return r.checkSnapshot(m)
 	case raftpb.MsgTimeoutNow:
 		// The leader sends it to a member that has acknowledged its log, and so knows it.
-		if leader := r.shownLeader.Load(); m.GetFrom() != leader {
+		if leader := r.leader.Load(); m.GetFrom() != leader {
 			return refuse(m, "the leader is member %x", leader)
 		}
 	}
@@ -109,7 +109,7 @@ func (r *Replica) checkTerm(m *raftpb.Message) error {
 		if m.GetTerm() == 0 {
 			return refuse(m, "it has no term")
 		}
-		if own := r.shownTerm.Load(); m.GetTerm() > own && m.GetTerm()-own > termJumpMax {
+		if own := r.Term(); m.GetTerm() > own && m.GetTerm()-own > termJumpMax {
 			return refuse(m, "term %d, this member is in term %d", m.GetTerm(), own)
 		}
 	}
@@ -160,7 +160,7 @@ func checkAppend(m *raftpb.Message) error {
 // message's: the stream is the sender's newest state, which may come from a later leader.
 func (r *Replica) checkSnapshot(m *raftpb.Message) error {
 	meta := m.GetSnapshot().GetMetadata()
-	newest := max(m.GetTerm(), r.shownTerm.Load()) + termJumpMax
+	newest := max(m.GetTerm(), r.Term()) + termJumpMax
 	if meta.GetIndex() == 0 || meta.GetIndex() > 1<<62 || meta.GetTerm() == 0 || meta.GetTerm() > newest {
 		return refuse(m, "snapshot at entry %d of term %d", meta.GetIndex(), meta.GetTerm())
 	}

@@ -125,7 +125,7 @@ func open(fs storage.CrashableFS, rng *rand.Rand, batches [][]step) (*scheduler,
 		return nil, errors.Join(err, s.close())
 	}
 	quiet := &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)}
-	if s.r, err = New(Config{ID: 1, ElectionTicks: 10, HeartbeatTicks: 1, Logger: quiet, FS: s.fs, ReceiveDir: "receive"}, s.log, s.machine); err != nil {
+	if s.r, err = New(Config{ID: 1, ElectionTicks: 10, Logger: quiet, FS: s.fs, ReceiveDir: "receive"}, s.log, s.machine); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, s.r.Campaign()

@@ -22,7 +22,6 @@
 package replica
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -33,21 +32,18 @@ import (
 	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 
-	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/raftlog"
 	"cairn/internal/storage"
 )
 
-// ErrNoLeader reports that no member can accept a proposal at present.
-var ErrNoLeader = errors.New("no leader")
-
 // Config has the identity of the replica and its timing in ticks.
 type Config struct {
-	ID             uint64
-	ElectionTicks  int // ticks without a leader before an election
-	HeartbeatTicks int // ticks between a leader's heartbeats
-	Logger         raft.Logger
+	ID uint64
+	// ElectionTicks is how many ticks without a leader pass before an election. A leader sends
+	// heartbeats at each tick.
+	ElectionTicks int
+	Logger        raft.Logger
 
 	ClusterID  uint64     // in the headers of snapshots; snapshots of other clusters are refused
 	FS         storage.FS // the file system of the stores; the operating system's when nil
@@ -61,14 +57,14 @@ type Replica struct {
 	log     *raftlog.Log
 	machine *machine.Machine
 
-	soft   raft.SoftState
-	term   uint64
-	commit atomic.Uint64 // for CommitIndex alone
-	// shownTerm is term, shownLeader the leader, and handedOut the index up to which Work has
-	// handed out entries to append, for CheckMessage.
-	shownTerm, shownLeader, handedOut atomic.Uint64
-	// clock runs while this replica leads; otherwise it is nil.
-	clock *Clock
+	soft raft.SoftState
+	// term and commit are those of the last Work, and leader the leader. handedOut is the index up
+	// to which Work has handed out entries to append. The raft loop writes them, any goroutine reads
+	// them.
+	term, commit, leader, handedOut atomic.Uint64
+	// clock runs while this replica leads; otherwise it is nil. The raft loop writes it, any
+	// goroutine reads it.
+	clock atomic.Pointer[Clock]
 
 	// early has the requests for a read index that arrived before this leader knew it.
 	early []*raftpb.Message
@@ -83,23 +79,6 @@ type Replica struct {
 	clusterID   uint64
 	receivePath string
 	snapshots   snapshots
-}
-
-// Clock is a leader's cluster time: it starts at the time in the log when the leadership began, and
-// advances with the caller's monotonic clock. It never changes; nil is a clock that does not
-// advance.
-type Clock struct {
-	since time.Duration
-	time  kv.ClusterTime
-}
-
-// Time returns the cluster time at the caller's monotonic clock, and at least applied, the cluster
-// time of the last applied entry.
-func (c *Clock) Time(now time.Duration, applied kv.ClusterTime) kv.ClusterTime {
-	if c == nil {
-		return applied
-	}
-	return max(applied, c.time+kv.ClusterTime(now-c.since))
 }
 
 // Limits of raft's flow control, in bytes.
@@ -123,7 +102,7 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 	raw, err := raft.NewRawNode(&raft.Config{
 		ID:                        cfg.ID,
 		ElectionTick:              cfg.ElectionTicks,
-		HeartbeatTick:             cfg.HeartbeatTicks,
+		HeartbeatTick:             1,
 		Storage:                   log,
 		Applied:                   m.AppliedIndex(),
 		AsyncStorageWrites:        true,
@@ -142,9 +121,9 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	r := &Replica{
-		id: cfg.ID, raw: raw, log: log, machine: m, term: raw.BasicStatus().GetTerm(), clusterID: cfg.ClusterID, receivePath: cfg.ReceiveDir,
+		id: cfg.ID, raw: raw, log: log, machine: m, clusterID: cfg.ClusterID, receivePath: cfg.ReceiveDir,
 	}
-	r.shownTerm.Store(r.term)
+	r.term.Store(raw.BasicStatus().GetTerm())
 	r.snapshots.outgoing = make(map[*Outgoing]struct{})
 	return r, nil
 }
@@ -168,98 +147,12 @@ func (r *Replica) SoleMember() bool {
 	return n == 1
 }
 
-// Term returns the term as of the last Work.
-func (r *Replica) Term() uint64 { return r.term }
+// Term returns the term as of the last Work. Any goroutine may call it.
+func (r *Replica) Term() uint64 { return r.term.Load() }
 
 // CommitIndex returns the commit index as raft last stored it in the log; 0 before the first time.
 // Any goroutine may call it.
 func (r *Replica) CommitIndex() uint64 { return r.commit.Load() }
-
-// Command is one request as encoded in a proposal.
-type Command struct {
-	Kind    machine.Kind
-	Payload []byte
-}
-
-// Propose packs commands into one entry. now is the caller's monotonic clock. It
-// returns ErrNoLeader when the entry was not accepted; an accepted entry may still be
-// lost with its leader.
-func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) error {
-	return refusal(r.raw.Propose(r.entryData(now, batch, commands)))
-}
-
-// ProposeChange is Propose for a command that changes the raft configuration: it is alone in its
-// entry, and change is the configuration change for raft (machine.NewChange). One change can be in
-// progress at a time: raft drops a further one silently.
-func (r *Replica) ProposeChange(now time.Duration, batch uint64, command Command, change *raftpb.ConfChangeV2) error {
-	if r.mustTransfer(change) {
-		return ErrNoLeader
-	}
-	change.Context = r.entryData(now, batch, []Command{command})
-	return refusal(r.raw.ProposeConfChange(change))
-}
-
-func (r *Replica) entryData(now time.Duration, batch uint64, commands []Command) []byte {
-	size := 32
-	for _, c := range commands {
-		size += len(c.Payload) + 6
-	}
-	h := machine.Header{Time: r.clock.Time(now, r.machine.ClusterTime()), Origin: r.id, Batch: batch}
-	data := h.Append(make([]byte, 0, size))
-	for _, c := range commands {
-		data = machine.AppendCommand(data, c.Kind, c.Payload)
-	}
-	return data
-}
-
-func refusal(err error) error {
-	if errors.Is(err, raft.ErrProposalDropped) {
-		return ErrNoLeader
-	}
-	return err
-}
-
-// startClock starts the clock once a leader has applied the first entry of its term: only then does
-// it know its predecessors' last cluster time.
-func (r *Replica) startClock(now time.Duration) {
-	if r.clock == nil && r.Leads() && r.machine.AppliedTerm() == r.term {
-		r.clock = &Clock{since: now, time: r.machine.ClusterTime()}
-	}
-}
-
-// Clock returns the clock of this replica's leadership, nil while it does not lead.
-func (r *Replica) Clock() *Clock { return r.clock }
-
-// ReadIndex requests from the leader the index that must be applied before a linearizable read. The
-// response comes in a Work, with the same id, or is lost.
-func (r *Replica) ReadIndex(id uint64) {
-	r.requestIndex(&raftpb.Message{
-		Type: raftpb.MsgReadIndex.Enum(), Entries: []*raftpb.Entry{{Data: binary.BigEndian.AppendUint64(nil, id)}},
-	})
-}
-
-// requestIndex passes raft a request for the index of linearizable reads, of this member or of a
-// follower. A new leader does not know its predecessors' commit index until the first entry of its
-// own term is committed. Raft defers requests until then, except in a cluster of one voter, whose
-// stored commit index may be too old as well, since it is written with the next append.
-func (r *Replica) requestIndex(m *raftpb.Message) {
-	if s := r.raw.BasicStatus(); s.RaftState == raft.StateLeader && r.machine.AppliedTerm() != s.GetTerm() {
-		r.early = append(r.early, m)
-		return
-	}
-	_ = r.raw.Step(m) // on an error the requester times out and retries
-}
-
-// requestEarly passes the requests that arrived too early to raft again.
-func (r *Replica) requestEarly() {
-	early := r.early
-	r.early = nil
-	for _, m := range early {
-		if r.Leads() || m.GetFrom() == 0 {
-			r.requestIndex(m)
-		}
-	}
-}
 
 // Step processes a message of a peer that CheckMessage has accepted, or a response of the replica's
 // own work. The replica owns the message afterwards. now is the caller's monotonic clock. An error
@@ -274,7 +167,7 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 		// The member that forwarded it does not know the leader's cluster time.
 		for _, e := range m.Entries {
 			if e.GetType() == raftpb.EntryNormal {
-				machine.Restamp(e.Data, r.clock.Time(now, r.machine.ClusterTime()))
+				machine.Restamp(e.Data, r.Clock().Time(now, r.machine.ClusterTime()))
 				continue
 			}
 			change := new(raftpb.ConfChangeV2)
@@ -321,70 +214,4 @@ func (r *Replica) Finish(now time.Duration, a Applied) error {
 		}
 	}
 	return nil
-}
-
-// mustTransfer reports whether this leader must transfer leadership instead of proposing a change:
-// one that removes it. A removed leader sends nothing more, and the remaining one of two voters
-// might never learn that the change was committed.
-func (r *Replica) mustTransfer(change *raftpb.ConfChangeV2) bool {
-	for _, c := range change.GetChanges() {
-		if c.GetType() != raftpb.ConfChangeRemoveNode || c.GetNodeId() != r.id {
-			continue
-		}
-		if to := r.Successor(); to != 0 {
-			r.TransferLeadership(to)
-			return true
-		}
-	}
-	return false
-}
-
-// Successor returns the active voter, other than this leader, with the highest matching index; 0
-// when there is none, or this replica is not the leader.
-func (r *Replica) Successor() (id uint64) {
-	match := uint64(0)
-	for _, f := range r.Followers() {
-		if f.ID != r.id && !f.Learner && f.Active && f.Match >= match {
-			id, match = f.ID, f.Match
-		}
-	}
-	return id
-}
-
-// TransferLeadership transfers leadership to a voter, once that has caught up. A follower requests
-// it from the leader.
-func (r *Replica) TransferLeadership(to uint64) { r.raw.TransferLeader(to) }
-
-// ReportUnreachable reports that messages to a peer were lost.
-func (r *Replica) ReportUnreachable(id uint64) { r.raw.ReportUnreachable(id) }
-
-// ReportSnapshot reports the result of sending a snapshot to a peer.
-func (r *Replica) ReportSnapshot(id uint64, ok bool) {
-	status := raft.SnapshotFailure
-	if ok {
-		status = raft.SnapshotFinish
-	}
-	r.raw.ReportSnapshot(id, status)
-}
-
-// Follower is the progress of a member, as the leader knows it.
-type Follower struct {
-	ID      uint64
-	Learner bool
-	Match   uint64 // the last entry that it is known to have on disk
-	Active  bool   // it responded during the last election timeout
-}
-
-// Followers returns the progress of all members, including this one; nil while this replica is not
-// the leader.
-func (r *Replica) Followers() (followers []Follower) {
-	if !r.Leads() {
-		return nil
-	}
-	r.raw.WithProgress(func(id uint64, t raft.ProgressType, p tracker.Progress) {
-		followers = append(followers, Follower{
-			ID: id, Learner: t == raft.ProgressTypeLearner, Match: p.Match, Active: p.RecentActive || id == r.id,
-		})
-	})
-	return followers
 }

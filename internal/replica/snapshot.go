@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"sync"
 
-	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/snapshot"
@@ -201,23 +200,6 @@ func (r *Replica) receive(tables *storage.Tables, stream io.Reader) (snapshot.Me
 		return meta, fmt.Errorf("%w: data after its end: %w", snapshot.ErrCorrupt, err)
 	}
 	return meta, tables.Finish()
-}
-
-// Append executes appends in order, with one fsync, up to the first that carries a snapshot. It
-// returns the responses that are now due, and the remaining messages: the caller passes the first
-// of them to Install, and then continues with the others.
-func (r *Replica) Append(msgs []*raftpb.Message) (responses, left []*raftpb.Message, err error) {
-	n := 0
-	for n < len(msgs) && raft.IsEmptySnap(msgs[n].GetSnapshot()) {
-		n++
-	}
-	if n == 0 {
-		return nil, msgs, nil
-	}
-	if err := r.log.Append(msgs[:n]); err != nil {
-		return nil, nil, err
-	}
-	return responsesOf(msgs[:n]), msgs[n:], nil
 }
 
 // Install executes an append that carries a snapshot: it installs the state that ReceiveSnapshot

@@ -89,7 +89,7 @@ func openNode(id uint64, fs storage.CrashableFS) (*node, error) {
 		return nil, errors.Join(err, n.close())
 	}
 	n.r, err = New(Config{
-		ID: id, ElectionTicks: 10, HeartbeatTicks: 1, Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
+		ID: id, ElectionTicks: 10, Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 		ClusterID: 7, FS: n.fs, ReceiveDir: "receive",
 	}, n.log, n.machine)
 	if err != nil {

@@ -73,21 +73,37 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 		}
 	}
 	if !raft.IsEmptyHardState(rd.HardState) {
-		r.term = rd.HardState.GetTerm()
-		r.shownTerm.Store(r.term)
+		r.term.Store(rd.HardState.GetTerm())
 		r.commit.Store(rd.HardState.GetCommit())
 	}
 	if rd.SoftState != nil {
 		led := r.Leads()
 		w.LeaderChanged = rd.Lead != r.soft.Lead
 		r.soft = *rd.SoftState
-		r.shownLeader.Store(rd.Lead)
+		r.leader.Store(rd.Lead)
 		w.Elected, w.Deposed = !led && r.Leads(), led && !r.Leads()
 		if !r.Leads() {
-			r.clock = nil
+			r.clock.Store(nil)
 		}
 	}
 	return w, true
+}
+
+// Append executes appends in order, with one fsync, up to the first that carries a snapshot. It
+// returns the responses that are now due, and the remaining messages: the caller passes the first
+// of them to Install, and then continues with the others.
+func (r *Replica) Append(msgs []*raftpb.Message) (responses, left []*raftpb.Message, err error) {
+	n := 0
+	for n < len(msgs) && raft.IsEmptySnap(msgs[n].GetSnapshot()) {
+		n++
+	}
+	if n == 0 {
+		return nil, msgs, nil
+	}
+	if err := r.log.Append(msgs[:n]); err != nil {
+		return nil, nil, err
+	}
+	return responsesOf(msgs[:n]), msgs[n:], nil
 }
 
 // Applied is the part of an Apply's result for the raft loop; see Finish.
