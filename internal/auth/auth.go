@@ -12,10 +12,11 @@
 // has the permissions of v2 requests without credentials; it is created when v2 enables
 // authentication, and not when v3 does. v3 has no guests.
 //
-// Invariants: a State never changes once it is published. The revision of the table increases by
-// one with each command that changes a user or a role or disables authentication, and with no
-// other: not with a command that changes nothing, not when authentication is enabled, and not with
-// a login. No command moves the revision of the keys. A request is authorized against one State.
+// Invariants: a State never changes once it is published (Table.show). The revision of the table
+// increases by one with each command that changes a user or a role or disables authentication, and
+// with no other: not with a command that changes nothing, not when authentication is enabled, and
+// not with a login (TestTwice). No command moves the revision of the keys (package machine checks
+// it). A request is authorized against one State.
 //
 // Concurrency: State and all methods of Gate may be called from any goroutine; Begin, Apply and
 // Publish belong to the applier.
@@ -29,6 +30,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"cairn/internal/invariant"
 	"cairn/internal/storage"
 )
 
@@ -121,6 +123,9 @@ type Table struct {
 	shown atomic.Pointer[State]
 
 	next *State // as of the open batch
+	// fingerprint is the content of the shown state when it was published, in builds with the tag
+	// invariants.
+	fingerprint string
 }
 
 // Open reads the table.
@@ -140,8 +145,20 @@ func (t *Table) Reload(db *storage.Store) (err error) {
 			return fmt.Errorf("read users and roles: %w", err)
 		}
 	}
-	t.shown.Store(s)
+	t.show(s)
 	return nil
+}
+
+// show makes a state visible. In builds with the tag invariants it checks that the state before it
+// has not changed meanwhile.
+func (t *Table) show(s *State) {
+	if invariant.Enabled {
+		if old := t.shown.Load(); old != nil && old.fingerprint() != t.fingerprint {
+			invariant.Violated("users and roles of revision %d have changed after they were shown", old.Revision)
+		}
+		t.fingerprint = s.fingerprint()
+	}
+	t.shown.Store(s)
 }
 
 // State returns the table as of the last committed batch.
@@ -156,6 +173,6 @@ func (t *Table) Next() *State { return t.next }
 // Publish makes the changes of a committed batch visible to State.
 func (t *Table) Publish() {
 	if t.next != t.State() {
-		t.shown.Store(t.next)
+		t.show(t.next)
 	}
 }

@@ -356,7 +356,7 @@ func BenchmarkPassword(b *testing.B) {
 	s := newState()
 	hash, _ := bcrypt.GenerateFromPassword([]byte("pw"), bcrypt.DefaultCost)
 	s.users["u"] = &User{Name: "u", Hash: string(hash)}
-	table.shown.Store(s)
+	table.show(s)
 	g, err := NewGate(table, GateConfig{Slots: 1, Now: time.Now, Rand: rand.Reader})
 	if err != nil {
 		b.Fatal(err)

@@ -86,7 +86,7 @@ func (c *Command) Append(dst []byte) []byte {
 	dst = codec.AppendText(append(dst, byte(c.Kind), flags), c.Name)
 	dst = codec.AppendText(codec.AppendText(dst, c.Hash), c.Role)
 	for _, list := range c.lists() {
-		dst = appendTexts(dst, *list)
+		dst = codec.AppendOptionalTexts(dst, *list)
 	}
 	if c.Kind == KindV3RoleGrant || c.Kind == KindV3RoleRevoke {
 		dst = c.Permission.append(dst)
@@ -112,7 +112,7 @@ func Decode(b []byte) (c Command, err error) {
 	c.MovesAlways = flags&flagExact == 0 && c.Kind != KindLogin
 	c.V2, c.Name, c.Hash, c.Role = flags&flagV2 != 0, r.Text(), r.Text(), r.Text()
 	for _, list := range c.lists() {
-		*list = takeTexts(&r)
+		*list = r.OptionalTexts()
 	}
 	if c.Kind == KindV3RoleGrant || c.Kind == KindV3RoleRevoke {
 		c.Permission = takePermission(&r)

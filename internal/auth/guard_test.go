@@ -31,7 +31,7 @@ func TestGuard(t *testing.T) {
 	enabled := &State{Enabled: true, Revision: 7, users: map[string]*User{"u": {Name: "u"}}}
 	later := &State{Enabled: true, Revision: 8, users: map[string]*User{"u": {Name: "u"}}}
 	table := new(Table)
-	table.shown.Store(enabled)
+	table.show(enabled)
 	var caughtUp waits
 	g := Guard{Gate: &Gate{table: table}, Reads: &caughtUp}
 	calls := 0
@@ -42,7 +42,7 @@ func TestGuard(t *testing.T) {
 			t.Error("the caller is not current")
 		}
 		if len(revisions) == 1 {
-			table.shown.Store(later)
+			table.show(later)
 			return OldRevision
 		}
 		return nil
@@ -53,7 +53,7 @@ func TestGuard(t *testing.T) {
 	reads := 0
 	err = g.Read(t.Context(), named{"u", &calls, nil}, func(*Caller) error {
 		if reads++; reads == 1 {
-			table.shown.Store(enabled)
+			table.show(enabled)
 		}
 		return nil
 	})

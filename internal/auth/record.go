@@ -39,11 +39,11 @@ func (s *State) append(dst []byte) []byte {
 }
 
 func (u *User) append(dst []byte) []byte {
-	return appendTexts(codec.AppendText(dst, u.Hash), u.Roles)
+	return codec.AppendOptionalTexts(codec.AppendText(dst, u.Hash), u.Roles)
 }
 
 func (r *Role) append(dst []byte) []byte {
-	dst = appendTexts(appendTexts(dst, r.Read), r.Write)
+	dst = codec.AppendOptionalTexts(codec.AppendOptionalTexts(dst, r.Read), r.Write)
 	dst = binary.AppendUvarint(dst, uint64(len(r.Ranges)))
 	for i := range r.Ranges {
 		dst = r.Ranges[i].append(dst)
@@ -66,9 +66,9 @@ func (s *State) read(key, value []byte) error {
 	case key[1] == recordKey && name == "":
 		s.tokenKey = bytes.Clone(r.Rest())
 	case key[1] == recordUser:
-		s.users[name] = &User{Name: name, Hash: r.Text(), Roles: takeTexts(&r)}
+		s.users[name] = &User{Name: name, Hash: r.Text(), Roles: r.OptionalTexts()}
 	case key[1] == recordRole:
-		role := &Role{Name: name, Read: takeTexts(&r), Write: takeTexts(&r)}
+		role := &Role{Name: name, Read: r.OptionalTexts(), Write: r.OptionalTexts()}
 		for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 			role.Ranges = append(role.Ranges, takePermission(&r))
 		}
@@ -83,35 +83,6 @@ func (s *State) read(key, value []byte) error {
 	return nil
 }
 
-// appendTexts appends a list: 0 for nil, otherwise its length plus one, and the texts.
-func appendTexts(dst []byte, texts []string) []byte {
-	if texts == nil {
-		return append(dst, 0)
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(texts))+1)
-	for _, s := range texts {
-		dst = codec.AppendText(dst, s)
-	}
-	return dst
-}
-
-// takeTexts is the inverse of appendTexts.
-func takeTexts(r *codec.Reader) []string {
-	n := r.Uvarint()
-	switch {
-	case n == 0:
-		return nil
-	case n-1 > uint64(r.Len()):
-		r.Fail("a list of %d items in %d bytes", n-1, r.Len())
-		return nil
-	}
-	texts := make([]string, 0, n-1)
-	for ; n > 1 && r.Err() == nil; n-- {
-		texts = append(texts, r.Text())
-	}
-	return texts
-}
-
 func takePermission(r *codec.Reader) Permission {
 	p := Permission{Access: Access(r.Byte())}
 	key, end := r.Text(), r.Text()
@@ -123,4 +94,16 @@ func takePermission(r *codec.Reader) Permission {
 		r.Fail("access %d", p.Access)
 	}
 	return p
+}
+
+// fingerprint returns the records of all users and roles and the status, for comparison.
+func (s *State) fingerprint() string {
+	b := codec.AppendBytes(s.append(nil), s.tokenKey)
+	for _, name := range s.UserNames() {
+		b = s.users[name].append(codec.AppendText(b, name))
+	}
+	for _, name := range s.RoleNames() {
+		b = s.roles[name].append(codec.AppendText(b, name))
+	}
+	return string(b)
 }

@@ -101,7 +101,7 @@ func TakeRestoration(d *codec.Reader) (r Restoration) {
 	}
 	r.Revision = d.Uvarint()
 	for n := d.Count(); n > 0 && d.Err() == nil; n-- {
-		r.Users = append(r.Users, User{Name: d.Text(), Hash: d.Text(), Roles: takeTexts(d)})
+		r.Users = append(r.Users, User{Name: d.Text(), Hash: d.Text(), Roles: d.OptionalTexts()})
 	}
 	for n := d.Count(); n > 0 && d.Err() == nil; n-- {
 		role := RestoredRole{Name: d.Text()}

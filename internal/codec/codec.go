@@ -8,7 +8,7 @@
 //
 // Invariants: no input makes a Reader panic, read beyond its end, or allocate more than the input's
 // length. Without an error, reading allocates only texts. After the first failed read, all later
-// reads return zero values.
+// reads return zero values. FuzzReader checks all of them.
 //
 // Concurrency: a Reader belongs to one goroutine.
 package codec

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/quick"
@@ -43,6 +44,32 @@ func TestBytesOfNumbers(t *testing.T) {
 	}
 }
 
+// TestTexts pins both forms of lists, which are stored.
+func TestTexts(t *testing.T) {
+	for _, c := range []struct {
+		texts           []string
+		plain, optional string
+	}{
+		{nil, "\x00", "\x00"},
+		{[]string{}, "\x00", "\x01"},
+		{[]string{""}, "\x01\x00", "\x02\x00"},
+		{[]string{"ab", "c"}, "\x02\x02ab\x01c", "\x03\x02ab\x01c"},
+	} {
+		plain, optional := AppendTexts(nil, c.texts), AppendOptionalTexts(nil, c.texts)
+		if string(plain) != c.plain || string(optional) != c.optional {
+			t.Errorf("%q is stored as %q and, optional, as %q; want %q and %q", c.texts, plain, optional, c.plain, c.optional)
+		}
+		r := NewReader(plain)
+		if got := r.Texts(); r.End() != nil || !slices.Equal(got, c.texts) || len(c.texts) == 0 && got != nil {
+			t.Errorf("%q was read as %q, %v", c.texts, got, r.Err())
+		}
+		r = NewReader(optional)
+		if got := r.OptionalTexts(); r.End() != nil || !slices.Equal(got, c.texts) || (got == nil) != (c.texts == nil) {
+			t.Errorf("optional %q was read as %q, %v", c.texts, got, r.Err())
+		}
+	}
+}
+
 // TestErrors checks that the error names the first failed read with its offset, and that later
 // reads return zero values.
 func TestErrors(t *testing.T) {
@@ -59,6 +86,9 @@ func TestErrors(t *testing.T) {
 		{"\x05abcd", func(r *Reader) { r.Bytes() }, "byte 1 of 5: 4 bytes, want 5"},
 		{strings.Repeat("\xff", 9) + "\x01", func(r *Reader) { r.Text() }, "byte 10 of 10: 0 bytes, want 18446744073709551615"},
 		{"\x03ab", func(r *Reader) { r.Count() }, "byte 1 of 3: a list of 3 items in 2 bytes"},
+		{"\x03ab", func(r *Reader) { r.Texts() }, "byte 1 of 3: a list of 3 items in 2 bytes"},
+		{"\x04ab", func(r *Reader) { r.OptionalTexts() }, "byte 1 of 3: a list of 3 items in 2 bytes"},
+		{"\x02\x01a\x02b", func(r *Reader) { r.Texts() }, "byte 4 of 5: 1 bytes, want 2"},
 		{"abc", func(r *Reader) { r.Byte() }, "byte 1 of 3: 2 bytes too many"},
 		{"abc", func(r *Reader) { r.Fail("kind %d", r.Byte()); r.Fail("later") }, "byte 1 of 3: kind 97"},
 		{"a", func(r *Reader) { r.Take(2); r.Take(3) }, "byte 0 of 1: 1 bytes, want 2"},
@@ -68,7 +98,7 @@ func TestErrors(t *testing.T) {
 		if err := r.End(); err == nil || err.Error() != c.want {
 			t.Errorf("%q: error %v, want %s", c.bytes, err, c.want)
 		}
-		if r.Byte() != 0 || r.Uvarint() != 0 || r.Varint() != 0 || r.Uint64() != 0 || r.Count() != 0 || len(r.Bytes()) != 0 || r.Text() != "" ||
+		if r.Byte() != 0 || r.Uvarint() != 0 || r.Varint() != 0 || r.Uint64() != 0 || r.Count() != 0 || len(r.Bytes()) != 0 || r.Text() != "" || r.Texts() != nil || r.OptionalTexts() != nil ||
 			r.Rest() != nil || r.Take(0) != nil || r.Len() != 0 {
 			t.Errorf("%q: something is read after the error", c.bytes)
 		}
@@ -109,6 +139,8 @@ func TestReadingAllocatesOnlyTexts(t *testing.T) {
 // bytes of the input, and after an error all return zero values.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte("bunitTcr"), []byte("a\x01\x02\x00\x00\x00\x00\x00\x00\x00\x07\x01x\x01y\x00rest"))
+	f.Add([]byte("lo"), []byte("\x02\x01a\x00\x02\x01b"))
+	f.Add([]byte("o"), []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Add([]byte("uuu"), []byte("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"))
 	f.Add([]byte("tc"), []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, program, in []byte) {
@@ -137,6 +169,14 @@ func FuzzReader(f *testing.F) {
 				if n := r.Count(); n > r.Len() {
 					t.Fatalf("a list of %d in %d bytes", n, r.Len())
 				}
+			case 'l':
+				if list := r.Texts(); len(list) > left {
+					t.Fatalf("a list of %d texts in %d bytes", len(list), left)
+				}
+			case 'o':
+				if list := r.OptionalTexts(); cap(list) > left {
+					t.Fatalf("a list of %d texts with room for %d in %d bytes", len(list), cap(list), left)
+				}
 			case 'r':
 				if len(r.Rest()) != left || r.Len() != 0 {
 					t.Fatal("not all was left")
@@ -150,7 +190,7 @@ func FuzzReader(f *testing.F) {
 				t.Fatalf("error %v, before that %s", err, failed)
 			case failed == "" && err != nil:
 				failed = err.Error()
-				if at := fmt.Sprintf("byte %d of %d: ", len(in)-left, len(in)); op != 't' && op != 'T' && op != 'c' && !strings.HasPrefix(failed, at) {
+				if at := fmt.Sprintf("byte %d of %d: ", len(in)-left, len(in)); !strings.ContainsRune("tTclo", rune(op)) && !strings.HasPrefix(failed, at) {
 					t.Fatalf("%q at %s", failed, at)
 				}
 			}

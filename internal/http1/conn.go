@@ -135,7 +135,7 @@ func (c *conn) finishHandler(x *exchange) outcome {
 		return outcomeBroken // closed: requests that were read ahead are not served
 	}
 	// read it after the state has changed; closeIdle does both in the reverse order
-	c.noMore = !x.keep || c.srv.stopping.Load()
+	c.noMore = !x.keep || c.srv.conns.Stopping()
 	return outcomeDone
 }
 

@@ -39,9 +39,9 @@
 //   - At most one goroutine reads a connection: its own, the handler's, or watch (context.go),
 //     which is stopped before another goroutine reads.
 //   - A connection is idle (between requests) or active, and Shutdown closes only idle ones: a
-//     request whose first byte was read gets a response.
+//     request whose first byte was read gets a response (TestShutdown).
 //   - When a response has ended, goroutines that its handler left behind cannot use the connection:
-//     exchange.closed and ended.
+//     exchange.closed and ended (TestLateHandlers).
 //
 // # Concurrency
 //

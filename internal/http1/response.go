@@ -242,7 +242,7 @@ func (x *exchange) begin(body []byte, whole bool) {
 	h := x.conn.header
 	x.leaveBody()
 	x.frameBy(h, whole)
-	if x.framing == framingClose || httpguts.HeaderValuesContainsToken(h["Connection"], "close") || x.conn.srv.stopping.Load() {
+	if x.framing == framingClose || httpguts.HeaderValuesContainsToken(h["Connection"], "close") || x.conn.srv.conns.Stopping() {
 		x.keep = false
 	}
 	appendTo(&x.out, protocols[x.minor])

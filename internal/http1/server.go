@@ -7,8 +7,9 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"cairn/internal/connset"
 )
 
 // Options configures a Server.
@@ -61,19 +62,17 @@ func (o *Options) setDefaults() {
 
 // Server serves accepted connections. Its methods may be called by any goroutine.
 type Server struct {
-	opts     Options
-	stopping atomic.Bool
+	opts  Options
+	conns *connset.Set[*conn]
 
-	mu    sync.Mutex // guards the fields below
-	conns map[*conn]struct{}
-	empty chan struct{} // closed when stopping and the last connection is closed
-	sweep *time.Timer   // runs closeUnused; nil while there are no connections
+	mu    sync.Mutex  // guards sweep, and conn.sweptTurns and conn.sweeps of all connections
+	sweep *time.Timer // runs closeUnused; nil while there are no connections
 }
 
 // New returns a server without connections.
 func New(opts Options) *Server {
 	opts.setDefaults()
-	return &Server{opts: opts, conns: make(map[*conn]struct{}), empty: make(chan struct{})}
+	return &Server{opts: opts, conns: connset.New[*conn]()}
 }
 
 // ServeConn serves a connection until it ends; head has bytes that were read from it already.
@@ -92,12 +91,11 @@ func (s *Server) ServeConn(nc net.Conn, head []byte, closed func()) {
 }
 
 func (s *Server) add(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping.Load() {
+	if !s.conns.Add(c) {
 		return false
 	}
-	s.conns[c] = struct{}{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.sweep == nil {
 		s.sweep = time.AfterFunc(s.opts.IdleTimeout/2, s.closeUnused)
 	}
@@ -113,7 +111,8 @@ const sweepsUnused = 3
 func (s *Server) closeUnused() {
 	s.mu.Lock()
 	var unused []*conn
-	for c := range s.conns {
+	conns := s.conns.AppendAll(nil)
+	for _, c := range conns {
 		if n := c.turns.Load(); n != c.sweptTurns {
 			c.sweptTurns, c.sweeps = n, 0
 		}
@@ -121,7 +120,7 @@ func (s *Server) closeUnused() {
 			unused = append(unused, c)
 		}
 	}
-	if s.sweep = nil; len(s.conns) > 0 {
+	if s.sweep = nil; len(conns) > 0 {
 		s.sweep = time.AfterFunc(s.opts.IdleTimeout/2, s.closeUnused)
 	}
 	s.mu.Unlock()
@@ -131,35 +130,12 @@ func (s *Server) closeUnused() {
 }
 
 // remove deletes a connection that has ended or was hijacked.
-func (s *Server) remove(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.signalLocked()
-}
-
-func (s *Server) signalLocked() {
-	if !s.stopping.Load() || len(s.conns) > 0 {
-		return
-	}
-	select {
-	case <-s.empty:
-	default:
-		close(s.empty)
-	}
-}
+func (s *Server) remove(c *conn) { s.conns.Remove(c) }
 
 // stop starts the shutdown, and returns the open connections.
 func (s *Server) stop() []*conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopping.Store(true)
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	s.signalLocked()
-	return conns
+	s.conns.Stop()
+	return s.conns.AppendAll(nil)
 }
 
 // Shutdown closes idle connections and waits for the responses to requests in progress, but not for
@@ -170,7 +146,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.closeIdle()
 	}
 	select {
-	case <-s.empty:
+	case <-s.conns.Drained():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -22,11 +22,13 @@
 //   - A stream is in Conn.streams from its HEADERS until both sides have ended it or either side
 //     has reset it.
 //   - Header blocks are encoded in the order in which they are appended to the output, under
-//     Conn.mu, because they share one compression state.
+//     Conn.mu, because they share one compression state (Stream.BeginLocked checks the lock in
+//     builds with the tag invariants).
 //   - At most one goroutine writes to the socket (output.writing), at most one reads from it.
 //   - What a peer can make the server hold is bounded per connection: streams, header bytes, unread
 //     request bytes, queued responses and handlers of streams that it has reset (limits.go). A peer
-//     that exceeds a bound loses its stream or its connection; other connections are not affected.
+//     that exceeds a bound loses its stream or its connection; other connections are not affected
+//     (TestFloodWithoutReading and its neighbours, one per bound).
 //
 // # Concurrency
 //

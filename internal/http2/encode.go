@@ -1,6 +1,10 @@
 package http2
 
-import "strconv"
+import (
+	"strconv"
+
+	"cairn/internal/invariant"
+)
 
 // IndexedField is a header field that the encoder may put into the client's dynamic table, so that
 // it costs one byte from its second use on. A protocol makes one per field, not one per response.
@@ -113,6 +117,9 @@ func Sendable(name, value string) bool {
 // BeginLocked starts a header block in a buffer of the connection. Append fields to it by
 // AppendField, AppendStatus and AppendIndexedLocked, then call HeadersLocked.
 func (st *Stream) BeginLocked() []byte {
+	if invariant.Enabled && st.conn.mu.TryLock() {
+		invariant.Violated("a header block is begun without the connection's lock")
+	}
 	o := &st.conn.out
 	return o.hpack.begin(o.block[:0])
 }

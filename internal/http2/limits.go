@@ -161,9 +161,9 @@ var (
 	errStalled    = errors.New("peer reads too slowly while memory is short")
 )
 
-// supervise looks after silent and stuck connections. One ticking goroutine for all connections
+// watchConns looks after silent and stuck connections. One ticking goroutine for all connections
 // spares every read a clock reading and a timer.
-func (s *Server) supervise() {
+func (s *Server) watchConns() {
 	tick := min(s.opts.KeepaliveTime, s.opts.KeepaliveTimeout, s.limits.writeTimeout, 4*time.Second) / 4
 	ticker := time.NewTicker(max(tick, 5*time.Millisecond))
 	defer ticker.Stop()
@@ -173,12 +173,7 @@ func (s *Server) supervise() {
 		case <-s.stop:
 			return
 		case now := <-ticker.C:
-			s.mu.Lock()
-			conns = conns[:0]
-			for c := range s.conns {
-				conns = append(conns, c)
-			}
-			s.mu.Unlock()
+			conns = s.conns.AppendAll(conns[:0])
 			for _, c := range conns {
 				c.look(now)
 			}

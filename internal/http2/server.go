@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cairn/internal/budget"
+	"cairn/internal/connset"
 )
 
 // ErrServerStopped is the cause of connections that Close or Shutdown ended.
@@ -72,13 +73,11 @@ type Server struct {
 	opts    Options
 	limits  limits
 	workers workerPool
+	conns   *connset.Set[*Conn]
 
-	mu          sync.Mutex // guards the fields below
-	stopping    bool
-	supervising bool
-	conns       map[*Conn]struct{}
-	idle        chan struct{} // closed when stopping and no connection is left
-	stop        chan struct{} // closed when stopping: ends the supervisor
+	supervise sync.Once     // starts the supervisor
+	stop      chan struct{} // closed when stopping: ends the supervisor
+	stopOnce  sync.Once
 }
 
 // NewServer returns a server without connections.
@@ -87,8 +86,7 @@ func NewServer(opts Options) *Server {
 	return &Server{
 		opts:   opts,
 		limits: newLimits(opts.MaxBodyBytes),
-		conns:  make(map[*Conn]struct{}),
-		idle:   make(chan struct{}),
+		conns:  connset.New[*Conn](),
 		stop:   make(chan struct{}),
 	}
 }
@@ -109,53 +107,24 @@ func (s *Server) ServeConn(nc net.Conn, head []byte, state *tls.ConnectionState,
 }
 
 func (s *Server) add(c *Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping {
+	if !s.conns.Add(c) {
 		return false
 	}
-	s.conns[c] = struct{}{}
-	if !s.supervising {
-		s.supervising = true
-		go s.supervise()
-	}
+	s.supervise.Do(func() { go s.watchConns() })
 	return true
 }
 
 func (s *Server) remove(c *Conn) {
 	c.closed()
 	c.account.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.signalIdleLocked()
-}
-
-func (s *Server) signalIdleLocked() {
-	if !s.stopping || len(s.conns) > 0 {
-		return
-	}
-	select {
-	case <-s.idle:
-	default:
-		close(s.idle)
-	}
+	s.conns.Remove(c)
 }
 
 // beginStop refuses further connections and returns those that are open.
 func (s *Server) beginStop() []*Conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.stopping {
-		s.stopping = true
-		close(s.stop)
-	}
-	conns := make([]*Conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	s.signalIdleLocked()
-	return conns
+	s.stopOnce.Do(func() { close(s.stop) })
+	s.conns.Stop()
+	return s.conns.AppendAll(nil)
 }
 
 // Shutdown sends GOAWAY to every client, waits for open requests and closes. When ctx ends first,
@@ -166,7 +135,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.goAwayGracefully()
 	}
 	select {
-	case <-s.idle:
+	case <-s.conns.Drained():
 	case <-ctx.Done():
 		s.Close()
 		return ctx.Err()
@@ -181,6 +150,6 @@ func (s *Server) Close() {
 	for _, c := range s.beginStop() {
 		c.fail(ErrServerStopped)
 	}
-	<-s.idle
+	<-s.conns.Drained()
 	s.workers.stop()
 }

@@ -2,47 +2,33 @@ package lease
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
+	"cairn/internal/deadline"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
-	"cairn/internal/storage"
 )
 
-// deadlineLease is the kind of leases' entries in table t. It is stored; v2tree defines the other
-// kinds.
-const deadlineLease = 'l'
-
-func deadlineKey(deadline kv.ClusterTime, id kv.LeaseID) []byte {
-	key := binary.BigEndian.AppendUint64([]byte{byte(storage.TableDeadlines)}, uint64(deadline))
-	return binary.BigEndian.AppendUint64(append(key, deadlineLease), uint64(id))
+// deadlineKey returns the key of a lease's entry in table t.
+func deadlineKey(at kv.ClusterTime, id kv.LeaseID) []byte {
+	var name [8]byte
+	binary.BigEndian.PutUint64(name[:], uint64(id))
+	return deadline.AppendKey(nil, deadline.Entry{Time: at, Kind: deadline.Lease, Name: name[:]})
 }
 
 // Due returns the commands that expire leases whose deadline has passed at now. It examines the
 // first limit entries of table t that are not before from. Entries of other kinds count towards
 // limit, so that a caller that reads the other kinds with the same limit sees every due entry once.
 func Due(r mvcc.Reading, from, now kv.ClusterTime, limit int) (due []Command, err error) {
-	lower := binary.BigEndian.AppendUint64([]byte{byte(storage.TableDeadlines)}, uint64(from))
-	it := r.Cursor(lower, []byte{byte(storage.TableDeadlines) + 1})
-	for ok := it.First(); ok && limit > 0; ok = it.Next() {
-		limit--
-		key := it.Key()
-		if len(key) < 10 {
-			return nil, errors.Join(fmt.Errorf("%w: deadline %x", ErrCorrupt, key), it.Close())
+	err = deadline.Visit(r.Cursor(deadline.Bounds(from, now)), limit, func(e deadline.Entry) error {
+		if e.Kind != deadline.Lease {
+			return nil
 		}
-		deadline := kv.ClusterTime(binary.BigEndian.Uint64(key[1:]))
-		if deadline > now {
-			break
+		if len(e.Name) != 8 {
+			return fmt.Errorf("%w: deadline of lease %x", ErrCorrupt, e.Name)
 		}
-		if key[9] != deadlineLease {
-			continue
-		}
-		if len(key) != 18 {
-			return nil, errors.Join(fmt.Errorf("%w: deadline %x", ErrCorrupt, key), it.Close())
-		}
-		id := kv.LeaseID(binary.BigEndian.Uint64(key[10:]))
-		due = append(due, Command{Kind: KindExpire, ID: id, Deadline: deadline})
-	}
-	return due, it.Close()
+		due = append(due, Command{Kind: KindExpire, ID: kv.LeaseID(binary.BigEndian.Uint64(e.Name)), Deadline: e.Time})
+		return nil
+	})
+	return due, err
 }

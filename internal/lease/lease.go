@@ -6,9 +6,9 @@
 // change of a key. The package does not own the choice of IDs, the minimum TTL (v3rpc), or the
 // clock (member).
 //
-// Invariants: a lease of table l has exactly one entry in table t, at its deadline; a lease ends
-// with all its keys in one revision, unless it expires with more keys than one command may change;
-// a lease whose deadline has passed is never renewed.
+// Invariants: a lease of table l has exactly one entry in table t, at its deadline (Verify); a
+// lease ends with all its keys in one revision, unless it expires with more keys than one command
+// may change; a lease whose deadline has passed is never renewed.
 //
 // All functions depend only on the state, the command and the cluster time. Apply belongs to the
 // applier's goroutine; the others may be called from any goroutine.

@@ -68,6 +68,44 @@ func TestArchitectureListsPackages(t *testing.T) {
 	}
 }
 
+// TestContributingListsPackages: the map of areas in CONTRIBUTING.md has each package of internal
+// once, and no other word of its column is unknown.
+func TestContributingListsPackages(t *testing.T) {
+	page, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(page), "| area | packages | role |")
+	list, _, _ = strings.Cut(list, "\n\n")
+	listed := map[string]int{}
+	for line := range strings.Lines(list) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 {
+			continue
+		}
+		for i, word := range strings.Split(cells[2], "`") {
+			if i%2 == 1 { // between two backquotes
+				listed[word]++
+			}
+		}
+	}
+	dirs, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if n := listed[d.Name()]; n != 1 {
+			t.Errorf("CONTRIBUTING.md lists internal/%s %d times in its map of areas, want once", d.Name(), n)
+		}
+		delete(listed, d.Name())
+	}
+	for word := range listed {
+		if _, err := os.Stat("../../" + word); err != nil {
+			t.Errorf("CONTRIBUTING.md: map of areas: %v", err)
+		}
+	}
+}
+
 // doc is the start of a well-documented package.
 func doc(name string) string { return "// Package " + name + " is an example.\npackage " + name + "\n" }
 

@@ -88,12 +88,12 @@ func (c *Command) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, kind), c.ID)
 	switch c.Kind {
 	case KindPublish:
-		return codec.AppendText(appendTexts(codec.AppendText(dst, c.Name), c.ClientURLs), c.Version)
+		return codec.AppendText(codec.AppendTexts(codec.AppendText(dst, c.Name), c.ClientURLs), c.Version)
 	case KindAdd:
 		dst = append(dst, flagsOf(c.Learner))
-		return appendTexts(binary.AppendUvarint(dst, c.LearnersMax), c.PeerURLs)
+		return codec.AppendTexts(binary.AppendUvarint(dst, c.LearnersMax), c.PeerURLs)
 	case KindUpdate:
-		return appendTexts(dst, c.PeerURLs)
+		return codec.AppendTexts(dst, c.PeerURLs)
 	default:
 		return dst
 	}
@@ -110,15 +110,15 @@ func Decode(b []byte) (c Command, err error) {
 		if kind&kindStill != 0 {
 			r.Fail("kind %#x, which this version does not know", kind)
 		}
-		c.Name, c.ClientURLs, c.Version = r.Text(), takeTexts(&r), r.Text()
+		c.Name, c.ClientURLs, c.Version = r.Text(), r.Texts(), r.Text()
 	case KindUpdate:
-		c.PeerURLs = takeTexts(&r)
+		c.PeerURLs = r.Texts()
 	case KindAdd:
 		flags := r.Byte()
 		if c.Learner = flags == flagLearner; flags != flagsOf(c.Learner) {
 			r.Fail("flags %#x", flags)
 		}
-		c.LearnersMax, c.PeerURLs = r.Uvarint(), takeTexts(&r)
+		c.LearnersMax, c.PeerURLs = r.Uvarint(), r.Texts()
 	case KindRemove, KindPromote:
 	default:
 		r.Fail("kind %d, which this cairn does not know", c.Kind)

@@ -8,7 +8,8 @@
 //
 // Invariants: an ID depends only on its arguments and equals etcd's for the same arguments, so that
 // a member that replaces an etcd member keeps its ID in pages and logs. No two members share a peer
-// URL. The ID of a removed member is never reused. List returns the state after some committed
+// URL. The ID of a removed member is never reused. In builds with the tag invariants Table.check
+// checks both. List returns the state after some committed
 // batch.
 //
 // Concurrency: List and the functions may be called from any goroutine; Begin, Apply and Publish
@@ -26,6 +27,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/invariant"
 	"cairn/internal/storage"
 )
 
@@ -34,7 +36,8 @@ type Member struct {
 	ID         uint64
 	Name       string   // empty until the member has started for the first time
 	PeerURLs   []string // the URLs for other members
-	ClientURLs []string // the URLs for clients, as the member published them; none until it has started
+	// the URLs for clients, as the member published them; none until it has started
+	ClientURLs []string
 	Learner    bool     // receives the log, but does not vote
 	// of etcd's API that the member served when it last started, such as 3.7.0; empty until it has
 	// started
@@ -133,9 +136,25 @@ func (t *Table) Next() []Member { return t.next }
 // Publish makes the changes of a committed batch visible to List.
 func (t *Table) Publish() {
 	if t.changed {
+		if invariant.Enabled {
+			t.check()
+		}
 		shown, removed := t.next, t.removedNext
 		t.shown.Store(&shown)
 		t.removed.Store(&removed)
+	}
+}
+
+// check checks what the package comment says of the members.
+func (t *Table) check() {
+	urls := map[string]uint64{}
+	for i, m := range t.next {
+		invariant.Check(i == 0 || t.next[i-1].ID < m.ID, "member %x is not in the order of IDs", m.ID)
+		invariant.Check(!t.removedNext[m.ID], "removed member %x is back", m.ID)
+		for _, url := range m.PeerURLs {
+			invariant.Check(urls[url] == 0, "members %x and %x share the peer URL %s", urls[url], m.ID, url)
+			urls[url] = m.ID
+		}
 	}
 }
 

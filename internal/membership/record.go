@@ -16,7 +16,7 @@ const (
 // append appends a member's record, as drawn in docs/formats/members.md. The ID is in the key.
 func (m *Member) append(dst []byte) []byte {
 	dst = codec.AppendText(append(dst, flagsOf(m.Learner)), m.Name)
-	return codec.AppendText(appendTexts(appendTexts(dst, m.PeerURLs), m.ClientURLs), m.Version)
+	return codec.AppendText(codec.AppendTexts(codec.AppendTexts(dst, m.PeerURLs), m.ClientURLs), m.Version)
 }
 
 func flagsOf(learner bool) byte {
@@ -49,26 +49,9 @@ func decodeMember(key, value []byte) (m record, err error) {
 	if flags&^flagLearner != 0 {
 		r.Fail("flags %#x", flags)
 	}
-	m.Name, m.PeerURLs, m.ClientURLs, m.Version = r.Text(), takeTexts(&r), takeTexts(&r), r.Text()
+	m.Name, m.PeerURLs, m.ClientURLs, m.Version = r.Text(), r.Texts(), r.Texts(), r.Text()
 	if err := r.End(); err != nil {
 		return m, fmt.Errorf("%w: record of member %x: %x: %w", ErrCorrupt, m.ID, value, err)
 	}
 	return m, nil
-}
-
-func appendTexts(dst []byte, texts []string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(texts)))
-	for _, s := range texts {
-		dst = codec.AppendText(dst, s)
-	}
-	return dst
-}
-
-// takeTexts is the inverse of appendTexts.
-func takeTexts(r *codec.Reader) []string {
-	var texts []string
-	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
-		texts = append(texts, r.Text())
-	}
-	return texts
 }

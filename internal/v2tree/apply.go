@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sort"
 
+	"cairn/internal/deadline"
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -56,7 +58,17 @@ func Apply(w *mvcc.Writer, now kv.ClusterTime, c *Command) (Result, error) {
 	}
 	res.At = now
 	res.Index = w.Revision()
+	if invariant.Enabled {
+		a.checkRevision(&res)
+	}
 	return res, nil
+}
+
+// checkRevision checks that a command that succeeded moves the revision by one, unless there was
+// nothing to expire.
+func (a *applier) checkRevision(res *Result) {
+	moved := res.Index - (a.next - 1)
+	invariant.Check(moved == 1 || moved == 0 && a.c.Kind == KindExpire, "a command of kind %d on %q moves the revision by %d", a.c.Kind, a.c.Path, moved)
 }
 
 // applier applies one command.
@@ -295,6 +307,6 @@ func (a *applier) put(path, value []byte, action kv.Action, recreate bool) (Node
 			n.Created = old.CreateRevision
 		}
 	}
-	moveDeadline(a.b, deadlineKey, path, old.Deadline, a.deadline)
+	moveDeadline(a.b, deadline.Key, path, old.Deadline, a.deadline)
 	return n, old, nil
 }

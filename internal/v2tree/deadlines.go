@@ -1,25 +1,17 @@
 package v2tree
 
 import (
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"math"
 	"time"
 
+	"cairn/internal/deadline"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
 )
 
-// Kinds of entries in table t that are v2's. The values are stored.
-const (
-	deadlineKey       = 'k'
-	deadlineDirectory = 'd'
-)
-
-// deadlineOf returns the deadline of a TTL that starts at now. It is never 0, which means no
-// deadline.
+// deadlineOf returns when a TTL that begins now is over. It is never 0, which would mean that there
+// is no deadline.
 func deadlineOf(now kv.ClusterTime, ttl time.Duration) kv.ClusterTime {
 	if ttl > 0 && now > math.MaxInt64-kv.ClusterTime(ttl) {
 		return math.MaxInt64
@@ -27,57 +19,34 @@ func deadlineOf(now kv.ClusterTime, ttl time.Duration) kv.ClusterTime {
 	return max(now+kv.ClusterTime(ttl), 1)
 }
 
-func appendDeadlineKey(dst []byte, deadline kv.ClusterTime, kind byte, path []byte) []byte {
-	dst = append(dst, byte(storage.TableDeadlines))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(deadline))
-	return append(append(dst, kind), path...)
-}
-
-// parseDeadlineKey is the inverse of appendDeadlineKey. path aliases key.
-func parseDeadlineKey(key []byte) (deadline kv.ClusterTime, kind byte, path []byte, err error) {
-	if len(key) < 10 || key[1]&0x80 != 0 {
-		return 0, 0, nil, fmt.Errorf("%w: deadline %x", ErrCorrupt, key[:min(len(key), 32)])
-	}
-	return kv.ClusterTime(binary.BigEndian.Uint64(key[1:9])), key[9], key[10:], nil
-}
-
-// moveDeadline updates table t for a key or directory whose deadline was old and is now next; 0
-// means none.
-func moveDeadline(b *storage.Batch, kind byte, path []byte, old, next kv.ClusterTime) {
+// moveDeadline brings table t in step with a key or directory whose deadline was old and is now
+// next; 0 is none.
+func moveDeadline(b *storage.Batch, kind deadline.Kind, path []byte, old, next kv.ClusterTime) {
 	if old == next {
 		return
 	}
 	var buf [64]byte
 	if old != 0 {
-		b.Delete(appendDeadlineKey(buf[:0], old, kind, path))
+		b.Delete(deadline.AppendKey(buf[:0], deadline.Entry{Time: old, Kind: kind, Name: path}))
 	}
 	if next != 0 {
-		b.Set(appendDeadlineKey(buf[:0], next, kind, path), nil)
+		b.Set(deadline.AppendKey(buf[:0], deadline.Entry{Time: next, Kind: kind, Name: path}), nil)
 	}
 }
 
-// Due returns the commands for the v2 deadlines that have passed at now. It examines the first
-// limit entries of table t that are not before from, including those of leases, the earliest first.
-// Each command expires one key or directory, in one revision, or removes an entry whose node no
-// longer has the deadline. Commands may be applied late or twice: each checks the deadline again.
+// Due returns the commands for the v2 deadlines that are not after now, the earliest first. It
+// looks at the first limit entries of table t that are not before from, those of leases included:
+// the caller looks at the same entries with lease.Due. Each command expires one key or directory,
+// in one revision; where the deadline no longer holds, it only removes its entry. A command may be
+// applied late or twice: it checks again whether its deadline holds.
 func Due(r mvcc.Reading, from, now kv.ClusterTime, limit int) (due []Command, err error) {
-	upper := appendDeadlineKey(nil, now+1, 0, nil)
-	if now == math.MaxInt64 {
-		upper = []byte{byte(storage.TableDeadlines) + 1}
-	}
-	it := r.Cursor(appendDeadlineKey(nil, from, 0, nil), upper)
-	for ok := it.First(); ok && limit > 0; ok = it.Next() {
-		limit--
-		deadline, kind, path, err := parseDeadlineKey(it.Key())
-		if err != nil {
-			return nil, errors.Join(err, it.Close())
+	err = deadline.Visit(r.Cursor(deadline.Bounds(from, now)), limit, func(e deadline.Entry) error {
+		if e.Kind == deadline.Key || e.Kind == deadline.Directory {
+			due = append(due, Command{
+				Kind: KindExpire, Path: append([]byte(nil), e.Name...), Dir: e.Kind == deadline.Directory, Deadline: e.Time,
+			})
 		}
-		if kind != deadlineKey && kind != deadlineDirectory {
-			continue
-		}
-		due = append(due, Command{
-			Kind: KindExpire, Path: append([]byte(nil), path...), Dir: kind == deadlineDirectory, Deadline: deadline,
-		})
-	}
-	return due, it.Close()
+		return nil
+	})
+	return due, err
 }

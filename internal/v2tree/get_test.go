@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"cairn/internal/deadline"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -96,7 +97,7 @@ func TestDue(t *testing.T) {
 	}
 	// Due ignores entries of other kinds in the same table.
 	s.begin()
-	s.b.Set(appendDeadlineKey(nil, s.now, 'l', []byte("lease")), nil)
+	s.b.Set(deadline.AppendKey(nil, deadline.Entry{Time: s.now, Kind: deadline.Lease, Name: []byte("lease")}), nil)
 	s.commit()
 	var paths []string
 	due, err := Due(s.store.Reading(), 0, s.now+kv.ClusterTime(8*time.Second), 10)
@@ -142,7 +143,7 @@ func TestCorruptTables(t *testing.T) {
 			t.Errorf("get %s: %v", path, err)
 		}
 	}
-	if _, err := Due(s.store.Reading(), 0, 1<<62, 1); !errors.Is(err, ErrCorrupt) {
+	if _, err := Due(s.store.Reading(), 0, 1<<62, 1); !errors.Is(err, deadline.ErrCorrupt) {
 		t.Errorf("due: %v", err)
 	}
 }

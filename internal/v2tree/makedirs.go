@@ -1,6 +1,9 @@
 package v2tree
 
-import "cairn/internal/kv"
+import (
+	"cairn/internal/deadline"
+	"cairn/internal/kv"
+)
 
 // setDirectory writes an entry of table d, and moves its deadline.
 func (a *applier) setDirectory(path []byte, old kv.ClusterTime, d directory) error {
@@ -8,7 +11,7 @@ func (a *applier) setDirectory(path []byte, old kv.ClusterTime, d directory) err
 		return err
 	}
 	a.b.Set(dirKey(make([]byte, 0, len(path)+2), path), d.append(nil))
-	moveDeadline(a.b, deadlineDirectory, path, old, d.deadline)
+	moveDeadline(a.b, deadline.Directory, path, old, d.deadline)
 	a.touchDirectories()
 	return nil
 }

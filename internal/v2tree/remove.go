@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cairn/internal/deadline"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 )
@@ -58,8 +59,8 @@ func (a *applier) compareAndDelete() (Result, error) {
 
 // expire removes the node if it still has the command's deadline.
 func (a *applier) expire() (Result, error) {
-	path, deadline := a.c.Path, a.c.Deadline
-	if deadline > a.now || deadline <= 0 || isRoot(path) {
+	path, due := a.c.Path, a.c.Deadline
+	if due > a.now || due <= 0 || isRoot(path) {
 		return Result{}, nil
 	}
 	if a.c.Dir {
@@ -67,20 +68,20 @@ func (a *applier) expire() (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		if old.explicit && old.dir.deadline == deadline {
+		if old.explicit && old.dir.deadline == due {
 			return a.expireDirectory(path, old)
 		}
-		moveDeadline(a.b, deadlineDirectory, path, deadline, 0)
+		moveDeadline(a.b, deadline.Directory, path, due, 0)
 		return Result{}, nil
 	}
 	rec, ok, err := a.w.Get(path)
 	if err != nil {
 		return Result{}, fmt.Errorf("read key: %w", err)
 	}
-	if ok && rec.Deadline == deadline {
+	if ok && rec.Deadline == due {
 		return a.removeKey(path, &rec, kv.ActionExpire)
 	}
-	moveDeadline(a.b, deadlineKey, path, deadline, 0)
+	moveDeadline(a.b, deadline.Key, path, due, 0)
 	return Result{}, nil
 }
 
@@ -98,11 +99,11 @@ func (a *applier) removeKey(path []byte, rec *kv.Record, action kv.Action) (Resu
 	}, a.deleteKey(path, rec.Deadline, action)
 }
 
-func (a *applier) deleteKey(path []byte, deadline kv.ClusterTime, action kv.Action) error {
+func (a *applier) deleteKey(path []byte, due kv.ClusterTime, action kv.Action) error {
 	if _, err := a.w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: path}, Action: action}); err != nil {
 		return fmt.Errorf("delete key: %w", err)
 	}
-	moveDeadline(a.b, deadlineKey, path, deadline, 0)
+	moveDeadline(a.b, deadline.Key, path, due, 0)
 	return nil
 }
 
@@ -194,9 +195,9 @@ func (a *applier) removeBelow(keys []keyBelow, dirs []dirBelow, action kv.Action
 	return nil
 }
 
-func (a *applier) dropDirectory(path []byte, deadline kv.ClusterTime) {
+func (a *applier) dropDirectory(path []byte, due kv.ClusterTime) {
 	a.b.Delete(dirKey(make([]byte, 0, len(path)+2), path))
-	moveDeadline(a.b, deadlineDirectory, path, deadline, 0)
+	moveDeadline(a.b, deadline.Directory, path, due, 0)
 	a.touchDirectories()
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"cairn/internal/deadline"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -162,9 +163,9 @@ func (s *state) tables() string {
 	s.check(it.Close())
 	it = r.Cursor([]byte{byte(storage.TableDeadlines)}, []byte{byte(storage.TableDeadlines) + 1})
 	for ok := it.First(); ok; ok = it.Next() {
-		deadline, kind, path, err := parseDeadlineKey(it.Key())
+		e, err := deadline.Parse(it.Key())
 		s.check(err)
-		fmt.Fprintf(&out, "t%s %c %s\n", at(deadline), kind, path)
+		fmt.Fprintf(&out, "t%s %c %s\n", at(e.Time), e.Kind, e.Name)
 	}
 	s.check(it.Close())
 	return out.String()
@@ -180,9 +181,9 @@ func (s *state) checkInvariants() {
 		deadlines[string(it.Key())] = true
 	}
 	s.check(it.Close())
-	hasDeadline := func(deadline kv.ClusterTime, kind byte, path []byte) {
-		if deadline != 0 && !deadlines[string(appendDeadlineKey(nil, deadline, kind, path))] {
-			s.t.Fatalf("%s has a deadline%s, and no entry in table t", path, at(deadline))
+	hasDeadline := func(due kv.ClusterTime, kind deadline.Kind, path []byte) {
+		if due != 0 && !deadlines[string(deadline.AppendKey(nil, deadline.Entry{Time: due, Kind: kind, Name: path}))] {
+			s.t.Fatalf("%s has a deadline%s, and no entry in table t", path, at(due))
 		}
 	}
 	c := directoriesBelow(r, []byte("/"))
@@ -192,11 +193,11 @@ func (s *state) checkInvariants() {
 			s.t.Fatalf("table d has %s, but not what it lies in", path)
 		}
 		dirs[string(path)] = true
-		hasDeadline(c.dir.deadline, deadlineDirectory, path)
+		hasDeadline(c.dir.deadline, deadline.Directory, path)
 	}
 	s.check(c.close())
 	s.check(r.Walk([]byte{0}, nil, func(key []byte, rec *kv.Record) ([]byte, bool) {
-		hasDeadline(rec.Deadline, deadlineKey, key)
+		hasDeadline(rec.Deadline, deadline.Key, key)
 		return nil, true
 	}))
 }

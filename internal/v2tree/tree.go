@@ -17,7 +17,9 @@
 //     not hold: a v3 write drops the deadline of a key and knows nothing of t, so
 //     an entry of t counts only while its key or directory has that deadline.
 //   - A command that succeeds moves the revision by one; one that is refused, or that finds nothing
-//     to expire, does not move it.
+//     to expire, does not move it (applier.checkRevision).
+//
+// The tests check the first two on the whole state after each command (checkInvariants).
 //
 // Everything here is a function of the state, the command and the cluster time:
 // it reads no clock and starts no goroutine. Apply belongs to the applier's
