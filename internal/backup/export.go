@@ -17,6 +17,7 @@ import (
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
+	"cairn/internal/v3op"
 )
 
 // Content is the state in a snapshot file, or in the data directory of a stopped member, opened for
@@ -191,21 +192,10 @@ func (e *exporter) auth(s *auth.State) error {
 	for _, name := range s.RoleNames() {
 		r := &authpb.Role{Name: []byte(name)}
 		for _, p := range s.Role(name).Permissions() {
-			r.KeyPermission = append(r.KeyPermission, &authpb.Permission{PermType: permissionType(p.Access), Key: p.Key, RangeEnd: p.End})
+			r.KeyPermission = append(r.KeyPermission, &authpb.Permission{PermType: v3op.PermissionType(p.Access), Key: p.Key, RangeEnd: p.End})
 		}
 		a.Roles = append(a.Roles, r)
 	}
 	e.done.Users, e.done.Roles = len(a.Users), len(a.Roles)
 	return e.w.Auth(a)
-}
-
-func permissionType(a auth.Access) authpb.Permission_Type {
-	switch a {
-	case auth.Read:
-		return authpb.READ
-	case auth.Write:
-		return authpb.WRITE
-	default:
-		return authpb.READWRITE
-	}
 }

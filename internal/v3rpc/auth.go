@@ -15,6 +15,7 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/kv"
+	"cairn/internal/v3op"
 )
 
 // authService is etcdserverpb.Auth.
@@ -212,20 +213,9 @@ func (s *server) roleGet(ctx context.Context, req *etcdserverpb.AuthRoleGetReque
 		return nil, auth.RoleNotFound
 	}
 	for _, p := range role.Permissions() {
-		resp.Perm = append(resp.Perm, &authpb.Permission{PermType: permType(p.Access), Key: p.Key, RangeEnd: p.End})
+		resp.Perm = append(resp.Perm, &authpb.Permission{PermType: v3op.PermissionType(p.Access), Key: p.Key, RangeEnd: p.End})
 	}
 	return resp, nil
-}
-
-func permType(a auth.Access) authpb.Permission_Type {
-	switch a {
-	case auth.Read:
-		return authpb.READ
-	case auth.Write:
-		return authpb.WRITE
-	default:
-		return authpb.READWRITE
-	}
 }
 
 func (s *server) roleList(ctx context.Context, _ *etcdserverpb.AuthRoleListRequest) (any, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/internal/certs"
 )
 
 var certsCommands = []cli.Command{
@@ -83,7 +84,7 @@ func certsInit(s *cli.Session) error {
 	if err != nil {
 		return failf(1, "create the authority: %w", err)
 	}
-	return a.write(s, filepath.Join(s.String("dir"), "ca"), nil)
+	return writePair(s, a, filepath.Join(s.String("dir"), "ca"), nil)
 }
 
 // issueForMembers issues a certificate for each member of the command line.
@@ -131,23 +132,23 @@ func issue(s *cli.Session, u use, name string, hosts []string) error {
 		return failf(1, "%w: create an authority first (etcdctl certs init), or name its directory with --dir", err)
 	}
 	now := time.Now()
-	c, err := a.issue(u, name, hosts, now, now.AddDate(0, 0, int(s.Int64("days"))))
+	c, err := issueBy(a, u, name, hosts, now, now.AddDate(0, 0, int(s.Int64("days"))))
 	if err != nil {
 		return failf(1, "issue a certificate for %s: %w", name, err)
 	}
-	return c.write(s, filepath.Join(dir, name+"-"+u.suffix), hosts)
+	return writePair(s, c, filepath.Join(dir, name+"-"+u.suffix), hosts)
 }
 
-// write writes the certificate and the key, and prints the names of the files.
-func (p pair) write(s *cli.Session, base string, hosts []string) error {
-	if err := p.save(base, s.Bool("force")); err != nil {
+// writePair writes the certificate and the key, and prints the names of the files.
+func writePair(s *cli.Session, p certs.Pair, base string, hosts []string) error {
+	if err := save(p, base, s.Bool("force")); err != nil {
 		return failf(1, "%w", err)
 	}
 	valid := ""
 	if len(hosts) > 0 {
 		valid = " for " + strings.Join(hosts, ", ")
 	}
-	fmt.Fprintf(s.Out, "wrote %s.crt, %s.key (valid until %s%s)\n", base, base, p.cert.NotAfter.Format(time.DateOnly), valid)
+	fmt.Fprintf(s.Out, "wrote %s.crt, %s.key (valid until %s%s)\n", base, base, p.Cert.NotAfter.Format(time.DateOnly), valid)
 	return nil
 }
 

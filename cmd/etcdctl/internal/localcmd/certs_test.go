@@ -18,14 +18,14 @@ func TestIssuedCertificatesVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := a.save(filepath.Join(dir, "ca"), false); err != nil {
+	if err := save(a, filepath.Join(dir, "ca"), false); err != nil {
 		t.Fatal(err)
 	}
 	if a, err = readAuthority(dir); err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
-	roots.AddCert(a.cert)
+	roots.AddCert(a.Cert)
 	for _, c := range []struct {
 		u      use
 		usage  x509.ExtKeyUsage
@@ -39,14 +39,14 @@ func TestIssuedCertificatesVerify(t *testing.T) {
 		{clientUse, x509.ExtKeyUsageClientAuth, "", true},
 		{clientUse, x509.ExtKeyUsageServerAuth, "", false},
 	} {
-		p, err := a.issue(c.u, "n1", []string{"10.0.0.1", "n1.example.com"}, now, now.AddDate(1, 0, 0))
+		p, err := issueBy(a, c.u, "n1", []string{"10.0.0.1", "n1.example.com"}, now, now.AddDate(1, 0, 0))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.cert.NotAfter.After(a.cert.NotAfter) {
-			t.Errorf("%s: valid until %v, longer than its CA", c.u.suffix, p.cert.NotAfter)
+		if p.Cert.NotAfter.After(a.Cert.NotAfter) {
+			t.Errorf("%s: valid until %v, longer than its CA", c.u.suffix, p.Cert.NotAfter)
 		}
-		_, err = p.cert.Verify(x509.VerifyOptions{Roots: roots, DNSName: c.host, KeyUsages: []x509.ExtKeyUsage{c.usage}})
+		_, err = p.Cert.Verify(x509.VerifyOptions{Roots: roots, DNSName: c.host, KeyUsages: []x509.ExtKeyUsage{c.usage}})
 		if (err == nil) != c.verify {
 			t.Errorf("%+v: %v", c, err)
 		}
@@ -61,11 +61,11 @@ func TestSaveReplacesNothing(t *testing.T) {
 	}
 	base := filepath.Join(t.TempDir(), "new", "ca")
 	for _, c := range []struct{ force, ok bool }{{false, true}, {false, false}, {true, true}} {
-		if err := a.save(base, c.force); (err == nil) != c.ok {
+		if err := save(a, base, c.force); (err == nil) != c.ok {
 			t.Errorf("force %v: %v", c.force, err)
 		}
 	}
-	if info, err := os.Stat(base + ".key"); err != nil || info.Mode().Perm() != keyMode {
+	if info, err := os.Stat(base + ".key"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key has the mode %v (%v)", info.Mode(), err)
 	}
 }

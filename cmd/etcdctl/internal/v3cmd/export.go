@@ -88,6 +88,25 @@ func (l exportLine) keyValue() (key, text string, err error) {
 	return key, string(l.ValueBase64), nil
 }
 
+// parseExport parses a line of an export by its number: the first one may be a header, whose format
+// is then not 0; every other line is a key.
+func parseExport(number int, line []byte) (header exportHeader, key, text string, err error) {
+	if number == 1 && json.Unmarshal(line, &header) == nil && header.Format != 0 {
+		if header.Format != exportFormat {
+			err = fmt.Errorf("line 1: export format %d: this etcdctl reads format %d", header.Format, exportFormat)
+		}
+		return header, "", "", err
+	}
+	var l exportLine
+	if err = json.Unmarshal(line, &l); err == nil {
+		key, text, err = l.keyValue()
+	}
+	if err != nil {
+		err = fmt.Errorf("line %d: %w", number, err)
+	}
+	return exportHeader{}, key, text, err
+}
+
 func export(s *cli.Session) error {
 	prefix, err := prefixArg(s, "export")
 	if err != nil {
@@ -160,18 +179,16 @@ func resumePoint(f *os.File) (last string, header exportHeader, err error) {
 		} else if err != nil {
 			return "", header, err
 		}
-		if number == 1 {
-			if err := json.Unmarshal(line, &header); err != nil || header.Format != exportFormat {
-				return "", header, errors.New("its first line is not that of an export")
-			}
-		} else {
-			var l exportLine
-			if err := json.Unmarshal(line, &l); err != nil {
-				return "", header, fmt.Errorf("line %d: %w", number, err)
-			}
-			if last, _, err = l.keyValue(); err != nil {
-				return "", header, fmt.Errorf("line %d: %w", number, err)
-			}
+		found, key, _, err := parseExport(number, line)
+		switch {
+		case number == 1 && found.Format == 0:
+			return "", header, errors.New("its first line is not that of an export")
+		case err != nil:
+			return "", header, err
+		case number == 1:
+			header = found
+		default:
+			last = key
 		}
 		offset += int64(len(line))
 	}

@@ -2,7 +2,6 @@ package v3cmd
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,20 +81,12 @@ func (m *importer) readAll(in io.Reader) error {
 		} else if err != nil && !errors.Is(err, io.EOF) {
 			return fail(exitInput, err)
 		}
-		var header exportHeader
-		if number == 1 && json.Unmarshal(line, &header) == nil && header.Format != 0 {
-			if header.Format != exportFormat {
-				return failf(exitInput, "line 1: export format %d: this etcdctl reads format %d", header.Format, exportFormat)
-			}
-			continue
-		}
-		var l exportLine
-		if err := json.Unmarshal(line, &l); err != nil {
-			return failf(exitInput, "line %d: %w", number, err)
-		}
-		key, text, err := l.keyValue()
+		header, key, text, err := parseExport(number, line)
 		if err != nil {
-			return failf(exitInput, "line %d: %w", number, err)
+			return fail(exitInput, err)
+		}
+		if header.Format != 0 {
+			continue
 		}
 		m.keys, m.values = append(m.keys, key), append(m.values, text)
 		m.progress.Add(1)
