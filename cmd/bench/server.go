@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+
+	"cairn/test/process"
 )
 
 const (
@@ -36,11 +37,9 @@ type server struct {
 	dir     string // holds data/ and log
 	client  string // host:port
 	peer    string
-	cluster string  // --initial-cluster; "" makes it the only member
-	secret  *secret // of the client port; nil is plain
-	cmd     *exec.Cmd
-	exited  chan struct{} // closed when the process has ended
-	waitErr error         // how it ended; read it only after exited
+	cluster string           // --initial-cluster; "" makes it the only member
+	secret  *secret          // of the client port; nil is plain
+	proc    *process.Process // nil before the first start
 }
 
 // startServer starts the program on an empty directory under parent and waits until it serves.
@@ -108,21 +107,16 @@ func (s *server) launch() error {
 	if s.secret != nil {
 		args = append(args, s.secret.flags...)
 	}
-	s.cmd = exec.Command(s.path, args...)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.Env = environment()
-	// A separate process group, so that Ctrl-C reaches bench alone, which then stops the server;
-	// and no server outlives bench.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	s.exited = make(chan struct{})
-	if err := s.cmd.Start(); err != nil {
+	cmd := exec.Command(s.path, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = environment()
+	// A separate process group, so that Ctrl-C reaches bench alone, which then stops the server.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	proc, err := process.Start(cmd)
+	if err != nil {
 		return fmt.Errorf("start %s: %w", s.path, err)
 	}
-	exited, cmd := s.exited, s.cmd
-	go func() {
-		s.waitErr = cmd.Wait()
-		close(exited)
-	}()
+	s.proc = proc
 	return nil
 }
 
@@ -150,7 +144,7 @@ func (s *server) awaitReady(ctx context.Context) error {
 	defer cancel()
 	go func() {
 		select {
-		case <-s.exited:
+		case <-s.proc.Exited():
 			cancel()
 		case <-ctx.Done():
 		}
@@ -172,19 +166,14 @@ func (s *server) awaitReady(ctx context.Context) error {
 	}
 }
 
-func (s *server) pid() int { return s.cmd.Process.Pid }
-
-// errExitedZero is the error of a process that ended unexpectedly with exit status 0.
-var errExitedZero = errors.New("exit status 0")
+func (s *server) pid() int { return s.proc.PID() }
 
 // ended returns the error of a process that has ended, or nil while it runs.
 func (s *server) ended() error {
-	select {
-	case <-s.exited:
-		return cmp.Or(s.waitErr, errExitedZero)
-	default:
-		return nil
+	if state := s.proc.State(); state != nil {
+		return errors.New(state.String())
 	}
+	return nil
 }
 
 // running returns an error with the log's end when the process has ended unexpectedly.
@@ -197,17 +186,17 @@ func (s *server) running() error {
 
 // kill ends the process at once with SIGKILL, and waits until it has ended.
 func (s *server) kill() {
-	_ = s.cmd.Process.Kill() // fails only when it has already ended
-	<-s.exited
+	_ = s.proc.Signal(syscall.SIGKILL) // a process that cannot be signalled has ended
+	<-s.proc.Exited()
 }
 
 // terminate sends SIGTERM and waits for the process to end.
 func (s *server) terminate() error {
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("send SIGTERM: %w", err)
+	if err := s.proc.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
 	select {
-	case <-s.exited:
+	case <-s.proc.Exited():
 		return nil
 	case <-time.After(stopTimeout):
 		s.kill()
@@ -217,7 +206,7 @@ func (s *server) terminate() error {
 
 // remove kills the process if it runs and deletes its directory.
 func (s *server) remove() {
-	if s.cmd != nil && s.cmd.Process != nil {
+	if s.proc != nil {
 		s.kill()
 	}
 	_ = os.RemoveAll(s.dir) // the rest of a temporary directory does not affect the figures
@@ -268,19 +257,13 @@ func skipVanished(err error) error {
 	return err
 }
 
-// freeAddresses returns two different loopback addresses that nothing listens on.
+// freeAddresses returns two different loopback addresses on which no process listens.
 func freeAddresses() (first, second string, err error) {
-	one, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", fmt.Errorf("find a free port: %w", err)
+	first, err = process.FreeAddress("127.0.0.1")
+	if err == nil {
+		second, err = process.FreeAddress("127.0.0.1")
 	}
-	defer one.Close()
-	two, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer two.Close()
-	return one.Addr().String(), two.Addr().String(), nil
+	return first, second, err
 }
 
 // version returns the first line that the program's --version prints.

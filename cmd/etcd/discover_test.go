@@ -13,21 +13,18 @@ import (
 	"time"
 
 	"cairn/test/dnstest"
+	"cairn/test/process"
 )
 
-// freeHosts returns unused addresses of this machine.
+// freeHosts returns addresses of this machine on which no process listens.
 func freeHosts(t *testing.T, n int) (hosts []string) {
 	t.Helper()
-	var held []net.Listener // until all are chosen, so that they differ
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		host, err := process.FreeAddress("127.0.0.1")
 		if err != nil {
 			t.Fatal(err)
 		}
-		held, hosts = append(held, l), append(hosts, l.Addr().String())
-	}
-	for _, l := range held {
-		l.Close()
+		hosts = append(hosts, host)
 	}
 	return hosts
 }
@@ -57,12 +54,12 @@ func TestDiscoverySRV(t *testing.T) {
 	}
 	dns := dnstest.New(t, records...)
 	dir := t.TempDir()
-	run := func(i int, server string) *process {
+	run := func(i int, server string) *etcd {
 		return start(t, dir, []string{dnsServer + "=" + server}, "--name", fmt.Sprintf("n%d", i), "--discovery-srv", "example.com",
 			"--listen-peer-urls", "http://"+peers[i], "--initial-advertise-peer-urls", "http://"+peers[i],
 			"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1")
 	}
-	members, hosts := make([]*process, 3), make([]string, 3)
+	members, hosts := make([]*etcd, 3), make([]string, 3)
 	for i := range members {
 		members[i] = run(i, dns.Addr)
 	}
@@ -112,7 +109,7 @@ func TestDiscoveryFailures(t *testing.T) {
 func TestDiscoveryService(t *testing.T) {
 	_, host := startReady(t, anyPort()...)
 	service := "http://" + host + "/v2/keys/discovery/token"
-	run := func(dir string, i int) *process {
+	run := func(dir string, i int) *etcd {
 		return start(t, dir, nil, "--name", fmt.Sprintf("n%d", i), "--discovery", service, "--discovery-fallback=exit",
 			"--listen-peer-urls", "http://127.0.0.1:0", "--initial-advertise-peer-urls", fmt.Sprintf("http://127.0.0.1:%d", i+1),
 			"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1")
@@ -142,7 +139,7 @@ func TestDiscoveryService(t *testing.T) {
 	refused(9, "etcd: --discovery: discovery: found duplicate id")
 
 	a, b := run(t.TempDir(), 1), run(t.TempDir(), 2)
-	for _, p := range []*process{a, b} {
+	for _, p := range []*etcd{a, b} {
 		got := p.await(`discovery: found the members initial_cluster=(\S+)`)[1]
 		for _, want := range []string{"n9=http://127.0.0.1:10", "n1=http://127.0.0.1:2", "n2=http://127.0.0.1:3"} {
 			if !strings.Contains(got, want) {

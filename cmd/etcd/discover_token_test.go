@@ -31,7 +31,7 @@ func dialMember(t *testing.T, host string) *clientv3.Client {
 func TestDiscoveryToken(t *testing.T) {
 	_, host := startReady(t, anyPort()...)
 	client, ctx := dialMember(t, host), context.Background()
-	run := func(dir, token string, i int, more ...string) *process {
+	run := func(dir, token string, i int, more ...string) *etcd {
 		args := []string{
 			"--name", fmt.Sprintf("n%d", i), "--discovery-token", token, "--discovery-endpoints", "127.0.0.1:1,http://" + host,
 			"--listen-peer-urls", "http://127.0.0.1:0", "--initial-advertise-peer-urls", fmt.Sprintf("http://127.0.0.1:%d", i+1),
@@ -71,7 +71,7 @@ func TestDiscoveryToken(t *testing.T) {
 	refused("three", 9, "etcd: --discovery-token: discovery: found duplicate id")
 
 	a, b := run(t.TempDir(), "three", 1), run(t.TempDir(), "three", 2)
-	for _, p := range []*process{a, b} {
+	for _, p := range []*etcd{a, b} {
 		got := p.await(`discovery: found the members initial_cluster=(\S+)`)[1]
 		for _, want := range []string{"n9=http://127.0.0.1:10", "n1=http://127.0.0.1:2", "n2=http://127.0.0.1:3"} {
 			if !strings.Contains(got, want) {

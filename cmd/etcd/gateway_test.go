@@ -16,7 +16,7 @@ import (
 )
 
 // startReady starts a member and returns the address that it serves clients on.
-func startReady(t *testing.T, args ...string) (p *process, host string) {
+func startReady(t *testing.T, args ...string) (p *etcd, host string) {
 	t.Helper()
 	p = start(t, t.TempDir(), nil, args...)
 	return p, p.await(`serving .*client requests.* address=(\S+)`)[1]
@@ -120,7 +120,7 @@ func TestGatewayChecksCertificates(t *testing.T) {
 		"--listen-peer-urls", "http://127.0.0.1:0",
 		"--cert-file", filepath.Join(dir, "server.crt"), "--key-file", filepath.Join(dir, "server.key"))
 	dns := dnstest.New(t, srv(t, "_etcd-client-ssl._tcp.example.com.", host), srv(t, "_etcd-client-ssl._tcp.example.org.", host), localhost)
-	run := func(domain string) *process {
+	run := func(domain string) *etcd {
 		return start(t, dir, []string{dnsServer + "=" + dns.Addr}, "gateway", "start", "--listen-addr", "127.0.0.1:0",
 			"--discovery-srv", domain, "--trusted-ca-file", authority)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"cairn/test/dnstest"
+	"cairn/test/process"
 )
 
 // asEtcd makes the test's program run etcd, so that tests can start it as a process.
@@ -40,45 +40,48 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// process is a running etcd.
-type process struct {
+// etcd is a running etcd.
+type etcd struct {
 	t      *testing.T
-	cmd    *exec.Cmd
-	stdout bytes.Buffer
-	lines  []string // of the standard error
+	proc   *process.Process
+	stdout bytes.Buffer // to be read after the end
+	lines  []string     // of the standard error
 	read   chan string
 }
 
-func start(t *testing.T, dir string, environ []string, args ...string) *process {
+func start(t *testing.T, dir string, environ []string, args ...string) *etcd {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), read: make(chan string, 1000)}
-	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{asEtcd + "=1", "PATH=" + os.Getenv("PATH")}, environ...)
-	p.cmd.Stdout = &p.stdout
-	stderr, err := p.cmd.StderrPipe()
+	p := &etcd{t: t, read: make(chan string, 1000)}
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Dir = dir
+	cmd.Env = append([]string{asEtcd + "=1", "PATH=" + os.Getenv("PATH")}, environ...)
+	cmd.Stdout = &p.stdout
+	stderr, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
+	cmd.Stderr = w
+	p.proc, err = process.Start(cmd)
+	w.Close() // the process has it
+	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
 		defer close(p.read)
+		defer stderr.Close()
 		for s := bufio.NewScanner(stderr); s.Scan(); {
 			p.read <- s.Text()
 		}
 	}()
 	t.Cleanup(func() {
-		if p.cmd.ProcessState == nil {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
+		_ = p.proc.Signal(syscall.SIGKILL)
+		<-p.proc.Exited()
 	})
 	return p
 }
 
 // await reads the standard error up to a line that matches, and returns the match.
-func (p *process) await(pattern string) []string {
+func (p *etcd) await(pattern string) []string {
 	p.t.Helper()
 	re, deadline := regexp.MustCompile(pattern), time.After(20*time.Second)
 	for {
@@ -98,23 +101,20 @@ func (p *process) await(pattern string) []string {
 }
 
 // end waits for the process and returns its exit status and all of its standard error.
-func (p *process) end() (status int, stderr string) {
+func (p *etcd) end() (status int, stderr string) {
 	p.t.Helper()
-	timer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
+	timer := time.AfterFunc(20*time.Second, func() { _ = p.proc.Signal(syscall.SIGKILL) })
 	defer timer.Stop()
 	for line := range p.read {
 		p.lines = append(p.lines, line)
 	}
-	exit := new(exec.ExitError)
-	if err := p.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		p.t.Fatal(err)
-	}
-	return p.cmd.ProcessState.ExitCode(), strings.Join(p.lines, "\n")
+	<-p.proc.Exited()
+	return p.proc.State().ExitCode(), strings.Join(p.lines, "\n")
 }
 
-func (p *process) signal(s os.Signal) {
+func (p *etcd) signal(s os.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.proc.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -282,7 +282,7 @@ func TestDataDirInUse(t *testing.T) {
 	p.await(`ready to serve`)
 	second := start(t, dir, nil, anyPort("--log-outputs", "/dev/null")...)
 	status, stderr := second.end()
-	want := fmt.Sprintf("etcd: --data-dir: data directory default.etcd: is in use by process %d: stop that or give another --data-dir", p.cmd.Process.Pid)
+	want := fmt.Sprintf("etcd: --data-dir: data directory default.etcd: is in use by process %d: stop that or give another --data-dir", p.proc.PID())
 	if status != 1 || stderr != want {
 		t.Errorf("status %d\n got %s\nwant %s", status, stderr, want)
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"cairn/test/harness"
 )
 
 // TestMain makes the test binary run as etcdctl when a script calls etcdctl.
@@ -16,13 +18,7 @@ func TestMain(m *testing.M) {
 // cleaning runs the tests and removes the programs that they built.
 type cleaning struct{ m *testing.M }
 
-func (c cleaning) Run() int {
-	code := c.m.Run()
-	if built.path != "" {
-		_ = os.RemoveAll(filepath.Dir(built.path))
-	}
-	return code
-}
+func (c cleaning) Run() int { return harness.Run(c.m) }
 
 // TestScripts plays testdata/script: the v2 commands against scripted servers (`serve`, see
 // fake_test.go), and commands without a server.

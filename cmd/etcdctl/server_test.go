@@ -1,46 +1,19 @@
 package main
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"cairn/test/harness"
 )
-
-// ourServer builds etcd once, or returns the one of CAIRN_TEST_ETCD.
-func ourServer(t *testing.T) string {
-	t.Helper()
-	if server := os.Getenv("CAIRN_TEST_ETCD"); server != "" {
-		return server
-	}
-	built.once.Do(func() {
-		var dir string
-		if dir, built.err = os.MkdirTemp("", "etcdctl-test-*"); built.err != nil {
-			return
-		}
-		built.path = filepath.Join(dir, "etcd")
-		built.out, built.err = exec.Command("go", "build", "-o", built.path, "cairn/cmd/etcd").CombinedOutput()
-	})
-	if built.err != nil {
-		t.Fatalf("build etcd: %v\n%s", built.err, built.out)
-	}
-	return built.path
-}
-
-var built struct {
-	once sync.Once
-	path string
-	out  []byte
-	err  error
-}
 
 // TestServerScripts plays testdata/server: each script against its own server of ours.
 func TestServerScripts(t *testing.T) {
 	t.Parallel()
-	server := ourServer(t)
+	server := harness.Etcd(t)
 	ours, err := exec.LookPath("etcdctl")
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cairn/test/harness"
 )
 
 // Debian's programs (apt-get install etcd-server etcd-client), the reference for the v3 commands.
@@ -37,10 +38,12 @@ func TestSideBySideV2(t *testing.T) {
 }
 
 // TestSideBySideV2OnOurServer is TestSideBySideV2 on servers of ours.
-func TestSideBySideV2OnOurServer(t *testing.T) { sideBySide(t, ourServer(t), "2", "sidebyside2.txt") }
+func TestSideBySideV2OnOurServer(t *testing.T) {
+	sideBySide(t, harness.Etcd(t), "2", "sidebyside2.txt")
+}
 
 // TestSideBySideOnOurServer is TestSideBySide on servers of ours.
-func TestSideBySideOnOurServer(t *testing.T) { sideBySide(t, ourServer(t), "3", "sidebyside.txt") }
+func TestSideBySideOnOurServer(t *testing.T) { sideBySide(t, harness.Etcd(t), "3", "sidebyside.txt") }
 
 func sideBySide(t *testing.T, server, api, file string, flags ...string) {
 	t.Helper()
@@ -137,20 +140,11 @@ func startSide(t *testing.T, server, client string, flags ...string) *side {
 		}
 	}
 	s.client = "http://" + freeAddress(t)
-	cmd := exec.Command(server, append([]string{
+	proc, logged := harness.Launch(t, exec.Command(server, append([]string{
 		"--data-dir", filepath.Join(s.dir, "data"), "--log-level", "error", "--bcrypt-cost", "4",
 		"--listen-client-urls", s.client, "--listen-peer-urls", "http://" + freeAddress(t),
 		"--advertise-client-urls", "http://localhost:2379",
-	}, flags...)...)
-	var logged bytes.Buffer
-	cmd.Stderr = &logged
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	}, flags...)...))
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		resp, err := http.Get(s.client + "/health")
 		if err == nil {
@@ -159,7 +153,7 @@ func startSide(t *testing.T, server, client string, flags ...string) *side {
 		if err == nil && resp.StatusCode == http.StatusOK {
 			return s
 		}
-		if time.Now().After(deadline) {
+		if !proc.Running() || time.Now().After(deadline) {
 			t.Fatalf("%s is not healthy: %v\n%s", server, err, logged.String())
 		}
 	}
@@ -167,12 +161,7 @@ func startSide(t *testing.T, server, client string, flags ...string) *side {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return "127.0.0.1:" + harness.FreePort(t)
 }
 
 // say runs a shell command line in which etcdctl is the side's client. The parts of its output that

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cairn/test/harness"
 )
 
 // TestTLS connects to Debian's etcd over mutual TLS, with certificates that `etcdctl certs` issued,
@@ -23,7 +24,7 @@ func TestTLS(t *testing.T) {
 }
 
 // TestTLSOnOurServer is TestTLS on a server of ours.
-func TestTLSOnOurServer(t *testing.T) { reachOverTLS(t, ourServer(t)) }
+func TestTLSOnOurServer(t *testing.T) { reachOverTLS(t, harness.Etcd(t)) }
 
 func reachOverTLS(t *testing.T, server string, flags ...string) {
 	t.Helper()
@@ -51,24 +52,11 @@ func reachOverTLS(t *testing.T, server string, flags ...string) {
 		"--peer-cert-file", "certs/default-peer.crt", "--peer-key-file", "certs/default-peer.key", "--peer-trusted-ca-file", "certs/ca.crt", "--peer-client-cert-auth",
 	}, flags...)...)
 	cmd.Dir = s.dir
-	var logged bytes.Buffer
-	cmd.Stderr = &logged
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
+	proc, logged := harness.Launch(t, cmd)
 	const mutual = "--cacert certs/ca.crt --cert certs/root-client.crt --key certs/root-client.key "
 	for deadline := time.Now().Add(20 * time.Second); s.run("etcdctl "+mutual+"--command-timeout=1s endpoint health").exit != 0; time.Sleep(20 * time.Millisecond) {
 		select {
-		case <-ended:
+		case <-proc.Exited():
 			t.Fatalf("%s ended: %s", server, logged.String())
 		default:
 		}

@@ -9,6 +9,26 @@ import (
 	"cairn/test/process"
 )
 
+// Launch starts a command's process with its output in a buffer. The process is killed when the
+// test ends, and a failed test prints the end of its output.
+func Launch(t testing.TB, cmd *exec.Cmd) (*process.Process, *Buffer) {
+	t.Helper()
+	output := &Buffer{}
+	cmd.Stdout, cmd.Stderr = output, output
+	proc, err := process.Start(cmd)
+	if err != nil {
+		t.Fatalf("start %q: %v", cmd.Args, err)
+	}
+	t.Cleanup(func() {
+		_ = proc.Signal(syscall.SIGKILL)
+		<-proc.Exited()
+		if t.Failed() {
+			t.Logf("end of what %q wrote:\n%s", cmd.Args, output.tail(8000))
+		}
+	})
+	return proc, output
+}
+
 // Background is a client's command that runs in parallel with the test.
 type Background struct {
 	proc   *process.Process
@@ -20,22 +40,12 @@ type Background struct {
 // as, if that is not nil.
 func (s *Server) Begin(t testing.TB, c Command, as *syscall.Credential) *Background {
 	t.Helper()
-	cmd, output := exec.Command(c.Args[0], c.Args[1:]...), &Buffer{}
+	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL()}, c.Env...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, output, output
+	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	proc, err := process.Start(cmd)
-	if err != nil {
-		t.Fatalf("start %q: %v", c.Args, err)
-	}
-	b := &Background{proc: proc, output: output}
-	t.Cleanup(func() {
-		b.Signal(syscall.SIGKILL)
-		<-b.Exited()
-		if t.Failed() {
-			t.Logf("end of what %q wrote:\n%s", c.Args, b.output.tail(8000))
-		}
-	})
+	b := &Background{}
+	b.proc, b.output = Launch(t, cmd)
 	return b
 }
 

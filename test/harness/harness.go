@@ -34,7 +34,10 @@ var built struct {
 
 // Main runs a package's tests and removes the programs that were built for them. Every package that
 // starts a server calls it from TestMain.
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a TestMain that ends in another way. It returns the exit status.
+func Run(m *testing.M) int {
 	status := m.Run()
 	if built.dir != "" {
 		if err := os.RemoveAll(built.dir); err != nil {
@@ -42,7 +45,7 @@ func Main(m *testing.M) {
 			status = max(status, 1)
 		}
 	}
-	os.Exit(status)
+	return status
 }
 
 // Etcd returns the path of the server under test.

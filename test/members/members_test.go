@@ -212,17 +212,11 @@ func TestTokensOnEveryMember(t *testing.T) {
 }
 
 // replace runs etcdctl member replace in the background.
-func (c *cluster) replace(args ...string) (*exec.Cmd, *harness.Buffer) {
+func (c *cluster) replace(args ...string) (*process.Process, *harness.Buffer) {
 	c.t.Helper()
 	cmd := exec.Command(harness.Etcdctl(c.t), append([]string{"member", "replace"}, args...)...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_USER=root:rp", "ETCDCTL_ENDPOINTS="+c.all[0].client+","+c.all[1].client)
-	out := &harness.Buffer{}
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	return cmd, out
+	return harness.Launch(c.t, cmd)
 }
 
 // TestMemberReplace loses a member with its data, replaces it, and kills the command in the middle.
@@ -240,28 +234,28 @@ func TestMemberReplace(t *testing.T) {
 	rootToken, err := first.Authenticate(c.ctx, "root", "rp")
 	userToken, err1 := first.Authenticate(c.ctx, "u", "up")
 	must(t, err, err1)
-	cmd, out := c.replace(lost.name)
-	if err := cmd.Wait(); err == nil || !strings.Contains(out.String(), "is not lost") {
-		t.Errorf("replacing a member that responds: %v\n%s", err, out)
+	proc, out := c.replace(lost.name)
+	if state, err := proc.Await(c.ctx); err != nil || state.Success() || !strings.Contains(out.String(), "is not lost") {
+		t.Errorf("replacing a member that responds: %v, %v\n%s", state, err, out)
 	}
 	lost.kill()
 	must(t, os.RemoveAll(filepath.Join(c.dir, lost.name)))
 
-	cmd, out = c.replace(lost.name)
+	proc, out = c.replace(lost.name)
 	c.eventually("the start of the replacement", func(context.Context) error {
 		if !strings.Contains(out.String(), "added learner") {
 			return errors.New(out.String())
 		}
 		return nil
 	})
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	must(t, proc.Signal(syscall.SIGKILL))
+	<-proc.Exited()
 	again := regexp.MustCompile(`etcdctl member replace (\S+) --peer-urls (\S+)`).FindStringSubmatch(out.String())
 	if again == nil {
 		t.Fatalf("it does not explain how to continue:\n%s", out)
 	}
 
-	cmd, out = c.replace(again[1], "--peer-urls", again[2])
+	proc, out = c.replace(again[1], "--peer-urls", again[2])
 	c.eventually("the variables of the new member", func(context.Context) error {
 		if !strings.Contains(out.String(), "waiting until it has caught up") {
 			return errors.New(out.String())
@@ -273,16 +267,10 @@ func TestMemberReplace(t *testing.T) {
 		env = append(env, m[1]+"="+m[2])
 	}
 	c.run(lost, env...)
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Fatalf("member replace: %v\n%s", err, out)
-		}
-	case <-time.After(patience):
-		_ = cmd.Process.Kill()
-		t.Fatalf("member replace has not ended:\n%s", out)
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	if state, err := proc.Await(ctx); err != nil || !state.Success() {
+		t.Fatalf("member replace: %v, %v\n%s", state, err, out)
 	}
 	members, err := c.bearer(rootToken.Token, c.all[0]).MemberList(c.ctx)
 	must(t, err)

@@ -118,16 +118,32 @@ const (
 	portCount = 10000
 )
 
-// FreeAddress returns an address on an IP address of this machine on which no process listens.
+// given are the addresses that FreeAddress has returned lately.
+var given = struct {
+	sync.Mutex
+	addresses map[string]bool
+}{addresses: map[string]bool{}}
+
+// FreeAddress returns an address on an IP address of this machine on which no process listens, and
+// which it has not returned lately: the servers that a test starts later may not listen yet.
 func FreeAddress(ip string) (string, error) {
+	given.Lock()
+	defer given.Unlock()
+	if len(given.addresses) > portCount/4 {
+		clear(given.addresses)
+	}
 	var last error
 	for range 1000 {
 		address := fmt.Sprintf("%s:%d", ip, firstPort+rand.IntN(portCount))
+		if given.addresses[address] {
+			continue
+		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			last = err
 			continue
 		}
+		given.addresses[address] = true
 		return address, l.Close()
 	}
 	return "", fmt.Errorf("find a free port on %s: %w", ip, last)

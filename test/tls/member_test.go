@@ -18,6 +18,7 @@ import (
 
 	"cairn/test/harness"
 	"cairn/test/pki"
+	"cairn/test/process"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -26,8 +27,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 type member struct {
 	name, client, peer, metrics string // addresses without a scheme
 	log                         harness.Buffer
-	cmd                         *exec.Cmd
-	exited                      chan struct{} // closed after the process has ended
+	proc                        *process.Process
 }
 
 func newMember(t *testing.T, name string) *member {
@@ -48,16 +48,16 @@ func (m *member) start(t *testing.T, dir, clientScheme, peerScheme string, clust
 		"--listen-peer-urls", peerScheme + "://" + m.peer, "--initial-advertise-peer-urls", peerScheme + "://" + m.peer,
 		"--initial-cluster", strings.Join(initial, ","), "--unsafe-no-fsync",
 	}, flags...)
-	m.cmd = exec.Command(harness.Etcd(t), args...)
-	m.cmd.Stdout, m.cmd.Stderr = &m.log, &m.log
-	if err := m.cmd.Start(); err != nil {
+	cmd := exec.Command(harness.Etcd(t), args...)
+	cmd.Stdout, cmd.Stderr = &m.log, &m.log
+	proc, err := process.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	m.exited = make(chan struct{})
-	go func() { _ = m.cmd.Wait(); close(m.exited) }()
+	m.proc = proc
 	t.Cleanup(func() {
-		_ = m.cmd.Process.Signal(syscall.SIGTERM)
-		<-m.exited
+		_ = proc.Signal(syscall.SIGTERM)
+		<-proc.Exited()
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", m.name, m.log.String())
 		}
@@ -69,7 +69,7 @@ func (m *member) await(t *testing.T, text string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(m.log.String(), text); {
 		select {
-		case <-m.exited:
+		case <-m.proc.Exited():
 			t.Fatalf("%s ended before it logged %q:\n%s", m.name, text, m.log.String())
 		case <-time.After(20 * time.Millisecond):
 		}
