@@ -19,10 +19,9 @@ func invalid(format string, args ...any) error {
 	return status.Error(codes.InvalidArgument, "etcdserver: "+fmt.Sprintf(format, args...))
 }
 
-// downgrade answers Maintenance.Downgrade. What is wrong with a target in etcd is answered with
-// etcd's errors. A target that is right there, one minor version below the cluster's, has no answer
-// of etcd's that would be true: this is the first release of cairn, so no older one could take its
-// data over, and etcd itself never can.
+// downgrade answers Maintenance.Downgrade. A target that etcd refuses is refused with etcd's
+// errors. A target that etcd allows, one minor version below the cluster's, is refused as well: no
+// version of cairn serves it, and etcd cannot read cairn's data.
 func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeRequest) (any, error) {
 	if err := s.checkRoot(ctx); err != nil {
 		return nil, err
@@ -44,8 +43,8 @@ func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeReque
 			return nil, rpctypes.ErrGRPCInvalidDowngradeTargetVersion
 		}
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"etcdserver: cannot downgrade to %d.%d: cairn %s is the first that serves %s, and etcd cannot read its data: copy the keys with a client instead",
-			major, minor, version.Cairn, version.Minor)
+			"etcdserver: cannot downgrade to %d.%d: every version of cairn serves %s, and etcd cannot read its data: use etcdutl export",
+			major, minor, version.Minor)
 	case etcdserverpb.DowngradeRequest_CANCEL:
 		return nil, rpctypes.ErrGRPCNoInflightDowngrade
 	default:

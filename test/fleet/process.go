@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,9 +40,10 @@ type Member struct {
 	id        atomic.Uint64
 	http      *http.Client
 
-	mu     sync.Mutex
-	proc   *process.Process // guarded by mu; nil before the first start and after the end
-	paused bool             // guarded by mu
+	mu      sync.Mutex
+	program string           // guarded by mu; "" is Config.Program
+	proc    *process.Process // guarded by mu; nil before the first start and after the end
+	paused  bool             // guarded by mu
 }
 
 // bootstrap has the flags --initial-cluster and --initial-cluster-state of a member.
@@ -138,7 +140,7 @@ func (m *Member) Start() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(m.f.cfg.Program, append([]string{
+	cmd := exec.Command(cmp.Or(m.program, m.f.cfg.Program), append([]string{
 		"--name", m.Name, "--data-dir", m.DataDir(),
 		"--listen-client-urls", m.ClientURL(), "--advertise-client-urls", m.ClientURL(),
 		"--listen-peer-urls", "http://" + m.listen, "--initial-advertise-peer-urls", m.PeerURL(),
@@ -156,6 +158,13 @@ func (m *Member) Start() error {
 	}
 	m.proc, m.paused = proc, false
 	return nil
+}
+
+// SetProgram sets the program of the member's later starts, in place of Config.Program.
+func (m *Member) SetProgram(path string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.program = path
 }
 
 // Running reports whether the member's process runs; a paused one does.

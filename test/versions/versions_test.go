@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,7 +19,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -103,30 +101,11 @@ func start(t *testing.T, dir, user string, flags ...string) (*clientv3.Client, s
 	if other := harness.Reference(t); other != "" {
 		t.Skip("these are files of cairn's, not of " + other)
 	}
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() //nolint:errcheck // it was only to find a port
-		return "http://" + l.Addr().String()
-	}
-	client, log := free(), &harness.Buffer{}
-	cmd := exec.Command(harness.Etcd(t), append([]string{
-		"--data-dir", dir, "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", free(),
-	}, flags...)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
+	client := "http://127.0.0.1:" + harness.FreePort(t)
+	harness.Launch(t, exec.Command(harness.Etcd(t), append([]string{
+		"--data-dir", dir, "--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", "http://127.0.0.1:" + harness.FreePort(t),
+	}, flags...)...))
 	config := clientv3.Config{Endpoints: []string{client}, DialTimeout: patience, Logger: zap.NewNop()}
 	if user != "" {
 		config.Username, config.Password, _ = strings.Cut(user, ":")

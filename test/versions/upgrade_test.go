@@ -1,0 +1,463 @@
+package versions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/test/fleet"
+	"cairn/test/harness"
+)
+
+// The version before this one.
+const (
+	previous       = "0.1.0"
+	previousCommit = "5639fd8"
+)
+
+// buildPrevious returns the path of the previous version's etcd, which it builds from git. Where
+// the history is not at hand, as in a shallow clone, the test is skipped: then TestDataDirectory,
+// TestOneOfThree and TestBackup open what that version wrote, and nothing runs that version.
+func buildPrevious(t *testing.T) string {
+	t.Helper()
+	if other := harness.Reference(t); other != "" {
+		t.Skip("these are versions of cairn, not of " + other)
+	}
+	if path := os.Getenv("CAIRN_TEST_PREVIOUS_ETCD"); path != "" {
+		return path
+	}
+	const root = "../.."
+	if err := exec.Command("git", "-C", root, "cat-file", "-e", previousCommit+"^{commit}").Run(); err != nil {
+		t.Skipf("git has no commit %s of version %s (a shallow clone? `git fetch --unshallow`): only stored data of that version is tested", previousCommit, previous)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "etcd")
+	// The sources lie outside of the repository, so that go does not stamp them with its commit.
+	script := fmt.Sprintf("git -C %s archive %s go.mod go.sum internal cmd/etcd | tar -x -C %s && cd %s && go build -trimpath -buildvcs=false -o %s ./cmd/etcd",
+		root, previousCommit, dir, dir, program)
+	if out, err := exec.Command("bash", "-o", "pipefail", "-c", script).CombinedOutput(); err != nil {
+		t.Fatalf("build version %s: %v\n%s", previous, err, out)
+	}
+	return program
+}
+
+// upgrade is a cluster under load whose members change their versions.
+type upgrade struct {
+	*fleet.Fleet
+	t                  *testing.T
+	ctx                context.Context
+	oldEtcd, newEtcd   string
+	client             *clientv3.Client
+	stopLoad, endWatch context.CancelFunc
+	load, watching     sync.WaitGroup
+
+	mu                 sync.Mutex // guards the fields below
+	serving            []*fleet.Member
+	acknowledged, last int // puts; the number of the last one
+	retries            int
+	problems           []error
+	seen               map[string]int64 // events of the watch, by key
+	seenRevision       int64
+}
+
+// TestRollingUpgrade upgrades a cluster of the previous version member by member, under load. Each
+// request succeeds at the second attempt at the latest, no acknowledged key is lost, and the watch
+// and the leases go on. In the middle a member goes back to the previous version. At the end the
+// data directory cannot go back, which the previous version says, and no downgrade is granted.
+func TestRollingUpgrade(t *testing.T) {
+	u := startUpgrade(t)
+	for i, m := range u.Members() {
+		u.swap(m, u.newEtcd)
+		u.serve()
+		switch i {
+		case 0:
+			u.goBack(m)
+		case 1:
+			u.lead() // both versions have led the other one
+		}
+	}
+	u.compare(u.endLoad())
+	u.checkDowngrade()
+	u.checkWayBack(u.Members()[0])
+}
+
+func startUpgrade(t *testing.T) *upgrade {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	u := &upgrade{t: t, ctx: ctx, oldEtcd: buildPrevious(t), newEtcd: harness.Etcd(t), seen: map[string]int64{}}
+	u.Fleet = fleet.New(fleet.Config{Program: u.oldEtcd, Dir: t.TempDir(), Flags: []string{"--heartbeat-interval=50", "--election-timeout=500"}})
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, m := range u.Members() {
+				log := m.Log()
+				t.Logf("end of the log of %s:\n%s", m.Name, log[max(0, len(log)-3000):])
+			}
+		}
+		u.must("end", u.Close())
+	})
+	u.must("start of the previous version", u.Bootstrap(ctx, 3))
+	var err error
+	u.client, err = u.Connect(u.Members()...)
+	u.must("connect", err)
+	t.Cleanup(func() { _ = u.client.Close() })
+	u.use(u.Members()...)
+	u.startLoad()
+	u.serve()
+	return u
+}
+
+func (u *upgrade) must(what string, err error) {
+	u.t.Helper()
+	if err != nil {
+		u.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// use sets the members that the load goes to.
+func (u *upgrade) use(members ...*fleet.Member) {
+	var urls []string
+	for _, m := range members {
+		urls = append(urls, m.ClientURL())
+	}
+	u.client.SetEndpoints(urls...)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.serving = members
+}
+
+func (u *upgrade) problem(format string, args ...any) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.problems = append(u.problems, fmt.Errorf(format, args...))
+}
+
+// startLoad starts what runs during the upgrade: puts, reads, a watch, a lease that is renewed and
+// requests of v2.
+func (u *upgrade) startLoad() {
+	var ctx, watching context.Context
+	ctx, u.stopLoad = context.WithCancel(u.ctx)
+	watching, u.endWatch = context.WithCancel(u.ctx)
+	u.t.Cleanup(func() { // when the test has failed
+		u.stopLoad()
+		u.endWatch()
+		u.load.Wait()
+		u.watching.Wait()
+	})
+	granted, err := u.client.Grant(ctx, 10)
+	u.must("grant", err)
+	_, err = u.client.Put(ctx, "leased", "v", clientv3.WithLease(granted.ID))
+	u.must("put with a lease", err)
+	short, err := u.client.Grant(ctx, 1)
+	u.must("grant", err)
+	_, err = u.client.Put(ctx, "short", "v", clientv3.WithLease(short.ID))
+	u.must("put with a lease", err)
+	renewed, err := u.client.KeepAlive(watching, granted.ID)
+	u.must("keep alive", err)
+	events := u.client.Watch(watching, "load/", clientv3.WithPrefix(), clientv3.WithRev(1))
+	for _, run := range []func(context.Context){u.put, u.get, u.setV2} {
+		u.load.Go(func() { run(ctx) })
+	}
+	u.watching.Go(func() { u.watch(events) })
+	u.watching.Go(func() {
+		for range renewed {
+		}
+		if watching.Err() == nil {
+			u.problem("the lease is no longer renewed")
+		}
+	})
+}
+
+// pause is the time between two requests of a loop, so that a machine of one core has time for the
+// members.
+const pause = 2 * time.Millisecond
+
+// twice calls do, once more after an error, and reports whether it has succeeded.
+func (u *upgrade) twice(ctx context.Context, what string, do func(context.Context) error) bool {
+	var errs []error
+	for range 2 {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := do(attempt)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err == nil
+		}
+		errs = append(errs, err)
+		u.mu.Lock()
+		u.retries++
+		u.mu.Unlock()
+	}
+	u.problem("%s failed twice: %w", what, errors.Join(errs...))
+	return false
+}
+
+// key returns the key of the n-th put: keys are written again and again.
+func key(n int) string { return fmt.Sprintf("load/%02d", n%50) }
+
+func (u *upgrade) put(ctx context.Context) {
+	for n := 1; ctx.Err() == nil; n++ {
+		if u.twice(ctx, key(n), func(ctx context.Context) error {
+			_, err := u.client.Put(ctx, key(n), fmt.Sprint(n))
+			return err
+		}) {
+			u.mu.Lock()
+			u.acknowledged, u.last = u.acknowledged+1, n
+			u.mu.Unlock()
+		}
+	}
+}
+
+// get reads the key that was put last: a linearizable read sees that put or a later one.
+func (u *upgrade) get(ctx context.Context) {
+	for ; ctx.Err() == nil; time.Sleep(pause) {
+		u.mu.Lock()
+		n := u.last
+		u.mu.Unlock()
+		if n == 0 {
+			continue
+		}
+		u.twice(ctx, "get", func(ctx context.Context) error {
+			got, err := u.client.Get(ctx, key(n))
+			if err == nil && (len(got.Kvs) == 0 || number(got.Kvs[0].Value) < n) {
+				u.problem("get after put %d: %v", n, got.Kvs)
+			}
+			return err
+		})
+	}
+}
+
+func number(value []byte) (n int) {
+	_, _ = fmt.Sscan(string(value), &n)
+	return n
+}
+
+// setV2 sets a key through v2, at each member in turn.
+func (u *upgrade) setV2(ctx context.Context) {
+	for n := 0; ctx.Err() == nil; time.Sleep(pause) {
+		u.twice(ctx, "v2", func(ctx context.Context) error {
+			u.mu.Lock()
+			m := u.serving[n%len(u.serving)]
+			u.mu.Unlock()
+			n++
+			status, body, err := m.Do(ctx, http.MethodPut, "/v2/keys/dir/key", url.Values{"value": {fmt.Sprint(n)}}.Encode())
+			if err != nil {
+				return err
+			}
+			var answer struct{ Node struct{ Value string } }
+			if err := json.Unmarshal(body, &answer); err != nil || status/100 != 2 || answer.Node.Value != fmt.Sprint(n) {
+				return fmt.Errorf("status %d: %s", status, body)
+			}
+			return nil
+		})
+	}
+}
+
+// watch counts the events of each key.
+func (u *upgrade) watch(events clientv3.WatchChan) {
+	for resp := range events {
+		if err := resp.Err(); err != nil {
+			u.problem("watch: %w", err)
+			return
+		}
+		u.mu.Lock()
+		for _, e := range resp.Events {
+			if e.Kv.ModRevision <= u.seenRevision {
+				u.problems = append(u.problems, fmt.Errorf("watch: revision %d after %d", e.Kv.ModRevision, u.seenRevision))
+			}
+			u.seenRevision = e.Kv.ModRevision
+			u.seen[string(e.Kv.Key)]++
+		}
+		u.mu.Unlock()
+	}
+}
+
+// serve waits until the load has gone on, and puts through each member what all others then have.
+func (u *upgrade) serve() {
+	u.t.Helper()
+	u.must("health", u.AwaitHealthy(u.ctx))
+	for i, m := range u.Members() {
+		c, err := u.Connect(m)
+		u.must("connect", err)
+		_, err = c.Put(u.ctx, "through", m.Name)
+		u.must("put through "+m.Name, errors.Join(err, c.Close()))
+		other := u.Members()[(i+1)%len(u.Members())]
+		if c, err = u.Connect(other); err == nil {
+			var got *clientv3.GetResponse
+			got, err = c.Get(u.ctx, "through")
+			if err == nil && string(got.Kvs[0].Value) != m.Name {
+				err = fmt.Errorf("got %v", got.Kvs)
+			}
+			err = errors.Join(err, c.Close())
+		}
+		u.must(fmt.Sprintf("get of %s's put from %s", m.Name, other.Name), err)
+	}
+	u.progress()
+}
+
+// progress waits until 20 further puts are acknowledged.
+func (u *upgrade) progress() {
+	u.t.Helper()
+	done := func() int {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.acknowledged
+	}
+	for want := done() + 20; done() < want; time.Sleep(5 * time.Millisecond) {
+		u.must("progress of the puts", u.ctx.Err())
+	}
+}
+
+// swap stops a member and starts it with another program.
+func (u *upgrade) swap(m *fleet.Member, program string) {
+	u.t.Helper()
+	state, err := m.Stop()
+	if err != nil || !state.Success() {
+		u.t.Fatalf("stop %s: %v, %v", m.Name, state, err)
+	}
+	m.SetProgram(program)
+	u.must("start "+m.Name, m.Start())
+	u.must("health of "+m.Name, m.AwaitHealthy(u.ctx))
+}
+
+// goBack has a member go back to the previous version while the cluster has members of that: with
+// an empty data directory, as a new member, since the previous version does not read the files of
+// this one. Then it is upgraded again.
+func (u *upgrade) goBack(m *fleet.Member) {
+	u.t.Helper()
+	var others []*fleet.Member
+	for _, other := range u.Members() {
+		if other != m {
+			others = append(others, other)
+		}
+	}
+	u.use(others...) // a learner serves no requests
+	m.SetProgram(u.oldEtcd)
+	u.must("return of "+m.Name, u.Replace(u.ctx, m))
+	u.use(u.Members()...)
+	u.serve()
+	u.swap(m, u.newEtcd)
+}
+
+// lead has each member lead in turn.
+func (u *upgrade) lead() {
+	u.t.Helper()
+	for _, to := range u.Members() {
+		leader, err := u.Leader(u.ctx)
+		u.must("leader", err)
+		if leader != to {
+			c, err := u.Connect(leader)
+			u.must("connect", err)
+			_, err = c.MoveLeader(u.ctx, to.ID())
+			u.must(fmt.Sprintf("move leadership from %s to %s", leader.Name, to.Name), errors.Join(err, c.Close()))
+		}
+		u.progress()
+	}
+}
+
+// endLoad ends the load, and the watch once it has caught up. It returns the keys of the puts.
+func (u *upgrade) endLoad() *clientv3.GetResponse {
+	u.t.Helper()
+	u.stopLoad()
+	u.load.Wait()
+	got, err := u.client.Get(u.ctx, "load/", clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortAscend))
+	u.must("get", err)
+	last := got.Kvs[len(got.Kvs)-1].ModRevision
+	seen := func() int64 {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.seenRevision
+	}
+	for ; seen() < last; time.Sleep(pause) {
+		u.must(fmt.Sprintf("the watch, which has come to revision %d of %d", seen(), last), u.ctx.Err())
+	}
+	u.endWatch()
+	u.watching.Wait()
+	return got
+}
+
+// compare compares what was seen with what the members have.
+func (u *upgrade) compare(got *clientv3.GetResponse) {
+	u.t.Helper()
+	for _, err := range u.problems {
+		u.t.Error(err)
+	}
+	versions, newest := int64(0), 0
+	for _, kv := range got.Kvs {
+		versions += kv.Version
+		newest = max(newest, number(kv.Value))
+		if seen := u.seen[string(kv.Key)]; seen != kv.Version {
+			u.t.Errorf("%s: the watch has seen %d of %d changes", kv.Key, seen, kv.Version)
+		}
+	}
+	if versions < int64(u.acknowledged) || newest < u.last {
+		u.t.Errorf("%d puts up to number %d are there; %d up to %d were acknowledged", versions, newest, u.acknowledged, u.last)
+	}
+	for name, want := range map[string]int{"leased": 1, "short": 0} {
+		if got, err := u.client.Get(u.ctx, name); err != nil || len(got.Kvs) != want {
+			u.t.Errorf("%s: %v, %v; want %d keys", name, got, err, want)
+		}
+	}
+	revision := got.Header.Revision
+	var first *clientv3.HashKVResponse
+	for _, m := range u.Members() {
+		hash, err := u.client.HashKV(u.ctx, m.ClientURL(), revision)
+		u.must("hash of "+m.Name, err)
+		if first == nil {
+			first = hash
+		}
+		if hash.Hash != first.Hash {
+			u.t.Errorf("%s has the hash %x at revision %d, %s has %x", m.Name, hash.Hash, revision, u.Members()[0].Name, first.Hash)
+		}
+		if status, err := u.Status(u.ctx, m); err != nil || status.Version != "3.7.1" {
+			u.t.Errorf("status of %s: %v, %v", m.Name, status, err)
+		}
+	}
+	u.t.Logf("%d puts, %d events, %d requests tried again", u.acknowledged, versions, u.retries)
+}
+
+// checkDowngrade checks what docs/versions.md says of Maintenance/Downgrade: none is granted, and
+// the refusal of the version before names the way back.
+func (u *upgrade) checkDowngrade() {
+	u.t.Helper()
+	for _, action := range []clientv3.DowngradeAction{clientv3.DowngradeValidate, clientv3.DowngradeEnable} {
+		if _, err := u.client.Downgrade(u.ctx, action, "3.6"); err == nil || !strings.Contains(err.Error(), "cannot downgrade to 3.6") {
+			u.t.Errorf("downgrade, action %d: %v", action, err)
+		}
+		if _, err := u.client.Downgrade(u.ctx, action, "3.7"); !errors.Is(err, rpctypes.ErrInvalidDowngradeTargetVersion) {
+			u.t.Errorf("downgrade to the same minor version, action %d: %v", action, err)
+		}
+	}
+	if _, err := u.client.Downgrade(u.ctx, clientv3.DowngradeCancel, ""); !errors.Is(err, rpctypes.ErrNoInflightDowngrade) {
+		u.t.Errorf("cancel: %v", err)
+	}
+}
+
+// checkWayBack checks that the previous version refuses a data directory of this one and leaves it
+// as it is, and that it restores a backup which it made itself (TestBackup's).
+func (u *upgrade) checkWayBack(m *fleet.Member) {
+	u.t.Helper()
+	_, err := m.Stop()
+	u.must("stop "+m.Name, err)
+	m.SetProgram(u.oldEtcd)
+	u.must("start "+m.Name, m.Start())
+	state, err := m.AwaitEnd(u.ctx)
+	if err != nil || state.Success() || !strings.Contains(m.Log(), "is no name of a journal's file") {
+		u.t.Errorf("version %s over the data directory of this one ended with %v, %v", previous, state, err)
+	}
+	m.SetProgram(u.newEtcd)
+	u.must("start "+m.Name, m.Start())
+	u.must("health of "+m.Name, m.AwaitHealthy(u.ctx))
+}
