@@ -7,7 +7,7 @@
 //
 // Invariants: alarms are replicated, so every member shows the same ones and refuses the same
 // commands. An alarm that a member has raised itself is lifted by that member, or by an operator;
-// one that an operator has activated only by an operator.
+// one that an operator has activated only by an operator (TestAlarms).
 //
 // Concurrency: Present and the State that it returns are for anyone; Begin, Next, Apply and Publish
 // belong to the applier.

@@ -6,8 +6,9 @@
 // users and roles of the snapshot, and other members. The package does not own the stream
 // (snapshot), the content of a state (machine), or the layout of data directories (datadir).
 //
-// Invariants: a data directory is made completely or not at all, and never replaces anything; every
-// restored byte has been verified.
+// Invariants: a data directory is made completely or not at all (TestSaveIsAllOrNothing), and never
+// replaces anything (TestRestoreIntoNothingElse); every restored byte has been verified
+// (TestSpoiltFiles).
 //
 // Concurrency: none; each function works on its own files, which datadir's lock guards.
 package backup

@@ -9,7 +9,7 @@
 // order of arrival.
 //
 // Invariants: the bytes taken never exceed the limit; what TryTake and Take took is given back
-// exactly once.
+// exactly once. Give panics when more is given back than was taken.
 //
 // Concurrency: every method may be called from any goroutine. TryTake and Give are one atomic
 // operation while no goroutine waits.
@@ -19,6 +19,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -135,7 +136,9 @@ func (b *Budget) Give(n int64) {
 	if b == nil || n == 0 {
 		return
 	}
-	b.used.Add(-n)
+	if used := b.used.Add(-n); used < 0 {
+		panic(fmt.Sprintf("budget: %d bytes were given back, of which %d were not taken", n, -used))
+	}
 	if b.waiting.Load() == 0 {
 		return
 	}

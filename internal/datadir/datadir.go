@@ -5,8 +5,8 @@
 // It does not own the stores below it: package storage does, and gets their paths.
 //
 // Invariants: nothing is written to a directory that is refused; at most one process has a
-// directory open; FORMAT is either missing or whole, and never changes; the stores of a member are
-// durable before FORMAT exists.
+// directory open (TestSecondProcess); FORMAT is either missing or whole, and never changes
+// (TestLife, TestRemnants); the stores of a member are durable before FORMAT exists.
 //
 // Concurrency: Inspect may be called at any time. A Dir is used by one goroutine at a time.
 package datadir

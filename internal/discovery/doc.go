@@ -9,7 +9,8 @@
 // _etcd-client._tcp. A record of an "-ssl" name is reached over TLS.
 //
 // Invariant: what comes from the DNS is bounded (recordsMax) and checked before it becomes part of
-// a URL: a target is a host name, so it adds no path, user or port to the URL.
+// a URL: a target is a host name, so it adds no path, user or port to the URL
+// (TestRecordsAreBounded, FuzzTarget).
 //
 // Concurrency: functions of their arguments; any number of goroutines may call them.
 package discovery

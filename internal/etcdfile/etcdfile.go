@@ -5,7 +5,8 @@
 // own what becomes of the records: package backup imports and exports them.
 //
 // Invariants: a file is only ever read, except by Create, which makes a new one; damage is an error
-// that names the file and the place, never a panic; memory does not grow with the file.
+// that names the file and the place, never a panic (the fuzz tests); memory does not grow with the
+// file.
 //
 // Concurrency: none; a File belongs to one goroutine.
 package etcdfile

@@ -11,7 +11,7 @@
 // and /v3beta/ are other names of /v3/.
 //
 // Invariants: a call holds at most one request of Options.MessageBytesMax, as JSON twice that, and
-// one response; a client that does not read blocks its own call alone.
+// one response; a client that does not read blocks its own call alone (TestLimits).
 //
 // Concurrency: services are registered before the first request; afterwards everything may be used
 // from any number of goroutines.

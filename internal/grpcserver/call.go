@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"cairn/internal/http2"
+	"cairn/internal/invariant"
 )
 
 var (
@@ -44,6 +45,8 @@ type call struct {
 	// request is a unary call's message, set before it is dispatched.
 	request     *http2.Buffer
 	requestGzip bool
+
+	served bool // the handler has been started
 
 	// final is how the call ends, guarded by the connection's lock.
 	final *status.Status
@@ -93,6 +96,8 @@ func (c *call) finishLocked(s *status.Status) {
 
 // Serve implements http2.Handler.
 func (c *call) Serve(w *http2.Worker) (reading bool) {
+	invariant.Check(!c.served, "the handler of a call is started twice")
+	c.served = true
 	if c.streaming {
 		return c.serveStream()
 	}

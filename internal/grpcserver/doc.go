@@ -10,9 +10,9 @@
 // and encode themselves (WireUnmarshaler, WireAppender), and long responses may be sent in pieces
 // without a copy (WirePieces).
 //
-// Invariants: a handler runs at most once per call; a call ends with exactly one status, in
-// trailers after every message of the response, or with a reset; the bytes of a unary request are
-// valid until its response has been encoded.
+// Invariants: a handler runs at most once per call (call.Serve checks it); a call ends with exactly
+// one status (call.finishLocked keeps the first), in trailers after every message of the response,
+// or with a reset; the bytes of a unary request are valid until its response has been encoded.
 //
 // Concurrency: each call has one handler goroutine and is fed by the reader of its connection.
 // call.mu guards the metadata that handlers set. It is never held while the connection is locked by

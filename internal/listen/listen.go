@@ -5,8 +5,8 @@
 // logged in words, and a client that does not speak TLS gets a response that says so. It does not
 // own the certificates (package certs) nor what is served.
 //
-// Invariants: Open binds all addresses or none. A connection of a secure listener carries data only
-// after its handshake.
+// Invariants: Open binds all addresses or none (TestOpenErrors). A connection of a secure listener
+// carries data only after its handshake (TestHandshakeTimeout).
 //
 // Concurrency: a Listener is a net.Listener. Its Secure is called before the first Accept.
 package listen

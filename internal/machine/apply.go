@@ -10,6 +10,7 @@ import (
 	"cairn/internal/alarm"
 	"cairn/internal/auth"
 	"cairn/internal/codec"
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/lease"
 	"cairn/internal/mvcc"
@@ -150,6 +151,7 @@ func (m *Machine) commit() error {
 		return fmt.Errorf("finish batch at entry %d: %w", m.next.index, err)
 	}
 	m.next.revision, m.next.compact = m.w.Revision(), m.w.CompactRevision()
+	m.next.checkFollows(m.pos)
 	m.buf = m.next.append(m.buf[:0])
 	m.b.Set(positionKey, m.buf)
 	if m.restarted {
@@ -300,6 +302,7 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, subject
 		}
 		if err == nil {
 			res.Auth, err = m.auth.Apply(m.b, now, &c)
+			invariant.Check(!m.w.Changed(), "a command of kind %d on users and roles has changed keys", c.Kind)
 		}
 	case KindLease:
 		var c lease.Command

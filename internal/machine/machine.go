@@ -9,8 +9,8 @@
 //
 // Invariants: applying the same entries gives the same keys, history and position on every member,
 // however they are grouped into batches (not the same bytes: the boundaries of the count index's
-// blocks, and the times at which tombstones are swept, depend on the grouping); the applied index
-// never decreases; cluster time never goes back.
+// blocks, and the times at which tombstones are swept, depend on the grouping; TestMetamorphic);
+// the applied index and cluster time never go back (position.checkFollows).
 //
 // Apply, Sweep and Flush belong to one goroutine, the applier. Other goroutines may read keys and
 // the applied index at the same time.
@@ -28,6 +28,7 @@ import (
 	"cairn/internal/alarm"
 	"cairn/internal/auth"
 	"cairn/internal/codec"
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/membership"
 	"cairn/internal/migration"
@@ -242,6 +243,13 @@ func (p position) append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, v)
 	}
 	return dst
+}
+
+// checkFollows checks that no part of a position is before that of the batch before it.
+func (p position) checkFollows(last position) {
+	if p.index < last.index || p.term < last.term || p.revision < last.revision || p.compact < last.compact || p.time < last.time {
+		invariant.Violated("position goes from %+v back to %+v", last, p)
+	}
 }
 
 func decodePosition(b []byte) (p position, err error) {

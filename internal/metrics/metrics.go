@@ -6,7 +6,7 @@
 // is the state of another package is read at each scrape (State), and costs nothing in between.
 //
 // Invariant: nothing on a request's path looks up a label: counters with labels are handed out as
-// resolved children.
+// resolved children (TestHotPath).
 //
 // Concurrency: counters and histograms may be used from anywhere. AddService and SetState are
 // called while a member is being put together, before anything is served.

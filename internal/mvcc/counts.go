@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"cairn/internal/codec"
+	"cairn/internal/invariant"
 	"cairn/internal/storage"
 )
 
@@ -22,7 +23,8 @@ import (
 // publishes the copy with the batch's Head. A block of more than blockSplitKeys keys is divided
 // before the next batch.
 //
-// Invariant: block 0 of chunk 0 starts at "", and starts ascend strictly.
+// Invariant: block 0 of chunk 0 starts at "", and starts ascend strictly. In builds with the tag
+// invariants, countsEdit.check checks it for the chunks of each batch.
 const (
 	blockSplitKeys  = 384 // a block of more live keys is divided
 	blockTargetKeys = 192 // live keys of each block after a division
@@ -276,8 +278,29 @@ func (e *countsEdit) divideChunk(i int) {
 	e.divideChunk(i)
 }
 
+// check checks the order and the sums of the chunks that this batch has changed.
+func (e *countsEdit) check() {
+	invariant.Check(e.chunks[0].starts[0] == "", "the count index starts at %q", e.chunks[0].starts[0])
+	last := ""
+	for i, ch := range e.chunks {
+		if e.owned[ch] {
+			sum := int64(0)
+			for b, start := range ch.starts {
+				invariant.Check(start > last || i == 0 && b == 0, "count block %q follows %q", start, last)
+				last = start
+				sum += ch.live[b]
+			}
+			invariant.Check(sum == ch.sum, "a chunk of the count index has %d keys, its blocks %d", ch.sum, sum)
+		}
+		last = ch.starts[len(ch.starts)-1]
+	}
+}
+
 // store writes the changed blocks to the batch and returns the new state.
 func (e *countsEdit) store(b *storage.Batch) (*counts, error) {
+	if invariant.Enabled {
+		e.check()
+	}
 	var key, value []byte
 	for start := range e.removed {
 		key = append(append(key[:0], byte(storage.TableCounts)), start...)

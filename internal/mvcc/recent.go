@@ -1,12 +1,20 @@
 package mvcc
 
+import (
+	"bytes"
+	"errors"
+
+	"cairn/internal/invariant"
+)
+
 // recent caches the most recently written values of table c. Every put needs the version that it
 // replaces, and recently written keys tend to be written again; a hit saves a lookup in the store.
 //
 // It has two generations: when the young one is full it becomes the old one, and the previous old
 // one is dropped. A hit in the old generation moves the value to the young one.
 //
-// Invariant: a cached value equals the value in table c.
+// Invariant: a cached value equals the value in table c. In builds with the tag invariants,
+// Writer.checkRecent compares them at each hit.
 type recent struct {
 	young, old generation
 	bytes      int // of the young generation
@@ -67,4 +75,14 @@ func (r *recent) put(key, value []byte) {
 	}
 	r.bytes += len(key) + len(value) + recentOverheadBytes
 	r.young.put(key, value)
+}
+
+// checkRecent checks that table c holds a value that was remembered.
+func (w *Writer) checkRecent(key, cached []byte) {
+	stored, closer, err := w.b.Lend(key)
+	invariant.Check(err == nil && bytes.Equal(stored, cached), "key %q: remembered %x, stored %x: %v", key, cached, stored, err)
+	if closer != nil {
+		err = errors.Join(err, closer.Close())
+	}
+	invariant.Check(err == nil, "key %q: %v", key, err)
 }

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"sort"
 
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/storage"
 )
@@ -141,10 +142,13 @@ func (w *Writer) Publish() {
 	w.s.committing.Unlock()
 }
 
+// Changed reports whether the open command has changed something.
+func (w *Writer) Changed() bool { return len(w.events) > w.first }
+
 // Revision returns the revision that a read of the open command sees: the next
 // one when the command has changed something.
 func (w *Writer) Revision() int64 {
-	if len(w.events) > w.first {
+	if w.Changed() {
 		return w.head.Revision + 1
 	}
 	return w.head.Revision
@@ -167,6 +171,9 @@ func (w *Writer) newest(key []byte) (n node, ok bool, err error) {
 	table := w.key
 	if cached, ok := w.recent.get(key); ok && !w.b.Changed(table) {
 		b = cached
+		if invariant.Enabled {
+			w.checkRecent(table, cached)
+		}
 	} else if b, closer, err = w.b.Lend(table); errors.Is(err, storage.ErrNotFound) {
 		return node{}, false, nil
 	} else if err != nil {

@@ -16,10 +16,13 @@
 //
 // # Invariants
 //
-//   - Messages of a lane are received in the order in which they were sent, each at most once.
-//   - Send takes no time that depends on a peer: messages above the lane's limits are dropped.
+//   - Messages of a lane are received in the order in which they were sent, each at most once
+//     (TestMessagesOfALaneArriveInOrder).
+//   - Send takes no time that depends on a peer: messages above the lane's limits are dropped
+//     (TestMemoryIsBoundedWhenThePeerDoesNotRead).
 //   - The memory that a peer can occupy is bounded: queued messages, one message that is being
-//     received, the window of a snapshot, the body of a call, the number of streams.
+//     received, the window of a snapshot, the body of a call, the number of streams
+//     (TestALargeFrameIsPaidForAsItComes, TestStreamsAreBounded).
 //   - Callbacks are never called from within Send, SetPeers or SendSnapshot.
 //
 // # Concurrency

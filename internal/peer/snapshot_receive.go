@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"cairn/internal/invariant"
 )
 
 const (
@@ -345,7 +347,7 @@ func (r *receiving) listen(l *link) error {
 }
 
 // chunk stores bytes for the handler. Invariant: the stored bytes are the snapshot's from consumed
-// to received.
+// to received. In builds with the tag invariants checkStored compares their number.
 func (r *receiving) chunk(payload []byte, borrowed bool) error {
 	if len(payload) <= 8 {
 		return fmt.Errorf("%w: a chunk of %d bytes", errProtocol, len(payload))
@@ -368,9 +370,21 @@ func (r *receiving) chunk(payload []byte, borrowed bool) error {
 	r.received += int64(len(data))
 	if !r.finished {
 		r.chunks = append(r.chunks, data)
+		if invariant.Enabled {
+			r.checkStored()
+		}
 	}
 	r.arrived.Broadcast()
 	return nil
+}
+
+// checkStored checks how many bytes are stored. r.mu is held.
+func (r *receiving) checkStored() {
+	kept := int64(0)
+	for _, data := range r.chunks {
+		kept += int64(len(data))
+	}
+	invariant.Check(kept == r.received-r.consumed, "%d bytes of a snapshot are stored, from %d to %d", kept, r.consumed, r.received)
 }
 
 // end checks that everything has arrived. A connection that was opened after the end repeats the

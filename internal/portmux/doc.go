@@ -21,7 +21,7 @@
 // handlers find in http.Request.TLS and, for gRPC, in the AuthInfo of peer.FromContext.
 //
 // Invariants: a connection is counted from Accept until its engine has closed it; it is closed when
-// what it speaks is not known in time.
+// what it speaks is not known in time (TestMaxConns, TestSlowHeaders).
 //
 // Concurrency: one goroutine per listener and, until its engine takes it, one per connection.
 package portmux

@@ -5,8 +5,9 @@
 // is passed to Open. Entries that are appended but not yet applied are also cached in memory, since
 // raft reads each of them again to apply it and to send it.
 //
-// Invariants: entries are consecutive; truncated index < first index ≤ last index+1; an append with
-// sync is durable when Append returns.
+// Invariants: entries are consecutive (Open and Append check it); truncated index < first index ≤
+// last index+1 (Open and Truncate check it); an append with sync is durable when Append returns
+// (TestCrashAfterEverySync).
 //
 // Append and Truncate belong to the log writer's goroutine; the methods of raft.Storage may be
 // called concurrently with them.
@@ -22,6 +23,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/codec"
+	"cairn/internal/invariant"
 	"cairn/internal/storage"
 )
 
@@ -160,7 +162,10 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 				return fmt.Errorf("append raft log: %w", err)
 			}
 		}
-		for _, e := range m.Entries {
+		for i, e := range m.Entries {
+			if e.GetIndex() != first+uint64(i) {
+				invariant.Violated("append of entry %d after entry %d", e.GetIndex(), first+uint64(i)-1)
+			}
 			l.buf = appendEntry(l.buf[:0], e)
 			if err := b.Append(entryKey(e.GetIndex()), l.buf); err != nil {
 				return fmt.Errorf("append raft log: %w", err)

@@ -9,8 +9,8 @@
 // files (backup).
 //
 // Invariants: a Stream returns a key-value only after verifying its chunk, and io.EOF only after
-// verifying the trailer: a truncated stream, or one with a flipped bit, is an error. The same view
-// gives the same bytes.
+// verifying the trailer: a truncated stream, or one with a flipped bit, is an error
+// (TestEveryByteCounts). The same view gives the same bytes (TestSameViewSameBytes).
 //
 // Concurrency: a Source or a Stream belongs to one goroutine at a time.
 package snapshot

@@ -22,8 +22,9 @@ import (
 // records on disk.
 //
 // Invariants: records have consecutive numbers, except for those that the store had on disk when it
-// was opened and the journal had not; a file is started after the one before it was synced as a
-// whole; after an error nothing is written any more; no payload holds the marker of its file.
+// was opened and the journal had not (reading checks it); a file is started after the one before it
+// was synced as a whole (rotate); after an error nothing is written any more (commit); no payload
+// holds the marker of its file (write).
 type journal struct {
 	fs      FS
 	dir     string

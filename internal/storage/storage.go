@@ -7,7 +7,8 @@
 // options of both, the one-byte table prefixes, batches, iterators and views;
 // what the values mean is decided by the packages above.
 //
-// Invariant: a batch becomes visible, and durable, as a whole or not at all.
+// Invariant: a batch becomes visible, and durable, as a whole or not at all
+// (TestJournalPowerCutAnywhere, and package replica's test of crashes).
 //
 // A Store is safe for concurrent use, and its reads may overlap with Close. Batches
 // and iterators belong to one goroutine at a time.

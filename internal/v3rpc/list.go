@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 )
 
@@ -16,7 +17,7 @@ import (
 //	header │ first piece, up to 64 KiB │ pieces of 256 KiB … │ more, count
 //
 // A key-value may lie across pieces. Invariant: r.full is empty, or r.kvs is a piece of
-// pieceBytes and all of r.full but its first are, too.
+// pieceBytes and all of r.full but its first are, too (checked by need).
 type rangeResponse struct {
 	header   header
 	keysOnly bool
@@ -120,6 +121,7 @@ func (r *rangeResponse) need(n int) {
 	if r.room() >= n {
 		return
 	}
+	invariant.Check(len(r.full) == 0 || cap(r.kvs) == pieceBytes, "piece %d of a list has room for %d bytes", len(r.full), cap(r.kvs))
 	r.mem.piece(pieceBytes) // without room the walk ends after this record
 	r.full = append(r.full, r.kvs)
 	r.kvs = laterPieces.Get().(*[pieceBytes]byte)[:0]

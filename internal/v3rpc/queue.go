@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/watch"
@@ -38,8 +39,8 @@ type queues struct {
 
 // queue is the copy of one queue.
 //
-// Invariant: order is ascending, begins with a key that exists, and has all keys of created. A
-// waiter's key is in created, or its creation is after seen.
+// Invariant: order is ascending, and has all keys of created (checkLocked, in builds with the tag
+// invariants). A waiter's key is in created, or its creation is after seen.
 type queue struct {
 	prefix string
 	users  int // guarded by queues.mu
@@ -182,6 +183,9 @@ func (q *queue) apply(events []*watch.Event) error {
 	}
 	q.seen = max(q.seen, events[len(events)-1].Revision())
 	front := q.frontLocked()
+	if invariant.Enabled {
+		q.checkLocked()
+	}
 	q.wakeLocked(front, q.waiters[front])
 	return nil
 }
@@ -193,6 +197,18 @@ func (q *queue) addLocked(key string, created int64) error {
 	q.created[key] = created
 	q.order = append(q.order, place{created, key})
 	return nil
+}
+
+// checkLocked checks order against created.
+func (q *queue) checkLocked() {
+	listed := 0
+	for i, p := range q.order {
+		invariant.Check(i == 0 || q.order[i-1].created <= p.created, "queue %s: key %q is before its predecessor", q.prefix, p.key)
+		if q.created[p.key] == p.created {
+			listed++
+		}
+	}
+	invariant.Check(listed == len(q.created), "queue %s: %d of its %d keys have a place", q.prefix, listed, len(q.created))
 }
 
 // frontLocked drops the places of deleted keys at the front, and returns the create revision of the

@@ -12,6 +12,7 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/budget"
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
@@ -27,7 +28,7 @@ const chunkBytes = 256 << 10
 // A chunk is final when the range holds no record behind it, which is known only when the walk has
 // looked for one. So a full chunk takes a look at the next record, and leaves it to its successor.
 // Invariant: of a stream's chunks only the last is final, and it holds records unless the whole
-// range has none.
+// range has none (checked by streamRange).
 type chunk struct {
 	rangeResponse
 	bytesMax int    // from this size on it takes no further record
@@ -130,6 +131,7 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 		}
 		if !c.hasNext {
 			all := chunks.Total(sum)
+			invariant.Check(c.keys > 0 || all.Count == sum.Count, "the last chunk of a range of %d records holds none", all.Count)
 			c.final = true
 			c.header, c.more, c.count = s.header(all.Revision), all.More, all.Count
 			return stream.SendMsg(c)

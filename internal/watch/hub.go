@@ -24,6 +24,9 @@
 //   - The queued events of all streams are among the last Limits.WindowBytes dispatched, so the
 //     memory of a slow stream is bounded.
 //
+// TestModel compares deliveries with a model; in builds with the tag invariants, Hub.checkQueues
+// checks the bounds and Stream.checkDeliveries the order.
+//
 // Concurrency: Publish belongs to the applier, Dispatch to one goroutine, a Stream and its Watchers
 // to one goroutine each. Hub.mu guards their shared state; it is held for one revision or one Take
 // at a time and never while reading the store.
@@ -35,6 +38,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 )
@@ -300,4 +304,18 @@ func (h *Hub) dispatch(events []Event) {
 	}
 	clear(h.overfull)
 	h.overfull = h.overfull[:0]
+	if invariant.Enabled {
+		h.checkQueues()
+	}
+}
+
+// checkQueues checks the bounds of what is queued and its count. The mutex is held.
+func (h *Hub) checkQueues() {
+	events := 0
+	for _, s := range h.streams {
+		events += s.events
+		age := h.dispatchedBytes - s.queuedSince
+		invariant.Check(s.events == 0 || age <= int64(h.limits.WindowBytes), "a stream holds events from %d bytes ago", age)
+	}
+	invariant.Check(events == h.events, "the streams hold %d events, the hub counts %d", events, h.events)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cairn/internal/invariant"
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 )
@@ -26,13 +27,26 @@ func (s *Stream) Take() ([]Delivery, error) {
 	clear(s.taken)
 	s.deliveries, s.taken = s.deliveries[:0], s.taken[:0]
 	s.takeLive()
-	if s.behind.n == 0 {
-		return s.deliveries, nil
+	if s.behind.n > 0 {
+		if err := s.catchUp(); err != nil {
+			return nil, fmt.Errorf("watch: %w", err)
+		}
 	}
-	if err := s.catchUp(); err != nil {
-		return nil, fmt.Errorf("watch: %w", err)
+	if invariant.Enabled {
+		s.checkDeliveries()
 	}
 	return s.deliveries, nil
+}
+
+// checkDeliveries checks that the events of each delivery are in order.
+func (s *Stream) checkDeliveries() {
+	for _, d := range s.deliveries {
+		last := int64(0)
+		for _, e := range d.Events {
+			invariant.Check(e.Revision() >= last, "an event of revision %d is delivered after one of %d", e.Revision(), last)
+			last = e.Revision()
+		}
+	}
 }
 
 // takenKept is the maximum length of a list of events that is reused for the next Take.

@@ -14,7 +14,7 @@
 //
 // Invariant: each direction of a connection ends by itself: when a client has sent all it will
 // send, the endpoint learns it, and its answer still reaches the client. An error ends both
-// directions.
+// directions (TestHalfClosed).
 //
 // Concurrency: Serve is called once; it returns when all that it has started has ended.
 package tcpproxy
