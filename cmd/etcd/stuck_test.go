@@ -75,7 +75,7 @@ func newSupervisor(t *testing.T) *supervisor {
 func TestWatchdogOfStuckMember(t *testing.T) {
 	manager := newSupervisor(t)
 	dir, stuck := t.TempDir(), filepath.Join(t.TempDir(), "stuck")
-	run := func() (p *process, url string) {
+	run := func() (p *etcd, url string) {
 		p = start(t, dir, []string{"NOTIFY_SOCKET=" + manager.path, "WATCHDOG_USEC=100000", stuckFile + "=" + stuck},
 			"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1", "--listen-peer-urls", "http://127.0.0.1:0",
 			"--heartbeat-interval", "10", "--election-timeout", "100")

@@ -33,12 +33,12 @@ import (
 
 // Member is the record of one member. It is immutable once it is published.
 type Member struct {
-	ID         uint64
-	Name       string   // empty until the member has started for the first time
-	PeerURLs   []string // the URLs for other members
+	ID       uint64
+	Name     string   // empty until the member has started for the first time
+	PeerURLs []string // the URLs for other members
 	// the URLs for clients, as the member published them; none until it has started
 	ClientURLs []string
-	Learner    bool     // receives the log, but does not vote
+	Learner    bool // receives the log, but does not vote
 	// of etcd's API that the member served when it last started, such as 3.7.0; empty until it has
 	// started
 	Version string
