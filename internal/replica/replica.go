@@ -59,8 +59,8 @@ type Replica struct {
 
 	soft raft.SoftState
 	// term and commit are those of the last Work, and leader the leader. handedOut is the index up
-	// to which Work has handed out entries to append. The raft loop writes them, any goroutine reads
-	// them.
+	// to which Work has handed out entries to append. The raft loop writes them, any goroutine
+	// reads them.
 	term, commit, leader, handedOut atomic.Uint64
 	// clock runs while this replica leads; otherwise it is nil. The raft loop writes it, any
 	// goroutine reads it.
