@@ -186,6 +186,9 @@ func (c *pollConn) open() error {
 
 // response reads the response to its end and checks that it reports the set.
 func (c *pollConn) response() error {
+	if err := c.SetDeadline(time.Now().Add(pollPatience)); err != nil {
+		return err
+	}
 	if err := c.readUntil([]byte("\r\n0\r\n\r\n")); err != nil {
 		return err
 	}
