@@ -1,4 +1,4 @@
-// Command etcd runs a member, or with "etcd gateway" a TCP proxy in front of members: it reads the
+// Command etcd runs a member, or a proxy in front of members ("etcd gateway", "etcd grpc-proxy", "etcd --proxy"): it reads the
 // options, binds the addresses, opens the data directory, and serves until a signal stops it.
 //
 // It owns the process: signals, exit statuses, the standard error, notifications of the service
@@ -54,6 +54,9 @@ type streams struct{ out, err io.Writer }
 func run(ctx context.Context, args, environ []string, std streams, signals, hangups <-chan os.Signal) int {
 	if len(args) > 0 && args[0] == "gateway" {
 		return runGateway(ctx, args[1:], std, signals)
+	}
+	if len(args) > 0 && args[0] == "grpc-proxy" {
+		return runGRPCProxy(ctx, args[1:], std, signals)
 	}
 	flags, check := config.CheckCommand(args)
 	if check {

@@ -207,7 +207,7 @@ func Load(args, environ []string, readFile func(path string) ([]byte, error)) (*
 		return nil, ErrVersion
 	}
 	if len(rest) > 0 {
-		return nil, extraArgument(rest[0], args)
+		return nil, extraArgument(rest[0])
 	}
 
 	c := defaults()

@@ -20,7 +20,6 @@ func TestErrors(t *testing.T) {
 		{[]string{"--name"}, exit2, "--name: has no value; see etcd --help"},
 		{[]string{"extra", "arguments"}, exit1, `unexpected argument "extra": etcd takes flags only; see etcd --help`},
 		{[]string{"--enable-v2", "false"}, exit1, `unexpected argument "false": the value of a boolean flag goes after "=", as in --enable-v2=false; see etcd --help`},
-		{[]string{"grpc-proxy"}, exit1, "grpc-proxy: the gRPC proxy is not supported by this version of cairn; point clients at the members themselves"},
 
 		{[]string{"--name", ""}, exit2, "--name: is empty: give it a value or leave it out"},
 		{[]string{"--name", "a=b"}, exit2, `--name: "a=b" has a comma or an equals sign, which --initial-cluster could not hold: want another name`},

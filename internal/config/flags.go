@@ -43,17 +43,9 @@ func parseFlags(args []string) (flags map[string]setting, rest []string, err err
 	return flags, nil, nil
 }
 
-// commands of etcd that are not a server.
-var commands = map[string]string{
-	"grpc-proxy": "the gRPC proxy",
-}
-
 // extraArgument explains an argument that is not a flag. It is not an error of usage: etcd ends
 // with status 1 after it.
-func extraArgument(arg string, args []string) error {
-	if what, ok := commands[arg]; ok && args[0] == arg {
-		return fmt.Errorf("%s: %s is not supported by this version of cairn; point clients at the members themselves", arg, what)
-	}
+func extraArgument(arg string) error {
 	if arg == "true" || arg == "false" {
 		return fmt.Errorf("unexpected argument %q: the value of a boolean flag goes after \"=\", as in --enable-v2=%s; see etcd --help", arg, arg)
 	}

@@ -11,6 +11,7 @@ Usage:
   etcd [flags]
   etcd --config-file PATH
   etcd gateway start [flags]
+  etcd grpc-proxy start [flags]
   etcd config check [flags]
   etcd --version
 

@@ -82,6 +82,7 @@ var layers = map[string]int{
 	"internal/proxy/rawgrpc":   3,
 	"internal/proxy/tcpproxy":  7,
 	"internal/proxy/httpproxy": 7,
+	"internal/proxy/grpcproxy": 7,
 
 	"cmd/...": 8,
 

@@ -1,0 +1,76 @@
+package grpcproxy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/peer"
+)
+
+// connectionsMax is how many connections' revisions are kept apart.
+const connectionsMax = 1 << 16
+
+// seen has the revisions that clients have been shown.
+type seen struct {
+	newest atomic.Pointer[pb.ResponseHeader] // of the greatest revision
+
+	mu          sync.Mutex // guards what follows
+	floor       int64      // of connections that are not in the map
+	connections map[netip.AddrPort]int64
+}
+
+// connectionOf returns the client's address, which stands for its connection.
+func connectionOf(ctx context.Context) (a netip.AddrPort) {
+	if from, ok := peer.FromContext(ctx); ok {
+		if tcp, ok := from.Addr.(*net.TCPAddr); ok {
+			return tcp.AddrPort()
+		}
+	}
+	return a // Unix sockets share one
+}
+
+// note records the header of a response to a client. It returns the header.
+func (s *seen) note(ctx context.Context, h *pb.ResponseHeader) {
+	if h == nil {
+		return
+	}
+	for {
+		newest := s.newest.Load()
+		if newest != nil && newest.Revision >= h.Revision || s.newest.CompareAndSwap(newest, h) {
+			break
+		}
+	}
+	c := connectionOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connections == nil || len(s.connections) >= connectionsMax {
+		for _, revision := range s.connections {
+			s.floor = max(s.floor, revision)
+		}
+		s.connections = make(map[netip.AddrPort]int64)
+	}
+	if h.Revision > s.connections[c] {
+		s.connections[c] = h.Revision
+	}
+}
+
+// by returns the greatest revision that a client's connection has been shown, or more.
+func (s *seen) by(ctx context.Context) int64 {
+	c := connectionOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.floor, s.connections[c])
+}
+
+// header returns a header with the greatest revision that any client has been shown.
+func (s *seen) header() *pb.ResponseHeader {
+	h := s.newest.Load()
+	if h == nil {
+		return &pb.ResponseHeader{}
+	}
+	return &pb.ResponseHeader{ClusterId: h.ClusterId, MemberId: h.MemberId, Revision: h.Revision, RaftTerm: h.RaftTerm}
+}

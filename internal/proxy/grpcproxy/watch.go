@@ -1,0 +1,211 @@
+package grpcproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"cairn/internal/proxy/rawgrpc"
+)
+
+// watchServer is the Watch service.
+type watchServer struct {
+	pb.UnimplementedWatchServer
+	p *Proxy
+}
+
+// watcher is one watch of a client.
+type watcher struct {
+	stream *stream
+	id     int64
+	key    spanKey
+
+	progress, fragment  bool // as the client asked for
+	noPuts, noDeletions bool
+
+	// guarded by span.mu
+	group    *group // nil while it is behind, or has been canceled
+	canceled bool
+	next     int64 // the first revision that it may get
+}
+
+// Watch implements pb.WatchServer.
+func (s *watchServer) Watch(client pb.Watch_WatchServer) error {
+	st, err := s.p.watches.newStream(client)
+	if err != nil {
+		return err
+	}
+	defer st.end()
+	received := make(chan error, 1)
+	go func() { received <- st.receive(client) }()
+	go st.send()
+	select {
+	case err = <-received:
+		if errors.Is(err, io.EOF) {
+			// the client sends no more requests, and may still read
+			<-st.done
+			err = nil
+		}
+	case <-st.done:
+	}
+	if failed := st.failure(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// receive follows the client's requests.
+func (st *stream) receive(client pb.Watch_WatchServer) error {
+	for {
+		r, err := client.Recv()
+		if err != nil {
+			return err
+		}
+		switch u := r.RequestUnion.(type) {
+		case *pb.WatchRequest_CreateRequest:
+			if u.CreateRequest != nil {
+				st.create(u.CreateRequest)
+			}
+		case *pb.WatchRequest_CancelRequest:
+			if u.CancelRequest != nil {
+				st.cancelWatch(u.CancelRequest.WatchId)
+			}
+		case *pb.WatchRequest_ProgressRequest:
+			st.requestProgress()
+		}
+	}
+}
+
+// create begins a watch.
+func (st *stream) create(r *pb.WatchCreateRequest) {
+	p := st.w.p
+	key, end := string(r.Key), string(r.RangeEnd)
+	if key == "" {
+		key = "\x00" // etcd's meaning of an empty key
+	}
+	wr := &watcher{stream: st, progress: r.ProgressNotify, fragment: r.Fragment, next: r.StartRevision}
+	for _, f := range r.Filters {
+		wr.noPuts = wr.noPuts || f == pb.WatchCreateRequest_NOPUT
+		wr.noDeletions = wr.noDeletions || f == pb.WatchCreateRequest_NODELETE
+	}
+	wr.key = spanKey{key: key, end: end, previous: r.PrevKv, requireLeader: st.requireLeader, user: hasToken(st.ctx)}
+	if end != "" && end != "\x00" && key >= end {
+		st.refuse(r.WatchId, "mvcc: watcher range is empty")
+		return
+	}
+	if err := p.watches.check(st.ctx, key, end); err != nil {
+		st.refuse(r.WatchId, status.Convert(err).Message())
+		return
+	}
+	if !st.register(wr, r.WatchId) {
+		st.refuse(r.WatchId, "mvcc: duplicate watch ID provided on the WatchStream")
+		return
+	}
+	header := p.seen.header()
+	if wr.next <= 0 {
+		wr.next = header.Revision + 1
+	}
+	st.push1(&outgoing{resp: &pb.WatchResponse{Header: header, WatchId: wr.id, Created: true}})
+	p.watches.add(wr.key, wr)
+}
+
+// refuse answers a request to create a watch that is not created.
+func (st *stream) refuse(id int64, reason string) {
+	if id == 0 {
+		id = clientv3.InvalidWatchID
+	}
+	st.push1(&outgoing{resp: &pb.WatchResponse{
+		Header: st.w.p.seen.header(), WatchId: id, Created: true, Canceled: true, CancelReason: reason,
+	}})
+}
+
+// cancelWatch ends a watch because its client wants it. The response comes behind what is queued.
+func (st *stream) cancelWatch(id int64) {
+	wr := st.remove(id)
+	if wr == nil {
+		return
+	}
+	st.w.leave(wr)
+	st.push1(&outgoing{resp: &pb.WatchResponse{Header: st.w.p.seen.header(), WatchId: id, Canceled: true}})
+}
+
+// leave takes a watcher out of its group for good.
+func (w *watches) leave(wr *watcher) {
+	s := w.spanOf(wr.key)
+	s.mu.Lock()
+	wr.canceled = true
+	s.leaveLocked(wr)
+	if len(s.groups) == 0 {
+		w.mu.Lock()
+		if w.spans[wr.key] == s {
+			delete(w.spans, wr.key)
+		}
+		w.mu.Unlock()
+	}
+	s.mu.Unlock()
+}
+
+// checkKey is a permission that was checked.
+type checkKey struct{ key, end, token string }
+
+// checkedFor is how long a permission that the cluster has confirmed counts.
+const (
+	checkedFor = time.Second
+	checkedMax = 4096
+)
+
+// check asks the cluster whether the client may read a range: the watch that it is going to share
+// has the token of another client. It also learns the revision, for watches without a start.
+func (w *watches) check(ctx context.Context, key, end string) error {
+	md, _ := metadata.FromIncomingContext(ctx)
+	k := checkKey{key: key, end: end}
+	for _, name := range []string{"token", "authorization"} {
+		for _, v := range md[name] {
+			k.token += v + "\x00"
+		}
+	}
+	now := time.Now()
+	w.mu.Lock()
+	fresh := now.Sub(w.checked[k]) < checkedFor
+	w.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	// serializable, as etcd's: a member without a leader serves watches, too
+	opts := []clientv3.OpOption{clientv3.WithCountOnly(), clientv3.WithLimit(1), clientv3.WithSerializable()}
+	if end != "" {
+		opts = append(opts, clientv3.WithRange(end))
+	}
+	r, err := w.p.kv.Do(rawgrpc.Outgoing(ctx), clientv3.OpGet(key, opts...))
+	switch {
+	case err == nil:
+		w.p.seen.note(ctx, r.Get().Header)
+		w.mu.Lock()
+		if len(w.checked) >= checkedMax {
+			clear(w.checked)
+		}
+		w.checked[k] = now
+		w.mu.Unlock()
+		return nil
+	case errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrInvalidAuthToken),
+		errors.Is(err, rpctypes.ErrAuthOldRevision), status.Code(err) == codes.Unauthenticated, status.Code(err) == codes.PermissionDenied:
+		return err
+	}
+	return nil // the watch itself waits until the cluster can be reached
+}
+
+// endOf returns nil for the proper end of a stream.
+func endOf(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
