@@ -52,7 +52,6 @@ type grpcProxyOptions struct {
 	reusePort    bool
 	pprof, debug bool
 	dataDir      string
-	memoryLimit  int64
 
 	upstream                    upstreamFiles
 	keepaliveTime, keepaliveFor time.Duration

@@ -85,10 +85,10 @@ func (o *grpcProxyOptions) memberMetrics(w http.ResponseWriter, r *http.Request,
 		if err != nil {
 			continue
 		}
-		defer resp.Body.Close()
 		w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
 		w.WriteHeader(resp.StatusCode)
 		_, _ = io.Copy(w, resp.Body) // one side has gone
+		resp.Body.Close()
 		return
 	}
 	http.Error(w, "no member can be reached", http.StatusServiceUnavailable)

@@ -2,8 +2,9 @@ package certs
 
 import "fmt"
 
-// CheckNoCommonName returns an error when the first certificate of a file has a common name. A proxy
-// that showed one to members would make it the user of all its clients. The text begins with etcd's.
+// CheckNoCommonName returns an error when the first certificate of a file has a common name. A
+// proxy that showed one to members would make it the user of all its clients. The text begins with
+// etcd's.
 func CheckNoCommonName(file string) error {
 	list, err := loadCertificates(file)
 	if err != nil {

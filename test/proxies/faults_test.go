@@ -2,6 +2,7 @@ package proxies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,53 +15,59 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// TestFaults has clients of both APIs write, watch and poll through each proxy while its members
-// are killed one after the other, one is added and one removed: each client sees at most one failed
-// request per fault, and the watch delivers each revision once, in order.
+// TestFaults has clients of both APIs write, watch and poll through each proxy while the members
+// are killed one after the other, one is added and one removed: each client sees at most as many
+// failed requests as there were faults, and the watches deliver each revision once, in order.
 func TestFaults(t *testing.T) {
+	// with the check, changes wait until members have been connected for 5 s
+	f := newFleet(t, 3, "--strict-reconfig-check=false")
+	var loads []*load
 	for kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			f := newFleet(t, 3)
-			p := startProxy(t, kind, f.Members())
-			l := newLoad(t, p)
-			faults := 0
-			fault := func(do func()) {
-				before := l.progress()
-				do()
-				faults++
-				l.awaitProgress(before)
-			}
-			for _, m := range f.Members() {
-				fault(func() { must(t, m.Kill()) })
-				must(t, m.Start())
-				must(t, m.AwaitHealthy(t.Context()))
-			}
-			fault(func() {
-				m, err := f.Add(t.Context(), false)
-				must(t, err)
-				must(t, m.AwaitHealthy(t.Context()))
-			})
-			if kind != "httpproxy" {
-				// only that one learns of members that are added
-				fault(func() {})
-			}
-			fault(func() {
-				_, err := f.Remove(t.Context(), f.Members()[0])
-				must(t, err)
-			})
-			l.end(faults)
-		})
+		loads = append(loads, newLoad(t, startProxy(t, kind, f.Members())))
+	}
+	faults := 0
+	fault := func(do func()) {
+		t.Helper()
+		before := make([]map[string]int, len(loads))
+		for i, l := range loads {
+			before[i] = l.progress()
+		}
+		do()
+		faults++
+		for i, l := range loads {
+			l.awaitProgress(before[i])
+		}
+	}
+	for _, m := range f.Members() {
+		fault(func() { must(t, m.Kill()) })
+		must(t, m.Start())
+		must(t, m.AwaitHealthy(t.Context()))
+	}
+	fault(func() {
+		m, err := f.Add(t.Context(), false)
+		must(t, err)
+		must(t, m.AwaitHealthy(t.Context()))
+	})
+	fault(func() {
+		_, err := f.Remove(t.Context(), f.Members()[0])
+		must(t, err)
+	})
+	revision := int64(0)
+	for _, l := range loads {
+		revision = max(revision, l.stop())
+	}
+	for _, l := range loads {
+		l.end(faults, revision)
 	}
 }
 
 // load is what clients do through a proxy.
 type load struct {
-	t       *testing.T
-	p       *proxy
-	v2      bool // it serves the v2 API
-	cancel  context.CancelFunc
-	clients sync.WaitGroup
+	t                 *testing.T
+	p                 *proxy
+	v2                bool // it serves the v2 API
+	cancel, endWatch  context.CancelFunc
+	clients, watching sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
 	done     map[string]int
@@ -72,11 +79,14 @@ type load struct {
 
 func newLoad(t *testing.T, p *proxy) *load {
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{t: t, p: p, v2: p.kind != "grpcproxy", cancel: cancel, done: map[string]int{}, failed: map[string][]error{}}
-	t.Cleanup(func() { cancel(); l.clients.Wait() })
+	watchCtx, endWatch := context.WithCancel(t.Context())
+	l := &load{
+		t: t, p: p, v2: p.kind != "grpcproxy", cancel: cancel, endWatch: endWatch, done: map[string]int{}, failed: map[string][]error{},
+	}
+	t.Cleanup(func() { cancel(); endWatch(); l.clients.Wait(); l.watching.Wait() })
 	c := p.client(t)
-	events := c.Watch(ctx, "", clientv3.WithPrefix(), clientv3.WithRev(2))
-	l.clients.Go(func() { l.follow(events) })
+	events := c.Watch(watchCtx, "", clientv3.WithPrefix(), clientv3.WithRev(2))
+	l.watching.Go(func() { l.follow(events) })
 	l.run(ctx, "v3 put", func(ctx context.Context, n int) error {
 		r, err := c.Put(ctx, "/v3", fmt.Sprint(n))
 		if err == nil {
@@ -92,13 +102,13 @@ func newLoad(t *testing.T, p *proxy) *load {
 		return l
 	}
 	l.run(ctx, "v2 put", func(ctx context.Context, n int) error {
-		return l.http(ctx, http.MethodPut, "/v2/keys/v2?value="+fmt.Sprint(n), nil)
+		return l.http(ctx, http.MethodPut, "/v2/keys/"+p.kind+"?value="+fmt.Sprint(n), nil)
 	})
 	next := "1"
 	l.run(ctx, "v2 poll", func(ctx context.Context, _ int) error {
 		var header http.Header
 		// whatever comes: the poll moves on behind the index that it was answered at
-		err := l.http(ctx, http.MethodGet, "/v2/keys/v2?wait=true&waitIndex="+url.QueryEscape(next), &header)
+		err := l.http(ctx, http.MethodGet, "/v2/keys/"+p.kind+"?wait=true&waitIndex="+url.QueryEscape(next), &header)
 		if at := header.Get("X-Etcd-Index"); err == nil && at != "" {
 			next = at
 		}
@@ -106,6 +116,9 @@ func newLoad(t *testing.T, p *proxy) *load {
 	})
 	return l
 }
+
+// requestsBetween is how many requests of each client succeed after a fault before the next one.
+const requestsBetween = 5
 
 // pace is the time between two requests of a client.
 const pace = 5 * time.Millisecond
@@ -165,7 +178,7 @@ func (l *load) acknowledge(revision int64) {
 func (l *load) follow(events clientv3.WatchChan) {
 	for r := range events {
 		l.mu.Lock()
-		if err := r.Err(); err != nil && l.watchErr == nil {
+		if err := r.Err(); err != nil && l.watchErr == nil && !errors.Is(err, context.Canceled) {
 			l.watchErr = err
 		}
 		for _, e := range r.Events {
@@ -194,7 +207,7 @@ func (l *load) awaitProgress(before map[string]int) {
 		late := ""
 		now := l.progress()
 		for _, name := range l.names() {
-			if now[name] < before[name]+20 {
+			if now[name] < before[name]+requestsBetween {
 				late = name
 			}
 		}
@@ -215,37 +228,44 @@ func (l *load) names() []string {
 	return []string{"v3 put", "v3 get"}
 }
 
-// end checks what the clients have seen.
-func (l *load) end(faults int) {
+// stop ends the requests, but not the watch, and returns the greatest revision of a write.
+func (l *load) stop() (revision int64) {
+	l.cancel()
+	l.clients.Wait()
+	return l.last
+}
+
+// end checks what the clients have seen, when the watch has delivered everything up to a revision.
+func (l *load) end(faults int, revision int64) {
 	l.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		l.mu.Lock()
-		caughtUp := len(l.seen) > 0 && l.seen[len(l.seen)-1] >= l.last
+		caughtUp := int64(len(l.seen))+1 >= revision
 		l.mu.Unlock()
 		if caughtUp || time.Now().After(deadline) {
 			break
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	l.cancel()
-	l.clients.Wait()
+	l.endWatch()
+	l.watching.Wait()
 	for name, errs := range l.failed {
 		if len(errs) > faults {
-			l.t.Errorf("%s: %d failures in %d faults: %v", name, len(errs), faults, errs)
+			l.t.Errorf("%s: %s: %d failures in %d faults: %v", l.p.kind, name, len(errs), faults, errs)
 		}
 	}
-	// every write moves the revision by one, and no other client writes
-	for i, revision := range l.seen {
-		if revision != int64(i)+2 {
-			l.t.Fatalf("the watch delivered revision %d as event %d", revision, i)
+	// every write moves the revision by one
+	for i, got := range l.seen {
+		if got != int64(i)+2 {
+			l.t.Fatalf("%s: the watch delivered revision %d as event %d", l.p.kind, got, i)
 		}
 	}
-	if n := int64(len(l.seen)); n+1 < l.last {
-		l.t.Errorf("the watch has delivered revisions up to %d, and %d was acknowledged", n+1, l.last)
+	if n := int64(len(l.seen)); n+1 < revision {
+		l.t.Errorf("%s: the watch has delivered revisions up to %d, and %d was acknowledged", l.p.kind, n+1, revision)
 	}
 	if l.watchErr != nil {
-		l.t.Errorf("the watch ended: %v", l.watchErr)
+		l.t.Errorf("%s: the watch ended: %v", l.p.kind, l.watchErr)
 	}
-	l.t.Logf("requests %v, failures %v, %d revisions watched, %d faults", l.done, l.failed, len(l.seen), faults)
+	l.t.Logf("%s: requests %v, failures %v, %d revisions watched, %d faults", l.p.kind, l.done, l.failed, len(l.seen), faults)
 }

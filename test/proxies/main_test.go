@@ -67,6 +67,13 @@ var kinds = map[string]func(address string, members []*fleet.Member) []string{
 			"--proxy-refresh-interval", "200", "--proxy-failure-wait", "1000",
 		}
 	},
+	"grpcproxy": func(address string, members []*fleet.Member) []string {
+		args := []string{"grpc-proxy", "start", "--listen-addr", address, "--advertise-client-url", address}
+		for _, m := range members {
+			args = append(args, "--endpoints", m.ClientURL())
+		}
+		return args
+	},
 }
 
 // startProxy starts a proxy, and waits until requests are served through it.

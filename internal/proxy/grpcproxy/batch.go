@@ -48,7 +48,8 @@ const (
 	fieldEvents   = 11
 )
 
-// fragmentBytesMax is from which size on a response comes in fragments, for watchers that take them.
+// fragmentBytesMax is from which size on a response comes in fragments, for watchers that take
+// them.
 const fragmentBytesMax = 1536 << 10
 
 // message is an encoded response to one watcher.
@@ -144,7 +145,8 @@ func (b *batch) headLocked() []byte {
 
 func appendEvent(b []byte, e *mvccpb.Event) []byte { return appendMessage(b, fieldEvents, e) }
 
-// appendMessage appends a field that is a message. Encoding one that was decoded before cannot fail.
+// appendMessage appends a field that is a message. Encoding one that was decoded before cannot
+// fail.
 func appendMessage(b []byte, field protowire.Number, m proto.Message) []byte {
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(proto.Size(m)))

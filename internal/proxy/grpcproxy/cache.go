@@ -14,10 +14,11 @@ import (
 
 // Limits of the cache.
 const (
-	cachedMax      = 1024             // responses
-	cachedBytesMax = 1 << 20          // of one response
-	cachedAgeMax   = 10 * time.Second // after which the cluster is asked again, also without a change
-	askedMax       = 4096             // requests that are remembered because they came once
+	cachedMax      = 1024    // responses
+	cachedBytesMax = 1 << 20 // of one response
+	// after which the cluster is asked again, also without a change
+	cachedAgeMax = 10 * time.Second
+	askedMax     = 4096 // requests that are remembered because they came once
 )
 
 // cache has the responses to serializable reads. A read is cached when it comes the second time:

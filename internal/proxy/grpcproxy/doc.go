@@ -9,12 +9,12 @@
 //
 // # Watches
 //
-// A group is one watch of the cluster with the watchers that it serves. Its position is the revision
-// up to which it has delivered everything. A watcher joins a group whose position is not behind its
-// start; otherwise it gets a group of its own, which is merged into another one of its range as soon
-// as both have the same position. A watch without a start begins behind the greatest revision that
-// the proxy has shown to any client. Watchers whose client does not read leave their group, and join
-// again where they left when the client has read what was queued.
+// A group is one watch of the cluster with the watchers that it serves. Its position is the
+// revision up to which it has delivered everything. A watcher joins a group whose position is not
+// behind its start; otherwise it gets a group of its own, which is merged into another one of its
+// range as soon as both have the same position. A watch without a start begins behind the greatest
+// revision that the proxy has shown to any client. Watchers whose client does not read leave their
+// group, and join again where they left when the client has read what was queued.
 //
 // # Reads
 //

@@ -21,7 +21,8 @@ type spanKey struct {
 	key, end      string
 	previous      bool // events have the version before
 	requireLeader bool // ends when the member has no leader
-	user          bool // the client has a token; whose it is does not matter, since each watcher is checked
+	// the client has a token; whose it is does not matter, since each watcher is checked
+	user bool
 }
 
 // watches has the spans of all clients.
@@ -214,7 +215,7 @@ func (g *group) deliver(r *clientv3.WatchResponse) {
 	}
 	b := &batch{header: r.Header, events: make([]*mvccpb.Event, len(r.Events))}
 	for i, e := range r.Events {
-		b.events[i] = (*mvccpb.Event)(e)
+		b.events[i] = e
 	}
 	g.position = max(g.position, b.events[len(b.events)-1].Kv.ModRevision+1)
 	var behind []*watcher

@@ -220,7 +220,8 @@ func branchOps(requests []*pb.RequestOp) (ops []clientv3.Op, err error) {
 			}
 			ops = append(ops, op)
 		default:
-			return nil, status.Error(codes.InvalidArgument, "etcdserver: key not found") // etcd's text for an empty operation
+			// etcd's text for an empty operation
+			return nil, status.Error(codes.InvalidArgument, "etcdserver: key not found")
 		}
 	}
 	return ops, nil

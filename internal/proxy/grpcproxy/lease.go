@@ -228,7 +228,7 @@ const idleStream = 30 * time.Second
 
 // stream sends renewals until the stream breaks or has been idle. It reports whether one was
 // answered.
-func (r *renewer) stream() (progress bool, err error) {
+func (r *renewer) stream() (answered bool, err error) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	s, err := pb.NewLeaseClient(r.client.ActiveConnection()).LeaseKeepAlive(ctx)
@@ -236,6 +236,7 @@ func (r *renewer) stream() (progress bool, err error) {
 		return false, err
 	}
 	var last error
+	var progress bool // both are read after received is closed
 	received := make(chan struct{})
 	go func() {
 		defer close(received)

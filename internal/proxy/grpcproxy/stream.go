@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// queuedBytesMax is how much may be queued for a client that does not read before its watchers leave
-// their groups.
+// queuedBytesMax is how much may be queued for a client that does not read before its watchers
+// leave their groups.
 const queuedBytesMax = 4 << 20
 
 // stream is a Watch call of a client.

@@ -1,0 +1,306 @@
+package proxies
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/naming/endpoints"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"cairn/test/fleet"
+	"cairn/test/harness"
+)
+
+// metric returns the value of a metric at a URL.
+func metric(t *testing.T, url, name string) float64 {
+	t.Helper()
+	resp, err := http.Get(url)
+	must(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	must(t, err)
+	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s has no %s", url, name)
+	}
+	value, err := strconv.ParseFloat(string(found[1]), 64)
+	must(t, err)
+	return value
+}
+
+// TestWatchersShareOneWatch has ten thousand watchers of one key, which cost the member one watch,
+// and of which each gets each event once.
+func TestWatchersShareOneWatch(t *testing.T) {
+	const streams, perStream, puts = 20, 500, 5
+	f := newFleet(t, 1)
+	p := startProxy(t, "grpcproxy", f.Members())
+	member := f.Members()[0].ClientURL() + "/metrics"
+	before := metric(t, member, "etcd_debugging_mvcc_watcher_total")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var done, created sync.WaitGroup
+	faults := make(chan error, streams)
+	for range streams {
+		conn, err := grpc.NewClient(p.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		must(t, err)
+		t.Cleanup(func() { conn.Close() })
+		stream, err := pb.NewWatchClient(conn).Watch(ctx)
+		must(t, err)
+		created.Add(1)
+		done.Go(func() { faults <- follow(stream, perStream, puts, created.Done) })
+	}
+	created.Wait()
+	if n := metric(t, member, "etcd_debugging_mvcc_watcher_total") - before; n != 1 {
+		t.Errorf("%d watchers of one key cost the member %v watches", streams*perStream, n)
+	}
+	c := p.client(t)
+	for i := range puts {
+		_, err := c.Put(ctx, "shared", fmt.Sprint(i))
+		must(t, err)
+	}
+	done.Wait()
+	for range streams {
+		must(t, <-faults)
+	}
+	if n := metric(t, "http://"+p.address+"/proxy/metrics", "etcd_grpc_proxy_watchers_coalescing_total"); n != streams*perStream-1 {
+		t.Errorf("%v watchers share", n)
+	}
+}
+
+// follow makes watches over a stream, and reads until each has delivered all puts.
+func follow(stream pb.Watch_WatchClient, watches, puts int, created func()) error {
+	for range watches {
+		r := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("shared")}}}
+		if err := stream.Send(r); err != nil {
+			return err
+		}
+	}
+	got := map[int64]int{}
+	for made, events := 0, 0; events < watches*puts; {
+		r, err := stream.Recv()
+		switch {
+		case err != nil:
+			return err
+		case r.Canceled:
+			return fmt.Errorf("watch %d was canceled: %s", r.WatchId, r.CancelReason)
+		case r.Created:
+			if made++; made == watches {
+				created()
+			}
+		}
+		for _, e := range r.Events {
+			if want := strconv.Itoa(got[r.WatchId]); string(e.Kv.Value) != want {
+				return fmt.Errorf("watch %d got %s, want %s", r.WatchId, e.Kv.Value, want)
+			}
+			got[r.WatchId]++
+			events++
+		}
+	}
+	return nil
+}
+
+// TestWatchOptions compares what watches with each option deliver through the proxy with what they
+// deliver at the member.
+func TestWatchOptions(t *testing.T) {
+	f := newFleet(t, 1)
+	p := startProxy(t, "grpcproxy", f.Members())
+	direct, through := member(t, f), p.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i := range 5 {
+		_, err := direct.Put(ctx, fmt.Sprintf("k%d", i%2), fmt.Sprint(i))
+		must(t, err)
+	}
+	_, err := direct.Delete(ctx, "k1")
+	must(t, err)
+	last, err := direct.Put(ctx, "k0", "last")
+	must(t, err)
+	compacted, err := direct.Compact(ctx, 3)
+	must(t, err)
+	_ = compacted
+	for name, opts := range map[string][]clientv3.OpOption{
+		"one key":        {clientv3.WithRev(4)},
+		"prefix":         {clientv3.WithRev(4), clientv3.WithPrefix()},
+		"range":          {clientv3.WithRev(4), clientv3.WithRange("k1")},
+		"from key":       {clientv3.WithRev(4), clientv3.WithFromKey()},
+		"previous":       {clientv3.WithRev(5), clientv3.WithPrefix(), clientv3.WithPrevKV()},
+		"no puts":        {clientv3.WithRev(4), clientv3.WithPrefix(), clientv3.WithFilterPut()},
+		"no deletions":   {clientv3.WithRev(4), clientv3.WithPrefix(), clientv3.WithFilterDelete()},
+		"fragments":      {clientv3.WithRev(4), clientv3.WithPrefix(), clientv3.WithFragment()},
+		"from the last":  {clientv3.WithRev(last.Header.Revision), clientv3.WithPrefix()},
+		"compacted":      {clientv3.WithRev(2), clientv3.WithPrefix()},
+		"empty range":    {clientv3.WithRev(4), clientv3.WithRange("a")},
+		"created notify": {clientv3.WithRev(4), clientv3.WithPrefix(), clientv3.WithCreatedNotify()},
+	} {
+		want, got := events(ctx, direct, opts, last.Header.Revision), events(ctx, through, opts, last.Header.Revision)
+		if want != got {
+			t.Errorf("%s\nmember %s\nproxy  %s", name, want, got)
+		}
+	}
+	// progress, asked for
+	watching := clientv3.NewWatcher(through)
+	defer watching.Close()
+	updates := watching.Watch(ctx, "k", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	<-updates
+	other, err := direct.Put(ctx, "other", "x")
+	must(t, err)
+	harness.Await(t, "progress up to the last write", func() bool {
+		must(t, watching.RequestProgress(ctx))
+		r := <-updates
+		return r.IsProgressNotify() && r.Header.Revision >= other.Header.Revision
+	})
+}
+
+func member(t *testing.T, f *fleet.Fleet) *clientv3.Client {
+	t.Helper()
+	c, err := f.Connect(f.Members()...)
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// events returns what a watch delivers up to a revision, or until nothing more comes.
+func events(ctx context.Context, c *clientv3.Client, opts []clientv3.OpOption, last int64) string {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var text strings.Builder
+	quiet := time.NewTimer(300 * time.Millisecond)
+	updates := c.Watch(ctx, "k0", opts...)
+	for {
+		select {
+		case r, ok := <-updates:
+			if !ok {
+				return text.String() + "closed"
+			}
+			if err := r.Err(); err != nil {
+				fmt.Fprintf(&text, "%v compacted %d; ", err, r.CompactRevision)
+			}
+			if r.Created {
+				text.WriteString("created; ")
+			}
+			for _, e := range r.Events {
+				fmt.Fprintf(&text, "%v %s=%s@%d", e.Type, e.Kv.Key, e.Kv.Value, e.Kv.ModRevision)
+				if e.PrevKv != nil {
+					fmt.Fprintf(&text, " was %s@%d", e.PrevKv.Value, e.PrevKv.ModRevision)
+				}
+				text.WriteString("; ")
+				if e.Kv.ModRevision == last {
+					return text.String()
+				}
+			}
+			quiet.Reset(300 * time.Millisecond)
+		case <-quiet.C:
+			return text.String() + "quiet"
+		}
+	}
+}
+
+// TestNamespaceAndResolver has a proxy with a prefix of its own, which registers where the Go
+// client's resolver finds it.
+func TestNamespaceAndResolver(t *testing.T) {
+	f := newFleet(t, 1)
+	p := startProxy(t, "grpcproxy", f.Members(), "--namespace", "app/", "--resolver-prefix", "___proxies", "--resolver-ttl", "10")
+	direct, through := member(t, f), p.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	updates := through.Watch(ctx, "k", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	<-updates
+	_, err := through.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision("k"), "=", 0)).Then(clientv3.OpPut("k", "v")).Commit()
+	must(t, err)
+	if r := <-updates; len(r.Events) != 1 || string(r.Events[0].Kv.Key) != "k" {
+		t.Errorf("the watch got %+v", r)
+	}
+	if r, err := direct.Get(ctx, "app/k"); err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "v" {
+		t.Errorf("the member has %+v, %v", r, err)
+	}
+	_, err = direct.Put(ctx, "outside", "x")
+	must(t, err)
+	if r, err := through.Get(ctx, "", clientv3.WithPrefix()); err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Key) != "k" {
+		t.Errorf("the proxy shows %+v, %v", r, err)
+	}
+	lease, err := through.Grant(ctx, 60)
+	must(t, err)
+	_, err = through.Put(ctx, "leased", "x", clientv3.WithLease(lease.ID))
+	must(t, err)
+	if r, err := through.TimeToLive(ctx, lease.ID, clientv3.WithAttachedKeys()); err != nil || len(r.Keys) != 1 || string(r.Keys[0]) != "leased" {
+		t.Errorf("keys of the lease: %+v, %v", r, err)
+	}
+	harness.Await(t, "the proxy is in its own list of members", func() bool {
+		r, err := through.MemberList(ctx)
+		return err == nil && len(r.Members) == 1 && r.Members[0].ClientURLs[0] == p.address
+	})
+	manager, err := endpoints.NewManager(direct, "___proxies")
+	must(t, err)
+	list, err := manager.List(ctx)
+	must(t, err)
+	if at := list["___proxies/"+p.address]; at.Addr != p.address {
+		t.Errorf("registered are %+v", list)
+	}
+	p.stop()
+	if list, err := manager.List(ctx); err != nil || len(list) != 0 {
+		t.Errorf("after its end the proxy is registered: %+v, %v", list, err)
+	}
+}
+
+// TestUsersThroughProxy holds that each client has the permissions of its own token, also where it
+// shares a watch.
+func TestUsersThroughProxy(t *testing.T) {
+	f := newFleet(t, 1, "--bcrypt-cost", "4")
+	p := startProxy(t, "grpcproxy", f.Members())
+	through := p.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, u := range []string{"root", "reader", "stranger"} {
+		_, err := through.UserAdd(ctx, u, "p")
+		must(t, err)
+		_, err = through.RoleAdd(ctx, u)
+		must(t, err)
+		_, err = through.UserGrantRole(ctx, u, u)
+		must(t, err)
+	}
+	_, err := through.RoleGrantPermission(ctx, "reader", "k", "", clientv3.PermissionType(clientv3.PermRead))
+	must(t, err)
+	_, err = through.AuthEnable(ctx)
+	must(t, err)
+	as := func(user string) *clientv3.Client {
+		c, err := clientv3.New(clientv3.Config{Endpoints: []string{p.address}, Username: user, Password: "p"})
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	root, reader, stranger := as("root"), as("reader"), as("stranger")
+	updates := reader.Watch(ctx, "k", clientv3.WithCreatedNotify())
+	if r := <-updates; !r.Created {
+		t.Fatalf("the reader's watch: %+v", r)
+	}
+	for name, c := range map[string]*clientv3.Client{"stranger": stranger, "no user": through} {
+		if r := <-c.Watch(ctx, "k", clientv3.WithCreatedNotify()); r.Err() == nil {
+			t.Errorf("%s watches: %+v", name, r)
+		}
+		if _, err := c.Get(ctx, "k"); err == nil {
+			t.Errorf("%s reads", name)
+		}
+		if _, err := c.Get(ctx, "k", clientv3.WithSerializable()); err == nil {
+			t.Errorf("%s reads what another one has read", name)
+		}
+	}
+	_, err = root.Put(ctx, "k", "v")
+	must(t, err)
+	if r := <-updates; len(r.Events) != 1 {
+		t.Errorf("the reader got %+v", r)
+	}
+	if _, err := reader.Put(ctx, "k", "v"); err == nil {
+		t.Error("the reader writes")
+	}
+}
