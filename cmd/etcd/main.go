@@ -1,5 +1,6 @@
-// Command etcd runs a member, or a proxy in front of members ("etcd gateway", "etcd grpc-proxy", "etcd --proxy"): it reads the
-// options, binds the addresses, opens the data directory, and serves until a signal stops it.
+// Command etcd runs a member, or a proxy in front of members ("etcd gateway", "etcd grpc-proxy",
+// "etcd --proxy"): it reads the options, binds the addresses, opens the data directory, and serves
+// until a signal stops it.
 //
 // It owns the process: signals, exit statuses, the standard error, notifications of the service
 // manager. It does not own the member (internal/member) or the handling of requests
