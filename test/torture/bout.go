@@ -50,9 +50,6 @@ var memberFlags = []string{
 	"--auto-compaction-retention=0", "--max-learners=5",
 }
 
-// healMax bounds the time until all members are healthy again after a fault.
-const healMax = 2 * time.Minute
-
 func (b *bout) note(format string, args ...any) {
 	fmt.Fprintf(b.cfg.out, "%s   %s\n", stamp(), fmt.Sprintf(format, args...))
 }
@@ -87,7 +84,7 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 			b.cfg.noTmpfs = true
 		}
 	})
-	founded, cancel := context.WithTimeout(ctx, healMax)
+	founded, cancel := context.WithTimeout(ctx, b.cfg.heal)
 	defer cancel()
 	if err := b.fleet.Bootstrap(founded, b.size); err != nil {
 		return err
@@ -234,7 +231,7 @@ func (b *bout) rounds(ctx context.Context, until time.Time) error {
 }
 
 func (b *bout) round(ctx context.Context, f fault) error {
-	healed, cancel := context.WithTimeout(ctx, healMax)
+	healed, cancel := context.WithTimeout(ctx, b.cfg.heal)
 	defer cancel()
 	b.probe.awaitAnswer(healed)
 	b.probe.take()

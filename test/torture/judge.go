@@ -36,7 +36,7 @@ func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	if err := b.lastLook(ctx); err != nil {
 		return err
 	}
-	converged, cancel := context.WithTimeout(ctx, healMax)
+	converged, cancel := context.WithTimeout(ctx, b.cfg.heal)
 	defer cancel()
 	revision, hash, err := b.fleet.Converged(converged)
 	if err != nil {

@@ -41,6 +41,7 @@ type config struct {
 	keep    bool
 	check   string
 	noTmpfs bool
+	heal    time.Duration // bounds the time until all members are healthy again after a fault
 	attack  string
 	// attackPause is between the attacks of one attacker, on the average.
 	attackPause time.Duration
@@ -61,6 +62,7 @@ func main() {
 	flag.BoolVar(&cfg.clock, "clock", false, "also step the clock; it is the whole machine's")
 	flag.BoolVar(&cfg.keep, "keep", false, "keep the directories of bouts in which nothing was wrong")
 	flag.StringVar(&cfg.check, "check", "", "do nothing but check a history `FILE` of an earlier run once more")
+	flag.DurationVar(&cfg.heal, "heal", 2*time.Minute, "time until all members are healthy again after a fault; more on a busy machine")
 	flag.StringVar(&cfg.attack, "attack", "", "attacks beside the clients: peer, requests, or both, separated by a comma (default none)")
 	flag.DurationVar(&cfg.attackPause, "attack-pause", 10*time.Millisecond, "between an attacker's attacks, on the average")
 	flag.Parse()

@@ -22,7 +22,7 @@ func (l lines) Write(text []byte) (int, error) {
 func TestShortTorture(t *testing.T) {
 	t.Parallel()
 	cfg := &config{
-		etcd: harness.Etcd(t), dir: t.TempDir(), minutes: 0.25, bout: time.Minute, clients: 2, pause: 30 * time.Millisecond, sizes: "3", out: lines{t},
+		etcd: harness.Etcd(t), dir: t.TempDir(), minutes: 0.25, bout: time.Minute, clients: 2, pause: 30 * time.Millisecond, heal: 2 * time.Minute, sizes: "3", out: lines{t},
 		only: "kill,kill leader,kill all,pause leader,partition,cut off leader,cut connections,torn log tail,replace member,move leader",
 	}
 	if err := torture(t.Context(), cfg); err != nil {
@@ -35,7 +35,7 @@ func TestShortTorture(t *testing.T) {
 func TestShortAttack(t *testing.T) {
 	t.Parallel()
 	cfg := &config{
-		etcd: harness.Etcd(t), dir: t.TempDir(), minutes: 0.1, bout: time.Minute, clients: 1, pause: 40 * time.Millisecond, sizes: "3", out: lines{t},
+		etcd: harness.Etcd(t), dir: t.TempDir(), minutes: 0.1, bout: time.Minute, clients: 1, pause: 40 * time.Millisecond, heal: 2 * time.Minute, sizes: "3", out: lines{t},
 		only: "cut connections,move leader", attack: "peer,requests", attackPause: 20 * time.Millisecond, noTmpfs: true,
 	}
 	if err := torture(t.Context(), cfg); err != nil {
