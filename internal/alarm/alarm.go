@@ -1,16 +1,16 @@
-// Package alarm keeps the alarms of the cluster: which member has run out of space, whose data is
-// damaged, and what is refused because of it.
+// Package alarm keeps the alarms of the cluster: which member has run out of space, which one's
+// data is damaged, and which requests are refused while an alarm is raised.
 //
 // It owns the alarms' records in table s of the state store and the commands that change them, both
-// drawn in docs/formats/alarms.md. It does not own what raises an alarm (member compares sizes and
-// hashes) nor how refusals look on the wire (v3rpc, v2http).
+// drawn in docs/formats/alarms.md. It does not own the detection of a fault (member compares sizes
+// and hashes) nor the texts of refusals on the wire (v3rpc, v2http).
 //
-// Invariants: alarms are replicated, so every member shows the same ones and refuses the same
-// commands. An alarm that a member has raised itself is lifted by that member, or by an operator;
+// Invariants: alarms are replicated, so every member has the same ones and refuses the same
+// commands. An alarm that a member has raised itself is cleared by that member, or by an operator;
 // one that an operator has activated only by an operator (TestAlarms).
 //
-// Concurrency: Present and the State that it returns are for anyone; Begin, Next, Apply and Publish
-// belong to the applier.
+// Concurrency: Present and the State that it returns may be used by any goroutine; Begin, Next,
+// Apply and Publish belong to the applier.
 package alarm
 
 import (
@@ -24,12 +24,13 @@ import (
 	"cairn/internal/storage"
 )
 
-// Kind says what is wrong. The values are stored, and etcd's AlarmType; never renumber them.
+// Kind is the kind of an alarm. The values are stored, and equal etcd's AlarmType; never renumber
+// them.
 type Kind byte
 
 // The kinds of alarms.
 const (
-	None    Kind = 0 // no alarm; in a question: all of them
+	None    Kind = 0 // no alarm; in a query: all of them
 	NoSpace Kind = 1
 	Corrupt Kind = 2
 )
@@ -48,23 +49,22 @@ func (k Kind) String() string {
 	}
 }
 
-// The errors that refuse what an alarm forbids.
+// The refusals while an alarm is raised.
 var (
-	// ErrNoSpace refuses what adds data.
+	// ErrNoSpace refuses requests that add data.
 	ErrNoSpace = kv.NewRefusal("mvcc: database space exceeded")
 	// ErrCorrupt refuses every change.
 	ErrCorrupt = kv.NewRefusal("corrupt cluster")
 )
 
-// ErrMalformed is wrapped by the errors about bytes which no cairn of this version can have
-// written.
+// ErrMalformed is wrapped by the errors about bytes that no cairn of this version can have written.
 var ErrMalformed = errors.New("malformed alarm")
 
 // Alarm is one alarm of one member.
 type Alarm struct {
 	Kind   Kind
-	Member uint64 // 0 where it is not known which member it is
-	// Own says that the member, not an operator, has raised it.
+	Member uint64 // 0 if the member is unknown
+	// Own is set when the member, not an operator, has raised it.
 	Own bool
 }
 
@@ -75,7 +75,7 @@ func (a Alarm) key() []byte {
 // tag is the letter of alarms in table s.
 const tag = 'a'
 
-// Prefix returns what the keys of alarms begin with.
+// Prefix returns the prefix of the keys of alarms.
 func Prefix() []byte { return []byte{byte(storage.TableSystem), tag} }
 
 func compare(a, b Alarm) int {
@@ -92,9 +92,9 @@ func compare(a, b Alarm) int {
 	}
 }
 
-// State is all alarms as of one batch. It never changes. The zero value has none.
+// State has all alarms as of one batch. It never changes. The zero value has none.
 type State struct {
-	alarms  []Alarm // by kind and member
+	alarms  []Alarm // sorted by kind and member
 	refuses [Corrupt + 1]bool
 }
 
@@ -106,8 +106,8 @@ func newState(alarms []Alarm) *State {
 	return s
 }
 
-// List returns the alarms of a kind, or all for None, ordered by kind and member. The caller must
-// not change them.
+// List returns the alarms of a kind, or all for None, sorted by kind and member. The caller must
+// not modify them.
 func (s *State) List(k Kind) []Alarm {
 	if k == None {
 		return s.alarms
@@ -129,7 +129,7 @@ func (s *State) Find(k Kind, member uint64) (a Alarm, ok bool) {
 // Active reports whether any member has an alarm of a kind.
 func (s *State) Active(k Kind) bool { return int(k) < len(s.refuses) && s.refuses[k] }
 
-// MayAdd returns why nothing that adds data is taken, or nil.
+// MayAdd returns the refusal of requests that add data, or nil.
 func (s *State) MayAdd() error {
 	if err := s.MayChange(); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (s *State) MayAdd() error {
 	return nil
 }
 
-// MayChange returns why no change is taken, not even one that makes room, or nil.
+// MayChange returns the refusal of all changes, including those that free space, or nil.
 func (s *State) MayChange() error {
 	if s.refuses[Corrupt] {
 		return ErrCorrupt
@@ -148,10 +148,10 @@ func (s *State) MayChange() error {
 	return nil
 }
 
-// Table is the alarms of one state store.
+// Table has the alarms of one state store.
 type Table struct {
 	shown atomic.Pointer[State]
-	next  *State // after the batch that is being made
+	next  *State // as of the open batch
 }
 
 // Open reads the alarms.
@@ -179,10 +179,10 @@ func (t *Table) Present() *State { return t.shown.Load() }
 // Begin starts a batch.
 func (t *Table) Begin() { t.next = t.Present() }
 
-// Next returns the alarms as the open batch has left them so far.
+// Next returns the alarms as of the open batch.
 func (t *Table) Next() *State { return t.next }
 
-// Publish shows what the batch has changed, once it is committed.
+// Publish makes the changes of a committed batch visible to Present.
 func (t *Table) Publish() {
 	if t.next != t.Present() {
 		t.shown.Store(t.next)

@@ -9,7 +9,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// Action says what a command asks for. The values are stored; never renumber them.
+// Action is the action of a command. The values are stored; never renumber them.
 type Action byte
 
 // The actions of commands: an operator's, and those of the members themselves.
@@ -18,7 +18,7 @@ const (
 	Deactivate Action = 2
 	// Raise is a member's Activate.
 	Raise Action = 3
-	// Lift is a member's Deactivate; it leaves an operator's alarm alone.
+	// Lift is a member's Deactivate; it does not clear an operator's alarm.
 	Lift Action = 4
 )
 
@@ -32,7 +32,7 @@ type Command struct {
 // Own reports whether the command comes from a member itself and not from a user.
 func (c *Command) Own() bool { return c.Action == Raise || c.Action == Lift }
 
-// Append writes the command's bytes, as docs/formats/alarms.md draws them.
+// Append appends the command's bytes, as drawn in docs/formats/alarms.md.
 func (c *Command) Append(dst []byte) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, byte(c.Action), byte(c.Kind)), c.Member)
 }
@@ -50,8 +50,8 @@ func Decode(b []byte) (c Command, err error) {
 	return c, nil
 }
 
-// Apply runs a command in the open batch. It returns the alarm that was asked for as it is now, or
-// was before it went; ok is false where there was none to deactivate.
+// Apply runs a command in the open batch. It returns the named alarm as it is now or, if it was
+// cleared, as it was before; ok is false if there was none to deactivate.
 func (t *Table) Apply(b *storage.Batch, c *Command) (a Alarm, ok bool) {
 	a, ok = t.next.Find(c.Kind, c.Member)
 	switch c.Action {

@@ -2,8 +2,8 @@ package alarm
 
 import "cairn/internal/storage"
 
-// Reload reads the alarms again, after the state was replaced as a whole. It belongs to the
-// applier, between batches.
+// Reload reads the alarms again, after the whole state was replaced. It belongs to the applier,
+// between batches.
 func (t *Table) Reload(db *storage.Store) error {
 	fresh, err := Open(db)
 	if err != nil {

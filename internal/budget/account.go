@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	// accountMin is what every account may take whatever the others have taken.
+	// accountMin is the number of bytes that every account may take, regardless of the others.
 	accountMin = 64 << 10
-	// responsesMax is how many bytes of long responses an account has at a time before further
-	// ones wait; the last one may exceed it.
+	// responsesMax is the number of bytes of long responses per account above which further ones
+	// wait; the last one may exceed it.
 	responsesMax = 4 << 20
 )
 
 // Account is the part of a Budget that one connection has taken. While more than half of the budget
 // is taken, an account may not exceed its fair share: half of the budget divided by the number of
-// accounts. Long responses do not count in that; they have a rule of their own (BeginResponse). So
-// a few connections can use what is free, and none can take what others need.
+// accounts. Long responses do not count towards that; they have a separate limit (BeginResponse).
+// So a few connections can use the free memory, and none can take the memory that others need.
 //
 // A nil *Account has no limit.
 type Account struct {
@@ -38,15 +38,15 @@ func (b *Budget) Open() *Account {
 	return &Account{b: b}
 }
 
-// Close ends the account once its connection has ended. What is still taken is given back by later
-// calls of Give.
+// Close ends the account once its connection has ended. Later calls of Give release what is still
+// taken.
 func (a *Account) Close() {
 	if a != nil {
 		a.b.accounts.Add(-1)
 	}
 }
 
-// share returns what the account may hold while the budget is scarce.
+// share returns the account's maximum while the budget is scarce.
 func (a *Account) share() int64 {
 	return max(accountMin, a.b.limit/2/max(1, a.b.accounts.Load()))
 }
@@ -67,8 +67,7 @@ func (a *Account) TryTake(n int64) bool {
 	return true
 }
 
-// Take takes n bytes, waiting for the budget to have them until ctx ends. Its errors are those of
-// Budget.Take.
+// Take takes n bytes, waiting for them until ctx ends. Its errors are those of Budget.Take.
 func (a *Account) Take(ctx context.Context, n int64) error {
 	if a == nil {
 		return nil
@@ -80,7 +79,7 @@ func (a *Account) Take(ctx context.Context, n int64) error {
 	return nil
 }
 
-// Give gives back n bytes.
+// Give releases n bytes.
 func (a *Account) Give(n int64) {
 	if a != nil && n != 0 {
 		a.taken.Add(-n)
@@ -88,8 +87,8 @@ func (a *Account) Give(n int64) {
 	}
 }
 
-// ResponseRoom returns how many bytes of unsent responses the account may have before further ones
-// must wait.
+// ResponseRoom returns the number of bytes of unsent responses that the account may have before
+// further ones must wait.
 func (a *Account) ResponseRoom() int64 {
 	if a == nil {
 		return responsesMax
@@ -97,7 +96,7 @@ func (a *Account) ResponseRoom() int64 {
 	return max(accountMin, min(responsesMax, a.share()/2))
 }
 
-// Clamp returns n, or the largest share that can ever be had if that is less, but at least least.
+// Clamp returns n, or the largest possible share if that is less, but at least least.
 func (a *Account) Clamp(n, least int64) int64 {
 	if a == nil {
 		return n
@@ -105,9 +104,9 @@ func (a *Account) Clamp(n, least int64) int64 {
 	return max(least, min(n, a.b.room(n)))
 }
 
-// BeginResponse waits until ctx ends for room for a further long response. It is called before the
-// response is made, so that a client that does not read costs the memory of a few responses and not
-// of all its requests. It takes n bytes; TakeResponse takes more for the same response.
+// BeginResponse waits until ctx ends for memory for a further long response. It is called before
+// the response is made, so that a client that does not read costs the memory of a few responses and
+// not of all its requests. It takes n bytes; TakeResponse takes more for the same response.
 func (a *Account) BeginResponse(ctx context.Context, n int64) error {
 	if a == nil {
 		return nil
@@ -137,7 +136,7 @@ func (a *Account) BeginResponse(ctx context.Context, n int64) error {
 	return nil
 }
 
-// TryBeginResponse is BeginResponse that does not wait: it reports whether there was room.
+// TryBeginResponse is BeginResponse without waiting: it reports whether there was memory.
 func (a *Account) TryBeginResponse(n int64) bool {
 	if a == nil {
 		return true
@@ -151,7 +150,7 @@ func (a *Account) TryBeginResponse(n int64) bool {
 	return true
 }
 
-// TakeResponse takes n further bytes for a response that has begun, if they can be had at once.
+// TakeResponse takes n further bytes for a response that has begun, if they are available at once.
 func (a *Account) TakeResponse(n int64) bool {
 	if a == nil {
 		return true
@@ -165,7 +164,7 @@ func (a *Account) TakeResponse(n int64) bool {
 	return true
 }
 
-// GiveResponse gives back n bytes of a response.
+// GiveResponse releases n bytes of a response.
 func (a *Account) GiveResponse(n int64) {
 	if a == nil || n == 0 {
 		return
@@ -187,7 +186,7 @@ func (a *Account) endResponse(n int64) {
 // Key is the key under which a request's context has the Account of its connection.
 type Key struct{}
 
-// FromContext returns the account of the connection that a request came over, nil if it has none.
+// FromContext returns the account of the request's connection, or nil.
 func FromContext(ctx context.Context) *Account {
 	a, _ := ctx.Value(Key{}).(*Account)
 	return a

@@ -1,15 +1,15 @@
-// Package budget shares a number of bytes among everything that clients can make the server hold:
+// Package budget divides a number of bytes among everything that clients can make the server hold:
 // connections, headers, requests, responses.
 //
 // It owns the count and the order in which waiters are served. It does not allocate: a caller takes
-// bytes before it allocates them and gives them back when it has released them.
+// bytes before it allocates memory and releases them when it has freed the memory.
 //
-// A tenth of the budget is kept for small shares, so that clients with small requests are served
-// while large responses fill the rest. Waiters are served smallest first; within the same size, in
-// order of arrival.
+// A tenth of the budget is reserved for small shares, so that clients with small requests are
+// served while large responses fill the rest. Waiters are served smallest first; within the same
+// size, in order of arrival.
 //
-// Invariants: the bytes taken never exceed the limit; what TryTake and Take took is given back
-// exactly once. Give panics when more is given back than was taken.
+// Invariants: the bytes taken never exceed the limit; bytes that TryTake or Take took are released
+// exactly once. Give panics when more bytes are released than were taken.
 //
 // Concurrency: every method may be called from any goroutine. TryTake and Give are one atomic
 // operation while no goroutine waits.
@@ -24,14 +24,14 @@ import (
 	"sync/atomic"
 )
 
-// ErrExhausted is returned for a share that could not be had in time. On the wire it is etcd's
+// ErrExhausted is returned for a share that was not available in time. On the wire it is etcd's
 // "too many requests".
 var ErrExhausted = errors.New("memory limit reached: too many requests")
 
-// SmallBytes is the largest share that may come from the part kept for small shares.
+// SmallBytes is the largest share that may use the part reserved for small shares.
 const SmallBytes = 64 << 10
 
-// keptPart is which part of the budget is kept for small shares: 1/keptPart.
+// 1/keptPart of the budget is reserved for small shares.
 const keptPart = 10
 
 // Budget is a number of bytes to share. A nil *Budget has no limit.
@@ -65,10 +65,10 @@ func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
-// Waiting reports whether a share is waited for.
+// Waiting reports whether a caller waits for a share.
 func (b *Budget) Waiting() bool { return b != nil && b.waiting.Load() > 0 }
 
-// room returns what a share of n bytes may fill the budget up to.
+// room returns the maximum of bytes taken after a share of n bytes.
 func (b *Budget) room(n int64) int64 {
 	if n <= SmallBytes {
 		return b.limit
@@ -94,7 +94,7 @@ func (b *Budget) TryTake(n int64) bool {
 }
 
 // Take takes n bytes, waiting for them until ctx ends. It returns ErrExhausted when ctx's deadline
-// has passed or when n can never be had, and ctx's error when ctx was canceled.
+// has passed or when n exceeds the maximum, and ctx's error when ctx was canceled.
 func (b *Budget) Take(ctx context.Context, n int64) error {
 	if b.TryTake(n) {
 		return nil
@@ -108,7 +108,7 @@ func (b *Budget) Take(ctx context.Context, n int64) error {
 	w.seq = b.seq
 	heap.Push(&b.waiters, w)
 	b.waiting.Add(1)
-	// Bytes may have been given back since TryTake, before there was a waiter to serve.
+	// Bytes may have been released since TryTake, when there was no waiter yet.
 	b.serveLocked()
 	b.mu.Unlock()
 	select {
@@ -131,7 +131,7 @@ func (b *Budget) Take(ctx context.Context, n int64) error {
 	return ctx.Err()
 }
 
-// Give gives back n bytes.
+// Give releases n bytes.
 func (b *Budget) Give(n int64) {
 	if b == nil || n == 0 {
 		return
@@ -147,7 +147,7 @@ func (b *Budget) Give(n int64) {
 	b.mu.Unlock()
 }
 
-// serveLocked gives waiters their shares, the smallest first, as long as there is room.
+// serveLocked gives waiters their shares, the smallest first, while there are enough bytes.
 func (b *Budget) serveLocked() {
 	for len(b.waiters) > 0 && b.TryTake(b.waiters[0].bytes) {
 		w := heap.Pop(&b.waiters).(*waiter)

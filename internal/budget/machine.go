@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Machine returns how many bytes of memory this process may use: the least of its cgroup's limits
-// and the machine's memory. It returns 0 when neither can be read.
+// Machine returns the number of bytes of memory that this process may use: the least of its
+// cgroup's limits and the machine's memory. It returns 0 when neither can be read.
 func Machine() int64 { return machine(os.ReadFile) }
 
 // machine is Machine with the files read by readFile.
@@ -31,7 +31,7 @@ func machine(readFile func(name string) ([]byte, error)) int64 {
 	}
 	for _, name := range limitFiles(readFile) {
 		if text, err := readFile(name); err == nil {
-			// "max" is no number
+			// "max" is not a number
 			consider(strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64))
 		}
 	}

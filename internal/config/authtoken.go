@@ -23,7 +23,7 @@ const defaultJWTTTL = 5 * time.Minute
 
 const authTokenForm = "want simple, or jwt,priv-key=FILE,sign-method=RS256 with pub-key=FILE and ttl=10m as needed"
 
-// setAuthToken reads etcd's form: a provider, and its options with commas between them.
+// setAuthToken parses etcd's form: a provider, and its options separated by commas.
 func setAuthToken(to *AuthToken, v string) error {
 	provider, rest, more := strings.Cut(v, ",")
 	switch {
@@ -65,7 +65,7 @@ func setAuthToken(to *AuthToken, v string) error {
 	return nil
 }
 
-// setSeconds reads a whole number of seconds; 0 is the default, as in etcd.
+// setSeconds parses a whole number of seconds; 0 means the default, as in etcd.
 func setSeconds(to *time.Duration, v string, preset int) error {
 	n, err := strconv.ParseUint(v, 10, 31)
 	if err != nil {

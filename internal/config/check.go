@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// etcd's; longer than that, a lost leader is a lost minute
+// etcd's; with a longer one, the loss of a leader would cost a minute
 const electionTimeoutMax = 50 * time.Second
 
-// complete derives what was not given and checks settings against each other.
+// complete derives missing settings and checks settings against each other.
 func (c *Config) complete(chosen map[string]setting) error {
 	if c.DataDir == "" {
 		c.DataDir, c.DataDirDefaulted = c.Name+".etcd", true
@@ -47,8 +47,8 @@ func (c *Config) completeURLs(chosen map[string]setting) error {
 	_, advertises := chosen["advertise-client-urls"]
 	mayBeProxy := c.Proxy.Mode != ProxyOff || c.Discovery.URL != "" && chosen["discovery-fallback"].value != "exit"
 	if listens && !advertises && !mayBeProxy {
-		// A member that listens on other addresses is not reached at the default ones. As in etcd
-		// this is an error with flags and variables, and accepted in a configuration file.
+		// A member that listens on other addresses cannot be reached at the default ones. As in
+		// etcd this is an error with flags and variables, and accepted in a configuration file.
 		if c.File == "" {
 			return errors.New("--advertise-client-urls: is required with --listen-client-urls: give the URLs at which clients reach this member")
 		}
@@ -109,7 +109,7 @@ func (c *Config) completeCompaction(chosen map[string]setting) error {
 	retention, given := chosen["auto-compaction-retention"]
 	if !given {
 		retention = setting{value: defaultRetention, source: "--auto-compaction-retention"}
-		// no number of revisions is a good guess, and etcd does not guess either
+		// no default number of revisions is sensible, and etcd has none either
 		if mode.value == "revision" {
 			retention.value = "0"
 			c.warn("history is kept forever", mode.source, "give --auto-compaction-retention the number of revisions to keep")
@@ -127,16 +127,16 @@ func (c *Config) completeCompaction(chosen map[string]setting) error {
 	return nil
 }
 
-// Founder is a member that --initial-cluster names.
+// Founder is a member named in --initial-cluster.
 type Founder struct {
 	Name     string
 	PeerURLs URLs
 }
 
-// Founders reads --initial-cluster, in ascending order of names, and checks that this member is in
-// it under the URLs that it advertises, whose host names are resolved where the texts differ. It is
-// for members that are about to be created: etcd does not read the setting otherwise, so that a
-// member starts again with flags from before its cluster changed.
+// Founders parses --initial-cluster, sorted by name, and checks that this member is in it with the
+// URLs that it advertises; where the texts differ, host names are resolved. It is for members that
+// are about to be created: as in etcd, an existing member ignores the setting, so that it restarts
+// with flags from before its cluster changed.
 func (c *Config) Founders(ctx context.Context, lookup Lookup) ([]Founder, error) {
 	founders, err := parseFounders(c.InitialCluster)
 	if err != nil {
@@ -154,10 +154,10 @@ func (c *Config) Founders(ctx context.Context, lookup Lookup) ([]Founder, error)
 	return founders, nil
 }
 
-// ParseCluster reads a list of members in the form of --initial-cluster.
+// ParseCluster parses a list of members in the form of --initial-cluster.
 func ParseCluster(text string) ([]Founder, error) { return parseFounders(text) }
 
-// parseFounders reads NAME=URL pairs; a member with several URLs is there once for each.
+// parseFounders parses NAME=URL pairs; a member with several URLs occurs once for each.
 func parseFounders(text string) ([]Founder, error) {
 	const form = "want NAME=URL[,NAME=URL…]"
 	var founders []Founder

@@ -1,9 +1,9 @@
 // Package config reads the command line, the environment or a configuration file into one Config
-// value, or returns one sentence that names what is wrong and what to write instead.
+// value, or returns an error that names what is wrong and what to write instead.
 //
-// It owns the table of options (names, defaults, help), their precedence, and every check of the
-// options alone. It does not own what the disk or the network hold: whether a port is free, what is
-// in a data directory, which members a running cluster has.
+// It owns the table of options (names, defaults, help), their precedence, and every check that
+// needs only the options. It does not own checks of the disk or the network: whether a port is
+// free, the content of a data directory, the members of a running cluster.
 //
 // Precedence is etcd's (https://etcd.io/docs/v3.6/op-guide/configuration/): flags go before ETCD_*
 // variables, these before the defaults; with a configuration file neither flags nor variables
@@ -13,7 +13,7 @@
 // where a member is created: a member that exists has its cluster on disk, and --initial-* are then
 // ignored, as in etcd.
 //
-// Concurrency: none; Load is a function of its arguments, and a Config is not changed after it.
+// Concurrency: none; Load depends only on its arguments, and a Config is not changed after it.
 package config
 
 import (
@@ -23,27 +23,27 @@ import (
 	"time"
 )
 
-// Config is everything that a member is started with.
+// Config has all settings of a member.
 type Config struct {
 	Name    string
 	DataDir string
-	// no data directory was named, so it is NAME.etcd in the working directory
+	// no data directory was given, so it is NAME.etcd in the working directory
 	DataDirDefaulted bool
 
 	ListenClientURLs    URLs
 	AdvertiseClientURLs URLs
 	ListenPeerURLs      URLs
 	ListenMetricsURLs   URLs // further addresses for /metrics and /health alone; usually empty
-	// addresses for HTTP alone; when there are any, ListenClientURLs serve gRPC alone
+	// addresses for HTTP only; if there are any, ListenClientURLs serve gRPC only
 	ListenClientHTTPURLs URLs
-	WALDir               string // of the log store; "" is below DataDir
+	WALDir               string // of the log store; "" means below DataDir
 
 	ClientTLS, PeerTLS TLS
-	SelfSignedYears    uint // validity of certificates that are made
+	SelfSignedYears    uint // validity of self-signed certificates
 
-	// What follows is used to bootstrap a member, and ignored when the data directory holds one.
+	// The fields below are used to bootstrap a member, and ignored when the data directory has one.
 	InitialAdvertisePeerURLs URLs
-	InitialCluster           string // as given, or derived from the two above it; Founders reads it
+	InitialCluster           string // as given, or derived from the two above; Founders parses it
 	InitialClusterToken      string
 	Discovery                Discovery
 	Proxy                    Proxy
@@ -52,21 +52,21 @@ type Config struct {
 
 	StrictReconfigCheck bool
 	LearnersMax         uint64
-	LearnerAutoPromote  bool // etcd has no such thing
+	LearnerAutoPromote  bool // cairn's own option
 
 	HeartbeatInterval      time.Duration
 	ElectionTimeout        time.Duration
 	SnapshotCount          uint64 // entries applied between two snapshots
 	SnapshotCatchupEntries uint64 // entries kept in the log for followers that are behind
-	QuotaBackendBytes      int64  // 0 or less is none
+	QuotaBackendBytes      int64  // 0 or less means none
 	RequestBytesMax        uint64
 	TxnOpsMax              uint64
 	InitialCorruptCheck    bool          // compare with the other members before serving
-	CorruptCheckTime       time.Duration // between two comparisons of all keys; 0 is never
-	// between two looks for a compaction to compare at; 0 is never
+	CorruptCheckTime       time.Duration // interval of comparing all keys; 0 means never
+	// interval of comparing the keys at the last compaction; 0 means never
 	CompactHashCheckTime time.Duration
 	CompactHashCheck     bool
-	// between two progress notifications of a watch without events
+	// interval of progress notifications of a watch without events
 	WatchProgressInterval time.Duration
 	AutoCompaction        AutoCompaction
 
@@ -74,11 +74,11 @@ type Config struct {
 	AuthTokenTTL time.Duration // of a simple token, since its last use
 	BcryptCost   int
 
-	// bytes that the process may use; 0 is the cgroup's or machine's
+	// bytes that the process may use; 0 means the cgroup's or machine's
 	MemoryLimit           int64
-	MaxConcurrentStreams  uint32        // per connection; 0 is the transport's limit
-	GRPCKeepaliveMinTime  time.Duration // between a client's pings; 0 is gRPC's default
-	GRPCKeepaliveInterval time.Duration // of silence until a client is pinged; 0 is gRPC's default
+	MaxConcurrentStreams  uint32        // per connection; 0 means the transport's limit
+	GRPCKeepaliveMinTime  time.Duration // between a client's pings; 0 means gRPC's default
+	GRPCKeepaliveInterval time.Duration // of silence until a client is pinged; 0 means gRPC's default
 	GRPCKeepaliveTimeout  time.Duration // for its answer; 0 is gRPC's default
 	SocketReusePort       bool
 
@@ -120,7 +120,7 @@ type Config struct {
 
 // LogRotation is how log files are rotated. The names are those of --log-rotation-config-json.
 type LogRotation struct {
-	MaxSizeMB  int  `json:"maxsize"`    // of a file before it is rotated; 0 is 100
+	MaxSizeMB  int  `json:"maxsize"`    // of a file before it is rotated; 0 means 100
 	MaxAgeDays int  `json:"maxage"`     // of old files; 0 keeps them
 	MaxBackups int  `json:"maxbackups"` // old files; 0 keeps all
 	LocalTime  bool `json:"localtime"`  // in the names of old files
@@ -145,14 +145,14 @@ const (
 	LogJSON LogFormat = "json"
 )
 
-// AutoCompaction is how much history is kept. At most one of the two is positive; when neither
-// is, history is kept until a client compacts it.
+// AutoCompaction is how much history is kept. At most one of the two is positive; when neither is,
+// history is kept until a client compacts it.
 type AutoCompaction struct {
 	Period    time.Duration // of --auto-compaction-mode=periodic
 	Revisions int64         // of --auto-compaction-mode=revision
 }
 
-// String is the setting for people.
+// String returns the setting for humans.
 func (a AutoCompaction) String() string {
 	switch {
 	case a.Period > 0:
@@ -170,31 +170,31 @@ type Warning struct {
 	Reason  string // or ""
 }
 
-// ErrHelp and ErrVersion are returned by Load when the user asked for these; there is no Config
-// then.
+// ErrHelp and ErrVersion are returned by Load when the user requested help or the version; then
+// there is no Config.
 var (
 	ErrHelp    = errors.New("help requested")
 	ErrVersion = errors.New("version requested")
 )
 
-// UsageError is an error of the command line itself: an unknown flag, or a value that cannot be
-// read. As with etcd the program ends with status 2 after one, and with 1 after any other error.
+// UsageError is an error in the command line itself: an unknown flag, or an unparsable value. As in
+// etcd the program exits with status 2 after one, and with 1 after any other error.
 type UsageError struct{ err error }
 
 func (e *UsageError) Error() string { return e.err.Error() }
 
-// Unwrap returns the error without its rank.
+// Unwrap returns the wrapped error.
 func (e *UsageError) Unwrap() error { return e.err }
 
 func usageErrorf(format string, args ...any) error {
 	return &UsageError{fmt.Errorf(format, args...)}
 }
 
-// Load reads the options from args (without the program's name), environ (as os.Environ gives it)
-// and, where one is named, the configuration file, which it reads with readFile.
+// Load reads the options from args (without the program's name), environ (in the form of
+// os.Environ) and, if one is given, the configuration file, which it reads with readFile.
 //
-// It returns ErrHelp or ErrVersion when these were asked for, a *UsageError when the command line
-// cannot be read, and otherwise an error that names the setting, its value and what is wanted.
+// It returns ErrHelp or ErrVersion when these were requested, a *UsageError when the command line
+// cannot be parsed, and otherwise an error that names the setting, its value and what is wanted.
 func Load(args, environ []string, readFile func(path string) ([]byte, error)) (*Config, error) {
 	flags, rest, err := parseFlags(args)
 	if err != nil {
@@ -235,11 +235,11 @@ func Load(args, environ []string, readFile func(path string) ([]byte, error)) (*
 // setting is one option as the user gave it.
 type setting struct {
 	value  string
-	source string // as an error names it: --name, ETCD_NAME, /etc/etcd.yml: name
+	source string // as errors name it: --name, ETCD_NAME, /etc/etcd.yml: name
 	flag   bool   // given on the command line
 }
 
-// choose decides whose settings count.
+// choose applies the precedence of the sources.
 func (c *Config) choose(flags, variables map[string]setting, readFile func(string) ([]byte, error)) (map[string]setting, error) {
 	file, ok := flags["config-file"]
 	if !ok {

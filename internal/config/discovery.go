@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Discovery says where a member that is about to be created finds the members of its cluster. At
-// most one way is set; without any, InitialCluster has the members.
+// Discovery is where a member that is about to be created finds the members of its cluster. At most
+// one way is set; without any, InitialCluster has the members.
 type Discovery struct {
 	URL     string // of a discovery service that speaks etcd's v2 protocol
 	Proxy   string // URL of an HTTP proxy for requests to it
@@ -17,7 +17,7 @@ type Discovery struct {
 	V3       DiscoveryV3 // a discovery service that speaks etcd's v3 protocol
 }
 
-// Enabled reports whether the members are to be discovered.
+// Enabled reports whether the members must be discovered.
 func (d Discovery) Enabled() bool { return d.URL != "" || d.SRV != "" || d.V3.Token != "" }
 
 // discoveryOptions are the flags of Discovery.
@@ -40,7 +40,7 @@ var discoveryOptions = []option{
 	},
 }
 
-// completeDiscovery checks that there is one way to find the members.
+// completeDiscovery checks that at most one way to find the members is set.
 func (c *Config) completeDiscovery(chosen map[string]setting) error {
 	for _, of := range [][2]string{{"discovery-srv-name", "discovery-srv"}, {"discovery-proxy", "discovery"}} {
 		if s := chosen[of[0]]; s.value != "" && chosen[of[1]].value == "" {
@@ -67,7 +67,7 @@ func (c *Config) completeDiscovery(chosen map[string]setting) error {
 	return nil
 }
 
-// Discovered returns a copy that has the members which were found: cluster in the form of
+// Discovered returns a copy with the members that were found: cluster in the form of
 // --initial-cluster, the URLs that this member has there, and the token of --initial-cluster-token.
 func (c *Config) Discovered(cluster string, own []string, token string) (*Config, error) {
 	urls, err := ParseURLs(strings.Join(own, ","))

@@ -8,8 +8,8 @@ import (
 	"cairn/internal/discovery"
 )
 
-// DiscoveryV3 says how a discovery service that speaks etcd's v3 protocol is reached, and which
-// cluster this member belongs to there.
+// DiscoveryV3 has the connection to a discovery service that uses etcd's v3 protocol, and the token
+// of the member's cluster there.
 type DiscoveryV3 struct {
 	Token     string
 	Endpoints []string
@@ -103,7 +103,7 @@ var discoveryV3Options = []option{
 	},
 }
 
-// completeDiscoveryV3 checks what the flags of the v3 protocol say together.
+// completeDiscoveryV3 checks the flags of the v3 protocol against each other.
 func (c *Config) completeDiscoveryV3(chosen map[string]setting) error {
 	d := &c.Discovery.V3
 	if s := chosen["discovery-fallback"]; s.value == "" {

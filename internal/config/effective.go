@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Setting is one option with the value that is in force.
+// Setting is one option with its effective value.
 type Setting struct {
 	Name   string
 	Value  string // secrets are masked
@@ -21,7 +21,7 @@ const DefaultSource = "default"
 
 const masked = "********"
 
-// Effective returns every option with the value that is in force, in the order of the names.
+// Effective returns every option with its effective value, sorted by name.
 func (c *Config) Effective() (all []Setting) {
 	derived := map[string]string{
 		"data-dir": c.DataDir, "initial-cluster": c.InitialCluster, "auto-compaction-retention": c.retention,
@@ -46,12 +46,12 @@ func (c *Config) Effective() (all []Setting) {
 	return all
 }
 
-// EffectiveText is what `etcd config check` prints: a configuration file that starts the same
+// EffectiveText is the output of `etcd config check`: a configuration file that starts the same
 // member, with the source of each value that is not a default.
 func (c *Config) EffectiveText() string {
 	var b strings.Builder
 	for _, s := range c.Effective() {
-		// Quoted values are texts to YAML, whatever they look like; all options take texts.
+		// Quoted values are always strings in YAML; all options accept strings.
 		fmt.Fprintf(&b, "%s: %q", s.Name, s.Value)
 		if s.Source != DefaultSource {
 			fmt.Fprintf(&b, " # %s", s.Source)
@@ -62,7 +62,7 @@ func (c *Config) EffectiveText() string {
 }
 
 // CheckCommand reports whether the arguments are those of `etcd config check`, and returns the
-// flags behind it.
+// flags after it.
 func CheckCommand(args []string) (flags []string, ok bool) {
 	if len(args) < 2 || args[0] != "config" || args[1] != "check" {
 		return nil, false

@@ -12,8 +12,9 @@ func VariableOf(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// notSettings are variables with etcd's prefix that are not a flag's: its own switch for odd
-// processors, and what Kubernetes and Docker set in every container next to a service called etcd.
+// notSettings are variables with etcd's prefix that are not a flag's: its own switch for
+// unsupported processors, and those that Kubernetes and Docker set in every container next to a
+// service called etcd.
 func notSettings(variable string) bool {
 	if variable == "ETCD_UNSUPPORTED_ARCH" {
 		return true
@@ -26,9 +27,9 @@ func notSettings(variable string) bool {
 	return variable == "ETCD_PORT"
 }
 
-// parseEnvironment picks the settings out of an environment. An empty variable counts as none, as
-// in etcd. An unknown one is a warning: it may be a misspelt setting. Its value is not repeated,
-// for it could be a secret.
+// parseEnvironment extracts the settings from an environment. An empty variable counts as unset, as
+// in etcd. An unknown one causes a warning: it may be a misspelt setting. Its value is not printed,
+// because it could be a secret.
 func (c *Config) parseEnvironment(environ []string) map[string]setting {
 	found := map[string]setting{}
 	for _, line := range slices.Sorted(slices.Values(environ)) {

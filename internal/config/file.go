@@ -13,15 +13,14 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The sections of a configuration file that hold keys of their own: what is put before a key makes
-// it the flag's name.
+// The sections of a configuration file that have keys: the prefix that makes a key the flag's name.
 var fileSections = map[string]string{
 	"client-transport-security": "",
 	"peer-transport-security":   "peer-",
 	"socket-options":            "socket-",
 }
 
-// fileSectionKeys are the keys of these sections whose flags are not simply prefix and key.
+// fileSectionKeys are the keys of these sections whose flags are not prefix and key.
 var fileSectionKeys = map[string]string{
 	"allowed-cn":        "cert-allowed-cn",
 	"allowed-cns":       "cert-allowed-cn",
@@ -40,8 +39,8 @@ func flagOfKey(prefix, key string) string {
 	return prefix + key
 }
 
-// durations are the options whose values are lengths of time. etcd reads its configuration files
-// into Go's durations, so that a whole number is one of nanoseconds there.
+// durations are the options with durations. etcd decodes its configuration files into Go's
+// durations, so that a whole number means nanoseconds.
 var durations = []string{
 	"backend-batch-interval", "compact-hash-check-time", "compaction-sleep-interval", "corrupt-check-time", "discovery-dial-timeout",
 	"discovery-keepalive-time", "discovery-keepalive-timeout", "discovery-request-timeout", "downgrade-check-time",
@@ -56,9 +55,9 @@ func isDuration(name string) bool {
 	return slices.Contains(durations, name)
 }
 
-// parseFile reads a configuration file: YAML, or JSON, which is a kind of YAML. Keys are flags'
-// names without the dashes, values are texts, numbers, booleans or lists of them; a key without a
-// value counts as not there, as in etcd's sample. An unknown key is a warning, since etcd ignores
+// parseFile parses a configuration file: YAML, or JSON, which is a kind of YAML. Keys are flags'
+// names without the dashes, values are strings, numbers, booleans or lists of them; a key without a
+// value counts as absent, as in etcd's sample. An unknown key causes a warning, since etcd ignores
 // it.
 func (c *Config) parseFile(file setting, readFile func(string) ([]byte, error)) (map[string]setting, error) {
 	text, err := readFile(file.value)
@@ -112,7 +111,7 @@ func (c *Config) addKey(found map[string]setting, name, source string, value any
 }
 
 func parseYAML(text []byte) (map[string]any, error) {
-	asJSON, err := yaml.YAMLToJSONStrict(text) // strict refuses a key that is there twice
+	asJSON, err := yaml.YAMLToJSONStrict(text) // strict refuses duplicate keys
 	if err != nil {
 		return nil, fmt.Errorf("is not YAML: %s", strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " "))
 	}
@@ -131,7 +130,7 @@ func parseYAML(text []byte) (map[string]any, error) {
 	return nil, errors.New("is not a list of settings: want lines like name: default")
 }
 
-// fileValue is a value as a flag would be given it.
+// fileValue returns a value in the form of a flag's.
 func fileValue(value any) (text string, given bool, err error) {
 	switch value := value.(type) {
 	case nil:

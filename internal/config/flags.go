@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// parseFlags reads the command line the way Go's flag package does, which is etcd's: one dash or
-// two, the value after "=" or as the next argument, a boolean alone or with "=", no flag after the
-// first argument that is none. It does not look at values. What is not a flag is returned as rest.
+// parseFlags parses the command line like Go's flag package, as etcd does: one dash or two, the
+// value after "=" or as the next argument, a boolean alone or with "=", no flag after the first
+// other argument. It does not check values. It returns the other arguments as rest.
 //
-// It is not the flag package itself because that one's errors are finished sentences in words that
-// are not ours.
+// It does not use the flag package because the error texts of that package cannot be changed.
 func parseFlags(args []string) (flags map[string]setting, rest []string, err error) {
 	flags = map[string]setting{}
 	for len(args) > 0 {
@@ -43,8 +42,9 @@ func parseFlags(args []string) (flags map[string]setting, rest []string, err err
 	return flags, nil, nil
 }
 
-// extraArgument explains an argument that is not a flag. It is not an error of usage: etcd ends
-// with status 1 after it.
+// extraArgument returns the error for an argument that is not a flag. It is not a UsageError: etcd
+// exits with status 1 after it.
+
 func extraArgument(arg string) error {
 	if arg == "true" || arg == "false" {
 		return fmt.Errorf("unexpected argument %q: the value of a boolean flag goes after \"=\", as in --enable-v2=%s; see etcd --help", arg, arg)

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// foreign is a setting of etcd, of any version from 3.1 to 3.7, that cairn does not follow. A value
-// that asks for what happens anyway (neutral) is accepted, because start scripts write such values
-// out. Any other value is accepted with a warning that gives the reason.
+// foreign is a setting of etcd, of any version from 3.1 to 3.7, that cairn does not support. A
+// value that requests what happens anyway (neutral) is accepted silently, because start scripts
+// contain such values. Any other value is accepted with a warning that gives the reason.
 type foreign struct {
 	boolean bool
-	neutral []string // values that change nothing
+	neutral []string // values without an effect
 	moot    string   // why the setting has no meaning
 }
 
@@ -50,8 +50,8 @@ var foreigners = map[string]foreign{
 	"enable-v2v3":                       {moot: "v2 and v3 always show the same keys"},
 }
 
-// renamed are earlier names. Every setting that etcd once called experimental is known by that name
-// too.
+// renamed has earlier names. Every setting that etcd once called experimental can be given by that
+// name, too.
 var renamed = func() map[string]string {
 	m := map[string]string{}
 	for _, name := range []string{
@@ -68,14 +68,14 @@ var renamed = func() map[string]string {
 	return m
 }()
 
-// onlyExperimental are the foreigners that etcd never had under their plain name.
+// onlyExperimental are the foreigners that etcd never had without the prefix experimental.
 var onlyExperimental = []string{
 	"enable-lease-checkpoint", "enable-lease-checkpoint-persist", "enable-v2v3", "stop-grpc-service-on-defrag",
 	"txn-mode-write-with-shared-buffer",
 }
 
-// gates are etcd's feature gates, by name, with the setting that each sets. A gate whose
-// setting is a foreigner has no effect.
+// gates are etcd's feature gates, by name, with the setting that each sets. A gate whose setting is
+// a foreigner has no effect.
 var gates = map[string]string{
 	"CompactHashCheck":             "compact-hash-check-enabled",
 	"InitialCorruptCheck":          "initial-corrupt-check",
@@ -90,7 +90,7 @@ var gates = map[string]string{
 	"AllBeta":                      "",
 }
 
-// applyGates follows --feature-gates.
+// applyGates applies --feature-gates.
 func (c *Config) applyGates(s setting) error {
 	for _, part := range strings.Split(s.value, ",") {
 		if part = strings.TrimSpace(part); part == "" {
@@ -119,8 +119,8 @@ func (c *Config) applyGates(s setting) error {
 	return nil
 }
 
-// foreignOf finds a setting of etcd by any of its names. One whose present name cairn supports is
-// found, too.
+// foreignOf finds a setting of etcd by any of its names, also one whose present name cairn
+// supports.
 func foreignOf(name string) (foreign, bool) {
 	if slices.Contains(onlyExperimental, name) {
 		return foreign{}, false

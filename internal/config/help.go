@@ -20,7 +20,7 @@ The keys of a configuration file are the names of the flags. With a file, flags 
 "etcd config check" prints the configuration in force, without starting anything.
 `
 
-// Help is what etcd --help prints.
+// Help returns the output of etcd --help.
 func Help() string {
 	var b strings.Builder
 	b.WriteString(helpHead)

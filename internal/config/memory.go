@@ -2,8 +2,8 @@ package config
 
 import "fmt"
 
-// memoryLimitMin is the least memory that a member works with: its stores' caches and memtables
-// take some 300 MiB.
+// memoryLimitMin is the minimum memory of a member: its stores' caches and memtables need some 300
+// MiB.
 const memoryLimitMin = 512 << 20
 
 // setMemory reads --memory-limit.

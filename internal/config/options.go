@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// option is a line of the table that flags, variables, the file's keys and the help text are all
-// read from.
+// option is a row of the table from which flags, variables, the file's keys and the help text are
+// derived.
 type option struct {
 	name    string
 	section string
-	arg     string // what the help text calls the value; "" makes it a boolean
-	preset  string // the default as the help text shows it
+	arg     string // the value's placeholder in the help text; "" makes it a boolean
+	preset  string // the default in the help text
 	usage   string
 	set     func(c *Config, value string) error
 }
 
-// sections are the help text's, in its order.
+// sections are those of the help text, in order.
 var sections = []string{"Member", "Clustering", "Security", "Storage", "Limits", "Access", "Auth", "Monitoring", "Logging", "Proxy", "Unsafe", "General"}
 
-// Defaults that etcd documents; --auto-compaction-retention is ours, so that an unattended store
-// does not grow without bound (etcd's is 0).
+// Defaults that etcd documents, except --auto-compaction-retention: cairn's default (etcd's is 0)
+// keeps an unattended store from growing without limit.
 const (
 	defaultName          = "default"
 	defaultListenClient  = "http://localhost:2379"
@@ -326,7 +326,7 @@ var optionsByName = func() map[string]*option {
 	return m
 }()
 
-// isBoolean reports whether a flag may be given without a value, and whether there is such a flag.
+// isBoolean reports whether a flag may be given without a value, and whether the flag exists.
 func isBoolean(name string) (boolean, known bool) {
 	if o := optionsByName[name]; o != nil {
 		return o.arg == "", true
@@ -335,8 +335,8 @@ func isBoolean(name string) (boolean, known bool) {
 	return f.boolean, ok
 }
 
-// apply sets what was chosen, in the order of the names so that of several errors always the same
-// one is reported.
+// apply sets the chosen values, sorted by name, so that of several errors always the same one is
+// reported.
 func (c *Config) apply(chosen map[string]setting) error {
 	for _, name := range slices.Sorted(maps.Keys(chosen)) {
 		s := chosen[name]
@@ -365,8 +365,8 @@ func (c *Config) applyOne(name string, s setting) error {
 	return s.wrap(err)
 }
 
-// wrap names the setting in an error about its value, and makes an error of the command line one of
-// usage.
+// wrap adds the setting's name to an error about its value, and makes an error in the command line
+// a UsageError.
 func (s setting) wrap(err error) error {
 	switch {
 	case err == nil:

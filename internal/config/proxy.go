@@ -6,15 +6,14 @@ import (
 	"time"
 )
 
-// Proxy reports whether the process is a proxy in front of a cluster instead of a member, and how
-// it forwards.
+// Proxy configures a process that is a proxy in front of a cluster instead of a member.
 type Proxy struct {
 	Mode            ProxyMode
-	RefreshInterval time.Duration // between two looks for the members
-	FailureWait     time.Duration // until a member that has failed is used again
+	RefreshInterval time.Duration // interval of refreshing the list of members
+	FailureWait     time.Duration // how long a failed member is not used
 	DialTimeout     time.Duration
-	WriteTimeout    time.Duration // of one write; 0 is none
-	ReadTimeout     time.Duration // of one read; 0 is none
+	WriteTimeout    time.Duration // of one write; 0 means none
+	ReadTimeout     time.Duration // of one read; 0 means none
 }
 
 // ProxyMode is a value of --proxy.

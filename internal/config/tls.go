@@ -8,11 +8,11 @@ import (
 	"cairn/internal/certs"
 )
 
-// TLS is what a port is secured with.
+// TLS has the TLS settings of a port.
 type TLS struct {
 	certs.Options
 
-	Auto bool // make a self-signed certificate when none is named
+	Auto bool // make a self-signed certificate if none is given
 }
 
 // setTLSOptions returns the options of one port; prefix is "" for the clients' and "peer-" for the
@@ -93,7 +93,7 @@ var securityOptions = append(append(tlsOptions("", "client", clientTLS), tlsOpti
 	},
 }...)
 
-// setOldCA is for the names that etcd 3.1 took still: they require a certificate, too.
+// setOldCA is for the names of etcd 3.1: they require client certificates, too.
 func setOldCA(t *TLS, v string) error {
 	if v != "" && t.TrustedCAFile == "" {
 		t.TrustedCAFile, t.RequireClientCert = v, true
@@ -110,7 +110,7 @@ func setYears(to *uint, v string) error {
 	return nil
 }
 
-// completeTLS checks what the options about TLS say together.
+// completeTLS checks the options about TLS against each other.
 func (c *Config) completeTLS(chosen map[string]setting) error {
 	low, err := certs.ParseVersion(c.tlsMin)
 	if err != nil {
@@ -176,8 +176,8 @@ func firstSecure(lists []URLs) URL {
 	return URL{}
 }
 
-// warnUnused warns of settings of a port that does not speak TLS. etcd's --client-cert-auth without
-// TLS is worth it above all: the user thinks that clients are authenticated.
+// warnUnused warns of TLS settings of a port without TLS. This is most important for
+// --client-cert-auth: the user would think that clients are authenticated.
 func (c *Config) warnUnused(chosen map[string]setting, prefix string, secure bool) {
 	if secure {
 		return
@@ -188,13 +188,13 @@ func (c *Config) warnUnused(chosen map[string]setting, prefix string, secure boo
 			continue
 		}
 		if prefix == "peer-" && c.AdvertisesSecurePeers() {
-			continue // used when dialing
+			continue // also used for dialing
 		}
 		c.warn("setting has no effect", s.source, "no https:// URL is listened on")
 	}
 }
 
-// AdvertisesSecurePeers reports whether some member named is reached with TLS.
+// AdvertisesSecurePeers reports whether a member in the configuration is reached with TLS.
 func (c *Config) AdvertisesSecurePeers() bool {
 	return c.InitialAdvertisePeerURLs.AnySecure() || strings.Contains(c.InitialCluster, "https://")
 }

@@ -10,22 +10,22 @@ import (
 	"strings"
 )
 
-// URL is an address as etcd writes them: a scheme, and a host with a port or the path of a socket.
+// URL is an address in etcd's form: a scheme, and a host with a port or the path of a socket.
 type URL struct {
 	Scheme   string // http, https, unix or unixs
-	HostPort string // as net.Listen and net.Dial take it; for unix and unixs a path
+	HostPort string // in the form of net.Listen and net.Dial; for unix and unixs a path
 }
 
-// String is the address in full, http://127.0.0.1:2379.
+// String returns the full address, http://127.0.0.1:2379.
 func (u URL) String() string { return u.Scheme + "://" + u.HostPort }
 
-// Secure reports whether TLS is spoken at the address.
+// Secure reports whether the address uses TLS.
 func (u URL) Secure() bool { return u.Scheme == "https" || u.Scheme == "unixs" }
 
 // Unix reports whether the address is a Unix socket.
 func (u URL) Unix() bool { return u.Scheme == "unix" || u.Scheme == "unixs" }
 
-// Network is the network of net.Listen and net.Dial.
+// Network returns the network for net.Listen and net.Dial.
 func (u URL) Network() string {
 	if u.Unix() {
 		return "unix"
@@ -33,19 +33,19 @@ func (u URL) Network() string {
 	return "tcp"
 }
 
-// host is the address without the port, and without the brackets of IPv6; empty for a socket.
+// host returns the address without the port, and without the brackets of IPv6; empty for a socket.
 func (u URL) host() string {
 	if u.Unix() {
 		return ""
 	}
-	host, _, _ := net.SplitHostPort(u.HostPort) // ParseURL has split it before
+	host, _, _ := net.SplitHostPort(u.HostPort) // ParseURL has checked it
 	return host
 }
 
-// URLs are addresses in ascending order, each once, as etcd keeps and lists them.
+// URLs are sorted addresses without duplicates, as etcd lists them.
 type URLs []URL
 
-// Strings are the addresses as texts.
+// Strings returns the addresses as strings.
 func (us URLs) Strings() []string {
 	texts := make([]string, len(us))
 	for i, u := range us {
@@ -54,20 +54,20 @@ func (us URLs) Strings() []string {
 	return texts
 }
 
-// String is the list as flags take it.
+// String returns the list in the form of a flag's value.
 func (us URLs) String() string { return strings.Join(us.Strings(), ",") }
 
-// AnySecure reports whether TLS is spoken at one of the addresses.
+// AnySecure reports whether one of the addresses uses TLS.
 func (us URLs) AnySecure() bool { return slices.ContainsFunc(us, URL.Secure) }
 
-// AllSecure reports whether TLS is spoken at all of the addresses.
+// AllSecure reports whether all of the addresses use TLS.
 func (us URLs) AllSecure() bool {
 	return !slices.ContainsFunc(us, func(u URL) bool { return !u.Secure() })
 }
 
 const urlForm = "want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH"
 
-// ParseURL reads one address. Blanks around it are ignored.
+// ParseURL parses one address. Blanks around it are ignored.
 func ParseURL(text string) (URL, error) {
 	text = strings.TrimSpace(text)
 	scheme, rest, ok := strings.Cut(text, "://")
@@ -97,7 +97,7 @@ func ParseURL(text string) (URL, error) {
 	return URL{parsed.Scheme, parsed.Host}, nil
 }
 
-// ParseURLs reads addresses with commas between them.
+// ParseURLs parses addresses separated by commas.
 func ParseURLs(text string) (URLs, error) {
 	var urls URLs
 	for _, one := range strings.Split(text, ",") {
@@ -115,8 +115,8 @@ func (us URLs) sorted() URLs {
 	return slices.Compact(us)
 }
 
-// canonical is the address in the one form in which it is compared: an IP address may be written in
-// several ways, and localhost is the one name that is known without a lookup.
+// canonical returns the address in the form that is used for comparisons: an IP address may be
+// written in several ways, and localhost is the only name that is known without a look-up.
 func (u URL) canonical() URL {
 	host := u.host()
 	if u.Unix() || host == "" {
@@ -162,8 +162,7 @@ func mustURLs(text string) URLs {
 	return urls
 }
 
-// setURLs leaves the list empty for an empty text, which is a value only where nothing needs to be
-// listened on.
+// setURLs accepts an empty value, for options of optional listeners.
 func setURLs(to *URLs, v string) error {
 	if v == "" {
 		*to = nil
@@ -177,8 +176,8 @@ func setURLs(to *URLs, v string) error {
 	return nil
 }
 
-// checkListen reports whether a member can listen on the addresses: a host name may stand for
-// several addresses, so apart from localhost only IP addresses are accepted, as in etcd.
+// checkListen reports whether a member can listen on the addresses: a host name may have several
+// addresses, so apart from localhost only IP addresses are accepted, as in etcd.
 func checkListen(flag string, urls URLs) error {
 	for _, u := range urls {
 		if host := u.host(); !u.Unix() && host != "localhost" {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// The set functions read one value each. Their errors name what is wanted; the caller puts the
-// setting's name in front.
+// Each set function parses one value. Their errors describe what is wanted; the caller prepends the
+// setting's name.
 
 func errorAt(source string, err error) error { return fmt.Errorf("%s: %w", source, err) }
 
@@ -48,10 +48,10 @@ func isTrue(v string) bool {
 	return err == nil && b
 }
 
-// JournalOutput is the one of --log-outputs that is systemd's journal.
+// JournalOutput is the value of --log-outputs for systemd's journal.
 const JournalOutput = "systemd/journal"
 
-// byteUnits are of numbers of bytes.
+// byteUnits are the units of numbers of bytes.
 var byteUnits = []struct {
 	name  string
 	bytes int64
@@ -75,7 +75,7 @@ var byteUnits = []struct {
 	{"B", 1},
 }
 
-// setBytes reads a number of bytes, with a unit or without.
+// setBytes parses a number of bytes, with or without a unit.
 func setBytes(to *int64, v string) error {
 	digits, factor := v, int64(1)
 	for _, u := range byteUnits {
@@ -92,7 +92,7 @@ func setBytes(to *int64, v string) error {
 	return nil
 }
 
-// setPositiveBytes is setBytes for sizes of what is held in memory.
+// setPositiveBytes is setBytes for sizes of memory.
 func setPositiveBytes(to *uint64, v string) error {
 	var n int64
 	if err := setBytes(&n, v); err != nil {
@@ -105,8 +105,8 @@ func setPositiveBytes(to *uint64, v string) error {
 	return nil
 }
 
-// The limits of --watch-progress-notify-interval are etcd's: 0 is the default, and less than the
-// least one is the least.
+// The limits of --watch-progress-notify-interval are etcd's: 0 means the default, and a value below
+// the minimum means the minimum.
 const (
 	progressInterval    = 10 * time.Minute
 	progressIntervalMin = 100 * time.Millisecond
@@ -127,7 +127,8 @@ func setProgressInterval(to *time.Duration, v string) error {
 
 const defaultRotation = `{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}`
 
-// completeRotation reads --log-rotation-config-json, which counts only with --enable-log-rotation.
+// completeRotation parses --log-rotation-config-json, which applies only with
+// --enable-log-rotation.
 func (c *Config) completeRotation(chosen map[string]setting) error {
 	isFile := func(o string) bool { return o != "stderr" && o != "stdout" && o != JournalOutput }
 	if c.LogRotation != nil && !slices.ContainsFunc(c.LogOutputs, isFile) {
@@ -155,7 +156,7 @@ func (c *Config) completeRotation(chosen map[string]setting) error {
 	return nil
 }
 
-// setCount reads a number; 0 is the default, as in etcd.
+// setCount parses a number; 0 means the default, as in etcd.
 func setCount(to *uint64, v string, preset uint64) error {
 	n, err := strconv.ParseUint(v, 10, 63)
 	if err != nil {
@@ -177,8 +178,8 @@ func setPositive(to *uint64, v string) error {
 	return nil
 }
 
-// setMilliseconds reads a whole number; the flags have no unit in etcd, so "100ms" is refused there
-// and here.
+// setMilliseconds parses a whole number; the flags have no unit in etcd, so "100ms" is refused
+// there and here.
 func setMilliseconds(to *time.Duration, v string) error {
 	n, err := strconv.ParseUint(v, 10, 31)
 	if err != nil {
@@ -188,7 +189,7 @@ func setMilliseconds(to *time.Duration, v string) error {
 	return nil
 }
 
-// setDuration reads a length of time with its unit, as Go writes it.
+// setDuration parses a duration with its unit, in Go's form.
 func setDuration(to *time.Duration, v string) error {
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
@@ -198,7 +199,7 @@ func setDuration(to *time.Duration, v string) error {
 	return nil
 }
 
-// setKeepalive is setDuration for flags of which 0 means what gRPC itself does.
+// setKeepalive is setDuration for flags whose value 0 means gRPC's default.
 func setKeepalive(to *time.Duration, v string) error {
 	if d, err := time.ParseDuration(v); err == nil && d == 0 {
 		*to = 0
@@ -207,7 +208,7 @@ func setKeepalive(to *time.Duration, v string) error {
 	return setDuration(to, v)
 }
 
-// setStreams reads a number of streams, of which 0 makes no sense.
+// setStreams parses a number of streams, which must not be 0.
 func setStreams(to *uint32, v string) error {
 	n, err := strconv.ParseUint(v, 10, 32)
 	if err != nil || n == 0 {
@@ -217,7 +218,7 @@ func setStreams(to *uint32, v string) error {
 	return nil
 }
 
-// setNames reads a list that may be empty.
+// setNames parses a list that may be empty.
 func setNames(to *[]string, v string) error {
 	*to = nil
 	for _, name := range strings.Split(v, ",") {
@@ -228,8 +229,8 @@ func setNames(to *[]string, v string) error {
 	return nil
 }
 
-// setOrigins reads what browsers send as Origin. An origin has no path, so one that is given with a
-// path would never match.
+// setOrigins parses values of the header Origin. An origin has no path, so one with a path would
+// never match.
 func setOrigins(to *[]string, v string) error {
 	var origins []string
 	if err := setNames(&origins, v); err != nil {
@@ -245,7 +246,7 @@ func setOrigins(to *[]string, v string) error {
 	return nil
 }
 
-// setInterval is setDuration for intervals of which 0 turns the thing off.
+// setInterval is setDuration for intervals whose value 0 disables the function.
 func setInterval(to *time.Duration, v string) error {
 	d, err := time.ParseDuration(v)
 	if err != nil || d < 0 {
@@ -267,7 +268,7 @@ func setChoice[T ~string](to *T, v string, choices ...T) error {
 	return nil
 }
 
-// levels are etcd's names too, of which panic and fatal let nothing but errors through here.
+// levels are etcd's names; panic and fatal log only errors here.
 var levels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	"panic": slog.LevelError, "fatal": slog.LevelError,
@@ -303,7 +304,7 @@ func setOutputs(to *[]string, v string) error {
 	return nil
 }
 
-// parseRetention reads --auto-compaction-retention by the rules of the mode.
+// parseRetention parses --auto-compaction-retention by the rules of the mode.
 func parseRetention(mode, v string) (a AutoCompaction, err error) {
 	switch mode {
 	case "revision":

@@ -1,11 +1,11 @@
 // Package datadir owns the layout of a member's data directory (docs/formats/data-directory.md):
 // which directories are accepted and which refused, the lock that keeps a second process out, and
-// the file FORMAT that names the member that lives there.
+// the file FORMAT that identifies the member.
 //
 // It does not own the stores below it: package storage does, and gets their paths.
 //
 // Invariants: nothing is written to a directory that is refused; at most one process has a
-// directory open (TestSecondProcess); FORMAT is either missing or whole, and never changes
+// directory open (TestSecondProcess); FORMAT is either missing or complete, and never changes
 // (TestLife, TestRemnants); the stores of a member are durable before FORMAT exists.
 //
 // Concurrency: Inspect may be called at any time. A Dir is used by one goroutine at a time.
@@ -22,7 +22,7 @@ import (
 	"syscall"
 )
 
-// Dir is a data directory that only this process has open.
+// Dir is a data directory that this process has locked.
 type Dir struct {
 	files Files
 	path  string
@@ -33,8 +33,8 @@ type Dir struct {
 	grown []string
 }
 
-// Open creates the directory if it is missing, locks it and inspects it. Its errors name what is
-// wrong with the directory and the way out; nothing is written to a directory that is refused.
+// Open creates the directory if it is missing, locks it and inspects it. Its errors name the fault
+// and what to do; nothing is written to a directory that is refused.
 func Open(path string) (*Dir, error) {
 	if _, err := Inspect(path); err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func Open(path string) (*Dir, error) {
 	return d, nil
 }
 
-// OpenOn is Open on another file system, without a lock: the caller makes sure that it is alone.
+// OpenOn is Open on another file system, without a lock: the caller must ensure exclusive use.
 func OpenOn(files Files, path string) (*Dir, error) {
 	d := &Dir{files: files, path: path}
 	if _, err := inspect(files, path); err != nil {
@@ -75,7 +75,7 @@ func (d *Dir) make() error {
 	return nil
 }
 
-// load reads the identity, now that no other process can write one.
+// load reads the identity, under the lock.
 func (d *Dir) load() (err error) {
 	if d.id, err = inspect(d.files, d.path); err != nil || d.id == nil {
 		return err
@@ -95,7 +95,7 @@ func (d *Dir) LogDir() string { return filepath.Join(d.path, memberName, logName
 // StateDir returns the directory of the state store.
 func (d *Dir) StateDir() string { return filepath.Join(d.path, memberName, stateName) }
 
-// Identity returns the member that lives in the directory, or nil if there is none.
+// Identity returns the identity of the member in the directory, or nil if there is none.
 func (d *Dir) Identity() *Identity { return d.id }
 
 // LoosePermissions returns the permissions of the member's directory if users other than its owner
@@ -126,7 +126,7 @@ func (d *Dir) acquire() error {
 // InUseError reports that another process has the directory open.
 type InUseError struct {
 	Path   string
-	Holder string // as far as it is known: "process 7"
+	Holder string // if known: "process 7"
 }
 
 func (e *InUseError) Error() string {
@@ -145,8 +145,8 @@ func holder(f *os.File) string {
 	return fmt.Sprintf("process %d", pid)
 }
 
-// NewStores returns an empty directory in which the stores log and state of a new member are to be
-// made, before Create. What an earlier attempt left there is removed: no member ever ran on it.
+// NewStores returns an empty directory for the stores log and state of a new member, before Create.
+// It removes stores left by an earlier attempt: no member ever ran on them.
 func (d *Dir) NewStores() (string, error) {
 	path := filepath.Join(d.MemberDir(), newStores)
 	if err := errors.Join(d.files.RemoveAll(path), d.files.MkdirAll(path)); err != nil {
@@ -183,9 +183,9 @@ func (d *Dir) placeStores() error {
 	return nil
 }
 
-// Create makes the directory that of a new member, whose stores are in NewStores, and moves them
-// to LogDir and StateDir. The member is durable when Create returns. It is an error to create a
-// member where there is one.
+// Create makes the directory that of a new member, whose stores are in NewStores, and moves them to
+// LogDir and StateDir. The member is durable when Create returns. It is an error if the directory
+// has a member.
 func (d *Dir) Create(id Identity) error {
 	if d.id != nil {
 		return fmt.Errorf("data directory %s: holds member %x already", d.path, d.id.MemberID)
@@ -207,8 +207,8 @@ func (d *Dir) writeFormat(text []byte) error {
 	if err := d.files.WriteFile(made, text); err != nil {
 		return err
 	}
-	// The entries of directories are durable only when the directories have been synced: those of
-	// the stores, and of the directories that Open made, before FORMAT says that they are there.
+	// Entries of directories are durable only after the directories have been synced: those of the
+	// stores, and of the directories that Open made, must be before FORMAT exists.
 	for _, dir := range append([]string{d.MemberDir(), d.path}, d.grown...) {
 		if err := d.files.SyncDir(dir); err != nil {
 			return err
@@ -220,8 +220,8 @@ func (d *Dir) writeFormat(text []byte) error {
 	return d.files.SyncDir(d.MemberDir())
 }
 
-// Close releases the lock. The lock's file stays: if it were removed, two processes could lock two
-// files of one name.
+// Close releases the lock. It does not remove the lock file: otherwise two processes could lock two
+// files of the same name.
 func (d *Dir) Close() error {
 	if d.lock == nil {
 		return nil

@@ -65,7 +65,7 @@ func (osFiles) SyncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// missingBelow returns the directories in which a part of the path has yet to be made.
+// missingBelow returns the directories of the path that do not exist yet.
 func missingBelow(files Files, path string) (parents []string) {
 	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
 		if there, err := files.Exists(dir); err == nil && there || dir == filepath.Dir(dir) {

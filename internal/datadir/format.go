@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Format is the number of the layout that this version writes, and the highest that it reads.
+// Format is the version of the layout that this version writes, and the highest that it reads.
 const Format = 1
 
 const magic = "cairn data directory"
 
-// Identity is the content of FORMAT: the member that lives in the directory.
+// Identity is the content of FORMAT: the identity of the member.
 type Identity struct {
 	MemberID  uint64
 	ClusterID uint64
@@ -21,7 +21,7 @@ type Identity struct {
 	Created   time.Time // to the second, in UTC
 }
 
-// encode writes FORMAT as docs/formats/data-directory.md draws it.
+// encode returns FORMAT as drawn in docs/formats/data-directory.md.
 func (id Identity) encode() []byte {
 	return fmt.Appendf(nil, "%s\nformat: %d\nmember-id: %016x\ncluster-id: %016x\nname: %s\ncreated: %s\n",
 		magic, Format, id.MemberID, id.ClusterID, strconv.Quote(id.Name), id.Created.UTC().Format(time.RFC3339))
@@ -34,8 +34,8 @@ func (e newerFormatError) Error() string {
 	return fmt.Sprintf("format %d is newer than %d, the newest that this version of cairn reads: use the version that wrote it, or a later one", e.format, Format)
 }
 
-// decode reads FORMAT. It returns a newerFormatError for one of a later version, whatever follows
-// the number.
+// decode parses FORMAT. It returns a newerFormatError for one of a later version, regardless of the
+// rest.
 func decode(text []byte) (id Identity, err error) {
 	lines := strings.Split(string(text), "\n")
 	if lines[0] != magic || len(lines) < 2 {
@@ -68,7 +68,7 @@ func decode(text []byte) (id Identity, err error) {
 			return id, fmt.Errorf("line %d: %s %q cannot be read", i+3, key, value)
 		}
 	}
-	// another zone, raw quotes, capital digits: not what we write
+	// another time zone, raw quotes, capital digits: encode does not write these
 	if string(id.encode()) != string(text) {
 		return id, errors.New("is not as it was written")
 	}

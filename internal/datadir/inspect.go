@@ -20,10 +20,9 @@ const (
 	stateName  = "state"
 )
 
-// Inspect reads a data directory without changing anything. It returns the identity of the
-// member that lives there, or nil if a new one may be created, and otherwise the reason why the
-// directory cannot be used. The result may be out of date at once: Open inspects again once it
-// holds the lock.
+// Inspect reads a data directory without changing anything. It returns the identity of its member,
+// or nil if a new one may be created, and otherwise the reason why the directory cannot be used.
+// The result may be outdated at once: Open inspects again under the lock.
 func Inspect(path string) (*Identity, error) {
 	id, err := inspect(osFiles{}, path)
 	if err != nil {
@@ -93,8 +92,8 @@ func readFormat(files Files, path string) (*Identity, error) {
 
 const accessWX = 0x2 | 0x1 // W_OK and X_OK of access(2)
 
-// checkWritable checks access to the nearest part of the path that exists. It writes nothing, so it
-// does not find a full disk or an exhausted quota.
+// checkWritable checks access to the nearest existing part of the path. It writes nothing, so it
+// does not detect a full disk or an exhausted quota.
 func checkWritable(path string) error {
 	for _, dir := range []string{filepath.Join(path, memberName), path} {
 		if err := syscall.Access(dir, accessWX); err == nil || !errors.Is(err, syscall.ENOENT) {
@@ -119,7 +118,7 @@ func notWritable(path, dir string, err error) error {
 	return fmt.Errorf("data directory %s: %s cannot be written to: %w: give another --data-dir or the right to write there", path, dir, err)
 }
 
-// cause returns the error below a path error, whose path our own errors name already.
+// cause returns the error inside a path error, whose path the caller's error has already.
 func cause(err error) error {
 	if at := new(fs.PathError); errors.As(err, &at) {
 		return at.Err

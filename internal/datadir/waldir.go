@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// bootstrapMark is a file in a directory for the log, from the beginning of a bootstrap to its end.
-// It names the data directory, so that a bootstrap that was interrupted can be repeated.
+// bootstrapMark is a file in a directory for the log during a bootstrap. It names the data
+// directory, so that an interrupted bootstrap can be repeated.
 const bootstrapMark = "BOOTSTRAP"
 
 // LinkLog makes a symbolic link to dir (--wal-dir) where the log store of a new member will be, in
@@ -46,7 +46,7 @@ func (d *Dir) LinkLog(nursery, dir string) error {
 	if err = errors.Join(err, osFiles{}.SyncDir(target), osFiles{}.SyncDir(filepath.Dir(target))); err != nil {
 		return fmt.Errorf("mark %s: %w", dir, err)
 	}
-	// a directory of its own: the store must find nothing else in it
+	// a separate directory: the store must find nothing else in it
 	log := filepath.Join(target, logName)
 	if err := os.Mkdir(log, 0o700); err != nil {
 		return fmt.Errorf("create %s: %w", log, cause(err))
@@ -54,7 +54,7 @@ func (d *Dir) LinkLog(nursery, dir string) error {
 	return os.Symlink(log, filepath.Join(nursery, logName))
 }
 
-// UnmarkLog ends what LinkLog began.
+// UnmarkLog completes LinkLog.
 func UnmarkLog(dir string) error {
 	err := os.Remove(filepath.Join(dir, bootstrapMark))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -63,8 +63,8 @@ func UnmarkLog(dir string) error {
 	return err
 }
 
-// CheckLog returns an error when the log of the member is not in dir (--wal-dir). An empty dir asks
-// for nothing: the member's log stays where it was made.
+// CheckLog returns an error when the log of the member is not in dir (--wal-dir). An empty dir is
+// not checked: the member's log stays where it was created.
 func (d *Dir) CheckLog(dir string) error {
 	if dir == "" {
 		return nil

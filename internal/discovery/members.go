@@ -9,22 +9,22 @@ import (
 	"strings"
 )
 
-// Resolver looks up names; net.DefaultResolver is one.
+// Resolver looks up names; net.DefaultResolver implements it.
 type Resolver interface {
 	LookupSRV(ctx context.Context, service, proto, name string) (cname string, addrs []*net.SRV, err error)
 	LookupHost(ctx context.Context, host string) (addrs []string, err error)
 }
 
-// Self is the member that looks for the others.
+// Self is the member that searches for the others.
 type Self struct {
 	Name     string
 	PeerURLs []string // that it advertises
 }
 
 // Members returns the members of a new cluster from the SRV records of a domain, in the form of
-// --initial-cluster, and the URLs that the records have for the caller. The others get numbers for
+// --initial-cluster, and the URLs that the records have for the caller. The others get numbers as
 // names, as in etcd; member IDs depend on the URLs alone. A record is the caller's when it has the
-// scheme and port of a URL that the caller advertises, and the same host or an address of it.
+// scheme and port of a URL that the caller advertises, and the same host or one of its addresses.
 func Members(ctx context.Context, r Resolver, domain, suffix string, self Self) (cluster string, own []string, err error) {
 	found, faults := lookUp(ctx, r.LookupSRV, memberServices, domain, suffix)
 	if len(found) == 0 {
@@ -41,7 +41,7 @@ func Members(ctx context.Context, r Resolver, domain, suffix string, self Self) 
 		}
 		name := strconv.Itoa(number)
 		if number++; name == self.Name {
-			name = strconv.Itoa(len(found) + 1) // more than any number counts to
+			name = strconv.Itoa(len(found) + 1) // the number of members so far, plus one
 		}
 		parts = append(parts, name+"="+e.URL())
 	}
@@ -52,7 +52,7 @@ func Members(ctx context.Context, r Resolver, domain, suffix string, self Self) 
 	return strings.Join(parts, ","), own, nil
 }
 
-// PeerURLs returns the peer URLs in the SRV records of a domain, for one who is not a member.
+// PeerURLs returns the peer URLs in the SRV records of a domain, for a caller that is not a member.
 func PeerURLs(ctx context.Context, r Resolver, domain, suffix string) ([]string, error) {
 	found, faults := lookUp(ctx, r.LookupSRV, memberServices, domain, suffix)
 	if len(found) == 0 {
@@ -64,13 +64,13 @@ func PeerURLs(ctx context.Context, r Resolver, domain, suffix string) ([]string,
 // memberServices are the names of the records for members.
 var memberServices = []service{{"etcd-server-ssl", "https"}, {"etcd-server", "http"}}
 
-// hostTable remembers the addresses of hosts.
+// hostTable caches the addresses of hosts.
 type hostTable struct {
 	Resolver
 	known map[string][]string
 }
 
-// same reports whether two URLs, each SCHEME://HOST:PORT, are the same place.
+// same reports whether two URLs, each SCHEME://HOST:PORT, have the same address.
 func (t *hostTable) same(ctx context.Context, a, b string) bool {
 	schemeA, a, _ := strings.Cut(a, "://")
 	schemeB, b, _ := strings.Cut(b, "://")
@@ -89,7 +89,7 @@ func (t *hostTable) same(ctx context.Context, a, b string) bool {
 func (t *hostTable) addresses(ctx context.Context, host string) []string {
 	found, ok := t.known[host]
 	if !ok {
-		// a host that cannot be resolved is not the same as another one
+		// a host that cannot be resolved has no address in common with another one
 		found, _ = t.LookupHost(ctx, host)
 		t.known[host] = found
 	}

@@ -27,7 +27,7 @@ var (
 	ErrBadMembers    = errors.New("discovery: the registered members are no list of members")
 )
 
-// Limits of what a discovery service may make the caller hold and wait.
+// Limits of the memory and time that a discovery service may cost the caller.
 const (
 	answerMax       = 1 << 20 // bytes of a response
 	sizeMax         = 1000    // members
@@ -39,9 +39,9 @@ const (
 	codeNodeExists  = 105
 )
 
-// Service is a discovery service that speaks etcd's v2 protocol
+// Service is a discovery service that uses etcd's v2 protocol
 // (https://etcd.io/docs/v3.6/dev-internal/discovery_protocol/): the members register below a URL,
-// which says how many there are to be, and wait for the others.
+// which has the number of members, and wait for the others.
 type Service struct {
 	URL    string // of the cluster, for example http://HOST:2379/v2/keys/discovery/TOKEN
 	Client *http.Client
@@ -51,11 +51,11 @@ type Service struct {
 // registered are the members below the URL.
 type registered struct {
 	size    int
-	members []node // in the order in which they came, _config not among them
-	index   uint64 // of the service when it answered
+	members []node // in the order of registration, without _config
+	index   uint64 // of the service at the time of the response
 }
 
-// node is one of the v2 API's.
+// node is a node of the v2 API.
 type node struct {
 	Key          string `json:"key"`
 	Value        string `json:"value"`
@@ -81,7 +81,7 @@ func (s *Service) Cluster(ctx context.Context) (string, error) {
 	return awaitFull(ctx, s.Logger, s.list, s.wait)
 }
 
-// awaitFull reads the members again and again until there are all of them.
+// awaitFull reads the members repeatedly until all have registered.
 func awaitFull(ctx context.Context, log *slog.Logger, list func(context.Context) (*registered, error), wait func(ctx context.Context, index uint64)) (string, error) {
 	for {
 		have, err := list(ctx)
@@ -105,7 +105,7 @@ func (s *Service) check() error {
 }
 
 // Join registers a member, whose text is its part of --initial-cluster, and waits until all members
-// have registered. It returns --initial-cluster. Requests that get no answer are repeated until ctx
+// have registered. It returns --initial-cluster. Requests without a response are repeated until ctx
 // ends.
 func (s *Service) Join(ctx context.Context, memberID uint64, text string) (cluster string, err error) {
 	if err := s.check(); err != nil {
@@ -131,7 +131,7 @@ func (s *Service) Join(ctx context.Context, memberID uint64, text string) (clust
 		}
 		at := have.find(id)
 		if at >= have.size {
-			return "", ErrFull // others were faster
+			return "", ErrFull // other members were faster
 		}
 		if at >= 0 && len(have.members) >= have.size {
 			return have.cluster()
@@ -205,8 +205,8 @@ func (s *Service) list(ctx context.Context) (*registered, error) {
 	return r, nil
 }
 
-// register creates the member's key. A request whose response is lost may have been carried out:
-// the retry finds the key then, with the same text.
+// register creates the member's key. A request whose response is lost may have been executed: then
+// the retry finds the key, with the same text.
 func (s *Service) register(ctx context.Context, id, text string) error {
 	a, err := s.do(ctx, http.MethodPut, "/"+id, url.Values{"value": {text}, "prevExist": {"false"}})
 	switch {
@@ -226,7 +226,7 @@ func (s *Service) register(ctx context.Context, id, text string) error {
 }
 
 // wait returns when something has changed below the URL since index, or after a while. The caller
-// reads the members again, so a failure needs no other answer than a pause.
+// reads the members again, so after a failure a pause is enough.
 func (s *Service) wait(ctx context.Context, index uint64) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
@@ -236,7 +236,7 @@ func (s *Service) wait(ctx context.Context, index uint64) {
 	}
 }
 
-// do sends a request until it is answered. Only the end of ctx ends the attempts.
+// do repeats a request until it gets a response. Only the end of ctx ends the attempts.
 func (s *Service) do(ctx context.Context, method, below string, form url.Values) (*answer, error) {
 	for delay := retryPause; ; delay = min(2*delay, retryPauseMax) {
 		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -253,7 +253,7 @@ func (s *Service) do(ctx context.Context, method, below string, form url.Values)
 	}
 }
 
-// once sends a request. An error of the v2 API is an answer; any other status is an error.
+// once sends a request. An error of the v2 API is a response; any other status is an error.
 func (s *Service) once(ctx context.Context, method, below string, form url.Values) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(s.URL, "/")+below, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -275,7 +275,7 @@ func (s *Service) once(ctx context.Context, method, below string, form url.Value
 	if err := json.Unmarshal(text, a); err != nil || resp.StatusCode/100 != 2 && (a.Code == 0 || resp.StatusCode >= 500) {
 		return nil, fmt.Errorf("%s %s: unexpected response %s: %.100q", method, req.URL.Redacted(), resp.Status, text)
 	}
-	// without it every change is new
+	// without it every change counts as new
 	a.index, _ = strconv.ParseUint(resp.Header.Get("X-Etcd-Index"), 10, 64)
 	return a, nil
 }

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// recordsMax is the number of SRV records that are used of one name. A cluster has a handful.
+// recordsMax is the maximum number of SRV records that are used per name. A cluster has a handful.
 const recordsMax = 256
 
-// LookupSRV finds SRV records; net.DefaultResolver.LookupSRV is one.
+// LookupSRV finds SRV records; net.DefaultResolver.LookupSRV implements it.
 type LookupSRV func(ctx context.Context, service, proto, name string) (cname string, addrs []*net.SRV, err error)
 
-// Endpoint is what an SRV record says about a server.
+// Endpoint is a server in an SRV record.
 type Endpoint struct {
 	Scheme   string // "http" or "https"
 	Host     string // HOST:PORT
@@ -25,7 +25,7 @@ type Endpoint struct {
 // URL returns the endpoint as SCHEME://HOST:PORT.
 func (e Endpoint) URL() string { return e.Scheme + "://" + e.Host }
 
-// service is one name in the DNS and how its servers are reached.
+// service is one DNS name and the scheme of its servers.
 type service struct{ name, scheme string }
 
 // Clients returns the endpoints for clients of the cluster of a domain: those with TLS, and with
@@ -53,8 +53,8 @@ func URLs(endpoints []Endpoint) []string {
 	return urls
 }
 
-// lookUp returns the endpoints of all services, and why there are none of some. Records that are
-// usable count also when the look-up reports an error for others.
+// lookUp returns the endpoints of all services, and the reasons why some services have none. Usable
+// records count even if the look-up reports an error for others.
 func lookUp(ctx context.Context, lookup LookupSRV, services []service, domain, suffix string) (endpoints []Endpoint, faults []string) {
 	for _, s := range services {
 		name := s.name
@@ -83,8 +83,8 @@ func lookUp(ctx context.Context, lookup LookupSRV, services []service, domain, s
 	return endpoints, faults
 }
 
-// isHost reports whether a record's target consists of what host names are made of. A single dot,
-// which RFC 2782 has for "no such service here", is none.
+// isHost reports whether a record's target is a valid host name. A single dot, which in RFC 2782
+// means "no such service", is not.
 func isHost(name string) bool {
 	if name == "" || len(name) > 253 {
 		return false

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// registryPrefix is where the v3 protocol keeps its keys. With a service that also serves v2, the
+// registryPrefix is the prefix of the v3 protocol's keys. With a service that also serves v2, the
 // keys of a token are below the v2 URL /v2/keys/_etcd/registry/TOKEN as well, so that one size key
 // serves both protocols.
 const registryPrefix = "/_etcd/registry/"
@@ -25,7 +25,7 @@ const registryPrefix = "/_etcd/registry/"
 // SizeKey returns the key that holds the number of members of a token's cluster.
 func SizeKey(token string) string { return registryPrefix + token + "/_config/size" }
 
-// membersPrefix returns what the keys of a token's members begin with, in the v3 protocol.
+// membersPrefix returns the prefix of the keys of a token's members, in the v3 protocol.
 func membersPrefix(token string) string { return registryPrefix + token + "/members/" }
 
 // URLOfToken returns the URL for --discovery of a token at an endpoint, SCHEME://HOST:PORT.
@@ -46,7 +46,7 @@ func CheckToken(token string) error {
 // ErrTokenUsed is returned by Create for a token that has a size already.
 var ErrTokenUsed = errors.New("discovery: the token has been created before: use a new token for each cluster")
 
-// Create makes a token known to the service: it writes the number of members.
+// Create registers a token with the service: it writes the number of members.
 func Create(ctx context.Context, kv clientv3.KV, token string, size int) error {
 	if size < 1 || size > sizeMax {
 		return fmt.Errorf("%w, at most %d; it is %d", ErrBadSize, sizeMax, size)
@@ -68,7 +68,7 @@ type Registration struct {
 }
 
 // Registrations returns the size of a token's cluster and the members that have registered, over
-// both protocols, in the order in which they came.
+// both protocols, in the order of registration.
 func Registrations(ctx context.Context, kv clientv3.KV, token string) (size int, members []Registration, err error) {
 	prefix := registryPrefix + token + "/"
 	r, err := kv.Get(ctx, prefix, clientv3.WithPrefix())
@@ -98,16 +98,16 @@ func Registrations(ctx context.Context, kv clientv3.KV, token string) (size int,
 	return size, members, nil
 }
 
-// TokenService is a discovery service that speaks etcd's v3 protocol
+// TokenService is a discovery service that uses etcd's v3 protocol
 // (https://etcd.io/docs/v3.6/dev-internal/discovery_protocol/): the members register under a token
-// in a cluster that is not theirs.
+// in another cluster.
 type TokenService struct {
 	Token          string
 	Config         clientv3.Config // of connections to the service
 	RequestTimeout time.Duration
 	Logger         *slog.Logger
 
-	client *clientv3.Client // nil until the service was reached
+	client *clientv3.Client // nil before the first connection
 }
 
 // Cluster waits until all members have registered, and returns --initial-cluster. It registers
@@ -125,7 +125,7 @@ func (s *TokenService) close() {
 }
 
 // Join registers a member, whose text is its part of --initial-cluster, and waits until all members
-// have registered. It returns --initial-cluster. Requests that get no answer are repeated until ctx
+// have registered. It returns --initial-cluster. Requests without a response are repeated until ctx
 // ends.
 func (s *TokenService) Join(ctx context.Context, memberID uint64, text string) (cluster string, err error) {
 	if err := CheckToken(s.Token); err != nil {
@@ -152,7 +152,7 @@ func (s *TokenService) Join(ctx context.Context, memberID uint64, text string) (
 		}
 		at := have.find(id)
 		if at >= have.size {
-			return "", ErrFull // others were faster
+			return "", ErrFull // other members were faster
 		}
 		if at >= 0 && len(have.members) >= have.size {
 			return have.cluster()
@@ -187,8 +187,8 @@ func (s *TokenService) list(ctx context.Context) (*registered, error) {
 	return have, nil
 }
 
-// register creates the member's key. A request whose response is lost may have been carried out:
-// the retry finds the key then, with the same text.
+// register creates the member's key. A request whose response is lost may have been executed: then
+// the retry finds the key, with the same text.
 func (s *TokenService) register(ctx context.Context, id, text string) error {
 	key := membersPrefix(s.Token) + id
 	var r *clientv3.TxnResponse
@@ -210,7 +210,7 @@ func (s *TokenService) register(ctx context.Context, id, text string) error {
 }
 
 // wait returns when a member has registered at the revision or later, or after a while. The caller
-// reads the members again, so a failure needs no other answer than a pause.
+// reads the members again, so after a failure a pause is enough.
 func (s *TokenService) wait(ctx context.Context, revision uint64) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
@@ -226,8 +226,8 @@ func (s *TokenService) wait(ctx context.Context, revision uint64) {
 	}
 }
 
-// do makes a request until it is answered. Only the end of ctx, and what a repetition cannot mend,
-// end the attempts.
+// do repeats a request until it gets a response. The end of ctx, and errors that a repetition
+// cannot fix, end the attempts.
 func (s *TokenService) do(ctx context.Context, request func(context.Context) error) error {
 	for delay := retryPause; ; delay = min(2*delay, retryPauseMax) {
 		err := s.once(ctx, request)
@@ -256,7 +256,7 @@ func (s *TokenService) once(ctx context.Context, request func(context.Context) e
 	return request(ctx)
 }
 
-// isPermanent reports whether an error stays when the request is repeated.
+// isPermanent reports whether an error would occur again if the request were repeated.
 func isPermanent(err error) bool {
 	code := status.Code(err)
 	if e := (rpctypes.EtcdError{}); errors.As(err, &e) {

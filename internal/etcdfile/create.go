@@ -17,13 +17,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// transactionBytes is how much a transaction of bbolt takes before it is committed.
+// transactionBytes is the size at which a transaction of bbolt is committed.
 const transactionBytes = 16 << 20
 
 // Writer makes a snapshot file of etcd, which etcd's `snapshot restore` accepts. The file gets its
 // name when Finish has succeeded; until then it is called NAME.part.
 //
-// A Writer belongs to one goroutine. Close removes what is not finished.
+// A Writer belongs to one goroutine. Close removes an unfinished file.
 type Writer struct {
 	path, part string
 	db         *bolt.DB
@@ -95,7 +95,7 @@ func (w *Writer) Change(key []byte, r *kv.Record) error {
 	})
 }
 
-// Compacted writes the revision before which there is no history.
+// Compacted writes the revision below which there is no history.
 func (w *Writer) Compacted(revision int64) error {
 	rev := appendRevision(nil, kv.Revision{Main: revision})
 	return errors.Join(w.put(bucketMeta, []byte("scheduledCompactRev"), rev), w.put(bucketMeta, []byte("finishedCompactRev"), rev))
@@ -123,7 +123,8 @@ func (w *Writer) Auth(a *Auth) error {
 	return err
 }
 
-// Finish completes the file with its SHA-256 and gives it its name. The file is on disk on return.
+// Finish completes the file with its SHA-256 and renames it to its final name. The file is durable
+// on return.
 func (w *Writer) Finish() (size int64, err error) {
 	tx, db := w.tx, w.db
 	w.tx, w.db = nil, nil

@@ -11,15 +11,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// DataDir is the data directory of a member of etcd that does not run: its database and the log
-// behind it.
+// DataDir is the data directory of a stopped member of etcd: its database and the log behind it.
 type DataDir struct {
 	*File
 	WAL     *WAL
 	members map[uint64]bool // of the cluster, as of the last entry
 }
 
-// OpenDataDir opens a data directory. walDir is where the log is; empty for its usual place.
+// OpenDataDir opens a data directory. walDir is the directory of the log; empty means its default.
 func OpenDataDir(dir, walDir string) (d *DataDir, err error) {
 	if walDir == "" {
 		walDir = filepath.Join(dir, "member", "wal")
@@ -79,8 +78,8 @@ func ParseConfChange(data []byte) (*raftpb.ConfChange, error) {
 }
 
 // Committed returns the index of the last entry that etcd would apply at its next start. A sole
-// member commits all that is in its log. One of several knows only what the log records as
-// committed: what is behind may have been given up by the others.
+// member commits its whole log. In a larger cluster only entries that the log records as committed
+// count: the other members may have replaced later ones.
 func (d *DataDir) Committed() uint64 {
 	if len(d.members) <= 1 {
 		return d.WAL.Last()
@@ -88,8 +87,8 @@ func (d *DataDir) Committed() uint64 {
 	return max(d.WAL.Commit(), d.WAL.after)
 }
 
-// Requests calls visit for each committed request behind the database, with its index. Requests of
-// v2 and changes of the members are left out.
+// Requests calls visit for each committed request behind the database, with its index, except
+// requests of v2 and changes of the members.
 func (d *DataDir) Requests(visit func(index uint64, r *etcdserverpb.InternalRaftRequest) error) error {
 	return d.WAL.Entries(d.Committed(), func(e *raftpb.Entry) error {
 		if e.GetType() != raftpb.EntryNormal || len(e.Data) == 0 || isV2Request(e.Data) {
@@ -112,11 +111,11 @@ func (d *DataDir) Close() error {
 	return err
 }
 
-// v2Field is the field of an InternalRaftRequest that holds a request of v2.
+// v2Field is the field of an InternalRaftRequest that has a request of v2.
 const v2Field = 2
 
 // isV2Request reports whether an entry is a request of v2, which etcd also writes without the
-// message around it: then field 2 is its method.
+// surrounding message: then field 2 is its method.
 func isV2Request(data []byte) (v2 bool) {
 	err := eachField(data, func(number protowire.Number, _ uint64, bytes []byte) {
 		v2 = v2 || number == v2Field && bytes != nil

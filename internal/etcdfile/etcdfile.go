@@ -1,10 +1,10 @@
 // Package etcdfile reads and writes the files of etcd 3.x: the bbolt database of a data directory
 // (member/snap/db) and the snapshots that `etcdctl snapshot save` makes of it.
 //
-// It owns etcd's layout of buckets, keys and values, which docs/formats/etcd.md draws. It does not
-// own what becomes of the records: package backup imports and exports them.
+// It owns etcd's layout of buckets, keys and values, drawn in docs/formats/etcd.md. It does not own
+// the use of the records: package backup imports and exports them.
 //
-// Invariants: a file is only ever read, except by Create, which makes a new one; damage is an error
+// Invariants: a file is only read, except by Create, which makes a new one; damage is an error
 // that names the file and the place, never a panic (the fuzz tests); memory does not grow with the
 // file.
 //
@@ -43,7 +43,7 @@ var (
 	bucketAlarm          = []byte("alarm")
 )
 
-// pageMultiple divides the length of every bbolt file; a snapshot has a SHA-256 behind that.
+// pageMultiple divides the length of every bbolt file; a snapshot has a SHA-256 behind it.
 const pageMultiple = 512
 
 // magic is at byte 16 of a bbolt file, in the byte order of the machine that wrote it.
@@ -58,7 +58,7 @@ func IsDatabase(f io.ReaderAt) bool {
 	return binary.LittleEndian.Uint32(b[16:]) == magic || binary.BigEndian.Uint32(b[16:]) == magic
 }
 
-// File is an etcd database, opened to be read.
+// File is an etcd database, opened for reading.
 type File struct {
 	path string
 	size int64
@@ -69,8 +69,8 @@ type File struct {
 // lockTimeout is how long Open waits for a process that has the database open.
 const lockTimeout = time.Second
 
-// Open opens a database or a snapshot. The SHA-256 of a snapshot is verified when check is set; a
-// file without one must be a database of a data directory.
+// Open opens a database or a snapshot. With check it verifies the SHA-256 of a snapshot; a file
+// without one must be a database of a data directory.
 func Open(path string, check bool) (f *File, err error) {
 	size, err := verify(path, check)
 	if err != nil {
@@ -78,8 +78,7 @@ func Open(path string, check bool) (f *File, err error) {
 	}
 	f = &File{path: path, size: size}
 	err = f.guard(func() (err error) {
-		// The list of free pages is not needed, and reading it takes memory that grows with the
-		// file.
+		// The list of free pages is not needed, and its size in memory grows with the file's.
 		f.db, err = bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
 		if errors.Is(err, bolterrors.ErrTimeout) {
 			return errors.New("is open in another process: stop the etcd that uses it, or take a snapshot")
@@ -99,7 +98,7 @@ func Open(path string, check bool) (f *File, err error) {
 	return f, nil
 }
 
-// verify returns a file's size, and an error unless it is a database or a whole snapshot.
+// verify returns a file's size, and an error unless it is a database or a complete snapshot.
 func verify(path string, check bool) (size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -134,8 +133,8 @@ func verify(path string, check bool) (size int64, err error) {
 	return size, nil
 }
 
-// guard runs f, which reads the database, and turns a panic of bbolt into an error: it trusts the
-// pages that it reads, also where the process may not read the mapped file any more.
+// guard runs f, which reads the database, and turns a panic of bbolt into an error: bbolt trusts
+// the pages that it reads, even if a page of the mapped file cannot be read any more.
 func (f *File) guard(read func() error) (err error) {
 	fault := debug.SetPanicOnFault(true)
 	defer func() {
@@ -153,7 +152,7 @@ func (f *File) guard(read func() error) (err error) {
 // Path returns the name that the file was opened with.
 func (f *File) Path() string { return f.path }
 
-// Size returns the bytes of the file, its checksum included.
+// Size returns the bytes of the file, including its checksum.
 func (f *File) Size() int64 { return f.size }
 
 // Close closes the file.
@@ -168,7 +167,7 @@ func (f *File) Close() (err error) {
 }
 
 // each calls visit for every pair of a bucket, in the order of the keys. Keys and values are valid
-// during the call. A bucket that is missing is empty.
+// during the call. A missing bucket counts as empty.
 func (f *File) each(bucket []byte, visit func(key, value []byte) error) error {
 	return f.guard(func() error {
 		b := f.tx.Bucket(bucket)

@@ -47,8 +47,8 @@ func appendRevision(dst []byte, rev kv.Revision) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(rev.Sub))
 }
 
-// Changes calls visit for every change that the database has, in the order of the revisions. The
-// bytes of a change are its own.
+// Changes calls visit for every change in the database, in the order of the revisions. visit may
+// keep the bytes of a change.
 func (f *File) Changes(visit func(*Change) error) error {
 	return f.each(bucketKey, func(key, value []byte) error {
 		c, err := parseChange(key, value)
@@ -80,16 +80,16 @@ func parseChange(key, value []byte) (*Change, error) {
 	return c, nil
 }
 
-// Meta is what the database says of itself.
+// Meta is the metadata of the database.
 type Meta struct {
-	ConsistentIndex uint64 // the last raft entry that is in it
+	ConsistentIndex uint64 // the last raft entry that it contains
 	Term            uint64 // of that entry, 0 before etcd 3.5
 	CompactRevision int64  // history before it cannot be read; 0 when nothing was compacted
 	StorageVersion  string // "" before etcd 3.6
 	ClusterVersion  string
 }
 
-// Meta reads what the database says of itself.
+// Meta reads the metadata.
 func (f *File) Meta() (m Meta, err error) {
 	for _, number := range []struct {
 		key  string
@@ -106,7 +106,7 @@ func (f *File) Meta() (m Meta, err error) {
 			*number.into = binary.BigEndian.Uint64(b)
 		}
 	}
-	// A compaction that was scheduled is in force for readers, whether or not it has finished.
+	// A scheduled compaction applies to readers, whether or not it has finished.
 	for _, key := range []string{"scheduledCompactRev", "finishedCompactRev"} {
 		b, err := f.get(bucketMeta, key)
 		if err != nil || b == nil {
@@ -245,7 +245,7 @@ func unmarshal(b []byte, m proto.Message) error {
 	return nil
 }
 
-// Member is a member of the cluster that the database is of, as etcd keeps it (JSON).
+// Member is a member of the database's cluster, in etcd's JSON.
 type Member struct {
 	ID         uint64   `json:"id"`
 	PeerURLs   []string `json:"peerURLs"`
@@ -267,7 +267,7 @@ func (f *File) Members() (members []Member, err error) {
 	return members, err
 }
 
-// Alarms reads the alarms that are raised.
+// Alarms reads the raised alarms.
 func (f *File) Alarms() (alarms []*etcdserverpb.AlarmMember, err error) {
 	err = f.each(bucketAlarm, func(key, _ []byte) error {
 		a := new(etcdserverpb.AlarmMember)
@@ -277,7 +277,7 @@ func (f *File) Alarms() (alarms []*etcdserverpb.AlarmMember, err error) {
 	return alarms, err
 }
 
-// Status is what etcd's `snapshot status` shows.
+// Status is the output of etcd's `snapshot status`.
 type Status struct {
 	Hash      uint32 // CRC-32C of all buckets, as etcd computes it
 	Revision  int64

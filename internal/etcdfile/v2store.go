@@ -14,32 +14,32 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// V2Node is a node of etcd's v2 store as its snapshots have it (JSON). Users' keys lie below /1,
-// the cluster's below /0, users and roles below /2.
+// V2Node is a node of etcd's v2 store, in the JSON of its snapshots. Users' keys are below /1, the
+// cluster's below /0, users and roles below /2.
 type V2Node struct {
 	Path          string
 	CreatedIndex  int64
 	ModifiedIndex int64
 	ExpireTime    time.Time // before the year 2000: none
 	Value         string
-	Children      map[string]*V2Node // nil of a key
+	Children      map[string]*V2Node // nil for a key
 }
 
 // V2Store is the v2 store as of a snapshot.
 type V2Store struct {
-	Entry        uint64 `json:"-"` // the last one that is in it
+	Entry        uint64 `json:"-"` // the last entry that it contains
 	CurrentIndex int64
 	Root         *V2Node
 }
 
-// V2Dir is what a data directory, or what `etcdctl backup` made of it, has of v2.
+// V2Dir is the v2 data of a data directory, or of a backup by `etcdctl backup`.
 type V2Dir struct {
 	Store V2Store // the newest snapshot; without nodes when there is none
 	WAL   *WAL
 }
 
-// OpenV2Dir opens a data directory of etcd for its v2 keys. walDir is where the log is; empty for
-// its usual place.
+// OpenV2Dir opens a data directory of etcd for its v2 keys. walDir is the directory of the log;
+// empty means its default.
 func OpenV2Dir(dir, walDir string) (d *V2Dir, err error) {
 	if walDir == "" {
 		walDir = filepath.Join(dir, "member", "wal")
@@ -55,7 +55,7 @@ func OpenV2Dir(dir, walDir string) (d *V2Dir, err error) {
 		if broken = d.Store.read(snapshots[i]); broken == nil {
 			break
 		}
-		// As etcd does: an older one with the log behind it is as good.
+		// As etcd does: an older snapshot with the log behind it is equivalent.
 		if err = errors.Join(err, broken); i == 0 {
 			return nil, err
 		}
@@ -109,20 +109,20 @@ func (s *V2Store) read(path string) (err error) {
 	return nil
 }
 
-// V2Request is a request of v2 as etcd's log has it.
+// V2Request is a request of v2 in etcd's log.
 type V2Request struct {
 	Method, Path, Value string
 	PrevValue           string
 	PrevIndex           uint64
-	PrevExist           *bool // nil: does not matter
+	PrevExist           *bool // nil means no condition
 	Dir, Recursive      bool
 	Refresh             bool
-	Expiration          int64 // in ns since 1970; 0 is none
+	Expiration          int64 // in ns since 1970; 0 means none
 	Time                int64 // of SYNC, in ns since 1970
 }
 
 // ParseV2Request returns the request of v2 in an entry's data, which etcd writes with and without a
-// message around it; ok is false when there is none.
+// surrounding message; ok is false when there is none.
 func ParseV2Request(data []byte) (r V2Request, ok bool, err error) {
 	if !isV2Request(data) {
 		return r, false, nil

@@ -25,27 +25,27 @@ const (
 // record was being written when the power failed.
 const walSector = 512
 
-// place says where the entry of an index is.
+// place is the position of an entry in the files.
 type place struct {
 	offset       int64
 	file, length int32
 }
 
-// WAL is etcd's log (member/wal), opened to be read. Its memory grows with the number of entries,
+// WAL is etcd's log (member/wal), opened for reading. Its memory grows with the number of entries,
 // not with their size.
 type WAL struct {
 	files  []*os.File
-	after  uint64  // entries up to it are not kept
+	after  uint64  // entries up to it are skipped
 	first  uint64  // of places
 	places []place // of the entries from first on
-	last   uint64  // the last entry that was read, or snapshot that was received
+	last   uint64  // index of the last entry or snapshot record
 	commit uint64  // as last recorded
 	end    string  // the file and the offset where the log ends
 }
 
-// OpenWAL reads the log in a directory and verifies it. Only the entries behind index after can be
-// read then. A record that was being written when etcd was killed ends the log; other damage is an
-// error with the file and the offset.
+// OpenWAL opens the log in a directory and verifies it. Only the entries behind index after can be
+// read. A record that was being written when etcd was killed ends the log; other damage is an error
+// with the file and the offset.
 func OpenWAL(dir string, after uint64) (w *WAL, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.wal"))
 	if err != nil {
@@ -102,7 +102,7 @@ func (w *WAL) Commit() uint64 { return w.commit }
 // opened with.
 func (w *WAL) Last() uint64 { return w.first + uint64(len(w.places)) - 1 }
 
-// Entries calls visit for the entries up to an index. The entry is visit's.
+// Entries calls visit for the entries up to an index. visit may keep the entry.
 func (w *WAL) Entries(to uint64, visit func(*raftpb.Entry) error) error {
 	for i, p := range w.places {
 		index := w.first + uint64(i)
@@ -151,8 +151,8 @@ func (w *WAL) scan(r *walReader, file int32) error {
 	}
 }
 
-// addEntry notes where an entry is. It takes the place of the one with its index, and of those
-// behind: a new leader has replaced them.
+// addEntry records the place of an entry. It replaces the entry with the same index and all later
+// ones: a new leader has overwritten them.
 func (w *WAL) addEntry(rec walRecord, file int32) error {
 	var e raftpb.Entry
 	if err := unmarshal(rec.data, &e); err != nil {
@@ -171,7 +171,7 @@ func (w *WAL) addEntry(rec walRecord, file int32) error {
 	return nil
 }
 
-// addSnapshot notes a snapshot: entries go on behind it, also where the log has none up to it.
+// addSnapshot records a snapshot: entries continue behind it, even if the log has none up to it.
 func (w *WAL) addSnapshot(rec walRecord) error {
 	index, err := parseWALSnapshot(rec.data)
 	if err != nil || index <= w.last {
@@ -194,7 +194,7 @@ func parseWALSnapshot(b []byte) (index uint64, err error) {
 	return index, err
 }
 
-// eachField calls visit for each field of a protobuf message: with a number, or with bytes.
+// eachField calls visit for each field of a protobuf message, with a number or with bytes.
 func eachField(b []byte, visit func(number protowire.Number, value uint64, bytes []byte)) error {
 	for len(b) > 0 {
 		number, kind, n := protowire.ConsumeTag(b)

@@ -41,13 +41,13 @@ type walReader struct {
 	f    *os.File
 	in   *bufio.Reader
 	size int64
-	at   int64 // of the record that is read next
+	at   int64 // of the next record
 	sum  uint32
 	last bool // the file is the log's last, whose end may be torn
 	buf  []byte
 }
 
-// walBufferBytes is how much is read from a file at once.
+// walBufferBytes is the size of a read from a file.
 const walBufferBytes = 256 << 10
 
 func newWALReader(f *os.File, sum uint32, last bool) (*walReader, error) {
@@ -116,8 +116,8 @@ func frame(head [8]byte) (length, padding int64) {
 }
 
 // torn returns io.EOF where a fault means that the record was being written when etcd was killed:
-// in the last file, with a sector of zeros in the record or no whole record behind it. Otherwise it
-// returns the fault.
+// in the last file, with a sector of zeros in the record or no complete record behind it. Otherwise
+// it returns the fault.
 func (r *walReader) torn(fault error, record []byte) error {
 	if !r.last {
 		return fault
@@ -136,7 +136,7 @@ func (r *walReader) torn(fault error, record []byte) error {
 	}
 }
 
-// zeroSector reports whether a part of a record that lies in one sector has only zeros.
+// zeroSector reports whether the part of a record in some sector has only zeros.
 func (r *walReader) zeroSector(record []byte) bool {
 	at := r.at + 8
 	for len(record) > 0 {
@@ -149,8 +149,8 @@ func (r *walReader) zeroSector(record []byte) bool {
 	return false
 }
 
-// recordsFollow reports whether two whole records in a row, the second with the checksum that
-// follows from the first, are somewhere behind the place where reading has ended.
+// recordsFollow reports whether there are two consecutive complete records, the second with the
+// checksum that follows from the first, somewhere behind the place where reading has ended.
 func (r *walReader) recordsFollow() (bool, error) {
 	rest := make([]byte, min(r.size-r.at-8, walSearchBytes))
 	if _, err := r.f.ReadAt(rest, r.at+8); err != nil && !errors.Is(err, io.EOF) {
@@ -180,5 +180,5 @@ func (r *walReader) recordsFollow() (bool, error) {
 	return false, nil
 }
 
-// walSearchBytes is how far records are searched behind a fault.
+// walSearchBytes is how far behind a fault records are searched for.
 const walSearchBytes = 8 << 20

@@ -7,11 +7,11 @@
 // between. So a request costs its JSON and one encoding, and its deadline, metadata and
 // cancellation reach the handler in the context.
 //
-// The paths are those that the services' published descriptors name (google.api.http). /v3alpha/
-// and /v3beta/ are other names of /v3/.
+// The paths are those in the services' published descriptors (google.api.http). /v3alpha/ and
+// /v3beta/ are other names of /v3/.
 //
 // Invariants: a call holds at most one request of Options.MessageBytesMax, as JSON twice that, and
-// one response; a client that does not read blocks its own call alone (TestLimits).
+// one response; a client that does not read blocks only its own call (TestLimits).
 //
 // Concurrency: services are registered before the first request; afterwards everything may be used
 // from any number of goroutines.
@@ -32,26 +32,26 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// prefixes are what a path may begin with: etcd 3.1 had the first, 3.3 the second, and 3.4 to 3.7
-// have the last.
+// prefixes are the prefixes of paths: etcd 3.1 had the first, 3.3 the second, and 3.4 to 3.7 have
+// the last.
 var prefixes = []string{"/v3alpha/", "/v3beta/", prefix}
 
 const prefix = "/v3/"
 
 // Options configures a Gateway.
 type Options struct {
-	// MessageBytesMax limits a request, as the message that it becomes.
+	// MessageBytesMax limits a request, in its protobuf form.
 	MessageBytesMax int
-	// AllowOrigin reports whether a page of an origin may open a websocket on a path, or is nil
-	// when all may. Pages of the server itself always may.
+	// AllowOrigin reports whether a page of an origin may open a websocket on a path; nil means
+	// that all may. Pages of the server itself always may.
 	AllowOrigin func(origin, path string) bool
 }
 
-// Gateway is an http.Handler, and a grpc.ServiceRegistrar for what it serves.
+// Gateway is an http.Handler, and a grpc.ServiceRegistrar for its services.
 type Gateway struct {
 	opts   Options
 	routes map[string]*route // by their paths under /v3/
-	mux    *runtime.ServeMux // which headers become metadata
+	mux    *runtime.ServeMux // maps headers to metadata
 }
 
 // route is a path and the RPC behind it.
@@ -64,8 +64,8 @@ type route struct {
 	output protoreflect.MessageType
 }
 
-// call is the handler of an RPC. One of unary and stream is set, or none when the service does not
-// have the RPC.
+// call is the handler of an RPC. One of unary and stream is set, or neither when the service does
+// not have the RPC.
 type call struct {
 	impl   any
 	unary  grpc.MethodHandler
@@ -79,9 +79,9 @@ func New(opts Options) *Gateway {
 	return &Gateway{opts: opts, routes: make(map[string]*route), mux: runtime.NewServeMux()}
 }
 
-// RegisterService implements grpc.ServiceRegistrar. A service whose descriptor this program does
-// not have, or which has no paths, is for gRPC alone. An RPC that has a path and no handler is
-// answered with Unimplemented.
+// RegisterService implements grpc.ServiceRegistrar. A service without a published descriptor, or
+// without paths, is served over gRPC only. An RPC with a path but without a handler gets the status
+// Unimplemented.
 func (g *Gateway) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	calls := make(map[string]call)
 	for i := range desc.Methods {
@@ -96,7 +96,7 @@ func (g *Gateway) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	}
 }
 
-// Serves reports whether a path is the gateway's.
+// Serves reports whether the gateway serves a path.
 func Serves(path string) bool {
 	for _, p := range prefixes {
 		if strings.HasPrefix(path, p) {
@@ -136,10 +136,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// overrideMethod does what X-HTTP-Method-Override asks for, where grpc-gateway listens to it: in a
-// POST of a form. The body is the form then, and no message any more: a POST that is said to be a
-// POST is a request of which every field is unset. Nothing else than POST is served, so all other
-// methods are refused.
+// overrideMethod applies X-HTTP-Method-Override where grpc-gateway does: in a POST of a form. Then
+// the body is a form and not a message: such a POST, overridden to POST, is a request without
+// fields. All other methods are refused, since only POST is served.
 func (g *Gateway) overrideMethod(w http.ResponseWriter, r *http.Request) error {
 	method := r.Header.Get("X-HTTP-Method-Override")
 	if method == "" || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
@@ -153,7 +152,7 @@ func (g *Gateway) overrideMethod(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// serve answers a request for a path.
+// serve serves a request for a path.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *route) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -202,16 +201,15 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 	_, _ = w.Write(text) // the client may have disconnected
 }
 
-// bodyBytesMax limits a request as JSON: base64 makes four bytes of three, and names and blanks get
-// the rest.
+// bodyBytesMax limits a request in JSON: base64 makes four bytes of three, and the rest is for
+// names and blanks.
 func (g *Gateway) bodyBytesMax() int64 { return 2*int64(g.opts.MessageBytesMax) + 4096 }
 
 // callContext returns the context of a call: a deadline from Grpc-Timeout, and the headers that
 // become metadata.
 func (g *Gateway) callContext(ctx context.Context, r *http.Request, to *route) (context.Context, error) {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		// etcd wants the token alone there; browsers and HTTP libraries know how to write it like
-		// this only.
+		// etcd expects the token alone; browsers and HTTP libraries prefix it with a scheme.
 		r.Header.Set("Authorization", token)
 	}
 	ctx, err := runtime.AnnotateIncomingContext(ctx, g.mux, r, to.method)

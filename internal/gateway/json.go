@@ -19,9 +19,8 @@ import (
 
 const contentType = "application/json"
 
-// codec is JSON as etcd 3.7 has it: fields have the names of the .proto files, what has its zero
-// value is left out, unknown members of a request are passed over, 64-bit integers are strings,
-// bytes are base64.
+// codec is JSON in etcd 3.7's form: fields have the names of the .proto files, zero values are
+// omitted, unknown members of a request are ignored, 64-bit integers are strings, bytes are base64.
 var codec = runtime.JSONPb{
 	MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
 	UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
@@ -45,7 +44,7 @@ func marshalJSON(m proto.Message) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// decodeBody reads one request. A body that is empty is a request without fields.
+// decodeBody decodes one request. An empty body is a request without fields.
 func decodeBody(body io.Reader, m proto.Message, bytesMax int) error {
 	if err := codec.NewDecoder(body).Decode(m); err != nil && !errors.Is(err, io.EOF) {
 		return invalid(err)
@@ -53,7 +52,7 @@ func decodeBody(body io.Reader, m proto.Message, bytesMax int) error {
 	return checkSize(m, bytesMax)
 }
 
-// invalid makes an error of the decoder one of the client.
+// invalid converts an error of the decoder to a client's error.
 func invalid(err error) error {
 	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
 		return err
@@ -61,7 +60,7 @@ func invalid(err error) error {
 	return status.Errorf(codes.InvalidArgument, "%v", err)
 }
 
-// checkSize refuses in gRPC's words what the gRPC server would refuse.
+// checkSize refuses messages that the gRPC server would refuse, with gRPC's text.
 func checkSize(m proto.Message, bytesMax int) error {
 	if n := proto.Size(m); n > bytesMax {
 		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", n, bytesMax)
@@ -69,8 +68,8 @@ func checkSize(m proto.Message, bytesMax int) error {
 	return nil
 }
 
-// wireUnmarshaler and wireAppender are package grpcserver's: messages of hot calls that are no
-// protobuf messages, but know their encoding.
+// wireUnmarshaler and wireAppender are package grpcserver's: messages of hot calls that are not
+// protobuf messages, but encode and decode themselves.
 type (
 	wireUnmarshaler interface{ UnmarshalWire(b []byte) error }
 	wireAppender    interface {
@@ -78,7 +77,7 @@ type (
 	}
 )
 
-// hand copies a request into the message of the type that a handler decodes.
+// hand copies a request into the message that a handler decodes.
 func hand(in proto.Message, v any) error {
 	if same, ok := v.(proto.Message); ok && same.ProtoReflect().Descriptor() == in.ProtoReflect().Descriptor() {
 		proto.Merge(same, in)
@@ -120,15 +119,15 @@ func published(reply any, as protoreflect.MessageType) (proto.Message, error) {
 }
 
 // unaryError is the body of an error: 3.7's members, code and message, and the member error of 3.4
-// and 3.5, so that clients of either find what they look for.
+// and 3.5, for clients of either.
 type unaryError struct {
 	Error   string     `json:"error"`
 	Code    codes.Code `json:"code"`
 	Message string     `json:"message"`
 }
 
-// streamError is what ends a stream; the members with http and grpc in their names are 3.4's and
-// 3.5's.
+// streamError is the last message of a failed stream; the members with http and grpc in their names
+// are 3.4's and 3.5's.
 type streamError struct {
 	Error struct {
 		Code       codes.Code `json:"code"`
@@ -141,7 +140,7 @@ type streamError struct {
 
 func writeError(w http.ResponseWriter, s *status.Status) {
 	text, err := json.Marshal(unaryError{s.Message(), s.Code(), s.Message()})
-	if err != nil { // there is nothing in it that could fail
+	if err != nil { // cannot fail for this type
 		text = []byte(`{"code":13,"message":"failed to marshal error message"}`)
 	}
 	w.Header().Set("Content-Type", contentType)
@@ -164,8 +163,8 @@ func streamErrorText(s *status.Status) []byte {
 	return append(text, '\n')
 }
 
-// writeMetadata passes on what a handler has set as header metadata, and what etcd's gateway, which
-// has a gRPC connection behind it, passes on of every answer.
+// writeMetadata writes the header metadata that a handler has set, and the headers that etcd's
+// gateway, which has a gRPC connection behind it, adds to every response.
 func writeMetadata(w http.ResponseWriter, md metadata.MD) {
 	w.Header()["Grpc-Metadata-Content-Type"] = []string{"application/grpc"}
 	for key, values := range md {

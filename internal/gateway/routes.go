@@ -13,7 +13,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// routesOf reads the paths of a service from its descriptor. An RPC without one is for gRPC alone.
+// routesOf reads the paths of a service from its descriptor. An RPC without a path is served over
+// gRPC only.
 func routesOf(service protoreflect.FullName) (routes []*route) {
 	d, err := protoregistry.GlobalFiles.FindDescriptorByName(service)
 	if err != nil {
@@ -53,7 +54,7 @@ func pathsOf(m protoreflect.MethodDescriptor) (paths []string) {
 	return paths
 }
 
-// withPeer says who calls, as a gRPC connection would.
+// withPeer adds the caller's address to the context, as a gRPC connection would.
 func withPeer(ctx context.Context, r *http.Request) context.Context {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

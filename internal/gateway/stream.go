@@ -16,10 +16,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// stream is a streaming call as its handler sees it: what it receives is read from the request's
-// body, one JSON value for each message, and what it sends is written to the response, one line for
-// each. The handler runs on the request's goroutine, so nothing is queued in between, and a client
-// that does not read stops the handler that writes.
+// stream is a streaming call as its handler sees it: it receives messages from the request's body,
+// one JSON value per message, and sends messages in the response, one line per message. The handler
+// runs on the request's goroutine, so nothing is queued in between, and a client that does not read
+// blocks the handler.
 type stream struct {
 	ctx  context.Context
 	to   *route
@@ -28,15 +28,15 @@ type stream struct {
 
 	bytesMax int
 	received bool
-	badInput atomic.Pointer[status.Status] // what ended the requests
+	badInput atomic.Pointer[status.Status] // the error that ended the requests
 
-	mu     sync.Mutex // guards the fields below and the response; SetHeader may come from anywhere
+	mu     sync.Mutex // guards the fields below and the response; any goroutine may call SetHeader
 	w      http.ResponseWriter
 	header metadata.MD
 	begun  bool
 }
 
-// bodyAtOnceBytes is how long a body may be that is read before the call begins.
+// bodyAtOnceBytes is the maximum length of a body that is read before the call begins.
 const bodyAtOnceBytes = 64 << 10
 
 func (g *Gateway) serveStream(ctx context.Context, w http.ResponseWriter, r *http.Request, to *route) {
@@ -61,8 +61,8 @@ func (g *Gateway) serveStream(ctx context.Context, w http.ResponseWriter, r *htt
 
 // duplex allows a response to begin before the end of the request's body, which HTTP/1 has to
 // enable; HTTP/2 always allows it. The connection is closed after such a response, since its body
-// may have no end. The caller must call release when the handler has returned: a goroutine of the
-// handler that still reads the body would keep the response from ending.
+// may have no end. The caller must call release when the handler has returned: otherwise a
+// goroutine of the handler that still reads the body would keep the response from ending.
 func duplex(w http.ResponseWriter) (release func()) {
 	control := http.NewResponseController(w)
 	if control.EnableFullDuplex() != nil {
@@ -118,11 +118,11 @@ func (s *stream) SetHeader(md metadata.MD) error {
 	return nil
 }
 
-// SendHeader implements grpc.ServerStream. The header goes out with the first message, as in etcd's
+// SendHeader implements grpc.ServerStream. The header is sent with the first message, as in etcd's
 // gateway.
 func (s *stream) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
 
-// SetTrailer implements grpc.ServerStream. JSON has no place for trailers.
+// SetTrailer implements grpc.ServerStream. JSON responses have no trailers.
 func (s *stream) SetTrailer(metadata.MD) {}
 
 // SendMsg implements grpc.ServerStream.
@@ -171,7 +171,7 @@ func (s *stream) RecvMsg(v any) error {
 	return hand(in, v)
 }
 
-// refuse remembers why there are no further requests: handlers tend to forget.
+// refuse stores the error that ended the requests, because handlers may drop it.
 func (s *stream) refuse(err error) error {
 	st := statusOf(err)
 	s.badInput.CompareAndSwap(nil, st)
@@ -192,7 +192,7 @@ func (b *meteredBody) Read(p []byte) (int, error) {
 	if b.read > b.max {
 		return 0, &http.MaxBytesError{Limit: b.max}
 	}
-	// One byte more than allowed is enough to know.
+	// One byte more than allowed shows that the message is too long.
 	n, err := b.body.Read(p[:min(int64(len(p)), b.max+1-b.read)])
 	b.read += int64(n)
 	return n, err

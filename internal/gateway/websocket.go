@@ -15,9 +15,9 @@ import (
 
 // A script in a browser cannot send the body of a request in parts; it watches over a websocket.
 // Each message from the client is a part of the request's body, and each line of the response is a
-// message. The token comes as a subprotocol, "Bearer, TOKEN", since scripts cannot set headers
+// message. The token is sent as a subprotocol, "Bearer, TOKEN", since scripts cannot set headers
 // there. As in etcd a cookie named token is accepted as well, but only if the page is of the same
-// origin: a browser adds cookies whatever page the script is from, and applies no other check to
+// origin: a browser sends cookies for scripts of any page, and does not check the origin of
 // websockets.
 
 const (
