@@ -21,7 +21,7 @@ var (
 	statusManyMessages = status.New(codes.Internal, "cardinality violation: received multiple request messages for non-client-streaming RPC")
 )
 
-// call is one gRPC call: an HTTP/2 stream and what gathers for either side.
+// call is one gRPC call: an HTTP/2 stream and the messages queued in both directions.
 type call struct {
 	http2.Stream
 	c         *connection
@@ -38,7 +38,7 @@ type call struct {
 	// Reader-owned: the message in assembly.
 	prefix    [messagePrefixLen]byte
 	prefixLen int
-	need      int // bytes that the message still lacks
+	need      int // missing bytes of the message
 	msg       *http2.Buffer
 	msgGzip   bool
 
@@ -48,7 +48,7 @@ type call struct {
 
 	served bool // the handler has been started
 
-	// final is how the call ends, guarded by the connection's lock.
+	// final is the status of the call, guarded by the connection's lock.
 	final *status.Status
 
 	mu       sync.Mutex // guards the fields below
@@ -69,8 +69,8 @@ func (c *call) Started(end bool) {
 	}
 }
 
-// refuse ends a call without its handler having to do anything: at once when no handler runs,
-// otherwise through its next RecvMsg. The reader calls it.
+// refuse ends a call without its handler: at once when no handler runs, otherwise through its next
+// RecvMsg. The reader calls it.
 func (c *call) refuse(s *status.Status) {
 	c.Discard()
 	if c.msg != nil {
@@ -141,7 +141,7 @@ func (c *call) serveUnary(w *http2.Worker) (reading bool) {
 		s = statusOK
 	}
 	w.Scratch = out
-	// The response's bytes may refer to the request's until here.
+	// The response may alias the request's bytes up to here.
 	if c.request != nil {
 		c.request.Free()
 		c.request = nil
@@ -161,7 +161,7 @@ func (c *call) serveUnary(w *http2.Worker) (reading bool) {
 	return c.UnlockServed()
 }
 
-// decodeRequest is what generated handlers decode the unary request with.
+// decodeRequest decodes the unary request; generated handlers call it.
 func (c *call) decodeRequest(v any) error {
 	if c.requestGzip {
 		plain, s := c.inflate(c.request)

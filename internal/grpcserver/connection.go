@@ -31,7 +31,7 @@ func (c *connection) Open(r *http2.Request) http2.Handler {
 		return c.newCall(head, r.Exhausted)
 	}
 	if r.Exhausted {
-		// Keep none of its header fields.
+		// Use none of its header fields.
 		return c.newCall(&requestHead{callHead: &callHead{contentType: fieldContentType.Value}}, true)
 	}
 	head := c.readHead(r)
@@ -67,10 +67,10 @@ func (c *connection) newCall(head *requestHead, exhausted bool) *call {
 	return call
 }
 
-// noContext is where values are put that only have to be found by their key again.
+// noContext is the parent of values that are only looked up by their key.
 var noContext = context.Background()
 
-// peer returns what peer.FromContext looks for.
+// peer returns the value for peer.FromContext.
 func (c *connection) peer() any {
 	c.peerOnce.Do(func() {
 		p := &peer.Peer{Addr: c.conn.RemoteAddr(), LocalAddr: c.conn.LocalAddr()}

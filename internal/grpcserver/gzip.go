@@ -14,8 +14,8 @@ import (
 	"cairn/internal/http2"
 )
 
-// gzipReplyMin is the size from which a response to a client that compresses is compressed: below
-// it gzip's header costs more than compression saves.
+// gzipReplyMin is the minimum size of a response that is compressed for a client that compresses:
+// below it gzip's header costs more than compression saves.
 const gzipReplyMin = 1 << 10
 
 var (
@@ -37,8 +37,8 @@ func (c *call) setEncoding() *status.Status {
 	}
 }
 
-// inflate decompresses a message. Half of the processors do so at a time, however many calls there
-// are, and what comes out counts as part of the request.
+// inflate decompresses a message. At most half of the processors do so at a time, and the
+// decompressed bytes count as part of the request.
 func (c *call) inflate(in *http2.Buffer) (*http2.Buffer, *status.Status) {
 	select {
 	case c.c.srv.inflating <- struct{}{}:
@@ -123,7 +123,7 @@ func gzipMessage(out **http2.Buffer) *status.Status {
 	return nil
 }
 
-// bufferWriter is a Buffer as an io.Writer.
+// bufferWriter makes a Buffer an io.Writer.
 type bufferWriter struct{ *http2.Buffer }
 
 func (w *bufferWriter) Write(p []byte) (int, error) {

@@ -15,23 +15,23 @@ import (
 	"cairn/internal/http2"
 )
 
-// callHead is what a request's headers say, apart from what differs from call to call (the
-// deadline). It is immutable and shared by all calls of a connection whose headers are equal, which
-// with gRPC clients is nearly all of them.
+// callHead has the parts of a request's headers that do not differ from call to call, as the
+// deadline does. It is immutable and shared by all calls of a connection whose headers are equal,
+// which is usual with gRPC clients.
 type callHead struct {
 	path        string
 	authority   string
 	contentType string
 	encoding    string
-	fields      []http2.Field // what becomes metadata, in order of arrival
+	fields      []http2.Field // fields that become metadata, in order of arrival
 	method      *method       // nil: unknown
 
 	mdOnce sync.Once
-	md     any // metadata.MD as metadata.NewIncomingContext stores it
+	md     any // metadata.MD as stored by metadata.NewIncomingContext
 }
 
-// incoming returns the value that metadata.FromIncomingContext looks for. Both readers of it in
-// package metadata return copies, so calls may share one map.
+// incoming returns the value for metadata.FromIncomingContext. Both readers of it in package
+// metadata return copies, so calls may share one map.
 func (h *callHead) incoming() any {
 	h.mdOnce.Do(func() {
 		md := make(metadata.MD, len(h.fields)+1)
@@ -48,21 +48,22 @@ func (h *callHead) incoming() any {
 	return h.md
 }
 
-// requestHead is what a request's headers say.
+// requestHead has the parsed headers of a request.
 type requestHead struct {
 	*callHead
 	timeout    time.Duration
 	hasTimeout bool
 	refuse     *status.Status // end the call with this status, without a handler
-	refuseHTTP int            // the HTTP status that goes with it; 0: 200
+	refuseHTTP int            // the HTTP status that belongs to it; 0 means 200
 }
 
-// readHead reads a request's header fields. The callHead in the result is the previous call's if
-// that says the same.
+// readHead parses a request's header fields. The callHead in the result is the previous call's if
+// its fields are equal.
 func (c *connection) readHead(r *http2.Request) requestHead {
 	var head requestHead
 	var encoding string
-	fields := r.Fields[:0] // what becomes metadata; r.Fields is the reader's and not used again
+	// fields that become metadata; r.Fields is the reader's and not used again
+	fields := r.Fields[:0]
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch f.Name {
@@ -105,7 +106,8 @@ func (c *connection) readHead(r *http2.Request) requestHead {
 	return head
 }
 
-// keepFields copies what becomes metadata out of the reader's slice and decodes binary values.
+// keepFields copies the fields that become metadata from the reader's slice and decodes binary
+// values.
 func (r *requestHead) keepFields(fields []http2.Field) {
 	r.fields = append(make([]http2.Field, 0, len(fields)), fields...)
 	for i := range r.fields {
@@ -123,8 +125,8 @@ func (r *requestHead) keepFields(fields []http2.Field) {
 	}
 }
 
-// sameFields compares the shared head's fields with those just read. Binary headers differ, since
-// the head holds them decoded; requests that carry them do not share.
+// sameFields compares the shared head's fields with the new request's. Binary headers never compare
+// equal, since the head has them decoded; requests with them do not share.
 func sameFields(a, b []http2.Field) bool {
 	if len(a) != len(b) {
 		return false
@@ -157,7 +159,7 @@ func decodeBinary(v string) (string, error) {
 	return string(b), err
 }
 
-// parseTimeout reads a grpc-timeout: up to eight digits and a unit.
+// parseTimeout parses a grpc-timeout: up to eight digits and a unit.
 func parseTimeout(v string) (time.Duration, error) {
 	if len(v) < 2 {
 		return 0, fmt.Errorf("transport: timeout string is too short: %q", v)

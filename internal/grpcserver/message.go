@@ -13,23 +13,23 @@ import (
 )
 
 // WireAppender is a response that encodes itself. AppendWire appends the message's protobuf
-// encoding to b and returns the extended slice; it must not keep b. It is called once for each
-// response that a handler returns, even when the client has disconnected, so it may release what
-// the response holds.
+// encoding to b and returns the extended slice; it must not retain b. It is called once for each
+// response that a handler returns, even when the client has disconnected, so it may release the
+// response's resources.
 type WireAppender interface {
 	AppendWire(b []byte) ([]byte, error)
 }
 
-// WireSizer is implemented beside WireAppender by responses that can be large: SizeWire returns the
-// encoding's length or an estimate of it. The buffer is then made once, and made only when the
-// connection has room for it.
+// WireSizer is implemented together with WireAppender by responses that can be large: SizeWire
+// returns the encoding's length or an estimate of it. The buffer is then allocated once, and only
+// when the connection has memory for it.
 type WireSizer interface{ SizeWire() int }
 
-// WirePieces is implemented beside WireAppender by responses that can be too long to be held twice.
-// WirePieces returns the encoding in pieces, none of them empty, which are sent from where they
-// are; or no pieces when the response is short: then AppendWire is called. A piece belongs to the
-// server until it is passed to done, on any goroutine; a piece that may still be on its way to the
-// socket when the call ends is never given back.
+// WirePieces is implemented together with WireAppender by responses that can be too long to be held
+// twice. WirePieces returns the encoding in non-empty pieces, which are sent without a copy; or no
+// pieces when the response is short: then AppendWire is called. A piece belongs to the server until
+// it is passed to done, on any goroutine. A piece that is still being written to the socket when
+// the call ends is never passed to done.
 type WirePieces interface {
 	WirePieces() (pieces [][]byte, done func(piece []byte))
 }
@@ -74,7 +74,8 @@ func (c *call) encode(out **http2.Buffer, v any) (http2.Pieces, *status.Status) 
 			n = s.SizeWire()
 		}
 		b, bad := c.reserve(out, n)
-		b.B, err = m.AppendWire(b.B) // also without room: it may release what the response holds
+		// also without memory, since it may release the response's resources
+		b.B, err = m.AppendWire(b.B)
 		if bad != nil {
 			return http2.Pieces{}, bad
 		}
@@ -106,7 +107,7 @@ func (c *call) encode(out **http2.Buffer, v any) (http2.Pieces, *status.Status) 
 }
 
 // encodePieces makes *out the prefix of a message in pieces. Like every long response it waits
-// while the connection has enough queued already.
+// while the connection has a full queue.
 func (c *call) encodePieces(out **http2.Buffer, p http2.Pieces) (http2.Pieces, *status.Status) {
 	n := 0
 	for _, piece := range p.List {
@@ -132,8 +133,8 @@ func (c *call) checkSendBytes(n int) *status.Status {
 	return nil
 }
 
-// reserve makes *out an empty buffer with room for n bytes after the prefix. When that is a lot it
-// waits for room; without it the buffer is small and the status says why.
+// reserve makes *out an empty buffer for n bytes after the prefix. When n is large it waits for
+// memory; if it gets none, the buffer is small and the returned status has the reason.
 func (c *call) reserve(out **http2.Buffer, n int) (*http2.Buffer, *status.Status) {
 	if n > http2.CopyBytesMax {
 		if err := c.WaitRoom(n, false); err != nil {
@@ -143,7 +144,7 @@ func (c *call) reserve(out **http2.Buffer, n int) (*http2.Buffer, *status.Status
 	return emptyMessage(out, n), nil
 }
 
-// emptyMessage makes *out an empty buffer with room for n bytes after the prefix.
+// emptyMessage makes *out an empty buffer for n bytes after the prefix.
 func emptyMessage(out **http2.Buffer, n int) *http2.Buffer {
 	b := *out
 	if cap(b.B) < n+messagePrefixLen {

@@ -6,13 +6,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// transportStream is what grpc.SetHeader, grpc.SendHeader and grpc.SetTrailer find in the context.
+// transportStream is the value in the context for grpc.SetHeader, grpc.SendHeader and
+// grpc.SetTrailer.
 type transportStream struct{ *call }
 
 // Method returns the call's full name.
 func (t transportStream) Method() string { return t.head.path }
 
-// SetHeader adds to the header metadata, which goes out with the first message.
+// SetHeader adds to the header metadata, which is sent with the first message.
 func (t transportStream) SetHeader(md metadata.MD) error { return t.setHeader(md) }
 
 // SendHeader sends the header metadata now.
@@ -24,7 +25,7 @@ func (t transportStream) SetTrailer(md metadata.MD) error {
 	return nil
 }
 
-// errHeadSent is grpc-go's error for a header that comes too late.
+// errHeadSent is grpc-go's error for a header that is set too late.
 var errHeadSent = status.Error(codes.Internal, "transport: the stream is done or WriteHeader was already called")
 
 func (c *call) setHeader(md metadata.MD) error {

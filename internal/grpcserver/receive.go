@@ -13,11 +13,11 @@ import (
 const (
 	// messagePrefixLen is the length of a message's prefix: one flag byte and four bytes of length.
 	messagePrefixLen = 5
-	// firstBytesMax is how much room a message gets before more of it has come.
+	// firstBytesMax is the size of a message's first buffer.
 	firstBytesMax = 16 << 10
 )
 
-// Received implements http2.Handler: it takes DATA on the reader.
+// Received implements http2.Handler: it processes DATA on the reader.
 func (c *call) Received(p []byte, end bool) (inline bool) {
 	if !c.assemble(p) {
 		return false
@@ -38,7 +38,7 @@ func (c *call) Received(p []byte, end bool) (inline bool) {
 	return false
 }
 
-// assemble cuts the bytes into messages. It reports false when the call was refused.
+// assemble splits the bytes into messages. It reports false when the call was refused.
 func (c *call) assemble(p []byte) bool {
 	for len(p) > 0 {
 		if c.msg == nil {
@@ -52,7 +52,7 @@ func (c *call) assemble(p []byte) bool {
 				return false
 			}
 			if c.msg == nil {
-				continue // empty, and delivered already
+				continue // an empty message, delivered already
 			}
 		}
 		n := min(c.need, len(p))
@@ -71,8 +71,8 @@ func (c *call) assemble(p []byte) bool {
 	return true
 }
 
-// beginMessage reads the prefix and makes room, at first for no more than what is there or usual:
-// the client may never send as much as the length claims.
+// beginMessage reads the prefix and allocates a buffer, at first only for the received bytes or the
+// usual size: the client may never send the claimed length.
 func (c *call) beginMessage(have int) bool {
 	length := binary.BigEndian.Uint32(c.prefix[1:])
 	c.prefixLen = 0
@@ -114,7 +114,7 @@ func (c *call) hold(n int) bool {
 	return false
 }
 
-// deliver gives the complete message to the call.
+// deliver passes the complete message to the call.
 func (c *call) deliver() bool {
 	m := c.msg
 	c.msg = nil

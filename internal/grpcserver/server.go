@@ -18,11 +18,11 @@ type Options struct {
 	// ResourceExhausted.
 	MaxRecvBytes int
 	// Inline, when it returns true for a method and its encoded request, runs the handler on the
-	// connection's reading goroutine: no hand-over, no wake-up. It is meant for handlers that need
-	// microseconds. A handler that has to wait after all must first ask its context for Done; then
+	// connection's reading goroutine, which saves a wake-up. It is meant for handlers that need
+	// microseconds. A handler that has to wait after all must first call Done of its context; then
 	// another goroutine reads on. nil runs no handler there.
 	Inline func(fullMethod string, request []byte) bool
-	// Logger gets what fails here. nil discards.
+	// Logger logs internal failures. nil discards.
 	Logger *slog.Logger
 }
 
@@ -47,8 +47,8 @@ type method struct {
 // service before the first connection.
 type Server struct {
 	opts      Options
-	sendBytes int // sendBytesMax, but in tests
-	// inflating has a place for each message that is decompressed at a time.
+	sendBytes int // sendBytesMax, except in tests
+	// inflating has one element for each message that is being decompressed.
 	inflating chan struct{}
 
 	mu       sync.Mutex // guards services, methods and serving until serving is set
@@ -108,7 +108,7 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	}
 }
 
-// GetServiceInfo lists services and methods, as package reflection needs them.
+// GetServiceInfo lists services and methods, for package reflection.
 func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 )
 
 // serverStream is a streaming call as its handler sees it. SendMsg and RecvMsg may be used by one
-// goroutine each at the same time, as gRPC demands.
+// goroutine each at the same time, as gRPC requires.
 type serverStream struct {
 	call     *call
 	desc     *grpc.StreamDesc
@@ -50,9 +50,8 @@ func (s *serverStream) SendHeader(md metadata.MD) error { return s.call.sendHead
 // SetTrailer implements grpc.ServerStream.
 func (s *serverStream) SetTrailer(md metadata.MD) { s.call.setTrailer(md) }
 
-// SendMsg encodes m and sends or queues it. It waits while the stream, or the connection, has too
-// much queued: that is how a slow client slows the handler that feeds it, and no other. m may be
-// changed afterwards.
+// SendMsg encodes m and sends or queues it. It waits while the stream, or the connection, has a
+// full queue: so a slow client slows only its own handler. m may be modified afterwards.
 func (s *serverStream) SendMsg(m any) error {
 	if err := s.appendMsg(m); err != nil {
 		return err
@@ -105,7 +104,7 @@ func (s *serverStream) appendMsg(m any) error {
 	return nil
 }
 
-// endError is the status for a stream that ended because of err.
+// endError returns the status of a stream that ended because of err.
 func endError(err error) error {
 	switch {
 	case errors.Is(err, http2.ErrServerStopped):
@@ -165,7 +164,8 @@ func (s *serverStream) recv(m any) error {
 		got.Buf = plain
 	}
 	if _, keeps := m.(WireUnmarshaler); keeps {
-		// The handler may refer to the bytes until it returns: leave them to the collector.
+		// The handler may refer to the bytes until it returns, so leave them to the garbage
+		// collector.
 		return unmarshal(got.Buf.B, m)
 	}
 	err = unmarshal(got.Buf.B, m)

@@ -14,7 +14,7 @@ import (
 	"cairn/internal/http2"
 )
 
-// The two fields that nearly every response has: with them in the client's compression table, a
+// The two fields of nearly every response: with them in the client's compression table, a
 // successful response's headers are two bytes and its trailers one.
 var (
 	fieldContentType = &http2.IndexedField{Name: "content-type", Value: "application/grpc"}
@@ -34,7 +34,7 @@ func statusOf(err error) *status.Status {
 	return s
 }
 
-// unknownMethod reports, in grpc-go's words, what of path is unknown.
+// unknownMethod returns, in grpc-go's text, which part of path is unknown.
 func (s *Server) unknownMethod(path string) *status.Status {
 	name, ok := strings.CutPrefix(path, "/")
 	slash := strings.LastIndexByte(name, '/')
@@ -47,7 +47,7 @@ func (s *Server) unknownMethod(path string) *status.Status {
 	return status.Newf(codes.Unimplemented, "unknown method %v for service %v", name[slash+1:], name[:slash])
 }
 
-// headLocked sends the response headers unless they are out.
+// headLocked sends the response headers unless they were sent.
 func (c *call) headLocked() {
 	c.mu.Lock()
 	if c.headSent {
@@ -73,7 +73,7 @@ func (c *call) appendHead(b []byte) []byte {
 	return c.AppendIndexedLocked(b, fieldContentType)
 }
 
-// replyType is the content-type of the response, which repeats the request's subtype.
+// replyType is the content-type of the response, with the request's subtype.
 func (c *call) replyType() string {
 	if ct := c.head.contentType; IsGRPC(ct) {
 		ct, _, _ = strings.Cut(ct, ";")
@@ -123,8 +123,8 @@ func appendStatus(b []byte, s *status.Status) []byte {
 	return b
 }
 
-// messageMax is how many bytes of a status message are sent: more would not pass the header limits
-// of proxies and clients, and messages may quote what the client sent.
+// messageMax is the maximum length of a status message: more could exceed the header limits of
+// proxies and clients, and messages may quote the client's input.
 const messageMax = 4 << 10
 
 func shorten(msg string) string {
@@ -134,7 +134,7 @@ func shorten(msg string) string {
 	return strings.ToValidUTF8(msg[:messageMax], "") + "…"
 }
 
-// appendMetadata appends a handler's metadata, without the names that belong to the protocol.
+// appendMetadata appends a handler's metadata, without names that the protocol reserves.
 func appendMetadata(b []byte, md metadata.MD) []byte {
 	for name, values := range md {
 		name = strings.ToLower(name)
@@ -155,8 +155,8 @@ func appendMetadata(b []byte, md metadata.MD) []byte {
 	return b
 }
 
-// percentEncode encodes a status message as the protocol demands: printable ASCII except '%' as it
-// is, the rest as %XX of its UTF-8 bytes; invalid UTF-8 becomes U+FFFD.
+// percentEncode encodes a status message as the protocol requires: printable ASCII except '%'
+// unchanged, the rest as %XX of its UTF-8 bytes; invalid UTF-8 becomes U+FFFD.
 func percentEncode(msg string) string {
 	plain := true
 	for i := range len(msg) {
@@ -170,7 +170,7 @@ func percentEncode(msg string) string {
 	}
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
-	for _, r := range msg { // invalid bytes come as utf8.RuneError
+	for _, r := range msg { // invalid bytes become utf8.RuneError
 		var enc [utf8.UTFMax]byte
 		for _, c := range enc[:utf8.EncodeRune(enc[:], r)] {
 			if c < ' ' || c > '~' || c == '%' {

@@ -6,13 +6,14 @@ import (
 	"cairn/internal/budget"
 )
 
-// Buffer is a pooled byte slice. Requests in assembly and responses in flight live in buffers; the
+// Buffer is a pooled byte slice. Requests in assembly and responses in flight are in buffers; the
 // last owner returns the buffer with Free, or drops it when another goroutine may still read it.
 type Buffer struct {
 	B []byte
-	// release, if not nil, takes B when the buffer is freed: the bytes belong to a Pieces.
+	// release, if not nil, is called with B when the buffer is freed: the bytes belong to a Pieces.
 	release func([]byte)
-	// share is what was taken from account for the buffer; it is given back when it is freed.
+	// share is the number of bytes taken from account for the buffer; they are released when it is
+	// freed.
 	share   int64
 	account *budget.Account
 }

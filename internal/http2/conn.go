@@ -27,28 +27,28 @@ type Conn struct {
 	running atomic.Int32
 	// recvBytes counts request bytes that no handler has taken yet.
 	recvBytes atomic.Int64
-	// progress gets both bits when a response goes out, which resets the ping and flood counters.
+	// progress gets both bits when a response is sent, which resets the ping and flood counters.
 	progress atomic.Uint32
 	// reads counts reads that returned something, writeStart is when a write began (0: none); the
-	// supervisor looks at both.
+	// supervisor checks both.
 	reads      atomic.Uint64
 	writeStart atomic.Int64
 
 	mu      sync.Mutex // guards everything below
 	streams map[uint32]*Stream
 	out     output
-	// orphans counts handlers that still run although their stream has ended.
+	// orphans counts running handlers whose stream has ended.
 	orphans int
 	lastID  uint32
-	// goAwayID is the last stream that is served after GOAWAY; windowMax before.
+	// goAwayID is the last stream that is served after GOAWAY; windowMax before GOAWAY.
 	goAwayID  uint32
 	draining  bool
 	dead      bool
-	err       error // why it is dead
-	drainPing bool  // the ping between the two GOAWAYs is out
+	err       error // why the connection failed
+	drainPing bool  // the ping between the two GOAWAYs was sent
 	cuts      cutStreams
 
-	watch watchState // the supervisor's alone
+	watch watchState // the supervisor's
 }
 
 const (
@@ -81,7 +81,7 @@ func newConn(s *Server, nc net.Conn, state *tls.ConnectionState, closed func()) 
 	return c
 }
 
-// serve runs the connection until it ends. The preface has been read; rest is what came after it.
+// serve runs the connection until it ends. The preface has been read; rest is the bytes behind it.
 func (c *Conn) serve(rest []byte) {
 	l := &c.srv.limits
 	settings := appendSetting(nil, settingMaxConcurrentStreams, c.srv.opts.MaxConcurrentStreams)
@@ -115,14 +115,14 @@ func (c *Conn) failLocked(err error) {
 	if c.tls == nil {
 		c.nc.Close()
 	} else {
-		go c.nc.Close() // may wait to send its alert, and the mutex is held
+		go c.nc.Close() // may wait to send its alert, while the mutex is held
 	}
 	c.srv.opts.Logger.Debug("connection ended", "remote", c.nc.RemoteAddr().String(), "cause", err)
 	// remove takes the server's mutex, which is never held while waiting for c.mu.
 	c.srv.remove(c)
 }
 
-// removeLocked takes st out of the stream table and cancels its request.
+// removeLocked removes st from the stream table and cancels its request.
 func (c *Conn) removeLocked(st *Stream) {
 	if st.ended {
 		return
@@ -144,12 +144,12 @@ func (c *Conn) removeLocked(st *Stream) {
 	}
 }
 
-// drainPingData marks the ping between the two GOAWAYs of a graceful end.
+// drainPingData marks the ping between the two GOAWAYs of a graceful shutdown.
 var drainPingData = [8]byte{'d', 'r', 'a', 'i', 'n', 0, 0, 1}
 
-// goAwayGracefully announces the end with the highest stream number and a ping; when the ping is
-// acknowledged, every request that was on its way has arrived and the final GOAWAY can name the
-// last one (RFC 9113, 6.8). A peer that does not acknowledge gets it after a second.
+// goAwayGracefully announces the shutdown with the highest stream number and a ping; when the ping
+// is acknowledged, every request in transit has arrived and the final GOAWAY can name the last one
+// (RFC 9113, 6.8). A peer that does not acknowledge gets it after a second.
 func (c *Conn) goAwayGracefully() {
 	c.mu.Lock()
 	if c.dead || c.drainPing {

@@ -9,8 +9,8 @@ import (
 )
 
 // streamContext is the context of one request. context.WithDeadline, WithValue and a timer would
-// cost some ten allocations per request, most of which no handler looks at; here the Done channel
-// and the timer are made when a handler asks for them, and values come from the stream's Handler.
+// cost some ten allocations per request, which most handlers do not need; here the Done channel and
+// the timer are made on demand, and values come from the stream's Handler.
 //
 // A context may outlive its request (a handler may leak it into a goroutine), so it is never
 // reused.
@@ -30,8 +30,8 @@ type afterFunc struct{ f func() }
 // Deadline implements context.Context.
 func (c *streamContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
-// Done implements context.Context. A handler that asks for Done is about to wait, so one that runs
-// on its connection's reader gives up the reading here.
+// Done implements context.Context. A handler that calls Done is about to wait, so if it runs on its
+// connection's reader, another goroutine takes over the reading here.
 func (c *streamContext) Done() <-chan struct{} {
 	c.st.LeaveReader()
 	c.mu.Lock()
@@ -47,7 +47,7 @@ func (c *streamContext) Done() <-chan struct{} {
 	return c.done
 }
 
-// startTimerLocked arms the deadline, which no goroutine has waited for until now.
+// startTimerLocked starts the deadline's timer.
 func (c *streamContext) startTimerLocked() {
 	if c.timer != nil || c.deadline.IsZero() {
 		return
@@ -97,7 +97,7 @@ func (c *streamContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-// String names the request in %v of a context.
+// String returns the text of a context for %v.
 func (c *streamContext) String() string { return "http2.Stream" }
 
 func (c *streamContext) cancel(err error) {

@@ -156,5 +156,5 @@ func (c *Conn) priorityFrame(h frameHeader, p []byte) error {
 		}
 		return c.countControlLocked()
 	}
-	return nil // priorities are advice that RFC 9113 deprecates
+	return nil // priorities are advisory, and RFC 9113 deprecates them
 }

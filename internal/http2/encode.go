@@ -10,8 +10,8 @@ import (
 // it costs one byte from its second use on. A protocol makes one per field, not one per response.
 type IndexedField struct{ Name, Value string }
 
-// indexedMax is how many IndexedFields a connection's encoder puts into the client's table. All
-// other fields are sent as literals without indexing.
+// indexedMax is the number of IndexedFields that a connection's encoder puts into the client's
+// table. All other fields are sent as literals without indexing.
 const indexedMax = 4
 
 // encoder is the HPACK state of a connection's responses.
@@ -28,16 +28,16 @@ const (
 	entryBytes   = 32 // overhead of an entry (RFC 7541, 4.1)
 )
 
-// limit follows the peer's SETTINGS_HEADER_TABLE_SIZE downwards. The encoder never needs more than
-// the default, so it does not follow an increase.
+// limit applies a lower SETTINGS_HEADER_TABLE_SIZE of the peer. The encoder never needs more than
+// the default, so it ignores an increase.
 func (e *encoder) limit(n uint32) {
 	if int64(n) >= int64(e.tableMax) {
 		return
 	}
 	e.tableMax, e.resize = int(n), true
 	if e.tableMax < e.tableSize {
-		// Which entries were evicted does not matter: those left are not referred to again, and new
-		// ones would get their old indexes. Stop indexing.
+		// Which entries were evicted does not matter: the remaining ones are not used any more. New
+		// ones would get their indexes, so stop indexing.
 		e.count, e.tableSize, e.tableMax = 0, 0, 0
 	}
 }
@@ -51,7 +51,7 @@ func (e *encoder) begin(b []byte) []byte {
 	return b
 }
 
-// field appends f by its index, or inserts it into the client's table when there is room.
+// field appends f by its index, or inserts it into the client's table when there is space.
 func (e *encoder) field(b []byte, f *IndexedField) []byte {
 	for i := range e.count {
 		if e.indexed[i] == f {
@@ -70,7 +70,7 @@ func (e *encoder) field(b []byte, f *IndexedField) []byte {
 	return appendString(b, f.Value)
 }
 
-// AppendField appends a literal field that enters no table.
+// AppendField appends a literal field that is not put into a table.
 func AppendField(b []byte, name, value string) []byte {
 	b = append(b, 0)
 	b = appendString(b, name)

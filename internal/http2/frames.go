@@ -6,8 +6,8 @@ import "encoding/binary"
 const (
 	frameHeaderLen = 9
 
-	// ClientPreface opens every HTTP/2 connection (RFC 9113, 3.4). No HTTP/1 request begins with
-	// it.
+	// ClientPreface is the start of every HTTP/2 connection (RFC 9113, 3.4). No HTTP/1 request
+	// begins with it.
 	ClientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 	// frameLenMax is the largest payload that the server accepts, and that peers accept unless
@@ -122,11 +122,11 @@ func appendSetting(b []byte, id uint16, v uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, v)
 }
 
-// dependency reads the stream that priority fields name.
+// dependency reads the stream number in priority fields.
 func dependency(p []byte) uint32 { return binary.BigEndian.Uint32(p) & windowMax }
 
-// unpad strips the padding and, for HEADERS, the priority fields of a payload. ok is false
-// when the padding is longer than the payload.
+// unpad strips the padding and, for HEADERS, the priority fields of a payload. ok is false when the
+// padding is longer than the payload.
 func unpad(h *frameHeader, p []byte) (body []byte, ok bool) {
 	pad := 0
 	if h.flags&flagPadded != 0 {
@@ -149,8 +149,8 @@ func unpad(h *frameHeader, p []byte) (body []byte, ok bool) {
 	return p[:len(p)-pad], true
 }
 
-// Rejection is what a server sends to a client that began with the preface and is not to be served:
-// empty SETTINGS and GOAWAY with a reason.
+// Rejection is sent to a client that began with the preface and is not served: empty SETTINGS and
+// GOAWAY with a reason.
 func Rejection(reason string) []byte {
 	b := appendFrameHeader(nil, 0, frameSettings, 0, 0)
 	return appendGoAway(b, 0, errInadequateSecurity, reason)

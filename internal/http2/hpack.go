@@ -17,8 +17,8 @@ var (
 	errHeadersTooLong = errors.New("header list larger than the limit")
 )
 
-// fieldKind classifies a header name, so that a request's headers are sorted by an integer switch
-// and not by comparing strings again for every request.
+// fieldKind classifies a header name, so that a request's headers are processed by an integer
+// switch instead of string comparisons for every request.
 type fieldKind uint8
 
 const (
@@ -45,9 +45,9 @@ type Field struct {
 // size is the field's size as RFC 7541 (4.1) counts it.
 func (f *Field) size() int { return len(f.Name) + len(f.Value) + 32 }
 
-// hpackDecoder decodes header blocks (RFC 7541). golang.org/x/net's decoder hands each field
-// to a callback and allocates for the table's bookkeeping; this decoder appends to a slice that the
-// connection reuses and classifies each name once, when it enters the table.
+// hpackDecoder decodes header blocks (RFC 7541). golang.org/x/net's decoder passes each field to a
+// callback and allocates for the table's bookkeeping; this decoder appends to a slice that the
+// connection reuses and classifies each name once, when it is put into the table.
 //
 // The dynamic table is a ring: entry i (0 = newest) is ring[(head-i)&mask].
 type hpackDecoder struct {
@@ -56,8 +56,8 @@ type hpackDecoder struct {
 	size    int
 	sizeMax int
 	huff    bytes.Buffer
-	// changes counts what may alter the meaning of a block: insertions and resizings. Two equal
-	// blocks mean the same while it does not change.
+	// changes counts everything that may change the meaning of a block: insertions and resizings.
+	// Two equal blocks have the same meaning while it does not change.
 	changes uint64
 }
 
@@ -67,8 +67,8 @@ func newHPACKDecoder() *hpackDecoder {
 
 // decode appends the fields of block to dst. It fails with errHPACK for a block that breaks the
 // compression state (the connection must end) and with errHeadersTooLong when the list exceeds
-// limit bytes as SETTINGS_MAX_HEADER_LIST_SIZE counts them; dst then has the fields before the
-// limit, and the whole block has been read, so the connection can go on.
+// limit bytes as SETTINGS_MAX_HEADER_LIST_SIZE counts them; then dst has the fields before the
+// limit, and the whole block has been read, so the connection can continue.
 func (d *hpackDecoder) decode(dst []Field, block []byte, limit int) ([]Field, error) {
 	total, started := 0, false
 	for len(block) > 0 {
@@ -132,7 +132,7 @@ func (d *hpackDecoder) literal(block []byte) (f Field, rest []byte, ok bool) {
 			return f, nil, false
 		}
 		f.Name, f.kind = p.Name, p.kind
-		if f.kind == fieldInvalid { // perhaps only the entry's value was invalid
+		if f.kind == fieldInvalid { // possibly only the entry's value was invalid
 			f.kind = kindOf(f.Name)
 		}
 	} else {

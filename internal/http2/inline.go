@@ -1,10 +1,10 @@
 package http2
 
 // A request whose handler needs only microseconds can run on the goroutine that reads the
-// connection (Stream.Dispatch): no hand-over to a worker, no wake-up, and the responses to all
-// requests of one read leave in one write. If such a handler has to wait after all, it first calls
-// LeaveReader, or asks its context for Done, which does it: another goroutine then takes over the
-// reading. The hand-over is one compare-and-swap on Stream.inline:
+// connection (Stream.Dispatch): no worker has to be woken, and the responses to all requests of one
+// read are sent in one write. If such a handler has to wait after all, it first calls LeaveReader,
+// or Done of its context, which does it: another goroutine then takes over the reading. The
+// transfer is one compare-and-swap on Stream.inline:
 //
 //	inlineReading ─ LeaveReader ─► inlineLeft   a worker reads on
 //	      └────────── return ────► inlineDone   this goroutine reads on
@@ -15,8 +15,8 @@ const (
 	inlineDone
 )
 
-// LeaveReader gives the reading of the connection to a worker if this stream's handler runs on the
-// reader. Handlers call it before they block.
+// LeaveReader transfers the reading of the connection to a worker if this stream's handler runs on
+// the reader. Handlers call it before they block.
 func (st *Stream) LeaveReader() {
 	if st.inline.Load() != inlineReading || !st.inline.CompareAndSwap(inlineReading, inlineLeft) {
 		return

@@ -6,28 +6,30 @@ import (
 )
 
 const (
-	// fragmentsMax is how many CONTINUATION frames a header block may have; an empty one costs the
-	// server a frame and the peer nine bytes.
+	// fragmentsMax is the maximum number of CONTINUATION frames of a header block; an empty one
+	// costs the server a frame and the peer nine bytes.
 	fragmentsMax = 64
-	// floodMax is how many frames that make no progress (control frames, empty DATA, DATA and
-	// HEADERS for ended streams, resets) a connection may send between two responses.
+	// floodMax is the maximum number of frames without progress (control frames, empty DATA, DATA
+	// and HEADERS for ended streams, resets) that a connection may send between two responses.
 	floodMax = 20000
-	// controlsMax is how many replies to control frames may wait for a peer that does not read.
+	// controlsMax is the maximum number of replies to control frames that wait for a peer that does
+	// not read.
 	controlsMax = 2000
-	// orphansMax is how many handlers may still run for streams that have ended before new streams
-	// are refused: opening and resetting in turn does not start more handlers.
+	// orphansMax is the number of running handlers whose streams have ended above which new streams
+	// are refused: so opening and resetting alternately does not start an unlimited number of
+	// handlers.
 	orphansMax = 1024
-	// cutsMax is how many streams that the server ended before their client did are remembered.
+	// cutsMax is the number of remembered streams that the server ended before their client did.
 	cutsMax = 256
-	// streamBytes is what an open stream takes from the budget besides its header fields: its
+	// streamBytes is the memory of an open stream in the budget, without its header fields: its
 	// state, a handler's stack and small messages.
 	streamBytes = 8 << 10
-	// backlogMax is how many bytes of output may wait for the socket before the connection is read
-	// no further. Messages that wait for flow control are not among them.
+	// backlogMax is the number of bytes of output waiting for the socket above which the connection
+	// is not read. Messages that wait for flow control do not count.
 	backlogMax = 256 << 10
 
-	// A connection with stalledBytes of unsent responses must take as much within stalledTime while
-	// other requests wait for memory.
+	// A connection with stalledBytes of unsent responses must take that much within stalledTime
+	// while other requests wait for memory.
 	stalledBytes = 64 << 10
 	stalledTime  = 10 * time.Second
 
@@ -35,12 +37,12 @@ const (
 	lingerBytes = 1 << 20
 )
 
-// limits are the bounds of a server's connections that tests make smaller.
+// limits are those limits of a server's connections that tests lower.
 type limits struct {
 	headerBytes  int           // of a request's header list
 	recvBytes    int           // request bytes of a connection that no handler has taken yet
 	sendBytes    int           // encoded responses of a connection that wait for flow control
-	writeTimeout time.Duration // how long one write to the socket may be stuck
+	writeTimeout time.Duration // how long one write to the socket may block
 	window       int32         // the flow control window offered per stream
 	connWindow   int32         // the flow control window offered per connection
 }
@@ -56,7 +58,7 @@ func newLimits(bodyBytes int) limits {
 	}
 }
 
-// countFlood is called for each frame that costs the server something and makes no progress. It is
+// countFlood is called for each frame that costs the server time and makes no progress. It is
 // reader-owned.
 func (c *Conn) countFlood() error {
 	r := &c.in
@@ -80,12 +82,12 @@ func (c *Conn) countControlLocked() error {
 	return nil
 }
 
-// headerBlockMax bounds a compressed block. Huffman coding can make a field longer than it is,
-// but not by more than this allows for reasonable ones.
+// headerBlockMax limits a compressed block. Huffman coding can make a field longer, but for
+// reasonable fields not by more than this allows.
 func (c *Conn) headerBlockMax() int { return c.srv.limits.headerBytes + frameLenMax }
 
 // cutStreams is a ring of the streams that the server ended last while their client was still
-// sending, so that frames already under way are not taken for a protocol error.
+// sending, so that frames in transit do not count as a protocol error.
 type cutStreams struct {
 	ids  []uint32
 	next int
@@ -109,7 +111,7 @@ func (s *cutStreams) has(id uint32) bool {
 	return false
 }
 
-// pingPolicy counts a client's pings that come too early.
+// pingPolicy counts a client's pings that arrive too early.
 type pingPolicy struct {
 	last    time.Time
 	strikes int
@@ -117,12 +119,12 @@ type pingPolicy struct {
 
 const (
 	pingStrikesMax = 2
-	// pingIdleMin is the least time between pings while no stream is open.
+	// pingIdleMin is the minimum interval of pings while no stream is open.
 	pingIdleMin = 2 * time.Hour
 )
 
-// checkPing applies gRPC's keepalive policy (proposal A8): a ping is free after a response,
-// otherwise it must keep a distance from the one before.
+// checkPing applies gRPC's keepalive policy (proposal A8): one ping is free after a response,
+// otherwise it must keep a minimum interval.
 func (c *Conn) checkPing(openStreams int) error {
 	p := &c.in.pings
 	now := time.Now()
@@ -145,11 +147,11 @@ func (c *Conn) checkPing(openStreams int) error {
 	return nil
 }
 
-// watchState is what the supervisor remembers of a connection between two looks.
+// watchState is the supervisor's state of a connection between two checks.
 type watchState struct {
 	reads    uint64
-	since    time.Time // of the last read that it noticed
-	pingedAt time.Time // zero: no ping is out
+	since    time.Time // when the supervisor noticed the last read
+	pingedAt time.Time // zero: no ping is outstanding
 
 	emitted   int64 // bytes of messages sent at emittedAt
 	emittedAt time.Time
@@ -161,8 +163,8 @@ var (
 	errStalled    = errors.New("peer reads too slowly while memory is short")
 )
 
-// watchConns looks after silent and stuck connections. One ticking goroutine for all connections
-// spares every read a clock reading and a timer.
+// watchConns detects silent and stuck connections. One ticking goroutine for all connections saves
+// every read a clock reading and a timer.
 func (s *Server) watchConns() {
 	tick := min(s.opts.KeepaliveTime, s.opts.KeepaliveTimeout, s.limits.writeTimeout, 4*time.Second) / 4
 	ticker := time.NewTicker(max(tick, 5*time.Millisecond))
@@ -182,8 +184,8 @@ func (s *Server) watchConns() {
 	}
 }
 
-// stalled reports whether the connection holds responses that others need the memory of, and has
-// taken less than stalledBytes of them within stalledTime.
+// stalled reports whether the connection has responses whose memory others wait for, and has taken
+// less than stalledBytes of them within stalledTime.
 func (c *Conn) stalled(w *watchState, now time.Time) bool {
 	c.mu.Lock()
 	queued, emitted := c.out.queued, c.out.emitted

@@ -28,7 +28,7 @@ type reader struct {
 	fragments int
 
 	maxID       uint32
-	last        *Stream // the stream of the last HEADERS; its DATA mostly follows
+	last        *Stream // the stream of the last HEADERS; its DATA usually follows
 	unacked     int64   // bytes of DATA since the connection's last WINDOW_UPDATE
 	gotSettings bool
 	wrote       bool // something was appended to the output since the last flush
@@ -43,7 +43,7 @@ func (r *reader) init() {
 }
 
 // read parses frames until the connection ends. It returns early when a handler that it ran inline
-// gave the reading to another goroutine.
+// transferred the reading to another goroutine.
 func (c *Conn) read(w *Worker) {
 	r := &c.in
 	for {
@@ -88,14 +88,14 @@ func (c *Conn) read(w *Worker) {
 	}
 }
 
-// more reads once, after making room for the frame that has begun.
+// more reads once, after making space for the frame that has begun.
 func (r *reader) more(nc net.Conn) (n int, err error) {
 	rest := r.buf[r.off:]
 	need := len(rest) + 1
 	if len(rest) >= frameHeaderLen {
 		need = frameHeaderLen + parseFrameHeader(rest).length
 	}
-	// A read that filled the buffer means that more is waiting than it can hold.
+	// A read that filled the buffer means that more bytes are waiting.
 	size := cap(r.buf)
 	if len(r.buf) == size {
 		size = min(2*size, readBufferMax)
@@ -120,8 +120,8 @@ func (r *reader) more(nc net.Conn) (n int, err error) {
 	return 0, err
 }
 
-// waitBacklog returns once the output is below backlogMax, or the connection has ended: a client
-// that sends requests and does not read responses is not read either.
+// waitBacklog returns once the output is below backlogMax, or the connection has ended: requests of
+// a client that does not read responses are not read.
 func (c *Conn) waitBacklog() {
 	c.in.backlog, c.in.wrote = 0, false
 	c.mu.Lock()
@@ -187,7 +187,7 @@ func (c *Conn) frame(h frameHeader, p []byte) (*Stream, error) {
 	return nil, nil // unknown types are ignored (RFC 9113, 4.1)
 }
 
-// dataFrame accounts for flow control and hands the bytes to the stream.
+// dataFrame does flow control and passes the bytes to the stream.
 func (c *Conn) dataFrame(h frameHeader, p []byte) (*Stream, error) {
 	r := &c.in
 	if h.streamID == 0 {
@@ -227,9 +227,9 @@ func (c *Conn) dataFrame(h frameHeader, p []byte) (*Stream, error) {
 	return st.receive(body, end), nil
 }
 
-// dataOnClosed handles DATA on a stream that is not open. A stream that the server has ended is
-// ignored, since its client may not know yet; on one that the client has ended DATA is an error
-// (RFC 9113, 5.1).
+// dataOnClosed handles DATA on a stream that is not open. DATA on a stream that the server has
+// ended is ignored, since its client may not know yet; on one that the client has ended it is an
+// error (RFC 9113, 5.1).
 func (c *Conn) dataOnClosed(id uint32) error {
 	if id > c.in.maxID {
 		return connError{errProtocol, "DATA on an idle stream"}
@@ -246,10 +246,10 @@ func (c *Conn) dataOnClosed(id uint32) error {
 	return c.countControlLocked()
 }
 
-// receive counts n bytes of DATA against the connection's window and gives them back in
-// halves of it. They are given back when they are read, not when they are used, since a message in
-// assembly must be able to complete: the window cannot be overrun, and limits.recvBytes bounds what
-// gathers.
+// receive counts n bytes of DATA against the connection's window and returns the credit in halves
+// of the window. It returns credit when bytes are read, not when they are used, since a message in
+// assembly must be able to complete: the client cannot exceed the window, and limits.recvBytes
+// limits the sum.
 func (c *Conn) receive(n int) {
 	r := &c.in
 	r.unacked += int64(n)
@@ -301,8 +301,8 @@ func (c *Conn) continuationFrame(h frameHeader, p []byte) (*Stream, error) {
 	return st, err
 }
 
-// headerBlock decodes a whole block, which has to happen even for streams that are refused,
-// since the compression state is the connection's.
+// headerBlock decodes a whole block, even for streams that are refused, since the compression state
+// belongs to the connection.
 func (c *Conn) headerBlock(h frameHeader, block []byte) (*Stream, error) {
 	r := &c.in
 	if req := r.memos.get(block, r.hpack.changes); req != nil && h.streamID > r.maxID && !h.selfDependent {
@@ -332,7 +332,7 @@ func (c *Conn) headerBlock(h frameHeader, block []byte) (*Stream, error) {
 	return nil, nil
 }
 
-// rejectStream resets a stream that never was in the table.
+// rejectStream resets a stream that was never in the table.
 func (c *Conn) rejectStream(id uint32, code errCode) error {
 	c.mu.Lock()
 	c.lastID = max(c.lastID, id)
@@ -344,7 +344,7 @@ func (c *Conn) rejectStream(id uint32, code errCode) error {
 }
 
 // trailerBlock handles a second header block on a stream: the client's trailers, which end its side
-// and which no protocol here uses.
+// and are not used.
 func (c *Conn) trailerBlock(h frameHeader) (*Stream, error) {
 	c.mu.Lock()
 	st, cut := c.streams[h.streamID], c.cuts.has(h.streamID)
@@ -382,7 +382,7 @@ func (c *Conn) goAway(err error) {
 	}
 	c.draining, c.goAwayID = true, 0
 	// Closing with unread input would reset the connection and could lose the GOAWAY: close the
-	// sending side, then read what is under way for a moment.
+	// sending side, then read for a moment.
 	c.out.halfClose, c.out.closeAfter = true, false
 	c.flushLocked(false)
 	if _, ok := c.nc.(interface{ CloseWrite() error }); ok {

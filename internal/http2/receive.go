@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// Received is what a protocol queues for its handler: a message, or some bytes of a body.
+// Received is an item that a protocol queues for its handler: a message, or some bytes of a body.
 type Received struct {
 	Buf *Buffer
 	// Off is how much of Buf has been consumed; Flag belongs to the protocol.
@@ -15,8 +15,8 @@ type Received struct {
 	Flag bool
 }
 
-// receive gives DATA, or the client's end, to the protocol. It runs on the reader, and returns st
-// when the reader is to run its handler.
+// receive passes DATA, or the client's end, to the protocol. It runs on the reader, and returns st
+// when the reader must run its handler.
 func (st *Stream) receive(p []byte, end bool) (inline *Stream) {
 	st.got += int64(len(p))
 	if st.declared >= 0 && (st.got > st.declared || end && st.got != st.declared) {
@@ -40,8 +40,7 @@ func (st *Stream) receive(p []byte, end bool) (inline *Stream) {
 	return st
 }
 
-// Widen lets the rest of a message come that still lacks need bytes, whatever the window was. The
-// reader calls it.
+// Widen enlarges the window for the need bytes that a message still lacks. The reader calls it.
 func (st *Stream) Widen(need int) {
 	lack := int64(need) - st.recvWindow.Load()
 	if need > 0 && lack > 0 {
@@ -60,15 +59,15 @@ func (st *Stream) grant(n int64) {
 	c.mu.Unlock()
 }
 
-// Credit gives back n received bytes that the handler has consumed. The window is given back in
-// quarters.
+// Credit returns credit for n received bytes that the handler has consumed. The window is enlarged
+// in quarters.
 func (st *Stream) Credit(n int) {
 	window := int64(st.conn.srv.limits.window)
 	if st.owed.Add(int64(n)) < window/4 {
 		return
 	}
 	owed := st.owed.Swap(0)
-	// What Widen has granted beyond the initial window is not given twice.
+	// Credit that Widen has granted beyond the initial window is not granted twice.
 	if over := st.recvWindow.Load() + owed - window; over > 0 {
 		owed -= over
 	}
@@ -80,9 +79,9 @@ func (st *Stream) Credit(n int) {
 	}
 }
 
-// Hold counts n bytes of buffers for the request against what the connection may hold. It reports
-// false when that is too much, or when the server has no memory for them: the protocol must then
-// refuse the request. The reader calls it.
+// Hold counts n bytes of buffers for the request against the connection's limit. It reports false
+// when that would exceed the limit, or when the server has no memory for them: then the protocol
+// must refuse the request. The reader calls it.
 func (st *Stream) Hold(n int) bool {
 	c := st.conn
 	if n == 0 {
@@ -107,7 +106,7 @@ func (st *Stream) Hold(n int) bool {
 // HoldMax is how many bytes a connection may hold.
 func (st *Stream) HoldMax() int { return st.conn.srv.limits.recvBytes }
 
-// unholdLocked is Hold's opposite, for n bytes that the handler has taken. st.mu is held.
+// unholdLocked reverses Hold for n bytes that the handler has consumed. st.mu is held.
 func (st *Stream) unholdLocked(n int) {
 	if !st.released {
 		st.held -= int64(n)
@@ -130,9 +129,9 @@ func (st *Stream) Push(m Received, end error) {
 	st.wakeReceiver()
 }
 
-// PushBytes queues a copy of p: into the last buffer of the queue if there is room, so that many
-// small DATA frames do not take a buffer each. It reports false when the connection may not hold
-// more. The reader calls it.
+// PushBytes queues a copy of p: in the last buffer of the queue if there is space, so that many
+// small DATA frames share buffers. It reports false when that would exceed the connection's limit.
+// The reader calls it.
 func (st *Stream) PushBytes(p []byte) bool {
 	st.mu.Lock()
 	if n := len(st.queue); n > 0 {
@@ -173,7 +172,7 @@ func (st *Stream) wakeReceiver() {
 	}
 }
 
-// wakeSender wakes a sender that waits for room. conn.mu is held.
+// wakeSender wakes a sender that waits for space. conn.mu is held.
 func (st *Stream) wakeSender() {
 	if st.sendWake == nil {
 		return
@@ -184,8 +183,8 @@ func (st *Stream) wakeSender() {
 	}
 }
 
-// hangUp is called when the stream has ended: the receiver gets an error after what is queued, and
-// what the stream held counts no longer.
+// hangUp is called when the stream has ended: the receiver gets an error after the queued items,
+// and the stream's bytes are no longer counted.
 func (st *Stream) hangUp() {
 	st.mu.Lock()
 	if st.queueEnd == nil || errors.Is(st.queueEnd, io.EOF) {
@@ -200,9 +199,9 @@ func (st *Stream) hangUp() {
 	st.wakeReceiver()
 }
 
-// Next waits for the next that was queued; the caller must free its buffer and give back its bytes
-// by Credit. It returns the end that was pushed, context.Canceled after the stream has ended, or
-// the context's error.
+// Next waits for the next queued item; the caller must free its buffer and call Credit for its
+// bytes. It returns the end that was pushed, context.Canceled after the stream has ended, or the
+// context's error.
 func (st *Stream) Next() (Received, error) {
 	for {
 		m, ok, end := st.pop()
@@ -220,7 +219,8 @@ func (st *Stream) Next() (Received, error) {
 	}
 }
 
-// pop takes the first that waits; when none does, end reports whether, and why, none will.
+// pop removes the first item; when there is none, end reports whether there will be no more, and
+// why.
 func (st *Stream) pop() (m Received, ok bool, end error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -234,7 +234,7 @@ func (st *Stream) pop() (m Received, ok bool, end error) {
 	return m, true, nil
 }
 
-// FreeQueue drops what the handler did not take.
+// FreeQueue drops the items that the handler did not consume.
 func (st *Stream) FreeQueue() {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -16,27 +16,27 @@ type Request struct {
 	ContentLength int64
 	// Fields are the regular fields in order of arrival, without host and te.
 	Fields []Field
-	// TooLarge is set when the header list exceeds the limit; Fields and the other values are then
-	// those that came before the limit, and may be missing.
+	// TooLarge is set when the header list exceeds the limit; then Fields and the other values are
+	// those before the limit, and may be missing.
 	TooLarge bool
 	// Exhausted is set when there is no memory for the request: the protocol must refuse it.
 	Exhausted bool
 	// EndStream is set when no body follows.
 	EndStream bool
-	// Keep is set when Memo is worth setting: the same header block may come again with the same
+	// Keep is set when setting Memo is useful: the same header block may come again with the same
 	// meaning.
 	Keep bool
-	// Memo is nil at first. What Open leaves in it comes back with every later request of the
-	// connection whose header block is equal; Fields are then nil.
+	// Memo is nil at first. A value that Open stores in it is in every later request of the
+	// connection whose header block is equal; then Fields is nil.
 	Memo any
 
-	size int // what the fields cost in memory; 0 when Memo is used again
+	size int // memory of the fields; 0 when Memo is reused
 }
 
-// fieldBytes is what a decoded field costs above its size as RFC 7541 (4.1) counts it.
+// fieldBytes is the memory of a decoded field in addition to its size in RFC 7541 (4.1).
 const fieldBytes = 16
 
-// parse sorts fields into r. It reports false for a request that RFC 9113 (8.1.1) calls malformed.
+// parse stores fields in r. It reports false for a malformed request (RFC 9113, 8.1.1).
 func (r *Request) parse(fields []Field) bool {
 	visible := r.Fields[:0]
 	*r = Request{ContentLength: -1}
@@ -94,7 +94,7 @@ func (r *Request) parse(fields []Field) bool {
 	return true
 }
 
-// declare reads a content-length. Several must be equal (RFC 9110, 8.6).
+// declare parses a content-length. Several must be equal (RFC 9110, 8.6).
 func (r *Request) declare(v string) bool {
 	n, err := strconv.ParseUint(v, 10, 63)
 	if err != nil || (r.ContentLength >= 0 && r.ContentLength != int64(n)) {
@@ -104,14 +104,14 @@ func (r *Request) declare(v string) bool {
 	return true
 }
 
-// memoBlockMax keeps out header blocks with literals, which are rarely sent twice.
+// memoBlockMax excludes header blocks with literals, which are rarely sent twice.
 const memoBlockMax = 64
 
-// memos remembers what the last few header blocks meant. A client that sends the same requests
-// again sends the same bytes again, all of them indexes into the compression table, and as long as
-// the table has not changed they mean the same.
+// memos caches the meaning of the last few header blocks. A client that repeats requests sends the
+// same bytes again, all of them indexes into the compression table, and while the table is
+// unchanged they have the same meaning.
 type memos struct {
-	changes uint64 // the decoder's changes for which the entries hold
+	changes uint64 // the value of the decoder's changes at which the entries are valid
 	entries [4]struct {
 		block []byte
 		req   Request

@@ -22,26 +22,26 @@ type Options struct {
 	Protocol Protocol
 	// MaxConcurrentStreams limits the requests that a connection may have open; 0 means 65536.
 	MaxConcurrentStreams uint32
-	// MaxBodyBytes is the largest request that a handler gathers in one piece. A connection may
-	// have brought in four such requests, and at least 64 MiB, that no handler has taken yet.
+	// MaxBodyBytes is the largest request that a handler collects in one piece. A connection may
+	// have four such requests, and at least 64 MiB, that no handler has consumed yet.
 	MaxBodyBytes int
 
 	// KeepaliveTime is how long a connection may be silent before it is pinged (0: 2 h),
 	// KeepaliveTimeout how long the acknowledgement may take (0: 20 s).
 	KeepaliveTime, KeepaliveTimeout time.Duration
-	// KeepaliveMinTime is the least time between a client's pings while a request is open (0: 5 s);
-	// without one it is 2 h. The third ping that comes too early ends the connection with
-	// ENHANCE_YOUR_CALM "too_many_pings", as grpc-go's server does.
+	// KeepaliveMinTime is the minimum interval of a client's pings while a request is open (0: 5
+	// s); without one it is 2 h. The third ping that arrives too early ends the connection with
+	// ENHANCE_YOUR_CALM "too_many_pings", as in grpc-go's server.
 	KeepaliveMinTime time.Duration
 
-	// Budget is what the connections take memory from; nil means that only the limits of each
-	// connection hold.
+	// Budget is the source of the connections' memory; nil means that only the limits of each
+	// connection apply.
 	Budget *budget.Budget
 
 	// Received and Sent, if not nil, are called with the bytes of each read and write.
 	Received, Sent func(bytes int)
 
-	// Logger gets what peers do wrong (debug) and what fails here (warn). nil discards.
+	// Logger logs protocol errors of peers (debug) and internal failures (warn). nil discards.
 	Logger *slog.Logger
 }
 
@@ -91,10 +91,10 @@ func NewServer(opts Options) *Server {
 	}
 }
 
-// ServeConn serves a connection until it ends, or until a request that runs on this goroutine hands
-// the reading over. head has been read from nc already and begins with ClientPreface; state is nil
-// on a connection without TLS. closed is called once, when the connection has been closed; it must
-// not block.
+// ServeConn serves a connection until it ends, or until a request that runs on this goroutine
+// transfers the reading. head has been read from nc already and begins with ClientPreface; state is
+// nil on a connection without TLS. closed is called once, when the connection has been closed; it
+// must not block.
 func (s *Server) ServeConn(nc net.Conn, head []byte, state *tls.ConnectionState, closed func()) {
 	c := newConn(s, nc, state, closed)
 	if !s.add(c) {
@@ -128,8 +128,8 @@ func (s *Server) beginStop() []*Conn {
 }
 
 // Shutdown sends GOAWAY to every client, waits for open requests and closes. When ctx ends first,
-// Shutdown cuts off the rest as Close does and returns ctx's error. Streams that never end by
-// themselves must be ended by their handlers.
+// Shutdown closes the remaining connections as Close does and returns ctx's error. Handlers must
+// end streams that would otherwise last forever.
 func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range s.beginStop() {
 		c.goAwayGracefully()

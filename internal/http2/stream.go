@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Protocol serves what comes over connections.
+// Protocol serves the requests of connections.
 type Protocol interface {
-	// Accept returns what serves the requests of one connection.
+	// Accept returns the handler of the requests of one connection.
 	Accept(c *Conn) ConnHandler
 }
 
@@ -28,25 +28,25 @@ type Handler interface {
 	// no body follows. It starts the handler by Stream.Run, or by Stream.Dispatch later, or refuses
 	// the request.
 	Started(end bool)
-	// Received takes the bytes of a DATA frame, in the reader. They are valid during the call. When
-	// it returns true the reader calls Serve itself.
+	// Received processes the bytes of a DATA frame, in the reader. They are valid during the call.
+	// When it returns true the reader calls Serve itself.
 	Received(p []byte, end bool) (inline bool)
-	// Serve handles the request and calls Stream.LockServed before it returns. It returns what
-	// Stream.UnlockServed returned.
+	// Serve handles the request and calls Stream.LockServed before it returns. It returns the
+	// result of Stream.UnlockServed.
 	Serve(w *Worker) (reading bool)
 	// AppendEnd appends the stream's last frame, with END_STREAM, by Stream.Headers or
 	// Stream.EmptyData. It is called with the stream locked, after Stream.Finish and when the queue
 	// is empty.
 	AppendEnd()
-	// Value serves the values of the request's context.
+	// Value returns the values of the request's context.
 	Value(key any) any
 
 	// Base returns the embedded Stream.
 	Base() *Stream
 }
 
-// Stream is one request and its response: what Handlers embed. Its exported methods with the suffix
-// Locked are called between Lock (or LockServed) and Unlock, Flush or UnlockServed.
+// Stream is one request and its response, embedded in Handlers. Its exported methods with the
+// suffix Locked are called between Lock (or LockServed) and Unlock, Flush or UnlockServed.
 type Stream struct {
 	ctx     streamContext
 	conn    *Conn
@@ -55,15 +55,16 @@ type Stream struct {
 
 	// Reader-owned.
 	recvEnded bool // END_STREAM has been seen
-	discard   bool // the protocol wants no further DATA
-	shared    bool // other goroutines may look at the stream
-	// declared is the body's length according to content-length, -1 without one; got is what came.
+	discard   bool // the protocol ignores further DATA
+	shared    bool // other goroutines may use the stream
+	// declared is the body's length according to content-length, -1 without one; got is the number
+	// of received bytes.
 	declared, got int64
 
-	// closed is set with ended, for those who look at it without conn.mu.
+	// closed is set with ended, for readers without conn.mu.
 	closed atomic.Bool
 
-	// recvWindow is what the client may still send; owed is what it may be given back.
+	// recvWindow is what the client may still send; owed is credit not yet returned.
 	recvWindow atomic.Int64
 	owed       atomic.Int64
 
@@ -72,7 +73,7 @@ type Stream struct {
 
 	mu       sync.Mutex // guards the fields below
 	queue    []Received
-	queueEnd error // what comes after the queue; nil: not known yet
+	queueEnd error // the end of the queue; nil: not known yet
 	wake     chan struct{}
 	held     int64 // bytes counted in conn.recvBytes
 	released bool
@@ -81,8 +82,8 @@ type Stream struct {
 	sendWindow int64
 	outq       []outMessage
 	outBytes   int
-	reserved   int   // bytes of room for a message that is being encoded
-	share      int64 // of reserved, bytes taken from the budget
+	reserved   int   // bytes reserved for a message that is being encoded
+	share      int64 // bytes of reserved that were taken from the budget
 	cost       int64 // bytes taken from the budget for the stream itself
 	inPending  bool
 	final      bool // to be ended once outq is empty
@@ -134,7 +135,7 @@ func (c *Conn) open(h frameHeader, req *Request) error {
 		st.releaseLocked()
 		c.cuts.add(h.streamID)
 		c.mu.Unlock()
-		return nil // GOAWAY has told the client that this stream is not served
+		return nil // GOAWAY has excluded this stream
 	}
 	c.lastID = h.streamID
 	c.in.last = st
@@ -154,7 +155,7 @@ func (c *Conn) open(h frameHeader, req *Request) error {
 	return nil
 }
 
-// Run starts the handler on a worker while the body is still coming. The reader calls it.
+// Run starts the handler on a worker while the body is still arriving. The reader calls it.
 func (st *Stream) Run() {
 	st.wake = make(chan struct{}, 1)
 	st.sendWake = make(chan struct{}, 1)
@@ -173,9 +174,8 @@ func (st *Stream) Run() {
 	c.srv.workers.run(job{handler: st.handler})
 }
 
-// Dispatch starts the handler of a request that has been received as a whole: on a worker, or, when
-// onReader is set, in the caller, which is then to return true from Handler.Received. The reader
-// calls it.
+// Dispatch starts the handler of a completely received request: on a worker, or, when onReader is
+// set, in the caller, which must then return true from Handler.Received. The reader calls it.
 func (st *Stream) Dispatch(onReader bool) (inline bool) {
 	c := st.conn
 	c.mu.Lock()
@@ -194,7 +194,7 @@ func (st *Stream) Dispatch(onReader bool) (inline bool) {
 	return false
 }
 
-// Discard drops the DATA that still comes. The reader calls it.
+// Discard makes the reader drop further DATA. The reader calls it.
 func (st *Stream) Discard() { st.discard = true }
 
 // Lock locks the stream's connection for appending to its output.
@@ -213,13 +213,12 @@ func (st *Stream) UnlockReader() {
 // connection that are about to finish can add their responses first.
 func (st *Stream) Flush(combine bool) { st.conn.flushLocked(combine) }
 
-// gatherBytesMax is how much FlushFull lets gather: a share of a system call's cost that no longer
-// shows, little enough that the first of the messages does not wait for the last.
+// gatherBytesMax is how much FlushFull lets accumulate: enough that the cost of a system call is
+// negligible, and little enough that the first message does not wait for the last.
 const gatherBytesMax = 16 << 10
 
-// FlushFull unlocks the connection, and sends the output if much has gathered or a message waits
-// for flow control. A handler that has more to send calls it after each message, and Flush after
-// the last.
+// FlushFull unlocks the connection, and sends the output if it is long or a message waits for flow
+// control. A handler that has more to send calls it after each message, and Flush after the last.
 func (st *Stream) FlushFull() {
 	c := st.conn
 	if len(c.out.buf)+c.out.segBytes < gatherBytesMax && len(c.out.pending) == 0 {
@@ -229,8 +228,8 @@ func (st *Stream) FlushFull() {
 	c.flushLocked(false)
 }
 
-// LockServed locks the connection after the handler has returned. dispatched tells a handler that
-// was started by Dispatch from one that was started by Run. The context ends here.
+// LockServed locks the connection after the handler has returned. dispatched distinguishes a
+// handler that was started by Dispatch from one that was started by Run. The context ends here.
 func (st *Stream) LockServed(dispatched bool) {
 	c := st.conn
 	if dispatched {
@@ -245,14 +244,14 @@ func (st *Stream) LockServed(dispatched bool) {
 	st.ctx.cancel(context.Canceled)
 }
 
-// releaseLocked gives back what the stream itself took from the budget.
+// releaseLocked releases the stream's own bytes of the budget.
 func (st *Stream) releaseLocked() {
 	st.conn.account.Give(st.cost)
 	st.cost = 0
 }
 
-// UnlockServed unlocks the connection and sees that its output is sent. It reports whether the
-// calling goroutine still reads the connection, if it ever did.
+// UnlockServed unlocks the connection and makes sure that its output is sent. It reports whether
+// the calling goroutine still reads the connection, if it ever did.
 func (st *Stream) UnlockServed() (reading bool) {
 	c := st.conn
 	if st.keepsReading() {
@@ -270,7 +269,7 @@ func (st *Stream) Ended() bool { return st.closed.Load() }
 // EndedLocked reports whether the stream has ended, so that nothing can be sent on it.
 func (st *Stream) EndedLocked() bool { return st.ended }
 
-// FinishLocked ends the stream, after what it has queued, with the frame that Handler.AppendEnd
+// FinishLocked ends the stream, after its queued messages, with the frame that Handler.AppendEnd
 // appends.
 func (st *Stream) FinishLocked() {
 	if st.ended || st.final {
@@ -287,7 +286,7 @@ func (st *Stream) FinishLocked() {
 // FinishingLocked reports whether FinishLocked has been called.
 func (st *Stream) FinishingLocked() bool { return st.final }
 
-// endLocked appends the last frame of st and takes the stream out of the table.
+// endLocked appends the last frame of st and removes the stream from the table.
 func (c *Conn) endLocked(st *Stream) {
 	if st.ended {
 		return
@@ -296,8 +295,8 @@ func (c *Conn) endLocked(st *Stream) {
 	st.CloseLocked()
 }
 
-// CloseLocked takes a stream out of the table whose last frame, with END_STREAM, has been appended.
-// RST_STREAM tells a client that has not ended its side to stop sending (RFC 9113, 8.1).
+// CloseLocked removes a stream from the table whose last frame, with END_STREAM, has been appended.
+// If the client has not ended its side, RST_STREAM tells it to stop sending (RFC 9113, 8.1).
 func (st *Stream) CloseLocked() {
 	c := st.conn
 	if !st.remoteDone {
@@ -307,7 +306,7 @@ func (st *Stream) CloseLocked() {
 	c.removeLocked(st)
 }
 
-// ResetCode is why a protocol resets a stream.
+// ResetCode is the reason for which a protocol resets a stream.
 type ResetCode uint32
 
 // The codes that protocols use, of RFC 9113 (7).
@@ -330,7 +329,7 @@ func (c *Conn) resetLocked(st *Stream, code errCode) {
 	c.removeLocked(st)
 }
 
-// reset ends a stream that broke a rule; the connection goes on. It runs on the reader.
+// reset ends a stream that broke a rule; the connection continues. It runs on the reader.
 func (c *Conn) reset(st *Stream, code errCode) {
 	c.mu.Lock()
 	c.resetLocked(st, code)

@@ -3,14 +3,14 @@ package http2
 import "sync"
 
 const (
-	// workersIdleMax is how many parked workers a server keeps. A parked worker costs its stack,
-	// 8 to 32 KiB; the number covers a burst of requests on a hundred connections.
+	// workersIdleMax is the maximum number of parked workers of a server. A parked worker costs its
+	// stack, 8 to 32 KiB; the number covers a burst of requests on a hundred connections.
 	workersIdleMax = 1024
 	// scratchBytesMax is the largest scratch buffer that a worker keeps.
 	scratchBytesMax = 4 * CopyBytesMax
 )
 
-// job is what a worker does next: serve a request, write a connection's output, or read on.
+// job is a worker's next task: serve a request, write a connection's output, or read on.
 type job struct {
 	handler Handler
 	c       *Conn
@@ -22,14 +22,14 @@ type job struct {
 // time; a reused worker has the stack already.
 type Worker struct {
 	in chan job
-	// Scratch is where a handler encodes small responses.
+	// Scratch is a buffer in which a handler encodes small responses.
 	Scratch *Buffer
-	// Data belongs to the protocol: what it wants to keep per worker instead of per request.
+	// Data belongs to the protocol: state that it keeps per worker instead of per request.
 	Data any
 }
 
 // TrimScratch replaces a scratch buffer that a large response has grown, so that a thousand parked
-// workers do not keep a thousand large buffers.
+// workers do not hold a thousand large buffers.
 func (w *Worker) TrimScratch() {
 	if cap(w.Scratch.B) > scratchBytesMax {
 		w.Scratch.Free()
@@ -48,7 +48,7 @@ func newWorker() *Worker {
 	return &Worker{in: make(chan job, 1), Scratch: NewBuffer(CopyBytesMax)}
 }
 
-// run gives j to a parked worker or starts one.
+// run passes j to a parked worker or starts one.
 func (p *workerPool) run(j job) {
 	p.mu.Lock()
 	if n := len(p.parked); n > 0 {

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// batchBytesMax is how much one system call writes at most: enough to be worth it, little
-	// enough that other streams and control frames get their turn and that the bytes leave the
-	// cache only once.
+	// batchBytesMax is the maximum size of one write: large enough to be efficient, small enough
+	// that other streams and control frames get their turn and that the bytes leave the cache only
+	// once.
 	batchBytesMax = 128 << 10
-	// CopyBytesMax is the largest message that is copied into the output; larger ones are written
-	// from where they were encoded.
+	// CopyBytesMax is the size of the largest message that is copied into the output; larger ones
+	// are written without a copy.
 	CopyBytesMax = 4 << 10
-	// QueueBytesMax is how many bytes a stream may have queued before its handler must wait
+	// QueueBytesMax is the number of queued bytes of a stream above which its handler must wait
 	// (WaitQueue).
 	QueueBytesMax = 64 << 10
 )
@@ -48,7 +48,7 @@ type output struct {
 	closeAfter   bool // close once everything is out
 	halfClose    bool // the same, but only the sending side
 
-	window     int64 // what the peer lets the connection send
+	window     int64 // the peer's window of the connection
 	peerWindow int64 // its initial window per stream
 	peerFrame  int   // its largest frame
 	pending    []*Stream
@@ -66,9 +66,9 @@ func (o *output) init(c *Conn) {
 	o.hpack.tableMax = headerTableSize
 }
 
-// flushLocked writes what has gathered, unless another goroutine is writing, which then writes it
-// too. It is entered with c.mu held and leaves it released. combine lets other handlers that are
-// about to finish add their responses first.
+// flushLocked writes the output, unless another goroutine is writing, which then writes it too. It
+// is called with c.mu held and releases it. combine lets other handlers that are about to finish
+// add their responses first.
 func (c *Conn) flushLocked(combine bool) {
 	o := &c.out
 	if o.writing || c.dead {
@@ -127,8 +127,8 @@ func (c *Conn) flushLocked(combine bool) {
 	c.mu.Unlock()
 }
 
-// flushOnWorker writes what has gathered on another goroutine, for callers that must not wait for
-// the socket.
+// flushOnWorker writes the output on another goroutine, for callers that must not wait for the
+// socket.
 func (c *Conn) flushOnWorker() {
 	c.srv.workers.run(job{c: c, do: func(c *Conn, _ *Worker) {
 		c.mu.Lock()
@@ -136,7 +136,7 @@ func (c *Conn) flushOnWorker() {
 	}})
 }
 
-// write puts one batch on the socket. Only the goroutine that set writing calls it.
+// write writes one batch to the socket. Only the goroutine that set writing calls it.
 func (o *output) write(buf []byte, segs []segment) error {
 	if len(segs) == 0 {
 		_, err := o.c.nc.Write(buf)
@@ -169,7 +169,7 @@ func (o *output) write(buf []byte, segs []segment) error {
 	return err
 }
 
-// writeJoined serves TLS, which has no vectored write and would make a record of each piece.
+// writeJoined writes to TLS, which has no vectored write and would make a record of each piece.
 func (o *output) writeJoined(iov net.Buffers) error {
 	joined := NewBuffer(batchBytesMax)
 	defer joined.Free()
@@ -181,8 +181,8 @@ func (o *output) writeJoined(iov net.Buffers) error {
 	return err
 }
 
-// fill moves queued messages to the output, one frame of each stream in turn, as far as the windows
-// and the batch size allow.
+// fill moves queued messages to the output, one frame per stream in turn, as far as the windows and
+// the batch size allow.
 func (o *output) fill() {
 	for len(o.pending) > 0 && len(o.buf)+o.segBytes < batchBytesMax {
 		st := o.pending[0]
@@ -212,7 +212,7 @@ func (o *output) fill() {
 	o.signalRoom()
 }
 
-// signalRoom wakes handlers that wait for room.
+// signalRoom wakes handlers that wait for space.
 func (o *output) signalRoom() {
 	if o.room != nil && o.queued < o.roomBytes() {
 		close(o.room)
@@ -220,7 +220,7 @@ func (o *output) signalRoom() {
 	}
 }
 
-// roomBytes is how much may be queued before a long message waits.
+// roomBytes is the number of queued bytes above which a long message waits.
 func (o *output) roomBytes() int {
 	return min(o.c.srv.limits.sendBytes, int(o.c.account.ResponseRoom()))
 }
@@ -238,7 +238,7 @@ func (o *output) takeFrame(st *Stream) {
 	o.emitData(st, data)
 	if n <= CopyBytesMax {
 		o.buf = append(o.buf, data...)
-		if last && m.off == n { // wholly copied, no segment refers to it
+		if last && m.off == n { // completely copied, no segment refers to it
 			m.buf.Free()
 		} else if last {
 			o.segs = append(o.segs, segment{pos: len(o.buf), done: m.buf})
@@ -260,7 +260,7 @@ func (o *output) takeFrame(st *Stream) {
 	}
 }
 
-// emitData appends the frame header and takes the bytes off both windows; the payload follows.
+// emitData appends the frame header and subtracts the bytes from both windows; the payload follows.
 func (o *output) emitData(st *Stream, data []byte) {
 	o.window -= int64(len(data))
 	o.emitted += int64(len(data))
@@ -269,8 +269,8 @@ func (o *output) emitData(st *Stream, data []byte) {
 	o.c.markProgress()
 }
 
-// SendLocked sends or queues a message. It copies p when that is small; otherwise it takes owned,
-// whose bytes p are, and returns true.
+// SendLocked sends or queues a message. It copies p when that is small; otherwise it takes
+// ownership of owned, whose bytes p are, and returns true.
 func (st *Stream) SendLocked(p []byte, owned *Buffer) (taken bool) {
 	c := st.conn
 	o := &c.out
@@ -301,22 +301,22 @@ func (st *Stream) SendLocked(p []byte, owned *Buffer) (taken bool) {
 	return taken
 }
 
-// Pieces are the rest of a long message, which is sent from where it is.
+// Pieces are the rest of a long message, which is sent without a copy.
 type Pieces struct {
 	List [][]byte
-	// Release takes a piece back once it is sent or dropped, on any goroutine. A piece that may
-	// still be on its way to the socket when the stream ends is never given back.
+	// Release is called with a piece once it is sent or dropped, on any goroutine, except a piece
+	// that is being written to the socket when the stream ends.
 	Release func(piece []byte)
 }
 
-// Free gives back all pieces.
+// Free releases all pieces.
 func (p Pieces) Free() {
 	for _, piece := range p.List {
 		p.Release(piece)
 	}
 }
 
-// SendPiecesLocked sends or queues what follows the first buffer of a message.
+// SendPiecesLocked sends or queues the pieces after the first buffer of a message.
 func (st *Stream) SendPiecesLocked(p Pieces) {
 	for _, piece := range p.List {
 		b := &Buffer{B: piece, release: p.Release}
@@ -348,8 +348,7 @@ func (st *Stream) WaitQueue() error {
 	}
 }
 
-// EndError is why a stream that has ended cannot be sent on: its context's error, or
-// ErrServerStopped.
+// EndError returns why a stream has ended: its context's error, or ErrServerStopped.
 func (st *Stream) EndError() error {
 	if err := st.ctx.Err(); err != nil {
 		return err
@@ -364,8 +363,8 @@ func (o *output) enqueue(st *Stream) {
 	}
 }
 
-// forget drops what st still had to send. A message of which a part may be on its way to the socket
-// is freed after the next write.
+// forget drops the unsent messages of st. A message that is partly being written to the socket is
+// freed after the next write.
 func (o *output) forget(st *Stream) {
 	o.unreserve(st)
 	o.queued -= st.outBytes
@@ -382,8 +381,8 @@ func (o *output) forget(st *Stream) {
 	o.signalRoom()
 }
 
-// drop releases all output of a connection that has ended; a goroutine that writes does it when it
-// comes back.
+// drop releases all output of a connection that has ended; if a goroutine is writing, that
+// goroutine does it.
 func (o *output) drop() {
 	o.pending = nil
 	o.written.Broadcast()
@@ -396,7 +395,7 @@ func (o *output) drop() {
 	o.buf, o.segs, o.spare, o.spareS = nil, nil, nil, nil
 }
 
-// WaitRoom waits, until the context ends, for room for a message of n bytes and reserves it. It is
+// WaitRoom waits, until the context ends, for space for a message of n bytes and reserves it. It is
 // called before a message above CopyBytesMax is encoded, so that a client that does not read costs
 // memory for some responses and not for all of its requests. Small messages never wait: a client
 // that neglects a long response still gets short ones. accounted is set when the bytes have been
@@ -413,7 +412,7 @@ func (st *Stream) WaitRoom(n int, accounted bool) error {
 		}
 		limit := o.roomBytes()
 		if n <= QueueBytesMax {
-			limit *= 4 // long responses that are neglected do not stop shorter ones
+			limit *= 4 // unread long responses do not stop shorter ones
 		}
 		if o.queued < limit {
 			break
@@ -459,7 +458,7 @@ func (st *Stream) WaitRoom(n int, accounted bool) error {
 	return nil
 }
 
-// unreserve gives back what WaitRoom took: the message is queued now, or never will be.
+// unreserve releases the reservation of WaitRoom: the message is queued now, or was dropped.
 func (o *output) unreserve(st *Stream) {
 	if st.share != 0 {
 		o.c.account.Give(st.share)

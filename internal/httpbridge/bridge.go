@@ -1,12 +1,12 @@
-// Package httpbridge serves requests that come over HTTP/2 by an http.Handler.
+// Package httpbridge serves requests over HTTP/2 with an http.Handler.
 //
 // It is an http2.Protocol, so that one connection can carry both gRPC and plain HTTP requests:
-// handing the connection to another HTTP/2 server would need its SETTINGS and compression state to
-// be moved. It has what the handlers of an API need: bodies with flow control, Flush, cancellation,
-// "Expect: 100-continue". It has no push, no trailers and no hijacking.
+// transferring the connection to another HTTP/2 server would require transferring its SETTINGS and
+// compression state. It supports what the handlers of an API need: bodies with flow control, Flush,
+// cancellation, "Expect: 100-continue". It does not support push, trailers and hijacking.
 //
 // Invariants: a handler runs at most once per request; a response's headers are sent once, before
-// its body; a response with a declared length has no other.
+// its body; a response with a declared length has exactly that length.
 //
 // Concurrency: each request has one handler goroutine and is fed by the reader of its connection.
 package httpbridge
@@ -35,7 +35,7 @@ type Server struct {
 
 var _ http2.Protocol = (*Server)(nil)
 
-// New returns a server for h. log, if not nil, gets the panics of h.
+// New returns a server for h. log, if not nil, logs the panics of h.
 func New(h http.Handler, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -98,8 +98,8 @@ type exchange struct {
 	srv   *Server
 	local any // the net.Addr for http.LocalAddrContextKey
 	req   *http.Request
-	bad   error // why there is no req
-	code  int   // the status that goes with bad
+	bad   error // why req is nil
+	code  int   // the HTTP status that belongs to bad
 
 	mu       sync.Mutex // guards headSent
 	headSent bool
@@ -231,5 +231,5 @@ func (b *requestBody) sendContinue() {
 	x.Flush(false)
 }
 
-// Close implements io.Closer. What is left of the body is dropped with the stream.
+// Close implements io.Closer. The rest of the body is dropped with the stream.
 func (b *requestBody) Close() error { return nil }

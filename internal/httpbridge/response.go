@@ -11,14 +11,14 @@ import (
 	"cairn/internal/http2"
 )
 
-// responseWriter is the http.ResponseWriter of an exchange. The first bytes of a body are kept back
-// until there are responseBufferMax of them, so that a short response gets a Content-Length.
+// responseWriter is the http.ResponseWriter of an exchange. It buffers up to responseBufferMax
+// bytes of a body, so that a short response gets a Content-Length.
 type responseWriter struct {
 	x      *exchange
 	header http.Header
 	code   int
 	buf    bytes.Buffer
-	sent   bool // headers are out
+	sent   bool // headers were sent
 	head   bool // response to HEAD: no body
 	length int64
 }
@@ -83,7 +83,7 @@ func (w *responseWriter) FlushError() error {
 	return err
 }
 
-// push sends the headers unless they are out, then p in pieces.
+// push sends the headers unless they were sent, then p in pieces.
 func (w *responseWriter) push(p []byte) error {
 	x := w.x
 	for {
@@ -119,8 +119,8 @@ func (w *responseWriter) push(p []byte) error {
 	}
 }
 
-// headLocked sends the response's headers unless they are out. sample is the beginning of the body,
-// from which a missing Content-Type is derived.
+// headLocked sends the response's headers unless they were sent. sample is the beginning of the
+// body, from which a missing Content-Type is derived.
 func (w *responseWriter) headLocked(sample []byte, end bool) {
 	if w.sent {
 		return
@@ -151,7 +151,7 @@ func (w *responseWriter) headLocked(sample []byte, end bool) {
 	x.HeadersLocked(b, end)
 }
 
-// finish sends what is left when the handler has returned.
+// finish sends the buffered rest when the handler has returned.
 func (w *responseWriter) finish() {
 	x := w.x
 	if w.code == 0 {

@@ -1,8 +1,7 @@
-// Package invariant checks at run time what package comments call invariants.
+// Package invariant checks at run time the invariants in package comments.
 //
-// A broken invariant is a bug of this program, never a client's fault: going on would risk the
-// data, so the check panics, and the member ends with the reason. Checks that cost next to nothing
-// are always on:
+// A broken invariant is a bug of this program, never a client's fault. Continuing would risk the
+// data, so the check panics, and the member ends with the reason. Cheap checks are always on:
 //
 //	invariant.Check(p.done != nil, "request %d was completed twice", id)
 //

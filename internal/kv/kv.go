@@ -1,9 +1,8 @@
-// Package kv holds cairn's nouns: revisions, key ranges, records and events.
+// Package kv has cairn's basic types: revisions, key ranges, records and events.
 //
-// It owns the vocabulary that every layer shares and nothing that acts on it;
-// how a record is stored is decided in mvcc, how it is sent in v3rpc and
-// v2http. It imports the standard library only. All types are plain values;
-// none is safe for concurrent modification.
+// It owns the types that every layer shares and no operations on them; mvcc defines how a record is
+// stored, v3rpc and v2http how it is sent. It imports the standard library only. All types are
+// plain values; none is safe for concurrent modification.
 package kv
 
 import (
@@ -11,10 +10,9 @@ import (
 	"fmt"
 )
 
-// Revision names one change of the store. Main is the store-wide revision,
-// which every successful write command moves by exactly one, from 2 on for the
-// first write (as etcd counts). Sub orders the changes inside one command,
-// from 0.
+// Revision identifies one change of the store. Main is the store-wide revision, which every
+// successful write command increments by exactly one, from 2 on for the first write (as in etcd).
+// Sub orders the changes inside one command, from 0.
 type Revision struct {
 	Main int64
 	Sub  int64
@@ -25,7 +23,7 @@ func (r Revision) Less(s Revision) bool {
 	return r.Main < s.Main || r.Main == s.Main && r.Sub < s.Sub
 }
 
-// IsZero reports whether r names no change.
+// IsZero reports whether r identifies no change.
 func (r Revision) IsZero() bool { return r == Revision{} }
 
 // String returns "main/sub", or "main" when sub is 0.
@@ -36,29 +34,29 @@ func (r Revision) String() string {
 	return fmt.Sprintf("%d/%d", r.Main, r.Sub)
 }
 
-// LeaseID names a lease; 0 is no lease.
+// LeaseID identifies a lease; 0 means no lease.
 type LeaseID int64
 
-// ClusterTime is the replicated clock: nanoseconds that leaders have led since
-// the cluster was made. It never goes back and stands still while there is no
-// leader. 0 in a deadline means that there is none.
+// ClusterTime is the replicated clock: nanoseconds during which the cluster had a leader, since it
+// was made. It never goes back and does not advance without a leader. 0 in a deadline means that
+// there is none.
 type ClusterTime int64
 
-// KeyRange is a set of keys: the single key Key when End is nil, and otherwise
-// all keys in [Key, End). An End of one zero byte stands for the end of the
-// key space, as in etcd's RangeRequest.range_end.
+// KeyRange is a set of keys: the single key Key when End is nil, and otherwise all keys in [Key,
+// End). An End of one zero byte means the end of the key space, as in etcd's
+// RangeRequest.range_end.
 type KeyRange struct {
 	Key []byte
 	End []byte
 }
 
-// SingleKey reports whether the range can only ever hold Key itself.
+// SingleKey reports whether the range contains only Key, by its form.
 func (r KeyRange) SingleKey() bool { return len(r.End) == 0 }
 
 // Unbounded reports whether the range has no upper end.
 func (r KeyRange) Unbounded() bool { return len(r.End) == 1 && r.End[0] == 0 }
 
-// Empty reports whether no key can be in the range.
+// Empty reports whether the range can contain no key.
 func (r KeyRange) Empty() bool {
 	return !r.SingleKey() && !r.Unbounded() && bytes.Compare(r.Key, r.End) >= 0
 }
@@ -71,9 +69,8 @@ func (r KeyRange) Contains(key []byte) bool {
 	return bytes.Compare(key, r.Key) >= 0 && (r.Unbounded() || bytes.Compare(key, r.End) < 0)
 }
 
-// Record is one version of a key: what the key was from revision Mod on, until
-// the key's next change. A Record with Deleted set is a tombstone; of the rest
-// it has only Mod.
+// Record is one version of a key: its state from revision Mod until the next change of the key. A
+// Record with Deleted set is a tombstone, of which only Mod is valid.
 type Record struct {
 	CreateRevision int64       // main revision of the write that created the key
 	Mod            Revision    // the change that made this version
@@ -84,7 +81,7 @@ type Record struct {
 	Value          []byte
 }
 
-// EventType says what an event did to its key.
+// EventType is the kind of change of an event.
 type EventType uint8
 
 // The types of events. The values are stored; never renumber them.
@@ -93,8 +90,8 @@ const (
 	EventDelete EventType = 1
 )
 
-// Action is v2's name for a write, kept with its event so that v2 watchers see
-// it. Writes that came from v3 have ActionNone, and show as set or delete.
+// Action is v2's name for a write, stored with its event for v2 watchers. Writes of v3 have
+// ActionNone, which v2 shows as set or delete.
 type Action uint8
 
 // The actions of the v2 dialect. The values are stored; never renumber them.
@@ -136,9 +133,8 @@ func (a Action) String() string {
 	}
 }
 
-// Event is one change of one key, or, when Dir is set, of one v2 directory,
-// which v3 never sees. Prev is the version that the change replaced; its Mod is
-// zero when there was none.
+// Event is one change of one key, or, when Dir is set, of one v2 directory, which v3 never sees.
+// Prev is the version that the change replaced; its Mod is zero when there was none.
 type Event struct {
 	Type   EventType
 	Action Action
@@ -146,6 +142,6 @@ type Event struct {
 	Key    []byte
 	Record Record // the version that the change made; a tombstone for a delete
 	Prev   Record
-	// PrevGone says that a compaction has taken Prev's value.
+	// PrevGone is set when a compaction has dropped Prev's value.
 	PrevGone bool
 }

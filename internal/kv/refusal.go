@@ -2,17 +2,17 @@ package kv
 
 import "errors"
 
-// Refusal is implemented by the errors with which a request or command is refused: the reason is in
-// the request, or in the state that it met, and every member decides alike. All other errors are
-// failures of the member. An error is marked as a refusal where it is made; code that wraps it
-// keeps the mark.
+// Refusal is implemented by the errors that refuse a request or command: the reason is in the
+// request, or in the state that it is applied to, and every member decides alike. All other errors
+// are failures of the member. An error is marked as a refusal where it is made; wrapping preserves
+// the mark.
 type Refusal interface {
 	error
 	// Refusal marks the type. It does nothing.
 	Refusal()
 }
 
-// NewRefusal returns a refusal with a text, which callers compare with errors.Is.
+// NewRefusal returns a refusal with a text, for comparison by errors.Is.
 func NewRefusal(text string) error { return &refusal{text} }
 
 type refusal struct{ text string }

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// goPackage is what the rules need to know of one directory with Go files.
+// goPackage has the facts about one directory with Go files that the rules need.
 type goPackage struct {
 	dir       string // slash-separated, relative to the module's root
 	documents bool   // some file has a package comment
@@ -71,7 +71,7 @@ func checkImports(p *goPackage, f goFile, module string, layer int, listed bool,
 			breaches = append(breaches, fmt.Sprintf("%s: imports %s, but only internal/storage touches pebble", at, imported))
 		}
 		if !listed || layer == outside || f.test {
-			continue // a test may reach up: it is in no program
+			continue // a test may import higher layers: it is in no program
 		}
 		if layer <= stdOnly && !standard(imported, module) {
 			breaches = append(breaches, fmt.Sprintf("%s: imports %s, but layer %d uses the standard library only", at, imported, layer))
@@ -83,7 +83,7 @@ func checkImports(p *goPackage, f goFile, module string, layer int, listed bool,
 		below, known := layerOf(target)
 		switch c := (crossing{p.dir, target}); {
 		case !known: // its own directory is reported
-		case sameProgram(p.dir, target): // what a program keeps for itself is layered by Go's own rule against cycles
+		case sameProgram(p.dir, target): // packages inside one program are layered by Go's rule against cycles
 		case crossings[c] != "":
 			crossed[c] = true
 		case below == outside:
@@ -107,7 +107,7 @@ func sameProgram(a, b string) bool {
 	return program(a) != "" && program(a) == program(b)
 }
 
-// staleCrossings reports the exceptions that are no longer needed by the packages there are.
+// staleCrossings reports the exceptions that no package needs any more.
 func staleCrossings(packages []*goPackage, crossed map[crossing]bool) (breaches []string) {
 	for _, p := range packages {
 		for c := range crossings {
@@ -137,7 +137,7 @@ func within(imported, prefix string) bool {
 }
 
 // standard reports whether an import path is the standard library's: its first element has no dot,
-// and it is not ours.
+// and it is not this module's.
 func standard(imported, module string) bool {
 	first, _, _ := strings.Cut(imported, "/")
 	return !strings.Contains(first, ".") && !within(imported, module)
@@ -201,7 +201,7 @@ func (p *goPackage) add(fsys fs.FS, name string) error {
 // clocks are the functions of package time that read the clock or wait for it.
 var clocks = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
 
-// impurities finds what a package that is stepped must not do itself.
+// impurities finds goroutines, clocks and randomness in a package that its caller steps.
 func impurities(files *token.FileSet, parsed *ast.File, local map[string]string) (found []string) {
 	say := func(n ast.Node, what string) {
 		found = append(found, fmt.Sprintf("%s: %s", files.Position(n.Pos()), what))
@@ -212,7 +212,7 @@ func impurities(files *token.FileSet, parsed *ast.File, local map[string]string)
 			say(n, "starts a goroutine")
 		case *ast.SelectorExpr:
 			from, ok := n.X.(*ast.Ident)
-			if !ok || from.Obj != nil { // a local variable that is called like the package
+			if !ok || from.Obj != nil { // a local variable with the package's name
 				break
 			}
 			switch imported := local[from.Name]; {

@@ -14,18 +14,17 @@ import (
 // line is one row of a table of docs/compatibility.md.
 type line struct {
 	number int
-	names  []string // what its first cell has in backquotes
+	names  []string // the texts in backquotes in its first cell
 	state  string
 	notes  string
 }
 
-// states are what a line may say of cairn.
+// states are the allowed states in a row.
 var states = []string{"works", "planned", "never"}
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// readLines finds the rows of the tables on the page, and reports those that are not of the
-// tables' form.
+// readLines returns the rows of the tables on the page, and reports malformed rows.
 func readLines(page string) (lines []line, faults []string) {
 	for i, text := range strings.Split(page, "\n") {
 		if !strings.HasPrefix(text, "|") || strings.HasPrefix(text, "|---") {
@@ -40,7 +39,7 @@ func readLines(page string) (lines []line, faults []string) {
 			continue
 		}
 		if cells[3] == "cairn" {
-			continue // a table's head
+			continue // the head of a table
 		}
 		l := line{number: i + 1, state: cells[3], notes: cells[4]}
 		for _, m := range quoted.FindAllStringSubmatch(cells[0], -1) {
@@ -88,9 +87,8 @@ func gatewayPaths(m protoreflect.MethodDescriptor) (paths []string) {
 	return paths
 }
 
-// checkPage reports what of the published API, and of the flags the server knows, has no line on
-// the page or the wrong
-// one. help is what etcd --help prints.
+// checkPage reports the methods of the published API, and the flags of the server, that have no row
+// on the page or a wrong one. help is the output of etcd --help.
 func checkPage(page, help string) []string {
 	page, _ = splitPage(page)
 	lines, faults := readLines(page)

@@ -17,12 +17,12 @@ import (
 	"cairn/internal/v3lockpb"
 )
 
-// fieldsHead opens the part of docs/compatibility.md whose tables list fields, with three cells:
-// names, state, and the tests that show them or the reason why there are none.
+// fieldsHead is the heading of the part of docs/compatibility.md whose tables list fields, with
+// three cells: names, state, and the tests or the reason why there are none.
 const fieldsHead = "## Fields of v3\n"
 
-// splitPage returns the page without the part about fields, with its lines left empty so that the
-// others keep their numbers, and that part likewise.
+// splitPage returns the page without the part about fields, whose lines are left empty so that the
+// others keep their numbers, and that part in the same way.
 func splitPage(page string) (rest, fields string) {
 	before, from, found := strings.Cut(page, fieldsHead)
 	if !found {
@@ -41,7 +41,7 @@ func services() []protoreflect.FileDescriptor {
 	return []protoreflect.FileDescriptor{etcdserverpb.File_rpc_proto, v3lockpb.File_v3lock_proto, v3electionpb.File_v3election_proto}
 }
 
-// publishedFields lists every field of every message that the API has, as Message.field.
+// publishedFields lists every field of every message in the API, as Message.field.
 func publishedFields() (names []string) {
 	var list func(messages protoreflect.MessageDescriptors)
 	list = func(messages protoreflect.MessageDescriptors) {
@@ -84,7 +84,7 @@ func testsIn(fsys fs.FS) (map[string]bool, error) {
 }
 
 // checkFields reports fields of the published API that the page does not list, rows of fields that
-// there are not, and rows that do not name tests that there are.
+// do not exist, and rows that do not name existing tests.
 func checkFields(page string, tests map[string]bool) (faults []string) {
 	_, part := splitPage(page)
 	published := publishedFields()

@@ -17,7 +17,7 @@ const (
 )
 
 // Picture draws the packages of internal as an SVG: one row of boxes per layer, the highest layer
-// first. An import goes from a box to one in a lower row.
+// first. Each import goes from a box to one in a lower row.
 func Picture() string {
 	byLayer := map[int][]string{}
 	top := 0

@@ -1,5 +1,5 @@
-// Package lint proves what docs/architecture.md says about how the packages depend on each other,
-// and that docs/compatibility.md leaves nothing of the published API out.
+// Package lint checks the import rules in docs/architecture.md, and that docs/compatibility.md
+// lists the whole published API.
 //
 // It owns the table of layers below and the rules that read it. It does not own style:
 // golangci-lint does. It works on source text alone (an fs.FS), so the rules themselves are tested
@@ -8,16 +8,15 @@
 // Invariants: every package of the module is in the table; an import between two packages of the
 // module goes to a strictly lower layer unless crossings names it, with the reason (TestModule).
 //
-// Concurrency: none; everything is a function of its arguments.
+// Concurrency: none; all results depend only on the arguments.
 package lint
 
-// outside is the layer of what no program is built from: tests, the simulator, checkers. It may
-// import anything of the module, and nothing that has a layer may import it.
+// outside is the layer of packages that are in no program: tests, the simulator, checkers. They may
+// import anything of the module, and no package with a layer may import them.
 const outside = -1
 
-// layers is the table of the module's packages, by their directory. A name ending in /... stands
-// for everything below it. A new package gets its line here, in the layer that docs/architecture.md
-// gives it.
+// layers is the table of the module's packages, by their directory. A name ending in /... covers
+// everything below it. A new package gets its line here, in the layer of docs/architecture.md.
 var layers = map[string]int{
 	"internal/kv":        0,
 	"internal/budget":    0,
@@ -93,23 +92,24 @@ var layers = map[string]int{
 	"scripts/...":   outside,
 }
 
-// crossing is an import that does not go to a strictly lower layer and is right all the same.
+// crossing is an allowed import that does not go to a strictly lower layer.
 type crossing struct{ from, to string }
 
-// crossings lists them with the reason. One that no package makes any more is reported.
+// crossings lists them with the reason. Unused ones are reported.
 var crossings = map[crossing]string{
 	{"cmd/bench", "test/process"}:            "bench is a tool for tests, which starts servers as tests do",
 	{"internal/raftlog", "internal/storage"}: "only storage touches pebble, so the raft log gets its store from it",
 }
 
-// stdOnly is the highest layer that imports nothing but the standard library.
+// stdOnly is the highest layer that imports only the standard library.
 const stdOnly = 0
 
 // pureMax is the highest layer whose packages are stepped by their caller: they start no goroutine,
-// read no wall clock and no global randomness, so that sim can run them on its own.
+// read no wall clock and no global randomness, so that sim can run them.
 const pureMax = 5
 
-// impure lists the packages up to pureMax that talk to the world all the same, with the reason.
+// impure lists the packages up to pureMax that use goroutines or clocks nevertheless, with the
+// reason.
 var impure = map[string]string{
 	"internal/http1":              "serves connections",
 	"internal/proxy/relay":        "copies between connections",
@@ -134,15 +134,15 @@ var impure = map[string]string{
 	"internal/logging":            "names old log files by their time",
 }
 
-// pebble is the storage engine's module. Its only importer is internal/storage; tests and the
-// simulator may use its virtual file system, which is how a disk is crashed.
+// pebble is the storage engine's module. Only internal/storage imports it; tests and the simulator
+// may use its virtual file system, to crash a disk.
 const (
 	pebble    = "github.com/cockroachdb/pebble"
 	pebbleVFS = pebble + "/v2/vfs"
 )
 
-// forbidden are the import paths, with all below them, that nothing may import: they are the thing
-// being built.
+// forbidden are import paths that nothing may import, including paths below them: they belong to
+// the project that is being reimplemented.
 var forbidden = []string{
 	"go.etcd.io/etcd/server",
 	"go.etcd.io/etcd/etcdctl",

@@ -71,7 +71,7 @@ func CheckText(fsys fs.FS) (faults []string, err error) {
 	return faults, err
 }
 
-// skippedDirectory reports whether a directory holds what others wrote, or what was built.
+// skippedDirectory reports whether a directory has third-party or built files.
 func skippedDirectory(name string) bool {
 	return strings.HasPrefix(name, ".") || slices.Contains([]string{"bin", "dist", "node_modules", "testdata"}, name)
 }

@@ -1,9 +1,9 @@
 // Package listen turns URLs into listeners: TCP, Unix sockets, sockets that systemd passes, and TLS
 // on any of them.
 //
-// It owns how an address is bound and what a connection's handshake does: a handshake that fails is
-// logged in words, and a client that does not speak TLS gets a response that says so. It does not
-// own the certificates (package certs) nor what is served.
+// It owns the binding of addresses and the TLS handshake of connections: a failed handshake is
+// logged with an explanation, and a client without TLS gets a response that says so. It does not
+// own the certificates (package certs) nor the service on a connection.
 //
 // Invariants: Open binds all addresses or none (TestOpenErrors). A connection of a secure listener
 // carries data only after its handshake (TestHandshakeTimeout).
@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Address is what is bound.
+// Address is an address to bind.
 type Address struct {
 	Scheme  string // http, https, unix or unixs
 	Address string // HOST:PORT, or the path of a socket
@@ -45,19 +45,19 @@ type Listener struct {
 	secure *security // nil without TLS
 }
 
-// URL is where the listener is reached: with the port that was chosen for port 0.
+// URL returns the listener's URL, with the actual port if the configured one is 0.
 func (l *Listener) URL() string { return l.scheme + "://" + l.Addr().String() }
 
-// IsSecure reports whether the address asks for TLS.
+// IsSecure reports whether the address uses TLS.
 func (l *Listener) IsSecure() bool { return l.scheme == "https" || l.scheme == "unixs" }
 
-// Options are how addresses are bound.
+// Options are options of binding.
 type Options struct {
 	ReusePort bool // let other processes of the same user bind the same port
 	Inherited Inherited
 }
 
-// Open binds addresses, in their order. An error names the address; nothing stays bound then.
+// Open binds addresses, in order. An error names the address; then nothing stays bound.
 func Open(ctx context.Context, addresses []Address, o Options) (all []*Listener, err error) {
 	for _, a := range addresses {
 		l, err := open(ctx, a, o)
@@ -101,8 +101,8 @@ func reusePort(network, _ string, socket syscall.RawConn) error {
 	return failed
 }
 
-// removeStale removes the socket of a process that has ended without removing it. Any other file,
-// and a socket that a process listens on, stay.
+// removeStale removes a socket left by a process that has ended. Any other file, and a socket on
+// which a process listens, stay.
 func removeStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode()&os.ModeSocket == 0 {
@@ -120,7 +120,7 @@ func removeStale(ctx context.Context, path string) error {
 	return nil
 }
 
-// describe says in the user's terms why an address cannot be bound.
+// describe explains to the user why an address cannot be bound.
 func describe(a Address, err error) error {
 	way := "give another URL"
 	switch {
@@ -137,10 +137,10 @@ func describe(a Address, err error) error {
 	return fmt.Errorf("listen on %s: %w; %s", a.Address, err, way)
 }
 
-// Inherited are sockets that systemd has passed (sd_listen_fds(3)), of a unit with a .socket.
+// Inherited has the sockets that systemd has passed (sd_listen_fds(3)) for a unit with a .socket.
 type Inherited struct{ left *[]net.Listener }
 
-// Inherit takes the sockets that were passed to this process, if any.
+// Inherit returns the sockets that were passed to this process, if any.
 func Inherit() (Inherited, error) {
 	all, err := activation.Listeners()
 	if err != nil {
@@ -150,7 +150,7 @@ func Inherit() (Inherited, error) {
 	return Inherited{&all}, nil
 }
 
-// Left are the addresses of sockets that no URL has asked for.
+// Left returns the addresses of the sockets that no URL uses.
 func (i Inherited) Left() (addresses []string) {
 	if i.left == nil {
 		return nil

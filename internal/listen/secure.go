@@ -19,8 +19,8 @@ type security struct {
 	failures *certs.Failures
 }
 
-// Secure makes a listener whose address asks for TLS speak it. Handshakes that fail are logged by
-// failures. For other addresses it does nothing.
+// Secure enables TLS on a listener whose address uses it. failures logs failed handshakes. For
+// other addresses it does nothing.
 func (l *Listener) Secure(config *tls.Config, failures *certs.Failures) {
 	if l.IsSecure() {
 		l.secure = &security{config, failures}
@@ -37,7 +37,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return &Conn{Conn: tls.Server(nc, l.secure.config), below: nc, failures: l.secure.failures}, nil
 }
 
-// Conn is a connection that speaks TLS.
+// Conn is a TLS connection.
 type Conn struct {
 	*tls.Conn
 	below    net.Conn
@@ -47,8 +47,8 @@ type Conn struct {
 	err  error // of the handshake
 }
 
-// HandshakeContext makes the handshake, once. It logs a failure, and answers a client that does not
-// speak TLS.
+// HandshakeContext makes the handshake, once. It logs a failure, and responds to a client without
+// TLS.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
 	c.once.Do(func() {
 		if c.err = c.Conn.HandshakeContext(ctx); c.err == nil {
@@ -66,7 +66,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	return c.err
 }
 
-// Handshake is HandshakeContext without a time limit of its own.
+// Handshake is HandshakeContext without a time limit.
 func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
 
 // Read implements net.Conn.
@@ -87,12 +87,12 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 const (
 	needsTLS = "this port speaks TLS only: use https:// in the endpoint"
-	// answerTimeout bounds how long a client that does not speak TLS is waited for.
+	// answerTimeout limits the wait for a client without TLS.
 	answerTimeout = time.Second
 )
 
-// answerPlain tells a client in its own protocol that the port speaks TLS only: with HTTP/2 by
-// GOAWAY, with HTTP/1 by a response. head is what the client has sent first.
+// answerPlain sends a client without TLS, in its own protocol, the reason for the refusal: with
+// HTTP/2 by GOAWAY, with HTTP/1 by a response. head is the first bytes from the client.
 func answerPlain(nc net.Conn, head []byte) {
 	var response []byte
 	switch {
@@ -131,7 +131,7 @@ func startsHTTP(head string) bool {
 	return false
 }
 
-// goAway is what a server of HTTP/2 sends that wants no requests (RFC 9113, 6.5 and 6.8).
+// goAway is the GOAWAY of an HTTP/2 server that accepts no requests (RFC 9113, 6.5 and 6.8).
 func goAway(reason string) []byte {
 	const frameSettings, frameGoAway, inadequateSecurity = 4, 7, 0xc
 	b := []byte{0, 0, 0, frameSettings, 0, 0, 0, 0, 0}

@@ -14,15 +14,15 @@ import (
 
 // jsonHandler writes lines with the fields of etcd's lines, in their order: level, ts, caller, msg,
 // and then the attributes. Programs that collect etcd's logs parse them. slog's own handler writes
-// the attributes; its own fields, whose order cannot be chosen, are left out there.
+// the attributes; its own fields, whose order cannot be chosen, are disabled.
 type jsonHandler struct {
 	attrs slog.Handler
-	to    *lineWriter // shared by all handlers that were made from one another
+	to    *lineWriter // shared by all handlers derived from one another
 }
 
-// lineWriter puts the first fields of a line in front of its attributes.
+// lineWriter prepends the first fields of a line to its attributes.
 type lineWriter struct {
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the fields below
 	w    io.Writer
 	head []byte
 }
@@ -32,7 +32,7 @@ func newJSONHandler(w io.Writer, level slog.Leveler) slog.Handler {
 	return jsonHandler{slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level, ReplaceAttr: onlyAttrs}), to}
 }
 
-// Write gets the attributes as an object. It is called by Handle alone, under mu.
+// Write receives the attributes as an object. Only Handle calls it, under mu.
 func (l *lineWriter) Write(attrs []byte) (int, error) {
 	line := l.head
 	if len(attrs) > len("{}\n") {
@@ -79,16 +79,16 @@ func (h jsonHandler) WithGroup(name string) slog.Handler {
 	return jsonHandler{h.attrs.WithGroup(name), h.to}
 }
 
-// appendJSON appends a text as JSON. Bytes that are not UTF-8 are replaced.
+// appendJSON appends a text as JSON. Invalid UTF-8 is replaced.
 func appendJSON(to []byte, text string) []byte {
 	quoted, err := json.Marshal(text)
-	if err != nil { // of a string: cannot happen
+	if err != nil { // cannot happen with a string
 		return append(to, `""`...)
 	}
 	return append(to, quoted...)
 }
 
-// callerOf names a place in the code as etcd does: the file with its directory, and the line.
+// callerOf formats a source position as etcd does: the file with its directory, and the line.
 func callerOf(pc uintptr) string {
 	if pc == 0 {
 		return ""
@@ -101,7 +101,7 @@ func callerOf(pc uintptr) string {
 	return filepath.Base(dir) + "/" + file + ":" + strconv.Itoa(frame.Line)
 }
 
-// onlyAttrs leaves out the fields that Handle writes itself, and writes durations as texts, 100ms,
+// onlyAttrs removes the fields that Handle writes itself, and formats durations as texts, 100ms,
 // where slog would write nanoseconds.
 func onlyAttrs(groups []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {

@@ -1,12 +1,11 @@
-// Package logging owns how cairn's log lines look: a text form for people, JSON for programs, and
-// raft's logger on top of the same.
+// Package logging owns the format of cairn's log lines: a text form for humans, JSON for programs,
+// and raft's logger on top of them.
 //
-// It owns where lines go, too: files, which may be rotated, and systemd's journal. It does not own
-// what is logged. Messages
-// are constant and in lower case; what varies is in attributes. Two attributes mean something here:
-// "component" names the part of the program that speaks, and an attribute whose key is the message
-// itself (message "data dir", key "data_dir") is what the message states, so that it reads `data
-// dir = default.etcd`.
+// It also owns the outputs: files, which may be rotated, and systemd's journal. It does not own the
+// content. Messages are constant and in lower case; variable parts are in attributes. Two
+// attributes have a meaning: "component" is the part of the program that logs, and an attribute
+// whose key is the message itself (message "data dir", key "data_dir") is printed as `data dir =
+// default.etcd`.
 //
 // Concurrency: handlers may be used from any number of goroutines; each line is written with one
 // Write.
@@ -20,10 +19,10 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// ComponentKey is the key of the attribute that names the part of the program that speaks.
+// ComponentKey is the key of the attribute with the part of the program that logs.
 const ComponentKey = "component"
 
-// For is a logger for one part of the program.
+// For returns a logger for one part of the program.
 func For(log *slog.Logger, component string) *slog.Logger {
 	return log.With(ComponentKey, component)
 }
@@ -44,13 +43,13 @@ func priorityOf(line string) journal.Priority {
 	return journal.PriInfo
 }
 
-// LevelOff lets no line through.
+// LevelOff is above all levels.
 const LevelOff = slog.Level(1 << 20)
 
-// LevelNotice is etcd's level between info and warning: worth a look, and nothing is wrong.
+// LevelNotice is etcd's level between info and warning: notable, but not wrong.
 const LevelNotice = slog.LevelInfo + 2
 
-// New is a handler that writes lines of at least the level to w, in JSON or in the text form.
+// New returns a handler that writes lines of at least the level to w, in JSON or in the text form.
 func New(w io.Writer, asJSON bool, level slog.Leveler) slog.Handler {
 	if asJSON {
 		return newJSONHandler(w, level)

@@ -10,13 +10,13 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// Journal is the output that is systemd's journal.
+// Journal is the name of the output systemd's journal.
 const Journal = "systemd/journal"
 
-// Outputs are where lines go.
+// Outputs are the destinations of log lines.
 type Outputs struct {
 	Names    []string  // "stderr", "stdout", Journal, or files
-	Rotation *Rotation // of files; nil appends for ever
+	Rotation *Rotation // of files; nil means no rotation
 }
 
 // Open opens the outputs. Lines are appended to files. The returned closer closes them. Log files
@@ -58,7 +58,7 @@ func openFile(path string, r *Rotation) (io.WriteCloser, error) {
 
 type closers []io.Closer
 
-// Close closes all, also after one that fails.
+// Close closes all outputs, even after an error.
 func (cs closers) Close() error {
 	var errs []error
 	for _, c := range cs {
@@ -67,7 +67,7 @@ func (cs closers) Close() error {
 	return errors.Join(errs...)
 }
 
-// every writes to all, where io.MultiWriter would stop at the first that fails: a full disk must
+// every writes to all outputs, where io.MultiWriter would stop at the first error: a full disk must
 // not silence the standard error.
 type every []io.Writer
 

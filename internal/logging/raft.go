@@ -9,13 +9,13 @@ import (
 	"go.etcd.io/raft/v3"
 )
 
-// Raft is a raft.Logger that writes to a log under the component "raft". These are the lines whose
-// messages are not constant, since raft formats them.
+// Raft is a raft.Logger that writes to a log under the component "raft". These are the only lines
+// whose messages are not constant, since raft formats them.
 type Raft struct{ log *slog.Logger }
 
 var _ raft.Logger = (*Raft)(nil)
 
-// NewRaft returns the logger to be given to raft.Config.
+// NewRaft returns the logger for raft.Config.
 func NewRaft(log *slog.Logger) *Raft { return &Raft{For(log, "raft")} }
 
 // say formats only lines that will be written: raft logs a lot at the debug level.
@@ -42,9 +42,8 @@ func (r *Raft) Debugf(format string, v ...any) { r.printf(slog.LevelDebug, forma
 // Info implements raft.Logger.
 func (r *Raft) Info(v ...any) { r.print(slog.LevelInfo, v) }
 
-// Infof implements raft.Logger. With asynchronous writes raft is told about the same stable entries
-// more than once, and logs each time that it has dropped them already; that line gets the level
-// debug.
+// Infof implements raft.Logger. With asynchronous writes raft receives the same stable entries more
+// than once, and logs each time that it ignores them; those lines get the level debug.
 func (r *Raft) Infof(format string, v ...any) {
 	level := slog.LevelInfo
 	if strings.Contains(format, "missing from unstable log") {
@@ -65,7 +64,7 @@ func (r *Raft) Error(v ...any) { r.print(slog.LevelError, v) }
 // Errorf implements raft.Logger.
 func (r *Raft) Errorf(format string, v ...any) { r.printf(slog.LevelError, format, v) }
 
-// Fatal implements raft.Logger. It panics rather than ends the program, like Panic: raft calls both
+// Fatal implements raft.Logger. Like Panic it panics instead of ending the program: raft calls both
 // where one of its invariants is broken, and a goroutine's stack shows more than an exit status.
 func (r *Raft) Fatal(v ...any) { r.Panic(v...) }
 

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// Rotation is how a log file is replaced by a new one when it has grown.
+// Rotation is the policy for replacing a log file that has grown.
 type Rotation struct {
-	BytesMax  int64         // of a file; 0 is 100 MiB
-	Age       time.Duration // of old files, which are removed then; 0 keeps them
-	Backups   int           // old files that are kept; 0 is all
+	BytesMax  int64         // of a file; 0 means 100 MiB
+	Age       time.Duration // after which old files are removed; 0 keeps them
+	Backups   int           // number of old files to keep; 0 means all
 	LocalTime bool          // in the names of old files
 	Compress  bool          // old files, by gzip
 }
 
 const (
 	rotationBytes = 100 << 20
-	// between the name and the extension, as etcd's files have it
+	// between the name and the extension, as in etcd's files
 	backupTime = "2006-01-02T15-04-05.000"
 )
 
@@ -34,7 +34,7 @@ type rotated struct {
 	path string
 	now  func() time.Time
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	file  *os.File
 	size  int64
 	sweep sync.WaitGroup // compresses and removes old files
@@ -71,7 +71,7 @@ func (f *rotated) Write(line []byte) (int, error) {
 	defer f.mu.Unlock()
 	var failed error
 	if f.size > 0 && f.size+int64(len(line)) > f.BytesMax {
-		failed = f.rotate() // the line goes into the old file then
+		failed = f.rotate() // the line is then written to the old file
 	}
 	n, err := f.file.Write(line)
 	f.size += int64(n)
@@ -132,12 +132,12 @@ func (f *rotated) backups() []string {
 	return names
 }
 
-// tidy compresses and removes old files, in a goroutine of its own.
+// tidy compresses and removes old files, in a separate goroutine.
 func (f *rotated) tidy() {
 	if f.Backups == 0 && f.Age == 0 && !f.Compress {
 		return
 	}
-	f.sweep.Wait() // of the rotation before, which is long over
+	f.sweep.Wait() // of the previous rotation, which has ended long ago
 	now := f.now()
 	f.sweep.Go(func() {
 		old := f.backups()

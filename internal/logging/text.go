@@ -17,11 +17,11 @@ import (
 //	2017-04-10 11:46:44.772465 I | etcd: listening for clients url=http://localhost:2379
 //	2017-04-10 11:46:44.773583 I | member: data dir = default.etcd
 //
-// date and time to the microsecond, in UTC, as in JSON, so that lines of several members compare;
-// the level's letter; the component; the message; attributes.
+// date and time to the microsecond, in UTC as in JSON, so that lines of several members can be
+// compared; the level's letter; the component; the message; attributes.
 type textHandler struct {
 	w     io.Writer
-	mu    *sync.Mutex // guards w, and is shared by all that were made from one another
+	mu    *sync.Mutex // guards w; shared by all handlers derived from one another
 	level slog.Leveler
 
 	component string
@@ -153,7 +153,7 @@ func printable(text string) bool {
 	return utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// appendPrintable appends free text, quoted when it holds what could forge a line.
+// appendPrintable appends free text, quoted if it could forge a line.
 func appendPrintable(b []byte, text string) []byte {
 	if printable(text) {
 		return append(b, text...)

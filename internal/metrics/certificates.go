@@ -19,8 +19,8 @@ type certificates func() []CertificateState
 var certificateExpiry = prometheus.NewDesc("cairn_certificate_expiry_timestamp_seconds",
 	"Unix time of the end of validity of the certificates in a file, of the one that ends first.", []string{"role", "file"}, nil)
 
-// ShowCertificates shows the expiry of the certificates that f returns at each scrape. It must be
-// called once at most.
+// ShowCertificates sets the function that returns the certificates at each scrape. It must be
+// called at most once.
 func (m *Metrics) ShowCertificates(f func() []CertificateState) {
 	m.registry.MustRegister(certificates(f))
 }

@@ -2,7 +2,7 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// checkVectors are the metrics of the single checks of /livez and /readyz.
+// checkVectors are the metrics of the individual checks of /livez and /readyz.
 type checkVectors struct {
 	last  *prometheus.GaugeVec
 	total *prometheus.CounterVec
@@ -27,8 +27,8 @@ func newCheckVectors(registry *prometheus.Registry) checkVectors {
 	return v
 }
 
-// AddHealthcheck makes the counters of a check of /livez or /readyz (the kind, without its slash).
-// They are served from then on, with zeros.
+// AddHealthcheck creates the counters of a check of /livez or /readyz (the kind, without its
+// slash). They are served from then on, initially 0.
 func (m *Metrics) AddHealthcheck(kind, name string) {
 	m.checks.total.WithLabelValues(kind, name, checkSuccess)
 	m.checks.total.WithLabelValues(kind, name, checkError)

@@ -6,25 +6,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// durations are histograms of how long requests and their parts take. The labels of success are
+// durations are histograms of the durations of requests and their parts. The labels of success are
 // resolved: index 0 is "false", 1 is "true".
 type durations struct {
 	requests *prometheus.HistogramVec
 	ranges   [2]prometheus.Observer
 
-	// Apply is seconds to apply a batch of commands.
+	// Apply is the time to apply a batch of commands, in seconds.
 	Apply prometheus.Observer
 	Watch WatchSends
 }
 
-// WatchSends are seconds that it takes to send the responses of watches, clients that do not read
-// included.
+// WatchSends are the times to send the responses of watches, in seconds, including waits for
+// clients that do not read.
 type WatchSends struct {
 	Events, PerEvent  prometheus.Histogram // a delivery of events, and divided by their number
 	Control, Progress prometheus.Histogram // responses to requests, and notifications of progress
 }
 
-// shortBuckets are etcd's for what may need no disk: 0.1 ms to 52 s, doubling.
+// shortBuckets are etcd's buckets for operations that may need no disk: 0.1 ms to 52 s, doubling.
 var shortBuckets = prometheus.ExponentialBuckets(0.0001, 2, 20)
 
 func newDurations(registry *prometheus.Registry) durations {
@@ -56,7 +56,7 @@ func newDurations(registry *prometheus.Registry) durations {
 	}
 }
 
-// Range returns the histogram of ranges that were read or failed.
+// Range returns the histogram of successful or failed ranges.
 func (d *durations) Range(ok bool) prometheus.Observer { return d.ranges[index(ok)] }
 
 func index(ok bool) int {
@@ -66,7 +66,7 @@ func index(ok bool) int {
 	return 0
 }
 
-// ofMethod returns the histograms of a unary RPC, or nil for RPCs that are not of etcd.
+// ofMethod returns the histograms of a unary RPC, or nil for RPCs that etcd does not have.
 func (d *durations) ofMethod(kind, service, method string) *[2]prometheus.Observer {
 	if kind != "unary" || !strings.HasPrefix(service, "etcdserverpb.") {
 		return nil

@@ -20,7 +20,7 @@ const (
 // grpcVectors are the metrics of RPCs under the names of go-grpc-prometheus, which etcd uses.
 type grpcVectors struct {
 	started, handled, received, sent *prometheus.CounterVec
-	seconds                          *prometheus.HistogramVec // nil unless asked for
+	seconds                          *prometheus.HistogramVec // nil unless enabled
 }
 
 func newGRPCVectors(registry *prometheus.Registry) grpcVectors {
@@ -37,7 +37,7 @@ func newGRPCVectors(registry *prometheus.Registry) grpcVectors {
 	}
 }
 
-// MeasureCalls adds histograms of how long calls take, grpc_server_handling_seconds, as
+// MeasureCalls adds histograms of the durations of calls, grpc_server_handling_seconds, as
 // --metrics=extensive does in etcd. It is called before AddService.
 func (m *Metrics) MeasureCalls() {
 	m.grpc.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -46,7 +46,7 @@ func (m *Metrics) MeasureCalls() {
 	m.registry.MustRegister(m.grpc.seconds)
 }
 
-// Method holds the counters of one RPC.
+// Method has the counters of one RPC.
 type Method struct {
 	Started, Received, Sent prometheus.Counter
 	// Seconds is nil unless calls are measured.
@@ -57,7 +57,7 @@ type Method struct {
 	handled [codesMax + 1]prometheus.Counter
 }
 
-// Request returns the histogram of requests that were served or failed, or nil if the RPC has none.
+// Request returns the histogram of successful or failed requests, or nil if the RPC has none.
 func (m *Method) Request(ok bool) prometheus.Observer {
 	if m.requests == nil {
 		return nil
@@ -68,8 +68,8 @@ func (m *Method) Request(ok bool) prometheus.Observer {
 // Timed reports whether the RPC's calls are measured.
 func (m *Method) Timed() bool { return m.Seconds != nil || m.requests != nil }
 
-// Handled is the counter of calls that ended with a code. A code that gRPC does not define counts
-// as unknown.
+// Handled returns the counter of calls that ended with a code. A code that gRPC does not define
+// counts as unknown.
 func (m *Method) Handled(code codes.Code) prometheus.Counter {
 	if code > codesMax {
 		code = codes.Unknown
@@ -77,8 +77,8 @@ func (m *Method) Handled(code codes.Code) prometheus.Counter {
 	return m.handled[code]
 }
 
-// AddService makes the counters of a service's methods. They are served from then on, with zeros,
-// so that the rate of an error that has not happened yet is 0 rather than missing.
+// AddService creates the counters of a service's methods. They are served from then on, initially
+// 0, so that the rate of an error that has not occurred yet is 0 rather than missing.
 func (m *Metrics) AddService(desc *grpc.ServiceDesc) {
 	for _, method := range desc.Methods {
 		m.addMethod("unary", desc.ServiceName, method.MethodName)
@@ -113,6 +113,6 @@ func (m *Metrics) addMethod(kind, service, method string) {
 	m.methods["/"+service+"/"+method] = c
 }
 
-// Method is the counters of an RPC by its full name, /etcdserverpb.KV/Put, or nil when no service
-// that was added has it.
+// Method returns the counters of an RPC by its full name, /etcdserverpb.KV/Put, or nil when no
+// added service has it.
 func (m *Metrics) Method(fullMethod string) *Method { return m.methods[fullMethod] }

@@ -1,15 +1,16 @@
 // Package metrics owns the definition of every metric that a member serves: etcd's names, types and
-// buckets where etcd has the metric, so that its dashboards and alerts go on working, and cairn_…
-// for our own.
+// buckets where etcd has the metric, so that its dashboards and alerts keep working, and cairn_…
+// for additional ones.
 //
-// It does not own the numbers. The package in which a request or event occurs counts it here; what
-// is the state of another package is read at each scrape (State), and costs nothing in between.
+// It does not own the numbers. The package in which a request or event occurs counts it here;
+// values that are the state of another package are read at each scrape (State), and cost nothing in
+// between.
 //
-// Invariant: nothing on a request's path looks up a label: counters with labels are handed out as
+// Invariant: no label is looked up on a request's path: counters with labels are handed out as
 // resolved children (TestHotPath).
 //
 // Concurrency: counters and histograms may be used from anywhere. AddService and SetState are
-// called while a member is being put together, before anything is served.
+// called while a member is being constructed, before anything is served.
 package metrics
 
 import (
@@ -25,7 +26,7 @@ import (
 	"cairn/internal/version"
 )
 
-// Metrics are a member's metrics, in a registry of their own.
+// Metrics has a member's metrics, in a separate registry.
 type Metrics struct {
 	registry   *prometheus.Registry
 	memberID   uint64
@@ -39,17 +40,17 @@ type Metrics struct {
 	rare
 	durations
 
-	// proposals that were answered with an error of the raft layer
+	// proposals that failed with an error of the raft layer
 	ProposalsFailed prometheus.Counter
 	SlowApplies     prometheus.Counter // batches that took more than 100 ms to apply
 	// read confirmations that took longer than an election timeout
 	SlowReadIndexes   prometheus.Counter
 	ReadIndexesFailed prometheus.Counter
-	HeartbeatsLate    prometheus.Counter // heartbeats of this leader that were sent more than an interval late
-	HealthSuccesses   prometheus.Counter // health checks that were answered well
+	HeartbeatsLate    prometheus.Counter // heartbeats that this leader sent more than an interval late
+	HealthSuccesses   prometheus.Counter // successful health checks
 	HealthFailures    prometheus.Counter
 
-	// operations applied or read by this member, those within transactions too
+	// operations applied or read by this member, including those within transactions
 	Ranges  prometheus.Counter
 	Puts    prometheus.Counter
 	Deletes prometheus.Counter
@@ -58,8 +59,8 @@ type Metrics struct {
 	Events   prometheus.Counter // of changes applied
 	PutBytes prometheus.Gauge   // keys and values of the puts applied
 
-	LeasesGranted, LeasesRenewed, LeasesRevoked prometheus.Counter // asked for at this member
-	// that this member, as the leader, has ended
+	LeasesGranted, LeasesRenewed, LeasesRevoked prometheus.Counter // requested from this member
+	// that this member, as the leader, has expired
 	LeasesExpired prometheus.Counter
 
 	LogWrite    prometheus.Histogram // seconds that a write to the raft log's journal took, without the fsync
@@ -70,7 +71,7 @@ type Metrics struct {
 	ClientSentBytes     prometheus.Counter
 }
 
-// State is what a member's other parts know, as of one moment.
+// State has the values of a member's other parts at one moment.
 type State struct {
 	HasLeader, IsLeader, IsLearner bool
 	LeaderChanges                  uint64 // seen since the start
@@ -87,7 +88,7 @@ type State struct {
 
 	Watchers, WatchStreams int64
 	WatchersBehind         int64 // that read from history
-	EventsPending          int64 // that watchers have not been sent
+	EventsPending          int64 // that were not sent to watchers yet
 
 	Peers []PeerState
 	V2    V2State
@@ -95,16 +96,16 @@ type State struct {
 	DBTotalBytes, DBInUseBytes int64
 	QuotaBytes                 int64
 
-	ClusterVersion string // as in 3.7, or "" while none is agreed on
+	ClusterVersion string // as in 3.7, or "" while there is none
 }
 
-// Alarm is one that a member has raised, or that was raised for it.
+// Alarm is an alarm of a member.
 type Alarm struct {
-	Member uint64 // 0 where it is not known which member it is
-	Kind   string // as etcd calls it: NOSPACE, CORRUPT
+	Member uint64 // 0 if the member is unknown
+	Kind   string // etcd's name: NOSPACE, CORRUPT
 }
 
-// latencyBuckets are etcd's for what waits for a disk: 1 ms to 8 s, doubling.
+// latencyBuckets are etcd's for operations that wait for a disk: 1 ms to 8 s, doubling.
 var latencyBuckets = prometheus.ExponentialBuckets(0.001, 2, 14)
 
 // New defines the metrics of a member.
@@ -185,7 +186,7 @@ func New(memberID uint64) *Metrics {
 func (m *Metrics) SetState(f func() State) { m.state.Store(&f) }
 
 // Handler serves the metrics. Prometheus' own handler negotiates format and compression; only its
-// name for the text format, to which newer versions add parameters, is put back to what etcd sends.
+// name for the text format, to which newer versions add parameters, is replaced by etcd's.
 func (m *Metrics) Handler() http.Handler {
 	inner := promhttp.InstrumentMetricHandler(m.registry, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -25,12 +25,12 @@ func (m mirror) Describe(to chan<- *prometheus.Desc) { to <- m.desc }
 // Collect implements prometheus.Collector.
 func (m mirror) Collect(to chan<- prometheus.Metric) {
 	var now dto.Metric
-	if m.of.Write(&now) == nil { // a counter never fails to
+	if m.of.Write(&now) == nil { // cannot fail for a counter
 		to <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, now.GetCounter().GetValue())
 	}
 }
 
-// descriptors serves what etcd calls os_fd_…, which are the process' own.
+// descriptors serves etcd's os_fd_…, the numbers of the process's file descriptors.
 type descriptors struct{}
 
 var (

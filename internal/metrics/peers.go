@@ -18,7 +18,7 @@ type PeerState struct {
 	SnapshotsSent, SnapshotsFailed, SnapshotsReceived uint64
 }
 
-// peerMetric is one of a peer's. Its label says which way the numbers go.
+// peerMetric is one of a peer's metrics. Its label is the direction.
 type peerMetric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -56,7 +56,7 @@ func newRoundTrips(registry *prometheus.Registry) *prometheus.HistogramVec {
 	return v
 }
 
-// RoundTrip notes how long a peer took to answer. It is called about once a second for each, so the
+// RoundTrip records a round-trip time to a peer. It is called about once a second for each, so the
 // label is looked up.
 func (m *Metrics) RoundTrip(peer uint64, d time.Duration) {
 	m.roundTrips.WithLabelValues(hexadecimal(peer)).Observe(d.Seconds())

@@ -6,25 +6,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// rare are the metrics of what happens seldom: snapshots, hashes, promotions, grants.
+// rare has the metrics of rare events: snapshots, hashes, promotions, grants.
 type rare struct {
-	LeaseTTLs prometheus.Histogram // seconds that leases were granted for
+	LeaseTTLs prometheus.Histogram // TTLs of granted leases, in seconds
 
-	Hash         prometheus.Histogram // seconds that a hash of all of the state took
+	Hash         prometheus.Histogram // seconds that a hash of the whole state took
 	HashRevision prometheus.Histogram // seconds that a hash of the keys at a revision took
 
-	BackendSnapshot prometheus.Histogram // seconds that it took to give a client the whole state
+	BackendSnapshot prometheus.Histogram // seconds that sending the whole state to a client took
 
-	// other members' snapshots that take the place of the state right now: 0 or 1
+	// snapshots of other members that are replacing the state: 0 or 1
 	SnapshotsApplying prometheus.Gauge
 
-	// CompactionPause is milliseconds that one step of the work after a compaction took, during
-	// which nothing is applied; CompactionTotal those from the compaction to the end of that work.
+	// CompactionPause observes the milliseconds that one step of the work after a compaction took, during
+	// which nothing is applied. CompactionTotal observes the milliseconds from the compaction to the end
+	// of that work.
 	CompactionPause, CompactionTotal prometheus.Histogram
-	// Unix time of the end of the last one; 0 since the start
+	// Unix time when the last such work ended; 0 if none has ended since the start
 	CompactionLast prometheus.Gauge
 
-	LearnersPromoted prometheus.Counter // at the request of this member's clients
+	LearnersPromoted prometheus.Counter // requested by this member's clients
 
 	promoteFailures  *prometheus.CounterVec
 	snapshotSave     prometheus.Histogram
@@ -74,13 +75,13 @@ func newRare(registry *prometheus.Registry) rare {
 	return r
 }
 
-// LearnerPromoteFailed counts a promotion that was refused. The reason is one of a few texts: it
-// becomes a label.
+// LearnerPromoteFailed counts a refused promotion. The reason is one of a few texts: it becomes a
+// label.
 func (r *rare) LearnerPromoteFailed(reason string) { r.promoteFailures.WithLabelValues(reason).Inc() }
 
-// ReceivingSnapshot is called when a snapshot of another member begins to come in, and what it
-// returns when it is on disk or has failed. To receive it and to write it is one here, two metrics
-// in etcd.
+// ReceivingSnapshot is called when receiving a snapshot of another member begins; the returned
+// function is called when it is on disk or has failed. Receiving and writing are one operation
+// here, two metrics in etcd.
 func (r *rare) ReceivingSnapshot(from uint64) (done func(took time.Duration, ok bool)) {
 	id := hexadecimal(from)
 	r.snapshotInflight.WithLabelValues(id).Inc()

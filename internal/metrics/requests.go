@@ -12,19 +12,19 @@ import (
 // text.
 const clientVersionsMax = 64
 
-// unknownVersion is the label of clients without a version, as curl at the JSON gateway, and of
-// those beyond the limit.
+// unknownVersion is the label of clients without a version, such as curl at the JSON gateway, and
+// of those beyond the limit.
 const unknownVersion = "unknown"
 
 // ClientVersion holds the counters of the calls by clients of one version of the API.
 type ClientVersion struct{ Unary, Stream prometheus.Counter }
 
 // clientVersions finds counters by a version without a lock and without allocating. The map is
-// never changed, but replaced.
+// immutable and replaced as a whole.
 type clientVersions struct {
 	total   *prometheus.CounterVec
 	known   atomic.Pointer[map[string]*ClientVersion]
-	mu      sync.Mutex // guards the replacing
+	mu      sync.Mutex // serializes replacements
 	unknown *ClientVersion
 }
 
@@ -69,7 +69,7 @@ func (v *clientVersions) add(version string) *ClientVersion {
 	return c
 }
 
-// isVersion reports whether a text may be a version: a label is served as it is.
+// isVersion reports whether a text may be a version: a label is served unchanged.
 func isVersion(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c > '~' {

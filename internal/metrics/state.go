@@ -2,8 +2,8 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// gauge is a metric that is read from the State. Some are called …_total and are gauges all the
-// same: in etcd they are.
+// gauge is a metric that is read from the State. Some have names in …_total and are gauges
+// nevertheless, as in etcd.
 type gauge struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -54,7 +54,7 @@ var (
 	clusterVersionDesc = prometheus.NewDesc("etcd_cluster_version", "Version that the cluster has agreed on, as the label.", []string{"cluster_version"}, nil)
 )
 
-// stateCollector asks for the State once per scrape, so that its numbers belong together.
+// stateCollector reads the State once per scrape, so that its numbers are consistent.
 type stateCollector Metrics
 
 // Describe implements prometheus.Collector.

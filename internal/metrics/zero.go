@@ -3,8 +3,8 @@ package metrics
 import "github.com/prometheus/client_golang/prometheus"
 
 // zeros are metrics of etcd that have no meaning here, or that are not measured:
-// docs/compatibility.md has the reason for each. They are served with 0, since dashboards and
-// alerts that combine them with others break where a metric is missing.
+// docs/compatibility.md has the reason for each. They are served as 0, since dashboards and alerts
+// that combine them with others break if a metric is missing.
 var zeros = []struct {
 	name string
 	kind prometheus.ValueType // untyped: a histogram

@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// Access decides which origins may call from a browser (--cors), and which host names a request may
-// be addressed to (--host-whitelist). Both protect only against the scripts of foreign pages in a
-// user's browser.
+// Access restricts the origins that may call from a browser (--cors), and the host names in
+// requests (--host-whitelist). Both protect only against the scripts of foreign pages in a user's
+// browser.
 type Access struct {
-	Origins []string // "*" is any
-	Hosts   []string // "*", or none, is any
+	Origins []string // "*" means any
+	Hosts   []string // "*", or none, means any
 	// AnyOrigin reports whether any origin may call a path when Origins is empty.
 	AnyOrigin func(path string) bool
 }

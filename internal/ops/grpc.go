@@ -6,10 +6,10 @@ import (
 	"google.golang.org/grpc/reflection"
 )
 
-// RegisterGRPC adds what gRPC's own tools ask a server: whether it serves (grpc.health.v1), and
-// what (reflection). All services that are registered already, and the server as a whole, are said
-// to be serving until Shutdown is called on what is returned: as in etcd that says that calls are
-// answered, not that the cluster is well, which is /health's to say.
+// RegisterGRPC adds the services of gRPC's own tools: health (grpc.health.v1) and reflection. All
+// services registered so far, and the server as a whole, have the status serving until Shutdown is
+// called on the returned server: as in etcd, it means that calls are accepted; /health reports the
+// health of the cluster.
 func RegisterGRPC(server reflection.GRPCServer) *health.Server {
 	h := health.NewServer()
 	for name := range server.GetServiceInfo() {

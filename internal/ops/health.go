@@ -8,13 +8,13 @@ import (
 	"slices"
 )
 
-// The names of etcd's alarms, as ?exclude= takes them.
+// The names of etcd's alarms in ?exclude=.
 const (
 	alarmNoSpace = "NOSPACE"
 	alarmCorrupt = "CORRUPT"
 )
 
-// serveHealth serves /health. The body is that of etcd 3.7, with the reason. Where v2 is served, a
+// serveHealth serves /health. The body is that of etcd 3.7, with the reason. If v2 is served, a
 // request without the parameters of 3.4 and later, ?serializable= and ?exclude=, gets the body of
 // etcd 3.1, which scripts compare as a text.
 func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func (c Config) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeText(w, status, string(body))
 }
 
-// sickness returns, in etcd's words, why the member is not healthy, or "". Unless serializable is
+// sickness returns, in etcd's text, why the member is not healthy, or "". Unless serializable is
 // set the member also needs a leader and a quorum.
 func (c Config) sickness(ctx context.Context, serializable bool, excluded []string) string {
 	for _, alarm := range c.Member.Alarms() {
@@ -114,8 +114,8 @@ var (
 	}}
 )
 
-// probes are etcd's: /livez fails if the member should be restarted, /readyz if it should get no
-// requests.
+// probes are etcd's: /livez fails if the member should be restarted, /readyz if it should receive
+// no requests.
 var probes = []struct {
 	kind   string
 	checks []check

@@ -11,8 +11,8 @@ import (
 
 const logRequestBytesMax = 4096
 
-// levels are the names that etcd 3.1 takes, in capitals and as their first letter, and the ones
-// that --log-level takes.
+// levels are the names of levels in etcd 3.1, in capitals and as their first letter, and those of
+// --log-level.
 var levels = map[string]slog.Level{
 	"CRITICAL": slog.LevelError, "C": slog.LevelError,
 	"ERROR": slog.LevelError, "E": slog.LevelError,

@@ -1,10 +1,10 @@
-// Package ops owns the HTTP paths that are about a member rather than about keys: /version,
-// /health, /livez, /readyz, /metrics, /debug/… and the log level at /config/local/log; the rules on
-// origins and hosts (Access); and gRPC's own services, health and reflection. Statuses, headers and
-// bodies are those of etcd 3.7 or, where v2 is served and etcd 3.1 has the path, of 3.1.5 (see the
-// recorded cases endpoints, bad-methods and unknown-paths).
+// Package ops owns the HTTP paths about a member rather than about keys: /version, /health, /livez,
+// /readyz, /metrics, /debug/… and the log level at /config/local/log; the rules on origins and
+// hosts (Access); and gRPC's own services, health and reflection. Statuses, headers and bodies are
+// those of etcd 3.7 or, if v2 is served and etcd 3.1 has the path, of 3.1.5 (see the recorded cases
+// endpoints, bad-methods and unknown-paths).
 //
-// It does not own the member's health and numbers: it asks Member and Metrics for them.
+// It does not own the member's health and numbers, which Member and Metrics return.
 //
 // Concurrency: handlers may be used from any number of goroutines.
 package ops
@@ -23,7 +23,7 @@ import (
 	"cairn/internal/version"
 )
 
-// Member is what the paths need of a member.
+// Member is the part of a member that the paths need.
 type Member interface {
 	// CheckRead reads from the store, linearizably or serializably, and returns the error.
 	CheckRead(ctx context.Context, serializable bool) error
@@ -32,7 +32,7 @@ type Member interface {
 	// MissingMajority returns why there is no leader, for example "1 of 3 members up, waiting for a
 	// majority", or "" while there is one.
 	MissingMajority() string
-	// IsLearner reports whether the member is one.
+	// IsLearner reports whether the member is a learner.
 	IsLearner() bool
 	// Alarms returns etcd's names of the alarms that are raised: NOSPACE, CORRUPT.
 	Alarms() []string
@@ -45,14 +45,14 @@ type Member interface {
 type Config struct {
 	Member  Member
 	Metrics *metrics.Metrics
-	Level   *slog.LevelVar // what /config/local/log sets
+	Level   *slog.LevelVar // set by /config/local/log
 	Pprof   bool           // serve /debug/pprof/
-	// V2 keeps the bodies of /health and /version to those of etcd 3.1 on the client port. It is
-	// set where v2 is served.
+	// V2 makes the bodies of /health and /version those of etcd 3.1 on the client port. It is set
+	// if v2 is served.
 	V2 bool
 	// Timeout limits the read of a health check; 0 means 7 s, the sum of etcd's defaults.
 	Timeout time.Duration
-	// Vars are members of /debug/vars besides the command line and the memory statistics.
+	// Vars are members of /debug/vars in addition to the command line and the memory statistics.
 	Vars map[string]func() any
 }
 
@@ -72,7 +72,7 @@ func Register(mux *http.ServeMux, c Config) {
 	}
 }
 
-// PeerHandler serves the peer port's paths that are about the member.
+// PeerHandler serves the peer port's paths about the member.
 func PeerHandler(c Config) http.Handler {
 	mux := http.NewServeMux()
 	c.registerVersion(mux)
@@ -127,8 +127,8 @@ func (c Config) registerHealth(mux *http.ServeMux) {
 	c.registerProbes(mux)
 }
 
-// serveVersion serves /version. The fields are in etcd's order; clients wait while the cluster's is
-// "not_decided".
+// serveVersion serves /version. The fields are in etcd's order; clients wait while the cluster's
+// version is "not_decided".
 func (c Config) serveVersion(w http.ResponseWriter, _ *http.Request) {
 	cluster, storage := c.Member.ClusterVersion(), version.Cluster
 	if cluster == "" {
@@ -144,8 +144,8 @@ func (c Config) serveVersion(w http.ResponseWriter, _ *http.Request) {
 	}{version.API, cluster, storage})
 }
 
-// serveRoot says in a line what is served here, to people: browsers and curl send Accept. A client
-// library that does not gets the 404 of etcd 3.1.
+// serveRoot serves a line of text about the server to humans: browsers and curl send Accept. A
+// client library without Accept gets the 404 of etcd 3.1.
 func (c Config) serveRoot(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Accept") == "" {
 		http.NotFound(w, r)
@@ -163,10 +163,10 @@ func (c Config) serveRoot(w http.ResponseWriter, r *http.Request) {
 		": use etcdctl, a client library, or "+api+"; see /version, /health and /metrics."+waits+"\n")
 }
 
-// notDecided is a version on which the cluster has not agreed yet.
+// notDecided is the version before the cluster has agreed on one.
 const notDecided = "not_decided"
 
-// serveVars serves what package expvar does, without its global registry.
+// serveVars serves the variables of package expvar, without its global registry.
 func (c Config) serveVars(w http.ResponseWriter, _ *http.Request) {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)

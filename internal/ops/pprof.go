@@ -5,7 +5,7 @@ import (
 	"net/http/pprof"
 )
 
-// registerPprof adds Go's profiles. Its Index serves all but the four below by their names.
+// registerPprof adds Go's profiles. Index serves all but the four below by their names.
 func registerPprof(mux *http.ServeMux) {
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

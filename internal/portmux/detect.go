@@ -14,7 +14,7 @@ import (
 // recordHandshake is the first byte of a TLS connection (RFC 8446, 5.1).
 const recordHandshake = 22
 
-// detect finds out what a new connection speaks and gives it to its engine.
+// detect detects the protocol of a new connection and passes it to its engine.
 func (s *Server) detect(nc net.Conn, config *tls.Config) {
 	deadline := time.Now().Add(s.opts.ConnectTimeout)
 	nc.SetDeadline(deadline)
@@ -119,13 +119,13 @@ func readHead(nc net.Conn) (head []byte, isHTTP2 bool, err error) {
 }
 
 // maybeHTTP1 reports whether head may be the beginning of an HTTP/1 request: its first line, as far
-// as it is there, names the protocol.
+// as received, has the protocol's name.
 func maybeHTTP1(head []byte) bool {
 	line, _, whole := bytes.Cut(head, []byte("\n"))
 	return !whole || bytes.Contains(line, []byte(" HTTP/"))
 }
 
-// reject tells a client of the wrong protocol what is wrong: in HTTP/1, which TLS clients report as
+// reject sends a client of the wrong protocol the reason: in HTTP/1, which TLS clients report as
 // "server gave HTTP response to HTTPS client", or by GOAWAY.
 func reject(nc net.Conn, isHTTP2 bool, text string) {
 	nc.SetDeadline(time.Now().Add(rejectTimeout))
@@ -165,7 +165,7 @@ type prefixConn struct {
 	head []byte
 }
 
-// NetConn returns the connection below, as that of crypto/tls does: package http1 waits on its
+// NetConn returns the underlying connection, as that of crypto/tls does: package http1 waits on its
 // socket while a request is parked. By then the handshake has consumed the head.
 func (c *prefixConn) NetConn() net.Conn { return c.Conn }
 

@@ -5,7 +5,7 @@ import (
 	"cairn/internal/http2"
 )
 
-// Router is the http2.Protocol that gives gRPC calls to GRPC and all other requests to HTTP.
+// Router is the http2.Protocol that passes gRPC calls to GRPC and all other requests to HTTP.
 type Router struct{ GRPC, HTTP http2.Protocol }
 
 var _ http2.Protocol = Router{}
@@ -18,7 +18,7 @@ func (r Router) Accept(c *http2.Conn) http2.ConnHandler {
 type routedConn struct{ grpc, http http2.ConnHandler }
 
 // Open implements http2.ConnHandler. A request whose headers are too large may lack its content
-// type; gRPC's refusal is one that HTTP clients understand, too.
+// type; it goes to gRPC, whose refusal HTTP clients understand, too.
 func (c *routedConn) Open(r *http2.Request) http2.Handler {
 	if r.TooLarge || grpcserver.IsGRPC(r.ContentType) {
 		return c.grpc.Open(r)

@@ -14,10 +14,10 @@ import (
 	"cairn/internal/budget"
 )
 
-// ErrServerStopped is what Serve returns after Shutdown or Close.
+// ErrServerStopped is returned by Serve after Shutdown or Close.
 var ErrServerStopped = errors.New("portmux: server stopped")
 
-// HTTP1 is the engine for connections that speak HTTP/1.
+// HTTP1 is the engine for HTTP/1 connections.
 type HTTP1 interface {
 	// ServeConn serves a connection of which head has been read already. It calls closed once, when
 	// the connection has been closed, and may return before.
@@ -27,7 +27,7 @@ type HTTP1 interface {
 	Close()
 }
 
-// HTTP2 is the engine for connections that speak HTTP/2.
+// HTTP2 is the engine for HTTP/2 connections.
 type HTTP2 interface {
 	// ServeConn is HTTP1's; state is nil on a connection without TLS.
 	ServeConn(nc net.Conn, head []byte, state *tls.ConnectionState, closed func())
@@ -40,19 +40,19 @@ type Options struct {
 	// HTTP1 and HTTP2 serve the connections, and are stopped with the server.
 	HTTP1 HTTP1
 	HTTP2 HTTP2
-	// MaxConns limits the connections that are open at a time, so that files can still be opened
-	// when a client opens connections without end; one more is closed at once. 0 means no limit.
+	// MaxConns limits the number of open connections, so that files can still be opened when
+	// clients open connections without limit; one more is closed at once. 0 means no limit.
 	MaxConns int
-	// Budget, if not nil, is what each connection takes connBytes from; a connection for which
+	// Budget, if not nil, is charged with connBytes for each connection; a connection for which
 	// there is no memory is closed at once.
 	Budget *budget.Budget
 	// ConnectTimeout limits the time until a connection's first bytes, the TLS handshake included;
 	// 0 means 120 s.
 	ConnectTimeout time.Duration
-	// Rejected is called for each connection whose TLS handshake failed, or that spoke TLS where
-	// none is spoken, or the reverse. May be nil.
+	// Rejected is called for each connection whose TLS handshake failed, or that used TLS on a port
+	// without it, or the reverse. May be nil.
 	Rejected func(remote, local net.Addr, err error)
-	// Logger gets what peers do wrong (debug) and what fails here (warn). nil discards.
+	// Logger logs protocol errors of peers (debug) and internal failures (warn). nil discards.
 	Logger *slog.Logger
 }
 
@@ -85,8 +85,8 @@ func New(opts Options) *Server {
 }
 
 // Serve accepts connections from l until Shutdown or Close, then returns ErrServerStopped. It
-// closes l. With config, clients must speak TLS, and ALPN offers "h2" and "http/1.1" unless config
-// says otherwise; without, they must not. Several listeners may be served at once.
+// closes l. With config, clients must use TLS, and ALPN offers "h2" and "http/1.1" unless config
+// sets others; without config, they must not. Several listeners may be served at once.
 func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 	defer l.Close()
 	if config != nil && len(config.NextProtos) == 0 {
@@ -159,10 +159,11 @@ func (s *Server) admit(nc net.Conn) bool {
 	return true
 }
 
-// connBytes is what a connection costs besides its requests and responses: buffers, stacks, tables.
+// connBytes is the memory of a connection without its requests and responses: buffers, stacks,
+// tables.
 const connBytes = 32 << 10
 
-// detected takes nc from the connections whose protocol is not known.
+// detected removes nc from the connections whose protocol is not known.
 func (s *Server) detected(nc net.Conn) {
 	s.mu.Lock()
 	delete(s.detecting, nc)
@@ -192,8 +193,8 @@ func (s *Server) beginStop() {
 }
 
 // Shutdown stops accepting, sends every client GOAWAY or "Connection: close", waits for open
-// requests and closes. When ctx ends first, it cuts off the rest as Close does and returns ctx's
-// error. Streams that never end by themselves must be ended by their handlers.
+// requests and closes. When ctx ends first, it closes the remaining connections as Close does and
+// returns ctx's error. Handlers must end streams that would otherwise last forever.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.beginStop()
 	http2 := make(chan error, 1)

@@ -1,13 +1,13 @@
-// Package v3op translates the requests of the v3 API that a transaction may hold into the
+// Package v3op translates the requests of the v3 API that may be in a transaction into the
 // operations of package mvcc.
 //
 // It owns the meaning of their fields. It does not own validation: package v3rpc checks a request
-// before it translates it, and what etcd's log holds was checked by etcd.
+// before it translates it, and etcd has checked the requests in its log.
 //
-// Invariants: a translation never fails; an enumeration value that mvcc does not know stays one
-// that it does not know. Bytes are not copied.
+// Invariants: a translation never fails; an unknown enumeration value stays unknown. Bytes are not
+// copied.
 //
-// Concurrency: none; everything is a function of its arguments.
+// Concurrency: none; all results depend only on the arguments.
 package v3op
 
 import (

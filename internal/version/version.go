@@ -1,8 +1,8 @@
-// Package version owns the version numbers that cairn shows: the level of etcd's API that it serves
-// and its own.
+// Package version owns the version numbers: the level of etcd's API that cairn serves and cairn's
+// own.
 //
 // It does not own how a cluster agrees on a version (membership does). Its values never change
-// while a program runs, so everything here may be called from anywhere at any time.
+// while a program runs, so all functions may be called from any goroutine.
 package version
 
 import (
@@ -14,28 +14,28 @@ import (
 
 const (
 	// API is the version of etcd whose API is served. Clients parse it (X.Y.Z, nothing after it),
-	// so it goes on the wire as it is: in /version, in the Status RPC and in the first line of
-	// `etcd --version`.
+	// so it is sent unchanged: in /version, in the Status RPC and in the first line of `etcd
+	// --version`.
 	API = "3.7.1"
-	// Cluster is the version that a cluster of such members agrees on: the minor version of API.
+	// Cluster is the version of a cluster of such members: the minor version of API.
 	Cluster = "3.7.0"
 	// Cairn is the version of this program.
 	Cairn = "0.1.0"
 )
 
-// Minor is Cluster as the logs and `set the initial cluster version` write it: without the patch
-// level.
+// Minor is Cluster in the form of log lines such as `set the initial cluster version`: without the
+// patch level.
 const Minor = "3.7"
 
 // noRevision is shown for a build outside a checkout. It is one word, because scripts split the
 // line at blanks.
 const noRevision = "unknown"
 
-// revisionLength is how much of a commit's hash is shown; etcd shows as many digits.
+// revisionLength is the number of shown digits of a commit's hash, as in etcd.
 const revisionLength = 7
 
-// GitSHA is the abbreviated commit that the program was built from, with "-dirty" after it when the
-// checkout had changes, or "unknown" when the build did not know (go run, a test, a build outside a
+// GitSHA is the abbreviated commit that the program was built from, with "-dirty" when the checkout
+// had changes, or "unknown" when the build did not know it (go run, a test, a build outside a
 // checkout).
 func GitSHA() string {
 	info, ok := debug.ReadBuildInfo()
@@ -74,8 +74,8 @@ func Go() string { return runtime.Version() }
 // Platform is the operating system and architecture, as in linux/amd64.
 func Platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 
-// Text is what `etcd --version` prints: etcd's four lines, which scripts read, and cairn's own
-// version below them.
+// Text returns the output of `etcd --version`: etcd's four lines, which scripts read, and cairn's
+// own version below them.
 func Text() string {
 	return fmt.Sprintf("etcd Version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s\nCairn Version: %s\n",
 		API, GitSHA(), Go(), Platform(), Cairn)

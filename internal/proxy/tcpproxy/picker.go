@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// remote is an endpoint and what is known of it.
+// remote is an endpoint and its state.
 type remote struct {
 	Endpoint
 	down bool // guarded by picker.mu
 }
 
-// picker chooses endpoints, as RFC 2782 has it for SRV records.
+// picker chooses endpoints by the rules of RFC 2782 for SRV records.
 type picker struct {
 	random func(n int) int
 	all    []*remote
@@ -59,8 +59,8 @@ func (p *picker) best(tried map[*remote]bool, down bool) (best []*remote) {
 	return best
 }
 
-// among chooses by weight. An endpoint without a weight beside others that have one gets a small
-// share, so that it is used at all.
+// among chooses by weight. An endpoint without a weight gets a small share if others have one, so
+// that it is used at all.
 func (p *picker) among(rs []*remote) *remote {
 	sum := 0
 	for _, r := range rs {
@@ -85,7 +85,7 @@ func (p *picker) among(rs []*remote) *remote {
 	return rs[len(rs)-1]
 }
 
-// setDown records whether an endpoint is down, and reports whether that is news.
+// setDown records whether an endpoint is down, and reports whether that changed.
 func (p *picker) setDown(r *remote, down bool) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

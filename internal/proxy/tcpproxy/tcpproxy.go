@@ -1,22 +1,22 @@
-// Package tcpproxy forwards TCP connections to the endpoints of a cluster: the proxy behind
-// "etcd gateway start".
+// Package tcpproxy forwards TCP connections to the endpoints of a cluster: the proxy behind "etcd
+// gateway start".
 //
-// It owns the choice of an endpoint, the connections, and their end. It knows nothing of the
-// protocols that it forwards: TLS is between the client and the member.
+// It owns the choice of an endpoint and the connections. It does not parse the forwarded protocols:
+// TLS is between the client and the member.
 //
 // # Choice of an endpoint
 //
-// Endpoints of the lowest priority number that are up come first. Among these, connections are
-// spread by weight; when no weight is given, in turn. An endpoint that cannot be dialed is down
+// Endpoints with the lowest priority number that are up are tried first. Among these, connections
+// are distributed by weight; without weights, in turn. An endpoint that cannot be dialed is down
 // until a probe, every RetryDelay, reaches it again. A connection is closed only when no endpoint
-// can be dialed, the ones that are down included: a cluster that has just come back is reached at
+// can be dialed, including those that are down: a cluster that has just restarted is reached at
 // once.
 //
-// Invariant: each direction of a connection ends by itself: when a client has sent all it will
-// send, the endpoint learns it, and its answer still reaches the client. An error ends both
+// Invariant: each direction of a connection ends separately: when a client has sent everything, the
+// endpoint receives the end, and its response still reaches the client. An error ends both
 // directions (TestHalfClosed).
 //
-// Concurrency: Serve is called once; it returns when all that it has started has ended.
+// Concurrency: Serve is called once; it returns when all goroutines that it has started have ended.
 package tcpproxy
 
 import (
@@ -42,20 +42,20 @@ const (
 type Endpoint struct {
 	Host     string // HOST:PORT
 	Priority uint16 // lower numbers are used first
-	Weight   uint16 // share among endpoints of one priority; 0 for all is "in turn"
+	Weight   uint16 // share among endpoints of one priority; 0 for all means "in turn"
 }
 
 // Options describe a proxy.
 type Options struct {
 	Endpoints  []Endpoint
-	RetryDelay time.Duration // between two probes of endpoints that are down
-	// how long connections may go on after the stop; the ones that are left are closed then
+	RetryDelay time.Duration // interval of probing endpoints that are down
+	// how long connections may continue after the stop; the remaining ones are closed then
 	DrainTimeout time.Duration
 	Logger       *slog.Logger
 
-	// Dial connects to an endpoint; nil is TCP with a time limit.
+	// Dial connects to an endpoint; nil means TCP with a time limit.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Random returns a number in [0, n); nil is math/rand.
+	// Random returns a number in [0, n); nil means math/rand.
 	Random func(n int) int
 }
 
@@ -83,9 +83,9 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Serve accepts connections until ctx ends or the listener fails. Then it closes the listener,
-// waits for connections under way as long as DrainTimeout, and closes the rest.
+// waits for open connections as long as DrainTimeout, and closes the rest.
 func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
-	// ends when nothing may go on any longer
+	// ends when the remaining connections must be closed
 	forced, force := context.WithCancel(context.WithoutCancel(ctx))
 	defer force()
 	var connections, probes sync.WaitGroup
@@ -127,7 +127,7 @@ func (p *Proxy) accept(ctx context.Context, l net.Listener, serve func(net.Conn)
 	}
 }
 
-// drain waits for the connections, and ends them with force when they last too long.
+// drain waits for the connections, and ends them with force after DrainTimeout.
 func (p *Proxy) drain(connections *sync.WaitGroup, force context.CancelFunc) {
 	ended := make(chan struct{})
 	go func() { connections.Wait(); close(ended) }()
@@ -158,8 +158,8 @@ func (p *Proxy) forward(ctx context.Context, client net.Conn) {
 	responses.Wait()
 }
 
-// pass copies one direction. When it ends properly, the end is passed on; after an error both
-// connections are closed, since what is missing cannot be made up for.
+// pass copies one direction. A proper end is passed on; after an error both connections are closed,
+// since the missing bytes cannot be replaced.
 func pass(to, from net.Conn) {
 	_, err := io.Copy(to, from) // between two TCP connections the kernel moves the bytes (splice)
 	half, ok := to.(interface{ CloseWrite() error })
@@ -170,7 +170,7 @@ func pass(to, from net.Conn) {
 	from.Close()
 }
 
-// connect dials endpoints until one answers.
+// connect dials endpoints until one accepts.
 func (p *Proxy) connect(ctx context.Context) (net.Conn, error) {
 	var faults []error
 	for tried := map[*remote]bool{}; ; {
