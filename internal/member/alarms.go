@@ -7,11 +7,11 @@ import (
 	"cairn/internal/machine"
 )
 
-// Alarms returns the alarms of the cluster as this member knows them. After WaitLinearizable they
-// have every change that was acknowledged before.
+// Alarms returns the alarms of the cluster as of the last entry that this member has applied. After
+// WaitLinearizable they include every change that was acknowledged before.
 func (m *Member) Alarms() *alarm.State { return m.machine.Alarms() }
 
-// ChangeAlarm has a command on alarms applied, and returns the alarm that it has raised or lifted.
+// ChangeAlarm proposes a command on alarms, and returns the alarm that it has raised or cleared.
 func (m *Member) ChangeAlarm(ctx context.Context, c *alarm.Command) ([]alarm.Alarm, error) {
 	res, err := m.Propose(ctx, machine.KindAlarm, c.Append(nil))
 	if err != nil {

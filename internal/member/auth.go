@@ -15,11 +15,11 @@ import (
 	"cairn/internal/membership"
 )
 
-// AuthConfig configures passwords and tokens. A zero field has etcd's default.
+// AuthConfig configures passwords and tokens. A zero field means etcd's default.
 type AuthConfig struct {
 	BcryptCost int           // of the hashes of new passwords
 	TokenTTL   time.Duration // of a simple token since its last use
-	JWT        *auth.JWT     // in place of simple tokens, or nil
+	JWT        *auth.JWT     // replaces simple tokens unless nil
 }
 
 const defaultTokenTTL = 5 * time.Minute
@@ -32,23 +32,23 @@ func newGate(c AuthConfig, users *auth.Table, clusterTime func() kv.ClusterTime)
 	})
 }
 
-// Access is who may use a member: its users, roles and tokens.
+// Access has the users, roles and tokens of a member.
 type Access struct {
 	gate   *auth.Gate
 	member accessMember
 }
 
-// accessMember is what Access needs of the member.
+// accessMember is the part of the member that Access needs.
 type accessMember interface {
 	Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error)
 	WaitLinearizable(ctx context.Context) error
 	Members() []membership.Member
 }
 
-// Gate returns what authenticates users and checks their permissions.
+// Gate returns the Gate that authenticates users and checks their permissions.
 func (a *Access) Gate() *auth.Gate { return a.gate }
 
-// Login returns a token for a user and password. It sees every user and password that a member
+// Login returns a token for a user and password. It sees every user and password that any member
 // acknowledged before the call.
 func (a *Access) Login(ctx context.Context, name, password string) (token string, err error) {
 	if err := a.member.WaitLinearizable(ctx); err != nil {
@@ -67,9 +67,8 @@ func (a *Access) ChangeAuth(ctx context.Context, c *auth.Command) (auth.Result, 
 	return res.Auth, nil
 }
 
-// onBehalf returns a command that names the actor of its context as the one who asks for it. A
-// command without an actor stays as it is: the state machine then applies only kinds that the
-// cluster itself proposes.
+// onBehalf adds the actor of a context to a command. A command without an actor stays as it is: the
+// state machine then applies it only if it is of a kind that the cluster itself proposes.
 func onBehalf(ctx context.Context, kind machine.Kind, payload []byte) (machine.Kind, []byte) {
 	a := auth.ActorOf(ctx)
 	if a == nil {

@@ -7,9 +7,8 @@ import (
 	"cairn/internal/kv"
 )
 
-// ClusterTime returns the cluster time: on the leader that of the last applied entry and what has
-// passed since it was elected, elsewhere what it must be there by now. It stands still while there
-// is no leader.
+// ClusterTime returns the cluster time: on the leader that of the last applied entry plus the time
+// since its election, on others an estimate of it. It does not advance without a leader.
 func (m *Member) ClusterTime() kv.ClusterTime {
 	applied := m.machine.ClusterTime()
 	if clock := m.replica.Clock(); clock != nil {
@@ -21,8 +20,8 @@ func (m *Member) ClusterTime() kv.ClusterTime {
 	return max(applied, m.lastTime.at(m.now()))
 }
 
-// lastTime is when this member got to know of which cluster time. A follower tells its clients by
-// it how long something lasts; what is decided is decided by the leader's clock.
+// lastTime has a cluster time and when this member received it. A follower uses it for the
+// remaining TTLs that it shows to clients; decisions are made by the leader's clock.
 type lastTime struct {
 	mu      sync.Mutex
 	time    kv.ClusterTime

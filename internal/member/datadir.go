@@ -6,9 +6,9 @@ import (
 	"os"
 )
 
-// dirWatch notices that a directory of the member was removed, renamed or replaced while the member
-// runs: open files would still take writes, and acknowledge what the next start does not find. It
-// watches the member's directory and those of the two stores, wherever links lead.
+// dirWatch detects that a directory of the member was removed, renamed or replaced while the member
+// runs: writes to open files would still succeed, and be acknowledged, but be missing at the next
+// start. It watches the member's directory and those of the two stores, following links.
 type dirWatch struct {
 	dirs []watchedDir // none when the stores are not in the operating system's files
 }
@@ -18,7 +18,7 @@ type watchedDir struct {
 	info os.FileInfo
 }
 
-// newDirWatch remembers which directories are at some paths.
+// newDirWatch records the identity of the directories at some paths.
 func newDirWatch(paths ...string) (w dirWatch, err error) {
 	for _, path := range paths {
 		info, statErr := os.Stat(path)
@@ -28,7 +28,7 @@ func newDirWatch(paths ...string) (w dirWatch, err error) {
 	return w, err
 }
 
-// check returns an error when one of the directories is no longer there.
+// check returns an error when one of the directories no longer exists at its path.
 func (w *dirWatch) check() error {
 	for _, d := range w.dirs {
 		info, err := os.Stat(d.path)

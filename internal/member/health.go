@@ -10,11 +10,11 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// healthTimeout bounds how long a health check waits for the cluster.
+// healthTimeout limits the wait of a health check for the cluster.
 const healthTimeout = 5 * time.Second
 
-// Healthy returns nil when the member has a leader and a linearizable read succeeds,
-// and otherwise what is wrong.
+// Healthy returns nil when the member has a leader and a linearizable read succeeds, and otherwise
+// the reason.
 func (m *Member) Healthy(ctx context.Context) error {
 	if err := m.Err(); err != nil {
 		return err
@@ -27,7 +27,7 @@ func (m *Member) Healthy(ctx context.Context) error {
 	return m.WaitLinearizable(ctx)
 }
 
-// MetricsState returns what the metrics show of the member.
+// MetricsState returns the member's values for the metrics.
 func (m *Member) MetricsState() metrics.State {
 	head := m.Keys().Head()
 	applied := m.machine.AppliedIndex()
@@ -47,10 +47,10 @@ func (m *Member) MetricsState() metrics.State {
 	}
 }
 
-// slowReadIndex is how long the confirmation of a read may take before it is counted as slow.
+// slowReadIndex is the duration above which the confirmation of a read counts as slow.
 const slowReadIndex = time.Second
 
-// count notes what a batch has changed.
+// count counts the changes of a batch.
 func (r *applyRole) count(t mvcc.Tally) {
 	m := r.m
 	if t.Events == 0 {

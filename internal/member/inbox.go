@@ -13,14 +13,14 @@ import (
 	"cairn/internal/tracing"
 )
 
-// read is a request that waits until it may read.
+// read is a linearizable read that waits for its confirmation.
 type read struct {
 	since time.Duration
-	done  chan error // holds one
+	done  chan error // receives the result, once
 }
 
-// inbox is what has come for the raft loop. The mutex guards all of it; wake has a
-// token when the raft loop's goroutine is to look.
+// inbox is the input queue of the raft loop. The mutex guards all of it; wake has a token when the
+// raft loop's goroutine should check it.
 type inbox struct {
 	wake   chan struct{}
 	tracer *tracing.Tracer
@@ -31,12 +31,12 @@ type inbox struct {
 	closed       bool
 	proposals    []*proposal
 	reads        []*read
-	messages     []*raftpb.Message // of peers, and responses of the log writer
+	messages     []*raftpb.Message // from peers, and responses of the log writer
 	messageBytes int               // of the entries in messages
 	applied      []replica.Applied
 }
 
-// delivery is what the raft loop takes out in one turn.
+// delivery is what the raft loop takes from the inbox in one turn.
 type delivery struct {
 	proposals []*proposal
 	reads     []*read
@@ -51,13 +51,13 @@ func (b *inbox) signal() {
 	}
 }
 
-// submit puts a request in, which came at since, for the caller to advance. Its payload
-// must not change any more.
+// submit adds a request, which arrived at since; the caller must then call advance. Its payload
+// must not change afterwards.
 func (b *inbox) submit(ctx context.Context, kind machine.Kind, payload []byte, since time.Duration) (*proposal, error) {
 	return b.submitChange(ctx, kind, payload, nil, since)
 }
 
-// submitChange is submit for a command that has raft make a change, if there is one.
+// submitChange is submit for a command with a configuration change of raft, if there is one.
 func (b *inbox) submitChange(ctx context.Context, kind machine.Kind, payload []byte, change *raftpb.ConfChangeV2, since time.Duration) (*proposal, error) {
 	p := &proposal{
 		ctx: ctx, backlog: &b.backlog, command: replica.Command{Kind: kind, Payload: payload}, change: change,
@@ -95,7 +95,7 @@ func (b *inbox) read(r *read) error {
 	return nil
 }
 
-// putBack puts proposals in once more that nobody could take, before those that have come since.
+// putBack returns proposals that could not be proposed to the front of the queue.
 func (b *inbox) putBack(proposals []*proposal) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,15 +108,15 @@ func (b *inbox) putBack(proposals []*proposal) {
 	b.proposals = slices.Insert(b.proposals, 0, proposals...)
 }
 
-// What may wait for the raft loop: it takes everything at each turn, so that more means that it is
-// stuck.
+// Limits of the messages that wait for the raft loop: it takes everything at each turn, so reaching
+// a limit means that it is stuck.
 const (
 	inboxMessagesMax = 16 << 10
 	inboxBytesMax    = 256 << 20
 )
 
-// receive puts a message of a peer in, for the caller to see to, unless too much waits: raft sends
-// it again.
+// receive adds a message of a peer, unless the queue is full: raft sends it again. The caller must
+// then run the raft loop.
 func (b *inbox) receive(m *raftpb.Message) {
 	size := 0
 	for _, e := range m.Entries {
@@ -131,29 +131,29 @@ func (b *inbox) receive(m *raftpb.Message) {
 	b.messageBytes += size
 }
 
-// respond puts the responses of finished appends in, for the caller to see to.
+// respond adds the responses of finished appends. The caller must then run the raft loop.
 func (b *inbox) respond(responses []*raftpb.Message) {
 	b.mu.Lock()
 	b.messages = append(b.messages, responses...)
 	b.mu.Unlock()
 }
 
-// finish puts what has been applied in, for the caller to see to.
+// finish adds the result of applying entries. The caller must then run the raft loop.
 func (b *inbox) finish(a replica.Applied) {
 	b.mu.Lock()
 	b.applied = append(b.applied, a)
 	b.mu.Unlock()
 }
 
-// finished reports whether something that was applied waits to be taken.
+// finished reports whether results of applying wait to be taken.
 func (b *inbox) finished() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.applied) > 0
 }
 
-// take empties the inbox into d, whose slices it reuses; proposals stay when the
-// caller cannot take them now.
+// take moves the inbox into d, whose slices it reuses; proposals stay when the caller cannot take
+// them now.
 func (b *inbox) take(d *delivery, proposals bool) {
 	b.mu.Lock()
 	d.reads, b.reads = b.reads, d.reads[:0]
@@ -167,7 +167,7 @@ func (b *inbox) take(d *delivery, proposals bool) {
 	b.mu.Unlock()
 }
 
-// waiting returns how many proposals the raft loop has not taken yet.
+// waiting returns the number of proposals that the raft loop has not taken yet.
 func (b *inbox) waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

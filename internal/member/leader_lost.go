@@ -2,11 +2,11 @@ package member
 
 import "sync"
 
-// leaderLost tells those who wait that the member has been without a leader for long.
+// leaderLost notifies waiters that the member has been without a leader for a long time.
 type leaderLost struct {
 	mu   sync.Mutex
 	lost bool
-	told chan struct{} // closed while lost; made when first asked for
+	told chan struct{} // closed while there is no leader; made on first use
 }
 
 func (l *leaderLost) wait() <-chan struct{} {
@@ -30,7 +30,7 @@ func (l *leaderLost) tell() {
 	l.lost = true
 }
 
-// over says that there is a leader again.
+// over records that there is a leader again.
 func (l *leaderLost) over() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -9,17 +9,17 @@ import (
 	"cairn/internal/replica"
 )
 
-// The errors of requests that only the leader serves, and of leadership that is handed over.
+// The errors of requests that only the leader serves, and of transfers of leadership.
 var (
-	// ErrNotLeader means that only the leader can do it.
+	// ErrNotLeader is returned by a member that is not the leader.
 	ErrNotLeader = errors.New("not leader")
-	// ErrBadTransferee means that leadership cannot go to a member.
+	// ErrBadTransferee is returned when leadership cannot be transferred to the given member.
 	ErrBadTransferee = errors.New("bad leader transferee")
-	// ErrTransferTimeout means that another member did not take over in time.
+	// ErrTransferTimeout is returned when the other member did not become the leader in time.
 	ErrTransferTimeout = errors.New("request timed out, leader transfer took too long")
 )
 
-// MoveLeader has another voter lead, and returns when it does.
+// MoveLeader transfers leadership to another voter, and returns when that is the leader.
 func (m *Member) MoveLeader(ctx context.Context, to uint64) error {
 	if !m.leads.Load() {
 		return ErrNotLeader
@@ -32,7 +32,7 @@ func (m *Member) MoveLeader(ctx context.Context, to uint64) error {
 	return host{m}.transfer(ctx, to)
 }
 
-// transfer hands leadership over, and returns when another member leads.
+// transfer transfers leadership, and returns when another member is the leader.
 func (h host) transfer(ctx context.Context, to uint64) error {
 	m := h.m
 	if to == m.cfg.ID {
@@ -57,8 +57,8 @@ func (h host) transfer(ctx context.Context, to uint64) error {
 	return nil
 }
 
-// handOver has another voter lead before this member stops, so that the cluster need not wait for
-// an election timeout. It waits an election timeout at most.
+// handOver transfers leadership before this member stops, so that the cluster need not wait for an
+// election timeout. It waits at most an election timeout.
 func (h host) handOver() {
 	m := h.m
 	if !m.leads.Load() || m.done() {
@@ -76,7 +76,7 @@ func (h host) handOver() {
 	}
 }
 
-// CallLeader has the leader answer a call.
+// CallLeader makes a call to the leader.
 func (h host) CallLeader(ctx context.Context, path string, body []byte) ([]byte, error) {
 	leader := h.m.Leader()
 	if leader == 0 {
@@ -87,7 +87,7 @@ func (h host) CallLeader(ctx context.Context, path string, body []byte) ([]byte,
 	return h.m.calls.Call(ctx, leader, path, body)
 }
 
-// CaughtUp reports whether a learner has nine tenths of this leader's log, as etcd wants it.
+// CaughtUp reports whether a learner has nine tenths of this leader's log, as etcd requires.
 func (h host) CaughtUp(id uint64) bool {
 	var followers []replica.Follower
 	h.m.raft.do(func() { followers = h.m.replica.Followers() })

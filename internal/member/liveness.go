@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// stuckAfter is for how many election timeouts a role may be at one step, or leave work in its
-// queue, before the member counts as stuck.
+// stuckAfter is the number of election timeouts after which a role that is still in one step, or
+// has not taken its work, counts as stuck.
 const stuckAfter = 10
 
-// turning is what is known of the raft loop's turns.
+// turning has the times of the raft loop's turns.
 type turning struct {
 	lastTick atomic.Int64 // on the member's clock
 }
 
-// Live returns nil while the raft loop, the log writer and the applier do their work, and otherwise
-// which of them does not, or why the member has failed. It waits for nothing.
+// Live returns nil while the raft loop, the log writer and the applier make progress, and otherwise
+// which of them does not, or why the member has failed. It does not block.
 func (m *Member) Live() error {
 	if err := m.Err(); err != nil {
 		return err

@@ -6,23 +6,24 @@ import (
 )
 
 // The three roles of the replica are locks, not threads. Each has a goroutine that waits for its
-// work, but a goroutine that has made work for a role, and finds the role free, does the work
-// itself. So a request that comes alone is packed by the goroutine that brought it, and synced,
-// applied and completed by the log writer's: two hand-overs. Under load the roles are taken, the
-// work gathers in their queues, and the goroutines go through it batch by batch. See docs/adr/0003.
+// work, but a goroutine that has created work for a role, and finds the role free, does the work
+// itself. So a lone request is packed by its own goroutine, and synced, applied and completed by
+// the log writer's: two wake-ups. Under load the roles are busy, the work accumulates in their
+// queues, and their goroutines process it batch by batch. See docs/adr/0003.
 //
-// A request's own goroutine never touches the disk: its context must end its wait when the disk
+// A request's own goroutine never accesses the disk: its context must end its wait when the disk
 // hangs. No goroutine waits for a role while it holds another one, except the log writer, which
 // waits for the applier to install a snapshot.
 
-// advance takes a request that has just been put into the inbox as far as it gets without the disk.
+// advance processes a request that has just been added to the inbox, as far as is possible without
+// the disk.
 func (m *Member) advance() {
 	if m.readable.Load() && m.appendsUnderWay.Load() >= appendsUnderWayMax {
-		return // the log writer takes what has gathered when its append is done
+		return // the log writer takes the accumulated requests when its append is done
 	}
 	if m.inbox.backlog.requests.Load() > 1 {
-		// Requests that are about to be put into the inbox share this one's entry if their
-		// goroutines run first.
+		// Let other goroutines run first: requests that they are about to add will share this one's
+		// entry.
 		runtime.Gosched()
 	}
 	m.raft.try()
@@ -46,7 +47,7 @@ func (r *applyRole) try() {
 	}
 }
 
-// passOn wakes the goroutines for which there is work.
+// passOn wakes the goroutines that have work.
 func (m *Member) passOn() {
 	if !m.appends.idle() {
 		m.appends.signal()
@@ -99,8 +100,8 @@ func (r *logRole) loop() {
 	}
 }
 
-// round does a round of the log writer's work, and hands on what follows from it. It reports
-// whether there was any.
+// round does a round of the log writer's work, and passes on the resulting work. It reports whether
+// there was any.
 func (r *logRole) round() (more bool) {
 	m := r.m
 	appends := int32(0)
@@ -114,14 +115,14 @@ func (r *logRole) round() (more bool) {
 		m.passOn()
 		return true
 	}
-	// What was appended goes on its way, and is applied here when no other append waits.
+	// Send the appended entries, and apply them here when no other append waits.
 	m.raft.try()
 	if m.inbox.backlog.requests.Load() <= 1 {
 		m.applier.try()
 	} else {
 		m.passOn()
-		// Clients that are about to put their requests into the inbox do so before the next entry
-		// is made. Members that wait for other disks do not wait for this.
+		// Let clients add requests before the next entry is made. In a larger cluster this is not
+		// necessary: other members' disks take their time, too.
 		runtime.Gosched()
 	}
 	m.appendsUnderWay.Add(-appends)
@@ -143,7 +144,7 @@ func (r *applyRole) loop() {
 			return
 		}
 		for more := true; more; {
-			applied := false // a step that panics leaves it so
+			applied := false // remains false if a step panics
 			more = false
 			m.applier.do(func() {
 				applied = m.applier.step()

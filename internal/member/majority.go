@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// MissingMajority returns why there is no leader, as "1 of 3 members up, waiting for a majority",
-// and "" while there is one. It waits for nothing.
+// MissingMajority returns why there is no leader, in the form "1 of 3 members up, waiting for a
+// majority", and "" while there is one. It does not block.
 func (m *Member) MissingMajority() string {
 	if m.Leader() != 0 {
 		return ""
@@ -32,7 +32,7 @@ func voters(m *Member) (all, up int) {
 	return all, up
 }
 
-// majorityLog logs what MissingMajority returns: when it changes, and once in an interval.
+// majorityLog logs the result of MissingMajority: when it changes, and at an interval.
 type majorityLog struct {
 	said string
 	at   time.Duration // on the member's clock

@@ -1,16 +1,16 @@
-// Package member drives a replica: the goroutines, the clock and the waiting
-// clients around the deterministic core.
+// Package member drives a replica: the goroutines, the clock and the waiting clients around the
+// deterministic core.
 //
-// The raft loop packs waiting requests into entries and hands out work; the log writer
-// appends, one fsync for all that has gathered; the applier applies, one batch for all
-// that has gathered, and completes the requests. While the log writer syncs one batch the
-// applier applies the one before it and requests for the next one gather, so the batches
-// size themselves. Who carries these roles is told in loops.go.
+// The raft loop packs waiting requests into entries and hands out work; the log writer appends all
+// accumulated entries with one fsync; the applier applies all committed entries in one batch, and
+// completes the requests. While the log writer syncs one batch the applier applies the previous one
+// and requests for the next one accumulate, so batches grow with the load. loops.go describes which
+// goroutine does the work of a role.
 //
 //	Propose → inbox → raft loop → log writer → raft loop → applier → the caller of Propose
 //
 // Invariants: a request is acknowledged only after its entry is durable and applied, and visible to
-// readers (applyRole.answer checks the latter); each request gets exactly one answer
+// readers (applyRole.answer checks the latter); each request gets exactly one result
 // (proposal.finish checks it); a failed fsync, or a log that cannot be applied, stops the member.
 //
 // Concurrency: all methods of Member may be called at the same time. Locks are taken in this order,
@@ -43,22 +43,22 @@ import (
 	"cairn/internal/watch"
 )
 
-// The errors that a member answers with, besides those of the state machine.
+// The errors of a member, in addition to those of the state machine.
 var (
-	// ErrTimeout says that a request was not applied in time. It may be applied later.
+	// ErrTimeout is returned for a request that was not applied in time. It may be applied later.
 	ErrTimeout = errors.New("request timed out")
-	// ErrLeaderChanged says that a request was under way when the leader was lost. It may have been
-	// applied.
+	// ErrLeaderChanged is returned for a request that was in progress when the leader was lost. It
+	// may have been applied.
 	ErrLeaderChanged = errors.New("request timed out, possibly due to previous leader failure")
-	// ErrTooManyRequests says that the backlog is full; nothing was proposed.
+	// ErrTooManyRequests is returned when the backlog is full; nothing was proposed.
 	ErrTooManyRequests = errors.New("too many requests")
-	// ErrStopped says that the member is closing or has failed.
+	// ErrStopped is returned when the member is closing or has failed.
 	ErrStopped = errors.New("member stopped")
-	// ErrTooLarge says that a request is larger than the limit; nothing was proposed.
+	// ErrTooLarge is returned when a request is larger than the limit; nothing was proposed.
 	ErrTooLarge = errors.New("request is too large")
 )
 
-// Config says how a member is opened. Dir and ID are required.
+// Config configures a member. Dir and ID are required.
 type Config struct {
 	Dir string     // the directory of the two stores
 	FS  storage.FS // the file system; the operating system's when nil
@@ -68,23 +68,23 @@ type Config struct {
 
 	TickInterval   time.Duration // a heartbeat; --heartbeat-interval
 	ElectionTicks  int           // --election-timeout in ticks
-	SnapshotCount  uint64        // entries applied between flushes of the state, at most
+	SnapshotCount  uint64        // maximum number of entries applied between flushes of the state
 	CatchUpEntries uint64        // entries kept in the log for members that lag
 
 	// Transport makes the connections of m to the other members; h receives their messages. It is
-	// called once, before Start returns. Nil for a member that has no connections.
+	// called once, before Start returns. It is nil for a member without connections.
 	Transport func(m *Member, h peer.Handler) (Transport, Calls)
-	// LearnersMax is how many learners the cluster may have; --max-learners.
+	// LearnersMax is the maximum number of learners in the cluster; --max-learners.
 	LearnersMax uint64
-	// StrictReconfig refuses changes of the members after which too few would be left that run;
+	// StrictReconfig refuses changes of the members after which too few members would be running;
 	// --strict-reconfig-check.
 	StrictReconfig bool
-	// LearnerAutoPromote has the leader make voters of learners that have caught up;
+	// LearnerAutoPromote makes the leader promote learners that have caught up;
 	// --learner-auto-promote.
 	LearnerAutoPromote bool
 
 	RequestBytesMax int   // --max-request-bytes
-	QuotaBytes      int64 // --quota-backend-bytes; 0 is none
+	QuotaBytes      int64 // --quota-backend-bytes; 0 means none
 
 	Auth AuthConfig
 
@@ -98,7 +98,7 @@ type Config struct {
 	Tracer     *tracing.Tracer // may be nil
 }
 
-// Backlog limits: what may wait for the log at once.
+// Limits of the backlog: of all requests that are not completed.
 const (
 	backlogRequestsMax = 50_000
 	backlogBytesMax    = 256 << 20
@@ -106,7 +106,7 @@ const (
 
 // Member is one running process of the cluster.
 type Member struct {
-	// The parts that run beside the roles. Member has their methods.
+	// The parts beside the roles. Member has their methods.
 	Records
 	Access
 	*quota.Space
@@ -142,10 +142,10 @@ type Member struct {
 
 	leader atomic.Uint64
 	leads  atomic.Bool
-	// appendsUnderWay counts appends with entries that the log writer has not done.
+	// appendsUnderWay counts appends with entries that the log writer has not finished.
 	appendsUnderWay atomic.Int32
 
-	readable atomic.Bool // this sole member may answer linearizable reads from what it has applied
+	readable atomic.Bool // this sole member may serve linearizable reads from its applied state
 
 	leaderChanges atomic.Uint64
 	leaderSince   atomic.Pointer[time.Time]
@@ -166,11 +166,11 @@ type Member struct {
 	wg         sync.WaitGroup
 }
 
-// Ready is closed when the member first has a leader and has applied what was
-// committed before: it can serve.
+// Ready is closed when the member first has a leader and has applied everything committed before:
+// then it can serve.
 func (m *Member) Ready() <-chan struct{} { return m.ready }
 
-// Failed is closed when the member cannot go on; Err says why.
+// Failed is closed when the member has failed; Err returns the reason.
 func (m *Member) Failed() <-chan struct{} { return m.failed }
 
 // Err returns why the member failed, nil while it has not.
@@ -183,7 +183,7 @@ func (m *Member) Err() error {
 	}
 }
 
-// fail stops the member's work for good: nothing more is acknowledged.
+// fail stops the member's work permanently: nothing more is acknowledged.
 func (m *Member) fail(err error) {
 	m.failOnce.Do(func() {
 		m.failure = err
@@ -195,7 +195,7 @@ func (m *Member) fail(err error) {
 	})
 }
 
-// done reports whether the goroutines are to end.
+// done reports whether the goroutines must end.
 func (m *Member) done() bool {
 	select {
 	case <-m.stopping:
@@ -221,21 +221,21 @@ func (m *Member) RaftStatus() (appliedIndex, term uint64) {
 	return m.machine.AppliedIndex(), m.replica.Term()
 }
 
-// Watches returns the hub that tells of every change. Close closes it.
+// Watches returns the hub that delivers every change. Close closes it.
 func (m *Member) Watches() *watch.Hub { return m.hub }
 
 // Keys returns the key space, for readers.
 func (m *Member) Keys() *mvcc.Store { return m.machine.Keys() }
 
-// v2RequestBytesMax limits v2's commands where --max-request-bytes is less: in etcd that is v3's
-// limit, and v2 takes what it reads of a form, 10 MiB, with the path and two values to compare.
+// v2RequestBytesMax limits v2's commands if --max-request-bytes is less: in etcd that flag is v3's
+// limit, and v2 accepts a form of 10 MiB, plus the path and two values to compare.
 const v2RequestBytesMax = 12 << 20
 
 // migrationBytesMax limits the commands of a migration: one has all changes of a revision, of which
 // a deletion of a range may have very many.
 const migrationBytesMax = migration.CommandBytesMax
 
-// requestBytesMax returns how large the payload of a command may be; 0 means any size.
+// requestBytesMax returns the maximum size of a command's payload; 0 means no limit.
 func (m *Member) requestBytesMax(kind machine.Kind) int {
 	limit := m.cfg.RequestBytesMax
 	switch {
@@ -250,13 +250,13 @@ func (m *Member) requestBytesMax(kind machine.Kind) int {
 	}
 }
 
-// Propose has a command applied, and returns its result; the error is the member's
-// or the result's. payload must not be changed afterwards. After ErrTimeout or the
-// context's error the command may still be applied.
+// Propose proposes a command, and returns its result when it is applied; the error is the member's
+// or the result's. payload must not be changed afterwards. After ErrTimeout or the context's error
+// the command may still be applied.
 //
-// While authentication is on, a command is the context's auth.Actor's. When users or roles have
-// changed since the actor was checked the error is auth.OldRevision, and nothing was applied: check
-// it again.
+// While authentication is enabled, a command is made on behalf of the context's auth.Actor. When
+// users or roles have changed since the actor was checked the error is auth.OldRevision, and
+// nothing was applied: check the actor again.
 func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
 	if limit := m.requestBytesMax(kind); limit > 0 && len(payload) > limit {
 		return nil, ErrTooLarge
@@ -269,7 +269,7 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 		return nil, err
 	}
 	m.advance()
-	// Nothing else is waited for: a member that fails or stops answers, too.
+	// Wait for nothing else: a member that fails or stops completes the request, too.
 	if gone := ctx.Done(); gone == nil {
 		<-p.done
 	} else {
@@ -291,8 +291,8 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 	return &p.result, p.result.Err
 }
 
-// requestTimeout is how long a request may wait for the log: etcd's five seconds
-// and two elections.
+// requestTimeout returns how long a request may wait for the log: etcd's five seconds and two
+// elections.
 func (m *Member) requestTimeout() time.Duration {
 	return 5*time.Second + 2*time.Duration(m.cfg.ElectionTicks)*m.cfg.TickInterval
 }

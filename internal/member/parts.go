@@ -17,10 +17,10 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// What runs beside the roles are parts of their own: expiry, quota, integrity, reconfigure and
-// compactor. Each declares what it needs of the member; host is that.
+// The parts beside the roles are in separate packages: expiry, quota, integrity, reconfigure and
+// compactor. Each declares the interface that it needs of the member; host implements them.
 
-// start makes the parts. The transport must be there.
+// start makes the parts. The transport must exist.
 func (h host) start() {
 	m := h.m
 	m.Space = quota.New(quota.Options{ID: m.cfg.ID, Bytes: m.cfg.QuotaBytes, Store: m.stateStore, Member: h, Log: m.log})
@@ -33,7 +33,7 @@ func (h host) start() {
 	})
 }
 
-// runExpiry is the goroutine of the part that ends nodes and leases.
+// runExpiry is the goroutine of the part that expires nodes and leases.
 func (h host) runExpiry() {
 	m := h.m
 	defer m.wg.Done()
@@ -45,7 +45,7 @@ func (h host) runExpiry() {
 	}
 }
 
-// runHousekeeping looks once a second at what changes slowly.
+// runHousekeeping does the periodic checks, once a second.
 func (h host) runHousekeeping() {
 	m := h.m
 	defer m.wg.Done()
@@ -97,8 +97,8 @@ func (h host) stopped() error {
 	return nil
 }
 
-// SignalAlarm has an alarm of the member's own making raised or lifted. A caller that sees later
-// that this has not happened calls again.
+// SignalAlarm proposes to raise or clear one of the member's own alarms. It may be lost: a caller
+// must check later, and call again.
 func (h host) SignalAlarm(ctx context.Context, action alarm.Action, kind alarm.Kind, id uint64) {
 	_, err := h.m.ChangeAlarm(ctx, &alarm.Command{Action: action, Kind: kind, Member: id})
 	log := h.m.log.With("alarm", kind.String(), "member_id", id)
@@ -133,8 +133,8 @@ func (h host) Compact(ctx context.Context, revision int64) error {
 	return err
 }
 
-// MayExpire implements expiry.Member. While the data is known to be damaged nothing is removed, as
-// in etcd; nor while a migration is under way, in which leases expire in the other cluster.
+// MayExpire implements expiry.Member. While the alarm CORRUPT is raised nothing expires, as in
+// etcd; nor during a migration, in which leases expire in the other cluster.
 func (h host) MayExpire() bool {
 	return h.m.leads.Load() && h.m.Alarms().MayChange() == nil && h.m.Migration().MayChange() == nil
 }
@@ -150,7 +150,7 @@ func (h host) ProposeClusterTime() {
 	h.m.passOn()
 }
 
-// ProposeAll implements expiry.Member. The commands share their entry with each other.
+// ProposeAll implements expiry.Member. The commands share one entry.
 func (h host) ProposeAll(ctx context.Context, commands []expiry.Command) (results []error, err error) {
 	waiting := make([]*proposal, 0, len(commands))
 	for _, c := range commands {

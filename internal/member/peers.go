@@ -15,7 +15,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// Transport carries raft's messages to the other members; peer.Transport is one.
+// Transport sends raft's messages to the other members; peer.Transport implements it.
 type Transport interface {
 	SetPeers(peers []peer.Peer)
 	Send(msgs []*raftpb.Message)
@@ -24,16 +24,17 @@ type Transport interface {
 	Close() error
 }
 
-// Calls carries the calls between members, and knows which members are connected; peer.Transport
-// does both.
+// Calls makes calls to other members, and knows which members are connected; peer.Transport
+// implements it.
 type Calls interface {
 	Register(path string, h peer.CallHandler)
 	Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error)
-	// ActiveSince returns since when a member has been connected; the zero time when it is not.
+	// ActiveSince returns the time since when a member has been connected; the zero time when it is
+	// not.
 	ActiveSince(id uint64) time.Time
 }
 
-// alone is the Transport and the Calls of a member that has no connections.
+// alone is the Transport and the Calls of a member without connections.
 type alone struct{}
 
 func (alone) SetPeers([]peer.Peer)              {}
@@ -44,18 +45,18 @@ func (alone) Stats() []peer.Stats               { return nil }
 func (alone) Close() error                      { return nil }
 
 func (alone) SendSnapshot(_ *raftpb.Message, _ int64, r io.ReadCloser) {
-	_ = r.Close() // there is nobody to report an error to
+	_ = r.Close() // the error has no receiver
 }
 
 func (alone) Call(context.Context, uint64, string, []byte) ([]byte, error) {
 	return nil, peer.ErrUnknownPeer
 }
 
-// peerHandler receives what the transport gets from the other members.
+// peerHandler receives the transport's messages from other members.
 type peerHandler struct{ m *Member }
 
 // Receive implements peer.Handler. It does the raft loop's part of the work; the goroutines of the
-// other roles write to the disks, so that messages that arrive meanwhile gather.
+// other roles write to the disks, so that messages that arrive meanwhile accumulate.
 func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
 	err := h.m.replica.CheckMessage(msg)
 	if err == nil && msg.GetType() == raftpb.MsgSnap {
@@ -68,7 +69,7 @@ func (h peerHandler) Receive(_ context.Context, msg *raftpb.Message) {
 	h.take(msg)
 }
 
-// take gives a checked message to the raft loop.
+// take passes a checked message to the raft loop.
 func (h peerHandler) take(msg *raftpb.Message) {
 	m := h.m
 	m.inbox.receive(msg)
@@ -76,7 +77,7 @@ func (h peerHandler) take(msg *raftpb.Message) {
 	m.passOn()
 }
 
-// refusedInterval is how often refused messages of peers are logged.
+// refusedInterval is the minimum interval of log lines about refused messages.
 const refusedInterval = 10 * time.Second
 
 // refused logs a message of a peer that was refused.
@@ -117,7 +118,7 @@ func (h peerHandler) SnapshotSent(id uint64, ok bool) {
 // RemovedFromCluster implements peer.Handler.
 func (h peerHandler) RemovedFromCluster() { h.m.leave() }
 
-// send gives the transport the messages for other members.
+// send passes messages for other members to the transport.
 func (r *raftRole) send(msgs []*raftpb.Message) {
 	for i, msg := range msgs {
 		if msg.GetType() != raftpb.MsgSnap {
@@ -136,8 +137,8 @@ func (r *raftRole) send(msgs []*raftpb.Message) {
 	r.m.transport.Send(msgs)
 }
 
-// outgoing is the stream of a snapshot. The first Read opens it: that waits for the disk, which the
-// raft loop must not do.
+// outgoing is the stream of a snapshot. The first Read opens it, because opening waits for the
+// disk, and the raft loop must not.
 type outgoing struct {
 	open   func() (*replica.Outgoing, error)
 	stream *replica.Outgoing
@@ -181,7 +182,7 @@ func (r *logRole) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
 	return own
 }
 
-// updatePeers makes the connections those of the present members, and stops this member when it was
+// updatePeers updates the connections to the present members, and stops this member when it was
 // removed.
 func (r *applyRole) updatePeers() {
 	m := r.m
@@ -203,8 +204,8 @@ func (r *applyRole) updatePeers() {
 	}
 }
 
-// logMembers logs members that were added or removed since updatePeers ran last, in etcd's words:
-// tools wait for them. It logs nothing at the start.
+// logMembers logs members that were added or removed since the previous updatePeers, in etcd's
+// words: tools wait for them. It logs nothing at the start.
 func (r *applyRole) logMembers(now []membership.Member) {
 	if r.members == nil {
 		return
@@ -229,10 +230,11 @@ func (m *Member) leave() {
 	})
 }
 
-// Removed is closed when this member was removed from the cluster. The caller should close it then.
+// Removed is closed when this member was removed from the cluster. The caller should then close the
+// member.
 func (m *Member) Removed() <-chan struct{} { return m.removed }
 
-// Peers returns the traffic with the other members.
+// Peers returns statistics of the traffic with the other members.
 func (m *Member) Peers() []peer.Stats { return m.transport.Stats() }
 
 func (m *Member) electionTimeout() time.Duration {

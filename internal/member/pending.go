@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// pendingBatches are the proposed entries whose requests wait for their results, by
-// the batch number in the entry's header.
+// pendingBatches are the proposed entries whose requests wait for results, by the batch number in
+// the entry's header.
 type pendingBatches struct {
 	mu      sync.Mutex
 	batches map[uint64]pendingBatch
-	closed  error // what requests get after failAll
+	closed  error // result of requests after failAll
 }
 
 type pendingBatch struct {
@@ -34,8 +34,8 @@ func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*
 	return true
 }
 
-// remove returns the requests of a batch that was proposed with so many commands, nil when none
-// wait for it. A batch of another size stays: the entry that names it is not the one proposed.
+// remove returns the requests of a batch with the given number of commands, nil when there are
+// none. A batch of another size stays: the entry that names it is not the one that was proposed.
 func (p *pendingBatches) remove(batch uint64, commands int) (_ []*proposal, sameSize bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,8 +63,8 @@ func (p *pendingBatches) young(after time.Duration) (n int) {
 }
 
 // outlived fails the batches that were proposed before a term of which an entry has been applied.
-// Batches that the term's leader had in its log were applied before that entry; the others are
-// lost, or nearly so.
+// Batches that were in the log of the term's leader were applied before that entry; the others are
+// almost certainly lost.
 func (p *pendingBatches) outlived(term uint64, err error) {
 	p.drop(func(b pendingBatch) bool { return b.term < term }, err)
 }

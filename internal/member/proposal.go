@@ -19,9 +19,9 @@ type proposal struct {
 	ctx     context.Context // of the request; nil for one that never ends
 	backlog *backlog
 	command replica.Command
-	change  *raftpb.ConfChangeV2 // of a command that changes who has part in the log
+	change  *raftpb.ConfChangeV2 // of a command that changes raft's configuration
 	since   time.Duration        // member's clock
-	done    chan struct{}        // one token when result or err is set; of backlog.dones
+	done    chan struct{}        // receives one token when result or err is set; from backlog.dones
 	result  machine.Result
 	err     error
 	parts   *parts // nil unless the request is traced
@@ -29,11 +29,11 @@ type proposal struct {
 	finished atomic.Bool
 }
 
-// received gives the channel back when its token was taken.
+// received returns the channel to the pool after its token was received.
 func (p *proposal) received() { p.backlog.dones.Put(p.done) }
 
-// finish completes a proposal. Invariant: it is called once, by the code that takes the proposal
-// out of where it waits.
+// finish completes a proposal. Invariant: it is called once, by the code that removes the proposal
+// from its queue.
 func (p *proposal) finish(err error) {
 	if p.finished.Swap(true) {
 		invariant.Violated("a request of kind %d was completed twice: error %v, then %v", p.command.Kind, p.err, err)
@@ -43,8 +43,8 @@ func (p *proposal) finish(err error) {
 	p.done <- struct{}{}
 }
 
-// dropped completes a request whose context has ended, and reports whether it has. The client must
-// not find later that a write was executed which it gave up.
+// dropped completes a request whose context has ended, and reports whether it has. A write must not
+// be executed after its client was told that it failed.
 func (p *proposal) dropped() bool {
 	if p.ctx == nil || p.ctx.Err() == nil {
 		return false
@@ -53,27 +53,28 @@ func (p *proposal) dropped() bool {
 	return true
 }
 
-// parts are when the parts of a request began. The goroutine that has the proposal sets them.
+// parts are the times at which the parts of a traced request began. The goroutine that owns the
+// proposal sets them.
 type parts struct{ submitted, proposed, committed, applied time.Time }
 
 // record records the parts that the request has reached.
 func (p *parts) record(ctx context.Context, t *tracing.Tracer) {
 	if p.applied.IsZero() {
-		return // lost on its way: its end is not known
+		return // lost before it was applied: the end is unknown
 	}
 	t.Part(ctx, "propose", p.submitted, p.proposed)
 	t.Part(ctx, "raft commit", p.proposed, p.committed)
 	t.Part(ctx, "apply", p.committed, p.applied)
 }
 
-// backlog counts the requests that were let in and not yet answered.
+// backlog counts the requests that were admitted and not yet completed.
 type backlog struct {
 	requests, bytes atomic.Int64
-	// the channels of proposals that were answered: a request shall not cost one
+	// pools the channels of completed proposals, to save an allocation per request
 	dones sync.Pool
 }
 
-// channel returns a channel for the answer of a proposal.
+// channel returns a channel for the completion of a proposal.
 func (b *backlog) channel() chan struct{} {
 	if c, ok := b.dones.Get().(chan struct{}); ok {
 		return c
@@ -81,7 +82,7 @@ func (b *backlog) channel() chan struct{} {
 	return make(chan struct{}, 1)
 }
 
-// enter lets a request in, unless there are too many.
+// enter admits a request, unless there are too many.
 func (b *backlog) enter(p *proposal) error {
 	n, size := b.requests.Add(1), b.bytes.Add(int64(len(p.command.Payload)))
 	if n <= backlogRequestsMax && size <= backlogBytesMax {

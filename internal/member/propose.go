@@ -8,8 +8,8 @@ import (
 	"cairn/internal/replica"
 )
 
-// Limits of an entry, and of the appends that are being written. Requests that arrive during an
-// fsync share the next entry; more appends at a time would only make the entries smaller.
+// Limits of an entry, and of the appends in progress. Requests that arrive during an fsync share
+// the next entry; more appends at a time would only make the entries smaller.
 const (
 	entryBytesMax      = 1 << 20
 	entryCommandsMax   = 4096
@@ -19,7 +19,8 @@ const (
 	batchesUnderWayMax = 2
 )
 
-// mayPropose reports whether requests go into an entry now. Otherwise they gather for a larger one.
+// mayPropose reports whether requests are packed into an entry now. Otherwise they accumulate for a
+// larger one.
 func (r *raftRole) mayPropose() bool {
 	m := r.m
 	switch {
@@ -33,7 +34,7 @@ func (r *raftRole) mayPropose() bool {
 }
 
 // propose packs proposals into as few entries as their sizes allow. Proposals that the replica
-// cannot take, since there is no leader, go back into the inbox.
+// cannot accept, since there is no leader, go back into the inbox.
 func (r *raftRole) propose(proposals []*proposal) error {
 	m := r.m
 	proposals = slices.DeleteFunc(proposals, (*proposal).dropped)
@@ -70,7 +71,7 @@ func (r *raftRole) propose(proposals []*proposal) error {
 	return nil
 }
 
-// markProposed notes the time for the requests that are traced.
+// markProposed records the time of the proposal in the requests that are traced.
 func markProposed(proposals []*proposal) {
 	for _, p := range proposals {
 		if p.parts != nil {
@@ -79,7 +80,7 @@ func markProposed(proposals []*proposal) {
 	}
 }
 
-// proposeClusterTime proposes an entry that carries the cluster time alone. No client waits for it.
+// proposeClusterTime proposes an entry with only the cluster time. No client waits for it.
 func (r *raftRole) proposeClusterTime() {
 	m := r.m
 	if m.done() || m.appendsUnderWay.Load() > 0 {
@@ -93,7 +94,7 @@ func (r *raftRole) proposeClusterTime() {
 	r.handOut()
 }
 
-// pack makes the commands of the next entry, and returns how many proposals it took.
+// pack packs the commands of the next entry, and returns how many proposals it took.
 func (r *raftRole) pack(proposals []*proposal) (n int) {
 	r.commands = r.commands[:0]
 	for size := 0; n < len(proposals) && n < entryCommandsMax; n++ {

@@ -17,15 +17,15 @@ type raftRole struct {
 	in         delivery
 	commands   []replica.Command
 	lastBatch  uint64
-	outlived   uint64 // the term up to which the proposals of earlier terms are answered
+	outlived   uint64 // the term before which all proposals are completed
 	lastRead   uint64
 	ticks      int
 	givingWay  bool
-	leaderless int // ticks since there was a leader
-	sweepEvery int // ticks between looks for requests that have waited too long
-	// resumed is when the raft loop went on after a pause of an election timeout, 0 when it has
-	// never paused. What followers have forwarded meanwhile is dropped for an election timeout:
-	// their clients may have given up long before.
+	leaderless int // ticks without a leader
+	sweepEvery int // ticks between checks for requests that have timed out
+	// resumed is when the raft loop continued after a pause of an election timeout, 0 when it has
+	// never paused. Forwarded proposals that arrived during the pause are dropped for an election
+	// timeout: their clients may have timed out long before.
 	resumed time.Duration
 }
 
@@ -33,11 +33,11 @@ func newRaftRole(m *Member) *raftRole {
 	return &raftRole{
 		role:       role{m: m, name: "raft loop"},
 		sweepEvery: max(1, int(time.Second/2/m.cfg.TickInterval)),
-		// Entries of earlier lives of this member may yet be applied: their batches
-		// must not bear the numbers of ours.
+		// Entries proposed before a restart may still be applied, so their batch numbers must not
+		// be used again.
 		lastBatch: rand.Uint64() >> 1,
-		// Likewise questions: the leader may answer one of an earlier life, of what was committed
-		// then.
+		// Likewise read requests: the leader may respond to one from before a restart, with the
+		// commit index of that time.
 		lastRead: rand.Uint64() >> 1,
 	}
 }
@@ -71,8 +71,8 @@ func (r *raftRole) tick() {
 	}
 }
 
-// noticePause notices that the raft loop goes on after a pause. A tick and a message of a peer may
-// both be what comes first.
+// noticePause records that the raft loop continues after a pause. The first event after the pause
+// is a tick or a peer's message.
 func (r *raftRole) noticePause(now time.Duration) {
 	if now-time.Duration(r.m.turning.lastTick.Load()) > r.m.electionTimeout() {
 		r.resumed = now
@@ -88,8 +88,8 @@ func (r *raftRole) countLate() {
 	}
 }
 
-// leaderLostAfter is for how many election timeouts there is no leader until clients that asked for
-// it are told, as in etcd.
+// leaderLostAfter is the number of election timeouts without a leader after which clients that
+// require a leader are notified, as in etcd.
 const leaderLostAfter = 3
 
 // countLeaderless counts the ticks without a leader.
@@ -103,8 +103,8 @@ func (r *raftRole) countLeaderless() {
 	}
 }
 
-// giveWay hands leadership over when this leader's disk has stalled for an election timeout: its
-// heartbeats go on, and nobody would find out that nothing else does.
+// giveWay transfers leadership when this leader's disk has stalled for an election timeout: its
+// heartbeats continue, so the other members would not detect that it makes no progress.
 func (r *raftRole) giveWay() {
 	m := r.m
 	stalled := m.logs.busyFor(m.now())
@@ -123,14 +123,14 @@ func (r *raftRole) giveWay() {
 	m.replica.TransferLeadership(to)
 }
 
-// try does a step, or sees to it that the raft loop does one when somebody else is at it.
+// try does a step, or makes sure that the raft loop does one when another goroutine has the role.
 func (r *raftRole) try() {
 	if !r.tryDo(r.step) {
 		r.m.inbox.signal()
 	}
 }
 
-// step gives the replica what has come in, and hands out what it wants done.
+// step passes the inbox to the replica, and hands out the resulting work.
 func (r *raftRole) step() {
 	if r.m.done() {
 		return
@@ -172,8 +172,8 @@ func (r *raftRole) takeIn() error {
 	return r.propose(r.in.proposals)
 }
 
-// finish tells the replica what has been applied. Reads wait for a majority from before a change of
-// the members on.
+// finish passes the results of applying to the replica. Before a change of the members, it makes
+// reads require a majority.
 func (r *raftRole) finish(applied replica.Applied) error {
 	m := r.m
 	if len(applied.Changes) > 0 {
@@ -182,7 +182,7 @@ func (r *raftRole) finish(applied replica.Applied) error {
 	return m.replica.Finish(m.now(), applied)
 }
 
-// handOut queues what the replica wants done.
+// handOut queues the replica's work for the roles.
 func (r *raftRole) handOut() {
 	m := r.m
 	for {
@@ -191,7 +191,7 @@ func (r *raftRole) handOut() {
 			return
 		}
 		if len(w.Send) > 0 {
-			r.send(w.Send) // first: the followers' disks work beside ours
+			r.send(w.Send) // first: the followers' disks work in parallel with ours
 		}
 		if w.Append != nil {
 			if len(w.Append.Entries) > 0 {
@@ -211,8 +211,8 @@ func (r *raftRole) handOut() {
 	}
 }
 
-// urgent reports whether raft or somebody else waits for an append. Nobody does for one that notes
-// but how far the log is committed: it goes to the disk with the next one.
+// urgent reports whether raft or a client waits for an append. An append with only a commit index
+// is not urgent: it is written together with the next one.
 func urgent(m *raftpb.Message) bool {
 	return len(m.Entries) > 0 || len(m.Responses) > 0 || m.GetSnapshot() != nil
 }
@@ -232,13 +232,13 @@ func (r *raftRole) leaderChanged() {
 		m.leaderLost.over()
 		m.inbox.signal() // proposals have waited in the inbox for a leader
 		for _, id := range m.reads.waitingForAnswer() {
-			m.replica.ReadIndex(id) // raft forgets questions that nobody could answer
+			m.replica.ReadIndex(id) // raft drops requests that could not be confirmed
 		}
 	}
 }
 
-// checkReady finds out that the first entry of the present term has been applied,
-// and with it everything that was acknowledged in earlier terms and lives.
+// checkReady checks whether the first entry of the present term has been applied, and with it
+// everything that was acknowledged in earlier terms, including those before a restart.
 func (r *raftRole) checkReady() {
 	m := r.m
 	if m.readable.Load() || m.replica.Leader() == 0 || m.machine.AppliedTerm() != m.replica.Term() {
@@ -248,7 +248,7 @@ func (r *raftRole) checkReady() {
 		r.outlived = term
 		m.pending.outlived(term, ErrLeaderChanged)
 	}
-	// finish takes it back before a change of the members takes effect.
+	// finish resets it before a change of the members takes effect.
 	m.readable.Store(m.replica.Leads() && m.replica.SoleMember())
 	m.readyOnce.Do(func() { close(m.ready) })
 }

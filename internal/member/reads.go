@@ -8,8 +8,8 @@ import (
 	"cairn/internal/replica"
 )
 
-// reads are the linearizable reads under way. The raft loop asks and is answered;
-// the applier lets go of those whose index it has reached.
+// reads are the linearizable reads in progress. The raft loop requests read indexes and receives
+// them; the applier releases the reads whose index it has reached.
 type reads struct {
 	mu      sync.Mutex
 	asked   map[uint64][]*read // by the id of the ReadIndex
@@ -27,8 +27,8 @@ func (r *reads) ask(id uint64, rs []*read) {
 	r.mu.Unlock()
 }
 
-// answer takes the raft loop's answers. What is applied is asked under the lock,
-// so that reached cannot pass by between the question and the waiting.
+// answer processes read indexes from raft. It reads the applied index under the lock, so that a
+// concurrent call of reached cannot miss the reads.
 func (r *reads) answer(answers []replica.Read, appliedIndex func() uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,7 +44,7 @@ func (r *reads) answer(answers []replica.Read, appliedIndex func() uint64) {
 	}
 }
 
-// reached lets go of the reads that waited for the applied index.
+// reached releases the reads that waited for the applied index.
 func (r *reads) reached(applied uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,8 +59,8 @@ func (r *reads) reached(applied uint64) {
 	r.waiting = left
 }
 
-// unanswered returns the ids that raft has not answered, and fails those that were
-// asked before the given time: raft drops questions when leadership changes.
+// unanswered returns the ids without a response from raft, and fails those that were requested
+// before the given time: raft drops requests when leadership changes.
 func (r *reads) unanswered(before time.Duration, err error) (ids []uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,7 +75,7 @@ func (r *reads) unanswered(before time.Duration, err error) (ids []uint64) {
 	return ids
 }
 
-// waitingForAnswer returns the ids that raft has not answered.
+// waitingForAnswer returns the ids without a response from raft.
 func (r *reads) waitingForAnswer() []uint64 { return r.unanswered(0, nil) }
 
 func (r *reads) failAll(err error) {

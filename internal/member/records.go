@@ -12,22 +12,22 @@ import (
 	"cairn/internal/version"
 )
 
-// Records are the members of the cluster as one member knows them.
+// Records are the members of the cluster as of the last entry that this member has applied.
 type Records struct {
 	id      uint64 // of this member
 	machine *machine.Machine
 	propose func(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error)
 }
 
-// Members returns the members in the order of their IDs. The caller must not change the result.
-// After WaitLinearizable it contains every change that was acknowledged before.
+// Members returns the members, sorted by ID. The caller must not modify them. After
+// WaitLinearizable it contains every change that was acknowledged before.
 func (r *Records) Members() []membership.Member { return r.machine.Members() }
 
-// Migration returns how far a migration from another cluster has come. The caller must not change
+// Migration returns the progress of a migration from another cluster. The caller must not modify
 // it.
 func (r *Records) Migration() *migration.State { return r.machine.Migration() }
 
-// ClusterVersion returns the highest version that all members understand, empty while none has
+// ClusterVersion returns the highest version that all members support, empty while none has
 // started.
 func (r *Records) ClusterVersion() string { return membership.ClusterVersion(r.Members()) }
 
@@ -56,7 +56,7 @@ func (r *Records) IsLearner() bool {
 	return ok && me.Learner
 }
 
-// WasRemoved reports whether the member with an ID was removed from the cluster.
+// WasRemoved reports whether the member with the ID was removed from the cluster.
 func (r *Records) WasRemoved(id uint64) bool { return r.machine.Removed(id) }
 
 // find returns the record of a member.

@@ -9,12 +9,12 @@ import (
 )
 
 // role is the lock of one of the replica's three roles. Its steps run in do or try, so that a panic
-// in one of them fails the member, on whatever goroutine it happens: a server of package net/http
-// would recover it, and the member would go on with a state that nobody knows.
+// in one of them fails the member, on whatever goroutine it happens: otherwise a server of package
+// net/http would recover it, and the member would continue with an undefined state.
 type role struct {
 	m    *Member
 	name string
-	// began is when the step under way began, on the member's clock; 0 while there is none.
+	// began is when the present step began, on the member's clock; 0 while there is none.
 	began atomic.Int64
 
 	mu sync.Mutex
@@ -52,7 +52,7 @@ func (r *role) end(v any) {
 	}
 }
 
-// busyFor returns for how long the step under way has run.
+// busyFor returns how long the present step has run.
 func (r *role) busyFor(now time.Duration) time.Duration {
 	if began := r.began.Load(); began != 0 {
 		return now - time.Duration(began)

@@ -17,8 +17,8 @@ import (
 	"cairn/internal/watch"
 )
 
-// Start opens the stores, brings the state up to the log, and starts the member.
-// It returns before there is a leader; see Ready.
+// Start opens the stores, applies the log to the state, and starts the member. It returns before
+// there is a leader; see Ready.
 func Start(cfg Config) (_ *Member, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -110,14 +110,14 @@ func (m *Member) open() (err error) {
 // in the log.
 const initialIndex, initialTerm = 1, 1
 
-// Initialize makes the stores of a new member in the empty directory dir, for a
-// cluster of the given founders. They are durable when it returns.
+// Initialize makes the stores of a new member in the empty directory dir, for a cluster with the
+// given initial members. They are durable when it returns.
 func Initialize(fs storage.FS, dir string, founders []membership.Member) error {
 	return initialize(fs, dir, initialIndex, initialTerm, founders)
 }
 
-// InitializeJoining is Initialize for a member that joins a cluster, which has the given members.
-// It gets its state from them, and knows no more than where they are until then.
+// InitializeJoining is Initialize for a member that joins a cluster with the given members. It
+// receives its state from them, and until then has only their URLs.
 func InitializeJoining(fs storage.FS, dir string, members []membership.Member) error {
 	return initialize(fs, dir, 0, 0, members)
 }
@@ -147,11 +147,12 @@ func initialize(fs storage.FS, dir string, index, term uint64, members []members
 func logDir(dir string) string   { return filepath.Join(dir, "log") }
 func stateDir(dir string) string { return filepath.Join(dir, "state") }
 
-// receiveDir is where a snapshot of a peer is made ready; it is removed at every start.
+// receiveDir is the directory in which a snapshot of a peer is prepared; it is removed at every
+// start.
 func receiveDir(dir string) string { return filepath.Join(dir, "receive") }
 
-// Close stops the member, and leaves a state on disk that the next start need
-// not replay. Requests that wait are answered with ErrStopped.
+// Close stops the member, and leaves a state on disk that the next start need not replay. Waiting
+// requests fail with ErrStopped.
 func (m *Member) Close() error {
 	host{m}.handOver()
 	m.hub.Close()
@@ -162,8 +163,8 @@ func (m *Member) Close() error {
 	if m.Err() == nil {
 		return errors.Join(err, m.closeRoles())
 	}
-	// A storage engine that has lost its disk may wait for ever for what was on its way there;
-	// nothing can be lost any more that is not lost.
+	// A storage engine whose disk has failed may wait forever for its writes; everything that can
+	// be lost is lost already.
 	closed := make(chan error, 1)
 	go func() { closed <- m.closeRoles() }()
 	select {
@@ -174,12 +175,12 @@ func (m *Member) Close() error {
 	}
 }
 
-// failedCloseMax is how long the end of a failed member may take.
+// failedCloseMax is the maximum duration of closing a failed member.
 const failedCloseMax = 5 * time.Second
 
-// closeRoles answers who still waits, and closes the stores.
+// closeRoles fails the waiting requests, and closes the stores.
 func (m *Member) closeRoles() (err error) {
-	// Requests may still hold a role. No goroutine gets one after this.
+	// Requests may still hold a role. After this none can acquire one.
 	m.logs.mu.Lock()
 	m.applier.mu.Lock()
 	m.raft.mu.Lock()

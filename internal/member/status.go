@@ -12,8 +12,8 @@ func (m *Member) V2Counters() *machine.V2Counters { return m.machine.V2Counters(
 // StartTime returns when this process started the member.
 func (m *Member) StartTime() time.Time { return m.start }
 
-// LeaderSince returns when this member learned of the present leader; the zero time when it knows
-// none.
+// LeaderSince returns when this member learned of the present leader; the zero time without a
+// leader.
 func (m *Member) LeaderSince() time.Time {
 	if since := m.leaderSince.Load(); since != nil && m.Leader() != 0 {
 		return *since

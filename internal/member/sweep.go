@@ -5,20 +5,19 @@ import (
 	"sync"
 )
 
-// sweepWaiters are the compactions that wait until the applier has swept behind
-// them.
+// sweepWaiters are the compactions that wait until the applier has swept their rows.
 type sweepWaiters struct {
 	mu      sync.Mutex
 	waiting []chan struct{}
 }
 
-// WaitSwept returns when what the compactions so far have to remove is removed.
+// WaitSwept returns when the rows of all compactions so far have been removed.
 func (m *Member) WaitSwept(ctx context.Context) error {
 	done := make(chan struct{})
 	m.sweeps.mu.Lock()
 	m.sweeps.waiting = append(m.sweeps.waiting, done)
 	m.sweeps.mu.Unlock()
-	m.applies.signal() // the applier may have finished before we came
+	m.applies.signal() // the applier may have finished before the call
 	select {
 	case <-done:
 		return nil

@@ -1,7 +1,7 @@
 package member
 
-// runWatches brings what the applier publishes to the watchers, so that the applier
-// need not, however many they are.
+// runWatches delivers published events to the watchers, so that the applier does not depend on
+// their number.
 func (h host) runWatches() {
 	m := h.m
 	defer m.wg.Done()

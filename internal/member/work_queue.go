@@ -7,20 +7,20 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// workQueue holds the messages of work of one role; wake has a token when the role's
-// goroutine is to look.
+// workQueue has the messages with work for one role; wake has a token when the role's goroutine
+// should check it.
 type workQueue struct {
 	role string // its name
 	wake chan struct{}
 
 	mu     sync.Mutex
 	msgs   []*raftpb.Message
-	urgent bool          // one of msgs is
-	since  time.Duration // when the first urgent one came
+	urgent bool          // one of msgs is urgent
+	since  time.Duration // when the first urgent one was added
 }
 
-// put adds a message, at a time of the member's clock. One that is not urgent waits for one that
-// is.
+// put adds a message, at a time of the member's clock. One that is not urgent waits for an urgent
+// one.
 func (q *workQueue) put(m *raftpb.Message, urgent bool, now time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -30,7 +30,7 @@ func (q *workQueue) put(m *raftpb.Message, urgent bool, now time.Duration) {
 	}
 }
 
-// age returns for how long urgent work has waited.
+// age returns how long urgent work has waited.
 func (q *workQueue) age(now time.Duration) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -40,7 +40,7 @@ func (q *workQueue) age(now time.Duration) time.Duration {
 	return now - q.since
 }
 
-// idle reports whether nothing urgent waits.
+// idle reports whether no urgent work waits.
 func (q *workQueue) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -55,7 +55,7 @@ func (q *workQueue) signal() {
 	}
 }
 
-// take returns all that has gathered, in order.
+// take returns all messages, in order.
 func (q *workQueue) take() []*raftpb.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()

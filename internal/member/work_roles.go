@@ -14,8 +14,8 @@ import (
 // logRole is the replica's log writer. The role guards the replica's methods of that role.
 type logRole struct{ role }
 
-// step appends all messages that have gathered, with one fsync. It reports whether there were any,
-// and how many of them had entries: the caller subtracts these from appendsUnderWay.
+// step appends all queued messages, with one fsync. It reports whether there were any, and how many
+// of them had entries: the caller subtracts these from appendsUnderWay.
 func (r *logRole) step() (done bool, appends int32) {
 	m := r.m
 	msgs := m.appends.take()
@@ -93,11 +93,11 @@ func (r *logRole) truncate() {
 type applyRole struct {
 	role
 
-	// waiting are the unanswered requests of an entry that has been applied in part.
+	// waiting are the uncompleted requests of an entry that has been applied in part.
 	waiting []*proposal
 	// members are the members that the connections were last updated for.
 	members []membership.Member
-	// compacted is the compact revision whose end was logged last.
+	// compacted is the compact revision of the last compaction whose end was logged.
 	compacted int64
 	// sinceFlush counts the entries applied since the last flush was begun.
 	sinceFlush uint64
@@ -112,8 +112,8 @@ func (r *applyRole) round() bool {
 	return r.sinceFlush >= r.m.cfg.SnapshotCount || !r.m.machine.Swept()
 }
 
-// step applies all messages that have gathered, and answers their requests. It reports whether
-// there were any.
+// step applies all queued messages, and completes their requests. It reports whether there were
+// any.
 func (r *applyRole) step() bool {
 	m := r.m
 	msgs := m.applies.take()
@@ -160,7 +160,7 @@ func (r *applyRole) logSlow(msgs []*raftpb.Message, took time.Duration) {
 }
 
 // apply applies messages, in as many batches as needed. After each batch it publishes the events to
-// the watches and answers the clients.
+// the watches and completes the requests.
 func (r *applyRole) apply(msgs []*raftpb.Message) error {
 	m := r.m
 	for more := true; more; msgs = nil {
@@ -185,13 +185,13 @@ func (r *applyRole) apply(msgs []*raftpb.Message) error {
 	return nil
 }
 
-// answer completes the requests of an entry: those whose commands were applied with this batch of
-// the state machine.
+// answer completes the requests of an entry whose commands were applied with this batch of the
+// state machine.
 func (r *applyRole) answer(e *machine.EntryResults) {
 	if e.First == 0 {
 		var sameSize bool
 		if r.waiting, sameSize = r.m.pending.remove(e.Batch, e.Commands); !sameSize {
-			// Only a forged entry can name a batch of this member and carry other commands. The
+			// Only a forged entry can name a batch of this member and have other commands. The
 			// requests wait for the entry that was proposed, or time out.
 			r.m.log.Error("an applied entry has this member's origin but not the commands it proposed", "batch", e.Batch, "commands", e.Commands)
 		}
@@ -216,8 +216,8 @@ func (r *applyRole) answer(e *machine.EntryResults) {
 	r.waiting = r.waiting[len(e.Results):]
 }
 
-// install replaces the state by the snapshot that an append carries. The log writer calls it; it
-// takes the applier's role, since no entry may be applied meanwhile.
+// install replaces the state by the snapshot in an append. The log writer calls it; it acquires the
+// applier's role, since no entry may be applied meanwhile.
 func (r *applyRole) install(msg *raftpb.Message) (responses []*raftpb.Message, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -266,8 +266,8 @@ func (r *applyRole) tidy() (more bool) {
 	return more && err == nil
 }
 
-// logCompaction logs the end of a compaction in etcd's words, for which tools wait. The first one
-// may have ended before this start.
+// logCompaction logs the end of a compaction in etcd's words, because tools wait for them. The
+// first one may have ended before this start.
 func (r *applyRole) logCompaction() {
 	m := r.m
 	if !r.compacting.IsZero() {

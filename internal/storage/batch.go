@@ -8,30 +8,29 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Batch gathers writes that become visible, and durable, together. It reads
-// its own writes: Lend and Iter show the store with what Set and Delete
-// have changed so far. Append and DeleteRange are for what nobody reads back
-// before the commit, and cost nothing but their bytes.
+// Batch collects writes that become visible, and durable, together. It reads its own writes: Lend
+// and Iter show the store with the changes of Set and Delete so far. Append and DeleteRange are for
+// data that is not read before the commit, and cost nothing but their bytes.
 //
-// A key that is Set many times in a batch reaches the store once, with its last
-// value; a busy key costs one write however many commands of a batch change it.
+// A key that is Set many times in a batch is written to the store once, with its last value; a busy
+// key costs one write regardless of the number of commands that change it.
 //
-// Commit may be followed by Reset and further use. Not safe for concurrent use.
+// A batch can be used again after Commit and Reset. Not safe for concurrent use.
 type Batch struct {
 	store *Store
 	out   *pebble.Batch
-	// pending holds what Set and Delete changed, by key.
+	// pending has the changes of Set and Delete, by key.
 	pending map[string]change
-	// sorted has pending's keys in order, from the first Iter on (ordered): before
-	// it the order costs nothing. Keys that came since the last Iter are in tail,
-	// as they came. Both may have stale names, which Rollback has taken out of
-	// pending; stale is how many there are at most.
+	// sorted has pending's keys in order, from the first Iter on (ordered): before it, sorting
+	// would cost time for nothing. Keys added since the last Iter are in tail, unsorted. Both may
+	// have stale names, which Rollback has removed from pending; stale is an upper bound of their
+	// number.
 	sorted, tail []string
 	ordered      bool
 	stale        int
 	journal      []undo
-	// keep is how many keys Reset keeps room for, and how many stale names are not
-	// worth a sweep. grown says that pending has had more: emptying or walking a map
+	// keep is the number of keys for which Reset keeps memory, and the number of stale names that
+	// are not worth a sweep. grown is set when pending has had more: emptying or walking a map
 	// costs its largest size.
 	keep   int
 	grown  bool
@@ -45,14 +44,14 @@ type change struct {
 	deleted bool
 }
 
-// undo restores a key's state of before the mark.
+// undo restores a key's state before the mark.
 type undo struct {
 	key string
 	old change
 	had bool
 }
 
-// keptKeys is how many keys a batch keeps room for, see Batch.keep.
+// keptKeys is the number of keys for which a batch keeps memory, see Batch.keep.
 const keptKeys = 1 << 16
 
 // NewBatch returns an empty batch.
@@ -60,7 +59,7 @@ func (s *Store) NewBatch() *Batch {
 	return &Batch{store: s, out: s.db.NewBatch(), pending: make(map[string]change), keep: keptKeys}
 }
 
-// Set gives key a value. The value is kept, not copied, until Commit or Reset.
+// Set sets the value of a key. It keeps the slice, without a copy, until Commit or Reset.
 func (b *Batch) Set(key, value []byte) { b.put(key, change{value: value}) }
 
 // Delete removes key.
@@ -78,28 +77,28 @@ func (b *Batch) put(key []byte, c change) {
 	}
 }
 
-// Append writes a key that this batch does not read back. Both slices are copied.
+// Append writes a key that this batch does not read. Both slices are copied.
 func (b *Batch) Append(key, value []byte) error {
 	b.unmarked("Append")
 	return b.out.Set(key, value, nil)
 }
 
-// DeleteRange removes the keys in [start, end) that the store held before, and
-// those that Append has written so far. Set and Delete of this batch are not
-// touched, nor does this batch read the gap.
+// DeleteRange removes the keys in [start, end) that the store had before, and those that Append has
+// written so far. It does not affect Set and Delete of this batch, and reads of this batch do not
+// see the deletion.
 func (b *Batch) DeleteRange(start, end []byte) error {
 	b.unmarked("DeleteRange")
 	return b.out.DeleteRange(start, end, nil)
 }
 
-// Remove deletes a key that this batch does not read back.
+// Remove deletes a key that this batch does not read.
 func (b *Batch) Remove(key []byte) error {
 	b.unmarked("Remove")
 	return b.out.Delete(key, nil)
 }
 
-// unmarked panics inside a span: what op writes would outlive a rollback, so that a
-// failed command would leave a part of itself behind.
+// unmarked panics inside a span: a rollback could not undo op's writes, so that a failed command
+// would have an effect.
 func (b *Batch) unmarked(op string) {
 	if b.marked {
 		panic("storage: " + op + " between Mark and Release of a batch: Rollback could not undo it")
@@ -144,11 +143,11 @@ func (b *Batch) sweep() {
 	}
 	b.sorted = slices.DeleteFunc(b.sorted, stale)
 	b.tail = slices.DeleteFunc(b.tail, stale)
-	b.order() // a key that came back is in both
+	b.order() // a key that was set again is in both
 	b.stale = 0
 }
 
-// order brings the keys of pending in order.
+// order sorts the keys of pending.
 func (b *Batch) order() {
 	if b.ordered {
 		b.sorted = merge(b.sorted, b.tail)
@@ -163,9 +162,9 @@ func (b *Batch) order() {
 	b.ordered = true
 }
 
-// merge adds the keys of tail, in any order, to the sorted ones. What lies between
-// two of the tail's keys moves as one block, so that a key at a time costs no more
-// than an insertion, and a hundred thousand no more than sorting them.
+// merge adds the keys of tail, unsorted, to the sorted ones. The keys between two of tail's are
+// moved as one block, so that adding one key at a time costs no more than an insertion, and a
+// hundred thousand no more than sorting them.
 func merge(sorted, tail []string) []string {
 	slices.Sort(tail)
 	tail = slices.Compact(tail)
@@ -185,9 +184,9 @@ func merge(sorted, tail []string) []string {
 	return sorted
 }
 
-// Lend returns the value of key as the batch sees it, without a copy. When the
-// closer is not nil the caller must close it, and the bytes are valid until then;
-// otherwise they are valid until Commit. It returns ErrNotFound when there is none.
+// Lend returns the value of key as the batch sees it, without a copy, or ErrNotFound. When the
+// closer is not nil the caller must close it, and the bytes are valid until then; otherwise they
+// are valid until Commit.
 func (b *Batch) Lend(key []byte) ([]byte, io.Closer, error) {
 	if c, ok := b.pending[string(key)]; ok {
 		if c.deleted {
@@ -198,17 +197,16 @@ func (b *Batch) Lend(key []byte) ([]byte, io.Closer, error) {
 	return b.store.Lend(key)
 }
 
-// Changed reports whether Set or Delete has touched key.
+// Changed reports whether Set or Delete has changed key.
 func (b *Batch) Changed(key []byte) bool {
 	_, ok := b.pending[string(key)]
 	return ok
 }
 
-// Commit makes the batch visible. With sync it is durable when Commit returns,
-// on a log store.
+// Commit makes the batch visible. On a log store with sync, it is durable when Commit returns.
 func (b *Batch) Commit(sync bool) (err error) {
 	defer fatalError(&err, "commit batch")
-	b.order() // the memtable takes keys in order at half the price
+	b.order() // a memtable accepts sorted keys at half the cost
 	for _, k := range b.sorted {
 		c, ok := b.pending[k]
 		if !ok {
@@ -236,7 +234,7 @@ func (b *Batch) Commit(sync bool) (err error) {
 	return nil
 }
 
-// Bytes returns the size of what Append has gathered so far.
+// Bytes returns the size of Append's writes so far.
 func (b *Batch) Bytes() int { return b.out.Len() }
 
 // Reset empties the batch for further use, whether it was committed or not.
@@ -252,12 +250,12 @@ func (b *Batch) Reset() {
 	b.journal, b.marked = emptied(b.journal, b.keep), false
 }
 
-// emptied returns s without its elements, and without its room for more than keep.
+// emptied returns s without elements, and with a capacity of at most keep.
 func emptied[T any](s []T, keep int) []T {
 	if cap(s) > keep {
 		return nil
 	}
-	clear(s) // nothing of an old batch stays in memory
+	clear(s) // drops references to the old batch
 	return s[:0]
 }
 

@@ -5,19 +5,19 @@ import (
 	"sort"
 )
 
-// BatchIter walks the keys that a batch sees, in order. The batch must not
-// change while it is open. Key and Value are valid until the next move.
+// BatchIter walks the keys in a batch's view, in order. The batch must not change while it is open.
+// Key and Value are valid until the next move.
 type BatchIter struct {
 	batch        *Batch
 	under        *Iter
 	lower, upper []byte
-	at           int // in batch.sorted
+	at           int // index in batch.sorted
 	end          int
 	underOK      bool
 	fromBatch    bool
 }
 
-// Iter returns an iterator over what the batch sees of [lower, upper).
+// Iter returns an iterator over the batch's view of [lower, upper).
 func (b *Batch) Iter(lower, upper []byte) *BatchIter {
 	b.order()
 	it := &BatchIter{batch: b, under: b.store.NewIter(lower, upper), lower: lower, upper: upper, end: len(b.sorted)}
@@ -51,7 +51,7 @@ func (i *BatchIter) Next() bool {
 }
 
 // findCurrent finds the current key: the lower of the two sides. The batch hides the store's
-// version of the same key, and its deletions hide themselves.
+// version of the same key, and deleted keys are skipped.
 func (i *BatchIter) findCurrent() bool {
 	for {
 		inBatch := i.at < i.end
@@ -100,8 +100,8 @@ func (i *BatchIter) Value() []byte {
 	return i.under.Value()
 }
 
-// Err returns the first error that the iterator met in the store, see Iter.Err.
+// Err returns the first error of the store, see Iter.Err.
 func (i *BatchIter) Err() error { return i.under.Err() }
 
-// Close ends the iterator and returns the first error that it met.
+// Close ends the iterator and returns its first error.
 func (i *BatchIter) Close() error { return i.under.Close() }

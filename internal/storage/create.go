@@ -11,17 +11,17 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// creatingName is a file that a store's directory holds while the store is being created. It is
+// creatingName is a file that exists in a store's directory while the store is being created. It is
 // durable before pebble writes anything and is removed after pebble has synced everything. So a
-// directory with this file holds no data that any caller relies on, whatever else is in it.
+// directory with this file has no data that any caller relies on, whatever other files it has.
 const creatingName = "CREATING"
 
-// ErrMissing is wrapped by the error for a store that should exist and does not: its directory is
+// ErrMissing is wrapped by the error about a store that should exist and does not: its directory is
 // missing, or it has files but no manifest.
 var ErrMissing = errors.New("store is missing")
 
 // open opens the store in dir. A missing store is created, unless mustExist is set. Creation is
-// atomic: after a crash at any point the next open finds either a whole store or none.
+// atomic: after a crash at any point the next open finds either a complete store or none.
 func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) {
 	defer func() {
 		if err != nil {
@@ -51,11 +51,12 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 	}, nil
 }
 
-// failedOpenMax is how long an open may take to return an error after the disk has failed.
+// failedOpenMax is the maximum time that an open may take to return an error after the disk has
+// failed.
 const failedOpenMax = time.Second
 
-// openDB opens pebble. When the disk fails meanwhile, pebble may wait for ever for what it has
-// begun in the background, so the wait is bounded.
+// openDB opens pebble. When the disk fails meanwhile, pebble may wait forever for its background
+// work, so the wait is limited.
 func openDB(dir string, po *pebble.Options) (*pebble.DB, error) {
 	type result struct {
 		db  *pebble.DB
@@ -90,8 +91,8 @@ func recoveringOpen(dir string, po *pebble.Options) (db *pebble.DB, err error) {
 	return pebble.Open(dir, po)
 }
 
-// startCreation reports whether the store in dir has to be created, and prepares dir for that: what
-// an interrupted creation left is removed.
+// startCreation reports whether the store in dir must be created, and prepares dir: it removes the
+// rest of an interrupted creation.
 func startCreation(on FS, dir string, mustExist bool) (creating bool, err error) {
 	names, err := on.List(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -138,7 +139,7 @@ func startCreation(on FS, dir string, mustExist bool) (creating bool, err error)
 	return true, nil
 }
 
-// finishCreation marks the store in dir as whole.
+// finishCreation marks the store in dir as complete.
 func finishCreation(on FS, dir string) error {
 	if err := syncDir(on, dir); err != nil {
 		return err
@@ -149,7 +150,7 @@ func finishCreation(on FS, dir string) error {
 	return syncDir(on, dir)
 }
 
-// makeDurableDir creates dir and its missing parents, and syncs the directories that hold them.
+// makeDurableDir creates dir and its missing parents, and syncs the directories above them.
 func makeDurableDir(on FS, dir string) error {
 	var parents []string
 	for at := dir; ; at = on.PathDir(at) {

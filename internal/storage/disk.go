@@ -12,8 +12,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// disk is the file system of one store, and whether it has failed in the background: pebble retries
-// a failed flush at once and for ever, and what waits for the flush waits with it.
+// disk is the file system of one store, and records whether it has failed in the background: pebble
+// retries a failed flush at once and forever, and all waiters for the flush would wait forever,
+// too.
 type disk struct {
 	vfs.FS
 	once   sync.Once
@@ -47,15 +48,15 @@ func (d *disk) failure() error {
 }
 
 // retryPause is how long pebble waits between two attempts to flush to a disk that has failed. The
-// store cannot be used any more: the pause only keeps the attempts from taking the processor.
+// store cannot be used any more: the pause only saves CPU.
 const retryPause = 250 * time.Millisecond
 
-// markerPrefix begins the names of pebble's marker files, which say by their names which manifest
-// and which format is the current one.
+// markerPrefix is the prefix of pebble's marker files, whose names identify the current manifest
+// and format.
 const markerPrefix = "marker."
 
-// Create implements vfs.FS. A marker is created after the file that it names is certain to be in
-// the directory: the disk may keep a later entry of a directory and lose an earlier one.
+// Create implements vfs.FS. A marker is created after the file that it names is durable in the
+// directory: the disk may keep a later entry of a directory and lose an earlier one.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if d.failure() != nil {
 		time.Sleep(retryPause)
@@ -66,7 +67,7 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	return d.FS.Create(name, category)
 }
 
-// Remove implements vfs.FS. An old marker is removed after the new one is certain to be there.
+// Remove implements vfs.FS. An old marker is removed after the new one is durable.
 func (d *disk) Remove(name string) error {
 	if err := d.syncBeforeMarker(name); err != nil {
 		return err
@@ -81,13 +82,13 @@ func (d *disk) syncBeforeMarker(name string) error {
 	return syncDir(d.FS, d.PathDir(name))
 }
 
-// fatal is what quiet.Fatalf panics with.
+// fatal is the value with which quiet.Fatalf panics.
 type fatal string
 
 func (f fatal) Error() string { return string(f) }
 
-// fatalError turns the panic of a broken manifest into an error, so that a member whose disk is
-// broken stops in good order. The functions that defer it are listed in recovering.
+// fatalError converts the panic of a broken manifest to an error, so that a member whose disk is
+// broken stops properly. The functions that defer it are listed in recovering.
 func fatalError(err *error, action string) {
 	switch r := recover().(type) { //nolint:revive // this is what its callers defer
 	case nil:
@@ -98,7 +99,7 @@ func fatalError(err *error, action string) {
 	}
 }
 
-// pebblePanic turns a panic of pebble.Open about the disk into an error.
+// pebblePanic converts a panic of pebble.Open about the disk to an error.
 func pebblePanic(err *error) {
 	r := recover() //nolint:revive // this is what its callers defer
 	if r == nil {
@@ -111,8 +112,8 @@ func pebblePanic(err *error) {
 	*err = cause
 }
 
-// recovering reports whether a function of this package that turns Fatalf's panic into an error
-// is on the stack of the calling goroutine.
+// recovering reports whether a function of this package that recovers Fatalf's panic is on the
+// stack of the calling goroutine.
 func recovering() bool {
 	var pcs [128]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])

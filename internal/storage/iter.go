@@ -15,8 +15,8 @@ type Iter struct {
 	err     error
 }
 
-// NewIter returns an iterator over [lower, upper); nil bounds are open. What it
-// sees is the store as of now, however long it lives.
+// NewIter returns an iterator over [lower, upper); nil bounds are open. Its view is the store as of
+// now, however long it is open.
 func (s *Store) NewIter(lower, upper []byte) *Iter {
 	if !s.readers.enter() {
 		return &Iter{err: ErrClosed}
@@ -25,9 +25,8 @@ func (s *Store) NewIter(lower, upper []byte) *Iter {
 	return counted(&s.readers, it, err)
 }
 
-// Clone returns an iterator over [lower, upper) that sees exactly what i sees,
-// whatever was committed since i was opened. The two are closed separately, in
-// any order. Where i has met an error, the clone carries it.
+// Clone returns an iterator over [lower, upper) with the view of i, regardless of later commits.
+// The two are closed separately, in any order. If i has an error, the clone has it, too.
 func (i *Iter) Clone(lower, upper []byte) *Iter {
 	if err := i.failure(); err != nil {
 		return &Iter{err: err}
@@ -39,8 +38,8 @@ func (i *Iter) Clone(lower, upper []byte) *Iter {
 	return counted(i.readers, it, err)
 }
 
-// within returns the options of an iterator over [lower, upper). Pebble takes no bounds
-// in the wrong order: nothing lies between those.
+// within returns the options of an iterator over [lower, upper). Pebble requires ordered bounds: a
+// reversed range becomes an empty one.
 func within(lower, upper []byte) *pebble.IterOptions {
 	if upper != nil && bytes.Compare(lower, upper) > 0 {
 		lower = upper
@@ -48,7 +47,7 @@ func within(lower, upper []byte) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: lower, UpperBound: upper}
 }
 
-// counted returns the iterator of a read that was let in.
+// counted returns the iterator of a read that was admitted.
 func counted(r *readers, it *pebble.Iterator, err error) *Iter {
 	if err != nil {
 		r.leave()
@@ -72,8 +71,8 @@ func (i *Iter) Next() bool { return i.err == nil && i.it.Next() }
 // Key returns the present key.
 func (i *Iter) Key() []byte { return i.it.Key() }
 
-// Value returns the present value. Where it cannot be read, it returns nil, Err
-// the error, and the walk is over.
+// Value returns the present value. If it cannot be read, Value returns nil, Err the error, and the
+// walk ends.
 func (i *Iter) Value() []byte {
 	v, err := i.it.ValueAndErr()
 	if err != nil {
@@ -85,8 +84,8 @@ func (i *Iter) Value() []byte {
 	return v
 }
 
-// Err returns the first error that the iterator has met. A walker asks for it
-// where it cannot make sense of a value, and at the end of the walk.
+// Err returns the iterator's first error. A walker calls it when it cannot decode a value, and at
+// the end of the walk.
 func (i *Iter) Err() error {
 	if err := i.failure(); err != nil {
 		return fmt.Errorf("read store: %w", err)
@@ -94,7 +93,7 @@ func (i *Iter) Err() error {
 	return nil
 }
 
-// failure is Err without its words.
+// failure is Err without the description.
 func (i *Iter) failure() error {
 	if i.err == nil && i.it != nil {
 		return i.it.Error()
@@ -102,7 +101,7 @@ func (i *Iter) failure() error {
 	return i.err
 }
 
-// Close ends the iterator and returns the first error that it met.
+// Close ends the iterator and returns its first error.
 func (i *Iter) Close() error {
 	if i.it != nil {
 		err := i.it.Close()

@@ -13,18 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// journal is the log store's WAL, drawn in docs/formats/raft-log.md. Pebble's own WAL hands
-// every commit to a goroutine and waits for it; the journal is written and synced by the
-// goroutine that commits, which is what a lone write waits for (docs/adr/0010).
+// journal is the log store's WAL, drawn in docs/formats/raft-log.md. Pebble's own WAL passes every
+// commit to a goroutine and waits for it; the goroutine that commits writes and syncs the journal,
+// which shortens the wait of a lone write (docs/adr/0010).
 //
-// A record holds a commit, and its number, which the commit also writes to the store.
-// So Open knows which records the store has, and a file is removed when the store has all of its
-// records on disk.
+// A record has a commit and its number, which the commit also writes to the store. So Open knows
+// which records the store has, and a file is removed when the store has all of its records on disk.
 //
 // Invariants: records have consecutive numbers, except for those that the store had on disk when it
-// was opened and the journal had not (reading checks it); a file is started after the one before it
-// was synced as a whole (rotate); after an error nothing is written any more (commit); no payload
-// holds the marker of its file (write).
+// was opened and the journal had not (reading checks it); a file is started after the previous one
+// was completely synced (rotate); after an error nothing more is written (commit); no payload
+// contains the marker of its file (write).
 type journal struct {
 	fs      FS
 	dir     string
@@ -33,33 +32,33 @@ type journal struct {
 
 	written atomic.Uint64 // bytes written since the journal was opened
 
-	// guards the rest, and that the store gets commits in the order of their records
+	// guards the fields below, and makes the store receive commits in the order of their records
 	mu      sync.Mutex
 	err     error
 	file    vfs.File // nil between two files
 	number  uint64   // of file
 	marker  uint64   // of file
-	at      int64    // where the next record goes in file
-	synced  int64    // up to where file was synced
+	at      int64    // offset of the next record in file
+	synced  int64    // offset up to which file was synced
 	last    uint64   // number of the last record
 	waiting []byte   // records that are not written yet: they need not be durable
 	old     []journalFile
 }
 
-// journalWaitingMax is how many bytes of records wait in memory before they are written.
+// journalWaitingMax is the number of bytes of records in memory above which they are written.
 const journalWaitingMax = 256 << 10
 
-// journalKey is where the store keeps the number of its last commit.
+// journalKey is the store's key of the number of its last commit.
 var journalKey = []byte{'j'}
 
-// ErrLogRemoved is wrapped by commits of a log store whose journal was removed from its directory.
+// ErrLogRemoved is wrapped by commits to a log store whose journal file was deleted.
 var ErrLogRemoved = errors.New("the journal's file was removed from the data directory")
 
 func (j *journal) path(number uint64) string {
 	return j.fs.PathJoin(j.dir, fmt.Sprintf("%06d%s", number, journalSuffix))
 }
 
-// start creates the next file. It gets its size and blocks at once, so that a sync has less
+// start creates the next file. It allocates the whole file at once, so that a sync has less
 // metadata to write.
 func (j *journal) start() error {
 	marker, err := newMarker()
@@ -71,7 +70,7 @@ func (j *journal) start() error {
 		return err
 	}
 	if fd := f.Fd(); fd != vfs.InvalidFd {
-		// A file system that cannot reserve blocks grows the file write by write.
+		// If the file system cannot reserve blocks, the file grows write by write.
 		_ = unix.Fallocate(int(fd), 0, 0, j.size)
 	}
 	_, err = f.Write(appendFileHead(nil, j.number+1, marker))
@@ -165,8 +164,8 @@ func (j *journal) sync() error {
 	return nil
 }
 
-// checkLinked returns ErrLogRemoved when the file is in no directory any more: what is written to
-// it would be lost with the process.
+// checkLinked returns ErrLogRemoved when the file was deleted: its content would be lost at the end
+// of the process.
 func (j *journal) checkLinked() error {
 	fd := j.file.Fd()
 	if fd == vfs.InvalidFd {
@@ -179,13 +178,13 @@ func (j *journal) checkLinked() error {
 	return nil
 }
 
-// rotate starts the next file, and removes those of which the store has everything on disk.
+// rotate starts the next file, and removes those whose records are all on the store's disk.
 func (j *journal) rotate(s *Store) error {
 	if err := j.sync(); err != nil {
 		return err
 	}
 	done := j.file
-	j.file = nil // until the next file exists: no file is closed twice
+	j.file = nil // until the next file exists, so that no file is closed twice
 	if err := done.Close(); err != nil {
 		return fmt.Errorf("close journal: %w", err)
 	}
@@ -208,7 +207,7 @@ func (j *journal) rotate(s *Store) error {
 	return err
 }
 
-// close writes and syncs the records that wait.
+// close writes and syncs the waiting records.
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

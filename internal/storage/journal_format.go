@@ -9,18 +9,18 @@ import (
 
 // The bytes of a journal's files, drawn in docs/formats/raft-log.md.
 //
-// Every file has a marker, a random number that is in the head of each of its records. The
-// search for records behind a damaged place looks for the marker; the writer goes on to a file with
-// another marker before it writes a payload that holds the marker. So a payload, whatever it
-// holds, cannot be taken for a record.
+// Every file has a marker, a random number that is in the head of each of its records. The search
+// for records behind a damaged place searches for the marker. Before the writer writes a payload
+// that contains the marker, it starts a file with another marker. So no payload can be mistaken for
+// a record.
 const (
 	journalSuffix = ".v2.journal"
 	fileMagic     = "cairn journal 2\n"
 	fileHead      = 32 // magic (16), marker (8), low half of the file's number (4), checksum (4)
-	// recordHead is checksum (4), length of the data (4), marker (8), up to where the file was
-	// synced when the record was made (8), number of the record (8).
+	// recordHead is checksum (4), length of the data (4), marker (8), the offset up to which the
+	// file was synced when the record was made (8), number of the record (8).
 	recordHead = 32
-	// recordAlign is the boundary on which records begin. Only there is a marker searched for.
+	// recordAlign is the boundary on which records begin. A marker is searched for only there.
 	recordAlign   = 8
 	recordDataMax = 1<<31 - 1
 	// markerBit is set in every marker, and in no other aligned word of a head.
@@ -36,7 +36,7 @@ func newMarker() (uint64, error) {
 	return binary.LittleEndian.Uint64(b[:]) | markerBit, err
 }
 
-// holdsMarker reports whether a payload has the marker's bytes anywhere.
+// holdsMarker reports whether a payload contains the marker's bytes.
 func holdsMarker(data []byte, marker uint64) bool {
 	var m [8]byte
 	binary.LittleEndian.PutUint64(m[:], marker)
@@ -81,10 +81,10 @@ func appendRecord(b []byte, marker, synced, number uint64, data []byte) []byte {
 	return b
 }
 
-// record is one of a journal.
+// record is one record of a journal.
 type record struct {
 	number uint64
-	synced uint64 // up to where the file was synced when the record was made
+	synced uint64 // offset up to which the file was synced when the record was made
 	data   []byte
 	size   int
 }

@@ -47,7 +47,7 @@ func openJournal(s *Store, dir string, size int64) (*journal, error) {
 	return j, j.start()
 }
 
-// journaled returns the number of the last commit that the store has.
+// journaled returns the number of the store's last commit.
 func (s *Store) journaled() (uint64, error) {
 	v, err := s.Get(journalKey, nil)
 	if errors.Is(err, ErrNotFound) {
@@ -67,7 +67,7 @@ func journalNumber(v []byte) (uint64, error) {
 	return number, nil
 }
 
-// list returns the files, in order of their numbers.
+// list returns the files, sorted by number.
 func (j *journal) list() (files []journalFile, err error) {
 	names, err := j.fs.List(j.dir)
 	if err != nil {
@@ -95,9 +95,9 @@ func (j *journal) list() (files []journalFile, err error) {
 }
 
 // replay commits to the store the records of files that it does not have. The end of the last file
-// may be torn: bytes that were being written and were not synced. A member that goes on without
-// entries that it has acknowledged could lose them for the whole cluster, so whatever else does not
-// fit is ErrDamagedLog.
+// may be torn: bytes that were being written and were not synced. A member that continued without
+// entries that it has acknowledged could lose them for the whole cluster, so any other fault is
+// ErrDamagedLog.
 func (j *journal) replay(s *Store, files []journalFile) error {
 	before := ""
 	for _, f := range files {
@@ -111,7 +111,7 @@ func (j *journal) replay(s *Store, files []journalFile) error {
 		}
 		for r, ok := parse(b[end:]); ok; r, ok = parse(b[end:]) {
 			if r.number > j.last+1 {
-				// The file before this one was synced before this one was started.
+				// The previous file was synced before this one was started.
 				if before == "" {
 					before = f.path
 				}
@@ -130,8 +130,8 @@ func (j *journal) replay(s *Store, files []journalFile) error {
 	return nil
 }
 
-// parser returns how the records of a file are read, how a record behind a damaged place is found,
-// and where the first record begins.
+// parser returns the functions for a file's format that read a record and find a record behind a
+// damaged place, and the offset of the first record.
 func (f journalFile) parser(b []byte) (parse func([]byte) (record, bool), beyond func(end int) bool, first int, err error) {
 	if f.v1 {
 		parse = func(b []byte) (record, bool) { return parseRecordV1(b, f.number) }

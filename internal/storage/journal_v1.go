@@ -7,8 +7,8 @@ import (
 )
 
 // Files of the first format of the journal are read when a store is opened, and not written. Their
-// records are found by the number of the file, which a payload may hold as well: so the search for
-// records behind a damaged place may find one that a client has made up.
+// records are found by the number of the file, which a payload may contain as well: so the search
+// for records behind a damaged place may find one that a client has forged.
 
 const journalSuffixV1 = ".journal"
 
@@ -30,7 +30,7 @@ func parseRecordV1(b []byte, file uint64) (r record, ok bool) {
 }
 
 // syncedBeyondV1 reports whether behind the last record that could be read, which ends at end,
-// there is one that was made when more than that had been synced.
+// there is one that was made when the file had been synced beyond end.
 func syncedBeyondV1(b []byte, file uint64, end int) bool {
 	want := binary.LittleEndian.AppendUint64(nil, file)
 	for at := end; ; at++ {

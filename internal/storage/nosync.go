@@ -2,8 +2,8 @@ package storage
 
 import "github.com/cockroachdb/pebble/v2/vfs"
 
-// WithoutSync returns a file system whose files are never synced (--unsafe-no-fsync): what was
-// written is lost when the machine fails, and kept when only the process does.
+// WithoutSync returns a file system whose files are never synced (--unsafe-no-fsync): written data
+// is lost when the machine fails, and kept when only the process does.
 func WithoutSync(fs FS) FS { return noSyncFS{fs} }
 
 type noSyncFS struct{ FS }

@@ -11,13 +11,12 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// readers counts the reads in flight. Pebble panics when it is read after its end, and
-// takes an iterator that is open at its end for a leak; but a request may outlive the
-// server that took it.
+// readers counts the reads in progress. Pebble panics when it is read after its end, and reports an
+// open iterator at its end as a leak; but a request may outlive its server.
 type readers struct {
-	// n is the number of reads in flight, plus ended once no more may begin.
+	// n is the number of reads in progress, plus ended once new ones are refused.
 	n       atomic.Int64
-	drained chan struct{} // has room for one
+	drained chan struct{} // has capacity one
 }
 
 const ended = math.MinInt64
@@ -46,8 +45,8 @@ func (r *readers) signalDrained() {
 	}
 }
 
-// close lets no more reads begin and waits for those in flight. It returns false when
-// it was called before.
+// close refuses new reads and waits for those in progress. It returns false when it was called
+// before.
 func (r *readers) close(log *slog.Logger) bool {
 	open := r.n.Or(ended)
 	if open < 0 {
@@ -56,13 +55,13 @@ func (r *readers) close(log *slog.Logger) bool {
 	if open == 0 {
 		return true
 	}
-	// A leaked reader would otherwise hang the member silently.
+	// Otherwise a leaked reader would silently hang the member.
 	log.Info("storage waits for reads to end before it closes", "reads", open)
 	<-r.drained
 	return true
 }
 
-// lent ends the loan of a value, and with it the read.
+// lent is the closer of a lent value; it ends the read.
 type lent struct {
 	readers *readers
 	closer  io.Closer
@@ -75,14 +74,13 @@ var lents = sync.Pool{New: func() any { return new(lent) }}
 func (l *lent) Close() error {
 	err := l.closer.Close()
 	l.readers.leave()
-	*l = lent{} // a second Close is a mistake: let it panic
+	*l = lent{} // a second Close is a bug, and panics
 	lents.Put(l)
 	return err
 }
 
-// Lend returns the value of key without a copy. The bytes are valid until the
-// closer is closed, which the caller must do, once, when err is nil. It returns
-// ErrNotFound when there is no such key.
+// Lend returns the value of key without a copy, or ErrNotFound. The bytes are valid until the
+// closer is closed, which the caller must do, once, when err is nil.
 func (s *Store) Lend(key []byte) ([]byte, io.Closer, error) {
 	if !s.readers.enter() {
 		return nil, nil, ErrClosed
@@ -111,8 +109,8 @@ func (s *Store) Get(key, dst []byte) ([]byte, error) {
 	return dst, closer.Close()
 }
 
-// GetDurable appends the value that key has in what has certainly reached the
-// disk. It returns ErrNotFound when there is none.
+// GetDurable appends the value of key that has certainly reached the disk. It returns ErrNotFound
+// when there is none.
 func (s *Store) GetDurable(key, dst []byte) ([]byte, error) {
 	if !s.readers.enter() {
 		return dst, ErrClosed

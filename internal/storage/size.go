@@ -7,25 +7,25 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// size is how large a store is. The files are measured again only after pebble has changed them, so
-// that a request may look at the size; commits that are still in memory are counted one by one.
+// size is the size of a store. The files are measured again only after pebble has changed them, so
+// that a request may read the size; commits that are still in memory are counted one by one.
 type size struct {
 	changed atomic.Bool   // the files have changed since they were measured
 	total   atomic.Uint64 // bytes of all files
 	live    atomic.Uint64 // bytes of the files that are in use
-	memory  atomic.Uint64 // bytes of the commits that no flush has written
+	memory  atomic.Uint64 // bytes of the commits that are not flushed
 
 	mu      sync.Mutex
-	commits []committed // that no flush has written, in their order
+	commits []committed // commits that are not flushed, in order
 }
 
-// committed are commits that follow each other.
+// committed is a run of consecutive commits.
 type committed struct {
 	last  uint64 // pebble's sequence number of the last change
 	bytes uint64
 }
 
-// committedBytes is up to how many bytes commits are counted as one.
+// committedBytes is the number of bytes up to which commits are counted together.
 const committedBytes = 64 << 10
 
 // add counts a commit.
@@ -42,7 +42,7 @@ func (z *size) add(b *pebble.Batch) {
 	z.commits = append(z.commits, committed{last, n})
 }
 
-// flushed takes off the commits that a flush has written.
+// flushed removes the commits that a flush has written.
 func (z *size) flushed(info pebble.FlushInfo) {
 	z.changed.Store(true)
 	through := uint64(0)
@@ -59,7 +59,7 @@ func (z *size) flushed(info pebble.FlushInfo) {
 	z.commits = z.commits[:copy(z.commits, z.commits[done:])]
 }
 
-// empty forgets the commits in memory: the store's content was replaced.
+// empty removes all commits in memory: the store's content was replaced.
 func (z *size) empty() {
 	z.changed.Store(true)
 	z.mu.Lock()
@@ -68,13 +68,13 @@ func (z *size) empty() {
 	z.commits = nil
 }
 
-// Measure has the next call of Size measure the files. Pebble reports some changes before they show
-// in its figures, so the caller measures now and then.
+// Measure makes the next call of Size measure the files. Pebble reports some changes before they
+// show in its figures, so the caller measures at intervals.
 func (s *Store) Measure() { s.size.changed.Store(true) }
 
-// Size returns how many bytes the store takes: in its files, and in commits that are still in
-// memory. inUse leaves out the files that are about to be removed, or are still being written. Both
-// are 0 for a closed store.
+// Size returns the size of the store: its files, and commits that are still in memory. inUse leaves
+// out the files that are about to be removed, or are still being written. Both are 0 for a closed
+// store.
 func (s *Store) Size() (total, inUse uint64) {
 	if !s.readers.enter() {
 		return 0, 0

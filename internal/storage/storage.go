@@ -1,17 +1,16 @@
-// Package storage keeps bytes: it is the only package that imports pebble.
+// Package storage stores bytes: it is the only package that imports pebble.
 //
-// A member has two stores. The log store holds the raft log and syncs its journal
-// on every append. The state store holds everything that clients wrote and has
-// no WAL of its own: the raft log is its WAL, and every apply is one batch that
-// carries the applied index (docs/formats/state-store.md). The package owns the
-// options of both, the one-byte table prefixes, batches, iterators and views;
-// what the values mean is decided by the packages above.
+// A member has two stores. The log store has the raft log and syncs its journal on every append.
+// The state store has everything that clients wrote and has no WAL: the raft log is its WAL, and
+// every apply is one batch that includes the applied index (docs/formats/state-store.md). The
+// package owns the options of both, the one-byte table prefixes, batches, iterators and views; the
+// packages above define the meaning of the values.
 //
 // Invariant: a batch becomes visible, and durable, as a whole or not at all
 // (TestJournalPowerCutAnywhere, and package replica's test of crashes).
 //
-// A Store is safe for concurrent use, and its reads may overlap with Close. Batches
-// and iterators belong to one goroutine at a time.
+// A Store is safe for concurrent use, and its reads may overlap with Close. Batches and iterators
+// belong to one goroutine at a time.
 package storage
 
 import (
@@ -28,8 +27,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// FS is the file system that stores live on. It is pebble's, named here so that
-// no other package needs to import it.
+// FS is the file system of stores. It is pebble's, named here so that no other package needs to
+// import it.
 type FS = vfs.FS
 
 // OSFS is the operating system's file system.
@@ -39,10 +38,10 @@ var OSFS = vfs.Default
 var ErrClosed = errors.New("the store is closed")
 
 // ErrDamagedLog reports that a file of the log store's journal has changed since it was synced:
-// other members rely on the entries that are lost with it.
+// other members rely on the lost entries.
 var ErrDamagedLog = errors.New("damaged after it was synced, so this member must not go on; replace it (etcdctl member replace), or restore a backup")
 
-// ErrNotFound is returned by Get for a key that the store does not hold.
+// ErrNotFound is returned by Get for a key that is not in the store.
 var ErrNotFound = pebble.ErrNotFound
 
 // Table is the first byte of every key of the state store. The values are
@@ -64,16 +63,16 @@ const (
 	TableTombstones  Table = 'x' // revision of a delete → user key
 )
 
-// Options say where and how a store is opened.
+// Options are the options of a store.
 type Options struct {
 	FS     FS           // the file system; OSFS when nil
 	Logger *slog.Logger // pebble's own events; discarded when nil
-	// CacheBytes bounds the block cache. See docs/architecture.md, "Memory".
+	// CacheBytes limits the block cache. See docs/architecture.md, "Memory".
 	CacheBytes int64
 	// MemTableBytes is the size of one memtable.
 	MemTableBytes uint64
-	// Still keeps the store from compacting of itself: a simulation must do the same
-	// writes every time. Such a store is for some dozens of flushes.
+	// Still keeps the store from compacting automatically: a simulation must do the same writes
+	// every time. Such a store supports some dozens of flushes.
 	Still bool
 	// OnFlush is called after a memtable has reached the disk, from a
 	// goroutine of pebble's; it must not block.
@@ -84,8 +83,8 @@ type Options struct {
 	// OnFatal is called when the disk has failed in the background (a failed
 	// fsync, a corrupt table); the store cannot be used any more. It must not block.
 	OnFatal func(error)
-	// MustExist refuses to create the store: a member that has run must not go on
-	// with an empty one. Opening a missing store returns ErrMissing.
+	// MustExist refuses to create the store: a member that has run must not continue with an empty
+	// one. Opening a missing store returns ErrMissing.
 	MustExist bool
 }
 
@@ -113,7 +112,7 @@ const (
 	DefaultLogMemTableBytes   = 16 << 20
 )
 
-// OpenState opens, or makes, the state store in dir.
+// OpenState opens or creates the state store in dir.
 func OpenState(dir string, o Options) (*Store, error) {
 	po := baseOptions(o, DefaultStateCacheBytes, DefaultStateMemTableBytes)
 	po.DisableWAL = true
@@ -124,20 +123,18 @@ func OpenState(dir string, o Options) (*Store, error) {
 	if o.Still {
 		po.L0StopWritesThreshold = 1 << 20
 	}
-	// Tables that are taken in would otherwise wait behind the memtables in memory, and
-	// without a WAL nothing would know of them after a crash.
+	// Otherwise ingested tables would wait behind the memtables in memory, and without a WAL they
+	// would be lost in a crash.
 	po.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	for i := range po.Levels {
-		// Point reads of keys that are not there (every create) are answered by
-		// the filters, also in the last level.
+		// Filters serve point reads of absent keys (every create), also in the last level.
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		po.Levels[i].BlockSize = 16 << 10
 	}
 	return open(dir, po, o.MustExist)
 }
 
-// OpenLog opens, or makes, the log store in dir. Commits with sync are durable
-// when they return.
+// OpenLog opens or creates the log store in dir. Commits with sync are durable when they return.
 func OpenLog(dir string, o Options) (*Store, error) {
 	po := baseOptions(o, DefaultLogCacheBytes, DefaultLogMemTableBytes)
 	po.DisableWAL = true
@@ -218,9 +215,9 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 	}
 }
 
-// Close ends the store: new reads get ErrClosed, those in flight are waited for. So
-// the caller must have closed its own iterators, and writers must have ended. What a
-// store without WAL has not flushed is lost to it, by design: the raft log replays it.
+// Close closes the store: new reads get ErrClosed, and it waits for those in progress. So the
+// caller must have closed its own iterators, and writers must have ended. A store without a WAL
+// loses unflushed data, by design: the raft log replays it.
 func (s *Store) Close() error {
 	if !s.readers.close(s.log) {
 		return fmt.Errorf("close store: %w", ErrClosed)
@@ -238,8 +235,8 @@ func (s *Store) Close() error {
 // failedCloseMax is how long Close waits for a store whose disk has failed.
 const failedCloseMax = 5 * time.Second
 
-// closeDB closes pebble. When the disk has failed, pebble may wait for ever for a flush: what was
-// on its way to the disk is lost anyway, so the wait is bounded.
+// closeDB closes pebble. When the disk has failed, pebble may wait forever for a flush: its data is
+// lost anyway, so the wait is limited.
 func (s *Store) closeDB() error {
 	closed := make(chan error, 1)
 	go func() {
@@ -276,7 +273,7 @@ func (s *Store) Flush() error {
 	}
 }
 
-// StartFlush has the memtable written to the disk, without waiting.
+// StartFlush starts a flush of the memtable, without waiting.
 func (s *Store) StartFlush() error {
 	_, err := s.db.AsyncFlush()
 	return err
@@ -290,9 +287,9 @@ func (s *Store) JournalBytes() uint64 {
 	return s.journal.written.Load()
 }
 
-// Reclaim gives back at once what was deleted, where the store would otherwise take its time: it
-// rewrites the files that hold deleted data. That takes as long as reading and writing all of the
-// store, and blocks neither readers nor writers.
+// Reclaim frees the space of deleted data at once, where the store would otherwise do it later: it
+// rewrites the files with deleted data. That takes as long as reading and writing the whole store,
+// and blocks neither readers nor writers.
 func (s *Store) Reclaim(ctx context.Context) error {
 	if !s.readers.enter() {
 		return ErrClosed
@@ -307,8 +304,7 @@ func (s *Store) Reclaim(ctx context.Context) error {
 	return nil
 }
 
-// quiet passes pebble's messages on at debug level: what matters of them comes
-// through the event listener.
+// quiet passes pebble's messages on at debug level: important ones come through the event listener.
 type quiet struct {
 	log  *slog.Logger
 	fail func(error)

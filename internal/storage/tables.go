@@ -15,11 +15,11 @@ import (
 // tableBytes is the approximate size of a table that is built for Replace: that of the last level.
 const tableBytes = 64 << 20
 
-// Tables are sorted tables that are built in a directory of their own, beside a
-// store that goes on working, and that are to replace everything in it.
+// Tables are sorted tables that are built in a separate directory, while the store is in use, and
+// that will replace its whole content.
 //
-// One goroutine may use them at a time. The directory is theirs alone, and on the
-// store's file system. After a crash it is of no use: RemoveTables.
+// One goroutine may use them at a time. The directory must not be used for anything else, and be on
+// the store's file system. After a crash it is useless: RemoveTables.
 type Tables struct {
 	store *Store
 	dir   string
@@ -29,7 +29,7 @@ type Tables struct {
 	err   error
 }
 
-// RemoveTables removes a directory of Tables, whether it is there or not.
+// RemoveTables removes a directory of Tables, if it exists.
 func RemoveTables(on FS, dir string) error {
 	if on == nil {
 		on = OSFS
@@ -40,7 +40,7 @@ func RemoveTables(on FS, dir string) error {
 	return nil
 }
 
-// NewTables begins to build tables in the directory dir. What is there is removed.
+// NewTables starts to build tables in the directory dir, whose content is removed first.
 func (s *Store) NewTables(dir string) (*Tables, error) {
 	if err := RemoveTables(s.options.FS, dir); err != nil {
 		return nil, err
@@ -87,10 +87,10 @@ func (t *Tables) begin() error {
 	return nil
 }
 
-// lastLevel is where tables that replace everything end up.
+// lastLevel is the level of tables that replace everything.
 const lastLevel = 6
 
-// end completes the open table, which is on disk then.
+// end completes the open table, which is then on disk.
 func (t *Tables) end() error {
 	if t.w == nil {
 		return nil
@@ -129,14 +129,13 @@ func (t *Tables) Discard() error {
 	return RemoveTables(t.store.options.FS, t.dir)
 }
 
-// Replace puts the finished tables in the place of all that the store holds, and
-// removes their directory. It is one edit of the store's manifest, so that readers,
-// and a reopened store after a crash at any point, find either all that was there or all
-// that is in the tables; what Replace has returned for without an error is durable.
-// Iterators and views that are open keep what they see.
+// Replace replaces the store's whole content by the finished tables, and removes their directory.
+// It is one edit of the store's manifest, so that readers, and a reopened store after a crash at
+// any point, find either the old content or that of the tables; the result is durable when Replace
+// returns without an error. Open iterators and views keep their view.
 //
-// Nothing may be written to the store meanwhile. After an error it is not known
-// which of the two the store holds: it must be closed.
+// The store must not be written meanwhile. After an error its content is either of the two: it must
+// be closed.
 func (s *Store) Replace(t *Tables) (err error) {
 	defer fatalError(&err, "replace the store's content")
 	if t.err != nil || t.w != nil {
@@ -146,8 +145,8 @@ func (s *Store) Replace(t *Tables) (err error) {
 		return ErrClosed
 	}
 	defer s.readers.leave()
-	// The memtables have to be on disk first: this store has no WAL that could tell
-	// that they were written before the tables.
+	// Flush the memtables first: without a WAL the order of their writes and the tables would be
+	// lost.
 	if err := s.Flush(); err != nil {
 		return fmt.Errorf("replace the store's content: %w", err)
 	}

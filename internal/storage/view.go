@@ -11,12 +11,11 @@ import (
 // everything is the span of all keys: each begins with a Table.
 var everything = pebble.KeyRange{Start: []byte{0}, End: []byte{0xff}}
 
-// View is the whole store as of one moment, for as long as it is kept: what is
-// committed later, and a Replace, do not show in it.
+// View is the whole store as of one moment: later commits, and a Replace, do not change it.
 //
-// It blocks no other operation. Until it is closed the tables on disk that it needs are kept,
-// also where compactions have rewritten their keys, but nothing in memory: it is
-// made with a flush. When the store is closed, reads of the view return ErrClosed.
+// It blocks no other operation. Until it is closed the tables on disk that it needs are kept, even
+// if compactions have rewritten their keys, but nothing in memory: creating it flushes the store.
+// When the store is closed, reads of the view return ErrClosed.
 //
 // Its methods may be called by one goroutine at a time.
 type View struct {
@@ -25,14 +24,14 @@ type View struct {
 	snapshot *pebble.EventuallyFileOnlySnapshot
 }
 
-// NewView returns the store as of now. It waits for what is in memory to reach the disk.
+// NewView returns the store as of now. It waits until the data in memory has reached the disk.
 func (s *Store) NewView() (*View, error) {
 	if !s.readers.enter() {
 		return nil, ErrClosed
 	}
 	defer s.readers.leave()
 	v := &View{store: s, snapshot: s.db.NewEventuallyFileOnlySnapshot([]pebble.KeyRange{everything})}
-	// The wait alone would not flush the memtable that is being written to.
+	// Waiting alone would not flush the active memtable.
 	err := s.Flush()
 	if err == nil {
 		err = v.snapshot.WaitForFileOnlySnapshot(context.Background(), 0)
@@ -46,8 +45,8 @@ func (s *Store) NewView() (*View, error) {
 	return v, nil
 }
 
-// Iter returns an iterator over [lower, upper) of the view; nil bounds are open. It
-// must be closed, and soon: the store's Close waits for it.
+// Iter returns an iterator over [lower, upper) of the view; nil bounds are open. It must be closed,
+// and soon: the store's Close waits for it.
 func (v *View) Iter(lower, upper []byte) *Iter {
 	r := &v.store.readers
 	if !r.enter() {
@@ -63,7 +62,7 @@ func (v *View) Iter(lower, upper []byte) *Iter {
 	return counted(r, it, err)
 }
 
-// Get returns the value of key, which is the caller's; ErrNotFound when there is none.
+// Get returns the value of key, which the caller owns, or ErrNotFound.
 func (v *View) Get(key []byte) ([]byte, error) {
 	it := v.Iter(key, append(append([]byte(nil), key...), 0))
 	var value []byte
@@ -95,7 +94,7 @@ func (s *Store) closeView(v *View) error {
 	return err
 }
 
-// closeViews ends the views that are still open when the store is closed.
+// closeViews closes the views that are still open when the store is closed.
 func (s *Store) closeViews() (err error) {
 	for {
 		s.viewsMu.Lock()

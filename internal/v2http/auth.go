@@ -16,11 +16,11 @@ import (
 const (
 	usersPath = "/v2/auth/users"
 	rolesPath = "/v2/auth/roles"
-	// authBodyBytesMax is far more than any list of roles or patterns.
+	// authBodyBytesMax far exceeds any list of roles or patterns.
 	authBodyBytesMax = 1 << 20
 )
 
-// accessJSON is what a role allows, on the wire. null is another than [].
+// accessJSON has the permissions of a role, on the wire. null and [] differ.
 type accessJSON struct {
 	KV struct {
 		Read  []string `json:"read"`
@@ -46,14 +46,14 @@ type userJSON struct {
 	Roles []string `json:"roles"`
 }
 
-// userWithRolesJSON is a user with what its roles allow.
+// userWithRolesJSON is a user with the permissions of its roles.
 type userWithRolesJSON struct {
 	User  string     `json:"user"`
 	Roles []roleJSON `json:"roles,omitempty"`
 }
 
-// authRefusals is the one table of what is wrong with a request about users and roles. %s is the
-// user or role; a second one what was to be granted or revoked.
+// authRefusals is the one table of error texts of requests about users and roles. %s is the user or
+// role; a second one the role or pattern to be granted or revoked.
 var authRefusals = map[auth.Reason]message{
 	auth.NotEnabled:      {http.StatusConflict, "already disabled"},
 	auth.AlreadyEnabled:  {http.StatusConflict, "already enabled"},
@@ -74,7 +74,7 @@ var authRefusals = map[auth.Reason]message{
 	auth.WriteGranted:    {http.StatusConflict, "Granting duplicate write permission %[2]s"},
 }
 
-// authMessage returns the message of a refusal; other errors it leaves as they are.
+// authMessage returns the message of a refusal; it returns other errors unchanged.
 func authMessage(err error) error {
 	var reason auth.Reason
 	if !errors.As(err, &reason) {
@@ -85,7 +85,7 @@ func authMessage(err error) error {
 		return err
 	}
 	refused := &auth.Refusal{}
-	_ = errors.As(err, &refused) // without, the text has no names
+	_ = errors.As(err, &refused) // otherwise the text has no names
 	text := m.text
 	switch strings.Count(text, "%") {
 	case 0:
@@ -101,7 +101,7 @@ func authMessage(err error) error {
 	return &message{m.status, "auth: " + text}
 }
 
-// serveAuth answers a request for what is below /v2/auth, once the caller may make it.
+// serveAuth serves a request below /v2/auth, if the caller has permission.
 func (h *Handler) serveAuth(w http.ResponseWriter, r *http.Request, do func(http.ResponseWriter, *http.Request) error) {
 	w.Header()["X-Etcd-Cluster-Id"] = []string{h.b.ClusterID()}
 	if err := do(w, r); err != nil {
@@ -136,7 +136,7 @@ func (h *Handler) changeAuth(r *http.Request, c *auth.Command) (res auth.Result,
 	return res, err
 }
 
-// writeNothing answers with a success that has no body.
+// writeNothing writes a success without a body.
 func writeNothing(w http.ResponseWriter) {
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(http.StatusOK)
@@ -149,14 +149,14 @@ func (h *Handler) serveUsers(w http.ResponseWriter, r *http.Request) {
 			Users []userWithRolesJSON `json:"users"`
 		}
 		for _, name := range s.UserNames() {
-			u, _ := userWithRoles(s, s.User(name)) // a role that is not there is left out of lists
+			u, _ := userWithRoles(s, s.User(name)) // lists leave out roles that do not exist
 			list.Users = append(list.Users, u)
 		}
 		return writeJSON(w, list)
 	})
 }
 
-// userWithRoles returns a user on the wire, and the first of its roles that there is not.
+// userWithRoles returns a user on the wire, and the first of its roles that does not exist.
 func userWithRoles(s *auth.State, u *auth.User) (out userWithRolesJSON, missing string) {
 	out.User = u.Name
 	for _, name := range u.Roles {
@@ -208,7 +208,7 @@ func (h *Handler) serveUser(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// deleteAuth removes a user or role. Those that are not there have texts of their own.
+// deleteAuth removes a user or role. Absent ones have their own error texts.
 func (h *Handler) deleteAuth(w http.ResponseWriter, r *http.Request, kind auth.Kind, name, absent string) error {
 	_, err := h.changeAuth(r, &auth.Command{Kind: kind, V2: true, Name: name})
 	switch {
@@ -311,7 +311,7 @@ func (h *Handler) putRole(w http.ResponseWriter, r *http.Request, name string) e
 	return writeMade(w, !updates, roleOnWire(res.Role))
 }
 
-// readAuthJSON decodes a JSON body. As in etcd the Content-Type does not matter.
+// readAuthJSON decodes a JSON body. As in etcd it ignores the Content-Type.
 func readAuthJSON(r *http.Request, into any) error {
 	if json.NewDecoder(io.LimitReader(r.Body, authBodyBytesMax)).Decode(into) != nil {
 		return &message{http.StatusBadRequest, "Invalid JSON in request body."}
@@ -319,7 +319,7 @@ func readAuthJSON(r *http.Request, into any) error {
 	return nil
 }
 
-// writeMade answers with a user or role as it is now.
+// writeMade writes a user or role as it is now.
 func writeMade(w http.ResponseWriter, created bool, v any) error {
 	w.Header()["Content-Type"] = jsonType
 	if created {

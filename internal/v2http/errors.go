@@ -10,7 +10,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// Codes of refusals that this package makes itself; v2tree has the rest.
+// Codes of refusals by this package; v2tree has the others.
 const (
 	codeUnauthorized      = 110
 	codePrevValueRequired = 201
@@ -24,7 +24,7 @@ const (
 	codeEventIndexCleared = 401
 )
 
-// wireError is how an error code looks on the wire.
+// wireError is an error code on the wire.
 type wireError struct {
 	status  int
 	message string
@@ -52,11 +52,10 @@ var wireErrors = map[int]wireError{
 	codeRaftInternal:             {http.StatusInternalServerError, "Raft Internal Error"},
 }
 
-// refuse returns the refusal of a request that never reached the tree; etcd gives
-// it the index 0.
+// refuse returns the refusal of a request that did not reach the tree; etcd gives it the index 0.
 func refuse(code int, cause string) error { return &v2tree.Error{Code: code, Cause: cause} }
 
-// writeError answers with a refusal, or with a failure of the member.
+// writeError writes a refusal, or a failure of the member.
 func writeError(w http.ResponseWriter, err error) {
 	var e *v2tree.Error
 	if errors.Is(err, auth.Denied) || errors.Is(err, auth.BadPassword) {
@@ -69,7 +68,7 @@ func writeError(w http.ResponseWriter, err error) {
 	writeBody(w, wireErrors[e.Code].status, appendError(nil, e))
 }
 
-// failure returns the cause that is shown for a failure of the member.
+// failure returns the cause in the response for a failure of the member.
 func failure(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):

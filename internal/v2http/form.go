@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// name is one of the parameters that /v2/keys knows.
+// name is one of the parameters of /v2/keys.
 type name uint8
 
 const (
@@ -45,9 +45,9 @@ var byName = func() map[string]name {
 	return m
 }()
 
-// form has the parameters of a request: of each the first value, of the body before the query. It
-// does what http.Request.ParseForm does, with the same errors, without making maps: every request
-// needs it.
+// form has the parameters of a request: the first value of each, with those of the body before
+// those of the query. It does the same as http.Request.ParseForm, with the same errors, without
+// making maps: every request needs it.
 type form struct {
 	values [nameCount]string
 	given  uint32 // a bit per name
@@ -55,11 +55,11 @@ type form struct {
 
 func (f *form) has(n name) bool { return f.given&(1<<n) != 0 }
 
-// formBytesMax is what ParseForm reads of a body at most.
+// formBytesMax is ParseForm's maximum size of a body.
 const formBytesMax = 10 << 20
 
-// read takes the parameters of a request. Its error is the first one's, those of
-// the body before those of the query.
+// read parses the parameters of a request. Errors of the body take precedence over those of the
+// query.
 func (f *form) read(r *http.Request) error {
 	var err error
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
@@ -78,7 +78,7 @@ func (f *form) readBody(r *http.Request) error {
 	var err error
 	if kind != formType {
 		if kind == "" {
-			return nil // taken for a stream of bytes
+			return nil // a body of another content type is not a form
 		}
 		if kind, _, err = mime.ParseMediaType(kind); kind != formType {
 			return err
@@ -97,11 +97,11 @@ func (f *form) readBody(r *http.Request) error {
 	return err
 }
 
-// bodyAheadBytes is how much room is made for a body before any of it has come: what most requests
-// need. A Content-Length is only a claim, and a client that sends no body must not cost more.
+// bodyAheadBytes is the initial buffer for a body: enough for most requests. A Content-Length is
+// only a claim, and a client that sends no body must not cost more.
 const bodyAheadBytes = 2 << 10
 
-// readAll returns the body, or what of it is needed to see that it is too long.
+// readAll returns the body, or as much of it as shows that it is too long.
 func readAll(r *http.Request) (string, error) {
 	buf := bodies.Get().(*[]byte)
 	defer func() {
@@ -111,7 +111,7 @@ func readAll(r *http.Request) (string, error) {
 	}()
 	*buf = (*buf)[:0]
 	if n := r.ContentLength; n > 0 {
-		// one byte more, so that the end is seen without growing again
+		// one byte more, so that the end is detected without growing again
 		*buf = slices.Grow(*buf, int(min(n, bodyAheadBytes))+1)
 	}
 	for len(*buf) <= formBytesMax {
@@ -128,8 +128,8 @@ func readAll(r *http.Request) (string, error) {
 	return string(*buf), nil
 }
 
-// parse takes the parameters of an encoded form or query. Invalid pieces are left out, and the
-// error of the first is returned; that of a semicolon takes precedence.
+// parse parses an encoded form or query. Invalid pieces are skipped, and the first error is
+// returned; that of a semicolon takes precedence.
 func (f *form) parse(s string) (err error) {
 	for s != "" {
 		var piece string

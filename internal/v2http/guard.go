@@ -28,16 +28,16 @@ const insufficient = "Insufficient credentials"
 var errUnauthorized = &message{http.StatusUnauthorized, insufficient}
 
 // basic are the credentials of a request: user and password, or the common name of the client's
-// certificate, or none, which is a guest.
+// certificate, or none, which means the guest.
 type basic struct {
 	r           *http.Request
-	commonNames bool // are users
+	commonNames bool // common names are users
 }
 
-// Actor implements auth.Credentials. Credentials that are wrong do not make a guest.
+// Actor implements auth.Credentials. Wrong credentials are an error, and do not mean the guest.
 func (b basic) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Actor, error) {
 	if b.r.Header.Get("Authorization") == "" {
-		// A common name that is no user's leaves the request a guest's, as in etcd.
+		// A common name without a user means the guest, as in etcd.
 		if named := (&auth.Actor{Name: b.commonName()}); named.Name != "" && s.Subject(named) != nil {
 			return named, nil
 		}
@@ -84,8 +84,8 @@ func (h *Handler) asCaller(r *http.Request, do func(ctx context.Context, c *auth
 	})
 }
 
-// asRoot is asCaller for what needs the role root.
-// The v2 index moves with changes of the members that are asked for here, as in etcd 3.1.
+// asRoot is asCaller for requests that need the role root. As in etcd 3.1, changes of the members
+// requested here move the v2 index.
 func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) error {
 	err := h.asCaller(r, func(ctx context.Context, c *auth.Caller) error {
 		if err := auth.PermitRoot(c.Subject); err != nil {
@@ -99,18 +99,18 @@ func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) er
 	return err
 }
 
-// target is the node that a request names: its path, and the path as sent, which may end with a
-// slash or be empty. Permissions look at the latter.
+// target is the node in a request: its path, and the path as sent, which may end with a slash or be
+// empty. Permissions match the latter.
 type target struct {
 	path, sent []byte
 }
 
-// permitted returns auth.Denied unless a request may be made: for what lies below a node all that
-// begins with its path must be allowed.
+// permitted returns auth.Denied unless a request is permitted: a recursive request needs permission
+// for everything that begins with its path.
 func (t *target) permitted(can func(kv.KeyRange) bool, recursive bool) error {
 	wanted := kv.KeyRange{Key: t.sent}
 	switch {
-	case len(t.sent) == 0: // "/v2/keys" alone: as in etcd the pattern "/*" does not have it, only "*" does
+	case len(t.sent) == 0: // "/v2/keys" alone: as in etcd the pattern "/*" does not match it, only "*" does
 		wanted = kv.KeyRange{Key: []byte{0}, End: []byte{0}}
 	case recursive:
 		wanted = auth.Prefix(t.sent)

@@ -21,13 +21,13 @@ var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 const (
 	bodyKeptBytes = 64 << 10
-	// bodyCountedBytes is what http.ResponseWriters hold back: of a shorter body they count the
-	// bytes themselves, a longer one goes out in chunks unless its length is given.
+	// bodyCountedBytes is the size of http.ResponseWriter's buffer: it counts the bytes of a
+	// shorter body, and sends a longer one in chunks unless its length is set.
 	bodyCountedBytes = 2048
 )
 
-// append writes the event as etcd does, with its order of members, a line feed
-// at the end, and what is empty left out. wall is what expiration times count from.
+// append appends the event in etcd's form, with its order of members, a line feed at the end, and
+// without empty members. wall is the time from which expiration times are computed.
 func (e *event) append(dst []byte, wall time.Time) []byte {
 	dst = append(dst, `{"action":"`...)
 	dst = append(dst, e.action...)
@@ -87,7 +87,7 @@ func appendNode(dst []byte, n *v2tree.Node, wall time.Time) []byte {
 	return append(dst, '}')
 }
 
-// secondsLeft rounds up what is left of a TTL.
+// secondsLeft rounds up the remaining TTL.
 func secondsLeft(d time.Duration) int64 {
 	s := int64(d / time.Second)
 	if d%time.Second > 0 {
@@ -107,8 +107,8 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 	return t
 }()
 
-// appendString writes b as a JSON string the way Go's encoding/json does: bytes
-// that are no UTF-8 become U+FFFD, and the line separators are escaped.
+// appendString appends b as a JSON string as Go's encoding/json does: invalid UTF-8 becomes U+FFFD,
+// and the line separators are escaped.
 func appendString(dst, b []byte) []byte {
 	dst = append(dst, '"')
 	from := 0

@@ -12,6 +12,6 @@ func (h *Handler) serveMachines(w http.ResponseWriter, _ *http.Request) {
 		urls = append(urls, m.ClientURLs...)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	// an error means that the client has gone
+	// an error means that the client has disconnected
 	_, _ = w.Write([]byte(strings.Join(urls, ", ")))
 }

@@ -15,7 +15,7 @@ import (
 
 // Cluster shows the members of the cluster and changes them.
 type Cluster interface {
-	// Members returns the members in the order of their IDs.
+	// Members returns the members, sorted by ID.
 	Members() []membership.Member
 	// UpdatePeerURLs replaces the peer URLs of a member. It returns
 	// membership.ErrNotFound and ErrPeerURLExists.
@@ -29,7 +29,7 @@ type Cluster interface {
 
 const (
 	membersPath = "/v2/members"
-	// memberBodyBytesMax is far more than any list of URLs.
+	// memberBodyBytesMax far exceeds any list of URLs.
 	memberBodyBytesMax = 1 << 20
 )
 
@@ -49,7 +49,7 @@ func memberOnWire(m *membership.Member) memberJSON {
 	}
 }
 
-// serveMembers answers requests for /v2/members and what is below it.
+// serveMembers serves requests for /v2/members and paths below it.
 func (h *Handler) serveMembers(w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Etcd-Cluster-Id"] = []string{h.b.ClusterID()}
 	var err error
@@ -144,7 +144,7 @@ func (h *Handler) removeMember(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// memberID returns the ID that a path names.
+// memberID returns the ID in a path.
 func memberID(path string) (uint64, error) {
 	text := strings.TrimPrefix(strings.TrimPrefix(path, membersPath), "/")
 	if text == "" {
@@ -157,11 +157,11 @@ func memberID(path string) (uint64, error) {
 	return id, nil
 }
 
-// readPeerURLs returns the URLs in a request's body. They are checked in etcd's
-// order: the type of the body, its form, the URLs.
+// readPeerURLs returns the URLs in a request's body. They are checked in etcd's order: the type of
+// the body, its form, the URLs.
 func readPeerURLs(r *http.Request) ([]string, error) {
 	contentType, _, parameters := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if parameters { // as in etcd, a lone type must be in lower case
+	if parameters { // as in etcd, a type without parameters must be in lower case
 		contentType = strings.ToLower(strings.TrimSpace(contentType))
 	}
 	if contentType != "application/json" {

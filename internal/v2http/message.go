@@ -17,7 +17,7 @@ type message struct {
 
 func (m *message) Error() string { return m.text }
 
-// errNoMember is a change of a member that the path does not name.
+// errNoMember is the error of a change of a member without an ID in the path.
 var errNoMember = errors.New("no member in the path")
 
 func noSuchMember(id string) error {
@@ -32,8 +32,8 @@ var messages = []struct {
 	{membership.ErrPeerURLExists, message{http.StatusConflict, "membership: peerURL exists"}},
 }
 
-// writeMessage writes a refusal. An error that the table does not have is the member's failure,
-// which etcd does not name either.
+// writeMessage writes a refusal. An error that is not in the table is the member's failure, which
+// etcd does not name either.
 func writeMessage(w http.ResponseWriter, err error) {
 	if errors.Is(err, errNoMember) {
 		// etcd sends no Allow header here
@@ -52,14 +52,14 @@ func writeMessage(w http.ResponseWriter, err error) {
 		Message string `json:"message"`
 	}{shortened(m.text)})
 	if err != nil {
-		panic(err) // a text always has JSON
+		panic(err) // a text can always be encoded
 	}
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(m.status)
-	_, _ = w.Write(body) // an error means that the client has gone
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 
-// textBytesMax bounds the text of a refusal, which may contain what the client has sent.
+// textBytesMax limits the text of a refusal, which may quote the client's input.
 const textBytesMax = 4 << 10
 
 func shortened(text string) string {
@@ -76,6 +76,6 @@ func writeJSON(w http.ResponseWriter, v any) error {
 		return err
 	}
 	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(append(body, '\n')) // an error means that the client has gone
+	_, _ = w.Write(append(body, '\n')) // an error means that the client has disconnected
 	return nil
 }

@@ -19,13 +19,13 @@ type poll struct {
 	until       time.Time
 }
 
-// parker is an http.ResponseWriter whose response may come after its handler has returned (package
-// http1). Thousands of polls wait without a stack and buffers each.
+// parker is an http.ResponseWriter whose response may be written after its handler has returned
+// (package http1). Thousands of polls wait without a stack and buffers each.
 type parker interface {
 	// Parks reports whether Park may be called.
 	Parks() bool
 	// Park arranges for resume to be called on another goroutine: after Wake, at the given time, or
-	// when the client has gone.
+	// when the client has disconnected.
 	Park(until time.Time, resume func(gone bool))
 	Wake()
 }
@@ -34,7 +34,7 @@ type parker interface {
 func (p *poll) park(w parker) {
 	w.Park(p.until, func(gone bool) {
 		again := false
-		defer func() { // also of a panic
+		defer func() { // also after a panic
 			if !again {
 				p.end()
 			}
@@ -45,7 +45,7 @@ func (p *poll) park(w parker) {
 	})
 }
 
-// wait is park for a writer that cannot park.
+// wait is park for a writer without Park.
 func (p *poll) wait() {
 	defer p.end()
 	timeout := time.NewTimer(time.Until(p.until))

@@ -32,8 +32,8 @@ const (
 	existFalse
 )
 
-// parseRequest reads and checks all parameters, whether or not the method uses them. They are
-// checked in etcd's order, which decides which error is returned when there are several.
+// parseRequest parses and checks all parameters, whether or not the method uses them. They are
+// checked in etcd's order, which determines the error when there are several.
 func parseRequest(r *http.Request) (q request, err error) {
 	var f form
 	if err := f.read(r); err != nil {
@@ -164,10 +164,10 @@ func (q *request) command(method string, path []byte, wall time.Time) v2tree.Com
 // permanentBefore is the earliest expiration: etcd treats an earlier one as none.
 var permanentBefore = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// lifetime converts a TTL in seconds. As in etcd, whose times are
-// nanoseconds of 64 bits, one that is too long for them wraps: it may be negative,
-// and it is none at all (ok is false) when the expiration comes to lie before
-// the year 2000. So 2⁶⁴-1 is a TTL of -1 s, and 300 years mean no TTL.
+// lifetime converts a TTL in seconds. As in etcd, whose times are nanoseconds of 64 bits, a TTL
+// that is too long wraps: it may become negative, and it is none at all (ok is false) if the
+// resulting expiration is before the year 2000. So 2⁶⁴-1 is a TTL of -1 s, and 300 years mean no
+// TTL.
 func lifetime(seconds uint64, wall time.Time) (ttl time.Duration, ok bool) {
 	nanoseconds := int64(seconds * uint64(time.Second))
 	now := wall.UnixNano()

@@ -12,7 +12,7 @@ import (
 	"cairn/internal/peer"
 )
 
-// Statistics shows what the member that answers does.
+// Statistics has the statistics of the responding member.
 type Statistics interface {
 	// ID returns the ID of the member, Leader that of the leader, or 0.
 	ID() uint64
@@ -162,5 +162,5 @@ func writeStats(w http.ResponseWriter, stats any) {
 		return
 	}
 	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(body) // an error means that the client has gone
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }

@@ -1,12 +1,12 @@
 // Package v2http serves etcd's v2 HTTP API: keys, members, machines, statistics, users and roles.
 //
-// It owns the requests and responses on the wire: paths, parameters and their validation,
-// headers, bodies, and the one table of errors for keys (message.go has that of the other
-// paths). It does not own what a write does (v2tree), how commands are proposed (Backend),
-// which events there are (watch.Hub), nor users and permissions (auth).
+// It owns the requests and responses on the wire: paths, parameters and their validation, headers,
+// bodies, and the one table of errors for keys (message.go has that of the other paths). It does
+// not own the effect of a write (v2tree), how commands are proposed (Backend), the events
+// (watch.Hub), nor users and permissions (auth).
 //
-// Bodies are encoded by hand, since every request has one. Their form is that of etcd 3.1.5's
-// recorded responses (../shared/conformance).
+// Bodies are encoded by hand-written code, since every request has one. Their form is that of etcd
+// 3.1.5's recorded responses (../shared/conformance).
 //
 // A Handler is safe for concurrent use.
 package v2http
@@ -57,7 +57,7 @@ type Options struct {
 	// are not found.
 	Cluster    Cluster
 	Statistics Statistics
-	// Hub has the events for watches.
+	// Hub delivers the events of watches.
 	Hub *watch.Hub
 	// Authority authorizes requests, and serves users and roles; without it everything is
 	// permitted, and the paths of users and roles are not found.
@@ -98,7 +98,7 @@ func New(o Options) *Handler {
 
 const keysPath = "/v2/keys"
 
-// ServeHTTP serves a request for any path: those that v2 does not have are not found. As in etcd,
+// ServeHTTP serves a request for any path; those that v2 does not have are not found. As in etcd,
 // the response to OPTIONS is empty on every path, and a path that is not clean is redirected, for
 // every method.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +107,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	at := r.URL.Path
-	if at == "*" { // is for OPTIONS only (RFC 9112, 3.2.4)
+	if at == "*" { // only OPTIONS may have it (RFC 9112, 3.2.4)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -144,7 +144,7 @@ func cleanPath(p string) string {
 	return clean
 }
 
-// keyPath returns the path of the node for what follows /v2/keys in a clean path.
+// keyPath returns the node's path from the part of a clean path after /v2/keys.
 func keyPath(rest string) []byte {
 	if rest == "" {
 		rest = "/"
@@ -178,7 +178,7 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 	}
 }
 
-// tooDeep reports whether v2 has no such path, or none for an in-order key below it.
+// tooDeep reports whether a path has too many names for v2, also for an in-order key below it.
 func tooDeep(method string, path []byte) bool {
 	if method == http.MethodPost {
 		path = append(bytes.Clone(path), "/00000000000000000000"...)
@@ -203,7 +203,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 		now = h.b.Now()
 		n, index, err = v2tree.Get(h.b.Read, t.path, q.recursive, now)
 		if !h.guard().Current(c) {
-			return auth.OldRevision // the state that was read may be newer than the permission
+			return auth.OldRevision // the data may be newer than the permission
 		}
 		h.counters.countGet(q.recursive, err)
 		if err != nil {
@@ -255,7 +255,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q req
 
 var jsonType = []string{"application/json"}
 
-// offsetMax is how far the offset between wall clock and cluster time may drift before it is
+// offsetMax is the maximum drift of the offset between wall clock and cluster time before it is
 // measured again.
 const offsetMax = time.Second
 
@@ -297,5 +297,5 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 		head["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // an error means that the client has gone
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }

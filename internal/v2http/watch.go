@@ -17,7 +17,7 @@ const (
 	// watchTimeout limits a watch, as in etcd: its response ends without a (further) event, and
 	// clients watch again.
 	watchTimeout = 5 * time.Minute
-	// watchWriteTimeout limits how long a client may not read an event that no longer fits the
+	// watchWriteTimeout limits how long a client may leave an event unread that does not fit the
 	// connection's buffers.
 	watchWriteTimeout = time.Minute
 )
@@ -31,7 +31,7 @@ type watched struct {
 	began int64
 }
 
-// span is a range of keys that contains the target, and more: see wants.
+// span returns a range of keys that contains the target, and more: see wants.
 func (p *watched) span() kv.KeyRange {
 	switch {
 	case !p.recursive:
@@ -43,12 +43,12 @@ func (p *watched) span() kv.KeyRange {
 	}
 }
 
-// history is the span for events before the watch began. It also contains the directories above the
-// path, whose removal is delivered from history, as in etcd.
+// history returns the span for events before the watch began. It also contains the directories
+// above the path, whose removal is delivered from history, as in etcd.
 func (p *watched) history() kv.KeyRange {
 	first := v2tree.FirstName(p.path)
 	if len(first) == len(p.path) {
-		return kv.KeyRange{} // only the root is above, which stays
+		return kv.KeyRange{} // only the root is above, which cannot be removed
 	}
 	span := p.span()
 	if span.SingleKey() {
@@ -58,15 +58,15 @@ func (p *watched) history() kv.KeyRange {
 }
 
 // removedAbove reports whether an event of history is the end of a directory above the watched
-// path. It does not matter whether the path existed then. Other than etcd 3.1.5 this goes by whole
-// names: the end of /h says nothing about /hello.
+// path, whether or not the path existed then. Unlike etcd 3.1.5 it compares whole names: the end of
+// /h does not concern /hello.
 func (p *watched) removedAbove(e *watch.Event) bool {
 	return e.Dir && e.Type == kv.EventDelete && e.Revision() <= p.began &&
 		p.path[len(e.Key)] == '/' && bytes.HasPrefix(p.path, e.Key)
 }
 
-// wants reports whether an event is delivered. Not delivered are nodes below a hidden name, and
-// keys that are no path of v2.
+// wants reports whether an event is delivered: nodes below a hidden name, and keys that are not
+// paths of v2, are not.
 func (p *watched) wants(e *watch.Event) bool {
 	if e.Action == kv.ActionRefresh || len(e.Key) == 1 {
 		return false
@@ -75,7 +75,7 @@ func (p *watched) wants(e *watch.Event) bool {
 	case len(e.Key) < len(p.path):
 		return p.removedAbove(e)
 	case !bytes.HasPrefix(e.Key, p.path):
-		return false // beside the path, within the range of history
+		return false // outside of the path, but within the range of history
 	case len(e.Key) == len(p.path):
 		return true
 	}
@@ -86,7 +86,7 @@ func (p *watched) wants(e *watch.Event) bool {
 	return below[0] == '/' && !bytes.Contains(below, []byte("/_")) && v2tree.ValidPath(e.Key)
 }
 
-// watch serves a request with wait=true: the next event, or all events to come. The headers are
+// watch serves a request with wait=true: the next event, or all events from now on. The headers are
 // sent at once, with the index at which the watch begins.
 func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q request) error {
 	c, err := h.identify(r)
@@ -98,7 +98,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	}
 	p := &poll{r: r, target: *t, caller: c, recursive: q.recursive}
 	parking, parks := w.(parker)
-	// A stream of events may wait for its client at each of them: it keeps its goroutine.
+	// A stream of events may wait for its client at each of them, so it keeps its goroutine.
 	if parks = parks && !q.stream && parking.Parks(); parks {
 		p.events = h.hub.NewStreamFunc(parking.Wake)
 	} else {
@@ -146,7 +146,7 @@ func (h *Handler) beginResponse(w http.ResponseWriter, v2Index int64) {
 	h.setIndexes(w.Header(), v2Index)
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(http.StatusOK)
-	// an error means that the client has gone, which ends the request's context
+	// an error means that the client has disconnected, which ends the request's context
 	_ = http.NewResponseController(w).Flush()
 }
 
@@ -181,10 +181,10 @@ func (t *eventWriter) deliver(deliveries []watch.Delivery) (more bool) {
 	return true
 }
 
-// hidden reports whether an event is of a key that v2 does not see, because it shows a directory of
-// that path. Only v3 writes such keys. The tree is looked up as it is now: if it has changed since
-// the key was written, the client gets the event of a key that is hidden by now, or does not get
-// that of one that is visible by now, as if it had watched a moment earlier or later.
+// hidden reports whether an event is of a key that is invisible in v2, because v2 shows a directory
+// of that path. Only v3 writes such keys. The tree is read as it is now: if it has changed since
+// the key was written, the client may get the event of a key that is hidden by now, or miss that of
+// one that is visible by now, as if it had watched a moment earlier or later.
 func (t *eventWriter) hidden(e *watch.Event) bool {
 	if e.Dir || e.Action != kv.ActionNone {
 		return false
@@ -193,7 +193,7 @@ func (t *eventWriter) hidden(e *watch.Event) bool {
 	return err == nil && hides // the same error fails the client's next request
 }
 
-// write sends an event, and reports whether the client took it. The one event of a long poll is
+// write sends an event, and reports whether the client accepted it. The one event of a long poll is
 // sent with the end of the response, in one system call: thousands of polls may get it at once.
 func (t *eventWriter) write(e *watch.Event) bool {
 	buf := bodies.Get().(*[]byte)
@@ -218,7 +218,8 @@ func (t *eventWriter) write(e *watch.Event) bool {
 	return err == nil
 }
 
-// appendChange writes an event like the response to its command. wall and now are the same moment.
+// appendChange appends an event in the form of its command's response. wall and now are the same
+// moment.
 func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime) []byte {
 	action := e.Action.String()
 	switch {
@@ -234,11 +235,11 @@ func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime
 	if e.Type == kv.EventPut {
 		node = changedNode(e, &e.Record, e.Dir)
 	} else {
-		node.Dir = e.Dir && e.Action != kv.ActionExpire // etcd leaves it out of expiries
+		node.Dir = e.Dir && e.Action != kv.ActionExpire // etcd omits it for expiries
 	}
 	dst = appendChanged(dst, &node, wall, now, e.Record.Deadline)
 	if !e.Prev.Mod.IsZero() && !e.Prev.Deleted && !e.PrevGone {
-		// A directory put in place of nothing, or of a key, is not an update of a directory.
+		// A directory in place of nothing, or of a key, is not an update of a directory.
 		wasDir := e.Dir && (e.Type == kv.EventDelete || e.Action == kv.ActionUpdate)
 		prev := changedNode(e, &e.Prev, wasDir)
 		dst = append(dst, `,"prevNode":`...)
@@ -253,7 +254,7 @@ func changedNode(e *watch.Event, rec *kv.Record, dir bool) v2tree.Node {
 	}
 }
 
-// appendChanged writes a node with its deadline. A deadline that has passed is written as an
+// appendChanged appends a node with its deadline. A deadline that has passed is written as an
 // expiration without a TTL.
 func appendChanged(dst []byte, n *v2tree.Node, wall time.Time, now, deadline kv.ClusterTime) []byte {
 	if deadline == 0 {

@@ -11,9 +11,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// admitted returns a service that looks, before each call, at what the state of the member says
-// about it: a client may ask to be refused by a member that has no leader, and a learner serves
-// little.
+// admitted wraps a service with checks of the member's state before each call: a client may require
+// that the member has a leader, and a learner serves few calls.
 func admitted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	out := *desc
 	out.Methods, out.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)
@@ -28,7 +27,7 @@ func admitted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	return &out
 }
 
-// needsLeader reports whether the client asked to be refused while there is no leader.
+// needsLeader reports whether the client requires a leader.
 func needsLeader(ctx context.Context) bool {
 	asked := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
 	return len(asked) > 0 && asked[0] == rpctypes.MetadataHasLeader
@@ -55,8 +54,8 @@ func admittedUnary(handle grpc.MethodHandler) grpc.MethodHandler {
 	}
 }
 
-// learnerServes reports whether a learner answers a request: its state may be old, and it has no
-// say.
+// learnerServes reports whether a learner serves a request: its state may be old, and it has no
+// vote.
 func learnerServes(req any) bool {
 	switch req := req.(type) {
 	case *etcdserverpb.StatusRequest:
@@ -110,7 +109,7 @@ var _ batchStream = ctxStream{}
 // Context implements grpc.ServerStream.
 func (s ctxStream) Context() context.Context { return s.ctx }
 
-// SendMore implements batchStream, by SendMsg where the stream is another transport's.
+// SendMore implements batchStream; with another transport's stream it calls SendMsg.
 func (s ctxStream) SendMore(msg any) error {
 	if batch, ok := s.ServerStream.(batchStream); ok {
 		return batch.SendMore(msg)
@@ -125,8 +124,8 @@ func (s ctxStream) Flush() {
 	}
 }
 
-// RecvMsg implements grpc.ServerStream. It returns when the context ends, though the stream may not
-// have.
+// RecvMsg implements grpc.ServerStream. It returns when the context ends, even if the stream has
+// not ended.
 func (s ctxStream) RecvMsg(msg any) error {
 	received := make(chan error, 1)
 	go func() { received <- s.ServerStream.RecvMsg(msg) }() // ends with the stream at the latest

@@ -44,13 +44,12 @@ var authService = grpc.ServiceDesc{
 	},
 }
 
-// authHeader returns the header of answers about users and roles, which have no revision of their
-// own.
+// authHeader returns the header of responses about users and roles, which have no revision.
 func (s *server) authHeader() *etcdserverpb.ResponseHeader {
 	return s.header(s.member.Requests.Keys().Head().Revision).proto()
 }
 
-// changeAuth has a command about users and roles applied on behalf of who made the call.
+// changeAuth proposes a command about users and roles on behalf of the caller.
 func (s *server) changeAuth(ctx context.Context, c *auth.Command) error {
 	return s.asRoot(ctx, func(ctx context.Context) error {
 		_, err := s.member.Users.ChangeAuth(ctx, c)
@@ -74,7 +73,8 @@ func (s *server) authDisable(ctx context.Context, _ *etcdserverpb.AuthDisableReq
 	return &etcdserverpb.AuthDisableResponse{Header: s.authHeader()}, nil
 }
 
-// authStatus serves Auth.AuthStatus, also without a token: clients ask it whether they need one.
+// authStatus serves Auth.AuthStatus, also without a token: clients call it to find out whether they
+// need one.
 func (s *server) authStatus(context.Context, *etcdserverpb.AuthStatusRequest) (any, error) {
 	state := s.member.Requests.Gate().State()
 	return &etcdserverpb.AuthStatusResponse{Header: s.authHeader(), Enabled: state.Enabled, AuthRevision: state.Revision}, nil
@@ -93,7 +93,8 @@ func (s *server) authenticate(ctx context.Context, req *etcdserverpb.Authenticat
 	return &etcdserverpb.AuthenticateResponse{Header: s.authHeader(), Token: token}, nil
 }
 
-// hashOf returns the hash to keep of a password; clients may send the hash, in base64, instead.
+// hashOf returns the hash of a password, to be stored; clients may send the hash, in base64,
+// instead.
 func (s *server) hashOf(ctx context.Context, password, hashed string) (string, error) {
 	if hashed == "" {
 		return s.member.Requests.Gate().Hash(ctx, password)
@@ -248,7 +249,7 @@ func (s *server) roleGrantPermission(ctx context.Context, req *etcdserverpb.Auth
 		p.Access = auth.Write
 	case authpb.READWRITE:
 		p.Access = auth.ReadWrite
-	default: // etcd keeps it, and it allows nothing
+	default: // etcd stores it, and it permits nothing
 		return nil, rpctypes.ErrGRPCInvalidAuthMgmt
 	}
 	if err := s.changeAuth(ctx, &auth.Command{Kind: auth.KindV3RoleGrant, Name: req.Name, Permission: p}); err != nil {

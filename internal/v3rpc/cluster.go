@@ -61,10 +61,10 @@ func (s *server) memberRemove(ctx context.Context, req *etcdserverpb.MemberRemov
 }
 
 func (s *server) memberUpdate(ctx context.Context, req *etcdserverpb.MemberUpdateRequest) (any, error) {
-	if _, err := peerURLs(req.PeerURLs); err != nil { // etcd takes anything here
+	if _, err := peerURLs(req.PeerURLs); err != nil { // etcd does not check them here
 		return nil, err
 	}
-	// As in etcd the URLs stay in the order that they are given in.
+	// As in etcd the URLs stay in the given order.
 	err := s.asRoot(ctx, func(ctx context.Context) error { return s.member.Cluster.UpdatePeerURLs(ctx, req.ID, req.PeerURLs) })
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (s *server) moveLeader(ctx context.Context, req *etcdserverpb.MoveLeaderReq
 	return &etcdserverpb.MoveLeaderResponse{Header: s.clusterHeader()}, nil
 }
 
-// peerURLs checks what a request gives as peer URLs.
+// peerURLs checks the peer URLs in a request.
 func peerURLs(texts []string) ([]string, error) {
 	urls, err := membership.ParseURLs(texts)
 	if err != nil {
@@ -98,8 +98,7 @@ func peerURLs(texts []string) ([]string, error) {
 	return urls, nil
 }
 
-// clusterHeader returns the header of answers about members. As in etcd they have no
-// revision.
+// clusterHeader returns the header of responses about members. As in etcd they have no revision.
 func (s *server) clusterHeader() *etcdserverpb.ResponseHeader { return s.header(0).proto() }
 
 func (s *server) members() []*etcdserverpb.Member {

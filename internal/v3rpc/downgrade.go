@@ -14,12 +14,12 @@ import (
 	"cairn/internal/version"
 )
 
-// invalid returns the refusal of a request that says nothing we know.
+// invalid returns the refusal of a request with an unknown value.
 func invalid(format string, args ...any) error {
 	return status.Error(codes.InvalidArgument, "etcdserver: "+fmt.Sprintf(format, args...))
 }
 
-// downgrade answers Maintenance.Downgrade. A target that etcd refuses is refused with etcd's
+// downgrade serves Maintenance.Downgrade. A target that etcd refuses is refused with etcd's
 // errors. A target that etcd allows, one minor version below the cluster's, is refused as well: no
 // version of cairn serves it, and etcd cannot read cairn's data.
 func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeRequest) (any, error) {
@@ -52,8 +52,8 @@ func (s *server) downgrade(ctx context.Context, req *etcdserverpb.DowngradeReque
 	}
 }
 
-// parseVersion reads MAJOR.MINOR or MAJOR.MINOR.PATCH; what follows the patch level after a dash or
-// a plus does not count, as in semantic versions.
+// parseVersion parses MAJOR.MINOR or MAJOR.MINOR.PATCH; a suffix after a dash or a plus is ignored,
+// as in semantic versions.
 func parseVersion(text string) (major, minor uint64, ok bool) {
 	parts := strings.SplitN(text, ".", 3)
 	if len(parts) < 2 {

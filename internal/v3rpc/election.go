@@ -41,7 +41,7 @@ var (
 	errNoLeaderIn = errors.New(`"leader" field must be provided`)
 )
 
-// campaign serves Election.Campaign: it returns when the caller leads.
+// campaign serves Election.Campaign: it returns when the caller is the leader.
 func (s *server) campaign(ctx context.Context, req *v3electionpb.CampaignRequest) (any, error) {
 	t, err := s.newTurn(ctx, req.Name, req.Lease)
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *server) campaign(ctx context.Context, req *v3electionpb.CampaignRequest
 		}
 		return nil, err
 	}
-	// The lease may have ended while its owner waited; then another candidate leads.
+	// The lease may have expired while its owner waited; then another candidate is the leader.
 	own, _, err := s.lookUp(ctx, &etcdserverpb.RangeRequest{Key: t.key})
 	if err != nil {
 		return nil, err
@@ -246,7 +246,7 @@ func (o *observing) send(h *etcdserverpb.ResponseHeader, leader *mvccpb.KeyValue
 	return o.out.SendMsg(&v3electionpb.LeaderResponse{Header: header, Kv: leader})
 }
 
-// eventKey returns the key that an event has made.
+// eventKey returns the key-value of an event.
 func eventKey(e *watch.Event) *mvccpb.KeyValue {
 	return &mvccpb.KeyValue{
 		Key: e.Key, Value: e.Record.Value, CreateRevision: e.Record.CreateRevision, ModRevision: e.Revision(),

@@ -78,7 +78,7 @@ var wireErrors = []struct{ err, wire error }{
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
 }
 
-// migrationRefusals refuse commands of a migration. Their texts have the facts.
+// migrationRefusals refuse commands of a migration. Their texts have the details.
 var migrationRefusals = []error{
 	migration.ErrNotNew, migration.ErrOtherSource, migration.ErrPhase, migration.ErrRevision, mvcc.ErrHistory, lease.ErrRestored,
 }

@@ -16,7 +16,7 @@ import (
 // bearer are the credentials of a call: the token in its metadata, or the common name of the
 // client's certificate.
 type bearer struct {
-	commonNames bool // are users
+	commonNames bool // common names are users
 }
 
 // Actor implements auth.Credentials.
@@ -61,7 +61,7 @@ func (s *server) guard() auth.Guard {
 	return auth.Guard{Gate: s.member.Requests.Gate(), Reads: s.member.Requests}
 }
 
-// identify returns the caller that the call's token belongs to.
+// identify returns the caller with the call's token.
 func (s *server) identify(ctx context.Context) (auth.Caller, error) {
 	return s.guard().Identify(ctx, s.bearer())
 }
@@ -88,7 +88,7 @@ func (s *server) asCaller(ctx context.Context, permit func(*auth.Subject) error,
 }
 
 // read runs a function that only reads, if permit allows it. It runs the function again if users or
-// roles have changed meanwhile, since what was read may be newer than the permission.
+// roles have changed meanwhile, since the data may be newer than the permission.
 func (s *server) read(ctx context.Context, permit func(*auth.Subject) error, do func() error) error {
 	return s.readAs(ctx, permit, func(*auth.Subject) error { return do() })
 }
@@ -108,7 +108,7 @@ func (s *server) readAs(ctx context.Context, permit func(*auth.Subject) error, d
 // anyUser permits every user.
 func anyUser(*auth.Subject) error { return nil }
 
-// asRoot is asCaller for what needs the role root.
+// asRoot is asCaller for calls that need the role root.
 func (s *server) asRoot(ctx context.Context, do func(context.Context) error) error {
 	return s.asCaller(ctx, auth.PermitRoot, do)
 }

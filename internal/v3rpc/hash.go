@@ -19,7 +19,7 @@ func (s *server) hash(ctx context.Context, _ *etcdserverpb.HashRequest) (any, er
 	began := time.Now()
 	sum, revision, err := s.member.State.HashState(ctx)
 	if err == nil {
-		err = s.checkRoot(ctx) // it took long
+		err = s.checkRoot(ctx) // the hash took long
 	}
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (s *server) hashKV(ctx context.Context, req *etcdserverpb.HashKVRequest) (a
 	began := time.Now()
 	h, err := s.member.State.HashKV(ctx, req.Revision)
 	if err == nil {
-		err = s.checkRoot(ctx) // it took long
+		err = s.checkRoot(ctx) // the hash took long
 	}
 	if err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ var kvService = grpc.ServiceDesc{
 
 // AnswersAtOnce reports whether a call usually takes microseconds and does not wait: the read of
 // one key. The transport may run it on the goroutine that reads the connection. If the call must
-// wait it asks for its context's Done, by which the transport notices.
+// wait it calls Done of its context, by which the transport notices.
 func AnswersAtOnce(fullMethod string, request []byte) bool {
 	if fullMethod != etcdserverpb.KV_Range_FullMethodName {
 		return false

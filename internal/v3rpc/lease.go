@@ -95,8 +95,8 @@ func leaseKeepAlive(srv any, stream grpc.ServerStream) error {
 	}
 }
 
-// renew renews a lease. As in etcd the user must have the permission to write each of its keys:
-// otherwise a user could keep the lock of another one, which has failed, for ever.
+// renew renews a lease. As in etcd the user must have permission to write each of its keys:
+// otherwise a user could keep the lock of another one that has failed forever.
 func (s *server) renew(ctx context.Context, id kv.LeaseID) (*etcdserverpb.LeaseKeepAliveResponse, error) {
 	resp := &etcdserverpb.LeaseKeepAliveResponse{ID: int64(id)}
 	var res *machine.Result
@@ -138,8 +138,8 @@ func lackingKeys(reading mvcc.Reading, id kv.LeaseID, gaps iter.Seq2[[]byte, []b
 	return nil
 }
 
-// leaseTimeToLive serves Lease.LeaseTimeToLive. The names of the keys need, all of them, the
-// permission to read; the time does not.
+// leaseTimeToLive serves Lease.LeaseTimeToLive. Listing the keys requires permission to read all of
+// them; the remaining time does not.
 func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTimeToLiveRequest) (any, error) {
 	if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 	return resp, nil
 }
 
-// leaseLeases serves Lease.LeaseLeases. As in etcd it needs the permission to read every key of
+// leaseLeases serves Lease.LeaseLeases. As in etcd it requires permission to read every key of
 // every lease.
 func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesRequest) (any, error) {
 	if err := s.member.Requests.WaitLinearizable(ctx); err != nil {

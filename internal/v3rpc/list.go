@@ -10,43 +10,43 @@ import (
 	"cairn/internal/kv"
 )
 
-// rangeResponse is a RangeResponse; it is an mvcc.Sink that encodes what it is given. What it
-// holds of a list is what is sent, once: in one buffer while that is short, and then in
-// pieces, so that no growing buffer is copied and each piece is free again as soon as it is out.
+// rangeResponse is a RangeResponse; it is an mvcc.Sink that encodes the records as they arrive. It
+// holds the encoded list once: in one buffer while that is short, and then in pieces, so that no
+// growing buffer is copied and each piece is free again as soon as it is sent.
 //
 //	header │ first piece, up to 64 KiB │ pieces of 256 KiB … │ more, count
 //
-// A key-value may lie across pieces. Invariant: r.full is empty, or r.kvs is a piece of
-// pieceBytes and all of r.full but its first are, too (checked by need).
+// A key-value may cross pieces. Invariant: r.full is empty, or r.kvs is a piece of pieceBytes and
+// all of r.full but its first are, too (checked by need).
 type rangeResponse struct {
 	header   header
 	keysOnly bool
 	kvs      []byte   // the end of the list
-	full     [][]byte // what stands before kvs
+	full     [][]byte // the pieces before kvs
 	more     bool
 	count    int64
-	mem      room // what its pieces take from the client's account
+	mem      room // the memory of its pieces in the client's account
 }
 
 const (
-	// firstBytes is how much of a list is held in one buffer: what the transport copies rather
-	// than queues.
+	// firstBytes is the size of a list that is held in one buffer: the transport copies it rather
+	// than queuing it.
 	firstBytes    = 64 << 10
 	firstBytesMin = 512
 	pieceBytes    = 256 << 10
-	// fixedBytesMax is how long the encoding of a key-value is without its key and value: seven
+	// fixedBytesMax is the maximum length of an encoded key-value without its key and value: seven
 	// tags, four numbers and three lengths.
 	fixedBytesMax = 7 + 4*10 + 3*10
 )
 
-// firstPieces and laterPieces keep what lists are encoded into; the collector empties them
-// after a while, so that they hold on to a very long list for no longer than that.
+// firstPieces and laterPieces pool the buffers of lists; the collector empties the pools after a
+// while, so that the memory of a very long list is not kept for long.
 var (
 	firstPieces = sync.Pool{New: func() any { p := make([]byte, 0, firstBytesMin); return &p }}
 	laterPieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 )
 
-// freePiece gives a piece back to where it is from.
+// freePiece returns a piece to its pool.
 func freePiece(p []byte) {
 	switch {
 	case cap(p) == pieceBytes:
@@ -77,7 +77,7 @@ func (r *rangeResponse) Add(key []byte, rec *kv.Record) bool {
 // Gather implements mvcc.Gatherer.
 func (r *rangeResponse) Gather(bytes int) bool { return r.mem.gather(int64(bytes)) }
 
-// room is how much the last piece still takes.
+// room returns the free space in the last piece.
 func (r *rangeResponse) room() int {
 	if len(r.full) == 0 {
 		return firstBytes - len(r.kvs)
@@ -116,13 +116,13 @@ func (r *rangeResponse) addBytes(num protowire.Number, b []byte) {
 	}
 }
 
-// need makes room for n bytes.
+// need makes space for n bytes.
 func (r *rangeResponse) need(n int) {
 	if r.room() >= n {
 		return
 	}
 	invariant.Check(len(r.full) == 0 || cap(r.kvs) == pieceBytes, "piece %d of a list has room for %d bytes", len(r.full), cap(r.kvs))
-	r.mem.piece(pieceBytes) // without room the walk ends after this record
+	r.mem.piece(pieceBytes) // without memory the walk ends after this record
 	r.full = append(r.full, r.kvs)
 	r.kvs = laterPieces.Get().(*[pieceBytes]byte)[:0]
 }
@@ -141,7 +141,7 @@ func (r *rangeResponse) Reset() {
 	r.mem.release(r.mem.used)
 }
 
-// drop ends the life of a response that is not sent.
+// drop releases a response that is not sent.
 func (r *rangeResponse) drop() {
 	r.Reset()
 	freePiece(r.kvs)
@@ -157,19 +157,19 @@ func (r *rangeResponse) listBytes() int {
 	return n
 }
 
-// besidesMax is how long a response's encoding is at most without its list.
+// besidesMax is the maximum length of a response's encoding without its list.
 const besidesMax = 64
 
 // SizeWire implements grpcserver.WireSizer.
 func (r *rangeResponse) SizeWire() int { return r.listBytes() + besidesMax }
 
-// AppendWire implements grpcserver.WireAppender. It ends the response's life.
+// AppendWire implements grpcserver.WireAppender. It releases the response.
 func (r *rangeResponse) AppendWire(dst []byte) ([]byte, error) {
 	dst = r.header.append(slices.Grow(dst, r.SizeWire()))
 	return r.appendEnd(r.appendList(dst)), nil
 }
 
-// appendList appends the list and gives its pieces back.
+// appendList appends the list and releases its pieces.
 func (r *rangeResponse) appendList(dst []byte) []byte {
 	for _, p := range r.full {
 		dst = append(dst, p...)
@@ -199,7 +199,7 @@ func (r *rangeResponse) WirePieces() (pieces [][]byte, done func(piece []byte)) 
 	return r.takeList(r.header.append(make([]byte, 0, besidesMax))), r.pieceDone()
 }
 
-// pieceDone returns what gives back a piece that has been sent or dropped.
+// pieceDone returns a function that releases a piece that has been sent or dropped.
 func (r *rangeResponse) pieceDone() func(piece []byte) {
 	account := r.mem.account
 	if account == nil {
@@ -213,7 +213,7 @@ func (r *rangeResponse) pieceDone() func(piece []byte) {
 	}
 }
 
-// takeList returns what stands before the list and its pieces, and ends the response's life.
+// takeList returns the bytes before the list and its pieces, and releases the response.
 func (r *rangeResponse) takeList(before []byte) [][]byte {
 	pieces := append(append(make([][]byte, 0, len(r.full)+2), before), r.full...)
 	pieces = append(pieces, r.kvs)

@@ -12,7 +12,7 @@ import (
 	"cairn/internal/version"
 )
 
-// maintenanceService is etcdserverpb.Maintenance, as far as it is there.
+// maintenanceService is etcdserverpb.Maintenance.
 var maintenanceService = grpc.ServiceDesc{
 	ServiceName: etcdserverpb.Maintenance_ServiceDesc.ServiceName,
 	HandlerType: (*any)(nil),
@@ -29,7 +29,7 @@ var maintenanceService = grpc.ServiceDesc{
 	Streams: []grpc.StreamDesc{{StreamName: "Snapshot", Handler: snapshotStream, ServerStreams: true}},
 }
 
-// checkRoot permits what needs the role root and changes nothing.
+// checkRoot permits calls that need the role root and change nothing.
 func (s *server) checkRoot(ctx context.Context) error {
 	return s.asRoot(ctx, func(context.Context) error { return nil })
 }
@@ -59,7 +59,7 @@ func (s *server) status(ctx context.Context, _ *etcdserverpb.StatusRequest) (any
 		resp.Errors = append(resp.Errors, rpctypes.ErrNoLeader.Error())
 	}
 	for _, a := range s.member.State.Alarms().List(alarm.None) {
-		// As etcd 3.4 to 3.6 print the message, down to the blank at the end.
+		// As etcd 3.4 to 3.6 print the message, including the blank at the end.
 		resp.Errors = append(resp.Errors, fmt.Sprintf("memberID:%d alarm:%v ", a.Member, a.Kind))
 	}
 	return resp, nil
@@ -74,7 +74,7 @@ func (s *server) defragment(ctx context.Context, _ *etcdserverpb.DefragmentReque
 	return &etcdserverpb.DefragmentResponse{}, nil
 }
 
-// alarm shows and changes the alarms. Any user may see them; health checks do.
+// alarm lists and changes the alarms. Any user may list them; health checks do.
 func (s *server) alarm(ctx context.Context, req *etcdserverpb.AlarmRequest) (any, error) {
 	kind := alarm.Kind(req.Alarm)
 	if req.Alarm < 0 || req.Alarm > etcdserverpb.AlarmType(alarm.Corrupt) {
@@ -107,7 +107,7 @@ func (s *server) alarms(ctx context.Context, kind alarm.Kind) (any, error) {
 	return s.alarmResponse(found), nil
 }
 
-// changeAlarm raises or lifts an alarm. No alarm at all is nothing to do, as in etcd.
+// changeAlarm raises or clears an alarm. As in etcd, it does nothing for the kind NONE.
 func (s *server) changeAlarm(ctx context.Context, c *alarm.Command) (any, error) {
 	var changed []alarm.Alarm
 	err := s.asRoot(ctx, func(ctx context.Context) (err error) {

@@ -14,8 +14,8 @@ import (
 	"cairn/internal/watch"
 )
 
-// Member is the member that is served, as one small interface for each thing that services need of
-// it. member.Member implements all of them and documents their methods.
+// Member is the served member, as one small interface per topic. member.Member implements all of
+// them and documents their methods.
 type Member struct {
 	Requests Requests
 	Role     Role
@@ -27,14 +27,14 @@ type Member struct {
 	Users    Users
 }
 
-// Requests is what every service needs: to read, to propose, and to identify callers.
+// Requests is for every service: reading, proposing, and identifying callers.
 type Requests interface {
 	Keys() *mvcc.Store
 	// WaitLinearizable returns when a read that starts afterwards is linearizable.
 	WaitLinearizable(ctx context.Context) error
 	// Propose returns when a command has been applied.
 	Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error)
-	// RaftStatus returns the position that headers of responses show.
+	// RaftStatus returns the position in the headers of responses.
 	RaftStatus() (appliedIndex, term uint64)
 	// Gate authenticates users.
 	Gate() *auth.Gate
@@ -61,20 +61,20 @@ type Space interface {
 	QuotaBytes() int64
 }
 
-// Leases is what the lease service needs besides Requests.
+// Leases is for the lease service, in addition to Requests.
 type Leases interface {
 	// ClusterTime returns the current cluster time, by which leases expire.
 	ClusterTime() kv.ClusterTime
 }
 
-// Watches is what watches, locks and elections need besides Requests.
+// Watches is for watches, locks and elections, in addition to Requests.
 type Watches interface {
 	Watches() *watch.Hub
 }
 
 // Cluster changes the members.
 type Cluster interface {
-	// Members returns the members in the order of their IDs.
+	// Members returns the members, sorted by ID.
 	Members() []membership.Member
 	AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error)
 	UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error
@@ -90,7 +90,7 @@ type State interface {
 	HashState(ctx context.Context) (sum uint32, revision int64, err error)
 	HashKV(ctx context.Context, revision int64) (mvcc.Hash, error)
 	Snapshot() (*snapshot.Source, error)
-	// Migration returns how far a migration from another cluster has come.
+	// Migration returns the progress of a migration from another cluster.
 	Migration() *migration.State
 }
 

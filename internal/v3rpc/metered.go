@@ -32,8 +32,8 @@ func observed(desc *grpc.ServiceDesc, o observer) *grpc.ServiceDesc {
 	return &out
 }
 
-// Metered registers services whose calls are counted in grpc_server_…, as those of this package
-// are. It is for the services of gRPC itself, which etcd counts too.
+// Metered registers services whose calls are counted in grpc_server_…, like those of this package.
+// It is for the services of gRPC itself, which etcd counts too.
 type Metered struct {
 	reflection.GRPCServer
 	Meters *metrics.Metrics
@@ -148,14 +148,14 @@ func (s *meteredServerStream) SendMsg(msg any) error {
 }
 
 // batchStream is a stream that sends many small messages with one write: SendMore may leave a
-// message in the output until Flush. Our own transport's streams are.
+// message in the output until Flush. The streams of grpcserver implement it.
 type batchStream interface {
 	grpc.ServerStream
 	SendMore(msg any) error
 	Flush()
 }
 
-// SendMore implements batchStream, by SendMsg where the stream is another transport's.
+// SendMore implements batchStream, by SendMsg if the stream does not.
 func (s *meteredServerStream) SendMore(msg any) error {
 	batch, ok := s.ServerStream.(batchStream)
 	if !ok {

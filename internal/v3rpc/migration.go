@@ -32,7 +32,7 @@ var migrationService = grpc.ServiceDesc{
 	},
 }
 
-// migrationStatus returns how far the migration has come, to any user.
+// migrationStatus returns the progress of the migration, to any user.
 func (s *server) migrationStatus(ctx context.Context, _ *wrapperspb.BytesValue) (any, error) {
 	if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func migrationApply(srv any, stream grpc.ServerStream) error {
 	}
 }
 
-// applyMigration has a command applied, and sends the status after it.
+// applyMigration applies a command, and sends the status after it.
 func (s *server) applyMigration(ctx context.Context, stream grpc.ServerStream, command []byte) error {
 	if !membership.KnowStillChanges(s.member.Cluster.Members()) {
 		return status.Error(codes.FailedPrecondition, "etcdserver: a member of an older version does not know migrations: upgrade it first")
@@ -100,7 +100,7 @@ func (s *server) applyMigration(ctx context.Context, stream grpc.ServerStream, c
 	return stream.SendMsg(resp)
 }
 
-// receiveCommand returns the next command of a stream, put together from its pieces. Its bytes are
+// receiveCommand returns the next command of a stream, assembled from its pieces. Its bytes are
 // taken from the account, also when an error is returned; the error io.EOF is the end of the
 // stream.
 func receiveCommand(stream grpc.ServerStream, account *budget.Account) (command []byte, err error) {

@@ -15,7 +15,7 @@ import (
 
 // The calls of this member that wait in one queue of a lock or an election share a copy of it: the
 // keys below the name, in the order in which they were created, which a watch keeps up to date. So
-// a key that is created or deleted costs the same however many keys and waiters the queue has, and
+// a key that is created or deleted costs the same regardless of the number of keys and waiters, and
 // wakes at most the one waiter whose turn it is.
 
 const (
@@ -25,9 +25,9 @@ const (
 )
 
 var (
-	// errQueueTooLong is the end of a copy that would exceed its limits.
+	// errQueueTooLong ends a copy that would exceed its limits.
 	errQueueTooLong = errors.New("queue is too long to be copied")
-	// errQueueReset is the end of a copy that has missed changes.
+	// errQueueReset ends a copy that has missed changes.
 	errQueueReset = errors.New("queue has to be read again")
 )
 
@@ -52,7 +52,7 @@ type queue struct {
 	order   []place
 	seen    int64                  // revision up to which changes are in the copy
 	waiters map[int64][]chan error // by the create revision of their keys
-	ended   error                  // why the copy is not kept up to date any longer
+	ended   error                  // why the copy is no longer kept up to date
 }
 
 // place is a key's place in a queue. The key may have been deleted since.
@@ -91,7 +91,7 @@ func (s *server) forgetLocked(q *queue) {
 	}
 }
 
-// copyQueue keeps a copy up to date until its context ends or it cannot go on.
+// copyQueue keeps a copy up to date until its context ends or an error occurs.
 func (s *server) copyQueue(ctx context.Context, q *queue) {
 	err := s.followQueue(ctx, q)
 	s.queues.mu.Lock()
@@ -141,7 +141,7 @@ func (q *queue) load(keys []mvcc.KeyRecord, revision int64) error {
 		}
 	}
 	q.seen = revision
-	for created, waiters := range q.waiters { // those that came before the copy was loaded
+	for created, waiters := range q.waiters { // those that arrived before the copy was loaded
 		if created <= q.seen && (created <= q.frontLocked() || !q.hasLocked(created)) {
 			q.wakeLocked(created, waiters)
 		}
@@ -149,7 +149,7 @@ func (q *queue) load(keys []mvcc.KeyRecord, revision int64) error {
 	return nil
 }
 
-// hasLocked reports whether a key of a create revision exists.
+// hasLocked reports whether the key with a create revision exists.
 func (q *queue) hasLocked(created int64) bool {
 	i, _ := slices.BinarySearchFunc(q.order, created, func(p place, at int64) int { return int(p.created - at) })
 	for ; i < len(q.order) && q.order[i].created == created; i++ {
@@ -174,7 +174,7 @@ func (q *queue) apply(events []*watch.Event) error {
 			}
 			delete(q.created, key)
 			q.bytes -= len(key)
-			q.wakeLocked(created, q.waiters[created]) // its waiter finds that the key is gone
+			q.wakeLocked(created, q.waiters[created]) // its waiter detects that the key was deleted
 		case e.Record.CreateRevision == e.Revision():
 			if err := q.addLocked(key, e.Revision()); err != nil {
 				return err

@@ -19,23 +19,24 @@ import (
 	"cairn/internal/v3op"
 )
 
-// chunkBytes is the size from which a chunk of a streamed range takes no further record. No
+// chunkBytes is the size above which a chunk of a streamed range accepts no further record. No
 // iterator or snapshot of the store is held while a chunk waits for its client.
 const chunkBytes = 256 << 10
 
 // chunk is one RangeStreamResponse, and the mvcc.Sink that fills it.
 //
-// A chunk is final when the range holds no record behind it, which is known only when the walk has
-// looked for one. So a full chunk takes a look at the next record, and leaves it to its successor.
-// Invariant: of a stream's chunks only the last is final, and it holds records unless the whole
-// range has none (checked by streamRange).
+// A chunk is final when the range has no record behind it, which is known only when the walk has
+// looked for one. So a full chunk peeks at the next record, and leaves it to its successor.
+// Invariant: of a stream's chunks only the last is final, and it has records unless the whole range
+// has none (checked by streamRange).
+
 type chunk struct {
 	rangeResponse
-	bytesMax int    // from this size on it takes no further record
+	bytesMax int    // above this size it accepts no further record
 	last     []byte // the last key in it
 	keys     int64
 	hasNext  bool // a record was left to the next chunk
-	final    bool // carries header, more and count
+	final    bool // has header, more and count
 }
 
 // Reset implements mvcc.Sink.
@@ -95,9 +96,9 @@ func appendListHead(dst []byte, n int) []byte {
 }
 
 // rangeStream serves KV.RangeStream: the response of Range in chunks, all of one revision. As in
-// etcd header, more and count come with the last records, in the last chunk. A range that is sorted
-// otherwise than by ascending key, or filtered by revisions, is one chunk, since its order is known
-// only when all of it has been read.
+// etcd header, more and count are sent with the last records, in the last chunk. A range that is
+// sorted other than by ascending key, or filtered by revisions, is one chunk, since its order is
+// known only when all of it has been read.
 func rangeStream(srv any, stream grpc.ServerStream) error {
 	s, req := srv.(*server), new(etcdserverpb.RangeRequest)
 	if err := stream.RecvMsg(req); err != nil {
@@ -143,7 +144,7 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 	}
 }
 
-// readChunk reads the next chunk of rest, which is what is left of a range that the caller must be
+// readChunk reads the next chunk of rest, the unread part of a range that the caller must be
 // permitted to read. If the chunk has no successor, the summary is that of rest.
 func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.RangeOp, bytesMax int) (c *chunk, sum mvcc.RangeSummary, err error) {
 	c = &chunk{bytesMax: bytesMax}

@@ -11,8 +11,8 @@ import (
 // are encoded.
 //
 // A walk must not wait for memory, since it pins a state of the store. So a list that gets no
-// further piece ends its walk (short); await then waits for room for all of it, and the walk starts
-// again with that reserved.
+// further piece ends its walk (short); await then waits for memory for the whole list, and the walk
+// starts again with that reserved.
 type room struct {
 	ctx     context.Context
 	account *budget.Account
@@ -20,8 +20,8 @@ type room struct {
 	begun    bool  // the account counts this list as a response
 	reserved int64 // taken by await and not used by a piece yet
 	used     int64 // bytes of pieces
-	gathered int64 // bytes of records that wait to be sorted
-	sorting  int64 // taken for them
+	gathered int64 // bytes of records collected for sorting
+	sorting  int64 // bytes taken for them
 	steps    int
 	short    bool
 	err      error // the context's
@@ -40,7 +40,7 @@ func (r *room) piece(n int64) bool {
 	return !r.short
 }
 
-// take takes n bytes, of what await reserved if there is enough left.
+// take takes n bytes, from the reservation of await if that is large enough.
 func (r *room) take(n int64) bool {
 	if r.reserved >= n {
 		r.reserved -= n
@@ -74,25 +74,25 @@ func (r *room) gather(n int64) bool {
 	return r.step()
 }
 
-// endWalk gives back what only the walk needed.
+// endWalk releases the memory that only the walk needed.
 func (r *room) endWalk() {
 	r.account.GiveResponse(r.sorting)
 	r.sorting = 0
 }
 
-// release gives back n bytes of pieces.
+// release releases n bytes of pieces.
 func (r *room) release(n int64) {
 	r.used -= n
 	r.account.GiveResponse(n)
 }
 
-// dropReserved gives back what await took and no piece has used.
+// dropReserved releases the unused reservation of await.
 func (r *room) dropReserved() {
 	r.account.GiveResponse(r.reserved)
 	r.reserved, r.gathered, r.steps = 0, 0, 0
 }
 
-// await waits for room for n bytes after a walk that was too short.
+// await waits for memory for n bytes after a walk that was too short.
 func (r *room) await(n int64) error {
 	r.short = false
 	if err := r.account.BeginResponse(r.ctx, n); err != nil {
@@ -102,7 +102,7 @@ func (r *room) await(n int64) error {
 	return nil
 }
 
-// list runs read, which fills resp, until there was room for all of it. On an error resp is
+// list runs read, which fills resp, until there was memory for all of it. On an error resp is
 // dropped.
 func list(resp *rangeResponse, read func() error) error {
 	for {
@@ -117,7 +117,8 @@ func list(resp *rangeResponse, read func() error) error {
 			m.dropReserved()
 			return nil
 		}
-		// Not much more than it had: a larger share is served later, and may never be had.
+		// Request not much more than it had: a larger share is served later, and may never be
+		// available.
 		had := m.used + gathered
 		want := had + max(2*pieceBytes, had/4)
 		want = m.account.Clamp(want, had+pieceBytes)

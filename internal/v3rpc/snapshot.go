@@ -15,16 +15,16 @@ import (
 	"cairn/internal/version"
 )
 
-// blobBytes is how much of a snapshot a message carries: etcd's 32 KiB.
+// blobBytes is the size of a snapshot's messages: etcd's 32 KiB.
 const blobBytes = 32 << 10
 
-// snapshotsMax is how many snapshots are sent at a time. Each keeps tables on the disk that
-// compactions have replaced, as long as its client takes.
+// snapshotsMax is the maximum number of snapshots that are sent at a time. Each keeps tables on
+// disk that compactions have replaced, until its client has read it.
 const snapshotsMax = 4
 
-// snapshotStream serves Maintenance.Snapshot: the state of this member as of now, in cairn's
-// format (docs/formats/snapshot.md), with etcd's SHA-256 at the end. It needs the role root when
-// authentication is on, as of that moment, and no leader.
+// snapshotStream serves Maintenance.Snapshot: the state of this member as of now, in cairn's format
+// (docs/formats/snapshot.md), with etcd's SHA-256 at the end. It needs the role root if
+// authentication is enabled as of that moment, and no leader.
 func snapshotStream(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
 	if err := stream.RecvMsg(new(etcdserverpb.SnapshotRequest)); err != nil {
@@ -64,8 +64,8 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 			Blob: blob[:n], Version: version.Cluster, // as in etcd without a header
 		}
 		if !last {
-			// The rest is known only once it has been compressed. This estimate is the size of the
-			// state on disk, and 0 only in the last message.
+			// The remaining size is known only once it has been compressed. This estimate is based
+			// on the size of the state on disk, and 0 only in the last message.
 			resp.RemainingBytes = uint64(max(disk-sent, 1))
 		}
 		if err := stream.SendMsg(resp); err != nil {

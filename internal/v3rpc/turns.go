@@ -16,10 +16,10 @@ import (
 )
 
 // Locks and elections are queues of keys: a caller that wants a turn puts a key below the name,
-// which is attached to a lease, and waits until every key that was created before has been deleted.
-// The keys are those of etcd's recipe, so that callers of these services and clients that run the
-// recipe themselves share one queue. All reads and writes are those of the KV service, on behalf of
-// the caller.
+// attached to a lease, and waits until every key that was created before has been deleted. The keys
+// are those of etcd's recipe, so that callers of these services and clients that run the recipe
+// themselves share one queue. All reads and writes are those of the KV service, on behalf of the
+// caller.
 
 // turnTTL is the TTL, in seconds, of the lease that is granted to a caller without one.
 const turnTTL = 60
@@ -37,11 +37,11 @@ type turn struct {
 	created int64
 }
 
-// queueOf returns what the keys of a queue begin with.
+// queueOf returns the prefix of the keys of a queue.
 func queueOf(name []byte) []byte { return append(bytes.Clone(name), '/') }
 
-// newTurn returns the turn of a lease, not yet taken. Without a lease one is granted. The caller
-// must have the permission to read the queue.
+// newTurn returns the turn of a lease, not yet taken. Without a lease it grants one. The caller
+// must have permission to read the queue.
 func (s *server) newTurn(ctx context.Context, name []byte, lease int64) (*turn, error) {
 	prefix := queueOf(name)
 	all := prefixRange(prefix)
@@ -124,7 +124,8 @@ func (s *server) awaitDelete(ctx context.Context, key []byte, revision int64) er
 func (s *server) leave(ctx context.Context, t *turn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	_, _ = s.transact(ctx, &etcdserverpb.TxnRequest{ // the lease takes the key in the end
+	// at the latest, the key is deleted with the lease
+	_, _ = s.transact(ctx, &etcdserverpb.TxnRequest{
 		Compare: []*etcdserverpb.Compare{createdAt(t.key, t.created)},
 		Success: []*etcdserverpb.RequestOp{deleteKey(t.key)},
 	})
@@ -183,14 +184,14 @@ func (s *server) lookUp(ctx context.Context, req *etcdserverpb.RangeRequest) ([]
 	return resp.Responses[0].GetResponseRange().Kvs, resp.Header, nil
 }
 
-// prefixRange asks for all keys with a prefix that ends with a slash.
+// prefixRange returns the range of all keys with a prefix that ends with a slash.
 func prefixRange(prefix []byte) *etcdserverpb.RangeRequest {
 	end := bytes.Clone(prefix)
 	end[len(end)-1]++
 	return &etcdserverpb.RangeRequest{Key: prefix, RangeEnd: end}
 }
 
-// ownerOf asks for the key of a queue that was created first.
+// ownerOf returns a request for the key of a queue that was created first.
 func ownerOf(prefix []byte) *etcdserverpb.RangeRequest {
 	first := prefixRange(prefix)
 	first.SortTarget, first.SortOrder, first.Limit = etcdserverpb.RangeRequest_CREATE, etcdserverpb.RangeRequest_ASCEND, 1

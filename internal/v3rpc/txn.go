@@ -16,9 +16,9 @@ import (
 	"cairn/internal/v3op"
 )
 
-// checkTxn validates a transaction: sizes, keys, and that no key is written twice.
-// opsMax is what may still be nested below, as etcd counts it: the longest list of each level
-// is taken from what is left for the next one.
+// checkTxn validates a transaction: sizes, keys, and that no key is written twice. opsMax is the
+// number of operations that may still be nested below, as etcd counts them: the longest list of
+// each level is subtracted for the next one.
 func checkTxn(t *etcdserverpb.TxnRequest, opsMax int) error {
 	if err := checkTxnOps(t, opsMax, 0); err != nil {
 		return err
@@ -64,20 +64,20 @@ func checkOp(op *etcdserverpb.RequestOp, opsMax, depth int) error {
 	case *etcdserverpb.RequestOp_RequestTxn:
 		return checkTxnOps(r.RequestTxn, opsMax, depth+1)
 	default:
-		return rpctypes.ErrGRPCKeyNotFound // an operation of no kind, as etcd answers it
+		return rpctypes.ErrGRPCKeyNotFound // an operation of no kind, with etcd's error
 	}
 }
 
-// writes is what a branch writes: the keys that it puts, sorted, and the ranges that it
-// deletes. Two deletes may overlap; a put may overlap with nothing else.
+// writes are the writes of a branch: the keys that it puts, sorted, and the ranges that it deletes.
+// Two deletes may overlap; a put must not overlap with any other write.
 type writes struct {
 	puts    [][]byte
 	deletes []kv.KeyRange
 }
 
-// branchWrites gathers the writes of a branch and of the transactions nested in it. It
-// returns ErrDuplicateKey when one key is written by two operations that may both run: only
-// the two branches of one nested transaction exclude each other.
+// branchWrites collects the writes of a branch and of the transactions nested in it. It returns
+// ErrDuplicateKey when one key is written by two operations that may both run: only the two
+// branches of one nested transaction exclude each other.
 func branchWrites(ops []*etcdserverpb.RequestOp) (w writes, err error) {
 	for _, op := range ops {
 		var more writes
@@ -108,7 +108,7 @@ func branchWrites(ops []*etcdserverpb.RequestOp) (w writes, err error) {
 	return w, nil
 }
 
-// clash reports whether w deletes something that o puts.
+// clash reports whether w deletes a key that o puts.
 func (w writes) clash(o writes) bool {
 	for _, d := range w.deletes {
 		i := sort.Search(len(o.puts), func(i int) bool { return bytes.Compare(o.puts[i], d.Key) >= 0 })
@@ -130,7 +130,7 @@ func meet(a, b [][]byte) bool {
 	})
 }
 
-// union merges two sorted lists; keys of both stay once.
+// union merges two sorted lists without duplicates.
 func union(a, b [][]byte) [][]byte {
 	if len(b) == 1 { // the usual case: one more put
 		if at, found := slices.BinarySearchFunc(a, b[0], bytes.Compare); !found {
@@ -143,7 +143,7 @@ func union(a, b [][]byte) [][]byte {
 	return slices.CompactFunc(all, bytes.Equal)
 }
 
-// serializable reports whether all ranges of a transaction that only reads are.
+// serializable reports whether all ranges of a transaction that only reads are serializable.
 func serializable(t *etcdserverpb.TxnRequest) bool {
 	return !slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *etcdserverpb.RequestOp) bool {
 		if nested := op.GetRequestTxn(); nested != nil {
@@ -161,7 +161,7 @@ func txnResponse(h *etcdserverpb.ResponseHeader, t *mvcc.TxnResult) *etcdserverp
 	return out
 }
 
-// opResponse answers one operation. As in etcd, the headers of nested answers have
+// opResponse converts the result of one operation. As in etcd, the headers of nested responses have
 // only a revision, and those of nested transactions nothing.
 func opResponse(r *mvcc.OpResult) *etcdserverpb.ResponseOp {
 	at := func(rev int64) *etcdserverpb.ResponseHeader { return &etcdserverpb.ResponseHeader{Revision: rev} }

@@ -1,12 +1,11 @@
 // Package v3rpc serves etcd's v3 gRPC services from a member.
 //
-// It owns the validation of requests, the translation between the wire and the
-// operations of mvcc, and the one table of wire errors (errors.go). The messages of
-// the hot calls are decoded and encoded by hand (wire.go), straight between the bytes
-// of the connection and those of the store: a put is copied once, into the command
-// that goes to the log; a list is encoded while the iterator walks. The transport must
-// know the interfaces that these messages implement (package grpcserver's WireAppender and
-// WireUnmarshaler); the rest are the published protobuf messages.
+// It owns the validation of requests, the translation between the wire and the operations of mvcc,
+// and the one table of wire errors (errors.go). The messages of the hot calls are decoded and
+// encoded by hand-written code (wire.go), directly between the bytes of the connection and those of
+// the store: a put is copied once, into the command for the log; a list is encoded while the
+// iterator walks. The transport must support the interfaces of these messages (package grpcserver's
+// WireAppender and WireUnmarshaler); the rest are the published protobuf messages.
 //
 // It keeps no state; everything is safe for concurrent use.
 package v3rpc
@@ -28,16 +27,16 @@ type Config struct {
 	MemberID  uint64
 	TxnOpsMax int // --max-txn-ops
 
-	// LeaseTTLMin is the least TTL, in seconds; a shorter one is raised to it.
+	// LeaseTTLMin is the minimum TTL, in seconds; a shorter one is raised to it.
 	LeaseTTLMin int64
 
 	// ClientCertAuth makes the common name of a client's certificate its user, for calls over gRPC
 	// without a token.
 	ClientCertAuth bool
 
-	RequestBytesMax int // --max-request-bytes; answers of watches are split there on demand
-	// WatchProgressInterval is how long a watch that asked to be notified of progress is
-	// left without an answer; 0 means etcd's 10 minutes.
+	RequestBytesMax int // --max-request-bytes; responses of watches are split at it on request
+	// WatchProgressInterval is the time without a response after which a watch that requested
+	// progress notifications gets one; 0 means etcd's 10 minutes.
 	WatchProgressInterval time.Duration
 
 	// SlowRequest is the duration above which a unary call is logged;
@@ -69,12 +68,12 @@ type server struct {
 	meters *metrics.Metrics
 	cfg    Config
 
-	hashing   chan struct{} // has a token while a hash is being made
-	snapshots chan struct{} // has a token for each that is being sent
+	hashing   chan struct{} // has a token while a hash is being computed
+	snapshots chan struct{} // has a token for each snapshot that is being sent
 	queues    queues
 }
 
-// header returns the header of an answer at a revision.
+// header returns the header of a response at a revision.
 func (s *server) header(revision int64) header {
 	_, term := s.member.Requests.RaftStatus()
 	return header{clusterID: s.cfg.ClusterID, memberID: s.cfg.MemberID, revision: revision, term: term}
@@ -98,7 +97,7 @@ func call[Req any](full string, method func(*server, context.Context, *Req) (any
 	}
 }
 
-// finish translates an error to the wire.
+// finish converts an error to the wire.
 func finish(resp any, err error) (any, error) {
 	if err != nil {
 		return nil, wireError(err)

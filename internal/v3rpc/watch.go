@@ -27,14 +27,14 @@ var watchService = grpc.ServiceDesc{
 
 const (
 	watchProgressInterval = 10 * time.Minute
-	// watchEventsBytes is where a list of events is divided between two answers, if it
-	// holds several revisions.
+	// watchEventsBytes is the size at which a list of events is divided between two responses, if
+	// it has several revisions.
 	watchEventsBytes = 1 << 20
-	// noWatch is the id in answers that are about no watch, or about all.
+	// noWatch is the id in responses that are about no watch, or about all.
 	noWatch = -1
 )
 
-// Why watches are not created, as etcd says it.
+// etcd's texts about watches that cannot be created.
 const (
 	reasonEmptyRange  = "mvcc: watcher range is empty"
 	reasonDuplicateID = "mvcc: duplicate watch ID provided on the WatchStream"
@@ -49,10 +49,10 @@ type watching struct {
 	watches map[int64]*watchOf
 	nextID  int64
 
-	// the least revision of the response to a progress request; 0 if none was requested
+	// the minimum revision of the response to a progress request; 0 if none was requested
 	asked    int64
-	auth     *auth.State // as of which the watches are permitted
-	notified int         // watches that want to be notified
+	auth     *auth.State // the state in which the watches are permitted
+	notified int         // number of watches with progress notifications
 	timer    *time.Timer
 	reply    watchResponse
 }
@@ -63,14 +63,14 @@ type watchOf struct {
 	w        *watch.Watcher
 	prevKV   bool
 	fragment bool
-	notify   bool // of progress
-	answered bool // since the timer went off last
+	notify   bool // progress notifications were requested
+	answered bool // a response was sent since the timer last fired
 
 	keys  kv.KeyRange
-	actor *auth.Actor // who watches
+	actor *auth.Actor // the watching user
 }
 
-// watchStream answers Watch.Watch.
+// watchStream serves Watch.Watch.
 func watchStream(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
 	w := &watching{server: s, out: stream.(batchStream), in: s.member.Watches.Watches().NewStream(), watches: make(map[int64]*watchOf)}
@@ -153,10 +153,10 @@ func (s *watching) handle(req *etcdserverpb.WatchRequest) error {
 		s.asked = max(s.asked, s.member.Requests.Keys().Head().Revision)
 		return s.sendProgress()
 	}
-	return nil // a request of a newer client: etcd passes it over
+	return nil // a request of a newer client: etcd ignores it
 }
 
-// create serves a create request. As in etcd an empty key is the first of all keys.
+// create serves a create request. As in etcd an empty key means the first of all keys.
 func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	rng := kv.KeyRange{Key: req.Key, End: req.RangeEnd}
 	if len(rng.Key) == 0 {
@@ -198,7 +198,7 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	return s.send(watchResponse{id: id, created: true}, revision)
 }
 
-// freeID returns the next ID that no watch has.
+// freeID returns the next unused ID.
 func (s *watching) freeID() int64 {
 	for s.watches[s.nextID] != nil {
 		s.nextID++
@@ -244,7 +244,7 @@ func (s *watching) deliver() error {
 	for _, d := range deliveries {
 		o := d.Watcher.Owner().(*watchOf)
 		if s.watches[o.id] != o {
-			continue // it has just been ended
+			continue // it has just ended
 		}
 		sent += len(d.Events)
 		if d.Compacted != 0 {
@@ -338,7 +338,7 @@ func (s *watching) sendProgress() error {
 	return s.send(watchResponse{id: noWatch}, revision)
 }
 
-// notify sends a progress notification to the watches that asked for it and had no response for an
+// notify sends a progress notification to the watches that requested it and had no response for an
 // interval.
 func (s *watching) notify() error {
 	s.timer.Reset(s.cfg.WatchProgressInterval)

@@ -17,7 +17,7 @@ type watchResponse struct {
 	reason   string
 	fragment bool
 	events   []*watch.Event
-	prevKV   bool // the events have it
+	prevKV   bool // the events have prev_kv
 }
 
 // SizeWire implements grpcserver.WireSizer.
@@ -54,7 +54,7 @@ func (r *watchResponse) AppendWire(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// eventSize returns about how many bytes an event takes in an answer, never too few.
+// eventSize returns an upper bound of the size of an event in a response.
 func eventSize(e *watch.Event, prevKV bool) int {
 	const facts = 80 // tags, lengths, and numbers of 64 bits
 	n := facts + len(e.Key) + len(e.Record.Value)
@@ -67,7 +67,7 @@ func eventSize(e *watch.Event, prevKV bool) int {
 // hasPrev reports whether an event has a prev_kv: as in etcd not one that has been compacted.
 func hasPrev(e *watch.Event) bool { return !e.Prev.Mod.IsZero() && !e.Prev.Deleted && !e.PrevGone }
 
-// eventAlone appends an Event without prev_kv, as field 11 of the answer.
+// eventAlone appends an Event without prev_kv, as field 11 of the response.
 func eventAlone(dst []byte, e *watch.Event) []byte { return appendEvent(dst, e, false) }
 
 // eventWithPrev appends an Event with prev_kv.

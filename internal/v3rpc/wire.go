@@ -11,11 +11,11 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// The messages of this file are RangeRequest, RangeResponse, PutRequest, PutResponse,
-// KeyValue and ResponseHeader of etcd's rpc.proto and kv.proto, whose field numbers
-// stand beside the code. wire_test.go holds them against the published messages.
+// The messages of this file are RangeRequest, RangeResponse, PutRequest, PutResponse, KeyValue and
+// ResponseHeader of etcd's rpc.proto and kv.proto; the field numbers are beside the code.
+// wire_test.go compares them with the published messages.
 
-// errWire is wrapped by the errors of requests that are not protobuf.
+// errWire is wrapped by the errors about requests that are not protobuf.
 var errWire = errors.New("malformed message")
 
 // field is one field of a message: a number in v, or bytes in b.
@@ -25,8 +25,8 @@ type field struct {
 	b   []byte
 }
 
-// eachField calls f with the fields of a message, in order. Fields of types that the
-// messages of this file do not have are passed over, as unknown ones are.
+// eachField calls f with the fields of a message, in order. Fields of types that the messages of
+// this file do not have are ignored, like unknown ones.
 func eachField(b []byte, f func(field)) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -54,8 +54,8 @@ func eachField(b []byte, f func(field)) error {
 	return nil
 }
 
-// rangeRequest is a RangeRequest. Its bytes are the connection's, and valid while the
-// call is handled.
+// rangeRequest is a RangeRequest. It aliases the connection's bytes, which are valid while the call
+// is handled.
 type rangeRequest struct {
 	mvcc.RangeOp
 	serializable bool
@@ -95,8 +95,7 @@ func (r *rangeRequest) UnmarshalWire(b []byte) error {
 	})
 }
 
-// putRequest is a PutRequest. Its bytes are the connection's, as those of a
-// rangeRequest.
+// putRequest is a PutRequest. It aliases the connection's bytes, like a rangeRequest.
 type putRequest struct {
 	mvcc.PutOp
 }
@@ -162,7 +161,7 @@ func (h *header) size() int {
 	return sizeNumber(h.clusterID) + sizeNumber(h.memberID) + sizeNumber(uint64(h.revision)) + sizeNumber(h.term)
 }
 
-// append appends the header as field 1, where every response has it.
+// append appends the header as field 1, as every response has it.
 func (h *header) append(dst []byte) []byte {
 	dst = protowire.AppendVarint(append(dst, 1<<3|byte(protowire.BytesType)), uint64(h.size()))
 	dst = appendNumber(dst, 1, h.clusterID)
@@ -194,7 +193,7 @@ func sizeKeyValue(key, value []byte, r *kv.Record) int {
 		sizeNumber(uint64(r.Version)) + sizeBytes(len(value)) + sizeNumber(uint64(r.Lease))
 }
 
-// appendRevisions appends the fields of a KeyValue that stand between key and value.
+// appendRevisions appends the fields of a KeyValue between key and value.
 func appendRevisions(dst []byte, r *kv.Record) []byte {
 	dst = appendNumber(dst, 2, uint64(r.CreateRevision))
 	dst = appendNumber(dst, 3, uint64(r.Mod.Main))

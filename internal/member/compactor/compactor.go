@@ -1,7 +1,7 @@
-// Package compactor compacts the history of the keys of itself: periodically to the revision of
-// some time ago, or to some revisions before the present one.
+// Package compactor compacts the history of the keys automatically: periodically to a revision of
+// some time ago, or to a number of revisions before the present one.
 //
-// Only the leader does it, so that the members of a cluster do not all propose the same.
+// Only the leader does it, so that the members of a cluster do not all propose the same compaction.
 //
 // Concurrency: Run belongs to one goroutine.
 package compactor
@@ -15,7 +15,7 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// Member is what a compactor needs of the member that it runs in.
+// Member is the part of the member that a compactor needs.
 type Member interface {
 	// Leads reports whether this member is the leader.
 	Leads() bool
@@ -23,10 +23,10 @@ type Member interface {
 	Compact(ctx context.Context, revision int64) error
 }
 
-// Policy says to which revision history is compacted. Without one there is no compaction.
+// Policy is the rule for the revision to compact to. The zero Policy compacts nothing.
 type Policy struct {
-	Retention time.Duration // to the revision of so long ago
-	Revisions int64         // to so many revisions before the present one
+	Retention time.Duration // to the revision of this long ago
+	Revisions int64         // to this many revisions before the present one
 }
 
 // Run compacts by a policy until the context ends.
@@ -70,8 +70,7 @@ func compact(ctx context.Context, m Member, revision int64, log *slog.Logger) {
 	}
 }
 
-// window remembers revisions for as long as a span, to find the one that was the present one a span
-// ago.
+// window records revisions for a span of time, to find the revision of one span ago.
 type window struct {
 	span, pace time.Duration
 	last       time.Duration // when next last returned a revision

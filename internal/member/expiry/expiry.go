@@ -1,10 +1,10 @@
-// Package expiry has the leader end what has reached its deadline: nodes of v2 and leases.
+// Package expiry makes the leader expire nodes of v2 and leases at their deadline.
 //
-// A command names the deadline that it acts on, and does nothing when that no longer holds. So it
-// may come late, or from a member that no longer leads.
+// A command has the deadline that it acts on, and does nothing if the node or lease has another one
+// by then. So it may be applied late, or come from a member that is no longer the leader.
 //
-// It owns when deadlines are looked for and how many are ended at a time. What a command does is
-// packages v2tree's and lease's.
+// It owns the times at which deadlines are checked and the number of commands at a time. It does
+// not own the effect of a command (v2tree, lease).
 //
 // Concurrency: Run belongs to one goroutine.
 package expiry
@@ -23,9 +23,10 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// Member is what expiry needs of the member that it runs in.
+// Member is the part of the member that expiry needs.
 type Member interface {
-	// MayExpire reports whether this member leads, and no alarm forbids that keys are removed.
+	// MayExpire reports whether this member is the leader, and no alarm forbids that keys are
+	// removed.
 	MayExpire() bool
 	// ClusterTimes returns the present cluster time, and that of the last applied entry.
 	ClusterTimes() (now, applied kv.ClusterTime)
@@ -33,46 +34,46 @@ type Member interface {
 	// of each that was proposed: fewer than given when the backlog is full. An error means that the
 	// member stops.
 	ProposeAll(ctx context.Context, commands []Command) ([]error, error)
-	// ProposeClusterTime has the cluster time written to the log.
+	// ProposeClusterTime proposes an entry with the cluster time.
 	ProposeClusterTime()
 }
 
-// Command ends one node or lease.
+// Command expires one node or lease.
 type Command struct {
 	Kind    machine.Kind
 	Payload []byte
 }
 
-// Options says for what an Expiry runs.
+// Options configures an Expiry.
 type Options struct {
 	Member          Member
 	Keys            *mvcc.Store
 	ElectionTimeout time.Duration
 	Log             *slog.Logger
-	// LeaseExpired is called for each lease that has ended.
+	// LeaseExpired is called for each lease that has expired.
 	LeaseExpired func()
 }
 
-// The pace: the deadlines are looked at in each interval, so many are ended at a time, which share
-// their entry with clients' requests and so are few, and the pause after them is as long as they
+// The pace: the interval of checking deadlines, and the maximum number of commands at a time; they
+// share an entry with clients' requests and so are few. The pause after them is as long as they
 // took.
 const (
 	interval = 100 * time.Millisecond
 	atATime  = 32
-	// lookBackEvery is after how many intervals all deadlines are looked at again, for those whose
-	// command has failed.
+	// lookBackEvery is the number of intervals after which all deadlines are checked again, for
+	// those whose command has failed.
 	lookBackEvery = 10
-	// v2Delay is how long a node of v2 outlives its TTL. etcd looks for those every half second, so
-	// there a node lives on for a quarter of a second on average. Programs rely on it that write
-	// with a TTL of 0 and then read; the recorded answers of etcd have such a case.
+	// v2Delay is how long a node of v2 outlives its TTL. etcd checks them every half second, so
+	// there a node outlives its TTL by a quarter of a second on average. Some programs rely on it:
+	// they write with a TTL of 0 and then read; the recorded responses of etcd have such a case.
 	v2Delay = 250 * time.Millisecond
 )
 
-// Expiry ends what is due.
+// Expiry expires nodes and leases that are due.
 type Expiry struct {
 	Options
-	// from is before which no deadlines are due any more: where many thousands have just been
-	// removed, the store would have to skip all of them at each look.
+	// from is a time before which no deadlines are due: where many thousands have just been
+	// removed, the store would have to skip all of them at each check.
 	from kv.ClusterTime
 }
 
@@ -98,7 +99,7 @@ func (x *Expiry) Run(ctx context.Context) error {
 	}
 }
 
-// round ends all that is due now.
+// round expires everything that is due now.
 func (x *Expiry) round(ctx context.Context) error {
 	for x.Member.MayExpire() {
 		began := time.Now()
@@ -113,8 +114,8 @@ func (x *Expiry) round(ctx context.Context) error {
 	return x.keepTime()
 }
 
-// pause waits, and reports whether the context goes on. Where very much ends together, clients'
-// requests get every other turn.
+// pause waits, and reports whether the context is still active. When very many deadlines are due
+// together, it alternates with clients' requests.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -126,8 +127,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// expire ends what is due among the earliest deadlines that are not before from, moves that on, and
-// reports whether there may be more.
+// expire expires what is due among the earliest deadlines that are not before from, advances from,
+// and reports whether there may be more.
 func (x *Expiry) expire(ctx context.Context) (more bool, err error) {
 	due, last, err := x.due()
 	if err != nil || len(due) == 0 {
@@ -142,13 +143,13 @@ func (x *Expiry) expire(ctx context.Context) (more bool, err error) {
 		}
 	}
 	if stopped != nil || len(results) < len(due) {
-		return false, nil // the next look finds the others again
+		return false, nil // the next check finds the others again
 	}
 	x.from = last
 	return len(due) >= atATime, nil
 }
 
-// due returns the commands that end what is due, nodes of v2 and leases, and the last of their
+// due returns the commands for nodes of v2 and leases that are due, and the last of their
 // deadlines.
 func (x *Expiry) due() (commands []Command, last kv.ClusterTime, err error) {
 	now, _ := x.Member.ClusterTimes()
@@ -170,12 +171,12 @@ func (x *Expiry) due() (commands []Command, last kv.ClusterTime, err error) {
 		last = max(last, leases[i].Deadline)
 		commands = append(commands, Command{machine.KindLease, leases[i].Append(nil)})
 	}
-	// Deadlines after v2Now are looked at again: they may be of nodes that are not due yet.
+	// Deadlines after v2Now are checked again: they may be of nodes that are not due yet.
 	return commands, max(x.from, min(last, v2Now)), nil
 }
 
-// keepTime has the cluster time written to the log when deadlines wait and no entry has carried it
-// for an election timeout: a successor adds no more than that to a deadline.
+// keepTime proposes the cluster time when deadlines wait and no entry has had it for an election
+// timeout: so a new leader extends a deadline at most by that.
 func (x *Expiry) keepTime() error {
 	now, applied := x.Member.ClusterTimes()
 	if !x.Member.MayExpire() || time.Duration(now-applied) < x.ElectionTimeout {
@@ -189,7 +190,7 @@ func (x *Expiry) keepTime() error {
 	return nil
 }
 
-// deadlinesWait reports whether anything will ever expire.
+// deadlinesWait reports whether any deadline exists.
 func (x *Expiry) deadlinesWait() (bool, error) {
 	nodes, err := v2tree.Due(x.Keys.Reading(), 0, math.MaxInt64, 1)
 	if err != nil || len(nodes) > 0 {

@@ -3,8 +3,8 @@
 // or a bug has damaged the data of one of them. The leader compares them and raises the alarm
 // CORRUPT.
 //
-// Concurrency: all methods may be called by any goroutine; a member computes one paced checksum at
-// a time.
+// Concurrency: all methods may be called from any goroutine; a member computes one paced checksum
+// at a time.
 package integrity
 
 import (
@@ -22,19 +22,19 @@ import (
 // ErrDamaged is returned by CheckAtStart when this member's data differs from that of the others.
 var ErrDamaged = errors.New("data differs from that of the other members")
 
-// Member is what the checks need of the member that they run in.
+// Member is the part of the member that the checks need.
 type Member interface {
 	Leads() bool
 	Members() []membership.Member
 	Alarms() *alarm.State
-	// SignalAlarm has an alarm raised or lifted.
+	// SignalAlarm proposes to raise or clear an alarm.
 	SignalAlarm(ctx context.Context, action alarm.Action, kind alarm.Kind, id uint64)
 }
 
 // State computes checksums of this member's state.
 type State interface {
-	// HashState returns a checksum of all that members have in common, as of the last applied
-	// entry, and the revision of that.
+	// HashState returns a checksum of all tables that are equal on all members, as of the last
+	// applied entry, and its revision.
 	HashState(pause func() error) (sum uint32, revision int64, err error)
 	// Hash returns the checksum of the keys and their history as of a revision; see
 	// mvcc.Store.Hash.
@@ -45,7 +45,7 @@ type State interface {
 	CompactRevision() int64
 }
 
-// Options says for what checks are made.
+// Options configures Checks.
 type Options struct {
 	ID     uint64
 	Member Member
@@ -62,21 +62,21 @@ type Checks struct {
 	hashing chan struct{} // has a token while a paced checksum is computed
 }
 
-// New returns the checks of a member, and has them answer the other members' calls.
+// New returns the checks of a member, and registers them for calls of other members.
 func New(o Options) *Checks {
 	c := &Checks{o: o, hashing: make(chan struct{}, 1)}
 	o.Calls.Register(hashPath, c.answerHash)
 	return c
 }
 
-// HashState returns a checksum of all that the members of a cluster have in common, as of the last
-// applied entry, and the revision of that.
+// HashState returns a checksum of all tables that are equal on all members, as of the last applied
+// entry, and its revision.
 func (c *Checks) HashState(ctx context.Context) (sum uint32, revision int64, err error) {
 	return c.o.State.HashState(func() error { return c.ended(ctx) })
 }
 
-// HashKV returns the checksum of the keys as of a revision, for clients; 0 is the present one. The
-// checks among members compare the history, too.
+// HashKV returns the checksum of the keys as of a revision, for clients; 0 means the present one.
+// The checks among members compare the history, too.
 func (c *Checks) HashKV(ctx context.Context, revision int64) (mvcc.Hash, error) {
 	return c.o.State.HashKeys(revision, func() error { return c.ended(ctx) })
 }
@@ -89,9 +89,9 @@ func (c *Checks) ended(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Intervals says how often the leader compares: all of the present keys (--corrupt-check-time), and
-// the keys at the revision of the last compaction, when that is a new one
-// (--compact-hash-check-time). 0 is never.
+// Intervals are the intervals of the leader's comparisons: of all present keys
+// (--corrupt-check-time), and of the keys at the revision of the last compaction, if that is a new
+// one (--compact-hash-check-time). 0 means never.
 type Intervals struct {
 	Present, Compacted time.Duration
 }
@@ -131,7 +131,7 @@ func (c *Checks) Run(ctx context.Context, every Intervals) {
 	}
 }
 
-// ticks returns a ticker's channel, or one on which nothing comes.
+// ticks returns a ticker's channel, or one without ticks.
 func ticks(d time.Duration) (<-chan time.Time, func()) {
 	if d <= 0 {
 		return nil, func() {}
@@ -140,7 +140,7 @@ func ticks(d time.Duration) (<-chan time.Time, func()) {
 	return t.C, t.Stop
 }
 
-// compare compares the members' keys as of a revision and raises the alarm where they differ. It
+// compare compares the members' keys as of a revision and raises the alarm if they differ. It
 // reports whether there was another member to compare with.
 func (c *Checks) compare(ctx context.Context, revision int64) (compared bool, err error) {
 	own, err := c.pacedHash(ctx, revision)
@@ -164,8 +164,8 @@ func (c *Checks) compare(ctx context.Context, revision int64) (compared bool, er
 }
 
 // CheckAtStart compares this member's keys with those of the others before it serves clients. It
-// returns ErrDamaged unless it must be the others' that are damaged. Members that do not answer are
-// left out.
+// returns ErrDamaged if this member's may be the damaged ones. Members that do not respond are
+// skipped.
 func (c *Checks) CheckAtStart(ctx context.Context) error {
 	if len(c.o.Member.Members()) < 2 {
 		return nil
@@ -186,15 +186,15 @@ func (c *Checks) CheckAtStart(ctx context.Context) error {
 	return nil
 }
 
-// damage is what comparing checksums has found.
+// damage is the result of comparing checksums.
 type damage struct {
-	members  []uint64 // 0 stands for one or more members that are not known
-	compared int      // how many checksums could be compared
+	members  []uint64 // 0 means one or more unknown members
+	compared int      // number of checksums that could be compared
 }
 
 // compareHashes returns the members that differ. Checksums of different revisions or compactions
-// cannot be compared. Where more than half of them agree, the rest are damaged; otherwise it is
-// not known which members are.
+// cannot be compared. If more than half of them agree, the rest are damaged; otherwise the damaged
+// members are unknown.
 func compareHashes(own PeerHash, others []PeerHash) (d damage) {
 	count := map[uint32]int{own.Hash.Sum: 1}
 	answers := []PeerHash{own}

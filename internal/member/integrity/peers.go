@@ -16,21 +16,22 @@ type Calls interface {
 	Call(ctx context.Context, id uint64, path string, body []byte) ([]byte, error)
 }
 
-// PeerHash is the checksum that a member has answered with, or why there is none.
+// PeerHash is the checksum of another member, or the error.
 type PeerHash struct {
 	Member uint64
 	Hash   mvcc.Hash
 	Err    error
 }
 
-// hashPath is the call that asks a member for a checksum: the revision, for sum (4 bytes), revision
-// and compact revision (8 bytes each).
+// hashPath is the path of the call that requests a checksum: the revision, for sum (4 bytes),
+// revision and compact revision (8 bytes each).
 const hashPath = "member/hashkv"
 
-// hashTimeout bounds how long a member may take to read all of its keys at the pace of pacedHash.
+// hashTimeout is the maximum time in which a member reads all of its keys at the pace of pacedHash.
 const hashTimeout = 2 * time.Hour
 
-// PeerHashes asks all other members at once for the checksums of their keys as of a revision.
+// PeerHashes requests from all other members concurrently the checksums of their keys as of a
+// revision.
 func (c *Checks) PeerHashes(ctx context.Context, revision int64) []PeerHash {
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
@@ -78,8 +79,8 @@ func (c *Checks) answerHash(ctx context.Context, _ uint64, body []byte) ([]byte,
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, uint64(h.Revision)), uint64(h.CompactRevision)), nil
 }
 
-// idleShare is how much longer a paced checksum pauses than it reads: it takes a fifth of a disk's
-// or a core's time at most.
+// idleShare is the ratio of a paced checksum's pauses to its reads: it uses at most a fifth of a
+// disk's or a core's time.
 const idleShare = 4
 
 // pacedHash is HashKV for checks that no client waits for. A member computes one at a time.

@@ -1,9 +1,9 @@
 // Package quota keeps the state of a member below its quota, --quota-backend-bytes: above it the
-// member raises the alarm NOSPACE, which refuses writes that add data, and it lifts the alarm that
-// it has raised when space is back.
+// member raises the alarm NOSPACE, which refuses writes that add data, and it clears the alarm that
+// it has raised when space is free again.
 //
-// Concurrency: CheckSpace, the sizes and Swept may be called by any goroutine; Tend and Wait belong
-// to one.
+// Concurrency: CheckSpace, the sizes and Swept may be called from any goroutine; Tend and Wait
+// belong to one.
 package quota
 
 import (
@@ -20,23 +20,23 @@ import (
 type Store interface {
 	// Size returns the size in files and in memory, and how much of that is in use.
 	Size() (total, inUse uint64)
-	// Measure has the next call of Size measure the files.
+	// Measure makes the next call of Size measure the files.
 	Measure()
-	// Reclaim rewrites files until what was deleted takes no space.
+	// Reclaim rewrites files until deleted data takes no space.
 	Reclaim(ctx context.Context) error
 }
 
-// Member is what the quota needs of the member that it runs in.
+// Member is the part of the member that the quota needs.
 type Member interface {
 	Alarms() *alarm.State
-	// SignalAlarm has an alarm raised or lifted by this member.
+	// SignalAlarm proposes to raise or clear an alarm of this member.
 	SignalAlarm(ctx context.Context, action alarm.Action, kind alarm.Kind, id uint64)
 }
 
-// Options says whose space it is.
+// Options configures a Space.
 type Options struct {
 	ID     uint64
-	Bytes  int64 // the quota; 0 is none
+	Bytes  int64 // the quota; 0 means none
 	Store  Store
 	Member Member
 	Log    *slog.Logger
@@ -45,14 +45,15 @@ type Options struct {
 // Space is the space of one member's state.
 type Space struct {
 	o     Options
-	full  bool          // the state had outgrown the quota when Tend looked last
-	wake  chan struct{} // has a token when the state has outgrown the quota since then
-	swept atomic.Int64  // the compact revision up to which nothing is left to be swept
+	full  bool          // the state exceeded the quota at the last call of Tend
+	wake  chan struct{} // has a token when the state has exceeded the quota since then
+	swept atomic.Int64  // the compact revision up to which everything is swept
 
 	reclaiming sync.WaitGroup
-	busy       atomic.Bool // space is being reclaimed; the rest belongs to the goroutine that does
-	until      time.Time   // when it may be reclaimed again
-	seen       int64       // swept when it was last
+	// space is being reclaimed; the fields below belong to the goroutine that does
+	busy       atomic.Bool
+	until      time.Time   // when space may be reclaimed again
+	seen       int64       // swept when space was last reclaimed
 }
 
 // New returns the space of a member.
@@ -61,7 +62,7 @@ func New(o Options) *Space { return &Space{o: o, wake: make(chan struct{}, 1)} }
 // Wake has a token when Tend should be called soon.
 func (s *Space) Wake() <-chan struct{} { return s.wake }
 
-// Swept is called when what compactions up to a revision have removed is gone from the keys.
+// Swept is called when the rows that compactions up to a revision made obsolete have been removed.
 func (s *Space) Swept(compactRevision int64) { s.swept.Store(compactRevision) }
 
 // StateBytes returns the size of the state, in files and in memory, and how much of that is in use.
@@ -70,11 +71,11 @@ func (s *Space) StateBytes() (total, inUse int64) {
 	return int64(t), int64(u)
 }
 
-// QuotaBytes returns the quota; 0 is none.
+// QuotaBytes returns the quota; 0 means none.
 func (s *Space) QuotaBytes() int64 { return max(s.o.Bytes, 0) }
 
 // CheckSpace returns alarm.ErrNoSpace or ErrCorrupt when commands that add data are refused.
-// Handlers call it before they propose, to spare the log what would be refused.
+// Handlers call it before they propose, to keep refused commands out of the log.
 func (s *Space) CheckSpace() error {
 	if err := s.o.Member.Alarms().MayAdd(); err != nil {
 		return err
@@ -84,7 +85,7 @@ func (s *Space) CheckSpace() error {
 	}
 	if size, _ := s.StateBytes(); size > s.o.Bytes {
 		select {
-		case s.wake <- struct{}{}: // the other members learn of it by an alarm
+		case s.wake <- struct{}{}: // the other members learn of it by the alarm
 		default:
 		}
 		return alarm.ErrNoSpace
@@ -92,8 +93,8 @@ func (s *Space) CheckSpace() error {
 	return nil
 }
 
-// Tend compares the state's size with the quota, and raises or lifts the alarm. The member calls it
-// now and then.
+// Tend compares the state's size with the quota, and raises or clears the alarm. The member calls
+// it at intervals.
 func (s *Space) Tend(ctx context.Context) {
 	over := s.compare()
 	raised, ok := s.o.Member.Alarms().Find(alarm.NoSpace, s.o.ID)
@@ -128,9 +129,8 @@ func (s *Space) compare() bool {
 	return over
 }
 
-// reclaim gives back the space of what was deleted, while writes are refused for want of it:
-// clients must not wait until the storage engine finds it worth while. It takes a fifth of the time
-// at most.
+// reclaim frees the space of deleted data while writes are refused: clients must not wait until the
+// storage engine does it. It uses at most a fifth of the time.
 func (s *Space) reclaim(ctx context.Context) {
 	if s.busy.Load() || time.Now().Before(s.until) {
 		return

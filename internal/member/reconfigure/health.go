@@ -6,12 +6,12 @@ import "time"
 // etcd.
 const healthyAfter = 5 * time.Second
 
-// checkAddition refuses another member while a voter is not connected, and another voter also when
-// the present ones could not agree together with one that does not run yet.
+// checkAddition refuses another member while a voter is not connected. It refuses another voter
+// also when the present ones could not reach a quorum together with one that is not running yet.
 func (c *Changes) checkAddition(learner bool) error {
 	voters, started := c.voters(0)
 	quorum := (voters+1)/2 + 1
-	// from one member every cluster grows
+	// every cluster grows from one member
 	if lone := started == 1 && voters == 1; !learner && started < quorum && !lone {
 		return ErrNotEnoughStarted
 	}
@@ -21,21 +21,22 @@ func (c *Changes) checkAddition(learner bool) error {
 	return nil
 }
 
-// checkRemoval refuses the removal of a voter when the others could not agree.
+// checkRemoval refuses the removal of a voter when the others could not reach a quorum.
 func (c *Changes) checkRemoval(id uint64) error {
 	voters, started := c.voters(id)
 	quorum := voters/2 + 1
 	if started < quorum {
 		return ErrNotEnoughStarted
 	}
-	// A member that is down is not part of those that agree.
+	// A member that is down does not contribute to the quorum.
 	if c.active(id, 0) && c.connected()-1 < quorum {
 		return ErrUnhealthy
 	}
 	return nil
 }
 
-// checkPromotion refuses a promotion when the started voters and the learner could not agree.
+// checkPromotion refuses a promotion when the started voters and the learner could not reach a
+// quorum.
 func (c *Changes) checkPromotion() error {
 	voters, started := c.voters(0)
 	if started+1 < (voters+1)/2+1 {
@@ -58,7 +59,7 @@ func (c *Changes) voters(except uint64) (voters, started int) {
 	return voters, started
 }
 
-// connected counts the voters that have been connected for healthyAfter, with this one.
+// connected counts the voters that have been connected for healthyAfter, including this one.
 func (c *Changes) connected() (n int) {
 	for _, record := range c.o.Member.Members() {
 		if !record.Learner && c.active(record.ID, healthyAfter) {
@@ -68,7 +69,7 @@ func (c *Changes) connected() (n int) {
 	return n
 }
 
-// active reports whether a member is this one, or has been connected for so long.
+// active reports whether a member is this one, or has been connected for the given time.
 func (c *Changes) active(id uint64, since time.Duration) bool {
 	if id == c.o.ID {
 		return true

@@ -9,7 +9,7 @@ import (
 	"cairn/internal/membership"
 )
 
-// PromoteMember makes a learner that has caught up a voter.
+// PromoteMember promotes a learner that has caught up.
 func (c *Changes) PromoteMember(ctx context.Context, id uint64) error {
 	err := c.promote(ctx, id)
 	c.o.Promoted(err)
@@ -39,11 +39,11 @@ func (c *Changes) promote(ctx context.Context, id uint64) error {
 	return c.change(ctx, &membership.Command{Kind: membership.KindPromote, ID: id}, membership.ErrNotLearner)
 }
 
-// learnerReadyPath is the call that asks the leader whether a learner has caught up: the ID (8
-// bytes) for a byte, 1 or 0.
+// learnerReadyPath is the path of the call to the leader that reports whether a learner has caught
+// up: the ID (8 bytes) for a byte, 1 or 0.
 const learnerReadyPath = "member/learner-ready"
 
-// learnerReady asks the leader whether a learner has caught up.
+// learnerReady requests from the leader whether a learner has caught up.
 func (c *Changes) learnerReady(ctx context.Context, id uint64) (bool, error) {
 	if c.o.Leader.Leads() {
 		return c.o.Leader.CaughtUp(id), nil
@@ -65,8 +65,8 @@ func (c *Changes) answerLearnerReady(_ context.Context, _ uint64, body []byte) (
 	return []byte{0}, nil
 }
 
-// PromoteLearners makes voters of the learners that have caught up, where --learner-auto-promote
-// asks for it. The leader's member calls it now and then.
+// PromoteLearners promotes the learners that have caught up, if --learner-auto-promote is set. The
+// leader's member calls it at intervals.
 func (c *Changes) PromoteLearners(ctx context.Context) {
 	if !c.o.AutoPromote || !c.o.Leader.Leads() {
 		return

@@ -1,10 +1,10 @@
 // Package reconfigure changes the members of the cluster, one change at a time: it refuses changes
-// after which the cluster could not agree, proposes the others until they are applied, and promotes
-// learners that have caught up.
+// after which the cluster could not reach a quorum, proposes the others until they are applied, and
+// promotes learners that have caught up.
 //
-// Whether a change takes effect is decided by the state machine (package membership).
+// The state machine (package membership) decides whether a change takes effect.
 //
-// Concurrency: all methods of Changes may be called by any goroutine.
+// Concurrency: all methods of Changes may be called from any goroutine.
 package reconfigure
 
 import (
@@ -22,44 +22,46 @@ import (
 
 // The errors that refuse a change of the members before it is proposed.
 var (
-	// ErrNotEnoughStarted means that after the change fewer members than a quorum would run.
+	// ErrNotEnoughStarted is returned when fewer members than a quorum would be running after the
+	// change.
 	ErrNotEnoughStarted = errors.New("re-configuration failed due to not enough started members")
-	// ErrUnhealthy means that members which the change relies on are not connected.
+	// ErrUnhealthy is returned when members that the change relies on are not connected.
 	ErrUnhealthy = errors.New("unhealthy cluster")
-	// ErrLearnerNotReady means that a learner has not caught up with the leader.
+	// ErrLearnerNotReady is returned when a learner has not caught up with the leader.
 	ErrLearnerNotReady = errors.New("can only promote a learner member which is in sync with leader")
 	// ErrNotApplied is returned by Member.ProposeChange when a change may have been lost.
 	ErrNotApplied = errors.New("change of members not applied yet")
 )
 
-// Member is what changes need of the member that makes them.
+// Member is the part of the member that changes need.
 type Member interface {
 	Members() []membership.Member
 	WasRemoved(id uint64) bool
 	// WaitLinearizable returns when Members has all changes that were acknowledged before the call.
 	WaitLinearizable(ctx context.Context) error
-	// ProposeChange proposes a change once, and waits until it is applied for as long as that
-	// usually takes; then it returns ErrNotApplied.
+	// ProposeChange proposes a change once, and waits for the usual time until it is applied; then
+	// it returns ErrNotApplied.
 	ProposeChange(ctx context.Context, c *membership.Command) error
 }
 
-// Leader is the leader, or what this member knows of it.
+// Leader is the part of the member that knows the leader.
 type Leader interface {
 	Leads() bool
 	// CaughtUp reports whether a learner has nearly all of this leader's log.
 	CaughtUp(id uint64) bool
-	// CallLeader has the leader answer a call.
+	// CallLeader makes a call to the leader.
 	CallLeader(ctx context.Context, path string, body []byte) ([]byte, error)
 }
 
-// Connections are those to the other members; a member's transport has them.
+// Connections are the connections to the other members; a member's transport implements it.
 type Connections interface {
-	// ActiveSince returns since when a member has been connected; the zero time when it is not.
+	// ActiveSince returns the time since when a member has been connected; the zero time when it is
+	// not.
 	ActiveSince(id uint64) time.Time
 	Register(path string, h peer.CallHandler)
 }
 
-// Options says how changes are made.
+// Options configures Changes.
 type Options struct {
 	ID          uint64
 	Member      Member
@@ -74,7 +76,7 @@ type Options struct {
 	ErrTimeout  error         // of a change that was not applied in time
 	// Retry reports whether a change may be proposed again after an error.
 	Retry func(error) bool
-	// NotLeader is what a member answers to calls that only the leader answers.
+	// NotLeader is the error of calls that only the leader serves.
 	NotLeader error
 	// Promoted is called after each attempt to promote a learner, with its error or nil.
 	Promoted func(error)
@@ -87,15 +89,15 @@ type Changes struct {
 	mu sync.Mutex // held while a change is made
 }
 
-// New returns what makes changes for a member, and has it answer the other members' calls.
+// New returns the Changes of a member, and registers them for calls of other members.
 func New(o Options) *Changes {
 	c := &Changes{o: o}
 	o.Connections.Register(learnerReadyPath, c.answerLearnerReady)
 	return c
 }
 
-// AddMember adds a member, which is then to be started, and returns its record. Besides the errors
-// above it returns those of package membership.
+// AddMember adds a member, which must then be started, and returns its record. In addition to the
+// errors above it returns those of package membership.
 func (c *Changes) AddMember(ctx context.Context, peerURLs []string, learner bool) (membership.Member, error) {
 	if err := c.checkPeerURLs(ctx, 0, peerURLs); err != nil {
 		return membership.Member{}, err
@@ -113,10 +115,10 @@ func (c *Changes) AddMember(ctx context.Context, peerURLs []string, learner bool
 	return membership.Member{ID: command.ID, PeerURLs: peerURLs, Learner: learner}, err
 }
 
-// checkPeerURLs refuses URLs that another member than the one with the ID has. This member may not
-// know yet that the other one was removed, so it asks the cluster before it refuses.
+// checkPeerURLs refuses URLs of a member other than the one with the ID. This member may not have
+// applied the removal of the other one yet, so it makes a linearizable read before it refuses.
 //
-// It compares addresses: [::1] is [0:0:0:0:0:0:0:1]. The state machine compares the texts alone,
+// It compares addresses: [::1] is [0:0:0:0:0:0:0:1]. The state machine compares only the texts,
 // since all versions must decide the same there.
 func (c *Changes) checkPeerURLs(ctx context.Context, id uint64, peerURLs []string) error {
 	if !taken(c.o.Member.Members(), id, peerURLs) {
@@ -131,7 +133,7 @@ func (c *Changes) checkPeerURLs(ctx context.Context, id uint64, peerURLs []strin
 	return nil
 }
 
-// taken reports whether another member than the one with the ID has one of the addresses.
+// taken reports whether a member other than the one with the ID has one of the addresses.
 func taken(members []membership.Member, id uint64, peerURLs []string) bool {
 	return slices.ContainsFunc(members, func(m membership.Member) bool {
 		return m.ID != id && slices.ContainsFunc(m.PeerURLs, func(theirs string) bool {
@@ -140,7 +142,7 @@ func taken(members []membership.Member, id uint64, peerURLs []string) bool {
 	})
 }
 
-// UpdatePeerURLs gives a member other peer URLs. It returns membership.ErrNotFound and
+// UpdatePeerURLs replaces a member's peer URLs. It returns membership.ErrNotFound and
 // ErrPeerURLExists.
 func (c *Changes) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []string) error {
 	if _, ok := membership.Find(c.o.Member.Members(), id); ok {
@@ -151,7 +153,7 @@ func (c *Changes) UpdatePeerURLs(ctx context.Context, id uint64, peerURLs []stri
 	return c.change(ctx, &membership.Command{Kind: membership.KindUpdate, ID: id, PeerURLs: peerURLs}, nil)
 }
 
-// RemoveMember removes a member for good.
+// RemoveMember removes a member permanently.
 func (c *Changes) RemoveMember(ctx context.Context, id uint64) error {
 	record, err := c.find(ctx, id)
 	if err != nil {
@@ -165,8 +167,8 @@ func (c *Changes) RemoveMember(ctx context.Context, id uint64) error {
 	return c.change(ctx, &membership.Command{Kind: membership.KindRemove, ID: id}, membership.ErrRemoved)
 }
 
-// find returns the record of a member. Another member may have added it a moment ago, so the
-// cluster is asked before it counts as not found.
+// find returns the record of a member. Another member may have added it a moment ago, so it makes a
+// linearizable read before it returns that there is none.
 func (c *Changes) find(ctx context.Context, id uint64) (membership.Member, error) {
 	record, err := c.findHere(id)
 	if !errors.Is(err, membership.ErrNotFound) {
@@ -190,9 +192,8 @@ func (c *Changes) findHere(id uint64) (membership.Member, error) {
 	}
 }
 
-// change has a change of the members applied. Raft drops a change while another one is under way,
-// without an error, so it is proposed again until it is applied. already is the error of a change
-// that has been made.
+// change proposes a change of the members until it is applied: raft drops a change while another
+// one is in progress, without an error. already is the error of a change that has been made.
 func (c *Changes) change(ctx context.Context, command *membership.Command, already error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
