@@ -51,9 +51,9 @@ type Space struct {
 
 	reclaiming sync.WaitGroup
 	// space is being reclaimed; the fields below belong to the goroutine that does
-	busy       atomic.Bool
-	until      time.Time   // when space may be reclaimed again
-	seen       int64       // swept when space was last reclaimed
+	busy  atomic.Bool
+	until time.Time // when space may be reclaimed again
+	seen  int64     // swept when space was last reclaimed
 }
 
 // New returns the space of a member.
