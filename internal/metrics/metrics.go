@@ -46,7 +46,8 @@ type Metrics struct {
 	// read confirmations that took longer than an election timeout
 	SlowReadIndexes   prometheus.Counter
 	ReadIndexesFailed prometheus.Counter
-	HeartbeatsLate    prometheus.Counter // heartbeats that this leader sent more than an interval late
+	// heartbeats that this leader sent more than an interval late
+	HeartbeatsLate    prometheus.Counter
 	HealthSuccesses   prometheus.Counter // successful health checks
 	HealthFailures    prometheus.Counter
 
@@ -63,7 +64,8 @@ type Metrics struct {
 	// that this member, as the leader, has expired
 	LeasesExpired prometheus.Counter
 
-	LogWrite    prometheus.Histogram // seconds that a write to the raft log's journal took, without the fsync
+	// seconds that a write to the raft log's journal took, without the fsync
+	LogWrite    prometheus.Histogram
 	LogFsync    prometheus.Histogram // seconds that an append to the raft log waited for the disk
 	StateCommit prometheus.Histogram // seconds that the state store took for a batch
 

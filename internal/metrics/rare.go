@@ -18,9 +18,9 @@ type rare struct {
 	// snapshots of other members that are replacing the state: 0 or 1
 	SnapshotsApplying prometheus.Gauge
 
-	// CompactionPause observes the milliseconds that one step of the work after a compaction took, during
-	// which nothing is applied. CompactionTotal observes the milliseconds from the compaction to the end
-	// of that work.
+	// CompactionPause observes the milliseconds that one step of the work after a compaction took,
+	// during which nothing is applied. CompactionTotal observes the milliseconds from the
+	// compaction to the end of that work.
 	CompactionPause, CompactionTotal prometheus.Histogram
 	// Unix time when the last such work ended; 0 if none has ended since the start
 	CompactionLast prometheus.Gauge
