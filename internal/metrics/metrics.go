@@ -47,9 +47,9 @@ type Metrics struct {
 	SlowReadIndexes   prometheus.Counter
 	ReadIndexesFailed prometheus.Counter
 	// heartbeats that this leader sent more than an interval late
-	HeartbeatsLate    prometheus.Counter
-	HealthSuccesses   prometheus.Counter // successful health checks
-	HealthFailures    prometheus.Counter
+	HeartbeatsLate  prometheus.Counter
+	HealthSuccesses prometheus.Counter // successful health checks
+	HealthFailures  prometheus.Counter
 
 	// operations applied or read by this member, including those within transactions
 	Ranges  prometheus.Counter
