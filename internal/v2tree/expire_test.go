@@ -13,7 +13,7 @@ import (
 // size and leaves a valid tree, and the last event is one expire of the directory.
 func TestExpireInParts(t *testing.T) {
 	expiredBytesMax = 1000
-	defer func() { expiredBytesMax = removedDirBytesMax }()
+	defer func() { expiredBytesMax = removedBytesMax }()
 	s := newState(t)
 	defer s.close()
 	s.begin()
@@ -65,7 +65,7 @@ func TestExpireInParts(t *testing.T) {
 // TestExpirePartsKeepParents removes the deepest directories first.
 func TestExpirePartsKeepParents(t *testing.T) {
 	expiredBytesMax = 60
-	defer func() { expiredBytesMax = removedDirBytesMax }()
+	defer func() { expiredBytesMax = removedBytesMax }()
 	s := newState(t)
 	defer s.close()
 	s.begin()

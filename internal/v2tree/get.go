@@ -169,11 +169,11 @@ func (l *lister) addKey(key []byte, rec *kv.Record) []byte {
 	return nil
 }
 
-// listBytesMax limits the size of a listing: keys, values, and nodeBytes for each node.
-const (
-	listBytesMax = 256 << 20
-	nodeBytes    = 160
-)
+// listBytesMax limits the size of a listing: keys, values, and nodeBytes for each node. It is a
+// variable for tests.
+var listBytesMax = 256 << 20
+
+const nodeBytes = 160
 
 // enter opens the directories that contain key; if key is the prefix of a directory, also that
 // directory. Directories that it creates implicitly, and the last one, have the indexes and the

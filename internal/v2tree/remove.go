@@ -213,10 +213,13 @@ type dirBelow struct {
 
 // Limits of what one command removes below a directory. For keys, package mvcc limits every
 // command. An expiry has no client that could remove less at a time, so it removes a part: nodes
-// with as many bytes of paths and values as expiredBytesMax, which is a variable for tests.
-const removedDirBytesMax = 64 << 20
+// with as many bytes of paths and values as expiredBytesMax. Both are variables for tests.
+var (
+	removedDirBytesMax = removedBytesMax
+	expiredBytesMax    = removedBytesMax
+)
 
-var expiredBytesMax = 64 << 20
+const removedBytesMax = 64 << 20
 
 // collect returns copies of the nodes below a directory: the state must not change during the walk.
 // When there are more than one command removes, more is set; for an expiry, the nodes are then a
