@@ -85,7 +85,10 @@ dpkg -r cairn
 [ ! -e /usr/bin/etcd ] || fail 'programs are left'
 [ -e /etc/default/etcd ] || fail 'a removal deletes the options'
 dpkg -P cairn
-left=$(find $(cat /tmp/installed) /etc/systemd/system /var/lib/systemd/deb-systemd-helper-* \( ! -type d -path '*etcd*' -o -path '*/cairn/*' \) 2>/dev/null || true)
+left=$(
+	while read -r path; do [ -d "$path" ] || [ ! -e "$path" ] || echo "$path"; done </tmp/installed
+	find /usr/share/doc/cairn /etc/systemd/system /var/lib/systemd -name '*etcd*' 2>/dev/null || true
+)
 [ -z "$left" ] || fail "left after the purge: $left"
 [ -d /var/lib/etcd/member ] || fail 'a purge deletes the data'
 
