@@ -44,21 +44,22 @@ const epoch = "1795910400"
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// release is what is built once for several tests: two copies of the sources, and what
-// scripts/stage makes of the first.
-type release struct{ first, second, stage string }
+// release is what is built once for several tests: two copies of the sources, what scripts/stage
+// makes of the first, and the archive and the package of that.
+type release struct{ first, second, stage, packed string }
 
 // TestRelease builds from two copies of the sources, whose paths differ in length, and tests what
 // comes out.
 func TestRelease(t *testing.T) {
 	dir := t.TempDir()
-	r := &release{filepath.Join(dir, "a", "src"), filepath.Join(dir, "another", "src"), filepath.Join(dir, "stage")}
+	r := &release{filepath.Join(dir, "a", "src"), filepath.Join(dir, "another", "src"), filepath.Join(dir, "stage"), filepath.Join(dir, "packed")}
 	for _, to := range []string{r.first, r.second} {
 		if err := copySources(to); err != nil {
 			t.Fatal(err)
 		}
 	}
 	script(t, r.first, nil, "scripts/stage", r.stage, runtime.GOARCH)
+	pack(t, r.first, r.stage, r.packed)
 	t.Run("Reproducible", r.reproducible)
 	t.Run("Archive", r.archive)
 	t.Run("Debian", r.debian)
@@ -155,32 +156,32 @@ func (r *release) reproducible(t *testing.T) {
 	again := filepath.Join(t.TempDir(), "second-stage")
 	script(t, r.second, []string{"TZ=Asia/Tokyo"}, "scripts/stage", again, runtime.GOARCH)
 	wantEqual(t, "scripts/stage", sums(t, r.stage), sums(t, again))
-	copies := [2]string{r.first, r.second}
-	var packed [2]map[string]string
-	for i, dir := range []string{r.stage, again} {
-		out := filepath.Join(t.TempDir(), "dist")
-		env := []string{"STAGED=" + dir}
-		script(t, copies[i], env, "scripts/dist", out, runtime.GOARCH)
-		if _, err := exec.LookPath("dpkg-deb"); err == nil {
-			script(t, copies[i], env, "scripts/deb", out, runtime.GOARCH)
-		}
-		packed[i] = sums(t, out)
+	packed := filepath.Join(t.TempDir(), "packed")
+	pack(t, r.second, again, packed)
+	wantEqual(t, "scripts/dist and scripts/deb", sums(t, r.packed), sums(t, packed))
+}
+
+// pack makes an archive and a package of what was staged.
+func pack(t *testing.T, sources, staged, out string) {
+	t.Helper()
+	env := []string{"STAGED=" + staged}
+	script(t, sources, env, "scripts/dist", out, runtime.GOARCH)
+	if _, err := exec.LookPath("dpkg-deb"); err == nil {
+		script(t, sources, env, "scripts/deb", out, runtime.GOARCH)
 	}
-	wantEqual(t, "scripts/dist and scripts/deb", packed[0], packed[1])
 }
 
 // archive unpacks an archive: the programs run, the checksums and the bill of materials are
 // right.
 func (r *release) archive(t *testing.T) {
 	out := t.TempDir()
-	script(t, r.first, []string{"STAGED=" + r.stage}, "scripts/dist", out, runtime.GOARCH)
 	name := "cairn-" + version.Cairn + "-linux-" + runtime.GOARCH
 	check := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
-	check.Dir = out
+	check.Dir = r.packed
 	if text, err := check.CombinedOutput(); err != nil {
 		t.Errorf("checksums: %v\n%s", err, text)
 	}
-	files := untar(t, filepath.Join(out, name+".tar.gz"), out)
+	files := untar(t, filepath.Join(r.packed, name+".tar.gz"), out)
 	for _, want := range []string{
 		"etcd", "etcdctl", "etcdutl", "README.md", "LICENSE", "CHANGELOG.md", "share/man/man1/etcd.1", "share/man/man1/etcdutl.1", "share/man/man1/etcdctl-put.1",
 		"share/completions/bash/etcdctl", "share/completions/zsh/_etcdutl", "contrib/systemd/etcd.service", "contrib/grafana/etcd.json", "docs/guides/install.md",
@@ -202,7 +203,7 @@ func (r *release) archive(t *testing.T) {
 	var bill struct {
 		Components []struct{ Type, Name, Version string }
 	}
-	text, err := os.ReadFile(filepath.Join(out, name+".cdx.json"))
+	text, err := os.ReadFile(filepath.Join(r.packed, name+".cdx.json"))
 	if err == nil {
 		err = json.Unmarshal(text, &bill)
 	}
@@ -299,17 +300,17 @@ func (r *release) debian(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	for _, v := range []string{"0.1.0", "0.1.1~test"} {
-		out := script(t, r.first, []string{"STAGED=" + r.stage, "DEB_VERSION=" + v}, "scripts/deb", dir, runtime.GOARCH)
-		if err := os.Rename(strings.TrimSpace(out), filepath.Join(dir, v+".deb")); err != nil {
-			t.Fatal(err)
-		}
+	copyFile(t, filepath.Join(r.packed, "cairn_"+version.Cairn+"_"+runtime.GOARCH+".deb"), filepath.Join(dir, "old.deb"))
+	newer := version.Cairn + "+test"
+	out := script(t, r.first, []string{"STAGED=" + r.stage, "DEB_VERSION=" + newer}, "scripts/deb", dir, runtime.GOARCH)
+	if err := os.Rename(strings.TrimSpace(out), filepath.Join(dir, "new.deb")); err != nil {
+		t.Fatal(err)
 	}
 	copyFile(t, "testdata/service.sh", filepath.Join(dir, "service.sh"))
 	if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	out := inNamespaces(t, "boot.sh", "DIR="+dir, "ROOT="+filepath.Join(dir, "root"))
+	out = inNamespaces(t, "boot.sh", "DIR="+dir, "ROOT="+filepath.Join(dir, "root"))
 	log, err := os.ReadFile(filepath.Join(dir, "output"))
 	if err != nil {
 		t.Fatalf("the service of the test did not run: %v\n%s", err, out)

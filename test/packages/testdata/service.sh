@@ -27,7 +27,7 @@ dpkg -P etcd-server etcd-client >/dev/null 2>&1 || true
 rm -rf /var/lib/etcd
 
 echo '# installation'
-dpkg -i /mnt/0.1.0.deb
+dpkg -i /mnt/old.deb
 [ "$(systemctl is-enabled etcd)" = enabled ] || fail 'not enabled'
 [ "$(systemctl is-active etcd)" = active ] || fail 'Type=notify: started, and not active'
 [ "$(ps -o user= -p "$(main_pid)")" = etcd ] || fail 'not run by the user etcd'
@@ -66,8 +66,8 @@ systemctl reload etcd
 echo '# upgrade: options that were changed stay, the service is restarted'
 echo 'ETCD_NAME=changed' >>/etc/default/etcd
 running=$(main_pid)
-dpkg --force-confold -i /mnt/0.1.1~test.deb
-[ "$(dpkg-query -W -f '${Version}' cairn)" = 0.1.1~test ] || fail 'version'
+dpkg --force-confold -i /mnt/new.deb
+[[ "$(dpkg-query -W -f '${Version}' cairn)" = *+test ]] || fail 'version'
 [ "$(main_pid)" != "$running" ] || fail 'not restarted'
 [ "$(systemctl is-active etcd)" = active ] || fail 'not active after the upgrade'
 grep -q '^ETCD_NAME=changed' /etc/default/etcd || fail 'the options were overwritten'
@@ -93,12 +93,12 @@ left=$(
 [ -d /var/lib/etcd/member ] || fail 'a purge deletes the data'
 
 echo '# installed again, it goes on with the data'
-dpkg -i /mnt/0.1.1~test.deb
+dpkg -i /mnt/new.deb
 [ "$(value k)" = 2 ] || fail 'data after a new installation'
 dpkg -P cairn
 
 echo '# the tutorial'"'"'s service, as it is printed'
-dpkg -x /mnt/0.1.0.deb /tmp/cairn
+dpkg -x /mnt/old.deb /tmp/cairn
 mkdir -p /opt/etcd/config/ /var/lib/etcd/
 rm -rf /var/lib/etcd/*
 cp /tmp/cairn/usr/bin/etcd /tmp/cairn/usr/bin/etcdctl /opt/etcd
