@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cairn/test/dnstest"
+	"cairn/test/pki"
 	"cairn/test/process"
 )
 
@@ -83,6 +84,35 @@ func TestDiscoverySRV(t *testing.T) {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	run(2, dnstest.New(t).Addr).await(`serving .*client requests.* address=(\S+)`)
+}
+
+// TestDiscoverySRVOverTLS bootstraps two members from records of _etcd-server-ssl without
+// --peer-trusted-ca-file: their certificates, which an authority of the system has signed, must be
+// valid for the domain, and not for their hosts.
+func TestDiscoverySRVOverTLS(t *testing.T) {
+	ca, pkiDir := pki.NewAuthority(t, "ca"), t.TempDir()
+	system := pki.Write(t, filepath.Join(pkiDir, "system.pem"), ca.PEM())
+	domain := ca.Issue(t, pki.Spec{CommonName: "member", Hosts: []string{"example.com"}}).Write(t, pkiDir, "domain")
+	host := ca.Issue(t, pki.Spec{CommonName: "member", Hosts: []string{"localhost"}}).Write(t, pkiDir, "host")
+	bootstrap := func(files pki.Files) (members []*etcd) {
+		peers := freeHosts(t, 2)
+		records := []string{localhost}
+		for _, peer := range peers {
+			records = append(records, srv(t, "_etcd-server-ssl._tcp.example.com.", peer))
+		}
+		dns, dir := dnstest.New(t, records...), t.TempDir()
+		for i, peer := range peers {
+			members = append(members, start(t, dir, []string{dnsServer + "=" + dns.Addr, "SSL_CERT_FILE=" + system},
+				"--name", fmt.Sprintf("n%d", i), "--discovery-srv", "example.com", "--peer-cert-file", files.Cert, "--peer-key-file", files.Key,
+				"--listen-peer-urls", "https://"+peer, "--initial-advertise-peer-urls", "https://"+peer,
+				"--listen-client-urls", "http://127.0.0.1:0", "--advertise-client-urls", "http://127.0.0.1:1"))
+		}
+		return members
+	}
+	for _, m := range bootstrap(domain) {
+		m.await("ready to serve client requests")
+	}
+	bootstrap(host)[0].await("certificate is valid for localhost, not example.com")
 }
 
 // TestDiscoveryFailures: nothing is written when no members are found.

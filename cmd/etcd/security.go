@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -21,6 +22,9 @@ import (
 type security struct {
 	client, peer *certs.Source // nil where neither a port nor a connection needs one
 	failures     *certs.Failures
+	// peerName is the name for which other members' certificates must be valid, instead of their
+	// hosts'; "" without one.
+	peerName string
 }
 
 // fixturesDir is the directory of self-signed certificates, below the data directory, as in etcd.
@@ -30,12 +34,20 @@ const fixturesDir = "fixtures"
 // makeSelfSigned makes them, once the data directory is open.
 func loadSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
 	s := &security{failures: certs.NewFailures(logging.For(log, "tls"))}
+	if cfg.PeerTLS.TrustedCAFile == "" {
+		// Members found by SRV records whose certificates the system's authorities have signed: any
+		// of these could sign one for another host, so the domain is what counts, as in etcd.
+		s.peerName = cfg.Discovery.SRV
+	}
 	load := func(t *config.TLS, prefix string) (*certs.Source, error) {
 		if t.Empty() && t.TrustedCAFile == "" && t.ClientCertFile == "" {
 			return nil, nil //nolint:nilnil // there is nothing to load
 		}
 		o := t.Options
 		o.Logger = logging.For(log, "tls")
+		if t == &cfg.PeerTLS {
+			o.ServerName = s.peerName
+		}
 		source, err := certs.New(o)
 		if err != nil {
 			return nil, fmt.Errorf("--%scert-file, --%skey-file, --%strusted-ca-file: %w", prefix, prefix, prefix, err)
@@ -108,7 +120,7 @@ func (s *security) ofClientPort(l *listen.Listener) *tls.Config {
 // dialPeer returns the configuration of a connection to another member.
 func (s *security) dialPeer(host string) *tls.Config {
 	if s.peer == nil {
-		return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+		return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cmp.Or(s.peerName, host)}
 	}
 	return s.peer.Dial(host)
 }

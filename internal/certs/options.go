@@ -29,6 +29,10 @@ type Options struct {
 	// client certificates with subject alternative names must come from one of them
 	CheckClientSAN bool
 
+	// ServerName is the name for which a dialed server's certificate must be valid, instead of the
+	// host's: the domain whose SRV records name the servers.
+	ServerName string
+
 	// SelfSigned is set when CertFile is self-signed: then a dialed server's chain is not checked.
 	SelfSigned bool
 

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -174,12 +175,13 @@ func (s *Source) Server(protocols ...string) *tls.Config {
 }
 
 // Dial returns the configuration of one connection to a server. The certificate must be valid for
-// the host. Use it at once: it does not follow changes of the files.
+// the host, or for Options.ServerName instead. Use it at once: it does not follow changes of the
+// files.
 func (s *Source) Dial(host string, protocols ...string) *tls.Config {
 	now := s.current()
 	m := now.material
 	c := s.opts.base()
-	c.ServerName, c.NextProtos, c.RootCAs = host, protocols, m.roots
+	c.ServerName, c.NextProtos, c.RootCAs = cmp.Or(s.opts.ServerName, host), protocols, m.roots
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if m.clientCert == nil {
 			return new(tls.Certificate), nil
