@@ -58,12 +58,16 @@ type directory struct {
 	list atomic.Pointer[[]*endpoint] // never changed in place
 	next atomic.Uint32               // the turn of the next request
 
+	// has a value when a member has failed: it may have moved, or been removed
+	failed chan struct{}
+
 	mu      sync.Mutex
 	changed chan struct{} // closed when the list changes
 }
 
-// firstRetry is the time between two attempts to find members while there are none.
-const firstRetry = 250 * time.Millisecond
+// soon is the time until the members are looked for again while there are none, or after one has
+// failed.
+const soon = 250 * time.Millisecond
 
 // run finds the members again and again until ctx ends.
 func (d *directory) run(ctx context.Context) {
@@ -71,12 +75,19 @@ func (d *directory) run(ctx context.Context) {
 		d.refresh(ctx)
 		wait := d.refreshInterval
 		if len(d.all()) == 0 {
-			wait = min(wait, firstRetry)
+			wait = min(wait, soon)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
+			continue
+		case <-d.failed:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(soon):
 		}
 	}
 }
@@ -205,6 +216,10 @@ func (a *attempts) next() *endpoint {
 func (d *directory) fail(e *endpoint, err error) {
 	now := time.Now()
 	e.idle.close()
+	select {
+	case d.failed <- struct{}{}:
+	default:
+	}
 	if old := e.failedUntil.Swap(now.Add(d.failureWait).UnixNano()); old <= now.UnixNano() {
 		d.log.Warn("member has failed", "url", e.url, "error", err, "retry_in", d.failureWait)
 	}

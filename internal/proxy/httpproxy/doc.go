@@ -18,9 +18,10 @@
 // # Members that fail
 //
 // A member that cannot be dialed, or whose connection breaks, gets no requests for
-// Options.FailureWait unless all are in this state. A request that certainly was not carried out
-// (no connection, or a read) is sent to the next member; a write whose connection broke after it
-// was sent is answered with 502, since it may have been carried out.
+// Options.FailureWait unless all are in this state, and the members are looked for again soon. A
+// request that certainly was not carried out (no connection, or a read) is sent to the next member;
+// a write whose connection broke after it was sent is answered with 502, since it may have been
+// carried out.
 //
 // Invariants: a request body is held only up to bodyHeldBytes, and longer ones, like responses, are
 // read as fast as the other side takes them; a long poll that waits holds no buffers.

@@ -58,7 +58,7 @@ func New(o Options) *Proxy {
 		o.TLS = func(host string) *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host} }
 	}
 	return &Proxy{Options: o, members: &directory{
-		find: o.Find, refreshInterval: o.RefreshInterval, failureWait: o.FailureWait, log: o.Logger, changed: make(chan struct{}),
+		find: o.Find, refreshInterval: o.RefreshInterval, failureWait: o.FailureWait, log: o.Logger, changed: make(chan struct{}), failed: make(chan struct{}, 1),
 	}}
 }
 
