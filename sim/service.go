@@ -226,7 +226,7 @@ func (m *member) readNow(r *check.Request) check.Response {
 		if err := machine.PermitTxn(who, t); err != nil {
 			return check.Response{Err: errorOf(err)}
 		}
-		res, err := keys.ReadTxn(t)
+		res, err := keys.ReadTxn(t, nil)
 		if err != nil {
 			return check.Response{Err: errorOf(err)}
 		}
@@ -235,7 +235,7 @@ func (m *member) readNow(r *check.Request) check.Response {
 		if !mayGetV2(who, r.V2) {
 			return check.Response{Err: check.ErrDenied}
 		}
-		n, index, err := v2tree.Get(keys.Reading, []byte(r.V2.Path), r.V2.Recursive, m.machine.ClusterTime())
+		n, index, err := v2tree.Get(keys.Reading, []byte(r.V2.Path), r.V2.Recursive, m.machine.ClusterTime(), mvcc.Unlimited)
 		if err != nil {
 			return v2Error(err)
 		}

@@ -47,12 +47,12 @@ type clients struct {
 	meters  *metrics.Metrics
 	paths   ops.Config
 	secrets *security
+	memory  *budget.Budget
 	gate    *gate
 	tracer  *tracing.Tracer // nil unless spans are sent
 	v2      *v2http.Counters
 	// set by server
 	access ops.Access
-	memory *budget.Budget
 	json   *gateway.Gateway
 }
 
@@ -60,7 +60,6 @@ type clients struct {
 // shut down before it.
 func (c *clients) server(withHTTP bool) (server *portmux.Server, health *health.Server) {
 	c.access = ops.Access{Origins: c.cfg.CORS, Hosts: c.cfg.HostWhitelist, AnyOrigin: gateway.Serves}
-	c.memory = limitMemory(c.cfg.MemoryLimit, c.log)
 	c.json = gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: c.access.AllowsOrigin})
 	services := grpcserver.New(grpcserver.Options{
 		MaxRecvBytes: c.messageBytesMax(),
@@ -77,14 +76,14 @@ func (c *clients) server(withHTTP bool) (server *portmux.Server, health *health.
 	health = ops.RegisterGRPC(v3rpc.Metered{GRPCServer: services, Meters: c.meters})
 	handler := http.NotFoundHandler()
 	if withHTTP {
-		handler = c.handler(accounted(c.memory, c.json), c.access)
+		handler = c.handler(c.json, c.access)
 	}
 	return c.mux(services, handler), health
 }
 
 // httpServer returns the server of --listen-client-http-urls. server must have been called.
 func (c *clients) httpServer() *portmux.Server {
-	return c.mux(grpcserver.New(grpcserver.Options{Logger: logging.For(c.log, "grpc")}), c.handler(accounted(c.memory, c.json), c.access))
+	return c.mux(grpcserver.New(grpcserver.Options{Logger: logging.For(c.log, "grpc")}), c.handler(c.json, c.access))
 }
 
 // mux returns a server of gRPC services and of a handler on one port.
@@ -94,7 +93,7 @@ func (c *clients) mux(services *grpcserver.Server, handler http.Handler) *portmu
 		Budget:         c.memory,
 		ConnectTimeout: readHeaderTimeout,
 		HTTP2: http2.NewServer(http2.Options{
-			Protocol:             portmux.Router{GRPC: services, HTTP: httpbridge.New(handler, logging.For(c.log, "http"))},
+			Protocol:             portmux.Router{GRPC: services, HTTP: httpbridge.New(httpbridge.Options{Handler: handler, Logger: logging.For(c.log, "http")})},
 			MaxBodyBytes:         c.messageBytesMax(),
 			Budget:               c.memory,
 			MaxConcurrentStreams: c.cfg.MaxConcurrentStreams,
@@ -109,6 +108,7 @@ func (c *clients) mux(services *grpcserver.Server, handler http.Handler) *portmu
 			Handler:           handler,
 			ReadHeaderTimeout: readHeaderTimeout,
 			MaxHeaderBytes:    headerBytesMax,
+			Budget:            c.memory,
 			Logger:            logging.For(c.log, "http"),
 		}),
 		Rejected: c.secrets.failures.Add,

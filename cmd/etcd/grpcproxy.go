@@ -209,7 +209,7 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	defer p.Close()
 	paths := o.paths(p, client)
-	memory := limitMemory(0, log)
+	memory := clientBudget(planMemory(0, log))
 	server := o.portServer(p, paths, memory, secrets, log)
 	failed := make(chan error, len(listeners.all()))
 	go func() {
@@ -347,7 +347,7 @@ func (o *grpcProxyOptions) portServer(p *grpcproxy.Proxy, paths http.Handler, me
 		Budget:         memory,
 		ConnectTimeout: readHeaderTimeout,
 		HTTP2: http2.NewServer(http2.Options{
-			Protocol:             portmux.Router{GRPC: calls, HTTP: httpbridge.New(paths, logging.For(log, "http"))},
+			Protocol:             portmux.Router{GRPC: calls, HTTP: httpbridge.New(httpbridge.Options{Handler: paths, Logger: logging.For(log, "http")})},
 			MaxBodyBytes:         o.sendBytesMax + grpcOverheadBytes,
 			Budget:               memory,
 			MaxConcurrentStreams: o.streamsMax,

@@ -1,48 +1,77 @@
 package main
 
 import (
-	"context"
 	"log/slog"
-	"net/http"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
+	"time"
 
 	"cairn/internal/budget"
 )
 
-// clientPart is the divisor of the memory limit for the clients' budget: a quarter. The rest is for
-// the stores' caches and memtables, the log's entries, requests in progress and the collector.
-const clientPart = 4
-
-// limitMemory makes the collector keep the process within limit bytes, or within the memory of its
-// cgroup or the machine when limit is 0, and returns the budget for clients: nil if no limit is
-// known. A limit in the variable GOMEMLIMIT takes precedence.
-func limitMemory(limit int64, log *slog.Logger) *budget.Budget {
+// planMemory divides limit, or what the cgroup or the machine has when limit is 0, among the parts
+// of the member, and makes the collector keep the process within it. Limits in the variables
+// GOMEMLIMIT and GOGC stay.
+func planMemory(limit int64, log *slog.Logger) budget.Plan {
 	if limit == 0 {
 		limit = budget.Machine()
 	}
+	plan := budget.PlanFor(limit)
 	if limit == 0 {
 		log.Warn("cannot determine the amount of memory; set --memory-limit")
-		return nil
+	} else if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(plan.Collector)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		// leave room for the collector's delay, and for the program itself
-		debug.SetMemoryLimit(limit - limit/5)
+	if os.Getenv("GOGC") == "" {
+		go paceCollector()
 	}
-	return budget.New(limit / clientPart)
+	return plan
 }
 
-// accounted gives each request its own account of the budget: over HTTP/1 connections have none.
-func accounted(b *budget.Budget, next http.Handler) http.Handler {
-	if b == nil {
-		return next
+// clientBudget returns the budget for what clients make the member hold, nil if no limit is known.
+func clientBudget(plan budget.Plan) *budget.Budget {
+	if plan.Clients == 0 {
+		return nil
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 {
-			account := b.Open()
-			defer account.Close()
-			r = r.WithContext(context.WithValue(r.Context(), budget.Key{}, account))
+	return budget.New(plan.Clients)
+}
+
+const (
+	// pacePeriod is how often the pace of the collector is set.
+	pacePeriod = 500 * time.Millisecond
+	// headroomMin is the least by which the heap may grow between two collections.
+	headroomMin = 24 << 20
+)
+
+// paceCollector lets the heap grow, between two collections, by as much as the collector has to
+// scan. By default it grows by as much as is live; but most of that are memtables and caches, which
+// cost a collection nothing. It never returns.
+func paceCollector() {
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
+	set := collectorPercentMax
+	for range time.Tick(pacePeriod) {
+		metrics.Read(samples)
+		if samples[0].Value.Kind() != metrics.KindUint64 || samples[1].Value.Kind() != metrics.KindUint64 {
+			return // a version of Go without these metrics keeps its default
 		}
-		next.ServeHTTP(w, r)
-	})
+		percent := collectorPercent(samples[0].Value.Uint64(), samples[1].Value.Uint64())
+		if difference := percent - set; difference > set/10 || difference < -set/10 {
+			debug.SetGCPercent(percent)
+			set = percent
+		}
+	}
+}
+
+// The bounds of GOGC.
+const (
+	collectorPercentMin = 10
+	collectorPercentMax = 100
+)
+
+// collectorPercent returns the value of GOGC for a heap with so many live bytes, of which some have
+// to be scanned.
+func collectorPercent(live, scanned uint64) int {
+	headroom := max(headroomMin, scanned)
+	return int(min(collectorPercentMax, max(collectorPercentMin, 100*headroom/max(live, 1))))
 }

@@ -144,7 +144,7 @@ func logProxyReady(log *slog.Logger, listeners []*listen.Listener, mode config.P
 // proxyServer returns the server of the client port. With --proxy=readonly each call is forwarded
 // by itself, over a client of the cluster.
 func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *httpproxy.Proxy, secrets *security) (server *portmux.Server, closeUpstream func(), err error) {
-	memory := limitMemory(cfg.MemoryLimit, log)
+	memory := clientBudget(planMemory(cfg.MemoryLimit, log))
 	var engine portmux.HTTP2 = p.Connections()
 	closeUpstream = func() {}
 	if cfg.Proxy.Mode == config.ProxyReadOnly {
@@ -156,7 +156,7 @@ func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *h
 		calls := grpcserver.New(grpcserver.Options{MaxRecvBytes: int(cfg.RequestBytesMax) + grpcOverheadBytes, Logger: logging.For(log, "grpc")})
 		httpproxy.RegisterReadOnly(calls, conn.ActiveConnection())
 		engine = http2.NewServer(http2.Options{
-			Protocol:             portmux.Router{GRPC: calls, HTTP: httpbridge.New(p, logging.For(log, "http"))},
+			Protocol:             portmux.Router{GRPC: calls, HTTP: httpbridge.New(httpbridge.Options{Handler: p, Logger: logging.For(log, "http")})},
 			MaxBodyBytes:         int(cfg.RequestBytesMax) + grpcOverheadBytes,
 			Budget:               memory,
 			MaxConcurrentStreams: cfg.MaxConcurrentStreams,

@@ -16,6 +16,7 @@ import (
 
 	"cairn/internal/auth"
 	"cairn/internal/backup"
+	"cairn/internal/budget"
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/listen"
@@ -77,8 +78,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	}
 	defer closeTracer(tracer, etcdLog)
 	transport := newTransport(cfg, log, id, meters, secrets)
+	memory := planMemory(cfg.MemoryLimit, log)
 	m, err := untilDone(ctx, func() (*member.Member, error) {
-		return startMember(cfg, log, dir, meters, transport, tokens, tracer)
+		return startMember(cfg, log, dir, meters, transport, tokens, tracer, memory)
 	})
 	if err != nil {
 		return err
@@ -110,7 +112,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	servers.start(r.metrics, ops.MetricsHandler(paths), func(s *http.Server) { s.IdleTimeout = idleTimeout })
 
 	gate := newGate(background.Done())
-	servers.startClients(r, &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, gate: gate, tracer: tracer, v2: v2Counters})
+	servers.startClients(r, &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, memory: clientBudget(memory), gate: gate, tracer: tracer, v2: v2Counters})
 	if cfg.InitialCorruptCheck {
 		if err := m.CheckAtStart(ctx); err != nil {
 			return fmt.Errorf("--initial-corrupt-check: %w: replace the member, or start it without the flag", err)
@@ -186,7 +188,7 @@ func fileSystem(cfg *config.Config) storage.FS {
 }
 
 // startMember starts the member of the data directory.
-func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport, tokens *auth.JWT, tracer *tracing.Tracer) (*member.Member, error) {
+func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters *metrics.Metrics, t *transport, tokens *auth.JWT, tracer *tracing.Tracer, memory budget.Plan) (*member.Member, error) {
 	return member.Start(member.Config{
 		Dir:                dir.MemberDir(),
 		FS:                 fileSystem(cfg),
@@ -200,6 +202,7 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 		LearnersMax:        cfg.LearnersMax,
 		StrictReconfig:     cfg.StrictReconfigCheck,
 		LearnerAutoPromote: cfg.LearnerAutoPromote,
+		Memory:             memory,
 		RequestBytesMax:    int(cfg.RequestBytesMax),
 		QuotaBytes:         cfg.QuotaBackendBytes,
 		Auth:               member.AuthConfig{BcryptCost: cfg.BcryptCost, TokenTTL: cfg.AuthTokenTTL, JWT: tokens},

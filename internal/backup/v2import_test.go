@@ -12,6 +12,7 @@ import (
 
 	"cairn/internal/etcdfile"
 	"cairn/internal/machine"
+	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
 )
 
@@ -64,7 +65,7 @@ func TestImportOfV2HasWhatEtcdHad(t *testing.T) {
 				if path == "" {
 					path = "/"
 				}
-				got, _, err := v2tree.Get(m.Keys().Reading, []byte(path), true, m.ClusterTime())
+				got, _, err := v2tree.Get(m.Keys().Reading, []byte(path), true, m.ClusterTime(), mvcc.Unlimited)
 				must(t, err)
 				compareNodes(t, &got, node)
 			}

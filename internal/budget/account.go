@@ -24,6 +24,8 @@ type Account struct {
 	b     *Budget
 	taken atomic.Int64 // without responses
 
+	long []chan struct{} // reads that wait for a turn, guarded by Budget.long.mu
+
 	mu        sync.Mutex // guards the fields below
 	responses int64
 	room      chan struct{} // closed when responses falls; nil: no waiter
@@ -54,6 +56,10 @@ func (a *Account) share() int64 {
 func (a *Account) fair(n int64) bool {
 	return a.b.used.Load()+n <= a.b.limit/2 || a.taken.Load()+n <= a.share()
 }
+
+// Scarce reports whether the account may take no more: the budget is scarce, and the account has
+// its share.
+func (a *Account) Scarce() bool { return a != nil && !a.fair(1) }
 
 // TryTake takes n bytes unless that would exceed the limit of the budget or of the account.
 func (a *Account) TryTake(n int64) bool {

@@ -1,5 +1,5 @@
 // Package budget divides a number of bytes among everything that clients can make the server hold:
-// connections, headers, requests, responses.
+// connections, headers, requests, responses; and the processors among long reads.
 //
 // It owns the count and the order in which waiters are served. It does not allocate: a caller takes
 // bytes before it allocates memory and releases them when it has freed the memory.
@@ -39,6 +39,7 @@ type Budget struct {
 	limit    int64
 	used     atomic.Int64
 	accounts atomic.Int64 // open ones
+	long     turns        // of reads that take long
 
 	waiting atomic.Int64 // len(waiters), read without mu
 	mu      sync.Mutex   // guards the fields below
@@ -47,7 +48,7 @@ type Budget struct {
 }
 
 // New returns a budget of limit bytes.
-func New(limit int64) *Budget { return &Budget{limit: limit} }
+func New(limit int64) *Budget { return &Budget{limit: limit, long: turns{free: longReadsMax()}} }
 
 // Limit returns the size of the budget, 0 when there is no limit.
 func (b *Budget) Limit() int64 {

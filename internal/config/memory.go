@@ -2,9 +2,9 @@ package config
 
 import "fmt"
 
-// memoryLimitMin is the minimum memory of a member: its stores' caches and memtables need some 300
-// MiB.
-const memoryLimitMin = 512 << 20
+// memoryLimitMin is the least memory that a member works with: package budget divides it among the
+// stores' caches, the queues and the clients.
+const memoryLimitMin = 256 << 20
 
 // setMemory reads --memory-limit.
 func setMemory(to *int64, v string) error {

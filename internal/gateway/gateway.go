@@ -25,11 +25,14 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"cairn/internal/budget"
 )
 
 // prefixes are the prefixes of paths: etcd 3.1 had the first, 3.3 the second, and 3.4 to 3.7 have
@@ -173,8 +176,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *route) {
 }
 
 func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http.Request, to *route) {
+	ctx, hold := budget.WithHold(ctx, responseFactor)
+	defer hold.Close()
 	in := to.input.New().Interface()
-	body := http.MaxBytesReader(w, r.Body, g.bodyBytesMax())
+	body := &chargedReader{body: http.MaxBytesReader(w, r.Body, g.bodyBytesMax()), hold: hold}
 	if err := decodeBody(body, in, g.opts.MessageBytesMax); err != nil {
 		writeError(w, statusOf(err))
 		return
@@ -182,15 +187,12 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 	sent := new(runtime.ServerTransportStream)
 	ctx = grpc.NewContextWithServerTransportStream(ctx, sent)
 	reply, err := to.call.unary(to.call.impl, ctx, func(v any) error { return hand(in, v) }, nil)
-	var out proto.Message
+	in = nil // a watch or a lock may have waited for long
+	hold.GiveTaken()
+	var text []byte
 	if err == nil {
-		out, err = published(reply, to.output)
+		text, err = g.responseText(reply, to, hold)
 	}
-	if err != nil {
-		writeError(w, statusOf(err))
-		return
-	}
-	text, err := marshalJSON(out)
 	if err != nil {
 		writeError(w, statusOf(err))
 		return
@@ -199,6 +201,18 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(text) // the client may have disconnected
+}
+
+// responseText returns a response as JSON.
+func (g *Gateway) responseText(reply any, to *route, hold *budget.Hold) ([]byte, error) {
+	out, err := published(reply, to.output)
+	if err != nil {
+		return nil, err
+	}
+	if n := int64(proto.Size(out)); n > freeBytes && hold.Responses() < n && !hold.TryTake(n*responseFactor) {
+		return nil, budget.ErrExhausted
+	}
+	return marshalJSON(out)
 }
 
 // bodyBytesMax limits a request in JSON: base64 makes four bytes of three, and the rest is for
@@ -223,6 +237,9 @@ func (g *Gateway) callContext(ctx context.Context, r *http.Request, to *route) (
 func statusOf(err error) *status.Status {
 	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
 		return status.Newf(codes.ResourceExhausted, "request body larger than %d bytes", tooLong.Limit)
+	}
+	if errors.Is(err, budget.ErrExhausted) {
+		return status.Convert(rpctypes.ErrGRPCRequestTooManyRequests)
 	}
 	if s, ok := status.FromError(err); ok {
 		return s

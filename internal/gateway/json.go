@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/codes"
@@ -15,6 +16,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"cairn/internal/budget"
 )
 
 const contentType = "application/json"
@@ -54,10 +57,21 @@ func decodeBody(body io.Reader, m proto.Message, bytesMax int) error {
 
 // invalid converts an error of the decoder to a client's error.
 func invalid(err error) error {
-	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
+	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) || errors.Is(err, budget.ErrExhausted) {
 		return err
 	}
-	return status.Errorf(codes.InvalidArgument, "%v", err)
+	return status.Error(codes.InvalidArgument, shortened(err.Error()))
+}
+
+// errorTextMax is how long the text of an error about the client's input may be: the decoder quotes
+// what it does not understand.
+const errorTextMax = 200
+
+func shortened(text string) string {
+	if len(text) <= errorTextMax {
+		return text
+	}
+	return strings.ToValidUTF8(text[:errorTextMax], "") + "…"
 }
 
 // checkSize refuses messages that the gRPC server would refuse, with gRPC's text.

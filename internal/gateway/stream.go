@@ -14,6 +14,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"cairn/internal/budget"
 )
 
 // stream is a streaming call as its handler sees it: it receives messages from the request's body,
@@ -22,9 +25,12 @@ import (
 // blocks the handler.
 type stream struct {
 	ctx  context.Context
+	hold *budget.Hold
 	to   *route
 	body *meteredBody
 	dec  runtime.Decoder
+	// charged is what dec reads.
+	charged *chargedReader
 
 	bytesMax int
 	received bool
@@ -53,7 +59,13 @@ func (g *Gateway) serveStream(ctx context.Context, w http.ResponseWriter, r *htt
 	default:
 		release = duplex(w)
 	}
-	s := &stream{ctx: ctx, to: to, w: w, body: body, dec: codec.NewDecoder(body), bytesMax: g.opts.MessageBytesMax}
+	ctx, hold := budget.WithHold(ctx, 1)
+	defer hold.Close()
+	charged := &chargedReader{body: body, hold: hold}
+	s := &stream{
+		ctx: ctx, hold: hold, to: to, w: w, body: body, charged: charged,
+		dec: codec.NewDecoder(charged), bytesMax: g.opts.MessageBytesMax,
+	}
 	err := to.call.stream.Handler(to.call.impl, s)
 	release()
 	s.finish(err)
@@ -131,12 +143,18 @@ func (s *stream) SendMsg(m any) error {
 	if err != nil {
 		return err
 	}
-	text, err := marshalJSON(out)
+	taken, err := takeSend(s.ctx, proto.Size(out))
+	if err != nil {
+		return statusOf(err).Err()
+	}
+	defer func() {
+		budget.FromContext(s.ctx).Give(taken)
+		s.hold.GiveResponses()
+	}()
+	line, err := resultLine(out)
 	if err != nil {
 		return status.Errorf(codes.Internal, "encode answer: %v", err)
 	}
-	line := make([]byte, 0, len(text)+len(`{"result":}`)+1)
-	line = append(append(append(line, `{"result":`...), text...), '}', '\n')
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.beginLocked(http.StatusOK)
@@ -147,6 +165,16 @@ func (s *stream) SendMsg(m any) error {
 		return status.Errorf(codes.Unavailable, "send answer: %v", err)
 	}
 	return nil
+}
+
+// resultLine returns a message as a line of the response.
+func resultLine(out proto.Message) ([]byte, error) {
+	text, err := marshalJSON(out)
+	if err != nil {
+		return nil, err
+	}
+	line := make([]byte, 0, len(text)+len(`{"result":}`)+1)
+	return append(append(append(line, `{"result":`...), text...), '}', '\n'), nil
 }
 
 // RecvMsg implements grpc.ServerStream.
@@ -165,6 +193,7 @@ func (s *stream) RecvMsg(v any) error {
 		return s.refuse(invalid(err))
 	}
 	s.received = true
+	s.charged.reset()
 	if err := checkSize(in, s.bytesMax); err != nil {
 		return s.refuse(err)
 	}

@@ -25,6 +25,11 @@ type WireAppender interface {
 // when the connection has memory for it.
 type WireSizer interface{ SizeWire() int }
 
+// WireCharged is implemented beside WireSizer by responses for which memory has been taken from the
+// connection's account already. TakeCharge returns how much, and leaves it to the server to give it
+// back when the encoding has been sent; http2.NotTaken if nothing has been taken.
+type WireCharged interface{ TakeCharge(size int) int64 }
+
 // WirePieces is implemented together with WireAppender by responses that can be too long to be held
 // twice. WirePieces returns the encoding in non-empty pieces, which are sent without a copy; or no
 // pieces when the response is short: then AppendWire is called. A piece belongs to the server until
@@ -73,7 +78,11 @@ func (c *call) encode(out **http2.Buffer, v any) (http2.Pieces, *status.Status) 
 		if s, ok := v.(WireSizer); ok {
 			n = s.SizeWire()
 		}
-		b, bad := c.reserve(out, n)
+		share := int64(http2.NotTaken)
+		if charged, ok := v.(WireCharged); ok && n > http2.CopyBytesMax {
+			share = charged.TakeCharge(n)
+		}
+		b, bad := c.reserve(out, n, share)
 		// also without memory, since it may release the response's resources
 		b.B, err = m.AppendWire(b.B)
 		if bad != nil {
@@ -117,7 +126,7 @@ func (c *call) encodePieces(out **http2.Buffer, p http2.Pieces) (http2.Pieces, *
 		p.Free()
 		return http2.Pieces{}, s
 	}
-	if err := c.WaitRoom(n, true); err != nil {
+	if err := c.WaitRoom(n, 0); err != nil { // the pieces have their shares
 		p.Free()
 		return http2.Pieces{}, statusOf(endError(err))
 	}
@@ -133,11 +142,12 @@ func (c *call) checkSendBytes(n int) *status.Status {
 	return nil
 }
 
-// reserve makes *out an empty buffer for n bytes after the prefix. When n is large it waits for
-// memory; if it gets none, the buffer is small and the returned status has the reason.
-func (c *call) reserve(out **http2.Buffer, n int) (*http2.Buffer, *status.Status) {
+// reserve makes *out an empty buffer with room for n bytes after the prefix. When that is a lot it
+// waits for room (see http2.Stream.WaitRoom); without it the buffer is small and the status says
+// why.
+func (c *call) reserve(out **http2.Buffer, n int, share int64) (*http2.Buffer, *status.Status) {
 	if n > http2.CopyBytesMax {
-		if err := c.WaitRoom(n, false); err != nil {
+		if err := c.WaitRoom(n, share); err != nil {
 			return emptyMessage(out, 0), statusOf(endError(err))
 		}
 	}
@@ -158,7 +168,7 @@ func emptyMessage(out **http2.Buffer, n int) *http2.Buffer {
 
 func (c *call) appendProto(out **http2.Buffer, m proto.Message) *status.Status {
 	opts := proto.MarshalOptions{}
-	b, bad := c.reserve(out, opts.Size(m))
+	b, bad := c.reserve(out, opts.Size(m), http2.NotTaken)
 	if bad != nil {
 		return bad
 	}

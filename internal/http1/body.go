@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"cairn/internal/budget"
 )
 
 // body is the body of a request. It is an io.ReadCloser for the handler, which may read it in
@@ -20,16 +22,17 @@ type body struct {
 	x       *exchange
 	chunked bool
 
-	mu              sync.Mutex // guards the fields below
-	left            int64      // unread bytes: of the body, or of the chunk
-	begun           bool       // a chunk has been read
-	excess          int64      // bytes of the chunks' first lines in excess of their data: see chunkLine
-	expectsContinue bool       // the client waits for 100 Continue before it sends the body
-	done            bool       // the body was read to its end
+	mu    sync.Mutex // guards the fields below
+	left  int64      // unread bytes: of the body, or of the chunk
+	begun bool       // a chunk has been read
+	// bytes of the chunks' first lines in excess of their data: see chunkLine
+	excess          int64
+	expectsContinue bool // the client waits for 100 Continue before it sends the body
+	done            bool // the body was read to its end
 	closed          bool
 	err             error     // of an earlier read
 	until           time.Time // the deadline of draining, while it is in progress
-	pace            pace
+	pace            budget.Pace
 }
 
 // Read implements io.Reader.
@@ -105,7 +108,7 @@ func (b *body) take(p []byte) (n int, err error) {
 		if n, err = c.socket.read(p, b.limit()); errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		b.pace.add(time.Since(begun), n)
+		b.pace.Add(time.Since(begun), n)
 	}
 	b.left -= int64(n)
 	return n, err
@@ -116,29 +119,7 @@ func (b *body) limit() time.Duration {
 	if !b.until.IsZero() {
 		return max(time.Until(b.until), time.Nanosecond)
 	}
-	return b.pace.limit(b.x.readLimit(), b.x.conn.srv.opts.LeastRate)
-}
-
-// pace measures how fast a client sends a body, or reads a response: the bytes transferred, and how
-// long the server has waited for them.
-type pace struct {
-	waited time.Duration
-	bytes  int64
-}
-
-func (p *pace) add(waited time.Duration, n int) {
-	p.waited += waited
-	p.bytes += int64(n)
-}
-
-// limit returns how long to wait for the next bytes: at most standard, and less when the client is
-// slower than leastRate, in bytes per second. 0 means no limit, if standard is 0.
-func (p *pace) limit(standard time.Duration, leastRate int64) time.Duration {
-	if standard == 0 {
-		return 0
-	}
-	earned := standard + time.Duration(float64(p.bytes)/float64(leastRate)*float64(time.Second))
-	return max(min(standard, earned-p.waited), time.Nanosecond)
+	return b.pace.Limit(b.x.readLimit(), b.x.conn.srv.opts.LeastRate)
 }
 
 // Maximum bytes of a chunk's first line, and of all trailers together.
@@ -226,7 +207,7 @@ func (b *body) line(limit int) (string, error) {
 		s.grow(2 * trailersMax)
 		had, begun := len(s.ahead()), time.Now()
 		err := s.fill(b.limit())
-		b.pace.add(time.Since(begun), len(s.ahead())-had)
+		b.pace.Add(time.Since(begun), len(s.ahead())-had)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // The states of a connection.
@@ -29,6 +31,8 @@ type conn struct {
 	socket socket
 	tls    *tls.ConnectionState
 	remote string
+	// account has what the connection and its handlers have taken of Options.Budget.
+	account *budget.Account
 
 	state atomic.Int32
 	turns atomic.Uint32 // number of times that a request began or ended
@@ -44,8 +48,8 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn, closed func()) *conn {
-	c := &conn{srv: s, remote: nc.RemoteAddr().String(), closed: closed, header: make(http.Header, 8)}
-	c.socket.init(nc)
+	c := &conn{srv: s, remote: nc.RemoteAddr().String(), closed: closed, header: make(http.Header, 8), account: s.opts.Budget.Open()}
+	c.socket.init(nc, c.account)
 	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		state := t.ConnectionState()
 		c.tls = &state
@@ -200,6 +204,7 @@ func (c *conn) close() {
 	c.ending.Do(func() {
 		c.state.Store(stateClosed)
 		_ = c.socket.nc.Close() // the error has no consequence
+		c.account.Close()
 		c.closed()
 		c.srv.remove(c)
 	})
@@ -235,6 +240,9 @@ type hijackedConn struct {
 // Close implements net.Conn.
 func (t *hijackedConn) Close() error {
 	err := t.Conn.Close()
-	t.c.ending.Do(t.c.closed)
+	t.c.ending.Do(func() {
+		t.c.account.Close()
+		t.c.closed()
+	})
 	return err
 }

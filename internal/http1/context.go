@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // An exchange is its request's context.
@@ -13,6 +15,9 @@ func (x *exchange) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Value implements context.Context.
 func (x *exchange) Value(key any) any {
+	if _, ok := key.(budget.Key); ok {
+		return x.conn.account
+	}
 	if key == http.LocalAddrContextKey {
 		return x.conn.socket.nc.LocalAddr()
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"cairn/internal/budget"
 	"cairn/internal/connset"
 )
 
@@ -31,6 +32,9 @@ type Options struct {
 	IdleTimeout time.Duration
 	// MaxHeaderBytes limits the request line and the headers together (0: 64 KiB).
 	MaxHeaderBytes int
+	// Budget, if not nil, is what connections take long heads from. A request's context has the
+	// account of its connection (budget.FromContext), for what a handler holds.
+	Budget *budget.Budget
 	// Logger logs mistakes of clients (debug) and panics of handlers (error). nil discards.
 	Logger *slog.Logger
 }

@@ -9,30 +9,6 @@ import (
 	"time"
 )
 
-// A client must keep the minimum rate on average; a pause may use up the time that a faster start
-// has saved.
-func TestPace(t *testing.T) {
-	const rate = 1000
-	for name, c := range map[string]struct {
-		moved pace
-		want  time.Duration
-	}{
-		"at first":              {pace{}, time.Minute},
-		"one byte in a minute":  {pace{time.Minute, 1}, time.Millisecond},
-		"nothing in 59 s":       {pace{59 * time.Second, 0}, time.Second},
-		"at the rate":           {pace{time.Hour, 3600 * rate}, time.Minute},
-		"below the rate":        {pace{time.Hour, 3570 * rate}, 30 * time.Second},
-		"far below, late found": {pace{time.Hour, 10}, time.Nanosecond},
-	} {
-		if got := c.moved.limit(time.Minute, rate); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-	if got := (&pace{time.Hour, 0}).limit(0, rate); got != 0 {
-		t.Errorf("without a limit: %v", got)
-	}
-}
-
 // The connection of a client that trickles a body is closed, although each byte arrives in time.
 func TestTrickle(t *testing.T) {
 	read := make(chan error, 1)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cairn/internal/budget"
 )
 
 // bufferBytes is the size of a read. A longer head grows the buffer; a longer body does not pass
@@ -30,8 +32,10 @@ type socket struct {
 	// Parked requests wait on it.
 	below syscall.RawConn
 
-	buf  *[]byte // nil while no bytes are read ahead
-	r, w int     // (*buf)[r:w] are the bytes read ahead
+	buf     *[]byte // nil while no bytes are read ahead
+	r, w    int     // (*buf)[r:w] are the bytes read ahead
+	account *budget.Account
+	taken   int64 // from it, for a buffer larger than bufferBytes
 
 	reading readCall
 	writing writeCall
@@ -65,15 +69,15 @@ type writeCall struct {
 	rest  []byte
 	limit time.Duration
 	rate  int64 // minimum rate, in bytes per second
-	pace  pace
+	pace  budget.Pace
 	since time.Time // when waiting began; zero while it has not
 	left  int       // len(rest) at that time
 	armed bool
 	err   error
 }
 
-func (s *socket) init(nc net.Conn) {
-	s.nc = nc
+func (s *socket) init(nc net.Conn, account *budget.Account) {
+	s.nc, s.account = nc, account
 	s.tryRead, s.tryWrite = s.readReady, s.writeReady
 	switch plain := nc.(type) {
 	case *net.TCPConn:
@@ -155,6 +159,10 @@ func (s *socket) drop() {
 		buffers.Put(s.buf)
 	}
 	s.buf, s.r, s.w = nil, 0, 0
+	if s.taken != 0 {
+		s.account.Give(s.taken)
+		s.taken = 0
+	}
 }
 
 // grow enlarges a full buffer, up to limit bytes, and reports whether it could.
@@ -167,10 +175,14 @@ func (s *socket) grow(limit int) bool {
 	case len(*s.buf) >= limit:
 		return false
 	default:
-		grown := make([]byte, min(2*len(*s.buf), limit))
+		size := min(2*len(*s.buf), limit)
+		if !s.account.TryTake(int64(size)) {
+			return false
+		}
+		grown := make([]byte, size)
 		ahead := copy(grown, s.ahead())
 		s.drop()
-		s.buf, s.w = &grown, ahead
+		s.buf, s.w, s.taken = &grown, ahead, int64(size)
 	}
 	return true
 }
@@ -319,11 +331,11 @@ func (call *writeCall) arm(nc net.Conn) {
 	}
 	now := time.Now()
 	if call.armed {
-		call.pace.add(now.Sub(call.since), call.left-len(call.rest))
+		call.pace.Add(now.Sub(call.since), call.left-len(call.rest))
 	}
 	call.armed, call.since, call.left = true, now, len(call.rest)
 	// fails only on a closed connection, as the write then does
-	_ = nc.SetWriteDeadline(now.Add(call.pace.limit(call.limit, call.rate)))
+	_ = nc.SetWriteDeadline(now.Add(call.pace.Limit(call.limit, call.rate)))
 }
 
 func (s *socket) writeNet() {

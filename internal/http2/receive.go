@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os"
+	"time"
 )
 
 // Received is an item that a protocol queues for its handler: a message, or some bytes of a body.
@@ -202,7 +204,12 @@ func (st *Stream) hangUp() {
 // Next waits for the next queued item; the caller must free its buffer and call Credit for its
 // bytes. It returns the end that was pushed, context.Canceled after the stream has ended, or the
 // context's error.
-func (st *Stream) Next() (Received, error) {
+func (st *Stream) Next() (Received, error) { return st.NextWithin(0) }
+
+// NextWithin is Next that waits at most limit and then returns os.ErrDeadlineExceeded; 0 is without
+// limit.
+func (st *Stream) NextWithin(limit time.Duration) (Received, error) {
+	var timeout <-chan time.Time
 	for {
 		m, ok, end := st.pop()
 		if ok {
@@ -211,8 +218,13 @@ func (st *Stream) Next() (Received, error) {
 		if end != nil {
 			return Received{}, end
 		}
+		if limit > 0 && timeout == nil {
+			timeout = time.After(limit)
+		}
 		select {
 		case <-st.wake:
+		case <-timeout:
+			return Received{}, os.ErrDeadlineExceeded
 		case <-st.ctx.Done():
 			return Received{}, st.ctx.Err()
 		}

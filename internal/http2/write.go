@@ -3,6 +3,7 @@ package http2
 import (
 	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -291,6 +292,11 @@ func (st *Stream) SendLocked(p []byte, owned *Buffer) (taken bool) {
 	if !taken {
 		owned = NewBuffer(len(p))
 		owned.B = append(owned.B, p...)
+		// Without memory it is queued nevertheless, and the stream waits from now on: see
+		// WaitQueue.
+		if n := int64(cap(owned.B)); share == 0 && c.account.TryTake(n) {
+			share = n
+		}
 	}
 	owned.share, owned.account = share, c.account
 	share = 0
@@ -328,11 +334,16 @@ func (st *Stream) SendPiecesLocked(p Pieces) {
 
 // WaitQueue waits until the stream may queue more. It returns the context's error, or
 // context.Canceled when the stream has ended.
-func (st *Stream) WaitQueue() error {
+func (st *Stream) WaitQueue() error { return st.WaitQueueWithin(0) }
+
+// WaitQueueWithin is WaitQueue that waits at most limit and then returns os.ErrDeadlineExceeded; 0
+// is without limit.
+func (st *Stream) WaitQueueWithin(limit time.Duration) error {
 	c := st.conn
+	var timeout <-chan time.Time
 	for {
 		c.mu.Lock()
-		ended, full := st.ended, st.outBytes > QueueBytesMax
+		ended, full := st.ended, st.outBytes > QueueBytesMax || st.outBytes > CopyBytesMax && c.account.Scarce()
 		c.mu.Unlock()
 		if ended {
 			return st.EndError()
@@ -340,8 +351,13 @@ func (st *Stream) WaitQueue() error {
 		if !full {
 			return nil
 		}
+		if limit > 0 && timeout == nil {
+			timeout = time.After(limit)
+		}
 		select {
 		case <-st.sendWake:
+		case <-timeout:
+			return os.ErrDeadlineExceeded
 		case <-st.ctx.Done():
 			return st.ctx.Err()
 		}
@@ -395,12 +411,15 @@ func (o *output) drop() {
 	o.buf, o.segs, o.spare, o.spareS = nil, nil, nil, nil
 }
 
+// NotTaken is the share of a message for which nothing has been taken from the account.
+const NotTaken = -1
+
 // WaitRoom waits, until the context ends, for space for a message of n bytes and reserves it. It is
 // called before a message above CopyBytesMax is encoded, so that a client that does not read costs
 // memory for some responses and not for all of its requests. Small messages never wait: a client
-// that neglects a long response still gets short ones. accounted is set when the bytes have been
-// taken from the budget already.
-func (st *Stream) WaitRoom(n int, accounted bool) error {
+// that neglects a long response still gets short ones. share is NotTaken, or what has been taken
+// from the connection's account for the message: the stream gives that back, also after an error.
+func (st *Stream) WaitRoom(n int, share int64) error {
 	c := st.conn
 	o := &c.out
 	c.mu.Lock()
@@ -408,6 +427,7 @@ func (st *Stream) WaitRoom(n int, accounted bool) error {
 	for {
 		if st.ended {
 			c.mu.Unlock()
+			c.account.Give(max(share, 0))
 			return st.EndError()
 		}
 		limit := o.roomBytes()
@@ -426,13 +446,15 @@ func (st *Stream) WaitRoom(n int, accounted bool) error {
 		select {
 		case <-room:
 		case <-st.ctx.Done():
+			c.account.Give(max(share, 0))
 			return st.ctx.Err()
 		}
 		c.mu.Lock()
 	}
 	st.reserved = n
 	o.queued += n
-	if accounted {
+	if share != NotTaken {
+		st.share = share
 		c.mu.Unlock()
 		return nil
 	}

@@ -5,6 +5,11 @@
 // compression state. It supports what the handlers of an API need: bodies with flow control, Flush,
 // cancellation, "Expect: 100-continue". It does not support push, trailers and hijacking.
 //
+// A client that sends nothing of a body, or takes nothing of a response, for Options.Timeout, or
+// that falls below Options.LeastRate, is cut off as in package http1, unless the handler has made
+// the request a conversation (http.ResponseController.EnableFullDuplex): its body may take any
+// time.
+//
 // Invariants: a handler runs at most once per request; a response's headers are sent once, before
 // its body; a response with a declared length has exactly that length.
 //
@@ -22,25 +27,44 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"cairn/internal/budget"
 	"cairn/internal/http2"
 )
 
-// Server is an http2.Protocol that calls an http.Handler.
-type Server struct {
-	handler http.Handler
-	log     *slog.Logger
+// Options configures a Server.
+type Options struct {
+	// Handler serves all requests.
+	Handler http.Handler
+	// Timeout limits how long no byte of a body comes, and how long the client takes nothing of a
+	// response that waits for it (0: 60 s).
+	Timeout time.Duration
+	// LeastRate is how many bytes per second a client must send of a body, or take of a response,
+	// on average over the time in which the server waits for it, beyond the first Timeout (0: 512).
+	LeastRate int64
+	// Logger gets the panics of handlers. nil discards.
+	Logger *slog.Logger
 }
+
+// Server is an http2.Protocol that calls an http.Handler.
+type Server struct{ opts Options }
 
 var _ http2.Protocol = (*Server)(nil)
 
-// New returns a server for h. log, if not nil, logs the panics of h.
-func New(h http.Handler, log *slog.Logger) *Server {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+// New returns a server.
+func New(o Options) *Server {
+	if o.Timeout <= 0 {
+		o.Timeout = time.Minute
 	}
-	return &Server{handler: h, log: log}
+	if o.LeastRate <= 0 {
+		o.LeastRate = 512
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Server{o}
 }
 
 // Accept implements http2.Protocol.
@@ -73,7 +97,7 @@ func (c *connection) request(r *http2.Request) (*http.Request, error) {
 		u, err = &url.URL{Path: "*"}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.New("malformed path") // which is not repeated: it may be long
 	}
 	req := &http.Request{
 		Method: r.Method, URL: u, Proto: "HTTP/2.0", ProtoMajor: 2, Header: make(http.Header, len(r.Fields)),
@@ -100,6 +124,8 @@ type exchange struct {
 	req   *http.Request
 	bad   error // why req is nil
 	code  int   // the HTTP status that belongs to bad
+
+	duplex atomic.Bool // the request is a conversation
 
 	mu       sync.Mutex // guards headSent
 	headSent bool
@@ -175,9 +201,9 @@ func (x *exchange) runHandler(w http.ResponseWriter) (ok bool) {
 		if err, is := r.(error); is && errors.Is(err, http.ErrAbortHandler) {
 			return
 		}
-		x.srv.log.Error("http handler panic", "path", x.req.URL.Path, "panic", r, "stack", string(debug.Stack()))
+		x.srv.opts.Logger.Error("http handler panic", "path", x.req.URL.Path, "panic", r, "stack", string(debug.Stack()))
 	}()
-	x.srv.handler.ServeHTTP(w, x.req)
+	x.srv.opts.Handler.ServeHTTP(w, x.req)
 	return true
 }
 
@@ -186,6 +212,20 @@ type requestBody struct {
 	x         *exchange
 	cur       http2.Received
 	continued bool
+	pace      budget.Pace
+}
+
+// next waits for more of the body.
+func (b *requestBody) next() (http2.Received, error) {
+	if b.x.duplex.Load() {
+		return b.x.Next()
+	}
+	o, begun := &b.x.srv.opts, time.Now()
+	m, err := b.x.NextWithin(b.pace.Limit(o.Timeout, o.LeastRate))
+	if err == nil {
+		b.pace.Add(time.Since(begun), len(m.Buf.B)-m.Off)
+	}
+	return m, err
 }
 
 // Read implements io.Reader.
@@ -195,7 +235,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	if b.cur.Buf == nil {
 		b.sendContinue()
-		m, err := b.x.Next()
+		m, err := b.next()
 		if err != nil {
 			return 0, err
 		}

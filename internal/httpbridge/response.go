@@ -2,12 +2,15 @@ package httpbridge
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"cairn/internal/budget"
 	"cairn/internal/http2"
 )
 
@@ -21,6 +24,22 @@ type responseWriter struct {
 	sent   bool // headers were sent
 	head   bool // response to HEAD: no body
 	length int64
+	pace   budget.Pace
+}
+
+// EnableFullDuplex is for http.ResponseController: the body may take any time. It is always read
+// while the response is written.
+func (w *responseWriter) EnableFullDuplex() error {
+	w.x.duplex.Store(true)
+	return nil
+}
+
+// waitQueue waits until the client has taken enough of what was written before n further bytes.
+func (w *responseWriter) waitQueue(n int) error {
+	o, begun := &w.x.srv.opts, time.Now()
+	err := w.x.WaitQueueWithin(w.pace.Limit(o.Timeout, o.LeastRate))
+	w.pace.Add(time.Since(begun), n)
+	return err
 }
 
 const responseBufferMax = 4 << 10
@@ -88,11 +107,16 @@ func (w *responseWriter) push(p []byte) error {
 	x := w.x
 	for {
 		n := min(len(p), http2.QueueBytesMax)
-		if err := x.WaitQueue(); err != nil {
+		if err := w.waitQueue(n); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) { // what is queued is not waited for either
+				x.Lock()
+				x.ResetLocked(http2.ResetCalm)
+				x.Flush(false)
+			}
 			return err
 		}
 		if n > http2.CopyBytesMax {
-			if err := x.WaitRoom(n, false); err != nil {
+			if err := x.WaitRoom(n, http2.NotTaken); err != nil {
 				return err
 			}
 		}

@@ -58,19 +58,28 @@ type Applied struct {
 type EntryResults struct {
 	Batch    uint64 // of the entry's header
 	Commands int    // number of commands in the entry
-	First    int    // index of the command that Results begins with; above 0 when an earlier batch ended within the entry
-	Results  []Result
+	// index of the command that Results begins with; above 0 when an earlier batch ended within the
+	// entry
+	First   int
+	Results []Result
 }
 
 // batchBytesMax is the size of a batch's events at which the batch ends, if necessary within an
-// entry.
+// entry, unless LimitMemory sets another one.
 const batchBytesMax = 64 << 20
+
+// LimitMemory sets how many bytes each generation of recently written values, and the changes of a
+// batch, may take. It is called before the first entry is applied.
+func (m *Machine) LimitMemory(recent int, batch int64) {
+	m.w.LimitRecent(recent)
+	m.batchBytes = batch
+}
 
 // resultsKept is the largest capacity of the results slice that is reused for the next batch.
 const resultsKept = 8192
 
 // Apply applies committed entries in one batch: all of them, or as many as make a batch of
-// batchBytesMax (see Applied.Entries). It returns the results of commands in entries whose header
+// its size (see Applied.Entries). It returns the results of commands in entries whose header
 // has the given origin; a caller that needs no results passes origin 0. After an error the member
 // must stop: the store failed, or this version cannot apply the log.
 func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error) {
@@ -80,7 +89,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, origin uint64) (Applied, error)
 		return Applied{}, err
 	}
 	n := 0
-	for n < len(entries) && m.w.Bytes() <= batchBytesMax && !m.restarted {
+	for n < len(entries) && m.w.Bytes() <= m.batchBytes && !m.restarted {
 		e := entries[n]
 		if e.GetIndex() <= m.installed {
 			n++
@@ -190,7 +199,7 @@ func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err
 		if uint64(i) < m.next.commands {
 			continue // applied before a restart, or in an earlier batch
 		}
-		if m.w.Bytes() > batchBytesMax || m.restarted || m.commands > 0 && startsAlone(kind, payload) {
+		if m.w.Bytes() > m.batchBytes || m.restarted || m.commands > 0 && startsAlone(kind, payload) {
 			return false, nil
 		}
 		m.commands++
@@ -295,7 +304,8 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, subject
 		if c, err = auth.Decode(d.Rest()); err != nil {
 			return malformed("auth", err)
 		}
-		if c.Kind != auth.KindLogin { // a member proposes KindLogin itself, after checking a password
+		// a member proposes KindLogin itself, after checking a password
+		if c.Kind != auth.KindLogin {
 			if err = needRoot(subject); err == nil {
 				err = m.migration.Next().MayChange()
 			}

@@ -69,9 +69,11 @@ type Machine struct {
 	// v2Command is the command that is being applied, if it is v2's.
 	v2Command v2tree.Command
 
-	pos     position      // as of the last committed batch
-	next    position      // as of the open batch
-	applied atomic.Uint64 // pos.index, for readers other than the applier
+	batchBytes int64 // see LimitMemory
+
+	pos     position      // as of the last batch
+	next    position      // as of the batch that is being made
+	applied atomic.Uint64 // pos.index, for readers beside the applier
 	term    atomic.Uint64 // pos.term, likewise
 	time    atomic.Int64  // pos.time, likewise
 	// changes has the configuration changes of the batches of this Apply, for raft.
@@ -114,7 +116,7 @@ func Initialize(db *storage.Store, index, term uint64, founders []membership.Mem
 
 // Open returns the state in db, as of the last batch that reached the disk.
 func Open(db *storage.Store) (*Machine, error) {
-	m := &Machine{db: db, b: db.NewBatch()}
+	m := &Machine{db: db, b: db.NewBatch(), batchBytes: batchBytesMax}
 	if err := m.loadPosition(); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}

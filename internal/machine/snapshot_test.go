@@ -194,7 +194,7 @@ func readRevisions(keys *mvcc.Store, stop *atomic.Bool) error {
 		get := func(key string) mvcc.Op {
 			return mvcc.Op{Range: &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: []byte(key)}}}
 		}
-		res, err := keys.ReadTxn(&mvcc.TxnOp{Success: []mvcc.Op{get("a"), get("b"), get("odd")}})
+		res, err := keys.ReadTxn(&mvcc.TxnOp{Success: []mvcc.Op{get("a"), get("b"), get("odd")}}, nil)
 		if err != nil {
 			return err
 		}

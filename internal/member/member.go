@@ -29,6 +29,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 
+	"cairn/internal/budget"
 	"cairn/internal/machine"
 	"cairn/internal/member/integrity"
 	"cairn/internal/member/quota"
@@ -83,6 +84,10 @@ type Config struct {
 	// --learner-auto-promote.
 	LearnerAutoPromote bool
 
+	// Memory is what the stores, the log and the queues may take; the zero value is
+	// budget.PlanFor(0).
+	Memory budget.Plan
+
 	RequestBytesMax int   // --max-request-bytes
 	QuotaBytes      int64 // --quota-backend-bytes; 0 means none
 
@@ -98,11 +103,9 @@ type Config struct {
 	Tracer     *tracing.Tracer // may be nil
 }
 
-// Limits of the backlog: of all requests that are not completed.
-const (
-	backlogRequestsMax = 50_000
-	backlogBytesMax    = 256 << 20
-)
+// backlogRequestsMax is how many requests may wait for the log at once. Config.Memory limits their
+// bytes.
+const backlogRequestsMax = 50_000
 
 // Member is one running process of the cluster.
 type Member struct {

@@ -70,6 +70,7 @@ func (p *parts) record(ctx context.Context, t *tracing.Tracer) {
 // backlog counts the requests that were admitted and not yet completed.
 type backlog struct {
 	requests, bytes atomic.Int64
+	bytesMax        int64 // set before the first request
 	// pools the channels of completed proposals, to save an allocation per request
 	dones sync.Pool
 }
@@ -85,7 +86,7 @@ func (b *backlog) channel() chan struct{} {
 // enter admits a request, unless there are too many.
 func (b *backlog) enter(p *proposal) error {
 	n, size := b.requests.Add(1), b.bytes.Add(int64(len(p.command.Payload)))
-	if n <= backlogRequestsMax && size <= backlogBytesMax {
+	if n <= backlogRequestsMax && size <= b.bytesMax {
 		return nil
 	}
 	b.leave(p)

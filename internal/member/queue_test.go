@@ -11,7 +11,11 @@ import (
 	"cairn/internal/replica"
 )
 
-func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+func newInbox() *inbox {
+	b := &inbox{wake: make(chan struct{}, 1)}
+	b.backlog.bytesMax = 128 << 20
+	return b
+}
 
 // TestBacklog: the number and the size of waiting requests are limited; refused ones leave nothing,
 // and there is space again when the raft loop has taken some.
@@ -50,7 +54,7 @@ func TestBacklog(t *testing.T) {
 	})
 	t.Run("bytes", func(t *testing.T) {
 		b := newInbox()
-		payload := make([]byte, backlogBytesMax/4)
+		payload := make([]byte, b.backlog.bytesMax/4)
 		for range 4 {
 			if _, err := b.submit(context.Background(), machine.KindPut, payload, 0); err != nil {
 				t.Fatal(err)

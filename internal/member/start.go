@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"cairn/internal/budget"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
@@ -67,15 +68,22 @@ func Start(cfg Config) (_ *Member, err error) {
 }
 
 func (m *Member) open() (err error) {
+	memory := m.cfg.Memory
+	if memory == (budget.Plan{}) {
+		memory = budget.PlanFor(0)
+	}
+	m.inbox.backlog.bytesMax = memory.Requests
 	onFatal := func(err error) { m.fail(fmt.Errorf("storage: %w", err)) }
 	if m.logStore, err = storage.OpenLog(logDir(m.cfg.Dir), storage.Options{
 		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal, MustExist: true,
+		CacheBytes: memory.LogCache, MemTableBytes: uint64(memory.LogMemTable),
 		OnJournalWrite: func(d time.Duration) { m.metrics.LogWrite.Observe(d.Seconds()) },
 	}); err != nil {
 		return err
 	}
 	if m.stateStore, err = storage.OpenState(stateDir(m.cfg.Dir), storage.Options{
 		FS: m.cfg.FS, Logger: m.log, OnFatal: onFatal, MustExist: true,
+		CacheBytes: memory.StateCache, MemTableBytes: uint64(memory.StateMemTable),
 		OnFlush: func() {
 			select {
 			case m.flushed <- struct{}{}:
@@ -88,17 +96,21 @@ func (m *Member) open() (err error) {
 	if m.machine, err = machine.Open(m.stateStore); err != nil {
 		return err
 	}
+	m.machine.LimitMemory(int(memory.Recent), memory.Batch)
 	m.Records = Records{id: m.cfg.ID, machine: m.machine, propose: m.Propose}
 	gate, err := newGate(m.cfg.Auth, m.machine.Auth(), m.ClusterTime)
 	if err != nil {
 		return err
 	}
 	m.Access = Access{gate: gate, member: m}
-	m.hub = watch.New(m.machine.Keys(), watch.Limits{})
+	m.hub = watch.New(m.machine.Keys(), watch.Limits{
+		QueueBytes: int(memory.Events), WindowBytes: int(memory.Events), HubBytes: int(memory.WatchKeys),
+	})
 	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())
 	if err != nil {
 		return err
 	}
+	rlog.LimitCache(int(memory.Entries))
 	m.replica, err = replica.New(replica.Config{
 		ID: m.cfg.ID, ElectionTicks: m.cfg.ElectionTicks, Logger: m.cfg.RaftLogger,
 		ClusterID: m.cfg.ClusterID, FS: m.cfg.FS, ReceiveDir: receiveDir(m.cfg.Dir),

@@ -97,7 +97,7 @@ func (o overlap) checkTxn(requested int64) error {
 	res, err := o.s.ReadTxn(&TxnOp{
 		Compares: []Compare{{KeyRange: span("g", "h"), Target: CompareMod, Result: CompareGreater}},
 		Success:  []Op{get, count, get}, Failure: []Op{get, count, get},
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func TestReadTxnOvertakenBeforePublish(t *testing.T) {
 	begun, done := make(chan struct{}), make(chan answer, 1)
 	go func() {
 		close(begun)
-		res, err := st.s.ReadTxn(&TxnOp{Success: []Op{get}})
+		res, err := st.s.ReadTxn(&TxnOp{Success: []Op{get}}, nil)
 		done <- answer{res, err}
 	}()
 	<-begun

@@ -10,7 +10,7 @@ import (
 // count returns the live keys of [lower, upper), both of table c, at the view's
 // revision.
 func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
-	present := view{src: s, rev: head.Revision}
+	present := view{src: s, rev: head.Revision, pause: v.pause}
 	n, err := indexCount(head.counts, present, lower, upper)
 	since := head.Revision - v.rev
 	if err != nil || since == 0 {
@@ -32,20 +32,32 @@ func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
 		}
 		return 0, errors.Join(err, it.Close())
 	}
+	pace := newPacer(v.pause)
 	for ok := true; ok; ok = it.Next() {
-		rev, err := parseEventKey(it.Key())
+		delta, err := deltaOf(it, lower, upper)
+		if err == nil {
+			err = pace.step(len(it.Value()))
+		}
 		if err != nil {
 			return 0, errors.Join(err, it.Close())
 		}
-		e, err := decodeEvent(rev, it.Value())
-		if err != nil {
-			return 0, errors.Join(err, it.Close())
-		}
-		if inRange(e.Key, lower[1:], userBound(upper)) {
-			n -= e.keysDelta()
-		}
+		n -= delta
 	}
 	return n, it.Close()
+}
+
+// deltaOf returns by how much the event at a cursor changed the number of live keys within bounds
+// of table c.
+func deltaOf(it cursor, lower, upper []byte) (int64, error) {
+	rev, err := parseEventKey(it.Key())
+	if err != nil {
+		return 0, err
+	}
+	e, err := decodeEvent(rev, it.Value())
+	if err != nil || !inRange(e.Key, lower[1:], userBound(upper)) {
+		return 0, err
+	}
+	return e.keysDelta(), nil
 }
 
 // indexCount counts by the count index. present must be a view of the state that the index

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"cairn/internal/kv"
 )
@@ -27,7 +26,8 @@ type Gatherer interface {
 
 // RangeSummary is the result of a range without its keys.
 type RangeSummary struct {
-	Revision int64 // the store's revision at the time of the read, not the revision that was read at
+	// the store's revision at the time of the read, not the revision that was read at
+	Revision int64
 	Count    int64 // number of keys in the range, regardless of limit and bounds
 	More     bool  // the limit excluded some keys
 }
@@ -83,7 +83,7 @@ func (s *Store) RangeAt(head *Head, op *RangeOp, sink Sink) (RangeSummary, error
 	if head.Loading {
 		return RangeSummary{}, ErrLoading
 	}
-	v := view{src: s, rev: rev}
+	v := view{src: s, rev: rev, pause: pauseOf(sink)}
 	sum, err := v.run(op, sink, func(lower, upper []byte) (int64, error) {
 		return s.count(head, v, lower, upper)
 	})
@@ -154,66 +154,8 @@ func (v view) run(op *RangeOp, sink Sink, count func(lower, upper []byte) (int64
 	return sum, err
 }
 
-// recordBytes is the memory of a collected record without its key and value.
-const recordBytes = 160
-
-// runSorted collects the admitted keys, the first cut of them when cut is not 0, and passes them to
-// sink in order.
-func (v view) runSorted(op *RangeOp, lower, upper []byte, order SortOrder, cut int64, sink Sink,
-	count func(lower, upper []byte) (int64, error),
-) (sum RangeSummary, err error) {
-	var keys Collector
-	keys.KeysOnly = op.KeysOnly && op.Target != SortByValue
-	gatherer, _ := sink.(Gatherer)
-	seen, cutShort, stopped := int64(0), false, false
-	err = v.walk(lower, upper, func(key []byte, r *kv.Record) bool {
-		if cut > 0 && seen == cut {
-			cutShort = true
-			return false
-		}
-		seen++
-		kept := 0
-		if op.admits(r) {
-			keys.Add(key, r)
-			kept = recordBytes + len(key) + len(r.Value)
-		}
-		stopped = gatherer != nil && !gatherer.Gather(kept)
-		return !stopped
-	})
-	if stopped {
-		return sum, err
-	}
-	sum.Count = seen
-	if err == nil && cutShort {
-		sum.More = true
-		sum.Count, err = count(lower, upper)
-	}
-	if err != nil {
-		return sum, err
-	}
-	if op.Target != SortByKey || order == SortDescend {
-		slices.SortStableFunc(keys.Keys, func(a, b KeyRecord) int {
-			c := compareBy(op.Target, &a, &b)
-			if order == SortDescend {
-				c = -c
-			}
-			return c
-		})
-	}
-	for i := range keys.Keys {
-		if op.Limit > 0 && int64(i) == op.Limit {
-			sum.More = true
-			break
-		}
-		if !sink.Add(keys.Keys[i].Key, &keys.Keys[i].Record) {
-			break
-		}
-	}
-	return sum, nil
-}
-
-// InKeyOrder reports whether the result is a run of consecutive keys from the start of the range:
-// no key is skipped, and no sorting is necessary.
+// InKeyOrder reports whether the answer is keys one after another from the range's first: none is
+// left out, and their order needs no sorting, be it asked for or not.
 func (op *RangeOp) InKeyOrder() bool {
 	return !op.Bounded() && op.Order != SortDescend && op.Target == SortByKey
 }
@@ -229,32 +171,7 @@ func (op *RangeOp) admits(r *kv.Record) bool {
 		(op.MinCreate == 0 || r.CreateRevision >= op.MinCreate) && (op.MaxCreate == 0 || r.CreateRevision <= op.MaxCreate)
 }
 
-func compareBy(target SortTarget, a, b *KeyRecord) int {
-	number := func(x, y int64) int {
-		switch {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		default:
-			return 0
-		}
-	}
-	switch target {
-	case SortByVersion:
-		return number(a.Version, b.Version)
-	case SortByCreate:
-		return number(a.CreateRevision, b.CreateRevision)
-	case SortByMod:
-		return number(a.Mod.Main, b.Mod.Main)
-	case SortByValue:
-		return bytes.Compare(a.Value, b.Value)
-	default:
-		return bytes.Compare(a.Key, b.Key)
-	}
-}
-
-// Collector is a Sink that copies the keys.
+// Collector is a Sink that keeps copies.
 type Collector struct {
 	KeysOnly bool // leave the values out
 	Keys     []KeyRecord

@@ -33,6 +33,12 @@ func (w *Writer) Reading() Reading {
 	return Reading{view{src: w, rev: w.Revision()}, w.head.Mixed, nil}
 }
 
+// Limited returns the reading with walks that limit can stop, see Pauser.
+func (r Reading) Limited(limit Pauser) Reading {
+	r.v.pause = limit.Pause
+	return r
+}
+
 // Mixed returns the head's Mixed.
 func (r Reading) Mixed() bool { return r.mixed }
 

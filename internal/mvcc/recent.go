@@ -18,6 +18,7 @@ import (
 type recent struct {
 	young, old generation
 	bytes      int // of the young generation
+	bytesMax   int // of a generation
 }
 
 // generation has values by their keys. The map has indexes into values, so that replacing the value
@@ -70,7 +71,7 @@ func (r *recent) put(key, value []byte) {
 		r.old.put(key, nil)
 		return
 	}
-	if r.young.at == nil || r.bytes > recentBytesMax {
+	if r.young.at == nil || r.bytes > r.bytesMax {
 		r.young, r.old, r.bytes = generation{at: make(map[string]int)}, r.young, 0
 	}
 	r.bytes += len(key) + len(value) + recentOverheadBytes

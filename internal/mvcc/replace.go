@@ -70,7 +70,7 @@ func (w *Writer) Forget() error {
 	}
 	clear(w.events)
 	w.events, w.first, w.bytes = w.events[:0], 0, 0
-	w.recent = recent{}
+	w.recent = recent{bytesMax: w.recent.bytesMax}
 	w.counts = countsEdit{}
 	w.swept = kv.Revision{}
 	return nil

@@ -114,7 +114,7 @@ func (st *state) playRead(out *strings.Builder, line string) {
 	op := p.op()
 	var res OpResult
 	if op.Txn != nil {
-		txn, err := st.s.ReadTxn(op.Txn)
+		txn, err := st.s.ReadTxn(op.Txn, nil)
 		if err != nil {
 			fmt.Fprintf(out, "error: %v\n", err)
 			return

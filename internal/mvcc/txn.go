@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 
 	"cairn/internal/kv"
 )
@@ -45,11 +46,47 @@ func (r *TxnResult) setRevision(rev int64) {
 	}
 }
 
-// ReadTxn runs a transaction that only reads; all its reads see one revision.
-func (s *Store) ReadTxn(t *TxnOp) (TxnResult, error) {
+// Control limits a read that takes long, or returns much: see Gatherer and Pauser.
+type Control interface {
+	Gatherer
+	Pauser
+}
+
+// Unlimited is a Control that never stops a read.
+var Unlimited Control = unlimited{}
+
+type unlimited struct{}
+
+// Gather implements Gatherer.
+func (unlimited) Gather(int) bool { return true }
+
+// Pause implements Pauser.
+func (unlimited) Pause() error { return nil }
+
+// ErrStopped is returned by a read that its Control has stopped.
+var ErrStopped = errors.New("read stopped by its caller")
+
+// ReadTxn runs a transaction that only reads; all of it sees one revision. limit, if not nil, may
+// stop it.
+func (s *Store) ReadTxn(t *TxnOp, limit Control) (TxnResult, error) {
+	return s.readTxn(t, limit, false)
+}
+
+// Weigh reads what a transaction would read and delete if it were applied now, and gives it to
+// limit without keeping it. So a caller can take what the transaction will need before it is
+// proposed.
+func (s *Store) Weigh(t *TxnOp, limit Control) error {
+	_, err := s.readTxn(t, limit, true)
+	return err
+}
+
+func (s *Store) readTxn(t *TxnOp, limit Control, weigh bool) (TxnResult, error) {
 	for {
 		head := s.stableHead()
-		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax}
+		run := txnRun{r: headRanger{s, head}, room: txnResultBytesMax, limit: limit, weigh: weigh}
+		if weigh {
+			run.room = math.MaxInt64 // limit decides
+		}
 		res, err := run.do(t)
 		if errors.Is(err, ErrOvertaken) {
 			if err := s.awaitNext(head); err != nil {
@@ -68,9 +105,11 @@ const txnResultBytesMax = 256 << 20
 
 // txnRun executes one transaction, with those nested in it.
 type txnRun struct {
-	r    ranger
-	w    *Writer // nil when no operation writes
-	room int64   // remaining bytes of txnResultBytesMax
+	r     ranger
+	w     *Writer // nil where no operation writes
+	room  int64   // remaining bytes of txnResultBytesMax
+	limit Control // of a transaction that is not applied; may be nil
+	weigh bool    // only give what is read to limit
 
 	// path has the outcome of the comparisons of each executed transaction, in the order of
 	// execution.
@@ -88,7 +127,7 @@ func (x *txnRun) do(t *TxnOp) (res TxnResult, err error) {
 
 // decide evaluates the comparisons of a transaction and of those nested in the chosen branch.
 func (x *txnRun) decide(t *TxnOp) error {
-	succeeds, err := holds(t.Compares, x.r)
+	succeeds, err := x.holds(t.Compares)
 	if err != nil {
 		return err
 	}
@@ -130,20 +169,20 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 	switch {
 	case op.Range != nil:
 		if op.Range.Revision < 0 {
-			return ErrCompacted // as in etcd; outside a transaction, such a range reads the newest revision
+			// as in etcd; outside a transaction, such a range reads the newest revision
+			return ErrCompacted
 		}
-		keys := roomCollector{Collector: Collector{KeysOnly: op.Range.KeysOnly}, room: x.room}
-		sum, err := x.r.Range(op.Range, &keys)
-		if err == nil && keys.room < 0 {
-			err = ErrTooLarge
-		}
-		x.room = keys.room
-		out.Range = &RangeResult{Revision: sum.Revision, Keys: keys.Keys, More: sum.More, Count: sum.Count}
-		return err
+		return x.rangeKeys(op.Range, out)
 	case op.Txn != nil:
 		res, err := x.txn(op.Txn)
 		out.Txn = &res
 		return err
+	case x.weigh:
+		if op.Delete == nil {
+			return nil
+		}
+		// What is deleted is held, too, until the batch is committed.
+		return x.rangeKeys(&RangeOp{KeyRange: op.Delete.KeyRange}, out)
 	case w == nil:
 		return fmt.Errorf("write in a transaction that only reads")
 	case op.Put != nil:
@@ -166,27 +205,68 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 	}
 }
 
+func (x *txnRun) rangeKeys(op *RangeOp, out *OpResult) error {
+	keys := roomCollector{Collector: Collector{KeysOnly: op.KeysOnly}, room: x.room, limit: x.limit, weigh: x.weigh}
+	sum, err := x.r.Range(op, &keys)
+	switch {
+	case err != nil:
+	case keys.room < 0:
+		err = ErrTooLarge
+	case keys.stopped:
+		err = ErrStopped
+	}
+	x.room = keys.room
+	out.Range = &RangeResult{Revision: sum.Revision, Keys: keys.Keys, More: sum.More, Count: sum.Count}
+	return err
+}
+
 // roomCollector is a Collector with a limit of bytes; room is negative once the limit was exceeded.
 type roomCollector struct {
 	Collector
-	room int64
+	room    int64
+	limit   Control
+	weigh   bool
+	stopped bool // by limit
 }
 
 // Add implements Sink.
 func (c *roomCollector) Add(key []byte, r *kv.Record) bool {
-	c.room -= int64(len(key))
+	n := len(key)
 	if !c.KeysOnly {
-		c.room -= int64(len(r.Value))
+		n += len(r.Value)
 	}
-	return c.room >= 0 && c.Collector.Add(key, r)
+	if c.room -= int64(n); c.room < 0 {
+		return false
+	}
+	if c.limit != nil && !c.limit.Gather(n+recordBytes) {
+		c.stopped = true
+		return false
+	}
+	return c.weigh || c.Collector.Add(key, r)
+}
+
+// Pause implements Pauser.
+func (c *roomCollector) Pause() error { return pauseFor(c.limit) }
+
+// Gather implements Gatherer: records that are sorted count as soon as they are read.
+func (c *roomCollector) Gather(n int) bool {
+	c.stopped = c.stopped || c.limit != nil && !c.limit.Gather(n)
+	return !c.stopped
+}
+
+func pauseFor(limit Control) error {
+	if limit == nil {
+		return nil
+	}
+	return limit.Pause()
 }
 
 // holds reports whether all comparisons hold.
-func holds(compares []Compare, r ranger) (bool, error) {
+func (x *txnRun) holds(compares []Compare) (bool, error) {
 	for i := range compares {
 		c := &compares[i]
-		check := comparison{c: c, ok: true}
-		if _, err := r.Range(&RangeOp{KeyRange: c.KeyRange, KeysOnly: c.Target != CompareValue}, &check); err != nil {
+		check := comparison{c: c, ok: true, limit: x.limit}
+		if _, err := x.r.Range(&RangeOp{KeyRange: c.KeyRange, KeysOnly: c.Target != CompareValue}, &check); err != nil {
 			return false, err
 		}
 		if !check.any {
@@ -205,7 +285,11 @@ func holds(compares []Compare, r ranger) (bool, error) {
 type comparison struct {
 	c       *Compare
 	any, ok bool
+	limit   Control
 }
+
+// Pause implements Pauser.
+func (s *comparison) Pause() error { return pauseFor(s.limit) }
 
 func (s *comparison) Add(_ []byte, r *kv.Record) bool {
 	s.any = true

@@ -61,6 +61,8 @@ type view struct {
 	rev int64
 	// loading refuses reads, see Head.Loading.
 	loading bool
+	// pause, if not nil, is called by walks after each pauseBytes or so; its error ends them.
+	pause func() error
 }
 
 // asOf returns the version of a key at the view's revision, given its newest one in table c. It
@@ -152,8 +154,13 @@ type walk struct {
 }
 
 func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) error {
+	pace := newPacer(w.pause)
 	for more := w.it.First(); more; {
-		newest, err := decodeRecord(w.it.Value())
+		value := w.it.Value()
+		if err := pace.step(len(value)); err != nil {
+			return err
+		}
+		newest, err := decodeRecord(value)
 		if err != nil {
 			return err
 		}

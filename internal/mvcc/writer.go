@@ -45,8 +45,12 @@ type Writer struct {
 
 // NewWriter returns the writer of s.
 func (s *Store) NewWriter() *Writer {
-	return &Writer{s: s, path: make([]kv.Revision, 0, chainPathMax+1)}
+	return &Writer{s: s, path: make([]kv.Revision, 0, chainPathMax+1), recent: recent{bytesMax: recentBytesMax}}
 }
+
+// LimitRecent sets how many bytes each of two generations of recently written values may take. It
+// is called before the first batch.
+func (w *Writer) LimitRecent(bytes int) { w.recent.bytesMax = bytes }
 
 // Begin starts a batch, whose writes go to b. Key and value slices given to the
 // batch's commands must stay unchanged until Publish.

@@ -37,7 +37,6 @@ const (
 	hardStateKey   = 'h'
 	truncatedKey   = 't'
 	installKey     = 'i'
-	cacheBytesMax  = 64 << 20
 	entryKeyLength = 9
 )
 
@@ -54,9 +53,17 @@ type Log struct {
 	last      uint64            // index of the last entry; truncated.index when there is none
 	// cache holds the entries from cacheFirst to last, without those that cacheBytesMax or Release
 	// dropped from its front.
-	cache      []*raftpb.Entry
-	cacheBytes int
+	cache         []*raftpb.Entry
+	cacheBytes    int
+	cacheBytesMax int
 }
+
+// cacheBytesMax is the size of the cache unless LimitCache is called.
+const cacheBytesMax = 64 << 20
+
+// LimitCache sets how many bytes of entries are kept in memory until they have been applied. It is
+// called before the log is used.
+func (l *Log) LimitCache(bytes int) { l.cacheBytesMax = bytes }
 
 // position is an entry's index and term.
 type position struct{ index, term uint64 }
@@ -64,7 +71,7 @@ type position struct{ index, term uint64 }
 // Initialize writes the log of a new member. The log begins after the position (index, term) of the
 // initial state, which is the same on all initial members.
 func Initialize(store *storage.Store, index, term uint64) error {
-	l := &Log{store: store}
+	l := &Log{store: store, cacheBytesMax: cacheBytesMax}
 	b := store.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
 	hard := &raftpb.HardState{Term: &term, Commit: &index}
@@ -81,7 +88,7 @@ func Initialize(store *storage.Store, index, term uint64) error {
 // confState its membership. The commit index returned to raft is at least applied, even if the log
 // did not record it before a crash.
 func Open(store *storage.Store, applied uint64, confState *raftpb.ConfState) (*Log, error) {
-	l := &Log{store: store, confState: confState}
+	l := &Log{store: store, confState: confState, cacheBytesMax: cacheBytesMax}
 	if err := l.loadMeta(); err != nil {
 		return nil, err
 	}
@@ -206,7 +213,7 @@ func (l *Log) remember(msgs []*raftpb.Message, hard *raftpb.HardState) {
 		}
 		l.last = m.Entries[len(m.Entries)-1].GetIndex()
 	}
-	for len(l.cache) > 1 && l.cacheBytes > cacheBytesMax {
+	for len(l.cache) > 1 && l.cacheBytes > l.cacheBytesMax {
 		l.dropFirst()
 	}
 }

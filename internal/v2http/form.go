@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"cairn/internal/budget"
 )
 
 // name is one of the parameters of /v2/keys.
@@ -51,6 +53,7 @@ var byName = func() map[string]name {
 type form struct {
 	values [nameCount]string
 	given  uint32 // a bit per name
+	memory *bodyMemory
 }
 
 func (f *form) has(n name) bool { return f.given&(1<<n) != 0 }
@@ -84,7 +87,7 @@ func (f *form) readBody(r *http.Request) error {
 			return err
 		}
 	}
-	body, rerr := readAll(r)
+	body, rerr := readAll(r, f.memory)
 	switch {
 	case rerr != nil:
 		return rerr
@@ -102,7 +105,7 @@ func (f *form) readBody(r *http.Request) error {
 const bodyAheadBytes = 2 << 10
 
 // readAll returns the body, or as much of it as shows that it is too long.
-func readAll(r *http.Request) (string, error) {
+func readAll(r *http.Request, memory *bodyMemory) (string, error) {
 	buf := bodies.Get().(*[]byte)
 	defer func() {
 		if cap(*buf) <= bodyKeptBytes {
@@ -116,6 +119,9 @@ func readAll(r *http.Request) (string, error) {
 	}
 	for len(*buf) <= formBytesMax {
 		*buf = slices.Grow(*buf, 1)
+		if !memory.take(cap(*buf)) {
+			return "", budget.ErrExhausted
+		}
 		n, err := r.Body.Read((*buf)[len(*buf):cap(*buf)])
 		*buf = (*buf)[:len(*buf)+n]
 		if errors.Is(err, io.EOF) {

@@ -14,6 +14,8 @@ type event struct {
 	action string
 	node   *v2tree.Node
 	prev   *v2tree.Node
+	// part, if not nil, is given the text so far between nodes, and returns what is left of it.
+	part func(text []byte) []byte
 }
 
 // bodies are buffers for bodies. Large ones are not reused.
@@ -34,7 +36,7 @@ func (e *event) append(dst []byte, wall time.Time) []byte {
 	dst = append(dst, '"')
 	if e.node != nil {
 		dst = append(dst, `,"node":`...)
-		dst = appendNode(dst, e.node, wall)
+		dst = appendNodeInParts(dst, e.node, wall, e.part)
 	}
 	if e.prev != nil {
 		dst = append(dst, `,"prevNode":`...)
@@ -44,6 +46,10 @@ func (e *event) append(dst []byte, wall time.Time) []byte {
 }
 
 func appendNode(dst []byte, n *v2tree.Node, wall time.Time) []byte {
+	return appendNodeInParts(dst, n, wall, nil)
+}
+
+func appendNodeInParts(dst []byte, n *v2tree.Node, wall time.Time, part func(text []byte) []byte) []byte {
 	if len(n.Key) == 0 {
 		dst = append(dst, `{"dir":true`...) // the root
 	} else {
@@ -72,7 +78,10 @@ func appendNode(dst []byte, n *v2tree.Node, wall time.Time) []byte {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = appendNode(dst, &n.Nodes[i], wall)
+			dst = appendNodeInParts(dst, &n.Nodes[i], wall, part)
+			if part != nil {
+				dst = part(dst)
+			}
 		}
 		dst = append(dst, ']')
 	}

@@ -1,11 +1,13 @@
 package v2http
 
 import (
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
 	"time"
 
+	"cairn/internal/budget"
 	"cairn/internal/v2tree"
 )
 
@@ -34,9 +36,11 @@ const (
 
 // parseRequest parses and checks all parameters, whether or not the method uses them. They are
 // checked in etcd's order, which determines the error when there are several.
-func parseRequest(r *http.Request) (q request, err error) {
-	var f form
-	if err := f.read(r); err != nil {
+func parseRequest(r *http.Request, memory *bodyMemory) (q request, err error) {
+	f := form{memory: memory}
+	if err := f.read(r); errors.Is(err, budget.ErrExhausted) {
+		return q, err
+	} else if err != nil {
 		return q, refuse(codeInvalidForm, err.Error())
 	}
 	var sorted bool

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"cairn/internal/auth"
+	"cairn/internal/budget"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
@@ -157,7 +158,9 @@ func keyPath(rest string) []byte {
 
 func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 	w.Header()["X-Etcd-Cluster-Id"] = h.clusterID
-	q, err := parseRequest(r)
+	body := bodyMemory{account: budget.FromContext(r.Context())}
+	defer body.give()
+	q, err := parseRequest(r, &body)
 	if err == nil && tooDeep(r.Method, t.path) {
 		err = refuse(codeInvalidField, "the path has too many names for its length")
 	}
@@ -196,12 +199,17 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	var n v2tree.Node
 	var index int64
 	var now kv.ClusterTime
+	list := listing{budget.NewWalk(r.Context(), budget.FromContext(r.Context()))}
+	defer list.ReleaseGathered()
 	err := h.asCaller(r, func(_ context.Context, c *auth.Caller) (err error) {
 		if err := t.permitted(c.Subject.CanRead, q.recursive); err != nil {
 			return err
 		}
 		now = h.b.Now()
-		n, index, err = v2tree.Get(h.b.Read, t.path, q.recursive, now)
+		err = list.Run(&list, true, func() (err error) {
+			n, index, err = v2tree.Get(h.b.Read, t.path, q.recursive, now, &list)
+			return err
+		})
 		if !h.guard().Current(c) {
 			return auth.OldRevision // the data may be newer than the permission
 		}
@@ -215,7 +223,12 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	if err != nil {
 		return err
 	}
-	h.respond(w, http.StatusOK, index, now, &event{action: "get", node: &n})
+	e := event{action: "get", node: &n}
+	if list.Gathered() > 0 { // it has many nodes
+		h.respondLong(w, index, now, &e)
+		return nil
+	}
+	h.respond(w, http.StatusOK, index, now, &e)
 	return nil
 }
 

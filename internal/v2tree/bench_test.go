@@ -65,7 +65,7 @@ func BenchmarkGet(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
-		if _, _, err := Get(store.Reading, benchPath(i*7919%100_000), false, 1); err != nil {
+		if _, _, err := Get(store.Reading, benchPath(i*7919%100_000), false, 1, mvcc.Unlimited); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -77,7 +77,7 @@ func BenchmarkList(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
-		n, _, err := Get(store.Reading, fmt.Appendf(nil, "/app%d/dir%d", i%10, i%100), false, 1)
+		n, _, err := Get(store.Reading, fmt.Appendf(nil, "/app%d/dir%d", i%10, i%100), false, 1, mvcc.Unlimited)
 		if err != nil || len(n.Nodes) != 1000 {
 			b.Fatal(len(n.Nodes), err)
 		}

@@ -16,12 +16,14 @@ const movedTriesMax = 16
 // has its content without hidden nodes: one level, or with recursive all levels. A refusal is an
 // *Error.
 //
-// read returns the published state. Keys are read as of one revision, directories as they are now.
-// So a Get that read directories checks whether any changed meanwhile, and if so starts again with
+// read returns the published state. Keys are read as of one revision, directories as they are now,
+// so a Get that read directories checks whether any changed meanwhile, and if so starts again with
 // a newer reading. If directories change faster than it can read, it returns the last attempt: a
 // directory that was created or removed during that attempt may or may not be in the result. When a
 // compaction has overtaken it, it waits for the newer state and starts again.
-func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime) (n Node, index int64, err error) {
+//
+// limit may end the Get, which then returns limit's error or mvcc.ErrStopped.
+func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime, limit mvcc.Control) (n Node, index int64, err error) {
 	for range movedTriesMax {
 		r := read()
 		index = r.Revision()
@@ -48,7 +50,7 @@ func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTi
 			}
 			continue
 		}
-		n, err = getDirectory(r, path, recursive, now)
+		n, err = getDirectory(r, path, recursive, now, limit)
 		if r.Overtaken() || errors.Is(err, mvcc.ErrOvertaken) {
 			if err := r.AwaitNewer(); err != nil {
 				return Node{}, index, err
@@ -63,7 +65,7 @@ func Get(read func() mvcc.Reading, path []byte, recursive bool, now kv.ClusterTi
 		}
 	}
 	r := read()
-	n, err = getDirectory(r, path, recursive, now)
+	n, err = getDirectory(r, path, recursive, now, limit)
 	return n, r.Revision(), err
 }
 
@@ -78,7 +80,7 @@ func Hides(r mvcc.Reading, path []byte) (bool, error) {
 }
 
 // getDirectory is Get at a path where the last lookup found no key.
-func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime) (Node, error) {
+func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTime, limit mvcc.Control) (Node, error) {
 	p, err := lookup(r, path, true)
 	switch {
 	case err != nil:
@@ -96,8 +98,8 @@ func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTim
 	if !isRoot(path) {
 		n = dirNode(path, p.dir, now)
 	}
-	l := lister{recursive: recursive, now: now}
-	return l.list(r, prefixOf(path), n)
+	l := lister{recursive: recursive, now: now, limit: limit}
+	return l.list(r.Limited(limit), prefixOf(path), n)
 }
 
 // lister collects a directory's content by walking the keys and the entries of table d below it in
@@ -107,7 +109,10 @@ func getDirectory(r mvcc.Reading, path []byte, recursive bool, now kv.ClusterTim
 type lister struct {
 	recursive bool
 	now       kv.ClusterTime
-	bytes     int // listed so far, as listBytesMax counts them
+	limit     mvcc.Control
+	stopped   bool // by limit
+	entries   int  // of table d that have been read
+	bytes     int  // listed so far, as listBytesMax counts them
 	// open has the directories that contain the current position, outermost first.
 	open []openDir
 	mem  []byte // memory for the nodes' keys and values
@@ -124,12 +129,16 @@ func (l *lister) list(r mvcc.Reading, prefix []byte, n Node) (Node, error) {
 	dirs := directoriesBelow(r, prefix)
 	err := walkBelow(r, prefix, func(key []byte, rec *kv.Record) ([]byte, bool) {
 		l.addDirectories(dirs, key)
-		return l.addKey(key, rec), l.bytes <= listBytesMax
+		return l.addKey(key, rec), l.goesOn()
 	})
 	if err == nil {
 		l.addDirectories(dirs, nil)
 	}
-	if err == nil && l.bytes > listBytesMax {
+	switch {
+	case err != nil:
+	case l.stopped:
+		err = mvcc.ErrStopped
+	case l.bytes > listBytesMax:
 		err = mvcc.ErrTooLarge
 	}
 	if cerr := dirs.close(); err == nil {
@@ -144,7 +153,10 @@ func (l *lister) list(r mvcc.Reading, prefix []byte, n Node) (Node, error) {
 
 // addDirectories adds the entries of table d that are before key; all, when key is nil.
 func (l *lister) addDirectories(dirs *dirCursor, key []byte) {
-	for dirs.more && l.bytes <= listBytesMax && (key == nil || bytes.Compare(dirs.prefix(), key) < 0) {
+	for dirs.more && l.goesOn() && (key == nil || bytes.Compare(dirs.prefix(), key) < 0) {
+		if l.entries++; l.entries%entriesBetweenPauses == 0 {
+			l.stopped = l.stopped || l.limit.Pause() != nil
+		}
 		prefix := dirs.prefix()
 		if seek := l.enter(prefix, dirs.dir); seek != nil {
 			dirs.seek(seek)
@@ -152,6 +164,18 @@ func (l *lister) addDirectories(dirs *dirCursor, key []byte) {
 			dirs.next()
 		}
 	}
+}
+
+// entriesBetweenPauses is after how many directories the limit is asked. Walks over keys ask it
+// themselves.
+const entriesBetweenPauses = 256
+
+func (l *lister) goesOn() bool { return !l.stopped && l.bytes <= listBytesMax }
+
+// count counts n bytes that are kept.
+func (l *lister) count(n int) {
+	l.bytes += n
+	l.stopped = l.stopped || !l.limit.Gather(n)
 }
 
 // addKey adds a key, and returns the key to continue at; nil means the next one.
@@ -215,7 +239,7 @@ func (l *lister) add(to *openDir, n Node) {
 		}
 	}
 	to.node.Nodes = append(to.node.Nodes, n)
-	l.bytes += nodeBytes
+	l.count(nodeBytes)
 }
 
 // closeTo closes directories until n are open.
@@ -256,7 +280,7 @@ func (l *lister) keep(b []byte) []byte {
 	if len(b) > cap(l.mem)-len(l.mem) {
 		l.mem = make([]byte, 0, max(len(b), min(64<<10, 1<<10+2*cap(l.mem))))
 	}
-	l.bytes += len(b)
+	l.count(len(b))
 	at := len(l.mem)
 	l.mem = append(l.mem, b...)
 	return l.mem[at:len(l.mem):len(l.mem)]

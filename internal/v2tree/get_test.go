@@ -39,13 +39,13 @@ func TestGetBeginsAgain(t *testing.T) {
 		}
 		return r
 	}
-	n, index, err := Get(read, []byte("/d"), false, s.now)
+	n, index, err := Get(read, []byte("/d"), false, s.now, mvcc.Unlimited)
 	if err != nil || index != 5 || tries != 2 || n.Created != 5 || len(n.Nodes) != 1 || string(n.Nodes[0].Key) != "/d/y" {
 		t.Errorf("after %d tries: %+v at %d, %v", tries, n, index, err)
 	}
 	// It returns the last attempt when directories change all the time.
 	tries, changes = 0, 1000
-	n, _, err = Get(read, []byte("/d"), false, s.now)
+	n, _, err = Get(read, []byte("/d"), false, s.now, mvcc.Unlimited)
 	var refused *Error
 	// true between the two changes
 	gone := errors.As(err, &refused) && refused.Code == CodeKeyNotFound
@@ -54,7 +54,7 @@ func TestGetBeginsAgain(t *testing.T) {
 	}
 	// A key does not depend on directories.
 	tries = 0
-	if n, _, err = Get(read, []byte("/d/y"), false, s.now); err != nil || tries != 1 || string(n.Value) != "2" {
+	if n, _, err = Get(read, []byte("/d/y"), false, s.now, mvcc.Unlimited); err != nil || tries != 1 || string(n.Value) != "2" {
 		t.Errorf("after %d tries: %+v, %v", tries, n, err)
 	}
 }
@@ -76,7 +76,7 @@ func TestListingSkipsSubtrees(t *testing.T) {
 		t.Fatalf("%+v, %v", n, err)
 	}
 	visited := 0
-	l := lister{now: s.now}
+	l := lister{now: s.now, limit: mvcc.Unlimited}
 	l.open = append(l.open, openDir{node: Node{Dir: true}, prefix: []byte("/"), sorted: true})
 	s.check(walkBelow(s.store.Reading(), []byte("/"), func(key []byte, rec *kv.Record) ([]byte, bool) {
 		visited++
@@ -139,7 +139,7 @@ func TestCorruptTables(t *testing.T) {
 	s.b.Set(append([]byte{byte(storage.TableDeadlines)}, "\x00short"...), nil)
 	s.commit()
 	for _, path := range []string{"/bad", "/long", "/"} {
-		if _, _, err := Get(s.store.Reading, []byte(path), true, s.now); !errors.Is(err, ErrCorrupt) {
+		if _, _, err := Get(s.store.Reading, []byte(path), true, s.now, mvcc.Unlimited); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("get %s: %v", path, err)
 		}
 	}

@@ -44,11 +44,11 @@ func TestLimits(t *testing.T) {
 		before := listBytesMax
 		defer func() { listBytesMax = before }()
 		listBytesMax = size.list - 1
-		if _, _, err := Get(s.store.Reading, []byte("/big"), true, s.now); !errors.Is(err, mvcc.ErrTooLarge) {
+		if _, _, err := Get(s.store.Reading, []byte("/big"), true, s.now, mvcc.Unlimited); !errors.Is(err, mvcc.ErrTooLarge) {
 			t.Errorf("one byte above the limit: %v", err)
 		}
 		listBytesMax = size.list
-		if n, _, err := Get(s.store.Reading, []byte("/big"), true, s.now); err != nil || len(n.Nodes) != 20 {
+		if n, _, err := Get(s.store.Reading, []byte("/big"), true, s.now, mvcc.Unlimited); err != nil || len(n.Nodes) != 20 {
 			t.Errorf("at the limit: %d nodes, %v", len(n.Nodes), err)
 		}
 	})

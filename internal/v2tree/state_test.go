@@ -119,7 +119,7 @@ func (s *state) del(key, end string) {
 }
 
 func (s *state) get(path string, recursive bool) (Node, error) {
-	n, index, err := Get(s.store.Reading, []byte(path), recursive, s.now)
+	n, index, err := Get(s.store.Reading, []byte(path), recursive, s.now, mvcc.Unlimited)
 	if head := s.store.Head().Revision; index != head {
 		s.t.Fatalf("get %s: index %d of %d", path, index, head)
 	}

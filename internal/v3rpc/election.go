@@ -12,6 +12,7 @@ import (
 	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
+	"cairn/internal/mvcc"
 	"cairn/internal/v3electionpb"
 	"cairn/internal/watch"
 )
@@ -138,14 +139,70 @@ func (s *server) resign(ctx context.Context, req *v3electionpb.ResignRequest) (a
 }
 
 func (s *server) electionLeader(ctx context.Context, req *v3electionpb.LeaderRequest) (any, error) {
-	leader, h, err := s.lookUp(ctx, ownerOf(queueOf(req.Name)))
+	prefix := queueOf(req.Name)
+	q := s.enter(prefix)
+	defer s.leaveQueue(q)
+	leader, h, err := s.leaderOf(ctx, q, prefix)
 	if err != nil {
 		return nil, err
 	}
-	if len(leader) == 0 {
+	if leader == nil {
 		return nil, errNoLeader
 	}
-	return &v3electionpb.LeaderResponse{Header: h, Kv: leader[0]}, nil
+	return &v3electionpb.LeaderResponse{Header: h, Kv: leader}, nil
+}
+
+// leaderOf reads the first key of a queue, linearizably, on behalf of the caller; nil if the queue
+// is empty. It takes the key from the copy of the queue, and looks whether it still exists: then no
+// key was created before it, since the copy has all keys up to a later revision than that of its
+// creation.
+func (s *server) leaderOf(ctx context.Context, q *queue, prefix []byte) (*mvccpb.KeyValue, *etcdserverpb.ResponseHeader, error) {
+	for seen := int64(0); ; {
+		key, created, at, err := q.front(ctx, seen)
+		if err != nil || key == "" {
+			if ctx.Err() != nil {
+				return nil, nil, ctx.Err()
+			}
+			return s.firstOf(ctx, prefix)
+		}
+		// The permission that is needed is that to read the whole queue.
+		first, h, err := s.lookUpIn(ctx, prefix, []byte(key))
+		if err != nil {
+			return nil, nil, err
+		}
+		if first != nil && first.CreateRevision == created {
+			return first, h, nil
+		}
+		seen = at // the copy will see that the key was deleted
+	}
+}
+
+// firstOf is leaderOf without a copy of the queue.
+func (s *server) firstOf(ctx context.Context, prefix []byte) (*mvccpb.KeyValue, *etcdserverpb.ResponseHeader, error) {
+	found, h, err := s.lookUp(ctx, ownerOf(prefix))
+	if err != nil || len(found) == 0 {
+		return nil, h, err
+	}
+	return found[0], h, nil
+}
+
+// lookUpIn reads one key, linearizably, for a caller with the permission to read all keys with a
+// prefix. It returns nil if the key does not exist.
+func (s *server) lookUpIn(ctx context.Context, prefix, key []byte) (found *mvccpb.KeyValue, h *etcdserverpb.ResponseHeader, err error) {
+	if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
+		return nil, nil, err
+	}
+	all := prefixRange(prefix)
+	err = s.read(ctx, permitRange(kv.KeyRange{Key: all.Key, End: all.RangeEnd}), func() error {
+		var keys mvcc.Collector
+		sum, err := s.member.Requests.Keys().Range(&mvcc.RangeOp{KeyRange: kv.KeyRange{Key: key}}, &keys)
+		found, h = nil, s.header(sum.Revision).proto()
+		if len(keys.Keys) > 0 {
+			found = keyValue(&keys.Keys[0])
+		}
+		return err
+	})
+	return found, h, err
 }
 
 // observe serves Election.Observe: it sends every proclamation of every leader until the client
@@ -157,7 +214,10 @@ func observe(srv any, stream grpc.ServerStream) error {
 	}
 	o := &observing{server: s, out: stream, queue: queueOf(req.Name)}
 	for {
-		if err := o.reign(stream.Context()); err != nil {
+		q := s.enter(o.queue)
+		err := o.reign(stream.Context(), q)
+		s.leaveQueue(q)
+		if err != nil {
 			if errors.Is(err, watch.ErrClosed) {
 				err = context.Canceled
 			}
@@ -175,16 +235,15 @@ type observing struct {
 
 // reign sends the proclamations of one leader, from the current one until the leader's key is
 // deleted. Without a leader it waits for the next one.
-func (o *observing) reign(ctx context.Context) error {
-	present, h, err := o.lookUp(ctx, ownerOf(o.queue))
+func (o *observing) reign(ctx context.Context, q *queue) error {
+	leader, h, err := o.leaderOf(ctx, q, o.queue)
 	if err != nil {
 		return err
 	}
-	var leader *mvccpb.KeyValue
-	if len(present) > 0 {
-		leader = present[0]
-	} else if leader, err = o.firstPut(ctx, h); leader == nil {
-		return err
+	if leader == nil {
+		if leader, err = o.firstPut(ctx, h); leader == nil {
+			return err
+		}
 	}
 	if err := o.send(h, leader); err != nil {
 		return err

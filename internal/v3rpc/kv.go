@@ -60,8 +60,8 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	resp := &rangeResponse{keysOnly: req.KeysOnly}
 	var sum mvcc.RangeSummary
 	began := time.Now()
-	resp.mem.ctx, resp.mem.account = ctx, budget.FromContext(ctx)
-	err := list(resp, func() error {
+	resp.walk = budget.NewWalk(ctx, budget.FromContext(ctx))
+	err := resp.walk.Run(resp, false, func() error {
 		return s.read(ctx, permitRange(req.KeyRange), func() (err error) {
 			resp.Reset()
 			sum, err = s.member.Requests.Keys().Range(&req.RangeOp, resp)
@@ -120,7 +120,12 @@ func (s *server) put(ctx context.Context, req *putRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &putResponse{header: s.header(res.Put.Revision), prev: res.Put.Prev}, nil
+	resp := &putResponse{header: s.header(res.Put.Revision), prev: res.Put.Prev}
+	if resp.prev == nil {
+		return resp, nil
+	}
+	resp.held, err = holdResult(ctx, resp.SizeWire())
+	return resp, err
 }
 
 func checkPut(op *mvcc.PutOp) error {
@@ -144,19 +149,37 @@ func (s *server) deleteRange(ctx context.Context, req *deleteRequest) (any, erro
 	if len(op.Key) == 0 {
 		return nil, rpctypes.ErrGRPCEmptyKey
 	}
-	res, err := s.propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op), func(subject *auth.Subject) error {
-		return machine.PermitDelete(subject, op)
-	})
+	permit := func(who *auth.Subject) error { return machine.PermitDelete(who, op) }
+	var w *weight
+	if !op.SingleKey() {
+		var err error
+		if w, err = s.weigh(ctx, &mvcc.TxnOp{Success: []mvcc.Op{{Delete: op}}}, permit); err != nil {
+			return nil, err
+		}
+		defer w.end()
+	}
+	res, err := s.propose(ctx, machine.KindDelete, machine.AppendDelete(nil, op), permit)
 	if err != nil {
 		return nil, err
 	}
 	h := s.header(res.Delete.Revision)
-	return deleteResponse(h.proto(), &res.Delete), nil
+	return w.hold(ctx, deleteResponse(h.proto(), &res.Delete))
 }
 
+// txn serves KV.Txn.
 func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, error) {
-	if err := checkTxn(req, s.cfg.TxnOpsMax); err != nil {
+	resp, w, err := s.runTxn(ctx, req)
+	if err != nil {
 		return nil, err
+	}
+	defer w.end()
+	return w.hold(ctx, resp)
+}
+
+// runTxn runs a transaction on behalf of the caller, who must end the weight.
+func (s *server) runTxn(ctx context.Context, req *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, *weight, error) {
+	if err := checkTxn(req, s.cfg.TxnOpsMax); err != nil {
+		return nil, nil, err
 	}
 	s.meters.Txns.Inc()
 	t := v3op.Txn(req)
@@ -165,35 +188,46 @@ func (s *server) txn(ctx context.Context, req *etcdserverpb.TxnRequest) (any, er
 	}
 	if v3op.AddsData(req) {
 		if err := s.member.Space.CheckSpace(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	res, err := s.propose(ctx, machine.KindTxn, machine.AppendTxn(nil, t), func(subject *auth.Subject) error {
-		return machine.PermitTxn(subject, t)
-	})
+	permit := func(who *auth.Subject) error { return machine.PermitTxn(who, t) }
+	var w *weight
+	if readsRanges(t) {
+		var err error
+		if w, err = s.weigh(ctx, t, permit); err != nil {
+			return nil, nil, err
+		}
+	}
+	res, err := s.propose(ctx, machine.KindTxn, machine.AppendTxn(nil, t), permit)
 	if err != nil {
-		return nil, err
+		w.end()
+		return nil, nil, err
 	}
 	h := s.header(res.Txn.Revision)
-	return txnResponse(h.proto(), &res.Txn), nil
+	return txnResponse(h.proto(), &res.Txn), w, nil
 }
 
-func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *mvcc.TxnOp) (any, error) {
+func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *mvcc.TxnOp) (*etcdserverpb.TxnResponse, *weight, error) {
 	if !serializable(req) {
 		if err := s.member.Requests.WaitLinearizable(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	var res mvcc.TxnResult
-	err := s.read(ctx, func(subject *auth.Subject) error { return machine.PermitTxn(subject, t) }, func() (err error) {
-		res, err = s.member.Requests.Keys().ReadTxn(t)
-		return err
+	w := newWeight(ctx)
+	err := w.walk.Run(w, true, func() error {
+		return s.read(ctx, func(who *auth.Subject) error { return machine.PermitTxn(who, t) }, func() (err error) {
+			res, err = s.member.Requests.Keys().ReadTxn(t, w)
+			return err
+		})
 	})
 	if err != nil {
-		return nil, err
+		w.end()
+		return nil, nil, err
 	}
 	h := s.header(res.Revision)
-	return txnResponse(h.proto(), &res), nil
+	return txnResponse(h.proto(), &res), w, nil
 }
 
 func (s *server) compact(ctx context.Context, req *etcdserverpb.CompactionRequest) (any, error) {

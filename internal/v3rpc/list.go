@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"cairn/internal/budget"
 	"cairn/internal/invariant"
 	"cairn/internal/kv"
 )
@@ -25,7 +26,7 @@ type rangeResponse struct {
 	full     [][]byte // the pieces before kvs
 	more     bool
 	count    int64
-	mem      room // the memory of its pieces in the client's account
+	walk     budget.Walk // what it takes from the client's account while it is read and sent
 }
 
 const (
@@ -71,11 +72,14 @@ func (r *rangeResponse) Add(key []byte, rec *kv.Record) bool {
 	} else {
 		r.addAcross(key, rec)
 	}
-	return r.mem.step()
+	return r.walk.Step()
 }
 
 // Gather implements mvcc.Gatherer.
-func (r *rangeResponse) Gather(bytes int) bool { return r.mem.gather(int64(bytes)) }
+func (r *rangeResponse) Gather(bytes int) bool { return r.walk.Gather(int64(bytes)) }
+
+// Pause implements mvcc.Pauser.
+func (r *rangeResponse) Pause() error { return r.walk.Pause() }
 
 // room returns the free space in the last piece.
 func (r *rangeResponse) room() int {
@@ -122,13 +126,14 @@ func (r *rangeResponse) need(n int) {
 		return
 	}
 	invariant.Check(len(r.full) == 0 || cap(r.kvs) == pieceBytes, "piece %d of a list has room for %d bytes", len(r.full), cap(r.kvs))
-	r.mem.piece(pieceBytes) // without memory the walk ends after this record
+	r.walk.Piece(pieceBytes) // without memory the walk ends after this record
 	r.full = append(r.full, r.kvs)
 	r.kvs = laterPieces.Get().(*[pieceBytes]byte)[:0]
 }
 
 // Reset implements mvcc.Sink.
 func (r *rangeResponse) Reset() {
+	r.walk.ReleaseAll()
 	if len(r.full) == 0 {
 		r.kvs = r.kvs[:0]
 		return
@@ -138,14 +143,21 @@ func (r *rangeResponse) Reset() {
 		freePiece(p)
 	}
 	r.kvs, r.full = r.full[0][:0], nil
-	r.mem.release(r.mem.used)
 }
 
-// drop releases a response that is not sent.
-func (r *rangeResponse) drop() {
+// Drop implements budget.Response: it releases a response that is not sent.
+func (r *rangeResponse) Drop() {
 	r.Reset()
 	freePiece(r.kvs)
 	r.kvs = nil
+}
+
+// Bytes implements budget.Response.
+func (r *rangeResponse) Bytes() int64 {
+	if len(r.full) > 0 {
+		return 0
+	}
+	return int64(len(r.kvs))
 }
 
 // listBytes is the length of the list's encoding.
@@ -175,7 +187,8 @@ func (r *rangeResponse) appendList(dst []byte) []byte {
 		dst = append(dst, p...)
 	}
 	dst = append(dst, r.kvs...)
-	r.drop()
+	r.walk.HandOver()
+	r.Drop()
 	return dst
 }
 
@@ -201,7 +214,7 @@ func (r *rangeResponse) WirePieces() (pieces [][]byte, done func(piece []byte)) 
 
 // pieceDone returns a function that releases a piece that has been sent or dropped.
 func (r *rangeResponse) pieceDone() func(piece []byte) {
-	account := r.mem.account
+	account := r.walk.Account()
 	if account == nil {
 		return freePiece
 	}

@@ -147,7 +147,7 @@ func TestListsThatAreHeldTogether(t *testing.T) {
 	listOf(&b, large)
 	held, done := b.WirePieces()
 	listOf(&c, [][]byte{bytes.Repeat([]byte("x"), firstBytes+4*pieceBytes)})
-	c.drop()
+	c.Drop()
 	listOf(&c, large)
 	checkList(t, wired(t, &a), wantList(small, false, false))
 	checkList(t, bytes.Join(held, nil), wantList(large, false, false))
@@ -244,7 +244,7 @@ func TestListsThatBreakOff(t *testing.T) {
 	if _, err := s.Range(&mvcc.RangeOp{KeyRange: all, Revision: mvcc.FirstRevision + keys}, &older); !errors.Is(err, mvcc.ErrCompacted) || len(older.full) == 0 {
 		t.Fatalf("error %v with %d pieces behind, want %v in the middle of a list", err, len(older.full), mvcc.ErrCompacted)
 	}
-	older.drop()
+	older.Drop()
 	if older.kvs != nil || older.full != nil {
 		t.Error("a list that was dropped is still there")
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"cairn/internal/invariant"
 	"cairn/internal/kv"
@@ -22,6 +23,10 @@ const (
 	// queueKeysMax and queueBytesMax limit a queue's copy. A longer queue is read by each waiter.
 	queueKeysMax  = 1 << 17
 	queueBytesMax = 4 << 20
+	// queueLinger is how long a copy is kept after its last user has left, so that calls one after
+	// another do not read the queue each; unless there are lingeringMax copies.
+	queueLinger  = 5 * time.Second
+	lingeringMax = 256
 )
 
 var (
@@ -33,6 +38,7 @@ var (
 
 // queues are the queues that have waiters, by the prefix of their keys.
 type queues struct {
+	linger time.Duration // queueLinger
 	mu     sync.Mutex
 	queues map[string]*queue
 }
@@ -52,6 +58,7 @@ type queue struct {
 	order   []place
 	seen    int64                  // revision up to which changes are in the copy
 	waiters map[int64][]chan error // by the create revision of their keys
+	moved   chan struct{}          // closed when seen or ended changes; nil: no waiter
 	ended   error                  // why the copy is no longer kept up to date
 }
 
@@ -79,10 +86,22 @@ func (s *server) enter(prefix []byte) *queue {
 func (s *server) leaveQueue(q *queue) {
 	s.queues.mu.Lock()
 	defer s.queues.mu.Unlock()
-	if q.users--; q.users == 0 {
+	if q.users--; q.users > 0 {
+		return
+	}
+	if s.queues.linger == 0 || len(s.queues.queues) > lingeringMax {
 		q.stop()
 		s.forgetLocked(q)
+		return
 	}
+	time.AfterFunc(s.queues.linger, func() {
+		s.queues.mu.Lock()
+		defer s.queues.mu.Unlock()
+		if q.users == 0 {
+			q.stop()
+			s.forgetLocked(q)
+		}
+	})
 }
 
 func (s *server) forgetLocked(q *queue) {
@@ -141,6 +160,7 @@ func (q *queue) load(keys []mvcc.KeyRecord, revision int64) error {
 		}
 	}
 	q.seen = revision
+	q.signalMovedLocked()
 	for created, waiters := range q.waiters { // those that arrived before the copy was loaded
 		if created <= q.seen && (created <= q.frontLocked() || !q.hasLocked(created)) {
 			q.wakeLocked(created, waiters)
@@ -182,6 +202,7 @@ func (q *queue) apply(events []*watch.Event) error {
 		}
 	}
 	q.seen = max(q.seen, events[len(events)-1].Revision())
+	q.signalMovedLocked()
 	front := q.frontLocked()
 	if invariant.Enabled {
 		q.checkLocked()
@@ -234,6 +255,7 @@ func (q *queue) end(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ended = err
+	q.signalMovedLocked()
 	for created, waiters := range q.waiters {
 		for _, w := range waiters {
 			w <- err
@@ -268,5 +290,41 @@ func (q *queue) wait(ctx context.Context, t *turn) error {
 			delete(q.waiters, t.created)
 		}
 		return ctx.Err()
+	}
+}
+
+func (q *queue) signalMovedLocked() {
+	if q.moved != nil {
+		close(q.moved)
+		q.moved = nil
+	}
+}
+
+// front returns the first key of the queue and its create revision, as of a revision after the
+// given one, for which it waits. key is empty if the queue is.
+func (q *queue) front(ctx context.Context, after int64) (key string, created, seen int64, err error) {
+	for {
+		q.mu.Lock()
+		switch {
+		case q.ended != nil:
+			defer q.mu.Unlock()
+			return "", 0, 0, q.ended
+		case q.seen > after:
+			defer q.mu.Unlock()
+			if created = q.frontLocked(); len(q.order) > 0 {
+				key = q.order[0].key
+			}
+			return key, created, q.seen, nil
+		}
+		if q.moved == nil {
+			q.moved = make(chan struct{})
+		}
+		moved := q.moved
+		q.mu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return "", 0, 0, ctx.Err()
+		}
 	}
 }

@@ -150,8 +150,8 @@ func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.Rang
 	c = &chunk{bytesMax: bytesMax}
 	c.keysOnly = rest.KeysOnly
 	began := time.Now()
-	c.mem.ctx, c.mem.account = ctx, budget.FromContext(ctx)
-	err = list(&c.rangeResponse, func() error {
+	c.walk = budget.NewWalk(ctx, budget.FromContext(ctx))
+	err = c.walk.Run(&c.rangeResponse, false, func() error {
 		return s.read(ctx, permitRange(all), func() (err error) {
 			c.Reset()
 			sum, err = s.member.Requests.Keys().Range(rest, c)

@@ -168,11 +168,9 @@ func (f *following) next(ctx context.Context) ([]*watch.Event, error) {
 
 // transact runs a transaction on behalf of the caller.
 func (s *server) transact(ctx context.Context, req *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
-	resp, err := s.txn(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	return resp.(*etcdserverpb.TxnResponse), nil
+	resp, w, err := s.runTxn(ctx, req)
+	w.end()
+	return resp, err
 }
 
 // lookUp reads a range, linearizably.

@@ -56,7 +56,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 	if cfg.WatchProgressInterval <= 0 {
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
-	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1), snapshots: make(chan struct{}, snapshotsMax), queues: queues{queues: map[string]*queue{}}}
+	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1), longWrites: make(chan struct{}, 1), snapshots: make(chan struct{}, snapshotsMax), queues: queues{queues: map[string]*queue{}, linger: queueLinger}}
 	o := observer{meters: meters, tracer: cfg.Tracer, slow: slowLog{log: cfg.Logger, limit: cfg.SlowRequest}}
 	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService, &migrationService} {
 		r.RegisterService(observed(admitted(desc), o), s)
@@ -68,9 +68,10 @@ type server struct {
 	meters *metrics.Metrics
 	cfg    Config
 
-	hashing   chan struct{} // has a token while a hash is being computed
-	snapshots chan struct{} // has a token for each snapshot that is being sent
-	queues    queues
+	hashing    chan struct{} // has a token while a hash is being computed
+	longWrites chan struct{} // has a token while a command that takes long is in the log
+	snapshots  chan struct{} // has a token for each snapshot that is being sent
+	queues     queues
 }
 
 // header returns the header of a response at a revision.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"cairn/internal/auth"
+	"cairn/internal/budget"
 	"cairn/internal/kv"
 	"cairn/internal/watch"
 )
@@ -55,7 +56,21 @@ type watching struct {
 	notified int         // number of watches with progress notifications
 	timer    *time.Timer
 	reply    watchResponse
+
+	account *budget.Account
+	watched int64 // taken for watches
+	slice   int64 // how many bytes of events to take next
+	charge  int64 // taken for encodings of the events that are being sent
 }
+
+const (
+	// sliceBytesMin and sliceBytesMax limit how many bytes of events a stream takes at a time;
+	// while they are sent, they and their encodings count in the client's account.
+	sliceBytesMin = 32 << 10
+	sliceBytesMax = 1 << 20
+	// watchBytes is what a watch takes besides its keys.
+	watchBytes = 1 << 10
+)
 
 // watchOf is one watch.
 type watchOf struct {
@@ -73,9 +88,13 @@ type watchOf struct {
 // watchStream serves Watch.Watch.
 func watchStream(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
-	w := &watching{server: s, out: stream.(batchStream), in: s.member.Watches.Watches().NewStream(), watches: make(map[int64]*watchOf)}
+	w := &watching{
+		server: s, out: stream.(batchStream), in: s.member.Watches.Watches().NewStream(), watches: make(map[int64]*watchOf),
+		account: budget.FromContext(stream.Context()), slice: sliceBytesMin,
+	}
 	defer w.in.Close()
 	err := w.serve()
+	w.account.Give(w.watched)
 	if w.timer != nil {
 		w.timer.Stop()
 	}
@@ -183,6 +202,11 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	if err != nil {
 		return s.refuse(wireError(err).Error())
 	}
+	if n := bytesOf(rng); s.account.TryTake(n) {
+		s.watched += n
+	} else {
+		return s.refuse(rpctypes.ErrGRPCRequestTooManyRequests.Error())
+	}
 	if s.auth == nil {
 		s.auth = c.State
 	}
@@ -197,6 +221,9 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	}
 	return s.send(watchResponse{id: id, created: true}, revision)
 }
+
+// bytesOf returns what a watch of a range takes.
+func bytesOf(r kv.KeyRange) int64 { return watchBytes + int64(len(r.Key)+len(r.End)) }
 
 // freeID returns the next unused ID.
 func (s *watching) freeID() int64 {
@@ -228,14 +255,48 @@ func (s *watching) drop(o *watchOf) {
 	if o.notify {
 		s.notified--
 	}
+	n := bytesOf(o.keys)
+	s.watched -= n
+	s.account.Give(n)
+}
+
+// takeSlice takes memory for the next events and their encodings. It waits for the least that is
+// needed; more is taken if it can be had at once.
+func (s *watching) takeSlice() (bytes int64, err error) {
+	if s.account.TryTake(2 * s.slice) {
+		return s.slice, nil
+	}
+	s.slice = sliceBytesMin
+	return s.slice, s.account.Take(s.out.Context(), 2*s.slice)
 }
 
 // deliver sends the events that the hub has for the watches.
 func (s *watching) deliver() error {
-	deliveries, err := s.in.Take()
+	bytes, err := s.takeSlice()
 	if err != nil {
 		return err
 	}
+	deliveries, err := s.in.TakeUpTo(int(bytes))
+	taken := int64(s.in.TakenBytes())
+	held := min(taken, bytes) // a single revision may be larger
+	s.charge = held
+	s.account.Give(2 * (bytes - held))
+	s.slice = sliceBytesMin
+	if taken >= bytes {
+		s.slice = min(2*bytes, sliceBytesMax)
+	}
+	defer func() {
+		s.in.Done()
+		s.account.Give(held + s.charge)
+		s.charge = 0
+	}()
+	if err != nil {
+		return err
+	}
+	return s.sendDeliveries(deliveries)
+}
+
+func (s *watching) sendDeliveries(deliveries []watch.Delivery) (err error) {
 	if err := s.endForbidden(); err != nil {
 		return err
 	}
@@ -366,9 +427,9 @@ func (s *watching) notify() error {
 
 func (s *watching) send(r watchResponse, revision int64) error {
 	s.reply = r
-	s.reply.header = s.header(revision)
+	s.reply.header, s.reply.charge = s.header(revision), &s.charge
 	if len(r.events) > 0 {
-		return s.out.SendMore(&s.reply) // deliver flushes, and measures the whole delivery
+		return s.out.SendMore(&s.reply) // sendDeliveries flushes, and measures the whole delivery
 	}
 	began := time.Now()
 	err := s.out.SendMsg(&s.reply)

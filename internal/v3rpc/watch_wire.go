@@ -3,6 +3,7 @@ package v3rpc
 import (
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"cairn/internal/http2"
 	"cairn/internal/kv"
 	"cairn/internal/watch"
 )
@@ -17,7 +18,18 @@ type watchResponse struct {
 	reason   string
 	fragment bool
 	events   []*watch.Event
-	prevKV   bool // the events have prev_kv
+	prevKV   bool // the events have it
+	// charge has what was taken from the account for encodings, and is not used yet.
+	charge *int64
+}
+
+// TakeCharge implements grpcserver.WireCharged.
+func (r *watchResponse) TakeCharge(size int) int64 {
+	if r.charge == nil || *r.charge < int64(size) {
+		return http2.NotTaken
+	}
+	*r.charge -= int64(size)
+	return int64(size)
 }
 
 // SizeWire implements grpcserver.WireSizer.

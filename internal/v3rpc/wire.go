@@ -204,6 +204,16 @@ func appendRevisions(dst []byte, r *kv.Record) []byte {
 type putResponse struct {
 	header header
 	prev   *mvcc.KeyRecord
+	held   held
+}
+
+// SizeWire implements grpcserver.WireSizer.
+func (r *putResponse) SizeWire() int {
+	n := besidesMax
+	if r.prev != nil {
+		n += fixedBytesMax + len(r.prev.Key) + len(r.prev.Value)
+	}
+	return n
 }
 
 // AppendWire implements grpcserver.WireAppender.
@@ -211,6 +221,7 @@ func (r *putResponse) AppendWire(dst []byte) ([]byte, error) {
 	dst = r.header.append(dst)
 	if r.prev != nil {
 		dst = appendKeyValue(dst, 2, r.prev.Key, &r.prev.Record, false)
+		r.held.release()
 	}
 	return dst, nil
 }

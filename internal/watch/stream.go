@@ -66,6 +66,7 @@ func (w *Watcher) queue(e *Event) {
 		s.signal()
 	}
 	s.events++
+	s.queuedBytes += e.bytes()
 	s.hub.events++
 	if s.events == s.hub.limits.StreamEvents+1 {
 		s.hub.overfull = append(s.hub.overfull, s)
@@ -143,6 +144,7 @@ type Stream struct {
 	slot         int        // in Hub.streams
 	ready        []*Watcher // watchers with queued events, sorted by their first event
 	events       int        // queued
+	queuedBytes  int        // of them; of one that several watchers have, for each
 	queuedSince  int64      // Hub.dispatchedBytes when the first was queued
 	older, newer *Stream    // in the hub's list of streams with queued events
 	fallen       []*Watcher
@@ -157,6 +159,7 @@ type Stream struct {
 	highFirst  bool       // the end at which the next slice of history begins; see catchUp
 	deliveries []Delivery
 	taken      []*Event
+	takenBytes int // of the deliveries
 }
 
 // NewStream returns a stream without watchers. It must be closed.
@@ -378,6 +381,14 @@ func (s *Stream) forget() {
 	if s.events == 0 {
 		return
 	}
+	s.hub.events -= s.events
+	s.events, s.queuedBytes = 0, 0
+	s.unlink()
+}
+
+// unlink takes the stream, which has no queued events, out of the hub's list of those that have.
+// The hub's mutex is held.
+func (s *Stream) unlink() {
 	h := s.hub
 	if s.older != nil {
 		s.older.newer = s.newer
@@ -390,8 +401,6 @@ func (s *Stream) forget() {
 		h.newest = s.older
 	}
 	s.older, s.newer = nil, nil
-	h.events -= s.events
-	s.events = 0
 	clear(s.ready)
 	s.ready = s.ready[:0]
 }
@@ -415,12 +424,16 @@ func (w *Watcher) clearQueue() {
 		return
 	}
 	s := w.stream
-	n := 1 + len(w.events)
+	n, bytes := 1+len(w.events), w.event.bytes()
+	for _, e := range w.events {
+		bytes += e.bytes()
+	}
 	w.event, w.events = nil, nil
 	if s.events == n {
 		s.forget()
 		return
 	}
 	s.events -= n
+	s.queuedBytes -= bytes
 	s.hub.events -= n
 }

@@ -22,13 +22,15 @@ type Delivery struct {
 // Take returns the next deliveries; none when the caller must wait for Wake. The
 // deliveries are valid until the next call. An error is ErrClosed or the
 // store's.
-func (s *Stream) Take() ([]Delivery, error) {
-	clear(s.deliveries)
-	clear(s.taken)
-	s.deliveries, s.taken = s.deliveries[:0], s.taken[:0]
-	s.takeLive()
-	if s.behind.n > 0 {
-		if err := s.catchUp(); err != nil {
+func (s *Stream) Take() ([]Delivery, error) { return s.TakeUpTo(s.hub.limits.SliceBytes) }
+
+// TakeUpTo is Take for a caller that wants no more than some bytes of events at a time: it returns
+// no further revision once it has as much. What is left has a token in Wake.
+func (s *Stream) TakeUpTo(bytesMax int) ([]Delivery, error) {
+	s.dropTaken()
+	s.takeLive(bytesMax)
+	if s.behind.n > 0 && s.takenBytes < bytesMax {
+		if err := s.catchUp(bytesMax - s.takenBytes); err != nil {
 			return nil, fmt.Errorf("watch: %w", err)
 		}
 	}
@@ -49,14 +51,48 @@ func (s *Stream) checkDeliveries() {
 	}
 }
 
+// TakenBytes returns how many bytes the events of the last deliveries take.
+func (s *Stream) TakenBytes() int { return s.takenBytes }
+
+// Done drops the last deliveries, which the caller no longer needs: a stream may then wait for
+// long.
+func (s *Stream) Done() { s.dropTaken() }
+
+func (s *Stream) dropTaken() {
+	clear(s.deliveries)
+	clear(s.taken)
+	s.deliveries, s.taken, s.takenBytes = s.deliveries[:0], s.taken[:0], 0
+}
+
 // takenKept is the maximum length of a list of events that is reused for the next Take.
 const takenKept = 4 << 10
 
 // takeLive takes the events that the hub has queued, and the watchers that have fallen behind.
-func (s *Stream) takeLive() {
+func (s *Stream) takeLive(bytesMax int) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	switch {
+	case s.queuedBytes > bytesMax:
+		s.takeSome(bytesMax)
+	case s.events > 0:
+		s.takeAll()
+	}
+	for i, w := range s.fallen {
+		if w.state == fallen {
+			w.enterHistory()
+			s.laggards = append(s.laggards, w)
+		}
+		s.fallen[i] = nil
+	}
+	s.fallen = s.fallen[:0]
+	if s.events > 0 || s.behind.n > 0 && s.takenBytes >= bytesMax {
+		s.signal()
+	}
+}
+
+// takeAll takes all queued events. The hub's mutex is held.
+func (s *Stream) takeAll() {
 	if cap(s.taken) < s.events || cap(s.taken) > takenKept {
 		s.taken = make([]*Event, 0, s.events)
 	}
@@ -69,15 +105,61 @@ func (s *Stream) takeLive() {
 		w.event, w.events = nil, nil
 		s.deliveries = append(s.deliveries, Delivery{Watcher: w, Events: s.taken[at:len(s.taken):len(s.taken)]})
 	}
+	s.takenBytes = s.queuedBytes
 	s.forget()
-	for i, w := range s.fallen {
-		if w.state == fallen {
-			w.enterHistory()
-			s.laggards = append(s.laggards, w)
+}
+
+// takeSome takes whole revisions of queued events until it has bytesMax bytes. The hub's mutex is
+// held.
+func (s *Stream) takeSome(bytesMax int) {
+	s.taken = nil // lists of their own: there is no room for all
+	before := 0
+	for i, w := range s.ready {
+		if w.state != live || w.event == nil {
+			continue
 		}
-		s.fallen[i] = nil
+		if s.takenBytes >= bytesMax {
+			before = i
+			break
+		}
+		before = len(s.ready)
+		events := s.takeOf(w, bytesMax)
+		s.deliveries = append(s.deliveries, Delivery{Watcher: w, Events: events})
+		s.events -= len(events)
+		s.hub.events -= len(events)
+		if w.event != nil {
+			before = i
+			break
+		}
 	}
-	s.fallen = s.fallen[:0]
+	s.queuedBytes -= s.takenBytes
+	if s.events == 0 {
+		s.unlink()
+		return
+	}
+	clear(s.ready[:before])
+	s.ready = s.ready[before:]
+}
+
+// takeOf takes queued events of one watcher, at least a revision of them. The hub's mutex is held.
+func (s *Stream) takeOf(w *Watcher, bytesMax int) []*Event {
+	n := 0 // of w.events
+	s.takenBytes += w.event.bytes()
+	last := w.event.Revision()
+	for n < len(w.events) && (s.takenBytes < bytesMax || w.events[n].Revision() == last) {
+		s.takenBytes += w.events[n].bytes()
+		last = w.events[n].Revision()
+		n++
+	}
+	events := append(append(make([]*Event, 0, n+1), w.event), w.events[:n]...)
+	clear(w.events[:n]) // the list is kept until all of it has been taken
+	rest := w.events[n:]
+	w.event, w.events = nil, nil
+	if len(rest) > 0 {
+		w.event, w.events = rest[0], rest[1:]
+		rest[0] = nil
+	}
+	return events
 }
 
 // slice is a piece of history that is read for the watchers behind.
@@ -87,16 +169,17 @@ type slice struct {
 	through int64 // the last revision that was read
 	stopped bool  // before the end of history
 	first   *Event
-	read    int // number of events read
-	bytes   int // of the collected events
-	given   int // collected events, counted for each watcher
+	read    int // events
+	bytes   int // of events taken
+	given   int // events taken, counted for each watcher
+	most    int // how many bytes to take
 	lent    Event
 }
 
 // catchUp reads one slice of history. It starts alternately at the revision of the watcher that is
 // furthest behind and of the one that is least behind, so that a watcher that lacks little does not
 // wait for one that lacks a lot.
-func (s *Stream) catchUp() error {
+func (s *Stream) catchUp(bytesMax int) error {
 	s.hub.reading.RLock()
 	defer s.hub.reading.RUnlock()
 	select {
@@ -106,7 +189,7 @@ func (s *Stream) catchUp() error {
 	}
 	newest := s.hub.keys.Head()
 	head := newest.Revision
-	c := slice{stream: s}
+	c := slice{stream: s, most: min(bytesMax, s.hub.limits.SliceBytes)}
 	s.eachBehind(func(w *Watcher) {
 		if c.from == 0 || (w.next > c.from) == s.highFirst {
 			c.from = w.next
@@ -137,6 +220,7 @@ func (s *Stream) catchUp() error {
 	if !c.stopped {
 		c.through = head
 	}
+	s.takenBytes += c.bytes
 	for i := live; i < len(s.deliveries); i++ {
 		s.deliveries[i].Watcher.deliveryInSlice = 0
 	}
@@ -200,7 +284,7 @@ func (c *slice) give(w *Watcher, e *Event) {
 // full reports whether the slice must end with the current revision.
 func (c *slice) full() bool {
 	l := &c.stream.hub.limits
-	return c.read >= l.SliceEvents || c.bytes >= l.SliceBytes || c.given >= l.DeliveryEvents
+	return c.read >= l.SliceEvents || c.bytes >= c.most || c.given >= l.DeliveryEvents
 }
 
 // eachBehind visits the watchers behind, in the order in which they fell behind.

@@ -141,7 +141,7 @@ func New(o Options) *Server {
 		o.HTTP = http.NotFoundHandler()
 	}
 	g := grpcserver.New(o.GRPC)
-	o.HTTP2.Protocol = portmux.Router{GRPC: g, HTTP: httpbridge.New(o.HTTP, nil)}
+	o.HTTP2.Protocol = portmux.Router{GRPC: g, HTTP: httpbridge.New(httpbridge.Options{Handler: o.HTTP})}
 	o.HTTP2.MaxBodyBytes = o.GRPC.MaxRecvBytes
 	engine := http2.NewServer(o.HTTP2)
 	if o.Tune != nil {

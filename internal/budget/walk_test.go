@@ -1,0 +1,176 @@
+package budget
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+// pieces is a Response of some pieces.
+type pieces struct {
+	w     *Walk
+	n     int64
+	bytes int64 // without pieces
+}
+
+func (p *pieces) Drop() {
+	p.n = 0
+	p.w.ReleaseAll()
+}
+
+func (p *pieces) Bytes() int64 { return p.bytes }
+
+const piece = 256 << 10
+
+// A read that finds no memory gives back what it has, waits, and runs again with all that it needs.
+func TestWalkWaitsForMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(10 << 20)
+		b.TryTake(8 << 20)
+		a := b.Open()
+		w := NewWalk(t.Context(), a)
+		resp := &pieces{w: &w}
+		runs := 0
+		done := make(chan error, 1)
+		go func() {
+			done <- w.Run(resp, false, func() error {
+				for runs++; resp.n < 12; resp.n++ {
+					if !w.Piece(piece) {
+						return nil
+					}
+				}
+				return nil
+			})
+		}()
+		synctest.Wait()
+		if b.Used() != 8<<20 {
+			t.Errorf("the read holds %d bytes while it waits", b.Used()-8<<20)
+		}
+		b.Give(8 << 20)
+		if err := <-done; err != nil || resp.n != 12 || runs < 2 {
+			t.Fatalf("%d pieces in %d runs: %v", resp.n, runs, err)
+		}
+		if b.Used() != 12*piece {
+			t.Errorf("%d bytes taken, want %d", b.Used(), 12*piece)
+		}
+		w.HandOver()
+		if b.Used() != 0 {
+			t.Errorf("%d bytes were not given back", b.Used())
+		}
+	})
+}
+
+// A read that becomes long runs again once it has a turn, and keeps its memory while it waits.
+func TestWalkWaitsForATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(10 << 20)
+		b.long.free = 1
+		a := b.Open()
+		a.TryBeginLong()
+		w := NewWalk(t.Context(), a)
+		resp := &pieces{w: &w}
+		done := make(chan error, 1)
+		go func() {
+			done <- w.Run(resp, false, func() error {
+				for range 5 {
+					w.Piece(piece)
+					if err := w.Pause(); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}()
+		synctest.Wait()
+		if b.Used() != 2*piece {
+			t.Errorf("%d bytes taken during the wait, want %d", b.Used(), 2*piece)
+		}
+		a.EndLong()
+		if err := <-done; err != nil || b.Used() != 5*piece || b.long.free != 1 {
+			t.Errorf("%d bytes taken, %d turns free: %v", b.Used(), b.long.free, err)
+		}
+	})
+}
+
+// A response without pieces counts once it is made, and its reader waits with nothing in hand.
+func TestWalkOfASmallResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(10 << 20)
+		a := b.Open()
+		a.TryBeginResponse(responsesMax)
+		w := NewWalk(t.Context(), a)
+		resp := &pieces{w: &w}
+		done := make(chan error, 1)
+		go func() {
+			done <- w.Run(resp, false, func() error {
+				resp.bytes = 60_000
+				return nil
+			})
+		}()
+		synctest.Wait()
+		if b.Used() != responsesMax {
+			t.Errorf("%d bytes taken during the wait", b.Used()-responsesMax)
+		}
+		a.GiveResponse(responsesMax)
+		if err := <-done; err != nil || b.Used() != 60_000 {
+			t.Errorf("%d bytes taken: %v", b.Used(), err)
+		}
+	})
+}
+
+// The end of the context ends a read, and a wait.
+func TestWalkEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(10 << 20)
+		b.TryTake(9 << 20)
+		a := b.Open()
+		ctx, cancel := context.WithCancel(t.Context())
+		w := NewWalk(ctx, a)
+		resp := &pieces{w: &w}
+		done := make(chan error, 1)
+		go func() {
+			done <- w.Run(resp, false, func() error {
+				for range 100 {
+					if !w.Piece(piece) {
+						return nil
+					}
+				}
+				return nil
+			})
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("a wait: %v", err)
+		}
+		w = NewWalk(ctx, a)
+		if err := w.Run(resp, false, w.Pause); !errors.Is(err, context.Canceled) {
+			t.Errorf("a read: %v", err)
+		}
+		if b.Used() != 9<<20 {
+			t.Errorf("%d bytes were not given back", b.Used()-9<<20)
+		}
+	})
+}
+
+// What reads leave to a Hold is counted with its factor until that is closed.
+func TestHold(t *testing.T) {
+	b := New(10 << 20)
+	a := b.Open()
+	ctx, h := WithHold(context.WithValue(t.Context(), Key{}, a), 5)
+	w := NewWalk(ctx, a)
+	resp := &pieces{w: &w}
+	err := w.Run(resp, false, func() error {
+		w.Piece(piece)
+		return nil
+	})
+	w.HandOver()
+	if err != nil || h.Responses() != 5*piece || !h.TryTake(100) || b.Used() != 5*piece+100 {
+		t.Errorf("%d bytes held, %d taken: %v", h.Responses(), b.Used(), err)
+	}
+	h.Close()
+	if b.Used() != 0 || h.TryTake(1) {
+		t.Errorf("%d bytes taken after the end", b.Used())
+	}
+}
