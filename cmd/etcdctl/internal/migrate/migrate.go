@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -203,7 +204,9 @@ func permanent(err error) bool {
 	if errors.As(err, &known) {
 		code = known.Code()
 	} else if st, ok := statusIn(err); ok {
-		code = st.Code()
+		if code = st.Code(); code == codes.Unknown && strings.HasPrefix(st.Message(), "auth: ") {
+			return true // of etcd before 3.5, for a snapshot
+		}
 	}
 	switch code {
 	case codes.FailedPrecondition, codes.PermissionDenied, codes.InvalidArgument, codes.Unimplemented, codes.Unauthenticated, codes.ResourceExhausted:
