@@ -80,7 +80,7 @@ func importWith(f *etcdfile.File, t Target, progress func(int64), replay func(*m
 func importState(
 	dir string, f *etcdfile.File, t Target, progress func(int64), replay func(*machine.Importer, *Imported) error, found *Imported,
 ) (err error) {
-	state, err := storage.OpenState(dir, storage.Options{})
+	state, err := storage.OpenState(dir, offline)
 	if err != nil {
 		return err
 	}

@@ -20,14 +20,20 @@ import (
 type replayer struct {
 	im    *machine.Importer
 	found *Imported
-	// full has the members with the alarm NOSPACE: while there is one, etcd refuses requests that
-	// add data.
-	full map[uint64]bool
+	// alarms has the raised alarms: with NOSPACE etcd refuses requests that add data, with CORRUPT
+	// all that change something.
+	alarms map[raised]bool
+}
+
+// raised is an alarm of a member.
+type raised struct {
+	member uint64
+	kind   etcdserverpb.AlarmType
 }
 
 // replayLog applies the committed entries behind the database.
 func replayLog(im *machine.Importer, d *etcdfile.DataDir, found *Imported) error {
-	p := &replayer{im: im, found: found, full: make(map[uint64]bool)}
+	p := &replayer{im: im, found: found, alarms: make(map[raised]bool)}
 	alarms, err := d.Alarms()
 	if err != nil {
 		return err
@@ -48,8 +54,11 @@ func (p *replayer) apply(_ uint64, r *etcdserverpb.InternalRaftRequest) error {
 		p.alarm(r.Alarm.Action, r.Alarm.MemberID, r.Alarm.Alarm)
 		return nil
 	}
-	if len(p.full) > 0 && addsData(r) {
+	if p.refuses(r) {
 		return nil
+	}
+	if r.LeaseCheckpoint != nil {
+		return p.checkpoints(r.LeaseCheckpoint)
 	}
 	kind, payload, err := command(r)
 	if err != nil || kind == 0 {
@@ -67,12 +76,40 @@ func (p *replayer) apply(_ uint64, r *etcdserverpb.InternalRaftRequest) error {
 }
 
 func (p *replayer) alarm(action etcdserverpb.AlarmRequest_AlarmAction, member uint64, kind etcdserverpb.AlarmType) {
-	switch {
-	case action == etcdserverpb.AlarmRequest_ACTIVATE && kind == etcdserverpb.AlarmType_NOSPACE:
-		p.full[member] = true
-	case action == etcdserverpb.AlarmRequest_DEACTIVATE && kind != etcdserverpb.AlarmType_CORRUPT:
-		delete(p.full, member)
+	switch action {
+	case etcdserverpb.AlarmRequest_ACTIVATE:
+		p.alarms[raised{member, kind}] = true
+	case etcdserverpb.AlarmRequest_DEACTIVATE:
+		delete(p.alarms, raised{member, kind})
 	}
+}
+
+// refuses reports whether an alarm refuses a request.
+func (p *replayer) refuses(r *etcdserverpb.InternalRaftRequest) bool {
+	for a := range p.alarms {
+		switch a.kind {
+		case etcdserverpb.AlarmType_NOSPACE:
+			if addsData(r) {
+				return true
+			}
+		case etcdserverpb.AlarmType_CORRUPT:
+			if addsData(r) || r.DeleteRange != nil || r.Txn != nil || r.Compaction != nil || r.LeaseRevoke != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkpoints sets the remaining TTLs of leases. A checkpoint of 0 s follows a renewal: the whole
+// TTL remains.
+func (p *replayer) checkpoints(r *etcdserverpb.LeaseCheckpointRequest) error {
+	for _, c := range r.Checkpoints {
+		if err := p.im.CheckpointLease(kv.LeaseID(c.ID), c.Remaining_TTL); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // as returns a command on behalf of the request's user: with authentication enabled, etcd
@@ -100,8 +137,7 @@ func addsData(r *etcdserverpb.InternalRaftRequest) bool {
 }
 
 // command translates a request. It returns kind 0 for a request that changes no state of cairn's:
-// reads, logins, the members' attributes, and checkpoints of leases, whose TTL restarts in the new
-// cluster.
+// reads, logins and the members' attributes.
 func command(r *etcdserverpb.InternalRaftRequest) (kind machine.Kind, payload []byte, err error) {
 	switch {
 	case r.Put != nil:

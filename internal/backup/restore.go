@@ -99,7 +99,7 @@ func checkEmpty(path string) error {
 }
 
 func makeState(dir, scratch string, in *snapshot.Stream, r machine.Restoration) (err error) {
-	state, err := storage.OpenState(dir, storage.Options{})
+	state, err := storage.OpenState(dir, offline)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func makeState(dir, scratch string, in *snapshot.Stream, r machine.Restoration) 
 }
 
 func makeLog(dir string) (err error) {
-	log, err := storage.OpenLog(dir, storage.Options{})
+	log, err := storage.OpenLog(dir, offline)
 	if err != nil {
 		return err
 	}

@@ -38,10 +38,10 @@ func openStopped(logDir, stateDir string) (s *stopped, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if s.logStore, err = storage.OpenLog(logDir, storage.Options{}); err != nil {
+	if s.logStore, err = storage.OpenLog(logDir, offline); err != nil {
 		return s, err
 	}
-	if s.state, err = storage.OpenState(stateDir, storage.Options{}); err != nil {
+	if s.state, err = storage.OpenState(stateDir, offline); err != nil {
 		return s, err
 	}
 	if s.machine, err = machine.Open(s.state); err != nil {
@@ -54,7 +54,7 @@ func openStopped(logDir, stateDir string) (s *stopped, err error) {
 }
 
 // applyBytes is the size of the log entries that are applied at a time.
-const applyBytes = 16 << 20
+const applyBytes = 4 << 20
 
 func (s *stopped) applyLog() error {
 	last, err := s.log.LastIndex()

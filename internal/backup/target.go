@@ -9,7 +9,13 @@ import (
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/membership"
+	"cairn/internal/storage"
 )
+
+// offline are the sizes of stores that no member serves from: nothing is read twice, and a program
+// must be able to run beside the members of a machine, so that memory is small whatever the store's
+// size.
+var offline = storage.Options{CacheBytes: 16 << 20, MemTableBytes: 8 << 20}
 
 // TargetOptions describe a member of a new cluster, as the flags of `snapshot restore` do.
 type TargetOptions struct {

@@ -46,7 +46,7 @@ func ImportV2(d *etcdfile.V2Dir, t Target, progress func(changes int64)) (found 
 }
 
 func importV2State(dir string, d *etcdfile.V2Dir, t Target, progress func(int64), found *Imported) (err error) {
-	state, err := storage.OpenState(dir, storage.Options{})
+	state, err := storage.OpenState(dir, offline)
 	if err != nil {
 		return err
 	}

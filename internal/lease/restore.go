@@ -34,6 +34,23 @@ func CheckRestored(id kv.LeaseID, ttl, left int64) error {
 // ErrRestored refuses a lease of another store that cannot be.
 var ErrRestored = kv.NewRefusal("impossible lease")
 
+// Checkpoint sets the rest of a lease's TTL in the open command of w, as etcd's log has it; 0 or
+// more than the TTL stands for all of it. It does nothing if there is no such lease.
+func Checkpoint(w *mvcc.Writer, now kv.ClusterTime, id kv.LeaseID, left int64) error {
+	b := w.Batch()
+	l, ok, err := get(b.Lend, id)
+	if err != nil || !ok {
+		return err
+	}
+	if left <= 0 || left > l.TTL {
+		left = l.TTL
+	}
+	b.Delete(deadlineKey(l.Deadline, l.ID))
+	l.Deadline = deadlineOf(now, left)
+	store(b, &l)
+	return nil
+}
+
 // Clear removes all leases, but no key, in the open command of w.
 func Clear(w *mvcc.Writer) error {
 	all, err := List(w.Reading())

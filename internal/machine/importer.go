@@ -16,6 +16,10 @@ import (
 // history.
 const importGapMax = 1 << 20
 
+// importBatchBytes is the size of a batch's events at which an import commits it: less than a
+// member's, to bound the memory.
+const importBatchBytes = 8 << 20
+
 // Importer builds the initial state of a new cluster from the content of another store: its keys
 // with their revisions and history, leases, users and roles.
 //
@@ -110,7 +114,7 @@ func (im *Importer) next(revision int64) error {
 			return err
 		}
 	}
-	if m.w.Bytes() >= batchBytesMax {
+	if m.w.Bytes() >= importBatchBytes {
 		if err := m.commit(); err != nil {
 			return err
 		}
@@ -168,7 +172,7 @@ func (im *Importer) BeginCommands() (err error) {
 // Apply applies a command from the other store's log, behind its state. The result has the error of
 // a refused command; an error that is returned ends the import. It must follow BeginCommands.
 func (im *Importer) Apply(kind Kind, payload []byte) (res Result, err error) {
-	if im.m.w.Bytes() >= batchBytesMax {
+	if im.m.w.Bytes() >= importBatchBytes {
 		if err := errors.Join(im.m.commit(), im.m.begin()); err != nil {
 			return res, err
 		}
@@ -176,6 +180,16 @@ func (im *Importer) Apply(kind Kind, payload []byte) (res Result, err error) {
 	err = im.m.applyCommand(kind, payload, im.m.next.time, nil, &res)
 	res.Revision = im.m.w.Revision()
 	return res, err
+}
+
+// CheckpointLease sets the rest of a lease's TTL, in seconds; 0 stands for all of it. BeginCommands
+// must have been called.
+func (im *Importer) CheckpointLease(id kv.LeaseID, left int64) error {
+	im.m.w.Start()
+	if err := lease.Checkpoint(im.m.w, im.m.next.time, id, left); err != nil {
+		return err
+	}
+	return im.m.w.End()
 }
 
 // AuthState returns users and roles as of the last applied command. It must follow BeginCommands.

@@ -13,7 +13,7 @@ import (
 var ErrHistory = kv.NewRefusal("history is inconsistent")
 
 // importBatchBytes is the size at which a batch of an import is committed.
-const importBatchBytes = 16 << 20
+const importBatchBytes = 4 << 20
 
 // Base writes the initial keys of a store whose history begins at a compaction that another store
 // made. The store must hold no keys.

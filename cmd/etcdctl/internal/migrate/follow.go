@@ -12,9 +12,12 @@ import (
 	"cairn/internal/migration"
 )
 
-// reportInterval is how often the target hears of the source's revision while nothing changes, and
-// how often progress is reported.
-const reportInterval = 5 * time.Second
+// lookInterval is how often the target is asked whether the migration is finished, and
+// reportInterval how often it is told the source's revision, and a person the progress.
+const (
+	lookInterval   = time.Second
+	reportInterval = 5 * time.Second
+)
 
 // follow applies what the source changes behind a revision, until enough reports true, which may be
 // nil. It returns errCompacted if the source has compacted what comes next, and errFinished if the
@@ -25,6 +28,8 @@ func (m *Migration) follow(ctx context.Context, from int64, enough func(revision
 	// The key space begins at the key of one zero byte: there is no empty key.
 	events := m.o.Source.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(from+1), clientv3.WithFragment())
 	f := &follower{m: m, revision: from}
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
 	report := time.NewTicker(reportInterval)
 	defer report.Stop()
 	reported := from
@@ -42,6 +47,12 @@ func (m *Migration) follow(ctx context.Context, from int64, enough func(revision
 			}
 			if err := f.flush(ctx); err != nil {
 				return err
+			}
+		case <-look.C:
+			if st, err := m.target.status(ctx); err != nil {
+				return err
+			} else if st.Phase == migration.Finished {
+				return errFinished
 			}
 		case <-report.C:
 			if err := f.report(ctx); err != nil {

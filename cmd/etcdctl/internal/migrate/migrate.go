@@ -129,7 +129,7 @@ const retryPause = time.Second
 // Run loads and follows until the migration is finished, by Finish in another program, or the
 // context ends. It survives failures of connections and members.
 func (m *Migration) Run(ctx context.Context) error {
-	for {
+	for said := ""; ; {
 		err := m.run(ctx)
 		switch {
 		case errors.Is(err, errFinished):
@@ -139,7 +139,10 @@ func (m *Migration) Run(ctx context.Context) error {
 		case permanent(err):
 			return err
 		}
-		m.o.Log("interrupted: %v; trying again", err)
+		if text := err.Error(); text != said {
+			m.o.Log("interrupted: %s; trying again", text)
+			said = text
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
