@@ -205,7 +205,7 @@ func TestBumpedRevision(t *testing.T) {
 	must(t, err)
 	to := target(filepath.Join(t.TempDir(), "restored"))
 	to.BumpRevision = 1000
-	if err := Restore(file, true, to); err == nil || !strings.Contains(err.Error(), "with all before it compacted") {
+	if err := Restore(file, true, to); err == nil || !strings.Contains(err.Error(), "needs MarkCompacted") {
 		t.Errorf("without a compaction: %v", err)
 	}
 	if _, err := os.Stat(to.Dir); !errors.Is(err, os.ErrNotExist) {
