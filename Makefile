@@ -117,6 +117,9 @@ soak: ## attack the peer ports, then the client ports, of clusters under load fo
 	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),60) $(SOAKFLAGS) -attack peer $(TORTUREFLAGS)
 	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),60) $(SOAKFLAGS) -attack requests $(TORTUREFLAGS)
 
+kube: ## build bin/etcdctl-kube, which `etcdctl -w kube` runs to show Kubernetes' objects as YAML
+	go -C test/k8s build -o $(BIN)/ ./etcdctl-kube
+
 migrate: build ## move a running etcd of Debian into cairn under load, with 20 kills of the program that migrates
 	CAIRN_MIGRATE=full CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go test -count 1 -timeout 30m -v ./test/migrate
 

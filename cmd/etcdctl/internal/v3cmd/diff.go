@@ -35,18 +35,20 @@ func diff(s *cli.Session) error {
 	if len(revisions) < 1 || len(revisions) > 2 {
 		return failf(exitArgs, "diff needs --rev once or twice: the revisions to compare")
 	}
-	return withClient(s, func(c *clientv3.Client) error {
+	return withKubeView(s, func(c *clientv3.Client, view *kubeView) error {
 		from, to := newPages(c, prefix, revisions[0]), newPages(c, prefix, 0)
 		if len(revisions) == 2 {
 			to.revision = revisions[1]
 		}
-		return merge(s, from, to, func(before, after *mvccpb.KeyValue) { printDiff(s, from.revision, to.revision, before, after) })
+		return merge(s, from, to, func(before, after *mvccpb.KeyValue) error {
+			return printDiff(s, view, from.revision, to.revision, before, after)
+		})
 	})
 }
 
 // merge calls changed for each key that differs between two revisions. before or after is nil for a
 // key that one revision does not have.
-func merge(s *cli.Session, from, to *pages, changed func(before, after *mvccpb.KeyValue)) error {
+func merge(s *cli.Session, from, to *pages, changed func(before, after *mvccpb.KeyValue) error) error {
 	a, err := from.take(s)
 	if err != nil {
 		return err
@@ -64,11 +66,14 @@ func merge(s *cli.Session, from, to *pages, changed func(before, after *mvccpb.K
 		}
 		switch {
 		case order < 0:
-			changed(a, nil)
+			err = changed(a, nil)
 		case order > 0:
-			changed(nil, b)
+			err = changed(nil, b)
 		case a.GetModRevision() != b.GetModRevision():
-			changed(a, b)
+			err = changed(a, b)
+		}
+		if err != nil {
+			return err
 		}
 		if order <= 0 {
 			if a, err = from.take(s); err != nil {
@@ -82,7 +87,7 @@ func merge(s *cli.Session, from, to *pages, changed func(before, after *mvccpb.K
 	return err
 }
 
-func printDiff(s *cli.Session, from, to int64, before, after *mvccpb.KeyValue) {
+func printDiff(s *cli.Session, view *kubeView, from, to int64, before, after *mvccpb.KeyValue) error {
 	kind, key := "M", before.GetKey()
 	switch {
 	case before == nil:
@@ -92,11 +97,11 @@ func printDiff(s *cli.Session, from, to int64, before, after *mvccpb.KeyValue) {
 	}
 	if s.Bool("name-only") {
 		fmt.Fprintf(s.Out, "%s %s\n", kind, key)
-		return
+		return nil
 	}
 	fmt.Fprintln(s.Out, paint(s, bold, fmt.Sprintf("--- %s  revision %d", keyOr(before, "(no key)"), from)))
 	fmt.Fprintln(s.Out, paint(s, bold, fmt.Sprintf("+++ %s  revision %d", keyOr(after, "(no key)"), to)))
-	printChange(s, before.GetValue(), after.GetValue(), before != nil, after != nil)
+	return printChange(s, view, before.GetValue(), after.GetValue(), before != nil, after != nil)
 }
 
 func keyOr(kv *mvccpb.KeyValue, text string) string {
@@ -106,8 +111,18 @@ func keyOr(kv *mvccpb.KeyValue, text string) string {
 	return string(kv.GetKey())
 }
 
-// printChange prints the lines that differ between two values.
-func printChange(s *cli.Session, before, after []byte, hadBefore, hasAfter bool) {
+// printChange prints the lines that differ between two values, as the view shows them.
+func printChange(s *cli.Session, view *kubeView, before, after []byte, hadBefore, hasAfter bool) (err error) {
+	if hadBefore {
+		if before, err = view.yaml(before); err != nil {
+			return err
+		}
+	}
+	if hasAfter {
+		if after, err = view.yaml(after); err != nil {
+			return err
+		}
+	}
 	if !isText(before) || !isText(after) {
 		if hadBefore {
 			fmt.Fprintln(s.Out, paint(s, red, fmt.Sprintf("- (%d bytes, not text)", len(before))))
@@ -115,7 +130,7 @@ func printChange(s *cli.Session, before, after []byte, hadBefore, hasAfter bool)
 		if hasAfter {
 			fmt.Fprintln(s.Out, paint(s, green, fmt.Sprintf("+ (%d bytes, not text)", len(after))))
 		}
-		return
+		return nil
 	}
 	var a, b []string
 	if hadBefore {
@@ -133,6 +148,7 @@ func printChange(s *cli.Session, before, after []byte, hadBefore, hasAfter bool)
 		}
 		fmt.Fprintln(s.Out, line)
 	}
+	return nil
 }
 
 // isText reports whether a value can be shown on a terminal.

@@ -35,6 +35,9 @@ func runGet(s *cli.Session) error {
 	if s.Bool("stream") {
 		return getStream(s)
 	}
+	if s.String("write-out") == kubeText {
+		return kubeGet(s)
+	}
 	return runOp(s, getOp, func(p *printer, r clientv3.OpResponse) answer {
 		p.valueOnly = s.Bool("print-value-only")
 		return getAnswer((*etcdserverpb.RangeResponse)(r.Get()))

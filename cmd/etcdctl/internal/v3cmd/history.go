@@ -29,7 +29,7 @@ func history(s *cli.Session) error {
 	if err != nil {
 		return err
 	}
-	return withClient(s, func(c *clientv3.Client) error {
+	return withKubeView(s, func(c *clientv3.Client, view *kubeView) error {
 		ctx, cancel := limited(s)
 		defer cancel()
 		head, err := currentRevision(ctx, c, key)
@@ -44,7 +44,9 @@ func history(s *cli.Session) error {
 			return failf(exitError, "the history from revision %d to %d has no event of %q", compacted, head, key)
 		}
 		for _, e := range events {
-			printEvent(s, e)
+			if err := printEvent(s, view, e); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -88,7 +90,7 @@ func eventsUpTo(ctx context.Context, c *clientv3.Client, key string, head int64)
 	}
 }
 
-func printEvent(s *cli.Session, e *clientv3.Event) {
+func printEvent(s *cli.Session, view *kubeView, e *clientv3.Event) error {
 	line := fmt.Sprintf("revision %d  %s", e.Kv.GetModRevision(), strings.ToLower(e.Type.String()))
 	if e.Type == mvccpb.PUT {
 		line += fmt.Sprintf("  version %d", e.Kv.GetVersion())
@@ -98,14 +100,7 @@ func printEvent(s *cli.Session, e *clientv3.Event) {
 	}
 	fmt.Fprintln(s.Out, paint(s, bold, line))
 	if s.Bool("name-only") {
-		return
+		return nil
 	}
-	var before, after []byte
-	if e.PrevKv != nil {
-		before = e.PrevKv.GetValue()
-	}
-	if e.Type == mvccpb.PUT {
-		after = e.Kv.GetValue()
-	}
-	printChange(s, before, after, e.PrevKv != nil, e.Type == mvccpb.PUT)
+	return printChange(s, view, e.PrevKv.GetValue(), e.Kv.GetValue(), e.PrevKv != nil, e.Type == mvccpb.PUT)
 }

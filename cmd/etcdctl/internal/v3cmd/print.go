@@ -57,7 +57,7 @@ func begin(s *cli.Session, supported ...string) (*printer, error) {
 	switch p.format {
 	case simple:
 		return p, nil
-	case fields, jsonText, protobuf, table:
+	case fields, jsonText, protobuf, table, kubeText:
 		if slices.Contains(supported, p.format) {
 			return p, nil
 		}

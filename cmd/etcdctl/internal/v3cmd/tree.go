@@ -34,6 +34,7 @@ type branch struct {
 	keys, bytes int64
 	lease       int64
 	isKey       bool
+	kind        string // of Kubernetes' object; empty unless the format is kube
 	below       map[string]*branch
 }
 
@@ -46,7 +47,7 @@ func tree(s *cli.Session) error {
 	if separator == "" {
 		return failf(exitArgs, "--separator must not be empty")
 	}
-	return withClient(s, func(c *clientv3.Client) error {
+	return withKubeView(s, func(c *clientv3.Client, view *kubeView) error {
 		root := &branch{}
 		read := newPages(c, prefix, s.Int64("rev"))
 		for {
@@ -57,7 +58,11 @@ func tree(s *cli.Session) error {
 			if kv == nil {
 				break
 			}
-			root.add(kv, strings.TrimPrefix(string(kv.GetKey()), prefix), separator, depth)
+			kind, err := view.kind(kv.GetValue())
+			if err != nil {
+				return err
+			}
+			root.add(kv, kind, strings.TrimPrefix(string(kv.GetKey()), prefix), separator, depth)
 		}
 		fmt.Fprintf(s.Out, "%s  %s\n", paint(s, bold, cmp.Or(prefix, ".")), root.summary())
 		p := treePrinter{s: s, c: c, separator: separator, ttls: map[int64]string{}}
@@ -67,7 +72,7 @@ func tree(s *cli.Session) error {
 }
 
 // add adds a key. Levels below depth are not kept: only their counts are.
-func (b *branch) add(kv *mvccpb.KeyValue, rest, separator string, depth int) {
+func (b *branch) add(kv *mvccpb.KeyValue, kind, rest, separator string, depth int) {
 	size := int64(len(kv.GetKey()) + len(kv.GetValue()))
 	b.keys++
 	b.bytes += size
@@ -90,7 +95,7 @@ func (b *branch) add(kv *mvccpb.KeyValue, rest, separator string, depth int) {
 		b.bytes += size
 		level++
 		if !isDir {
-			b.isKey, b.lease = true, kv.GetLease()
+			b.isKey, b.lease, b.kind = true, kv.GetLease(), kind
 		}
 	}
 }
@@ -124,6 +129,9 @@ func (p *treePrinter) print(b *branch, indent string) {
 		if !child.isKey {
 			text = child.summary()
 			name = paint(p.s, cyan, name)
+		}
+		if child.kind != "" {
+			text = child.kind + "  " + text
 		}
 		fmt.Fprintf(p.s.Out, "%s%s%s  %s%s\n", indent, edge, name, text, p.ttl(child.lease))
 		p.print(child, indent+next)

@@ -58,7 +58,7 @@ func Commands() []cli.Command {
 
 // Globals adds the options of every v3 command.
 func Globals(flags *pflag.FlagSet) {
-	flags.StringP("write-out", "w", "simple", "output `format`: simple, fields, json, protobuf or table")
+	flags.StringP("write-out", "w", "simple", "output `format`: simple, fields, json, protobuf or table; kube (YAML of Kubernetes' objects) for get, watch, history, diff, tree")
 	flags.Bool("hex", false, "print keys, values (format simple) and IDs (all formats) in hexadecimal")
 	flags.Duration("dial-timeout", 2*time.Second, "timeout for connecting")
 	flags.Duration("command-timeout", 5*time.Second, "timeout for a command that does not run until interrupted")

@@ -44,16 +44,20 @@ func watchFlags(flags *pflag.FlagSet) {
 type watcher struct {
 	session *cli.Session
 	printer *printer
+	kube    *kubeView // nil unless the format is kube
 	client  *clientv3.Client
 	writing sync.Mutex // guards printer, which the watches of an interactive session share
 }
 
 func runWatch(s *cli.Session) error {
-	p, err := begin(s, common...)
+	p, err := begin(s, append(slices.Clone(common), kubeText)...)
 	if err != nil {
 		return err
 	}
 	w := &watcher{session: s, printer: p}
+	if w.kube, err = newKubeView(s); err != nil {
+		return err
+	}
 	interactive := s.Bool("interactive")
 	var request watchRequest
 	if !interactive {
@@ -171,6 +175,13 @@ func (w *watcher) print(r clientv3.WatchResponse) error {
 	}
 	if len(r.Events) == 0 {
 		return nil
+	}
+	if w.kube != nil {
+		a, err := w.kube.events(r.Events)
+		if err != nil {
+			return err
+		}
+		return w.printer.print(a)
 	}
 	return w.printer.print(watchAnswer(&r))
 }
