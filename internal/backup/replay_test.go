@@ -13,7 +13,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// TestReplay: requests that an alarm of etcd refused are not applied, and checkpoints of leases are.
+// TestReplay: requests that an alarm of etcd refused are not applied, and checkpoints of leases
+// are.
 func TestReplay(t *testing.T) {
 	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS()})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command etcdctl-kube shows what Kubernetes stores in etcd as YAML, for `etcdctl -w kube`. It is in
-// the module that has Kubernetes' packages, so that they are not among etcdctl's dependencies.
+// Command etcdctl-kube shows what Kubernetes stores in etcd as YAML, for `etcdctl -w kube`. It is
+// in the module that has Kubernetes' packages, so that they are not among etcdctl's dependencies.
 //
 // It owns the translation of one value. etcdctl starts it once and asks for many: each request on
 // standard input, and each response on standard output, is a length of 4 bytes, big-endian, and as
