@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -277,7 +278,57 @@ func TestParseComparison(t *testing.T) {
 	if _, err := parseComparison([]string{"-run", "nothing"}, io.Discard); err == nil || !strings.Contains(err.Error(), "restart-1m") {
 		t.Errorf("-run nothing: error %v, want the scenarios listed", err)
 	}
+	c, err = parseComparison(strings.Fields("-tls -run ^(put-1|handshakes)$"), io.Discard)
+	if err != nil || len(c.scenarios) != 2 || c.scenarios[0].goals[p50.name].atMost != 0.85 || c.scenarios[1].name != handshakes.name {
+		t.Errorf("-tls: comparison %+v, error %v", c, err)
+	}
+	if _, err := parseComparison(strings.Fields("-tls -cluster"), io.Discard); err == nil {
+		t.Error("-tls was accepted for clusters")
+	}
 	if err := requireDisk("/dev/shm"); err == nil {
 		t.Error("a directory in memory was accepted")
+	}
+}
+
+// TestSecret: a client with the certificates of a run and a server with its flags' files accept
+// each other.
+func TestSecret(t *testing.T) {
+	s, err := newSecret(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(flag string) string {
+		for _, f := range s.flags {
+			if name, path, _ := strings.Cut(f, "="); name == flag {
+				return path
+			}
+		}
+		t.Fatalf("no %s in %q", flag, s.flags)
+		return ""
+	}
+	pair, err := tls.LoadX509KeyPair(file("--cert-file"), file("--key-file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: s.config.RootCAs, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if nc, err := l.Accept(); err == nil {
+			_, _ = io.WriteString(nc, "served") // fails when the client is not accepted
+			_ = nc.Close()
+		}
+	}()
+	nc, err := (&server{client: l.Addr().String(), secret: s}).dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if got, err := io.ReadAll(nc); err != nil || string(got) != "served" {
+		t.Errorf("read %q, %v", got, err)
 	}
 }
