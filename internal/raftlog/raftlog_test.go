@@ -346,13 +346,14 @@ func TestSnapshot(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	st := newState(t, 1, 1)
 	defer func() { st.check(st.store.Close()) }()
-	const bytes = 4 << 20
-	for i := uint64(2); i < 2+3*cacheBytesMax/2/bytes; i++ {
+	const bytes, limit = 64 << 10, 1 << 20
+	st.log.LimitCache(limit) // the whole limit takes a minute under the race detector
+	for i := uint64(2); i < 2+3*limit/2/bytes; i++ {
 		e := entry(i, 1, "")
 		e.Data = make([]byte, bytes)
 		e.Data[0] = byte(i)
 		st.check(st.log.Append([]*raftpb.Message{message(false, e)}))
-		if st.log.cacheBytes > cacheBytesMax {
+		if st.log.cacheBytes > limit {
 			t.Fatalf("%d bytes in memory", st.log.cacheBytes)
 		}
 	}
