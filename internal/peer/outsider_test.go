@@ -305,6 +305,28 @@ func TestConfirmationsInOneName(t *testing.T) {
 	eventually(t, "another member is connected", func() bool { return c.connectedTo(2) })
 }
 
+// TestRefusalsDoNotFillTheLog: a stranger whose every request is refused for another reason makes
+// few lines; what is known of members is still logged later.
+func TestRefusalsDoNotFillTheLog(t *testing.T) {
+	b := startNode(t, 2, nil)
+	for i := range 3 * failureLines {
+		resp, _ := ask(t, b.url, map[string]string{headerVersions: "1", headerCluster: "c1", headerFrom: formatID(uint64(100 + i)), headerTo: "2", headerLane: laneControl})
+		if resp.StatusCode < 400 {
+			t.Fatal(resp.Status)
+		}
+	}
+	if n := b.log.count("refused a peer"); n != failureLines {
+		t.Errorf("%d lines, want %d", n, failureLines)
+	}
+	b.refused.mu.Lock()
+	b.refused.since = b.refused.since.Add(-failureInterval)
+	b.refused.mu.Unlock()
+	_, _ = ask(t, b.url, map[string]string{headerVersions: "7", headerFrom: "3"})
+	if n := b.log.count("refused a peer"); n != failureLines+1 {
+		t.Errorf("%d lines after an interval, want %d", n, failureLines+1)
+	}
+}
+
 // TestRefusalsTellNothing: what a stranger gets for a guess does not depend on whether a token
 // exists, whether the member answers, or who this member is.
 func TestRefusalsTellNothing(t *testing.T) {
@@ -361,7 +383,8 @@ func TestRefusalsTellNothing(t *testing.T) {
 		}
 		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusForbidden || len(body) != 0 || len(resp.Header) > 2 { // Date, Content-Length
+		// Date, Content-Length
+		if resp.StatusCode != http.StatusForbidden || len(body) != 0 || len(resp.Header) > 2 {
 			t.Errorf("%v: %s %q %v", c, resp.Status, body, resp.Header)
 		}
 	}

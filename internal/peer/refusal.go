@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // refusal is the reason why a peer is not served. It is sent as the body of the response.
@@ -82,22 +83,45 @@ func busy(what string) *refusal {
 // onceMax is the maximum number of different failures that are remembered.
 const onceMax = 1024
 
+// Lines about failures: so many at once, and one more in each interval. Whoever reaches the peer
+// port can make a new failure with each request, and must not fill the disk with the log.
+const (
+	failureLines    = 64
+	failureInterval = 10 * time.Second
+)
+
 // failureKey is a failure, and the peer that it is about.
 type failureKey struct{ peer, what string }
 
 // once suppresses repeated log lines: each failure of a peer is logged once, until that peer
-// succeeds again.
+// succeeds again, and no more than failureLines of all failures at a time.
 type once struct {
 	mu     sync.Mutex
 	logged map[failureKey]bool
+	lines  int       // of the last intervals
+	since  time.Time // when lines was last reduced
 }
 
-// first reports whether a failure is a new one.
+// allowed reports whether there is room for another line. The caller holds mu.
+func (o *once) allowed(now time.Time) bool {
+	passed := int(now.Sub(o.since) / failureInterval)
+	if passed > 0 {
+		o.lines = max(0, o.lines-passed)
+		o.since = now
+	}
+	if o.lines >= failureLines {
+		return false
+	}
+	o.lines++
+	return true
+}
+
+// first reports whether a failure is a new one, and there is room for its line.
 func (o *once) first(peer, what string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := failureKey{peer, what}
-	if o.logged[c] {
+	if o.logged[c] || !o.allowed(time.Now()) {
 		return false
 	}
 	if o.logged == nil || len(o.logged) >= onceMax {

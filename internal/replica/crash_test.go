@@ -451,6 +451,9 @@ func crashRun(seed uint64, f fault, lives, turns int) (checked int, err error) {
 // twice. CAIRN_CRASH_SEEDS sets the number of seeds and CAIRN_CRASH_SEED a single one.
 func TestCrashAtEverySync(t *testing.T) {
 	from, seeds := uint64(1), uint64(5)
+	if underRace {
+		seeds = 1
+	}
 	if n, err := strconv.ParseUint(os.Getenv("CAIRN_CRASH_SEEDS"), 10, 64); err == nil {
 		seeds = n
 	}
@@ -473,6 +476,9 @@ func TestCrashAtEverySync(t *testing.T) {
 
 // TestCrashTestFindsFaults plants each fault; some seed must detect it.
 func TestCrashTestFindsFaults(t *testing.T) {
+	if underRace {
+		t.Skip("the race detector finds none of them sooner")
+	}
 	for name, f := range map[string]fault{
 		"acknowledged before the append":     faultEarlyAck,
 		"append without sync":                faultNoSync,
