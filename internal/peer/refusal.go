@@ -83,8 +83,8 @@ func busy(what string) *refusal {
 // onceMax is the maximum number of different failures that are remembered.
 const onceMax = 1024
 
-// Lines about failures: so many at once, and one more in each interval. Whoever reaches the peer
-// port can make a new failure with each request, and must not fill the disk with the log.
+// Lines about failures: so many at once, and one more in each interval. A process that reaches the
+// peer port can cause a new failure with each request, and must not fill the disk with the log.
 const (
 	failureLines    = 64
 	failureInterval = 10 * time.Second
