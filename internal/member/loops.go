@@ -25,8 +25,8 @@ func (m *Member) advance() {
 		// Let other goroutines run first: requests that they are about to add will share this one's
 		// entry. This and the yield in logRole.round save a fifth of the fsyncs with 1,000 clients
 		// (104 requests share one instead of 84), at the same throughput (17,300 and 16,500 puts/s,
-		// where runs of one binary differ by 15 %). To wake the raft loop through its channel, or to
-		// have the log writer wait for as many requests as it has answered, gave the same
+		// where runs of one binary differ by 15 %). To wake the raft loop through its channel, or
+		// to have the log writer wait for as many requests as it has answered, gave the same
 		// throughput. See docs/adr/0003.
 		runtime.Gosched()
 	}
