@@ -121,39 +121,57 @@ var exportFormats = map[string]func(m *machine.Machine, path string, progress fu
 
 func (t *tool) exports() *cobra.Command {
 	var format, output string
+	var live liveFlags
 	cmd := &cobra.Command{
-		Use: "export <snapshot or data directory> --output {filename}", Short: "Writes a state of cairn as a snapshot that etcd restores", Args: exactly(1),
-		Long: "Exports keys with their revisions and history, leases, users and roles. etcd's `etcdutl snapshot restore` accepts the file;\n" +
-			"--format jsonl writes lines of JSON (docs/formats/etcd.md), with the hashes of the passwords.\n" +
-			"Directories of v2 and TTLs of v2 keys do not exist in etcd's v3 store; their number is printed.",
-		RunE: func(_ *cobra.Command, args []string) (err error) {
+		Use: "export [snapshot or data directory] --output {filename}", Short: "Writes a state of cairn as a snapshot that etcd restores", Args: cobra.MaximumNArgs(1),
+		Long: "Exports keys with their revisions and history, leases, users and roles, of a file, a directory, or the running member of\n" +
+			"--endpoints. etcd's `etcdutl snapshot restore` accepts the file; --format jsonl writes lines of JSON (docs/formats/etcd.md),\n" +
+			"with the hashes of the passwords. Directories of v2 and TTLs of v2 keys do not exist in etcd's v3 store; their number is\n" +
+			"printed.",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if output == "" {
 				return usageError{errors.New("--output: want the name of the file to write")}
 			}
-			write, ok := exportFormats[format]
-			if !ok {
+			if _, ok := exportFormats[format]; !ok {
 				return usageError{fmt.Errorf("--format=%s: unknown format, want etcd or jsonl", format)}
 			}
-			c, err := backup.OpenContent(args[0])
+			switch {
+			case (live.endpoint != "") == (len(args) == 1):
+				return usageError{errors.New("want exactly 1 argument, a snapshot or a data directory, or --endpoints")}
+			case live.endpoint == "":
+				return t.export(args[0], args[0], format, output)
+			}
+			path, remove, err := live.snapshot(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, c.Close()) }()
-			show, hide := t.progress("exporting")
-			done, err := write(c.Machine(), output, show)
-			hide()
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(t.out, "exported %s to %s: revision %d, %d changes, %d leases, %d users, %d roles, %s\n",
-				args[0], output, done.Revision, done.Changes, done.Leases, done.Users, done.Roles, formatBytes(done.Size))
-			if err == nil && done.Lost > 0 {
-				_, err = fmt.Fprintf(t.err, "%d directories or TTLs of v2 are not in the file: etcd's v3 store has none\n", done.Lost)
-			}
-			return err
+			defer func() { err = errors.Join(err, remove()) }()
+			return t.export(path, live.endpoint, format, output)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "etcd", "format of the file: etcd, a snapshot for etcd 3.4 and later; jsonl, a line of JSON for each change, lease, user and role")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "name of the file to write; it must not exist")
+	live.add(cmd.Flags())
 	return cmd
+}
+
+// export exports a snapshot or a data directory; from is its name for a person.
+func (t *tool) export(path, from, format, output string) (err error) {
+	c, err := backup.OpenContent(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	show, hide := t.progress("exporting")
+	done, err := exportFormats[format](c.Machine(), output, show)
+	hide()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(t.out, "exported %s to %s: revision %d, %d changes, %d leases, %d users, %d roles, %s\n",
+		from, output, done.Revision, done.Changes, done.Leases, done.Users, done.Roles, formatBytes(done.Size))
+	if err == nil && done.Lost > 0 {
+		_, err = fmt.Fprintf(t.err, "%d directories or TTLs of v2 are not in the file: etcd's v3 store has none\n", done.Lost)
+	}
+	return err
 }

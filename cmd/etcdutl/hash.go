@@ -43,9 +43,13 @@ func (t *tool) hashKV(use, short string, check argument) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, c.Close()) }()
-			h, err := c.Machine().Keys().Hash(revision, func() error { return nil })
+			// The same as `etcdctl endpoint hashkv` shows of a running member.
+			h, err := c.Machine().Keys().HashKeys(revision, func() error { return nil })
 			if err != nil {
 				return err
+			}
+			if h.CompactRevision == 0 {
+				h.CompactRevision = -1
 			}
 			return t.print(hashResult{h.Sum, h.Revision, h.CompactRevision},
 				column{title: "HASH", field: "Hash", value: h.Sum},

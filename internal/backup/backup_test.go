@@ -264,7 +264,8 @@ func TestDamagedFiles(t *testing.T) {
 		}
 	}
 	fill := len(whole) - 32 - bytesOfStream(t, whole)
-	for _, at := range []int{0, len(snapshot.Magic), len(snapshot.Magic) + 1, len(snapshot.Magic) + 7, 100, len(whole) / 2, len(whole) - 33, len(whole) - 1} {
+	places := []int{0, len(snapshot.Magic), len(snapshot.Magic) + 1, len(snapshot.Magic) + 7, 100, len(whole) / 2, len(whole) - 33, len(whole) - 1}
+	for _, at := range append(places, damagedPlaces(len(whole), 10)...) {
 		spoilt := bytes.Clone(whole)
 		spoilt[at] ^= 0x10
 		refused(fmt.Sprint("byte ", at), spoilt, true)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -196,7 +197,7 @@ func TestImportRefusesDamage(t *testing.T) {
 		}
 		return err
 	}
-	for at := 0; at < len(whole); at += 1 + len(whole)/40 {
+	for _, at := range damagedPlaces(len(whole), 40) {
 		damaged := bytes.Clone(whole)
 		damaged[at] ^= 0x20
 		if err := try(fmt.Sprint("byte ", at), damaged, true); !errors.Is(err, etcdfile.ErrCorrupt) {
@@ -207,6 +208,21 @@ func TestImportRefusesDamage(t *testing.T) {
 			t.Errorf("cut at %d: no error", at)
 		}
 	}
+}
+
+// damagedPlaces returns places in a file of n bytes: some of them evenly spread or, with
+// CAIRN_DAMAGED_PLACES, that many at random.
+func damagedPlaces(n, some int) (places []int) {
+	if many, err := strconv.Atoi(os.Getenv("CAIRN_DAMAGED_PLACES")); err == nil {
+		for range many {
+			places = append(places, rand.IntN(n))
+		}
+		return places
+	}
+	for at := 0; at < n; at += 1 + n/some {
+		places = append(places, at)
+	}
+	return places
 }
 
 // TestExportIsWhatWasImported: an import, an export and an import of that have the same keys at
