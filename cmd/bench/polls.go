@@ -132,7 +132,7 @@ func each(conns []*pollConn, do func(*pollConn) error) error {
 	}
 	all.Wait()
 	failed := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	return errors.Join(failed[:min(len(failed), 3)]...) // thousands of equal ones help nobody
+	return errors.Join(failed[:min(len(failed), 3)]...) // thousands of equal ones say no more
 }
 
 // setPolled sets the key over a separate connection, opened before the set.
