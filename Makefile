@@ -59,7 +59,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build install dist deb image test race sim torture hostile soak migrate fuzz lint bench generate man deps
+.PHONY: help run cluster build install dist deb image test behind race sim torture hostile soak migrate fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -94,6 +94,10 @@ test: build ## run every test: Go packages, real clients, recorded conformance
 	CAIRN_TEST_ETCD=$(BIN)/etcd go -C test/k8s test -timeout 8m ./...
 	scripts/conformance $(BIN)/etcd $(BIN)/etcdctl
 	@scripts/clients --report $(CLIENTS)
+
+behind: build ## play tests of clients through the proxies: the recorded conformance, and the Go client's tests
+	scripts/behind httpproxy $(BIN)/etcd $(BIN)/behind-http && CAIRN_CASES=test/conformance/proxy.txt scripts/conformance $(BIN)/behind-http $(BIN)/etcdctl
+	scripts/behind grpcproxy $(BIN)/etcd $(BIN)/behind-grpc && CAIRN_TEST_ETCD=$(BIN)/behind-grpc CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl go test -timeout 8m ./test/goclient ./test/recipes
 
 race: ## run the packages' tests under the race detector, with the expensive invariant checks
 	CGO_ENABLED=1 go test -race -tags invariants -timeout 20m $(RACE)

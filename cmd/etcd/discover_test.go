@@ -179,6 +179,16 @@ func TestDiscoveryService(t *testing.T) {
 		p.await(`starting member `)
 	}
 	refused(3, "etcd: --discovery: discovery: cluster is full")
+
+	// as in etcd, it becomes a proxy unless it must not
+	proxied := start(t, t.TempDir(), nil, "--name", "n4", "--discovery", service, "--listen-peer-urls", "http://127.0.0.1:0",
+		"--initial-advertise-peer-urls", "http://127.0.0.1:5", "--listen-client-urls", "http://127.0.0.1:0")
+	proxied.await(`discovery: the cluster is full: falling back to a proxy`)
+	proxied.await(`proxy: cannot find the members of the cluster`) // their addresses are made up
+	proxied.signal(syscall.SIGTERM)
+	if status, stderr := proxied.end(); status != 0 {
+		t.Errorf("the proxy: status %d: %s", status, stderr)
+	}
 }
 
 func putValue(t *testing.T, key, value string) {

@@ -15,8 +15,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/naming/endpoints"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"cairn/test/fleet"
 	"cairn/test/harness"
@@ -52,10 +50,7 @@ func TestWatchersShareOneWatch(t *testing.T) {
 	var done, created sync.WaitGroup
 	faults := make(chan error, streams)
 	for range streams {
-		conn, err := grpc.NewClient(p.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		must(t, err)
-		t.Cleanup(func() { conn.Close() })
-		stream, err := pb.NewWatchClient(conn).Watch(ctx)
+		stream, err := watchStream(ctx, p.client(t))
 		must(t, err)
 		created.Add(1)
 		done.Go(func() { faults <- follow(stream, perStream, puts, created.Done) })
@@ -76,6 +71,11 @@ func TestWatchersShareOneWatch(t *testing.T) {
 	if n := metric(t, "http://"+p.address+"/proxy/metrics", "etcd_grpc_proxy_watchers_coalescing_total"); n != streams*perStream-1 {
 		t.Errorf("%v watchers share", n)
 	}
+}
+
+// watchStream begins a call for watches, on a connection of its own.
+func watchStream(ctx context.Context, c *clientv3.Client) (pb.Watch_WatchClient, error) {
+	return pb.NewWatchClient(c.ActiveConnection()).Watch(ctx)
 }
 
 // follow makes watches over a stream, and reads until each has delivered all puts.

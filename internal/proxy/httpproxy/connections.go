@@ -7,7 +7,6 @@ import (
 	"net"
 	"sync"
 
-	"cairn/internal/http2"
 	"cairn/internal/proxy/relay"
 )
 
@@ -42,8 +41,9 @@ func (c *Connections) ServeConn(client net.Conn, head []byte, _ *tls.ConnectionS
 	defer c.remove(client)
 	member, err := c.dial(head)
 	if err != nil {
-		c.proxy.Logger.Warn("no member can be reached", "client", client.RemoteAddr().String(), "error", err)
-		_, _ = client.Write(http2.Rejection(err.Error())) // a client that has gone needs no answer
+		// A client whose connection is closed waits before it connects again; one that is sent GOAWAY
+		// with the reason would not.
+		c.proxy.Logger.Debug("no member can be reached", "client", client.RemoteAddr().String(), "error", err)
 		return
 	}
 	defer member.Close()

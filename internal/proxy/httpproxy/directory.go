@@ -181,12 +181,13 @@ func (d *directory) awaitChange(ctx context.Context) {
 }
 
 // attempts walks through the endpoints for one request: first the ones that work, in turn, then the
-// ones that have failed before it began.
+// ones that have failed before it began. Each is tried once.
 type attempts struct {
 	list  []*endpoint
 	start int
 	at    int // endpoints looked at, in both walks together
 	now   int64
+	tried uint64 // the first 64 of the list that have been
 }
 
 func (d *directory) attempts() attempts {
@@ -201,11 +202,11 @@ func (d *directory) attempts() attempts {
 // next returns the endpoint to try next, or nil when all have been tried.
 func (a *attempts) next() *endpoint {
 	for ; a.at < 2*len(a.list); a.at++ {
-		e := a.list[(a.start+a.at)%len(a.list)]
-		// One that fails in the first walk is tried again in the second, which is harmless: the
-		// request was not carried out, and there is no better one.
-		if failed := e.failedUntil.Load() > a.now; failed == (a.at >= len(a.list)) {
+		i := (a.start + a.at) % len(a.list)
+		e, mark := a.list[i], uint64(1)<<min(i, 63)
+		if failed := e.failedUntil.Load() > a.now; failed == (a.at >= len(a.list)) && (a.tried&mark == 0 || i >= 63) {
 			a.at++
+			a.tried |= mark
 			return e
 		}
 	}
