@@ -36,8 +36,8 @@ func ask(t *testing.T, method, url, body string) (int, string) {
 	return resp.StatusCode, string(text)
 }
 
-// TestReadOnlyProxy reads, watches and polls through a read-only proxy, which refuses writes of both
-// APIs, over gRPC, HTTP/1 and JSON.
+// TestReadOnlyProxy reads, watches and polls through a read-only proxy, which refuses writes of
+// both APIs, over gRPC, HTTP/1 and JSON.
 func TestReadOnlyProxy(t *testing.T) {
 	f := newFleet(t, 1)
 	p := startProxy(t, "httpproxy", f.Members(), "--proxy", "readonly")

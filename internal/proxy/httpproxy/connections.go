@@ -41,8 +41,8 @@ func (c *Connections) ServeConn(client net.Conn, head []byte, _ *tls.ConnectionS
 	defer c.remove(client)
 	member, err := c.dial(head)
 	if err != nil {
-		// A client whose connection is closed waits before it connects again; one that is sent GOAWAY
-		// with the reason would not.
+		// A client whose connection is closed waits before it connects again; one that is sent
+		// GOAWAY with the reason would not.
 		c.proxy.Logger.Debug("no member can be reached", "client", client.RemoteAddr().String(), "error", err)
 		return
 	}
