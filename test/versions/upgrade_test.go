@@ -96,9 +96,10 @@ func TestRollingUpgrade(t *testing.T) {
 
 func startUpgrade(t *testing.T) *upgrade {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	oldEtcd, newEtcd := buildPrevious(t), harness.Etcd(t) // takes minutes on a busy machine
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	t.Cleanup(cancel)
-	u := &upgrade{t: t, ctx: ctx, oldEtcd: buildPrevious(t), newEtcd: harness.Etcd(t), seen: map[string]int64{}}
+	u := &upgrade{t: t, ctx: ctx, oldEtcd: oldEtcd, newEtcd: newEtcd, seen: map[string]int64{}}
 	u.Fleet = fleet.New(fleet.Config{Program: u.oldEtcd, Dir: t.TempDir(), Flags: []string{"--heartbeat-interval=50", "--election-timeout=500"}})
 	t.Cleanup(func() {
 		if t.Failed() {
