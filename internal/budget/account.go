@@ -73,6 +73,15 @@ func (a *Account) TryTake(n int64) bool {
 	return true
 }
 
+// Force takes n bytes, also above the limit: of what is in memory already and was larger than
+// expected. Others wait until it has been given back.
+func (a *Account) Force(n int64) {
+	if a != nil {
+		a.b.used.Add(n)
+		a.taken.Add(n)
+	}
+}
+
 // Take takes n bytes, waiting for them until ctx ends. Its errors are those of Budget.Take.
 func (a *Account) Take(ctx context.Context, n int64) error {
 	if a == nil {

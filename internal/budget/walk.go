@@ -29,6 +29,7 @@ type Walk struct {
 	steps    int
 	pauses   int
 	turn     bool
+	lent     bool // the caller has a turn for this read
 	short    shortage
 	err      error // the context's
 }
@@ -69,6 +70,9 @@ func NewWalk(ctx context.Context, account *Account) Walk {
 // Account returns the account that the walk takes from, which may be nil.
 func (w *Walk) Account() *Account { return w.account }
 
+// HasTurn tells the walk that its caller has taken a turn, and ends it.
+func (w *Walk) HasTurn() { w.lent = true }
+
 // checkContext records the context's error.
 func (w *Walk) checkContext() error {
 	if w.err == nil && w.ctx != nil {
@@ -87,7 +91,7 @@ func (w *Walk) Pause() error {
 		return ErrEndedEarly
 	case w.account == nil:
 		return nil
-	case w.turn:
+	case w.turn || w.lent:
 		runtime.Gosched() // short requests first
 		return nil
 	}

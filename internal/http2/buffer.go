@@ -18,9 +18,21 @@ type Buffer struct {
 	account *budget.Account
 }
 
-var bufferClasses = [...]int{512, 4 << 10, 32 << 10, 256 << 10, 1 << 20}
+// bufferClasses are the capacities of pooled buffers. Messages of 64 KiB to 1 MiB and their prefixes
+// waste no more than half of theirs.
+var bufferClasses = [...]int{512, 4 << 10, 20 << 10, 40 << 10, 80 << 10, 160 << 10, 320 << 10, 640 << 10, 1<<20 + 32<<10}
 
 var bufferPools [len(bufferClasses)]sync.Pool
+
+// bufferBytes returns the capacity of a buffer for n bytes.
+func bufferBytes(n int) int {
+	for _, size := range bufferClasses {
+		if n <= size {
+			return size
+		}
+	}
+	return n
+}
 
 // NewBuffer returns an empty buffer with room for at least n bytes. Buffers above the largest
 // class are not pooled: they are rare and would pin memory.

@@ -458,14 +458,15 @@ func (st *Stream) WaitRoom(n int, share int64) error {
 		c.mu.Unlock()
 		return nil
 	}
-	if c.account.TryTake(int64(n)) {
-		st.share = int64(n)
+	take := int64(bufferBytes(n))
+	if c.account.TryTake(take) {
+		st.share = take
 		c.mu.Unlock()
 		return nil
 	}
 	c.mu.Unlock()
 	st.LeaveReader()
-	err := c.account.Take(&st.ctx, int64(n))
+	err := c.account.Take(&st.ctx, take)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -473,10 +474,10 @@ func (st *Stream) WaitRoom(n int, share int64) error {
 		o.unreserve(st)
 		return err
 	case st.ended:
-		c.account.Give(int64(n))
+		c.account.Give(take)
 		return st.EndError()
 	}
-	st.share = int64(n)
+	st.share = take
 	return nil
 }
 

@@ -94,8 +94,11 @@ func (s *Store) readTxn(t *TxnOp, limit Control, weigh bool) (TxnResult, error) 
 			}
 			continue
 		}
+		if err != nil {
+			return TxnResult{}, err // a caller that waits holds no part of a result
+		}
 		res.setRevision(head.Revision)
-		return res, err
+		return res, nil
 	}
 }
 

@@ -111,6 +111,7 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 		if err == nil {
 			delay = 0
 			if s.admit(nc) {
+				limitUnsent(nc)
 				go s.detect(nc, config)
 			}
 			continue

@@ -125,8 +125,8 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 		bytesMax = math.MaxInt
 	}
 	chunks := mvcc.NewChunks(op)
-	for {
-		c, sum, err := s.readChunk(stream.Context(), op.KeyRange, chunks.Rest(), bytesMax)
+	for first := true; ; first = false {
+		c, sum, err := s.readChunk(stream.Context(), op.KeyRange, chunks.Rest(), bytesMax, first)
 		if err != nil {
 			return err
 		}
@@ -146,11 +146,18 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 
 // readChunk reads the next chunk of rest, the unread part of a range that the caller must be
 // permitted to read. If the chunk has no successor, the summary is that of rest.
-func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.RangeOp, bytesMax int) (c *chunk, sum mvcc.RangeSummary, err error) {
+func (s *server) readChunk(ctx context.Context, all kv.KeyRange, rest *mvcc.RangeOp, bytesMax int, first bool) (c *chunk, sum mvcc.RangeSummary, err error) {
 	c = &chunk{bytesMax: bytesMax}
 	c.keysOnly = rest.KeysOnly
 	began := time.Now()
 	c.walk = budget.NewWalk(ctx, budget.FromContext(ctx))
+	if !first { // it is a part of a long read
+		if err := c.walk.Account().BeginLong(ctx); err != nil {
+			return c, sum, err
+		}
+		defer c.walk.Account().EndLong()
+		c.walk.HasTurn()
+	}
 	err = c.walk.Run(&c.rangeResponse, false, func() error {
 		return s.read(ctx, permitRange(all), func() (err error) {
 			c.Reset()

@@ -13,6 +13,7 @@ package v3rpc
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -72,6 +73,8 @@ type server struct {
 	longWrites chan struct{} // has a token while a command that takes long is in the log
 	snapshots  chan struct{} // has a token for each snapshot that is being sent
 	queues     queues
+	// revisionBytes is what watch streams expect a single revision to take; see expectRevisions.
+	revisionBytes atomic.Int64
 }
 
 // header returns the header of a response at a revision.

@@ -263,11 +263,34 @@ func (s *watching) drop(o *watchOf) {
 // takeSlice takes memory for the next events and their encodings. It waits for the least that is
 // needed; more is taken if it can be had at once.
 func (s *watching) takeSlice() (bytes int64, err error) {
-	if s.account.TryTake(2 * s.slice) {
+	least := max(sliceBytesMin, s.revisionBytes.Load())
+	if s.slice = max(s.slice, least); s.account.TryTake(2 * s.slice) {
 		return s.slice, nil
 	}
-	s.slice = sliceBytesMin
+	s.slice = least
 	return s.slice, s.account.Take(s.out.Context(), 2*s.slice)
+}
+
+// expectRevisions notes how large a single revision has been that did not fit in a slice; it forgets
+// that slowly.
+func (s *watching) expectRevisions(taken, slice int64) {
+	switch expected := s.revisionBytes.Load(); {
+	case taken > slice:
+		s.revisionBytes.Store(min(taken, sliceBytesMax))
+	case expected > sliceBytesMin && taken < expected/2:
+		s.revisionBytes.Store(expected - expected/16)
+	}
+}
+
+// take takes the next events. Reading history is a long read.
+func (s *watching) take(bytes int) ([]watch.Delivery, error) {
+	if s.in.Behind() {
+		if err := s.account.BeginLong(s.out.Context()); err != nil {
+			return nil, err
+		}
+		defer s.account.EndLong()
+	}
+	return s.in.TakeUpTo(bytes)
 }
 
 // deliver sends the events that the hub has for the watches.
@@ -276,11 +299,16 @@ func (s *watching) deliver() error {
 	if err != nil {
 		return err
 	}
-	deliveries, err := s.in.TakeUpTo(int(bytes))
+	deliveries, err := s.take(int(bytes))
 	taken := int64(s.in.TakenBytes())
-	held := min(taken, bytes) // a single revision may be larger
+	s.expectRevisions(taken, bytes)
+	held := taken
 	s.charge = held
-	s.account.Give(2 * (bytes - held))
+	if held > bytes { // a single revision
+		s.account.Force(2 * (held - bytes))
+	} else {
+		s.account.Give(2 * (bytes - held))
+	}
 	s.slice = sliceBytesMin
 	if taken >= bytes {
 		s.slice = min(2*bytes, sliceBytesMax)

@@ -51,6 +51,9 @@ func (s *Stream) checkDeliveries() {
 	}
 }
 
+// Behind reports whether the next deliveries are read from history.
+func (s *Stream) Behind() bool { return s.behind.n > 0 }
+
 // TakenBytes returns how many bytes the events of the last deliveries take.
 func (s *Stream) TakenBytes() int { return s.takenBytes }
 

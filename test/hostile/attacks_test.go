@@ -23,6 +23,9 @@ func TestAttacks(t *testing.T) {
 		{"lists that are not read, many connections", x.unread(size(20, 50), 10, everything(false))},
 		{"sorted lists", x.unread(size(4, 10), size(10, 100), everything(true))},
 		{"responses below 64 kB that are not read", x.unread(2, size(2_000, 20_000), framed(0, encode(&etcdserverpb.RangeRequest{Key: []byte("/medium")})))},
+		{"transactions that read everything", x.unreadTxns(size(2, 10), size(10, 100), readTxn)},
+		{"transactions that delete nothing and read everything", x.unreadTxns(size(2, 10), size(5, 100), writeTxn)},
+		{"counts at an old revision that are reset", x.oldCounts},
 		{"headers by reference", x.headers},
 		{"refusals that are not read", x.refusals},
 		{"rapid reset of lists", x.rapidReset},
@@ -63,6 +66,53 @@ func (x *target) unread(conns, requests int, request []byte) func(t *testing.T) 
 		}
 		return closeAll(all)
 	}
+}
+
+const txnPath = "/etcdserverpb.KV/Txn"
+
+var everythingOp = &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestRange{
+	RequestRange: &etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}},
+}}
+
+// readTxn reads all keys.
+var readTxn = &etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{everythingOp}}
+
+// writeTxn reads all keys as part of a command in the log.
+var writeTxn = &etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{everythingOp, {
+	Request: &etcdserverpb.RequestOp_RequestDeleteRange{RequestDeleteRange: &etcdserverpb.DeleteRangeRequest{Key: []byte("/none")}},
+}}}
+
+// unreadTxns sends transactions on each of some connections and lets no response be sent.
+func (x *target) unreadTxns(conns, requests int, txn *etcdserverpb.TxnRequest) func(t *testing.T) (end func()) {
+	request := framed(0, encode(txn))
+	return func(t *testing.T) func() {
+		var all []*grpctest.RawClient
+		for range conns {
+			c := x.open(t, 0)
+			drain(c.Conn)
+			all = append(all, c)
+			for i := range requests {
+				if call(c, uint32(2*i+1), true, txnPath, request) != nil {
+					break
+				}
+			}
+		}
+		return closeAll(all)
+	}
+}
+
+// oldCounts asks how many keys there were at the first revision, which takes a walk, and cancels.
+func (x *target) oldCounts(t *testing.T) (end func()) {
+	count := framed(0, encode(&etcdserverpb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, CountOnly: true, Revision: 2}))
+	c := x.open(t, windowMax)
+	drain(c.Conn)
+	for i := range size(1_000, 10_000) {
+		id := uint32(2*i + 1)
+		if call(c, id, true, rangePath, count) != nil || c.Framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+			break
+		}
+	}
+	return closeAll([]*grpctest.RawClient{c})
 }
 
 // headers opens streams whose header fields are one byte each on the wire: references to an entry

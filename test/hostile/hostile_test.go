@@ -147,9 +147,15 @@ func (x *target) resident(t *testing.T) int64 {
 	return 0
 }
 
+// measures are what an attack costs.
+type measures struct {
+	before, peak, after int64 // resident memory in bytes
+	p99                 time.Duration
+}
+
 // attack runs do while the good client runs, and checks the member. do returns the function that
 // ends the attack.
-func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) {
+func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) (m measures) {
 	t.Helper()
 	before := x.resident(t)
 	var peak atomic.Int64
@@ -168,19 +174,21 @@ func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) {
 	}()
 	good := x.goodClient(t)
 	end := do(t)
-	good.await(time.Duration(size(100, 5_000))*time.Millisecond, 20)
+	good.await(time.Duration(size(100, 2_000))*time.Millisecond, 20)
 	p99, n := good.stop()
 	end()
 	close(watching)
 	<-watched
+	after := x.resident(t)
 	// A lower limit would measure the machine: a small run shares it with other tests.
 	limit := max(3*x.rest, time.Duration(size(3000, 100))*time.Millisecond)
 	t.Logf("memory before %d MB, peak %d MB, after %d MB; good client: %d requests, p99 %v, at rest %v",
-		before>>20, peak.Load()>>20, x.resident(t)>>20, n, p99.Round(time.Microsecond), x.rest.Round(time.Microsecond))
+		before>>20, peak.Load()>>20, after>>20, n, p99.Round(time.Microsecond), x.rest.Round(time.Microsecond))
 	if peak.Load() > memoryLimit {
 		t.Errorf("memory of %d MB, limit %d MB", peak.Load()>>20, memoryLimit>>20)
 	}
 	if p99 > limit || n == 0 {
 		t.Errorf("good client: %d requests, p99 %v, want at most %v", n, p99, limit)
 	}
+	return measures{before, peak.Load(), after, p99}
 }
