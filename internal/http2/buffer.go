@@ -18,8 +18,8 @@ type Buffer struct {
 	account *budget.Account
 }
 
-// bufferClasses are the capacities of pooled buffers. Messages of 64 KiB to 1 MiB and their prefixes
-// waste no more than half of theirs.
+// bufferClasses are the capacities of pooled buffers. Messages of 64 KiB to 1 MiB and their
+// prefixes waste no more than half of theirs.
 var bufferClasses = [...]int{512, 4 << 10, 20 << 10, 40 << 10, 80 << 10, 160 << 10, 320 << 10, 640 << 10, 1<<20 + 32<<10}
 
 var bufferPools [len(bufferClasses)]sync.Pool

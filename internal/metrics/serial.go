@@ -9,8 +9,8 @@ import (
 )
 
 // oneAtATime returns a handler that makes one response at a time, since a scrape takes milliseconds
-// of a processor. A response is sent after the next one may be made, so that a slow client delays no
-// other one; meanwhile it counts in the account of its connection.
+// of a processor. A response is sent after the next one may be made, so that a slow client delays
+// no other one; meanwhile it counts in the account of its connection.
 func oneAtATime(h http.Handler) http.Handler {
 	turn := make(chan struct{}, 1)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

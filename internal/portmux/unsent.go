@@ -7,8 +7,8 @@ import (
 )
 
 // unsentBytesMax is how many bytes the kernel takes of a connection beyond what it has sent. Its
-// default is megabytes, which a client that does not read would occupy, and which are filled without
-// a pause.
+// default is megabytes, which a client that does not read would occupy, and which are filled
+// without a pause.
 const unsentBytesMax = 256 << 10
 
 // limitUnsent sets unsentBytesMax. What is sent and not acknowledged does not count, so that the

@@ -271,8 +271,8 @@ func (s *watching) takeSlice() (bytes int64, err error) {
 	return s.slice, s.account.Take(s.out.Context(), 2*s.slice)
 }
 
-// expectRevisions notes how large a single revision has been that did not fit in a slice; it forgets
-// that slowly.
+// expectRevisions notes how large a single revision has been that did not fit in a slice; it
+// forgets that slowly.
 func (s *watching) expectRevisions(taken, slice int64) {
 	switch expected := s.revisionBytes.Load(); {
 	case taken > slice:
