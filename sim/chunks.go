@@ -17,8 +17,8 @@ const chunkRecords = 2
 // chunkPause is the longest time between two chunks. The state may be replaced meanwhile.
 const chunkPause = 400 * millisecond
 
-// chunkSink gathers the records of one chunk, as package v3rpc's does: it takes a look at the next
-// record, and leaves it to its successor.
+// chunkSink collects the records of one chunk, as package v3rpc's does: it peeks at the next
+// record, and leaves it to the next chunk.
 type chunkSink struct {
 	mvcc.Collector
 	hasNext bool
@@ -39,8 +39,8 @@ func (s *chunkSink) Add(key []byte, r *kv.Record) bool {
 	return s.Collector.Add(key, r)
 }
 
-// readChunks answers a range in chunks, between which time passes, as KV.RangeStream does. An error
-// after the first chunk tells the client nothing of the state.
+// readChunks serves a range in chunks, between which time passes, like KV.RangeStream. After an
+// error the client ignores the chunks that it has received.
 func (m *member) readChunks(r *check.Request, done func(check.Response)) {
 	chunks := mvcc.NewChunks(rangeOp(r.Range))
 	var found []check.KV

@@ -10,9 +10,9 @@ import (
 	"cairn/test/pki"
 )
 
-// deployments start etcd in the field, recreated from the documentation of those who write them.
-// Their addresses, directories and certificates are the test's. What they set is checked in package
-// config; here a member has to become ready.
+// deployments are command lines of deployed systems, recreated from their documentation.
+// Their addresses, directories and certificates are the test's. Package config tests the resulting
+// settings; here a member must become ready.
 var deployments = map[string]struct {
 	args    string
 	environ []string

@@ -47,8 +47,8 @@ func (o *grpcProxyOptions) paths(p *grpcproxy.Proxy, client *clientv3.Client) ht
 	return mux
 }
 
-// proxyHealth reports whether the cluster serves linearizable reads. That this user has no
-// permission is an answer of one that does.
+// proxyHealth reports whether the cluster serves linearizable reads. A response that this user has
+// no permission proves that it does.
 func proxyHealth(w http.ResponseWriter, r *http.Request, client *clientv3.Client) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
@@ -87,7 +87,7 @@ func (o *grpcProxyOptions) memberMetrics(w http.ResponseWriter, r *http.Request,
 		}
 		w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
 		w.WriteHeader(resp.StatusCode)
-		_, _ = io.Copy(w, resp.Body) // one side has gone
+		_, _ = io.Copy(w, resp.Body) // fails if one side has disconnected
 		resp.Body.Close()
 		return
 	}

@@ -142,7 +142,7 @@ func logProxyReady(log *slog.Logger, listeners []*listen.Listener, mode config.P
 }
 
 // proxyServer returns the server of the client port. With --proxy=readonly each call is forwarded
-// by itself, over a client of the cluster.
+// separately, over a client of the cluster.
 func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *httpproxy.Proxy, secrets *security) (server *portmux.Server, closeUpstream func(), err error) {
 	memory := clientBudget(planMemory(cfg.MemoryLimit, log))
 	var engine portmux.HTTP2 = p.Connections()

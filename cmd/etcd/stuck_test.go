@@ -69,7 +69,7 @@ func newSupervisor(t *testing.T) *supervisor {
 }
 
 // TestWatchdogOfStuckMember plants a fault: the disk of a running member hangs, and with it the log
-// writer. The process lives on, and answers /version, but the watchdog is no longer notified; so
+// writer. The process continues, and serves /version, but the watchdog is no longer notified; so
 // the service manager kills it, as this test does, and starts it again. No acknowledged write is
 // lost.
 func TestWatchdogOfStuckMember(t *testing.T) {

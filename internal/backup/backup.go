@@ -24,7 +24,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// damagedHint tells the user what to do about a damaged file.
+// damagedHint is the advice to the user for a damaged file.
 const damagedHint = "take another one (ETCDCTL_API=3 etcdctl snapshot save), or use an older one"
 
 // File is an open snapshot file.

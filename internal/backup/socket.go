@@ -23,7 +23,7 @@ const (
 	socketTimeout = time.Minute // without progress
 )
 
-// socketPath returns the name of the socket in the directory that f has open. It goes by /proc,
+// socketPath returns the name of the socket in the directory that f has open. It uses /proc,
 // since the name of a socket is limited to 108 bytes and that of a data directory is not.
 func socketPath(f *os.File) string {
 	if path := filepath.Join(f.Name(), socketName); len(path) < 100 {
@@ -43,7 +43,8 @@ func Serve(ctx context.Context, memberDir string, log *slog.Logger, state func()
 	}
 	defer dir.Close()
 	path := socketPath(dir)
-	if err := remove(filepath.Join(memberDir, socketName)); err != nil { // left by an earlier process
+	// left by an earlier process
+	if err := remove(filepath.Join(memberDir, socketName)); err != nil {
 		log.Warn("no backups through the data directory", "error", err)
 		return
 	}

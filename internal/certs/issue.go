@@ -52,14 +52,14 @@ func Sign(template *x509.Certificate, hosts []string, authority *Pair) (p Pair, 
 	return p, err
 }
 
-// Modes of the files: everybody may read a certificate, only its owner a key.
+// Modes of the files: all users may read a certificate, only its owner a key.
 const (
 	certMode = 0o644
 	keyMode  = 0o600
 )
 
-// Save writes both files as PEM, over those that are there. The certificate is written last:
-// without its key it is of no use.
+// Save writes both files as PEM, replacing existing ones. The certificate is written last, since
+// it cannot be used without its key.
 func (p Pair) Save(certFile, keyFile string) error {
 	key, err := x509.MarshalPKCS8PrivateKey(p.Key)
 	if err != nil {

@@ -134,7 +134,7 @@ func verify(path string, check bool) (size int64, err error) {
 }
 
 // guard runs f, which reads the database, and turns a panic of bbolt into an error: bbolt trusts
-// the pages that it reads, even if a page of the mapped file cannot be read any more.
+// the pages that it reads, even if a page of the mapped file is no longer readable.
 func (f *File) guard(read func() error) (err error) {
 	fault := debug.SetPanicOnFault(true)
 	defer func() {

@@ -105,7 +105,7 @@ const (
 	outcomeDone     outcome = iota // the response has ended; another request may come
 	outcomeParked                  // the response will be written later
 	outcomeHijacked                // the handler owns the connection
-	outcomeBroken                  // the connection cannot be used any more
+	outcomeBroken                  // the connection can no longer be used
 )
 
 // handle runs the handler.

@@ -353,7 +353,7 @@ func testPark(t *testing.T, connect func(http.Handler) (*server, *client)) {
 				t.Fatalf("%s: gone", path)
 			}
 			c.want(path)
-			p.x.Wake() // has no effect any more
+			p.x.Wake() // has no further effect
 		}
 	}
 	// The next request, larger than a buffer, may arrive before the response to the first.
@@ -416,7 +416,7 @@ func TestParkManyTimes(t *testing.T) {
 	clients.Wait()
 }
 
-// TestErrAsksTheKernel: a context that nothing watches finds out when it is asked.
+// TestErrAsksTheKernel: Err of a context that is not watched detects a disconnect.
 func TestErrAsksTheKernel(t *testing.T) {
 	answers := make(chan error, 2)
 	proceed := make(chan struct{})

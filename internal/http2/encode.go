@@ -36,7 +36,7 @@ func (e *encoder) limit(n uint32) {
 	}
 	e.tableMax, e.resize = int(n), true
 	if e.tableMax < e.tableSize {
-		// Which entries were evicted does not matter: the remaining ones are not used any more. New
+		// Which entries were evicted does not matter: the remaining ones are no longer used. New
 		// ones would get their indexes, so stop indexing.
 		e.count, e.tableSize, e.tableMax = 0, 0, 0
 	}

@@ -163,7 +163,7 @@ func TestServerPingsASilentConnection(t *testing.T) {
 			return ok
 		})
 	}
-	for { // pings are not acknowledged any more
+	for { // pings are no longer acknowledged
 		if _, err := c.Framer.ReadFrame(); err != nil {
 			var ne net.Error
 			if errors.As(err, &ne) && ne.Timeout() {

@@ -296,7 +296,7 @@ func (c *Conn) endLocked(st *Stream) {
 }
 
 // CloseLocked removes a stream from the table whose last frame, with END_STREAM, has been appended.
-// If the client has not ended its side, RST_STREAM tells it to stop sending (RFC 9113, 8.1).
+// If the client has not ended its side, RST_STREAM makes it stop sending (RFC 9113, 8.1).
 func (st *Stream) CloseLocked() {
 	c := st.conn
 	if !st.remoteDone {

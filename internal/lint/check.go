@@ -107,7 +107,7 @@ func sameProgram(a, b string) bool {
 	return program(a) != "" && program(a) == program(b)
 }
 
-// staleCrossings reports the exceptions that no package needs any more.
+// staleCrossings reports the exceptions that no package needs.
 func staleCrossings(packages []*goPackage, crossed map[crossing]bool) (breaches []string) {
 	for _, p := range packages {
 		for c := range crossings {
@@ -185,7 +185,7 @@ func (p *goPackage) add(fsys fs.FS, name string) error {
 		f.imports = append(f.imports, imported)
 		as := path.Base(imported)
 		if as == "v2" {
-			as = "rand" // math/rand/v2 is the only one that the clock rule looks at
+			as = "rand" // math/rand/v2 is the only one that the clock rule checks
 		}
 		if spec.Name != nil {
 			as = spec.Name.Name

@@ -34,6 +34,8 @@ func TestCheckTextFindsFaults(t *testing.T) {
 		"tab takes four":     {"a.go", "\t\t// " + strings.Repeat("word ", 18) + "\n", "101 columns"},
 		"replaced phrase":    {"a.go", "/" + "/ open says whether it is open.\n", `write "reports whether"`},
 		"phrase behind code": {"a.go", "var a = 1 /" + "/ none any more\n", `write "no longer"`},
+		"pronoun":            {"docs/a.md", "No" + "body is asked.\n", `write "no client, a user`},
+		"part of a word":     {"a.go", "/" + "/ Entries are unsettled.\n", ""},
 		"phrase in code":     {"a.go", "var text = \"says whether\"\n", ""},
 		"wide page":          {"docs/a.md", wide + "\n", "docs/a.md:1: line of"},
 		"wide table":         {"docs/a.md", "| " + wide + " |\n", ""},

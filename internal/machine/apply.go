@@ -49,8 +49,8 @@ type Applied struct {
 	// Malformed has the entries and commands that could not be decoded, at most 16 of a batch. The
 	// caller logs them.
 	Malformed []Malformed
-	// Restarted is set when a migration has replaced all keys: watchers that have not seen the
-	// revision before cannot go on.
+	// Restarted is set when a migration has replaced all keys: watchers that have not received the
+	// events before cannot continue.
 	Restarted bool
 }
 

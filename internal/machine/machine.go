@@ -99,7 +99,7 @@ type Machine struct {
 // Initialize writes the state of a new member, before the first entry. Index and term are the
 // position of the initial membership, which all initial members derive alike; the founders are all
 // voters. A member that joins begins at index 0, and its founders are the members that the cluster
-// told it.
+// reported to it.
 func Initialize(db *storage.Store, index, term uint64, founders []membership.Member) error {
 	b := db.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only

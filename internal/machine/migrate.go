@@ -72,7 +72,7 @@ func (m *Machine) migrate(d *codec.Reader, subject *auth.Subject) error {
 }
 
 // beginMigration makes the store empty, as of the revision at which the source's history begins. A
-// migration that is under way begins again where the source has compacted what it needs.
+// migration in progress starts again if the source has compacted the next revision.
 func (m *Machine) beginMigration(c *migration.Command, state *migration.State) error {
 	base := max(c.Base, mvcc.FirstRevision)
 	switch {
@@ -225,7 +225,7 @@ func (m *Machine) fill(revision int64) error {
 	return nil
 }
 
-// takeLeases makes the leases those of the source, whose time goes on from now.
+// takeLeases replaces the leases by those of the source, whose TTLs run from now on.
 func (m *Machine) takeLeases(c *migration.Command) error {
 	for _, l := range c.Leases {
 		if err := lease.CheckRestored(l.ID, l.TTL, l.Left); err != nil {

@@ -20,7 +20,7 @@ import (
 
 func migrate(c migration.Command) command { return command{KindMigrate, c.Append(nil)} }
 
-// moved is a change of the source: version 0 stands for a tombstone.
+// moved is a change of the source: version 0 is a tombstone.
 func moved(key string, main, sub, create, version int64, value string, id kv.LeaseID) migration.Change {
 	r := kv.Record{Mod: kv.Revision{Main: main, Sub: sub}, Deleted: version == 0}
 	if !r.Deleted {
@@ -189,7 +189,7 @@ func imported(t *testing.T) *Machine {
 	return m
 }
 
-// TestReadsWhileLoading: a part of the keys is not taken for all, also after a restart, and a
+// TestReadsWhileLoading: an incomplete set of keys is not readable, even after a restart, and a
 // backup of it is not restored.
 func TestReadsWhileLoading(t *testing.T) {
 	st := newState(t)

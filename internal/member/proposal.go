@@ -44,7 +44,7 @@ func (p *proposal) finish(err error) {
 }
 
 // dropped completes a request whose context has ended, and reports whether it has. A write must not
-// be executed after its client was told that it failed.
+// be executed after its client got an error.
 func (p *proposal) dropped() bool {
 	if p.ctx == nil || p.ctx.Err() == nil {
 		return false

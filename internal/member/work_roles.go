@@ -101,7 +101,7 @@ type applyRole struct {
 	compacted int64
 	// sinceFlush counts the entries applied since the last flush was begun.
 	sinceFlush uint64
-	stepBegan  time.Time // of the step under way
+	stepBegan  time.Time // of the step in progress
 	// compacting is since when work is left of a compaction; zero when none is.
 	compacting time.Time
 }

@@ -9,7 +9,7 @@ import (
 	"cairn/internal/kv"
 )
 
-// Kind says what a command does. The values are stored; never renumber them.
+// Kind is the kind of a command. The values are stored; never renumber them.
 type Kind byte
 
 // The kinds of commands.
@@ -22,7 +22,7 @@ const (
 	KindFinish Kind = 6
 )
 
-// Command is one step of a migration. Fields that its kind does not name are not written.
+// Command is one step of a migration. Fields that do not belong to its kind are not written.
 type Command struct {
 	Kind Kind
 
@@ -32,8 +32,8 @@ type Command struct {
 
 	Complete bool // of KindLoad: the keys are complete with these changes
 
-	// UpTo, of KindReplay, is the revision that the store is as of afterwards. Revisions without a
-	// change are filled. Seen is the newest revision of the source that is known.
+	// UpTo, of KindReplay, is the store's revision afterwards. Revisions without a change get an
+	// empty event. Seen is the newest known revision of the source.
 	UpTo, Seen int64
 
 	Changes []Change // of KindLoad and KindReplay, in the order of their revisions
@@ -42,16 +42,16 @@ type Command struct {
 
 	Leases []Lease // of KindLeases
 
-	Revision int64 // of KindFinish: what the store must be as of
+	Revision int64 // of KindFinish: the store's required revision
 }
 
-// Change is what a key became.
+// Change is the new state of a key.
 type Change struct {
 	Key    []byte
 	Record kv.Record
 }
 
-// Lease is a lease with the rest of its time in seconds.
+// Lease is a lease with its remaining time in seconds.
 type Lease struct {
 	ID        kv.LeaseID
 	TTL, Left int64
@@ -63,7 +63,7 @@ const (
 	flagLease
 )
 
-// AppendChange appends a change to the payload of a KindLoad or KindReplay, which End… ends.
+// AppendChange appends a change to the payload of a KindLoad or KindReplay, which End… completes.
 func AppendChange(dst, key []byte, r *kv.Record) []byte {
 	flags := byte(0)
 	switch {
@@ -183,7 +183,7 @@ func takeChanges(r *codec.Reader) (changes []Change) {
 	return changes
 }
 
-// subMax bounds the changes of one revision: table r has 4 bytes for them.
+// subMax limits the changes of one revision: table r has 4 bytes for them.
 const subMax = 1<<32 - 1
 
 func takeLeases(r *codec.Reader) (leases []Lease) {

@@ -1,7 +1,7 @@
-// Package migration keeps how far a cluster has come in taking over the content of another one,
-// and refuses writes meanwhile.
+// Package migration stores the position of a migration from another cluster, and refuses writes
+// until it is finished.
 //
-// A program (etcdctl migrate) reads the other cluster, the source, and sends what it finds as
+// A program (etcdctl migrate) reads the other cluster, the source, and sends its content as
 // commands (command.go), in this order:
 //
 //	begin      the history of the source begins at a revision
@@ -9,18 +9,18 @@
 //	replay     each later revision with all its changes, under the same number
 //	auth       users and roles, as a whole; at any time
 //	leases     all leases; at any time
-//	finish     the store is as of this revision, and takes writes from now on
+//	finish     the store is as of this revision, and accepts writes from now on
 //
 // It owns the record of table s and the bytes of the commands, both drawn in
-// docs/formats/migration.md. It does not own what a command does to the keys (mvcc), to users and
-// leases (auth, lease), nor the order of the two (machine).
+// docs/formats/migration.md. It does not own the effects of a command on the keys (mvcc), on users
+// and leases (auth, lease), nor the order of the two (machine).
 //
 // Invariants: the record is part of the replicated state, so that every member refuses the same
-// commands, and so that a program that was interrupted finds where to go on. A command that was
-// applied already changes nothing.
+// commands, and so that a program that was interrupted can continue. A command that was already
+// applied changes nothing.
 //
-// Concurrency: Present and the State that it returns are for any goroutine; Begin, Next, Set and
-// Publish belong to the applier.
+// Concurrency: Present and the State that it returns may be used by any goroutine; Begin, Next, Set
+// and Publish belong to the applier.
 package migration
 
 import (
@@ -34,18 +34,18 @@ import (
 	"cairn/internal/storage"
 )
 
-// Phase is how far a migration has come. The values are stored; never renumber them.
+// Phase is the phase of a migration. The values are stored; never renumber them.
 type Phase byte
 
 // The phases.
 const (
 	None      Phase = 0
 	Loading   Phase = 1 // the keys as of the source's compaction are not complete
-	Following Phase = 2 // the store is the source's as of an earlier revision
+	Following Phase = 2 // the store equals the source at an earlier revision
 	Finished  Phase = 3
 )
 
-// String returns the phase as programs show it.
+// String returns the phase as programs display it.
 func (p Phase) String() string {
 	switch p {
 	case None:
@@ -69,29 +69,30 @@ var (
 	ErrNotNew = kv.NewRefusal("the cluster has keys, leases or users: a migration needs a new one")
 	// ErrOtherSource refuses the begin of a second migration, from another cluster.
 	ErrOtherSource = kv.NewRefusal("the cluster is migrating from another cluster")
-	// ErrPhase refuses a command that does not belong to the phase.
+	// ErrPhase refuses a command that is not allowed in the phase.
 	ErrPhase = kv.NewRefusal("the migration is in another phase")
-	// ErrRevision refuses a command about another revision than the store's.
+	// ErrRevision refuses a command for a revision other than the store's.
 	ErrRevision = kv.NewRefusal("the store is at another revision")
 )
 
-// ErrCorrupt is wrapped by the errors about bytes which no cairn of this version can have written.
+// ErrCorrupt is wrapped by errors for bytes that no cairn of this version can have written.
 var ErrCorrupt = errors.New("corrupt migration")
 
-// State is how far the migration has come. The zero value is that of a cluster that has had none.
+// State is the position of a migration. The zero value is that of a cluster without a migration.
 type State struct {
 	Phase     Phase
-	Source    uint64 // the ID of the cluster that content is taken from
+	Source    uint64 // the ID of the source cluster
 	Endpoints string // of the source, for status; never used to connect
-	// Base is the revision that the history begins at: the source's compaction, or 1.
+	// Base is the revision at which the history begins: the source's compaction, or 1.
 	Base   int64
 	Loaded kv.Revision // the last change of the base that is in the store
-	// Seen is the newest revision of the source that was reported, and Heard when, in cluster time.
+	// Seen is the newest revision of the source that was reported, and Heard the cluster time of
+	// that report.
 	Seen  int64
 	Heard kv.ClusterTime
 }
 
-// MayChange returns ErrMigrating while the cluster takes no writes of clients.
+// MayChange returns ErrMigrating while the cluster refuses writes of clients.
 func (s *State) MayChange() error {
 	if s.Phase == Loading || s.Phase == Following {
 		return ErrMigrating
@@ -101,7 +102,7 @@ func (s *State) MayChange() error {
 
 func recordKey() []byte { return []byte{byte(storage.TableSystem), 'm'} }
 
-// Prefix returns what the record's key begins with.
+// Prefix returns the prefix of the record's key.
 func Prefix() []byte { return recordKey() }
 
 func (s *State) append(dst []byte) []byte {
@@ -131,7 +132,7 @@ func decodeState(b []byte) (*State, error) {
 // Table is the record of one state store.
 type Table struct {
 	shown atomic.Pointer[State]
-	next  *State // after the batch that is being made
+	next  *State // after the open batch
 }
 
 // Open reads the record.
@@ -163,7 +164,7 @@ func (t *Table) Present() *State { return t.shown.Load() }
 // Begin starts a batch.
 func (t *Table) Begin() { t.next = t.Present() }
 
-// Next returns the state as the open batch has left it so far.
+// Next returns the state as of the open batch.
 func (t *Table) Next() *State { return t.next }
 
 // Set writes a state into the open batch.
@@ -172,7 +173,7 @@ func (t *Table) Set(b *storage.Batch, s State) {
 	t.next = &s
 }
 
-// Publish shows what the batch has changed, once it is committed.
+// Publish makes the batch's changes visible, once it is committed.
 func (t *Table) Publish() {
 	if t.next != t.Present() {
 		t.shown.Store(t.next)

@@ -11,7 +11,7 @@ import (
 	"cairn/internal/kv"
 )
 
-// TestBytes pins what docs/formats/migration.md shows.
+// TestBytes compares the bytes with docs/formats/migration.md.
 func TestBytes(t *testing.T) {
 	put := func(main, create, version int64, value string, id kv.LeaseID) kv.Record {
 		return kv.Record{Mod: kv.Revision{Main: main}, CreateRevision: create, Version: version, Value: []byte(value), Lease: id}

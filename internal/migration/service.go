@@ -7,14 +7,14 @@ import (
 	"cairn/internal/kv"
 )
 
-// The gRPC service by which a program sends commands to the new cluster. All messages are
+// The gRPC service through which a program sends commands to the new cluster. All messages are
 // google.protobuf.BytesValue.
 const (
 	ServiceName = "cairn.Migration"
 	// MethodStatus returns a Status as JSON; its request is empty.
 	MethodStatus = "Status"
 	// MethodApply is a stream in both directions. The pieces of a command are sent in order, each
-	// behind a byte that is PieceLast for the last one; the response to that is a Status.
+	// after a byte that is PieceLast for the last one; the response to the last one is a Status.
 	MethodApply = "Apply"
 )
 
@@ -24,10 +24,10 @@ const (
 	PieceLast = 1
 )
 
-// CommandBytesMax limits a command. It has all changes of a revision.
+// CommandBytesMax limits a command, which has all changes of a revision.
 const CommandBytesMax = 64 << 20
 
-// Status is how far a migration has come, as programs see it.
+// Status is the position of a migration, as programs display it.
 type Status struct {
 	Phase     Phase  `json:"-"`
 	PhaseName string `json:"phase"`
@@ -41,7 +41,7 @@ type Status struct {
 	LoadedMain      int64 `json:"loadedMain,omitempty"`
 	LoadedSub       int64 `json:"loadedSub,omitempty"`
 	// Seen is the newest revision of the source that the following program has reported, and Idle
-	// for how many seconds it has reported nothing.
+	// the number of seconds since its last report.
 	Seen int64   `json:"seen,omitempty"`
 	Idle float64 `json:"idleSeconds"`
 }
@@ -49,7 +49,7 @@ type Status struct {
 // Loaded returns the last change of the base that is in the store.
 func (s *Status) Loaded() kv.Revision { return kv.Revision{Main: s.LoadedMain, Sub: s.LoadedSub} }
 
-// SourceID returns the source's cluster ID as a Status shows it.
+// SourceID returns the source's cluster ID in the form of a Status.
 func SourceID(id uint64) string { return fmt.Sprintf("%x", id) }
 
 // Encode returns the status as JSON.

@@ -17,8 +17,8 @@ func NewChunks(op *RangeOp) *Chunks { return &Chunks{rest: *op} }
 // Rest returns the range that is left to be read. It must not be changed.
 func (c *Chunks) Rest() *RangeOp { return &c.rest }
 
-// Pass goes on behind a chunk of some records, at least one, of which last is the key of
-// the last one, and which has a successor. sum is what the read of the chunk returned.
+// Pass continues after a chunk of at least one record, which has a successor. last is the key of
+// the chunk's last record, and sum the result of the read of the chunk.
 func (c *Chunks) Pass(last []byte, records int64, sum RangeSummary) {
 	c.begin(sum)
 	c.sent += records

@@ -74,7 +74,7 @@ func (s *Store) awaitNext(head *Head) error {
 }
 
 // RangeAt is Range at an earlier published head, so that several reads can see one state. It
-// returns ErrOvertaken when that head cannot be read any more.
+// returns ErrOvertaken when that head is no longer readable.
 func (s *Store) RangeAt(head *Head, op *RangeOp, sink Sink) (RangeSummary, error) {
 	rev, err := readRevision(op.Revision, head.Revision, head.CompactRevision)
 	if err != nil {

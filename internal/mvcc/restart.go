@@ -10,7 +10,7 @@ import (
 )
 
 // ErrLoading refuses reads while the first keys of a store come from another cluster (see Restart):
-// a part of them must not be taken for all.
+// they would return an incomplete set of keys.
 var ErrLoading = kv.NewRefusal("keys are being loaded from another cluster: read when they are complete")
 
 // loadingKey is there while Head.Loading is set.

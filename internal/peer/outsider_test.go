@@ -275,8 +275,8 @@ func TestStrangersDoNotKeepMembersOut(t *testing.T) {
 	})
 }
 
-// TestConfirmationsInOneName: requests in the name of a member that does not answer do not keep
-// other members from being confirmed.
+// TestConfirmationsInOneName: requests in the name of a member that does not respond do not
+// prevent confirmations of other members.
 func TestConfirmationsInOneName(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -84,15 +84,15 @@ func (t *Transport) welcome(r *http.Request) {
 	}
 }
 
-// confirmSlots limit the confirmations that are under way, for each peer by itself, and for all
-// senders together that are not peers (key 0): so requests in the name of a member that does not
-// answer do not keep others from being confirmed.
+// confirmSlots limit the confirmations in progress, separately for each peer, and for all senders
+// together that are not peers (key 0): so requests in the name of a member that does not respond do
+// not prevent confirmations of other members.
 type confirmSlots struct {
 	mu  sync.Mutex
 	all map[uint64]chan struct{}
 }
 
-// confirmsMax is how many confirmations of one sender are under way.
+// confirmsMax limits the confirmations of one sender in progress.
 const confirmsMax = 8
 
 // of returns the slots of a sender: sending into them takes one, receiving returns it.

@@ -139,7 +139,7 @@ func reject(nc net.Conn, isHTTP2 bool, text string) {
 
 // linger reads what a rejected client sends until it closes the connection, or the deadline.
 // Closing with unread input would reset the connection, and the client could lose the reason: a
-// text, or an alert of TLS, behind which the client's first request may be on its way already.
+// text, or an alert of TLS, after which the client may already have sent its first request.
 func linger(nc net.Conn) {
 	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
@@ -174,7 +174,8 @@ func (c *prefixConn) Read(p []byte) (int, error) {
 	if len(c.head) > 0 {
 		n := copy(p, c.head)
 		if c.head = c.head[n:]; len(c.head) == 0 {
-			c.head = nil // an empty slice would keep the whole array as long as the connection lasts
+			// an empty slice would keep the whole array as long as the connection lasts
+			c.head = nil
 		}
 		return n, nil
 	}

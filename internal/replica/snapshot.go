@@ -148,7 +148,7 @@ func (s *snapshots) refuse(index, term uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.received {
-		// Mark only one: another leader's snapshot of the same entry may be on its way to raft.
+		// Mark only one: another leader's snapshot of the same entry may not have reached raft yet.
 		if in := &s.received[i]; !in.refused && in.meta.Index == index && in.meta.Term == term {
 			in.refused = true
 			return

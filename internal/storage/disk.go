@@ -48,7 +48,7 @@ func (d *disk) failure() error {
 }
 
 // retryPause is how long pebble waits between two attempts to flush to a disk that has failed. The
-// store cannot be used any more: the pause only saves CPU.
+// store can no longer be used: the pause only saves CPU.
 const retryPause = 250 * time.Millisecond
 
 // markerPrefix is the prefix of pebble's marker files, whose names identify the current manifest

@@ -81,7 +81,7 @@ type Options struct {
 	// the fsync that may follow. It must not block.
 	OnJournalWrite func(time.Duration)
 	// OnFatal is called when the disk has failed in the background (a failed
-	// fsync, a corrupt table); the store cannot be used any more. It must not block.
+	// fsync, a corrupt table); the store can no longer be used. It must not block.
 	OnFatal func(error)
 	// MustExist refuses to create the store: a member that has run must not continue with an empty
 	// one. Opening a missing store returns ErrMissing.

@@ -1,15 +1,15 @@
 // Package tracing sends spans of requests to a collector of OpenTelemetry over OTLP (gRPC).
 //
-// It owns which requests are recorded, the names and attributes of their spans, and the connection
-// to the collector. The package in which a part of a request happens measures it, and reports it to
-// Part once it has ended.
+// It owns the choice of requests to record, the names and attributes of their spans, and the
+// connection to the collector. The package in which a part of a request happens measures it, and
+// reports it to Part once it has ended.
 //
 // A request is recorded if its client recorded it (the traceparent of W3C in the call's metadata),
 // or if it is in the sample.
 //
-// Invariants: a nil *Tracer, which is tracing that is off, and a request that is not recorded cost
-// no allocation and no look at the clock; no request waits for the collector: when it is slow or
-// gone, spans are dropped.
+// Invariants: with a nil *Tracer (tracing is disabled), or for a request that is not recorded, no
+// call allocates or reads the clock; no request waits for the collector: when it is slow or down,
+// spans are dropped.
 //
 // Concurrency: all methods may be called by any goroutine.
 package tracing
@@ -36,11 +36,11 @@ import (
 
 // Options configures a Tracer.
 type Options struct {
-	Address     string // of the collector, HOST:PORT; spoken to without TLS, as by etcd
+	Address     string // of the collector, HOST:PORT; connected to without TLS, as in etcd
 	ServiceName string
 	InstanceID  string // "" for none
-	// SamplesPerMillion is how many of a million requests are recorded whose client does not record
-	// them.
+	// SamplesPerMillion is the number of requests per million that are recorded although their
+	// client does not record them.
 	SamplesPerMillion int
 	Logger            *slog.Logger // gets the errors of the connection to the collector
 }
@@ -78,7 +78,7 @@ func newTracer(processor sdktrace.SpanProcessor, samplesPerMillion int, attribut
 	return &Tracer{tracer: provider.Tracer("cairn"), provider: provider}
 }
 
-// Close sends the spans that have gathered, until ctx ends.
+// Close sends the collected spans, until ctx ends.
 func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
@@ -87,7 +87,7 @@ func (t *Tracer) Close(ctx context.Context) error {
 }
 
 // Request begins the span of a call of an RPC, by its full name /etcdserverpb.KV/Put. The context
-// is for what serves the call. end must be called with the result, unless the tracer is nil.
+// is for the handler of the call. end must be called with the result, unless the tracer is nil.
 func (t *Tracer) Request(ctx context.Context, method string) (_ context.Context, end func(error)) {
 	if t == nil {
 		return ctx, nil
@@ -107,8 +107,7 @@ func (t *Tracer) Request(ctx context.Context, method string) (_ context.Context,
 	}
 }
 
-// Records reports whether the request of a context is recorded, so that its parts have to be
-// measured.
+// Records reports whether the request of a context is recorded, so that its parts must be measured.
 func (t *Tracer) Records(ctx context.Context) bool {
 	return t != nil && trace.SpanFromContext(ctx).IsRecording()
 }
@@ -139,7 +138,7 @@ func (t *Tracer) PartUntilNow(ctx context.Context, name string, began time.Time)
 	t.Part(ctx, name, began, time.Now())
 }
 
-// incoming are the metadata of a call as a carrier of a trace's identity.
+// incoming is the metadata of a call as a carrier of a trace's identity.
 type incoming struct{ ctx context.Context }
 
 // Get implements propagation.TextMapCarrier.
@@ -150,7 +149,7 @@ func (c incoming) Get(key string) string {
 	return ""
 }
 
-// Set implements propagation.TextMapCarrier. Nothing is sent on in metadata.
+// Set implements propagation.TextMapCarrier. No metadata is sent on.
 func (incoming) Set(string, string) {}
 
 // Keys implements propagation.TextMapCarrier.

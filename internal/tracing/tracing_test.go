@@ -48,7 +48,7 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// TestSample: without a sample only the requests are recorded that their clients record.
+// TestSample: without a sample, only requests that their clients record are recorded.
 func TestSample(t *testing.T) {
 	tracer, spans := record(0)
 	serve(t.Context(), tracer, nil)
@@ -62,7 +62,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// TestOffIsFree: tracing that is off costs no allocation.
+// TestOffIsFree: disabled tracing allocates nothing.
 func TestOffIsFree(t *testing.T) {
 	var off *Tracer
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", parent))
@@ -74,7 +74,7 @@ func TestOffIsFree(t *testing.T) {
 	}
 }
 
-// TestUnrecordedPartsAreFree: the parts of a request that is not in the sample cost no allocation.
+// TestUnrecordedPartsAreFree: the parts of a request that is not in the sample allocate nothing.
 func TestUnrecordedPartsAreFree(t *testing.T) {
 	tracer, _ := record(0)
 	ctx, end := tracer.Request(t.Context(), "/etcdserverpb.KV/Put")

@@ -18,7 +18,7 @@ const givenUp = 300 * time.Millisecond
 
 // TestGivenUpWrites pauses a majority and has clients of the remaining member give their writes up.
 // None of them may be executed after the majority has resumed: not those that wait in the member,
-// nor those that are on their way to a leader that is paused.
+// nor those that were sent to a paused leader.
 //
 // A leader that has not found out yet that it is alone appends what it gets to its log, where it
 // stays: raft takes nothing back. So the clients of a leader write once it has no leader.
@@ -70,7 +70,7 @@ func (c *cluster) givenUp(last *fleet.Member, atOnce bool) {
 		c.must(m.Resume())
 	}
 	c.must(c.AwaitHealthy(c.ctx))
-	// What was on its way is ahead of later writes on the same connections, and what waits in a
+	// Messages already sent are ahead of later writes on the same connections, and what waits in a
 	// queue goes out as soon as there is a leader: some writes after that, it would be there.
 	barrier := c.client(c.Members()...)
 	for end := time.Now().Add(2 * electionTimeout); time.Now().Before(end); {

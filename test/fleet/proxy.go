@@ -210,7 +210,7 @@ func (d *direction) write(queue <-chan chunk) {
 	}
 }
 
-// wait waits until the time at which a piece is to be forwarded. It returns false when the
+// wait waits until the time at which a piece must be forwarded. It returns false when the
 // connection ends first.
 func (d *direction) wait(at time.Time) bool {
 	for {

@@ -35,7 +35,7 @@ func ended(t *testing.T, p *process.Process, log *harness.Buffer) *os.ProcessSta
 }
 
 // TestFullDiskAtStart: on a disk that is too small a member serves, or ends with one line that says
-// why. It does neither only as long as it takes to find out.
+// why. It does one of the two within a limited time.
 func TestFullDiskAtStart(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("of our own disk")

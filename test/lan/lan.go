@@ -39,7 +39,7 @@ type Rule struct {
 	Delay time.Duration
 }
 
-// queueMax bounds the packets that are under way from one host to another. Further packets are
+// queueMax limits the packets in transit from one host to another. Further packets are
 // lost.
 const queueMax = 4096
 

@@ -194,7 +194,7 @@ func (x *watchers) check() {
 			want = append(want, l)
 		}
 	}
-	time.Sleep(200 * time.Millisecond) // what is under way to the watchers
+	time.Sleep(200 * time.Millisecond) // until the last events have reached the watchers
 	x.end()
 	x.wg.Wait()
 	old, next := x.got[0], x.got[1]

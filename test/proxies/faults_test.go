@@ -107,7 +107,7 @@ func newLoad(t *testing.T, p *proxy) *load {
 	next := "1"
 	l.run(ctx, "v2 poll", func(ctx context.Context, _ int) error {
 		var header http.Header
-		// whatever comes: the poll moves on behind the index that it was answered at
+		// any event: the next poll continues after the index of the response
 		err := l.http(ctx, http.MethodGet, "/v2/keys/"+p.kind+"?wait=true&waitIndex="+url.QueryEscape(next), &header)
 		if at := header.Get("X-Etcd-Index"); err == nil && at != "" {
 			next = at

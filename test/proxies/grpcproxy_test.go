@@ -206,7 +206,7 @@ func events(ctx context.Context, c *clientv3.Client, opts []clientv3.OpOption, l
 	}
 }
 
-// TestNamespaceAndResolver has a proxy with a prefix of its own, which registers where the Go
+// TestNamespaceAndResolver has a proxy with a separate prefix, which registers where the Go
 // client's resolver finds it.
 func TestNamespaceAndResolver(t *testing.T) {
 	f := newFleet(t, 1)

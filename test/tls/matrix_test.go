@@ -139,10 +139,12 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// wrongScheme has clients without TLS at a member with it, and the reverse: they get told.
+// wrongScheme connects clients without TLS to a member with TLS, and the reverse: they get an error
+// that says so.
 func wrongScheme(t *testing.T, name, scheme string, m *member) {
 	t.Helper()
-	anyServer := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the handshake must not fail for another reason
+	// the handshake must not fail for another reason
+	anyServer := &tls.Config{InsecureSkipVerify: true} //nolint:gosec
 	for api, ask := range clientAsks {
 		c := caller{from: net.IPv4(127, 0, 0, 1), scheme: "http", to: m.client}
 		want := "speaks TLS: use https:// instead of http://"
@@ -280,7 +282,8 @@ func (a *authority) clientOf(t *testing.T, s shown, from net.IP, anyServer bool)
 	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AddCert(a.ca.Cert)
-	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, InsecureSkipVerify: anyServer} //nolint:gosec // --auto-tls has no authority
+	// --auto-tls has no authority
+	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, InsecureSkipVerify: anyServer} //nolint:gosec
 	pair, now := a.gone, time.Now()
 	spec := pki.Spec{CommonName: "member", Hosts: []string{from.String(), "localhost"}}
 	switch s {

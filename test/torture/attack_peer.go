@@ -22,7 +22,7 @@ import (
 )
 
 // peerAttacks are made on the peer port by a process that is no member but knows all IDs, and the
-// protocol (docs/formats/peer.md). None may be answered with more than a refusal.
+// protocol (docs/formats/peer.md). Each must be refused.
 var peerAttacks = []attack{
 	{"bytes", peerBytes},
 	{"peer requests", peerRequest},

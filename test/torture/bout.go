@@ -127,8 +127,8 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 // warmUp is how long the clients are at work before the members are measured.
 const warmUp = 5 * time.Second
 
-// attacked does something while the cluster is attacked, if it is to be, and compares what the
-// members hold before and after the attacks.
+// attacked calls do while the cluster is attacked, if attacks are enabled, and compares the
+// members' contents before and after the attacks.
 func (b *bout) attacked(ctx context.Context, do func() error) error {
 	if b.cfg.attack == "" {
 		return do()

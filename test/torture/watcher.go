@@ -52,7 +52,7 @@ func (w *watcher) watch(ctx context.Context) {
 			w.next = max(w.next, e.Kv.ModRevision+1)
 		}
 		if resp.Err() != nil && d.Compacted == 0 {
-			break // the member has no leader, or is gone
+			break // the member has no leader, or is down
 		}
 		r.Deliveries = append(r.Deliveries, d)
 		if d.Compacted != 0 {

@@ -29,7 +29,7 @@ const (
 )
 
 // buildPrevious returns the path of the previous version's etcd, which it builds from git. Where
-// the history is not at hand, as in a shallow clone, the test is skipped: then TestDataDirectory,
+// the history is missing, as in a shallow clone, the test is skipped: then TestDataDirectory,
 // TestOneOfThree and TestBackup open what that version wrote, and nothing runs that version.
 func buildPrevious(t *testing.T) string {
 	t.Helper()
@@ -75,8 +75,8 @@ type upgrade struct {
 
 // TestRollingUpgrade upgrades a cluster of the previous version member by member, under load. Each
 // request succeeds when it is sent again (see attemptsMax), no acknowledged key is lost, and the
-// watch and the leases go on. In the middle a member goes back to the previous version. At the end
-// the data directory cannot go back, which the previous version says, and no downgrade is granted.
+// watch and the leases continue. In the middle a member is downgraded to the previous version. At
+// the end the previous version refuses the data directory, and no downgrade is granted.
 func TestRollingUpgrade(t *testing.T) {
 	u := startUpgrade(t)
 	for i, m := range u.Members() {
@@ -292,7 +292,8 @@ func (u *upgrade) watch(events clientv3.WatchChan) {
 	}
 }
 
-// serve waits until the load has gone on, and puts through each member what all others then have.
+// serve waits until the load has progressed, and puts a key through each member, which all others
+// must then have.
 func (u *upgrade) serve() {
 	u.t.Helper()
 	u.must("health", u.AwaitHealthy(u.ctx))

@@ -18,7 +18,7 @@ type batch struct {
 	sizeOnce sync.Once
 	bytes    int
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	head    []byte     // the header's field
 	encoded [4][]byte  // the events' fields, by noPuts and noDeletions
 	done    [4]bool
@@ -48,8 +48,8 @@ const (
 	fieldEvents   = 11
 )
 
-// fragmentBytesMax is from which size on a response comes in fragments, for watchers that take
-// them.
+// fragmentBytesMax is the size above which a response is split into fragments, for watchers that
+// accept them.
 const fragmentBytesMax = 1536 << 10
 
 // message is an encoded response to one watcher.
@@ -107,7 +107,7 @@ func (b *batch) messages(wr *watcher, from int64) []*message {
 	return []*message{{head: head, id: wr.id, events: events}}
 }
 
-// fragments encodes the events for one watcher alone.
+// fragments encodes the events for a single watcher.
 func (b *batch) fragments(wr *watcher, from int64) (list []*message) {
 	b.mu.Lock()
 	head := b.headLocked()
@@ -145,8 +145,8 @@ func (b *batch) headLocked() []byte {
 
 func appendEvent(b []byte, e *mvccpb.Event) []byte { return appendMessage(b, fieldEvents, e) }
 
-// appendMessage appends a field that is a message. Encoding one that was decoded before cannot
-// fail.
+// appendMessage appends a field that is a message. Encoding a message that was decoded before
+// cannot fail.
 func appendMessage(b []byte, field protowire.Number, m proto.Message) []byte {
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(proto.Size(m)))

@@ -16,19 +16,19 @@ import (
 const (
 	cachedMax      = 1024    // responses
 	cachedBytesMax = 1 << 20 // of one response
-	// after which the cluster is asked again, also without a change
+	// after which a response is read again from the cluster, even without a change
 	cachedAgeMax = 10 * time.Second
-	askedMax     = 4096 // requests that are remembered because they came once
+	askedMax     = 4096 // requests that are remembered because they were received once
 )
 
-// cache has the responses to serializable reads. A read is cached when it comes the second time:
-// each costs a watch, which reports that the response has changed.
+// cache has the responses to serializable reads. A read is cached when it is received the second
+// time, since each cached response needs a watch that reports changes.
 type cache struct {
 	p *Proxy
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	entries map[string]*cached
-	order   *list.List // of *cached, the one used last in front
+	order   *list.List // of *cached, the most recently used one first
 	asked   map[string]struct{}
 }
 
@@ -36,7 +36,7 @@ type cache struct {
 type cached struct {
 	request  string // encoded
 	key, end string
-	resp     *pb.RangeResponse // nil until it is there
+	resp     *pb.RangeResponse // nil until it has been received
 	read     time.Time
 	place    *list.Element
 	cancel   context.CancelFunc // of the watch
@@ -46,10 +46,10 @@ func newCache(p *Proxy) *cache {
 	return &cache{p: p, entries: map[string]*cached{}, order: list.New(), asked: map[string]struct{}{}}
 }
 
-// read answers a serializable read.
+// read serves a serializable read.
 func (c *cache) read(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	least := c.p.seen.by(ctx)
-	// What a user may read is for the cluster to say, each time.
+	// The cluster checks each time what a user may read.
 	request := ""
 	if !hasToken(ctx) {
 		encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
@@ -66,7 +66,7 @@ func (c *cache) read(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse
 	c.p.Metrics.misses.Inc()
 	resp, err := c.p.readRange(ctx, r)
 	if err == nil && resp.Header.Revision < least {
-		// the member is behind what this client has seen of another one
+		// the member is behind the revision that this client has seen from another one
 		linearizable := proto.CloneOf(r)
 		linearizable.Serializable = false
 		resp, err = c.p.readRange(ctx, linearizable)
@@ -86,7 +86,7 @@ func hasToken(ctx context.Context) bool {
 	return len(md["token"]) > 0 || len(md["authorization"]) > 0
 }
 
-// find returns the response to a request if it is not older than a revision.
+// find returns the response to a request if it is at least as new as a revision.
 func (c *cache) find(request string, least int64) *pb.RangeResponse {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +98,7 @@ func (c *cache) find(request string, least int64) *pb.RangeResponse {
 	return e.resp
 }
 
-// keep caches a response, when its request has come before.
+// keep caches a response if its request has been received before.
 func (c *cache) keep(request string, r *pb.RangeRequest, resp *pb.RangeResponse) {
 	if proto.Size(resp) > cachedBytesMax {
 		return
@@ -107,7 +107,7 @@ func (c *cache) keep(request string, r *pb.RangeRequest, resp *pb.RangeResponse)
 	defer c.mu.Unlock()
 	if e := c.entries[request]; e != nil {
 		if e.resp == nil || e.resp.Header.Revision <= resp.Header.Revision {
-			// the watch goes on from before, so that it reports every change after this response
+			// the watch starts before the read, so that it reports every change after this response
 			e.resp, e.read = resp, time.Now()
 		}
 		return
@@ -157,7 +157,8 @@ func (c *cache) removeLocked(e *cached) {
 	c.p.Metrics.keys.Dec()
 }
 
-// drop removes the responses that a write through this proxy changes, before it is answered.
+// drop removes the cached responses that a write through this proxy changes, before the write is
+// acknowledged.
 func (c *cache) drop(key, end string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 	"cairn/internal/proxy/rawgrpc"
 )
 
-// clusterServer is the Cluster service. As with etcd's proxy, the members that clients see are the
-// proxies: a client that follows the list stays with them.
+// clusterServer is the Cluster service. As with etcd's proxy, clients see the proxies as members: a
+// client that follows the list continues to use the proxies.
 type clusterServer struct {
 	pb.UnimplementedClusterServer
 	p       *Proxy
@@ -54,8 +54,8 @@ func (s *clusterServer) MemberPromote(ctx context.Context, r *pb.MemberPromoteRe
 	return s.cluster.MemberPromote(rawgrpc.Outgoing(ctx), r)
 }
 
-// registration keeps this proxy registered below Options.ResolverPrefix, and follows the others
-// there. Other programs find the proxies with the Go client's naming package.
+// registration keeps this proxy registered below Options.ResolverPrefix, and follows the
+// registrations of the others. Other programs find the proxies with the Go client's naming package.
 type registration struct {
 	p    *Proxy
 	name string // of this machine
@@ -65,7 +65,7 @@ type registration struct {
 	others map[string]endpoints.Endpoint
 }
 
-// proxyMetadata is what a registration holds besides the address, in the form of etcd's.
+// proxyMetadata is the metadata of a registration, in the form of etcd's.
 type proxyMetadata struct {
 	Name string `json:"name"`
 }
@@ -126,7 +126,7 @@ func (r *registration) register(ctx context.Context) error {
 	return err
 }
 
-// follow keeps the list of the proxies until ctx ends or the watch does.
+// follow updates the list of the proxies until ctx or the watch ends.
 func (r *registration) follow(ctx context.Context) error {
 	manager, err := endpoints.NewManager(r.p.Client, r.p.ResolverPrefix)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *registration) follow(ctx context.Context) error {
 	return nil
 }
 
-// members returns the proxies as members: those that have registered, or this one alone.
+// members returns the proxies as members: the registered ones, or only this one.
 func (r *registration) members() []*pb.Member {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,9 +19,9 @@ import (
 // spanKey is what watchers must have in common to share a watch of the cluster.
 type spanKey struct {
 	key, end      string
-	previous      bool // events have the version before
+	previous      bool // events include the previous version
 	requireLeader bool // ends when the member has no leader
-	// the client has a token; whose it is does not matter, since each watcher is checked
+	// the client has a token; its user does not matter, since each watcher is checked
 	user bool
 }
 
@@ -30,7 +30,7 @@ type watches struct {
 	p   *Proxy
 	ctx context.Context // ends with the proxy
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	spans   map[spanKey]*span
 	streams map[*stream]struct{}
 	checked map[checkKey]time.Time
@@ -46,7 +46,7 @@ type span struct {
 	w   *watches
 	key spanKey
 
-	mu     sync.Mutex // guards what follows, and the groups
+	mu     sync.Mutex // guards the fields below, and the groups
 	groups []*group
 }
 
@@ -127,7 +127,7 @@ func (s *span) leaveLocked(wr *watcher) {
 	}
 	wr.group = nil
 	delete(g.watchers, wr)
-	// what the watcher has yet to get must not be taken for delivered
+	// events that the watcher has not received must not count as delivered
 	wr.stream.progressed(g, wr.next-1)
 	if len(g.watchers) > 0 {
 		s.w.p.Metrics.watchers.Dec()
@@ -157,7 +157,7 @@ func (s *span) endLocked(g *group) {
 }
 
 // upstreamContext returns the context of a watch of the cluster. Watches with the same metadata
-// share a stream, so there is nothing in it but what the cluster looks at.
+// share a stream, so it has only the metadata that the cluster uses.
 func upstreamContext(ctx context.Context, md metadata.MD, requireLeader bool) (of context.Context, streamKey string) {
 	out := metadata.MD{}
 	streamKey = strconv.FormatBool(requireLeader)
@@ -226,15 +226,14 @@ func (g *group) deliver(r *clientv3.WatchResponse) {
 	}
 	s.w.p.Metrics.events.Add(float64((len(g.watchers) - 1) * len(b.events)))
 	for _, wr := range behind {
-		s.leaveLocked(wr) // it joins again when its client has read what is queued
+		s.leaveLocked(wr) // it joins again when its client has read the queued events
 	}
 	if g.ctx.Err() == nil {
 		s.mergeLocked(g)
 	}
 }
 
-// progressLocked passes on that there is nothing before the group's position that watchers do not
-// have.
+// progressLocked reports to the watchers that they have all events up to the group's position.
 func (g *group) progressLocked(r *clientv3.WatchResponse) {
 	streams := map[*stream]struct{}{}
 	for wr := range g.watchers {
@@ -274,8 +273,8 @@ func (s *span) mergeLocked(g *group) {
 	}
 }
 
-// fail ends the group because the cluster has ended its watch. Where the reason is the token of the
-// owner, the others get a group of their own.
+// fail ends the group because the cluster has ended its watch. If the reason is the token of the
+// owner, the others get a new group.
 func (g *group) fail(r *clientv3.WatchResponse) {
 	s := g.s
 	err := r.Err()
@@ -320,7 +319,7 @@ func isAboutToken(err error) bool {
 	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, rpctypes.ErrAuthOldRevision)
 }
 
-// reasonOf returns the reason that a client is given; for a compaction there is a field of its own.
+// reasonOf returns the reason for a client; a compaction has a separate field.
 func reasonOf(r *clientv3.WatchResponse, err error) string {
 	switch {
 	case r.CompactRevision != 0:

@@ -42,7 +42,7 @@ func (p *Proxy) readRange(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRes
 	return (*pb.RangeResponse)(resp.Get()), nil
 }
 
-// RangeStream implements pb.KVServer. With a namespace or a mode the range comes in one piece.
+// RangeStream implements pb.KVServer. With a namespace or a mode the range is sent in one piece.
 func (s *kvServer) RangeStream(r *pb.RangeRequest, client grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
 	if s.p.plain {
 		server, err := pb.NewKVClient(s.p.Client.ActiveConnection()).RangeStream(rawgrpc.Outgoing(client.Context()), r)
@@ -138,7 +138,7 @@ func (s *kvServer) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Co
 	return (*pb.CompactionResponse)(resp), nil
 }
 
-// rangeOp returns a read as the client's libraries take it.
+// rangeOp returns a read in the form of the client's libraries.
 func rangeOp(r *pb.RangeRequest) clientv3.Op {
 	opts := []clientv3.OpOption{
 		clientv3.WithRev(r.Revision), clientv3.WithLimit(r.Limit),

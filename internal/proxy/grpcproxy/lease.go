@@ -36,14 +36,14 @@ func (s *leaseServer) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (
 func (s *leaseServer) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
 	resp, err := s.lease.LeaseRevoke(rawgrpc.Outgoing(ctx), r)
 	s.p.leases.forget(r.ID)
-	s.p.cache.drop("\x00", "\x00") // its keys are not known here
+	s.p.cache.drop("\x00", "\x00") // its keys are unknown here
 	if err == nil {
 		s.p.seen.note(ctx, resp.Header)
 	}
 	return resp, err
 }
 
-// LeaseTimeToLive implements pb.LeaseServer. Keys of other namespaces are left out.
+// LeaseTimeToLive implements pb.LeaseServer. Keys of other namespaces are omitted.
 func (s *leaseServer) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	resp, err := s.lease.LeaseTimeToLive(rawgrpc.Outgoing(ctx), r)
 	if err != nil {
@@ -71,7 +71,7 @@ func (s *leaseServer) LeaseLeases(ctx context.Context, r *pb.LeaseLeasesRequest)
 	return resp, err
 }
 
-// renewalsMax is how many renewals of one client may be under way.
+// renewalsMax limits the concurrent renewals of one client.
 const renewalsMax = 1024
 
 // LeaseKeepAlive implements pb.LeaseServer.
@@ -118,15 +118,15 @@ func (s *leaseServer) LeaseKeepAlive(client pb.Lease_LeaseKeepAliveServer) error
 }
 
 const (
-	// renewalFresh is the greatest age of a renewal that answers a further request; it is less for
-	// short leases.
+	// renewalFresh is the greatest age of a renewal whose result is returned to a further request;
+	// it is less for short leases.
 	renewalFresh = time.Second
-	// renewalTries are attempts to reach a member, together longer than an election.
+	// renewalTries is the number of attempts to reach a member, in total longer than an election.
 	renewalTries = 60
 	renewalPause = 100 * time.Millisecond
 )
 
-// renewed is called with the result of a renewal, or with the error because of which there is none.
+// renewed is called with the result of a renewal, or with the error that prevented it.
 type renewed func(*pb.LeaseKeepAliveResponse, error)
 
 // renewer renews leases over one stream to the cluster.
@@ -134,7 +134,7 @@ type renewer struct {
 	ctx    context.Context
 	client *clientv3.Client
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	waiting map[int64][]renewed
 	fresh   map[int64]*freshRenewal
 	queue   []int64 // not sent yet
@@ -152,14 +152,15 @@ func newRenewer(ctx context.Context, client *clientv3.Client) *renewer {
 	return &renewer{ctx: ctx, client: client, waiting: map[int64][]renewed{}, fresh: map[int64]*freshRenewal{}, wake: make(chan struct{}, 1)}
 }
 
-// renew renews a lease, together with the others that want it, and calls done, on any goroutine.
+// renew renews a lease, together with concurrent requests for the same lease, and calls done, on
+// any goroutine.
 func (r *renewer) renew(id int64, done renewed) {
 	r.mu.Lock()
 	if f := r.fresh[id]; f != nil && f.resp.TTL > 1 {
 		age := time.Since(f.at)
 		if age < min(renewalFresh, time.Duration(f.resp.TTL)*time.Second/10) {
 			r.mu.Unlock()
-			// so much is left at least
+			// the minimum remaining TTL
 			done(&pb.LeaseKeepAliveResponse{Header: f.resp.Header, ID: id, TTL: f.resp.TTL - int64(age/time.Second) - 1}, nil)
 			return
 		}
@@ -185,7 +186,7 @@ func (r *renewer) forget(id int64) {
 	delete(r.fresh, id)
 }
 
-// run sends renewals over one stream after the other until none is waited for.
+// run sends renewals over one stream after the other until no request waits.
 func (r *renewer) run() {
 	for tries := 1; ; tries++ {
 		progress, err := r.stream()
@@ -210,7 +211,7 @@ func (r *renewer) run() {
 			}
 			return
 		}
-		// what had no answer is asked again: renewing twice is harmless
+		// renewals without a response are sent again: renewing twice is harmless
 		r.queue = r.queue[:0]
 		for id := range r.waiting {
 			r.queue = append(r.queue, id)
@@ -223,11 +224,11 @@ func (r *renewer) run() {
 	}
 }
 
-// idleStream is how long a stream without renewals is kept.
+// idleStream is the time after which a stream without renewals is closed.
 const idleStream = 30 * time.Second
 
-// stream sends renewals until the stream breaks or has been idle. It reports whether one was
-// answered.
+// stream sends renewals until the stream breaks or has been idle. It reports whether any renewal
+// succeeded.
 func (r *renewer) stream() (answered bool, err error) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
@@ -286,7 +287,7 @@ func (r *renewer) stream() (answered bool, err error) {
 	}
 }
 
-// answer calls all that wait for a lease.
+// answer completes all requests that wait for a lease.
 func (r *renewer) answer(resp *pb.LeaseKeepAliveResponse) {
 	r.mu.Lock()
 	waiting := r.waiting[resp.ID]

@@ -29,7 +29,7 @@ func newMetrics() *Metrics {
 	}
 }
 
-// Collectors returns what a registry takes.
+// Collectors returns the metrics, for a registry.
 func (m *Metrics) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.hits, m.misses, m.keys, m.watchers, m.events, m.upstream, m.streams}
 }

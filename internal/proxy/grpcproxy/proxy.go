@@ -20,10 +20,11 @@ type Options struct {
 	Client *clientv3.Client
 
 	Namespace     string // prefix of all keys; clients see keys without it
-	LeasingPrefix string // where the keys of the leasing mode are; "" is without it
-	Ordering      bool   // serializable reads of members that are behind go to other members
+	LeasingPrefix string // prefix of the keys of the leasing mode; "" disables it
+	// serializable reads from members that are behind are sent to other members
+	Ordering bool
 
-	ResolverPrefix string // below which the proxies register; "" does not register
+	ResolverPrefix string // below which the proxies register; "" disables registration
 	ResolverTTL    int    // seconds
 	AdvertiseURL   string // at which clients reach this proxy
 
@@ -65,7 +66,7 @@ func New(ctx context.Context, o Options) (*Proxy, error) {
 		p.watcher = namespace.NewWatcher(p.watcher, o.Namespace)
 	}
 	if o.LeasingPrefix != "" {
-		// the mode has no way to be given a KV or Watcher but its client's
+		// the mode accepts no KV or Watcher other than its client's
 		wrapped := clientv3.NewCtxClient(o.Client.Ctx())
 		wrapped.KV, wrapped.Watcher, wrapped.Lease = p.kv, p.watcher, o.Client.Lease
 		kv, end, err := leasing.NewKV(wrapped, o.LeasingPrefix)
@@ -84,7 +85,7 @@ func New(ctx context.Context, o Options) (*Proxy, error) {
 	return p, nil
 }
 
-// Close ends what runs in the background. The servers must have been stopped.
+// Close ends the background work. The servers must have been stopped.
 func (p *Proxy) Close() {
 	for i := len(p.close) - 1; i >= 0; i-- {
 		p.close[i]()
@@ -105,7 +106,7 @@ func (p *Proxy) Register(r grpc.ServiceRegistrar) {
 		&pb.Maintenance_ServiceDesc, &pb.Auth_ServiceDesc, &rawgrpc.LockServiceDesc, &rawgrpc.ElectionServiceDesc)
 }
 
-// isRead reports whether a call that is forwarded as it is changes nothing.
+// isRead reports whether a call that is forwarded unchanged changes nothing.
 func isRead(method string) bool {
 	switch method {
 	case pb.Maintenance_Status_FullMethodName, pb.Maintenance_Hash_FullMethodName, pb.Maintenance_HashKV_FullMethodName,

@@ -11,19 +11,19 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// connectionsMax is how many connections' revisions are kept apart.
+// connectionsMax is the number of connections whose revisions are stored separately.
 const connectionsMax = 1 << 16
 
-// seen has the revisions that clients have been shown.
+// seen has the revisions that were returned to clients.
 type seen struct {
 	newest atomic.Pointer[pb.ResponseHeader] // of the greatest revision
 
-	mu          sync.Mutex // guards what follows
+	mu          sync.Mutex // guards the fields below
 	floor       int64      // of connections that are not in the map
 	connections map[netip.AddrPort]int64
 }
 
-// connectionOf returns the client's address, which stands for its connection.
+// connectionOf returns the client's address, which identifies its connection.
 func connectionOf(ctx context.Context) (a netip.AddrPort) {
 	if from, ok := peer.FromContext(ctx); ok {
 		if tcp, ok := from.Addr.(*net.TCPAddr); ok {
@@ -58,7 +58,7 @@ func (s *seen) note(ctx context.Context, h *pb.ResponseHeader) {
 	}
 }
 
-// by returns the greatest revision that a client's connection has been shown, or more.
+// by returns the greatest revision that was returned over a client's connection, or a greater one.
 func (s *seen) by(ctx context.Context) int64 {
 	c := connectionOf(ctx)
 	s.mu.Lock()
@@ -66,7 +66,7 @@ func (s *seen) by(ctx context.Context) int64 {
 	return max(s.floor, s.connections[c])
 }
 
-// header returns a header with the greatest revision that any client has been shown.
+// header returns a header with the greatest revision that was returned to any client.
 func (s *seen) header() *pb.ResponseHeader {
 	h := s.newest.Load()
 	if h == nil {

@@ -11,8 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// queuedBytesMax is how much may be queued for a client that does not read before its watchers
-// leave their groups.
+// queuedBytesMax is the size of a client's queue above which its watchers leave their groups.
 const queuedBytesMax = 4 << 20
 
 // stream is a Watch call of a client.
@@ -22,29 +21,29 @@ type stream struct {
 	client        pb.Watch_WatchServer
 	metadata      metadata.MD
 	requireLeader bool
-	done          chan struct{} // closed when nothing is sent any longer
+	done          chan struct{} // closed when nothing more is sent
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	watchers map[int64]*watcher
 	nextID   int64
 	queue    []*outgoing
 	bytes    int        // of the queue
-	behind   []*watcher // that have left their groups, since the queue was full
+	behind   []*watcher // that have left their groups because the queue was full
 	wake     chan struct{}
-	err      error // why it ends
+	err      error // the reason of the end
 	ended    bool
 
 	// of a progress request
 	pending  map[*group]struct{}
-	progress *pb.ResponseHeader // the least of what the groups have reported
+	progress *pb.ResponseHeader // the lowest revision that the groups have reported
 }
 
 // outgoing is a response that waits to be sent.
 type outgoing struct {
-	resp  *pb.WatchResponse // or
-	batch *batch            // for
+	resp  *pb.WatchResponse // either this
+	batch *batch            // or events, for
 	wr    *watcher
-	from  int64 // events before this revision are not for it
+	from  int64 // events before this revision are not sent to it
 }
 
 func (w *watches) newStream(client pb.Watch_WatchServer) (*stream, error) {
@@ -97,7 +96,8 @@ func (w *watches) end() {
 	}
 }
 
-// register gives a watcher its ID. It reports false when the ID that the client wants is taken.
+// register assigns an ID to a watcher. It returns false if the ID that the client requested is
+// taken.
 func (st *stream) register(wr *watcher, id int64) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -149,7 +149,8 @@ func (st *stream) signalLocked() {
 	}
 }
 
-// push1 queues a response whatever is queued already: there is one for each request of the client.
+// push1 queues a response regardless of the size of the queue: there is one for each request of the
+// client.
 func (st *stream) push1(o *outgoing) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -157,8 +158,8 @@ func (st *stream) push1(o *outgoing) {
 	st.signalLocked()
 }
 
-// push queues events for a watcher, and moves it on. It reports false when there is no room: then
-// the watcher is behind, and the caller takes it out of its group. span.mu is held.
+// push queues events for a watcher, and advances its position. It returns false when the queue is
+// full: then the watcher is behind, and the caller removes it from its group. span.mu is held.
 func (st *stream) push(wr *watcher, b *batch) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -186,8 +187,8 @@ func (st *stream) pushCancel(wr *watcher, compactRevision int64, reason string) 
 	}})
 }
 
-// take returns what is queued, and the watchers that may join again when nothing is. It waits for
-// something.
+// take returns the queued responses or, when there are none, the watchers that may join again. It
+// waits until there are any.
 func (st *stream) take() (queue []*outgoing, behind []*watcher, ok bool) {
 	for {
 		st.mu.Lock()
@@ -213,7 +214,7 @@ func (st *stream) take() (queue []*outgoing, behind []*watcher, ok bool) {
 	}
 }
 
-// send sends what is queued, until the stream ends.
+// send sends the queued responses until the stream ends.
 func (st *stream) send() {
 	defer close(st.done)
 	for {
@@ -226,7 +227,7 @@ func (st *stream) send() {
 		}
 		for _, o := range queue {
 			if err := st.sendOne(o); err != nil {
-				st.fail(nil) // the client has gone
+				st.fail(nil) // the client has disconnected
 				return
 			}
 		}
@@ -260,8 +261,8 @@ func (st *stream) sendOne(o *outgoing) error {
 
 func (st *stream) noteHeader(h *pb.ResponseHeader) { st.w.p.seen.note(st.ctx, h) }
 
-// requestProgress asks all groups of the stream's watchers how far they are. The response is sent
-// when all have answered, behind the events before.
+// requestProgress requests the positions of all groups of the stream's watchers. The response is
+// sent when all have reported, after the preceding events.
 func (st *stream) requestProgress() {
 	st.mu.Lock()
 	watchers := make([]*watcher, 0, len(st.watchers))
@@ -287,7 +288,7 @@ func (st *stream) requestProgress() {
 		return
 	}
 	for _, ctx := range upstream {
-		// a group that ends meanwhile counts as one that has answered
+		// a group that ends in the meantime counts as one that has reported
 		_ = st.w.p.watcher.RequestProgress(ctx)
 	}
 }
@@ -321,7 +322,7 @@ func (st *stream) waitsFor(g *group) bool {
 	return waits
 }
 
-// forget ends the wait for a group whose watchers are in another one that is waited for.
+// forget ends the wait for a group that was merged into another one that is waited for.
 func (st *stream) forget(g *group) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

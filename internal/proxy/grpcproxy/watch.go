@@ -28,7 +28,7 @@ type watcher struct {
 	id     int64
 	key    spanKey
 
-	progress, fragment  bool // as the client asked for
+	progress, fragment  bool // as requested by the client
 	noPuts, noDeletions bool
 
 	// guarded by span.mu
@@ -62,7 +62,7 @@ func (s *watchServer) Watch(client pb.Watch_WatchServer) error {
 	return err
 }
 
-// receive follows the client's requests.
+// receive processes the client's requests.
 func (st *stream) receive(client pb.Watch_WatchServer) error {
 	for {
 		r, err := client.Recv()
@@ -84,7 +84,7 @@ func (st *stream) receive(client pb.Watch_WatchServer) error {
 	}
 }
 
-// create begins a watch.
+// create starts a watch.
 func (st *stream) create(r *pb.WatchCreateRequest) {
 	p := st.w.p
 	key, end := string(r.Key), string(r.RangeEnd)
@@ -117,7 +117,7 @@ func (st *stream) create(r *pb.WatchCreateRequest) {
 	p.watches.add(wr.key, wr)
 }
 
-// refuse answers a request to create a watch that is not created.
+// refuse responds to a request for a watch that is refused.
 func (st *stream) refuse(id int64, reason string) {
 	if id == 0 {
 		id = clientv3.InvalidWatchID
@@ -127,7 +127,8 @@ func (st *stream) refuse(id int64, reason string) {
 	}})
 }
 
-// cancelWatch ends a watch because its client wants it. The response comes behind what is queued.
+// cancelWatch ends a watch at its client's request. The response is queued after the preceding
+// events.
 func (st *stream) cancelWatch(id int64) {
 	wr := st.remove(id)
 	if wr == nil {
@@ -137,7 +138,7 @@ func (st *stream) cancelWatch(id int64) {
 	st.push1(&outgoing{resp: &pb.WatchResponse{Header: st.w.p.seen.header(), WatchId: id, Canceled: true}})
 }
 
-// leave takes a watcher out of its group for good.
+// leave removes a watcher from its group permanently.
 func (w *watches) leave(wr *watcher) {
 	s := w.spanOf(wr.key)
 	s.mu.Lock()
@@ -156,14 +157,14 @@ func (w *watches) leave(wr *watcher) {
 // checkKey is a permission that was checked.
 type checkKey struct{ key, end, token string }
 
-// checkedFor is how long a permission that the cluster has confirmed counts.
+// checkedFor is the time for which a permission confirmed by the cluster is cached.
 const (
 	checkedFor = time.Second
 	checkedMax = 4096
 )
 
-// check asks the cluster whether the client may read a range: the watch that it is going to share
-// has the token of another client. It also learns the revision, for watches without a start.
+// check verifies with the cluster that the client may read a range: the watch that it is going to
+// share has the token of another client. It also learns the revision, for watches without a start.
 func (w *watches) check(ctx context.Context, key, end string) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	k := checkKey{key: key, end: end}
@@ -202,7 +203,7 @@ func (w *watches) check(ctx context.Context, key, end string) error {
 	return nil // the watch itself waits until the cluster can be reached
 }
 
-// endOf returns nil for the proper end of a stream.
+// endOf returns nil for the regular end of a stream.
 func endOf(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil

@@ -15,10 +15,10 @@ import (
 type Connections struct {
 	proxy *Proxy
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	stopping bool
 	open     map[net.Conn]struct{} // of clients
-	empty    chan struct{}         // closed when stopping and none is open
+	empty    chan struct{}         // closed when stopping and no connection is open
 	ended    context.Context       // ends with Close
 	end      context.CancelFunc
 }
@@ -30,7 +30,7 @@ func (p *Proxy) Connections() *Connections {
 	return c
 }
 
-// ServeConn forwards a connection of which head has been read already. It returns when both
+// ServeConn forwards a connection of which head has already been read. It returns when both
 // directions have ended.
 func (c *Connections) ServeConn(client net.Conn, head []byte, _ *tls.ConnectionState, closed func()) {
 	defer closed()
@@ -52,7 +52,7 @@ func (c *Connections) ServeConn(client net.Conn, head []byte, _ *tls.ConnectionS
 	relay.Both(client, member)
 }
 
-// dial connects to one member after the other until one takes what the client has sent first.
+// dial connects to one member after the other until one accepts the client's first bytes.
 func (c *Connections) dial(head []byte) (net.Conn, error) {
 	members, tried := c.proxy.members.attempts(), 0
 	var last error
@@ -105,7 +105,7 @@ func (c *Connections) signalLocked() {
 var errClosedWithStreams = errors.New("closed connections that had not ended")
 
 // Shutdown waits until all connections have ended, and closes them when ctx ends before that. A
-// proxy cannot ask a client to leave: it does not know where a frame begins.
+// proxy cannot ask a client to disconnect: it does not know the boundaries of frames.
 func (c *Connections) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	c.stopping = true

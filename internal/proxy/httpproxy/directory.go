@@ -56,20 +56,20 @@ type directory struct {
 	log             *slog.Logger
 
 	list atomic.Pointer[[]*endpoint] // never changed in place
-	next atomic.Uint32               // the turn of the next request
+	next atomic.Uint32               // index of the endpoint for the next request
 
-	// has a value when a member has failed: it may have moved, or been removed
+	// has a value when a member has failed: its address may have changed, or it may have been
+	// removed
 	failed chan struct{}
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when the list changes
 }
 
-// soon is the time until the members are looked for again while there are none, or after one has
-// failed.
+// soon is the time until the next search for members while there are none, or after one has failed.
 const soon = 250 * time.Millisecond
 
-// run finds the members again and again until ctx ends.
+// run searches for the members repeatedly until ctx ends.
 func (d *directory) run(ctx context.Context) {
 	for {
 		d.refresh(ctx)
@@ -92,7 +92,7 @@ func (d *directory) run(ctx context.Context) {
 	}
 }
 
-// refresh finds the members once. When that fails the list stays as it is.
+// refresh searches for the members once. If that fails, the list is unchanged.
 func (d *directory) refresh(ctx context.Context) {
 	urls, err := d.find(ctx)
 	if err != nil {
@@ -131,7 +131,7 @@ func (d *directory) refresh(ctx context.Context) {
 	if len(old) == len(list) && !slices.ContainsFunc(list, func(e *endpoint) bool { return !slices.Contains(old, e) }) {
 		return
 	}
-	// so that not all proxies begin with the same member
+	// so that not all proxies start with the same member
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	d.list.Store(&list)
 	d.log.Info("members of the cluster", "client_urls", strings.Join(urls, ","))
@@ -157,7 +157,7 @@ func (d *directory) clientURLs() (urls []string) {
 	return urls
 }
 
-// urls returns the client URLs of the members that are not out because of a failure.
+// urls returns the client URLs of the members that are not excluded because of a failure.
 func (d *directory) urls() []string {
 	urls := []string{}
 	now := time.Now().UnixNano()
@@ -185,7 +185,7 @@ func (d *directory) awaitChange(ctx context.Context) {
 type attempts struct {
 	list  []*endpoint
 	start int
-	at    int // endpoints looked at, in both walks together
+	at    int // endpoints considered, in both passes together
 	now   int64
 	tried uint64 // the first 64 of the list that have been
 }
@@ -213,7 +213,7 @@ func (a *attempts) next() *endpoint {
 	return nil
 }
 
-// fail takes an endpoint out for a while.
+// fail excludes an endpoint for a while.
 func (d *directory) fail(e *endpoint, err error) {
 	now := time.Now()
 	e.idle.close()

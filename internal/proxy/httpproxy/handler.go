@@ -18,36 +18,36 @@ import (
 )
 
 const (
-	// bodyHeldBytes is up to which length a request's body is held, so that the request can be sent
-	// to another member.
+	// bodyHeldBytes is the maximum size of a request body that is held in memory, so that the
+	// request can be sent to another member.
 	bodyHeldBytes = 64 << 10
 	copyBytes     = 32 << 10
-	// respondAtOnce is how long the response to a long poll is waited for with a buffer in hand.
+	// respondAtOnce is the time that a long poll waits with its buffer for the response.
 	respondAtOnce = 10 * time.Millisecond
 )
 
 // hopByHop are header fields of one connection (RFC 9110, 7.6.1), and Expect, which this side has
-// dealt with.
+// processed.
 var hopByHop = map[string]bool{
 	"Connection": true, "Proxy-Connection": true, "Keep-Alive": true, "Proxy-Authenticate": true, "Proxy-Authorization": true,
 	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true, "Expect": true, "Content-Length": true,
 }
 
-// forwarded is a request on its way.
+// forwarded is a request that is being forwarded.
 type forwarded struct {
 	p *Proxy
 	w http.ResponseWriter
 	r *http.Request
 
 	body []byte // held
-	// of a body that is too long to be held, or that may go on for ever; nil otherwise
+	// of a body that is too long to be held, or may be endless; nil otherwise
 	rest     io.Reader
-	chunked  bool // the length of the body is not known
+	chunked  bool // the length of the body is unknown
 	streams  bool // the response may take any time
 	upgrades bool
 
 	tried int
-	last  error // of the attempt before
+	last  error // of the previous attempt
 }
 
 // ServeHTTP implements http.Handler.
@@ -70,7 +70,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.forward()
 }
 
-// readBody holds a short body. A body of JSON streams may go on as long as the response does.
+// readBody reads a short body. A body of JSON streams may continue as long as the response does.
 func (f *forwarded) readBody() error {
 	r := f.r
 	isV3 := strings.HasPrefix(r.URL.Path, "/v3")
@@ -106,7 +106,7 @@ func isTrue(query map[string][]string, name string) bool {
 	return err == nil && b
 }
 
-// isSafe reports whether the request may be sent a second time although the first may have been
+// isSafe reports whether the request may be sent a second time although the first one may have been
 // carried out.
 func (f *forwarded) isSafe() bool {
 	return f.rest == nil && (f.r.Method == http.MethodGet || f.r.Method == http.MethodHead || f.r.Method == "QGET")
@@ -138,8 +138,8 @@ func (f *forwarded) forward() {
 	refuse(f.w, code, unavailable(f.tried, f.last))
 }
 
-// exchange sends the request over a connection and passes on the response. It reports whether
-// another member is to be tried.
+// exchange sends the request over a connection and forwards the response. It reports whether to try
+// another member.
 func (f *forwarded) exchange(c *conn) (again bool) {
 	whole := f.rest == nil
 	if err := c.send(f.head(whole)); err != nil {
@@ -164,12 +164,12 @@ func (f *forwarded) exchange(c *conn) (again bool) {
 	return f.respond(c)
 }
 
-// broken records that a member has failed before it responded, and reports whether another one is
-// to be tried. If not, it has answered the request.
+// broken records that a member has failed before it responded, and reports whether to try another
+// one. If not, it has sent the response.
 func (f *forwarded) broken(c *conn, err error, begun bool) (again bool) {
 	f.last = err
 	if f.r.Context().Err() != nil {
-		return false // the client has gone
+		return false // the client has disconnected
 	}
 	f.p.members.fail(c.e, err)
 	if f.isSafe() && !begun {
@@ -226,8 +226,8 @@ func appendChunk(b, data []byte) []byte {
 	return append(append(b, data...), "\r\n"...)
 }
 
-// sendRest sends the part of the body that is not held, as it comes. When the client or the member
-// fails, the connection to the member is closed, which ends the response.
+// sendRest sends the part of the body that is not held, as it arrives. When the client or the
+// member fails, the connection to the member is closed, which ends the response.
 func (f *forwarded) sendRest(c *conn) {
 	buffer := make([]byte, copyBytes)
 	var out []byte
@@ -263,11 +263,12 @@ type parker interface {
 	Wake()
 }
 
-// longest is how long a poll is parked. After that it waits for the response with its buffers.
+// longest is the maximum time that a poll is parked. After that it waits for the response with its
+// buffers.
 const longest = 24 * time.Hour
 
-// poll waits for the response to a long poll. When it does not come at once, what is left of the
-// request is a goroutine for the client and one for the member, without buffers.
+// poll waits for the response to a long poll. If the response is not received at once, the request
+// keeps only a goroutine for the client and one for the member, without buffers.
 func (f *forwarded) poll(c *conn, w parker) (again bool) {
 	if err := c.SetReadDeadline(time.Now().Add(respondAtOnce)); err != nil {
 		c.Close()
@@ -287,8 +288,8 @@ func (f *forwarded) poll(c *conn, w parker) (again bool) {
 	return f.respondFrom(c, r)
 }
 
-// park resumes when the member has sent something, or the client has gone. The handler has returned
-// by then, so there is no further attempt: the member that breaks is answered for with 502.
+// park resumes when the member has sent something, or the client has disconnected. The handler has
+// returned by then, so there is no further attempt: if the member fails, the response is 502.
 func (f *forwarded) park(c *conn, w parker) {
 	if c.SetReadDeadline(time.Time{}) != nil {
 		f.finish(c)
@@ -307,7 +308,8 @@ func (f *forwarded) park(c *conn, w parker) {
 	})
 }
 
-// finish passes on the response to a poll that was parked, or asks the other members.
+// finish forwards the response to a poll that was parked, or sends the request to the other
+// members.
 func (f *forwarded) finish(c *conn) {
 	stop := context.AfterFunc(f.r.Context(), func() { c.Close() })
 	again := f.respond(c)
@@ -336,7 +338,7 @@ func (f *forwarded) upgrade(c *conn) {
 	}
 	defer client.Close()
 	if n := ahead.Reader.Buffered(); n > 0 {
-		early, _ := ahead.Reader.Peek(n) // they are there
+		early, _ := ahead.Reader.Peek(n) // they are buffered
 		if c.send(bytes.Clone(early)) != nil {
 			return
 		}

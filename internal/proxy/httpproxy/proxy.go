@@ -16,7 +16,7 @@ import (
 // Options configure a Proxy.
 type Options struct {
 	// Find returns the client URLs of the members. It is called at the start and every
-	// RefreshInterval; when it fails the list stays as it is.
+	// RefreshInterval; if it fails, the list is unchanged.
 	Find            func(ctx context.Context) ([]string, error)
 	RefreshInterval time.Duration // 0: 30 s
 	FailureWait     time.Duration // without requests, after a failure (0: 5 s)
@@ -26,16 +26,16 @@ type Options struct {
 	// of one read from a member; 0 is none. A long poll takes longer than most limits.
 	ReadTimeout time.Duration
 
-	ReadOnly bool // refuse what would change keys, users, leases or the cluster
+	ReadOnly bool // refuse requests that would change keys, users, leases or the cluster
 
-	// TLS returns the configuration of a connection to a host that speaks TLS; nil is the system's
+	// TLS returns the configuration of a connection to a host that uses TLS; nil is the system's
 	// authorities without a certificate.
 	TLS    func(host string) *tls.Config
 	Logger *slog.Logger // nil discards
 }
 
 // Proxy forwards requests. It is an http.Handler for HTTP/1, and for HTTP/2 where each request is
-// forwarded by itself.
+// forwarded separately.
 type Proxy struct {
 	Options
 	members *directory
@@ -62,7 +62,7 @@ func New(o Options) *Proxy {
 	}}
 }
 
-// Run keeps the list of the members until ctx ends.
+// Run updates the list of the members until ctx ends.
 func (p *Proxy) Run(ctx context.Context) {
 	p.members.run(ctx)
 	for _, e := range p.members.all() {
@@ -77,7 +77,7 @@ func (p *Proxy) AwaitMembers(ctx context.Context) {
 	}
 }
 
-// configPath is where etcd's proxy shows the members that it uses.
+// configPath is the path at which etcd's proxy lists the members that it uses.
 const configPath = "/v2/config/local/proxy"
 
 // serveConfig serves configPath.
@@ -88,14 +88,15 @@ func (p *Proxy) serveConfig(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(struct { // a client that has gone needs no answer
+	_ = json.NewEncoder(w).Encode(struct { // fails if the client has disconnected
 		Endpoints []string `json:"endpoints"`
 	}{p.members.urls()})
 }
 
 var errNoMembers = errors.New("zero endpoints currently available")
 
-// unavailable is the error for a request that no member has answered. The text begins with etcd's.
+// unavailable is the error for a request to which no member has responded. The text begins with
+// etcd's.
 func unavailable(tried int, last error) error {
 	if tried == 0 {
 		return errNoMembers
@@ -103,7 +104,7 @@ func unavailable(tried int, last error) error {
 	return fmt.Errorf("unable to get response from %d endpoint(s): %w", tried, last)
 }
 
-// refuse answers a request itself, in the form of etcd's proxy.
+// refuse sends the proxy's own error, in the form of etcd's proxy.
 func refuse(w http.ResponseWriter, code int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
@@ -113,7 +114,7 @@ func refuse(w http.ResponseWriter, code int, err error) {
 }
 
 // Upstream returns a client of the members, which follows their list until ctx ends. It waits until
-// there are members, which must be reached with TLS all, or without all.
+// there are members; either all or none of them must use TLS.
 func (p *Proxy) Upstream(ctx context.Context, config clientv3.Config) (*clientv3.Client, error) {
 	p.AwaitMembers(ctx)
 	if ctx.Err() != nil {

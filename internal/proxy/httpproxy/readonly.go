@@ -18,7 +18,7 @@ import (
 )
 
 // readingMethods are the calls of v3 that change nothing: "SERVICE/METHOD" without the package.
-// Transactions are judged by what they contain.
+// Transactions are classified by their contents.
 var readingMethods = map[string]bool{
 	"KV/Range": true, "KV/RangeStream": true,
 	"Watch/Watch":       true,

@@ -10,7 +10,7 @@ import (
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyBytes]byte) }}
 
-// respond passes on the response. It reports whether another member is to be tried.
+// respond forwards the response. It reports whether to try another member.
 func (f *forwarded) respond(c *conn) (again bool) {
 	r := c.reader()
 	defer freeReader(r)
@@ -40,7 +40,7 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 		c.e.idle.put(c)
 	}
 	if err != nil {
-		// The client must not take what it has for the whole of the response.
+		// The client must not treat the part that it has as the whole response.
 		panic(http.ErrAbortHandler)
 	}
 	return false
@@ -59,7 +59,7 @@ func readResponse(from *bufio.Reader, r *http.Request) (*http.Response, error) {
 	}
 }
 
-// copyBody passes on the body: a response whose length is not known as it comes.
+// copyBody forwards the body; one of unknown length as it arrives.
 func (f *forwarded) copyBody(resp *http.Response) error {
 	if resp.ContentLength == 0 {
 		return nil

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// connections to one member that are kept while they have no request
+	// idle connections to one member that stay open
 	idleMax     = 128
 	idleTimeMax = 90 * time.Second // after which such a connection is closed at the next refresh
 )
@@ -25,14 +25,14 @@ type conn struct {
 	p    *Proxy
 	e    *endpoint
 	raw  syscall.RawConn // of the socket; nil if there is none
-	idle time.Time       // since when it has none
+	idle time.Time       // since when it has been idle
 }
 
-// pool has the connections to one member that have no request.
+// pool has the idle connections to one member.
 type pool struct {
 	mu     sync.Mutex
-	idle   []*conn // the one used last is at the end
-	closed bool    // the member is gone from the list
+	idle   []*conn // the most recently used one is at the end
+	closed bool    // the member is no longer in the list
 }
 
 // take returns a connection that the member has not closed, or nil.
@@ -54,7 +54,7 @@ func (p *pool) take() *conn {
 	}
 }
 
-// put keeps a connection for the next request.
+// put stores a connection for the next request.
 func (p *pool) put(c *conn) {
 	c.idle = time.Now()
 	p.mu.Lock()
@@ -68,7 +68,7 @@ func (p *pool) put(c *conn) {
 	}
 }
 
-// close closes the connections without a request. Later ones are kept again.
+// close closes the idle connections. Later ones are stored again.
 func (p *pool) close() {
 	p.mu.Lock()
 	idle := p.idle
@@ -96,7 +96,7 @@ func (p *pool) closeOld() {
 }
 
 // isQuiet reports whether the member has neither sent anything on an idle connection nor closed it.
-// A write on one that is closed would succeed, and leave unknown whether the request was carried
+// A write on a closed one would succeed, and it would be unknown whether the request was carried
 // out.
 func (c *conn) isQuiet() bool {
 	if c.raw == nil {
@@ -114,7 +114,7 @@ func (c *conn) isQuiet() bool {
 
 // awaitBytes returns when the socket has bytes, or has ended.
 func (c *conn) awaitBytes() {
-	// an error is found again by the read that follows
+	// the next read returns the error again
 	_ = c.raw.Read(func(fd uintptr) bool {
 		var b [1]byte
 		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)

@@ -1,11 +1,11 @@
 // Package rawgrpc forwards gRPC calls to another server without decoding their messages.
 //
-// It owns which call goes where and how metadata, messages, trailers and status are passed on. It
-// does not own connections: the caller has a grpc.ClientConnInterface, which balances over the
-// members, and a registrar on which the calls come in.
+// It owns the destination of each call and the forwarding of metadata, messages, trailers and
+// status. It does not own connections: the caller has a grpc.ClientConnInterface, which balances
+// over the members, and a registrar that receives the calls.
 //
-// Invariants: the messages of a call are passed on one at a time, so that flow control is end to
-// end: a client that does not read keeps the member from sending.
+// Invariants: the messages of a call are forwarded one at a time, so that flow control is end to
+// end: while a client does not read, the member cannot send.
 //
 // Concurrency: each streaming call has two goroutines, which end with it.
 package rawgrpc
@@ -41,18 +41,18 @@ func (m *Message) AppendWire(b []byte) ([]byte, error) { return append(b, m.Byte
 // SizeWire implements grpcserver.WireSizer.
 func (m *Message) SizeWire() int { return len(m.Bytes) }
 
-// Options say what is forwarded.
+// Options configure the forwarding.
 type Options struct {
-	// Conn is where the calls go.
+	// Conn is the destination of the calls.
 	Conn grpc.ClientConnInterface
 	// Check, if not nil, may refuse a call by its method and its first message.
 	Check func(fullMethod string, message []byte) error
 	// Repeatable reports whether a call may be made again after a connection has broken, although
-	// it may have been carried out. nil means none.
+	// it may have been carried out. nil means never.
 	Repeatable func(fullMethod string) bool
 }
 
-// Repetitions of a call whose connection has broken: together longer than an election.
+// Repetitions of a call whose connection has broken: in total longer than an election.
 const (
 	repetitionsMax  = 40
 	repetitionPause = 50 * time.Millisecond
@@ -87,7 +87,7 @@ func (o Options) unary(name string) grpc.MethodHandler {
 			}
 		}
 		header, trailer, err := o.invoke(Outgoing(ctx), name, in, out)
-		// these fail when the client has gone, which the response finds as well
+		// these fail if the client has disconnected, which sending the response detects as well
 		_ = grpc.SetHeader(ctx, passed(header))
 		_ = grpc.SetTrailer(ctx, passed(trailer))
 		if err != nil {
@@ -97,7 +97,7 @@ func (o Options) unary(name string) grpc.MethodHandler {
 	}
 }
 
-// invoke makes a call, and makes it again where that is harmless.
+// invoke makes a call, and repeats it where that is harmless.
 func (o Options) invoke(ctx context.Context, name string, in, out *Message) (header, trailer metadata.MD, err error) {
 	for n := 0; ; n++ {
 		header, trailer = nil, nil
@@ -135,14 +135,14 @@ func (o Options) stream(desc *grpc.StreamDesc, name string) grpc.StreamHandler {
 		}
 		go func() {
 			if err := sendAll(server, client, first); err != nil {
-				cancel() // the client has gone, or has sent what cannot be read
+				cancel() // the client has disconnected, or has sent an unreadable message
 			}
 		}()
 		return receiveAll(client, server)
 	}
 }
 
-// sendAll passes on the client's messages until it ends them.
+// sendAll forwards the client's messages until the client ends them.
 func sendAll(server grpc.ClientStream, client grpc.ServerStream, first *Message) error {
 	if first != nil {
 		if err := server.SendMsg(first); err != nil {
@@ -150,7 +150,7 @@ func sendAll(server grpc.ClientStream, client grpc.ServerStream, first *Message)
 		}
 	}
 	for {
-		m := new(Message) // what was sent belongs to the connection
+		m := new(Message) // the previous one belongs to the connection
 		if err := client.RecvMsg(m); err != nil {
 			if errors.Is(err, io.EOF) {
 				return server.CloseSend()
@@ -163,7 +163,7 @@ func sendAll(server grpc.ClientStream, client grpc.ServerStream, first *Message)
 	}
 }
 
-// receiveAll passes on the server's header, messages, trailer and status.
+// receiveAll forwards the server's header, messages, trailer and status.
 func receiveAll(client grpc.ServerStream, server grpc.ClientStream) error {
 	begun := false
 	for m := new(Message); ; {
@@ -171,7 +171,7 @@ func receiveAll(client grpc.ServerStream, server grpc.ClientStream) error {
 		if !begun {
 			begun = true
 			if header, err := server.Header(); err == nil {
-				_ = client.SetHeader(passed(header)) // fails when the client has gone
+				_ = client.SetHeader(passed(header)) // fails if the client has disconnected
 			}
 		}
 		if err != nil {
@@ -187,7 +187,7 @@ func receiveAll(client grpc.ServerStream, server grpc.ClientStream) error {
 	}
 }
 
-// Outgoing returns a context with the metadata of the call that comes in, for one that goes out.
+// Outgoing returns a context for an outgoing call with the metadata of the incoming one.
 func Outgoing(ctx context.Context) context.Context {
 	in, _ := metadata.FromIncomingContext(ctx)
 	return metadata.NewOutgoingContext(ctx, passed(in))
@@ -207,7 +207,7 @@ func passed(md metadata.MD) metadata.MD {
 
 var errNotRaw = status.Error(codes.Internal, "rawgrpc: a message that is not encoded")
 
-// codec lets messages through as they are.
+// codec passes messages unchanged.
 type codec struct{}
 
 var _ encoding.CodecV2 = codec{}

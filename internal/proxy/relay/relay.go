@@ -1,14 +1,14 @@
 // Package relay copies bytes between two connections, for proxies that forward a connection as a
 // whole.
 //
-// It owns the copying and how an end or an error of one direction is passed on. It does not own
-// which connections belong together.
+// It owns the copying and the forwarding of an end or an error of one direction. It does not own
+// the pairing of connections.
 //
-// Invariants: a direction that waits for bytes holds no buffer, so that an idle connection costs
-// its goroutines alone; what the receiver does not take is not read from the sender, so that flow
-// control is end to end. (io.Copy would let the kernel move the bytes, by a pipe for each
-// direction: two descriptors and up to 64 KiB of kernel memory each, for as long as the connection
-// stands.)
+// Invariants: a direction that waits for bytes holds no buffer, so that an idle connection needs
+// only its goroutines; bytes are read from the sender only as fast as the receiver accepts them, so
+// that flow control is end to end. (io.Copy would let the kernel copy the bytes, by a pipe for each
+// direction: two descriptors and up to 64 KiB of kernel memory each, as long as the connection is
+// open.)
 //
 // Concurrency: Both starts one goroutine and returns when both directions have ended.
 package relay
@@ -24,14 +24,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bufferBytes is how much is moved at a time.
+// bufferBytes is the size of a read.
 const bufferBytes = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
-// Both copies in both directions until both have ended. When one direction ends properly, the end
-// is passed on and the other one goes on; an error closes both connections, since what is missing
-// cannot be made up for. It does not close the connections otherwise.
+// Both copies in both directions until both have ended. When one direction ends regularly, the end
+// is forwarded and the other direction continues; an error closes both connections, since the
+// missing bytes cannot be recovered. It does not close the connections otherwise.
 func Both(a, b net.Conn) {
 	var back sync.WaitGroup
 	back.Go(func() { direction(a, b) })
@@ -48,7 +48,7 @@ func direction(to, from net.Conn) {
 	from.Close()
 }
 
-// Copy copies from one connection to another until the end. It returns nil at a proper end.
+// Copy copies from one connection to another until the end. It returns nil at a regular end.
 func Copy(to, from net.Conn) error {
 	if raw, ok := from.(syscall.Conn); ok {
 		if c, err := raw.SyscallConn(); err == nil {

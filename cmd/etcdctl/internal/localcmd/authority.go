@@ -67,7 +67,7 @@ func readAuthority(dir string) (p certs.Pair, err error) {
 	return p, nil
 }
 
-// dirMode is the mode of the directory: everybody may read a certificate.
+// dirMode is the mode of the directory: certificates are readable by all users.
 const dirMode = 0o755
 
 // save writes base.crt and base.key. Without force it replaces neither.

@@ -12,28 +12,29 @@ import (
 	"cairn/internal/migration"
 )
 
-// FinishOptions say how a migration ends.
+// FinishOptions configure the end of a migration.
 type FinishOptions struct {
-	// KeepWriting leaves the source as it is: the operator has stopped its clients.
+	// KeepWriting leaves the source unchanged: the operator has stopped its clients.
 	KeepWriting bool
 }
 
-// Finished is what Finish has done.
+// Finished is the result of Finish.
 type Finished struct {
 	Verified Verified
-	Revision int64 // at which the target takes writes
+	Revision int64 // at which the target starts to accept writes
 	Leases   int
-	// Gap is the time in which neither cluster took writes.
+	// Gap is the time in which neither cluster accepted writes.
 	Gap time.Duration
 }
 
-// Times for the part of Finish in which the source refuses writes, and for allowing them again.
+// Time limits for the part of Finish in which the source refuses writes, and for allowing them
+// again.
 const (
 	lastTimeout = 30 * time.Second
 	liftTimeout = 10 * time.Second
 )
 
-// Finish ends the migration: the target takes writes, and the source no longer does.
+// Finish ends the migration: the target accepts writes, and the source no longer does.
 func (m *Migration) Finish(ctx context.Context, o FinishOptions) (done Finished, err error) {
 	st, err := m.target.status(ctx)
 	if err != nil {
@@ -77,7 +78,7 @@ func (m *Migration) Finish(ctx context.Context, o FinishOptions) (done Finished,
 	return done, nil
 }
 
-// lift has the source take writes again, also after ctx has ended.
+// lift makes the source accept writes again, even after ctx has ended.
 func (m *Migration) lift(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTimeout)
 	defer cancel()
@@ -88,9 +89,9 @@ func (m *Migration) lift(ctx context.Context) error {
 	return nil
 }
 
-// fence raises or lifts the alarm CORRUPT in the source: the only one that has etcd refuse every
-// write, and the end of leases. It is an entry of the source's log, so that no write after it is
-// applied by any member.
+// fence raises or clears the alarm CORRUPT in the source: the only alarm that makes etcd refuse
+// every write, and the expiry of leases. It is an entry of the source's log, so that no member
+// applies a write after it.
 func (m *Migration) fence(ctx context.Context, action etcdserverpb.AlarmRequest_AlarmAction) error {
 	st, err := firstStatus(ctx, m.o.Source)
 	if err != nil {
@@ -103,7 +104,7 @@ func (m *Migration) fence(ctx context.Context, action etcdserverpb.AlarmRequest_
 	return nil
 }
 
-// catchUp follows the source up to the revision that it is at now, which it returns.
+// catchUp follows the source up to its present revision, which it returns.
 func (m *Migration) catchUp(ctx context.Context) (revision int64, err error) {
 	if revision, err = m.SourceRevision(ctx); err != nil {
 		return 0, err
@@ -134,7 +135,7 @@ func (m *Migration) verifyPresent(ctx context.Context) (Verified, error) {
 	}
 }
 
-// takeLast takes what has changed until the source refused writes, and opens the target.
+// takeLast reads the changes up to the refusal of writes in the source, and opens the target.
 func (m *Migration) takeLast(ctx context.Context, done *Finished, before *users, known leases) error {
 	ctx, cancel := context.WithTimeout(ctx, lastTimeout)
 	defer cancel()
@@ -169,7 +170,7 @@ func (m *Migration) takeLast(ctx context.Context, done *Finished, before *users,
 	return err
 }
 
-// compareCounts compares how many keys the clusters have as of a revision.
+// compareCounts compares the numbers of keys in the two clusters as of a revision.
 func (m *Migration) compareCounts(ctx context.Context, revision int64) error {
 	count := func(c *clientv3.Client) (int64, error) {
 		r, err := c.Get(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithCountOnly(), clientv3.WithRev(revision))

@@ -12,16 +12,16 @@ import (
 	"cairn/internal/migration"
 )
 
-// lookInterval is how often the target is asked whether the migration is finished, and
-// reportInterval how often it is told the source's revision, and a person the progress.
+// lookInterval is the interval at which the target's phase is read, to detect that the migration is
+// finished. At reportInterval the source's revision is sent to the target, and progress is reported.
 const (
 	lookInterval   = time.Second
 	reportInterval = 5 * time.Second
 )
 
-// follow applies what the source changes behind a revision, until enough reports true, which may be
-// nil. It returns errCompacted if the source has compacted what comes next, and errFinished if the
-// migration is finished.
+// follow applies the source's changes after a revision, until enough, which may be nil, returns
+// true. It returns errCompacted if the source has compacted the next revision, and errFinished if
+// the migration is finished.
 func (m *Migration) follow(ctx context.Context, from int64, enough func(revision int64) bool) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
@@ -69,17 +69,17 @@ func (m *Migration) follow(ctx context.Context, from int64, enough func(revision
 	return nil
 }
 
-// follower makes commands of watch responses.
+// follower makes commands from watch responses.
 type follower struct {
 	m        *Migration
-	revision int64 // that the target has, with what command holds
+	revision int64 // that the target has, with the changes in command
 	sub      int64 // of the next change of revision
 	seen     int64 // of the source
 	command  []byte
 }
 
 // take adds the changes of a response. All changes of a revision are in one response: etcd never
-// divides a revision, and the client puts fragments together.
+// divides a revision, and the client joins fragments.
 func (f *follower) take(resp *clientv3.WatchResponse) error {
 	switch {
 	case resp.CompactRevision > 0:
@@ -106,8 +106,8 @@ func (f *follower) take(resp *clientv3.WatchResponse) error {
 	return nil
 }
 
-// begin starts a command. It does not move the target beyond the last change: what comes next has
-// revisions of its own.
+// begin starts a command. It does not set the target's revision beyond the last change: the
+// following changes have their own revisions.
 func (f *follower) begin() {
 	c := migration.Command{Kind: migration.KindReplay, Seen: f.seen}
 	f.command = c.Append(f.command[:0])
@@ -122,7 +122,7 @@ func recordOf(e *clientv3.Event, sub int64) kv.Record {
 	return r
 }
 
-// more takes what has come meanwhile, as far as it makes one command.
+// more adds responses that have been received in the meantime, as far as they fit into one command.
 func (f *follower) more(events clientv3.WatchChan) error {
 	for len(f.command) < commandBytes {
 		select {
@@ -148,7 +148,7 @@ func (f *follower) flush(ctx context.Context) error {
 	return f.apply(ctx)
 }
 
-// report has the target know the source's revision.
+// report sends the source's revision to the target.
 func (f *follower) report(ctx context.Context) (err error) {
 	if f.seen, err = f.m.SourceRevision(ctx); err != nil {
 		return err

@@ -13,14 +13,14 @@ import (
 	"cairn/internal/migration"
 )
 
-// leaseWorkers is how many leases are asked for at a time.
+// leaseWorkers is the number of leases that are requested at a time.
 const leaseWorkers = 32
 
 // leases are the granted TTLs of the source's leases.
 type leases map[clientv3.LeaseID]int64
 
-// takeLeases returns the source's leases. TTLs that are in known are not asked for again: the TTL
-// of a lease never changes.
+// takeLeases returns the source's leases. TTLs in known are not requested again: the TTL of a lease
+// never changes.
 func (m *Migration) takeLeases(ctx context.Context, known leases) (leases, error) {
 	list, err := m.o.Source.Leases(ctx)
 	if err != nil {
@@ -47,7 +47,8 @@ func (m *Migration) takeLeases(ctx context.Context, known leases) (leases, error
 					cancel(fmt.Errorf("old cluster: read lease %x: %w", int64(id), err))
 					return
 				}
-				// One that has ended since, or whose end the source refuses, ends at once.
+				// A lease that has expired in the meantime, or whose expiry the source refuses,
+				// ends at once.
 				mu.Lock()
 				found[id] = max(r.GrantedTTL, 1)
 				mu.Unlock()
@@ -58,8 +59,8 @@ func (m *Migration) takeLeases(ctx context.Context, known leases) (leases, error
 	return found, context.Cause(ctx)
 }
 
-// command returns the command that gives the target these leases. Each has its full TTL again, as
-// after an election in etcd: no lease may end early, and holders that are alive renew theirs.
+// command returns the command that creates these leases in the target. Each has its full TTL again,
+// as after an election in etcd: no lease may expire early, and running holders renew theirs.
 func (l leases) command() *migration.Command {
 	c := &migration.Command{Kind: migration.KindLeases}
 	for _, id := range slices.Sorted(maps.Keys(l)) {

@@ -14,12 +14,11 @@ import (
 	"cairn/internal/migration"
 )
 
-// commandBytes is how large a command grows before it is sent. One with a larger revision is
-// larger.
+// commandBytes is the size at which a command is sent. A command with a larger revision is larger.
 const commandBytes = 1 << 20
 
-// load sends the content of a snapshot of the source. st says where the target is; a load that was
-// interrupted goes on if the source has not been compacted meanwhile.
+// load sends the content of a snapshot of the source. st is the position of the target; an
+// interrupted load continues if the source has not been compacted in the meantime.
 func (m *Migration) load(ctx context.Context, st *migration.Status) (migration.Status, error) {
 	f, err := m.snapshot(ctx)
 	if err != nil {
@@ -75,7 +74,7 @@ func (m *Migration) loadAuth(ctx context.Context, f *etcdfile.File) error {
 	return m.target.reopen()
 }
 
-// loadLeases shows the leases of the snapshot in the target. Finish takes them again.
+// loadLeases creates the leases of the snapshot in the target. Finish reads them again.
 func (m *Migration) loadLeases(ctx context.Context, f *etcdfile.File) error {
 	c := migration.Command{Kind: migration.KindLeases}
 	err := f.Leases(func(l etcdfile.Lease) error {
@@ -89,8 +88,8 @@ func (m *Migration) loadLeases(ctx context.Context, f *etcdfile.File) error {
 	return err
 }
 
-// loader sends the changes of a snapshot: those up to the base as keys, and then revision by
-// revision.
+// loader sends the changes of a snapshot: those up to the base as keys, and the later ones revision
+// by revision.
 type loader struct {
 	m       *Migration
 	ctx     context.Context //nolint:containedctx // of one load
@@ -113,7 +112,7 @@ func (l *loader) add(c *etcdfile.Change) error {
 	rev := c.Revision
 	switch {
 	case rev.Main <= l.base && !l.loaded.Less(rev), rev.Main > l.base && rev.Main <= l.now.Revision && l.now.Phase == migration.Following:
-		return nil // the target has it
+		return nil // the target has it already
 	case rev.Main > l.base && l.now.Phase == migration.Loading:
 		if err := l.endBase(); err != nil {
 			return err
@@ -145,7 +144,7 @@ func (l *loader) endBase() error {
 	return l.flush()
 }
 
-// end sends what is left.
+// end sends the remaining changes.
 func (l *loader) end() error {
 	if l.now.Phase == migration.Loading {
 		return l.endBase()
@@ -160,13 +159,13 @@ func (l *loader) flush() (err error) {
 	l.now, err = l.m.target.apply(l.ctx, l.command)
 	l.command = l.command[:0]
 	if err != nil {
-		l.failed = err // etcdfile adds the place in the file, which is not where the fault is
+		l.failed = err // etcdfile adds the place in the file, which is not the place of this error
 	}
 	return err
 }
 
-// snapshot saves a snapshot of the source and opens it. The file loses its name at once, so that
-// nothing is left behind however this program ends.
+// snapshot saves a snapshot of the source and opens it. The file is unlinked at once, so that no
+// file remains however this program ends.
 func (m *Migration) snapshot(ctx context.Context) (f *etcdfile.File, err error) {
 	path := filepath.Join(m.o.Dir, "etcdctl-migrate-"+migration.SourceID(m.source)+".db")
 	defer func() { err = errors.Join(err, removeFile(path)) }()
@@ -195,7 +194,7 @@ func (m *Migration) download(ctx context.Context, path string) (err error) {
 	return err
 }
 
-// counted reports what is read.
+// counted reports the number of bytes read.
 type counted struct {
 	r      io.Reader
 	report func(n int)

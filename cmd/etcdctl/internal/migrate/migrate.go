@@ -3,17 +3,18 @@
 //
 //  1. Load: a snapshot of the source is saved to a file, and its keys are sent to the target with
 //     their revisions and history.
-//  2. Follow: a watch on all keys of the source continues behind that. Each revision is applied
+//  2. Follow: a watch on all keys of the source continues after that. Each revision is applied
 //     under the same number.
 //  3. Finish: the keys of both clusters are compared, the source is made to refuse writes, the last
-//     revisions, leases and users are taken, and the target begins to take writes.
+//     revisions, leases and users are copied, and the target starts to accept writes.
 //
-// It owns the order of these steps and the connections to both clusters. It does not own what the
-// target does with a command (package migration).
+// It owns the order of these steps and the connections to both clusters. It does not own the
+// execution of commands in the target (package migration).
 //
-// Invariants: how far the migration has come is known to the target alone, so that a program that
-// was killed at any moment, or runs twice, loses and repeats nothing. Nothing of the source is
-// changed before Finish, which raises an alarm there that refuses writes, and lifts it if it fails.
+// Invariants: only the target stores the position of the migration, so that a program that was
+// killed at any moment, or runs twice, neither loses nor repeats a change. Nothing of the source is
+// changed before Finish, which raises an alarm there that refuses writes, and clears it if it
+// fails.
 //
 // Concurrency: a Migration belongs to one goroutine.
 package migrate
@@ -33,19 +34,19 @@ import (
 	"cairn/internal/migration"
 )
 
-// Options say between which clusters content is moved.
+// Options name the two clusters.
 type Options struct {
 	Source *clientv3.Client
-	// Endpoints are the source's, for the status.
+	// Endpoints are the source's, shown in the status.
 	Endpoints string
 	// Target opens a client of the target. It is called again when users were replaced, or a
 	// connection has failed.
 	Target func() (*clientv3.Client, error)
-	// Dir is where the snapshot is kept while it is read.
+	// Dir is the directory for the snapshot while it is read.
 	Dir string
-	// Log reports progress to a person. It gets one line without its end.
+	// Log prints progress for a person. It gets one line without its line feed.
 	Log func(format string, args ...any)
-	// Downloaded is told how many bytes of a snapshot have come; may be nil.
+	// Downloaded is called with the number of bytes of a snapshot received; may be nil.
 	Downloaded func(n int)
 }
 
@@ -79,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Migration, error) {
 // Close closes the connection to the target.
 func (m *Migration) Close() error { return m.target.close() }
 
-// firstStatus returns the status of the first endpoint that answers.
+// firstStatus returns the status of the first endpoint that responds.
 func firstStatus(ctx context.Context, c *clientv3.Client) (st *clientv3.StatusResponse, err error) {
 	for _, endpoint := range c.Endpoints() {
 		var r *clientv3.StatusResponse
@@ -90,7 +91,7 @@ func firstStatus(ctx context.Context, c *clientv3.Client) (st *clientv3.StatusRe
 	return nil, err
 }
 
-// statusTimeout bounds the question for a member's status.
+// statusTimeout limits the request for a member's status.
 const statusTimeout = 5 * time.Second
 
 func statusOf(ctx context.Context, c *clientv3.Client, endpoint string) (*clientv3.StatusResponse, error) {
@@ -103,19 +104,19 @@ func statusOf(ctx context.Context, c *clientv3.Client, endpoint string) (*client
 	return r, nil
 }
 
-// Status returns how far a target has come.
+// Status returns the position of a target.
 func Status(ctx context.Context, c *clientv3.Client) (migration.Status, error) {
 	return (&target{client: c}).status(ctx)
 }
 
-// Status returns how far the target has come.
+// Status returns the position of the target.
 func (m *Migration) Status(ctx context.Context) (migration.Status, error) {
 	return m.target.status(ctx)
 }
 
 // SourceRevision returns the newest revision of the source.
 func (m *Migration) SourceRevision(ctx context.Context) (int64, error) {
-	// A linearizable read: a member that lags must not answer for the cluster.
+	// A linearizable read: the revision of a member that lags would be too low.
 	r, err := m.o.Source.Get(ctx, "\x00", clientv3.WithCountOnly())
 	if err != nil {
 		return 0, fmt.Errorf("old cluster: read revision: %w", err)
@@ -123,11 +124,11 @@ func (m *Migration) SourceRevision(ctx context.Context) (int64, error) {
 	return r.Header.Revision, nil
 }
 
-// retryPause is between two attempts after a connection has failed.
+// retryPause is the pause between two attempts after a connection has failed.
 const retryPause = time.Second
 
 // Run loads and follows until the migration is finished, by Finish in another program, or the
-// context ends. It survives failures of connections and members.
+// context ends. It continues after failures of connections and members.
 func (m *Migration) Run(ctx context.Context) error {
 	for said := ""; ; {
 		err := m.run(ctx)
@@ -154,7 +155,7 @@ func (m *Migration) Run(ctx context.Context) error {
 	}
 }
 
-// run brings the target from where it is to following, and follows.
+// run loads the target if needed, and follows.
 func (m *Migration) run(ctx context.Context) error {
 	st, err := m.target.status(ctx)
 	if err != nil {
@@ -173,7 +174,7 @@ func (m *Migration) run(ctx context.Context) error {
 				return err
 			}
 			m.o.Log("%v: loading a new snapshot", err)
-			st.Phase = migration.None // begins again
+			st.Phase = migration.None // starts again
 		default:
 			if st, err = m.load(ctx, &st); err != nil {
 				return err
@@ -182,7 +183,7 @@ func (m *Migration) run(ctx context.Context) error {
 	}
 }
 
-// checkSource returns an error if the target takes over another cluster than the source.
+// checkSource returns an error if the target migrates from another cluster than the source.
 func (m *Migration) checkSource(st *migration.Status) error {
 	if st.Phase != migration.None && st.Source != migration.SourceID(m.source) {
 		return &permanentError{fmt.Errorf("the new cluster takes over cluster %s (%s), not %s", st.Source, st.Endpoints, migration.SourceID(m.source))}
@@ -190,7 +191,7 @@ func (m *Migration) checkSource(st *migration.Status) error {
 	return nil
 }
 
-// permanentError is an error that another attempt cannot mend.
+// permanentError is an error that another attempt cannot fix.
 type permanentError struct{ error }
 
 // Unwrap returns the cause.

@@ -12,8 +12,8 @@ import (
 	"cairn/internal/migration"
 )
 
-// pieceBytes is how much of a command a message carries: less than any --max-request-bytes that is
-// of use.
+// pieceBytes is the size of the piece of a command in a message: less than any practical
+// --max-request-bytes.
 const pieceBytes = 256 << 10
 
 // target sends commands to the new cluster.
@@ -58,7 +58,7 @@ func (t *target) endStream() {
 	}
 }
 
-// status returns how far the target has come.
+// status returns the position of the target.
 func (t *target) status(ctx context.Context) (migration.Status, error) {
 	resp := new(wrapperspb.BytesValue)
 	err := t.client.ActiveConnection().Invoke(ctx, "/"+migration.ServiceName+"/"+migration.MethodStatus, new(wrapperspb.BytesValue), resp)
@@ -70,7 +70,7 @@ func (t *target) status(ctx context.Context) (migration.Status, error) {
 
 var applyStream = grpc.StreamDesc{StreamName: migration.MethodApply, ServerStreams: true, ClientStreams: true}
 
-// apply has a command applied, and returns the status after it.
+// apply sends a command, and returns the status after it was applied.
 func (t *target) apply(ctx context.Context, command []byte) (migration.Status, error) {
 	if len(command) >= migration.CommandBytesMax {
 		return migration.Status{}, &permanentError{fmt.Errorf(
@@ -107,7 +107,7 @@ func (t *target) send(ctx context.Context, command []byte) (*wrapperspb.BytesVal
 		}
 		t.piece = append(t.piece, command[:n]...)
 		if err := t.stream.SendMsg(&wrapperspb.BytesValue{Value: t.piece}); err != nil {
-			break // RecvMsg has the reason
+			break // RecvMsg returns the reason
 		}
 		command = command[n:]
 	}
@@ -115,7 +115,7 @@ func (t *target) send(ctx context.Context, command []byte) (*wrapperspb.BytesVal
 	return resp, t.stream.RecvMsg(resp)
 }
 
-// command is apply for a command that is not made of changes.
+// command is apply for a command that does not consist of changes.
 func (t *target) command(ctx context.Context, c *migration.Command) (migration.Status, error) {
 	return t.apply(ctx, c.Append(nil))
 }

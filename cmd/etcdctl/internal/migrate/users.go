@@ -14,19 +14,20 @@ import (
 	"cairn/internal/migration"
 )
 
-// users are the users and roles of a cluster as its API shows them: without passwords, a line each.
+// users are the users and roles of a cluster as returned by its API: without passwords, one line
+// each.
 type users struct {
 	lines    []string
-	revision uint64 // of users and roles; 0 before etcd 3.5, which does not show it
+	revision uint64 // of users and roles; 0 before etcd 3.5, which does not report it
 	enabled  bool   // known if revision is not 0
 }
 
-// equal reports whether nothing has changed between two moments, as far as the API shows it.
+// equal reports whether nothing has changed between two moments, as far as the API shows.
 func (u *users) equal(other *users) bool {
 	return slices.Equal(u.lines, other.lines) && u.revision == other.revision && u.enabled == other.enabled
 }
 
-// usersOf asks a cluster for its users and roles.
+// usersOf requests a cluster's users and roles.
 func usersOf(ctx context.Context, c *clientv3.Client) (u users, err error) {
 	st, err := c.AuthStatus(ctx)
 	switch {
@@ -64,14 +65,14 @@ func usersOf(ctx context.Context, c *clientv3.Client) (u users, err error) {
 	return u, nil
 }
 
-// isUnimplemented reports whether a server does not know a call.
+// isUnimplemented reports whether a server does not implement a call.
 func isUnimplemented(err error) bool {
 	st, ok := statusIn(err)
 	return ok && st.Code() == codes.Unimplemented || strings.Contains(err.Error(), "unknown method")
 }
 
-// takeUsers brings the target's users and roles up to date, and returns the source's. Passwords are
-// in snapshots alone, so that a new one is taken unless it is certain that nothing has changed.
+// takeUsers updates the target's users and roles, and returns the source's. Only snapshots have
+// passwords, so a new snapshot is taken unless it is certain that nothing has changed.
 func (m *Migration) takeUsers(ctx context.Context) (users, error) {
 	source, err := usersOf(ctx, m.o.Source)
 	if err != nil {

@@ -14,15 +14,15 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Limits of a page of keys that are compared: its number of keys is changed so that a page has
-// about pageBytes.
+// Limits of a page of compared keys: the number of keys is adjusted so that a page has about
+// pageBytes.
 const (
 	pageBytes   = 2 << 20
 	pageKeysMin = 1
 	pageKeysMax = 8192
 )
 
-// Verified is what a comparison has found equal.
+// Verified is the result of a successful comparison.
 type Verified struct {
 	Revision, Keys int64
 	Sum            []byte // SHA-256 of the keys
@@ -118,7 +118,7 @@ func newKeyStream(ctx context.Context, c *clientv3.Client, revision int64) *keyS
 	return s
 }
 
-// pageLimit returns how many keys like these make a page.
+// pageLimit returns the number of keys of this size that make a page.
 func pageLimit(kvs []*mvccpb.KeyValue) int64 {
 	size := 1
 	for _, k := range kvs {
@@ -127,7 +127,7 @@ func pageLimit(kvs []*mvccpb.KeyValue) int64 {
 	return int64(min(max(pageBytes*len(kvs)/size, pageKeysMin), pageKeysMax))
 }
 
-// next returns the next key, nil at the end.
+// next returns the next key, or nil at the end.
 func (s *keyStream) next() (*mvccpb.KeyValue, error) {
 	for len(s.kvs) == 0 {
 		if s.done {
@@ -144,5 +144,5 @@ func (s *keyStream) next() (*mvccpb.KeyValue, error) {
 	return k, nil
 }
 
-// compacted reports whether a revision could not be read any more.
+// compacted reports whether an error means that a revision is compacted.
 func compacted(err error) bool { return errors.Is(err, rpctypes.ErrCompacted) }

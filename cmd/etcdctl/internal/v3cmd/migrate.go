@@ -207,6 +207,6 @@ func printMigration(s *cli.Session, st migrationStatus) error {
 	return nil
 }
 
-// idleWarning is after how long without a report the program that follows is taken for dead; it
+// idleWarning is the time without a report after which the following program is considered dead; it
 // reports every 5 s.
 const idleWarning = 15 * time.Second

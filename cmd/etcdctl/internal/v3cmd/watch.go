@@ -256,7 +256,7 @@ func (w *watcher) parse(words []string) (watchRequest, error) {
 	}
 	r, err := w.request(flags, flags.Args(), flags.ArgsLenAtDash())
 	if errors.Is(err, errRangeAndPrefix) {
-		return r, errRangeAndPrefix // the session goes on; other errors in the arguments end it
+		return r, errRangeAndPrefix // the session continues; other errors in the arguments end it
 	}
 	return r, err
 }
