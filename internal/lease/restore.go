@@ -35,7 +35,7 @@ func CheckRestored(id kv.LeaseID, ttl, left int64) error {
 var ErrRestored = kv.NewRefusal("impossible lease")
 
 // Checkpoint sets the rest of a lease's TTL in the open command of w, as etcd's log has it; 0 or
-// more than the TTL stands for all of it. It does nothing if there is no such lease.
+// more than the TTL means all of it. It does nothing if there is no such lease.
 func Checkpoint(w *mvcc.Writer, now kv.ClusterTime, id kv.LeaseID, left int64) error {
 	b := w.Batch()
 	l, ok, err := get(b.Lend, id)

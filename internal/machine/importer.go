@@ -182,7 +182,7 @@ func (im *Importer) Apply(kind Kind, payload []byte) (res Result, err error) {
 	return res, err
 }
 
-// CheckpointLease sets the rest of a lease's TTL, in seconds; 0 stands for all of it. BeginCommands
+// CheckpointLease sets the rest of a lease's TTL, in seconds; 0 means all of it. BeginCommands
 // must have been called.
 func (im *Importer) CheckpointLease(id kv.LeaseID, left int64) error {
 	im.m.w.Start()

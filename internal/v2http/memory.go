@@ -61,7 +61,7 @@ func (h *Handler) respondLong(w http.ResponseWriter, v2Index int64, at kv.Cluste
 	h.setIndexes(head, v2Index)
 	head["Content-Type"] = jsonType
 	w.WriteHeader(http.StatusOK)
-	var failed error // the client has gone
+	var failed error // the client has disconnected
 	e.part = func(text []byte) []byte {
 		if len(text) < longPartBytes && failed == nil {
 			return text

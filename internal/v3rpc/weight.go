@@ -14,7 +14,7 @@ import (
 
 // weight is what a request takes from its client's account for what it reads, or deletes, of
 // several keys. It is taken before the request is proposed: what has been applied cannot wait for
-// memory any more.
+// memory.
 //
 // A nil *weight weighs nothing.
 type weight struct {

@@ -162,7 +162,7 @@ func TestMigrationToThreeMembers(t *testing.T) {
 }
 
 // TestMigrationAfterCompaction: what the old cluster has compacted while no program followed is
-// loaded again, and watchers that cannot go on are told.
+// loaded again, and watchers that cannot continue get an error.
 func TestMigrationAfterCompaction(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	write := func(n int) (revision int64) {
