@@ -13,7 +13,8 @@ import (
 )
 
 // lookInterval is the interval at which the target's phase is read, to detect that the migration is
-// finished. At reportInterval the source's revision is sent to the target, and progress is reported.
+// finished. At reportInterval the source's revision is sent to the target, and progress is
+// reported.
 const (
 	lookInterval   = time.Second
 	reportInterval = 5 * time.Second
