@@ -75,7 +75,7 @@ func TestHeapOfUnreadResponses(t *testing.T) {
 					}
 				}
 			}
-			// The requests settle when what is taken does not change any more.
+			// The requests are all waiting when the bytes taken no longer change.
 			last, since := int64(-1), time.Now()
 			for time.Since(since) < 200*time.Millisecond {
 				if used := b.Used(); used != last {
