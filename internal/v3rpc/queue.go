@@ -305,16 +305,13 @@ func (q *queue) signalMovedLocked() {
 func (q *queue) front(ctx context.Context, after int64) (key string, created, seen int64, err error) {
 	for {
 		q.mu.Lock()
-		switch {
-		case q.ended != nil:
-			defer q.mu.Unlock()
-			return "", 0, 0, q.ended
-		case q.seen > after:
-			defer q.mu.Unlock()
+		if q.ended != nil || q.seen > after {
 			if created = q.frontLocked(); len(q.order) > 0 {
 				key = q.order[0].key
 			}
-			return key, created, q.seen, nil
+			seen, err = q.seen, q.ended
+			q.mu.Unlock()
+			return key, created, seen, err
 		}
 		if q.moved == nil {
 			q.moved = make(chan struct{})

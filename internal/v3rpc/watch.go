@@ -202,11 +202,11 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 	if err != nil {
 		return s.refuse(wireError(err).Error())
 	}
-	if n := bytesOf(rng); s.account.TryTake(n) {
-		s.watched += n
-	} else {
+	n := bytesOf(rng)
+	if !s.account.TryTake(n) {
 		return s.refuse(rpctypes.ErrGRPCRequestTooManyRequests.Error())
 	}
+	s.watched += n
 	if s.auth == nil {
 		s.auth = c.State
 	}

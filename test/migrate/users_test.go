@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,18 +124,16 @@ func TestMigrationToThreeMembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range f.Members() {
-		if m.ID() == st.Leader {
-			if err := m.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := m.Start(); err != nil {
-					t.Error(err)
-				}
-			}()
-		}
+	members := f.Members()
+	leader := members[slices.IndexFunc(members, func(m *fleet.Member) bool { return m.ID() == st.Leader })]
+	if err := leader.Kill(); err != nil {
+		t.Fatal(err)
 	}
+	defer func() {
+		if err := leader.Start(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if _, err := w.from.Delete(ctx, "/k/a"); err != nil {
 		t.Fatal(err)
 	}

@@ -214,9 +214,7 @@ func (g *group) deliver(r *clientv3.WatchResponse) {
 		return
 	}
 	b := &batch{header: r.Header, events: make([]*mvccpb.Event, len(r.Events))}
-	for i, e := range r.Events {
-		b.events[i] = e
-	}
+	copy(b.events, r.Events)
 	g.position = max(g.position, b.events[len(b.events)-1].Kv.ModRevision+1)
 	var behind []*watcher
 	for wr := range g.watchers {
