@@ -91,7 +91,7 @@ var flagCases = map[string]flagCase{
 
 	"max-request-bytes":              {"3MiB", "big", `"big" is not a number of bytes`},
 	"max-txn-ops":                    {"7", "0", `"0" is not a number from 1 to 2147483647`},
-	"memory-limit":                   {"3GiB", "1MiB", `"1MiB" is too little: a member needs at least 512 MiB`},
+	"memory-limit":                   {"3GiB", "1MiB", `"1MiB" is too little: a member needs at least 256 MiB`},
 	"watch-progress-notify-interval": {"7s", "7", `"7" is not a length of time such as 30s or 10m, nor 0`},
 	"max-concurrent-streams":         {"7", "0", `"0" is not a number from 1 to 4294967295`},
 	"grpc-keepalive-min-time":        aTime,

@@ -80,7 +80,7 @@ func gunzip(in *http2.Buffer, limit int) (*http2.Buffer, *status.Status) {
 	defer gzipReaders.Put(z)
 	out := http2.NewBuffer(min(4*len(in.B), limit+1))
 	for {
-		out = out.Grow(1)
+		out = out.Grow(1, limit+1-len(out.B))
 		n, err := z.Read(out.B[len(out.B):cap(out.B)])
 		out.B = out.B[:len(out.B)+n]
 		if len(out.B) > limit {

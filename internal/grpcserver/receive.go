@@ -57,7 +57,7 @@ func (c *call) assemble(p []byte) bool {
 		}
 		n := min(c.need, len(p))
 		had := cap(c.msg.B)
-		c.msg = c.msg.Grow(n)
+		c.msg = c.msg.Grow(n, c.need)
 		if !c.hold(cap(c.msg.B) - had) {
 			return false
 		}

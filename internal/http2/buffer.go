@@ -75,13 +75,13 @@ func (b *Buffer) Free() {
 	bufferPools[class].Put(b)
 }
 
-// Grow returns a buffer with the same bytes and room for n more. It is b, or b's replacement of at
-// least twice the capacity.
-func (b *Buffer) Grow(n int) *Buffer {
+// Grow returns a buffer with the same bytes and room for n more, of most that can still come. It is
+// b, or a replacement of twice the capacity or, if that is less, with room for all that can come.
+func (b *Buffer) Grow(n, most int) *Buffer {
 	if cap(b.B)-len(b.B) >= n {
 		return b
 	}
-	bigger := NewBuffer(max(len(b.B)+n, 2*cap(b.B)))
+	bigger := NewBuffer(len(b.B) + max(n, min(most, 2*cap(b.B)-len(b.B))))
 	bigger.B = append(bigger.B, b.B...)
 	bigger.share, bigger.account = b.share, b.account
 	b.share, b.account = 0, nil
