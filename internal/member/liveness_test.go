@@ -137,6 +137,9 @@ func TestDataDirectoryRemoved(t *testing.T) {
 			}
 			cfg := testConfig(nil)
 			cfg.Dir = dir
+			if replaced { // as --unsafe-no-fsync does
+				cfg.FS = storage.WithoutSync(storage.OSFS)
+			}
 			m := start(t, cfg)
 			if err := os.Rename(away, away+".away"); err != nil {
 				t.Fatal(err)

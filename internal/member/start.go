@@ -45,7 +45,7 @@ func Start(cfg Config) (_ *Member, err error) {
 	m.logs.role.m, m.logs.name = m, "log writer"
 	m.applier.role.m, m.applier.name = m, "applier"
 	m.appends.role, m.applies.role = m.logs.name, m.applier.name
-	if cfg.FS == nil {
+	if storage.OnOS(cfg.FS) {
 		if m.dir, err = newDirWatch(cfg.Dir, logDir(cfg.Dir), stateDir(cfg.Dir)); err != nil {
 			return nil, errors.Join(err, m.closeStores())
 		}

@@ -34,6 +34,9 @@ type FS = vfs.FS
 // OSFS is the operating system's file system.
 var OSFS = vfs.Default
 
+// OnOS reports whether the files of fs, nil or whatever wraps it, are the operating system's.
+func OnOS(fs FS) bool { return fs == nil || vfs.Root(fs) == OSFS }
+
 // ErrClosed is returned by reads of a store that was closed.
 var ErrClosed = errors.New("the store is closed")
 
