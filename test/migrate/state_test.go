@@ -29,6 +29,8 @@ func (w *world) comparesHistory() {
 	from, to := w.compactRevision(), r.Header.Revision
 	sameKeys(w.t, w.from, w.to, to)
 	sameKeys(w.t, w.from, w.to, (from+to)/2)
+	// A deletion by the revision that a compaction names is an event in ours and none in etcd.
+	from++
 	compareLines(w.t, "history", history(w.t, w.from, from, to), history(w.t, w.to, from, to))
 }
 
