@@ -1,5 +1,5 @@
-// A build for the race detector holds up to twice the memory now and then: its pools drop buffers at
-// random, and pebble allocates in other ways. What is measured there is not the program.
+// A build for the race detector can use twice the memory: its pools drop buffers at random, and
+// pebble allocates in other ways. A measurement there says nothing about the program.
 
 //go:build !race
 
