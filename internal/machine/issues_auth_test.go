@@ -15,8 +15,8 @@ import (
 	"cairn/internal/storage"
 )
 
-// guarded is a machine with authentication enabled and the user u, who may read and write [/u/,
-// /u0) and read /r.
+// guarded is a machine with authentication enabled and the user u, whose permissions are readwrite
+// of [/u/, /u0) and read of /r.
 type guarded struct {
 	t     *testing.T
 	fs    storage.CrashableFS

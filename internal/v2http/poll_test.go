@@ -132,8 +132,8 @@ func (s *pollSite) change(c *auth.Command) {
 	}
 }
 
-// enableAuth creates root and a user "reader" who may read /a and everything below it, and enables
-// authentication.
+// enableAuth creates root and a user "reader" with read permission for /a and everything below it,
+// and enables authentication.
 func (s *pollSite) enableAuth() {
 	s.t.Helper()
 	hash, err := s.users.gate.Hash(s.t.Context(), "secret")

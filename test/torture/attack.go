@@ -23,7 +23,7 @@ type attack struct {
 }
 
 // attacks are those of each group of -attack. Peer attacks come from a process that is no member,
-// and must change nothing. Requests come from a user who may write below chaosPrefix only.
+// and must change nothing. Requests come from a user with write permission below chaosPrefix only.
 var attacks = map[string][]attack{
 	"peer":     peerAttacks,
 	"requests": requestAttacks,

@@ -24,7 +24,8 @@ func TestFound(t *testing.T) {
 		{method: "GET", target: users + "root"},
 		put("/v2/auth/enable", "", ""),
 		{method: "GET", target: users, auth: basic("root", "pw")},
-		// A user who may write a path may create in-order keys below it, and no other key.
+		// A user with write permission for a path may create in-order keys below it, and no other
+		// key.
 		put("/v2/auth/roles/box", `{"role":"box","permissions":{"kv":{"read":[],"write":["/box"]}}}`, basic("root", "pw")),
 		put(users+"ann", `{"user":"ann","grant":["box"]}`, basic("root", "pw")),
 		{method: "POST", target: "/v2/keys/box", body: "value=x&noValueOnSuccess=true", contentType: "application/x-www-form-urlencoded", auth: basic("ann", "pw")},

@@ -390,7 +390,7 @@ func (u *upgrade) endLoad() *clientv3.GetResponse {
 		return u.seenRevision
 	}
 	for ; seen() < last; time.Sleep(pause) {
-		u.must(fmt.Sprintf("the watch, which has come to revision %d of %d", seen(), last), u.ctx.Err())
+		u.must(fmt.Sprintf("the watch at revision %d of %d", seen(), last), u.ctx.Err())
 	}
 	u.endWatch()
 	u.watching.Wait()
