@@ -39,8 +39,8 @@ func fields(f *fixture) {
 	}
 }
 
-// TestSnapshotStream takes a snapshot as etcd's client does, which verifies the SHA-256 at its end;
-// and checks who has permission.
+// TestSnapshotStream takes a snapshot as etcd's client does, which verifies the SHA-256 at its end,
+// and checks that only the role root has permission.
 func TestSnapshotStream(t *testing.T) {
 	f := guarded(t)
 	take := func(f *fixture) ([]byte, error) {
