@@ -220,18 +220,23 @@ func (m *Member) AwaitEnd(ctx context.Context) (*os.ProcessState, error) {
 	return state, nil
 }
 
-// Pause stops the process with SIGSTOP until Resume.
-func (m *Member) Pause() error { return m.pause(true, syscall.SIGSTOP) }
+// Pause stops the process until Resume. When it returns, no thread of the process runs.
+func (m *Member) Pause() error { return m.pause(true, (*process.Process).Pause) }
 
 // Resume continues a paused process.
-func (m *Member) Resume() error { return m.pause(false, syscall.SIGCONT) }
+func (m *Member) Resume() error {
+	return m.pause(false, func(p *process.Process) error { return p.Signal(syscall.SIGCONT) })
+}
 
-func (m *Member) pause(paused bool, signal syscall.Signal) error {
-	if err := m.signal(signal); err != nil {
-		return err
-	}
+func (m *Member) pause(paused bool, do func(*process.Process) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.running() {
+		return nil
+	}
+	if err := do(m.proc); err != nil {
+		return err
+	}
 	m.paused = paused
 	return nil
 }

@@ -40,13 +40,6 @@ func (c *cluster) follower() (follower, other *member) {
 	return follower, other
 }
 
-func (c *cluster) signal(m *member, s syscall.Signal) {
-	c.t.Helper()
-	if err := m.proc.Signal(s); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
 const awayWrites = 600
 
 // writeWhileAway writes far more than the log keeps while a member does not receive it.
@@ -122,9 +115,13 @@ func TestSnapshotUnderWatchers(t *testing.T) {
 		}
 	}
 	tell(<-watch)
-	c.signal(follower, syscall.SIGSTOP)
+	if err := follower.proc.Pause(); err != nil {
+		t.Fatal(err)
+	}
 	last := c.writeWhileAway(other)
-	c.signal(follower, syscall.SIGCONT)
+	if err := follower.proc.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 	for next <= last {
 		select {
 		case r := <-watch:

@@ -21,6 +21,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a started process.
@@ -99,6 +101,24 @@ func (p *Process) Signal(signal os.Signal) error {
 		return fmt.Errorf("send %v to process %d: %w", signal, p.PID(), err)
 	}
 	return nil
+}
+
+// Pause stops the process with SIGSTOP, and returns when none of its threads runs any more: without
+// waiting, one that is on a processor may still serve a request. Only the process that started it
+// may call Pause. It does nothing when the process has ended; Signal with SIGCONT continues it.
+func (p *Process) Pause() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		switch {
+		case err == nil || errors.Is(err, unix.ECHILD):
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("wait until process %d has stopped: %w", p.PID(), err)
+		}
+	}
 }
 
 // Await waits until the process has ended, and returns its state.

@@ -3,8 +3,11 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -46,6 +49,41 @@ func TestProcessIsKilled(t *testing.T) {
 	state, err := p.Await(ctx)
 	if err != nil || state.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Errorf("ended with %v, %v, want SIGKILL", state, err)
+	}
+}
+
+// TestPause: when Pause returns, every thread of the process is stopped; also the second time, and
+// also when the process has ended.
+func TestPause(t *testing.T) {
+	p, err := Start(exec.Command("sh", "-c", "while :; do :; done"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := p.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state := strings.Fields(string(stat))[2]; state != "T" {
+			t.Fatalf("a paused process is in state %s, want T", state)
+		}
+		if err := p.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := p.Await(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Pause(); err != nil {
+		t.Errorf("pause a process that has ended: %v", err)
 	}
 }
 
