@@ -31,6 +31,7 @@ type network struct {
 type link struct {
 	n     *network
 	id    uint64
+	m     *Member
 	h     peer.Handler
 	calls map[string]peer.CallHandler
 	in    chan *raftpb.Message
@@ -44,8 +45,8 @@ func newNetwork() *network {
 }
 
 func (n *network) connect(id uint64) func(*Member, peer.Handler) (Transport, Calls) {
-	return func(_ *Member, h peer.Handler) (Transport, Calls) {
-		l := &link{n: n, id: id, h: h, calls: map[string]peer.CallHandler{}, in: make(chan *raftpb.Message, 4096), done: make(chan struct{})}
+	return func(m *Member, h peer.Handler) (Transport, Calls) {
+		l := &link{n: n, id: id, m: m, h: h, calls: map[string]peer.CallHandler{}, in: make(chan *raftpb.Message, 4096), done: make(chan struct{})}
 		l.wg.Go(func() {
 			for {
 				select {
@@ -83,6 +84,10 @@ func (l *link) Send(msgs []*raftpb.Message) {
 	for _, m := range msgs {
 		to := l.n.to(l.id, m.GetTo())
 		if to == nil {
+			continue
+		}
+		if to.m.WasRemoved(l.id) {
+			go l.h.RemovedFromCluster()
 			continue
 		}
 		select {

@@ -173,7 +173,8 @@ func (h host) ProposeAll(ctx context.Context, commands []expiry.Command) (result
 }
 
 // ProposeChange implements reconfigure.Member. A change that has not been applied within two
-// election timeouts may have been lost.
+// election timeouts may have been lost. A removed member may never learn that its removal was
+// committed: the leader sends it nothing afterwards, and the other members refuse its messages.
 func (h host) ProposeChange(ctx context.Context, c *membership.Command) error {
 	m := h.m
 	kind, payload := machine.KindMembership, c.Append(nil)
@@ -192,6 +193,11 @@ func (h host) ProposeChange(ctx context.Context, c *membership.Command) error {
 		return errors.Join(p.err, p.result.Err)
 	case <-patience.C:
 		return reconfigure.ErrNotApplied
+	case <-m.removed:
+		if c.Kind == membership.KindRemove && c.ID == m.cfg.ID {
+			return nil
+		}
+		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-m.running.Done():
