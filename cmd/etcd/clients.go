@@ -63,7 +63,7 @@ func (c *clients) server(withHTTP bool) (server *portmux.Server, health *health.
 	c.json = gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: c.access.AllowsOrigin})
 	services := grpcserver.New(grpcserver.Options{
 		MaxRecvBytes: c.messageBytesMax(),
-		Inline:       v3rpc.AnswersAtOnce,
+		Inline:       v3rpc.RespondsAtOnce,
 		Logger:       logging.For(c.log, "grpc"),
 	})
 	v3rpc.Register(gatedRegistrar{registrars{services, c.json}, c.gate}, servedMember(c.m), c.meters, v3rpc.Config{

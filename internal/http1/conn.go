@@ -173,9 +173,9 @@ func (c *conn) refuse(err error) {
 	if r.text != "" {
 		text += ": " + r.text
 	}
-	answer := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s",
+	response := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s",
 		r.status, http.StatusText(r.status), text)
-	if c.socket.write([]byte(answer), c.srv.opts.WriteTimeout, c.srv.opts.LeastRate) != nil {
+	if c.socket.write([]byte(response), c.srv.opts.WriteTimeout, c.srv.opts.LeastRate) != nil {
 		c.close()
 		return
 	}

@@ -56,10 +56,10 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 		}
 		c.failures.Add(c.RemoteAddr(), c.LocalAddr(), c.err)
 		if header := (tls.RecordHeaderError{}); errors.As(c.err, &header) && header.Conn != nil {
-			answerPlain(c.below, header.RecordHeader[:])
+			respondPlain(c.below, header.RecordHeader[:])
 			return
 		}
-		if c.below.SetDeadline(time.Now().Add(answerTimeout)) == nil {
+		if c.below.SetDeadline(time.Now().Add(responseTimeout)) == nil {
 			linger(c.below)
 		}
 	})
@@ -87,13 +87,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 const (
 	needsTLS = "this port speaks TLS only: use https:// in the endpoint"
-	// answerTimeout limits the wait for a client without TLS.
-	answerTimeout = time.Second
+	// responseTimeout limits the wait for a client without TLS.
+	responseTimeout = time.Second
 )
 
-// answerPlain sends a client without TLS, in its own protocol, the reason for the refusal: with
+// respondPlain sends a client without TLS, in its own protocol, the reason for the refusal: with
 // HTTP/2 by GOAWAY, with HTTP/1 by a response. head is the first bytes from the client.
-func answerPlain(nc net.Conn, head []byte) {
+func respondPlain(nc net.Conn, head []byte) {
 	var response []byte
 	switch {
 	case string(head) == "PRI *":
@@ -103,7 +103,7 @@ func answerPlain(nc net.Conn, head []byte) {
 	default:
 		return
 	}
-	if nc.SetDeadline(time.Now().Add(answerTimeout)) != nil {
+	if nc.SetDeadline(time.Now().Add(responseTimeout)) != nil {
 		return
 	}
 	if _, err := nc.Write(response); err != nil {

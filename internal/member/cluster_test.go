@@ -89,13 +89,13 @@ func TestRequestsOfALostLeader(t *testing.T) {
 	c := startTrio(t)
 	leader, follower := c.leader(), c.follower()
 	c.net.setCut(leader.ID(), true)
-	answer := make(chan error, 1)
+	result := make(chan error, 1)
 	go func() {
 		_, err := put(follower, "k", "lost")
-		answer <- err
+		result <- err
 	}()
 	select {
-	case err := <-answer:
+	case err := <-result:
 		if err != nil && !errors.Is(err, ErrLeaderChanged) {
 			t.Errorf("completed with %v", err)
 		}
@@ -203,14 +203,14 @@ func TestLeaderWithStalledDisk(t *testing.T) {
 		return nil
 	}
 	c.disks[old.ID()].onSync.Store(&stall)
-	answer := make(chan error, 1)
+	result := make(chan error, 1)
 	go func() {
 		_, err := put(old, "k", "stalled")
-		answer <- err
+		result <- err
 	}()
 	await(t, "another leader", func() bool { return !old.leads.Load() && old.Leader() != 0 })
 	putUntilTaken(t, c.members[old.Leader()], "k", "after")
-	if err := <-answer; err != nil && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrLeaderChanged) {
+	if err := <-result; err != nil && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrLeaderChanged) {
 		t.Errorf("the write that met the stall: %v", err)
 	}
 	c.disks[old.ID()].onSync.Store(nil)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"sync"
 
 	"cairn/internal/replica"
 )
@@ -43,18 +43,44 @@ func (h host) transfer(ctx context.Context, to uint64) error {
 		m.raft.step()
 	})
 	m.passOn()
-	ticker := time.NewTicker(m.cfg.TickInterval / 4)
-	defer ticker.Stop()
-	for m.Leader() != to {
+	for {
+		changed := m.leaderChange.next()
+		if m.Leader() == to {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return ErrTransferTimeout
 		case <-m.running.Done():
 			return ErrStopped
-		case <-ticker.C:
+		case <-changed:
 		}
 	}
-	return nil
+}
+
+// leaderChange notifies waiters that the member knows another leader, or none.
+type leaderChange struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next change; nil when there is no waiter
+}
+
+// next returns a channel that is closed at the next change.
+func (l *leaderChange) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
+	return l.changed
+}
+
+func (l *leaderChange) notify() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 }
 
 // handOver transfers leadership before this member stops, so that the cluster need not wait for an

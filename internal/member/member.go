@@ -10,13 +10,13 @@
 //	Propose → inbox → raft loop → log writer → raft loop → applier → the caller of Propose
 //
 // Invariants: a request is acknowledged only after its entry is durable and applied, and visible to
-// readers (applyRole.answer checks the latter); each request gets exactly one result
+// readers (applyRole.complete checks the latter); each request gets exactly one result
 // (proposal.finish checks it); a failed fsync, or a log that cannot be applied, stops the member.
 //
 // Concurrency: all methods of Member may be called at the same time. Locks are taken in this order,
 // and never in another: the role of the log writer, that of the applier, that of the raft loop, and
-// then one of the others (of inbox, workQueue, pendingBatches, reads, sweepWaiters, leaderLost and
-// lastTime), under which no other lock is taken and nothing waits.
+// then one of the others (of inbox, workQueue, pendingBatches, reads, sweepWaiters, leaderLost,
+// leaderChange and lastTime), under which no other lock is taken and nothing waits.
 package member
 
 import (
@@ -138,6 +138,7 @@ type Member struct {
 	leaderSince   atomic.Pointer[time.Time]
 	lastTime      lastTime
 	leaderLost    leaderLost
+	leaderChange  leaderChange
 
 	ready     chan struct{}
 	readyOnce sync.Once

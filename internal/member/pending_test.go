@@ -23,8 +23,8 @@ func TestForgedEntryCompletesNothing(t *testing.T) {
 	if !m.pending.add(batch, 1, m.now(), []*proposal{p}) {
 		t.Fatal("the member has failed")
 	}
-	answer := func(e *machine.EntryResults) { m.applier.do(func() { m.applier.answer(e) }) }
-	answer(&machine.EntryResults{Batch: batch, Commands: 2, Results: []machine.Result{{Revision: 7}, {Revision: 8}}})
+	complete := func(e *machine.EntryResults) { m.applier.do(func() { m.applier.complete(e) }) }
+	complete(&machine.EntryResults{Batch: batch, Commands: 2, Results: []machine.Result{{Revision: 7}, {Revision: 8}}})
 	select {
 	case <-p.done:
 		t.Fatalf("a forged entry completed the request: %+v", p.result)
@@ -33,7 +33,7 @@ func TestForgedEntryCompletesNothing(t *testing.T) {
 	if m.Err() != nil {
 		t.Fatalf("a forged entry stopped the member: %v", m.Err())
 	}
-	answer(&machine.EntryResults{Batch: batch, Commands: 1, Results: []machine.Result{{Revision: 1}}})
+	complete(&machine.EntryResults{Batch: batch, Commands: 1, Results: []machine.Result{{Revision: 1}}})
 	select {
 	case <-p.done:
 	case <-time.After(10 * time.Second):

@@ -195,7 +195,7 @@ func TestReads(t *testing.T) {
 	index := func() uint64 { return applied }
 	at, ahead, lost := ask(1, 1), ask(2, 1), ask(3, 1)
 	check("asked", at, "waits")
-	rs.answer([]replica.Read{{ID: 1, Index: 10}, {ID: 2, Index: 12}, {ID: 99, Index: 1}}, index)
+	rs.confirm([]replica.Read{{ID: 1, Index: 10}, {ID: 2, Index: 12}, {ID: 99, Index: 1}}, index)
 	check("index applied", at, "go")
 	check("index ahead", ahead, "waits")
 	rs.reached(11)
@@ -210,7 +210,7 @@ func TestReads(t *testing.T) {
 		t.Errorf("to be requested again: %v", ids)
 	}
 	waiting := ask(5, 7)
-	rs.answer([]replica.Read{{ID: 5, Index: 50}}, index)
+	rs.confirm([]replica.Read{{ID: 5, Index: 50}}, index)
 	rs.failAll(ErrStopped)
 	check("requested at the end", late, ErrStopped.Error())
 	check("waiting at the end", waiting, ErrStopped.Error())

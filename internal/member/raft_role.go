@@ -203,7 +203,7 @@ func (r *raftRole) handOut() {
 			m.applies.put(w.Apply, true, m.now())
 		}
 		if len(w.Reads) > 0 {
-			m.reads.answer(w.Reads, m.machine.AppliedIndex)
+			m.reads.confirm(w.Reads, m.machine.AppliedIndex)
 		}
 		if w.LeaderChanged || w.Elected || w.Deposed {
 			r.leaderChanged()
@@ -219,10 +219,13 @@ func urgent(m *raftpb.Message) bool {
 
 func (r *raftRole) leaderChanged() {
 	m := r.m
-	if leader := m.replica.Leader(); m.leader.Swap(leader) != leader && leader != 0 {
-		m.leaderChanges.Add(1)
-		now := time.Now()
-		m.leaderSince.Store(&now)
+	if leader := m.replica.Leader(); m.leader.Swap(leader) != leader {
+		if leader != 0 {
+			m.leaderChanges.Add(1)
+			now := time.Now()
+			m.leaderSince.Store(&now)
+		}
+		m.leaderChange.notify()
 	}
 	m.leads.Store(m.replica.Leads())
 	if !m.replica.Leads() {

@@ -27,13 +27,13 @@ func (r *reads) ask(id uint64, rs []*read) {
 	r.mu.Unlock()
 }
 
-// answer processes read indexes from raft. It reads the applied index under the lock, so that a
+// confirm processes read indexes from raft. It reads the applied index under the lock, so that a
 // concurrent call of reached cannot miss the reads.
-func (r *reads) answer(answers []replica.Read, appliedIndex func() uint64) {
+func (r *reads) confirm(confirmed []replica.Read, appliedIndex func() uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	applied := appliedIndex()
-	for _, a := range answers {
+	for _, a := range confirmed {
 		rs := r.asked[a.ID]
 		delete(r.asked, a.ID)
 		if a.Index > applied {

@@ -177,7 +177,7 @@ func (r *applyRole) apply(msgs []*raftpb.Message) error {
 			m.log.Error("refused an entry or command that cannot be decoded", "index", bad.Index, "error", bad.Err)
 		}
 		for i := range batch.Results {
-			r.answer(&batch.Results[i])
+			r.complete(&batch.Results[i])
 		}
 		more = applied.More
 		m.inbox.finish(applied)
@@ -185,9 +185,9 @@ func (r *applyRole) apply(msgs []*raftpb.Message) error {
 	return nil
 }
 
-// answer completes the requests of an entry whose commands were applied with this batch of the
+// complete completes the requests of an entry whose commands were applied with this batch of the
 // state machine.
-func (r *applyRole) answer(e *machine.EntryResults) {
+func (r *applyRole) complete(e *machine.EntryResults) {
 	if e.First == 0 {
 		var sameSize bool
 		if r.waiting, sameSize = r.m.pending.remove(e.Batch, e.Commands); !sameSize {

@@ -238,15 +238,15 @@ func TestReadOvertakenBeforePublish(t *testing.T) {
 func TestReadTxnOvertakenBeforePublish(t *testing.T) {
 	st := compactedUnpublished(t)
 	get := Op{Range: &RangeOp{KeyRange: span(keyN(0), "")}}
-	type answer struct {
+	type result struct {
 		res TxnResult
 		err error
 	}
-	begun, done := make(chan struct{}), make(chan answer, 1)
+	begun, done := make(chan struct{}), make(chan result, 1)
 	go func() {
 		close(begun)
 		res, err := st.s.ReadTxn(&TxnOp{Success: []Op{get}}, nil)
-		done <- answer{res, err}
+		done <- result{res, err}
 	}()
 	<-begun
 	// Leave it time to fail too early; a read that begins later cannot fail.

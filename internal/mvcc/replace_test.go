@@ -94,7 +94,7 @@ func TestReadInsideReplacement(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := s.Head()
-	answer := make(chan error, 1)
+	result := make(chan error, 1)
 	called := false
 	fs.onRemove = func() {
 		called = true
@@ -112,7 +112,7 @@ func TestReadInsideReplacement(t *testing.T) {
 			if err == nil && (sum.Revision != 5 || sum.Count != 0) {
 				err = errors.New("a read begun inside sees the old revision, or the key")
 			}
-			answer <- err
+			result <- err
 		}()
 	}
 	r := s.BeginReplace()
@@ -126,7 +126,7 @@ func TestReadInsideReplacement(t *testing.T) {
 	if !called {
 		t.Fatal("no read ran inside the replacement")
 	}
-	if err := <-answer; err != nil {
+	if err := <-result; err != nil {
 		t.Error(err)
 	}
 	var c Collector

@@ -20,10 +20,10 @@ type Access struct {
 // Guard applies the rules to each request before next serves it. It responds to OPTIONS itself, on
 // every path, since browsers send it as a preflight request.
 func (a Access) Guard(next http.Handler) http.Handler {
-	answered := AnswerOptions(next)
+	options := ServeOptions(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.admit(w, r) {
-			answered.ServeHTTP(w, r)
+			options.ServeHTTP(w, r)
 		}
 	})
 }

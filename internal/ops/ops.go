@@ -77,7 +77,7 @@ func PeerHandler(c Config) http.Handler {
 	mux := http.NewServeMux()
 	c.registerVersion(mux)
 	c.registerHealth(mux)
-	return AnswerOptions(mux)
+	return ServeOptions(mux)
 }
 
 // MetricsHandler serves the paths of --listen-metrics-urls, which etcd 3.1 does not have.
@@ -86,12 +86,12 @@ func MetricsHandler(c Config) http.Handler {
 	mux := http.NewServeMux()
 	c.registerHealth(mux)
 	mux.Handle("/metrics", c.Metrics.Handler())
-	return AnswerOptions(mux)
+	return ServeOptions(mux)
 }
 
-// AnswerOptions responds to OPTIONS with an empty 200 on every path, whether it exists or not, as
+// ServeOptions responds to OPTIONS with an empty 200 on every path, whether it exists or not, as
 // etcd does for the preflight requests of browsers.
-func AnswerOptions(next http.Handler) http.Handler {
+func ServeOptions(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusOK)

@@ -63,7 +63,7 @@ func start(t *testing.T, handler http.Handler) func(method, path, body string) (
 func all(c Config) http.Handler {
 	mux := http.NewServeMux()
 	Register(mux, c)
-	return AnswerOptions(mux)
+	return ServeOptions(mux)
 }
 
 const text = "text/plain; charset=utf-8"

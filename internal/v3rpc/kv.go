@@ -33,10 +33,10 @@ var kvService = grpc.ServiceDesc{
 	},
 }
 
-// AnswersAtOnce reports whether a call usually takes microseconds and does not wait: the read of
+// RespondsAtOnce reports whether a call usually takes microseconds and does not wait: the read of
 // one key. The transport may run it on the goroutine that reads the connection. If the call must
 // wait it calls Done of its context, by which the transport notices.
-func AnswersAtOnce(fullMethod string, request []byte) bool {
+func RespondsAtOnce(fullMethod string, request []byte) bool {
 	if fullMethod != etcdserverpb.KV_Range_FullMethodName {
 		return false
 	}

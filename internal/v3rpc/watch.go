@@ -74,12 +74,12 @@ const (
 
 // watchOf is one watch.
 type watchOf struct {
-	id       int64
-	w        *watch.Watcher
-	prevKV   bool
-	fragment bool
-	notify   bool // progress notifications were requested
-	answered bool // a response was sent since the timer last fired
+	id        int64
+	w         *watch.Watcher
+	prevKV    bool
+	fragment  bool
+	notify    bool // progress notifications were requested
+	responded bool // a response was sent since the timer last fired
 
 	keys  kv.KeyRange
 	actor *auth.Actor // the watching user
@@ -380,7 +380,7 @@ func (s *watching) endForbidden() error {
 // sendEvents sends events to a watch: whole revisions in each response or, if the watch accepts it,
 // fragments, of which all but the last are marked.
 func (s *watching) sendEvents(o *watchOf, events []*watch.Event) error {
-	o.answered = true
+	o.responded = true
 	revision := max(s.member.Requests.Keys().Head().Revision, events[len(events)-1].Revision())
 	for len(events) > 0 {
 		n, size := 0, 0
@@ -438,8 +438,8 @@ func (s *watching) notify() error {
 		if !o.notify {
 			continue
 		}
-		if answered := o.answered; answered {
-			o.answered = false
+		if responded := o.responded; responded {
+			o.responded = false
 			continue
 		}
 		revision, ok := o.w.Synced()

@@ -141,7 +141,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		var p putRequest
 		_ = p.UnmarshalWire(b)
-		AnswersAtOnce(etcdserverpb.KV_Range_FullMethodName, b)
+		RespondsAtOnce(etcdserverpb.KV_Range_FullMethodName, b)
 	})
 }
 

@@ -65,7 +65,7 @@ type Checks struct {
 // New returns the checks of a member, and registers them for calls of other members.
 func New(o Options) *Checks {
 	c := &Checks{o: o, hashing: make(chan struct{}, 1)}
-	o.Calls.Register(hashPath, c.answerHash)
+	o.Calls.Register(hashPath, c.serveHash)
 	return c
 }
 
@@ -197,22 +197,22 @@ type damage struct {
 // members are unknown.
 func compareHashes(own PeerHash, others []PeerHash) (d damage) {
 	count := map[uint32]int{own.Hash.Sum: 1}
-	answers := []PeerHash{own}
+	hashes := []PeerHash{own}
 	for _, o := range others {
 		if o.Err == nil && o.Hash.Revision == own.Hash.Revision && o.Hash.CompactRevision == own.Hash.CompactRevision {
-			answers = append(answers, o)
+			hashes = append(hashes, o)
 			count[o.Hash.Sum]++
 		}
 	}
-	d.compared = len(answers)
+	d.compared = len(hashes)
 	if len(count) == 1 {
 		return d
 	}
 	for sum, n := range count {
-		if 2*n <= len(answers) {
+		if 2*n <= len(hashes) {
 			continue
 		}
-		for _, a := range answers {
+		for _, a := range hashes {
 			if a.Hash.Sum != sum {
 				d.members = append(d.members, a.Member)
 			}

@@ -35,7 +35,7 @@ const hashTimeout = 2 * time.Hour
 func (c *Checks) PeerHashes(ctx context.Context, revision int64) []PeerHash {
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
-	answers := make(chan PeerHash)
+	replies := make(chan PeerHash)
 	asked := 0
 	for _, other := range c.o.Member.Members() {
 		if other.ID == c.o.ID {
@@ -44,12 +44,12 @@ func (c *Checks) PeerHashes(ctx context.Context, revision int64) []PeerHash {
 		asked++
 		go func() {
 			h, err := c.askHash(ctx, other.ID, revision)
-			answers <- PeerHash{Member: other.ID, Hash: h, Err: err}
+			replies <- PeerHash{Member: other.ID, Hash: h, Err: err}
 		}()
 	}
 	hashes := make([]PeerHash, 0, asked)
 	for range asked {
-		hashes = append(hashes, <-answers)
+		hashes = append(hashes, <-replies)
 	}
 	return hashes
 }
@@ -67,7 +67,7 @@ func (c *Checks) askHash(ctx context.Context, id uint64, revision int64) (h mvcc
 	return h, nil
 }
 
-func (c *Checks) answerHash(ctx context.Context, _ uint64, body []byte) ([]byte, error) {
+func (c *Checks) serveHash(ctx context.Context, _ uint64, body []byte) ([]byte, error) {
 	if len(body) != 8 {
 		return nil, fmt.Errorf("asked for a hash: %d bytes, want 8", len(body))
 	}

@@ -48,11 +48,11 @@ func (c *Changes) learnerReady(ctx context.Context, id uint64) (bool, error) {
 	if c.o.Leader.Leads() {
 		return c.o.Leader.CaughtUp(id), nil
 	}
-	answer, err := c.o.Leader.CallLeader(ctx, learnerReadyPath, binary.BigEndian.AppendUint64(nil, id))
-	return len(answer) == 1 && answer[0] == 1, err
+	reply, err := c.o.Leader.CallLeader(ctx, learnerReadyPath, binary.BigEndian.AppendUint64(nil, id))
+	return len(reply) == 1 && reply[0] == 1, err
 }
 
-func (c *Changes) answerLearnerReady(_ context.Context, _ uint64, body []byte) ([]byte, error) {
+func (c *Changes) serveLearnerReady(_ context.Context, _ uint64, body []byte) ([]byte, error) {
 	if len(body) != 8 {
 		return nil, fmt.Errorf("asked for a learner: %d bytes, want 8", len(body))
 	}

@@ -92,7 +92,7 @@ type Changes struct {
 // New returns the Changes of a member, and registers them for calls of other members.
 func New(o Options) *Changes {
 	c := &Changes{o: o}
-	o.Connections.Register(learnerReadyPath, c.answerLearnerReady)
+	o.Connections.Register(learnerReadyPath, c.serveLearnerReady)
 	return c
 }
 
