@@ -14,6 +14,7 @@ import (
 
 	"cairn/internal/budget"
 	"cairn/internal/config"
+	"cairn/internal/console"
 	"cairn/internal/datadir"
 	"cairn/internal/gateway"
 	"cairn/internal/grpcserver"
@@ -51,6 +52,7 @@ type clients struct {
 	gate    *gate
 	tracer  *tracing.Tracer // nil unless spans are sent
 	v2      *v2http.Counters
+	console *console.Console // nil without --enable-console
 	// set by server
 	access ops.Access
 	json   *gateway.Gateway
@@ -184,11 +186,11 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 			v2.ServeHTTP(w, r)
 		})
 	}
-	return access.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return access.Guard(c.withConsole(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if gateway.Serves(r.URL.Path) {
 			json.ServeHTTP(w, r)
 			return
 		}
 		rest.ServeHTTP(w, r)
-	}))
+	})))
 }

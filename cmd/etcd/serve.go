@@ -112,7 +112,11 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	servers.start(r.metrics, ops.MetricsHandler(paths), func(s *http.Server) { s.IdleTimeout = idleTimeout })
 
 	gate := newGate(background.Done())
-	servers.startClients(r, &clients{cfg: cfg, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, memory: clientBudget(memory), gate: gate, tracer: tracer, v2: v2Counters})
+	web := newConsole(cfg, m, id, meters)
+	if web != nil {
+		helpers.Go(func() { web.Run(background) })
+	}
+	servers.startClients(r, &clients{cfg: cfg, console: web, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, memory: clientBudget(memory), gate: gate, tracer: tracer, v2: v2Counters})
 	if cfg.InitialCorruptCheck {
 		if err := m.CheckAtStart(ctx); err != nil {
 			return fmt.Errorf("--initial-corrupt-check: %w: replace the member, or start it without the flag", err)

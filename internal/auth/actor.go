@@ -52,3 +52,18 @@ func ActorOf(ctx context.Context) *Actor {
 	a, _ := ctx.Value(actorKey{}).(*Actor)
 	return a
 }
+
+type certificateKey struct{}
+
+// WithCertificate returns the context of a request without credentials whose client has proved by
+// its certificate that it is the user. The web console uses it: the common name of a certificate
+// does not count for other requests as JSON.
+func WithCertificate(ctx context.Context, user string) context.Context {
+	return context.WithValue(ctx, certificateKey{}, user)
+}
+
+// CertificateOf returns the user of WithCertificate, or "".
+func CertificateOf(ctx context.Context) string {
+	name, _ := ctx.Value(certificateKey{}).(string)
+	return name
+}

@@ -166,6 +166,27 @@ func (s *Subject) CanRead(r kv.KeyRange) bool { return s.root || s.read.cover(r)
 // CanWrite reports whether the subject may write all keys of a range.
 func (s *Subject) CanWrite(r kv.KeyRange) bool { return s.root || s.write.cover(r) }
 
+// Readable yields the ranges of readable keys in order: [from, to), where to nil means the end of
+// the key space. They neither overlap nor touch.
+func (s *Subject) Readable() iter.Seq2[[]byte, []byte] { return s.ranges(s.read) }
+
+// Writable yields the ranges of writable keys, as Readable does.
+func (s *Subject) Writable() iter.Seq2[[]byte, []byte] { return s.ranges(s.write) }
+
+func (s *Subject) ranges(of spans) iter.Seq2[[]byte, []byte] {
+	return func(yield func(from, to []byte) bool) {
+		if s.root {
+			yield(nil, nil)
+			return
+		}
+		for _, r := range of {
+			if !yield(r.key, r.end) {
+				return
+			}
+		}
+	}
+}
+
 // Unreadable yields the gaps between the readable keys: [from, to), where to nil means the end of
 // the key space.
 func (s *Subject) Unreadable() iter.Seq2[[]byte, []byte] { return s.gaps(s.read) }

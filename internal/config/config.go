@@ -88,6 +88,8 @@ type Config struct {
 
 	EnableV2         bool
 	EnablePprof      bool
+	EnableConsole    bool // serve the web console
+	ConsoleReadOnly  bool // refuse the writes of the web console
 	ExtensiveMetrics bool // also histograms of how long calls took
 
 	SlowApply          time.Duration // above which applying a batch or reading a range is logged

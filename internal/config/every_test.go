@@ -104,6 +104,9 @@ var flagCases = map[string]flagCase{
 	"cors":           {"http://a", "a", `"a" is not an origin: want http://HOST[:PORT], https://HOST[:PORT] or *`},
 	"host-whitelist": aText,
 
+	"enable-console":    aBool,
+	"console-read-only": aBool,
+
 	"metrics":                           {"extensive", "all", `"all" is not known: want "basic" or "extensive"`},
 	"enable-pprof":                      aBool,
 	"warning-apply-duration":            {"7s", "7", `"7" is not a length of time such as 30s or 10m, nor 0`},

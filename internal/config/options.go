@@ -58,6 +58,7 @@ func defaults() *Config {
 		GRPCKeepaliveInterval:    2 * time.Hour,
 		GRPCKeepaliveTimeout:     20 * time.Second,
 		EnableV2:                 true,
+		EnableConsole:            true,
 		StrictReconfigCheck:      true,
 		LearnersMax:              1,
 		LogLevel:                 slog.LevelInfo,
@@ -243,6 +244,14 @@ var options = append([]option{
 	{
 		"host-whitelist", "Access", "HOST[,HOST…]", "*", "hosts that HTTP requests without TLS may be addressed to; * is any",
 		func(c *Config, v string) error { return setNames(&c.HostWhitelist, v) },
+	},
+	{
+		"enable-console", "Access", "", "true", "serve the web console at /console/: to the same machine, and to all with authentication enabled",
+		func(c *Config, v string) error { return setBool(&c.EnableConsole, v) },
+	},
+	{
+		"console-read-only", "Access", "", "false", "refuse requests of the web console that write",
+		func(c *Config, v string) error { return setBool(&c.ConsoleReadOnly, v) },
 	},
 	{
 		"metrics", "Monitoring", "basic|extensive", "basic", "extensive also measures how long each gRPC call takes",

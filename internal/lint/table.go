@@ -76,6 +76,7 @@ var layers = map[string]int{
 	"internal/v2http":  7,
 	"internal/gateway": 7,
 	"internal/ops":     7,
+	"internal/console": 7,
 
 	"internal/proxy/relay":     1,
 	"internal/proxy/rawgrpc":   3,

@@ -28,6 +28,17 @@ func (s *Store) Reading() Reading {
 	return Reading{view{src: s, rev: head.Revision, loading: head.Loading}, head.Mixed, head}
 }
 
+// ReadingAt returns the state as of a published revision; 0 means the present one. It returns
+// ErrCompacted and ErrFutureRevision for revisions that cannot be read.
+func (s *Store) ReadingAt(revision int64) (Reading, error) {
+	head := s.stableHead()
+	rev, err := readRevision(revision, head.Revision, head.CompactRevision)
+	if err != nil {
+		return Reading{}, err
+	}
+	return Reading{view{src: s, rev: rev, loading: head.Loading}, head.Mixed, head}, nil
+}
+
 // Reading returns the state that the open command sees.
 func (w *Writer) Reading() Reading {
 	return Reading{view{src: w, rev: w.Revision()}, w.head.Mixed, nil}
@@ -64,6 +75,21 @@ func (r Reading) Walk(start, end []byte, visit func(key []byte, rec *kv.Record) 
 	}
 	lower, upper := currentBounds(rng)
 	return r.v.walkSeek(lower, upper, visit)
+}
+
+// Count returns the number of live keys of [start, end); end nil means no end. At the present
+// revision it costs the same for ranges of all sizes (the count index); at an older one it reads
+// the changes since, or the range. The reading must be one of a Store.
+func (r Reading) Count(start, end []byte) (int64, error) {
+	if r.v.loading {
+		return 0, ErrLoading
+	}
+	rng := kv.KeyRange{Key: start, End: end}
+	if end == nil {
+		rng.End = []byte{0}
+	}
+	lower, upper := currentBounds(rng)
+	return r.v.src.(*Store).count(r.head, r.v, lower, upper)
 }
 
 // Overtaken reports whether a compaction has passed the reading's revision. Then keys that were

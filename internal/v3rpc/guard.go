@@ -39,10 +39,13 @@ func (b bearer) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.A
 }
 
 // commonName returns the common name of a gRPC client's verified certificate, or "". Calls as JSON
-// have no certificate in their context, as in etcd.
+// have no certificate in their context, as in etcd, except for those of the web console.
 func (b bearer) commonName(ctx context.Context) string {
 	if !b.commonNames {
 		return ""
+	}
+	if name := auth.CertificateOf(ctx); name != "" {
+		return name
 	}
 	p, ok := peer.FromContext(ctx)
 	if !ok {
