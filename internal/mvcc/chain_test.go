@@ -70,7 +70,7 @@ func (c *countedEvents) event(rev kv.Revision) (event, error) {
 // TestOldVersionIsFoundInFewReads looks up every version of a key that has thousands: no lookup
 // reads more than about log² events.
 func TestOldVersionIsFoundInFewReads(t *testing.T) {
-	const versions = 5000
+	const versions = 2000
 	st := testState(t)
 	for n := 0; n < versions; {
 		st.begin()

@@ -46,10 +46,10 @@ func (st *state) checkRandomCounts(rng *rand.Rand, keys liveKeys, keySpace int) 
 	}
 }
 
-// TestCountIndex creates 20,000 keys in random order and deletes them again, in
+// TestCountIndex creates 8,000 keys in random order and deletes them again, in
 // batches of random sizes with restarts, checking the index against a walk.
 func TestCountIndex(t *testing.T) {
-	const keySpace = 20_000
+	const keySpace = 8_000
 	rng := rand.New(rand.NewSource(4))
 	st := testState(t)
 	live := map[string]bool{}
