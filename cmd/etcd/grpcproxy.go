@@ -264,7 +264,7 @@ func (o *grpcProxyOptions) dial(ctx context.Context) (*clientv3.Client, error) {
 		Endpoints: list, AutoSyncInterval: o.autoSync, Context: context.WithoutCancel(ctx),
 		DialTimeout: 5 * time.Second, DialKeepAliveTime: o.keepaliveTime, DialKeepAliveTimeout: o.keepaliveFor, PermitWithoutStream: o.permitWithoutStream,
 		MaxCallSendMsgSize: o.sendBytesMax, MaxCallRecvMsgSize: o.recvBytesMax,
-		DialOptions: upstreamDialing(), Logger: zap.NewNop(),
+		DialOptions: upstreamDialing(o.recvBytesMax), Logger: zap.NewNop(),
 	}
 	var err error
 	if config.TLS, err = upstreamTLS(o.upstream, list, true); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -11,10 +12,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// notifyTimeout limits the wait for a service manager that does not read its socket: neither the
+// start nor the shutdown may depend on it.
+const notifyTimeout = time.Second
+
+// notify sends a state to the service manager (sd_notify(3)). It reports whether there is one.
+func notify(state string) (sent bool, err error) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return false, nil
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	if err := c.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
+		return false, err
+	}
+	if _, err := c.Write([]byte(state)); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
 // notifyReady notifies the service manager that the service is ready (sd_notify(3)), which a unit
 // with Type=notify waits for.
 func notifyReady(log *slog.Logger) {
-	sent, err := daemon.SdNotify(false, daemon.SdNotifyReady)
+	sent, err := notify(daemon.SdNotifyReady)
 	switch {
 	case err != nil:
 		log.Warn("notify systemd of readiness", "error", err)
@@ -27,7 +52,7 @@ func notifyReady(log *slog.Logger) {
 
 // notifyStopping notifies the service manager that the shutdown has begun.
 func notifyStopping(log *slog.Logger) {
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
+	if _, err := notify(daemon.SdNotifyStopping); err != nil {
 		log.Warn("notify systemd of the shutdown", "error", err)
 	}
 }
@@ -41,7 +66,7 @@ func notifyReloading(log *slog.Logger) {
 		return
 	}
 	state := fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if _, err := notify(state); err != nil {
 		log.Warn("notify systemd of a reload", "error", err)
 	}
 }
@@ -65,7 +90,7 @@ func keepWatchdog(ctx context.Context, log *slog.Logger, alive func() error) {
 			log.Error("the member is stuck: not notifying systemd's watchdog", "error", err)
 			continue
 		}
-		if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
+		if _, err := notify(daemon.SdNotifyWatchdog); err != nil {
 			log.Warn("notify systemd's watchdog", "error", err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -88,5 +89,35 @@ func TestWatchdogStops(t *testing.T) {
 	go keepWatchdog(ctx, slog.New(slog.DiscardHandler), alive)
 	if got := next(); got != "WATCHDOG=1" || asked.Load() < 5 {
 		t.Errorf("%q after %d checks", got, asked.Load())
+	}
+}
+
+// TestNotifyDoesNotBlock fills the queue of a service manager that does not read its socket: a
+// notification fails after notifyTimeout, instead of blocking the start, the shutdown or the
+// watchdog's goroutine.
+func TestNotifyDoesNotBlock(t *testing.T) {
+	socket, next := notifySocket(t)
+	t.Setenv("NOTIFY_SOCKET", socket)
+	sent := 0
+	for {
+		_, err := notify("READY=1")
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sent++; sent > 1<<16 {
+			t.Fatal("the queue does not become full")
+		}
+	}
+	for range sent { // the one that failed is not in the queue
+		next()
+	}
+	if _, err := notify("STOPPING=1"); err != nil {
+		t.Errorf("after the service manager has read: %v", err)
+	}
+	if got := next(); got != "STOPPING=1" {
+		t.Errorf("got %q", got)
 	}
 }

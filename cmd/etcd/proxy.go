@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -148,7 +149,7 @@ func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *h
 	var engine portmux.HTTP2 = p.Connections()
 	closeUpstream = func() {}
 	if cfg.Proxy.Mode == config.ProxyReadOnly {
-		conn, err := p.Upstream(ctx, clientv3.Config{DialTimeout: cfg.Proxy.DialTimeout, DialOptions: upstreamDialing(), Logger: zap.NewNop()})
+		conn, err := p.Upstream(ctx, clientv3.Config{DialTimeout: cfg.Proxy.DialTimeout, DialOptions: upstreamDialing(math.MaxInt32), Logger: zap.NewNop()})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -13,12 +13,16 @@ import (
 )
 
 // upstreamDialing returns options for connections to members that come and go: one that was down is
-// tried again soon.
-func upstreamDialing() []grpc.DialOption {
-	return []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
-		MinConnectTimeout: 3 * time.Second,
-	})}
+// tried again soon. recvBytesMax limits a response, also of calls that are forwarded without the
+// client's libraries, for which gRPC's default is 4 MiB.
+func upstreamDialing(recvBytesMax int) []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(recvBytesMax)),
+	}
 }
 
 // upstreamFiles are the files for connections to a cluster that this process is a client of.

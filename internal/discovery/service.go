@@ -29,7 +29,7 @@ var (
 
 // Limits of the memory and time that a discovery service may cost the caller.
 const (
-	answerMax       = 1 << 20 // bytes of a response
+	responseMax     = 1 << 20 // bytes of a response
 	sizeMax         = 1000    // members
 	requestTimeout  = 5 * time.Second
 	pollTimeout     = time.Minute // of a long poll; it is repeated
@@ -48,13 +48,6 @@ type Service struct {
 	Logger *slog.Logger
 }
 
-// registered are the members below the URL.
-type registered struct {
-	size    int
-	members []node // in the order of registration, without _config
-	index   uint64 // of the service at the time of the response
-}
-
 // node is a node of the v2 API.
 type node struct {
 	Key          string `json:"key"`
@@ -64,8 +57,8 @@ type node struct {
 	Nodes        []node `json:"nodes"`
 }
 
-// answer is a response of the v2 API.
-type answer struct {
+// response is a response of the v2 API.
+type response struct {
 	Node  node   `json:"node"`
 	Code  int    `json:"errorCode"`
 	Text  string `json:"message"`
@@ -78,22 +71,7 @@ func (s *Service) Cluster(ctx context.Context) (string, error) {
 	if err := s.check(); err != nil {
 		return "", err
 	}
-	return awaitFull(ctx, s.Logger, s.list, s.wait)
-}
-
-// awaitFull reads the members repeatedly until all have registered.
-func awaitFull(ctx context.Context, log *slog.Logger, list func(context.Context) (*registered, error), wait func(ctx context.Context, index uint64)) (string, error) {
-	for {
-		have, err := list(ctx)
-		switch {
-		case err != nil:
-			return "", err
-		case len(have.members) >= have.size:
-			return have.cluster()
-		}
-		log.Info("waiting for members to register", "registered", len(have.members), "size", have.size)
-		wait(ctx, have.index+1)
-	}
+	return awaitFull(ctx, s, s.Logger, "")
 }
 
 // check returns an error when the URL is unusable.
@@ -111,91 +89,32 @@ func (s *Service) Join(ctx context.Context, memberID uint64, text string) (clust
 	if err := s.check(); err != nil {
 		return "", err
 	}
-	id := strconv.FormatUint(memberID, 16)
-	have, err := s.list(ctx)
-	if err != nil {
-		return "", err
-	}
-	switch at := have.find(id); {
-	case at >= 0:
-		return "", ErrDuplicateID
-	case len(have.members) >= have.size:
-		return "", ErrFull
-	}
-	if err := s.register(ctx, id, text); err != nil {
-		return "", err
-	}
-	for {
-		if have, err = s.list(ctx); err != nil {
-			return "", err
-		}
-		at := have.find(id)
-		if at >= have.size {
-			return "", ErrFull // other members were faster
-		}
-		if at >= 0 && len(have.members) >= have.size {
-			return have.cluster()
-		}
-		s.Logger.Info("waiting for members to register", "registered", len(have.members), "size", have.size)
-		s.wait(ctx, have.index+1)
-	}
-}
-
-// find returns the place of a member, or -1.
-func (r *registered) find(id string) int {
-	return slices.IndexFunc(r.members, func(n node) bool { return path.Base(n.Key) == id })
-}
-
-// cluster joins the texts of the first members that registered.
-func (r *registered) cluster() (string, error) {
-	names := map[string]bool{}
-	var texts []string
-	for _, n := range r.members[:r.size] {
-		name, _, ok := strings.Cut(n.Value, "=")
-		if !ok || name == "" {
-			return "", fmt.Errorf("%w: %q is no NAME=URL", ErrBadMembers, n.Value)
-		}
-		if names[name] {
-			return "", fmt.Errorf("discovery: found duplicate name: two members are called %q; give each its own --name, and use a new discovery URL", name)
-		}
-		names[name] = true
-		texts = append(texts, n.Value)
-	}
-	return strings.Join(texts, ","), nil
-}
-
-// parseSize reads the value of a size key.
-func parseSize(text string) (int, error) {
-	size, err := strconv.Atoi(text)
-	if err != nil || size < 1 || size > sizeMax {
-		return 0, fmt.Errorf("%w; it is %.40q", ErrBadSize, text)
-	}
-	return size, nil
+	return join(ctx, s, s.Logger, memberID, text)
 }
 
 // list reads the size and the members.
 func (s *Service) list(ctx context.Context) (*registered, error) {
-	a, err := s.do(ctx, http.MethodGet, "/_config/size", nil)
+	resp, err := s.do(ctx, http.MethodGet, "/_config/size", nil)
 	switch {
 	case err != nil:
 		return nil, err
-	case a.Code == codeKeyNotFound:
+	case resp.Code == codeKeyNotFound:
 		return nil, ErrSizeNotFound
-	case a.Code != 0:
-		return nil, fmt.Errorf("discovery: read the size: %s (%d)", a.Text, a.Code)
+	case resp.Code != 0:
+		return nil, fmt.Errorf("discovery: read the size: %s (%d)", resp.Text, resp.Code)
 	}
 	r := new(registered)
-	if r.size, err = parseSize(a.Node.Value); err != nil {
+	if r.size, err = parseSize(resp.Node.Value); err != nil {
 		return nil, err
 	}
-	if a, err = s.do(ctx, http.MethodGet, "", nil); err != nil {
+	if resp, err = s.do(ctx, http.MethodGet, "", nil); err != nil {
 		return nil, err
 	}
-	if a.Code != 0 {
-		return nil, fmt.Errorf("discovery: read the members: %s (%d)", a.Text, a.Code)
+	if resp.Code != 0 {
+		return nil, fmt.Errorf("discovery: read the members: %s (%d)", resp.Text, resp.Code)
 	}
-	r.index = a.index
-	for _, n := range a.Node.Nodes {
+	r.index = resp.index
+	for _, n := range resp.Node.Nodes {
 		// the v3 protocol keeps its members in a directory below
 		if path.Base(n.Key) != "_config" && !n.Dir {
 			r.members = append(r.members, n)
@@ -205,45 +124,44 @@ func (s *Service) list(ctx context.Context) (*registered, error) {
 	return r, nil
 }
 
-// register creates the member's key. A request whose response is lost may have been executed: then
-// the retry finds the key, with the same text.
+// register implements registry.
 func (s *Service) register(ctx context.Context, id, text string) error {
-	a, err := s.do(ctx, http.MethodPut, "/"+id, url.Values{"value": {text}, "prevExist": {"false"}})
+	resp, err := s.do(ctx, http.MethodPut, "/"+id, url.Values{"value": {text}, "prevExist": {"false"}})
 	switch {
 	case err != nil:
 		return err
-	case a.Code == codeNodeExists:
+	case resp.Code == codeNodeExists:
 		if have, err := s.list(ctx); err == nil {
 			if at := have.find(id); at >= 0 && have.members[at].Value == text {
 				return nil
 			}
 		}
 		return ErrDuplicateID
-	case a.Code != 0:
-		return fmt.Errorf("discovery: register this member: %s (%d)", a.Text, a.Code)
+	case resp.Code != 0:
+		return fmt.Errorf("discovery: register this member: %s (%d)", resp.Text, resp.Code)
 	}
 	return nil
 }
 
-// wait returns when something has changed below the URL since index, or after a while. The caller
-// reads the members again, so after a failure a pause is enough.
+// wait implements registry: it returns when something has changed below the URL since index, or
+// after a while.
 func (s *Service) wait(ctx context.Context, index uint64) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	query := "?wait=true&recursive=true&waitIndex=" + strconv.FormatUint(index, 10)
-	if a, err := s.once(ctx, http.MethodGet, query, nil); err != nil || a.Code != 0 {
+	if resp, err := s.once(ctx, http.MethodGet, query, nil); err != nil || resp.Code != 0 {
 		pause(ctx, retryPause)
 	}
 }
 
 // do repeats a request until it gets a response. Only the end of ctx ends the attempts.
-func (s *Service) do(ctx context.Context, method, below string, form url.Values) (*answer, error) {
+func (s *Service) do(ctx context.Context, method, below string, form url.Values) (*response, error) {
 	for delay := retryPause; ; delay = min(2*delay, retryPauseMax) {
 		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
-		a, err := s.once(bounded, method, below, form)
+		resp, err := s.once(bounded, method, below, form)
 		cancel()
 		if err == nil {
-			return a, nil
+			return resp, nil
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("discovery: %w", err)
@@ -254,7 +172,7 @@ func (s *Service) do(ctx context.Context, method, below string, form url.Values)
 }
 
 // once sends a request. An error of the v2 API is a response; any other status is an error.
-func (s *Service) once(ctx context.Context, method, below string, form url.Values) (*answer, error) {
+func (s *Service) once(ctx context.Context, method, below string, form url.Values) (*response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(s.URL, "/")+below, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
@@ -267,22 +185,15 @@ func (s *Service) once(ctx context.Context, method, below string, form url.Value
 		return nil, err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, responseMax))
 	if err != nil {
 		return nil, err
 	}
-	a := new(answer)
-	if err := json.Unmarshal(text, a); err != nil || resp.StatusCode/100 != 2 && (a.Code == 0 || resp.StatusCode >= 500) {
+	decoded := new(response)
+	if err := json.Unmarshal(text, decoded); err != nil || resp.StatusCode/100 != 2 && (decoded.Code == 0 || resp.StatusCode >= 500) {
 		return nil, fmt.Errorf("%s %s: unexpected response %s: %.100q", method, req.URL.Redacted(), resp.Status, text)
 	}
 	// without it every change counts as new
-	a.index, _ = strconv.ParseUint(resp.Header.Get("X-Etcd-Index"), 10, 64)
-	return a, nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
+	decoded.index, _ = strconv.ParseUint(resp.Header.Get("X-Etcd-Index"), 10, 64)
+	return decoded, nil
 }

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// answering is a discovery service: it returns the response to a method and the path behind the
+// responder is a discovery service: it returns the response to a method and the path behind the
 // URL.
-type answering func(method, below string) (status int, body string)
+type responder func(method, below string) (status int, body string)
 
-func (f answering) RoundTrip(r *http.Request) (*http.Response, error) {
+func (f responder) RoundTrip(r *http.Request) (*http.Response, error) {
 	status, body := f(r.Method, strings.TrimPrefix(r.URL.Path, "/token"))
 	if status == 0 {
 		return nil, errors.New("connection refused")
@@ -28,7 +28,7 @@ func (f answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func serving(f answering) *Service {
+func serving(f responder) *Service {
 	return &Service{URL: "http://x/token", Client: &http.Client{Transport: f}, Logger: slog.New(slog.DiscardHandler)}
 }
 

@@ -114,7 +114,7 @@ type TokenService struct {
 // none.
 func (s *TokenService) Cluster(ctx context.Context) (string, error) {
 	defer s.close()
-	return awaitFull(ctx, s.Logger, s.list, s.wait)
+	return awaitFull(ctx, s, s.Logger, "")
 }
 
 // close closes the connections to the service.
@@ -132,34 +132,7 @@ func (s *TokenService) Join(ctx context.Context, memberID uint64, text string) (
 		return "", fmt.Errorf("discovery: %w", err)
 	}
 	defer s.close()
-	id := strconv.FormatUint(memberID, 16)
-	have, err := s.list(ctx)
-	if err != nil {
-		return "", err
-	}
-	switch {
-	case have.find(id) >= 0:
-		return "", ErrDuplicateID
-	case len(have.members) >= have.size:
-		return "", ErrFull
-	}
-	if err := s.register(ctx, id, text); err != nil {
-		return "", err
-	}
-	for {
-		if have, err = s.list(ctx); err != nil {
-			return "", err
-		}
-		at := have.find(id)
-		if at >= have.size {
-			return "", ErrFull // other members were faster
-		}
-		if at >= 0 && len(have.members) >= have.size {
-			return have.cluster()
-		}
-		s.Logger.Info("waiting for members to register", "registered", len(have.members), "size", have.size)
-		s.wait(ctx, have.index+1)
-	}
+	return join(ctx, s, s.Logger, memberID, text)
 }
 
 // list reads the size and the members as of one revision.
@@ -187,8 +160,7 @@ func (s *TokenService) list(ctx context.Context) (*registered, error) {
 	return have, nil
 }
 
-// register creates the member's key. A request whose response is lost may have been executed: then
-// the retry finds the key, with the same text.
+// register implements registry.
 func (s *TokenService) register(ctx context.Context, id, text string) error {
 	key := membersPrefix(s.Token) + id
 	var r *clientv3.TxnResponse
@@ -209,8 +181,8 @@ func (s *TokenService) register(ctx context.Context, id, text string) error {
 	return nil
 }
 
-// wait returns when a member has registered at the revision or later, or after a while. The caller
-// reads the members again, so after a failure a pause is enough.
+// wait implements registry: it returns when a member has registered at the revision or later, or
+// after a while.
 func (s *TokenService) wait(ctx context.Context, revision uint64) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()

@@ -126,6 +126,14 @@ const (
 	renewalPause = 100 * time.Millisecond
 )
 
+// renewal is a renewal that has been sent, or is about to be.
+type renewal struct {
+	done []renewed // the requests that it serves
+	// the lease was revoked after these requests; the requests after that must not get its result
+	revoked bool
+	later   []renewed // requests after the revocation
+}
+
 // renewed is called with the result of a renewal, or with the error that prevented it.
 type renewed func(*pb.LeaseKeepAliveResponse, error)
 
@@ -135,7 +143,7 @@ type renewer struct {
 	client *clientv3.Client
 
 	mu      sync.Mutex // guards the fields below
-	waiting map[int64][]renewed
+	waiting map[int64]*renewal
 	fresh   map[int64]*freshRenewal
 	queue   []int64 // not sent yet
 	wake    chan struct{}
@@ -149,7 +157,7 @@ type freshRenewal struct {
 }
 
 func newRenewer(ctx context.Context, client *clientv3.Client) *renewer {
-	return &renewer{ctx: ctx, client: client, waiting: map[int64][]renewed{}, fresh: map[int64]*freshRenewal{}, wake: make(chan struct{}, 1)}
+	return &renewer{ctx: ctx, client: client, waiting: map[int64]*renewal{}, fresh: map[int64]*freshRenewal{}, wake: make(chan struct{}, 1)}
 }
 
 // renew renews a lease, together with concurrent requests for the same lease, and calls done, on
@@ -165,25 +173,40 @@ func (r *renewer) renew(id int64, done renewed) {
 			return
 		}
 	}
-	r.waiting[id] = append(r.waiting[id], done)
-	if len(r.waiting[id]) == 1 {
-		r.queue = append(r.queue, id)
-		if !r.running {
-			r.running = true
-			go r.run()
-		}
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
+	switch under := r.waiting[id]; {
+	case under == nil:
+		r.sendLocked(id, done)
+	case under.revoked:
+		under.later = append(under.later, done)
+	default:
+		under.done = append(under.done, done)
 	}
 	r.mu.Unlock()
 }
 
+// sendLocked queues a renewal for requests.
+func (r *renewer) sendLocked(id int64, done ...renewed) {
+	r.waiting[id] = &renewal{done: done}
+	r.queue = append(r.queue, id)
+	if !r.running {
+		r.running = true
+		go r.run()
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forget is called when a lease was revoked: later requests must not get the result of a renewal
+// before that.
 func (r *renewer) forget(id int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.fresh, id)
+	if under := r.waiting[id]; under != nil {
+		under.revoked = true
+	}
 }
 
 // run sends renewals over one stream after the other until no request waits.
@@ -202,10 +225,10 @@ func (r *renewer) run() {
 		}
 		if tries > renewalTries || r.ctx.Err() != nil {
 			waiting := r.waiting
-			r.waiting, r.queue, r.running = map[int64][]renewed{}, nil, false
+			r.waiting, r.queue, r.running = map[int64]*renewal{}, nil, false
 			r.mu.Unlock()
-			for _, list := range waiting {
-				for _, done := range list {
+			for _, under := range waiting {
+				for _, done := range append(under.done, under.later...) {
 					done(nil, err)
 				}
 			}
@@ -248,7 +271,7 @@ func (r *renewer) stream() (answered bool, err error) {
 				return
 			}
 			progress = true
-			r.answer(resp)
+			r.complete(resp)
 		}
 	}()
 	idle := time.NewTicker(idleStream)
@@ -287,18 +310,26 @@ func (r *renewer) stream() (answered bool, err error) {
 	}
 }
 
-// answer completes all requests that wait for a lease.
-func (r *renewer) answer(resp *pb.LeaseKeepAliveResponse) {
+// complete passes a response to the requests that it serves.
+func (r *renewer) complete(resp *pb.LeaseKeepAliveResponse) {
 	r.mu.Lock()
-	waiting := r.waiting[resp.ID]
+	under := r.waiting[resp.ID]
 	delete(r.waiting, resp.ID)
-	if resp.TTL > 0 {
+	switch {
+	case under == nil: // a renewal that was sent twice
+	case len(under.later) > 0:
+		r.sendLocked(resp.ID, under.later...)
+	}
+	if resp.TTL > 0 && under != nil && !under.revoked {
 		r.fresh[resp.ID] = &freshRenewal{resp, time.Now()}
 	} else {
 		delete(r.fresh, resp.ID)
 	}
 	r.mu.Unlock()
-	for _, done := range waiting {
+	if under == nil {
+		return
+	}
+	for _, done := range under.done {
 		done(resp, nil)
 	}
 }

@@ -98,15 +98,19 @@ func (st *stream) create(r *pb.WatchCreateRequest) {
 	}
 	wr.key = spanKey{key: key, end: end, previous: r.PrevKv, requireLeader: st.requireLeader, user: hasToken(st.ctx)}
 	if end != "" && end != "\x00" && key >= end {
-		st.refuse(r.WatchId, "mvcc: watcher range is empty")
+		st.refuse("mvcc: watcher range is empty")
+		return
+	}
+	if r.StartRevision < 0 {
+		st.refuse(rpctypes.ErrCompacted.Error()) // as etcd answers
 		return
 	}
 	if err := p.watches.check(st.ctx, key, end); err != nil {
-		st.refuse(r.WatchId, status.Convert(err).Message())
+		st.refuse(status.Convert(err).Message())
 		return
 	}
 	if !st.register(wr, r.WatchId) {
-		st.refuse(r.WatchId, "mvcc: duplicate watch ID provided on the WatchStream")
+		st.refuse("mvcc: duplicate watch ID provided on the WatchStream")
 		return
 	}
 	header := p.seen.header()
@@ -118,12 +122,9 @@ func (st *stream) create(r *pb.WatchCreateRequest) {
 }
 
 // refuse responds to a request for a watch that is refused.
-func (st *stream) refuse(id int64, reason string) {
-	if id == 0 {
-		id = clientv3.InvalidWatchID
-	}
+func (st *stream) refuse(reason string) {
 	st.push1(&outgoing{resp: &pb.WatchResponse{
-		Header: st.w.p.seen.header(), WatchId: id, Created: true, Canceled: true, CancelReason: reason,
+		Header: st.w.p.seen.header(), WatchId: clientv3.InvalidWatchID, Created: true, Canceled: true, CancelReason: reason,
 	}})
 }
 

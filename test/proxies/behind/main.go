@@ -6,11 +6,16 @@
 //
 // CAIRN_BEHIND is gateway, httpproxy or grpcproxy. Both processes end with it.
 //
-// Concurrency: one goroutine waits for each process.
+// As etcd's, the gRPC proxy serves neither v2 nor v3 as JSON. So that tests which use several
+// dialects can be played, its client port is this process's: connections of HTTP/2 go to the proxy,
+// those of HTTP/1 to the member.
+//
+// Concurrency: one goroutine waits for each process, and each connection that is forwarded has two.
 package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +24,7 @@ import (
 	"strings"
 	"syscall"
 
+	"cairn/internal/proxy/relay"
 	"cairn/test/process"
 )
 
@@ -72,7 +78,17 @@ func run(flags []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	p, err := start(program, proxyFlags(flags, strings.TrimPrefix(front, "http://"), host))
+	front = strings.TrimPrefix(front, "http://")
+	listen := front
+	if os.Getenv("CAIRN_BEHIND") == "grpcproxy" {
+		if listen, err = process.FreeAddress("127.0.0.1"); err != nil {
+			return 1, err
+		}
+		if err := split(front, listen, host); err != nil {
+			return 1, err
+		}
+	}
+	p, err := start(program, proxyFlags(flags, listen, front, host))
 	if err != nil {
 		return 1, err
 	}
@@ -105,13 +121,54 @@ func start(program string, args []string) (*process.Process, error) {
 	return process.Start(cmd)
 }
 
-// proxyFlags returns the command line of the proxy.
-func proxyFlags(flags []string, front, member string) []string {
+// split serves an address: connections of HTTP/2 are forwarded to the proxy, others to the member.
+func split(front, proxy, member string) error {
+	l, err := net.Listen("tcp", front)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go forward(client, proxy, member)
+		}
+	}()
+	return nil
+}
+
+func forward(client net.Conn, proxy, member string) {
+	defer client.Close()
+	const preface = "PRI * HTTP/2.0" // RFC 9113, 3.4
+	head := make([]byte, len(preface))
+	n, err := io.ReadAtLeast(client, head, 3) // no method of HTTP/1 begins like this
+	if err != nil {
+		return
+	}
+	to := member
+	if strings.HasPrefix(preface, string(head[:3])) {
+		to = proxy
+	}
+	server, err := net.Dial("tcp", to)
+	if err != nil {
+		return // it does not serve yet: the client tries again
+	}
+	defer server.Close()
+	if _, err := server.Write(head[:n]); err == nil {
+		relay.Both(client, server)
+	}
+}
+
+// proxyFlags returns the command line of a proxy that listens on one address and advertises
+// another.
+func proxyFlags(flags []string, listen, front, member string) []string {
 	switch os.Getenv("CAIRN_BEHIND") {
 	case "gateway":
-		return []string{"gateway", "start", "--listen-addr", front, "--endpoints", member, "--retry-delay", "100ms"}
+		return []string{"gateway", "start", "--listen-addr", listen, "--endpoints", member, "--retry-delay", "100ms"}
 	case "grpcproxy":
-		return []string{"grpc-proxy", "start", "--listen-addr", front, "--advertise-client-url", "http://" + front, "--endpoints", member}
+		return []string{"grpc-proxy", "start", "--listen-addr", listen, "--advertise-client-url", "http://" + front, "--endpoints", member}
 	}
 	dir, _ := valueOf(flags, "data-dir")
 	peer, _ := valueOf(flags, "listen-peer-urls")
@@ -119,7 +176,7 @@ func proxyFlags(flags []string, front, member string) []string {
 		peer = "" // it is not known
 	}
 	return []string{
-		"--proxy", "on", "--data-dir", filepath.Join(filepath.Dir(dir), "behind-proxy"), "--listen-client-urls", "http://" + front,
+		"--proxy", "on", "--data-dir", filepath.Join(filepath.Dir(dir), "behind-proxy"), "--listen-client-urls", "http://" + listen,
 		"--initial-cluster", "member=" + peer, "--proxy-failure-wait", "100",
 	}
 }
