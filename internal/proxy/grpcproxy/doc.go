@@ -2,10 +2,10 @@
 // grpc-proxy start".
 //
 // It owns what many clients share: one watch of the cluster for all watches of a range (watch.go,
-// group.go), one renewal for all clients of a lease (lease.go), the responses to serializable reads
-// (cache.go), and the list of proxies that MemberList returns (cluster.go). All other calls are
-// forwarded unchanged (package rawgrpc). It does not own connections: the caller has a client of
-// the cluster and the servers.
+// group.go), one renewal for all clients of a lease (renewer.go), the responses to serializable
+// reads (cache.go), and the list of proxies that MemberList returns (cluster.go). All other calls
+// are forwarded unchanged (package rawgrpc). It does not own connections: the caller has a client
+// of the cluster and the servers.
 //
 // # Watches
 //

@@ -6,12 +6,8 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"cairn/internal/proxy/rawgrpc"
 )
@@ -77,259 +73,69 @@ const renewalsMax = 1024
 // LeaseKeepAlive implements pb.LeaseServer.
 func (s *leaseServer) LeaseKeepAlive(client pb.Lease_LeaseKeepAliveServer) error {
 	ctx, cancel := context.WithCancelCause(client.Context())
-	defer cancel(nil)
-	var sending sync.Mutex
-	var under sync.WaitGroup
-	room := make(chan struct{}, renewalsMax)
+	k := &keepAlive{ctx: ctx, fail: cancel, client: client, room: make(chan struct{}, renewalsMax)}
+	received := make(chan error, 1)
+	go func() { received <- k.receive(s.p.leases.of(ctx)) }()
+	select {
+	case err := <-received:
+		if !errors.Is(err, io.EOF) {
+			cancel(err)
+		}
+	case <-ctx.Done():
+	}
+	// the call must not be used after this function has returned
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = true
+	return context.Cause(ctx) // nil unless a renewal has failed
+}
+
+// keepAlive is a LeaseKeepAlive call of a client.
+type keepAlive struct {
+	ctx    context.Context
+	fail   context.CancelCauseFunc // ends the call
+	client pb.Lease_LeaseKeepAliveServer
+	room   chan struct{} // has a value for each renewal in progress
+	under  sync.WaitGroup
+
+	mu    sync.Mutex // guards sending, and ended
+	ended bool
+}
+
+// receive renews leases at the client's requests until the client sends no more, and waits for the
+// results.
+func (k *keepAlive) receive(renewals *renewer) error {
 	for {
-		r, err := client.Recv()
+		r, err := k.client.Recv()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				under.Wait()
-				return context.Cause(ctx) // nil unless a renewal has failed
+				k.under.Wait()
 			}
 			return err
 		}
 		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case k.room <- struct{}{}:
+		case <-k.ctx.Done():
+			return context.Cause(k.ctx)
 		}
-		under.Add(1)
-		s.p.leases.renew(r.ID, func(resp *pb.LeaseKeepAliveResponse, err error) {
-			defer under.Done()
-			defer func() { <-room }()
-			if ctx.Err() != nil {
-				return
-			}
-			if err == nil {
-				sending.Lock()
-				err = client.Send(resp)
-				sending.Unlock()
-			}
-			if err != nil {
-				cancel(err)
-			}
-		})
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+		k.under.Add(1)
+		renewals.renew(r.ID, k.renewed)
 	}
 }
 
-const (
-	// renewalFresh is the greatest age of a renewal whose result is returned to a further request;
-	// it is less for short leases.
-	renewalFresh = time.Second
-	// renewalTries is the number of attempts to reach a member, in total longer than an election.
-	renewalTries = 60
-	renewalPause = 100 * time.Millisecond
-)
-
-// renewal is a renewal that has been sent, or is about to be.
-type renewal struct {
-	done []renewed // the requests that it serves
-	// the lease was revoked after these requests; the requests after that must not get its result
-	revoked bool
-	later   []renewed // requests after the revocation
-}
-
-// renewed is called with the result of a renewal, or with the error that prevented it.
-type renewed func(*pb.LeaseKeepAliveResponse, error)
-
-// renewer renews leases over one stream to the cluster.
-type renewer struct {
-	ctx    context.Context
-	client *clientv3.Client
-
-	mu      sync.Mutex // guards the fields below
-	waiting map[int64]*renewal
-	fresh   map[int64]*freshRenewal
-	queue   []int64 // not sent yet
-	wake    chan struct{}
-	running bool
-}
-
-// freshRenewal is the last renewal of a lease.
-type freshRenewal struct {
-	resp *pb.LeaseKeepAliveResponse
-	at   time.Time
-}
-
-func newRenewer(ctx context.Context, client *clientv3.Client) *renewer {
-	return &renewer{ctx: ctx, client: client, waiting: map[int64]*renewal{}, fresh: map[int64]*freshRenewal{}, wake: make(chan struct{}, 1)}
-}
-
-// renew renews a lease, together with concurrent requests for the same lease, and calls done, on
-// any goroutine.
-func (r *renewer) renew(id int64, done renewed) {
-	r.mu.Lock()
-	if f := r.fresh[id]; f != nil && f.resp.TTL > 1 {
-		age := time.Since(f.at)
-		if age < min(renewalFresh, time.Duration(f.resp.TTL)*time.Second/10) {
-			r.mu.Unlock()
-			// the minimum remaining TTL
-			done(&pb.LeaseKeepAliveResponse{Header: f.resp.Header, ID: id, TTL: f.resp.TTL - int64(age/time.Second) - 1}, nil)
-			return
-		}
-	}
-	switch under := r.waiting[id]; {
-	case under == nil:
-		r.sendLocked(id, done)
-	case under.revoked:
-		under.later = append(under.later, done)
-	default:
-		under.done = append(under.done, done)
-	}
-	r.mu.Unlock()
-}
-
-// sendLocked queues a renewal for requests.
-func (r *renewer) sendLocked(id int64, done ...renewed) {
-	r.waiting[id] = &renewal{done: done}
-	r.queue = append(r.queue, id)
-	if !r.running {
-		r.running = true
-		go r.run()
-	}
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-// forget is called when a lease was revoked: later requests must not get the result of a renewal
-// before that.
-func (r *renewer) forget(id int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.fresh, id)
-	if under := r.waiting[id]; under != nil {
-		under.revoked = true
-	}
-}
-
-// run sends renewals over one stream after the other until no request waits.
-func (r *renewer) run() {
-	for tries := 1; ; tries++ {
-		progress, err := r.stream()
-		if progress {
-			tries = 1
-		}
-		r.mu.Lock()
-		if len(r.waiting) == 0 {
-			r.running = false
-			clear(r.fresh)
-			r.mu.Unlock()
-			return
-		}
-		if tries > renewalTries || r.ctx.Err() != nil {
-			waiting := r.waiting
-			r.waiting, r.queue, r.running = map[int64]*renewal{}, nil, false
-			r.mu.Unlock()
-			for _, under := range waiting {
-				for _, done := range append(under.done, under.later...) {
-					done(nil, err)
-				}
-			}
-			return
-		}
-		// renewals without a response are sent again: renewing twice is harmless
-		r.queue = r.queue[:0]
-		for id := range r.waiting {
-			r.queue = append(r.queue, id)
-		}
-		r.mu.Unlock()
-		select {
-		case <-time.After(renewalPause):
-		case <-r.ctx.Done():
-		}
-	}
-}
-
-// idleStream is the time after which a stream without renewals is closed.
-const idleStream = 30 * time.Second
-
-// stream sends renewals until the stream breaks or has been idle. It reports whether any renewal
-// succeeded.
-func (r *renewer) stream() (answered bool, err error) {
-	ctx, cancel := context.WithCancel(r.ctx)
-	defer cancel()
-	s, err := pb.NewLeaseClient(r.client.ActiveConnection()).LeaseKeepAlive(ctx)
-	if err != nil {
-		return false, err
-	}
-	var last error
-	var progress bool // both are read after received is closed
-	received := make(chan struct{})
-	go func() {
-		defer close(received)
-		for {
-			resp, err := s.Recv()
-			if err != nil {
-				last = err
-				return
-			}
-			progress = true
-			r.complete(resp)
-		}
-	}()
-	idle := time.NewTicker(idleStream)
-	defer idle.Stop()
-	used := true
-	for {
-		r.mu.Lock()
-		queue := r.queue
-		r.queue = nil
-		r.mu.Unlock()
-		for _, id := range queue {
-			used = true
-			if s.Send(&pb.LeaseKeepAliveRequest{ID: id}) != nil {
-				<-received // has the error
-				return progress, last
-			}
-		}
-		select {
-		case <-r.wake:
-		case <-received:
-			return progress, last
-		case <-ctx.Done():
-			<-received
-			return progress, status.FromContextError(ctx.Err()).Err()
-		case <-idle.C:
-			r.mu.Lock()
-			unused := !used && len(r.waiting) == 0
-			used = false
-			r.mu.Unlock()
-			if unused {
-				cancel()
-				<-received
-				return progress, status.Error(codes.Unavailable, "no renewal was answered")
-			}
-		}
-	}
-}
-
-// complete passes a response to the requests that it serves.
-func (r *renewer) complete(resp *pb.LeaseKeepAliveResponse) {
-	r.mu.Lock()
-	under := r.waiting[resp.ID]
-	delete(r.waiting, resp.ID)
-	switch {
-	case under == nil: // a renewal that was sent twice
-	case len(under.later) > 0:
-		r.sendLocked(resp.ID, under.later...)
-	}
-	if resp.TTL > 0 && under != nil && !under.revoked {
-		r.fresh[resp.ID] = &freshRenewal{resp, time.Now()}
-	} else {
-		delete(r.fresh, resp.ID)
-	}
-	r.mu.Unlock()
-	if under == nil {
+// renewed sends the result of a renewal.
+func (k *keepAlive) renewed(resp *pb.LeaseKeepAliveResponse, err error) {
+	defer k.under.Done()
+	defer func() { <-k.room }()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended {
 		return
 	}
-	for _, done := range under.done {
-		done(resp, nil)
+	if err == nil {
+		err = k.client.Send(resp)
+	}
+	if err != nil {
+		k.fail(err)
 	}
 }

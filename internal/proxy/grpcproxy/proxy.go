@@ -44,7 +44,7 @@ type Proxy struct {
 	seen    seen
 	cache   *cache
 	watches *watches
-	leases  *renewer
+	leases  *renewers
 	proxies *registration
 	close   []func()
 }
@@ -80,7 +80,7 @@ func New(ctx context.Context, o Options) (*Proxy, error) {
 	p.close = append(p.close, cancel)
 	p.cache = newCache(p)
 	p.watches = newWatches(background, p)
-	p.leases = newRenewer(background, o.Client)
+	p.leases = newRenewers(background, o.Client)
 	p.proxies = newRegistration(background, p)
 	return p, nil
 }
