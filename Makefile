@@ -59,7 +59,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build install dist deb image test behind race sim torture hostile soak migrate fuzz lint bench generate man deps
+.PHONY: help run cluster build console install dist deb image test behind race sim torture hostile soak migrate fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ build: ## build the programs into bin/
 	@mkdir -p $(BIN)
 	@[ -x $(BIN)/etcd ] || echo 'building into bin/; the first build compiles all dependencies and takes a minute or two' >&2
 	go build $(if $(COMMIT),-ldflags '-X cairn/internal/version.commit=$(COMMIT)') -o $(BIN)/ $(COMMANDS:%=./cmd/%)
+
+console: ## build the web console's files from web/ into internal/console/dist, which is committed
+	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm test && npm run build
 
 install: build ## copy the programs to $(DESTDIR)$(PREFIX)/bin, by default /usr/local/bin
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -1,0 +1,49 @@
+// The log-in. The server answers with a cookie that no script can read.
+
+import { useState } from 'preact/hooks'
+import { login } from './api/session.ts'
+import { t } from './text/index.ts'
+import { Mark } from './ui/icons.tsx'
+import { Failure } from './ui/parts.tsx'
+
+export function Login() {
+  const [user, setUser] = useState('')
+  const [password, setPassword] = useState('')
+  const [error, setError] = useState<unknown>(null)
+  const [working, setWorking] = useState(false)
+  const submit = async (e: Event) => {
+    e.preventDefault()
+    setWorking(true)
+    setError(null)
+    try {
+      await login(user, password)
+    } catch (e) {
+      setError(e)
+      setPassword('')
+    }
+    setWorking(false)
+  }
+  return (
+    <main class="login">
+      <form onSubmit={(e) => void submit(e)}>
+        <h1 class="brand">
+          <Mark />
+          cairn
+        </h1>
+        <p class="soft">{t().login.needed}</p>
+        <label class="field">
+          <span>{t().login.user}</span>
+          <input class="input" name="user" autocomplete="username" autofocus value={user} onInput={(e) => setUser(e.currentTarget.value)} />
+        </label>
+        <label class="field">
+          <span>{t().login.password}</span>
+          <input class="input" name="password" type="password" autocomplete="current-password" value={password} onInput={(e) => setPassword(e.currentTarget.value)} />
+        </label>
+        {error ? <Failure e={error} /> : null}
+        <button class="button primary" disabled={working || user === ''}>
+          {t().login.title}
+        </button>
+      </form>
+    </main>
+  )
+}

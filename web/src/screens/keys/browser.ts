@@ -1,0 +1,166 @@
+// What a list of keys shows: the tree below a prefix, or what a search has found, now or as of a
+// past revision. The screens Keys and History have one each.
+
+import { computed, signal } from '@preact/signals'
+import { type KeyInfo, search, tree } from '../../api/keys.ts'
+import { type Bytes, parse } from '../../lib/bytes.ts'
+import { remember, remembered } from '../../lib/lang.ts'
+import { type Branch, type Row, Tree } from '../../lib/tree.ts'
+
+const pageSize = 500
+const searchSize = 200
+
+export const separator = signal<Bytes>(parse(remembered('separator') ?? '/'))
+
+export function chooseSeparator(text: string): void {
+  remember('separator', text)
+  separator.value = parse(text)
+}
+
+export interface Found {
+  items: KeyInfo[]
+  scanned: number
+  next: Bytes
+  revision: number
+  loading: boolean
+  error: unknown
+}
+
+export class Browser {
+  /** As of which revision; 0 is now. */
+  readonly revision = signal(0)
+  readonly prefix = signal<Bytes>('')
+  readonly query = signal('')
+  readonly where = signal<'key' | 'value'>('key')
+  /** The row with the cursor. */
+  readonly cursor = signal(0)
+  readonly selected = signal<ReadonlySet<Bytes>>(new Set())
+  /** The key whose value is shown. */
+  readonly open = signal<Bytes | null>(null)
+  readonly found = signal<Found | null>(null)
+  tree!: Tree
+  /** Changes with each change of the tree. */
+  readonly changes = signal(0)
+  #stop: AbortController | null = null
+
+  readonly length = computed(() => {
+    void this.changes.value
+    const found = this.found.value
+    return found ? found.items.length : this.tree.length
+  })
+
+  constructor() {
+    this.reset()
+  }
+
+  /** Starts again with an empty tree of the prefix and separator chosen now. */
+  reset(): void {
+    const [split, revision] = [separator.peek(), this.revision.peek()]
+    const mine: Tree = new Tree(
+      this.prefix.peek(),
+      (prefix, from) => tree({ prefix, separator: split, from, limit: pageSize, revision }),
+      () => {
+        if (this.tree === mine) this.changes.value++
+      },
+    )
+    this.tree = mine
+    this.changes.value++
+  }
+
+  async start(): Promise<void> {
+    this.reset()
+    this.cursor.value = 0
+    const { tree } = this
+    await tree.start()
+    // A single prefix at the top, as is usual, is opened at once.
+    if (tree.root.complete && tree.root.items.length === 1) await tree.expand(tree.root, 0)
+    this.changes.value++
+  }
+
+  /** Loads again, with the same prefixes open and as many rows of each. */
+  async refresh(): Promise<void> {
+    if (this.found.peek()) return this.search(this.query.peek())
+    const before = this.tree.root
+    this.reset()
+    const { tree } = this
+    await tree.start()
+    await reopen(tree, tree.root, before)
+    this.changes.value++
+  }
+
+  /** The row at a position, of the search or of the tree. */
+  at(position: number): Row | undefined {
+    const found = this.found.peek()
+    if (!found) return this.tree.at(position)
+    const item = found.items[position]
+    return item && { kind: 'item', item, branch: this.tree.root, index: position, depth: 0, open: false }
+  }
+
+  /** Searches for a text; an empty one shows the tree again. */
+  async search(text: string): Promise<void> {
+    this.#stop?.abort()
+    this.query.value = text
+    this.cursor.value = 0
+    this.found.value = text === '' ? null : { items: [], scanned: 0, next: '', revision: 0, loading: false, error: null }
+    if (text !== '') await this.further()
+  }
+
+  /** Looks at more keys for the search. */
+  async further(): Promise<void> {
+    const before = this.found.peek()
+    if (!before || before.loading) return
+    const stop = new AbortController()
+    this.#stop = stop
+    this.found.value = { ...before, loading: true, error: null }
+    try {
+      const page = await search(
+        {
+          prefix: this.prefix.peek(),
+          text: parse(this.query.peek()),
+          in: this.where.peek(),
+          ignoreCase: true,
+          from: before.next,
+          limit: searchSize,
+          revision: before.revision || this.revision.peek(),
+        },
+        stop.signal,
+      )
+      if (stop.signal.aborted) return
+      this.found.value = {
+        items: [...before.items, ...page.items],
+        scanned: before.scanned + page.scanned,
+        next: page.next,
+        revision: page.revision,
+        loading: false,
+        error: null,
+      }
+    } catch (error) {
+      if (!stop.signal.aborted) this.found.value = { ...before, loading: false, error }
+    }
+  }
+
+  select(key: Bytes): void {
+    const next = new Set(this.selected.peek())
+    if (!next.delete(key)) next.add(key)
+    this.selected.value = next
+  }
+
+  clear(): void {
+    this.selected.value = new Set()
+  }
+}
+
+/** Opens what was open in another tree, and loads as much. */
+async function reopen(tree: Tree, branch: Branch, before: Branch): Promise<void> {
+  while (branch.items.length < before.items.length && !branch.complete && !branch.error) await tree.more(branch)
+  for (const [, child] of before.open) {
+    const index = branch.items.findIndex((item) => item.kind !== 'key' && item.key === child.prefix)
+    if (index < 0) continue
+    await tree.expand(branch, index)
+    const opened = branch.open.get(index)
+    if (opened) await reopen(tree, opened, child)
+  }
+}
+
+/** The list of the screen Keys. */
+export const browser = new Browser()

@@ -1,0 +1,92 @@
+// The keyboard in a list of keys.
+
+import type { RefObject } from 'preact'
+import { useEffect, useRef } from 'preact/hooks'
+import { type Command, register } from '../../lib/keyboard.ts'
+import { go } from '../../lib/route.ts'
+import type { Row } from '../../lib/tree.ts'
+import { t } from '../../text/index.ts'
+import type { Browser } from './browser.ts'
+
+interface Actions {
+  search?: RefObject<HTMLInputElement | null>
+  onOpen: (row: Row) => void
+  onCreate?: () => void
+  onDelete?: () => void
+  onRefresh: () => void
+}
+
+export function useKeyCommands(b: Browser, actions: Actions): void {
+  const latest = useRef(actions)
+  latest.current = actions
+  useEffect(() => register(() => t().keys.title, commands(b, () => latest.current)), [b])
+}
+
+function commands(b: Browser, actions: () => Actions): Command[] {
+  const c = () => t().commands
+  const to = (position: number) => {
+    b.cursor.value = Math.max(0, Math.min(b.length.peek() - 1, position))
+  }
+  const row = () => b.at(b.cursor.peek())
+  const all: Command[] = [
+    { keys: ['j', 'ArrowDown'], help: () => c().down, run: () => to(b.cursor.peek() + 1) },
+    { keys: ['k', 'ArrowUp'], help: () => c().up, run: () => to(b.cursor.peek() - 1) },
+    { keys: ['PageDown'], help: () => c().down + ' ×20', run: () => to(b.cursor.peek() + 20) },
+    { keys: ['PageUp'], help: () => c().up + ' ×20', run: () => to(b.cursor.peek() - 20) },
+    { keys: ['g g', 'Home'], help: () => c().first, run: () => to(0) },
+    { keys: ['G', 'End'], help: () => c().last, run: () => to(b.length.peek() - 1) },
+    { keys: ['Enter', 'o'], help: () => c().open, run: () => open(row(), actions().onOpen) },
+    { keys: ['l', 'ArrowRight'], help: () => c().expand, run: () => expand(b, row(), to) },
+    { keys: ['ArrowLeft', '-'], help: () => c().collapse, run: () => collapse(b, row(), to) },
+    { keys: ['r'], help: () => c().refresh, run: () => actions().onRefresh() },
+    {
+      keys: ['Escape'],
+      help: () => c().close,
+      run: () => {
+        if (b.open.peek() !== null) b.open.value = null
+        else if (b.selected.peek().size > 0) b.clear()
+        else void b.search('')
+      },
+    },
+  ]
+  const { search, onCreate, onDelete } = actions()
+  if (search) all.unshift({ keys: ['/'], help: () => c().search, run: () => actions().search?.current?.select() })
+  if (onCreate) all.push({ keys: ['n'], help: () => c().create, run: () => actions().onCreate?.() })
+  if (onDelete) {
+    all.push(
+      { keys: ['x'], help: () => c().select, run: () => select(b, row()) },
+      { keys: ['d'], help: () => c().delete, run: () => actions().onDelete?.() },
+    )
+    all.push({ keys: ['h'], help: () => c().history, run: () => history(b, row()) })
+  }
+  return all
+}
+
+function open(row: Row | undefined, onOpen: (row: Row) => void): void {
+  if (row) onOpen(row)
+}
+
+function expand(b: Browser, row: Row | undefined, to: (position: number) => void): void {
+  if (row?.kind !== 'item') return
+  if (row.item.kind === 'key') b.open.value = row.item.key
+  else if (row.open) to(b.cursor.peek() + 1)
+  else void b.tree.expand(row.branch, row.index)
+}
+
+function collapse(b: Browser, row: Row | undefined, to: (position: number) => void): void {
+  if (!row || b.found.peek()) return
+  if (row.kind === 'item' && row.open) return b.tree.collapse(row.branch, row.index)
+  const { parent } = row.branch
+  if (!parent) return
+  for (const [index, branch] of parent.open) if (branch === row.branch) to(b.tree.positionOf(parent, index))
+}
+
+function select(b: Browser, row: Row | undefined): void {
+  if (row?.kind === 'item') b.select(row.item.key)
+}
+
+function history(b: Browser, row: Row | undefined): void {
+  if (row?.kind !== 'item' || row.item.kind !== 'key') return
+  b.open.value = row.item.key
+  go('history')
+}

@@ -1,0 +1,172 @@
+// A key: what is known of it, and its value.
+
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { read, type Version } from '../../api/keys.ts'
+import { stopped } from '../../api/call.ts'
+import { mayWrite } from '../../api/session.ts'
+import { type Bytes, show, toText } from '../../lib/bytes.ts'
+import { count, size } from '../../lib/format.ts'
+import { register } from '../../lib/keyboard.ts'
+import { t } from '../../text/index.ts'
+import type { Editor } from '../../ui/editor.ts'
+import { Icon } from '../../ui/icons.tsx'
+import { Empty, Failure, Key, Left, Tabs } from '../../ui/parts.tsx'
+import { done } from '../../ui/toast.tsx'
+import { Edit } from './edit.tsx'
+import { type Form, formsOf } from './forms.ts'
+import { leaseName } from './list.tsx'
+import { Value } from './value.tsx'
+
+interface DetailProps {
+  k: Bytes
+  /** As of which revision; 0 is now. */
+  revision: number
+  /** When the key ends, in ms; 0 when it does not. */
+  ends: number
+  onClose: () => void
+  onChanged: () => void
+  onDelete: (version: Version) => void
+  onHistory: () => void
+  onRestore?: (version: Version) => void
+  /** Changes when the value is to be read again. */
+  again: number
+}
+
+export function Detail(props: DetailProps) {
+  const { k, revision, again } = props
+  const [version, setVersion] = useState<Version | null | undefined>(undefined)
+  const [error, setError] = useState<unknown>(null)
+  const [turn, setTurn] = useState(0)
+  useEffect(() => {
+    const stop = new AbortController()
+    read(k, revision, stop.signal)
+      .then((v) => {
+        setVersion(v)
+        setError(null)
+      })
+      .catch((e) => {
+        if (!stopped(e)) setError(e)
+      })
+    return () => stop.abort()
+  }, [k, revision, again, turn])
+  const current = version && version.key === k ? version : version === null ? null : undefined
+  return (
+    <section class="side" aria-label={show(k)}>
+      <div class="detail-head">
+        <button class="button plain icon" aria-label={t().keys.back} onClick={props.onClose}>
+          <Icon name="left" />
+        </button>
+        <h2 class="grow wrap">
+          <Key k={k} />
+        </h2>
+        <button
+          class="button plain icon"
+          aria-label={t().copy}
+          onClick={() => void navigator.clipboard?.writeText(toText(k) ?? show(k)).then(() => done(t().copied))}
+        >
+          <Icon name="copy" />
+        </button>
+      </div>
+      {error ? <Failure e={error} retry={() => setTurn(turn + 1)} /> : null}
+      {current === null && <Empty>{t().keys.gone}</Empty>}
+      {current && <Shown {...props} version={current} key={`${k} ${current.mod}`} onReload={() => setTurn(turn + 1)} />}
+    </section>
+  )
+}
+
+function Shown({ version, ends, revision, onReload, ...props }: DetailProps & { version: Version; onReload: () => void }) {
+  const [forms] = useState(() => formsOf(version.value))
+  const [form, setForm] = useState<Form>(forms[0])
+  const [editing, setEditing] = useState(false)
+  const editor = useRef<Editor | null>(null)
+  const may = revision === 0 && mayWrite(version.key)
+  useEffect(
+    () =>
+      register(
+        () => t().keys.value,
+        [
+          { keys: ['e'], help: () => t().commands.edit, run: () => may && setEditing(true) },
+          { keys: ['h'], help: () => t().commands.history, run: props.onHistory },
+        ],
+      ),
+    [may, props.onHistory],
+  )
+  const names = { text: t().keys.text, json: t().keys.json, hex: t().keys.hex, kube: t().keys.kube }
+  return (
+    <>
+      <dl class="facts-list">
+        <Fact name={t().keys.size} value={size(version.value.length)} />
+        <Fact name={t().keys.version} value={count(version.version)} />
+        <Fact name={t().keys.mod} value={count(version.mod)} />
+        <Fact name={t().keys.created} value={count(version.create)} />
+        {version.lease !== '0' && <Fact long name={t().keys.lease} value={leaseName(version.lease)} />}
+        {ends > 0 && (
+          <div>
+            <dt>{t().keys.ttl}</dt>
+            <dd>
+              <Left ends={ends} />
+            </dd>
+          </div>
+        )}
+      </dl>
+      {editing ? (
+        <Edit
+          version={version}
+          form={form}
+          onClose={(changed) => {
+            setEditing(false)
+            if (changed) {
+              onReload()
+              props.onChanged()
+            }
+          }}
+        />
+      ) : (
+        <div class="value">
+          <div class="detail-tools">
+            {forms.length > 1 && <Tabs label={t().keys.form} tabs={forms.map((f) => [f, names[f]] as const)} at={form} onChange={setForm} />}
+            {form === 'json' && (
+              <>
+                <button class="button plain" onClick={() => editor.current?.fold()}>
+                  {t().keys.fold}
+                </button>
+                <button class="button plain" onClick={() => editor.current?.unfold()}>
+                  {t().keys.unfold}
+                </button>
+              </>
+            )}
+            <span class="grow" />
+            {may && (
+              <button class="button" onClick={() => setEditing(true)}>
+                <Icon name="edit" />
+                {t().keys.edit}
+              </button>
+            )}
+            <button class="button" onClick={props.onHistory}>
+              <Icon name="history" />
+              {t().keys.history}
+            </button>
+            {may && (
+              <button class="button danger icon" aria-label={t().delete} onClick={() => props.onDelete(version)}>
+                <Icon name="trash" />
+              </button>
+            )}
+            {props.onRestore && (
+              <button class="button primary" onClick={() => props.onRestore!(version)}>
+                {t().history.restore}
+              </button>
+            )}
+          </div>
+          <Value value={version.value} form={form} editor={editor} />
+        </div>
+      )}
+    </>
+  )
+}
+
+const Fact = ({ name, value, long }: { name: string; value: string; long?: boolean }) => (
+  <div class={long ? 'long' : undefined}>
+    <dt>{name}</dt>
+    <dd>{value}</dd>
+  </div>
+)

@@ -1,0 +1,199 @@
+// The screen Keys.
+
+import { effect, signal } from '@preact/signals'
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
+import { mayWrite, readOnly } from '../../api/session.ts'
+import { type Bytes, parse, show } from '../../lib/bytes.ts'
+import { count } from '../../lib/format.ts'
+import { go, openKey } from '../../lib/route.ts'
+import type { Row } from '../../lib/tree.ts'
+import { t } from '../../text/index.ts'
+import { Icon } from '../../ui/icons.tsx'
+import { browser, type Browser, chooseSeparator, separator } from './browser.ts'
+import { useKeyCommands } from './commands.ts'
+import { Create } from './create.tsx'
+import { Detail } from './detail.tsx'
+import { KeyList } from './list.tsx'
+import { Remove, type Target } from './remove.tsx'
+import { SearchFoot, SearchTools } from './search.tsx'
+
+// The screen History shows the key that was opened last.
+effect(() => {
+  if (browser.open.value !== null) openKey.value = browser.open.value
+})
+
+const again = signal(0)
+
+export function Keys() {
+  const search = useRef<HTMLInputElement>(null)
+  const [creating, setCreating] = useState(false)
+  const [removing, setRemoving] = useState<Target[] | null>(null)
+  const open = browser.open.value
+  const selected = browser.selected.value
+
+  const openRow = useCallback((row: Row) => openOrToggle(browser, row), [])
+  const remove = () => {
+    const targets = targetsOf(browser)
+    if (targets.length > 0 && targets.every((x) => mayWrite(x.key))) setRemoving(targets)
+  }
+  const create = () => {
+    if (!readOnly.value) setCreating(true)
+  }
+  useKeyCommands(browser, { search, onOpen: openRow, onCreate: create, onDelete: remove, onRefresh: refresh })
+
+  const item = open === null ? undefined : itemOf(browser, open)
+  return (
+    <>
+      <div class="toolbar">
+        <SearchTools browser={browser} field={search} />
+        <label class="inline-field" title={t().keys.prefixHint}>
+          {t().keys.prefix}
+          <input
+            class="input prefix"
+            name="prefix"
+            autocomplete="off"
+            spellcheck={false}
+            value={show(browser.prefix.value)}
+            onChange={(e) => {
+              browser.prefix.value = parse(e.currentTarget.value)
+              void browser.search(browser.query.value)
+              void browser.start()
+            }}
+          />
+        </label>
+        <label class="inline-field" title={t().keys.separatorHint}>
+          {t().keys.separator}
+          <input
+            class="input separator"
+            name="separator"
+            maxLength={8}
+            autocomplete="off"
+            value={show(separator.value)}
+            onChange={(e) => {
+              chooseSeparator(e.currentTarget.value)
+              void browser.start()
+            }}
+          />
+        </label>
+        <button class="button plain icon" aria-label={t().refresh} title={t().refresh + ' (r)'} onClick={refresh}>
+          <Icon name="refresh" />
+        </button>
+        {!readOnly.value && (
+          <button class="button primary" onClick={create}>
+            <Icon name="plus" />
+            {t().keys.create}
+          </button>
+        )}
+      </div>
+      <div class={open === null ? 'split' : 'split open'}>
+        <div class={selected.size > 0 ? 'side selecting' : 'side'}>
+          <KeyList browser={browser} id="keys" onOpen={openRow} selectable />
+          <Foot browser={browser} onDelete={remove} />
+        </div>
+        {open !== null && (
+          <Detail
+            k={open}
+            revision={0}
+            ends={item?.ends ?? 0}
+            again={again.value}
+            onClose={() => (browser.open.value = null)}
+            onChanged={() => void browser.refresh()}
+            onDelete={(v) => setRemoving([{ kind: 'key', key: v.key, mod: v.mod }])}
+            onHistory={() => go('history')}
+          />
+        )}
+      </div>
+      {creating && (
+        <Create
+          prefix={prefixAt(browser)}
+          onClose={(key) => {
+            setCreating(false)
+            if (key === null) return
+            if (!key.endsWith('/')) browser.open.value = key
+            again.value++
+            void browser.refresh()
+          }}
+        />
+      )}
+      {removing && (
+        <Remove
+          targets={removing}
+          onClose={(changed) => {
+            setRemoving(null)
+            if (!changed) return
+            browser.clear()
+            browser.open.value = null
+            void browser.refresh()
+          }}
+        />
+      )}
+    </>
+  )
+}
+
+function refresh(): void {
+  again.value++
+  void browser.refresh()
+}
+
+/** Opens the value of a key, and opens or closes a prefix. */
+export function openOrToggle(b: Browser, row: Row): void {
+  if (row.kind === 'more') return void b.tree.more(row.branch)
+  if (row.item.kind === 'key') b.open.value = row.item.key
+  else if (row.open) b.tree.collapse(row.branch, row.index)
+  else void b.tree.expand(row.branch, row.index)
+}
+
+/** What is known of a key from the list. */
+export function itemOf(b: Browser, key: Bytes) {
+  void b.changes.value
+  for (let i = 0; i < Math.min(b.length.value, 5000); i++) {
+    const row = b.at(i)
+    if (row?.kind === 'item' && row.item.kind === 'key' && row.item.key === key) return row.item
+  }
+  return undefined
+}
+
+/** The rows that are selected, or the one with the cursor. */
+function targetsOf(b: Browser): Target[] {
+  const selected = b.selected.peek()
+  const targets: Target[] = []
+  for (let i = 0; i < b.length.peek(); i++) {
+    const row = b.at(i)
+    if (row?.kind !== 'item') continue
+    const chosen = selected.size > 0 ? selected.has(row.item.key) : i === b.cursor.peek()
+    if (!chosen) continue
+    const { item } = row
+    targets.push(item.kind === 'key' ? { kind: 'key', key: item.key, mod: item.mod } : { kind: item.kind, key: item.key })
+  }
+  // What is below a prefix that goes is not deleted, or counted, twice.
+  const prefixes = targets.filter((x) => x.kind !== 'key').map((x) => x.key)
+  return targets.filter((x) => !prefixes.some((p) => p !== x.key && x.key.startsWith(p)))
+}
+
+/** The prefix that the row with the cursor is in. */
+function prefixAt(b: Browser): Bytes {
+  const row = b.at(b.cursor.peek())
+  if (row?.kind !== 'item') return b.prefix.peek()
+  return row.item.kind !== 'key' && row.open ? row.item.key : row.branch.prefix
+}
+
+function Foot({ browser: b, onDelete }: { browser: Browser; onDelete: () => void }) {
+  const n = b.selected.value.size
+  useEffect(() => () => b.clear(), [])
+  if (n === 0) return <SearchFoot browser={b} />
+  return (
+    <div class="actionbar">
+      <span class="grow">{t().keys.selected(count(n), n)}</span>
+      <button class="button" onClick={() => b.clear()}>
+        {t().keys.clear}
+      </button>
+      {!readOnly.value && (
+        <button class="button danger" onClick={onDelete}>
+          <Icon name="trash" />
+          {t().delete}
+        </button>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,3 @@
+export const enCluster = {
+  title: 'Cluster',
+}

@@ -1,0 +1,3 @@
+export const enLive = {
+  title: 'Live',
+}

@@ -1,0 +1,45 @@
+// Short messages about what has been done, or why it has not.
+
+import { signal } from '@preact/signals'
+import { textOf } from '../api/call.ts'
+import { t } from '../text/index.ts'
+import { Icon } from './icons.tsx'
+
+interface Toast {
+  id: number
+  text: string
+  bad: boolean
+}
+
+const toasts = signal<Toast[]>([])
+let nextId = 1
+const goodFor = 5000 // ms; errors stay until they are closed
+
+function close(id: number): void {
+  toasts.value = toasts.value.filter((x) => x.id !== id)
+}
+
+/** Says that something has been done. */
+export function done(text: string): void {
+  const id = nextId++
+  toasts.value = [...toasts.value.slice(-3), { id, text, bad: false }]
+  setTimeout(() => close(id), goodFor)
+}
+
+/** Says why something has not been done. */
+export function failed(e: unknown): void {
+  toasts.value = [...toasts.value.slice(-3), { id: nextId++, text: textOf(e), bad: true }]
+}
+
+export const Toasts = () => (
+  <div class="toasts" role="status" aria-live="polite">
+    {toasts.value.map((x) => (
+      <div key={x.id} class={x.bad ? 'toast bad' : 'toast'}>
+        <span class="grow wrap">{x.text}</span>
+        <button class="button plain icon" aria-label={t().close} onClick={() => close(x.id)}>
+          <Icon name="close" />
+        </button>
+      </div>
+    ))}
+  </div>
+)
