@@ -215,6 +215,7 @@ func startMember(cfg *config.Config, log *slog.Logger, dir *datadir.Dir, meters 
 		Metrics:            meters,
 		SlowApply:          cfg.SlowApply,
 		Tracer:             tracer,
+		Certificates:       t.secrets.expiries,
 	})
 }
 

@@ -139,13 +139,26 @@ func merge(ranges []kv.KeyRange) spans {
 func (all spans) cover(r kv.KeyRange) bool {
 	want := spanOf(r)
 	if r.Empty() {
-		want = spanOf(kv.KeyRange{Key: r.Key}) // an empty range: the permission for its first key is required
+		// an empty range: the permission for its first key is required
+		want = spanOf(kv.KeyRange{Key: r.Key})
 	}
 	i, found := slices.BinarySearchFunc(all, want.key, func(s span, key []byte) int { return bytes.Compare(s.key, key) })
 	if !found {
 		i--
 	}
 	return i >= 0 && (all[i].end == nil || bytes.Compare(want.key, all[i].end) < 0) && all[i].reaches(want)
+}
+
+// Covers reports whether the permissions of a kind of access together include all keys that a range
+// can have.
+func Covers(permissions []Permission, access Access, r kv.KeyRange) bool {
+	var ranges []kv.KeyRange
+	for _, p := range permissions {
+		if p.Access&access != 0 {
+			ranges = append(ranges, p.KeyRange)
+		}
+	}
+	return merge(ranges).cover(r)
 }
 
 // Subject has the permissions of a user or guest as of one State.

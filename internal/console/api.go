@@ -53,11 +53,26 @@ func (c *Console) endpoints() map[string]endpoint {
 	read := func(serve func(c *call) (any, error)) endpoint {
 		return endpoint{serve: serve, bodyBytesMax: bodyBytesMax}
 	}
+	write := func(serve func(c *call) (any, error)) endpoint {
+		return endpoint{serve: serve, writes: true, bodyBytesMax: v2BodyBytesMax}
+	}
 	return map[string]endpoint{
-		"session": read((*call).session),
-		"login":   read((*call).login),
-		"logout":  read((*call).logout),
-		"tree":    read((*call).tree),
+		"session":    read((*call).session),
+		"login":      read((*call).login),
+		"logout":     read((*call).logout),
+		"tree":       read((*call).tree),
+		"search":     read((*call).search),
+		"history":    read((*call).history),
+		"times":      read((*call).times),
+		"stats":      read((*call).stats),
+		"cluster":    read((*call).cluster),
+		"plan":       read((*call).plan),
+		"permission": read((*call).permission),
+		"leases":     read((*call).leases),
+		"locks":      read((*call).locks),
+		"snapshot":   read((*call).snapshot),
+		"v2/set":     write((*call).v2Set),
+		"v2/delete":  write((*call).v2Delete),
 	}
 }
 
@@ -131,6 +146,9 @@ func (c *Console) guard() auth.Guard { return auth.Guard{Gate: c.member.Gate(), 
 func (c *call) read(do func(caller *auth.Caller) error) error {
 	return c.guard().Read(c.r.Context(), c.credentials(c.r), do)
 }
+
+// identified returns an error unless the caller has a user, or authentication is disabled.
+func (c *call) identified() error { return c.read(func(*auth.Caller) error { return nil }) }
 
 // scan is read for a function that reads many keys: only a few of them run at a time.
 func (c *call) scan(do func(caller *auth.Caller) error) error {

@@ -28,9 +28,11 @@ import (
 	"cairn/internal/auth"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
+	"cairn/internal/member"
 	"cairn/internal/membership"
 	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
+	"cairn/internal/peer"
 	"cairn/internal/snapshot"
 )
 
@@ -64,6 +66,10 @@ type Cluster interface {
 	ClusterVersion() string
 	Leader() uint64
 	Alarms() *alarm.State
+	// Peers returns the connections to the other members.
+	Peers() []peer.Stats
+	// OverviewOf returns the state of a member.
+	OverviewOf(ctx context.Context, id uint64) (member.Overview, error)
 }
 
 // Space is the state as a whole.
@@ -96,6 +102,7 @@ type Console struct {
 	opts    Options
 	member  Member
 	files   files
+	backups chan struct{} // has a token for each snapshot that is being sent
 	api     map[string]endpoint
 	scans   chan struct{} // has a token for each request that reads many keys
 	samples *sampler
@@ -114,7 +121,7 @@ func New(o Options) *Console {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &Console{opts: o, member: o.Member, files: embedded(), scans: make(chan struct{}, scansMax)}
+	c := &Console{opts: o, member: o.Member, files: embedded(), scans: make(chan struct{}, scansMax), backups: make(chan struct{}, backupsMax)}
 	c.samples = newSampler(o.Metrics, o.Member, o.Now)
 	c.api = c.endpoints()
 	return c

@@ -10,9 +10,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"cairn/internal/alarm"
 	"cairn/internal/auth"
 	"cairn/internal/budget"
+	"cairn/internal/member"
+	"cairn/internal/migration"
 	"cairn/internal/mvcc"
+	"cairn/internal/replica"
 	"cairn/internal/v2tree"
 )
 
@@ -32,6 +36,15 @@ var wireErrors = []struct{ err, wire error }{
 	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
 	{mvcc.ErrLoading, status.Error(codes.Unavailable, "etcdserver: "+mvcc.ErrLoading.Error())},
 	{mvcc.ErrOvertaken, status.Error(codes.Unavailable, "etcdserver: "+mvcc.ErrOvertaken.Error())},
+	{alarm.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{alarm.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
+	{migration.ErrMigrating, status.Error(codes.FailedPrecondition, "etcdserver: "+migration.ErrMigrating.Error())},
+	{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{member.ErrTimeout, rpctypes.ErrGRPCTimeout},
+	{member.ErrLeaderChanged, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
+	{member.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{member.ErrStopped, rpctypes.ErrGRPCStopped},
 	{budget.ErrExhausted, rpctypes.ErrGRPCRequestTooManyRequests},
 	{context.Canceled, rpctypes.ErrGRPCCanceled},
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
@@ -81,13 +94,20 @@ func statusOf(err error) (*status.Status, int) {
 	}
 	var v2 *v2tree.Error
 	if errors.As(err, &v2) {
-		st = status.New(v2Code(v2.Code), "etcdserver: "+v2.Error())
+		st = status.New(v2Code(v2.Code), "etcdserver: "+v2Texts[v2.Code]+": "+v2.Cause)
 	}
 	code, known := statuses[st.Code()]
 	if !known {
 		code = http.StatusInternalServerError
 	}
 	return st, code
+}
+
+// v2Texts are the texts of refusals of the v2 API.
+var v2Texts = map[int]string{
+	v2tree.CodeKeyNotFound: "key not found", v2tree.CodeCompareFailed: "compare failed", v2tree.CodeNotFile: "not a file",
+	v2tree.CodeNotDirectory: "not a directory", v2tree.CodeKeyExists: "key already exists", v2tree.CodeRootReadOnly: "root is read only",
+	v2tree.CodeDirectoryNotEmpty: "directory not empty",
 }
 
 func v2Code(code int) codes.Code {

@@ -291,13 +291,19 @@ func (p *page) addRoot(upTo []byte) error {
 func (p *page) mayRead(prefix []byte) bool { return p.subject.CanRead(auth.Prefix(prefix)) }
 
 func (p *page) keyItem(key []byte, rec *kv.Record) item {
-	size := len(rec.Value)
-	i := item{
-		Kind: kindKey, Key: key, Name: key[len(p.in.Prefix):], Size: &size, Version: rec.Version, CreateRevision: rec.CreateRevision,
-		ModRevision: rec.Mod.Main, Lease: rec.Lease, Preview: bytes.Clone(rec.Value[:min(size, p.in.Preview)]),
-	}
+	i := newItem(key, rec, p.in.Preview)
+	i.Name = key[len(p.in.Prefix):]
 	i.TTL, i.TTLOf = p.leases.ttl(rec)
 	return i
+}
+
+// newItem returns the item of a key, without its TTL, with the first bytes of its value.
+func newItem(key []byte, rec *kv.Record, preview int) item {
+	size := len(rec.Value)
+	return item{
+		Kind: kindKey, Key: key, Size: &size, Version: rec.Version, CreateRevision: rec.CreateRevision, ModRevision: rec.Mod.Main,
+		Lease: rec.Lease, Preview: bytes.Clone(rec.Value[:min(size, preview)]),
+	}
 }
 
 // count returns the number of keys in [from, to) that the caller may read, or uncounted if it would
@@ -354,6 +360,9 @@ type clock struct {
 	c     *call
 	start time.Time
 	limit time.Duration
+	// exact ends the walk after the limit. Otherwise a walk that finds nothing, because it passes
+	// deleted keys, may take longer.
+	exact bool
 }
 
 func (c *call) newClock() *clock { return &clock{c: c, start: time.Now(), limit: pageTimeMax} }
@@ -365,8 +374,7 @@ func (k *clock) Pause() error {
 	if err := k.c.r.Context().Err(); err != nil {
 		return err
 	}
-	// A page that found nothing yet may take longer, so that it finds something.
-	if time.Since(k.start) > 8*k.limit {
+	if k.exact && k.passed() || time.Since(k.start) > 8*k.limit {
 		return errPageTime
 	}
 	return nil

@@ -85,6 +85,8 @@ type Config struct {
 	RaftLogger raft.Logger
 	Metrics    *metrics.Metrics
 	Tracer     *tracing.Tracer // may be nil
+	// Certificates returns the certificates that the member uses, for Overview; nil for none.
+	Certificates func() []metrics.CertificateState
 }
 
 // backlogRequestsMax is how many requests may wait for the log at once. Config.Memory limits their
@@ -99,6 +101,7 @@ type Member struct {
 	*quota.Space
 	*reconfigure.Changes
 	*integrity.Checks
+	Overviews
 
 	cfg     Config
 	log     *slog.Logger
