@@ -9,6 +9,7 @@ import { type Branch, type Row, Tree } from '../../lib/tree.ts'
 
 const pageSize = 500
 const searchSize = 200
+const openAtOnce = 3
 
 export const separator = signal<Bytes>(parse(remembered('separator') ?? '/'))
 
@@ -72,8 +73,11 @@ export class Browser {
     this.cursor.value = 0
     const { tree } = this
     await tree.start()
-    // A single prefix at the top, as is usual, is opened at once.
-    if (tree.root.complete && tree.root.items.length === 1) await tree.expand(tree.root, 0)
+    // The few prefixes that are usual at the top are opened at once.
+    const { root } = tree
+    if (root.complete && root.items.length <= openAtOnce) {
+      for (let i = root.items.length - 1; i >= 0; i--) await tree.expand(root, i)
+    }
     this.changes.value++
   }
 

@@ -1,0 +1,62 @@
+// A backup of this member as a file.
+
+import { useRef, useState } from 'preact/hooks'
+import { stopped } from '../../api/call.ts'
+import { backup } from '../../api/cluster.ts'
+import { session } from '../../api/session.ts'
+import { size } from '../../lib/format.ts'
+import { t } from '../../text/index.ts'
+import { Icon } from '../../ui/icons.tsx'
+import { done, failed } from '../../ui/toast.tsx'
+
+export function Backup() {
+  const c = t().cluster
+  const [progress, setProgress] = useState<{ have: number; all: number } | null>(null)
+  const stop = useRef<AbortController | null>(null)
+  const run = async () => {
+    stop.current = new AbortController()
+    setProgress({ have: 0, all: 0 })
+    try {
+      const file = await backup((have, all) => setProgress({ have, all }), stop.current.signal)
+      save(file)
+      done(c.downloaded(size(file.size)))
+    } catch (e) {
+      if (!stopped(e)) failed(e)
+    }
+    setProgress(null)
+  }
+  return (
+    <section class="card stack">
+      <h2>{c.backup}</h2>
+      <p class="soft">
+        {c.backupText} {c.backupHow}
+      </p>
+      {!session.value?.root && <p class="note">{c.needsRoot}</p>}
+      {progress ? (
+        <div class="row">
+          <progress aria-label={c.backup} max={Math.max(progress.all, progress.have, 1)} value={progress.have} />
+          <span class="soft num">{c.downloading(size(progress.have), size(Math.max(progress.all, progress.have)))}</span>
+          <button class="button" onClick={() => stop.current?.abort()}>
+            {c.stopDownload}
+          </button>
+        </div>
+      ) : (
+        <div>
+          <button class="button" disabled={!session.value?.root} onClick={() => void run()}>
+            <Icon name="download" />
+            {c.download}
+          </button>
+        </div>
+      )}
+    </section>
+  )
+}
+
+function save(file: Blob): void {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(file)
+  const time = new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-')
+  link.download = `${session.value?.member_name ?? 'cairn'}-${time}.db`
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+}

@@ -1,0 +1,65 @@
+// A dangerous action: what it will do is said first, and a word is typed to confirm it.
+
+import type { ComponentChildren } from 'preact'
+import { useState } from 'preact/hooks'
+import { t } from '../text/index.ts'
+import { Dialog } from './dialog.tsx'
+import { Failure } from './parts.tsx'
+
+interface ConfirmProps {
+  title: string
+  children: ComponentChildren
+  /** The word to type; without one the button suffices. */
+  word?: string
+  action: string
+  /** The action cannot be taken now. */
+  refused?: boolean
+  danger?: boolean
+  run: () => Promise<unknown>
+  onClose: (done: boolean) => void
+}
+
+export function Confirm({ title, children, word, action, refused, danger = true, run, onClose }: ConfirmProps) {
+  const [typed, setTyped] = useState('')
+  const [working, setWorking] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const ready = !refused && !working && (word === undefined || typed.trim() === word)
+  const submit = async () => {
+    if (!ready) return
+    setWorking(true)
+    setError(null)
+    try {
+      await run()
+      onClose(true)
+    } catch (e) {
+      setError(e)
+      setWorking(false)
+    }
+  }
+  return (
+    <Dialog
+      title={title}
+      onClose={() => onClose(false)}
+      onSubmit={() => void submit()}
+      foot={
+        <>
+          <button type="button" class="button" onClick={() => onClose(false)}>
+            {t().cancel}
+          </button>
+          <button class={danger ? 'button danger primary' : 'button primary'} disabled={!ready}>
+            {action}
+          </button>
+        </>
+      }
+    >
+      {children}
+      {word !== undefined && !refused && (
+        <label class="field">
+          <span>{t().deletion.type(word)}</span>
+          <input class="input" name="confirm" autocomplete="off" spellcheck={false} value={typed} onInput={(e) => setTyped(e.currentTarget.value)} />
+        </label>
+      )}
+      {error ? <Failure e={error} /> : null}
+    </Dialog>
+  )
+}
