@@ -85,7 +85,6 @@ type finder struct {
 
 func (c *call) newSearch(reading mvcc.Reading, in *searchRequest) *finder {
 	f := &finder{in: in, clock: c.newClock(), match: matcher(in.Text, in.IgnoreCase), at: in.Prefix}
-	f.clock.exact = true
 	if bytes.Compare(in.From, f.at) > 0 {
 		f.at = in.From
 	}
@@ -103,8 +102,8 @@ func (f *finder) run(subject *auth.Subject) (*searchResponse, error) {
 			continue
 		}
 		err := f.reading.Walk(from, to, f.visit)
-		if errors.Is(err, errPageTime) && f.out.Scanned > 0 {
-			f.full = true // a later request continues behind the last key
+		if errors.Is(err, errPageTime) {
+			f.full, f.at = true, f.clock.at
 		} else if err != nil {
 			return nil, err
 		}

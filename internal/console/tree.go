@@ -2,11 +2,9 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"cairn/internal/auth"
 	"cairn/internal/kv"
@@ -172,12 +170,11 @@ func (p *page) fill() (*treeResponse, error) {
 		if p.ended() || to != nil && bytes.Compare(from, to) >= 0 {
 			continue
 		}
-		err := p.reading.Walk(from, to, p.visit)
-		if err = errors.Join(err, p.failed); err != nil && !(errors.Is(err, errPageTime) && len(p.out.Items) > 0) {
+		err := errors.Join(p.reading.Walk(from, to, p.visit), p.failed)
+		if errors.Is(err, errPageTime) {
+			p.full, p.at = true, p.clock.at
+		} else if err != nil {
 			return nil, err
-		}
-		if err != nil {
-			p.full = true
 		}
 	}
 	if err := p.addDirectories(p.end); err != nil {
@@ -351,41 +348,37 @@ func endOf(prefix []byte) []byte {
 }
 
 var (
-	errPageTime = status.Error(codes.Unavailable, "etcdserver: the page takes too long, because many keys were deleted: retry after a compaction")
+	errPageTime = errors.New("the page is ready")
 	errTooMuch  = errors.New("too much to count")
 )
 
-// clock ends a read after a time, or when the client has disconnected. It implements mvcc.Pauser.
+// clock ends a read after pageTimeMax, and remembers where, so that the next page continues there.
+// It also ends the read when the client has disconnected. It implements mvcc.PauserAt.
 type clock struct {
-	c     *call
+	ctx   context.Context
 	start time.Time
-	limit time.Duration
-	// exact ends the walk after the limit. Otherwise a walk that finds nothing, because it passes
-	// deleted keys, may take longer.
-	exact bool
+	at    []byte
 }
 
-func (c *call) newClock() *clock { return &clock{c: c, start: time.Now(), limit: pageTimeMax} }
+func (c *call) newClock() *clock { return &clock{ctx: c.r.Context(), start: time.Now()} }
 
-func (k *clock) passed() bool { return time.Since(k.start) > k.limit }
+func (k *clock) passed() bool { return time.Since(k.start) > pageTimeMax }
 
 // Pause implements mvcc.Pauser.
-func (k *clock) Pause() error {
-	if err := k.c.r.Context().Err(); err != nil {
-		return err
-	}
-	if k.exact && k.passed() || time.Since(k.start) > 8*k.limit {
+func (k *clock) Pause() error { return k.ctx.Err() }
+
+// PauseAt implements mvcc.PauserAt.
+func (k *clock) PauseAt(key []byte) error {
+	if k.passed() {
+		k.at = bytes.Clone(key)
 		return errPageTime
 	}
-	return nil
+	return k.ctx.Err()
 }
-
-// Gather implements mvcc.Control. Nothing is sorted.
-func (*clock) Gather(int) bool { return true }
 
 // countPausesMax is the work that the counts of a page may take: each pause follows some 256
 // records.
-const countPausesMax = 2000
+const countPausesMax = 1000
 
 // allowance ends counts that take too long. It implements mvcc.Pauser.
 type allowance struct{ left int }

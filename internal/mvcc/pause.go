@@ -7,6 +7,15 @@ type Pauser interface {
 	Pause() error
 }
 
+// PauserAt is a Pauser that needs to know where it ends a walk, so that a later one continues
+// there. Only a Reading's walks call PauseAt; it takes the place of Pause.
+type PauserAt interface {
+	Pauser
+	// PauseAt has the key that the walk is at, also one that has been deleted. It is valid during
+	// the call.
+	PauseAt(key []byte) error
+}
+
 // pauseOf returns what a read into a sink calls now and then.
 func pauseOf(sink Sink) func() error {
 	if p, ok := sink.(Pauser); ok {

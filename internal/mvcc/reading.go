@@ -44,9 +44,12 @@ func (w *Writer) Reading() Reading {
 	return Reading{view{src: w, rev: w.Revision()}, w.head.Mixed, nil}
 }
 
-// Limited returns the reading with walks that limit can stop, see Pauser.
+// Limited returns the reading with walks that limit can stop, see Pauser and PauserAt.
 func (r Reading) Limited(limit Pauser) Reading {
-	r.v.pause = limit.Pause
+	r.v.pause, r.v.pauseAt = limit.Pause, nil
+	if at, ok := limit.(PauserAt); ok {
+		r.v.pauseAt = at.PauseAt
+	}
 	return r
 }
 

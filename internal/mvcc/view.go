@@ -63,6 +63,8 @@ type view struct {
 	loading bool
 	// pause, if not nil, is called by walks after each pauseBytes or so; its error ends them.
 	pause func() error
+	// pauseAt, if not nil, takes the place of pause in walks; see PauserAt.
+	pauseAt func(key []byte) error
 }
 
 // asOf returns the version of a key at the view's revision, given its newest one in table c. It
@@ -154,7 +156,11 @@ type walk struct {
 }
 
 func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) error {
-	pace := newPacer(w.pause)
+	pause := w.pause
+	if w.pauseAt != nil {
+		pause = func() error { return w.pauseAt(w.it.Key()[1:]) }
+	}
+	pace := newPacer(pause)
 	for more := w.it.First(); more; {
 		value := w.it.Value()
 		if err := pace.step(len(value)); err != nil {
