@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"cairn/internal/budget"
 	"cairn/internal/certs"
 	"cairn/internal/discovery"
+	"cairn/internal/grpcclient"
 	"cairn/internal/grpcserver"
 	"cairn/internal/http1"
 	"cairn/internal/http2"
@@ -186,11 +188,20 @@ func (o *grpcProxyOptions) check() (err error) {
 // serve serves until ctx ends, and returns nil then.
 func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	own := logging.For(log, "grpc-proxy")
-	client, err := o.dial(ctx)
+	client, tlsOf, err := o.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	calls := grpcclient.New(grpcclient.Options{
+		Endpoints: client.Endpoints, TLS: tlsOf, Streams: client.ActiveConnection(),
+		MaxSendBytes: o.sendBytesMax + grpcOverheadBytes, MaxRecvBytes: o.recvBytesMax,
+		IsSafe:  grpcproxy.IsSafe,
+		Confirm: func(ctx context.Context, c *grpcclient.Client) error { return grpcproxy.Confirm(ctx, c) },
+
+		KeepaliveTime: o.keepaliveTime, KeepaliveTimeout: o.keepaliveFor,
+	})
+	defer calls.Close()
 	listeners, err := o.listeners(ctx)
 	if err != nil {
 		return err
@@ -202,7 +213,7 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go secrets.run(background)
-	o.proxy.Client, o.proxy.Logger = client, own
+	o.proxy.Client, o.proxy.Calls, o.proxy.Logger = client, calls, own
 	p, err := grpcproxy.New(background, o.proxy)
 	if err != nil {
 		return fmt.Errorf("--experimental-leasing-prefix: %w", err)
@@ -245,20 +256,21 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	return err
 }
 
-// dial returns a client of the cluster. It does not wait for a connection.
-func (o *grpcProxyOptions) dial(ctx context.Context) (*clientv3.Client, error) {
+// dial returns a client of the cluster, and the TLS configuration for a host of it, nil without
+// TLS. It does not wait for a connection.
+func (o *grpcProxyOptions) dial(ctx context.Context) (client *clientv3.Client, tlsOf func(host string) *tls.Config, err error) {
 	list := o.endpoints
 	if o.domain != "" {
 		bounded, cancel := context.WithTimeout(ctx, discoveryTimeout)
 		defer cancel()
 		found, err := discovery.Clients(bounded, net.DefaultResolver.LookupSRV, o.domain, o.name, o.insecureSRV)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		list = discovery.URLs(found)
 	}
 	if len(list) == 0 {
-		return nil, errors.New("--endpoints: is empty: want HOST:PORT[,HOST:PORT…]")
+		return nil, nil, errors.New("--endpoints: is empty: want HOST:PORT[,HOST:PORT…]")
 	}
 	config := clientv3.Config{
 		Endpoints: list, AutoSyncInterval: o.autoSync, Context: context.WithoutCancel(ctx),
@@ -266,16 +278,23 @@ func (o *grpcProxyOptions) dial(ctx context.Context) (*clientv3.Client, error) {
 		MaxCallSendMsgSize: o.sendBytesMax, MaxCallRecvMsgSize: o.recvBytesMax,
 		DialOptions: upstreamDialing(o.recvBytesMax), Logger: zap.NewNop(),
 	}
-	var err error
 	if config.TLS, err = upstreamTLS(o.upstream, list, true); err != nil {
-		return nil, fmt.Errorf("--cert, --key, --cacert: %w", err)
+		return nil, nil, fmt.Errorf("--cert, --key, --cacert: %w", err)
 	}
 	if o.upstream.cert != "" {
 		if err := certs.CheckNoCommonName(o.upstream.cert); err != nil {
-			return nil, fmt.Errorf("--cert: %w", err)
+			return nil, nil, fmt.Errorf("--cert: %w", err)
 		}
 	}
-	return clientv3.New(config)
+	if config.TLS != nil {
+		tlsOf = func(host string) *tls.Config {
+			c := config.TLS.Clone()
+			c.ServerName = host
+			return c
+		}
+	}
+	client, err = clientv3.New(config)
+	return client, tlsOf, err
 }
 
 // grpcProxyListeners are the ports.

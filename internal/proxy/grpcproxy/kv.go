@@ -2,8 +2,10 @@ package grpcproxy
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -35,7 +37,7 @@ func (p *Proxy) readRange(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRes
 	if p.plain {
 		return p.direct.Range(rawgrpc.Outgoing(ctx), r)
 	}
-	resp, err := p.kv.Do(rawgrpc.Outgoing(ctx), rangeOp(r))
+	resp, err := p.do(ctx, rangeOp(r))
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func (s *kvServer) Put(ctx context.Context, r *pb.PutRequest) (resp *pb.PutRespo
 		resp, err = s.p.direct.Put(rawgrpc.Outgoing(ctx), r)
 	} else {
 		var done clientv3.OpResponse
-		if done, err = s.p.kv.Do(rawgrpc.Outgoing(ctx), putOp(r)); err == nil {
+		if done, err = s.p.do(ctx, putOp(r)); err == nil {
 			resp = (*pb.PutResponse)(done.Put())
 		}
 	}
@@ -90,7 +92,7 @@ func (s *kvServer) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (r
 		resp, err = s.p.direct.DeleteRange(rawgrpc.Outgoing(ctx), r)
 	} else {
 		var done clientv3.OpResponse
-		if done, err = s.p.kv.Do(rawgrpc.Outgoing(ctx), deleteOp(r)); err == nil {
+		if done, err = s.p.do(ctx, deleteOp(r)); err == nil {
 			resp = (*pb.DeleteRangeResponse)(done.Del())
 		}
 	}
@@ -112,7 +114,7 @@ func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (resp *pb.TxnRespo
 			return nil, err
 		}
 		var done clientv3.OpResponse
-		if done, err = s.p.kv.Do(rawgrpc.Outgoing(ctx), op); err == nil {
+		if done, err = s.p.do(ctx, op); err == nil {
 			resp = (*pb.TxnResponse)(done.Txn())
 		}
 	}
@@ -126,16 +128,22 @@ func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (resp *pb.TxnRespo
 
 // Compact implements pb.KVServer.
 func (s *kvServer) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
-	var opts []clientv3.CompactOption
-	if r.Physical {
-		opts = append(opts, clientv3.WithCompactPhysical())
-	}
-	resp, err := s.p.kv.Compact(rawgrpc.Outgoing(ctx), r.Revision, opts...)
+	resp, err := s.p.direct.Compact(rawgrpc.Outgoing(ctx), r)
 	if err != nil {
 		return nil, err
 	}
 	s.p.seen.note(ctx, resp.Header)
-	return (*pb.CompactionResponse)(resp), nil
+	return resp, nil
+}
+
+// do makes an operation with the namespace and the modes. The client's libraries return errors
+// without their code, which it restores.
+func (p *Proxy) do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
+	resp, err := p.kv.Do(rawgrpc.Outgoing(ctx), op)
+	if e := (rpctypes.EtcdError{}); errors.As(err, &e) {
+		err = status.Error(e.Code(), e.Error())
+	}
+	return resp, err
 }
 
 // rangeOp returns a read in the form of the client's libraries.

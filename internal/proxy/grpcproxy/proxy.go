@@ -18,6 +18,8 @@ import (
 type Options struct {
 	// Client is a client of the cluster, without a user: the clients' tokens are passed on.
 	Client *clientv3.Client
+	// Calls makes the calls that are forwarded; nil means Client's connections.
+	Calls grpc.ClientConnInterface
 
 	Namespace     string // prefix of all keys; clients see keys without it
 	LeasingPrefix string // prefix of the keys of the leasing mode; "" disables it
@@ -38,7 +40,7 @@ type Proxy struct {
 
 	plain   bool // keys and reads are the cluster's own: no namespace, no mode
 	kv      clientv3.KV
-	direct  pb.KVClient
+	direct  pb.KVClient // without the client's retries: Calls repeats what is harmless
 	watcher clientv3.Watcher
 
 	seen    seen
@@ -55,9 +57,13 @@ func New(ctx context.Context, o Options) (*Proxy, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Proxy{
-		Options: o, Metrics: newMetrics(), plain: o.Namespace == "" && o.LeasingPrefix == "" && !o.Ordering,
-		kv: o.Client.KV, direct: clientv3.RetryKVClient(o.Client), watcher: o.Client.Watcher,
+		Options: o, Metrics: newMetrics(), plain: o.Namespace == "" && o.LeasingPrefix == "" && !o.Ordering, watcher: o.Client.Watcher,
 	}
+	if p.Calls == nil {
+		p.Calls = o.Client.ActiveConnection()
+	}
+	p.direct = pb.NewKVClient(p.Calls)
+	p.kv = clientv3.NewKVFromKVClient(p.direct, o.Client)
 	if o.Ordering {
 		p.kv = ordering.NewKV(p.kv, ordering.NewOrderViolationSwitchEndpointClosure(o.Client))
 	}
@@ -100,20 +106,28 @@ func (p *Proxy) CancelWatches() { p.watches.end() }
 func (p *Proxy) Register(r grpc.ServiceRegistrar) {
 	pb.RegisterKVServer(r, &kvServer{p: p})
 	pb.RegisterWatchServer(r, &watchServer{p: p})
-	pb.RegisterLeaseServer(r, &leaseServer{p: p, lease: clientv3.RetryLeaseClient(p.Client)})
-	pb.RegisterClusterServer(r, &clusterServer{p: p, cluster: clientv3.RetryClusterClient(p.Client)})
-	rawgrpc.Register(r, rawgrpc.Options{Conn: p.Client.ActiveConnection(), Repeatable: isRead},
+	pb.RegisterLeaseServer(r, &leaseServer{p: p, lease: pb.NewLeaseClient(p.Calls)})
+	pb.RegisterClusterServer(r, &clusterServer{p: p, cluster: pb.NewClusterClient(p.Calls)})
+	rawgrpc.Register(r, rawgrpc.Options{Conn: p.Calls},
 		&pb.Maintenance_ServiceDesc, &pb.Auth_ServiceDesc, &rawgrpc.LockServiceDesc, &rawgrpc.ElectionServiceDesc)
 }
 
-// isRead reports whether a call that is forwarded unchanged changes nothing.
-func isRead(method string) bool {
+// IsSafe reports whether a call changes nothing, so that it may be sent again although it may have
+// been executed.
+func IsSafe(method string) bool {
 	switch method {
-	case pb.Maintenance_Status_FullMethodName, pb.Maintenance_Hash_FullMethodName, pb.Maintenance_HashKV_FullMethodName,
+	case pb.KV_Range_FullMethodName, pb.Lease_LeaseTimeToLive_FullMethodName, pb.Lease_LeaseLeases_FullMethodName, pb.Cluster_MemberList_FullMethodName,
+		pb.Maintenance_Status_FullMethodName, pb.Maintenance_Hash_FullMethodName, pb.Maintenance_HashKV_FullMethodName,
 		pb.Auth_Authenticate_FullMethodName, pb.Auth_AuthStatus_FullMethodName,
 		pb.Auth_UserGet_FullMethodName, pb.Auth_UserList_FullMethodName, pb.Auth_RoleGet_FullMethodName, pb.Auth_RoleList_FullMethodName,
 		"/v3electionpb.Election/Leader":
 		return true
 	}
 	return false
+}
+
+// Confirm returns when a member confirms that the cluster has a leader.
+func Confirm(ctx context.Context, calls grpc.ClientConnInterface) error {
+	_, err := pb.NewClusterClient(calls).MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
+	return err
 }

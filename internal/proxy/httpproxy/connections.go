@@ -49,11 +49,14 @@ func (c *Connections) ServeConn(client net.Conn, head []byte, _ *tls.ConnectionS
 	defer member.Close()
 	stop := context.AfterFunc(c.ended, func() { client.Close(); member.Close() })
 	defer stop()
-	relay.Both(client, member)
+	if relay.Both(client, member) && c.ended.Err() == nil {
+		c.proxy.leader.needed.Store(true) // the member may have died with its calls
+	}
 }
 
 // dial connects to one member after the other until one accepts the client's first bytes.
 func (c *Connections) dial(head []byte) (net.Conn, error) {
+	c.proxy.awaitLeader(c.ended)
 	members, tried := c.proxy.members.attempts(), 0
 	var last error
 	for e := members.next(); e != nil; e = members.next() {

@@ -58,6 +58,8 @@ type directory struct {
 	list atomic.Pointer[[]*endpoint] // never changed in place
 	next atomic.Uint32               // index of the endpoint for the next request
 
+	onFailure func() // called when a member has failed while it was in use
+
 	// has a value when a member has failed: its address may have changed, or it may have been
 	// removed
 	failed chan struct{}
@@ -213,15 +215,24 @@ func (a *attempts) next() *endpoint {
 	return nil
 }
 
-// fail excludes an endpoint for a while.
+// fail excludes an endpoint whose connection has broken for a while.
 func (d *directory) fail(e *endpoint, err error) {
+	if d.exclude(e, err) && d.onFailure != nil {
+		d.onFailure()
+	}
+}
+
+// exclude excludes an endpoint for a while. It reports whether the endpoint was in use.
+func (d *directory) exclude(e *endpoint, err error) bool {
 	now := time.Now()
 	e.idle.close()
 	select {
 	case d.failed <- struct{}{}:
 	default:
 	}
-	if old := e.failedUntil.Swap(now.Add(d.failureWait).UnixNano()); old <= now.UnixNano() {
+	inUse := e.failedUntil.Swap(now.Add(d.failureWait).UnixNano()) <= now.UnixNano()
+	if inUse {
 		d.log.Warn("member has failed", "url", e.url, "error", err, "retry_in", d.failureWait)
 	}
+	return inUse
 }

@@ -114,6 +114,9 @@ func (f *forwarded) isSafe() bool {
 
 // forward sends the request to one member after the other until one responds.
 func (f *forwarded) forward() {
+	if !f.isSafe() {
+		f.p.awaitLeader(f.r.Context())
+	}
 	members := f.p.members.attempts()
 	for e := members.next(); e != nil; e = members.next() {
 		f.tried++

@@ -39,6 +39,7 @@ type Options struct {
 type Proxy struct {
 	Options
 	members *directory
+	leader  leaderCheck
 }
 
 // New returns a proxy that knows no members until Run finds them.
@@ -57,9 +58,11 @@ func New(o Options) *Proxy {
 	if o.TLS == nil {
 		o.TLS = func(host string) *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host} }
 	}
-	return &Proxy{Options: o, members: &directory{
+	p := &Proxy{Options: o, members: &directory{
 		find: o.Find, refreshInterval: o.RefreshInterval, failureWait: o.FailureWait, log: o.Logger, changed: make(chan struct{}), failed: make(chan struct{}, 1),
 	}}
+	p.members.onFailure = func() { p.leader.needed.Store(true) }
+	return p
 }
 
 // Run updates the list of the members until ctx ends.

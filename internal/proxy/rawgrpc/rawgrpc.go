@@ -41,6 +41,9 @@ func (m *Message) AppendWire(b []byte) ([]byte, error) { return append(b, m.Byte
 // SizeWire implements grpcserver.WireSizer.
 func (m *Message) SizeWire() int { return len(m.Bytes) }
 
+// OwnWire implements grpcclient.WireOwner.
+func (m *Message) OwnWire(b []byte) { m.Bytes = b }
+
 // Options configure the forwarding.
 type Options struct {
 	// Conn is the destination of the calls.

@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,17 +32,23 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
 // Both copies in both directions until both have ended. When one direction ends regularly, the end
 // is forwarded and the other direction continues; an error closes both connections, since the
-// missing bytes cannot be recovered. It does not close the connections otherwise.
-func Both(a, b net.Conn) {
+// missing bytes cannot be recovered. It does not close the connections otherwise. It reports whether
+// b was the first to end.
+func Both(a, b net.Conn) (endedByB bool) {
 	var back sync.WaitGroup
-	back.Go(func() { direction(a, b) })
-	direction(b, a)
+	var first atomic.Pointer[net.Conn]
+	back.Go(func() { direction(a, b, func() { first.CompareAndSwap(nil, &b) }) })
+	direction(b, a, func() { first.CompareAndSwap(nil, &a) })
 	back.Wait()
+	return first.Load() == &b
 }
 
-func direction(to, from net.Conn) {
+// direction copies one direction. It calls ended before the end is forwarded.
+func direction(to, from net.Conn, ended func()) {
 	half, ok := to.(interface{ CloseWrite() error })
-	if Copy(to, from) == nil && ok && half.CloseWrite() == nil {
+	err := Copy(to, from)
+	ended()
+	if err == nil && ok && half.CloseWrite() == nil {
 		return
 	}
 	to.Close()
