@@ -73,6 +73,12 @@ func (c *Config) parseFile(file setting, readFile func(string) ([]byte, error)) 
 	}
 	found := map[string]setting{}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if key == discoverySection {
+			if err := c.addDiscovery(found, file.value+": "+key, "", keys[key]); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if prefix, ok := fileSections[key]; ok {
 			section, ok := keys[key].(map[string]any)
 			if !ok && keys[key] != nil {

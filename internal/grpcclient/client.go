@@ -30,8 +30,8 @@ type Options struct {
 	// IsSafe reports whether a call may be sent again although it may have been executed; nil means
 	// never.
 	IsSafe func(method string) bool
-	// Confirm, if not nil, is called after a connection has broken, before the next call that is not
-	// safe. It returns when the cluster serves again.
+	// Confirm, if not nil, is called after a connection has broken, before the next call that is
+	// not safe. It returns when the cluster serves again.
 	Confirm func(ctx context.Context, c *Client) error
 
 	KeepaliveTime, KeepaliveTimeout time.Duration // of pings; 0 means none

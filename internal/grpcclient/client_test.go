@@ -212,8 +212,8 @@ func TestBrokenConnection(t *testing.T) {
 	}
 }
 
-// TestUnprocessedCallIsRepeated: a write that a server refuses unprocessed, by RST_STREAM or GOAWAY,
-// is sent again.
+// TestUnprocessedCallIsRepeated: a write that a server refuses unprocessed, by RST_STREAM or
+// GOAWAY, is sent again.
 func TestUnprocessedCallIsRepeated(t *testing.T) {
 	for name, refusal := range map[string][]byte{
 		"REFUSED_STREAM": appendRSTStream(nil, 1, codeRefusedStream),
@@ -232,7 +232,8 @@ func TestUnprocessedCallIsRepeated(t *testing.T) {
 					return
 				}
 				_, _ = nc.Write(appendFrame(nil, 0, frameSettings, 0, 0))
-				if _, err := io.ReadFull(nc, make([]byte, 200)); err == nil { // the preface and the call
+				// the preface and the call
+				if _, err := io.ReadFull(nc, make([]byte, 200)); err == nil {
 					_, _ = nc.Write(refusal)
 				}
 				refused <- struct{}{}
@@ -258,7 +259,8 @@ func TestUnprocessedCallIsRepeated(t *testing.T) {
 	}
 }
 
-// TestNoServer: calls fail when their deadline comes, and with the reason when the client is closed.
+// TestNoServer: calls fail when their deadline comes, and with the reason when the client is
+// closed.
 func TestNoServer(t *testing.T) {
 	c := newClient(t, Options{}, "127.0.0.1:1")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

@@ -120,7 +120,8 @@ func (n *conn) begin(ctx context.Context, call *call, method string, md metadata
 // headersLocked appends the HEADERS of a call.
 func (n *conn) headersLocked(ctx context.Context, call *call, method string, md metadata.MD) {
 	n.block.Reset()
-	field := func(name, value string) { _ = n.hpack.WriteField(hpack.HeaderField{Name: name, Value: value}) } // a bytes.Buffer does not fail
+	// a bytes.Buffer does not fail
+	field := func(name, value string) { _ = n.hpack.WriteField(hpack.HeaderField{Name: name, Value: value}) }
 	field(":method", "POST")
 	field(":scheme", n.scheme)
 	field(":path", method)

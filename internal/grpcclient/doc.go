@@ -2,16 +2,17 @@
 // many small calls.
 //
 // It owns the connections to the members, the choice of a member for each call, and the protocol:
-// HTTP/2 as a client, with one stream per call. It implements grpc.ClientConnInterface, so generated
-// clients work on it. It does not own calls with streams: those go to another connection, of grpc-go.
-// A call costs a fraction of what it costs grpc-go, whose client hands every frame to other
-// goroutines: here the caller encodes its frames itself, and one of the concurrent callers writes
-// the frames of all.
+// HTTP/2 as a client, with one stream per call. It implements grpc.ClientConnInterface, so
+// generated clients work on it. It does not own calls with streams: those go to another connection,
+// of grpc-go. A call costs a fraction of what it costs grpc-go, whose client hands every frame to
+// other goroutines: here the caller encodes its frames itself, and one of the concurrent callers
+// writes the frames of all.
 //
 // # Choice of a member
 //
 // Calls use the members with a connection in turn. A member that cannot be dialed is tried again
-// after a pause; calls wait for a connection until their deadline, or until every member has failed.
+// after a pause; calls wait for a connection until their deadline, or until every member has
+// failed.
 //
 // # Faults
 //
@@ -26,5 +27,5 @@
 // allowed (TestFlowControl).
 //
 // Concurrency: conn.mu guards a connection's state; each connection has one goroutine that reads.
-// Whoever sets conn.writing writes the output until it is empty.
+// The goroutine that sets conn.writing writes the output until it is empty.
 package grpcclient

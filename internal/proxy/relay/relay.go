@@ -32,8 +32,8 @@ var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
 // Both copies in both directions until both have ended. When one direction ends regularly, the end
 // is forwarded and the other direction continues; an error closes both connections, since the
-// missing bytes cannot be recovered. It does not close the connections otherwise. It reports whether
-// b was the first to end.
+// missing bytes cannot be recovered. It does not close the connections otherwise. It reports
+// whether b was the first to end.
 func Both(a, b net.Conn) (endedByB bool) {
 	var back sync.WaitGroup
 	var first atomic.Pointer[net.Conn]
