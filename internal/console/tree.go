@@ -273,12 +273,12 @@ func (p *page) addRoot(upTo []byte) error {
 	if bytes.Compare(p.at, root) > 0 || upTo != nil && bytes.Compare(root, upTo) > 0 || !p.mayRead(root) {
 		return nil
 	}
-	any := false
+	found := false
 	err := v2tree.Directories(p.reading, root, nil, func(v2tree.Directory) bool {
-		any = true
+		found = true
 		return false
 	})
-	if err != nil || !any {
+	if err != nil || !found {
 		return err
 	}
 	return p.addPrefix(root, v2tree.Directory{})
