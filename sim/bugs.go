@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -33,6 +34,7 @@ const (
 	bugGuestWrites
 	bugShowAll
 	bugEmptyChunk
+	bugStaleRecord
 )
 
 // bugs are the bugs that can be planted, by name.
@@ -50,6 +52,7 @@ var bugs = map[string]bug{
 	"guest let through at apply":             bugGuestWrites,
 	"directory shown without a look":         bugShowAll,
 	"chunk emptied by a snapshot":            bugEmptyChunk,
+	"newest version that is out of date":     bugStaleRecord,
 }
 
 // Bugs returns the names of the bugs that can be planted.
@@ -68,9 +71,33 @@ func (m *member) spoilState() error {
 		return m.spoilIndex()
 	case bugGreedyCompaction:
 		return m.spoilHistory()
+	case bugStaleRecord:
+		return m.spoilRecord()
 	default:
 		return nil
 	}
+}
+
+// spoilRecord replaces the newest version of a key by the one before, as if the writer's cache of
+// versions and the table of them differed: what a put replaces is no longer what a read returns.
+func (m *member) spoilRecord() error {
+	it := m.state.NewIter([]byte{byte(storage.TableCurrent)}, []byte{byte(storage.TableCurrent) + 1})
+	var key, value []byte
+	if it.First() {
+		key, value = slices.Clone(it.Key()), slices.Clone(it.Value())
+	}
+	if err := it.Close(); err != nil {
+		return err
+	}
+	before := m.record
+	m.record = [2][]byte{key, value}
+	if before[0] == nil || !bytes.Equal(before[0], key) || bytes.Equal(before[1], value) {
+		return nil
+	}
+	m.record = before
+	b := m.state.NewBatch()
+	b.Set(before[0], before[1])
+	return errors.Join(b.Commit(false), b.Close())
 }
 
 // spoilHistory removes events after the last compaction, which reads still need.

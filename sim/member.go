@@ -68,6 +68,7 @@ type member struct {
 	lastAppliedSeen uint64
 	spoiled         int64             // for planted bugs
 	oldMembers      map[string][]byte // for planted bugs
+	record          [2][]byte         // for planted bugs: key and value
 	observed        int64             // the first revision that the simulator has not observed here
 	snapshots       int               // that it has installed
 }

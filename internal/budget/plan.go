@@ -13,7 +13,7 @@ type Plan struct {
 	StateCache, LogCache int64
 	// The state has up to four memtables, the log two.
 	StateMemTable, LogMemTable int64
-	Recent                     int64 // of values written last, in each of two generations
+	Recent                     int64 // of values written last
 	Entries                    int64 // raft entries not yet applied
 	Requests                   int64 // requests not yet answered
 	Batch                      int64 // changes in a batch of the state
@@ -39,9 +39,9 @@ func PlanFor(limit int64) Plan {
 		Clients:       limit / 4,
 		StateCache:    scaled(128<<20, 8<<20),
 		LogCache:      scaled(8<<20, 1<<20),
-		StateMemTable: scaled(32<<20, 4<<20),
-		LogMemTable:   scaled(8<<20, 2<<20),
-		Recent:        scaled(16<<20, 2<<20),
+		StateMemTable: scaled(16<<20, 4<<20),
+		LogMemTable:   scaled(16<<20, 2<<20),
+		Recent:        scaled(48<<20, 4<<20),
 		Entries:       scaled(64<<20, 8<<20),
 		Requests:      scaled(128<<20, 16<<20),
 		Batch:         scaled(64<<20, 8<<20),

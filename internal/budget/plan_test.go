@@ -7,7 +7,7 @@ import "testing"
 func TestPlan(t *testing.T) {
 	for _, limit := range []int64{256 << 20, 300 << 20, 512 << 20, 1 << 30, 2 << 30, 64 << 30} {
 		p := PlanFor(limit)
-		stores := p.StateCache + p.LogCache + 4*p.StateMemTable + 2*p.LogMemTable + 2*p.Recent
+		stores := p.StateCache + p.LogCache + 4*p.StateMemTable + 2*p.LogMemTable + p.Recent
 		queues := p.Entries + p.Requests + p.Batch + 2*p.Events
 		if sum := stores + queues + p.Clients; sum > p.Collector {
 			t.Errorf("limit %d MiB: the parts take %d of %d MiB", limit>>20, sum>>20, p.Collector>>20)

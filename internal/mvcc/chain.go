@@ -66,14 +66,20 @@ func (c chain) append(dst []byte, mod kv.Revision) []byte {
 	return dst
 }
 
-func decodeChain(d *codec.Reader, mod kv.Revision) chain {
+func decodeChain(d *codec.Reader, mod kv.Revision) chain { return decodeChainInto(nil, d, mod) }
+
+// decodeChainInto is decodeChain with a path that uses room when it is large enough.
+func decodeChainInto(room []kv.Revision, d *codec.Reader, mod kv.Revision) chain {
 	c := chain{depth: d.Uvarint()}
 	n := d.Uvarint()
 	if n > chainPathMax {
 		d.Fail("a chain of %d", n)
 		return c
 	}
-	c.path = make([]kv.Revision, n)
+	if c.path = room[:0]; uint64(cap(room)) < n {
+		c.path = make([]kv.Revision, 0, n)
+	}
+	c.path = c.path[:n]
 	for i := range c.path {
 		c.path[i] = kv.Revision{Main: mod.Main - int64(d.Uvarint()), Sub: int64(d.Uvarint())}
 		if !c.path[i].Less(mod) || c.path[i].Main <= 0 {

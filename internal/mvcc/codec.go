@@ -131,13 +131,16 @@ func decodeRecord(b []byte) (r kv.Record, err error) {
 }
 
 // decodeNode decodes a value of table c. The record's value aliases b.
-func decodeNode(b []byte) (n node, err error) {
+func decodeNode(b []byte) (n node, err error) { return decodeNodeInto(nil, b) }
+
+// decodeNodeInto is decodeNode with a chain whose path uses room when it is large enough.
+func decodeNodeInto(room []kv.Revision, b []byte) (n node, err error) {
 	d := codec.NewReader(b)
 	flags := d.Byte()
 	n.Mod = takeRevision(&d, flags)
 	n.chain.depth = 1
 	if flags&flagChain != 0 {
-		n.chain = decodeChain(&d, n.Mod)
+		n.chain = decodeChainInto(room, &d, n.Mod)
 	}
 	if flags&flagDeleted != 0 {
 		n.Deleted = true

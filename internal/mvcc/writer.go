@@ -34,22 +34,26 @@ type Writer struct {
 	first  int
 	// bytes is the size of the batch's events, commandBytes that of the open command's.
 	bytes, commandBytes int64
-	mem                 arena // the memory that results and events refer to
-	nodes               arena // encoded nodes, which the batch and recent refer to
+	mem                 arena   // the memory that results and events refer to
+	nodes               scratch // encoded nodes, which the batch refers to until it is committed
 	recent              recent
 	buf, key            []byte        // scratch space within one function
 	path                []kv.Revision // scratch space for the path of a new chain
+	oldPath             []kv.Revision // scratch space for the path of the chain that newest returns
 	// swept is the revision below which SweepTombstones has removed all tombstones.
 	swept kv.Revision
 }
 
 // NewWriter returns the writer of s.
 func (s *Store) NewWriter() *Writer {
-	return &Writer{s: s, path: make([]kv.Revision, 0, chainPathMax+1), recent: recent{bytesMax: recentBytesMax}}
+	return &Writer{
+		s: s, recent: recent{bytesMax: recentBytesMax},
+		path: make([]kv.Revision, 0, chainPathMax+1), oldPath: make([]kv.Revision, 0, chainPathMax),
+	}
 }
 
-// LimitRecent sets how many bytes each of two generations of recently written values may take. It
-// is called before the first batch.
+// LimitRecent sets how many bytes the cache of recently written values may take. It is called
+// before the first batch.
 func (w *Writer) LimitRecent(bytes int) { w.recent.bytesMax = bytes }
 
 // Begin starts a batch, whose writes go to b. Key and value slices given to the
@@ -58,6 +62,7 @@ func (w *Writer) Begin(b *storage.Batch) error {
 	w.b = b
 	w.head = *w.s.head.Load()
 	w.counts.begin(w.head.counts)
+	w.nodes.reset()
 	clear(w.events)
 	w.events, w.first, w.bytes = w.events[:0], 0, 0
 	present := view{src: w.s, rev: w.head.Revision}
@@ -167,24 +172,27 @@ func (w *Writer) nextRevision() kv.Revision {
 }
 
 // newest returns the value of table c for a key. ok is false when there is none, or a tombstone
-// that the compaction has passed.
+// that the compaction has passed. The chain is valid until the next call.
 func (w *Writer) newest(key []byte) (n node, ok bool, err error) {
-	var b []byte
-	var closer io.Closer
 	w.key = currentKey(w.key[:0], key)
-	table := w.key
-	if cached, ok := w.recent.get(key); ok && !w.b.Changed(table) {
-		b = cached
-		if invariant.Enabled {
-			w.checkRecent(table, cached)
-		}
-	} else if b, closer, err = w.b.Lend(table); errors.Is(err, storage.ErrNotFound) {
+	b, deleted, changed := w.b.Own(w.key)
+	var closer io.Closer
+	if deleted {
 		return node{}, false, nil
-	} else if err != nil {
-		return node{}, false, fmt.Errorf("read key: %w", err)
 	}
-	if n, err = decodeNode(b); err == nil && closer != nil {
-		n.Value = w.mem.copy(n.Value)
+	if !changed {
+		if b, ok = w.recent.get(key); ok {
+			if invariant.Enabled {
+				w.checkRecent(w.key, b)
+			}
+		} else if b, closer, err = w.s.db.Lend(w.key); errors.Is(err, storage.ErrNotFound) {
+			return node{}, false, nil
+		} else if err != nil {
+			return node{}, false, fmt.Errorf("read key: %w", err)
+		}
+	}
+	if n, err = decodeNodeInto(w.oldPath, b); err == nil {
+		n.Value = w.mem.copy(n.Value) // events refer to it, and b will change
 	}
 	if closer != nil {
 		err = errors.Join(err, closer.Close())
@@ -379,30 +387,4 @@ func (w *Writer) event(rev kv.Revision) (event, error) {
 		return event{}, fmt.Errorf("%w: no event %v in the batch", ErrCorrupt, rev)
 	}
 	return w.events[i], nil
-}
-
-// arena allocates memory that lives as long as it is referenced; small pieces share an allocation.
-type arena struct{ free []byte }
-
-const arenaChunkBytes = 64 << 10
-
-// reserve returns an empty slice with room for n bytes.
-func (a *arena) reserve(n int) []byte {
-	if n > arenaChunkBytes/8 {
-		return make([]byte, 0, n)
-	}
-	if n > len(a.free) {
-		a.free = make([]byte, arenaChunkBytes)
-	}
-	piece := a.free[:0:n]
-	a.free = a.free[n:]
-	return piece
-}
-
-// copy returns a copy of b, nil for nil.
-func (a *arena) copy(b []byte) []byte {
-	if b == nil {
-		return nil
-	}
-	return append(a.reserve(len(b)), b...)
 }

@@ -197,10 +197,10 @@ func (b *Batch) Lend(key []byte) ([]byte, io.Closer, error) {
 	return b.store.Lend(key)
 }
 
-// Changed reports whether Set or Delete has changed key.
-func (b *Batch) Changed(key []byte) bool {
-	_, ok := b.pending[string(key)]
-	return ok
+// Own returns the value of key when Set or Delete has changed it. The value is valid until Commit.
+func (b *Batch) Own(key []byte) (value []byte, deleted, ok bool) {
+	c, ok := b.pending[string(key)]
+	return c.value, c.deleted, ok
 }
 
 // Commit makes the batch visible. On a log store with sync, it is durable when Commit returns.

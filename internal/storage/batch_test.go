@@ -194,8 +194,9 @@ func TestBatch(t *testing.T) {
 						fail("close: %v", err)
 					}
 				}
-				if _, own := m.own[string(k)]; b.Changed(k) != own {
-					fail("changed %s: %v, want %v", k, b.Changed(k), own)
+				_, own := m.own[string(k)]
+				if _, _, changed := b.Own(k); changed != own {
+					fail("changed %s: %v, want %v", k, changed, own)
 				}
 			},
 			"": func(t *rapid.T) {
@@ -413,7 +414,7 @@ func TestResetForgetsSize(t *testing.T) {
 			if n := max(cap(b.sorted), cap(b.tail), cap(b.journal)); n > b.keep {
 				t.Errorf("memory for %d is kept", n)
 			}
-			if len(b.pending)+len(b.sorted)+len(b.tail)+len(b.journal) > 0 || b.Changed([]byte("1")) {
+			if len(b.pending)+len(b.sorted)+len(b.tail)+len(b.journal) > 0 {
 				t.Error("the batch is not empty")
 			}
 			room = reflect.ValueOf(b.pending).Pointer()

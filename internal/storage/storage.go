@@ -110,7 +110,7 @@ type Store struct {
 // (docs/architecture.md, "Memory").
 const (
 	DefaultStateCacheBytes    = 128 << 20
-	DefaultStateMemTableBytes = 32 << 20
+	DefaultStateMemTableBytes = 16 << 20
 	DefaultLogCacheBytes      = 8 << 20
 	DefaultLogMemTableBytes   = 16 << 20
 )
@@ -129,6 +129,7 @@ func OpenState(dir string, o Options) (*Store, error) {
 	// Otherwise ingested tables would wait behind the memtables in memory, and without a WAL they
 	// would be lost in a crash.
 	po.Experimental.DisableIngestAsFlushable = func() bool { return true }
+	po.Experimental.SpanPolicyFunc = tableSpans
 	for i := range po.Levels {
 		// Filters serve point reads of absent keys (every create), also in the last level.
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
