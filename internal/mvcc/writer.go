@@ -175,21 +175,12 @@ func (w *Writer) nextRevision() kv.Revision {
 // that the compaction has passed. The chain is valid until the next call.
 func (w *Writer) newest(key []byte) (n node, ok bool, err error) {
 	w.key = currentKey(w.key[:0], key)
-	b, deleted, changed := w.b.Own(w.key)
-	var closer io.Closer
-	if deleted {
+	b, closer, err := w.lend(w.key)
+	if errors.Is(err, storage.ErrNotFound) {
 		return node{}, false, nil
 	}
-	if !changed {
-		if b, ok = w.recent.get(key); ok {
-			if invariant.Enabled {
-				w.checkRecent(w.key, b)
-			}
-		} else if b, closer, err = w.s.db.Lend(w.key); errors.Is(err, storage.ErrNotFound) {
-			return node{}, false, nil
-		} else if err != nil {
-			return node{}, false, fmt.Errorf("read key: %w", err)
-		}
+	if err != nil {
+		return node{}, false, fmt.Errorf("read key: %w", err)
 	}
 	if n, err = decodeNodeInto(w.oldPath, b); err == nil {
 		n.Value = w.mem.copy(n.Value) // events refer to it, and b will change
@@ -370,7 +361,26 @@ func (w *Writer) count(v view, lower, upper []byte) (int64, error) {
 	return n, nil
 }
 
-func (w *Writer) lend(key []byte) ([]byte, io.Closer, error) { return w.b.Lend(key) }
+// lend finds a recent version without reading the store. The cache changes only when a batch is
+// published, so its bytes are valid during the command.
+func (w *Writer) lend(key []byte) ([]byte, io.Closer, error) {
+	value, deleted, changed := w.b.Own(key)
+	switch {
+	case deleted:
+		return nil, nil, storage.ErrNotFound
+	case changed:
+		return value, nil, nil
+	}
+	if key[0] == byte(storage.TableCurrent) {
+		if value, ok := w.recent.get(key[1:]); ok {
+			if invariant.Enabled {
+				w.checkRecent(key, value)
+			}
+			return value, nil, nil
+		}
+	}
+	return w.s.db.Lend(key)
+}
 
 func (w *Writer) cursor(lower, upper []byte) cursor { return w.b.Iter(lower, upper) }
 

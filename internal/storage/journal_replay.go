@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // journalFile is a complete file, and the number of its last record.
@@ -155,9 +156,34 @@ func (j *journal) read(file journalFile) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(f)
+	b, err := readSparse(f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("read %s: %w", file.path, err)
+	}
+	return b, nil
+}
+
+// sparseBlock is the number of bytes that readSparse reads at a time.
+const sparseBlock = 64 << 10
+
+// readSparse reads a file. Most of a journal's last file are zeros, since it is created with its
+// full size: they are not copied, so that memory for them is reserved but not used.
+func readSparse(f vfs.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, info.Size())
+	block, zeros := make([]byte, sparseBlock), make([]byte, sparseBlock)
+	for at := 0; at < len(b); {
+		n, err := io.ReadFull(f, block[:min(sparseBlock, len(b)-at)])
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(block[:n], zeros[:n]) {
+			copy(b[at:], block[:n])
+		}
+		at += n
 	}
 	return b, nil
 }
