@@ -40,6 +40,8 @@ CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 python3-idna patro
 TORTUREFLAGS ?=
 # The clusters of `make soak` live long, and keep their processes, so that leaks show.
 SOAKFLAGS := -sizes 3 -bout 20m -pause 80ms -only 'pause,pause leader,partition,cut off leader,delay,cut connections,move leader'
+# The size of the store of `make large`.
+MEGABYTES ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 # The packages whose tests run under the race detector: all of ours but those that only drive other processes.
@@ -59,7 +61,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build console install dist deb image test behind race sim torture hostile soak migrate fuzz lint bench generate man deps
+.PHONY: help run cluster build console install dist deb image test behind race sim torture hostile soak migrate damage large fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -132,6 +134,9 @@ migrate: build ## move a running etcd of Debian into cairn under load, with 20 k
 
 damage: ## change and cut snapshots, ours and etcd's, at 1,000 random places: each must be refused
 	CAIRN_DAMAGED_PLACES=1000 go test -count 1 -timeout 30m -v -run 'TestDamagedFiles|TestImportRefusesDamage' ./internal/backup
+
+large: build ## import, verify, save, restore and export a store of MEGABYTES=n (5000); each command must take less than 300 MiB
+	CAIRN_LARGE_STORE_MB=$(or $(MEGABYTES),5000) CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go test -count 1 -timeout 3h -v -run TestLargeStore ./cmd/etcdutl
 
 fuzz: ## run every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz

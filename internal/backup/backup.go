@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 
+	"cairn/internal/etcdfile"
 	"cairn/internal/snapshot"
 	"cairn/internal/storage"
 )
@@ -71,12 +72,12 @@ func open(f *os.File, check bool) (*File, error) {
 	if info.IsDir() {
 		return nil, errors.New("is a directory, not a snapshot's file")
 	}
-	if bolt(f) {
+	if etcdfile.IsDatabase(f) {
 		return nil, errEtcd
 	}
 	if check {
 		if err := snapshot.CheckFile(f, info.Size()); err != nil {
-			return nil, err
+			return nil, withPlace(f, err)
 		}
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return nil, err
@@ -89,15 +90,36 @@ func open(f *os.File, check bool) (*File, error) {
 	return &File{Stream: stream, f: f, size: info.Size()}, nil
 }
 
-// boltMagic is at byte 16 of bbolt's files, in the byte order of the machine that wrote them.
-const boltMagic = 0xED0CDAED
-
-func bolt(f io.ReaderAt) bool {
-	var b [20]byte
-	if _, err := f.ReadAt(b[:], 0); err != nil {
-		return false
+// withPlace adds the place of the damage to an error about a checksum of a whole file.
+func withPlace(f *os.File, err error) error {
+	if !errors.Is(err, snapshot.ErrCorrupt) {
+		return err
 	}
-	return binary.LittleEndian.Uint32(b[16:]) == boltMagic || binary.BigEndian.Uint32(b[16:]) == boltMagic
+	if _, failed := f.Seek(0, io.SeekStart); failed != nil {
+		return errors.Join(err, failed)
+	}
+	end, found := findDamage(f)
+	if found != nil {
+		return fmt.Errorf("%w; damaged: %w", err, found)
+	}
+	return fmt.Errorf("%w; damaged: behind offset %d, where the content ends", err, end)
+}
+
+// findDamage reads a stream to its end, and returns the error about the first block that is
+// damaged.
+func findDamage(r io.Reader) (end int64, err error) {
+	s, err := snapshot.NewStream(r)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	for {
+		if _, _, err := s.Next(); errors.Is(err, io.EOF) {
+			return s.Bytes(), nil
+		} else if err != nil {
+			return 0, err
+		}
+	}
 }
 
 // Close closes the file.

@@ -22,7 +22,8 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// unpack extracts an archive of testdata and returns the directory.
+// unpack extracts an archive of testdata and returns the directory. The zeros at the end of a log
+// are a hole in its file.
 func unpack(t testing.TB, name string) string {
 	t.Helper()
 	packed, err := os.Open(filepath.Join("testdata", "etcd", name))
@@ -179,6 +180,8 @@ func TestImportRefusesADamagedLog(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	must(t, err)
 	records, end := walRecords(t, whole)
+	// etcd reserves 64 MiB for the file; the zeros behind the records are the same everywhere
+	whole = whole[:end+64<<10]
 	open := func(content []byte) (uint64, error) {
 		must(t, os.WriteFile(path, content, 0o600))
 		d, err := etcdfile.OpenDataDir(dir, "")

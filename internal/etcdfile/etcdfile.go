@@ -5,8 +5,9 @@
 // the use of the records: package backup imports and exports them.
 //
 // Invariants: a file is only read, except by Create, which makes a new one; damage is an error
-// that names the file and the place, never a panic (the fuzz tests); memory does not grow with the
-// file.
+// that names the file and the offset, never a panic (TestDamageHasAnOffset, the fuzz tests); memory
+// does not grow with the file, and no more than some MiB of the mapped file are resident
+// (TestMappedPagesAreReleased).
 //
 // Concurrency: none; a File belongs to one goroutine.
 package etcdfile
@@ -46,24 +47,30 @@ var (
 // pageMultiple divides the length of every bbolt file; a snapshot has a SHA-256 behind it.
 const pageMultiple = 512
 
-// magic is at byte 16 of a bbolt file, in the byte order of the machine that wrote it.
-const magic = 0xED0CDAED
+// magic is at magicOffset of a bbolt file, in the byte order of the machine that wrote it.
+const (
+	magic       = 0xED0CDAED
+	magicOffset = 16
+)
 
 // IsDatabase reports whether a file is a bbolt database.
 func IsDatabase(f io.ReaderAt) bool {
-	var b [20]byte
-	if _, err := f.ReadAt(b[:], 0); err != nil {
+	var b [4]byte
+	if _, err := f.ReadAt(b[:], magicOffset); err != nil {
 		return false
 	}
-	return binary.LittleEndian.Uint32(b[16:]) == magic || binary.BigEndian.Uint32(b[16:]) == magic
+	return binary.LittleEndian.Uint32(b[:]) == magic || binary.BigEndian.Uint32(b[:]) == magic
 }
 
 // File is an etcd database, opened for reading.
 type File struct {
-	path string
-	size int64
-	db   *bolt.DB
-	tx   *bolt.Tx
+	path   string
+	file   *os.File
+	size   int64
+	db     *bolt.DB
+	tx     *bolt.Tx
+	mapped []byte // bbolt's mapping of the file
+	read   int64  // bytes visited since the pages of the mapping were last released
 }
 
 // lockTimeout is how long Open waits for a process that has the database open.
@@ -72,11 +79,14 @@ const lockTimeout = time.Second
 // Open opens a database or a snapshot. With check it verifies the SHA-256 of a snapshot; a file
 // without one must be a database of a data directory.
 func Open(path string, check bool) (f *File, err error) {
-	size, err := verify(path, check)
+	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, errors.Unwrap(err))
 	}
-	f = &File{path: path, size: size}
+	f = &File{path: path, file: file}
+	if f.size, err = verify(file, check); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
 	err = f.guard(func() (err error) {
 		// The list of free pages is not needed, and its size in memory grows with the file's.
 		f.db, err = bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
@@ -86,12 +96,15 @@ func Open(path string, check bool) (f *File, err error) {
 		if err != nil {
 			return err
 		}
-		f.tx, err = f.db.Begin(false)
-		return err
+		f.mapped = mapping(f.db, f.size)
+		if f.tx, err = f.db.Begin(false); err != nil {
+			return err
+		}
+		if f.tx.Bucket(bucketKey) == nil {
+			return fmt.Errorf("%w: there is no bucket %q", ErrCorrupt, bucketKey)
+		}
+		return nil
 	})
-	if err == nil && f.tx.Bucket(bucketKey) == nil {
-		err = fmt.Errorf("%s: %w: there is no bucket %q", path, ErrCorrupt, bucketKey)
-	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -99,12 +112,7 @@ func Open(path string, check bool) (f *File, err error) {
 }
 
 // verify returns a file's size, and an error unless it is a database or a complete snapshot.
-func verify(path string, check bool) (size int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, errors.Unwrap(err)
-	}
-	defer f.Close()
+func verify(f *os.File, check bool) (size int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -114,23 +122,32 @@ func verify(path string, check bool) (size int64, err error) {
 	case info.IsDir():
 		return 0, errors.New("is a directory, want a snapshot file")
 	case !IsDatabase(f):
-		return 0, fmt.Errorf("%w: no bbolt database: magic number missing at byte 16", ErrCorrupt)
+		return 0, fmt.Errorf("%w: no bbolt database: magic number missing at offset %d", ErrCorrupt, magicOffset)
 	case size%pageMultiple != 0 && size%pageMultiple != sha256.Size:
-		return 0, fmt.Errorf("%w: %d bytes, want a multiple of %d, or that and a SHA-256: the file is truncated", ErrCorrupt, size, pageMultiple)
+		return 0, fmt.Errorf("%w: the file ends at offset %d, want a multiple of %d, or that and a SHA-256: it is truncated", ErrCorrupt, size, pageMultiple)
 	case size%pageMultiple == 0 || !check:
 		return size, nil
 	}
-	sum, recorded := sha256.New(), make([]byte, sha256.Size)
-	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, size-sha256.Size)); err != nil {
+	sum, recorded, end := sha256.New(), make([]byte, sha256.Size), size-sha256.Size
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, end)); err != nil {
 		return 0, err
 	}
-	if _, err := f.ReadAt(recorded, size-sha256.Size); err != nil {
+	if _, err := f.ReadAt(recorded, end); err != nil {
 		return 0, err
 	}
 	if computed := sum.Sum(nil); !bytes.Equal(computed, recorded) {
-		return 0, fmt.Errorf("%w: checksum mismatch: computed SHA-256 %x, recorded %x", ErrCorrupt, computed, recorded)
+		return 0, withPlace(f, size, fmt.Errorf("%w: checksum mismatch at offset %d: computed SHA-256 %x, recorded %x", ErrCorrupt, end, computed, recorded))
 	}
 	return size, nil
+}
+
+// withPlace adds the place of the damage to an error about a file. If every page and record has the
+// right form, the damage is in a value or in an unused page, whose place is not known.
+func withPlace(f io.ReaderAt, size int64, err error) error {
+	if found := findDamage(f, size); found != nil {
+		return fmt.Errorf("%w; damaged: %w", err, found)
+	}
+	return fmt.Errorf("%w; every page has the right form: the damage is within a value or an unused page", err)
 }
 
 // guard runs f, which reads the database, and turns a panic of bbolt into an error: bbolt trusts
@@ -141,6 +158,9 @@ func (f *File) guard(read func() error) (err error) {
 		debug.SetPanicOnFault(fault)
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+		}
+		if errors.Is(err, ErrCorrupt) {
+			err = withPlace(f.file, f.size, err)
 		}
 		if err != nil {
 			err = fmt.Errorf("%s: %w", f.path, err)
@@ -163,7 +183,7 @@ func (f *File) Close() (err error) {
 	if f.db != nil {
 		err = errors.Join(err, f.db.Close())
 	}
-	return err
+	return errors.Join(err, f.file.Close())
 }
 
 // each calls visit for every pair of a bucket, in the order of the keys. Keys and values are valid
@@ -182,9 +202,23 @@ func (f *File) each(bucket []byte, visit func(key, value []byte) error) error {
 			if err := visit(key, value); err != nil {
 				return fmt.Errorf("bucket %q, key %x: %w", bucket, key, err)
 			}
+			if err := f.release(len(key) + len(value)); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
+}
+
+// buckets returns the names of all buckets.
+func (f *File) buckets() (names [][]byte, err error) {
+	err = f.guard(func() error {
+		return f.tx.ForEach(func(name []byte, _ *bolt.Bucket) error {
+			names = append(names, bytes.Clone(name))
+			return nil
+		})
+	})
+	return names, err
 }
 
 // get returns a copy of a value, nil when there is none.

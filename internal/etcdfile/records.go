@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/authpb"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -147,15 +146,21 @@ const (
 // Leases calls visit for every lease.
 func (f *File) Leases(visit func(Lease) error) error {
 	return f.each(bucketLease, func(key, value []byte) error {
-		l, err := parseLease(value)
+		l, err := leaseOf(key, value)
 		if err != nil {
 			return err
 		}
-		if len(key) != 8 || kv.LeaseID(binary.BigEndian.Uint64(key)) != l.ID {
-			return fmt.Errorf("%w: lease %x", ErrCorrupt, int64(l.ID))
-		}
 		return visit(l)
 	})
+}
+
+// leaseOf returns the lease in a record.
+func leaseOf(key, value []byte) (Lease, error) {
+	l, err := parseLease(value)
+	if err == nil && (len(key) != 8 || kv.LeaseID(binary.BigEndian.Uint64(key)) != l.ID) {
+		err = fmt.Errorf("%w: lease %x has the key %x", ErrCorrupt, int64(l.ID), key)
+	}
+	return l, err
 }
 
 func parseLease(b []byte) (l Lease, err error) {
@@ -294,21 +299,26 @@ func (f *File) Status() (s Status, err error) {
 		return s, err
 	}
 	s.Version = meta.StorageVersion
-	err = f.guard(func() error {
-		return f.tx.ForEach(func(name []byte, b *bolt.Bucket) error {
-			s.Hash = crc32.Update(s.Hash, castagnoli, name)
-			isKey := bytes.Equal(name, bucketKey)
-			return b.ForEach(func(key, value []byte) error {
-				s.Hash = crc32.Update(crc32.Update(s.Hash, castagnoli, key), castagnoli, value)
-				s.TotalKeys++
-				if !isKey {
-					return nil
-				}
-				rev, err := parseRevision(key)
-				s.Revision = rev.Main
-				return err
-			})
+	names, err := f.buckets()
+	if err != nil {
+		return s, err
+	}
+	for _, name := range names {
+		s.Hash = crc32.Update(s.Hash, castagnoli, name)
+		isKey := bytes.Equal(name, bucketKey)
+		err := f.each(name, func(key, value []byte) error {
+			s.Hash = crc32.Update(crc32.Update(s.Hash, castagnoli, key), castagnoli, value)
+			s.TotalKeys++
+			if !isKey {
+				return nil
+			}
+			rev, err := parseRevision(key)
+			s.Revision = rev.Main
+			return err
 		})
-	})
-	return s, err
+		if err != nil {
+			return s, err
+		}
+	}
+	return s, nil
 }

@@ -50,7 +50,7 @@ func (f *File) Read(p []byte) (int, error) {
 // or the SHA-256 is not that of a file made by NewFile.
 func CheckFile(r io.Reader, size int64) error {
 	if size < sha256.Size || size%fileBlock != sha256.Size {
-		return fmt.Errorf("%w: %d bytes: want a multiple of %d and %d bytes of SHA-256", ErrCorrupt, size, fileBlock, sha256.Size)
+		return fmt.Errorf("%w: the file ends at offset %d: want a multiple of %d and %d bytes of SHA-256", ErrCorrupt, size, fileBlock, sha256.Size)
 	}
 	sum := sha256.New()
 	if _, err := io.CopyN(sum, r, size-sha256.Size); err != nil {
@@ -61,7 +61,7 @@ func CheckFile(r io.Reader, size int64) error {
 		return fmt.Errorf("read snapshot: %w", err)
 	}
 	if got := sum.Sum(nil); string(got) != string(want[:]) {
-		return fmt.Errorf("%w: expected sha256 %x, got %x", ErrCorrupt, want, got)
+		return fmt.Errorf("%w: checksum mismatch at offset %d: computed SHA-256 %x, recorded %x", ErrCorrupt, size-sha256.Size, got, want)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type Stream struct {
 	r    *bufio.Reader
 
 	offset int64
+	at     int64 // offset of the block that was read last
 	hash   *xxhash.Digest
 	count  uint64
 	last   []byte // the highest key so far
@@ -32,25 +33,38 @@ type Stream struct {
 // NewStream reads the header. After the trailer it reads no more from r than one buffer.
 func NewStream(r io.Reader) (*Stream, error) {
 	s := &Stream{r: bufio.NewReaderSize(r, 64<<10), hash: xxhash.New()}
+	if err := s.readHeader(); err != nil {
+		return nil, s.placed(err)
+	}
+	return s, nil
+}
+
+func (s *Stream) readHeader() error {
 	magic := make([]byte, len(Magic))
 	if _, err := io.ReadFull(s.r, magic); err != nil {
-		return nil, s.broken(err)
+		return s.broken(err)
 	}
 	if string(magic) != Magic {
-		return nil, fmt.Errorf("%w: it does not begin with the magic bytes of a snapshot", ErrCorrupt)
+		return fmt.Errorf("%w: it does not begin with the magic bytes of a snapshot", ErrCorrupt)
 	}
 	s.offset = int64(len(Magic))
 	kind, payload, err := s.next()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if kind != blockHeader {
-		return nil, fmt.Errorf("%w: no header", ErrCorrupt)
+		return fmt.Errorf("%w: no header", ErrCorrupt)
 	}
-	if s.meta, err = decodeMeta(payload); err != nil {
-		return nil, err
+	s.meta, err = decodeMeta(payload)
+	return err
+}
+
+// placed adds the offset of the block to an error about damage.
+func (s *Stream) placed(err error) error {
+	if !errors.Is(err, ErrCorrupt) {
+		return err
 	}
-	return s, nil
+	return fmt.Errorf("block at offset %d: %w", s.at, err)
 }
 
 // Meta returns the header's metadata.
@@ -75,7 +89,7 @@ func (s *Stream) Close() { s.raw, s.rest, s.block = nil, nil, bytes.Buffer{} }
 // call. It returns io.EOF at the end of a stream whose trailer matched.
 func (s *Stream) Next() (key, value []byte, err error) {
 	for len(s.rest) == 0 && s.err == nil {
-		s.err = s.fill()
+		s.err = s.placed(s.fill())
 	}
 	if s.err != nil {
 		return nil, nil, s.err
@@ -85,8 +99,8 @@ func (s *Stream) Next() (key, value []byte, err error) {
 		err = fmt.Errorf("%w: key %x after %x", ErrCorrupt, key, s.last)
 	}
 	if err != nil {
-		s.err = err
-		return nil, nil, err
+		s.err = s.placed(err)
+		return nil, nil, s.err
 	}
 	s.last = append(s.last[:0], key...)
 	s.count++
@@ -124,13 +138,14 @@ func (s *Stream) fill() error {
 
 // next reads a block. It allocates as bytes arrive, and does not trust the length field.
 func (s *Stream) next() (kind byte, payload []byte, err error) {
+	s.at = s.offset
 	var frame [frameBytes]byte
 	if _, err := io.ReadFull(s.r, frame[:]); err != nil {
 		return 0, nil, s.broken(err)
 	}
 	size := int64(binary.BigEndian.Uint32(frame[1:]))
 	if size > chunkBytesMax {
-		return 0, nil, fmt.Errorf("%w: a block of %d bytes at byte %d", ErrCorrupt, size, s.offset)
+		return 0, nil, fmt.Errorf("%w: a block of %d bytes", ErrCorrupt, size)
 	}
 	s.block.Reset()
 	if n, err := io.CopyN(&s.block, s.r, size+sumBytes); err != nil {
@@ -141,7 +156,7 @@ func (s *Stream) next() (kind byte, payload []byte, err error) {
 	}
 	payload = s.block.Bytes()[:size]
 	if binary.BigEndian.Uint32(s.block.Bytes()[size:]) != checksum(s.offset, frame[:], payload) {
-		return 0, nil, fmt.Errorf("%w: checksum of the block at byte %d", ErrCorrupt, s.offset)
+		return 0, nil, fmt.Errorf("%w: checksum mismatch", ErrCorrupt)
 	}
 	s.offset += frameBytes + size + sumBytes
 	return frame[0], payload, nil
@@ -150,7 +165,7 @@ func (s *Stream) next() (kind byte, payload []byte, err error) {
 // broken returns the error for a failed read from the stream.
 func (s *Stream) broken(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: the stream ends early, after byte %d", ErrCorrupt, s.offset)
+		return fmt.Errorf("%w: the stream ends early", ErrCorrupt)
 	}
 	return fmt.Errorf("read snapshot: %w", err)
 }
