@@ -2,12 +2,10 @@ package backup
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"cairn/internal/auth"
 	"cairn/internal/etcdfile"
@@ -47,19 +43,11 @@ type expectedStore struct {
 	Passwords       map[string]string        `json:"passwords"`
 }
 
-// etcdSnapshot returns an unpacked snapshot of testdata and its expected content.
+// etcdSnapshot returns an unpacked snapshot of testdata, which must not be changed, and its expected
+// content.
 func etcdSnapshot(t testing.TB, version string) (path string, want expectedStore) {
 	t.Helper()
-	packed, err := os.Open(filepath.Join("testdata", "etcd", version+".snapshot.db.gz"))
-	must(t, err)
-	defer packed.Close()
-	in, err := gzip.NewReader(packed)
-	must(t, err)
-	path = filepath.Join(t.TempDir(), "snapshot.db")
-	out, err := os.Create(path)
-	must(t, err)
-	_, err = io.Copy(out, in)
-	must(t, errors.Join(err, out.Close()))
+	path = fixtures.open(t, version+".snapshot.db.gz")
 	text, err := os.ReadFile(filepath.Join("testdata", "etcd", version+".expected.json"))
 	must(t, err)
 	must(t, json.Unmarshal(text, &want))
@@ -106,12 +94,7 @@ func TestImportHasWhatEtcdHad(t *testing.T) {
 				t.Errorf("a revision before the compaction: %v, want ErrCompacted", err)
 			}
 			compareLeases(t, m, want)
-			for user, password := range want.Passwords {
-				u := m.Auth().State().User(user)
-				if u == nil || bcrypt.CompareHashAndPassword([]byte(u.Hash), []byte(password)) != nil {
-					t.Errorf("user %s: its password is not accepted", user)
-				}
-			}
+			checkPasswords(t, m, want.Passwords)
 			if !m.Auth().State().Enabled || !found.AuthEnabled {
 				t.Error("authentication is disabled, was enabled")
 			}

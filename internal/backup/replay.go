@@ -208,11 +208,14 @@ func permission(p *authpb.Permission) (auth.Permission, error) {
 	return auth.Permission{KeyRange: kv.KeyRange{Key: p.GetKey(), End: p.GetRangeEnd()}, Access: access}, err
 }
 
+// hashCost is bcrypt's cost of a password that the log has in clear text.
+var hashCost = bcrypt.DefaultCost
+
 // passwordHash returns the hash of a password: the log has it in base64 since etcd 3.5, and the
 // password itself before.
 func passwordHash(password, hashed string) (string, error) {
 	if hashed == "" {
-		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
 		return string(hash), err
 	}
 	hash, err := base64.StdEncoding.DecodeString(hashed)

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/crypto/bcrypt"
-
 	"cairn/internal/etcdfile"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
@@ -73,12 +71,7 @@ func TestImportOfV2HasWhatEtcdHad(t *testing.T) {
 			if !state.Enabled {
 				t.Error("authentication is disabled, was enabled")
 			}
-			for user, password := range want.Passwords {
-				u := state.User(user)
-				if u == nil || bcrypt.CompareHashAndPassword([]byte(u.Hash), []byte(password)) != nil {
-					t.Errorf("user %s: its password is not accepted", user)
-				}
-			}
+			checkPasswords(t, m, want.Passwords)
 			for _, w := range want.Roles.Roles {
 				if w.Role == "root" {
 					continue // the role root exists always

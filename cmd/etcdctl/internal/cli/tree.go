@@ -295,3 +295,18 @@ func (a *App) nodeOf(c *cobra.Command) *node {
 	}
 	return a.root
 }
+
+// Commands returns the paths of a dialect's commands, in order.
+func (a *App) Commands(d Dialect) (paths []string) {
+	var walk func(n *node)
+	walk = func(n *node) {
+		if !n.group() && n.forms[d] != nil {
+			paths = append(paths, n.path)
+		}
+		for _, b := range n.below {
+			walk(b)
+		}
+	}
+	walk(a.root)
+	return paths
+}

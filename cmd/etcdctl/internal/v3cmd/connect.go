@@ -99,12 +99,16 @@ func configBy(s *cli.Session, endpoints []string, prefix string) (config clientv
 	return config, nil
 }
 
+// insecureDiscovery returns the value of --insecure-discovery, whose default is true in v3 alone.
+func insecureDiscovery(s *cli.Session) bool {
+	return s.Bool("insecure-discovery") || !s.Flags.Changed("insecure-discovery")
+}
+
 func endpointsOf(s *cli.Session) ([]string, error) {
 	if domain := s.String("discovery-srv"); domain != "" {
-		insecure := s.Bool("insecure-discovery") || !s.Flags.Changed("insecure-discovery")
 		ctx, cancel := limited(s)
 		defer cancel()
-		list, err := discovery.Clients(ctx, net.DefaultResolver.LookupSRV, domain, s.String("discovery-srv-name"), insecure)
+		list, err := discovery.Clients(ctx, net.DefaultResolver.LookupSRV, domain, s.String("discovery-srv-name"), insecureDiscovery(s))
 		if err != nil {
 			return nil, fail(exitArgs, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -22,9 +23,10 @@ import (
 
 var topCommand = cli.Command{
 	Path: "top", Beyond: true,
-	Short: "show live figures: members, requests by method, writes by prefix",
+	Short: "show live figures: members, requests by method, the slowest ones, writes by prefix",
 	Long: "Refreshes in place on a terminal; q or Ctrl-C ends it. Elsewhere, or with --once, it prints the figures of one interval.\n" +
-		"Requests come from /metrics of each endpoint; writes by prefix from a watch of all keys, which needs permission to read them.",
+		"Requests come from /metrics of each endpoint; writes by prefix from a watch of all keys, which needs permission to read them.\n" +
+		"Durations are bounds of the histogram's buckets: half of the requests, 99 of 100, or all took at most so long.",
 	Example: "$ etcdctl top --once --interval 5s",
 	Flags: func(flags *pflag.FlagSet) {
 		flags.Duration("interval", time.Second, "`time` between two refreshes")
@@ -198,7 +200,7 @@ func (n sample) print(w io.Writer, last sample, writes map[string]int64) {
 	seconds := max(n.at.Sub(last.at).Seconds(), 0.001)
 	fmt.Fprintf(w, "etcdctl top  %s  leases %s\n\n%-28s %-8s %10s %10s %9s %9s\n", n.at.Format(time.TimeOnly), n.leases,
 		"ENDPOINT", "ROLE", "REVISION", "DB SIZE", "WATCHERS", "REQ/S")
-	methods := map[string]float64{}
+	methods, durations := map[string]float64{}, map[string]histogram{}
 	for i, e := range n.endpoints {
 		if e.err != nil {
 			fmt.Fprintf(w, "%-28s %v\n", e.endpoint, e.err)
@@ -220,6 +222,9 @@ func (n sample) print(w io.Writer, last sample, writes map[string]int64) {
 			methods[method] += rate
 			total += rate
 		}
+		if last.endpoints[i].err == nil {
+			addDurations(durations, e.metrics, last.endpoints[i].metrics)
+		}
 		fmt.Fprintf(w, "%-28s %-8s %10d %10s %9.0f %9.1f\n", e.endpoint, role, e.status.Header.GetRevision(),
 			cli.FormatBytes(e.status.DbSize), e.metrics["etcd_debugging_mvcc_watcher_total"], total)
 	}
@@ -227,6 +232,7 @@ func (n sample) print(w io.Writer, last sample, writes map[string]int64) {
 	for _, method := range ranked(methods) {
 		fmt.Fprintf(w, "%-28s %9.1f\n", method, methods[method])
 	}
+	printSlowest(w, durations)
 	prefixes := map[string]float64{}
 	for prefix, count := range writes {
 		prefixes[prefix] = float64(count) / seconds
@@ -235,6 +241,59 @@ func (n sample) print(w io.Writer, last sample, writes map[string]int64) {
 	for _, prefix := range ranked(prefixes) {
 		fmt.Fprintf(w, "%-28s %9.1f\n", prefix, prefixes[prefix])
 	}
+}
+
+// durationMetrics are the histograms of the durations of requests, and the label that names the
+// method: since etcd 3.6, and of any version with --metrics=extensive.
+var durationMetrics = [...]struct{ name, label string }{
+	{"etcd_server_request_duration_seconds", "type"},
+	{"grpc_server_handling_seconds", "grpc_method"},
+}
+
+// addDurations adds the durations of the requests that a member has served since a sample.
+func addDurations(sums map[string]histogram, now, last metrics) {
+	for _, m := range durationMetrics {
+		before := last.histograms(m.name, m.label)
+		all := now.histograms(m.name, m.label)
+		for method, h := range all {
+			if sums[method] == nil {
+				sums[method] = histogram{}
+			}
+			for bound, count := range h.since(before[method]) {
+				sums[method][bound] += count
+			}
+		}
+		if len(all) > 0 {
+			return // the other metric has the same requests
+		}
+	}
+}
+
+// printSlowest prints the methods whose slowest requests took longest.
+func printSlowest(w io.Writer, durations map[string]histogram) {
+	if len(durations) == 0 {
+		return // the members are older, and do not measure durations
+	}
+	slowest := map[string]float64{}
+	for method, h := range durations {
+		slowest[method] = h.quantile(1)
+	}
+	fmt.Fprintf(w, "\n%-28s %9s %9s %9s\n", "SLOWEST REQUESTS", "HALF", "99%", "ALL")
+	for _, method := range ranked(slowest) {
+		h := durations[method]
+		fmt.Fprintf(w, "%-28s %9s %9s %9s\n", method, bound(h, 0.5), bound(h, 0.99), bound(h, 1))
+	}
+}
+
+// bound shows a quantile of durations.
+func bound(h histogram, q float64) string {
+	seconds := h.quantile(q)
+	if math.IsInf(seconds, 1) {
+		finite := slices.Sorted(maps.Keys(h))
+		finite = finite[:len(finite)-1] // without infinity
+		return ">" + time.Duration(finite[len(finite)-1]*float64(time.Second)).String()
+	}
+	return time.Duration(seconds * float64(time.Second)).String()
 }
 
 // ranked returns the names with the highest values, the highest first.

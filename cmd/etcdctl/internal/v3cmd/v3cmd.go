@@ -40,7 +40,7 @@ func Commands() []cli.Command {
 		[]cli.Command{
 			putCommand, getCommand, delCommand, txnCommand, compactionCommand, watchCommand, versionCommand,
 			hashKVCommand, lockCommand, electCommand, mirrorCommand,
-			treeCommand, historyCommand, diffCommand, exportCommand, importCommand, editCommand, topCommand, endpointCertsCommand, migrateCommand,
+			treeCommand, historyCommand, diffCommand, exportCommand, importCommand, editCommand, topCommand, endpointCertsCommand, diagnosisCommand, migrateCommand,
 		},
 		leaseCommands, endpointCommands, memberCommands, authCommands, userCommands, roleCommands, maintenanceCommands, checkCommands,
 		snapshotCommands, discoveryCommands)
