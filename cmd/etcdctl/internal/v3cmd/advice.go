@@ -3,7 +3,11 @@ package v3cmd
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -28,6 +32,35 @@ func withAdvice(run func(*cli.Session) error) func(*cli.Session) error {
 	}
 }
 
+// withNotice returns a command that waits for the cluster as long as it takes: while no endpoint can
+// be reached, it prints why after --dial-timeout.
+func withNotice(run func(*cli.Session) error) func(*cli.Session) error {
+	return func(s *cli.Session) error {
+		if err := environment(s); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(s.Context)
+		var noticed sync.WaitGroup
+		noticed.Go(func() { notice(ctx, s) })
+		defer noticed.Wait()
+		defer cancel()
+		return run(s)
+	}
+}
+
+func notice(ctx context.Context, s *cli.Session) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(value(s.Flags.GetDuration("dial-timeout"))):
+	}
+	endpoints, lines := diagnoseEndpoints(ctx, s)
+	if len(lines) == 0 || len(lines) < len(endpoints) || ctx.Err() != nil {
+		return
+	}
+	fmt.Fprintf(s.Err, "no endpoint can be reached; trying again until one can, or until interrupted:\n  %s\n", strings.Join(lines, "\n  "))
+}
+
 // unreachable reports whether an error may come from an endpoint that cannot be reached, or from a
 // cluster without a leader.
 func unreachable(err error) bool {
@@ -49,23 +82,37 @@ func unreachable(err error) bool {
 
 // adviceLines diagnoses the endpoints.
 func adviceLines(s *cli.Session) []string {
+	endpoints, lines := diagnoseEndpoints(s.Context, s)
+	if len(lines) == 0 && len(endpoints) > 0 {
+		return []string{strings.Join(endpoints, ", ") + ": reachable and healthy: try again with a longer --command-timeout; check that this is a client port (2379), not a peer port (2380)"}
+	}
+	return lines
+}
+
+// diagnoseEndpoints returns the endpoints, and a line for each that is not healthy.
+func diagnoseEndpoints(ctx context.Context, s *cli.Session) (endpoints, lines []string) {
 	endpoints, err := endpointsOf(s)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	o := reach.Options{
 		ForceTLS: !s.Bool("insecure-transport"), HasCert: s.String("cert") != "",
 		CAOption: "--cacert", CertOption: "--cert", KeyOption: "--key",
 	}
 	if o.TLS, err = tlsOf(s, endpoints, ""); err != nil {
-		return nil
+		return nil, nil
 	}
 	if o.TLS != nil { // the client uses TLS for every endpoint that does not begin with http://
 		o.ForceTLS = true
 	}
-	lines := reach.All(s.Context, endpoints, o)
-	if len(lines) == 0 {
-		return []string{strings.Join(endpoints, ", ") + ": reachable and healthy: try again with a longer --command-timeout; check that this is a client port (2379), not a peer port (2380)"}
+	return endpoints, reach.All(ctx, endpoints, o)
+}
+
+// clusterFault returns the error of a command that queries each endpoint. It is errUnhealthy, which
+// causes a diagnosis of the endpoints, if an endpoint could not be reached.
+func clusterFault(faults []error) error {
+	if slices.ContainsFunc(faults, unreachable) {
+		return errUnhealthy
 	}
-	return lines
+	return errors.Join(faults...)
 }

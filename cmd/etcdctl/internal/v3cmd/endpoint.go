@@ -97,6 +97,7 @@ type health struct {
 	Health   bool   `json:"health"`
 	Took     string `json:"took"`
 	Error    string `json:"error,omitempty"`
+	fault    error
 }
 
 func endpointHealth(s *cli.Session) error {
@@ -109,15 +110,21 @@ func endpointHealth(s *cli.Session) error {
 		return err
 	}
 	list := each(s, endpoints, config, checkHealth, func(endpoint string, err error) health {
-		return health{Endpoint: endpoint, Error: err.Error()}
+		return health{Endpoint: endpoint, Error: err.Error(), fault: err}
 	})
 	if err := p.print(healthAnswer(s, list)); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(list, func(h health) bool { return h.Error != "" }) {
-		return fail(exitError, errUnhealthy)
+	var faults []error
+	for _, h := range list {
+		if h.fault != nil {
+			faults = append(faults, h.fault)
+		}
 	}
-	return nil
+	if len(faults) == 0 {
+		return nil
+	}
+	return &cli.Exit{Code: exitError, Message: fmt.Sprintf("Error: %v\n", errUnhealthy), Err: clusterFault(faults)}
 }
 
 // checkHealth reads a key with a linearizable read. "Permission denied" counts as healthy: the
@@ -127,7 +134,7 @@ func checkHealth(ctx context.Context, c *clientv3.Client, endpoint string) healt
 	_, err := c.Get(ctx, "health")
 	h := health{Endpoint: endpoint, Health: true, Took: time.Since(began).String()}
 	if err != nil && !errors.Is(err, rpctypes.ErrPermissionDenied) {
-		h.Health, h.Error = false, err.Error()
+		h.Health, h.Error, h.fault = false, err.Error(), err
 	}
 	return h
 }
@@ -182,9 +189,11 @@ func endpointStatus(s *cli.Session) error {
 		return status{endpoint, (*etcdserverpb.StatusResponse)(r), err}
 	}, func(endpoint string, err error) status { return status{endpoint, nil, err} })
 	var answered []status
+	var faults []error
 	for _, st := range list {
 		if st.fault != nil {
 			fmt.Fprintf(s.Err, "Failed to get the status of endpoint %s (%v)\n", st.Endpoint, st.fault)
+			faults = append(faults, st.fault)
 			continue
 		}
 		answered = append(answered, st)
@@ -192,8 +201,8 @@ func endpointStatus(s *cli.Session) error {
 	if err := p.print(statusAnswer(answered)); err != nil {
 		return err
 	}
-	if len(answered) < len(list) {
-		return &cli.Exit{Code: exitError, Err: errUnhealthy}
+	if len(faults) > 0 {
+		return &cli.Exit{Code: exitError, Err: clusterFault(faults)}
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ type endpointCert struct {
 }
 
 func endpointCerts(s *cli.Session) error {
+	if len(s.Args) != 0 {
+		return failf(exitArgs, "endpoint certs takes no arguments")
+	}
 	p, err := begin(s, jsonText, table)
 	if err != nil {
 		return err

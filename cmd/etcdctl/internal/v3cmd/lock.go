@@ -46,6 +46,23 @@ func interruptible(s *cli.Session) (context.Context, context.CancelFunc) {
 
 var errSessionExpired = errors.New("session expired")
 
+// sessionTTL is the TTL of an election's lease, in seconds.
+const sessionTTL = 60
+
+// newSession returns a session with a lease of its own. An interrupt ends it while the cluster cannot
+// be reached; concurrency.NewSession alone would wait.
+func newSession(ctx context.Context, c *clientv3.Client, ttl int) (*concurrency.Session, error) {
+	granted, err := c.Grant(ctx, int64(ttl))
+	if err != nil {
+		return nil, fail(exitError, err)
+	}
+	session, err := concurrency.NewSession(c, concurrency.WithTTL(ttl), concurrency.WithLease(granted.ID))
+	if err != nil {
+		return nil, fail(exitError, err)
+	}
+	return session, nil
+}
+
 func lock(s *cli.Session) error {
 	p, err := begin(s, common...)
 	if err != nil {
@@ -59,13 +76,13 @@ func lock(s *cli.Session) error {
 		return err
 	}
 	defer c.Close()
-	session, err := concurrency.NewSession(c, concurrency.WithTTL(value(s.Flags.GetInt("ttl"))))
-	if err != nil {
-		return fail(exitError, err)
-	}
-	defer session.Close() //nolint:errcheck // the lease expires anyway
 	ctx, stop := interruptible(s)
 	defer stop()
+	session, err := newSession(ctx, c, value(s.Flags.GetInt("ttl")))
+	if err != nil {
+		return err
+	}
+	defer session.Close() //nolint:errcheck // the lease expires anyway
 	m := concurrency.NewMutex(session, s.Args[0])
 	if err := m.Lock(ctx); err != nil {
 		return fail(exitError, err)
@@ -144,9 +161,9 @@ func elect(s *cli.Session) error {
 	if listen {
 		return observe(ctx, p, c, s.Args[0])
 	}
-	session, err := concurrency.NewSession(c)
+	session, err := newSession(ctx, c, sessionTTL)
 	if err != nil {
-		return fail(exitError, err)
+		return err
 	}
 	defer session.Close() //nolint:errcheck // the lease expires anyway
 	e := concurrency.NewElection(session, s.Args[0])
@@ -166,9 +183,9 @@ func elect(s *cli.Session) error {
 
 // observe prints the key of each leader until interrupted.
 func observe(ctx context.Context, p *printer, c *clientv3.Client, name string) error {
-	session, err := concurrency.NewSession(c)
+	session, err := newSession(ctx, c, sessionTTL)
 	if err != nil {
-		return fail(exitError, err)
+		return err
 	}
 	defer session.Close() //nolint:errcheck // the lease expires anyway
 	for r := range concurrency.NewElection(session, name).Observe(ctx) {

@@ -95,18 +95,18 @@ func defragment(s *cli.Session) error {
 	if err != nil {
 		return err
 	}
-	failed := false
+	var faults []error
 	// Sequentially: an etcd member does not serve requests while it defragments.
 	for _, endpoint := range endpoints {
 		if err := defragmentOne(s, config, endpoint); err != nil {
 			fmt.Fprintf(s.Err, "Failed to defragment etcd member[%s] (%v)\n", endpoint, err)
-			failed = true
+			faults = append(faults, err)
 			continue
 		}
 		fmt.Fprintf(s.Out, "Finished defragmenting etcd member[%s]\n", endpoint)
 	}
-	if failed {
-		return &cli.Exit{Code: exitError, Err: errUnhealthy}
+	if len(faults) > 0 {
+		return &cli.Exit{Code: exitError, Err: clusterFault(faults)}
 	}
 	return nil
 }

@@ -80,6 +80,12 @@ func snapshotSave(s *cli.Session) error {
 		return err
 	}
 	defer c.Close()
+	// A snapshot has no time limit, and would wait for an unreachable member.
+	ctx, cancel := limited(s)
+	defer cancel()
+	if _, err := c.Status(ctx, endpoints[0]); err != nil {
+		return fail(exitError, err)
+	}
 	if info, err := os.Stat(path); err == nil {
 		question := fmt.Sprintf("%s exists (%s, written %s)", path, cli.FormatBytes(info.Size()), info.ModTime().Format(time.DateTime))
 		if !s.Confirm(question + ": replace it?") {

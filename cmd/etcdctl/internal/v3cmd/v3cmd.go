@@ -34,6 +34,9 @@ const (
 	exitArgs        = 128
 )
 
+// waiting are the commands that wait for the cluster as long as it takes.
+var waiting = []string{"watch", "lock", "elect", "lease keep-alive", "make-mirror"}
+
 // Commands returns the commands.
 func Commands() []cli.Command {
 	commands := slices.Concat(
@@ -48,6 +51,9 @@ func Commands() []cli.Command {
 	for i := range commands {
 		if commands[i].Run != nil {
 			commands[i].Run = withAdvice(commands[i].Run)
+		}
+		if slices.Contains(waiting, commands[i].Path) {
+			commands[i].Run = withNotice(commands[i].Run)
 		}
 		if f := complete[commands[i].Path]; f != nil {
 			commands[i].Complete = f
