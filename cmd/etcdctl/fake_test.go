@@ -30,7 +30,7 @@ type fake struct {
 	faults []string
 }
 
-type fakeStep struct{ request, auth, answer string }
+type fakeStep struct{ request, auth, response string }
 
 type fakesKey struct{}
 
@@ -58,7 +58,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		case kind == ">":
 			f.steps = append(f.steps, fakeStep{request: text})
 		case kind == "<":
-			f.steps[len(f.steps)-1].answer = text
+			f.steps[len(f.steps)-1].response = text
 		case line != "":
 			ts.Fatalf("%s: line %q is neither a request (>) nor a response (<)", args[1], line)
 		}
@@ -103,22 +103,22 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTeapot)
 		return
 	}
-	answer := strings.SplitN(f.steps[0].answer, " ", 3)
+	response := strings.SplitN(f.steps[0].response, " ", 3)
 	f.steps = f.steps[1:]
-	if answer[0] == "close" {
+	if response[0] == "close" {
 		panic(http.ErrAbortHandler)
 	}
-	if len(answer) < 3 {
-		answer = append(answer, "", "")
+	if len(response) < 3 {
+		response = append(response, "", "")
 	}
-	if answer[1] != "-" && answer[1] != "" {
-		w.Header().Set("X-Etcd-Index", answer[1])
+	if response[1] != "-" && response[1] != "" {
+		w.Header().Set("X-Etcd-Index", response[1])
 	}
-	if answer[0][0] == '3' {
-		w.Header().Set("Location", answer[2])
+	if response[0][0] == '3' {
+		w.Header().Set("Location", response[2])
 	}
 	var status int
-	fmt.Sscan(answer[0], &status)
+	fmt.Sscan(response[0], &status)
 	w.WriteHeader(status)
-	io.WriteString(w, answer[2])
+	io.WriteString(w, response[2])
 }

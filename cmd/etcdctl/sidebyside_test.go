@@ -74,9 +74,9 @@ func sideBySide(t *testing.T, server, api, file string, flags ...string) {
 		if exitOnly {
 			run = (*side).exitOf
 		}
-		answer := make(chan said, 1)
-		go func() { answer <- run(reference, line) }()
-		got, want := run(own, line), <-answer
+		response := make(chan said, 1)
+		go func() { response <- run(reference, line) }()
+		got, want := run(own, line), <-response
 		if got != want {
 			t.Errorf("line %d: %s\n--- Debian's etcdctl\n%s\n--- ours\n%s", i+1, line, want, got)
 		}

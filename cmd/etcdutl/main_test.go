@@ -166,7 +166,7 @@ func debianHash(t *testing.T, snapshot string) (hash struct{ Hash, HashRevision,
 	etcdctl("snapshot", "restore", snapshot, "--data-dir", s.DataDir())
 	s.Restart()
 	out := etcdctl("--endpoints", s.URL(), "--user", "root:rootpw", "endpoint", "hashkv", "-w", "json")
-	var answers []struct {
+	var responses []struct {
 		HashKV struct {
 			Hash            json.Number `json:"hash"`
 			CompactRevision json.Number `json:"compact_revision"`
@@ -175,10 +175,10 @@ func debianHash(t *testing.T, snapshot string) (hash struct{ Hash, HashRevision,
 			} `json:"header"`
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &answers); err != nil || len(answers) != 1 {
+	if err := json.Unmarshal([]byte(out), &responses); err != nil || len(responses) != 1 {
 		t.Fatalf("endpoint hashkv: %s, %v", out, err)
 	}
-	h := answers[0].HashKV
+	h := responses[0].HashKV
 	hash.Hash, hash.HashRevision, hash.CompactRevision = h.Hash, h.Header.Revision, h.CompactRevision
 	if hash.Hash == "" || hash.HashRevision != "113" {
 		t.Fatalf("endpoint hashkv: %s", out)

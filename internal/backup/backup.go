@@ -77,7 +77,7 @@ func open(f *os.File, check bool) (*File, error) {
 	}
 	if check {
 		if err := snapshot.CheckFile(f, info.Size()); err != nil {
-			return nil, withPlace(f, err)
+			return nil, withPlace(f, info.Size(), err)
 		}
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return nil, err
@@ -90,9 +90,10 @@ func open(f *os.File, check bool) (*File, error) {
 	return &File{Stream: stream, f: f, size: info.Size()}, nil
 }
 
-// withPlace adds the place of the damage to an error about a checksum of a whole file.
-func withPlace(f *os.File, err error) error {
-	if !errors.Is(err, snapshot.ErrCorrupt) {
+// withPlace adds the place of the damage to an error about the checksum of a whole file. A file of
+// the wrong size is damaged where it ends.
+func withPlace(f *os.File, size int64, err error) error {
+	if !errors.Is(err, snapshot.ErrCorrupt) || !snapshot.WholeFile(size) {
 		return err
 	}
 	if _, failed := f.Seek(0, io.SeekStart); failed != nil {

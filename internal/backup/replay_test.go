@@ -38,7 +38,7 @@ func TestReplay(t *testing.T) {
 	checkpoint := func(id, left int64) *request {
 		return &request{LeaseCheckpoint: &etcdserverpb.LeaseCheckpointRequest{Checkpoints: []*etcdserverpb.LeaseCheckpoint{{ID: id, Remaining_TTL: left}}}}
 	}
-	const raise, lift = etcdserverpb.AlarmRequest_ACTIVATE, etcdserverpb.AlarmRequest_DEACTIVATE
+	const raise, disarm = etcdserverpb.AlarmRequest_ACTIVATE, etcdserverpb.AlarmRequest_DEACTIVATE
 	for i, c := range []struct {
 		request  *request
 		revision int64 // afterwards
@@ -48,10 +48,10 @@ func TestReplay(t *testing.T) {
 		{put, 2},
 		{del, 3},
 		{alarm(raise, etcdserverpb.AlarmType_CORRUPT), 3},
-		{alarm(lift, etcdserverpb.AlarmType_NOSPACE), 3},
+		{alarm(disarm, etcdserverpb.AlarmType_NOSPACE), 3},
 		{put, 3},
 		{del, 3},
-		{alarm(lift, etcdserverpb.AlarmType_CORRUPT), 3},
+		{alarm(disarm, etcdserverpb.AlarmType_CORRUPT), 3},
 		{put, 4},
 		{&request{LeaseGrant: &etcdserverpb.LeaseGrantRequest{ID: 5, TTL: 600}}, 4},
 		{&request{LeaseGrant: &etcdserverpb.LeaseGrantRequest{ID: 6, TTL: 600}}, 4},

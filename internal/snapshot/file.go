@@ -46,10 +46,13 @@ func (f *File) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// WholeFile reports whether a complete file may have a size.
+func WholeFile(size int64) bool { return size >= sha256.Size && size%fileBlock == sha256.Size }
+
 // CheckFile reads a file of the given size. It returns an error that wraps ErrCorrupt if the size
 // or the SHA-256 is not that of a file made by NewFile.
 func CheckFile(r io.Reader, size int64) error {
-	if size < sha256.Size || size%fileBlock != sha256.Size {
+	if !WholeFile(size) {
 		return fmt.Errorf("%w: the file ends at offset %d: want a multiple of %d and %d bytes of SHA-256", ErrCorrupt, size, fileBlock, sha256.Size)
 	}
 	sum := sha256.New()

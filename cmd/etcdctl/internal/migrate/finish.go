@@ -30,8 +30,8 @@ type Finished struct {
 // Time limits for the part of Finish in which the source refuses writes, and for allowing them
 // again.
 const (
-	lastTimeout = 30 * time.Second
-	liftTimeout = 10 * time.Second
+	lastTimeout   = 30 * time.Second
+	disarmTimeout = 10 * time.Second
 )
 
 // Finish ends the migration: the target accepts writes, and the source no longer does.
@@ -70,7 +70,7 @@ func (m *Migration) Finish(ctx context.Context, o FinishOptions) (done Finished,
 	}
 	if err := m.takeLast(ctx, &done, &before, known); err != nil {
 		if !o.KeepWriting {
-			err = errors.Join(err, m.lift(ctx))
+			err = errors.Join(err, m.disarm(ctx))
 		}
 		return done, err
 	}
@@ -78,9 +78,9 @@ func (m *Migration) Finish(ctx context.Context, o FinishOptions) (done Finished,
 	return done, nil
 }
 
-// lift makes the source accept writes again, even after ctx has ended.
-func (m *Migration) lift(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTimeout)
+// disarm makes the source accept writes again, even after ctx has ended.
+func (m *Migration) disarm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), disarmTimeout)
 	defer cancel()
 	if err := m.fence(ctx, etcdserverpb.AlarmRequest_DEACTIVATE); err != nil {
 		return fmt.Errorf("%w; run `etcdctl alarm disarm` on the old cluster, so that it takes writes again", err)

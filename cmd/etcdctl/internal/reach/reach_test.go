@@ -16,21 +16,21 @@ import (
 
 // TestDiagnose diagnoses servers in each state that has its own explanation.
 func TestDiagnose(t *testing.T) {
-	answer := func(status int, body string) http.Handler {
+	response := func(status int, body string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, body)
 		})
 	}
-	healthy := httptest.NewServer(answer(200, `{"health":"true","reason":""}`))
+	healthy := httptest.NewServer(response(200, `{"health":"true","reason":""}`))
 	defer healthy.Close()
-	leaderless := httptest.NewServer(answer(503, `{"health":"false","reason":"RAFT NO LEADER"}`))
+	leaderless := httptest.NewServer(response(503, `{"health":"false","reason":"RAFT NO LEADER"}`))
 	defer leaderless.Close()
-	other := httptest.NewServer(answer(200, `<html>`))
+	other := httptest.NewServer(response(200, `<html>`))
 	defer other.Close()
-	secure := httptest.NewTLSServer(answer(200, `{"health":"true"}`))
+	secure := httptest.NewTLSServer(response(200, `{"health":"true"}`))
 	defer secure.Close()
-	mutual := httptest.NewUnstartedServer(answer(200, `{"health":"true"}`))
+	mutual := httptest.NewUnstartedServer(response(200, `{"health":"true"}`))
 	mutual.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
 	mutual.StartTLS()
 	defer mutual.Close()

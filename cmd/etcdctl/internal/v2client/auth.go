@@ -88,14 +88,14 @@ func (c *Client) User(ctx context.Context, name string) (*User, error) {
 // SetPassword creates a user, or sets the password of an existing one; created reports which.
 func (c *Client) SetPassword(ctx context.Context, name, password string) (created bool, err error) {
 	body := encode(userChange{User: name, Password: password})
-	answer, err := c.Do(ctx, Request{Method: http.MethodPut, Path: "/v2/auth/users/" + name, Body: &body, JSON: true})
+	response, err := c.Do(ctx, Request{Method: http.MethodPut, Path: "/v2/auth/users/" + name, Body: &body, JSON: true})
 	switch {
 	case err != nil:
 		return false, err
-	case answer.Status != http.StatusOK && answer.Status != http.StatusCreated:
-		return false, httpError(answer)
+	case response.Status != http.StatusOK && response.Status != http.StatusCreated:
+		return false, httpError(response)
 	}
-	return answer.Status == http.StatusCreated, nil
+	return response.Status == http.StatusCreated, nil
 }
 
 // GrantRoles grants roles to a user.

@@ -1,10 +1,10 @@
 // Package v2client speaks etcd's v2 HTTP API to a cluster.
 //
 // It owns the list of endpoints, the order in which they are tried, the rules for trying the next
-// one, and the types of the answers. It does not own printing, flags or exit codes (v2cmd does).
+// one, and the types of the responses. It does not own printing, flags or exit codes (v2cmd does).
 //
-// Invariants: a request goes to the endpoint that answered last, then to each of the others once; a
-// request that is not safe to repeat (Request.OneShot) goes to one endpoint only. An answer below
+// Invariants: a request goes to the endpoint that responded last, then to each of the others once; a
+// request that is not safe to repeat (Request.OneShot) goes to one endpoint only. A response below
 // 500 ends the round whatever it says.
 //
 // Concurrency: a Client is for use by one goroutine.
@@ -62,8 +62,8 @@ type Request struct {
 	OneShot bool
 }
 
-// Answer is the response of an endpoint.
-type Answer struct {
+// HTTPResponse is the response of an endpoint.
+type HTTPResponse struct {
 	Status int
 	Header http.Header
 	Body   []byte
@@ -121,11 +121,11 @@ func (c *Client) Sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answered := strings.TrimSuffix(c.endpoints[c.pinned].String(), "/")
+	responded := strings.TrimSuffix(c.endpoints[c.pinned].String(), "/")
 	var list []string
 	for _, m := range members {
 		for _, u := range m.ClientURLs {
-			if u == answered {
+			if u == responded {
 				list = append([]string{u}, list...)
 			} else {
 				list = append(list, u)
@@ -137,14 +137,14 @@ func (c *Client) Sync(ctx context.Context) error {
 
 // Do sends a request to one endpoint after the other until one responds. It returns a *ClusterError
 // with the error of each if none does, and ctx's error if ctx ends first.
-func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+func (c *Client) Do(ctx context.Context, r Request) (*HTTPResponse, error) {
 	var faults ClusterError
 	for i := range c.endpoints {
 		k := (c.pinned + i) % len(c.endpoints)
-		answer, err := c.try(ctx, c.endpoints[k], r)
+		response, err := c.try(ctx, c.endpoints[k], r)
 		if err == nil {
 			c.pinned = k
-			return answer, nil
+			return response, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -159,33 +159,33 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 
 // try sends a request to one endpoint and follows its redirects. A status of 500 or above is an
 // error, so that the next endpoint is tried.
-func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*Answer, error) {
+func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*HTTPResponse, error) {
 	target := *endpoint
 	target.Path = cleanPath(endpoint.Path + "/" + strings.TrimPrefix(r.Path, "/"))
 	target.RawQuery = r.Query.Encode()
 	next := &target
 	for range redirectsMax + 1 {
-		answer, err := c.exchange(ctx, endpoint, next, r)
+		response, err := c.exchange(ctx, endpoint, next, r)
 		if err != nil {
 			return nil, err
 		}
 		switch {
-		case answer.Status == http.StatusInternalServerError || answer.Status == http.StatusServiceUnavailable:
+		case response.Status == http.StatusInternalServerError || response.Status == http.StatusServiceUnavailable:
 			return nil, fmt.Errorf("client: etcd member %s has no leader", endpoint)
-		case answer.Status >= 500:
-			return nil, fmt.Errorf("client: etcd member %s returns server error [%s]", endpoint, http.StatusText(answer.Status))
-		case answer.Status/100 != 3:
-			return answer, nil
+		case response.Status >= 500:
+			return nil, fmt.Errorf("client: etcd member %s returns server error [%s]", endpoint, http.StatusText(response.Status))
+		case response.Status/100 != 3:
+			return response, nil
 		}
-		if next, err = next.Parse(answer.Header.Get("Location")); err != nil {
-			return nil, fmt.Errorf("client: etcd member %s redirects to %q: %w", endpoint, answer.Header.Get("Location"), err)
+		if next, err = next.Parse(response.Header.Get("Location")); err != nil {
+			return nil, fmt.Errorf("client: etcd member %s redirects to %q: %w", endpoint, response.Header.Get("Location"), err)
 		}
 	}
 	return nil, fmt.Errorf("client: etcd member %s redirected more than %d times", endpoint, redirectsMax)
 }
 
 // exchange sends one HTTP request and reads the whole response.
-func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Request) (*Answer, error) {
+func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Request) (*HTTPResponse, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var body io.Reader
@@ -222,7 +222,7 @@ func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Requ
 	if err != nil {
 		return nil, attemptError(ctx, err)
 	}
-	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
+	return &HTTPResponse{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
 }
 
 // attemptError returns the cause of a canceled attempt instead of the transport's "context

@@ -147,7 +147,7 @@ func TestHeaderTimeoutIsNotForWatches(t *testing.T) {
 	}
 }
 
-func TestWatchAsksAgainAfterAnEmptyAnswer(t *testing.T) {
+func TestWatchAsksAgainAfterAnEmptyResponse(t *testing.T) {
 	var mu sync.Mutex // guards requested
 	var requested []string
 	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) {

@@ -86,7 +86,7 @@ func Unreachable(err error) bool {
 }
 
 // keysError decodes an error of the keys API.
-func keysError(a *Answer) error {
+func keysError(a *HTTPResponse) error {
 	var e Error
 	if err := json.Unmarshal(a.Body, &e); err != nil || e.Code == 0 {
 		return notEtcd(a)
@@ -95,7 +95,7 @@ func keysError(a *Answer) error {
 }
 
 // httpError decodes an error of the members and auth APIs.
-func httpError(a *Answer) error {
+func httpError(a *HTTPResponse) error {
 	var m struct{ Message string }
 	if err := json.Unmarshal(a.Body, &m); err != nil || m.Message == "" {
 		m.Message = fmt.Sprintf("client: unexpected status code %d (%s)", a.Status, http.StatusText(a.Status))
@@ -114,7 +114,7 @@ func (e *NotEtcdError) Error() string {
 }
 
 // notEtcd returns the error for a response that etcd never sends.
-func notEtcd(a *Answer) error {
+func notEtcd(a *HTTPResponse) error {
 	body := strings.TrimSpace(string(a.Body))
 	if len(body) > 60 {
 		body = body[:60] + "…"

@@ -113,16 +113,16 @@ func (c *Client) Watch(ctx context.Context, key string, waitIndex uint64, recurs
 		query.Set("waitIndex", strconv.FormatUint(waitIndex, 10))
 	}
 	for {
-		answer, err := c.Do(ctx, Request{Method: http.MethodGet, Path: keyPath(key), Query: query, Watch: true})
+		response, err := c.Do(ctx, Request{Method: http.MethodGet, Path: keyPath(key), Query: query, Watch: true})
 		if err != nil {
 			return nil, err
 		}
-		if answer.Status != http.StatusOK || len(answer.Body) > 0 {
-			return decodeKeys(answer)
+		if response.Status != http.StatusOK || len(response.Body) > 0 {
+			return decodeKeys(response)
 		}
 		// The server ends a long poll without events by an empty response: repeat it from the same
 		// index.
-		if index := indexOf(answer); waitIndex == 0 && index > 0 {
+		if index := indexOf(response); waitIndex == 0 && index > 0 {
 			waitIndex = index + 1
 			query.Set("waitIndex", strconv.FormatUint(waitIndex, 10))
 		}
@@ -130,27 +130,27 @@ func (c *Client) Watch(ctx context.Context, key string, waitIndex uint64, recurs
 }
 
 func (c *Client) keys(ctx context.Context, r Request) (*Response, error) {
-	answer, err := c.Do(ctx, r)
+	response, err := c.Do(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return decodeKeys(answer)
+	return decodeKeys(response)
 }
 
-func decodeKeys(answer *Answer) (*Response, error) {
-	if answer.Status != http.StatusOK && answer.Status != http.StatusCreated {
-		return nil, keysError(answer)
+func decodeKeys(response *HTTPResponse) (*Response, error) {
+	if response.Status != http.StatusOK && response.Status != http.StatusCreated {
+		return nil, keysError(response)
 	}
 	var r Response
-	if err := json.Unmarshal(answer.Body, &r); err != nil || r.Node == nil {
-		return nil, notEtcd(answer)
+	if err := json.Unmarshal(response.Body, &r); err != nil || r.Node == nil {
+		return nil, notEtcd(response)
 	}
-	r.Index = indexOf(answer)
+	r.Index = indexOf(response)
 	return &r, nil
 }
 
-func indexOf(answer *Answer) uint64 {
-	index, _ := strconv.ParseUint(answer.Header.Get("X-Etcd-Index"), 10, 64)
+func indexOf(response *HTTPResponse) uint64 {
+	index, _ := strconv.ParseUint(response.Header.Get("X-Etcd-Index"), 10, 64)
 	return index
 }
 
@@ -171,13 +171,13 @@ func (c *Client) HasV3Key(ctx context.Context, key string) (bool, error) {
 		Key       []byte `json:"key"`
 		CountOnly bool   `json:"count_only"`
 	}{[]byte(key), true})
-	answer, err := c.Do(ctx, Request{Method: http.MethodPost, Path: "/v3/kv/range", Body: &body, JSON: true, OneShot: true})
+	response, err := c.Do(ctx, Request{Method: http.MethodPost, Path: "/v3/kv/range", Body: &body, JSON: true, OneShot: true})
 	if err != nil {
 		return false, err
 	}
 	var found struct{ Count json.Number }
-	if err := json.Unmarshal(answer.Body, &found); err != nil || answer.Status != http.StatusOK {
-		return false, notEtcd(answer)
+	if err := json.Unmarshal(response.Body, &found); err != nil || response.Status != http.StatusOK {
+		return false, notEtcd(response)
 	}
 	return found.Count != "" && found.Count != "0", nil
 }

@@ -55,23 +55,23 @@ func (c *Client) RemoveMember(ctx context.Context, id string) error {
 // admin sends a request to the members or auth API and decodes a successful response, one with one
 // of the given statuses, into out unless that is nil.
 func (c *Client) admin(ctx context.Context, r Request, out any, statuses ...int) error {
-	answer, err := c.Do(ctx, r)
+	response, err := c.Do(ctx, r)
 	if err != nil {
 		return err
 	}
 	for _, status := range statuses {
-		if answer.Status != status {
+		if response.Status != status {
 			continue
 		}
 		if out == nil {
 			return nil
 		}
-		if err := json.Unmarshal(answer.Body, out); err != nil {
-			return notEtcd(answer)
+		if err := json.Unmarshal(response.Body, out); err != nil {
+			return notEtcd(response)
 		}
 		return nil
 	}
-	return httpError(answer)
+	return httpError(response)
 }
 
 // encode encodes JSON of types whose encoding cannot fail.

@@ -80,7 +80,7 @@ func unreachable(s *cli.Session, code int, err error) error {
 // withAdvice adds the advice for each endpoint to an exit, if its cause err calls for it.
 func withAdvice(s *cli.Session, exit, err error) error {
 	var e *cli.Exit
-	if errors.As(exit, &e) && noAnswer(err) {
+	if errors.As(exit, &e) && noResponse(err) {
 		e.Message += advice(s, selfExplaining(err))
 	}
 	return exit
@@ -92,8 +92,8 @@ func selfExplaining(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(err.Error(), "unsupported protocol scheme")
 }
 
-// noAnswer reports whether an error means that no endpoint served a request.
-func noAnswer(err error) bool {
+// noResponse reports whether an error means that no endpoint served a request.
+func noResponse(err error) bool {
 	var cluster *v2client.ClusterError
 	var known *v2client.Error
 	var foreign *v2client.NotEtcdError

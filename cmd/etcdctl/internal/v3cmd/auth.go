@@ -46,8 +46,8 @@ type headed interface {
 }
 
 // confirm returns a result that only confirms that the request succeeded.
-func confirm(m headed, format string, args ...any) answer {
-	return answer{
+func confirm(m headed, format string, args ...any) response {
+	return response{
 		json: m, proto: m,
 		simple: func(p *printer) { fmt.Fprintf(p, format+"\n", args...) },
 		fields: func(p *printer) { p.header(m.GetHeader()) },
@@ -102,7 +102,7 @@ func authStatus(s *cli.Session) error {
 			return fail(exitError, err)
 		}
 		m := (*etcdserverpb.AuthStatusResponse)(r)
-		return p.print(answer{
+		return p.print(response{
 			json: m, proto: m,
 			simple: func(p *printer) {
 				fmt.Fprintf(p, "Authentication Status: %t\nAuthRevision: %d\n", m.Enabled, m.AuthRevision)

@@ -174,7 +174,7 @@ func call(s *cli.Session, do func(ctx context.Context, c *clientv3.Client) error
 }
 
 // runOp sends the request that op makes from flags and arguments, and prints the response.
-func runOp(s *cli.Session, op func(*cli.Session) (clientv3.Op, error), answerOf func(*printer, clientv3.OpResponse) answer) error {
+func runOp(s *cli.Session, op func(*cli.Session) (clientv3.Op, error), responseOf func(*printer, clientv3.OpResponse) response) error {
 	p, err := begin(s, common...)
 	if err != nil {
 		return err
@@ -188,6 +188,6 @@ func runOp(s *cli.Session, op func(*cli.Session) (clientv3.Op, error), answerOf 
 		if err != nil {
 			return fail(exitError, err)
 		}
-		return p.print(answerOf(p, r))
+		return p.print(responseOf(p, r))
 	})
 }

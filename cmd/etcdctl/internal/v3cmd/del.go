@@ -17,8 +17,8 @@ var delCommand = cli.Command{
 	Example: "$ etcdctl del /app/ --prefix\n2",
 	Flags:   delFlags,
 	Run: func(s *cli.Session) error {
-		return runOp(s, delOp, func(_ *printer, r clientv3.OpResponse) answer {
-			return delAnswer((*etcdserverpb.DeleteRangeResponse)(r.Del()))
+		return runOp(s, delOp, func(_ *printer, r clientv3.OpResponse) response {
+			return delResponse((*etcdserverpb.DeleteRangeResponse)(r.Del()))
 		})
 	},
 }
@@ -45,8 +45,8 @@ func delOp(s *cli.Session) (clientv3.Op, error) {
 	return clientv3.OpDelete(key, opts...), nil
 }
 
-func delAnswer(r *etcdserverpb.DeleteRangeResponse) answer {
-	return answer{
+func delResponse(r *etcdserverpb.DeleteRangeResponse) response {
+	return response{
 		json: r, proto: r,
 		simple: func(p *printer) {
 			fmt.Fprintln(p, r.Deleted)

@@ -72,7 +72,7 @@ func discoveryNew(s *cli.Session) error {
 		if err := discovery.Create(ctx, c, d.Token, d.Size); err != nil {
 			return fail(exitError, err)
 		}
-		return p.print(answer{json: d, simple: func(p *printer) {
+		return p.print(response{json: d, simple: func(p *printer) {
 			fmt.Fprintf(p, "--discovery-token %s --discovery-endpoints %s\n--discovery %s\n", d.Token, strings.Join(endpoints, ","), d.URL)
 		}})
 	})
@@ -123,11 +123,11 @@ func discoveryShow(s *cli.Session) error {
 				list[i].Name, list[i].PeerURLs = name, append(list[i].PeerURLs, url)
 			}
 		}
-		return p.print(registeredAnswer(size, list))
+		return p.print(registeredResponse(size, list))
 	})
 }
 
-func registeredAnswer(size int, list []registeredMember) answer {
+func registeredResponse(size int, list []registeredMember) response {
 	rows := make([][]string, len(list))
 	for i, m := range list {
 		rows[i] = []string{m.ID, m.Name, strings.Join(m.PeerURLs, ","), m.Protocol}
@@ -135,7 +135,7 @@ func registeredAnswer(size int, list []registeredMember) answer {
 			rows[i][3] += " (too late)"
 		}
 	}
-	return answer{
+	return response{
 		json: struct {
 			Size    int                `json:"size"`
 			Members []registeredMember `json:"members"`

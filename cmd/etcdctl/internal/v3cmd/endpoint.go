@@ -112,7 +112,7 @@ func endpointHealth(s *cli.Session) error {
 	list := each(s, endpoints, config, checkHealth, func(endpoint string, err error) health {
 		return health{Endpoint: endpoint, Error: err.Error(), fault: err}
 	})
-	if err := p.print(healthAnswer(s, list)); err != nil {
+	if err := p.print(healthResponse(s, list)); err != nil {
 		return err
 	}
 	var faults []error
@@ -142,8 +142,8 @@ func checkHealth(ctx context.Context, c *clientv3.Client, endpoint string) healt
 // errUnhealthy is the error of endpoint health.
 var errUnhealthy = errors.New("unhealthy cluster")
 
-func healthAnswer(s *cli.Session, list []health) answer {
-	return answer{
+func healthResponse(s *cli.Session, list []health) response {
+	return response{
 		json: list,
 		simple: func(p *printer) {
 			for _, h := range list {
@@ -188,7 +188,7 @@ func endpointStatus(s *cli.Session) error {
 		r, err := c.Status(ctx, endpoint)
 		return status{endpoint, (*etcdserverpb.StatusResponse)(r), err}
 	}, func(endpoint string, err error) status { return status{endpoint, nil, err} })
-	var answered []status
+	var responded []status
 	var faults []error
 	for _, st := range list {
 		if st.fault != nil {
@@ -196,9 +196,9 @@ func endpointStatus(s *cli.Session) error {
 			faults = append(faults, st.fault)
 			continue
 		}
-		answered = append(answered, st)
+		responded = append(responded, st)
 	}
-	if err := p.print(statusAnswer(answered)); err != nil {
+	if err := p.print(statusResponse(responded)); err != nil {
 		return err
 	}
 	if len(faults) > 0 {

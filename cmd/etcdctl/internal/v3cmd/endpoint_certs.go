@@ -58,7 +58,7 @@ func endpointCerts(s *cli.Session) error {
 		}
 		list = append(list, entry)
 	}
-	if err := p.print(certsAnswer(list)); err != nil {
+	if err := p.print(certsResponse(list)); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(list, func(e endpointCert) bool { return e.Status != "ok" }) {
@@ -67,7 +67,7 @@ func endpointCerts(s *cli.Session) error {
 	return nil
 }
 
-func certsAnswer(list []endpointCert) answer {
+func certsResponse(list []endpointCert) response {
 	rows := make([][]string, len(list))
 	for i, e := range list {
 		expires, days := "", ""
@@ -76,7 +76,7 @@ func certsAnswer(list []endpointCert) answer {
 		}
 		rows[i] = []string{e.Endpoint, e.Subject, strings.Join(e.SANs, " "), e.Issuer, expires, days, e.Status}
 	}
-	return answer{
+	return response{
 		json: list,
 		table: func() (header []string, content [][]string) {
 			return []string{"ENDPOINT", "SUBJECT", "VALID FOR", "ISSUER", "EXPIRES", "DAYS LEFT", "STATUS"}, rows

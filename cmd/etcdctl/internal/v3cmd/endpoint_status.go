@@ -48,12 +48,12 @@ func (st status) printFields(p *printer) {
 		r.GetDowngradeInfo().GetTargetVersion(), r.GetDowngradeInfo().GetEnabled())
 }
 
-func statusAnswer(list []status) answer {
+func statusResponse(list []status) response {
 	rows := make([][]string, len(list))
 	for i, st := range list {
 		rows[i] = st.row()
 	}
-	return answer{
+	return response{
 		json:  list,
 		table: func() (header []string, content [][]string) { return statusTitles, rows },
 		simple: func(p *printer) {

@@ -38,9 +38,9 @@ func runGet(s *cli.Session) error {
 	if s.String("write-out") == kubeText {
 		return kubeGet(s)
 	}
-	return runOp(s, getOp, func(p *printer, r clientv3.OpResponse) answer {
+	return runOp(s, getOp, func(p *printer, r clientv3.OpResponse) response {
 		p.valueOnly = s.Bool("print-value-only")
-		return getAnswer((*etcdserverpb.RangeResponse)(r.Get()))
+		return getResponse((*etcdserverpb.RangeResponse)(r.Get()))
 	})
 }
 
@@ -66,13 +66,13 @@ func getStream(s *cli.Session) error {
 			if err != nil {
 				return fail(exitError, err)
 			}
-			return p.print(getAnswer((*etcdserverpb.RangeResponse)(r)))
+			return p.print(getResponse((*etcdserverpb.RangeResponse)(r)))
 		}
 		for chunk := range chunks {
 			if err := chunk.Err(); err != nil {
 				return fail(exitError, err)
 			}
-			if err := p.print(getAnswer(chunk.RangeResponse)); err != nil {
+			if err := p.print(getResponse(chunk.RangeResponse)); err != nil {
 				return err
 			}
 		}
@@ -185,8 +185,8 @@ func rangeOf(s *cli.Session, command string) (key string, opts []clientv3.OpOpti
 	return key, opts, nil
 }
 
-func getAnswer(r *etcdserverpb.RangeResponse) answer {
-	return answer{
+func getResponse(r *etcdserverpb.RangeResponse) response {
+	return response{
 		json: r, proto: r,
 		simple: func(p *printer) { p.kvs(r.Kvs) },
 		fields: func(p *printer) {

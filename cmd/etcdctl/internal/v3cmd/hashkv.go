@@ -44,16 +44,16 @@ func endpointHashKV(s *cli.Session) error {
 		r, err := c.HashKV(ctx, endpoint, revision)
 		return hashOf{endpoint, (*etcdserverpb.HashKVResponse)(r), err}
 	}, func(endpoint string, err error) hashOf { return hashOf{endpoint, nil, err} })
-	answered := []hashOf{}
+	responded := []hashOf{}
 	for _, h := range list {
 		if h.fault != nil {
 			fmt.Fprintf(s.Err, "Failed to get the hash of endpoint %s (%v)\n", h.Endpoint, h.fault)
 			err = h.fault
 			continue
 		}
-		answered = append(answered, h)
+		responded = append(responded, h)
 	}
-	if err := p.print(hashAnswer(answered)); err != nil {
+	if err := p.print(hashResponse(responded)); err != nil {
 		return err
 	}
 	if err != nil {
@@ -62,8 +62,8 @@ func endpointHashKV(s *cli.Session) error {
 	return nil
 }
 
-func hashAnswer(list []hashOf) answer {
-	return answer{
+func hashResponse(list []hashOf) response {
+	return response{
 		json: list,
 		simple: func(p *printer) {
 			for _, h := range list {

@@ -164,7 +164,7 @@ func kubeGet(s *cli.Session) error {
 		if err != nil {
 			return err
 		}
-		return p.print(answer{simple: func(p *printer) {
+		return p.print(response{simple: func(p *printer) {
 			for _, kv := range shown {
 				p.kubeKV(kv, "")
 			}
@@ -172,8 +172,8 @@ func kubeGet(s *cli.Session) error {
 	})
 }
 
-// events returns an answer that prints the events of a watch in the format kube.
-func (v *kubeView) events(events []*clientv3.Event) (a answer, err error) {
+// events returns a response that prints the events of a watch in the format kube.
+func (v *kubeView) events(events []*clientv3.Event) (a response, err error) {
 	var pairs []*mvccpb.KeyValue
 	var kinds []string
 	for _, e := range events {
@@ -188,7 +188,7 @@ func (v *kubeView) events(events []*clientv3.Event) (a answer, err error) {
 			kv.Value = nil
 		}
 	}
-	return answer{simple: func(p *printer) {
+	return response{simple: func(p *printer) {
 		for i, kv := range shown {
 			p.kubeKV(kv, kinds[i])
 		}

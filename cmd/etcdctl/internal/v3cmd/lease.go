@@ -73,7 +73,7 @@ func leaseGrant(s *cli.Session) error {
 		if err != nil {
 			return failf(exitError, "failed to grant lease (%w)", err)
 		}
-		return p.print(answer{
+		return p.print(response{
 			json:   r,
 			proto:  &etcdserverpb.LeaseGrantResponse{Header: r.ResponseHeader, ID: int64(r.ID), TTL: r.TTL, Error: r.Error},
 			simple: func(p *printer) { fmt.Fprintf(p, "lease %016x granted with TTL(%ds)\n", r.ID, r.TTL) },
@@ -100,7 +100,7 @@ func leaseRevoke(s *cli.Session) error {
 			return failf(exitError, "failed to revoke lease (%w)", err)
 		}
 		m := (*etcdserverpb.LeaseRevokeResponse)(r)
-		return p.print(answer{
+		return p.print(response{
 			json: m, proto: m,
 			simple: func(p *printer) { fmt.Fprintf(p, "lease %016x revoked\n", id) },
 			fields: func(p *printer) { p.header(m.Header) },
@@ -127,12 +127,12 @@ func leaseTimeToLive(s *cli.Session) error {
 		if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return fail(exitConnection, err) // the exit code that etcdctl uses here
 		}
-		return p.print(timeToLiveAnswer(r, keys))
+		return p.print(timeToLiveResponse(r, keys))
 	})
 }
 
-func timeToLiveAnswer(r *clientv3.LeaseTimeToLiveResponse, keys bool) answer {
-	return answer{
+func timeToLiveResponse(r *clientv3.LeaseTimeToLiveResponse, keys bool) response {
+	return response{
 		json: r,
 		proto: &etcdserverpb.LeaseTimeToLiveResponse{
 			Header: r.ResponseHeader, ID: int64(r.ID), TTL: r.TTL, GrantedTTL: r.GrantedTTL, Keys: r.Keys,
@@ -176,7 +176,7 @@ func leaseList(s *cli.Session) error {
 		for _, l := range r.Leases {
 			m.Leases = append(m.Leases, &etcdserverpb.LeaseStatus{ID: int64(l.ID)})
 		}
-		return p.print(answer{
+		return p.print(response{
 			json: r, proto: m,
 			simple: func(p *printer) {
 				fmt.Fprintf(p, "found %d leases\n", len(r.Leases))
@@ -213,14 +213,14 @@ func leaseKeepAlive(s *cli.Session) error {
 		if err != nil {
 			return fail(exitConnection, err)
 		}
-		return p.print(keepAliveAnswer(r))
+		return p.print(keepAliveResponse(r))
 	}
-	answers, err := c.KeepAlive(s.Context, id)
+	responses, err := c.KeepAlive(s.Context, id)
 	if err != nil {
 		return fail(exitConnection, err)
 	}
-	for r := range answers {
-		if err := p.print(keepAliveAnswer(r)); err != nil {
+	for r := range responses {
+		if err := p.print(keepAliveResponse(r)); err != nil {
 			return err
 		}
 	}
@@ -230,8 +230,8 @@ func leaseKeepAlive(s *cli.Session) error {
 	return nil
 }
 
-func keepAliveAnswer(r *clientv3.LeaseKeepAliveResponse) answer {
-	return answer{
+func keepAliveResponse(r *clientv3.LeaseKeepAliveResponse) response {
+	return response{
 		json:   r,
 		proto:  &etcdserverpb.LeaseKeepAliveResponse{Header: r.ResponseHeader, ID: int64(r.ID), TTL: r.TTL},
 		simple: func(p *printer) { fmt.Fprintf(p, "lease %016x keepalived with TTL(%d)\n", r.ID, r.TTL) },

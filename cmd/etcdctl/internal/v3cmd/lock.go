@@ -109,7 +109,7 @@ func showKey(ctx context.Context, p *printer, c *clientv3.Client, key string) er
 	if len(r.Kvs) == 0 {
 		return fail(exitError, errSessionExpired)
 	}
-	return p.print(getAnswer((*etcdserverpb.RangeResponse)(r)))
+	return p.print(getResponse((*etcdserverpb.RangeResponse)(r)))
 }
 
 // untilOver waits for an interrupt, which is not an error, or for the end of the session.
@@ -189,7 +189,7 @@ func observe(ctx context.Context, p *printer, c *clientv3.Client, name string) e
 	}
 	defer session.Close() //nolint:errcheck // the lease expires anyway
 	for r := range concurrency.NewElection(session, name).Observe(ctx) {
-		if err := p.print(getAnswer((*etcdserverpb.RangeResponse)(r))); err != nil {
+		if err := p.print(getResponse((*etcdserverpb.RangeResponse)(r))); err != nil {
 			return err
 		}
 	}

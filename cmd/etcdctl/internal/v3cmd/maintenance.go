@@ -66,7 +66,7 @@ func alarms(s *cli.Session, name string, ask func(*clientv3.Client, context.Cont
 			return fail(exitError, err)
 		}
 		m := (*etcdserverpb.AlarmResponse)(r)
-		return p.print(answer{
+		return p.print(response{
 			json: m, proto: m,
 			simple: func(p *printer) {
 				for _, a := range m.Alarms {
@@ -175,7 +175,7 @@ func moveLeader(s *cli.Session) error {
 	if err != nil {
 		return fail(exitError, err)
 	}
-	return p.print(answer{proto: (*etcdserverpb.MoveLeaderResponse)(r), json: r, simple: func(p *printer) {
+	return p.print(response{proto: (*etcdserverpb.MoveLeaderResponse)(r), json: r, simple: func(p *printer) {
 		fmt.Fprintf(p, "Leadership transferred from %x to %x\n", all[i].r.Leader, target)
 	}})
 }

@@ -38,12 +38,12 @@ var memberListCommand = cli.Command{
 			if err != nil {
 				return fail(exitError, err)
 			}
-			return p.print(memberListAnswer((*etcdserverpb.MemberListResponse)(r)))
+			return p.print(memberListResponse((*etcdserverpb.MemberListResponse)(r)))
 		})
 	},
 }
 
-func memberListAnswer(r *etcdserverpb.MemberListResponse) answer {
+func memberListResponse(r *etcdserverpb.MemberListResponse) response {
 	rows := func() (header []string, rows [][]string) {
 		for _, m := range r.Members {
 			status := "started"
@@ -57,7 +57,7 @@ func memberListAnswer(r *etcdserverpb.MemberListResponse) answer {
 		}
 		return []string{"ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"}, rows
 	}
-	return answer{
+	return response{
 		json: r, proto: r, table: rows,
 		simple: func(p *printer) {
 			_, rows := rows()

@@ -96,7 +96,7 @@ func memberAdd(s *cli.Session) error {
 			return fail(exitError, err)
 		}
 		m := (*etcdserverpb.MemberAddResponse)(r)
-		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
+		return p.print(response{json: m, proto: m, simple: func(p *printer) {
 			fmt.Fprintf(p, "Member %16x %s cluster %16x\n", m.Member.ID, how, m.Header.ClusterId)
 			fmt.Fprintln(p)
 			fmt.Fprint(p, startVariables(s.Args[0], m.Member, m.Members))
@@ -151,7 +151,7 @@ func (p *printer) changed(id uint64, how string, m interface {
 	GetHeader() *etcdserverpb.ResponseHeader
 },
 ) error {
-	return p.print(answer{json: m, proto: m, simple: func(p *printer) {
+	return p.print(response{json: m, proto: m, simple: func(p *printer) {
 		fmt.Fprintf(p, "Member %16x %s cluster %16x\n", id, how, m.GetHeader().GetClusterId())
 	}})
 }

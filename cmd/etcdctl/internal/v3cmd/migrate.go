@@ -26,7 +26,7 @@ var migrateCommand = cli.Command{
 		"both clusters need a user with the role root.\n\n" +
 		"status: how far it is. With --from the old cluster is asked for its revision, otherwise the last one reported is shown.\n\n" +
 		"finish: compares all keys as of one revision, has the old cluster refuse writes by the alarm CORRUPT, takes the last changes,\n" +
-		"leases and users, and has the new cluster take writes. If anything differs, the alarm is lifted and the new cluster stays\n" +
+		"leases and users, and has the new cluster take writes. If anything differs, the alarm is cleared and the new cluster stays\n" +
 		"closed. To go back to the old cluster afterwards: `etcdctl alarm disarm` there.",
 	Example: "$ etcdctl --endpoints http://new:2379 migrate --from https://old1:2379,https://old2:2379 --from-cacert ca.pem &\n" +
 		"$ etcdctl --endpoints http://new:2379 migrate status\n" +

@@ -29,8 +29,8 @@ const (
 // common lists the formats of most commands besides simple; some have table as well.
 var common = []string{fields, jsonText, protobuf}
 
-// answer is a result to print, in each of the formats that its command supports.
-type answer struct {
+// response is a result to print, in each of the formats that its command supports.
+type response struct {
 	simple func(*printer)
 	fields func(*printer)
 	json   any
@@ -38,7 +38,7 @@ type answer struct {
 	table  func() (header []string, rows [][]string)
 }
 
-// printer prints answers in the format of --write-out.
+// printer prints responses in the format of --write-out.
 type printer struct {
 	io.Writer
 	out       io.Writer
@@ -66,8 +66,8 @@ func begin(s *cli.Session, supported ...string) (*printer, error) {
 	return nil, failf(exitFeature, "unsupported output format %q: want simple, fields, json, protobuf or table", p.format)
 }
 
-// print prints an answer with one write.
-func (p *printer) print(a answer) error {
+// print prints a response with one write.
+func (p *printer) print(a response) error {
 	buffer := bufio.NewWriter(p.out)
 	p.Writer = buffer
 	switch p.format {

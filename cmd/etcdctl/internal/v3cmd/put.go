@@ -19,8 +19,8 @@ var putCommand = cli.Command{
 	Example: "$ etcdctl put /app/mode blue\nOK\n$ etcdctl put /app/mode green --prev-kv\nOK\n/app/mode\nblue",
 	Flags:   putFlags,
 	Run: func(s *cli.Session) error {
-		return runOp(s, putOp, func(_ *printer, r clientv3.OpResponse) answer {
-			return putAnswer((*etcdserverpb.PutResponse)(r.Put()))
+		return runOp(s, putOp, func(_ *printer, r clientv3.OpResponse) response {
+			return putResponse((*etcdserverpb.PutResponse)(r.Put()))
 		})
 	},
 }
@@ -84,8 +84,8 @@ func putArgs(s *cli.Session) (key, text string, err error) {
 	return s.Args[0], string(data), nil
 }
 
-func putAnswer(r *etcdserverpb.PutResponse) answer {
-	return answer{
+func putResponse(r *etcdserverpb.PutResponse) response {
+	return response{
 		json: r, proto: r,
 		simple: func(p *printer) {
 			fmt.Fprintln(p, "OK")

@@ -119,12 +119,12 @@ func roleGet(s *cli.Session) error {
 		if err != nil {
 			return fail(exitError, err)
 		}
-		return p.print(roleAnswer(s.Args[0], (*etcdserverpb.AuthRoleGetResponse)(r)))
+		return p.print(roleResponse(s.Args[0], (*etcdserverpb.AuthRoleGetResponse)(r)))
 	})
 }
 
-func roleAnswer(role string, m *etcdserverpb.AuthRoleGetResponse) answer {
-	return answer{
+func roleResponse(role string, m *etcdserverpb.AuthRoleGetResponse) response {
+	return response{
 		json: m, proto: m,
 		simple: func(p *printer) {
 			fmt.Fprintf(p, "Role %s\n", role)
@@ -182,7 +182,7 @@ func roleList(s *cli.Session) error {
 			return fail(exitError, err)
 		}
 		m := (*etcdserverpb.AuthRoleListResponse)(r)
-		return p.print(answer{
+		return p.print(response{
 			json: m, proto: m,
 			simple: func(p *printer) {
 				for _, role := range m.Roles {

@@ -140,7 +140,7 @@ func snapshotStatus(s *cli.Session) error {
 	}
 	info := snapshotInfo{st.Hash, st.Revision, st.TotalKeys, st.TotalSize}
 	row := []string{fmt.Sprintf("%x", info.Hash), fmt.Sprint(info.Revision), fmt.Sprint(info.TotalKey), cli.FormatBytes(info.TotalSize)}
-	return p.print(answer{
+	return p.print(response{
 		json: info,
 		simple: func(p *printer) {
 			fmt.Fprintf(p, "%s, %s, %s, %s\n", row[0], row[1], row[2], row[3])

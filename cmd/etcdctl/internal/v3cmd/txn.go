@@ -56,7 +56,7 @@ func runTxn(s *cli.Session) error {
 		if err != nil {
 			return fail(exitError, err)
 		}
-		return p.print(txnAnswer((*etcdserverpb.TxnResponse)(r)))
+		return p.print(txnResponse((*etcdserverpb.TxnResponse)(r)))
 	})
 }
 
@@ -91,8 +91,8 @@ func readBlock[T any](b *blocks, prompt string, parse func(string) (T, error)) (
 	}
 }
 
-func txnAnswer(r *etcdserverpb.TxnResponse) answer {
-	return answer{
+func txnResponse(r *etcdserverpb.TxnResponse) response {
+	return response{
 		json: txnJSON(r), proto: r,
 		simple: func(p *printer) {
 			if r.Succeeded {
@@ -102,14 +102,14 @@ func txnAnswer(r *etcdserverpb.TxnResponse) answer {
 			}
 			for _, op := range r.Responses {
 				fmt.Fprintln(p)
-				opAnswer(op).simple(p)
+				opResponse(op).simple(p)
 			}
 		},
 		fields: func(p *printer) {
 			p.header(r.Header)
 			fmt.Fprintf(p, "\"Succeeded\" : %t\n", r.Succeeded)
 			for _, op := range r.Responses {
-				opAnswer(op).fields(p)
+				opResponse(op).fields(p)
 			}
 		},
 	}
@@ -144,18 +144,18 @@ func txnJSON(r *etcdserverpb.TxnResponse) txnView {
 	return view
 }
 
-// opAnswer is the answer to one request of a transaction.
-func opAnswer(op *etcdserverpb.ResponseOp) answer {
+// opResponse is the response to one request of a transaction.
+func opResponse(op *etcdserverpb.ResponseOp) response {
 	switch r := op.Response.(type) {
 	case *etcdserverpb.ResponseOp_ResponsePut:
-		return putAnswer(r.ResponsePut)
+		return putResponse(r.ResponsePut)
 	case *etcdserverpb.ResponseOp_ResponseRange:
-		return getAnswer(r.ResponseRange)
+		return getResponse(r.ResponseRange)
 	case *etcdserverpb.ResponseOp_ResponseDeleteRange:
-		return delAnswer(r.ResponseDeleteRange)
+		return delResponse(r.ResponseDeleteRange)
 	case *etcdserverpb.ResponseOp_ResponseTxn:
-		return txnAnswer(r.ResponseTxn)
+		return txnResponse(r.ResponseTxn)
 	}
 	unknown := func(p *printer) { fmt.Fprintf(p, "unexpected response of type %T\n", op.Response) }
-	return answer{simple: unknown, fields: unknown}
+	return response{simple: unknown, fields: unknown}
 }

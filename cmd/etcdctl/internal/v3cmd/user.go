@@ -160,7 +160,7 @@ func userGet(s *cli.Session) error {
 			return userDetail(ctx, s, p, c, name, r.Roles)
 		}
 		m := (*etcdserverpb.AuthUserGetResponse)(r)
-		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
+		return p.print(response{json: m, proto: m, simple: func(p *printer) {
 			roles := ""
 			for _, role := range m.Roles {
 				roles += " " + role
@@ -180,7 +180,7 @@ func userDetail(ctx context.Context, s *cli.Session, p *printer, c *clientv3.Cli
 			return fail(exitError, err)
 		}
 		fmt.Fprintln(s.Out)
-		if err := p.print(roleAnswer(role, (*etcdserverpb.AuthRoleGetResponse)(r))); err != nil {
+		if err := p.print(roleResponse(role, (*etcdserverpb.AuthRoleGetResponse)(r))); err != nil {
 			return err
 		}
 	}
@@ -201,7 +201,7 @@ func userList(s *cli.Session) error {
 			return fail(exitError, err)
 		}
 		m := (*etcdserverpb.AuthUserListResponse)(r)
-		return p.print(answer{json: m, proto: m, simple: func(p *printer) {
+		return p.print(response{json: m, proto: m, simple: func(p *printer) {
 			for _, name := range m.Users {
 				fmt.Fprintln(p, name)
 			}

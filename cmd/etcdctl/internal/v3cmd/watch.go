@@ -183,7 +183,7 @@ func (w *watcher) print(r clientv3.WatchResponse) error {
 		}
 		return w.printer.print(a)
 	}
-	return w.printer.print(watchAnswer(&r))
+	return w.printer.print(watchResponse(&r))
 }
 
 // run runs the program for one event and waits for it, so that the programs run in the order of the
@@ -261,8 +261,8 @@ func (w *watcher) parse(words []string) (watchRequest, error) {
 	return r, err
 }
 
-func watchAnswer(r *clientv3.WatchResponse) answer {
-	return answer{
+func watchResponse(r *clientv3.WatchResponse) response {
+	return response{
 		json:  r,
 		proto: &etcdserverpb.WatchResponse{Header: r.Header, Canceled: r.Canceled, CompactRevision: r.CompactRevision, Events: r.Events},
 		simple: func(p *printer) {
