@@ -116,8 +116,8 @@ func (m *measured) save(etcdctl, dataDir, file string) {
 	}
 }
 
-// largeSnapshot writes a snapshot of etcd with about n bytes: keys with three versions each, of 4 to
-// 12 KiB, that do not compress. It returns the last revision.
+// largeSnapshot writes a snapshot of etcd with about n bytes: keys with three versions each, of 4
+// to 12 KiB, that do not compress. It returns the last revision.
 func largeSnapshot(t *testing.T, path string, n int64) (revision int64) {
 	t.Helper()
 	w, err := etcdfile.Create(path)

@@ -62,8 +62,8 @@ func (f *liveFlags) snapshot(ctx context.Context) (path string, remove func() er
 	return path, remove, nil
 }
 
-// save waits for the member's response to a status first, since a snapshot waits for a connection as
-// long as it takes.
+// save waits for the member's response to a status first, since a snapshot waits for a connection
+// as long as it takes.
 func (f *liveFlags) save(ctx context.Context, c *clientv3.Client, path string) (err error) {
 	asked, cancel := context.WithTimeout(ctx, liveDialTimeout)
 	defer cancel()

@@ -43,8 +43,8 @@ type expectedStore struct {
 	Passwords       map[string]string        `json:"passwords"`
 }
 
-// etcdSnapshot returns an unpacked snapshot of testdata, which must not be changed, and its expected
-// content.
+// etcdSnapshot returns an unpacked snapshot of testdata, which must not be changed, and its
+// expected content.
 func etcdSnapshot(t testing.TB, version string) (path string, want expectedStore) {
 	t.Helper()
 	path = fixtures.open(t, version+".snapshot.db.gz")

@@ -20,7 +20,8 @@ func mapping(db *bolt.DB, size int64) []byte {
 	if info == nil || info.Data == 0 || n == 0 {
 		return nil
 	}
-	// bbolt has the address as a number. The mapping stays where it is until the database is closed.
+	// bbolt has the address as a number. The mapping stays where it is until the database is
+	// closed.
 	return unsafe.Slice(*(**byte)(unsafe.Pointer(&info.Data)), n)
 }
 

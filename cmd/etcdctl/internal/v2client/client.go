@@ -3,9 +3,9 @@
 // It owns the list of endpoints, the order in which they are tried, the rules for trying the next
 // one, and the types of the responses. It does not own printing, flags or exit codes (v2cmd does).
 //
-// Invariants: a request goes to the endpoint that responded last, then to each of the others once; a
-// request that is not safe to repeat (Request.OneShot) goes to one endpoint only. A response below
-// 500 ends the round whatever it says.
+// Invariants: a request goes to the endpoint that responded last, then to each of the others once;
+// a request that is not safe to repeat (Request.OneShot) goes to one endpoint only. A response
+// below 500 ends the round whatever it says.
 //
 // Concurrency: a Client is for use by one goroutine.
 package v2client

@@ -32,8 +32,8 @@ func withAdvice(run func(*cli.Session) error) func(*cli.Session) error {
 	}
 }
 
-// withNotice returns a command that waits for the cluster as long as it takes: while no endpoint can
-// be reached, it prints why after --dial-timeout.
+// withNotice returns a command that waits for the cluster as long as it takes: while no endpoint
+// can be reached, it prints why after --dial-timeout.
 func withNotice(run func(*cli.Session) error) func(*cli.Session) error {
 	return func(s *cli.Session) error {
 		if err := environment(s); err != nil {

@@ -33,8 +33,8 @@ var diagnosisCommand = cli.Command{
 	Run: diagnosis,
 }
 
-// diagnosisReport is the result of diagnosis. The names in its JSON are those of the tool etcd-diagnosis
-// (github.com/ahrtr/etcd-diagnosis), which scripts read.
+// diagnosisReport is the result of diagnosis. The names in its JSON are those of the tool
+// etcd-diagnosis (github.com/ahrtr/etcd-diagnosis), which scripts read.
 type diagnosisReport struct {
 	Input   diagnosisInput `json:"input"`
 	Results []any          `json:"results"`

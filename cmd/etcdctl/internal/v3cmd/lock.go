@@ -49,8 +49,8 @@ var errSessionExpired = errors.New("session expired")
 // sessionTTL is the TTL of an election's lease, in seconds.
 const sessionTTL = 60
 
-// newSession returns a session with a lease of its own. An interrupt ends it while the cluster cannot
-// be reached; concurrency.NewSession alone would wait.
+// newSession returns a session with a lease of its own. An interrupt ends it while the cluster
+// cannot be reached; concurrency.NewSession alone would wait.
 func newSession(ctx context.Context, c *clientv3.Client, ttl int) (*concurrency.Session, error) {
 	granted, err := c.Grant(ctx, int64(ttl))
 	if err != nil {
