@@ -62,7 +62,7 @@ func (t *tool) readDir(path, walDir string, v2 bool, to backup.Target) (found ba
 	show, hide := t.progress("importing")
 	defer hide()
 	if !v2 && hasDatabase(path) {
-		if found, v2, err = importV3(path, walDir, to, show); err != nil || !v2 {
+		if found, v2, err = t.importV3(path, walDir, to, show); err != nil || !v2 {
 			return found, err
 		}
 	}
@@ -78,8 +78,8 @@ func (t *tool) readDir(path, walDir string, v2 bool, to backup.Target) (found ba
 }
 
 // importV3 imports the v3 keys of a data directory, unless it has none.
-func importV3(path, walDir string, to backup.Target, show func(int64)) (found backup.Imported, empty bool, err error) {
-	d, err := etcdfile.OpenDataDir(path, walDir)
+func (t *tool) importV3(path, walDir string, to backup.Target, show func(int64)) (found backup.Imported, empty bool, err error) {
+	d, err := whenFree(t, func() (*etcdfile.DataDir, error) { return etcdfile.OpenDataDir(path, walDir) })
 	if err != nil {
 		return found, false, err
 	}
@@ -98,7 +98,7 @@ func hasDatabase(dir string) bool {
 }
 
 func (t *tool) importFile(path string, to backup.Target, check bool) error {
-	f, err := etcdfile.Open(path, check)
+	f, err := whenFree(t, func() (*etcdfile.File, error) { return etcdfile.Open(path, check) })
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (t *tool) exports() *cobra.Command {
 
 // export exports a snapshot or a data directory; from is its name for a person.
 func (t *tool) export(path, from, format, output string) (err error) {
-	c, err := backup.OpenContent(path)
+	c, err := whenFree(t, func() (*backup.Content, error) { return backup.OpenContent(path) })
 	if err != nil {
 		return err
 	}

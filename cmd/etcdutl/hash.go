@@ -38,7 +38,7 @@ func (t *tool) hashKV(use, short string, check argument) *cobra.Command {
 			if err := check(args[0]); err != nil {
 				return err
 			}
-			c, err := backup.OpenContent(args[0])
+			c, err := whenFree(t, func() (*backup.Content, error) { return backup.OpenContent(args[0]) })
 			if err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ func (t *tool) check() *cobra.Command {
 		Long: "Reads all of a stopped member's data directory, or of a snapshot, and compares the tables: counts against keys,\n" +
 			"keys of leases against records, deadlines against leases. The first fault is printed, and the exit status is 1.",
 		RunE: func(_ *cobra.Command, args []string) (err error) {
-			c, err := backup.OpenContent(args[0])
+			c, err := whenFree(t, func() (*backup.Content, error) { return backup.OpenContent(args[0]) })
 			if err != nil {
 				return err
 			}

@@ -16,9 +16,12 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"cairn/internal/datadir"
+	"cairn/internal/etcdfile"
 	"cairn/internal/version"
 )
 
@@ -62,6 +65,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 type tool struct {
 	out, err io.Writer
 	format   string
+	timeout  time.Duration
 }
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
@@ -75,6 +79,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVarP(&t.format, "write-out", "w", "simple", "set the output format (fields, json, simple, table)")
+	root.PersistentFlags().DurationVar(&t.timeout, "timeout", 0, "how long to wait for a process that has the files open; 0 fails at once")
 	snapshot := &cobra.Command{Use: "snapshot", Short: "Manages snapshots of a member"}
 	snapshot.AddCommand(t.snapshotStatus(), t.snapshotRestore(), t.hashKV("hashkv <filename>", "Prints the KV history hash of a given file", snapshotArgument))
 	root.AddCommand(snapshot, t.imports(), t.exports(), t.check(), t.hashKV("hashkv <data directory or filename>", "Prints the KV history hash of a data directory or file", dataArgument),
@@ -89,6 +94,20 @@ func exactly(n int) cobra.PositionalArgs {
 			return usageError{fmt.Errorf("%s requires exactly %d argument(s), got %d: see %s --help", cmd.CommandPath(), n, len(args), cmd.CommandPath())}
 		}
 		return nil
+	}
+}
+
+// pollInterval is the time between two attempts to open files.
+const pollInterval = 50 * time.Millisecond
+
+// whenFree opens files, and tries again for --timeout while another process has them open.
+func whenFree[T any](t *tool, open func() (T, error)) (T, error) {
+	for deadline := time.Now().Add(t.timeout); ; time.Sleep(pollInterval) {
+		files, err := open()
+		inUse := errors.As(err, new(*datadir.InUseError)) || errors.Is(err, etcdfile.ErrInUse)
+		if !inUse || !time.Now().Before(deadline) {
+			return files, err
+		}
 	}
 }
 

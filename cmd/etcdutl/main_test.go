@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"cairn/internal/datadir"
 	"cairn/test/harness"
 )
 
@@ -121,6 +123,30 @@ func TestWrongUse(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "d")); err == nil {
 			t.Fatalf("etcdutl %s has left a directory", strings.Join(c.args, " "))
 		}
+	}
+}
+
+// TestTimeout: a command waits for --timeout until the process that has a data directory open has
+// closed it.
+func TestTimeout(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "imported")
+	etcdutl(t, "import", snapshotOf(t, "3.7.1"), "--data-dir", path)
+	dir, err := datadir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"hashkv", path}, &stdout, &stderr); status != exitError || !strings.Contains(stderr.String(), path) {
+		t.Errorf("without --timeout: exit status %d, %s", status, stderr.String())
+	}
+	closed := make(chan error, 1)
+	go func() {
+		time.Sleep(2 * pollInterval)
+		closed <- dir.Close()
+	}()
+	etcdutl(t, "hashkv", path, "--timeout", "1m")
+	if err := <-closed; err != nil {
+		t.Fatal(err)
 	}
 }
 

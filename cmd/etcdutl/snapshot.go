@@ -108,7 +108,7 @@ func (t *tool) snapshotStatus() *cobra.Command {
 			}
 			var s status
 			if etcds {
-				s, err = etcdStatus(args[0])
+				s, err = t.etcdStatus(args[0])
 			} else {
 				var st backup.Status
 				st, err = backup.ReadStatus(args[0])
@@ -128,8 +128,8 @@ func (t *tool) snapshotStatus() *cobra.Command {
 }
 
 // etcdStatus reads a whole snapshot of etcd.
-func etcdStatus(path string) (s status, err error) {
-	f, err := etcdfile.Open(path, true)
+func (t *tool) etcdStatus(path string) (s status, err error) {
+	f, err := whenFree(t, func() (*etcdfile.File, error) { return etcdfile.Open(path, true) })
 	if err != nil {
 		return s, err
 	}

@@ -30,6 +30,9 @@ import (
 // ErrCorrupt is wrapped by the errors about bytes that no etcd has written.
 var ErrCorrupt = errors.New("corrupt etcd database")
 
+// ErrInUse is the error about a database that another process has open.
+var ErrInUse = errors.New("is open in another process: stop the etcd that uses it, or take a snapshot")
+
 // The buckets of etcd's database.
 var (
 	bucketKey            = []byte("key")
@@ -91,7 +94,7 @@ func Open(path string, check bool) (f *File, err error) {
 		// The list of free pages is not needed, and its size in memory grows with the file's.
 		f.db, err = bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
 		if errors.Is(err, bolterrors.ErrTimeout) {
-			return errors.New("is open in another process: stop the etcd that uses it, or take a snapshot")
+			return ErrInUse
 		}
 		if err != nil {
 			return err

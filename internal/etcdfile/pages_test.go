@@ -85,7 +85,8 @@ func TestDamageHasAnOffset(t *testing.T) {
 	}
 	leaf := bytes.Index(whole, []byte("/key/000100")) / 4096 * 4096
 	elements := int(binary.LittleEndian.Uint16(whole[leaf+10:]))
-	record := leaf + pageHeaderBytes + int(binary.LittleEndian.Uint32(whole[leaf+pageHeaderBytes+4:])) // of element 0
+	// of element 0
+	record := leaf + pageHeaderBytes + int(binary.LittleEndian.Uint32(whole[leaf+pageHeaderBytes+4:]))
 	at := func(offset, n int) func([]byte) []byte {
 		return func(b []byte) []byte {
 			b = bytes.Clone(b)
