@@ -1,7 +1,7 @@
 // The log-in. The server answers with a cookie that no script can read.
 
 import { useState } from 'preact/hooks'
-import { login } from './api/session.ts'
+import { login, session } from './api/session.ts'
 import { t } from './text/index.ts'
 import { Mark } from './ui/icons.tsx'
 import { Failure } from './ui/parts.tsx'
@@ -39,6 +39,7 @@ export function Login() {
           <span>{t().login.password}</span>
           <input class="input" name="password" type="password" autocomplete="current-password" value={password} onInput={(e) => setPassword(e.currentTarget.value)} />
         </label>
+        {session.value?.secure === false && <p class="note warn">{t().login.insecure}</p>}
         {error ? <Failure e={error} /> : null}
         <button class="button primary" disabled={working || user === ''}>
           {t().login.title}

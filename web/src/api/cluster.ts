@@ -8,6 +8,7 @@ export interface Member {
   peer_urls: string[]
   client_urls: string[]
   role: 'leader' | 'follower' | 'learner' | 'unstarted'
+  learner: boolean
   self: boolean
   reachable: boolean
   version: string

@@ -15,6 +15,8 @@ export interface Session {
   login: 'none' | 'password' | 'certificate'
   root: boolean
   read_only: boolean
+  /** The connection is encrypted, or does not leave this machine. */
+  secure?: boolean
   certificate_user?: string
   may_read: Range[]
   may_write: Range[]

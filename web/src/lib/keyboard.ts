@@ -1,6 +1,6 @@
 // The keyboard: screens register commands while they are shown, and one listener runs them.
 
-import { effect, signal, type Signal } from '@preact/signals'
+import { signal, type Signal } from '@preact/signals'
 
 export interface Command {
   /** A key as in KeyboardEvent.key, or two after each other: "g k". */
@@ -26,9 +26,7 @@ export function register(title: () => string, commands: Command[]): () => void {
   }
 }
 
-let first = '' // the first key of a sequence
-let firstAt = 0
-const sequenceMax = 1500 // ms between the keys of a sequence
+let first = '' // the first key of a sequence, until the next key or click
 
 function typing(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false
@@ -54,7 +52,7 @@ function onKey(e: KeyboardEvent): void {
   // A dialog has the keyboard for itself: the browser closes it at Escape.
   if (document.querySelector('dialog[open]')) return
   const isTyping = typing(e.target)
-  const sequence = first && e.timeStamp - firstAt < sequenceMax ? `${first} ${e.key}` : ''
+  const sequence = first ? `${first} ${e.key}` : ''
   first = ''
   const command = (sequence && find(sequence, isTyping)) || find(e.key, isTyping)
   if (command) {
@@ -64,15 +62,10 @@ function onKey(e: KeyboardEvent): void {
     command.run(e)
     return
   }
-  if (!isTyping && starts(e.key)) {
-    first = e.key
-    firstAt = e.timeStamp
-  }
+  if (!isTyping && starts(e.key)) first = e.key
 }
 
 export function startKeyboard(): void {
-  effect(() => {
-    document.addEventListener('keydown', onKey)
-    return () => document.removeEventListener('keydown', onKey)
-  })
+  document.addEventListener('keydown', onKey)
+  document.addEventListener('pointerdown', () => (first = ''))
 }

@@ -46,6 +46,7 @@ export const en = {
     out: 'Log out',
     as: (user: string) => `Logged in as ${user}`,
     certificate: (user: string) => `${user}, by client certificate`,
+    insecure: 'This connection is not encrypted: the password could be read on its way.',
     needed: 'This cluster requires a user and a password.',
   },
   keys: {

@@ -45,6 +45,7 @@ export const zh: Text = {
     out: '退出登录',
     as: (user) => `当前用户：${user}`,
     certificate: (user) => `${user}（客户端证书）`,
+    insecure: '此连接未加密：密码在传输途中可能被读取。',
     needed: '此集群需要用户名和密码。',
   },
   keys: {

@@ -75,7 +75,7 @@ function extensions(o: EditorOptions): Extension[] {
     lineNumbers(),
     codeFolding(),
     foldGutter(),
-    highlightSpecialChars(),
+    highlightSpecialChars({ addSpecialChars: /[\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu }),
     drawSelection(),
     bracketMatching(),
     syntaxHighlighting(colours),

@@ -197,8 +197,8 @@ function Actions({ m, onChange }: { m: Member; onChange: MembersProps['onChange'
   )
   return (
     <div class="row tight">
-      {m.role === 'learner' && button('promote', c.promote)}
-      {m.role === 'follower' && button('move_leader', c.move)}
+      {m.learner && button('promote', c.promote)}
+      {m.role === 'follower' && !m.learner && button('move_leader', c.move)}
       {button('replace', c.replace)}
       {button('remove', t().remove, true)}
     </div>

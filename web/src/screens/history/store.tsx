@@ -9,6 +9,7 @@ import { mayWrite, session } from '../../api/session.ts'
 import { clock, count, day } from '../../lib/format.ts'
 import { openKey } from '../../lib/route.ts'
 import { t } from '../../text/index.ts'
+import { CommitInput } from '../../ui/commit-input.tsx'
 import { useLoad } from '../../ui/load.ts'
 import { Empty } from '../../ui/parts.tsx'
 import { Browser } from '../keys/browser.ts'
@@ -54,15 +55,15 @@ export function WholeStore({ tabs, onKey }: { tabs: ComponentChildren; onKey: ()
           <input type="range" name="revision" min={oldest} max={newest} value={at.value} onInput={(e) => (at.value = Number(e.currentTarget.value))} />
           <span class="faint">{count(newest)}</span>
         </label>
-        <input
+        <CommitInput
           class="input revision"
           type="number"
           name="revision-number"
           aria-label={t().history.timeMachine}
           min={oldest}
           max={newest}
-          value={at.value}
-          onChange={(e) => (at.value = Math.max(oldest, Math.min(newest, Number(e.currentTarget.value) || newest)))}
+          text={String(at.value)}
+          onCommit={(text) => (at.value = Math.max(oldest, Math.min(newest, Number(text) || newest)))}
         />
       </div>
       <div class="banner" role="status">

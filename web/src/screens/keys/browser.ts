@@ -7,7 +7,7 @@ import { type Bytes, parse } from '../../lib/bytes.ts'
 import { remember, remembered } from '../../lib/lang.ts'
 import { type Branch, type Row, Tree } from '../../lib/tree.ts'
 
-const pageSize = 500
+const pageSize = 1000 // the most that the server sends at a time
 const searchSize = 200
 const openAtOnce = 3
 

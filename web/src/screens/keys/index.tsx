@@ -8,6 +8,7 @@ import { count } from '../../lib/format.ts'
 import { go, openKey } from '../../lib/route.ts'
 import type { Row } from '../../lib/tree.ts'
 import { t } from '../../text/index.ts'
+import { CommitInput } from '../../ui/commit-input.tsx'
 import { Icon } from '../../ui/icons.tsx'
 import { browser, type Browser, chooseSeparator, separator } from './browser.ts'
 import { useKeyCommands } from './commands.ts'
@@ -48,14 +49,12 @@ export function Keys() {
         <SearchTools browser={browser} field={search} />
         <label class="inline-field" title={t().keys.prefixHint}>
           {t().keys.prefix}
-          <input
+          <CommitInput
             class="input prefix"
             name="prefix"
-            autocomplete="off"
-            spellcheck={false}
-            value={show(browser.prefix.value)}
-            onChange={(e) => {
-              browser.prefix.value = parse(e.currentTarget.value)
+            text={show(browser.prefix.value)}
+            onCommit={(text) => {
+              browser.prefix.value = parse(text)
               void browser.search(browser.query.value)
               void browser.start()
             }}
@@ -63,14 +62,13 @@ export function Keys() {
         </label>
         <label class="inline-field" title={t().keys.separatorHint}>
           {t().keys.separator}
-          <input
+          <CommitInput
             class="input separator"
             name="separator"
             maxLength={8}
-            autocomplete="off"
-            value={show(separator.value)}
-            onChange={(e) => {
-              chooseSeparator(e.currentTarget.value)
+            text={show(separator.value)}
+            onCommit={(text) => {
+              chooseSeparator(text)
               void browser.start()
             }}
           />

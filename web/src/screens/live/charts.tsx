@@ -52,7 +52,7 @@ export function Charts({ tabs }: { tabs: ComponentChildren }) {
         {tabs}
         <span class="faint">{t().live.lastHour}</span>
       </div>
-      <div class="page">
+      <div class="page" tabIndex={0} role="region" aria-label={t().live.charts}>
         {loaded.error ? <Failure e={loaded.error} retry={loaded.reload} /> : null}
         {data && data.times.length === 0 && <Empty>{t().live.noSamples}</Empty>}
         {data && data.times.length > 0 && (

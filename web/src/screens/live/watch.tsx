@@ -1,12 +1,13 @@
 // The list of a watch's events.
 
 import type { ComponentChildren } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect } from 'preact/hooks'
 import { parse, preview, show } from '../../lib/bytes.ts'
 import { clock, count, rate } from '../../lib/format.ts'
 import { register } from '../../lib/keyboard.ts'
 import { go } from '../../lib/route.ts'
 import { t } from '../../text/index.ts'
+import { CommitInput } from '../../ui/commit-input.tsx'
 import { Icon } from '../../ui/icons.tsx'
 import { Empty } from '../../ui/parts.tsx'
 import { Virtual } from '../../ui/virtual.tsx'
@@ -36,16 +37,14 @@ export function Watch({ tabs }: { tabs: ComponentChildren }) {
             else stream.start()
           }}
         >
-          <input
+          <CommitInput
             class="input prefix"
             name="watch-prefix"
-            autocomplete="off"
-            spellcheck={false}
             aria-label={l.prefixHint}
             placeholder={l.prefix}
             disabled={running}
-            value={show(stream.prefix.value)}
-            onChange={(e) => (stream.prefix.value = parse(e.currentTarget.value))}
+            text={show(stream.prefix.value)}
+            onCommit={(text) => (stream.prefix.value = parse(text))}
           />
           <button class={running ? 'button' : 'button primary'}>{running ? l.stop : l.start}</button>
         </form>
@@ -87,14 +86,13 @@ export function Watch({ tabs }: { tabs: ComponentChildren }) {
 
 function Events() {
   const events = stream.shown.value
-  const [atEnd] = useState(true)
   if (events.length === 0) return <Empty>{stream.state.value === 'idle' ? t().live.idle : t().live.waiting}</Empty>
   return (
     <Virtual
       class="events"
       length={events.length}
       rowHeight={26}
-      follow={atEnd && !stream.paused.value}
+      follow={!stream.paused.value}
       attrs={{ tabIndex: 0, role: 'log', 'aria-label': t().live.watch, 'aria-live': 'off' }}
       row={(i) => {
         const e = events[i]

@@ -1,0 +1,71 @@
+// Package console drives the web console of a real server in a real browser, Debian's Chromium.
+//
+// It owns the scripts beside it, which use playwright-core, and package-lock.json, which pins
+// playwright-core and axe-core; `scripts/clients npm chromium` installs them. The scripts print the
+// report of node's test runner, and figures as lines that begin with "figure:". They keep a
+// screenshot of each screen in the test's artifact directory (go test -artifacts), or in the
+// directory that CAIRN_SCREENSHOTS names.
+//
+// Concurrency: none.
+package console
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"cairn/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// TestConsole runs all scripts in one browser against one server. The last script enables
+// authentication.
+func TestConsole(t *testing.T) {
+	harness.Needs(t, "/usr/bin/chromium", "chromium")
+	harness.NeedsOf(t, "node_modules/playwright-core/package.json", "scripts/clients npm")
+	harness.NeedsOf(t, "node_modules/axe-core/package.json", "scripts/clients npm")
+	if harness.Reference(t) != "" {
+		t.Skip("the reference server has no console")
+	}
+	node, err := exec.LookPath("node")
+	if err != nil {
+		harness.NeedsOf(t, "node", "install node 20 or later")
+	}
+	readScripts(t)
+	screenshots := os.Getenv("CAIRN_SCREENSHOTS")
+	if screenshots == "" {
+		screenshots = t.ArtifactDir()
+	}
+	s := harness.Start(t)
+	path, err := filepath.Abs("main.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := s.Run(t, harness.Command{Args: []string{node, path, s.URL(), screenshots}})
+	if passed := regexp.MustCompile(`(?m)^# pass [1-9]`); got.Exit != 0 || !passed.MatchString(got.Stdout) {
+		t.Fatalf("exit %d\n%s%s", got.Exit, got.Stdout, got.Stderr)
+	}
+	for _, line := range strings.Split(got.Stdout, "\n") {
+		if _, figure, ok := strings.Cut(line, "figure: "); ok {
+			t.Log(figure)
+		}
+	}
+}
+
+// readScripts opens the scripts, so that go test runs again when one of them has changed.
+func readScripts(t *testing.T) {
+	t.Helper()
+	names, err := filepath.Glob("*.mjs")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%d scripts, %v", len(names), err)
+	}
+	for _, name := range names {
+		if _, err := os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,58 @@
+// The screen History.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { editorText, get, open, put, row, v3, b64, withPage } from './page.mjs'
+
+test('any two revisions are compared, and one is restored', async () => {
+  for (const v of ['one', 'two', 'three']) await put('/past/key', v)
+  await v3('kv/deleterange', { key: b64('/past/key') })
+  await put('/past/key', 'five')
+  await withPage({ hash: '#/history' }, async (page) => {
+    await page.locator('input[name="key"]').fill('/past/key')
+    await page.getByRole('button', { name: 'Show' }).click()
+    await page.waitForSelector('.mark')
+    const marks = page.locator('.mark')
+    assert.equal(await marks.count(), 5)
+    assert.match(await marks.nth(1).innerText(), /delete/)
+    await page.locator('.diff-side.right').getByText('five').waitFor()
+    await marks.nth(2).click()
+    await page.locator('.diff-side.right').getByText('three').waitFor()
+    await page.locator('.diff-side.left').getByText('two').waitFor()
+    await page.locator('select[name="from"]').selectOption('4')
+    await page.locator('.diff-side.left').getByText('one').waitFor()
+
+    await page.getByRole('button', { name: 'Restore this value' }).click()
+    const box = page.getByRole('dialog', { name: 'Restore a value' })
+    await box.locator('.diff-side.left').getByText('five').waitFor()
+    // The key changes while the dialog is open: the first attempt is refused.
+    await put('/past/key', 'six')
+    await box.getByRole('button', { name: 'Restore this value' }).click()
+    await box.getByText('The key was changed meanwhile').waitFor()
+    await box.locator('.diff-side.left').getByText('six').waitFor()
+    assert.equal(await get('/past/key'), 'six')
+    await box.getByRole('button', { name: 'Restore this value' }).click()
+    await page.getByText('Restored as revision').waitFor()
+    assert.equal(await get('/past/key'), 'three')
+    await page.locator('.diff-side.right').getByText('three').waitFor()
+  })
+})
+
+test('the whole store as of a past revision', async () => {
+  await put('/past/gone', 'was here')
+  const { header } = await v3('kv/range', { key: b64('/past/gone') })
+  await v3('kv/deleterange', { key: b64('/past/gone') })
+  await withPage({ hash: '#/history' }, async (page) => {
+    await page.locator('[data-tab="store"]').click()
+    await open(page, 'past/')
+    await row(page, 'key').waitFor()
+    assert.equal(await row(page, 'gone').count(), 0)
+    await page.locator('input[name="revision-number"]').fill(header.revision)
+    await page.locator('input[name="revision-number"]').press('Enter')
+    await open(page, 'gone')
+    assert.equal(await editorText(page), 'was here')
+    await page.getByRole('button', { name: 'Restore this value' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Restore this value' }).click()
+    await page.getByText('Restored as revision').waitFor()
+  })
+  assert.equal(await get('/past/gone'), 'was here')
+})
