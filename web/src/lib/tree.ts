@@ -89,10 +89,14 @@ export class Tree {
     branch.error = null
     const before = this.#rowsOf(branch)
     try {
-      const page = await this.#load(branch.prefix, branch.next)
-      for (const item of page.items) branch.items.push(item)
-      branch.next = page.next
-      branch.complete = page.next === ''
+      // The server bounds the work of a page: one without items says only where to go on.
+      for (let found = 0; found === 0 && !branch.complete; ) {
+        const page = await this.#load(branch.prefix, branch.next)
+        for (const item of page.items) branch.items.push(item)
+        found = page.items.length
+        branch.next = page.next
+        branch.complete = page.next === ''
+      }
     } catch (e) {
       branch.error = e
     }

@@ -109,37 +109,46 @@ export class Browser {
     if (text !== '') await this.further()
   }
 
-  /** Looks at more keys for the search. */
+  /** Looks at more keys for the search, until enough more have been found. */
   async further(): Promise<void> {
-    const before = this.found.peek()
-    if (!before || before.loading) return
+    let so = this.found.peek()
+    if (!so || so.loading) return
     const stop = new AbortController()
     this.#stop = stop
-    this.found.value = { ...before, loading: true, error: null }
+    const enough = so.items.length + searchSize
     try {
-      const page = await search(
-        {
-          prefix: this.prefix.peek(),
-          text: parse(this.query.peek()),
-          in: this.where.peek(),
-          ignoreCase: true,
-          from: before.next,
-          limit: searchSize,
-          revision: before.revision || this.revision.peek(),
-        },
-        stop.signal,
-      )
-      if (stop.signal.aborted) return
-      this.found.value = {
-        items: [...before.items, ...page.items],
-        scanned: before.scanned + page.scanned,
-        next: page.next,
-        revision: page.revision,
-        loading: false,
-        error: null,
-      }
+      // The server bounds the work of a page: one may have few keys, or none, and more to look at.
+      do {
+        this.found.value = { ...so, loading: true, error: null }
+        so = await this.#searchPage(so, stop.signal)
+        if (stop.signal.aborted) return
+      } while (so.next !== '' && so.items.length < enough)
+      this.found.value = so
     } catch (error) {
-      if (!stop.signal.aborted) this.found.value = { ...before, loading: false, error }
+      if (!stop.signal.aborted) this.found.value = { ...so, loading: false, error }
+    }
+  }
+
+  async #searchPage(before: Found, stop: AbortSignal): Promise<Found> {
+    const page = await search(
+      {
+        prefix: this.prefix.peek(),
+        text: parse(this.query.peek()),
+        in: this.where.peek(),
+        ignoreCase: true,
+        from: before.next,
+        limit: searchSize,
+        revision: before.revision || this.revision.peek(),
+      },
+      stop,
+    )
+    return {
+      items: [...before.items, ...page.items],
+      scanned: before.scanned + page.scanned,
+      next: page.next,
+      revision: page.revision,
+      loading: false,
+      error: null,
     }
   }
 

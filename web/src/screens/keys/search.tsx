@@ -58,9 +58,9 @@ export function SearchFoot({ browser }: { browser: Browser }) {
       ) : (
         <>
           <span class="grow">
-            {found.loading
+            {found.loading && found.scanned === 0
               ? t().loading
-              : found.items.length === 0 && found.next === ''
+              : found.items.length === 0 && found.next === '' && !found.loading
                 ? t().keys.nothing
                 : t().keys.found(count(found.items.length), count(found.scanned))}
           </span>
