@@ -16,9 +16,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"cairn/test/harness"
 )
+
+// limit is how long the scripts may take; they need less than a minute on an idle machine.
+const limit = 7 * time.Minute
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
@@ -45,7 +49,7 @@ func TestConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := s.Run(t, harness.Command{Args: []string{node, path, s.URL(), screenshots}})
+	got := s.Run(t, harness.Command{Args: []string{node, path, s.URL(), screenshots}, Limit: limit})
 	if passed := regexp.MustCompile(`(?m)^# pass [1-9]`); got.Exit != 0 || !passed.MatchString(got.Stdout) {
 		t.Fatalf("exit %d\n%s%s", got.Exit, got.Stdout, got.Stderr)
 	}

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -12,7 +13,7 @@ import (
 	"time"
 )
 
-// commandMax is how long a client's command may take.
+// commandMax is how long a client's command may take, unless its Limit says otherwise.
 const commandMax = 30 * time.Second
 
 // Result is the exit status and the output of a command.
@@ -26,13 +27,15 @@ type Command struct {
 	Args  []string // the program's path, and its arguments
 	Env   []string // NAME=VALUE, beside a small usual environment
 	Stdin string
+	Limit time.Duration // how long it may take; 0 means commandMax
 }
 
 // Run runs a command in a server's directory and returns its result. ETCDCTL_ENDPOINTS names the
 // server. A command that cannot be started, or does not end, fails the test.
 func (s *Server) Run(t testing.TB, c Command) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandMax)
+	limit := cmp.Or(c.Limit, commandMax)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL()}, c.Env...)
@@ -42,7 +45,7 @@ func (s *Server) Run(t testing.TB, c Command) Result {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		t.Fatalf("%q has not ended after %v:\n%s%s", c.Args, commandMax, stdout.String(), stderr.String())
+		t.Fatalf("%q has not ended after %v:\n%s%s", c.Args, limit, stdout.String(), stderr.String())
 	}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatalf("run %q: %v", c.Args, err)
