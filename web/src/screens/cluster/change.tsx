@@ -116,7 +116,7 @@ function Planned({ plan: p }: { plan: Plan }) {
           </ol>
         </div>
       )}
-      {(p.warnings ?? []).map((w) => (
+      {(p.allowed ? (p.warnings ?? []) : []).map((w) => (
         <p key={w.code} class="note warn">
           {said(w)}
         </p>
