@@ -202,7 +202,7 @@ test('hostile values and names are shown harmlessly', async () => {
     assert.ok(text.startsWith('<script>document.title'), text)
     assert.doesNotMatch(text, /\p{Cf}/u, 'marks of direction are shown as placeholders')
     await screenshot(page, 'hostile')
-    assert.equal(await page.locator('img, .editor script').count(), 0)
+    assert.equal(await page.locator('img:not(.cm-widgetBuffer), .editor script').count(), 0) // CodeMirror has empty images beside its placeholders
     await row(page, '<img src=x onerror=alert(1)>').waitFor()
     await row(page, 'a\\u{202e}b\\u{200f}').waitFor()
     await row(page, '\\xff\\xfe/').waitFor()
