@@ -97,9 +97,6 @@ func untar(dir string, in io.Reader) (top string, err error) {
 		} else {
 			err = writeSparse(path, files)
 		}
-		if err == nil && filepath.Ext(path) == ".wal" {
-			err = os.Truncate(path, walBytes)
-		}
 		if err != nil {
 			return "", err
 		}
@@ -151,7 +148,10 @@ func unpack(t testing.TB, name string) string {
 			return err
 		}
 		defer f.Close()
-		return writeSparse(filepath.Join(to, name), f)
+		if err := writeSparse(filepath.Join(to, name), f); err != nil || filepath.Ext(name) != ".wal" {
+			return err
+		}
+		return os.Truncate(filepath.Join(to, name), walBytes)
 	}))
 	return to
 }
