@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"cairn/internal/discovery"
+	"cairn/test/pki"
 )
 
 // dialMember returns a client of a member of the tests.
@@ -91,5 +96,75 @@ func TestDiscoveryToken(t *testing.T) {
 	unreachable.signal(syscall.SIGTERM)
 	if status, _ := unreachable.end(); status != 1 {
 		t.Errorf("status %d", status)
+	}
+}
+
+// TestDiscoveryTokenSecured registers with a service that requires TLS, a client certificate and a
+// user, by flags and by etcd's section discovery-config in a configuration file. A wrong password
+// ends the start; an authority that the service's certificate is not of is logged.
+func TestDiscoveryTokenSecured(t *testing.T) {
+	dir := t.TempDir()
+	a := pki.NewAuthority(t, "ca")
+	ca := pki.Write(t, filepath.Join(dir, "ca.crt"), a.PEM())
+	other := pki.Write(t, filepath.Join(dir, "other.crt"), pki.NewAuthority(t, "other").PEM())
+	server := a.Issue(t, pki.Spec{CommonName: "service", Hosts: []string{"127.0.0.1"}}).Write(t, dir, "server")
+	pair := a.Issue(t, pki.Spec{}).Write(t, dir, "client")
+	service := start(t, t.TempDir(), nil, "--listen-client-urls", "https://127.0.0.1:0", "--advertise-client-urls", "https://127.0.0.1:1",
+		"--listen-peer-urls", "http://127.0.0.1:0", "--cert-file", server.Cert, "--key-file", server.Key, "--trusted-ca-file", ca, "--client-cert-auth",
+		"--bcrypt-cost", "4")
+	host := service.await(`serving client requests.* address=(\S+)`)[1]
+
+	certificate, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(a.Cert)
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{"https://" + host}, Logger: zap.NewNop(),
+		TLS: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	ctx := context.Background()
+	for _, token := range []string{"flags", "file", "refused"} {
+		if err := discovery.Create(ctx, client, token, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err1 := client.UserAdd(ctx, "root", "secret")
+	_, err2 := client.RoleAdd(ctx, "root")
+	_, err3 := client.UserGrantRole(ctx, "root", "root")
+	_, err4 := client.AuthEnable(ctx)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	flags := func(token, authority, password string) []string {
+		return anyPort("--discovery-token", token, "--discovery-endpoints", "https://"+host, "--discovery-cacert", authority,
+			"--discovery-cert", pair.Cert, "--discovery-key", pair.Key, "--discovery-user", "root", "--discovery-password", password,
+			"--discovery-dial-timeout", "5s", "--discovery-request-timeout", "5s", "--discovery-keepalive-time", "2s", "--discovery-keepalive-timeout", "6s")
+	}
+	start(t, t.TempDir(), nil, flags("flags", ca, "secret")...).await(`discovery: found the members initial_cluster="?default=http`)
+
+	file := filepath.Join(dir, "etcd.yml")
+	text := fmt.Sprintf("listen-client-urls: http://127.0.0.1:0\nadvertise-client-urls: http://127.0.0.1:1\nlisten-peer-urls: http://127.0.0.1:0\n"+
+		"discovery-config:\n  token: file\n  client:\n    endpoints: [\"https://%s\"]\n    request-timeout: 5000000000\n"+
+		"    secure: {cert: %s, key: %s, cacert: %s}\n    auth: {username: root, password: secret}\n", host, pair.Cert, pair.Key, ca)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, t.TempDir(), nil, "--config-file", file).await(`discovery: found the members initial_cluster="?default=http`)
+
+	status, stderr := start(t, t.TempDir(), nil, flags("refused", ca, "wrong")...).end()
+	if status != 1 || !strings.Contains(stderr, "authentication failed, invalid user ID or password") {
+		t.Errorf("wrong password: status %d: %s", status, stderr)
+	}
+	stranger := start(t, t.TempDir(), nil, flags("refused", other, "secret")...)
+	stranger.await(`discovery: discovery service cannot be reached .*`)
+	stranger.signal(syscall.SIGTERM)
+	if status, _ := stranger.end(); status != 1 {
+		t.Errorf("other authority: status %d", status)
 	}
 }
