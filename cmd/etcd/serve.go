@@ -113,10 +113,11 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 
 	gate := newGate(background.Done())
 	web := newConsole(cfg, m, id, meters)
+	servers.startClients(r, &clients{cfg: cfg, console: web, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, memory: clientBudget(memory), gate: gate, tracer: tracer, v2: v2Counters})
 	if web != nil {
+		// after the services have registered their methods, which the console's samples walk through
 		helpers.Go(func() { web.Run(background) })
 	}
-	servers.startClients(r, &clients{cfg: cfg, console: web, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, memory: clientBudget(memory), gate: gate, tracer: tracer, v2: v2Counters})
 	if cfg.InitialCorruptCheck {
 		if err := m.CheckAtStart(ctx); err != nil {
 			return fmt.Errorf("--initial-corrupt-check: %w: replace the member, or start it without the flag", err)
