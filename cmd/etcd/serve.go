@@ -115,7 +115,8 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	web := newConsole(cfg, m, id, meters)
 	servers.startClients(r, &clients{cfg: cfg, console: web, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, memory: clientBudget(memory), gate: gate, tracer: tracer, v2: v2Counters})
 	if web != nil {
-		// after the services have registered their methods, which the console's samples walk through
+		// after the services have registered their methods, which the console's samples walk
+		// through
 		helpers.Go(func() { web.Run(background) })
 	}
 	if cfg.InitialCorruptCheck {

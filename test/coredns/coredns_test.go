@@ -1,8 +1,8 @@
-// Package coredns runs CoreDNS with its etcd plugin in front of a real server of ours, and asks it by
-// DNS queries: services that register in SkyDNS' form, over both APIs, are found by name.
+// Package coredns runs CoreDNS with its etcd plugin in front of a real server of ours, and asks it
+// by DNS queries: services that register in SkyDNS' form, over both APIs, are found by name.
 //
-// It is a separate module, so that cairn does not depend on CoreDNS. `make coredns` runs it; it takes
-// a minute or two to build, and is not part of `make test`.
+// It is a separate module, so that cairn does not depend on CoreDNS. `make coredns` runs it; it
+// takes a minute or two to build, and is not part of `make test`.
 //
 // Concurrency: one test, with a server and CoreDNS in this process.
 package coredns
@@ -36,8 +36,9 @@ func (c corefile) Body() []byte       { return []byte(c) }
 func (c corefile) Path() string       { return "Corefile" }
 func (c corefile) ServerType() string { return "dns" }
 
-// TestSkyDNS registers services over v3 and v2, asks for them by A, AAAA, SRV and TXT queries and by
-// wildcard, and asks again when one has changed, one was deleted and the lease of one has expired.
+// TestSkyDNS registers services over v3 and v2, asks for them by A, AAAA, SRV and TXT queries and
+// by wildcard, and asks again when one has changed, one was deleted and the lease of one has
+// expired.
 func TestSkyDNS(t *testing.T) {
 	s := harness.Start(t)
 	caddy.Quiet, dnsserver.Quiet = true, true
