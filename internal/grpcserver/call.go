@@ -3,6 +3,7 @@ package grpcserver
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -48,6 +49,8 @@ type call struct {
 
 	served bool // the handler has been started
 
+	// messages serves the call, if it is not nil; see messages.go.
+	messages Messages
 	// final is the status of the call, guarded by the connection's lock.
 	final *status.Status
 
@@ -55,6 +58,7 @@ type call struct {
 	header   metadata.MD
 	trailer  metadata.MD
 	headSent bool
+	timer    *time.Timer // ends a parked call at its deadline; nil without one
 }
 
 // Started implements http2.Handler.
@@ -62,6 +66,7 @@ func (c *call) Started(end bool) {
 	switch {
 	case c.refused != nil:
 		c.refuse(c.refused)
+	case c.streaming && !end && c.serveMessages():
 	case c.streaming:
 		c.Run()
 	case end:
@@ -78,7 +83,7 @@ func (c *call) refuse(s *status.Status) {
 		c.msg = nil
 	}
 	if c.streaming && c.refused == nil {
-		c.Push(http2.Received{}, s.Err())
+		c.push(http2.Received{}, s.Err())
 		return
 	}
 	c.Lock()
@@ -96,6 +101,10 @@ func (c *call) finishLocked(s *status.Status) {
 
 // Serve implements http2.Handler.
 func (c *call) Serve(w *http2.Worker) (reading bool) {
+	if c.messages != nil {
+		c.serveQueued()
+		return false
+	}
 	invariant.Check(!c.served, "the handler of a call is started twice")
 	c.served = true
 	if c.streaming {

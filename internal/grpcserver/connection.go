@@ -17,9 +17,10 @@ import (
 
 // connection is the gRPC side of one HTTP/2 connection.
 type connection struct {
-	srv  *Server
-	conn *http2.Conn
-	prev *callHead // reader-owned: the last call's
+	srv     *Server
+	conn    *http2.Conn
+	prev    *callHead // reader-owned: the last call's
+	scratch []byte    // reader-owned: the response of serveHere
 
 	peerOnce sync.Once
 	peerVal  any

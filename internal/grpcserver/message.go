@@ -45,6 +45,19 @@ type WireUnmarshaler interface {
 	UnmarshalWire(b []byte) error
 }
 
+// WireCopier is implemented beside WireUnmarshaler by requests that keep no references into the
+// bytes: a stream can use these for its next message.
+type WireCopier interface{ KeepsNothing() }
+
+// keepsBytes reports whether a message may refer to the bytes that it was decoded from.
+func keepsBytes(m any) bool {
+	if _, wire := m.(WireUnmarshaler); !wire {
+		return false
+	}
+	_, copies := m.(WireCopier)
+	return !copies
+}
+
 func unmarshal(b []byte, v any) error {
 	var err error
 	switch m := v.(type) {

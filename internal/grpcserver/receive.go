@@ -28,7 +28,7 @@ func (c *call) Received(p []byte, end bool) (inline bool) {
 	case c.prefixLen > 0 || c.need > 0:
 		c.refuse(statusCutShort)
 	case c.streaming:
-		c.Push(http2.Received{}, io.EOF)
+		c.push(http2.Received{}, io.EOF)
 	case c.request == nil:
 		c.refuse(statusNoMessage)
 	default:
@@ -119,7 +119,9 @@ func (c *call) deliver() bool {
 	m := c.msg
 	c.msg = nil
 	if c.streaming {
-		c.Push(http2.Received{Buf: m, Flag: c.msgGzip}, nil)
+		if !c.serveHere(m) {
+			c.push(http2.Received{Buf: m, Flag: c.msgGzip}, nil)
+		}
 		return true
 	}
 	if c.request != nil {

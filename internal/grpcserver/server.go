@@ -41,6 +41,7 @@ type method struct {
 	impl     any
 	unary    *grpc.MethodDesc // nil for streams
 	stream   *grpc.StreamDesc
+	messages Messages // nil unless ServeMessages was called
 }
 
 // Server is the set of registered services, and the http2.Protocol that serves them. Register every
@@ -106,6 +107,18 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		m := &method{fullName: "/" + desc.ServiceName + "/" + desc.Streams[i].StreamName, impl: impl, stream: &desc.Streams[i]}
 		s.methods[m.fullName] = m
 	}
+}
+
+// ServeMessages makes m serve the calls of a registered method that it accepts. Call it before the
+// first connection.
+func (s *Server) ServeMessages(fullMethod string, m Messages) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	method := s.methods[fullMethod]
+	if method == nil || method.stream == nil || !method.stream.ClientStreams || s.serving {
+		panic(fmt.Sprintf("grpcserver: serve messages of %q: want a registered method with a stream of requests, before the first connection", fullMethod))
+	}
+	method.messages = m
 }
 
 // GetServiceInfo lists services and methods, for package reflection.

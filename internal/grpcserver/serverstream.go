@@ -138,6 +138,23 @@ func (s *serverStream) RecvMsg(m any) error {
 	}
 }
 
+// RecvBuffered receives a message into m if one has arrived already, and reports whether it has. A
+// message that cannot be received is left to the next RecvMsg, and so is the end of the stream.
+func (s *serverStream) RecvBuffered(m any) bool {
+	if !s.desc.ClientStreams {
+		return false
+	}
+	got, ok := s.call.NextNow(func(next http2.Received) bool { return !next.Flag && unmarshal(next.Buf.B, m) == nil })
+	if !ok {
+		return false
+	}
+	s.call.Credit(len(got.Buf.B) + messagePrefixLen)
+	if !keepsBytes(m) {
+		got.Buf.Free()
+	}
+	return true
+}
+
 // next returns the next message; the caller must free its buffer.
 func (s *serverStream) next() (http2.Received, error) {
 	got, err := s.call.Next()
@@ -163,7 +180,7 @@ func (s *serverStream) recv(m any) error {
 		}
 		got.Buf = plain
 	}
-	if _, keeps := m.(WireUnmarshaler); keeps {
+	if keepsBytes(m) {
 		// The handler may refer to the bytes until it returns, so leave them to the garbage
 		// collector.
 		return unmarshal(got.Buf.B, m)

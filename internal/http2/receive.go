@@ -197,7 +197,12 @@ func (st *Stream) hangUp() {
 		st.conn.recvBytes.Add(-st.held)
 		st.conn.account.Give(st.held)
 	}
+	parked := st.parked
+	st.parked = false
 	st.mu.Unlock()
+	if h, ok := st.handler.(Abandoned); ok && parked {
+		h.Abandoned()
+	}
 	st.wakeReceiver()
 }
 
@@ -231,11 +236,27 @@ func (st *Stream) NextWithin(limit time.Duration) (Received, error) {
 	}
 }
 
+// NextNow is Next that does not wait: it returns the next queued item if there is one and take
+// accepts it. take is called with the queue locked.
+func (st *Stream) NextNow(take func(Received) bool) (Received, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.queue) == 0 || !take(st.queue[0]) {
+		return Received{}, false
+	}
+	m, _, _ := st.popLocked()
+	return m, true
+}
+
 // pop removes the first item; when there is none, end reports whether there will be no more, and
 // why.
 func (st *Stream) pop() (m Received, ok bool, end error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	return st.popLocked()
+}
+
+func (st *Stream) popLocked() (m Received, ok bool, end error) {
 	if len(st.queue) == 0 {
 		return Received{}, false, st.queueEnd
 	}

@@ -77,6 +77,7 @@ type Stream struct {
 	wake     chan struct{}
 	held     int64 // bytes counted in conn.recvBytes
 	released bool
+	parked   bool // see Park
 
 	// Guarded by conn.mu.
 	sendWindow int64
@@ -157,22 +158,107 @@ func (c *Conn) open(h frameHeader, req *Request) error {
 
 // Run starts the handler on a worker while the body is still arriving. The reader calls it.
 func (st *Stream) Run() {
-	st.wake = make(chan struct{}, 1)
-	st.sendWake = make(chan struct{}, 1)
 	if st.recvEnded {
 		st.queueEnd = io.EOF
 	}
-	st.shared = true
+	st.Share()
+	st.start()
+}
+
+// start starts the handler on a worker, and reports false if the stream has ended.
+func (st *Stream) start() bool {
 	c := st.conn
 	c.mu.Lock()
 	if st.ended { // the connection has failed
 		c.mu.Unlock()
-		return
+		return false
 	}
 	st.running = true
 	c.mu.Unlock()
 	c.srv.workers.run(job{handler: st.handler})
+	return true
 }
+
+// Abandoned is implemented by Handlers that park their streams: it is called, with the connection
+// locked, when a parked stream has ended.
+type Abandoned interface{ Abandoned() }
+
+// ParkNew parks a new stream: no handler runs, and the reader passes each item that it cannot serve
+// itself to PushParked. The reader calls it, instead of Run.
+func (st *Stream) ParkNew() {
+	st.mu.Lock()
+	st.parked = true
+	st.mu.Unlock()
+}
+
+// Parked reports whether no handler runs. When it is called by the reader, only the end of the
+// stream changes that.
+func (st *Stream) Parked() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.parked
+}
+
+// Unpark ends a parked stream's state, and reports whether it was parked.
+func (st *Stream) Unpark() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	parked := st.parked
+	st.parked = false
+	return parked
+}
+
+// Park parks the stream if nothing is queued: the handler, which calls it, must then return without
+// LockServed. Otherwise it returns the end of the queue, or nil if there are items.
+func (st *Stream) Park() (parked bool, end error) {
+	c := st.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := st.ctx.Err(); err != nil {
+		return false, err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.queue) > 0 || st.queueEnd != nil {
+		if len(st.queue) == 0 {
+			end = st.queueEnd
+		}
+		return false, end
+	}
+	st.parked, st.running = true, false
+	return true, nil
+}
+
+// PushParked is Push for a stream that may be parked: then it starts the handler. It reports false
+// when the stream has ended, so that no handler was started.
+func (st *Stream) PushParked(m Received, end error) bool {
+	if !st.Unpark() {
+		st.Push(m, end)
+		return true
+	}
+	st.Share()
+	st.Push(m, end)
+	return st.start()
+}
+
+// Share prepares the stream for goroutines other than the reader. The reader calls it.
+func (st *Stream) Share() {
+	if !st.shared {
+		st.wake = make(chan struct{}, 1)
+		st.sendWake = make(chan struct{}, 1)
+		st.shared = true
+	}
+}
+
+// Unhold reverses Hold for n bytes that the reader has served itself.
+func (st *Stream) Unhold(n int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.unholdLocked(n)
+}
+
+// QueuedLocked reports whether messages wait for flow control.
+func (st *Stream) QueuedLocked() bool { return len(st.outq) > 0 }
 
 // Dispatch starts the handler of a completely received request: on a worker, or, when onReader is
 // set, in the caller, which must then return true from Handler.Received. The reader calls it.
