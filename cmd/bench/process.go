@@ -18,6 +18,7 @@ const clockTick = 10 * time.Millisecond
 type usageSample struct {
 	user, system      time.Duration
 	rssBytes, rssPeak int64
+	written           int64         // bytes to disks since the start
 	present           bool          // false: no process was given
 	client            time.Duration // CPU of bench itself
 }
@@ -59,7 +60,24 @@ func sampleProcess(pid int) (usageSample, error) {
 	if u.rssBytes, u.rssPeak, err = parseStatus(string(status)); err != nil {
 		return u, fmt.Errorf("/proc/%d/status: %w", pid, err)
 	}
+	if u.written, err = readWritten(pid); err != nil {
+		return u, err
+	}
 	return u, nil
+}
+
+// readWritten reads write_bytes of /proc/PID/io (proc(5)).
+func readWritten(pid int) (written int64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the server's writes: process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "write_bytes:"); ok {
+			return strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/io has no write_bytes", pid)
 }
 
 // parseStat reads utime and stime, fields 14 and 15 of /proc/PID/stat (proc(5)). Field 2, the

@@ -65,6 +65,7 @@ type serverUsage struct {
 	UserMicros          float64 `json:"user_microseconds_per_request"`
 	SystemMicros        float64 `json:"system_microseconds_per_request"`
 	Cores               float64 `json:"cores"` // CPU seconds per second
+	DiskBytesPerSecond  float64 `json:"disk_bytes_written_per_second"`
 	RSSBytes            int64   `json:"rss_bytes"`
 	RSSPeakBytes        int64   `json:"rss_peak_bytes"` // since the server's start
 }
@@ -126,6 +127,7 @@ func newReport(kind workloadKind, s settings, kinds []string, rec *recorder, bef
 		}
 		if elapsed > 0 {
 			r.Server.Cores = (after.cpu() - before.cpu()).Seconds() / elapsed.Seconds()
+			r.Server.DiskBytesPerSecond = float64(after.written-before.written) / elapsed.Seconds()
 		}
 	}
 	return r
@@ -165,6 +167,7 @@ func (r *report) text() string {
 	}
 	if s := r.Server; s != nil {
 		row("server", "%s CPU per request (%s user, %s system), %.2f cores", formatMicros(s.CPUMicrosPerRequest), formatMicros(s.UserMicros), formatMicros(s.SystemMicros), s.Cores)
+		row("", "%s written to disk per second", formatBytes(s.DiskBytesPerSecond))
 		row("", "%s memory (RSS), %s at its peak, process %d", formatBytes(float64(s.RSSBytes)), formatBytes(float64(s.RSSPeakBytes)), s.PID)
 	}
 	row("client", "%s CPU per request", formatMicros(r.ClientMicrosPerRequest))

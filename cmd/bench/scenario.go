@@ -224,7 +224,9 @@ var scenarios = []scenario{
 	load("v2-get-64-auth", "64 clients get by v2, each request with a name and a password", v2GetKind, fillV2, withUser, map[string]goal{throughput.name: {atLeast: 1000}}),
 	polls("v2-polls-5000", 5000, map[string]goal{allAnswered.name: {atMost: 1}, bytesPerPoll.name: {atMost: 1}}),
 	load("keepalive-1000", "1,000 clients renew one lease each", keepAliveKind, noFill, clients(100, 1000),
-		map[string]goal{cpu.name: {atMost: 1}}),
+		map[string]goal{throughput.name: {atLeast: 3}, cpu.name: {atMost: 0.25}}),
+	load("keepalive-once-1000", "1,000 clients renew one lease each, with a stream for each renewal", keepAliveOnceKind, noFill, clients(100, 1000),
+		map[string]goal{throughput.name: {atLeast: 3}, cpu.name: {atMost: 0.25}}),
 	{
 		name: "watch-10000", summary: "10,000 watches of one key that is put 1,000 times, 1,000 times a second",
 		metrics: []metric{eventRate, eventP50, eventP99, cpuPerEvent, memoryPeak},
