@@ -35,6 +35,10 @@ const (
 	bugShowAll
 	bugEmptyChunk
 	bugStaleRecord
+	bugUnconfirmedRenewal
+	bugLateExtension
+	bugStaleEnd
+	bugFarDeadlines // TestExtendedLeaseEnds plants it: it only makes leases late
 )
 
 // bugs are the bugs that can be planted, by name.
@@ -53,6 +57,9 @@ var bugs = map[string]bug{
 	"directory shown without a look":         bugShowAll,
 	"chunk emptied by a snapshot":            bugEmptyChunk,
 	"newest version that is out of date":     bugStaleRecord,
+	"lease renewed by a stale leader":        bugUnconfirmedRenewal,
+	"lease extended after the answer":        bugLateExtension,
+	"renewed lease ended by a stale leader":  bugStaleEnd,
 }
 
 // Bugs returns the names of the bugs that can be planted.

@@ -21,7 +21,7 @@ func TestBugs(t *testing.T) {
 func bugCase(name string, seed uint64) Case {
 	c := Case{Seed: seed, Bug: name}
 	switch bugs[name] {
-	case bugStaleRevoke:
+	case bugStaleRevoke, bugUnconfirmedRenewal, bugLateExtension, bugStaleEnd:
 		c.Members, c.Only = 3, []string{"lease"}
 	case bugNoAuthAtApply:
 		c.Members, c.Only = 3, []string{"auth"}

@@ -36,10 +36,16 @@ func (m *member) lookAtDeadlines() {
 		m.broken(fmt.Errorf("due: %w", err))
 		return
 	}
+	ends, err := m.tendLeases()
+	if err != nil {
+		m.broken(fmt.Errorf("leases renewed in memory: %w", err))
+		return
+	}
+	due = append(due, ends...)
 	m.expiring, m.expirySince = len(due), m.w.now
 	for _, c := range due {
 		p := &proposal{command: c, done: func(*machine.Result) { m.expiring-- }}
-		if m.w.bug == bugStaleRevoke {
+		if m.w.bug == bugStaleRevoke || m.w.bug == bugStaleEnd {
 			// A command found due here may be applied later, under any leader.
 			m.later(m.w.between(0, second), func() {
 				m.proposals = append(m.proposals, p)
@@ -53,6 +59,33 @@ func (m *member) lookAtDeadlines() {
 		m.noteTime()
 	}
 	m.kick()
+}
+
+// tendLeases moves deadlines ahead, and returns the commands that end leases whose promises have
+// passed.
+func (m *member) tendLeases() (ends []replica.Command, err error) {
+	c := m.r.Clock()
+	if c == nil {
+		m.promises.Follow()
+		return nil, nil
+	}
+	m.promises.Lead(c.Term(), c.Start())
+	if m.w.bug != bugFarDeadlines {
+		if _, err := m.promises.Load(c.Term(), m.machine.Keys().Reading(), 5); err != nil {
+			return nil, err
+		}
+	}
+	if ids := m.promises.Extensions(c.Term(), 3); len(ids) > 0 {
+		m.extend(c.Term(), ids, nil)
+	}
+	due, _ := m.promises.Due(c.Term(), m.timeOf(c), kv.ClusterTime(second), expiriesMax)
+	for i := range due {
+		if m.w.bug == bugStaleEnd {
+			due[i] = lease.Command{Kind: lease.KindRevoke, ID: due[i].ID} // whatever the term
+		}
+		ends = append(ends, replica.Command{Kind: machine.KindLease, Payload: due[i].Append(nil)})
+	}
+	return ends, nil
 }
 
 // noteTime proposes an entry with only the time, if any deadline exists.

@@ -40,12 +40,15 @@ const (
 	faultRestart // proper restart
 	faultMove    // leadership is transferred
 	faultKinds
+	// the machine is suspended for a time: the process is stopped, and its clock stands still. It
+	// is drawn by drawSuspensions.
+	faultSuspend = faultKinds
 )
 
 func (f fault) String() string {
 	name := []string{
 		"power cut", "power cut at a sync", "power cut everywhere", "pause", "isolation", "one-way isolation", "partition", "loss", "duplicates",
-		"slow network", "stalled disk", "full disk", "restart", "hand-over",
+		"slow network", "stalled disk", "full disk", "restart", "hand-over", "suspension",
 	}[f.kind]
 	who := fmt.Sprintf("member %d", f.member)
 	if f.leader {
@@ -75,6 +78,21 @@ func drawPlan(rng *mrand.Rand, members int) []fault {
 		plan[i] = f
 	}
 	sort.SliceStable(plan, func(i, j int) bool { return plan[i].at < plan[j].at })
+	return plan
+}
+
+// drawSuspensions draws faults that were added later, from a separate stream of random numbers: the
+// other faults of a seed, and their numbers, stay what they were.
+func drawSuspensions(rng *mrand.Rand, members int) (plan []fault) {
+	if rng.IntN(100) >= 40 {
+		return nil
+	}
+	for range 1 + rng.IntN(3) {
+		plan = append(plan, fault{
+			kind: faultSuspend, at: rng.Int64N(faultsUntil * 8 / 10), last: second/5 + rng.Int64N(4*second),
+			member: rng.IntN(members), leader: rng.IntN(2) == 0,
+		})
+	}
 	return plan
 }
 
@@ -138,6 +156,8 @@ func (w *world) strike(f *fault) (undo func()) {
 		w.moveLeader(f)
 	case faultPause:
 		m.pausedUntil = w.now + f.last
+	case faultSuspend:
+		m.suspend(f.last)
 	case faultStall:
 		m.stalledUntil = w.now + f.last
 	case faultFull:
@@ -161,6 +181,26 @@ func (w *world) strike(f *fault) (undo func()) {
 		return w.cutLinks(f, m)
 	}
 	return nil
+}
+
+// suspend stops the member and its clock for a time, or until the faults end.
+func (m *member) suspend(span int64) {
+	m.wake() // from an earlier suspension
+	m.pausedUntil, m.suspendedAt = max(m.pausedUntil, m.w.now+span+1), m.w.now
+	life := m.life
+	m.w.after(span, func() {
+		if m.life == life {
+			m.wake()
+		}
+	})
+}
+
+// wake ends a suspension: the clock continues where it stood.
+func (m *member) wake() {
+	if m.suspendedAt != 0 {
+		m.offset -= m.w.now - m.suspendedAt
+		m.suspendedAt = 0
+	}
 }
 
 // cutLinks begins a partition.

@@ -17,6 +17,7 @@ func (w *world) makePeace() {
 	clear(w.net.cuts)
 	for _, m := range w.members {
 		m.disk.full, m.cut = false, nil
+		m.wake()
 		m.pausedUntil, m.stalledUntil = min(m.pausedUntil, w.now), min(m.stalledUntil, w.now)
 		m.start()
 	}

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"cairn/internal/lease"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/raftlog"
@@ -32,14 +33,16 @@ type member struct {
 	life int // incremented at each start; events of earlier starts do nothing
 	// pausedUntil is when the stopped process continues, stalledUntil when the disk does.
 	pausedUntil, stalledUntil int64
-	cut                       *cut // the surviving data of a power failure at the log's next sync
-	left                      bool // it was removed from the cluster
+	suspendedAt               int64 // when its clock stopped, 0 while it runs
+	cut                       *cut  // the surviving data of a power failure at the log's next sync
+	left                      bool  // it was removed from the cluster
 
 	logStore, state *storage.Store
 	machine         *machine.Machine
 	rlog            *raftlog.Log
 	r               *replica.Replica
 	hub             *watch.Hub
+	promises        *lease.Promises
 
 	// The queue of each role, and whether its event is scheduled.
 	inbox           []*raftpb.Message
@@ -136,6 +139,7 @@ func (m *member) start() {
 	m.raftTurns, m.appendTurns, m.applyTurns, m.dispatching, m.led = false, false, false, false, false
 	m.pending, m.asked, m.askedOrder, m.reads, m.waiting = map[uint64][]*proposal{}, map[uint64]*question{}, nil, nil, nil
 	m.lastBatch, m.lastRead = m.w.rng.Uint64()>>1, m.w.rng.Uint64()>>1
+	m.wake()
 	m.unflushed, m.expiring, m.pausedUntil, m.stalledUntil, m.cut, m.streams = 0, 0, 0, 0, nil, nil
 	if err := m.open(); err != nil {
 		m.closeStores()
@@ -174,6 +178,8 @@ func (m *member) open() (err error) {
 	if m.machine, err = machine.Open(m.state); err != nil {
 		return err
 	}
+	m.promises = lease.NewPromises(func() int64 { return m.machine.Keys().Head().Revision })
+	m.machine.OnLeases(m.promises.Applied)
 	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())
 	if err != nil {
 		return err

@@ -16,17 +16,11 @@ import (
 
 // serve executes a request, as the servers above package member do. done may never be called.
 func (m *member) serve(r check.Request, done func(check.Response)) {
-	if command, ok := commandOf(&r); ok {
-		p := &proposal{command: command, done: func(res *machine.Result) { done(responseOf(&r, res)) }}
-		if r.Member != nil {
-			p.change = machine.NewChange(memberCommand(r.Member))
-		}
-		if !m.onBehalf(&r, p) {
-			done(check.Response{Err: check.ErrRefused})
-			return
-		}
-		m.proposals = append(m.proposals, p)
-		m.kick()
+	if r.Lease != nil && r.Lease.Do == check.Renew {
+		m.renew(r, done)
+		return
+	}
+	if m.serveCommand(r, done) {
 		return
 	}
 	answer := func() { done(m.readNow(&r)) }
@@ -42,6 +36,24 @@ func (m *member) serve(r check.Request, done func(check.Response)) {
 	m.kick()
 }
 
+// serveCommand proposes the command of a request, if it has one.
+func (m *member) serveCommand(r check.Request, done func(check.Response)) bool {
+	if command, ok := commandOf(&r); ok {
+		p := &proposal{command: command, done: func(res *machine.Result) { done(responseOf(&r, res)) }}
+		if r.Member != nil {
+			p.change = machine.NewChange(memberCommand(r.Member))
+		}
+		if !m.onBehalf(&r, p) {
+			done(check.Response{Err: check.ErrRefused})
+			return true
+		}
+		m.proposals = append(m.proposals, p)
+		m.kick()
+		return true
+	}
+	return false
+}
+
 // onBehalf adds an actor to a command, by the users that this member knows.
 func (m *member) onBehalf(r *check.Request, p *proposal) bool {
 	s := m.machine.Auth().State()
@@ -51,7 +63,7 @@ func (m *member) onBehalf(r *check.Request, p *proposal) bool {
 	if r.User == "" && !r.Guest {
 		return false // without credentials the request ends here
 	}
-	a := &auth.Actor{Name: r.User, Guest: r.Guest, Revision: s.Revision}
+	a := actorOf(r, s.Revision)
 	if who := s.Subject(a); m.w.bug == bugNoAuthAtApply && (who == nil || !permitted(who, r)) {
 		return false
 	}
@@ -59,6 +71,10 @@ func (m *member) onBehalf(r *check.Request, p *proposal) bool {
 		Kind: machine.KindAs, Payload: machine.AppendAs(nil, a, p.command.Kind, p.command.Payload),
 	}
 	return true
+}
+
+func actorOf(r *check.Request, revision uint64) *auth.Actor {
+	return &auth.Actor{Name: r.User, Guest: r.Guest, Revision: revision}
 }
 
 // permitted is the only check that remains with a planted bug.

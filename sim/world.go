@@ -49,6 +49,8 @@ type Outcome struct {
 type Stats struct {
 	Requests, Unknown, Refused, Revisions, Entries, Events int
 	Crashes, Elections, Deliveries, Watches, Snapshots     int
+	// InMemory counts renewals of leases without a command.
+	InMemory int
 	// until the cluster was available after the faults
 	Ticks     int64
 	Workloads map[string]int
@@ -68,6 +70,7 @@ func (s *Stats) add(o *Stats) {
 		{&s.Deliveries, &o.Deliveries},
 		{&s.Watches, &o.Watches},
 		{&s.Snapshots, &o.Snapshots},
+		{&s.InMemory, &o.InMemory},
 	} {
 		*p.to += *p.from
 	}
@@ -239,7 +242,7 @@ func newWorld(c Case) *world {
 		w.members = append(w.members, newMember(w, uint64(i+1), setup))
 	}
 	w.net = newNetwork(w)
-	w.plan = drawPlan(mrand.New(mrand.NewPCG(c.Seed, 4)), n)
+	w.plan = append(drawPlan(mrand.New(mrand.NewPCG(c.Seed, 4)), n), drawSuspensions(mrand.New(mrand.NewPCG(c.Seed, 92)), n)...)
 	w.makeClients(setup)
 	return w
 }

@@ -68,13 +68,14 @@ func (c *clients) server(withHTTP bool) (server *portmux.Server, health *health.
 		Inline:       v3rpc.RespondsAtOnce,
 		Logger:       logging.For(c.log, "grpc"),
 	})
-	v3rpc.Register(gatedRegistrar{registrars{services, c.json}, c.gate}, servedMember(c.m), c.meters, v3rpc.Config{
+	renewals := v3rpc.Register(gatedRegistrar{registrars{services, c.json}, c.gate}, servedMember(c.m), c.meters, v3rpc.Config{
 		ClusterID: c.id.ClusterID, MemberID: c.id.MemberID, TxnOpsMax: int(c.cfg.TxnOpsMax),
 		LeaseTTLMin:     leaseTTLMin(c.cfg),
 		RequestBytesMax: int(c.cfg.RequestBytesMax), WatchProgressInterval: c.cfg.WatchProgressInterval,
 		ClientCertAuth: c.cfg.ClientTLS.RequireClientCert,
 		SlowRequest:    c.cfg.SlowRequest, SlowRange: c.cfg.SlowApply, Logger: logging.For(c.log, "grpc"), Tracer: c.tracer,
 	})
+	services.ServeMessages(v3rpc.KeepAliveMethod, gatedMessages{renewals, c.gate})
 	health = ops.RegisterGRPC(v3rpc.Metered{GRPCServer: services, Meters: c.meters})
 	handler := http.NotFoundHandler()
 	if withHTTP {

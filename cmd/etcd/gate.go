@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+
+	"cairn/internal/grpcserver"
 )
 
 // gate holds back the requests of clients until the member is published: before, clients that ask
@@ -81,4 +83,20 @@ func (r gatedRegistrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		}
 	}
 	r.ServiceRegistrar.RegisterService(&out, impl)
+}
+
+// gatedMessages accept no calls until the gate is open: these wait in their handlers.
+type gatedMessages struct {
+	grpcserver.Messages
+	gate *gate
+}
+
+// Accept implements grpcserver.Messages.
+func (m gatedMessages) Accept(ctx context.Context) bool {
+	select {
+	case <-m.gate.opened:
+		return m.Messages.Accept(ctx)
+	default:
+		return false
+	}
 }

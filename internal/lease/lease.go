@@ -43,11 +43,20 @@ type Lease struct {
 	ID       kv.LeaseID
 	TTL      int64 // granted, in seconds
 	Deadline kv.ClusterTime
+	// Ahead is how far the deadline is ahead of what commands have promised; a leader may have
+	// promised more than these, but nothing after the deadline.
+	Ahead kv.ClusterTime
 }
 
 // Expired reports whether the deadline has passed. The lease and its keys exist until the command
 // that expires it.
 func (l *Lease) Expired(now kv.ClusterTime) bool { return l.Deadline <= now }
+
+// Promised returns until when commands have promised that the lease lives.
+func (l *Lease) Promised() kv.ClusterTime { return l.Deadline - l.Ahead }
+
+// Granted returns the TTL as a span of cluster time.
+func (l *Lease) Granted() kv.ClusterTime { return deadlineOf(0, l.TTL) }
 
 // Left returns the remaining TTL in whole seconds.
 func (l *Lease) Left(now kv.ClusterTime) int64 {
@@ -59,7 +68,12 @@ func leaseKey(id kv.LeaseID) []byte {
 }
 
 func (l *Lease) value() []byte {
-	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(l.TTL)), uint64(l.Deadline))
+	b := make([]byte, 0, 24)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(l.TTL)), uint64(l.Deadline))
+	if l.Ahead > 0 {
+		b = binary.AppendUvarint(b, uint64(l.Ahead))
+	}
+	return b
 }
 
 func decode(key, value []byte) (l Lease, err error) {
@@ -69,6 +83,11 @@ func decode(key, value []byte) (l Lease, err error) {
 	l.ID = kv.LeaseID(binary.BigEndian.Uint64(key[1:]))
 	r := codec.NewReader(value)
 	l.TTL, l.Deadline = takeTTL(&r), takeDeadline(&r)
+	if r.Len() > 0 {
+		if l.Ahead = takeDeadline(&r); l.Ahead == 0 || l.Ahead > l.Deadline {
+			r.Fail("deadline %d is ahead by %d", l.Deadline, l.Ahead)
+		}
+	}
 	if err := r.End(); err != nil {
 		return l, fmt.Errorf("%w: %x of %x: %w", ErrCorrupt, value, key, err)
 	}
@@ -125,6 +144,29 @@ func List(r mvcc.Reading) (leases []Lease, err error) {
 	}
 	sort.SliceStable(leases, func(i, j int) bool { return leases[i].Deadline < leases[j].Deadline })
 	return leases, nil
+}
+
+// listExtended returns the extended leases among up to limit leases from a key of table l on, or
+// from the first, and the key to continue at, which is nil at the end.
+func listExtended(r mvcc.Reading, from []byte, limit int) (found []kv.LeaseID, next []byte, err error) {
+	if from == nil {
+		from = []byte{byte(storage.TableLeases)}
+	}
+	it := r.Cursor(from, []byte{byte(storage.TableLeases) + 1})
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		if limit--; limit < 0 {
+			next = append([]byte(nil), it.Key()...)
+			break
+		}
+		var l Lease
+		if l, err = decode(it.Key(), it.Value()); l.Ahead > 0 {
+			found = append(found, l.ID)
+		}
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return nil, nil, fmt.Errorf("list extended leases: %w", err)
+	}
+	return found, next, nil
 }
 
 // HasKey reports whether a lease has a key in [from, to); to nil means no upper bound.

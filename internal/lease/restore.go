@@ -46,7 +46,7 @@ func Checkpoint(w *mvcc.Writer, now kv.ClusterTime, id kv.LeaseID, left int64) e
 		left = l.TTL
 	}
 	b.Delete(deadlineKey(l.Deadline, l.ID))
-	l.Deadline = deadlineOf(now, left)
+	l.Deadline, l.Ahead = deadlineOf(now, left), 0
 	store(b, &l)
 	return nil
 }

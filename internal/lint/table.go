@@ -65,6 +65,7 @@ var layers = map[string]int{
 
 	"internal/replica":            5,
 	"internal/member/expiry":      5,
+	"internal/member/keepalive":   5,
 	"internal/member/compactor":   5,
 	"internal/member/quota":       5,
 	"internal/member/integrity":   5,
@@ -121,6 +122,7 @@ var impure = map[string]string{
 	"internal/peer":               "holds connections to other members",
 	"internal/backup":             "reads files, and talks to the member of a data directory",
 	"internal/member/expiry":      "runs in the background of a member",
+	"internal/member/keepalive":   "calls the leader",
 	"internal/member/compactor":   "runs in the background of a member",
 	"internal/member/quota":       "runs in the background of a member",
 	"internal/member/integrity":   "runs in the background of a member",

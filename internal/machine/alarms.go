@@ -40,7 +40,7 @@ func (m *Machine) checkLeaseAlarms(c *lease.Command) error {
 	switch c.Kind {
 	case lease.KindGrant:
 		return m.mayAdd()
-	case lease.KindRenew:
+	case lease.KindRenew, lease.KindExtend:
 		return m.migration.Next().MayChange()
 	default:
 		return m.mayChange()

@@ -144,6 +144,7 @@ func (m *Machine) splitResults() []EntryResults {
 func (m *Machine) begin() error {
 	m.b.Reset()
 	m.commands, m.restarted = 0, false
+	m.leaseChanges, m.leasesReplaced = m.leaseChanges[:0], false
 	m.members.Begin()
 	m.auth.Begin()
 	m.alarms.Begin()
@@ -166,6 +167,7 @@ func (m *Machine) commit() error {
 	if m.restarted {
 		defer m.keys.BeginReplace().Done()
 	}
+	defer m.changeLeases(m.leaseChanges, m.leasesReplaced)()
 	if err := m.b.Commit(false); err != nil {
 		m.w.Fail()
 		return fmt.Errorf("commit batch at entry %d: %w", m.next.index, err)
@@ -189,6 +191,7 @@ func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err
 		return true, nil
 	}
 	m.next.time = max(m.next.time, h.Time)
+	m.entryTerm = e.GetTerm()
 	wanted := origin != 0 && h.Origin == origin && n > 0
 	if wanted {
 		m.entryResults = append(m.entryResults, EntryResults{Batch: h.Batch, Commands: n, First: int(m.next.commands)})
@@ -237,6 +240,7 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 		return refuse(m.compact(kind, &d, subject), res)
 	}
 	if kind == KindMigrate {
+		m.leasesReplaced = true
 		return refuse(m.migrate(&d, subject), res)
 	}
 	m.w.Start()

@@ -131,3 +131,75 @@ func TestLeases(t *testing.T) {
 		t.Errorf("after the expiry: %s", got)
 	}
 }
+
+// TestLeasesAhead applies extensions, ends, and renewals of extended leases. Each step expects the
+// leases as deadline+ahead, and the changes that OnLeases reports.
+func TestLeasesAhead(t *testing.T) {
+	const s = kv.ClusterTime(time.Second)
+	extend := func(term uint64, ids ...kv.LeaseID) command {
+		c := lease.Extension(term, ids)
+		return command{KindLease, c.Append(nil)}
+	}
+	end := func(term uint64, id kv.LeaseID, deadline kv.ClusterTime) command {
+		c := lease.Command{Kind: lease.KindEnd, ID: id, Deadline: deadline, Term: term}
+		return command{KindLease, c.Append(nil)}
+	}
+	steps := []struct {
+		what string
+		at   kv.ClusterTime
+		c    command
+		want string
+	}{
+		{"grant", 1 * s, leased(lease.KindGrant, 7, 10, 0), `7@11s+0s`},
+		{"grant another", 1 * s, leased(lease.KindGrant, 8, 20, 0), `7@11s+0s 8@21s+0s`},
+		{"attach", 1 * s, attach("a", "1", 7), `7@11s+0s 8@21s+0s`},
+		{"extend by another term's leader", 2 * s, extend(2, 7, 8), `7@11s+0s 8@21s+0s`},
+		{"extend, also one that is not there", 2 * s, extend(1, 9, 8, 7), `7@42s+30s 8@1m22s+1m0s changed 8@1m22s 7@42s`},
+		{"extend again", 2 * s, extend(1, 7), `7@42s+30s 8@1m22s+1m0s`},
+		{"end by another term's leader", 3 * s, end(2, 7, 42*s), `7@42s+30s 8@1m22s+1m0s`},
+		{"end after a change of the deadline", 3 * s, end(1, 7, 11*s), `7@42s+30s 8@1m22s+1m0s`},
+		{"renew by command", 5 * s, leased(lease.KindRenew, 7, 0, 0), `7@42.000000001s+27.000000001s 8@1m22s+1m0s changed 7@42.000000001s promised 15s`},
+		{"end what was renewed meanwhile", 5 * s, end(1, 7, 42*s), `7@42.000000001s+27.000000001s 8@1m22s+1m0s`},
+		{"renew by command beyond the deadline", 34 * s, leased(lease.KindRenew, 7, 0, 0), `7@44s+0s 8@1m22s+1m0s changed 7@44s promised 44s`},
+		{"extend what is over", 44 * s, extend(1, 7), `7@44s+0s 8@1m22s+1m0s`},
+		{"end what is not there", 44 * s, end(1, 9, 44*s), `7@44s+0s 8@1m22s+1m0s`},
+		{"end before the deadline", 44 * s, end(1, 8, 82*s), `7@44s+0s changed 8 ended`},
+		{"expire", 44 * s, leased(lease.KindExpire, 7, 0, 44*s), ` changed 7 ended`},
+	}
+	st := newState(t)
+	var changed string
+	st.m.OnLeases(func(changes []lease.Change, replaced bool) func() {
+		if replaced {
+			t.Error("all leases are replaced")
+		}
+		changed = " changed"
+		for _, c := range changes {
+			switch {
+			case c.Ended:
+				changed += fmt.Sprintf(" %d ended", c.ID)
+			case c.Promised != 0:
+				changed += fmt.Sprintf(" %d@%v promised %v", c.ID, time.Duration(c.Deadline), time.Duration(c.Promised))
+			default:
+				changed += fmt.Sprintf(" %d@%v", c.ID, time.Duration(c.Deadline))
+			}
+		}
+		return func() { changed += "" }
+	})
+	for i, step := range steps {
+		changed = ""
+		st.check(st.apply([]*raftpb.Entry{entry(uint64(i+2), step.at, step.c)}))
+		all, err := lease.List(st.m.Keys().Reading())
+		st.check(err)
+		var got []string
+		for _, l := range all {
+			got = append(got, fmt.Sprintf("%d@%v+%v", l.ID, time.Duration(l.Deadline), time.Duration(l.Ahead)))
+		}
+		if text := strings.Join(got, " ") + changed; text != step.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", step.what, text, step.want)
+		}
+		st.leases()
+	}
+	if _, ok, err := st.m.Keys().Reading().Get([]byte("a")); ok || err != nil {
+		t.Errorf("the key of the ended lease: %v, %v", ok, err)
+	}
+}

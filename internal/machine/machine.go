@@ -30,6 +30,7 @@ import (
 	"cairn/internal/codec"
 	"cairn/internal/invariant"
 	"cairn/internal/kv"
+	"cairn/internal/lease"
 	"cairn/internal/membership"
 	"cairn/internal/migration"
 	"cairn/internal/mvcc"
@@ -70,6 +71,13 @@ type Machine struct {
 	v2Command v2tree.Command
 
 	batchBytes int64 // see LimitMemory
+
+	entryTerm uint64 // of the entry that is being applied
+	// onLeases gets leaseChanges, the changes of leases of the open batch; leasesReplaced is set
+	// when a migration has replaced all of them. See OnLeases.
+	onLeases       func(changes []lease.Change, replaced bool) (readable func())
+	leaseChanges   []lease.Change
+	leasesReplaced bool
 
 	pos     position      // as of the last batch
 	next    position      // as of the batch that is being made
@@ -165,6 +173,22 @@ func (m *Machine) showApplied(membersChanged bool) {
 	m.time.Store(int64(m.pos.time))
 	m.term.Store(m.pos.term)
 	m.applied.Store(m.pos.index)
+}
+
+// OnLeases makes changed receive the changes of leases, before they can be read, and readable,
+// which changed returns, be called once they can be, with the applied index of their entry. All
+// leases may have changed if replaced is set. The applier calls both; changed must not keep the
+// slice. OnLeases is called before the first entry is applied.
+func (m *Machine) OnLeases(changed func(changes []lease.Change, replaced bool) (readable func())) {
+	m.onLeases = changed
+}
+
+// changeLeases calls the function of OnLeases, if there is one.
+func (m *Machine) changeLeases(changes []lease.Change, replaced bool) (readable func()) {
+	if m.onLeases == nil || len(changes) == 0 && !replaced {
+		return func() {}
+	}
+	return m.onLeases(changes, replaced)
 }
 
 // Keys returns the key space, for readers.

@@ -211,22 +211,26 @@ func (m *Machine) applyV2(now kv.ClusterTime, c *v2tree.Command, subject *auth.S
 }
 
 // applyLease applies a command of a lease. Any user may have leases; revoking one requires write
-// permission for its keys. An expiry is the cluster's own command and is not checked.
-func (m *Machine) applyLease(now kv.ClusterTime, c *lease.Command, subject *auth.Subject) (lease.Lease, error) {
-	if c.Kind == lease.KindExpire {
-		return lease.Apply(m.w, now, c)
-	}
-	if subject == unknown {
+// permission for its keys. The cluster's own commands are not checked.
+func (m *Machine) applyLease(now kv.ClusterTime, c *lease.Command, subject *auth.Subject) (res lease.Lease, err error) {
+	own := c.Kind == lease.KindExpire || c.Kind == lease.KindExtend || c.Kind == lease.KindEnd
+	if !own && subject == unknown {
 		return lease.Lease{}, denied(subject)
 	}
-	res, err := lease.Apply(m.w, now, c)
-	if err != nil || subject.Root() {
+	changes := m.leaseChanges
+	res, changes, err = lease.Apply(m.w, lease.Position{Time: now, Term: m.entryTerm}, c, changes)
+	if err != nil {
 		return res, err
+	}
+	if own || subject.Root() {
+		m.leaseChanges = changes
+		return res, nil
 	}
 	for e := range m.w.Changes() {
 		if !subject.CanWrite(kv.KeyRange{Key: e.Key}) {
 			return lease.Lease{}, denied(subject)
 		}
 	}
+	m.leaseChanges = changes
 	return res, nil
 }

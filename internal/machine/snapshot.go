@@ -74,6 +74,7 @@ func (m *Machine) Install(t *storage.Tables, meta snapshot.Meta) error {
 	}
 	r := m.keys.BeginReplace()
 	defer r.Done()
+	defer m.changeLeases(nil, true)()
 	if err := m.db.Replace(t); err != nil {
 		return fmt.Errorf("install snapshot: %w", err)
 	}

@@ -31,6 +31,7 @@ import (
 	"cairn/internal/budget"
 	"cairn/internal/machine"
 	"cairn/internal/member/integrity"
+	"cairn/internal/member/keepalive"
 	"cairn/internal/member/quota"
 	"cairn/internal/member/reconfigure"
 	"cairn/internal/metrics"
@@ -102,6 +103,7 @@ type Member struct {
 	*reconfigure.Changes
 	*integrity.Checks
 	Overviews
+	*keepalive.Renewer
 
 	cfg     Config
 	log     *slog.Logger
@@ -129,6 +131,8 @@ type Member struct {
 	dir     dirWatch
 
 	lastRefused atomic.Int64 // when a refused message was logged last
+
+	extensions knownExtensions
 
 	leader atomic.Uint64
 	leads  atomic.Bool

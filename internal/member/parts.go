@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"cairn/internal/alarm"
@@ -11,14 +12,17 @@ import (
 	"cairn/internal/member/compactor"
 	"cairn/internal/member/expiry"
 	"cairn/internal/member/integrity"
+	"cairn/internal/member/keepalive"
 	"cairn/internal/member/quota"
 	"cairn/internal/member/reconfigure"
 	"cairn/internal/membership"
 	"cairn/internal/mvcc"
+	"cairn/internal/replica"
 )
 
-// The parts beside the roles are in separate packages: expiry, quota, integrity, reconfigure and
-// compactor. Each declares the interface that it needs of the member; host implements them.
+// The parts beside the roles are in separate packages: expiry, keepalive, quota, integrity,
+// reconfigure and compactor. Each declares the interface that it needs of the member; host
+// implements them.
 
 // start makes the parts. The transport must exist.
 func (h host) start() {
@@ -35,12 +39,21 @@ func (h host) start() {
 	})
 }
 
+// startRenewals makes the part that renews leases. It is called before the first entry is applied.
+func (h host) startRenewals() {
+	m := h.m
+	m.Renewer = keepalive.New(keepalive.Options{
+		ID: m.cfg.ID, Member: h, Keys: m.Keys(), Calls: m.calls, CallTimeout: m.electionTimeout(), Running: m.running,
+	})
+	m.machine.OnLeases(m.Promises().Applied)
+}
+
 // runExpiry is the goroutine of the part that expires nodes and leases.
 func (h host) runExpiry() {
 	m := h.m
 	defer m.wg.Done()
 	x := expiry.New(expiry.Options{
-		Member: host{m}, Keys: m.Keys(), ElectionTimeout: m.electionTimeout(), Log: m.log, LeaseExpired: m.metrics.LeasesExpired.Inc,
+		Member: host{m}, Keys: m.Keys(), Leases: m.Renewer, ElectionTimeout: m.electionTimeout(), Log: m.log, LeaseExpired: m.metrics.LeasesExpired.Inc,
 	})
 	if err := x.Run(m.running); err != nil {
 		m.fail(err)
@@ -172,6 +185,74 @@ func (h host) ProposeAll(ctx context.Context, commands []expiry.Command) (result
 		}
 	}
 	return results, nil
+}
+
+// Clock implements keepalive.Member.
+func (h host) Clock() keepalive.Clock {
+	if c := h.m.replica.Clock(); c != nil {
+		return c
+	}
+	return nil
+}
+
+// At implements keepalive.Member.
+func (h host) At(c keepalive.Clock) kv.ClusterTime {
+	return c.(*replica.Clock).Time(h.m.now(), h.m.machine.ClusterTime())
+}
+
+// Leader implements keepalive.Member.
+func (h host) Leader() uint64 { return h.m.Leader() }
+
+// ReadsAtOnce implements keepalive.Member.
+func (h host) ReadsAtOnce() bool { return h.m.readable.Load() }
+
+// MayRenew implements keepalive.Member. During a migration leases live in the other cluster.
+func (h host) MayRenew() error {
+	if !h.m.extensions.known(h.m.Members()) {
+		return keepalive.ErrByCommand
+	}
+	return h.m.Migration().MayChange()
+}
+
+// Propose implements keepalive.Member.
+func (h host) Propose(ctx context.Context, kind machine.Kind, payload []byte) (*machine.Result, error) {
+	return h.m.Propose(ctx, kind, payload)
+}
+
+// ProposeOwn implements keepalive.Member. The command has no actor, also while authentication is
+// enabled.
+func (h host) ProposeOwn(ctx context.Context, kind machine.Kind, payload []byte) error {
+	p, err := h.m.inbox.submit(ctx, kind, payload, h.m.now())
+	if err != nil {
+		return err
+	}
+	h.m.advance()
+	select {
+	case <-p.done:
+		p.received()
+		return errors.Join(p.err, p.result.Err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// knownExtensions remembers which members were last found to support extensions of leases: every
+// renewal needs to know it.
+type knownExtensions struct {
+	members atomic.Pointer[membership.Member]
+}
+
+func (k *knownExtensions) known(members []membership.Member) bool {
+	if len(members) > 0 && k.members.Load() == &members[0] {
+		return true
+	}
+	if !membership.KnowStillChanges(members) {
+		return false
+	}
+	if len(members) > 0 {
+		k.members.Store(&members[0])
+	}
+	return true
 }
 
 // ProposeChange implements reconfigure.Member. A change that has not been applied within two

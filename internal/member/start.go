@@ -54,6 +54,7 @@ func Start(cfg Config) (_ *Member, err error) {
 	if cfg.Transport != nil {
 		m.transport, m.calls = cfg.Transport(m, peerHandler{m})
 	}
+	host{m}.startRenewals()
 	host{m}.start()
 	m.applier.updatePeers()
 	m.applies.signal() // compactions before a restart may have left rows to sweep

@@ -12,7 +12,14 @@ import (
 type Clock struct {
 	since time.Duration
 	time  kv.ClusterTime
+	term  uint64
 }
+
+// Term returns the term of the leadership.
+func (c *Clock) Term() uint64 { return c.term }
+
+// Start returns the cluster time at which the clock started.
+func (c *Clock) Start() kv.ClusterTime { return c.time }
 
 // Time returns the cluster time at the caller's monotonic clock, and at least applied, the cluster
 // time of the last applied entry.
@@ -27,7 +34,7 @@ func (c *Clock) Time(now time.Duration, applied kv.ClusterTime) kv.ClusterTime {
 // it know its predecessors' last cluster time.
 func (r *Replica) startClock(now time.Duration) {
 	if r.Clock() == nil && r.Leads() && r.machine.AppliedTerm() == r.Term() {
-		r.clock.Store(&Clock{since: now, time: r.machine.ClusterTime()})
+		r.clock.Store(&Clock{since: now, time: r.machine.ClusterTime(), term: r.Term()})
 	}
 }
 

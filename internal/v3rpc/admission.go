@@ -124,6 +124,12 @@ func (s ctxStream) Flush() {
 	}
 }
 
+// RecvBuffered implements batchStream.
+func (s ctxStream) RecvBuffered(msg any) bool {
+	batch, ok := s.ServerStream.(batchStream)
+	return ok && batch.RecvBuffered(msg)
+}
+
 // RecvMsg implements grpc.ServerStream. It returns when the context ends, even if the stream has
 // not ended.
 func (s ctxStream) RecvMsg(msg any) error {

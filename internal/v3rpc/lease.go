@@ -34,6 +34,9 @@ var leaseService = grpc.ServiceDesc{
 	},
 }
 
+// KeepAliveMethod is the method that Renewals serve.
+const KeepAliveMethod = etcdserverpb.Lease_LeaseKeepAlive_FullMethodName
+
 func (s *server) leaseGrant(ctx context.Context, req *etcdserverpb.LeaseGrantRequest) (any, error) {
 	if req.TTL > lease.TTLMax {
 		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
@@ -74,53 +77,83 @@ func (s *server) leaseRevoke(ctx context.Context, req *etcdserverpb.LeaseRevokeR
 	return &etcdserverpb.LeaseRevokeResponse{Header: h.proto()}, nil
 }
 
+// renewalsMax is how many requests of a stream are served together.
+const renewalsMax = 1024
+
 // leaseKeepAlive serves Lease.LeaseKeepAlive: a response for each request of the stream, in order.
-// A lease that does not exist or has expired gets a TTL of 0, by which clients know it.
+// A lease that does not exist or has expired gets a TTL of 0, by which clients know it. Most calls
+// are served by Renewals instead.
 func leaseKeepAlive(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
 	for {
-		req := new(etcdserverpb.LeaseKeepAliveRequest)
-		if err := stream.RecvMsg(req); errors.Is(err, io.EOF) {
+		if err := s.renewArrived(stream); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return err
-		}
-		resp, err := s.renew(stream.Context(), kv.LeaseID(req.ID))
-		if err != nil {
-			return wireError(err)
-		}
-		if err := stream.SendMsg(resp); err != nil {
 			return err
 		}
 	}
 }
 
-// renew renews a lease. As in etcd the user must have permission to write each of its keys:
-// otherwise a user could keep the lock of another one that has failed forever.
-func (s *server) renew(ctx context.Context, id kv.LeaseID) (*etcdserverpb.LeaseKeepAliveResponse, error) {
-	resp := &etcdserverpb.LeaseKeepAliveResponse{ID: int64(id)}
-	var res *machine.Result
-	err := mvcc.ErrLeaseNotFound // of ID 0, once the caller is known
-	if id == 0 {
-		if err := s.read(ctx, anyUser, func() error { return nil }); err != nil {
-			return nil, err
+// renewArrived waits for a request, and serves it together with those that have arrived already.
+func (s *server) renewArrived(stream grpc.ServerStream) error {
+	req := new(renewalRequest)
+	if err := stream.RecvMsg(req); err != nil {
+		return err
+	}
+	ids := []kv.LeaseID{req.id}
+	batch, _ := stream.(batchStream)
+	for batch != nil && len(ids) < renewalsMax && batch.RecvBuffered(req) {
+		ids = append(ids, req.id)
+	}
+	return s.renewAll(stream, batch, ids)
+}
+
+// renewAll renews leases and sends the responses.
+func (s *server) renewAll(stream grpc.ServerStream, batch batchStream, ids []kv.LeaseID) error {
+	ttls := make([]int64, len(ids))
+	revision, err := s.renew(stream.Context(), ids, ttls)
+	if err != nil {
+		return wireError(err)
+	}
+	resp := &renewalResponse{header: s.header(revision)}
+	for i, id := range ids {
+		resp.id, resp.ttl = id, ttls[i]
+		if batch != nil && i+1 < len(ids) {
+			err = batch.SendMore(resp)
+		} else {
+			err = stream.SendMsg(resp)
 		}
-	} else {
-		c := lease.Command{Kind: lease.KindRenew, ID: id}
-		res, err = s.propose(ctx, machine.KindLease, c.Append(nil), func(subject *auth.Subject) error {
-			return lackingKeys(s.member.Requests.Keys().Reading(), id, subject.Unwritable())
-		})
+		if err != nil {
+			return err
+		}
 	}
-	switch {
-	case errors.Is(err, mvcc.ErrLeaseNotFound):
-		resp.Header = s.header(s.member.Requests.Keys().Head().Revision).proto()
-	case err != nil:
-		return nil, err
-	default:
-		s.meters.LeasesRenewed.Inc()
-		resp.Header, resp.TTL = s.header(res.Revision).proto(), res.Lease.TTL
+	return nil
+}
+
+// renew renews leases. As in etcd the user must have permission to write each of their keys:
+// otherwise a user could keep the lock of another one that has failed forever.
+func (s *server) renew(ctx context.Context, ids []kv.LeaseID, ttls []int64) (revision int64, err error) {
+	err = s.guard().Do(ctx, s.bearer(), func(ctx context.Context, c *auth.Caller) (err error) {
+		for _, id := range ids {
+			if err := lackingKeys(s.member.Requests.Keys().Reading(), id, c.Subject.Unwritable()); err != nil {
+				return err
+			}
+		}
+		revision, err = s.member.Leases.RenewLeases(ctx, ids, ttls)
+		if err == nil && !s.guard().Current(c) {
+			return auth.OldRevision // the keys may be newer than the permission
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
 	}
-	return resp, nil
+	for _, ttl := range ttls {
+		if ttl > 0 {
+			s.meters.LeasesRenewed.Inc()
+		}
+	}
+	return revision, nil
 }
 
 // lackingKeys returns auth.Denied if a lease has a key in one of the gaps of a user's permissions.
@@ -149,8 +182,12 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 		reading, now := s.member.Requests.Keys().Reading(), s.member.Leases.ClusterTime()
 		resp = &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
 		l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
-		if err != nil || !ok || l.Expired(now) {
+		if err != nil || !ok {
 			return err
+		}
+		l.Deadline = s.member.Leases.Deadline(ctx, now, &l)
+		if l.Expired(now) {
+			return nil
 		}
 		resp.TTL, resp.GrantedTTL = l.Left(now), l.TTL
 		if !req.Keys {

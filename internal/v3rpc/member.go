@@ -6,6 +6,7 @@ import (
 	"cairn/internal/alarm"
 	"cairn/internal/auth"
 	"cairn/internal/kv"
+	"cairn/internal/lease"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
 	"cairn/internal/migration"
@@ -65,6 +66,13 @@ type Space interface {
 type Leases interface {
 	// ClusterTime returns the current cluster time, by which leases expire.
 	ClusterTime() kv.ClusterTime
+	// RenewLeases stores the TTL of each lease, in seconds, or 0 if it does not exist, and returns
+	// the revision at which that was so. auth.OldRevision is returned as by Propose.
+	RenewLeases(ctx context.Context, ids []kv.LeaseID, ttls []int64) (revision int64, err error)
+	// RenewAtOnce renews a lease, or reports false if it would have to wait.
+	RenewAtOnce(id kv.LeaseID) (ttl, revision int64, ok bool)
+	// Deadline returns when a lease that was read from Keys ends unless it is renewed.
+	Deadline(ctx context.Context, now kv.ClusterTime, l *lease.Lease) kv.ClusterTime
 }
 
 // Watches is for watches, locks and elections, in addition to Requests.

@@ -148,11 +148,23 @@ func (s *meteredServerStream) SendMsg(msg any) error {
 }
 
 // batchStream is a stream that sends many small messages with one write: SendMore may leave a
-// message in the output until Flush. The streams of grpcserver implement it.
+// message in the output until Flush or SendMsg. RecvBuffered receives a message, if one has arrived
+// already, and reports whether it has. The streams of grpcserver implement it.
 type batchStream interface {
 	grpc.ServerStream
 	SendMore(msg any) error
 	Flush()
+	RecvBuffered(msg any) bool
+}
+
+// RecvBuffered implements batchStream. It receives nothing if the stream does not implement it.
+func (s *meteredServerStream) RecvBuffered(msg any) bool {
+	batch, ok := s.ServerStream.(batchStream)
+	if !ok || !batch.RecvBuffered(msg) {
+		return false
+	}
+	s.m.Received.Inc()
+	return true
 }
 
 // SendMore implements batchStream, by SendMsg if the stream does not.

@@ -52,8 +52,9 @@ type Config struct {
 	Tracer *tracing.Tracer
 }
 
-// Register registers the services with a gRPC server. Their calls are counted in meters.
-func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Config) {
+// Register registers the services with a gRPC server. Their calls are counted in meters. The result
+// serves most calls of KeepAliveMethod with less effort, if the server supports it.
+func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Config) *Renewals {
 	if cfg.WatchProgressInterval <= 0 {
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
@@ -62,6 +63,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService, &migrationService} {
 		r.RegisterService(observed(admitted(desc), o), s)
 	}
+	return &Renewals{s: s, m: meters.Method(KeepAliveMethod)}
 }
 
 type server struct {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"testing"
 	"time"
 
@@ -43,6 +44,19 @@ func (w *waitingStore) Gate() *auth.Gate { return w.gate }
 
 // ClusterTime implements Leases.
 func (*waitingStore) ClusterTime() kv.ClusterTime { return 1 }
+
+// RenewLeases implements Leases.
+func (*waitingStore) RenewLeases(context.Context, []kv.LeaseID, []int64) (int64, error) {
+	return 0, errors.New("not in this test")
+}
+
+// RenewAtOnce implements Leases.
+func (*waitingStore) RenewAtOnce(kv.LeaseID) (ttl, revision int64, ok bool) { return 0, 0, false }
+
+// Deadline implements Leases.
+func (*waitingStore) Deadline(_ context.Context, _ kv.ClusterTime, l *lease.Lease) kv.ClusterTime {
+	return l.Deadline
+}
 
 func (w *waitingStore) changeUsers(t *testing.T, commands ...auth.Command) {
 	t.Helper()
@@ -118,7 +132,7 @@ func TestPermissionsAfterWaiting(t *testing.T) {
 				auth.Command{Kind: auth.KindV3UserGrant, Name: "reader", Role: "reads"}, auth.Command{Kind: auth.KindEnable},
 			)
 			store.change(t, func(m *mvcc.Writer) error {
-				_, err := lease.Apply(m, 1, &lease.Command{Kind: lease.KindGrant, ID: 7, TTL: 1000})
+				_, _, err := lease.Apply(m, lease.Position{Time: 1}, &lease.Command{Kind: lease.KindGrant, ID: 7, TTL: 1000}, nil)
 				return err
 			})
 			for _, key := range []string{"a1", "a2", "a3"} {

@@ -1,7 +1,10 @@
-// Package expiry makes the leader expire nodes of v2 and leases at their deadline.
+// Package expiry makes the leader expire nodes of v2 and leases at their deadline, and keep the
+// deadlines of leases that are renewed in memory ahead of their promises.
 //
 // A command has the deadline that it acts on, and does nothing if the node or lease has another one
-// by then. So it may be applied late, or come from a member that is no longer the leader.
+// by then. So it may be applied late, or come from a member that is no longer the leader. A lease
+// whose promise has passed is ended before its deadline in the state, by a command that has no
+// effect in another term.
 //
 // It owns the times at which deadlines are checked and the number of commands at a time. It does
 // not own the effect of a command (v2tree, lease).
@@ -38,6 +41,13 @@ type Member interface {
 	ProposeClusterTime()
 }
 
+// Leases are the renewals in memory; keepalive.Renewer implements it.
+type Leases interface {
+	// Leadership returns the term of this member's leadership, 0 while it does not lead.
+	Leadership() (term uint64)
+	Promises() *lease.Promises
+}
+
 // Command expires one node or lease.
 type Command struct {
 	Kind    machine.Kind
@@ -48,6 +58,7 @@ type Command struct {
 type Options struct {
 	Member          Member
 	Keys            *mvcc.Store
+	Leases          Leases
 	ElectionTimeout time.Duration
 	Log             *slog.Logger
 	// LeaseExpired is called for each lease that has expired.
@@ -63,6 +74,12 @@ const (
 	// lookBackEvery is the number of intervals after which all deadlines are checked again, for
 	// those whose command has failed.
 	lookBackEvery = 10
+	// retry is the time after which a lease is ended again whose command has failed.
+	retry = lookBackEvery * interval
+	// loadAtATime is how many leases are read at a time after an election.
+	loadAtATime = 512
+	// extendAtATime is how many deadlines a command moves ahead, some 5 µs for each.
+	extendAtATime = 256
 	// v2Delay is how long a node of v2 outlives its TTL. etcd checks them every half second, so
 	// there a node outlives its TTL by a quarter of a second on average. Some programs rely on it:
 	// they write with a TTL of 0 and then read; the recorded responses of etcd have such a case.
@@ -99,11 +116,16 @@ func (x *Expiry) Run(ctx context.Context) error {
 	}
 }
 
-// round expires everything that is due now.
+// round expires everything that is due now, and moves deadlines ahead.
 func (x *Expiry) round(ctx context.Context) error {
-	for x.Member.MayExpire() {
+	for term := x.Leases.Leadership(); term != 0; {
 		began := time.Now()
-		more, err := x.expire(ctx)
+		more, err := x.tendLeases(ctx, term)
+		if err == nil && x.Member.MayExpire() {
+			var expired bool
+			expired, err = x.expire(ctx, term)
+			more = more || expired
+		}
 		if err != nil {
 			return err
 		}
@@ -127,12 +149,42 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// tendLeases reads leases that earlier leaders have extended, moves the deadlines of some leases
+// ahead, and reports whether there may be more to do.
+func (x *Expiry) tendLeases(ctx context.Context, term uint64) (more bool, err error) {
+	promises := x.Leases.Promises()
+	more, err = promises.Load(term, x.Keys.Reading(), loadAtATime)
+	if err != nil {
+		return false, err
+	}
+	ids := promises.Extensions(term, extendAtATime)
+	if len(ids) == 0 {
+		return more, nil
+	}
+	extension := lease.Extension(term, ids)
+	results, stopped := x.Member.ProposeAll(ctx, []Command{{machine.KindLease, extension.Append(nil)}})
+	for _, err := range results {
+		if err != nil {
+			x.Log.Debug("extend leases", "error", err) // the next renewal of each does it
+		}
+	}
+	return more || len(ids) == extendAtATime && stopped == nil, nil
+}
+
 // expire expires what is due among the earliest deadlines that are not before from, advances from,
 // and reports whether there may be more.
-func (x *Expiry) expire(ctx context.Context) (more bool, err error) {
+func (x *Expiry) expire(ctx context.Context, term uint64) (more bool, err error) {
 	due, last, err := x.due()
-	if err != nil || len(due) == 0 {
+	if err != nil {
 		return false, err
+	}
+	now, _ := x.Member.ClusterTimes()
+	ends, more := x.Leases.Promises().Due(term, now, kv.ClusterTime(retry), atATime)
+	for i := range ends {
+		due = append(due, Command{machine.KindLease, ends[i].Append(nil)})
+	}
+	if len(due) == 0 {
+		return more, nil
 	}
 	results, stopped := x.Member.ProposeAll(ctx, due)
 	for i, err := range results {
@@ -146,7 +198,7 @@ func (x *Expiry) expire(ctx context.Context) (more bool, err error) {
 		return false, nil // the next check finds the others again
 	}
 	x.from = last
-	return len(due) >= atATime, nil
+	return more || len(due) >= atATime, nil
 }
 
 // due returns the commands for nodes of v2 and leases that are due, and the last of their

@@ -33,7 +33,22 @@ type fakeMember struct {
 	written  int        // calls of ProposeClusterTime
 	leases   int        // calls of LeaseExpired
 	stopping bool
+	promises *lease.Promises
+	ended    []lease.Command // the commands of renewals in memory
 }
+
+// Leadership implements expiry.Leases.
+func (m *fakeMember) Leadership() (term uint64) {
+	if !m.expires {
+		m.promises.Follow()
+		return 0
+	}
+	m.promises.Lead(1, 0)
+	return 1
+}
+
+// Promises implements expiry.Leases.
+func (m *fakeMember) Promises() *lease.Promises { return m.promises }
 
 func newMember(t *testing.T) *fakeMember {
 	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS()})
@@ -44,7 +59,8 @@ func newMember(t *testing.T) *fakeMember {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fakeMember{t: t, db: db, keys: keys, start: time.Now(), expires: true}
+	promises := lease.NewPromises(func() int64 { return 1 })
+	return &fakeMember{t: t, db: db, keys: keys, start: time.Now(), expires: true, promises: promises}
 }
 
 // deadline returns the key of an entry of table t, as drawn in docs/formats.
@@ -112,7 +128,7 @@ func (m *fakeMember) run(d time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	x := expiry.New(expiry.Options{
-		Member: m, Keys: m.keys, ElectionTimeout: time.Second, Log: slog.New(slog.DiscardHandler),
+		Member: m, Keys: m.keys, Leases: m, ElectionTimeout: time.Second, Log: slog.New(slog.DiscardHandler),
 		LeaseExpired: func() { m.leases++ },
 	})
 	if err := x.Run(ctx); err != nil {
