@@ -80,7 +80,7 @@ func (m *member) tendLeases() (ends []replica.Command, err error) {
 	}
 	due, _ := m.promises.Due(c.Term(), m.timeOf(c), kv.ClusterTime(second), expiriesMax)
 	for i := range due {
-		if m.w.bug == bugStaleEnd {
+		if m.w.bug == bugStaleEnd || m.w.bug == bugStaleRevoke {
 			due[i] = lease.Command{Kind: lease.KindRevoke, ID: due[i].ID} // whatever the term
 		}
 		ends = append(ends, replica.Command{Kind: machine.KindLease, Payload: due[i].Append(nil)})
