@@ -42,20 +42,30 @@ const (
 	pacePeriod = 500 * time.Millisecond
 	// headroomMin is the least by which the heap may grow between two collections.
 	headroomMin = 24 << 20
+	// Above collectionsMax in a period the headroom grows by half; up to collectionsMin it shrinks
+	// by an eighth.
+	collectionsMax = 3
+	collectionsMin = 1
 )
 
 // paceCollector lets the heap grow, between two collections, by as much as the collector has to
 // scan. By default it grows by as much as is live; but most of that are memtables and caches, which
 // cost a collection nothing. It never returns.
 func paceCollector() {
-	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
-	set := collectorPercentMax
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
+	}
+	set, pace, cycles := collectorPercentMax, collectorPace{}, uint64(0)
 	for range time.Tick(pacePeriod) {
 		metrics.Read(samples)
-		if samples[0].Value.Kind() != metrics.KindUint64 || samples[1].Value.Kind() != metrics.KindUint64 {
-			return // a version of Go without these metrics keeps its default
+		for _, s := range samples {
+			if s.Value.Kind() != metrics.KindUint64 {
+				return // a version of Go without these metrics keeps its default
+			}
 		}
-		percent := collectorPercent(samples[0].Value.Uint64(), samples[1].Value.Uint64())
+		total := samples[2].Value.Uint64()
+		percent := pace.percent(samples[0].Value.Uint64(), samples[1].Value.Uint64(), total-cycles)
+		cycles = total
 		if difference := percent - set; difference > set/10 || difference < -set/10 {
 			debug.SetGCPercent(percent)
 			set = percent
@@ -69,9 +79,19 @@ const (
 	collectorPercentMax = 100
 )
 
-// collectorPercent returns the value of GOGC for a heap with so many live bytes, of which some have
-// to be scanned.
-func collectorPercent(live, scanned uint64) int {
-	headroom := max(headroomMin, scanned)
+// collectorPace sets the pace of the collector. extra is headroom beyond what is to be scanned,
+// while collections are frequent.
+type collectorPace struct{ extra uint64 }
+
+// percent returns the value of GOGC for a heap with so many live bytes, of which some have to be
+// scanned, after a period with so many collections.
+func (p *collectorPace) percent(live, scanned, collections uint64) int {
+	switch {
+	case collections > collectionsMax:
+		p.extra = min(live, p.extra+max(headroomMin, p.extra)/2)
+	case collections <= collectionsMin:
+		p.extra -= (p.extra + 7) / 8
+	}
+	headroom := max(headroomMin, scanned) + p.extra
 	return int(min(collectorPercentMax, max(collectorPercentMin, 100*headroom/max(live, 1))))
 }

@@ -28,7 +28,7 @@ func (m v2Member) ProposeV2(ctx context.Context, c *v2tree.Command) (v2tree.Resu
 	if err != nil {
 		return v2tree.Result{}, err
 	}
-	return res.V2, nil
+	return *res.V2, nil
 }
 
 // Read implements v2http.Backend.

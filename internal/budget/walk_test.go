@@ -73,7 +73,7 @@ func TestWalkWaitsForATurn(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			done <- w.Run(resp, false, func() error {
-				for range 5 {
+				for range freePauses + 4 {
 					w.Piece(piece)
 					if err := w.Pause(); err != nil {
 						return err
@@ -83,11 +83,11 @@ func TestWalkWaitsForATurn(t *testing.T) {
 			})
 		}()
 		synctest.Wait()
-		if b.Used() != 2*piece {
-			t.Errorf("%d bytes taken during the wait, want %d", b.Used(), 2*piece)
+		if want := int64(freePauses+1) * piece; b.Used() != want {
+			t.Errorf("%d bytes taken during the wait, want %d", b.Used(), want)
 		}
 		a.EndLong()
-		if err := <-done; err != nil || b.Used() != 5*piece || b.long.free != 1 {
+		if err := <-done; err != nil || b.Used() != (freePauses+4)*piece || b.long.free != 1 {
 			t.Errorf("%d bytes taken, %d turns free: %v", b.Used(), b.long.free, err)
 		}
 	})

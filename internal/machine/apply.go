@@ -24,7 +24,7 @@ type Result struct {
 	Put    mvcc.PutResult
 	Delete mvcc.DeleteResult
 	Txn    mvcc.TxnResult
-	V2     v2tree.Result
+	V2     *v2tree.Result // set when a v2 command was successful; it is larger than all others
 	Lease  lease.Lease
 	Auth   auth.Result
 	Alarms []alarm.Alarm // that the command has raised or cleared
@@ -300,7 +300,10 @@ func (m *Machine) change(kind Kind, d *codec.Reader, now kv.ClusterTime, subject
 			return malformed("v2", err)
 		}
 		if err = m.checkV2Alarms(c); err == nil {
-			res.V2, err = m.applyV2(now, c, subject)
+			var v2 v2tree.Result
+			if v2, err = m.applyV2(now, c, subject); err == nil {
+				res.V2 = &v2
+			}
 		}
 		m.v2.count(c.Kind, err)
 	case KindAuth:
