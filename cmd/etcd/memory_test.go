@@ -20,8 +20,8 @@ func TestCollectorPercent(t *testing.T) {
 	}
 }
 
-// While collections are frequent the heap may grow by more, up to twice what is live; afterwards the
-// headroom shrinks again.
+// While collections are frequent the heap may grow by more, up to twice what is live; afterwards
+// the headroom shrinks again.
 func TestCollectorPaceFollowsCollections(t *testing.T) {
 	var p collectorPace
 	const live, scanned = 300 << 20, 20 << 20

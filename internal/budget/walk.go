@@ -47,8 +47,8 @@ const (
 	// chunkBytes is how much memory a Walk takes at a time for records that are gathered, and the
 	// least that Run waits for.
 	chunkBytes = 256 << 10
-	// freePauses is how often a read pauses before it needs a turn: until then it is a short one.
-	// A list of 1,000 records of some hundred bytes, the usual page, pauses five or six times; if it
+	// freePauses is how often a read pauses before it needs a turn: until then it is a short one. A
+	// list of 1,000 records of some hundred bytes, the usual page, pauses five or six times; if it
 	// needed a turn, it would run twice whenever there is none.
 	freePauses = 6
 	// smallBytesMin is the size up to which a response does not count.
