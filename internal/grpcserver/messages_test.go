@@ -138,6 +138,35 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// TestMessagesThatArriveAtTheEnd: requests that arrive while the goroutine of an earlier one ends
+// are served.
+func TestMessagesThatArriveAtTheEnd(t *testing.T) {
+	_, c := startEcho(t)
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			st, err := c.FullDuplexCall(grpctest.Context(t))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			const n = 3000
+			go func() {
+				for range n {
+					_ = st.Send(&pb.StreamingOutputCallRequest{Payload: &pb.Payload{Body: []byte("w")}})
+				}
+			}()
+			for i := range n {
+				if _, err := st.Recv(); err != nil {
+					t.Errorf("response %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
 // TestMessagesEnds: each way in which a call ends is reported once.
 func TestMessagesEnds(t *testing.T) {
 	e, c := startEcho(t)

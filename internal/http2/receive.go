@@ -120,15 +120,22 @@ func (st *Stream) unholdLocked(n int) {
 // Push queues m for the handler, unless m.Buf is nil, and then end, unless end is nil. The reader
 // calls it.
 func (st *Stream) Push(m Received, end error) {
+	st.push(m, end)
+	st.wakeReceiver()
+}
+
+// push queues an item or the end, and reports whether the stream was parked, which it ends.
+func (st *Stream) push(m Received, end error) (wasParked bool) {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	if m.Buf != nil {
 		st.queue = append(st.queue, m)
 	}
 	if end != nil && st.queueEnd == nil {
 		st.queueEnd = end
 	}
-	st.mu.Unlock()
-	st.wakeReceiver()
+	wasParked, st.parked = st.parked, false
+	return wasParked
 }
 
 // PushBytes queues a copy of p: in the last buffer of the queue if there is space, so that many

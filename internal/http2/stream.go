@@ -232,12 +232,12 @@ func (st *Stream) Park() (parked bool, end error) {
 // PushParked is Push for a stream that may be parked: then it starts the handler. It reports false
 // when the stream has ended, so that no handler was started.
 func (st *Stream) PushParked(m Received, end error) bool {
-	if !st.Unpark() {
-		st.Push(m, end)
+	// In one step with Unpark: otherwise the handler could park the stream between both.
+	if !st.push(m, end) {
+		st.wakeReceiver()
 		return true
 	}
 	st.Share()
-	st.Push(m, end)
 	return st.start()
 }
 
