@@ -32,6 +32,9 @@ type Gate struct {
 	limiter fairLimiter
 	tokens  *tokens
 	jwt     *JWT // replaces simple tokens unless nil
+	// hash and compare are bcrypt's; tests count their calls.
+	hash    func(password []byte, cost int) ([]byte, error)
+	compare func(hash, password []byte) error
 
 	mu       sync.Mutex
 	key      []byte
@@ -55,6 +58,7 @@ type GateConfig struct {
 func NewGate(t *Table, c GateConfig) (*Gate, error) {
 	g := &Gate{
 		table: t, cost: c.Cost, rand: c.Rand, jwt: c.JWT, tokens: newTokens(c.TokenTTL, c.Now, c.ClusterTime),
+		hash: bcrypt.GenerateFromPassword, compare: bcrypt.CompareHashAndPassword,
 		limiter: fairLimiter{free: max(c.Slots, 1)}, key: make([]byte, sha256.Size), verified: map[[sha256.Size]byte]string{},
 	}
 	if _, err := io.ReadFull(g.rand, g.key); err != nil {
@@ -75,7 +79,7 @@ func (g *Gate) Hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer g.limiter.release()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), g.cost)
+	hash, err := g.hash([]byte(password), g.cost)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
 	}
@@ -113,13 +117,13 @@ func (g *Gate) Password(ctx context.Context, s *State, name, password string) er
 	defer g.limiter.release()
 	if hash == "" {
 		// takes as long as a comparison
-		_, _ = bcrypt.GenerateFromPassword([]byte(password), g.cost)
+		_, _ = g.hash([]byte(password), g.cost)
 		return BadPassword
 	}
 	if g.isVerified(id, hash) { // verified by another request while this one waited
 		return nil
 	}
-	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil {
+	if g.compare([]byte(hash), []byte(password)) != nil {
 		return BadPassword
 	}
 	g.mu.Lock()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // occupy acquires the only slot.
@@ -107,5 +109,33 @@ func TestFairLimiter(t *testing.T) {
 	}
 	if q.nextLocked(); q.free != 1 || q.waiting != 0 || len(q.queues) != 0 {
 		t.Errorf("%d free, %d waiting, %d queues at the end", q.free, q.waiting, len(q.queues))
+	}
+}
+
+// TestUnknownUsersCostTheSame: a log-in that is refused costs one round of bcrypt, whether the user
+// exists, has a password, or neither; so its time does not tell which users exist.
+func TestUnknownUsersCostTheSame(t *testing.T) {
+	_, _, g, _ := gate(t)
+	costs := 0 // the sum of 2^cost, to which bcrypt's time is proportional
+	g.hash = func(_ []byte, cost int) ([]byte, error) { costs += 1 << cost; return nil, nil }
+	g.compare = func(hash, _ []byte) error {
+		cost, err := bcrypt.Cost(hash)
+		costs += 1 << cost
+		return errors.Join(err, bcrypt.ErrMismatchedHashAndPassword)
+	}
+	for _, name := range []string{RootName, "nopass", "unknown", "", strings.Repeat("x", 1000)} {
+		for _, password := range []string{"", "wrong", "wrong", strings.Repeat("p", passwordBytesMax)} {
+			costs = 0
+			if err := g.Password(t.Context(), g.State(), name, password); !errors.Is(err, BadPassword) {
+				t.Errorf("%.10q: %v", name, err)
+			}
+			if costs != 1<<bcrypt.MinCost {
+				t.Errorf("%.10q with a password of %d bytes costs %d rounds, want %d", name, len(password), costs, 1<<bcrypt.MinCost)
+			}
+		}
+		costs = 0
+		if err := g.Password(t.Context(), g.State(), name, strings.Repeat("p", passwordBytesMax+1)); !errors.Is(err, BadPassword) || costs != 0 {
+			t.Errorf("%.10q with a password that is too long: %v, %d rounds", name, err, costs)
+		}
 	}
 }
