@@ -133,6 +133,7 @@ func (x *exchange) end() {
 		return
 	}
 	x.ended = true
+	x.conn.account.Give(x.held)
 	if x.done != nil && !x.clientGone {
 		close(x.done)
 	}

@@ -16,9 +16,10 @@ type exchange struct {
 	req    *http.Request
 	values [fieldsUsual]string // storage for the request's headers
 	body   body
-	minor  int  // of the protocol's version
-	head   bool // a HEAD request: the response has no body
-	keep   bool // keep the connection open after the response
+	minor  int   // of the protocol's version
+	head   bool  // a HEAD request: the response has no body
+	held   int64 // taken from the connection's account for the request's head
+	keep   bool  // keep the connection open after the response
 
 	// held while the response is written, so that late writers find it closed; guards closed
 	writing sync.Mutex

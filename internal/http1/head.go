@@ -30,8 +30,13 @@ func (c *conn) readRequest() (*http.Request, *exchange, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &parser{c: c, x: &exchange{conn: c, length: unknown, framing: framingNone}}
+	held, ok := c.holdHead(len(head))
+	if !ok {
+		return nil, nil, &refusal{http.StatusTooManyRequests, "no memory for the request's head"}
+	}
+	p := &parser{c: c, x: &exchange{conn: c, length: unknown, framing: framingNone, held: held}}
 	if err := p.parse(head); err != nil {
+		c.account.Give(held)
 		return nil, nil, err
 	}
 	x := p.x
@@ -39,6 +44,20 @@ func (c *conn) readRequest() (*http.Request, *exchange, error) {
 	x.req = p.req.WithContext(x)
 	x.body.x, x.quiet = x, x.body.done
 	return x.req, x, nil
+}
+
+// headFactor is how many bytes a long head takes for each of its bytes while its request is served,
+// also while that is parked: its text, which the request refers to, and the fields.
+const headFactor = 2
+
+// holdHead takes memory for a head of n bytes until its exchange ends. One that fits the buffer of
+// a connection does not count. It reports false when there is no memory.
+func (c *conn) holdHead(n int) (held int64, ok bool) {
+	if n <= bufferBytes {
+		return 0, true
+	}
+	held = int64(n) * headFactor
+	return held, c.account.TryTake(held)
 }
 
 // readHead removes the head of a request, with its last line feed, from the buffer.
