@@ -12,6 +12,9 @@ const (
 	// responsesMax is the number of bytes of long responses per account above which further ones
 	// wait; the last one may exceed it.
 	responsesMax = 4 << 20
+	// guaranteeBytes is taken for every account when it is opened, so that a connection can always
+	// have a small request, whatever others have taken since.
+	guaranteeBytes = 16 << 10
 )
 
 // Account is the part of a Budget that one connection has taken. While more than half of the budget
@@ -21,23 +24,29 @@ const (
 //
 // A nil *Account has no limit.
 type Account struct {
-	b     *Budget
-	taken atomic.Int64 // without responses
+	b         *Budget
+	guarantee int64        // taken from b when the account was opened
+	taken     atomic.Int64 // without responses; what exceeds the guarantee is taken from b
 
-	long []chan struct{} // reads that wait for a turn, guarded by Budget.long.mu
+	long, runs line // reads that wait for a turn of Budget.long and Budget.runs
 
 	mu        sync.Mutex // guards the fields below
 	responses int64
 	room      chan struct{} // closed when responses falls; nil: no waiter
 }
 
-// Open returns a new account. It must be closed.
+// Open returns a new account. It must be closed. An account that is opened when the budget has no
+// bytes left has no guarantee.
 func (b *Budget) Open() *Account {
 	if b == nil {
 		return nil
 	}
 	b.accounts.Add(1)
-	return &Account{b: b}
+	a := &Account{b: b}
+	if b.TryTake(guaranteeBytes) {
+		a.guarantee = guaranteeBytes
+	}
+	return a
 }
 
 // Close ends the account once its connection has ended. Later calls of Give release what is still
@@ -45,8 +54,12 @@ func (b *Budget) Open() *Account {
 func (a *Account) Close() {
 	if a != nil {
 		a.b.accounts.Add(-1)
+		a.b.Give(a.guarantee)
 	}
 }
+
+// above returns how much of n bytes exceeds the guarantee.
+func (a *Account) above(n int64) int64 { return max(0, n-a.guarantee) }
 
 // share returns the account's maximum while the budget is scarce.
 func (a *Account) share() int64 {
@@ -66,19 +79,25 @@ func (a *Account) TryTake(n int64) bool {
 	if a == nil {
 		return true
 	}
-	if !a.fair(n) || !a.b.TryTake(n) {
-		return false
+	for {
+		taken := a.taken.Load()
+		more := a.above(taken+n) - a.above(taken)
+		if more > 0 && (!a.fair(n) || !a.b.TryTake(more)) {
+			return false
+		}
+		if a.taken.CompareAndSwap(taken, taken+n) {
+			return true
+		}
+		a.b.Give(more)
 	}
-	a.taken.Add(n)
-	return true
 }
 
 // Force takes n bytes, also above the limit: of what is in memory already and was larger than
 // expected. Others wait until it has been given back.
 func (a *Account) Force(n int64) {
 	if a != nil {
-		a.b.used.Add(n)
-		a.taken.Add(n)
+		taken := a.taken.Add(n)
+		a.b.used.Add(a.above(taken) - a.above(taken-n))
 	}
 }
 
@@ -90,15 +109,22 @@ func (a *Account) Take(ctx context.Context, n int64) error {
 	if err := a.b.Take(ctx, n); err != nil {
 		return err
 	}
-	a.taken.Add(n)
+	taken := a.taken.Add(n)
+	a.b.Give(n - (a.above(taken) - a.above(taken-n))) // what the guarantee has
 	return nil
 }
 
 // Give releases n bytes.
 func (a *Account) Give(n int64) {
-	if a != nil && n != 0 {
-		a.taken.Add(-n)
-		a.b.Give(n)
+	if a == nil || n == 0 {
+		return
+	}
+	for {
+		taken := a.taken.Load()
+		if a.taken.CompareAndSwap(taken, taken-n) {
+			a.b.Give(a.above(taken) - a.above(taken-n))
+			return
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type Budget struct {
 	used     atomic.Int64
 	accounts atomic.Int64 // open ones
 	long     turns        // of reads that take long
+	runs     turns        // of reads of ranges until they turn out to be long
 
 	waiting atomic.Int64 // len(waiters), read without mu
 	mu      sync.Mutex   // guards the fields below
@@ -48,7 +49,9 @@ type Budget struct {
 }
 
 // New returns a budget of limit bytes.
-func New(limit int64) *Budget { return &Budget{limit: limit, long: turns{free: longReadsMax()}} }
+func New(limit int64) *Budget {
+	return &Budget{limit: limit, long: turns{free: longReadsMax()}, runs: turns{free: runsMax(limit)}}
+}
 
 // Limit returns the size of the budget, 0 when there is no limit.
 func (b *Budget) Limit() int64 {

@@ -139,3 +139,68 @@ func TestMachine(t *testing.T) {
 		}
 	}
 }
+
+// A connection that was open before others took everything can still have a small request.
+func TestGuarantee(t *testing.T) {
+	b := New(10 << 20)
+	good := b.Open()
+	for n := int64(SmallBytes); n > 0; n /= 2 { // all that is left
+		for b.TryTake(n) {
+			continue
+		}
+	}
+	if !good.TryTake(guaranteeBytes/2) || !good.TryTake(guaranteeBytes/2) || good.TryTake(1) {
+		t.Error("the guarantee was not had once")
+	}
+	if late := b.Open(); late.TryTake(1) {
+		t.Error("an account opened without memory has a guarantee")
+	} else {
+		late.Close()
+	}
+	good.Give(guaranteeBytes / 2)
+	good.Force(guaranteeBytes)
+	if over := b.Used() - 10<<20; over != guaranteeBytes/2 {
+		t.Errorf("%d bytes above the limit, want %d", over, guaranteeBytes/2)
+	}
+	good.Give(guaranteeBytes)
+	good.Give(guaranteeBytes / 2)
+	good.Close()
+	if want := int64(10<<20 - guaranteeBytes); b.Used() != want {
+		t.Errorf("%d bytes are taken after the end, want %d", b.Used(), want)
+	}
+}
+
+// What many goroutines take of one account at the same time is given back exactly.
+func TestAccountOfManyGoroutines(t *testing.T) {
+	b := New(1 << 20)
+	a := b.Open()
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			n := int64(700 * (i + 1))
+			for range 500 {
+				switch i % 3 {
+				case 0:
+					if !a.TryTake(n) {
+						continue
+					}
+				case 1:
+					if a.Take(context.Background(), n) != nil {
+						continue
+					}
+				default:
+					a.Force(n)
+				}
+				a.Give(n)
+			}
+		})
+	}
+	wg.Wait()
+	if b.Used() != guaranteeBytes {
+		t.Errorf("%d bytes are taken, want %d", b.Used(), guaranteeBytes)
+	}
+	a.Close()
+	if b.Used() != 0 {
+		t.Errorf("%d bytes are taken after the end", b.Used())
+	}
+}

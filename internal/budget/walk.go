@@ -30,6 +30,7 @@ type Walk struct {
 	pauses   int
 	turn     bool
 	lent     bool // the caller has a turn for this read
+	brief    bool // it does not wait for other reads before it begins
 	short    shortage
 	err      error // the context's
 }
@@ -74,6 +75,10 @@ func (w *Walk) Account() *Account { return w.account }
 
 // HasTurn tells the walk that its caller has taken a turn, and ends it.
 func (w *Walk) HasTurn() { w.lent = true }
+
+// Brief tells the walk that it reads a single record, or few. It does not wait for reads of ranges
+// then, which are limited in number while they run.
+func (w *Walk) Brief() { w.brief = true }
 
 // checkContext records the context's error.
 func (w *Walk) checkContext() error {
@@ -177,6 +182,10 @@ func (w *Walk) HandOver() {
 	w.ReleaseAll()
 }
 
+// LeavePieces leaves what was taken for pieces to the caller, who gives it back to the account by
+// GiveResponse.
+func (w *Walk) LeavePieces() { w.used = 0 }
+
 // Gathered returns what was taken for gathered records and has not been given back.
 func (w *Walk) Gathered() int64 { return w.sorting }
 
@@ -203,7 +212,7 @@ type Response interface {
 func (w *Walk) Run(resp Response, keep bool, read func() error) error {
 	defer w.endTurn()
 	for {
-		err := read()
+		err := w.run(read)
 		switch {
 		case w.err != nil:
 			return w.fail(resp, w.err)
@@ -223,6 +232,21 @@ func (w *Walk) Run(resp Response, keep bool, read func() error) error {
 			return err
 		}
 	}
+}
+
+// run calls read when it has a turn: that of a long read, or one of those for reads of ranges. A
+// read that runs has memory that it has not taken yet: its buffers before they are full, and the
+// blocks that its iterator pins.
+func (w *Walk) run(read func() error) error {
+	if w.brief || w.turn || w.lent || w.account == nil {
+		return read()
+	}
+	if err := w.account.beginRun(w.ctx); err != nil {
+		w.err = err
+		return err
+	}
+	defer w.account.endRun()
+	return read()
 }
 
 func (w *Walk) fail(resp Response, err error) error {

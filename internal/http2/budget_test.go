@@ -78,37 +78,38 @@ func TestBudgetIsGivenBack(t *testing.T) {
 	awaitUnused(t, b)
 }
 
-// While no memory is left, small requests are refused with a status; they are served once there is
-// some.
+// While no memory is left, an open connection's small requests are served, from what is guaranteed
+// to it, and longer ones are refused with a status; they are served once there is memory.
 func TestBudgetExhausted(t *testing.T) {
 	b := budget.New(1 << 20)
 	_, addr := grpctest.Start(t, withBudget(b), nil)
 	c := grpctest.Client(t, addr)
-	call := func(size int32, timeout time.Duration) error {
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	call := func(request, response int32) error {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		_, err := c.UnaryCall(ctx, &pb.SimpleRequest{ResponseSize: size})
+		_, err := c.UnaryCall(ctx, &pb.SimpleRequest{ResponseSize: response, Payload: &pb.Payload{Body: make([]byte, request)}})
 		return err
 	}
-	if err := call(10, 20*time.Second); err != nil {
+	if err := call(10, 10); err != nil {
 		t.Fatal(err)
 	}
-	if err := call(2<<20, 20*time.Second); status.Code(err) != codes.ResourceExhausted {
+	if err := call(10, 2<<20); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a response larger than the budget: %v", err)
 	}
-	rest := b.Limit() - b.Used()
-	if !b.TryTake(min(rest, budget.SmallBytes)) {
-		t.Fatal("no small share")
+	taken := int64(0)
+	for n := int64(budget.SmallBytes); n > 0; n /= 2 {
+		for b.TryTake(n) {
+			taken += n
+		}
 	}
-	taken := min(rest, budget.SmallBytes)
-	for b.TryTake(1024) {
-		taken += 1024
+	if err := call(10, 10); err != nil {
+		t.Errorf("a small request without memory: %v", err)
 	}
-	if err := call(10, 20*time.Second); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("without memory: %v", err)
+	if err := call(100_000, 10); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a long request without memory: %v", err)
 	}
 	b.Give(taken)
-	if err := call(10, 20*time.Second); err != nil {
+	if err := call(100_000, 10); err != nil {
 		t.Errorf("with memory again: %v", err)
 	}
 }

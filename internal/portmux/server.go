@@ -161,8 +161,8 @@ func (s *Server) admit(nc net.Conn) bool {
 }
 
 // connBytes is the memory of a connection without its requests and responses: buffers, stacks,
-// tables.
-const connBytes = 32 << 10
+// tables. What its account guarantees is taken besides.
+const connBytes = 24 << 10
 
 // detected removes nc from the connections whose protocol is not known.
 func (s *Server) detected(nc net.Conn) {

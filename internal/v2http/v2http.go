@@ -200,6 +200,9 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	var index int64
 	var now kv.ClusterTime
 	list := listing{budget.NewWalk(r.Context(), budget.FromContext(r.Context()))}
+	if !q.recursive {
+		list.Brief()
+	}
 	defer list.ReleaseGathered()
 	err := h.asCaller(r, func(_ context.Context, c *auth.Caller) (err error) {
 		if err := t.permitted(c.Subject.CanRead, q.recursive); err != nil {

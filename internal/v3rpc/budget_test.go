@@ -57,7 +57,7 @@ func TestListsWithinABudget(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for deadline := time.Now().Add(20 * time.Second); b.Used() > 6*(8<<10); runtime.Gosched() {
+	for deadline := time.Now().Add(20 * time.Second); b.Used() > 6*(48<<10); runtime.Gosched() { // of 6 connections
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes were not released", b.Used())
 		}

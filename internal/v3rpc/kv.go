@@ -61,6 +61,9 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	var sum mvcc.RangeSummary
 	began := time.Now()
 	resp.walk = budget.NewWalk(ctx, budget.FromContext(ctx))
+	if req.SingleKey() {
+		resp.walk.Brief()
+	}
 	err := resp.walk.Run(resp, false, func() error {
 		return s.read(ctx, permitRange(req.KeyRange), func() (err error) {
 			resp.Reset()
