@@ -15,6 +15,7 @@
 package lease
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -133,17 +134,35 @@ func get(lend func([]byte) ([]byte, io.Closer, error), id kv.LeaseID) (l Lease, 
 
 // List returns all leases, sorted by deadline, earliest first, as etcd lists them.
 func List(r mvcc.Reading) (leases []Lease, err error) {
+	err = Each(r, func(l *Lease) error {
+		leases = append(leases, *l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	SortByDeadline(leases)
+	return leases, nil
+}
+
+// SortByDeadline sorts leases by deadline, earliest first.
+func SortByDeadline(leases []Lease) {
+	sort.SliceStable(leases, func(i, j int) bool { return leases[i].Deadline < leases[j].Deadline })
+}
+
+// Each calls visit with all leases, in the order of their IDs, until it returns an error.
+func Each(r mvcc.Reading, visit func(*Lease) error) (err error) {
 	it := r.Cursor([]byte{byte(storage.TableLeases)}, []byte{byte(storage.TableLeases) + 1})
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		var l Lease
-		l, err = decode(it.Key(), it.Value())
-		leases = append(leases, l)
+		if l, err = decode(it.Key(), it.Value()); err == nil {
+			err = visit(&l)
+		}
 	}
 	if err := errors.Join(err, it.Close()); err != nil {
-		return nil, fmt.Errorf("list leases: %w", err)
+		return fmt.Errorf("list leases: %w", err)
 	}
-	sort.SliceStable(leases, func(i, j int) bool { return leases[i].Deadline < leases[j].Deadline })
-	return leases, nil
+	return nil
 }
 
 // listExtended returns the extended leases among up to limit leases from a key of table l on, or
@@ -185,13 +204,23 @@ func HasKey(r mvcc.Reading, id kv.LeaseID, from, to []byte) (bool, error) {
 
 // Keys returns the keys of a lease, in order.
 func Keys(r mvcc.Reading, id kv.LeaseID) (keys [][]byte, err error) {
+	err = EachKey(r, id, func(key []byte) error {
+		keys = append(keys, bytes.Clone(key))
+		return nil
+	})
+	return keys, err
+}
+
+// EachKey calls visit with the keys of a lease, in order, until it returns an error. A key is valid
+// during the call.
+func EachKey(r mvcc.Reading, id kv.LeaseID, visit func(key []byte) error) (err error) {
 	lower, upper := mvcc.LeaseKeyBounds(id)
 	it := r.Cursor(lower, upper)
-	for ok := it.First(); ok; ok = it.Next() {
-		keys = append(keys, append([]byte(nil), it.Key()[len(lower):]...))
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		err = visit(it.Key()[len(lower):])
 	}
-	if err := it.Close(); err != nil {
-		return nil, fmt.Errorf("read keys of lease %x: %w", uint64(id), err)
+	if err := errors.Join(err, it.Close()); err != nil {
+		return fmt.Errorf("read keys of lease %x: %w", uint64(id), err)
 	}
-	return keys, nil
+	return nil
 }

@@ -44,22 +44,17 @@ var (
 
 // campaign serves Election.Campaign: it returns when the caller is the leader.
 func (s *server) campaign(ctx context.Context, req *v3electionpb.CampaignRequest) (any, error) {
-	t, err := s.newTurn(ctx, req.Name, req.Lease)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
-		Compare: []*etcdserverpb.Compare{createdAt(t.key, 0)},
-		Success: []*etcdserverpb.RequestOp{putKey(t.key, req.Value, t.lease)},
-		Failure: []*etcdserverpb.RequestOp{getRange(&etcdserverpb.RangeRequest{Key: t.key})},
+	var t *turn
+	var resp *etcdserverpb.TxnResponse
+	err := s.writeTurn(ctx, func() (err error) {
+		t, resp, err = s.takeTurn(ctx, req.Name, req.Lease, req.Value)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	t.created = resp.Header.Revision
 	if !resp.Succeeded {
 		old := resp.Responses[0].GetResponseRange().Kvs[0]
-		t.created = old.CreateRevision
 		if !bytes.Equal(old.Value, req.Value) {
 			if _, err := s.proclaimAs(ctx, t, req.Value); err != nil {
 				s.leave(ctx, t)

@@ -1,6 +1,7 @@
 package v3rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -171,6 +172,23 @@ func lackingKeys(reading mvcc.Reading, id kv.LeaseID, gaps iter.Seq2[[]byte, []b
 	return nil
 }
 
+const (
+	// leaseBytes is the memory of a lease in a response that is being made.
+	leaseBytes = 160
+	// leaseKeyBytes is the memory of a lease's key in a response, besides its bytes.
+	leaseKeyBytes = 72
+	// leasePause is after how many leases or keys a read looks whether it may go on.
+	leasePause = 256
+)
+
+// step counts n bytes for the i-th lease or key of a response. Its error ends the read.
+func (w *weight) step(i, n int) error {
+	if !w.Gather(n) || i%leasePause == leasePause-1 {
+		return w.Pause()
+	}
+	return nil
+}
+
 // leaseTimeToLive serves Lease.LeaseTimeToLive. Listing the keys requires permission to read all of
 // them; the remaining time does not.
 func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTimeToLiveRequest) (any, error) {
@@ -178,31 +196,48 @@ func (s *server) leaseTimeToLive(ctx context.Context, req *etcdserverpb.LeaseTim
 		return nil, err
 	}
 	var resp *etcdserverpb.LeaseTimeToLiveResponse
-	err := s.readAs(ctx, anyUser, func(subject *auth.Subject) (err error) {
-		reading, now := s.member.Requests.Keys().Reading(), s.member.Leases.ClusterTime()
-		resp = &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
-		l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
-		if err != nil || !ok {
+	w := newWeight(ctx)
+	defer w.end()
+	w.walk.Brief() // the deadline may have to be asked for
+	err := w.walk.Run(w, true, func() error {
+		return s.readAs(ctx, anyUser, func(subject *auth.Subject) (err error) {
+			reading, now := s.member.Requests.Keys().Reading(), s.member.Leases.ClusterTime()
+			resp = &etcdserverpb.LeaseTimeToLiveResponse{Header: s.header(reading.Revision()).proto(), ID: req.ID, TTL: -1}
+			l, ok, err := lease.Get(reading, kv.LeaseID(req.ID))
+			if err != nil || !ok {
+				return err
+			}
+			l.Deadline = s.member.Leases.Deadline(ctx, now, &l)
+			if l.Expired(now) {
+				return nil
+			}
+			resp.TTL, resp.GrantedTTL = l.Left(now), l.TTL
+			if !req.Keys {
+				return nil
+			}
+			if err := lackingKeys(reading, l.ID, subject.Unreadable()); err != nil {
+				return err
+			}
+			resp.Keys, err = listLeaseKeys(reading, l.ID, w)
 			return err
-		}
-		l.Deadline = s.member.Leases.Deadline(ctx, now, &l)
-		if l.Expired(now) {
-			return nil
-		}
-		resp.TTL, resp.GrantedTTL = l.Left(now), l.TTL
-		if !req.Keys {
-			return nil
-		}
-		if err := lackingKeys(reading, l.ID, subject.Unreadable()); err != nil {
-			return err
-		}
-		resp.Keys, err = lease.Keys(reading, l.ID)
-		return err
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return resp, nil
+	return w.hold(ctx, resp)
+}
+
+// listLeaseKeys returns the keys of a lease; none after an error, since the caller may wait then.
+func listLeaseKeys(reading mvcc.Reading, id kv.LeaseID, w *weight) (keys [][]byte, err error) {
+	err = lease.EachKey(reading, id, func(key []byte) error {
+		keys = append(keys, bytes.Clone(key))
+		return w.step(len(keys), len(key)+leaseKeyBytes)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keys, nil
 }
 
 // leaseLeases serves Lease.LeaseLeases. As in etcd it requires permission to read every key of
@@ -212,23 +247,39 @@ func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesReq
 		return nil, err
 	}
 	var resp *etcdserverpb.LeaseLeasesResponse
-	err := s.readAs(ctx, anyUser, func(subject *auth.Subject) error {
-		reading := s.member.Requests.Keys().Reading()
-		leases, err := lease.List(reading)
-		if err != nil {
+	w := newWeight(ctx)
+	defer w.end()
+	err := w.walk.Run(w, true, func() error {
+		return s.readAs(ctx, anyUser, func(subject *auth.Subject) (err error) {
+			reading := s.member.Requests.Keys().Reading()
+			resp = &etcdserverpb.LeaseLeasesResponse{Header: s.header(reading.Revision()).proto()}
+			resp.Leases, err = listLeases(reading, subject, w)
 			return err
-		}
-		resp = &etcdserverpb.LeaseLeasesResponse{Header: s.header(reading.Revision()).proto()}
-		for i := range leases {
-			if err := lackingKeys(reading, leases[i].ID, subject.Unreadable()); err != nil {
-				return err
-			}
-			resp.Leases = append(resp.Leases, &etcdserverpb.LeaseStatus{ID: int64(leases[i].ID)})
-		}
-		return nil
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return resp, nil
+	return w.hold(ctx, resp)
+}
+
+// listLeases returns all leases, by deadline, to a user who may read all their keys.
+func listLeases(reading mvcc.Reading, subject *auth.Subject, w *weight) ([]*etcdserverpb.LeaseStatus, error) {
+	var leases []lease.Lease
+	err := lease.Each(reading, func(l *lease.Lease) error {
+		if err := lackingKeys(reading, l.ID, subject.Unreadable()); err != nil {
+			return err
+		}
+		leases = append(leases, *l)
+		return w.step(len(leases), leaseBytes)
+	})
+	if err != nil {
+		return nil, err
+	}
+	lease.SortByDeadline(leases)
+	list := make([]*etcdserverpb.LeaseStatus, len(leases))
+	for i := range leases {
+		list[i] = &etcdserverpb.LeaseStatus{ID: int64(leases[i].ID)}
+	}
+	return list, nil
 }

@@ -145,7 +145,8 @@ func (r *rangeResponse) Reset() {
 	r.kvs, r.full = r.full[0][:0], nil
 }
 
-// Drop implements budget.Response: it releases a response that is not sent.
+// Drop implements budget.Response: it releases a response that is not sent. It does nothing once
+// the response has been encoded.
 func (r *rangeResponse) Drop() {
 	r.Reset()
 	freePiece(r.kvs)
@@ -226,10 +227,11 @@ func (r *rangeResponse) pieceDone() func(piece []byte) {
 	}
 }
 
-// takeList returns the bytes before the list and its pieces, and releases the response.
+// takeList returns the bytes before the list and its pieces, which pieceDone releases.
 func (r *rangeResponse) takeList(before []byte) [][]byte {
 	pieces := append(append(make([][]byte, 0, len(r.full)+2), before), r.full...)
 	pieces = append(pieces, r.kvs)
 	r.kvs, r.full = nil, nil
+	r.walk.LeavePieces()
 	return pieces
 }

@@ -32,23 +32,20 @@ var errSessionExpired = errors.New("mutex: session is expired")
 // lock serves Lock.Lock: it returns when the caller holds the lock. A repeated call with the same
 // lease has the same turn.
 func (s *server) lock(ctx context.Context, req *v3lockpb.LockRequest) (any, error) {
-	t, err := s.newTurn(ctx, req.Name, req.Lease)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := s.transact(ctx, &etcdserverpb.TxnRequest{
-		Compare: []*etcdserverpb.Compare{createdAt(t.key, 0)},
-		Success: []*etcdserverpb.RequestOp{putKey(t.key, nil, t.lease)},
-		Failure: []*etcdserverpb.RequestOp{getRange(&etcdserverpb.RangeRequest{Key: t.key})},
+	var t *turn
+	var resp *etcdserverpb.TxnResponse
+	free := false
+	err := s.writeTurn(ctx, func() (err error) {
+		if t, resp, err = s.takeTurn(ctx, req.Name, req.Lease, nil); err == nil {
+			alone, readErr := s.alone(t)
+			free = alone && readErr == nil // else the caller waits, and finds out again
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	t.created = resp.Header.Revision
-	if !resp.Succeeded {
-		t.created = resp.Responses[0].GetResponseRange().Kvs[0].CreateRevision
-	}
-	if alone, err := s.alone(t); alone && err == nil {
+	if free {
 		return &v3lockpb.LockResponse{Header: resp.Header, Key: t.key}, nil
 	}
 	if err := s.await(ctx, t); err != nil {

@@ -135,13 +135,22 @@ func (s *server) streamRange(op *mvcc.RangeOp, stream grpc.ServerStream) error {
 			invariant.Check(c.keys > 0 || all.Count == sum.Count, "the last chunk of a range of %d records holds none", all.Count)
 			c.final = true
 			c.header, c.more, c.count = s.header(all.Revision), all.More, all.Count
-			return stream.SendMsg(c)
+			return c.send(stream)
 		}
 		chunks.Pass(c.last, c.keys, sum)
-		if err := stream.SendMsg(c); err != nil {
+		if err := c.send(stream); err != nil {
 			return err
 		}
 	}
+}
+
+// send sends a chunk and releases it, also when the stream has ended before it was encoded.
+func (c *chunk) send(stream grpc.ServerStream) error {
+	err := stream.SendMsg(c)
+	if err != nil {
+		c.Drop()
+	}
+	return err
 }
 
 // readChunk reads the next chunk of rest, the unread part of a range that the caller must be

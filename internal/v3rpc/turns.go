@@ -37,6 +37,43 @@ type turn struct {
 	created int64
 }
 
+// turnWritesMax is how many calls for a turn write at a time, and how many that give up. All other
+// writes are batched with those few: thousands of calls for one lock delay one another, and not the
+// rest.
+const turnWritesMax = 64
+
+// writeTurn runs a function that writes for a turn.
+func (s *server) writeTurn(ctx context.Context, write func() error) error {
+	select {
+	case s.turnWrites <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turnWrites }()
+	return write()
+}
+
+// takeTurn puts the key of a caller's turn, unless the caller's lease has one already. The response
+// is that of the transaction.
+func (s *server) takeTurn(ctx context.Context, name []byte, lease int64, value []byte) (t *turn, resp *etcdserverpb.TxnResponse, err error) {
+	if t, err = s.newTurn(ctx, name, lease); err != nil {
+		return nil, nil, err
+	}
+	resp, err = s.transact(ctx, &etcdserverpb.TxnRequest{
+		Compare: []*etcdserverpb.Compare{createdAt(t.key, 0)},
+		Success: []*etcdserverpb.RequestOp{putKey(t.key, value, t.lease)},
+		Failure: []*etcdserverpb.RequestOp{getRange(&etcdserverpb.RangeRequest{Key: t.key})},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	t.created = resp.Header.Revision
+	if !resp.Succeeded {
+		t.created = resp.Responses[0].GetResponseRange().Kvs[0].CreateRevision
+	}
+	return t, resp, nil
+}
+
 // queueOf returns the prefix of the keys of a queue.
 func queueOf(name []byte) []byte { return append(bytes.Clone(name), '/') }
 
@@ -125,9 +162,12 @@ func (s *server) leave(ctx context.Context, t *turn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	// at the latest, the key is deleted with the lease
-	_, _ = s.transact(ctx, &etcdserverpb.TxnRequest{
-		Compare: []*etcdserverpb.Compare{createdAt(t.key, t.created)},
-		Success: []*etcdserverpb.RequestOp{deleteKey(t.key)},
+	_ = s.writeTurn(ctx, func() error {
+		_, err := s.transact(ctx, &etcdserverpb.TxnRequest{
+			Compare: []*etcdserverpb.Compare{createdAt(t.key, t.created)},
+			Success: []*etcdserverpb.RequestOp{deleteKey(t.key)},
+		})
+		return err
 	})
 }
 

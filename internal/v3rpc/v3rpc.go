@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"cairn/internal/metrics"
 	"cairn/internal/tracing"
@@ -58,7 +59,12 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 	if cfg.WatchProgressInterval <= 0 {
 		cfg.WatchProgressInterval = watchProgressInterval
 	}
-	s := &server{member: m, meters: meters, cfg: cfg, hashing: make(chan struct{}, 1), longWrites: make(chan struct{}, 1), snapshots: make(chan struct{}, snapshotsMax), queues: queues{queues: map[string]*queue{}, linger: queueLinger}}
+	s := &server{
+		member: m, meters: meters, cfg: cfg,
+		hashing: make(chan struct{}, 1), longWrites: make(chan struct{}, 1),
+		turnWrites: make(chan struct{}, turnWritesMax), snapshots: make(chan struct{}, snapshotsMax),
+		queues: queues{queues: map[string]*queue{}, linger: queueLinger},
+	}
 	o := observer{meters: meters, tracer: cfg.Tracer, slow: slowLog{log: cfg.Logger, limit: cfg.SlowRequest}}
 	for _, desc := range []*grpc.ServiceDesc{&kvService, &clusterService, &maintenanceService, &authService, &watchService, &leaseService, &lockService, &electionService, &migrationService} {
 		r.RegisterService(observed(admitted(desc), o), s)
@@ -74,6 +80,7 @@ type server struct {
 	hashing    chan struct{} // has a token while a hash is being computed
 	longWrites chan struct{} // has a token while a command that takes long is in the log
 	snapshots  chan struct{} // has a token for each snapshot that is being sent
+	turnWrites chan struct{} // has a token for each call that writes for a turn in a queue
 	queues     queues
 	// revisionBytes is what watch streams expect a single revision to take; see expectRevisions.
 	revisionBytes atomic.Int64
@@ -94,19 +101,24 @@ func call[Req any](full string, method func(*server, context.Context, *Req) (any
 			return nil, err
 		}
 		if intercept == nil {
-			return finish(method(srv.(*server), ctx, req))
+			resp, err := method(srv.(*server), ctx, req)
+			return finish(ctx, resp, err)
 		}
 		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: full}
 		return intercept(ctx, req, info, func(ctx context.Context, req any) (any, error) {
-			return finish(method(srv.(*server), ctx, req.(*Req)))
+			resp, err := method(srv.(*server), ctx, req.(*Req))
+			return finish(ctx, resp, err)
 		})
 	}
 }
 
-// finish converts an error to the wire.
-func finish(resp any, err error) (any, error) {
+// finish converts an error to the wire, and counts a long response that does not count already.
+func finish(ctx context.Context, resp any, err error) (any, error) {
 	if err != nil {
 		return nil, wireError(err)
+	}
+	if m, ok := resp.(proto.Message); ok {
+		return holdMessage(ctx, m)
 	}
 	return resp, nil
 }

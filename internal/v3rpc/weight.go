@@ -95,12 +95,28 @@ func (w *weight) hold(ctx context.Context, m proto.Message) (any, error) {
 		return m, nil
 	}
 	if w == nil || w.walk.Gathered() < int64(n)/2 {
-		h, err := holdResult(ctx, n)
-		return &heldResponse{m, h}, err
+		return holdMessage(ctx, m)
 	}
 	bytes := w.walk.Gathered()
 	w.walk.Keep()
 	return &heldResponse{m, held{account: w.walk.Account(), bytes: bytes, response: true}}, nil
+}
+
+// holdMessage returns a response as it is, or one that counts in the client's account until it has
+// been encoded.
+func holdMessage(ctx context.Context, m proto.Message) (any, error) {
+	if _, counts := m.(*heldResponse); counts {
+		return m, nil
+	}
+	n := proto.Size(m)
+	if n <= heldBytesMin {
+		return m, nil
+	}
+	h, err := holdResult(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return &heldResponse{m, h}, nil
 }
 
 // heldBytesMin is the size up to which a result does not count.
