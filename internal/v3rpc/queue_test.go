@@ -22,7 +22,7 @@ func (m *localStore) delete(t testing.TB, key string) {
 }
 
 func (m *localStore) server() *server {
-	return &server{member: m.member(), meters: metrics.New(1), cfg: Config{TxnOpsMax: 128}, queues: queues{queues: map[string]*queue{}}}
+	return &server{member: m.member(), meters: metrics.New(1), cfg: Config{TxnOpsMax: 128}, turnWrites: make(chan struct{}, turnWritesMax), queues: queues{queues: map[string]*queue{}}}
 }
 
 // take puts the key of a turn.

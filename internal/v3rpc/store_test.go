@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"cairn/internal/auth"
+	"cairn/internal/kv"
+	"cairn/internal/lease"
 	"cairn/internal/machine"
 	"cairn/internal/mvcc"
 	"cairn/internal/storage"
@@ -58,7 +60,23 @@ func newLocalStore(t testing.TB, limits watch.Limits) *localStore {
 	return m
 }
 
-func (m *localStore) member() Member { return Member{Requests: m, Role: m, Watches: m} }
+func (m *localStore) member() Member { return Member{Requests: m, Role: m, Watches: m, Leases: m} }
+
+// ClusterTime implements Leases.
+func (*localStore) ClusterTime() kv.ClusterTime { return 1 }
+
+// RenewLeases implements Leases.
+func (*localStore) RenewLeases(context.Context, []kv.LeaseID, []int64) (int64, error) {
+	return 0, errors.New("not in this test")
+}
+
+// RenewAtOnce implements Leases.
+func (*localStore) RenewAtOnce(kv.LeaseID) (ttl, revision int64, ok bool) { return 0, 0, false }
+
+// Deadline implements Leases.
+func (*localStore) Deadline(_ context.Context, _ kv.ClusterTime, l *lease.Lease) kv.ClusterTime {
+	return l.Deadline
+}
 
 // IsLearner implements Role.
 func (*localStore) IsLearner() bool { return false }

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"testing"
 	"time"
 
@@ -41,22 +40,6 @@ func (w *waitingStore) WaitLinearizable(context.Context) error {
 
 // Gate implements Requests.
 func (w *waitingStore) Gate() *auth.Gate { return w.gate }
-
-// ClusterTime implements Leases.
-func (*waitingStore) ClusterTime() kv.ClusterTime { return 1 }
-
-// RenewLeases implements Leases.
-func (*waitingStore) RenewLeases(context.Context, []kv.LeaseID, []int64) (int64, error) {
-	return 0, errors.New("not in this test")
-}
-
-// RenewAtOnce implements Leases.
-func (*waitingStore) RenewAtOnce(kv.LeaseID) (ttl, revision int64, ok bool) { return 0, 0, false }
-
-// Deadline implements Leases.
-func (*waitingStore) Deadline(_ context.Context, _ kv.ClusterTime, l *lease.Lease) kv.ClusterTime {
-	return l.Deadline
-}
 
 func (w *waitingStore) changeUsers(t *testing.T, commands ...auth.Command) {
 	t.Helper()
