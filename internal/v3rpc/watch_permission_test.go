@@ -63,9 +63,9 @@ func (c *watchClient) SendMore(m any) error { return c.SendMsg(m) }
 // Flush implements batchStream.
 func (*watchClient) Flush() {}
 
-// TestWatchCreationIsPermitted: a watch is created only for keys all of which its user may read when
-// it is created. Neither the range of a permission that has been revoked nor one that begins or ends
-// beside it will do, and the refusal tells nothing of the keys.
+// TestWatchCreationIsPermitted: a watch is created only for keys all of which its user may read
+// when it is created: not for a range that begins or ends beside that of the permission, and not
+// once the permission has been revoked. A refusal tells nothing of the keys.
 func TestWatchCreationIsPermitted(t *testing.T) {
 	store := newLocalStore(t, watch.Limits{})
 	users, err := auth.Open(store.db)
