@@ -17,7 +17,9 @@ import (
 // returns the compact revision after each hour.
 func compactions(t *testing.T, a compactor.Policy, hours int) (after []int64) {
 	synctest.Test(t, func(t *testing.T) {
-		m := start(t, testConfig(newDisk(t)))
+		cfg := testConfig(newDisk(t))
+		cfg.TickInterval = 5 * time.Second // hours of shorter ticks take minutes of real time
+		m := start(t, cfg)
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
 		go func() {
