@@ -64,7 +64,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build console install dist deb image test behind race sim torture hostile soak migrate damage large fuzz lint bench generate man deps
+.PHONY: help run cluster build console install dist deb image test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -125,6 +125,10 @@ torture: ## kill, pause, cut off, damage and replace members of real clusters fo
 hostile: build ## run each attack of test/hostile and the matrix of slow readers in full; takes an hour or two. Then make soak
 	CAIRN_HOSTILE=full CAIRN_TEST_ETCD=$(BIN)/etcd go test -count 1 -timeout 3h -v ./test/hostile
 	$(MAKE) soak
+
+matrix: build ## run the full matrix of slow readers, and print one table; AGAINST=/usr/bin/etcd attacks another etcd
+	CAIRN_HOSTILE=matrix CAIRN_TEST_ETCD=$(or $(AGAINST),$(BIN)/etcd) $(if $(AGAINST),CAIRN_HOSTILE_FLAGS= CAIRN_TEST_ETCD_FLAGS=--enable-v2=true) \
+		go test -count 1 -timeout 20m -v -run TestSlowReaders ./test/hostile
 
 soak: ## attack the peer ports, then the client ports, of clusters under load for MINUTES=n each (60), and check what clients saw
 	@mkdir -p $(BIN)/tools
