@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"cairn/internal/budget"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"cairn/internal/budget"
 )
 
 // The states of a connection.
@@ -63,6 +62,7 @@ func (c *conn) serve() {
 		req, x, err := c.readRequest()
 		if err != nil {
 			c.refuse(err)
+			c.socket.release() // also if another goroutine has closed the connection meanwhile
 			return
 		}
 		switch c.handle(x, req) {
@@ -204,6 +204,7 @@ func (c *conn) close() {
 	c.ending.Do(func() {
 		c.state.Store(stateClosed)
 		_ = c.socket.nc.Close() // the error has no consequence
+		c.socket.release()
 		c.account.Close()
 		c.closed()
 		c.srv.remove(c)
@@ -241,6 +242,7 @@ type hijackedConn struct {
 func (t *hijackedConn) Close() error {
 	err := t.Conn.Close()
 	t.c.ending.Do(func() {
+		t.c.socket.release()
 		t.c.account.Close()
 		t.c.closed()
 	})

@@ -1,17 +1,17 @@
 package http1
 
 import (
+	"cairn/internal/budget"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"cairn/internal/budget"
 )
 
 // bufferBytes is the size of a read. A longer head grows the buffer; a longer body does not pass
@@ -35,7 +35,7 @@ type socket struct {
 	buf     *[]byte // nil while no bytes are read ahead
 	r, w    int     // (*buf)[r:w] are the bytes read ahead
 	account *budget.Account
-	taken   int64 // from it, for a buffer larger than bufferBytes
+	taken   atomic.Int64 // from it, for a buffer larger than bufferBytes
 
 	reading readCall
 	writing writeCall
@@ -159,11 +159,11 @@ func (s *socket) drop() {
 		buffers.Put(s.buf)
 	}
 	s.buf, s.r, s.w = nil, 0, 0
-	if s.taken != 0 {
-		s.account.Give(s.taken)
-		s.taken = 0
-	}
+	s.release()
 }
+
+// release gives back what was taken for the buffer: once it is empty, or the connection is closed.
+func (s *socket) release() { s.account.Give(s.taken.Swap(0)) }
 
 // grow enlarges a full buffer, up to limit bytes, and reports whether it could.
 func (s *socket) grow(limit int) bool {
@@ -182,7 +182,8 @@ func (s *socket) grow(limit int) bool {
 		grown := make([]byte, size)
 		ahead := copy(grown, s.ahead())
 		s.drop()
-		s.buf, s.w, s.taken = &grown, ahead, int64(size)
+		s.buf, s.w = &grown, ahead
+		s.taken.Store(int64(size))
 	}
 	return true
 }
