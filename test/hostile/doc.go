@@ -2,8 +2,9 @@
 // well-behaved client meanwhile.
 //
 // It is a test: small, within seconds, in `make test`; in full with CAIRN_HOSTILE=full (`make
-// hostile`). With CAIRN_HOSTILE=matrix (`make matrix`) the slow readers run at their full size, each
-// cell for a second, and only their memory and failed requests fail the test. It can be run against another etcd:
+// hostile`). With CAIRN_HOSTILE=matrix (`make matrix`) the slow readers run at their full size,
+// each cell for a second, and only their memory and failed requests fail the test. It can be run
+// against another etcd:
 //
 //	CAIRN_TEST_ETCD=/usr/bin/etcd CAIRN_HOSTILE_FLAGS= go test ./test/hostile -v
 //
