@@ -63,6 +63,9 @@ func (c *watchClient) SendMore(m any) error { return c.SendMsg(m) }
 // Flush implements batchStream.
 func (*watchClient) Flush() {}
 
+// RecvBuffered implements batchStream.
+func (*watchClient) RecvBuffered(any) bool { return false }
+
 // TestWatchCreationIsPermitted: a watch is created only for keys all of which its user may read
 // when it is created: not for a range that begins or ends beside that of the permission, and not
 // once the permission has been revoked. A refusal tells nothing of the keys.
