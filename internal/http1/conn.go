@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"cairn/internal/budget"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // The states of a connection.

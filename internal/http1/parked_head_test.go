@@ -1,11 +1,12 @@
 package http1
 
 import (
-	"cairn/internal/budget"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"cairn/internal/budget"
 )
 
 // The heads of parked requests count in the budget: those for which there is no memory are refused,

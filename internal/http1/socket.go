@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"cairn/internal/budget"
 	"errors"
 	"io"
 	"net"
@@ -10,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"cairn/internal/budget"
 
 	"golang.org/x/sys/unix"
 )
