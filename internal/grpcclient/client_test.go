@@ -45,11 +45,11 @@ func serve(t *testing.T, k *kv, opts ...grpc.ServerOption) (address string, s *g
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20))...)
-	pb.RegisterKVServer(s, k)
-	go func() { _ = s.Serve(l) }() // ends with Stop
-	t.Cleanup(s.Stop)
-	return l.Addr().String(), s
+	server := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20))...)
+	pb.RegisterKVServer(server, k)
+	go func() { _ = server.Serve(l) }() // ends with Stop
+	t.Cleanup(server.Stop)
+	return l.Addr().String(), server
 }
 
 func newClient(t *testing.T, o Options, endpoints ...string) pb.KVClient {

@@ -167,7 +167,8 @@ func (m *Machine) commit() error {
 	if m.restarted {
 		defer m.keys.BeginReplace().Done()
 	}
-	defer m.changeLeases(m.leaseChanges, m.leasesReplaced)()
+	leasesReadable := m.changeLeases(m.leaseChanges, m.leasesReplaced)
+	defer leasesReadable()
 	if err := m.b.Commit(false); err != nil {
 		m.w.Fail()
 		return fmt.Errorf("commit batch at entry %d: %w", m.next.index, err)

@@ -74,7 +74,8 @@ func (m *Machine) Install(t *storage.Tables, meta snapshot.Meta) error {
 	}
 	r := m.keys.BeginReplace()
 	defer r.Done()
-	defer m.changeLeases(nil, true)()
+	leasesReadable := m.changeLeases(nil, true)
+	defer leasesReadable()
 	if err := m.db.Replace(t); err != nil {
 		return fmt.Errorf("install snapshot: %w", err)
 	}

@@ -94,7 +94,7 @@ func TestSecureProxies(t *testing.T) {
 		}
 		v3 := client(c.side.config)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
+		t.Cleanup(cancel)
 		harness.Await(t, c.name+" serves v3", func() bool {
 			bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
 			defer cancel()
@@ -107,7 +107,7 @@ func TestSecureProxies(t *testing.T) {
 		without := c.side.config.Clone()
 		without.Certificates = nil
 		short, cancelShort := context.WithTimeout(ctx, time.Second)
-		defer cancelShort()
+		t.Cleanup(cancelShort)
 		if r, err := client(without).Get(short, "/"+c.name); err == nil {
 			t.Errorf("%s serves a client without a certificate: %+v", c.name, r)
 		}
@@ -115,7 +115,7 @@ func TestSecureProxies(t *testing.T) {
 			continue
 		}
 		h := &http.Client{Transport: &http.Transport{TLSClientConfig: c.side.config}}
-		defer h.CloseIdleConnections()
+		t.Cleanup(h.CloseIdleConnections)
 		resp, err := h.Get("https://" + c.address + "/v2/keys/" + c.name)
 		must(t, err)
 		text, err := io.ReadAll(resp.Body)

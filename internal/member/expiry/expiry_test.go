@@ -34,7 +34,6 @@ type fakeMember struct {
 	leases   int        // calls of LeaseExpired
 	stopping bool
 	promises *lease.Promises
-	ended    []lease.Command // the commands of renewals in memory
 }
 
 // Leadership implements expiry.Leases.
