@@ -149,7 +149,8 @@ func TestGuarantee(t *testing.T) {
 			continue
 		}
 	}
-	if !good.TryTake(guaranteeBytes/2) || !good.TryTake(guaranteeBytes/2) || good.TryTake(1) {
+	first, second := good.TryTake(guaranteeBytes/2), good.TryTake(guaranteeBytes/2)
+	if !first || !second || good.TryTake(1) {
 		t.Error("the guarantee was not had once")
 	}
 	if late := b.Open(); late.TryTake(1) {
