@@ -108,7 +108,7 @@ func TestReportText(t *testing.T) {
 	rec.success(1, 250*time.Millisecond, start.Add(2*time.Second))
 	rec.failure(errors.New("etcdserver: too many requests"), start.Add(2*time.Second))
 	before := usageSample{present: true, user: time.Second, system: time.Second}
-	after := usageSample{present: true, user: 1100 * time.Millisecond, system: 1100 * time.Millisecond, rssBytes: 100 << 20, rssPeak: 3 << 29, client: 20020 * time.Microsecond}
+	after := usageSample{present: true, user: 1100 * time.Millisecond, system: 1100 * time.Millisecond, rssBytes: 100 << 20, rssPeak: 3 << 29, written: 1024, client: 20020 * time.Microsecond}
 	s := defaultSettings()
 	s.pid, s.connections, s.clients = 7, 2, 8
 	got := newReport(mixedKind, s, []string{"get", "put"}, rec, before, after).text()
@@ -120,6 +120,7 @@ func TestReportText(t *testing.T) {
     put         p50 250 ms  p90 250 ms  p99 250 ms  p99.9 250 ms  max 250 ms  (1 requests)
   worst second  second 1: 1000 requests, the slowest 1.00 ms
   server        99.9 µs CPU per request (50.0 µs user, 50.0 µs system), 0.10 cores
+                0.50 KiB written to disk per second
                 100 MiB memory (RSS), 1.50 GiB at its peak, process 7
   client        10.0 µs CPU per request
   error         1 × etcdserver: too many requests
