@@ -96,7 +96,7 @@ func (b *browser) watch(origin string) (string, *websocket.Conn) {
 
 func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// enableAuth adds root and a user alice with the role app, who may read and write /app/.
+// enableAuth adds root, and the user alice with the role app, which grants access to /app/.
 func (b *browser) enableAuth() {
 	b.t.Helper()
 	for _, step := range [][2]string{

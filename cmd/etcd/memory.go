@@ -79,7 +79,7 @@ const (
 	collectorPercentMax = 100
 )
 
-// collectorPace sets the pace of the collector. extra is headroom beyond what is to be scanned,
+// collectorPace sets the pace of the collector. extra is headroom beyond the bytes to scan,
 // while collections are frequent.
 type collectorPace struct{ extra uint64 }
 

@@ -24,8 +24,8 @@ import (
 )
 
 // The scripts of testdata/faults run every command with a wrong argument, against an endpoint on
-// which nothing listens, and as a user who may not do it. They run in this process, since starting
-// etcdctl 300 times would take a minute, and share a server with the users root:root and
+// which nothing listens, and as a user without the permission. They run in this process, since
+// starting etcdctl 300 times would take a minute, and share a server with the users root:root and
 // guest:guest; guest has no permissions.
 const faultScripts = "testdata/faults"
 

@@ -1,7 +1,7 @@
 // Package console serves the web console: its files under /console/ and its API under /console/api/
 // (docs/console-api.md). The sources of the files are in web/; dist/ has what is built from them.
 //
-// It owns the sessions (a cookie that has a token of v3), the rules for who is served, and the
+// It owns the sessions (a cookie that has a token of v3), the rules of access, and the
 // requests that etcd's API does not have: the tree of keys, search, the history of a key, samples
 // of the member's counters, and views of the cluster, of leases and of locks. It does not own
 // etcd's requests: the page sends them to the JSON gateway, and Wrap gives them the session's

@@ -37,7 +37,7 @@ type permissionResponse struct {
 }
 
 // permission returns whether a user may read and write a key or a range, and which permissions
-// decide. A user who is not root may request it for the user itself.
+// decide. Other users than root may request it only for themselves.
 func (c *call) permission() (any, error) {
 	var in permissionRequest
 	if err := c.decode(&in); err != nil {
