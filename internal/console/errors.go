@@ -1,65 +1,25 @@
 package console
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"cairn/internal/alarm"
 	"cairn/internal/auth"
-	"cairn/internal/budget"
-	"cairn/internal/member"
-	"cairn/internal/migration"
-	"cairn/internal/mvcc"
-	"cairn/internal/replica"
 	"cairn/internal/v2tree"
+	"cairn/internal/v3rpc"
 )
 
-// wireErrors has the statuses of errors that the API returns; the texts are those of the RPCs.
-var wireErrors = []struct{ err, wire error }{
-	{auth.Denied, rpctypes.ErrGRPCPermissionDenied},
-	{auth.NoCredentials, status.Error(codes.Unauthenticated, "etcdserver: log in first")},
-	{auth.BadToken, rpctypes.ErrGRPCInvalidAuthToken},
-	{auth.TokenAhead, rpctypes.ErrGRPCInvalidAuthToken},
-	{auth.OldRevision, rpctypes.ErrGRPCAuthOldRevision},
-	{auth.BadPassword, rpctypes.ErrGRPCAuthFailed},
-	{auth.NotEnabled, rpctypes.ErrGRPCAuthNotEnabled},
-	{auth.UserNotFound, rpctypes.ErrGRPCUserNotFound},
-	{auth.TooManyLogins, rpctypes.ErrGRPCRequestTooManyRequests},
-	{auth.VerifyOnly, status.Error(codes.FailedPrecondition, "etcdserver: "+auth.VerifyOnly.Error())},
-	{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
-	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
-	{mvcc.ErrLoading, status.Error(codes.Unavailable, "etcdserver: "+mvcc.ErrLoading.Error())},
-	{mvcc.ErrOvertaken, status.Error(codes.Unavailable, "etcdserver: "+mvcc.ErrOvertaken.Error())},
-	{alarm.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
-	{alarm.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
-	{migration.ErrMigrating, status.Error(codes.FailedPrecondition, "etcdserver: "+migration.ErrMigrating.Error())},
-	{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
-	{member.ErrTimeout, rpctypes.ErrGRPCTimeout},
-	{member.ErrLeaderChanged, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
-	{member.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
-	{member.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
-	{member.ErrStopped, rpctypes.ErrGRPCStopped},
-	{budget.ErrExhausted, rpctypes.ErrGRPCRequestTooManyRequests},
-	{context.Canceled, rpctypes.ErrGRPCCanceled},
-	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
-}
+// errNoCredentials refuses a request without a session. The RPCs' text for it is about an empty
+// user name, which would mislead the console's user.
+var errNoCredentials = status.Error(codes.Unauthenticated, "etcdserver: log in first")
 
 // errBusy refuses a request that found too many others in progress.
 var errBusy = status.Error(codes.ResourceExhausted, "etcdserver: too many requests of the console read many keys: retry")
-
-// statuses are the HTTP statuses of gRPC's codes.
-var statuses = map[codes.Code]int{
-	codes.InvalidArgument: http.StatusBadRequest, codes.NotFound: http.StatusNotFound, codes.PermissionDenied: http.StatusForbidden,
-	codes.ResourceExhausted: http.StatusTooManyRequests, codes.FailedPrecondition: http.StatusBadRequest, codes.OutOfRange: http.StatusBadRequest,
-	codes.Unavailable: http.StatusServiceUnavailable, codes.Unauthenticated: http.StatusUnauthorized, codes.DeadlineExceeded: http.StatusGatewayTimeout,
-	codes.Unimplemented: http.StatusNotImplemented,
-}
 
 // refusalError is an error with an HTTP status other than its code's.
 type refusalError struct {
@@ -78,29 +38,22 @@ func invalidf(format string, args ...any) error {
 
 // statusOf returns the status that the client gets, and its HTTP status.
 func statusOf(err error) (*status.Status, int) {
-	var refused refusalError
-	if errors.As(err, &refused) {
+	var (
+		st      *status.Status
+		refused refusalError
+		v2      *v2tree.Error
+	)
+	switch {
+	case errors.As(err, &refused):
 		return status.Convert(refused.error), refused.status
-	}
-	st, ok := status.FromError(err)
-	if !ok {
-		st = status.New(codes.Unknown, err.Error())
-		for _, e := range wireErrors {
-			if errors.Is(err, e.err) {
-				st = status.Convert(e.wire)
-				break
-			}
-		}
-	}
-	var v2 *v2tree.Error
-	if errors.As(err, &v2) {
+	case errors.As(err, &v2):
 		st = status.New(v2Code(v2.Code), "etcdserver: "+v2Texts[v2.Code]+": "+v2.Cause)
+	case errors.Is(err, auth.NoCredentials):
+		st = status.Convert(errNoCredentials)
+	default:
+		st = status.Convert(v3rpc.WireError(err))
 	}
-	code, known := statuses[st.Code()]
-	if !known {
-		code = http.StatusInternalServerError
-	}
-	return st, code
+	return st, runtime.HTTPStatusFromCode(st.Code())
 }
 
 // v2Texts are the texts of refusals of the v2 API.

@@ -172,7 +172,7 @@ func TestCheckFindsBreaches(t *testing.T) {
 		}},
 		"one program from another": {
 			files: map[string]string{"cmd/etcd/main.go": doc("main") + `import _ "cairn/cmd/etcdctl/internal/cli"`},
-			want:  "layer 8 imports cmd/etcdctl/internal/cli of layer 8",
+			want:  "layer 9 imports cmd/etcdctl/internal/cli of layer 9",
 		},
 		"goroutine in the core": {
 			files: map[string]string{"internal/mvcc/mvcc.go": doc("mvcc") + "func f() { go f() }"},

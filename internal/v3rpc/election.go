@@ -216,7 +216,7 @@ func observe(srv any, stream grpc.ServerStream) error {
 			if errors.Is(err, watch.ErrClosed) {
 				err = context.Canceled
 			}
-			return wireError(err)
+			return WireError(err)
 		}
 	}
 }

@@ -27,6 +27,7 @@ var wireErrors = []struct{ err, wire error }{
 	{mvcc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{mvcc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{mvcc.ErrLoading, status.Error(codes.Unavailable, "etcdserver: "+mvcc.ErrLoading.Error())},
+	{mvcc.ErrOvertaken, status.Error(codes.Unavailable, "etcdserver: "+mvcc.ErrOvertaken.Error())},
 	{migration.ErrMigrating, status.Error(codes.FailedPrecondition, "etcdserver: "+migration.ErrMigrating.Error())},
 	{mvcc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
@@ -83,8 +84,9 @@ var migrationRefusals = []error{
 	migration.ErrNotNew, migration.ErrOtherSource, migration.ErrPhase, migration.ErrRevision, mvcc.ErrHistory, lease.ErrRestored,
 }
 
-// wireError returns the gRPC status for the client.
-func wireError(err error) error {
+// WireError returns the gRPC status of an error for the client. It returns an error that is a
+// status already, as it is; one that the table does not have becomes Unknown with its own text.
+func WireError(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}

@@ -114,7 +114,7 @@ func (s *server) renewAll(stream grpc.ServerStream, batch batchStream, ids []kv.
 	ttls := make([]int64, len(ids))
 	revision, err := s.renew(stream.Context(), ids, ttls)
 	if err != nil {
-		return wireError(err)
+		return WireError(err)
 	}
 	resp := &renewalResponse{header: s.header(revision)}
 	for i, id := range ids {

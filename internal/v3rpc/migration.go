@@ -67,7 +67,7 @@ func (s *server) migration() (*wrapperspb.BytesValue, error) {
 func migrationApply(srv any, stream grpc.ServerStream) error {
 	s, ctx := srv.(*server), stream.Context()
 	if err := s.checkRoot(ctx); err != nil { // before memory is taken for commands
-		return wireError(err)
+		return WireError(err)
 	}
 	account := budget.FromContext(ctx)
 	for {
@@ -80,7 +80,7 @@ func migrationApply(srv any, stream grpc.ServerStream) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return wireError(err)
+			return WireError(err)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func rangeStream(srv any, stream grpc.ServerStream) error {
 		err = s.streamRange(op, stream)
 	}
 	if err != nil {
-		return wireError(err)
+		return WireError(err)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func snapshotStream(srv any, stream grpc.ServerStream) error {
 	}
 	err := s.asRoot(stream.Context(), func(context.Context) error { return s.sendSnapshot(stream) })
 	if err != nil {
-		return wireError(err)
+		return WireError(err)
 	}
 	return nil
 }

@@ -85,6 +85,7 @@ func TestWireErrors(t *testing.T) {
 		{fmt.Errorf("range: %w", mvcc.ErrFutureRevision), codes.OutOfRange, "etcdserver: mvcc: required revision is a future revision"},
 		{mvcc.ErrKeyNotFound, codes.InvalidArgument, "etcdserver: key not found"},
 		{mvcc.ErrLeaseNotFound, codes.NotFound, "etcdserver: requested lease not found"},
+		{fmt.Errorf("hash: %w", mvcc.ErrOvertaken), codes.Unavailable, "etcdserver: read overtaken by a compaction"},
 		{member.ErrTooLarge, codes.InvalidArgument, "etcdserver: request is too large"},
 		{member.ErrTooManyRequests, codes.ResourceExhausted, "etcdserver: too many requests"},
 		{alarm.ErrNoSpace, codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"},
@@ -95,7 +96,7 @@ func TestWireErrors(t *testing.T) {
 		{rpctypes.ErrGRPCEmptyKey, codes.InvalidArgument, "etcdserver: key is not provided"},
 		{errors.New("odd"), codes.Unknown, "odd"},
 	} {
-		if s := status.Convert(wireError(c.err)); s.Code() != c.code || s.Message() != c.text {
+		if s := status.Convert(WireError(c.err)); s.Code() != c.code || s.Message() != c.text {
 			t.Errorf("%v: %v %q, want %v %q", c.err, s.Code(), s.Message(), c.code, c.text)
 		}
 	}

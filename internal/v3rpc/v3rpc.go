@@ -115,7 +115,7 @@ func call[Req any](full string, method func(*server, context.Context, *Req) (any
 // finish converts an error to the wire, and counts a long response that does not count already.
 func finish(ctx context.Context, resp any, err error) (any, error) {
 	if err != nil {
-		return nil, wireError(err)
+		return nil, WireError(err)
 	}
 	if m, ok := resp.(proto.Message); ok {
 		return holdMessage(ctx, m)

@@ -134,7 +134,7 @@ func TestPermissionsAfterWaiting(t *testing.T) {
 			if revoked {
 				want = codes.PermissionDenied
 			}
-			if err := read(s); status.Code(wireError(err)) != want {
+			if err := read(s); status.Code(WireError(err)) != want {
 				t.Errorf("%s, permission revoked: %t: %v", name, revoked, err)
 			}
 		}

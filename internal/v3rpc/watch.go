@@ -104,7 +104,7 @@ func watchStream(srv any, stream grpc.ServerStream) error {
 	case errors.Is(stream.Context().Err(), context.Canceled):
 		return rpctypes.ErrGRPCWatchCanceled
 	default:
-		return wireError(err)
+		return WireError(err)
 	}
 }
 
@@ -200,7 +200,7 @@ func (s *watching) create(req *etcdserverpb.WatchCreateRequest) error {
 		err = mayWatch(c.State, c.Actor, rng)
 	}
 	if err != nil {
-		return s.refuse(wireError(err).Error())
+		return s.refuse(WireError(err).Error())
 	}
 	n := bytesOf(rng)
 	if !s.account.TryTake(n) {
@@ -369,7 +369,7 @@ func (s *watching) endForbidden() error {
 		}
 		s.in.Cancel(o.w)
 		s.drop(o)
-		reply := watchResponse{id: o.id, canceled: true, reason: wireError(err).Error()}
+		reply := watchResponse{id: o.id, canceled: true, reason: WireError(err).Error()}
 		if err := s.send(reply, s.member.Requests.Keys().Head().Revision); err != nil {
 			return err
 		}
