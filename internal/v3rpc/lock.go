@@ -37,8 +37,7 @@ func (s *server) lock(ctx context.Context, req *v3lockpb.LockRequest) (any, erro
 	free := false
 	err := s.writeTurn(ctx, func() (err error) {
 		if t, resp, err = s.takeTurn(ctx, req.Name, req.Lease, nil); err == nil {
-			alone, readErr := s.alone(t)
-			free = alone && readErr == nil // else the caller waits, and finds out again
+			free = s.alone(t) // else the caller waits, and finds out again
 		}
 		return err
 	})

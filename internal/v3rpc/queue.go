@@ -68,6 +68,13 @@ type place struct {
 	key     string
 }
 
+// has reports whether there is a copy of a queue.
+func (q *queues) has(prefix []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.queues[string(prefix)] != nil
+}
+
 // enter returns the copy of a queue. leave must follow.
 func (s *server) enter(prefix []byte) *queue {
 	s.queues.mu.Lock()

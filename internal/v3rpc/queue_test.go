@@ -177,3 +177,43 @@ func TestLongQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestManyFormerHolders takes a lock that thousands held before, and whose keys no compaction has
+// removed. The queue is read once for all calls: each such read passes over those keys.
+func TestManyFormerHolders(t *testing.T) {
+	m := newLocalStore(t, watch.Limits{})
+	s := m.server()
+	s.queues.linger = queueLinger
+	if !s.alone(m.take(t, "q/first")) {
+		t.Fatal("the only key of a queue is not alone")
+	}
+	m.delete(t, "q/first")
+	m.change(t, func(w *mvcc.Writer) error {
+		for i := range 2000 {
+			if _, err := w.Put(&mvcc.PutOp{Key: fmt.Appendf(nil, "q/%d", i)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	m.change(t, func(w *mvcc.Writer) error {
+		_, err := w.Delete(&mvcc.DeleteOp{KeyRange: kv.KeyRange{Key: []byte("q/"), End: []byte("q0")}})
+		return err
+	})
+	for i := range 100 {
+		own := m.take(t, fmt.Sprintf("q/own%d", i))
+		if i > 0 {
+			m.reads.Store(0)
+		}
+		if s.alone(own) {
+			t.Fatal("a walk over 2000 deleted keys was not ended")
+		}
+		if err := s.await(t.Context(), own); err != nil {
+			t.Fatal(err)
+		}
+		if n := m.reads.Load(); i > 0 && n > 0 {
+			t.Fatalf("call %d read the queue %d times", i, n)
+		}
+		m.delete(t, string(own.key))
+	}
+}

@@ -28,6 +28,9 @@ const turnTTL = 60
 // stays until the lease expires.
 const leaveTimeout = 5 * time.Second
 
+// errManyDeleted ends a read of a queue among whose keys there are many deleted ones.
+var errManyDeleted = errors.New("the queue has many deleted keys")
+
 // turn is a key in a queue.
 type turn struct {
 	prefix []byte // of all keys of the queue
@@ -96,15 +99,39 @@ func (s *server) newTurn(ctx context.Context, name []byte, lease int64) (*turn, 
 	return &turn{prefix: prefix, key: fmt.Appendf(bytes.Clone(prefix), "%x", lease), lease: lease}, nil
 }
 
-// alone reports whether a turn's key, which has just been put, is the only one of its queue. Most
-// locks are free; they need no copy of the queue.
-func (s *server) alone(t *turn) (bool, error) {
+// alone reports whether a turn's key, which has just been put, is certainly the only one of its
+// queue. Most locks are free; they need no copy of the queue. It reads at most some hundred keys,
+// with those that have been deleted: the keys of a lock's former holders are in the way of each
+// such read until a compaction, so that a busy lock needs a copy.
+func (s *server) alone(t *turn) bool {
+	if s.queues.has(t.prefix) {
+		return false // there are waiters, or were a moment ago
+	}
 	all := prefixRange(t.prefix)
-	op := &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: all.Key, End: all.RangeEnd}, KeysOnly: true, Limit: 1}
-	var first mvcc.Collector
-	sum, err := s.member.Requests.Keys().Range(op, &first)
-	return err == nil && sum.Count == 1 && first.Keys[0].CreateRevision == t.created, err
+	op := &mvcc.RangeOp{KeyRange: kv.KeyRange{Key: all.Key, End: all.RangeEnd}, KeysOnly: true}
+	var keys firstTwo
+	_, err := s.member.Requests.Keys().Range(op, &keys)
+	return err == nil && keys.n == 1 && keys.created == t.created
 }
+
+// firstTwo is a mvcc.Sink for two keys.
+type firstTwo struct {
+	n       int
+	created int64 // create revision of the last key
+}
+
+// Add implements mvcc.Sink.
+func (f *firstTwo) Add(_ []byte, r *kv.Record) bool {
+	f.n++
+	f.created = r.CreateRevision
+	return f.n < 2
+}
+
+// Reset implements mvcc.Sink.
+func (f *firstTwo) Reset() { *f = firstTwo{} }
+
+// Pause implements mvcc.Pauser: a walk that takes so long that it pauses has met many deleted keys.
+func (f *firstTwo) Pause() error { return errManyDeleted }
 
 // await returns when all keys of the queue that were created before the turn's have been deleted,
 // or when the turn's own has been.
