@@ -122,6 +122,7 @@ func (x *target) resident(t *testing.T) int64 {
 type measures struct {
 	before, peak, after int64         // resident memory in bytes
 	p99, rest           time.Duration // of the good client, meanwhile and at rest
+	member, attacker    float64       // processors that the member and this process used
 }
 
 // attack runs do while the good client runs, and checks the member. do returns the function that
@@ -143,17 +144,25 @@ func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) (m mea
 			}
 		}
 	}()
+	start, member, attacker := time.Now(), x.memberCPU(t), ownCPU(t)
 	x.good.start(t)
 	end := do(t)
 	time.Sleep(holdTime()) // that is how long the attack lasts
 	l := x.good.stop(t, 20)
+	took := time.Since(start)
+	member, attacker = x.memberCPU(t)-member, ownCPU(t)-attacker
 	end()
 	close(watching)
 	<-watched
 	after := x.resident(t)
-	m = measures{before, peak.Load(), after, l.p99(), x.rest.p99()}
-	t.Logf("memory before %d MB, peak %d MB, after %d MB; good client: %d requests, p99 %v, at rest %v",
-		before>>20, m.peak>>20, after>>20, len(l.Took), m.p99.Round(time.Microsecond), m.rest.Round(time.Microsecond))
+	m = measures{
+		before: before, peak: peak.Load(), after: after, p99: l.p99(), rest: x.rest.p99(),
+		member: member.Seconds() / took.Seconds(), attacker: attacker.Seconds() / took.Seconds(),
+	}
+	t.Logf("memory before %d MB, peak %d MB, after %d MB; good client: %d requests, p99 %v, at rest %v; "+
+		"processors: member %.2f, attacker %.2f, for %v",
+		before>>20, m.peak>>20, after>>20, len(l.Took), m.p99.Round(time.Microsecond), m.rest.Round(time.Microsecond),
+		m.member, m.attacker, took.Round(time.Millisecond))
 	if l.Err != "" {
 		t.Errorf("the good client's request failed %s", l.Err)
 	}
