@@ -31,6 +31,10 @@ func TestAttacks(t *testing.T) {
 		{"rapid reset of lists", x.rapidReset},
 		{"zeros in gzip", x.gzip},
 		{"requests that never end", x.unfinished},
+		{"deep paths of v2", x.deepPaths},
+		{"bodies of few bytes over HTTP/1", x.fewBytes},
+		{"errors about 1 MB of input", x.badInput},
+		{"idle connections", x.idle},
 	} {
 		t.Run(a.name, func(t *testing.T) { x.attack(t, a.do) })
 	}
