@@ -94,9 +94,9 @@ func behave(nc net.Conn, behavior string) {
 	}
 }
 
-// openRate is how many connections an attack opens per second. Without a pace, opening 5,000 of them
-// takes both processors of a small machine, which the attacker shares with the member here and not
-// outside of a test: the good client would wait for the attacker.
+// openRate is how many connections an attack opens per second. Without a pace, opening 5,000 of
+// them takes both processors of a small machine, which the attacker shares with the member here and
+// not outside of a test: the good client would wait for the attacker.
 const openRate = 1000
 
 // TestSlowReaders runs all cells of the matrix that the size of the run has, and logs them as a
@@ -142,7 +142,8 @@ func (x *target) slow(send func(x *target, t *testing.T) (net.Conn, error), beha
 		var open []net.Conn
 		start := time.Now()
 		for i := range conns {
-			time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / openRate))) // that is the attack
+			// that is the attack
+			time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / openRate)))
 			nc, err := send(x, t)
 			if nc != nil {
 				_ = nc.(*net.TCPConn).SetReadBuffer(4 << 10)
