@@ -95,6 +95,7 @@ func (c *clients) mux(services *grpcserver.Server, handler http.Handler) *portmu
 		MaxConns:       connsMax(),
 		Budget:         c.memory,
 		ConnectTimeout: readHeaderTimeout,
+		Handshakes:     c.secrets.clientTurns,
 		HTTP2: http2.NewServer(http2.Options{
 			Protocol:             portmux.Router{GRPC: services, HTTP: httpbridge.New(httpbridge.Options{Handler: handler, Logger: logging.For(c.log, "http")})},
 			MaxBodyBytes:         c.messageBytesMax(),

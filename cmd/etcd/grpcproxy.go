@@ -230,7 +230,7 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	}()
 	if l := listeners.metrics; l != nil {
 		if secrets.client != nil {
-			l.Secure(secrets.client.Server("http/1.1"), secrets.failures)
+			l.Secure(secrets.client.Server("http/1.1"), secrets.failures, secrets.clientTurns)
 		}
 		monitor := &http.Server{Handler: paths, ReadHeaderTimeout: readHeaderTimeout}
 		defer monitor.Close()
@@ -336,7 +336,7 @@ func (o *grpcProxyOptions) listeners(ctx context.Context) (l grpcProxyListeners,
 
 // security has the certificates of the client port.
 func (o *grpcProxyOptions) security(log *slog.Logger) (*security, error) {
-	s := &security{failures: certs.NewFailures(logging.For(log, "tls"))}
+	s := newSecurity(log)
 	options := o.server
 	if o.autoTLS && options.Empty() {
 		var err error
@@ -365,6 +365,7 @@ func (o *grpcProxyOptions) portServer(p *grpcproxy.Proxy, paths http.Handler, me
 		MaxConns:       connsMax(),
 		Budget:         memory,
 		ConnectTimeout: readHeaderTimeout,
+		Handshakes:     secrets.clientTurns,
 		HTTP2: http2.NewServer(http2.Options{
 			Protocol:             portmux.Router{GRPC: calls, HTTP: httpbridge.New(httpbridge.Options{Handler: paths, Logger: logging.For(log, "http")})},
 			MaxBodyBytes:         o.sendBytesMax + grpcOverheadBytes,

@@ -171,6 +171,7 @@ func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *h
 		MaxConns:       connsMax(),
 		Budget:         memory,
 		ConnectTimeout: readHeaderTimeout,
+		Handshakes:     secrets.clientTurns,
 		HTTP2:          engine,
 		HTTP1: http1.New(http1.Options{
 			Handler:           http.Handler(p),

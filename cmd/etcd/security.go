@@ -13,6 +13,7 @@ import (
 
 	"cairn/internal/certs"
 	"cairn/internal/config"
+	"cairn/internal/handshake"
 	"cairn/internal/listen"
 	"cairn/internal/logging"
 	"cairn/internal/metrics"
@@ -22,6 +23,8 @@ import (
 type security struct {
 	client, peer *certs.Source // nil where neither a port nor a connection needs one
 	failures     *certs.Failures
+	// The turns of handshakes: separate ones, so that clients cannot delay members.
+	clientTurns, peerTurns *handshake.Turns
 	// peerName is the name for which other members' certificates must be valid, instead of their
 	// hosts'; "" without one.
 	peerName string
@@ -30,10 +33,17 @@ type security struct {
 // fixturesDir is the directory of self-signed certificates, below the data directory, as in etcd.
 const fixturesDir = "fixtures"
 
+func newSecurity(log *slog.Logger) *security {
+	return &security{
+		failures:    certs.NewFailures(logging.For(log, "tls")),
+		clientTurns: handshake.NewTurns(), peerTurns: handshake.NewTurns(),
+	}
+}
+
 // loadSecurity reads the certificates in the flags. Those of --auto-tls do not exist yet:
 // makeSelfSigned makes them, once the data directory is open.
 func loadSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
-	s := &security{failures: certs.NewFailures(logging.For(log, "tls"))}
+	s := newSecurity(log)
 	if cfg.PeerTLS.TrustedCAFile == "" {
 		// Members found by SRV records whose certificates the system's authorities have signed: any
 		// of these could sign one for another host, so the domain is what counts, as in etcd.
@@ -97,15 +107,15 @@ func (s *security) makeSelfSigned(cfg *config.Config, log *slog.Logger) error {
 
 // secure wraps the listeners for metrics and for peers with TLS where their URLs require it.
 func (s *security) secure(r *reservation) {
-	set := func(source *certs.Source, listeners []*listen.Listener, protocols ...string) {
+	set := func(source *certs.Source, turns *handshake.Turns, listeners []*listen.Listener, protocols ...string) {
 		for _, l := range listeners {
 			if source != nil {
-				l.Secure(source.Server(protocols...), s.failures)
+				l.Secure(source.Server(protocols...), s.failures, turns)
 			}
 		}
 	}
-	set(s.client, r.metrics, "http/1.1")
-	set(s.peer, r.peer, "http/1.1")
+	set(s.client, s.clientTurns, r.metrics, "http/1.1")
+	set(s.peer, s.peerTurns, r.peer, "http/1.1")
 }
 
 // ofClientPort returns the TLS configuration of a listener for clients, whose server makes the

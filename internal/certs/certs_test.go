@@ -20,9 +20,9 @@ import (
 	"cairn/test/pki"
 )
 
-// handshake connects a client of one configuration with a server of another, over TCP, and returns
+// connect connects a client of one configuration with a server of another, over TCP, and returns
 // the errors that each side saw.
-func handshake(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, atServer, atClient error) {
+func connect(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, atServer, atClient error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -108,7 +108,7 @@ func TestVerification(t *testing.T) {
 	} {
 		files := clients[name].Write(t, dir, "client")
 		client := mustNew(t, Options{Role: "peer", CertFile: files.Cert, KeyFile: files.Key, TrustedCAFile: caFile})
-		_, atServer, atClient := handshake(t, s.Server("h2"), client.Dial("127.0.0.1", "h2"))
+		_, atServer, atClient := connect(t, s.Server("h2"), client.Dial("127.0.0.1", "h2"))
 		switch {
 		case want == "":
 			if atServer != nil || atClient != nil {
@@ -129,13 +129,13 @@ func TestVerification(t *testing.T) {
 	} {
 		files := clients[name].Write(t, dir, "server2")
 		acceptor := mustNew(t, Options{Role: "peer", CertFile: files.Cert, KeyFile: files.Key, TrustedCAFile: caFile})
-		_, _, atClient := handshake(t, acceptor.Server(), s.Dial("127.0.0.1"))
+		_, _, atClient := connect(t, acceptor.Server(), s.Dial("127.0.0.1"))
 		if (want == "") != (atClient == nil) || atClient != nil && !strings.Contains(atClient.Error(), want) {
 			t.Errorf("dial %s: %v, want %q", name, atClient, want)
 		}
 	}
 	// a client without a certificate
-	_, _, atClient := handshake(t, s.Server(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec
+	_, _, atClient := connect(t, s.Server(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec
 	if atClient == nil {
 		t.Error("a client without a certificate was accepted")
 	}
@@ -216,7 +216,7 @@ func TestReload(t *testing.T) {
 	}
 	shown := func(want string, c *tls.Config) {
 		t.Helper()
-		state, atServer, atClient := handshake(t, server, c)
+		state, atServer, atClient := connect(t, server, c)
 		if atClient != nil || atServer != nil {
 			t.Errorf("want %q: server %v, client %v", want, atServer, atClient)
 		} else if got := state.PeerCertificates[0].Subject.CommonName; got != want {
@@ -225,7 +225,7 @@ func TestReload(t *testing.T) {
 	}
 	refused := func(why string, c *tls.Config) {
 		t.Helper()
-		if _, atServer, _ := handshake(t, server, c); atServer == nil || !strings.Contains(Explain(atServer), why) {
+		if _, atServer, _ := connect(t, server, c); atServer == nil || !strings.Contains(Explain(atServer), why) {
 			t.Errorf("got %v, want %q", atServer, why)
 		}
 	}
@@ -275,12 +275,12 @@ func TestBundle(t *testing.T) {
 	s := mustNew(t, Options{CertFile: cert, KeyFile: key})
 	client := mustNew(t, Options{TrustedCAFile: ca})
 	for _, host := range []string{"a", "b"} {
-		state, _, err := handshake(t, s.Server(), client.Dial(host+".example"))
+		state, _, err := connect(t, s.Server(), client.Dial(host+".example"))
 		if err != nil || state.PeerCertificates[0].Subject.CommonName != host {
 			t.Errorf("%s: %v, shown %v", host, err, state.PeerCertificates)
 		}
 	}
-	if _, _, err := handshake(t, s.Server(), client.Dial("c.example")); err == nil || !strings.Contains(err.Error(), "a.example, not c.example") {
+	if _, _, err := connect(t, s.Server(), client.Dial("c.example")); err == nil || !strings.Contains(err.Error(), "a.example, not c.example") {
 		t.Errorf("a host of none of them: %v", err)
 	}
 }
@@ -358,7 +358,7 @@ func TestSelfSigned(t *testing.T) {
 	if got := sans(leaf); got != "127.0.0.1, ::1, localhost" || leaf.NotAfter.Before(now.AddDate(2, 0, -1)) {
 		t.Errorf("made %s until %v", got, leaf.NotAfter)
 	}
-	if _, _, err := handshake(t, s.Server(), s.Dial("elsewhere")); err != nil {
+	if _, _, err := connect(t, s.Server(), s.Dial("elsewhere")); err != nil {
 		t.Errorf("self-signed: %v", err)
 	}
 	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {

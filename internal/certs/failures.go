@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"cairn/internal/handshake"
 )
 
 // Failures logs handshakes that failed, once for each address and minute.
@@ -99,6 +101,8 @@ func Explain(err error) string {
 		return "the client's certificate must not be used by clients: want the extended key usage clientAuth"
 	case errors.Is(err, ErrRevoked), errors.Is(err, ErrNotAllowed), errors.Is(err, ErrAddress):
 		return "the client's " + err.Error()
+	case errors.Is(err, handshake.ErrBusy):
+		return "too many clients connect at the same time: let them keep their connections"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "the handshake took too long"
 	case errors.Is(err, io.EOF):

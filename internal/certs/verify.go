@@ -9,6 +9,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"cairn/internal/handshake"
 )
 
 // verifyClient makes the checks that crypto/tls does not make: the chain again when a session is
@@ -33,7 +35,11 @@ func (o *Options) verifyClient(ctx context.Context, m *material, cs *tls.Connect
 	if err != nil {
 		return nil //nolint:nilerr // a Unix socket has no address to compare with
 	}
-	return checkSAN(ctx, o.Resolver, cs.PeerCertificates[0], host)
+	var failed error
+	if err := handshake.WithoutTurn(ctx, func() { failed = checkSAN(ctx, o.Resolver, cs.PeerCertificates[0], host) }); err != nil {
+		return err
+	}
+	return failed
 }
 
 func verifyChain(roots *x509.CertPool, chain []*x509.Certificate, o *Options) error {

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"cairn/internal/certs"
+	"cairn/internal/handshake"
 	"cairn/test/pki"
 )
 
@@ -60,7 +61,7 @@ func TestSchemes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range all {
-		l.Secure(source.Server("http/1.1"), certs.NewFailures(slog.New(slog.NewTextHandler(&log, nil))))
+		l.Secure(source.Server("http/1.1"), certs.NewFailures(slog.New(slog.NewTextHandler(&log, nil))), handshake.NewTurns())
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })}
 		go server.Serve(l)
 		t.Cleanup(func() { server.Close() })
@@ -188,7 +189,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	}
 	defer l[0].Close()
 	var log lines
-	l[0].Secure(config, certs.NewFailures(slog.New(slog.NewTextHandler(&log, nil))))
+	l[0].Secure(config, certs.NewFailures(slog.New(slog.NewTextHandler(&log, nil))), handshake.NewTurns())
 	nc, err := net.Dial("tcp", l[0].Addr().String())
 	if err != nil {
 		t.Fatal(err)

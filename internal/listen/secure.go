@@ -12,18 +12,21 @@ import (
 	"time"
 
 	"cairn/internal/certs"
+	"cairn/internal/handshake"
 )
 
 type security struct {
 	config   *tls.Config
 	failures *certs.Failures
+	turns    *handshake.Turns
 }
 
-// Secure enables TLS on a listener whose address uses it. failures logs failed handshakes. For
-// other addresses it does nothing.
-func (l *Listener) Secure(config *tls.Config, failures *certs.Failures) {
+// Secure enables TLS on a listener whose address uses it. failures logs failed handshakes; turns
+// limits those at the same time, for all listeners that share it. For other addresses it does
+// nothing.
+func (l *Listener) Secure(config *tls.Config, failures *certs.Failures, turns *handshake.Turns) {
 	if l.IsSecure() {
-		l.secure = &security{config, failures}
+		l.secure = &security{config, failures, turns}
 	}
 }
 
@@ -34,13 +37,14 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if err != nil || l.secure == nil {
 		return nc, err
 	}
-	return &Conn{Conn: tls.Server(nc, l.secure.config), below: nc, failures: l.secure.failures}, nil
+	below := l.secure.turns.Conn(nc, nil)
+	return &Conn{Conn: tls.Server(below, l.secure.config), below: below, failures: l.secure.failures}, nil
 }
 
 // Conn is a TLS connection.
 type Conn struct {
 	*tls.Conn
-	below    net.Conn
+	below    *handshake.Conn
 	failures *certs.Failures
 
 	once sync.Once
@@ -51,16 +55,16 @@ type Conn struct {
 // TLS.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
 	c.once.Do(func() {
-		if c.err = c.Conn.HandshakeContext(ctx); c.err == nil {
+		if c.err = c.below.Handshake(ctx, c.Conn); c.err == nil {
 			return
 		}
 		c.failures.Add(c.RemoteAddr(), c.LocalAddr(), c.err)
 		if header := (tls.RecordHeaderError{}); errors.As(c.err, &header) && header.Conn != nil {
-			respondPlain(c.below, header.RecordHeader[:])
+			respondPlain(c.below.NetConn(), header.RecordHeader[:])
 			return
 		}
 		if c.below.SetDeadline(time.Now().Add(responseTimeout)) == nil {
-			linger(c.below)
+			linger(c.below.NetConn())
 		}
 	})
 	return c.err

@@ -45,9 +45,10 @@ func (s *Server) detect(nc net.Conn, config *tls.Config) {
 		s.serve(nc, head, isHTTP2, nil)
 		return
 	}
-	inner := tls.Server(&prefixConn{Conn: nc, head: head}, config)
+	below := s.opts.Handshakes.Conn(nc, head)
+	inner := tls.Server(below, config)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	err = inner.HandshakeContext(ctx)
+	err = below.Handshake(ctx, inner)
 	cancel()
 	if err != nil {
 		s.rejected(nc, err)
@@ -158,26 +159,3 @@ const (
 	rejectTimeout  = time.Second
 	rejectBytesMax = 64 << 10
 )
-
-// prefixConn is a connection of which head has been read already.
-type prefixConn struct {
-	net.Conn
-	head []byte
-}
-
-// NetConn returns the underlying connection, as that of crypto/tls does: package http1 waits on its
-// socket while a request is parked. By then the handshake has consumed the head.
-func (c *prefixConn) NetConn() net.Conn { return c.Conn }
-
-// Read implements io.Reader.
-func (c *prefixConn) Read(p []byte) (int, error) {
-	if len(c.head) > 0 {
-		n := copy(p, c.head)
-		if c.head = c.head[n:]; len(c.head) == 0 {
-			// an empty slice would keep the whole array as long as the connection lasts
-			c.head = nil
-		}
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}

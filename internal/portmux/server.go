@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cairn/internal/budget"
+	"cairn/internal/handshake"
 )
 
 // ErrServerStopped is returned by Serve after Shutdown or Close.
@@ -49,6 +50,9 @@ type Options struct {
 	// ConnectTimeout limits the time until a connection's first bytes, the TLS handshake included;
 	// 0 means 120 s.
 	ConnectTimeout time.Duration
+	// Handshakes limits the TLS handshakes at the same time, for all servers that share it; nil
+	// means that the server shares it with none.
+	Handshakes *handshake.Turns
 	// Rejected is called for each connection whose TLS handshake failed, or that used TLS on a port
 	// without it, or the reverse. May be nil.
 	Rejected func(remote, local net.Addr, err error)
@@ -72,6 +76,9 @@ type Server struct {
 func New(opts Options) *Server {
 	if opts.ConnectTimeout <= 0 {
 		opts.ConnectTimeout = 120 * time.Second
+	}
+	if opts.Handshakes == nil {
+		opts.Handshakes = handshake.NewTurns()
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
