@@ -25,9 +25,7 @@ import (
 	"cairn/internal/discovery"
 	"cairn/internal/grpcclient"
 	"cairn/internal/grpcserver"
-	"cairn/internal/http1"
 	"cairn/internal/http2"
-	"cairn/internal/httpbridge"
 	"cairn/internal/listen"
 	"cairn/internal/logging"
 	"cairn/internal/portmux"
@@ -242,18 +240,7 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	own.Info("ready to serve client requests", "address", listeners.client.Addr().String(), "endpoints", strings.Join(client.Endpoints(), ","))
 	notifyReady(own)
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-	}
-	notifyStopping(own)
-	p.CancelWatches()
-	bounded, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
-	if err := server.Shutdown(bounded); err != nil {
-		own.Debug("closed requests under way", "error", err)
-	}
-	return err
+	return shutDownProxy(ctx, own, server, failed, p.CancelWatches)
 }
 
 // dial returns a client of the cluster, and the TLS configuration for a host of it, nil without
@@ -361,28 +348,12 @@ func (o *grpcProxyOptions) security(log *slog.Logger) (*security, error) {
 func (o *grpcProxyOptions) portServer(p *grpcproxy.Proxy, paths http.Handler, memory *budget.Budget, secrets *security, log *slog.Logger) *portmux.Server {
 	calls := grpcserver.New(grpcserver.Options{MaxRecvBytes: o.sendBytesMax + grpcOverheadBytes, Logger: logging.For(log, "grpc")})
 	p.Register(calls)
-	return portmux.New(portmux.Options{
-		MaxConns:       connsMax(),
-		Budget:         memory,
-		ConnectTimeout: readHeaderTimeout,
-		Handshakes:     secrets.clientTurns,
-		HTTP2: http2.NewServer(http2.Options{
-			Protocol:             portmux.Router{GRPC: calls, HTTP: httpbridge.New(httpbridge.Options{Handler: paths, Logger: logging.For(log, "http")})},
-			MaxBodyBytes:         o.sendBytesMax + grpcOverheadBytes,
-			Budget:               memory,
-			MaxConcurrentStreams: o.streamsMax,
-			KeepaliveMinTime:     orDefault(o.keepaliveMin, 5*time.Minute),
-			KeepaliveTime:        o.pingInterval,
-			KeepaliveTimeout:     o.pingTimeout,
-			Logger:               logging.For(log, "grpc"),
-		}),
-		HTTP1: http1.New(http1.Options{
-			Handler:           paths,
-			ReadHeaderTimeout: readHeaderTimeout,
-			MaxHeaderBytes:    headerBytesMax,
-			Logger:            logging.For(log, "http"),
-		}),
-		Rejected: secrets.failures.Add,
-		Logger:   logging.For(log, "grpc"),
-	})
+	port := proxyPort{handler: paths, memory: memory, secrets: secrets, log: log}
+	return port.server(port.engine(calls, http2.Options{
+		MaxBodyBytes:         o.sendBytesMax + grpcOverheadBytes,
+		MaxConcurrentStreams: o.streamsMax,
+		KeepaliveMinTime:     orDefault(o.keepaliveMin, 5*time.Minute),
+		KeepaliveTime:        o.pingInterval,
+		KeepaliveTimeout:     o.pingTimeout,
+	}))
 }

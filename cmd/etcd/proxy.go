@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,9 +17,7 @@ import (
 	"cairn/internal/config"
 	"cairn/internal/datadir"
 	"cairn/internal/grpcserver"
-	"cairn/internal/http1"
 	"cairn/internal/http2"
-	"cairn/internal/httpbridge"
 	"cairn/internal/listen"
 	"cairn/internal/logging"
 	"cairn/internal/portmux"
@@ -107,17 +104,7 @@ func serveProxy(ctx context.Context, cfg *config.Config, log *slog.Logger, level
 		logProxyReady(own, listeners, cfg.Proxy.Mode)
 		notifyReady(own)
 	}
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-	}
-	notifyStopping(own)
-	bounded, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
-	if err := server.Shutdown(bounded); err != nil {
-		own.Debug("closed connections under way", "error", err)
-	}
-	return err
+	return shutDownProxy(ctx, own, server, failed, func() {})
 }
 
 func openProxyListeners(ctx context.Context, cfg *config.Config) ([]*listen.Listener, error) {
@@ -145,7 +132,7 @@ func logProxyReady(log *slog.Logger, listeners []*listen.Listener, mode config.P
 // proxyServer returns the server of the client port. With --proxy=readonly each call is forwarded
 // separately, over a client of the cluster.
 func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *httpproxy.Proxy, secrets *security) (server *portmux.Server, closeUpstream func(), err error) {
-	memory := clientBudget(planMemory(cfg.MemoryLimit, log))
+	port := proxyPort{handler: p, memory: clientBudget(planMemory(cfg.MemoryLimit, log)), secrets: secrets, log: log}
 	var engine portmux.HTTP2 = p.Connections()
 	closeUpstream = func() {}
 	if cfg.Proxy.Mode == config.ProxyReadOnly {
@@ -156,32 +143,15 @@ func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *h
 		closeUpstream = func() { conn.Close() }
 		calls := grpcserver.New(grpcserver.Options{MaxRecvBytes: int(cfg.RequestBytesMax) + grpcOverheadBytes, Logger: logging.For(log, "grpc")})
 		httpproxy.RegisterReadOnly(calls, conn.ActiveConnection())
-		engine = http2.NewServer(http2.Options{
-			Protocol:             portmux.Router{GRPC: calls, HTTP: httpbridge.New(httpbridge.Options{Handler: p, Logger: logging.For(log, "http")})},
+		engine = port.engine(calls, http2.Options{
 			MaxBodyBytes:         int(cfg.RequestBytesMax) + grpcOverheadBytes,
-			Budget:               memory,
 			MaxConcurrentStreams: cfg.MaxConcurrentStreams,
 			KeepaliveMinTime:     orDefault(cfg.GRPCKeepaliveMinTime, 5*time.Minute),
 			KeepaliveTime:        cfg.GRPCKeepaliveInterval,
 			KeepaliveTimeout:     cfg.GRPCKeepaliveTimeout,
-			Logger:               logging.For(log, "grpc"),
 		})
 	}
-	return portmux.New(portmux.Options{
-		MaxConns:       connsMax(),
-		Budget:         memory,
-		ConnectTimeout: readHeaderTimeout,
-		Handshakes:     secrets.clientTurns,
-		HTTP2:          engine,
-		HTTP1: http1.New(http1.Options{
-			Handler:           http.Handler(p),
-			ReadHeaderTimeout: readHeaderTimeout,
-			MaxHeaderBytes:    headerBytesMax,
-			Logger:            logging.For(log, "http"),
-		}),
-		Rejected: secrets.failures.Add,
-		Logger:   logging.For(log, "grpc"),
-	}), closeUpstream, nil
+	return port.server(engine), closeUpstream, nil
 }
 
 // checkProxyDir refuses a data directory in which something else lives.

@@ -30,15 +30,9 @@ type searchRequest struct {
 }
 
 type searchResponse struct {
-	Revision int64       `json:"revision"`
-	Items    []item      `json:"items"`
-	Next     base64Bytes `json:"next"`
-	Scanned  int64       `json:"scanned"`
-
-	size int64
+	listing
+	Scanned int64 `json:"scanned"`
 }
-
-func (s *searchResponse) bytes() int64 { return s.size }
 
 // search returns the keys with a text in the key or in the value. It looks at keys for a limited
 // time, and returns where to continue.
@@ -52,18 +46,14 @@ func (c *call) search() (any, error) {
 		return nil, invalidf("text is empty: want the bytes to search for")
 	case in.In != inKey && in.In != inValue && in.In != inBoth:
 		return nil, invalidf("in %q: want key, value or both", in.In)
-	case in.Limit < 1 || in.Limit > pageMax:
-		return nil, invalidf("limit %d: want 1 to %d", in.Limit, pageMax)
-	case in.Preview < 0 || in.Preview > previewMax:
-		return nil, invalidf("preview %d: want 0 to %d", in.Preview, previewMax)
+	}
+	if err := checkPage(in.Limit, in.Preview); err != nil {
+		return nil, err
 	}
 	var out *searchResponse
-	err := c.scan(func(caller *auth.Caller) error {
-		return c.retry(in.Revision, func(reading mvcc.Reading) (err error) {
-			s := c.newSearch(reading, &in)
-			out, err = s.run(caller.Subject)
-			return err
-		})
+	err := c.scanAt(in.Revision, func(subject *auth.Subject, reading mvcc.Reading) (err error) {
+		out, err = c.newSearch(reading, &in).run(subject)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -90,7 +80,7 @@ func (c *call) newSearch(reading mvcc.Reading, in *searchRequest) *finder {
 	}
 	f.reading = reading.Limited(f.clock)
 	f.leases = leaseTimes{reading: reading, now: c.member.ClusterTime(), left: map[kv.LeaseID]int64{}}
-	f.out = searchResponse{Revision: reading.Revision(), Items: []item{}}
+	f.out = searchResponse{listing: newListing(reading)}
 	return f
 }
 
@@ -120,9 +110,7 @@ func (f *finder) visit(key []byte, rec *kv.Record) (seek []byte, more bool) {
 	if f.in.In != inValue && f.match(key) || f.in.In != inKey && f.match(rec.Value) {
 		i := newItem(bytes.Clone(key), rec, f.in.Preview)
 		i.TTL, i.TTLOf = f.leases.ttl(rec)
-		f.out.Items = append(f.out.Items, i)
-		f.out.size += int64(len(i.Key)+len(i.Preview)) + itemBytes
-		f.full = len(f.out.Items) == f.in.Limit || f.out.size > pageBytesMax
+		f.full = f.out.add(i, f.in.Limit)
 	}
 	return nil, !f.full
 }

@@ -58,16 +58,10 @@ type treeRequest struct {
 }
 
 type treeResponse struct {
-	Revision        int64       `json:"revision"`
-	CompactRevision int64       `json:"compact_revision"`
-	Items           []item      `json:"items"`
-	Next            base64Bytes `json:"next"`
-	Count           int64       `json:"count"`
-
-	size int64
+	listing
+	CompactRevision int64 `json:"compact_revision"`
+	Count           int64 `json:"count"`
 }
-
-func (t *treeResponse) bytes() int64 { return t.size }
 
 // tree returns a page of the children of a prefix: its keys without a further separator, and the
 // prefixes up to the next separator with the number of keys below them.
@@ -81,47 +75,23 @@ func (c *call) tree() (any, error) {
 		separator = *in.Separator
 	}
 	switch {
-	case in.Limit < 1 || in.Limit > pageMax:
-		return nil, invalidf("limit %d: want 1 to %d", in.Limit, pageMax)
-	case in.Preview < 0 || in.Preview > previewMax:
-		return nil, invalidf("preview %d: want 0 to %d", in.Preview, previewMax)
 	case len(separator) > separatorMax:
 		return nil, invalidf("separator of %d bytes: want at most %d", len(separator), separatorMax)
 	case len(in.From) > 0 && !bytes.HasPrefix(in.From, in.Prefix):
 		return nil, invalidf("from does not begin with the prefix")
 	}
+	if err := checkPage(in.Limit, in.Preview); err != nil {
+		return nil, err
+	}
 	var out *treeResponse
-	err := c.scan(func(caller *auth.Caller) error {
-		return c.retry(in.Revision, func(reading mvcc.Reading) (err error) {
-			p := c.newPage(reading, caller.Subject, &in, separator)
-			out, err = p.fill()
-			return err
-		})
+	err := c.scanAt(in.Revision, func(subject *auth.Subject, reading mvcc.Reading) (err error) {
+		out, err = c.newPage(reading, subject, &in, separator).fill()
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
-}
-
-// retry runs a read as of a revision, again when a compaction has overtaken the present one.
-func (c *call) retry(revision int64, read func(mvcc.Reading) error) error {
-	for {
-		reading, err := c.member.Keys().ReadingAt(revision)
-		if err != nil {
-			return err
-		}
-		err = read(reading)
-		if !errors.Is(err, mvcc.ErrOvertaken) {
-			return err
-		}
-		if revision > 0 {
-			return mvcc.ErrCompacted
-		}
-		if err := reading.AwaitNewer(); err != nil {
-			return err
-		}
-	}
 }
 
 // page collects the children of a prefix.
@@ -152,7 +122,7 @@ func (c *call) newPage(reading mvcc.Reading, subject *auth.Subject, in *treeRequ
 	if bytes.Compare(in.From, p.at) > 0 {
 		p.at = in.From
 	}
-	p.out = treeResponse{Revision: reading.Revision(), CompactRevision: c.member.Keys().Head().CompactRevision, Items: []item{}, Count: uncounted}
+	p.out = treeResponse{listing: newListing(reading), CompactRevision: c.member.Keys().Head().CompactRevision, Count: uncounted}
 	return p
 }
 
@@ -214,18 +184,14 @@ func (p *page) visit(key []byte, rec *kv.Record) (seek []byte, more bool) {
 
 // add adds an item, and ends the page if it is full.
 func (p *page) add(i item) {
-	p.out.Items = append(p.out.Items, i)
-	p.out.size += int64(len(i.Key)+len(i.Preview)) + itemBytes
+	full := p.out.add(i, p.in.Limit)
 	p.at = append(bytes.Clone(i.Key), 0)
 	if i.Kind != kindKey {
 		p.at = endOf(i.Key)
 	}
 	p.done = p.at == nil // the prefix has nothing but 0xff bytes
-	p.full = !p.done && (len(p.out.Items) == p.in.Limit || p.out.size > pageBytesMax || p.clock.passed())
+	p.full = !p.done && (full || p.clock.passed())
 }
-
-// itemBytes is what an item takes in JSON besides its key.
-const itemBytes = 200
 
 // addPrefix adds a prefix with the number of its keys, as the directory of v2 that it may be.
 func (p *page) addPrefix(child []byte, dir v2tree.Directory) error {

@@ -90,6 +90,15 @@ func (a *applier) lookup(path []byte, value bool) (place, error) {
 	return lookup(a.w.Reading(), path, value)
 }
 
+// existing looks up a node with its value, and refuses the command if there is none.
+func (a *applier) existing(path []byte) (place, error) {
+	p, err := a.lookup(path, true)
+	if err == nil && p.is == nothing {
+		err = a.absent(path)
+	}
+	return p, err
+}
+
 // absent returns the refusal of a command that needs a node at path where there is none. It names
 // the first ancestor that is missing, or that is a key instead of a directory.
 func (a *applier) absent(path []byte) error {
@@ -244,12 +253,10 @@ func (a *applier) update(action kv.Action) (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeRootReadOnly, path)
 	}
-	old, err := a.lookup(path, true)
+	old, err := a.existing(path)
 	switch {
 	case err != nil:
 		return Result{}, err
-	case old.is == nothing:
-		return Result{}, a.absent(path)
 	case old.is == folder && (action == kv.ActionCompareAndSwap || len(a.c.Value) > 0):
 		return Result{}, a.refuse(CodeNotFile, path)
 	case action == kv.ActionCompareAndSwap:

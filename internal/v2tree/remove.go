@@ -15,12 +15,10 @@ func (a *applier) delete() (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeRootReadOnly, path)
 	}
-	old, err := a.lookup(path, true)
+	old, err := a.existing(path)
 	switch {
 	case err != nil:
 		return Result{}, err
-	case old.is == nothing:
-		return Result{}, a.absent(path)
 	case old.is == file:
 		return a.removeKey(path, &old.rec, kv.ActionDelete)
 	case !a.c.Dir && !a.c.Recursive:
@@ -42,12 +40,10 @@ func (a *applier) compareAndDelete() (Result, error) {
 	if isRoot(path) {
 		return Result{}, a.refuse(CodeNotFile, nil) // etcd names no cause here
 	}
-	old, err := a.lookup(path, true)
+	old, err := a.existing(path)
 	switch {
 	case err != nil:
 		return Result{}, err
-	case old.is == nothing:
-		return Result{}, a.absent(path)
 	case old.is == folder:
 		return Result{}, a.refuse(CodeNotFile, path)
 	}

@@ -84,7 +84,7 @@ func build(t *testing.T, file, context, root string) (i image) {
 // files: its command with other ports, and etcdctl.
 func (r *release) container(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to change the root directory")
+		harness.CannotRun(t, "needs root, to change the root directory")
 	}
 	root := t.TempDir()
 	i := build(t, "../../contrib/container/Containerfile", r.stage, root)
@@ -101,19 +101,7 @@ func (r *release) container(t *testing.T) {
 		command = append(command, strings.ReplaceAll(arg, "2379", port))
 	}
 	member := run(command...)
-	log := &harness.Buffer{}
-	member.Stdout, member.Stderr = log, log
-	proc, err := process.Start(member)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = proc.Signal(syscall.SIGKILL)
-		<-proc.Exited()
-		if t.Failed() {
-			t.Logf("%q:\n%s", command, log.String())
-		}
-	}()
+	proc, _ := startLogged(t, member)
 	harness.Await(t, "a healthy container", func() bool {
 		return run("etcdctl", "endpoint", "health").Run() == nil
 	})
@@ -191,19 +179,7 @@ func TestStaticPod(t *testing.T) {
 		t.Fatalf("command %q", args)
 	}
 	cmd := exec.Command(harness.Etcd(t), args[1:]...)
-	log := &harness.Buffer{}
-	cmd.Stdout, cmd.Stderr = log, log
-	proc, err := process.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = proc.Signal(syscall.SIGKILL)
-		<-proc.Exited()
-		if t.Failed() {
-			t.Logf("%q:\n%s", args, log.String())
-		}
-	}()
+	_, log := startLogged(t, cmd)
 	for what, probe := range map[string]struct{ Path, Port string }{
 		"startup": c.StartupProbe.HTTPGet, "readiness": c.ReadinessProbe.HTTPGet, "liveness": c.LivenessProbe.HTTPGet,
 	} {
@@ -251,4 +227,24 @@ func pool(t *testing.T, file string) *x509.CertPool {
 		t.Fatalf("%s: no certificate", file)
 	}
 	return p
+}
+
+// startLogged starts a process that is killed at the end of the test, and logs its output if the
+// test has failed. It returns the process and its output.
+func startLogged(t *testing.T, cmd *exec.Cmd) (proc *process.Process, log *harness.Buffer) {
+	t.Helper()
+	log = &harness.Buffer{}
+	cmd.Stdout, cmd.Stderr = log, log
+	proc, err := process.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = proc.Signal(syscall.SIGKILL)
+		<-proc.Exited()
+		if t.Failed() {
+			t.Logf("%q:\n%s", cmd.Args, log.String())
+		}
+	})
+	return proc, log
 }

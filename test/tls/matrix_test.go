@@ -231,21 +231,26 @@ func askHTTP(method, path, body string) ask {
 		// over HTTP/2, net/http hides why a connection could not be established
 		transport := &http.Transport{TLSClientConfig: c.config, DialContext: c.dial}
 		defer transport.CloseIdleConnections()
-		req, err := http.NewRequestWithContext(ctx, method, c.scheme+"://"+c.to+path, strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		resp, err := (&http.Client{Transport: transport}).Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err == nil && resp.StatusCode/100 != 2 {
-			err = fmt.Errorf("status %d: %s", resp.StatusCode, text)
-		}
+		return sendHTTP(ctx, transport, method, c.scheme+"://"+c.to+path, body)
+	}
+}
+
+// sendHTTP sends a request over HTTP, and returns an error unless it succeeds.
+func sendHTTP(ctx context.Context, transport http.RoundTripper, method, url, body string) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
 		return err
 	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = fmt.Errorf("status %d: %s", resp.StatusCode, text)
+	}
+	return err
 }
 
 // authority makes the certificates of the matrix.

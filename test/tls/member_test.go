@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
-	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -108,20 +106,7 @@ func overHTTP(method, path, body string) func(context.Context, string, string, *
 	return func(ctx context.Context, scheme, address string, config *tls.Config) error {
 		transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 		defer transport.CloseIdleConnections()
-		req, err := http.NewRequestWithContext(ctx, method, scheme+"://"+address+path, strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		resp, err := (&http.Client{Transport: transport}).Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err == nil && resp.StatusCode/100 != 2 {
-			err = fmt.Errorf("status %d: %s", resp.StatusCode, text)
-		}
-		return err
+		return sendHTTP(ctx, transport, method, scheme+"://"+address+path, body)
 	}
 }
 

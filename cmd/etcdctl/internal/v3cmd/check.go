@@ -131,12 +131,13 @@ func checkEnd(s *cli.Session, c *clientv3.Client) error {
 	return nil
 }
 
-func checkPerf(s *cli.Session) error {
-	// Every format prints the same lines.
+// withLoad calls do with the load of the flag --load, and a client, until an interrupt. Every format
+// prints the same lines.
+func withLoad(s *cli.Session, loads map[string]load, do func(context.Context, *cli.Session, *clientv3.Client, load) error) error {
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
 	}
-	l, err := loadOf(s, perfLoads)
+	l, err := loadOf(s, loads)
 	if err != nil {
 		return err
 	}
@@ -147,6 +148,13 @@ func checkPerf(s *cli.Session) error {
 	defer c.Close()
 	ctx, stop := interruptible(s)
 	defer stop()
+	return do(ctx, s, c, l)
+}
+
+func checkPerf(s *cli.Session) error { return withLoad(s, perfLoads, runPerf) }
+
+// runPerf puts keys at the rate of the load, and reports whether the cluster keeps up.
+func runPerf(ctx context.Context, s *cli.Session, c *clientv3.Client, l load) error {
 	progress := s.StartProgress(func(done int64, elapsed time.Duration) string {
 		return fmt.Sprintf("%d of %v, %d writes", int(elapsed.Seconds()), l.lasts, done)
 	})
@@ -277,22 +285,10 @@ func stddev(list []time.Duration) float64 {
 	return math.Sqrt(squares / float64(len(list)))
 }
 
-func checkDatascale(s *cli.Session) error {
-	// Every format prints the same lines.
-	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
-		return err
-	}
-	l, err := loadOf(s, dataLoads)
-	if err != nil {
-		return err
-	}
-	c, err := checkStart(s)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ctx, stop := interruptible(s)
-	defer stop()
+func checkDatascale(s *cli.Session) error { return withLoad(s, dataLoads, runDatascale) }
+
+// runDatascale puts the keys of the load, and prints by how much the memory of the server has grown.
+func runDatascale(ctx context.Context, s *cli.Session, c *clientv3.Client, l load) error {
 	endpoint := c.Endpoints()[0]
 	const metric = "process_resident_memory_bytes"
 	before, err := readMetric(ctx, s, endpoint, metric)

@@ -168,11 +168,36 @@ func healthResponse(s *cli.Session, list []health) response {
 	}
 }
 
-// status is the status that an endpoint reported, or the error.
+// responses queries the endpoints and returns what they returned, and the errors of the others,
+// which it prints; what names the thing that they are asked for.
+func responses[T any](s *cli.Session, what string, ask func(context.Context, *clientv3.Client, string) (T, error)) (got []T, faults []error, err error) {
+	endpoints, config, err := asked(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	type outcome struct {
+		value T
+		err   error
+	}
+	list := each(s, endpoints, config, func(ctx context.Context, c *clientv3.Client, endpoint string) outcome {
+		value, err := ask(ctx, c, endpoint)
+		return outcome{value, err}
+	}, func(_ string, err error) outcome { return outcome{err: err} })
+	for i, o := range list {
+		if o.err != nil {
+			fmt.Fprintf(s.Err, "Failed to get the %s of endpoint %s (%v)\n", what, endpoints[i], o.err)
+			faults = append(faults, o.err)
+			continue
+		}
+		got = append(got, o.value)
+	}
+	return got, faults, nil
+}
+
+// status is the status that an endpoint reported.
 type status struct {
 	Endpoint string
 	Status   *etcdserverpb.StatusResponse
-	fault    error
 }
 
 func endpointStatus(s *cli.Session) error {
@@ -180,23 +205,12 @@ func endpointStatus(s *cli.Session) error {
 	if err != nil {
 		return err
 	}
-	endpoints, config, err := asked(s)
+	responded, faults, err := responses(s, "status", func(ctx context.Context, c *clientv3.Client, endpoint string) (status, error) {
+		r, err := c.Status(ctx, endpoint)
+		return status{endpoint, (*etcdserverpb.StatusResponse)(r)}, err
+	})
 	if err != nil {
 		return err
-	}
-	list := each(s, endpoints, config, func(ctx context.Context, c *clientv3.Client, endpoint string) status {
-		r, err := c.Status(ctx, endpoint)
-		return status{endpoint, (*etcdserverpb.StatusResponse)(r), err}
-	}, func(endpoint string, err error) status { return status{endpoint, nil, err} })
-	var responded []status
-	var faults []error
-	for _, st := range list {
-		if st.fault != nil {
-			fmt.Fprintf(s.Err, "Failed to get the status of endpoint %s (%v)\n", st.Endpoint, st.fault)
-			faults = append(faults, st.fault)
-			continue
-		}
-		responded = append(responded, st)
 	}
 	if err := p.print(statusResponse(responded)); err != nil {
 		return err

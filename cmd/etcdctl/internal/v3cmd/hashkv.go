@@ -27,7 +27,6 @@ var hashKVCommand = cli.Command{
 type hashOf struct {
 	Endpoint string
 	HashKV   *etcdserverpb.HashKVResponse
-	fault    error
 }
 
 func endpointHashKV(s *cli.Session) error {
@@ -35,29 +34,22 @@ func endpointHashKV(s *cli.Session) error {
 	if err != nil {
 		return err
 	}
-	endpoints, config, err := asked(s)
+	revision := s.Int64("rev")
+	responded, faults, err := responses(s, "hash", func(ctx context.Context, c *clientv3.Client, endpoint string) (hashOf, error) {
+		r, err := c.HashKV(ctx, endpoint, revision)
+		return hashOf{endpoint, (*etcdserverpb.HashKVResponse)(r)}, err
+	})
 	if err != nil {
 		return err
 	}
-	revision := s.Int64("rev")
-	list := each(s, endpoints, config, func(ctx context.Context, c *clientv3.Client, endpoint string) hashOf {
-		r, err := c.HashKV(ctx, endpoint, revision)
-		return hashOf{endpoint, (*etcdserverpb.HashKVResponse)(r), err}
-	}, func(endpoint string, err error) hashOf { return hashOf{endpoint, nil, err} })
-	responded := []hashOf{}
-	for _, h := range list {
-		if h.fault != nil {
-			fmt.Fprintf(s.Err, "Failed to get the hash of endpoint %s (%v)\n", h.Endpoint, h.fault)
-			err = h.fault
-			continue
-		}
-		responded = append(responded, h)
+	if responded == nil {
+		responded = []hashOf{} // as JSON [], not null
 	}
 	if err := p.print(hashResponse(responded)); err != nil {
 		return err
 	}
-	if err != nil {
-		return fail(exitError, err)
+	if len(faults) > 0 {
+		return fail(exitError, faults[len(faults)-1])
 	}
 	return nil
 }

@@ -197,17 +197,11 @@ func (v *kubeView) events(events []*clientv3.Event) (a response, err error) {
 
 // withKubeView is withClient for a command that has the format kube, too.
 func withKubeView(s *cli.Session, do func(*clientv3.Client, *kubeView) error) error {
-	if _, err := begin(s, kubeText); err != nil {
-		return err
-	}
-	view, err := newKubeView(s)
-	if err != nil {
-		return err
-	}
-	c, err := connect(s)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return do(c, view)
+	return withClient(s, func(c *clientv3.Client) error {
+		view, err := newKubeView(s)
+		if err != nil {
+			return err
+		}
+		return do(c, view)
+	}, kubeText)
 }

@@ -90,8 +90,8 @@ func oneKey(s *cli.Session, command string) (string, error) {
 }
 
 // withClient connects and runs do, which limits its requests itself.
-func withClient(s *cli.Session, do func(*clientv3.Client) error) error {
-	if _, err := begin(s); err != nil {
+func withClient(s *cli.Session, do func(*clientv3.Client) error, formats ...string) error {
+	if _, err := begin(s, formats...); err != nil {
 		return err
 	}
 	c, err := connect(s)
