@@ -1,19 +1,16 @@
 package main
 
 import (
-	"os"
 	"os/exec"
 	"testing"
+
+	"cairn/test/harness"
 )
 
 // TestFlagsNewerThanDebians uses flags that etcd's etcdctl has since 3.5 and Debian's does not
 // have. Every server supports them: they are options of the v3 API from its beginning.
 func TestFlagsNewerThanDebians(t *testing.T) {
-	if _, err := os.Stat(referenceServer); err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("%v: CI has to run `apt-get install etcd-server`", err)
-	} else if err != nil {
-		t.Skipf("%v: run `apt-get install etcd-server` for a server to try flags on", err)
-	}
+	harness.Needs(t, referenceServer, "etcd-server")
 	ours, err := exec.LookPath("etcdctl")
 	if err != nil {
 		t.Fatal(err)

@@ -15,11 +15,7 @@ import (
 // TestTLS connects to Debian's etcd over mutual TLS, with certificates that `etcdctl certs` issued,
 // in both dialects, and checks the errors about a wrong certificate, CA, name or scheme.
 func TestTLS(t *testing.T) {
-	if _, err := os.Stat(referenceServer); err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("%v: CI has to run `apt-get install etcd-server`", err)
-	} else if err != nil {
-		t.Skipf("%v: run `apt-get install etcd-server` for a server to try TLS with", err)
-	}
+	harness.Needs(t, referenceServer, "etcd-server")
 	reachOverTLS(t, referenceServer, "--enable-v2")
 }
 

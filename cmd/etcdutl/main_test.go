@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cairn/internal/datadir"
@@ -128,7 +129,9 @@ func TestWrongUse(t *testing.T) {
 
 // TestTimeout: a command waits for --timeout until the process that has a data directory open has
 // closed it.
-func TestTimeout(t *testing.T) {
+func TestTimeout(t *testing.T) { synctest.Test(t, testTimeout) }
+
+func testTimeout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "imported")
 	etcdutl(t, "import", snapshotOf(t, "3.7.1"), "--data-dir", path)
 	dir, err := datadir.Open(path)

@@ -60,9 +60,7 @@ func TestGuides(t *testing.T) {
 	for _, guide := range typedGuides {
 		if !t.Run(guide, func(t *testing.T) {
 			if program := needs[guide]; program != "" {
-				if _, err := os.Stat(program); err != nil {
-					t.Skip(err)
-				}
+				harness.Needs(t, program, "etcd-server")
 			}
 			s.follow(t, guide)
 		}) {

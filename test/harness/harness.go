@@ -152,9 +152,15 @@ func NeedsOf(t testing.TB, file, command string) {
 	if err == nil {
 		return
 	}
-	text := fmt.Sprintf("%s is not there: %s", file, command)
+	CannotRun(t, "%s is not there: %s", file, command)
+}
+
+// CannotRun ends a test that the machine cannot run: it fails in CI (CI=true), and is skipped
+// elsewhere.
+func CannotRun(t testing.TB, format string, args ...any) {
+	t.Helper()
 	if os.Getenv("CI") == "true" {
-		t.Fatal(text)
+		t.Fatalf(format, args...)
 	}
-	t.Skip(text)
+	t.Skipf(format, args...)
 }

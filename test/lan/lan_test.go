@@ -7,6 +7,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"cairn/test/harness"
 )
 
 // newPair makes a network of two hosts, or skips the test where that is not permitted.
@@ -14,7 +16,7 @@ func newPair(t *testing.T) *LAN {
 	t.Helper()
 	l, err := New(2)
 	if errors.Is(err, ErrNotPermitted) {
-		t.Skip(err)
+		harness.CannotRun(t, "%v", err)
 	}
 	if err != nil {
 		t.Fatal(err)

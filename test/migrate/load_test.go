@@ -157,9 +157,20 @@ func (l *load) check(t *testing.T, c *clientv3.Client) {
 type watchers struct {
 	w    *world
 	from int64
+	mu   sync.Mutex // guards got
 	got  [2][]string
 	wg   sync.WaitGroup
 	end  context.CancelFunc
+}
+
+// newest returns the last event that the watcher of the new cluster has received.
+func (x *watchers) newest() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if got := x.got[1]; len(got) > 0 {
+		return got[len(got)-1]
+	}
+	return ""
 }
 
 // watchFrom watches the load's keys in both clusters. In the new one the watch begins when its
@@ -170,9 +181,11 @@ func (w *world) watchFrom(revision int64) *watchers {
 	for i, c := range []*clientv3.Client{w.from, w.to} {
 		x.wg.Go(func() {
 			for resp := range c.Watch(ctx, "/load/", clientv3.WithPrefix(), clientv3.WithRev(revision)) {
+				x.mu.Lock()
 				for _, e := range resp.Events {
 					x.got[i] = append(x.got[i], line(e))
 				}
+				x.mu.Unlock()
 			}
 		})
 	}
@@ -194,7 +207,9 @@ func (x *watchers) check() {
 			want = append(want, l)
 		}
 	}
-	time.Sleep(200 * time.Millisecond) // until the last events have reached the watchers
+	if len(want) > 0 {
+		harness.Await(t, "the last event of the new cluster's watcher", func() bool { return x.newest() == want[len(want)-1] })
+	}
 	x.end()
 	x.wg.Wait()
 	old, next := x.got[0], x.got[1]

@@ -265,13 +265,13 @@ func untar(t *testing.T, archive, dir string) (names []string) {
 func needsNamespaces(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root, for namespaces of its own")
+		harness.CannotRun(t, "needs root, for namespaces of its own")
 	}
 	if out, err := exec.Command("unshare", "--mount", "--pid", "--net", "--cgroup", "--fork", "true").CombinedOutput(); err != nil {
-		t.Skipf("this machine has no namespaces: %v %s", err, out)
+		harness.CannotRun(t, "this machine has no namespaces: %v %s", err, out)
 	}
 	if text, err := os.ReadFile("/proc/filesystems"); err != nil || !bytes.Contains(text, []byte("\toverlay\n")) {
-		t.Skip("this machine has no overlay file system")
+		harness.CannotRun(t, "this machine has no overlay file system")
 	}
 }
 
@@ -295,9 +295,7 @@ func inNamespaces(t *testing.T, name string, env ...string) string {
 func (r *release) debian(t *testing.T) {
 	needsNamespaces(t)
 	for file, of := range map[string]string{"/usr/bin/dpkg-deb": "dpkg", "/lib/systemd/systemd": "systemd", "/usr/sbin/adduser": "adduser", "/usr/bin/deb-systemd-helper": "init-system-helpers"} {
-		if _, err := os.Stat(file); err != nil {
-			t.Skipf("%s is not there: a machine with Debian's package %s has it", file, of)
-		}
+		harness.Needs(t, file, of)
 	}
 	dir := t.TempDir()
 	copyFile(t, filepath.Join(r.packed, "cairn_"+version.Cairn+"_"+runtime.GOARCH+".deb"), filepath.Join(dir, "old.deb"))

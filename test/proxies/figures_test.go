@@ -87,14 +87,14 @@ func startOther(t *testing.T, program string, args []string) *proxy {
 	p.proc, err = process.Start(cmd)
 	must(t, err)
 	t.Cleanup(p.stop)
-	harness.Await(t, "the proxy listens", func() bool {
-		c, err := net.Dial("tcp", p.address)
+	// etcd's v2 proxy looks for the members every second at first, and answers 503 without them
+	harness.Await(t, "the proxy forwards", func() bool {
+		resp, err := http.Get("http://" + p.address + "/version")
 		if err == nil {
-			c.Close()
+			resp.Body.Close()
 		}
-		return err == nil
+		return err == nil && resp.StatusCode != http.StatusServiceUnavailable
 	})
-	time.Sleep(2 * time.Second) // etcd's v2 proxy looks for the members every second at first
 	return p
 }
 
@@ -238,8 +238,16 @@ func pollBytes(t *testing.T, p *proxy) int64 {
 		_, err = io.WriteString(c, "GET /v2/keys/idle?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
 		must(t, err)
 	}
-	time.Sleep(3 * time.Second)
-	return (resident() - before) / polls
+	// All polls wait when the memory no longer grows.
+	held := resident()
+	grew := time.Now()
+	harness.Await(t, "the memory of the polls", func() bool {
+		if now := resident(); now > held {
+			held, grew = now, time.Now()
+		}
+		return time.Since(grew) > time.Second
+	})
+	return (held - before) / polls
 }
 
 // watchersOfOneKey prints how many events a second 10,000 watchers get, and what a put costs the
