@@ -144,7 +144,7 @@ func testTimeout(t *testing.T) {
 	}
 	closed := make(chan error, 1)
 	go func() {
-		time.Sleep(2 * pollInterval)
+		time.Sleep(2 * pollInterval) // on synctest's clock: the command has tried twice
 		closed <- dir.Close()
 	}()
 	etcdutl(t, "hashkv", path, "--timeout", "1m")

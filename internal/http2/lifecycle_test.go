@@ -29,7 +29,7 @@ import (
 // Under load, a graceful shutdown loses no call: each either succeeds or was not processed.
 func TestShutdownUnderLoad(t *testing.T) {
 	svc := &grpctest.Service{Unary: func(_ context.Context, r *pb.SimpleRequest) (*pb.SimpleResponse, error) {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // calls are in progress at the shutdown
 		return &pb.SimpleResponse{Payload: r.Payload}, nil
 	}}
 	s, addr := grpctest.Start(t, grpctest.Options{}, svc)

@@ -1,5 +1,5 @@
 // Package lint checks the import rules in docs/architecture.md, and that docs/compatibility.md
-// lists the whole published API.
+// lists the whole published API, and that tests do not sleep in place of an event.
 //
 // It owns the table of layers below and the rules that read it. It does not own style:
 // golangci-lint does. It works on source text alone (an fs.FS), so the rules themselves are tested

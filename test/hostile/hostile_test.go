@@ -93,7 +93,7 @@ func newTarget(t *testing.T) *target {
 func (x *target) measureRest(t *testing.T, least time.Duration) {
 	t.Helper()
 	x.good.start(t)
-	time.Sleep(least)
+	time.Sleep(least) // that is how long the measurement lasts
 	l := x.good.stop(t, 20)
 	if l.Err != "" {
 		t.Fatalf("the good client's request failed without an attack %s", l.Err)

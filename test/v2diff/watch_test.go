@@ -180,5 +180,6 @@ func awaitEqual(ours, theirs []*watch) {
 			break
 		}
 	}
+	// That no further event is sent has no event of its own.
 	time.Sleep(pendingWait)
 }

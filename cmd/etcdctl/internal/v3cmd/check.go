@@ -131,8 +131,8 @@ func checkEnd(s *cli.Session, c *clientv3.Client) error {
 	return nil
 }
 
-// withLoad calls do with the load of the flag --load, and a client, until an interrupt. Every format
-// prints the same lines.
+// withLoad calls do with the load of the flag --load, and a client, until an interrupt. Every
+// format prints the same lines.
 func withLoad(s *cli.Session, loads map[string]load, do func(context.Context, *cli.Session, *clientv3.Client, load) error) error {
 	if _, err := begin(s, fields, jsonText, protobuf, table); err != nil {
 		return err
@@ -287,7 +287,8 @@ func stddev(list []time.Duration) float64 {
 
 func checkDatascale(s *cli.Session) error { return withLoad(s, dataLoads, runDatascale) }
 
-// runDatascale puts the keys of the load, and prints by how much the memory of the server has grown.
+// runDatascale puts the keys of the load, and prints by how much the memory of the server has
+// grown.
 func runDatascale(ctx context.Context, s *cli.Session, c *clientv3.Client, l load) error {
 	endpoint := c.Endpoints()[0]
 	const metric = "process_resident_memory_bytes"
