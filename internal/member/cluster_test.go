@@ -88,7 +88,7 @@ func TestChangesThroughLaggingMember(t *testing.T) {
 func TestRequestsOfALostLeader(t *testing.T) {
 	c := startTrio(t)
 	leader, follower := c.leader(), c.follower()
-	c.net.setCut(leader.ID(), true)
+	c.net.setSilent(leader.ID(), true)
 	result := make(chan error, 1)
 	go func() {
 		_, err := put(follower, "k", "lost")
@@ -102,8 +102,24 @@ func TestRequestsOfALostLeader(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("not completed")
 	}
-	c.net.setCut(leader.ID(), false)
+	c.net.setSilent(leader.ID(), false)
 	c.leader()
+}
+
+// TestRequestsAfterLeaderDisconnected: a follower does not forward requests to a leader that it has
+// no connection to. They wait for the next leader, and none of them fails.
+func TestRequestsAfterLeaderDisconnected(t *testing.T) {
+	c := startTrio(t)
+	leader, follower := c.leader(), c.follower()
+	c.net.setCut(leader.ID(), true)
+	if _, err := put(follower, "k", "kept"); err != nil {
+		t.Errorf("a put after the leader's connection broke: %v", err)
+	}
+	if next := follower.Leader(); next == leader.ID() {
+		t.Error("the put was acknowledged without another leader")
+	}
+	c.net.setCut(leader.ID(), false)
+	await(t, "the lost leader to follow", func() bool { return valueOn(t, leader, "k") == "kept" })
 }
 
 func TestMoveLeader(t *testing.T) {

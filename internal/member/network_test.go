@@ -24,6 +24,7 @@ type network struct {
 	mu       sync.Mutex
 	handlers map[uint64]*link
 	cut      map[uint64]bool // disconnected members
+	silent   map[uint64]bool // members that are connected, but whose messages are lost
 }
 
 // link is the Transport of one member: a queue and a goroutine that delivers to it, so that a
@@ -41,7 +42,7 @@ type link struct {
 }
 
 func newNetwork() *network {
-	return &network{handlers: map[uint64]*link{}, cut: map[uint64]bool{}}
+	return &network{handlers: map[uint64]*link{}, cut: map[uint64]bool{}, silent: map[uint64]bool{}}
 }
 
 func (n *network) connect(id uint64) func(*Member, peer.Handler) (Transport, Calls) {
@@ -70,6 +71,19 @@ func (n *network) setCut(id uint64, cut bool) {
 	n.cut[id] = cut
 }
 
+func (n *network) setSilent(id uint64, silent bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent[id] = silent
+}
+
+// loses reports whether a message from one member to another is lost.
+func (n *network) loses(from, to uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.silent[from] || n.silent[to]
+}
+
 // to returns the destination of messages from one member to another, or nil.
 func (n *network) to(from, to uint64) *link {
 	n.mu.Lock()
@@ -83,7 +97,7 @@ func (n *network) to(from, to uint64) *link {
 func (l *link) Send(msgs []*raftpb.Message) {
 	for _, m := range msgs {
 		to := l.n.to(l.id, m.GetTo())
-		if to == nil {
+		if to == nil || l.n.loses(l.id, m.GetTo()) {
 			continue
 		}
 		if to.m.WasRemoved(l.id) {

@@ -24,13 +24,21 @@ const (
 func (r *raftRole) mayPropose() bool {
 	m := r.m
 	switch {
-	case m.replica.Leader() == 0:
+	case m.replica.Leader() == 0 || r.leaderDisconnected():
 		return false
 	case m.readable.Load():
 		return m.appendsUnderWay.Load() < appendsUnderWayMax
 	default:
 		return m.pending.young(m.now()-m.electionTimeout()) < batchesUnderWayMax
 	}
+}
+
+// leaderDisconnected reports whether another member leads and there is no connection to it: what is
+// forwarded to it would be lost. A message or tick after the connection or the next leader's
+// election takes the requests that waited.
+func (r *raftRole) leaderDisconnected() bool {
+	leader := r.m.replica.Leader()
+	return leader != r.m.cfg.ID && r.m.calls.ActiveSince(leader).IsZero()
 }
 
 // propose packs proposals into as few entries as their sizes allow. Proposals that the replica
