@@ -186,6 +186,7 @@ func (l *lane) use(k *link, u *url.URL) error {
 	helpers.Go(func() {
 		defer cancel()
 		broken = l.listen(k)
+		l.disconnected()
 	})
 	helpers.Go(func() { k.beat(ctx, l.p.t.cfg.Limits.PingInterval, k.ping) })
 	stop := context.AfterFunc(ctx, func() { _ = k.conn.Close() })
@@ -221,10 +222,16 @@ func (l *lane) open(k *link, u *url.URL) {
 	l.p.kick()
 }
 
-func (l *lane) close() {
+// disconnected records that the connection has broken, before the lane's goroutines have ended: the
+// member must not forward requests to this peer from now on.
+func (l *lane) disconnected() {
 	if l.name == laneControl {
 		l.p.active.Store(nil)
 	}
+}
+
+func (l *lane) close() {
+	l.disconnected()
 	l.mu.Lock()
 	l.link, l.to = nil, nil
 	l.mu.Unlock()
