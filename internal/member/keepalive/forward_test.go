@@ -157,10 +157,10 @@ func TestCallIsLimited(t *testing.T) {
 		calls := m.holdCalls()
 		first := m.goForward(t.Context(), 1)
 		var rest []<-chan forwardResult
-		for _, n := range []int{callLeasesMax - 1, 1, 1} {
+		for _, n := range []int{callLeasesMax - 1, 1, 1, callLeasesMax + 1} {
 			rest = append(rest, m.goForward(t.Context(), make([]kv.LeaseID, n)...))
 		}
-		for i, want := range []int{1, callLeasesMax, 1} {
+		for i, want := range []int{1, callLeasesMax, 1, callLeasesMax + 1} {
 			synctest.Wait()
 			call := <-calls
 			if len(call.leases) != want {
