@@ -62,3 +62,10 @@ func (g *Gate) Bearer(s *State, token string) (name string, err error) {
 	}
 	return g.tokens.bearer(s, token)
 }
+
+// EndToken makes a simple token invalid on this member. A JWT is valid until it expires.
+func (g *Gate) EndToken(token string) {
+	if g.jwt == nil {
+		g.tokens.end(g.State(), token)
+	}
+}

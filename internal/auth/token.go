@@ -94,8 +94,12 @@ type session struct {
 	name      string
 	hash      string // the user's, when the token was issued
 	enabledAt uint64
-	until     atomic.Int64 // expiry, in nanoseconds since start
+	until     atomic.Int64 // expiry, in nanoseconds since start; ended after a log-out
+	signedTo  int64        // until when the token's signature alone would be accepted
 }
+
+// ended is the expiry of a token whose user has logged out.
+const ended = -1
 
 func newTokens(ttl time.Duration, now func() time.Time, clusterTime func() kv.ClusterTime) *tokens {
 	return &tokens{ttl: ttl, now: now, clusterTime: clusterTime, start: now(), seen: map[string]*session{}}
@@ -146,8 +150,8 @@ func (t *tokens) check(s *State, token string, now int64) (*session, error) {
 	if age > int64(t.ttl) {
 		return nil, BadToken
 	}
-	known := &session{name: ticket.name, hash: u.Hash, enabledAt: s.EnabledAt}
-	known.until.Store(now + int64(t.ttl) - age)
+	known := &session{name: ticket.name, hash: u.Hash, enabledAt: s.EnabledAt, signedTo: now + int64(t.ttl) - age}
+	known.until.Store(known.signedTo)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if other := t.seen[token]; other != nil {
@@ -160,17 +164,34 @@ func (t *tokens) check(s *State, token string, now int64) (*session, error) {
 	return known, nil
 }
 
-// sweepLocked makes room: it drops expired tokens or, if these are few, some of the others, too.
+// end makes a token invalid on this member.
+func (t *tokens) end(s *State, token string) {
+	t.mu.RLock()
+	known := t.seen[token]
+	t.mu.RUnlock()
+	if known == nil {
+		var err error
+		if known, err = t.check(s, token, int64(t.now().Sub(t.start))); err != nil {
+			return // it is invalid already
+		}
+	}
+	known.until.Store(ended)
+}
+
+// sweepLocked makes room: it drops expired tokens or, if these are few, some of the others, too. A
+// token that was ended is kept for as long as its signature would be accepted.
 func (t *tokens) sweepLocked(now int64) {
 	for token, s := range t.seen {
-		if s.until.Load() < now {
+		if max(s.until.Load(), s.signedTo) < now {
 			delete(t.seen, token)
 		}
 	}
-	for token := range t.seen {
+	for token, s := range t.seen {
 		if len(t.seen) <= tokensMax*3/4 {
 			return
 		}
-		delete(t.seen, token)
+		if s.until.Load() != ended {
+			delete(t.seen, token)
+		}
 	}
 }

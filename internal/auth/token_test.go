@@ -130,6 +130,44 @@ func TestUseExtendsTokens(t *testing.T) {
 	s.wants(token, BadToken) // also at a second use
 }
 
+// TestEndedTokens: a token that was ended stays invalid on the member, also one that the member had
+// not seen, and when other tokens take its room.
+func TestEndedTokens(t *testing.T) {
+	a, b := newSite(t), newSite(t)
+	enabled(t, a, b)
+	token, other := login(t, RootName, a, b), login(t, RootName, a, b)
+	a.wants(token, nil)
+	for _, s := range []*site{a, b} { // b has not seen the token
+		s.gate.EndToken(token)
+		s.gate.EndToken("no token")
+		s.wants(token, BadToken)
+		s.wants(other, nil)
+	}
+	tokens := a.gate.tokens
+	tokens.mu.Lock()
+	for i := range tokensMax {
+		s := &session{name: RootName}
+		s.until.Store(1 << 62)
+		tokens.seen[fmt.Sprint(i)] = s
+	}
+	tokens.sweepLocked(int64(tokens.now().Sub(tokens.start)))
+	n := len(tokens.seen)
+	tokens.mu.Unlock()
+	if n > tokensMax {
+		t.Errorf("%d tokens after a sweep", n)
+	}
+	a.wants(token, BadToken)
+	pass(61*time.Second, a)
+	a.wants(token, BadToken) // by its age, from now on
+	tokens.mu.Lock()
+	tokens.sweepLocked(int64(tokens.now().Sub(tokens.start)))
+	_, kept := tokens.seen[token]
+	tokens.mu.Unlock()
+	if kept {
+		t.Error("an ended token is kept although it has expired")
+	}
+}
+
 func TestTokenIsInvalidAfterChanges(t *testing.T) {
 	s := newSite(t)
 	enabled(t, s)

@@ -164,6 +164,9 @@ func TestSession(t *testing.T) {
 	if got := b.ask("logout", "{}", alice).Header.Get("Set-Cookie"); !strings.HasPrefix(got, "cairn-console-7=; Path=/; Max-Age=0; HttpOnly") {
 		t.Errorf("logout: %s", got)
 	}
+	if status, _ := b.refused("cluster", "{}", alice); status != http.StatusUnauthorized {
+		t.Errorf("the token of a session that has ended: %d", status)
+	}
 	for name, change := range map[string]func(*http.Request){
 		"none":           func(*http.Request) {},
 		"a wrong token":  func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "cairn-console-7", Value: "x.1"}) },

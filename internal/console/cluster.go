@@ -35,7 +35,7 @@ type memberJSON struct {
 	ConnectedSince *time.Time `json:"connected_since,omitempty"`
 	Version        string     `json:"version"`
 	Alarms         []string   `json:"alarms"`
-	Errors         []string   `json:"errors"`
+	Errors         []remark   `json:"errors"`
 	// why the fields below are not known
 	Unknown string `json:"unknown,omitempty"`
 
@@ -114,7 +114,7 @@ func (c *Console) records() []memberJSON {
 		m := memberJSON{
 			ID: record.ID, Name: record.Name, PeerURLs: notNil(record.PeerURLs), ClientURLs: notNil(record.ClientURLs), Learner: record.Learner,
 			Role: roleOf(&record, leader), Self: record.ID == self, Reachable: record.ID == self, Version: record.Version,
-			Alarms: []string{}, Errors: []string{}, Lag: -1, Certificates: []member.Certificate{},
+			Alarms: []string{}, Errors: []remark{}, Lag: -1, Certificates: []member.Certificate{},
 		}
 		if at := since[record.ID]; !at.IsZero() {
 			m.Reachable, m.ConnectedSince = true, &at
@@ -175,10 +175,10 @@ func (m *memberJSON) show(s *member.Overview, committed uint64) {
 		m.Certificates = s.Certificates
 	}
 	if s.Failure != "" {
-		m.Errors = append(m.Errors, s.Failure)
+		m.Errors = append(m.Errors, remark{"failure", s.Failure})
 	}
 	if s.Leader == 0 {
-		m.Errors = append(m.Errors, "the member knows no leader")
+		m.Errors = append(m.Errors, remark{"no_leader", "the member knows no leader"})
 	}
 }
 
@@ -217,6 +217,27 @@ func (c *call) plan() (any, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// moveLeader makes a member the leader. etcd's own request for it is served by the leader only, and
+// the page speaks to one member.
+func (c *call) moveLeader() (any, error) {
+	var in struct {
+		Member uint64 `json:"member,string"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	err := c.guard().Do(c.r.Context(), c.credentials(c.r), func(ctx context.Context, caller *auth.Caller) error {
+		if err := auth.PermitRoot(caller.Subject); err != nil {
+			return err
+		}
+		return c.member.RequestMove(ctx, in.Member)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, nil
 }
 
 func nameOf(m *memberJSON) string {

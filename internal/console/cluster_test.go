@@ -42,7 +42,7 @@ func TestCluster(t *testing.T) {
 }
 
 // TestPlan: a cluster is written as a letter for each member: L the leader, f a follower, d one
-// that is down, l a learner, u a voter that has not started.
+// that is down, l a learner, u a voter that has not started, S the leader that serves the page.
 func TestPlan(t *testing.T) {
 	for _, c := range []struct {
 		cluster, change string
@@ -52,7 +52,7 @@ func TestPlan(t *testing.T) {
 		codes           string // of the reason and the warnings
 	}{
 		{"L", changeAdd, 0, quorumJSON{2, 2, 1, -1}, true, "no_quorum_until_started"},
-		{"L", changeRemove, 0, quorumJSON{0, 1, 0, -1}, false, "only_member leader"},
+		{"L", changeRemove, 0, quorumJSON{0, 1, 0, -1}, false, "only_member"},
 		{"Lf", changeAdd, 0, quorumJSON{3, 2, 2, 0}, true, ""},
 		{"Lff", changeAdd, 0, quorumJSON{4, 3, 3, 0}, true, "even_voters"},
 		{"Lfd", changeAdd, 0, quorumJSON{4, 3, 2, -1}, false, "unreachable_voters"},
@@ -60,7 +60,8 @@ func TestPlan(t *testing.T) {
 		{"Lff", changeAddLearner, 0, quorumJSON{3, 2, 3, 1}, true, ""},
 		{"Lfd", changeAddLearner, 0, quorumJSON{3, 2, 2, 0}, false, "unreachable_voters"},
 		{"Lff", changeRemove, 1, quorumJSON{2, 2, 2, 0}, true, "no_failure_tolerated"},
-		{"Lff", changeRemove, 0, quorumJSON{2, 2, 2, 0}, true, "leader no_failure_tolerated"},
+		{"Lff", changeRemove, 0, quorumJSON{2, 2, 2, 0}, true, "no_failure_tolerated"},
+		{"Sff", changeRemove, 0, quorumJSON{2, 2, 2, 0}, true, "serves_page no_failure_tolerated"},
 		{"Lfd", changeRemove, 2, quorumJSON{2, 2, 2, 0}, true, "no_failure_tolerated"},
 		{"Lfd", changeRemove, 1, quorumJSON{2, 2, 1, -1}, false, "would_lose_quorum"},
 		{"Lffff", changeRemove, 1, quorumJSON{4, 3, 4, 1}, true, ""},
@@ -79,8 +80,8 @@ func TestPlan(t *testing.T) {
 	} {
 		var members []memberJSON
 		for i, letter := range c.cluster {
-			m := memberJSON{ID: uint64(i + 1), Name: fmt.Sprintf("n%d", i+1), Reachable: letter != 'd' && letter != 'u', Learner: letter == 'l'}
-			m.Role = map[rune]string{'L': roleLeader, 'f': roleFollower, 'd': roleFollower, 'l': roleLearner, 'u': roleUnstarted}[letter]
+			m := memberJSON{ID: uint64(i + 1), Name: fmt.Sprintf("n%d", i+1), Reachable: letter != 'd' && letter != 'u', Learner: letter == 'l', Self: letter == 'S'}
+			m.Role = map[rune]string{'L': roleLeader, 'S': roleLeader, 'f': roleFollower, 'd': roleFollower, 'l': roleLearner, 'u': roleUnstarted}[letter]
 			members = append(members, m)
 		}
 		p, err := planFor(members, planRequest{Change: c.change, Member: uint64(c.member + 1)})
@@ -96,6 +97,39 @@ func TestPlan(t *testing.T) {
 		}
 		if got := strings.Join(codes, " "); p.After != c.after || p.Allowed != c.allowed || got != c.codes || p.Allowed != (p.Reason == nil) || len(p.Steps) == 0 {
 			t.Errorf("%s: %s of member %d: allowed %v, after %+v, %q; want %v, %+v, %q", c.cluster, c.change, c.member, p.Allowed, p.After, got, c.allowed, c.after, c.codes)
+		}
+	}
+}
+
+// TestHandOver: the leader hands over to a voter that is reachable before it is removed.
+func TestHandOver(t *testing.T) {
+	members := []memberJSON{
+		{ID: 1, Role: roleLeader, Reachable: true},
+		{ID: 2, Role: roleFollower},
+		{ID: 3, Role: roleLearner, Learner: true, Reachable: true},
+		{ID: 4, Role: roleFollower, Reachable: true},
+	}
+	for _, c := range []struct {
+		change    string
+		member    uint64
+		successor uint64
+		steps     string
+	}{
+		{changeRemove, 1, 4, "hand_over remove"},
+		{changeReplace, 1, 4, "hand_over remove add_learner start promote"},
+		{changeRemove, 2, 0, "remove"},
+		{changeReplace, 4, 0, "remove add_learner start promote"},
+	} {
+		p, err := planFor(members, planRequest{Change: c.change, Member: c.member})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var steps []string
+		for _, s := range p.Steps {
+			steps = append(steps, s.Code)
+		}
+		if got := strings.Join(steps, " "); p.Successor != c.successor || got != c.steps {
+			t.Errorf("%s of member %d: successor %d, steps %s; want %d, %s", c.change, c.member, p.Successor, got, c.successor, c.steps)
 		}
 	}
 }

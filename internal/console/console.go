@@ -57,6 +57,7 @@ type Store interface {
 type Users interface {
 	Gate() *auth.Gate
 	Login(ctx context.Context, name, password string) (token string, err error)
+	Logout(ctx context.Context, token string)
 }
 
 // Cluster is the cluster as this member sees it.
@@ -70,6 +71,8 @@ type Cluster interface {
 	Peers() []peer.Stats
 	// OverviewOf returns the state of a member.
 	OverviewOf(ctx context.Context, id uint64) (member.Overview, error)
+	// RequestMove makes a member the leader.
+	RequestMove(ctx context.Context, to uint64) error
 }
 
 // Space is the state as a whole.

@@ -25,6 +25,8 @@ type planResponse struct {
 	Steps    []remark   `json:"steps"`
 	Before   quorumJSON `json:"before"`
 	After    quorumJSON `json:"after"`
+	// Successor is the member that becomes the leader before the leader is removed; 0 for none.
+	Successor uint64 `json:"successor,string,omitempty"`
 }
 
 // remark is a sentence with a code for translations.
@@ -107,10 +109,15 @@ func (p *planResponse) addLearner(_ *memberJSON, _ []memberJSON) {
 	}
 }
 
-func (p *planResponse) remove(m *memberJSON, _ []memberJSON) {
-	p.step("remove", "remove %s: its data is of no use afterwards", nameOf(m))
+// remove removes a member; the leader hands over its leadership before, so that no request waits
+// for an election.
+func (p *planResponse) remove(m *memberJSON, members []memberJSON) {
 	if m.Role == roleLeader {
-		p.warn("leader", "%s is the leader: move the leadership first, so that no request waits for an election", nameOf(m))
+		p.handOver(members)
+	}
+	p.step("remove", "remove %s: its data is of no use afterwards", nameOf(m))
+	if m.Self {
+		p.warn("serves_page", "%s serves this page: open the console of another member afterwards", nameOf(m))
 	}
 	if m.Learner {
 		return
@@ -123,6 +130,18 @@ func (p *planResponse) remove(m *memberJSON, _ []memberJSON) {
 		p.refuse("would_lose_quorum", "without it, %d of %d voters would be reachable and %d are needed", p.After.Reachable, p.After.Voters, p.After.Needed)
 	case p.After.Tolerates == 0:
 		p.warn("no_failure_tolerated", "afterwards the cluster does not tolerate the failure of a member")
+	}
+}
+
+// handOver makes a reachable voter the leader. Without one, the removal of the leader is refused
+// anyway: no voter would remain.
+func (p *planResponse) handOver(members []memberJSON) {
+	for i := range members {
+		if m := &members[i]; m.Role == roleFollower && m.Reachable {
+			p.Successor = m.ID
+			p.step("hand_over", "make %s the leader", nameOf(m))
+			return
+		}
 	}
 }
 
@@ -156,8 +175,6 @@ func (p *planResponse) promote(m *memberJSON, _ []memberJSON) {
 // replace removes a member and adds another one in its place, as a learner first.
 func (p *planResponse) replace(m *memberJSON, members []memberJSON) {
 	p.remove(m, members)
-	p.Steps = nil
-	p.step("remove", "remove %s", nameOf(m))
 	p.step("add_learner", "add the new member as a learner, with the same or other peer URLs")
 	p.step("start", "start it with an empty data directory and --initial-cluster-state=existing")
 	p.step("promote", "promote it when it has caught up")

@@ -197,10 +197,13 @@ func (c *call) login() (any, error) {
 	return c.describe(credentials{token: token, commonName: c.commonName(c.r)})
 }
 
-// logout ends the session. The token stays valid until it expires, but no client has it.
+// logout ends the session and its token.
 func (c *call) logout() (any, error) {
 	if err := c.decode(&struct{}{}); err != nil {
 		return nil, err
+	}
+	if token := c.credentials(c.r).token; token != "" {
+		c.member.Logout(c.r.Context(), token)
 	}
 	c.setCookie(c.w, c.r, "")
 	return c.describe(credentials{commonName: c.commonName(c.r)})

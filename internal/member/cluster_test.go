@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"cairn/internal/member/reconfigure"
 	"cairn/internal/membership"
+	"cairn/internal/version"
 )
 
 // TestClusterWritesAndReads: every member accepts writes and serves linearizable reads.
@@ -138,6 +140,49 @@ func TestMoveLeader(t *testing.T) {
 		t.Errorf("%x leads, want %x", got.ID(), follower.ID())
 	}
 	mustPut(t, leader, "k", "v")
+}
+
+// TestRequestMove: a follower's client moves leadership, too.
+func TestRequestMove(t *testing.T) {
+	c := startTrio(t)
+	follower := c.follower()
+	if err := follower.RequestMove(context.Background(), 9); err == nil || !strings.Contains(err.Error(), ErrBadTransferee.Error()) {
+		t.Errorf("moved to no member: %v", err)
+	}
+	if err := follower.RequestMove(context.Background(), follower.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.leader(); got != follower {
+		t.Errorf("%x leads, want %x", got.ID(), follower.ID())
+	}
+	if err := follower.RequestMove(context.Background(), c.follower().ID()); err != nil {
+		t.Errorf("moved by the leader: %v", err)
+	}
+}
+
+// TestOverviewOf: each member returns the states of all members.
+func TestOverviewOf(t *testing.T) {
+	c := startTrio(t)
+	mustPut(t, c.leader(), "k", "v")
+	for _, asked := range c.members {
+		for _, m := range c.members {
+			o, err := asked.Overviews.OverviewOf(context.Background(), m.ID())
+			if err != nil {
+				t.Fatalf("%x of %x: %v", asked.ID(), m.ID(), err)
+			}
+			if !o.Start.Equal(m.start) || o.Leader == 0 || o.Term == 0 || o.Applied == 0 || o.Cairn != version.Cairn {
+				t.Errorf("%x of %x: %+v", asked.ID(), m.ID(), o)
+			}
+		}
+	}
+	if _, err := c.leader().OverviewOf(context.Background(), 9); err == nil {
+		t.Error("no error for a member that does not exist")
+	}
+	cut := c.follower()
+	c.net.setCut(cut.ID(), true)
+	if _, err := c.leader().OverviewOf(context.Background(), cut.ID()); err == nil {
+		t.Error("no error for a member that is cut off")
+	}
 }
 
 // TestShrink: members are removed one by one, the leader first; the last one serves alone and

@@ -10,10 +10,12 @@
 package console
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +28,7 @@ const limit = 7 * time.Minute
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// TestConsole runs all scripts in one browser against one server. The last script enables
-// authentication.
+// TestConsole runs the scripts in a few groups, each in one browser against servers of its own.
 func TestConsole(t *testing.T) {
 	harness.Needs(t, "/usr/bin/chromium", "chromium")
 	harness.NeedsOf(t, "node_modules/playwright-core/package.json", "scripts/clients npm")
@@ -40,16 +41,49 @@ func TestConsole(t *testing.T) {
 		harness.NeedsOf(t, "node", "install node 20 or later")
 	}
 	readScripts(t)
+	for _, group := range []struct {
+		name    string
+		scripts []string
+		prepare func(t *testing.T, to *sites, s *harness.Server)
+	}{
+		{"store", []string{"screens", "keys"}, nil},
+		// access.mjs is the last of its group, since it enables authentication.
+		{"cluster", []string{"members", "readonly", "secure", "history", "live", "cluster", "access"}, func(t *testing.T, to *sites, _ *harness.Server) {
+			to.ReadOnly, to.Secure, to.Fleet = harness.Start(t, "--console-read-only").URL(), startSecure(t), startFleet(t)
+		}},
+		{"many", []string{"many"}, func(t *testing.T, to *sites, s *harness.Server) {
+			to.Keys = manyKeys(t)
+			fill(t, s, to.Keys)
+		}},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t, "--max-txn-ops", strconv.Itoa(opsMax))
+			to := sites{URL: s.URL(), PID: s.PID()}
+			if group.prepare != nil {
+				group.prepare(t, &to, s)
+			}
+			runScripts(t, node, s, to, group.scripts)
+		})
+	}
+}
+
+// runScripts runs scripts, and logs their figures.
+func runScripts(t *testing.T, node string, s *harness.Server, to sites, scripts []string) {
+	t.Helper()
 	screenshots := os.Getenv("CAIRN_SCREENSHOTS")
 	if screenshots == "" {
 		screenshots = t.ArtifactDir()
 	}
-	s := harness.Start(t)
 	path, err := filepath.Abs("main.mjs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := s.Run(t, harness.Command{Args: []string{node, path, s.URL(), screenshots}, Limit: limit})
+	text, err := json.Marshal(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := s.Run(t, harness.Command{Args: append([]string{node, path, string(text), screenshots}, scripts...), Limit: limit})
 	if passed := regexp.MustCompile(`(?m)^# pass [1-9]`); got.Exit != 0 || !passed.MatchString(got.Stdout) {
 		t.Fatalf("exit %d\n%s%s", got.Exit, got.Stdout, got.Stderr)
 	}

@@ -26,6 +26,9 @@ test('the tree shows counts, sizes and what is below a separator of choice', asy
     await page.locator('input[name="prefix"]').press('Enter')
     await row(page, 'uction/').waitFor()
     assert.equal(await row(page, 'config/').count(), 0)
+    await page.locator('input[name="prefix"]').fill('/no/such/')
+    await page.locator('input[name="prefix"]').press('Enter')
+    await page.getByText('No key has this prefix.').waitFor()
   })
 })
 

@@ -1,10 +1,7 @@
-// Runs all scripts one after the other in one browser: node main.mjs URL DIRECTORY.
-// Each registers its tests; the order is that of the imports. access.mjs is the last one, since it
-// enables authentication.
-import './screens.mjs'
-import './keys.mjs'
-import './history.mjs'
-import './live.mjs'
-import './cluster.mjs'
-import './many.mjs'
-import './access.mjs'
+// Runs some of the scripts beside this one, in one browser: node main.mjs SITES DIRECTORY SCRIPT…
+// Each script registers its tests; their order is that of the arguments.
+import { before } from 'node:test'
+import { seed } from './seed.mjs'
+
+before(seed)
+for (const name of process.argv.slice(4)) await import(`./${name}.mjs`)

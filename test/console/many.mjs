@@ -1,27 +1,13 @@
-// 100,000 keys in one prefix: they scroll, and the tab's memory is bounded.
+// Many keys in one prefix, which the test has put there: they scroll, and the tab's memory is bounded.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { before, describe, test } from 'node:test'
-import { b64, browser, figure, open, v3, withPage } from './page.mjs'
+import { test } from 'node:test'
+import { browser, figure, open, sites, withPage } from './page.mjs'
 
-const keys = 100_000
-const perTxn = 100
+const { keys } = sites
 const memoryMax = 150 // MiB
 
-const name = (i) => 'key-' + String(i).padStart(6, '0')
-
-async function fill() {
-  let next = 0
-  const worker = async () => {
-    while (next < keys) {
-      const first = next
-      next += perTxn
-      const success = Array.from({ length: perTxn }, (_, i) => ({ request_put: { key: b64('/many/' + name(first + i)), value: b64('value ' + i) } }))
-      await v3('kv/txn', { success })
-    }
-  }
-  await Promise.all(Array.from({ length: 8 }, worker))
-}
+const name = (i) => 'key-' + String(i).padStart(8, '0')
 
 /** MiB of memory that only the page's own process uses, after a collection of its garbage. */
 async function memory(page) {
@@ -36,50 +22,46 @@ async function memory(page) {
   return Math.max(...renderers)
 }
 
-describe('many keys', () => {
-  before(fill)
-
-  test('the first render on a cold cache', async () => {
-    await withPage({}, async (page) => {
-      await page.waitForSelector('.key-row[aria-level]')
-      const figures = await page.evaluate(() => ({
-        rows: performance.now(),
-        paint: performance.getEntriesByName('first-contentful-paint')[0]?.startTime,
-        bytes: performance.getEntriesByType('resource').reduce((sum, r) => sum + r.transferSize, 0),
-      }))
-      figure(`first paint after ${Math.round(figures.paint)} ms, keys after ${Math.round(figures.rows)} ms at most, ${Math.round(figures.bytes / 1024)} KiB loaded`)
-    })
+test('the first render on a cold cache', async () => {
+  await withPage({}, async (page) => {
+    await page.waitForSelector('.key-row[aria-level]')
+    const figures = await page.evaluate(() => ({
+      rows: performance.now(),
+      paint: performance.getEntriesByName('first-contentful-paint')[0]?.startTime,
+      bytes: performance.getEntriesByType('resource').reduce((sum, r) => sum + r.transferSize, 0),
+    }))
+    figure(`first paint after ${Math.round(figures.paint)} ms, keys after ${Math.round(figures.rows)} ms at most, ${Math.round(figures.bytes / 1024)} KiB loaded`)
   })
+})
 
-  test('scroll', async () => {
-    await withPage({}, async (page) => {
-      await open(page, 'many/')
-      const list = page.locator('.key-list')
-      const started = performance.now()
-      // Each time the end is reached, what follows is loaded, up to the last key.
-      await list.evaluate(async (el, last) => {
-        const seen = () => [...el.querySelectorAll('.key')].some((k) => k.textContent === last)
-        await new Promise((resolve) => {
-          const step = () => {
-            el.scrollTop = el.scrollHeight
-            if (seen()) resolve()
-            else requestAnimationFrame(step)
-          }
-          step()
-        })
-      }, name(keys - 1))
-      figure(`${keys} keys loaded and scrolled in ${((performance.now() - started) / 1000).toFixed(1)} s`)
-      const rows = await page.locator('.key-row').count()
-      assert.ok(rows < 120, `${rows} rows are in the document`)
-      // Any place is there at once.
-      const height = await list.evaluate((el) => el.scrollHeight)
-      for (const part of [0.5, 0.1, 0.9]) {
-        await list.evaluate((el, top) => (el.scrollTop = top), height * part)
-        await page.waitForFunction((n) => [...document.querySelectorAll('.key-name .key')].some((k) => Math.abs(Number(k.textContent.slice(4)) - n) < 60), keys * part)
-      }
-      const used = await memory(page)
-      figure(`memory of the tab with ${keys} keys: ${Math.round(used)} MiB`)
-      assert.ok(used <= memoryMax, `the tab uses ${used} MiB`)
-    })
+test('scroll', async () => {
+  await withPage({}, async (page) => {
+    await open(page, 'many/')
+    const list = page.locator('.key-list')
+    const started = performance.now()
+    // Each time the end is reached, what follows is loaded, up to the last key.
+    await list.evaluate(async (el, last) => {
+      const seen = () => [...el.querySelectorAll('.key')].some((k) => k.textContent === last)
+      await new Promise((resolve) => {
+        const step = () => {
+          el.scrollTop = el.scrollHeight
+          if (seen()) resolve()
+          else requestAnimationFrame(step)
+        }
+        step()
+      })
+    }, name(keys - 1))
+    figure(`${keys} keys loaded and scrolled in ${((performance.now() - started) / 1000).toFixed(1)} s`)
+    const rows = await page.locator('.key-row').count()
+    assert.ok(rows < 120, `${rows} rows are in the document`)
+    // Any place is there at once.
+    const height = await list.evaluate((el) => el.scrollHeight)
+    for (const part of [0.5, 0.1, 0.9]) {
+      await list.evaluate((el, top) => (el.scrollTop = top), height * part)
+      await page.waitForFunction((n) => [...document.querySelectorAll('.key-name .key')].some((k) => Math.abs(Number(k.textContent.slice(4)) - n) < 60), keys * part)
+    }
+    const used = await memory(page)
+    figure(`memory of the tab with ${keys} keys: ${Math.round(used)} MiB`)
+    assert.ok(used <= memoryMax, `the tab uses ${used} MiB`)
   })
 })

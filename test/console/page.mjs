@@ -6,7 +6,12 @@ import assert from 'node:assert/strict'
 import { after } from 'node:test'
 import { chromium } from 'playwright-core'
 
-export const [url, screenshots] = process.argv.slice(2)
+/** The servers that the test has started (servers_test.go), and where screenshots are kept. */
+export const sites = JSON.parse(process.argv[2])
+export const screenshots = process.argv[3]
+
+/** The server of most tests. */
+export const { url } = sites
 const patience = 30_000 // ms: no bound on what the product does, only against a test that hangs
 
 // Chromium's sandbox cannot be used by root, which is who runs CI.
@@ -17,9 +22,9 @@ export const browser = await chromium.launch({
 after(() => browser.close())
 
 /** Runs a test in a page of its own. What the page reports as an error, and each violation of its
- * content security policy, fails the test; expected lists what it may report. */
+ * content security policy, fails the test; expected lists what it may report. at is the server's URL. */
 export async function withPage(options, test) {
-  const { expected = [], hash = '#/keys', ready = '.shell', ...context } = options
+  const { at = url, expected = [], hash = '#/keys', ready = '.shell', ...context } = options
   const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', ...context })
   ctx.setDefaultTimeout(patience)
   const page = await ctx.newPage()
@@ -39,7 +44,7 @@ export async function withPage(options, test) {
     void d.dismiss()
   })
   try {
-    await page.goto(url + '/console/' + hash)
+    await page.goto(at + '/console/' + hash)
     await page.waitForSelector(ready)
     await test(page)
     assert.deepEqual(faults, [], 'the page reported errors')
@@ -57,23 +62,26 @@ export const screenshot = (page, name) => page.screenshot({ path: join(screensho
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** Fails when axe-core finds a serious fault. */
-export async function accessible(page, name) {
-  await page.evaluate(axe + ';0')
-  const found = await page.evaluate(async () => {
-    const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] })
+/** The rules whose outcome depends on colours or on the width of the window. */
+export const visual = ['color-contrast', 'link-in-text-block', 'scrollable-region-focusable', 'target-size']
+
+/** Fails when axe-core finds a serious fault; by some of its rules, or by all. */
+export async function accessible(page, name, rules) {
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axe + ';0')
+  const found = await page.evaluate(async (runOnly) => {
+    const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'], ...(runOnly ? { runOnly } : {}) })
     return violations
       .filter((v) => v.impact === 'serious' || v.impact === 'critical')
       .map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + ' ' + n.any.map((a) => a.message).join('; ')).join('\n   ')}`)
-  })
+  }, rules)
   assert.deepEqual(found, [], `${name}: faults that axe-core calls serious`)
 }
 
 export const b64 = (text) => Buffer.from(text).toString('base64')
 
-/** A request of the JSON gateway, as another client makes it. token is that of a user. */
-export async function v3(path, body, token) {
-  const response = await fetch(`${url}/v3/${path}`, {
+/** A request of the JSON gateway, as another client makes it. token is that of a user, at the server's URL. */
+export async function v3(path, body, token, at = url) {
+  const response = await fetch(`${at}/v3/${path}`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', ...(token ? { Authorization: token } : {}) },
     body: JSON.stringify(body),
@@ -83,11 +91,11 @@ export async function v3(path, body, token) {
   return answer
 }
 
-export const put = (key, value, lease = '0') => v3('kv/put', { key: b64(key), value: b64(value), lease })
+export const put = (key, value, lease = '0', at = url) => v3('kv/put', { key: b64(key), value: b64(value), lease }, undefined, at)
 
 /** The value of a key as another client reads it, or undefined. */
-export async function get(key, token) {
-  const { kvs } = await v3('kv/range', { key: b64(key) }, token)
+export async function get(key, token, at = url) {
+  const { kvs } = await v3('kv/range', { key: b64(key) }, token, at)
   return kvs && Buffer.from(kvs[0].value ?? '', 'base64').toString()
 }
 

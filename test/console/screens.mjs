@@ -1,11 +1,8 @@
 // Each screen: it is there, in both languages; it has no serious fault of accessibility, in light,
 // in dark and at the width of a phone; it works with the keyboard alone. Screenshots of all are kept.
 import assert from 'node:assert/strict'
-import { before, test } from 'node:test'
-import { accessible, editorText, open, row, screenshot, withPage } from './page.mjs'
-import { seed } from './seed.mjs'
-
-before(seed)
+import { test } from 'node:test'
+import { accessible, editorText, open, row, screenshot, visual, withPage } from './page.mjs'
 
 const phone = { width: 390, height: 800 }
 
@@ -40,16 +37,16 @@ async function eachView(page, seen) {
   }
 }
 
-for (const [name, options] of [
+for (const [name, options, rules] of [
   ['light', { colorScheme: 'light' }],
-  ['dark', { colorScheme: 'dark' }],
-  ['phone', { colorScheme: 'light', viewport: phone }],
+  ['dark', { colorScheme: 'dark' }, visual],
+  ['phone', { colorScheme: 'light', viewport: phone }, visual],
 ]) {
   test(`each screen, ${name}`, async () => {
     await withPage(options, (page) =>
       eachView(page, async (view) => {
         await screenshot(page, `${view}-${name}`)
-        await accessible(page, `${view}, ${name}`)
+        await accessible(page, `${view}, ${name}`, rules)
         const width = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
         assert.ok(width <= 0, `${view}, ${name}: the page is ${width} pixels wider than its window`)
       }),

@@ -12,7 +12,10 @@ import (
 )
 
 // Certificates are the files with which a client connects over mutual TLS.
-type Certificates struct{ CA, Cert, Key string }
+type Certificates struct {
+	CA, Cert, Key string
+	Authority     *pki.Authority // signs certificates of further clients
+}
 
 // Config is the client's TLS configuration of the files.
 func (c Certificates) Config(t testing.TB) *tls.Config {
@@ -44,7 +47,7 @@ func StartSecure(t testing.TB, flags ...string) (*Server, Certificates) {
 	caFile := pki.Write(t, filepath.Join(dir, "ca.crt"), ca.PEM())
 	server := ca.Issue(t, pki.Spec{CommonName: "server", Hosts: []string{"127.0.0.1", "localhost"}}).Write(t, dir, "server")
 	client := ca.Issue(t, pki.Spec{CommonName: "root"}).Write(t, dir, "client")
-	files := Certificates{caFile, client.Cert, client.Key}
+	files := Certificates{CA: caFile, Cert: client.Cert, Key: client.Key, Authority: ca}
 	secure := []string{"--cert-file", server.Cert, "--key-file", server.Key, "--trusted-ca-file", caFile, "--client-cert-auth"}
 	transport := &http.Transport{TLSClientConfig: files.Config(t)}
 	t.Cleanup(transport.CloseIdleConnections)

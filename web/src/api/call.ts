@@ -2,6 +2,7 @@
 // and no value is in a URL. The session's cookie is HttpOnly: no script sees the token.
 
 import { signal } from '@preact/signals'
+import { t } from '../text/index.ts'
 
 /** An error as the server reports it. code is gRPC's number. */
 export class ApiError extends Error {
@@ -80,4 +81,8 @@ export const v3 = <T>(path: string, body: unknown = {}, stop?: AbortSignal): Pro
 export const stopped = (e: unknown): boolean => e instanceof DOMException && e.name === 'AbortError'
 
 /** The text of any error. */
-export const textOf = (e: unknown): string => (e instanceof Error ? e.message : String(e))
+export function textOf(e: unknown): string {
+  const kind = e instanceof ApiError ? t().errors[e.code] : undefined
+  const text = e instanceof Error ? e.message : String(e)
+  return kind ? `${kind}：${text}` : text
+}

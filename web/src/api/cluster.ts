@@ -18,7 +18,7 @@ export interface Member {
   db_in_use_bytes: number
   quota_bytes: number
   alarms: string[] | null
-  errors: string[] | null
+  errors: Said[] | null
   certificates: { role: string; file: string; not_after: string }[] | null
   unknown?: string
 }
@@ -54,6 +54,8 @@ export interface Plan {
   steps: Said[] | null
   before: Quorum
   after: Quorum
+  /** The member that becomes the leader before the leader is removed. */
+  successor?: string
 }
 
 /** What a change would do; changes nothing. */
@@ -85,7 +87,7 @@ export async function addMember(peerURLs: string[], learner: boolean): Promise<A
 
 export const removeMember = (id: string): Promise<unknown> => v3('cluster/member/remove', { ID: id })
 export const promoteMember = (id: string): Promise<unknown> => v3('cluster/member/promote', { ID: id })
-export const moveLeader = (id: string): Promise<unknown> => v3('maintenance/transfer-leadership', { targetID: id })
+export const moveLeader = (id: string): Promise<unknown> => api('move-leader', { member: id })
 
 /** Downloads a backup. progress gets the bytes so far and the expected ones, which are an estimate. */
 export async function backup(progress: (have: number, all: number) => void, stop: AbortSignal): Promise<Blob> {

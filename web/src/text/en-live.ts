@@ -15,8 +15,6 @@ export const enLive = {
   rate: (n: string) => `${n} events/s`,
   total: (n: string) => `${n} events`,
   dropped: (n: string) => `the oldest ${n} are not kept`,
-  time: 'Time',
-  change: 'Change',
   waiting: 'Waiting for changes.',
   idle: 'Choose a prefix and start to watch.',
   lost: 'The watch has ended.',

@@ -17,8 +17,6 @@ export const zhLive: Text['live'] = {
   rate: (n) => `每秒 ${n} 个事件`,
   total: (n) => `${n} 个事件`,
   dropped: (n) => `最早的 ${n} 个未保留`,
-  time: '时间',
-  change: '变化',
   waiting: '正在等待变化。',
   idle: '选择前缀并开始监听。',
   lost: '监听已结束。',

@@ -1,8 +1,8 @@
 // A change of the members as a guided step: what it will do, what quorum remains, and why it is
 // refused when it would lose the quorum.
 
-import { useState } from 'preact/hooks'
-import { addMember, type Change, type Member, moveLeader, type Plan, plan, promoteMember, removeMember, type Said } from '../../api/cluster.ts'
+import { useRef, useState } from 'preact/hooks'
+import { addMember, type Change, type Member, moveLeader, type Plan, plan, promoteMember, type Quorum, removeMember, type Said } from '../../api/cluster.ts'
 import { t } from '../../text/index.ts'
 import { Confirm } from '../../ui/confirm.tsx'
 import { Dialog } from '../../ui/dialog.tsx'
@@ -24,15 +24,20 @@ export function ChangeDialog({ change, member, onClose }: ChangeProps) {
   const [urls, setUrls] = useState('')
   const [flags, setFlags] = useState<string | null>(null)
   const adds = change === 'add' || change === 'add_learner' || change === 'replace'
+  const removes = change === 'remove' || change === 'replace'
+  const removed = useRef(false)
   const kind: Change = change === 'replace' || !adds ? change : learner ? 'add_learner' : 'add'
   const planned = useLoad((stop) => plan(kind, member?.id, stop), [kind])
   const list = urls.split(',').map((u) => u.trim())
   const badUrls = adds && !list.every(isUrl)
   const run = async () => {
-    if (change === 'remove') await removeMember(member!.id)
+    if (removes && !removed.current) {
+      if (planned.data?.successor) await moveLeader(planned.data.successor)
+      await removeMember(member!.id)
+      removed.current = true // when the addition fails, the next attempt only adds
+    }
     if (change === 'promote') await promoteMember(member!.id)
     if (change === 'move_leader') await moveLeader(member!.id)
-    if (change === 'replace') await removeMember(member!.id)
     if (adds) setFlags((await addMember(list, change === 'replace' || learner)).flags)
     else done(c.changed(c.titles[change]))
   }
@@ -58,8 +63,8 @@ export function ChangeDialog({ change, member, onClose }: ChangeProps) {
     <Confirm
       title={c.titles[kind] + (member ? ': ' + (member.name || member.id) : '')}
       action={c.titles[kind]}
-      danger={change === 'remove' || change === 'replace'}
-      word={change === 'remove' || change === 'replace' ? member!.name || member!.id : undefined}
+      danger={removes}
+      word={removes ? member!.name || member!.id : undefined}
       refused={!planned.data?.allowed || badUrls}
       run={run}
       onClose={(finished) => {
@@ -95,7 +100,10 @@ export function ChangeDialog({ change, member, onClose }: ChangeProps) {
   )
 }
 
-const said = (s: Said): string => t().cluster.codes[s.code] ?? s.text
+/** A sentence of the server in the console's language. */
+export const said = (s: Said): string => t().cluster.codes[s.code] ?? s.text
+
+const quorum = (q: Quorum): string => t().cluster.quorumOf(q.voters, q.reachable, q.needed, q.tolerates)
 
 function Planned({ plan: p }: { plan: Plan }) {
   const c = t().cluster
@@ -123,10 +131,7 @@ function Planned({ plan: p }: { plan: Plan }) {
       ))}
       <p class="soft">
         <b>{c.quorumAfter}</b>{' '}
-        {c.beforeAfter(
-          c.quorumOf(p.before.voters, p.before.needed, p.before.tolerates),
-          c.quorumOf(p.after.voters, p.after.needed, p.after.tolerates),
-        )}
+        {c.beforeAfter(quorum(p.before), quorum(p.after))}
       </p>
     </>
   )

@@ -10,7 +10,7 @@ import { Icon } from '../../ui/icons.tsx'
 import { useLoad } from '../../ui/load.ts'
 import { Empty, Failure } from '../../ui/parts.tsx'
 import { Backup } from './backup.tsx'
-import { ChangeDialog } from './change.tsx'
+import { ChangeDialog, said } from './change.tsx'
 
 const pollEvery = 5_000 // ms
 
@@ -133,13 +133,13 @@ function MemberRow({ m, onChange }: { m: Member; onChange: MembersProps['onChang
           ))}
         </div>
         {(m.errors ?? []).map((e) => (
-          <div key={e} class="soon small wrap">
-            {e}
+          <div key={e.code} class="soon small wrap">
+            {said(e)}
           </div>
         ))}
         {m.unknown && (
           <div class="faint small wrap">
-            {c.unknown}: {m.unknown}
+            {c.unknown}
           </div>
         )}
       </td>
@@ -180,7 +180,7 @@ function Certificates({ m, known }: { m: Member; known: boolean }) {
         const left = (end.getTime() - Date.now()) / 1000
         return (
           <li key={x.role + x.file} class={left < soonDays * 86400 ? 'soon' : undefined} title={x.file}>
-            {x.role}: {left <= 0 ? c.expired : c.expires(day(end), duration(left))}
+            {x.role}, {x.file.replace(/^.*\//, '')}: {left <= 0 ? c.expired : c.expires(day(end), duration(left))}
           </li>
         )
       })}

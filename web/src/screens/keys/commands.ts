@@ -2,6 +2,7 @@
 
 import type { RefObject } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
+import { readOnly } from '../../api/session.ts'
 import { type Command, register } from '../../lib/keyboard.ts'
 import { go } from '../../lib/route.ts'
 import type { Row } from '../../lib/tree.ts'
@@ -82,6 +83,7 @@ function collapse(b: Browser, row: Row | undefined, to: (position: number) => vo
 }
 
 function select(b: Browser, row: Row | undefined): void {
+  if (readOnly.peek()) return
   if (row?.kind === 'item') b.select(row.item.key)
 }
 

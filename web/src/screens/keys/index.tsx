@@ -35,7 +35,7 @@ export function Keys() {
   const openRow = useCallback((row: Row) => openOrToggle(browser, row), [])
   const remove = () => {
     const targets = targetsOf(browser)
-    if (targets.length > 0 && targets.every((x) => mayWrite(x.key))) setRemoving(targets)
+    if (!readOnly.value && targets.length > 0 && targets.every((x) => mayWrite(x.key))) setRemoving(targets)
   }
   const create = () => {
     if (!readOnly.value) setCreating(true)
@@ -85,7 +85,7 @@ export function Keys() {
       </div>
       <div class={open === null ? 'split' : 'split open'}>
         <div class={selected.size > 0 ? 'side selecting' : 'side'}>
-          <KeyList browser={browser} id="keys" onOpen={openRow} selectable />
+          <KeyList browser={browser} id="keys" onOpen={openRow} selectable={!readOnly.value} />
           <Foot browser={browser} onDelete={remove} />
         </div>
         {open !== null && (

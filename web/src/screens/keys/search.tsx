@@ -50,7 +50,16 @@ export function SearchTools({ browser, field }: { browser: Browser; field: RefOb
 
 export function SearchFoot({ browser }: { browser: Browser }) {
   const found = browser.found.value
-  if (!found) return null
+  if (!found) {
+    void browser.changes.value
+    const { root } = browser.tree
+    if (!root.complete || root.items.length > 0) return null
+    return (
+      <div class="actionbar" role="status">
+        {browser.prefix.value === '' ? t().keys.noKeys : t().keys.noKeysPrefix}
+      </div>
+    )
+  }
   return (
     <div class="actionbar" role="status">
       {found.error ? (

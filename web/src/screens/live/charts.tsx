@@ -4,7 +4,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import { stats, type Stats } from '../../api/stats.ts'
-import { clock, count, duration, rate, size } from '../../lib/format.ts'
+import { count, duration, rate, size } from '../../lib/format.ts'
 import { lang } from '../../lib/lang.ts'
 import { isDark } from '../../lib/theme.ts'
 import { t } from '../../text/index.ts'
@@ -85,9 +85,10 @@ function options(panel: Panel, names: string[], width: number, onPoint: (index: 
     cursor: { y: false, points: { size: 6 }, sync: { key: 'live' }, drag: { x: false, y: false } },
     hooks: { setCursor: [(u) => onPoint(u.cursor.idx ?? null)] },
     padding: [8, 8, 0, 0],
-    scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+    // The time axis is the last hour, also while there are few samples.
+    scales: { x: { range: (u) => [(u.data[0].at(-1) ?? 0) - hour, u.data[0].at(-1) ?? 0] }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
     axes: [
-      { ...axis, size: 26, space: 80, values: (u, ticks) => ticks.map((s) => timeOfDay(s, u.scales.x.max! - u.scales.x.min!)) },
+      { ...axis, size: 26, space: 80, values: (_, ticks) => ticks.map(timeOfDay) },
       { ...axis, size: 62, space: 28, ...(panel.steps ? { incrs: panel.steps } : {}), values: (_, ticks) => ticks.map((n) => panel.format(n)) },
     ],
     series: [{}, ...names.map((_, i) => ({ stroke: css(`--chart-${i + 1}`), width: 1.5, points: { show: false }, spanGaps: false }))],
@@ -95,12 +96,9 @@ function options(panel: Panel, names: string[], width: number, onPoint: (index: 
 }
 
 const chartHeight = 148
+const hour = 3600 // s
 
-/** The time of a tick, with seconds when all ticks are within ten minutes. */
-const timeOfDay = (s: number, range: number): string =>
-  range < 600
-    ? clock(new Date(s * 1000))
-    : new Date(s * 1000).toLocaleTimeString(lang.value, { hour: '2-digit', minute: '2-digit', hour12: false })
+const timeOfDay = (s: number): string => new Date(s * 1000).toLocaleTimeString(lang.value, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 
 function Chart({ panel, data }: { panel: Panel; data: Stats }) {
   const host = useRef<HTMLDivElement>(null)
