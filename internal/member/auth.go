@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -56,38 +55,6 @@ func (a *Access) Login(ctx context.Context, name, password string) (token string
 		return "", err
 	}
 	return a.gate.Login(ctx, name, password, a.ChangeAuth)
-}
-
-// logoutPath is the path of the call that ends a token; its body is the token.
-const logoutPath = "auth/logout"
-
-// logoutTimeout is how long a log-out waits for other members.
-const logoutTimeout = 2 * time.Second
-
-// Logout ends a simple token on this member and on those that it is connected to. Other members
-// accept the token until it expires. A JWT cannot be ended.
-func (m *Member) Logout(ctx context.Context, token string) {
-	m.gate.EndToken(token)
-	ctx, cancel := context.WithTimeout(ctx, logoutTimeout)
-	defer cancel()
-	var calls sync.WaitGroup
-	for _, record := range m.Members() {
-		if record.ID == m.cfg.ID || m.calls.ActiveSince(record.ID).IsZero() {
-			continue
-		}
-		calls.Go(func() {
-			if _, err := m.calls.Call(ctx, record.ID, logoutPath, []byte(token)); err != nil {
-				m.log.Info("a member accepts the token of a log-out until it expires", "member_id", idText(record.ID), "error", err)
-			}
-		})
-	}
-	calls.Wait()
-}
-
-// serveLogout ends a token for another member.
-func (m *Member) serveLogout(_ context.Context, _ uint64, token []byte) ([]byte, error) {
-	m.gate.EndToken(string(token))
-	return nil, nil
 }
 
 // ChangeAuth proposes a command about users and roles, and returns its result.

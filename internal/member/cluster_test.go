@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
+	"cairn/internal/auth"
 	"cairn/internal/member/reconfigure"
 	"cairn/internal/membership"
 	"cairn/internal/version"
@@ -157,6 +160,43 @@ func TestRequestMove(t *testing.T) {
 	}
 	if err := follower.RequestMove(context.Background(), c.follower().ID()); err != nil {
 		t.Errorf("moved by the leader: %v", err)
+	}
+}
+
+// TestLogout: the members that are connected refuse the token of a log-out.
+func TestLogout(t *testing.T) {
+	c := startTrio(t)
+	leader, follower := c.leader(), c.follower()
+	hash, err := bcrypt.GenerateFromPassword([]byte("pw"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []*auth.Command{{Kind: auth.KindV2UserPut, Name: auth.RootName, Hash: string(hash)}, {Kind: auth.KindEnable, V2: true}} {
+		if _, err := leader.ChangeAuth(context.Background(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token, err := follower.Login(context.Background(), auth.RootName, "pw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := func(m *Member) error {
+		if err := m.WaitLinearizable(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := m.Gate().Bearer(m.Gate().State(), token)
+		return err
+	}
+	for _, m := range c.members {
+		if err := use(m); err != nil {
+			t.Errorf("%x before the log-out: %v", m.ID(), err)
+		}
+	}
+	follower.Logout(context.Background(), token)
+	for _, m := range c.members {
+		if err := use(m); !errors.Is(err, auth.BadToken) {
+			t.Errorf("%x after the log-out: %v", m.ID(), err)
+		}
 	}
 }
 

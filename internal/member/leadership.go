@@ -2,7 +2,6 @@ package member
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -31,29 +30,6 @@ func (m *Member) MoveLeader(ctx context.Context, to uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, m.requestTimeout())
 	defer cancel()
 	return host{m}.transfer(ctx, to)
-}
-
-// moveLeaderPath is the path of the call that requests MoveLeader; its body is the ID of the new
-// leader in eight bytes, big endian.
-const moveLeaderPath = "leader/move"
-
-// RequestMove is MoveLeader on any member: the leader carries it out.
-func (m *Member) RequestMove(ctx context.Context, to uint64) error {
-	err := m.MoveLeader(ctx, to)
-	if !errors.Is(err, ErrNotLeader) {
-		return err
-	}
-	if _, err := (host{m}).CallLeader(ctx, moveLeaderPath, binary.BigEndian.AppendUint64(nil, to)); err != nil {
-		return fmt.Errorf("request the leader to move leadership to member %x: %w", to, err)
-	}
-	return nil
-}
-
-func (m *Member) serveMoveLeader(ctx context.Context, _ uint64, body []byte) ([]byte, error) {
-	if len(body) != 8 {
-		return nil, fmt.Errorf("%d bytes, want a member ID of 8", len(body))
-	}
-	return nil, m.MoveLeader(ctx, binary.BigEndian.Uint64(body))
 }
 
 // transfer transfers leadership, and returns when another member is the leader.

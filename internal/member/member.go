@@ -103,6 +103,7 @@ type Member struct {
 	*reconfigure.Changes
 	*integrity.Checks
 	Overviews
+	Everywhere
 	*keepalive.Renewer
 
 	cfg     Config

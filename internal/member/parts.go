@@ -29,8 +29,9 @@ func (h host) start() {
 	m := h.m
 	m.Overviews = Overviews{m}
 	m.calls.Register(overviewPath, m.Overviews.serve)
-	m.calls.Register(logoutPath, m.serveLogout)
-	m.calls.Register(moveLeaderPath, m.serveMoveLeader)
+	m.Everywhere = Everywhere{m}
+	m.calls.Register(logoutPath, m.Everywhere.serveLogout)
+	m.calls.Register(moveLeaderPath, m.Everywhere.serveMoveLeader)
 	m.Space = quota.New(quota.Options{ID: m.cfg.ID, Bytes: m.cfg.QuotaBytes, Store: m.stateStore, Member: h, Log: m.log})
 	m.Checks = integrity.New(integrity.Options{ID: m.cfg.ID, Member: h, State: h, Calls: m.calls, Stopped: h.stopped, Log: m.log})
 	m.Changes = reconfigure.New(reconfigure.Options{
