@@ -89,8 +89,8 @@ func (w *watchers) close() {
 	w.v3Conns.close()
 }
 
-// rawResponse is a WatchResponse of which only the events are decoded: otherwise the measurement
-// would be of the client that decodes ten million of them.
+// rawResponse is a WatchResponse of which only the events are decoded: decoding ten million whole
+// responses would measure the client instead of the server.
 type rawResponse struct {
 	events int
 	delays *histogram.Histogram // of each event, where it is not nil

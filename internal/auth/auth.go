@@ -68,7 +68,7 @@ func rootRole() *Role {
 	return &Role{Name: RootName, Read: []string{"/*"}, Write: []string{"/*"}}
 }
 
-// State is the table as of one command.
+// State is the table of users and roles after one command.
 type State struct {
 	Enabled bool
 	// Revision is that of the table, and EnabledAt the revision at which authentication was last

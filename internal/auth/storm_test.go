@@ -113,7 +113,7 @@ func TestFairLimiter(t *testing.T) {
 }
 
 // TestUnknownUsersCostTheSame: a log-in that is refused costs one round of bcrypt, whether the user
-// exists, has a password, or neither; so its time does not tell which users exist.
+// exists, has a password, or neither; so its time does not reveal which users exist.
 func TestUnknownUsersCostTheSame(t *testing.T) {
 	_, _, g, _ := gate(t)
 	costs := 0 // the sum of 2^cost, to which bcrypt's time is proportional

@@ -73,11 +73,11 @@ func NewWalk(ctx context.Context, account *Account) Walk {
 // Account returns the account that the walk takes from, which may be nil.
 func (w *Walk) Account() *Account { return w.account }
 
-// HasTurn tells the walk that its caller has taken a turn, and ends it.
+// HasTurn makes the walk rely on the turn that its caller has taken, and will end.
 func (w *Walk) HasTurn() { w.lent = true }
 
-// Brief tells the walk that it reads a single record, or few. It does not wait for reads of ranges
-// then, which are limited in number while they run.
+// Brief declares that the walk reads a single record, or few. Then it does not wait for reads of
+// ranges, of which a limited number runs at a time.
 func (w *Walk) Brief() { w.brief = true }
 
 // checkContext records the context's error.

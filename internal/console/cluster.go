@@ -202,7 +202,7 @@ type permissionRequest struct {
 	End  []byte `json:"range_end"`
 }
 
-// plan tells what a change of the members would do, without doing it.
+// plan returns the effects that a change of the members would have, without making it.
 func (c *call) plan() (any, error) {
 	var in planRequest
 	if err := c.decode(&in); err != nil {

@@ -7,8 +7,9 @@
 // etcd's requests: the page sends them to the JSON gateway, and Wrap gives them the session's
 // token.
 //
-// Without authentication only connections from the same machine are served; with it, every one, and
-// each request needs a session, a token or a client certificate. The permissions are checked here,
+// While authentication is disabled, only connections from the same machine are served. While it is
+// enabled, all connections are served, and each request needs a session, a token or a client
+// certificate. The permissions are checked here,
 // with the same auth.Guard as those of RPCs; the page checks none.
 //
 // Invariants: no key, value, password or token is in a URL or in a log line; a request of the API

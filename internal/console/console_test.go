@@ -135,8 +135,8 @@ func (b *bench) put(keys ...string) {
 
 func (b *bench) v2(c v2tree.Command) { b.t.Helper(); b.propose(machine.KindV2, c.Append(nil)) }
 
-// enableAuth adds the users root and alice, who may read /app/ and write /app/w, and bob without
-// roles; their passwords are their names.
+// enableAuth enables authentication with three users, whose passwords are their names: root; alice,
+// with permission to read /app/ and to write /app/w; bob, without roles.
 func (b *bench) enableAuth() {
 	b.t.Helper()
 	for _, c := range []auth.Command{

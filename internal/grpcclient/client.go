@@ -318,7 +318,7 @@ func (c *Client) choose() (found *conn, changed chan struct{}, err *Error) {
 	return nil, nil, unavailable(true, "connection error: desc = \"transport: %v\"", last)
 }
 
-// forgetLocked closes the connections to endpoints that are not in the list any more.
+// forgetLocked closes the connections to endpoints that are no longer in the list.
 func (c *Client) forgetLocked(list []string) {
 	current := map[string]bool{}
 	for _, e := range list {

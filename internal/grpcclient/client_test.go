@@ -157,7 +157,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestBrokenConnection: when a server dies, a read in progress is answered by the other server, and
+// TestBrokenConnection: when a server fails, the other server responds to a read in progress, and
 // a write fails once, since it may have been executed; the next write waits for the confirmation.
 func TestBrokenConnection(t *testing.T) {
 	var dying *grpc.Server

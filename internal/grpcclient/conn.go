@@ -18,7 +18,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// The windows that a member gets: a response has to be in memory as a whole anyway.
+// The flow control windows for members. They are large: a response is decoded as a whole, so all of
+// it must be in memory anyway.
 const (
 	streamWindow = 4 << 20
 	connWindow   = 16 << 20

@@ -179,7 +179,8 @@ func TestFramesThatAreWrong(t *testing.T) {
 	}
 }
 
-// A length alone must not cost memory.
+// TestALargeFrameIsPaidForAsItComes: a frame takes memory as its bytes arrive, not when its header
+// announces the length.
 func TestALargeFrameIsPaidForAsItComes(t *testing.T) {
 	allocated := testing.AllocsPerRun(1, func() {
 		r := newFrameReader(bytes.NewReader([]byte{0x3f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 1, 2, 3}), 1<<30)

@@ -201,7 +201,7 @@ const nodeBytes = 160
 
 // enter opens the directories that contain key; if key is the prefix of a directory, also that
 // directory. Directories that it creates implicitly, and the last one, have the indexes and the
-// deadline of as. It returns a seek key when the content is not to be listed.
+// deadline of as. It returns a seek key when the content must not be listed.
 func (l *lister) enter(key []byte, as directory) (seek []byte) {
 	for !bytes.HasPrefix(key, l.open[len(l.open)-1].prefix) {
 		l.closeTo(len(l.open) - 1)

@@ -263,7 +263,7 @@ func (s *server) leaseLeases(ctx context.Context, _ *etcdserverpb.LeaseLeasesReq
 	return w.hold(ctx, resp)
 }
 
-// listLeases returns all leases, by deadline, to a user who may read all their keys.
+// listLeases returns all leases by deadline. The user needs read permission for the keys of each.
 func listLeases(reading mvcc.Reading, subject *auth.Subject, w *weight) ([]*etcdserverpb.LeaseStatus, error) {
 	var leases []lease.Lease
 	err := lease.Each(reading, func(l *lease.Lease) error {

@@ -8,9 +8,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// TestWriteOnlyIsNotRead: a user who may write keys and not read them does not get their values by
-// reading, watching, comparing or prev_kv. (The prevNode of v2's writes is part of what v2 grants
-// with a write, as the recordings of etcd show.)
+// TestWriteOnlyIsNotRead: a user with permission to write keys, but not to read them, does not get
+// their values by reading, watching, comparing or prev_kv. (The prevNode of v2's writes is part of
+// what v2 grants with a write, as the recordings of etcd show.)
 func TestWriteOnlyIsNotRead(t *testing.T) {
 	f := guarded(t)
 	root := f.as("root", "rp")

@@ -72,7 +72,7 @@ func (r *Renewer) send() {
 		err := r.call(batch)
 		for _, f := range batch {
 			if err != nil {
-				f.err = ErrByCommand // which is right whatever the call has done
+				f.err = ErrByCommand // correct whether or not the leader has renewed the leases
 			}
 			close(f.done)
 		}

@@ -6,8 +6,8 @@
 // the request in one command. A follower collects the requests that arrive during a call to the
 // leader, and sends them in the next one.
 //
-// A renewal by command (lease.KindRenew) is always right, and is used when a renewal in memory is
-// not possible: while a member of 0.1.0 is in the cluster, and when the leader cannot be called.
+// A renewal by command (lease.KindRenew) is always possible, and is used when a renewal in memory
+// is not possible: while a member of 0.1.0 is in the cluster, and when the leader cannot be called.
 //
 // Invariant: a confirmed renewal was promised in a term whose leadership was confirmed after the
 // request's arrival (inMemory); ADR 0020 has the proof that then no lease ends early.
@@ -112,14 +112,14 @@ var ErrByCommand = errors.New("renew by command")
 // The other errors that end such an attempt.
 var (
 	errLeadershipLost = errors.New("leadership lost")
-	errNoLeader       = errors.New("this member does not know a leader, or is not it")
+	errNoLeader       = errors.New("no leader is known, or this member is not the leader")
 )
 
 // attemptsMax is how often renewals are tried in memory before they are made by command.
 const attemptsMax = 3
 
 // RenewLeases renews leases. It stores the TTL of each in seconds, 0 for a lease that does not
-// exist or has expired, and returns the revision of the state in which that was so.
+// exist or has expired, and returns the revision of the state to which these results belong.
 func (r *Renewer) RenewLeases(ctx context.Context, ids []kv.LeaseID, ttls []int64) (revision int64, err error) {
 	for range attemptsMax {
 		revision, err = r.renew(ctx, ids, ttls)

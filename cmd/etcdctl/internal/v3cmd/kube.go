@@ -18,8 +18,8 @@ import (
 	"cairn/cmd/etcdctl/internal/cli"
 )
 
-// kubeText is the format that shows what Kubernetes stores as YAML. It is made by a program of its
-// own, etcdctl-kube, which has Kubernetes' types.
+// kubeText is the format that shows what Kubernetes stores as YAML. A separate program,
+// etcdctl-kube, which has Kubernetes' types, converts the values.
 const kubeText = "kube"
 
 const kubeProgram = "etcdctl-kube"
