@@ -243,8 +243,8 @@ func (l *linearizer) soonestLater(rev int64) int64 {
 	return Never
 }
 
-// resolveUnclear makes readers of the unclear requests at a revision, except for the one that made
-// it.
+// resolveUnclear declares the unclear requests at a revision reads, except for the writer, which
+// made the revision.
 func (l *linearizer) resolveUnclear(rev int64, writer *Operation) {
 	for _, o := range l.unclear[rev] {
 		if o != writer {

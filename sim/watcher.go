@@ -201,8 +201,8 @@ func (s *stream) answerProgress() {
 	}
 }
 
-// observe watches everything at this member for the simulator: a revision's events are known once
-// some member has delivered them.
+// observe watches all keys at this member for the simulator, which learns the events of a revision
+// from the first member that delivers them.
 func (m *member) observe() {
 	m.watch(watchSpec{client: -1, key: "\x00", end: "\x00", dirs: true, start: m.observed, prevKV: true, pace: 5 * millisecond, over: func(s *stream) {
 		m.observed = s.next

@@ -4,8 +4,8 @@ package budget
 type Plan struct {
 	// Limit is what is divided.
 	Limit int64
-	// Collector is what the collector keeps the heap within, as far as it can: it lags behind, and
-	// does not count the program itself.
+	// Collector is the limit of Go's garbage collector for the heap. The heap may exceed it for a
+	// moment, and the program itself does not count.
 	Collector int64
 	// Clients is the size of the Budget.
 	Clients int64

@@ -97,8 +97,8 @@ func (b *Batch) Remove(key []byte) error {
 	return b.out.Delete(key, nil)
 }
 
-// unmarked panics inside a span: a rollback could not undo op's writes, so that a failed command
-// would have an effect.
+// unmarked panics if a mark is set: a rollback to it could not undo the writes of op, so a failed
+// command would have an effect.
 func (b *Batch) unmarked(op string) {
 	if b.marked {
 		panic("storage: " + op + " between Mark and Release of a batch: Rollback could not undo it")

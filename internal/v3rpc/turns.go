@@ -101,8 +101,8 @@ func (s *server) newTurn(ctx context.Context, name []byte, lease int64) (*turn, 
 
 // alone reports whether a turn's key, which has just been put, is certainly the only one of its
 // queue. Most locks are free; they need no copy of the queue. It reads at most some hundred keys,
-// with those that have been deleted: the keys of a lock's former holders are in the way of each
-// such read until a compaction, so that a busy lock needs a copy.
+// including deleted ones. The keys of a lock's former holders count among these until they are
+// compacted, so a busy lock needs a copy.
 func (s *server) alone(t *turn) bool {
 	if s.queues.has(t.prefix) {
 		return false // there are waiters, or were a moment ago

@@ -341,9 +341,9 @@ func (u *upgrade) swap(m *fleet.Member, program string) {
 	u.must("health of "+m.Name, m.AwaitHealthy(u.ctx))
 }
 
-// goBack has a member go back to the previous version while the cluster has members of that: with
-// an empty data directory, as a new member, since the previous version does not read the files of
-// this one. Then it is upgraded again.
+// goBack downgrades a member while the cluster has members of the previous version, and then
+// upgrades it again. The previous version does not read this version's files, so the member joins
+// as a new one, with an empty data directory.
 func (u *upgrade) goBack(m *fleet.Member) {
 	u.t.Helper()
 	var others []*fleet.Member
