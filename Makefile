@@ -64,7 +64,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build console install dist deb image test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench generate man deps
+.PHONY: help run cluster build console console-large install dist deb image test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,9 @@ build: ## build the programs into bin/
 
 console: ## build the web console's files from web/ into internal/console/dist, which is committed
 	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm test && npm run build
+
+console-large: ## scroll a million keys in the web console, and measure what an open page costs the server
+	CAIRN_CONSOLE_KEYS=1000000 go test ./test/console -run TestConsole/many -v -count=1 -timeout 30m
 
 install: build ## copy the programs to $(DESTDIR)$(PREFIX)/bin, by default /usr/local/bin
 	install -d $(DESTDIR)$(PREFIX)/bin

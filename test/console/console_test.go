@@ -51,7 +51,7 @@ func TestConsole(t *testing.T) {
 		{"cluster", []string{"members", "readonly", "secure", "history", "live", "cluster", "access"}, func(t *testing.T, to *sites, _ *harness.Server) {
 			to.ReadOnly, to.Secure, to.Fleet = harness.Start(t, "--console-read-only").URL(), startSecure(t), startFleet(t)
 		}},
-		{"many", []string{"many"}, func(t *testing.T, to *sites, s *harness.Server) {
+		{"many", manyScripts(), func(t *testing.T, to *sites, s *harness.Server) {
 			to.Keys = manyKeys(t)
 			fill(t, s, to.Keys)
 		}},

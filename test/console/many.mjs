@@ -60,6 +60,18 @@ test('scroll', async () => {
       await list.evaluate((el, top) => (el.scrollTop = top), height * part)
       await page.waitForFunction((n) => [...document.querySelectorAll('.key-name .key')].some((k) => Math.abs(Number(k.textContent.slice(4)) - n) < 60), keys * part)
     }
+    const frames = await list.evaluate(async (el) => {
+      const times = []
+      for (let i = 0, before = performance.now(); i < 120; i++) {
+        el.scrollTop -= 400
+        await new Promise(requestAnimationFrame)
+        const now = performance.now()
+        times.push(now - before)
+        before = now
+      }
+      return times.sort((a, b) => a - b)
+    })
+    figure(`frames while scrolling: half within ${Math.round(frames[60])} ms, the longest ${Math.round(frames.at(-1))} ms`)
     const used = await memory(page)
     figure(`memory of the tab with ${keys} keys: ${Math.round(used)} MiB`)
     assert.ok(used <= memoryMax, `the tab uses ${used} MiB`)

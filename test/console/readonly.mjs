@@ -11,7 +11,7 @@ const changing =
 test('a read-only console offers and does nothing that changes the store', async () => {
   await put('/config/web', 'first', '0', at)
   await put('/config/web', 'second', '0', at)
-  await withPage({ at, expected: ['Failed to load resource'] }, async (page) => {
+  await withPage({ at, expected: ['Failed to load resource', 'WebSocket connection'] }, async (page) => {
     await page.getByText('Read-only', { exact: true }).waitFor()
     const offered = async (screen) => {
       const names = await page.getByRole('button').evaluateAll((all) => all.map((b) => b.ariaLabel || b.title || b.innerText.trim()))

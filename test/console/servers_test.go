@@ -88,6 +88,14 @@ func fill(t *testing.T, s *harness.Server, n int) {
 	}
 }
 
+// manyScripts are those of the group many. `make console-large` also measures the server's cost.
+func manyScripts() []string {
+	if os.Getenv("CAIRN_CONSOLE_KEYS") != "" {
+		return []string{"cost", "many"}
+	}
+	return []string{"many"}
+}
+
 // manyKeys is the number of keys to scroll: 100,000, or that in CAIRN_CONSOLE_KEYS.
 func manyKeys(t *testing.T) int {
 	t.Helper()

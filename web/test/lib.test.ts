@@ -82,3 +82,48 @@ test('the tree finds its rows', async () => {
   assert.deepEqual(shown(), ['a', 'b/', 'c', 'd/', '  d/1', 'e'])
   assert.equal(tree.at(6), undefined)
 })
+
+test('pages far from sight are dropped, and loaded again as they are then', async () => {
+  const size = 10
+  let keys = Array.from({ length: 3000 }, (_, i) => 'k' + String(i).padStart(5, '0'))
+  const load = async (_: string, from: string) => {
+    const start = from ? keys.findIndex((k) => k >= from) : 0
+    const items = start < 0 ? [] : keys.slice(start, start + size).map(item)
+    return { revision: 1, items, next: start < 0 ? '' : (keys[start + size] ?? ''), count: keys.length }
+  }
+  const tree = new Tree('', load, () => {}, (i) => i.key === 'k00505')
+  await tree.start()
+  while (!tree.root.complete) await tree.more(tree.root)
+  assert.equal(tree.length, 3000)
+  const held = () => tree.root.items.filter((i) => i !== null).length
+  assert.ok(held() <= 61 * size, `${held()} items are kept`)
+  const keyAt = (i: number) => {
+    const row = tree.at(i)!
+    return row.kind === 'item' ? row.item.key : null
+  }
+  assert.equal(keyAt(505), 'k00505') // its page is kept
+  assert.equal(keyAt(100), null)
+  await Promise.all([tree.loadRow(tree.at(100)!), tree.loadRow(tree.at(101)!)])
+  assert.equal(keyAt(100), 'k00100')
+  assert.equal(keyAt(109), 'k00109')
+  assert.equal(keyAt(2995), null) // dropped in turn
+  assert.ok(held() <= 61 * size, `${held()} items are kept`)
+
+  // Two keys more and one fewer: the rows behind move.
+  keys = ['a', ...keys.filter((k) => k !== 'k00201'), 'z'].concat('k00203x', 'k00203y').sort()
+  await tree.loadRow(tree.at(205)!)
+  assert.equal(tree.length, 3001)
+  assert.deepEqual([200, 201, 203, 204, 209, 210].map(keyAt), ['k00200', 'k00202', 'k00203x', 'k00203y', 'k00208', 'k00209'])
+  await tree.loadRow(tree.at(3000)!)
+  assert.equal(keyAt(tree.length - 1), 'z')
+
+  const again = new Tree('', load, () => {})
+  await again.start()
+  assert.ok(again.adopt(again.root, tree.root))
+  assert.equal(again.length, tree.length)
+  assert.equal(again.at(7)!.kind, 'more')
+  await again.loadRow(again.at(7)!)
+  assert.equal(again.length, tree.length + 1) // "a"
+  const row = again.at(0)!
+  assert.ok(row.kind === 'item' && row.item.key === 'a')
+})

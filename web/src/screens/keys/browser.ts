@@ -63,6 +63,7 @@ export class Browser {
       () => {
         if (this.tree === mine) this.changes.value++
       },
+      (item) => this.selected.peek().has(item.key),
     )
     this.tree = mine
     this.changes.value++
@@ -165,9 +166,10 @@ export class Browser {
 
 /** Opens what was open in another tree, and loads as much. */
 async function reopen(tree: Tree, branch: Branch, before: Branch): Promise<void> {
+  if (tree.adopt(branch, before)) return
   while (branch.items.length < before.items.length && !branch.complete && !branch.error) await tree.more(branch)
   for (const [, child] of before.open) {
-    const index = branch.items.findIndex((item) => item.kind !== 'key' && item.key === child.prefix)
+    const index = branch.items.findIndex((item) => item !== null && item.kind !== 'key' && item.key === child.prefix)
     if (index < 0) continue
     await tree.expand(branch, index)
     const opened = branch.open.get(index)

@@ -136,7 +136,7 @@ function refresh(): void {
 
 /** Opens the value of a key, and opens or closes a prefix. */
 export function openOrToggle(b: Browser, row: Row): void {
-  if (row.kind === 'more') return void b.tree.more(row.branch)
+  if (row.kind === 'more') return void b.tree.loadRow(row)
   if (row.item.kind === 'key') b.open.value = row.item.key
   else if (row.open) b.tree.collapse(row.branch, row.index)
   else void b.tree.expand(row.branch, row.index)

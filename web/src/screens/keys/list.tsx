@@ -33,7 +33,7 @@ export function KeyList({ browser, id, onOpen, selectable }: ListProps) {
     // The ends of branches in sight load what follows.
     for (let i = Math.max(0, last - 80); i <= last; i++) {
       const row = browser.tree.at(i)
-      if (row?.kind === 'more' && !row.branch.error) void browser.tree.more(row.branch)
+      if (row?.kind === 'more' && !row.branch.error) void browser.tree.loadRow(row)
     }
   }
   const head = (
@@ -98,7 +98,7 @@ function ListRow({ browser, id, position, onOpen, selectable }: RowProps) {
   const common = { id: `${id}-${position}`, role: 'row' as const, 'aria-rowindex': position + 2, 'aria-level': row.depth + 1 }
   if (row.kind === 'more') {
     return (
-      <div {...common} class={'list-row' + (here ? ' cursor' : '')} onClick={() => void browser.tree.more(row.branch)}>
+      <div {...common} class={'list-row' + (here ? ' cursor' : '')} onClick={() => void browser.tree.loadRow(row)}>
         <span role="gridcell" class={row.branch.error ? 'soon' : 'faint'} style={indent(row.depth)}>
           {row.branch.error ? textOf(row.branch.error) : t().keys.more}
         </span>
