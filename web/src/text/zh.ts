@@ -24,7 +24,7 @@ export const zh: Text = {
   readOnlyHint: '服务器以 --console-read-only 启动：此处不能做任何修改。',
   member: '成员',
   revision: '修订版本',
-  keyCount: '键数',
+  keyCount: '个键',
   toDark: '深色',
   toLight: '浅色',
   language: 'English',
