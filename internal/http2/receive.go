@@ -28,7 +28,7 @@ func (st *Stream) receive(p []byte, end bool) (inline *Stream) {
 	if end {
 		st.recvEnded = true
 		// Once other goroutines use the stream, conn.mu guards remoteDone.
-		if st.shared || st.discard {
+		if st.shared.Load() || st.discard {
 			st.conn.mu.Lock()
 			st.remoteDone = true
 			st.conn.mu.Unlock()
@@ -172,7 +172,7 @@ func (st *Stream) EmptyBody() bool {
 }
 
 func (st *Stream) wakeReceiver() {
-	if st.wake == nil {
+	if !st.shared.Load() {
 		return
 	}
 	select {
@@ -183,7 +183,7 @@ func (st *Stream) wakeReceiver() {
 
 // wakeSender wakes a sender that waits for space. conn.mu is held.
 func (st *Stream) wakeSender() {
-	if st.sendWake == nil {
+	if !st.shared.Load() {
 		return
 	}
 	select {

@@ -56,7 +56,8 @@ type Stream struct {
 	// Reader-owned.
 	recvEnded bool // END_STREAM has been seen
 	discard   bool // the protocol ignores further DATA
-	shared    bool // other goroutines may use the stream
+	// shared is set, after wake and sendWake, when other goroutines may use the stream
+	shared atomic.Bool
 	// declared is the body's length according to content-length, -1 without one; got is the number
 	// of received bytes.
 	declared, got int64
@@ -243,10 +244,10 @@ func (st *Stream) PushParked(m Received, end error) bool {
 
 // Share prepares the stream for goroutines other than the reader. The reader calls it.
 func (st *Stream) Share() {
-	if !st.shared {
+	if !st.shared.Load() {
 		st.wake = make(chan struct{}, 1)
 		st.sendWake = make(chan struct{}, 1)
-		st.shared = true
+		st.shared.Store(true)
 	}
 }
 
