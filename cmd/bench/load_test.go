@@ -24,8 +24,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestMain lets the test binary play the etcd that `bench compare` starts.
+// TestMain lets the test binary play the processes that `bench compare` starts: an etcd, and bench.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == connectKind.name {
+		main()
+		return
+	}
 	if os.Getenv("BENCH_TEST_SERVER") != "" {
 		playServer()
 		return

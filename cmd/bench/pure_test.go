@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -288,48 +287,5 @@ func TestParseComparison(t *testing.T) {
 	}
 	if err := requireDisk("/dev/shm"); err == nil {
 		t.Error("a directory in memory was accepted")
-	}
-}
-
-// TestSecret: a client with the certificates of a run and a server with its flags' files accept
-// each other.
-func TestSecret(t *testing.T) {
-	s, err := newSecret(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := func(flag string) string {
-		for _, f := range s.flags {
-			if name, path, _ := strings.Cut(f, "="); name == flag {
-				return path
-			}
-		}
-		t.Fatalf("no %s in %q", flag, s.flags)
-		return ""
-	}
-	pair, err := tls.LoadX509KeyPair(file("--cert-file"), file("--key-file"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: s.config.RootCAs, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		if nc, err := l.Accept(); err == nil {
-			_, _ = io.WriteString(nc, "served") // fails when the client is not accepted
-			_ = nc.Close()
-		}
-	}()
-	nc, err := (&server{client: l.Addr().String(), secret: s}).dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	if got, err := io.ReadAll(nc); err != nil || string(got) != "served" {
-		t.Errorf("read %q, %v", got, err)
 	}
 }

@@ -14,8 +14,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -117,108 +115,6 @@ func (s *server) dial(ctx context.Context) (net.Conn, error) {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	return inner, nil
-}
-
-var (
-	p99AtRest        = metric{"put p99, no handshakes", formatMicros}
-	p99Handshakes    = metric{"put p99, 1,000 handshakes/s", formatMicros}
-	p99Ratio         = metric{"p99, with/without", threeDigits}
-	handshakeRate    = metric{"handshakes", perSecond}
-	cpuPerHandshake  = metric{"CPU per handshake", formatMicros}
-	handshakeTargets = map[string]goal{p99Ratio.name: {oursBelow: 1.5}, cpuPerHandshake.name: {atMost: 1}}
-)
-
-const (
-	handshakesPerSecond = 1000
-	handshakers         = 32   // connections that are being made at the same time
-	handshakePuts       = 1000 // per second, beside the handshakes
-)
-
-// handshakes measures paced puts without and with clients that connect over and over.
-var handshakes = scenario{
-	name: "handshakes", summary: "1,000 puts a second, without and with 1,000 handshakes a second of other clients",
-	metrics: []metric{p99AtRest, p99Handshakes, p99Ratio, handshakeRate, cpuPerHandshake},
-	goals:   handshakeTargets,
-	run:     runHandshakes,
-}
-
-func runHandshakes(ctx context.Context, t *trial) (sample, error) {
-	puts := func() (*report, error) {
-		s := t.settings(putKind)
-		s.connections, s.clients, s.rate = 10, 50, handshakePuts
-		s.keys = t.scale.keys(s.keys)
-		s.duration, s.warmup = t.duration, t.warmup
-		return t.measure(ctx, putKind, s)
-	}
-	rest, err := puts()
-	if err != nil {
-		return nil, err
-	}
-	storm := startHandshakes(ctx, t.server)
-	loaded, err := puts()
-	elapsed, done, failed := storm.stop()
-	if err == nil && failed != nil {
-		err = fmt.Errorf("handshakes: %w", failed)
-	}
-	if err != nil {
-		return nil, err
-	}
-	rate := float64(done) / elapsed.Seconds()
-	return sample{
-		p99AtRest.name:       rest.Latency.P99,
-		p99Handshakes.name:   loaded.Latency.P99,
-		p99Ratio.name:        loaded.Latency.P99 / rest.Latency.P99,
-		handshakeRate.name:   rate,
-		cpuPerHandshake.name: (loaded.Server.Cores - rest.Server.Cores) / rate * 1e6,
-	}, nil
-}
-
-// storm is a number of clients that connect and disconnect.
-type storm struct {
-	begin  time.Time
-	cancel context.CancelFunc
-	all    sync.WaitGroup
-	done   atomic.Int64
-	failed atomic.Pointer[error]
-}
-
-// startHandshakes makes handshakesPerSecond connections, or as many as the server takes.
-func startHandshakes(ctx context.Context, to *server) *storm {
-	ctx, cancel := context.WithCancel(ctx)
-	s := &storm{begin: time.Now(), cancel: cancel}
-	for i := range handshakers {
-		s.all.Go(func() {
-			const pause = time.Second * handshakers / handshakesPerSecond
-			for due := s.begin.Add(pause * time.Duration(i) / handshakers); ; due = due.Add(pause) {
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(time.Until(due)):
-				}
-				nc, err := to.dial(ctx)
-				if ctx.Err() != nil {
-					return
-				}
-				if err != nil {
-					s.failed.Store(&err)
-					return
-				}
-				_ = nc.Close() // it carried nothing
-				s.done.Add(1)
-			}
-		})
-	}
-	return s
-}
-
-func (s *storm) stop() (elapsed time.Duration, done int64, err error) {
-	elapsed, done = time.Since(s.begin), s.done.Load()
-	s.cancel()
-	s.all.Wait()
-	if failed := s.failed.Load(); failed != nil {
-		err = *failed
-	}
-	return elapsed, done, err
 }
 
 // secureGoals replace the goals of scenarios over TLS (issue 13).

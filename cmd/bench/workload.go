@@ -43,7 +43,7 @@ type workloadKind struct {
 }
 
 var workloadKinds = []workloadKind{
-	putKind, getKind, rangeKind, txnKind, mixedKind, keepAliveKind, keepAliveOnceKind, leaseFleetKind, fillKind, v2SetKind, v2GetKind,
+	putKind, getKind, rangeKind, txnKind, mixedKind, keepAliveKind, keepAliveOnceKind, leaseFleetKind, fillKind, v2SetKind, v2GetKind, connectKind,
 }
 
 func findWorkload(name string) (workloadKind, bool) {
