@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"cairn/internal/budget"
 	"cairn/internal/certs"
@@ -186,11 +187,15 @@ func (o *grpcProxyOptions) check() (err error) {
 // serve serves until ctx ends, and returns nil then.
 func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	own := logging.For(log, "grpc-proxy")
-	client, tlsOf, err := o.dial(ctx)
+	client, files, err := o.dial(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	var tlsOf func(host string) *tls.Config
+	if files != nil {
+		tlsOf = func(host string) *tls.Config { return files.Dial(host) }
+	}
 	calls := grpcclient.New(grpcclient.Options{
 		Endpoints: client.Endpoints, TLS: tlsOf, Streams: client.ActiveConnection(),
 		MaxSendBytes: o.sendBytesMax + grpcOverheadBytes, MaxRecvBytes: o.recvBytesMax,
@@ -208,6 +213,7 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	secrets.peer = files
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go secrets.run(background)
@@ -243,9 +249,9 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	return shutDownProxy(ctx, own, server, failed, p.CancelWatches)
 }
 
-// dial returns a client of the cluster, and the TLS configuration for a host of it, nil without
+// dial returns a client of the cluster, and the certificates for connections to it, nil without
 // TLS. It does not wait for a connection.
-func (o *grpcProxyOptions) dial(ctx context.Context) (client *clientv3.Client, tlsOf func(host string) *tls.Config, err error) {
+func (o *grpcProxyOptions) dial(ctx context.Context, log *slog.Logger) (client *clientv3.Client, files *certs.Source, err error) {
 	list := o.endpoints
 	if o.domain != "" {
 		bounded, cancel := context.WithTimeout(ctx, discoveryTimeout)
@@ -265,23 +271,16 @@ func (o *grpcProxyOptions) dial(ctx context.Context) (client *clientv3.Client, t
 		MaxCallSendMsgSize: o.sendBytesMax, MaxCallRecvMsgSize: o.recvBytesMax,
 		DialOptions: upstreamDialing(o.recvBytesMax), Logger: zap.NewNop(),
 	}
-	if config.TLS, err = upstreamTLS(o.upstream, list, true); err != nil {
+	o.upstream.noCommonName = true
+	if files, err = upstreamSource(o.upstream, list, true, logging.For(log, "tls")); err != nil {
 		return nil, nil, fmt.Errorf("--cert, --key, --cacert: %w", err)
 	}
-	if o.upstream.cert != "" {
-		if err := certs.CheckNoCommonName(o.upstream.cert); err != nil {
-			return nil, nil, fmt.Errorf("--cert: %w", err)
-		}
-	}
-	if config.TLS != nil {
-		tlsOf = func(host string) *tls.Config {
-			c := config.TLS.Clone()
-			c.ServerName = host
-			return c
-		}
+	// As in clientv3, the first endpoint decides whether the connections use TLS.
+	if files != nil && !strings.HasPrefix(list[0], "http://") {
+		config.DialOptions = append(config.DialOptions, grpc.WithTransportCredentials(reloadedCredentials{files}))
 	}
 	client, err = clientv3.New(config)
-	return client, tlsOf, err
+	return client, files, err
 }
 
 // grpcProxyListeners are the ports.

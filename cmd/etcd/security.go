@@ -21,7 +21,7 @@ import (
 
 // security has the certificates of both ports.
 type security struct {
-	client, peer *certs.Source // nil where neither a port nor a connection needs one
+	client, peer *certs.Source // nil where neither a port nor a connection needs one; peer also for a proxy's members
 	failures     *certs.Failures
 	// The turns of handshakes: separate ones, so that clients cannot delay members.
 	clientTurns, peerTurns *handshake.Turns

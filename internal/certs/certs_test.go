@@ -432,3 +432,24 @@ func FuzzFiles(f *testing.F) {
 		_, _ = parseRevoked(crl)
 	})
 }
+
+// TestNoClientCommonName: a proxy's certificate must have no common name, neither at the start nor
+// when the file is replaced.
+func TestNoClientCommonName(t *testing.T) {
+	dir := t.TempDir()
+	ca := pki.NewAuthority(t, "ca")
+	files := ca.Issue(t, pki.Spec{}).Write(t, dir, "proxy")
+	o := Options{Role: "upstream", ClientCertFile: files.Cert, ClientKeyFile: files.Key, NoClientCommonName: true}
+	s := mustNew(t, o)
+	ca.Issue(t, pki.Spec{CommonName: "root"}).Write(t, dir, "proxy")
+	if err := s.Reload(); err == nil || !strings.Contains(err.Error(), "cert has non empty Common Name (root)") {
+		t.Errorf("reload: %v", err)
+	}
+	shown, err := s.Dial("").GetClientCertificate(nil)
+	if err != nil || shown.Leaf.Subject.CommonName != "" {
+		t.Errorf("shown: %+v, %v", shown, err)
+	}
+	if _, err := New(o); err == nil {
+		t.Error("a certificate with a common name was accepted")
+	}
+}

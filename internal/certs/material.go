@@ -48,6 +48,11 @@ func (o *Options) load() (*material, error) {
 			return nil, err
 		}
 		m.clientCert = &shown[0]
+		if o.NoClientCommonName {
+			if err := checkNoCommonName(o.ClientCertFile, m.clientCert.Leaf); err != nil {
+				return nil, err
+			}
+		}
 		m.expiries = append(m.expiries, expiryOf(o.Role, o.ClientCertFile, m.clientCert.Leaf))
 	}
 	if o.TrustedCAFile != "" {

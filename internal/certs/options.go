@@ -18,8 +18,10 @@ type Options struct {
 	CertFile, KeyFile string // the server's certificate; also the client's when dialing
 	// the client's certificate when dialing, in place of CertFile and KeyFile
 	ClientCertFile, ClientKeyFile string
-	TrustedCAFile                 string // trusted authorities; makes a server request client certificates
-	CRLFile                       string // revocation lists, PEM or DER
+	// NoClientCommonName rejects a ClientCertFile with a common name, also one that replaces it.
+	NoClientCommonName bool
+	TrustedCAFile      string // trusted authorities; makes a server request client certificates
+	CRLFile            string // revocation lists, PEM or DER
 	// without TrustedCAFile, the system's authorities are trusted
 	RequireClientCert bool
 

@@ -48,7 +48,7 @@ func newSecureSide(t *testing.T, name string) secureSide {
 }
 
 // startEtcd starts a process of the program until the test ends.
-func startEtcd(t *testing.T, args ...string) {
+func startEtcd(t *testing.T, args ...string) *process.Process {
 	t.Helper()
 	log := new(harness.Buffer)
 	cmd := exec.Command(harness.Etcd(t), args...)
@@ -62,6 +62,50 @@ func startEtcd(t *testing.T, args ...string) {
 			t.Logf("%q wrote:\n%s", args, log)
 		}
 	})
+	return proc
+}
+
+// TestReplacedUpstreamFiles replaces the authority of a cluster, and the certificates of its member
+// and of the proxy: the proxy uses them for its next connections, without a restart.
+func TestReplacedUpstreamFiles(t *testing.T) {
+	old := newSecureSide(t, "inner")
+	free := func() string { return "127.0.0.1:" + harness.FreePort(t) }
+	member, peer, address := free(), free(), free()
+	args := []string{
+		"--name", "m", "--data-dir", filepath.Join(t.TempDir(), "m"),
+		"--listen-client-urls", "https://" + member, "--advertise-client-urls", "https://" + member,
+		"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer, "--initial-cluster", "m=http://" + peer,
+		"--cert-file", old.server.Cert, "--key-file", old.server.Key, "--trusted-ca-file", old.ca, "--client-cert-auth", "--unsafe-no-fsync",
+	}
+	first := startEtcd(t, args...)
+	startEtcd(t, "grpc-proxy", "start", "--listen-addr", address, "--endpoints", "https://"+member,
+		"--cert", old.client.Cert, "--key", old.client.Key, "--cacert", old.ca)
+	v3, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + address}, Logger: zap.NewNop()})
+	must(t, err)
+	t.Cleanup(func() { v3.Close() })
+	put := func(key string) {
+		harness.Await(t, "the proxy serves "+key, func() bool {
+			bounded, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, err := v3.Put(bounded, key, "")
+			return err == nil
+		})
+		if r := <-v3.Watch(t.Context(), key, clientv3.WithRev(1)); len(r.Events) == 0 {
+			t.Errorf("watch %s: %+v", key, r)
+		}
+	}
+	put("before")
+	must(t, first.Signal(os.Kill))
+	<-first.Exited()
+	renewed := newSecureSide(t, "renewed")
+	for from, to := range map[string]string{
+		renewed.ca: old.ca, renewed.server.Cert: old.server.Cert, renewed.server.Key: old.server.Key,
+		renewed.client.Cert: old.client.Cert, renewed.client.Key: old.client.Key,
+	} {
+		must(t, os.Rename(from, to))
+	}
+	startEtcd(t, args...)
+	put("after")
 }
 
 // TestSecureProxies has each proxy between a client and a member that both require TLS with client
