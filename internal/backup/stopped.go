@@ -156,8 +156,8 @@ func openCopy(source, beside string) (s *stopped, err error) {
 	return s, nil
 }
 
-// copyState copies a state store that no process has open. Its tables never change, so they are
-// hard-linked where possible.
+// copyState copies a state store that no process has open. Its sstables and blob files never
+// change, so they are hard-linked where possible.
 func copyState(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -168,8 +168,11 @@ func copyState(from, to string) error {
 		if !e.Type().IsRegular() || e.Name() == "LOCK" {
 			continue
 		}
-		if filepath.Ext(e.Name()) == ".sst" && os.Link(source, target) == nil {
-			continue
+		switch filepath.Ext(e.Name()) {
+		case ".sst", ".blob":
+			if os.Link(source, target) == nil {
+				continue
+			}
 		}
 		if err := copyFile(source, target); err != nil {
 			return err

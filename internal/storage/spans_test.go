@@ -1,9 +1,12 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"testing"
 )
 
@@ -15,13 +18,86 @@ func TestHistoryHasTablesOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close() //nolint:errcheck // in memory
+	writeHistory(t, s, 100)
+	before := historyTables(t, s)
+	if len(before) < 6 {
+		t.Fatalf("tables with history: %v, want one for each of 6 flushes", before)
+	}
+	if err := s.db.Compact(context.Background(), []byte{byte(TableCurrent)}, []byte{byte(TableCurrent) + 1}, false); err != nil {
+		t.Fatal(err)
+	}
+	after := historyTables(t, s)
+	for number := range before {
+		if !after[number] {
+			t.Errorf("table %d of the history was rewritten by a compaction of other tables: %v, then %v", number, before, after)
+		}
+	}
+}
+
+// TestHistoryIsWrittenOnce: a compaction that rewrites the sstables of the history leaves its
+// values in the blob files that the flushes have written. Values of other tables have none.
+func TestHistoryIsWrittenOnce(t *testing.T) {
+	fs := NewCrashableFS()
+	s, err := OpenState("state", Options{FS: fs, Still: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // in memory
+	writeHistory(t, s, 300)
+	before := blobFiles(t, fs)
+	if len(before) != 6 {
+		t.Fatalf("blob files: %v, want one for each of 6 flushes", before)
+	}
+	if err := s.Reclaim(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if after := blobFiles(t, fs); !maps.Equal(before, after) {
+		t.Errorf("blob files before a compaction of everything: %v, after it: %v", before, after)
+	}
+	it := s.NewIter([]byte{byte(TableRevisions)}, []byte{byte(TableRevisions) + 1})
+	defer it.Close() //nolint:errcheck // checked by Err
+	n := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		if n++; !bytes.Equal(it.Value(), make([]byte, 300)) {
+			t.Fatalf("event %d: %x", n, it.Value())
+		}
+	}
+	if n != 600 || it.Err() != nil {
+		t.Errorf("%d events, %v; want 600", n, it.Err())
+	}
+}
+
+// blobFiles returns the sizes of the blob files.
+func blobFiles(t *testing.T, fs FS) map[string]int64 {
+	t.Helper()
+	names, err := fs.List("state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := make(map[string]int64)
+	for _, name := range names {
+		if filepath.Ext(name) != ".blob" {
+			continue
+		}
+		info, err := fs.Stat(fs.PathJoin("state", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[name] = info.Size()
+	}
+	return sizes
+}
+
+// writeHistory overwrites 100 keys in each of 6 flushes, with values of a size in tables c and r.
+func writeHistory(t *testing.T, s *Store, size int) {
+	t.Helper()
 	rev := uint64(0)
 	for range 6 {
 		b := s.NewBatch()
 		for i := range 100 {
 			rev++
-			b.Set(fmt.Appendf([]byte{byte(TableCurrent)}, "key %d", i), make([]byte, 100))
-			if err := b.Append(binary.BigEndian.AppendUint64([]byte{byte(TableRevisions)}, rev), make([]byte, 100)); err != nil {
+			b.Set(fmt.Appendf([]byte{byte(TableCurrent)}, "key %d", i), make([]byte, size))
+			if err := b.Append(binary.BigEndian.AppendUint64([]byte{byte(TableRevisions)}, rev), make([]byte, size)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -34,19 +110,6 @@ func TestHistoryHasTablesOfItsOwn(t *testing.T) {
 		}
 		if err := s.Flush(); err != nil {
 			t.Fatal(err)
-		}
-	}
-	before := historyTables(t, s)
-	if len(before) < 6 {
-		t.Fatalf("tables with history: %v, want one for each of 6 flushes", before)
-	}
-	if err := s.db.Compact(context.Background(), []byte{byte(TableCurrent)}, []byte{byte(TableCurrent) + 1}, false); err != nil {
-		t.Fatal(err)
-	}
-	after := historyTables(t, s)
-	for number := range before {
-		if !after[number] {
-			t.Errorf("table %d of the history was rewritten by a compaction of other tables: %v, then %v", number, before, after)
 		}
 	}
 }

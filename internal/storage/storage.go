@@ -130,6 +130,8 @@ func OpenState(dir string, o Options) (*Store, error) {
 	// would be lost in a crash.
 	po.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	po.Experimental.SpanPolicyFunc = tableSpans
+	po.Experimental.ValueSeparationPolicy = separateHistory
+	po.TargetFileSizes[0] = 8 << 20 // with its blob file; a flush makes few files
 	for i := range po.Levels {
 		// Filters serve point reads of absent keys (every create), also in the last level.
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
