@@ -12,9 +12,15 @@
 // can be dialed, including those that are down: a cluster that has just restarted is reached at
 // once.
 //
-// Invariant: each direction of a connection ends separately: when a client has sent everything, the
-// endpoint receives the end, and its response still reaches the client. An error ends both
-// directions (TestHalfClosed).
+// # Forwarding
+//
+// On Linux a few event loops forward all connections, each on one goroutine (ADR 0023). Elsewhere,
+// and for connections that are not TCP, each connection has two goroutines.
+//
+// Invariants: each direction of a connection ends separately: when a client has sent everything,
+// the endpoint receives the end, and its response still reaches the client (TestHalfClosed). An
+// error ends both directions (TestReset). Bytes are read only as fast as the receiver accepts them,
+// and an idle connection has no buffer (TestSlowReceiver).
 //
 // Concurrency: Serve is called once; it returns when all goroutines that it has started have ended.
 package tcpproxy
@@ -63,6 +69,7 @@ type Options struct {
 type Proxy struct {
 	Options
 	picker *picker
+	loops  *loops // nil on systems without event loops
 }
 
 // New returns a proxy. It returns an error when there is no endpoint.
@@ -96,8 +103,17 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 	closeListener := context.AfterFunc(ctx, func() { l.Close() })
 	defer closeListener()
 
+	if loops, err := newLoops(); err == nil {
+		p.loops = loops
+		defer loops.close()
+		closeAll := context.AfterFunc(forced, loops.force)
+		defer closeAll()
+	} else if !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
 	err := p.accept(ctx, l, func(client net.Conn) {
-		connections.Go(func() { p.forward(forced, client) })
+		connections.Add(1)
+		go p.forward(forced, client, connections.Done)
 	})
 	l.Close()
 	p.drain(&connections, force)
@@ -141,14 +157,20 @@ func (p *Proxy) drain(connections *sync.WaitGroup, force context.CancelFunc) {
 	<-ended
 }
 
-// forward connects a client with an endpoint until both directions have ended.
-func (p *Proxy) forward(ctx context.Context, client net.Conn) {
-	defer client.Close()
+// forward connects a client with an endpoint, and calls done when both directions have ended.
+func (p *Proxy) forward(ctx context.Context, client net.Conn, done func()) {
 	server, err := p.connect(ctx)
 	if err != nil {
 		p.Logger.Warn("no endpoint can be reached", "client", client.RemoteAddr().String(), "error", err)
+		client.Close()
+		done()
 		return
 	}
+	if p.loops != nil && p.loops.forward(client, server, done) {
+		return
+	}
+	defer done()
+	defer client.Close()
 	defer server.Close()
 	stop := context.AfterFunc(ctx, func() { client.Close(); server.Close() })
 	defer stop()

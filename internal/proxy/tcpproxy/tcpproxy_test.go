@@ -98,20 +98,35 @@ func (p *proxied) name() (string, *net.TCPConn) {
 	return string(b), conn
 }
 
-// TestHalfClosed: a client that has sent everything still receives the response.
+// TestHalfClosed: a client that has sent everything still receives the response, from an event loop
+// and from a pair of goroutines.
 func TestHalfClosed(t *testing.T) {
-	p := startProxy(t, Options{Endpoints: []Endpoint{{Host: named(t, "a").Addr().String()}}})
-	_, conn := p.name()
-	text := bytes.Repeat([]byte("0123456789"), 100_000)
-	go func() {
-		_, _ = conn.Write(text)
-		_ = conn.CloseWrite()
-	}()
-	got, err := io.ReadAll(conn)
-	if err != nil || !bytes.Equal(got, text) {
-		t.Errorf("got %d bytes, %v; want %d", len(got), err, len(text))
+	wrap := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return wrapped{c.(*net.TCPConn)}, nil
+	}
+	for name, dial := range map[string]func(context.Context, string, string) (net.Conn, error){"loop": nil, "goroutines": wrap} {
+		t.Run(name, func(t *testing.T) {
+			p := startProxy(t, Options{Dial: dial, Endpoints: []Endpoint{{Host: named(t, "a").Addr().String()}}})
+			_, conn := p.name()
+			text := bytes.Repeat([]byte("0123456789"), 100_000)
+			go func() {
+				_, _ = conn.Write(text)
+				_ = conn.CloseWrite()
+			}()
+			got, err := io.ReadAll(conn)
+			if err != nil || !bytes.Equal(got, text) {
+				t.Errorf("got %d bytes, %v; want %d", len(got), err, len(text))
+			}
+		})
 	}
 }
+
+// wrapped is a connection without a socket of its own, which no event loop takes.
+type wrapped struct{ *net.TCPConn }
 
 // TestEndpointsGoAndComeBack stops a server, which no client notices, and starts it again.
 func TestEndpointsGoAndComeBack(t *testing.T) {
