@@ -14,7 +14,7 @@
 //
 // # Forwarding
 //
-// On Linux a few event loops forward all connections, each on one goroutine (ADR 0023). Elsewhere,
+// On Linux a few event loops forward all connections, each on one goroutine (ADR 0024). Elsewhere,
 // and for connections that are not TCP, each connection has two goroutines.
 //
 // Invariants: each direction of a connection ends separately: when a client has sent everything,
