@@ -71,9 +71,9 @@ func (l *loops) close() {
 //
 // Go's own poller costs a change of goroutines for each direction of each message, and a read that
 // only finds out that there is nothing more. Here, a message costs a read, a write, and its share
-// of an epoll_wait. A read that does not fill the buffer has read everything: the event has reported
-// whether the end follows (EPOLLRDHUP), and whatever arrives later is another event, since events
-// are edge-triggered.
+// of an epoll_wait. A read that does not fill the buffer has read everything: the event has
+// reported whether the end follows (EPOLLRDHUP), and whatever arrives later is another event, since
+// events are edge-triggered.
 type loop struct {
 	epoll, wake int
 	ended       chan struct{}
