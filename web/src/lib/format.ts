@@ -23,12 +23,16 @@ export function size(n: number): string {
   return `${unit === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`
 }
 
+/** Days, hours, minutes, seconds. */
+const timeUnits = { en: ['d', 'h', 'min', 's'], 'zh-CN': ['天', '小时', '分', '秒'] }
+
 /** Seconds as the two largest units: 1 h 5 min, 42 s, 3.2 ms. */
 export function duration(s: number): string {
-  if (s < 0.001) return `${Math.round(s * 1e6)} µs`
-  if (s < 1) return `${(s * 1000).toFixed(s < 0.1 ? 1 : 0)} ms`
-  if (s < 60) return `${Math.round(s)} s`
-  const parts: [number, string][] = [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']]
+  if (s > 0 && s < 0.001) return `${Math.round(s * 1e6)} µs`
+  if (s > 0 && s < 1) return `${(s * 1000).toFixed(s < 0.1 ? 1 : 0)} ms`
+  const [d, h, min, sec] = timeUnits[lang.value]
+  if (s < 60) return `${Math.round(s)} ${sec}`
+  const parts: [number, string][] = [[86400, d], [3600, h], [60, min], [1, sec]]
   const first = parts.findIndex(([n]) => s >= n)
   const [n, unit] = parts[first]
   const rest = first + 1 < parts.length ? Math.floor((s % n) / parts[first + 1][0]) : 0

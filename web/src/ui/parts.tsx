@@ -29,7 +29,7 @@ export function Left({ ends }: { ends: number }) {
   useSeconds(ends > 0)
   if (ends <= 0) return null
   const left = Math.max(0, (ends - now.value) / 1000)
-  return <span class={left < 10 ? 'soon' : undefined}>{left < 1 ? '0 s' : duration(Math.floor(left))}</span>
+  return <span class={left < 10 ? 'soon' : undefined}>{duration(Math.floor(left))}</span>
 }
 
 /** A key as text that cannot change its neighbours. */
