@@ -23,8 +23,8 @@ import (
 	"cairn/test/harness"
 )
 
-// limit is how long the scripts of a group may take; they need less than a minute on an idle machine.
-// `make console-large` may take longer.
+// limit is how long the scripts of a group may take. They need less than a minute on an idle
+// machine; `make console-large` needs longer.
 func limit() time.Duration {
 	if os.Getenv("CAIRN_CONSOLE_KEYS") != "" {
 		return 25 * time.Minute
