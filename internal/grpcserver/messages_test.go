@@ -265,3 +265,33 @@ func TestMessagesManyCalls(t *testing.T) {
 		e.wantEnd(t, codes.Canceled)
 	}
 }
+
+// The server may be closed while a connection begins calls.
+func TestCloseWhileCallsBegin(t *testing.T) {
+	for range 10 {
+		e := &echo{changed: make(chan struct{}, 1000)}
+		s := grpctest.New(grpctest.Options{})
+		pb.RegisterTestServiceServer(s, struct {
+			pb.UnimplementedTestServiceServer
+		}{})
+		s.ServeMessages(pb.TestService_FullDuplexCall_FullMethodName, e)
+		c := pb.NewTestServiceClient(grpctest.Dial(t, s.Listen(t)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a deadline lets other goroutines end the call
+		few, begun := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(begun)
+			for n := range cap(e.changed) {
+				if n == 5 {
+					close(few)
+				}
+				if _, err := c.FullDuplexCall(ctx); err != nil {
+					return
+				}
+			}
+		}()
+		<-few
+		s.Close()
+		cancel()
+		<-begun
+	}
+}
