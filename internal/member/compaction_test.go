@@ -13,12 +13,14 @@ import (
 	"cairn/internal/storage"
 )
 
-// compactions runs auto-compaction over a member that gets a write every minute, and
-// returns the compact revision after each hour.
-func compactions(t *testing.T, a compactor.Policy, hours int) (after []int64) {
+// compactions runs auto-compaction over a member that gets 60 writes in each period, and returns the
+// compact revision after each of the periods. They are as short as the test allows: pebble has
+// timers of 100 ms, so that an hour of the test's clock takes a third of a second, and several under
+// the race detector.
+func compactions(t *testing.T, a compactor.Policy, periods int, period time.Duration) (after []int64) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig(newDisk(t))
-		cfg.TickInterval = 5 * time.Second // hours of shorter ticks take minutes of real time
+		cfg.TickInterval = 5 * time.Second // shorter ones take longer
 		m := start(t, cfg)
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
@@ -26,10 +28,10 @@ func compactions(t *testing.T, a compactor.Policy, hours int) (after []int64) {
 			m.RunAutoCompaction(ctx, a)
 			close(ended)
 		}()
-		for range hours {
+		for range periods {
 			for range 60 {
 				mustPut(t, m, "k", "v")
-				time.Sleep(time.Minute)
+				time.Sleep(period / 60)
 			}
 			after = append(after, m.Keys().Head().CompactRevision)
 		}
@@ -42,12 +44,13 @@ func compactions(t *testing.T, a compactor.Policy, hours int) (after []int64) {
 
 func TestRunAutoCompaction(t *testing.T) {
 	t.Run("periodic", func(t *testing.T) {
-		after := compactions(t, compactor.Policy{Retention: time.Hour}, 4)
-		// Revisions of the last hour are kept, those older than two hours are not.
+		const retention = 10 * time.Minute
+		after := compactions(t, compactor.Policy{Retention: retention}, 4, retention)
+		// Revisions of the last period are kept, those older than two periods are not.
 		for i, compacted := range after {
 			written := int64(1 + 60*(i+1))
 			if compacted > written-59 || compacted < written-121 && i > 0 {
-				t.Errorf("after %d hours at revision %d compacted at %d", i+1, written, compacted)
+				t.Errorf("after %d periods at revision %d compacted at %d", i+1, written, compacted)
 			}
 		}
 		if after[0] > 2 || after[3] < after[2]+55 {
@@ -55,15 +58,15 @@ func TestRunAutoCompaction(t *testing.T) {
 		}
 	})
 	t.Run("revisions", func(t *testing.T) {
-		for i, compacted := range compactions(t, compactor.Policy{Revisions: 30}, 2) {
+		for i, compacted := range compactions(t, compactor.Policy{Revisions: 30}, 2, time.Hour) {
 			written := int64(1 + 60*(i+1))
 			if compacted > written-30 || compacted < written-30-6 {
-				t.Errorf("after %d hours at revision %d compacted at %d", i+1, written, compacted)
+				t.Errorf("after %d periods at revision %d compacted at %d", i+1, written, compacted)
 			}
 		}
 	})
 	t.Run("off", func(t *testing.T) {
-		if after := compactions(t, compactor.Policy{}, 1); after[0] != 0 {
+		if after := compactions(t, compactor.Policy{}, 1, 10*time.Minute); after[0] != 0 {
 			t.Errorf("compacted at %d", after[0])
 		}
 	})

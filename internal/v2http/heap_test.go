@@ -93,7 +93,7 @@ func TestHeapOfV2(t *testing.T) {
 				go func() { _, _ = io.WriteString(nc, request) }()
 			}
 			held, dropped := 0, 0
-			for held+dropped < clients && (name == "forms" || !memory.Waiting()) {
+			for held+dropped < clients && (name == "forms" || held == 0 || !memory.Waiting()) {
 				select {
 				case <-b.served:
 					held++
