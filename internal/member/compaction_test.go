@@ -13,10 +13,10 @@ import (
 	"cairn/internal/storage"
 )
 
-// compactions runs auto-compaction over a member that gets 60 writes in each period, and returns the
-// compact revision after each of the periods. They are as short as the test allows: pebble has
-// timers of 100 ms, so that an hour of the test's clock takes a third of a second, and several under
-// the race detector.
+// compactions runs auto-compaction over a member that gets 60 writes in each period, and returns
+// the compact revision after each of the periods. They are as short as the test allows: pebble has
+// timers of 100 ms, so that an hour of the test's clock takes a third of a second, and several
+// under the race detector.
 func compactions(t *testing.T, a compactor.Policy, periods int, period time.Duration) (after []int64) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig(newDisk(t))
