@@ -47,33 +47,24 @@ type cluster struct {
 	files    harness.Certificates
 	binaries string // PostgreSQL's
 	dir      string
+	settings string // where the server is, in patroni.yml
 	port     string // PostgreSQL's
 	rest     string // address of Patroni's own API
 	as       *syscall.Credential
 	patroni  *harness.Background
+
+	leaderKey func() string // reads the leader key; "" when there is none
 }
 
 func keepsLeader(t *testing.T, settings string) {
-	harness.Needs(t, patroni, "patroni")
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		harness.Needs(t, "/usr/lib/postgresql/15/bin/initdb", "postgresql")
-	}
-	c := &cluster{t: t, binaries: filepath.Dir(found[len(found)-1])}
+	c := newCluster(t)
 	c.server, c.files = harness.StartSecure(t)
-	c.prepare(settings)
-	c.patroni = c.server.Begin(t, harness.Command{
-		Args: []string{"/usr/bin/python3", "-W", "ignore", patroni, filepath.Join(c.dir, "patroni.yml")},
-		Env:  []string{"HOME=" + c.dir, "PYTHONDONTWRITEBYTECODE=1"},
-	}, c.as)
-	c.wait("a primary with the leader key", func() bool {
-		return c.leaderKey() == "pg1" && c.status("/primary") == http.StatusOK
-	})
-	c.sql("CREATE TABLE kept (x int); INSERT INTO kept VALUES (42)")
-	started := c.sql("SELECT pg_postmaster_start_time(), timeline_id FROM pg_control_checkpoint()")
+	c.settings = fmt.Sprintf("%s: {host: %q, protocol: https, cacert: %q, cert: %q, key: %q}", settings, c.server.Address(), c.files.CA, c.files.Cert, c.files.Key)
+	c.prepare()
+	c.shareCertificates()
+	c.start()
+	c.fill()
+	started := c.started()
 
 	c.server.Kill()
 	c.server.Restart()
@@ -86,27 +77,82 @@ func keepsLeader(t *testing.T, settings string) {
 		t.Errorf("some cycles after the restart the leader key is %q", value)
 	}
 	c.wait("the primary", func() bool { return c.status("/primary") == http.StatusOK })
-	if got := c.sql("SELECT pg_postmaster_start_time(), timeline_id FROM pg_control_checkpoint()"); got != started {
-		t.Errorf("PostgreSQL did not run through the restart: it was %s, and is %s", started, got)
-	}
-	if got := c.sql("SELECT x, pg_is_in_recovery() FROM kept"); got != "42|f" {
-		t.Errorf("the table has %s", got)
-	}
+	c.checkUnchanged(started)
 
 	// A Patroni that is stopped properly deletes the key.
-	c.patroni.Signal(syscall.SIGTERM)
-	select {
-	case <-c.patroni.Exited():
-	case <-time.After(waitMax):
-		t.Fatal("Patroni does not end")
-	}
+	c.end()
 	if value := c.leaderKey(); value != "" {
 		t.Errorf("the leader key still is %q", value)
 	}
 }
 
-// leaderKey reads the leader key by the v2 API; "" when there is none.
-func (c *cluster) leaderKey() string {
+// newCluster returns a cluster that has no settings yet, or skips the test.
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	harness.Needs(t, patroni, "patroni")
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		harness.Needs(t, "/usr/lib/postgresql/15/bin/initdb", "postgresql")
+	}
+	c := &cluster{t: t, binaries: filepath.Dir(found[len(found)-1])}
+	c.leaderKey = c.leaderKeyOfV2
+	return c
+}
+
+// start starts Patroni, and waits until PostgreSQL is the primary and has the leader key.
+func (c *cluster) start() {
+	c.t.Helper()
+	// The log is a file: a PostgreSQL that runs on would keep a pipe open.
+	c.patroni = c.server.Begin(c.t, harness.Command{
+		Args: []string{"/bin/sh", "-c", `exec /usr/bin/python3 -W ignore "$0" "$1" >>"$2" 2>&1`, patroni, filepath.Join(c.dir, "patroni.yml"), c.log()},
+		Env:  []string{"HOME=" + c.dir, "PYTHONDONTWRITEBYTECODE=1"},
+	}, c.as)
+	c.wait("a primary with the leader key", func() bool {
+		return c.leaderKey() == "pg1" && c.status("/primary") == http.StatusOK
+	})
+}
+
+// log is the name of the file with the output of Patroni and PostgreSQL.
+func (c *cluster) log() string { return filepath.Join(c.dir, "patroni.log") }
+
+// end stops Patroni.
+func (c *cluster) end() {
+	c.t.Helper()
+	c.patroni.Signal(syscall.SIGTERM)
+	select {
+	case <-c.patroni.Exited():
+	case <-time.After(waitMax):
+		c.t.Fatal("Patroni does not end")
+	}
+}
+
+func (c *cluster) fill() {
+	c.t.Helper()
+	c.sql("CREATE TABLE kept (x int); INSERT INTO kept VALUES (42)")
+}
+
+// started returns the start time and the time line of PostgreSQL.
+func (c *cluster) started() string {
+	c.t.Helper()
+	return c.sql("SELECT pg_postmaster_start_time(), timeline_id FROM pg_control_checkpoint()")
+}
+
+// checkUnchanged: PostgreSQL has neither been restarted nor lost its role or its rows.
+func (c *cluster) checkUnchanged(started string) {
+	c.t.Helper()
+	if got := c.started(); got != started {
+		c.t.Errorf("PostgreSQL did not run on: it was %s, and is %s", started, got)
+	}
+	if got := c.sql("SELECT x, pg_is_in_recovery() FROM kept"); got != "42|f" {
+		c.t.Errorf("the table has %s", got)
+	}
+}
+
+// leaderKeyOfV2 reads the leader key by the v2 API, which has the keys of v3, too.
+func (c *cluster) leaderKeyOfV2() string {
 	status, body, _ := c.server.HTTP("GET", "/v2/keys/service/cairn/leader", "")
 	if status == http.StatusNotFound {
 		return ""
@@ -133,13 +179,16 @@ func (c *cluster) lastSeen() int64 {
 
 // prepare creates the directory and the settings. PostgreSQL does not run as root: a test run by
 // root uses the user postgres.
-func (c *cluster) prepare(settings string) {
+func (c *cluster) prepare() {
 	dir, err := os.MkdirTemp("", "cairn-patroni-")
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() {
 		c.endPostgres()
+		if text, err := os.ReadFile(c.log()); c.t.Failed() && err == nil {
+			c.t.Logf("end of the log of Patroni:\n%s", text[max(0, len(text)-8000):])
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			c.t.Error(err)
 		}
@@ -148,22 +197,22 @@ func (c *cluster) prepare(settings string) {
 	text := fmt.Sprintf(`scope: cairn
 name: pg1
 restapi: {listen: %[1]q, connect_address: %[1]q}
-%[2]s: {host: %[3]q, protocol: https, cacert: %[9]q, cert: %[10]q, key: %[11]q}
+%[2]s
 bootstrap:
   dcs: {ttl: 60, loop_wait: 1, retry_timeout: 20}
   initdb: [{encoding: UTF8}, {locale: C}]
   pg_hba: ["host all all 127.0.0.1/32 md5", "local all all trust"]
 postgresql:
-  listen: "127.0.0.1:%[4]s"
-  connect_address: "127.0.0.1:%[4]s"
-  data_dir: %[5]q
-  bin_dir: %[6]q
-  pgpass: %[7]q
-  parameters: {unix_socket_directories: %[8]q, shared_buffers: 16MB, fsync: "off"}
+  listen: "127.0.0.1:%[3]s"
+  connect_address: "127.0.0.1:%[3]s"
+  data_dir: %[4]q
+  bin_dir: %[5]q
+  pgpass: %[6]q
+  parameters: {unix_socket_directories: %[7]q, shared_buffers: 16MB, fsync: "off"}
   authentication:
     superuser: {username: postgres, password: secret}
     replication: {username: replicator, password: secret}
-`, c.rest, settings, c.server.Address(), c.port, filepath.Join(dir, "data"), c.binaries, filepath.Join(dir, "pgpass"), dir, c.files.CA, c.files.Cert, c.files.Key)
+`, c.rest, c.settings, c.port, filepath.Join(dir, "data"), c.binaries, filepath.Join(dir, "pgpass"), dir)
 	file := filepath.Join(dir, "patroni.yml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		c.t.Fatal(err)
@@ -185,7 +234,17 @@ postgresql:
 			c.t.Fatal(err)
 		}
 	}
-	if err := os.Chown(c.files.Key, uid, gid); err != nil {
+	open(c.t, c.server.Dir()) // clients run there
+	c.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// shareCertificates lets Patroni's user read the client's certificate.
+func (c *cluster) shareCertificates() {
+	c.t.Helper()
+	if c.as == nil {
+		return
+	}
+	if err := os.Chown(c.files.Key, int(c.as.Uid), int(c.as.Gid)); err != nil {
 		c.t.Fatal(err)
 	}
 	for _, path := range []string{c.files.CA, c.files.Cert} {
@@ -193,15 +252,17 @@ postgresql:
 			c.t.Fatal(err)
 		}
 	}
-	// Clients run in the server's directory, and read certificates in another.
-	for _, path := range []string{c.server.Dir(), filepath.Dir(c.files.CA)} {
-		for ; path != os.TempDir() && path != "/"; path = filepath.Dir(path) {
-			if err := os.Chmod(path, 0o755); err != nil {
-				c.t.Fatal(err)
-			}
+	open(c.t, filepath.Dir(c.files.CA))
+}
+
+// open lets every user enter a directory of a test.
+func open(t *testing.T, dir string) {
+	t.Helper()
+	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
 		}
 	}
-	c.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
 // endPostgres stops a PostgreSQL that a killed Patroni has left running.
