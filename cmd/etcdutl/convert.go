@@ -78,7 +78,7 @@ func (t *tool) readDir(path, walDir string, v2 bool, to backup.Target) (found ba
 }
 
 // importV3 imports the v3 keys of a data directory, unless it has none.
-func (t *tool) importV3(path, walDir string, to backup.Target, show func(int64)) (found backup.Imported, empty bool, err error) {
+func (t *tool) importV3(path, walDir string, to backup.Target, show backup.Progress) (found backup.Imported, empty bool, err error) {
 	d, err := whenFree(t, func() (*etcdfile.DataDir, error) { return etcdfile.OpenDataDir(path, walDir) })
 	if err != nil {
 		return found, false, err
@@ -115,7 +115,7 @@ func (t *tool) importFile(path string, to backup.Target, check bool) error {
 }
 
 // exportFormats are the formats of an export.
-var exportFormats = map[string]func(m *machine.Machine, path string, progress func(changes int64)) (backup.Exported, error){
+var exportFormats = map[string]func(m *machine.Machine, path string, progress backup.Progress) (backup.Exported, error){
 	"etcd": backup.Export, "jsonl": backup.ExportLines,
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"cairn/internal/backup"
 )
 
 // formats are the values of --write-out.
@@ -95,21 +97,32 @@ func formatBytes(n int64) string {
 // progressInterval is the interval of progress updates.
 const progressInterval = 200 * time.Millisecond
 
-// progress returns a function that shows the number of changes and the rate on a terminal, and one
-// that removes the line. Elsewhere both do nothing.
-func (t *tool) progress(doing string) (show func(changes int64), hide func()) {
+// progress returns a function that shows the number of changes, the rate and the time left on a
+// terminal, and one that removes the line. Elsewhere both do nothing.
+func (t *tool) progress(doing string) (show backup.Progress, hide func()) {
 	file, ok := t.err.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return nil, func() {}
 	}
 	began, shown := time.Now(), time.Time{}
-	show = func(changes int64) {
+	show = func(changes int64, part float64) {
 		now := time.Now()
 		if now.Sub(shown) < progressInterval {
 			return
 		}
 		shown = now
-		fmt.Fprintf(file, "\r%s: %d changes, %.0f per second \x1b[K", doing, changes, float64(changes)/now.Sub(began).Seconds())
+		fmt.Fprintf(file, "\r%s: %s\x1b[K", doing, progressText(changes, part, now.Sub(began)))
 	}
 	return show, func() { fmt.Fprint(file, "\r\x1b[K") }
+}
+
+// progressText describes the progress after some time.
+func progressText(changes int64, part float64, took time.Duration) string {
+	text := fmt.Sprintf("%d changes, %.0f per second", changes, float64(changes)/max(took.Seconds(), 1e-3))
+	if part <= 0 {
+		return text
+	}
+	part = min(part, 1)
+	left := time.Duration(float64(took) * (1 - part) / part).Round(time.Second)
+	return fmt.Sprintf("%.0f %%, %s, %v left", part*100, text, left)
 }

@@ -84,9 +84,8 @@ type Exported struct {
 }
 
 // Export writes a state as a snapshot file of etcd: the keys as of the compaction, each change
-// since, leases, users and roles. Progress, if not nil, is called at intervals with the number of
-// changes written.
-func Export(m *machine.Machine, path string, progress func(changes int64)) (done Exported, err error) {
+// since, leases, users and roles. Progress may be nil.
+func Export(m *machine.Machine, path string, progress Progress) (done Exported, err error) {
 	w, err := etcdfile.Create(path)
 	if err != nil {
 		return done, err
@@ -95,7 +94,7 @@ func Export(m *machine.Machine, path string, progress func(changes int64)) (done
 }
 
 // export writes a state to a sink, and closes the sink.
-func export(m *machine.Machine, w sink, progress func(changes int64)) (done Exported, err error) {
+func export(m *machine.Machine, w sink, progress Progress) (done Exported, err error) {
 	defer func() { err = errors.Join(err, w.Close()) }()
 	e := exporter{w: w, keys: m.Keys(), progress: progress, done: &done}
 	head := m.Keys().Head()
@@ -119,7 +118,8 @@ func export(m *machine.Machine, w sink, progress func(changes int64)) (done Expo
 type exporter struct {
 	w        sink
 	keys     *mvcc.Store
-	progress func(int64)
+	progress Progress
+	part     float64 // of the history that is written
 	done     *Exported
 	err      error // of the writer, set by callbacks that return no error
 }
@@ -130,7 +130,7 @@ func (e *exporter) change(key []byte, r *kv.Record) bool {
 		e.done.Lost++
 	}
 	if e.progress != nil && e.done.Changes%progressChanges == 0 {
-		e.progress(e.done.Changes)
+		e.progress(e.done.Changes, e.part)
 	}
 	e.err = e.w.Change(key, r)
 	return e.err == nil
@@ -161,6 +161,7 @@ func (e *exporter) history(from, to int64) error {
 			e.done.Lost++
 			return true
 		}
+		e.part = float64(ev.Record.Mod.Main-from) / float64(to-from+1)
 		return e.change(ev.Key, &ev.Record)
 	})
 	return errors.Join(err, e.err)

@@ -31,14 +31,14 @@ type Imported struct {
 
 // Import makes a member's data directory from a database or a snapshot of etcd: all keys with their
 // revisions and history, leases with their remaining TTLs, users and roles. The members are t's.
-// Progress, if not nil, is called at intervals with the number of changes read.
-func Import(f *etcdfile.File, t Target, progress func(changes int64)) (found Imported, err error) {
+// Progress may be nil.
+func Import(f *etcdfile.File, t Target, progress Progress) (found Imported, err error) {
 	return importWith(f, t, progress, func(*machine.Importer, *Imported) error { return nil })
 }
 
 // ImportDataDir is Import for a data directory of etcd: the database, and then the committed
 // entries of the log behind it.
-func ImportDataDir(d *etcdfile.DataDir, t Target, progress func(changes int64)) (found Imported, err error) {
+func ImportDataDir(d *etcdfile.DataDir, t Target, progress Progress) (found Imported, err error) {
 	return importWith(d.File, t, progress, func(im *machine.Importer, found *Imported) error {
 		return replayLog(im, d, found)
 	})
@@ -46,8 +46,8 @@ func ImportDataDir(d *etcdfile.DataDir, t Target, progress func(changes int64)) 
 
 // EmptyV3 reports whether a data directory has nothing of v3: no keys, leases, users or roles.
 func EmptyV3(d *etcdfile.DataDir) (empty bool, err error) {
-	empty = true
-	something := func() error { empty = false; return nil }
+	errFound := errors.New("found") // ends the search
+	something := func() error { return errFound }
 	auth, err := d.Auth()
 	if err == nil {
 		err = d.Leases(func(etcdfile.Lease) error { return something() })
@@ -63,13 +63,19 @@ func EmptyV3(d *etcdfile.DataDir) (empty bool, err error) {
 			return something()
 		})
 	}
-	return empty && len(auth.Users)+len(auth.Roles) == 0, err
+	if errors.Is(err, errFound) {
+		return false, nil
+	}
+	return len(auth.Users)+len(auth.Roles) == 0, err
 }
 
 // importWith makes the data directory; replay applies requests that are not in the database.
-func importWith(f *etcdfile.File, t Target, progress func(int64), replay func(*machine.Importer, *Imported) error) (found Imported, err error) {
+func importWith(f *etcdfile.File, t Target, progress Progress, replay func(*machine.Importer, *Imported) error) (found Imported, err error) {
 	err = t.make(func(scratch string) error {
-		if err := importState(filepath.Join(scratch, "state"), f, t, progress, replay, &found); err != nil {
+		err := fillState(filepath.Join(scratch, "state"), func(state *storage.Store) error {
+			return importState(state, f, t, progress, replay, &found)
+		})
+		if err != nil {
 			return err
 		}
 		return makeLog(filepath.Join(scratch, "log"))
@@ -78,13 +84,8 @@ func importWith(f *etcdfile.File, t Target, progress func(int64), replay func(*m
 }
 
 func importState(
-	dir string, f *etcdfile.File, t Target, progress func(int64), replay func(*machine.Importer, *Imported) error, found *Imported,
+	state *storage.Store, f *etcdfile.File, t Target, progress Progress, replay func(*machine.Importer, *Imported) error, found *Imported,
 ) (err error) {
-	state, err := storage.OpenState(dir, offline)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, state.Close()) }()
 	meta, err := f.Meta()
 	if err != nil {
 		return err
@@ -114,14 +115,19 @@ func importState(
 	return err
 }
 
+// Progress is called at intervals with the number of changes read or written so far, and the part
+// of the work that is done: 0 to 1, 0 if it is not known.
+type Progress func(changes int64, part float64)
+
 // progressChanges is the number of changes between two calls of progress.
 const progressChanges = 4096
 
-func importKeys(im *machine.Importer, f *etcdfile.File, progress func(int64), found *Imported) error {
+func importKeys(im *machine.Importer, f *etcdfile.File, progress Progress, found *Imported) error {
+	before := f.Visited()
 	return f.Changes(func(c *etcdfile.Change) error {
 		found.Changes++
 		if progress != nil && found.Changes%progressChanges == 0 {
-			progress(found.Changes)
+			progress(found.Changes, float64(f.Visited()-before)/float64(f.Size()))
 		}
 		return im.Change(c.KV.Key, RecordOf(c))
 	})

@@ -136,7 +136,7 @@ func (w *lineWriter) Close() error {
 
 // ExportLines writes a state as lines of JSON: the keys as of the compaction, each change since,
 // leases, users and roles.
-func ExportLines(m *machine.Machine, path string, progress func(changes int64)) (done Exported, err error) {
+func ExportLines(m *machine.Machine, path string, progress Progress) (done Exported, err error) {
 	w, err := newLineWriter(path)
 	if err != nil {
 		return done, err

@@ -98,20 +98,17 @@ func checkEmpty(path string) error {
 	return nil
 }
 
-func makeState(dir, scratch string, in *snapshot.Stream, r machine.Restoration) (err error) {
-	state, err := storage.OpenState(dir, offline)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, state.Close()) }()
-	tables, err := state.NewTables(scratch)
-	if err != nil {
-		return err
-	}
-	if err := machine.Restore(tables, in, r); err != nil {
-		return errors.Join(err, tables.Discard())
-	}
-	return state.Replace(tables)
+func makeState(dir, scratch string, in *snapshot.Stream, r machine.Restoration) error {
+	return fillState(dir, func(state *storage.Store) error {
+		tables, err := state.NewTables(scratch)
+		if err != nil {
+			return err
+		}
+		if err := machine.Restore(tables, in, r); err != nil {
+			return errors.Join(err, tables.Discard())
+		}
+		return state.Replace(tables)
+	})
 }
 
 func makeLog(dir string) (err error) {

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -16,6 +17,20 @@ import (
 // must be able to run beside the members of a machine, so that memory is small whatever the store's
 // size.
 var offline = storage.Options{CacheBytes: 16 << 20, MemTableBytes: 8 << 20}
+
+// bulk are the options of a store that fillState fills.
+var bulk = storage.Options{CacheBytes: 16 << 20, MemTableBytes: 32 << 20, Bulk: true}
+
+// fillState makes a state store with what fill writes. The store is durable on return.
+func fillState(dir string, fill func(*storage.Store) error) error {
+	late, o := storage.NewLateSync(storage.OSFS), bulk
+	o.FS = late
+	state, err := storage.OpenState(dir, o)
+	if err == nil {
+		err = errors.Join(fill(state), state.Close())
+	}
+	return errors.Join(err, late.Finish())
+}
 
 // TargetOptions describe a member of a new cluster, as the flags of `snapshot restore` do.
 type TargetOptions struct {

@@ -35,9 +35,12 @@ type v2Importer struct {
 
 // ImportV2 makes a member's data directory from the v2 keys of a data directory of etcd, or of a
 // backup by `etcdctl backup`: the nodes with their indexes and TTLs, users and roles.
-func ImportV2(d *etcdfile.V2Dir, t Target, progress func(changes int64)) (found Imported, err error) {
+func ImportV2(d *etcdfile.V2Dir, t Target, progress Progress) (found Imported, err error) {
 	err = t.make(func(scratch string) error {
-		if err := importV2State(filepath.Join(scratch, "state"), d, t, progress, &found); err != nil {
+		err := fillState(filepath.Join(scratch, "state"), func(state *storage.Store) error {
+			return importV2State(state, d, t, progress, &found)
+		})
+		if err != nil {
 			return err
 		}
 		return makeLog(filepath.Join(scratch, "log"))
@@ -45,12 +48,7 @@ func ImportV2(d *etcdfile.V2Dir, t Target, progress func(changes int64)) (found 
 	return found, err
 }
 
-func importV2State(dir string, d *etcdfile.V2Dir, t Target, progress func(int64), found *Imported) (err error) {
-	state, err := storage.OpenState(dir, offline)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, state.Close()) }()
+func importV2State(state *storage.Store, d *etcdfile.V2Dir, t Target, progress Progress, found *Imported) (err error) {
 	p := &v2Importer{found: found, snapshot: d.Store.Entry, others: make(map[string]*string)}
 	if p.im, err = machine.NewImporter(state, initialIndex, initialTerm, t.Members, d.Store.CurrentIndex); err != nil {
 		return err
@@ -153,7 +151,7 @@ func deadlineAt(t time.Time) kv.ClusterTime {
 }
 
 // log applies the committed entries behind the snapshot.
-func (p *v2Importer) log(w *etcdfile.WAL, progress func(int64)) error {
+func (p *v2Importer) log(w *etcdfile.WAL, progress Progress) error {
 	to := w.Last()
 	if p.members() > 1 {
 		to = min(to, max(w.Commit(), p.snapshot))
@@ -161,7 +159,7 @@ func (p *v2Importer) log(w *etcdfile.WAL, progress func(int64)) error {
 	p.found.Uncommitted = int64(w.Last() - to)
 	return w.Entries(to, func(e *raftpb.Entry) error {
 		if p.found.Replayed++; progress != nil && p.found.Replayed%progressChanges == 0 {
-			progress(p.found.Changes + p.found.Replayed)
+			progress(p.found.Changes+p.found.Replayed, float64(e.GetIndex()-p.snapshot)/float64(to-p.snapshot))
 		}
 		if e.GetType() == raftpb.EntryConfChange {
 			return p.membership(e.Data)

@@ -74,6 +74,8 @@ type File struct {
 	tx     *bolt.Tx
 	mapped []byte // bbolt's mapping of the file
 	read   int64  // bytes visited since the pages of the mapping were last released
+
+	visited int64 // bytes of keys and values visited
 }
 
 // lockTimeout is how long Open waits for a process that has the database open.
@@ -177,6 +179,9 @@ func (f *File) Path() string { return f.path }
 
 // Size returns the bytes of the file, including its checksum.
 func (f *File) Size() int64 { return f.size }
+
+// Visited returns the bytes of keys and values that were visited, at most about the file's size.
+func (f *File) Visited() int64 { return f.visited }
 
 // Close closes the file.
 func (f *File) Close() (err error) {

@@ -28,6 +28,7 @@ func mapping(db *bolt.DB, size int64) []byte {
 // release counts bytes that were visited, and from time to time tells the kernel that the pages of
 // the mapping are not needed. Pages that are needed again are read from the kernel's cache.
 func (f *File) release(visited int) error {
+	f.visited += int64(visited)
 	if f.read += int64(visited); f.read < residentBytes || len(f.mapped) == 0 {
 		return nil
 	}

@@ -203,6 +203,10 @@ func FuzzReadDatabase(f *testing.F) {
 				b[int(at)+i] ^= c
 			}
 		}
+		// A file that is overwritten would be flushed to the disk by its close.
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}

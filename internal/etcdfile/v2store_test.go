@@ -22,12 +22,21 @@ func v2Snapshot(store string) []byte {
 	return appendField(file, 2, data)
 }
 
-// FuzzReadV2Snapshot reads random bytes without a panic; anything but a snapshot is an error.
+// FuzzReadV2Snapshot reads random bytes, and snapshots of random JSON, without a panic; anything
+// but a snapshot is an error.
 func FuzzReadV2Snapshot(f *testing.F) {
-	f.Add(v2Snapshot(`{"CurrentIndex":3,"Root":{"Path":"/","Children":{"1":null}}}`))
-	f.Add([]byte{})
+	f.Add([]byte(`{"CurrentIndex":3,"Root":{"Path":"/","Children":{"1":null}}}`), true)
+	f.Add(v2Snapshot(`{"CurrentIndex":3,"Root":{"Path":"/"}}`), false)
+	f.Add([]byte{}, false)
 	path := filepath.Join(f.TempDir(), "0000000000000001-0000000000000001.snap")
-	f.Fuzz(func(t *testing.T, file []byte) {
+	f.Fuzz(func(t *testing.T, file []byte, isJSON bool) {
+		if isJSON {
+			file = v2Snapshot(string(file))
+		}
+		// A file that is overwritten would be flushed to the disk by its close.
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(path, file, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -77,6 +77,9 @@ type Options struct {
 	// Still keeps the store from compacting automatically: a simulation must do the same writes
 	// every time. Such a store supports some dozens of flushes.
 	Still bool
+	// Bulk is for a store that is filled at one time: compactions wait until much has been written,
+	// since each one would write most of the keys again. Reads of such a store cost more.
+	Bulk bool
 	// OnFlush is called after a memtable has reached the disk, from a
 	// goroutine of pebble's; it must not block.
 	OnFlush func()
@@ -125,6 +128,10 @@ func OpenState(dir string, o Options) (*Store, error) {
 	po.L0StopWritesThreshold = 24
 	if o.Still {
 		po.L0StopWritesThreshold = 1 << 20
+	}
+	if o.Bulk {
+		po.MemTableStopWritesThreshold = 2
+		po.L0CompactionThreshold, po.L0StopWritesThreshold = 64, 1<<20
 	}
 	// Otherwise ingested tables would wait behind the memtables in memory, and without a WAL they
 	// would be lost in a crash.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 var snapshotNow = time.Date(2017, 4, 10, 11, 46, 45, 0, time.UTC)
@@ -55,9 +57,20 @@ func TestReadSnapshotRefuses(t *testing.T) {
 	}
 }
 
-// FuzzReadSnapshot reads random bytes without a panic.
+// FuzzReadSnapshot reads random bytes, and random content with the right checksums of both formats,
+// without a panic.
 func FuzzReadSnapshot(f *testing.F) {
+	const state = `{"Root":{"Path":"/","Children":{"1":{"Path":"/1","Children":{"a":{"Path":"/1/a","Value":"v","ExpireTime":"2017-04-10T11:46:46.5Z"}}},"0":{"Path":"/0"}}}}`
 	f.Add([]byte("00000000\n"))
-	f.Add([]byte("\x08\x00\x12\x02\x0a\x00"))
-	f.Fuzz(func(_ *testing.T, file []byte) { _, _ = readSnapshot(file, snapshotNow) })
+	f.Add([]byte(state))
+	f.Add(protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), []byte(state)))
+	f.Fuzz(func(_ *testing.T, file []byte) {
+		_, _ = readSnapshot(file, snapshotNow)
+		old, err := json.Marshal(map[string]any{"state": file})
+		if err == nil {
+			_, _ = readSnapshot(fmt.Appendf(nil, "%08x\n%s", crc32.ChecksumIEEE(old), old), snapshotNow)
+		}
+		sealed := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(crc32.Checksum(file, crc32.MakeTable(crc32.Castagnoli))))
+		_, _ = readSnapshot(protowire.AppendBytes(protowire.AppendTag(sealed, 2, protowire.BytesType), file), snapshotNow)
+	})
 }
