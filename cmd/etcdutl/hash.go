@@ -46,7 +46,7 @@ func (t *tool) hashKV(use, short string, check argument) *cobra.Command {
 			// The same as `etcdctl endpoint hashkv` shows of a running member.
 			h, err := c.Machine().Keys().HashKeys(revision, func() error { return nil })
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: hash as of revision %d, the last one is %d: %w", args[0], revision, c.Machine().Keys().Head().Revision, err)
 			}
 			if h.CompactRevision == 0 {
 				h.CompactRevision = -1
