@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { browser, figure, open, sites, withPage } from './page.mjs'
 
 const { keys } = sites
-const memoryMax = 150 // MiB
+const memoryMax = keys > 100_000 ? 300 : 150 // MiB
 
 const name = (i) => 'key-' + String(i).padStart(8, '0')
 
