@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -20,6 +21,10 @@ var secrets = []string{"discovery-password", "discovery-user"}
 const DefaultSource = "default"
 
 const masked = "********"
+
+// urlPassword matches the part of a URL with a user and a password, such as those of
+// --discovery-proxy; the last @ ends it, as in package url.
+var urlPassword = regexp.MustCompile(`(://[^:/?#,]*:)[^/?#,]*@`)
 
 // Effective returns every option with its effective value, sorted by name.
 func (c *Config) Effective() (all []Setting) {
@@ -40,6 +45,7 @@ func (c *Config) Effective() (all []Setting) {
 		if slices.Contains(secrets, o.name) && s.Value != "" {
 			s.Value = masked
 		}
+		s.Value = urlPassword.ReplaceAllString(s.Value, "${1}"+masked+"@")
 		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })

@@ -213,3 +213,32 @@ func TestEffectiveStartsTheSame(t *testing.T) {
 		t.Errorf("read back\n%+v\nwant\n%+v", again, c)
 	}
 }
+
+// TestEffectiveMasks checks that no password is shown, by whatever way it was given.
+func TestEffectiveMasks(t *testing.T) {
+	const secret = "p@ss"
+	for _, c := range []struct{ args, want []string }{
+		{
+			[]string{"--discovery-token=t", "--discovery-endpoints=http://u:" + secret + "@a:1,http://v:" + secret + "@b:2", "--discovery-user=u", "--discovery-password=" + secret},
+			[]string{`discovery-endpoints: "http://u:********@a:1,http://v:********@b:2"`, `discovery-user: "********"`, `discovery-password: "********"`},
+		},
+		{
+			[]string{"--discovery=https://u:" + secret + "@h/id", "--discovery-proxy=http://v:" + secret + "@h:3128"},
+			[]string{`discovery: "https://u:********@h/id"`, `discovery-proxy: "http://v:********@h:3128"`},
+		},
+		{
+			[]string{"--listen-client-urls=http://127.0.0.1:1,http://127.0.0.1:2", "--advertise-client-urls=http://127.0.0.1:1"},
+			[]string{`listen-client-urls: "http://127.0.0.1:1,http://127.0.0.1:2"`},
+		},
+	} {
+		text := mustLoad(t, c.args, nil, nil).EffectiveText()
+		for _, want := range c.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q: no %s in\n%s", c.args, want, text)
+			}
+		}
+		if strings.Contains(text, secret) || strings.Contains(text, "ss@") {
+			t.Errorf("%q: the password is in\n%s", c.args, text)
+		}
+	}
+}
