@@ -64,7 +64,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build console console-large install dist deb image test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench generate man deps
+.PHONY: help run cluster build console console-large install dist deb image imagecheck test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -98,6 +98,9 @@ deb: ## make a Debian package for ARCH in bin/dist; it takes the place of etcd-s
 
 image: ## make a container image for ARCH with podman, buildah or docker
 	scripts/image $(BIN)/image-$(ARCH) $(ARCH)
+
+imagecheck: image ## make the image, start its member, put and get a key (buildah, root; ARCH=arm64 runs under qemu-user)
+	scripts/imagecheck $(ARCH)
 
 test: build ## run every test: Go packages, real clients, recorded conformance
 	scripts/clients $(CLIENTS)
