@@ -9,8 +9,11 @@
 package confd
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,23 +28,67 @@ func TestMain(m *testing.M) { harness.Main(m) }
 // followMax is how long the file may take to match the keys, far above the usual time.
 const followMax = 30 * time.Second
 
+// TestExecWatch changes keys at a member.
 func TestExecWatch(t *testing.T) {
 	s := harness.Start(t)
+	follow(t, s, s.URL(), harness.Etcdctl(t))
+}
+
+// TestExecWatchThroughProxy changes keys through etcd --proxy, which the watching client and the
+// script use as well.
+func TestExecWatchThroughProxy(t *testing.T) {
+	s := harness.Start(t)
+	var members struct {
+		Members []struct {
+			Name     string
+			PeerURLs []string
+		}
+	}
+	_, text, _ := s.HTTP("GET", "/v2/members", "")
+	if err := json.Unmarshal([]byte(text), &members); err != nil || len(members.Members) != 1 {
+		t.Fatalf("members: %s, %v", text, err)
+	}
+	address := "127.0.0.1:" + harness.FreePort(t)
+	cluster := members.Members[0].Name + "=" + members.Members[0].PeerURLs[0]
+	harness.Launch(t, exec.Command(harness.Etcd(t), "--proxy", "on", "--data-dir", filepath.Join(t.TempDir(), "data"),
+		"--listen-client-urls", "http://"+address, "--initial-cluster", cluster))
+	harness.Await(t, "the proxy serves", func() bool {
+		resp, err := http.Get("http://" + address + "/version")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	// Without the flag, the client would ask for the members, and continue without the proxy.
+	program := filepath.Join(t.TempDir(), "etcdctl")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec '"+harness.Etcdctl(t)+"' --no-sync \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	follow(t, s, "http://"+address, program)
+	if _, text, _ := s.HTTP("GET", "/v2/keys/app/mode", ""); !strings.Contains(text, `"green"`) {
+		t.Errorf("the member has %s", text)
+	}
+}
+
+// follow changes keys at an endpoint, and checks the file that a watching client there has written.
+func follow(t *testing.T, s *harness.Server, endpoint, program string) {
+	t.Helper()
 	script, err := filepath.Abs("testdata/render.sh")
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"ETCDCTL_API=2", "ETCDCTL=" + harness.Etcdctl(t)}
+	env := []string{"ETCDCTL_API=2", "ETCDCTL=" + program, "ETCDCTL_ENDPOINTS=" + endpoint}
 	etcdctl := func(args ...string) {
 		t.Helper()
-		if got := s.Run(t, harness.Command{Args: append([]string{harness.Etcdctl(t)}, args...), Env: env}); got.Exit != 0 {
+		if got := s.Run(t, harness.Command{Args: append([]string{program}, args...), Env: env}); got.Exit != 0 {
 			t.Fatalf("etcdctl %q: %+v", args, got)
 		}
 	}
 	config := filepath.Join(s.Dir(), "app.conf")
 	etcdctl("set", "/app/listen", "127.0.0.1:80")
 	etcdctl("mk", "/app/mode", "blue")
-	run := harness.Command{Args: []string{harness.Etcdctl(t), "exec-watch", "--recursive", "/app", "--", "/bin/sh", script, config}, Env: env}
+	run := harness.Command{Args: []string{program, "exec-watch", "--recursive", "/app", "--", "/bin/sh", script, config}, Env: env}
 	watcher := s.Begin(t, run, nil)
 
 	// The client does not report when its watch has started, so the test changes a key until the
