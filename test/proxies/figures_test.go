@@ -275,9 +275,9 @@ func watchersOfOneKey(t *testing.T, f *fleet.Fleet, p *proxy, name string, strea
 	}
 	created.Wait()
 	direct, pid := member(t, f), memberPID(t, f)
-	const rest = 2 * time.Second // the member's timers cost processor time, too
+	const rest = 2 * time.Second // the timers of an idle member cost processor time, too
 	idle := usedBy(pid)
-	time.Sleep(rest)
+	time.Sleep(rest) // the time over which the idle member is measured
 	idle = usedBy(pid) - idle
 	before, began := usedBy(pid), time.Now()
 	for i := range puts {
