@@ -71,13 +71,14 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 			return err
 		})
 	})
-	took := time.Since(began)
+	req.read = time.Now()
+	took := req.read.Sub(began)
 	s.meters.Range(err == nil).Observe(took.Seconds())
 	if s.cfg.Logger != nil && took > s.cfg.SlowRange {
 		s.logSlowRange(req, sum.Count, took, err)
 	}
 	if s.cfg.Tracer.Records(ctx) {
-		s.cfg.Tracer.Part(ctx, "range", began, began.Add(took))
+		s.cfg.Tracer.Part(ctx, "range", began, req.read)
 	}
 	if err != nil {
 		return nil, err

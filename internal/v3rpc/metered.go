@@ -70,7 +70,11 @@ func (o observer) unary(handle grpc.MethodHandler, full string) grpc.MethodHandl
 		decoded := decodings.Get().(*decoding)
 		decoded.dec = dec
 		resp, err := handle(srv, ctx, decoded.decode, intercept)
-		took := end(m, began, err == nil)
+		var took time.Duration
+		if m.Timed() {
+			took = decoded.ended().Sub(began)
+			end(m, took, err == nil)
+		}
 		if o.slow.is(took) {
 			o.slow.write(ctx, full, began, took, decoded.req, resp)
 		}
@@ -94,13 +98,8 @@ func begin(m *metrics.Method) (began time.Time) {
 	return began
 }
 
-// end observes the duration of a call that began at a time, and returns it; 0 if it is not
-// measured.
-func end(m *metrics.Method, began time.Time, ok bool) (took time.Duration) {
-	if !m.Timed() {
-		return 0
-	}
-	took = time.Since(began)
+// end observes the duration of a call that is measured.
+func end(m *metrics.Method, took time.Duration, ok bool) {
 	seconds := took.Seconds()
 	if m.Seconds != nil {
 		m.Seconds.Observe(seconds)
@@ -108,7 +107,6 @@ func end(m *metrics.Method, began time.Time, ok bool) (took time.Duration) {
 	if requests := m.Request(ok); requests != nil {
 		requests.Observe(seconds)
 	}
-	return took
 }
 
 func meteredStream(handle grpc.StreamHandler, meters *metrics.Metrics, m *metrics.Method) grpc.StreamHandler {
@@ -117,7 +115,9 @@ func meteredStream(handle grpc.StreamHandler, meters *metrics.Metrics, m *metric
 		m.Started.Inc()
 		began := begin(m)
 		err := handle(srv, &meteredServerStream{stream, m})
-		end(m, began, err == nil)
+		if m.Timed() {
+			end(m, time.Since(began), err == nil)
+		}
 		m.Handled(status.Code(err)).Inc()
 		return err
 	}

@@ -134,6 +134,14 @@ var decodings = sync.Pool{New: func() any {
 	return d
 }}
 
+// ended returns the time at which the call's handler returned, or shortly before.
+func (d *decoding) ended() time.Time {
+	if r, ok := d.req.(*rangeRequest); ok && !r.read.IsZero() {
+		return r.read
+	}
+	return time.Now()
+}
+
 func (d *decoding) put() {
 	d.dec, d.req = nil, nil
 	decodings.Put(d)
