@@ -249,6 +249,15 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	return shutDownProxy(ctx, own, server, failed, p.CancelWatches)
 }
 
+// isEndpoint reports whether a text names a port of a host, or a Unix socket.
+func isEndpoint(text string) bool {
+	if strings.HasPrefix(text, "unix:") || strings.HasPrefix(text, "unixs:") {
+		return true
+	}
+	_, port, err := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(text, "http://"), "https://"), "/"))
+	return err == nil && isPort(port)
+}
+
 // dial returns a client of the cluster, and the certificates for connections to it, nil without
 // TLS. It does not wait for a connection.
 func (o *grpcProxyOptions) dial(ctx context.Context, log *slog.Logger) (client *clientv3.Client, files *certs.Source, err error) {
@@ -264,6 +273,11 @@ func (o *grpcProxyOptions) dial(ctx context.Context, log *slog.Logger) (client *
 	}
 	if len(list) == 0 {
 		return nil, nil, errors.New("--endpoints: is empty: want HOST:PORT[,HOST:PORT…]")
+	}
+	for _, text := range list {
+		if !isEndpoint(text) {
+			return nil, nil, fmt.Errorf("--endpoints: %q is not an endpoint: want HOST:PORT[,HOST:PORT…]", text)
+		}
 	}
 	config := clientv3.Config{
 		Endpoints: list, AutoSyncInterval: o.autoSync, Context: context.WithoutCancel(ctx),
