@@ -174,7 +174,7 @@ func (m *member) awaitReason(t *testing.T, where string, from net.IP, reason str
 		}
 		return ""
 	}
-	for end := time.Now().Add(20 * time.Second); about() == "" && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); about() == "" && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if line := about(); !strings.Contains(line, reason) {

@@ -65,7 +65,7 @@ func (m *member) start(t *testing.T, dir, clientScheme, peerScheme string, clust
 // await waits for a line in the log.
 func (m *member) await(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(m.log.String(), text); {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(m.log.String(), text); {
 		select {
 		case <-m.proc.Exited():
 			t.Fatalf("%s ended before it logged %q:\n%s", m.name, text, m.log.String())

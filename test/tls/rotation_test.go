@@ -50,7 +50,7 @@ func TestRotation(t *testing.T) {
 		return client
 	}
 	term := func(c *clientv3.Client) uint64 {
-		ctx, cancel := within(20 * time.Second)
+		ctx, cancel := within(time.Minute)
 		defer cancel()
 		s, err := c.Status(ctx, endpoints[0])
 		if err != nil {
@@ -100,7 +100,11 @@ func TestRotation(t *testing.T) {
 	})
 	during := func() { // waits until connections of both kinds were made with the present files
 		d, f := done.Load(), fresh.Load()
-		for deadline := time.Now().Add(30 * time.Second); (done.Load() < d+20 || fresh.Load() < f+3) && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); done.Load() < d+20 || fresh.Load() < f+3; {
+			if time.Now().After(deadline) {
+				t.Errorf("in a minute only %d puts and %d new connections succeeded", done.Load()-d, fresh.Load()-f)
+				return
+			}
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
