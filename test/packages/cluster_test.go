@@ -217,7 +217,7 @@ func checkMetrics(t *testing.T, variable func(name string) string) {
 	t.Helper()
 	files := clientFiles{ca: variable("ETCDCTL_CACERT"), cert: variable("ETCDCTL_CERT"), key: variable("ETCDCTL_KEY")}
 	endpoint, _, _ := strings.Cut(variable("ETCDCTL_ENDPOINTS"), ",")
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: files.load(t)}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: files.load(t)}, Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	var served string
 	harness.Await(t, "the first round trip time between the members", func() bool {

@@ -199,7 +199,7 @@ func TestStaticPod(t *testing.T) {
 		t.Errorf("a flag of kubeadm's has no effect:\n%s", log.String())
 	}
 	config := clientFiles{ca: caFile, cert: client.Cert, key: client.Key}.load(t)
-	h := &http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: 10 * time.Second}
+	h := &http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: time.Minute}
 	defer h.CloseIdleConnections()
 	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
 		resp, err := h.Post(fmt.Sprintf("https://%s:%s/v3/kv/put", host, clientPort), "application/json", strings.NewReader(`{"key":"aw==","value":"dg=="}`))

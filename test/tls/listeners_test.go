@@ -14,7 +14,7 @@ func TestUnixAndHTTPOnly(t *testing.T) {
 	m := newMember(t, "m")
 	m.start(t, dir, "https", "http", []*member{m}, append(c.flags(""), "--listen-client-http-urls", "http://"+m.metrics, "--wal-dir", filepath.Join(dir, "wal"))...)
 	m.await(t, ready)
-	ctx, cancel := within(20 * time.Second)
+	ctx, cancel := within(time.Minute)
 	defer cancel()
 	if err := apis["gRPC"](ctx, "https", m.client, c.client("")); err != nil {
 		t.Errorf("gRPC: %v", err)

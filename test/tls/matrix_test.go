@@ -194,7 +194,7 @@ func (c *caller) dial(ctx context.Context, _, to string) (net.Conn, error) {
 }
 
 func (c *caller) try(a ask) error {
-	ctx, cancel := within(20 * time.Second)
+	ctx, cancel := within(time.Minute)
 	defer cancel()
 	return a(ctx, c)
 }

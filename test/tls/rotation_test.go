@@ -73,7 +73,7 @@ func TestRotation(t *testing.T) {
 				return
 			default:
 			}
-			ctx, cancel := within(20 * time.Second)
+			ctx, cancel := within(time.Minute)
 			if _, err := steady.Put(ctx, fmt.Sprint("/k", i%100), "v"); err != nil {
 				t.Errorf("put: %v", err)
 			}
@@ -89,7 +89,7 @@ func TestRotation(t *testing.T) {
 			default:
 			}
 			client := dial(current.Load().Clone())
-			ctx, cancel := within(20 * time.Second)
+			ctx, cancel := within(time.Minute)
 			if _, err := client.Get(ctx, "/k1"); err != nil {
 				t.Errorf("get over a new connection: %v", err)
 			}
