@@ -199,7 +199,7 @@ func FuzzImportLog(f *testing.F) {
 		if sealed {
 			b = sealWAL(b)
 		}
-		// A file that is overwritten would be flushed to the disk by its close.
+		// A file that is overwritten may be flushed to the disk by its close.
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}

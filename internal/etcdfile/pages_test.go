@@ -203,7 +203,7 @@ func FuzzReadDatabase(f *testing.F) {
 				b[int(at)+i] ^= c
 			}
 		}
-		// A file that is overwritten would be flushed to the disk by its close.
+		// A file that is overwritten may be flushed to the disk by its close.
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}

@@ -33,7 +33,7 @@ func FuzzReadV2Snapshot(f *testing.F) {
 		if isJSON {
 			file = v2Snapshot(string(file))
 		}
-		// A file that is overwritten would be flushed to the disk by its close.
+		// A file that is overwritten may be flushed to the disk by its close.
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}
