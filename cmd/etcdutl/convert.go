@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cairn/internal/backup"
+	"cairn/internal/datadir"
 	"cairn/internal/etcdfile"
 	"cairn/internal/machine"
 )
@@ -48,6 +49,9 @@ func (t *tool) imports() *cobra.Command {
 // importDir imports the data directory of a stopped member of etcd, or a backup by `etcdctl
 // backup`.
 func (t *tool) importDir(path, walDir string, v2 bool, to backup.Target) error {
+	if err := datadir.CheckNotCairns(path); err != nil {
+		return err
+	}
 	found, err := t.readDir(path, walDir, v2, to)
 	if err != nil {
 		return err
@@ -77,9 +81,13 @@ func (t *tool) readDir(path, walDir string, v2 bool, to backup.Target) (found ba
 	return found, errors.Join(err, d.Close())
 }
 
-// importV3 imports the v3 keys of a data directory, unless it has none.
+// importV3 imports the v3 keys of a data directory, unless it has none: a backup by `etcdctl
+// backup` has not even a place for them.
 func (t *tool) importV3(path, walDir string, to backup.Target, show backup.Progress) (found backup.Imported, empty bool, err error) {
 	d, err := whenFree(t, func() (*etcdfile.DataDir, error) { return etcdfile.OpenDataDir(path, walDir) })
+	if errors.Is(err, etcdfile.ErrNoV3) {
+		return found, true, nil
+	}
 	if err != nil {
 		return found, false, err
 	}
@@ -98,7 +106,15 @@ func hasDatabase(dir string) bool {
 }
 
 func (t *tool) importFile(path string, to backup.Target, check bool) error {
+	if cairns, err := isCairns(path); err != nil {
+		return err
+	} else if cairns {
+		return fmt.Errorf("%s: is a snapshot of cairn, not of etcd: make a data directory of it with `etcdutl snapshot restore`", path)
+	}
 	f, err := whenFree(t, func() (*etcdfile.File, error) { return etcdfile.Open(path, check) })
+	if errors.Is(err, etcdfile.ErrNoV3) {
+		return fmt.Errorf("%w: import the whole directory of the backup or of the member: its v2 keys are in the log", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 
 	"cairn/internal/backup"
 	"cairn/internal/etcdfile"
+	"cairn/internal/snapshot"
 )
 
 // targetFlags are the flags that describe a member of a new cluster.
@@ -86,6 +88,21 @@ func isEtcds(path string) (bool, error) {
 	}
 	defer f.Close()
 	return etcdfile.IsDatabase(f), nil
+}
+
+// isCairns reports whether a file is a snapshot of cairn, complete or not.
+func isCairns(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var magic [len(snapshot.Magic)]byte
+	n, err := f.ReadAt(magic[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return string(magic[:n]) == snapshot.Magic, nil
 }
 
 // status is the JSON of `snapshot status`.

@@ -158,13 +158,15 @@ func write(t *testing.T, path string, files ...string) {
 
 func TestRefused(t *testing.T) {
 	const byEtcd = "data directory PATH: was written by etcd itself: take a snapshot of etcd (`etcdctl snapshot save FILE`), make a data directory of it (`etcdutl import FILE --data-dir DIR`), and start cairn with that"
+	const byBoth = "data directory PATH: is cairn's, but etcd was started in it, too, and has its own keys there: to continue with cairn's keys, move "
 	for _, c := range []struct {
 		name  string
 		files []string
 		want  string
 	}{
 		{"etcd", []string{"member/snap/db=x", "member/wal/0.wal=x"}, byEtcd},
-		{"etcd with FORMAT", []string{"member/wal/", "member/FORMAT=" + tutorialText}, byEtcd},
+		{"etcd was started in it", []string{"member/wal/", "member/snap/db=x", "member/FORMAT=" + tutorialText}, byBoth + "member/snap and member/wal out of the directory"},
+		{"etcd's proxy was started in it", []string{"proxy/cluster=x", "member/FORMAT=" + tutorialText}, byBoth + "proxy out of the directory"},
 		{"etcd proxy", []string{"proxy/cluster=x"}, byEtcd},
 		{"unknown", []string{"member/stuff=x"}, "data directory PATH: has member/stuff but no member/FORMAT, so it was not written by cairn or is damaged: give another --data-dir, or restore a backup"},
 		{"stores without FORMAT", []string{"member/LOCK", "member/log/1=x"}, "data directory PATH: has member/log but no member/FORMAT, so it was not written by cairn or is damaged: give another --data-dir, or restore a backup"},
@@ -187,6 +189,31 @@ func TestRefused(t *testing.T) {
 				t.Errorf("Open changed %q to %q", before, after)
 			}
 		})
+	}
+}
+
+// TestCheckNotCairns: a directory that is to be read as etcd's may not be cairn's, even if etcd was
+// started in it.
+func TestCheckNotCairns(t *testing.T) {
+	for _, c := range []struct {
+		files []string
+		want  string
+	}{
+		{[]string{"member/snap/db=x", "member/wal/"}, ""},
+		{[]string{"other=x"}, ""},
+		{[]string{"member/FORMAT=" + tutorialText}, "data directory PATH: was written by cairn, not by etcd: start cairn with it, or copy it with `etcdctl backup`"},
+		{[]string{"member/snap/db=x", "member/FORMAT=" + tutorialText}, "data directory PATH: is cairn's, but etcd was started in it, too, and has its own keys there: " +
+			"to continue with cairn's keys, move member/snap out of the directory"},
+	} {
+		path := t.TempDir()
+		write(t, path, c.files...)
+		got := ""
+		if err := CheckNotCairns(path); err != nil {
+			got = err.Error()
+		}
+		if want := strings.ReplaceAll(c.want, "PATH", path); got != want {
+			t.Errorf("%q:\n got %s\nwant %s", c.files, got, want)
+		}
 	}
 }
 

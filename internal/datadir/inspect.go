@@ -43,8 +43,11 @@ func inspect(files Files, path string) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := files.Exists(filepath.Join(path, "proxy"))
-	if err == nil && proxy || slices.Contains(entries, "snap") || slices.Contains(entries, "wal") {
+	if foreign := entriesOfEtcd(files, path, entries); len(foreign) > 0 {
+		if slices.Contains(entries, formatName) {
+			return nil, fmt.Errorf("data directory %s: is cairn's, but etcd was started in it, too, and has its own keys there: to continue with cairn's keys, "+
+				"move %s out of the directory", path, strings.Join(foreign, " and "))
+		}
 		return nil, fmt.Errorf("data directory %s: was written by etcd itself: take a snapshot of etcd (`etcdctl snapshot save FILE`), "+
 			"make a data directory of it (`etcdutl import FILE --data-dir DIR`), and start cairn with that", path)
 	}
@@ -58,6 +61,34 @@ func inspect(files Files, path string) (*Identity, error) {
 		}
 	}
 	return nil, nil
+}
+
+// entriesOfEtcd returns the entries of a data directory that etcd writes and cairn does not;
+// inMember are the names in its directory member.
+func entriesOfEtcd(files Files, path string, inMember []string) (found []string) {
+	for _, name := range []string{"snap", "wal"} {
+		if slices.Contains(inMember, name) {
+			found = append(found, filepath.Join(memberName, name))
+		}
+	}
+	const proxyName = "proxy"
+	if there, err := files.Exists(filepath.Join(path, proxyName)); err == nil && there {
+		found = append(found, proxyName)
+	}
+	return found
+}
+
+// CheckNotCairns returns an error if a directory that is to be read as etcd's is a data directory
+// of cairn.
+func CheckNotCairns(path string) error {
+	files := osFiles{}
+	if ours, err := files.Exists(filepath.Join(path, memberName, formatName)); err != nil || !ours {
+		return nil // etcd's, or none: the reader of etcd's files reports what is missing
+	}
+	if _, err := inspect(files, path); err != nil {
+		return err
+	}
+	return fmt.Errorf("data directory %s: was written by cairn, not by etcd: start cairn with it, or copy it with `etcdctl backup`", path)
 }
 
 // list returns the names of a directory's entries; a missing directory has none.

@@ -30,6 +30,10 @@ import (
 // ErrCorrupt is wrapped by the errors about bytes that no etcd has written.
 var ErrCorrupt = errors.New("corrupt etcd database")
 
+// ErrNoV3 is the error about a database in which no server has ever stored v3 keys: `etcdctl
+// backup` makes one if it is not told to include them.
+var ErrNoV3 = errors.New("has no v3 keys")
+
 // ErrInUse is the error about a database that another process has open.
 var ErrInUse = errors.New("is open in another process: stop the etcd that uses it, or take a snapshot")
 
@@ -106,7 +110,7 @@ func Open(path string, check bool) (f *File, err error) {
 			return err
 		}
 		if f.tx.Bucket(bucketKey) == nil {
-			return fmt.Errorf("%w: there is no bucket %q", ErrCorrupt, bucketKey)
+			return f.withoutKeys()
 		}
 		return nil
 	})
@@ -144,6 +148,15 @@ func verify(f *os.File, check bool) (size int64, err error) {
 		return 0, withPlace(f, size, fmt.Errorf("%w: checksum mismatch at offset %d: computed SHA-256 %x, recorded %x", ErrCorrupt, end, computed, recorded))
 	}
 	return size, nil
+}
+
+// withoutKeys returns the error about a database without the bucket of keys. In a damaged one the
+// bucket may be lost.
+func (f *File) withoutKeys() error {
+	if found := findDamage(f.file, f.size); found != nil {
+		return fmt.Errorf("%w: there is no bucket %q", ErrCorrupt, bucketKey)
+	}
+	return fmt.Errorf("%w: there is no bucket %q", ErrNoV3, bucketKey)
 }
 
 // withPlace adds the place of the damage to an error about a file. If every page and record has the
