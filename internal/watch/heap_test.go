@@ -51,7 +51,7 @@ func TestHeapOfWatchKeys(t *testing.T) {
 	full := 0
 	for n := 0; full < 6; n++ {
 		stream := s.hub.NewStream()
-		defer stream.Close()
+		t.Cleanup(stream.Close)
 		for i := 0; ; i++ {
 			r := kv.KeyRange{Key: []byte(fmt.Sprint(n, "/", i, strings.Repeat("k", size)))}
 			err := stream.Room(r)

@@ -271,19 +271,18 @@ func (x *podWriter) update(ctx context.Context, key string, remove bool) {
 		value = strconv.Itoa(n + 1)
 	}
 	var succeeded bool
-	var revision int64
 	var is *mvccpb.KeyValue
 	var err error
 	if remove && was != nil {
 		var r kubernetes.DeleteResponse
 		r, err = client.Kubernetes.OptimisticDelete(ctx, key, expected, kubernetes.DeleteOptions{GetOnFailure: true})
-		succeeded, revision, is = r.Succeeded, r.Revision, r.KV
+		succeeded, is = r.Succeeded, r.KV
 		was = nil
 	} else {
 		var r kubernetes.PutResponse
 		r, err = client.Kubernetes.OptimisticPut(ctx, key, []byte(value), expected, kubernetes.PutOptions{GetOnFailure: true})
-		succeeded, revision, is = r.Succeeded, r.Revision, r.KV
-		was = next(was, key, value, revision)
+		succeeded, is = r.Succeeded, r.KV
+		was = next(was, key, value, r.Revision)
 	}
 	switch {
 	case err != nil && !x.moved && strings.Contains(err.Error(), "corrupt"): // refused: not applied

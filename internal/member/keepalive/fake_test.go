@@ -58,10 +58,14 @@ func (s *fakeState) apply(at lease.Position, c *lease.Command) (lease.Lease, err
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	readable := make([]func(), 0, len(s.leading))
 	for _, p := range s.leading {
-		defer p.Applied(changes, false)()
+		readable = append(readable, p.Applied(changes, false))
 	}
 	s.writer.Publish()
+	for _, f := range readable {
+		f()
+	}
 	return l, refusal
 }
 
