@@ -152,15 +152,22 @@ func (l *loop) forward(a, b net.Conn, done func()) bool {
 		l.closeLocked(one)
 		return true
 	}
-	for _, s := range []*socket{one, two} {
-		l.sockets[int32(s.fd)] = s
-		e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(s.fd)}
-		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &e); err != nil {
-			l.closeLocked(one)
-			return true
-		}
+	l.sockets[int32(one.fd)], l.sockets[int32(two.fd)] = one, two
+	switch {
+	case l.add(one) != nil:
+		l.closeLocked(one)
+	case l.add(two) != nil:
+		// The loop's goroutine may have an event of the first one already: it closes the pair.
+		_ = unix.Shutdown(one.fd, unix.SHUT_RDWR)
+		_ = unix.Shutdown(two.fd, unix.SHUT_RDWR)
 	}
 	return true
+}
+
+// add has the loop wait for events of a socket.
+func (l *loop) add(s *socket) error {
+	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(s.fd)}
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &e)
 }
 
 // force shuts all sockets down, so that the loop's goroutine closes them.
