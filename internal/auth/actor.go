@@ -12,6 +12,9 @@ import (
 type Actor struct {
 	Name  string // of the user
 	Guest bool   // a request of v2 without credentials
+	// Certificate says that the name is the common name of a client's certificate. It is not part
+	// of the actor's bytes. As in etcd there may be no such user: see Subject.Stranger.
+	Certificate bool
 	// Revision is that of the State in which the actor was authenticated: the command is refused if
 	// the revision differs when it is applied.
 	Revision uint64

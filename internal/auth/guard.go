@@ -75,7 +75,12 @@ func (g Guard) Do(ctx context.Context, from Credentials, do func(ctx context.Con
 			return err
 		}
 		as := ctx
-		if c.Actor != nil {
+		switch {
+		case c.Subject.Stranger():
+			// The log has no actor for it. Its requests that are not refused need no permission,
+			// and are proposed as a guest's.
+			as = As(ctx, &Actor{Name: c.Actor.Name, Guest: true, Revision: c.Actor.Revision})
+		case c.Actor != nil:
 			as = As(ctx, c.Actor)
 		}
 		if err = do(as, &c); !errors.Is(err, OldRevision) || ctx.Err() != nil {
@@ -115,10 +120,15 @@ func (g Guard) ReadPermitted(ctx context.Context, from Credentials, permit func(
 	}
 }
 
-// PermitRoot returns Denied unless the subject has the role root.
+// PermitRoot returns Denied unless the subject has the role root; for a stranger it returns
+// UserNotFound, as etcd does.
 func PermitRoot(subject *Subject) error {
-	if !subject.Root() {
+	switch {
+	case subject.Stranger():
+		return UserNotFound
+	case !subject.Root():
 		return Denied
+	default:
+		return nil
 	}
-	return nil
 }

@@ -21,6 +21,13 @@ func (n named) Actor(context.Context, *Gate, *State) (*Actor, error) {
 	return &Actor{Name: n.name}, nil
 }
 
+// certified are the credentials of a client with a certificate of this common name.
+type certified string
+
+func (c certified) Actor(context.Context, *Gate, *State) (*Actor, error) {
+	return &Actor{Name: string(c), Certificate: true}, nil
+}
+
 // waits counts calls of WaitLinearizable.
 type waits int
 
@@ -62,6 +69,23 @@ func TestGuard(t *testing.T) {
 	}
 	if _, err := g.Identify(t.Context(), named{"nobody", &calls, nil}); !errors.Is(err, BadToken) {
 		t.Errorf("a deleted user: %v", err)
+	}
+	certificate := certified("nobody")
+	c, err := g.Identify(t.Context(), certificate)
+	if err != nil || !c.Subject.Stranger() || c.Subject.CanRead(Prefix(nil)) || !errors.Is(PermitRoot(c.Subject), UserNotFound) {
+		t.Errorf("a certificate with a common name that is no user's: %+v, %v", c.Subject, err)
+	}
+	err = g.Do(t.Context(), certificate, func(ctx context.Context, _ *Caller) error {
+		if a := ActorOf(ctx); !a.Guest || a.Revision != g.Gate.State().Revision {
+			t.Errorf("its commands are proposed by %+v", a)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if c, err := g.Identify(t.Context(), certified("u")); err != nil || c.Subject.Stranger() {
+		t.Errorf("a user's certificate: %v", err)
 	}
 	if c, err := (Guard{}).Identify(t.Context(), nil); err != nil || !c.Subject.Root() {
 		t.Errorf("without a gate: %v", err)

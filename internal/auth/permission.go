@@ -248,6 +248,13 @@ func (s *State) subject(roles []string) *Subject {
 	return &Subject{read: merge(read), write: merge(write)}
 }
 
+// stranger is the subject of a certificate whose common name is no user's.
+var stranger = new(Subject)
+
+// Stranger reports whether the caller has a certificate whose common name is the name of no user.
+// As in etcd it is identified and has no permissions: it may call what every user may.
+func (s *Subject) Stranger() bool { return s == stranger }
+
 // Subject returns the permissions of an actor, or nil when there is no such user.
 func (s *State) Subject(a *Actor) *Subject {
 	if !s.Enabled {
@@ -261,7 +268,10 @@ func (s *State) Subject(a *Actor) *Subject {
 		return found.(*Subject)
 	}
 	u := s.users[a.Name]
-	if u == nil {
+	switch {
+	case u == nil && a.Certificate:
+		return stranger
+	case u == nil:
 		return nil
 	}
 	found, _ := s.subjects.LoadOrStore(a.Name, s.subject(u.Roles))

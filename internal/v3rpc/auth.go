@@ -146,8 +146,8 @@ func (s *server) userGet(ctx context.Context, req *etcdserverpb.AuthUserGetReque
 	if err != nil {
 		return nil, err
 	}
-	if !c.Subject.Root() && c.Actor.Name != req.Name {
-		return nil, auth.Denied
+	if err := auth.PermitRoot(c.Subject); err != nil && c.Actor.Name != req.Name {
+		return nil, err
 	}
 	u := c.State.User(req.Name)
 	if u == nil {
@@ -201,8 +201,8 @@ func (s *server) roleGet(ctx context.Context, req *etcdserverpb.AuthRoleGetReque
 	if err != nil {
 		return nil, err
 	}
-	if !c.Subject.Root() && !slices.Contains(c.State.User(c.Actor.Name).Roles, req.Role) {
-		return nil, auth.Denied
+	if err := auth.PermitRoot(c.Subject); err != nil && (c.Subject.Stranger() || !slices.Contains(c.State.User(c.Actor.Name).Roles, req.Role)) {
+		return nil, err
 	}
 	resp := &etcdserverpb.AuthRoleGetResponse{Header: s.authHeader()}
 	if req.Role == auth.RootName {

@@ -27,7 +27,7 @@ func (b bearer) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.A
 	}
 	if len(token) == 0 {
 		if name := b.commonName(ctx); name != "" {
-			return &auth.Actor{Name: name}, nil
+			return &auth.Actor{Name: name, Certificate: true}, nil
 		}
 		return nil, auth.NoCredentials
 	}

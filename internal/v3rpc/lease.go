@@ -69,7 +69,15 @@ func (s *server) leaseRevoke(ctx context.Context, req *etcdserverpb.LeaseRevokeR
 		return nil, mvcc.ErrLeaseNotFound
 	}
 	c := lease.Command{Kind: lease.KindRevoke, ID: kv.LeaseID(req.ID)}
-	res, err := s.propose(ctx, machine.KindLease, c.Append(nil), anyUser)
+	// For users the command itself checks the keys. A stranger's is proposed as a guest's, and a
+	// guest may have permissions.
+	permit := func(subject *auth.Subject) error {
+		if !subject.Stranger() {
+			return nil
+		}
+		return lackingKeys(s.member.Requests.Keys().Reading(), c.ID, subject.Unwritable())
+	}
+	res, err := s.propose(ctx, machine.KindLease, c.Append(nil), permit)
 	if err != nil {
 		return nil, err
 	}

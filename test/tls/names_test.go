@@ -1,11 +1,13 @@
 package tls_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"cairn/test/pki"
@@ -47,6 +49,7 @@ func TestCommonName(t *testing.T) {
 	if _, err := as("wrong CN").Put(ctx, "/a", "2"); err == nil {
 		t.Error("a common name that is no user's may write")
 	}
+	testStranger(t, ctx, admin, as("wrong CN"))
 	users := overHTTP(http.MethodGet, "/v2/auth/users", "")
 	if err := users(ctx, "https", m.client, c.client("root")); err != nil {
 		t.Errorf("v2 with root's certificate: %v", err)
@@ -57,5 +60,56 @@ func TestCommonName(t *testing.T) {
 	put := overHTTP(http.MethodPost, "/v3/kv/put", `{"key":"L2E=","value":"Mw=="}`)
 	if err := put(ctx, "https", m.client, c.client("root")); err == nil || !strings.Contains(err.Error(), "user name is empty") {
 		t.Errorf("JSON with root's certificate: %v", err)
+	}
+}
+
+// testStranger calls with a certificate whose common name is the name of no user: as in etcd it is
+// identified, and has no permissions.
+func testStranger(t *testing.T, ctx context.Context, admin, client *clientv3.Client) {
+	permitted := func(what string, err error) {
+		if err != nil {
+			t.Errorf("a stranger, %s: %v", what, err)
+		}
+	}
+	refused := func(what string, err, want error) {
+		if err == nil || err.Error() != want.Error() {
+			t.Errorf("a stranger, %s: %v, want %v", what, err, want)
+		}
+	}
+	_, err := client.Get(ctx, "/a")
+	refused("get", err, rpctypes.ErrPermissionDenied)
+	_, err = client.MemberList(ctx)
+	permitted("member list", err)
+	_, err = client.Status(ctx, client.Endpoints()[0])
+	permitted("status", err)
+	_, err = client.AlarmList(ctx)
+	permitted("alarm list", err)
+	own, err := client.Grant(ctx, 60)
+	permitted("lease grant", err)
+	_, err = client.KeepAliveOnce(ctx, own.ID)
+	permitted("lease keep-alive", err)
+	_, err = client.Revoke(ctx, own.ID)
+	permitted("lease revoke", err)
+	other, err := admin.Grant(ctx, 60)
+	if err == nil {
+		_, err = admin.Put(ctx, "/leased", "", clientv3.WithLease(other.ID))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Revoke(ctx, other.ID)
+	refused("revoke of a lease with a key", err, rpctypes.ErrPermissionDenied)
+	if r := <-client.Watch(ctx, "/a"); r.Err() == nil {
+		t.Error("a stranger watches a key")
+	}
+	for what, call := range map[string]func() error{
+		"user list":    func() error { _, err := client.UserList(ctx); return err },
+		"user get":     func() error { _, err := client.UserGet(ctx, "stranger"); return err },
+		"role get":     func() error { _, err := client.RoleGet(ctx, "root"); return err },
+		"role add":     func() error { _, err := client.RoleAdd(ctx, "r"); return err },
+		"member add":   func() error { _, err := client.MemberAdd(ctx, []string{"http://127.0.0.1:1"}); return err },
+		"auth disable": func() error { _, err := client.AuthDisable(ctx); return err },
+	} {
+		refused(what, call(), rpctypes.ErrUserNotFound)
 	}
 }
