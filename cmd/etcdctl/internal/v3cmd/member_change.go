@@ -41,6 +41,7 @@ var memberCommands = []cli.Command{
 	},
 	{
 		Path: "member promote", Args: "<ID>", Short: "promote a learner to a voting member",
+		Long:    "Warns before if the learner does not answer: the server checks only how far the learner was.",
 		Example: "$ etcdctl member promote 9bf1b35fc7761a23\nMember 9bf1b35fc7761a23 promoted in cluster 7ea27429e9f72fc1", Run: memberPromote,
 	},
 	memberReplaceCommand,
@@ -194,6 +195,9 @@ func memberPromote(s *cli.Session) error {
 		return err
 	}
 	return call(s, func(ctx context.Context, c *clientv3.Client) error {
+		if err := warnPromotion(ctx, s, c, id); err != nil {
+			return err
+		}
 		r, err := c.MemberPromote(ctx, id)
 		if err != nil {
 			return fail(exitError, err)

@@ -175,17 +175,7 @@ func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.M
 }
 
 // answers reports whether a member answers with its own ID at one of its client URLs.
-func (r *replacement) answers(m *etcdserverpb.Member) bool {
-	for _, u := range m.ClientURLs {
-		ctx, cancel := context.WithTimeout(r.s.Context, value(r.s.Flags.GetDuration("dial-timeout")))
-		resp, err := r.c.Status(ctx, u)
-		cancel()
-		if err == nil && resp.Header.GetMemberId() == m.ID {
-			return true
-		}
-	}
-	return false
-}
+func (r *replacement) answers(m *etcdserverpb.Member) bool { return statusOf(r.s, r.c, m) != nil }
 
 func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
 	patience, cancel := context.WithTimeout(r.s.Context, addPatience)
@@ -238,16 +228,19 @@ func (r *replacement) promote(id uint64) error {
 	}
 	again := time.NewTicker(waitInterval)
 	defer again.Stop()
+	noticed := false
 	for {
-		ctx, cancel := limited(r.s)
-		_, err := r.c.MemberPromote(ctx, id)
-		cancel()
+		done, err := r.promoteOnce(id)
 		switch {
-		case err == nil, errors.Is(err, rpctypes.ErrMemberNotLearner): // promoted by another client, or by an attempt without a response
+		case done:
 			fmt.Fprintf(r.s.Out, "member %s (%x) has caught up and is a voter now\n", r.name, id)
 			return nil
 		case errors.Is(err, rpctypes.ErrMemberNotFound), errors.Is(err, rpctypes.ErrPermissionDenied):
 			return failf(exitError, "promote %x: %w", id, err)
+		case errors.Is(err, errNoAnswer) && !noticed:
+			noticed = true
+			fmt.Fprintf(r.s.Out, "%v: start it; if it has lost its data, run `etcdctl member remove %x` and this command again; "+
+				"if it runs and only this command cannot reach it, use `etcdctl member promote %x`\n", err, id, id)
 		}
 		select {
 		case <-again.C:
@@ -255,4 +248,27 @@ func (r *replacement) promote(id uint64) error {
 			return failf(exitInterrupted, "learner %x has not caught up yet (%w)", id, err)
 		}
 	}
+}
+
+// promoteOnce promotes the learner if it answers. The leader alone cannot know: it remembers how
+// far a learner was that has since been lost.
+func (r *replacement) promoteOnce(id uint64) (done bool, err error) {
+	members, err := r.list()
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(members, func(m *etcdserverpb.Member) bool { return m.ID == id })
+	switch {
+	case i < 0:
+		return false, rpctypes.ErrMemberNotFound
+	case !members[i].IsLearner: // promoted by another client, or by an attempt without a response
+		return true, nil
+	}
+	if err := learnerAnswers(r.s, r.c, members, members[i]); err != nil {
+		return false, err
+	}
+	ctx, cancel := limited(r.s)
+	defer cancel()
+	_, err = r.c.MemberPromote(ctx, id)
+	return err == nil || errors.Is(err, rpctypes.ErrMemberNotLearner), err
 }
