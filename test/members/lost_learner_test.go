@@ -56,10 +56,33 @@ func TestLostLearner(t *testing.T) {
 			t.Error("a learner that does not run was promoted")
 		}
 	}
-	cmd := exec.CommandContext(c.ctx, harness.Etcdctl(t), "member", "promote", fmt.Sprintf("%x", added.Member.ID))
-	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS="+c.all[0].client)
-	text, _ := cmd.CombinedOutput() // as in etcd the server may promote it
-	if !strings.Contains(string(text), "does not answer at "+learner.client) {
+	// As in etcd the server may promote it.
+	if text := c.control("member", "promote", fmt.Sprintf("%x", added.Member.ID)); !strings.Contains(text, "does not answer at "+learner.client) {
 		t.Errorf("promote does not warn:\n%s", text)
 	}
+}
+
+// TestUnhealthyCluster adds a member while another one is down: the error names it.
+func TestUnhealthyCluster(t *testing.T) {
+	c := start(t)
+	down := c.all[2]
+	down.kill()
+	c.eventually("put without n3", func(ctx context.Context) error {
+		_, err := c.dial(c.all[:2]...).Put(ctx, "k", "2")
+		return err
+	})
+	text := c.control("member", "add", "n4", "--peer-urls", "http://127.0.0.1:1")
+	for _, want := range []string{"Error: etcdserver: unhealthy cluster\n", "member n3 (", down.client + ": connection refused"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("member add does not print %q:\n%s", want, text)
+		}
+	}
+}
+
+// control runs etcdctl with the first member and returns what it prints.
+func (c *cluster) control(args ...string) string {
+	cmd := exec.CommandContext(c.ctx, harness.Etcdctl(c.t), args...)
+	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS="+c.all[0].client)
+	text, _ := cmd.CombinedOutput() // the exit status is not tested
+	return string(text)
 }

@@ -74,7 +74,7 @@ var explanations = []explanation{
 	{"", "etcdserver: requested lease not found", "The lease has expired, has been revoked, or never existed.", "Grant a new one with `etcdctl lease grant`, and keep it alive."},
 	{"", "etcdserver: too many requests", "The server has reached its limit for requests in progress.", "Try again later; clients should retry with a growing pause."},
 	{"", "etcdserver: request is too large", "The request exceeds --max-request-bytes of the server (1.5 MiB unless configured otherwise).", "Send less at once."},
-	{"", "etcdserver: unhealthy cluster", "The change of members is refused because a member does not respond.", "See `etcdctl endpoint health --cluster`, and bring the member back or remove it first."},
+	{"", "etcdserver: unhealthy cluster", "The change of members is refused: a member is down, or the members have not been connected to each other for 5 s yet.", "Try again after 5 s. If it is refused again, see `etcdctl endpoint health --cluster`, and start the member or remove it first."},
 	{"", "etcdserver: re-configuration failed due to not enough started members", "The cluster could not keep its quorum after the change.", "Start the members that have been added before."},
 	{"", "etcdserver: can only promote a learner member which is in sync with leader", "The learner has not received all data yet.", "Wait, and try again."},
 	{"", "etcdserver: Peer URLs already exists", "Another member has one of these peer URLs.", "See `etcdctl member list`."},

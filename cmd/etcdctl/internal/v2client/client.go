@@ -157,6 +157,11 @@ func (c *Client) Do(ctx context.Context, r Request) (*HTTPResponse, error) {
 	return nil, &faults
 }
 
+// changesMembers reports whether a request adds, removes or updates a member.
+func (r *Request) changesMembers() bool {
+	return r.Method != http.MethodGet && strings.HasPrefix(r.Path, "/v2/members")
+}
+
 // try sends a request to one endpoint and follows its redirects. A status of 500 or above is an
 // error, so that the next endpoint is tried.
 func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*HTTPResponse, error) {
@@ -170,6 +175,10 @@ func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*HTTPRe
 			return nil, err
 		}
 		switch {
+		case response.Status == http.StatusInternalServerError && r.changesMembers():
+			// etcd responds so, without a reason, to a change that it refuses as unhealthy.
+			return nil, fmt.Errorf("client: etcd member %s returns server error [%s]: if it is healthy, it has refused the change: "+
+				"another member is down, or the members have not been connected to each other for 5 s yet", endpoint, http.StatusText(response.Status))
 		case response.Status == http.StatusInternalServerError || response.Status == http.StatusServiceUnavailable:
 			return nil, fmt.Errorf("client: etcd member %s has no leader", endpoint)
 		case response.Status >= 500:

@@ -73,6 +73,18 @@ func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
 	}
 }
 
+// The members API responds with status 500 to a change that it refuses, although it has a leader.
+func TestRefusedChangeOfMembers(t *testing.T) {
+	url, _ := server(t, says(500, `{"message":"Internal Server Error"}`))
+	c := client(t, Config{}, url)
+	_, err := c.AddMember(t.Context(), []string{"http://127.0.0.1:1"})
+	for what, err := range map[string]error{"add": err, "remove": c.RemoveMember(t.Context(), "1"), "update": c.UpdateMember(t.Context(), "1", nil)} {
+		if err == nil || strings.Contains(err.Error(), "leader") || !strings.Contains(err.Error(), "refused the change") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func TestErrorsOfAllEndpointsAreTold(t *testing.T) {
 	noLeader, _ := server(t, says(500, ""))
 	gateway, _ := server(t, says(502, ""))

@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 
@@ -24,7 +26,7 @@ func withAdvice(run func(*cli.Session) error) func(*cli.Session) error {
 		err := run(s)
 		var exit *cli.Exit
 		if errors.As(err, &exit) && unreachable(exit.Err) && s.Context.Err() == nil {
-			for _, line := range adviceLines(s) {
+			for _, line := range adviceLines(s, exit.Err) {
 				exit.Message += "  " + line + "\n"
 			}
 		}
@@ -80,13 +82,71 @@ func unreachable(err error) bool {
 	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
-// adviceLines diagnoses the endpoints.
-func adviceLines(s *cli.Session) []string {
+// adviceLines diagnoses the endpoints of every cluster that the command uses.
+func adviceLines(s *cli.Session, cause error) []string {
+	if errors.Is(cause, rpctypes.ErrUnhealthy) {
+		return unhealthyLines(s)
+	}
 	endpoints, lines := diagnoseEndpoints(s.Context, s)
+	for _, other := range otherClusters(s) {
+		endpoints = append(endpoints, other.endpoints...)
+		lines = append(lines, diagnose(s.Context, s, other.endpoints, other.prefix)...)
+	}
 	if len(lines) == 0 && len(endpoints) > 0 {
 		return []string{strings.Join(endpoints, ", ") + ": reachable and healthy: try again with a longer --command-timeout; check that this is a client port (2379), not a peer port (2380)"}
 	}
 	return lines
+}
+
+// unhealthyLines explains why a change of the members was refused as unhealthy: it names the voters
+// that do not answer.
+func unhealthyLines(s *cli.Session) []string {
+	var members []*etcdserverpb.Member
+	err := call(s, func(ctx context.Context, c *clientv3.Client) error {
+		r, err := c.MemberList(ctx)
+		if err == nil {
+			members = r.Members
+		}
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	var lines []string
+	for _, m := range members {
+		switch {
+		case m.IsLearner:
+		case len(m.ClientURLs) == 0:
+			lines = append(lines, fmt.Sprintf("member %x (%s) has not been started: start it or remove it", m.ID, strings.Join(m.PeerURLs, ",")))
+		default:
+			for _, line := range diagnose(s.Context, s, m.ClientURLs, "") {
+				lines = append(lines, fmt.Sprintf("member %s (%x) is needed for this change: %s", m.Name, m.ID, line))
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return []string{"every voting member answers: the change is allowed once they have been connected to each other for 5 s; try again then"}
+	}
+	return lines
+}
+
+// otherCluster is a cluster besides that of --endpoints. The names of the options that tell how to
+// connect to it have a prefix.
+type otherCluster struct {
+	endpoints []string
+	prefix    string
+}
+
+func otherClusters(s *cli.Session) []otherCluster {
+	switch {
+	case s.Flags.Lookup("from-cacert") != nil:
+		if from, err := fromOf(s); err == nil {
+			return []otherCluster{{from, "from-"}}
+		}
+	case s.Flags.Lookup("dest-cacert") != nil && len(s.Args) == 1:
+		return []otherCluster{{s.Args, "dest-"}}
+	}
+	return nil
 }
 
 // diagnoseEndpoints returns the endpoints, and a line for each that is not healthy.
@@ -95,17 +155,24 @@ func diagnoseEndpoints(ctx context.Context, s *cli.Session) (endpoints, lines []
 	if err != nil {
 		return nil, nil
 	}
+	return endpoints, diagnose(ctx, s, endpoints, "")
+}
+
+// diagnose returns a line for each of the endpoints that is not healthy. The prefix is that of the
+// options for their cluster.
+func diagnose(ctx context.Context, s *cli.Session, endpoints []string, prefix string) []string {
 	o := reach.Options{
-		ForceTLS: !s.Bool("insecure-transport"), HasCert: s.String("cert") != "",
-		CAOption: "--cacert", CertOption: "--cert", KeyOption: "--key",
+		ForceTLS: !s.Bool(prefix + "insecure-transport"), HasCert: s.String(prefix+"cert") != "",
+		CAOption: "--" + prefix + "cacert", CertOption: "--" + prefix + "cert", KeyOption: "--" + prefix + "key",
 	}
-	if o.TLS, err = tlsOf(s, endpoints, ""); err != nil {
-		return nil, nil
+	var err error
+	if o.TLS, err = tlsOf(s, endpoints, prefix); err != nil {
+		return nil
 	}
 	if o.TLS != nil { // the client uses TLS for every endpoint that does not begin with http://
 		o.ForceTLS = true
 	}
-	return endpoints, reach.All(ctx, endpoints, o)
+	return reach.All(ctx, endpoints, o)
 }
 
 // clusterFault returns the error of a command that queries each endpoint. It is errUnhealthy, which
