@@ -240,6 +240,12 @@ func TestMemberReplace(t *testing.T) {
 	}
 	lost.kill()
 	must(t, os.RemoveAll(filepath.Join(c.dir, lost.name)))
+	// The new member cannot be started before the old one is replaced. It leaves no data behind, as
+	// the start below shows.
+	c.run(lost, "ETCD_NAME="+lost.name, "ETCD_INITIAL_CLUSTER="+c.peers, "ETCD_INITIAL_ADVERTISE_PEER_URLS="+lost.peer, "ETCD_INITIAL_CLUSTER_STATE=existing")
+	if state, err := lost.proc.Await(c.ctx); err != nil || state.Success() || !strings.Contains(lost.log.String(), "etcdctl member replace") {
+		t.Errorf("a new member that starts too early: %v, %v\n%s", state, err, lost.log)
+	}
 
 	proc, out = c.replace(lost.name)
 	c.eventually("the start of the replacement", func(context.Context) error {
