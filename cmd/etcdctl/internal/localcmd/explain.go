@@ -70,6 +70,7 @@ var explanations = []explanation{
 	{"", "etcdserver: mvcc: required revision is a future revision", "The requested revision does not exist yet on this member.", "Correct --rev. After a restore revisions may be lower than clients remember: see `snapshot restore --bump-revision`."},
 	{"", "etcdserver: permission denied", "The user has no role with a permission for these keys, or the request is for root only.", "See `etcdctl user get USER --detail`; root grants permissions with `etcdctl role grant-permission`."},
 	{"", "etcdserver: user name is empty", "Authentication is enabled, and the request has no user.", "Give --user USER[:PASSWORD], or a client certificate whose common name is the user."},
+	{"", "etcdserver: user name not found", "There is no user of that name. It can be the common name of your client certificate.", "root lists the users with `etcdctl user list`, and adds one with `etcdctl user add NAME`."},
 	{"", "authentication failed, invalid user ID or password", "The user does not exist, or the password is wrong.", "Check --user; root can set a password with `etcdctl user passwd USER`."},
 	{"", "etcdserver: requested lease not found", "The lease has expired, has been revoked, or never existed.", "Grant a new one with `etcdctl lease grant`, and keep it alive."},
 	{"", "etcdserver: too many requests", "The server has reached its limit for requests in progress.", "Try again later; clients should retry with a growing pause."},
