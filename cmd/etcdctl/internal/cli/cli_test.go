@@ -64,7 +64,7 @@ func TestDialectOfACommandLine(t *testing.T) {
 		{"", "get k --prefix --sort", 1, "--sort is an option of the v2 API and --prefix one of the v3 API"},
 		{"2", "get k --prefix", 1, "set it to 3"},
 		{"3", "get k --sort", 1, "set it to 2"},
-		{"", "set k v -w json", 1, "this command asks for v2"},
+		{"", "set k v -w json", 1, "it is an option of the v3 API, which has no `etcdctl set`"},
 		{"2", "put k v", 3, "`etcdctl put` is a command of the v3 API"},
 		{"3", "set k v", 1, "`etcdctl set` is a command of the v2 API"},
 		{"4", "get k", 1, "ETCDCTL_API=4 is not an API version"},

@@ -66,6 +66,10 @@ func choose(api Dialect, n *node, flags *pflag.FlagSet) (Dialect, error) {
 	if n.forms[d] == nil {
 		return 0, absent(n.path, d, other)
 	}
+	if only[other] != "" && n.forms[other] == nil {
+		return 0, usage("unknown flag: %s: it is an option of the v%d API, which has no `etcdctl %s`: `etcdctl help %s` lists the options of this command",
+			only[other], other, n.path, n.path)
+	}
 	if only[other] != "" {
 		return 0, usage("unknown flag: %s: `etcdctl %s` has it in the v%d API only, and %s asks for v%d%s",
 			only[other], n.path, other, because(api), d, wayOut(api, other))

@@ -2,7 +2,6 @@ package v2cmd
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"cairn/cmd/etcdctl/internal/cli"
@@ -11,21 +10,12 @@ import (
 
 var setdirCommand = cli.Command{
 	Path: "setdir", Args: "<key>",
-	Short:   "create a directory, or update its TTL",
-	Long:    "A key of that name becomes an empty directory.",
+	Short:   "create a directory",
+	Long:    "A key of that name becomes an empty directory. Fails with error 102 if the directory exists: `updatedir` updates its TTL.",
 	Example: "$ etcdctl setdir /app/instances --ttl 60",
 	Flags:   ttlFlag,
 	Run: func(s *cli.Session) error {
-		return onDir(s, func(d dir) (*v2client.Response, error) {
-			r, err := d.set(nil)
-			// The server makes directories of keys, but responds 102 (not a file) for a directory.
-			// etcdctl 3.1 failed here, although its help promised to update it.
-			var known *v2client.Error
-			if errors.As(err, &known) && known.Code == v2client.CodeNotFile {
-				return d.set(new(true))
-			}
-			return r, err
-		})
+		return onDir(s, func(d dir) (*v2client.Response, error) { return d.set(nil) })
 	},
 }
 

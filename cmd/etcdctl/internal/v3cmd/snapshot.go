@@ -60,6 +60,8 @@ func snapshotFile(s *cli.Session, complaint string) (string, error) {
 	return s.Args[0], nil
 }
 
+// snapshotSave ends with the code of an interrupted command for any error but one in the command
+// line, as etcdctl does.
 func snapshotSave(s *cli.Session) error {
 	path, err := snapshotFile(s, "snapshot save expects one argument")
 	if err != nil {
@@ -73,9 +75,12 @@ func snapshotSave(s *cli.Session) error {
 		return err
 	}
 	if len(endpoints) != 1 {
-		return failf(exitArgs, "snapshot save takes the state of one member, and --endpoints names %d: give one", len(endpoints))
+		return failf(exitInterrupted, "snapshot save takes the state of one member, and --endpoints names %d: give one", len(endpoints))
 	}
 	c, err := connect(s)
+	if exit := (*cli.Exit)(nil); errors.As(err, &exit) && exit.Code == exitConnection {
+		exit.Code = exitInterrupted
+	}
 	if err != nil {
 		return err
 	}
@@ -84,7 +89,7 @@ func snapshotSave(s *cli.Session) error {
 	ctx, cancel := limited(s)
 	defer cancel()
 	if _, err := c.Status(ctx, endpoints[0]); err != nil {
-		return fail(exitError, err)
+		return fail(exitInterrupted, err)
 	}
 	if info, err := os.Stat(path); err == nil {
 		question := fmt.Sprintf("%s exists (%s, written %s)", path, cli.FormatBytes(info.Size()), info.ModTime().Format(time.DateTime))
@@ -100,7 +105,7 @@ func snapshotSave(s *cli.Session) error {
 func snapshotTo(s *cli.Session, c *clientv3.Client, path string) error {
 	r, err := c.SnapshotWithVersion(s.Context)
 	if err != nil {
-		return fail(exitError, err)
+		return fail(exitInterrupted, err)
 	}
 	progress := s.StartProgress(func(done int64, elapsed time.Duration) string {
 		return "saving " + path + ": " + cli.Rate(done, elapsed)

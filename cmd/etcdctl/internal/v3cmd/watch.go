@@ -164,6 +164,8 @@ func (w *watcher) show(changes clientv3.WatchChan, program []string) error {
 	return nil
 }
 
+// print prints a response. Responses without events, of a progress notification or the end of the
+// watch, have their text and, in formats that have one, a response, as etcdctl prints them.
 func (w *watcher) print(r clientv3.WatchResponse) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
@@ -173,7 +175,7 @@ func (w *watcher) print(r clientv3.WatchResponse) error {
 	if r.IsProgressNotify() {
 		fmt.Fprintf(w.session.Out, "progress notify: %d\n", r.Header.GetRevision())
 	}
-	if len(r.Events) == 0 {
+	if w.kube != nil && len(r.Events) == 0 {
 		return nil
 	}
 	if w.kube != nil {
@@ -182,6 +184,9 @@ func (w *watcher) print(r clientv3.WatchResponse) error {
 			return err
 		}
 		return w.printer.print(a)
+	}
+	if r.Events == nil {
+		r.Events = []*clientv3.Event{} // [] in JSON, as etcdctl prints it
 	}
 	return w.printer.print(watchResponse(&r))
 }
