@@ -173,7 +173,10 @@ func (c *clients) handler(json http.Handler, access ops.Access) http.Handler {
 	ops.Register(mux, c.paths)
 	var rest http.Handler = mux
 	if c.cfg.EnableV2 {
-		v2 := c.gate.http(v2http.New(v2http.Options{Backend: newV2Member(c.m, c.id), Cluster: c.m, Statistics: c.m, Hub: c.m.Watches(), Authority: c.m, Counters: c.v2, CommonNames: c.cfg.ClientTLS.RequireClientCert}))
+		v2 := c.gate.http(v2http.New(v2http.Options{
+			Backend: newV2Member(c.m, c.id), Cluster: c.m, Statistics: c.m, Hub: c.m.Watches(), Authority: c.m,
+			Counters: c.v2, Requests: c.meters.V2, CommonNames: c.cfg.ClientTLS.RequireClientCert,
+		}))
 		rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			// A look-up in the mux would take as long as the rest of the request, and the mux would
 			// redirect unclean paths itself.

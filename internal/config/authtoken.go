@@ -36,7 +36,11 @@ func setAuthToken(to *AuthToken, v string) error {
 		return fmt.Errorf("%q is not known: %s", provider, authTokenForm)
 	}
 	t := AuthToken{JWT: true, TTL: defaultJWTTTL}
-	for _, option := range strings.Split(rest, ",") {
+	var options []string
+	if more {
+		options = strings.Split(rest, ",")
+	}
+	for _, option := range options {
 		name, value, given := strings.Cut(strings.TrimSpace(option), "=")
 		if !given || value == "" {
 			return fmt.Errorf("%q has no value: %s", option, authTokenForm)

@@ -177,7 +177,10 @@ func parseFounders(text string) ([]Founder, error) {
 		if err != nil {
 			return nil, fmt.Errorf("member %q: %w", name, err)
 		}
-		if other, ok := owner[u.canonical()]; ok && other != name {
+		switch other, ok := owner[u.canonical()]; {
+		case ok && other == name:
+			return nil, fmt.Errorf("member %q has the URL %s twice", name, u)
+		case ok:
 			return nil, fmt.Errorf("members %q and %q have the same URL %s", other, name, u)
 		}
 		owner[u.canonical()] = name

@@ -44,7 +44,8 @@ func TestErrors(t *testing.T) {
 		{[]string{"--max-request-bytes", "4294967296"}, exit2, `--max-request-bytes: "4294967296" is not a number of bytes from 1 to 2147483647`},
 		{[]string{"--auth-token", "opaque"}, exit2, `--auth-token: "opaque" is not known: ` + authTokenForm},
 		{[]string{"--auth-token", "simple,ttl=1m"}, exit2, `--auth-token: "simple,ttl=1m": simple tokens have no options: ` + authTokenForm},
-		{[]string{"--auth-token", "jwt"}, exit2, `--auth-token: "" has no value: ` + authTokenForm},
+		{[]string{"--auth-token", "jwt"}, exit2, "--auth-token: jwt needs sign-method: " + authTokenForm},
+		{[]string{"--auth-token", "jwt,"}, exit2, `--auth-token: "" has no value: ` + authTokenForm},
 		{[]string{"--auth-token", "jwt,priv-key=k"}, exit2, "--auth-token: jwt needs sign-method: " + authTokenForm},
 		{[]string{"--auth-token", "jwt,priv-key=,sign-method=RS256"}, exit2, `--auth-token: "priv-key=" has no value: ` + authTokenForm},
 		{[]string{"--auth-token", "jwt,sign-method=RS256,key=k"}, exit2, `--auth-token: "key" is not an option of jwt: ` + authTokenForm},
@@ -158,6 +159,7 @@ func TestFoundersErrors(t *testing.T) {
 		{",", `--initial-cluster: is empty: want NAME=URL[,NAME=URL…]`},
 		{"default=localhost", `--initial-cluster: member "default": "localhost" is not a URL: want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH`},
 		{"default=http://localhost:2380,n2=http://localhost:2380", `--initial-cluster: members "default" and "n2" have the same URL http://localhost:2380`},
+		{"default=http://localhost:2380,default=http://LOCALHOST:2380", `--initial-cluster: member "default" has the URL http://LOCALHOST:2380 twice`},
 		{"default=http://localhost:2381", `--initial-advertise-peer-urls: http://localhost:2380 differs from what --initial-cluster has for "default", http://localhost:2381: want the same URLs in both`},
 	} {
 		cfg, err := load(t, []string{"--initial-cluster", c.cluster}, nil, nil)

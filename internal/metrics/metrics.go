@@ -39,6 +39,7 @@ type Metrics struct {
 
 	rare
 	durations
+	V2 *V2Requests
 
 	// proposals that failed with an error of the raft layer
 	ProposalsFailed prometheus.Counter
@@ -173,6 +174,7 @@ func New(memberID uint64) *Metrics {
 	constant("cairn_version", "Version of cairn, as the label.", "cairn_version", version.Cairn)
 
 	m.durations = newDurations(m.registry)
+	m.V2 = newV2Requests(m.registry)
 	registerZeros(m.registry)
 	m.grpc = newGRPCVectors(m.registry)
 	m.checks = newCheckVectors(m.registry)

@@ -11,7 +11,7 @@ import (
 
 // TestEtcdsMetrics expects every metric of etcd to be served with its type, or listed as missing in
 // docs/compatibility.md. The names are those that Debian's etcd 3.4.23 serves right after its
-// start, and those that later versions added or that only clusters serve.
+// start, and those that later versions added or that only clusters or requests of v2 serve.
 func TestEtcdsMetrics(t *testing.T) {
 	m := New(0xa)
 	m.AddService(&grpc.ServiceDesc{ServiceName: "etcdserverpb.KV", Methods: []grpc.MethodDesc{{MethodName: "Put"}}})
@@ -21,6 +21,7 @@ func TestEtcdsMetrics(t *testing.T) {
 	m.LearnerPromoteFailed("unhealthy cluster")
 	m.ReceivingSnapshot(0xb)(time.Second, true)
 	m.ReceivingSnapshot(0xb)(time.Second, false)
+	m.V2.Failed("GET", 404)
 	m.SetState(func() State {
 		return State{ClusterVersion: "3.7", Peers: []PeerState{{ID: 0xb}}, Alarms: []Alarm{{Member: 0xc, Kind: "NOSPACE"}}}
 	})

@@ -45,7 +45,8 @@ func (r *refusal) write(w http.ResponseWriter) {
 func clusterMismatch(me, mine, from, theirs uint64) *refusal {
 	return &refusal{
 		http.StatusPreconditionFailed, refusedCluster,
-		"cluster ID mismatch: check --initial-cluster and --initial-cluster-token of both members",
+		"cluster ID mismatch: a member that joins a cluster needs --initial-cluster-state existing; else check --initial-cluster and " +
+			"--initial-cluster-token of both members",
 		fmt.Sprintf("cluster ID mismatch: member %016x belongs to cluster %016x, member %016x to cluster %016x", me, mine, from, theirs),
 	}
 }

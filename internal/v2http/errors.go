@@ -55,8 +55,8 @@ var wireErrors = map[int]wireError{
 // refuse returns the refusal of a request that did not reach the tree; etcd gives it the index 0.
 func refuse(code int, cause string) error { return &v2tree.Error{Code: code, Cause: cause} }
 
-// writeError writes a refusal, or a failure of the member.
-func writeError(w http.ResponseWriter, err error) {
+// writeError writes a refusal, or a failure of the member, and returns the HTTP status.
+func writeError(w http.ResponseWriter, err error) (status int) {
 	var e *v2tree.Error
 	if errors.Is(err, auth.Denied) || errors.Is(err, auth.BadPassword) {
 		err = refuse(codeUnauthorized, insufficient)
@@ -65,7 +65,9 @@ func writeError(w http.ResponseWriter, err error) {
 		e = &v2tree.Error{Code: codeRaftInternal, Cause: failure(err)}
 	}
 	w.Header()["X-Etcd-Index"] = []string{strconv.FormatInt(e.Index, 10)}
-	writeBody(w, wireErrors[e.Code].status, appendError(nil, e))
+	status = wireErrors[e.Code].status
+	writeBody(w, status, appendError(nil, e))
+	return status
 }
 
 // failure returns the cause in the response for a failure of the member.

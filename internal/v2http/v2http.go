@@ -26,6 +26,7 @@ import (
 	"cairn/internal/budget"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
+	"cairn/internal/metrics"
 	"cairn/internal/mvcc"
 	"cairn/internal/v2tree"
 	"cairn/internal/watch"
@@ -68,6 +69,8 @@ type Options struct {
 	CommonNames bool
 	// Counters are what the handler counts in; nil for its own.
 	Counters *Counters
+	// Requests counts requests for keys; nil counts none.
+	Requests *metrics.V2Requests
 }
 
 // Handler serves the v2 API.
@@ -80,6 +83,7 @@ type Handler struct {
 	// the common name of a certificate is a user
 	commonNames bool
 	counters    *Counters
+	requests    *metrics.V2Requests
 	wall        func() time.Time // for expiration times
 	offset      atomic.Int64     // see wallAt
 	clusterID   []string         // as header values
@@ -91,8 +95,8 @@ func New(o Options) *Handler {
 		o.Counters = new(Counters)
 	}
 	return &Handler{
-		counters: o.Counters,
-		b:        o.Backend, cluster: o.Cluster, statistics: o.Statistics, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
+		counters: o.Counters, requests: o.Requests,
+		b: o.Backend, cluster: o.Cluster, statistics: o.Statistics, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
 		wall: time.Now, clusterID: []string{o.Backend.ClusterID()},
 	}
 }
@@ -168,17 +172,22 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request, t target) {
 		writeError(w, err)
 		return
 	}
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	waits := reads && q.wait && !q.quorum // as in etcd a quorum read does not wait
+	count := h.count(r.Method, q.quorum, waits)
 	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		err = h.write(w, r, &t, q)
-	case q.wait && !q.quorum: // as in etcd a quorum read does not wait
+	case waits:
 		err = h.watch(w, r, &t, q)
-	default:
+	case reads:
 		err = h.read(w, r, &t, q)
+	default:
+		err = h.write(w, r, &t, q)
 	}
 	if err != nil {
-		writeError(w, err)
+		count.failed(writeError(w, err))
+		return
 	}
+	count.served()
 }
 
 // tooDeep reports whether a path has too many names for v2, also for an in-order key below it.

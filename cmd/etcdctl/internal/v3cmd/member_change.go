@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/internal/membership"
 )
 
 var memberCommands = []cli.Command{
@@ -89,8 +90,10 @@ func memberAdd(s *cli.Session) error {
 		add, how := c.MemberAdd, "added to"
 		if s.Bool("learner") {
 			add, how = c.MemberAddAsLearner, "added as learner to"
-		} else if err := warnQuorum(ctx, s, c); err != nil {
-			return err
+		} else if _, refused := membership.ParseURLs(urls); refused == nil {
+			if err := warnQuorum(ctx, s, c); err != nil {
+				return err
+			}
 		}
 		r, err := add(ctx, urls)
 		if err != nil {
