@@ -49,7 +49,7 @@ func TestCommonName(t *testing.T) {
 	if _, err := as("wrong CN").Put(ctx, "/a", "2"); err == nil {
 		t.Error("a common name that is no user's may write")
 	}
-	testStranger(t, ctx, admin, as("wrong CN"))
+	testStranger(ctx, t, admin, as("wrong CN"))
 	users := overHTTP(http.MethodGet, "/v2/auth/users", "")
 	if err := users(ctx, "https", m.client, c.client("root")); err != nil {
 		t.Errorf("v2 with root's certificate: %v", err)
@@ -65,7 +65,7 @@ func TestCommonName(t *testing.T) {
 
 // testStranger calls with a certificate whose common name is the name of no user: as in etcd it is
 // identified, and has no permissions.
-func testStranger(t *testing.T, ctx context.Context, admin, client *clientv3.Client) {
+func testStranger(ctx context.Context, t *testing.T, admin, client *clientv3.Client) {
 	permitted := func(what string, err error) {
 		if err != nil {
 			t.Errorf("a stranger, %s: %v", what, err)
