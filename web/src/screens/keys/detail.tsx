@@ -28,7 +28,7 @@ interface DetailProps {
   onDelete: (version: Version) => void
   onHistory: () => void
   onRestore?: (version: Version) => void
-  /** Changes when the value is to be read again. */
+  /** Changes when the value must be read again. */
   again: number
 }
 

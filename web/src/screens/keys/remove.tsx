@@ -9,7 +9,7 @@ import { Dialog } from '../../ui/dialog.tsx'
 import { Failure, Key } from '../../ui/parts.tsx'
 import { done, failed } from '../../ui/toast.tsx'
 
-/** What is to be deleted: a key in the version that was seen, all keys with a prefix, or a v2
+/** The target of a deletion: a key in the version that was seen, all keys with a prefix, or a v2
  * directory with everything below it. */
 export type Target = { kind: 'key'; key: Bytes; mod: number } | { kind: 'prefix'; key: Bytes } | { kind: 'dir'; key: Bytes }
 

@@ -67,7 +67,8 @@ export function Watch({ tabs }: { tabs: ComponentChildren }) {
         </button>
         <span class="grow" />
         <span class="soft num" role="status">
-          {running && l.rate(rate(stream.perSecond.value))} · {l.total(count(stream.total.value))}
+          {running && `${l.rate(rate(stream.perSecond.value))} · `}
+          {l.total(count(stream.total.value))}
           {stream.dropped.value > 0 && `, ${l.dropped(count(stream.dropped.value))}`}
         </span>
       </div>
