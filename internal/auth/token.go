@@ -179,19 +179,22 @@ func (t *tokens) end(s *State, token string) {
 }
 
 // sweepLocked makes room: it drops expired tokens or, if these are few, some of the others, too. A
-// token that was ended is kept for as long as its signature would be accepted.
+// token that was ended is kept for as long as its signature would be accepted, and dropped before
+// only if there are too many ended ones.
 func (t *tokens) sweepLocked(now int64) {
 	for token, s := range t.seen {
 		if max(s.until.Load(), s.signedTo) < now {
 			delete(t.seen, token)
 		}
 	}
-	for token, s := range t.seen {
-		if len(t.seen) <= tokensMax*3/4 {
-			return
-		}
-		if s.until.Load() != ended {
-			delete(t.seen, token)
+	for _, endedToo := range []bool{false, true} {
+		for token, s := range t.seen {
+			if len(t.seen) <= tokensMax*3/4 {
+				return
+			}
+			if endedToo || s.until.Load() != ended {
+				delete(t.seen, token)
+			}
 		}
 	}
 }

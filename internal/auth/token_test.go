@@ -295,6 +295,21 @@ func TestPasswordChangedDuringLogin(t *testing.T) {
 	}
 }
 
+// TestEndedTokensAreBounded logs out more often than a member remembers.
+func TestEndedTokensAreBounded(t *testing.T) {
+	s := newSite(t)
+	enabled(t, s)
+	for i := range tokensMax {
+		out := &session{signedTo: 1 << 62}
+		out.until.Store(ended)
+		s.gate.tokens.seen[fmt.Sprint(i)] = out
+	}
+	s.wants(login(t, RootName, s), nil)
+	if n := len(s.gate.tokens.seen); n > tokensMax {
+		t.Errorf("%d tokens are remembered", n)
+	}
+}
+
 // TestTokensAreSwept fills the cache of tokens.
 func TestTokensAreSwept(t *testing.T) {
 	s := newSite(t)
