@@ -146,14 +146,8 @@ func standard(imported, module string) bool {
 // load parses every Go file below the root, whatever its build constraints.
 func load(fsys fs.FS) ([]*goPackage, error) {
 	found := map[string]*goPackage{}
-	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if base := d.Name(); d.IsDir() && name != "." && (strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || base == "testdata" || base == "node_modules" || name == "bin") {
-			return fs.SkipDir
-		}
-		if d.IsDir() || !strings.HasSuffix(name, ".go") {
+	err := eachFile(fsys, func(name string) error {
+		if !strings.HasSuffix(name, ".go") {
 			return nil
 		}
 		dir := path.Dir(name)

@@ -65,13 +65,8 @@ var testFunc = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]*)\(`)
 // its directory.
 func testsIn(fsys fs.FS) (map[string]bool, error) {
 	tests := map[string]bool{}
-	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" || d.Name() == "testdata"):
-			return fs.SkipDir
-		case d.IsDir() || !strings.HasSuffix(name, "_test.go"):
+	err := eachFile(fsys, func(name string) error {
+		if !strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
 		text, err := fs.ReadFile(fsys, name)

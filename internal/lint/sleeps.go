@@ -14,16 +14,8 @@ import (
 // sleeps on synctest's clock, and those with a comment that gives the reason on the same line or
 // above.
 func CheckSleeps(fsys fs.FS) (faults []string, err error) {
-	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			if name != "." && skippedDirectory(d.Name()) {
-				return fs.SkipDir
-			}
-			return nil
-		case !strings.HasSuffix(name, ".go"), !strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "test/"):
+	err = eachFile(fsys, func(name string) error {
+		if !strings.HasSuffix(name, ".go") || !strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "test/") {
 			return nil
 		}
 		text, err := fs.ReadFile(fsys, name)

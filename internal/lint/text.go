@@ -51,16 +51,7 @@ var phrases = []phrase{
 // below fsys that are too wide, and the phrases in them that docs/glossary.md replaces. Code
 // blocks, tables, directives and single words that cannot be broken may be wide.
 func CheckText(fsys fs.FS) (faults []string, err error) {
-	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			if name != "." && skippedDirectory(d.Name()) {
-				return fs.SkipDir
-			}
-			return nil
-		}
+	err = eachFile(fsys, func(name string) error {
 		switch path.Ext(name) {
 		case ".go":
 			if strings.HasSuffix(name, ".pb.go") {
@@ -86,9 +77,25 @@ func CheckText(fsys fs.FS) (faults []string, err error) {
 	return faults, err
 }
 
+// eachFile calls check with the name of each file of the project below fsys.
+func eachFile(fsys fs.FS, check func(name string) error) error {
+	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !d.IsDir():
+			return check(name)
+		case name != "." && skippedDirectory(d.Name()):
+			return fs.SkipDir
+		default:
+			return nil
+		}
+	})
+}
+
 // skippedDirectory reports whether a directory has third-party or built files.
 func skippedDirectory(name string) bool {
-	return strings.HasPrefix(name, ".") || slices.Contains([]string{"bin", "dist", "node_modules", "testdata"}, name)
+	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || slices.Contains([]string{"bin", "dist", "node_modules", "testdata"}, name)
 }
 
 func eachLine(fsys fs.FS, name string, check func(n int, line string)) error {
