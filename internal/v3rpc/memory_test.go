@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -23,21 +22,8 @@ import (
 	"cairn/internal/mvcc"
 	"cairn/internal/watch"
 	"cairn/test/grpctest"
+	"cairn/test/heap"
 )
-
-// heapBytes returns the live heap: the least after several collections, since what is allocated
-// while one runs counts as live, and pebble's cache needs two of them to free a block when the race
-// detector is on.
-func heapBytes() int64 {
-	least := int64(math.MaxInt64)
-	for range 5 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		least = min(least, int64(m.HeapAlloc))
-	}
-	return least
-}
 
 // TestHeapOfUnreadResponses has clients that ask for more than the budget on each line, and read
 // nothing. The heap may grow by the budget, not by what was asked for.
@@ -92,7 +78,7 @@ func TestHeapOfUnreadResponses(t *testing.T) {
 			member.Cluster = manyMembers{}
 			Register(server, member, metrics.New(1), Config{TxnOpsMax: 128, RequestBytesMax: 2 << 20})
 			addr := server.Listen(t)
-			before := heapBytes()
+			before := heap.Live()
 			for range c.conns {
 				client := grpctest.RawDial(t, addr)
 				if err := client.Framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
@@ -121,7 +107,7 @@ func TestHeapOfUnreadResponses(t *testing.T) {
 			}
 			// Streams take 8 KiB each of the budget whether they hold as much or not; buffers are
 			// larger than what is in them.
-			grown := heapBytes() - before
+			grown := heap.Live() - before
 			t.Logf("%d KiB of the budget are taken, the heap has grown by %d KiB", b.Used()>>10, grown>>10)
 			if grown > 3*limit/2 {
 				t.Errorf("the heap has grown by %d KiB, the budget is %d KiB", grown>>10, limit>>10)

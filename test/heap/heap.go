@@ -13,7 +13,7 @@ import (
 // when the race detector is on.
 func Live() int64 {
 	least := int64(math.MaxInt64)
-	for range 4 {
+	for range 5 {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
