@@ -192,8 +192,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestCheckNotCairns: a directory that is to be read as etcd's may not be cairn's, even if etcd was
-// started in it.
+// TestCheckNotCairns refuses to read a directory of cairn as etcd's, even if etcd was started in
+// it.
 func TestCheckNotCairns(t *testing.T) {
 	for _, c := range []struct {
 		files []string

@@ -78,8 +78,8 @@ func entriesOfEtcd(files Files, path string, inMember []string) (found []string)
 	return found
 }
 
-// CheckNotCairns returns an error if a directory that is to be read as etcd's is a data directory
-// of cairn.
+// CheckNotCairns returns an error if a directory that the caller wants to read as etcd's is a data
+// directory of cairn.
 func CheckNotCairns(path string) error {
 	files := osFiles{}
 	if ours, err := files.Exists(filepath.Join(path, memberName, formatName)); err != nil || !ours {
