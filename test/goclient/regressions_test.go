@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,14 +39,16 @@ func Test15220(t *testing.T) {
 	c.create(&etcdserverpb.WatchCreateRequest{Key: []byte("k"), RangeEnd: []byte("l")})
 	created := c.next()
 	const puts = 300
-	go func() {
+	var writer sync.WaitGroup
+	defer writer.Wait() // the last event may arrive before the response to its put
+	writer.Go(func() {
 		for i := range puts {
 			if _, err := f.Put(f.ctx, fmt.Sprint("k", i%7), fmt.Sprint(i)); err != nil {
 				t.Error(err)
 				return
 			}
 		}
-	}()
+	})
 	received, answers := created.Header.Revision, 0
 	c.progress()
 	for received < created.Header.Revision+puts || answers == 0 {
