@@ -176,6 +176,22 @@ var flagCases = map[string]flagCase{
 	"stop-grpc-service-on-defrag":          noEffect,
 	"txn-mode-write-with-shared-buffer":    noEffect,
 	"enable-v2v3":                          ignored,
+	"disable-log-sampling":                 noEffect,
+
+	// of etcd 0.4
+	"cluster-active-size":     ignored,
+	"cluster-remove-delay":    ignored,
+	"cluster-sync-interval":   ignored,
+	"config":                  ignored,
+	"force":                   ignored,
+	"max-result-buffer":       ignored,
+	"max-retry-attempts":      ignored,
+	"peer-election-timeout":   ignored,
+	"peer-heartbeat-interval": ignored,
+	"retry-interval":          ignored,
+	"snapshot":                ignored,
+	"v":                       ignored,
+	"vv":                      ignored,
 }
 
 // besides are flags that another one needs.

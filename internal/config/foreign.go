@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -10,9 +11,10 @@ import (
 // value that requests what happens anyway (neutral) is accepted silently, because start scripts
 // contain such values. Any other value is accepted with a warning that gives the reason.
 type foreign struct {
-	boolean bool
-	neutral []string // values without an effect
-	moot    string   // why the setting has no meaning
+	boolean  bool
+	anyValue bool     // a boolean that etcd accepts with any value
+	neutral  []string // values without an effect
+	moot     string   // why the setting has no meaning
 }
 
 const (
@@ -20,10 +22,25 @@ const (
 	noBbolt    = "cairn's store is not bbolt"
 	noDefrag   = "cairn's store needs no defragmentation"
 	leasesKept = "lease deadlines are stored and survive a change of leader anyway"
+	ofEtcd04   = "it is of etcd 0.4, and etcd has ignored it since 2.0"
 )
 
 // foreigners is the table, by name.
-var foreigners = map[string]foreign{
+var foreigners = func() map[string]foreign {
+	m := maps.Clone(foreignersSince2)
+	for _, name := range flagsOfEtcd04 {
+		m[name] = foreign{boolean: true, anyValue: true, moot: ofEtcd04}
+	}
+	return m
+}()
+
+// flagsOfEtcd04 are flags that etcd 2.0 and later accept and ignore.
+var flagsOfEtcd04 = []string{
+	"cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force", "max-result-buffer",
+	"max-retry-attempts", "peer-election-timeout", "peer-heartbeat-interval", "retry-interval", "snapshot", "v", "vv",
+}
+
+var foreignersSince2 = map[string]foreign{
 	"socket-reuse-address":                 {boolean: true, neutral: []string{"false"}, moot: "listeners reuse addresses in TIME_WAIT anyway"},
 	"max-snapshots":                        {moot: "a snapshot is a view of the store, not a file"},
 	"max-wals":                             {moot: noWALFiles},
@@ -37,8 +54,9 @@ var foreigners = map[string]foreign{
 	"enable-grpc-gateway":                  {boolean: true, neutral: []string{"true"}, moot: "JSON under /v3/ is always served"},
 	"wait-cluster-ready-timeout":           {neutral: []string{"5s"}, moot: "clients are served when the member is published"},
 
-	"logger":             {neutral: []string{"zap", "capnslog"}, moot: "--log-format chooses how lines are written"},
-	"log-package-levels": {moot: "etcd's packages are not cairn's; use --log-level"},
+	"logger":               {neutral: []string{"zap", "capnslog"}, moot: "--log-format chooses how lines are written"},
+	"log-package-levels":   {moot: "etcd's packages are not cairn's; use --log-level"},
+	"disable-log-sampling": {boolean: true, neutral: []string{"true"}, moot: "cairn logs every line"},
 
 	"compaction-batch-limit":            {moot: "cairn compacts in slices of time"},
 	"compaction-sleep-interval":         {moot: "cairn compacts in slices of time"},
@@ -50,10 +68,10 @@ var foreigners = map[string]foreign{
 	"enable-v2v3":                       {moot: "v2 and v3 always show the same keys"},
 }
 
-// renamed has earlier names. Every setting that etcd once called experimental can be given by that
-// name, too.
+// renamed has earlier names: every setting that etcd once called experimental can be given by that
+// name, too, and --log-outputs by its name in etcd 3.1 to 3.4.
 var renamed = func() map[string]string {
-	m := map[string]string{}
+	m := map[string]string{"log-output": "log-outputs"}
 	for _, name := range []string{
 		"backend-bbolt-freelist-type", "bootstrap-defrag-threshold-megabytes", "compact-hash-check-enabled", "compact-hash-check-time",
 		"compaction-batch-limit", "compaction-sleep-interval", "corrupt-check-time", "distributed-tracing-address",
@@ -138,7 +156,7 @@ func foreignOf(name string) (foreign, bool) {
 // applyForeign accepts a setting that has no effect, with a warning unless its value is neutral.
 func (c *Config) applyForeign(name string, s setting) error {
 	f, value := foreigners[name], strings.TrimSpace(s.value)
-	if f.boolean && !slices.Contains([]string{"true", "false"}, value) {
+	if f.boolean && !f.anyValue && !slices.Contains([]string{"true", "false"}, value) {
 		var b bool
 		if err := setBool(&b, value); err != nil {
 			return s.wrap(err)
