@@ -35,6 +35,8 @@ type Gate struct {
 	// hash and compare are bcrypt's; tests count their calls.
 	hash    func(password []byte, cost int) ([]byte, error)
 	compare func(hash, password []byte) error
+	// unknown is GateConfig.UnknownCommonName
+	unknown func(commonName string)
 
 	mu       sync.Mutex
 	key      []byte
@@ -52,12 +54,15 @@ type GateConfig struct {
 	// ClusterTime returns the approximate cluster time. It may lag, but advances at the rate of
 	// Now.
 	ClusterTime func() kv.ClusterTime
+	// UnknownCommonName, unless nil, is called for each request of a client with a certificate
+	// whose common name is the name of no user.
+	UnknownCommonName func(commonName string)
 }
 
 // NewGate returns a Gate for the users of a table.
 func NewGate(t *Table, c GateConfig) (*Gate, error) {
 	g := &Gate{
-		table: t, cost: c.Cost, rand: c.Rand, jwt: c.JWT, tokens: newTokens(c.TokenTTL, c.Now, c.ClusterTime),
+		table: t, cost: c.Cost, rand: c.Rand, jwt: c.JWT, unknown: c.UnknownCommonName, tokens: newTokens(c.TokenTTL, c.Now, c.ClusterTime),
 		hash: bcrypt.GenerateFromPassword, compare: bcrypt.CompareHashAndPassword,
 		limiter: fairLimiter{free: max(c.Slots, 1)}, key: make([]byte, sha256.Size), verified: map[[sha256.Size]byte]string{},
 	}
@@ -153,4 +158,12 @@ func (g *Gate) isVerified(id [sha256.Size]byte, hash string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.verified[id] == hash
+}
+
+// UnknownCommonName must be called when the common name of a client's certificate is the name of no
+// user.
+func (g *Gate) UnknownCommonName(commonName string) {
+	if g.unknown != nil {
+		g.unknown(commonName)
+	}
 }

@@ -59,6 +59,9 @@ func (g Guard) identify(ctx context.Context, from Credentials) (c Caller, err er
 	if c.Subject = c.State.Subject(c.Actor); c.Subject == nil {
 		return c, BadToken // the user has been deleted
 	}
+	if c.Subject.Stranger() {
+		g.Gate.UnknownCommonName(c.Actor.Name)
+	}
 	return c, nil
 }
 

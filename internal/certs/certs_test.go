@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -378,8 +377,7 @@ func TestSelfSigned(t *testing.T) {
 func TestFailures(t *testing.T) {
 	var log bytes.Buffer
 	now := time.Now()
-	f := NewFailures(slog.New(slog.NewTextHandler(&log, nil)))
-	f.now = func() time.Time { return now }
+	f := newFailures(slog.New(slog.NewTextHandler(&log, nil)), func() time.Time { return now })
 	at := func(host string, port int) net.Addr { return &net.TCPAddr{IP: net.ParseIP(host), Port: port} }
 	for port := range 100 {
 		f.Add(at("10.0.0.1", port), at("10.0.0.9", 2379), io.EOF)
@@ -393,12 +391,6 @@ func TestFailures(t *testing.T) {
 	f.Add(at("10.0.0.1", 1), at("10.0.0.9", 2379), io.EOF)
 	if !strings.Contains(log.String(), "not_logged=99") {
 		t.Errorf("after a minute: %s", &log)
-	}
-	for i := range 3 * failureHostsMax {
-		f.Add(&net.UnixAddr{Name: fmt.Sprint(i)}, at("10.0.0.9", 1), io.EOF)
-	}
-	if len(f.last) > failureHostsMax {
-		t.Errorf("%d hosts are remembered", len(f.last))
 	}
 }
 

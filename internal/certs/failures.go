@@ -9,35 +9,23 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"cairn/internal/handshake"
+	"cairn/internal/throttle"
 )
 
 // Failures logs handshakes that failed, once for each address and minute.
 type Failures struct {
-	log *slog.Logger
-	now func() time.Time
-
-	mu   sync.Mutex
-	last map[string]*failure // by host
+	log   *slog.Logger
+	hosts *throttle.Throttle
 }
-
-// failure is a host whose handshakes fail.
-type failure struct {
-	logged  time.Time
-	skipped int // not logged since the last log line
-}
-
-const (
-	failureInterval = time.Minute
-	failureHostsMax = 4096 // number of hosts that are remembered; when it is reached, all are dropped
-)
 
 // NewFailures returns a log of failed handshakes.
-func NewFailures(log *slog.Logger) *Failures {
-	return &Failures{log: log, now: time.Now, last: map[string]*failure{}}
+func NewFailures(log *slog.Logger) *Failures { return newFailures(log, time.Now) }
+
+func newFailures(log *slog.Logger, now func() time.Time) *Failures {
+	return &Failures{log: log, hosts: throttle.New(time.Minute, now)}
 }
 
 // Add logs a failed handshake with a client, with its explanation.
@@ -46,24 +34,10 @@ func (f *Failures) Add(remote, local net.Addr, err error) {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	now := f.now()
-	f.mu.Lock()
-	known := f.last[host]
-	if known != nil && now.Sub(known.logged) < failureInterval {
-		known.skipped++
-		f.mu.Unlock()
+	skipped, ok := f.hosts.Allow(host)
+	if !ok {
 		return
 	}
-	if known == nil {
-		if len(f.last) >= failureHostsMax {
-			clear(f.last)
-		}
-		known = &failure{}
-		f.last[host] = known
-	}
-	skipped := known.skipped
-	*known = failure{logged: now}
-	f.mu.Unlock()
 	attrs := []any{"remote_addr", remote.String(), "local_addr", local.String(), "reason", Explain(err), "error", err}
 	if skipped > 0 {
 		attrs = append(attrs, "not_logged", skipped)

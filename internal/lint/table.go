@@ -22,6 +22,7 @@ var layers = map[string]int{
 	"internal/budget":    0,
 	"internal/connset":   0,
 	"internal/handshake": 0,
+	"internal/throttle":  0,
 	"internal/codec":     0,
 	"internal/version":   0,
 	"internal/invariant": 0,

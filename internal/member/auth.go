@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/throttle"
 )
 
 // AuthConfig configures passwords and tokens. A zero field means etcd's default.
@@ -25,10 +27,22 @@ type AuthConfig struct {
 const defaultTokenTTL = 5 * time.Minute
 
 // newGate returns the gate of a member.
-func newGate(c AuthConfig, users *auth.Table, clusterTime func() kv.ClusterTime) (*auth.Gate, error) {
+func newGate(c AuthConfig, users *auth.Table, clusterTime func() kv.ClusterTime, log *slog.Logger) (*auth.Gate, error) {
+	unknown := throttle.New(time.Minute, time.Now)
 	return auth.NewGate(users, auth.GateConfig{
 		Cost: cmp.Or(c.BcryptCost, bcrypt.DefaultCost), TokenTTL: cmp.Or(c.TokenTTL, defaultTokenTTL), JWT: c.JWT,
 		Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader, ClusterTime: clusterTime,
+		UnknownCommonName: func(name string) {
+			skipped, ok := unknown.Allow(name)
+			if !ok {
+				return
+			}
+			attrs := []any{"common_name", name, "want", "a user with this name, or a certificate for another user"}
+			if skipped > 0 {
+				attrs = append(attrs, "not_logged", skipped)
+			}
+			log.Warn("the common name of a client's certificate is the name of no user", attrs...)
+		},
 	})
 }
 

@@ -99,7 +99,7 @@ func (m *Member) open() (err error) {
 	}
 	m.machine.LimitMemory(int(memory.Recent), memory.Batch)
 	m.Records = Records{id: m.cfg.ID, machine: m.machine, propose: m.Propose}
-	gate, err := newGate(m.cfg.Auth, m.machine.Auth(), m.ClusterTime)
+	gate, err := newGate(m.cfg.Auth, m.machine.Auth(), m.ClusterTime, m.cfg.Logger)
 	if err != nil {
 		return err
 	}

@@ -38,8 +38,11 @@ type basic struct {
 func (b basic) Actor(ctx context.Context, g *auth.Gate, s *auth.State) (*auth.Actor, error) {
 	if b.r.Header.Get("Authorization") == "" {
 		// A common name without a user means the guest, as in etcd.
-		if named := (&auth.Actor{Name: b.commonName()}); named.Name != "" && s.Subject(named) != nil {
-			return named, nil
+		if named := (&auth.Actor{Name: b.commonName()}); named.Name != "" {
+			if s.Subject(named) != nil {
+				return named, nil
+			}
+			g.UnknownCommonName(named.Name)
 		}
 		return &auth.Actor{Guest: true}, nil
 	}

@@ -57,6 +57,10 @@ func TestCommonName(t *testing.T) {
 	if err := users(ctx, "https", m.client, c.client("wrong CN")); err == nil {
 		t.Error("v2 with a stranger's certificate lists users")
 	}
+	unknown := "the common name of a client's certificate is the name of no user common_name=stranger"
+	if n := strings.Count(m.log.String(), unknown); n != 1 {
+		t.Errorf("the common name that is no user's is logged %d times, want once for all requests", n)
+	}
 	put := overHTTP(http.MethodPost, "/v3/kv/put", `{"key":"L2E=","value":"Mw=="}`)
 	if err := put(ctx, "https", m.client, c.client("root")); err == nil || !strings.Contains(err.Error(), "user name is empty") {
 		t.Errorf("JSON with root's certificate: %v", err)
