@@ -105,7 +105,8 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 	level.Set(cfg.LogLevel)
 	log := slog.New(logging.New(output, cfg.LogFormat == config.LogJSON, level))
 	logProgram(logging.For(log, "etcd"), cfg)
-	start := func(ctx context.Context) error { return serve(ctx, cfg, log, level, r, hangups) }
+	reloads := &reloader{signals: hangups, level: level, files: files}
+	start := func(ctx context.Context) error { return serve(ctx, cfg, log, r, reloads) }
 	if !proxying && r.existing == nil && cfg.Discovery.Enabled() {
 		discovered, err := r.discover(ctx, cfg, logging.For(log, "discovery"), signals)
 		switch {
@@ -121,7 +122,7 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 		}
 	}
 	if proxying {
-		start = func(ctx context.Context) error { return serveProxy(ctx, cfg, log, level, hangups) }
+		start = func(ctx context.Context) error { return serveProxy(ctx, cfg, log, reloads) }
 	}
 
 	if err := serveUntilSignal(ctx, log, start, signals); err != nil {

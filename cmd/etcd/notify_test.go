@@ -72,6 +72,40 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
+// TestHangupBeforeReady sends SIGHUP to the first of three members, which waits for the others: a
+// notification of a reload would end with READY=1.
+func TestHangupBeforeReady(t *testing.T) {
+	socket, next := notifySocket(t)
+	p := start(t, t.TempDir(), []string{"NOTIFY_SOCKET=" + socket}, anyPort(
+		"--initial-advertise-peer-urls=http://127.0.0.1:1", "--initial-cluster=default=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3")...)
+	p.await(`waiting for a majority`)
+	p.signal(syscall.SIGHUP)
+	p.await(`etcd: reloaded`)
+	p.signal(syscall.SIGTERM)
+	if got := next(); got != "STOPPING=1" {
+		t.Errorf("the first notification is %q", got)
+	}
+	p.end()
+}
+
+// TestHangupReopensLogs moves the log file away, as logrotate does, and sends SIGHUP.
+func TestHangupReopensLogs(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "etcd.log")
+	p := start(t, dir, nil, anyPort("--log-outputs="+path+",stderr")...)
+	p.await(`ready to serve client requests$`)
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGHUP)
+	p.await(`etcd: reloaded`)
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), "etcd: reloaded") {
+		t.Errorf("the new file has %q, %v", text, err)
+	}
+	p.signal(syscall.SIGTERM)
+	p.end()
+}
+
 // TestWatchdogStops: a stuck member sends no notifications, until it works again.
 func TestWatchdogStops(t *testing.T) {
 	socket, next := notifySocket(t)

@@ -46,7 +46,7 @@ func actAsProxy(cfg *config.Config) bool {
 }
 
 // serveProxy forwards clients' requests until ctx ends, and returns nil then.
-func serveProxy(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, hangups <-chan os.Signal) error {
+func serveProxy(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *reloader) error {
 	own := logging.For(log, "proxy")
 	listeners, err := openProxyListeners(ctx, cfg)
 	if err != nil {
@@ -79,7 +79,7 @@ func serveProxy(ctx context.Context, cfg *config.Config, log *slog.Logger, level
 	defer stop()
 	helpers.Go(func() { p.Run(background) })
 	helpers.Go(func() { secrets.run(background) })
-	helpers.Go(func() { followHangups(background, own, secrets, cfg, level, hangups) })
+	helpers.Go(func() { reloads.run(background, own, secrets, cfg) })
 	if cfg.Proxy.Mode == config.ProxyReadOnly {
 		p.AwaitMembers(ctx)
 		if ctx.Err() != nil {
@@ -102,7 +102,7 @@ func serveProxy(ctx context.Context, cfg *config.Config, log *slog.Logger, level
 	p.AwaitMembers(ctx)
 	if ctx.Err() == nil {
 		logProxyReady(own, listeners, cfg.Proxy.Mode)
-		notifyReady(own)
+		reloads.notifyReady(own)
 	}
 	return shutDownProxy(ctx, own, server, failed, func() {})
 }

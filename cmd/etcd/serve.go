@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -46,7 +45,7 @@ const (
 
 // serve runs the member until ctx ends, and returns nil then, or until it fails. The addresses of r
 // are bound already; serve opens the data directory, which is the first write.
-func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, r *reservation, hangups <-chan os.Signal) (err error) {
+func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reservation, reloads *reloader) (err error) {
 	etcdLog := logging.For(log, "etcd")
 	tokens, err := readJWT(cfg.AuthToken) // before anything is written
 	if err != nil {
@@ -99,11 +98,11 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	})
 
 	helpers.Go(func() { secrets.run(background) })
-	helpers.Go(func() { followHangups(background, etcdLog, secrets, cfg, level, hangups) })
+	helpers.Go(func() { reloads.run(background, etcdLog, secrets, cfg) })
 	helpers.Go(func() { backup.Serve(background, dir.MemberDir(), etcdLog, m.Snapshot) })
 
 	paths := ops.Config{
-		Member: opsMember{m}, Metrics: meters, Level: level, Pprof: cfg.EnablePprof, V2: cfg.EnableV2,
+		Member: opsMember{m}, Metrics: meters, Level: reloads.level, Pprof: cfg.EnablePprof, V2: cfg.EnableV2,
 		Timeout: requestTimeout + 2*cfg.ElectionTimeout,
 	}
 	servers := newServers(logging.For(log, "http"))
@@ -134,7 +133,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slo
 	err = attend(ctx, servers, m, p, func() {
 		gate.open()
 		logReady(etcdLog, r)
-		notifyReady(etcdLog)
+		reloads.notifyReady(etcdLog)
 		helpers.Go(func() { keepWatchdog(background, etcdLog, m.Live) })
 	})
 	notifyStopping(etcdLog)

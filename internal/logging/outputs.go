@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/coreos/go-systemd/v22/journal"
 )
@@ -19,11 +20,11 @@ type Outputs struct {
 	Rotation *Rotation // of files; nil means no rotation
 }
 
-// Open opens the outputs. Lines are appended to files. The returned closer closes them. Log files
-// have mode 0600, since keys may appear in them.
-func Open(o Outputs, stdout, stderr io.Writer) (io.Writer, io.Closer, error) {
+// Open opens the outputs. Lines are appended to files. Log files have mode 0600, since keys may
+// appear in them.
+func Open(o Outputs, stdout, stderr io.Writer) (io.Writer, *Files, error) {
 	var writers []io.Writer
-	var files closers
+	files := new(Files)
 	for _, name := range o.Names {
 		switch name {
 		case "stderr":
@@ -40,7 +41,7 @@ func Open(o Outputs, stdout, stderr io.Writer) (io.Writer, io.Closer, error) {
 			if err != nil {
 				return nil, nil, errors.Join(fmt.Errorf("open log file: %w", err), files.Close())
 			}
-			files, writers = append(files, f), append(writers, f)
+			files.all, writers = append(files.all, f), append(writers, f)
 		}
 	}
 	if len(writers) == 1 {
@@ -49,22 +50,85 @@ func Open(o Outputs, stdout, stderr io.Writer) (io.Writer, io.Closer, error) {
 	return every(writers), files, nil
 }
 
-func openFile(path string, r *Rotation) (io.WriteCloser, error) {
+// file is a log file.
+type file interface {
+	io.WriteCloser
+	// reopen opens the file at the path again. After an error, the old file stays in use.
+	reopen() error
+}
+
+func openFile(path string, r *Rotation) (file, error) {
 	if r != nil {
 		return openRotated(path, *r)
 	}
+	return openAppended(path)
+}
+
+// Files are the log files of Open.
+type Files struct{ all []file }
+
+// Reopen opens all files again: another program, such as logrotate, may have moved them.
+func (fs *Files) Reopen() error {
+	var errs []error
+	for _, f := range fs.all {
+		errs = append(errs, f.reopen())
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes all files, even after an error.
+func (fs *Files) Close() error {
+	var errs []error
+	for _, f := range fs.all {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func openToAppend(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 }
 
-type closers []io.Closer
+// appended is a log file that is not rotated here.
+type appended struct {
+	path string
 
-// Close closes all outputs, even after an error.
-func (cs closers) Close() error {
-	var errs []error
-	for _, c := range cs {
-		errs = append(errs, c.Close())
+	mu sync.Mutex // guards f
+	f  *os.File
+}
+
+func openAppended(path string) (*appended, error) {
+	f, err := openToAppend(path)
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(errs...)
+	return &appended{path: path, f: f}, nil
+}
+
+func (a *appended) reopen() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f, err := openToAppend(a.path)
+	if err != nil {
+		return err
+	}
+	old := a.f
+	a.f = f
+	return old.Close()
+}
+
+// Write implements io.Writer.
+func (a *appended) Write(line []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.f.Write(line)
+}
+
+// Close implements io.Closer.
+func (a *appended) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.f.Close()
 }
 
 // every writes to all outputs, where io.MultiWriter would stop at the first error: a full disk must

@@ -133,3 +133,78 @@ func TestJournal(t *testing.T) {
 		t.Errorf("sent\n%s", strings.Join(got, "\n"))
 	}
 }
+
+// TestFileMoved moves log files away, as other programs that rotate them do: after Reopen, lines are
+// in new files. A file with rotation recovers without it.
+func TestFileMoved(t *testing.T) {
+	for _, rotation := range []*Rotation{nil, {BytesMax: 30}} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "etcd.log")
+		w, files, err := Open(Outputs{Names: []string{path}, Rotation: rotation}, io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(line string) {
+			t.Helper()
+			if _, err := io.WriteString(w, line); err != nil {
+				t.Errorf("%q: %v", line, err)
+			}
+		}
+		move := func(to string) {
+			t.Helper()
+			if err := os.Rename(path, filepath.Join(dir, to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("before\n")
+		move("first")
+		write("meanwhile\n")
+		if err := files.Reopen(); err != nil {
+			t.Fatal(err)
+		}
+		write("after\n")
+		if got := readLog(t, filepath.Join(dir, "first")) + "|" + readLog(t, path); got != "before\nmeanwhile\n|after\n" {
+			t.Errorf("the files have %q", got)
+		}
+		if rotation != nil {
+			move("second")
+			write("more than the file may hold\n") // causes a rotation
+			write("and more than this one may\n")
+			if got := readLog(t, path); got != "and more than this one may\n" {
+				t.Errorf("after the rotation of a file that was moved: %q", got)
+			}
+		}
+		if err := files.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestReopenFails removes the directory: the old file stays in use.
+func TestReopenFails(t *testing.T) {
+	for _, rotation := range []*Rotation{nil, {}} {
+		dir := filepath.Join(t.TempDir(), "logs")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		w, files, err := Open(Outputs{Names: []string{filepath.Join(dir, "etcd.log")}, Rotation: rotation}, io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(dir, dir+"-moved"); err != nil {
+			t.Fatal(err)
+		}
+		if err := files.Reopen(); err == nil {
+			t.Error("a file in a missing directory was opened")
+		}
+		if _, err := io.WriteString(w, "kept\n"); err != nil {
+			t.Error(err)
+		}
+		if err := files.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := readLog(t, filepath.Join(dir+"-moved", "etcd.log")); got != "kept\n" {
+			t.Errorf("the old file has %q", got)
+		}
+	}
+}

@@ -34,10 +34,13 @@ type rotated struct {
 	path string
 	now  func() time.Time
 
-	mu    sync.Mutex // guards the fields below
-	file  *os.File
-	size  int64
-	sweep sync.WaitGroup // compresses and removes old files
+	mu       sync.Mutex // guards the fields below
+	file     *os.File
+	size     int64
+	sweeping bool      // a goroutine compresses and removes old files
+	again    bool      // and has to look for them once more
+	rotated  time.Time // the last time
+	sweeper  sync.WaitGroup
 }
 
 func openRotated(path string, r Rotation) (*rotated, error) {
@@ -48,12 +51,12 @@ func openRotated(path string, r Rotation) (*rotated, error) {
 	if err := f.open(); err != nil {
 		return nil, err
 	}
-	f.tidy()
+	f.tidyLocked() // nothing else has f yet
 	return f, nil
 }
 
 func (f *rotated) open() error {
-	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	file, err := openToAppend(f.path)
 	if err != nil {
 		return err
 	}
@@ -78,16 +81,28 @@ func (f *rotated) Write(line []byte) (int, error) {
 	return n, errors.Join(failed, err)
 }
 
+// rotate renames the file and opens another. A missing file was moved or removed by another
+// program, or renamed by a rotation that could not open the next one.
 func (f *rotated) rotate() error {
 	old := f.file
 	to := f.backupName()
-	if err := os.Rename(f.path, to); err != nil {
+	if err := os.Rename(f.path, to); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("rotate log file: %w", err)
 	}
 	if err := f.open(); err != nil {
 		return fmt.Errorf("rotate log file: %w", err)
 	}
-	f.tidy()
+	f.tidyLocked()
+	return old.Close()
+}
+
+func (f *rotated) reopen() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.file
+	if err := f.open(); err != nil {
+		return err
+	}
 	return old.Close()
 }
 
@@ -132,30 +147,51 @@ func (f *rotated) backups() []string {
 	return names
 }
 
-// tidy compresses and removes old files, in a separate goroutine.
-func (f *rotated) tidy() {
+// tidyLocked compresses and removes old files, in a separate goroutine: lines do not wait for it.
+func (f *rotated) tidyLocked() {
 	if f.Backups == 0 && f.Age == 0 && !f.Compress {
 		return
 	}
-	f.sweep.Wait() // of the previous rotation, which has ended long ago
-	now := f.now()
-	f.sweep.Go(func() {
-		old := f.backups()
-		for i, name := range old {
-			info, err := os.Stat(name)
-			if err != nil {
-				continue
+	f.again, f.rotated = true, f.now()
+	if f.sweeping {
+		return
+	}
+	f.sweeping = true
+	f.sweeper.Go(func() {
+		for {
+			at, again := f.sweepsAgain()
+			if !again {
+				return
 			}
-			tooMany := f.Backups > 0 && i < len(old)-f.Backups
-			tooOld := f.Age > 0 && now.Sub(info.ModTime()) > f.Age
-			switch {
-			case tooMany || tooOld:
-				_ = os.Remove(name)
-			case f.Compress && !strings.HasSuffix(name, ".gz"):
-				_ = compress(name)
-			}
+			f.sweep(at)
 		}
 	})
+}
+
+// sweepsAgain reports whether there was a rotation since the sweep began, and when.
+func (f *rotated) sweepsAgain() (at time.Time, again bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sweeping, f.again = f.again, false
+	return f.rotated, f.sweeping
+}
+
+func (f *rotated) sweep(now time.Time) {
+	old := f.backups()
+	for i, name := range old {
+		info, err := os.Stat(name)
+		if err != nil {
+			continue
+		}
+		tooMany := f.Backups > 0 && i < len(old)-f.Backups
+		tooOld := f.Age > 0 && now.Sub(info.ModTime()) > f.Age
+		switch {
+		case tooMany || tooOld:
+			_ = os.Remove(name)
+		case f.Compress && !strings.HasSuffix(name, ".gz"):
+			_ = compress(name)
+		}
+	}
 }
 
 func compress(name string) (err error) {
@@ -179,7 +215,8 @@ func compress(name string) (err error) {
 // Close implements io.Closer.
 func (f *rotated) Close() error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.sweep.Wait()
-	return f.file.Close()
+	err := f.file.Close()
+	f.mu.Unlock()
+	f.sweeper.Wait()
+	return err
 }
