@@ -134,8 +134,8 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestFileMoved moves log files away, as other programs that rotate them do: after Reopen, lines are
-// in new files. A file with rotation recovers without it.
+// TestFileMoved moves log files away, as other programs that rotate them do: after Reopen, lines
+// are in new files. A file with rotation recovers without it.
 func TestFileMoved(t *testing.T) {
 	for _, rotation := range []*Rotation{nil, {BytesMax: 30}} {
 		dir := t.TempDir()
