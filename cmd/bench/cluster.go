@@ -183,15 +183,23 @@ func runCatchUp(ctx context.Context, t *trial) (sample, error) {
 	if err := away.launch(); err != nil {
 		return nil, err
 	}
+	if err := awaitApplied(ctx, away, goal); err != nil {
+		return nil, err
+	}
+	return sample{caughtUp.name: time.Since(begin).Seconds()}, nil
+}
+
+// awaitApplied waits until a server has applied an index.
+func awaitApplied(ctx context.Context, s *server, goal uint64) error {
 	for {
-		index, err := away.appliedIndex(ctx)
+		index, err := s.appliedIndex(ctx)
 		if err == nil && index >= goal {
-			return sample{caughtUp.name: time.Since(begin).Seconds()}, away.running()
+			return s.running()
 		}
-		if err := errors.Join(ctx.Err(), away.running()); err != nil {
-			return nil, err
+		if err := errors.Join(ctx.Err(), s.running()); err != nil {
+			return err
 		}
-		time.Sleep(5 * time.Millisecond)
+		sleep(ctx, 5*time.Millisecond) // its end is seen above
 	}
 }
 

@@ -19,6 +19,11 @@ var errPatience = errors.New("no response within the time of -patience")
 // measure opens the workload, warms it up, runs it and returns the report. When ctx ends, the run
 // stops early and the report covers the part so far.
 func measure(ctx context.Context, kind workloadKind, s settings, bar *progress) (*report, error) {
+	return measureThen(ctx, kind, s, bar, func(*report) {})
+}
+
+// measureThen is measure, and calls then with the report before it closes the workload.
+func measureThen(ctx context.Context, kind workloadKind, s settings, bar *progress, then func(*report)) (*report, error) {
 	keys, err := newKeyspace(s)
 	if err != nil {
 		return nil, err
@@ -55,13 +60,18 @@ func measure(ctx context.Context, kind workloadKind, s settings, bar *progress) 
 	if err != nil {
 		return nil, err
 	}
-	rec := p.run(ctx, bar.phase("measuring", p))
+	rec := p.run(ctx, bar.phase(measuring, p))
 	bar.done()
 	after, err := sampleBoth(s.pid)
 	if err != nil {
 		return nil, fmt.Errorf("after %d requests: %w", rec.total.Count(), err)
 	}
-	return newReport(kind, s, w.kinds(), rec, before, after), nil
+	r := newReport(kind, s, w.kinds(), rec, before, after)
+	if w, ok := w.(counting); ok {
+		r.Received = w.counters()
+	}
+	then(r)
+	return r, nil
 }
 
 // phase is one stretch of load: the warm-up or the measured part.

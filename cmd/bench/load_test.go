@@ -24,11 +24,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestMain lets the test binary play the processes that `bench compare` starts: an etcd, and bench.
+// TestMain lets the test binary play the processes that bench starts: an etcd, and bench itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == connectKind.name {
-		main()
-		return
+	if len(os.Args) > 1 {
+		if _, ok := findWorkload(os.Args[1]); ok {
+			main()
+			return
+		}
 	}
 	if os.Getenv("BENCH_TEST_SERVER") != "" {
 		playServer()

@@ -1,10 +1,10 @@
-// Command bench is a load generator for any etcd endpoint, v3 or v2, and a comparison of two
-// servers.
+// Command bench is a load generator for any etcd endpoint, v3 or v2, a comparison of two servers,
+// and two long runs that watch the latency of puts beside other work.
 //
 // It owns the workloads, the measuring and the report. It does not own the servers: `bench
-// WORKLOAD` drives one that runs already; `bench compare` starts the two given ones as child
-// processes, each with its own directory and ports. It imports nothing of cairn, so that it
-// measures cairn and another etcd in the same way.
+// WORKLOAD` drives one that runs already; `bench compare`, `bench large` and `bench many` start the
+// given ones as child processes, each with its own directory and ports. It imports nothing of
+// cairn, so that it measures cairn and another etcd in the same way.
 //
 // Invariants:
 //   - A request is counted once: as successful, with its latency, or as an error, without. At the
@@ -62,10 +62,14 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return nil
 	case "compare":
 		return runCompare(ctx, args, stdout, stderr)
+	case "large":
+		return runLarge(ctx, args, stdout, stderr)
+	case "many":
+		return runMany(ctx, args, stdout, stderr)
 	}
 	kind, ok := findWorkload(name)
 	if !ok {
-		return fmt.Errorf("unknown workload %q: want one of %s, or compare (see `bench help`)", name, workloadNames())
+		return fmt.Errorf("unknown workload %q: want one of %s, compare, large or many (see `bench help`)", name, workloadNames())
 	}
 	return runWorkload(ctx, kind, args, stdout, stderr)
 }
@@ -73,12 +77,21 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 func usage(w io.Writer) {
 	fmt.Fprint(w, "bench drives an etcd endpoint and reports throughput, latency and the server's CPU and memory.\n\n")
 	fmt.Fprint(w, "Usage: bench WORKLOAD [flags]      (bench WORKLOAD -h lists the flags)\n")
-	fmt.Fprint(w, "       bench compare [flags]\n\nWorkloads:\n")
+	fmt.Fprint(w, "       bench compare|large|many [flags]\n\nWorkloads:\n")
 	for _, kind := range workloadKinds {
-		fmt.Fprintf(w, "  %-8s  %s\n            %s\n", kind.name, kind.summary, kind.example)
+		fmt.Fprintf(w, "  %-14s  %s\n                  %s\n", kind.name, kind.summary, kind.example)
 	}
-	fmt.Fprint(w, "\nComparison:\n  compare   start two servers in turn on fresh directories, run each scenario on both, print both and the ratio\n")
-	fmt.Fprint(w, "            bench compare -ours bin/etcd -theirs /usr/bin/etcd -runs 3\n")
+	fmt.Fprint(w, `
+Comparison:
+  compare         start two servers in turn on fresh directories, run each scenario on both, print both and the ratio
+                  bench compare -ours bin/etcd -theirs /usr/bin/etcd -runs 3
+
+Long runs, which start a server, and print a table and draw a plot of the puts' latency over time:
+  large           many keys and a long history: fill, back up, kill, restart, read, compact, add a member
+                  bench large -keys 1000000 -history 2GiB -svg large.svg
+  many            many leases, watches and connections
+                  bench many -leases 100000 -watches 100000 -svg many.svg
+`)
 }
 
 // runWorkload measures one workload against a running server and prints the report.
@@ -88,12 +101,21 @@ func runWorkload(ctx context.Context, kind workloadKind, args []string, stdout, 
 		return err
 	}
 	bar := newProgress(stderr, kind.name)
-	result, err := measure(ctx, kind, s, bar)
+	if s.ticks {
+		bar = newTicks(stdout, kind, s)
+	}
+	var printed error
+	result, err := measureThen(ctx, kind, s, bar, func(r *report) {
+		printed = r.write(stdout, s.output)
+		if s.hold && printed == nil {
+			<-ctx.Done()
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", kind.name, err)
 	}
-	if err := result.write(stdout, s.output); err != nil {
-		return fmt.Errorf("print report: %w", err)
+	if printed != nil {
+		return fmt.Errorf("print report: %w", printed)
 	}
 	if result.Errors.Total > 0 {
 		return errMeasuredErrors

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -10,10 +11,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress draws a bar on a terminal, and nothing elsewhere, so that logs stay clean.
+// progress draws a bar on a terminal, and nothing elsewhere, so that logs stay clean. For another
+// program it prints ticks instead.
 type progress struct {
 	out   io.Writer // nil: not a terminal
 	title string
+	ticks func(operations, failed uint64) // nil: no ticks
+}
+
+// measuring is the name of the phase that is measured.
+const measuring = "measuring"
+
+// tick is a line of JSON that -ticks prints.
+type tick struct {
+	Operations uint64 `json:"operations"` // completed since the start
+	Failed     uint64 `json:"failed_requests"`
+}
+
+const tickInterval = 100 * time.Millisecond
+
+// newTicks returns a progress that prints ticks. A request counts as many operations as it has
+// keys.
+func newTicks(out io.Writer, kind workloadKind, s settings) *progress {
+	perRequest := 1
+	if kind.keysPerRequest != nil {
+		perRequest = kind.keysPerRequest(s)
+	}
+	encoder := json.NewEncoder(out)
+	return &progress{ticks: func(succeeded, failed uint64) {
+		// The end of the program that reads them ends this one as well.
+		_ = encoder.Encode(tick{succeeded * uint64(perRequest), failed})
+	}}
 }
 
 func newProgress(out io.Writer, title string) *progress {
@@ -32,28 +60,42 @@ func isTerminal(f *os.File) bool {
 // ends the drawing.
 func (b *progress) phase(name string, p phase) func(*recorder) func() {
 	return func(rec *recorder) func() {
-		if b.out == nil {
-			return func() {}
-		}
-		quit, quitted := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(quitted)
-			ticker := time.NewTicker(200 * time.Millisecond)
-			defer ticker.Stop()
-			for {
-				select {
-				case <-quit:
-					return
-				case now := <-ticker.C:
-					succeeded, failed := rec.progress()
-					fmt.Fprintf(b.out, "\r%s\x1b[K", barLine(b.title+" "+name, p, now.Sub(rec.start), succeeded, failed))
-				}
+		switch {
+		case b.ticks != nil && name == measuring:
+			stop := repeat(tickInterval, func(time.Time) { b.ticks(rec.progress()) })
+			return func() {
+				stop()
+				b.ticks(rec.progress())
 			}
-		}()
-		return func() {
-			close(quit)
-			<-quitted
+		case b.out != nil:
+			return repeat(2*tickInterval, func(now time.Time) {
+				succeeded, failed := rec.progress()
+				fmt.Fprintf(b.out, "\r%s\x1b[K", barLine(b.title+" "+name, p, now.Sub(rec.start), succeeded, failed))
+			})
 		}
+		return func() {}
+	}
+}
+
+// repeat calls f in another goroutine at each interval, until the returned function is called.
+func repeat(interval time.Duration, f func(now time.Time)) (stop func()) {
+	quit, quitted := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(quitted)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case now := <-ticker.C:
+				f(now)
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-quitted
 	}
 }
 

@@ -16,7 +16,8 @@ const errorTextsMax = 20
 // recorder counts the responses of one phase. One lock serves all clients: it is held for some 50
 // ns per request, and a request costs 20 µs or more.
 type recorder struct {
-	start time.Time
+	start   time.Time
+	observe func(latency time.Duration, at time.Time) // also called for each success; nil: none
 
 	mu      sync.Mutex
 	total   histogram.Histogram
@@ -40,6 +41,9 @@ func newRecorder(kinds int, start time.Time) *recorder {
 
 // success counts a request that succeeded at the given time after the given latency.
 func (r *recorder) success(kind int, latency time.Duration, at time.Time) {
+	if r.observe != nil {
+		r.observe(latency, at)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.total.Record(latency)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +30,7 @@ type report struct {
 	ByKind            map[string]latency `json:"by_kind_microseconds,omitempty"`
 	WorstSecond       *worst             `json:"worst_second,omitempty"`
 	Errors            errorReport        `json:"errors"`
+	Received          map[string]int64   `json:"received,omitempty"`
 	Server            *serverUsage       `json:"server,omitempty"`
 	// ClientMicrosPerRequest is bench's own CPU: where it is near or above the server's, the client
 	// limits the throughput.
@@ -164,6 +167,9 @@ func (r *report) text() string {
 	}
 	if r.WorstSecond != nil {
 		row("worst second", "second %d: %d requests, the slowest %s", r.WorstSecond.Second, r.WorstSecond.Requests, formatMicros(r.WorstSecond.SlowestMicros))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Received)) {
+		row("received", "%d %s, %s", r.Received[name], name, perSecond(float64(r.Received[name])/max(r.Seconds, 1e-9)))
 	}
 	if s := r.Server; s != nil {
 		row("server", "%s CPU per request (%s user, %s system), %.2f cores", formatMicros(s.CPUMicrosPerRequest), formatMicros(s.UserMicros), formatMicros(s.SystemMicros), s.Cores)

@@ -215,6 +215,7 @@ var scenarios = []scenario{
 	load("list-1000", "8 clients list 1,000 of 100,000 keys with their count", rangeKind, fillV3, clients(8, 8),
 		map[string]goal{cpu.name: {atMost: 0.1}}),
 	load("txn-1000", "1,000 clients compare a key's revision and put", txnKind, noFill, clients(100, 1000), nil),
+	load("txn-4-1000", "1,000 clients put 4 keys in a txn", txnPutKind, noFill, clients(100, 1000), nil),
 	load("v2-set-64", "64 clients set by v2", v2SetKind, noFill, clients(64, 64), v2SetGoal),
 	load("v2-set-256", "256 clients set by v2", v2SetKind, noFill, clients(256, 256), v2SetGoal),
 	load("v2-set-1", "one client sets by v2", v2SetKind, noFill, clients(1, 1), v2SetGoal),

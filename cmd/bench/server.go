@@ -26,8 +26,9 @@ const (
 
 // program is an etcd binary to compare.
 type program struct {
-	path string
-	args []string // flags beyond those that every server gets
+	path  string
+	args  []string // flags beyond those that every server gets
+	quota int64    // --quota-backend-bytes; 0 means 8 GiB
 }
 
 // server is a running program, as a child process, with its own directory and ports.
@@ -102,7 +103,8 @@ func (s *server) launch() error {
 		"--listen-client-urls=" + clientURL, "--advertise-client-urls=" + clientURL,
 		"--listen-peer-urls=" + peerURL, "--initial-advertise-peer-urls=" + peerURL,
 		"--initial-cluster=" + cmp.Or(s.cluster, s.name+"="+peerURL),
-		"--quota-backend-bytes=8589934592", // reaching a quota would end a fill early
+		// reaching a quota would end a fill early
+		fmt.Sprintf("--quota-backend-bytes=%d", cmp.Or(s.quota, int64(8<<30))),
 	}, s.args...)
 	if s.secret != nil {
 		args = append(args, s.secret.flags...)

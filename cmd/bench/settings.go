@@ -40,6 +40,13 @@ type settings struct {
 	start        string
 	reads        float64
 	batch        int
+	scatter      bool
+	ops          int
+	firstLease   int64
+	ttl          int64 // seconds, of leases
+	together     bool
+	hold         bool // stay connected after the report until interrupted
+	ticks        bool // report the number of requests while they run
 
 	user string // v2: NAME:PASSWORD of every request; "" means none
 
@@ -98,6 +105,9 @@ func defaultSettings() settings {
 		start:       "first",
 		reads:       0.9,
 		batch:       128,
+		ops:         4,
+		firstLease:  1 << 40,
+		ttl:         keepAliveTTL,
 		output:      "text",
 	}
 }
@@ -160,6 +170,7 @@ func (s *settings) registerCommon(flags *flag.FlagSet) {
 	flags.Float64Var(&s.rate, "rate", s.rate, "requests per second over all clients; latency then counts from when a request was due; 0: no limit")
 	flags.DurationVar(&s.patience, "patience", s.patience, "stop when no request succeeded for this long")
 	flags.IntVar(&s.pid, "pid", s.pid, "PID of the server on this machine: report its CPU per request and memory")
+	flags.BoolVar(&s.ticks, "ticks", false, "every 100ms, print how many requests have completed as a line of JSON before the report")
 	flags.StringVar(&s.output, "o", s.output, "`format` of the report: text or json")
 	flags.StringVar(&s.tls.ca, "cacert", "", "CA `file` to verify https endpoints with")
 	flags.StringVar(&s.tls.cert, "cert", "", "client certificate `file`")
@@ -172,7 +183,7 @@ func (s *settings) check() error {
 	positive := []struct {
 		flag  string
 		value int
-	}{{"connections", s.connections}, {"clients", s.clients}, {"keys", s.keys}, {"limit", s.limit}, {"batch", s.batch}}
+	}{{"connections", s.connections}, {"clients", s.clients}, {"keys", s.keys}, {"limit", s.limit}, {"batch", s.batch}, {"ops", s.ops}}
 	for _, p := range positive {
 		if p.value < 1 {
 			return fmt.Errorf("-%s %d: want at least 1", p.flag, p.value)
@@ -185,6 +196,8 @@ func (s *settings) check() error {
 		return errors.New("-value-size, -total, -duration, -warmup and -rate must not be negative")
 	case s.patience <= 0:
 		return fmt.Errorf("-patience %v: want more than 0", s.patience)
+	case s.ttl < 1 || s.firstLease < 1:
+		return errors.New("want a -ttl and a -first-lease of at least 1")
 	case s.reads < 0 || s.reads > 1:
 		return fmt.Errorf("-reads %v: want a share between 0 and 1", s.reads)
 	case s.start != "first" && s.start != "random":

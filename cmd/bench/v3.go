@@ -52,7 +52,7 @@ func dialV3(ctx context.Context, s settings) (*v3Conns, error) {
 // newV3Conn makes a connection that connects on first use and retries at once when refused: the
 // connection is established the moment a starting server listens, not after gRPC's usual back-off
 // of a second and more.
-func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
+func newV3Conn(to endpoint, files tlsFiles, further ...grpc.DialOption) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
 	if to.scheme == "https" {
 		config, err := files.load()
@@ -62,11 +62,13 @@ func newV3Conn(to endpoint, files tlsFiles) (*grpc.ClientConn, error) {
 		security = credentials.NewTLS(config)
 	}
 	retry := backoff.Config{BaseDelay: 2 * time.Millisecond, Multiplier: 1, MaxDelay: 2 * time.Millisecond}
-	conn, err := grpc.NewClient("passthrough:///"+to.address,
+	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(security),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 20 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)),
+	}, further...)
+	conn, err := grpc.NewClient("passthrough:///"+to.address, options...)
 	if err != nil {
 		return nil, fmt.Errorf("make connection to %s: %w", to.address, err)
 	}

@@ -44,8 +44,7 @@ func openWatchers(ctx context.Context, s settings, n int, key func(i int) []byte
 	var group sync.WaitGroup
 	failed := make(chan error, 2*watchStreams)
 	for at := range min(watchStreams, n) {
-		stream, err := conns.conns[at%len(conns.conns)].NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
-			pb.Watch_Watch_FullMethodName, grpc.ForceCodecV2(rawCodec{}))
+		stream, err := newWatchStream(ctx, conns.conns[at%len(conns.conns)])
 		if err != nil {
 			w.close()
 			return nil, err
@@ -84,6 +83,12 @@ func openWatchers(ctx context.Context, s settings, n int, key func(i int) []byte
 	}
 }
 
+// newWatchStream opens a watch stream that receives rawResponses.
+func newWatchStream(ctx context.Context, conn *grpc.ClientConn) (grpc.ClientStream, error) {
+	return conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+		pb.Watch_Watch_FullMethodName, grpc.ForceCodecV2(rawCodec{}))
+}
+
 func (w *watchers) close() {
 	w.cancel()
 	w.v3Conns.close()
@@ -108,7 +113,7 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(b)}, err
 }
 
-var errBadAnswer = errors.New("watch: malformed response")
+var errMalformedResponse = errors.New("watch: malformed response")
 
 // Unmarshal implements encoding.CodecV2.
 func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
@@ -120,7 +125,7 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	for b := buffer.ReadOnlyData(); len(b) > 0; {
 		num, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return errBadAnswer
+			return errMalformedResponse
 		}
 		b = b[n:]
 		if num == 4 { // canceled
@@ -128,14 +133,14 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 		}
 		if num != 11 {
 			if n = protowire.ConsumeFieldValue(num, kind, b); n < 0 {
-				return errBadAnswer
+				return errMalformedResponse
 			}
 			b = b[n:]
 			continue
 		}
 		event, n := protowire.ConsumeBytes(b)
 		if n < 0 {
-			return errBadAnswer
+			return errMalformedResponse
 		}
 		b = b[n:]
 		a.events++

@@ -27,6 +27,11 @@ type workload interface {
 	close()
 }
 
+// A counting workload also reports what it has received, by name.
+type counting interface {
+	counters() map[string]int64
+}
+
 // workloadKind is a row of the table of workloads.
 type workloadKind struct {
 	name     string
@@ -43,7 +48,8 @@ type workloadKind struct {
 }
 
 var workloadKinds = []workloadKind{
-	putKind, getKind, rangeKind, txnKind, mixedKind, keepAliveKind, keepAliveOnceKind, leaseFleetKind, fillKind, v2SetKind, v2GetKind, connectKind,
+	putKind, getKind, rangeKind, txnKind, txnPutKind, mixedKind, keepAliveKind, keepAliveOnceKind, leaseFleetKind, fillKind,
+	v2SetKind, v2GetKind, connectKind, dialKind, grantKind, renewKind, watchKind, backupKind,
 }
 
 func findWorkload(name string) (workloadKind, bool) {

@@ -1,8 +1,8 @@
-// Package timeline records how many operations completed, and how long puts took, over the phases of
-// a long run.
+// Package timeline records how many operations completed, and how long puts took, over the phases
+// of a long run.
 //
-// It owns the division of time: phases, which the caller begins, slots of equal width within a phase,
-// and windows, which are cut from the slots afterwards. It has no clock and no format.
+// It owns the division of time: phases, which the caller begins, slots of equal width within a
+// phase, and windows, which are cut from the slots afterwards. It has no clock and no format.
 //
 // Invariants:
 //   - A phase has at most maxSlots slots: when it lasts longer, the slots double their width
@@ -148,6 +148,18 @@ func (t *Timeline) Recent(length time.Duration, now time.Time) Window {
 	p := t.phases[len(t.phases)-1]
 	first := max(0, int(now.Add(-length).Sub(p.start)/p.width))
 	return p.window(t.start, min(first, len(p.slots)), len(p.slots), now)
+}
+
+// Done returns the operations that have completed in the present phase.
+func (t *Timeline) Done() (n uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open {
+		for _, s := range t.phases[len(t.phases)-1].slots {
+			n += s.work
+		}
+	}
+	return n
 }
 
 // Phases returns all phases, each cut into at most n windows.

@@ -12,7 +12,8 @@ func at(seconds float64) time.Time {
 	return start.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// The windows of a phase cover it without gaps, and each put is in the window in which it completed.
+// The windows of a phase cover it without gaps, and each put is in the window in which it
+// completed.
 func TestWindows(t *testing.T) {
 	line := New(start)
 	line.Put(time.Hour, at(0)) // before any phase: not recorded

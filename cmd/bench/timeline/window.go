@@ -51,8 +51,8 @@ func (p *phase) cut(start time.Time, n int) Phase {
 	return result
 }
 
-// window sums the slots from first up to last. The last slot of a phase is only as long as the phase
-// lasted in it.
+// window sums the slots from first up to last. The last slot of a phase is only as long as the
+// phase lasted in it.
 func (p *phase) window(start time.Time, first, last int, end time.Time) Window {
 	from, to := p.start.Add(time.Duration(first)*p.width), p.start.Add(time.Duration(last)*p.width)
 	if last >= len(p.slots) {
