@@ -49,6 +49,10 @@ RACE ?= ./cmd/... ./internal/... $(if $(wildcard sim),./sim/...) $(if $(wildcard
 # The server that `make bench` compares ours with, and further flags of `bench compare`, for example BENCHFLAGS=-short.
 THEIRS ?= /usr/bin/etcd
 BENCHFLAGS ?= -runs 3 -o markdown
+# The sizes of `make bench-large` and `make bench-many`, which end within some minutes. Without these flags the programs
+# use the sizes of their full runs (docs/performance.md).
+LARGEFLAGS ?= -keys 1000000 -history 2GiB -batch 16
+MANYFLAGS ?= -leases 100000 -together 20000 -watches 200000 -connections 5000
 
 # The tests of the Go client that a gRPC proxy cannot pass, as etcd's cannot (docs/compatibility.md says why).
 BEHIND_SKIP := TestHeaders|TestMembers|TestV2Members|TestWatchLimit
@@ -64,10 +68,10 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build console console-large install dist deb image imagecheck test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench generate man deps
+.PHONY: help run cluster build console console-large install dist deb image imagecheck test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench bench-large bench-many generate man deps
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: build ## build, and start a single member on 127.0.0.1:PORT (2379; data in ./default.etcd)
 	exec $(BIN)/etcd $(PORTFLAGS) $(ARGS)
@@ -167,6 +171,12 @@ lint: build ## gofumpt, go vet, golangci-lint, import layers, compatibility page
 bench: build ## compare ours with Debian's etcd, run by run, on fresh directories; with CLUSTER=3, clusters of three
 	@[ '$(THEIRS)' != /usr/bin/etcd ] || CI=true scripts/clients etcd-server
 	$(BIN)/bench compare -ours $(BIN)/etcd -theirs $(THEIRS) $(if $(CLUSTER),-cluster) $(BENCHFLAGS)
+
+bench-large: build ## many keys and a long history: puts' latency while filling, backing up, compacting; restart, reads; LARGEFLAGS
+	$(BIN)/bench large -server $(BIN)/etcd -svg $(BIN)/large.svg -o markdown $(LARGEFLAGS)
+
+bench-many: build ## many leases, watches and connections, and the puts' latency beside each; MANYFLAGS
+	$(BIN)/bench many -server $(BIN)/etcd -svg $(BIN)/many.svg -o markdown $(MANYFLAGS)
 
 man: build ## write the man pages to bin/share/man/man1
 	scripts/manpages $(BIN) $(BIN)/share/man/man1

@@ -77,6 +77,21 @@ func (b *background) read(from io.Reader, line *timeline.Timeline) {
 	_, _ = io.Copy(io.Discard, from) // its end is the process's
 }
 
+// awaitFirst waits until the workload has completed an operation.
+func (b *background) awaitFirst(ctx context.Context) error {
+	for b.done.Load() == 0 {
+		select {
+		case <-b.reported:
+			_, err := b.wait(ctx)
+			return errors.Join(fmt.Errorf("bench %s: nothing was completed", b.name), err)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(tickInterval):
+		}
+	}
+	return nil
+}
+
 // wait returns the report once the workload has completed.
 func (b *background) wait(ctx context.Context) (*report, error) {
 	select {

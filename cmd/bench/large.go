@@ -141,6 +141,9 @@ func (l *largeRun) whileOverwriting(ctx context.Context, name string, f func() e
 			return err
 		}
 		defer load.kill()
+		if err := load.awaitFirst(ctx); err != nil {
+			return err
+		}
 		atLeast := time.After(l.phaseLength)
 		if err := f(); err != nil {
 			return err
@@ -201,13 +204,13 @@ func (l *largeRun) killAndRestart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer load.kill()
+	if err := load.awaitFirst(ctx); err != nil {
+		return err
+	}
 	sleep(ctx, l.phaseLength/2)
-	written := load.done.Load()
 	l.server.kill()
 	load.kill() // its last requests have failed
-	if written == 0 {
-		return errors.New("kill: the load wrote nothing before the server was killed")
-	}
 	took, err := l.server.start(ctx)
 	if err != nil {
 		return fmt.Errorf("restart: %w", err)

@@ -132,10 +132,18 @@ func (s *stub) Txn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error)
 		}
 	}
 	s.revision++
+	response := &pb.TxnResponse{Header: s.header(), Succeeded: true}
+	seen := map[string]bool{}
 	for _, op := range r.Success {
-		s.put(op.GetRequestPut())
+		put := op.GetRequestPut()
+		if seen[string(put.Key)] {
+			return nil, status.Error(codes.InvalidArgument, "etcdserver: duplicate key given in txn request")
+		}
+		seen[string(put.Key)] = true
+		s.put(put)
+		response.Responses = append(response.Responses, &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: &pb.PutResponse{}}})
 	}
-	return &pb.TxnResponse{Header: s.header(), Succeeded: true}, nil
+	return response, nil
 }
 
 // serve starts the stub on a free port and returns its address.
@@ -191,6 +199,14 @@ func TestV3WorkloadsEndToEnd(t *testing.T) {
 	run("fill -keys 300 -batch 128 -clients 4 -connections 2", 3)
 	if len(s.keys) != 300 || s.txns.Load() != 3 {
 		t.Fatalf("fill left %d keys after %d txns, want 300 and 3", len(s.keys), s.txns.Load())
+	}
+	run("fill -keys 131 -batch 10 -clients 4 -scatter -prefix /scattered/", 14)
+	run("fill -keys 50 -batch 1 -prefix /single/", 50)
+	if len(s.keys) != 300+131+50 || s.txns.Load() != 3+14 || s.puts.Load() != 50 {
+		t.Fatalf("fills left %d keys after %d txns and %d puts, want 481, 17 and 50", len(s.keys), s.txns.Load(), s.puts.Load())
+	}
+	if r := run("txn-put -ops 5 -keys 7 -total 40 -clients 3 -prefix /t/", 40); r.KeysPerSecond <= r.RequestsPerSecond {
+		t.Errorf("txn-put -ops 5: %v keys a second in %v requests", r.KeysPerSecond, r.RequestsPerSecond)
 	}
 	run("get -keys 300 -total 100 -clients 6 -connections 3", 100)
 	run("get -keys 300 -total 100 -serializable", 100)
