@@ -20,7 +20,8 @@ import (
 	"cairn/test/harness"
 )
 
-// long runs `bench large` or `bench many` on a real server, in a small form, and returns the report.
+// long runs `bench large` or `bench many` on a real server, in a small form, and returns the
+// report.
 func long(t *testing.T, commandLine string) longReport {
 	t.Helper()
 	dir := t.TempDir()
@@ -103,7 +104,8 @@ func TestLarge(t *testing.T) {
 			t.Errorf("figure %q is %v", name, r.fact(name))
 		}
 	}
-	// A compressed backup of random values of a 64 character alphabet has at least half of their bytes.
+	// A compressed backup of random values of a 64 character alphabet has at least half of their
+	// bytes.
 	if got := r.fact("backup"); got < 3000*128/2 {
 		t.Errorf("a backup of 3000 values of 128 B has %v bytes", got)
 	}
