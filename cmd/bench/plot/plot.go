@@ -109,8 +109,8 @@ func (f Figure) end() float64 {
 	return end
 }
 
-// writeBands shades every second band and numbers all. Numbers of narrow bands move to the right, so
-// that they stay apart.
+// writeBands shades every second band and numbers all. Numbers of narrow bands move to the right,
+// so that they stay apart.
 func (f Figure) writeBands(b *bytes.Buffer, x func(float64) float64, top int) {
 	last := math.Inf(-1)
 	for i, band := range f.Bands {
