@@ -68,10 +68,10 @@ type EntryResults struct {
 // entry, unless LimitMemory sets another one.
 const batchBytesMax = 64 << 20
 
-// LimitMemory sets how many bytes the cache of recently written values, and the changes of a batch,
+// LimitMemory sets how many bytes the cache of recently used values, and the changes of a batch,
 // may take. It is called before the first entry is applied.
 func (m *Machine) LimitMemory(recent int, batch int64) {
-	m.w.LimitRecent(recent)
+	m.w.LimitCache(recent)
 	m.batchBytes = batch
 }
 

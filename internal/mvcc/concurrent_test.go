@@ -193,6 +193,7 @@ func compactedUnpublished(t *testing.T) *state {
 	st.check(st.command(put(keyN(0), "new")))
 	st.check(st.w.Compact(103))
 	st.commitUnpublished()
+	st.s.cache.suspend(true) // reads go to the tables
 	return st
 }
 

@@ -9,7 +9,7 @@ import (
 	"cairn/test/heap"
 )
 
-// TestHeapOfRecent writes much more than the cache of recently written values may take, with large
+// TestHeapOfRecent writes much more than the cache of recently used values may take, with large
 // and with small values.
 func TestHeapOfRecent(t *testing.T) {
 	for _, bytes := range []int{10, 1000, 30_000} {

@@ -82,6 +82,7 @@ type Store struct {
 	// replacing is set while the state store is being replaced, see Replacement.
 	replacing    atomic.Pointer[Replacement]
 	replacements atomic.Uint64 // number of completed replacements
+	cache        cache
 }
 
 // Open returns the key space in db as of the given revisions, which the caller stores together with
@@ -91,7 +92,7 @@ func Open(db *storage.Store, revision, compactRevision int64) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db}
+	s := &Store{db: db, cache: cache{recent: recent{bytesMax: recentBytesMax}, suspended: head.Loading}}
 	s.head.Store(head)
 	return s, nil
 }

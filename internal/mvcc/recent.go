@@ -3,15 +3,14 @@ package mvcc
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"hash/maphash"
 
 	"cairn/internal/invariant"
-	"cairn/internal/storage"
 )
 
-// recent caches the most recently written values of table c. Every put needs the version that it
-// replaces, and recently written keys tend to be written again; a hit saves a lookup in the store.
+// recent holds the most recently written and read values of table c, see cache. Every put needs the
+// version that it replaces, and keys that were used tend to be used again; a hit saves a lookup in
+// the store.
 //
 // The entries are in chunks of bytes, and the index by key has hashes and positions only, so that
 // the garbage collector has nothing to scan. A new value of a present key takes the place of the
@@ -21,7 +20,8 @@ import (
 // moves to where the next entry is written. Memory is taken chunk by chunk, as it is needed.
 //
 // Invariant: a cached value equals the value in table c, or is a tombstone that a sweep has removed
-// from there. In builds with the tag invariants, Writer.checkRecent checks it at each hit.
+// from there, or will be replaced before the head with its successor is published. In builds with
+// the tag invariants, checkCached checks it at each hit.
 type recent struct {
 	bytesMax int // of chunks and index together
 
@@ -35,7 +35,7 @@ type recent struct {
 }
 
 const (
-	recentBytesMax      = 48 << 20 // bytesMax unless LimitRecent is called
+	recentBytesMax      = 48 << 20 // bytesMax unless LimitCache is called
 	recentValueBytesMax = 32 << 10 // largest value, and key, that is cached
 	recentChunkBytes    = 1 << 20
 	recentAlign         = 16
@@ -181,13 +181,18 @@ func (r *recent) makeRoom(size int) {
 	}
 }
 
+// full reports whether all memory is taken: from now on, new entries replace old ones.
+func (r *recent) full() bool {
+	return (len(r.chunks)+1)*recentChunkBytes+r.index.bytes() > r.bytesMax
+}
+
 // nextChunk ends the current chunk, and continues with a new one, or else with the oldest.
 func (r *recent) nextChunk() {
 	if r.head < recentChunkBytes {
 		binary.LittleEndian.PutUint32(r.chunks[r.current][r.head:], 0)
 	}
 	r.head, r.tail = 0, 0
-	if (len(r.chunks)+1)*recentChunkBytes+r.index.bytes() <= r.bytesMax {
+	if !r.full() {
 		// Behind the last chunk, so that the next one remains the oldest.
 		r.chunks = append(r.chunks, make([]byte, recentChunkBytes))
 		r.current, r.tail = len(r.chunks)-1, recentChunkBytes
@@ -266,15 +271,4 @@ func (x *recentIndex) remove(slot int) {
 		}
 	}
 	x.slots[slot] = 0
-}
-
-// checkRecent checks a value that was found against table c.
-func (w *Writer) checkRecent(key, cached []byte) {
-	stored, err := w.s.db.Get(key, nil)
-	if errors.Is(err, storage.ErrNotFound) {
-		n, err := decodeNode(cached)
-		invariant.Check(err == nil && n.Deleted && n.Mod.Main <= w.head.CompactRevision, "key %q: remembered %x, stored nothing: %v", key, cached, err)
-		return
-	}
-	invariant.Check(err == nil && bytes.Equal(stored, cached), "key %q: remembered %x, stored %x: %v", key, cached, stored, err)
 }

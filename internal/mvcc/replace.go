@@ -24,6 +24,7 @@ type Replacement struct {
 func (s *Store) BeginReplace() *Replacement {
 	r := &Replacement{s: s, done: make(chan struct{})}
 	s.replacing.Store(r)
+	s.cache.suspend(true)
 	return r
 }
 
@@ -44,6 +45,7 @@ func (r *Replacement) Publish(revision, compactRevision int64) error {
 
 // Done lets readers continue, whether or not Publish was called.
 func (r *Replacement) Done() {
+	r.s.cache.suspend(r.s.head.Load().Loading)
 	r.s.replacements.Add(1)
 	r.s.replacing.Store(nil)
 	close(r.done)
@@ -70,7 +72,6 @@ func (w *Writer) Forget() error {
 	}
 	clear(w.events)
 	w.events, w.first, w.bytes = w.events[:0], 0, 0
-	w.recent = recent{bytesMax: w.recent.bytesMax}
 	w.counts = countsEdit{}
 	w.swept = kv.Revision{}
 	return nil

@@ -58,7 +58,8 @@ func (w *Writer) Restart(revision int64) error {
 	w.b.Set(loadingKey, nil)
 	none := &counts{chunks: []*countChunk{{starts: []string{""}, live: []int64{0}}}}
 	w.head = Head{Revision: revision, CompactRevision: compacted, compactedBefore: compacted, Mixed: w.head.Mixed, Loading: true, counts: none}
-	w.recent, w.swept = recent{bytesMax: w.recent.bytesMax}, kv.Revision{}
+	w.s.cache.suspend(true)
+	w.swept = kv.Revision{}
 	w.counts = countsEdit{}
 	w.counts.begin(none)
 	return nil

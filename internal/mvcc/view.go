@@ -32,8 +32,6 @@ type source interface {
 	overtaken(rev int64) error
 }
 
-func (s *Store) lend(key []byte) ([]byte, io.Closer, error) { return s.db.Lend(key) }
-
 func (s *Store) cursor(lower, upper []byte) cursor { return s.db.NewIter(lower, upper) }
 
 func (s *Store) event(rev kv.Revision) (event, error) {

@@ -34,10 +34,9 @@ type Writer struct {
 	first  int
 	// bytes is the size of the batch's events, commandBytes that of the open command's.
 	bytes, commandBytes int64
-	mem                 arena   // the memory that results and events refer to
-	nodes               scratch // encoded nodes, which the batch refers to until it is committed
-	recent              recent
-	buf, key            []byte        // scratch space within one function
+	mem                 arena         // the memory that results and events refer to
+	nodes               scratch       // encoded nodes, which the batch refers to until it is committed
+	buf, key, cached    []byte        // scratch space within one function
 	path                []kv.Revision // scratch space for the path of a new chain
 	oldPath             []kv.Revision // scratch space for the path of the chain that newest returns
 	// swept is the revision below which SweepTombstones has removed all tombstones.
@@ -47,14 +46,13 @@ type Writer struct {
 // NewWriter returns the writer of s.
 func (s *Store) NewWriter() *Writer {
 	return &Writer{
-		s: s, recent: recent{bytesMax: recentBytesMax},
-		path: make([]kv.Revision, 0, chainPathMax+1), oldPath: make([]kv.Revision, 0, chainPathMax),
+		s: s, path: make([]kv.Revision, 0, chainPathMax+1), oldPath: make([]kv.Revision, 0, chainPathMax),
 	}
 }
 
-// LimitRecent sets how many bytes the cache of recently written values may take. It is called
-// before the first batch.
-func (w *Writer) LimitRecent(bytes int) { w.recent.bytesMax = bytes }
+// LimitCache sets how many bytes the cache of recently used values may take. It is called before the
+// first batch and the first read.
+func (w *Writer) LimitCache(bytes int) { w.s.cache.limit(bytes) }
 
 // Begin starts a batch, whose writes go to b. Key and value slices given to the
 // batch's commands must stay unchanged until Publish.
@@ -143,8 +141,11 @@ func (w *Writer) Fail() { w.s.committing.Unlock() }
 func (w *Writer) Publish() {
 	for i := range w.events {
 		if e := &w.events[i]; !e.Dir {
-			w.recent.put(e.Key, e.node)
+			w.s.cache.put(e.Key, e.node)
 		}
+	}
+	if w.head.Loading || w.s.head.Load().Loading {
+		w.s.cache.suspend(w.head.Loading) // Load changes table c without events
 	}
 	head := w.head
 	w.s.head.Store(&head)
@@ -361,8 +362,8 @@ func (w *Writer) count(v view, lower, upper []byte) (int64, error) {
 	return n, nil
 }
 
-// lend finds a recent version without reading the store. The cache changes only when a batch is
-// published, so its bytes are valid during the command.
+// lend finds the versions of the batch and cached ones without reading the store. The bytes are
+// valid until the next call.
 func (w *Writer) lend(key []byte) ([]byte, io.Closer, error) {
 	value, deleted, changed := w.b.Own(key)
 	switch {
@@ -372,11 +373,12 @@ func (w *Writer) lend(key []byte) ([]byte, io.Closer, error) {
 		return value, nil, nil
 	}
 	if key[0] == byte(storage.TableCurrent) {
-		if value, ok := w.recent.get(key[1:]); ok {
+		var ok bool
+		if w.cached, ok, _ = w.s.cache.get(w.cached[:0], key[1:]); ok {
 			if invariant.Enabled {
-				w.checkRecent(key, value)
+				w.checkCached(key, w.cached)
 			}
-			return value, nil, nil
+			return w.cached, nil, nil
 		}
 	}
 	return w.s.db.Lend(key)
