@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"sync"
 
 	"cairn/internal/invariant"
@@ -24,8 +23,8 @@ type cache struct {
 	recent recent
 	// suspended is set while table c changes by other ways than put: then the cache is empty.
 	suspended bool
-	// changes counts the calls of put and suspend.
-	changes uint64
+	// changes counts the calls of put and suspend, offers those of fill since the cache is full.
+	changes, offers uint64
 }
 
 // fillEvery is how many values readers offer for each that is added once the cache is full, so that
@@ -55,8 +54,13 @@ func (c *cache) put(key, value []byte) {
 func (c *cache) fill(key, value []byte, at uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.suspended || c.changes != at || c.recent.full() && rand.Uint32()%fillEvery != 0 {
+	if c.suspended || c.changes != at {
 		return
+	}
+	if c.recent.full() {
+		if c.offers++; c.offers%fillEvery != 0 {
+			return
+		}
 	}
 	c.recent.put(key, value)
 }

@@ -35,7 +35,8 @@ type Writer struct {
 	// bytes is the size of the batch's events, commandBytes that of the open command's.
 	bytes, commandBytes int64
 	mem                 arena         // the memory that results and events refer to
-	nodes               scratch       // encoded nodes, which the batch refers to until it is committed
+	// encoded nodes, which the batch refers to until it is committed
+	nodes               scratch
 	buf, key, cached    []byte        // scratch space within one function
 	path                []kv.Revision // scratch space for the path of a new chain
 	oldPath             []kv.Revision // scratch space for the path of the chain that newest returns
@@ -50,8 +51,8 @@ func (s *Store) NewWriter() *Writer {
 	}
 }
 
-// LimitCache sets how many bytes the cache of recently used values may take. It is called before the
-// first batch and the first read.
+// LimitCache sets how many bytes the cache of recently used values may take. It is called before
+// the first batch and the first read.
 func (w *Writer) LimitCache(bytes int) { w.s.cache.limit(bytes) }
 
 // Begin starts a batch, whose writes go to b. Key and value slices given to the
