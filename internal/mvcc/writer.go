@@ -34,12 +34,12 @@ type Writer struct {
 	first  int
 	// bytes is the size of the batch's events, commandBytes that of the open command's.
 	bytes, commandBytes int64
-	mem                 arena         // the memory that results and events refer to
+	mem                 arena // the memory that results and events refer to
 	// encoded nodes, which the batch refers to until it is committed
-	nodes               scratch
-	buf, key, cached    []byte        // scratch space within one function
-	path                []kv.Revision // scratch space for the path of a new chain
-	oldPath             []kv.Revision // scratch space for the path of the chain that newest returns
+	nodes            scratch
+	buf, key, cached []byte        // scratch space within one function
+	path             []kv.Revision // scratch space for the path of a new chain
+	oldPath          []kv.Revision // scratch space for the path of the chain that newest returns
 	// swept is the revision below which SweepTombstones has removed all tombstones.
 	swept kv.Revision
 }
