@@ -5,7 +5,8 @@
 // goroutine that waits for it. It knows neither flags nor health of the programs; packages harness
 // (one server) and fleet (clusters) do.
 //
-// Invariant: Exited is closed only after the process has ended and has been waited for.
+// Invariants: Exited is closed only after the process has ended and has been waited for
+// [TestProcessEnds]; no two processes of tests have one port at the same time [TestReserve].
 //
 // Concurrency: all methods may be called at the same time.
 package process
@@ -14,8 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -129,42 +128,4 @@ func (p *Process) Await(ctx context.Context) (*os.ProcessState, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("process %d still runs: %w", p.PID(), context.Cause(ctx))
 	}
-}
-
-// The ports that FreeAddress chooses from are outside the range of ephemeral ports (from 32768 on),
-// so that no outgoing connection takes one between two starts of a server.
-const (
-	firstPort = 22000
-	portCount = 10000
-)
-
-// given are the addresses that FreeAddress has returned lately.
-var given = struct {
-	sync.Mutex
-	addresses map[string]bool
-}{addresses: map[string]bool{}}
-
-// FreeAddress returns an address on an IP address of this machine on which no process listens, and
-// which it has not returned lately: the servers that a test starts later may not listen yet.
-func FreeAddress(ip string) (string, error) {
-	given.Lock()
-	defer given.Unlock()
-	if len(given.addresses) > portCount/4 {
-		clear(given.addresses)
-	}
-	var last error
-	for range 1000 {
-		address := fmt.Sprintf("%s:%d", ip, firstPort+rand.IntN(portCount))
-		if given.addresses[address] {
-			continue
-		}
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			last = err
-			continue
-		}
-		given.addresses[address] = true
-		return address, l.Close()
-	}
-	return "", fmt.Errorf("find a free port on %s: %w", ip, last)
 }

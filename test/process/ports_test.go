@@ -1,0 +1,54 @@
+package process
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+)
+
+// TestFreeAddress: the address can be used, and is not chosen again meanwhile.
+func TestFreeAddress(t *testing.T) {
+	address, err := FreeAddress("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := FreeAddress("192.0.2.1"); err == nil {
+		t.Error("found an address on an IP address that this machine does not have")
+	}
+}
+
+// TestReserve: a port that one process has reserved is refused to another one until the first has
+// ended. Two open files are to the system what two processes are.
+func TestReserve(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ports")
+	open := func() *reservations {
+		r, err := openReservations(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.file.Close() })
+		return r
+	}
+	one, other := open(), open()
+	for range 2 {
+		if err := one.reserve(firstPort); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.reserve(firstPort); !errors.Is(err, errReserved) {
+		t.Errorf("reserved by two: %v", err)
+	}
+	if err := other.reserve(firstPort + 1); err != nil {
+		t.Errorf("another port: %v", err)
+	}
+	one.file.Close()
+	if err := other.reserve(firstPort); err != nil {
+		t.Errorf("a port whose process has ended: %v", err)
+	}
+}
