@@ -15,14 +15,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"cairn/test/harness"
@@ -121,12 +124,35 @@ func (c *cluster) bearer(token string, members ...*member) *clientv3.Client {
 	for _, m := range members {
 		endpoints = append(endpoints, m.client)
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: patience, Logger: zap.NewNop(), Token: token})
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: endpoints, DialTimeout: patience, Logger: zap.NewNop(), Token: token, DialOptions: []grpc.DialOption{harness.Patient()},
+	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// addLearner adds a learner. Changes are refused as unhealthy until the members have been connected
+// for some time.
+func (c *cluster) addLearner(client *clientv3.Client, m *member) (added *clientv3.MemberAddResponse) {
+	c.t.Helper()
+	c.eventually("add a learner", func(ctx context.Context) (err error) {
+		added, err = client.MemberAddAsLearner(ctx, []string{m.peer})
+		if !errors.Is(err, rpctypes.ErrPeerURLExist) {
+			return err
+		}
+		// An earlier attempt that timed out had been applied.
+		list, err := client.MemberList(ctx)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(list.Members, func(l *etcdserverpb.Member) bool { return slices.Contains(l.PeerURLs, m.peer) })
+		added = &clientv3.MemberAddResponse{Header: list.Header, Member: list.Members[i], Members: list.Members}
+		return nil
+	})
+	return added
 }
 
 // eventually retries until it succeeds.
