@@ -59,7 +59,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 		runtime.Gosched()
 	}
 	if err := s.Shutdown(ctx); err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	wg.Wait()
 }
@@ -200,7 +200,7 @@ func TestConnectTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	nc.Write([]byte("PRI * HT"))
 	if n, err := nc.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(n, err)
@@ -312,7 +312,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	cc.Close()
 	s.Close()
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<16)
 			t.Fatalf("goroutines %d, before %d\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])

@@ -38,7 +38,9 @@ func TestClose(t *testing.T) {
 	for writes.Load() < 50 {
 		time.Sleep(time.Millisecond)
 	}
-	closeMember(t, m)
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
 	wg.Wait()
 	ctx := context.Background()
 	if _, err := put(m, "late", "x"); !errors.Is(err, ErrStopped) {

@@ -124,6 +124,10 @@ func TestReadersBesideWriter(t *testing.T) {
 	o := overlap{state: testState(t), churn: 700}
 	var stop atomic.Bool
 	var wg sync.WaitGroup
+	defer func() {
+		stop.Store(true)
+		wg.Wait()
+	}()
 	var reads, compacted atomic.Int64
 	for r := range 3 {
 		wg.Add(1)

@@ -92,7 +92,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // waiting waits until so many watchers exist, as /v2/stats/store counts them.
 func (s *pollSite) waiting(n int64) {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); s.handler.counters.Watchers.Load() != n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.handler.counters.Watchers.Load() != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%d watch, want %d", s.handler.counters.Watchers.Load(), n)
 		}
@@ -257,11 +257,14 @@ func TestManyPolls(t *testing.T) {
 		t.Fatal(first, err)
 	}
 	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	for range pollers {
 		all.Go(func() {
 			for i := range changes {
 				want := fmt.Sprintf(`"modifiedIndex":%d,`, index+1+i)
-				if got := s.rest(s.begin(t.Context(), "", http.MethodGet, fmt.Sprintf("/a?wait=true&waitIndex=%d", index+1+i))); !strings.Contains(got, want) {
+				if got := s.rest(s.begin(ctx, "", http.MethodGet, fmt.Sprintf("/a?wait=true&waitIndex=%d", index+1+i))); !strings.Contains(got, want) {
 					t.Errorf("got %q, want %s", got, want)
 					return
 				}

@@ -40,7 +40,7 @@ func (f *fixture) with(token string) context.Context {
 // bearer is a client with a fixed token, which it does not replace when it is refused.
 func (f *fixture) bearer(token string) *clientv3.Client {
 	f.t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{f.server.URL()}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), Token: token})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{f.server.URL()}, DialTimeout: time.Minute, Logger: zap.NewNop(), Token: token})
 	must(f.t, err)
 	f.t.Cleanup(func() { _ = client.Close() }) // the server may have closed its connection
 	return client
@@ -86,7 +86,7 @@ func TestTokensOutliveARestart(t *testing.T) {
 func TestTokenTTL(t *testing.T) {
 	f := secured(t, "--auth-token-ttl=1", "--bcrypt-cost=4")
 	token := f.token("root", "rp")
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		// longer than its TTL: also on a slow machine it has expired
 		time.Sleep(1100 * time.Millisecond)
 		_, err := f.bearer(token).Put(f.ctx, "k", "v")
@@ -141,10 +141,11 @@ func TestJWT(t *testing.T) {
 func TestLoginStorm(t *testing.T) {
 	f := secured(t)
 	token := f.token("root", "rp")
-	ctx, cancel := context.WithCancel(f.ctx)
-	defer cancel()
 	var guesses atomic.Int64
 	var storm sync.WaitGroup
+	defer storm.Wait()
+	ctx, cancel := context.WithCancel(f.ctx)
+	defer cancel()
 	for range 64 {
 		storm.Go(func() {
 			for ctx.Err() == nil {

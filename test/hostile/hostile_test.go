@@ -131,18 +131,22 @@ func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) (m mea
 	t.Helper()
 	before := x.resident(t)
 	var peak atomic.Int64
-	watching := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		for {
 			select {
-			case <-watching:
+			case <-ctx.Done():
 				return
 			case <-time.After(10 * time.Millisecond):
 				peak.Store(max(peak.Load(), x.resident(t)))
 			}
 		}
+	}()
+	defer func() { // when the test has failed
+		cancel()
+		<-watched
 	}()
 	start, member, attacker := time.Now(), x.memberCPU(t), ownCPU(t)
 	x.good.start(t)
@@ -152,7 +156,7 @@ func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) (m mea
 	took := time.Since(start)
 	member, attacker = x.memberCPU(t)-member, ownCPU(t)-attacker
 	end()
-	close(watching)
+	cancel()
 	<-watched
 	after := x.resident(t)
 	m = measures{
