@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,38 +18,6 @@ import (
 	"cairn/test/fleet"
 	"cairn/test/harness"
 )
-
-// The version before this one.
-const (
-	previous       = "0.1.0"
-	previousCommit = "5639fd8"
-)
-
-// buildPrevious returns the path of the previous version's etcd, which it builds from git. Where
-// the history is missing, as in a shallow clone, the test is skipped: then TestDataDirectory,
-// TestOneOfThree and TestBackup open what that version wrote, and nothing runs that version.
-func buildPrevious(t *testing.T) string {
-	t.Helper()
-	if other := harness.Reference(t); other != "" {
-		t.Skip("these are versions of cairn, not of " + other)
-	}
-	if path := os.Getenv("CAIRN_TEST_PREVIOUS_ETCD"); path != "" {
-		return path
-	}
-	const root = "../.."
-	if err := exec.Command("git", "-C", root, "cat-file", "-e", previousCommit+"^{commit}").Run(); err != nil {
-		t.Skipf("git has no commit %s of version %s (a shallow clone? `git fetch --unshallow`): only stored data of that version is tested", previousCommit, previous)
-	}
-	dir := t.TempDir()
-	program := filepath.Join(dir, "etcd")
-	// The sources lie outside of the repository, so that go does not stamp them with its commit.
-	script := fmt.Sprintf("git -C %s archive %s go.mod go.sum internal cmd/etcd | tar -x -C %s && cd %s && go build -trimpath -buildvcs=false -o %s ./cmd/etcd",
-		root, previousCommit, dir, dir, program)
-	if out, err := exec.Command("bash", "-o", "pipefail", "-c", script).CombinedOutput(); err != nil {
-		t.Fatalf("build version %s: %v\n%s", previous, err, out)
-	}
-	return program
-}
 
 // upgrade is a cluster under load whose members change their versions.
 type upgrade struct {
@@ -158,15 +123,9 @@ func (u *upgrade) startLoad() {
 		u.load.Wait()
 		u.watching.Wait()
 	})
-	granted, err := u.client.Grant(ctx, 10)
-	u.must("grant", err)
-	_, err = u.client.Put(ctx, "leased", "v", clientv3.WithLease(granted.ID))
-	u.must("put with a lease", err)
-	short, err := u.client.Grant(ctx, 1)
-	u.must("grant", err)
-	_, err = u.client.Put(ctx, "short", "v", clientv3.WithLease(short.ID))
-	u.must("put with a lease", err)
-	renewed, err := u.client.KeepAlive(watching, granted.ID)
+	kept := u.putLeased(ctx, "leased", 20)
+	u.putLeased(ctx, "short", 1)
+	renewed, err := u.client.KeepAlive(watching, kept)
 	u.must("keep alive", err)
 	events := u.client.Watch(watching, "load/", clientv3.WithPrefix(), clientv3.WithRev(1))
 	for _, run := range []func(context.Context){u.put, u.get, u.setV2} {
@@ -182,18 +141,45 @@ func (u *upgrade) startLoad() {
 	})
 }
 
+// putLeased puts a key with a new lease. A lease of a second may have expired before the put, and the
+// members may elect another leader: then it does so again.
+func (u *upgrade) putLeased(ctx context.Context, key string, ttl int64) (id clientv3.LeaseID) {
+	u.t.Helper()
+	u.eventually("put with a lease", func() error {
+		granted, err := u.client.Grant(ctx, ttl)
+		if err == nil {
+			id = granted.ID
+			_, err = u.client.Put(ctx, key, "v", clientv3.WithLease(id))
+		}
+		return err
+	})
+	return id
+}
+
+// eventually retries until it succeeds. A busy machine may elect another leader at any time.
+func (u *upgrade) eventually(what string, do func() error) {
+	u.t.Helper()
+	for err := do(); err != nil; err = do() {
+		if u.ctx.Err() != nil {
+			u.t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // pause is the time between two requests of a loop, so that a machine of one core has time for the
 // members.
 const pause = 2 * time.Millisecond
 
-// attemptsMax is how often a request is sent. The second attempt succeeds, unless another leader
-// was elected meanwhile, as happens on a machine that is too busy for heartbeats.
+// attemptsMax is how often a request is sent at least, and patience for how long. The second attempt
+// succeeds, unless another leader was elected meanwhile, as happens on a machine that is too busy
+// for heartbeats.
 const attemptsMax = 5
 
 // repeat calls do, again after an error, and reports whether it has succeeded.
 func (u *upgrade) repeat(ctx context.Context, what string, do func(context.Context) error) bool {
 	var errs []error
-	for n := range attemptsMax {
+	for n, end := 0, time.Now().Add(patience); n < attemptsMax || time.Now().Before(end); n++ {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := do(attempt)
 		cancel()
@@ -207,8 +193,9 @@ func (u *upgrade) repeat(ctx context.Context, what string, do func(context.Conte
 			u.again++
 		}
 		u.mu.Unlock()
+		time.Sleep(pause)
 	}
-	u.problem("%s failed %d times: %w", what, attemptsMax, errors.Join(errs...))
+	u.problem("%s failed %d times: %w", what, len(errs), errors.Join(errs[len(errs)-attemptsMax:]...))
 	return false
 }
 
@@ -300,18 +287,23 @@ func (u *upgrade) serve() {
 	for i, m := range u.Members() {
 		c, err := u.Connect(m)
 		u.must("connect", err)
-		_, err = c.Put(u.ctx, "through", m.Name)
-		u.must("put through "+m.Name, errors.Join(err, c.Close()))
+		u.eventually("put through "+m.Name, func() error {
+			_, err := c.Put(u.ctx, "through", m.Name)
+			return err
+		})
+		u.must("close", c.Close())
 		other := u.Members()[(i+1)%len(u.Members())]
-		if c, err = u.Connect(other); err == nil {
-			var got *clientv3.GetResponse
+		c, err = u.Connect(other)
+		u.must("connect", err)
+		var got *clientv3.GetResponse
+		u.eventually("get from "+other.Name, func() (err error) {
 			got, err = c.Get(u.ctx, "through")
-			if err == nil && string(got.Kvs[0].Value) != m.Name {
-				err = fmt.Errorf("got %v", got.Kvs)
-			}
-			err = errors.Join(err, c.Close())
+			return err
+		})
+		if string(got.Kvs[0].Value) != m.Name {
+			u.t.Fatalf("get of %s's put from %s: %v", m.Name, other.Name, got.Kvs)
 		}
-		u.must(fmt.Sprintf("get of %s's put from %s", m.Name, other.Name), err)
+		u.must("close", c.Close())
 	}
 	u.progress()
 }
@@ -364,14 +356,18 @@ func (u *upgrade) goBack(m *fleet.Member) {
 func (u *upgrade) lead() {
 	u.t.Helper()
 	for _, to := range u.Members() {
-		leader, err := u.Leader(u.ctx)
-		u.must("leader", err)
-		if leader != to {
+		u.eventually("move leadership to "+to.Name, func() error {
+			leader, err := u.Leader(u.ctx)
+			if err != nil || leader == to {
+				return err
+			}
 			c, err := u.Connect(leader)
-			u.must("connect", err)
+			if err != nil {
+				return err
+			}
 			_, err = c.MoveLeader(u.ctx, to.ID())
-			u.must(fmt.Sprintf("move leadership from %s to %s", leader.Name, to.Name), errors.Join(err, c.Close()))
-		}
+			return errors.Join(err, c.Close())
+		})
 		u.progress()
 	}
 }
@@ -381,8 +377,11 @@ func (u *upgrade) endLoad() *clientv3.GetResponse {
 	u.t.Helper()
 	u.stopLoad()
 	u.load.Wait()
-	got, err := u.client.Get(u.ctx, "load/", clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortAscend))
-	u.must("get", err)
+	var got *clientv3.GetResponse
+	u.eventually("get", func() (err error) {
+		got, err = u.client.Get(u.ctx, "load/", clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortAscend))
+		return err
+	})
 	last := got.Kvs[len(got.Kvs)-1].ModRevision
 	seen := func() int64 {
 		u.mu.Lock()
@@ -415,15 +414,23 @@ func (u *upgrade) compare(got *clientv3.GetResponse) {
 		u.t.Errorf("%d puts up to number %d are there; %d up to %d were acknowledged", versions, newest, u.acknowledged, u.last)
 	}
 	for name, want := range map[string]int{"leased": 1, "short": 0} {
-		if got, err := u.client.Get(u.ctx, name); err != nil || len(got.Kvs) != want {
-			u.t.Errorf("%s: %v, %v; want %d keys", name, got, err, want)
+		var got *clientv3.GetResponse
+		u.eventually("get "+name, func() (err error) {
+			got, err = u.client.Get(u.ctx, name)
+			return err
+		})
+		if len(got.Kvs) != want {
+			u.t.Errorf("%s: %v; want %d keys", name, got.Kvs, want)
 		}
 	}
 	revision := got.Header.Revision
 	var first *clientv3.HashKVResponse
 	for _, m := range u.Members() {
-		hash, err := u.client.HashKV(u.ctx, m.ClientURL(), revision)
-		u.must("hash of "+m.Name, err)
+		var hash *clientv3.HashKVResponse
+		u.eventually("hash of "+m.Name, func() (err error) { // a member that lags does not have the revision yet
+			hash, err = u.client.HashKV(u.ctx, m.ClientURL(), revision)
+			return err
+		})
 		if first == nil {
 			first = hash
 		}
