@@ -72,7 +72,7 @@ func TestDiscoverySRV(t *testing.T) {
 		// the records' URLs are the members', since every member must derive the same IDs
 		want, list := fmt.Sprintf(`"name":"n%d","peerURLs":["http://localhost:%s"]`, i, port), ""
 		// A follower may apply the publication of another member a little later.
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(list, want); list = getPage(t, "http://"+hosts[0]+"/v2/members") {
+		for end := time.Now().Add(time.Minute); !strings.Contains(list, want); list = getPage(t, "http://"+hosts[0]+"/v2/members") {
 			if time.Now().After(end) {
 				t.Fatalf("n%d is not in %s", i, list)
 			}

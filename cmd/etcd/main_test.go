@@ -83,7 +83,7 @@ func start(t *testing.T, dir string, environ []string, args ...string) *etcd {
 // await reads the standard error up to a line that matches, and returns the match.
 func (p *etcd) await(pattern string) []string {
 	p.t.Helper()
-	re, deadline := regexp.MustCompile(pattern), time.After(20*time.Second)
+	re, deadline := regexp.MustCompile(pattern), time.After(time.Minute)
 	for {
 		select {
 		case line, ok := <-p.read:
@@ -103,7 +103,7 @@ func (p *etcd) await(pattern string) []string {
 // end waits for the process and returns its exit status and all of its standard error.
 func (p *etcd) end() (status int, stderr string) {
 	p.t.Helper()
-	timer := time.AfterFunc(20*time.Second, func() { _ = p.proc.Signal(syscall.SIGKILL) })
+	timer := time.AfterFunc(time.Minute, func() { _ = p.proc.Signal(syscall.SIGKILL) })
 	defer timer.Stop()
 	for line := range p.read {
 		p.lines = append(p.lines, line)
@@ -304,7 +304,7 @@ func TestNotify(t *testing.T) {
 	receive := func() string {
 		t.Helper()
 		buffer := make([]byte, 100)
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		n, _, err := conn.ReadFrom(buffer)

@@ -26,7 +26,7 @@ func notifySocket(t *testing.T) (path string, next func() string) {
 	return path, func() string {
 		t.Helper()
 		buf := make([]byte, 512)
-		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := c.Read(buf)

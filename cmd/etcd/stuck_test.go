@@ -82,10 +82,10 @@ func TestWatchdogOfStuckMember(t *testing.T) {
 		return p, "http://" + p.await(`serving insecure client requests address=(\S+)`)[1]
 	}
 	p, url := run()
-	if err := setKey(t, url, "acknowledged", 20*time.Second); err != nil {
+	if err := setKey(t, url, "acknowledged", time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); manager.ready.Load() == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); manager.ready.Load() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("READY=1 did not come")
 		}

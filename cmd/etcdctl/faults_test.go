@@ -143,7 +143,7 @@ func enableAuth(t *testing.T, endpoint string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, e1 := c.UserAdd(ctx, "root", "root")
 	_, e2 := c.UserGrantRole(ctx, "root", "root")

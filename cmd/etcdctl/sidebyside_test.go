@@ -140,7 +140,7 @@ func startSide(t *testing.T, server, client string, flags ...string) *side {
 		"--listen-client-urls", s.client, "--listen-peer-urls", "http://" + freeAddress(t),
 		"--advertise-client-urls", "http://localhost:2379",
 	}, flags...)...))
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		resp, err := http.Get(s.client + "/health")
 		if err == nil {
 			resp.Body.Close()
@@ -170,7 +170,7 @@ func (s *side) say(line string) said {
 func (s *side) exitOf(line string) said { return said{exit: s.run(line).exit} }
 
 // lineTimeout ends a command line that hangs: its exit code is -1 then.
-const lineTimeout = 30 * time.Second
+const lineTimeout = time.Minute
 
 func (s *side) run(line string) said {
 	ctx, cancel := context.WithTimeout(context.Background(), lineTimeout)

@@ -50,7 +50,7 @@ func reachOverTLS(t *testing.T, server string, flags ...string) {
 	cmd.Dir = s.dir
 	proc, logged := harness.Launch(t, cmd)
 	const mutual = "--cacert certs/ca.crt --cert certs/root-client.crt --key certs/root-client.key "
-	for deadline := time.Now().Add(20 * time.Second); s.run("etcdctl "+mutual+"--command-timeout=1s endpoint health").exit != 0; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.run("etcdctl "+mutual+"--command-timeout=1s endpoint health").exit != 0; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-proc.Exited():
 			t.Fatalf("%s ended: %s", server, logged.String())

@@ -421,7 +421,7 @@ func TestFromRunning(t *testing.T) {
 		Serve(ctx, dir.MemberDir(), slog.New(slog.DiscardHandler), func() (*snapshot.Source, error) { return s.machine.Snapshot(testCluster) })
 	}()
 	to := copied()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if err = FromDir(ctx, member, to); err == nil || time.Now().After(deadline) {
 			break
 		}

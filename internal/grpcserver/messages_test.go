@@ -77,7 +77,7 @@ func (e *echo) wantEnd(t *testing.T, code codes.Code) {
 	t.Helper()
 	select {
 	case <-e.changed:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the call has not ended")
 	}
 	e.mu.Lock()

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for an event.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // listen serves a handler on a loopback port until the test ends, with serve for each connection.
 func listen(t testing.TB, serve func(net.Conn)) (address string) {

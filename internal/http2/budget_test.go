@@ -85,7 +85,7 @@ func TestBudgetExhausted(t *testing.T) {
 	_, addr := grpctest.Start(t, withBudget(b), nil)
 	c := grpctest.Client(t, addr)
 	call := func(request, response int32) error {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_, err := c.UnaryCall(ctx, &pb.SimpleRequest{ResponseSize: response, Payload: &pb.Payload{Body: make([]byte, request)}})
 		return err

@@ -77,7 +77,7 @@ func TestChangesThroughLaggingMember(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.net.setCut(behind.ID(), false)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	added, err := behind.AddMember(ctx, freed, true)
 	if err != nil {
@@ -104,7 +104,7 @@ func TestRequestsOfALostLeader(t *testing.T) {
 		if err != nil && !errors.Is(err, ErrLeaderChanged) {
 			t.Errorf("completed with %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("not completed")
 	}
 	c.net.setSilent(leader.ID(), false)

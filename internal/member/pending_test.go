@@ -36,7 +36,7 @@ func TestForgedEntryCompletesNothing(t *testing.T) {
 	complete(&machine.EntryResults{Batch: batch, Commands: 1, Results: []machine.Result{{Revision: 1}}})
 	select {
 	case <-p.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the proposed entry did not complete the request")
 	}
 	if p.err != nil || p.result.Revision != 1 {

@@ -97,7 +97,7 @@ func (s *site) do(method, target string) {
 // events, in short: action, key, and further fields.
 func (s *site) follow(target string) (next func() string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	s.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/v2/keys"+target, http.NoBody)
 	if err != nil {

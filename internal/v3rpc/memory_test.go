@@ -66,7 +66,7 @@ func TestHeapOfUnreadResponses(t *testing.T) {
 			b := budget.New(limit)
 			goroutines := runtime.NumGoroutine()
 			t.Cleanup(func() { // after the server has ended: its handlers would count for the next one
-				for deadline := time.Now().Add(30 * time.Second); b.Used() > 0 || runtime.NumGoroutine() > goroutines; {
+				for deadline := time.Now().Add(time.Minute); b.Used() > 0 || runtime.NumGoroutine() > goroutines; {
 					if time.Now().After(deadline) {
 						t.Fatalf("after the end %d bytes are taken, and %d goroutines run, %d before", b.Used(), runtime.NumGoroutine(), goroutines)
 					}

@@ -122,7 +122,7 @@ func serveWatches(t *testing.T, cfg Config, limits watch.Limits) (*localStore, e
 
 func createWatch(t *testing.T, client etcdserverpb.WatchClient, req *etcdserverpb.WatchCreateRequest) etcdserverpb.Watch_WatchClient {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	stream, err := client.Watch(ctx)
 	if err == nil {

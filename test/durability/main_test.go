@@ -83,7 +83,7 @@ func TestKilledServerKeepsItsPromises(t *testing.T) {
 // connect makes a client that is closed at the end of the test.
 func connect(t *testing.T, url string) *clientv3.Client {
 	t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: 10 * time.Second, Logger: zap.NewNop()})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: time.Minute, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func (m *model) breaks(format string, args ...any) {
 
 func newModel(t *testing.T, client *clientv3.Client) *model {
 	m := &model{t: t, keys: map[string]record{}}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	m.head = m.read(ctx, client, "/").Header.Revision
 	return m
@@ -55,7 +55,7 @@ func (m *model) read(ctx context.Context, client *clientv3.Client, key string, o
 // and none of these twice. It returns the violations, a sentence each.
 func (m *model) check(client *clientv3.Client, acknowledged, unknown []write) []string {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	head := m.read(ctx, client, "/").Header.Revision
 	at := map[int64]write{}

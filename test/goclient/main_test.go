@@ -34,12 +34,12 @@ func start(t *testing.T, flags ...string) *fixture {
 	t.Helper()
 	server := harness.Start(t, flags...)
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{server.URL()}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
+		Endpoints: []string{server.URL()}, DialTimeout: time.Minute, Logger: zap.NewNop(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	t.Cleanup(func() {
 		cancel()
 		if err := client.Close(); err != nil && !errors.Is(err, context.Canceled) {

@@ -137,7 +137,7 @@ func TestQuota(t *testing.T) {
 		return err
 	}
 	var err error
-	for deadline := time.Now().Add(40 * time.Second); err == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(3 * time.Minute); err == nil && time.Now().Before(deadline); {
 		err = fill()
 	}
 	f.wantError("a full store", err, rpctypes.ErrNoSpace)

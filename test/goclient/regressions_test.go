@@ -351,7 +351,7 @@ func TestWatchLimit(t *testing.T) {
 		r := c.next()
 		created = r.Created && !r.Canceled
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		f.put("small", "1")
 		if events := f.hear(w, 1); events[0].Type == mvccpb.PUT {
 			break

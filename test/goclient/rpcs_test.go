@@ -170,7 +170,7 @@ func says(err error, code codes.Code, text string) bool {
 // callRaw makes a call without the client library: it sends one request and returns the error of
 // the first response, if any.
 func callRaw(ctx context.Context, conn *grpc.ClientConn, method string, m protoreflect.MethodDescriptor, req proto.Message, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if token != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "token", token)

@@ -92,7 +92,7 @@ func (c *call) expect(lines ...string) {
 			if got := c.show(r); got != want {
 				c.t.Errorf("got  %s\nwant %s", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			c.t.Fatalf("no response, want %s", want)
 		}
 	}
@@ -109,7 +109,7 @@ func (c *call) expectAnyOrder(lines ...string) {
 				c.t.Fatalf("the stream ended after %q, want %q", got, lines)
 			}
 			got = append(got, c.show(r))
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			c.t.Fatalf("no response after %q, want %q", got, lines)
 		}
 	}

@@ -79,7 +79,7 @@ func TestDirectories(t *testing.T) {
 func TestTTL(t *testing.T) {
 	f := start(t)
 	r := f.must(f.Set(f.ctx, "/k", "v", &client.SetOptions{TTL: 100 * time.Second}))
-	if r.Node.TTL < 98 || r.Node.TTL > 100 || r.Node.Expiration == nil || r.Node.TTLDuration() != time.Duration(r.Node.TTL)*time.Second {
+	if r.Node.TTL < 50 || r.Node.TTL > 100 || r.Node.Expiration == nil || r.Node.TTLDuration() != time.Duration(r.Node.TTL)*time.Second {
 		t.Errorf("TTL %d, expiration %v", r.Node.TTL, r.Node.Expiration)
 	}
 	watcher := f.Watcher("/k", &client.WatcherOptions{AfterIndex: r.Index})

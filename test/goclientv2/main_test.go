@@ -31,7 +31,7 @@ type fixture struct {
 func start(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, server: harness.Start(t)}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	t.Cleanup(cancel)
 	f.ctx = ctx
 	f.KeysAPI = client.NewKeysAPI(f.connect("", ""))

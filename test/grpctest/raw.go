@@ -32,7 +32,7 @@ func RawDial(t testing.TB, addr string) *RawClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	return RawOn(t, nc)
 }
 

@@ -7,7 +7,7 @@ import (
 
 // awaitMax bounds the wait for a condition. It is generous, so that no test fails on a busy
 // machine.
-const awaitMax = time.Minute
+const awaitMax = 2 * time.Minute
 
 // Await polls a condition until it holds. It fails the test when that takes too long; what names
 // the condition in the message.

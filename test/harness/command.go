@@ -14,7 +14,7 @@ import (
 )
 
 // commandMax is how long a client's command may take, unless its Limit says otherwise.
-const commandMax = 30 * time.Second
+const commandMax = 2 * time.Minute
 
 // Result is the exit status and the output of a command.
 type Result struct {

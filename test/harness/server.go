@@ -21,7 +21,7 @@ import (
 
 // readyMax bounds the time until a started server is healthy. It is generous, so that no test fails
 // on a busy machine.
-const readyMax = 30 * time.Second
+const readyMax = 2 * time.Minute
 
 // hopeless is set once a server of this test process has not become healthy within readyMax. Later
 // servers would not either, and a package with many tests would exceed its time limit before it

@@ -19,7 +19,7 @@ import (
 func TestGRPCHealth(t *testing.T) {
 	server := harness.Start(t)
 	client := healthpb.NewHealthClient(grpcClient(t, server))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	names := []string{""}
 	if harness.Reference(t) == "" {
@@ -53,7 +53,7 @@ func TestReflection(t *testing.T) {
 		t.Skip("etcd has no reflection")
 	}
 	server := harness.Start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	stream, err := reflectionpb.NewServerReflectionClient(grpcClient(t, server)).ServerReflectionInfo(ctx)
 	if err != nil {

@@ -67,7 +67,7 @@ func TestRequestTooLarge(t *testing.T) {
 		{20_000_000, codes.ResourceExhausted, "grpc: received message larger than max", http.StatusTooManyRequests, true},
 	} {
 		value := bytes.Repeat([]byte("x"), c.bytes)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		_, err := kv.Put(ctx, &etcdserverpb.PutRequest{Key: []byte("/k"), Value: value})
 		cancel()
 		if s := status.Convert(err); s.Code() != c.grpc || !strings.HasPrefix(s.Message(), c.text) {
@@ -188,7 +188,7 @@ func TestHostileClients(t *testing.T) {
 	// With the limit the collector runs when necessary, independent of how busy the machine is.
 	server := harness.Start(t, "--memory-limit", "512MiB")
 	kv := etcdserverpb.NewKVClient(grpcClient(t, server))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	put := func(key string, value []byte) {
 		t.Helper()

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func do(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -202,7 +202,7 @@ func TestEveryPath(t *testing.T) {
 					continue
 				}
 				paths++
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 				req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL()+r.GetPost(), strings.NewReader("{"))
 				if err != nil {
 					t.Fatal(err)
@@ -233,7 +233,7 @@ func TestWatch(t *testing.T) {
 	}
 	const create = `{"create_request":{"key":"aw==","start_revision":2}}`
 	put("1")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL()+"/v3/watch", strings.NewReader(create))
 	if err != nil {

@@ -77,7 +77,7 @@ func TestPackets(t *testing.T) {
 		_, err = io.ReadFull(c, got)
 		return time.Since(began), err
 	}
-	if _, err := echo(30 * time.Second); err != nil {
+	if _, err := echo(time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	for _, cut := range [][2]int{{0, 1}, {1, 0}} {

@@ -27,7 +27,7 @@ func (f *fixture) next(observed <-chan *clientv3.GetResponse) string {
 // session, and after its expiry.
 func TestElection(t *testing.T) {
 	f := start(t)
-	lease, err := f.Grant(f.ctx, 1)
+	lease, err := f.Grant(f.ctx, briefTTL)
 	f.must("grant", err)
 	brief, err := concurrency.NewSession(f.Client, concurrency.WithLease(lease.ID), concurrency.WithContext(f.ctx))
 	f.must("session", err)

@@ -26,7 +26,11 @@ import (
 func TestMain(m *testing.M) { harness.Main(m) }
 
 // patience is how long a test waits for an event, far above the usual time.
-const patience = 30 * time.Second
+const patience = time.Minute
+
+// briefTTL is the TTL, in seconds, of a session that is to expire. A shorter one could expire too
+// early, on a machine that stops for some seconds.
+const briefTTL = 4
 
 // fixture is a running server with a client connected to it.
 type fixture struct {
@@ -39,7 +43,7 @@ type fixture struct {
 func start(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, server: harness.Start(t)}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	t.Cleanup(cancel)
 	f.ctx, f.Client = ctx, f.client()
 	return f

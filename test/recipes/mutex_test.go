@@ -108,7 +108,7 @@ func TestMutexTryAndCancel(t *testing.T) {
 // its lock gets it, and the program, if it still runs, is notified.
 func TestSessionExpires(t *testing.T) {
 	f := start(t)
-	lease, err := f.Grant(f.ctx, 1)
+	lease, err := f.Grant(f.ctx, briefTTL)
 	f.must("grant", err)
 	dead, err := concurrency.NewSession(f.Client, concurrency.WithLease(lease.ID), concurrency.WithContext(f.ctx))
 	f.must("session", err)

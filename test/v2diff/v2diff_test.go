@@ -34,7 +34,7 @@ const debianEtcd = "/usr/bin/etcd"
 func TestMain(m *testing.M) { harness.Main(m) }
 
 // answerMax is the timeout of a response, far above the usual time.
-const answerMax = 30 * time.Second
+const answerMax = time.Minute
 
 // seeds returns the seeds of CAIRN_DIFF_SEEDS, FROM-TO or one number, or else the given ones.
 func seeds(t *testing.T, from, to uint64) (list []uint64) {

@@ -175,7 +175,7 @@ func (w *watch) differs(from *watch) string {
 func awaitEqual(ours, theirs []*watch) {
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-again.C {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-again.C {
 		if !slices.ContainsFunc(ours, func(w *watch) bool { return w.differs(theirs[slices.Index(ours, w)]) != "" }) {
 			break
 		}

@@ -64,7 +64,7 @@ func (p *pair) both(method string, req proto.Message) (answers [2]string) {
 	p.t.Helper()
 	for i, conn := range p.conns {
 		resp := answerOf(p.t, method)
-		ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
+		ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
 		err := conn.Invoke(ctx, "/etcdserverpb."+method, req, resp)
 		cancel()
 		if err != nil {

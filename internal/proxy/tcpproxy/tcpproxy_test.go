@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func listener(t *testing.T, addr string) net.Listener {
 	t.Helper()
