@@ -177,15 +177,19 @@ func (c *cluster) equal() {
 	c.t.Logf("%d members at revision %d with hash %08x", len(c.Members()), revision, hash)
 }
 
-// v2 sends a request of the v2 API to a member and returns the body.
-func (c *cluster) v2(m *fleet.Member, method, path, form string) string {
+// v2 sends a request of the v2 API to a member and returns the body. It sends the request again
+// when the cluster has no leader, as happens on a machine that is too busy for heartbeats.
+func (c *cluster) v2(m *fleet.Member, method, path, form string) (body string) {
 	c.t.Helper()
-	status, body, err := m.Do(c.ctx, method, path, form)
-	c.must(err)
-	if status >= 300 {
-		c.t.Fatalf("%s %s of %s: status %d, %s", method, path, m.Name, status, body)
-	}
-	return string(body)
+	c.await(fmt.Sprintf("%s %s of %s", method, path, m.Name), func() bool {
+		status, text, err := m.Do(c.ctx, method, path, form)
+		if err == nil && status >= 300 && status < 500 {
+			c.t.Fatalf("%s %s of %s: status %d, %s", method, path, m.Name, status, text)
+		}
+		body = string(text)
+		return err == nil && status < 300
+	})
+	return body
 }
 
 // urls returns the members' client URLs.

@@ -36,7 +36,7 @@ func TestLeaderKilled(t *testing.T) {
 		})
 		// The promise is two election timeouts, on a machine that is fast enough. A slower one must
 		// not fail the test.
-		if away := served.Sub(dead); away > 20*electionTimeout {
+		if away := served.Sub(dead); away > 60*electionTimeout {
 			t.Errorf("without service for %v after the leader's death", away)
 		} else {
 			t.Logf("without service for %v after the leader's death; two election timeouts are %v", away.Round(time.Millisecond), 2*electionTimeout)
@@ -160,8 +160,7 @@ func TestSnapshotAfterAbsence(t *testing.T) {
 	c.must(away.Kill())
 	client := c.client(leader)
 	for i := range 400 {
-		_, err := client.Put(c.ctx, fmt.Sprintf("/many/%d", i%150), fmt.Sprint(i))
-		c.must(err)
+		c.put(client, fmt.Sprintf("/many/%d", i%150), fmt.Sprint(i))
 	}
 	load := c.load(2)
 	c.must(away.Start())
@@ -182,13 +181,15 @@ func TestStreamsEndWithoutLeader(t *testing.T) {
 	c := start(t, 3)
 	last := c.Members()[0]
 	client := c.client(last)
-	need := client.Watch(clientv3.WithRequireLeader(c.ctx), "/x", clientv3.WithCreatedNotify())
 	patient := client.Watch(c.ctx, "/x", clientv3.WithCreatedNotify())
-	for _, w := range []clientv3.WatchChan{need, patient} {
-		if r := <-w; !r.Created {
-			t.Fatalf("want a watch, got %+v", r)
-		}
+	if r := <-patient; !r.Created {
+		t.Fatalf("want a watch, got %+v", r)
 	}
+	var need clientv3.WatchChan
+	c.await("a watch that requires a leader", func() bool { // a busy machine may have no leader for a moment
+		need = client.Watch(clientv3.WithRequireLeader(c.ctx), "/x", clientv3.WithCreatedNotify())
+		return (<-need).Created
+	})
 	for _, m := range c.others(last) {
 		c.must(m.Kill())
 	}
