@@ -107,81 +107,85 @@ func TestRenewAtOnce(t *testing.T) {
 // TestRenewThroughFollower: followers renew through the leader, show its deadline, and renew by
 // command when they cannot call it.
 func TestRenewThroughFollower(t *testing.T) {
-	c := startTrio(t)
-	leader, follower := c.leader(), c.follower()
-	grantLease(t, leader, 7, 60)
-	var many []kv.LeaseID
-	for range 20 {
-		many = append(many, 7, 9) // there is no lease 9
-	}
-	ttls := make([]int64, len(many))
-	if _, err := follower.RenewLeases(context.Background(), many, ttls); err != nil {
-		t.Fatal(err)
-	}
-	for i, id := range many {
-		if want := map[kv.LeaseID]int64{7: 60, 9: 0}[id]; ttls[i] != want {
-			t.Errorf("lease %d was renewed for %d s, want %d", id, ttls[i], want)
+	synctest.Test(t, func(t *testing.T) {
+		c := startTrio(t)
+		leader, follower := c.leader(), c.follower()
+		grantLease(t, leader, 7, 60)
+		var many []kv.LeaseID
+		for range 20 {
+			many = append(many, 7, 9) // there is no lease 9
 		}
-	}
-	if n := leader.Promises().Len(); n != 1 {
-		t.Errorf("the leader has %d leases in memory", n)
-	}
-	await(t, "the extension on the follower", func() bool {
-		l, ok, err := lease.Get(follower.Keys().Reading(), 7)
-		return ok && err == nil && l.Ahead > 0
+		ttls := make([]int64, len(many))
+		if _, err := follower.RenewLeases(context.Background(), many, ttls); err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range many {
+			if want := map[kv.LeaseID]int64{7: 60, 9: 0}[id]; ttls[i] != want {
+				t.Errorf("lease %d was renewed for %d s, want %d", id, ttls[i], want)
+			}
+		}
+		if n := leader.Promises().Len(); n != 1 {
+			t.Errorf("the leader has %d leases in memory", n)
+		}
+		await(t, "the extension on the follower", func() bool {
+			l, ok, err := lease.Get(follower.Keys().Reading(), 7)
+			return ok && err == nil && l.Ahead > 0
+		})
+		l, _, err := lease.Get(follower.Keys().Reading(), 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := follower.ClusterTime()
+		if left := time.Duration(follower.Deadline(context.Background(), now, &l) - now); left > 60*time.Second {
+			t.Errorf("a follower shows %v, the leader has promised a minute", left)
+		}
+		// Calls fail, but raft's messages arrive.
+		for _, link := range c.net.handlers {
+			delete(link.calls, "lease/renew")
+			link.calls["lease/renew"] = func(context.Context, uint64, []byte) ([]byte, error) {
+				return nil, errors.New("unknown call")
+			}
+		}
+		entries, _ := follower.RaftStatus()
+		if ttl := renewLease(t, follower, 7); ttl != 60 {
+			t.Errorf("renewed by command for %d s", ttl)
+		}
+		if after, _ := follower.RaftStatus(); after == entries {
+			t.Error("the renewal made no entry")
+		}
 	})
-	l, _, err := lease.Get(follower.Keys().Reading(), 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := follower.ClusterTime()
-	if left := time.Duration(follower.Deadline(context.Background(), now, &l) - now); left > 60*time.Second {
-		t.Errorf("a follower shows %v, the leader has promised a minute", left)
-	}
-	// Calls fail, but raft's messages arrive.
-	for _, link := range c.net.handlers {
-		delete(link.calls, "lease/renew")
-		link.calls["lease/renew"] = func(context.Context, uint64, []byte) ([]byte, error) {
-			return nil, errors.New("unknown call")
-		}
-	}
-	entries, _ := follower.RaftStatus()
-	if ttl := renewLease(t, follower, 7); ttl != 60 {
-		t.Errorf("renewed by command for %d s", ttl)
-	}
-	if after, _ := follower.RaftStatus(); after == entries {
-		t.Error("the renewal made no entry")
-	}
 }
 
 // TestStaleLeaderRenewsNothing: a leader that is cut off confirms no renewal, and the next leader
 // keeps the lease for a TTL.
 func TestStaleLeaderRenewsNothing(t *testing.T) {
-	c := startTrio(t)
-	old := c.leader()
-	grantLease(t, old, 7, 60)
-	renewLease(t, old, 7)
-	c.net.setCut(old.ID(), true)
-	ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
-	defer cancel()
-	ttls := []int64{0}
-	if _, err := old.RenewLeases(ctx, []kv.LeaseID{7}, ttls); err == nil {
-		t.Error("a disconnected leader has confirmed a renewal")
-	}
-	var others []uint64
-	for id := range c.members {
-		if id != old.ID() {
-			others = append(others, id)
+	synctest.Test(t, func(t *testing.T) {
+		c := startTrio(t)
+		old := c.leader()
+		grantLease(t, old, 7, 60)
+		renewLease(t, old, 7)
+		c.net.setCut(old.ID(), true)
+		ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+		defer cancel()
+		ttls := []int64{0}
+		if _, err := old.RenewLeases(ctx, []kv.LeaseID{7}, ttls); err == nil {
+			t.Error("a disconnected leader has confirmed a renewal")
 		}
-	}
-	next := c.leaderOf(others...)
-	if ttl := renewLease(t, next, 7); ttl != 60 {
-		t.Errorf("the next leader renews for %d s", ttl)
-	}
-	await(t, "the old leader to step down", func() bool { return !old.leads.Load() })
-	await(t, "the old leader to forget its promises", func() bool { return old.Promises().Len() == 0 })
-	c.net.setCut(old.ID(), false)
-	if ttl := renewLease(t, old, 7); ttl != 60 {
-		t.Errorf("through the old leader: %d s", ttl)
-	}
+		var others []uint64
+		for id := range c.members {
+			if id != old.ID() {
+				others = append(others, id)
+			}
+		}
+		next := c.leaderOf(others...)
+		if ttl := renewLease(t, next, 7); ttl != 60 {
+			t.Errorf("the next leader renews for %d s", ttl)
+		}
+		await(t, "the old leader to step down", func() bool { return !old.leads.Load() })
+		await(t, "the old leader to forget its promises", func() bool { return old.Promises().Len() == 0 })
+		c.net.setCut(old.ID(), false)
+		if ttl := renewLease(t, old, 7); ttl != 60 {
+			t.Errorf("through the old leader: %d s", ttl)
+		}
+	})
 }

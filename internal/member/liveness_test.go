@@ -46,36 +46,38 @@ func TestPanicFailsMember(t *testing.T) {
 // TestImpossibleMessages: messages that no correct member sends change nothing, and the cluster
 // continues.
 func TestImpossibleMessages(t *testing.T) {
-	c := startTrio(t)
-	leader, follower := c.leader(), c.follower()
-	forged := func(to *Member, from uint64, kind raftpb.MessageType, change func(m *raftpb.Message)) {
-		_, term := to.RaftStatus()
-		m := &raftpb.Message{Type: kind.Enum(), From: &from, To: proto.Uint64(to.ID()), Term: &term}
-		change(m)
-		c.net.handlers[to.ID()].h.Receive(context.Background(), m)
-	}
-	for _, from := range []uint64{77, leader.ID()} {
-		forged(follower, from, raftpb.MsgHeartbeat, func(m *raftpb.Message) { m.Commit = proto.Uint64(1 << 50) })
-		forged(follower, from, raftpb.MsgHeartbeat, func(m *raftpb.Message) { m.Term = proto.Uint64(1<<64 - 1) })
-		forged(follower, from, raftpb.MsgSnap, func(m *raftpb.Message) {
-			m.Snapshot = &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
-				Index: proto.Uint64(1 << 40), Term: proto.Uint64(1), ConfState: &raftpb.ConfState{Voters: []uint64{1, 2, 3}},
-			}}
-		})
-	}
-	for _, from := range []uint64{77, follower.ID()} {
-		for _, kind := range []raftpb.EntryType{raftpb.EntryNormal, raftpb.EntryConfChange, raftpb.EntryConfChangeV2} {
-			forged(leader, from, raftpb.MsgProp, func(m *raftpb.Message) {
-				m.Term, m.Entries = nil, []*raftpb.Entry{{Type: kind.Enum(), Data: []byte("\x00garbage")}}
+	synctest.Test(t, func(t *testing.T) {
+		c := startTrio(t)
+		leader, follower := c.leader(), c.follower()
+		forged := func(to *Member, from uint64, kind raftpb.MessageType, change func(m *raftpb.Message)) {
+			_, term := to.RaftStatus()
+			m := &raftpb.Message{Type: kind.Enum(), From: &from, To: proto.Uint64(to.ID()), Term: &term}
+			change(m)
+			c.net.handlers[to.ID()].h.Receive(context.Background(), m)
+		}
+		for _, from := range []uint64{77, leader.ID()} {
+			forged(follower, from, raftpb.MsgHeartbeat, func(m *raftpb.Message) { m.Commit = proto.Uint64(1 << 50) })
+			forged(follower, from, raftpb.MsgHeartbeat, func(m *raftpb.Message) { m.Term = proto.Uint64(1<<64 - 1) })
+			forged(follower, from, raftpb.MsgSnap, func(m *raftpb.Message) {
+				m.Snapshot = &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+					Index: proto.Uint64(1 << 40), Term: proto.Uint64(1), ConfState: &raftpb.ConfState{Voters: []uint64{1, 2, 3}},
+				}}
 			})
 		}
-	}
-	for _, m := range c.members {
-		putUntilTaken(t, m, "after", "v")
-		if err := errors.Join(m.Err(), m.Live()); err != nil {
-			t.Errorf("member %d: %v", m.ID(), err)
+		for _, from := range []uint64{77, follower.ID()} {
+			for _, kind := range []raftpb.EntryType{raftpb.EntryNormal, raftpb.EntryConfChange, raftpb.EntryConfChangeV2} {
+				forged(leader, from, raftpb.MsgProp, func(m *raftpb.Message) {
+					m.Term, m.Entries = nil, []*raftpb.Entry{{Type: kind.Enum(), Data: []byte("\x00garbage")}}
+				})
+			}
 		}
-	}
+		for _, m := range c.members {
+			putUntilTaken(t, m, "after", "v")
+			if err := errors.Join(m.Err(), m.Live()); err != nil {
+				t.Errorf("member %d: %v", m.ID(), err)
+			}
+		}
+	})
 }
 
 // TestHungDisk: while an fsync hangs, a request's context ends its wait, and after some election

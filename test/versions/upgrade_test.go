@@ -141,8 +141,8 @@ func (u *upgrade) startLoad() {
 	})
 }
 
-// putLeased puts a key with a new lease. A lease of a second may have expired before the put, and the
-// members may elect another leader: then it does so again.
+// putLeased puts a key with a new lease. A lease of a second may have expired before the put, and
+// the members may elect another leader: then it does so again.
 func (u *upgrade) putLeased(ctx context.Context, key string, ttl int64) (id clientv3.LeaseID) {
 	u.t.Helper()
 	u.eventually("put with a lease", func() error {
@@ -171,9 +171,9 @@ func (u *upgrade) eventually(what string, do func() error) {
 // members.
 const pause = 2 * time.Millisecond
 
-// attemptsMax is how often a request is sent at least, and patience for how long. The second attempt
-// succeeds, unless another leader was elected meanwhile, as happens on a machine that is too busy
-// for heartbeats.
+// attemptsMax is how often a request is sent at least, and patience for how long. The second
+// attempt succeeds, unless another leader was elected meanwhile, as happens on a machine that is
+// too busy for heartbeats.
 const attemptsMax = 5
 
 // repeat calls do, again after an error, and reports whether it has succeeded.
@@ -427,7 +427,8 @@ func (u *upgrade) compare(got *clientv3.GetResponse) {
 	var first *clientv3.HashKVResponse
 	for _, m := range u.Members() {
 		var hash *clientv3.HashKVResponse
-		u.eventually("hash of "+m.Name, func() (err error) { // a member that lags does not have the revision yet
+		// a member that lags does not have the revision yet
+		u.eventually("hash of "+m.Name, func() (err error) {
 			hash, err = u.client.HashKV(u.ctx, m.ClientURL(), revision)
 			return err
 		})
