@@ -259,7 +259,7 @@ func TestHangingServerEndsTheRun(t *testing.T) {
 	s := newStub()
 	s.hang = make(chan struct{})
 	defer close(s.hang)
-	r, err := bench(t, serve(t, s), "put -duration 50ms -clients 3 -patience 200ms")
+	r, err := bench(t, serve(t, s), "put -duration 1s -clients 3 -patience 200ms")
 	if !errors.Is(err, errMeasuredErrors) || r.Errors.Total != 3 || r.Errors.Texts[0].Text != errPatience.Error() {
 		t.Errorf("report %+v, error %v, want the 3 requests in flight to fail", r, err)
 	}

@@ -239,7 +239,7 @@ func TestSnapshotIsResumed(t *testing.T) {
 }
 
 func TestSnapshotThatFails(t *testing.T) {
-	fast := func(c *Config) { c.Limits.SnapshotTimeout = 200 * time.Millisecond }
+	fast := func(c *Config) { c.Limits.SnapshotTimeout = 3 * time.Second }
 	a, b := startNode(t, 1, fast), startNode(t, 2, fast)
 	introduce(a, b)
 	failed := make(chan error, 1)

@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -19,13 +20,21 @@ func TestLeaderOfALongQueue(t *testing.T) {
 	for i := range candidates {
 		m.put(t, fmt.Sprintf("q/%05d", i), fmt.Append(nil, i))
 	}
-	whole := time.Now()
-	for range 5 {
+	// The shortest of several times, since a busy machine may stop in each one but not in all.
+	shortest := func(times int, do func(i int)) time.Duration {
+		least := time.Duration(math.MaxInt64)
+		for i := range times {
+			begun := time.Now()
+			do(i)
+			least = min(least, time.Since(begun))
+		}
+		return least
+	}
+	oneWalk := shortest(5, func(int) {
 		if first, _, err := s.firstOf(t.Context(), []byte("q/")); err != nil || string(first.Value) != "0" {
 			t.Fatalf("leader %v, %v", first, err)
 		}
-	}
-	oneWalk := time.Since(whole) / 5
+	})
 	leader := func(want int) {
 		t.Helper()
 		resp, err := s.electionLeader(t.Context(), &v3electionpb.LeaderRequest{Name: []byte("q")})
@@ -37,13 +46,15 @@ func TestLeaderOfALongQueue(t *testing.T) {
 		}
 	}
 	leader(0) // loads the copy of the queue
-	begun := time.Now()
-	for i := range reigns {
-		leader(i)
-		m.delete(t, fmt.Sprintf("q/%05d", i))
-	}
+	const parts = 10
+	took := shortest(parts, func(part int) {
+		for i := part * reigns / parts; i < (part+1)*reigns/parts; i++ {
+			leader(i)
+			m.delete(t, fmt.Sprintf("q/%05d", i))
+		}
+	})
 	leader(reigns)
-	if took := time.Since(begun); took > reigns*oneWalk/4 {
-		t.Errorf("%d reads and reigns took %v, one walk over the queue %v", reigns, took, oneWalk)
+	if took > reigns/parts*oneWalk/4 {
+		t.Errorf("%d reads and reigns took %v, one walk over the queue %v", reigns/parts, took, oneWalk)
 	}
 }

@@ -132,7 +132,8 @@ func newShell(t *testing.T) *shell {
 	cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
 	// Defaults of programs when the guide names no port. A guide may unset them.
 	s.environment = "export ETCDCTL_ENDPOINTS=" + client + " ETCD_LISTEN_CLIENT_URLS=" + client + " ETCD_ADVERTISE_CLIENT_URLS=" + client +
-		" ETCD_LISTEN_PEER_URLS=" + peer + " ETCD_INITIAL_ADVERTISE_PEER_URLS=" + peer + " ETCD_INITIAL_CLUSTER=default=" + peer
+		" ETCD_LISTEN_PEER_URLS=" + peer + " ETCD_INITIAL_ADVERTISE_PEER_URLS=" + peer + " ETCD_INITIAL_CLUSTER=default=" + peer +
+		" ETCDCTL_DIAL_TIMEOUT=30s ETCDCTL_COMMAND_TIMEOUT=60s" // a machine that stops for 2 s fails no command
 	// A separate process group, so that processes left by a guide can be killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()

@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -41,7 +40,7 @@ type Background struct {
 func (s *Server) Begin(t testing.TB, c Command, as *syscall.Credential) *Background {
 	t.Helper()
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL()}, c.Env...)
+	cmd.Env = append(s.environment(), c.Env...)
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	b := &Background{}

@@ -135,10 +135,11 @@ func TestWhatMustNotBeRepeatedIsNot(t *testing.T) {
 
 func TestHeaderTimeoutIsNotForWatches(t *testing.T) {
 	slow, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-r.Context().Done():
+		if !r.URL.Query().Has("wait") {
+			<-r.Context().Done() // the client gives up, however slow it is
+			return
 		}
+		time.Sleep(50 * time.Millisecond) // longer than the timeout
 		says(200, found)(w, r)
 	})
 	c := client(t, Config{HeaderTimeout: 10 * time.Millisecond}, slow)
