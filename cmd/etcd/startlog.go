@@ -81,7 +81,10 @@ func logReady(log *slog.Logger, r *reservation) {
 			continue
 		}
 		level, reason := logging.LevelNotice, "the traffic is not encrypted"
-		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		switch tcp, ok := l.Addr().(*net.TCPAddr); {
+		case !ok:
+			reason = "the permissions of the socket's file decide who can connect"
+		case !tcp.IP.IsLoopback():
 			level, reason = slog.LevelWarn, "anyone who can reach the address can read the traffic"
 		}
 		log.Log(context.Background(), level, "serving insecure client requests", "address", l.Addr().String(), "reason", reason)

@@ -63,26 +63,40 @@ func UnmarkLog(dir string) error {
 	return err
 }
 
-// CheckLog returns an error when the log of the member is not in dir (--wal-dir). An empty dir is
-// not checked: the member's log stays where it was created.
+// CheckLog returns an error when the log of the member is not in dir (--wal-dir), or when the link
+// to it leads nowhere. An empty dir means the place where the log was created.
 func (d *Dir) CheckLog(dir string) error {
-	if dir == "" {
-		return nil
+	is, err := filepath.EvalSymlinks(d.LogDir())
+	if err != nil {
+		return d.missingLog(dir, err)
+	}
+	if is, err = filepath.Abs(is); err != nil || dir == "" {
+		return err
 	}
 	want, err := filepath.EvalSymlinks(dir)
 	if err == nil {
 		want, err = filepath.Abs(want)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", dir, cause(err))
 	}
-	want = filepath.Join(want, logName)
-	is, err := filepath.EvalSymlinks(d.LogDir())
-	if err != nil {
-		return fmt.Errorf("%s: %w: the log of this member is not there", d.LogDir(), cause(err))
-	}
-	if is, err = filepath.Abs(is); err != nil || is != want {
-		return fmt.Errorf("%s: the log of this member is in %s: give the directory above that, or leave the flag out", dir, is)
+	if err != nil || is != filepath.Join(want, logName) {
+		return fmt.Errorf("%s: the log of this member is in %s: want --wal-dir=%s, or no such flag", dir, is, filepath.Dir(is))
 	}
 	return nil
+}
+
+// missingLog explains why the log cannot be found. A disk that is not mounted must not look like a
+// log that is lost.
+func (d *Dir) missingLog(dir string, err error) error {
+	target, errLink := os.Readlink(d.LogDir())
+	if errLink != nil { // it is no link
+		return fmt.Errorf("%s: %w: the log of this member is missing: restore a backup, or replace the member (etcdctl member replace)", d.LogDir(), cause(err))
+	}
+	moved := "NEW-DIRECTORY"
+	if at, err := filepath.Abs(dir); err == nil && dir != "" {
+		moved = at
+	}
+	return fmt.Errorf("the log of this member is in %s, which cannot be read: %w: mount its disk, or, if the log was moved, change the link: ln -sfn %s %s",
+		target, cause(err), filepath.Join(moved, logName), d.LogDir())
 }

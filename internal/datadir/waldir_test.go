@@ -44,10 +44,37 @@ func TestLogElsewhere(t *testing.T) {
 	if entries, _ := os.ReadDir(wal); len(entries) != 1 {
 		t.Errorf("%s has %v", wal, entries)
 	}
-	for dir, want := range map[string]string{wal: "", "": "", t.TempDir(): "the log of this member is in " + wal + "/log", wal + "/none": "no such file"} {
+	for dir, want := range map[string]string{wal: "", "": "", t.TempDir(): "the log of this member is in " + wal + "/log", wal + "/none": "want --wal-dir=" + wal} {
 		if err := d.CheckLog(dir); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", dir, err, want)
 		}
+	}
+	// the disk is not mounted, and then the log has been moved
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(wal, moved); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{"": "NEW-DIRECTORY/log ", wal: wal + "/log ", moved: moved + "/log "} {
+		want = "the log of this member is in " + wal + "/log, which cannot be read: no such file or directory: mount its disk, or, if the log was moved, change the link: ln -sfn " +
+			want + d.LogDir()
+		if err := d.CheckLog(dir); err == nil || err.Error() != want {
+			t.Errorf("without the disk, %q: %v, want %s", dir, err, want)
+		}
+	}
+	if err := os.Remove(d.LogDir()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.CheckLog(""); err == nil || !strings.Contains(err.Error(), "the log of this member is missing: restore a backup") {
+		t.Errorf("without the link: %v", err)
+	}
+	if err := os.Symlink(filepath.Join(moved, logName), d.LogDir()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.CheckLog(moved); err != nil {
+		t.Errorf("with another link: %v", err)
+	}
+	if err := os.Rename(moved, wal); err != nil {
+		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -58,6 +59,9 @@ func (o Options) target(endpoint string) (network, address, host string, secure 
 	secure = o.ForceTLS
 	if path, isUnix := strings.CutPrefix(endpoint, "unix://"); isUnix {
 		return "unix", path, "localhost", false, nil
+	}
+	if path, isUnix := strings.CutPrefix(endpoint, "unixs://"); isUnix {
+		return "unix", path, filepath.Base(path), true, nil // the Go client verifies the file's name
 	}
 	if !strings.Contains(endpoint, "://") {
 		endpoint = "//" + endpoint

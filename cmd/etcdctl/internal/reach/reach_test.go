@@ -41,6 +41,16 @@ func TestDiagnose(t *testing.T) {
 	closed := silent.Addr().String()
 	silent.Close()
 
+	overSocket := httptest.NewUnstartedServer(response(200, `{"health":"true"}`))
+	overSocket.Listener.Close()
+	socket := filepath.Join(t.TempDir(), "etcd.sock")
+	if overSocket.Listener, err = net.Listen("unix", socket); err != nil {
+		t.Fatal(err)
+	}
+	overSocket.StartTLS()
+	defer overSocket.Close()
+	secureSocket := "unixs://" + socket
+
 	trusted := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	trusted.RootCAs.AddCert(secure.Certificate())
 	trusted.RootCAs.AddCert(mutual.Certificate())
@@ -65,6 +75,8 @@ func TestDiagnose(t *testing.T) {
 		{"https://localhost:" + port, withCA, `is not valid for "localhost", but for example.com, *.example.com, 127.0.0.1, ::1`},
 		{mutual.URL, withCA, "the server requires a client certificate: give --cert and --key"},
 		{"unix:///nowhere/socket", plain, "there is no socket /nowhere/socket"},
+		{"unixs:///nowhere/socket", plain, "there is no socket /nowhere/socket"},
+		{secureSocket, withCA, "etcd.sock"},
 		{"ftp://127.0.0.1:1", plain, `unknown scheme "ftp"`},
 		{"127.0.0.1", plain, "no port"},
 		{"http://no-such-host.invalid:1", plain, ""},
