@@ -150,3 +150,23 @@ func TestTracing(t *testing.T) {
 		t.Errorf("resource %v", s.resource)
 	}
 }
+
+// TestUnreachableCollector sends spans to a port on which nothing listens: requests are served, and
+// the member stops in time.
+func TestUnreachableCollector(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	p := start(t, t.TempDir(), nil, anyPort("--enable-distributed-tracing", "--distributed-tracing-address="+l.Addr().String(), "--distributed-tracing-sampling-rate=1000000")...)
+	url := p.await(`listening for client requests url=(\S+)`)[1]
+	p.await(`ready to serve client requests$`)
+	for range 100 {
+		post(t, url+"/v3/kv/put", `{"key":"YWJj","value":"YQ=="}`)
+	}
+	p.signal(syscall.SIGTERM)
+	if status, stderr := p.end(); status != 0 || !strings.Contains(stderr, "the last spans are lost") {
+		t.Errorf("status %d\n%s", status, stderr)
+	}
+}

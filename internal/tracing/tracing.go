@@ -32,6 +32,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"cairn/internal/throttle"
 )
 
 // Options configures a Tracer.
@@ -59,14 +61,29 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the collector at %s: %w", o.Address, err)
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		o.Logger.Warn("cannot send spans", "collector", o.Address, "error", err)
-	}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(errorLog(o.Logger, o.Address, time.Now)))
 	attributes := []attribute.KeyValue{attribute.String("service.name", o.ServiceName)}
 	if o.InstanceID != "" {
 		attributes = append(attributes, attribute.String("service.instance.id", o.InstanceID))
 	}
 	return newTracer(sdktrace.NewBatchSpanProcessor(exporter), o.SamplesPerMillion, attributes), nil
+}
+
+// errorLog returns a function that logs an error of the connection to the collector, at most once a
+// minute: while the collector is down, there is one for each batch of spans.
+func errorLog(log *slog.Logger, address string, now func() time.Time) func(error) {
+	lines := throttle.New(time.Minute, now)
+	return func(err error) {
+		skipped, ok := lines.Allow("")
+		if !ok {
+			return
+		}
+		attrs := []any{"collector", address, "error", err}
+		if skipped > 0 {
+			attrs = append(attrs, "not_logged", skipped)
+		}
+		log.Warn("cannot send spans; they are dropped", attrs...)
+	}
 }
 
 func newTracer(processor sdktrace.SpanProcessor, samplesPerMillion int, attributes []attribute.KeyValue) *Tracer {

@@ -1,7 +1,11 @@
 package tracing
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +103,19 @@ func BenchmarkRecorded(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		serve(b.Context(), provider, nil)
+	}
+}
+
+// TestErrorsAreLoggedOnceAMinute: a collector that is down for long does not fill the log.
+func TestErrorsAreLoggedOnceAMinute(t *testing.T) {
+	var log bytes.Buffer
+	now := time.Now()
+	report := errorLog(slog.New(slog.NewTextHandler(&log, nil)), "c:1", func() time.Time { return now })
+	for range 12 { // one each 10 s
+		report(errors.New("refused"))
+		now = now.Add(10 * time.Second)
+	}
+	if n := strings.Count(log.String(), "collector=c:1 error=refused"); n != 2 || !strings.Contains(log.String(), "not_logged=5") {
+		t.Errorf("%d lines:\n%s", n, &log)
 	}
 }
