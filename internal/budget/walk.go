@@ -20,13 +20,16 @@ type Walk struct {
 	hold    *Hold // nil: what has been encoded is given back
 	factor  int64 // how many bytes are taken for each byte of a response
 
-	begun    bool  // the account counts this read as a response
-	reserved int64 // taken by Run and not used yet
-	used     int64 // bytes of pieces
-	gathered int64 // bytes of records that wait to be sorted, or to be encoded
-	sorting  int64 // taken for them
-	small    int64 // taken for a response without pieces
-	steps    int
+	atMost   func() int64 // how many records the read may find; nil: not known
+	begun    bool         // the account counts this read as a response
+	reserved int64        // taken by Run and not used yet
+	lacked   int64        // what it ended for want of
+	used     int64        // bytes of pieces
+	gathered int64        // bytes of records that wait to be sorted, or to be encoded
+	sorting  int64        // taken for them
+	small    int64        // taken for a response without pieces
+	steps    int64        // records that this run has read
+	stepped  int64        // bytes of them, times factor
 	pauses   int
 	turn     bool
 	lent     bool // the caller has a turn for this read
@@ -45,8 +48,8 @@ const (
 )
 
 const (
-	// chunkBytes is how much memory a Walk takes at a time for records that are gathered, and the
-	// least that Run waits for.
+	// chunkBytes is how much memory a Walk takes at a time for records that are gathered, and a
+	// part of what Run waits for.
 	chunkBytes = 256 << 10
 	// freePauses is how often a read pauses before it needs a turn: until then it is a short one. A
 	// list of 1,000 records of some hundred bytes, the usual page, pauses five or six times; if it
@@ -79,6 +82,11 @@ func (w *Walk) HasTurn() { w.lent = true }
 // Brief declares that the walk reads a single record, or few. Then it does not wait for reads of
 // ranges, of which a limited number runs at a time.
 func (w *Walk) Brief() { w.brief = true }
+
+// AtMost declares how many records the read returns at most. The function is only called when there
+// was no memory for all of them: the walk waits for what they are likely to need, and does not read
+// again and again what it has no memory for.
+func (w *Walk) AtMost(records func() int64) { w.atMost = records }
 
 // checkContext records the context's error.
 func (w *Walk) checkContext() error {
@@ -117,35 +125,33 @@ func (w *Walk) Pause() error {
 func (w *Walk) Piece(n int64) bool {
 	n *= w.factor
 	if w.checkContext() != nil || w.short != enough || !w.take(n) {
-		w.fallShort()
 		return false
 	}
 	w.used += n
 	return true
 }
 
-func (w *Walk) fallShort() {
-	if w.short == enough {
-		w.short = shortOfMemory
-	}
-}
-
-// take takes n bytes, of what Run reserved if there is enough left.
+// take takes n bytes, of what Run reserved if there is enough left. If they cannot be had the read
+// must end.
 func (w *Walk) take(n int64) bool {
-	if w.reserved >= n {
+	switch {
+	case w.reserved >= n:
 		w.reserved -= n
 		return true
+	case w.begun && w.account.TakeResponse(n):
+		return true
+	case !w.begun && w.account.TryBeginResponse(n):
+		w.begun = true
+		return true
 	}
-	if w.begun {
-		return w.account.TakeResponse(n)
-	}
-	w.begun = w.account.TryBeginResponse(n)
-	return w.begun
+	w.short, w.lacked = shortOfMemory, n
+	return false
 }
 
-// Step is called for each record that is added to the response. It reports false when the read must
-// end.
-func (w *Walk) Step() bool {
+// Step is called for each record, of n bytes, that is added to the response. It reports false when
+// the read must end.
+func (w *Walk) Step(n int64) bool {
+	w.stepped += n * w.factor
 	if w.steps++; w.steps%64 == 0 && w.checkContext() != nil {
 		return false
 	}
@@ -158,12 +164,11 @@ func (w *Walk) Gather(n int64) bool {
 	for w.gathered += n * w.factor; w.gathered > w.sorting && w.short == enough; {
 		need := max(chunkBytes, w.gathered-w.sorting)
 		if !w.take(need) {
-			w.short = shortOfMemory
 			break
 		}
 		w.sorting += need
 	}
-	return w.Step()
+	return w.Step(n)
 }
 
 // ReleaseAll gives back what was taken for the response.
@@ -182,6 +187,13 @@ func (w *Walk) HandOver() {
 	w.ReleaseAll()
 }
 
+// ReturnPiece gives back what Piece took for n bytes that the response does not have.
+func (w *Walk) ReturnPiece(n int64) {
+	n *= w.factor
+	w.used -= n
+	w.account.GiveResponse(n)
+}
+
 // LeavePieces leaves what was taken for pieces to the caller, who gives it back to the account by
 // GiveResponse.
 func (w *Walk) LeavePieces() { w.used = 0 }
@@ -197,126 +209,4 @@ func (w *Walk) Keep() { w.sorting, w.gathered = 0, 0 }
 func (w *Walk) ReleaseGathered() {
 	w.account.GiveResponse(w.sorting)
 	w.sorting, w.gathered = 0, 0
-}
-
-// Response is what a read fills.
-type Response interface {
-	// Drop empties it, and calls Walk.ReleaseAll.
-	Drop()
-	// Bytes returns what it holds without having taken it by Walk.Piece or Walk.Gather.
-	Bytes() int64
-}
-
-// Run runs read, which fills resp, until there was room for all of it. Records that were gathered
-// stay counted when keep is set; ReleaseGathered must follow. After an error resp is dropped.
-func (w *Walk) Run(resp Response, keep bool, read func() error) error {
-	defer w.endTurn()
-	for {
-		err := w.run(read)
-		switch {
-		case w.err != nil:
-			return w.fail(resp, w.err)
-		case w.short != enough: // its error, if any, says no more than that
-		case err != nil:
-			return w.fail(resp, err)
-		case w.reserveSmall(resp.Bytes()):
-			if !keep {
-				w.ReleaseGathered()
-			}
-			w.giveReserved()
-			return nil
-		default:
-			w.short = shortOfMemory
-		}
-		if err := w.await(resp); err != nil {
-			return err
-		}
-	}
-}
-
-// run calls read when it has a turn: that of a long read, or one of those for reads of ranges. A
-// read that runs has memory that it has not taken yet: its buffers before they are full, and the
-// blocks that its iterator pins.
-func (w *Walk) run(read func() error) error {
-	if w.brief || w.turn || w.lent || w.account == nil {
-		return read()
-	}
-	if err := w.account.beginRun(w.ctx); err != nil {
-		w.err = err
-		return err
-	}
-	defer w.account.endRun()
-	return read()
-}
-
-func (w *Walk) fail(resp Response, err error) error {
-	resp.Drop()
-	w.ReleaseGathered()
-	w.giveReserved()
-	return err
-}
-
-// reserveSmall counts a response of n bytes that took nothing while it was made.
-func (w *Walk) reserveSmall(n int64) bool {
-	n *= w.factor
-	switch {
-	case n <= smallBytesMin:
-		return true
-	case w.reserved >= n:
-		w.reserved -= n
-	case w.begun:
-		if !w.account.TakeResponse(n) {
-			return false
-		}
-	case !w.account.TryBeginResponse(n):
-		return false
-	}
-	w.begun, w.small = true, n
-	return true
-}
-
-// await waits for what the read was short of.
-func (w *Walk) await(resp Response) error {
-	short := w.short
-	w.short, w.steps = enough, 0
-	if short == shortOfTurn {
-		had := w.used + w.sorting
-		w.used, w.sorting, w.gathered = 0, 0, 0 // what it has taken stays reserved
-		resp.Drop()
-		w.reserved += had
-		if err := w.account.BeginLong(w.ctx); err != nil {
-			w.giveReserved()
-			return err
-		}
-		w.turn = true
-		return nil
-	}
-	// Memory is not waited for with a turn.
-	w.endTurn()
-	w.pauses = 0
-	// Not much more than it had: a larger share is served later, and may never be had.
-	had := w.used + max(w.gathered, w.sorting) + resp.Bytes()*w.factor
-	want := had + max(2*chunkBytes, had/4)
-	want = w.account.Clamp(want, had+chunkBytes)
-	resp.Drop()
-	w.ReleaseGathered()
-	w.giveReserved()
-	if err := w.account.BeginResponse(w.ctx, want); err != nil {
-		return err
-	}
-	w.begun, w.reserved = true, want
-	return nil
-}
-
-// giveReserved gives back what Run took and no piece has used.
-func (w *Walk) giveReserved() {
-	w.account.GiveResponse(w.reserved)
-	w.reserved, w.steps = 0, 0
-}
-
-func (w *Walk) endTurn() {
-	if w.turn {
-		w.turn = false
-		w.account.EndLong()
-	}
 }

@@ -3,6 +3,8 @@ package budget
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -94,6 +96,80 @@ func TestWalkWaitsForATurn(t *testing.T) {
 			t.Errorf("%d bytes taken, %d turns free: %v", besides(b), b.long.free, err)
 		}
 	})
+}
+
+// Of many long reads whose clients do not take the response, those that there is memory for run to
+// their end. All others find that out by a few short runs, and wait: they do not read the store
+// again each time when some memory is released.
+func TestWalksWithoutMemoryReadLittle(t *testing.T) {
+	const reads, records, recordBytes, factor = 300, 200, 100_000, 5
+	for _, known := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := New(256 << 20)
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			var walked, complete atomic.Int64
+			for range reads {
+				a := b.Open()
+				ctx, h := WithHold(context.WithValue(ctx, Key{}, a), factor)
+				w := NewWalk(ctx, a)
+				if known {
+					w.AtMost(func() int64 { return records })
+				}
+				wg.Go(func() {
+					defer a.Close()
+					defer h.Close()
+					resp := &pieces{w: &w}
+					err := w.Run(resp, false, func() error { return readRecords(&w, records, recordBytes, &walked) })
+					if err != nil && !errors.Is(err, context.Canceled) {
+						t.Error(err)
+					}
+					if err == nil {
+						complete.Add(1)
+						w.HandOver()
+						<-ctx.Done() // the client does not read
+					}
+				})
+			}
+			synctest.Wait()
+			most := int64(10 * records * recordBytes)
+			if known {
+				most = 4 << 20
+			}
+			t.Logf("%d reads were complete; each of the others read %d bytes on average", complete.Load(), walked.Load()/reads)
+			if complete.Load() != 2 || walked.Load() > reads*most {
+				t.Errorf("%d reads were complete, want 2; each read %d bytes on average, want at most %d",
+					complete.Load(), walked.Load()/reads, most)
+			}
+			cancel()
+			wg.Wait()
+			if b.Used() != 0 {
+				t.Errorf("%d bytes were not given back", b.Used())
+			}
+		})
+	}
+}
+
+// readRecords is a read of records that are encoded into pieces.
+func readRecords(w *Walk, records int, recordBytes int64, walked *atomic.Int64) error {
+	inPiece, sincePause := int64(piece), int64(0)
+	for range records {
+		walked.Add(recordBytes)
+		if inPiece += recordBytes; inPiece >= piece {
+			inPiece -= piece
+			w.Piece(piece)
+		}
+		if sincePause += recordBytes; sincePause >= piece {
+			sincePause = 0
+			if err := w.Pause(); err != nil {
+				return err
+			}
+		}
+		if !w.Step(recordBytes) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // A response without pieces counts once it is made, and its reader waits with nothing in hand.

@@ -114,6 +114,28 @@ func (c *counts) span(lower, upper []byte) (inner int64, left, right []byte, who
 	return inner, left, right, true
 }
 
+// atMost returns the number of keys in the blocks that overlap [lower, upper) (upper nil: no end).
+func (c *counts) atMost(lower, upper []byte) (n int64) {
+	first, block := c.at(lower)
+	for _, live := range c.chunks[first].live[:block] {
+		n -= live
+	}
+	last, block := len(c.chunks), 0
+	if upper != nil {
+		last, block = c.at(upper)
+		if c.chunks[last].starts[block] < string(upper) {
+			block++
+		}
+		for _, live := range c.chunks[last].live[:block] {
+			n += live
+		}
+	}
+	for _, ch := range c.chunks[first:last] {
+		n += ch.sum
+	}
+	return n
+}
+
 // loadCounts reads the index from table n.
 func loadCounts(db *storage.Store) (*counts, error) {
 	c := &counts{}

@@ -43,8 +43,15 @@ func (st *state) checkRandomCounts(rng *rand.Rand, keys liveKeys, keySpace int) 
 		if want := keys.between(from, to); sum.Count != want {
 			st.t.Fatalf("count of [%s, %s) is %d, want %d", from, to, sum.Count, want)
 		}
+		if most := st.s.Reading().CountAtMost(r); most < sum.Count || most > sum.Count+2*blockSplitKeys+batchKeysMax {
+			st.t.Fatalf("[%s, %s) has at most %d keys, counted %d", from, to, most, sum.Count)
+		}
 	}
 }
+
+// batchKeysMax is the maximum number of keys that TestCountIndex changes in a batch. Blocks may
+// exceed their size by that until the next batch.
+const batchKeysMax = 700
 
 // TestCountIndex creates 8,000 keys in random order and deletes them again, in
 // batches of random sizes with restarts, checking the index against a walk.
@@ -62,7 +69,7 @@ func TestCountIndex(t *testing.T) {
 	}
 	step := func(order []int, deletes bool) {
 		for len(order) > 0 {
-			n := min(len(order), 1+rng.Intn(700))
+			n := min(len(order), 1+rng.Intn(batchKeysMax))
 			st.begin()
 			for _, k := range order[:n] {
 				key := keyN(k)

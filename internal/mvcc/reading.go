@@ -95,6 +95,21 @@ func (r Reading) Count(start, end []byte) (int64, error) {
 	return r.v.src.(*Store).count(r.head, r.v, lower, upper)
 }
 
+// CountAtMost returns a number that is not smaller than that of the live keys in a range, without
+// reading them: it also counts the keys outside of the range that share a block of the count index
+// with its ends. It is that of the head, also for a reading at an older revision; 0 while the store
+// is being replaced. The reading must be one of a Store.
+func (r Reading) CountAtMost(keys kv.KeyRange) int64 {
+	switch {
+	case keys.SingleKey():
+		return 1
+	case r.v.loading, keys.Empty():
+		return 0
+	}
+	lower, upper := currentBounds(keys)
+	return r.head.counts.atMost(lower[1:], userBound(upper))
+}
+
 // Overtaken reports whether a compaction has passed the reading's revision. Then keys that were
 // deleted since may be missing from earlier results, later reads fail with ErrOvertaken, and the
 // caller needs a newer Reading.

@@ -212,6 +212,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	if !q.recursive {
 		list.Brief()
 	}
+	list.AtMost(func() int64 { return h.b.Read().CountAtMost((&watched{path: t.path, recursive: true}).span()) })
 	defer list.ReleaseGathered()
 	err := h.asCaller(r, func(_ context.Context, c *auth.Caller) (err error) {
 		if err := t.permitted(c.Subject.CanRead, q.recursive); err != nil {

@@ -63,6 +63,9 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	resp.walk = budget.NewWalk(ctx, budget.FromContext(ctx))
 	if req.SingleKey() {
 		resp.walk.Brief()
+		resp.walk.AtMost(oneRecord)
+	} else {
+		resp.walk.AtMost(func() int64 { return rangeAtMost(s.member.Requests.Keys().Reading(), &req.RangeOp) })
 	}
 	err := resp.walk.Run(resp, false, func() error {
 		return s.read(ctx, permitRange(req.KeyRange), func() (err error) {
@@ -220,6 +223,7 @@ func (s *server) readTxn(ctx context.Context, req *etcdserverpb.TxnRequest, t *m
 	}
 	var res mvcc.TxnResult
 	w := newWeight(ctx)
+	w.walk.AtMost(func() int64 { return txnAtMost(s.member.Requests.Keys().Reading(), t) })
 	err := w.walk.Run(w, true, func() error {
 		return s.read(ctx, func(who *auth.Subject) error { return machine.PermitTxn(who, t) }, func() (err error) {
 			res, err = s.member.Requests.Keys().ReadTxn(t, w)

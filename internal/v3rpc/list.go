@@ -27,6 +27,7 @@ type rangeResponse struct {
 	more     bool
 	count    int64
 	walk     budget.Walk // what it takes from the client's account while it is read and sent
+	paid     bool        // the walk has taken the memory of a piece that is not there yet
 }
 
 const (
@@ -67,12 +68,13 @@ func (r *rangeResponse) Add(key []byte, rec *kv.Record) bool {
 	if !r.keysOnly {
 		n += len(rec.Value)
 	}
-	if n <= r.room() {
+	switch {
+	case n <= r.room():
 		r.kvs = appendKeyValue(r.kvs, 2, key, rec, r.keysOnly)
-	} else {
+	case r.pay(): // before anything is copied
 		r.addAcross(key, rec)
 	}
-	return r.walk.Step()
+	return r.walk.Step(int64(n))
 }
 
 // Gather implements mvcc.Gatherer.
@@ -126,14 +128,22 @@ func (r *rangeResponse) need(n int) {
 		return
 	}
 	invariant.Check(len(r.full) == 0 || cap(r.kvs) == pieceBytes, "piece %d of a list has room for %d bytes", len(r.full), cap(r.kvs))
-	r.walk.Piece(pieceBytes) // without memory the walk ends after this record
+	r.pay() // without memory the walk ends after this record
+	r.paid = false
 	r.full = append(r.full, r.kvs)
 	r.kvs = laterPieces.Get().(*[pieceBytes]byte)[:0]
+}
+
+// pay takes the memory of the next piece. It reports false when the walk must end.
+func (r *rangeResponse) pay() bool {
+	r.paid = r.paid || r.walk.Piece(pieceBytes)
+	return r.paid
 }
 
 // Reset implements mvcc.Sink.
 func (r *rangeResponse) Reset() {
 	r.walk.ReleaseAll()
+	r.paid = false
 	if len(r.full) == 0 {
 		r.kvs = r.kvs[:0]
 		return
@@ -232,6 +242,10 @@ func (r *rangeResponse) takeList(before []byte) [][]byte {
 	pieces := append(append(make([][]byte, 0, len(r.full)+2), before), r.full...)
 	pieces = append(pieces, r.kvs)
 	r.kvs, r.full = nil, nil
+	if r.paid {
+		r.walk.ReturnPiece(pieceBytes)
+		r.paid = false
+	}
 	r.walk.LeavePieces()
 	return pieces
 }

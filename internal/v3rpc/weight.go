@@ -61,6 +61,7 @@ func (w *weight) end() {
 // weigh takes what a transaction needs that is about to be proposed. The caller must end it.
 func (s *server) weigh(ctx context.Context, t *mvcc.TxnOp, permit func(*auth.Subject) error) (*weight, error) {
 	w := newWeight(ctx)
+	w.walk.AtMost(func() int64 { return txnAtMost(s.member.Requests.Keys().Reading(), t) })
 	err := w.walk.Run(w, true, func() error {
 		return s.read(ctx, permit, func() error {
 			// What the transaction makes of another error is decided when it is applied.
@@ -186,4 +187,34 @@ func readsRanges(t *mvcc.TxnOp) bool {
 		}
 	}
 	return false
+}
+
+func oneRecord() int64 { return 1 }
+
+// rangeAtMost returns how many records a range returns at most.
+func rangeAtMost(keys mvcc.Reading, op *mvcc.RangeOp) int64 {
+	n := keys.CountAtMost(op.KeyRange)
+	if op.Limit > 0 {
+		n = min(n, op.Limit)
+	}
+	return n
+}
+
+// txnAtMost returns how many records the ranges and deletes of a transaction read at most, in the
+// larger one of its branches.
+func txnAtMost(keys mvcc.Reading, t *mvcc.TxnOp) int64 {
+	branch := func(ops []mvcc.Op) (n int64) {
+		for i := range ops {
+			switch op := &ops[i]; {
+			case op.Range != nil:
+				n += rangeAtMost(keys, op.Range)
+			case op.Delete != nil:
+				n += keys.CountAtMost(op.Delete.KeyRange)
+			case op.Txn != nil:
+				n += txnAtMost(keys, op.Txn)
+			}
+		}
+		return n
+	}
+	return max(branch(t.Success), branch(t.Failure))
 }
