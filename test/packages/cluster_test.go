@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,24 +100,11 @@ func TestCluster(t *testing.T) {
 // sixPorts returns the first of six ports that follow each other and are free.
 func sixPorts(t *testing.T) int {
 	t.Helper()
-	for range 100 {
-		first, err := strconv.Atoi(harness.FreePort(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		free := true
-		for i := 1; i < 6 && free; i++ {
-			l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", first+i))
-			if free = err == nil; free {
-				free = l.Close() == nil
-			}
-		}
-		if free {
-			return first
-		}
+	first, err := process.FreePorts("127.0.0.1", 6)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no six free ports in a row")
-	return 0
+	return first
 }
 
 // alertFile is Prometheus' format of rules, as far as it is used.

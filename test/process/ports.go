@@ -35,34 +35,54 @@ var reserved = sync.OnceValues(func() (*reservations, error) {
 // port is reserved until this process ends: no other process gets it from FreeAddress, also while
 // the server that uses it is restarted.
 func FreeAddress(ip string) (string, error) {
+	first, err := FreePorts(ip, 1)
+	return fmt.Sprintf("%s:%d", ip, first), err
+}
+
+// FreePorts is FreeAddress for n ports that follow each other, and returns the first one.
+func FreePorts(ip string, n int) (first int, err error) {
 	ports, err := reserved()
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	given.Lock()
 	defer given.Unlock()
 	if len(given.addresses) > portCount/4 {
 		clear(given.addresses)
 	}
-	var last error
 	for range 1000 {
-		port := firstPort + rand.IntN(portCount)
+		first = firstPort + rand.IntN(portCount-n)
+		if err = ports.take(ip, first, n); err == nil {
+			return first, nil
+		}
+	}
+	return 0, fmt.Errorf("find %d free ports on %s: %w", n, ip, err)
+}
+
+// take reserves n ports on which no process listens.
+func (r *reservations) take(ip string, first, n int) error {
+	var addresses []string
+	for port := first; port < first+n; port++ {
 		address := fmt.Sprintf("%s:%d", ip, port)
 		if given.addresses[address] {
-			continue
+			return fmt.Errorf("%s is in use", address)
 		}
-		if last = ports.reserve(port); last != nil {
-			continue
+		if err := r.reserve(port); err != nil {
+			return err
 		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			last = err
-			continue
+			return err
 		}
-		given.addresses[address] = true
-		return address, l.Close()
+		if err := l.Close(); err != nil {
+			return err
+		}
+		addresses = append(addresses, address)
 	}
-	return "", fmt.Errorf("find a free port on %s: %w", ip, last)
+	for _, address := range addresses {
+		given.addresses[address] = true
+	}
+	return nil
 }
 
 // reservations are locks of the bytes of a file that all processes of tests share: the byte at a

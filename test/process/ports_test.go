@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"testing"
@@ -18,6 +19,17 @@ func TestFreeAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	first, err := FreePorts("127.0.0.1", 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for port := first; port < first+6; port++ {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	}
 	if _, err := FreeAddress("192.0.2.1"); err == nil {
 		t.Error("found an address on an IP address that this machine does not have")
 	}
