@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"cairn/test/harness"
 )
@@ -26,6 +27,22 @@ func metrics(t *testing.T, server *harness.Server) map[string]float64 {
 	return values
 }
 
+// awaitMetrics scrapes until check finds no faults, and fails the test with those that remain: a
+// response may arrive before it has been counted.
+func awaitMetrics(t *testing.T, server *harness.Server, check func(values map[string]float64) (faults []string)) map[string]float64 {
+	t.Helper()
+	values := metrics(t, server)
+	faults := check(values)
+	for end := time.Now().Add(30 * time.Second); len(faults) > 0 && time.Now().Before(end); faults = check(values) {
+		time.Sleep(50 * time.Millisecond)
+		values = metrics(t, server)
+	}
+	for _, f := range faults {
+		t.Error(f)
+	}
+	return values
+}
+
 // TestMetrics makes some requests, and checks the increments of metrics.
 func TestMetrics(t *testing.T) {
 	server := harness.Start(t, "--metrics", "extensive")
@@ -41,9 +58,8 @@ func TestMetrics(t *testing.T) {
 	call("lease/grant", `{"ID":5,"TTL":"100"}`)
 	call("lease/keepalive", `{"ID":5}`)
 	call("lease/revoke", `{"ID":5}`)
-	after := metrics(t, server)
 	const unary = `grpc_service="etcdserverpb.KV",grpc_type="unary"`
-	for name, want := range map[string]float64{
+	more := map[string]float64{
 		"etcd_mvcc_put_total":                                                       6,
 		"etcd_mvcc_delete_total":                                                    5,
 		"etcd_mvcc_range_total":                                                     1,
@@ -62,15 +78,19 @@ func TestMetrics(t *testing.T) {
 		`grpc_server_msg_sent_total{grpc_method="Put",` + unary + `}`:                                              5,
 		`grpc_server_msg_received_total{grpc_method="Put",` + unary + `}`:                                          6,
 		`grpc_server_started_total{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"}`: 0,
-	} {
-		if harness.Reference(t) != "" && strings.HasPrefix(name, "etcd_") {
-			// etcd counts operations in transactions and its own writes differently
-			continue
-		}
-		if _, there := after[name]; !there || after[name]-before[name] != want {
-			t.Errorf("%s went from %v to %v, want %v more", name, before[name], after[name], want)
-		}
 	}
+	after := awaitMetrics(t, server, func(after map[string]float64) (faults []string) {
+		for name, want := range more {
+			if harness.Reference(t) != "" && strings.HasPrefix(name, "etcd_") {
+				// etcd counts operations in transactions and its own writes differently
+				continue
+			}
+			if _, there := after[name]; !there || after[name]-before[name] != want {
+				faults = append(faults, fmt.Sprintf("%s went from %v to %v, want %v more", name, before[name], after[name], want))
+			}
+		}
+		return faults
+	})
 	for name, want := range map[string]float64{
 		"etcd_server_has_leader": 1, "etcd_server_is_leader": 1, `etcd_cluster_version{cluster_version="3.7"}`: 1,
 	} {

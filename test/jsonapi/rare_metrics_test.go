@@ -1,6 +1,7 @@
 package jsonapi
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -42,8 +43,7 @@ func TestRareMetrics(t *testing.T) {
 	if resp, text := do(t, "POST", server.URL()+"/v3/kv/compaction", `{"revision":"2","physical":true}`); resp.StatusCode != 200 {
 		t.Fatalf("compaction: %d %s", resp.StatusCode, text)
 	}
-	got := metrics(t, server)
-	for name, want := range map[string]float64{
+	values := map[string]float64{
 		`etcd_debugging_lease_ttl_total_bucket{le="64"}`:                                0,
 		`etcd_debugging_lease_ttl_total_bucket{le="128"}`:                               1,
 		`etcd_mvcc_hash_duration_seconds_count`:                                         1,
@@ -63,11 +63,15 @@ func TestRareMetrics(t *testing.T) {
 		`etcd_debugging_store_watchers`:                                                 0,
 		`etcd_debugging_store_expires_total`:                                            0,
 		`etcd_server_heartbeat_send_failures_total`:                                     0,
-	} {
-		if v, ok := got[name]; !ok || v != want {
-			t.Errorf("%s is %v (served: %t), want %v", name, v, ok, want)
-		}
 	}
+	got := awaitMetrics(t, server, func(got map[string]float64) (faults []string) {
+		for name, want := range values {
+			if v, ok := got[name]; !ok || v != want {
+				faults = append(faults, fmt.Sprintf("%s is %v (served: %t), want %v", name, v, ok, want))
+			}
+		}
+		return faults
+	})
 	for _, name := range []string{
 		"etcd_debugging_auth_revision", "etcd_debugging_mvcc_db_compaction_last", "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds_count",
 		"etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds_count", "etcd_disk_wal_write_duration_seconds_count",
