@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"cairn/internal/budget"
 	"cairn/internal/http2"
@@ -21,6 +22,7 @@ type serverStream struct {
 	desc     *grpc.StreamDesc
 	received bool
 	out      *http2.Buffer
+	gathered *http2.Buffer // messages of SendMore, at most CopyBytesMax; nil: none
 }
 
 var _ grpc.ServerStream = (*serverStream)(nil)
@@ -28,10 +30,12 @@ var _ grpc.ServerStream = (*serverStream)(nil)
 func (c *call) serveStream() (reading bool) {
 	m := c.head.method
 	s := statusOK
-	if err := m.stream.Handler(m.impl, &serverStream{call: c, desc: m.stream}); err != nil {
+	out := &serverStream{call: c, desc: m.stream}
+	if err := m.stream.Handler(m.impl, out); err != nil {
 		s = statusOf(err)
 	}
 	c.LockServed(false)
+	out.sendGatheredLocked()
 	c.finishLocked(s)
 	c.UnlockServed()
 	c.FreeQueue()
@@ -53,6 +57,9 @@ func (s *serverStream) SetTrailer(md metadata.MD) { s.call.setTrailer(md) }
 // SendMsg encodes m and sends or queues it. It waits while the stream, or the connection, has a
 // full queue: so a slow client slows only its own handler. m may be modified afterwards.
 func (s *serverStream) SendMsg(m any) error {
+	if err := s.sendGathered(); err != nil {
+		return err
+	}
 	if err := s.appendMsg(m); err != nil {
 		return err
 	}
@@ -61,8 +68,15 @@ func (s *serverStream) SendMsg(m any) error {
 }
 
 // SendMore is SendMsg for a handler that has more to send at once: the message may stay in the
-// output until the next SendMsg or Flush, so that many small messages cost one system call.
+// output until the next SendMsg or Flush, so that many small messages cost one frame and one system
+// call.
 func (s *serverStream) SendMore(m any) error {
+	if isSmall(m) {
+		return s.gather(m)
+	}
+	if err := s.sendGathered(); err != nil {
+		return err
+	}
 	if err := s.appendMsg(m); err != nil {
 		return err
 	}
@@ -73,7 +87,77 @@ func (s *serverStream) SendMore(m any) error {
 // Flush sends what SendMore has left in the output.
 func (s *serverStream) Flush() {
 	s.call.Lock()
+	s.sendGatheredLocked()
 	s.call.Flush(true)
+}
+
+// isSmall reports whether no space is reserved for the encoding of m, so that its message may wait
+// among the gathered ones.
+func isSmall(m any) bool {
+	n := 0
+	switch m := m.(type) {
+	case WirePieces:
+		return false
+	case WireSizer:
+		n = m.SizeWire()
+	case proto.Message:
+		n = proto.Size(m)
+	}
+	return n+messagePrefixLen <= http2.CopyBytesMax
+}
+
+// gather encodes m behind the gathered messages.
+func (s *serverStream) gather(m any) error {
+	if _, err := s.encode(m); err != nil {
+		return err
+	}
+	n := len(s.out.B)
+	if s.gathered != nil && len(s.gathered.B)+n > http2.CopyBytesMax {
+		if err := s.sendGathered(); err != nil {
+			return err
+		}
+	}
+	if s.gathered == nil {
+		s.gathered = http2.NewBuffer(http2.CopyBytesMax)
+	}
+	s.gathered.B = append(s.gathered.B, s.out.B...)
+	return nil
+}
+
+// sendGathered appends the gathered messages to the connection's output.
+func (s *serverStream) sendGathered() error {
+	if s.gathered == nil {
+		return nil
+	}
+	c := s.call
+	if err := c.WaitQueue(); err != nil {
+		return endError(err)
+	}
+	c.Lock()
+	if c.EndedLocked() {
+		c.Unlock()
+		return endError(c.EndError())
+	}
+	s.sendGatheredLocked()
+	c.FlushFull()
+	return nil
+}
+
+// sendGatheredLocked is sendGathered without a wait; it drops the messages of a stream that has
+// ended. The connection is locked.
+func (s *serverStream) sendGatheredLocked() {
+	if s.gathered == nil {
+		return
+	}
+	if !s.call.EndedLocked() {
+		s.call.headLocked()
+		if s.call.SendLocked(s.gathered.B, s.gathered) {
+			s.gathered = nil
+			return
+		}
+	}
+	s.gathered.Free()
+	s.gathered = nil
 }
 
 // appendMsg encodes m and appends it to the output. Without an error it leaves the call's
@@ -83,12 +167,9 @@ func (s *serverStream) appendMsg(m any) error {
 	if err := c.WaitQueue(); err != nil {
 		return endError(err)
 	}
-	if s.out == nil {
-		s.out = http2.NewBuffer(512)
-	}
-	rest, bad := c.encode(&s.out, m)
-	if bad != nil {
-		return bad.Err()
+	rest, err := s.encode(m)
+	if err != nil {
+		return err
 	}
 	c.Lock()
 	if c.EndedLocked() {
@@ -102,6 +183,18 @@ func (s *serverStream) appendMsg(m any) error {
 	}
 	c.SendPiecesLocked(rest)
 	return nil
+}
+
+// encode encodes m into s.out, and returns the pieces that follow.
+func (s *serverStream) encode(m any) (http2.Pieces, error) {
+	if s.out == nil {
+		s.out = http2.NewBuffer(512)
+	}
+	rest, bad := s.call.encode(&s.out, m)
+	if bad != nil {
+		return rest, bad.Err()
+	}
+	return rest, nil
 }
 
 // endError returns the status of a stream that ended because of err.
