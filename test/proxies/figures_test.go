@@ -33,12 +33,7 @@ func TestFigures(t *testing.T) {
 	}
 	f := newFleet(t, 1)
 	m := f.Members()[0]
-	// etcd's flags for the same proxies
-	theirs := map[string][]string{
-		"gateway":   {"gateway", "start", "--listen-addr", "ADDRESS", "--endpoints", strings.TrimPrefix(m.ClientURL(), "http://")},
-		"grpcproxy": {"grpc-proxy", "start", "--listen-addr", "ADDRESS", "--endpoints", m.ClientURL()},
-		"httpproxy": {"--proxy", "on", "--enable-v2", "--listen-client-urls", "http://ADDRESS", "--initial-cluster", "n1=" + m.PeerURL()},
-	}
+	theirs := othersFlags(m)
 	direct := &proxy{address: strings.TrimPrefix(m.ClientURL(), "http://")}
 	for kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
@@ -47,16 +42,20 @@ func TestFigures(t *testing.T) {
 				op.compare(t, kind, []*proxy{direct, ours, etcds})
 			}
 			for name, p := range map[string]*proxy{"ours": ours, "etcd's": etcds} {
-				switch kind {
-				case "httpproxy":
+				if kind == "httpproxy" {
 					t.Logf("idle long polls, %s: %d bytes each", name, pollBytes(t, p))
-				case "grpcproxy":
-					for _, w := range []struct{ streams, each int }{{1, 1}, {10, 10}, {20, 500}} {
-						watchersOfOneKey(t, f, p, name, w.streams, w.each)
-					}
 				}
 			}
 		})
+	}
+}
+
+// othersFlags are etcd's flags for the proxies in front of a member.
+func othersFlags(m *fleet.Member) map[string][]string {
+	return map[string][]string{
+		"gateway":   {"gateway", "start", "--listen-addr", "ADDRESS", "--endpoints", strings.TrimPrefix(m.ClientURL(), "http://")},
+		"grpcproxy": {"grpc-proxy", "start", "--listen-addr", "ADDRESS", "--endpoints", m.ClientURL()},
+		"httpproxy": {"--proxy", "on", "--enable-v2", "--listen-client-urls", "http://ADDRESS", "--initial-cluster", "n1=" + m.PeerURL()},
 	}
 }
 
@@ -250,59 +249,4 @@ func pollBytes(t *testing.T, p *proxy) int64 {
 		return time.Since(grew) > time.Second
 	})
 	return (held - before) / polls
-}
-
-// watchersOfOneKey prints how many events a second watchers get, and what a put costs the member
-// meanwhile.
-func watchersOfOneKey(t *testing.T, f *fleet.Fleet, p *proxy, name string, streams, perStream int) {
-	t.Helper()
-	const puts = 50
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var done, created sync.WaitGroup
-	faults := make(chan error, streams)
-	for range streams {
-		c := p.client(t)
-		created.Add(1)
-		stream, err := watchStream(ctx, c)
-		must(t, err)
-		done.Go(func() {
-			made := sync.OnceFunc(created.Done)
-			err := follow(stream, perStream, puts, made)
-			made()
-			faults <- err
-		})
-	}
-	created.Wait()
-	direct, pid := member(t, f), memberPID(t, f)
-	const rest = 2 * time.Second // the timers of an idle member cost processor time, too
-	idle := usedBy(pid)
-	time.Sleep(rest) // the time over which the idle member is measured
-	idle = usedBy(pid) - idle
-	before, began := usedBy(pid), time.Now()
-	for i := range puts {
-		_, err := direct.Put(ctx, "shared", fmt.Sprint(i))
-		must(t, err)
-	}
-	done.Wait()
-	took := time.Since(began)
-	for range streams {
-		if err := <-faults; err != nil {
-			t.Logf("%d watchers, %s: %v", streams*perStream, name, err)
-			return
-		}
-	}
-	used := usedBy(pid) - before
-	t.Logf("%d watchers, %s: %.0f events/s, %v of the member's CPU per put, of which idle it uses %v", streams*perStream, name,
-		float64(streams*perStream*puts)/took.Seconds(), used/puts, time.Duration(float64(idle)*took.Seconds()/rest.Seconds())/puts)
-}
-
-// memberPID returns the process of the only member.
-func memberPID(t *testing.T, f *fleet.Fleet) int {
-	t.Helper()
-	out, err := exec.Command("pgrep", "-f", f.Members()[0].DataDir()).Output()
-	must(t, err)
-	pid, err := strconv.Atoi(strings.Fields(string(out))[0])
-	must(t, err)
-	return pid
 }

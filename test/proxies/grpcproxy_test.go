@@ -13,6 +13,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/naming/endpoints"
 
@@ -53,7 +54,7 @@ func TestWatchersShareOneWatch(t *testing.T) {
 		stream, err := watchStream(ctx, p.client(t))
 		must(t, err)
 		created.Add(1)
-		done.Go(func() { faults <- follow(stream, perStream, puts, created.Done) })
+		done.Go(func() { faults <- follow(stream, perStream, puts, created.Done, func([]*mvccpb.Event) {}) })
 	}
 	created.Wait()
 	if n := metric(t, member, "etcd_debugging_mvcc_watcher_total") - before; n != 1 {
@@ -78,15 +79,16 @@ func watchStream(ctx context.Context, c *clientv3.Client) (pb.Watch_WatchClient,
 	return pb.NewWatchClient(c.ActiveConnection()).Watch(ctx)
 }
 
-// follow makes watches over a stream, and reads until each has delivered all puts.
-func follow(stream pb.Watch_WatchClient, watches, puts int, created func()) error {
+// follow makes watches over a stream, and reads until each has delivered all puts. It calls created
+// when all watches have been confirmed, and seen for each response with events.
+func follow(stream pb.Watch_WatchClient, watches, puts int, created func(), seen func([]*mvccpb.Event)) error {
 	for range watches {
 		r := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("shared")}}}
 		if err := stream.Send(r); err != nil {
 			return err
 		}
 	}
-	got := map[int64]int{}
+	got := map[int64]int64{}
 	for made, events := 0, 0; events < watches*puts; {
 		r, err := stream.Recv()
 		switch {
@@ -99,11 +101,14 @@ func follow(stream pb.Watch_WatchClient, watches, puts int, created func()) erro
 				created()
 			}
 		}
+		if len(r.Events) > 0 {
+			seen(r.Events)
+		}
 		for _, e := range r.Events {
-			if want := strconv.Itoa(got[r.WatchId]); string(e.Kv.Value) != want {
-				return fmt.Errorf("watch %d got %s, want %s", r.WatchId, e.Kv.Value, want)
+			if last, ok := got[r.WatchId]; ok && e.Kv.Version != last+1 {
+				return fmt.Errorf("watch %d got version %d after %d", r.WatchId, e.Kv.Version, last)
 			}
-			got[r.WatchId]++
+			got[r.WatchId] = e.Kv.Version
 			events++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -15,29 +16,54 @@ type batch struct {
 	header *pb.ResponseHeader
 	events []*mvccpb.Event
 
-	sizeOnce sync.Once
-	bytes    int
+	bytes int // about how many a response has
 
-	mu      sync.Mutex // guards the fields below
-	head    []byte     // the header's field
-	encoded [4][]byte  // the events' fields, by noPuts and noDeletions
-	done    [4]bool
+	head    encoded // the header's field
+	encoded [variants]encoded
 }
+
+// encoded is a part of a response that is encoded when it is first sent.
+type encoded struct {
+	once  sync.Once
+	bytes []byte
+}
+
+// variants is the number of combinations of filters.
+const variants = 4
+
+// variant returns the number of the watcher's combination of filters.
+func (wr *watcher) variant() (v int) {
+	if wr.noPuts {
+		v |= 1
+	}
+	if wr.noDeletions {
+		v |= 2
+	}
+	return v
+}
+
+func (b *batch) first() int64 { return b.events[0].Kv.ModRevision }
 
 func (b *batch) last() int64 { return b.events[len(b.events)-1].Kv.ModRevision }
 
 // size returns about how many bytes a response has.
-func (b *batch) size() int {
-	b.sizeOnce.Do(func() {
-		b.bytes = 64
-		for _, e := range b.events {
-			b.bytes += 32 + len(e.Kv.Key) + len(e.Kv.Value)
-			if e.PrevKv != nil {
-				b.bytes += 32 + len(e.PrevKv.Key) + len(e.PrevKv.Value)
-			}
+func (b *batch) size() int { return b.bytes }
+
+// join returns a batch with the events of a response of the cluster after those of b, which may be
+// nil and must not have been delivered.
+func (b *batch) join(r *clientv3.WatchResponse) *batch {
+	if b == nil {
+		b = &batch{bytes: 64}
+	}
+	b.header = r.Header
+	for _, e := range r.Events {
+		b.events = append(b.events, e)
+		b.bytes += 32 + len(e.Kv.Key) + len(e.Kv.Value)
+		if e.PrevKv != nil {
+			b.bytes += 32 + len(e.PrevKv.Key) + len(e.PrevKv.Value)
 		}
-	})
-	return b.bytes
+	}
+	return b
 }
 
 // The fields of etcdserverpb.WatchResponse that have events.
@@ -57,7 +83,7 @@ type message struct {
 	head     []byte // the header's field
 	id       int64
 	fragment bool
-	events   []byte // the events' fields
+	events   [][]byte // the events' fields
 }
 
 // AppendWire implements grpcserver.WireAppender.
@@ -71,60 +97,56 @@ func (m *message) AppendWire(b []byte) ([]byte, error) {
 		b = protowire.AppendTag(b, fieldFragment, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
-	return append(b, m.events...), nil
+	for _, events := range m.events {
+		b = append(b, events...)
+	}
+	return b, nil
 }
 
 // SizeWire implements grpcserver.WireSizer.
-func (m *message) SizeWire() int { return len(m.head) + 16 + len(m.events) }
-
-// messages returns the responses to a watcher, of the events from a revision on.
-func (b *batch) messages(wr *watcher, from int64) []*message {
-	if from > b.events[0].Kv.ModRevision || wr.fragment && b.size() > fragmentBytesMax {
-		return b.fragments(wr, from)
+func (m *message) SizeWire() int {
+	n := len(m.head) + 16
+	for _, events := range m.events {
+		n += len(events)
 	}
-	variant := 0
-	if wr.noPuts {
-		variant |= 1
-	}
-	if wr.noDeletions {
-		variant |= 2
-	}
-	b.mu.Lock()
-	if !b.done[variant] {
-		b.done[variant] = true
-		for _, e := range b.events {
-			if wr.wants(e) {
-				b.encoded[variant] = appendEvent(b.encoded[variant], e)
-			}
-		}
-	}
-	events := b.encoded[variant]
-	head := b.headLocked()
-	b.mu.Unlock()
-	if len(events) == 0 {
-		return nil
-	}
-	return []*message{{head: head, id: wr.id, events: events}}
+	return n
 }
 
-// fragments encodes the events for a single watcher.
+// encode returns the fields of the events that a combination of filters does not exclude.
+func (b *batch) encode(variant int) []byte {
+	e := &b.encoded[variant]
+	e.once.Do(func() {
+		wr := watcher{noPuts: variant&1 != 0, noDeletions: variant&2 != 0}
+		for _, event := range b.events {
+			if wr.wants(event) {
+				e.bytes = appendEvent(e.bytes, event)
+			}
+		}
+	})
+	return e.bytes
+}
+
+func (b *batch) encodedHead() []byte {
+	b.head.once.Do(func() { b.head.bytes = appendMessage(nil, fieldHeader, b.header) })
+	return b.head.bytes
+}
+
+// fragments encodes the events from a revision on for a single watcher.
 func (b *batch) fragments(wr *watcher, from int64) (list []*message) {
-	b.mu.Lock()
-	head := b.headLocked()
-	b.mu.Unlock()
+	head := b.encodedHead()
 	var events []byte
 	for _, e := range b.events {
 		if e.Kv.ModRevision < from || !wr.wants(e) {
 			continue
 		}
 		if wr.fragment && len(events) > 0 && len(events)+proto.Size(e) > fragmentBytesMax {
-			list = append(list, &message{head: head, id: wr.id, fragment: true, events: events})
+			list = append(list, &message{head: head, id: wr.id, fragment: true, events: [][]byte{events}})
 			events = nil
 		}
 		events = appendEvent(events, e)
 	}
 	if len(events) > 0 {
-		list = append(list, &message{head: head, id: wr.id, events: events})
+		list = append(list, &message{head: head, id: wr.id, events: [][]byte{events}})
 	}
 	return list
 }
@@ -134,13 +156,6 @@ func (wr *watcher) wants(e *mvccpb.Event) bool {
 		return !wr.noDeletions
 	}
 	return !wr.noPuts
-}
-
-func (b *batch) headLocked() []byte {
-	if b.head == nil {
-		b.head = appendMessage(nil, fieldHeader, b.header)
-	}
-	return b.head
 }
 
 func appendEvent(b []byte, e *mvccpb.Event) []byte { return appendMessage(b, fieldEvents, e) }

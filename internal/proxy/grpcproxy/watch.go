@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -31,10 +32,12 @@ type watcher struct {
 	progress, fragment  bool // as requested by the client
 	noPuts, noDeletions bool
 
+	unwanted atomic.Bool // canceled by its client: queued events are not sent
+
 	// guarded by span.mu
 	group    *group // nil while it is behind, or has been canceled
 	canceled bool
-	next     int64 // the first revision that it may get
+	next     int64 // the first revision that it may get, unless it is before the group's position
 }
 
 // Watch implements pb.WatchServer.
@@ -117,15 +120,15 @@ func (st *stream) create(r *pb.WatchCreateRequest) {
 	if wr.next <= 0 {
 		wr.next = header.Revision + 1
 	}
-	st.push1(&outgoing{resp: &pb.WatchResponse{Header: header, WatchId: wr.id, Created: true}})
+	st.respond(&pb.WatchResponse{Header: header, WatchId: wr.id, Created: true})
 	p.watches.add(wr.key, wr)
 }
 
 // refuse responds to a request for a watch that is refused.
 func (st *stream) refuse(reason string) {
-	st.push1(&outgoing{resp: &pb.WatchResponse{
+	st.respond(&pb.WatchResponse{
 		Header: st.w.p.seen.header(), WatchId: clientv3.InvalidWatchID, Created: true, Canceled: true, CancelReason: reason,
-	}})
+	})
 }
 
 // cancelWatch ends a watch at its client's request. The response is queued after the preceding
@@ -135,24 +138,9 @@ func (st *stream) cancelWatch(id int64) {
 	if wr == nil {
 		return
 	}
+	wr.unwanted.Store(true)
 	st.w.leave(wr)
-	st.push1(&outgoing{resp: &pb.WatchResponse{Header: st.w.p.seen.header(), WatchId: id, Canceled: true}})
-}
-
-// leave removes a watcher from its group permanently.
-func (w *watches) leave(wr *watcher) {
-	s := w.spanOf(wr.key)
-	s.mu.Lock()
-	wr.canceled = true
-	s.leaveLocked(wr)
-	if len(s.groups) == 0 {
-		w.mu.Lock()
-		if w.spans[wr.key] == s {
-			delete(w.spans, wr.key)
-		}
-		w.mu.Unlock()
-	}
-	s.mu.Unlock()
+	st.respond(&pb.WatchResponse{Header: st.w.p.seen.header(), WatchId: id, Canceled: true})
 }
 
 // checkKey is a permission that was checked.
