@@ -39,8 +39,10 @@ func (r *reservation) discover(ctx context.Context, cfg *config.Config, log *slo
 	select {
 	case s := <-signals:
 		cancel()
-		<-found
-		return nil, fmt.Errorf("stopped by a signal (%v) before the members of the cluster were found", s)
+		if res = <-found; res.err == nil {
+			res.err = errors.New("they have just been found")
+		}
+		return nil, fmt.Errorf("stopped by a signal (%v) before the members of the cluster were found: %w", s, res.err)
 	case res = <-found:
 	}
 	if res.err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,6 +134,34 @@ func TestDiscoveryFailures(t *testing.T) {
 	}
 }
 
+// TestDiscoveryUnreachable: a member and a proxy that are stopped before the discovery service has
+// responded name the service, and the error of the last attempt.
+func TestDiscoveryUnreachable(t *testing.T) {
+	const url = "http://127.0.0.1:1/v2/keys/token"
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"member":         {[]string{"--discovery", url}, `discovery: no response from http://127\.0\.0\.1:1/v2/keys/token: .*connection refused`},
+		"proxy":          {[]string{"--proxy", "on", "--discovery", url}, `--discovery: discovery: no response from http://127\.0\.0\.1:1/v2/keys/token: .*connection refused`},
+		"member, v3":     {[]string{"--discovery-token", "token", "--discovery-endpoints", "127.0.0.1:1"}, `discovery: no response from 127\.0\.0\.1:1: .*`},
+		"proxy, v3":      {[]string{"--proxy", "on", "--discovery-token", "token", "--discovery-endpoints", "127.0.0.1:1"}, `--discovery-token: discovery: no response from 127\.0\.0\.1:1: .*`},
+		"readonly proxy": {[]string{"--proxy", "readonly", "--discovery", url}, `--discovery: discovery: no response from http://127\.0\.0\.1:1/v2/keys/token: .*connection refused`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, t.TempDir(), nil, anyPort(append(c.args, "--discovery-request-timeout", "1s")...)...)
+			p.await(`discovery service cannot be reached`)
+			p.signal(syscall.SIGTERM)
+			status, stderr := p.end()
+			want := regexp.MustCompile(`(?m)^etcd: stopped by a signal.* before the members of the cluster were found: .*` + c.want)
+			if status != 1 || !want.MatchString(stderr) || strings.Contains(stderr, "context canceled") {
+				t.Errorf("status %d: %s; want %s", status, stderr, want)
+			}
+		})
+	}
+}
+
 // TestDiscoveryService bootstraps three members that are configured with only the URL of a
 // discovery service, which is another cluster; a fourth one is too late, and a member that has lost
 // its data directory is refused.
@@ -163,7 +192,7 @@ func TestDiscoveryService(t *testing.T) {
 	waiting := run(t.TempDir(), 9)
 	waiting.await(`discovery: waiting for members to register registered=1 size=3`)
 	waiting.signal(syscall.SIGTERM)
-	if status, stderr := waiting.end(); status != 1 || !strings.Contains(stderr, "stopped by a signal (terminated)") {
+	if status, stderr := waiting.end(); status != 1 || !strings.Contains(stderr, "etcd: stopped by a signal (terminated) before the members of the cluster were found: --discovery: discovery: 1 of 3 members have registered") {
 		t.Errorf("status %d: %s", status, stderr)
 	}
 	refused(9, "etcd: --discovery: discovery: found duplicate id")

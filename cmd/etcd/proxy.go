@@ -66,6 +66,9 @@ func serveProxy(ctx context.Context, cfg *config.Config, log *slog.Logger, reloa
 	}
 	members := &proxyMembers{cfg: cfg, log: own, dial: secrets.dialPeer}
 	if err := members.begin(ctx); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("stopped by a signal before the members of the cluster were found: %w", err)
+		}
 		return err
 	}
 	p := httpproxy.New(httpproxy.Options{

@@ -64,7 +64,7 @@ func (m *proxyMembers) begin(ctx context.Context) error {
 
 // bootstrap returns the peer URLs that the flags name.
 func (m *proxyMembers) bootstrap(ctx context.Context) ([]string, error) {
-	cluster := m.cfg.InitialCluster
+	cluster, flag := m.cfg.InitialCluster, "--initial-cluster"
 	d := m.cfg.Discovery
 	var err error
 	switch {
@@ -73,6 +73,7 @@ func (m *proxyMembers) bootstrap(ctx context.Context) ([]string, error) {
 		defer cancel()
 		return discovery.PeerURLs(bounded, net.DefaultResolver, d.SRV, d.SRVName)
 	case d.URL != "":
+		flag = "--discovery"
 		service, closeIdle, failed := discoveryService(m.cfg, m.log)
 		if failed != nil {
 			return nil, failed
@@ -80,6 +81,7 @@ func (m *proxyMembers) bootstrap(ctx context.Context) ([]string, error) {
 		defer closeIdle()
 		cluster, err = service.Cluster(ctx)
 	case d.V3.Token != "":
+		flag = "--discovery-token"
 		service, failed := tokenService(m.cfg, m.log)
 		if failed != nil {
 			return nil, failed
@@ -87,11 +89,11 @@ func (m *proxyMembers) bootstrap(ctx context.Context) ([]string, error) {
 		cluster, err = service.Cluster(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	founders, err := config.ParseCluster(cluster)
 	if err != nil {
-		return nil, fmt.Errorf("--initial-cluster: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	var urls []string
 	for _, f := range founders {

@@ -66,7 +66,19 @@ func awaitFull(ctx context.Context, r registry, log *slog.Logger, id string) (cl
 		}
 		log.Info("waiting for members to register", "registered", len(have.members), "size", have.size)
 		r.wait(ctx, have.index+1)
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("discovery: %d of %d members have registered", len(have.members), have.size)
+		}
 	}
+}
+
+// noResponse returns the error of a request that was given up, because its context has ended. last
+// is the error of the attempt before, nil if there was none.
+func noResponse(service string, last error) error {
+	if last == nil {
+		return fmt.Errorf("discovery: no response from %s yet", service)
+	}
+	return fmt.Errorf("discovery: no response from %s: %w", service, last)
 }
 
 // find returns the place of a member, or -1.

@@ -154,8 +154,10 @@ func (s *Service) wait(ctx context.Context, index uint64) {
 	}
 }
 
-// do repeats a request until it gets a response. Only the end of ctx ends the attempts.
+// do repeats a request until it gets a response. Only the end of ctx ends the attempts; the error
+// names what was tried.
 func (s *Service) do(ctx context.Context, method, below string, form url.Values) (*response, error) {
+	var last error
 	for delay := retryPause; ; delay = min(2*delay, retryPauseMax) {
 		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
 		resp, err := s.once(bounded, method, below, form)
@@ -164,8 +166,9 @@ func (s *Service) do(ctx context.Context, method, below string, form url.Values)
 			return resp, nil
 		}
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("discovery: %w", err)
+			return nil, noResponse(s.URL, last)
 		}
+		last = err
 		s.Logger.Warn("discovery service cannot be reached", "url", s.URL, "error", err, "retry_in", delay)
 		pause(ctx, delay)
 	}

@@ -199,17 +199,22 @@ func (s *TokenService) wait(ctx context.Context, revision uint64) {
 }
 
 // do repeats a request until it gets a response. The end of ctx, and errors that a repetition
-// cannot fix, end the attempts.
+// cannot fix, end the attempts; the error names what was tried.
 func (s *TokenService) do(ctx context.Context, request func(context.Context) error) error {
+	endpoints := strings.Join(s.Config.Endpoints, ",")
+	var last error
 	for delay := retryPause; ; delay = min(2*delay, retryPauseMax) {
 		err := s.once(ctx, request)
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil || isPermanent(err):
+		case ctx.Err() != nil:
+			return noResponse(endpoints, last)
+		case isPermanent(err):
 			return fmt.Errorf("discovery: %w", err)
 		}
-		s.Logger.Warn("discovery service cannot be reached", "endpoints", strings.Join(s.Config.Endpoints, ","), "error", err, "retry_in", delay)
+		last = err
+		s.Logger.Warn("discovery service cannot be reached", "endpoints", endpoints, "error", err, "retry_in", delay)
 		pause(ctx, delay)
 	}
 }
