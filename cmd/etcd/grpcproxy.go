@@ -114,7 +114,7 @@ func (o *grpcProxyOptions) flags() *pflag.FlagSet {
 	f.StringVar(&o.proxy.Namespace, "namespace", "", "`PREFIX` of all keys, which clients do not see")
 	f.StringVar(&o.proxy.ResolverPrefix, "resolver-prefix", "", "`PREFIX` below which the proxies of a cluster register")
 	f.IntVar(&o.proxy.ResolverTTL, "resolver-ttl", 0, "`SECONDS` until the registration of a proxy that has failed expires; 0 does not register")
-	f.StringVar(&o.proxy.AdvertiseURL, "advertise-client-url", "127.0.0.1:23790", "`ADDRESS` at which clients reach this proxy")
+	f.StringVar(&o.proxy.AdvertiseURL, "advertise-client-url", "127.0.0.1:23790", "`ADDRESS` at which clients reach this proxy, for lists of members; if it is empty, clients get the list of the cluster")
 	f.StringVar(&o.proxy.LeasingPrefix, "experimental-leasing-prefix", "", "`PREFIX` of the keys with which this proxy owns keys that it has read, so that it reads them again by itself")
 	f.BoolVar(&o.proxy.Ordering, "experimental-serializable-ordering", false, "serializable reads of a member that is behind go to another member")
 	f.Bool("experimental-enable-grpc-logging", false, "accepted for etcd's sake: use --debug")

@@ -3,9 +3,38 @@ package main
 import (
 	"context"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/pflag"
 )
+
+// TestGRPCProxyFlags compares the flags with the list in docs/compatibility.md.
+func TestGRPCProxyFlags(t *testing.T) {
+	page, err := os.ReadFile("../../docs/compatibility.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "| flag of `etcd grpc-proxy start` |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var listed, defined []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `grpc-proxy --([a-z0-9-]+)` \\|").FindAllStringSubmatch(table, -1) {
+		listed = append(listed, row[1])
+	}
+	new(grpcProxyOptions).flags().VisitAll(func(f *pflag.Flag) {
+		defined = append(defined, f.Name)
+		if f.Usage == "" {
+			t.Errorf("--%s has no help", f.Name)
+		}
+	})
+	slices.Sort(listed)
+	slices.Sort(defined)
+	if !slices.Equal(listed, defined) {
+		t.Errorf("docs/compatibility.md lists %q, the flags are %q", listed, defined)
+	}
+}
 
 // TestGRPCProxyEndpoints: what is not an endpoint is an error, instead of a proxy that waits.
 func TestGRPCProxyEndpoints(t *testing.T) {

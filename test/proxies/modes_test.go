@@ -151,3 +151,16 @@ func TestLargeFragments(t *testing.T) {
 		}
 	}
 }
+
+// TestMemberListPassedOn has a proxy without an advertised URL: clients get the members.
+func TestMemberListPassedOn(t *testing.T) {
+	f := newFleet(t, 1)
+	p := startProxy(t, "grpcproxy", f.Members(), "--advertise-client-url", "")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := p.client(t).MemberList(ctx)
+	must(t, err)
+	if m := f.Members()[0]; len(r.Members) != 1 || r.Members[0].Name != m.Name || r.Members[0].ClientURLs[0] != m.ClientURL() {
+		t.Errorf("the proxy lists %+v, want member %s at %s", r.Members, m.Name, m.ClientURL())
+	}
+}

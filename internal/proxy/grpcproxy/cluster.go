@@ -25,11 +25,12 @@ type clusterServer struct {
 	cluster pb.ClusterClient
 }
 
-// MemberList implements pb.ClusterServer.
+// MemberList implements pb.ClusterServer. As with etcd's proxy, without an advertised URL clients
+// see the members.
 func (s *clusterServer) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
 	resp, err := s.cluster.MemberList(rawgrpc.Outgoing(ctx), r)
-	if err != nil {
-		return nil, err
+	if err != nil || s.p.AdvertiseURL == "" {
+		return resp, err
 	}
 	return &pb.MemberListResponse{Header: resp.Header, Members: s.p.proxies.members()}, nil
 }

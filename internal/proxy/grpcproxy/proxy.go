@@ -28,7 +28,7 @@ type Options struct {
 
 	ResolverPrefix string // below which the proxies register; "" disables registration
 	ResolverTTL    int    // seconds
-	AdvertiseURL   string // at which clients reach this proxy
+	AdvertiseURL   string // at which clients reach this proxy; "" makes MemberList return the members
 
 	Logger *slog.Logger // nil discards
 }
