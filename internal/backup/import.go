@@ -73,7 +73,7 @@ func EmptyV3(d *etcdfile.DataDir) (empty bool, err error) {
 func importWith(f *etcdfile.File, t Target, progress Progress, replay func(*machine.Importer, *Imported) error) (found Imported, err error) {
 	err = t.make(func(scratch string) error {
 		err := fillState(filepath.Join(scratch, "state"), func(state *storage.Store) error {
-			return importState(state, f, t, progress, replay, &found)
+			return importState(state, filepath.Join(scratch, "history"), f, t, progress, replay, &found)
 		})
 		if err != nil {
 			return err
@@ -84,21 +84,21 @@ func importWith(f *etcdfile.File, t Target, progress Progress, replay func(*mach
 }
 
 func importState(
-	state *storage.Store, f *etcdfile.File, t Target, progress Progress, replay func(*machine.Importer, *Imported) error, found *Imported,
+	state *storage.Store, scratch string, f *etcdfile.File, t Target, progress Progress, replay func(*machine.Importer, *Imported) error, found *Imported,
 ) (err error) {
 	meta, err := f.Meta()
 	if err != nil {
 		return err
 	}
-	im, err := machine.NewImporter(state, initialIndex, initialTerm, t.Members, meta.CompactRevision)
+	im, err := machine.ImportHistory(state, machine.HistoryImport{
+		From: &history{f: f, found: found, progress: progress}, CompactRevision: meta.CompactRevision,
+		Index: initialIndex, Term: initialTerm, Members: t.Members, FS: storage.OSFS, Dir: scratch,
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, im.Close()) }()
 	found.CompactRevision = meta.CompactRevision
-	if err := importKeys(im, f, progress, found); err != nil {
-		return err
-	}
 	if err := importLeases(im, f, found); err != nil {
 		return err
 	}
@@ -122,26 +122,38 @@ type Progress func(changes int64, part float64)
 // progressChanges is the number of changes between two calls of progress.
 const progressChanges = 4096
 
-func importKeys(im *machine.Importer, f *etcdfile.File, progress Progress, found *Imported) error {
-	before := f.Visited()
-	return f.Changes(func(c *etcdfile.Change) error {
-		found.Changes++
-		if progress != nil && found.Changes%progressChanges == 0 {
-			progress(found.Changes, float64(f.Visited()-before)/float64(f.Size()))
-		}
-		return im.Change(c.KV.Key, RecordOf(c))
-	})
+// readPart is the part of an import that is done when the history has been read for the first time.
+const readPart = 0.25
+
+// history is etcd's database as a mvcc.History. It reports the progress.
+type history struct {
+	f        *etcdfile.File
+	found    *Imported
+	progress Progress
+	read     bool // the changes have been read once, and are counted
 }
 
-// RecordOf returns the record that a change of etcd's database made.
-func RecordOf(c *etcdfile.Change) kv.Record {
-	r := kv.Record{Mod: c.Revision, Deleted: c.Tombstone}
-	if !c.Tombstone {
-		r.CreateRevision, r.Version = c.KV.CreateRevision, c.KV.Version
-		r.Lease, r.Value = kv.LeaseID(c.KV.Lease), c.KV.Value
-	}
-	return r
+// Changes implements mvcc.History.
+func (h *history) Changes(visit func(key []byte, r *kv.Record) error) error {
+	before, n := h.f.Visited(), int64(0)
+	err := h.f.Changes(func(c *etcdfile.Change) error {
+		if n++; h.progress != nil && n%progressChanges == 0 {
+			part := float64(h.f.Visited()-before) / float64(h.f.Size())
+			if h.read {
+				part = readPart + (1-readPart)*part
+			} else {
+				part *= readPart
+			}
+			h.progress(n, part)
+		}
+		return visit(c.Key, &c.Record)
+	})
+	h.found.Changes, h.read = n, true
+	return err
 }
+
+// Value implements mvcc.History.
+func (h *history) Value(rev kv.Revision) ([]byte, error) { return h.f.Value(rev) }
 
 func importLeases(im *machine.Importer, f *etcdfile.File, found *Imported) error {
 	return f.Leases(func(l etcdfile.Lease) error {

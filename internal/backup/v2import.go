@@ -119,7 +119,7 @@ func (p *v2Importer) key(n *etcdfile.V2Node, key string, users bool) error {
 	if n.ModifiedIndex != n.CreatedIndex {
 		r.Version = 2 // v2 does not count the writes of a key
 	}
-	return p.im.Change([]byte(key), r)
+	return p.im.Key([]byte(key), &r)
 }
 
 // rest imports a directory, the deadline of a key, or a node outside of the users' keys.

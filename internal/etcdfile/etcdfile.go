@@ -80,6 +80,10 @@ type File struct {
 	read   int64  // bytes visited since the pages of the mapping were last released
 
 	visited int64 // bytes of keys and values visited
+
+	guarded bool         // guard is running
+	random  *bolt.Cursor // of Value
+	window  uintptr      // the part of the mapping that Value has read last
 }
 
 // lockTimeout is how long Open waits for a process that has the database open.
@@ -171,8 +175,13 @@ func withPlace(f io.ReaderAt, size int64, err error) error {
 // guard runs f, which reads the database, and turns a panic of bbolt into an error: bbolt trusts
 // the pages that it reads, even if a page of the mapped file is no longer readable.
 func (f *File) guard(read func() error) (err error) {
+	if f.guarded {
+		return read()
+	}
+	f.guarded = true
 	fault := debug.SetPanicOnFault(true)
 	defer func() {
+		f.guarded = false
 		debug.SetPanicOnFault(fault)
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, p)

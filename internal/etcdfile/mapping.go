@@ -38,3 +38,19 @@ func (f *File) release(visited int) error {
 	}
 	return nil
 }
+
+// faultBytes is how much of a file a page fault maps: the page and its neighbours.
+const faultBytes = 64 << 10
+
+// releaseRandom is release for a record that is read out of order.
+func (f *File) releaseRandom(record []byte) error {
+	window := uintptr(unsafe.Pointer(unsafe.SliceData(record))) / faultBytes
+	if window == f.window {
+		return nil
+	}
+	f.window = window
+	visited := f.visited
+	err := f.release(max(len(record), faultBytes))
+	f.visited = visited // these bytes are visited in order, too
+	return err
+}

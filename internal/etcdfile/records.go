@@ -9,19 +9,11 @@ import (
 
 	"go.etcd.io/etcd/api/v3/authpb"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"cairn/internal/kv"
 )
-
-// Change is one change of a key.
-type Change struct {
-	Revision  kv.Revision
-	Tombstone bool // the key was deleted; only KV.Key is set
-	KV        *mvccpb.KeyValue
-}
 
 // The bytes of a revision: main (8), '_', sub (8), and 't' behind a tombstone's.
 const (
@@ -44,39 +36,6 @@ func parseRevision(b []byte) (rev kv.Revision, err error) {
 func appendRevision(dst []byte, rev kv.Revision) []byte {
 	dst = append(binary.BigEndian.AppendUint64(dst, uint64(rev.Main)), '_')
 	return binary.BigEndian.AppendUint64(dst, uint64(rev.Sub))
-}
-
-// Changes calls visit for every change in the database, in the order of the revisions. visit may
-// keep the bytes of a change.
-func (f *File) Changes(visit func(*Change) error) error {
-	return f.each(bucketKey, func(key, value []byte) error {
-		c, err := parseChange(key, value)
-		if err != nil {
-			return err
-		}
-		return visit(c)
-	})
-}
-
-func parseChange(key, value []byte) (*Change, error) {
-	rev, err := parseRevision(key)
-	if err != nil {
-		return nil, err
-	}
-	c := &Change{Revision: rev, KV: new(mvccpb.KeyValue)}
-	switch {
-	case len(key) == tombstoneBytes && key[revisionBytes] == tombstoneMark:
-		c.Tombstone = true
-	case len(key) != revisionBytes:
-		return nil, fmt.Errorf("%w: %x is no revision", ErrCorrupt, key)
-	}
-	if err := proto.Unmarshal(value, c.KV); err != nil {
-		return nil, fmt.Errorf("%w: key-value: %w", ErrCorrupt, err)
-	}
-	if !c.Tombstone && c.KV.ModRevision != rev.Main {
-		return nil, fmt.Errorf("%w: mod revision %d at revision %d", ErrCorrupt, c.KV.ModRevision, rev.Main)
-	}
-	return c, nil
 }
 
 // Meta is the metadata of the database.

@@ -212,7 +212,7 @@ func (m *Machine) replayRevision(changes []migration.Change) error {
 // fill moves the store to a revision, by revisions in which no key changes.
 func (m *Machine) fill(revision int64) error {
 	at := m.w.Revision()
-	if revision-at > importGapMax {
+	if revision-at > mvcc.HistoryGapMax {
 		return fmt.Errorf("%w: revision %d follows %d", mvcc.ErrHistory, revision, at)
 	}
 	for ; at < revision; at++ {

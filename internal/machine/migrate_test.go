@@ -159,23 +159,49 @@ func historyHash(t *testing.T, m *Machine) mvcc.Hash {
 	return h
 }
 
+// movedChanges are all changes, as a mvcc.History.
+type movedChanges struct{}
+
+func (movedChanges) Changes(visit func(key []byte, r *kv.Record) error) error {
+	for _, changes := range [][]migration.Change{movedBase, movedHistory} {
+		for _, c := range changes {
+			r := c.Record
+			r.Value = nil // the caller must use Value if it keeps a value
+			if c.Record.Mod.Main > 10 {
+				r.Value = c.Record.Value
+			}
+			if err := visit(c.Key, &r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (movedChanges) Value(rev kv.Revision) ([]byte, error) {
+	for _, changes := range [][]migration.Change{movedBase, movedHistory} {
+		for _, c := range changes {
+			if c.Record.Mod == rev {
+				return c.Record.Value, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("no value at revision %v", rev)
+}
+
 // imported is the state that an import makes of the same content.
 func imported(t *testing.T) *Machine {
 	t.Helper()
-	db, err := storage.OpenState("imported", storage.Options{FS: storage.NewCrashableFS()})
+	fs := storage.NewCrashableFS()
+	db, err := storage.OpenState("imported", storage.Options{FS: fs})
 	if err != nil {
 		t.Fatal(err)
 	}
-	im, err := NewImporter(db, 1, 1, []membership.Member{{ID: 1}}, 10)
+	im, err := ImportHistory(db, HistoryImport{
+		From: movedChanges{}, CompactRevision: 10, Index: 1, Term: 1, Members: []membership.Member{{ID: 1}}, FS: fs, Dir: "scratch",
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, changes := range [][]migration.Change{movedBase, movedHistory} {
-		for _, c := range changes {
-			if err := im.Change(c.Key, c.Record); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 	_, err = im.Finish()
 	if err := errors.Join(err, im.Close()); err != nil {

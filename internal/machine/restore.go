@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	"cairn/internal/alarm"
 	"cairn/internal/membership"
@@ -52,21 +50,13 @@ func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 		history, _ = mvcc.AdvanceEvent(pos.revision)
 	}
 	fresh[string(positionKey)] = pos.append(nil)
-	keys := slices.Sorted(maps.Keys(fresh))
+	w := newMergingWriter(tables, fresh)
 	for {
 		key, value, err := in.Next()
-		end := errors.Is(err, io.EOF)
-		if err != nil && !end {
+		if errors.Is(err, io.EOF) {
+			return w.finish()
+		} else if err != nil {
 			return err
-		}
-		for len(keys) > 0 && (end || keys[0] <= string(key)) {
-			if err := tables.Add([]byte(keys[0]), fresh[keys[0]]); err != nil {
-				return err
-			}
-			keys = keys[1:]
-		}
-		if end {
-			return tables.Finish()
 		}
 		if mvcc.IsLoadingKey(key) {
 			return errIncomplete
@@ -74,7 +64,7 @@ func Restore(tables *storage.Tables, in *snapshot.Stream, r Restoration) error {
 		if _, replaced := fresh[string(key)]; replaced || ofOldCluster(key) || superseded(key, history) {
 			continue
 		}
-		if err := tables.Add(key, value); err != nil {
+		if err := w.add(key, value); err != nil {
 			return err
 		}
 	}

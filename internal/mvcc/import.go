@@ -18,7 +18,7 @@ const importBatchBytes = 4 << 20
 // Base writes the initial keys of a store whose history begins at a compaction that another store
 // made. The store must hold no keys.
 //
-//	for each change up to the compact revision, in order { base.Set(…) or base.Delete(…) }
+//	for each key { base.Set(…) }
 //	base.Finish(compactRevision)
 //
 // Base belongs to one goroutine. After an error the store must be discarded.
@@ -35,14 +35,6 @@ func NewBase(db *storage.Store) *Base { return &Base{db: db, b: db.NewBatch()} }
 func (f *Base) Set(key []byte, r *kv.Record) error {
 	f.mixed = f.mixed || len(key) > 0 && key[0] == '/'
 	return f.write(currentKey(nil, key), appendNode(nil, &node{Record: *r}))
-}
-
-// Delete removes a key.
-func (f *Base) Delete(key []byte) error {
-	if err := f.b.Remove(currentKey(nil, key)); err != nil {
-		return fmt.Errorf("write imported keys: %w", err)
-	}
-	return f.commitLarge()
 }
 
 func (f *Base) write(key, value []byte) error {
@@ -126,20 +118,11 @@ func (w *Writer) Replay(key []byte, r kv.Record) error {
 	if err != nil {
 		return err
 	}
-	live := ok && !old.Deleted
+	if err := checkFollows(key, &r, &old.Record, ok); err != nil {
+		return err
+	}
 	if r.Deleted {
-		if !live {
-			return fmt.Errorf("%w: revision %d deletes key %q, which does not exist", ErrHistory, r.Mod.Main, head(key))
-		}
 		return w.record(kv.EventDelete, kv.ActionNone, key, r, &old)
-	}
-	create, version := r.Mod.Main, int64(1)
-	if live {
-		create, version = old.CreateRevision, old.Version+1
-	}
-	if r.CreateRevision != create || r.Version != version {
-		return fmt.Errorf("%w: key %q at revision %d has create revision %d and version %d, want %d and %d",
-			ErrHistory, head(key), r.Mod.Main, r.CreateRevision, r.Version, create, version)
 	}
 	w.noteMixed(&PutOp{Key: key})
 	return w.record(kv.EventPut, kv.ActionNone, key, r, &old)

@@ -27,6 +27,8 @@ type Tables struct {
 	paths []string
 	bytes uint64
 	err   error
+	// background writes the records of Add; nil when Add itself writes them.
+	background *tablesWriter
 }
 
 // RemoveTables removes a directory of Tables, if it exists.
@@ -53,10 +55,11 @@ func (s *Store) NewTables(dir string) (*Tables, error) {
 
 // Add writes the next key, which must be higher than the one before. Both slices are copied.
 func (t *Tables) Add(key, value []byte) error {
-	if t.err != nil {
-		return t.err
+	if t.err == nil && t.background != nil {
+		t.err = t.background.add(key, value)
+	} else if t.err == nil {
+		t.err = t.add(key, value)
 	}
-	t.err = t.add(key, value)
 	return t.err
 }
 
@@ -108,6 +111,7 @@ func (t *Tables) end() error {
 
 // Finish completes the tables. Nothing may be added after it.
 func (t *Tables) Finish() error {
+	t.stopBackground()
 	if t.err == nil {
 		t.err = t.end()
 	}
@@ -119,6 +123,7 @@ func (t *Tables) Bytes() uint64 { return t.bytes }
 
 // Discard removes the tables.
 func (t *Tables) Discard() error {
+	t.stopBackground()
 	if t.w != nil {
 		t.w.Close() //nolint:errcheck // it is removed
 		t.w = nil

@@ -109,7 +109,7 @@ func (l *loader) begin(kind migration.Kind, complete bool) {
 
 // add takes a change.
 func (l *loader) add(c *etcdfile.Change) error {
-	rev := c.Revision
+	rev := c.Record.Mod
 	switch {
 	case rev.Main <= l.base && !l.loaded.Less(rev), rev.Main > l.base && rev.Main <= l.now.Revision && l.now.Phase == migration.Following:
 		return nil // the target has it already
@@ -130,8 +130,7 @@ func (l *loader) add(c *etcdfile.Change) error {
 			l.begin(migration.KindReplay, false)
 		}
 	}
-	r := backup.RecordOf(c)
-	l.command, l.last = migration.AppendChange(l.command, c.KV.Key, &r), rev.Main
+	l.command, l.last = migration.AppendChange(l.command, c.Key, &c.Record), rev.Main
 	return nil
 }
 
