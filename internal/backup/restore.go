@@ -104,6 +104,7 @@ func makeState(dir, scratch string, in *snapshot.Stream, r machine.Restoration) 
 		if err != nil {
 			return err
 		}
+		tables.WriteInBackground()
 		if err := machine.Restore(tables, in, r); err != nil {
 			return errors.Join(err, tables.Discard())
 		}

@@ -20,6 +20,13 @@ import (
 // transactionBytes is the size at which a transaction of bbolt is committed.
 const transactionBytes = 16 << 20
 
+// allocBytes is by how much the file grows at a time: what is not used at the end stays in the file.
+const allocBytes = 1 << 20
+
+// fillPercent is the part of a page that is filled before a new one begins: keys ascend, so no page
+// is filled later.
+const fillPercent = 0.9
+
 // Writer makes a snapshot file of etcd, which etcd's `snapshot restore` accepts. The file gets its
 // name when Finish has succeeded; until then it is called NAME.part.
 //
@@ -44,17 +51,16 @@ func Create(path string) (w *Writer, err error) {
 	if w.db, err = bolt.Open(w.part, 0o600, &bolt.Options{NoSync: true, FreelistType: bolt.FreelistMapType}); err != nil {
 		return nil, fmt.Errorf("create %s: %w", w.part, err)
 	}
+	w.db.AllocSize = allocBytes
 	if w.tx, err = w.db.Begin(true); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	for _, bucket := range [][]byte{
 		bucketKey, bucketMeta, bucketLease, bucketAuth, bucketUsers, bucketRoles, bucketMembers, bucketMembersRemoved, bucketCluster, bucketAlarm,
 	} {
-		b, err := w.tx.CreateBucket(bucket)
-		if err != nil {
+		if _, err := w.tx.CreateBucket(bucket); err != nil {
 			return nil, errors.Join(err, w.Close())
 		}
-		b.FillPercent = 0.9 // revisions ascend
 	}
 	return w, nil
 }
@@ -70,7 +76,9 @@ func (w *Writer) put(bucket, key, value []byte) error {
 		}
 		w.bytes = len(key) + len(value)
 	}
-	if err := w.tx.Bucket(bucket).Put(key, value); err != nil {
+	b := w.tx.Bucket(bucket)
+	b.FillPercent = fillPercent // a transaction has buckets of its own
+	if err := b.Put(key, value); err != nil {
 		return fmt.Errorf("write %s: %w", w.part, err)
 	}
 	return nil

@@ -42,6 +42,18 @@ func database(t testing.TB, n, valueBytes int) string {
 	return path
 }
 
+// TestPagesAreFilled: the pages of a file that takes several transactions are nearly full.
+func TestPagesAreFilled(t *testing.T) {
+	const n, valueBytes = 50_000, 1000
+	info, err := os.Stat(database(t, n, valueBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content := int64(n * valueBytes); content < 2*transactionBytes || info.Size() > content*3/2 {
+		t.Errorf("a file with %d bytes of values has %d bytes", content, info.Size())
+	}
+}
+
 // readAll reads everything in a database.
 func readAll(path string, check bool) error {
 	f, err := Open(path, check)
