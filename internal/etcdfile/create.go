@@ -20,7 +20,8 @@ import (
 // transactionBytes is the size at which a transaction of bbolt is committed.
 const transactionBytes = 16 << 20
 
-// allocBytes is by how much the file grows at a time: what is not used at the end stays in the file.
+// allocBytes is by how much the file grows at a time: what is not used at the end stays in the
+// file.
 const allocBytes = 1 << 20
 
 // fillPercent is the part of a page that is filled before a new one begins: keys ascend, so no page

@@ -19,8 +19,8 @@ type HistoryImport struct {
 	CompactRevision int64
 	Index, Term     uint64 // the new cluster's initial position in the log
 	Members         []membership.Member
-	// Dir is a directory of FS for temporary files, which must not be used for anything else, and be
-	// on the store's file system. It is removed.
+	// Dir is a directory of FS for temporary files, which must not be used for anything else, and
+	// be on the store's file system. It is removed.
 	FS  storage.FS
 	Dir string
 }

@@ -43,8 +43,8 @@ type Sorter struct {
 	err     error
 }
 
-// NewSorter returns a sorter that keeps its files in the directory dir of fs, which must not be used
-// for anything else. Close removes it.
+// NewSorter returns a sorter that keeps its files in the directory dir of fs, which must not be
+// used for anything else. Close removes it.
 func NewSorter(fs FS, dir string) *Sorter {
 	return &Sorter{fs: fs, dir: dir, runBytes: sortedRunBytes}
 }
