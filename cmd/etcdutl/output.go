@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
 
 	"cairn/internal/backup"
+	"cairn/internal/texttable"
 )
 
 // formats are the values of --write-out.
@@ -55,7 +55,11 @@ func (t *tool) print(object any, columns ...column) error {
 			}
 		}
 	case "table":
-		err = t.table(columns)
+		titles, texts := make([]string, len(columns)), make([]string, len(columns))
+		for i, c := range columns {
+			titles[i], texts[i] = c.title, c.text()
+		}
+		texttable.Draw(t.out, titles, [][]string{texts})
 	default:
 		var texts []string
 		for _, c := range columns {
@@ -66,16 +70,6 @@ func (t *tool) print(object any, columns ...column) error {
 		_, err = fmt.Fprintln(t.out, strings.Join(texts, ", "))
 	}
 	return err
-}
-
-func (t *tool) table(columns []column) error {
-	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	var titles, texts []string
-	for _, c := range columns {
-		titles, texts = append(titles, c.title), append(texts, c.text())
-	}
-	fmt.Fprintf(w, "%s\n%s\n", strings.Join(titles, "\t"), strings.Join(texts, "\t"))
-	return w.Flush()
 }
 
 // formatBytes shows a size as etcdutl does, with decimal units.

@@ -23,6 +23,7 @@ var layers = map[string]int{
 	"internal/connset":   0,
 	"internal/handshake": 0,
 	"internal/throttle":  0,
+	"internal/texttable": 0,
 	"internal/codec":     0,
 	"internal/version":   0,
 	"internal/invariant": 0,

@@ -131,6 +131,10 @@ func TestHelpListsWhatThereIs(t *testing.T) {
 		{"3", "get --help", []string{"new get", "--prefix"}, []string{"--sort", "old get"}},
 		{"", "h member", []string{"Members.", "member add"}, []string{"  set "}},
 		{"", "help set", []string{"--ttl seconds"}, nil},
+		{"", "member help", []string{"Members.", "member add"}, []string{"  set "}},
+		{"3", "member help", []string{"member list"}, []string{"  put ", "member add"}},
+		{"2", "member h", []string{"Members."}, nil},
+		{"", "member help add", []string{"Usage: etcdctl member add"}, []string{"Members."}},
 		{"2", "help put", []string{"put"}, nil}, // not in v2, but its help is available
 	} {
 		app, out, errs := example(t, map[string]string{"ETCDCTL_API": c.api})

@@ -204,3 +204,22 @@ func usages(flags *pflag.FlagSet, show func(*pflag.Flag) bool) string {
 	}
 	return b.String()
 }
+
+// runGroup shows the help of a group, or of the command below it that follows the word help.
+func (a *App) runGroup(n *node, api Dialect, args []string) error {
+	help := len(args) > 0 && (args[0] == "help" || args[0] == "h" && api != V3)
+	if len(args) > 0 && !help {
+		return a.unknown(n, api, args[0])
+	}
+	if help {
+		for _, name := range args[1:] {
+			i := slices.IndexFunc(n.below, func(b *node) bool { return b.name() == name })
+			if i < 0 {
+				return a.unknown(n, api, name)
+			}
+			n = n.below[i]
+		}
+	}
+	a.help(n)
+	return nil
+}

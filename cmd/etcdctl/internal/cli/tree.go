@@ -219,11 +219,7 @@ func (a *App) run(n *node, args []string) error {
 		return nil
 	}
 	if n.group() {
-		if len(args) > 0 {
-			return a.unknown(n, api, args[0])
-		}
-		a.help(n)
-		return nil
+		return a.runGroup(n, api, args)
 	}
 	if flags.Changed("version") && n.forms[V2] == nil { // `put k -v` is meant to store "-v"
 		return usage("unknown flag: -v: `etcdctl %s` has no such option; write -- before an argument that begins with a dash", n.path)

@@ -1,7 +1,6 @@
 package v3cmd
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -94,24 +93,6 @@ func TestParseOp(t *testing.T) {
 		if _, err := parseOp(line); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", line, err, want)
 		}
-	}
-}
-
-func TestDrawTable(t *testing.T) {
-	var b bytes.Buffer
-	drawTable(&b, func() ([]string, [][]string) {
-		return []string{"ID", "NAME", "DB SIZE"}, [][]string{{"2e1259d415f2a040", "a", "1"}, {"1", "default", "键"}}
-	})
-	want := `
-┌──────────────────┬─────────┬─────────┐
-│        ID        │  NAME   │ DB SIZE │
-├──────────────────┼─────────┼─────────┤
-│ 2e1259d415f2a040 │       a │       1 │
-│                1 │ default │       键 │
-└──────────────────┴─────────┴─────────┘
-`
-	if b.String() != want[1:] {
-		t.Errorf("got\n%swant%s", b.String(), want)
 	}
 }
 

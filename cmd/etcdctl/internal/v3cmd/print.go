@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/internal/texttable"
 )
 
 // Output formats.
@@ -89,7 +90,8 @@ func (p *printer) print(a response) error {
 		}
 		_, _ = p.Write(data) // a bufio.Writer reports the error at Flush
 	case table:
-		drawTable(p, a.table)
+		header, rows := a.table()
+		texttable.Draw(p, header, rows)
 	default:
 		a.simple(p)
 	}

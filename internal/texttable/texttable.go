@@ -1,4 +1,10 @@
-package v3cmd
+// Package texttable draws tables of text for terminals, as etcdctl 3.7 and etcdutl 3.7 do.
+//
+// It owns the lines and the alignment. It does not own the columns and their texts: the commands of
+// the two programs choose them.
+//
+// Concurrency: none; the functions use their arguments only.
+package texttable
 
 import (
 	"fmt"
@@ -7,10 +13,9 @@ import (
 	"unicode/utf8"
 )
 
-// drawTable draws a table with box-drawing characters, as etcdctl 3.7 does: the header centred, the
-// cells aligned to the right.
-func drawTable(w io.Writer, content func() (header []string, rows [][]string)) {
-	header, rows := content()
+// Draw draws a table with box-drawing characters: the header centred, the cells aligned to the
+// right. Errors of w are for w to report.
+func Draw(w io.Writer, header []string, rows [][]string) {
 	widths := make([]int, len(header))
 	for i := range header {
 		widths[i] = utf8.RuneCountInString(header[i])
