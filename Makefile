@@ -68,7 +68,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build console console-large install dist deb image imagecheck test behind race sim torture hostile matrix soak migrate damage large fuzz lint bench bench-large bench-many generate man deps
+.PHONY: help run cluster build console console-large install dist deb image imagecheck test behind race sim torture stress hostile matrix soak migrate damage large fuzz lint bench bench-large bench-many generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -131,6 +131,9 @@ torture: ## kill, pause, cut off, damage and replace members of real clusters fo
 	@mkdir -p $(BIN)/tools
 	go build -tags invariants -o $(BIN)/tools/ ./test/torture ./cmd/etcd
 	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),2) $(TORTUREFLAGS)
+
+stress: build ## run the tests of PACKAGES ROUNDS times (1) as on a busy machine, which stops and continues their processes
+	CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go run ./test/stress -rounds $(or $(ROUNDS),1) $(or $(PACKAGES),./test/members ./test/cluster ./test/goclient ./internal/peer ./internal/http1)
 
 hostile: build ## run each attack of test/hostile and the matrix of slow readers in full; takes an hour or two. Then make soak
 	CAIRN_HOSTILE=full CAIRN_TEST_ETCD=$(BIN)/etcd go test -count 1 -timeout 3h -v ./test/hostile
