@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"cairn/test/fleet"
@@ -69,12 +70,13 @@ func (c *cluster) givenUp(last *fleet.Member, atOnce bool) {
 		_, body, err := last.Get(c.ctx, "/health?serializable=false")
 		return err == nil && strings.Contains(string(body), "RAFT NO LEADER")
 	})
+	kvs := etcdserverpb.NewKVClient(client.ActiveConnection()) // clientv3's own would retry for seconds
 	c.await("prompt responses without a leader", func() bool { // not each one on a busy machine
 		asked := time.Now()
 		if status, _, err := last.Get(c.ctx, "/readyz"); err != nil || status != http.StatusServiceUnavailable {
 			t.Fatalf("/readyz without a leader: %d, %v", status, err)
 		}
-		if _, err := client.Get(clientv3.WithRequireLeader(c.ctx), "/kept"); err == nil {
+		if _, err := kvs.Range(clientv3.WithRequireLeader(c.ctx), &etcdserverpb.RangeRequest{Key: []byte("/kept")}); err == nil {
 			t.Fatal("a read that requires a leader was served without one")
 		}
 		return time.Since(asked) < 3*electionTimeout
