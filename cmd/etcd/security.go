@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,7 +66,7 @@ func loadSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
 		return source, nil
 	}
 	var errClient, errPeer error
-	if cfg.ListenClientURLs.AnySecure() || cfg.ListenClientHTTPURLs.AnySecure() || cfg.ListenMetricsURLs.AnySecure() {
+	if cfg.AnyClientURLSecure() {
 		s.client, errClient = load(&cfg.ClientTLS, "")
 	}
 	if cfg.ListenPeerURLs.AnySecure() || cfg.AdvertisesSecurePeers() || !cfg.PeerTLS.Empty() {
@@ -81,7 +82,7 @@ func (s *security) makeSelfSigned(cfg *config.Config, log *slog.Logger) error {
 		urls   config.URLs
 		source **certs.Source
 	}{
-		{&cfg.ClientTLS, cfg.ListenClientURLs, &s.client},
+		{&cfg.ClientTLS, slices.Concat(cfg.ListenClientURLs, cfg.ListenClientHTTPURLs, cfg.ListenMetricsURLs), &s.client},
 		{&cfg.PeerTLS, cfg.ListenPeerURLs, &s.peer},
 	} {
 		if !p.tls.Auto || !p.urls.AnySecure() {
@@ -105,8 +106,9 @@ func (s *security) makeSelfSigned(cfg *config.Config, log *slog.Logger) error {
 	return nil
 }
 
-// secure wraps the listeners for metrics and for peers with TLS where their URLs require it.
-func (s *security) secure(r *reservation) {
+// secure wraps the listeners for metrics and for peers with TLS where their URLs require it. It
+// returns an error if there is no certificate for a URL, which must not be served without TLS.
+func (s *security) secure(r *reservation) error {
 	set := func(source *certs.Source, turns *handshake.Turns, listeners []*listen.Listener, protocols ...string) {
 		for _, l := range listeners {
 			if source != nil {
@@ -116,6 +118,19 @@ func (s *security) secure(r *reservation) {
 	}
 	set(s.client, s.clientTurns, r.metrics, "http/1.1")
 	set(s.peer, s.peerTurns, r.peer, "http/1.1")
+	var unprotected []*listen.Listener
+	if s.client == nil {
+		unprotected = slices.Concat(r.client, r.clientHTTP, r.metrics)
+	}
+	if s.peer == nil {
+		unprotected = append(unprotected, r.peer...)
+	}
+	for _, l := range unprotected {
+		if l.IsSecure() {
+			return fmt.Errorf("there is no certificate for %s", l.URL())
+		}
+	}
+	return nil
 }
 
 // ofClientPort returns the TLS configuration of a listener for clients, whose server makes the

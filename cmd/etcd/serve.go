@@ -60,7 +60,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reserva
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	secrets.secure(r)
+	if err := secrets.secure(r); err != nil {
+		return err
+	}
 	logMember(etcdLog, cfg, dir, r)
 	logEffective(etcdLog, cfg)
 	logInsecure(etcdLog, cfg, r)

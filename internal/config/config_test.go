@@ -358,3 +358,14 @@ func TestAuthOptions(t *testing.T) {
 		t.Errorf("%+v", c.AuthToken)
 	}
 }
+
+// TestClientCertFile warns that the certificate for connections of a member to itself is not used.
+func TestClientCertFile(t *testing.T) {
+	c := mustLoad(t, []string{
+		"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1", "--cert-file=/c", "--key-file=/k",
+		"--client-cert-file=/cc", "--client-key-file=/ck",
+	}, nil, nil)
+	if len(c.Warnings) != 2 || c.Warnings[0].Setting != "--client-cert-file" || c.Warnings[1].Setting != "--client-key-file" {
+		t.Errorf("warnings %q", c.Warnings)
+	}
+}

@@ -343,3 +343,25 @@ func TestConflicts(t *testing.T) {
 		}
 	}
 }
+
+// TestDurationsOfFiles: etcd's configuration files have durations as whole nanoseconds.
+func TestDurationsOfFiles(t *testing.T) {
+	n := 0
+	for name, c := range flagCases {
+		if !strings.Contains(c.want, "is not a length of time") {
+			continue
+		}
+		n++
+		if !isDuration(name) {
+			t.Errorf("%s is not among the durations", name)
+		}
+		for old, now := range renamed {
+			if now == name && !isDuration(old) {
+				t.Errorf("%s is not among the durations", old)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("only %d durations", n)
+	}
+}

@@ -26,7 +26,7 @@ func tlsOptions(prefix, who string, of func(*Config) *TLS) []option {
 	}
 	dialed := "certificate shown when dialing members, if it is not --peer-cert-file"
 	if prefix == "" {
-		dialed = "certificate for connections of this member to itself; accepted for etcd's sake, since cairn makes none"
+		dialed = "certificate for connections of a member to itself, which cairn does not make; accepted because etcd has it"
 	}
 	return []option{
 		file("cert-file", "certificate, with its chain, of the "+who+" port; several with their keys are chosen from by host name", func(t *TLS) *string { return &t.CertFile }),
@@ -155,7 +155,17 @@ func (c *Config) completeTLS(chosen map[string]setting) error {
 		}
 		c.warnUnused(chosen, p.prefix, secure)
 	}
+	for _, name := range []string{"client-cert-file", "client-key-file"} {
+		if s, ok := chosen[name]; ok && s.value != "" && c.AnyClientURLSecure() {
+			c.warn("setting has no effect", s.source, "a member makes no client connections to itself")
+		}
+	}
 	return nil
+}
+
+// AnyClientURLSecure reports whether a URL for clients or for metrics uses TLS.
+func (c *Config) AnyClientURLSecure() bool {
+	return c.ListenClientURLs.AnySecure() || c.ListenClientHTTPURLs.AnySecure() || c.ListenMetricsURLs.AnySecure()
 }
 
 func settingOf(chosen map[string]setting, name string) setting {

@@ -1,6 +1,7 @@
 package tls_test
 
 import (
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"testing"
@@ -32,5 +33,21 @@ func TestUnixAndHTTPOnly(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "wal", "log")); err != nil || len(entries) == 0 {
 		t.Errorf("--wal-dir: %v, %v", entries, err)
+	}
+}
+
+// TestAutoTLSOfMetrics makes a certificate when only the URL for metrics uses TLS.
+func TestAutoTLSOfMetrics(t *testing.T) {
+	m := newMember(t, "m")
+	m.start(t, t.TempDir(), "http", "http", []*member{m}, "--auto-tls", "--listen-metrics-urls", "https://"+m.metrics)
+	m.await(t, ready)
+	ctx, cancel := within(time.Minute)
+	defer cancel()
+	anyServer := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the certificate is self-signed
+	if err := apis["metrics"](ctx, "https", m.metrics, anyServer); err != nil {
+		t.Errorf("metrics over TLS: %v", err)
+	}
+	if err := apis["metrics"](ctx, "http", m.metrics, nil); err == nil {
+		t.Error("metrics are served without TLS on an https:// URL")
 	}
 }
