@@ -194,8 +194,8 @@ var flagCases = map[string]flagCase{
 	"vv":                      ignored,
 }
 
-// besides are flags that another one needs.
-var besides = map[string]string{
+// needs are flags that another one needs.
+var needs = map[string]string{
 	"listen-client-urls": "advertise-client-urls=http://a:1",
 	"cert-file":          "key-file=/k", "key-file": "cert-file=/c",
 	"client-cert-file": "client-key-file=/k", "client-key-file": "client-cert-file=/c",
@@ -206,9 +206,9 @@ var besides = map[string]string{
 	"heartbeat-interval":   "election-timeout=5000",
 }
 
-// latelyRead are options whose values are read with others: an error about one on the command line
+// readWithOthers are options whose values are read with others: an error about one on the command line
 // is no error of usage, and names the flag wherever it was given.
-var latelyRead = []string{"auto-compaction-mode", "auto-compaction-retention"}
+var readWithOthers = []string{"auto-compaction-mode", "auto-compaction-retention"}
 
 // TestEveryFlag gives each flag, also by its earlier names, a good and a bad value from each kind
 // of source, and checks the error and whether it is one of usage: exit status 2, otherwise 1.
@@ -219,7 +219,7 @@ func TestEveryFlag(t *testing.T) {
 			names = append(names, o.name)
 		}
 	}
-	names = slices.Concat(names, slices.Collect(maps.Keys(foreigners)))
+	names = slices.Concat(names, slices.Collect(maps.Keys(unsupportedSettings)))
 	for old := range renamed {
 		names = append(names, old)
 	}
@@ -250,18 +250,18 @@ func TestEveryFlag(t *testing.T) {
 
 func tryFlag(t *testing.T, name, now string, c flagCase) {
 	t.Helper()
-	foreigner, isForeign := foreigners[now]
+	other, isUnsupported := unsupportedSettings[now]
 	for _, value := range []string{c.good, c.bad} {
 		bad := value == c.bad && c.want != ""
 		if value == "" && !bad {
 			continue
 		}
-		for source, got := range loadFrom(t, name, value, besides[now]) {
+		for source, got := range loadFrom(t, name, value, needs[now]) {
 			switch usage := new(UsageError); {
 			case !bad && got.err != nil:
 				t.Errorf("%s --%s=%s: %v", source, name, value, got.err)
 			case !bad:
-				if isForeign && !slices.Contains(foreigner.neutral, value) &&
+				if isUnsupported && !slices.Contains(other.neutral, value) &&
 					!slices.ContainsFunc(got.c.Warnings, func(w Warning) bool { return strings.Contains(w.Setting, got.setting) && w.Reason != "" }) {
 					t.Errorf("%s --%s=%s has no effect, and no warning says why: %q", source, name, value, got.c.Warnings)
 				}
@@ -269,7 +269,7 @@ func tryFlag(t *testing.T, name, now string, c flagCase) {
 				t.Errorf("%s --%s=%s is accepted", source, name, value)
 			case !strings.Contains(got.err.Error(), c.want) || !strings.Contains(got.err.Error(), got.setting) || strings.Contains(got.err.Error(), "\n"):
 				t.Errorf("%s --%s=%s: %v; want %s and %s, in one line", source, name, value, got.err, got.setting, c.want)
-			case errors.As(got.err, &usage) != (source == "flag" && !slices.Contains(latelyRead, now)):
+			case errors.As(got.err, &usage) != (source == "flag" && !slices.Contains(readWithOthers, now)):
 				t.Errorf("%s --%s=%s: is it an error of usage? %v", source, name, value, got.err)
 			}
 		}
@@ -363,5 +363,21 @@ func TestDurationsOfFiles(t *testing.T) {
 	}
 	if n < 10 {
 		t.Errorf("only %d durations", n)
+	}
+}
+
+// TestGatesWithoutSetting: a gate that has no effect is accepted with the reason.
+func TestGatesWithoutSetting(t *testing.T) {
+	for name, to := range gates {
+		if to != "" {
+			continue
+		}
+		c := mustLoad(t, []string{"--feature-gates=" + name + "=true"}, nil, nil)
+		if len(c.Warnings) != 1 || c.Warnings[0].Reason != name+": "+gatesWithoutSetting[name] || gatesWithoutSetting[name] == "" {
+			t.Errorf("%s: warnings %q", name, c.Warnings)
+		}
+		if c := mustLoad(t, []string{"--feature-gates=" + name + "=false"}, nil, nil); len(c.Warnings) != 0 {
+			t.Errorf("%s, which is off: warnings %q", name, c.Warnings)
+		}
 	}
 }

@@ -340,7 +340,7 @@ func isBoolean(name string) (boolean, known bool) {
 	if o := optionsByName[name]; o != nil {
 		return o.arg == "", true
 	}
-	f, ok := foreignOf(name)
+	f, ok := unsupportedOf(name)
 	return f.boolean, ok
 }
 
@@ -362,7 +362,7 @@ func (c *Config) applyOne(name string, s setting) error {
 	}
 	o := optionsByName[name]
 	if o == nil {
-		return c.applyForeign(name, s)
+		return c.applyUnsupported(name, s)
 	}
 	if name == "feature-gates" {
 		return c.applyGates(s)

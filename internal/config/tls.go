@@ -15,9 +15,9 @@ type TLS struct {
 	Auto bool // make a self-signed certificate if none is given
 }
 
-// setTLSOptions returns the options of one port; prefix is "" for the clients' and "peer-" for the
+// tlsOptions returns the options of one port; prefix is "" for the clients' and "peer-" for the
 // other members'.
-func tlsOptions(prefix, who string, of func(*Config) *TLS) []option {
+func tlsOptions(prefix, port string, of func(*Config) *TLS) []option {
 	file := func(name, usage string, to func(*TLS) *string) option {
 		return option{prefix + name, "Security", "PATH", "", usage, func(c *Config, v string) error { *to(of(c)) = v; return nil }}
 	}
@@ -29,14 +29,14 @@ func tlsOptions(prefix, who string, of func(*Config) *TLS) []option {
 		dialed = "certificate for connections of a member to itself, which cairn does not make; accepted because etcd has it"
 	}
 	return []option{
-		file("cert-file", "certificate, with its chain, of the "+who+" port; several with their keys are chosen from by host name", func(t *TLS) *string { return &t.CertFile }),
+		file("cert-file", "certificate, with its chain, of the "+port+" port; several with their keys are chosen from by host name", func(t *TLS) *string { return &t.CertFile }),
 		file("key-file", "private key of "+"--"+prefix+"cert-file", func(t *TLS) *string { return &t.KeyFile }),
-		file("trusted-ca-file", "authorities whose certificates are accepted on the "+who+" port, where a certificate is then required", func(t *TLS) *string { return &t.TrustedCAFile }),
-		flag("client-cert-auth", "require a certificate on the "+who+" port", func(t *TLS) *bool { return &t.RequireClientCert }),
+		file("trusted-ca-file", "authorities whose certificates are accepted on the "+port+" port, where a certificate is then required", func(t *TLS) *string { return &t.TrustedCAFile }),
+		flag("client-cert-auth", "require a certificate on the "+port+" port", func(t *TLS) *bool { return &t.RequireClientCert }),
 		file(crlName(prefix), "revoked certificates, as PEM or DER", func(t *TLS) *string { return &t.CRLFile }),
 		file("client-cert-file", dialed, func(t *TLS) *string { return &t.ClientCertFile }),
 		file("client-key-file", "private key of --"+prefix+"client-cert-file", func(t *TLS) *string { return &t.ClientKeyFile }),
-		flag("auto-tls", "make a self-signed certificate for the "+who+" port", func(t *TLS) *bool { return &t.Auto }),
+		flag("auto-tls", "make a self-signed certificate for the "+port+" port", func(t *TLS) *bool { return &t.Auto }),
 	}
 }
 

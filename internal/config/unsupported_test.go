@@ -92,16 +92,16 @@ func TestDebianFlags(t *testing.T) {
 }
 
 func TestTablesDoNotOverlap(t *testing.T) {
-	for name := range foreigners {
+	for name := range unsupportedSettings {
 		if optionsByName[name] != nil {
-			t.Errorf("--%s is supported and foreign", name)
+			t.Errorf("--%s is supported and unsupported", name)
 		}
 		if strings.HasPrefix(name, "experimental-") {
 			t.Errorf("--%s belongs into renamed", name)
 		}
 	}
 	for from, to := range renamed {
-		if _, ok := foreigners[to]; !ok && optionsByName[to] == nil {
+		if _, ok := unsupportedSettings[to]; !ok && optionsByName[to] == nil {
 			t.Errorf("--%s is renamed to --%s, which is in no table", from, to)
 		}
 	}
