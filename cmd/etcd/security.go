@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,7 +62,7 @@ func loadSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
 		}
 		source, err := certs.New(o)
 		if err != nil {
-			return nil, fmt.Errorf("--%scert-file, --%skey-file, --%strusted-ca-file: %w", prefix, prefix, prefix, err)
+			return nil, fmt.Errorf("%s: %w", strings.Join(t.FileFlags(prefix), ", "), err)
 		}
 		return source, nil
 	}

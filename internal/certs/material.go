@@ -84,6 +84,9 @@ func readFile(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
+	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
+		err = cause.Err
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", path, err)

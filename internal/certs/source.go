@@ -93,6 +93,7 @@ func (s *Source) reloadLocked(sig signature) error {
 	old := s.now.Load()
 	s.now.Store(&state{material: m, signature: sig, server: s.opts.server(m)})
 	s.failed = signature{}
+	s.warnOfUsage(m)
 	if old != nil {
 		s.opts.Logger.Info("reloaded TLS files", "role", s.opts.Role, "files", s.Files())
 	}

@@ -369,3 +369,17 @@ func TestClientCertFile(t *testing.T) {
 		t.Errorf("warnings %q", c.Warnings)
 	}
 }
+
+// TestClientCertAuthWithoutCA warns that any public authority's certificates are accepted, as in
+// etcd.
+func TestClientCertAuthWithoutCA(t *testing.T) {
+	for _, prefix := range []string{"", "peer-"} {
+		c := mustLoad(t, []string{
+			"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1", "--cert-file=/c", "--key-file=/k",
+			"--listen-peer-urls=https://127.0.0.1:2", "--peer-cert-file=/c", "--peer-key-file=/k", "--" + prefix + "client-cert-auth",
+		}, nil, nil)
+		if len(c.Warnings) != 1 || c.Warnings[0].Setting != "--"+prefix+"client-cert-auth" || c.Warnings[0].Reason != "--"+prefix+"trusted-ca-file is not given" {
+			t.Errorf("warnings %q", c.Warnings)
+		}
+	}
+}

@@ -15,6 +15,23 @@ type TLS struct {
 	Auto bool // make a self-signed certificate if none is given
 }
 
+// FileFlags returns the flags whose files are used.
+func (t *TLS) FileFlags(prefix string) (flags []string) {
+	for _, f := range []struct{ name, path string }{
+		{prefix + "cert-file", t.CertFile},
+		{prefix + "key-file", t.KeyFile},
+		{prefix + "client-cert-file", t.ClientCertFile},
+		{prefix + "client-key-file", t.ClientKeyFile},
+		{prefix + "trusted-ca-file", t.TrustedCAFile},
+		{crlName(prefix), t.CRLFile},
+	} {
+		if f.path != "" {
+			flags = append(flags, "--"+f.name)
+		}
+	}
+	return flags
+}
+
 // tlsOptions returns the options of one port; prefix is "" for the clients' and "peer-" for the
 // other members'.
 func tlsOptions(prefix, port string, of func(*Config) *TLS) []option {
@@ -154,6 +171,10 @@ func (c *Config) completeTLS(chosen map[string]setting) error {
 				p.prefix, p.prefix, p.role, firstSecure(p.listen))
 		}
 		c.warnUnused(chosen, p.prefix, secure)
+		if secure && t.RequireClientCert && t.TrustedCAFile == "" {
+			c.warn("certificates of the system's authorities are accepted", settingOf(chosen, p.prefix+"client-cert-auth").source,
+				fmt.Sprintf("--%strusted-ca-file is not given", p.prefix))
+		}
 	}
 	for _, name := range []string{"client-cert-file", "client-key-file"} {
 		if s, ok := chosen[name]; ok && s.value != "" && c.AnyClientURLSecure() {
