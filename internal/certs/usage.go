@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// warnOfUsage logs certificates that the remote end will reject, since their extended key usage does
-// not allow what this process shows them for. Members show the certificate of the peer port to each
-// other in both directions.
+// warnOfUsage logs certificates that the remote end will reject, since their extended key usage
+// does not allow what this process shows them for. Members show the certificate of the peer port to
+// each other in both directions.
 func (s *Source) warnOfUsage(m *material) {
 	warn := func(file string, c *x509.Certificate, message, want string) {
 		s.opts.Logger.Warn(message, "role", s.opts.Role, "file", file, "subject", c.Subject.String(), "want", "the extended key usage "+want)
@@ -26,7 +26,8 @@ func (s *Source) warnOfUsage(m *material) {
 	}
 }
 
-// hasUsage reports whether a certificate allows a usage. One without extended key usages allows all.
+// hasUsage reports whether a certificate allows a usage. One without extended key usages allows
+// all.
 func hasUsage(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }

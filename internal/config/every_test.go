@@ -206,8 +206,8 @@ var needs = map[string]string{
 	"heartbeat-interval":   "election-timeout=5000",
 }
 
-// readWithOthers are options whose values are read with others: an error about one on the command line
-// is no error of usage, and names the flag wherever it was given.
+// readWithOthers are options whose values are read with others: an error about one on the command
+// line is no error of usage, and names the flag wherever it was given.
 var readWithOthers = []string{"auto-compaction-mode", "auto-compaction-retention"}
 
 // TestEveryFlag gives each flag, also by its earlier names, a good and a bad value from each kind

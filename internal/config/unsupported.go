@@ -109,7 +109,8 @@ func unsupportedOf(name string) (unsupported, bool) {
 	return u, ok
 }
 
-// applyUnsupported accepts a setting that has no effect, with a warning unless its value is neutral.
+// applyUnsupported accepts a setting that has no effect, with a warning unless its value is
+// neutral.
 func (c *Config) applyUnsupported(name string, s setting) error {
 	u, value := unsupportedSettings[name], strings.TrimSpace(s.value)
 	if u.boolean && !u.anyValue && !slices.Contains([]string{"true", "false"}, value) {
