@@ -100,9 +100,10 @@ type Hub struct {
 	queued  int   // size of the queue
 	lost    int64 // the last revision that was dropped from the front of the queue
 
-	mu              sync.Mutex // guards the fields below, and those fields of Stream and Watcher that say so
-	dispatched      int64      // the revision up to which live watchers have received their events
-	index           index      // the live watchers
+	// guards the fields below, and those fields of Stream and Watcher that say so
+	mu              sync.Mutex
+	dispatched      int64 // the revision up to which live watchers have received their events
+	index           index // the live watchers
 	streams         []*Stream
 	behind          int     // number of watchers that are behind
 	dispatchedBytes int64   // bytes of events dispatched so far
@@ -110,14 +111,16 @@ type Hub struct {
 	bytes           int     // keys of all watchers
 	oldest          *Stream // streams with queued events, sorted by queuedSince
 	newest          *Stream
-	overfull        []*Stream // streams above their limit of queued events; empty between dispatches
-	asking          []*Stream // streams to be woken at the end of Dispatch
+	// streams above their limit of queued events; empty between dispatches
+	overfull []*Stream
+	asking   []*Stream // streams to be woken at the end of Dispatch
+	fanOut   fanOut
 }
 
 // New returns a hub for the events of a store.
 func New(keys *mvcc.Store, limits Limits) *Hub {
 	limits.setDefaults()
-	return &Hub{keys: keys, limits: limits, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+	return &Hub{keys: keys, limits: limits, wake: make(chan struct{}, 1), closed: make(chan struct{}), fanOut: fanOut{round: 1}}
 }
 
 // ErrClosed is returned by Take when the hub is closed.
@@ -226,7 +229,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Dispatch queues published events for the live watchers.
+// Dispatch queues published events for the live watchers, and wakes streams.
 func (h *Hub) Dispatch() {
 	h.queueMu.Lock()
 	batches, lost := h.queue, h.lost
@@ -254,6 +257,9 @@ func (h *Hub) Dispatch() {
 		h.asking[i] = nil
 	}
 	h.asking = h.asking[:0]
+	if h.fanOut.awake <= wakeMin {
+		h.wakeNext()
+	}
 	h.mu.Unlock()
 }
 

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"cairn/internal/kv"
 )
@@ -152,6 +153,12 @@ type Stream struct {
 	watchers     int
 	bytes        int   // their keys
 	latest       int64 // the highest start of a watcher
+	awakeIn      int   // the round in which it was woken, see fanOut; 0 when it has taken since
+	crowded      bool  // it is in the crowd, see fanOut
+
+	// waits is set while the consumer may wait to be woken. It is set by the consumer, and cleared
+	// under the mutex.
+	waits atomic.Bool
 
 	// The fields below belong to the consumer.
 	behind     index
@@ -168,7 +175,11 @@ func (h *Hub) NewStream() *Stream { return h.add(&Stream{hub: h, wake: make(chan
 // NewStreamFunc is NewStream for a consumer that has no goroutine while there is nothing to take:
 // instead of sending a token to Wake, the hub calls notify, also when it is closed. notify is
 // called under a lock: it must not block, nor call the hub.
-func (h *Hub) NewStreamFunc(notify func()) *Stream { return h.add(&Stream{hub: h, notify: notify}) }
+func (h *Hub) NewStreamFunc(notify func()) *Stream {
+	s := &Stream{hub: h, notify: notify}
+	s.waits.Store(true)
+	return h.add(s)
+}
 
 func (h *Hub) add(s *Stream) *Stream {
 	h.mu.Lock()
@@ -178,23 +189,19 @@ func (h *Hub) add(s *Stream) *Stream {
 	return s
 }
 
-// signal notifies the consumer that Take may return something.
-func (s *Stream) signal() {
-	if s.notify != nil {
-		s.notify()
-		return
-	}
-	signal(s.wake)
+// Wake has a token when Take may return something. It is called each time before the consumer waits
+// for the token.
+func (s *Stream) Wake() <-chan struct{} {
+	s.waits.Store(true)
+	return s.wake
 }
-
-// Wake has a token when Take may return something.
-func (s *Stream) Wake() <-chan struct{} { return s.wake }
 
 // Close ends the stream and its watchers.
 func (s *Stream) Close() {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s.wokenUp()
 	s.forget()
 	for w := s.first; w != nil; w = w.younger {
 		switch w.state {

@@ -75,6 +75,7 @@ func (s *Stream) takeLive(bytesMax int) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s.wokenUp()
 	switch {
 	case s.queuedBytes > bytesMax:
 		s.takeSome(bytesMax)
@@ -204,7 +205,7 @@ func (s *Stream) catchUp(bytesMax int) error {
 		// earlier revision was requested.
 		if newest.CompactRevision > c.from {
 			s.endCompacted(newest.CompactRevision)
-			s.signal()
+			s.addToken()
 			return nil
 		}
 		c.from = min(mvcc.FirstRevision+1, head)
@@ -215,7 +216,7 @@ func (s *Stream) catchUp(bytesMax int) error {
 	switch {
 	case errors.Is(err, mvcc.ErrCompacted):
 		s.endCompacted(oldest)
-		s.signal()
+		s.addToken()
 		return nil
 	case err != nil:
 		return err

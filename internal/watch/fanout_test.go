@@ -1,0 +1,127 @@
+package watch
+
+import (
+	"testing"
+
+	"cairn/internal/kv"
+)
+
+// crowd is some streams whose consumers wait for a token.
+type crowd []*Stream
+
+func newCrowd(s *store, streams int) (c crowd) {
+	for range streams {
+		stream := s.hub.NewStream()
+		stream.Watch(Spec{Range: kv.KeyRange{Key: []byte("k")}})
+		stream.Wake()
+		c = append(c, stream)
+	}
+	return c
+}
+
+// woken returns the streams that have a token, and takes it.
+func (c crowd) woken() (woken crowd) {
+	for _, s := range c {
+		select {
+		case <-s.wake:
+			woken = append(woken, s)
+		default:
+		}
+	}
+	return woken
+}
+
+// take takes the events of each stream, and has its consumer wait again.
+func (c crowd) take(t *testing.T, want int) {
+	t.Helper()
+	for _, s := range c {
+		d, err := s.Take()
+		if err != nil || len(d) != 1 || len(d[0].Events) != want {
+			t.Fatalf("%d deliveries, want one of %d events: %v", len(d), want, err)
+		}
+		s.Wake()
+	}
+}
+
+// A change wakes some streams at a time, and each of them once; the next ones when those before
+// have taken their events.
+func TestStreamsAreWokenInTurn(t *testing.T) {
+	s := newStore(t, Limits{})
+	all := newCrowd(s, 3*wakeMax)
+	s.batch(s.put("k", "v"))
+	<-s.hub.Wake()
+	s.hub.Dispatch()
+	total := 0
+	for round := range 4 {
+		woken := all.woken()
+		total += len(woken)
+		if len(woken) > wakeMax || round < 3 && len(woken) == 0 {
+			t.Fatalf("round %d: %d streams are awake, want 1 to %d", round, len(woken), wakeMax)
+		}
+		select {
+		case <-s.hub.Wake():
+			t.Fatal("there is something to dispatch while all that were woken are awake")
+		default:
+		}
+		woken.take(t, 1)
+		if s.hub.Crowded() {
+			<-s.hub.Wake()
+		}
+		s.hub.Dispatch()
+	}
+	if total != len(all) || s.hub.Crowded() || s.hub.fanOut.awake != 0 {
+		t.Errorf("%d of %d streams were woken, %d are awake", total, len(all), s.hub.fanOut.awake)
+	}
+}
+
+// Streams that take nothing, and streams that end, do not keep others from being woken; events of
+// later revisions do not wake a stream again; streams whose consumers are busy get a token at once.
+func TestStreamsThatTakeNothing(t *testing.T) {
+	s := newStore(t, Limits{})
+	all := newCrowd(s, 3*wakeMax)
+	s.batch(s.put("k", "0"))
+	s.hub.Dispatch()
+	stuck := all.woken()
+	if len(stuck) != wakeMax {
+		t.Fatalf("%d streams were woken, want %d", len(stuck), wakeMax)
+	}
+	busy := newCrowd(s, 5)
+	for _, b := range busy {
+		if _, err := b.Take(); err != nil { // and does not come back to wait
+			t.Fatal(err)
+		}
+	}
+	s.batch(s.put("k", "1"))
+	<-s.hub.Wake()
+	s.hub.Dispatch()
+	if n := len(busy.woken()); n != len(busy) {
+		t.Fatalf("%d of %d busy streams have a token", n, len(busy))
+	}
+	if n := len(all.woken()); n != 0 {
+		t.Fatalf("%d streams were woken out of turn", n)
+	}
+	s.hub.WakeStalled()
+	first := all.woken()
+	if len(first) != wakeMax {
+		t.Fatalf("%d streams were woken, want %d", len(first), wakeMax)
+	}
+	for _, b := range first[1:] {
+		b.Close()
+	}
+	first[:1].take(t, 2)
+	rest := 0
+	for s.hub.Crowded() {
+		<-s.hub.Wake()
+		s.hub.Dispatch()
+		woken := all.woken()
+		woken.take(t, 2)
+		rest += len(woken)
+	}
+	if rest != wakeMax {
+		t.Errorf("%d streams were woken in the end, want %d", rest, wakeMax)
+	}
+	stuck.take(t, 2)
+	if s.hub.fanOut.awake != 0 {
+		t.Errorf("%d streams are awake", s.hub.fanOut.awake)
+	}
+}
