@@ -92,6 +92,29 @@ func (c cluster) endpoints() (all []endpoint) {
 	return all
 }
 
+// all is endpoints, for clusterLoadOn.
+func (c cluster) all(context.Context) ([]endpoint, error) { return c.endpoints(), nil }
+
+// followers returns the endpoints of the members that do not lead.
+func (c cluster) followers(ctx context.Context) (some []endpoint, err error) {
+	for _, s := range c {
+		status, err := s.status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if status.Leader == 0 {
+			return nil, fmt.Errorf("%s has no leader", s.client)
+		}
+		if status.Leader != status.Header.MemberId {
+			some = append(some, s.endpoint())
+		}
+	}
+	if len(some) != len(c)-1 {
+		return nil, fmt.Errorf("%d of %d members follow: the leader changed meanwhile", len(some), len(c))
+	}
+	return some, nil
+}
+
 // cpu returns the CPU time that all members have used so far.
 func (c cluster) cpu() (total time.Duration, err error) {
 	for _, s := range c {
@@ -107,6 +130,13 @@ func (c cluster) cpu() (total time.Duration, err error) {
 // clusterLoad is load for a cluster, whose clients are connected to all members. CPU and memory are
 // those of all of them together.
 func clusterLoad(name, summary string, kind workloadKind, filled bool, edit func(*settings), goals map[string]goal) scenario {
+	return clusterLoadOn(name, summary, cluster.all, kind, filled, edit, goals)
+}
+
+// clusterLoadOn is clusterLoad with clients of only those members that choose returns.
+func clusterLoadOn(name, summary string, choose func(cluster, context.Context) ([]endpoint, error), kind workloadKind, filled bool,
+	edit func(*settings), goals map[string]goal,
+) scenario {
 	return scenario{
 		name: name, summary: summary, members: clusterSize, goals: goals,
 		metrics: []metric{throughput, cpu, p50, p99},
@@ -119,6 +149,10 @@ func clusterLoad(name, summary string, kind workloadKind, filled bool, edit func
 				if err := t.fillCluster(ctx, s); err != nil {
 					return nil, err
 				}
+			}
+			var err error
+			if s.endpoints, err = choose(t.cluster, ctx); err != nil {
+				return nil, err
 			}
 			s.duration, s.warmup = t.duration, t.warmup
 			before, err := t.cluster.cpu()
@@ -205,25 +239,33 @@ func awaitApplied(ctx context.Context, s *server, goal uint64) error {
 
 // appliedIndex returns the server's applied index.
 func (s *server) appliedIndex(ctx context.Context) (uint64, error) {
+	status, err := s.status(ctx)
+	return status.GetRaftAppliedIndex(), err
+}
+
+func (s *server) status(ctx context.Context) (*pb.StatusResponse, error) {
 	conn, err := newV3Conn(s.endpoint(), s.files())
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	status, err := pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
 	if err != nil {
-		return 0, fmt.Errorf("read the applied index of %s: %w", s.client, err)
+		return nil, fmt.Errorf("read the status of %s: %w", s.client, err)
 	}
-	return status.RaftAppliedIndex, nil
+	return status, nil
 }
 
+// The goals of issue 16 for clusters.
 var clusterScenarios = []scenario{
 	clusterLoad("cluster-put-1000", "1,000 clients of all members put", putKind, false, clients(99, 1000),
-		map[string]goal{throughput.name: {atLeast: 1.5}}),
-	clusterLoad("cluster-put-1", "one client puts", putKind, false, clients(1, 1), nil),
+		map[string]goal{throughput.name: {atLeast: 2}, cpu.name: {atMost: 0.45}}),
+	clusterLoad("cluster-put-1", "one client puts", putKind, false, clients(1, 1), map[string]goal{p50.name: {atMost: 0.9}}),
 	clusterLoad("cluster-get-1000", "1,000 clients of all members get, linearizable", getKind, true, clients(99, 1000), nil),
+	clusterLoadOn("cluster-get-followers", "1,000 clients of the followers get, linearizable", cluster.followers, getKind, true,
+		clients(100, 1000), map[string]goal{throughput.name: {atLeast: 5}}),
 	{
 		name: "cluster-catch-up", summary: "a member comes back after 1 GB of writes", members: clusterSize,
 		metrics: []metric{caughtUp}, goals: map[string]goal{caughtUp.name: {atMost: 0.5}},

@@ -200,6 +200,10 @@ func (l *largeRun) killAndRestart(ctx context.Context) error {
 	if err := l.stopPuts(); err != nil {
 		return err
 	}
+	return l.phase(ctx, "restart", 0, func() error { return l.restart(ctx) })
+}
+
+func (l *largeRun) restart(ctx context.Context) error {
 	load, err := l.overwrite()
 	if err != nil {
 		return err
@@ -236,6 +240,14 @@ func (l *largeRun) read(ctx context.Context) error {
 		return err
 	}
 	defer conns.close()
+	err = l.phase(ctx, "reads", 0, func() error { return l.readRandomly(ctx, conns.kv(0), keys) })
+	if err != nil {
+		return err
+	}
+	return l.startPuts(ctx)
+}
+
+func (l *largeRun) readRandomly(ctx context.Context, kv pb.KVClient, keys *keyspace) error {
 	rng := keys.random(0)
 	page := min(500, l.keys)
 	for _, c := range []struct {
@@ -246,14 +258,14 @@ func (l *largeRun) read(ctx context.Context) error {
 		{"count from a random place", func(first int) (int64, int) { return int64(l.keys - first), 0 }, &pb.RangeRequest{CountOnly: true}},
 		{"page of 500 at a random place", func(first int) (int64, int) { return int64(l.keys - first), page }, &pb.RangeRequest{Limit: int64(page)}},
 	} {
-		times, err := readTimes(ctx, conns.kv(0), keys, rng, l.reads, page, c.read, c.want)
+		times, err := readTimes(ctx, kv, keys, rng, l.reads, page, c.read, c.want)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		l.check(c.name+", p50", micros(times.Quantile(0.5)), formatMicros, 2000, true)
 		l.check(c.name+", p99", micros(times.Quantile(0.99)), formatMicros, 2000, true)
 	}
-	return l.startPuts(ctx)
+	return nil
 }
 
 // readTimes sends a range request n times, each from a random key on that has a page behind it.
@@ -308,7 +320,7 @@ func (l *largeRun) checkWindows() {
 		if p.Name == "fill" {
 			first = p.Windows[0].P99
 		}
-		if first == 0 {
+		if first == 0 || p.Whole.Puts == 0 {
 			continue
 		}
 		worst := 0.0

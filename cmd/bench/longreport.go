@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"cairn/cmd/bench/plot"
@@ -102,11 +103,12 @@ func (r longReport) phaseTable() [][]string {
 		if p.Whole.Work > 0 {
 			operations, rate = fmt.Sprint(p.Whole.Work), perSecond(p.Whole.Rate())
 		}
-		rows = append(rows, []string{
-			fmt.Sprint(i + 1), p.Name, threeDigits(p.Whole.Seconds) + " s", operations, rate,
-			formatMicros(p.Whole.P50), formatMicros(p.Whole.P99), formatMicros(worst), formatMicros(p.Whole.Max),
-			threeDigits(p.ServerCores), formatBytes(float64(p.RSSBytes)), formatBytes(float64(p.DiskBytes)),
-		})
+		latencies := []string{"", "", "", ""}
+		if p.Whole.Puts > 0 {
+			latencies = []string{formatMicros(p.Whole.P50), formatMicros(p.Whole.P99), formatMicros(worst), formatMicros(p.Whole.Max)}
+		}
+		row := append([]string{fmt.Sprint(i + 1), p.Name, threeDigits(p.Whole.Seconds) + " s", operations, rate}, latencies...)
+		rows = append(rows, append(row, threeDigits(p.ServerCores), formatBytes(float64(p.RSSBytes)), formatBytes(float64(p.DiskBytes))))
 	}
 	return rows
 }
@@ -141,7 +143,7 @@ func (r longReport) draw(path string) error {
 		rate, p50, p99 = append(rate, gap), append(p50, gap), append(p99, gap)
 	}
 	f.Charts = []plot.Chart{
-		{Title: "operations of the load per second", Format: func(v float64) string { return threeDigits(v/1000) + "k" }, Series: []plot.Series{{Name: "operations", Points: rate}}},
+		{Title: "operations of the load per second", Format: func(v float64) string { return strconv.FormatFloat(v/1000, 'g', 4, 64) + "k" }, Series: []plot.Series{{Name: "operations", Points: rate}}},
 		{Title: "latency of single puts beside it", Format: tickMicros, Log: true, Series: []plot.Series{{Name: "p50", Points: p50}, {Name: "p99", Points: p99}}},
 	}
 	var svg bytes.Buffer

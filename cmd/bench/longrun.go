@@ -121,10 +121,14 @@ func (r *longRun) phase(ctx context.Context, name string, total uint64, f func()
 	began := time.Now()
 	r.line.Begin(name, began)
 	hide := r.show(name, total)
+	pid := r.server.pid()
 	err = f()
 	ended := time.Now()
 	r.line.End(ended)
 	hide()
+	if pid != r.server.pid() { // it was restarted, and its CPU time starts at 0 again
+		before = usageSample{}
+	}
 	if err = cmp.Or(err, ctx.Err()); err != nil {
 		return fmt.Errorf("%s: %w", name, errors.Join(err, r.server.running()))
 	}
@@ -142,8 +146,14 @@ func (r *longRun) phase(ctx context.Context, name string, total uint64, f func()
 	})
 	all := r.line.Phases(1)
 	w := all[len(all)-1].Whole
-	fmt.Fprintf(r.stderr, "%s: %.1f s, %s operations, put p50 %s, p99 %s, RSS %s, disk %s\n", name, w.Seconds, perSecond(w.Rate()),
-		formatMicros(w.P50), formatMicros(w.P99), formatBytes(float64(after.rssBytes)), formatBytes(float64(disk)))
+	figures := ""
+	if w.Work > 0 {
+		figures += ", " + perSecond(w.Rate()) + " operations"
+	}
+	if w.Puts > 0 {
+		figures += ", put p50 " + formatMicros(w.P50) + ", p99 " + formatMicros(w.P99)
+	}
+	fmt.Fprintf(r.stderr, "%s: %.1f s%s, RSS %s, disk %s\n", name, w.Seconds, figures, formatBytes(float64(after.rssBytes)), formatBytes(float64(disk)))
 	return requireSpace(r.dir)
 }
 

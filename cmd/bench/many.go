@@ -213,13 +213,13 @@ func (m *manyRun) awaitExpired(ctx context.Context, first int64, n int) error {
 		left = live
 		if now := n * (sampled - len(left)) / sampled; now > expired {
 			m.line.Work(uint64(now-expired), time.Now())
-			expired = now
+			expired, patience = now, time.Now().Add(expiryPatience)
 		}
 		if len(left) == 0 {
 			return awaitNoLeases(ctx, conns)
 		}
 		if time.Now().After(patience) {
-			return fmt.Errorf("%d of %d leases are left %v after their deadline", n-expired, n, expiryPatience)
+			return fmt.Errorf("%d of %d leases are left, and none has expired for %v", n-expired, n, expiryPatience)
 		}
 		if !sleep(ctx, 200*time.Millisecond) {
 			return ctx.Err()

@@ -51,7 +51,7 @@ const (
 	left, right = 84, 16
 	chartHeight = 190
 	chartGap    = 62 // between two charts, for the title of the second
-	header      = 56
+	header      = 66
 	bandSpacing = 16 // between the numbers of two bands
 )
 
