@@ -2,8 +2,8 @@
 //
 // The leader confirms, after the request has arrived, that no other member leads, promises the
 // lease a TTL from the request's arrival, and remembers the promise (lease.Promises). Only when the
-// promise would pass the deadline in the state does it first move that deadline, for all leases of
-// the request in one command. A follower collects the requests that arrive during a call to the
+// promise would pass the deadline in the state does it first move that deadline, by commands that
+// all requests share (extend). A follower collects the requests that arrive during a call to the
 // leader, and sends them in the next one.
 //
 // A renewal by command (lease.KindRenew) is always possible, and is used when a renewal in memory
@@ -81,6 +81,9 @@ type Renewer struct {
 	mu      sync.Mutex // guards the fields below
 	waiting []*forwarded
 	sending bool // a goroutine sends what waits
+
+	extensions []*extension
+	extending  bool // a goroutine proposes the extensions
 }
 
 // New returns a Renewer, and registers its calls.
@@ -170,8 +173,7 @@ func (r *Renewer) inMemory(ctx context.Context, c Clock, ids []kv.LeaseID, ttls 
 		if err != nil || len(short) == 0 {
 			return revision, err
 		}
-		extension := lease.Extension(c.Term(), short)
-		if err := m.ProposeOwn(ctx, machine.KindLease, extension.Append(nil)); err != nil {
+		if err := r.extend(ctx, c.Term(), short); err != nil {
 			return 0, err
 		}
 	}
