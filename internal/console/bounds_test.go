@@ -62,7 +62,7 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%s: %d items, want %d", name, items, c.items)
 		}
 	}
-	for _, request := range []string{`{"limit":0}`, `{"limit":1001}`, `{"limit":-1}`, `{"preview":257}`, `{"separator":` + quote(strings.Repeat("x", 65)) + `}`, `{"prefix":"YQ==","from":"Yg=="}`} {
+	for _, request := range []string{`{"limit":0}`, `{"limit":1001}`, `{"limit":-1}`, `{"preview":257}`, `{"separator":` + quote(strings.Repeat("x", 65)) + `}`, `{"prefix":"YQ==","from":"Yg=="}`, `{"prefix":"YQ==","at":"Yg=="}`, `{"from":"Yg==","at":"YQ=="}`, `{"skip":-1}`, `{"at":"YQ==","skip":1}`} {
 		if status, text := b.refused("tree", request); status != 400 {
 			t.Errorf("%s: %d %s", request, status, text)
 		}

@@ -200,8 +200,9 @@ type answer struct {
 		Preview   []byte
 		Mod       int64 `json:"mod_revision"`
 	}
-	Next  []byte
-	Count int64
+	Next    []byte
+	Count   int64
+	Skipped int64
 }
 
 // String returns the items as words: the key, and the count of a prefix.

@@ -52,6 +52,8 @@ type treeRequest struct {
 	Prefix    []byte  `json:"prefix"`
 	Separator *[]byte `json:"separator"`
 	From      []byte  `json:"from"`
+	At        []byte  `json:"at"`   // a key behind from: the page starts at the child that has it
+	Skip      int64   `json:"skip"` // keys: the page starts at the child with the key behind them
 	Limit     int     `json:"limit"`
 	Revision  int64   `json:"revision"`
 	Preview   int     `json:"preview"`
@@ -60,7 +62,8 @@ type treeRequest struct {
 type treeResponse struct {
 	listing
 	CompactRevision int64 `json:"compact_revision"`
-	Count           int64 `json:"count"`
+	Count           int64 `json:"count"`   // keys with the prefix, or uncounted; in a page without from
+	Skipped         int64 `json:"skipped"` // keys between from and the first child, or uncounted
 }
 
 // tree returns a page of the children of a prefix: its keys without a further separator, and the
@@ -78,7 +81,11 @@ func (c *call) tree() (any, error) {
 	case len(separator) > separatorMax:
 		return nil, invalidf("separator of %d bytes: want at most %d", len(separator), separatorMax)
 	case len(in.From) > 0 && !bytes.HasPrefix(in.From, in.Prefix):
-		return nil, invalidf("from does not begin with the prefix")
+		return nil, invalidf("from %q: want a key that begins with the prefix", in.From)
+	case len(in.At) > 0 && (!bytes.HasPrefix(in.At, in.Prefix) || bytes.Compare(in.At, in.From) < 0):
+		return nil, invalidf("at %q: want a key that begins with the prefix and is not before from", in.At)
+	case in.Skip < 0 || in.Skip > 0 && len(in.At) > 0:
+		return nil, invalidf("skip %d: want 0 or more, and 0 beside at", in.Skip)
 	}
 	if err := checkPage(in.Limit, in.Preview); err != nil {
 		return nil, err
@@ -134,6 +141,9 @@ func (p *page) fill() (*treeResponse, error) {
 			return nil, err
 		}
 		p.out.Count = n
+	}
+	if err := p.start(); err != nil {
+		return nil, err
 	}
 	for from, to := range p.subject.Readable() {
 		from, to := clip(from, to, p.at, p.end)

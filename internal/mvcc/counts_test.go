@@ -46,6 +46,25 @@ func (st *state) checkRandomCounts(rng *rand.Rand, keys liveKeys, keySpace int) 
 		if most := st.s.Reading().CountAtMost(r); most < sum.Count || most > sum.Count+2*blockSplitKeys+batchKeysMax {
 			st.t.Fatalf("[%s, %s) has at most %d keys, counted %d", from, to, most, sum.Count)
 		}
+		st.checkNth(keys, from, to, rng.Int63n(sum.Count+2))
+	}
+}
+
+// checkNth compares the key before which n others are with the model.
+func (st *state) checkNth(keys liveKeys, from, to string, n int64) {
+	st.t.Helper()
+	var end []byte
+	if to != "" {
+		end = []byte(to)
+	}
+	got, err := st.s.Reading().Nth([]byte(from), end, n)
+	st.check(err)
+	want := ""
+	if n < keys.between(from, to) {
+		want = keys[int64(sort.SearchStrings(keys, from))+n]
+	}
+	if string(got) != want {
+		st.t.Fatalf("key %d of [%s, %s) is %q, want %q", n, from, to, got, want)
 	}
 }
 
