@@ -76,6 +76,18 @@ async function login(page, user, password) {
   await page.getByRole('button', { name: 'Log in' }).click()
 }
 
+test('errors of the server are explained in the language of the page', async () => {
+  await withPage({ locale: 'zh-CN', ready: '.login', expected: ['Failed to load resource'] }, async (page) => {
+    await page.locator('input[name="user"]').fill('alice')
+    await page.locator('input[name="password"]').fill('wrong')
+    await page.getByRole('button', { name: '登录' }).click()
+    await page.getByRole('alert').getByText('用户名或密码错误。').waitFor()
+    await page.locator('small.original', { hasText: 'authentication failed, invalid user ID or password' }).waitFor()
+    await screenshot(page, 'login-failed-chinese')
+    await accessible(page, 'a failed log-in in Chinese')
+  })
+})
+
 test('the log-in, and a user with few permissions', async () => {
   await withPage({ ready: '.login', expected: ['Failed to load resource'] }, async (page) => {
     await login(page, 'alice', 'wrong')

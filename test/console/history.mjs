@@ -56,3 +56,40 @@ test('the whole store as of a past revision', async () => {
   })
   assert.equal(await get('/past/gone'), 'was here')
 })
+
+test('rows of the time machine stay until others have been loaded', async () => {
+  await put('/stays/first', 'x')
+  const { header } = await v3('kv/range', { key: b64('/stays/first') })
+  await put('/stays/second', 'x')
+  await withPage({ hash: '#/history' }, async (page) => {
+    // Notes each row that is not loaded and was before.
+    await page.evaluate(() => {
+      globalThis.vanished = 0
+      const seen = () => {
+        const rows = [...document.querySelectorAll('#past .list-row[aria-level]')]
+        if (rows.some((r) => r.matches('.key-row'))) globalThis.loaded = true
+        if (globalThis.loaded && !rows.some((r) => r.matches('.key-row'))) globalThis.vanished++
+      }
+      new MutationObserver(seen).observe(document.body, { childList: true, subtree: true })
+    })
+    await page.locator('[data-tab="store"]').click()
+    await open(page, 'stays/')
+    await row(page, 'second').waitFor()
+    let release
+    const held = new Promise((resolve) => (release = resolve))
+    await page.route('**/console/api/tree', async (route) => {
+      await held
+      await route.continue()
+    })
+    const asked = page.waitForRequest('**/console/api/tree')
+    await page.locator('input[name="revision-number"]').fill(header.revision)
+    await page.locator('input[name="revision-number"]').press('Enter')
+    await asked
+    assert.equal(await row(page, 'second').count(), 1, 'the rows are there while others are loaded')
+    release()
+    await row(page, 'second').waitFor({ state: 'detached' })
+    await row(page, 'first').waitFor()
+    await page.unrouteAll({ behavior: 'wait' })
+    assert.equal(await page.evaluate(() => globalThis.vanished), 0, 'the rows were gone for a time')
+  })
+})

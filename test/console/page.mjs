@@ -12,7 +12,7 @@ export const screenshots = process.argv[3]
 
 /** The server of most tests. */
 export const { url } = sites
-const patience = 30_000 // ms: no bound on what the product does, only against a test that hangs
+const patience = 120_000 // ms: no bound on what the product does, only against a test that hangs
 
 // Chromium's sandbox cannot be used by root, which is who runs CI.
 export const browser = await chromium.launch({

@@ -2,7 +2,6 @@
 // and no value is in a URL. The session's cookie is HttpOnly: no script sees the token.
 
 import { signal } from '@preact/signals'
-import { t } from '../text/index.ts'
 
 /** An error as the server reports it. code is gRPC's number. */
 export class ApiError extends Error {
@@ -26,7 +25,7 @@ export const Code = {
   unauthenticated: 16,
 } as const
 
-/** Counts the times that the server said that nobody is logged in. The session is asked then. */
+/** Counts the responses that say that the client is not logged in. The session is requested then. */
 export const loggedOut = signal(0)
 
 /** Whether the last request reached the server. */
@@ -79,10 +78,3 @@ export const v3 = <T>(path: string, body: unknown = {}, stop?: AbortSignal): Pro
 
 /** Whether an error is only that the caller has stopped waiting. */
 export const stopped = (e: unknown): boolean => e instanceof DOMException && e.name === 'AbortError'
-
-/** The text of any error. */
-export function textOf(e: unknown): string {
-  const kind = e instanceof ApiError ? t().errors[e.code] : undefined
-  const text = e instanceof Error ? e.message : String(e)
-  return kind ? `${kind}：${text}` : text
-}

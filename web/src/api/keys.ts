@@ -35,7 +35,10 @@ export interface Page<T> {
   revision: number
   items: T[]
   next: Bytes
+  /** Keys below the prefix; -1 when they were not counted. */
   count: number
+  /** Keys between the start that was asked for and the first item; -1 when they were not counted. */
+  skipped: number
 }
 
 interface WireItem {
@@ -80,11 +83,12 @@ interface WirePage {
   items: WireItem[] | null
   next: string
   count?: number
+  skipped?: number
 }
 
-/** A page of what is directly below a prefix. */
+/** A page of what is directly below a prefix: from a key on, at a key behind it, or behind a number of keys. */
 export async function tree(
-  q: { prefix: Bytes; separator: Bytes; from?: Bytes; limit: number; revision?: number },
+  q: { prefix: Bytes; separator: Bytes; from?: Bytes; at?: Bytes; skip?: number; limit: number; revision?: number },
   stop?: AbortSignal,
 ): Promise<Page<Item>> {
   const page = await api<WirePage>(
@@ -93,12 +97,15 @@ export async function tree(
       prefix: toBase64(q.prefix),
       separator: toBase64(q.separator),
       from: toBase64(q.from ?? ''),
+      at: toBase64(q.at ?? ''),
+      skip: q.skip ?? 0,
       limit: q.limit,
       revision: q.revision ?? 0,
     },
     stop,
   )
-  return { revision: page.revision, items: (page.items ?? []).map(item), next: fromBase64(page.next), count: page.count ?? -1 }
+  const items = (page.items ?? []).map(item)
+  return { revision: page.revision, items, next: fromBase64(page.next), count: page.count ?? -1, skipped: page.skipped ?? 0 }
 }
 
 /** A page of the keys whose name, or value, has a text in it. */
@@ -120,7 +127,7 @@ export async function search(
     stop,
   )
   const items = (page.items ?? []).map((w) => item({ ...w, kind: 'key' }) as KeyInfo)
-  return { revision: page.revision, items, next: fromBase64(page.next), count: -1, scanned: page.scanned }
+  return { revision: page.revision, items, next: fromBase64(page.next), count: -1, skipped: 0, scanned: page.scanned }
 }
 
 /** A version of a key with its value. */

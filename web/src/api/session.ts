@@ -35,7 +35,7 @@ export interface Session {
 /** null until the server has answered for the first time. */
 export const session = signal<Session | null>(null)
 /** Why there is no session: the error of the first request. */
-export const sessionError = signal<string | null>(null)
+export const sessionError = signal<unknown>(null)
 
 export const needsLogin = computed(() => !!session.value?.auth_enabled && session.value.user === '')
 
@@ -64,7 +64,7 @@ export async function refreshSession(): Promise<void> {
     session.value = await api<Session>('session')
     sessionError.value = null
   } catch (e) {
-    sessionError.value = (e as Error).message
+    sessionError.value = e
   }
 }
 

@@ -1,67 +1,50 @@
-// The tree of keys as it has been loaded so far: what is below a prefix comes page by page, and
-// only the rows that are seen are ever asked for. Pages far from the rows in sight are dropped, and
-// loaded again when they are seen, so that the memory does not grow with the number of keys.
+// The rows of a tree of keys. Items are loaded page by page where rows are seen, at any place of a
+// prefix, since the server finds the n-th key of a prefix. Pages far from the rows in sight are
+// dropped, so that the memory does not grow with the number of keys.
 
-import type { Bytes } from './bytes.ts'
 import type { Item, Page } from '../api/keys.ts'
+import type { Bytes } from './bytes.ts'
+import { Branch, fill, type Gap, newGap, type PageOf, wholeGap } from './branch.ts'
 
-export type Load = (prefix: Bytes, from: Bytes) => Promise<Page<Item>>
-
-/** Pages of a branch that are kept; others are dropped. */
-const pagesMax = 60
-
-/** The items of a branch that came in one response. */
-interface Piece {
-  /** The cursor with which it was loaded. */
+/** Where a page starts: behind a number of keys, or at a key, from a key on. */
+export interface Start {
   from: Bytes
-  first: number
-  count: number
-  dropped: boolean
-  loading: boolean
+  skip?: number
+  at?: Bytes
 }
 
-/** A prefix whose items have been loaded, in part or completely. */
-export class Branch {
-  readonly prefix: Bytes
-  readonly depth: number
-  /** null for an item that was dropped. */
-  items: (Item | null)[] = []
-  pieces: Piece[] = []
-  /** Open prefixes below, by the index of their item; sorted when read. */
-  readonly open = new Map<number, Branch>()
-  next: Bytes = ''
-  started = false
-  loading = false
-  complete = false
-  error: unknown = null
-  /** Rows of this branch and of all open ones below. */
-  rows = 0
-  readonly parent: Branch | null
+export type Load = (prefix: Bytes, start: Start) => Promise<Page<Item>>
 
-  constructor(prefix: Bytes, parent: Branch | null) {
-    this.prefix = prefix
-    this.parent = parent
-    this.depth = parent ? parent.depth + 1 : 0
-  }
-}
+/** Items that the server is asked for at a time. */
+export const pageSize = 500
+/** Items that are kept; pages far from sight are dropped when there are more. */
+export const itemsMax = 10_000
 
-/** A row of the list: an item, or the end of what has been loaded of a branch. */
+/** A row of the list: an item, or one that is not loaded. */
 export type Row =
-  | { kind: 'item'; item: Item; branch: Branch; index: number; depth: number; open: boolean }
-  | { kind: 'more'; branch: Branch; depth: number; index?: number } // with an index: an item that was dropped
+  | { kind: 'item'; item: Item; branch: Branch; page: PageOf | null; index: number; depth: number; open: boolean }
+  | { kind: 'more'; branch: Branch; gap: Gap; offset: number; depth: number }
+
+interface Options {
+  load: Load
+  changed: () => void
+  /** Called when the rows from end on have moved by a number of rows, since those from start to end
+   * were replaced by others. */
+  moved?: (start: number, end: number, by: number) => void
+  /** Whether the page with an item must not be dropped. */
+  keeps?: (item: Item) => boolean
+}
 
 export class Tree {
-  root: Branch
-  readonly #load: Load
-  readonly #changed: () => void
-  /** Whether the page with an item must not be dropped. */
-  readonly #keeps: (item: Item) => boolean
+  readonly root: Branch
+  /** The rows in sight: pages far from them are dropped. */
+  view = { first: 0, last: 0 }
+  readonly #o: Options
 
-  constructor(prefix: Bytes, load: Load, changed: () => void, keeps: (item: Item) => boolean = () => false) {
-    this.#keeps = keeps
+  constructor(prefix: Bytes, options: Options) {
     this.root = new Branch(prefix, null)
-    this.#load = load
-    this.#changed = changed
+    this.root.replace(0, 0, [wholeGap()])
+    this.#o = options
   }
 
   get length(): number {
@@ -70,178 +53,210 @@ export class Tree {
 
   /** The row at a position of the list. */
   at(position: number): Row | undefined {
-    let branch = this.root
-    let rest = position
-    search: for (;;) {
-      let before = 0 // items of this branch that have been passed
-      for (const [index, child] of sorted(branch.open)) {
-        if (rest <= index - before) break
-        rest -= index - before + 1
-        if (rest < child.rows) {
-          branch = child
-          continue search
-        }
-        rest -= child.rows
-        before = index + 1
+    return position < 0 || position >= this.length ? undefined : rowOf(this.root, position)
+  }
+
+  /** The rows from first to last that are not loaded: one of each gap. */
+  missing(first: number, last: number): Row[] {
+    const rows: Row[] = []
+    for (let i = Math.max(0, first); i <= Math.min(last, this.length - 1); ) {
+      const row = this.at(i)!
+      if (row.kind === 'more') rows.push(row)
+      // The next row that can be in another gap.
+      i += row.kind === 'more' ? row.gap.rows - row.offset : 1
+    }
+    return rows
+  }
+
+  /** The loaded items, in the order of their rows. */
+  *items(branch: Branch = this.root): Generator<Row & { kind: 'item' }> {
+    for (const page of branch.segments) {
+      if (page.kind === 'gap') continue
+      for (const [index, item] of page.items.entries()) {
+        const child = page.open.find((o) => o.index === index)?.child
+        yield { kind: 'item', item, branch, page, index, depth: branch.depth, open: !!child }
+        if (child) yield* this.items(child)
       }
-      const index = before + rest
-      if (index < branch.items.length) {
-        const item = branch.items[index]
-        if (!item) return { kind: 'more', branch, depth: branch.depth, index }
-        return { kind: 'item', item, branch, index, depth: branch.depth, open: branch.open.has(index) }
-      }
-      return index === branch.items.length && !branch.complete ? { kind: 'more', branch, depth: branch.depth } : undefined
     }
   }
 
-  /** The position of an item of a branch in the list. */
-  positionOf(branch: Branch, index: number): number {
-    let position = index
-    for (const [i, child] of branch.open) if (i < index) position += child.rows
-    if (!branch.parent) return position
-    const [at] = [...branch.parent.open].find(([, b]) => b === branch) ?? [0]
-    return this.positionOf(branch.parent, at) + 1 + position
+  /** The position of an item of a page, or of the first row of a gap, in the list. */
+  positionOf(branch: Branch, segment: PageOf | Gap, index = 0): number {
+    let position = branch.parent ? this.#positionOfBranch(branch) : 0
+    for (const s of branch.segments) {
+      if (s === segment) break
+      position += s.rows
+    }
+    if (segment.kind === 'gap') return position + index
+    for (const o of segment.open) if (o.index < index) position += o.child.rows
+    return position + index
   }
 
-  /** Loads the next page of a branch. */
-  async more(branch: Branch): Promise<void> {
-    if (branch.loading || branch.complete) return
-    branch.loading = true
-    branch.error = null
-    const before = this.#rowsOf(branch)
+  /** The position of the first row of a branch that is open. */
+  #positionOfBranch(branch: Branch): number {
+    const { branch: above, page } = branch.parent!
+    const at = page.open.find((o) => o.child === branch)?.index ?? 0
+    return this.positionOf(above, page, at) + 1
+  }
+
+  /** The position of the row of the prefix that a branch is below; -1 for the root. */
+  parentPosition(branch: Branch): number {
+    return branch.parent ? this.#positionOfBranch(branch) - 1 : -1
+  }
+
+  /** Loads the page with a row that is not loaded. */
+  async loadRow(row: Row): Promise<void> {
+    if (row.kind === 'item') return
+    const { branch, gap } = row
+    const first = gap.keys < 0 ? 0 : row.offset - (row.offset % pageSize)
+    await this.#load(branch, gap, first === 0 ? {} : { skip: Math.floor((gap.keys * first) / gap.rows) }, first)
+  }
+
+  /** Loads rows until all from first to last are there, or cannot be loaded. */
+  async loadRows(first: number, last: number): Promise<void> {
+    for (;;) {
+      const rows = this.missing(first, last).filter((r) => r.kind === 'more' && !r.gap.error && !r.gap.loading)
+      if (rows.length === 0) return
+      await this.loadRow(rows[0])
+    }
+  }
+
+  /** Loads the page with a key of a branch, and returns its row, or that of the next key. */
+  async reveal(branch: Branch, key: Bytes): Promise<(Row & { kind: 'item' }) | undefined> {
+    const holds = (s: { from: Bytes; to: Bytes }) => s.from <= key && (s.to === '' || key < s.to)
+    const gap = branch.segments.find(holds)
+    if (gap?.kind === 'gap' && !gap.loading) await this.#load(branch, gap, { at: key }, -1)
+    for (const page of branch.segments) {
+      if (page.kind === 'gap') continue
+      const index = page.items.findIndex((item) => item.key >= key)
+      if (index < 0) continue
+      return { kind: 'item', item: page.items[index], branch, page, index, depth: branch.depth, open: page.open.some((o) => o.index === index) }
+    }
+    return undefined
+  }
+
+  /** Loads a page of a gap. before is the number of rows of the gap in front of the page; -1 stands
+   * for the number that the skipped keys probably have. */
+  async #load(branch: Branch, gap: Gap, start: { skip?: number; at?: Bytes }, before: number): Promise<void> {
+    if (gap.loading) return
+    gap.loading = true
+    gap.error = null
     try {
+      const { from } = gap
+      let page = await this.#o.load(branch.prefix, { from, ...start })
+      const { skipped } = page
+      if (!branch.started && from === '' && page.count >= 0) gap.keys = page.count
       // The server bounds the work of a page: one without items says only where to go on.
-      for (let found = 0; found === 0 && !branch.complete; ) {
-        const from = branch.next
-        const page = await this.#load(branch.prefix, from)
-        if (page.items.length > 0) {
-          branch.pieces.push({ from, first: branch.items.length, count: page.items.length, dropped: false, loading: false })
-        }
-        for (const item of page.items) branch.items.push(item)
-        found = page.items.length
-        branch.next = page.next
-        branch.complete = page.next === ''
+      let cursor = from
+      while (page.items.length === 0 && page.next !== '' && (gap.to === '' || page.next < gap.to)) {
+        cursor = page.next
+        page = await this.#o.load(branch.prefix, { from: cursor })
       }
+      if (this.#has(branch)) this.#put(branch, gap, page, cursor, skipped, before)
     } catch (e) {
-      branch.error = e
+      gap.error = e
     }
+    gap.loading = false
+    this.#drop()
+    this.#o.changed()
+  }
+
+  /** Whether a branch is the root, or open below it. */
+  #has(branch: Branch): boolean {
+    return branch === this.root || (branch.parent !== null && this.#has(branch.parent.branch))
+  }
+
+  /** Puts a page that was loaded in the place of its gap. */
+  #put(branch: Branch, gap: Gap, page: Page<Item>, cursor: Bytes, skipped: number, before: number): void {
     branch.started = true
-    branch.loading = false
-    this.#grow(branch, this.#rowsOf(branch) - before)
-    this.#drop(branch, branch.items.length - 1)
-    this.#changed()
-  }
-
-  /** Loads what a row without an item stands for. */
-  loadRow(row: Row): Promise<void> {
-    if (row.kind === 'item') return Promise.resolve()
-    return row.index === undefined ? this.more(row.branch) : this.#restore(row.branch, row.index)
-  }
-
-  /** Loads a dropped page again. It may have other items than before. */
-  async #restore(branch: Branch, index: number): Promise<void> {
-    const at = branch.pieces.findIndex((p) => index < p.first + p.count)
-    const piece = branch.pieces[at]
-    if (!piece?.dropped || piece.loading) return
-    piece.loading = true
-    branch.error = null
-    const end = branch.pieces[at + 1]?.from ?? branch.next // '' for none
-    const items: Item[] = []
-    try {
-      let from = piece.from
-      do {
-        const page = await this.#load(branch.prefix, from)
-        for (const item of page.items) if (end === '' || item.key < end) items.push(item)
-        from = page.next
-      } while (from !== '' && (end === '' || from < end))
-      piece.dropped = false
-      this.#put(branch, piece, items)
-      this.#drop(branch, piece.first)
-    } catch (e) {
-      branch.error = e
+    const at = branch.segments.indexOf(gap)
+    const start = this.positionOf(branch, gap)
+    const rows = branch.rows
+    if (skipped === 0) before = 0
+    else if (before < 0) before = gap.keys > 0 && skipped > 0 ? Math.round((skipped * gap.rows) / gap.keys) || 1 : Math.max(1, gap.rows - page.items.length)
+    if (before > 0 && page.items.length === 0) {
+      // The gap has fewer keys than it had when they were counted.
+      branch.replace(at, 1, [newGap(gap.from, gap.to, skipped, Math.min(gap.rows, before))])
+    } else {
+      const from = before > 0 ? page.items[0].key : cursor
+      branch.replace(at, 1, fill(gap, from, page.items, page.next, before, skipped))
     }
-    piece.loading = false
-    this.#changed()
+    if (branch.rows !== rows) this.#o.moved?.(start, start + gap.rows, branch.rows - rows)
   }
 
-  /** Puts items in the place of a piece's, and moves what is behind. */
-  #put(branch: Branch, piece: Piece, items: Item[]): void {
-    const [first, by] = [piece.first, items.length - piece.count]
-    if (by === 0) {
-      items.forEach((item, i) => (branch.items[first + i] = item))
-      return
+  /** Drops pages while more items than itemsMax are kept, those farthest from sight first. */
+  #drop(): void {
+    const pages: { branch: Branch; page: PageOf; distance: number }[] = []
+    let kept = 0
+    const visit = (branch: Branch, position: number) => {
+      for (const s of branch.segments) {
+        if (s.kind === 'page') {
+          kept += s.items.length
+          let below = 0
+          for (const { index, child } of s.open) {
+            visit(child, position + index + 1 + below)
+            below += child.rows
+          }
+          if (s.open.length === 0) pages.push({ branch, page: s, distance: Math.max(position - this.view.last, this.view.first - position - s.rows) })
+        }
+        position += s.rows
+      }
     }
-    branch.items = [...branch.items.slice(0, first), ...items, ...branch.items.slice(first + piece.count)]
-    piece.count = items.length
-    for (const p of branch.pieces) if (p !== piece && p.first > first) p.first += by
-    const open = [...branch.open]
-    branch.open.clear()
-    for (const [index, child] of open) branch.open.set(index < first ? index : index + by, child)
-    this.#grow(branch, by)
+    visit(this.root, 0)
+    pages.sort((a, b) => b.distance - a.distance)
+    for (const { branch, page, distance } of pages) {
+      if (kept <= itemsMax || distance <= pageSize) return
+      if (this.#o.keeps && page.items.some(this.#o.keeps)) continue
+      kept -= page.items.length
+      branch.drop(page)
+    }
   }
 
-  /** Drops the pages of a branch that are far from an index, if there are many. */
-  #drop(branch: Branch, index: number): void {
-    const here = branch.pieces.findIndex((p) => index < p.first + p.count)
-    if (branch.pieces.length <= pagesMax) return
-    branch.pieces.forEach((p, i) => {
-      if (p.dropped || Math.abs(i - here) < pagesMax / 2) return
-      for (let j = p.first; j < p.first + p.count; j++) if (branch.open.has(j) || this.#keeps(branch.items[j]!)) return
-      branch.items.fill(null, p.first, p.first + p.count)
-      p.dropped = true
-    })
+  /** Opens a prefix, and loads its first page. */
+  async expand(row: Row): Promise<void> {
+    if (row.kind !== 'item' || row.item.kind === 'key' || !row.page || row.open) return
+    if (!row.branch.segments.includes(row.page)) return // it was dropped meanwhile
+    const child = new Branch(row.item.key, { branch: row.branch, page: row.page })
+    row.page.open.push({ index: row.index, child })
+    row.page.open.sort((a, b) => a.index - b.index)
+    child.replace(0, 0, [wholeGap()])
+    this.#o.changed()
+    await this.#load(child, child.segments[0] as Gap, {}, 0)
   }
 
-  /** Takes the pages of a branch without open prefixes over from an older tree, to load again those
-   * that are seen. Returns whether there are so many that this is worth it. */
-  adopt(branch: Branch, before: Branch): boolean {
-    if (before.open.size > 0 || before.pieces.length < 3) return false
-    const rows = this.#rowsOf(branch)
-    branch.items = new Array<null>(before.items.length).fill(null)
-    branch.pieces = before.pieces.map((p) => ({ ...p, dropped: true, loading: false }))
-    branch.next = before.next
-    branch.complete = before.complete
-    this.#grow(branch, this.#rowsOf(branch) - rows)
-    this.#changed()
-    return true
-  }
-
-  #rowsOf(branch: Branch): number {
-    return branch.items.length + (branch.complete ? 0 : 1)
-  }
-
-  /** Changes the number of rows of a branch and of those above it. */
-  #grow(branch: Branch | null, by: number): void {
-    for (; branch; branch = branch.parent) branch.rows += by
-  }
-
-  /** Opens the prefix at an index of a branch, and loads its first page. */
-  async expand(branch: Branch, index: number): Promise<void> {
-    const item = branch.items[index]
-    if (!item || item.kind === 'key' || branch.open.has(index)) return
-    const child = new Branch(item.key, branch)
-    child.rows = 0
-    branch.open.set(index, child)
-    this.#grow(child, 1)
-    this.#changed()
-    await this.more(child)
-  }
-
-  collapse(branch: Branch, index: number): void {
-    const child = branch.open.get(index)
-    if (!child) return
-    branch.open.delete(index)
-    this.#grow(branch, -child.rows)
-    this.#changed()
+  collapse(row: Row): void {
+    if (row.kind !== 'item' || !row.page) return
+    const at = row.page.open.findIndex((o) => o.index === row.index)
+    if (at < 0) return
+    const [{ child }] = row.page.open.splice(at, 1)
+    child.parent = null
+    row.page.rows -= child.rows
+    row.branch.grow(-child.rows)
+    this.#o.changed()
   }
 
   /** Loads the first page of the root. */
   async start(): Promise<void> {
-    if (this.root.started || this.root.loading) return
-    this.root.rows = 1
-    await this.more(this.root)
+    if (this.root.started) return
+    await this.loadRows(0, 0)
   }
 }
 
-const sorted = (open: Map<number, Branch>): [number, Branch][] =>
-  open.size < 2 ? [...open] : [...open].sort((a, b) => a[0] - b[0])
+/** The row at a position of a branch, which has as many rows. */
+function rowOf(branch: Branch, position: number): Row | undefined {
+  for (const s of branch.segments) {
+    if (position >= s.rows) {
+      position -= s.rows
+      continue
+    }
+    if (s.kind === 'gap') return { kind: 'more', branch, gap: s, offset: position, depth: branch.depth }
+    for (const { index, child } of s.open) {
+      if (position <= index) break
+      position -= index + 1 // now a position below the open prefix
+      if (position < child.rows) return rowOf(child, position)
+      position += index + 1 - child.rows
+    }
+    return { kind: 'item', item: s.items[position], branch, page: s, index: position, depth: branch.depth, open: s.open.some((o) => o.index === position) }
+  }
+  return undefined
+}

@@ -22,7 +22,7 @@ export const enCluster = {
   unreachable: 'unreachable',
   unknown: 'The member does not respond, or has an earlier version: its state is not known.',
   roles: { leader: 'leader', follower: 'follower', learner: 'learner', unstarted: 'not started' } as Record<string, string>,
-  quorumState: (reachable: number, voters: number, needed: number) => `${reachable} of ${voters} ${s(voters, 'voter', 'voters')} reachable; ${needed} needed`,
+  quorumState: (reachable: number, voters: number, needed: number) => `${reachable} of ${voters} ${s(voters, 'voter', 'voters')} reachable; ${needed} needed.`,
   tolerates: (n: number) =>
     n < 0 ? 'The cluster has no quorum: it cannot write.' : n === 0 ? 'No further member may fail.' : `${n} more ${s(n, 'member', 'members')} may fail.`,
   actions: 'Actions',

@@ -34,8 +34,6 @@ export const en = {
   helpAny: 'On every screen',
   goTo: (name: string) => `Go to ${name}`,
   showHelp: 'Show these keys',
-  /** What precedes the server's text of an error, by its code: nothing in English. */
-  errors: {} as Record<number, string>,
   copied: 'Copied',
   copy: 'Copy',
   login: {
@@ -180,8 +178,8 @@ export const en = {
     expired: 'expired',
     from: 'Compare from',
     to: 'to',
-    before: 'Before',
-    after: 'After',
+    before: (what: string) => `Before: ${what}`,
+    after: (what: string) => `After: ${what}`,
     deleted: 'The key was deleted.',
     equal: 'The two values are equal.',
     restore: 'Restore this value',

@@ -22,7 +22,7 @@ export const zhCluster: Text['cluster'] = {
   unreachable: '无法连接',
   unknown: '此成员没有响应，或版本较早：其状态未知。',
   roles: { leader: '领导者', follower: '跟随者', learner: '学习者', unstarted: '未启动' },
-  quorumState: (reachable, voters, needed) => `${voters} 个投票成员中 ${reachable} 个可达；需要 ${needed} 个`,
+  quorumState: (reachable, voters, needed) => `${voters} 个投票成员中 ${reachable} 个可达；需要 ${needed} 个。`,
   tolerates: (n) => (n < 0 ? '集群没有法定人数：无法写入。' : n === 0 ? '不能再有成员故障。' : `还可以有 ${n} 个成员故障。`),
   actions: '操作',
   add: '添加成员',

@@ -3,7 +3,7 @@
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
-import { textOf } from '../api/call.ts'
+import { explain, explainText } from '../api/errors.ts'
 import { type Bytes, show } from '../lib/bytes.ts'
 import { duration } from '../lib/format.ts'
 import { t } from '../text/index.ts'
@@ -37,10 +37,25 @@ export const Key = ({ k }: { k: Bytes }) => <bdi class="key">{k === '' ? t().key
 
 export const Empty = ({ children }: { children: ComponentChildren }) => <div class="empty">{children}</div>
 
+/** An error in the language of the page, with the server's own text in small print. */
+export function ErrorText({ e }: { e: unknown }) {
+  const { text, original } = typeof e === 'string' ? explainText(e) : explain(e)
+  return (
+    <span class="grow wrap">
+      {text}
+      {original !== '' && (
+        <small class="original" lang="en">
+          <bdi>{original}</bdi>
+        </small>
+      )}
+    </span>
+  )
+}
+
 /** Why something is not shown. */
 export const Failure = ({ e, retry }: { e: unknown; retry?: () => void }) => (
   <div class="note bad row" role="alert">
-    <span class="grow wrap">{textOf(e)}</span>
+    <ErrorText e={e} />
     {retry && (
       <button type="button" class="button" onClick={retry}>
         {t().retry}

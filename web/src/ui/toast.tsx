@@ -1,13 +1,14 @@
 // Short messages about what has been done, or why it has not.
 
 import { signal } from '@preact/signals'
-import { textOf } from '../api/call.ts'
 import { t } from '../text/index.ts'
 import { Icon } from './icons.tsx'
+import { ErrorText } from './parts.tsx'
 
 interface Toast {
   id: number
-  text: string
+  /** What has been done, or the error. */
+  what: unknown
   bad: boolean
 }
 
@@ -19,23 +20,23 @@ function close(id: number): void {
   toasts.value = toasts.value.filter((x) => x.id !== id)
 }
 
-/** Says that something has been done. */
+/** Shows for some seconds that something has been done. */
 export function done(text: string): void {
   const id = nextId++
-  toasts.value = [...toasts.value.slice(-3), { id, text, bad: false }]
+  toasts.value = [...toasts.value.slice(-3), { id, what: text, bad: false }]
   setTimeout(() => close(id), goodFor)
 }
 
-/** Says why something has not been done. */
+/** Shows why something has not been done. */
 export function failed(e: unknown): void {
-  toasts.value = [...toasts.value.slice(-3), { id: nextId++, text: textOf(e), bad: true }]
+  toasts.value = [...toasts.value.slice(-3), { id: nextId++, what: e, bad: true }]
 }
 
 export const Toasts = () => (
   <div class="toasts" role="status" aria-live="polite">
     {toasts.value.map((x) => (
       <div key={x.id} class={x.bad ? 'toast bad' : 'toast'}>
-        <span class="grow wrap">{x.text}</span>
+        {x.bad ? <ErrorText e={x.what} /> : <span class="grow wrap">{String(x.what)}</span>}
         <button class="button plain icon" aria-label={t().close} onClick={() => close(x.id)}>
           <Icon name="close" />
         </button>

@@ -1,16 +1,22 @@
-// A list of rows of one height, of which only those in sight are in the document.
+// A list of rows of one height, of which only those in sight are in the document. Browsers limit
+// the height of an element: a longer list is scrolled by steps of its own height, and jumps where
+// the scroll bar is dragged.
 
 import type { ComponentChildren } from 'preact'
 import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { heightMax, Scroll } from '../lib/scroll.ts'
 
 interface VirtualProps {
   length: number
   rowHeight: number
   row: (index: number) => ComponentChildren
-  /** Scrolled into sight when it changes; -1 for none. */
+  /** Scrolled into sight when reveal changes. */
   cursor?: number
-  /** Called with the last row in sight. */
-  onReach?: (last: number) => void
+  reveal?: number
+  /** Rows that were added above those in sight, less those removed: those in sight stay. */
+  shift?: number
+  /** Called with the first and the last row in sight, when they or the rows have changed. */
+  onSee?: (first: number, last: number) => void
   class?: string
   /** Attributes of the element that scrolls: role, label, handlers. */
   attrs?: Record<string, unknown>
@@ -22,20 +28,25 @@ interface VirtualProps {
 
 const overscan = 8
 
-export function Virtual({ length, rowHeight, row, cursor = -1, onReach, class: name, attrs, head, follow }: VirtualProps) {
+export function Virtual({ length, rowHeight, row, cursor = 0, reveal, shift = 0, onSee, class: name, attrs, head, follow }: VirtualProps) {
   const outer = useRef<HTMLDivElement>(null)
-  const [view, setView] = useState({ first: 0, count: 40 })
+  const scroll = useRef(new Scroll()).current
+  const shifted = useRef(shift)
+  const [view, setView] = useState({ first: 0, count: 40, offset: 0 })
 
   const measure = () => {
     const el = outer.current
     if (!el) return
-    const first = Math.max(0, Math.floor(el.scrollTop / rowHeight) - overscan)
-    const shown = Math.ceil(el.clientHeight / rowHeight) + 2 * overscan
-    if (first !== view.first || shown !== view.count) setView({ first, count: shown })
+    const top = scroll.moved(el)
+    const first = Math.max(0, Math.floor(top / rowHeight) - overscan)
+    const count = Math.ceil(el.clientHeight / rowHeight) + 2 * overscan
+    if (first !== view.first || count !== view.count || scroll.offset !== view.offset) setView({ first, count, offset: scroll.offset })
   }
 
   useLayoutEffect(() => {
     const el = outer.current!
+    scroll.resize(el, length * rowHeight, (shift - shifted.current) * rowHeight)
+    shifted.current = shift
     measure()
     const observer = new ResizeObserver(measure)
     observer.observe(el)
@@ -43,32 +54,33 @@ export function Virtual({ length, rowHeight, row, cursor = -1, onReach, class: n
   })
 
   useLayoutEffect(() => {
+    if (reveal === undefined) return
     const el = outer.current!
-    if (cursor < 0) return
     const top = cursor * rowHeight
-    const head = el.querySelector<HTMLElement>('.list-head')?.offsetHeight ?? 0
-    if (top < el.scrollTop) el.scrollTop = top
-    else if (top + rowHeight + head > el.scrollTop + el.clientHeight) el.scrollTop = top + rowHeight + head - el.clientHeight
-  }, [cursor, rowHeight])
+    const height = el.clientHeight - (el.querySelector<HTMLElement>('.list-head')?.offsetHeight ?? 0)
+    if (top < scroll.top) scroll.to(el, top)
+    else if (top + rowHeight > scroll.top + height) scroll.to(el, top + rowHeight - height)
+    measure()
+  }, [reveal])
 
   useLayoutEffect(() => {
     const el = outer.current!
-    if (follow) el.scrollTop = el.scrollHeight
+    if (follow) scroll.to(el, length * rowHeight)
   }, [length, follow])
 
   const first = Math.min(view.first, Math.max(0, length - 1))
   const last = Math.min(length, first + view.count)
   useLayoutEffect(() => {
-    if (length > 0) onReach?.(last - 1)
-  }, [last, length])
+    if (length > 0) onSee?.(first, last - 1)
+  })
 
   const rows: ComponentChildren[] = []
   for (let i = first; i < last; i++) rows.push(row(i))
   return (
     <div ref={outer} class={'virtual ' + (name ?? '')} onScroll={measure} {...attrs}>
       {head}
-      <div class="virtual-space" role="presentation" style={{ height: `${length * rowHeight}px` }}>
-        <div class="virtual-rows" role="presentation" style={{ transform: `translateY(${first * rowHeight}px)` }}>
+      <div class="virtual-space" role="presentation" style={{ height: `${Math.min(length * rowHeight, heightMax)}px` }}>
+        <div class="virtual-rows" role="presentation" style={{ transform: `translateY(${first * rowHeight - view.offset}px)` }}>
           {rows}
         </div>
       </div>

@@ -61,7 +61,7 @@ export function Locks() {
 }
 
 const Who = ({ c }: { c: Claim }) => (
-  <span class="wrap">
+  <span class="wrap who">
     {c.value !== '' && (
       <>
         <bdi class="key">{preview(c.value, 80)}</bdi>{' '}

@@ -66,7 +66,7 @@ function QuorumState({ state }: { state: State }) {
   const q = state.quorum
   return (
     <span class={q.tolerates < 0 ? 'tag bad' : q.tolerates === 0 && q.voters > 1 ? 'tag warn' : 'tag good'}>
-      {t().cluster.quorumState(q.reachable, q.voters, q.needed)}. {t().cluster.tolerates(q.tolerates)}
+      {t().cluster.quorumState(q.reachable, q.voters, q.needed)} {t().cluster.tolerates(q.tolerates)}
     </span>
   )
 }

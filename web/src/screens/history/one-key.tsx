@@ -187,7 +187,7 @@ function Compare({ k, before, after }: { k: Bytes; before: Change | undefined; a
   }, [name])
   if (values?.for !== name) return <Empty>{t().loading}</Empty>
   const title = (c: Change | undefined) => (c ? `${count(c.mod)}${c.type === 'delete' ? ' · ' + t().history.deleted : ''}` : t().none)
-  return <DiffView left={values.left} right={values.right} leftTitle={`${t().history.before}: ${title(before)}`} rightTitle={`${t().history.after}: ${title(after)}`} />
+  return <DiffView left={values.left} right={values.right} leftTitle={t().history.before(title(before))} rightTitle={t().history.after(title(after))} />
 }
 
 function RestoreButton({ k, change, onValue }: { k: Bytes; change: Change; onValue: (v: Bytes) => void }) {

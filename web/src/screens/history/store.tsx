@@ -20,14 +20,15 @@ import { KeyList } from '../keys/list.tsx'
 import { Restore } from './restore.tsx'
 
 export function WholeStore({ tabs, onKey }: { tabs: ComponentChildren; onKey: () => void }) {
-  const browser = useMemo(() => new Browser(), [])
   const newest = session.value!.revision
+  const browser = useMemo(() => new Browser(newest), [])
   const oldest = Math.max(1, session.value!.compact_revision)
   const at = useSignal(newest)
   const known = useLoad(() => times(), [])
   const [restoring, setRestoring] = useState<Version | null>(null)
   useEffect(() => {
-    // The list follows the slider when it has come to rest for a moment.
+    if (browser.revision.peek() === at.value) return
+    // The list follows the slider when that has not moved for a moment.
     const timer = setTimeout(() => {
       browser.revision.value = at.value
       void browser.refresh()

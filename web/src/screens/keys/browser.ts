@@ -1,13 +1,13 @@
 // What a list of keys shows: the tree below a prefix, or what a search has found, now or as of a
 // past revision. The screens Keys and History have one each.
 
-import { computed, signal } from '@preact/signals'
+import { computed, signal, type Signal } from '@preact/signals'
 import { type KeyInfo, search, tree } from '../../api/keys.ts'
 import { type Bytes, parse } from '../../lib/bytes.ts'
 import { remember, remembered } from '../../lib/lang.ts'
-import { type Branch, type Row, Tree } from '../../lib/tree.ts'
+import type { Branch } from '../../lib/branch.ts'
+import { pageSize, type Row, Tree } from '../../lib/tree.ts'
 
-const pageSize = 1000 // the most that the server sends at a time
 const searchSize = 200
 const openAtOnce = 3
 
@@ -29,20 +29,27 @@ export interface Found {
 
 export class Browser {
   /** As of which revision; 0 is now. */
-  readonly revision = signal(0)
+  readonly revision: Signal<number>
   readonly prefix = signal<Bytes>('')
   readonly query = signal('')
   readonly where = signal<'key' | 'value'>('key')
   /** The row with the cursor. */
   readonly cursor = signal(0)
+  /** Changes when the row with the cursor is to be scrolled into sight. */
+  readonly reveals = signal(0)
+  /** Rows that were added above those in sight since the page was opened, less those removed. */
+  readonly shift = signal(0)
   readonly selected = signal<ReadonlySet<Bytes>>(new Set())
   /** The key whose value is shown. */
   readonly open = signal<Bytes | null>(null)
   readonly found = signal<Found | null>(null)
-  tree!: Tree
+  tree: Tree
   /** Changes with each change of the tree. */
   readonly changes = signal(0)
   #stop: AbortController | null = null
+  /** Counts the trees that were begun: an older one does not take the place of a newer one. */
+  #turn = 0
+  #started: Promise<void> = Promise.resolve()
 
   readonly length = computed(() => {
     void this.changes.value
@@ -50,47 +57,92 @@ export class Browser {
     return found ? found.items.length : this.tree.length
   })
 
-  constructor() {
-    this.reset()
+  constructor(revision = 0) {
+    this.revision = signal(revision)
+    this.tree = this.#newTree()
   }
 
   /** Starts again with an empty tree of the prefix and separator chosen now. */
   reset(): void {
+    this.#turn++
+    this.tree = this.#newTree()
+    this.changes.value++
+  }
+
+  #newTree(): Tree {
     const [split, revision] = [separator.peek(), this.revision.peek()]
-    const mine: Tree = new Tree(
-      this.prefix.peek(),
-      (prefix, from) => tree({ prefix, separator: split, from, limit: pageSize, revision }),
-      () => {
+    const mine: Tree = new Tree(this.prefix.peek(), {
+      load: (prefix, start) => tree({ prefix, separator: split, ...start, limit: pageSize, revision }),
+      changed: () => {
         if (this.tree === mine) this.changes.value++
       },
-      (item) => this.selected.peek().has(item.key),
-    )
-    this.tree = mine
-    this.changes.value++
+      moved: (start, end, by) => {
+        if (this.tree === mine) this.#moved(start, end, by)
+      },
+      keeps: (item) => this.selected.peek().has(item.key),
+    })
+    return mine
   }
 
-  async start(): Promise<void> {
+  /** The rows from end on have moved: those in sight stay where they are seen, and the cursor stays
+   * at its item. */
+  #moved(start: number, end: number, by: number): void {
+    const { first, last } = this.tree.view
+    if (start < first && end <= last) this.shift.value += by
+    if (end <= this.cursor.peek()) this.cursor.value += by
+  }
+
+  /** Moves the cursor to a row, and scrolls that into sight. */
+  moveTo(position: number): void {
+    this.cursor.value = Math.max(0, Math.min(this.length.peek() - 1, position))
+    this.reveals.value++
+  }
+
+  start(): Promise<void> {
     this.reset()
-    this.cursor.value = 0
-    const { tree } = this
+    this.moveTo(0)
+    return (this.#started = this.#open(this.tree))
+  }
+
+  async #open(tree: Tree): Promise<void> {
     await tree.start()
     // The few prefixes that are usual at the top are opened at once.
-    const { root } = tree
-    if (root.complete && root.items.length <= openAtOnce) {
-      for (let i = root.items.length - 1; i >= 0; i--) await tree.expand(root, i)
+    if (tree.root.complete && tree.length <= openAtOnce) {
+      for (const row of [...tree.items()].reverse()) await tree.expand(row)
     }
+  }
+
+  /** Loads again what is shown: with the same prefixes open and the same rows in sight. The rows
+   * stay until the new ones are there. */
+  async refresh(): Promise<void> {
+    if (this.found.peek()) return this.search(this.query.peek())
+    const turn = ++this.#turn
+    await this.#started
+    const [before, next] = [this.tree, this.#newTree()]
+    await next.start()
+    await reopen(next, next.root, before.root)
+    for (const row of before.items()) if (this.selected.peek().has(row.item.key)) await same(next, row)
+    const { first, last } = before.view
+    const top = await same(next, before.at(first))
+    const by = top === null ? 0 : top - first
+    const cursor = await same(next, before.at(this.cursor.peek()))
+    await next.loadRows(first + by, last + by)
+    if (turn !== this.#turn) return
+    next.view = { first: first + by, last: last + by }
+    this.tree = next
+    this.shift.value += by
+    this.cursor.value = Math.max(0, Math.min(next.length - 1, cursor ?? this.cursor.peek()))
     this.changes.value++
   }
 
-  /** Loads again, with the same prefixes open and as many rows of each. */
-  async refresh(): Promise<void> {
-    if (this.found.peek()) return this.search(this.query.peek())
-    const before = this.tree.root
-    this.reset()
-    const { tree } = this
-    await tree.start()
-    await reopen(tree, tree.root, before)
-    this.changes.value++
+  /** Loads the rows in sight, and those near them. */
+  see(first: number, last: number): void {
+    if (this.found.peek()) return
+    this.tree.view = { first, last }
+    const near = Math.ceil((last - first) / 2)
+    for (const row of this.tree.missing(first - near, last + near)) {
+      if (row.kind === 'more' && !row.gap.error) void this.tree.loadRow(row)
+    }
   }
 
   /** The row at a position, of the search or of the tree. */
@@ -98,14 +150,14 @@ export class Browser {
     const found = this.found.peek()
     if (!found) return this.tree.at(position)
     const item = found.items[position]
-    return item && { kind: 'item', item, branch: this.tree.root, index: position, depth: 0, open: false }
+    return item && { kind: 'item', item, branch: this.tree.root, page: null, index: position, depth: 0, open: false }
   }
 
   /** Searches for a text; an empty one shows the tree again. */
   async search(text: string): Promise<void> {
     this.#stop?.abort()
     this.query.value = text
-    this.cursor.value = 0
+    this.moveTo(0)
     this.found.value = text === '' ? null : { items: [], scanned: 0, next: '', revision: 0, loading: false, error: null }
     if (text !== '') await this.further()
   }
@@ -164,17 +216,39 @@ export class Browser {
   }
 }
 
-/** Opens what was open in another tree, and loads as much. */
+/** Opens in a branch what was open in one of another tree. */
 async function reopen(tree: Tree, branch: Branch, before: Branch): Promise<void> {
-  if (tree.adopt(branch, before)) return
-  while (branch.items.length < before.items.length && !branch.complete && !branch.error) await tree.more(branch)
-  for (const [, child] of before.open) {
-    const index = branch.items.findIndex((item) => item !== null && item.kind !== 'key' && item.key === child.prefix)
-    if (index < 0) continue
-    await tree.expand(branch, index)
-    const opened = branch.open.get(index)
-    if (opened) await reopen(tree, opened, child)
+  for (const page of before.segments) {
+    if (page.kind === 'gap') continue
+    for (const { child } of page.open) {
+      const row = await tree.reveal(branch, child.prefix)
+      if (row?.item.kind === 'key' || row?.item.key !== child.prefix) continue
+      await tree.expand(row)
+      const opened = row.page?.open.find((o) => o.index === row.index)?.child
+      if (opened) await reopen(tree, opened, child)
+    }
   }
+}
+
+/** The position in a tree of the item of another tree, or of the next one; null when none is there. */
+async function same(tree: Tree, row: Row | undefined): Promise<number | null> {
+  if (row?.kind !== 'item') return null
+  const branch = row.branch.prefix === tree.root.prefix ? tree.root : openBranch(tree.root, row.branch.prefix)
+  const found = branch && (await tree.reveal(branch, row.item.key))
+  return found?.page ? tree.positionOf(found.branch, found.page, found.index) : null
+}
+
+/** The open branch of a prefix. */
+function openBranch(branch: Branch, prefix: Bytes): Branch | null {
+  for (const page of branch.segments) {
+    if (page.kind === 'gap') continue
+    for (const { child } of page.open) {
+      if (child.prefix === prefix) return child
+      const below = prefix.startsWith(child.prefix) ? openBranch(child, prefix) : null
+      if (below) return below
+    }
+  }
+  return null
 }
 
 /** The list of the screen Keys. */

@@ -25,9 +25,7 @@ export function useKeyCommands(b: Browser, actions: Actions): void {
 
 function commands(b: Browser, actions: () => Actions): Command[] {
   const c = () => t().commands
-  const to = (position: number) => {
-    b.cursor.value = Math.max(0, Math.min(b.length.peek() - 1, position))
-  }
+  const to = (position: number) => b.moveTo(position)
   const row = () => b.at(b.cursor.peek())
   const all: Command[] = [
     { keys: ['j', 'ArrowDown'], help: () => c().down, run: () => to(b.cursor.peek() + 1) },
@@ -71,15 +69,14 @@ function expand(b: Browser, row: Row | undefined, to: (position: number) => void
   if (row?.kind !== 'item') return
   if (row.item.kind === 'key') b.open.value = row.item.key
   else if (row.open) to(b.cursor.peek() + 1)
-  else void b.tree.expand(row.branch, row.index)
+  else void b.tree.expand(row)
 }
 
 function collapse(b: Browser, row: Row | undefined, to: (position: number) => void): void {
   if (!row || b.found.peek()) return
-  if (row.kind === 'item' && row.open) return b.tree.collapse(row.branch, row.index)
-  const { parent } = row.branch
-  if (!parent) return
-  for (const [index, branch] of parent.open) if (branch === row.branch) to(b.tree.positionOf(parent, index))
+  if (row.kind === 'item' && row.open) return b.tree.collapse(row)
+  const parent = b.tree.parentPosition(row.branch)
+  if (parent >= 0) to(parent)
 }
 
 function select(b: Browser, row: Row | undefined): void {

@@ -3,6 +3,7 @@
 import { effect, signal } from '@preact/signals'
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
 import { mayWrite, readOnly } from '../../api/session.ts'
+import type { Item, KeyInfo } from '../../api/keys.ts'
 import { type Bytes, parse, show } from '../../lib/bytes.ts'
 import { count } from '../../lib/format.ts'
 import { go, openKey } from '../../lib/route.ts'
@@ -138,32 +139,30 @@ function refresh(): void {
 export function openOrToggle(b: Browser, row: Row): void {
   if (row.kind === 'more') return void b.tree.loadRow(row)
   if (row.item.kind === 'key') b.open.value = row.item.key
-  else if (row.open) b.tree.collapse(row.branch, row.index)
-  else void b.tree.expand(row.branch, row.index)
+  else if (row.open) b.tree.collapse(row)
+  else void b.tree.expand(row)
+}
+
+/** The items that are loaded, in the order of their rows. */
+function* itemsOf(b: Browser): Generator<Item> {
+  const found = b.found.peek()
+  if (found) yield* found.items
+  else for (const row of b.tree.items()) yield row.item
 }
 
 /** What is known of a key from the list. */
-export function itemOf(b: Browser, key: Bytes) {
+export function itemOf(b: Browser, key: Bytes): KeyInfo | undefined {
   void b.changes.value
-  for (let i = 0; i < Math.min(b.length.value, 5000); i++) {
-    const row = b.at(i)
-    if (row?.kind === 'item' && row.item.kind === 'key' && row.item.key === key) return row.item
-  }
+  for (const item of itemsOf(b)) if (item.kind === 'key' && item.key === key) return item
   return undefined
 }
 
 /** The rows that are selected, or the one with the cursor. */
 function targetsOf(b: Browser): Target[] {
   const selected = b.selected.peek()
-  const targets: Target[] = []
-  for (let i = 0; i < b.length.peek(); i++) {
-    const row = b.at(i)
-    if (row?.kind !== 'item') continue
-    const chosen = selected.size > 0 ? selected.has(row.item.key) : i === b.cursor.peek()
-    if (!chosen) continue
-    const { item } = row
-    targets.push(item.kind === 'key' ? { kind: 'key', key: item.key, mod: item.mod } : { kind: item.kind, key: item.key })
-  }
+  const here = b.at(b.cursor.peek())
+  const chosen = selected.size > 0 ? [...itemsOf(b)].filter((item) => selected.has(item.key)) : here?.kind === 'item' ? [here.item] : []
+  const targets = chosen.map((item): Target => (item.kind === 'key' ? { kind: 'key', key: item.key, mod: item.mod } : { kind: item.kind, key: item.key }))
   // What is below a prefix that goes is not deleted, or counted, twice.
   const prefixes = targets.filter((x) => x.kind !== 'key').map((x) => x.key)
   return targets.filter((x) => !prefixes.some((p) => p !== x.key && x.key.startsWith(p)))

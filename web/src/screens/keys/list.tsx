@@ -2,7 +2,7 @@
 
 import { useEffect } from 'preact/hooks'
 import type { DirInfo, KeyInfo } from '../../api/keys.ts'
-import { textOf } from '../../api/call.ts'
+import { explain } from '../../api/errors.ts'
 import { show } from '../../lib/bytes.ts'
 import { count, size } from '../../lib/format.ts'
 import type { Row } from '../../lib/tree.ts'
@@ -23,19 +23,11 @@ interface ListProps {
 }
 
 export function KeyList({ browser, id, onOpen, selectable }: ListProps) {
-  const { length, cursor, found } = browser
+  const { length, cursor } = browser
   void browser.changes.value
   useEffect(() => {
     if (!browser.tree.root.started) void browser.start()
   }, [browser])
-  const reach = (last: number) => {
-    if (found.value) return
-    // The ends of branches in sight load what follows.
-    for (let i = Math.max(0, last - 80); i <= last; i++) {
-      const row = browser.tree.at(i)
-      if (row?.kind === 'more' && !row.branch.error) void browser.tree.loadRow(row)
-    }
-  }
   const head = (
     <div class="list-head key-row" role="row">
       <span role="columnheader" class="unseen">
@@ -70,7 +62,9 @@ export function KeyList({ browser, id, onOpen, selectable }: ListProps) {
       length={length.value}
       rowHeight={rowHeight}
       cursor={cursor.value}
-      onReach={reach}
+      reveal={browser.reveals.value}
+      shift={browser.shift.value}
+      onSee={(first, last) => browser.see(first, last)}
       head={head}
       attrs={{
         role: 'treegrid',
@@ -99,8 +93,8 @@ function ListRow({ browser, id, position, onOpen, selectable }: RowProps) {
   if (row.kind === 'more') {
     return (
       <div {...common} class={'list-row' + (here ? ' cursor' : '')} onClick={() => void browser.tree.loadRow(row)}>
-        <span role="gridcell" class={row.branch.error ? 'soon' : 'faint'} style={indent(row.depth)}>
-          {row.branch.error ? textOf(row.branch.error) : t().keys.more}
+        <span role="gridcell" class={row.gap.error ? 'soon' : 'faint'} style={indent(row.depth)} title={row.gap.error ? explain(row.gap.error).original : undefined}>
+          {row.gap.error ? explain(row.gap.error).text : t().keys.more}
         </span>
       </div>
     )

@@ -52,8 +52,7 @@ export function SearchFoot({ browser }: { browser: Browser }) {
   const found = browser.found.value
   if (!found) {
     void browser.changes.value
-    const { root } = browser.tree
-    if (!root.complete || root.items.length > 0) return null
+    if (!browser.tree.root.started || browser.length.value > 0) return null
     return (
       <div class="actionbar" role="status">
         {browser.prefix.value === '' ? t().keys.noKeys : t().keys.noKeysPrefix}

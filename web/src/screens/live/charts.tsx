@@ -84,7 +84,7 @@ function options(panel: Panel, names: string[], width: number, onPoint: (index: 
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, sync: { key: 'live' }, drag: { x: false, y: false } },
     hooks: { setCursor: [(u) => onPoint(u.cursor.idx ?? null)] },
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0], // the last label of the time axis is centered at its end
     // The time axis is the last hour, also while there are few samples.
     scales: { x: { range: (u) => [(u.data[0].at(-1) ?? 0) - hour, u.data[0].at(-1) ?? 0] }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
     axes: [

@@ -9,7 +9,7 @@ import { go } from '../../lib/route.ts'
 import { t } from '../../text/index.ts'
 import { CommitInput } from '../../ui/commit-input.tsx'
 import { Icon } from '../../ui/icons.tsx'
-import { Empty } from '../../ui/parts.tsx'
+import { Empty, ErrorText } from '../../ui/parts.tsx'
 import { Virtual } from '../../ui/virtual.tsx'
 import { browser } from '../keys/browser.ts'
 import * as stream from './stream.ts'
@@ -75,7 +75,7 @@ export function Watch({ tabs }: { tabs: ComponentChildren }) {
       {stream.state.value === 'reconnecting' && <div class="banner">{l.reconnecting}</div>}
       {stream.state.value === 'ended' && (
         <div class="banner" role="alert">
-          {l.lost} {stream.reason.value}
+          {l.lost} {stream.reason.value !== '' && <ErrorText e={stream.reason.value} />}
         </div>
       )}
       {stream.compacted.value > 0 && <div class="banner">{l.compacted(count(stream.compacted.value))}</div>}
