@@ -38,7 +38,7 @@ type sampler struct {
 	meters *metrics.Metrics
 	member Member
 	now    func() time.Time
-	asked  atomic.Int64 // when a page last asked for samples, unix ms
+	asked  atomic.Int64 // when a page last requested samples, unix ms
 
 	mu      sync.Mutex // guards the fields below
 	samples []sample   // oldest first

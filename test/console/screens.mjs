@@ -49,6 +49,8 @@ for (const [name, options, rules] of [
         await accessible(page, `${view}, ${name}`, rules)
         const width = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
         assert.ok(width <= 0, `${view}, ${name}: the page is ${width} pixels wider than its window`)
+        const cut = await page.locator('.toolbar').evaluateAll((all) => all.filter((e) => e.scrollHeight > e.clientHeight).length)
+        assert.equal(cut, 0, `${view}, ${name}: a toolbar is lower than what it has`)
       }),
     )
   })

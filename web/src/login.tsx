@@ -1,4 +1,4 @@
-// The log-in. The server answers with a cookie that no script can read.
+// The log-in. The response sets a cookie that no script can read.
 
 import { useState } from 'preact/hooks'
 import { login, session } from './api/session.ts'

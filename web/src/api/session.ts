@@ -1,4 +1,4 @@
-// Who uses the console, and what the member says about itself.
+// The user of the console, and the member that serves it.
 
 import { computed, effect, signal } from '@preact/signals'
 import { type Bytes, fromBase64 } from '../lib/bytes.ts'
@@ -32,7 +32,7 @@ export interface Session {
   leader: boolean
 }
 
-/** null until the server has answered for the first time. */
+/** null until the first response. */
 export const session = signal<Session | null>(null)
 /** Why there is no session: the error of the first request. */
 export const sessionError = signal<unknown>(null)

@@ -20,7 +20,7 @@ const hour = 3600_000 // ms
 let rows: (number | null)[][] = []
 let names: string[] = []
 
-/** Asks for the samples since the last call and returns those of the last hour. */
+/** Requests the samples since the last call and returns those of the last hour. */
 export async function stats(stop?: AbortSignal): Promise<Stats> {
   const since = rows.at(-1)?.[0] ?? 0
   const wire = await api<Wire>('stats', { since }, stop)

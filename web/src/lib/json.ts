@@ -1,5 +1,5 @@
 // JSON is laid out by its tokens and never by its values: JSON.parse and JSON.stringify would change
-// large numbers, repeated names and the writing of strings, and nobody has asked for that.
+// large numbers, repeated names and the writing of strings, which the user did not request.
 
 const token = /\s+|"(?:[^"\\]|\\[^])*"|[[\]{}:,]|[^\s[\]{}:,"]+/g
 

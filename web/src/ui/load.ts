@@ -1,4 +1,4 @@
-// What a screen has asked the server for.
+// Data that a screen loads from the server.
 
 import { useEffect, useState } from 'preact/hooks'
 import { stopped } from '../api/call.ts'
@@ -9,9 +9,9 @@ export interface Loaded<T> {
   reload: () => void
 }
 
-/** Asks when a part is first shown, when one of deps changes, at reload, and every so many ms while
- * the page is seen. What was there stays until the next answer is. */
-export function useLoad<T>(ask: (stop: AbortSignal) => Promise<T>, deps: unknown[], every = 0): Loaded<T> {
+/** Requests data when a component is first shown, when one of deps changes, at reload, and every so
+ * many ms while the page is visible. The data of the last response stays until the next one. */
+export function useLoad<T>(request: (stop: AbortSignal) => Promise<T>, deps: unknown[], every = 0): Loaded<T> {
   const [state, setState] = useState<{ data: T | null; error: unknown }>({ data: null, error: null })
   const [turn, setTurn] = useState(0)
   useEffect(() => {
@@ -20,7 +20,7 @@ export function useLoad<T>(ask: (stop: AbortSignal) => Promise<T>, deps: unknown
     const run = async () => {
       if (!document.hidden) {
         try {
-          const data = await ask(stop.signal)
+          const data = await request(stop.signal)
           if (!stop.signal.aborted) setState({ data, error: null })
         } catch (error) {
           if (!stop.signal.aborted && !stopped(error)) setState((s) => ({ data: s.data, error }))

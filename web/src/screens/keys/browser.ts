@@ -47,7 +47,7 @@ export class Browser {
   /** Changes with each change of the tree. */
   readonly changes = signal(0)
   #stop: AbortController | null = null
-  /** Counts the trees that were begun: an older one does not take the place of a newer one. */
+  /** Counts the loads of the tree: an older one that ends late does not replace a newer one. */
   #turn = 0
   #started: Promise<void> = Promise.resolve()
 
@@ -230,7 +230,7 @@ async function reopen(tree: Tree, branch: Branch, before: Branch): Promise<void>
   }
 }
 
-/** The position in a tree of the item of another tree, or of the next one; null when none is there. */
+/** The position of a row of another tree in a tree: that of its key, or of the next key; null for none. */
 async function same(tree: Tree, row: Row | undefined): Promise<number | null> {
   if (row?.kind !== 'item') return null
   const branch = row.branch.prefix === tree.root.prefix ? tree.root : openBranch(tree.root, row.branch.prefix)

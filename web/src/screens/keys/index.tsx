@@ -163,7 +163,7 @@ function targetsOf(b: Browser): Target[] {
   const here = b.at(b.cursor.peek())
   const chosen = selected.size > 0 ? [...itemsOf(b)].filter((item) => selected.has(item.key)) : here?.kind === 'item' ? [here.item] : []
   const targets = chosen.map((item): Target => (item.kind === 'key' ? { kind: 'key', key: item.key, mod: item.mod } : { kind: item.kind, key: item.key }))
-  // What is below a prefix that goes is not deleted, or counted, twice.
+  // Keys below a prefix that is deleted are not deleted, or counted, twice.
   const prefixes = targets.filter((x) => x.kind !== 'key').map((x) => x.key)
   return targets.filter((x) => !prefixes.some((p) => p !== x.key && x.key.startsWith(p)))
 }

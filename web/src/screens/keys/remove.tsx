@@ -1,4 +1,4 @@
-// Deleting keys: how many would go is counted first, and that number is typed to confirm.
+// Deleting keys: they are counted first, and their number is typed to confirm.
 
 import { useEffect, useState } from 'preact/hooks'
 import { countPrefix, deleteKey, deletePrefix, v2Delete } from '../../api/keys.ts'

@@ -1,4 +1,4 @@
-// The field that searches keys, and what it says about what was found.
+// The search field, and the result of the search.
 
 import type { RefObject } from 'preact'
 import { count } from '../../lib/format.ts'
