@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// The pages explain the errors of the console's API in both languages: each code, and each text that
-// has no details. internal/v3rpc has a test of the errors of etcd's API.
+// The pages explain the errors of the console's API in both languages: each code, and each text
+// that has no details. internal/v3rpc has a test of the errors of etcd's API.
 func TestErrorsAreExplained(t *testing.T) {
 	file, err := os.ReadFile("../../web/src/text/errors.json")
 	if err != nil {
