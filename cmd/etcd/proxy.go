@@ -157,7 +157,7 @@ func proxyServer(ctx context.Context, cfg *config.Config, log *slog.Logger, p *h
 	return port.server(engine), closeUpstream, nil
 }
 
-// checkProxyDir refuses a data directory in which something else lives.
+// checkProxyDir refuses a data directory that holds something other than a proxy.
 func checkProxyDir(cfg *config.Config) error {
 	if _, err := os.Stat(filepath.Join(cfg.DataDir, "proxy")); err == nil {
 		return nil // datadir refuses it for a member

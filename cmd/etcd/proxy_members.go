@@ -18,8 +18,8 @@ import (
 	"cairn/internal/peer"
 )
 
-// clusterFile is where a proxy keeps the peer URLs of the members, as etcd's does: at the next
-// start they count in place of --initial-cluster, which may be out of date by then.
+// clusterFile returns the file in which a proxy stores the peer URLs of the members, as etcd's does:
+// at the next start they replace --initial-cluster, which may be out of date by then.
 func clusterFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "proxy", "cluster") }
 
 // clusterURLs are the contents of the file.
@@ -33,10 +33,10 @@ type proxyMembers struct {
 	log  *slog.Logger
 	dial peer.TLS
 
-	peerURLs []string // at which the members are asked for the members
+	peerURLs []string // to which the requests for the list of members are sent
 }
 
-// begin finds the peer URLs to begin with.
+// begin finds the initial peer URLs.
 func (m *proxyMembers) begin(ctx context.Context) error {
 	if err := checkProxyDir(m.cfg); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (m *proxyMembers) bootstrap(ctx context.Context) ([]string, error) {
 	return urls, nil
 }
 
-// clientURLs asks the members for their client URLs, and records their peer URLs.
+// clientURLs requests the client URLs of the members, and records their peer URLs.
 func (m *proxyMembers) clientURLs(ctx context.Context) ([]string, error) {
 	_, members, err := peer.FetchCluster(ctx, m.peerURLs, m.dial)
 	if err != nil {
@@ -124,7 +124,8 @@ func (m *proxyMembers) clientURLs(ctx context.Context) ([]string, error) {
 	return clients, nil
 }
 
-// save writes the cluster file, under another name at first, so that it is whole at any time.
+// save writes the cluster file under a temporary name and renames it, so that the file is never
+// partly written.
 func (m *proxyMembers) save() error {
 	path := clusterFile(m.cfg)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

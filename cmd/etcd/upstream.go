@@ -44,7 +44,7 @@ type upstreamFiles struct {
 func upstreamSource(f upstreamFiles, endpoints []string, insecure bool, log *slog.Logger) (*certs.Source, error) {
 	https := slices.ContainsFunc(endpoints, func(e string) bool { return strings.HasPrefix(e, "https://") || strings.HasPrefix(e, "unixs://") })
 	if insecure && !https && f == (upstreamFiles{noCommonName: f.noCommonName}) {
-		return nil, nil //nolint:nilnil // nothing asks for TLS
+		return nil, nil //nolint:nilnil // no TLS
 	}
 	return certs.New(certs.Options{
 		Role: "upstream", ClientCertFile: f.cert, ClientKeyFile: f.key, TrustedCAFile: f.ca, CRLFile: f.crl,

@@ -18,7 +18,7 @@ const (
 	cachedBytesMax = 1 << 20 // of one response
 	// after which a response is read again from the cluster, even without a change
 	cachedAgeMax = 10 * time.Second
-	askedMax     = 4096 // requests that are remembered because they were received once
+	requestedMax = 4096 // requests that have been received once
 )
 
 // cache has the responses to serializable reads. A read is cached when it is received the second
@@ -26,10 +26,10 @@ const (
 type cache struct {
 	p *Proxy
 
-	mu      sync.Mutex // guards the fields below
-	entries map[string]*cached
-	order   *list.List // of *cached, the most recently used one first
-	asked   map[string]struct{}
+	mu        sync.Mutex // guards the fields below
+	entries   map[string]*cached
+	order     *list.List          // of *cached, the most recently used one first
+	requested map[string]struct{} // received once
 }
 
 // cached is a response.
@@ -43,7 +43,7 @@ type cached struct {
 }
 
 func newCache(p *Proxy) *cache {
-	return &cache{p: p, entries: map[string]*cached{}, order: list.New(), asked: map[string]struct{}{}}
+	return &cache{p: p, entries: map[string]*cached{}, order: list.New(), requested: map[string]struct{}{}}
 }
 
 // read serves a serializable read.
@@ -112,14 +112,14 @@ func (c *cache) keep(request string, r *pb.RangeRequest, resp *pb.RangeResponse)
 		}
 		return
 	}
-	if _, again := c.asked[request]; !again {
-		if len(c.asked) >= askedMax {
-			clear(c.asked)
+	if _, again := c.requested[request]; !again {
+		if len(c.requested) >= requestedMax {
+			clear(c.requested)
 		}
-		c.asked[request] = struct{}{}
+		c.requested[request] = struct{}{}
 		return
 	}
-	delete(c.asked, request)
+	delete(c.requested, request)
 	for c.order.Len() >= cachedMax {
 		c.removeLocked(c.order.Back().Value.(*cached))
 	}

@@ -19,8 +19,8 @@ func newMetrics() *Metrics {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "etcd", Subsystem: "grpc_proxy", Name: name, Help: help})
 	}
 	return &Metrics{
-		hits:     counter("cache_hits_total", "serializable reads answered from the cache"),
-		misses:   counter("cache_misses_total", "serializable reads for which the cluster was asked"),
+		hits:     counter("cache_hits_total", "serializable reads served from the cache"),
+		misses:   counter("cache_misses_total", "serializable reads forwarded to the cluster"),
 		keys:     gauge("cache_keys_total", "responses in the cache"),
 		watchers: gauge("watchers_coalescing_total", "watchers of clients that share a watch of the cluster"),
 		events:   counter("events_coalescing_total", "events delivered to clients beyond those that came from the cluster"),

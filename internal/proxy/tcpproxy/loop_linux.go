@@ -14,7 +14,8 @@ import (
 const (
 	loopBufferBytes = 64 << 10
 	loopEvents      = 128
-	// loopReads is how many full buffers one connection may send before the others have their turn.
+	// loopReads is the number of full buffers that are read from one connection before the others
+	// are served.
 	loopReads = 8
 	// loopProcessors is the number of processors for each event loop: more loops have fewer events
 	// in a turn.
@@ -69,16 +70,15 @@ func (l *loops) close() {
 
 // loop forwards between pairs of sockets on one goroutine, which waits in epoll_wait.
 //
-// Go's own poller costs a change of goroutines for each direction of each message, and a read that
-// only finds out that there is nothing more. Here, a message costs a read, a write, and its share
-// of an epoll_wait. A read that does not fill the buffer has read everything: the event has
-// reported whether the end follows (EPOLLRDHUP), and whatever arrives later is another event, since
-// events are edge-triggered.
+// Go's own poller costs a switch of goroutines for each direction of each message, and a read that
+// returns EAGAIN. Here, a message costs a read, a write, and its share of an epoll_wait. A read
+// that does not fill the buffer has read everything: the event has reported whether the end follows
+// (EPOLLRDHUP), and bytes that arrive later cause another event, since events are edge-triggered.
 type loop struct {
 	epoll, wake int
 	ended       chan struct{}
 	buffer      [loopBufferBytes]byte
-	again       []*socket // those that have more to read, after loopReads
+	again       []*socket // sockets with more to read after loopReads reads
 
 	mu      sync.Mutex        // guards the fields below
 	sockets map[int32]*socket // by descriptor; a closed one is not in it
@@ -90,11 +90,12 @@ type socket struct {
 	fd       int
 	peer     *socket
 	done     func() // of the pair
-	readable bool   // not everything has been read
-	finished bool   // the other side has said that it sends no more
-	ended    bool   // the end has been read, and passed on
-	out      []byte // what the socket has not accepted yet; while there is some, peer is not read
-	waits    bool   // it is in loop.again
+	readable bool   // there may be more to read
+	finished bool   // EPOLLRDHUP or EPOLLHUP: the remote side sends no more
+	ended    bool   // the end was read and forwarded to peer
+	// bytes that the socket has not accepted yet; peer is not read until they are written
+	out      []byte
+	waits    bool   // the socket is in loop.again
 	closed   bool
 }
 
@@ -164,7 +165,7 @@ func (l *loop) forward(a, b net.Conn, done func()) bool {
 	return true
 }
 
-// add has the loop wait for events of a socket.
+// add makes the loop wait for events of a socket.
 func (l *loop) add(s *socket) error {
 	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(s.fd)}
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &e)
@@ -176,7 +177,8 @@ func (l *loop) force() {
 	defer l.mu.Unlock()
 	l.forced = true
 	for _, s := range l.sockets {
-		_ = unix.Shutdown(s.fd, unix.SHUT_RDWR) // one that is not connected has its event already
+		// a socket that is not connected has its event already
+		_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
 	}
 }
 
@@ -198,7 +200,8 @@ func (l *loop) run() {
 		}
 		n, err := unix.EpollWait(l.epoll, events, wait)
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			panic(fmt.Sprintf("epoll_wait: %v", err)) // only a closed descriptor or a bad argument
+			// the only causes are a closed descriptor and a bad argument
+			panic(fmt.Sprintf("epoll_wait: %v", err))
 		}
 		ready = ready[:0]
 		l.mu.Lock()
@@ -228,7 +231,7 @@ func (l *loop) run() {
 	}
 }
 
-// flush writes what a socket has not accepted before, and continues with reading from its peer.
+// flush writes the bytes that a socket did not accept before, and then reads from its peer again.
 func (l *loop) flush(s *socket) {
 	if len(s.out) == 0 || s.closed {
 		return
@@ -282,7 +285,7 @@ func (l *loop) pump(s *socket) {
 	}
 }
 
-// end passes on that a socket sends no more.
+// end forwards the end of a socket's input to its peer.
 func (l *loop) end(s *socket) {
 	s.ended = true
 	if s.peer.ended || unix.Shutdown(s.peer.fd, unix.SHUT_WR) != nil {
