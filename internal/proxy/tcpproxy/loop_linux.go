@@ -94,9 +94,9 @@ type socket struct {
 	finished bool   // EPOLLRDHUP or EPOLLHUP: the remote side sends no more
 	ended    bool   // the end was read and forwarded to peer
 	// bytes that the socket has not accepted yet; peer is not read until they are written
-	out      []byte
-	waits    bool   // the socket is in loop.again
-	closed   bool
+	out    []byte
+	waits  bool // the socket is in loop.again
+	closed bool
 }
 
 func newLoop() (*loop, error) {
