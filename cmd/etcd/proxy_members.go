@@ -18,8 +18,8 @@ import (
 	"cairn/internal/peer"
 )
 
-// clusterFile returns the file in which a proxy stores the peer URLs of the members, as etcd's does:
-// at the next start they replace --initial-cluster, which may be out of date by then.
+// clusterFile returns the file in which a proxy stores the peer URLs of the members, as etcd's
+// does: at the next start they replace --initial-cluster, which may be out of date by then.
 func clusterFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "proxy", "cluster") }
 
 // clusterURLs are the contents of the file.
