@@ -49,7 +49,7 @@ func (l *largeRun) addMember(ctx context.Context) error {
 			return err
 		}
 		took := time.Since(begin).Seconds()
-		sent, err := l.server.snapshotsSent(ctx)
+		sent, err := l.server.counter(ctx, snapshotsSent)
 		if err != nil {
 			return err
 		}
@@ -78,8 +78,11 @@ func (l *largeRun) prepareMember() (*server, error) {
 	return added, nil
 }
 
-// snapshotsSent returns how many snapshots the server has sent to other members.
-func (s *server) snapshotsSent(ctx context.Context) (int, error) {
+// snapshotsSent is the metric of snapshots that other members have taken.
+const snapshotsSent = "etcd_network_snapshot_send_success"
+
+// counter returns the sum of a metric over its labels.
+func (s *server) counter(ctx context.Context, name string) (int, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.client+"/metrics", nil)
 	if err != nil {
 		return 0, err
@@ -92,8 +95,8 @@ func (s *server) snapshotsSent(ctx context.Context) (int, error) {
 	total := 0.0
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		if !strings.HasPrefix(name, "etcd_network_snapshot_send_success{") {
+		labeled, value, _ := strings.Cut(lines.Text(), " ")
+		if metric, _, _ := strings.Cut(labeled, "{"); metric != name {
 			continue
 		}
 		n, err := strconv.ParseFloat(value, 64)

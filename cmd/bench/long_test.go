@@ -210,15 +210,6 @@ func TestScatterStride(t *testing.T) {
 	}
 }
 
-func TestSampleLeases(t *testing.T) {
-	for _, n := range []int{1, 2, 99, 100, 101, 1_000_000} {
-		ids := sampleLeases(7, n)
-		if len(ids) != min(n, 100) || ids[0] != 7 || ids[len(ids)-1] != 7+int64(n)-1 || len(slices.Compact(slices.Clone(ids))) != len(ids) {
-			t.Errorf("%d leases: sample %v", n, ids)
-		}
-	}
-}
-
 func TestSize(t *testing.T) {
 	for text, want := range map[string]size{"0": 0, "1500": 1500, "2GiB": 2 << 30, "1.5KiB": 1536, "30MiB": 30 << 20, "7B": 7} {
 		var s size
@@ -244,6 +235,44 @@ func TestPhaseLine(t *testing.T) {
 	}
 	if got, want := phaseLine("many rest", 0, 0, time.Second, timeline.Window{}), "many rest 1s  0.00/s  put p99 0.00 µs"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestLongReportText(t *testing.T) {
+	met := false
+	r := longReport{Name: "large", Server: "bin/etcd", CPUs: 2, Dir: "/tmp", Keys: 10, Value: 512, Puts: 500, Rate: 1000}
+	r.Phases = []longPhase{
+		{Phase: timeline.Phase{
+			Name:    "fill",
+			Whole:   timeline.Window{Seconds: 2, Work: 3000, Puts: 1000, P50: 1500, P99: 3000, Max: 9000},
+			Windows: []timeline.Window{{P99: 2000}, {P99: 4000}},
+		}, phaseResult: phaseResult{RSSBytes: 3 << 20, DiskBytes: 5 << 20, ServerCores: 0.5}},
+		{Phase: timeline.Phase{Name: "reads", Whole: timeline.Window{Seconds: 1}}},
+	}
+	r.Facts = []fact{{Name: "backup", Text: "4.00 KiB"}, {Name: "ready", Text: "3.00 s", Goal: "≤ 2.00 s", Met: &met}}
+	want := "```\nlarge: bin/etcd, 2 CPUs shared with the load, data in /tmp\n10 keys, values of 512 B, 500 puts a second beside the load\nthe load is limited to 1000/s\n```\n" + `
+| phase |  | time | operations | per second | put p50 | put p99 | worst window's p99 | slowest put | server's CPUs | RSS | disk |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|
+| 1 | fill | 2.00 s | 3000 | 1500/s | 1.50 ms | 3.00 ms | 4.00 ms | 9.00 ms | 0.50 | 3.00 MiB | 5.00 MiB |
+| 2 | reads | 1.00 s |  |  |  |  |  |  | 0.00 | 0.00 KiB | 0.00 KiB |
+
+| figure |  | value | goal |  |
+|---|---|--:|--:|---|
+| backup |  | 4.00 KiB |  |  |
+| ready |  | 3.00 s | ≤ 2.00 s | missed |
+`
+	if got := r.text(true); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestFirstLoaded(t *testing.T) {
+	windows := []timeline.Window{{P99: 1}, {Work: 5, P99: 2}, {Work: 9, P99: 3}, {Work: 9, P99: 4}}
+	if got := firstLoaded(windows); got.P99 != 3 {
+		t.Errorf("window %+v, want the third", got)
+	}
+	if got := firstLoaded(windows[:2]); got.P99 != 2 {
+		t.Errorf("of two windows: %+v, want the last", got)
 	}
 }
 

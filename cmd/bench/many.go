@@ -8,8 +8,6 @@ import (
 	"io"
 	"strconv"
 	"time"
-
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
 const manyAbout = `bench many starts a server on an empty directory, and puts single keys at a constant rate while
@@ -185,54 +183,4 @@ func (m *manyRun) hold(ctx context.Context, what string, n int, kind workloadKin
 		sleep(ctx, m.phaseLength/2)
 		return nil
 	})
-}
-
-// awaitExpired waits until n leases have expired, and records in the timeline how many have: it
-// asks for a sample of them, and for the list of all once the sample has expired.
-func (m *manyRun) awaitExpired(ctx context.Context, first int64, n int) error {
-	conns, err := dialV3(ctx, settings{endpoints: []endpoint{m.server.endpoint()}, connections: 1, patience: time.Minute})
-	if err != nil {
-		return err
-	}
-	defer conns.close()
-	client := pb.NewLeaseClient(conns.conns[0])
-	left := sampleLeases(first, n)
-	sampled := len(left)
-	expired := 0
-	for patience := time.Now().Add(expiryPatience); ; {
-		live := left[:0]
-		for _, id := range left {
-			response, err := client.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: id})
-			if err != nil {
-				return fmt.Errorf("read the TTL of lease %d: %w", id, err)
-			}
-			if response.TTL >= 0 {
-				live = append(live, id)
-			}
-		}
-		left = live
-		if now := n * (sampled - len(left)) / sampled; now > expired {
-			m.line.Work(uint64(now-expired), time.Now())
-			expired, patience = now, time.Now().Add(expiryPatience)
-		}
-		if len(left) == 0 {
-			return awaitNoLeases(ctx, conns)
-		}
-		if time.Now().After(patience) {
-			return fmt.Errorf("%d of %d leases are left, and none has expired for %v", n-expired, n, expiryPatience)
-		}
-		if !sleep(ctx, 200*time.Millisecond) {
-			return ctx.Err()
-		}
-	}
-}
-
-// sampleLeases returns up to 100 of n leases, evenly spread, with the first and the last one.
-func sampleLeases(first int64, n int) (ids []int64) {
-	const sampleSize = 100
-	size := min(n, sampleSize)
-	for i := range size {
-		ids = append(ids, first+int64(i*(n-1)/max(size-1, 1)))
-	}
-	return ids
 }

@@ -30,7 +30,11 @@ func (m *manyRun) leasesLive(ctx context.Context) error {
 		return nil
 	}
 	before, ttl := m.memory(), m.lifetime(n)
-	err := m.phase(ctx, "leases granted", uint64(n), func() error {
+	expired, err := m.server.counter(ctx, leasesExpired)
+	if err != nil {
+		return err
+	}
+	err = m.phase(ctx, "leases granted", uint64(n), func() error {
 		_, err := m.run(ctx, grantKind, append(m.leaseFlagsOf(firstOfMany, n, 1), ttlFlag(ttl)...)...)
 		return err
 	})
@@ -52,7 +56,7 @@ func (m *manyRun) leasesLive(ctx context.Context) error {
 	if err := m.until(ctx, "leases live", renewed.Add(ttl)); err != nil {
 		return err
 	}
-	return m.expire(ctx, "leases expired", firstOfMany, n)
+	return m.expire(ctx, "leases expired", expired, n)
 }
 
 // leasesEndTogether grants leases that end at the same time, and waits until they have expired.
@@ -61,9 +65,13 @@ func (m *manyRun) leasesEndTogether(ctx context.Context) error {
 	if n == 0 {
 		return nil
 	}
+	expired, err := m.server.counter(ctx, leasesExpired)
+	if err != nil {
+		return err
+	}
 	ttl := m.lifetime(n)
 	end := time.Now().Add(ttl)
-	err := m.phase(ctx, "granted, to end together", uint64(n), func() error {
+	err = m.phase(ctx, "granted, to end together", uint64(n), func() error {
 		_, err := m.run(ctx, grantKind, append(append(m.leaseFlagsOf(firstOfTogether, n, 1), "-together"), ttlFlag(ttl)...)...)
 		return err
 	})
@@ -73,7 +81,7 @@ func (m *manyRun) leasesEndTogether(ctx context.Context) error {
 	if err := m.until(ctx, "until they end", end); err != nil {
 		return err
 	}
-	return m.expire(ctx, "ended together", firstOfTogether, n)
+	return m.expire(ctx, "ended together", expired, n)
 }
 
 // until is a phase without other work up to a time.
@@ -87,6 +95,41 @@ func (m *manyRun) until(ctx context.Context, name string, end time.Time) error {
 	})
 }
 
-func (m *manyRun) expire(ctx context.Context, name string, first int64, n int) error {
-	return m.phase(ctx, name, uint64(n), func() error { return m.awaitExpired(ctx, first, n) })
+// leasesExpired is the metric of leases that the server has ended because their time was over.
+const leasesExpired = "etcd_debugging_server_lease_expired_total"
+
+// expire is a phase that lasts until n leases have expired since the metric had the given value.
+func (m *manyRun) expire(ctx context.Context, name string, before, n int) error {
+	return m.phase(ctx, name, uint64(n), func() error {
+		seen := 0
+		for patience := time.Now().Add(expiryPatience); ; {
+			total, err := m.server.counter(ctx, leasesExpired)
+			if err != nil {
+				return err
+			}
+			if now := total - before; now > seen {
+				m.line.Work(uint64(now-seen), time.Now())
+				seen, patience = now, time.Now().Add(expiryPatience)
+			}
+			if seen >= n {
+				return m.checkNoLeases(ctx)
+			}
+			if time.Now().After(patience) {
+				return fmt.Errorf("%d of %d leases are left, and none has expired for %v", n-seen, n, expiryPatience)
+			}
+			if !sleep(ctx, 250*time.Millisecond) {
+				return ctx.Err()
+			}
+		}
+	})
+}
+
+// checkNoLeases waits until the server has no lease.
+func (m *manyRun) checkNoLeases(ctx context.Context) error {
+	conns, err := dialV3(ctx, settings{endpoints: []endpoint{m.server.endpoint()}, connections: 1, patience: time.Minute})
+	if err != nil {
+		return err
+	}
+	defer conns.close()
+	return awaitNoLeases(ctx, conns)
 }

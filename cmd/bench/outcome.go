@@ -247,7 +247,7 @@ func markdownTable(rows [][]string) string {
 	for i, row := range rows {
 		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
 		if i == 0 {
-			b.WriteString("|---|---|--:|--:|--:|--:|--:|---|\n")
+			b.WriteString("|---|---" + strings.Repeat("|--:", len(row)-3) + "|---|\n")
 		}
 	}
 	return b.String()
