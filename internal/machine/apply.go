@@ -208,6 +208,7 @@ func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err
 		}
 		m.commands++
 		res := &unwanted
+		m.resultWanted = wanted
 		if wanted {
 			m.results = append(m.results, Result{})
 			res = &m.results[len(m.results)-1]
@@ -377,6 +378,9 @@ func (m *Machine) txn(t *mvcc.TxnOp, subject *auth.Subject) (res mvcc.TxnResult,
 	}
 	if err = m.permitLeases(subject, t); err != nil {
 		return res, err
+	}
+	if !m.resultWanted {
+		return res, m.w.TxnWithoutKeys(t)
 	}
 	return m.w.Txn(t)
 }

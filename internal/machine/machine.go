@@ -86,6 +86,9 @@ type Machine struct {
 	time    atomic.Int64  // pos.time, likewise
 	// changes has the configuration changes of the batches of this Apply, for raft.
 	changes []*raftpb.ConfChangeV2
+
+	// resultWanted is set while a command of this member's clients is applied.
+	resultWanted bool
 	// results and entryResults are those of the open batch or, without one, of the last.
 	results      []Result
 	entryResults []EntryResults

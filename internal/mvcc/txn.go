@@ -28,8 +28,17 @@ func (r headRanger) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 
 // Txn runs a transaction inside the open command. After an error the caller must abort the command,
 // which undoes the whole transaction.
-func (w *Writer) Txn(t *TxnOp) (TxnResult, error) {
-	run := txnRun{r: w, w: w, room: txnResultBytesMax}
+func (w *Writer) Txn(t *TxnOp) (TxnResult, error) { return w.runTxn(t, false) }
+
+// TxnWithoutKeys is Txn without the keys that its ranges find, for a caller that needs no result.
+// It reads them as Txn does, since all members must refuse a transaction that returns too much.
+func (w *Writer) TxnWithoutKeys(t *TxnOp) error {
+	_, err := w.runTxn(t, true)
+	return err
+}
+
+func (w *Writer) runTxn(t *TxnOp, withoutKeys bool) (TxnResult, error) {
+	run := txnRun{r: w, w: w, room: txnResultBytesMax, withoutKeys: withoutKeys}
 	res, err := run.do(t)
 	res.setRevision(w.Revision())
 	return res, err
@@ -113,6 +122,8 @@ type txnRun struct {
 	room  int64   // remaining bytes of txnResultBytesMax
 	limit Control // of a transaction that is not applied; may be nil
 	weigh bool    // only give what is read to limit
+
+	withoutKeys bool // leave the keys out of the results of ranges
 
 	// path has the outcome of the comparisons of each executed transaction, in the order of
 	// execution.
@@ -209,7 +220,7 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 }
 
 func (x *txnRun) rangeKeys(op *RangeOp, out *OpResult) error {
-	keys := roomCollector{Collector: Collector{KeysOnly: op.KeysOnly}, room: x.room, limit: x.limit, weigh: x.weigh}
+	keys := roomCollector{Collector: Collector{KeysOnly: op.KeysOnly}, room: x.room, limit: x.limit, withoutKeys: x.weigh || x.withoutKeys}
 	sum, err := x.r.Range(op, &keys)
 	switch {
 	case err != nil:
@@ -228,8 +239,9 @@ type roomCollector struct {
 	Collector
 	room    int64
 	limit   Control
-	weigh   bool
 	stopped bool // by limit
+
+	withoutKeys bool // count, and keep nothing
 }
 
 // Add implements Sink.
@@ -245,7 +257,7 @@ func (c *roomCollector) Add(key []byte, r *kv.Record) bool {
 		c.stopped = true
 		return false
 	}
-	return c.weigh || c.Collector.Add(key, r)
+	return c.withoutKeys || c.Collector.Add(key, r)
 }
 
 // Pause implements Pauser.

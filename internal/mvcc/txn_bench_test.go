@@ -21,10 +21,14 @@ func BenchmarkTxnRange(b *testing.B) {
 				{Put: &PutOp{Key: []byte("x"), Value: []byte("y")}},
 				{Range: &RangeOp{KeyRange: kv.KeyRange{Key: []byte{0}, End: []byte{0}}}},
 			}}
-			b.ResetTimer()
-			s.apply(b.N, func(int) error {
-				_, err := s.w.Txn(txn)
-				return err
+			b.Run("result", func(b *testing.B) {
+				s.apply(b.N, func(int) error {
+					_, err := s.w.Txn(txn)
+					return err
+				})
+			})
+			b.Run("no-result", func(b *testing.B) {
+				s.apply(b.N, func(int) error { return s.w.TxnWithoutKeys(txn) })
 			})
 		})
 	}
