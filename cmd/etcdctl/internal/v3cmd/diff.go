@@ -3,7 +3,9 @@ package v3cmd
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
@@ -96,7 +98,7 @@ func printDiff(s *cli.Session, view *kubeView, from, to int64, before, after *mv
 		kind = "D"
 	}
 	if s.Bool("name-only") {
-		fmt.Fprintf(s.Out, "%s %s\n", kind, key)
+		fmt.Fprintf(s.Out, "%s %s\n", kind, readable(key))
 		return nil
 	}
 	fmt.Fprintln(s.Out, paint(s, bold, fmt.Sprintf("--- %s  revision %d", keyOr(before, "(no key)"), from)))
@@ -108,7 +110,16 @@ func keyOr(kv *mvccpb.KeyValue, text string) string {
 	if kv == nil {
 		return text
 	}
-	return string(kv.GetKey())
+	return readable(kv.GetKey())
+}
+
+// readable returns a key as it can be shown on a terminal: quoted if it is not text in one line. A
+// key with an escape sequence must not control the terminal.
+func readable(key []byte) string {
+	if isText(key) && !bytes.ContainsAny(key, "\n\t\r") {
+		return string(key)
+	}
+	return strconv.Quote(string(key))
 }
 
 // printChange prints the lines that differ between two values, as the view shows them.
@@ -153,7 +164,7 @@ func printChange(s *cli.Session, view *kubeView, before, after []byte, hadBefore
 
 // isText reports whether a value can be shown on a terminal.
 func isText(b []byte) bool {
-	return utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' && r != '\r' })
+	return utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' })
 }
 
 // diffCells bounds the work of lineDiff; larger values are shown whole.

@@ -239,7 +239,7 @@ func (n sample) print(w io.Writer, last sample, writes map[string]int64) {
 	}
 	fmt.Fprintf(w, "\n%-28s %9s\n", "WRITES BY PREFIX", "PER S")
 	for _, prefix := range ranked(prefixes) {
-		fmt.Fprintf(w, "%-28s %9.1f\n", prefix, prefixes[prefix])
+		fmt.Fprintf(w, "%-28s %9.1f\n", readable([]byte(prefix)), prefixes[prefix])
 	}
 }
 

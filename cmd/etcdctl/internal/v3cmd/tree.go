@@ -64,7 +64,7 @@ func tree(s *cli.Session) error {
 			}
 			root.add(kv, kind, strings.TrimPrefix(string(kv.GetKey()), prefix), separator, depth)
 		}
-		fmt.Fprintf(s.Out, "%s  %s\n", paint(s, bold, cmp.Or(prefix, ".")), root.summary())
+		fmt.Fprintf(s.Out, "%s  %s\n", paint(s, bold, cmp.Or(readable([]byte(prefix)), ".")), root.summary())
 		p := treePrinter{s: s, c: c, separator: separator, ttls: map[int64]string{}}
 		p.print(root, "")
 		return nil
@@ -125,6 +125,7 @@ func (p *treePrinter) print(b *branch, indent string) {
 			edge, next = "└── ", "    "
 		}
 		child := b.below[name]
+		name = readable([]byte(name))
 		text := cli.FormatBytes(child.bytes)
 		if !child.isKey {
 			text = child.summary()
