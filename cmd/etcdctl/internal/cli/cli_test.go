@@ -131,6 +131,7 @@ func TestHelpListsWhatThereIs(t *testing.T) {
 		{"3", "get --help", []string{"new get", "--prefix"}, []string{"--sort", "old get"}},
 		{"", "h member", []string{"Members.", "member add"}, []string{"  set "}},
 		{"", "help set", []string{"--ttl seconds"}, nil},
+		{"", "completion --help", []string{"Usage: etcdctl completion", "--no-descriptions"}, []string{"  set "}},
 		{"", "member help", []string{"Members.", "member add"}, []string{"  set "}},
 		{"3", "member help", []string{"member list"}, []string{"  put ", "member add"}},
 		{"2", "member h", []string{"Members."}, nil},

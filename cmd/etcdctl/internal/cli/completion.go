@@ -11,14 +11,25 @@ import (
 
 // completionCommand is `etcdctl completion SHELL`.
 func (a *App) completionCommand() *cobra.Command {
+	plain := false // without descriptions
 	shells := map[string]func(*cobra.Command) error{
-		"bash":       func(root *cobra.Command) error { return root.GenBashCompletionV2(a.Out, true) },
-		"zsh":        func(root *cobra.Command) error { return root.GenZshCompletion(a.Out) },
-		"fish":       func(root *cobra.Command) error { return root.GenFishCompletion(a.Out, true) },
-		"powershell": func(root *cobra.Command) error { return root.GenPowerShellCompletionWithDesc(a.Out) },
+		"bash": func(root *cobra.Command) error { return root.GenBashCompletionV2(a.Out, !plain) },
+		"zsh": func(root *cobra.Command) error {
+			if plain {
+				return root.GenZshCompletionNoDesc(a.Out)
+			}
+			return root.GenZshCompletion(a.Out)
+		},
+		"fish": func(root *cobra.Command) error { return root.GenFishCompletion(a.Out, !plain) },
+		"powershell": func(root *cobra.Command) error {
+			if plain {
+				return root.GenPowerShellCompletion(a.Out)
+			}
+			return root.GenPowerShellCompletionWithDesc(a.Out)
+		},
 	}
 	const want = "want bash, zsh, fish or powershell, as in: source <(etcdctl completion bash); bash needs the package bash-completion"
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "completion", ValidArgs: []string{"bash", "zsh", "fish", "powershell"}, Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -31,6 +42,8 @@ func (a *App) completionCommand() *cobra.Command {
 			return generate(c.Root())
 		},
 	}
+	c.Flags().BoolVar(&plain, "no-descriptions", false, "complete without descriptions")
+	return c
 }
 
 // helpBuiltin prints help on a command that is not a node of the tree, and reports whether there is
@@ -40,7 +53,10 @@ func (a *App) helpBuiltin(name string) bool {
 	case "completion":
 		fmt.Fprint(a.Out, `print a shell completion script
 
-Usage: etcdctl completion bash|zsh|fish|powershell
+Usage: etcdctl completion [options] bash|zsh|fish|powershell
+
+Options:
+  --no-descriptions      complete without descriptions
 
 The script completes commands, options and, if a cluster is reachable, keys, members, users, roles and profiles.
 The script for bash needs the package bash-completion.

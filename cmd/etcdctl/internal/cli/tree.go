@@ -71,7 +71,11 @@ func New(d Dialects) *App {
 	a.allFlags = append(a.allFlags, root.PersistentFlags())
 	root.AddCommand(a.completionCommand(), a.optionsCommand())
 	root.SetHelpCommand(a.helpCommand())
-	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.help(a.nodeOf(c)) })
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
+		if c.Parent() != root || !a.helpBuiltin(c.Name()) {
+			a.help(a.nodeOf(c))
+		}
+	})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%v\nRun 'etcdctl help%s' for a list of options. Write -- before an argument that begins with a dash.",
 			err, strings.TrimPrefix(c.CommandPath(), "etcdctl"))
