@@ -1,7 +1,7 @@
 package localcmd
 
-// explanations are the errors that users meet: codes of the v2 API, exit codes, alarms, texts of the
-// v3 API, and errors of connections.
+// explanations are the errors that users meet: codes of the v2 API, exit codes, alarms, texts of
+// the v3 API, and errors of connections.
 var explanations = []explanation{
 	{"100", "Key not found", "v2: the key does not exist, or it has expired.", "Check its path with `etcdctl ls`. A key written with v3 is visible in v2 if its name is a clean absolute path (/a/b)."},
 	{"101", "Compare failed", "v2: the key's value or index is not the one that the request requires; another client was faster.", "Read the key again and repeat the request with its present value or index."},

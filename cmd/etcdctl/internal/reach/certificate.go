@@ -21,7 +21,7 @@ func Certificate(ctx context.Context, endpoint string, o Options) (cert *x509.Ce
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
-		return nil, dialError(err, address)
+		return nil, dialError(err, address, o)
 	}
 	defer conn.Close()
 	config := o.TLS.Clone()

@@ -2,6 +2,7 @@ package reach
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -29,6 +30,7 @@ type Options struct {
 	CAOption   string      // names of the options, for advice
 	CertOption string
 	KeyOption  string
+	Given      string // how the user gives the endpoints, for advice; "with --endpoints" if empty
 }
 
 // All returns a line for each unhealthy endpoint: "ENDPOINT: cause: what to do". If all endpoints
@@ -97,7 +99,7 @@ func Diagnose(ctx context.Context, endpoint string, o Options) string {
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
-		return dialError(err, address)
+		return dialError(err, address, o)
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
@@ -120,14 +122,15 @@ func Diagnose(ctx context.Context, endpoint string, o Options) string {
 }
 
 // dialError explains why no connection was made.
-func dialError(err error, address string) string {
+func dialError(err error, address string, o Options) string {
+	given := cmp.Or(o.Given, "with --endpoints")
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused: no etcd listens on this address; start it, or give the right address with --endpoints"
+		return "connection refused: no etcd listens on this address; start it, or give the right address " + given
 	case errors.Is(err, syscall.ENOENT):
-		return fmt.Sprintf("there is no socket %s: start etcd, or give the right address with --endpoints", address)
+		return fmt.Sprintf("there is no socket %s: start etcd, or give the right address %s", address, given)
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return fmt.Sprintf("no such host %s: check its spelling, or /etc/hosts and the DNS", dns.Name)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):

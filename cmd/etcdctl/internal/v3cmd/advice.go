@@ -130,6 +130,12 @@ func unhealthyLines(s *cli.Session) []string {
 	return lines
 }
 
+// The prefixes of the names of the options for another cluster.
+const (
+	fromPrefix = "from-"
+	destPrefix = "dest-"
+)
+
 // otherCluster is a cluster besides that of --endpoints. The names of the options that tell how to
 // connect to it have a prefix.
 type otherCluster struct {
@@ -141,10 +147,10 @@ func otherClusters(s *cli.Session) []otherCluster {
 	switch {
 	case s.Flags.Lookup("from-cacert") != nil:
 		if from, err := fromOf(s); err == nil {
-			return []otherCluster{{from, "from-"}}
+			return []otherCluster{{from, fromPrefix}}
 		}
 	case s.Flags.Lookup("dest-cacert") != nil && len(s.Args) == 1:
-		return []otherCluster{{s.Args, "dest-"}}
+		return []otherCluster{{s.Args, destPrefix}}
 	}
 	return nil
 }
@@ -164,6 +170,7 @@ func diagnose(ctx context.Context, s *cli.Session, endpoints []string, prefix st
 	o := reach.Options{
 		ForceTLS: !s.Bool(prefix + "insecure-transport"), HasCert: s.String(prefix+"cert") != "",
 		CAOption: "--" + prefix + "cacert", CertOption: "--" + prefix + "cert", KeyOption: "--" + prefix + "key",
+		Given: map[string]string{"": "with --endpoints", fromPrefix: "with --from", destPrefix: "as the argument"}[prefix],
 	}
 	var err error
 	if o.TLS, err = tlsOf(s, endpoints, prefix); err != nil {
