@@ -69,7 +69,7 @@ func (s *serverStream) SendMsg(m any) error {
 
 // SendMore is SendMsg for a handler that has more to send at once: the message may stay in the
 // output until the next SendMsg or Flush, so that many small messages cost one frame and one system
-// call.
+// call. As with SendMsg, no call may run when the handler returns.
 func (s *serverStream) SendMore(m any) error {
 	if isSmall(m) {
 		return s.gather(m)

@@ -2,6 +2,7 @@ package grpcproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -62,6 +64,59 @@ func (c *client) take() string {
 	text := strings.Join(slices.Compact(c.sent), "; ")
 	c.sent = nil
 	return text
+}
+
+// call is a Watch call of a client that sends one request, which is refused, and then breaks.
+type call struct {
+	grpc.ServerStream
+	client
+
+	ctx     context.Context
+	sent    bool
+	sending chan struct{} // closed when the response is being sent
+}
+
+func (c *call) Context() context.Context { return c.ctx }
+
+func (c *call) SendMsg(m any) error { return c.SendMore(m) }
+
+func (c *call) SendMore(m any) error {
+	close(c.sending)
+	return c.client.SendMore(m)
+}
+
+func (c *call) RecvMsg(m any) error {
+	if c.sent {
+		<-c.sending
+		return errors.New("broken")
+	}
+	c.sent = true
+	r := &pb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a")}
+	m.(*pb.WatchRequest).RequestUnion = &pb.WatchRequest_CreateRequest{CreateRequest: r}
+	return nil
+}
+
+// TestEndWhileSending holds that a Watch call does not return while a response is being sent.
+func TestEndWhileSending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Proxy{Metrics: newMetrics()}
+		p.watches = newWatches(t.Context(), p)
+		c := &call{client: client{block: make(chan struct{})}, ctx: t.Context(), sending: make(chan struct{})}
+		returned := make(chan error, 1)
+		go func() {
+			returned <- (&watchServer{p: p}).Watch(&grpc.GenericServerStream[pb.WatchRequest, pb.WatchResponse]{ServerStream: c})
+		}()
+		synctest.Wait()
+		select {
+		case err := <-returned:
+			t.Fatalf("the call returned %v while a response was being sent", err)
+		default:
+		}
+		close(c.block)
+		if err := <-returned; err == nil || err.Error() != "broken" {
+			t.Errorf("the call returned %v", err)
+		}
+	})
 }
 
 // fixture is a group at a position whose watch of the cluster is a channel.

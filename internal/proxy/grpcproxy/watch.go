@@ -46,10 +46,13 @@ func (s *watchServer) Watch(client pb.Watch_WatchServer) error {
 	if err != nil {
 		return err
 	}
-	defer st.end()
 	received := make(chan error, 1)
 	go func() { received <- st.receive(client) }()
 	go st.send()
+	defer func() {
+		st.end()
+		<-st.done // nothing may be sent after the handler has returned
+	}()
 	select {
 	case err = <-received:
 		if errors.Is(err, io.EOF) {
