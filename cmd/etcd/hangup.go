@@ -14,6 +14,7 @@ import (
 // It also notifies the service manager that the process is ready, since a reload ends with that
 // notification, too.
 type reloader struct {
+	args    []string // the command line, which names the configuration file
 	signals <-chan os.Signal
 	level   *slog.LevelVar
 	files   *logging.Files
@@ -55,7 +56,7 @@ func (r *reloader) reload(log *slog.Logger, s *security, cfg *config.Config) {
 		log.Error("cannot open the log files again; the old ones stay in use", "error", err)
 	}
 	level := cfg.LogLevel
-	if again, err := config.Load(os.Args[1:], os.Environ(), os.ReadFile); err != nil {
+	if again, err := config.Load(r.args, os.Environ(), os.ReadFile); err != nil {
 		log.Error("cannot read the log level again", "error", err)
 	} else {
 		level = again.LogLevel

@@ -45,7 +45,10 @@ func main() {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), streams{os.Stdout, os.Stderr}, signals, hangups))
+	args := os.Args[1:]
+	// every client can read them at /debug/vars
+	os.Args = append(os.Args[:1:1], config.MaskArguments(args)...)
+	os.Exit(run(context.Background(), args, os.Environ(), streams{os.Stdout, os.Stderr}, signals, hangups))
 }
 
 type streams struct{ out, err io.Writer }
@@ -105,7 +108,7 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 	level.Set(cfg.LogLevel)
 	log := slog.New(logging.New(output, cfg.LogFormat == config.LogJSON, level))
 	logProgram(logging.For(log, "etcd"), cfg)
-	reloads := &reloader{signals: hangups, level: level, files: files}
+	reloads := &reloader{args: args, signals: hangups, level: level, files: files}
 	start := func(ctx context.Context) error { return serve(ctx, cfg, log, r, reloads) }
 	if !proxying && r.existing == nil && cfg.Discovery.Enabled() {
 		discovered, err := r.discover(ctx, cfg, logging.For(log, "discovery"), signals)

@@ -364,3 +364,31 @@ func TestJSONLogToFile(t *testing.T) {
 		t.Errorf("%v; the file has\n%s\nand the standard error\n%s", err, file, stderr)
 	}
 }
+
+// TestCommandLineIsMasked gives a password, and reads the command line at /debug/vars. The member
+// exists already, so that it does not register with the discovery service.
+func TestCommandLineIsMasked(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, nil, anyPort()...)
+	p.await(`ready to serve client requests$`)
+	p.signal(syscall.SIGTERM)
+	if status, stderr := p.end(); status != 0 {
+		t.Fatalf("status %d\n%s", status, stderr)
+	}
+	p = start(t, dir, nil, anyPort("--discovery-token=t", "--discovery-endpoints=http://u:hidden@127.0.0.1:1", "--discovery-user=u", "--discovery-password", "hidden")...)
+	url := p.await(`listening for client requests url=(\S+)`)[1]
+	p.await(`ready to serve client requests$`)
+	resp, err := http.Get(url + "/debug/vars") //nolint:noctx // a test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Contains(text, []byte("--discovery-password")) || bytes.Contains(text, []byte("hidden")) {
+		t.Errorf("%v\n%.600s", err, text)
+	}
+	p.signal(syscall.SIGTERM)
+	if _, stderr := p.end(); strings.Contains(stderr, "hidden") {
+		t.Errorf("the password is in the log:\n%s", stderr)
+	}
+}

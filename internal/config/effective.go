@@ -52,6 +52,26 @@ func (c *Config) Effective() (all []Setting) {
 	return all
 }
 
+// MaskArguments returns a copy of a command line in which secrets are masked.
+func MaskArguments(args []string) []string {
+	out := make([]string, len(args))
+	secretNext := false
+	for i, arg := range args {
+		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		isSecret := strings.HasPrefix(arg, "-") && slices.Contains(secrets, name)
+		switch {
+		case secretNext:
+			out[i] = masked
+		case isSecret && hasValue:
+			out[i] = arg[:strings.IndexByte(arg, '=')+1] + masked
+		default:
+			out[i] = urlPassword.ReplaceAllString(arg, "${1}"+masked+"@")
+		}
+		secretNext = !secretNext && isSecret && !hasValue
+	}
+	return out
+}
+
 // EffectiveText is the output of `etcd config check`: a configuration file that starts the same
 // member, with the source of each value that is not a default.
 func (c *Config) EffectiveText() string {

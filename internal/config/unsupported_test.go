@@ -242,3 +242,19 @@ func TestEffectiveMasks(t *testing.T) {
 		}
 	}
 }
+
+// TestMaskArguments masks secrets in each form of the command line.
+func TestMaskArguments(t *testing.T) {
+	for args, want := range map[string]string{
+		"--discovery-password=pw --name n":              "--discovery-password=******** --name n",
+		"-discovery-password pw --discovery-user u -v":  "-discovery-password ******** --discovery-user ******** -v",
+		"--discovery-password --discovery-user x":       "--discovery-password ******** x",
+		"--discovery https://u:pw@h/id --cert-file a=b": "--discovery https://u:********@h/id --cert-file a=b",
+		"--discovery-proxy=http://u:p:w@h:1":            "--discovery-proxy=http://u:********@h:1",
+		"discovery-user x":                              "discovery-user x",
+	} {
+		if got := strings.Join(MaskArguments(strings.Fields(args)), " "); got != want {
+			t.Errorf("%s: %s, want %s", args, got, want)
+		}
+	}
+}
