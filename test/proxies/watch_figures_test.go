@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"cairn/test/fleet"
 )
@@ -91,17 +92,17 @@ func (l watchLoad) run(t *testing.T, f *fleet.Fleet, p *proxy) (got watchFigures
 	defer cancel()
 	var done, created sync.WaitGroup
 	faults := make(chan error, l.streams)
-	delays := delays{sent: make([]atomic.Int64, l.puts)}
+	d := delays{sent: make([]atomic.Int64, l.puts)}
 	for range l.streams {
 		c := p.client(t)
-		defer c.Close() // before the next load
 		created.Add(1)
 		stream, err := watchStream(ctx, c)
 		must(t, err)
 		done.Go(func() {
+			defer c.Close() // before the next load
 			made := sync.OnceFunc(created.Done)
 			defer made()
-			faults <- follow(stream, l.each, l.puts, made, delays.add)
+			faults <- follow(stream, l.each, l.puts, made, d.add)
 		})
 	}
 	created.Wait()
@@ -111,21 +112,10 @@ func (l watchLoad) run(t *testing.T, f *fleet.Fleet, p *proxy) (got watchFigures
 	time.Sleep(rest) // the time over which the idle member is measured
 	idle = usedBy(pid) - idle
 	member, proxy, client, began := usedBy(pid), p.used(), usedBy(os.Getpid()), time.Now()
-	var writers sync.WaitGroup
-	var next atomic.Int64
-	for range l.writers {
-		writers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(l.puts); i = next.Add(1) - 1 {
-				delays.sent[i].Store(time.Now().UnixNano())
-				if _, err := direct.Put(ctx, "shared", fmt.Sprint(i)); err != nil {
-					t.Error(err)
-					cancel()
-					return
-				}
-			}
-		})
+	l.write(ctx, t, direct, &d)
+	if t.Failed() {
+		cancel() // the watches would wait for the puts that failed
 	}
-	writers.Wait()
 	done.Wait()
 	took := time.Since(began)
 	for range l.streams {
@@ -137,11 +127,30 @@ func (l watchLoad) run(t *testing.T, f *fleet.Fleet, p *proxy) (got watchFigures
 	events := l.streams * l.each * l.puts
 	timers := time.Duration(float64(idle) * took.Seconds() / rest.Seconds())
 	return watchFigures{
-		rate: float64(events) / took.Seconds(), delay: time.Duration(delays.sum.Load() / int64(events)),
-		responses: float64(delays.responses.Load()) / float64(events), proxy: (p.used() - proxy) / time.Duration(events),
+		rate: float64(events) / took.Seconds(), delay: time.Duration(d.sum.Load() / int64(events)),
+		responses: float64(d.responses.Load()) / float64(events), proxy: (p.used() - proxy) / time.Duration(events),
 		client: (usedBy(os.Getpid()) - client) / time.Duration(events),
 		member: (usedBy(pid) - member - timers) / time.Duration(l.puts),
 	}, nil
+}
+
+// write makes the puts.
+func (l watchLoad) write(ctx context.Context, t *testing.T, c *clientv3.Client, d *delays) {
+	t.Helper()
+	var writers sync.WaitGroup
+	var next atomic.Int64
+	for range l.writers {
+		writers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(l.puts); i = next.Add(1) - 1 {
+				d.sent[i].Store(time.Now().UnixNano())
+				if _, err := c.Put(ctx, "shared", fmt.Sprint(i)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
 }
 
 // memberPID returns the process of the only member.

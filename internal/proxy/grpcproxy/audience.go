@@ -14,8 +14,6 @@ type audience struct {
 
 func (a *audience) size() int { return len(a.current) + len(a.future) }
 
-func (a *audience) isEmpty() bool { return a.size() == 0 }
-
 // all calls f for each watcher.
 func (a *audience) all(f func(*watcher)) {
 	for _, wr := range a.current {
