@@ -319,7 +319,7 @@ func (l *largeRun) checkWindows() {
 	first := 0.0
 	for _, p := range l.line.Phases(windowsPerPhase) {
 		if p.Name == "fill" {
-			first = firstLoaded(p.Windows).P99
+			first = firstLoaded(p).P99
 		}
 		if first == 0 || p.Whole.Puts == 0 {
 			continue
@@ -332,13 +332,15 @@ func (l *largeRun) checkWindows() {
 	}
 }
 
-// firstLoaded returns the first window that the load has filled, which begins after its first
-// operations: its process takes some time to start.
-func firstLoaded(windows []timeline.Window) timeline.Window {
-	for i, w := range windows[:len(windows)-1] {
-		if w.Work > 0 {
-			return windows[i+1]
+// firstLoaded returns the first window with puts that the load has filled, which begins after its
+// first operations: its process takes some time to start.
+func firstLoaded(p timeline.Phase) timeline.Window {
+	loaded := false
+	for _, w := range p.Windows {
+		if loaded && w.Puts > 0 {
+			return w
 		}
+		loaded = loaded || w.Work > 0
 	}
-	return windows[len(windows)-1]
+	return p.Whole
 }

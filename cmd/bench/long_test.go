@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -24,12 +25,22 @@ import (
 // report.
 func long(t *testing.T, commandLine string) longReport {
 	t.Helper()
+	r, err := tryLong(t, commandLine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// tryLong is long, and returns the error of the run.
+func tryLong(t *testing.T, commandLine string) (longReport, error) {
+	t.Helper()
 	dir := t.TempDir()
 	svg := filepath.Join(dir, "plot.svg")
 	args := append(strings.Fields(commandLine), "-server", harness.Etcd(t), "-dir", dir, "-svg", svg, "-nice", "0", "-o", "json")
 	var out, progress bytes.Buffer
 	if err := dispatch(t.Context(), args, &out, &progress); err != nil {
-		t.Fatalf("%v\n%s%s", err, progress.String(), out.String())
+		return longReport{}, fmt.Errorf("%w\n%s%s", err, progress.String(), out.String())
 	}
 	var r longReport
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
@@ -46,19 +57,25 @@ func long(t *testing.T, commandLine string) longReport {
 			t.Fatalf("the plot is no XML: %v", err)
 		}
 	}
+	var puts uint64
 	for _, p := range r.Phases {
 		if !strings.Contains(string(drawn), p.Name) {
 			t.Errorf("the plot does not name phase %q", p.Name)
 		}
-		silent := p.Name == "restart" || p.Name == "reads" // phases without puts
-		if (p.Whole.Puts == 0) != silent || p.RSSBytes == 0 || p.DiskBytes == 0 {
+		// On a machine that stalls, a short phase may have no put.
+		silent := p.Name == "restart" || p.Name == "reads"
+		if silent && p.Whole.Puts > 0 || p.RSSBytes == 0 || p.DiskBytes == 0 {
 			t.Errorf("phase %q: %d puts, %d bytes of RSS, %d of disk", p.Name, p.Whole.Puts, p.RSSBytes, p.DiskBytes)
 		}
+		puts += p.Whole.Puts
+	}
+	if puts == 0 {
+		t.Error("no phase has a put")
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("left behind in the directory: %v, %v", left, err)
 	}
-	return r
+	return r, nil
 }
 
 func (r longReport) phaseNamed(name string) timeline.Phase {
@@ -99,7 +116,7 @@ func TestLarge(t *testing.T) {
 	}
 	for _, name := range []string{
 		"backup", "backup received at", "ready after SIGKILL", "count from a random place, p99", "page of 500 at a random place, p50",
-		"compaction done after", "new member has caught up after", "fill: worst window's put p99 / first window's",
+		"compaction done after", "new member has caught up after",
 	} {
 		if r.fact(name) <= 0 {
 			t.Errorf("figure %q is %v", name, r.fact(name))
@@ -112,18 +129,42 @@ func TestLarge(t *testing.T) {
 	}
 }
 
-func TestMany(t *testing.T) {
+func TestManyLeases(t *testing.T) {
 	t.Parallel()
-	r := long(t, "many -leases 300 -together 150 -ttl 3s -watches 400 -streams 10 -connections 20 -clients 10 -phase 300ms -put-rate 200 -put-clients 4")
-	for name, want := range map[string]uint64{
+	const leases = "many -leases 300 -together 150 -watches 0 -connections 0 -clients 10 -phase 300ms -put-rate 200 -put-clients 4 -ttl "
+	var r longReport
+	var err error
+	// On a slow machine, the leases expire before they have been renewed: then it needs more time.
+	for _, ttl := range []string{"3s", "15s", "60s"} {
+		if r, err = tryLong(t, leases+ttl); err == nil || !strings.Contains(err.Error(), "-ttl of more than") {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkOperations(t, r, map[string]uint64{
 		"leases granted": 300, "leases renewed": 300, "leases expired": 300, "granted, to end together": 150, "ended together": 150,
-		"watches opened": 400, "connections opened": 20,
-	} {
+	})
+}
+
+func TestManyWatchesAndConnections(t *testing.T) {
+	t.Parallel()
+	r := long(t, "many -leases 0 -together 0 -watches 400 -streams 10 -connections 20 -clients 10 -phase 300ms -put-rate 200 -put-clients 4")
+	checkOperations(t, r, map[string]uint64{"watches opened": 400, "connections opened": 20})
+}
+
+// checkOperations compares how many operations completed in phases, and checks that their puts are
+// compared with those at rest.
+func checkOperations(t *testing.T, r longReport, operations map[string]uint64) {
+	t.Helper()
+	for name, want := range operations {
 		if got := r.phaseNamed(name).Whole.Work; got != want {
 			t.Errorf("phase %q: %d operations, want %d", name, got, want)
 		}
-		if r.fact(name+": put p99 / at rest") <= 0 {
-			t.Errorf("phase %q: no ratio of the puts' p99", name)
+		compared := slices.ContainsFunc(r.Facts, func(f fact) bool { return f.Name == name+": put p99 / at rest" })
+		if rested := r.phaseNamed(restPhase).Whole.Puts > 0; compared != rested {
+			t.Errorf("phase %q: compared with the rest: %v, puts at rest: %v", name, compared, rested)
 		}
 	}
 }
@@ -267,12 +308,18 @@ func TestLongReportText(t *testing.T) {
 }
 
 func TestFirstLoaded(t *testing.T) {
-	windows := []timeline.Window{{P99: 1}, {Work: 5, P99: 2}, {Work: 9, P99: 3}, {Work: 9, P99: 4}}
-	if got := firstLoaded(windows); got.P99 != 3 {
-		t.Errorf("window %+v, want the third", got)
+	p := timeline.Phase{Whole: timeline.Window{P99: 9}, Windows: []timeline.Window{
+		{Puts: 1, P99: 1},
+		{Work: 5, Puts: 1, P99: 2},
+		{Work: 9},
+		{Work: 9, Puts: 1, P99: 4},
+	}}
+	if got := firstLoaded(p); got.P99 != 4 {
+		t.Errorf("window %+v, want the fourth", got)
 	}
-	if got := firstLoaded(windows[:2]); got.P99 != 2 {
-		t.Errorf("of two windows: %+v, want the last", got)
+	p.Windows = p.Windows[:3]
+	if got := firstLoaded(p); got.P99 != 9 {
+		t.Errorf("without such a window: %+v, want the whole phase", got)
 	}
 }
 
