@@ -8,21 +8,29 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// lateFiles is how many closed files wait for their sync. By the time that a file has its turn, the
-// kernel has written most of it.
-const lateFiles = 64
+const (
+	// lateFiles is how many closed files wait before their sync begins: the kernel writes them
+	// meanwhile.
+	lateFiles = 4
+	// lateSyncsMax is how many files may wait for a sync that has begun.
+	lateSyncsMax = 64
+)
 
 // LateSync is a file system for a store that is filled at one time and is useless until it is
-// complete: a file is synced some time after it was closed, by its own descriptor, so that the
-// store does not wait for the disk after each table. The store is durable when Finish has returned
-// nil.
+// complete: a file is synced some time after it was closed, by its own descriptor and on a goroutine
+// of its own, so that the store does not wait for the disk after each table. The store is durable
+// when Finish has returned nil.
 //
 // It may be used by several goroutines.
 type LateSync struct {
 	FS
-	mu     sync.Mutex // guards the fields below
+	syncs sync.WaitGroup
+	slots chan struct{} // of files whose sync has begun
+	disk  sync.Mutex    // held by the sync in progress; guards err
+	err   error         // of syncing and closing
+
+	mu     sync.Mutex // guards closed
 	closed []vfs.File // in the order of their Close, not synced
-	err    error      // of syncing and closing
 }
 
 // NewLateSync returns a file system over another one.
@@ -30,32 +38,41 @@ func NewLateSync(under FS) *LateSync {
 	if under == nil {
 		under = OSFS
 	}
-	return &LateSync{FS: under}
+	return &LateSync{FS: under, slots: make(chan struct{}, lateSyncsMax)}
 }
 
 // Finish syncs the closed files. All files must have been closed.
 func (l *LateSync) Finish() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.shrink(0)
+	l.syncs.Wait()
+	l.disk.Lock()
+	defer l.disk.Unlock()
 	return l.err
 }
 
-// close keeps a file for its sync.
-func (l *LateSync) close(f vfs.File) error {
+// close keeps a file for its sync. An error of an earlier one is returned by Finish.
+func (l *LateSync) close(f vfs.File) {
+	l.mu.Lock()
+	l.closed = append(l.closed, f)
+	l.mu.Unlock()
+	l.shrink(lateFiles)
+}
+
+// shrink starts the syncs of the oldest files, until n files are left.
+func (l *LateSync) shrink(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed = append(l.closed, f)
-	l.shrink(lateFiles)
-	return l.err
-}
-
-// shrink syncs the oldest files until n are left. The caller holds mu.
-func (l *LateSync) shrink(n int) {
 	for ; len(l.closed) > n; l.closed = l.closed[1:] {
-		if err := errors.Join(l.closed[0].Sync(), l.closed[0].Close()); err != nil {
-			l.err = errors.Join(l.err, fmt.Errorf("sync: %w", err))
-		}
+		f := l.closed[0]
+		l.slots <- struct{}{}
+		l.syncs.Go(func() {
+			l.disk.Lock()
+			defer l.disk.Unlock()
+			if err := errors.Join(f.Sync(), f.Close()); err != nil {
+				l.err = errors.Join(l.err, fmt.Errorf("sync: %w", err))
+			}
+			<-l.slots
+		})
 	}
 }
 
@@ -100,4 +117,7 @@ func (lateFile) Sync() error { return nil }
 func (lateFile) SyncData() error { return nil }
 
 // Close implements vfs.File.
-func (f lateFile) Close() error { return f.fs.close(f.File) }
+func (f lateFile) Close() error {
+	f.fs.close(f.File)
+	return nil
+}
