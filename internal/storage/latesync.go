@@ -17,9 +17,9 @@ const (
 )
 
 // LateSync is a file system for a store that is filled at one time and is useless until it is
-// complete: a file is synced some time after it was closed, by its own descriptor and on a goroutine
-// of its own, so that the store does not wait for the disk after each table. The store is durable
-// when Finish has returned nil.
+// complete: a file is synced some time after it was closed, by its own descriptor and on a
+// goroutine of its own, so that the store does not wait for the disk after each table. The store is
+// durable when Finish has returned nil.
 //
 // It may be used by several goroutines.
 type LateSync struct {
