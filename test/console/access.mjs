@@ -95,6 +95,7 @@ test('the log-in, and a user with few permissions', async () => {
     await login(page, 'alice', 'secret')
     await row(page, 'config/').waitFor()
     assert.equal(await row(page, 'services/').count(), 0, 'a prefix that alice may not read')
+    assert.doesNotMatch(await page.locator('.facts').innerText(), /keys/, 'the number of all keys')
     assert.equal(await page.evaluate(() => document.cookie), '', 'the cookie is hidden from scripts')
     const cookie = (await page.context().cookies(url))[0]
     assert.ok(cookie.httpOnly && cookie.sameSite === 'Strict', JSON.stringify(cookie))

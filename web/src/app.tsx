@@ -100,9 +100,11 @@ function Bar() {
         <span>
           {t().revision} <b>{count(s.revision)}</b>
         </span>
-        <span class="wide">
-          <b>{count(s.keys)}</b> {t().keyCount}
-        </span>
+        {s.root && (
+          <span class="wide">
+            <b>{count(s.keys)}</b> {t().keyCount}
+          </span>
+        )}
         {readOnly.value && (
           <span class="tag warn" title={t().readOnlyHint}>
             {t().readOnly}

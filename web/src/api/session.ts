@@ -27,6 +27,7 @@ export interface Session {
   cairn: string
   revision: number
   compact_revision: number
+  /** In the whole store; 0 for a user without the role root. */
   keys: number
   v2: boolean
   leader: boolean
