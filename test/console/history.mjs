@@ -1,7 +1,7 @@
 // The screen History.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { editorText, get, open, put, row, v3, b64, withPage } from './page.mjs'
+import { b64, get, open, put, row, shows, v3, withPage } from './page.mjs'
 
 test('any two revisions are compared, and one is restored', async () => {
   for (const v of ['one', 'two', 'three']) await put('/past/key', v)
@@ -49,7 +49,7 @@ test('the whole store as of a past revision', async () => {
     await page.locator('input[name="revision-number"]').fill(header.revision)
     await page.locator('input[name="revision-number"]').press('Enter')
     await open(page, 'gone')
-    assert.equal(await editorText(page), 'was here')
+    await shows(page, 'was here')
     await page.getByRole('button', { name: 'Restore this value' }).click()
     await page.getByRole('dialog').getByRole('button', { name: 'Restore this value' }).click()
     await page.getByText('Restored as revision').waitFor()

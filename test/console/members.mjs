@@ -49,7 +49,7 @@ test('three members: leadership moves, one is replaced, and no quorum is lost', 
     const cancel = () => box.getByRole('button', { name: 'Cancel' }).click()
     await leads(leader)
     await page.getByText('3 of 3 voters reachable; 2 needed').waitFor()
-    assert.match(await row(leader).innerText(), /KiB|MiB/, 'the state of another member')
+    await row(leader).getByText(/KiB|MiB/).first().waitFor() // the state of another member
 
     await begin(shown, 'Make leader')
     await box.getByText('The leadership is handed over').waitFor()

@@ -14,7 +14,7 @@ export const screenshots = process.argv[3]
 export const { url } = sites
 const patience = 120_000 // ms: no bound on what the product does, only against a test that hangs
 
-// Chromium's sandbox cannot be used by root, which is who runs CI.
+// Chromium's sandbox cannot be used by root, the user that runs CI.
 export const browser = await chromium.launch({
   executablePath: '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
@@ -27,10 +27,16 @@ export async function withPage(options, test) {
   const { at = url, expected = [], hash = '#/keys', ready = '.shell', ...context } = options
   const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', ...context })
   ctx.setDefaultTimeout(patience)
+  // A message that something has been done vanishes after this time (toast.tsx), on a busy machine
+  // before the test sees it: here it stays.
+  await ctx.addInitScript(() => {
+    const { setTimeout } = globalThis
+    globalThis.setTimeout = (run, ms, ...rest) => (ms === 6000 ? 0 : setTimeout(run, ms, ...rest))
+  })
   const page = await ctx.newPage()
   const faults = []
   // Chromium itself styles text that replaces styled text in an editable element. The policy forbids
-  // that, to no harm: the editor writes the text anew.
+  // that, to no harm: the editor replaces the text itself.
   const editing = 'Applying inline style violates'
   const report = (text) => {
     if (![...expected, editing].some((e) => text.includes(e))) faults.push(text)
@@ -115,6 +121,17 @@ export async function open(page, ...names) {
 export async function editorText(page) {
   await page.waitForSelector('.editor[data-ready]')
   return page.evaluate(() => [...document.querySelector('.editor').shadowRoot.querySelectorAll('.cm-line')].map((l) => l.textContent).join('\n'))
+}
+
+/** Waits until the editor of the page shows a text, or one that matches. */
+export async function shows(page, expected) {
+  const wanted = expected instanceof RegExp ? { source: expected.source } : { text: expected }
+  await page.waitForFunction(({ source, text }) => {
+    const editor = document.querySelector('.editor[data-ready]')
+    if (!editor) return false
+    const shown = [...editor.shadowRoot.querySelectorAll('.cm-line')].map((l) => l.textContent).join('\n')
+    return source === undefined ? shown === text : new RegExp(source).test(shown)
+  }, wanted)
 }
 
 /** Replaces the text of the editor by typing. */

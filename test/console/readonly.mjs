@@ -2,7 +2,7 @@
 // are made by hand.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { b64, editorText, get, open, put, row, screenshot, sites, withPage } from './page.mjs'
+import { b64, get, open, put, row, screenshot, shows, sites, withPage } from './page.mjs'
 
 const at = sites.readOnly
 const changing =
@@ -20,7 +20,7 @@ test('a read-only console offers and does nothing that changes the store', async
     }
     const to = (screen) => page.locator(`.rail a[href="#/${screen}"]`).click()
     await open(page, 'config/', 'web')
-    assert.equal(await editorText(page), 'second')
+    await shows(page, 'second')
     await offered('keys')
     await screenshot(page, 'read-only')
     for (const key of ['n', 'e', 'd', 'x']) await page.keyboard.press(key)

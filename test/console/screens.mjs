@@ -2,7 +2,7 @@
 // in dark and at the width of a phone; it works with the keyboard alone. Screenshots of all are kept.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { accessible, editorText, open, row, screenshot, visual, withPage } from './page.mjs'
+import { accessible, editorText, open, row, screenshot, shows, visual, withPage } from './page.mjs'
 
 const phone = { width: 390, height: 800 }
 
@@ -102,14 +102,14 @@ test('the keyboard alone', async () => {
     await keys('j', 'Enter') // "/" has the cursor; config/ opens
     await row(page, 'motd').waitFor()
     await keys('j', 'Enter')
-    assert.match(await editorText(page), /^Maintenance/)
+    await shows(page, /^Maintenance/)
     await keys('e')
     await page.waitForSelector('.editor[data-typing][data-ready]')
     await page.keyboard.press('Control+A')
     await page.keyboard.insertText('Typed.')
     await page.keyboard.press('Control+S')
     await page.getByText('Saved at revision').waitFor()
-    assert.equal(await editorText(page), 'Typed.')
+    await shows(page, 'Typed.')
     await keys('h')
     await page.waitForSelector('.mark[aria-current="true"]')
     const newest = await page.locator('.mark').first().innerText()

@@ -1,7 +1,7 @@
 // A server with TLS that identifies clients by their certificates.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { editorText, open, screenshot, sites, withPage } from './page.mjs'
+import { open, screenshot, shows, sites, withPage } from './page.mjs'
 
 const { url: at, client, stranger } = sites.secure
 const using = ({ cert, key }) => ({ at, ignoreHTTPSErrors: true, clientCertificates: [{ origin: at, certPath: cert, keyPath: key }] })
@@ -22,7 +22,7 @@ test('the common name of a client certificate is the user', async () => {
     await box.locator('textarea').fill('by certificate')
     await box.getByRole('button', { name: 'Create' }).click()
     await page.getByText('Saved at revision').waitFor()
-    assert.equal(await editorText(page), 'by certificate')
+    await shows(page, 'by certificate')
     assert.deepEqual(await page.context().cookies(at), [], 'no session is needed')
     // A watch over a websocket has the certificate's user, too.
     await page.locator('.rail a[href="#/live"]').click()
@@ -39,7 +39,7 @@ test('a certificate whose name is no user, and a log-in over TLS', async () => {
     await page.locator('input[name="password"]').fill('r00t')
     await page.getByRole('button', { name: 'Log in' }).click()
     await open(page, 'written')
-    assert.equal(await editorText(page), 'by certificate')
+    await shows(page, 'by certificate')
     const [cookie] = await page.context().cookies(at)
     assert.ok(cookie.name.startsWith('__Host-') && cookie.secure && cookie.httpOnly && cookie.sameSite === 'Strict', JSON.stringify(cookie))
     await page.getByRole('button', { name: /root/ }).click()

@@ -138,7 +138,11 @@ func startFleet(t *testing.T) *fleetSite {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
-	f := fleet.New(fleet.Config{Program: harness.Etcd(t), Dir: t.TempDir()})
+	f := fleet.New(fleet.Config{
+		Program: harness.Etcd(t), Dir: t.TempDir(),
+		// The scripts move the leadership, so it must not move by itself while the machine is busy.
+		Flags: []string{"--election-timeout", "5000"},
+	})
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, m := range f.Members() {

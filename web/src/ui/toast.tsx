@@ -14,7 +14,7 @@ interface Toast {
 
 const toasts = signal<Toast[]>([])
 let nextId = 1
-const goodFor = 5000 // ms; errors stay until they are closed
+const goodFor = 6000 // ms; errors stay until they are closed. test/console keeps all of them: see page.mjs
 
 function close(id: number): void {
   toasts.value = toasts.value.filter((x) => x.id !== id)

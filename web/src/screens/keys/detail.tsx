@@ -114,11 +114,10 @@ function Shown({ version, ends, revision, onReload, ...props }: DetailProps & { 
           version={version}
           form={form}
           onClose={(changed) => {
-            setEditing(false)
-            if (changed) {
-              onReload()
-              props.onChanged()
-            }
+            // After a change the editor stays until the new version takes its place: see the key of Shown.
+            if (!changed) return setEditing(false)
+            onReload()
+            props.onChanged()
           }}
         />
       ) : (
