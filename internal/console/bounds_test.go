@@ -123,11 +123,13 @@ func BenchmarkTree(b *testing.B) {
 	bench := newBench(b)
 	bench.fill("/flat/", 100_000, func(i int) string { return fmt.Sprintf("%06d", i) })
 	bench.fill("/deep/", 100_000, func(i int) string { return fmt.Sprintf("%03d/%03d", i/100, i%100) })
-	for _, prefix := range []string{"/flat/", "/deep/"} {
-		b.Run(prefix, func(b *testing.B) {
+	for name, fields := range map[string]string{
+		"flat": `"prefix":` + quote("/flat/"), "deep": `"prefix":` + quote("/deep/"), "middle": `"skip":50000,"limit":500,"prefix":` + quote("/flat/"),
+	} {
+		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				var got answer
-				bench.get("tree", `{"prefix":`+quote(prefix)+`}`, &got)
+				bench.get("tree", "{"+fields+"}", &got)
 			}
 		})
 	}
