@@ -194,7 +194,7 @@ func debianHash(t *testing.T, snapshot string) (hash struct{ Hash, HashRevision,
 	}
 	etcdctl("snapshot", "restore", snapshot, "--data-dir", s.DataDir())
 	s.Restart()
-	out := etcdctl("--endpoints", s.URL(), "--user", "root:rootpw", "endpoint", "hashkv", "-w", "json")
+	out := etcdctl("--endpoints", s.URL(), "--dial-timeout", "1m", "--command-timeout", "1m", "--user", "root:rootpw", "endpoint", "hashkv", "-w", "json")
 	var responses []struct {
 		HashKV struct {
 			Hash            json.Number `json:"hash"`
