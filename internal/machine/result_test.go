@@ -51,6 +51,10 @@ func TestResultsOfOtherMembersClients(t *testing.T) {
 	if len(results) != 0 {
 		t.Fatalf("another member has %d results", len(results))
 	}
+	for range 4 { // what the store allocates in its background is counted, too, and varies
+		_, _, again := apply(2)
+		none = min(none, again)
+	}
 	if some < ranges*keys*size || none > some/4 {
 		t.Errorf("with a result %d bytes were allocated, without one %d", some, none)
 	}

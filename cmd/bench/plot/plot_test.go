@@ -64,17 +64,17 @@ func TestWrite(t *testing.T) {
 	// The first series goes from the lower left corner of its chart to near the upper right one; a
 	// NaN, and a 0 on a logarithmic axis, are gaps.
 	for _, want := range []string{
-		"path class=c0 d=M84.0 246.0L884.0 65.0",
-		"path class=c0 d=M84.0 498.0M684.0 469.4L884.0 498.0",
-		"path class=c1 d=M84.0 498.0M884.0 308.0",
-		"rect class=b x=84.0 y=56 width=400.0 height=190",
+		"path class=c0 d=M84.0 256.0L884.0 75.0",
+		"path class=c0 d=M84.0 508.0M684.0 479.4L884.0 508.0",
+		"path class=c1 d=M84.0 508.0M884.0 318.0",
+		"rect class=b x=84.0 y=66 width=400.0 height=190",
 	} {
 		if !slices.Contains(tags, want) {
 			t.Errorf("no element %q in\n%s", want, strings.Join(tags, "\n"))
 		}
 	}
 	// The number of the narrow second band is centered in it; that of the third one is far enough.
-	if !slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, "text class=s x=488.0 y=52 ") }) {
+	if !slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, "text class=s x=488.0 y=62 ") }) {
 		t.Errorf("no number above the second band in\n%s", strings.Join(tags, "\n"))
 	}
 }
