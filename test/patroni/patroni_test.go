@@ -66,6 +66,7 @@ func keepsLeader(t *testing.T, settings string) {
 	c.fill()
 	started := c.started()
 
+	c.awaitCycle()
 	c.server.Kill()
 	c.server.Restart()
 	restarted := time.Now().Unix()
@@ -177,6 +178,15 @@ func (c *cluster) lastSeen() int64 {
 	return answer.Seen
 }
 
+// awaitCycle returns at the beginning of the pause between two of Patroni's cycles. A Patroni whose
+// cycle finds no server at all may stop PostgreSQL at once, without another attempt, with etcd's
+// servers as with ours.
+func (c *cluster) awaitCycle() {
+	c.t.Helper()
+	before := c.lastSeen()
+	c.wait("next cycle", func() bool { return c.lastSeen() != before })
+}
+
 // prepare creates the directory and the settings. PostgreSQL does not run as root: a test run by
 // root uses the user postgres.
 func (c *cluster) prepare() {
@@ -199,7 +209,7 @@ name: pg1
 restapi: {listen: %[1]q, connect_address: %[1]q}
 %[2]s
 bootstrap:
-  dcs: {ttl: 60, loop_wait: 1, retry_timeout: 20}
+  dcs: {ttl: 60, loop_wait: 2, retry_timeout: 20}
   initdb: [{encoding: UTF8}, {locale: C}]
   pg_hba: ["host all all 127.0.0.1/32 md5", "local all all trust"]
 postgresql:

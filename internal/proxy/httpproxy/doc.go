@@ -17,10 +17,11 @@
 //
 // # Members that fail
 //
-// A member that cannot be dialed, or whose connection breaks, gets no requests for
-// Options.FailureWait unless all are in this state, and the search for members is repeated soon. A
-// request that certainly was not carried out (no connection, or a read) is sent to the next member;
-// a write whose connection broke after it was sent gets 502, since it may have been carried out.
+// A member that cannot be dialed, whose connection breaks, or that responds 500 or 503 to a write,
+// gets no requests for Options.FailureWait unless all are in this state, and the search for members
+// is repeated soon. A request that certainly was not carried out (no connection, or a read) is sent
+// to the next member; a write whose connection broke after it was sent gets 502, since it may have
+// been carried out.
 //
 // Invariants: only the first bodyHeldBytes of a request's body are held in memory; the rest, and
 // responses, are read as fast as the other side reads them; a long poll that waits holds no

@@ -3,6 +3,7 @@ package httpproxy
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -23,6 +24,7 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 		c.Close()
 		return f.broken(c, err, f.rest != nil)
 	}
+	excluded := f.checkStatus(c, resp)
 	header := f.w.Header()
 	for name, values := range resp.Header {
 		if !hopByHop[name] {
@@ -34,7 +36,7 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 	}
 	f.w.WriteHeader(resp.StatusCode)
 	err = f.copyBody(resp)
-	if err != nil || resp.Close || f.rest != nil || from.Buffered() > 0 {
+	if err != nil || excluded || resp.Close || f.rest != nil || from.Buffered() > 0 {
 		c.Close()
 	} else {
 		c.e.idle.put(c)
@@ -44,6 +46,17 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 		panic(http.ErrAbortHandler)
 	}
 	return false
+}
+
+// checkStatus excludes a member that could not carry out a write, and reports whether it did: one
+// that has just been removed, or that has lost its leader, would fail the next write as well. There
+// is no leaderCheck: the cause may last, such as a full store.
+func (f *forwarded) checkStatus(c *conn, resp *http.Response) (excluded bool) {
+	excluded = !f.isSafe() && (resp.StatusCode == http.StatusInternalServerError || resp.StatusCode == http.StatusServiceUnavailable)
+	if excluded {
+		f.p.members.exclude(c.e, fmt.Errorf("it responded %s to %s", resp.Status, f.r.Method))
+	}
+	return excluded
 }
 
 // readResponse reads the head of the response, after informational ones.
