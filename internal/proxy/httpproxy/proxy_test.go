@@ -25,7 +25,7 @@ func TestMemberThatFailsWrites(t *testing.T) {
 		var urls []string
 		for _, status := range []int{c.status, http.StatusOK} {
 			member := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-			defer member.Close()
+			t.Cleanup(member.Close)
 			urls = append(urls, member.URL)
 		}
 		p := New(Options{Find: func(context.Context) ([]string, error) { return urls, nil }, FailureWait: time.Hour})
@@ -42,7 +42,7 @@ func TestMemberThatFailsWrites(t *testing.T) {
 			t.Errorf("%s with status %d: %d requests failed, want %d", c.method, c.status, failed, c.want)
 		}
 		for _, e := range p.members.all() {
-			e.idle.close()
+			t.Cleanup(e.idle.close)
 		}
 	}
 }
