@@ -36,9 +36,9 @@ func serve(t *testing.T, o Options, windowBytes uint32) *rawClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	go func() {
 		nc, err := l.Accept()
+		_ = l.Close() // not before: a connection that waits to be accepted would be reset
 		if err != nil {
 			return
 		}
@@ -49,6 +49,7 @@ func serve(t *testing.T, o Options, windowBytes uint32) *rawClient {
 	}()
 	nc, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
+		_ = l.Close()
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
