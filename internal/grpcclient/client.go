@@ -45,6 +45,9 @@ const (
 	repeatMax    = 200                    // in total longer than an election
 	confirmMax   = 10 * time.Second
 	writeTimeout = 10 * time.Second // of one write to a member
+	// avoidedFor is how long a member that could not serve a write is used only if no other has a
+	// connection. A member that was removed from the cluster ends within that time.
+	avoidedFor = time.Second
 )
 
 // Client makes calls.
@@ -68,6 +71,7 @@ type member struct {
 	dialing bool
 	failed  time.Time // of the last attempt
 	err     error
+	avoided time.Time // until when
 }
 
 // New returns a client, which connects when calls are made.
@@ -183,7 +187,7 @@ func (c *Client) do(ctx context.Context, method string, message []byte) (*call, 
 				return nil, err
 			}
 		}
-		call, err := c.once(ctx, method, message)
+		call, err := c.once(ctx, method, message, safe)
 		if err == nil {
 			return call, nil
 		}
@@ -201,8 +205,10 @@ func (c *Client) do(ctx context.Context, method string, message []byte) (*call, 
 	}
 }
 
-// once makes a call to one member.
-func (c *Client) once(ctx context.Context, method string, message []byte) (*call, *Error) {
+// once makes a call to one member. If that could not serve a call that is not safe, such as a write
+// for want of a leader, the next one goes to another member: one that has been removed from the
+// cluster would fail it as well.
+func (c *Client) once(ctx context.Context, method string, message []byte, safe bool) (*call, *Error) {
 	conn, err := c.pick(ctx)
 	if err != nil {
 		return nil, err
@@ -219,9 +225,23 @@ func (c *Client) once(ctx context.Context, method string, message []byte) (*call
 		<-call.done
 	}
 	if call.err != nil {
+		if !safe && call.err.status.Code() == codes.Unavailable {
+			c.avoid(conn)
+		}
 		return call, call.err
 	}
 	return call, nil
+}
+
+// avoid makes the next calls prefer other members than that of a connection.
+func (c *Client) avoid(conn *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.members {
+		if m.conn == conn {
+			m.avoided = time.Now().Add(avoidedFor)
+		}
+	}
 }
 
 // confirm returns when the cluster has a leader, if a connection has broken since the last time.
@@ -282,6 +302,7 @@ func (c *Client) choose() (found *conn, changed chan struct{}, err *Error) {
 	}
 	c.turn++
 	waiting := false
+	var avoided *conn
 	var last error
 	for i := range list {
 		endpoint := list[(c.turn+i)%len(list)]
@@ -291,6 +312,10 @@ func (c *Client) choose() (found *conn, changed chan struct{}, err *Error) {
 			c.members[endpoint] = m
 		}
 		switch {
+		case m.conn != nil && !m.avoided.IsZero() && time.Now().Before(m.avoided):
+			if avoided == nil {
+				avoided = m.conn
+			}
 		case m.conn != nil:
 			if found == nil {
 				found = m.conn
@@ -310,6 +335,8 @@ func (c *Client) choose() (found *conn, changed chan struct{}, err *Error) {
 	switch {
 	case found != nil:
 		return found, nil, nil
+	case avoided != nil:
+		return avoided, nil, nil
 	case waiting:
 		return nil, c.changed, nil
 	case last == nil:

@@ -295,3 +295,30 @@ func FuzzFrames(f *testing.F) {
 func newPair(key string, value []byte) *mvccpb.KeyValue {
 	return &mvccpb.KeyValue{Key: []byte(key), Value: value}
 }
+
+// TestMemberThatFailsWritesIsAvoided: a member that responds Unavailable to a write gets no further
+// calls while another one has a connection, so that one fault fails one write.
+func TestMemberThatFailsWritesIsAvoided(t *testing.T) {
+	read := func(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error) { return &pb.RangeResponse{}, nil }
+	good := &kv{put: echo, read: read}
+	bad := &kv{read: read, put: func(context.Context, *pb.PutRequest) (*pb.PutResponse, error) {
+		return nil, status.Error(codes.Unavailable, "etcdserver: request timed out, possibly due to previous leader failure")
+	}}
+	first, _ := serve(t, good)
+	second, _ := serve(t, bad)
+	c := newClient(t, Options{}, first, second)
+	for good.calls.Load() == 0 || bad.calls.Load() == 0 { // until both have a connection
+		if _, err := c.Range(t.Context(), &pb.RangeRequest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := 0
+	for range 8 {
+		if _, err := c.Put(t.Context(), &pb.PutRequest{}); err != nil {
+			failed++
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d writes failed, want 1", failed)
+	}
+}

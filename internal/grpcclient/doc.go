@@ -12,7 +12,7 @@
 //
 // Calls use the members with a connection in turn. A member that cannot be dialed is tried again
 // after a pause; calls wait for a connection until their deadline, or until every member has
-// failed.
+// failed. A member that responded Unavailable to a call that is not safe is avoided for a second.
 //
 // # Faults
 //

@@ -47,7 +47,7 @@ func TestFaults(t *testing.T) {
 		must(t, err)
 		must(t, m.AwaitHealthy(t.Context()))
 	})
-	fault(removal, func() {
+	fault("remove a member", func() {
 		_, err := f.Remove(t.Context(), f.Members()[0])
 		must(t, err)
 	})
@@ -126,19 +126,6 @@ func (l *load) httpClient() *http.Client {
 
 // requestsBetween is how many requests of each client succeed after a fault before the next one.
 const requestsBetween = 5
-
-// removal is the fault that a member is removed from the cluster.
-const removal = "remove a member"
-
-// failuresMax is how many requests of a client may fail after a fault. A removed member that led is
-// two faults: first it is no longer the leader, and some milliseconds later it ends. A request that
-// it gets between the two fails as well.
-func failuresMax(fault string) int {
-	if fault == removal {
-		return 2
-	}
-	return 1
-}
 
 // pace is the time between two requests of a client.
 const pace = 5 * time.Millisecond
@@ -232,7 +219,7 @@ func (l *load) end(revision int64) {
 	l.watching.Wait()
 	for name, byFault := range l.failed {
 		for at, errs := range byFault {
-			if len(errs) > failuresMax(l.faults[at]) || at == 0 {
+			if len(errs) > 1 || at == 0 {
 				l.t.Errorf("%s: %s: %d failures after %s: %v", l.p.kind, name, len(errs), l.faults[at], errs)
 			}
 		}
