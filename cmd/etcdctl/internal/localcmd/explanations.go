@@ -70,7 +70,7 @@ var explanations = []explanation{
 	{"", "etcdserver: role name not found", "There is no role of that name.", "See `etcdctl role list`."},
 	{"", "etcdserver: role name is empty", "A role needs a name.", "Name the role."},
 	{"", "etcdserver: permission not given", "The request names no permission.", "Name the type and the keys: `etcdctl help role grant-permission`."},
-	{"", "etcdserver: role is not granted to the user", "The user does not have the role that is to be revoked.", "See `etcdctl user get USER`."},
+	{"", "etcdserver: role is not granted to the user", "The user does not have the role, so that it cannot be revoked.", "See `etcdctl user get USER`."},
 	{"", "etcdserver: permission is not granted to the role", "The role does not have exactly this permission.", "See `etcdctl role get ROLE`, and name the same range: with --prefix or --from-key if it was granted so."},
 	{"", "etcdserver: authentication is not enabled", "The request has a user, and the cluster has no authentication.", "Leave --user out, or run `etcdctl auth enable`."},
 	{"", "etcdserver: invalid auth token", "The token has expired, or another cluster issued it.", "Log in again; clients with user and password do it by themselves."},
