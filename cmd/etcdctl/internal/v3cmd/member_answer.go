@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"cairn/cmd/etcdctl/internal/cli"
 )
@@ -20,16 +21,27 @@ const learnerTenths = 9
 
 // statusOf returns the status of a member that answers with its own ID at one of its client URLs,
 // or nil.
-func statusOf(s *cli.Session, c *clientv3.Client, m *etcdserverpb.Member) *clientv3.StatusResponse {
+func statusOf(s *cli.Session, c *clientv3.Client, m *etcdserverpb.Member) *etcdserverpb.StatusResponse {
 	for _, u := range m.ClientURLs {
 		ctx, cancel := context.WithTimeout(s.Context, value(s.Flags.GetDuration("dial-timeout")))
-		resp, err := c.Status(ctx, u)
+		resp, err := statusNow(ctx, c, u)
 		cancel()
-		if err == nil && resp.Header.GetMemberId() == m.ID {
+		if err == nil && resp.GetHeader().GetMemberId() == m.ID {
 			return resp
 		}
 	}
 	return nil
+}
+
+// statusNow returns the status of the member at a client URL, or an error as soon as a connection
+// to it fails. Client.Status instead tries to connect until ctx ends.
+func statusNow(ctx context.Context, c *clientv3.Client, url string) (*etcdserverpb.StatusResponse, error) {
+	conn, err := c.Dial(url)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return etcdserverpb.NewMaintenanceClient(conn).Status(ctx, &etcdserverpb.StatusRequest{}, grpc.WaitForReady(false))
 }
 
 // learnerAnswers returns nil if a learner answers in the cluster, with nearly all entries of the
