@@ -170,10 +170,17 @@ func (t *eventWriter) deliver(deliveries []watch.Delivery) (more bool) {
 			if e.First != nil {
 				e = e.First
 			}
-			if e == t.last || t.hidden(e) {
+			if e == t.last {
 				continue
 			}
-			if t.last = e; !t.write(e) || !t.stream {
+			sent, err := t.write(e)
+			if err != nil {
+				return false
+			}
+			if !sent {
+				continue
+			}
+			if t.last = e; !t.stream {
 				return false
 			}
 		}
@@ -182,40 +189,70 @@ func (t *eventWriter) deliver(deliveries []watch.Delivery) (more bool) {
 }
 
 // hidden reports whether an event is of a key that is invisible in v2, because v2 shows a directory
-// of that path. Only v3 writes such keys. The tree is read as it is now: if it has changed since
-// the key was written, the client may get the event of a key that is hidden by now, or miss that of
-// one that is visible by now, as if it had watched a moment earlier or later.
-func (t *eventWriter) hidden(e *watch.Event) bool {
+// of that path. Only v3 writes such keys. The tree is read as it is when the event is first
+// delivered: if it has changed since the key was written, the client may get the event of a key
+// that is hidden by now, or miss that of one that is visible by now, as if it had watched a moment
+// earlier or later.
+func (h *Handler) hidden(e *watch.Event) bool {
 	if e.Dir || e.Action != kv.ActionNone {
 		return false
 	}
-	hides, err := v2tree.Hides(t.h.b.Read(), e.Key)
+	hides, err := v2tree.Hides(h.b.Read(), e.Key)
 	return err == nil && hides // the same error fails the client's next request
 }
 
-// write sends an event, and reports whether the client accepted it. The one event of a long poll is
-// sent with the end of the response, in one system call: thousands of polls may get it at once.
-func (t *eventWriter) write(e *watch.Event) bool {
+// write sends an event unless it is hidden. An error means that the client did not accept it.
+func (t *eventWriter) write(e *watch.Event) (sent bool, err error) {
+	if lasting(e) {
+		if text := e.Wire(watch.WireV2, t.h.appendLasting); len(text) > 0 {
+			return true, t.send(text)
+		}
+		return false, nil
+	}
+	if t.h.hidden(e) {
+		return false, nil
+	}
 	buf := bodies.Get().(*[]byte)
 	now := t.h.b.Now()
 	*buf = appendChange((*buf)[:0], e, t.h.wallAt(now), now)
-	defer func() {
-		if cap(*buf) <= bodyKeptBytes {
-			bodies.Put(buf)
-		}
-	}()
+	err = t.send(*buf)
+	if cap(*buf) <= bodyKeptBytes {
+		bodies.Put(buf)
+	}
+	return true, err
+}
+
+// lasting reports whether an event's text does not depend on when it is sent, and is short enough
+// to be cached, so that thousands of watchers of the event share the text. It depends on the time
+// if it has a TTL.
+func lasting(e *watch.Event) bool {
+	return e.Record.Deadline == 0 && e.Prev.Deadline == 0 &&
+		len(e.Record.Value)+len(e.Prev.Value)+2*len(e.Key) < watch.WireBytesMax
+}
+
+// appendLasting appends the text of a lasting event, and nothing if it is hidden.
+func (h *Handler) appendLasting(dst []byte, e *watch.Event) []byte {
+	if h.hidden(e) {
+		return dst
+	}
+	return appendChange(dst, e, time.Time{}, 0)
+}
+
+// send sends the text of an event. The one event of a long poll is sent with the end of the
+// response, in one system call: thousands of polls may get it at once.
+func (t *eventWriter) send(text []byte) error {
 	if !t.stream {
-		_, err := t.to.Write(*buf)
-		return err == nil
+		_, err := t.to.Write(text)
+		return err
 	}
 	// Not every connection has deadlines; on HTTP/1 they must be cleared for the next request.
 	_ = t.w.SetWriteDeadline(time.Now().Add(watchWriteTimeout))
-	_, err := t.to.Write(*buf)
+	_, err := t.to.Write(text)
 	if err == nil {
 		err = t.w.Flush()
 	}
 	_ = t.w.SetWriteDeadline(time.Time{})
-	return err == nil
+	return err
 }
 
 // appendChange appends an event in the form of its command's response. wall and now are the same

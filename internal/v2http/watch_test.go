@@ -285,3 +285,53 @@ func TestWatchedNames(t *testing.T) {
 		}
 	}
 }
+
+// countedReads counts the reads of a tree.
+type countedReads struct {
+	hubTree
+	n int
+}
+
+// Read implements Backend.
+func (s *countedReads) Read() mvcc.Reading {
+	s.n++
+	return s.hubTree.Read()
+}
+
+// TestEventIsEncodedOnce delivers events to a hundred streams: the tree is read, and the text is
+// made, for the first of them. If there were one read for each, thousands of streams would take a
+// processor for each write of others.
+func TestEventIsEncodedOnce(t *testing.T) {
+	s := &countedReads{hubTree: newHubTree(t, still)}
+	h := New(Options{Backend: s, Hub: s.hub})
+	if _, err := s.ProposeV2(t.Context(), &v2tree.Command{Kind: v2tree.KindSet, Path: []byte("/d/k")}); err != nil {
+		t.Fatal(err)
+	}
+	s.v3(t, func(w *mvcc.Writer) error {
+		_, err := w.Put(&mvcc.PutOp{Key: []byte("/d"), Value: []byte("v")})
+		return err
+	})
+	for name, c := range map[string]struct {
+		key  string
+		want string
+	}{
+		"shown": {"/k", `{"action":"set","node":{"key":"/k","value":"v","modifiedIndex":2,"createdIndex":2}}` + "\n"},
+		// v2 shows a directory of this path
+		"hidden": {"/d", ""},
+	} {
+		e := &watch.Event{Event: kv.Event{Type: kv.EventPut, Key: []byte(c.key), Record: kv.Record{
+			Value: []byte("v"), CreateRevision: 2, Mod: kv.Revision{Main: 2}, Version: 1,
+		}}}
+		s.n = 0
+		for range 100 {
+			w := httptest.NewRecorder()
+			writer := eventWriter{h: h, w: http.NewResponseController(w), to: w, stream: true}
+			if !writer.deliver([]watch.Delivery{{Events: []*watch.Event{e}}}) || w.Body.String() != c.want {
+				t.Fatalf("%s: sent %q, want %q", name, w.Body, c.want)
+			}
+		}
+		if s.n != 1 {
+			t.Errorf("%s: the tree was read %d times, want once", name, s.n)
+		}
+	}
+}

@@ -58,9 +58,9 @@ func (r *watchResponse) AppendWire(dst []byte) ([]byte, error) {
 	}
 	for _, e := range r.events {
 		if r.prevKV {
-			dst = append(dst, e.Wire(1, eventWithPrev)...)
+			dst = append(dst, e.Wire(watch.WireV3WithPrev, eventWithPrev)...)
 		} else {
-			dst = append(dst, e.Wire(0, eventAlone)...)
+			dst = append(dst, e.Wire(watch.WireV3, eventAlone)...)
 		}
 	}
 	return dst, nil
