@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"cairn/internal/membership"
+	"cairn/test/process"
 )
 
 // Hosts are the machines that members run on, instead of this machine's loopback device.
@@ -49,9 +50,6 @@ type Config struct {
 	// Hosts may be nil.
 	Hosts Hosts
 }
-
-// token keeps members of other tests' clusters out.
-const token = "fleet"
 
 // Fleet is a cluster of processes.
 type Fleet struct {
@@ -124,7 +122,7 @@ func (f *Fleet) Bootstrap(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		m.id.Store(membership.MemberID([]string{m.PeerURL()}, token))
+		m.id.Store(membership.MemberID([]string{m.PeerURL()}, process.FleetToken))
 		founders[i] = m
 	}
 	f.join(founders...)

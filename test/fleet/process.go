@@ -144,7 +144,7 @@ func (m *Member) Start() error {
 		"--name", m.Name, "--data-dir", m.DataDir(),
 		"--listen-client-urls", m.ClientURL(), "--advertise-client-urls", m.ClientURL(),
 		"--listen-peer-urls", "http://" + m.listen, "--initial-advertise-peer-urls", m.PeerURL(),
-		"--initial-cluster", m.bootstrap.cluster, "--initial-cluster-state", m.bootstrap.state, "--initial-cluster-token", token,
+		"--initial-cluster", m.bootstrap.cluster, "--initial-cluster-state", m.bootstrap.state, "--initial-cluster-token", process.FleetToken,
 	}, m.f.cfg.Flags...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = m.dir, log, log
 	var proc *process.Process

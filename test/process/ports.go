@@ -50,8 +50,11 @@ func FreePorts(ip string, n int) (first int, err error) {
 	if len(given.addresses) > portCount/4 {
 		clear(given.addresses)
 	}
-	for range 1000 {
+	for range 20000 {
 		first = firstPort + rand.IntN(portCount-n)
+		if shortIDs && n == 1 && !hasShortID(ip, fmt.Sprintf("%s:%d", ip, first)) {
+			continue
+		}
 		if err = ports.take(ip, first, n); err == nil {
 			return first, nil
 		}

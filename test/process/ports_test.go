@@ -6,6 +6,8 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+
+	"cairn/internal/membership"
 )
 
 // TestFreeAddress: the address can be used, and is not chosen again meanwhile.
@@ -62,5 +64,25 @@ func TestReserve(t *testing.T) {
 	one.file.Close()
 	if err := other.reserve(firstPort); err != nil {
 		t.Errorf("a port whose process has ended: %v", err)
+	}
+}
+
+// TestShortIDs: the addresses for short IDs give them, by membership's own function.
+func TestShortIDs(t *testing.T) {
+	for _, c := range []struct{ ip, token string }{{"127.0.0.1", "etcd-cluster"}, {"127.1.2.3", FleetToken}} {
+		short := 0
+		for port := firstPort; port < firstPort+portCount; port++ {
+			address := fmt.Sprintf("%s:%d", c.ip, port)
+			want := membership.MemberID([]string{"http://" + address}, c.token) < 1<<60
+			if got := hasShortID(c.ip, address); got != want {
+				t.Fatalf("%s has a short ID: %t, want %t", address, got, want)
+			}
+			if want {
+				short++
+			}
+		}
+		if short < portCount/20 {
+			t.Errorf("%d ports of %s give short IDs, want about 1 in 16 of %d", short, c.ip, portCount)
+		}
 	}
 }
