@@ -101,11 +101,14 @@ func callerOf(pc uintptr) string {
 	return filepath.Base(dir) + "/" + file + ":" + strconv.Itoa(frame.Line)
 }
 
-// onlyAttrs removes the fields that Handle writes itself, and formats durations as texts, 100ms,
-// where slog would write nanoseconds.
+// onlyAttrs removes the fields that Handle writes itself, formats durations as texts, 100ms, where
+// slog would write nanoseconds, and times in UTC, as ts.
 func onlyAttrs(groups []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
+	switch a.Value.Kind() {
+	case slog.KindDuration:
 		return slog.String(a.Key, a.Value.String())
+	case slog.KindTime:
+		return slog.Time(a.Key, a.Value.Time().UTC())
 	}
 	if len(groups) == 0 && (a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
 		return slog.Attr{}
