@@ -188,12 +188,14 @@ func (s *side) run(line string) said {
 var (
 	clientLog = regexp.MustCompile(`(?m)^\{"level":.*\n`)               // Debian's client logs each failed attempt
 	ids       = regexp.MustCompile(`\b[0-9a-f]{13,16}\b|\b\d{16,20}\b`) // of leases and members, hexadecimal and decimal
+	padded    = regexp.MustCompile(`(?m)^Member {2,}`)                  // before an ID below 2^60, which the sides may not share
 	changing  = regexp.MustCompile(`[0-9.]+(ms|µs)|remaining\(\d+s\)|"(ttl|TTL)" ?: ?[1-9]\d*|"[rR]aft(Applied)?Index" ?: ?\d+|"(dbSize|DBSize|dbSizeInUse|CancelReason)" ?: ?("",?|\d+)|, \d+ kB, | \d+, \d+, $`)
 )
 
 // normal replaces the parts of a text that differ from run to run.
 func (s *side) normal(text string) string {
 	text = clientLog.ReplaceAllString(text, "")
+	text = padded.ReplaceAllString(text, "Member ")
 	text = ids.ReplaceAllStringFunc(text, func(id string) string {
 		if s.names[id] == "" {
 			s.names[id] = fmt.Sprintf("<id %d>", len(s.names)+1)
