@@ -63,6 +63,11 @@ func (t *tool) importDir(path, walDir string, v2 bool, to backup.Target) error {
 }
 
 func (t *tool) readDir(path, walDir string, v2 bool, to backup.Target) (found backup.Imported, err error) {
+	release, err := to.Reserve(datadir.Import)
+	if err != nil {
+		return found, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	show, hide := t.progress("importing")
 	defer hide()
 	if !v2 && hasDatabase(path) {
@@ -111,23 +116,33 @@ func (t *tool) importFile(path string, to backup.Target, check bool) error {
 	} else if cairns {
 		return fmt.Errorf("%s: is a snapshot of cairn, not of etcd: make a data directory of it with `etcdutl snapshot restore`", path)
 	}
-	f, err := whenFree(t, func() (*etcdfile.File, error) { return etcdfile.Open(path, check) })
-	if errors.Is(err, etcdfile.ErrNoV3) {
-		return fmt.Errorf("%w: import the whole directory of the backup or of the member: its v2 keys are in the log", err)
-	}
+	found, err := t.readFile(path, to, check)
 	if err != nil {
-		return err
-	}
-	show, hide := t.progress("importing")
-	found, err := backup.Import(f, to, show)
-	hide()
-	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintf(t.out, "found in %s: %s\n", path, found.String()); err != nil {
 		return err
 	}
 	return t.restored(path, to)
+}
+
+func (t *tool) readFile(path string, to backup.Target, check bool) (found backup.Imported, err error) {
+	release, err := to.Reserve(datadir.Import)
+	if err != nil {
+		return found, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	f, err := whenFree(t, func() (*etcdfile.File, error) { return etcdfile.Open(path, check) })
+	if errors.Is(err, etcdfile.ErrNoV3) {
+		return found, fmt.Errorf("%w: import the whole directory of the backup or of the member: its v2 keys are in the log", err)
+	}
+	if err != nil {
+		return found, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	show, hide := t.progress("importing")
+	defer hide()
+	return backup.Import(f, to, show)
 }
 
 // exportFormats are the formats of an export.

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"cairn/internal/auth"
+	"cairn/internal/datadir"
 	"cairn/internal/etcdfile"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
@@ -71,7 +72,7 @@ func EmptyV3(d *etcdfile.DataDir) (empty bool, err error) {
 
 // importWith makes the data directory; replay applies requests that are not in the database.
 func importWith(f *etcdfile.File, t Target, progress Progress, replay func(*machine.Importer, *Imported) error) (found Imported, err error) {
-	err = t.make(func(scratch string) error {
+	err = t.make(datadir.Import, func(scratch string) error {
 		err := fillState(filepath.Join(scratch, "state"), func(state *storage.Store) error {
 			return importState(state, filepath.Join(scratch, "history"), f, t, progress, replay, &found)
 		})

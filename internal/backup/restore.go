@@ -26,54 +26,73 @@ type Target struct {
 
 	BumpRevision  int64 // see machine.Restoration
 	MarkCompacted bool
+
+	reserved *reservation // nil before Reserve
+}
+
+// reservation is a data directory that is marked as incomplete.
+type reservation struct {
+	dir      *datadir.Dir
+	complete bool
+}
+
+// Reserve creates the data directory and marks it as incomplete, so that no member bootstraps in it
+// if the process is killed. The functions that make a data directory reserve it themselves, if it
+// is not reserved yet; a caller that verifies its input first reserves it before. release closes
+// the directory, and removes everything again unless the directory is complete.
+func (t *Target) Reserve(op datadir.Operation) (release func() error, err error) {
+	if err := checkEmpty(t.Dir); err != nil {
+		return nil, err
+	}
+	dir, err := datadir.Reserve(t.Dir, op)
+	if err != nil {
+		return nil, err
+	}
+	r := &reservation{dir: dir}
+	t.reserved = r
+	return func() error {
+		if r.complete {
+			return dir.Close()
+		}
+		return dir.Discard()
+	}, nil
 }
 
 // Restore makes a member's data directory from a snapshot file. With check it verifies the SHA-256
 // first.
-func Restore(path string, check bool, t Target) (err error) {
-	f, err := Open(path, check)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return t.create(f.Stream, func(err error) error { return explain(path, err) })
+func Restore(path string, check bool, t Target) error {
+	return t.make(datadir.Restore, func(scratch string) (err error) {
+		f, err := Open(path, check)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		return t.fill(scratch, f.Stream, func(err error) error { return explain(path, err) })
+	})
 }
 
-// create makes the data directory from a stream.
-func (t *Target) create(in *snapshot.Stream, explain func(error) error) error {
-	return t.make(func(scratch string) error {
-		r := machine.Restoration{
-			Index: initialIndex, Term: initialTerm, Members: t.Members, BumpRevision: t.BumpRevision, MarkCompacted: t.MarkCompacted,
-		}
-		if err := makeState(filepath.Join(scratch, "state"), filepath.Join(scratch, "tables"), in, r); err != nil {
-			return explain(err)
-		}
-		return makeLog(filepath.Join(scratch, "log"))
-	})
+// fill makes the stores of the data directory from a stream.
+func (t *Target) fill(scratch string, in *snapshot.Stream, explain func(error) error) error {
+	r := machine.Restoration{
+		Index: initialIndex, Term: initialTerm, Members: t.Members, BumpRevision: t.BumpRevision, MarkCompacted: t.MarkCompacted,
+	}
+	if err := makeState(filepath.Join(scratch, "state"), filepath.Join(scratch, "tables"), in, r); err != nil {
+		return explain(err)
+	}
+	return makeLog(filepath.Join(scratch, "log"))
 }
 
 // make makes the data directory: fill makes the stores in the directory scratch. On an error
 // everything is removed again.
-func (t *Target) make(fill func(scratch string) error) (err error) {
-	if err := checkEmpty(t.Dir); err != nil {
-		return err
-	}
-	_, missing := os.Lstat(t.Dir)
-	dir, err := datadir.Open(t.Dir)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		err = errors.Join(err, dir.Close())
-		if err == nil {
-			return
+func (t *Target) make(op datadir.Operation, fill func(scratch string) error) (err error) {
+	if t.reserved == nil {
+		release, failed := t.Reserve(op)
+		if failed != nil {
+			return failed
 		}
-		made := dir.MemberDir()
-		if missing != nil {
-			made = t.Dir
-		}
-		err = errors.Join(err, os.RemoveAll(made))
-	}()
+		defer func() { err = errors.Join(err, release()) }()
+	}
+	dir := t.reserved.dir
 	scratch, err := dir.NewStores()
 	if err != nil {
 		return err
@@ -81,7 +100,11 @@ func (t *Target) make(fill func(scratch string) error) (err error) {
 	if err := fill(scratch); err != nil {
 		return err
 	}
-	return dir.Create(t.Identity)
+	if err := dir.Create(t.Identity); err != nil {
+		return err
+	}
+	t.reserved.complete = true
+	return nil
 }
 
 // checkEmpty returns an error unless path is absent or an empty directory.
@@ -92,10 +115,13 @@ func checkEmpty(path string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("data-dir %q not empty or could not be read: %w", path, err)
-	case len(entries) > 0:
-		return fmt.Errorf("data-dir %q not empty or could not be read: it has %s in it; give a directory that does not exist yet", path, entries[0].Name())
+	case len(entries) == 0:
+		return nil
 	}
-	return nil
+	if _, err := datadir.Inspect(path); errors.As(err, new(*datadir.IncompleteError)) || errors.As(err, new(*datadir.InUseError)) {
+		return err
+	}
+	return fmt.Errorf("data-dir %q not empty or could not be read: it has %s in it; give a directory that does not exist yet", path, entries[0].Name())
 }
 
 func makeState(dir, scratch string, in *snapshot.Stream, r machine.Restoration) error {

@@ -113,9 +113,11 @@ func FromDir(ctx context.Context, source string, t Target) (err error) {
 	if id == nil {
 		return fmt.Errorf("data directory %s: it was never used by a member: give the --data-dir of one", source)
 	}
-	if err := checkEmpty(t.Dir); err != nil {
+	release, err := t.Reserve(datadir.Backup)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	t.Identity.Name = id.Name
 	s, err := openCopy(source, filepath.Dir(filepath.Clean(t.Dir)))
 	if inUse := new(datadir.InUseError); errors.As(err, &inUse) {
@@ -201,5 +203,7 @@ func (t *Target) createFrom(r io.Reader) error {
 		return err
 	}
 	defer in.Close()
-	return t.create(in, func(err error) error { return err })
+	return t.make(datadir.Backup, func(scratch string) error {
+		return t.fill(scratch, in, func(err error) error { return err })
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/auth"
+	"cairn/internal/datadir"
 	"cairn/internal/etcdfile"
 	"cairn/internal/kv"
 	"cairn/internal/machine"
@@ -36,7 +37,7 @@ type v2Importer struct {
 // ImportV2 makes a member's data directory from the v2 keys of a data directory of etcd, or of a
 // backup by `etcdctl backup`: the nodes with their indexes and TTLs, users and roles.
 func ImportV2(d *etcdfile.V2Dir, t Target, progress Progress) (found Imported, err error) {
-	err = t.make(func(scratch string) error {
+	err = t.make(datadir.Import, func(scratch string) error {
 		err := fillState(filepath.Join(scratch, "state"), func(state *storage.Store) error {
 			return importV2State(state, d, t, progress, &found)
 		})

@@ -6,7 +6,8 @@
 //
 // Invariants: nothing is written to a directory that is refused; at most one process has a
 // directory open (TestSecondProcess); FORMAT is either missing or complete, and never changes
-// (TestLife, TestRemnants); the stores of a member are durable before FORMAT exists.
+// (TestLife, TestRemnants); the stores of a member are durable before FORMAT exists; a directory in
+// which an import was interrupted is never taken for an empty one (TestInterruptedReservation).
 //
 // Concurrency: Inspect may be called at any time. A Dir is used by one goroutine at a time.
 package datadir
@@ -29,8 +30,10 @@ type Dir struct {
 	lock  *os.File // nil on a file system other than the operating system's
 	id    *Identity
 	loose os.FileMode
-	// directories that got an entry when Open created missing ones; Create syncs them
-	grown []string
+	// directories that got an entry when Open created missing ones, from the deepest one on; Create
+	// syncs them
+	grown    []string
+	reserved bool // INCOMPLETE exists
 }
 
 // Open creates the directory if it is missing, locks it and inspects it. Its errors name the fault
@@ -188,7 +191,7 @@ func (d *Dir) placeStores() error {
 // has a member.
 func (d *Dir) Create(id Identity) error {
 	if d.id != nil {
-		return fmt.Errorf("data directory %s: holds member %x already", d.path, d.id.MemberID)
+		return d.holdsMember()
 	}
 	text := id.encode()
 	whole, err := decode(text)
@@ -202,22 +205,37 @@ func (d *Dir) Create(id Identity) error {
 	return d.placeStores()
 }
 
+func (d *Dir) holdsMember() error {
+	return fmt.Errorf("data directory %s: holds member %x already", d.path, d.id.MemberID)
+}
+
 func (d *Dir) writeFormat(text []byte) error {
 	made := filepath.Join(d.MemberDir(), newFormat)
+	if d.reserved { // the rename removes the mark and completes the member in one step
+		made = filepath.Join(d.MemberDir(), incompleteName)
+	}
 	if err := d.files.WriteFile(made, text); err != nil {
 		return err
 	}
-	// Entries of directories are durable only after the directories have been synced: those of the
-	// stores, and of the directories that Open made, must be before FORMAT exists.
-	for _, dir := range append([]string{d.MemberDir(), d.path}, d.grown...) {
-		if err := d.files.SyncDir(dir); err != nil {
-			return err
-		}
+	if err := d.syncParents(); err != nil {
+		return err
 	}
 	if err := d.files.Rename(made, filepath.Join(d.MemberDir(), formatName)); err != nil {
 		return err
 	}
 	return d.files.SyncDir(d.MemberDir())
+}
+
+// syncParents syncs the directories that have entries of this one: entries are durable only after
+// their directories have been synced. Those of the stores, and of the directories that Open made,
+// must be durable before FORMAT exists.
+func (d *Dir) syncParents() error {
+	for _, dir := range append([]string{d.MemberDir(), d.path}, d.grown...) {
+		if err := d.files.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close releases the lock. It does not remove the lock file: otherwise two processes could lock two

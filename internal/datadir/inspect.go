@@ -26,7 +26,7 @@ const (
 func Inspect(path string) (*Identity, error) {
 	id, err := inspect(osFiles{}, path)
 	if err != nil {
-		return nil, err
+		return nil, explainIncomplete(path, err)
 	}
 	if err := checkWritable(path); err != nil {
 		return nil, err
@@ -53,6 +53,9 @@ func inspect(files Files, path string) (*Identity, error) {
 	}
 	if slices.Contains(entries, formatName) {
 		return readFormat(files, path)
+	}
+	if slices.Contains(entries, incompleteName) {
+		return nil, incomplete(files, path)
 	}
 	for _, e := range entries {
 		if e != lockName && e != newStores && !strings.HasPrefix(e, formatName+".") {
@@ -82,7 +85,12 @@ func entriesOfEtcd(files Files, path string, inMember []string) (found []string)
 // directory of cairn.
 func CheckNotCairns(path string) error {
 	files := osFiles{}
-	if ours, err := files.Exists(filepath.Join(path, memberName, formatName)); err != nil || !ours {
+	ours := false
+	for _, name := range []string{formatName, incompleteName} {
+		there, err := files.Exists(filepath.Join(path, memberName, name))
+		ours = ours || err == nil && there
+	}
+	if !ours {
 		return nil // etcd's, or none: the reader of etcd's files reports what is missing
 	}
 	if _, err := inspect(files, path); err != nil {
