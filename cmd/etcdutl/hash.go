@@ -76,6 +76,7 @@ func (t *tool) defrag() *cobra.Command {
 
 func (t *tool) migrate() *cobra.Command {
 	var dir, target string
+	var force bool
 	cmd := &cobra.Command{
 		Use: "migrate", Short: "Does nothing: the on-disk format is migrated when a member starts", Args: exactly(0),
 		RunE: func(*cobra.Command, []string) error {
@@ -85,6 +86,7 @@ func (t *tool) migrate() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&dir, "data-dir", "", "data directory; not changed")
 	cmd.Flags().StringVar(&target, "target-version", "", "version; not used")
+	cmd.Flags().BoolVar(&force, "force", false, "not used: nothing can fail")
 	return cmd
 }
 

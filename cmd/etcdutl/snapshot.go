@@ -70,6 +70,7 @@ func (t *tool) snapshotRestore() *cobra.Command {
 	flags.add(cmd.Flags())
 	cmd.Flags().BoolVar(&skipHash, "skip-hash-check", false, "ignore the snapshot's SHA-256 (required for a file copied from a data directory)")
 	cmd.Flags().Uint64Var(&flags.options.BumpRevision, "bump-revision", 0, "how much to increase the latest revision after restore")
+	cmd.Flags().Uint64("initial-memory-map-size", 0, "not used: cairn's store is not mapped into memory")
 	cmd.Flags().BoolVar(&flags.options.MarkCompacted, "mark-compacted", false,
 		"mark the latest revision after restore as the point of a compaction (required with --bump-revision)")
 	return cmd
