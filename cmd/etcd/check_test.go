@@ -12,7 +12,7 @@ import (
 // a start does, and binds and writes nothing.
 func TestConfigCheck(t *testing.T) {
 	dir := t.TempDir()
-	files := pki.NewAuthority(t, "ca").Issue(t, pki.Spec{}).Write(t, dir, "server")
+	files := pki.NewAuthority(t, "ca").Issue(t, pki.Spec{Hosts: []string{"a"}}).Write(t, dir, "server")
 	for _, c := range []struct {
 		args           []string
 		status         int
@@ -22,6 +22,11 @@ func TestConfigCheck(t *testing.T) {
 		{[]string{"--max-wals", "9"}, 0, "data-dir: \"default.etcd\"\n", "etcd: warning: --max-wals: setting has no effect (cairn truncates its log itself)"},
 		{[]string{"--bogus"}, 2, "", "etcd: unknown flag --bogus; see etcd --help"},
 		{[]string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://a:1", "--cert-file", files.Cert, "--key-file", files.Key}, 0, "cert-file: ", ""},
+		{
+			[]string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://b:1", "--cert-file", files.Cert, "--key-file", files.Key},
+			0, "cert-file: ", "etcd: warning: the certificate is not valid for an advertised host: clients that connect to it will reject the certificate (role=client file=" +
+				files.Cert + " host=b valid_for=a)",
+		},
 		{[]string{"--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://a:1", "--cert-file", files.Key, "--key-file", files.Key}, 1, "", "no certificate in it"},
 	} {
 		p := start(t, dir, nil, append([]string{"config", "check"}, c.args...)...)

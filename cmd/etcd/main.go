@@ -138,20 +138,6 @@ func run(ctx context.Context, args, environ []string, std streams, signals, hang
 	return exitOK
 }
 
-// checkConfig is `etcd config check`: it prints the effective configuration, after the warnings,
-// without starting anything. It reads the certificates, since they are part of it.
-func checkConfig(cfg *config.Config, std streams) int {
-	if _, err := loadSecurity(cfg, slog.New(slog.DiscardHandler)); err != nil {
-		return fail(std.err, cfg, err)
-	}
-	if _, err := readJWT(cfg.AuthToken); err != nil {
-		return fail(std.err, cfg, err)
-	}
-	warnings(std.err, cfg)
-	fmt.Fprint(std.out, cfg.EffectiveText())
-	return exitOK
-}
-
 func rotation(r *config.LogRotation) *logging.Rotation {
 	if r == nil {
 		return nil

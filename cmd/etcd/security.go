@@ -57,8 +57,9 @@ func loadSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
 		}
 		o := t.Options
 		o.Logger = logging.For(log, "tls")
+		o.AdvertisedHosts = cfg.AdvertiseClientURLs.SecureHosts()
 		if t == &cfg.PeerTLS {
-			o.ServerName = s.peerName
+			o.ServerName, o.AdvertisedHosts = s.peerName, cfg.InitialAdvertisePeerURLs.SecureHosts()
 		}
 		source, err := certs.New(o)
 		if err != nil {
@@ -183,6 +184,16 @@ func (s *security) expiries() (all []metrics.CertificateState) {
 	for _, source := range s.sources() {
 		for _, e := range source.Expiries() {
 			all = append(all, metrics.CertificateState{Role: e.Role, File: e.File, NotAfter: e.NotAfter})
+		}
+	}
+	return all
+}
+
+// revocationLists returns the revocation lists for metrics.
+func (s *security) revocationLists() (all []metrics.RevocationListState) {
+	for _, source := range s.sources() {
+		for _, e := range source.RevocationExpiries() {
+			all = append(all, metrics.RevocationListState{Role: e.Role, File: e.File, NextUpdate: e.NotAfter})
 		}
 	}
 	return all

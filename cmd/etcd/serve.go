@@ -72,7 +72,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reserva
 	if cfg.ExtensiveMetrics {
 		meters.MeasureCalls()
 	}
-	meters.ShowCertificates(secrets.expiries)
+	meters.ShowCertificates(secrets.expiries, secrets.revocationLists)
 	tracer, err := newTracer(ctx, cfg, log)
 	if err != nil {
 		return err

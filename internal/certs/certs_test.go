@@ -289,6 +289,7 @@ func TestBadFiles(t *testing.T) {
 	ca := pki.NewAuthority(t, "ca")
 	a, b := ca.Issue(t, pki.Spec{}).Write(t, dir, "a"), ca.Issue(t, pki.Spec{}).Write(t, dir, "b")
 	junk := pki.Write(t, filepath.Join(dir, "junk"), []byte("junk"))
+	empty := pki.Write(t, filepath.Join(dir, "empty"), []byte("\n"))
 	two := pki.Write(t, filepath.Join(dir, "two"), append(readAll(t, a.Key), readAll(t, b.Key)...))
 	for want, o := range map[string]Options{
 		"KeyFile and CertFile must both be present[key: , cert: x]":                          {CertFile: "x"},
@@ -300,6 +301,7 @@ func TestBadFiles(t *testing.T) {
 		"junk: no private key in it":                                                         {CertFile: a.Cert, KeyFile: junk},
 		a.Key + ": no certificate in it":                                                     {TrustedCAFile: a.Key},
 		"junk: revocation list 1 cannot be read":                                             {CRLFile: junk},
+		"empty: the file is empty: want a revocation list":                                   {CRLFile: empty},
 		"min version (TLS 1.3) is greater than max version (TLS 1.2)":                        {MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS12},
 		"cipher suites cannot be configured when only TLS1.3 is enabled":                     {MinVersion: tls.VersionTLS13, CipherSuites: []uint16{1}},
 		"ClientKeyFile and ClientCertFile must both be present or both absent: key: k, cert": {ClientKeyFile: "k"},
@@ -335,8 +337,8 @@ func TestExpiry(t *testing.T) {
 	}{{0, ""}, {11, "28 days"}, {1, ""}, {22, "5 days"}, {5, "23h"}, {0, ""}, {1, "expired"}, {1, ""}} {
 		now = now.AddDate(0, 0, step.days)
 		log.Reset()
-		s.warnOfExpiry()
-		s.warnOfExpiry()
+		s.WarnOfExpiry()
+		s.WarnOfExpiry()
 		if got := log.String(); step.want == "" && got != "" || step.want != "" && (strings.Count(got, "\n") != 1 || !strings.Contains(got, step.want)) {
 			t.Errorf("after %d more days %q, want %q", step.days, got, step.want)
 		}
@@ -422,7 +424,7 @@ func FuzzFiles(f *testing.F) {
 		if err == nil && errKeys == nil {
 			_, _ = pairUp(certificates, keys)
 		}
-		_, _ = parseRevoked(crl)
+		_, _ = parseRevocationLists(crl)
 	})
 }
 

@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,8 +24,10 @@ type material struct {
 	serverCerts []tls.Certificate // of CertFile, for a server; empty without one
 	clientCert  *tls.Certificate  // for dialing; nil for none
 	roots       *x509.CertPool    // of TrustedCAFile; nil without one
-	revoked     map[string]bool   // by issuer and serial number
-	expiries    []Expiry
+	authorities []*x509.Certificate
+	lists       []*x509.RevocationList
+	revoked     map[string]bool // by issuer and serial number
+	expiries    []Expiry        // of certificates
 }
 
 // load reads all files.
@@ -39,7 +40,9 @@ func (o *Options) load() (*material, error) {
 		}
 		m.clientCert = &m.serverCerts[0]
 		for _, c := range m.serverCerts {
-			m.expiries = append(m.expiries, expiryOf(o.Role, o.CertFile, c.Leaf))
+			if err := m.addExpiries(o.Role, o.CertFile, c); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if o.ClientCertFile != "" {
@@ -53,25 +56,41 @@ func (o *Options) load() (*material, error) {
 				return nil, err
 			}
 		}
-		m.expiries = append(m.expiries, expiryOf(o.Role, o.ClientCertFile, m.clientCert.Leaf))
+		if err := m.addExpiries(o.Role, o.ClientCertFile, *m.clientCert); err != nil {
+			return nil, err
+		}
 	}
 	if o.TrustedCAFile != "" {
-		authorities, err := loadCertificates(o.TrustedCAFile)
-		if err != nil {
+		if m.authorities, err = loadCertificates(o.TrustedCAFile); err != nil {
 			return nil, err
 		}
 		m.roots = x509.NewCertPool()
-		for _, c := range authorities {
+		for _, c := range m.authorities {
 			m.roots.AddCert(c)
-			m.expiries = append(m.expiries, expiryOf(o.Role, o.TrustedCAFile, c))
+			m.expiries = append(m.expiries, expiryOf(o.Role, o.TrustedCAFile, c, kindAuthority))
 		}
 	}
 	if o.CRLFile != "" {
-		if m.revoked, err = loadRevoked(o.CRLFile); err != nil {
+		if m.lists, err = loadRevocationLists(o.CRLFile); err != nil {
 			return nil, err
 		}
+		m.revoked = revokedBy(m.lists)
 	}
 	return m, nil
+}
+
+// addExpiries adds the end of validity of a certificate and of the authorities that are sent with
+// it.
+func (m *material) addExpiries(role, file string, sent tls.Certificate) error {
+	m.expiries = append(m.expiries, expiryOf(role, file, sent.Leaf, kindLeaf))
+	for i, der := range sent.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("%s: certificate %d of the chain of %s: %w", file, i+2, sent.Leaf.Subject, err)
+		}
+		m.expiries = append(m.expiries, expiryOf(role, file, c, kindAuthority))
+	}
+	return nil
 }
 
 func readFile(path string) ([]byte, error) {
@@ -220,52 +239,3 @@ func samePublicKey(c *x509.Certificate, key crypto.Signer) bool {
 	public, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool })
 	return ok && public.Equal(c.PublicKey)
 }
-
-// loadRevoked reads revocation lists. As in etcd their signatures are not verified: a user who can
-// write the file can replace the certificates as well.
-func loadRevoked(path string) (map[string]bool, error) {
-	text, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	revoked, err := parseRevoked(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return revoked, nil
-}
-
-// parseRevoked reads one list as DER, or any number of them as PEM.
-func parseRevoked(text []byte) (map[string]bool, error) {
-	var lists [][]byte
-	if bytes.Contains(text, []byte("-----BEGIN")) {
-		for {
-			var block *pem.Block
-			if block, text = pem.Decode(text); block == nil {
-				break
-			}
-			if block.Type == "X509 CRL" {
-				lists = append(lists, block.Bytes)
-			}
-		}
-	} else {
-		lists = [][]byte{text}
-	}
-	if len(lists) == 0 {
-		return nil, errors.New("no revocation list in it: want DER, or PEM blocks BEGIN X509 CRL")
-	}
-	revoked := map[string]bool{}
-	for i, der := range lists {
-		list, err := x509.ParseRevocationList(der)
-		if err != nil {
-			return nil, fmt.Errorf("revocation list %d cannot be read: %w", i+1, err)
-		}
-		for _, e := range list.RevokedCertificateEntries {
-			revoked[revocationKey(list.RawIssuer, e.SerialNumber.Bytes())] = true
-		}
-	}
-	return revoked, nil
-}
-
-// revocationKey identifies a certificate: serial numbers are unique for an issuer only.
-func revocationKey(issuer, serial []byte) string { return string(issuer) + "\x00" + string(serial) }

@@ -94,6 +94,8 @@ func (s *Source) reloadLocked(sig signature) error {
 	s.now.Store(&state{material: m, signature: sig, server: s.opts.server(m)})
 	s.failed = signature{}
 	s.warnOfUsage(m)
+	s.warnOfHosts(m)
+	s.warnOfForeignLists(m)
 	if old != nil {
 		s.opts.Logger.Info("reloaded TLS files", "role", s.opts.Role, "files", s.Files())
 	}
@@ -120,13 +122,14 @@ func (s *Source) current() *state {
 // pollInterval is the interval of checks for changed files in the absence of handshakes.
 const pollInterval = time.Minute
 
-// Run checks the files and the certificates' expiry at intervals until ctx ends.
+// Run checks the files, and the expiry of certificates and revocation lists, at intervals until ctx
+// ends.
 func (s *Source) Run(ctx context.Context) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
 		s.current()
-		s.warnOfExpiry()
+		s.WarnOfExpiry()
 		select {
 		case <-ctx.Done():
 			return

@@ -1,8 +1,10 @@
 package certs
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"slices"
+	"strings"
 )
 
 // warnOfUsage logs certificates that the remote end will reject, since their extended key usage
@@ -30,4 +32,27 @@ func (s *Source) warnOfUsage(m *material) {
 // all.
 func hasUsage(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// warnOfHosts logs the advertised hosts for which no certificate is valid: clients and members
+// that connect there will reject it.
+func (s *Source) warnOfHosts(m *material) {
+	if s.opts.SelfSigned || len(m.serverCerts) == 0 {
+		return // a self-signed certificate is not verified
+	}
+	wanted := s.opts.AdvertisedHosts
+	if s.opts.ServerName != "" { // members verify this name instead
+		wanted = []string{s.opts.ServerName}
+	}
+	var names []string
+	for _, c := range m.serverCerts {
+		names = append(names, sans(c.Leaf))
+	}
+	for _, host := range wanted {
+		if slices.ContainsFunc(m.serverCerts, func(c tls.Certificate) bool { return c.Leaf.VerifyHostname(host) == nil }) {
+			continue
+		}
+		s.opts.Logger.Warn("the certificate is not valid for an advertised host: clients that connect to it will reject the certificate",
+			"role", s.opts.Role, "file", s.opts.CertFile, "host", host, "valid_for", strings.Join(names, ", "))
+	}
 }

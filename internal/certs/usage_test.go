@@ -59,3 +59,40 @@ func TestUsageWarnings(t *testing.T) {
 		t.Errorf("with --peer-client-cert-file: %s", &log)
 	}
 }
+
+// TestHostWarnings reads certificates that are not valid for the hosts that the server advertises.
+func TestHostWarnings(t *testing.T) {
+	dir, ca := t.TempDir(), pki.NewAuthority(t, "ca")
+	for _, c := range []struct {
+		hosts, advertised, serverName, want string // want: the hosts in the warnings
+	}{
+		{"127.0.0.1 n1.example", "127.0.0.1 n1.example", "", ""},
+		{"127.0.0.1", "n1.example 127.0.0.1 10.0.0.1", "", "n1.example 10.0.0.1"},
+		{"*.example", "n1.example", "", ""},
+		{"", "n1.example", "", "n1.example"},
+		{"example.com", "n1.other", "example.com", ""},
+		{"n1.example.com", "n1.example.com", "example.com", "example.com"},
+	} {
+		var log bytes.Buffer
+		files := ca.Issue(t, pki.Spec{CommonName: "member", Hosts: strings.Fields(c.hosts)}).Write(t, dir, "member")
+		o := Options{
+			Role: "peer", CertFile: files.Cert, KeyFile: files.Key, AdvertisedHosts: strings.Fields(c.advertised), ServerName: c.serverName,
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		}
+		mustNew(t, o)
+		var got []string
+		for line := range strings.Lines(log.String()) {
+			_, rest, _ := strings.Cut(line, "is not valid for an advertised host")
+			_, rest, _ = strings.Cut(rest, " host=")
+			host, _, _ := strings.Cut(rest, " ")
+			got = append(got, host)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%+v: the log has\n%s", c, &log)
+		}
+		log.Reset()
+		if o.SelfSigned = true; mustNew(t, o) != nil && log.Len() > 0 {
+			t.Errorf("%+v, not verified: %s", c, &log)
+		}
+	}
+}

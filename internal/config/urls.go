@@ -60,6 +60,16 @@ func (us URLs) String() string { return strings.Join(us.Strings(), ",") }
 // AnySecure reports whether one of the addresses uses TLS.
 func (us URLs) AnySecure() bool { return slices.ContainsFunc(us, URL.Secure) }
 
+// SecureHosts returns the hosts of the addresses that use TLS, without those of sockets.
+func (us URLs) SecureHosts() (hosts []string) {
+	for _, u := range us {
+		if host := u.host(); u.Secure() && host != "" && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
 // AllSecure reports whether all of the addresses use TLS.
 func (us URLs) AllSecure() bool {
 	return !slices.ContainsFunc(us, func(u URL) bool { return !u.Secure() })

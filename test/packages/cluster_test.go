@@ -224,6 +224,9 @@ func checkMetrics(t *testing.T, variable func(name string) string) {
 			t.Errorf("%s names no metric: %s", where, expr)
 		}
 		for _, name := range names {
+			if name == "cairn_crl_next_update_timestamp_seconds" {
+				continue // needs a revocation list: test/tls scrapes it
+			}
 			if !regexp.MustCompile(`(?m)^` + name + `[{ ]`).MatchString(served) {
 				t.Errorf("%s: no member serves %s", where, name)
 			}

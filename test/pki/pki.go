@@ -111,10 +111,16 @@ func (a *Authority) Intermediate(t testing.TB, name string) *Authority {
 	return &Authority{Cert: p.Cert, key: p.Key, next: 1000}
 }
 
-// Revoke returns a revocation list, in DER, with the certificates.
+// Revoke returns a revocation list, in DER, with the certificates. Another one is due in a year.
 func (a *Authority) Revoke(t testing.TB, certs ...*x509.Certificate) []byte {
 	t.Helper()
-	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().AddDate(1, 0, 0)}
+	return a.RevokeUntil(t, time.Now().AddDate(1, 0, 0), certs...)
+}
+
+// RevokeUntil is Revoke with the time at which another list is due.
+func (a *Authority) RevokeUntil(t testing.TB, next time.Time, certs ...*x509.Certificate) []byte {
+	t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: next.AddDate(-1, 0, 0), NextUpdate: next}
 	for _, c := range certs {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: time.Now()})
 	}

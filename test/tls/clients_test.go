@@ -22,6 +22,7 @@ func TestOtherClients(t *testing.T) {
 		{"", "curl -sS --http2 --cacert CA --cert CRT --key KEY URL/v2/keys/a", `"value":"1"`},
 		{"", `curl -sS --http2 --cacert CA --cert CRT --key KEY URL/v3/kv/range -d {"key":"L2E="}`, `"count":"1"`},
 		{"", "curl -sS --cacert CA --cert CRT --key KEY https://" + m.metrics + "/metrics", "cairn_certificate_expiry_timestamp_seconds{"},
+		{"", "curl -sS --cacert CA --cert CRT --key KEY https://" + m.metrics + "/metrics", "cairn_crl_next_update_timestamp_seconds{"},
 		{"ETCDCTL_API=3", "/usr/bin/etcdctl --endpoints URL --cacert CA --cert CRT --key KEY get /a", "/a\n1\n"},
 		{"ETCDCTL_API=2", "/usr/bin/etcdctl --endpoints URL --ca-file CA --cert-file CRT --key-file KEY get /a", "1\n"},
 	} {
