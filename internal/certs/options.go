@@ -35,8 +35,8 @@ type Options struct {
 	// host's: the domain whose SRV records name the servers.
 	ServerName string
 
-	// AdvertisedHosts are the hosts under which others connect to the server, by IP address or name:
-	// a warning is logged if no certificate is valid for one of them.
+	// AdvertisedHosts are the hosts under which others connect to the server, by IP address or
+	// name: a warning is logged if no certificate is valid for one of them.
 	AdvertisedHosts []string
 
 	// SelfSigned is set when CertFile is self-signed: then a dialed server's chain is not checked.

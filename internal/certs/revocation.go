@@ -68,8 +68,8 @@ func revokedBy(lists []*x509.RevocationList) map[string]bool {
 // revocationKey identifies a certificate: serial numbers are unique for an issuer only.
 func revocationKey(issuer, serial []byte) string { return string(issuer) + "\x00" + string(serial) }
 
-// RevocationExpiries returns, for each revocation list in use, the time at which its issuer wants it
-// replaced. A list without such a time is not among them.
+// RevocationExpiries returns, for each revocation list in use, the time at which its issuer wants
+// it replaced. A list without such a time is not among them.
 func (s *Source) RevocationExpiries() (all []Expiry) {
 	for _, list := range s.now.Load().material.lists {
 		if !list.NextUpdate.IsZero() {

@@ -11,8 +11,8 @@ import (
 	"cairn/test/pki"
 )
 
-// TestRevocationListWarnings reads revocation lists that are in use, but do not do what the operator
-// expects of them.
+// TestRevocationListWarnings reads revocation lists that are in use, but do not do what the
+// operator expects of them.
 func TestRevocationListWarnings(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	ca, stranger, namesake := pki.NewAuthority(t, "ca"), pki.NewAuthority(t, "stranger"), pki.NewAuthority(t, "ca")
