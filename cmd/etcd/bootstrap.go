@@ -22,8 +22,9 @@ const (
 	fetchTimeoutJoin = 10 * time.Second
 )
 
-// bootstrapMember creates the member in the data directory: first its stores, then its identity.
-func bootstrapMember(ctx context.Context, cfg *config.Config, dir *datadir.Dir, named []config.Founder, dial peer.TLS) error {
+// bootstrapMember creates the member in the data directory: first its stores, then its identity. The
+// log is in logDir if that is not "".
+func bootstrapMember(ctx context.Context, cfg *config.Config, dir *datadir.Dir, logDir string, named []config.Founder, dial peer.TLS) error {
 	newIdentity, initialize := found, member.Initialize
 	if cfg.InitialClusterState == config.ClusterExisting {
 		newIdentity, initialize = join, member.InitializeJoining
@@ -36,18 +37,18 @@ func bootstrapMember(ctx context.Context, cfg *config.Config, dir *datadir.Dir, 
 	if err != nil {
 		return err
 	}
-	if cfg.WALDir != "" {
-		if err := dir.LinkLog(nursery, cfg.WALDir); err != nil {
+	if logDir != "" {
+		if err := dir.LinkLog(nursery, logDir); err != nil {
 			return fmt.Errorf("--wal-dir: %w", err)
 		}
 	}
 	if err := initialize(fileSystem(cfg), nursery, members); err != nil {
 		return err
 	}
-	if err := dir.Create(id); err != nil || cfg.WALDir == "" {
+	if err := dir.Create(id); err != nil || logDir == "" {
 		return err
 	}
-	return datadir.UnmarkLog(cfg.WALDir)
+	return dir.SignLog(logDir)
 }
 
 // found returns the identity of this member in a new cluster, and the initial members.

@@ -156,12 +156,19 @@ func openDir(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reser
 	if err := s.makeSelfSigned(cfg, log); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
+	logDir, err := dir.OutsideMember(cfg.WALDir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--wal-dir: %w", err), dir.Close())
+	}
+	if logDir != cfg.WALDir {
+		log.Info("--wal-dir is in the member's directory, where the log is without it", "wal_dir", cfg.WALDir, "log_dir", dir.LogDir())
+	}
 	if dir.Identity() == nil {
-		if err := bootstrapMember(ctx, cfg, dir, r.founders, s.dialPeer); err != nil {
+		if err := bootstrapMember(ctx, cfg, dir, logDir, r.founders, s.dialPeer); err != nil {
 			return nil, errors.Join(err, dir.Close())
 		}
 	}
-	if err := dir.CheckLog(cfg.WALDir); err != nil {
+	if err := dir.CheckLog(logDir); err != nil {
 		return nil, errors.Join(fmt.Errorf("--wal-dir: %w", err), dir.Close())
 	}
 	if cfg.ForceNewCluster && r.existing != nil {

@@ -28,8 +28,11 @@ type Dir struct {
 	files Files
 	path  string
 	lock  *os.File // nil on a file system other than the operating system's
-	id    *Identity
-	loose os.FileMode
+	// logLock is the lock of the log's directory if that is elsewhere (--wal-dir), and otherwise
+	// nil
+	logLock *os.File
+	id      *Identity
+	loose   os.FileMode
 	// directories that got an entry when Open created missing ones, from the deepest one on; Create
 	// syncs them
 	grown    []string
@@ -106,24 +109,40 @@ func (d *Dir) Identity() *Identity { return d.id }
 func (d *Dir) LoosePermissions() os.FileMode { return d.loose }
 
 // acquire takes the lock. The kernel releases it when the process ends, however it ends.
-func (d *Dir) acquire() error {
-	f, err := os.OpenFile(filepath.Join(d.MemberDir(), lockName), os.O_CREATE|os.O_RDWR, 0o600)
+func (d *Dir) acquire() (err error) {
+	d.lock, err = lockFile(filepath.Join(d.MemberDir(), lockName))
+	if held := new(heldError); errors.As(err, &held) {
+		return &InUseError{Path: d.path, Holder: held.holder}
+	}
 	if err != nil {
-		return fmt.Errorf("data directory %s: open its lock: %w", d.path, cause(err))
+		return fmt.Errorf("data directory %s: lock: %w", d.path, cause(err))
+	}
+	return nil
+}
+
+// heldError reports that another process holds a lock.
+type heldError struct{ holder string }
+
+func (e *heldError) Error() string { return "is locked by " + e.holder }
+
+// lockFile creates a file if it is missing, and locks it.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		defer f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("data directory %s: lock: %w", d.path, err)
+			return nil, err
 		}
-		return &InUseError{Path: d.path, Holder: holder(f)}
+		return nil, &heldError{holder(f)}
 	}
-	d.lock = f
-	// The process ID is for InUseError only: the lock holds even if it cannot be written.
+	// The process ID is for heldError only: the lock holds even if it cannot be written.
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return nil
+	return f, nil
 }
 
 // InUseError reports that another process has the directory open.
@@ -238,11 +257,13 @@ func (d *Dir) syncParents() error {
 	return nil
 }
 
-// Close releases the lock. It does not remove the lock file: otherwise two processes could lock two
-// files of the same name.
-func (d *Dir) Close() error {
-	if d.lock == nil {
-		return nil
+// Close releases the locks. It does not remove the lock files: otherwise two processes could lock
+// two files of the same name.
+func (d *Dir) Close() (err error) {
+	for _, lock := range []*os.File{d.lock, d.logLock} {
+		if lock != nil {
+			err = errors.Join(err, lock.Close())
+		}
 	}
-	return d.lock.Close()
+	return err
 }
