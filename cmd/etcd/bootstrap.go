@@ -22,8 +22,8 @@ const (
 	fetchTimeoutJoin = 10 * time.Second
 )
 
-// bootstrapMember creates the member in the data directory: first its stores, then its identity. The
-// log is in logDir if that is not "".
+// bootstrapMember creates the member in the data directory: first its stores, then its identity.
+// The log is in logDir if that is not "".
 func bootstrapMember(ctx context.Context, cfg *config.Config, dir *datadir.Dir, logDir string, named []config.Founder, dial peer.TLS) error {
 	newIdentity, initialize := found, member.Initialize
 	if cfg.InitialClusterState == config.ClusterExisting {
