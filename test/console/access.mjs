@@ -1,7 +1,7 @@
 // The screen Access, and what a user with few permissions sees. Enables authentication.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { accessible, b64, editorText, open, put, row, screenshot, url, v3, withPage } from './page.mjs'
+import { accessible, b64, comeBack, editorText, get, open, put, row, screenshot, shows, type, url, v3, withPage } from './page.mjs'
 
 const part = (page, id) => page.locator(`[data-tab="${id}"]`).click()
 const dialog = (page, name) => page.getByRole('dialog', { name })
@@ -121,6 +121,63 @@ test('the log-in, and a user with few permissions', async () => {
     await page.reload()
     await page.getByRole('button', { name: /alice/ }).click()
     await page.waitForSelector('.login')
+  })
+})
+
+test('a log-out leaves no data of its user to the next one', async () => {
+  await withPage({ ready: '.login', expected: ['Failed to load resource'] }, async (page) => {
+    await login(page, 'root', 'r00t')
+    await row(page, 'services/').waitFor()
+    await page.locator('.rail a[href="#/live"]').click()
+    await page.locator('[data-tab="watch"]').click()
+    await page.getByRole('button', { name: 'Watch', exact: true }).click()
+    await page.getByText('Waiting for changes.').waitFor()
+    await page.getByRole('button', { name: /root/ }).click()
+    await page.waitForSelector('main.login')
+    await login(page, 'alice', 'secret')
+    await page.locator('[data-tab="watch"]').click()
+    await page.getByText('Choose a prefix and start to watch.').waitFor()
+    await page.locator('.rail a[href="#/keys"]').click()
+    await row(page, 'config/').waitFor()
+    assert.equal(await row(page, 'services/').count(), 0, "a prefix of root's list")
+  })
+})
+
+test('a session ends during an edit, and the edit goes on', async () => {
+  const { token } = await v3('auth/authenticate', { name: 'root', password: 'r00t' })
+  await withPage({ ready: '.login', expected: ['Failed to load resource'] }, async (page) => {
+    await login(page, 'root', 'r00t')
+    await open(page, 'config/', 'motd')
+    await page.getByRole('button', { name: 'Edit' }).click()
+    await type(page, 'typed before the session ended')
+    await page.context().clearCookies()
+    await page.getByRole('button', { name: 'Save' }).click()
+    const again = page.locator('dialog.login')
+    await again.getByText('Your session has ended').waitFor()
+    await screenshot(page, 'session-ended')
+    await accessible(page, 'the log-in after a session')
+    for (let i = 0; i < 3; i++) {
+      await page.keyboard.press('Escape')
+      await again.waitFor()
+    }
+    await login(page, 'root', 'r00t')
+    await again.waitFor({ state: 'detached' })
+    await shows(page, 'typed before the session ended')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.getByText('Saved at revision').waitFor()
+    assert.equal(await get('/config/motd', token), 'typed before the session ended')
+
+    // Another user starts with an empty page.
+    await page.getByRole('button', { name: 'Edit' }).click()
+    await type(page, 'not saved')
+    await page.context().clearCookies()
+    await comeBack(page)
+    await again.waitFor()
+    await login(page, 'alice', 'secret')
+    await page.locator('.bar').getByText('alice').waitFor()
+    await row(page, 'config/').waitFor()
+    assert.equal(await page.locator('.editor').count(), 0)
+    assert.equal(await get('/config/motd', token), 'typed before the session ended')
   })
 })
 

@@ -51,6 +51,28 @@ test('members are added and removed in steps, and the quorum is kept', async () 
   })
 })
 
+test('a backup goes on while another screen is shown, and is stopped', async () => {
+  await withPage({ hash: '#/cluster' }, async (page) => {
+    let release
+    const held = new Promise((resolve) => (release = resolve))
+    await page.route('**/console/api/snapshot', async (route) => {
+      await held
+      await route.abort().catch(() => {}) // the page has stopped it already
+    })
+    await page.getByRole('button', { name: 'Download a backup' }).click()
+    await page.locator('progress').waitFor()
+    await page.locator('.rail a[href="#/access"]').click()
+    await page.waitForSelector('.page h2')
+    await page.locator('.rail a[href="#/cluster"]').click()
+    await page.locator('progress').waitFor()
+    await page.getByRole('button', { name: 'Stop', exact: true }).click()
+    await page.getByRole('button', { name: 'Download a backup' }).waitFor()
+    assert.equal(await page.locator('.toast').count(), 0, 'a stop is no error')
+    release()
+    await page.unrouteAll({ behavior: 'wait' })
+  })
+})
+
 test('a backup is downloaded, whole', async () => {
   await withPage({ hash: '#/cluster', acceptDownloads: true }, async (page) => {
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download a backup' }).click()])

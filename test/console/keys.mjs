@@ -1,7 +1,7 @@
 // The screen Keys.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { accessible, b64, editorText, get, open, put, row, screenshot, shows, type, v3, withPage } from './page.mjs'
+import { accessible, b64, comeBack, editorText, get, open, put, row, screenshot, shows, type, v3, withPage } from './page.mjs'
 import { binary, hostile, large } from './seed.mjs'
 
 const dialog = (page, name) => page.getByRole('dialog', { name })
@@ -101,6 +101,72 @@ test('unsaved changes are not lost silently', async () => {
     await page.getByRole('button', { name: 'Edit' }).waitFor()
     assert.equal(await get('/edit/unsaved'), 'before')
   })
+})
+
+test('an edit stays when its place in the page is left', async () => {
+  await put('/edit/stays', 'before')
+  await put('/edit/other', 'of another key')
+  await withPage({}, async (page) => {
+    const asked = page.getByText('Changes that were not saved')
+    const stay = async () => {
+      await asked.waitFor()
+      await page.getByRole('button', { name: 'Go on editing' }).click()
+      await asked.waitFor({ state: 'detached' })
+      await shows(page, 'typed')
+    }
+    await open(page, 'edit/', 'stays')
+    await shows(page, 'before')
+    await page.getByRole('button', { name: 'Edit' }).click()
+    await type(page, 'typed')
+    await row(page, 'other').locator('.key').click()
+    await stay()
+    await page.locator('.rail a[href="#/live"]').click()
+    await stay()
+    assert.match(page.url(), /#\/keys$/)
+    // What another client writes meanwhile takes the editor's place neither by itself nor at a refresh.
+    await put('/edit/stays', 'theirs')
+    const listed = page.waitForResponse('**/console/api/tree')
+    await comeBack(page)
+    await listed
+    await page.getByRole('button', { name: 'Refresh' }).click()
+    await shows(page, 'typed')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await dialog(page, 'The key was changed meanwhile').locator('.diff-side.left').getByText('theirs').waitFor()
+    await page.getByRole('button', { name: 'Go on editing' }).click()
+    await page.locator('.rail a[href="#/live"]').click()
+    await asked.waitFor()
+    await page.getByRole('button', { name: 'Discard changes' }).click()
+    await page.waitForSelector('.rail a[href="#/live"][aria-current]')
+  })
+  assert.equal(await get('/edit/stays'), 'theirs')
+})
+
+test('what other clients write is shown without a refresh', async () => {
+  await put('/news/a', 'first')
+  await put('/news/ends', 'x')
+  await withPage({}, async (page) => {
+    await open(page, 'news/', 'a')
+    await shows(page, 'first')
+    await put('/news/a', 'second')
+    await put('/news/b', 'x')
+    await v3('kv/deleterange', { key: b64('/news/ends') })
+    await comeBack(page)
+    await shows(page, 'second')
+    await row(page, 'b').waitFor()
+    await row(page, 'ends').waitFor({ state: 'detached' })
+    const { header } = await v3('kv/range', { key: b64('/news/a') })
+    await page.locator('.facts').getByText(header.revision, { exact: true }).waitFor()
+    await page.keyboard.press('h')
+    await page.locator('.diff-side.right').getByText('second').waitFor()
+    await put('/news/a', 'third')
+    await comeBack(page)
+    await page.locator('.diff-side.right').getByText('third').waitFor()
+  })
+})
+
+test('a page in a tab that is not seen yet is loaded, too', async () => {
+  const hidden = () => Object.defineProperty(document, 'hidden', { value: true })
+  await withPage({ hash: '#/cluster', init: hidden }, (page) => page.locator('tbody tr').first().waitFor())
 })
 
 test('a key is created, and one that exists is not overwritten', async () => {

@@ -21,10 +21,13 @@ export const browser = await chromium.launch({
 })
 after(() => browser.close())
 
+let failures = 0
+
 /** Runs a test in a page of its own. What the page reports as an error, and each violation of its
- * content security policy, fails the test; expected lists what it may report. at is the server's URL. */
+ * content security policy, fails the test; expected lists what it may report. at is the
+ * server's URL; init runs in the page before its own scripts. */
 export async function withPage(options, test) {
-  const { at = url, expected = [], hash = '#/keys', ready = '.shell', ...context } = options
+  const { at = url, expected = [], hash = '#/keys', ready = '.shell', init, ...context } = options
   const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', ...context })
   ctx.setDefaultTimeout(patience)
   // A message that something has been done vanishes after this time (toast.tsx), on a busy machine
@@ -33,6 +36,7 @@ export async function withPage(options, test) {
     const { setTimeout } = globalThis
     globalThis.setTimeout = (run, ms, ...rest) => (ms === 6000 ? 0 : setTimeout(run, ms, ...rest))
   })
+  if (init) await ctx.addInitScript(init)
   const page = await ctx.newPage()
   const faults = []
   // Chromium itself styles text that replaces styled text in an editable element. The policy forbids
@@ -56,13 +60,17 @@ export async function withPage(options, test) {
     assert.deepEqual(faults, [], 'the page reported errors')
     assert.doesNotMatch(page.url().replace(/^[^#]*/, ''), /^#\/.*\//, 'a key is in the address')
   } catch (e) {
-    await page.screenshot({ path: join(screenshots, 'failed.png') }).catch(() => {})
+    if (page.url().startsWith(at)) await page.screenshot({ path: join(screenshots, `failed-${++failures}.png`) }).catch(() => {})
     if (faults.length) e.message += '\nThe page reported:\n' + faults.join('\n')
     throw e
   } finally {
     await ctx.close()
   }
 }
+
+/** Makes a page ask the server at once for what it asks for again and again: as when the user comes
+ * back to its tab. */
+export const comeBack = (page) => page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
 
 export const screenshot = (page, name) => page.screenshot({ path: join(screenshots, name + '.png') })
 

@@ -3,22 +3,24 @@
 import { effect, signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { online } from './api/call.ts'
-import { logout, needsLogin, readOnly, refreshSession, session, sessionError } from './api/session.ts'
+import { expired, logout, needsLogin, readOnly, refreshSession, session, sessionError } from './api/session.ts'
 import { Help, helpShown } from './help.tsx'
 import { count } from './lib/format.ts'
 import { register } from './lib/keyboard.ts'
 import { chooseLang, lang } from './lib/lang.ts'
 import { go, type Screen, screen, screens } from './lib/route.ts'
 import { isDark, toggleTheme } from './lib/theme.ts'
-import { Login } from './login.tsx'
+import { repeat } from './lib/visible.ts'
+import { Login, LoginAgain } from './login.tsx'
 import { Keys } from './screens/keys/index.tsx'
 import { t } from './text/index.ts'
 import { Icon, Mark } from './ui/icons.tsx'
 import { Empty, Failure } from './ui/parts.tsx'
-import { Toasts } from './ui/toast.tsx'
 import { Later } from './ui/later.tsx'
+import { Toasts } from './ui/toast.tsx'
 
-const sessionEvery = 15_000 // ms; the revision and the number of keys in the bar are this old at most
+const sessionEvery = 15_000 // ms; the revision, the number of keys and the list of keys are this old at most
+const retryEvery = 2_000 // ms, while the server cannot be reached
 
 effect(() => {
   document.documentElement.lang = lang.value
@@ -29,9 +31,7 @@ const shortcut: Record<Screen, string> = { keys: 'g k', history: 'g h', live: 'g
 
 export function App() {
   useEffect(() => {
-    const timer = setInterval(() => {
-      if (!document.hidden) void refreshSession()
-    }, sessionEvery)
+    const end = repeat(refreshSession, () => (online.peek() ? sessionEvery : retryEvery))
     const remove = register(
       () => t().helpAny,
       [
@@ -40,7 +40,7 @@ export function App() {
       ],
     )
     return () => {
-      clearInterval(timer)
+      end()
       remove()
     }
   }, [])
@@ -71,6 +71,7 @@ export function App() {
       </main>
       <Toasts />
       {helpShown.value && <Help onClose={() => (helpShown.value = false)} />}
+      {expired.value && <LoginAgain />}
     </div>
   )
 }
@@ -102,7 +103,7 @@ function Bar() {
         </span>
         {s.root && (
           <span class="wide">
-            <b>{count(s.keys)}</b> {t().keyCount}
+            <b>{count(s.keys)}</b> {t().keyCount(s.keys)}
           </span>
         )}
         {readOnly.value && (

@@ -1,6 +1,6 @@
 // The members, what a change of them would do, and the change itself.
 
-import { api, send, v3 } from './call.ts'
+import { api, ApiError, Code, send, stopped, v3 } from './call.ts'
 
 export interface Member {
   id: string
@@ -103,6 +103,11 @@ export async function backup(progress: (have: number, all: number) => void, stop
       },
     }),
   )
-  // The browser collects the pieces; large ones go to its disk.
-  return new Response(counted, { headers: { 'Content-Type': 'application/octet-stream' } }).blob()
+  try {
+    // The browser collects the pieces; large ones go to its disk.
+    return await new Response(counted, { headers: { 'Content-Type': 'application/octet-stream' } }).blob()
+  } catch (e) {
+    if (stop.aborted || stopped(e)) throw e
+    throw new ApiError('the connection was lost during the download', Code.unavailable, 0)
+  }
 }

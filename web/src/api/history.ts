@@ -4,6 +4,8 @@ import { type Bytes, fromBase64, toBase64 } from '../lib/bytes.ts'
 import { api } from './call.ts'
 
 export interface Change {
+  /** Unique among the changes of the key. */
+  id: string
   type: 'put' | 'delete'
   mod: number
   version: number
@@ -20,6 +22,7 @@ export interface Change {
 interface WireChange {
   type: 'put' | 'delete'
   mod_revision: number
+  sub?: number
   version?: number
   lease?: string
   action?: string
@@ -47,6 +50,7 @@ export async function history(key: Bytes, before: number, stop?: AbortSignal): P
     compacted: r.compact_revision ?? 0,
     more: r.more ?? false,
     changes: (r.revisions ?? []).map((w) => ({
+      id: `${w.mod_revision}.${w.sub ?? 0}`,
       type: w.type,
       mod: w.mod_revision,
       version: w.version ?? 0,

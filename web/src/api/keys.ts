@@ -2,6 +2,7 @@
 
 import { type Bytes, fromBase64, prefixEnd, toBase64 } from '../lib/bytes.ts'
 import { api, v3 } from './call.ts'
+import { refreshSession } from './session.ts'
 
 /** What is known of a key besides its value. */
 export interface KeyInfo {
@@ -15,8 +16,6 @@ export interface KeyInfo {
   lease: string
   /** The cluster's time at which the key ends, in ms of this browser's clock; 0 when it does not. */
   ends: number
-  ttlOf: 'v2' | 'lease' | ''
-  preview?: Bytes
 }
 
 /** A prefix that ends with the separator, or an explicit v2 directory. */
@@ -51,8 +50,6 @@ interface WireItem {
   mod_revision?: number
   lease?: string
   ttl?: number
-  ttl_of?: 'v2' | 'lease'
-  preview?: string
   count?: number
 }
 
@@ -62,7 +59,7 @@ function item(w: WireItem): Item {
   const key = fromBase64(w.key)
   const name = w.name === undefined ? key : fromBase64(w.name)
   if (w.kind !== 'key') return { kind: w.kind, key, name, count: w.count ?? -1, ends: ends(w.ttl) }
-  const info: KeyInfo = {
+  return {
     kind: 'key',
     key,
     name,
@@ -72,10 +69,7 @@ function item(w: WireItem): Item {
     mod: w.mod_revision ?? 0,
     lease: w.lease ?? '0',
     ends: ends(w.ttl),
-    ttlOf: w.ttl_of ?? '',
   }
-  if (w.preview !== undefined) info.preview = fromBase64(w.preview)
-  return info
 }
 
 interface WirePage {
@@ -154,7 +148,7 @@ interface WireRange {
   count?: string
 }
 
-export const versionOf = (kv: WireKv): Version => ({
+const versionOf = (kv: WireKv): Version => ({
   key: fromBase64(kv.key),
   value: fromBase64(kv.value),
   create: Number(kv.create_revision ?? 0),
@@ -191,6 +185,13 @@ interface WireTxn {
   responses?: { response_range?: WireRange }[]
 }
 
+/** Shows the revision, and the number of keys, that a write has made. */
+async function written<T>(write: Promise<T>): Promise<T> {
+  const result = await write
+  void refreshSession()
+  return result
+}
+
 async function txn(key: Bytes, ifMod: number, op: object): Promise<Outcome> {
   const r = await v3<WireTxn>('kv/txn', {
     compare: [{ key: toBase64(key), target: 'MOD', result: 'EQUAL', mod_revision: String(ifMod) }],
@@ -208,28 +209,30 @@ async function txn(key: Bytes, ifMod: number, op: object): Promise<Outcome> {
 /** Writes a value if the key's mod revision is still ifMod; 0 means that the key does not exist.
  * The key keeps the lease it has, unless another is given. */
 export const put = (key: Bytes, value: Bytes, ifMod: number, lease: string): Promise<Outcome> =>
-  txn(key, ifMod, { request_put: { key: toBase64(key), value: toBase64(value), lease } })
+  written(txn(key, ifMod, { request_put: { key: toBase64(key), value: toBase64(value), lease } }))
 
 /** Deletes a key if its mod revision is still ifMod. */
 export const deleteKey = (key: Bytes, ifMod: number): Promise<Outcome> =>
-  txn(key, ifMod, { request_delete_range: { key: toBase64(key) } })
+  written(txn(key, ifMod, { request_delete_range: { key: toBase64(key) } }))
 
 /** Deletes all keys with a prefix, and returns how many there were. */
 export async function deletePrefix(prefix: Bytes): Promise<number> {
-  const r = await v3<{ deleted?: string }>('kv/deleterange', rangeOf(prefix))
+  const r = await written(v3<{ deleted?: string }>('kv/deleterange', rangeOf(prefix)))
   return Number(r.deleted ?? 0)
 }
 
 /** Creates or changes a v2 node: a directory or a key with a TTL. */
 export const v2Set = (q: { key: string; value?: Bytes; dir: boolean; ttl: number; prevExist: boolean | null }): Promise<unknown> =>
-  api('v2/set', {
-    key: toBase64(q.key),
-    ...(q.value === undefined ? {} : { value: toBase64(q.value) }),
-    dir: q.dir,
-    ttl: q.ttl,
-    prev_exist: q.prevExist,
-  })
+  written(
+    api('v2/set', {
+      key: toBase64(q.key),
+      ...(q.value === undefined ? {} : { value: toBase64(q.value) }),
+      dir: q.dir,
+      ttl: q.ttl,
+      prev_exist: q.prevExist,
+    }),
+  )
 
 /** Deletes a v2 node. */
 export const v2Delete = (key: Bytes, dir: boolean, recursive: boolean): Promise<unknown> =>
-  api('v2/delete', { key: toBase64(key), dir, recursive })
+  written(api('v2/delete', { key: toBase64(key), dir, recursive }))

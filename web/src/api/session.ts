@@ -2,6 +2,7 @@
 
 import { computed, effect, signal } from '@preact/signals'
 import { type Bytes, fromBase64 } from '../lib/bytes.ts'
+import { discard } from '../lib/unsaved.ts'
 import { api, loggedOut } from './call.ts'
 
 export interface Range {
@@ -40,6 +41,28 @@ export const sessionError = signal<unknown>(null)
 
 export const needsLogin = computed(() => !!session.value?.auth_enabled && session.value.user === '')
 
+/** Whether the session has ended without a log-out. Its user's data stays in the page, so that the
+ * same user goes on from there; session has what was known last. */
+export const expired = signal(false)
+
+/** Whose data the page shows: a user's name, '' while authentication is off, null before a log-in. */
+const ownerOf = (s: Session | null): string | null => (!s ? null : s.auth_enabled ? s.user || null : '')
+
+/** Takes the session that the server reports. Nothing of another user's data stays in the page. */
+function adopt(s: Session): void {
+  const [before, now] = [ownerOf(session.value), ownerOf(s)]
+  expired.value = before !== null && now === null
+  if (expired.value) return
+  if (before !== null && before !== now) return restart()
+  session.value = s
+}
+
+/** Loads the page again, which drops all data; changes that were not saved, too. */
+function restart(): void {
+  discard()
+  location.reload()
+}
+
 /** Whether anything may be changed at all. */
 export const readOnly = computed(() => session.value?.read_only ?? true)
 
@@ -62,7 +85,7 @@ export const mayAdminister = computed(() => !!session.value?.root && !readOnly.v
 
 export async function refreshSession(): Promise<void> {
   try {
-    session.value = await api<Session>('session')
+    adopt(await api<Session>('session'))
     sessionError.value = null
   } catch (e) {
     sessionError.value = e
@@ -70,11 +93,12 @@ export async function refreshSession(): Promise<void> {
 }
 
 export async function login(user: string, password: string): Promise<void> {
-  session.value = await api<Session>('login', { user, password })
+  adopt(await api<Session>('login', { user, password }))
 }
 
 export async function logout(): Promise<void> {
-  session.value = await api<Session>('logout')
+  await api<Session>('logout')
+  restart()
 }
 
 let seen = 0

@@ -38,7 +38,7 @@ export function toText(b: Bytes): string | null {
 // direction, characters without width, line separators, private use, unpaired surrogates.
 const unseen = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/u
 
-const hex = (n: number, digits: number) => n.toString(16).padStart(digits, '0')
+export const hex = (n: number, digits: number): string => n.toString(16).padStart(digits, '0')
 
 /** Bytes as a text that a person can read and type: characters that are not seen, and bytes that
  * are not UTF-8, are escaped as \xNN or \u{NNNN}, and a backslash is \\. */

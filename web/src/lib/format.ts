@@ -49,5 +49,9 @@ export function rate(n: number): string {
 /** A time of day with seconds. */
 export const clock = (d: Date): string => d.toLocaleTimeString(lang.value, { hour12: false })
 
+/** A day and a time of day with seconds. */
+export const moment = (d: Date): string =>
+  d.toLocaleString(lang.value, { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
+
 /** A day. */
 export const day = (d: Date): string => d.toLocaleDateString(lang.value, { year: 'numeric', month: 'short', day: 'numeric' })

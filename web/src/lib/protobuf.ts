@@ -1,7 +1,7 @@
 // Protobuf without a schema: fields by their numbers. Kubernetes stores its objects so, behind the
 // four bytes "k8s\0" (k8s.io/apimachinery, runtime/serializer/protobuf).
 
-import { type Bytes, fromArray, preview, show, toText } from './bytes.ts'
+import { type Bytes, fromArray, preview, show, toArray, toText } from './bytes.ts'
 
 export interface Field {
   number: number
@@ -81,7 +81,7 @@ const pairs = (list: Field[], number: number): [string, string][] =>
 /** Reads a value that Kubernetes stored as protobuf; null when it is none. */
 export function kubernetes(value: Bytes): KubeObject | null {
   if (!value.startsWith(magic)) return null
-  const unknown = fields(Uint8Array.from(value.slice(magic.length), (c) => c.charCodeAt(0)))
+  const unknown = fields(toArray(value.slice(magic.length)))
   if (!unknown) return null
   const type = message(first(unknown, 1))
   const raw = first(unknown, 2)

@@ -3,6 +3,7 @@
 
 import { signal } from '@preact/signals'
 import type { Bytes } from './bytes.ts'
+import { leave } from './unsaved.ts'
 
 export const screens = ['keys', 'history', 'live', 'cluster', 'access'] as const
 export type Screen = (typeof screens)[number]
@@ -13,7 +14,13 @@ export const screen = signal<Screen>(fromHash())
 
 export function startRoute(): void {
   addEventListener('hashchange', () => {
-    screen.value = fromHash()
+    const to = fromHash()
+    if (to === screen.value) return
+    const left = leave(() => {
+      screen.value = to
+      if (fromHash() !== to) location.hash = '#/' + to
+    })
+    if (!left) window.history.replaceState(null, '', '#/' + screen.value)
   })
 }
 

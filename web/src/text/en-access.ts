@@ -1,4 +1,4 @@
-const s = (n: number, one: string, many: string): string => (n === 1 ? one : many)
+import { plural } from './plural.ts'
 
 export const enAccess = {
   title: 'Access',
@@ -48,7 +48,7 @@ export const enAccess = {
   canWrite: 'may write',
   cannotRead: 'may not read',
   cannotWrite: 'may not write',
-  byRoot: 'the role root may do everything',
+  byRoot: 'the role root has all permissions',
   noneDecides: 'no permission of its roles covers this',
   authOffDecides: 'authentication is off',
   id: 'ID',
@@ -59,18 +59,17 @@ export const enAccess = {
   granted: (id: string) => `Lease ${id} granted`,
   seconds: 'TTL in seconds',
   revokeLease: 'Revoke a lease',
-  revokeText: (n: string, x: number) => `The lease ends now, and ${n} ${s(x, 'key', 'keys')} with it.`,
+  revokeText: (n: string, x: number) => `The lease ends now, and ${n} ${plural(x, 'key', 'keys')} with it.`,
   revoked: 'The lease was revoked',
   noLeases: 'There are no leases.',
   more: 'More',
   moreKeys: (n: string) => `and ${n} more`,
-  hidden: (n: string) => `${n} keys are not shown, since you may not read them.`,
+  hidden: (n: string, x: number) => (x === 1 ? '1 key is not shown, since you may not read it.' : `${n} keys are not shown, since you may not read them.`),
   holder: 'Holder',
   waiters: 'Waiting',
-  since: 'Since revision',
+  since: 'since revision',
   lock: 'lock',
   election: 'election',
   noLocks: 'No locks and no elections are held.',
-  nobody: 'nobody',
   partial: 'There are more; only some were looked at.',
 }

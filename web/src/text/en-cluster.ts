@@ -1,4 +1,4 @@
-const s = (n: number, one: string, many: string): string => (n === 1 ? one : many)
+import { plural } from './plural.ts'
 
 export const enCluster = {
   title: 'Cluster',
@@ -22,9 +22,9 @@ export const enCluster = {
   unreachable: 'unreachable',
   unknown: 'The member does not respond, or has an earlier version: its state is not known.',
   roles: { leader: 'leader', follower: 'follower', learner: 'learner', unstarted: 'not started' } as Record<string, string>,
-  quorumState: (reachable: number, voters: number, needed: number) => `${reachable} of ${voters} ${s(voters, 'voter', 'voters')} reachable; ${needed} needed.`,
-  tolerates: (n: number) =>
-    n < 0 ? 'The cluster has no quorum: it cannot write.' : n === 0 ? 'No further member may fail.' : `${n} more ${s(n, 'member', 'members')} may fail.`,
+  quorumState: (reachable: number, voters: number, needed: number, more: number) =>
+    `${reachable} of ${voters} ${plural(voters, 'voter', 'voters')} reachable; ${needed} needed. ` +
+    (more < 0 ? 'The cluster has no quorum: it cannot write.' : more === 0 ? 'No further member may fail.' : `${more} more ${plural(more, 'member', 'members')} may fail.`),
   actions: 'Actions',
   add: 'Add a member',
   promote: 'Promote',
@@ -45,7 +45,7 @@ export const enCluster = {
   quorumAfter: 'Quorum',
   beforeAfter: (b: string, a: string) => `now: ${b}; then: ${a}`,
   quorumOf: (voters: number, reachable: number, needed: number, tolerates: number) =>
-    `${voters} ${s(voters, 'voter', 'voters')}, ${reachable} reachable, ${needed} needed: ${tolerates < 0 ? 'no quorum' : `${tolerates} may fail`}`,
+    `${voters} ${plural(voters, 'voter', 'voters')}, ${reachable} reachable, ${needed} needed: ${tolerates < 0 ? 'no quorum' : `${tolerates} may fail`}`,
   refused: 'This is refused',
   planning: 'Asking the cluster…',
   codes: {
@@ -73,8 +73,7 @@ export const enCluster = {
   added: 'The member was added. Start it with these flags, and with an empty data directory:',
   changed: (what: string) => `${what}: done`,
   backup: 'Backup',
-  backupText: 'The whole state of this member in one file, as etcdctl snapshot save writes it.',
-  backupHow: 'Restore it with etcdutl snapshot restore.',
+  backupText: 'The whole state of this member in one file, as etcdctl snapshot save writes it. Restore it with etcdutl snapshot restore.',
   download: 'Download a backup',
   downloading: (have: string, all: string) => `${have} of about ${all}`,
   downloaded: (n: string) => `Backup complete: ${n}`,

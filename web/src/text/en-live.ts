@@ -1,3 +1,5 @@
+import { plural } from './plural.ts'
+
 export const enLive = {
   title: 'Live',
   watch: 'Watch',
@@ -8,13 +10,13 @@ export const enLive = {
   stop: 'Stop',
   pause: 'Pause',
   resume: 'Go on',
-  paused: (n: string) => `Paused; ${n} events wait`,
+  paused: (n: string, x: number) => `Paused; ${n} ${plural(x, 'event waits', 'events wait')}`,
   filter: 'Filter',
   filterHint: 'Show only events whose key or value contains this',
   clear: 'Clear',
   rate: (n: string) => `${n} events/s`,
-  total: (n: string) => `${n} events`,
-  dropped: (n: string) => `the oldest ${n} are not kept`,
+  total: (n: string, x: number) => `${n} ${plural(x, 'event', 'events')}`,
+  dropped: (n: string, x: number) => (x === 1 ? 'the oldest is not kept' : `the oldest ${n} are not kept`),
   waiting: 'Waiting for changes.',
   idle: 'Choose a prefix and start to watch.',
   lost: 'The watch has ended.',
@@ -26,11 +28,11 @@ export const enLive = {
   lastHour: 'the last hour',
   requests: 'Requests per second',
   latency: 'Latency of requests',
-  fsync: 'Time of an fsync',
+  fsync: 'Duration of an fsync',
   sizes: 'Size of the database',
   watchers: 'Watchers',
   leases: 'Leases',
-  traffic: 'Traffic per second',
+  traffic: 'gRPC traffic per second',
   process: 'Memory of the process',
   series: {
     requests_range: 'range',

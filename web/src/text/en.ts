@@ -3,8 +3,7 @@
 import { enAccess } from './en-access.ts'
 import { enCluster } from './en-cluster.ts'
 import { enLive } from './en-live.ts'
-
-const s = (n: number, one: string, many: string): string => (n === 1 ? one : many)
+import { plural } from './plural.ts'
 
 export const en = {
   screens: { keys: 'Keys', history: 'History', live: 'Live', cluster: 'Cluster', access: 'Access' },
@@ -15,6 +14,7 @@ export const en = {
   delete: 'Delete',
   remove: 'Remove',
   retry: 'Try again',
+  partMissing: 'A part of the console could not be loaded.',
   refresh: 'Refresh',
   loading: 'Loading…',
   none: 'none',
@@ -25,7 +25,7 @@ export const en = {
   readOnlyHint: 'The server was started with --console-read-only: nothing can be changed here.',
   member: 'member',
   revision: 'revision',
-  keyCount: 'keys',
+  keyCount: (x: number) => plural(x, 'key', 'keys'),
   toDark: 'Dark colours',
   toLight: 'Light colours',
   language: '中文',
@@ -45,6 +45,7 @@ export const en = {
     certificate: (user: string) => `${user}, by client certificate`,
     insecure: 'This connection is not encrypted: the password could be read on its way.',
     needed: 'This cluster requires a user and a password.',
+    expired: 'Your session has ended. Log in again to go on; nothing that you typed is lost.',
   },
   keys: {
     title: 'Keys',
@@ -68,14 +69,14 @@ export const en = {
     ttl: 'TTL',
     noLease: 'no lease',
     directory: 'directory',
-    count: (n: string, x: number) => `${n} ${s(x, 'key', 'keys')}`,
+    count: (n: string, x: number) => `${n} ${plural(x, 'key', 'keys')}`,
     more: 'Loading more…',
     noKeys: 'There are no keys here.',
     noKeysPrefix: 'No key has this prefix.',
-    found: (n: string, scanned: string) => `${n} found, ${scanned} keys looked at`,
+    found: (n: string, scanned: string, x: number) => `${n} found, ${scanned} ${plural(x, 'key', 'keys')} looked at`,
     foundMore: 'Look further',
     nothing: 'Nothing found.',
-    selected: (n: string, x: number) => `${n} ${s(x, 'row', 'rows')} selected`,
+    selected: (n: string, x: number) => `${n} ${plural(x, 'row', 'rows')} selected`,
     clear: 'Clear',
     select: 'Select',
     gone: 'This key does not exist any more.',
@@ -132,13 +133,13 @@ export const en = {
   deletion: {
     title: 'Delete keys',
     one: 'This key will be deleted:',
-    prefix: (n: string, x: number) => `${n} ${s(x, 'key', 'keys')} with this prefix will be deleted:`,
-    several: (n: string, x: number) => `${n} ${s(x, 'key', 'keys')} will be deleted:`,
+    prefix: (n: string, x: number) => `${n} ${plural(x, 'key', 'keys')} with this prefix will be deleted:`,
+    several: (n: string, x: number) => `${n} ${plural(x, 'key', 'keys')} will be deleted:`,
     dir: 'This v2 directory and everything below it will be deleted:',
     type: (n: string) => `Type ${n} to confirm`,
     counting: 'Counting…',
     watchers: 'Watchers see each deletion. Until the history is compacted, values can be restored on the screen History.',
-    done: (n: string, x: number) => `${n} ${s(x, 'key', 'keys')} deleted`,
+    done: (n: string, x: number) => `${n} ${plural(x, 'key', 'keys')} deleted`,
     changed: 'The key was changed meanwhile and was not deleted. Look at it again.',
   },
   commands: {
@@ -170,7 +171,7 @@ export const en = {
     show: 'Show',
     choose: 'Choose a key on the screen Keys and press h, or type one above.',
     none: 'No revision of this key is kept.',
-    kept: (n: string, x: number) => `${n} ${s(x, 'revision', 'revisions')} shown`,
+    kept: (n: string, x: number) => `${n} ${plural(x, 'revision', 'revisions')} shown`,
     more: 'Older revisions',
     compacted: (rev: string) => `History before revision ${rev} has been compacted.`,
     put: 'put',

@@ -71,6 +71,5 @@ export const zhAccess: Text['access'] = {
   lock: '锁',
   election: '选举',
   noLocks: '没有被持有的锁或选举。',
-  nobody: '无人',
   partial: '还有更多；只查看了一部分。',
 }

@@ -32,7 +32,7 @@ export const zhLive: Text['live'] = {
   sizes: '数据库大小',
   watchers: '监听者',
   leases: '租约',
-  traffic: '每秒流量',
+  traffic: '每秒 gRPC 流量',
   process: '进程内存',
   series: {
     requests_range: 'range',

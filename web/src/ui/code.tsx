@@ -2,7 +2,9 @@
 
 import type { RefObject } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
+import { t } from '../text/index.ts'
 import type { Editor, EditorOptions } from './editor.ts'
+import { failed } from './toast.tsx'
 
 type CodeProps = EditorOptions & {
   /** Receives the editor when it is there. */
@@ -28,7 +30,7 @@ export function Code({ editor, focus, ...options }: CodeProps) {
       if (editor) editor.current = made
       if (focus) made.focus()
       host.current.dataset.ready = ''
-    })
+    }, () => failed(t().partMissing))
     return () => {
       left = true
       made?.destroy()

@@ -1,7 +1,7 @@
 // A dangerous action: what it will do is said first, and a word is typed to confirm it.
 
 import type { ComponentChildren } from 'preact'
-import { useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { t } from '../text/index.ts'
 import { Dialog } from './dialog.tsx'
 import { Failure } from './parts.tsx'
@@ -54,12 +54,29 @@ export function Confirm({ title, children, word, action, refused, danger = true,
     >
       {children}
       {word !== undefined && !refused && (
-        <label class="field">
-          <span>{t().deletion.type(word)}</span>
-          <input class="input" name="confirm" autocomplete="off" spellcheck={false} value={typed} onInput={(e) => setTyped(e.currentTarget.value)} />
-        </label>
+        <Word word={word} typed={typed} onType={setTyped} />
       )}
       {error ? <Failure e={error} /> : null}
     </Dialog>
+  )
+}
+
+interface WordProps {
+  word: string
+  typed: string
+  onType: (text: string) => void
+}
+
+/** The field in which a word is typed to confirm an action. It takes the focus from the buttons. */
+export function Word({ word, typed, onType }: WordProps) {
+  const field = useRef<HTMLInputElement>(null)
+  useEffect(() => {
+    if (!(document.activeElement instanceof HTMLInputElement)) field.current?.focus()
+  }, [])
+  return (
+    <label class="field">
+      <span>{t().deletion.type(word)}</span>
+      <input ref={field} class="input" name="confirm" autocomplete="off" spellcheck={false} autofocus value={typed} onInput={(e) => onType(e.currentTarget.value)} />
+    </label>
   )
 }

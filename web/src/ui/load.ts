@@ -2,6 +2,8 @@
 
 import { useEffect, useState } from 'preact/hooks'
 import { stopped } from '../api/call.ts'
+import { expired } from '../api/session.ts'
+import { repeat } from '../lib/visible.ts'
 
 export interface Loaded<T> {
   data: T | null
@@ -16,22 +18,19 @@ export function useLoad<T>(request: (stop: AbortSignal) => Promise<T>, deps: unk
   const [turn, setTurn] = useState(0)
   useEffect(() => {
     const stop = new AbortController()
-    let timer: ReturnType<typeof setTimeout> | undefined
     const run = async () => {
-      if (!document.hidden) {
-        try {
-          const data = await request(stop.signal)
-          if (!stop.signal.aborted) setState({ data, error: null })
-        } catch (error) {
-          if (!stop.signal.aborted && !stopped(error)) setState((s) => ({ data: s.data, error }))
-        }
+      try {
+        const data = await request(stop.signal)
+        if (!stop.signal.aborted) setState({ data, error: null })
+      } catch (error) {
+        if (!stop.signal.aborted && !stopped(error)) setState((s) => ({ data: s.data, error }))
       }
-      if (every && !stop.signal.aborted) timer = setTimeout(() => void run(), every)
     }
-    void run()
+    const first = run()
+    const end = every > 0 ? repeat(async () => void (await first, expired.peek() || (await run())), () => every) : undefined
     return () => {
       stop.abort()
-      clearTimeout(timer)
+      end?.()
     }
   }, [...deps, turn])
   return { ...state, reload: () => setTurn((n) => n + 1) }

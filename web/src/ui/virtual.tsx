@@ -22,7 +22,7 @@ interface VirtualProps {
   attrs?: Record<string, unknown>
   /** A row above the others that stays in sight. */
   head?: ComponentChildren
-  /** Keeps the end in sight while rows are added. */
+  /** Keeps the end in sight while rows are added, unless the user has scrolled away from it. */
   follow?: boolean
 }
 
@@ -32,12 +32,14 @@ export function Virtual({ length, rowHeight, row, cursor = 0, reveal, shift = 0,
   const outer = useRef<HTMLDivElement>(null)
   const scroll = useRef(new Scroll()).current
   const shifted = useRef(shift)
+  const atEnd = useRef(true)
   const [view, setView] = useState({ first: 0, count: 40, offset: 0 })
 
   const measure = () => {
     const el = outer.current
     if (!el) return
     const top = scroll.moved(el)
+    atEnd.current = top + el.clientHeight >= (length - 1) * rowHeight
     const first = Math.max(0, Math.floor(top / rowHeight) - overscan)
     const count = Math.ceil(el.clientHeight / rowHeight) + 2 * overscan
     if (first !== view.first || count !== view.count || scroll.offset !== view.offset) setView({ first, count, offset: scroll.offset })
@@ -47,6 +49,7 @@ export function Virtual({ length, rowHeight, row, cursor = 0, reveal, shift = 0,
     const el = outer.current!
     scroll.resize(el, length * rowHeight, (shift - shifted.current) * rowHeight)
     shifted.current = shift
+    if (follow && atEnd.current) scroll.to(el, length * rowHeight)
     measure()
     const observer = new ResizeObserver(measure)
     observer.observe(el)
@@ -64,9 +67,8 @@ export function Virtual({ length, rowHeight, row, cursor = 0, reveal, shift = 0,
   }, [reveal])
 
   useLayoutEffect(() => {
-    const el = outer.current!
-    if (follow) scroll.to(el, length * rowHeight)
-  }, [length, follow])
+    if (follow) scroll.to(outer.current!, length * rowHeight)
+  }, [follow])
 
   const first = Math.min(view.first, Math.max(0, length - 1))
   const last = Math.min(length, first + view.count)

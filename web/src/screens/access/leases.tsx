@@ -77,7 +77,7 @@ export function Leases() {
           </table>
         </div>
       )}
-      {data.hidden > 0 && <p class="faint">{a.hidden(count(data.hidden))}</p>}
+      {data.hidden > 0 && <p class="faint">{a.hidden(count(data.hidden), data.hidden)}</p>}
       {data.next !== '' && data.next !== '0' && (
         <button class="button" onClick={() => setFrom(data.next)}>
           {a.more}

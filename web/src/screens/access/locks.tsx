@@ -36,7 +36,7 @@ export function Locks() {
                   <th scope="row">
                     <Key k={l.name} /> <span class="tag">{l.kind === 'lock' ? a.lock : a.election}</span>
                   </th>
-                  <td>{l.holder ? <Who c={l.holder} /> : <span class="faint">{a.nobody}</span>}</td>
+                  <td>{l.holder ? <Who c={l.holder} /> : <span class="faint">{t().none}</span>}</td>
                   <td class="num">{l.holder && <Left ends={l.holder.ends} />}</td>
                   <td>
                     <ol>
@@ -47,7 +47,7 @@ export function Locks() {
                       ))}
                     </ol>
                     {l.waiterCount > l.waiters.length && <span class="faint">{a.moreKeys(count(l.waiterCount - l.waiters.length))}</span>}
-                    {l.waiterCount === 0 && <span class="faint">{a.nobody}</span>}
+                    {l.waiterCount === 0 && <span class="faint">{t().none}</span>}
                   </td>
                 </tr>
               ))}

@@ -5,6 +5,7 @@ import { useRef, useState } from 'preact/hooks'
 import { addMember, type Change, type Member, moveLeader, type Plan, plan, promoteMember, type Quorum, removeMember, type Said } from '../../api/cluster.ts'
 import { t } from '../../text/index.ts'
 import { Confirm } from '../../ui/confirm.tsx'
+import { Copy } from '../../ui/copy.tsx'
 import { Dialog } from '../../ui/dialog.tsx'
 import { useLoad } from '../../ui/load.ts'
 import { Failure } from '../../ui/parts.tsx'
@@ -15,6 +16,8 @@ interface ChangeProps {
   member?: Member
   onClose: () => void
 }
+
+const planEvery = 5_000 // ms: members come and go while the dialog is open
 
 const isUrl = (text: string): boolean => /^https?:\/\/[^\s/]+:\d+$/.test(text)
 
@@ -27,7 +30,7 @@ export function ChangeDialog({ change, member, onClose }: ChangeProps) {
   const removes = change === 'remove' || change === 'replace'
   const removed = useRef(false)
   const kind: Change = change === 'replace' || !adds ? change : learner ? 'add_learner' : 'add'
-  const planned = useLoad((stop) => plan(kind, member?.id, stop), [kind])
+  const planned = useLoad((stop) => plan(kind, member?.id, stop), [kind], planEvery)
   const list = urls.split(',').map((u) => u.trim())
   const badUrls = adds && !list.every(isUrl)
   const run = async () => {
@@ -52,7 +55,10 @@ export function ChangeDialog({ change, member, onClose }: ChangeProps) {
           </button>
         }
       >
-        <p>{c.added}</p>
+        <div class="row">
+          <p class="grow">{c.added}</p>
+          <Copy text={'etcd ' + flags} />
+        </div>
         <pre class="flags" tabIndex={0}>
           etcd {flags}
         </pre>
@@ -78,6 +84,7 @@ export function ChangeDialog({ change, member, onClose }: ChangeProps) {
             <input
               class="input mono"
               name="peer-urls"
+              autofocus
               autocomplete="off"
               spellcheck={false}
               placeholder="http://10.0.0.4:2380"

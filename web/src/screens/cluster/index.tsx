@@ -66,7 +66,7 @@ function QuorumState({ state }: { state: State }) {
   const q = state.quorum
   return (
     <span class={q.tolerates < 0 ? 'tag bad' : q.tolerates === 0 && q.voters > 1 ? 'tag warn' : 'tag good'}>
-      {t().cluster.quorumState(q.reachable, q.voters, q.needed)} {t().cluster.tolerates(q.tolerates)}
+      {t().cluster.quorumState(q.reachable, q.voters, q.needed, q.tolerates)}
     </span>
   )
 }
@@ -118,8 +118,12 @@ function MemberRow({ m, onChange }: { m: Member; onChange: MembersProps['onChang
           {m.self && <span class="tag">{c.self}</span>}
         </div>
         <div class="faint mono small">{hexId(m.id)}</div>
-        <div class="faint small wrap" title={c.urls}>
-          {[...(m.client_urls ?? []), ...(m.peer_urls ?? [])].join(' ')}
+        <div class="faint small" title={c.urls}>
+          {[...(m.client_urls ?? []), ...(m.peer_urls ?? [])].map((url) => (
+            <div key={url} class="url">
+              {url}
+            </div>
+          ))}
         </div>
       </th>
       <td>

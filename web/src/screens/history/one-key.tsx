@@ -4,9 +4,9 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { type Change, history } from '../../api/history.ts'
 import { read } from '../../api/keys.ts'
-import { mayWrite } from '../../api/session.ts'
+import { mayWrite, session } from '../../api/session.ts'
 import { type Bytes, parse, show } from '../../lib/bytes.ts'
-import { clock, count, size } from '../../lib/format.ts'
+import { clock, count, moment, size } from '../../lib/format.ts'
 import { register } from '../../lib/keyboard.ts'
 import { openKey } from '../../lib/route.ts'
 import { t } from '../../text/index.ts'
@@ -47,33 +47,48 @@ export function OneKey({ tabs }: { tabs: ComponentChildren }) {
   )
 }
 
+/** The id in the place of a change when a value is compared with nothing. */
+const nothing = 'nothing'
+
 function Revisions({ k }: { k: Bytes }) {
   const [changes, setChanges] = useState<Change[] | null>(null)
   const [compacted, setCompacted] = useState(0)
   const [more, setMore] = useState(false)
   const [error, setError] = useState<unknown>(null)
-  const [to, setTo] = useState(0)
-  const [from, setFrom] = useState(1)
+  /** The ids of the changes that are compared; '' for the newest one, and for the one before it. */
+  const [after, setAfter] = useState('')
+  const [before, setBefore] = useState('')
   const [restoring, setRestoring] = useState<Bytes | null>(null)
 
-  const load = async (older: Change[]) => {
+  /** Loads the newest changes, or those older than all that are loaded. */
+  const load = async (older: boolean) => {
+    const known = changes ?? []
     try {
-      const page = await history(k, older.at(-1)?.mod ?? 0)
-      setChanges([...older, ...page.changes])
+      const page = await history(k, older ? (known.at(-1)?.mod ?? 0) : 0)
+      const end = page.changes.at(-1)?.mod ?? 0
+      const connected = !page.more || page.changes.some((c) => c.id === known[0]?.id)
+      const rest = older || !connected ? [] : known.filter((c) => c.mod < end && c.mod >= page.compacted)
+      setChanges([...(older ? known : []), ...page.changes, ...rest])
       setCompacted(page.compacted)
-      setMore(page.more && page.changes.length > 0)
+      if (older || rest.length === 0) setMore(page.more && page.changes.length > 0)
       setError(null)
     } catch (e) {
       setError(e)
     }
   }
-  useEffect(() => void load([]), [])
+  // Other clients have written when the session's revision has changed.
+  const revision = session.value!.revision
+  useEffect(() => void load(false), [revision])
   const length = changes?.length ?? 0
+  const indexOf = (id: string) => changes?.findIndex((c) => c.id === id) ?? -1
+  const to = Math.max(0, indexOf(after))
+  const from = before === nothing ? length : indexOf(before) >= 0 && before !== after ? indexOf(before) : to + 1
   const choose = (i: number) => {
     if (i < 0 || i >= length) return
-    setTo(i)
-    setFrom(i + 1)
+    setAfter(i === 0 ? '' : changes![i].id)
+    setBefore('')
   }
+  const compareWith = (i: number) => setBefore(changes?.[i]?.id ?? nothing)
   useEffect(
     () =>
       register(
@@ -81,29 +96,30 @@ function Revisions({ k }: { k: Bytes }) {
         [
           { keys: ['j', 'ArrowDown'], help: () => t().commands.down, run: () => choose(to + 1) },
           { keys: ['k', 'ArrowUp'], help: () => t().commands.up, run: () => choose(to - 1) },
-          { keys: ['o'], help: () => t().commands.older, run: () => setFrom(Math.min(length, from + 1)) },
-          { keys: ['r'], help: () => t().commands.refresh, run: () => void load([]) },
+          { keys: ['o'], help: () => t().commands.older, run: () => compareWith(from + 1) },
+          { keys: ['r'], help: () => t().commands.refresh, run: () => void load(false) },
         ],
       ),
     [to, from, length],
   )
-  if (error && !changes) return <Failure e={error} retry={() => void load([])} />
+  if (error && !changes) return <Failure e={error} retry={() => void load(false)} />
   if (!changes) return <Empty>{t().loading}</Empty>
   if (length === 0) return <Empty>{t().history.none}</Empty>
   const chosen = changes[to]
   return (
     <div class="revisions">
       <nav class="timeline" aria-label={t().history.title}>
+        {error ? <Failure e={error} retry={() => void load(false)} /> : null}
         <p class="faint pad">
           <Key k={k} /> · {t().history.kept(count(length), length)}
         </p>
         <ol>
           {changes.map((c, i) => (
-            <Mark key={`${c.mod} ${c.type}`} change={c} chosen={i === to} base={i === from} onChoose={() => choose(i)} />
+            <Mark key={c.id} change={c} chosen={i === to} base={i === from} onChoose={() => choose(i)} />
           ))}
         </ol>
         {more && (
-          <button class="button pad" onClick={() => void load(changes)}>
+          <button class="button pad" onClick={() => void load(true)}>
             {t().history.more}
           </button>
         )}
@@ -113,7 +129,7 @@ function Revisions({ k }: { k: Bytes }) {
         <div class="detail-tools">
           <label class="inline-field">
             {t().history.from}
-            <select class="input" name="from" value={from} onChange={(e) => setFrom(Number(e.currentTarget.value))}>
+            <select class="input" name="from" value={from} onChange={(e) => compareWith(Number(e.currentTarget.value))}>
               {changes.map((c, i) => i !== to && <option value={i}>{count(c.mod)}</option>)}
               <option value={length}>{t().none}</option>
             </select>
@@ -134,9 +150,8 @@ function Revisions({ k }: { k: Bytes }) {
           onClose={(done) => {
             setRestoring(null)
             if (!done) return
-            setTo(0)
-            setFrom(1)
-            void load([])
+            choose(0)
+            void load(false)
           }}
         />
       )}
@@ -163,19 +178,22 @@ function Mark({ change: c, chosen, base, onChoose }: MarkProps) {
         </span>
         <span class="faint">
           {c.type === 'put' ? `${size(c.size)} · v${c.version}` : ''}
-          {time && ` · ≈ ${clock(new Date(time))}`}
+          {time && ` · ≈ ${timeOf(new Date(time))}`}
         </span>
       </button>
     </li>
   )
 }
 
+/** A time of today, or with its day. */
+const timeOf = (d: Date): string => (d.toDateString() === new Date().toDateString() ? clock(d) : moment(d))
+
 const valueOf = async (k: Bytes, c: Change | undefined): Promise<Bytes | null> =>
   !c || c.value === null ? null : (c.value ?? (await read(k, c.mod))?.value ?? null)
 
 function Compare({ k, before, after }: { k: Bytes; before: Change | undefined; after: Change }) {
   const [values, setValues] = useState<{ for: string; left: Bytes | null; right: Bytes | null } | null>(null)
-  const name = `${before?.mod} ${after.mod}`
+  const name = `${before?.id} ${after.id}`
   useEffect(() => {
     let left = false
     Promise.all([valueOf(k, before), valueOf(k, after)]).then(([l, r]) => {

@@ -6,7 +6,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks'
 import { times } from '../../api/history.ts'
 import type { Version } from '../../api/keys.ts'
 import { mayWrite, session } from '../../api/session.ts'
-import { clock, count, day } from '../../lib/format.ts'
+import { count, moment } from '../../lib/format.ts'
 import { openKey } from '../../lib/route.ts'
 import { t } from '../../text/index.ts'
 import { CommitInput } from '../../ui/commit-input.tsx'
@@ -69,7 +69,7 @@ export function WholeStore({ tabs, onKey }: { tabs: ComponentChildren; onKey: ()
       </div>
       <div class="banner" role="status">
         {t().history.asOf(count(at.value))}
-        {made && ` · ${t().history.made(`${day(made)}, ${clock(made)}`)}`}
+        {made && ` · ${t().history.made(moment(made))}`}
       </div>
       <div class={open === null ? 'split' : 'split open'}>
         <div class="side">
@@ -78,10 +78,10 @@ export function WholeStore({ tabs, onKey }: { tabs: ComponentChildren; onKey: ()
         {open !== null && (
           <Detail
             k={open}
-            revision={at.value}
+            revision={browser.revision.value}
             ends={0}
             again={0}
-            onClose={() => (browser.open.value = null)}
+            onClose={() => browser.show(null)}
             onChanged={() => {}}
             onDelete={() => {}}
             onHistory={() => {
@@ -92,7 +92,7 @@ export function WholeStore({ tabs, onKey }: { tabs: ComponentChildren; onKey: ()
           />
         )}
       </div>
-      {restoring && <Restore k={restoring.key} value={restoring.value} revision={at.value} onClose={() => setRestoring(null)} />}
+      {restoring && <Restore k={restoring.key} value={restoring.value} revision={browser.revision.value} onClose={() => setRestoring(null)} />}
     </>
   )
 }

@@ -4,9 +4,10 @@
 import { computed, signal, type Signal } from '@preact/signals'
 import { type KeyInfo, search, tree } from '../../api/keys.ts'
 import { type Bytes, parse } from '../../lib/bytes.ts'
-import { remember, remembered } from '../../lib/lang.ts'
 import type { Branch } from '../../lib/branch.ts'
+import { remember, remembered } from '../../lib/lang.ts'
 import { pageSize, type Row, Tree } from '../../lib/tree.ts'
+import { leave } from '../../lib/unsaved.ts'
 
 const searchSize = 200
 const openAtOnce = 3
@@ -40,7 +41,7 @@ export class Browser {
   /** Rows that were added above those in sight since the page was opened, less those removed. */
   readonly shift = signal(0)
   readonly selected = signal<ReadonlySet<Bytes>>(new Set())
-  /** The key whose value is shown. */
+  /** The key whose value is shown; show changes it. */
   readonly open = signal<Bytes | null>(null)
   readonly found = signal<Found | null>(null)
   tree: Tree
@@ -49,6 +50,8 @@ export class Browser {
   #stop: AbortController | null = null
   /** Counts the loads of the tree: an older one that ends late does not replace a newer one. */
   #turn = 0
+  /** Counts the prefixes that were opened and closed: a load that does not have them is repeated. */
+  #toggles = 0
   #started: Promise<void> = Promise.resolve()
 
   readonly length = computed(() => {
@@ -98,6 +101,18 @@ export class Browser {
     this.reveals.value++
   }
 
+  /** Shows the value of a key, or of none. An edit that was not saved is asked about. */
+  show(key: Bytes | null): void {
+    if (key !== this.open.peek()) leave(() => (this.open.value = key))
+  }
+
+  /** Opens or closes the prefix of a row. */
+  toggle(row: Row & { kind: 'item' }): void {
+    this.#toggles++
+    if (row.open) this.tree.collapse(row)
+    else void this.tree.expand(row)
+  }
+
   start(): Promise<void> {
     this.reset()
     this.moveTo(0)
@@ -118,7 +133,7 @@ export class Browser {
     if (this.found.peek()) return this.search(this.query.peek())
     const turn = ++this.#turn
     await this.#started
-    const [before, next] = [this.tree, this.#newTree()]
+    const [before, next, toggles] = [this.tree, this.#newTree(), this.#toggles]
     await next.start()
     await reopen(next, next.root, before.root)
     for (const row of before.items()) if (this.selected.peek().has(row.item.key)) await same(next, row)
@@ -128,8 +143,10 @@ export class Browser {
     const cursor = await same(next, before.at(this.cursor.peek()))
     await next.loadRows(first + by, last + by)
     if (turn !== this.#turn) return
+    if (toggles !== this.#toggles) return this.refresh()
     next.view = { first: first + by, last: last + by }
     this.tree = next
+    if (this.selected.peek().size > 0) this.selected.value = new Set([...next.items()].map((row) => row.item.key).filter((key) => this.selected.peek().has(key)))
     this.shift.value += by
     this.cursor.value = Math.max(0, Math.min(next.length - 1, cursor ?? this.cursor.peek()))
     this.changes.value++

@@ -42,7 +42,7 @@ function commands(b: Browser, actions: () => Actions): Command[] {
       keys: ['Escape'],
       help: () => c().close,
       run: () => {
-        if (b.open.peek() !== null) b.open.value = null
+        if (b.open.peek() !== null) b.show(null)
         else if (b.selected.peek().size > 0) b.clear()
         else void b.search('')
       },
@@ -67,14 +67,14 @@ function open(row: Row | undefined, onOpen: (row: Row) => void): void {
 
 function expand(b: Browser, row: Row | undefined, to: (position: number) => void): void {
   if (row?.kind !== 'item') return
-  if (row.item.kind === 'key') b.open.value = row.item.key
+  if (row.item.kind === 'key') b.show(row.item.key)
   else if (row.open) to(b.cursor.peek() + 1)
-  else void b.tree.expand(row)
+  else b.toggle(row)
 }
 
 function collapse(b: Browser, row: Row | undefined, to: (position: number) => void): void {
   if (!row || b.found.peek()) return
-  if (row.kind === 'item' && row.open) return b.tree.collapse(row)
+  if (row.kind === 'item' && row.open) return b.toggle(row)
   const parent = b.tree.parentPosition(row.branch)
   if (parent >= 0) to(parent)
 }
@@ -86,6 +86,6 @@ function select(b: Browser, row: Row | undefined): void {
 
 function history(b: Browser, row: Row | undefined): void {
   if (row?.kind !== 'item' || row.item.kind !== 'key') return
-  b.open.value = row.item.key
+  b.show(row.item.key)
   go('history')
 }

@@ -1,17 +1,17 @@
 // A key: what is known of it, and its value.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { read, type Version } from '../../api/keys.ts'
 import { stopped } from '../../api/call.ts'
+import { read, type Version } from '../../api/keys.ts'
 import { mayWrite } from '../../api/session.ts'
 import { type Bytes, show, toText } from '../../lib/bytes.ts'
 import { count, size } from '../../lib/format.ts'
 import { register } from '../../lib/keyboard.ts'
 import { t } from '../../text/index.ts'
+import { Copy } from '../../ui/copy.tsx'
 import type { Editor } from '../../ui/editor.ts'
 import { Icon } from '../../ui/icons.tsx'
 import { Empty, Failure, Key, Left, Tabs } from '../../ui/parts.tsx'
-import { done } from '../../ui/toast.tsx'
 import { Edit } from './edit.tsx'
 import { type Form, formsOf } from './forms.ts'
 import { leaseName } from './list.tsx'
@@ -37,18 +37,34 @@ export function Detail(props: DetailProps) {
   const [version, setVersion] = useState<Version | null | undefined>(undefined)
   const [error, setError] = useState<unknown>(null)
   const [turn, setTurn] = useState(0)
+  /** The key whose value is edited: the version that was opened stays, whatever others write. */
+  const [edited, setEdited] = useState<Bytes | null>(null)
+  const editing = edited === k
   useEffect(() => {
+    if (editing) return
     const stop = new AbortController()
-    read(k, revision, stop.signal)
-      .then((v) => {
+    read(k, revision, stop.signal).then(
+      (v) => {
         setVersion(v)
         setError(null)
-      })
-      .catch((e) => {
+      },
+      (e) => {
         if (!stopped(e)) setError(e)
-      })
+      },
+    )
     return () => stop.abort()
-  }, [k, revision, again, turn])
+  }, [k, revision, again, turn, editing])
+  const close = async (changed: boolean) => {
+    if (!changed) return setEdited(null)
+    props.onChanged()
+    try {
+      // The editor stays until the version that is stored now takes its place.
+      setVersion(await read(k))
+    } catch (e) {
+      setError(e)
+    }
+    setEdited(null)
+  }
   const current = version && version.key === k ? version : version === null ? null : undefined
   return (
     <section class="side" aria-label={show(k)}>
@@ -59,25 +75,25 @@ export function Detail(props: DetailProps) {
         <h2 class="grow wrap">
           <Key k={k} />
         </h2>
-        <button
-          class="button plain icon"
-          aria-label={t().copy}
-          onClick={() => void navigator.clipboard?.writeText(toText(k) ?? show(k)).then(() => done(t().copied))}
-        >
-          <Icon name="copy" />
-        </button>
+        <Copy text={toText(k) ?? show(k)} />
       </div>
       {error ? <Failure e={error} retry={() => setTurn(turn + 1)} /> : null}
       {current === null && <Empty>{t().keys.gone}</Empty>}
-      {current && <Shown {...props} version={current} key={`${k} ${current.mod}`} onReload={() => setTurn(turn + 1)} />}
+      {current && <Shown {...props} version={current} key={`${k} ${current.mod}`} editing={editing} onEdit={() => setEdited(k)} onEdited={(changed) => void close(changed)} />}
     </section>
   )
 }
 
-function Shown({ version, ends, revision, onReload, ...props }: DetailProps & { version: Version; onReload: () => void }) {
+interface ShownProps extends DetailProps {
+  version: Version
+  editing: boolean
+  onEdit: () => void
+  onEdited: (changed: boolean) => void
+}
+
+function Shown({ version, ends, revision, editing, onEdit, onEdited, ...props }: ShownProps) {
   const [forms] = useState(() => formsOf(version.value))
   const [form, setForm] = useState<Form>(forms[0])
-  const [editing, setEditing] = useState(false)
   const editor = useRef<Editor | null>(null)
   const may = revision === 0 && mayWrite(version.key)
   useEffect(
@@ -85,7 +101,7 @@ function Shown({ version, ends, revision, onReload, ...props }: DetailProps & { 
       register(
         () => t().keys.value,
         [
-          { keys: ['e'], help: () => t().commands.edit, run: () => may && setEditing(true) },
+          { keys: ['e'], help: () => t().commands.edit, run: () => may && onEdit() },
           { keys: ['h'], help: () => t().commands.history, run: props.onHistory },
         ],
       ),
@@ -110,16 +126,7 @@ function Shown({ version, ends, revision, onReload, ...props }: DetailProps & { 
         )}
       </dl>
       {editing ? (
-        <Edit
-          version={version}
-          form={form}
-          onClose={(changed) => {
-            // After a change the editor stays until the new version takes its place: see the key of Shown.
-            if (!changed) return setEditing(false)
-            onReload()
-            props.onChanged()
-          }}
-        />
+        <Edit version={version} form={form} onClose={onEdited} />
       ) : (
         <div class="value">
           <div class="detail-tools">
@@ -136,7 +143,7 @@ function Shown({ version, ends, revision, onReload, ...props }: DetailProps & { 
             )}
             <span class="grow" />
             {may && (
-              <button class="button" onClick={() => setEditing(true)}>
+              <button class="button" onClick={onEdit}>
                 <Icon name="edit" />
                 {t().keys.edit}
               </button>

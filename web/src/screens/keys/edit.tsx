@@ -6,6 +6,7 @@ import { put, type Version } from '../../api/keys.ts'
 import type { Bytes } from '../../lib/bytes.ts'
 import { count } from '../../lib/format.ts'
 import { compact, isCompact, isJson, layOut } from '../../lib/json.ts'
+import { guard, leave, pending, proceed, stay } from '../../lib/unsaved.ts'
 import { t } from '../../text/index.ts'
 import { Code } from '../../ui/code.tsx'
 import { Dialog } from '../../ui/dialog.tsx'
@@ -17,7 +18,7 @@ import { draftOf, type Form } from './forms.ts'
 interface EditProps {
   version: Version
   form: Form
-  /** The editor closes; what is stored now is given when it is known to have changed. */
+  /** The editor closes; changed when the stored version is another one now. */
   onClose: (changed: boolean) => void
 }
 
@@ -25,10 +26,14 @@ export function Edit({ version, form, onClose }: EditProps) {
   const [draft] = useState(() => draftOf(version.value, form))
   const [problem, setProblem] = useState('')
   const [conflict, setConflict] = useState<{ mine: Bytes; current: Version | null } | null>(null)
-  const [leaving, setLeaving] = useState(false)
   const [saving, setSaving] = useState(false)
   const editor = useRef<Editor | null>(null)
-  const dirty = () => editor.current !== null && editor.current.text() !== draft.text
+  const ended = useRef(false)
+  const dirty = () => !ended.current && editor.current !== null && editor.current.text() !== draft.text
+  const end = () => {
+    ended.current = true
+    onClose(true)
+  }
 
   const save = async (ifMod = version.mod, lease = version.lease) => {
     const value = draft.value(editor.current?.text() ?? draft.text)
@@ -41,7 +46,7 @@ export function Edit({ version, form, onClose }: EditProps) {
       const outcome = await put(version.key, value, ifMod, lease)
       if (outcome.done) {
         done(t().keys.saved(count(outcome.revision)))
-        onClose(true)
+        end()
       } else {
         setConflict({ mine: value, current: outcome.current })
       }
@@ -51,14 +56,8 @@ export function Edit({ version, form, onClose }: EditProps) {
     setSaving(false)
   }
 
-  const leave = () => (dirty() ? setLeaving(true) : onClose(false))
-  useEffect(() => {
-    const warn = (e: BeforeUnloadEvent) => {
-      if (dirty()) e.preventDefault()
-    }
-    addEventListener('beforeunload', warn)
-    return () => removeEventListener('beforeunload', warn)
-  }, [])
+  const cancel = () => leave(() => onClose(false))
+  useEffect(() => guard(dirty), [])
 
   const layout = () => {
     const text = editor.current?.text() ?? ''
@@ -70,7 +69,7 @@ export function Edit({ version, form, onClose }: EditProps) {
         <button class="button primary" disabled={saving} onClick={() => void save()}>
           {t().save}
         </button>
-        <button class="button" onClick={leave}>
+        <button class="button" onClick={cancel}>
           {t().cancel}
         </button>
         {draft.json && (
@@ -97,16 +96,16 @@ export function Edit({ version, form, onClose }: EditProps) {
         focus
         onChange={() => setProblem(draft.json && editor.current && editor.current.text().length < 1 << 18 && !isJson(editor.current.text()) ? t().keys.badJson : '')}
         onSave={() => void save()}
-        onEscape={leave}
+        onEscape={cancel}
       />
-      {leaving && (
+      {pending.value && (
         <Dialog
           title={t().keys.edit}
-          onClose={() => setLeaving(false)}
-          onSubmit={() => onClose(false)}
+          onClose={stay}
+          onSubmit={proceed}
           foot={
             <>
-              <button type="button" class="button" onClick={() => setLeaving(false)}>
+              <button type="button" class="button" onClick={stay}>
                 {t().conflict.edit}
               </button>
               <button class="button danger primary">{t().keys.discard}</button>
@@ -121,7 +120,7 @@ export function Edit({ version, form, onClose }: EditProps) {
           mine={conflict.mine}
           current={conflict.current}
           onEdit={() => setConflict(null)}
-          onTake={() => onClose(true)}
+          onTake={end}
           onOverwrite={() => {
             setConflict(null)
             void save(conflict.current?.mod ?? 0, conflict.current?.lease ?? '0')

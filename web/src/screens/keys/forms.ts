@@ -1,7 +1,7 @@
 // The forms in which a value is shown and edited.
 
-import { type Bytes, fromText, toText } from '../../lib/bytes.ts'
-import { compact, isCompact, isJsonDocument, layOut } from '../../lib/json.ts'
+import { type Bytes, fromText, hex, toText } from '../../lib/bytes.ts'
+import { compact, isCompact, isJson, isJsonDocument, layOut } from '../../lib/json.ts'
 import { kubernetes } from '../../lib/protobuf.ts'
 
 export type Form = 'text' | 'json' | 'hex' | 'kube'
@@ -36,20 +36,11 @@ export function draftOf(value: Bytes, form: Form): Draft {
   return {
     text: narrow ? layOut(text) : text,
     json: true,
-    value: (t) => (isValid(t) ? fromText(narrow ? compact(t) : t) : null),
+    value: (t) => (isJson(t) ? fromText(narrow ? compact(t) : t) : null),
   }
 }
 
-function isValid(text: string): boolean {
-  try {
-    JSON.parse(text)
-    return true
-  } catch {
-    return false
-  }
-}
-
-const hexByte = (c: string) => c.charCodeAt(0).toString(16).padStart(2, '0')
+const hexByte = (c: string) => hex(c.charCodeAt(0), 2)
 
 /** Bytes as lines of 16 pairs of digits. */
 export function hexText(b: Bytes): string {

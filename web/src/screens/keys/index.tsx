@@ -2,8 +2,8 @@
 
 import { effect, signal } from '@preact/signals'
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
-import { mayWrite, readOnly } from '../../api/session.ts'
 import type { Item, KeyInfo } from '../../api/keys.ts'
+import { mayWrite, readOnly, session } from '../../api/session.ts'
 import { type Bytes, parse, show } from '../../lib/bytes.ts'
 import { count } from '../../lib/format.ts'
 import { go, openKey } from '../../lib/route.ts'
@@ -24,9 +24,11 @@ effect(() => {
   if (browser.open.value !== null) openKey.value = browser.open.value
 })
 
+/** Changes when the value that is shown must be read again. */
 const again = signal(0)
 
 export function Keys() {
+  useNews()
   const search = useRef<HTMLInputElement>(null)
   const [creating, setCreating] = useState(false)
   const [removing, setRemoving] = useState<Target[] | null>(null)
@@ -95,7 +97,7 @@ export function Keys() {
             revision={0}
             ends={item?.ends ?? 0}
             again={again.value}
-            onClose={() => (browser.open.value = null)}
+            onClose={() => browser.show(null)}
             onChanged={() => void browser.refresh()}
             onDelete={(v) => setRemoving([{ kind: 'key', key: v.key, mod: v.mod }])}
             onHistory={() => go('history')}
@@ -108,9 +110,8 @@ export function Keys() {
           onClose={(key) => {
             setCreating(false)
             if (key === null) return
-            if (!key.endsWith('/')) browser.open.value = key
-            again.value++
-            void browser.refresh()
+            if (!key.endsWith('/')) browser.show(key)
+            refresh()
           }}
         />
       )}
@@ -121,7 +122,7 @@ export function Keys() {
             setRemoving(null)
             if (!changed) return
             browser.clear()
-            browser.open.value = null
+            browser.show(null)
             void browser.refresh()
           }}
         />
@@ -135,12 +136,23 @@ function refresh(): void {
   void browser.refresh()
 }
 
+/** Shows what other clients have written: the session's revision has changed then. */
+function useNews(): void {
+  const revision = session.value!.revision
+  const shown = useRef(revision)
+  useEffect(() => {
+    if (revision === shown.current) return
+    shown.current = revision
+    again.value++
+    if (!browser.found.peek()) void browser.refresh() // a search would be long
+  }, [revision])
+}
+
 /** Opens the value of a key, and opens or closes a prefix. */
 export function openOrToggle(b: Browser, row: Row): void {
   if (row.kind === 'more') return void b.tree.loadRow(row)
-  if (row.item.kind === 'key') b.open.value = row.item.key
-  else if (row.open) b.tree.collapse(row)
-  else void b.tree.expand(row)
+  if (row.item.kind === 'key') b.show(row.item.key)
+  else b.toggle(row)
 }
 
 /** The items that are loaded, in the order of their rows. */

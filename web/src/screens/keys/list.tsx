@@ -178,7 +178,7 @@ function DirCells({ item, row }: { item: DirInfo; row: Row & { kind: 'item' } })
         </bdi>
         {item.kind === 'dir' && <span class="tag">{t().keys.directory}</span>}
       </span>
-      <span role="gridcell" class="num c-count faint">
+      <span role="gridcell" class="num faint">
         {item.count < 0 ? '' : t().keys.count(count(item.count), item.count)}
       </span>
       <span role="gridcell" class="num c-ttl">

@@ -5,6 +5,7 @@ import { countPrefix, deleteKey, deletePrefix, v2Delete } from '../../api/keys.t
 import type { Bytes } from '../../lib/bytes.ts'
 import { count } from '../../lib/format.ts'
 import { t } from '../../text/index.ts'
+import { Word } from '../../ui/confirm.tsx'
 import { Dialog } from '../../ui/dialog.tsx'
 import { Failure, Key } from '../../ui/parts.tsx'
 import { done, failed } from '../../ui/toast.tsx'
@@ -82,18 +83,7 @@ export function Remove({ targets, onClose }: RemoveProps) {
         {targets.length > 12 && <li class="faint">… +{count(targets.length - 12)}</li>}
       </ul>
       <p class="soft">{t().deletion.watchers}</p>
-      <label class="field">
-        <span>{total === null ? t().deletion.counting : t().deletion.type(String(total))}</span>
-        <input
-          class="input"
-          name="confirm"
-          autocomplete="off"
-          inputMode="numeric"
-          value={typed}
-          disabled={total === null}
-          onInput={(e) => setTyped(e.currentTarget.value)}
-        />
-      </label>
+      {total !== null ? <Word word={String(total)} typed={typed} onType={setTyped} /> : !error && <p class="faint">{t().deletion.counting}</p>}
     </Dialog>
   )
 }

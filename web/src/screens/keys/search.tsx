@@ -70,7 +70,7 @@ export function SearchFoot({ browser }: { browser: Browser }) {
               ? t().loading
               : found.items.length === 0 && found.next === '' && !found.loading
                 ? t().keys.nothing
-                : t().keys.found(count(found.items.length), count(found.scanned))}
+                : t().keys.found(count(found.items.length), count(found.scanned), found.scanned)}
           </span>
           {found.next !== '' && !found.loading && (
             <button class="button" onClick={() => void browser.further()}>

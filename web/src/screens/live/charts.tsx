@@ -91,8 +91,14 @@ function options(panel: Panel, names: string[], width: number, onPoint: (index: 
       { ...axis, size: 26, space: 80, values: (_, ticks) => ticks.map(timeOfDay) },
       { ...axis, size: 62, space: 28, ...(panel.steps ? { incrs: panel.steps } : {}), values: (_, ticks) => ticks.map((n) => panel.format(n)) },
     ],
-    series: [{}, ...names.map((_, i) => ({ stroke: css(`--chart-${i + 1}`), width: 1.5, points: { show: false }, spanGaps: false }))],
+    series: [{}, ...names.map((_, i) => ({ stroke: css(`--chart-${i + 1}`), width: 1.5, points: { size: 4, filter: alone }, spanGaps: false }))],
   }
+}
+
+/** The samples that no line leads to: those have a point. */
+function alone(u: uPlot, series: number): number[] {
+  const values = u.data[series]
+  return Array.from(values.keys()).filter((i) => values[i] != null && values[i - 1] == null && values[i + 1] == null)
 }
 
 const chartHeight = 148

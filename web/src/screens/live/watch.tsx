@@ -68,8 +68,8 @@ export function Watch({ tabs }: { tabs: ComponentChildren }) {
         <span class="grow" />
         <span class="soft num" role="status">
           {running && `${l.rate(rate(stream.perSecond.value))} · `}
-          {l.total(count(stream.total.value))}
-          {stream.dropped.value > 0 && `, ${l.dropped(count(stream.dropped.value))}`}
+          {l.total(count(stream.total.value), stream.total.value)}
+          {stream.dropped.value > 0 && `, ${l.dropped(count(stream.dropped.value), stream.dropped.value)}`}
         </span>
       </div>
       {stream.state.value === 'reconnecting' && <div class="banner">{l.reconnecting}</div>}
@@ -79,7 +79,7 @@ export function Watch({ tabs }: { tabs: ComponentChildren }) {
         </div>
       )}
       {stream.compacted.value > 0 && <div class="banner">{l.compacted(count(stream.compacted.value))}</div>}
-      {stream.paused.value && <div class="banner">{l.paused(count(stream.waitingCount.value))}</div>}
+      {stream.paused.value && <div class="banner">{l.paused(count(stream.waitingCount.value), stream.waitingCount.value)}</div>}
       <Events />
     </>
   )
@@ -106,7 +106,7 @@ function Events() {
               class="link"
               tabIndex={-1}
               onClick={() => {
-                browser.open.value = e.key
+                browser.show(e.key)
                 go('keys')
               }}
             >
