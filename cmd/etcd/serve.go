@@ -106,6 +106,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reserva
 	paths := ops.Config{
 		Member: opsMember{m}, Metrics: meters, Level: reloads.level, Pprof: cfg.EnablePprof, V2: cfg.EnableV2,
 		Timeout: requestTimeout + 2*cfg.ElectionTimeout,
+		RequireRoot: func(next http.Handler) http.Handler {
+			return v2http.RequireRoot(m, cfg.ClientTLS.RequireClientCert, next)
+		},
 	}
 	servers := newServers(logging.For(log, "http"))
 	transport.serve(ops.PeerHandler(paths))

@@ -46,7 +46,10 @@ type Config struct {
 	Member  Member
 	Metrics *metrics.Metrics
 	Level   *slog.LevelVar // set by /config/local/log
-	Pprof   bool           // serve /debug/pprof/
+	// RequireRoot returns a handler that serves only callers with the role root, if authentication
+	// is enabled; nil means that all callers may set the log level.
+	RequireRoot func(http.Handler) http.Handler
+	Pprof       bool // serve /debug/pprof/
 	// V2 makes the bodies of /health and /version those of etcd 3.1 on the client port. It is set
 	// if v2 is served.
 	V2 bool
@@ -66,7 +69,11 @@ func Register(mux *http.ServeMux, c Config) {
 	mux.Handle("/metrics", c.Metrics.Handler())
 	mux.HandleFunc("GET /{$}", c.serveRoot)
 	mux.HandleFunc("/debug/vars", only(c.serveVars, http.MethodGet))
-	mux.HandleFunc("/config/local/log", only(c.serveLogLevel, http.MethodPut))
+	var setLevel http.Handler = http.HandlerFunc(c.serveLogLevel)
+	if c.RequireRoot != nil {
+		setLevel = c.RequireRoot(setLevel)
+	}
+	mux.HandleFunc("/config/local/log", only(setLevel.ServeHTTP, http.MethodPut))
 	if c.Pprof {
 		registerPprof(mux)
 	}

@@ -102,6 +102,20 @@ func (h *Handler) asRoot(r *http.Request, do func(ctx context.Context) error) er
 	return err
 }
 
+// RequireRoot returns a handler that serves next to callers with the role root, by password or,
+// with commonNames, by the common name of their certificate; without authentication, to all. It is
+// for paths outside the v2 API, which may be disabled.
+func RequireRoot(authority Authority, commonNames bool, next http.Handler) http.Handler {
+	h := &Handler{authority: authority, commonNames: commonNames}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h.asRoot(r, func(context.Context) error { return nil }); err != nil {
+			writeMessage(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // target is the node in a request: its path, and the path as sent, which may end with a slash or be
 // empty. Permissions match the latter.
 type target struct {
