@@ -135,6 +135,8 @@ type frameReader struct {
 	r    *bufio.Reader
 	max  int // of a payload
 	held int // bytes of the last frame that are still in r, because its payload was borrowed
+	// buffer returns a buffer for a payload of n bytes that does not fit into r; nil: a new one.
+	buffer func(n int) []byte
 }
 
 func newFrameReader(r io.Reader, payloadMax int) *frameReader {
@@ -174,7 +176,7 @@ func (f *frameReader) next() (k kind, payload []byte, borrowed bool, err error) 
 		if _, err := f.r.Discard(frameHead); err != nil {
 			return 0, nil, false, err
 		}
-		if payload, err = readLarge(f.r, n); err != nil {
+		if payload, err = f.readLarge(n); err != nil {
 			return 0, nil, false, unexpected(err)
 		}
 	}
@@ -182,6 +184,16 @@ func (f *frameReader) next() (k kind, payload []byte, borrowed bool, err error) 
 		return 0, nil, false, fmt.Errorf("%w: checksum %08x of kind %d and %d bytes, want %08x", errFrame, check, k, n, sum)
 	}
 	return k, payload, borrowed, nil
+}
+
+// readLarge reads a payload of n bytes that does not fit into f.r.
+func (f *frameReader) readLarge(n int) ([]byte, error) {
+	if f.buffer == nil || n > trustBytes {
+		return readLarge(f.r, n)
+	}
+	buf := f.buffer(n)
+	_, err := io.ReadFull(f.r, buf)
+	return buf, err
 }
 
 // readLarge reads n bytes. It allocates as they arrive, so that a length alone costs no memory.

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ const (
 	receivingMax = 4
 	// transferIDMax is the maximum length of a transfer's ID.
 	transferIDMax = 64
+	chunkHead     = 8   // bytes of the offset in front of the bytes of a chunk
 	failureMax    = 512 // maximum size of the error text that is sent to the sender
 )
 
@@ -40,7 +42,9 @@ type receiving struct {
 
 	mu           sync.Mutex // guards the fields below
 	arrived      sync.Cond
-	chunks       [][]byte
+	chunks       [][]byte // payloads of frames: an offset, and bytes
+	at           int      // the handler has read chunks[0] up to here; 0: nothing
+	spare        [][]byte // buffers of chunks that were read, for the next ones
 	received     int64
 	consumed     int64
 	sum          uint32
@@ -177,7 +181,7 @@ func (r *receiving) handle(size int64, m *raftpb.Message) {
 	}
 	r.mu.Lock()
 	r.finished, r.result = true, err
-	r.chunks = nil
+	r.chunks, r.spare = nil, nil
 	bytes := r.consumed
 	r.mu.Unlock()
 	r.cancel(nil)
@@ -278,15 +282,33 @@ func (r *receiving) Read(p []byte) (int, error) {
 		}
 		r.arrived.Wait()
 	}
-	n := copy(p, r.chunks[0])
-	r.chunks[0] = r.chunks[0][n:]
-	if len(r.chunks[0]) == 0 {
-		r.chunks[0] = nil
-		r.chunks = r.chunks[1:]
-	}
+	r.at = max(r.at, chunkHead)
+	n := copy(p, r.chunks[0][r.at:])
+	r.at += n
 	r.consumed += int64(n)
-	r.change()
+	if r.at == len(r.chunks[0]) {
+		if cap(r.chunks[0]) > readBufferBytes { // smaller frames are read without a buffer of their own
+			r.spare = append(r.spare, r.chunks[0])
+		}
+		r.chunks = slices.Delete(r.chunks, 0, 1)
+		r.at = 0
+		r.change() // the sender keeps whole chunks
+	}
 	return n, nil
+}
+
+// buffer returns a buffer of n bytes for a chunk, if possible that of one that was read.
+func (r *receiving) buffer(n int) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last := len(r.spare) - 1; last >= 0 {
+		buf := r.spare[last]
+		r.spare = r.spare[:last]
+		if cap(buf) >= n {
+			return buf[:n]
+		}
+	}
+	return make([]byte, n)
 }
 
 // reportProgress sends the handler's progress to the sender, until ctx is done.
@@ -323,6 +345,7 @@ func (r *receiving) reportProgress(ctx context.Context, l *link) {
 
 // listen reads the frames of one connection.
 func (r *receiving) listen(l *link) error {
+	l.frames.buffer = r.buffer
 	for {
 		k, payload, borrowed, err := l.frames.next()
 		if err != nil {
@@ -349,10 +372,10 @@ func (r *receiving) listen(l *link) error {
 // chunk stores bytes for the handler. Invariant: the stored bytes are the snapshot's from consumed
 // to received. In builds with the tag invariants checkStored compares their number.
 func (r *receiving) chunk(payload []byte, borrowed bool) error {
-	if len(payload) <= 8 {
+	if len(payload) <= chunkHead {
 		return fmt.Errorf("%w: a chunk of %d bytes", errProtocol, len(payload))
 	}
-	at, data := int64(binary.BigEndian.Uint64(payload)), payload[8:]
+	at, data := int64(binary.BigEndian.Uint64(payload)), payload[chunkHead:]
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -364,12 +387,12 @@ func (r *receiving) chunk(payload []byte, borrowed bool) error {
 		return fmt.Errorf("%w: %d bytes beyond the window", errProtocol, windowBytes)
 	}
 	if borrowed {
-		data = bytes.Clone(data)
+		payload = bytes.Clone(payload)
 	}
 	r.sum = crc32.Update(r.sum, castagnoli, data)
 	r.received += int64(len(data))
 	if !r.finished {
-		r.chunks = append(r.chunks, data)
+		r.chunks = append(r.chunks, payload)
 		if invariant.Enabled {
 			r.checkStored()
 		}
@@ -382,8 +405,9 @@ func (r *receiving) chunk(payload []byte, borrowed bool) error {
 func (r *receiving) checkStored() {
 	kept := int64(0)
 	for _, data := range r.chunks {
-		kept += int64(len(data))
+		kept += int64(len(data) - chunkHead)
 	}
+	kept -= int64(max(r.at-chunkHead, 0))
 	invariant.Check(kept == r.received-r.consumed, "%d bytes of a snapshot are stored, from %d to %d", kept, r.consumed, r.received)
 }
 

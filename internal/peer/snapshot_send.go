@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -42,6 +43,7 @@ type sending struct {
 	sum     uint32
 	drained bool // the source is at its end
 	nextAt  time.Time
+	spare   [][]byte // buffers of consumed chunks, for the next ones; changed under mu
 
 	mu        sync.Mutex // guards the fields below
 	window    []chunk
@@ -237,8 +239,10 @@ func (s *sending) consumeLocked(to int64) {
 	for n < len(s.window) && s.window[n].at+int64(len(s.window[n].data)) <= to {
 		n++
 	}
-	clear(s.window[:n])
-	s.window = s.window[n:]
+	for i := range s.window[:n] {
+		s.spare = append(s.spare, s.window[i].data[:0])
+	}
+	s.window = slices.Delete(s.window, 0, n)
 	s.consumed = max(s.consumed, to)
 }
 
@@ -301,7 +305,7 @@ func (s *sending) next(at int64) ([]byte, error) {
 	if !room || s.drained {
 		return nil, nil
 	}
-	buf := make([]byte, s.chunkBytes())
+	buf := s.buffer(s.chunkBytes())
 	n, err := io.ReadFull(s.source, buf)
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -321,6 +325,22 @@ func (s *sending) next(at int64) ([]byte, error) {
 	}
 	s.read += int64(n)
 	return buf, nil
+}
+
+// buffer returns a buffer of n bytes for a chunk, if possible that of a consumed one. The sending
+// goroutine calls it between two writes, so that no write uses that buffer, whatever the receiver
+// has acknowledged.
+func (s *sending) buffer(n int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last := len(s.spare) - 1; last >= 0 {
+		buf := s.spare[last]
+		s.spare = s.spare[:last]
+		if cap(buf) >= n {
+			return buf[:n]
+		}
+	}
+	return make([]byte, n)
 }
 
 // chunkBytes is small where the rate is low, to avoid bursts on the link.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -292,5 +293,57 @@ func TestFile(t *testing.T) {
 				t.Errorf("%d bytes, %d cut off: %v", n, cut, err)
 			}
 		}
+	}
+}
+
+// Values that compression does not shorten are stored; values behind them that it does shorten are
+// compressed again, within storedChunks chunks.
+func TestIncompressibleChunksAreStored(t *testing.T) {
+	s := open(t)
+	defer s.Close() //nolint:errcheck // in memory
+	const valueBytes, random, regular = 64 << 10, 160, 320
+	rng, value := rand.NewChaCha8([32]byte{}), make([]byte, valueBytes)
+	var pairs []pair
+	for i := range random {
+		rng.Read(value) //nolint:errcheck // never fails
+		pairs = append(pairs, pair{fmt.Sprintf("c%04d", i), string(value)})
+	}
+	for i := range regular {
+		pairs = append(pairs, pair{fmt.Sprintf("d%04d", i), strings.Repeat(fmt.Sprintf("%04d", i), valueBytes/4)})
+	}
+	put(t, s, pairs)
+	stream := streamOf(t, s)
+	_, got, _, err := read(bytes.NewReader(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, pairs) {
+		t.Fatalf("%d pairs read, or others than the %d put", len(got), len(pairs))
+	}
+	most := random*(valueBytes+20) + (storedChunks+2)*chunkBytes
+	if len(stream) < random*valueBytes || len(stream) > most {
+		t.Fatalf("a stream of %d bytes, want %d to %d", len(stream), random*valueBytes, most)
+	}
+	view, err := s.NewView()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := NewSource(view, testMeta())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close() //nolint:errcheck // in memory
+	stored := 0
+	for range random * valueBytes / chunkBytes {
+		before := source.storeNext
+		if err := source.fill(); err != nil {
+			t.Fatal(err)
+		}
+		if source.storeNext == before-1 {
+			stored++
+		}
+	}
+	if least := random * valueBytes / chunkBytes / 2; stored < least {
+		t.Fatalf("%d chunks were stored without an attempt to compress them, want at least %d", stored, least)
 	}
 }

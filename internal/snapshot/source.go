@@ -21,10 +21,11 @@ type Source struct {
 	ended  bool   // the trailer was written
 	hash   *xxhash.Digest
 	count  uint64
-	offset int64 // of the block after pending
-	raw    []byte
-	packed []byte // buffers: raw, compressed
+	offset int64  // of the block after pending
+	raw    []byte // buffer of a chunk's pairs
 	block  []byte
+	// storeNext is the number of chunks that are written without an attempt to compress them.
+	storeNext int
 	// pending is the unread part of the current block.
 	pending []byte
 	err     error
@@ -96,8 +97,7 @@ func (s *Source) fill() error {
 	}
 	if len(s.raw) > 0 {
 		s.hash.Write(s.raw) //nolint:errcheck // never fails
-		s.packed = slices.Grow(s.packed[:0], s2.MaxEncodedLen(len(s.raw)))
-		s.put(blockChunk, s2.Encode(s.packed[:cap(s.packed)], s.raw))
+		s.putChunk()
 		s.next = s.nextOrEnd(ok)
 		return nil
 	}
@@ -114,13 +114,64 @@ func (s *Source) nextOrEnd(more bool) []byte {
 	return append(s.next[:0], 0xff)
 }
 
+const (
+	// A chunk that compression shortens by less than 1/savedPart is not worth the time: compressing
+	// it takes longer than sending what it saves over a link of 1 Gbit/s.
+	savedPart = 8
+	// storedChunks is the number of chunks after such a chunk that are not compressed.
+	storedChunks = 7
+)
+
+// putChunk encodes the pairs in raw as the pending block. Values that are compressed or encrypted
+// already, or random, cost compression as much time as others: after a chunk of these the next ones
+// are stored. A stored chunk is an S2 block, too: one literal. The decision depends on the pairs
+// alone, so that the same view gives the same bytes.
+func (s *Source) putChunk() {
+	s.begin(blockChunk)
+	s.block = slices.Grow(s.block, s2.MaxEncodedLen(len(s.raw))+sumBytes)
+	if s.storeNext > 0 && len(s.raw) <= chunkBytes {
+		s.storeNext--
+		s.block = appendStored(s.block, s.raw)
+	} else {
+		packed := s2.Encode(s.block[len(s.block):cap(s.block)], s.raw)
+		s.block = s.block[:len(s.block)+len(packed)]
+		if len(packed) > len(s.raw)-len(s.raw)/savedPart {
+			s.storeNext = storedChunks
+		}
+	}
+	s.end()
+}
+
 // put encodes a payload as the pending block.
 func (s *Source) put(kind byte, payload []byte) {
-	s.block = append(s.block[:0], kind)
-	s.block = binary.BigEndian.AppendUint32(s.block, uint32(len(payload)))
+	s.begin(kind)
 	s.block = append(s.block, payload...)
+	s.end()
+}
+
+// begin starts the pending block, whose payload is then appended to it.
+func (s *Source) begin(kind byte) {
+	s.block = append(s.block[:0], kind, 0, 0, 0, 0)
+}
+
+// end completes the pending block by the length of its payload and its checksum.
+func (s *Source) end() {
+	payload := s.block[frameBytes:]
+	binary.BigEndian.PutUint32(s.block[1:], uint32(len(payload)))
 	s.block = binary.BigEndian.AppendUint32(s.block, checksum(s.offset, s.block[:frameBytes], payload))
 	s.offset += int64(len(s.block))
+}
+
+// literal24 is the tag of a literal in an S2 block whose length minus one follows in 24 bits,
+// little-endian.
+const literal24 = 62 << 2
+
+// appendStored appends an S2 block of data, of 1 to 1<<24 bytes, that consists of one literal.
+func appendStored(dst, data []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(data)))
+	n := len(data) - 1
+	dst = append(dst, literal24, byte(n), byte(n>>8), byte(n>>16))
+	return append(dst, data...)
 }
 
 func appendPair(dst, key, value []byte) []byte {
