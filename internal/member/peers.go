@@ -128,7 +128,7 @@ func (r *raftRole) send(msgs []*raftpb.Message) {
 			if msg.GetType() != raftpb.MsgSnap {
 				return false
 			}
-			r.m.transport.SendSnapshot(msg, -1, &outgoing{open: r.m.replica.OpenSnapshot})
+			r.m.transport.SendSnapshot(msg, -1, &outgoing{open: func() (*replica.Outgoing, error) { return openSnapshot(r.m) }})
 			return true
 		})
 		msgs = append(msgs[:i:i], rest...)

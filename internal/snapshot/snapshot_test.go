@@ -347,3 +347,36 @@ func TestIncompressibleChunksAreStored(t *testing.T) {
 		t.Fatalf("%d chunks were stored without an attempt to compress them, want at least %d", stored, least)
 	}
 }
+
+// Yield is called after each yieldBytes of key-values, and does not change the stream.
+func TestYield(t *testing.T) {
+	s := open(t)
+	defer s.Close() //nolint:errcheck // in memory
+	const values, valueBytes = 300, 8 << 10
+	var pairs []pair
+	for i := range values {
+		pairs = append(pairs, pair{fmt.Sprintf("c%04d", i), strings.Repeat("v", valueBytes)})
+	}
+	put(t, s, pairs)
+	want := streamOf(t, s)
+	view, err := s.NewView()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := NewSource(view, testMeta())
+	if err != nil {
+		t.Fatal(err)
+	}
+	yields := 0
+	source.Yield = func() { yields++ }
+	got, err := io.ReadAll(source)
+	if err := errors.Join(err, source.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("a stream of %d bytes, want the same as without Yield, of %d", len(got), len(want))
+	}
+	if least := values * valueBytes / (2 * yieldBytes); yields < least {
+		t.Fatalf("%d calls of Yield for %d bytes, want at least %d", yields, values*valueBytes, least)
+	}
+}

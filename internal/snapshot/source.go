@@ -12,8 +12,16 @@ import (
 	"cairn/internal/storage"
 )
 
+// yieldBytes is how many bytes of key-values a Source reads between two calls of Yield: some 0.1
+// ms.
+const yieldBytes = 64 << 10
+
 // Source is an io.ReadCloser of the stream of a view.
 type Source struct {
+	// Yield, if set, is called during Read after each yieldBytes of key-values, so that long work
+	// of this kind can give way to requests. Set it before the first Read.
+	Yield func()
+
 	meta Meta
 	view *storage.View
 
@@ -80,7 +88,7 @@ func (s *Source) Close() error {
 func (s *Source) fill() error {
 	s.raw = s.raw[:0]
 	it := s.view.Iter(s.next, nil)
-	ok := it.First()
+	ok, yielded := it.First(), 0
 	for ; ok && len(s.raw) < chunkBytes; ok = it.Next() {
 		key, value := it.Key(), it.Value()
 		if n := len(key) + len(value); len(s.raw) > 0 && len(s.raw)+n > chunkBytes {
@@ -88,6 +96,10 @@ func (s *Source) fill() error {
 		}
 		s.raw = appendPair(s.raw, key, value)
 		s.count++
+		if s.Yield != nil && len(s.raw)-yielded >= yieldBytes {
+			yielded = len(s.raw)
+			s.Yield()
+		}
 	}
 	if ok {
 		s.next = append(s.next[:0], it.Key()...)
@@ -98,6 +110,9 @@ func (s *Source) fill() error {
 	if len(s.raw) > 0 {
 		s.hash.Write(s.raw) //nolint:errcheck // never fails
 		s.putChunk()
+		if s.Yield != nil {
+			s.Yield()
+		}
 		s.next = s.nextOrEnd(ok)
 		return nil
 	}

@@ -141,7 +141,7 @@ func OpenState(dir string, o Options) (*Store, error) {
 	po.TargetFileSizes[0] = 8 << 20 // with its blob file; a flush makes few files
 	for i := range po.Levels {
 		// Filters serve point reads of absent keys (every create), also in the last level.
-		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		po.Levels[i].FilterPolicy = yieldingFilter{bloom.FilterPolicy(10)}
 		po.Levels[i].BlockSize = 16 << 10
 	}
 	return open(dir, po, o.MustExist)
