@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,9 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"cairn/internal/etcdfile"
 	"cairn/internal/kv"
@@ -186,89 +182,4 @@ func TestImportRefusesADamagedLog(t *testing.T) {
 			t.Errorf("cut at %d: committed %d, %v; want at most %d", cut, committed, err, last)
 		}
 	}
-}
-
-// FuzzImportLog opens logs with random content, which may fail but not panic, and reads their
-// entries. With sealed the checksums of the records are right.
-func FuzzImportLog(f *testing.F) {
-	dir := unpack(f, "3.7.1.data-dir.tar.gz")
-	f.Add(readStart(f, filepath.Join(dir, "member", "wal", "0000000000000000-0000000000000000.wal"), 4096), uint64(0), true)
-	f.Add([]byte{}, uint64(0), false)
-	path := filepath.Join(f.TempDir(), "0000000000000000-0000000000000000.wal")
-	f.Fuzz(func(t *testing.T, b []byte, after uint64, sealed bool) {
-		if sealed {
-			b = sealWAL(b)
-		}
-		// A file that is overwritten may be flushed to the disk by its close.
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		must(t, os.WriteFile(path, b, 0o600))
-		w, err := etcdfile.OpenWAL(filepath.Dir(path), after)
-		if err != nil {
-			if !strings.Contains(err.Error(), path) {
-				t.Errorf("%v does not name the file", err)
-			}
-			return
-		}
-		n := uint64(0)
-		err = w.Entries(w.Last(), func(e *raftpb.Entry) error {
-			if n++; e.GetIndex() != after+n {
-				t.Errorf("entry %d, want %d", e.GetIndex(), after+n)
-			}
-			_, _, _ = etcdfile.ParseV2Request(e.Data)
-			return nil
-		})
-		if err == nil && after+n != w.Last() || w.Commit() > w.Last() {
-			t.Errorf("%d entries behind %d, the last one is %d, committed %d", n, after, w.Last(), w.Commit())
-		}
-		must(t, w.Close())
-	})
-}
-
-// sealWAL returns a log with the records of b, as far as they can be parsed, and right checksums.
-func sealWAL(b []byte) (log []byte) {
-	sum, table := uint32(0), crc32.MakeTable(crc32.Castagnoli)
-	for len(b) >= 8 {
-		n := binary.LittleEndian.Uint64(b)
-		length, padding := int(n&(1<<20-1)), int(n>>63*(n>>56&7))
-		if b = b[8:]; n == 0 || length+padding > len(b) {
-			return log
-		}
-		kind, data := uint64(0), []byte(nil)
-		for record := b[:length]; len(record) > 0; {
-			number, typ, n := protowire.ConsumeTag(record)
-			if n < 0 {
-				return log
-			}
-			record = record[n:]
-			if n = protowire.ConsumeFieldValue(number, typ, record); n < 0 {
-				return log
-			}
-			switch {
-			case number == 1 && typ == protowire.VarintType:
-				kind, _ = protowire.ConsumeVarint(record)
-			case number == 3 && typ == protowire.BytesType:
-				data, _ = protowire.ConsumeBytes(record)
-			}
-			record = record[n:]
-		}
-		const kindCRC = 4
-		if kind != kindCRC {
-			sum = crc32.Update(sum, table, data)
-		}
-		record := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), kind)
-		record = protowire.AppendVarint(protowire.AppendTag(record, 2, protowire.VarintType), uint64(sum))
-		if data != nil {
-			record = protowire.AppendBytes(protowire.AppendTag(record, 3, protowire.BytesType), data)
-		}
-		pad := (8 - len(record)%8) % 8
-		head := uint64(len(record))
-		if pad > 0 {
-			head |= uint64(0x80|pad) << 56
-		}
-		log = append(append(binary.LittleEndian.AppendUint64(log, head), record...), make([]byte, pad)...)
-		b = b[length+padding:]
-	}
-	return log
 }

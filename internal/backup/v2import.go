@@ -89,10 +89,7 @@ func (p *v2Importer) store(s *etcdfile.V2Store) error {
 
 // walk visits the nodes below the root.
 func (p *v2Importer) walk(n *etcdfile.V2Node, visit func(n *etcdfile.V2Node, key string, users bool) error) error {
-	for name, child := range n.Children {
-		if child == nil {
-			return fmt.Errorf("%w: v2 store: node %q of %q is empty", etcdfile.ErrCorrupt, name, n.Path)
-		}
+	for _, child := range n.Children {
 		key, users := strings.CutPrefix(child.Path, v2Keys)
 		users = users && (key == "" || key[0] == '/')
 		if child.Path != v2Keys {

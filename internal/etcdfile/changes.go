@@ -86,39 +86,24 @@ func parseChange(key, value []byte) (c Change, err error) {
 // parse parses etcd's message of a key and its value. It returns the mod revision in it.
 func (c *Change) parse(b []byte) (mod int64, err error) {
 	for len(b) > 0 {
-		field, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return 0, protowire.ParseError(n)
+		var f field
+		if f, b, err = nextField(b); err != nil {
+			return 0, err
 		}
-		b = b[n:]
-		var number uint64
-		var content []byte
-		switch kind {
-		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			content, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(field, kind, b)
-		}
-		if n < 0 {
-			return 0, protowire.ParseError(n)
-		}
-		b = b[n:]
 		switch {
-		case field == fieldKey && kind == protowire.BytesType:
-			c.Key = content
-		case field == fieldValue && kind == protowire.BytesType:
-			c.Record.Value = content
-		case kind != protowire.VarintType: // a field that etcd does not have
-		case field == fieldCreateRevision:
-			c.Record.CreateRevision = int64(number)
-		case field == fieldModRevision:
-			mod = int64(number)
-		case field == fieldVersion:
-			c.Record.Version = int64(number)
-		case field == fieldLease:
-			c.Record.Lease = kv.LeaseID(number)
+		case f.kind == protowire.BytesType && f.number == fieldKey:
+			c.Key = f.bytes
+		case f.kind == protowire.BytesType && f.number == fieldValue:
+			c.Record.Value = f.bytes
+		case f.kind != protowire.VarintType: // a field that etcd does not have
+		case f.number == fieldCreateRevision:
+			c.Record.CreateRevision = int64(f.value)
+		case f.number == fieldModRevision:
+			mod = int64(f.value)
+		case f.number == fieldVersion:
+			c.Record.Version = int64(f.value)
+		case f.number == fieldLease:
+			c.Record.Lease = kv.LeaseID(f.value)
 		}
 	}
 	return mod, nil

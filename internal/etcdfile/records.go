@@ -124,30 +124,18 @@ func leaseOf(key, value []byte) (Lease, error) {
 
 func parseLease(b []byte) (l Lease, err error) {
 	for len(b) > 0 {
-		field, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return l, fmt.Errorf("%w: lease: %w", ErrCorrupt, protowire.ParseError(n))
+		var f field
+		if f, b, err = nextField(b); err != nil {
+			return l, fmt.Errorf("%w: lease: %w", ErrCorrupt, err)
 		}
-		b = b[n:]
-		if kind != protowire.VarintType {
-			if n = protowire.ConsumeFieldValue(field, kind, b); n < 0 {
-				return l, fmt.Errorf("%w: lease: %w", ErrCorrupt, protowire.ParseError(n))
-			}
-			b = b[n:]
-			continue
-		}
-		value, n := protowire.ConsumeVarint(b)
-		if n < 0 {
-			return l, fmt.Errorf("%w: lease: %w", ErrCorrupt, protowire.ParseError(n))
-		}
-		b = b[n:]
-		switch field {
-		case leaseFieldID:
-			l.ID = kv.LeaseID(value)
-		case leaseFieldTTL:
-			l.TTL = int64(value)
-		case leaseFieldRemaining:
-			l.Remaining = int64(value)
+		switch {
+		case f.kind != protowire.VarintType:
+		case f.number == leaseFieldID:
+			l.ID = kv.LeaseID(f.value)
+		case f.number == leaseFieldTTL:
+			l.TTL = int64(f.value)
+		case f.number == leaseFieldRemaining:
+			l.Remaining = int64(f.value)
 		}
 	}
 	return l, nil

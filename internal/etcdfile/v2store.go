@@ -1,16 +1,13 @@
 package etcdfile
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -22,7 +19,7 @@ type V2Node struct {
 	ModifiedIndex int64
 	ExpireTime    time.Time // before the year 2000: none
 	Value         string
-	Children      map[string]*V2Node // nil for a key
+	Children      map[string]*V2Node // nil for a key; no node in it is nil
 }
 
 // V2Store is the v2 store as of a snapshot.
@@ -68,44 +65,15 @@ func OpenV2Dir(dir, walDir string) (d *V2Dir, err error) {
 // Close closes the files.
 func (d *V2Dir) Close() error { return d.WAL.Close() }
 
-// read reads a snapshot: 1 checksum, 2 a raft snapshot, whose data is the store.
-func (s *V2Store) read(path string) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
-		}
-	}()
+// read reads a snapshot file of etcd 2.0 and later.
+func (s *V2Store) read(path string) error {
 	file, err := os.ReadFile(path)
+	if err == nil {
+		err = s.parse(file)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	var recorded uint32
-	var data []byte
-	err = eachField(file, func(number protowire.Number, value uint64, bytes []byte) {
-		switch number {
-		case 1:
-			recorded = uint32(value)
-		case 2:
-			data = bytes
-		}
-	})
-	if err != nil {
-		return err
-	}
-	if computed := crc32.Checksum(data, castagnoli); data == nil || computed != recorded {
-		return fmt.Errorf("%w: checksum mismatch: computed %08x, recorded %08x", ErrCorrupt, computed, recorded)
-	}
-	var snapshot raftpb.Snapshot
-	if err := unmarshal(data, &snapshot); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(snapshot.Data, s); err != nil {
-		return fmt.Errorf("%w: v2 store: %w", ErrCorrupt, err)
-	}
-	if s.Root == nil || s.CurrentIndex < 0 {
-		return fmt.Errorf("%w: there is no v2 store in it", ErrCorrupt)
-	}
-	s.Entry = snapshot.GetMetadata().GetIndex()
 	return nil
 }
 

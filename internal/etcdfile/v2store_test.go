@@ -1,7 +1,9 @@
 package etcdfile
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -22,26 +24,28 @@ func v2Snapshot(store string) []byte {
 	return appendField(file, 2, data)
 }
 
-// FuzzReadV2Snapshot reads random bytes, and snapshots of random JSON, without a panic; anything
-// but a snapshot is an error.
-func FuzzReadV2Snapshot(f *testing.F) {
-	f.Add([]byte(`{"CurrentIndex":3,"Root":{"Path":"/","Children":{"1":null}}}`), true)
-	f.Add(v2Snapshot(`{"CurrentIndex":3,"Root":{"Path":"/"}}`), false)
-	f.Add([]byte{}, false)
-	path := filepath.Join(f.TempDir(), "0000000000000001-0000000000000001.snap")
-	f.Fuzz(func(t *testing.T, file []byte, isJSON bool) {
-		if isJSON {
+// FuzzReadSnapshot reads random bytes, and random content with the right checksums of both formats,
+// without a panic; anything but a snapshot is an error.
+func FuzzReadSnapshot(f *testing.F) {
+	const state = `{"CurrentIndex":3,"Root":{"Path":"/","Children":{"1":{"Path":"/1","Children":{"a":{"Path":"/1/a","ExpireTime":"2017-04-10T11:46:46.5Z"},"b":null}}}}}`
+	const inJSON, inSnapshot = 1, 2
+	f.Add([]byte("00000000\n"), 0)
+	f.Add(v2Snapshot(state), 0)
+	f.Add([]byte(state), inJSON)
+	f.Add([]byte(state), inSnapshot)
+	f.Fuzz(func(t *testing.T, file []byte, within int) {
+		switch within {
+		case inJSON:
+			body, err := json.Marshal(map[string]any{"state": file})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file = fmt.Appendf(nil, "%08x\n%s", crc32.ChecksumIEEE(body), body)
+		case inSnapshot:
 			file = v2Snapshot(string(file))
 		}
-		// A file that is overwritten may be flushed to the disk by its close.
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, file, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var s V2Store
-		if err := s.read(path); err == nil && s.Root == nil || err != nil && !errors.Is(err, ErrCorrupt) {
+		s, err := ParseV2Snapshot(file)
+		if err == nil && s.Root == nil || err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNoV2Snapshot) {
 			t.Errorf("%x: %v", file, err)
 		}
 	})

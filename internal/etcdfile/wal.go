@@ -31,10 +31,18 @@ type place struct {
 	file, length int32
 }
 
+// walFile is one file of the log.
+type walFile interface {
+	io.ReaderAt
+	io.Closer
+	Name() string
+}
+
 // WAL is etcd's log (member/wal), opened for reading. Its memory grows with the number of entries,
 // not with their size.
 type WAL struct {
-	files  []*os.File
+	files  []walFile
+	sum    uint32  // the checksum that continues in the next file
 	after  uint64  // entries up to it are skipped
 	first  uint64  // of places
 	places []place // of the entries from first on
@@ -63,24 +71,36 @@ func OpenWAL(dir string, after uint64) (w *WAL, err error) {
 }
 
 func (w *WAL) open(names []string) error {
-	var sum uint32
 	for i, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
 			return err
 		}
-		w.files = append(w.files, f)
-		r, err := newWALReader(f, sum, i == len(names)-1)
+		info, err := f.Stat()
 		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		if err := w.addFile(f, info.Size(), i == len(names)-1); err != nil {
 			return err
 		}
-		err = w.scan(r, int32(i))
-		sum = r.sum
-		w.end = fmt.Sprintf("%s, offset %d", name, r.at)
-		if err != nil {
-			return fmt.Errorf("%s: %w", w.end, err)
-		}
 	}
+	return w.checkEnd()
+}
+
+// addFile reads the records of the next file. The end of the last one may be torn.
+func (w *WAL) addFile(f walFile, size int64, last bool) error {
+	r := newWALReader(f, size, w.sum, last)
+	w.files = append(w.files, f)
+	err := w.scan(r, int32(len(w.files)-1))
+	w.sum, w.end = r.sum, fmt.Sprintf("%s, offset %d", f.Name(), r.at)
+	if err != nil {
+		return fmt.Errorf("%s: %w", w.end, err)
+	}
+	return nil
+}
+
+// checkEnd returns an error if the log ends before an entry that was committed.
+func (w *WAL) checkEnd() error {
 	if want := max(w.commit, w.after); w.last < want {
 		return fmt.Errorf("%s: %w: the log ends with entry %d, entries up to %d were committed", w.end, ErrCorrupt, w.last, want)
 	}
@@ -192,31 +212,4 @@ func parseWALSnapshot(b []byte) (index uint64, err error) {
 		}
 	})
 	return index, err
-}
-
-// eachField calls visit for each field of a protobuf message, with a number or with bytes.
-func eachField(b []byte, visit func(number protowire.Number, value uint64, bytes []byte)) error {
-	for len(b) > 0 {
-		number, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return fmt.Errorf("%w: %w", ErrCorrupt, protowire.ParseError(n))
-		}
-		b = b[n:]
-		var value uint64
-		var data []byte
-		switch kind {
-		case protowire.VarintType:
-			value, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			data, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(number, kind, b)
-		}
-		if n < 0 {
-			return fmt.Errorf("%w: %w", ErrCorrupt, protowire.ParseError(n))
-		}
-		b = b[n:]
-		visit(number, value, data)
-	}
-	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -38,7 +37,7 @@ func parseWALRecord(b []byte) (rec walRecord, err error) {
 
 // walReader reads the records of one file.
 type walReader struct {
-	f    *os.File
+	f    io.ReaderAt
 	in   *bufio.Reader
 	size int64
 	at   int64 // of the next record
@@ -50,12 +49,9 @@ type walReader struct {
 // walBufferBytes is the size of a read from a file.
 const walBufferBytes = 256 << 10
 
-func newWALReader(f *os.File, sum uint32, last bool) (*walReader, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	return &walReader{f: f, in: bufio.NewReaderSize(f, walBufferBytes), size: info.Size(), sum: sum, last: last}, nil
+func newWALReader(f io.ReaderAt, size int64, sum uint32, last bool) *walReader {
+	in := bufio.NewReaderSize(io.NewSectionReader(f, 0, size), int(min(size, walBufferBytes)))
+	return &walReader{f: f, in: in, size: size, sum: sum, last: last}
 }
 
 // next returns the next record, or io.EOF behind the last one.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"cairn/internal/etcdfile"
 )
 
 var snapshotNow = time.Date(2017, 4, 10, 11, 46, 45, 0, time.UTC)
@@ -51,26 +51,20 @@ func TestReadSnapshotOf04(t *testing.T) {
 
 func TestReadSnapshotRefuses(t *testing.T) {
 	for _, text := range []string{"", "hello", "{}", "0000\n", "\x0a\x00", strings.Repeat("\xff", 100)} {
-		if _, err := readSnapshot([]byte(text), snapshotNow); !errors.Is(err, errNoSnapshot) {
+		if _, err := readSnapshot([]byte(text), snapshotNow); !errors.Is(err, etcdfile.ErrNoV2Snapshot) {
 			t.Errorf("%.20q: %v", text, err)
 		}
 	}
 }
 
-// FuzzReadSnapshot reads random bytes, and random content with the right checksums of both formats,
-// without a panic.
-func FuzzReadSnapshot(f *testing.F) {
-	const state = `{"Root":{"Path":"/","Children":{"1":{"Path":"/1","Children":{"a":{"Path":"/1/a","Value":"v","ExpireTime":"2017-04-10T11:46:46.5Z"}}},"0":{"Path":"/0"}}}}`
-	f.Add([]byte("00000000\n"))
-	f.Add([]byte(state))
-	f.Add(protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), []byte(state)))
-	f.Fuzz(func(_ *testing.T, file []byte) {
-		_, _ = readSnapshot(file, snapshotNow)
-		old, err := json.Marshal(map[string]any{"state": file})
-		if err == nil {
-			_, _ = readSnapshot(fmt.Appendf(nil, "%08x\n%s", crc32.ChecksumIEEE(old), old), snapshotNow)
-		}
-		sealed := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(crc32.Checksum(file, crc32.MakeTable(crc32.Castagnoli))))
-		_, _ = readSnapshot(protowire.AppendBytes(protowire.AppendTag(sealed, 2, protowire.BytesType), file), snapshotNow)
-	})
+// TestReadSnapshotRefusesNullNodes: null in the place of a node is damage.
+func TestReadSnapshotRefusesNullNodes(t *testing.T) {
+	body, err := json.Marshal(map[string]any{"state": []byte(`{"Root":{"Path":"/","Children":{"b":{"Path":"/b","Children":{"a":null}}}}}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = readSnapshot(fmt.Appendf(nil, "%08x\n%s", crc32.ChecksumIEEE(body), body), snapshotNow)
+	if !errors.Is(err, etcdfile.ErrCorrupt) || !strings.Contains(err.Error(), `node "a" of "/b" is null`) {
+		t.Errorf("a node that is null: %v", err)
+	}
 }
