@@ -11,8 +11,8 @@ import (
 // At each revision there is a group: the requests that were executed at it and did not move it.
 // Their order is found by search, which is short, since most of them only read. Then comes the
 // request that moved the revision: the one whose response has the revision; else one whose outcome
-// is unknown, or the expiry of a lease or TTL, by which the cluster itself moves it. What watchers
-// received of the revision decides.
+// is unknown, or the expiry of a lease or TTL, by which the cluster itself moves it. The events
+// that watchers received at the revision decide.
 //
 // Requests whose responses have no revision get the earliest place that explains them. Any place
 // would do, since they change nothing.
@@ -149,7 +149,7 @@ func (l *linearizer) sightedBy(rev int64) int64 {
 	return l.sighted[min(rev, l.last+1)]
 }
 
-// advance explains the group of the present revision and, if there is more, the move to the next
+// advance explains the group of the current revision and, if there is more, the move to the next
 // one.
 func (l *linearizer) advance(more bool) bool {
 	rev := l.s.Revision
@@ -237,10 +237,10 @@ func (l *linearizer) checkTimeline(m move) {
 	}
 }
 
-// float places the floats that the present state explains; before next, unless nil, after which
+// float places the floats that the current state explains; before next, unless nil, after which
 // they may be too late.
 func (l *linearizer) float(next *Operation) bool {
-	// What returned before a float was called has to come first.
+	// Operations that returned before a float was called come first.
 	bound := int64(Never)
 	if first := l.firstUnplaced(); first != nil {
 		bound = first.Return

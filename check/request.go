@@ -121,10 +121,10 @@ const (
 	ErrLeaseNotFound = "lease not found"
 	ErrLeaseExists   = "lease exists"
 	ErrDenied        = "permission denied"
-	// ErrAuth is returned for a change that the present users and roles do not allow.
+	// ErrAuth is returned for a change that the current users and roles do not allow.
 	ErrAuth = "users or roles do not allow it"
 	// ErrRefused is a refusal that has no effect and reveals nothing about the state: the cluster
-	// cannot execute the request at present.
+	// cannot execute the request now.
 	ErrRefused = "refused"
 )
 

@@ -14,7 +14,7 @@ import (
 const clockTick = 10 * time.Millisecond
 
 // usageSample is a process's resource usage at one moment. CPU counts since its start; memory is
-// the present value, and peak the highest since its start.
+// the current value, and peak the highest since its start.
 type usageSample struct {
 	user, system      time.Duration
 	rssBytes, rssPeak int64

@@ -44,7 +44,7 @@ func (r *reloader) run(ctx context.Context, log *slog.Logger, s *security, cfg *
 }
 
 // reload resets the log level to the configured one, which may have changed in the configuration
-// file. What cannot be reloaded stays in use.
+// file. A setting that cannot be reloaded stays in use.
 func (r *reloader) reload(log *slog.Logger, s *security, cfg *config.Config) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

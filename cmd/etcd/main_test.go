@@ -292,7 +292,7 @@ func TestDataDirInUse(t *testing.T) {
 	third.await(`ready to serve`) // a killed process holds no lock
 }
 
-// TestNotify plays the service manager.
+// TestNotify acts as the service manager.
 func TestNotify(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "notify")

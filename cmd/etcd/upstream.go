@@ -63,7 +63,7 @@ func upstreamTLS(f upstreamFiles, endpoints []string, insecure bool) (*tls.Confi
 }
 
 // reloadedCredentials are gRPC's credentials of a client whose files may change: each connection
-// uses the present ones.
+// uses the current ones.
 type reloadedCredentials struct{ source *certs.Source }
 
 func (r reloadedCredentials) present() credentials.TransportCredentials {

@@ -114,7 +114,7 @@ func commandOf(paths []string, line string) (longest string) {
 	return longest
 }
 
-// TestFaultScripts plays testdata/faults.
+// TestFaultScripts runs testdata/faults.
 func TestFaultScripts(t *testing.T) {
 	t.Parallel()
 	server := harness.Start(t, "--bcrypt-cost=4")

@@ -20,7 +20,7 @@ type cleaning struct{ m *testing.M }
 
 func (c cleaning) Run() int { return harness.Run(c.m) }
 
-// TestScripts plays testdata/script: the v2 commands against scripted servers (`serve`, see
+// TestScripts runs testdata/script: the v2 commands against scripted servers (`serve`, see
 // fake_test.go), and commands without a server.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{

@@ -10,7 +10,7 @@ import (
 	"cairn/test/harness"
 )
 
-// TestServerScripts plays testdata/server: each script against its own server of ours.
+// TestServerScripts runs testdata/server: each script against its own server of ours.
 func TestServerScripts(t *testing.T) {
 	t.Parallel()
 	server := harness.Etcd(t)

@@ -5,8 +5,8 @@
 // (ADR 0004) and JWT. It does not own how a request carries its credentials (v2http, v3rpc), nor
 // which keys an operation touches (machine).
 //
-// A permission is a range of keys. What v2 grants as a pattern (/app/*, or one key) is the range of
-// v3 that has the same keys, and a range of v3 that a pattern can express is stored as that
+// A permission is a range of keys. A v2 pattern (/app/*, or one key) is the v3 range that has
+// the same keys, and a range of v3 that a pattern can express is stored as that
 // pattern: so each dialect shows and revokes what the other has granted. v2 does not show ranges
 // that no pattern expresses, but it obeys them. The role root permits everything. The role guest
 // has the permissions of v2 requests without credentials; it is created when v2 enables

@@ -45,7 +45,7 @@ type Command struct {
 	Kind Kind
 	V2   bool   // for KindEnable, KindDisable and the deletes: the dialect of the request
 	Name string // of the user or role
-	// Hash is that of the new password; empty for no password, or to keep the present one. For
+	// Hash is that of the new password; empty for no password, or to keep the current one. For
 	// KindLogin it is the hash that the password was verified against.
 	Hash string
 

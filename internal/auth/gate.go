@@ -72,7 +72,7 @@ func NewGate(t *Table, c GateConfig) (*Gate, error) {
 	return g, nil
 }
 
-// State returns the present users and roles.
+// State returns the current users and roles.
 func (g *Gate) State() *State { return g.table.State() }
 
 // Hash returns the hash of a password, to be stored. It takes as long as a check.

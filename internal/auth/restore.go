@@ -25,7 +25,7 @@ type RestoredRole struct {
 // can express becomes a pattern.
 func Restore(b *storage.Batch, r *Restoration) { r.state().store(b) }
 
-// Replace puts a table in the place of the present one, in the open batch. Tokens that were given
+// Replace puts a table in the place of the current one, in the open batch. Tokens that were given
 // out before are no longer valid.
 func (t *Table) Replace(b *storage.Batch, r *Restoration) {
 	for name := range t.next.users {

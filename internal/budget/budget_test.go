@@ -171,7 +171,8 @@ func TestGuarantee(t *testing.T) {
 	}
 }
 
-// What many goroutines take of one account at the same time is given back exactly.
+// TestAccountOfManyGoroutines: all bytes that goroutines take from one account at the same time are
+// given back.
 func TestAccountOfManyGoroutines(t *testing.T) {
 	b := New(1 << 20)
 	a := b.Open()

@@ -233,7 +233,7 @@ func TestWalkEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// What reads leave to a Hold is counted with its factor until that is closed.
+// TestHold: bytes that reads pass to a Hold count, times its factor, until the Hold is closed.
 func TestHold(t *testing.T) {
 	b := New(10 << 20)
 	a := b.Open()

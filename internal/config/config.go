@@ -111,7 +111,7 @@ type Config struct {
 	File     string    // the configuration file that all this is from, or ""
 	Warnings []Warning // to be logged once there is a log
 
-	chosen    map[string]setting // by the options' present names
+	chosen    map[string]setting // by the options' current names
 	retention string             // as --auto-compaction-retention has it in the end
 
 	// of TLS, as they were given; completeTLS reads them

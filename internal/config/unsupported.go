@@ -93,7 +93,7 @@ var onlyExperimental = []string{
 	"txn-mode-write-with-shared-buffer",
 }
 
-// unsupportedOf finds a setting of etcd by any of its names, also one whose present name cairn
+// unsupportedOf finds a setting of etcd by any of its names, also one whose current name cairn
 // supports.
 func unsupportedOf(name string) (unsupported, bool) {
 	if slices.Contains(onlyExperimental, name) {

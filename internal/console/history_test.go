@@ -82,7 +82,7 @@ func TestHistory(t *testing.T) {
 			t.Errorf("%s: %s, more %v; want %s", c.request, &got, got.More, c.want)
 		}
 	}
-	// The version that was the present one at the compaction is kept, though its change is not.
+	// The version that was the current one at the compaction is kept, though its change is not.
 	b.propose(machine.KindCompact, machine.AppendCompact(nil, 4))
 	var got historyAnswer
 	if b.get("history", `{"key":"L2s="}`, &got); got.String() != "7:d 6:c/set 5:deleted 3:b" || got.CompactRevision != 4 {

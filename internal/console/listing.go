@@ -50,7 +50,7 @@ func (c *call) scanAt(revision int64, read func(*auth.Subject, mvcc.Reading) err
 	})
 }
 
-// retry runs a read as of a revision, again when a compaction has overtaken the present one.
+// retry runs a read as of a revision, again when a compaction has overtaken the current one.
 func (c *call) retry(revision int64, read func(mvcc.Reading) error) error {
 	for {
 		reading, err := c.member.Keys().ReadingAt(revision)

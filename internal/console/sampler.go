@@ -59,7 +59,7 @@ type sample struct {
 	values []any
 }
 
-// sighting is a revision that was the present one at a time.
+// sighting is a revision that was the current one at a time.
 type sighting struct {
 	Revision int64     `json:"revision"`
 	Time     time.Time `json:"time"`

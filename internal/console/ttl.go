@@ -8,7 +8,7 @@ import (
 	"cairn/internal/mvcc"
 )
 
-// What a TTL belongs to.
+// The owners of a TTL.
 const (
 	ttlOfV2    = "v2"
 	ttlOfLease = "lease"

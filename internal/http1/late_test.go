@@ -81,8 +81,8 @@ func TestLateHandlers(t *testing.T) {
 	}
 }
 
-// What a handler wrote before it hijacks the connection is sent, and hijacking ends the context of
-// its request.
+// TestHijackLate: the response that a handler wrote before it hijacks the connection is sent, and
+// hijacking ends the context of the request.
 func TestHijackLate(t *testing.T) {
 	contexts, conns := make(chan context.Context, 1), make(chan net.Conn, 1)
 	s := handle(t, func(w http.ResponseWriter, r *http.Request) {

@@ -340,7 +340,7 @@ type dated struct {
 
 var lastDate atomic.Pointer[dated]
 
-// date returns the present time in the format of the header Date. It is formatted once a second.
+// date returns the current time in the format of the header Date. It is formatted once a second.
 func date() string {
 	now := time.Now()
 	d := lastDate.Load()

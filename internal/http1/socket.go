@@ -325,8 +325,8 @@ func (s *socket) writeReady(fd uintptr) bool {
 	return true
 }
 
-// arm sets the deadline of a call that has to wait: again at each wait, since there was progress in
-// between.
+// arm sets the deadline of a call that has to wait. Each wait has a new deadline, because
+// bytes were written after the previous one.
 func (call *writeCall) arm(nc net.Conn) {
 	if call.limit == 0 {
 		return

@@ -23,8 +23,8 @@ type Request struct {
 	Exhausted bool
 	// EndStream is set when no body follows.
 	EndStream bool
-	// Keep is set when setting Memo is useful: the same header block may come again with the same
-	// meaning.
+	// Keep is set when it is useful to set Memo: later requests may have the same header block
+	// with the same meaning.
 	Keep bool
 	// Memo is nil at first. A value that Open stores in it is in every later request of the
 	// connection whose header block is equal; then Fields is nil.

@@ -398,7 +398,7 @@ func (o *output) forget(st *Stream) {
 }
 
 // drop releases all output of a connection that has ended; if a goroutine is writing, that
-// goroutine does it.
+// goroutine releases it.
 func (o *output) drop() {
 	o.pending = nil
 	o.written.Broadcast()

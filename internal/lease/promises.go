@@ -101,7 +101,7 @@ type Renewal struct {
 	Revision int64 // of the state in which the lease was renewed or not found
 }
 
-// Renew renews a lease. from is the cluster time of the request and now the present one, both of
+// Renew renews a lease. from is the cluster time of the request and now the current one, both of
 // the term's clock; the caller has confirmed after from that the leadership of the term was not
 // over. A nil look does not read the state: a lease that was not renewed in this term yet is
 // NotFound.
@@ -237,8 +237,8 @@ func Extension(term uint64, ids []kv.LeaseID) Command {
 	return Command{Kind: KindExtend, Term: term, IDs: ids}
 }
 
-// Extensions returns up to limit leases whose deadlines should be moved ahead. If that fails, the
-// next renewal that needs it does it.
+// Extensions returns up to limit leases whose deadlines should be moved ahead. If the
+// caller cannot move a deadline, the next renewal that needs it moved does so.
 func (p *Promises) Extensions(term uint64, limit int) (ids []kv.LeaseID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

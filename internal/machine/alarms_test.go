@@ -20,7 +20,7 @@ func alarmed(do alarm.Action, kind alarm.Kind, member uint64) command {
 	return command{KindAlarm, c.Append(nil)}
 }
 
-// hashes prints the checksums of the whole state, of the keys at the present revision, and of the
+// hashes prints the checksums of the whole state, of the keys at the current revision, and of the
 // keys at some earlier ones.
 func (st *state) hashes() string {
 	st.t.Helper()

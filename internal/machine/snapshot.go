@@ -20,7 +20,7 @@ func (m *Machine) SnapshotMetadata() (*raftpb.SnapshotMetadata, error) {
 	return &raftpb.SnapshotMetadata{Index: &index, Term: &term, ConfState: m.shownConf}, nil
 }
 
-// Snapshot returns the stream of the whole present state. The caller must close it. It may be
+// Snapshot returns the stream of the whole current state. The caller must close it. It may be
 // called concurrently with the applier, and does not block it.
 func (m *Machine) Snapshot(clusterID uint64) (*snapshot.Source, error) {
 	view, err := m.db.NewView()

@@ -34,8 +34,8 @@ func (m *Member) advance() {
 	m.passOn()
 }
 
-// try does a round of the applier's work, if there is any and the role is free. Otherwise the
-// applier's goroutine does it. Only goroutines of roles call it.
+// try applies waiting entries on the caller's goroutine, if there are any and the role is free.
+// Otherwise the applier's goroutine applies them. Only goroutines of roles call it.
 func (r *applyRole) try() {
 	m := r.m
 	if m.applies.idle() {

@@ -212,7 +212,7 @@ func (m *Member) ID() uint64 { return m.cfg.ID }
 // Leader returns the ID of the leader, 0 when none is known.
 func (m *Member) Leader() uint64 { return m.leader.Load() }
 
-// RaftStatus returns the applied index and the present term.
+// RaftStatus returns the applied index and the current term.
 func (m *Member) RaftStatus() (appliedIndex, term uint64) {
 	return m.machine.AppliedIndex(), m.replica.Term()
 }

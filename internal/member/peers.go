@@ -182,7 +182,7 @@ func (r *logRole) sendOn(responses []*raftpb.Message) (own []*raftpb.Message) {
 	return own
 }
 
-// updatePeers updates the connections to the present members, and stops this member when it was
+// updatePeers updates the connections to the current members, and stops this member when it was
 // removed.
 func (r *applyRole) updatePeers() {
 	m := r.m

@@ -240,7 +240,7 @@ func (r *raftRole) leaderChanged() {
 	}
 }
 
-// checkReady checks whether the first entry of the present term has been applied, and with it
+// checkReady checks whether the first entry of the current term has been applied, and with it
 // everything that was acknowledged in earlier terms, including those before a restart.
 func (r *raftRole) checkReady() {
 	m := r.m

@@ -14,7 +14,7 @@ import (
 type role struct {
 	m    *Member
 	name string
-	// began is when the present step began, on the member's clock; 0 while there is none.
+	// began is when the current step began, on the member's clock; 0 while there is none.
 	began atomic.Int64
 
 	mu sync.Mutex
@@ -52,7 +52,7 @@ func (r *role) end(v any) {
 	}
 }
 
-// busyFor returns how long the present step has run.
+// busyFor returns how long the current step has run.
 func (r *role) busyFor(now time.Duration) time.Duration {
 	if began := r.began.Load(); began != 0 {
 		return now - time.Duration(began)

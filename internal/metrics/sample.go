@@ -32,7 +32,7 @@ type Distribution struct {
 	Counts []uint64  // measurements in each bucket, one more than bounds
 }
 
-// Sample returns the present metrics.
+// Sample returns the current metrics.
 func (m *Metrics) Sample() (s Sample) {
 	if state := m.state.Load(); state != nil {
 		s.State = (*state)()

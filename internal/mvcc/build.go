@@ -313,7 +313,7 @@ func (b *Builder) WriteHistory(add func(key, value []byte) error) error {
 	return err
 }
 
-// setReplaced adds the version that an event replaced, from the sorter's present record.
+// setReplaced adds the version that an event replaced, from the sorter's current record.
 func (b *Builder) setReplaced(e *event) (err error) {
 	d := codec.NewReader(b.replaced.Value())
 	e.jump = takeRevision(&d, flagSub)

@@ -40,7 +40,7 @@ func TestChainNext(t *testing.T) {
 				}
 				want = append(want, rev)
 			}
-			// A former compaction dropped the entries at or before it; those after the present one
+			// A former compaction dropped the entries at or before it; those after the current one
 			// must exist.
 			if c.depth != depth || !slices.Equal(c.path, want) {
 				t.Fatalf("depth %d: path %v, want %v", c.depth, c.path, want)

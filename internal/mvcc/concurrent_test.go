@@ -51,7 +51,7 @@ func (o overlap) keysAt(rev int64) int64 {
 	return int64(o.churn) - done
 }
 
-// check reads at a revision, 0 for the present one, by every kind of read.
+// check reads at a revision, 0 for the current one, by every kind of read.
 func (o overlap) check(rng *rand.Rand, requested int64) error {
 	s := o.s
 	var group Collector
@@ -201,7 +201,7 @@ func compactedUnpublished(t *testing.T) *state {
 	return st
 }
 
-// TestCountOvertakenBeforePublish: a count at an older revision corrects the present one by the
+// TestCountOvertakenBeforePublish: a count at an older revision corrects the current one by the
 // events since. When a compaction has removed these, the count must fail, although the compaction
 // is not published yet.
 func TestCountOvertakenBeforePublish(t *testing.T) {
@@ -227,7 +227,7 @@ func (s *resetSink) Reset() {
 	s.onReset()
 }
 
-// TestReadOvertakenBeforePublish: a read at the present revision that misses an event starts over,
+// TestReadOvertakenBeforePublish: a read at the current revision that misses an event starts over,
 // until the head of the compaction that removed the event is published.
 func TestReadOvertakenBeforePublish(t *testing.T) {
 	st := compactedUnpublished(t)

@@ -16,7 +16,7 @@ func (s *Store) count(head *Head, v view, lower, upper []byte) (int64, error) {
 	if err != nil || since == 0 {
 		return n, err
 	}
-	// The count at an older revision is the present one, less the creates and plus the deletes
+	// The count at an older revision is the current one, less the creates and plus the deletes
 	// since, unless that means more reads than there are keys.
 	if since > n/2 {
 		return v.walkCount(lower, upper)

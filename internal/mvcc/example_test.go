@@ -8,7 +8,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// Two batches of one put each, then reads at the present revision and at an earlier one.
+// Two batches of one put each, then reads at the current revision and at an earlier one.
 func Example() {
 	must := func(err error) {
 		if err != nil {

@@ -25,7 +25,7 @@ const hashSliceBytes = 1 << 20
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// HashKeys returns the checksum of the keys alone as of a revision; 0 means the present one. The
+// HashKeys returns the checksum of the keys alone as of a revision; 0 means the current one. The
 // sum is the same before and after a compaction to that revision. After it, the result's
 // CompactRevision is the one before that compaction, as in etcd, which keeps the hash that it
 // computes while it compacts. Otherwise see Hash.
@@ -43,7 +43,7 @@ func (s *Store) HashKeys(requested int64, pause func() error) (Hash, error) {
 	})
 }
 
-// Hash returns the checksum as of a revision; 0 means the present one. It depends on revisions,
+// Hash returns the checksum as of a revision; 0 means the current one. It depends on revisions,
 // keys and values alone: not on the layout of the store, on unswept tombstones, or on concurrent
 // writes. It reads everything, in slices, and calls pause before each; an error of pause ends it.
 // It returns ErrCompacted and ErrFutureRevision for revisions that cannot be read.
@@ -92,7 +92,7 @@ type hashing struct {
 	compact int64
 	pause   func() error
 	sum     uint32
-	bytes   int // read in the present slice
+	bytes   int // read in the current slice
 	buf     []byte
 }
 

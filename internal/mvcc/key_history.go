@@ -13,7 +13,7 @@ import (
 // action of the change if it is known. before, if not 0, leaves out the changes of that revision
 // and of later ones. The record belongs to the caller.
 //
-// The last one may be older than the compact revision: it was the present one at that revision.
+// The last one may be older than the compact revision: it was the current one at that revision.
 // Changes that were compacted are not distinguished from changes that never were.
 //
 // It reads O(log²) events to get to before, and one for each version.

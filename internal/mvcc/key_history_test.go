@@ -61,8 +61,8 @@ func TestKeyHistory(t *testing.T) {
 			st.check(st.w.Compact(compacted))
 			st.commit()
 		}
-		// What was changed at or after the compaction is kept, and the version that was the present
-		// one then.
+		// The versions made at or after the compact revision are kept, and the one that was
+		// current at it.
 		var want []string
 		before := rapid.Int64Range(0, head+2).Draw(t, "before")
 		for _, rec := range slices.Backward(made) {

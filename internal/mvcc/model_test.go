@@ -275,7 +275,7 @@ func (r *modelRun) compact(t *rapid.T) {
 	}
 }
 
-// TestModel plays random commands in batches of random sizes, with compactions, sweeps
+// TestModel runs random commands in batches of random sizes, with compactions, sweeps
 // and restarts in between, and compares reads at random revisions with the model.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -2,7 +2,7 @@
 // over the tables c, r, n and x of the state store (docs/formats/state-store.md), and k, the keys
 // of each lease.
 //
-// Table c has the newest record of every key, so that a read at the present revision is one lookup,
+// Table c has the newest record of every key, so that a read at the current revision is one lookup,
 // or one sequential scan. Table r has one event for every change, in revision order; an event has
 // both the version that it made and the version that it replaced. A read at an older revision R
 // takes a key from c when its mod revision is ≤ R; otherwise the replaced version in the oldest

@@ -28,7 +28,7 @@ const (
 type RangeOp struct {
 	kv.KeyRange
 	Limit    int64 // maximum number of keys to return; 0 means no limit
-	Revision int64 // the revision to read at; 0 or less means the present one
+	Revision int64 // the revision to read at; 0 or less means the current one
 	Order    SortOrder
 	Target   SortTarget
 
@@ -45,8 +45,8 @@ type PutOp struct {
 	Lease       kv.LeaseID
 	Deadline    kv.ClusterTime // v2 TTL
 	Action      kv.Action      // v2's name for the write
-	IgnoreValue bool           // keep the present value
-	IgnoreLease bool           // keep the present lease
+	IgnoreValue bool           // keep the current value
+	IgnoreLease bool           // keep the current lease
 	PrevKV      bool           // the caller wants the replaced version
 	// Recreate makes this write count as the creation of the key, although it is live: v2's set
 	// replaces a node instead of changing it.

@@ -32,7 +32,7 @@ type RangeSummary struct {
 	More     bool  // the limit excluded some keys
 }
 
-// Range reads at the present revision, or at op.Revision, and passes the keys to sink. It never
+// Range reads at the current revision, or at op.Revision, and passes the keys to sink. It never
 // waits for writers. It returns ErrCompacted and ErrFutureRevision for revisions that cannot be
 // read.
 func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
@@ -53,7 +53,7 @@ func (s *Store) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 }
 
 // ErrOvertaken is returned when history that a read needs has been compacted since the read's
-// revision was the present one. The caller may retry with a newer Head or Reading.
+// revision was the current one. The caller may retry with a newer Head or Reading.
 var ErrOvertaken = errors.New("read overtaken by a compaction")
 
 // awaitNext waits until a head newer than the given one, whose reads were overtaken, is published.

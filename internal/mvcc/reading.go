@@ -28,7 +28,7 @@ func (s *Store) Reading() Reading {
 	return Reading{view{src: s, rev: head.Revision, loading: head.Loading}, head.Mixed, head}
 }
 
-// ReadingAt returns the state as of a published revision; 0 means the present one. It returns
+// ReadingAt returns the state as of a published revision; 0 means the current one. It returns
 // ErrCompacted and ErrFutureRevision for revisions that cannot be read.
 func (s *Store) ReadingAt(revision int64) (Reading, error) {
 	head := s.stableHead()

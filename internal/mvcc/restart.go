@@ -36,7 +36,7 @@ func loadLoading(db *storage.Store) (bool, error) {
 //
 // The batch must be empty, and take nothing else that reads keys: it does not read the gap. The
 // caller commits it within a Replacement, since readers may see the store without its keys. The
-// revision must not be before the present one.
+// revision must not be before the current one.
 func (w *Writer) Restart(revision int64) error {
 	if revision < w.head.Revision || len(w.events) > 0 {
 		return fmt.Errorf("restart keys at revision %d with %d changes open: the store is at revision %d", revision, len(w.events), w.head.Revision)

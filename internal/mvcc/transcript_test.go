@@ -13,7 +13,7 @@ import (
 	"cairn/internal/storage"
 )
 
-// TestTranscripts plays testdata/mvcc. Every block is one of
+// TestTranscripts runs testdata/mvcc. Every block is one of
 //
 //	do        a batch, one command per line (see parser); "abort" before a command
 //	          undoes it; "lease ID" makes a lease

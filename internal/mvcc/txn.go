@@ -195,7 +195,7 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 		if op.Delete == nil {
 			return nil
 		}
-		// What is deleted is held, too, until the batch is committed.
+		// The deleted records, too, stay in memory until the batch is committed.
 		return x.rangeKeys(&RangeOp{KeyRange: op.Delete.KeyRange}, out)
 	case w == nil:
 		return fmt.Errorf("write in a transaction that only reads")

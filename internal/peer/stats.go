@@ -72,7 +72,7 @@ func (l *latency) sum() Latency {
 	return s
 }
 
-// Stats returns the statistics of all present peers, sorted by ID.
+// Stats returns the statistics of all current peers, sorted by ID.
 func (t *Transport) Stats() []Stats {
 	peers := *t.peers.Load()
 	all := make([]Stats, 0, len(peers))

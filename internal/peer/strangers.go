@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What processes that are not known to be members can hold of the peer port. A member's streams and
+// Limits on the peer port for processes that are not known to be members. A member's streams and
 // the connections of its calls do not count once it is confirmed.
 const (
 	// strangersMax is how many connections they may have; one more closes the oldest. So a member
@@ -95,7 +95,7 @@ type confirmSlots struct {
 // confirmsMax limits the confirmations of one sender in progress.
 const confirmsMax = 8
 
-// of returns the slots of a sender: sending into them takes one, receiving returns it.
+// of returns the slots of a sender: a send to the channel takes a slot, a receive frees it.
 func (c *confirmSlots) of(sender uint64) chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

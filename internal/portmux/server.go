@@ -168,7 +168,7 @@ func (s *Server) admit(nc net.Conn) bool {
 }
 
 // connBytes is the memory of a connection without its requests and responses: buffers, stacks,
-// tables. What its account guarantees is taken besides.
+// tables. The guaranteed bytes of its account are taken in addition.
 const connBytes = 24 << 10
 
 // detected removes nc from the connections whose protocol is not known.

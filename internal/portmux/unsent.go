@@ -11,8 +11,8 @@ import (
 // without a pause.
 const unsentBytesMax = 256 << 10
 
-// limitUnsent sets unsentBytesMax. What is sent and not acknowledged does not count, so that the
-// throughput of long lines stays.
+// limitUnsent sets unsentBytesMax. Bytes that were sent but not acknowledged do not count, so
+// that the throughput of connections with a long round trip does not fall.
 func limitUnsent(nc net.Conn) {
 	for {
 		wrapper, ok := nc.(interface{ NetConn() net.Conn })

@@ -101,7 +101,7 @@ func show(entries []*raftpb.Entry) string {
 	return strings.TrimSpace(b.String())
 }
 
-// TestTranscripts plays testdata/raftlog. Commands:
+// TestTranscripts runs testdata/raftlog. Commands:
 //
 //	append   one line per message: FROM-TO@TERM | state TERM VOTE COMMIT | both; all in one call
 //	truncate index=N     release index=N     reopen [applied=N]     crash [keep=PERCENT] [applied=N]
@@ -324,7 +324,7 @@ func TestGapIsFound(t *testing.T) {
 	if err := st.reopen(); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("opened a log whose first entry is missing: %v", err)
 	}
-	// The store stays open, because the deferred close needs one.
+	// The store stays open, because the deferred Close needs an open store.
 }
 
 // TestSnapshot: without OfferSnapshots there is no snapshot, and an appended snapshot is refused.

@@ -48,7 +48,7 @@ func (l *Log) BeginInstall(index, term uint64) error {
 }
 
 // Install restarts the log after an entry, the last one of the installed state: all entries are
-// dropped. hard is the new hard state; nil keeps the present one, raised to the term of the entry.
+// dropped. hard is the new hard state; nil keeps the current one, raised to the term of the entry.
 // Install is durable on return.
 func (l *Log) Install(index, term uint64, hard *raftpb.HardState) error {
 	if hard == nil {

@@ -400,7 +400,7 @@ func (c *crash) recover(rng *rand.Rand, batches [][]step) (survived uint64, err 
 	return survived, nil
 }
 
-// crashRun plays one seed: some runs of the replica, each ended by one of its possible crashes, all
+// crashRun runs one seed: some runs of the replica, each ended by one of its possible crashes, all
 // of which are checked.
 func crashRun(seed uint64, f fault, lives, turns int) (checked int, err error) {
 	rng := rand.New(rand.NewPCG(seed, 0))

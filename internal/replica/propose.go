@@ -10,7 +10,7 @@ import (
 	"cairn/internal/machine"
 )
 
-// ErrNoLeader reports that no member can accept a proposal at present.
+// ErrNoLeader reports that no member can accept a proposal now.
 var ErrNoLeader = errors.New("no leader")
 
 // Command is one request as encoded in a proposal.

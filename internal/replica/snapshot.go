@@ -22,8 +22,8 @@ import (
 //  2. The follower's caller passes message and stream to ReceiveSnapshot, which checks every byte
 //     and builds separate tables, while the replica continues. It returns the message to Step:
 //     the received one, with the index of the stream's state.
-//  3. Raft accepts it, or no longer needs it. If it accepts it, Work has an append with it, which
-//     the caller passes to Install.
+//  3. Raft accepts the message, or no longer needs it. If it accepts it, Work has an append with
+//     the snapshot, which the caller passes to Install.
 
 // ErrBusy is returned when another snapshot is being received, or waits to be installed.
 var ErrBusy = errors.New("another snapshot is being received")
@@ -58,7 +58,7 @@ type Outgoing struct {
 	r *Replica
 }
 
-// OpenSnapshot returns the stream of the present state. Any goroutine may call it.
+// OpenSnapshot returns the stream of the current state. Any goroutine may call it.
 func (r *Replica) OpenSnapshot() (*Outgoing, error) {
 	source, err := r.machine.Snapshot(r.clusterID)
 	if err != nil {

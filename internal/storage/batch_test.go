@@ -72,7 +72,7 @@ func (m *batchModel) commit() {
 
 func (m *batchModel) reset() { m.own, m.appended, m.mark = map[string]*string{}, nil, nil }
 
-// TestBatch plays random operations on a batch and on the model, and compares what
+// TestBatch runs random operations on a batch and on the model, and compares what
 // both read. Set and Delete work on keys that begin with 'k'; Append, Remove and
 // DeleteRange on keys that begin with 'r'.
 func TestBatch(t *testing.T) {

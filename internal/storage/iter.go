@@ -68,10 +68,10 @@ func (i *Iter) Last() bool { return i.err == nil && i.it.Last() }
 // Next moves to the next key, and reports whether there is one.
 func (i *Iter) Next() bool { return i.err == nil && i.it.Next() }
 
-// Key returns the present key.
+// Key returns the current key.
 func (i *Iter) Key() []byte { return i.it.Key() }
 
-// Value returns the present value. If it cannot be read, Value returns nil, Err the error, and the
+// Value returns the current value. If it cannot be read, Value returns nil, Err the error, and the
 // walk ends.
 func (i *Iter) Value() []byte {
 	v, err := i.it.ValueAndErr()

@@ -315,7 +315,7 @@ func unhex(t *testing.T, text string) []byte {
 }
 
 // TestFirstFormat: a journal in the first format is replayed, damage in it is detected, and the
-// store continues in the present format.
+// store continues in the current format.
 func TestFirstFormat(t *testing.T) {
 	// docs/formats/raft-log.md showed these bytes: two commits, a → 1 and b → 1.
 	old := unhex(t, "05ecf4f716000000010000000000000000000000000000000100000000000000"+"000000000000000002000000"+"0101610131"+"01016a0101"+

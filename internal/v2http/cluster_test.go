@@ -104,7 +104,7 @@ func (c *cluster) LeaderSince() time.Time {
 	return startTime.Add(2 * time.Second)
 }
 
-// TestCluster plays testdata/cluster: complete responses about members, machines and statistics. A
+// TestCluster runs testdata/cluster: complete responses about members, machines and statistics. A
 // block is a request,
 //
 //	METHOD PATH

@@ -18,7 +18,7 @@ import (
 	"cairn/internal/v2tree"
 )
 
-// TestTranscripts plays testdata/http over a real connection. A block is
+// TestTranscripts runs testdata/http over a real connection. A block is
 //
 //	send [type=CONTENT-TYPE] [repeat=N]   requests, one per line: METHOD target [body]
 //	time by=DURATION                       advances time, and expires due nodes

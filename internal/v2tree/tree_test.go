@@ -12,7 +12,7 @@ import (
 	"cairn/internal/kv"
 )
 
-// TestTranscripts plays testdata/tree. Every block is
+// TestTranscripts runs testdata/tree. Every block is
 //
 //	do        commands of one batch, one per line; see parse
 //	get       PATH [recursive], one per line

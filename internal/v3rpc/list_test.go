@@ -236,7 +236,7 @@ func TestListsThatBreakOff(t *testing.T) {
 		change(func() error { return nil }, put(i))
 		w.Publish()
 	}
-	// The last key's present version is newer than the head, and the previous one was compacted.
+	// The last key's current version is newer than the head, and the previous one was compacted.
 	change(func() error { return w.Compact(mvcc.FirstRevision + keys + 2) }, put(keys-1), put(keys-1))
 
 	all := kv.KeyRange{Key: []byte("key"), End: []byte("l")}

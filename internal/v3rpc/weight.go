@@ -64,7 +64,7 @@ func (s *server) weigh(ctx context.Context, t *mvcc.TxnOp, permit func(*auth.Sub
 	w.walk.AtMost(func() int64 { return txnAtMost(s.member.Requests.Keys().Reading(), t) })
 	err := w.walk.Run(w, true, func() error {
 		return s.read(ctx, permit, func() error {
-			// What the transaction makes of another error is decided when it is applied.
+			// Any other error is left to the transaction, which meets it again when it is applied.
 			switch err := s.member.Requests.Keys().Weigh(t, w); {
 			case errors.Is(err, budget.ErrEndedEarly), errors.Is(err, mvcc.ErrStopped), ctx.Err() != nil:
 				return err

@@ -26,8 +26,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkDispatch dispatches one put to many watchers of its key, or to one among many of other
-// keys, and takes it.
+// BenchmarkDispatch dispatches one put to many watchers of its key, or to one of many watchers
+// whose keys differ, and takes the events.
 func BenchmarkDispatch(b *testing.B) {
 	for _, same := range []bool{true, false} {
 		b.Run(fmt.Sprintf("same=%v/watchers=10000", same), func(b *testing.B) {

@@ -19,7 +19,7 @@ func newCrowd(s *store, streams int) (c crowd) {
 	return c
 }
 
-// woken returns the streams that have a token, and takes it.
+// woken returns the streams that have a token in Wake, and takes the tokens.
 func (c crowd) woken() (woken crowd) {
 	for _, s := range c {
 		select {

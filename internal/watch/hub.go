@@ -167,7 +167,7 @@ type Load struct {
 	Events  int // that wait to be dispatched, or to be taken by a stream
 }
 
-// Load returns the present load.
+// Load returns the current load.
 func (h *Hub) Load() (l Load) {
 	h.queueMu.Lock()
 	for i := range h.queue {

@@ -25,7 +25,7 @@ type Delivery struct {
 func (s *Stream) Take() ([]Delivery, error) { return s.TakeUpTo(s.hub.limits.SliceBytes) }
 
 // TakeUpTo is Take for a caller that wants no more than some bytes of events at a time: it returns
-// no further revision once it has as much. What is left has a token in Wake.
+// no further revision once it has as much. If events remain, Wake has a token.
 func (s *Stream) TakeUpTo(bytesMax int) ([]Delivery, error) {
 	s.dropTaken()
 	s.takeLive(bytesMax)

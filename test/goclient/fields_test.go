@@ -95,7 +95,7 @@ func published() map[string]protoreflect.MethodDescriptor {
 }
 
 // TestHeaders makes every unary call that works with one member and checks its header: the cluster,
-// the member, the term, and the store's present revision.
+// the member, the term, and the store's current revision.
 func TestHeaders(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
 		t.Skip(other + " does not have all of these calls")

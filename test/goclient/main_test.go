@@ -2,7 +2,7 @@
 //
 // It owns the tests of that client's view of the KV service: every option of Get, Put and Delete,
 // transactions, compaction, the typed errors of rpctypes, and that the v2 dialect shows the same
-// keys with the same revisions. Expectations are relative to the server's present revision, since
+// keys with the same revisions. Expectations are relative to the server's current revision, since
 // only the increments are promised, not the initial number.
 //
 // Concurrency: tests run one after the other, each on its own server or on its own keys.

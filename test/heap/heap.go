@@ -26,8 +26,9 @@ func Live() int64 {
 // releaseMax is how long Within waits for goroutines that end, and release memory then.
 const releaseMax = 30 * time.Second
 
-// Within fails the test when the live heap has grown since before by more than most bytes. What it
-// measures must last meanwhile: on a busy machine goroutines that end may still hold memory.
+// Within fails the test when the live heap has grown since before by more than most bytes. The
+// memory to be measured must stay in use meanwhile: on a busy machine, goroutines that are ending
+// may still hold memory of their own.
 func Within(t testing.TB, what string, before, most int64) {
 	t.Helper()
 	grown := Live() - before

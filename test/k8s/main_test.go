@@ -169,7 +169,7 @@ func (f *fixture) compact(ctx context.Context, t *testing.T, resourceVersion str
 	if err != nil {
 		t.Fatal(err)
 	}
-	// the first try determines the present number of compactions
+	// the first try determines the current number of compactions
 	for round, done := int64(0), int64(0); done != int64(at); {
 		if round, _, done, err = etcd3.Compact(ctx, f.client.Client, round, int64(at)); err != nil {
 			t.Fatal(err)

@@ -58,8 +58,8 @@ func TestBookmarks(t *testing.T) {
 	})
 }
 
-// TestWatchLists runs the tests of watches that begin with the present objects, read page by page
-// and by RangeStream.
+// TestWatchLists runs the tests of watches that begin with the objects that exist, read page by
+// page and by RangeStream.
 func TestWatchLists(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stream=%t", stream), func(t *testing.T) {

@@ -55,8 +55,8 @@ func number(text []byte, name string) int64 {
 	return 0
 }
 
-// What a member may hold more at the end of an attack than at its beginning: clients reconnect,
-// and pools keep what they had at the peak.
+// The growth that is allowed between the beginning and the end of an attack: clients reconnect, and
+// pools keep the memory of the peak.
 const (
 	moreGoroutines  = 40
 	moreDescriptors = 40

@@ -50,7 +50,7 @@ type slot struct {
 // New returns an empty timeline of a run that starts at the given time.
 func New(start time.Time) *Timeline { return &Timeline{start: start} }
 
-// Begin ends the present phase, if there is one, and begins the next one.
+// Begin ends the current phase, if there is one, and begins the next one.
 func (t *Timeline) Begin(name string, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,7 +59,8 @@ func (t *Timeline) Begin(name string, at time.Time) {
 	t.open = true
 }
 
-// End ends the present phase. What completes until the next one begins is not recorded.
+// End ends the current phase. Operations that complete before the next phase begins are
+// not recorded.
 func (t *Timeline) End(at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,7 +95,7 @@ func (t *Timeline) Work(n uint64, at time.Time) {
 	}
 }
 
-// slotLocked returns the slot of a time in the present phase, or nil between phases.
+// slotLocked returns the slot of a time in the current phase, or nil between phases.
 func (t *Timeline) slotLocked(at time.Time) *slot {
 	if !t.open {
 		return nil
@@ -138,7 +139,7 @@ func (s slot) merge(other slot) slot {
 	return s
 }
 
-// Recent returns the figures of the present phase over about the given time before now.
+// Recent returns the figures of the current phase over about the given time before now.
 func (t *Timeline) Recent(length time.Duration, now time.Time) Window {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,7 +151,7 @@ func (t *Timeline) Recent(length time.Duration, now time.Time) Window {
 	return p.window(t.start, min(first, len(p.slots)), len(p.slots), now)
 }
 
-// Done returns the operations that have completed in the present phase.
+// Done returns the operations that have completed in the current phase.
 func (t *Timeline) Done() (n uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

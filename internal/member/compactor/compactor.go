@@ -1,5 +1,5 @@
 // Package compactor compacts the history of the keys automatically: periodically to a revision of
-// some time ago, or to a number of revisions before the present one.
+// some time ago, or to a number of revisions before the current one.
 //
 // Only the leader does it, so that the members of a cluster do not all propose the same compaction.
 //
@@ -26,7 +26,7 @@ type Member interface {
 // Policy is the rule for the revision to compact to. The zero Policy compacts nothing.
 type Policy struct {
 	Retention time.Duration // to the revision of this long ago
-	Revisions int64         // to this many revisions before the present one
+	Revisions int64         // to this many revisions before the current one
 }
 
 // Run compacts by a policy until the context ends.
@@ -82,7 +82,7 @@ type sighting struct {
 	revision int64
 }
 
-// next records the present revision, and returns the one of a span ago, or 0 when there is none yet
+// next records the current revision, and returns the one of a span ago, or 0 when there is none yet
 // or the pace forbids it.
 func (w *window) next(now time.Duration, revision int64) int64 {
 	w.seen = append(w.seen, sighting{now, revision})

@@ -31,7 +31,7 @@ type Member interface {
 	// MayExpire reports whether this member is the leader, and no alarm forbids that keys are
 	// removed.
 	MayExpire() bool
-	// ClusterTimes returns the present cluster time, and that of the last applied entry.
+	// ClusterTimes returns the current cluster time, and that of the last applied entry.
 	ClusterTimes() (now, applied kv.ClusterTime)
 	// ProposeAll proposes commands together and waits until they are applied. It returns the result
 	// of each that was proposed: fewer than given when the backlog is full. An error means that the

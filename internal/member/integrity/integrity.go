@@ -75,7 +75,7 @@ func (c *Checks) HashState(ctx context.Context) (sum uint32, revision int64, err
 	return c.o.State.HashState(func() error { return c.ended(ctx) })
 }
 
-// HashKV returns the checksum of the keys as of a revision, for clients; 0 means the present one.
+// HashKV returns the checksum of the keys as of a revision, for clients; 0 means the current one.
 // The checks among members compare the history, too.
 func (c *Checks) HashKV(ctx context.Context, revision int64) (mvcc.Hash, error) {
 	return c.o.State.HashKeys(revision, func() error { return c.ended(ctx) })

@@ -39,7 +39,7 @@ type Clock interface {
 type Member interface {
 	// Clock returns the clock of this member's leadership, nil while it does not lead.
 	Clock() Clock
-	// At returns the present cluster time of a clock.
+	// At returns the current cluster time of a clock.
 	At(c Clock) kv.ClusterTime
 	Leader() uint64
 	// ReadsAtOnce reports whether WaitLinearizable does not wait, since there is no other member.

@@ -137,7 +137,7 @@ func TestRenewAtOnce(t *testing.T) {
 	}
 }
 
-// TestLeadership: promises are those of the present leadership.
+// TestLeadership: promises are those of the current leadership.
 func TestLeadership(t *testing.T) {
 	_, m := leased(t)
 	m.renew(t, seven, 10)

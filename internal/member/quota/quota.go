@@ -130,7 +130,7 @@ func (s *Space) compare() bool {
 }
 
 // reclaim frees the space of deleted data while writes are refused: clients must not wait until the
-// storage engine does it. It uses at most a fifth of the time.
+// storage engine frees it. It runs for at most a fifth of the time.
 func (s *Space) reclaim(ctx context.Context) {
 	if s.busy.Load() || time.Now().Before(s.until) {
 		return

@@ -7,7 +7,7 @@ import "time"
 const healthyAfter = 5 * time.Second
 
 // checkAddition refuses another member while a voter is not connected. It refuses another voter
-// also when the present ones could not reach a quorum together with one that is not running yet.
+// also when the current ones could not reach a quorum together with one that is not running yet.
 func (c *Changes) checkAddition(learner bool) error {
 	voters, started := c.voters(0)
 	quorum := (voters+1)/2 + 1

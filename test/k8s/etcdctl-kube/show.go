@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// What a value begins with.
+// The first bytes of values, by their encoding.
 var (
 	protobufMagic  = []byte("k8s\x00")
 	encryptedMagic = []byte("k8s:enc:")

@@ -104,7 +104,7 @@ func (m *Migration) fence(ctx context.Context, action etcdserverpb.AlarmRequest_
 	return nil
 }
 
-// catchUp follows the source up to its present revision, which it returns.
+// catchUp follows the source up to its current revision, which it returns.
 func (m *Migration) catchUp(ctx context.Context) (revision int64, err error) {
 	if revision, err = m.SourceRevision(ctx); err != nil {
 		return 0, err

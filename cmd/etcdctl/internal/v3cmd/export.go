@@ -202,7 +202,7 @@ func resumePoint(f *os.File) (last string, header exportHeader, err error) {
 	return last, header, err
 }
 
-// exportTo writes the keys, after the header if the output is fresh, and returns their number.
+// exportTo writes the keys, after the header if the output is empty, and returns their number.
 func exportTo(s *cli.Session, w io.Writer, read *pages, header exportHeader, fresh bool) (n int64, err error) {
 	out := bufio.NewWriter(w)
 	encoder := json.NewEncoder(out)
