@@ -63,7 +63,8 @@ func (o Options) target(endpoint string) (network, address, host string, secure 
 		return "unix", path, "localhost", false, nil
 	}
 	if path, isUnix := strings.CutPrefix(endpoint, "unixs://"); isUnix {
-		return "unix", path, filepath.Base(path), true, nil // the Go client verifies the file's name
+		// the Go client verifies the file's name
+		return "unix", path, filepath.Base(path), true, nil
 	}
 	if !strings.Contains(endpoint, "://") {
 		endpoint = "//" + endpoint
@@ -144,6 +145,18 @@ func dialError(err error, address string, o Options) string {
 // healthBytesMax is the maximum size of a health response.
 const healthBytesMax = 64 << 10
 
+// endpointOf returns the endpoint for a dialed address: the path of a socket, or HOST:PORT.
+func endpointOf(address string, secure bool) string {
+	scheme := "http"
+	if filepath.IsAbs(address) {
+		scheme = "unix"
+	}
+	if secure {
+		scheme += "s"
+	}
+	return scheme + "://" + address
+}
+
 // askHealth requests the health of a connected endpoint.
 func askHealth(conn net.Conn, address, host string, secure bool, o Options) string {
 	// With the parameter the body is that of etcd 3.4 and later, which has a reason.
@@ -155,9 +168,9 @@ func askHealth(conn net.Conn, address, host string, secure bool, o Options) stri
 	}
 	switch {
 	case !secure && len(first) > 0 && first[0] == 21: // a TLS alert
-		return "the server speaks TLS: use https://" + address
+		return "the server speaks TLS: use " + endpointOf(address, true)
 	case err != nil && !secure && !isTimeout(err):
-		return "the server closed the connection without a response: it may speak TLS (https://" + address + "), or not be etcd"
+		return "the server closed the connection without a response: it may speak TLS (" + endpointOf(address, true) + "), or not be etcd"
 	case isTimeout(err):
 		return fmt.Sprintf("connected, but no response within %v: the member hangs, or this is not etcd's client port", Timeout)
 	case err != nil:
@@ -189,7 +202,7 @@ func healthText(status int, body []byte, address string) string {
 	notEtcd := json.Unmarshal(body, &health) != nil || health.Health == nil
 	switch {
 	case strings.Contains(string(body), "HTTPS server"), strings.Contains(string(body), "speaks TLS"):
-		return "the server speaks TLS: use https://" + address
+		return "the server speaks TLS: use " + endpointOf(address, true)
 	case notEtcd && status != http.StatusServiceUnavailable:
 		return fmt.Sprintf("the server is not etcd, or this is not its client port (/health is status %d)", status)
 	case health.Health == "true" || health.Health == true:

@@ -50,6 +50,14 @@ func TestDiagnose(t *testing.T) {
 	overSocket.StartTLS()
 	defer overSocket.Close()
 	secureSocket := "unixs://" + socket
+	overPlainSocket := httptest.NewUnstartedServer(response(200, `{"health":"true"}`))
+	overPlainSocket.Listener.Close()
+	plainSocket := filepath.Join(t.TempDir(), "plain.sock")
+	if overPlainSocket.Listener, err = net.Listen("unix", plainSocket); err != nil {
+		t.Fatal(err)
+	}
+	overPlainSocket.Start()
+	defer overPlainSocket.Close()
 
 	trusted := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	trusted.RootCAs.AddCert(secure.Certificate())
@@ -76,7 +84,10 @@ func TestDiagnose(t *testing.T) {
 		{mutual.URL, withCA, "the server requires a client certificate: give --cert and --key"},
 		{"unix:///nowhere/socket", plain, "there is no socket /nowhere/socket"},
 		{"unixs:///nowhere/socket", plain, "there is no socket /nowhere/socket"},
-		{secureSocket, withCA, "etcd.sock"},
+		{secureSocket, withCA, `not valid for the name of the socket, "etcd.sock", but for example.com`},
+		{"unix://" + socket, plain, "the server speaks TLS: use " + secureSocket},
+		{"unixs://" + plainSocket, withCA, "the server does not speak TLS: use unix://" + plainSocket},
+		{"unix://" + plainSocket, plain, ""},
 		{"ftp://127.0.0.1:1", plain, `unknown scheme "ftp"`},
 		{"127.0.0.1", plain, "no port"},
 		{"http://no-such-host.invalid:1", plain, ""},

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -97,13 +98,16 @@ func handshakeError(err error, host string, o Options) string {
 	)
 	switch {
 	case errors.As(err, &record):
-		return fmt.Sprintf("the server does not speak TLS: use http://%s", host)
+		return "the server does not speak TLS: use " + endpointOf(host, false)
 	case errors.As(err, &unknown):
 		issuer := ""
 		if unknown.Cert != nil {
 			issuer = fmt.Sprintf(" by %q", unknown.Cert.Issuer.String())
 		}
 		return fmt.Sprintf("the server's certificate is signed%s, which is not trusted: name the file of its CA with %s", issuer, o.CAOption)
+	case errors.As(err, &hostname) && filepath.IsAbs(host):
+		return fmt.Sprintf("the server's certificate is not valid for the name of the socket, %q, but for %s: issue a certificate with this name too",
+			hostname.Host, subjects(hostname.Certificate))
 	case errors.As(err, &hostname):
 		return fmt.Sprintf("the server's certificate is not valid for %q, but for %s: use one of these names, or issue a certificate with this one",
 			hostname.Host, subjects(hostname.Certificate))

@@ -33,7 +33,7 @@ type Config struct {
 	// Username and Password are sent as Basic credentials when Username is not empty.
 	Username, Password string
 	// Transport carries the requests.
-	Transport http.RoundTripper
+	Transport *http.Transport
 	// HeaderTimeout limits the wait for the header of one response, except that of a watch. Zero
 	// means no limit.
 	HeaderTimeout time.Duration
@@ -45,7 +45,8 @@ type Config struct {
 type Client struct {
 	config    Config
 	endpoints []*url.URL
-	pinned    int // index in endpoints of the one that responded last
+	pinned    int                        // index in endpoints of the one that responded last
+	sockets   map[string]*http.Transport // of endpoints that are sockets, by path
 }
 
 // Request is one request, for any endpoint.
@@ -72,12 +73,14 @@ type HTTPResponse struct {
 // New returns a client for the endpoints of the configuration. It fails when one of them is not a
 // URL.
 func New(config Config) (*Client, error) {
-	c := &Client{config: config}
+	c := &Client{config: config, sockets: map[string]*http.Transport{}}
 	if err := c.setEndpoints(config.Endpoints); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
+
+const endpointForms = "want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH"
 
 func (c *Client) setEndpoints(list []string) error {
 	var urls []*url.URL
@@ -90,10 +93,10 @@ func (c *Client) setEndpoints(list []string) error {
 		}
 		u, err := url.Parse(text)
 		if err != nil {
-			return fmt.Errorf("endpoint %q: %w: want http://HOST:PORT or https://HOST:PORT", text, err)
+			return fmt.Errorf("endpoint %q: %w: %s", text, err, endpointForms)
 		}
-		if u.Host == "" {
-			return fmt.Errorf("endpoint %q has no host: want http://HOST:PORT or https://HOST:PORT", text)
+		if path, ok := socketPath(u); u.Host == "" && !ok || ok && path == "" {
+			return fmt.Errorf("endpoint %q has no host: %s", text, endpointForms)
 		}
 		urls = append(urls, u)
 	}
@@ -166,7 +169,10 @@ func (r *Request) changesMembers() bool {
 // error, so that the next endpoint is tried.
 func (c *Client) try(ctx context.Context, endpoint *url.URL, r Request) (*HTTPResponse, error) {
 	target := *endpoint
-	target.Path = cleanPath(endpoint.Path + "/" + strings.TrimPrefix(r.Path, "/"))
+	if _, ok := socketPath(endpoint); ok {
+		target = socketURL(endpoint)
+	}
+	target.Path = cleanPath(target.Path + "/" + strings.TrimPrefix(r.Path, "/"))
 	target.RawQuery = r.Query.Encode()
 	next := &target
 	for range redirectsMax + 1 {
@@ -210,11 +216,15 @@ func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Requ
 	} else if r.Body != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	if c.config.Username != "" && sameHost(endpoint, target) {
+	if c.config.Username != "" && c.stays(endpoint, target) {
 		req.SetBasicAuth(c.config.Username, c.config.Password)
 	}
 	if c.config.Trace != nil {
-		c.config.Trace(curl(r, target))
+		line := curl(r, target)
+		if path, ok := socketPath(endpoint); ok && c.stays(endpoint, target) {
+			line = strings.Replace(line, "curl ", "curl --unix-socket "+path+" ", 1)
+		}
+		c.config.Trace(line)
 	}
 	if c.config.HeaderTimeout > 0 && !r.Watch {
 		slow := fmt.Errorf("client: endpoint %s exceeded header timeout", endpoint)
@@ -222,7 +232,7 @@ func (c *Client) exchange(ctx context.Context, endpoint, target *url.URL, r Requ
 	}
 	// Use the transport, not an http.Client: its errors have the cause (`dial tcp …: connection
 	// refused`) without repeating the request, and are what etcdctl prints.
-	resp, err := c.config.Transport.RoundTrip(req)
+	resp, err := c.transport(endpoint, target).RoundTrip(req)
 	if err != nil {
 		return nil, attemptError(ctx, err)
 	}
@@ -242,9 +252,6 @@ func attemptError(ctx context.Context, err error) error {
 	}
 	return err
 }
-
-// sameHost reports whether a redirect stays on the endpoint, so that the credentials may follow it.
-func sameHost(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
 
 // cleanPath is path.Clean, except that it keeps a slash at the end: to v2's auth, /d and /d/ are
 // different paths.

@@ -2,11 +2,14 @@ package v2client
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -70,6 +73,55 @@ func TestTheNextEndpointIsAskedAndKept(t *testing.T) {
 	}
 	if requested.Load() != 2 || failed.Load() != 1 {
 		t.Errorf("the good endpoint got %d requests and the bad one %d, want 2 and 1", requested.Load(), failed.Load())
+	}
+}
+
+// TestSockets sends requests to endpoints that are Unix sockets, without and with TLS.
+func TestSockets(t *testing.T) {
+	plainURL, plainRequests := server(t, says(200, found))
+	listen := func(name string, secure bool) string {
+		t.Helper()
+		s := httptest.NewUnstartedServer(says(200, found))
+		path := filepath.Join(t.TempDir(), name)
+		s.Listener.Close()
+		var err error
+		if s.Listener, err = net.Listen("unix", path); err != nil {
+			t.Fatal(err)
+		}
+		if secure {
+			s.StartTLS()
+		} else {
+			s.Start()
+		}
+		t.Cleanup(s.Close)
+		return path
+	}
+	var traced []string
+	trace := Config{Trace: func(line string) { traced = append(traced, line) }}
+	path := listen("etcd.sock", false)
+	for _, endpoints := range [][]string{{"unix://" + path}, {"unix:///no/such/socket", "unix://" + path}, {"unix://" + path, plainURL}} {
+		if r, err := client(t, trace, endpoints...).Get(t.Context(), "k", GetOptions{}); err != nil || r.Node.Value != "v" {
+			t.Errorf("%q: %+v, %v", endpoints, r, err)
+		}
+	}
+	if want := "curl --unix-socket " + path + " -X GET http://localhost/v2/keys/k"; !strings.HasPrefix(traced[0], want) {
+		t.Errorf("traced %q, want %q", traced[0], want)
+	}
+	if n := plainRequests.Load(); n != 0 {
+		t.Errorf("the second endpoint got %d requests", n)
+	}
+	// the certificate of httptest is for example.com, which here is the name of the socket
+	secure := listen("example.com", true)
+	_, err := client(t, Config{}, "unixs://"+secure).Get(t.Context(), "k", GetOptions{})
+	if unknown := (x509.UnknownAuthorityError{}); !errors.As(err, &unknown) && !strings.Contains(fmt.Sprint(err), "unknown authority") {
+		t.Errorf("without the authority: %v", err)
+	}
+	_, err = client(t, Config{}, "unix:///no/such/socket").Get(t.Context(), "k", GetOptions{})
+	if err == nil || !strings.Contains(err.Error(), "/no/such/socket: connect: no such file or directory") {
+		t.Errorf("no socket: %v", err)
+	}
+	if _, err := New(Config{Endpoints: []string{"unix://"}}); err == nil || !strings.Contains(err.Error(), "unix://PATH") {
+		t.Errorf("no path: %v", err)
 	}
 }
 
