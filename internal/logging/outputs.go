@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -151,11 +152,13 @@ type toJournal struct {
 }
 
 func (j toJournal) Write(line []byte) (int, error) {
-	message := string(line)
-	if n := len(message); n > 0 && message[n-1] == '\n' {
-		message = message[:n-1]
+	message := strings.TrimSuffix(string(line), "\n")
+	priority := priorityOf(message)
+	// The journal shows the time itself; the level is the priority. Lines of JSON stay complete.
+	if _, rest, ok := strings.Cut(message, " | "); ok && !strings.HasPrefix(message, "{") {
+		message = rest
 	}
-	if err := j.send(message, priorityOf(message), map[string]string{"SYSLOG_IDENTIFIER": "etcd"}); err != nil {
+	if err := j.send(message, priority, map[string]string{"SYSLOG_IDENTIFIER": "etcd"}); err != nil {
 		return 0, fmt.Errorf("write to systemd's journal: %w", err)
 	}
 	return len(line), nil

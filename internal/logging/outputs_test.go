@@ -122,13 +122,13 @@ func TestJournal(t *testing.T) {
 		return nil
 	}}
 	for _, line := range []string{
-		"2026-01-01 00:00:00.000000 W | etcd: careful\n", `{"level":"error","ts":"x","msg":"bad"}` + "\n", "2026-01-01 00:00:00.000000 I | a\n", "odd\n",
+		"2026-01-01 00:00:00.000000 W | etcd: careful\n", `{"level":"error","ts":"x","msg":"a | b"}` + "\n", "2026-01-01 00:00:00.000000 I | a\n", "odd\n",
 	} {
 		if _, err := io.WriteString(j, line); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := []string{"2026-01-01 00:00:00.000000 W | etcd: careful 4 etcd", `{"level":"error","ts":"x","msg":"bad"} 3 etcd`, "2026-01-01 00:00:00.000000 I | a 6 etcd", "odd 6 etcd"}
+	want := []string{"etcd: careful 4 etcd", `{"level":"error","ts":"x","msg":"a | b"} 3 etcd`, "a 6 etcd", "odd 6 etcd"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("sent\n%s", strings.Join(got, "\n"))
 	}

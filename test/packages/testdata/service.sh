@@ -64,7 +64,7 @@ systemctl reload etcd
 [ "$(systemctl is-active etcd)" = active ] || fail 'not active after a reload'
 
 echo '# upgrade: options that were changed stay, the service is restarted'
-echo 'ETCD_NAME=changed' >>/etc/default/etcd
+printf 'ETCD_NAME=changed\nETCD_LOG_OUTPUTS=systemd/journal\n' >>/etc/default/etcd
 running=$(main_pid)
 dpkg --force-confold -i /mnt/new.deb
 [[ "$(dpkg-query -W -f '${Version}' cairn)" = *+test ]] || fail 'version'
@@ -72,6 +72,11 @@ dpkg --force-confold -i /mnt/new.deb
 [ "$(systemctl is-active etcd)" = active ] || fail 'not active after the upgrade'
 grep -q '^ETCD_NAME=changed' /etc/default/etcd || fail 'the options were overwritten'
 [ "$(value k)" = 2 ] || fail 'data after the upgrade'
+
+echo '# the journal, in which the options have asked for the log: without the times that it shows itself, with priorities'
+until_true 60 sh -c "journalctl --no-pager -t etcd -o cat | grep -q '^etcd: ready to serve client requests'"
+journalctl --no-pager -t etcd -p notice -o cat | grep -q '^etcd: serving insecure client requests' || fail 'no notice in the journal'
+! journalctl --no-pager -t etcd -p notice -o cat | grep -q 'ready to serve' || fail 'the priority of an information is notice'
 
 echo '# a stop answers what is under way'
 systemctl stop etcd
