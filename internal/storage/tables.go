@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -84,11 +85,28 @@ func (t *Tables) begin() error {
 	if err != nil {
 		return err
 	}
+	// The disk writes while the table is built. Otherwise the fsync at its end would write all of
+	// it at once, and the fsync of a put's log entry would wait behind it.
+	file = vfs.NewSyncingFile(file, vfs.SyncingFileOptions{BytesPerSync: t.store.options.BytesPerSync})
 	t.paths = append(t.paths, path)
-	t.w = sstable.NewWriter(objstorageprovider.NewFileWritable(file),
-		t.store.options.MakeWriterOptions(lastLevel, t.store.db.TableFormat()))
+	options := t.store.options.MakeWriterOptions(lastLevel, t.store.db.TableFormat())
+	if !t.store.options.DisableAutomaticCompactions {
+		options.Compression = &sampledCompression
+	}
+	t.w = sstable.NewWriter(objstorageprovider.NewFileWritable(file), options)
 	return nil
 }
+
+// sampledCompression compresses blocks like the store's own tables, but while that shortens blocks
+// by less than an eighth, it compresses only a tenth of them, chosen at random. Stores whose writes
+// must be the same in each run do not use it.
+var sampledCompression = func() sstable.CompressionProfile {
+	p := *sstable.SnappyCompression
+	p.Name = "Sampled"
+	p.OtherBlocks = block.NoCompression.OtherBlocks
+	p.AdaptiveReductionCutoffPercent = 12
+	return p
+}()
 
 // lastLevel is the level of tables that replace everything.
 const lastLevel = 6
