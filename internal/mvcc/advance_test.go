@@ -27,15 +27,15 @@ func TestAdvance(t *testing.T) {
 			t.Errorf("count at %d: %d, %v; want %d", rev, sum.Count, err, want)
 		}
 	}
-	var told []int64
+	var revisions []int64
 	_, err := st.s.History(before+1, st.s.Head().Revision, func(e *kv.Event) bool {
 		if !e.Dir {
-			told = append(told, e.Record.Mod.Main)
+			revisions = append(revisions, e.Record.Mod.Main)
 		}
 		return true
 	})
-	if err != nil || len(told) != 1 || told[0] != before+2 {
-		t.Errorf("history of keys: %v, %v", told, err)
+	if err != nil || len(revisions) != 1 || revisions[0] != before+2 {
+		t.Errorf("history of keys: %v, %v", revisions, err)
 	}
 	aborted := st.s.Head().Revision
 	st.begin()

@@ -25,7 +25,7 @@ func TestHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := &modelRun{state: newState(t), m: newModel()}
 		defer r.close()
-		var told []kv.Event
+		var events []kv.Event
 		for range rapid.IntRange(1, 12).Draw(t, "batches") {
 			r.begin()
 			for range rapid.IntRange(1, 5).Draw(t, "commands") {
@@ -37,7 +37,7 @@ func TestHistory(t *testing.T) {
 			r.commit()
 			n := 0
 			for e := range r.w.Events() {
-				told = append(told, *e)
+				events = append(events, *e)
 				n++
 			}
 			if n != r.w.EventCount() {
@@ -56,7 +56,7 @@ func TestHistory(t *testing.T) {
 				continue
 			}
 			var want []string
-			for _, e := range told {
+			for _, e := range events {
 				if e.Record.Mod.Main >= from && e.Record.Mod.Main <= to {
 					want = append(want, fmt.Sprintf("%v %d %q %q was %v", e.Record.Mod, e.Type, e.Key, e.Record.Value, e.Prev.Mod))
 				}

@@ -80,7 +80,7 @@ func TestReadInsideReplacement(t *testing.T) {
 	if _, err := w.SweepTombstones(10); err != nil {
 		t.Fatal(err)
 	}
-	tables, err := db.NewTables("aside")
+	tables, err := db.NewTables("received")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -250,8 +250,8 @@ func (l *lane) listen(k *link) error {
 		}
 		if d, ok := k.roundTrip(payload); ok {
 			l.p.counters.roundTrip.add(d)
-			if tell := l.p.t.cfg.RoundTrip; tell != nil {
-				tell(l.p.id, d)
+			if report := l.p.t.cfg.RoundTrip; report != nil {
+				report(l.p.id, d)
 			}
 		}
 	}

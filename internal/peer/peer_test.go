@@ -40,14 +40,14 @@ type recorder struct {
 	receive     func(ctx context.Context, m *raftpb.Message) // instead of messages
 	unreachable chan uint64
 	sent        chan bool
-	told        chan struct{}
+	removals    chan struct{}
 	snapshot    func(ctx context.Context, m *raftpb.Message, size int64, r io.Reader) error
 }
 
 func newRecorder() *recorder {
 	return &recorder{
 		messages: make(chan *raftpb.Message, 100000), unreachable: make(chan uint64, 1000), sent: make(chan bool, 10),
-		told: make(chan struct{}, 10),
+		removals: make(chan struct{}, 10),
 	}
 }
 
@@ -70,7 +70,7 @@ func (r *recorder) ReceiveSnapshot(ctx context.Context, m *raftpb.Message, size 
 	return r.snapshot(ctx, m, size, src)
 }
 func (r *recorder) SnapshotSent(_ uint64, ok bool) { r.sent <- ok }
-func (r *recorder) RemovedFromCluster()            { r.told <- struct{}{} }
+func (r *recorder) RemovedFromCluster()            { r.removals <- struct{}{} }
 
 // logBuffer is a log that a test reads.
 type logBuffer struct {
@@ -518,13 +518,13 @@ func TestARemovedMemberLearnsIt(t *testing.T) {
 	gone = true
 	mu.Unlock()
 	b.SetPeers(nil)
-	await(t, "the news", a.told)
+	await(t, "the removal", a.removals)
 	eventually(t, "it is logged", func() bool {
 		return a.log.count("reason=removed") == 1 && b.log.count("reason=removed", "0000000000000001") == 1
 	})
 	failures := a.Stats()[0].Failures
 	eventually(t, "more attempts fail", func() bool { return a.Stats()[0].Failures > failures+5 })
-	if len(a.told) != 0 {
+	if len(a.removals) != 0 {
 		t.Error("RemovedFromCluster was called twice")
 	}
 	if _, err := a.Call(t.Context(), 2, "x", nil); !errors.Is(err, ErrNotSent) {

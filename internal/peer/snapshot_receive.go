@@ -229,9 +229,9 @@ func (r *receiving) detach() {
 	var timer *time.Timer
 	timer = time.AfterFunc(r.t.cfg.Limits.SnapshotTimeout, func() {
 		r.mu.Lock()
-		gone := r.abandonTimer == timer
+		detached := r.abandonTimer == timer
 		r.mu.Unlock()
-		if gone {
+		if detached {
 			r.cancel(errSenderLost)
 			r.t.forgetWhenDone(r)
 		}

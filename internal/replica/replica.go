@@ -1,7 +1,7 @@
 // Package replica is the deterministic core of a member: raft, the raft log and the state machine,
 // stepped by a caller.
 //
-// A Replica is to a member what raft.RawNode is to raft. The caller passes it ticks, proposals,
+// A Replica is stepped like a raft.RawNode. The caller passes it ticks, proposals,
 // messages of peers, and the responses of finished work; and receives Work: append this to the log,
 // apply these entries, send these messages. Three roles do the work, each by one goroutine at a
 // time (or, in a simulation, by a scheduler in any order that preserves each role's own order):

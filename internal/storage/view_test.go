@@ -61,7 +61,7 @@ func TestViewKeepsWhatItSaw(t *testing.T) {
 	}
 	want := contents(t, s)
 	fill(t, s, 50, 200, "new")
-	if err := s.Replace(tablesOf(t, s, "aside", 10, "replaced")); err != nil {
+	if err := s.Replace(tablesOf(t, s, "received", 10, "replaced")); err != nil {
 		t.Fatal(err)
 	}
 	if got := viewContents(t, v); !maps.Equal(got, want) {
@@ -114,14 +114,14 @@ func TestReplace(t *testing.T) {
 	s := openState(t, fs)
 	fill(t, s, 0, 1000, "old")
 	it := s.NewIter(nil, nil)
-	tables := tablesOf(t, s, "aside/1", 500, strings.Repeat("n", 100))
+	tables := tablesOf(t, s, "received/1", 500, strings.Repeat("n", 100))
 	if tables.Bytes() == 0 {
 		t.Error("the tables have no size")
 	}
 	if err := s.Replace(tables); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := fs.List("aside/1"); err == nil {
+	if left, err := fs.List("received/1"); err == nil {
 		t.Errorf("%q are left", left)
 	}
 	if err := s.Replace(tables); err == nil {
@@ -146,7 +146,7 @@ func TestReplace(t *testing.T) {
 	if got := contents(t, s); len(got) != 501 || got["c00499"] != "later" || len(got["c00498"]) != 100 {
 		t.Errorf("%d keys after another write", len(got))
 	}
-	if err := s.Replace(tablesOf(t, s, "aside/2", 0, "")); err != nil {
+	if err := s.Replace(tablesOf(t, s, "received/2", 0, "")); err != nil {
 		t.Fatal(err)
 	}
 	if got := contents(t, s); len(got) != 0 {
@@ -160,7 +160,7 @@ func TestReplace(t *testing.T) {
 func TestTablesRefuseDisorder(t *testing.T) {
 	s := openState(t, NewCrashableFS())
 	defer s.Close() //nolint:errcheck // in memory
-	tables, err := s.NewTables("aside")
+	tables, err := s.NewTables("received")
 	if err != nil {
 		t.Fatal(err)
 	}
