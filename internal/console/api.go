@@ -22,8 +22,8 @@ const (
 	bodyBytesMax = 64 << 10
 	// v2BodyBytesMax limits the body of a write of the v2 API, which has a value in base64.
 	v2BodyBytesMax = 4 << 20
-	// pageTimeMax is how long the read of one page may take before it ends with less than was
-	// asked for.
+	// pageTimeMax is how long the read of one page may take before it ends with fewer items than
+	// requested.
 	pageTimeMax = 250 * time.Millisecond
 	// waitMax is how long a request waits for others that read many keys.
 	waitMax = 10 * time.Second

@@ -25,7 +25,7 @@ func (b *bench) fill(prefix string, n int, name func(i int) string) {
 	}
 }
 
-// The cost of a page is bounded, whatever is in the store and whatever is asked for.
+// The cost of a page is bounded for every store and every request.
 func TestBounds(t *testing.T) {
 	b := newBench(t)
 	const keys = 3000

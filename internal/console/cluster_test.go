@@ -180,7 +180,7 @@ func TestStats(t *testing.T) {
 		}
 	}
 	now = now.Add(10 * time.Second)
-	s.take() // a page has asked
+	s.take() // a page has requested samples
 	late = statsResponse{}
 	b.get("stats", fmt.Sprintf(`{"since":%d}`, now.Add(-time.Second).UnixMilli()), &late)
 	for i, name := range late.Series {

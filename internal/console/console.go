@@ -9,8 +9,8 @@
 //
 // While authentication is disabled, only connections from the same machine are served. While it is
 // enabled, all connections are served, and each request needs a session, a token or a client
-// certificate. The permissions are checked here,
-// with the same auth.Guard as those of RPCs; the page checks none.
+// certificate. The permissions are checked here, with the same auth.Guard as those of RPCs; the
+// page checks none.
 //
 // Invariants: no key, value, password or token is in a URL or in a log line; a request of the API
 // has the header that pages of other origins cannot send, and is not from one (TestForeignPages);

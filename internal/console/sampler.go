@@ -38,7 +38,7 @@ type sampler struct {
 	meters *metrics.Metrics
 	member Member
 	now    func() time.Time
-	asked  atomic.Int64 // when a page last requested samples, unix ms
+	viewed atomic.Int64 // when a page last requested samples, unix ms
 
 	mu      sync.Mutex // guards the fields below
 	samples []sample   // oldest first
@@ -87,7 +87,7 @@ func (s *sampler) run(ctx context.Context) {
 func (s *sampler) take() {
 	m := &moment{at: s.now(), raw: s.meters.Sample(), cpu: processorTime()}
 	leases := any(nil)
-	if m.at.UnixMilli()-s.asked.Load() < watchedFor.Milliseconds() {
+	if m.at.UnixMilli()-s.viewed.Load() < watchedFor.Milliseconds() {
 		if n, err := lease.Count(s.member.Keys().Reading(), leasesCountMax); err == nil && n < leasesCountMax {
 			leases = n
 		}
@@ -218,7 +218,7 @@ func (c *call) stats() (any, error) {
 		return nil, err
 	}
 	s := c.samples
-	s.asked.Store(out.Now)
+	s.viewed.Store(out.Now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	from := sort.Search(len(s.samples), func(i int) bool { return s.samples[i].at > in.Since })

@@ -112,7 +112,7 @@ type sessionJSON struct {
 	Leader          bool       `json:"leader"`
 }
 
-// session describes the session. Without one it says what is needed to begin one.
+// session describes the session; without one, only what is needed to begin one.
 func (c *call) session() (any, error) {
 	if err := c.decode(&struct{}{}); err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (c *call) describe(from credentials) (any, error) {
 	s.AuthEnabled = c.member.Gate().State().Enabled
 	var reason auth.Reason
 	switch {
-	case errors.As(err, &reason): // not logged in, or no longer
+	case errors.As(err, &reason): // there is no session, or it has ended
 		return s, nil
 	case err != nil:
 		return nil, err

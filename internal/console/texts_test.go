@@ -47,7 +47,19 @@ func TestErrorsAreExplained(t *testing.T) {
 // The pages translate the sentences of the cluster's page and of plans by their codes.
 func TestSentencesAreTranslated(t *testing.T) {
 	known := regexp.MustCompile(`(?m)^    (\w+): '`)
-	codesOf := regexp.MustCompile(`(?:refuse|warn|step|problem)\("([a-z_]+)"`)
+	codesOf := regexp.MustCompile(`(?:(?:refuse|warn|step)\(|remark\{)"([a-z_]+)", "`)
+	var source []byte
+	for _, name := range []string{"plan.go", "cluster.go"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, text...)
+	}
+	found := codesOf.FindAllSubmatch(source, -1)
+	if len(found) < 15 {
+		t.Fatalf("%d codes in plan.go and cluster.go", len(found))
+	}
 	for _, page := range []string{"en-cluster.ts", "zh-cluster.ts"} {
 		text, err := os.ReadFile("../../web/src/text/" + page)
 		if err != nil {
@@ -56,14 +68,6 @@ func TestSentencesAreTranslated(t *testing.T) {
 		has := map[string]bool{}
 		for _, m := range known.FindAllSubmatch(text, -1) {
 			has[string(m[1])] = true
-		}
-		source, err := os.ReadFile("plan.go")
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := codesOf.FindAllSubmatch(source, -1)
-		if len(found) < 10 {
-			t.Fatalf("%d codes in plan.go", len(found))
 		}
 		for _, m := range found {
 			if !has[string(m[1])] {

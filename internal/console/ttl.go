@@ -34,8 +34,8 @@ func (l *leaseTimes) ttl(rec *kv.Record) (left int64, of string) {
 	}
 }
 
-// of returns the remaining seconds of a lease; noTTL when it does not exist any longer, or cannot
-// be read.
+// of returns the remaining seconds of a lease; noTTL when it has been revoked or has expired, or
+// cannot be read.
 func (l *leaseTimes) of(id kv.LeaseID) int64 {
 	left, ok := l.left[id]
 	if !ok {

@@ -1,13 +1,11 @@
 package console
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -61,17 +59,13 @@ type joiningSite struct {
 	Dir  string `json:"dir"`
 }
 
-// startMax is the maximum duration of a server's preparation.
-const startMax = 3 * time.Minute
-
 // opsMax is a transaction's number of operations.
 const opsMax = 1000
 
 // fill puts n keys below /many/, named key-00000000 and so on.
 func fill(t *testing.T, s *harness.Server, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startMax)
-	defer cancel()
+	ctx := t.Context()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.URL()}, Context: ctx})
 	if err != nil {
 		t.Fatal(err)
@@ -118,8 +112,7 @@ func startSecure(t *testing.T) *secure {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), startMax)
-	defer cancel()
+	ctx := t.Context()
 	for _, step := range []func() error{
 		func() error { _, err := c.RoleAdd(ctx, "root"); return err },
 		func() error { _, err := c.UserAdd(ctx, "root", "r00t"); return err },
@@ -136,8 +129,7 @@ func startSecure(t *testing.T) *secure {
 
 func startFleet(t *testing.T) *fleetSite {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startMax)
-	defer cancel()
+	ctx := t.Context()
 	f := fleet.New(fleet.Config{
 		Program: harness.Etcd(t), Dir: t.TempDir(),
 		// The scripts move the leadership, so it must not move by itself while the machine is busy.

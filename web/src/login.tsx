@@ -29,7 +29,8 @@ export function LoginAgain() {
 }
 
 function LoginForm({ reason }: { reason: string }) {
-  const [user, setUser] = useState('')
+  const before = session.value?.user ?? '' // of a session that has expired
+  const [user, setUser] = useState(before)
   const [password, setPassword] = useState('')
   const [error, setError] = useState<unknown>(null)
   const [working, setWorking] = useState(false)
@@ -54,11 +55,11 @@ function LoginForm({ reason }: { reason: string }) {
       <p class="soft">{reason}</p>
       <label class="field">
         <span>{t().login.user}</span>
-        <input class="input" name="user" autocomplete="username" autofocus value={user} onInput={(e) => setUser(e.currentTarget.value)} />
+        <input class="input" name="user" autocomplete="username" autofocus={before === ''} value={user} onInput={(e) => setUser(e.currentTarget.value)} />
       </label>
       <label class="field">
         <span>{t().login.password}</span>
-        <input class="input" name="password" type="password" autocomplete="current-password" value={password} onInput={(e) => setPassword(e.currentTarget.value)} />
+        <input class="input" name="password" type="password" autocomplete="current-password" autofocus={before !== ''} value={password} onInput={(e) => setPassword(e.currentTarget.value)} />
       </label>
       {session.value?.secure === false && <p class="note warn">{t().login.insecure}</p>}
       {error ? <Failure e={error} /> : null}

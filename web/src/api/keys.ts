@@ -36,7 +36,7 @@ export interface Page<T> {
   next: Bytes
   /** Keys below the prefix; -1 when they were not counted. */
   count: number
-  /** Keys between the start that was asked for and the first item; -1 when they were not counted. */
+  /** Keys between the requested start and the first item; -1 when they were not counted. */
   skipped: number
 }
 

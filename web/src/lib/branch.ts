@@ -19,7 +19,7 @@ export interface PageOf {
   open: { index: number; child: Branch }[]
 }
 
-/** Items that are not loaded, or no longer. */
+/** Items that are not loaded, or were dropped. */
 export interface Gap {
   kind: 'gap'
   from: Bytes

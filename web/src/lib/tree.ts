@@ -15,7 +15,7 @@ export interface Start {
 
 export type Load = (prefix: Bytes, start: Start) => Promise<Page<Item>>
 
-/** Items that the server is asked for at a time. */
+/** Items in a request. */
 export const pageSize = 500
 /** Items that are kept; pages far from sight are dropped when there are more. */
 export const itemsMax = 10_000

@@ -36,7 +36,7 @@ export class Browser {
   readonly where = signal<'key' | 'value'>('key')
   /** The row with the cursor. */
   readonly cursor = signal(0)
-  /** Changes when the row with the cursor is to be scrolled into sight. */
+  /** Changes when the row with the cursor must be scrolled into sight. */
   readonly reveals = signal(0)
   /** Rows that were added above those in sight since the page was opened, less those removed. */
   readonly shift = signal(0)
@@ -101,7 +101,7 @@ export class Browser {
     this.reveals.value++
   }
 
-  /** Shows the value of a key, or of none. An edit that was not saved is asked about. */
+  /** Shows the value of a key, or of none; asks first when an edit was not saved. */
   show(key: Bytes | null): void {
     if (key !== this.open.peek()) leave(() => (this.open.value = key))
   }
