@@ -28,7 +28,7 @@ type inbox struct {
 	backlog backlog
 
 	mu           sync.Mutex
-	closed       bool
+	closed       error // of requests that are added later; nil while the inbox is open
 	proposals    []*proposal
 	reads        []*read
 	messages     []*raftpb.Message // from peers, and responses of the log writer
@@ -71,9 +71,9 @@ func (b *inbox) submitChange(ctx context.Context, kind machine.Kind, payload []b
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed != nil {
 		b.backlog.leave(p)
-		return nil, ErrStopped
+		return nil, b.closed
 	}
 	b.proposals = append(b.proposals, p)
 	return p, nil
@@ -82,9 +82,10 @@ func (b *inbox) submitChange(ctx context.Context, kind machine.Kind, payload []b
 func (b *inbox) read(r *read) error {
 	b.mu.Lock()
 	switch {
-	case b.closed:
+	case b.closed != nil:
+		err := b.closed
 		b.mu.Unlock()
-		return ErrStopped
+		return err
 	case len(b.reads) >= backlogRequestsMax:
 		b.mu.Unlock()
 		return ErrTooManyRequests
@@ -99,9 +100,9 @@ func (b *inbox) read(r *read) error {
 func (b *inbox) putBack(proposals []*proposal) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed != nil {
 		for _, p := range proposals {
-			p.finish(ErrStopped)
+			p.finish(b.closed)
 		}
 		return
 	}
@@ -124,7 +125,7 @@ func (b *inbox) receive(m *raftpb.Message) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed || len(b.messages) >= inboxMessagesMax || b.messageBytes+size > inboxBytesMax {
+	if b.closed != nil || len(b.messages) >= inboxMessagesMax || b.messageBytes+size > inboxBytesMax {
 		return
 	}
 	b.messages = append(b.messages, m)
@@ -188,10 +189,13 @@ func (b *inbox) expire(before time.Duration, err error) {
 	})
 }
 
-func (b *inbox) failAll(err error) {
+// close fails all requests, and those that are added later.
+func (b *inbox) close(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed = true
+	if b.closed == nil {
+		b.closed = err
+	}
 	for _, p := range b.proposals {
 		p.finish(err)
 	}

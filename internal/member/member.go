@@ -105,6 +105,7 @@ type Member struct {
 	Overviews
 	Everywhere
 	*keepalive.Renewer
+	*Removal
 
 	cfg     Config
 	log     *slog.Logger
@@ -157,8 +158,6 @@ type Member struct {
 	failOnce   sync.Once
 	failed     chan struct{}
 	failure    error
-	removed    chan struct{} // closed when this member was removed from the cluster
-	leaveOnce  sync.Once
 	wg         sync.WaitGroup
 }
 
@@ -185,8 +184,8 @@ func (m *Member) fail(err error) {
 		m.failure = err
 		close(m.failed)
 		m.endRunning()
-		m.inbox.failAll(ErrStopped)
-		m.pending.failAll(ErrStopped)
+		m.inbox.close(ErrStopped)
+		m.pending.close(ErrStopped, ErrStopped)
 		m.log.Error("member failed", "error", err)
 	})
 }

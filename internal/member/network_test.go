@@ -25,6 +25,9 @@ type network struct {
 	handlers map[uint64]*link
 	cut      map[uint64]bool // disconnected members
 	silent   map[uint64]bool // members that are connected, but whose messages are lost
+	// holding makes forwarded proposals wait in held.
+	holding bool
+	held    []*raftpb.Message
 }
 
 // link is the Transport of one member: a queue and a goroutine that delivers to it, so that a
@@ -77,6 +80,40 @@ func (n *network) setSilent(id uint64, silent bool) {
 	n.silent[id] = silent
 }
 
+// holdProposals makes forwarded proposals wait until pass.
+func (n *network) holdProposals() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.holding = true
+}
+
+// holds keeps a message if it is one that waits.
+func (n *network) holds(m *raftpb.Message) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.holding || m.GetType() != raftpb.MsgProp {
+		return false
+	}
+	n.held = append(n.held, proto.Clone(m).(*raftpb.Message))
+	return true
+}
+
+// heldCount returns how many messages wait.
+func (n *network) heldCount() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.held)
+}
+
+// pass lets forwarded proposals pass again; those that wait are returned.
+func (n *network) pass() (held []*raftpb.Message) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.holding = false
+	held, n.held = n.held, nil
+	return held
+}
+
 // loses reports whether a message from one member to another is lost.
 func (n *network) loses(from, to uint64) bool {
 	n.mu.Lock()
@@ -97,7 +134,7 @@ func (n *network) to(from, to uint64) *link {
 func (l *link) Send(msgs []*raftpb.Message) {
 	for _, m := range msgs {
 		to := l.n.to(l.id, m.GetTo())
-		if to == nil || l.n.loses(l.id, m.GetTo()) {
+		if to == nil || l.n.loses(l.id, m.GetTo()) || l.n.holds(m) {
 			continue
 		}
 		if to.m.WasRemoved(l.id) {
@@ -208,6 +245,16 @@ func startTrio(t *testing.T, change ...func(*Config)) *trio {
 func (c *trio) leader() *Member {
 	c.t.Helper()
 	return c.leaderOf(1, 2, 3)
+}
+
+// others returns the IDs of all members except one.
+func (c *trio) others(except uint64) (ids []uint64) {
+	for id := range c.members {
+		if id != except {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (c *trio) leaderOf(ids ...uint64) (leader *Member) {

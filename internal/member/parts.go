@@ -260,7 +260,8 @@ func (k *knownExtensions) known(members []membership.Member) bool {
 
 // ProposeChange implements reconfigure.Member. A change that has not been applied within two
 // election timeouts may have been lost. A removed member may never learn that its removal was
-// committed: the leader sends it nothing afterwards, and the other members refuse its messages.
+// committed, since the leader sends it nothing afterwards; the other members refuse its messages,
+// and then it has been removed, whatever became of the command.
 func (h host) ProposeChange(ctx context.Context, c *membership.Command) error {
 	m := h.m
 	kind, payload := machine.KindMembership, c.Append(nil)
@@ -276,14 +277,12 @@ func (h host) ProposeChange(ctx context.Context, c *membership.Command) error {
 	defer patience.Stop()
 	select {
 	case <-p.done:
+		if p.err != nil && m.isRemoved() && c.Kind == membership.KindRemove && c.ID == m.cfg.ID {
+			return nil
+		}
 		return errors.Join(p.err, p.result.Err)
 	case <-patience.C:
 		return reconfigure.ErrNotApplied
-	case <-m.removed:
-		if c.Kind == membership.KindRemove && c.ID == m.cfg.ID {
-			return nil
-		}
-		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-m.running.Done():

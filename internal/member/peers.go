@@ -222,18 +222,6 @@ func (r *applyRole) logMembers(now []membership.Member) {
 	}
 }
 
-// leave closes Removed.
-func (m *Member) leave() {
-	m.leaveOnce.Do(func() {
-		m.log.Warn("this member was removed from the cluster; it stops", "member_id", idText(m.cfg.ID))
-		close(m.removed)
-	})
-}
-
-// Removed is closed when this member was removed from the cluster. The caller should then close the
-// member.
-func (m *Member) Removed() <-chan struct{} { return m.removed }
-
 // Peers returns statistics of the traffic with the other members.
 func (m *Member) Peers() []peer.Stats { return m.transport.Stats() }
 

@@ -1,6 +1,8 @@
 package member
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,17 +12,19 @@ import (
 type pendingBatches struct {
 	mu      sync.Mutex
 	batches map[uint64]pendingBatch
-	closed  error // result of requests after failAll
+	closed  error // result of requests after close
 }
 
 type pendingBatch struct {
 	term      uint64 // in which it was proposed
 	at        time.Duration
 	proposals []*proposal
+	// mayBeApplied reports that a snapshot was installed that may contain the batch.
+	mayBeApplied bool
 }
 
 // add registers the requests of a batch that was proposed in a term, at a time of the member's
-// clock. After failAll it fails the requests and reports false.
+// clock. After close it fails the requests and reports false.
 func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*proposal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -30,7 +34,7 @@ func (p *pendingBatches) add(batch, term uint64, at time.Duration, proposals []*
 		}
 		return false
 	}
-	p.batches[batch] = pendingBatch{term, at, proposals}
+	p.batches[batch] = pendingBatch{term: term, at: at, proposals: proposals}
 	return true
 }
 
@@ -62,11 +66,44 @@ func (p *pendingBatches) young(after time.Duration) (n int) {
 	return n
 }
 
-// outlived fails the batches that were proposed before a term of which an entry has been applied.
-// Batches that were in the log of the term's leader were applied before that entry; the others are
-// almost certainly lost.
-func (p *pendingBatches) outlived(term uint64, err error) {
+// outlived removes the batches that were proposed before a term of which an entry has been applied,
+// and returns their requests in the order in which they were proposed: they have not been applied,
+// and never will be (replica.ProposalTerm). It fails the requests that must not be proposed again:
+// those of which a snapshot may have the result, and changes of the members, whose checks are made
+// for each attempt.
+func (p *pendingBatches) outlived(term uint64, err error) (lost []*proposal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, batch := range slices.Sorted(maps.Keys(p.batches)) {
+		b := p.batches[batch]
+		if b.term >= term {
+			continue
+		}
+		delete(p.batches, batch)
+		for _, pr := range b.proposals {
+			if b.mayBeApplied || pr.change != nil {
+				pr.finish(err)
+			} else {
+				lost = append(lost, pr)
+			}
+		}
+	}
+	return lost
+}
+
+// replaced records that a snapshot was installed whose last entry has a term. It fails the batches
+// of earlier terms, whose results are unknown. Those of the term may be in the snapshot or after
+// it.
+func (p *pendingBatches) replaced(term uint64, err error) {
 	p.drop(func(b pendingBatch) bool { return b.term < term }, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for batch, b := range p.batches {
+		if b.term == term {
+			b.mayBeApplied = true
+			p.batches[batch] = b
+		}
+	}
 }
 
 // expire fails the batches that were proposed before a time.
@@ -74,10 +111,13 @@ func (p *pendingBatches) expire(before time.Duration, err error) {
 	p.drop(func(b pendingBatch) bool { return b.proposals[len(b.proposals)-1].since < before }, err)
 }
 
-// failAll fails all requests, and those that are added later.
-func (p *pendingBatches) failAll(err error) {
+// close fails all requests, and those that are added later with another error: these have not been
+// proposed.
+func (p *pendingBatches) close(err, later error) {
 	p.mu.Lock()
-	p.closed = err
+	if p.closed == nil {
+		p.closed = later
+	}
 	p.mu.Unlock()
 	p.drop(func(pendingBatch) bool { return true }, err)
 }

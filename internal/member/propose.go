@@ -52,7 +52,7 @@ func (r *raftRole) propose(proposals []*proposal) error {
 			markProposed(proposals[:n])
 		}
 		r.lastBatch++
-		if !m.pending.add(r.lastBatch, m.replica.Term(), m.now(), append([]*proposal(nil), proposals[:n]...)) {
+		if !m.pending.add(r.lastBatch, m.replica.ProposalTerm(), m.now(), append([]*proposal(nil), proposals[:n]...)) {
 			proposals = proposals[n:]
 			continue
 		}
@@ -65,7 +65,7 @@ func (r *raftRole) propose(proposals []*proposal) error {
 		clear(r.commands)
 		if err != nil {
 			if removed, _ := m.pending.remove(r.lastBatch, n); removed == nil {
-				proposals = proposals[n:] // failAll has failed them
+				proposals = proposals[n:] // pending.close has failed them
 			}
 			m.inbox.putBack(proposals)
 			if !errors.Is(err, replica.ErrNoLeader) {

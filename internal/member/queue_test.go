@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"cairn/internal/machine"
 	"cairn/internal/replica"
 )
@@ -90,7 +92,7 @@ func TestBacklog(t *testing.T) {
 		if err := b.read(r); err != nil {
 			t.Fatal(err)
 		}
-		b.failAll(ErrStopped)
+		b.close(ErrStopped)
 		if <-p.done; !errors.Is(p.err, ErrStopped) {
 			t.Errorf("waiting proposal: %v", p.err)
 		}
@@ -155,14 +157,44 @@ func TestPendingBatches(t *testing.T) {
 	if again, _ := p.remove(2, len(mixed)); !slices.Equal(got, mixed) || again != nil {
 		t.Errorf("batch 2: %v", got)
 	}
-	p.failAll(ErrStopped)
+	p.close(ErrStopped, ErrRemoved)
 	if <-young[0].done; !errors.Is(young[0].err, ErrStopped) {
 		t.Errorf("failed: %v", young[0].err)
 	}
 	late := batch(4, 9)
 	left, _ := p.remove(4, 1)
-	if <-late[0].done; !errors.Is(late[0].err, ErrStopped) || left != nil {
+	if <-late[0].done; !errors.Is(late[0].err, ErrRemoved) || left != nil {
 		t.Errorf("after the end: %v", late[0].err)
+	}
+}
+
+// TestLostBatches: of the batches of earlier terms, those are proposed again that no snapshot can
+// contain, in their order; the others fail.
+func TestLostBatches(t *testing.T) {
+	p := pendingBatches{batches: map[uint64]pendingBatch{}}
+	batch := func(n, term uint64, change *raftpb.ConfChangeV2) *proposal {
+		pr := &proposal{backlog: new(backlog), change: change, done: make(chan struct{}, 1)}
+		p.add(n, term, 0, []*proposal{pr})
+		return pr
+	}
+	replaced, doubtful := batch(1, 1, nil), batch(2, 2, nil)
+	p.replaced(2, ErrLeaderChanged)
+	third, fourth, change, current := batch(3, 3, nil), batch(4, 3, nil), batch(5, 3, new(raftpb.ConfChangeV2)), batch(6, 4, nil)
+	if lost := p.outlived(4, ErrLeaderChanged); !slices.Equal(lost, []*proposal{third, fourth}) {
+		t.Errorf("%d requests are proposed again, want batches 3 and 4", len(lost))
+	}
+	for name, pr := range map[string]*proposal{"before the snapshot": replaced, "of the snapshot's term": doubtful, "a change of the members": change} {
+		select {
+		case <-pr.done:
+			if !errors.Is(pr.err, ErrLeaderChanged) {
+				t.Errorf("%s: %v", name, pr.err)
+			}
+		default:
+			t.Errorf("%s: still pending", name)
+		}
+	}
+	if got, _ := p.remove(6, 1); !slices.Equal(got, []*proposal{current}) {
+		t.Errorf("the batch of the present term: %v", got)
 	}
 }
 

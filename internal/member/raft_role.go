@@ -14,10 +14,12 @@ import (
 type raftRole struct {
 	role
 
-	in         delivery
-	commands   []replica.Command
-	lastBatch  uint64
-	outlived   uint64 // the term before which all proposals are completed
+	in        delivery
+	commands  []replica.Command
+	lastBatch uint64
+	// applied is the term of the last applied entry whose requests are completed.
+	applied    uint64
+	outlived   uint64 // the term before which no proposals are pending
 	lastRead   uint64
 	ticks      int
 	givingWay  bool
@@ -163,6 +165,7 @@ func (r *raftRole) takeIn() error {
 		}
 	}
 	r.checkReady()
+	r.proposeAgain()
 	if len(r.in.reads) > 0 {
 		r.lastRead++
 		m.reads.ask(r.lastRead, r.in.reads)
@@ -179,6 +182,7 @@ func (r *raftRole) finish(applied replica.Applied) error {
 	if len(applied.Changes) > 0 {
 		m.readable.Store(false)
 	}
+	r.applied = max(r.applied, applied.Term)
 	return m.replica.Finish(m.now(), applied)
 }
 
@@ -247,11 +251,31 @@ func (r *raftRole) checkReady() {
 	if m.readable.Load() || m.replica.Leader() == 0 || m.machine.AppliedTerm() != m.replica.Term() {
 		return
 	}
-	if term := m.replica.Term(); r.outlived != term {
-		r.outlived = term
-		m.pending.outlived(term, ErrLeaderChanged)
-	}
 	// finish resets it before a change of the members takes effect.
 	m.readable.Store(m.replica.Leads() && m.replica.SoleMember())
 	m.readyOnce.Do(func() { close(m.ready) })
+}
+
+// proposeAgain puts the requests back into the inbox that were lost with an earlier leader, as soon
+// as an entry of a later term has been applied.
+func (r *raftRole) proposeAgain() {
+	m := r.m
+	if r.outlived >= r.applied {
+		return
+	}
+	r.outlived = r.applied
+	lost := m.pending.outlived(r.applied, ErrLeaderChanged)
+	if len(lost) == 0 {
+		return
+	}
+	if !m.extensions.known(m.Members()) {
+		// A leader of version 0.1.0 may accept a forwarded proposal of an earlier term.
+		for _, p := range lost {
+			p.finish(ErrLeaderChanged)
+		}
+		return
+	}
+	m.log.Info("requests were lost with an earlier leader: they are proposed again", "requests", len(lost), "term", r.applied)
+	m.inbox.putBack(lost)
+	m.inbox.signal()
 }

@@ -112,6 +112,8 @@ func (m *Member) WaitLinearizable(ctx context.Context) error {
 		err = ctx.Err()
 	case <-m.failed:
 		err = ErrStopped
+	case <-m.removed:
+		err = ErrRemoved
 	}
 	if err != nil {
 		m.metrics.ReadIndexesFailed.Inc()

@@ -30,8 +30,9 @@ func Start(cfg Config) (_ *Member, err error) {
 	m := &Member{
 		cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics, start: time.Now(),
 		flushed: make(chan struct{}, 1), ready: make(chan struct{}),
-		stopping: make(chan struct{}), failed: make(chan struct{}), removed: make(chan struct{}),
+		stopping: make(chan struct{}), failed: make(chan struct{}),
 	}
+	m.Removal = &Removal{m: m, removed: make(chan struct{})}
 	m.running, m.endRunning = context.WithCancel(context.Background())
 	m.inbox.wake, m.inbox.tracer = make(chan struct{}, 1), cfg.Tracer
 	m.appends.wake, m.applies.wake = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -198,8 +199,8 @@ func (m *Member) closeRoles() (err error) {
 	m.applier.mu.Lock()
 	m.raft.mu.Lock()
 	m.readable.Store(false) // the stores are about to be closed
-	m.pending.failAll(ErrStopped)
-	m.inbox.failAll(ErrStopped)
+	m.pending.close(ErrStopped, ErrStopped)
+	m.inbox.close(ErrStopped)
 	m.reads.failAll(ErrStopped)
 	if m.Err() == nil {
 		err = m.machine.Flush()

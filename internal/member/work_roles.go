@@ -226,6 +226,7 @@ func (r *applyRole) install(msg *raftpb.Message) (responses []*raftpb.Message, e
 	if err != nil {
 		return nil, err
 	}
+	m.pending.replaced(m.machine.AppliedTerm(), ErrLeaderChanged)
 	m.hub.PublishReplaced(m.machine.Keys().Head().Revision)
 	m.reads.reached(m.machine.AppliedIndex())
 	r.updatePeers()

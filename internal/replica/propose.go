@@ -19,10 +19,21 @@ type Command struct {
 	Payload []byte
 }
 
+// ProposalTerm returns the term in which the next proposal is made. Only in that term can its entry
+// be appended to the leader's log: when an entry of a later term has been applied, and the proposal
+// has not, it never will be.
+func (r *Replica) ProposalTerm() uint64 {
+	if r.mayDiffer {
+		return r.raw.BasicStatus().GetTerm()
+	}
+	return r.Term()
+}
+
 // Propose packs commands into one entry. now is the caller's monotonic clock. It
 // returns ErrNoLeader when the entry was not accepted; an accepted entry may still be
 // lost with its leader.
 func (r *Replica) Propose(now time.Duration, batch uint64, commands []Command) error {
+	r.forwardedIn = r.ProposalTerm()
 	return refusal(r.raw.Propose(r.entryData(now, batch, commands)))
 }
 
@@ -33,6 +44,7 @@ func (r *Replica) ProposeChange(now time.Duration, batch uint64, command Command
 	if r.mustTransfer(change) {
 		return ErrNoLeader
 	}
+	r.forwardedIn = r.ProposalTerm()
 	change.Context = r.entryData(now, batch, []Command{command})
 	return refusal(r.raw.ProposeConfChange(change))
 }

@@ -66,6 +66,11 @@ type Replica struct {
 	// goroutine reads it.
 	clock atomic.Pointer[Clock]
 
+	// mayDiffer reports that raft's term may be newer than term. forwardedIn is the term of the
+	// last proposal. Both are the raft loop's.
+	mayDiffer   bool
+	forwardedIn uint64
+
 	// early has the requests for a read index that arrived before this leader knew it.
 	early []*raftpb.Message
 
@@ -129,10 +134,16 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 }
 
 // Tick advances the replica's logical clock by one.
-func (r *Replica) Tick() { r.raw.Tick() }
+func (r *Replica) Tick() {
+	r.mayDiffer = true
+	r.raw.Tick()
+}
 
 // Campaign starts an election at once. A sole voter need not wait for a timeout.
-func (r *Replica) Campaign() error { return r.raw.Campaign() }
+func (r *Replica) Campaign() error {
+	r.mayDiffer = true
+	return r.raw.Campaign()
+}
 
 // Leader returns the ID of the leader, 0 when none is known.
 func (r *Replica) Leader() uint64 { return r.soft.Lead }
@@ -159,9 +170,10 @@ func (r *Replica) CommitIndex() uint64 { return r.commit.Load() }
 // is fatal for the member.
 func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 	if m.GetType() == raftpb.MsgProp {
-		// A proposal for an earlier leader is not forwarded: the proposer's request has already
-		// failed with an unknown outcome.
-		if !r.Leads() {
+		// A proposal is accepted only in the term in which it was forwarded: its proposer proposes
+		// it again when an entry of a later term has been applied. 0.1.0 does not state the term,
+		// and does not propose it again.
+		if term := m.GetLogTerm(); !r.Leads() || term != 0 && term != r.ProposalTerm() {
 			return nil
 		}
 		// The member that forwarded it does not know the leader's cluster time.
@@ -180,6 +192,7 @@ func (r *Replica) Step(now time.Duration, m *raftpb.Message) error {
 		r.requestIndex(m)
 		return nil
 	}
+	r.mayDiffer = true
 	err := r.raw.Step(m)
 	if at := m.GetSnapshot().GetMetadata(); m.GetType() == raftpb.MsgSnap && r.raw.BasicStatus().GetCommit() < at.GetIndex() {
 		r.snapshots.refuse(at.GetIndex(), at.GetTerm())

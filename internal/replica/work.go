@@ -37,7 +37,9 @@ func (r *Replica) nextReady() (rd raft.Ready, ok bool) {
 		r.readies = r.readies[1:]
 	case r.raw.HasReady():
 		rd = r.raw.Ready()
+		r.mayDiffer = false // Work takes the term from it
 	default:
+		r.mayDiffer = false
 		return rd, false
 	}
 	return rd, true
@@ -64,6 +66,9 @@ func (r *Replica) Work(now time.Duration) (w Work, ok bool) {
 		case raft.LocalApplyThread:
 			w.Apply = m
 		default:
+			if m.GetType() == raftpb.MsgProp && m.GetFrom() == r.id {
+				m.LogTerm = new(r.forwardedIn)
+			}
 			w.Send = append(w.Send, m)
 		}
 	}
@@ -109,6 +114,7 @@ func (r *Replica) Append(msgs []*raftpb.Message) (responses, left []*raftpb.Mess
 // Applied is the part of an Apply's result for the raft loop; see Finish.
 type Applied struct {
 	Index     uint64 // of the last entry
+	Term      uint64 // of the last entry
 	Changes   []*raftpb.ConfChangeV2
 	Responses []*raftpb.Message
 	// More reports that the batch became large before all entries were applied: the applier must
@@ -138,7 +144,7 @@ func (r *Replica) Apply(msgs []*raftpb.Message) (machine.Applied, Applied, error
 	}
 	done := Applied{Changes: batch.Changes}
 	if n := batch.Entries; n > 0 {
-		done.Index = entries[n-1].GetIndex()
+		done.Index, done.Term = entries[n-1].GetIndex(), entries[n-1].GetTerm()
 	}
 	if done.More = batch.Entries < len(entries); done.More {
 		r.unapplied.entries = entries[batch.Entries:]
