@@ -118,6 +118,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, r *reserva
 	gate := newGate(background.Done())
 	web := newConsole(cfg, m, id, meters)
 	servers.startClients(r, &clients{cfg: cfg, console: web, log: log, m: m, id: id, meters: meters, paths: paths, secrets: secrets, memory: clientBudget(memory), gate: gate, tracer: tracer, v2: v2Counters})
+	m.OnRemoval(servers.drain)
 	if web != nil {
 		// after the services have registered their methods, which the console's samples walk
 		// through
@@ -342,6 +343,15 @@ func (s *servers) start(listeners []*listen.Listener, handler http.Handler, limi
 				s.fail(l, err)
 			}
 		}()
+	}
+}
+
+// drain makes clients leave: no further connections are accepted, and those that are open serve
+// only the requests on the way.
+func (s *servers) drain() {
+	s.health.Shutdown()
+	for _, server := range s.clients {
+		server.Drain()
 	}
 }
 

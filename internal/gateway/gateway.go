@@ -194,6 +194,9 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 		text, err = g.responseText(reply, to, hold)
 	}
 	if err != nil {
+		if u := unexecuted(nil); errors.As(err, &u) {
+			w.Header().Set("X-Etcd-Not-Executed", "true")
+		}
 		writeError(w, statusOf(err))
 		return
 	}
@@ -201,6 +204,13 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(text) // the client may have disconnected
+}
+
+// unexecuted is the error of a call that has certainly not been executed (grpcserver.Unexecuted).
+// The response says so by X-Etcd-Not-Executed, for proxies.
+type unexecuted interface {
+	error
+	Unexecuted()
 }
 
 // responseText returns a response as JSON.

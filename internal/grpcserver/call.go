@@ -156,6 +156,12 @@ func (c *call) serveUnary(w *http2.Worker) (reading bool) {
 		c.request = nil
 	}
 	c.LockServed(true)
+	if isUnexecuted(err) {
+		rest.Free()
+		c.ResetLocked(http2.ResetRefused)
+		w.TrimScratch()
+		return c.UnlockServed()
+	}
 	if s == statusOK && !c.EndedLocked() {
 		c.headLocked()
 		if c.SendLocked(out.B, out) {

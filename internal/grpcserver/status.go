@@ -2,6 +2,7 @@ package grpcserver
 
 import (
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -32,6 +33,20 @@ func statusOf(err error) *status.Status {
 		s = status.New(codes.Unknown, err.Error())
 	}
 	return s
+}
+
+// Unexecuted is implemented by errors of unary handlers whose request has certainly not been
+// executed. The client gets REFUSED_STREAM instead of the status, so that it sends the call again.
+// The server must have sent GOAWAY before, since otherwise the client would use this connection
+// again.
+type Unexecuted interface {
+	error
+	Unexecuted()
+}
+
+func isUnexecuted(err error) bool {
+	var u Unexecuted
+	return err != nil && errors.As(err, &u)
 }
 
 // unknownMethod returns, in grpc-go's text, which part of path is unknown.

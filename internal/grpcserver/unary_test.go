@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -317,3 +318,35 @@ func TestInline(t *testing.T) {
 }
 
 type ctxKey struct{}
+
+// notExecuted is a grpcserver.Unexecuted.
+type notExecuted struct{ error }
+
+func (notExecuted) Unexecuted() {}
+
+// TestUnexecuted: a call that has not been executed is sent again by the client, on another
+// connection when this one is drained.
+func TestUnexecuted(t *testing.T) {
+	_, other := grpctest.Start(t, grpctest.Options{}, nil)
+	var refusing *grpctest.Server
+	refused := make(chan struct{}, 10)
+	refusing, addr := grpctest.Start(t, grpctest.Options{}, &grpctest.Service{Unary: func(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+		refusing.Mux.Drain()
+		refused <- struct{}{}
+		return nil, fmt.Errorf("wrapped: %w", notExecuted{errors.New("not executed")})
+	}})
+	to := addr
+	dials := 0
+	c := grpctest.Client(t, "passthrough:///x", grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			to = other
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", to)
+	}))
+	if _, err := c.UnaryCall(grpctest.Context(t), &pb.SimpleRequest{}); err != nil {
+		t.Error(err)
+	}
+	if len(refused) != 1 {
+		t.Errorf("%d calls were refused, want 1", len(refused))
+	}
+}

@@ -142,6 +142,10 @@ func (s *Server) stop() []*conn {
 	return s.conns.AppendAll(nil)
 }
 
+// Drain makes every following response the last one of its connection, and refuses further
+// connections. It does not wait, and leaves idle connections open: a request may be on the way.
+func (s *Server) Drain() { s.conns.Stop() }
+
 // Shutdown closes idle connections and waits for the responses to requests in progress, but not for
 // hijacked connections. When ctx ends first, it returns the context's error, and the requests
 // continue: see Close.

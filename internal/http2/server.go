@@ -127,13 +127,19 @@ func (s *Server) beginStop() []*Conn {
 	return s.conns.AppendAll(nil)
 }
 
+// Drain sends GOAWAY to every client, and refuses further connections. It does not wait; Shutdown
+// does.
+func (s *Server) Drain() {
+	for _, c := range s.beginStop() {
+		c.goAwayGracefully()
+	}
+}
+
 // Shutdown sends GOAWAY to every client, waits for open requests and closes. When ctx ends first,
 // Shutdown closes the remaining connections as Close does and returns ctx's error. Handlers must
 // end streams that would otherwise last forever.
 func (s *Server) Shutdown(ctx context.Context) error {
-	for _, c := range s.beginStop() {
-		c.goAwayGracefully()
-	}
+	s.Drain()
 	select {
 	case <-s.conns.Drained():
 	case <-ctx.Done():

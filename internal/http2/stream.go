@@ -400,6 +400,8 @@ type ResetCode uint32
 const (
 	ResetInternal ResetCode = ResetCode(errInternal)
 	ResetCalm     ResetCode = ResetCode(errEnhanceYourCalm)
+	// ResetRefused means that the request has not been executed: the client may send it again.
+	ResetRefused ResetCode = ResetCode(errRefusedStream)
 )
 
 // ResetLocked ends the stream with RST_STREAM.

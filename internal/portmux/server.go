@@ -23,7 +23,9 @@ type HTTP1 interface {
 	// ServeConn serves a connection of which head has been read already. It calls closed once, when
 	// the connection has been closed, and may return before.
 	ServeConn(nc net.Conn, head []byte, closed func())
-	// Shutdown waits for open requests until ctx ends. Close does not wait.
+	// Drain makes clients leave. Shutdown does so as well, and waits for open requests until ctx
+	// ends. Close does not wait.
+	Drain()
 	Shutdown(ctx context.Context) error
 	Close()
 }
@@ -32,6 +34,7 @@ type HTTP1 interface {
 type HTTP2 interface {
 	// ServeConn is HTTP1's; state is nil on a connection without TLS.
 	ServeConn(nc net.Conn, head []byte, state *tls.ConnectionState, closed func())
+	Drain()
 	Shutdown(ctx context.Context) error
 	Close()
 }
@@ -198,6 +201,14 @@ func (s *Server) beginStop() {
 	for nc := range s.detecting {
 		nc.Close()
 	}
+}
+
+// Drain stops accepting, and sends every client GOAWAY, or "Connection: close" with its next
+// response. It does not wait; Shutdown does.
+func (s *Server) Drain() {
+	s.beginStop()
+	s.opts.HTTP2.Drain()
+	s.opts.HTTP1.Drain()
 }
 
 // Shutdown stops accepting, sends every client GOAWAY or "Connection: close", waits for open

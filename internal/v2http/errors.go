@@ -66,8 +66,20 @@ func writeError(w http.ResponseWriter, err error) (status int) {
 	}
 	w.Header()["X-Etcd-Index"] = []string{strconv.FormatInt(e.Index, 10)}
 	status = wireErrors[e.Code].status
+	if u := unexecuted(nil); errors.As(err, &u) {
+		w.Header()["X-Etcd-Not-Executed"] = []string{"true"}
+		status = http.StatusServiceUnavailable
+	}
 	writeBody(w, status, appendError(nil, e))
 	return status
+}
+
+// unexecuted is an error of the member for a request that has certainly not been executed. The
+// response says so by X-Etcd-Not-Executed, for proxies, and by 503, for clients that then try
+// another member.
+type unexecuted interface {
+	error
+	Unexecuted()
 }
 
 // failure returns the cause in the response for a failure of the member.

@@ -75,6 +75,7 @@ var wireErrors = []struct{ err, wire error }{
 	{auth.TokenAhead, rpctypes.ErrGRPCInvalidAuthToken},
 	{auth.VerifyOnly, status.Error(codes.FailedPrecondition, "etcdserver: "+auth.VerifyOnly.Error())},
 	{member.ErrStopped, rpctypes.ErrGRPCStopped},
+	{member.ErrRemoved, rpctypes.ErrGRPCStopped},
 	{context.Canceled, rpctypes.ErrGRPCCanceled},
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
 }
@@ -102,3 +103,13 @@ func WireError(err error) error {
 	}
 	return status.Error(codes.Unknown, err.Error())
 }
+
+// unexecuted is the error of a call that has certainly not been executed
+// (grpcserver.Unexecuted).
+type unexecuted struct{ error }
+
+// Unexecuted implements grpcserver.Unexecuted.
+func (unexecuted) Unexecuted() {}
+
+// GRPCStatus returns the status for clients that cannot be made to send the call again.
+func (e unexecuted) GRPCStatus() *status.Status { return status.Convert(e.error) }

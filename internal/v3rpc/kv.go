@@ -22,11 +22,11 @@ var kvService = grpc.ServiceDesc{
 	HandlerType: (*any)(nil),
 	Metadata:    etcdserverpb.KV_ServiceDesc.Metadata,
 	Methods: []grpc.MethodDesc{
-		{MethodName: "Range", Handler: call(etcdserverpb.KV_Range_FullMethodName, (*server).rangeKeys)},
-		{MethodName: "Put", Handler: call(etcdserverpb.KV_Put_FullMethodName, (*server).put)},
-		{MethodName: "DeleteRange", Handler: call(etcdserverpb.KV_DeleteRange_FullMethodName, (*server).deleteRange)},
-		{MethodName: "Txn", Handler: call(etcdserverpb.KV_Txn_FullMethodName, (*server).txn)},
-		{MethodName: "Compact", Handler: call(etcdserverpb.KV_Compact_FullMethodName, (*server).compact)},
+		{MethodName: "Range", Handler: callOnce(etcdserverpb.KV_Range_FullMethodName, (*server).rangeKeys)},
+		{MethodName: "Put", Handler: callOnce(etcdserverpb.KV_Put_FullMethodName, (*server).put)},
+		{MethodName: "DeleteRange", Handler: callOnce(etcdserverpb.KV_DeleteRange_FullMethodName, (*server).deleteRange)},
+		{MethodName: "Txn", Handler: callOnce(etcdserverpb.KV_Txn_FullMethodName, (*server).txn)},
+		{MethodName: "Compact", Handler: callOnce(etcdserverpb.KV_Compact_FullMethodName, (*server).compact)},
 	},
 	Streams: []grpc.StreamDesc{
 		{StreamName: "RangeStream", Handler: rangeStream, ServerStreams: true},

@@ -25,10 +25,10 @@ var leaseService = grpc.ServiceDesc{
 	HandlerType: (*any)(nil),
 	Metadata:    etcdserverpb.Lease_ServiceDesc.Metadata,
 	Methods: []grpc.MethodDesc{
-		{MethodName: "LeaseGrant", Handler: call(etcdserverpb.Lease_LeaseGrant_FullMethodName, (*server).leaseGrant)},
-		{MethodName: "LeaseRevoke", Handler: call(etcdserverpb.Lease_LeaseRevoke_FullMethodName, (*server).leaseRevoke)},
-		{MethodName: "LeaseTimeToLive", Handler: call(etcdserverpb.Lease_LeaseTimeToLive_FullMethodName, (*server).leaseTimeToLive)},
-		{MethodName: "LeaseLeases", Handler: call(etcdserverpb.Lease_LeaseLeases_FullMethodName, (*server).leaseLeases)},
+		{MethodName: "LeaseGrant", Handler: callOnce(etcdserverpb.Lease_LeaseGrant_FullMethodName, (*server).leaseGrant)},
+		{MethodName: "LeaseRevoke", Handler: callOnce(etcdserverpb.Lease_LeaseRevoke_FullMethodName, (*server).leaseRevoke)},
+		{MethodName: "LeaseTimeToLive", Handler: callOnce(etcdserverpb.Lease_LeaseTimeToLive_FullMethodName, (*server).leaseTimeToLive)},
+		{MethodName: "LeaseLeases", Handler: callOnce(etcdserverpb.Lease_LeaseLeases_FullMethodName, (*server).leaseLeases)},
 	},
 	Streams: []grpc.StreamDesc{
 		{StreamName: "LeaseKeepAlive", Handler: leaseKeepAlive, ServerStreams: true, ClientStreams: true},

@@ -12,6 +12,7 @@ package v3rpc
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"cairn/internal/member"
 	"cairn/internal/metrics"
 	"cairn/internal/tracing"
 )
@@ -110,6 +112,18 @@ func call[Req any](full string, method func(*server, context.Context, *Req) (any
 			return finish(ctx, resp, err)
 		})
 	}
+}
+
+// callOnce is call for a method that makes at most one change, and nothing after it: if the member
+// refuses that as not executed, the call has not been executed.
+func callOnce[Req any](full string, method func(*server, context.Context, *Req) (any, error)) func(any, context.Context, func(any) error, grpc.UnaryServerInterceptor) (any, error) {
+	return call(full, func(s *server, ctx context.Context, req *Req) (any, error) {
+		resp, err := method(s, ctx, req)
+		if errors.Is(err, member.ErrRemoved) {
+			err = unexecuted{WireError(err)}
+		}
+		return resp, err
+	})
 }
 
 // finish converts an error to the wire, and counts a long response that does not count already.

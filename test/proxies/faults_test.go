@@ -14,8 +14,9 @@ import (
 	"cairn/check"
 )
 
-// TestFaults has clients of both APIs write, read, watch and poll through each proxy while the
-// members are killed one after the other, one is added and one removed: no client sees more than
+// TestFaults has clients of both APIs write, read, watch and poll through each proxy, and at the
+// members themselves, while the members are killed one after the other, one is added and the leader
+// is removed: no client sees more than
 // one failed request after a fault and before the next one. Package check judges the history of all
 // requests, watches and polls: linearizability, and that no event is lost or repeated.
 func TestFaults(t *testing.T) {
@@ -26,6 +27,7 @@ func TestFaults(t *testing.T) {
 	for kind := range kinds {
 		loads = append(loads, newLoad(t, rec, startProxy(t, kind, f.Members())))
 	}
+	loads = append(loads, newLoad(t, rec, direct(f.Members())))
 	fault := func(name string, do func()) {
 		t.Helper()
 		before := make([]map[string]int, len(loads))
@@ -47,8 +49,10 @@ func TestFaults(t *testing.T) {
 		must(t, err)
 		must(t, m.AwaitHealthy(t.Context()))
 	})
-	fault("remove a member", func() {
-		_, err := f.Remove(t.Context(), f.Members()[0])
+	leader, err := f.Leader(t.Context())
+	must(t, err)
+	fault("remove the leader", func() {
+		_, err := f.Remove(t.Context(), leader)
 		must(t, err)
 	})
 	for _, l := range loads {
@@ -103,8 +107,9 @@ func newLoad(t *testing.T, rec *recorder, p *proxy) *load {
 		return l.put(ctx, putter, c, "/v3", fmt.Sprint(p.kind, n))
 	})
 	l.run(ctx, "v3 get", func(ctx context.Context, _ int) error { return l.get(ctx, getter, c, "/v3") })
-	if p.kind == "grpcproxy" {
-		return l // it does not serve the v2 API
+	if p.kind == "grpcproxy" || p.kind == noProxy {
+		// a proxy without the v2 API, or addresses between which HTTP clients do not choose
+		return l
 	}
 	v2Putter, poller := rec.client(), rec.client()
 	via := l.httpClient()

@@ -42,7 +42,8 @@ func newFleet(t *testing.T, n int, flags ...string) *fleet.Fleet {
 // proxy is a process in front of a cluster.
 type proxy struct {
 	kind    string
-	address string // for clients
+	address string   // for clients
+	more    []string // further addresses
 	dir     string
 	log     *harness.Buffer
 	proc    *process.Process
@@ -102,6 +103,18 @@ func startProxy(t *testing.T, kind string, members []*fleet.Member, more ...stri
 	return p
 }
 
+// noProxy is for clients that connect to the members.
+const noProxy = "members"
+
+// direct returns the members in place of a proxy.
+func direct(members []*fleet.Member) *proxy {
+	p := &proxy{kind: noProxy, address: members[0].ClientAddress()}
+	for _, m := range members[1:] {
+		p.more = append(p.more, m.ClientAddress())
+	}
+	return p
+}
+
 func (p *proxy) stop() {
 	_ = p.proc.Signal(syscall.SIGTERM) // one that has ended is fine
 	<-p.proc.Exited()
@@ -110,7 +123,7 @@ func (p *proxy) stop() {
 // client returns a client of the proxy.
 func (p *proxy) client(t testing.TB) *clientv3.Client {
 	t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{p.address}, Logger: zap.NewNop()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: append([]string{p.address}, p.more...), Logger: zap.NewNop()})
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c

@@ -107,13 +107,18 @@ func (c *Connections) signalLocked() {
 
 var errClosedWithStreams = errors.New("closed connections that had not ended")
 
-// Shutdown waits until all connections have ended, and closes them when ctx ends before that. A
-// proxy cannot ask a client to disconnect: it does not know the boundaries of frames.
-func (c *Connections) Shutdown(ctx context.Context) error {
+// Drain refuses further connections. A proxy cannot ask a client to disconnect: it does not know
+// the boundaries of frames.
+func (c *Connections) Drain() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.stopping = true
 	c.signalLocked()
-	c.mu.Unlock()
+}
+
+// Shutdown waits until all connections have ended, and closes them when ctx ends before that.
+func (c *Connections) Shutdown(ctx context.Context) error {
+	c.Drain()
 	select {
 	case <-c.empty:
 		return nil

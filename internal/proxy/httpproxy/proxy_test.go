@@ -46,3 +46,39 @@ func TestMemberThatFailsWrites(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestThatWasNotExecuted: when a member responds that it has not executed a request, another
+// one gets it.
+func TestRequestThatWasNotExecuted(t *testing.T) {
+	var urls, bodies []string
+	for _, removed := range []bool{true, false} {
+		member := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if removed {
+				w.Header().Set("X-Etcd-Not-Executed", "true")
+				w.Header().Set("Connection", "close")
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			bodies = append(bodies, r.FormValue("value"))
+		}))
+		t.Cleanup(member.Close)
+		urls = append(urls, member.URL)
+	}
+	p := New(Options{Find: func(context.Context) ([]string, error) { return urls, nil }, FailureWait: time.Hour})
+	p.members.refresh(t.Context())
+	for range 3 {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPut, "/v2/keys/k", strings.NewReader("value=v"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		p.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			t.Errorf("status %d: %s", w.Code, w.Body)
+		}
+	}
+	if got := strings.Join(bodies, ""); got != "vvv" {
+		t.Errorf("the other member got %q", got)
+	}
+	for _, e := range p.members.all() {
+		t.Cleanup(e.idle.close)
+	}
+}

@@ -25,6 +25,11 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 		return f.broken(c, err, f.rest != nil)
 	}
 	excluded := f.checkStatus(c, resp)
+	if resp.Header.Get(notExecuted) != "" && f.rest == nil {
+		c.Close()
+		f.last = fmt.Errorf("%s was removed from its cluster", c.e.url)
+		return true
+	}
 	header := f.w.Header()
 	for name, values := range resp.Header {
 		if !hopByHop[name] {
@@ -47,6 +52,10 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 	}
 	return false
 }
+
+// notExecuted is the header field of a response to a request that has certainly not been executed,
+// since its member was removed from the cluster.
+const notExecuted = "X-Etcd-Not-Executed"
 
 // checkStatus excludes a member that could not carry out a write, and reports whether it did: one
 // that has just been removed, or that has lost its leader, would fail the next write as well. There
