@@ -39,11 +39,10 @@ type replacement struct {
 	urls []string // of the new member; empty until they are known
 }
 
-// addInterval is the time between two attempts to add the learner, and addPatience the time for
-// all.
+// stepInterval is the time between two attempts at a step, and stepPatience the time for all.
 const (
-	addInterval = 100 * time.Millisecond
-	addPatience = 30 * time.Second
+	stepInterval = 100 * time.Millisecond
+	stepPatience = 30 * time.Second
 )
 
 // waitInterval is how often the leader is asked whether the learner has caught up.
@@ -91,12 +90,12 @@ func (r *replacement) list() ([]*etcdserverpb.Member, error) {
 // place removes the member and adds a learner in its place, as far as necessary, and returns the
 // learner.
 func (r *replacement) place() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
-	if members, err = r.list(); err != nil {
+	if learner, members, err = r.added(); err != nil {
 		return nil, nil, err
 	}
-	if i := slices.IndexFunc(members, func(m *etcdserverpb.Member) bool { return m.IsLearner && r.is(m) }); i >= 0 {
-		fmt.Fprintf(r.s.Out, "learner %x is in the place of %s already\n", members[i].ID, r.name)
-		return members[i], members, nil
+	if learner != nil {
+		fmt.Fprintf(r.s.Out, "learner %x is in the place of %s already\n", learner.ID, r.name)
+		return learner, members, nil
 	}
 	i := slices.IndexFunc(members, func(m *etcdserverpb.Member) bool { return m.Name == r.name })
 	switch {
@@ -165,9 +164,7 @@ func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.M
 	if len(r.urls) == 0 {
 		r.urls = old.PeerURLs
 	}
-	ctx, cancel := limited(r.s)
-	defer cancel()
-	if _, err := r.c.MemberRemove(ctx, old.ID); err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
+	if err := r.removeByID(old.ID); err != nil {
 		return failf(exitError, "remove member %s (%x): %w", r.name, old.ID, err)
 	}
 	fmt.Fprintf(r.s.Out, "removed %x; interrupted, go on with: etcdctl member replace %s --peer-urls %s\n", old.ID, r.name, strings.Join(r.urls, ","))
@@ -177,24 +174,73 @@ func (r *replacement) remove(members []*etcdserverpb.Member, old *etcdserverpb.M
 // answers reports whether a member answers with its own ID at one of its client URLs.
 func (r *replacement) answers(m *etcdserverpb.Member) bool { return statusOf(r.s, r.c, m) != nil }
 
-func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
-	patience, cancel := context.WithTimeout(r.s.Context, addPatience)
+// try repeats a step until it returns false, at most for stepPatience.
+func (r *replacement) try(step func() (again bool, err error)) error {
+	patience, cancel := context.WithTimeout(r.s.Context, stepPatience)
 	defer cancel()
-	again := time.NewTicker(addInterval)
-	defer again.Stop()
-	resp, err := r.addOnce()
-	for r.addLater(err) && patience.Err() == nil {
+	ticker := time.NewTicker(stepInterval)
+	defer ticker.Stop()
+	for {
+		again, err := step()
+		if !again || patience.Err() != nil {
+			return err
+		}
 		select {
-		case <-again.C:
+		case <-ticker.C:
 		case <-patience.Done():
 		}
-		resp, err = r.addOnce()
 	}
+}
+
+// mayBeExecuted reports whether a change of the members may have been made although its request
+// failed: it timed out, or the member that made it stopped.
+func mayBeExecuted(err error) bool { return unreachable(err) && !errors.Is(err, rpctypes.ErrUnhealthy) }
+
+// removeByID removes a member. After an attempt without a response, the next one finds out whether
+// the member was removed.
+func (r *replacement) removeByID(id uint64) error {
+	return r.try(func() (again bool, err error) {
+		ctx, cancel := limited(r.s)
+		defer cancel()
+		_, err = r.c.MemberRemove(ctx, id)
+		if errors.Is(err, rpctypes.ErrMemberNotFound) {
+			return false, nil
+		}
+		return mayBeExecuted(err), err
+	})
+}
+
+// add adds the learner. If its URLs are taken it looks for the learner in the list: an attempt
+// without a response, or one that the client library has repeated, may have added it.
+func (r *replacement) add() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
+	err = r.try(func() (again bool, err error) {
+		resp, err := r.addOnce()
+		if err == nil {
+			learner, members = resp.Member, resp.Members
+			return false, nil
+		}
+		if errors.Is(err, rpctypes.ErrPeerURLExist) {
+			var listErr error
+			if learner, members, listErr = r.added(); learner != nil || listErr != nil {
+				return listErr != nil, listErr
+			}
+		}
+		return mayBeExecuted(err) || r.addLater(err), err
+	})
 	if err != nil {
 		return nil, nil, failf(exitError, "add a learner at %s: %w", strings.Join(r.urls, ","), err)
 	}
-	fmt.Fprintf(r.s.Out, "added learner %x at %s\n", resp.Member.ID, strings.Join(r.urls, ","))
-	return resp.Member, resp.Members, nil
+	fmt.Fprintf(r.s.Out, "added learner %x at %s\n", learner.ID, strings.Join(r.urls, ","))
+	return learner, members, nil
+}
+
+// added returns the learner at the new member's URLs, if the list has it.
+func (r *replacement) added() (learner *etcdserverpb.Member, members []*etcdserverpb.Member, err error) {
+	members, err = r.list()
+	if i := slices.IndexFunc(members, func(m *etcdserverpb.Member) bool { return m.IsLearner && r.is(m) }); i >= 0 {
+		learner = members[i]
+	}
+	return learner, members, err
 }
 
 func (r *replacement) addOnce() (*clientv3.MemberAddResponse, error) {
