@@ -121,6 +121,31 @@ func BenchmarkGetAt(b *testing.B) {
 	}
 }
 
+// BenchmarkRange reads a list of 1,000 keys of 256 B.
+func BenchmarkRange(b *testing.B) {
+	s := newBenchStore(b)
+	s.fill()
+	op := &RangeOp{KeyRange: kv.KeyRange{Key: benchKey(20_000), End: benchKey(21_000)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		var sink sizeSink
+		if _, err := s.s.Range(op, &sink); err != nil || sink.keys != 1000 {
+			b.Fatal(sink, err)
+		}
+	}
+}
+
+// sizeSink counts keys and bytes.
+type sizeSink struct{ keys, bytes int }
+
+func (s *sizeSink) Add(key []byte, r *kv.Record) bool {
+	s.keys++
+	s.bytes += len(key) + len(r.Value)
+	return true
+}
+
+func (s *sizeSink) Reset() { *s = sizeSink{} }
+
 func BenchmarkCount(b *testing.B) {
 	s := newBenchStore(b)
 	s.fill()

@@ -159,6 +159,7 @@ func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) e
 		pause = func() error { return w.pauseAt(w.it.Key()[1:]) }
 	}
 	pace := newPacer(pause)
+	var r kv.Record // one for all keys: it escapes to live, which must not keep it
 	for more := w.it.First(); more; {
 		value := w.it.Value()
 		if err := pace.step(len(value)); err != nil {
@@ -168,8 +169,7 @@ func (w *walk) run(live func(key []byte, r *kv.Record) (seek []byte, ok bool)) e
 		if err != nil {
 			return err
 		}
-		r, err := w.asOf(&newest, w.event)
-		if err != nil {
+		if r, err = w.asOf(&newest, w.event); err != nil {
 			return err
 		}
 		var seek []byte
