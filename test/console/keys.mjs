@@ -161,6 +161,16 @@ test('what other clients write is shown without a refresh', async () => {
     await put('/news/a', 'third')
     await comeBack(page)
     await page.locator('.diff-side.right').getByText('third').waitFor()
+    // The list has not been on the screen since.
+    await page.locator('.rail a[href="#/keys"]').click()
+    await shows(page, 'third')
+    await page.locator('.rail a[href="#/live"]').click()
+    await put('/news/c', 'x')
+    await comeBack(page)
+    const later = await v3('kv/range', { key: b64('/news/c') })
+    await page.locator('.facts').getByText(later.header.revision, { exact: true }).waitFor()
+    await page.locator('.rail a[href="#/keys"]').click()
+    await row(page, 'c').waitFor()
   })
 })
 

@@ -136,13 +136,16 @@ function refresh(): void {
   void browser.refresh()
 }
 
+/** The session's revision when the list was last loaded, also while other screens are shown; 0 before. */
+let listed = 0
+
 /** Shows what other clients have written: the session's revision has changed then. */
 function useNews(): void {
   const revision = session.value!.revision
-  const shown = useRef(revision)
   useEffect(() => {
-    if (revision === shown.current) return
-    shown.current = revision
+    const stale = listed !== 0 && listed !== revision
+    listed = revision
+    if (!stale) return
     again.value++
     if (!browser.found.peek()) void browser.refresh() // a search would be long
   }, [revision])
