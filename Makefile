@@ -155,8 +155,8 @@ kube: ## build bin/etcdctl-kube, which `etcdctl -w kube` runs to show Kubernetes
 migrate: build ## move a running etcd of Debian into cairn under load, with 20 kills of the program that migrates
 	CAIRN_MIGRATE=full CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go test -count 1 -timeout 30m -v ./test/migrate
 
-damage: ## change and cut snapshots, ours and etcd's, at 1,000 random places: each must be refused
-	CAIRN_DAMAGED_PLACES=1000 go test -count 1 -timeout 30m -v -run 'TestDamagedFiles|TestImportRefusesDamage' ./internal/backup
+damage: ## change and cut snapshots, etcd's logs and sstables at 1,000 random places: each must be refused
+	CAIRN_DAMAGED_PLACES=1000 go test -count 1 -timeout 30m -v -run 'TestDamagedFiles|TestImportRefusesDamage|TestImportRefusesADamagedLog|TestDamagedDataDir' ./internal/backup
 
 large: build ## import, verify, save, restore and export a store of MEGABYTES=n (5000); each command must take less than 300 MiB
 	CAIRN_LARGE_STORE_MB=$(or $(MEGABYTES),5000) CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go test -count 1 -timeout 3h -v -run TestLargeStore ./cmd/etcdutl

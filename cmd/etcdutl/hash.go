@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cairn/internal/backup"
+	"cairn/internal/machine"
 )
 
 // argument checks a command's argument.
@@ -95,13 +96,8 @@ func (t *tool) check() *cobra.Command {
 		Use: "check <snapshot or data directory>", Short: "Verifies every checksum and the tables against each other", Args: exactly(1),
 		Long: "Reads all of a stopped member's data directory, or of a snapshot, and compares the tables: counts against keys,\n" +
 			"keys of leases against records, deadlines against leases. The first fault is printed, and the exit status is 1.",
-		RunE: func(_ *cobra.Command, args []string) (err error) {
-			c, err := whenFree(t, func() (*backup.Content, error) { return backup.OpenContent(args[0]) })
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, c.Close()) }()
-			found, err := c.Machine().Verify()
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, err := whenFree(t, func() (machine.Verified, error) { return backup.Check(args[0]) })
 			if err != nil {
 				return err
 			}

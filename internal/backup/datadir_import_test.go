@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
 
 	"cairn/internal/etcdfile"
 	"cairn/internal/kv"
@@ -152,16 +155,33 @@ func TestImportRefusesADamagedLog(t *testing.T) {
 	whole := readStart(t, path, 1<<20)
 	records, end := walRecords(t, whole)
 	whole = whole[:end+4096] // the zeros behind the records are the same everywhere
+	var entries []string     // of the log that was opened last
 	open := func(content []byte) (uint64, error) {
 		must(t, os.WriteFile(path, content, 0o600))
 		d, err := etcdfile.OpenDataDir(dir, "")
 		if err != nil {
 			return 0, err
 		}
-		return d.Committed(), d.Close()
+		entries = nil
+		err = d.WAL.Entries(d.Committed(), func(e *raftpb.Entry) error {
+			entries = append(entries, string(e.Data))
+			return nil
+		})
+		return d.Committed(), errors.Join(err, d.Close())
 	}
 	last, err := open(whole)
 	must(t, err)
+	undamaged := entries
+	// A byte of the padding between records may have any value.
+	for _, at := range damagedPlaces(records[len(records)-4], 20) {
+		damaged := bytes.Clone(whole)
+		damaged[at] ^= 0x40
+		_, err := open(damaged)
+		refused := errors.Is(err, etcdfile.ErrCorrupt) && strings.Contains(err.Error(), path+", offset ")
+		if !refused && (err != nil || !slices.Equal(entries, undamaged)) {
+			t.Errorf("byte %d changed: %d entries, %v; want ErrCorrupt with the offset, or the %d entries of the undamaged log", at, len(entries), err, len(undamaged))
+		}
+	}
 	for i := 1; i < len(records)-4; i += 1 + len(records)/40 {
 		for _, byteAt := range []int{records[i] + 1, records[i] + 2, records[i] + 12, records[i+1] - 9} {
 			damaged := bytes.Clone(whole)
