@@ -134,6 +134,9 @@ func printChange(s *cli.Session, view *kubeView, before, after []byte, hadBefore
 			return err
 		}
 	}
+	if view != nil { // the line end of the YAML is not an empty line
+		before, after = bytes.TrimSuffix(before, []byte("\n")), bytes.TrimSuffix(after, []byte("\n"))
+	}
 	if !isText(before) || !isText(after) {
 		if hadBefore {
 			fmt.Fprintln(s.Out, paint(s, red, fmt.Sprintf("- (%d bytes, not text)", len(before))))

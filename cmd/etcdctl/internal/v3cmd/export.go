@@ -150,6 +150,9 @@ func exportFile(s *cli.Session, c *clientv3.Client, path, prefix string) (err er
 		if err != nil {
 			return failf(exitError, "continue %s: %w", path, err)
 		}
+		if err := sameExport(s, found, prefix); err != nil {
+			return failf(exitError, "continue %s: %w", path, err)
+		}
 		header, fresh = found, false
 		read = newPages(c, header.Prefix, header.Revision)
 		if last != "" {
@@ -164,6 +167,18 @@ func exportFile(s *cli.Session, c *clientv3.Client, path, prefix string) (err er
 		return fail(exitError, err)
 	}
 	fmt.Fprintf(s.Out, "exported %d keys at revision %d to %s\n", n, read.revision, path)
+	return nil
+}
+
+// sameExport returns an error if the arguments name another export than the header of the file;
+// they may be left out.
+func sameExport(s *cli.Session, header exportHeader, prefix string) error {
+	if len(s.Args) > 0 && prefix != header.Prefix {
+		return fmt.Errorf("it has the keys with the prefix %q, not %q: leave the prefix out, or export to another file", header.Prefix, prefix)
+	}
+	if rev := s.Int64("rev"); rev != 0 && rev != header.Revision {
+		return fmt.Errorf("it is of revision %d, not %d: leave --rev out, or export to another file", header.Revision, rev)
+	}
 	return nil
 }
 

@@ -78,7 +78,14 @@ func (b *branch) add(kv *mvccpb.KeyValue, kind, rest, separator string, depth in
 	b.bytes += size
 	level := 0
 	for rest != "" && (depth == 0 || level < depth) {
-		name, after, isDir := strings.Cut(rest, separator)
+		// The prefix /app without its slash has the branches /a and /b/, not one branch / with
+		// both.
+		lead := ""
+		if level == 0 && len(rest) < len(kv.GetKey()) && strings.HasPrefix(rest, separator) {
+			lead = separator
+		}
+		name, after, isDir := strings.Cut(rest[len(lead):], separator)
+		name = lead + name
 		if isDir {
 			name += separator
 		}
