@@ -178,6 +178,7 @@ func (m *member) open() (err error) {
 	if m.machine, err = machine.Open(m.state); err != nil {
 		return err
 	}
+	m.machine.DeferReads(1) // so that most ranges in transactions are deferred
 	m.promises = lease.NewPromises(func() int64 { return m.machine.Keys().Head().Revision })
 	m.machine.OnLeases(m.promises.Applied)
 	rlog, err := raftlog.Open(m.logStore, m.machine.AppliedIndex(), m.machine.ConfState())

@@ -238,6 +238,11 @@ func (m *member) take(batch *machine.Applied) {
 		m.waiting = m.waiting[len(e.Results):]
 		for i, p := range waiting {
 			p.result = e.Results[i]
+			if read := m.machine.BeginDeferred(&p.result); read != nil {
+				if err := read(); err != nil {
+					panic(fmt.Sprintf("the deferred reads of a transaction: %v", err))
+				}
+			}
 			if p.done != nil {
 				p.done(&p.result)
 			}

@@ -143,7 +143,7 @@ func (m *Machine) splitResults() []EntryResults {
 // begin starts a batch.
 func (m *Machine) begin() error {
 	m.b.Reset()
-	m.commands, m.restarted = 0, false
+	m.commands, m.restarted, m.deferring = 0, false, false
 	m.leaseChanges, m.leasesReplaced = m.leaseChanges[:0], false
 	m.members.Begin()
 	m.auth.Begin()
@@ -203,7 +203,7 @@ func (m *Machine) applyEntry(e *raftpb.Entry, origin uint64) (complete bool, err
 		if uint64(i) < m.next.commands {
 			continue // applied before a restart, or in an earlier batch
 		}
-		if m.w.Bytes() > m.batchBytes || m.restarted || m.commands > 0 && startsAlone(kind, payload) {
+		if m.w.Bytes() > m.batchBytes || m.restarted || m.commands > 0 && startsAlone(kind, payload) || m.deferring && removesHistory(kind, payload) {
 			return false, nil
 		}
 		m.commands++
@@ -238,6 +238,9 @@ func (m *Machine) applyCommand(kind Kind, payload []byte, now kv.ClusterTime, ch
 		return refuse(err, res)
 	}
 	d := codec.NewReader(payload)
+	if removesHistory(kind, nil) {
+		m.deferred.Wait()
+	}
 	if kind == KindCompact || kind == KindAutoCompact {
 		return refuse(m.compact(kind, &d, subject), res)
 	}
@@ -379,8 +382,13 @@ func (m *Machine) txn(t *mvcc.TxnOp, subject *auth.Subject) (res mvcc.TxnResult,
 	if err = m.permitLeases(subject, t); err != nil {
 		return res, err
 	}
-	if !m.resultWanted {
+	switch {
+	case !m.resultWanted:
 		return res, m.w.TxnWithoutKeys(t)
+	case m.deferAbove == 0:
+		return m.w.Txn(t)
 	}
-	return m.w.Txn(t)
+	res, err = m.w.TxnDeferring(t, m.deferAbove)
+	m.deferring = m.deferring || err == nil && res.Deferred()
+	return res, err
 }

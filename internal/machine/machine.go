@@ -89,6 +89,13 @@ type Machine struct {
 
 	// resultWanted is set while a command of this member's clients is applied.
 	resultWanted bool
+	// deferAbove is how many bytes of a range in a transaction are collected when it is applied; 0
+	// means all. See DeferReads.
+	deferAbove int
+	// deferring is set when a result of the open batch lacks keys, which a compaction in the same
+	// batch could remove.
+	deferring bool
+	deferred  sync.WaitGroup // functions that BeginDeferred has returned and that have not ended
 	// results and entryResults are those of the open batch or, without one, of the last.
 	results      []Result
 	entryResults []EntryResults
@@ -265,7 +272,10 @@ const sweepTombstonesMax = 128
 func (m *Machine) Flush() error { return m.db.Flush() }
 
 // Close releases the machine's memory; the store stays open.
-func (m *Machine) Close() error { return m.b.Close() }
+func (m *Machine) Close() error {
+	m.deferred.Wait()
+	return m.b.Close()
+}
 
 func (p position) append(dst []byte) []byte {
 	for _, v := range [...]uint64{p.index, p.term, uint64(p.revision), uint64(p.compact), uint64(p.time), p.commands} {

@@ -72,6 +72,7 @@ func (m *Machine) Install(t *storage.Tables, meta snapshot.Meta) error {
 		return fmt.Errorf("install snapshot: entry %d at revision %d over entry %d at revision %d",
 			meta.Index, meta.Revision, m.pos.index, m.pos.revision)
 	}
+	m.deferred.Wait()
 	r := m.keys.BeginReplace()
 	defer r.Done()
 	leasesReadable := m.changeLeases(nil, true)

@@ -99,6 +99,7 @@ func (m *Member) open() (err error) {
 		return err
 	}
 	m.machine.LimitMemory(int(memory.Recent), memory.Batch)
+	m.machine.DeferReads(deferReadsAbove)
 	m.Records = Records{id: m.cfg.ID, machine: m.machine, propose: m.Propose}
 	gate, err := newGate(m.cfg.Auth, m.machine.Auth(), m.ClusterTime, m.cfg.Logger)
 	if err != nil {
@@ -119,6 +120,10 @@ func (m *Member) open() (err error) {
 	}, rlog, m.machine)
 	return err
 }
+
+// deferReadsAbove is how many bytes of a range in a transaction the applier collects. Larger ranges
+// are read after the transaction has been applied.
+const deferReadsAbove = 256 << 10
 
 // The initial membership counts as entry 1 of term 1, which is applied but not
 // in the log.

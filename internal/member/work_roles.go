@@ -211,9 +211,24 @@ func (r *applyRole) complete(e *machine.EntryResults) {
 		if p.parts != nil {
 			p.parts.committed, p.parts.applied = r.stepBegan, time.Now()
 		}
+		if read := r.m.machine.BeginDeferred(&p.result); read != nil {
+			go r.finishDeferred(p, read)
+			continue
+		}
 		p.finish(nil)
 	}
 	r.waiting = r.waiting[len(e.Results):]
+}
+
+// finishDeferred completes a transaction that has been applied, when the keys have been read that
+// its result lacks. Closing the machine waits for that. It runs without the role.
+func (r *applyRole) finishDeferred(p *proposal, read func() error) {
+	err := read()
+	if err != nil {
+		r.m.fail(err)
+		err = ErrStopped
+	}
+	p.finish(err)
 }
 
 // install replaces the state by the snapshot in an append. The log writer calls it; it acquires the

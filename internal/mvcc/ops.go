@@ -143,6 +143,8 @@ type RangeResult struct {
 	Keys     []KeyRecord
 	More     bool  // Limit excluded some keys
 	Count    int64 // number of keys in the range, regardless of limit and bounds
+
+	deferred *RangeOp // reads Keys at its Revision, see Writer.TxnDeferring; nil when they are there
 }
 
 // PutResult is the result of a PutOp. Prev is nil when it was not requested, or when the key did

@@ -28,17 +28,17 @@ func (r headRanger) Range(op *RangeOp, sink Sink) (RangeSummary, error) {
 
 // Txn runs a transaction inside the open command. After an error the caller must abort the command,
 // which undoes the whole transaction.
-func (w *Writer) Txn(t *TxnOp) (TxnResult, error) { return w.runTxn(t, false) }
+func (w *Writer) Txn(t *TxnOp) (TxnResult, error) { return w.runTxn(txnRun{}, t) }
 
 // TxnWithoutKeys is Txn without the keys that its ranges find, for a caller that needs no result.
 // It reads them as Txn does, since all members must refuse a transaction that returns too much.
 func (w *Writer) TxnWithoutKeys(t *TxnOp) error {
-	_, err := w.runTxn(t, true)
+	_, err := w.runTxn(txnRun{withoutKeys: true}, t)
 	return err
 }
 
-func (w *Writer) runTxn(t *TxnOp, withoutKeys bool) (TxnResult, error) {
-	run := txnRun{r: w, w: w, room: txnResultBytesMax, withoutKeys: withoutKeys}
+func (w *Writer) runTxn(run txnRun, t *TxnOp) (TxnResult, error) {
+	run.r, run.w, run.room, run.began = w, w, txnResultBytesMax, w.Revision()
 	res, err := run.do(t)
 	res.setRevision(w.Revision())
 	return res, err
@@ -124,6 +124,11 @@ type txnRun struct {
 	weigh bool    // only give what is read to limit
 
 	withoutKeys bool // leave the keys out of the results of ranges
+	// deferAbove is how many bytes of keys and values of a range are collected; 0 means all. See
+	// Writer.TxnDeferring.
+	deferAbove int
+	began      int64 // the revision at which the transaction began
+	writes     int   // operations that may write and have not run yet
 
 	// path has the outcome of the comparisons of each executed transaction, in the order of
 	// execution.
@@ -148,10 +153,13 @@ func (x *txnRun) decide(t *TxnOp) error {
 	x.path = append(x.path, succeeds)
 	ops := t.branch(succeeds)
 	for i := range ops {
-		if ops[i].Txn != nil {
+		switch {
+		case ops[i].Txn != nil:
 			if err := x.decide(ops[i].Txn); err != nil {
 				return err
 			}
+		case ops[i].Put != nil, ops[i].Delete != nil:
+			x.writes++
 		}
 	}
 	return nil
@@ -200,6 +208,7 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 	case w == nil:
 		return fmt.Errorf("write in a transaction that only reads")
 	case op.Put != nil:
+		x.writes--
 		if put := op.Put; put.Lease != 0 && (put.IgnoreValue || put.IgnoreLease) {
 			// As in etcd, a transaction reports a missing key first, and a single put a missing
 			// lease.
@@ -211,6 +220,7 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 		out.Put = &res
 		return err
 	case op.Delete != nil:
+		x.writes--
 		res, err := w.Delete(op.Delete)
 		out.Delete = &res
 		return err
@@ -221,6 +231,10 @@ func (x *txnRun) op(op *Op, out *OpResult) error {
 
 func (x *txnRun) rangeKeys(op *RangeOp, out *OpResult) error {
 	keys := roomCollector{Collector: Collector{KeysOnly: op.KeysOnly}, room: x.room, limit: x.limit, withoutKeys: x.weigh || x.withoutKeys}
+	deferred := x.deferrable(op)
+	if deferred != nil {
+		keys.deferAbove = x.deferAbove
+	}
 	sum, err := x.r.Range(op, &keys)
 	switch {
 	case err != nil:
@@ -231,6 +245,9 @@ func (x *txnRun) rangeKeys(op *RangeOp, out *OpResult) error {
 	}
 	x.room = keys.room
 	out.Range = &RangeResult{Revision: sum.Revision, Keys: keys.Keys, More: sum.More, Count: sum.Count}
+	if keys.deferred {
+		out.Range.deferred = deferred
+	}
 	return err
 }
 
@@ -242,6 +259,9 @@ type roomCollector struct {
 	stopped bool // by limit
 
 	withoutKeys bool // count, and keep nothing
+	deferAbove  int  // keep nothing once there are more bytes than this; 0 means no limit
+	kept        int  // bytes
+	deferred    bool // there were more
 }
 
 // Add implements Sink.
@@ -257,7 +277,14 @@ func (c *roomCollector) Add(key []byte, r *kv.Record) bool {
 		c.stopped = true
 		return false
 	}
-	return c.withoutKeys || c.Collector.Add(key, r)
+	if c.withoutKeys || c.deferred {
+		return true
+	}
+	if c.kept += n; c.deferAbove > 0 && c.kept > c.deferAbove {
+		c.Keys, c.deferred = nil, true
+		return true
+	}
+	return c.Collector.Add(key, r)
 }
 
 // Pause implements Pauser.

@@ -27,6 +27,12 @@ func BenchmarkTxnRange(b *testing.B) {
 					return err
 				})
 			})
+			b.Run("deferred", func(b *testing.B) {
+				s.apply(b.N, func(int) error {
+					_, err := s.w.TxnDeferring(txn, 256<<10)
+					return err
+				})
+			})
 			b.Run("no-result", func(b *testing.B) {
 				s.apply(b.N, func(int) error { return s.w.TxnWithoutKeys(txn) })
 			})
