@@ -86,6 +86,34 @@ test('a conflict shows both versions and overwrites nothing unasked', async () =
   })
 })
 
+test('the editor of a saved value has closed when the page says so', async () => {
+  await put('/edit/slow', 'before')
+  await withPage({}, async (page) => {
+    await open(page, 'edit/', 'slow')
+    await shows(page, 'before')
+    await page.getByRole('button', { name: 'Edit' }).click()
+    await type(page, 'after')
+    // After the value has been written, its new version is read: here that takes long.
+    let release
+    const held = new Promise((resolve) => (release = resolve))
+    const reads = page.waitForRequest('**/v3/kv/range')
+    await page.route('**/v3/kv/range', async (route) => {
+      await held
+      await route.continue()
+    })
+    await page.keyboard.press('Control+S')
+    await reads
+    await page.keyboard.type('typed while it is saved')
+    assert.equal(await editorText(page), 'after')
+    assert.equal(await page.getByText('Saved at revision').count(), 0)
+    release()
+    await page.getByText('Saved at revision').waitFor()
+    await page.keyboard.press('h')
+    await page.waitForSelector('.mark[aria-current="true"]')
+    assert.equal(await get('/edit/slow'), 'after')
+  })
+})
+
 test('unsaved changes are not lost silently', async () => {
   await put('/edit/unsaved', 'before')
   await withPage({}, async (page) => {

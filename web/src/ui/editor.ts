@@ -18,7 +18,7 @@ import {
   unfoldAll,
 } from '@codemirror/language'
 import { linter } from '@codemirror/lint'
-import { EditorState, type Extension } from '@codemirror/state'
+import { Compartment, EditorState, type Extension } from '@codemirror/state'
 import { drawSelection, EditorView, highlightSpecialChars, keymap, lineNumbers } from '@codemirror/view'
 import { tags } from '@lezer/highlight'
 
@@ -60,6 +60,8 @@ export interface EditorOptions {
 export interface Editor {
   text: () => string
   setText: (text: string) => void
+  /** Keeps the text as it is, whatever is typed, or lets it be changed again. */
+  lock: (locked: boolean) => void
   focus: () => void
   fold: () => void
   unfold: () => void
@@ -69,7 +71,7 @@ export interface Editor {
 // Above this size lines are not wrapped, and a text is not checked while it is typed.
 const largeText = 256 << 10
 
-function extensions(o: EditorOptions): Extension[] {
+function extensions(o: EditorOptions, readOnly: Compartment): Extension[] {
   const small = o.text.length < largeText
   const all: Extension[] = [
     lineNumbers(),
@@ -81,7 +83,7 @@ function extensions(o: EditorOptions): Extension[] {
     syntaxHighlighting(colours),
     look,
     EditorView.contentAttributes.of({ 'aria-label': o.label, ...(o.readOnly ? { tabindex: '0' } : {}) }),
-    EditorState.readOnly.of(o.readOnly),
+    readOnly.of(EditorState.readOnly.of(o.readOnly)),
     EditorView.editable.of(!o.readOnly),
     keymap.of([
       { key: 'Mod-s', preventDefault: true, run: () => (o.onSave?.(), true) },
@@ -107,11 +109,13 @@ function extensions(o: EditorOptions): Extension[] {
 export function createEditor(host: HTMLElement, o: EditorOptions): Editor {
   const root = host.shadowRoot ?? host.attachShadow({ mode: 'open' })
   // Lines end as they do in the value: only \n separates lines, and \r is a character.
-  const state = EditorState.create({ doc: o.text, extensions: [EditorState.lineSeparator.of('\n'), ...extensions(o)] })
+  const readOnly = new Compartment()
+  const state = EditorState.create({ doc: o.text, extensions: [EditorState.lineSeparator.of('\n'), ...extensions(o, readOnly)] })
   const view = new EditorView({ state, root, parent: root })
   return {
     text: () => view.state.doc.toString(),
     setText: (text) => view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text } }),
+    lock: (locked) => view.dispatch({ effects: readOnly.reconfigure(EditorState.readOnly.of(locked)) }),
     focus: () => view.focus(),
     fold: () => void foldAll(view),
     unfold: () => void unfoldAll(view),

@@ -136,20 +136,28 @@ export class Browser {
     const [before, next, toggles] = [this.tree, this.#newTree(), this.#toggles]
     await next.start()
     await reopen(next, next.root, before.root)
-    for (const row of before.items()) if (this.selected.peek().has(row.item.key)) await same(next, row)
-    const { first, last } = before.view
-    const top = await same(next, before.at(first))
-    const by = top === null ? 0 : top - first
-    const cursor = await same(next, before.at(this.cursor.peek()))
-    await next.loadRows(first + by, last + by)
-    if (turn !== this.#turn) return
-    if (toggles !== this.#toggles) return this.refresh()
-    next.view = { first: first + by, last: last + by }
-    this.tree = next
-    if (this.selected.peek().size > 0) this.selected.value = new Set([...next.items()].map((row) => row.item.key).filter((key) => this.selected.peek().has(key)))
-    this.shift.value += by
-    this.cursor.value = Math.max(0, Math.min(next.length - 1, cursor ?? this.cursor.peek()))
-    this.changes.value++
+    for (;;) {
+      const [{ first, last }, at, selected] = [before.view, this.cursor.peek(), this.selected.peek()]
+      for (const row of before.items()) if (selected.has(row.item.key)) await same(next, row)
+      const top = await same(next, before.at(first))
+      const by = top === null ? 0 : top - first
+      const cursor = await same(next, before.at(at))
+      await next.loadRows(first + by, last + by)
+      if (turn !== this.#turn) return
+      if (toggles !== this.#toggles) return this.refresh()
+      // The user may have scrolled, moved the cursor or selected rows while these were loaded.
+      const { view } = before
+      if (view.first !== first || view.last !== last || this.cursor.peek() !== at || this.selected.peek() !== selected) continue
+      next.view = { first: first + by, last: last + by }
+      this.tree = next
+      if (selected.size > 0) this.selected.value = new Set([...next.items()].map((row) => row.item.key).filter((key) => selected.has(key)))
+      if (!this.found.peek()) {
+        this.shift.value += by
+        this.cursor.value = Math.max(0, Math.min(next.length - 1, cursor ?? at))
+      }
+      this.changes.value++
+      return
+    }
   }
 
   /** Loads the rows in sight, and those near them. */

@@ -79,7 +79,7 @@ export function Detail(props: DetailProps) {
       </div>
       {error ? <Failure e={error} retry={() => setTurn(turn + 1)} /> : null}
       {current === null && <Empty>{t().keys.gone}</Empty>}
-      {current && <Shown {...props} version={current} key={`${k} ${current.mod}`} editing={editing} onEdit={() => setEdited(k)} onEdited={(changed) => void close(changed)} />}
+      {current && <Shown {...props} version={current} key={`${k} ${current.mod}`} editing={editing} onEdit={() => setEdited(k)} onEdited={close} />}
     </section>
   )
 }
@@ -88,7 +88,7 @@ interface ShownProps extends DetailProps {
   version: Version
   editing: boolean
   onEdit: () => void
-  onEdited: (changed: boolean) => void
+  onEdited: (changed: boolean) => Promise<void>
 }
 
 function Shown({ version, ends, revision, editing, onEdit, onEdited, ...props }: ShownProps) {

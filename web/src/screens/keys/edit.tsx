@@ -18,8 +18,9 @@ import { draftOf, type Form } from './forms.ts'
 interface EditProps {
   version: Version
   form: Form
-  /** The editor closes; changed when the stored version is another one now. */
-  onClose: (changed: boolean) => void
+  /** The editor closes, at the latest when this has ended; changed when the stored version is
+   * another one now. */
+  onClose: (changed: boolean) => Promise<void>
 }
 
 export function Edit({ version, form, onClose }: EditProps) {
@@ -32,7 +33,7 @@ export function Edit({ version, form, onClose }: EditProps) {
   const dirty = () => !ended.current && editor.current !== null && editor.current.text() !== draft.text
   const end = () => {
     ended.current = true
-    onClose(true)
+    return onClose(true)
   }
 
   const save = async (ifMod = version.mod, lease = version.lease) => {
@@ -42,21 +43,23 @@ export function Edit({ version, form, onClose }: EditProps) {
       return
     }
     setSaving(true)
+    editor.current?.lock(true) // what is typed now would be lost when the editor closes
     try {
       const outcome = await put(version.key, value, ifMod, lease)
       if (outcome.done) {
+        await end()
         done(t().keys.saved(count(outcome.revision)))
-        end()
-      } else {
-        setConflict({ mine: value, current: outcome.current })
+        return
       }
+      setConflict({ mine: value, current: outcome.current })
     } catch (e) {
       failed(e)
     }
+    editor.current?.lock(false)
     setSaving(false)
   }
 
-  const cancel = () => leave(() => onClose(false))
+  const cancel = () => leave(() => void onClose(false))
   useEffect(() => guard(dirty), [])
 
   const layout = () => {
@@ -120,7 +123,7 @@ export function Edit({ version, form, onClose }: EditProps) {
           mine={conflict.mine}
           current={conflict.current}
           onEdit={() => setConflict(null)}
-          onTake={end}
+          onTake={() => void end()}
           onOverwrite={() => {
             setConflict(null)
             void save(conflict.current?.mod ?? 0, conflict.current?.lease ?? '0')
