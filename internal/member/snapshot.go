@@ -11,17 +11,17 @@ import (
 func (m *Member) Snapshot() (*snapshot.Source, error) {
 	source, err := m.machine.Snapshot(m.cfg.ClusterID)
 	if err == nil {
-		source.Yield = (&yielder{now: m.now}).yield
+		source.Yield = newYield(m.now)
 	}
 	return source, err
 }
 
-// openSnapshot returns the stream of the present state for another member. Reading it gives way to
+// openSnapshot returns the stream of the current state for another member. Reading it gives way to
 // requests.
 func openSnapshot(m *Member) (*replica.Outgoing, error) {
 	stream, err := m.replica.OpenSnapshot()
 	if err == nil {
-		stream.Yield = (&yielder{now: m.now}).yield
+		stream.Yield = newYield(m.now)
 	}
 	return stream, err
 }

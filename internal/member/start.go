@@ -203,6 +203,7 @@ func (m *Member) closeRoles() (err error) {
 	m.logs.mu.Lock()
 	m.applier.mu.Lock()
 	m.raft.mu.Lock()
+	m.applier.finishing.Wait()
 	m.readable.Store(false) // the stores are about to be closed
 	m.pending.close(ErrStopped, ErrStopped)
 	m.inbox.close(ErrStopped)

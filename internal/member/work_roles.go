@@ -2,6 +2,7 @@ package member
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -104,6 +105,8 @@ type applyRole struct {
 	stepBegan  time.Time // of the step in progress
 	// compacting is since when work is left of a compaction; zero when none is.
 	compacting time.Time
+	// finishing has the goroutines of finishDeferred. closeRoles waits for them.
+	finishing sync.WaitGroup
 }
 
 // round does a step, and reports whether tidy has work to do.
@@ -212,7 +215,7 @@ func (r *applyRole) complete(e *machine.EntryResults) {
 			p.parts.committed, p.parts.applied = r.stepBegan, time.Now()
 		}
 		if read := r.m.machine.BeginDeferred(&p.result); read != nil {
-			go r.finishDeferred(p, read)
+			r.finishing.Go(func() { r.finishDeferred(p, read) })
 			continue
 		}
 		p.finish(nil)
@@ -221,7 +224,7 @@ func (r *applyRole) complete(e *machine.EntryResults) {
 }
 
 // finishDeferred completes a transaction that has been applied, when the keys have been read that
-// its result lacks. Closing the machine waits for that. It runs without the role.
+// its result lacks. It runs without the role.
 func (r *applyRole) finishDeferred(p *proposal, read func() error) {
 	err := read()
 	if err != nil {

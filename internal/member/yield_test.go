@@ -15,8 +15,8 @@ func TestYielderRests(t *testing.T) {
 		worked, waited, want time.Duration
 	}{
 		{"processors free", 100 * time.Microsecond, yieldBusy, 0},
-		{"processors busy", 100 * time.Microsecond, yieldBusy + 1, yieldRest * 100 * time.Microsecond},
-		{"a long piece of work", time.Second, time.Millisecond, yieldRest * yieldWorkMax},
+		{"processors busy", 100 * time.Microsecond, yieldBusy + 1, 100 * time.Microsecond},
+		{"a long piece of work", time.Second, time.Millisecond, yieldWorkMax},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
