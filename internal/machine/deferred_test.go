@@ -2,7 +2,7 @@ package machine
 
 import (
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -13,6 +13,10 @@ import (
 // A compaction in the same entry as a transaction, or after it, waits until the transaction's
 // ranges have been read.
 func TestCompactionWaitsForDeferredReads(t *testing.T) {
+	synctest.Test(t, testCompactionWaits)
+}
+
+func testCompactionWaits(t *testing.T) {
 	st := newState(t)
 	st.m.DeferReads(1)
 	everything := kv.KeyRange{Key: []byte{0}, End: []byte{0}}
@@ -40,10 +44,12 @@ func TestCompactionWaitsForDeferredReads(t *testing.T) {
 		}
 		compacted <- err
 	}()
+	synctest.Wait()
 	select {
 	case err := <-compacted:
-		t.Fatalf("the compaction did not wait: %v", err)
-	case <-time.After(50 * time.Millisecond): // time to make the mistake; without it nothing fails
+		t.Errorf("the compaction did not wait: %v", err)
+		compacted <- err
+	default:
 	}
 	st.check(read())
 	st.check(<-compacted)
