@@ -52,6 +52,17 @@ func put(t testing.TB, s *storage.Store, pairs []pair) {
 // streamOf returns the whole stream of a store.
 func streamOf(t testing.TB, s *storage.Store) []byte {
 	t.Helper()
+	source := sourceOf(t, s)
+	b, err := io.ReadAll(source)
+	if err := errors.Join(err, source.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// sourceOf returns the stream of a store as it is now.
+func sourceOf(t testing.TB, s *storage.Store) *Source {
+	t.Helper()
 	view, err := s.NewView()
 	if err != nil {
 		t.Fatal(err)
@@ -60,11 +71,7 @@ func streamOf(t testing.TB, s *storage.Store) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := io.ReadAll(source)
-	if err := errors.Join(err, source.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return source
 }
 
 // read reads a whole stream.
@@ -136,14 +143,7 @@ func TestSameViewSameBytes(t *testing.T) {
 		put(t, s, []pair{{fmt.Sprintf("c%d", i), string(value)}})
 	}
 	want := streamOf(t, s)
-	view, err := s.NewView()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := NewSource(view, testMeta())
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := sourceOf(t, s)
 	got, err := io.ReadAll(iotest.HalfReader(source))
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%d bytes, %d in another order of reads: %v", len(want), len(got), err)
@@ -224,14 +224,7 @@ func TestNewerFormat(t *testing.T) {
 func TestSourceOfClosedStore(t *testing.T) {
 	s := open(t)
 	put(t, s, []pair{{"c1", strings.Repeat("x", chunkBytes)}, {"c2", strings.Repeat("x", chunkBytes)}})
-	view, err := s.NewView()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := NewSource(view, testMeta())
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := sourceOf(t, s)
 	if _, err := io.CopyN(io.Discard, source, 100); err != nil {
 		t.Fatal(err)
 	}
@@ -324,14 +317,7 @@ func TestIncompressibleChunksAreStored(t *testing.T) {
 	if len(stream) < random*valueBytes || len(stream) > most {
 		t.Fatalf("a stream of %d bytes, want %d to %d", len(stream), random*valueBytes, most)
 	}
-	view, err := s.NewView()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := NewSource(view, testMeta())
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := sourceOf(t, s)
 	defer source.Close() //nolint:errcheck // in memory
 	stored := 0
 	for range random * valueBytes / chunkBytes {
@@ -359,14 +345,7 @@ func TestYield(t *testing.T) {
 	}
 	put(t, s, pairs)
 	want := streamOf(t, s)
-	view, err := s.NewView()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := NewSource(view, testMeta())
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := sourceOf(t, s)
 	yields := 0
 	source.Yield = func() { yields++ }
 	got, err := io.ReadAll(source)
