@@ -16,9 +16,9 @@ import (
 
 // TestFaults has clients of both APIs write, read, watch and poll through each proxy, and at the
 // members themselves, while the members are killed one after the other, one is added and the leader
-// is removed: no client sees more than
-// one failed request after a fault and before the next one. Package check judges the history of all
-// requests, watches and polls: linearizability, and that no event is lost or repeated.
+// is removed: no client sees more than one failed request after a fault and before the next one.
+// Package check judges the history of all requests, watches and polls: linearizability, and that no
+// event is lost or repeated.
 func TestFaults(t *testing.T) {
 	// with the check, changes wait until members have been connected for 5 s
 	f := newFleet(t, 3, "--strict-reconfig-check=false")
