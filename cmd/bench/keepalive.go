@@ -18,6 +18,10 @@ var keepAliveKind = workloadKind{
 			return nil, err
 		}
 		w := &keepAliveWorkload{v3Conns: conns}
+		if w.streams, err = conns.keepAliveStreams(ctx, s.clients); err != nil {
+			w.close()
+			return nil, err
+		}
 		for i := range s.clients {
 			if err := w.addLease(ctx, i); err != nil {
 				w.close()
@@ -45,12 +49,7 @@ func (w *keepAliveWorkload) addLease(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("grant lease %d: %w", i, err)
 	}
-	// The stream outlives the call that opens it, so it cannot use the call's context.
-	stream, err := client.LeaseKeepAlive(context.WithoutCancel(ctx))
-	if err != nil {
-		return fmt.Errorf("open stream %d: %w", i, err)
-	}
-	w.leases, w.streams = append(w.leases, lease.ID), append(w.streams, stream)
+	w.leases = append(w.leases, lease.ID)
 	return nil
 }
 

@@ -80,14 +80,9 @@ var leaseFleetKind = workloadKind{
 			return nil, err
 		}
 		w := &leaseFleet{v3Conns: conns, perClient: s.keys / s.clients}
-		for i := range s.clients {
-			// The stream outlives the call that opens it, so it cannot use the call's context.
-			stream, err := pb.NewLeaseClient(conns.conns[i%len(conns.conns)]).LeaseKeepAlive(context.WithoutCancel(ctx))
-			if err != nil {
-				w.close()
-				return nil, fmt.Errorf("open stream %d: %w", i, err)
-			}
-			w.streams = append(w.streams, stream)
+		if w.streams, err = conns.keepAliveStreams(ctx, s.clients); err != nil {
+			w.close()
+			return nil, err
 		}
 		return w, nil
 	},

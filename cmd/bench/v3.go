@@ -49,6 +49,19 @@ func dialV3(ctx context.Context, s settings) (*v3Conns, error) {
 	return c, nil
 }
 
+// keepAliveStreams opens n streams of renewals, distributed over the connections. They outlive ctx,
+// and end with the connections.
+func (c *v3Conns) keepAliveStreams(ctx context.Context, n int) (streams []pb.Lease_LeaseKeepAliveClient, err error) {
+	for i := range n {
+		stream, err := pb.NewLeaseClient(c.conns[i%len(c.conns)]).LeaseKeepAlive(context.WithoutCancel(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("open stream %d: %w", i, err)
+		}
+		streams = append(streams, stream)
+	}
+	return streams, nil
+}
+
 // newV3Conn makes a connection that connects on first use and retries at once when refused: the
 // connection is established the moment a starting server listens, not after gRPC's usual back-off
 // of a second and more.
