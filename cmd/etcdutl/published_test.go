@@ -31,7 +31,7 @@ func TestPublishedCommands(t *testing.T) {
 			}
 		}
 	}
-	published.ComparePage(t, "etcdutl 3.7.1", "etcdutl", commands, func(cell string) (paths []string) {
+	published.ComparePage(t, "etcdutl 3.7.1", "etcdutl", published.Version37, commands, func(cell string) (paths []string) {
 		for _, name := range strings.Split(cell, "`") {
 			if name, ok := strings.CutPrefix(name, "etcdutl "); ok && !strings.HasPrefix(name, "-") {
 				paths = append(paths, name)
