@@ -12,7 +12,8 @@ import (
 	"cairn/test/published"
 )
 
-// neverCommands are the commands of a list that will not come. docs/compatibility.md has the reason.
+// neverCommands are the commands of a list that will not come. docs/compatibility.md has the
+// reason.
 var neverCommands = map[string][]string{"etcdctl-3.1.5-v3": {"migrate"}}
 
 // TestPublishedCommands compares etcdctl, and docs/compatibility.md, with the commands and flags of
@@ -76,7 +77,8 @@ func knows(flags *pflag.FlagSet, d cli.Dialect, name string) bool {
 	if name == "help" || flags.Lookup(name) != nil {
 		return true
 	}
-	// the short forms of --discovery-srv differ between the dialects, so that pflag has none of them
+	// the short forms of --discovery-srv differ between the dialects, so that pflag has none of
+	// them
 	if name == map[cli.Dialect]string{cli.V2: "D", cli.V3: "d"}[d] {
 		return flags.Lookup("discovery-srv") != nil
 	}

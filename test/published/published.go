@@ -77,9 +77,9 @@ func Rows(t *testing.T, section string, version int) (rows []Row) {
 	return rows
 }
 
-// ComparePage fails the test unless a version's column in a section of docs/compatibility.md has the
-// commands of a program, and no other, each with its flags. Flags of one letter need not be on the
-// page. paths returns the commands in the first cell of a row.
+// ComparePage fails the test unless a version's column in a section of docs/compatibility.md has
+// the commands of a program, and no other, each with its flags. Flags of one letter need not be on
+// the page. paths returns the commands in the first cell of a row.
 func ComparePage(t *testing.T, program, section string, version int, commands []Command, paths func(cell string) []string) {
 	t.Helper()
 	flags := map[string][]string{} // of the commands on the page
