@@ -35,7 +35,7 @@ type Command struct {
 func (s *Server) environment() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL(),
-		"ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s",
+		"ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s", "ETCDCTL_TIMEOUT=30s", "ETCDCTL_TOTAL_TIMEOUT=60s",
 	}
 }
 

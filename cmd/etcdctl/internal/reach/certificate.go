@@ -10,7 +10,7 @@ import (
 // Certificate returns the certificate that an endpoint presents, and a text with the reason why it
 // is not accepted, or "". The certificate is nil if the endpoint cannot be reached over TLS.
 func Certificate(ctx context.Context, endpoint string, o Options) (cert *x509.Certificate, problem string) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, o.timeout())
 	defer cancel()
 	network, address, host, secure, err := o.target(endpoint)
 	switch {

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// Timeout bounds the diagnosis of one endpoint.
-const Timeout = 2 * time.Second
+// leastTimeout is the time-out of the diagnosis of one endpoint unless the options have a longer one.
+const leastTimeout = 2 * time.Second
 
 // Options describe how the client connects to the endpoints.
 type Options struct {
@@ -31,7 +31,13 @@ type Options struct {
 	CertOption string
 	KeyOption  string
 	Given      string // how the user gives the endpoints, for advice; "with --endpoints" if empty
+	// Timeout is the user's time-out for connecting. Where it is longer than 2 s, the diagnosis of an
+	// endpoint waits as long.
+	Timeout time.Duration
 }
+
+// timeout returns the time-out of the diagnosis of one endpoint.
+func (o Options) timeout() time.Duration { return max(o.Timeout, leastTimeout) }
 
 // All returns a line for each unhealthy endpoint: "ENDPOINT: cause: what to do". If all endpoints
 // are healthy it returns none.
@@ -92,7 +98,7 @@ func (o Options) target(endpoint string) (network, address, host string, secure 
 // Diagnose connects to an endpoint, requests its health, and returns what is wrong and what to do,
 // or "" if the member is healthy.
 func Diagnose(ctx context.Context, endpoint string, o Options) string {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, o.timeout())
 	defer cancel()
 	network, address, host, secure, err := o.target(endpoint)
 	if err != nil {
@@ -137,7 +143,7 @@ func dialError(err error, address string, o Options) string {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "no route to this host: check the address and the network"
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Sprintf("no response within %v: the machine is down, or a firewall drops the packets", Timeout)
+		return fmt.Sprintf("no response within %v: the machine is down, or a firewall drops the packets", o.timeout())
 	}
 	return err.Error()
 }
@@ -172,7 +178,7 @@ func askHealth(conn net.Conn, address, host string, secure bool, o Options) stri
 	case err != nil && !secure && !isTimeout(err):
 		return "the server closed the connection without a response: it may speak TLS (" + endpointOf(address, true) + "), or not be etcd"
 	case isTimeout(err):
-		return fmt.Sprintf("connected, but no response within %v: the member hangs, or this is not etcd's client port", Timeout)
+		return fmt.Sprintf("connected, but no response within %v: the member hangs, or this is not etcd's client port", o.timeout())
 	case err != nil:
 		return handshakeError(err, address, o)
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDiagnose diagnoses servers in each state that has its own explanation.
@@ -34,16 +35,12 @@ func TestDiagnose(t *testing.T) {
 	mutual.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
 	mutual.StartTLS()
 	defer mutual.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := silent.Addr().String()
-	silent.Close()
+	const closed = "127.0.0.1:1"
 
 	overSocket := httptest.NewUnstartedServer(response(200, `{"health":"true"}`))
 	overSocket.Listener.Close()
 	socket := filepath.Join(t.TempDir(), "etcd.sock")
+	var err error
 	if overSocket.Listener, err = net.Listen("unix", socket); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +59,7 @@ func TestDiagnose(t *testing.T) {
 	trusted := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	trusted.RootCAs.AddCert(secure.Certificate())
 	trusted.RootCAs.AddCert(mutual.Certificate())
-	plain := Options{CAOption: "--cacert", CertOption: "--cert", KeyOption: "--key"}
+	plain := Options{CAOption: "--cacert", CertOption: "--cert", KeyOption: "--key", Timeout: time.Minute} // for a machine that stops for 2 s
 	withCA := plain
 	withCA.TLS = trusted
 	_, port, _ := net.SplitHostPort(secure.Listener.Addr().String())

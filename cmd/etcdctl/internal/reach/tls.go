@@ -6,7 +6,7 @@
 // own the requests themselves (v2client and go.etcd.io/etcd/client/v3 do), nor the options.
 //
 // Invariants: a diagnosis sends at most one HTTP request without side effects and no credentials
-// but the client certificate; it ends within Timeout.
+// but the client certificate; it ends within the time-out.
 //
 // Concurrency: All diagnoses endpoints concurrently; all other functions are stateless.
 package reach

@@ -54,6 +54,9 @@ func connect(s *cli.Session) (*v2client.Client, error) {
 
 // connectAsGiven returns a client for the endpoints given.
 func connectAsGiven(s *cli.Session) (*v2client.Client, error) {
+	if err := timeoutsFromEnvironment(s); err != nil {
+		return nil, err
+	}
 	endpoints, err := endpointsOf(s)
 	if err != nil {
 		return nil, err
@@ -101,13 +104,32 @@ func limited(s *cli.Session) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.Context, value(s.Flags.GetDuration("total-timeout")))
 }
 
-// option returns the value of an option or, if it is not given, of its environment variable:
-// ETCDCTL_CA_FILE for ca-file.
+// timeoutsFromEnvironment sets the time-outs that are not on the command line from their environment
+// variables: --total-timeout from ETCDCTL_TOTAL_TIMEOUT. It does nothing at its second call.
+func timeoutsFromEnvironment(s *cli.Session) error {
+	for _, name := range []string{"timeout", "total-timeout"} {
+		text := option(s, name)
+		if text == "" || s.Flags.Changed(name) {
+			continue
+		}
+		if err := s.Flags.Set(name, text); err != nil {
+			return plain("%s=%s: %v", variable(name), text, err)
+		}
+	}
+	return nil
+}
+
+// variable returns the environment variable of an option: ETCDCTL_CA_FILE for ca-file.
+func variable(option string) string {
+	return "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
+}
+
+// option returns the value of an option or, if it is not given, of its environment variable.
 func option(s *cli.Session, name string) string {
 	if text := s.Flags.Lookup(name).Value.String(); s.Flags.Changed(name) && text != "" {
 		return text
 	}
-	return s.Getenv("ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+	return s.Getenv(variable(name))
 }
 
 // endpointsOf returns the endpoints. The newest of the three names of the option takes precedence;
@@ -177,6 +199,7 @@ func advice(s *cli.Session, selfExplaining bool) string {
 	}
 	o := reach.Options{
 		HasCert: option(s, "cert-file") != "", CAOption: "--ca-file", CertOption: "--cert-file", KeyOption: "--key-file",
+		Timeout: value(s.Flags.GetDuration("timeout")),
 	}
 	if o.TLS, err = tlsOf(s); err != nil {
 		return ""

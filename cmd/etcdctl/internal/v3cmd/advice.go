@@ -170,7 +170,8 @@ func diagnose(ctx context.Context, s *cli.Session, endpoints []string, prefix st
 	o := reach.Options{
 		ForceTLS: !s.Bool(prefix + "insecure-transport"), HasCert: s.String(prefix+"cert") != "",
 		CAOption: "--" + prefix + "cacert", CertOption: "--" + prefix + "cert", KeyOption: "--" + prefix + "key",
-		Given: map[string]string{"": "with --endpoints", fromPrefix: "with --from", destPrefix: "as the argument"}[prefix],
+		Given:   map[string]string{"": "with --endpoints", fromPrefix: "with --from", destPrefix: "as the argument"}[prefix],
+		Timeout: value(s.Flags.GetDuration("dial-timeout")),
 	}
 	var err error
 	if o.TLS, err = tlsOf(s, endpoints, prefix); err != nil {

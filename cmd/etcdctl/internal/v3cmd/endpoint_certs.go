@@ -44,6 +44,7 @@ func endpointCerts(s *cli.Session) error {
 	o := reach.Options{
 		TLS: config.TLS, ForceTLS: config.TLS != nil, HasCert: s.String("cert") != "",
 		CAOption: "--cacert", CertOption: "--cert", KeyOption: "--key",
+		Timeout: config.DialTimeout,
 	}
 	var list []endpointCert
 	for _, endpoint := range endpoints {
