@@ -11,12 +11,14 @@ package guides
 
 import (
 	"bufio"
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,7 +52,7 @@ var needs = map[string]string{"docs/guides/from-etcd.md": "/usr/bin/etcd"}
 
 // patience is the maximum duration of one guide: far more than usual, so that a busy machine fails
 // no test.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 func TestGuides(t *testing.T) {
 	if other := harness.Reference(t); other != "" {
@@ -96,8 +98,8 @@ type shell struct {
 	in    io.Writer
 	out   *bufio.Reader
 	root  string            // the working directory that each guide starts in
-	ports *strings.Replacer // replaces the guides' ports by free ones
-	back  *strings.Replacer
+	free  map[string]string // free ports, by the guides' ports
+	guide map[string]string // the guides' ports, by the free ones
 	kill  func()
 	// environment is the line that precedes each guide.
 	environment string
@@ -120,20 +122,22 @@ func newShell(t *testing.T) *shell {
 	if err := os.WriteFile(filepath.Join(s.root, "Makefile"), []byte("build:\n\t@true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var there, back []string
-	for _, port := range []string{"22379", "22380", "32379", "32380", "42379", "42380", "52379", "52380", "2379", "2380"} { // longer ones first
+	s.free, s.guide = map[string]string{}, map[string]string{}
+	for _, port := range []string{"2379", "2380", "22379", "22380", "32379", "32380", "42379", "42380", "52379", "52380"} {
 		ours := harness.FreePort(t)
-		there, back = append(there, port, ours), append(back, ours, port)
+		s.free[port], s.guide[ours] = ours, port
 	}
-	s.ports, s.back = strings.NewReplacer(there...), strings.NewReplacer(back...)
 	cmd := exec.Command("bash", "--norc", "--noprofile")
 	cmd.Dir = s.root
-	client, peer := "http://127.0.0.1:"+s.ports.Replace("2379"), "http://127.0.0.1:"+s.ports.Replace("2380")
-	cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
+	// Nothing else of the environment changes what the commands print: no language, no proxy, no
+	// variable of etcd, of bash or of make, no file in the home directory.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + temporary, "LC_ALL=C.UTF-8"}
+	client, peer := "http://127.0.0.1:"+s.free["2379"], "http://127.0.0.1:"+s.free["2380"]
 	// Defaults of programs when the guide names no port. A guide may unset them.
 	s.environment = "export ETCDCTL_ENDPOINTS=" + client + " ETCD_LISTEN_CLIENT_URLS=" + client + " ETCD_ADVERTISE_CLIENT_URLS=" + client +
 		" ETCD_LISTEN_PEER_URLS=" + peer + " ETCD_INITIAL_ADVERTISE_PEER_URLS=" + peer + " ETCD_INITIAL_CLUSTER=default=" + peer +
-		" ETCDCTL_DIAL_TIMEOUT=30s ETCDCTL_COMMAND_TIMEOUT=60s" // a machine that stops for 2 s fails no command
+		// A machine that stops for 2 s fails no command, of either dialect.
+		" ETCDCTL_DIAL_TIMEOUT=30s ETCDCTL_COMMAND_TIMEOUT=60s ETCDCTL_TIMEOUT=30s ETCDCTL_TOTAL_TIMEOUT=60s"
 	// A separate process group, so that processes left by a guide can be killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
@@ -170,12 +174,21 @@ func showLogs(t *testing.T, root, temporary string) {
 	}
 }
 
+// numeral matches a complete number. A port's digits may be part of another number, such as the name
+// of a temporary directory.
+var numeral = regexp.MustCompile(`\b\d+\b`)
+
+// replacePorts replaces the numbers of a text that are keys of ports.
+func replacePorts(text string, ports map[string]string) string {
+	return numeral.ReplaceAllStringFunc(text, func(number string) string { return cmp.Or(ports[number], number) })
+}
+
 const mark = "--- end of output ---"
 
 // enter runs a line in the shell and returns what it printed.
 func (s *shell) enter(t *testing.T, line string) string {
 	t.Helper()
-	if _, err := fmt.Fprintf(s.in, "%s\necho '%s'\n", s.ports.Replace(line), mark); err != nil {
+	if _, err := fmt.Fprintf(s.in, "%s\necho '%s'\n", replacePorts(line, s.free), mark); err != nil {
 		t.Fatalf("enter %q: %v", line, err)
 	}
 	var output strings.Builder
@@ -184,7 +197,7 @@ func (s *shell) enter(t *testing.T, line string) string {
 		before, last := strings.CutSuffix(text, mark+"\n")
 		output.WriteString(before)
 		if last {
-			return s.back.Replace(output.String())
+			return replacePorts(output.String(), s.guide)
 		}
 		if err != nil {
 			t.Fatalf("%s printed\n%s\nand did not end within %v: %v", line, output.String(), patience, err)
