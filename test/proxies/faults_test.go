@@ -175,7 +175,7 @@ func (l *load) beginFault(name string) map[string]int {
 // awaitProgress waits until each client has succeeded several times since.
 func (l *load) awaitProgress(before map[string]int) {
 	l.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		late := ""
 		l.mu.Lock()
@@ -207,7 +207,7 @@ func (l *load) stop() {
 // end ends the watch when it has delivered everything up to a revision, and checks the failures.
 func (l *load) end(revision int64) {
 	l.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for ; ; time.Sleep(2 * time.Millisecond) {
 		l.mu.Lock()
 		delivered := l.delivered

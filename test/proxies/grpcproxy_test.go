@@ -175,18 +175,29 @@ func member(t *testing.T, f *fleet.Fleet) *clientv3.Client {
 	return c
 }
 
-// events returns what a watch delivers up to a revision, or until nothing more comes.
+// events returns what a watch delivers up to a revision.
 func events(ctx context.Context, c *clientv3.Client, opts []clientv3.OpOption, last int64) string {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var text strings.Builder
-	quiet := time.NewTimer(300 * time.Millisecond)
-	updates := c.Watch(ctx, "k0", opts...)
+	watcher := clientv3.NewWatcher(c)
+	defer watcher.Close()
+	updates := watcher.Watch(ctx, "k0", opts...)
+	// A watch whose filters or range exclude the last event has delivered everything when it reports
+	// its progress. A request for that does nothing before the watch has begun.
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
 	for {
 		select {
 		case r, ok := <-updates:
 			if !ok {
 				return text.String() + "closed"
+			}
+			if r.IsProgressNotify() {
+				if r.Header.Revision >= last {
+					return text.String() + "no more"
+				}
+				continue
 			}
 			if err := r.Err(); err != nil {
 				fmt.Fprintf(&text, "%v compacted %d; ", err, r.CompactRevision)
@@ -204,9 +215,10 @@ func events(ctx context.Context, c *clientv3.Client, opts []clientv3.OpOption, l
 					return text.String()
 				}
 			}
-			quiet.Reset(300 * time.Millisecond)
-		case <-quiet.C:
-			return text.String() + "quiet"
+		case <-again.C:
+			if err := watcher.RequestProgress(ctx); err != nil {
+				return text.String() + err.Error()
+			}
 		}
 	}
 }

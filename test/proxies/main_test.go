@@ -34,9 +34,24 @@ func must(t testing.TB, err error) {
 func newFleet(t *testing.T, n int, flags ...string) *fleet.Fleet {
 	t.Helper()
 	f := fleet.New(fleet.Config{Program: harness.Etcd(t), Dir: t.TempDir(), Flags: flags})
-	t.Cleanup(func() { must(t, f.Close()) })
+	closeAfter(t, f)
 	must(t, f.Bootstrap(t.Context(), n))
 	return f
+}
+
+// closeAfter ends a cluster when the test ends. A failed test prints the ends of the members' logs.
+func closeAfter(t *testing.T, f *fleet.Fleet) {
+	t.Helper()
+	t.Cleanup(func() {
+		members := f.Members()
+		must(t, f.Close())
+		if t.Failed() {
+			for _, m := range members {
+				text := m.Log()
+				t.Logf("end of the log of %s:\n%s", m.Name, text[max(0, len(text)-4000):])
+			}
+		}
+	})
 }
 
 // proxy is a process in front of a cluster.

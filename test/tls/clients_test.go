@@ -24,14 +24,14 @@ func TestOtherClients(t *testing.T) {
 		{"", "curl -sS --cacert CA --cert CRT --key KEY https://" + m.metrics + "/metrics", "cairn_certificate_expiry_timestamp_seconds{"},
 		{"", "curl -sS --cacert CA --cert CRT --key KEY https://" + m.metrics + "/metrics", "cairn_crl_next_update_timestamp_seconds{"},
 		{"ETCDCTL_API=3", "/usr/bin/etcdctl --endpoints URL --cacert CA --cert CRT --key KEY get /a", "/a\n1\n"},
-		{"ETCDCTL_API=2", "/usr/bin/etcdctl --endpoints URL --ca-file CA --cert-file CRT --key-file KEY get /a", "1\n"},
+		{"ETCDCTL_API=2", "/usr/bin/etcdctl --timeout 30s --total-timeout 60s --endpoints URL --ca-file CA --cert-file CRT --key-file KEY get /a", "1\n"},
 	} {
 		words := strings.Fields(strings.NewReplacer("CA", c.caFile, "CRT", f.Cert, "KEY", f.Key, "URL", url).Replace(line.line))
 		if words[0] == "/usr/bin/etcdctl" {
 			harness.Needs(t, words[0], "etcd-client")
 		}
 		cmd := exec.Command(words[0], words[1:]...)
-		cmd.Env = append(os.Environ(), line.env)
+		cmd.Env = append(os.Environ(), "ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s", "no_proxy=*", line.env)
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), line.want) {
 			t.Errorf("%s %s: %v\n%s", line.env, line.line, err, out)
 		}

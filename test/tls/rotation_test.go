@@ -27,6 +27,8 @@ func TestRotation(t *testing.T) {
 	for _, prefix := range []string{"", "peer-"} {
 		flags = append(flags, "--"+prefix+"cert-file", files.Cert, "--"+prefix+"key-file", files.Key, "--"+prefix+"trusted-ca-file", caFile, "--"+prefix+"client-cert-auth")
 	}
+	// A machine that stops for 2 s must not cause an election.
+	flags = append(flags, "--heartbeat-interval", "100", "--election-timeout", "5000")
 	for _, m := range cluster {
 		m.start(t, data, "https", "https", cluster, flags...)
 		endpoints = append(endpoints, "https://"+m.client)
