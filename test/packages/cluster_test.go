@@ -65,7 +65,9 @@ func TestCluster(t *testing.T) {
 		t.Fatalf("%d lines that set variables, want 2; %v", len(exports), lines.Err())
 	}
 	typed := strings.Join(exports, "\n") + "\netcdctl put k v && etcdctl member list && etcdctl endpoint certs"
-	out, err := exec.Command("bash", "-euc", typed).CombinedOutput()
+	terminal := exec.Command("bash", "-euc", typed)
+	terminal.Env = append(os.Environ(), "ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s")
+	out, err := terminal.CombinedOutput()
 	if err != nil || strings.Count(string(out), ", started, n") != 3 || strings.Count(string(out), ", ok\n") != 3 {
 		t.Errorf("%s: %v\n%s", typed, err, out)
 	}

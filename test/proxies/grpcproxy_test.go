@@ -183,8 +183,8 @@ func events(ctx context.Context, c *clientv3.Client, opts []clientv3.OpOption, l
 	watcher := clientv3.NewWatcher(c)
 	defer watcher.Close()
 	updates := watcher.Watch(ctx, "k0", opts...)
-	// A watch whose filters or range exclude the last event has delivered everything when it reports
-	// its progress. A request for that does nothing before the watch has begun.
+	// A watch whose filters or range exclude the last event has delivered everything when it
+	// reports its progress. A request for that does nothing before the watch has begun.
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {

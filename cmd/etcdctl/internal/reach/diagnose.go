@@ -19,7 +19,8 @@ import (
 	"time"
 )
 
-// leastTimeout is the time-out of the diagnosis of one endpoint unless the options have a longer one.
+// leastTimeout is the time-out of the diagnosis of one endpoint unless the options have a longer
+// one.
 const leastTimeout = 2 * time.Second
 
 // Options describe how the client connects to the endpoints.
@@ -31,8 +32,8 @@ type Options struct {
 	CertOption string
 	KeyOption  string
 	Given      string // how the user gives the endpoints, for advice; "with --endpoints" if empty
-	// Timeout is the user's time-out for connecting. Where it is longer than 2 s, the diagnosis of an
-	// endpoint waits as long.
+	// Timeout is the user's time-out for connecting. Where it is longer than 2 s, the diagnosis of
+	// an endpoint waits as long.
 	Timeout time.Duration
 }
 

@@ -104,8 +104,9 @@ func limited(s *cli.Session) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.Context, value(s.Flags.GetDuration("total-timeout")))
 }
 
-// timeoutsFromEnvironment sets the time-outs that are not on the command line from their environment
-// variables: --total-timeout from ETCDCTL_TOTAL_TIMEOUT. It does nothing at its second call.
+// timeoutsFromEnvironment sets the time-outs that are not on the command line from their
+// environment variables: --total-timeout from ETCDCTL_TOTAL_TIMEOUT. It does nothing at its second
+// call.
 func timeoutsFromEnvironment(s *cli.Session) error {
 	for _, name := range []string{"timeout", "total-timeout"} {
 		text := option(s, name)
