@@ -174,8 +174,8 @@ func showLogs(t *testing.T, root, temporary string) {
 	}
 }
 
-// numeral matches a complete number. A port's digits may be part of another number, such as the name
-// of a temporary directory.
+// numeral matches a complete number. A port's digits may be part of another number, such as the
+// name of a temporary directory.
 var numeral = regexp.MustCompile(`\b\d+\b`)
 
 // replacePorts replaces the numbers of a text that are keys of ports.
