@@ -42,7 +42,9 @@ type journal struct {
 	synced  int64    // offset up to which file was synced
 	last    uint64   // number of the last record
 	waiting []byte   // records that are not written yet: they need not be durable
-	old     []journalFile
+	// noWriteback reports that the file system does not support startWriteback.
+	noWriteback bool
+	old         []journalFile
 }
 
 // journalWaitingMax is the number of bytes of records in memory above which they are written.
@@ -100,14 +102,33 @@ func (j *journal) commit(s *Store, b *pebble.Batch, sync bool) error {
 	if err := b.Set(journalKey, binary.AppendUvarint(number[:0], j.last+1), nil); err != nil {
 		return err
 	}
-	if j.err = j.write(s, b.Repr(), sync); j.err == nil {
-		j.err = b.Commit(pebble.NoSync)
-	}
+	j.err = j.commitNext(s, b, sync)
 	return j.err
 }
 
-// write writes the next record.
-func (j *journal) write(s *Store, data []byte, sync bool) error {
+// commitNext writes a batch to the journal and to the store. A batch that must be durable is given
+// to the store while the disk writes it.
+func (j *journal) commitNext(s *Store, b *pebble.Batch, sync bool) error {
+	if err := j.write(s, b.Repr()); err != nil {
+		return err
+	}
+	if !sync {
+		return b.Commit(pebble.NoSync)
+	}
+	if err := j.writeWaiting(); err != nil {
+		return err
+	}
+	if err := j.startWriteback(); err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	return j.sync()
+}
+
+// write adds the next record to those that wait to be written.
+func (j *journal) write(s *Store, data []byte) error {
 	if len(data) > recordDataMax {
 		return fmt.Errorf("a commit of %d bytes does not fit into a record", len(data))
 	}
@@ -120,14 +141,10 @@ func (j *journal) write(s *Store, data []byte, sync bool) error {
 	j.waiting = appendRecord(j.waiting, j.marker, uint64(j.synced), j.last+1, data)
 	j.at += int64(len(j.waiting) - at)
 	j.last++
-	switch {
-	case sync:
-		return j.sync()
-	case len(j.waiting) > journalWaitingMax:
+	if len(j.waiting) > journalWaitingMax {
 		return j.writeWaiting()
-	default:
-		return nil
 	}
+	return nil
 }
 
 func (j *journal) writeWaiting() error {
@@ -147,6 +164,27 @@ func (j *journal) writeWaiting() error {
 	j.written.Add(uint64(len(j.waiting)))
 	j.waiting = emptied(j.waiting, journalWaitingMax)
 	return nil
+}
+
+// startWriteback lets the kernel begin to write the last records to the disk, which their sync then
+// waits for.
+func (j *journal) startWriteback() error {
+	fd := j.file.Fd()
+	if fd == vfs.InvalidFd || j.noWriteback {
+		return nil
+	}
+	err := unix.SyncFileRange(int(fd), j.synced, j.at-j.synced, unix.SYNC_FILE_RANGE_WRITE)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP),
+		errors.Is(err, unix.EPERM), errors.Is(err, unix.ESPIPE):
+		j.noWriteback = true // not supported: nothing has been written
+		return nil
+	default:
+		// The sync need not report it again: the kernel may have dropped the pages.
+		return fmt.Errorf("write journal: %w", err)
+	}
 }
 
 // sync makes all records durable.
