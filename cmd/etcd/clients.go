@@ -65,7 +65,7 @@ func (c *clients) server(withHTTP bool) (server *portmux.Server, health *health.
 	c.json = gateway.New(gateway.Options{MessageBytesMax: c.messageBytesMax(), AllowOrigin: c.access.AllowsOrigin})
 	services := grpcserver.New(grpcserver.Options{
 		MaxRecvBytes: c.messageBytesMax(),
-		Inline:       v3rpc.RespondsAtOnce,
+		Inline:       v3rpc.RunsOnReader,
 		Logger:       logging.For(c.log, "grpc"),
 	})
 	renewals := v3rpc.Register(gatedRegistrar{registrars{services, c.json}, c.gate}, servedMember(c.m), c.meters, v3rpc.Config{

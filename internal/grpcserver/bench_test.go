@@ -112,7 +112,7 @@ func benchServer(kind string) {
 	default:
 		var opts grpctest.Options
 		if kind == "ours-inline" {
-			opts.GRPC.Inline = func(m string, _ []byte) bool { return m == "/etcdserverpb.KV/Range" }
+			opts.GRPC.Inline = func(m string, _ []byte, _ bool) bool { return m == "/etcdserverpb.KV/Range" }
 		}
 		s := grpctest.New(opts)
 		etcdpb.RegisterKVServer(s, kv)

@@ -33,7 +33,7 @@ func (c *call) Received(p []byte, end bool) (inline bool) {
 		c.refuse(statusNoMessage)
 	default:
 		in := c.c.srv.opts.Inline
-		return c.Dispatch(in != nil && !c.requestGzip && in(c.head.method.fullName, c.request.B))
+		return c.Dispatch(in != nil && !c.requestGzip && in(c.head.method.fullName, c.request.B, c.Alone()))
 	}
 	return false
 }

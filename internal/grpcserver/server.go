@@ -20,8 +20,10 @@ type Options struct {
 	// Inline, when it returns true for a method and its encoded request, runs the handler on the
 	// connection's reading goroutine, which saves a wake-up. It is meant for handlers that need
 	// microseconds. A handler that has to wait after all must first call Done of its context; then
-	// another goroutine reads on. nil runs no handler there.
-	Inline func(fullMethod string, request []byte) bool
+	// another goroutine reads on. alone reports that the connection has no other call, so that
+	// another goroutine has nothing else to do until the client sends more. nil runs no handler
+	// there.
+	Inline func(fullMethod string, request []byte, alone bool) bool
 	// Logger logs internal failures. nil discards.
 	Logger *slog.Logger
 }

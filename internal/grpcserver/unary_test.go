@@ -290,7 +290,7 @@ func TestInline(t *testing.T) {
 		}
 		return &pb.SimpleResponse{Payload: &pb.Payload{Body: grpctest.Pattern(int(r.ResponseSize))}}, nil
 	}}
-	_, addr := grpctest.Start(t, grpctest.Options{GRPC: grpcserver.Options{Inline: func(m string, _ []byte) bool { return strings.HasSuffix(m, "/UnaryCall") }}}, svc)
+	_, addr := grpctest.Start(t, grpctest.Options{GRPC: grpcserver.Options{Inline: func(m string, _ []byte, _ bool) bool { return strings.HasSuffix(m, "/UnaryCall") }}}, svc)
 	c := grpctest.Client(t, addr)
 	ctx := grpctest.Context(t)
 	var wg sync.WaitGroup

@@ -281,6 +281,13 @@ func (st *Stream) Dispatch(onReader bool) (inline bool) {
 	return false
 }
 
+// Alone reports whether no handler of the connection runs, and no further bytes have been read. The
+// reader calls it.
+func (st *Stream) Alone() bool {
+	c := st.conn
+	return c.running.Load() == 0 && c.in.off == len(c.in.buf)
+}
+
 // Discard makes the reader drop further DATA. The reader calls it.
 func (st *Stream) Discard() { st.discard = true }
 

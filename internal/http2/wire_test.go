@@ -125,7 +125,7 @@ func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 	var sized, made atomic.Int32
 	addr := wireServer(t, grpctest.Options{
 		Tune: engine.Tune{SendBytes: 1 << 20}.Apply,
-		GRPC: grpcserver.Options{Inline: func(m string, _ []byte) bool { return strings.HasSuffix(m, "UnaryCall") }},
+		GRPC: grpcserver.Options{Inline: func(m string, _ []byte, _ bool) bool { return strings.HasSuffix(m, "UnaryCall") }},
 	}, func(_ context.Context, r *wireRequest) *wireReply {
 		return &wireReply{req: r, sized: func() { sized.Add(1) }, made: func() { made.Add(1) }}
 	})
@@ -161,7 +161,7 @@ func TestLargeAnswersWaitBeforeTheyAreEncoded(t *testing.T) {
 // connection.
 func TestInlineCallWaits(t *testing.T) {
 	release := make(chan struct{})
-	addr := wireServer(t, grpctest.Options{GRPC: grpcserver.Options{Inline: func(string, []byte) bool { return true }}}, func(ctx context.Context, r *wireRequest) *wireReply {
+	addr := wireServer(t, grpctest.Options{GRPC: grpcserver.Options{Inline: func(string, []byte, bool) bool { return true }}}, func(ctx context.Context, r *wireRequest) *wireReply {
 		if r.user {
 			ctx.Done()
 			ctx.Done()
@@ -176,4 +176,42 @@ func TestInlineCallWaits(t *testing.T) {
 	c.Framer.WriteData(1, true, grpctest.Message(&pb.SimpleRequest{FillUsername: true}))
 	c.Call(3, 5)
 	c.WantStatus(3, "0")
+}
+
+// TestAlone: a call is alone on its connection unless the handler of another one runs.
+func TestAlone(t *testing.T) {
+	release := make(chan struct{})
+	alone := make(chan bool, 1)
+	inline := func(_ string, _ []byte, a bool) bool {
+		alone <- a
+		return a
+	}
+	addr := wireServer(t, grpctest.Options{GRPC: grpcserver.Options{Inline: inline}}, func(ctx context.Context, r *wireRequest) *wireReply {
+		if r.user {
+			ctx.Done()
+			<-release
+		}
+		return &wireReply{req: r}
+	})
+	c := grpctest.RawOpen(t, addr)
+	check := func(id uint32, want bool) {
+		t.Helper()
+		if got := <-alone; got != want {
+			t.Errorf("call %d is alone: %v, want %v", id, got, want)
+		}
+	}
+	c.Call(1, 5)
+	check(1, true)
+	c.WantStatus(1, "0")
+	c.Headers(3, false, grpctest.CallHeaders("UnaryCall")...)
+	c.Framer.WriteData(3, true, grpctest.Message(&pb.SimpleRequest{FillUsername: true}))
+	check(3, true)
+	c.Call(5, 5)
+	check(5, false)
+	c.WantStatus(5, "0")
+	close(release)
+	c.WantStatus(3, "0")
+	c.Call(7, 5)
+	check(7, true)
+	c.WantStatus(7, "0")
 }

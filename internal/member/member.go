@@ -259,18 +259,21 @@ func (m *Member) Propose(ctx context.Context, kind machine.Kind, payload []byte)
 	if m.gate.State().Enabled {
 		kind, payload = onBehalf(ctx, kind, payload)
 	}
+	// Before advance: Done may wake a goroutine that reads the connection, and the log writer's,
+	// which is woken last, runs first.
+	canceled := ctx.Done()
 	p, err := m.inbox.submit(ctx, kind, payload, m.now())
 	if err != nil {
 		return nil, err
 	}
 	m.advance()
 	// Wait for nothing else: a member that fails or stops completes the request, too.
-	if gone := ctx.Done(); gone == nil {
+	if canceled == nil {
 		<-p.done
 	} else {
 		select {
 		case <-p.done:
-		case <-gone:
+		case <-canceled:
 			m.metrics.ProposalsFailed.Inc()
 			return nil, ctx.Err()
 		}

@@ -33,11 +33,17 @@ var kvService = grpc.ServiceDesc{
 	},
 }
 
-// RespondsAtOnce reports whether a call usually takes microseconds and does not wait: the read of
-// one key. The transport may run it on the goroutine that reads the connection. If the call must
-// wait it calls Done of its context, by which the transport notices.
-func RespondsAtOnce(fullMethod string, request []byte) bool {
-	if fullMethod != etcdserverpb.KV_Range_FullMethodName {
+// RunsOnReader reports whether the transport should run a call on the goroutine that reads the
+// connection. If the call must wait it calls Done of its context, by which the transport notices,
+// and lets another goroutine read on. The read of one key usually takes microseconds and does not
+// wait. A put waits for the disk; if it is alone on its connection the other goroutine is woken
+// while the put proceeds, instead of a goroutine for the put.
+func RunsOnReader(fullMethod string, request []byte, alone bool) bool {
+	switch fullMethod {
+	case etcdserverpb.KV_Put_FullMethodName:
+		return alone
+	case etcdserverpb.KV_Range_FullMethodName:
+	default:
 		return false
 	}
 	single := true

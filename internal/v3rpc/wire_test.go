@@ -141,7 +141,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		var p putRequest
 		_ = p.UnmarshalWire(b)
-		RespondsAtOnce(etcdserverpb.KV_Range_FullMethodName, b)
+		RunsOnReader(etcdserverpb.KV_Range_FullMethodName, b, false)
 	})
 }
 
@@ -151,5 +151,37 @@ func TestKeyValueWithoutLease(t *testing.T) {
 	want := &etcdserverpb.RangeResponse{Kvs: []*mvccpb.KeyValue{{Key: []byte("k"), CreateRevision: 2, ModRevision: 3, Version: 2}}}
 	if err := proto.Unmarshal(b, got); err != nil || !proto.Equal(got, want) {
 		t.Errorf("%v, want %v: %v", got, want, err)
+	}
+}
+
+// TestRunsOnReader: a put runs on the goroutine that reads its connection when it is alone there,
+// and the read of one key always.
+func TestRunsOnReader(t *testing.T) {
+	encoded := func(m proto.Message) []byte {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	put := encoded(&etcdserverpb.PutRequest{Key: []byte("k"), Value: []byte("v")})
+	get := encoded(&etcdserverpb.RangeRequest{Key: []byte("k")})
+	list := encoded(&etcdserverpb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l")})
+	for _, c := range []struct {
+		method  string
+		request []byte
+		alone   bool
+		want    bool
+	}{
+		{etcdserverpb.KV_Put_FullMethodName, put, true, true},
+		{etcdserverpb.KV_Put_FullMethodName, put, false, false},
+		{etcdserverpb.KV_Range_FullMethodName, get, true, true},
+		{etcdserverpb.KV_Range_FullMethodName, get, false, true},
+		{etcdserverpb.KV_Range_FullMethodName, list, true, false},
+		{etcdserverpb.KV_Txn_FullMethodName, nil, true, false},
+	} {
+		if got := RunsOnReader(c.method, c.request, c.alone); got != c.want {
+			t.Errorf("%s with a request of %d bytes, alone: %v: got %v, want %v", c.method, len(c.request), c.alone, got, c.want)
+		}
 	}
 }
