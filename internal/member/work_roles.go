@@ -15,14 +15,14 @@ import (
 // logRole is the replica's log writer. The role guards the replica's methods of that role.
 type logRole struct{ role }
 
-// step appends all queued messages, with one fsync. It reports whether there were any, and how many
-// of them had entries: the caller subtracts these from appendsUnderWay.
+// step appends all queued messages, with one fsync, when one of them is urgent. It reports whether
+// there was one, and how many of them had entries: the caller subtracts these from appendsUnderWay.
 func (r *logRole) step() (done bool, appends int32) {
 	m := r.m
-	msgs := m.appends.take()
-	if len(msgs) == 0 || m.done() {
-		return false, 0
+	if m.appends.idle() || m.done() {
+		return false, 0 // a commit index is written together with the next entries
 	}
+	msgs := m.appends.take()
 	began := time.Now()
 	installs := float64(countSnapshots(msgs))
 	m.metrics.SnapshotsApplying.Add(installs)
