@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"time"
 )
 
 // readBytes is the size of the reads during a handshake: a client's certificate with its chain
@@ -22,11 +23,17 @@ type Conn struct {
 	head   []byte           // read and not yet returned by Read
 	buffer *[readBytes]byte // has the head; nil when the head is the caller's
 
-	// of the handshake in progress
-	ctx    context.Context // nil before and after it
-	begun  bool            // it has had a turn
-	taken  bool            // it has a turn
-	failed error           // the reason why it has no turn
+	handshake *progress // nil before and after the handshake
+}
+
+// progress is the state of a handshake that is in progress.
+type progress struct {
+	ctx    context.Context
+	begun  bool        // it has had a turn
+	taken  bool        // it has a turn
+	since  time.Time   // the beginning of the turn
+	slice  threadSlice // of the thread that computes in the turn
+	failed error       // the reason why it has no turn
 }
 
 // Conn returns a connection of which head has been read already.
@@ -42,12 +49,13 @@ type connKey struct{}
 // Handshake makes the handshake of a server's connection that was made with c. Its error is ErrBusy
 // when the handshake got no turn.
 func (c *Conn) Handshake(ctx context.Context, inner *tls.Conn) error {
-	c.ctx = ctx
+	h := &progress{ctx: ctx}
+	c.handshake = h
 	err := inner.HandshakeContext(context.WithValue(ctx, connKey{}, c))
 	c.release()
-	c.ctx = nil
-	if c.failed != nil {
-		return c.failed
+	c.handshake = nil
+	if h.failed != nil {
+		return h.failed
 	}
 	return err
 }
@@ -57,7 +65,7 @@ func (c *Conn) Handshake(ctx context.Context, inner *tls.Conn) error {
 // just called.
 func WithoutTurn(ctx context.Context, f func()) error {
 	c, ok := ctx.Value(connKey{}).(*Conn)
-	if !ok || !c.taken {
+	if !ok || c.handshake == nil || !c.handshake.taken {
 		f()
 		return nil
 	}
@@ -68,7 +76,7 @@ func WithoutTurn(ctx context.Context, f func()) error {
 
 // Read implements net.Conn.
 func (c *Conn) Read(p []byte) (int, error) {
-	if len(c.head) == 0 && c.ctx == nil {
+	if len(c.head) == 0 && c.handshake == nil {
 		return c.Conn.Read(p)
 	}
 	if len(c.head) == 0 {
@@ -76,7 +84,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if c.ctx != nil && !c.taken {
+	if h := c.handshake; h != nil && !h.taken {
 		if err := c.acquire(); err != nil {
 			return 0, err
 		}
@@ -113,18 +121,21 @@ func (c *Conn) recycle() {
 
 // acquire takes a turn.
 func (c *Conn) acquire() error {
-	if err := c.turns.take(c.ctx, hostOf(c.RemoteAddr()), c.begun); err != nil {
-		c.failed = err
+	h := c.handshake
+	if err := c.turns.take(h.ctx, hostOf(c.RemoteAddr()), h.begun); err != nil {
+		h.failed = err
 		return err
 	}
-	c.begun, c.taken = true, true
+	h.begun, h.taken, h.since = true, true, time.Now()
+	h.slice.lengthen()
 	return nil
 }
 
 // release returns the turn, if the handshake has one.
 func (c *Conn) release() {
-	if c.taken {
-		c.taken = false
-		c.turns.give()
+	if h := c.handshake; h != nil && h.taken {
+		h.taken = false
+		h.slice.restore()
+		c.turns.giveAfter(restOf(time.Since(h.since)))
 	}
 }

@@ -94,6 +94,35 @@ func TestLimit(t *testing.T) {
 	})
 }
 
+// TestRest checks that a turn rests for half of the time for which it was taken.
+func TestRest(t *testing.T) {
+	for taken, want := range map[time.Duration]time.Duration{
+		0: 0, 400 * time.Microsecond: 200 * time.Microsecond, 20 * time.Millisecond: 10 * time.Millisecond, time.Hour: restMax,
+	} {
+		if got := restOf(taken); got != want {
+			t.Errorf("after %v: got %v, want %v", taken, got, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns(1)
+		c := turns.Conn(&net.TCPConn{}, nil)
+		c.handshake = &progress{ctx: t.Context()}
+		if err := c.acquire(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond) // of the bubble's clock
+		c.release()
+		begin := time.Now()
+		if err := turns.take(t.Context(), netip.Addr{}, false); err != nil {
+			t.Fatal(err)
+		}
+		if rested := time.Since(begin); rested != time.Millisecond {
+			t.Errorf("the next turn began after %v, want 1ms", rested)
+		}
+		turns.give()
+	})
+}
+
 // certificate makes the configurations of a server and of its clients, with mutual TLS.
 func certificate(t *testing.T) (server, client *tls.Config) {
 	t.Helper()
@@ -195,13 +224,16 @@ func (h *holding) Read([]byte) (int, error) {
 func TestWithoutTurn(t *testing.T) {
 	serverTLS, clientTLS := certificate(t)
 	turns := newTurns(1)
-	var during int
+	free := func() error { // waits until the only turn is free
+		err := turns.take(t.Context(), netip.Addr{}, false)
+		if err == nil {
+			turns.give()
+		}
+		return err
+	}
 	serverTLS.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		return nil, WithoutTurn(hello.Context(), func() {
-			turns.mu.Lock()
-			defer turns.mu.Unlock()
-			during = turns.taken
-		})
+		var during error
+		return nil, errors.Join(WithoutTurn(hello.Context(), func() { during = free() }), during)
 	}
 	server, client := dialed(t)
 	go tls.Client(client, clientTLS).Handshake()
@@ -209,8 +241,8 @@ func TestWithoutTurn(t *testing.T) {
 	if err := below.Handshake(t.Context(), tls.Server(below, serverTLS)); err != nil {
 		t.Fatal(err)
 	}
-	if during != 0 || turns.taken != 0 {
-		t.Errorf("turns taken: %d during the call, %d afterwards, want none", during, turns.taken)
+	if err := free(); err != nil {
+		t.Errorf("after the handshake: %v", err)
 	}
 	called := false
 	if err := WithoutTurn(t.Context(), func() { called = true }); err != nil || !called {

@@ -98,6 +98,19 @@ func (t *Turns) enqueueLocked(w *waiter, host netip.Addr, begun bool) {
 	}
 }
 
+// restMax limits the rest after a turn during which the process was stopped.
+const restMax = 10 * time.Millisecond
+
+// restOf returns how long a turn rests before the next handshake takes it: half of the time for
+// which it was taken. When the processors are busy, a turn takes longer, and so does its rest: the
+// busier they are, the less of their time handshakes get.
+func restOf(taken time.Duration) time.Duration {
+	return min(taken/2, restMax)
+}
+
+// giveAfter returns a turn after a rest.
+func (t *Turns) giveAfter(rest time.Duration) { time.AfterFunc(rest, t.give) }
+
 // give returns a turn.
 func (t *Turns) give() {
 	t.mu.Lock()
