@@ -145,6 +145,9 @@ func (a *Account) Clamp(n, least int64) int64 {
 	return max(least, min(n, a.b.room(n)))
 }
 
+// waiting reports whether anything waits for memory of the budget.
+func (a *Account) waiting() bool { return a != nil && a.b.Waiting() }
+
 // BeginResponse waits until ctx ends for memory for a further long response. It is called before
 // the response is made, so that a client that does not read costs the memory of a few responses and
 // not of all its requests. It takes n bytes; TakeResponse takes more for the same response.

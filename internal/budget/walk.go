@@ -18,10 +18,13 @@ type Walk struct {
 	ctx     context.Context
 	account *Account
 	hold    *Hold // nil: what has been encoded is given back
-	factor  int64 // how many bytes are taken for each byte of a response
+	factor  int64 // how many bytes are taken for each byte of pieces and of gathered records
+	whole   int64 // how many bytes are taken for each byte of a response without pieces
 
 	atMost   func() int64 // how many records the read may find; nil: not known
+	keep     bool         // gathered records stay counted after the read
 	begun    bool         // the account counts this read as a response
+	foresaw  bool         // what all records need was asked for
 	reserved int64        // taken by Run and not used yet
 	lacked   int64        // what it ended for want of
 	used     int64        // bytes of pieces
@@ -64,10 +67,10 @@ var ErrEndedEarly = errors.New("read ended early for want of memory or of a turn
 
 // NewWalk returns the walk of a request. Without an account only the context limits it.
 func NewWalk(ctx context.Context, account *Account) Walk {
-	w := Walk{ctx: ctx, account: account, factor: 1}
+	w := Walk{ctx: ctx, account: account, factor: 1, whole: 1}
 	if account != nil {
 		if w.hold = holdOf(ctx); w.hold != nil {
-			w.factor = w.hold.factor
+			w.factor, w.whole = w.hold.factor, w.hold.factor
 		}
 	}
 	return w
@@ -83,10 +86,15 @@ func (w *Walk) HasTurn() { w.lent = true }
 // ranges, of which a limited number runs at a time.
 func (w *Walk) Brief() { w.brief = true }
 
-// AtMost declares how many records the read returns at most. The function is only called when there
-// was no memory for all of them: the walk waits for what they are likely to need, and does not read
-// again and again what it has no memory for.
+// AtMost declares how many records the read returns at most. The function is only called for a
+// response of several pieces: the walk takes what all its records are likely to need when it has
+// read the first ones, and does not read again and again what there is no memory for.
 func (w *Walk) AtMost(records func() int64) { w.atMost = records }
+
+// InPieces declares that the response, once it has a piece, is sent piece by piece, and that each
+// piece is released when it has been sent. Then the factor of the request's Hold does not apply to
+// pieces: the other form of the response is made of one piece at a time.
+func (w *Walk) InPieces() { w.factor = 1 }
 
 // checkContext records the context's error.
 func (w *Walk) checkContext() error {
@@ -131,21 +139,56 @@ func (w *Walk) Piece(n int64) bool {
 	return true
 }
 
-// take takes n bytes, of what Run reserved if there is enough left. If they cannot be had the read
-// must end.
+// take takes n bytes, of what is reserved if there is enough left. If they cannot be had the read
+// must end: also when other requests wait for memory, since it has read little so far.
 func (w *Walk) take(n int64) bool {
-	switch {
-	case w.reserved >= n:
-		w.reserved -= n
-		return true
-	case w.begun && w.account.TakeResponse(n):
-		return true
-	case !w.begun && w.account.TryBeginResponse(n):
-		w.begun = true
+	if w.takeReserved(n) || w.takeForeseen(n) {
 		return true
 	}
+	if w.foresaw && w.account.waiting() {
+		return w.lack(n)
+	}
+	return w.takeNow(n) || w.lack(n)
+}
+
+// lack notes that n bytes are not to be had. It returns false.
+func (w *Walk) lack(n int64) bool {
 	w.short, w.lacked = shortOfMemory, n
 	return false
+}
+
+func (w *Walk) takeReserved(n int64) bool {
+	if w.reserved < n {
+		return false
+	}
+	w.reserved -= n
+	return true
+}
+
+// takeForeseen takes n bytes together with what the records that follow are likely to need. It does
+// so once, as soon as a record has been read: a read that finds too little memory ends early, and
+// has read little in vain.
+func (w *Walk) takeForeseen(n int64) bool {
+	if w.foresaw || w.steps == 0 || w.account == nil {
+		return false
+	}
+	w.foresaw = true
+	had := w.used + w.sorting
+	all := max(n, w.need(had+n)-had-w.reserved)
+	if !w.takeNow(all) {
+		return false
+	}
+	w.reserved += all - n
+	return true
+}
+
+// takeNow takes n bytes from the account unless that has too little.
+func (w *Walk) takeNow(n int64) bool {
+	if w.begun {
+		return w.account.TakeResponse(n)
+	}
+	w.begun = w.account.TryBeginResponse(n)
+	return w.begun
 }
 
 // Step is called for each record, of n bytes, that is added to the response. It reports false when

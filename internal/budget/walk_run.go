@@ -12,6 +12,7 @@ type Response interface {
 // stay counted when keep is set; ReleaseGathered must follow. After an error resp is dropped.
 func (w *Walk) Run(resp Response, keep bool, read func() error) error {
 	defer w.endTurn()
+	w.keep = keep
 	for {
 		err := w.run(read)
 		switch {
@@ -27,7 +28,7 @@ func (w *Walk) Run(resp Response, keep bool, read func() error) error {
 			w.giveReserved()
 			return nil
 		}
-		if err := w.await(resp, keep); err != nil {
+		if err := w.await(resp); err != nil {
 			return err
 		}
 	}
@@ -38,6 +39,7 @@ func (w *Walk) Run(resp Response, keep bool, read func() error) error {
 // blocks that its iterator pins.
 func (w *Walk) run(read func() error) error {
 	w.steps, w.stepped, w.lacked, w.pauses = 0, 0, 0, 0
+	w.foresaw = w.reserved > 0
 	if w.brief || w.turn || w.lent || w.account == nil {
 		return read()
 	}
@@ -58,19 +60,19 @@ func (w *Walk) fail(resp Response, err error) error {
 
 // reserveSmall counts a response of n bytes that took nothing while it was made.
 func (w *Walk) reserveSmall(n int64) bool {
-	n *= w.factor
+	n *= w.whole
 	switch {
 	case n <= smallBytesMin:
 		return true
-	case !w.take(n):
-		return false
+	case w.takeReserved(n), w.takeNow(n):
+		w.small = n
+		return true
 	}
-	w.small = n
-	return true
+	return w.lack(n)
 }
 
 // await waits for what the read was short of.
-func (w *Walk) await(resp Response, keep bool) error {
+func (w *Walk) await(resp Response) error {
 	short := w.short
 	w.short = enough
 	if short == shortOfTurn {
@@ -82,7 +84,7 @@ func (w *Walk) await(resp Response, keep bool) error {
 	}
 	// Memory is not waited for with a turn.
 	w.endTurn()
-	want := w.need(resp, keep)
+	want := w.need(w.used + max(w.gathered, w.sorting) + max(w.lacked, resp.Bytes()*w.whole))
 	resp.Drop()
 	w.ReleaseGathered()
 	w.giveReserved()
@@ -117,13 +119,12 @@ const (
 	growthMax = 64
 )
 
-// need returns how much memory to wait for after a read that has ended for want of some: what all
-// its records take, as far as that can be foretold, or half as much again as it had.
-func (w *Walk) need(resp Response, keep bool) int64 {
-	had := w.used + max(w.gathered, w.sorting) + max(w.lacked, resp.Bytes()*w.factor)
+// need returns how much memory to take for a read that has had some: what all its records take, as
+// far as that can be foretold, or half as much again as it had.
+func (w *Walk) need(had int64) int64 {
 	least := had + chunkBytes*w.factor
 	want := max(had+had/2, least)
-	if all := w.foretold(keep); all > 0 {
+	if all := w.foretold(); all > 0 {
 		want = max(least, min(all, growthMax*want))
 	}
 	return w.account.Clamp(want, least)
@@ -131,11 +132,11 @@ func (w *Walk) need(resp Response, keep bool) int64 {
 
 // foretold returns how much memory all records take that there may be if they are like those that
 // were read, or 0.
-func (w *Walk) foretold(keep bool) int64 {
+func (w *Walk) foretold() int64 {
 	if w.atMost == nil || w.steps == 0 {
 		return 0
 	}
-	sorts := w.gathered > 0 && !keep // and then each record is encoded, too
+	sorts := w.gathered > 0 && !w.keep // and then each record is encoded, too
 	n := w.atMost()
 	switch {
 	case n >= w.steps && sorts:
