@@ -29,7 +29,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"cairn/internal/budget"
@@ -189,6 +188,19 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 	reply, err := to.call.unary(to.call.impl, ctx, func(v any) error { return hand(in, v) }, nil)
 	in = nil // a watch or a lock may have waited for long
 	hold.GiveTaken()
+	if long, ok := reply.(wirePieces); ok && err == nil {
+		if pieces, done := long.WirePieces(); len(pieces) > 0 {
+			account := budget.FromContext(ctx)
+			account.Force(textBytesMax)
+			defer account.Give(textBytesMax)
+			beginUnary(w, sent)
+			// an error means that the client has disconnected, which must not see the end of the text
+			if writePieces(w, to.output.Descriptor(), pieces, done) != nil {
+				panic(http.ErrAbortHandler)
+			}
+			return
+		}
+	}
 	var text []byte
 	if err == nil {
 		text, err = g.responseText(reply, to, hold)
@@ -200,10 +212,14 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 		writeError(w, statusOf(err))
 		return
 	}
+	beginUnary(w, sent)
+	_, _ = w.Write(text) // the client may have disconnected
+}
+
+func beginUnary(w http.ResponseWriter, sent *runtime.ServerTransportStream) {
 	writeMetadata(w, sent.Header())
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(text) // the client may have disconnected
 }
 
 // unexecuted is the error of a call that has certainly not been executed (grpcserver.Unexecuted).
@@ -213,14 +229,15 @@ type unexecuted interface {
 	Unexecuted()
 }
 
-// responseText returns a response as JSON.
+// responseText returns a response as JSON. It takes the memory before it makes another form of the
+// response.
 func (g *Gateway) responseText(reply any, to *route, hold *budget.Hold) ([]byte, error) {
+	if n := encodedBytes(reply); n > freeBytes && hold.Responses() < n && !hold.TryTake(n*responseFactor) {
+		return nil, budget.ErrExhausted
+	}
 	out, err := published(reply, to.output)
 	if err != nil {
 		return nil, err
-	}
-	if n := int64(proto.Size(out)); n > freeBytes && hold.Responses() < n && !hold.TryTake(n*responseFactor) {
-		return nil, budget.ErrExhausted
 	}
 	return marshalJSON(out)
 }

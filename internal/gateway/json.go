@@ -91,6 +91,18 @@ type (
 	}
 )
 
+// encodedBytes returns the length of a response's encoding, or a little more. It is 0 for responses
+// that do not tell it, which are short.
+func encodedBytes(reply any) int64 {
+	switch m := reply.(type) {
+	case interface{ SizeWire() int }:
+		return int64(m.SizeWire())
+	case proto.Message:
+		return int64(proto.Size(m))
+	}
+	return 0
+}
+
 // hand copies a request into the message that a handler decodes.
 func hand(in proto.Message, v any) error {
 	if same, ok := v.(proto.Message); ok && same.ProtoReflect().Descriptor() == in.ProtoReflect().Descriptor() {

@@ -12,8 +12,8 @@ const (
 	// requestFactor is how many bytes a request takes for each byte of its JSON: the text, which
 	// the decoder's buffer may hold twice, the message, and the copy that its handler decodes.
 	requestFactor = 4
-	// responseFactor is how many bytes a response takes for each byte of its encoding: the
-	// encoding, the message, its text, whose bytes are in base64, and a copy of that.
+	// responseFactor is how many bytes a response without pieces takes for each byte of its
+	// encoding: the encoding, the message, its text, whose bytes are in base64, and a copy of that.
 	responseFactor = 5
 	// freeBytes is the size up to which requests and responses do not count.
 	freeBytes = 4 << 10

@@ -52,6 +52,7 @@ func (g *Gateway) serveWebsocket(w http.ResponseWriter, r *http.Request, to *rou
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	body, feed := io.Pipe()
+	defer body.Close() // also when the handler panics
 	inner := r.Clone(ctx)
 	inner.Method, inner.Body, inner.ContentLength = http.MethodPost, body, -1
 	for _, name := range []string{"Connection", "Upgrade", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
@@ -96,11 +97,12 @@ func websocketToken(r *http.Request) string {
 	return ""
 }
 
-// websocketWriter sends each line of a response as a message. It drops the status and the headers.
+// websocketWriter sends each line of a response as a message, in frames as they are written. It
+// drops the status and the headers.
 type websocketWriter struct {
 	conn   *websocket.Conn
 	header http.Header
-	line   bytes.Buffer
+	line   io.WriteCloser // nil between lines
 	failed error
 }
 
@@ -114,31 +116,46 @@ func (w *websocketWriter) WriteHeader(int) {}
 func (w *websocketWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	for {
-		end := bytes.IndexByte(p, '\n')
-		if end < 0 {
-			w.line.Write(p)
+		text, rest, ends := bytes.Cut(p, []byte{'\n'})
+		w.send(text)
+		if ends {
+			w.endLine()
+		}
+		if p = rest; len(p) == 0 {
 			return n, w.failed
 		}
-		w.line.Write(p[:end])
-		w.send()
-		p = p[end+1:]
 	}
 }
 
 // FlushError implements the interface that http.ResponseController looks for.
 func (w *websocketWriter) FlushError() error { return w.failed }
 
-func (w *websocketWriter) send() {
-	if w.failed == nil && w.line.Len() > 0 {
-		_ = w.conn.SetWriteDeadline(time.Now().Add(websocketWriteTimeout))
-		w.failed = w.conn.WriteMessage(websocket.TextMessage, w.line.Bytes())
+// send sends a part of a line.
+func (w *websocketWriter) send(text []byte) {
+	if w.failed != nil || len(text) == 0 {
+		return
 	}
-	w.line.Reset()
+	_ = w.conn.SetWriteDeadline(time.Now().Add(websocketWriteTimeout))
+	if w.line == nil {
+		if w.line, w.failed = w.conn.NextWriter(websocket.TextMessage); w.failed != nil {
+			return
+		}
+	}
+	_, w.failed = w.line.Write(text)
 }
 
-// close sends the last line and a close message.
+// endLine ends the message of a line; an empty line is none.
+func (w *websocketWriter) endLine() {
+	if w.line == nil || w.failed != nil {
+		return
+	}
+	w.failed = w.line.Close()
+	w.line = nil
+}
+
+// close sends the end of the last line and a close message.
 func (w *websocketWriter) close() {
-	w.send()
+	w.endLine()
 	if w.failed != nil && !errors.Is(w.failed, websocket.ErrCloseSent) {
 		return
 	}

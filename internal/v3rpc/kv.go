@@ -67,6 +67,7 @@ func (s *server) rangeKeys(ctx context.Context, req *rangeRequest) (any, error) 
 	var sum mvcc.RangeSummary
 	began := time.Now()
 	resp.walk = budget.NewWalk(ctx, budget.FromContext(ctx))
+	resp.walk.InPieces()
 	if req.SingleKey() {
 		resp.walk.Brief()
 		resp.walk.AtMost(oneRecord)
