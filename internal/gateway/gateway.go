@@ -194,7 +194,8 @@ func (g *Gateway) serveUnary(ctx context.Context, w http.ResponseWriter, r *http
 			account.Force(textBytesMax)
 			defer account.Give(textBytesMax)
 			beginUnary(w, sent)
-			// an error means that the client has disconnected, which must not see the end of the text
+			// an error means that the client has disconnected, which must not see the end of the
+			// text
 			if writePieces(w, to.output.Descriptor(), pieces, done) != nil {
 				panic(http.ErrAbortHandler)
 			}

@@ -45,8 +45,8 @@ func randomList(rng *rand.Rand) *etcdserverpb.RangeResponse {
 	return m
 }
 
-// Lists in pieces have the text of lists that are encoded at once, wherever the pieces end, and each
-// piece is released once.
+// Lists in pieces have the text of lists that are encoded at once, wherever the pieces end, and
+// each piece is released once.
 func TestPiecesAsJSON(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))

@@ -39,8 +39,8 @@ func (w stuckWriter) WriteHeader(code int) {
 func (w stuckWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // TestHeapOfUnreadJSON has clients that ask for lists as JSON and read nothing. As many lists are
-// sent at a time as the budget has room for their bytes, not for the forms that JSON is made of; the
-// others wait, having read little. Once the clients read, each gets the whole list.
+// sent at a time as the budget has room for their bytes, not for the forms that JSON is made of;
+// the others wait, having read little. Once the clients read, each gets the whole list.
 func TestHeapOfUnreadJSON(t *testing.T) {
 	const keys, value, clients, limit = 60, 100_000, 8, 32 << 20 // a list has 6 MB
 	m := newLocalStore(t, watch.Limits{})
