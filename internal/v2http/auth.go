@@ -145,14 +145,14 @@ func writeNothing(w http.ResponseWriter) {
 func (h *Handler) serveUsers(w http.ResponseWriter, r *http.Request) {
 	h.serveAuth(w, r, func(w http.ResponseWriter, _ *http.Request) error {
 		s := h.authority.Gate().State()
-		var list struct {
-			Users []userWithRolesJSON `json:"users"`
-		}
-		for _, name := range s.UserNames() {
-			u, _ := userWithRoles(s, s.User(name)) // lists leave out roles that do not exist
-			list.Users = append(list.Users, u)
-		}
-		return writeJSON(w, list)
+		return writeJSONList(w, "users", "null", func(yield func(userWithRolesJSON) bool) {
+			for _, name := range s.UserNames() {
+				u, _ := userWithRoles(s, s.User(name)) // lists leave out roles that do not exist
+				if !yield(u) {
+					return
+				}
+			}
+		})
 	})
 }
 
@@ -173,15 +173,15 @@ func userWithRoles(s *auth.State, u *auth.User) (out userWithRolesJSON, missing 
 func (h *Handler) serveRoles(w http.ResponseWriter, r *http.Request) {
 	h.serveAuth(w, r, func(w http.ResponseWriter, _ *http.Request) error {
 		s := h.authority.Gate().State()
-		var list struct {
-			Roles []roleJSON `json:"roles"`
-		}
 		names := append(s.RoleNames(), auth.RootName)
 		slices.Sort(names)
-		for _, name := range slices.Compact(names) {
-			list.Roles = append(list.Roles, roleOnWire(s.RoleShown(name)))
-		}
-		return writeJSON(w, list)
+		return writeJSONList(w, "roles", "[]", func(yield func(roleJSON) bool) {
+			for _, name := range slices.Compact(names) {
+				if !yield(roleOnWire(s.RoleShown(name))) {
+					return
+				}
+			}
+		})
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,14 +63,22 @@ func (w *heldWriter) Write(text []byte) (int, error) {
 func TestHeapOfV2(t *testing.T) {
 	const limit, clients, slack = 8 << 20, 80, 2 << 20
 	form := "value=" + strings.Repeat("v", 100_000)
-	for name, request := range map[string]string{
-		"forms":    fmt.Sprintf("PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form),
-		"listings": "GET /v2/keys/?recursive=true HTTP/1.1\r\nHost: a\r\n\r\n",
+	for name, requests := range map[string]string{
+		"forms":           fmt.Sprintf("PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form),
+		"listings":        "GET /v2/keys/dir?recursive=true HTTP/1.1\r\nHost: a\r\n\r\n",
+		"values":          "GET /v2/keys/long/0 HTTP/1.1\r\nHost: a\r\n\r\n",
+		"previous values": "PUT /v2/keys/long/CLIENT?value=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &heldBackend{newTree(t, func() kv.ClusterTime { return 1 }), make(chan struct{}), make(chan struct{})}
 			for i := range 20 {
 				c := v2tree.Command{Kind: v2tree.KindSet, Path: fmt.Appendf(nil, "/dir/%d", i), Value: bytes.Repeat([]byte("v"), 20_000)}
+				if _, err := b.tree.ProposeV2(t.Context(), &c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range clients {
+				c := v2tree.Command{Kind: v2tree.KindSet, Path: fmt.Appendf(nil, "/long/%d", i), Value: bytes.Repeat([]byte("v"), 300_000)}
 				if _, err := b.tree.ProposeV2(t.Context(), &c); err != nil {
 					t.Fatal(err)
 				}
@@ -84,7 +93,8 @@ func TestHeapOfV2(t *testing.T) {
 			}))
 			before := heap.Live()
 			var conns []net.Conn
-			for range clients {
+			for i := range clients {
+				request := strings.ReplaceAll(requests, "CLIENT", strconv.Itoa(i))
 				nc, err := net.Dial("tcp", server.Listener.Addr().String())
 				if err != nil {
 					t.Fatal(err)
@@ -93,7 +103,7 @@ func TestHeapOfV2(t *testing.T) {
 				go func() { _, _ = io.WriteString(nc, request) }()
 			}
 			held, dropped := 0, 0
-			for held+dropped < clients && (name == "forms" || held == 0 || !memory.Waiting()) {
+			for held+dropped < clients && (held == 0 || !memory.Waiting()) {
 				select {
 				case <-b.served:
 					held++

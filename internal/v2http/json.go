@@ -14,7 +14,8 @@ type event struct {
 	action string
 	node   *v2tree.Node
 	prev   *v2tree.Node
-	// part, if not nil, is given the text so far between nodes, and returns what is left of it.
+	// part, if not nil, is given the text so far between nodes and within long values, and returns
+	// what is left of it.
 	part func(text []byte) []byte
 }
 
@@ -36,20 +37,28 @@ func (e *event) append(dst []byte, wall time.Time) []byte {
 	dst = append(dst, '"')
 	if e.node != nil {
 		dst = append(dst, `,"node":`...)
-		dst = appendNodeInParts(dst, e.node, wall, e.part)
+		dst = appendNode(dst, e.node, wall, e.part)
 	}
 	if e.prev != nil {
 		dst = append(dst, `,"prevNode":`...)
-		dst = appendNode(dst, e.prev, wall)
+		dst = appendNode(dst, e.prev, wall, e.part)
 	}
 	return append(dst, "}\n"...)
 }
 
-func appendNode(dst []byte, n *v2tree.Node, wall time.Time) []byte {
-	return appendNodeInParts(dst, n, wall, nil)
+// valueBytes returns the length of the values of the event's own nodes.
+func (e *event) valueBytes() (n int) {
+	if e.node != nil {
+		n = len(e.node.Value)
+	}
+	if e.prev != nil {
+		n += len(e.prev.Value)
+	}
+	return n
 }
 
-func appendNodeInParts(dst []byte, n *v2tree.Node, wall time.Time, part func(text []byte) []byte) []byte {
+// appendNode appends a node. part may be nil, see event.part.
+func appendNode(dst []byte, n *v2tree.Node, wall time.Time, part func(text []byte) []byte) []byte {
 	if len(n.Key) == 0 {
 		dst = append(dst, `{"dir":true`...) // the root
 	} else {
@@ -57,7 +66,7 @@ func appendNodeInParts(dst []byte, n *v2tree.Node, wall time.Time, part func(tex
 		dst = appendString(dst, n.Key)
 		if n.HasValue {
 			dst = append(dst, `,"value":`...)
-			dst = appendString(dst, n.Value)
+			dst = appendLongString(dst, n.Value, part)
 		}
 		if n.Dir {
 			dst = append(dst, `,"dir":true`...)
@@ -78,7 +87,7 @@ func appendNodeInParts(dst []byte, n *v2tree.Node, wall time.Time, part func(tex
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = appendNodeInParts(dst, &n.Nodes[i], wall, part)
+			dst = appendNode(dst, &n.Nodes[i], wall, part)
 			if part != nil {
 				dst = part(dst)
 			}
@@ -119,7 +128,32 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 // appendString appends b as a JSON string as Go's encoding/json does: invalid UTF-8 becomes U+FFFD,
 // and the line separators are escaped.
 func appendString(dst, b []byte) []byte {
+	return append(appendCharacters(append(dst, '"'), b), '"')
+}
+
+// stringPartBytes is how much of a long string is appended before part is called. An escaped
+// character has up to six bytes.
+const stringPartBytes = 2 << 10
+
+// appendLongString is appendString with a call of part, unless that is nil, within long strings.
+func appendLongString(dst, b []byte, part func(text []byte) []byte) []byte {
 	dst = append(dst, '"')
+	for part != nil && len(b) > stringPartBytes {
+		n := stringPartBytes
+		for back := range utf8.UTFMax {
+			if utf8.RuneStart(b[n-back]) {
+				n -= back // a character is not divided
+				break
+			}
+		}
+		dst = part(appendCharacters(dst, b[:n]))
+		b = b[n:]
+	}
+	return append(appendCharacters(dst, b), '"')
+}
+
+// appendCharacters appends what is between the quotation marks of a JSON string.
+func appendCharacters(dst, b []byte) []byte {
 	from := 0
 	for i := 0; i < len(b); {
 		c := b[i]
@@ -146,8 +180,7 @@ func appendString(dst, b []byte) []byte {
 		}
 		i += size
 	}
-	dst = append(dst, b[from:]...)
-	return append(dst, '"')
+	return append(dst, b[from:]...)
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -72,13 +72,13 @@ func (h *Handler) getMembers(w http.ResponseWriter, r *http.Request) error {
 	members := h.cluster.Members()
 	switch strings.TrimPrefix(r.URL.Path, membersPath) {
 	case "", "/":
-		list := struct {
-			Members []memberJSON `json:"members"`
-		}{Members: []memberJSON{}}
-		for i := range members {
-			list.Members = append(list.Members, memberOnWire(&members[i]))
-		}
-		return writeJSON(w, list)
+		return writeJSONList(w, "members", "[]", func(yield func(memberJSON) bool) {
+			for i := range members {
+				if !yield(memberOnWire(&members[i])) {
+					return
+				}
+			}
+		})
 	case "/leader":
 		leader, ok := membership.Find(members, h.cluster.Leader())
 		if !ok {

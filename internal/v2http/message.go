@@ -3,6 +3,8 @@ package v2http
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"iter"
 	"net/http"
 	"strings"
 
@@ -67,6 +69,33 @@ func shortened(text string) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:textBytesMax], "") + "…"
+}
+
+// writeJSONList writes a success with one list, in parts. none is the list without elements.
+func writeJSONList[T any](w http.ResponseWriter, name, none string, elements iter.Seq[T]) error {
+	w.Header()["Content-Type"] = jsonType
+	body := parts{send: func(text []byte) error {
+		_, err := w.Write(text)
+		return err
+	}}
+	text := fmt.Appendf(nil, "{%q:", name)
+	n := 0
+	for e := range elements {
+		one, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		text = append(text, "[,"[min(n, 1)])
+		text = body.part(append(text, one...))
+		n++
+	}
+	if n == 0 {
+		text = append(text, none...)
+	} else {
+		text = append(text, ']')
+	}
+	body.rest(append(text, "}\n"...))
+	return nil // the client may have disconnected
 }
 
 // writeJSON writes a success, with a line feed at the end.

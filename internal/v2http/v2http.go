@@ -208,12 +208,15 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	var n v2tree.Node
 	var index int64
 	var now kv.ClusterTime
-	list := listing{budget.NewWalk(r.Context(), budget.FromContext(r.Context()))}
+	list := listing{budget.NewWalk(r.Context(), budget.FromContext(r.Context())), &n}
 	if !q.recursive {
 		list.Brief()
 	}
 	list.AtMost(func() int64 { return h.b.Read().CountAtMost((&watched{path: t.path, recursive: true}).span()) })
-	defer list.ReleaseGathered()
+	defer func() {
+		list.ReleaseGathered()
+		list.ReleaseAll()
+	}()
 	err := h.asCaller(r, func(_ context.Context, c *auth.Caller) (err error) {
 		if err := t.permitted(c.Subject.CanRead, q.recursive); err != nil {
 			return err
@@ -238,7 +241,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, t *target, q requ
 	}
 	e := event{action: "get", node: &n}
 	if list.Gathered() > 0 { // it has many nodes
-		h.respondLong(w, index, now, &e)
+		h.respondLong(w, http.StatusOK, index, now, &e)
 		return nil
 	}
 	h.respond(w, http.StatusOK, index, now, &e)
@@ -275,6 +278,12 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q req
 	if q.noValueOnSuccess && r.Method != http.MethodDelete {
 		e.node, e.prev = nil, nil
 	}
+	account := budget.FromContext(r.Context())
+	taken, err := takePrevious(account, e.prev)
+	if err != nil {
+		return err
+	}
+	defer account.Give(taken)
 	h.respond(w, status, res.Index, res.At, &e)
 	return nil
 }
@@ -300,6 +309,10 @@ func (h *Handler) wallAt(t kv.ClusterTime) time.Time {
 
 // respond writes a success. at is the cluster time at which the remaining TTLs were computed.
 func (h *Handler) respond(w http.ResponseWriter, status int, v2Index int64, at kv.ClusterTime, e *event) {
+	if e.valueBytes() > longPartBytes {
+		h.respondLong(w, status, v2Index, at, e)
+		return
+	}
 	h.setIndexes(w.Header(), v2Index)
 	buf := bodies.Get().(*[]byte)
 	*buf = e.append((*buf)[:0], h.wallAt(at))

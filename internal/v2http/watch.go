@@ -214,12 +214,12 @@ func (t *eventWriter) write(e *watch.Event) (sent bool, err error) {
 	}
 	buf := bodies.Get().(*[]byte)
 	now := t.h.b.Now()
-	*buf = appendChange((*buf)[:0], e, t.h.wallAt(now), now)
-	err = t.send(*buf)
+	body := parts{send: t.send}
+	*buf = body.rest(appendChange((*buf)[:0], e, t.h.wallAt(now), now, body.part))
 	if cap(*buf) <= bodyKeptBytes {
 		bodies.Put(buf)
 	}
-	return true, err
+	return true, body.failed
 }
 
 // lasting reports whether an event's text does not depend on when it is sent, and is short enough
@@ -235,7 +235,7 @@ func (h *Handler) appendLasting(dst []byte, e *watch.Event) []byte {
 	if h.hidden(e) {
 		return dst
 	}
-	return appendChange(dst, e, time.Time{}, 0)
+	return appendChange(dst, e, time.Time{}, 0, nil)
 }
 
 // send sends the text of an event. The one event of a long poll is sent with the end of the
@@ -256,8 +256,8 @@ func (t *eventWriter) send(text []byte) error {
 }
 
 // appendChange appends an event in the form of its command's response. wall and now are the same
-// moment.
-func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime) []byte {
+// moment. part may be nil, see event.part.
+func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime, part func(text []byte) []byte) []byte {
 	action := e.Action.String()
 	switch {
 	case e.Action != kv.ActionNone:
@@ -274,13 +274,13 @@ func appendChange(dst []byte, e *watch.Event, wall time.Time, now kv.ClusterTime
 	} else {
 		node.Dir = e.Dir && e.Action != kv.ActionExpire // etcd omits it for expiries
 	}
-	dst = appendChanged(dst, &node, wall, now, e.Record.Deadline)
+	dst = appendChanged(dst, &node, wall, now, e.Record.Deadline, part)
 	if !e.Prev.Mod.IsZero() && !e.Prev.Deleted && !e.PrevGone {
 		// A directory in place of nothing, or of a key, is not an update of a directory.
 		wasDir := e.Dir && (e.Type == kv.EventDelete || e.Action == kv.ActionUpdate)
 		prev := changedNode(e, &e.Prev, wasDir)
 		dst = append(dst, `,"prevNode":`...)
-		dst = appendChanged(dst, &prev, wall, now, e.Prev.Deadline)
+		dst = appendChanged(dst, &prev, wall, now, e.Prev.Deadline, part)
 	}
 	return append(dst, "}\n"...)
 }
@@ -293,13 +293,13 @@ func changedNode(e *watch.Event, rec *kv.Record, dir bool) v2tree.Node {
 
 // appendChanged appends a node with its deadline. A deadline that has passed is written as an
 // expiration without a TTL.
-func appendChanged(dst []byte, n *v2tree.Node, wall time.Time, now, deadline kv.ClusterTime) []byte {
+func appendChanged(dst []byte, n *v2tree.Node, wall time.Time, now, deadline kv.ClusterTime, part func(text []byte) []byte) []byte {
 	if deadline == 0 {
-		return appendNode(dst, n, wall)
+		return appendNode(dst, n, wall, part)
 	}
 	n.Expires, n.Left = true, time.Duration(deadline-now)
 	if n.Left < 0 {
 		wall, n.Left = wall.Add(n.Left), 0
 	}
-	return appendNode(dst, n, wall)
+	return appendNode(dst, n, wall, part)
 }
