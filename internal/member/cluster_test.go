@@ -120,6 +120,56 @@ func TestRequestsOfALostLeader(t *testing.T) {
 	})
 }
 
+// pause makes a member's raft loop notice a pause at its next event.
+func pause(m *Member) {
+	m.turning.lastTick.Store(int64(m.now() - 2*m.electionTimeout()))
+}
+
+// TestRequestsAfterLeaderPaused: a leader that continues after a pause drops forwarded requests.
+// Those whose clients still wait succeed, long before their timeout.
+func TestRequestsAfterLeaderPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startTrio(t)
+		leader, follower := c.leader(), c.follower()
+		before := follower.Keys().Head().Revision
+		pause(leader)
+		began := time.Now()
+		if _, err := put(follower, "k", "after the pause"); err != nil {
+			t.Errorf("a put through a follower: %v", err)
+		}
+		if took := time.Since(began); took > 2*leader.electionTimeout() {
+			t.Errorf("a put through a follower took %v", took)
+		}
+		if c.leader() == leader {
+			t.Error("the request was not dropped: the test shows nothing")
+		}
+		mustPut(t, follower, "other", "v")
+		if got := follower.Keys().Head().Revision; got != before+2 {
+			t.Errorf("revision %d after two puts, want %d", got, before+2)
+		}
+	})
+}
+
+// TestRequestsAfterElectionOfPaused: a member that is elected after a pause drops no request, since
+// those of its term were forwarded after the pause.
+func TestRequestsAfterElectionOfPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startTrio(t)
+		old, next := c.leader(), c.follower()
+		pause(next)
+		if err := old.MoveLeader(context.Background(), next.ID()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := put(old, "k", "forwarded"); err != nil {
+			t.Errorf("a put through a follower: %v", err)
+		}
+		time.Sleep(2 * old.electionTimeout())
+		if got := c.leader(); got != next {
+			t.Errorf("member %x leads, want %x", got.ID(), next.ID())
+		}
+	})
+}
+
 // TestRequestsAfterLeaderDisconnected: a follower does not forward requests to a leader that it has
 // no connection to. They wait for the next leader, and none of them fails.
 func TestRequestsAfterLeaderDisconnected(t *testing.T) {

@@ -26,9 +26,13 @@ type raftRole struct {
 	leaderless int // ticks without a leader
 	sweepEvery int // ticks between checks for requests that have timed out
 	// resumed is when the raft loop continued after a pause of an election timeout, 0 when it has
-	// never paused. Forwarded proposals that arrived during the pause are dropped for an election
-	// timeout: their clients may have timed out long before.
-	resumed time.Duration
+	// never paused, and resumedIn the term of that time. In this term, forwarded proposals that
+	// arrived during the pause are dropped for an election timeout: their clients may have timed
+	// out long before.
+	resumed     time.Duration
+	resumedIn   uint64
+	beforePause int64 // the time of the last tick before that pause
+	dropped     bool  // forwarded proposals, and leadership has not been handed over since
 }
 
 func newRaftRole(m *Member) *raftRole {
@@ -76,8 +80,34 @@ func (r *raftRole) tick() {
 // noticePause records that the raft loop continues after a pause. The first event after the pause
 // is a tick or a peer's message.
 func (r *raftRole) noticePause(now time.Duration) {
-	if now-time.Duration(r.m.turning.lastTick.Load()) > r.m.electionTimeout() {
-		r.resumed = now
+	last := r.m.turning.lastTick.Load()
+	if now-time.Duration(last) > r.m.electionTimeout() && last != r.beforePause {
+		r.beforePause, r.resumed, r.resumedIn = last, now, r.m.replica.ProposalTerm()
+	}
+}
+
+// dropsForwarded reports whether forwarded proposals may have arrived during a pause. Those of a
+// term that began after it have not.
+func (r *raftRole) dropsForwarded(now time.Duration) bool {
+	return r.resumed != 0 && now-r.resumed < r.m.electionTimeout() && r.m.replica.ProposalTerm() == r.resumedIn
+}
+
+// handOverDropped transfers leadership after forwarded proposals were dropped. When an entry of the
+// next term has been applied, the members that forwarded them know that they are lost, and propose
+// those again whose clients still wait (ADR 0028).
+func (r *raftRole) handOverDropped() {
+	m := r.m
+	if !r.dropped {
+		return
+	}
+	to := m.replica.Successor()
+	if m.replica.Leads() && to == 0 {
+		return // no follower is active yet
+	}
+	r.dropped = false
+	if m.replica.Leads() {
+		m.log.Info("requests of other members that arrived during a pause were dropped: leadership is handed over", "to", idText(to))
+		m.replica.TransferLeadership(to)
 	}
 }
 
@@ -151,13 +181,15 @@ func (r *raftRole) takeIn() error {
 	m.inbox.take(&r.in, r.mayPropose())
 	for i, msg := range r.in.messages {
 		r.in.messages[i] = nil
-		if msg.GetType() == raftpb.MsgProp && r.resumed != 0 && now-r.resumed < m.electionTimeout() {
+		if msg.GetType() == raftpb.MsgProp && r.dropsForwarded(now) {
+			r.dropped = true
 			continue
 		}
 		if err := m.replica.Step(m.now(), msg); err != nil {
 			return err
 		}
 	}
+	r.handOverDropped()
 	for i, applied := range r.in.applied {
 		r.in.applied[i] = replica.Applied{}
 		if err := r.finish(applied); err != nil {
