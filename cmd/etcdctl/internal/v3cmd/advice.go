@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -69,6 +70,8 @@ func unreachable(err error) bool {
 	switch {
 	case err == nil:
 		return false
+	case errors.Is(err, io.EOF): // gRPC's error for a connection that ended before it sent the request
+		return true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errUnhealthy),
 		errors.Is(err, rpctypes.ErrNoLeader), errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail),
 		errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost):
