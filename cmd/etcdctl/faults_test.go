@@ -130,6 +130,7 @@ func TestFaultScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ETCDCTL_ENDPOINTS", server.URL())
 			env.Setenv("HOME", env.WorkDir)
+			patientClient(env)
 			return nil
 		},
 	})

@@ -28,11 +28,19 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serve, "served": served},
 		Setup: func(env *testscript.Env) error {
 			env.Values[fakesKey{}] = map[string]*fake{}
-			// A machine that stops for 2 s, which is the default for one response, must not fail a
-			// script.
-			env.Setenv("ETCDCTL_TIMEOUT", "30s")
-			env.Setenv("ETCDCTL_TOTAL_TIMEOUT", "60s")
+			patientClient(env)
 			return nil
 		},
 	})
+}
+
+// patientClient sets time-outs with which a machine that stops for 2 s, the default for a
+// connection and for one response, fails no script.
+func patientClient(env *testscript.Env) {
+	for _, name := range []string{"DIAL_TIMEOUT", "TIMEOUT"} {
+		env.Setenv("ETCDCTL_"+name, "30s")
+	}
+	for _, name := range []string{"COMMAND_TIMEOUT", "TOTAL_TIMEOUT"} {
+		env.Setenv("ETCDCTL_"+name, "60s")
+	}
 }

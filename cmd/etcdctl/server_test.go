@@ -26,10 +26,7 @@ func TestServerScripts(t *testing.T) {
 			env.Setenv("ETCDCTL_ENDPOINTS", s.client)
 			env.Setenv("ETCDCTL_API", "3")
 			env.Setenv("HOME", env.WorkDir)
-			// A machine that stops for 2 s, which is the default for connecting, must not fail a
-			// script.
-			env.Setenv("ETCDCTL_DIAL_TIMEOUT", "30s")
-			env.Setenv("ETCDCTL_COMMAND_TIMEOUT", "60s")
+			patientClient(env)
 			return nil
 		},
 	})

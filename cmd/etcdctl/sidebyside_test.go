@@ -134,6 +134,7 @@ func startSide(t *testing.T, server, client string, flags ...string) *side {
 			t.Fatal(err)
 		}
 	}
+	harness.WriteProfile(t, s.dir)
 	s.client = "http://" + freeAddress(t)
 	proc, logged := harness.Launch(t, exec.Command(server, append([]string{
 		"--data-dir", filepath.Join(s.dir, "data"), "--log-level", "error", "--bcrypt-cost", "4",
@@ -178,7 +179,10 @@ func (s *side) run(line string) said {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.WaitDelay = time.Second // for programs that hold the output open
 	cmd.Dir = s.dir
-	cmd.Env = []string{"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=" + cmp.Or(s.api, "3"), "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client}
+	cmd.Env = []string{
+		"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=" + cmp.Or(s.api, "3"), "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client,
+		"ETCDCTL_DIAL_TIMEOUT=20s", "ETCDCTL_COMMAND_TIMEOUT=20s", // as patientClient
+	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // the exit code has the result

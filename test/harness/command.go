@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,11 +32,26 @@ type Command struct {
 }
 
 // environment is the usual environment of a client's command. A machine that stops for 2 s, which
-// is etcdctl's default for connecting, must not fail a test.
+// is etcdctl's default for connecting, must not fail a test; WriteProfile does the same for v2.
 func (s *Server) environment() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL(),
-		"ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s", "ETCDCTL_TIMEOUT=30s", "ETCDCTL_TOTAL_TIMEOUT=60s",
+		"ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s",
+	}
+}
+
+// WriteProfile writes a profile into a home directory that gives commands of our etcdctl, also
+// those of v2, as much time as environment does. Variables cannot do it for v2: Debian's etcdctl,
+// which runs in the same environment, warns of variables that it does not know.
+func WriteProfile(t testing.TB, home string) {
+	t.Helper()
+	dir := filepath.Join(home, ".config", "etcdctl")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const text = "current: patient\nprofiles:\n  patient:\n    command-timeout: 60s\n    dial-timeout: 30s\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -60,6 +60,7 @@ func startServer(t testing.TB, program string, secure *http.Client, flags []stri
 	}
 	s := &Server{t: t, dir: t.TempDir(), program: program, secure: secure, flags: flags, log: &Buffer{}}
 	t.Cleanup(s.cleanup)
+	WriteProfile(t, s.dir)
 	for try := 1; ; try++ {
 		s.client, s.peer = "127.0.0.1:"+FreePort(t), "127.0.0.1:"+FreePort(t)
 		err := s.start()
