@@ -40,6 +40,8 @@ CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 python3-idna patro
 TORTUREFLAGS ?=
 # The clusters of `make soak` live long, and keep their processes, so that leaks show.
 SOAKFLAGS := -sizes 3 -bout 20m -pause 80ms -only 'pause,pause leader,partition,cut off leader,delay,cut connections,move leader'
+# The cells of `make matrix`, REQUEST/CLIENT/CONNECTIONS as in the names of the tests; by default all.
+CELLS ?=
 # The size of the store of `make large`.
 MEGABYTES ?=
 # How long each fuzz target runs.
@@ -68,7 +70,7 @@ PEER := http://127.0.0.1:$(shell expr $(PORT) + 1)
 PORTFLAGS := $(if $(filter-out 2379,$(PORT)),--listen-client-urls $(CLIENT) --advertise-client-urls $(CLIENT) \
 	--listen-peer-urls $(PEER) --initial-advertise-peer-urls $(PEER) --initial-cluster default=$(PEER))
 
-.PHONY: help run cluster build console console-large install dist deb image imagecheck test behind race sim torture stress hostile matrix soak migrate damage large fuzz lint bench bench-large bench-many generate man deps
+.PHONY: help run cluster build console console-large install dist deb image imagecheck test behind race sim torture stress hostile matrix soak frames migrate damage large fuzz lint bench bench-large bench-many generate man deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -139,15 +141,20 @@ hostile: build ## run each attack of test/hostile and the matrix of slow readers
 	CAIRN_HOSTILE=full CAIRN_TEST_ETCD=$(BIN)/etcd go test -count 1 -timeout 3h -v ./test/hostile
 	$(MAKE) soak
 
-matrix: build ## run the full matrix of slow readers, and print one table; AGAINST=/usr/bin/etcd attacks another etcd
+matrix: build ## run the matrix of slow readers, some 12 minutes, and print one table; AGAINST=/usr/bin/etcd attacks another etcd, CELLS='watch/.*/5000' runs some
 	CAIRN_HOSTILE=matrix CAIRN_TEST_ETCD=$(or $(AGAINST),$(BIN)/etcd) $(if $(AGAINST),CAIRN_HOSTILE_FLAGS= CAIRN_TEST_ETCD_FLAGS=--enable-v2=true) \
-		go test -count 1 -timeout 20m -v -run TestSlowReaders ./test/hostile
+		go test -count 1 -timeout 20m -v -run 'TestSlowReaders/$(CELLS)' ./test/hostile
 
 soak: ## attack the peer ports, then the client ports, of clusters under load for MINUTES=n each (60), and check what clients saw
 	@mkdir -p $(BIN)/tools
 	go build -tags invariants -o $(BIN)/tools/ ./test/torture ./cmd/etcd
 	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),60) $(SOAKFLAGS) -attack peer $(TORTUREFLAGS)
 	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),60) $(SOAKFLAGS) -attack requests $(TORTUREFLAGS)
+
+frames: ## the same attacks, on both ports at a time, for MINUTES=n (60) together
+	@mkdir -p $(BIN)/tools
+	go build -tags invariants -o $(BIN)/tools/ ./test/torture ./cmd/etcd
+	$(BIN)/tools/torture -etcd $(BIN)/tools/etcd -minutes $(or $(MINUTES),60) $(SOAKFLAGS) -attack peer,requests $(TORTUREFLAGS)
 
 kube: ## build bin/etcdctl-kube, which `etcdctl -w kube` runs to show Kubernetes' objects as YAML
 	go -C test/k8s build -o $(BIN)/ ./etcdctl-kube

@@ -50,6 +50,13 @@ func size(small, large int) int {
 	return small
 }
 
+// foreign reports whether the member is another etcd, which has no limit of memory. Then attacks
+// report what they measure, and do not fail.
+func foreign() bool {
+	_, set := os.LookupEnv("CAIRN_HOSTILE_FLAGS")
+	return set
+}
+
 const (
 	memoryLimit = 1 << 30
 	storedKeys  = 200
@@ -167,15 +174,19 @@ func (x *target) attack(t *testing.T, do func(t *testing.T) (end func())) (m mea
 		"processors: member %.2f, attacker %.2f, for %v",
 		before>>20, m.peak>>20, after>>20, len(l.Took), m.p99.Round(time.Microsecond), m.rest.Round(time.Microsecond),
 		m.member, m.attacker, took.Round(time.Millisecond))
+	report := t.Errorf
+	if foreign() {
+		report = t.Logf
+	}
 	if l.Err != "" {
-		t.Errorf("the good client's request failed %s", l.Err)
+		report("the good client's request failed %s", l.Err)
 	}
 	if m.peak > memoryLimit {
-		t.Errorf("memory of %d MB, limit %d MB", m.peak>>20, memoryLimit>>20)
+		report("memory of %d MB, limit %d MB", m.peak>>20, memoryLimit>>20)
 	}
 	// A lower limit would measure the machine: a small run shares it with other tests.
 	if limit := max(3*m.rest, time.Duration(size(3000, 100))*time.Millisecond); m.p99 > limit && !matrix() {
-		t.Errorf("the good client's p99 is %v, want at most %v", m.p99, limit)
+		report("the good client's p99 is %v, want at most %v", m.p99, limit)
 	}
 	return m
 }
