@@ -3,8 +3,35 @@ package v2http
 import (
 	"bytes"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"testing"
+	"time"
 )
+
+// deadlineWriter counts the deadlines that are set.
+type deadlineWriter struct {
+	*httptest.ResponseRecorder
+	deadlines int
+}
+
+func (w *deadlineWriter) SetWriteDeadline(time.Time) error {
+	w.deadlines++
+	return nil
+}
+
+// The events of a stream are flushed one by one, and set no deadlines: the server sets one when a
+// write has to wait.
+func TestEventsSetNoDeadline(t *testing.T) {
+	w := &deadlineWriter{ResponseRecorder: httptest.NewRecorder()}
+	events := eventWriter{w: http.NewResponseController(w), to: w, stream: true}
+	if err := events.send([]byte("event")); err != nil || !w.Flushed || w.Body.String() != "event" {
+		t.Errorf("flushed %t, %q: %v", w.Flushed, w.Body, err)
+	}
+	if w.deadlines != 0 {
+		t.Errorf("%d deadlines were set", w.deadlines)
+	}
+}
 
 // A long string that is sent in parts has the text of one that is encoded at once, also when it is
 // not UTF-8 and characters of several bytes are where a part ends; and no part is long.
