@@ -70,7 +70,9 @@ func unreachable(err error) bool {
 	switch {
 	case err == nil:
 		return false
-	case errors.Is(err, io.EOF): // gRPC's error for a connection that ended before it sent the request
+	// gRPC's error for a connection that ended before it sent the request. A wrapped one is of the
+	// standard input.
+	case err == io.EOF: //nolint:errorlint // see above
 		return true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errUnhealthy),
 		errors.Is(err, rpctypes.ErrNoLeader), errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail),
