@@ -179,8 +179,8 @@ func (s *side) run(line string) said {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.WaitDelay = time.Second // for programs that hold the output open
 	cmd.Dir = s.dir
-	// Variables cannot set the time-outs: Debian's client refuses a variable beside its option. Ours
-	// has a profile.
+	// Variables cannot set the time-outs: Debian's client refuses a variable beside its option.
+	// Ours has a profile.
 	cmd.Env = []string{
 		"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "ETCDCTL_API=" + cmp.Or(s.api, "3"), "ETCDCTL_ENDPOINTS=" + s.client, "ENDPOINT=" + s.client,
 	}
