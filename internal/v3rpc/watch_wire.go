@@ -1,6 +1,8 @@
 package v3rpc
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"cairn/internal/http2"
@@ -85,15 +87,27 @@ func eventAlone(dst []byte, e *watch.Event) []byte { return appendEvent(dst, e, 
 // eventWithPrev appends an Event with prev_kv.
 func eventWithPrev(dst []byte, e *watch.Event) []byte { return appendEvent(dst, e, true) }
 
+// appendEvent appends an Event. Its length is known before it is encoded, so that a long value is
+// copied once: thousands of watches that read history each encode what they read.
 func appendEvent(dst []byte, e *watch.Event, prevKV bool) []byte {
-	inner := make([]byte, 0, eventSize(e, prevKV))
-	if e.Type == kv.EventDelete {
-		inner = append(inner, 1<<3, 1)
-	}
+	prevKV = prevKV && hasPrev(e)
 	// of a tombstone: key and mod revision
-	inner = appendKeyValue(inner, 2, e.Key, &e.Record, false)
-	if prevKV && hasPrev(e) {
-		inner = appendKeyValue(inner, 3, e.Key, &e.Prev, false)
+	kvBytes := sizeKeyValue(e.Key, e.Record.Value, &e.Record)
+	n := 1 + protowire.SizeBytes(kvBytes)
+	if e.Type == kv.EventDelete {
+		n += 2
 	}
-	return protowire.AppendBytes(append(dst, 11<<3|byte(protowire.BytesType)), inner)
+	if prevKV {
+		n += 1 + protowire.SizeBytes(sizeKeyValue(e.Key, e.Prev.Value, &e.Prev))
+	}
+	dst = slices.Grow(dst, 1+protowire.SizeBytes(n))
+	dst = protowire.AppendVarint(append(dst, 11<<3|byte(protowire.BytesType)), uint64(n))
+	if e.Type == kv.EventDelete {
+		dst = append(dst, 1<<3, 1)
+	}
+	dst = appendKeyValue(dst, 2, e.Key, &e.Record, false)
+	if prevKV {
+		dst = appendKeyValue(dst, 3, e.Key, &e.Prev, false)
+	}
+	return dst
 }

@@ -12,6 +12,7 @@ import (
 	"cairn/internal/kv"
 	"cairn/internal/mvcc"
 	"cairn/internal/v3op"
+	"cairn/internal/watch"
 )
 
 var (
@@ -182,6 +183,40 @@ func TestRunsOnReader(t *testing.T) {
 	} {
 		if got := RunsOnReader(c.method, c.request, c.alone); got != c.want {
 			t.Errorf("%s with a request of %d bytes, alone: %v: got %v, want %v", c.method, len(c.request), c.alone, got, c.want)
+		}
+	}
+}
+
+// TestEventIsCopiedOnce: the encoding of an event of a long value takes the memory of one copy, and
+// is what protobuf decodes.
+func TestEventIsCopiedOnce(t *testing.T) {
+	const value = 100_000
+	for _, of := range []kv.Event{
+		{Type: kv.EventPut, Key: []byte("k"), Record: kv.Record{Value: make([]byte, value), Version: 1, CreateRevision: 3, Mod: kv.Revision{Main: 3}}},
+		{
+			Type: kv.EventPut, Key: []byte("k"), Record: kv.Record{Value: []byte("v"), Version: 300, CreateRevision: 3, Mod: kv.Revision{Main: 1 << 40}, Lease: -1},
+			Prev: kv.Record{Value: make([]byte, value), Version: 299, CreateRevision: 3, Mod: kv.Revision{Main: 4}},
+		},
+		{Type: kv.EventDelete, Key: []byte("k"), Record: kv.Record{Deleted: true, Mod: kv.Revision{Main: 5}}, Prev: kv.Record{Value: make([]byte, value), Version: 1, CreateRevision: 4, Mod: kv.Revision{Main: 4}}},
+	} {
+		e := watch.Event{Event: of}
+		for _, prevKV := range []bool{false, true} {
+			encoded := appendEvent(nil, &e, prevKV)
+			if len(encoded) > value && cap(encoded) > value+value/4 {
+				t.Errorf("an event of %d bytes has a buffer of %d", len(encoded), cap(encoded))
+			}
+			if n := testing.AllocsPerRun(10, func() { appendEvent(nil, &e, prevKV) }); n > 1 {
+				t.Errorf("an event of %d bytes takes %v allocations, want 1", len(encoded), n)
+			}
+			var resp etcdserverpb.WatchResponse
+			if err := proto.Unmarshal(encoded, &resp); err != nil || len(resp.Events) != 1 {
+				t.Fatalf("%d events: %v", len(resp.Events), err)
+			}
+			got := resp.Events[0]
+			if string(got.Kv.Key) != "k" || len(got.Kv.Value) != len(e.Record.Value) || got.Kv.ModRevision != e.Record.Mod.Main || got.Kv.Lease != int64(e.Record.Lease) ||
+				(got.Type == mvccpb.Event_DELETE) != (e.Type == kv.EventDelete) || prevKV && len(got.PrevKv.GetValue()) != len(e.Prev.Value) || !prevKV && got.PrevKv != nil {
+				t.Errorf("prevKV %t: %.300v", prevKV, got)
+			}
 		}
 	}
 }
