@@ -21,7 +21,8 @@
 // gets no requests for Options.FailureWait unless all are in this state, and the search for members
 // is repeated soon. A request that certainly was not carried out (no connection, or a read) is sent
 // to the next member; a write whose connection broke after it was sent gets 502, since it may have
-// been carried out.
+// been carried out. A long poll that its member ends without an event is sent to the next member,
+// from the revision at which it began, and the client gets one response (poll.go).
 //
 // Invariants: only the first bodyHeldBytes of a request's body are held in memory; the rest, and
 // responses, are read as fast as the other side reads them; a long poll that waits holds no

@@ -3,6 +3,7 @@ package httpproxy
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,10 @@ type forwarded struct {
 	streams  bool // the response may take any time
 	upgrades bool
 
+	since  time.Time // when it arrived
+	begun  bool      // the client has the header of a poll that is continued
+	target string    // of the continued poll's request
+
 	tried int
 	last  error // of the previous attempt
 }
@@ -56,7 +61,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serveConfig(w, r)
 		return
 	}
-	f := &forwarded{p: p, w: w, r: r}
+	f := &forwarded{p: p, w: w, r: r, since: time.Now()}
 	if err := f.readBody(); err != nil {
 		refuse(w, http.StatusBadRequest, fmt.Errorf("read the request's body: %w", err))
 		return
@@ -134,6 +139,9 @@ func (f *forwarded) forward() {
 			return
 		}
 	}
+	if f.begun {
+		panic(http.ErrAbortHandler)
+	}
 	code := http.StatusBadGateway
 	if f.tried == 0 {
 		code = http.StatusServiceUnavailable
@@ -186,7 +194,7 @@ func (f *forwarded) broken(c *conn, err error, begun bool) (again bool) {
 // head returns the request's head, and the part of the body that is held.
 func (f *forwarded) head(whole bool) []byte {
 	r := f.r
-	target := r.RequestURI
+	target := cmp.Or(f.target, r.RequestURI)
 	if !strings.HasPrefix(target, "/") {
 		target = r.URL.RequestURI()
 	}

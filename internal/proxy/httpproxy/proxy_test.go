@@ -2,10 +2,14 @@ package httpproxy
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -81,4 +85,78 @@ func TestRequestThatWasNotExecuted(t *testing.T) {
 	for _, e := range p.members.all() {
 		t.Cleanup(e.idle.close)
 	}
+}
+
+// TestPollContinues: when a member ends a long poll without an event, or dies, another member gets
+// the poll, from the revision at which the first one began. The client gets one response.
+func TestPollContinues(t *testing.T) {
+	for _, c := range []struct{ name, target, want string }{
+		{"from now", "/v2/keys/a%20b?recursive=true&wait=true", "/v2/keys/a%20b?recursive=true&wait=true&waitIndex=8"},
+		{"from 0, which is now", "/v2/keys/k?wait=true&waitIndex=0", "/v2/keys/k?wait=true&waitIndex=8"},
+		{"from an index", "/v2/keys/k?wait=true&waitIndex=5", "/v2/keys/k?wait=true&waitIndex=5"},
+		{"a stream", "/v2/keys/k?wait=true&stream=true", ""},
+		{"no poll", "/v2/keys/k", ""},
+	} {
+		for _, dies := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, dies %v", c.name, dies), func(t *testing.T) {
+				got := make(chan string, 2)
+				var served atomic.Int64
+				member := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					got <- r.RequestURI
+					w.Header().Set("X-Etcd-Index", "7")
+					w.WriteHeader(http.StatusOK)
+					http.NewResponseController(w).Flush()
+					if served.Add(1) > 1 {
+						io.WriteString(w, "event")
+					} else if dies {
+						panic(http.ErrAbortHandler)
+					}
+				})
+				one, two := httptest.NewServer(member), httptest.NewServer(member)
+				defer one.Close()
+				defer two.Close()
+				p := New(Options{Find: func(context.Context) ([]string, error) { return []string{one.URL, two.URL}, nil }, FailureWait: time.Hour})
+				p.members.refresh(t.Context())
+				via := httptest.NewServer(p)
+				defer via.Close()
+				resp, err := http.Get(via.URL + c.target)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if first := <-got; first != c.target {
+					t.Errorf("the first member got %s, want %s", first, c.target)
+				}
+				if c.want == "" {
+					if string(body) != "" || (err != nil) != dies || served.Load() != 1 {
+						t.Errorf("got %q, %v, %d requests; want the end of the first member's response", body, err, served.Load())
+					}
+				} else if string(body) != "event" || err != nil || resp.Header.Get("X-Etcd-Index") != "7" {
+					t.Errorf("got %q, %v, %v", body, err, resp.Header)
+				} else if second := <-got; second != c.want {
+					t.Errorf("the second member got %s, want %s", second, c.want)
+				}
+				for _, e := range p.members.all() {
+					e.idle.close()
+				}
+			})
+		}
+	}
+}
+
+// TestPollTimeout: when a member ends a poll after its time, the client gets that end.
+func TestPollTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &forwarded{r: httptest.NewRequest(http.MethodGet, "/v2/keys/k?wait=true&waitIndex=5", http.NoBody), since: time.Now()}
+		ended := &http.Response{StatusCode: http.StatusOK, ContentLength: -1}
+		time.Sleep(pollTimeout - time.Nanosecond)
+		if !f.continuePoll(ended) {
+			t.Error("before its time: not continued")
+		}
+		time.Sleep(time.Nanosecond)
+		if f.continuePoll(ended) {
+			t.Error("after its time: continued")
+		}
+	})
 }

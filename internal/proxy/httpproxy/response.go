@@ -30,6 +30,36 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 		f.last = fmt.Errorf("%s was removed from its cluster", c.e.url)
 		return true
 	}
+	if f.begun && resp.StatusCode != http.StatusOK {
+		c.Close()
+		panic(http.ErrAbortHandler) // the client has another status already
+	}
+	if !f.begun {
+		f.sendHeader(resp)
+	}
+	copied, err := f.copyBody(resp)
+	if err != nil || excluded || resp.Close || f.rest != nil || from.Buffered() > 0 {
+		c.Close()
+	} else {
+		c.e.idle.put(c)
+	}
+	if !copied && f.continuePoll(resp) {
+		f.last = fmt.Errorf("%s has ended a poll without an event", c.e.url)
+		if err != nil {
+			f.last = err
+			f.p.members.fail(c.e, err)
+		}
+		return true
+	}
+	if err != nil {
+		// The client must not treat the part that it has as the whole response.
+		panic(http.ErrAbortHandler)
+	}
+	return false
+}
+
+// sendHeader forwards the status and the header of a response.
+func (f *forwarded) sendHeader(resp *http.Response) {
 	header := f.w.Header()
 	for name, values := range resp.Header {
 		if !hopByHop[name] {
@@ -40,17 +70,6 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 		header["Content-Length"] = resp.Header["Content-Length"]
 	}
 	f.w.WriteHeader(resp.StatusCode)
-	err = f.copyBody(resp)
-	if err != nil || excluded || resp.Close || f.rest != nil || from.Buffered() > 0 {
-		c.Close()
-	} else {
-		c.e.idle.put(c)
-	}
-	if err != nil {
-		// The client must not treat the part that it has as the whole response.
-		panic(http.ErrAbortHandler)
-	}
-	return false
 }
 
 // notExecuted is the header field of a response to a request that has certainly not been executed,
@@ -81,37 +100,39 @@ func readResponse(from *bufio.Reader, r *http.Request) (*http.Response, error) {
 	}
 }
 
-// copyBody forwards the body; one of unknown length as it arrives.
-func (f *forwarded) copyBody(resp *http.Response) error {
+// copyBody forwards the body; one of unknown length as it arrives. It reports whether the client
+// has got any of it.
+func (f *forwarded) copyBody(resp *http.Response) (copied bool, err error) {
 	if resp.ContentLength == 0 {
-		return nil
+		return false, nil
 	}
 	defer resp.Body.Close()
-	buffer := copyBuffers.Get().(*[copyBytes]byte)
-	defer copyBuffers.Put(buffer)
 	flusher := http.NewResponseController(f.w)
 	if resp.ContentLength < 0 {
 		if err := flusher.Flush(); err != nil {
-			return err
+			return false, err
 		}
 	}
+	buffer := copyBuffers.Get().(*[copyBytes]byte)
+	defer copyBuffers.Put(buffer)
 	for {
 		n, err := resp.Body.Read(buffer[:])
 		if n > 0 {
+			copied = true
 			if _, err := f.w.Write(buffer[:n]); err != nil {
-				return err
+				return true, err
 			}
 			if resp.ContentLength < 0 {
 				if err := flusher.Flush(); err != nil {
-					return err
+					return true, err
 				}
 			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			return copied, nil
 		case err != nil:
-			return err
+			return copied, err
 		}
 	}
 }
