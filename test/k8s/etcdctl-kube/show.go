@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
@@ -18,7 +20,8 @@ var (
 	encryptedMagic = []byte("k8s:enc:")
 )
 
-// show returns a value as YAML.
+// show returns a value as YAML, without the managedFields of its metadata, as kubectl shows it:
+// they are longer than the rest of most objects, and differ between all versions of one.
 func show(value []byte) []byte {
 	switch {
 	case bytes.HasPrefix(value, encryptedMagic):
@@ -27,13 +30,35 @@ func show(value []byte) []byte {
 		return ofKubernetes(value)
 	}
 	// Custom resources are stored as JSON.
-	if text, err := yaml.JSONToYAML(value); err == nil && bytes.HasPrefix(bytes.TrimSpace(value), []byte("{")) {
+	if text, ok := custom(value); ok {
 		return text
 	}
 	if utf8.Valid(value) {
 		return fmt.Appendf(nil, "# not of Kubernetes\n%s\n", value)
 	}
 	return comment(value, "not of Kubernetes")
+}
+
+// custom returns a custom resource as YAML. Values that are not objects of JSON are none.
+func custom(value []byte) (text []byte, ok bool) {
+	if !bytes.HasPrefix(bytes.TrimSpace(value), []byte("{")) {
+		return nil, false
+	}
+	var object map[string]any
+	in := json.NewDecoder(bytes.NewReader(value))
+	in.UseNumber() // keeps the digits of large integers
+	if err := in.Decode(&object); err != nil {
+		return nil, false
+	}
+	if metadata, ok := object["metadata"].(map[string]any); ok {
+		delete(metadata, "managedFields")
+	}
+	value, err := json.Marshal(object)
+	if err != nil {
+		return nil, false
+	}
+	text, err = yaml.JSONToYAML(value)
+	return text, err == nil
 }
 
 // encrypted describes a value that the API server has encrypted: k8s:enc:PROVIDER:VERSION:KEY:…
@@ -60,6 +85,9 @@ func ofKubernetes(value []byte) []byte {
 		return comment(value, "protobuf of Kubernetes that cannot be decoded: "+err.Error())
 	}
 	object.GetObjectKind().SetGroupVersionKind(*kind)
+	if metadata, err := meta.Accessor(object); err == nil {
+		metadata.SetManagedFields(nil)
+	}
 	text, err := yaml.Marshal(object)
 	if err != nil {
 		return comment(value, fmt.Sprintf("kind %q: %v", kind.Kind, err))

@@ -66,6 +66,22 @@ func TestShow(t *testing.T) {
 	}
 }
 
+// TestShowWithoutManagedFields: large integers of a custom resource keep their digits.
+func TestShowWithoutManagedFields(t *testing.T) {
+	fields := []metav1.ManagedFieldsEntry{{Manager: "kubectl", Operation: "Apply"}}
+	for _, c := range []struct {
+		value []byte
+		want  string
+	}{
+		{stored(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "conf", ManagedFields: fields}}), "  name: conf\n"},
+		{[]byte(`{"kind":"Widget","metadata":{"managedFields":[{"manager":"kubectl"}],"name":"w"},"spec":{"size":9007199254740993}}`), "  size: 9007199254740993\n"},
+	} {
+		if got := string(show(c.value)); !strings.Contains(got, c.want) || strings.Contains(got, "anagedFields") {
+			t.Errorf("show(%.40q) = %q, want %q in it and no managedFields", c.value, got, c.want)
+		}
+	}
+}
+
 func TestServe(t *testing.T) {
 	var in, out bytes.Buffer
 	for _, value := range [][]byte{pod(t), nil, []byte("plain")} {

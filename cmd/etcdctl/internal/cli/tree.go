@@ -35,9 +35,6 @@ func (n *node) in(d Dialect) bool {
 	return !n.group() && n.forms[d] != nil
 }
 
-// suggestDistance is the largest Levenshtein distance between an unknown command and a suggestion.
-const suggestDistance = 2
-
 // App is the program: the tree of the commands of both dialects, and the streams that they use.
 type App struct {
 	In       io.Reader
@@ -77,8 +74,12 @@ func New(d Dialects) *App {
 		}
 	})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage("%v\nRun 'etcdctl help%s' for a list of options. Write -- before an argument that begins with a dash.",
-			err, strings.TrimPrefix(c.CommandPath(), "etcdctl"))
+		hint := ""
+		if near := nearFlag(c, err); near != "" {
+			hint = fmt.Sprintf("Did you mean '--%s'? ", near)
+		}
+		return usage("%v\n%sRun 'etcdctl help%s' for a list of options. Write -- before an argument that begins with a dash.",
+			err, hint, strings.TrimPrefix(c.CommandPath(), "etcdctl"))
 	})
 	return a
 }
@@ -104,7 +105,6 @@ func (a *App) build(n *node) {
 	n.cobra = &cobra.Command{Use: cmp.Or(name, "etcdctl"), Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
 		return a.run(n, args)
 	}}
-	n.cobra.SuggestionsMinimumDistance = suggestDistance
 	n.cobra.ValidArgsFunction = a.completer(n)
 	n.cobra.Flags().SortFlags = false
 	a.addFlags(n.cobra.Flags(), n.forms)
@@ -267,8 +267,8 @@ func APIVersion(d Dialect) string {
 func (a *App) unknown(n *node, api Dialect, name string) error {
 	path := strings.TrimSpace("etcdctl " + n.path)
 	hint := fmt.Sprintf("Run '%s --help' for a list of commands.", path)
-	if near := n.cobra.SuggestionsFor(name); len(near) > 0 {
-		hint = fmt.Sprintf("Did you mean '%s %s'? %s", path, near[0], hint)
+	if near := n.nearCommand(name); near != "" {
+		hint = fmt.Sprintf("Did you mean '%s %s'? %s", path, near, hint)
 	}
 	if api == V3 {
 		return usage("unknown command %q for %q\n%s", name, path, hint)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -93,6 +94,9 @@ func (v *kubeView) yaml(value []byte) ([]byte, error) {
 	return text, nil
 }
 
+// valueSize is the end of what etcdctl-kube says of a value that it cannot decode.
+var valueSize = regexp.MustCompile(`, \d+ bytes$`)
+
 // kind returns what a value is, in a few words: "Pod v1", or what is said of a value that cannot be
 // decoded.
 func (v *kubeView) kind(value []byte) (string, error) {
@@ -111,7 +115,7 @@ func (v *kubeView) kind(value []byte) (string, error) {
 		} else if after, ok := strings.CutPrefix(line, "kind: "); ok {
 			kind = after
 		} else if after, ok := strings.CutPrefix(line, "# "); ok && kind == "" && version == "" {
-			return after, nil
+			return valueSize.ReplaceAllString(after, ""), nil
 		}
 	}
 	return strings.TrimSpace(kind + " " + version), nil
