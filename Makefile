@@ -162,7 +162,7 @@ kube: ## build bin/etcdctl-kube, which `etcdctl -w kube` runs to show Kubernetes
 migrate: build ## move a running etcd of Debian into cairn under load, with 20 kills of the program that migrates
 	CAIRN_MIGRATE=full CAIRN_TEST_ETCD=$(BIN)/etcd CAIRN_TEST_ETCDCTL=$(BIN)/etcdctl CAIRN_TEST_ETCDUTL=$(BIN)/etcdutl go test -count 1 -timeout 30m -v ./test/migrate
 
-damage: ## change and cut snapshots, etcd's logs and sstables at 1,000 random places: each must be refused
+damage: ## change and cut snapshots, etcd's logs and the files of a member at random places, 1,000 or 100 in each: refused, or harmless
 	CAIRN_DAMAGED_PLACES=1000 go test -count 1 -timeout 30m -v -run 'TestDamagedFiles|TestImportRefusesDamage|TestImportRefusesADamagedLog|TestDamagedDataDir' ./internal/backup
 
 large: build ## import, verify, save, restore and export a store of MEGABYTES=n (5000); each command must take less than 300 MiB

@@ -28,7 +28,10 @@ type Content struct {
 
 // OpenContent opens a snapshot file or a data directory. It works on a copy, which takes the space
 // of the state in the directory for temporary files until Close.
-func OpenContent(path string) (*Content, error) {
+func OpenContent(path string) (*Content, error) { return openContent(path, nil) }
+
+// openContent is OpenContent, which calls verify for the stores of a data directory (openCopy).
+func openContent(path string, verify func(dir, linked string) error) (*Content, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -41,7 +44,7 @@ func OpenContent(path string) (*Content, error) {
 		if id == nil {
 			return nil, fmt.Errorf("data directory %s: it was never used by a member: name a data directory or a snapshot file", path)
 		}
-		s, err := openCopy(path, os.TempDir())
+		s, err := openCopy(path, os.TempDir(), verify)
 		if err != nil {
 			return nil, err
 		}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -48,7 +50,10 @@ func openStopped(logDir, stateDir string) (s *stopped, err error) {
 		return s, err
 	}
 	if s.log, err = raftlog.Open(s.logStore, s.machine.AppliedIndex(), s.machine.ConfState()); err != nil {
-		return s, err
+		if end := s.logStore.JournalEnd(); end != "" {
+			err = fmt.Errorf("%w: the journal %s", err, end)
+		}
+		return s, fmt.Errorf("log store %s: %w", logDir, err)
 	}
 	return s, s.applyLog()
 }
@@ -119,7 +124,7 @@ func FromDir(ctx context.Context, source string, t Target) (err error) {
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	t.Identity.Name = id.Name
-	s, err := openCopy(source, filepath.Dir(filepath.Clean(t.Dir)))
+	s, err := openCopy(source, filepath.Dir(filepath.Clean(t.Dir)), nil)
 	if inUse := new(datadir.InUseError); errors.As(err, &inUse) {
 		return t.fromRunning(ctx, source)
 	}
@@ -135,10 +140,11 @@ func FromDir(ctx context.Context, source string, t Target) (err error) {
 	return t.createFrom(stream)
 }
 
-// openCopy opens a copy of the state of a stopped member, with its log applied. The copy is made in
-// a directory below beside; close removes it. The member's directory is not changed, and is locked
-// meanwhile.
-func openCopy(source, beside string) (s *stopped, err error) {
+// openCopy opens a copy of the stores of a stopped member, with its log applied. The copy is made
+// in a directory below beside; close removes it. The member's directory is not changed, and is
+// locked meanwhile. verify, unless it is nil, gets the directories of the stores and of their
+// copies first.
+func openCopy(source, beside string, verify func(dir, linked string) error) (s *stopped, err error) {
 	dir, err := datadir.Open(source)
 	if err != nil {
 		return nil, err
@@ -148,20 +154,48 @@ func openCopy(source, beside string) (s *stopped, err error) {
 		return nil, errors.Join(err, dir.Close())
 	}
 	release := func() error { return errors.Join(os.RemoveAll(scratch), dir.Close()) }
-	if err := copyState(dir.StateDir(), scratch); err != nil {
-		return nil, errors.Join(fmt.Errorf("data directory %s: copy its state: %w", source, err), release())
+	fail := func(err error) (*stopped, error) {
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", source, &copyError{err, scratch, dir.MemberDir()}), release())
 	}
-	if s, err = openStopped(dir.LogDir(), scratch); err != nil {
-		return nil, errors.Join(fmt.Errorf("data directory %s: %w", source, err), release())
+	logDir, stateDir := filepath.Join(scratch, "log"), filepath.Join(scratch, "state")
+	for _, c := range [][2]string{{dir.LogDir(), logDir}, {dir.StateDir(), stateDir}} {
+		if err := copyStore(c[0], c[1]); err != nil {
+			return fail(fmt.Errorf("copy its stores: %w", err))
+		}
+		if verify == nil {
+			continue
+		}
+		if err := verify(c[0], c[1]); err != nil {
+			return fail(err)
+		}
+	}
+	if s, err = openStopped(logDir, stateDir); err != nil {
+		return fail(err)
 	}
 	s.release = release
 	return s, nil
 }
 
-// copyState copies a state store that no process has open. Its sstables and blob files never
-// change, so they are hard-linked where possible.
-func copyState(from, to string) error {
+// copyError is an error about a copy of a file, whose text has the path of the file itself.
+type copyError struct {
+	err        error
+	copy, file string // the directories
+}
+
+func (e *copyError) Error() string { return strings.ReplaceAll(e.err.Error(), e.copy, e.file) }
+func (e *copyError) Unwrap() error { return e.err }
+
+// copyStore copies a store that no process has open. Its sstables and blob files never change, and
+// the files of a journal only while the process runs that made them, so they are hard-linked where
+// possible.
+func copyStore(from, to string) error {
 	entries, err := os.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s does not exist: restore a backup, or replace the member (etcdctl member replace)", storage.ErrMissing, from)
+	}
+	if err == nil {
+		err = os.Mkdir(to, 0o700)
+	}
 	if err != nil {
 		return err
 	}
@@ -171,7 +205,7 @@ func copyState(from, to string) error {
 			continue
 		}
 		switch filepath.Ext(e.Name()) {
-		case ".sst", ".blob":
+		case ".sst", ".blob", ".journal":
 			if os.Link(source, target) == nil {
 				continue
 			}

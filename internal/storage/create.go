@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"time"
@@ -32,11 +34,16 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 	if err != nil {
 		return nil, err
 	}
+	if !creating {
+		if err := verifyManifest(po.FS, dir); err != nil {
+			return nil, err
+		}
+	}
 	options := completed(po)
 	po.ErrorIfNotExists = !creating
 	db, err := openDB(dir, po)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(optionsError(po.FS, dir), err)
 	}
 	if creating {
 		if err := finishCreation(po.FS, dir); err != nil {
@@ -49,6 +56,30 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 		db: db, log: po.Logger.(quiet).log, options: options, disk: disk, size: &disk.size,
 		readers: readers{drained: make(chan struct{}, 1)}, views: make(map[*View]struct{}),
 	}, nil
+}
+
+// optionsError returns an error if pebble's file of options in a store's directory, which pebble
+// writes and reads but this package does not need, cannot be read.
+func optionsError(on FS, dir string) error {
+	found, err := pebble.Peek(dir, on)
+	if err != nil || found.OptionsFilename == "" {
+		return nil //nolint:nilerr // the error of the open counts
+	}
+	f, err := on.Open(found.OptionsFilename)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(f)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		o := &pebble.Options{FS: on}
+		o.EnsureDefaults()
+		err = o.CheckCompatibility(dir, string(text))
+	}
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s is damaged, and is not needed: remove it: %w", found.OptionsFilename, err)
 }
 
 // failedOpenMax is the maximum time that an open may take to return an error after the disk has

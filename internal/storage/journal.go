@@ -29,6 +29,7 @@ type journal struct {
 	dir     string
 	size    int64               // of a file, unless one record takes more
 	onWrite func(time.Duration) // may be nil
+	end     string              // JournalEnd
 
 	written atomic.Uint64 // bytes written since the journal was opened
 

@@ -39,13 +39,28 @@ func openJournal(s *Store, dir string, size int64) (*journal, error) {
 	if err := s.Flush(); err != nil {
 		return nil, fmt.Errorf("flush: %w", err)
 	}
+	// The next file exists before the others are removed: a store without one has lost it.
 	for _, f := range files {
 		j.number = f.number
+	}
+	if err := j.start(); err != nil {
+		return nil, err
+	}
+	for _, f := range files {
 		if err := j.fs.Remove(f.path); err != nil {
-			return nil, err
+			return nil, errors.Join(err, j.file.Close())
 		}
 	}
-	return j, j.start()
+	return j, nil
+}
+
+// JournalEnd returns where the records of a log store's journal ended when the store was opened, as
+// "FILE ends at byte N", or "" if it had no files.
+func (s *Store) JournalEnd() string {
+	if s.journal == nil {
+		return ""
+	}
+	return s.journal.end
 }
 
 // journaled returns the number of the store's last commit.
@@ -126,6 +141,7 @@ func (j *journal) replay(s *Store, files []journalFile) error {
 		if beyond(end) {
 			return fmt.Errorf("%s: %w: no record at byte %d", f.path, ErrDamagedLog, end)
 		}
+		j.end = fmt.Sprintf("%s ends at byte %d", f.path, end)
 		before = f.path
 	}
 	return nil
