@@ -126,7 +126,7 @@ func TestDamagedDataDir(t *testing.T) {
 				t.Fatalf("%s, %s: left are %s", file, what, strings.Join(left, ", "))
 			}
 		}
-		places := damagedPlaces(written+1, 4)
+		places := damagedPlaces(written+1, 2)
 		for _, at := range places[:min(len(places), 100)] {
 			if at < len(whole) {
 				changed := bytes.Clone(whole)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 func (a *App) completionCommand() *cobra.Command {
 	plain := false // without descriptions
 	shells := map[string]func(*cobra.Command) error{
-		"bash": func(root *cobra.Command) error { return root.GenBashCompletionV2(a.Out, !plain) },
+		"bash": func(root *cobra.Command) error { return bashCompletion(root, a.Out, !plain) },
 		"zsh": func(root *cobra.Command) error {
 			if plain {
 				return root.GenZshCompletionNoDesc(a.Out)
@@ -28,7 +29,7 @@ func (a *App) completionCommand() *cobra.Command {
 			return root.GenPowerShellCompletionWithDesc(a.Out)
 		},
 	}
-	const want = "want bash, zsh, fish or powershell, as in: source <(etcdctl completion bash); bash needs the package bash-completion"
+	const want = "want bash, zsh, fish or powershell, as in: source <(etcdctl completion bash)"
 	c := &cobra.Command{
 		Use: "completion", ValidArgs: []string{"bash", "zsh", "fish", "powershell"}, Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -59,7 +60,6 @@ Options:
   --no-descriptions      complete without descriptions
 
 The script completes commands, options and, if a cluster is reachable, keys, members, users, roles and profiles.
-The script for bash needs the package bash-completion.
 
 Example:
   $ source <(etcdctl completion bash)                                  # for this shell
@@ -99,6 +99,33 @@ func (a *App) completer(n *node) func(*cobra.Command, []string, string) ([]strin
 			return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 		}
 		return nil, cobra.ShellCompDirectiveDefault
+	}
+}
+
+// completeGlobals completes the values of global options.
+func (a *App) completeGlobals(root *cobra.Command) {
+	words := map[string]func() []string{
+		"profile": func() []string {
+			path, err := profilesPath(a.Getenv)
+			if err != nil {
+				return nil
+			}
+			all, err := ReadProfiles(path)
+			if err != nil {
+				return nil
+			}
+			return slices.Sorted(maps.Keys(all.Profiles))
+		},
+		"write-out": func() []string { return []string{"fields", "json", "kube", "protobuf", "simple", "table"} },
+	}
+	for name, list := range words {
+		err := root.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+			found := slices.DeleteFunc(list(), func(word string) bool { return !strings.HasPrefix(word, typed) })
+			return found, cobra.ShellCompDirectiveNoFileComp
+		})
+		if err != nil {
+			panic(err) // no such option
+		}
 	}
 }
 

@@ -66,6 +66,7 @@ func New(d Dialects) *App {
 	root.CompletionOptions.DisableDefaultCmd = true
 	a.addGlobals(root.PersistentFlags())
 	a.allFlags = append(a.allFlags, root.PersistentFlags())
+	a.completeGlobals(root)
 	root.AddCommand(a.completionCommand(), a.optionsCommand())
 	root.SetHelpCommand(a.helpCommand())
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
