@@ -8,8 +8,8 @@ import (
 
 // bashWords defines, unless the package bash-completion has done so, the function that cobra's
 // script uses of that package. It sets cur, prev, words and cword from the command line up to the
-// cursor. Bash splits words at the characters of COMP_WORDBREAKS, such as ":" and "="; words without
-// white space between them are one.
+// cursor. Bash splits words at the characters of COMP_WORDBREAKS, such as ":" and "="; words
+// without white space between them are one.
 const bashWords = `
 if ! declare -F _get_comp_words_by_ref >/dev/null 2>&1; then
 _get_comp_words_by_ref()
