@@ -20,6 +20,11 @@ import (
 const (
 	fetchTimeout     = time.Second
 	fetchTimeoutJoin = 10 * time.Second
+	// additionPatience is how long a member that joins asks again for the list of members, while
+	// the list has fewer members than the flags: the member that responds may not have applied the
+	// addition yet.
+	additionPatience = 5 * time.Second
+	additionInterval = 100 * time.Millisecond
 )
 
 // bootstrapMember creates the member in the data directory: first its stores, then its identity.
@@ -117,13 +122,22 @@ func join(ctx context.Context, cfg *config.Config, named []config.Founder, dial 
 	id := datadir.Identity{Name: cfg.Name, Created: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeoutJoin)
 	defer cancel()
-	clusterID, members, err := peer.FetchCluster(ctx, otherURLs(cfg, named), dial)
-	if err != nil {
-		return id, nil, fmt.Errorf("--initial-cluster: request the members of the cluster: %w", err)
+	for began := time.Now(); ; {
+		clusterID, members, err := peer.FetchCluster(ctx, otherURLs(cfg, named), dial)
+		if err != nil {
+			return id, nil, fmt.Errorf("--initial-cluster: request the members of the cluster: %w", err)
+		}
+		id.ClusterID = clusterID
+		id.MemberID, err = assign(ctx, cfg, named, members)
+		if len(members) >= len(named) || time.Since(began) > additionPatience {
+			return id, members, err
+		}
+		select {
+		case <-time.After(additionInterval):
+		case <-ctx.Done():
+			return id, members, err
+		}
 	}
-	id.ClusterID = clusterID
-	id.MemberID, err = assign(ctx, cfg, named, members)
-	return id, members, err
 }
 
 // assign compares the members in the flags with those of the cluster, and returns this member's ID.

@@ -256,12 +256,17 @@ func (m *Member) AwaitHealthy(ctx context.Context) error {
 		if !m.Running() {
 			return errors.New("it does not run")
 		}
-		status, body, err := m.Get(ctx, "/health")
-		if err == nil && (status != http.StatusOK || !bytes.Contains(body, []byte(`"true"`))) {
-			err = fmt.Errorf("status %d: %s", status, body)
-		}
-		return err
+		return m.health(ctx)
 	})
+}
+
+// health returns an error unless the member's /health reports healthy.
+func (m *Member) health(ctx context.Context) error {
+	status, body, err := m.Get(ctx, "/health")
+	if err == nil && (status != http.StatusOK || !bytes.Contains(body, []byte(`"true"`))) {
+		err = fmt.Errorf("status %d: %s", status, body)
+	}
+	return err
 }
 
 // Get sends an HTTP GET to the member's client port.

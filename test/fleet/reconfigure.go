@@ -102,7 +102,22 @@ func (f *Fleet) add(ctx context.Context, m *Member, learner bool) error {
 	if learner {
 		return nil // it serves no linearizable reads, so it is not healthy
 	}
-	return m.AwaitHealthy(ctx)
+	return m.awaitStart(ctx)
+}
+
+// awaitStart waits until a member that was started is healthy. It returns an error with the
+// member's log when its process has ended.
+func (m *Member) awaitStart(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	return until(ctx, m.Name+" to be healthy", func() error {
+		if !m.Running() {
+			err := fmt.Errorf("it has ended; its log:\n%s", m.Log())
+			cancel(err)
+			return err
+		}
+		return m.health(ctx)
+	})
 }
 
 // find reports whether the cluster has a member already, as after an addition whose response was
