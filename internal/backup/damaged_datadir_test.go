@@ -108,6 +108,10 @@ func TestDamagedDataDir(t *testing.T) {
 		whole, err := os.ReadFile(file)
 		must(t, err)
 		written := len(bytes.TrimRight(whole, "\x00"))
+		if filepath.Ext(file) == ".journal" {
+			// A changed last record is torn. The marker of the file is in the head of each record.
+			written = bytes.LastIndex(whole, whole[16:24]) - 9
+		}
 		refusedPlaces, harmlessPlaces := 0, 0
 		try := func(what string, damage func() error) {
 			must(t, damage())
