@@ -14,6 +14,7 @@ import (
 
 	"cairn/internal/datadir"
 	"cairn/internal/machine"
+	"cairn/internal/membership"
 	"cairn/internal/raftlog"
 	"cairn/internal/snapshot"
 	"cairn/internal/storage"
@@ -47,7 +48,7 @@ func openStopped(logDir, stateDir string) (s *stopped, err error) {
 		return s, err
 	}
 	if s.machine, err = machine.Open(s.state); err != nil {
-		return s, err
+		return s, fmt.Errorf("state store %s: %w", stateDir, err)
 	}
 	if s.log, err = raftlog.Open(s.logStore, s.machine.AppliedIndex(), s.machine.ConfState()); err != nil {
 		if end := s.logStore.JournalEnd(); end != "" {
@@ -173,7 +174,22 @@ func openCopy(source, beside string, verify func(dir, linked string) error) (s *
 		return fail(err)
 	}
 	s.release = release
+	if verify != nil {
+		if err := s.verifyID(dir.Identity().MemberID); err != nil {
+			return nil, errors.Join(fmt.Errorf("data directory %s: %w", source, err), s.close())
+		}
+	}
 	return s, nil
+}
+
+// verifyID reports a member ID in the file FORMAT, which has no checksum, that the state lacks.
+func (s *stopped) verifyID(id uint64) error {
+	members := s.machine.Members()
+	if _, known := membership.Find(members, id); known || len(members) == 0 || s.machine.Removed(id) {
+		return nil
+	}
+	return fmt.Errorf("member/FORMAT: line 3: member-id %016x is not a member of the cluster: the line is damaged, "+
+		"or the member was stopped before it received its addition: restore a backup, or replace the member (etcdctl member replace)", id)
 }
 
 // copyError is an error about a copy of a file, whose text has the path of the file itself.

@@ -71,19 +71,37 @@ const (
 	manifestBlock = 32 << 10
 )
 
-// recordFollows reports whether a record begins behind an offset. Each record is synced before the
-// next one is written.
+// recordFollows reports whether a record begins behind an offset, from which the manifest can be
+// read to its end. Each record is synced before the next one is written. That nothing but records
+// follows distinguishes it from bytes of a key in a torn record: a client chooses the keys.
 func recordFollows(b []byte, end int) bool {
 	for at := end; at+chunkHead <= len(b); at++ {
-		length, kind := int(binary.LittleEndian.Uint16(b[at+4:])), b[at+6]
-		room := min(len(b), (at/manifestBlock+1)*manifestBlock) - at - chunkHead
-		if kind != chunkFull && kind != chunkFirst || length > room || length == 0 {
-			continue
-		}
-		sum := crc32.Checksum(b[at+6:at+chunkHead+length], castagnoli)
-		if (sum>>15|sum<<17)+0xa282ead8 == binary.LittleEndian.Uint32(b[at:]) {
+		kind := b[at+6]
+		if (kind == chunkFull || kind == chunkFirst) && chunksToEnd(b, at) {
 			return true
 		}
 	}
 	return false
+}
+
+// chunksToEnd reports whether chunks, all with the right checksums, fill a manifest from an offset
+// to its end.
+func chunksToEnd(b []byte, at int) bool {
+	for at < len(b) {
+		left := min(len(b), (at/manifestBlock+1)*manifestBlock) - at // of the block
+		if left < chunkHead {
+			at += left // too short for a chunk: it is filled with zeros
+			continue
+		}
+		size := chunkHead + int(binary.LittleEndian.Uint16(b[at+4:]))
+		if size == chunkHead || size > left {
+			return false
+		}
+		sum := crc32.Checksum(b[at+6:at+size], castagnoli)
+		if (sum>>15|sum<<17)+0xa282ead8 != binary.LittleEndian.Uint32(b[at:]) {
+			return false
+		}
+		at += size
+	}
+	return true
 }
