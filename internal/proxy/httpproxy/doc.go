@@ -25,8 +25,8 @@
 // from the revision at which it began, and the client gets one response (poll.go).
 //
 // Invariants: only the first bodyHeldBytes of a request's body are held in memory; the rest, and
-// responses, are read as fast as the other side reads them; a long poll that waits holds no
-// buffers.
+// responses, are read as fast as the other side reads them; a long poll that waits holds one buffer
+// of copyBytes.
 //
 // Concurrency: a Proxy may serve any number of connections. directory.mu guards the list of
 // members, pool.mu the idle connections of one.
