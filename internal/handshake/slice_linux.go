@@ -13,8 +13,8 @@ import (
 // of at most 100 ms.
 const turnSlice = 20e6
 
-// The numbers of the system calls sched_setattr(2) and sched_getattr(2), which package syscall
-// lacks; 0 where they are not known.
+// The numbers of the system calls sched_setattr(2) and sched_getattr(2); 0 where they are not
+// known. Package syscall lacks them, and layer 0 imports nothing but the standard library.
 var (
 	sysSetAttr = map[string]uintptr{"amd64": 314, "arm64": 274}[runtime.GOARCH]
 	sysGetAttr = map[string]uintptr{"amd64": 315, "arm64": 275}[runtime.GOARCH]
