@@ -29,9 +29,16 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[fakesKey{}] = map[string]*fake{}
 			patientClient(env)
-			return nil
+			return setTab(env)
 		},
 	})
+}
+
+// setTab sets TAB to the script that prints what a TAB completes.
+func setTab(env *testscript.Env) error {
+	path, err := filepath.Abs(filepath.Join("testdata", "tab.sh"))
+	env.Setenv("TAB", path)
+	return err
 }
 
 // patientClient sets time-outs with which a machine that stops for 2 s, the default for a

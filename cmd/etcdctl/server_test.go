@@ -27,7 +27,7 @@ func TestServerScripts(t *testing.T) {
 			env.Setenv("ETCDCTL_API", "3")
 			env.Setenv("HOME", env.WorkDir)
 			patientClient(env)
-			return nil
+			return setTab(env)
 		},
 	})
 }
