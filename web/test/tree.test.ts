@@ -72,6 +72,23 @@ test('a prefix that is closed while it is loaded adds no rows', async () => {
   assert.equal(tree.length, 2)
 })
 
+test('who needs a page that is being loaded waits for it', async () => {
+  const store = new Store(['a/1', 'b'])
+  const tree = new Tree('', { load: store.load(10), changed: () => {} })
+  const seen = tree.loadRow(tree.at(0)!) // as the list does for rows in sight
+  await tree.start()
+  assert.ok(tree.root.complete)
+  await seen
+  const opened = tree.expand(tree.at(0)!)
+  const found = await tree.reveal(tree.root, 'b')
+  assert.equal(found?.item.key, 'b')
+  await tree.loadRows(0, 5)
+  assert.equal(tree.length, 3)
+  assert.equal(keyAt(tree, 1), 'a/1')
+  await opened
+  assert.equal(store.loads, 2)
+})
+
 test('any place of many keys is loaded with one request, and few rows are kept', async () => {
   const keys = flat(200_000)
   let loads = 0

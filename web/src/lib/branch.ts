@@ -27,7 +27,8 @@ export interface Gap {
   /** -1 when they were not counted. */
   keys: number
   rows: number
-  loading: boolean
+  /** Ends when the page that is being loaded is there, or cannot be loaded; null when none is. */
+  loading: Promise<void> | null
   error: unknown
 }
 
@@ -91,7 +92,7 @@ export class Branch {
 
 const mergeable = (s: Segment): s is Gap => s.kind === 'gap' && !s.loading && s.keys >= 0
 
-export const newGap = (from: Bytes, to: Bytes, keys: number, rows: number): Gap => ({ kind: 'gap', from, to, keys, rows, loading: false, error: null })
+export const newGap = (from: Bytes, to: Bytes, keys: number, rows: number): Gap => ({ kind: 'gap', from, to, keys, rows, loading: null, error: null })
 
 /** The gap of a branch of which nothing is loaded. */
 export const wholeGap = (): Gap => newGap('', '', -1, 1)

@@ -115,7 +115,7 @@ export class Tree {
   /** Loads rows until all from first to last are there, or cannot be loaded. */
   async loadRows(first: number, last: number): Promise<void> {
     for (;;) {
-      const rows = this.missing(first, last).filter((r) => r.kind === 'more' && !r.gap.error && !r.gap.loading)
+      const rows = this.missing(first, last).filter((r) => r.kind === 'more' && !r.gap.error)
       if (rows.length === 0) return
       await this.loadRow(rows[0])
     }
@@ -124,8 +124,12 @@ export class Tree {
   /** Loads the page with a key of a branch, and returns its row, or that of the next key. */
   async reveal(branch: Branch, key: Bytes): Promise<(Row & { kind: 'item' }) | undefined> {
     const holds = (s: { from: Bytes; to: Bytes }) => s.from <= key && (s.to === '' || key < s.to)
-    const gap = branch.segments.find(holds)
-    if (gap?.kind === 'gap' && !gap.loading) await this.#load(branch, gap, { at: key }, -1)
+    let gap = branch.segments.find(holds)
+    if (gap?.kind === 'gap' && gap.loading) {
+      await gap.loading // of another page, perhaps
+      gap = branch.segments.find(holds)
+    }
+    if (gap?.kind === 'gap') await this.#load(branch, gap, { at: key }, -1)
     for (const page of branch.segments) {
       if (page.kind === 'gap') continue
       const index = page.items.findIndex((item) => item.key >= key)
@@ -135,11 +139,13 @@ export class Tree {
     return undefined
   }
 
-  /** Loads a page of a gap. before is the number of rows of the gap in front of the page; -1 stands
+  /** Loads a page of a gap, or waits for the page that is being loaded. before is the number of rows of the gap in front of the page; -1 stands
    * for the number that the skipped keys probably have. */
-  async #load(branch: Branch, gap: Gap, start: { skip?: number; at?: Bytes }, before: number): Promise<void> {
-    if (gap.loading) return
-    gap.loading = true
+  #load(branch: Branch, gap: Gap, start: { skip?: number; at?: Bytes }, before: number): Promise<void> {
+    return (gap.loading ??= this.#loadPage(branch, gap, start, before))
+  }
+
+  async #loadPage(branch: Branch, gap: Gap, start: { skip?: number; at?: Bytes }, before: number): Promise<void> {
     gap.error = null
     try {
       const { from } = gap
@@ -156,7 +162,7 @@ export class Tree {
     } catch (e) {
       gap.error = e
     }
-    gap.loading = false
+    gap.loading = null
     this.#drop()
     this.#o.changed()
   }

@@ -52,7 +52,8 @@ export class Browser {
   #turn = 0
   /** Counts the prefixes that were opened and closed: a load that does not have them is repeated. */
   #toggles = 0
-  #started: Promise<void> = Promise.resolve()
+  /** The first load of the tree; null before. */
+  #started: Promise<void> | null = null
 
   readonly length = computed(() => {
     void this.changes.value
@@ -113,6 +114,13 @@ export class Browser {
     else void this.tree.expand(row)
   }
 
+  /** Loads the tree if it has never been loaded, or could not be. */
+  begin(): void {
+    const { started, segments } = this.tree.root
+    const failed = !started && segments.some((s) => s.kind === 'gap' && s.error)
+    if (this.#started === null || failed) void this.start()
+  }
+
   start(): Promise<void> {
     this.reset()
     this.moveTo(0)
@@ -162,7 +170,7 @@ export class Browser {
 
   /** Loads the rows in sight, and those near them. */
   see(first: number, last: number): void {
-    if (this.found.peek()) return
+    if (this.found.peek() || this.#started === null) return
     this.tree.view = { first, last }
     const near = Math.ceil((last - first) / 2)
     for (const row of this.tree.missing(first - near, last + near)) {

@@ -25,9 +25,7 @@ interface ListProps {
 export function KeyList({ browser, id, onOpen, selectable }: ListProps) {
   const { length, cursor } = browser
   void browser.changes.value
-  useEffect(() => {
-    if (!browser.tree.root.started) void browser.start()
-  }, [browser])
+  useEffect(() => browser.begin(), [browser])
   const head = (
     <div class="list-head key-row" role="row">
       <span role="columnheader" class="unseen">
