@@ -145,6 +145,40 @@ func TestPollContinues(t *testing.T) {
 	}
 }
 
+// brokenClient is the connection of a client that has disconnected, which its request's context does
+// not report yet.
+type brokenClient struct{ *httptest.ResponseRecorder }
+
+func (brokenClient) FlushError() error { return io.ErrClosedPipe }
+
+// TestPollOfBrokenClient: a poll whose client has disconnected does not go on, and is no failure of
+// the member.
+func TestPollOfBrokenClient(t *testing.T) {
+	var served atomic.Int64
+	member := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		served.Add(1)
+		w.Header().Set("X-Etcd-Index", "7")
+		w.WriteHeader(http.StatusOK)
+		http.NewResponseController(w).Flush()
+	}))
+	defer member.Close()
+	p := New(Options{Find: func(context.Context) ([]string, error) { return []string{member.URL}, nil }, FailureWait: time.Hour})
+	p.members.refresh(t.Context())
+	func() {
+		defer func() { _ = recover() }() // http.ErrAbortHandler
+		p.ServeHTTP(brokenClient{httptest.NewRecorder()}, httptest.NewRequest(http.MethodGet, "/v2/keys/k?wait=true", http.NoBody))
+	}()
+	if n := served.Load(); n != 1 {
+		t.Errorf("%d requests were sent, want 1", n)
+	}
+	for _, e := range p.members.all() {
+		if e.failedUntil.Load() != 0 {
+			t.Errorf("%s counts as failed", e.url)
+		}
+		e.idle.close()
+	}
+}
+
 // TestPollTimeout: when a member ends a poll after its time, the client gets that end.
 func TestPollTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -37,13 +37,13 @@ func (f *forwarded) respondFrom(c *conn, from *bufio.Reader) (again bool) {
 	if !f.begun {
 		f.sendHeader(resp)
 	}
-	copied, err := f.copyBody(resp)
+	empty, err := f.copyBody(resp)
 	if err != nil || excluded || resp.Close || f.rest != nil || from.Buffered() > 0 {
 		c.Close()
 	} else {
 		c.e.idle.put(c)
 	}
-	if !copied && f.continuePoll(resp) {
+	if empty && f.continuePoll(resp) {
 		f.last = fmt.Errorf("%s has ended a poll without an event", c.e.url)
 		if err != nil {
 			f.last = err
@@ -100,11 +100,11 @@ func readResponse(from *bufio.Reader, r *http.Request) (*http.Response, error) {
 	}
 }
 
-// copyBody forwards the body; one of unknown length as it arrives. It reports whether the client
-// has got any of it.
-func (f *forwarded) copyBody(resp *http.Response) (copied bool, err error) {
+// copyBody forwards the body; one of unknown length as it arrives. It reports whether the member
+// ended it, or broke it off, before any of it arrived.
+func (f *forwarded) copyBody(resp *http.Response) (empty bool, err error) {
 	if resp.ContentLength == 0 {
-		return false, nil
+		return true, nil
 	}
 	defer resp.Body.Close()
 	flusher := http.NewResponseController(f.w)
@@ -115,24 +115,25 @@ func (f *forwarded) copyBody(resp *http.Response) (copied bool, err error) {
 	}
 	buffer := copyBuffers.Get().(*[copyBytes]byte)
 	defer copyBuffers.Put(buffer)
+	empty = true
 	for {
 		n, err := resp.Body.Read(buffer[:])
 		if n > 0 {
-			copied = true
+			empty = false
 			if _, err := f.w.Write(buffer[:n]); err != nil {
-				return true, err
+				return false, err
 			}
 			if resp.ContentLength < 0 {
 				if err := flusher.Flush(); err != nil {
-					return true, err
+					return false, err
 				}
 			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return copied, nil
+			return empty, nil
 		case err != nil:
-			return copied, err
+			return empty, err
 		}
 	}
 }
