@@ -94,6 +94,13 @@ type parts struct {
 	failed error // the client has disconnected
 }
 
+func partsTo(w http.ResponseWriter) *parts {
+	return &parts{send: func(text []byte) error {
+		_, err := w.Write(text)
+		return err
+	}}
+}
+
 // part is given the text so far, and returns what is left of it.
 func (p *parts) part(text []byte) []byte {
 	if len(text) < longPartBytes && p.failed == nil {
@@ -116,10 +123,7 @@ func (h *Handler) respondLong(w http.ResponseWriter, status int, v2Index int64, 
 	h.setIndexes(head, v2Index)
 	head["Content-Type"] = jsonType
 	w.WriteHeader(status)
-	body := parts{send: func(text []byte) error {
-		_, err := w.Write(text)
-		return err
-	}}
+	body := partsTo(w)
 	e.part = body.part
 	body.rest(e.append(make([]byte, 0, longPartBytes+4<<10), h.wallAt(at)))
 }

@@ -74,10 +74,7 @@ func shortened(text string) string {
 // writeJSONList writes a success with one list, in parts. none is the list without elements.
 func writeJSONList[T any](w http.ResponseWriter, name, none string, elements iter.Seq[T]) error {
 	w.Header()["Content-Type"] = jsonType
-	body := parts{send: func(text []byte) error {
-		_, err := w.Write(text)
-		return err
-	}}
+	body := partsTo(w)
 	text := fmt.Appendf(nil, "{%q:", name)
 	n := 0
 	for e := range elements {
