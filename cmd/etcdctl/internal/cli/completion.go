@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -105,17 +104,7 @@ func (a *App) completer(n *node) func(*cobra.Command, []string, string) ([]strin
 // completeGlobals completes the values of global options.
 func (a *App) completeGlobals(root *cobra.Command) {
 	words := map[string]func() []string{
-		"profile": func() []string {
-			path, err := profilesPath(a.Getenv)
-			if err != nil {
-				return nil
-			}
-			all, err := ReadProfiles(path)
-			if err != nil {
-				return nil
-			}
-			return slices.Sorted(maps.Keys(all.Profiles))
-		},
+		"profile":   func() []string { return profileNames(a.Getenv) },
 		"write-out": func() []string { return []string{"fields", "json", "kube", "protobuf", "simple", "table"} },
 	}
 	for name, list := range words {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
@@ -53,6 +52,22 @@ func profilesPath(getenv func(string) string) (string, error) {
 		dir = filepath.Join(home, ".config")
 	}
 	return filepath.Join(dir, "etcdctl", "config.yaml"), nil
+}
+
+// ProfileNames returns the names of the profiles, sorted, to complete one. It returns none if the
+// file cannot be read.
+func (s *Session) ProfileNames() []string { return profileNames(s.Getenv) }
+
+func profileNames(getenv func(string) string) []string {
+	path, err := profilesPath(getenv)
+	if err != nil {
+		return nil
+	}
+	all, err := ReadProfiles(path)
+	if err != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(all.Profiles))
 }
 
 // ReadProfiles reads the file of profiles; a missing file has none.
@@ -127,7 +142,7 @@ func (a *App) applyProfile(flags *pflag.FlagSet, d Dialect) error {
 		if option == "" || flags.Lookup(option) == nil || flags.Changed(option) {
 			continue
 		}
-		if named == "" && a.Getenv("ETCDCTL_"+strings.ToUpper(strings.ReplaceAll(option, "-", "_"))) != "" {
+		if named == "" && a.Getenv(Variable(option)) != "" {
 			continue
 		}
 		if err := flags.Set(option, text); err != nil {

@@ -21,7 +21,7 @@ var profileCommands = []cli.Command{
 	{
 		Path: "profile use", Args: "<name>", Short: "use a profile by default", Beyond: true,
 		Long:    "Environment variables and options take precedence over the default profile. `profile use -` uses none.",
-		Example: "$ etcdctl profile use prod\nusing profile prod", Run: profileUse, Complete: profileNames,
+		Example: "$ etcdctl profile use prod\nusing profile prod", Run: profileUse, Complete: (*cli.Session).ProfileNames,
 	},
 	{
 		Path: "profile list", Short: "list the profiles", Beyond: true,
@@ -29,11 +29,11 @@ var profileCommands = []cli.Command{
 	},
 	{
 		Path: "profile show", Args: "<name>", Short: "print the options of a profile", Beyond: true,
-		Example: "$ etcdctl profile show prod\ncacert: certs/ca.crt\nendpoints: https://10.0.0.1:2379", Run: profileShow, Complete: profileNames,
+		Example: "$ etcdctl profile show prod\ncacert: certs/ca.crt\nendpoints: https://10.0.0.1:2379", Run: profileShow, Complete: (*cli.Session).ProfileNames,
 	},
 	{
 		Path: "profile delete", Args: "<name>", Short: "delete a profile", Beyond: true,
-		Example: "$ etcdctl profile delete prod\ndeleted profile prod", Run: profileDelete, Complete: profileNames,
+		Example: "$ etcdctl profile delete prod\ndeleted profile prod", Run: profileDelete, Complete: (*cli.Session).ProfileNames,
 	},
 }
 
@@ -154,17 +154,4 @@ func profileDelete(s *cli.Session) error {
 		fmt.Fprintf(s.Out, "deleted profile %s\n", name)
 		return nil
 	})
-}
-
-// profileNames completes the name of a profile.
-func profileNames(s *cli.Session) []string {
-	path, err := s.ProfilesPath()
-	if err != nil {
-		return nil
-	}
-	all, err := cli.ReadProfiles(path)
-	if err != nil {
-		return nil
-	}
-	return slices.Sorted(maps.Keys(all.Profiles))
 }

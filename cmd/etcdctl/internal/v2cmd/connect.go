@@ -109,20 +109,11 @@ func limited(s *cli.Session) (context.Context, context.CancelFunc) {
 // call.
 func timeoutsFromEnvironment(s *cli.Session) error {
 	for _, name := range []string{"timeout", "total-timeout"} {
-		text := option(s, name)
-		if text == "" || s.Flags.Changed(name) {
-			continue
-		}
-		if err := s.Flags.Set(name, text); err != nil {
-			return plain("%s=%s: %v", variable(name), text, err)
+		if err := s.FromEnvironment(name); err != nil {
+			return plain("%v", err)
 		}
 	}
 	return nil
-}
-
-// variable returns the environment variable of an option: ETCDCTL_CA_FILE for ca-file.
-func variable(option string) string {
-	return "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
 }
 
 // option returns the value of an option or, if it is not given, of its environment variable.
@@ -130,7 +121,7 @@ func option(s *cli.Session, name string) string {
 	if text := s.Flags.Lookup(name).Value.String(); s.Flags.Changed(name) && text != "" {
 		return text
 	}
-	return s.Getenv(variable(name))
+	return s.Getenv(cli.Variable(name))
 }
 
 // endpointsOf returns the endpoints. The newest of the three names of the option takes precedence;

@@ -29,13 +29,8 @@ func environment(s *cli.Session) error {
 	}
 	var fault error
 	globals.VisitAll(func(f *pflag.Flag) {
-		variable := "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		text := s.Getenv(variable)
-		if text == "" || s.Flags.Changed(f.Name) {
-			return
-		}
-		if err := s.Flags.Set(f.Name, text); err != nil && fault == nil {
-			fault = failf(exitArgs, "%s=%s: %w", variable, text, err)
+		if err := s.FromEnvironment(f.Name); err != nil && fault == nil {
+			fault = fail(exitArgs, err)
 		}
 	})
 	return fault
