@@ -189,7 +189,7 @@ func (s *stopped) verifyID(id uint64) error {
 		return nil
 	}
 	return fmt.Errorf("member/FORMAT: line 3: member-id %016x is not a member of the cluster: the line is damaged, "+
-		"or the member was stopped before it received its addition: restore a backup, or replace the member (etcdctl member replace)", id)
+		"or the member was stopped before it received its addition: %s", id, storage.Advice)
 }
 
 // copyError is an error about a copy of a file, whose text has the path of the file itself.
@@ -207,7 +207,7 @@ func (e *copyError) Unwrap() error { return e.err }
 func copyStore(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s does not exist: restore a backup, or replace the member (etcdctl member replace)", storage.ErrMissing, from)
+		return fmt.Errorf("%w: %s does not exist: %s", storage.ErrMissing, from, storage.Advice)
 	}
 	if err == nil {
 		err = os.Mkdir(to, 0o700)

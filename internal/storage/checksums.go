@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,7 +54,9 @@ func Verify(dir, linked string) error {
 		if err := damaged[name]; err != nil {
 			return err
 		}
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+		if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: does not exist, but is listed: %s", filepath.Join(dir, name), Advice)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -118,7 +121,7 @@ func verifyFile(path string) error {
 	if place := blockPlace.FindStringSubmatch(text); place != nil {
 		at = "the block at offset " + place[1]
 	}
-	return fmt.Errorf("%s: %s is damaged: %s", path, at, text)
+	return fmt.Errorf("%s: %s is damaged: %s: %s", path, at, text, Advice)
 }
 
 // verifyTable reads every block of an sstable, and closes it.

@@ -18,6 +18,9 @@ import (
 // directory with this file has no data that any caller relies on, whatever other files it has.
 const creatingName = "CREATING"
 
+// Advice is the way out when files of a member are damaged or missing.
+const Advice = "restore a backup, or replace the member (etcdctl member replace)"
+
 // ErrMissing is wrapped by the error about a store that should exist and does not: its directory is
 // missing, or it has files but no manifest.
 var ErrMissing = errors.New("store is missing")
@@ -43,7 +46,7 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 	po.ErrorIfNotExists = !creating
 	db, err := openDB(dir, po)
 	if err != nil {
-		return nil, cmp.Or(optionsError(po.FS, dir), err)
+		return nil, cmp.Or(optionsError(po.FS, dir), withAdvice(err))
 	}
 	if creating {
 		if err := finishCreation(po.FS, dir); err != nil {
@@ -56,6 +59,14 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 		db: db, log: po.Logger.(quiet).log, options: options, disk: disk, size: &disk.size,
 		readers: readers{drained: make(chan struct{}, 1)}, views: make(map[*View]struct{}),
 	}, nil
+}
+
+// withAdvice adds the way out to an error of pebble about damaged or missing files.
+func withAdvice(err error) error {
+	if pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s", err, Advice)
+	}
+	return err
 }
 
 // optionsError returns an error if pebble's file of options in a store's directory, which pebble
@@ -140,12 +151,12 @@ func startCreation(on FS, dir string, mustExist bool) (creating bool, err error)
 	}
 	switch {
 	case marked && mustExist, len(left) == 0 && mustExist:
-		return false, fmt.Errorf("%w: restore a backup, or replace the member (etcdctl member replace)", ErrMissing)
+		return false, fmt.Errorf("%w: %s", ErrMissing, Advice)
 	case marked:
 	case manifest:
 		return false, nil
 	case len(left) > 0:
-		return false, fmt.Errorf("%w: the directory has %s but no manifest: restore a backup, or replace the member (etcdctl member replace)", ErrMissing, left[0])
+		return false, fmt.Errorf("%w: the directory has %s but no manifest: %s", ErrMissing, left[0], Advice)
 	}
 	if err := makeDurableDir(on, dir); err != nil {
 		return false, err

@@ -15,7 +15,7 @@ import (
 
 // ErrDamagedManifest reports that pebble's list of a store's files has changed since it was
 // written.
-var ErrDamagedManifest = errors.New("the list of the store's files is damaged: restore a backup, or replace the member (etcdctl member replace)")
+var ErrDamagedManifest = errors.New("the list of the store's files is damaged: " + Advice)
 
 // verifyManifest reports damage to pebble's list of files in a store's directory. Pebble itself
 // takes the first record that it cannot read for the end of the list, torn by a crash, and removes
