@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -41,13 +42,10 @@ func setTab(env *testscript.Env) error {
 	return err
 }
 
-// patientClient sets time-outs with which a machine that stops for 2 s, the default for a
-// connection and for one response, fails no script.
+// patientClient sets etcdctl's time-outs.
 func patientClient(env *testscript.Env) {
-	for _, name := range []string{"DIAL_TIMEOUT", "TIMEOUT"} {
-		env.Setenv("ETCDCTL_"+name, "30s")
-	}
-	for _, name := range []string{"COMMAND_TIMEOUT", "TOTAL_TIMEOUT"} {
-		env.Setenv("ETCDCTL_"+name, "60s")
+	for _, variable := range harness.OurPatience {
+		name, value, _ := strings.Cut(variable, "=")
+		env.Setenv(name, value)
 	}
 }

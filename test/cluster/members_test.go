@@ -22,11 +22,10 @@ func (c *cluster) etcdctl(members []*fleet.Member, env, line string) (stdout, st
 	for _, m := range members {
 		urls = append(urls, m.ClientURL())
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, harness.Etcdctl(c.t), strings.Fields(line)...)
-	cmd.Env = append(os.Environ(), "ETCDCTL_ENDPOINTS="+strings.Join(urls, ","),
-		"ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=30s", "ETCDCTL_TIMEOUT=30s", "ETCDCTL_TOTAL_TIMEOUT=30s")
+	cmd.Env = append(append(os.Environ(), harness.OurPatience...), "ETCDCTL_ENDPOINTS="+strings.Join(urls, ","))
 	cmd.Env = append(cmd.Env, strings.Fields(env)...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -137,7 +137,7 @@ func newShell(t *testing.T) *shell {
 	s.environment = "export ETCDCTL_ENDPOINTS=" + client + " ETCD_LISTEN_CLIENT_URLS=" + client + " ETCD_ADVERTISE_CLIENT_URLS=" + client +
 		" ETCD_LISTEN_PEER_URLS=" + peer + " ETCD_INITIAL_ADVERTISE_PEER_URLS=" + peer + " ETCD_INITIAL_CLUSTER=default=" + peer +
 		// A machine that stops for 2 s fails no command, of either dialect.
-		" ETCDCTL_DIAL_TIMEOUT=30s ETCDCTL_COMMAND_TIMEOUT=60s ETCDCTL_TIMEOUT=30s ETCDCTL_TOTAL_TIMEOUT=60s"
+		" " + strings.Join(harness.OurPatience, " ")
 	// A separate process group, so that processes left by a guide can be killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()

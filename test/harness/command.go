@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,18 +32,23 @@ type Command struct {
 	Limit time.Duration // how long it may take; 0 means commandMax
 }
 
-// environment is the usual environment of a client's command. A machine that stops for 2 s, which
-// is etcdctl's default for connecting, must not fail a test; WriteProfile does the same for v2.
+// Patience are variables with which a machine that stops for 2 s, etcdctl's default for connecting,
+// fails no command of etcdctl, ours or Debian's, in v3.
+var Patience = []string{"ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s"}
+
+// OurPatience are those for our etcdctl in either dialect. Debian's warns of variables that it does
+// not know.
+var OurPatience = append(slices.Clone(Patience), "ETCDCTL_TIMEOUT=30s", "ETCDCTL_TOTAL_TIMEOUT=60s")
+
+// environment is the usual environment of a client's command. For v2 WriteProfile has time-outs.
 func (s *Server) environment() []string {
-	return []string{
+	return append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8", "TZ=UTC", "ETCDCTL_ENDPOINTS=" + s.URL(),
-		"ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s",
-	}
+	}, Patience...)
 }
 
-// WriteProfile writes a profile into a home directory that gives commands of our etcdctl, also
-// those of v2, as much time as environment does. Variables cannot do it for v2: Debian's etcdctl,
-// which runs in the same environment, warns of variables that it does not know.
+// WriteProfile writes a profile into a home directory that has the time-outs of OurPatience, for
+// commands of our etcdctl that run in the same environment as Debian's.
 func WriteProfile(t testing.TB, home string) {
 	t.Helper()
 	dir := filepath.Join(home, ".config", "etcdctl")

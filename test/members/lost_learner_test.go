@@ -81,7 +81,7 @@ func TestUnhealthyCluster(t *testing.T) {
 // control runs etcdctl with the first member and returns what it prints.
 func (c *cluster) control(args ...string) string {
 	cmd := exec.CommandContext(c.ctx, harness.Etcdctl(c.t), args...)
-	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s", "ETCDCTL_ENDPOINTS="+c.all[0].client)
+	cmd.Env = append(append(os.Environ(), harness.Patience...), "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS="+c.all[0].client)
 	text, _ := cmd.CombinedOutput() // the exit status is not tested
 	return string(text)
 }

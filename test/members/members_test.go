@@ -241,7 +241,7 @@ func TestTokensOnEveryMember(t *testing.T) {
 func (c *cluster) replace(args ...string) (*process.Process, *harness.Buffer) {
 	c.t.Helper()
 	cmd := exec.Command(harness.Etcdctl(c.t), append([]string{"member", "replace"}, args...)...)
-	cmd.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s", "ETCDCTL_USER=root:rp", "ETCDCTL_ENDPOINTS="+c.all[0].client+","+c.all[1].client)
+	cmd.Env = append(append(os.Environ(), harness.Patience...), "ETCDCTL_API=3", "ETCDCTL_USER=root:rp", "ETCDCTL_ENDPOINTS="+c.all[0].client+","+c.all[1].client)
 	return harness.Launch(c.t, cmd)
 }
 

@@ -66,7 +66,7 @@ func TestCluster(t *testing.T) {
 	}
 	typed := strings.Join(exports, "\n") + "\netcdctl put k v && etcdctl member list && etcdctl endpoint certs"
 	terminal := exec.Command("bash", "-euc", typed)
-	terminal.Env = append(os.Environ(), "ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s")
+	terminal.Env = append(os.Environ(), harness.Patience...)
 	out, err := terminal.CombinedOutput()
 	if err != nil || strings.Count(string(out), ", started, n") != 3 || strings.Count(string(out), ", ok\n") != 3 {
 		t.Errorf("%s: %v\n%s", typed, err, out)

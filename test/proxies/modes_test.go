@@ -43,8 +43,8 @@ func TestLeasingMode(t *testing.T) {
 	for range reads {
 		read(one, "1")
 	}
-	// the proxies' own work may read, too, but not as often
-	if n := metric(t, f.Members()[0].ClientURL()+"/metrics", ranges) - before; n >= reads {
+	// the proxies' own work may read, too, but not nearly as often
+	if n := metric(t, f.Members()[0].ClientURL()+"/metrics", ranges) - before; n >= reads/10 {
 		t.Errorf("%d reads of an owned key cost the member %v reads", reads, n)
 	}
 	for i := 2; i < 6; i++ {

@@ -31,7 +31,7 @@ func TestOtherClients(t *testing.T) {
 			harness.Needs(t, words[0], "etcd-client")
 		}
 		cmd := exec.Command(words[0], words[1:]...)
-		cmd.Env = append(os.Environ(), "ETCDCTL_DIAL_TIMEOUT=30s", "ETCDCTL_COMMAND_TIMEOUT=60s", "no_proxy=*", line.env)
+		cmd.Env = append(append(os.Environ(), harness.Patience...), "no_proxy=*", line.env)
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), line.want) {
 			t.Errorf("%s %s: %v\n%s", line.env, line.line, err, out)
 		}
