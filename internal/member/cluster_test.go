@@ -125,6 +125,15 @@ func pause(m *Member) {
 	m.turning.lastTick.Store(int64(m.now() - 2*m.electionTimeout()))
 }
 
+// wantOnePutSince makes a put, and checks that one other was executed since a revision, and once.
+func wantOnePutSince(t *testing.T, m *Member, before int64) {
+	t.Helper()
+	mustPut(t, m, "other", "v")
+	if got := m.Keys().Head().Revision; got != before+2 {
+		t.Errorf("revision %d after two puts, want %d", got, before+2)
+	}
+}
+
 // TestRequestsAfterLeaderPaused: a leader that continues after a pause drops forwarded requests.
 // Those whose clients still wait succeed, long before their timeout.
 func TestRequestsAfterLeaderPaused(t *testing.T) {
@@ -143,10 +152,7 @@ func TestRequestsAfterLeaderPaused(t *testing.T) {
 		if c.leader() == leader {
 			t.Error("the request was not dropped: the test shows nothing")
 		}
-		mustPut(t, follower, "other", "v")
-		if got := follower.Keys().Head().Revision; got != before+2 {
-			t.Errorf("revision %d after two puts, want %d", got, before+2)
-		}
+		wantOnePutSince(t, follower, before)
 	})
 }
 

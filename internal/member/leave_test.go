@@ -42,10 +42,7 @@ func TestLateProposal(t *testing.T) {
 		if err := <-result; err != nil {
 			t.Errorf("the request: %v", err)
 		}
-		mustPut(t, follower, "other", "v")
-		if got := follower.Keys().Head().Revision; got != before+2 {
-			t.Errorf("revision %d after two puts, want %d", got, before+2)
-		}
+		wantOnePutSince(t, follower, before)
 	})
 }
 

@@ -72,9 +72,28 @@ test('a prefix that is closed while it is loaded adds no rows', async () => {
   assert.equal(tree.length, 2)
 })
 
+/** Pages of a store that arrive later. */
+function later(store: Store, limit: number) {
+  const load = store.load(limit)
+  return async (prefix: string, start: Start) => {
+    await new Promise((resolve) => setTimeout(resolve))
+    return load(prefix, start)
+  }
+}
+
+test('a key is found while another page of its gap is loaded', async () => {
+  const store = new Store(flat(2000))
+  const tree = new Tree('', { load: later(store, pageSize), changed: () => {} })
+  const first = tree.loadRow(tree.at(0)!)
+  const found = await tree.reveal(tree.root, flat(2000)[1500])
+  assert.equal(found?.item.key, flat(2000)[1500])
+  await first
+  assert.equal(store.loads, 2)
+})
+
 test('who needs a page that is being loaded waits for it', async () => {
   const store = new Store(['a/1', 'b'])
-  const tree = new Tree('', { load: store.load(10), changed: () => {} })
+  const tree = new Tree('', { load: later(store, 10), changed: () => {} })
   const seen = tree.loadRow(tree.at(0)!) // as the list does for rows in sight
   await tree.start()
   assert.ok(tree.root.complete)
