@@ -210,8 +210,8 @@ func TestStreamsEndWithoutLeader(t *testing.T) {
 		c.must(m.Start())
 	}
 	c.put(client, "/x", "again")
-	// A put that times out is repeated, and may have been executed: each is an event, from the first
-	// on.
+	// A put that times out is repeated, and may have been executed: each is an event, from the
+	// first on.
 	r := <-patient
 	if len(r.Events) == 0 {
 		t.Errorf("the waiting watch received %+v", r)

@@ -145,8 +145,8 @@ func TestPollContinues(t *testing.T) {
 	}
 }
 
-// brokenClient is the connection of a client that has disconnected, which its request's context does
-// not report yet.
+// brokenClient is the connection of a client that has disconnected, which the context of its
+// request does not report yet.
 type brokenClient struct{ *httptest.ResponseRecorder }
 
 func (brokenClient) FlushError() error { return io.ErrClosedPipe }
