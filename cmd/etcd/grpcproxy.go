@@ -30,6 +30,7 @@ import (
 	"cairn/internal/listen"
 	"cairn/internal/logging"
 	"cairn/internal/portmux"
+	"cairn/internal/proxy/clusterwatch"
 	"cairn/internal/proxy/grpcproxy"
 )
 
@@ -91,7 +92,7 @@ func (o *grpcProxyOptions) flags() *pflag.FlagSet {
 	f.StringVar(&o.upstream.key, "key", "", "key `FILE` of --cert")
 	f.StringVar(&o.upstream.ca, "cacert", "", "`FILE` with the CA certificates that verify members")
 	f.BoolVar(&o.upstream.skipVerify, "insecure-skip-tls-verify", false, "do not verify the certificates of members (for tests only)")
-	f.DurationVar(&o.keepaliveTime, "dial-keepalive-time", 0, "interval between pings to a member; 0 disables them")
+	f.DurationVar(&o.keepaliveTime, "dial-keepalive-time", 0, "interval between pings to a member, 10s or more; 0 disables them")
 	f.DurationVar(&o.keepaliveFor, "dial-keepalive-timeout", 20*time.Second, "time to wait for the response to such a ping")
 	f.BoolVar(&o.permitWithoutStream, "permit-without-stream", false, "send pings to members also when there are no calls")
 	f.IntVar(&o.sendBytesMax, "max-send-bytes", 1.5*1024*1024, "maximum size in `BYTES` of a request to members")
@@ -184,6 +185,10 @@ func (o *grpcProxyOptions) check() (err error) {
 	return nil
 }
 
+// keepaliveTimeMin is the minimum of --dial-keepalive-time, as in grpc-go: members close the
+// connections of clients that ping more than once in 5 s.
+const keepaliveTimeMin = 10 * time.Second
+
 // serve serves until ctx ends, and returns nil then.
 func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	own := logging.For(log, "grpc-proxy")
@@ -196,14 +201,18 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	if files != nil {
 		tlsOf = func(host string) *tls.Config { return files.Dial(host) }
 	}
-	calls := grpcclient.New(grpcclient.Options{
+	options := grpcclient.Options{
 		Endpoints: client.Endpoints, TLS: tlsOf, Streams: client.ActiveConnection(),
 		MaxSendBytes: o.sendBytesMax + grpcOverheadBytes, MaxRecvBytes: o.recvBytesMax,
-		IsSafe:  grpcproxy.IsSafe,
-		Confirm: func(ctx context.Context, c *grpcclient.Client) error { return grpcproxy.Confirm(ctx, c) },
-
-		KeepaliveTime: o.keepaliveTime, KeepaliveTimeout: o.keepaliveFor,
-	})
+		KeepaliveTimeout: o.keepaliveFor, KeepaliveWithoutCalls: o.permitWithoutStream,
+	}
+	if o.keepaliveTime > 0 {
+		options.KeepaliveTime = max(o.keepaliveTime, keepaliveTimeMin)
+	}
+	watches := grpcclient.New(options) // on connections of their own, so that they delay no calls
+	defer watches.Close()
+	options.IsSafe, options.Confirm = grpcproxy.IsSafe, func(ctx context.Context, c *grpcclient.Client) error { return grpcproxy.Confirm(ctx, c) }
+	calls := grpcclient.New(options)
 	defer calls.Close()
 	listeners, err := o.listeners(ctx)
 	if err != nil {
@@ -217,7 +226,7 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go secrets.run(background)
-	o.proxy.Client, o.proxy.Calls, o.proxy.Logger = client, calls, own
+	o.proxy.Client, o.proxy.Calls, o.proxy.Watches, o.proxy.Logger = client, calls, clusterwatch.New(watches), own
 	p, err := grpcproxy.New(background, o.proxy)
 	if err != nil {
 		return fmt.Errorf("--experimental-leasing-prefix: %w", err)

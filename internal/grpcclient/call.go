@@ -13,9 +13,11 @@ import (
 type call struct {
 	done chan struct{}
 
-	id     uint32
-	rest   []byte // of the request, not sent yet
-	window int    // bytes of DATA that may be sent
+	id        uint32
+	stream    *Stream // nil for a unary call
+	rest      []byte  // of what is to be sent, not sent yet
+	window    int     // bytes of DATA that may be sent
+	isBlocked bool    // it is in conn.blocked
 
 	begun    bool // the header has been received
 	buffer   []byte
@@ -32,10 +34,16 @@ func newCall(message []byte) *call { return &call{done: make(chan struct{}), res
 func (c *call) fail(err *Error) {
 	c.err = err
 	close(c.done)
+	if c.stream != nil {
+		c.stream.end(err)
+	}
 }
 
 // receive adds DATA to the response. It returns an error for a message that is refused.
 func (c *call) receive(p []byte, limit int) *Error {
+	if c.stream != nil {
+		return c.stream.receive(p, limit)
+	}
 	if cap(c.buffer) == 0 {
 		n := len(p)
 		if n >= prefixLen {
@@ -47,13 +55,22 @@ func (c *call) receive(p []byte, limit int) *Error {
 	if len(c.buffer) < prefixLen {
 		return nil
 	}
-	switch n := int(binary.BigEndian.Uint32(c.buffer[1:])); {
-	case c.buffer[0] != 0:
+	if err := checkPrefix(c.buffer, limit); err != nil {
+		return err
+	}
+	if len(c.buffer) > prefixLen+int(binary.BigEndian.Uint32(c.buffer[1:])) {
+		return &Error{status.New(codes.Internal, "cardinality violation: received more than one message"), false}
+	}
+	return nil
+}
+
+// checkPrefix returns an error for a message whose prefix is refused.
+func checkPrefix(b []byte, limit int) *Error {
+	switch n := int(binary.BigEndian.Uint32(b[1:])); {
+	case b[0] != 0:
 		return &Error{status.New(codes.Internal, "grpc: the response is compressed, which was not offered"), false}
 	case n > limit:
 		return &Error{status.Newf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", n, limit), false}
-	case len(c.buffer) > prefixLen+n:
-		return &Error{status.New(codes.Internal, "cardinality violation: received more than one message"), false}
 	}
 	return nil
 }
@@ -61,7 +78,7 @@ func (c *call) receive(p []byte, limit int) *Error {
 // finish completes the call with its status.
 func (c *call) finish(s *status.Status) {
 	switch n := len(c.buffer) - prefixLen; {
-	case s.Code() != codes.OK:
+	case s.Code() != codes.OK || c.stream != nil:
 		c.fail(&Error{s, false})
 	case n < 0 || n != int(binary.BigEndian.Uint32(c.buffer[1:])):
 		c.fail(&Error{status.New(codes.Internal, "the response has no complete message"), false})

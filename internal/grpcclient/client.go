@@ -22,7 +22,7 @@ type Options struct {
 	Endpoints func() []string
 	// TLS returns the configuration for a host; nil means no TLS.
 	TLS func(host string) *tls.Config
-	// Streams makes the calls with streams.
+	// Streams makes the calls with streams of generated clients.
 	Streams grpc.ClientConnInterface
 
 	MaxSendBytes, MaxRecvBytes int // of one message
@@ -35,6 +35,9 @@ type Options struct {
 	Confirm func(ctx context.Context, c *Client) error
 
 	KeepaliveTime, KeepaliveTimeout time.Duration // of pings; 0 means none
+	// KeepaliveWithoutCalls sends pings also on connections without calls. A member that does not
+	// permit these closes the connection.
+	KeepaliveWithoutCalls bool
 }
 
 // Limits of time.

@@ -178,25 +178,25 @@ func timeoutText(d time.Duration) string {
 
 // dataLocked appends as much DATA of a call as the windows allow. The rest waits.
 func (n *conn) dataLocked(call *call) {
-	for {
+	for len(call.rest) > 0 {
 		part := min(len(call.rest), n.frameMax, n.window, call.window)
 		if part <= 0 {
-			n.blocked = append(n.blocked, call)
+			if !call.isBlocked {
+				call.isBlocked = true
+				n.blocked = append(n.blocked, call)
+			}
 			return
 		}
 		flags := byte(0)
-		if part == len(call.rest) {
+		if part == len(call.rest) && call.stream == nil {
 			flags = flagEndStream
 		}
 		n.out = append(appendFrame(n.out, part, frameData, flags, call.id), call.rest[:part]...)
 		call.rest = call.rest[part:]
 		n.window -= part
 		call.window -= part
-		if len(call.rest) == 0 {
-			call.rest = nil
-			return
-		}
 	}
+	call.rest = nil
 }
 
 // resumeLocked continues the calls that waited for a window.
@@ -204,6 +204,7 @@ func (n *conn) resumeLocked() {
 	blocked := n.blocked
 	n.blocked = nil
 	for _, call := range blocked {
+		call.isBlocked = false
 		if call.rest != nil && n.calls[call.id] == call {
 			n.dataLocked(call)
 		}
@@ -239,6 +240,11 @@ func (n *conn) flushUnlock() {
 	}
 	n.writing = false
 	n.mu.Unlock()
+}
+
+func (n *conn) flush() {
+	n.mu.Lock()
+	n.flushUnlock()
 }
 
 // cancel ends a call whose caller does not wait any longer.
@@ -298,7 +304,7 @@ func (n *conn) keepAlive(interval, timeout time.Duration) {
 			n.mu.Unlock()
 			return
 		}
-		if time.Since(n.lastRead) < interval {
+		if time.Since(n.lastRead) < interval || len(n.calls) == 0 && !n.c.opts.KeepaliveWithoutCalls {
 			n.mu.Unlock()
 			continue
 		}

@@ -198,7 +198,7 @@ func (r *reader) data(f frame) error {
 		r.remove(call, func() { call.fail(bad) }, !ends)
 	} else if ends {
 		s := status.New(codes.Internal, "server closed the stream without sending trailers")
-		r.remove(call, func() { call.finish(s) }, false)
+		r.remove(call, func() { call.finish(s) }, call.stream != nil)
 	}
 	return nil
 }
@@ -270,7 +270,7 @@ func (r *reader) headers(f frame) error {
 	default:
 		call.trailer = h.md
 		s := h.status(call.begun)
-		r.remove(call, func() { call.finish(s) }, false)
+		r.remove(call, func() { call.finish(s) }, call.stream != nil)
 	}
 	return nil
 }

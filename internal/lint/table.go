@@ -84,11 +84,12 @@ var layers = map[string]int{
 
 	"internal/console": 8, // has the errors of v3rpc
 
-	"internal/proxy/relay":     1,
-	"internal/proxy/rawgrpc":   3,
-	"internal/proxy/tcpproxy":  7,
-	"internal/proxy/httpproxy": 7,
-	"internal/proxy/grpcproxy": 7,
+	"internal/proxy/clusterwatch": 6,
+	"internal/proxy/relay":        1,
+	"internal/proxy/rawgrpc":      3,
+	"internal/proxy/tcpproxy":     7,
+	"internal/proxy/httpproxy":    7,
+	"internal/proxy/grpcproxy":    7,
 
 	"cmd/...": 9,
 

@@ -2,6 +2,7 @@ package proxies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,8 +15,11 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/naming/endpoints"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/metadata"
 
 	"cairn/test/fleet"
 	"cairn/test/harness"
@@ -319,5 +323,54 @@ func TestUsersThroughProxy(t *testing.T) {
 	}
 	if _, err := reader.Put(ctx, "k", "v"); err == nil {
 		t.Error("the reader writes")
+	}
+}
+
+// TestWatchWithExpiredToken holds that a watch of a user continues at another member when the token
+// has expired with which it was made: the client makes its call again, with a new token.
+func TestWatchWithExpiredToken(t *testing.T) {
+	f := newFleet(t, 3, "--bcrypt-cost", "4", "--auth-token-ttl", "2")
+	p := startProxy(t, "grpcproxy", f.Members())
+	through := p.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	_, err := through.UserAdd(ctx, "root", "p")
+	must(t, err)
+	_, err = through.UserGrantRole(ctx, "root", "root")
+	must(t, err)
+	_, err = through.AuthEnable(ctx)
+	must(t, err)
+	root, err := clientv3.New(clientv3.Config{Endpoints: []string{p.address}, Username: "root", Password: "p", Logger: zap.NewNop()})
+	must(t, err)
+	t.Cleanup(func() { root.Close() })
+	updates := root.Watch(ctx, "k", clientv3.WithCreatedNotify())
+	if r := <-updates; !r.Created {
+		t.Fatalf("the watch: %+v", r)
+	}
+	token, err := root.Authenticate(ctx, "root", "p")
+	must(t, err)
+	// each use of a token prolongs it, so it is tried only after its lifetime
+	for expired := false; !expired; expired = errors.Is(err, rpctypes.ErrInvalidAuthToken) {
+		time.Sleep(3 * time.Second)
+		_, err = through.Get(metadata.AppendToOutgoingContext(ctx, "token", token.Token), "k")
+	}
+	for _, m := range f.Members() {
+		must(t, m.Kill())
+		value := "after " + m.Name
+		harness.Await(t, "a put with "+m.Name+" killed", func() bool {
+			_, err := root.Put(ctx, "k", value)
+			return err == nil
+		})
+		for seen := false; !seen; {
+			r, ok := <-updates
+			if !ok || r.Err() != nil {
+				t.Fatalf("with %s killed the watch ended: %v, %v", m.Name, ok, r.Err())
+			}
+			for _, e := range r.Events {
+				seen = seen || string(e.Kv.Value) == value
+			}
+		}
+		must(t, m.Start())
+		must(t, m.AwaitHealthy(ctx))
 	}
 }

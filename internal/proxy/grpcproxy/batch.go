@@ -5,7 +5,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -51,13 +50,17 @@ func (b *batch) size() int { return b.bytes }
 
 // join returns a batch with the events of a response of the cluster after those of b, which may be
 // nil and must not have been delivered.
-func (b *batch) join(r *clientv3.WatchResponse) *batch {
+func (b *batch) join(h *pb.ResponseHeader, events []*mvccpb.Event) *batch {
 	if b == nil {
 		b = &batch{bytes: 64}
 	}
-	b.header = r.Header
-	for _, e := range r.Events {
-		b.events = append(b.events, e)
+	b.header = h
+	if b.events == nil {
+		b.events = events
+	} else {
+		b.events = append(b.events, events...)
+	}
+	for _, e := range events {
 		b.bytes += 32 + len(e.Kv.Key) + len(e.Kv.Value)
 		if e.PrevKv != nil {
 			b.bytes += 32 + len(e.PrevKv.Key) + len(e.PrevKv.Value)

@@ -4,8 +4,9 @@
 // It owns what many clients share: one watch of the cluster for all watches of a range (watch.go,
 // group.go), one renewal for all clients of a lease (renewer.go), the responses to serializable
 // reads (cache.go), and the list of proxies that MemberList returns (cluster.go). All other calls
-// are forwarded unchanged (package rawgrpc). It does not own connections: the caller has a client
-// of the cluster and the servers.
+// are forwarded unchanged (package rawgrpc). It does not own connections: the caller has the
+// clients of the cluster and the servers. Package clusterwatch makes the watches of the cluster,
+// and continues them when a member is lost.
 //
 // # Watches
 //
@@ -16,6 +17,10 @@
 // the proxy has returned to any client. A watcher whose client does not read leaves its group, and
 // joins again at the same position when the client has read the queued events.
 //
+// A group's watch of the cluster has the token of one of its clients. If the cluster refuses the
+// token because it is outdated, that client's call ends, so that its library makes it again with a
+// new token; the other watchers get another group.
+//
 // # Reads
 //
 // A serializable read is served from the cache while a watch of its range has reported no change,
@@ -25,6 +30,7 @@
 // to a renewal is never older than renewalFresh.
 //
 // Concurrency: span.mu guards the groups of a range and the membership of watchers in them,
-// stream.mu the queue for a client; stream.mu may be locked while span.mu is held. No other lock is
-// held while cache.mu or renewer.mu is.
+// stream.mu the queue for a client. flow.mu is held while a group's events are delivered. The locks
+// are taken in the order flow.mu, span.mu, stream.mu. No other lock is held while cache.mu or
+// renewer.mu is.
 package grpcproxy

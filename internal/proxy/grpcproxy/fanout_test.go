@@ -13,7 +13,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
@@ -119,24 +118,19 @@ func TestEndWhileSending(t *testing.T) {
 	})
 }
 
-// fixture is a group at a position whose watch of the cluster is a channel.
+// fixture is a group at a position, without a watch of the cluster.
 type fixture struct {
-	w       *watches
-	g       *group
-	updates chan clientv3.WatchResponse
+	w *watches
+	g *group
 }
 
 func newFixture(t *testing.T, position int64) *fixture {
 	ctx, cancel := context.WithCancel(t.Context())
-	f := &fixture{w: newWatches(ctx, &Proxy{Metrics: newMetrics()}), updates: make(chan clientv3.WatchResponse)}
-	t.Cleanup(func() {
-		cancel()
-		close(f.updates)
-	})
+	f := &fixture{w: newWatches(ctx, &Proxy{Metrics: newMetrics()})}
+	t.Cleanup(cancel)
 	s := f.w.spanOf(spanKey{key: "k"})
 	f.g = &group{s: s, ctx: ctx, cancel: cancel, position: position, audiences: map[*stream]*audience{}}
 	s.groups = []*group{f.g}
-	go f.g.follow(f.updates)
 	return f
 }
 
@@ -155,8 +149,7 @@ func (f *fixture) stream(t *testing.T, out *client, starts ...int64) *stream {
 
 // put reports an event of the cluster.
 func (f *fixture) put(revision int64) {
-	e := &clientv3.Event{Kv: &mvccpb.KeyValue{Key: []byte("k"), ModRevision: revision}}
-	f.updates <- clientv3.WatchResponse{Header: &pb.ResponseHeader{Revision: revision}, Events: []*clientv3.Event{e}}
+	f.g.Events(&pb.ResponseHeader{Revision: revision}, []*mvccpb.Event{{Kv: &mvccpb.KeyValue{Key: []byte("k"), ModRevision: revision}}})
 	synctest.Wait()
 }
 

@@ -3,9 +3,10 @@ package grpcproxy
 import (
 	"context"
 	"errors"
+	"strings"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -22,6 +23,8 @@ type group struct {
 	position  int64 // everything before this revision has been delivered
 	audiences map[*stream]*audience
 	size      int // number of watchers
+
+	flow flow
 }
 
 // audienceOf returns the watchers of a stream, to which the caller adds one.
@@ -76,20 +79,33 @@ func (g *group) leftLocked(wr *watcher) {
 	wr.group, wr.next = nil, max(wr.next, g.position)
 }
 
-// run watches the cluster until the group ends.
-func (g *group) run(start int64) {
-	opts := []clientv3.OpOption{clientv3.WithRev(start), clientv3.WithProgressNotify(), clientv3.WithFragment()}
-	if g.s.key.end != "" {
-		opts = append(opts, clientv3.WithRange(g.s.key.end))
+// start starts the watch of the cluster.
+func (g *group) start(ctx context.Context, revision int64) {
+	p, k := g.s.w.p, g.s.key
+	key, end := p.inCluster(k.key, k.end)
+	watch := p.Watches.Watch(ctx, g.streamKey, key, end, revision, k.previous, g)
+	context.AfterFunc(g.ctx, watch.Cancel)
+}
+
+// Ended implements clusterwatch.Handler.
+func (g *group) Ended(r *pb.WatchResponse, err error) {
+	g.flow.flush(g)
+	if r == nil {
+		err = rpctypes.Error(err)
+		r = &pb.WatchResponse{CancelReason: err.Error()}
+	} else {
+		err = errorOf(r.CancelReason)
 	}
-	if g.s.key.previous {
-		opts = append(opts, clientv3.WithPrevKV())
+	g.fail(r, err)
+}
+
+// errorOf returns the error that is the reason of a canceled watch: etcd's text for a gRPC status,
+// or a text without a code.
+func errorOf(reason string) error {
+	if _, text, ok := strings.Cut(reason, " desc = "); ok && strings.HasPrefix(reason, "rpc error: code = ") {
+		reason = text
 	}
-	last := g.follow(g.s.w.p.watcher.Watch(g.ctx, g.s.key.key, opts...))
-	if g.ctx.Err() != nil {
-		return // its last watcher has left, or it was merged
-	}
-	g.fail(&last)
+	return rpctypes.Error(status.Error(codes.FailedPrecondition, reason))
 }
 
 // deliver passes events on to the watchers, and returns how many there are.
@@ -114,13 +130,14 @@ func (g *group) deliver(b *batch) (watchers int) {
 	return g.size
 }
 
-// progress passes a progress notification on to the watchers.
-func (g *group) progress(r *clientv3.WatchResponse) {
+// Progress implements clusterwatch.Handler: the watchers get the notification.
+func (g *group) Progress(h *pb.ResponseHeader) {
+	g.flow.flush(g)
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	if g.ctx.Err() == nil {
-		g.progressLocked(r)
-		g.advanceLocked(r.Header.Revision + 1)
+		g.progressLocked(h)
+		g.advanceLocked(h.GetRevision() + 1)
 	}
 }
 
@@ -137,25 +154,21 @@ func (g *group) advanceLocked(position int64) {
 }
 
 // progressLocked reports to the watchers that they have all events up to the group's position.
-func (g *group) progressLocked(r *clientv3.WatchResponse) {
+func (g *group) progressLocked(h *pb.ResponseHeader) {
 	for st, a := range g.audiences {
 		a.all(func(wr *watcher) {
 			if wr.progress {
-				st.pushProgress(wr, r.Header)
+				st.pushProgress(wr, h)
 			}
 		})
-		st.progressed(g, r.Header.Revision)
+		st.progressed(g, h.GetRevision())
 	}
 }
 
 // fail ends the group because the cluster has ended its watch. If the reason is the token of the
 // owner, the others get a new group.
-func (g *group) fail(r *clientv3.WatchResponse) {
+func (g *group) fail(r *pb.WatchResponse, err error) {
 	s := g.s
-	err := r.Err()
-	if err == nil {
-		err = status.Error(codes.Unavailable, "the watch of the cluster has ended")
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g.ctx.Err() != nil {
@@ -173,9 +186,13 @@ func (g *group) fail(r *clientv3.WatchResponse) {
 			case noLeader:
 			case isAboutToken(err) && wr != g.owner:
 				again = append(again, wr)
+			case isOutdatedToken(err):
+				// The client makes the call again, with a new token: the libraries get one for each
+				// call. If the token is invalid, the watch is refused then.
+				st.fail(status.Error(codes.Unavailable, err.Error()))
 			default:
 				wr.canceled = true
-				st.pushCancel(wr, r.CompactRevision, reasonOf(r, err))
+				st.pushCancel(wr, r.CompactRevision, r.CancelReason)
 			}
 		})
 		st.progressed(g, g.position-1)
@@ -193,16 +210,11 @@ func (g *group) fail(r *clientv3.WatchResponse) {
 }
 
 func isAboutToken(err error) bool {
-	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrPermissionDenied) || errors.Is(err, rpctypes.ErrAuthOldRevision)
+	return isOutdatedToken(err) || errors.Is(err, rpctypes.ErrPermissionDenied)
 }
 
-// reasonOf returns the reason for a client; a compaction has a separate field.
-func reasonOf(r *clientv3.WatchResponse, err error) string {
-	switch {
-	case r.CompactRevision != 0:
-		return r.CancelReason
-	case r.CancelReason != "":
-		return r.CancelReason
-	}
-	return err.Error()
+// isOutdatedToken reports whether a watch was refused because of a token that was valid when its
+// watcher was checked.
+func isOutdatedToken(err error) bool {
+	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision)
 }

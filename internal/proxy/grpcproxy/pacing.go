@@ -1,9 +1,11 @@
 package grpcproxy
 
 import (
+	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
 const (
@@ -27,45 +29,49 @@ func paceOf(watchers int) time.Duration {
 	return pause
 }
 
-// follow delivers what the watch of the cluster reports, until it ends, and returns its last
-// response. Events that come during the pause after a delivery are delivered together.
-func (g *group) follow(updates clientv3.WatchChan) (last clientv3.WatchResponse) {
-	var held *batch
-	var due time.Time // the end of the pause
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	deliver := func() {
-		if held == nil {
-			return
-		}
-		if d := paceOf(g.deliver(held)); d > 0 {
-			due = time.Now().Add(d)
-		}
-		held = nil
+// flow has the events that are held back during the pause after a delivery: they are delivered
+// together.
+type flow struct {
+	mu    sync.Mutex // guards the fields below; held while events are delivered
+	held  *batch
+	due   time.Time // the end of the pause
+	pause *time.Timer
+}
+
+// Events implements clusterwatch.Handler.
+func (g *group) Events(h *pb.ResponseHeader, events []*mvccpb.Event) {
+	g.s.w.p.stripEvents(events)
+	f := &g.flow
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	first := f.held == nil
+	f.held = f.held.join(h, events)
+	switch {
+	case f.due.IsZero() || time.Now().After(f.due) || f.held.size() > joinedBytesMax:
+		f.flushLocked(g)
+	case first:
+		f.pause = time.AfterFunc(time.Until(f.due), func() { f.flush(g) })
 	}
-	for {
-		select {
-		case r, ok := <-updates:
-			if !ok || r.Err() != nil {
-				deliver()
-				return r
-			}
-			switch {
-			case r.IsProgressNotify():
-				deliver()
-				g.progress(&r)
-			case len(r.Events) > 0:
-				first := held == nil
-				held = held.join(&r)
-				switch wait := time.Until(due); {
-				case wait <= 0 || held.size() > joinedBytesMax:
-					deliver()
-				case first:
-					pause.Reset(wait)
-				}
-			}
-		case <-pause.C:
-			deliver()
-		}
+}
+
+// flush delivers the events that are held back.
+func (f *flow) flush(g *group) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flushLocked(g)
+}
+
+func (f *flow) flushLocked(g *group) {
+	if f.pause != nil {
+		f.pause.Stop()
+		f.pause = nil
+	}
+	if f.held == nil {
+		return
+	}
+	b := f.held
+	f.held, f.due = nil, time.Time{}
+	if d := paceOf(g.deliver(b)); d > 0 {
+		f.due = time.Now().Add(d)
 	}
 }

@@ -1,8 +1,6 @@
 package grpcproxy
 
 import (
-	"context"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -17,7 +15,7 @@ func (st *stream) requestProgress() {
 	}
 	st.pending, st.progress = map[*group]struct{}{}, nil
 	st.mu.Unlock()
-	upstream := map[string]context.Context{} // one for each stream of the cluster
+	upstream := map[string]struct{}{} // one for each call to the cluster
 	for _, wr := range watchers {
 		s := st.w.spanOf(wr.key)
 		s.mu.Lock()
@@ -25,7 +23,7 @@ func (st *stream) requestProgress() {
 			st.mu.Lock()
 			st.pending[g] = struct{}{}
 			st.mu.Unlock()
-			upstream[g.streamKey] = g.ctx
+			upstream[g.streamKey] = struct{}{}
 		}
 		s.mu.Unlock()
 	}
@@ -33,9 +31,9 @@ func (st *stream) requestProgress() {
 		st.respond(&pb.WatchResponse{Header: st.w.p.seen.header(), WatchId: clientv3.InvalidWatchID})
 		return
 	}
-	for _, ctx := range upstream {
+	for name := range upstream {
 		// a group that ends in the meantime counts as one that has reported
-		_ = st.w.p.watcher.RequestProgress(ctx)
+		st.w.p.Watches.Progress(name)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/client/v3/ordering"
 	"google.golang.org/grpc"
 
+	"cairn/internal/proxy/clusterwatch"
 	"cairn/internal/proxy/rawgrpc"
 )
 
@@ -20,6 +21,8 @@ type Options struct {
 	Client *clientv3.Client
 	// Calls makes the calls that are forwarded; nil means Client's connections.
 	Calls grpc.ClientConnInterface
+	// Watches makes the watches of the cluster that clients share.
+	Watches *clusterwatch.Client
 
 	Namespace     string // prefix of all keys; clients see keys without it
 	LeasingPrefix string // prefix of the keys of the leasing mode; "" disables it

@@ -87,12 +87,12 @@ func (s *span) addLocked(wr *watcher) {
 		}
 	}
 	ctx, streamKey := upstreamContext(s.w.ctx, wr.stream.metadata, s.key.requireLeader)
-	ctx, cancel := context.WithCancel(ctx)
-	g := &group{s: s, ctx: ctx, cancel: cancel, streamKey: streamKey, owner: wr, position: wr.next, audiences: map[*stream]*audience{}}
+	own, cancel := context.WithCancel(s.w.ctx)
+	g := &group{s: s, ctx: own, cancel: cancel, streamKey: streamKey, owner: wr, position: wr.next, audiences: map[*stream]*audience{}}
 	s.groups = append(s.groups, g)
 	g.joinLocked(wr)
 	s.w.p.Metrics.upstream.Inc()
-	go g.run(wr.next)
+	g.start(ctx, wr.next)
 }
 
 // leave removes a watcher from its group permanently.

@@ -115,6 +115,21 @@ func (st *stream) create(r *pb.WatchCreateRequest) {
 		st.refuse(status.Convert(err).Message())
 		return
 	}
+	for wr.next <= 0 && p.seen.header().Revision == 0 {
+		// No member has been reached, so the revision is unknown from which this watch would get
+		// events.
+		select {
+		case <-st.done:
+			return
+		case <-st.ctx.Done():
+			return
+		case <-time.After(revisionPause):
+		}
+		if err := p.watches.check(st.ctx, key, end); err != nil {
+			st.refuse(status.Convert(err).Message())
+			return
+		}
+	}
 	if !st.register(wr, r.WatchId) {
 		st.refuse("mvcc: duplicate watch ID provided on the WatchStream")
 		return
@@ -153,6 +168,8 @@ type checkKey struct{ key, end, token string }
 const (
 	checkedFor = time.Second
 	checkedMax = 4096
+	// revisionPause is the pause until the cluster is asked again for its revision.
+	revisionPause = 100 * time.Millisecond
 )
 
 // check verifies with the cluster that the client may read a range: the watch that it is going to

@@ -1,0 +1,42 @@
+package grpcproxy
+
+import "go.etcd.io/etcd/api/v3/mvccpb"
+
+// inCluster returns the range of the cluster for a client's range in the namespace.
+func (p *Proxy) inCluster(key, end string) (clusterKey, clusterEnd string) {
+	if p.Namespace == "" {
+		return key, end
+	}
+	switch end {
+	case "":
+	case "\x00":
+		end = prefixEnd(p.Namespace)
+	default:
+		end = p.Namespace + end
+	}
+	return p.Namespace + key, end
+}
+
+// prefixEnd returns the first key after all keys with a prefix; "\x00" if no key follows.
+func prefixEnd(prefix string) string {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] < 0xff {
+			return prefix[:i] + string([]byte{prefix[i] + 1})
+		}
+	}
+	return "\x00"
+}
+
+// stripEvents removes the namespace from the keys of events.
+func (p *Proxy) stripEvents(events []*mvccpb.Event) {
+	n := len(p.Namespace)
+	if n == 0 {
+		return
+	}
+	for _, e := range events {
+		e.Kv.Key = e.Kv.Key[n:]
+		if e.PrevKv != nil {
+			e.PrevKv.Key = e.PrevKv.Key[n:]
+		}
+	}
+}
