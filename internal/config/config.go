@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -218,18 +219,14 @@ func Load(args, environ []string, readFile func(path string) ([]byte, error)) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := c.apply(chosen); err != nil {
+	if c.chosen, err = c.resolve(chosen); err != nil {
 		return nil, err
 	}
-	if err := c.complete(chosen); err != nil {
+	if err := c.apply(c.chosen); err != nil {
 		return nil, err
 	}
-	c.chosen = map[string]setting{}
-	for name, s := range chosen {
-		if to, ok := renamed[name]; ok {
-			name = to
-		}
-		c.chosen[name] = s
+	if err := c.complete(c.chosen); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -265,6 +262,9 @@ func (c *Config) choose(flags, variables map[string]setting, readFile func(strin
 	return variables, nil
 }
 
+// warn adds a warning, once: one setting may stand for several.
 func (c *Config) warn(message, setting, reason string) {
-	c.Warnings = append(c.Warnings, Warning{message, setting, reason})
+	if w := (Warning{message, setting, reason}); !slices.Contains(c.Warnings, w) {
+		c.Warnings = append(c.Warnings, w)
+	}
 }

@@ -20,6 +20,14 @@ type Discovery struct {
 // Enabled reports whether the members must be discovered.
 func (d Discovery) Enabled() bool { return d.URL != "" || d.SRV != "" || d.V3.Token != "" }
 
+// fallback returns Fallback as a value of --discovery-fallback.
+func (d Discovery) fallback() string {
+	if d.Fallback {
+		return "proxy"
+	}
+	return "exit"
+}
+
 // discoveryOptions are the flags of Discovery.
 var discoveryOptions = []option{
 	{

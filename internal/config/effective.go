@@ -30,6 +30,7 @@ var urlPassword = regexp.MustCompile(`(://[^:/?#,]*:)[^/?#,]*@`)
 func (c *Config) Effective() (all []Setting) {
 	derived := map[string]string{
 		"data-dir": c.DataDir, "initial-cluster": c.InitialCluster, "auto-compaction-retention": c.retention,
+		"discovery-fallback": c.Discovery.fallback(),
 	}
 	for _, o := range options {
 		if o.section == "General" || o.name == "initial-cluster" && c.Discovery.Enabled() {

@@ -325,16 +325,18 @@ func TestUnknown(t *testing.T) {
 func TestConflicts(t *testing.T) {
 	for args, want := range map[string]string{
 		"--initial-cluster=default=http://a:1 --discovery=http://d/t": "multiple discovery or bootstrap flags are set",
-		"--discovery-token=x":                                            "both --discovery-endpoints and --discovery-token must be set",
-		"--discovery=http://d/t --discovery-srv=d":                       "multiple discovery or bootstrap flags are set",
-		"--listen-client-urls=http://127.0.0.1:1":                        "--advertise-client-urls: is required with --listen-client-urls",
-		"--cert-file=/c":                                                 "--cert-file: KeyFile and CertFile must both be present",
-		"--peer-key-file=/k":                                             "--peer-cert-file: KeyFile and CertFile must both be present",
-		"--listen-peer-urls=https://127.0.0.1:1":                         "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url https://127.0.0.1:1 with HTTPS scheme",
-		"--tls-min-version=TLS1.3 --tls-max-version=TLS1.2":              "--tls-min-version, --tls-max-version, --cipher-suites",
-		"--enable-log-rotation":                                          "--enable-log-rotation: --log-outputs names no file",
-		"--heartbeat-interval=1000":                                      "--election-timeout: 1000 ms is less than five times --heartbeat-interval",
-		"--auto-compaction-mode=revision --auto-compaction-retention=1h": `--auto-compaction-retention: "1h" is not a number of revisions`,
+		"--discovery-token=x":                               "both --discovery-endpoints and --discovery-token must be set",
+		"--discovery=http://d/t --discovery-srv=d":          "multiple discovery or bootstrap flags are set",
+		"--listen-client-urls=http://127.0.0.1:1":           "--advertise-client-urls: is required with --listen-client-urls",
+		"--cert-file=/c":                                    "--cert-file: KeyFile and CertFile must both be present",
+		"--peer-key-file=/k":                                "--peer-cert-file: KeyFile and CertFile must both be present",
+		"--listen-peer-urls=https://127.0.0.1:1":            "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url https://127.0.0.1:1 with HTTPS scheme",
+		"--tls-min-version=TLS1.3 --tls-max-version=TLS1.2": "--tls-min-version, --tls-max-version, --cipher-suites",
+		"--enable-log-rotation":                             "--enable-log-rotation: --log-outputs names no file",
+		"--heartbeat-interval=1000":                         "--election-timeout: 1000 ms is less than five times --heartbeat-interval",
+		"--feature-gates=InitialCorruptCheck=true --experimental-initial-corrupt-check=false": "cannot specify both flags: --experimental-initial-corrupt-check=false and --feature-gates=InitialCorruptCheck=true: want --feature-gates alone",
+		"--feature-gates=CompactHashCheck=false --experimental-compact-hash-check-enabled":    "cannot specify both flags: --experimental-compact-hash-check-enabled=true and --feature-gates=CompactHashCheck=false: want --feature-gates alone",
+		"--auto-compaction-mode=revision --auto-compaction-retention=1h":                      `--auto-compaction-retention: "1h" is not a number of revisions`,
 	} {
 		_, err := load(t, strings.Fields(args), nil, nil)
 		usage := new(UsageError)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -29,15 +30,18 @@ var gatesWithoutSetting = map[string]string{
 	"AllBeta":            "give the gates one by one",
 }
 
-// applyGates applies --feature-gates.
-func (c *Config) applyGates(s setting) error {
+// resolveGates adds the settings of the gates in --feature-gates to resolved. A gate that
+// contradicts its own setting is an error, as in etcd.
+func (c *Config) resolveGates(resolved map[string]setting) error {
+	s := resolved["feature-gates"]
+	given := maps.Clone(resolved)
 	for _, part := range strings.Split(s.value, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
 		}
 		name, value, ok := strings.Cut(part, "=")
 		to, known := gates[name]
-		var on bool
+		var on, own bool
 		switch {
 		case !ok:
 			return s.wrap(fmt.Errorf("missing bool value for feature gate %s: want NAME=true", name))
@@ -53,9 +57,10 @@ func (c *Config) applyGates(s setting) error {
 			}
 			continue
 		}
-		if err := c.applyOne(to, setting{value: fmt.Sprint(on), source: s.source + ": " + name, flag: s.flag}); err != nil {
-			return err
+		if other, ok := given[to]; ok && setBool(&own, strings.TrimSpace(other.value)) == nil && own != on {
+			return fmt.Errorf("cannot specify both flags: %s=%v and %s=%s=%v: want %s alone", other.source, own, s.source, name, on, s.source)
 		}
+		resolved[to] = setting{value: fmt.Sprint(on), source: s.source + ": " + name, flag: s.flag}
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func defaults() *Config {
 const urlsArg = "URL[,URL…]"
 
 // options is the table. Settings without a set function depend on others and are read by complete
-// or applyGates; config-file, help and version are read before everything else.
+// or resolve; config-file, help and version are read before everything else.
 var options = append([]option{
 	{
 		"name", "Member", "NAME", defaultName, "name of this member, for people",
@@ -289,12 +289,7 @@ var options = append([]option{
 	},
 	{
 		"debug", "Logging", "", "false", "log at the level debug; etcd 3.1's name of --log-level=debug",
-		func(c *Config, v string) error {
-			if isTrue(v) {
-				c.LogLevel = slog.LevelDebug
-			}
-			return setBool(new(bool), v)
-		},
+		func(_ *Config, v string) error { return setBool(new(bool), v) },
 	},
 	{
 		"enable-log-rotation", "Logging", "", "false", "rotate the files of --log-outputs",
@@ -357,15 +352,9 @@ func (c *Config) apply(chosen map[string]setting) error {
 }
 
 func (c *Config) applyOne(name string, s setting) error {
-	if to, ok := renamed[name]; ok {
-		name = to
-	}
 	o := optionsByName[name]
 	if o == nil {
 		return c.applyUnsupported(name, s)
-	}
-	if name == "feature-gates" {
-		return c.applyGates(s)
 	}
 	if o.set == nil {
 		return nil

@@ -101,22 +101,12 @@ var securityOptions = append(append(tlsOptions("", "client", clientTLS), tlsOpti
 		func(c *Config, v string) error { c.tlsMax = v; return nil },
 	},
 	{
-		"ca-file", "Security", "PATH", "", "etcd 3.1's name of --trusted-ca-file",
-		func(c *Config, v string) error { return setOldCA(&c.ClientTLS, v) },
+		"ca-file", "Security", "PATH", "", "etcd 3.1's name of --trusted-ca-file with --client-cert-auth", nil,
 	},
 	{
-		"peer-ca-file", "Security", "PATH", "", "etcd 3.1's name of --peer-trusted-ca-file",
-		func(c *Config, v string) error { return setOldCA(&c.PeerTLS, v) },
+		"peer-ca-file", "Security", "PATH", "", "etcd 3.1's name of --peer-trusted-ca-file with --peer-client-cert-auth", nil,
 	},
 }...)
-
-// setOldCA is for the names of etcd 3.1: they require client certificates, too.
-func setOldCA(t *TLS, v string) error {
-	if v != "" && t.TrustedCAFile == "" {
-		t.TrustedCAFile, t.RequireClientCert = v, true
-	}
-	return nil
-}
 
 func setYears(to *uint, v string) error {
 	n, err := strconv.ParseUint(v, 10, 10)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -211,6 +212,110 @@ func TestEffectiveStartsTheSame(t *testing.T) {
 	again.MaxConcurrentStreams, again.HostWhitelist = c.MaxConcurrentStreams, c.HostWhitelist
 	if !reflect.DeepEqual(again, c) {
 		t.Errorf("read back\n%+v\nwant\n%+v", again, c)
+	}
+}
+
+// TestEffectiveOfEveryFlag loads, for each flag by each of its names and for each feature gate, the
+// output of EffectiveText as a configuration file: it starts the same member, without further
+// warnings.
+func TestEffectiveOfEveryFlag(t *testing.T) {
+	cases := map[string]string{} // by arguments: the flag
+	for now, c := range flagCases {
+		if o := optionsByName[now]; o == nil || slices.Contains(secrets, now) {
+			continue
+		}
+		cases["--"+now+"="+c.good] = now
+		for old, to := range renamed {
+			if to == now {
+				cases["--"+old+"="+c.good] = now
+			}
+		}
+		if c.good == "true" {
+			cases["--"+now+"=false"] = now
+		}
+	}
+	for gate := range gates {
+		cases["--feature-gates="+gate+"=true"] = "feature-gates"
+		cases["--feature-gates="+gate+"=false"] = "feature-gates"
+	}
+	for arg, flag := range cases {
+		args := []string{arg}
+		if other := needs[flag]; other != "" {
+			args = append(args, "--"+other)
+		}
+		c := mustLoad(t, args, nil, nil)
+		text := c.EffectiveText()
+		again, err := load(t, []string{"--config-file=/f"}, nil, map[string]string{"/f": text})
+		if err != nil {
+			t.Errorf("%q: %v in\n%s", args, err, text)
+			continue
+		}
+		for _, w := range again.Warnings {
+			known := func(of Warning) bool { return of.Message == w.Message }
+			if !slices.ContainsFunc(c.Warnings, known) {
+				t.Errorf("%q: read back, it warns of %v", args, w)
+			}
+		}
+		for _, loaded := range []*Config{c, again} {
+			loaded.File, loaded.DataDirDefaulted, loaded.chosen, loaded.Warnings = "", false, nil, nil
+			// 0 and none mean the same as the defaults that are printed
+			if flag != "max-concurrent-streams" {
+				loaded.MaxConcurrentStreams = 0
+			}
+			if flag != "host-whitelist" {
+				loaded.HostWhitelist = nil
+			}
+		}
+		if !reflect.DeepEqual(again, c) {
+			t.Errorf("%q: read back\n%+v\nwant\n%+v", args, again, c)
+		}
+	}
+}
+
+// TestTwoNames gives options by an earlier name and by the current one: as in etcd 3.6 the earlier
+// one counts, but a flag goes before a variable.
+func TestTwoNames(t *testing.T) {
+	for old, now := range renamed {
+		if optionsByName[now] == nil {
+			continue
+		}
+		value, other := flagCases[now].good, "false"
+		switch {
+		case value == "true":
+		case isDuration(now):
+			other = "9s"
+		case now == "log-outputs":
+			other = "stderr"
+		default:
+			other = value + "0"
+		}
+		for _, c := range []struct {
+			args, environ []string
+			want, not     string // sources
+		}{
+			{[]string{"--" + old + "=" + value, "--" + now + "=" + other}, nil, "--" + old, "--" + now},
+			{nil, []string{VariableOf(old) + "=" + value, VariableOf(now) + "=" + other}, VariableOf(old), VariableOf(now)},
+			{[]string{"--" + now + "=" + value}, []string{VariableOf(old) + "=" + other}, "--" + now, VariableOf(old)},
+			{[]string{"--" + old + "=" + value}, []string{VariableOf(now) + "=" + other}, "--" + old, VariableOf(now)},
+		} {
+			got := mustLoad(t, c.args, c.environ, nil)
+			want := mustLoad(t, []string{"--" + now + "=" + value}, nil, nil)
+			if w := (Warning{"setting has no effect", c.not, c.want + " is given as well"}); len(got.Warnings) != 1 || got.Warnings[0] != w {
+				t.Errorf("%q %q: warnings %q, want %q", c.args, c.environ, got.Warnings, w)
+			}
+			if line := now + `: "` + value + `" # ` + c.want + "\n"; !strings.Contains(got.EffectiveText(), line) {
+				t.Errorf("%q %q: no line %s", c.args, c.environ, line)
+			}
+			for _, loaded := range []*Config{got, want} {
+				loaded.chosen, loaded.Warnings = nil, nil
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%q %q: got\n%+v\nwant\n%+v", c.args, c.environ, got, want)
+			}
+		}
+		if c := mustLoad(t, []string{"--" + old + "=" + value, "--" + now + "=" + value}, nil, nil); len(c.Warnings) > 0 {
+			t.Errorf("--%s and --%s with the same value: warnings %q", old, now, c.Warnings)
+		}
 	}
 }
 
