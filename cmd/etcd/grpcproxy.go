@@ -267,8 +267,8 @@ func isEndpoint(text string) bool {
 	return err == nil && isPort(port)
 }
 
-// dial returns a client of the cluster, and the certificates for connections to it, nil without
-// TLS. It does not wait for a connection.
+// dial returns a client of the cluster, and the certificates for connections to it, nil if these
+// use no TLS. It does not wait for a connection.
 func (o *grpcProxyOptions) dial(ctx context.Context, log *slog.Logger) (client *clientv3.Client, files *certs.Source, err error) {
 	list := o.endpoints
 	if o.domain != "" {
@@ -299,7 +299,10 @@ func (o *grpcProxyOptions) dial(ctx context.Context, log *slog.Logger) (client *
 		return nil, nil, fmt.Errorf("--cert, --key, --cacert: %w", err)
 	}
 	// As in clientv3, the first endpoint decides whether the connections use TLS.
-	if files != nil && !strings.HasPrefix(list[0], "http://") {
+	if strings.HasPrefix(list[0], "http://") {
+		files = nil
+	}
+	if files != nil {
 		config.DialOptions = append(config.DialOptions, grpc.WithTransportCredentials(reloadedCredentials{files}))
 	}
 	client, err = clientv3.New(config)

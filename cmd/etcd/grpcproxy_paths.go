@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -74,9 +75,15 @@ func (o *grpcProxyOptions) memberMetrics(w http.ResponseWriter, r *http.Request,
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}, Timeout: proxyHealthTimeout}
 	for _, i := range rand.Perm(len(endpoints)) {
-		at := withSchemeOf(endpoints[i], config)
+		at, transport := strings.TrimSuffix(withSchemeOf(endpoints[i], config), "/"), &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
+		if scheme, path, _ := strings.Cut(at, "://"); strings.HasPrefix(scheme, "unix") {
+			at = strings.Replace(scheme, "unix", "http", 1) + "://localhost"
+			transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", path)
+			}
+		}
+		client := &http.Client{Transport: transport, Timeout: proxyHealthTimeout}
 		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, at+r.URL.Path, http.NoBody)
 		if err != nil {
 			continue

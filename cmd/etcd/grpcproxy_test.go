@@ -2,11 +2,17 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -50,6 +56,28 @@ func TestGRPCProxyEndpoints(t *testing.T) {
 	for _, text := range []string{"h:1", "[::1]:2379", "http://h:1", "https://h:1/", "unix:///tmp/s", "unixs://s"} {
 		if !isEndpoint(text) {
 			t.Errorf("%s is refused", text)
+		}
+	}
+}
+
+// TestMemberMetrics: /metrics of a member is passed on from each form of an endpoint.
+func TestMemberMetrics(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "member %s", r.URL.Path) })
+	overTCP := httptest.NewServer(handler)
+	defer overTCP.Close()
+	socket := filepath.Join(t.TempDir(), "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overUnix := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { _ = overUnix.Serve(l) }() // ends with Close
+	defer overUnix.Close()
+	for _, endpoint := range []string{overTCP.URL, overTCP.URL + "/", strings.TrimPrefix(overTCP.URL, "http://"), "unix://" + socket} {
+		w := httptest.NewRecorder()
+		new(grpcProxyOptions).memberMetrics(w, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody), []string{endpoint})
+		if w.Code != http.StatusOK || w.Body.String() != "member /metrics" {
+			t.Errorf("%s: %d %s", endpoint, w.Code, w.Body)
 		}
 	}
 }

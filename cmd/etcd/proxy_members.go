@@ -34,6 +34,7 @@ type proxyMembers struct {
 	dial peer.TLS
 
 	peerURLs []string // to which the requests for the list of members are sent
+	isSaved  bool     // the cluster file has them
 }
 
 // begin finds the initial peer URLs.
@@ -48,7 +49,7 @@ func (m *proxyMembers) begin(ctx context.Context) error {
 		if err := json.Unmarshal(text, &have); err != nil || len(have.PeerURLs) == 0 {
 			return fmt.Errorf("%s: is not a list of peer URLs: want {\"PeerURLs\":[\"http://HOST:PORT\"]}, or remove the file", clusterFile(m.cfg))
 		}
-		m.peerURLs = have.PeerURLs
+		m.peerURLs, m.isSaved = have.PeerURLs, true
 		m.log.Info("peer URLs of the cluster file", "peer_urls", strings.Join(m.peerURLs, ","))
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -58,8 +59,10 @@ func (m *proxyMembers) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// They are saved when a member has confirmed them: a typing error in a flag must not outlive
+	// its correction.
 	m.peerURLs = found
-	return m.save()
+	return nil
 }
 
 // bootstrap returns the peer URLs that the flags name.
@@ -114,9 +117,12 @@ func (m *proxyMembers) clientURLs(ctx context.Context) ([]string, error) {
 		peers = append(peers, member.PeerURLs...)
 	}
 	slices.Sort(peers)
-	if peers = slices.Compact(peers); len(peers) > 0 && !slices.Equal(peers, m.peerURLs) {
+	peers = slices.Compact(peers)
+	if len(peers) > 0 && !slices.Equal(peers, m.peerURLs) {
 		m.log.Info("peer URLs have changed", "from", strings.Join(m.peerURLs, ","), "to", strings.Join(peers, ","))
-		m.peerURLs = peers
+		m.peerURLs, m.isSaved = peers, false
+	}
+	if !m.isSaved {
 		if err := m.save(); err != nil {
 			m.log.Warn("cannot write the cluster file; the next start may use URLs that are out of date", "error", err)
 		}
@@ -141,5 +147,6 @@ func (m *proxyMembers) save() error {
 	if err != nil {
 		return fmt.Errorf("write the cluster file: %w", err)
 	}
+	m.isSaved = true
 	return nil
 }

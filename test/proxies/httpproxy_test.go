@@ -163,3 +163,37 @@ func TestHTTPThroughProxy(t *testing.T) {
 	must(t, f.Members()[0].AwaitHealthy(t.Context()))
 	harness.Await(t, "the member is used again", func() bool { code, _ := ask(t, "GET", url+"/version", ""); return code == 200 })
 }
+
+// TestClusterFile holds that a proxy stores the members' peer URLs only after a member has
+// confirmed them, so that a wrong --initial-cluster can be corrected, and that the file goes before
+// the flag from then on.
+func TestClusterFile(t *testing.T) {
+	f := newFleet(t, 1)
+	address, dir := "127.0.0.1:"+harness.FreePort(t), filepath.Join(t.TempDir(), "data")
+	file := filepath.Join(dir, "proxy", "cluster")
+	args := []string{"--proxy", "on", "--data-dir", dir, "--listen-client-urls", "http://" + address, "--initial-cluster"}
+	wrong := "n1=http://127.0.0.1:1"
+	first := startEtcd(t, append(args, wrong)...)
+	harness.Await(t, "the proxy without members responds", func() bool {
+		resp, err := http.Get("http://" + address + "/v2/keys")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err == nil && resp.StatusCode == http.StatusServiceUnavailable
+	})
+	(&proxy{proc: first}).stop()
+	if text, err := os.ReadFile(file); err == nil {
+		t.Errorf("without a member the proxy has stored %s", text)
+	}
+	for _, cluster := range []string{"n1=" + f.Members()[0].PeerURL(), wrong} {
+		p := startEtcd(t, append(args, cluster)...)
+		harness.Await(t, "the proxy forwards", func() bool {
+			resp, err := http.Get("http://" + address + "/v2/keys")
+			if err == nil {
+				resp.Body.Close()
+			}
+			return err == nil && resp.StatusCode == http.StatusOK
+		})
+		(&proxy{proc: p}).stop()
+	}
+}

@@ -169,3 +169,12 @@ func TestSecureProxies(t *testing.T) {
 		}
 	}
 }
+
+// TestSchemeDecidesAboutTLS holds that a gRPC proxy with --cacert reaches members without TLS at
+// http:// endpoints.
+func TestSchemeDecidesAboutTLS(t *testing.T) {
+	f := newFleet(t, 1)
+	p := startProxy(t, "grpcproxy", f.Members(), "--cacert", newSecureSide(t, "other").ca)
+	_, err := p.client(t).Put(t.Context(), "k", "v")
+	must(t, err)
+}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cairn/internal/throttle"
 )
 
 // endpoint is a client URL of a member.
@@ -54,6 +56,7 @@ type directory struct {
 	refreshInterval time.Duration
 	failureWait     time.Duration
 	log             *slog.Logger
+	unfound         *throttle.Throttle // of the log line of a search that has failed
 
 	list atomic.Pointer[[]*endpoint] // never changed in place
 	next atomic.Uint32               // index of the endpoint for the next request
@@ -67,6 +70,10 @@ type directory struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed when the list changes
 }
+
+// unfoundInterval is the interval at which a search that fails is logged: while no member can be
+// reached, there are four in a second.
+const unfoundInterval = 10 * time.Second
 
 // soon is the time until the next search for members while there are none, or after one has failed.
 const soon = 250 * time.Millisecond
@@ -98,8 +105,12 @@ func (d *directory) run(ctx context.Context) {
 func (d *directory) refresh(ctx context.Context) {
 	urls, err := d.find(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
-			d.log.Warn("cannot find the members of the cluster", "error", err)
+		if skipped, ok := d.unfound.Allow(""); ok && ctx.Err() == nil {
+			attrs := []any{"error", err}
+			if skipped > 0 {
+				attrs = append(attrs, "not_logged", skipped)
+			}
+			d.log.Warn("cannot find the members of the cluster", attrs...)
 		}
 		return
 	}

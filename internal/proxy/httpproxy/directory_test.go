@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -65,4 +67,23 @@ func TestAttempts(t *testing.T) {
 	if len(d.all()) != 2 {
 		t.Error("an empty list of members was taken")
 	}
+}
+
+// TestFailedSearchesAreLoggedSeldom: a proxy that cannot find the members searches four times in a
+// second, and logs every 10 s.
+func TestFailedSearchesAreLoggedSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		searches := 0
+		p := New(Options{
+			Find:   func(context.Context) ([]string, error) { searches++; return nil, errors.New("no member") },
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+		defer cancel()
+		p.Run(ctx)
+		if lines := strings.Count(log.String(), "cannot find the members"); lines != 3 || searches < 90 || !strings.Contains(log.String(), "not_logged=39") {
+			t.Errorf("%d searches, %d lines:\n%s", searches, lines, log.String())
+		}
+	})
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"cairn/internal/throttle"
 )
 
 // Options configure a Proxy.
@@ -60,6 +62,7 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{Options: o, members: &directory{
 		find: o.Find, refreshInterval: o.RefreshInterval, failureWait: o.FailureWait, log: o.Logger, changed: make(chan struct{}), failed: make(chan struct{}, 1),
+		unfound: throttle.New(unfoundInterval, time.Now),
 	}}
 	p.members.onFailure = func() { p.leader.needed.Store(true) }
 	return p

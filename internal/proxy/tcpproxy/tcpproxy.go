@@ -34,6 +34,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"cairn/internal/throttle"
 )
 
 // Limits of time.
@@ -42,6 +44,8 @@ const (
 	// sent a second time, which happens after a second.
 	defaultDialTimeout = 3 * time.Second
 	acceptPause        = 50 * time.Millisecond // after a failed accept, such as too many open files
+	// unreachedInterval is the interval at which it is logged that no endpoint can be reached.
+	unreachedInterval = 10 * time.Second
 )
 
 // Endpoint is a server that connections are forwarded to.
@@ -69,7 +73,9 @@ type Options struct {
 type Proxy struct {
 	Options
 	picker *picker
-	loops  *loops // nil on systems without event loops
+	// of the log line about a client for which no endpoint can be reached
+	unreached *throttle.Throttle
+	loops     *loops // nil on systems without event loops
 }
 
 // New returns a proxy. It returns an error when there is no endpoint.
@@ -86,7 +92,7 @@ func New(o Options) (*Proxy, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: defaultDialTimeout}).DialContext
 	}
-	return &Proxy{Options: o, picker: newPicker(o.Endpoints, o.Random)}, nil
+	return &Proxy{Options: o, picker: newPicker(o.Endpoints, o.Random), unreached: throttle.New(unreachedInterval, time.Now)}, nil
 }
 
 // Serve accepts connections until ctx ends or the listener fails. Then it closes the listener,
@@ -161,7 +167,13 @@ func (p *Proxy) drain(connections *sync.WaitGroup, force context.CancelFunc) {
 func (p *Proxy) forward(ctx context.Context, client net.Conn, done func()) {
 	server, err := p.connect(ctx)
 	if err != nil {
-		p.Logger.Warn("no endpoint can be reached", "client", client.RemoteAddr().String(), "error", err)
+		if skipped, ok := p.unreached.Allow(""); ok {
+			attrs := []any{"client", client.RemoteAddr().String(), "error", err}
+			if skipped > 0 {
+				attrs = append(attrs, "not_logged", skipped)
+			}
+			p.Logger.Warn("no endpoint can be reached", attrs...)
+		}
 		client.Close()
 		done()
 		return
