@@ -8,9 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage"
@@ -92,15 +90,8 @@ func neededFiles(dir string) (names []string, last uint64, err error) {
 	return names, last, err
 }
 
-// blockPlace is the offset and the length of a block in pebble's errors.
-var blockPlace = regexp.MustCompile(`block (\d+)/\d+`)
-
 // verifyFile verifies an sstable or a blob file.
 func verifyFile(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
 	f, err := vfs.Default.Open(path)
 	if err != nil {
 		return err
@@ -109,7 +100,6 @@ func verifyFile(path string) error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	at := fmt.Sprintf("the footer before offset %d", info.Size())
 	verify := verifyTable
 	if filepath.Ext(path) == ".blob" {
 		verify = verifyBlobs
@@ -117,11 +107,7 @@ func verifyFile(path string) error {
 	if err = verify(readable); err == nil {
 		return nil
 	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	if place := blockPlace.FindStringSubmatch(text); place != nil {
-		at = "the block at offset " + place[1]
-	}
-	return fmt.Errorf("%s: %s is damaged: %s: %s", path, at, text, Advice)
+	return damagedFile(vfs.Default, path, err)
 }
 
 // verifyTable reads every block of an sstable, and closes it.

@@ -43,6 +43,7 @@ func open(dir string, po *pebble.Options, mustExist bool) (s *Store, err error) 
 		}
 	}
 	options := completed(po)
+	po.FS.(*disk).dir = dir
 	po.ErrorIfNotExists = !creating
 	db, err := openDB(dir, po)
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 // too.
 type disk struct {
 	vfs.FS
+	dir    string      // of the store
+	report func(error) // fails the store
 	once   sync.Once
 	failed chan struct{} // closed at the first failure
 	err    error         // the first failure; read after failed is closed

@@ -10,9 +10,9 @@ import (
 // Iter walks keys in order over one consistent view of a store. It must be
 // closed. Key and Value are valid until the next move.
 type Iter struct {
-	it      *pebble.Iterator // nil when it could not be opened, and once closed
-	readers *readers
-	err     error
+	it    *pebble.Iterator // nil when it could not be opened, and once closed
+	store *Store
+	err   error
 }
 
 // NewIter returns an iterator over [lower, upper); nil bounds are open. Its view is the store as of
@@ -22,7 +22,7 @@ func (s *Store) NewIter(lower, upper []byte) *Iter {
 		return &Iter{err: ErrClosed}
 	}
 	it, err := s.db.NewIter(within(lower, upper))
-	return counted(&s.readers, it, err)
+	return s.counted(it, err)
 }
 
 // Clone returns an iterator over [lower, upper) with the view of i, regardless of later commits.
@@ -31,11 +31,11 @@ func (i *Iter) Clone(lower, upper []byte) *Iter {
 	if err := i.failure(); err != nil {
 		return &Iter{err: err}
 	}
-	if !i.readers.enter() {
+	if !i.store.readers.enter() {
 		return &Iter{err: ErrClosed}
 	}
 	it, err := i.it.Clone(pebble.CloneOptions{IterOptions: within(lower, upper)})
-	return counted(i.readers, it, err)
+	return i.store.counted(it, err)
 }
 
 // within returns the options of an iterator over [lower, upper). Pebble requires ordered bounds: a
@@ -48,12 +48,12 @@ func within(lower, upper []byte) *pebble.IterOptions {
 }
 
 // counted returns the iterator of a read that was admitted.
-func counted(r *readers, it *pebble.Iterator, err error) *Iter {
+func (s *Store) counted(it *pebble.Iterator, err error) *Iter {
 	if err != nil {
-		r.leave()
-		return &Iter{err: err}
+		s.readers.leave()
+		return &Iter{err: s.disk.checkRead(err)}
 	}
-	return &Iter{it: it, readers: r}
+	return &Iter{it: it, store: s}
 }
 
 // SeekGE moves to the first key at or after key, and reports whether there is one.
@@ -77,7 +77,7 @@ func (i *Iter) Value() []byte {
 	v, err := i.it.ValueAndErr()
 	if err != nil {
 		if i.err == nil {
-			i.err = err
+			i.err = i.store.disk.checkRead(err)
 		}
 		return nil
 	}
@@ -106,7 +106,7 @@ func (i *Iter) Close() error {
 	if i.it != nil {
 		err := i.it.Close()
 		i.it = nil
-		i.readers.leave()
+		i.store.readers.leave()
 		if i.err == nil {
 			i.err = err
 		}

@@ -79,13 +79,28 @@ func (l *lent) Close() error {
 	return err
 }
 
+// get returns the value of key, or ErrNotFound. The bytes are valid until the closer is closed.
+func (s *Store) get(key []byte) ([]byte, io.Closer, error) {
+	v, closer, err := s.db.Get(key)
+	if err == nil {
+		// Pebble has no error, and an empty value, if the value's blob file cannot be read.
+		if it, ok := closer.(*pebble.Iterator); ok && it.Error() != nil {
+			err = it.Close()
+		}
+	}
+	if err != nil {
+		return nil, nil, s.disk.checkRead(err)
+	}
+	return v, closer, nil
+}
+
 // Lend returns the value of key without a copy, or ErrNotFound. The bytes are valid until the
 // closer is closed, which the caller must do, once, when err is nil.
 func (s *Store) Lend(key []byte) ([]byte, io.Closer, error) {
 	if !s.readers.enter() {
 		return nil, nil, ErrClosed
 	}
-	v, closer, err := s.db.Get(key)
+	v, closer, err := s.get(key)
 	if err != nil {
 		s.readers.leave()
 		return nil, nil, err
@@ -101,7 +116,7 @@ func (s *Store) Get(key, dst []byte) ([]byte, error) {
 		return dst, ErrClosed
 	}
 	defer s.readers.leave()
-	v, closer, err := s.db.Get(key)
+	v, closer, err := s.get(key)
 	if err != nil {
 		return dst, err
 	}
@@ -127,5 +142,5 @@ func (s *Store) GetDurable(key, dst []byte) ([]byte, error) {
 	}
 	v, err := it.ValueAndErr()
 	dst = append(dst, v...)
-	return dst, errors.Join(err, it.Close())
+	return dst, errors.Join(s.disk.checkRead(err), it.Close())
 }

@@ -188,11 +188,14 @@ func baseOptions(o Options, cacheBytes int64, memTableBytes uint64) *pebble.Opti
 			o.OnFatal(err)
 		}
 	}
+	disk.report = fail
 	listener := pebble.EventListener{
-		BackgroundError: fail,
-		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			fail(fmt.Errorf("table %s is corrupt: %w", info.Path, info.Details))
+		BackgroundError: func(err error) {
+			if checked := disk.checkRead(err); checked == err { //nolint:errorlint // the same one
+				fail(err)
+			}
 		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) { _ = disk.damaged(info.Path, info.Details) },
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			o.Logger.Warn("slow disk", "path", info.Path, "operation", info.OpType.String(), "took", info.Duration)
 		},

@@ -59,7 +59,7 @@ func (v *View) Iter(lower, upper []byte) *Iter {
 		return &Iter{err: ErrClosed}
 	}
 	it, err := v.snapshot.NewIter(within(lower, upper))
-	return counted(r, it, err)
+	return v.store.counted(it, err)
 }
 
 // Get returns the value of key, which the caller owns, or ErrNotFound.

@@ -161,8 +161,6 @@ func (b *bout) protect(ctx context.Context) error {
 
 // sweepChaos removes what attackers have left, so that nothing with a TTL is waited for.
 func (b *bout) sweepChaos(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.heal)
-	defer cancel()
 	_, _, err := b.fleet.Members()[0].Do(ctx, "DELETE", "/v2/keys"+chaosDir+"?recursive=true", "")
 	if err == nil {
 		_, err = b.clients[0].Delete(ctx, chaosDir, clientv3.WithRange(clientv3.GetPrefixRangeEnd(chaosPrefix)))

@@ -36,6 +36,7 @@ type bout struct {
 	small *smallDisk
 
 	clusterID uint64
+	lacks     int // how often a wait was ended by a lack of processors
 
 	clients  []*clientv3.Client
 	workers  []*worker
@@ -84,20 +85,11 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 			b.cfg.noTmpfs = true
 		}
 	})
-	founded, cancel := context.WithTimeout(ctx, b.cfg.heal)
-	defer cancel()
-	if err := b.fleet.Bootstrap(founded, b.size); err != nil {
+	if err := b.found(ctx); errors.Is(err, errLack) {
+		b.note("bout %d was not founded: %v", b.number, err)
+		return nil
+	} else if err != nil {
 		return err
-	}
-	status, err := b.fleet.Status(founded, b.fleet.Members()[0])
-	if err != nil {
-		return err
-	}
-	b.clusterID = status.Header.ClusterId
-	if slices.Contains(b.cfg.groups(), "requests") {
-		if err := b.protect(founded); err != nil {
-			return err
-		}
 	}
 	b.rec = newRecorder()
 	if err := b.connect(); err != nil {
@@ -124,6 +116,26 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	return err
 }
 
+// found bootstraps the cluster, and protects it if it is to be attacked by requests.
+func (b *bout) found(ctx context.Context) error {
+	founded, cancel := context.WithTimeout(ctx, b.cfg.heal)
+	defer cancel()
+	return b.blameLack(founded, threadTimes{}, func() error {
+		if err := b.fleet.Bootstrap(founded, b.size); err != nil {
+			return err
+		}
+		status, err := b.fleet.Status(founded, b.fleet.Members()[0])
+		if err != nil {
+			return err
+		}
+		b.clusterID = status.Header.ClusterId
+		if slices.Contains(b.cfg.groups(), "requests") {
+			return b.protect(founded)
+		}
+		return nil
+	}())
+}
+
 // warmUp is how long the clients are at work before the members are measured.
 const warmUp = 5 * time.Second
 
@@ -136,7 +148,11 @@ func (b *bout) attacked(ctx context.Context, do func() error) error {
 	if !sleep(ctx, warmUp) {
 		return ctx.Err()
 	}
-	before, err := b.usages(ctx)
+	var before []usage
+	err := b.patiently(ctx, b.cfg.heal, func(ctx context.Context) (err error) {
+		before, err = b.usages(ctx)
+		return err
+	}, nil)
 	if err != nil {
 		return fmt.Errorf("measure the members before the attacks: %w", err)
 	}
@@ -223,32 +239,47 @@ func (b *bout) rounds(ctx context.Context, until time.Time) error {
 	order := b.cfg.order(b.rng)
 	for i := 0; time.Now().Before(until) && ctx.Err() == nil; i++ {
 		f := order[i%len(order)]
-		if err := b.round(ctx, f); err != nil {
+		err := b.round(ctx, f, until)
+		if errors.Is(err, errLack) {
+			return nil // what the clients have seen until now is checked
+		}
+		if err != nil {
 			return fmt.Errorf("bout %d (seed %d), %s: %w", b.number, b.seed, f.name, err)
 		}
 	}
 	return ctx.Err()
 }
 
-func (b *bout) round(ctx context.Context, f fault) error {
+// round causes a fault, and waits until the cluster has recovered. After until it does not wait for
+// a cluster that lacks processors, and returns errLack.
+func (b *bout) round(ctx context.Context, f fault, until time.Time) error {
 	healed, cancel := context.WithTimeout(ctx, b.cfg.heal)
 	defer cancel()
 	b.probe.awaitAnswer(healed)
 	b.probe.take()
 	began := time.Now()
+	before := timesOf(b.fleet.Members())
 	err := f.do(healed, b)
 	skipped := errors.Is(err, errSkipped)
 	if err != nil && !skipped {
-		return err
+		err = b.blameLack(healed, before, err)
+		if !errors.Is(err, errLack) || len(b.fleet.Running()) < len(b.fleet.Members()) {
+			return err
+		}
+		b.note("%s was not made: %v", f.name, err)
+		skipped = true
 	}
-	if err := b.fleet.AwaitHealthy(healed); err != nil {
+	err = b.patiently(ctx, b.cfg.heal, b.fleet.AwaitHealthy, func() bool { return time.Now().After(until) })
+	if err != nil {
 		return fmt.Errorf("the cluster does not become whole: %w", err)
 	}
 	if skipped {
 		b.report.skipped(f.name)
 		return nil
 	}
-	b.probe.awaitAnswer(healed)
+	answered, cancel := context.WithTimeout(ctx, b.cfg.heal)
+	defer cancel()
+	b.probe.awaitAnswer(answered)
 	worst, sum := b.probe.take()
 	b.report.fault(f.name, worst, sum)
 	fmt.Fprintf(b.cfg.out, "%s bout %d, %d members: %-17s %5.1f s, longest without service %.2f s, %d requests answered\n",

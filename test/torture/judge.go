@@ -27,18 +27,21 @@ const leaseGrace = 30 * time.Second
 // judge compares the members with each other, and checks the history.
 func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	if slices.Contains(b.cfg.groups(), "requests") {
-		if err := b.sweepChaos(ctx); err != nil {
+		if err := b.patiently(ctx, b.cfg.heal, b.sweepChaos, nil); err != nil {
 			return err
 		}
 	}
-	stableSince := b.rec.now()
+	stableSince, lacks := b.rec.now(), b.lacks
 	b.awaitEnds(ctx)
-	if err := b.lastLook(ctx); err != nil {
+	if err := b.patiently(ctx, b.cfg.heal, b.lastLook, nil); err != nil {
 		return err
 	}
-	converged, cancel := context.WithTimeout(ctx, b.cfg.heal)
-	defer cancel()
-	revision, hash, err := b.fleet.Converged(converged)
+	var revision int64
+	var hash uint32
+	err := b.patiently(ctx, b.cfg.heal, func(ctx context.Context) (err error) {
+		revision, hash, err = b.fleet.Converged(ctx)
+		return err
+	}, nil)
 	if err != nil {
 		b.violation("after bout %d (seed %d): %v", b.number, b.seed, err)
 		return nil
@@ -49,7 +52,11 @@ func (b *bout) judge(ctx context.Context, stopWatching func()) error {
 	if slices.Contains(b.cfg.groups(), "requests") {
 		b.note("%d revisions are changes of attackers", h.AddForeign(foreignKey))
 	}
-	res := check.Check(h, check.Options{ClockSlack: int64(clockSlack), StableSince: stableSince, LeaseGrace: int64(leaseGrace)})
+	o := check.Options{ClockSlack: int64(clockSlack), StableSince: stableSince, LeaseGrace: int64(leaseGrace)}
+	if b.lacks > lacks {
+		o.StableSince, o.LeaseGrace = 0, 0 // it was not always stable
+	}
+	res := check.Check(h, o)
 	for _, v := range res.Violations {
 		b.violation("bout %d (seed %d): %v", b.number, b.seed, v)
 	}
@@ -100,6 +107,9 @@ func (b *bout) lastLook(ctx context.Context) error {
 		}
 		w := &worker{member: m.Name, rec: b.rec, v3: c}
 		answered := w.once(ctx, check.Request{Range: all})
+		for !answered && sleep(ctx, probeEvery) {
+			answered = w.once(ctx, check.Request{Range: all})
+		}
 		_ = c.Close()
 		if !answered {
 			return fmt.Errorf("%s does not answer a linearizable read", m.Name)
