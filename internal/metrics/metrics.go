@@ -192,7 +192,7 @@ func (m *Metrics) SetState(f func() State) { m.state.Store(&f) }
 // Handler serves the metrics. Prometheus' own handler negotiates format and compression; only its
 // name for the text format, to which newer versions add parameters, is replaced by etcd's.
 func (m *Metrics) Handler() http.Handler {
-	inner := oneAtATime(promhttp.InstrumentMetricHandler(m.registry, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})))
+	inner := promhttp.InstrumentMetricHandler(m.registry, newScrapes(promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(&plainText{ResponseWriter: w}, r)
 	})
