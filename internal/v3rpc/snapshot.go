@@ -44,6 +44,15 @@ func (s *server) sendSnapshot(stream grpc.ServerStream) (err error) {
 	default:
 		return member.ErrTooManyRequests
 	}
+	ctx := stream.Context()
+	if err := s.snapshotStarts.begin(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			s.snapshotStarts.abandon()
+		}
+	}()
 	began := time.Now()
 	source, err := s.member.State.Snapshot()
 	if err != nil {

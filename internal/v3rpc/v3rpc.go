@@ -64,7 +64,7 @@ func Register(r grpc.ServiceRegistrar, m Member, meters *metrics.Metrics, cfg Co
 	s := &server{
 		member: m, meters: meters, cfg: cfg,
 		hashing: make(chan struct{}, 1), longWrites: make(chan struct{}, 1),
-		turnWrites: make(chan struct{}, turnWritesMax), snapshots: make(chan struct{}, snapshotsMax),
+		turnWrites: make(chan struct{}, turnWritesMax), snapshots: make(chan struct{}, snapshotsMax), snapshotStarts: newSnapshotStarts(),
 		queues: queues{queues: map[string]*queue{}, linger: queueLinger},
 	}
 	o := observer{meters: meters, tracer: cfg.Tracer, slow: slowLog{log: cfg.Logger, limit: cfg.SlowRequest}}
@@ -84,6 +84,8 @@ type server struct {
 	snapshots  chan struct{} // has a token for each snapshot that is being sent
 	turnWrites chan struct{} // has a token for each call that writes for a turn in a queue
 	queues     queues
+	// snapshotStarts paces the flushes with which snapshots begin.
+	snapshotStarts *snapshotStarts
 	// revisionBytes is what watch streams expect a single revision to take; see expectRevisions.
 	revisionBytes atomic.Int64
 }
