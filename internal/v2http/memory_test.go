@@ -5,14 +5,18 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
+
+	"cairn/internal/kv"
+	"cairn/internal/watch"
 )
 
 // deadlineWriter counts the deadlines that are set.
 type deadlineWriter struct {
 	*httptest.ResponseRecorder
-	deadlines int
+	deadlines, flushes int
 }
 
 func (w *deadlineWriter) SetWriteDeadline(time.Time) error {
@@ -20,13 +24,30 @@ func (w *deadlineWriter) SetWriteDeadline(time.Time) error {
 	return nil
 }
 
-// The events of a stream are flushed one by one, and set no deadlines: the server sets one when a
-// write has to wait.
-func TestEventsSetNoDeadline(t *testing.T) {
+func (w *deadlineWriter) FlushError() error {
+	w.flushes++
+	return nil
+}
+
+// The events that a stream takes together are flushed together: thousands of streams have dozens of
+// events each in their turn. They set no deadlines: the server sets one when a write has to wait.
+func TestEventsAreFlushedTogether(t *testing.T) {
 	w := &deadlineWriter{ResponseRecorder: httptest.NewRecorder()}
-	events := eventWriter{w: http.NewResponseController(w), to: w, stream: true}
-	if err := events.send([]byte("event")); err != nil || !w.Flushed || w.Body.String() != "event" {
-		t.Errorf("flushed %t, %q: %v", w.Flushed, w.Body, err)
+	events := eventWriter{h: &Handler{}, w: http.NewResponseController(w), to: w, stream: true}
+	const each = 30
+	for flushes := 1; flushes <= 2; flushes++ {
+		var taken []*watch.Event
+		for i := range each {
+			rev := kv.Revision{Main: int64(flushes*each + i)}
+			taken = append(taken, &watch.Event{Event: kv.Event{Action: kv.ActionSet, Key: []byte("/a"), Record: kv.Record{Value: []byte("v"), Mod: rev}}})
+		}
+		deliveries := []watch.Delivery{{Events: taken[:each/2]}, {Events: taken[each/2:]}}
+		if !events.deliver(deliveries) || w.flushes != flushes || strings.Count(w.Body.String(), "\n") != flushes*each {
+			t.Errorf("%d flushes of %q", w.flushes, w.Body)
+		}
+	}
+	if !events.deliver(nil) || w.flushes != 2 {
+		t.Errorf("%d flushes: one of nothing", w.flushes)
 	}
 	if w.deadlines != 0 {
 		t.Errorf("%d deadlines were set", w.deadlines)

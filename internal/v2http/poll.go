@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cairn/internal/auth"
+	"cairn/internal/budget"
 	"cairn/internal/watch"
 )
 
@@ -17,6 +18,54 @@ type poll struct {
 	events      *watch.Stream
 	eventWriter eventWriter
 	until       time.Time
+
+	account *budget.Account
+	held    int64 // taken from it for the events that are being sent
+}
+
+// sliceBytes is how many bytes of events a stream takes at a time, unless one revision has more: a
+// client that does not read holds no more of them.
+const sliceBytes = 32 << 10
+
+// take takes the next events and memory for them, until release. Reading history is a long read.
+func (p *poll) take() ([]watch.Delivery, error) {
+	expected := &p.eventWriter.h.revisionBytes
+	p.held = max(sliceBytes, expected.Load())
+	if !p.account.TryTake(p.held) {
+		if err := p.account.Take(p.r.Context(), p.held); err != nil {
+			p.held = 0
+			return nil, err
+		}
+	}
+	if p.events.Behind() {
+		if err := p.account.BeginLong(p.r.Context()); err != nil {
+			return nil, err
+		}
+		defer p.account.EndLong()
+	}
+	most := sliceBytes
+	if !p.eventWriter.stream {
+		most = 1 // a poll is answered by one event
+	}
+	deliveries, err := p.events.TakeUpTo(most)
+	taken := int64(p.events.TakenBytes())
+	switch least := expected.Load(); {
+	case taken > p.held: // a single revision; the next ones are expected to be as large
+		p.account.Force(taken - p.held)
+		expected.Store(min(taken, watch.RevisionBytesExpected))
+	case least > sliceBytes && taken < least/2:
+		expected.Store(least - least/16)
+	}
+	p.account.Give(max(0, p.held-taken))
+	p.held = taken
+	return deliveries, err
+}
+
+// release drops the events of take, which have been sent.
+func (p *poll) release() {
+	p.events.Done()
+	p.account.Give(p.held)
+	p.held = 0
 }
 
 // parker is an http.ResponseWriter whose response may be written after its handler has returned
@@ -74,7 +123,8 @@ func (p *poll) deliverMore() bool {
 		return false
 	default:
 	}
-	deliveries, err := p.events.Take()
+	deliveries, err := p.take()
+	defer p.release()
 	return err == nil && p.permitted() && p.eventWriter.deliver(deliveries)
 }
 

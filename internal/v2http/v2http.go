@@ -87,6 +87,8 @@ type Handler struct {
 	wall        func() time.Time // for expiration times
 	offset      atomic.Int64     // see wallAt
 	clusterID   []string         // as header values
+	// how many bytes the next revision of history is expected to have, see poll.take
+	revisionBytes atomic.Int64
 }
 
 // New returns a handler.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cairn/internal/auth"
+	"cairn/internal/budget"
 	"cairn/internal/kv"
 	"cairn/internal/v2tree"
 	"cairn/internal/watch"
@@ -91,7 +92,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	if err != nil {
 		return err
 	}
-	p := &poll{r: r, target: *t, caller: c, recursive: q.recursive}
+	p := &poll{r: r, target: *t, caller: c, recursive: q.recursive, account: budget.FromContext(r.Context())}
 	parking, parks := w.(parker)
 	// A stream of events may wait for its client at each of them, so it keeps its goroutine.
 	if parks = parks && !q.stream && parking.Parks(); parks {
@@ -109,7 +110,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 	}
 	_, of.began = p.events.Watch(spec)
 	index := of.began
-	deliveries, err := p.events.Take()
+	deliveries, err := p.take()
 	switch {
 	case err != nil:
 	case !p.permitted():
@@ -121,12 +122,15 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, t *target, q req
 		}
 	}
 	if err != nil {
+		p.release()
 		p.end()
 		return err
 	}
 	h.beginResponse(w, index)
+	more := p.eventWriter.deliver(deliveries)
+	p.release()
 	switch p.until = time.Now().Add(watchTimeout); {
-	case !p.eventWriter.deliver(deliveries):
+	case !more:
 		p.end()
 	case parks:
 		p.park(parking)
@@ -154,11 +158,23 @@ type eventWriter struct {
 	last   *watch.Event // written last
 }
 
-// deliver writes events, and reports whether there may be more.
+// deliver sends events, and reports whether there may be more. All of them are sent together: when
+// thousands of streams get the same events, each has some dozens of them in its turn, and a write
+// for each event would be most of the work.
 func (t *eventWriter) deliver(deliveries []watch.Delivery) (more bool) {
+	more, sent := t.writeAll(deliveries)
+	if more && sent && t.stream {
+		// The one event of a long poll is sent with the end of the response, in one system call.
+		return t.w.Flush() == nil
+	}
+	return more
+}
+
+// writeAll is deliver without sending what it has written.
+func (t *eventWriter) writeAll(deliveries []watch.Delivery) (more, some bool) {
 	for _, d := range deliveries {
 		if d.Compacted != 0 {
-			return false
+			return false, some
 		}
 		for _, e := range d.Events {
 			// A change of a directory is one event of v2, whatever it has changed for v3.
@@ -170,17 +186,18 @@ func (t *eventWriter) deliver(deliveries []watch.Delivery) (more bool) {
 			}
 			sent, err := t.write(e)
 			if err != nil {
-				return false
+				return false, some
 			}
 			if !sent {
 				continue
 			}
+			some = true
 			if t.last = e; !t.stream {
-				return false
+				return false, some
 			}
 		}
 	}
-	return true
+	return true, some
 }
 
 // hidden reports whether an event is of a key that is invisible in v2, because v2 shows a directory
@@ -196,7 +213,7 @@ func (h *Handler) hidden(e *watch.Event) bool {
 	return err == nil && hides // the same error fails the client's next request
 }
 
-// write sends an event unless it is hidden. An error means that the client did not accept it.
+// write writes an event unless it is hidden. An error means that the client did not accept it.
 func (t *eventWriter) write(e *watch.Event) (sent bool, err error) {
 	if lasting(e) {
 		if text := e.Wire(watch.WireV2, t.h.appendLasting); len(text) > 0 {
@@ -233,15 +250,11 @@ func (h *Handler) appendLasting(dst []byte, e *watch.Event) []byte {
 	return appendChange(dst, e, time.Time{}, 0, nil)
 }
 
-// send sends the text of an event. The server limits how long a client may leave it unread, and
-// sets a deadline only when a write has to wait: two deadlines for each event were a sixth of the
-// work of thousands of streams. The one event of a long poll is sent with the end of the response,
-// in one system call: thousands of polls may get it at once.
+// send writes text of an event. The server limits how long a client may leave it unread, and sets a
+// deadline only when a write has to wait: two deadlines for each event were a sixth of the work of
+// thousands of streams.
 func (t *eventWriter) send(text []byte) error {
 	_, err := t.to.Write(text)
-	if err == nil && t.stream {
-		err = t.w.Flush()
-	}
 	return err
 }
 

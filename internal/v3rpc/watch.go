@@ -276,7 +276,7 @@ func (s *watching) takeSlice() (bytes int64, err error) {
 func (s *watching) expectRevisions(taken, slice int64) {
 	switch expected := s.revisionBytes.Load(); {
 	case taken > slice:
-		s.revisionBytes.Store(min(taken, sliceBytesMax))
+		s.revisionBytes.Store(min(taken, watch.RevisionBytesExpected))
 	case expected > sliceBytesMin && taken < expected/2:
 		s.revisionBytes.Store(expected - expected/16)
 	}

@@ -86,6 +86,7 @@ func (w *Watcher) fallBehind() {
 	s.hub.index.remove(w)
 	w.state = fallen
 	s.fallen = append(s.fallen, w)
+	s.lagging.Store(true)
 	s.signal()
 }
 
@@ -159,6 +160,8 @@ type Stream struct {
 	// waits is set while the consumer may wait to be woken. It is set by the consumer, and cleared
 	// under the mutex.
 	waits atomic.Bool
+	// lagging is set while fallen is not empty.
+	lagging atomic.Bool
 
 	// The fields below belong to the consumer.
 	behind     index
@@ -279,6 +282,7 @@ func (s *Stream) Watch(spec Spec) (w *Watcher, revision int64) {
 	}
 	w.state = fallen
 	s.fallen = append(s.fallen, w)
+	s.lagging.Store(true)
 	s.signal()
 	return w, revision
 }

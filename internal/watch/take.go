@@ -51,8 +51,12 @@ func (s *Stream) checkDeliveries() {
 	}
 }
 
+// RevisionBytesExpected is the size up to which a consumer expects the next revision to be as large
+// as the previous one was.
+const RevisionBytesExpected = 1 << 20
+
 // Behind reports whether the next deliveries are read from history.
-func (s *Stream) Behind() bool { return s.behind.n > 0 }
+func (s *Stream) Behind() bool { return s.behind.n > 0 || s.lagging.Load() }
 
 // TakenBytes returns how many bytes the events of the last deliveries take.
 func (s *Stream) TakenBytes() int { return s.takenBytes }
@@ -90,6 +94,7 @@ func (s *Stream) takeLive(bytesMax int) {
 		s.fallen[i] = nil
 	}
 	s.fallen = s.fallen[:0]
+	s.lagging.Store(false)
 	if s.events > 0 || s.behind.n > 0 && s.takenBytes >= bytesMax {
 		s.signal()
 	}

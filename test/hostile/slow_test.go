@@ -35,12 +35,22 @@ var (
 		{"v2 get", httpRequest("GET /v2/keys/slow?recursive=true HTTP/1.1\r\nHost: a\r\n\r\n")},
 		{"v2 poll", httpRequest("GET /v2/keys/slow?wait=true HTTP/1.1\r\nHost: a\r\n\r\n")},
 		{"v2 stream", httpRequest("GET /v2/keys/?wait=true&recursive=true&stream=true HTTP/1.1\r\nHost: a\r\n\r\n")},
+		{"v2 past", httpRequest("GET /v2/keys/?wait=true&recursive=true&stream=true&waitIndex=1 HTTP/1.1\r\nHost: a\r\n\r\n")},
 		{"JSON", httpRequest("POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\n{\"key\":\"AA==\",\"range_end\":\"AA==\"}")},
+		{"JSON watch", httpRequest(fmt.Sprintf("POST /v3/watch HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(watchJSON), watchJSON))},
 		{"websocket", httpRequest("GET /v3/watch HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")},
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" + textFrame(watchJSON))},
 		{"metrics", httpRequest("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")},
 	}
 )
+
+// watchJSON watches all keys from the first revision on.
+const watchJSON = `{"create_request":{"key":"AA==","range_end":"AA==","start_revision":"1"}}`
+
+// textFrame returns a short message of a websocket's client (RFC 6455, 5.2). Its mask is zero.
+func textFrame(text string) string {
+	return string([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}) + text
+}
 
 func grpcRequest(path string, m any, end bool) func(x *target, t *testing.T) (net.Conn, error) {
 	var message []byte
@@ -112,7 +122,7 @@ func TestSlowReaders(t *testing.T) {
 		counts = []int{1, 200, 5000}
 	}
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n| %-9s | %-12s | %11s | %6s | %6s | %6s | %8s | %9s | %6s |\n|---|---|---|---|---|---|---|---|---|\n",
+	fmt.Fprintf(&table, "\n| %-10s | %-12s | %11s | %6s | %6s | %6s | %8s | %9s | %6s |\n|---|---|---|---|---|---|---|---|---|\n",
 		"request", "client", "connections", "before", "peak", "after", "p99 rest", "p99 then", "times")
 	above, begun := 0, time.Now()
 	for _, conns := range counts {
@@ -132,7 +142,7 @@ func TestSlowReaders(t *testing.T) {
 					if times > 3 {
 						above++
 					}
-					fmt.Fprintf(&table, "| %-9s | %-12s | %11d | %3d MB | %3d MB | %3d MB | %5.1f ms | %6.1f ms | %6.1f |\n",
+					fmt.Fprintf(&table, "| %-10s | %-12s | %11d | %3d MB | %3d MB | %3d MB | %5.1f ms | %6.1f ms | %6.1f |\n",
 						r.name, b, conns, m.before>>20, m.peak>>20, m.after>>20, milliseconds(m.rest), milliseconds(m.p99), times)
 				})
 			}
