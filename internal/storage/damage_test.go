@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// damagedStore is a state store with sstables, and blob files for table r, that no process has open.
+// damagedStore is a state store with sstables, and with blob files for table r, that no process has
+// open.
 func damagedStore(t *testing.T) (dir string, content map[string]string) {
 	t.Helper()
 	dir, content = t.TempDir(), map[string]string{}
