@@ -1,7 +1,7 @@
 // Package texttable draws tables of text for terminals, as etcdctl 3.7 and etcdutl 3.7 do.
 //
-// It owns the lines and the alignment. It does not own the columns and their texts: the commands of
-// the two programs choose them.
+// It owns the lines, the alignment, and the number of terminal columns that a text takes. It does
+// not own the columns of a table and their texts: the commands of the two programs choose them.
 //
 // Concurrency: none; the functions use their arguments only.
 package texttable
@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 )
 
 // Draw draws a table with box-drawing characters: the header centred, the cells aligned to the
@@ -18,9 +17,9 @@ import (
 func Draw(w io.Writer, header []string, rows [][]string) {
 	widths := make([]int, len(header))
 	for i := range header {
-		widths[i] = utf8.RuneCountInString(header[i])
+		widths[i] = Width(header[i])
 		for _, row := range rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			widths[i] = max(widths[i], Width(row[i]))
 		}
 	}
 	rule := func(left, middle, right string) {
@@ -32,7 +31,7 @@ func Draw(w io.Writer, header []string, rows [][]string) {
 	}
 	rule("┌", "┬", "┐")
 	for i, title := range header {
-		space := widths[i] - utf8.RuneCountInString(title)
+		space := widths[i] - Width(title)
 		fmt.Fprintf(w, "│ %s%s%s ", strings.Repeat(" ", space/2), title, strings.Repeat(" ", space-space/2))
 	}
 	fmt.Fprintln(w, "│")
@@ -41,7 +40,7 @@ func Draw(w io.Writer, header []string, rows [][]string) {
 	}
 	for _, row := range rows {
 		for i, cell := range row {
-			fmt.Fprintf(w, "│ %*s ", widths[i], cell)
+			fmt.Fprintf(w, "│ %s ", PadLeft(cell, widths[i]))
 		}
 		fmt.Fprintln(w, "│")
 	}
