@@ -105,7 +105,11 @@ func (t *tool) progress(doing string) (show backup.Progress, hide func()) {
 			return
 		}
 		shown = now
-		fmt.Fprintf(file, "\r%s: %s\x1b[K", doing, progressText(changes, part, now.Sub(began)))
+		text := doing + ": " + progressText(changes, part, now.Sub(began))
+		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
+			text = texttable.Cut(text, columns-1) // what wraps could not be erased
+		}
+		fmt.Fprintf(file, "\r%s\x1b[K", text)
 	}
 	return show, func() { fmt.Fprint(file, "\r\x1b[K") }
 }

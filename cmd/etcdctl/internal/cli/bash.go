@@ -1,6 +1,7 @@
 package cli
 
 import (
+	_ "embed" // of bashQuotes
 	"io"
 
 	"github.com/spf13/cobra"
@@ -37,11 +38,16 @@ _get_comp_words_by_ref()
 fi
 `
 
+// bashQuotes completes words with quotes.
+//
+//go:embed bash_quotes.sh
+var bashQuotes string
+
 // bashCompletion writes the completion script of bash.
 func bashCompletion(root *cobra.Command, out io.Writer, descriptions bool) error {
 	if err := root.GenBashCompletionV2(out, descriptions); err != nil {
 		return err
 	}
-	_, err := io.WriteString(out, bashWords)
+	_, err := io.WriteString(out, bashWords+bashQuotes)
 	return err
 }

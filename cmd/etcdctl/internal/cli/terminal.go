@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"cairn/internal/texttable"
 )
 
 // IsTerminal reports whether a stream is a terminal.
@@ -60,7 +62,7 @@ func (s *Session) StartProgress(line func(done int64, elapsed time.Duration) str
 		for {
 			select {
 			case <-tick.C:
-				fmt.Fprintf(s.Err, "\r\033[K%s", line(p.done.Load(), time.Since(began)))
+				fmt.Fprintf(s.Err, "\r\033[K%s", oneLine(s.Err, line(p.done.Load(), time.Since(began))))
 			case <-p.stop:
 				fmt.Fprint(s.Err, "\r\033[K")
 				return
@@ -68,6 +70,19 @@ func (s *Session) StartProgress(line func(done int64, elapsed time.Duration) str
 		}
 	}()
 	return p
+}
+
+// oneLine cuts a text to a line of a terminal: what wraps could not be erased.
+func oneLine(stream any, text string) string {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return text
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || columns <= 0 {
+		return text
+	}
+	return texttable.Cut(text, columns-1)
 }
 
 // Add adds to the amount done.

@@ -1,7 +1,6 @@
 package v3cmd
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -16,15 +15,16 @@ import (
 
 	"github.com/spf13/pflag"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/term"
 
 	"cairn/cmd/etcdctl/internal/cli"
+	"cairn/internal/texttable"
 )
 
 var topCommand = cli.Command{
 	Path: "top", Beyond: true,
 	Short: "show live figures: members, requests by method, the slowest ones, writes by prefix",
-	Long: "Refreshes in place on a terminal; q or Ctrl-C ends it. Elsewhere, or with --once, it prints the figures of one interval.\n" +
+	Long: "Refreshes in place on a terminal, and fits its size; q or Ctrl-C ends it. Elsewhere, or with --once, it prints the figures of\n" +
+		"one interval.\n" +
 		"Requests come from /metrics of each endpoint; writes by prefix from a watch of all keys, which needs permission to read them.\n" +
 		"Durations are bounds of the histogram's buckets: half of the requests, 99 of 100, or all took at most so long.",
 	Example: "$ etcdctl top --once --interval 5s",
@@ -49,11 +49,6 @@ func top(s *cli.Session) error {
 	return withClient(s, func(c *clientv3.Client) error {
 		ctx, stop := interruptible(s)
 		defer stop()
-		live := !s.Bool("once") && cli.IsTerminal(s.Out)
-		if live {
-			restore := quitOnKey(s, stop)
-			defer restore()
-		}
 		writes := countWrites(ctx, c)
 		last := sampleAll(ctx, s, c)
 		if !last.reachable() {
@@ -62,56 +57,46 @@ func top(s *cli.Session) error {
 		writes.take()
 		tick := time.NewTicker(interval)
 		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			}
-			now := sampleAll(ctx, s, c)
-			if ctx.Err() != nil {
-				return nil
-			}
-			var frame bytes.Buffer
-			now.print(&frame, last, writes.take())
-			if !live {
-				_, err := s.Out.Write(frame.Bytes())
-				return err
-			}
-			// Home, then each line with the rest of its old content erased, then the rest of the
-			// screen.
-			text := strings.ReplaceAll(frame.String(), "\n", "\033[K\r\n")
-			fmt.Fprintf(s.Out, "\033[H%s\033[J", text)
-			last = now
+		if terminal, ok := s.Out.(*os.File); ok && !s.Bool("once") && cli.IsTerminal(terminal) {
+			live(ctx, s, c, openScreen(terminal), stop, tick.C, last, writes)
+			return nil
 		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now := sampleAll(ctx, s, c)
+		if ctx.Err() != nil {
+			return nil
+		}
+		_, err := io.WriteString(s.Out, strings.Join(now.lines(last, writes.take(), 0), "\n")+"\n")
+		return err
 	})
 }
 
-// quitOnKey reads the keyboard without waiting for a line, and calls stop at q or Ctrl-C. The
-// function that it returns restores the terminal.
-func quitOnKey(s *cli.Session, stop func()) (restore func()) {
-	keyboard, ok := s.In.(*os.File)
-	if !ok || !cli.IsTerminal(keyboard) {
-		return func() {}
-	}
-	state, err := term.MakeRaw(int(keyboard.Fd()))
-	if err != nil {
-		return func() {}
-	}
-	fmt.Fprint(s.Out, "\033[?1049h\033[?25l") // the alternate screen, without a cursor
-	go func() {
-		const ctrlC = 3
-		var key [1]byte
-		for {
-			if _, err := keyboard.Read(key[:]); err != nil || key[0] == 'q' || key[0] == ctrlC {
-				stop()
+// live shows a frame at each tick, and at once when the size of the terminal has changed, until ctx
+// ends.
+func live(ctx context.Context, s *cli.Session, c *clientv3.Client, on *screen, stop func(), tick <-chan time.Time, last sample, writes *writeCounter) {
+	defer on.close()
+	on.quitOnKey(s.In, stop)
+	frame := func(int) []string { return []string{"etcdctl top"} } // until the first interval has passed
+	on.draw(frame)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-on.resized:
+		case <-tick:
+			now, before := sampleAll(ctx, s, c), last
+			if ctx.Err() != nil {
 				return
 			}
+			written := writes.take()
+			frame = func(columns int) []string { return now.lines(before, written, columns) }
+			last = now
 		}
-	}()
-	return func() {
-		fmt.Fprint(s.Out, "\033[?25h\033[?1049l")
-		_ = term.Restore(int(keyboard.Fd()), state)
+		on.draw(frame)
 	}
 }
 
@@ -195,15 +180,41 @@ func (n sample) reachable() bool {
 	return slices.ContainsFunc(n.endpoints, func(e endpointSample) bool { return e.err == nil })
 }
 
-// print prints the figures, and rates since an earlier sample.
-func (n sample) print(w io.Writer, last sample, writes map[string]int64) {
+// nameColumns and nameColumnsMin are the columns of the names in the tables, of which a narrow
+// terminal leaves fewer.
+const (
+	nameColumns    = 28
+	nameColumnsMin = 10
+)
+
+// named returns a line of a table: a name, and texts of further columns that stay whole where the
+// terminal is narrow. 0 columns means any number.
+func named(columns int, name, rest string) string {
+	room := nameColumns
+	if columns > 0 {
+		room = min(max(columns-texttable.Width(rest), nameColumnsMin), nameColumns)
+		if texttable.Width(name) > room { // an endpoint without its scheme is still one
+			name = strings.TrimPrefix(strings.TrimPrefix(name, "http://"), "https://")
+		}
+		name = texttable.Cut(name, room)
+	}
+	return texttable.PadRight(name, room) + rest
+}
+
+// lines returns the figures, and rates since an earlier sample, for a terminal with so many
+// columns.
+func (n sample) lines(last sample, writes map[string]int64, columns int) (lines []string) {
+	add := func(name, format string, values ...any) {
+		lines = append(lines, named(columns, name, fmt.Sprintf(format, values...)))
+	}
 	seconds := max(n.at.Sub(last.at).Seconds(), 0.001)
-	fmt.Fprintf(w, "etcdctl top  %s  leases %s\n\n%-28s %-8s %10s %10s %9s %9s\n", n.at.Format(time.TimeOnly), n.leases,
-		"ENDPOINT", "ROLE", "REVISION", "DB SIZE", "WATCHERS", "REQ/S")
+	lines = append(lines, fmt.Sprintf("etcdctl top  %s  leases %s", n.at.Format(time.TimeOnly), n.leases), "")
+	add("ENDPOINT", " %-8s %10s %10s %9s %9s", "ROLE", "REVISION", "DB SIZE", "WATCHERS", "REQ/S")
 	methods, durations := map[string]float64{}, map[string]histogram{}
 	for i, e := range n.endpoints {
 		if e.err != nil {
-			fmt.Fprintf(w, "%-28s %v\n", e.endpoint, e.err)
+			text, _, _ := strings.Cut(e.err.Error(), "\n")
+			lines = append(lines, fmt.Sprintf("%s %s", texttable.PadRight(e.endpoint, nameColumns), text))
 			continue
 		}
 		role := "follower"
@@ -225,22 +236,27 @@ func (n sample) print(w io.Writer, last sample, writes map[string]int64) {
 		if last.endpoints[i].err == nil {
 			addDurations(durations, e.metrics, last.endpoints[i].metrics)
 		}
-		fmt.Fprintf(w, "%-28s %-8s %10d %10s %9.0f %9.1f\n", e.endpoint, role, e.status.Header.GetRevision(),
+		add(e.endpoint, " %-8s %10d %10s %9.0f %9.1f", role, e.status.Header.GetRevision(),
 			cli.FormatBytes(e.status.DbSize), e.metrics["etcd_debugging_mvcc_watcher_total"], total)
 	}
-	fmt.Fprintf(w, "\n%-28s %9s\n", "REQUESTS BY METHOD", "PER S")
+	lines = append(lines, "")
+	add("REQUESTS BY METHOD", " %9s", "PER S")
 	for _, method := range ranked(methods) {
-		fmt.Fprintf(w, "%-28s %9.1f\n", method, methods[method])
+		add(method, " %9.1f", methods[method])
 	}
-	printSlowest(w, durations)
+	if len(durations) > 0 { // older members do not measure durations
+		lines = append(append(lines, ""), slowestLines(durations, columns)...)
+	}
 	prefixes := map[string]float64{}
 	for prefix, count := range writes {
 		prefixes[prefix] = float64(count) / seconds
 	}
-	fmt.Fprintf(w, "\n%-28s %9s\n", "WRITES BY PREFIX", "PER S")
+	lines = append(lines, "")
+	add("WRITES BY PREFIX", " %9s", "PER S")
 	for _, prefix := range ranked(prefixes) {
-		fmt.Fprintf(w, "%-28s %9.1f\n", readable([]byte(prefix)), prefixes[prefix])
+		add(readable([]byte(prefix)), " %9.1f", prefixes[prefix])
 	}
+	return lines
 }
 
 // durationMetrics are the histograms of the durations of requests, and the label that names the
@@ -269,20 +285,18 @@ func addDurations(sums map[string]histogram, now, last metrics) {
 	}
 }
 
-// printSlowest prints the methods whose slowest requests took longest.
-func printSlowest(w io.Writer, durations map[string]histogram) {
-	if len(durations) == 0 {
-		return // the members are older, and do not measure durations
-	}
-	slowest := map[string]float64{}
+// slowestLines returns the table of the methods whose slowest requests took longest.
+func slowestLines(durations map[string]histogram, columns int) []string {
+	longest := map[string]float64{}
 	for method, h := range durations {
-		slowest[method] = h.quantile(1)
+		longest[method] = h.quantile(1)
 	}
-	fmt.Fprintf(w, "\n%-28s %9s %9s %9s\n", "SLOWEST REQUESTS", "HALF", "99%", "ALL")
-	for _, method := range ranked(slowest) {
+	lines := []string{named(columns, "SLOWEST REQUESTS", fmt.Sprintf(" %9s %9s %9s", "HALF", "99%", "ALL"))}
+	for _, method := range ranked(longest) {
 		h := durations[method]
-		fmt.Fprintf(w, "%-28s %9s %9s %9s\n", method, bound(h, 0.5), bound(h, 0.99), bound(h, 1))
+		lines = append(lines, named(columns, method, fmt.Sprintf(" %9s %9s %9s", bound(h, 0.5), bound(h, 0.99), bound(h, 1))))
 	}
+	return lines
 }
 
 // bound shows a quantile of durations.
