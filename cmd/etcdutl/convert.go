@@ -36,11 +36,14 @@ func (t *tool) imports() *cobra.Command {
 			if info.IsDir() {
 				return t.importDir(args[0], walDir, v2, to)
 			}
+			if v2 || walDir != "" {
+				return usageError{fmt.Errorf("%s is a file: --v2 and --from-wal-dir need the data directory of a member, which has the v2 keys and the log", args[0])}
+			}
 			return t.importFile(args[0], to, !skipHash)
 		},
 	}
 	flags.add(cmd.Flags())
-	cmd.Flags().BoolVar(&skipHash, "skip-hash-check", false, "ignore the snapshot's SHA-256")
+	cmd.Flags().BoolVar(&skipHash, "skip-hash-check", false, "ignore the snapshot's SHA-256 (required for a file copied from a data directory)")
 	cmd.Flags().BoolVar(&v2, "v2", false, "import the v2 keys of a data directory; the default if it has no v3 keys")
 	cmd.Flags().StringVar(&walDir, "from-wal-dir", "", "directory of etcd's log (default member/wal in its data directory)")
 	return cmd
@@ -135,6 +138,9 @@ func (t *tool) readFile(path string, to backup.Target, check bool) (found backup
 	f, err := whenFree(t, func() (*etcdfile.File, error) { return etcdfile.Open(path, check) })
 	if errors.Is(err, etcdfile.ErrNoV3) {
 		return found, fmt.Errorf("%w: import the whole directory of the backup or of the member: its v2 keys are in the log", err)
+	}
+	if errors.Is(err, etcdfile.ErrNoHash) {
+		return found, fmt.Errorf("%w: take a snapshot again, import the whole data directory, or accept the file with --skip-hash-check", err)
 	}
 	if err != nil {
 		return found, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 //
 //	etcd.db cairn.db member   snapshots of etcd and of cairn, a data directory
 //	etcd-cut.db cairn-cut.db broken   the same, damaged
+//	etcd-nohash.db                    etcd.db without its SHA-256
 //	full                      a directory that is not empty
 const faultScripts = "testdata/faults"
 
@@ -132,6 +134,9 @@ func faultFiles(t *testing.T, url, dir string) {
 		whole, err := os.ReadFile(path(name + ".db"))
 		must(err)
 		must(os.WriteFile(path(name+"-cut.db"), whole[:len(whole)*2/3], 0o600))
+		if name == "etcd" {
+			must(os.WriteFile(path("etcd-nohash.db"), whole[:len(whole)-sha256.Size], 0o600))
+		}
 	}
 	must(os.MkdirAll(path("broken/member"), 0o700))
 	must(os.WriteFile(path("broken/member/FORMAT"), []byte("nonsense"), 0o600))

@@ -147,7 +147,13 @@ func (t *tool) snapshotStatus() *cobra.Command {
 
 // etcdStatus reads a whole snapshot of etcd.
 func (t *tool) etcdStatus(path string) (s status, err error) {
-	f, err := whenFree(t, func() (*etcdfile.File, error) { return etcdfile.Open(path, true) })
+	f, err := whenFree(t, func() (*etcdfile.File, error) {
+		f, err := etcdfile.Open(path, true)
+		if errors.Is(err, etcdfile.ErrNoHash) { // a database that was copied from a data directory has a status, too
+			return etcdfile.Open(path, false)
+		}
+		return f, err
+	})
 	if err != nil {
 		return s, err
 	}

@@ -14,6 +14,7 @@ package etcdfile
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -33,6 +34,9 @@ var ErrCorrupt = errors.New("corrupt etcd database")
 // ErrNoV3 is the error about a database in which no server has ever stored v3 keys: `etcdctl
 // backup` makes one if it is not told to include them.
 var ErrNoV3 = errors.New("has no v3 keys")
+
+// ErrNoHash is the error about a snapshot without its SHA-256.
+var ErrNoHash = errors.New("snapshot without a SHA-256")
 
 // ErrInUse is the error about a database that another process has open.
 var ErrInUse = errors.New("is open in another process: stop the etcd that uses it, or take a snapshot")
@@ -89,8 +93,8 @@ type File struct {
 // lockTimeout is how long Open waits for a process that has the database open.
 const lockTimeout = time.Second
 
-// Open opens a database or a snapshot. With check it verifies the SHA-256 of a snapshot; a file
-// without one must be a database of a data directory.
+// Open opens a database or a snapshot. With check the file must be a snapshot with its SHA-256,
+// which is verified; without one the error is ErrNoHash.
 func Open(path string, check bool) (f *File, err error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -138,8 +142,11 @@ func verify(f *os.File, check bool) (size int64, err error) {
 		return 0, fmt.Errorf("%w: no bbolt database: magic number missing at offset %d", ErrCorrupt, magicOffset)
 	case size%pageMultiple != 0 && size%pageMultiple != sha256.Size:
 		return 0, fmt.Errorf("%w: the file ends at offset %d, want a multiple of %d, or that and a SHA-256: it is truncated", ErrCorrupt, size, pageMultiple)
-	case size%pageMultiple == 0 || !check:
-		return size, nil
+	case !check:
+		return size, checkLength(f, size)
+	case size%pageMultiple == 0:
+		return 0, cmp.Or(checkLength(f, size),
+			fmt.Errorf("%w: the file ends at offset %d: it was truncated, or copied from a data directory", ErrNoHash, size))
 	}
 	sum, recorded, end := sha256.New(), make([]byte, sha256.Size), size-sha256.Size
 	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, end)); err != nil {
@@ -151,7 +158,17 @@ func verify(f *os.File, check bool) (size int64, err error) {
 	if computed := sum.Sum(nil); !bytes.Equal(computed, recorded) {
 		return 0, withPlace(f, size, fmt.Errorf("%w: checksum mismatch at offset %d: computed SHA-256 %x, recorded %x", ErrCorrupt, end, computed, recorded))
 	}
-	return size, nil
+	return size, checkLength(f, end)
+}
+
+// checkLength returns an error if a file is shorter than its metadata says: bbolt would read behind
+// the end of the mapping.
+func checkLength(f io.ReaderAt, size int64) error {
+	_, _, err := newPageWalker(f, size)
+	if at := (*placeError)(nil); errors.As(err, &at) && at.truncated {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil // of other damage bbolt knows more: one of the two pages of metadata may be torn
 }
 
 // withoutKeys returns the error about a database without the bucket of keys. In a damaged one the

@@ -29,9 +29,10 @@ const (
 
 // placeError is a fault of a page, with its position in the file.
 type placeError struct {
-	page   uint64
-	offset int64
-	fault  string
+	page      uint64
+	offset    int64
+	fault     string
+	truncated bool // the file has fewer pages than its metadata says
 }
 
 func (e *placeError) Error() string {
@@ -72,16 +73,16 @@ func newPageWalker(f io.ReaderAt, size int64) (w *pageWalker, root uint64, err e
 		at := int64(id) * w.pageSize
 		var page [pageHeaderBytes + metaBytes]byte
 		if _, err := f.ReadAt(page[:], at); err != nil {
-			return nil, 0, &placeError{id, at, fmt.Sprintf("the file ends within the metadata: it has %d bytes", size)}
+			return nil, 0, &placeError{page: id, offset: at, fault: fmt.Sprintf("the file ends within the metadata: it has %d bytes", size)}
 		}
 		meta := page[pageHeaderBytes:]
 		sum := fnv.New64a()
 		sum.Write(meta[:metaBytes-8]) //nolint:errcheck // never fails
 		if recorded := binary.LittleEndian.Uint64(meta[metaBytes-8:]); sum.Sum64() != recorded {
-			return nil, 0, &placeError{id, at, fmt.Sprintf("checksum of the metadata: computed %016x, recorded %016x", sum.Sum64(), recorded)}
+			return nil, 0, &placeError{page: id, offset: at, fault: fmt.Sprintf("checksum of the metadata: computed %016x, recorded %016x", sum.Sum64(), recorded)}
 		}
 		if flags := binary.LittleEndian.Uint16(page[8:]); flags != pageMeta {
-			return nil, 0, &placeError{id, at, fmt.Sprintf("type %#x, want metadata (%#x)", flags, pageMeta)}
+			return nil, 0, &placeError{page: id, offset: at, fault: fmt.Sprintf("type %#x, want metadata (%#x)", flags, pageMeta)}
 		}
 		w.pageSize = int64(binary.LittleEndian.Uint32(meta[8:]))
 		if txid := binary.LittleEndian.Uint64(meta[48:]); id == 0 || txid > newest {
@@ -89,7 +90,8 @@ func newPageWalker(f io.ReaderAt, size int64) (w *pageWalker, root uint64, err e
 		}
 	}
 	if w.pageSize < pageHeaderBytes+metaBytes || int64(w.pages) < 0 || int64(w.pages) > size/w.pageSize {
-		return nil, 0, &placeError{0, 0, fmt.Sprintf("%d pages of %d bytes, the file has %d bytes: it is truncated", w.pages, w.pageSize, size)}
+		fault := fmt.Sprintf("%d pages of %d bytes, the file has %d bytes: it is truncated", w.pages, w.pageSize, size)
+		return nil, 0, &placeError{fault: fault, truncated: true}
 	}
 	return w, root, nil
 }
@@ -98,22 +100,22 @@ func newPageWalker(f io.ReaderAt, size int64) (w *pageWalker, root uint64, err e
 func (w *pageWalker) read(id uint64) (page []byte, err error) {
 	at := int64(id) * w.pageSize
 	if w.visited++; w.visited > w.pages {
-		return nil, &placeError{id, at, "the pages form a cycle"}
+		return nil, &placeError{page: id, offset: at, fault: "the pages form a cycle"}
 	}
 	var head [pageHeaderBytes]byte
 	if _, err := w.f.ReadAt(head[:], at); err != nil {
-		return nil, &placeError{id, at, err.Error()}
+		return nil, &placeError{page: id, offset: at, fault: err.Error()}
 	}
 	if own := binary.LittleEndian.Uint64(head[:]); own != id {
-		return nil, &placeError{id, at, fmt.Sprintf("the page has ID %d", own)}
+		return nil, &placeError{page: id, offset: at, fault: fmt.Sprintf("the page has ID %d", own)}
 	}
 	overflow := uint64(binary.LittleEndian.Uint32(head[12:]))
 	if id+overflow >= w.pages {
-		return nil, &placeError{id, at, fmt.Sprintf("it continues on %d pages, the file has %d in all", overflow, w.pages)}
+		return nil, &placeError{page: id, offset: at, fault: fmt.Sprintf("it continues on %d pages, the file has %d in all", overflow, w.pages)}
 	}
 	page = make([]byte, int64(1+overflow)*w.pageSize)
 	if _, err := w.f.ReadAt(page, at); err != nil {
-		return nil, &placeError{id, at, err.Error()}
+		return nil, &placeError{page: id, offset: at, fault: err.Error()}
 	}
 	return page, nil
 }
@@ -123,10 +125,10 @@ func (w *pageWalker) read(id uint64) (page []byte, err error) {
 func (w *pageWalker) tree(id uint64, first []byte, depth int, visit record) error {
 	at := int64(id) * w.pageSize
 	if id < 2 || id >= w.pages {
-		return &placeError{id, at, fmt.Sprintf("a page refers to it, and the file has pages 2 to %d", w.pages-1)}
+		return &placeError{page: id, offset: at, fault: fmt.Sprintf("a page refers to it, and the file has pages 2 to %d", w.pages-1)}
 	}
 	if depth > pageDepthMax {
-		return &placeError{id, at, "the pages form a cycle"}
+		return &placeError{page: id, offset: at, fault: "the pages form a cycle"}
 	}
 	page, err := w.read(id)
 	if err != nil {
@@ -139,13 +141,14 @@ func (w *pageWalker) tree(id uint64, first []byte, depth int, visit record) erro
 func (w *pageWalker) page(page []byte, id uint64, offset int64, first []byte, depth int, visit record) error {
 	flags, count := binary.LittleEndian.Uint16(page[8:]), int(binary.LittleEndian.Uint16(page[10:]))
 	fault := func(element int, format string, args ...any) error {
-		return &placeError{id, offset + pageHeaderBytes + int64(element)*pageElementBytes, fmt.Sprintf("element %d: ", element) + fmt.Sprintf(format, args...)}
+		fault := fmt.Sprintf("element %d: ", element) + fmt.Sprintf(format, args...)
+		return &placeError{page: id, offset: offset + pageHeaderBytes + int64(element)*pageElementBytes, fault: fault}
 	}
 	if flags != pageBranch && flags != pageLeaf {
-		return &placeError{id, offset, fmt.Sprintf("type %#x, want a branch (%#x) or a leaf (%#x)", flags, pageBranch, pageLeaf)}
+		return &placeError{page: id, offset: offset, fault: fmt.Sprintf("type %#x, want a branch (%#x) or a leaf (%#x)", flags, pageBranch, pageLeaf)}
 	}
 	if pageHeaderBytes+count*pageElementBytes > len(page) || flags == pageBranch && count == 0 {
-		return &placeError{id, offset, fmt.Sprintf("%d elements in %d bytes", count, len(page))}
+		return &placeError{page: id, offset: offset, fault: fmt.Sprintf("%d elements in %d bytes", count, len(page))}
 	}
 	last := first
 	for i := range count {

@@ -146,6 +146,52 @@ func TestDamageHasAnOffset(t *testing.T) {
 	}
 }
 
+// TestSnapshotWithoutItsHash: a snapshot that lost exactly its SHA-256 is refused where the SHA-256
+// is to be verified, and read where the caller accepts a database of a data directory.
+func TestSnapshotWithoutItsHash(t *testing.T) {
+	path := database(t, 100, 100)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, whole[:len(whole)-32], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%s: snapshot without a SHA-256: the file ends at offset %d: ", path, len(whole)-32)
+	if err := readAll(path, true); !errors.Is(err, ErrNoHash) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if err := readAll(path, false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTruncatedDatabase: bbolt does not get to read behind the end of a file whose metadata is
+// whole.
+func TestTruncatedDatabase(t *testing.T) {
+	path := database(t, 2000, 100)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, _, err := newPageWalker(bytes.NewReader(whole), int64(len(whole)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pages := range []int{2, 3, 4, 8, int(w.pages) - 1} {
+		if err := os.WriteFile(path, whole[:pages*4096], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("%s: corrupt etcd database: page 0, offset 0: %d pages of 4096 bytes, the file has %d bytes: it is truncated",
+			path, w.pages, pages*4096)
+		for _, check := range []bool{true, false} {
+			if err := readAll(path, check); err == nil || err.Error() != want {
+				t.Errorf("%d pages: %v\nwant %q", pages, err, want)
+			}
+		}
+	}
+}
+
 // TestMappedPagesAreReleased: reading a file larger than residentBytes leaves only that much of its
 // mapping resident.
 func TestMappedPagesAreReleased(t *testing.T) {
