@@ -16,7 +16,8 @@ var editCommand = cli.Command{
 	Path: "edit", Args: "<key>", Beyond: true,
 	Short: "edit the value of a key in $EDITOR",
 	Long: "Writes the value back only if no other client has changed the key meanwhile, and keeps its lease. On a conflict the edited\n" +
-		"value stays in a file, whose name is printed. A key that does not exist starts empty.",
+		"value stays in a file, whose name is printed. A key that does not exist starts empty, and is created unless it stays so. The\n" +
+		"line end that editors add to a last line without one is removed.",
 	Example: "$ EDITOR=vi etcdctl edit /app/config\nOK",
 	Run:     edit, Complete: completeKeys,
 }
@@ -42,7 +43,10 @@ func edit(s *cli.Session) error {
 		if err != nil {
 			return fail(exitError, err)
 		}
-		if revision > 0 && bytes.Equal(before, after) {
+		if !bytes.HasSuffix(before, []byte("\n")) {
+			after = bytes.TrimSuffix(after, []byte("\n"))
+		}
+		if bytes.Equal(before, after) {
 			fmt.Fprintln(s.Out, "unchanged")
 			return os.Remove(path)
 		}
@@ -57,7 +61,7 @@ func edit(s *cli.Session) error {
 			return failf(exitError, "%w (the edited value is in %s)", err, path)
 		}
 		if !txn.Succeeded {
-			return failf(exitError, "%s was changed by another client meanwhile: the edited value is in %s; edit the key again", key, path)
+			return failf(exitError, "%s was changed by another client meanwhile: the edited value is in %s; edit the key again", readable([]byte(key)), path)
 		}
 		fmt.Fprintln(s.Out, "OK")
 		return os.Remove(path)

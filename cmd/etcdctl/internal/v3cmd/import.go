@@ -27,12 +27,17 @@ var importCommand = cli.Command{
 	Run: importKeys,
 }
 
+// batchBytes is the size of the keys and values that a transaction puts, unless it puts only one:
+// less than the default --max-request-bytes of a server.
+const batchBytes = 1 << 20
+
 // importer puts keys in batches.
 type importer struct {
 	s                           *cli.Session
 	c                           *clientv3.Client
 	dryRun                      bool
 	batch                       int
+	bytes                       int // of keys and values
 	keys                        []string
 	values                      []string
 	created, changed, unchanged int64
@@ -88,13 +93,14 @@ func (m *importer) readAll(in io.Reader) error {
 		if header.Format != 0 {
 			continue
 		}
-		m.keys, m.values = append(m.keys, key), append(m.values, text)
-		m.progress.Add(1)
-		if len(m.keys) >= m.batch {
+		size := len(key) + len(text)
+		if len(m.keys) >= m.batch || m.bytes+size > batchBytes {
 			if err := m.flush(); err != nil {
 				return err
 			}
 		}
+		m.keys, m.values, m.bytes = append(m.keys, key), append(m.values, text), m.bytes+size
+		m.progress.Add(1)
 	}
 }
 
@@ -127,7 +133,7 @@ func (m *importer) flush() error {
 		}
 		puts = append(puts, clientv3.OpPut(key, m.values[i]))
 	}
-	m.keys, m.values = m.keys[:0], m.values[:0]
+	m.keys, m.values, m.bytes = m.keys[:0], m.values[:0], 0
 	if m.dryRun || len(puts) == 0 {
 		return nil
 	}

@@ -10,8 +10,13 @@ import (
 	"cairn/cmd/etcdctl/internal/cli"
 )
 
-// pageKeys is the number of keys that a command which reads a whole range gets at once.
-const pageKeys = 500
+// Limits of a page of a range that a command reads as a whole: the number of keys is adjusted so
+// that a page has about pageBytes, whatever the size of the values.
+const (
+	pageBytes     = 1 << 20
+	pageKeysFirst = 50
+	pageKeysMax   = 1000
+)
 
 // pages reads the keys of a prefix in order, a page at a time, all at one revision.
 type pages struct {
@@ -20,6 +25,7 @@ type pages struct {
 	end      string // range end; "\x00" for none
 	revision int64  // 0 until the first page: the current revision
 	keysOnly bool
+	limit    int64 // number of keys in the next page
 	page     []*mvccpb.KeyValue
 	more     bool
 }
@@ -27,7 +33,7 @@ type pages struct {
 // newPages returns a reader of the keys that begin with a prefix, at a revision or, with 0, at the
 // current one.
 func newPages(c *clientv3.Client, prefix string, revision int64) *pages {
-	p := &pages{c: c, next: prefix, end: clientv3.GetPrefixRangeEnd(prefix), revision: revision, more: true}
+	p := &pages{c: c, next: prefix, end: clientv3.GetPrefixRangeEnd(prefix), revision: revision, limit: pageKeysFirst, more: true}
 	if prefix == "" {
 		p.next, p.end = "\x00", "\x00"
 	}
@@ -52,7 +58,7 @@ func (p *pages) take(s *cli.Session) (*mvccpb.KeyValue, error) {
 func (p *pages) fetch(s *cli.Session) error {
 	ctx, cancel := limited(s)
 	defer cancel()
-	opts := []clientv3.OpOption{clientv3.WithRange(p.end), clientv3.WithLimit(pageKeys), clientv3.WithRev(p.revision)}
+	opts := []clientv3.OpOption{clientv3.WithRange(p.end), clientv3.WithLimit(p.limit), clientv3.WithRev(p.revision)}
 	if p.keysOnly {
 		opts = append(opts, clientv3.WithKeysOnly())
 	}
@@ -66,6 +72,11 @@ func (p *pages) fetch(s *cli.Session) error {
 	p.page, p.more = r.Kvs, r.More
 	if n := len(r.Kvs); n > 0 {
 		p.next = string(r.Kvs[n-1].GetKey()) + "\x00"
+		size := 0
+		for _, kv := range r.Kvs {
+			size += len(kv.GetKey()) + len(kv.GetValue()) + 1
+		}
+		p.limit = int64(min(max(pageBytes*n/size, 1), pageKeysMax))
 	}
 	return nil
 }

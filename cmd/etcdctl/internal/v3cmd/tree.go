@@ -185,7 +185,11 @@ func completeKeys(s *cli.Session) []string {
 				word = word[:len(typed)+i+1]
 				start = clientv3.GetPrefixRangeEnd(word)
 			}
-			words = append(words, word)
+			// A key with a line end or a tab, or that is not text, cannot be given to the shell as
+			// a line; one with an escape sequence must not control the terminal.
+			if readable([]byte(word)) == word {
+				words = append(words, word)
+			}
 		}
 		return nil
 	})
