@@ -43,6 +43,9 @@ func (m *Migration) Finish(ctx context.Context, o FinishOptions) (done Finished,
 	if err := m.checkSource(&st); err != nil {
 		return done, err
 	}
+	if st.Phase == migration.Finished {
+		return done, fmt.Errorf("the migration is in the phase %s: the new cluster takes writes already", st.Phase)
+	}
 	if st.Phase != migration.Following {
 		return done, fmt.Errorf("the migration is in the phase %s, want %s: run `etcdctl migrate` first", st.Phase, migration.Following)
 	}

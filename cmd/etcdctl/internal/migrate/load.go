@@ -12,6 +12,7 @@ import (
 	"cairn/internal/etcdfile"
 	"cairn/internal/kv"
 	"cairn/internal/migration"
+	"cairn/internal/snapshot"
 )
 
 // commandBytes is the size at which a command is sent. A command with a larger revision is larger.
@@ -172,7 +173,31 @@ func (m *Migration) snapshot(ctx context.Context) (f *etcdfile.File, err error) 
 	if err := m.download(ctx, path); err != nil {
 		return nil, fmt.Errorf("old cluster: save snapshot: %w", err)
 	}
-	return etcdfile.Open(path, true)
+	if f, err = etcdfile.Open(path, true); err != nil {
+		return nil, fmt.Errorf("old cluster: %w", m.badSnapshot(path, err))
+	}
+	return f, nil
+}
+
+// badSnapshot returns the error about a snapshot that was received completely and cannot be read:
+// another one would have the same fault.
+func (m *Migration) badSnapshot(path string, err error) error {
+	for _, kind := range []error{etcdfile.ErrCorrupt, etcdfile.ErrNoHash, etcdfile.ErrNoV3} {
+		if !errors.Is(err, kind) {
+			continue
+		}
+		f, failed := os.Open(path)
+		if failed != nil {
+			return errors.Join(err, failed)
+		}
+		defer f.Close()
+		var begin [len(snapshot.Magic)]byte
+		if _, failed := f.ReadAt(begin[:], 0); failed == nil && string(begin[:]) == snapshot.Magic {
+			err = fmt.Errorf("%s is a cairn, not an etcd: save a snapshot of it (`etcdctl snapshot save`) and restore that, or add members to it", m.o.Endpoints)
+		}
+		return &permanentError{err}
+	}
+	return err
 }
 
 func (m *Migration) download(ctx context.Context, path string) (err error) {

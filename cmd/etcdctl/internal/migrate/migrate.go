@@ -164,6 +164,10 @@ func (m *Migration) run(ctx context.Context) error {
 	if err := m.checkSource(&st); err != nil {
 		return err
 	}
+	// The new cluster itself checks this too, and more, but only after the snapshot was taken.
+	if st.Phase == migration.None && st.Revision > 1 {
+		return &permanentError{fmt.Errorf("new cluster: it has been written to: it is at revision %d: a migration needs a new one", st.Revision)}
+	}
 	for {
 		switch st.Phase {
 		case migration.Finished:

@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"cairn/internal/migration"
@@ -63,6 +64,9 @@ func (t *target) status(ctx context.Context) (migration.Status, error) {
 	resp := new(wrapperspb.BytesValue)
 	err := t.client.ActiveConnection().Invoke(ctx, "/"+migration.ServiceName+"/"+migration.MethodStatus, new(wrapperspb.BytesValue), resp)
 	if err != nil {
+		if st, ok := statusIn(err); ok && st.Code() == codes.Unimplemented {
+			return migration.Status{}, &permanentError{errors.New("new cluster: it is not a cairn, and cannot take over another cluster: give its endpoints with --endpoints")}
+		}
 		return migration.Status{}, fmt.Errorf("new cluster: %w", err)
 	}
 	return migration.DecodeStatus(resp.GetValue())

@@ -183,6 +183,7 @@ func migrateStatus(s *cli.Session) error {
 
 func printMigration(s *cli.Session, st migrationStatus) error {
 	if st.Phase == migration.Following || st.Phase == migration.Loading {
+		st.SourceRevision = max(st.SourceRevision, st.Revision) // 0 before the first report
 		st.Behind = max(0, st.SourceRevision-st.Revision)
 	}
 	if s.String("write-out") == "json" {
