@@ -157,6 +157,13 @@ func runGRPCProxy(ctx context.Context, args []string, std streams, signals <-cha
 // check returns an error for flags that contradict each other.
 func (o *grpcProxyOptions) check() (err error) {
 	p := &o.proxy
+	// 0 and less mean the limits of etcd's client library, as in etcd.
+	if o.sendBytesMax <= 0 {
+		o.sendBytesMax = 2 << 20
+	}
+	if o.recvBytesMax <= 0 {
+		o.recvBytesMax = math.MaxInt32
+	}
 	switch {
 	case p.ResolverPrefix == "" && p.ResolverTTL > 0:
 		return fmt.Errorf("--resolver-ttl: invalid resolver-prefix %q: want the prefix below which the proxies register", p.ResolverPrefix)
@@ -166,6 +173,8 @@ func (o *grpcProxyOptions) check() (err error) {
 		return errors.New("--advertise-client-url: is empty: want the address at which clients reach this proxy")
 	case o.autoTLS && o.selfSignedYears == 0:
 		return errors.New("--self-signed-cert-validity: is 0: want 1 or more years")
+	case o.recvBytesMax < o.sendBytesMax:
+		return fmt.Errorf("--max-recv-bytes: is %d, less than the %d of --max-send-bytes: want at least as much", o.recvBytesMax, o.sendBytesMax)
 	case (o.upstream.cert == "") != (o.upstream.key == ""):
 		return errors.New("--cert, --key: want both or neither")
 	}
@@ -181,6 +190,18 @@ func (o *grpcProxyOptions) check() (err error) {
 	}
 	if err := o.server.Check(); err != nil {
 		return fmt.Errorf("--cert-file: %w", err)
+	}
+	// A port that clients take for one with TLS must not be served without it.
+	if o.server.Empty() && !o.autoTLS {
+		const want = "KeyFile and CertFile are not presented: want --cert-file and --key-file, or --auto-tls"
+		switch {
+		case o.server.TrustedCAFile != "":
+			return errors.New("--trusted-ca-file: " + want)
+		case o.server.CRLFile != "":
+			return errors.New("--client-crl-file: " + want)
+		case strings.HasPrefix(o.metrics, "https://"):
+			return errors.New("--metrics-addr: " + want)
+		}
 	}
 	return nil
 }
@@ -203,7 +224,7 @@ func (o *grpcProxyOptions) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	options := grpcclient.Options{
 		Endpoints: client.Endpoints, TLS: tlsOf, Streams: client.ActiveConnection(),
-		MaxSendBytes: o.sendBytesMax + grpcOverheadBytes, MaxRecvBytes: o.recvBytesMax,
+		MaxSendBytes: o.sendBytesMax, MaxRecvBytes: o.recvBytesMax,
 		KeepaliveTimeout: o.keepaliveFor, KeepaliveWithoutCalls: o.permitWithoutStream,
 	}
 	if o.keepaliveTime > 0 {

@@ -81,3 +81,24 @@ func TestMemberMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestGRPCProxyRefusesFlags: flags that would make a port without the TLS that they ask for, and
+// limits that contradict each other, are errors at the start. Limits of 0 are the library's.
+func TestGRPCProxyRefusesFlags(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // a proxy that starts ends at once
+	for _, c := range []struct{ args, want string }{
+		{"--trusted-ca-file ca.crt", "--trusted-ca-file: KeyFile and CertFile are not presented: want --cert-file and --key-file, or --auto-tls"},
+		{"--client-crl-file crl", "--client-crl-file: KeyFile and CertFile are not presented: want --cert-file and --key-file, or --auto-tls"},
+		{"--metrics-addr https://127.0.0.1:0", "--metrics-addr: KeyFile and CertFile are not presented: want --cert-file and --key-file, or --auto-tls"},
+		{"--max-send-bytes 10 --max-recv-bytes 5", "--max-recv-bytes: is 5, less than the 10 of --max-send-bytes: want at least as much"},
+		{"--max-send-bytes 0 --max-recv-bytes 0", ""},
+	} {
+		var out, errs strings.Builder
+		args := append([]string{"start", "--listen-addr", "127.0.0.1:0", "--endpoints", "127.0.0.1:1"}, strings.Fields(c.args)...)
+		status := runGRPCProxy(ctx, args, streams{&out, &errs}, make(chan os.Signal))
+		if refused := c.want != ""; refused != (status == exitFailure) || refused && errs.String() != "etcd grpc-proxy: "+c.want+"\n" {
+			t.Errorf("%s: status %d: %s", c.args, status, errs.String())
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,5 +164,19 @@ func TestMemberListPassedOn(t *testing.T) {
 	must(t, err)
 	if m := f.Members()[0]; len(r.Members) != 1 || r.Members[0].Name != m.Name || r.Members[0].ClientURLs[0] != m.ClientURL() {
 		t.Errorf("the proxy lists %+v, want member %s at %s", r.Members, m.Name, m.ClientURL())
+	}
+}
+
+// TestMaxSendBytes holds that a request above --max-send-bytes is refused with the text of etcd's
+// proxy, and a smaller one is not.
+func TestMaxSendBytes(t *testing.T) {
+	p := startProxy(t, "grpcproxy", newFleet(t, 1).Members(), "--max-send-bytes", "100000")
+	c := p.client(t)
+	if _, err := c.Put(t.Context(), "k", strings.Repeat("v", 99_000)); err != nil {
+		t.Errorf("99,000 bytes: %v", err)
+	}
+	_, err := c.Put(t.Context(), "k", strings.Repeat("v", 100_000))
+	if want := "trying to send message larger than max (100007 vs. 100000)"; status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), want) {
+		t.Errorf("100,000 bytes: %v, want %s", err, want)
 	}
 }
