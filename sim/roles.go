@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -345,9 +346,17 @@ func (m *member) truncate() error {
 		return nil
 	}
 	if m.w.streaming {
-		return m.r.Truncate(0)
+		return m.r.Truncate(replica.Keep{})
 	}
-	return m.r.Truncate(uint64(m.w.rng.IntN(3) * m.w.rng.IntN(20)))
+	entries := uint64(m.w.rng.IntN(3) * m.w.rng.IntN(20))
+	switch m.w.c.Seed % 4 {
+	case 0: // limited by the bytes of some entries
+		return m.r.Truncate(replica.Keep{Entries: 60, Bytes: 100 * entries})
+	case 1: // as members do
+		return m.r.Truncate(replica.Keep{Entries: entries, Bytes: 4 << 10, FollowedBytes: 8 << 10})
+	default:
+		return m.r.Truncate(replica.Keep{Entries: entries, Bytes: math.MaxUint64})
+	}
 }
 
 // spoilIndex leaves the store as it would be between the data and a later write of the applied

@@ -160,7 +160,7 @@ var options = append([]option{
 		func(c *Config, v string) error { return setCount(&c.SnapshotCount, v, defaultSnapshotCount) },
 	},
 	{
-		"snapshot-catchup-entries", "Storage", "N", "5000", "log entries kept for members that are behind",
+		"snapshot-catchup-entries", "Storage", "N", "5000", "maximum number of log entries kept for members that are away; fewer if they exceed 64 MiB and an eighth of the state",
 		func(c *Config, v string) error { return setCount(&c.SnapshotCatchupEntries, v, defaultCatchup) },
 	},
 	{

@@ -10,6 +10,7 @@ import (
 	"cairn/internal/invariant"
 	"cairn/internal/machine"
 	"cairn/internal/membership"
+	"cairn/internal/replica"
 )
 
 // logRole is the replica's log writer. The role guards the replica's methods of that role.
@@ -78,14 +79,29 @@ func countSnapshots(msgs []*raftpb.Message) (n int) {
 	return n
 }
 
-// truncate removes the log entries that the durable state contains.
+const (
+	// keptPart is the part of the state's bytes that the log may have for members that are away. A
+	// member that lacks more gets a snapshot: it receives one about that many times as fast as it
+	// applies entries (ADR 0030).
+	keptPart = 8
+	// keptBytesMin is kept of the log of a small state, too. It is what may be on the way to a
+	// follower (replica's limit), which needs no snapshot then when its connection breaks.
+	keptBytesMin = 64 << 20
+)
+
+// truncate removes the log entries that the durable state contains, except those that members which
+// are behind may need.
 func (r *logRole) truncate() {
-	keep := r.m.cfg.CatchUpEntries
-	if r.m.readable.Load() {
-		keep = 0 // a sole member has no follower that may need them
+	m := r.m
+	var keep replica.Keep
+	if !m.readable.Load() { // a sole member has no follower
+		_, state := m.stateStore.Size()
+		keep = replica.Keep{
+			Entries: m.cfg.CatchUpEntries, Bytes: max(state/keptPart, keptBytesMin), FollowedBytes: max(state, keptBytesMin),
+		}
 	}
-	if err := r.m.replica.Truncate(keep); err != nil {
-		r.m.fail(err)
+	if err := m.replica.Truncate(keep); err != nil {
+		m.fail(err)
 	}
 }
 

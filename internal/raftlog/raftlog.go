@@ -3,11 +3,12 @@
 // It owns the entries, the hard state and the position up to which the log was truncated
 // (docs/formats/raft-log.md). The membership that raft starts from belongs to the state machine and
 // is passed to Open. Entries that are appended but not yet applied are also cached in memory, since
-// raft reads each of them again to apply it and to send it.
+// raft reads each of them again to apply it and to send it. The terms and the sizes of entries are
+// known without reading them.
 //
-// Invariants: entries are consecutive (Open and Append check it); truncated index < first index ≤
-// last index+1 (Open and Truncate check it); an append with sync is durable when Append returns
-// (TestCrashAfterEverySync).
+// Invariants: entries are consecutive (Open and Append check it), and of terms that do not decrease
+// (terms.learn checks it); truncated index < first index ≤ last index+1 (Open and Truncate check
+// it); an append with sync is durable when Append returns (TestCrashAfterEverySync).
 //
 // Append and Truncate belong to the log writer's goroutine; the methods of raft.Storage may be
 // called concurrently with them.
@@ -56,6 +57,9 @@ type Log struct {
 	cache         []*raftpb.Entry
 	cacheBytes    int
 	cacheBytesMax int
+	terms         terms
+	// sizes has the size of each entry, about: see estimateSizes.
+	sizes []uint32
 }
 
 // cacheBytesMax is the size of the cache unless LimitCache is called.
@@ -95,19 +99,10 @@ func Open(store *storage.Store, applied uint64, confState *raftpb.ConfState) (*L
 	if err := l.completeInstall(applied); err != nil {
 		return nil, err
 	}
-	l.last = l.truncated.index
-	it := store.NewIter([]byte{entryPrefix}, []byte{entryPrefix + 1})
-	first := uint64(0)
-	if it.First() {
-		first = entryIndex(it.Key())
-	}
-	if it.Last() {
-		l.last = entryIndex(it.Key())
-	}
-	if err := it.Close(); err != nil {
-		return nil, fmt.Errorf("open raft log: %w", err)
-	}
+	first, err := l.findEnds()
 	switch {
+	case err != nil:
+		return nil, fmt.Errorf("open raft log: %w", err)
 	case first != 0 && first != l.truncated.index+1:
 		return nil, fmt.Errorf("%w: first entry %d, truncated at %d", ErrCorrupt, first, l.truncated.index)
 	case applied > l.last:
@@ -118,7 +113,29 @@ func Open(store *storage.Store, applied uint64, confState *raftpb.ConfState) (*L
 	if l.hard.GetCommit() < applied {
 		l.hard.Commit = &applied
 	}
+	if err := l.estimateSizes(); err != nil {
+		return nil, fmt.Errorf("open raft log: %w", err)
+	}
 	return l, nil
+}
+
+// findEnds finds the last entry and its term, and returns the index of the first; 0 when there is
+// none.
+func (l *Log) findEnds() (first uint64, err error) {
+	l.last = l.truncated.index
+	l.terms.truncate(l.truncated)
+	it := l.store.NewIter([]byte{entryPrefix}, []byte{entryPrefix + 1})
+	if it.First() {
+		first = entryIndex(it.Key())
+	}
+	if it.Last() {
+		l.last = entryIndex(it.Key())
+		var last record
+		if last, err = parseRecord(l.last, it.Value()); err == nil && l.last > l.truncated.index {
+			err = l.terms.learn(l.last, last.term)
+		}
+	}
+	return first, errors.Join(err, it.Close())
 }
 
 func (l *Log) loadMeta() error {
@@ -147,7 +164,9 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 	b := l.store.NewBatch()
 	defer b.Close() //nolint:errcheck // holds memory only
 	sync := false
-	last := l.lastIndex()
+	l.mu.Lock()
+	truncated, last := l.truncated.index, l.last
+	l.mu.Unlock()
 	var hard *raftpb.HardState
 	for _, m := range msgs {
 		if !raft.IsEmptySnap(m.GetSnapshot()) {
@@ -161,8 +180,8 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 			continue
 		}
 		first := m.Entries[0].GetIndex()
-		if first > last+1 {
-			return fmt.Errorf("%w: append of entry %d after entry %d", ErrCorrupt, first, last)
+		if first > last+1 || first <= truncated {
+			return fmt.Errorf("%w: append of entry %d to a log from %d to %d", ErrCorrupt, first, truncated+1, last)
 		}
 		if first <= last {
 			if err := b.DeleteRange(entryKey(first), entryKey(last+1)); err != nil {
@@ -188,12 +207,11 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 	if err := b.Commit(sync); err != nil {
 		return fmt.Errorf("append raft log: %w", err)
 	}
-	l.remember(msgs, hard)
-	return nil
+	return l.remember(msgs, hard)
 }
 
 // remember updates the memory after a committed append.
-func (l *Log) remember(msgs []*raftpb.Message, hard *raftpb.HardState) {
+func (l *Log) remember(msgs []*raftpb.Message, hard *raftpb.HardState) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if hard != nil {
@@ -207,15 +225,20 @@ func (l *Log) remember(msgs []*raftpb.Message, hard *raftpb.HardState) {
 			l.cacheBytes -= len(l.cache[n-1].Data)
 			l.cache = l.cache[:n-1]
 		}
+		l.terms.cut(m.Entries[0].GetIndex())
+		l.sizes = l.sizes[:m.Entries[0].GetIndex()-l.truncated.index-1]
 		for _, e := range m.Entries {
 			l.cache = append(l.cache, e)
 			l.cacheBytes += len(e.Data)
+			l.sizes = append(l.sizes, sizeOf(e))
+			err = errors.Join(err, l.terms.learn(e.GetIndex(), e.GetTerm()))
 		}
 		l.last = m.Entries[len(m.Entries)-1].GetIndex()
 	}
 	for len(l.cache) > 1 && l.cacheBytes > l.cacheBytesMax {
 		l.dropFirst()
 	}
+	return err
 }
 
 func (l *Log) dropFirst() {
@@ -224,12 +247,11 @@ func (l *Log) dropFirst() {
 	l.cache = l.cache[1:]
 }
 
-// Release drops entries up to index from the cache, once they have been applied and sent. The last
-// entry stays, since raft reads its term often.
+// Release drops entries up to index from the cache, once they have been applied and sent.
 func (l *Log) Release(index uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.cache) > 1 && l.cache[0].GetIndex() <= index {
+	for len(l.cache) > 0 && l.cache[0].GetIndex() <= index {
 		l.dropFirst()
 	}
 }
@@ -256,14 +278,17 @@ func (l *Log) Truncate(index uint64) error {
 	if err := errors.Join(b.DeleteRange(entryKey(truncated.index+1), entryKey(index+1)), putTruncated(b, at)); err != nil {
 		return fmt.Errorf("truncate raft log: %w", err)
 	}
+	// First here: a reader that misses a removed entry then finds that it was truncated.
+	l.mu.Lock()
+	l.sizes = l.sizes[index-truncated.index:]
+	l.terms.truncate(at)
+	l.truncated = at
+	l.mu.Unlock()
 	// No sync: after a crash the removed entries are back, together with the old truncation; they
 	// do no harm.
 	if err := b.Commit(false); err != nil {
 		return fmt.Errorf("truncate raft log: %w", err)
 	}
-	l.mu.Lock()
-	l.truncated = at
-	l.mu.Unlock()
 	l.Release(index)
 	return nil
 }
@@ -303,17 +328,29 @@ func appendEntry(dst []byte, e *raftpb.Entry) []byte {
 	return append(dst, e.Data...)
 }
 
-func decodeEntry(index uint64, b []byte) (*raftpb.Entry, error) {
+// record is an entry as it is stored. data refers to the stored bytes.
+type record struct {
+	kind raftpb.EntryType
+	term uint64
+	data []byte
+}
+
+func parseRecord(index uint64, b []byte) (record, error) {
 	r := codec.NewReader(b)
-	kind, term, data := raftpb.EntryType(r.Byte()), r.Uvarint(), r.Rest()
+	e := record{raftpb.EntryType(r.Byte()), r.Uvarint(), r.Rest()}
 	if err := r.Err(); err != nil {
-		return nil, fmt.Errorf("%w: entry %d: %w", ErrCorrupt, index, err)
-	}
-	e := &raftpb.Entry{Term: &term, Index: &index, Type: kind.Enum()}
-	if len(data) > 0 {
-		e.Data = append([]byte(nil), data...)
+		return record{}, fmt.Errorf("%w: entry %d: %w", ErrCorrupt, index, err)
 	}
 	return e, nil
+}
+
+// entry returns the entry, which does not refer to the stored bytes.
+func (r *record) entry(index uint64) *raftpb.Entry {
+	e := &raftpb.Entry{Term: new(r.term), Index: &index, Type: r.kind.Enum()}
+	if len(r.data) > 0 {
+		e.Data = append([]byte(nil), r.data...)
+	}
+	return e
 }
 
 func uvarints(b []byte, count int) ([]uint64, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,7 +106,7 @@ func show(entries []*raftpb.Entry) string {
 //
 //	append   one line per message: FROM-TO@TERM | state TERM VOTE COMMIT | both; all in one call
 //	truncate index=N     release index=N     reopen [applied=N]     crash [keep=PERCENT] [applied=N]
-//	status               terms FROM TO       entries LO HI [max=BYTES]
+//	status               terms FROM TO       entries LO HI [max=BYTES]    runs
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/raftlog", func(t *testing.T, path string) {
 		st := newState(t, 1, 1)
@@ -148,6 +149,12 @@ func TestTranscripts(t *testing.T) {
 				return st.status()
 			case "status":
 				return st.status()
+			case "runs":
+				var b strings.Builder
+				for _, r := range st.log.terms {
+					fmt.Fprintf(&b, "%d-%d@%d\n", r.first, r.last, r.term)
+				}
+				return b.String()
 			case "terms":
 				var from, to uint64
 				d.ScanArgs(t, "from", &from)
@@ -304,7 +311,8 @@ func TestCrashAfterEverySync(t *testing.T) {
 func TestGapIsFound(t *testing.T) {
 	st := newState(t, 1, 1)
 	defer func() { st.check(st.store.Close()) }()
-	st.check(st.log.Append([]*raftpb.Message{message(true, run(2, 9, 1)...)}))
+	entries := slices.Concat(run(2, 4, 1), run(5, 5, 2), run(6, 9, 3))
+	st.check(st.log.Append([]*raftpb.Message{message(true, entries...)}))
 	remove := func(index uint64) {
 		b := st.store.NewBatch()
 		st.check(errors.Join(b.Remove(entryKey(index)), b.Commit(true), b.Close()))
@@ -370,14 +378,16 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add(uint64(3), []byte{1, 1})
 	f.Add(uint64(3), []byte{0})
 	f.Fuzz(func(t *testing.T, index uint64, b []byte) {
-		e, err := decodeEntry(index, b)
+		r, err := parseRecord(index, b)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatal(err)
 			}
 			return
 		}
-		again, err := decodeEntry(index, appendEntry(nil, e))
+		e := r.entry(index)
+		r, err = parseRecord(index, appendEntry(nil, e))
+		again := r.entry(index)
 		if err != nil || again.GetIndex() != index || again.GetTerm() != e.GetTerm() || again.GetType() != e.GetType() || string(again.Data) != string(e.Data) {
 			t.Fatalf("%v came back as %v, %v", e, again, err)
 		}

@@ -35,26 +35,52 @@ func (l *Log) lastIndex() uint64 {
 func (l *Log) Term(index uint64) (uint64, error) {
 	l.mu.Lock()
 	truncated, last := l.truncated, l.last
-	if n := len(l.cache); n > 0 && index >= l.cache[0].GetIndex() && index <= last {
-		term := l.cache[index-l.cache[0].GetIndex()].GetTerm()
-		l.mu.Unlock()
-		return term, nil
-	}
+	term, known := l.terms.of(index)
 	l.mu.Unlock()
 	switch {
-	case index == truncated.index:
-		return truncated.term, nil
 	case index < truncated.index:
 		return 0, raft.ErrCompacted
 	case index > last:
 		return 0, raft.ErrUnavailable
+	case known:
+		return term, nil
 	}
-	b, err := l.store.Get(entryKey(index), nil)
+	return l.readTerm(index)
+}
+
+// readTerm reads the term of an entry that the log was opened with.
+func (l *Log) readTerm(index uint64) (uint64, error) {
+	b, closer, err := l.store.Lend(entryKey(index))
 	if err != nil {
-		return 0, fmt.Errorf("read raft log entry %d: %w", index, err)
+		return 0, l.unlessTruncated(index, fmt.Errorf("read raft log entry %d: %w", index, err))
 	}
-	e, err := decodeEntry(index, b)
-	return e.GetTerm(), err
+	e, err := parseRecord(index, b)
+	if err = errors.Join(err, closer.Close()); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	term, known := l.terms.of(index)
+	switch {
+	case index < l.truncated.index: // meanwhile, as in the other cases
+		return 0, raft.ErrCompacted
+	case index > l.last:
+		return 0, raft.ErrUnavailable
+	case known:
+		return term, nil
+	}
+	return e.term, l.terms.learn(index, e.term)
+}
+
+// unlessTruncated returns the error of reading an entry, or raft.ErrCompacted if a truncation has
+// removed the entry meanwhile.
+func (l *Log) unlessTruncated(index uint64, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if index <= l.truncated.index {
+		return raft.ErrCompacted
+	}
+	return err
 }
 
 // Entries implements raft.Storage.
@@ -74,28 +100,32 @@ func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	case hi > last+1:
 		return nil, raft.ErrUnavailable
 	}
-	return l.read(lo, hi, maxSize)
+	out, err := l.read(lo, hi, maxSize)
+	if err != nil {
+		return nil, l.unlessTruncated(lo, err)
+	}
+	return out, nil
 }
 
 // read reads entries from the store.
 func (l *Log) read(lo, hi, maxSize uint64) (out []*raftpb.Entry, err error) {
 	it := l.store.NewIter(entryKey(lo), entryKey(hi))
 	size, next := uint64(0), lo
-	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		var e *raftpb.Entry
+	for ok := it.First(); ok; ok = it.Next() {
+		var e record
 		index := entryIndex(it.Key())
 		if index != next {
 			err = fmt.Errorf("%w: found entry %d, want %d", ErrCorrupt, index, next)
 			break
 		}
-		if e, err = decodeEntry(index, it.Value()); err != nil {
+		if e, err = parseRecord(index, it.Value()); err != nil {
 			break
 		}
-		size += uint64(len(e.Data))
+		size += uint64(len(e.data))
 		if len(out) > 0 && size > maxSize {
 			break
 		}
-		out = append(out, e)
+		out = append(out, e.entry(index))
 		next++
 	}
 	if err = errors.Join(err, it.Close()); err != nil {

@@ -88,6 +88,7 @@ func (l *Log) reset(at position, hard *raftpb.HardState) error {
 	l.truncated, l.last, l.hard = at, at.index, hard
 	clear(l.cache)
 	l.cache, l.cacheBytes = nil, 0
+	l.terms, l.sizes = terms{{at.index, at.index, at.term}}, nil
 	return nil
 }
 

@@ -338,7 +338,7 @@ func (s *scheduler) keepHouse() error {
 	if s.fault == faultEagerTruncate {
 		return s.log.Truncate(s.machine.AppliedIndex())
 	}
-	return s.r.Truncate(uint64(s.rng.IntN(5)))
+	return s.r.Truncate(keepEntries(s.rng.IntN(5)))
 }
 
 // drain does work until there is none.

@@ -24,6 +24,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,10 @@ type Replica struct {
 	// to which Work has handed out entries to append. The raft loop writes them, any goroutine
 	// reads them.
 	term, commit, leader, handedOut atomic.Uint64
+	// followed is the index up to which all active followers have the log; see updateFollowed. The
+	// raft loop writes it, and has the value of the previous tick; the log writer reads it.
+	followed       atomic.Uint64
+	followedBefore uint64
 	// clock runs while this replica leads; otherwise it is nil. The raft loop writes it, any
 	// goroutine reads it.
 	clock atomic.Pointer[Clock]
@@ -129,12 +134,15 @@ func New(cfg Config, log *raftlog.Log, m *machine.Machine) (*Replica, error) {
 		id: cfg.ID, raw: raw, log: log, machine: m, clusterID: cfg.ClusterID, receivePath: cfg.ReceiveDir,
 	}
 	r.term.Store(raw.BasicStatus().GetTerm())
+	r.followedBefore = math.MaxUint64
+	r.followed.Store(math.MaxUint64)
 	r.snapshots.outgoing = make(map[*Outgoing]struct{})
 	return r, nil
 }
 
 // Tick advances the replica's logical clock by one.
 func (r *Replica) Tick() {
+	r.updateFollowed()
 	r.mayDiffer = true
 	r.raw.Tick()
 }

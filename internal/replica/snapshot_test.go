@@ -153,13 +153,14 @@ func (n *node) run() (out []*raftpb.Message, err error) {
 type cluster struct {
 	nodes map[uint64]*node
 	cut   map[uint64]bool
+	slow  map[uint64]bool // nodes that entries do not reach yet
 	// snapshots counts those sent, refused those that failed.
 	snapshots, refused int
 	refusal            error
 }
 
 func newCluster(t testing.TB) *cluster {
-	c := &cluster{nodes: map[uint64]*node{}, cut: map[uint64]bool{}}
+	c := &cluster{nodes: map[uint64]*node{}, cut: map[uint64]bool{}, slow: map[uint64]bool{}}
 	for id := uint64(1); id <= nodes; id++ {
 		n, err := openNode(id, newNodeDisk(t))
 		must(t, err)
@@ -208,6 +209,9 @@ func (c *cluster) deliver(from *node, m *raftpb.Message) error {
 			return nil
 		}
 		return c.transfer(from, to, m)
+	}
+	if m.GetType() == raftpb.MsgApp && c.slow[to.id] {
+		reached = false
 	}
 	if reached {
 		return to.r.Step(0, m)
@@ -291,7 +295,7 @@ func leaveBehind(t testing.TB, rng *rand.Rand) (*cluster, [][]step) {
 	must(t, err)
 	for _, id := range []uint64{1, 2} {
 		must(t, c.nodes[id].machine.Flush())
-		must(t, c.nodes[id].r.Truncate(2))
+		must(t, c.nodes[id].r.Truncate(keepEntries(2)))
 	}
 	return c, batches
 }
@@ -388,12 +392,12 @@ func TestOpenSnapshotKeepsLog(t *testing.T) {
 	must(t, err)
 	_, err = c.write(rng, batches, 20)
 	must(t, err)
-	must(t, errors.Join(leader.machine.Flush(), leader.r.Truncate(0)))
+	must(t, errors.Join(leader.machine.Flush(), leader.r.Truncate(Keep{})))
 	if first, _ := leader.log.FirstIndex(); first != out.Meta().Index+1 {
 		t.Errorf("the log begins at entry %d with an outgoing snapshot at %d", first, out.Meta().Index)
 	}
 	must(t, out.Close())
-	must(t, leader.r.Truncate(0))
+	must(t, leader.r.Truncate(Keep{}))
 	if first, _ := leader.log.FirstIndex(); first != leader.machine.AppliedIndex()+1 {
 		t.Errorf("the log begins at entry %d, applied is %d", first, leader.machine.AppliedIndex())
 	}
@@ -408,7 +412,7 @@ type powerCut struct {
 
 // reopen restarts the cluster after a power failure.
 func (p *powerCut) reopen(t testing.TB) *cluster {
-	c := &cluster{nodes: map[uint64]*node{}, cut: map[uint64]bool{}}
+	c := &cluster{nodes: map[uint64]*node{}, cut: map[uint64]bool{}, slow: map[uint64]bool{}}
 	for id, disk := range p.disks {
 		n, err := openNode(id, disk)
 		must(t, err)

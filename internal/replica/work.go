@@ -183,18 +183,5 @@ func responsesOf(msgs []*raftpb.Message) []*raftpb.Message {
 	return out
 }
 
-// Truncate removes the log entries that neither the state nor an outgoing snapshot needs, except
-// the last keep of them. The log writer calls it.
-func (r *Replica) Truncate(keep uint64) error {
-	durable, err := r.machine.DurableIndex()
-	if err != nil {
-		return err
-	}
-	if durable <= keep {
-		return nil
-	}
-	return r.log.Truncate(r.snapshots.needed(durable - keep))
-}
-
 // ReleaseApplied releases the memory of applied entries that no peer waits for.
 func (r *Replica) ReleaseApplied() { r.log.Release(r.machine.AppliedIndex()) }

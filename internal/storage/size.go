@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -71,6 +72,20 @@ func (z *size) empty() {
 // Measure makes the next call of Size measure the files. Pebble reports some changes before they
 // show in its figures, so the caller measures at intervals.
 func (s *Store) Measure() { s.size.changed.Store(true) }
+
+// TableBytes returns how many bytes of the store's tables have keys from first to last, about. It
+// does not count what has not been flushed.
+func (s *Store) TableBytes(first, last []byte) (uint64, error) {
+	if !s.readers.enter() {
+		return 0, ErrClosed
+	}
+	defer s.readers.leave()
+	bytes, err := s.db.EstimateDiskUsage(first, last)
+	if err != nil {
+		return 0, fmt.Errorf("estimate the size of a range: %w", err)
+	}
+	return bytes, nil
+}
 
 // Size returns the size of the store: its files, and commits that are still in memory. inUse leaves
 // out the files that are about to be removed, or are still being written. Both are 0 for a closed
