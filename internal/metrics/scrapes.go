@@ -4,8 +4,14 @@ import (
 	"bytes"
 	"maps"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/common/expfmt"
 
 	"cairn/internal/budget"
 )
@@ -19,12 +25,16 @@ type scrapes struct {
 	inner http.Handler
 	turn  chan struct{} // held while a response is made, and during the rest
 
-	mu      sync.Mutex
-	waiting map[string]*response // those not begun, by format; guarded by mu
+	mu sync.Mutex
+	// guarded by mu: the responses that are not begun
+	waiting  map[string]*response // by format
+	filtered int                  // those with a filter
 }
 
 // response is what some requests wait for.
 type response struct {
+	format   string
+	filtered bool
 	requests int // guarded by scrapes.mu
 	made     recorded
 	done     chan struct{} // closed when made is complete
@@ -35,6 +45,9 @@ const (
 	// millisecond, so that no scraper notices.
 	restFactor = 3
 	restMax    = 100 * time.Millisecond
+	// filteredMax is how many different filters may wait. There are a few dozen formats, and any
+	// number of filters: without a limit they would take all turns.
+	filteredMax = 16
 )
 
 func newScrapes(inner http.Handler) *scrapes {
@@ -43,14 +56,18 @@ func newScrapes(inner http.Handler) *scrapes {
 
 // ServeHTTP implements http.Handler.
 func (h *scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	format := r.Method + "\n" + r.Header.Get("Accept") + "\n" + r.Header.Get("Accept-Encoding")
-	s := h.join(format)
+	r, format := normalized(r)
+	s := h.join(format, r.URL.RawQuery != "")
+	if s == nil {
+		http.Error(w, "too many requests for metrics with different filters (name[]) are waiting: try again, or leave the filter out", http.StatusServiceUnavailable)
+		return
+	}
 	select {
 	case <-s.done:
 	case h.turn <- struct{}{}:
-		h.makeInTurn(s, format, r)
+		h.makeInTurn(s, r)
 	case <-r.Context().Done():
-		h.leave(s, format)
+		h.leave(s)
 		return
 	}
 	account, size := budget.FromContext(r.Context()), int64(s.made.body.Cap())
@@ -64,34 +81,86 @@ func (h *scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(s.made.body.Bytes()) // the client may have disconnected
 }
 
-// join returns the scrape of a format that is not begun.
-func (h *scrapes) join(format string) *response {
+// normalized returns a request that has the same response, and the name of its format: requests
+// with the same name have the same response.
+func normalized(r *http.Request) (same *http.Request, format string) {
+	same = r.WithContext(r.Context())
+	same.URL = &url.URL{Path: r.URL.Path}
+	filter := r.URL.Query()["name[]"]
+	if len(filter) > 0 {
+		slices.Sort(filter)
+		same.URL.RawQuery = url.Values{"name[]": slices.Compact(filter)}.Encode()
+	}
+	same.Method = http.MethodGet // the server leaves the body out of responses to HEAD
+	encoding := "identity"
+	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
+		encoding = "gzip"
+	}
+	same.Header = http.Header{"Accept": r.Header["Accept"], "Accept-Encoding": {encoding}}
+	return same, string(expfmt.Negotiate(r.Header)) + "\n" + encoding + "\n" + same.URL.RawQuery
+}
+
+// acceptsGzip reports whether the values of Accept-Encoding prefer gzip to no compression (RFC
+// 9110, 12.5.3).
+func acceptsGzip(values []string) bool {
+	weights := map[string]float64{}
+	for _, coding := range strings.Split(strings.Join(values, ","), ",") {
+		name, parameters, _ := strings.Cut(coding, ";")
+		weight := 1.0
+		if text, ok := strings.CutPrefix(strings.TrimSpace(parameters), "q="); ok {
+			weight, _ = strconv.ParseFloat(text, 64) // a wrong one is 0: refused
+		}
+		weights[strings.ToLower(strings.TrimSpace(name))] = weight
+	}
+	gzip, ok := weights["gzip"]
+	if !ok {
+		gzip = weights["*"]
+	}
+	return gzip > 0 && gzip >= weights["identity"]
+}
+
+// join returns the response of a format that is not begun; nil if too many filters are waiting.
+func (h *scrapes) join(format string, filtered bool) *response {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.waiting[format]
 	if s == nil {
-		s = &response{made: recorded{header: make(http.Header), code: http.StatusOK}, done: make(chan struct{})}
+		if filtered && h.filtered >= filteredMax {
+			return nil
+		}
+		s = &response{format: format, filtered: filtered, done: make(chan struct{})}
+		s.made = recorded{header: make(http.Header), code: http.StatusOK}
 		h.waiting[format] = s
+		if filtered {
+			h.filtered++
+		}
 	}
 	s.requests++
 	return s
 }
 
-// leave removes a request from the scrape that it waits for.
-func (h *scrapes) leave(s *response, format string) {
+// leave removes a request from the response that it waits for.
+func (h *scrapes) leave(s *response) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.requests--; s.requests == 0 && h.waiting[format] == s {
-		delete(h.waiting, format)
+	if s.requests--; s.requests == 0 && h.waiting[s.format] == s {
+		h.removeLocked(s)
+	}
+}
+
+func (h *scrapes) removeLocked(s *response) {
+	delete(h.waiting, s.format)
+	if s.filtered {
+		h.filtered--
 	}
 }
 
 // makeInTurn makes a response, unless another request has made it, and ends the caller's turn.
-func (h *scrapes) makeInTurn(s *response, format string, r *http.Request) {
+func (h *scrapes) makeInTurn(s *response, r *http.Request) {
 	h.mu.Lock()
-	begun := h.waiting[format] != s
+	begun := h.waiting[s.format] != s
 	if !begun {
-		delete(h.waiting, format) // later requests get a later response
+		h.removeLocked(s) // later requests get a later response
 	}
 	h.mu.Unlock()
 	if begun {
