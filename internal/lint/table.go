@@ -23,7 +23,6 @@ var layers = map[string]int{
 	"internal/connset":   0,
 	"internal/handshake": 0,
 	"internal/throttle":  0,
-	"internal/texttable": 0,
 	"internal/codec":     0,
 	"internal/version":   0,
 	"internal/invariant": 0,
@@ -38,6 +37,7 @@ var layers = map[string]int{
 	"internal/datadir":    1,
 	"internal/logging":    1,
 	"internal/certs":      1,
+	"internal/texttable":  1,
 	"internal/listen":     2,
 
 	"internal/v3lockpb":     1,
