@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,12 +9,18 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"cairn/test/dnstest"
 	"cairn/test/harness"
 )
 
 // TestMain makes the test binary run as etcdctl when a script calls etcdctl.
 func TestMain(m *testing.M) {
-	testscript.Main(cleaning{m}, map[string]func(){"etcdctl": func() { os.Exit(run()) }})
+	testscript.Main(cleaning{m}, map[string]func(){"etcdctl": func() {
+		if addr := os.Getenv(dnsServer); addr != "" {
+			net.DefaultResolver = dnstest.Resolver(addr)
+		}
+		os.Exit(run())
+	}})
 }
 
 // cleaning runs the tests and removes the programs that they built.

@@ -105,7 +105,7 @@ func endpointsOf(s *cli.Session) ([]string, error) {
 		defer cancel()
 		list, err := discovery.Clients(ctx, net.DefaultResolver.LookupSRV, domain, s.String("discovery-srv-name"), insecureDiscovery(s))
 		if err != nil {
-			return nil, fail(exitArgs, err)
+			return nil, fail(exitError, err)
 		}
 		return discovery.URLs(list), nil
 	}
