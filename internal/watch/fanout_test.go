@@ -47,7 +47,7 @@ func (c crowd) take(t *testing.T, want int) {
 // have taken their events.
 func TestStreamsAreWokenInTurn(t *testing.T) {
 	s := newStore(t, Limits{})
-	all := newCrowd(s, 3*wakeMax)
+	all := newCrowd(s, 3*AwakeMax)
 	s.batch(s.put("k", "v"))
 	<-s.hub.Wake()
 	s.hub.Dispatch()
@@ -55,8 +55,8 @@ func TestStreamsAreWokenInTurn(t *testing.T) {
 	for round := range 4 {
 		woken := all.woken()
 		total += len(woken)
-		if len(woken) > wakeMax || round < 3 && len(woken) == 0 {
-			t.Fatalf("round %d: %d streams are awake, want 1 to %d", round, len(woken), wakeMax)
+		if len(woken) > AwakeMax || round < 3 && len(woken) == 0 {
+			t.Fatalf("round %d: %d streams are awake, want 1 to %d", round, len(woken), AwakeMax)
 		}
 		select {
 		case <-s.hub.Wake():
@@ -74,16 +74,40 @@ func TestStreamsAreWokenInTurn(t *testing.T) {
 	}
 }
 
+// Fewer streams are woken at a time when they take long.
+func TestFewerStreamsAwake(t *testing.T) {
+	s := newStore(t, Limits{})
+	all := newCrowd(s, AwakeMax)
+	s.hub.SetAwakeMax(10)
+	s.batch(s.put("k", "v"))
+	s.hub.Dispatch()
+	groups, total := s.hub.Groups(), 0
+	for s.hub.Crowded() {
+		woken := all.woken()
+		if total += len(woken); len(woken) == 0 || len(woken) > 10 {
+			t.Fatalf("%d streams are awake, want 1 to 10", len(woken))
+		}
+		woken.take(t, 1)
+		s.hub.Dispatch()
+		if groups++; s.hub.Groups() != groups {
+			t.Fatalf("%d groups were woken, want %d", s.hub.Groups(), groups)
+		}
+	}
+	if total += len(all.woken()); total != len(all) {
+		t.Errorf("%d of %d streams were woken", total, len(all))
+	}
+}
+
 // Streams that take nothing, and streams that end, do not keep others from being woken; events of
 // later revisions do not wake a stream again; streams whose consumers are busy get a token at once.
 func TestStreamsThatTakeNothing(t *testing.T) {
 	s := newStore(t, Limits{})
-	all := newCrowd(s, 3*wakeMax)
+	all := newCrowd(s, 3*AwakeMax)
 	s.batch(s.put("k", "0"))
 	s.hub.Dispatch()
 	stuck := all.woken()
-	if len(stuck) != wakeMax {
-		t.Fatalf("%d streams were woken, want %d", len(stuck), wakeMax)
+	if len(stuck) != AwakeMax {
+		t.Fatalf("%d streams were woken, want %d", len(stuck), AwakeMax)
 	}
 	busy := newCrowd(s, 5)
 	for _, b := range busy {
@@ -102,8 +126,8 @@ func TestStreamsThatTakeNothing(t *testing.T) {
 	}
 	s.hub.WakeStalled()
 	first := all.woken()
-	if len(first) != wakeMax {
-		t.Fatalf("%d streams were woken, want %d", len(first), wakeMax)
+	if len(first) != AwakeMax {
+		t.Fatalf("%d streams were woken, want %d", len(first), AwakeMax)
 	}
 	for _, b := range first[1:] {
 		b.Close()
@@ -117,8 +141,8 @@ func TestStreamsThatTakeNothing(t *testing.T) {
 		woken.take(t, 2)
 		rest += len(woken)
 	}
-	if rest != wakeMax {
-		t.Errorf("%d streams were woken in the end, want %d", rest, wakeMax)
+	if rest != AwakeMax {
+		t.Errorf("%d streams were woken in the end, want %d", rest, AwakeMax)
 	}
 	stuck.take(t, 2)
 	if s.hub.fanOut.awake != 0 {

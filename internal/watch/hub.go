@@ -120,7 +120,7 @@ type Hub struct {
 // New returns a hub for the events of a store.
 func New(keys *mvcc.Store, limits Limits) *Hub {
 	limits.setDefaults()
-	return &Hub{keys: keys, limits: limits, wake: make(chan struct{}, 1), closed: make(chan struct{}), fanOut: fanOut{round: 1}}
+	return &Hub{keys: keys, limits: limits, wake: make(chan struct{}, 1), closed: make(chan struct{}), fanOut: fanOut{round: 1, max: AwakeMax}}
 }
 
 // ErrClosed is returned by Take when the hub is closed.
@@ -257,7 +257,7 @@ func (h *Hub) Dispatch() {
 		h.asking[i] = nil
 	}
 	h.asking = h.asking[:0]
-	if h.fanOut.awake <= wakeMin {
+	if h.fanOut.awake <= h.fanOut.max/awakePart {
 		h.wakeNext()
 	}
 	h.mu.Unlock()
