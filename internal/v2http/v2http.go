@@ -89,6 +89,7 @@ type Handler struct {
 	clusterID   []string         // as header values
 	// how many bytes the next revision of history is expected to have, see poll.take
 	revisionBytes atomic.Int64
+	deep          deepLane
 }
 
 // New returns a handler.
@@ -99,7 +100,7 @@ func New(o Options) *Handler {
 	return &Handler{
 		counters: o.Counters, requests: o.Requests,
 		b: o.Backend, cluster: o.Cluster, statistics: o.Statistics, hub: o.Hub, authority: o.Authority, commonNames: o.CommonNames,
-		wall: time.Now, clusterID: []string{o.Backend.ClusterID()},
+		deep: make(deepLane, 1), wall: time.Now, clusterID: []string{o.Backend.ClusterID()},
 	}
 }
 
@@ -263,6 +264,11 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, t *target, q req
 				return err
 			}
 		}
+		size := deepBytes(&command)
+		if err := h.deep.enter(ctx, size); err != nil {
+			return err
+		}
+		defer h.deep.leave(size)
 		res, err = h.b.ProposeV2(ctx, &command)
 		return err
 	})
