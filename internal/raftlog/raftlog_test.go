@@ -106,7 +106,7 @@ func show(entries []*raftpb.Entry) string {
 //
 //	append   one line per message: FROM-TO@TERM | state TERM VOTE COMMIT | both; all in one call
 //	truncate index=N     release index=N     reopen [applied=N]     crash [keep=PERCENT] [applied=N]
-//	status               terms FROM TO       entries LO HI [max=BYTES]    runs
+//	status               terms FROM TO       entries LO HI [max=BYTES]
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/raftlog", func(t *testing.T, path string) {
 		st := newState(t, 1, 1)
@@ -149,12 +149,6 @@ func TestTranscripts(t *testing.T) {
 				return st.status()
 			case "status":
 				return st.status()
-			case "runs":
-				var b strings.Builder
-				for _, r := range st.log.terms {
-					fmt.Fprintf(&b, "%d-%d@%d\n", r.first, r.last, r.term)
-				}
-				return b.String()
 			case "terms":
 				var from, to uint64
 				d.ScanArgs(t, "from", &from)
