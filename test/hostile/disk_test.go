@@ -40,6 +40,7 @@ func TestFullDiskAtStart(t *testing.T) {
 	if harness.Reference(t) != "" {
 		t.Skip("of our own disk")
 	}
+	etcdctl := harness.Etcdctl(t) // building it may take longer than startMax
 	for kib := 16; kib <= size(64<<10, 256<<10); kib *= size(8, 2) {
 		t.Run(fmt.Sprintf("%d KiB", kib), func(t *testing.T) {
 			dir := t.TempDir()
@@ -70,7 +71,7 @@ func TestFullDiskAtStart(t *testing.T) {
 			serving := func() bool {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				out, err := exec.CommandContext(ctx, harness.Etcdctl(t), "--endpoints", address, "endpoint", "health").CombinedOutput()
+				out, err := exec.CommandContext(ctx, etcdctl, "--endpoints", address, "endpoint", "health").CombinedOutput()
 				return err == nil && bytes.Contains(out, []byte("is healthy"))
 			}
 			for deadline := time.Now().Add(startMax); p.Running() && !serving(); time.Sleep(20 * time.Millisecond) {
