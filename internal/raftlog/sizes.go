@@ -34,7 +34,8 @@ func (l *Log) estimateSizes() error {
 }
 
 // Newest returns the index up to which the log may be truncated so that, of the entries up to a
-// last one, it keeps the newest: at most a number of entries, and of bytes.
+// last one, it keeps the newest: at most a number of entries, and of bytes. Of entries that the log
+// was opened with the bytes are estimated.
 func (l *Log) Newest(last, entries, bytes uint64) (index uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
