@@ -116,6 +116,11 @@ func (c *Config) completeCompaction(chosen map[string]setting) error {
 		}
 	}
 	c.retention = strings.TrimSpace(retention.value)
+	if _, err := time.ParseDuration(c.retention); mode.value == "revision" && err == nil && c.retention != "0" {
+		// etcd takes the nanoseconds for a number of revisions, which is never reached
+		c.warn("history is kept forever", retention.source, "a length of time is no number of revisions")
+		retention.value, c.retention = "0", "0"
+	}
 	a, err := parseRetention(mode.value, strings.TrimSpace(retention.value))
 	if err != nil {
 		if !slices.Contains([]string{"periodic", "revision"}, mode.value) {

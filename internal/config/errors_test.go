@@ -23,7 +23,6 @@ func TestErrors(t *testing.T) {
 
 		{[]string{"--name", ""}, exit2, "--name: is empty: give it a value or leave it out"},
 		{[]string{"--name", "a=b"}, exit2, `--name: "a=b" has a comma or an equals sign, which --initial-cluster could not hold: want another name`},
-		{[]string{"--data-dir="}, exit2, "--data-dir: is empty: give it a value or leave it out"},
 		{[]string{"--listen-client-urls", "nonsense"}, exit2, `--listen-client-urls: "nonsense" is not a URL: want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH`},
 		{[]string{"--listen-client-urls", "127.0.0.1:2379"}, exit2, `--listen-client-urls: "127.0.0.1:2379" is not a URL: want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH`},
 		{[]string{"--listen-client-urls", "localhost:2379"}, exit2, `--listen-client-urls: "localhost:2379" is not a URL: want http://HOST:PORT, https://HOST:PORT, unix://PATH or unixs://PATH`},
@@ -64,8 +63,8 @@ func TestErrors(t *testing.T) {
 		{[]string{"--listen-peer-urls", "http://:1"}, exit1, `--listen-peer-urls: "http://:1" has the host "": want an IP address of this machine to listen on, 0.0.0.0 for all, or localhost`},
 		{[]string{"--listen-metrics-urls", "https://127.0.0.1:1"}, exit1, "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme"},
 		{[]string{"--listen-peer-urls", "https://127.0.0.1:1"}, exit1, "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url https://127.0.0.1:1 with HTTPS scheme"},
-		{[]string{"--cert-file", "c"}, exit1, "--cert-file: KeyFile and CertFile must both be present[key: , cert: c]"},
-		{[]string{"--peer-cert-allowed-cn", "a", "--peer-cert-allowed-hostname", "b"}, exit1, `--peer-cert-file: AllowedCN and AllowedHostname are mutually exclusive (cn=["a"], hostname=["b"])`},
+		{[]string{"--listen-metrics-urls", "https://127.0.0.1:1", "--cert-file", "c"}, exit1, "--cert-file: KeyFile and CertFile must both be present[key: , cert: c]"},
+		{[]string{"--initial-cluster", "default=https://a:1", "--peer-cert-allowed-cn", "a", "--peer-cert-allowed-hostname", "b"}, exit1, `--peer-cert-file: AllowedCN and AllowedHostname are mutually exclusive (cn=["a"], hostname=["b"])`},
 		{[]string{"--cipher-suites", "NONE"}, exit2, `--cipher-suites: unexpected TLS cipher suite "NONE"`},
 		{[]string{"--tls-min-version", "TLS1.1"}, exit2, `--tls-min-version: unexpected TLS version "TLS1.1" (must be one of: TLS1.2, TLS1.3)`},
 		{[]string{"--tls-min-version", "TLS1.3", "--tls-max-version", "TLS1.2"}, exit1, "--tls-min-version, --tls-max-version, --cipher-suites: min version (TLS 1.3) is greater than max version (TLS 1.2)"},
@@ -73,8 +72,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"--self-signed-cert-validity", "0"}, exit2, `--self-signed-cert-validity: "0" is not a number of years: want 1 to 1023`},
 		{[]string{"--enable-log-rotation"}, exit1, "--enable-log-rotation: --log-outputs names no file: name one, or leave --enable-log-rotation out"},
 		{[]string{"--log-rotation-config-json", "{"}, exit2, `--log-rotation-config-json: "{" is not a rotation: unexpected EOF: want for example ` + defaultRotation},
-		{[]string{"--listen-peer-urls", ""}, exit1, "--listen-peer-urls: is empty: want http://IP:PORT[,http://IP:PORT…]"},
-		{[]string{"--advertise-client-urls", ""}, exit1, "--advertise-client-urls: is empty: want http://HOST:PORT[,http://HOST:PORT…]"},
+		{[]string{"--listen-client-urls", "", "--advertise-client-urls", "http://a:1"}, exit1, "--listen-client-urls: is empty: want http://IP:PORT[,http://IP:PORT…]"},
 		{[]string{"--advertise-client-urls", "http://:1"}, exit1, `--advertise-client-urls: "http://:1" has no host: want an address that others can reach`},
 		{[]string{"--heartbeat-interval", "0"}, exit1, "--heartbeat-interval: is 0 ms: want 1 ms or more"},
 		{[]string{"--election-timeout", "50"}, exit1, "--election-timeout: 50 ms is less than five times --heartbeat-interval (100 ms): want 500 ms or more"},
@@ -82,7 +80,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"--auto-compaction-mode", "weekly"}, exit1, `--auto-compaction-mode: "weekly" is not known: want "periodic" or "revision"`},
 		{[]string{"--auto-compaction-retention", "soon"}, exit1, `--auto-compaction-retention: "soon" is neither a duration nor a number of hours: want for example 30m, 1h or 24, or 0 to keep all`},
 		{[]string{"--auto-compaction-retention", "-1h"}, exit1, `--auto-compaction-retention: "-1h" is neither a duration nor a number of hours: want for example 30m, 1h or 24, or 0 to keep all`},
-		{[]string{"--auto-compaction-mode=revision", "--auto-compaction-retention=1h"}, exit1, `--auto-compaction-retention: "1h" is not a number of revisions, which --auto-compaction-mode=revision takes: want for example 10000, or 0 to keep all`},
+		{[]string{"--auto-compaction-mode=revision", "--auto-compaction-retention=many"}, exit1, `--auto-compaction-retention: "many" is not a number of revisions, which --auto-compaction-mode=revision takes: want for example 10000, or 0 to keep all`},
 
 		{[]string{"--discovery-token", "x"}, exit1, "both --discovery-endpoints and --discovery-token must be set: 'etcdctl discovery new' prints the two"},
 		{[]string{"--discovery-endpoints", "http://127.0.0.1:1"}, exit1, "both --discovery-endpoints and --discovery-token must be set: 'etcdctl discovery new' prints the two"},
@@ -129,15 +127,15 @@ func TestErrorsElsewhere(t *testing.T) {
 		want    string
 	}{
 		{[]string{"ETCD_HEARTBEAT_INTERVAL=x"}, "", `ETCD_HEARTBEAT_INTERVAL: "x" is not a number of milliseconds: want a whole number without a unit, for example 100`},
-		{[]string{"ETCD_CERT_FILE=/c"}, "", "--cert-file: KeyFile and CertFile must both be present[key: , cert: /c]"},
+		{[]string{"ETCD_CERT_FILE=/c", "ETCD_LISTEN_METRICS_URLS=https://127.0.0.1:1"}, "", "--cert-file: KeyFile and CertFile must both be present[key: , cert: /c]"},
 		{[]string{"ETCD_LISTEN_CLIENT_URLS=http://127.0.0.1:1"}, "", "--advertise-client-urls: is required with --listen-client-urls: give the URLs at which clients reach this member"},
 		{[]string{"ETCD_CONFIG_FILE=/none"}, "", "ETCD_CONFIG_FILE: read configuration file /none: file does not exist"},
 		{[]string{"ETCD_CONFIG_FILE=/f"}, "a: [", "ETCD_CONFIG_FILE: configuration file /f: is not YAML: line 1: did not find expected node content"},
 		{[]string{"ETCD_CONFIG_FILE=/f"}, "- a", "ETCD_CONFIG_FILE: configuration file /f: is not a list of settings: want lines like name: default"},
 		{[]string{"ETCD_CONFIG_FILE=/f"}, "name: {a: b}", "/f: name: has keys below it: want a value or a list"},
 		{[]string{"ETCD_CONFIG_FILE=/f"}, "heartbeat-interval: 0.5", `/f: heartbeat-interval: "0.5" is not a number of milliseconds: want a whole number without a unit, for example 100`},
-		{[]string{"ETCD_CONFIG_FILE=/f"}, "client-transport-security: {cert-file: /c}", "--cert-file: KeyFile and CertFile must both be present[key: , cert: /c]"},
-		{[]string{"ETCD_CONFIG_FILE=/f"}, "peer-transport-security: {cert-file: x}", "--peer-cert-file: KeyFile and CertFile must both be present[key: , cert: x]"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "client-transport-security: {cert-file: /c}\nlisten-metrics-urls: https://127.0.0.1:1", "--cert-file: KeyFile and CertFile must both be present[key: , cert: /c]"},
+		{[]string{"ETCD_CONFIG_FILE=/f"}, "peer-transport-security: {cert-file: x}\ninitial-advertise-peer-urls: https://a:1", "--peer-cert-file: KeyFile and CertFile must both be present[key: , cert: x]"},
 		{[]string{"ETCD_CONFIG_FILE=/f"}, "peer-transport-security: x", "/f: peer-transport-security: want the section's keys below it"},
 	} {
 		_, err := load(t, nil, c.environ, map[string]string{"/f": c.file})

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -325,23 +326,73 @@ func TestUnknown(t *testing.T) {
 func TestConflicts(t *testing.T) {
 	for args, want := range map[string]string{
 		"--initial-cluster=default=http://a:1 --discovery=http://d/t": "multiple discovery or bootstrap flags are set",
-		"--discovery-token=x":                               "both --discovery-endpoints and --discovery-token must be set",
-		"--discovery=http://d/t --discovery-srv=d":          "multiple discovery or bootstrap flags are set",
-		"--listen-client-urls=http://127.0.0.1:1":           "--advertise-client-urls: is required with --listen-client-urls",
-		"--cert-file=/c":                                    "--cert-file: KeyFile and CertFile must both be present",
-		"--peer-key-file=/k":                                "--peer-cert-file: KeyFile and CertFile must both be present",
-		"--listen-peer-urls=https://127.0.0.1:1":            "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url https://127.0.0.1:1 with HTTPS scheme",
-		"--tls-min-version=TLS1.3 --tls-max-version=TLS1.2": "--tls-min-version, --tls-max-version, --cipher-suites",
-		"--enable-log-rotation":                             "--enable-log-rotation: --log-outputs names no file",
-		"--heartbeat-interval=1000":                         "--election-timeout: 1000 ms is less than five times --heartbeat-interval",
+		"--discovery-token=x":                                                                 "both --discovery-endpoints and --discovery-token must be set",
+		"--discovery=http://d/t --discovery-srv=d":                                            "multiple discovery or bootstrap flags are set",
+		"--listen-client-urls=http://127.0.0.1:1":                                             "--advertise-client-urls: is required with --listen-client-urls",
+		"--listen-metrics-urls=https://127.0.0.1:1 --cert-file=/c":                            "--cert-file: KeyFile and CertFile must both be present",
+		"--initial-cluster=default=https://a:1 --peer-key-file=/k":                            "--peer-cert-file: KeyFile and CertFile must both be present",
+		"--listen-peer-urls=https://127.0.0.1:1":                                              "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url https://127.0.0.1:1 with HTTPS scheme",
+		"--tls-min-version=TLS1.3 --tls-max-version=TLS1.2":                                   "--tls-min-version, --tls-max-version, --cipher-suites",
+		"--enable-log-rotation":                                                               "--enable-log-rotation: --log-outputs names no file",
+		"--heartbeat-interval=1000":                                                           "--election-timeout: 1000 ms is less than five times --heartbeat-interval",
 		"--feature-gates=InitialCorruptCheck=true --experimental-initial-corrupt-check=false": "cannot specify both flags: --experimental-initial-corrupt-check=false and --feature-gates=InitialCorruptCheck=true: want --feature-gates alone",
 		"--feature-gates=CompactHashCheck=false --experimental-compact-hash-check-enabled":    "cannot specify both flags: --experimental-compact-hash-check-enabled=true and --feature-gates=CompactHashCheck=false: want --feature-gates alone",
-		"--auto-compaction-mode=revision --auto-compaction-retention=1h":                      `--auto-compaction-retention: "1h" is not a number of revisions`,
+		"--auto-compaction-mode=revision --auto-compaction-retention=x":                       `--auto-compaction-retention: "x" is not a number of revisions`,
 	} {
 		_, err := load(t, strings.Fields(args), nil, nil)
 		usage := new(UsageError)
 		if err == nil || !strings.HasPrefix(err.Error(), want) || errors.As(err, &usage) {
 			t.Errorf("%s: %v, want %s, which is no error of usage", args, err, want)
+		}
+	}
+}
+
+// TestEmptyFlags gives flags an empty value, with which etcd 3.4.23 starts: so does ours, with the
+// default and a warning.
+func TestEmptyFlags(t *testing.T) {
+	for _, name := range []string{
+		"advertise-client-urls", "auto-compaction-retention", "data-dir", "initial-advertise-peer-urls", "listen-peer-urls", "metrics",
+	} {
+		args := []string{"--" + name + "="}
+		if name == "advertise-client-urls" {
+			args = append(args, "--listen-client-urls=http://127.0.0.1:1")
+		}
+		c, want := mustLoad(t, args, nil, nil), mustLoad(t, nil, nil, nil)
+		if w := (Warning{Message: "setting is empty: its default counts", Setting: "--" + name}); len(c.Warnings) != 1 || c.Warnings[0] != w {
+			t.Errorf("--%s=: warnings %q, want %q", name, c.Warnings, w)
+		}
+		c.Warnings, c.chosen, want.chosen, c.ListenClientURLs = nil, nil, nil, want.ListenClientURLs
+		if !reflect.DeepEqual(c, want) {
+			t.Errorf("--%s=: got\n%+v\nwant\n%+v", name, c, want)
+		}
+	}
+	for _, name := range []string{
+		"auth-token", "auto-compaction-mode", "cert-file", "client-cert-allowed-hostname", "client-crl-file", "cors", "discovery", "discovery-proxy",
+		"discovery-srv", "discovery-srv-name", "experimental-backend-bbolt-freelist-type", "experimental-enable-v2v3", "host-whitelist",
+		"initial-cluster-token", "key-file", "listen-metrics-urls", "log-package-levels", "peer-cert-allowed-cn", "peer-cert-allowed-hostname",
+		"peer-cert-file", "peer-crl-file", "peer-key-file", "peer-trusted-ca-file", "trusted-ca-file", "wal-dir",
+	} {
+		mustLoad(t, []string{"--" + name + "="}, nil, nil)
+	}
+}
+
+// TestUnusedTLS gives ports without TLS settings that would be refused with it: etcd starts with
+// them, and so does ours, with warnings, and reads no file.
+func TestUnusedTLS(t *testing.T) {
+	for args, warned := range map[string]int{
+		"--cert-file=/c":      1,
+		"--peer-key-file=/k":  1,
+		"--client-key-file=/": 1,
+		"--peer-cert-allowed-cn=a --peer-cert-allowed-hostname=b --peer-cert-file=/c": 1,
+	} {
+		c := mustLoad(t, strings.Fields(args), nil, nil)
+		if len(c.Warnings) != warned || c.Warnings[0].Reason != "no https:// URL is listened on" {
+			t.Errorf("%s: warnings %q", args, c.Warnings)
+		}
+		for _, tls := range []*TLS{&c.ClientTLS, &c.PeerTLS} {
+			if files := tls.FileFlags(""); len(files) > 0 {
+				t.Errorf("%s: files of %q are used", args, files)
+			}
 		}
 	}
 }

@@ -11,6 +11,14 @@ import (
 // what is in force, and a file with it starts the same member.
 func (c *Config) resolve(chosen map[string]setting) (map[string]setting, error) {
 	resolved := maps.Clone(chosen)
+	for _, name := range emptyIsDefault {
+		if s, given := chosen[name]; given && strings.TrimSpace(s.value) == "" {
+			c.warn("setting is empty: its default counts", s.source, "")
+			if delete(resolved, name); strings.HasSuffix(name, "-urls") { // counts as given
+				resolved[name] = setting{value: optionsByName[name].preset, source: s.source, flag: s.flag}
+			}
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(chosen)) {
 		current, ok := renamed[name]
 		if !ok {
@@ -38,6 +46,12 @@ func (c *Config) resolve(chosen map[string]setting) (map[string]setting, error) 
 		}
 	}
 	return resolved, c.resolveGates(resolved)
+}
+
+// emptyIsDefault are options with which etcd starts when their flag has an empty value, as from a
+// script whose variable is not set. (A variable, or a key of a file, that is empty is not given.)
+var emptyIsDefault = []string{
+	"data-dir", "metrics", "auto-compaction-retention", "listen-peer-urls", "initial-advertise-peer-urls", "advertise-client-urls",
 }
 
 // decide returns the value that counts of an option that is given by an earlier name and by its

@@ -145,16 +145,20 @@ func (c *Config) completeTLS(chosen map[string]setting) error {
 	} {
 		t := p.tls
 		t.Role, t.MinVersion, t.MaxVersion, t.CipherSuites = p.role, low, high, suites
+		secure := false
+		for _, urls := range p.listen {
+			secure = secure || urls.AnySecure()
+		}
 		if err := t.Check(); err != nil {
-			return errorAt(fmt.Sprintf("--%scert-file", p.prefix), err)
+			if secure || p.prefix != "" && c.mayDialSecurePeers() {
+				return errorAt(fmt.Sprintf("--%scert-file", p.prefix), err)
+			}
+			*t = TLS{Options: certs.Options{Role: p.role, MinVersion: low, MaxVersion: high, CipherSuites: suites}}
+			c.PeerTLS.CheckClientSAN = !c.skipPeerSAN
 		}
 		if t.Auto && !t.Empty() {
 			c.warn("setting has no effect", "--"+p.prefix+"auto-tls", "--"+p.prefix+"cert-file is given")
 			t.Auto = false
-		}
-		secure := false
-		for _, urls := range p.listen {
-			secure = secure || urls.AnySecure()
 		}
 		if secure && t.Empty() && !t.Auto {
 			return fmt.Errorf("TLS key/cert (--%scert-file, --%skey-file) must be provided for %s url %s with HTTPS scheme",
@@ -214,6 +218,10 @@ func (c *Config) warnUnused(chosen map[string]setting, prefix string, secure boo
 		c.warn("setting has no effect", s.source, "no https:// URL is listened on")
 	}
 }
+
+// mayDialSecurePeers reports whether a member may be reached with TLS, as far as is known before
+// the members have been discovered.
+func (c *Config) mayDialSecurePeers() bool { return c.AdvertisesSecurePeers() || c.Discovery.Enabled() }
 
 // AdvertisesSecurePeers reports whether a member in the configuration is reached with TLS.
 func (c *Config) AdvertisesSecurePeers() bool {
