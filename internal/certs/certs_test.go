@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -341,6 +342,28 @@ func TestExpiry(t *testing.T) {
 		s.WarnOfExpiry()
 		if got := log.String(); step.want == "" && got != "" || step.want != "" && (strings.Count(got, "\n") != 1 || !strings.Contains(got, step.want)) {
 			t.Errorf("after %d more days %q, want %q", step.days, got, step.want)
+		}
+	}
+}
+
+// TestExpiryAfterReload replaces a certificate by one that expires soon: the warning comes with the
+// reload, also of a handshake, and not with the next look of Run.
+func TestExpiryAfterReload(t *testing.T) {
+	dir := t.TempDir()
+	var log bytes.Buffer
+	ca := pki.NewAuthority(t, "ca")
+	files := ca.Issue(t, pki.Spec{CommonName: "a"}).Write(t, dir, "a")
+	s := mustNew(t, Options{Role: "client", CertFile: files.Cert, KeyFile: files.Key, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for days, reload := range map[int]func(){5: func() { s.current() }, 6: func() {
+		if err := s.Reload(); err != nil {
+			t.Error(err)
+		}
+	}} {
+		log.Reset()
+		ca.Issue(t, pki.Spec{CommonName: "b", NotAfter: time.Now().AddDate(0, 0, days).Add(time.Hour)}).Write(t, dir, "a")
+		reload()
+		if got := log.String(); strings.Count(got, "certificate expires soon") != 1 || !strings.Contains(got, fmt.Sprintf(`"%d days"`, days)) {
+			t.Errorf("after a reload: %s", got)
 		}
 	}
 }

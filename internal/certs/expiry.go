@@ -41,8 +41,14 @@ type warning struct {
 }
 
 // WarnOfExpiry logs certificates whose validity ends within 30 days, 7 days, a day, or has ended,
-// once each, and revocation lists that are out of date. Run calls it.
+// once each, and revocation lists that are out of date. Run calls it, and so does a reload.
 func (s *Source) WarnOfExpiry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warnOfExpiryLocked()
+}
+
+func (s *Source) warnOfExpiryLocked() {
 	now := s.opts.Now()
 	for _, e := range append(s.RevocationExpiries(), s.Expiries()...) {
 		left := e.NotAfter.Sub(now)
@@ -53,19 +59,11 @@ func (s *Source) WarnOfExpiry() {
 				reached = before
 			}
 		}
-		if reached >= 0 && s.firstTime(warning{e, reached}) {
+		if w := (warning{e, reached}); reached >= 0 && !s.warned[w] {
+			s.warned[w] = true
 			s.logExpiry(e, left)
 		}
 	}
-}
-
-// firstTime reports whether a warning has not been logged yet, and remembers it.
-func (s *Source) firstTime(w warning) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	known := s.warned[w]
-	s.warned[w] = true
-	return !known
 }
 
 func (s *Source) logExpiry(e Expiry, left time.Duration) {

@@ -98,6 +98,7 @@ func (s *Source) reloadLocked(sig signature) error {
 	s.warnOfForeignLists(m)
 	if old != nil {
 		s.opts.Logger.Info("reloaded TLS files", "role", s.opts.Role, "files", s.Files())
+		s.warnOfExpiryLocked()
 	}
 	return nil
 }

@@ -124,6 +124,12 @@ func removeStale(ctx context.Context, path string) error {
 func describe(a Address, err error) error {
 	way := "give another URL"
 	switch {
+	case a.network() == "unix" && errors.Is(err, syscall.EADDRINUSE):
+		way = "stop the process that listens there, remove the file if it is not a socket, or give another path"
+	case a.network() == "unix" && errors.Is(err, syscall.EACCES):
+		way = "give a path in a directory in which this user may create files"
+	case a.network() == "unix" && errors.Is(err, syscall.ENOENT):
+		way = "create its directory"
 	case errors.Is(err, syscall.EADDRINUSE):
 		way = "stop what listens there, or give another port"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -131,6 +131,8 @@ func TestOpenErrors(t *testing.T) {
 		"address already in use; stop what listens there": {"http", taken[0].Addr().String()},
 		"listen on " + dir + "/s: address already in use": {"unix", filepath.Join(dir, "s")},
 		"cannot assign requested address":                 {"http", "192.0.2.1:0"},
+		"or give another path":                            {"unixs", filepath.Join(dir, "s")},
+		"no such file or directory; create its directory": {"unix", filepath.Join(dir, "none", "s")},
 	} {
 		if _, err := Open(t.Context(), []Address{{"unix", free}, address}, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %q", address, err, want)

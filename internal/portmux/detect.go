@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"cairn/internal/http2"
@@ -98,20 +99,27 @@ func (s *Server) drop(nc net.Conn) {
 	s.closed()
 }
 
+// headBytes is the size of the reads of first bytes. What they return is copied: a client hello is
+// half as long, a preface a tenth, and nothing remains of a connection that is closed unused.
+const headBytes = 4 << 10
+
+var headBuffers = sync.Pool{New: func() any { return new([headBytes]byte) }}
+
 // readHead reads until the first bytes are, or cannot become, the HTTP/2 preface. On TLS ports they
 // may be the beginning of a handshake.
 func readHead(nc net.Conn) (head []byte, isHTTP2 bool, err error) {
-	buf := make([]byte, 4096)
-	n := 0
+	pooled := headBuffers.Get().(*[headBytes]byte)
+	defer headBuffers.Put(pooled)
+	buf, n := pooled[:], 0
 	for {
 		m, err := nc.Read(buf[n:])
 		n += m
 		k := min(n, len(http2.ClientPreface))
 		if string(buf[:k]) != http2.ClientPreface[:k] {
-			return buf[:n], false, nil
+			return bytes.Clone(buf[:n]), false, nil
 		}
 		if k == len(http2.ClientPreface) {
-			return buf[:n], true, nil
+			return bytes.Clone(buf[:n]), true, nil
 		}
 		if err != nil {
 			return nil, false, err
