@@ -24,7 +24,7 @@ func planMemory(limit int64, log *slog.Logger) budget.Plan {
 		debug.SetMemoryLimit(plan.Collector)
 	}
 	if os.Getenv("GOGC") == "" {
-		go paceCollector()
+		go paceCollector(spareOf(limit))
 	}
 	return plan
 }
@@ -42,20 +42,35 @@ const (
 	pacePeriod = 500 * time.Millisecond
 	// headroomMin is the least by which the heap may grow between two collections.
 	headroomMin = 24 << 20
-	// Above collectionsMax in a period the headroom grows by half; up to collectionsMin it shrinks
-	// by an eighth.
+	// Above collectionsMax in a period the headroom grows by half, up to what is live; up to
+	// collectionsMin it shrinks by an eighth.
 	collectionsMax = 3
 	collectionsMin = 1
+	// Within spareMax the headroom grows earlier and shrinks later, because a collection costs a
+	// small heap little, and the requests in it some milliseconds each: it grows above recentMax
+	// collections in recentPeriods, and shrinks after none.
+	spareMax      = 48 << 20
+	recentPeriods = 4
+	recentMax     = 2
 )
+
+// spareOf returns the headroom that a process with so much memory may always have, beyond the bytes
+// to scan; limit 0 means unknown.
+func spareOf(limit int64) uint64 {
+	if limit <= 0 {
+		return spareMax
+	}
+	return min(spareMax, uint64(limit)/16)
+}
 
 // paceCollector lets the heap grow, between two collections, by as much as the collector has to
 // scan. By default it grows by as much as is live; but most of that are memtables and caches, which
 // cost a collection nothing. It never returns.
-func paceCollector() {
+func paceCollector(spare uint64) {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
 	}
-	set, pace, cycles := collectorPercentMax, collectorPace{}, uint64(0)
+	set, pace, cycles := collectorPercentDefault, collectorPace{spare: spare}, uint64(0)
 	for range time.Tick(pacePeriod) {
 		metrics.Read(samples)
 		for _, s := range samples {
@@ -73,23 +88,37 @@ func paceCollector() {
 	}
 }
 
-// The bounds of GOGC.
+// The bounds of GOGC, and Go's default.
 const (
-	collectorPercentMin = 10
-	collectorPercentMax = 100
+	collectorPercentMin     = 10
+	collectorPercentMax     = 800
+	collectorPercentDefault = 100
 )
 
-// collectorPace sets the pace of the collector. extra is headroom beyond the bytes to scan,
-// while collections are frequent.
-type collectorPace struct{ extra uint64 }
+// collectorPace sets the pace of the collector.
+type collectorPace struct {
+	spare uint64 // see spareOf
+	// headroom beyond the bytes to scan, while collections are frequent
+	extra  uint64
+	recent [recentPeriods]uint64 // collections in the last periods, the latest first
+}
 
 // percent returns the value of GOGC for a heap with so many live bytes, of which some have to be
 // scanned, after a period with so many collections.
 func (p *collectorPace) percent(live, scanned, collections uint64) int {
+	copy(p.recent[1:], p.recent[:])
+	p.recent[0] = collections
+	recent := uint64(0)
+	for _, n := range p.recent {
+		recent += n
+	}
+	more := p.extra + max(headroomMin, p.extra)/2
 	switch {
 	case collections > collectionsMax:
-		p.extra = min(live, p.extra+max(headroomMin, p.extra)/2)
-	case collections <= collectionsMin:
+		p.extra = min(max(live, p.spare), more)
+	case recent > recentMax && p.extra < p.spare:
+		p.extra = min(p.spare, more)
+	case recent == 0 || collections <= collectionsMin && p.extra > p.spare:
 		p.extra -= (p.extra + 7) / 8
 	}
 	headroom := max(headroomMin, scanned) + p.extra

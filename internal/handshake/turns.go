@@ -101,11 +101,11 @@ func (t *Turns) enqueueLocked(w *waiter, host netip.Addr, begun bool) {
 // restMax limits the rest after a turn during which the process was stopped.
 const restMax = 10 * time.Millisecond
 
-// restOf returns how long a turn rests before the next handshake takes it: half of the time for
-// which it was taken. When the processors are busy, a turn takes longer, and so does its rest: the
-// busier they are, the less of their time handshakes get.
+// restOf returns how long a turn rests before the next handshake takes it: as long as it was taken.
+// When the processors are busy, a turn takes longer, and so does its rest: the busier they are, the
+// less of their time handshakes get.
 func restOf(taken time.Duration) time.Duration {
-	return min(taken/2, restMax)
+	return min(taken, restMax)
 }
 
 // giveAfter returns a turn after a rest.
