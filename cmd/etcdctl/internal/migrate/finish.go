@@ -30,11 +30,13 @@ type Finished struct {
 // Time limits for the part of Finish in which the source refuses writes, and for allowing them
 // again.
 const (
-	lastTimeout   = 30 * time.Second
-	disarmTimeout = 10 * time.Second
+	lastTimeout    = 30 * time.Second
+	disarmTimeout  = 10 * time.Second
+	outcomeTimeout = 10 * time.Second
 )
 
-// Finish ends the migration: the target accepts writes, and the source no longer does.
+// Finish ends the migration: the target accepts writes, and the source no longer does. After an
+// error the source accepts writes again, unless the target may accept them.
 func (m *Migration) Finish(ctx context.Context, o FinishOptions) (done Finished, err error) {
 	st, err := m.target.status(ctx)
 	if err != nil {
@@ -67,12 +69,12 @@ func (m *Migration) Finish(ctx context.Context, o FinishOptions) (done Finished,
 	began := time.Now()
 	if !o.KeepWriting {
 		if err := m.fence(ctx, etcdserverpb.AlarmRequest_ACTIVATE); err != nil {
-			return done, err
+			return done, errors.Join(err, m.disarm(ctx)) // the alarm may be active nevertheless
 		}
 		m.o.Log("the old cluster refuses writes")
 	}
 	if err := m.takeLast(ctx, &done, &before, known); err != nil {
-		if !o.KeepWriting {
+		if unknown := (*unknownError)(nil); !o.KeepWriting && !errors.As(err, &unknown) {
 			err = errors.Join(err, m.disarm(ctx))
 		}
 		return done, err
@@ -170,7 +172,38 @@ func (m *Migration) takeLast(ctx context.Context, done *Finished, before *users,
 	}
 	done.Revision, done.Leases = revision, len(last)
 	_, err = m.target.command(ctx, &migration.Command{Kind: migration.KindFinish, Revision: revision})
-	return err
+	return m.outcome(ctx, err, outcomeTimeout)
+}
+
+// unknownError is the error of a finish whose last command may have been executed, or may still be:
+// the new cluster accepts writes then. The source must not accept writes again before this is
+// known, or both clusters would.
+type unknownError struct{ error }
+
+// Unwrap returns the cause.
+func (e *unknownError) Unwrap() error { return e.error }
+
+// outcome returns the result of the command that finishes the migration, which returned err. If the
+// response was lost, it asks the target for some time whether the command was executed.
+func (m *Migration) outcome(ctx context.Context, err error, timeout time.Duration) error {
+	if err == nil || permanent(err) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	for {
+		if m.target.reopen() == nil {
+			if st, asked := m.target.status(ctx); asked == nil && st.Phase == migration.Finished {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return &unknownError{fmt.Errorf("%w: it is not known whether the new cluster takes writes, so the old one continues to refuse them: "+
+				"see `etcdctl migrate status`, and run `etcdctl migrate finish` again while it shows the phase %s", err, migration.Following)}
+		case <-time.After(retryPause):
+		}
+	}
 }
 
 // compareCounts compares the numbers of keys in the two clusters as of a revision.

@@ -149,7 +149,7 @@ func (m *Migration) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(retryPause):
 		}
-		if err := m.target.reopen(); err != nil {
+		if err := m.target.close(); err != nil {
 			return err
 		}
 	}
@@ -157,6 +157,10 @@ func (m *Migration) Run(ctx context.Context) error {
 
 // run loads the target if needed, and follows.
 func (m *Migration) run(ctx context.Context) error {
+	// With a user, this sends a request: it fails while the new cluster is restarted.
+	if err := m.target.connect(); err != nil {
+		return err
+	}
 	st, err := m.target.status(ctx)
 	if err != nil {
 		return err

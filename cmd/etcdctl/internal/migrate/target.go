@@ -33,16 +33,29 @@ func openTarget(open func() (*clientv3.Client, error)) (*target, error) {
 
 // reopen closes the connection and opens another, with new credentials.
 func (t *target) reopen() (err error) {
-	if t.client != nil {
-		if err := t.close(); err != nil {
-			return err
-		}
+	if err := t.close(); err != nil {
+		return err
 	}
-	t.client, err = t.open()
-	return err
+	if t.client, err = t.open(); err != nil {
+		t.client = nil
+		return fmt.Errorf("new cluster: %w", err)
+	}
+	return nil
 }
 
+// connect opens the connection unless it is open.
+func (t *target) connect() error {
+	if t.client != nil {
+		return nil
+	}
+	return t.reopen()
+}
+
+// close closes the connection, if it is open.
 func (t *target) close() error {
+	if t.client == nil {
+		return nil
+	}
 	t.endStream()
 	err := t.client.Close()
 	t.client = nil
