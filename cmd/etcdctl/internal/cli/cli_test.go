@@ -169,3 +169,19 @@ func TestPasswordFromStandardInput(t *testing.T) {
 		}
 	}
 }
+
+func TestGroupFlagsLast(t *testing.T) {
+	for line, want := range map[string]string{
+		"endpoint --cluster health":               "endpoint health --cluster",
+		"-w table endpoint --cluster=true status": "-w table endpoint status --cluster=true",
+		"endpoint health --cluster":               "endpoint health --cluster",
+		"endpoint --cluster":                      "endpoint --cluster",
+		"endpoint --cluster -w json health":       "endpoint --cluster -w json health",
+		"endpoint --rev hashkv":                   "endpoint --rev hashkv",
+		"put -- endpoint --cluster health":        "put -- endpoint --cluster health",
+	} {
+		if got := strings.Join(groupFlagsLast(strings.Fields(line)), " "); got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+}

@@ -184,6 +184,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	if slices.Contains(args, "-d") {
 		args = expandShort(args, "-d", "--discovery-srv")
 	}
+	args = groupFlagsLast(args)
 	if api, err := parseAPI(a.Getenv(apiVariable)); err == nil && api != V2 {
 		args = a.expandPrefixes(args, api)
 	}
@@ -197,6 +198,21 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	exit := asExit(err)
 	fmt.Fprint(a.Err, exit.Message)
 	return exit.Code
+}
+
+// groupFlagsLast moves a flag that etcd has on the group `endpoint` behind the name of the
+// subcommand, which has it here: its documentation has `etcdctl endpoint --cluster health`.
+func groupFlagsLast(args []string) []string {
+	i := slices.Index(args, "endpoint")
+	if i < 0 || i+2 >= len(args) || slices.Contains(args[:i], "--") || strings.HasPrefix(args[i+2], "-") {
+		return args
+	}
+	if flag := args[i+1]; flag != "--cluster" && !strings.HasPrefix(flag, "--cluster=") {
+		return args
+	}
+	args = slices.Clone(args)
+	args[i+1], args[i+2] = args[i+2], args[i+1]
+	return args
 }
 
 func expandShort(args []string, short, long string) []string {
