@@ -1,6 +1,10 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"cairn/internal/certs"
 	"cairn/test/harness"
 )
 
@@ -36,10 +41,11 @@ func reachOverTLS(t *testing.T, server string, flags ...string) {
 	client, peer := "https://"+freeAddress(t), "https://"+freeAddress(t)
 	s.client = client
 	made := s.run("etcdctl certs init && etcdctl certs server --initial-cluster default=" + peer + " && etcdctl certs peer --initial-cluster default=" + peer +
-		" && etcdctl certs client root && etcdctl certs init --dir other && etcdctl certs client root --dir other && etcdctl certs client old --days=-1")
+		" && etcdctl certs client root && etcdctl certs init --dir other && etcdctl certs client root --dir other && etcdctl certs client old")
 	if made.exit != 0 {
 		t.Fatalf("certs: %s", made)
 	}
+	expire(t, filepath.Join(s.dir, "certs"), "old-client")
 	cmd := exec.Command(server, append([]string{
 		"--data-dir", "data", "--log-level", "error",
 		"--listen-client-urls", client, "--advertise-client-urls", client,
@@ -101,5 +107,29 @@ func reachOverTLS(t *testing.T, server string, flags ...string) {
 	}
 	if t.Failed() {
 		fmt.Println(logged.String())
+	}
+}
+
+// expire replaces a certificate by one of the same authority that expired a day ago.
+func expire(t *testing.T, dir, name string) {
+	t.Helper()
+	ca, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, ok := ca.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("the authority's key is a %T", ca.PrivateKey)
+	}
+	now := time.Now()
+	p, err := certs.Sign(&x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		NotBefore: now.AddDate(0, 0, -2), NotAfter: now.AddDate(0, 0, -1),
+	}, nil, &certs.Pair{Cert: ca.Leaf, Key: key})
+	if err == nil {
+		err = p.Save(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

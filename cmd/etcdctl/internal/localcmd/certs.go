@@ -69,6 +69,19 @@ func certsFlags(flags *pflag.FlagSet, days int64) {
 	flags.Bool("force", false, "replace existing files")
 }
 
+// daysMax is what --days may be: the time of a certificate has four digits for the year.
+const daysMax = 1_000_000
+
+// validity returns the present time, and the end of --days.
+func validity(s *cli.Session) (now, end time.Time, err error) {
+	days := s.Int64("days")
+	if days < 1 || days > daysMax {
+		return now, end, failf(exitArgs, "--days: %d is not a number of days from 1 to %d", days, daysMax)
+	}
+	now = time.Now()
+	return now, now.AddDate(0, 0, int(days)), nil
+}
+
 func memberCertsFlags(flags *pflag.FlagSet) {
 	certsFlags(flags, leafDays)
 	flags.String("initial-cluster", "", "members with their peer URLs, `NAME=URL[,NAME=URL…]`, as given to etcd")
@@ -79,8 +92,11 @@ func certsInit(s *cli.Session) error {
 	if len(s.Args) != 0 {
 		return failf(exitArgs, "certs init takes no arguments")
 	}
-	now := time.Now()
-	a, err := newAuthority(s.String("name"), now, now.AddDate(0, 0, int(s.Int64("days"))))
+	now, end, err := validity(s)
+	if err != nil {
+		return err
+	}
+	a, err := newAuthority(s.String("name"), now, end)
 	if err != nil {
 		return failf(1, "create the authority: %w", err)
 	}
@@ -131,8 +147,11 @@ func issue(s *cli.Session, u use, name string, hosts []string) error {
 	if err != nil {
 		return failf(1, "%w: create an authority first (etcdctl certs init), or name its directory with --dir", err)
 	}
-	now := time.Now()
-	c, err := issueBy(a, u, name, hosts, now, now.AddDate(0, 0, int(s.Int64("days"))))
+	now, end, err := validity(s)
+	if err != nil {
+		return err
+	}
+	c, err := issueBy(a, u, name, hosts, now, end)
 	if err != nil {
 		return failf(1, "issue a certificate for %s: %w", name, err)
 	}

@@ -94,7 +94,7 @@ func ask(s *cli.Session, do func(context.Context, *v2client.Client) (*v2client.R
 	defer cancel()
 	r, err := do(ctx, c)
 	if err != nil {
-		return nil, unreachable(s, exitServer, err)
+		return nil, unreachable(s, exitServer, err, c.Endpoints()...)
 	}
 	return r, nil
 }
@@ -182,12 +182,16 @@ func tlsOf(s *cli.Session) (*tls.Config, error) {
 }
 
 // advice returns a line for each unhealthy endpoint: the cause, and what to do. If the error is
-// self-explaining, it returns lines only for the default endpoints.
-func advice(s *cli.Session, selfExplaining bool) string {
+// self-explaining, it returns lines only for the default endpoints. tried are the endpoints of the
+// request, when these are not those that the user has given.
+func advice(s *cli.Session, tried []string, selfExplaining bool) string {
 	endpoints, err := endpointsOf(s)
 	defaults := strings.Join(endpoints, ",") == defaultEndpoints
 	if err != nil || selfExplaining && !defaults {
 		return ""
+	}
+	if !defaults && len(tried) > 0 {
+		endpoints = tried
 	}
 	o := reach.Options{
 		HasCert: option(s, "cert-file") != "", CAOption: "--ca-file", CertOption: "--cert-file", KeyOption: "--key-file",

@@ -73,15 +73,16 @@ func fail(code int, err error) error {
 
 // unreachable is fail; if the error may come from an endpoint that cannot be reached, or from a
 // cluster without a leader, it adds the advice for each endpoint.
-func unreachable(s *cli.Session, code int, err error) error {
-	return withAdvice(s, fail(code, err), err)
+func unreachable(s *cli.Session, code int, err error, endpoints ...string) error {
+	return withAdvice(s, fail(code, err), err, endpoints...)
 }
 
-// withAdvice adds the advice for each endpoint to an exit, if its cause err calls for it.
-func withAdvice(s *cli.Session, exit, err error) error {
+// withAdvice adds the advice for each endpoint to an exit, if its cause err calls for it. Without
+// endpoints, those are meant that the user has given.
+func withAdvice(s *cli.Session, exit, err error, endpoints ...string) error {
 	var e *cli.Exit
 	if errors.As(exit, &e) && noResponse(err) {
-		e.Message += advice(s, selfExplaining(err))
+		e.Message += advice(s, endpoints, selfExplaining(err))
 	}
 	return exit
 }
