@@ -93,11 +93,10 @@ func TestTopFollowsTheSize(t *testing.T) {
 	<-w.Exited()
 }
 
-// TestTabInQuotes presses TAB in bash behind words with quotes. The shell runs the completed line,
-// which prints the value of the key.
-func TestTabInQuotes(t *testing.T) {
-	t.Parallel()
-	harness.Needs(t, "/bin/bash", "bash")
+// tabKeys starts a server with keys for the tests of TAB, and returns the environment of the
+// shells.
+func tabKeys(t *testing.T) []string {
+	t.Helper()
 	s := harness.Start(t)
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.URL()}, Logger: zap.NewNop()})
 	if err != nil {
@@ -112,8 +111,17 @@ func TestTabInQuotes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	home := t.TempDir()
+	return append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS="+s.URL(), "HOME="+home, "XDG_CONFIG_HOME="+home)
+}
+
+// TestTabInQuotes presses TAB in bash behind words with quotes. The shell runs the completed line,
+// which prints the value of the key.
+func TestTabInQuotes(t *testing.T) {
+	t.Parallel()
+	harness.Needs(t, "/bin/bash", "bash")
 	bash := exec.Command("/bin/bash", "--norc", "--noprofile", "-i")
-	bash.Env = append(os.Environ(), "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS="+s.URL(), "HOME="+t.TempDir(), "TERM=dumb", "PS1=> ", "INPUTRC=/dev/null")
+	bash.Env = append(tabKeys(t), "TERM=dumb", "PS1=> ", "INPUTRC=/dev/null")
 	w := terminal.Start(t, bash, 200, 100)
 	w.Type("source <(etcdctl completion bash)\n")
 	for i, line := range []struct{ typed, want string }{
@@ -136,5 +144,50 @@ func TestTabInQuotes(t *testing.T) {
 			at := slices.Index(lines, fmt.Sprintf("<%d>", i))
 			return at >= 0 && at+1 < len(lines) && lines[at+1] == line.want
 		})
+	}
+}
+
+// TestTabInQuotesOfZsh does the same in zsh, which leaves the quote open for the user.
+func TestTabInQuotesOfZsh(t *testing.T) {
+	t.Parallel()
+	path, err := exec.LookPath("zsh")
+	if err != nil {
+		t.Skip("zsh is not installed")
+	}
+	zsh := exec.Command(path, "-f", "-i")
+	zsh.Env = append(tabKeys(t), "TERM=dumb", "PS1=> ")
+	w := terminal.Start(t, zsh, 200, 100)
+	w.Type("unsetopt zle_bracketed_paste prompt_cr prompt_sp 2>/dev/null; autoload -U compinit; compinit -u -D; source <(etcdctl completion zsh); echo ready\n")
+	w.Await("zsh is ready", func(lines []string) bool { return slices.Contains(lines, "ready") })
+	for _, line := range []struct{ typed, completed string }{
+		{`"/tab/wi`, `"/tab/with space`},
+		{`'/tab/it`, `'/tab/it'\''s a key`},
+		{`/tab/wi`, `/tab/with\ space`},
+	} {
+		w.Type("etcdctl get " + line.typed + "\t")
+		w.Await(line.completed, func(lines []string) bool {
+			return slices.ContainsFunc(lines, func(shown string) bool { return strings.Contains(shown, "etcdctl get "+line.completed) })
+		})
+		w.Type("\x15") // erases the line
+	}
+}
+
+// TestTabInQuotesOfFish asks fish for its completions.
+func TestTabInQuotesOfFish(t *testing.T) {
+	t.Parallel()
+	path, err := exec.LookPath("fish")
+	if err != nil {
+		t.Skip("fish is not installed")
+	}
+	env := tabKeys(t)
+	for typed, want := range map[string]string{
+		`"/tab/wi`: "/tab/with space", `'/tab/it`: "/tab/it's a key", `/tab/dir\ a/onl`: "/tab/dir a/only", `/tab/pl`: "/tab/plain",
+	} {
+		fish := exec.Command(path, "--no-config", "-c", "etcdctl completion fish | source; complete -C $LINE")
+		fish.Env = append(env, "LINE=etcdctl get "+typed)
+		out, err := fish.CombinedOutput()
+		if err != nil || !slices.Contains(strings.Split(string(out), "\n"), want) {
+			t.Errorf("%s completes to %q (%v), want %q", typed, out, err, want)
+		}
 	}
 }

@@ -14,13 +14,8 @@ func (a *App) completionCommand() *cobra.Command {
 	plain := false // without descriptions
 	shells := map[string]func(*cobra.Command) error{
 		"bash": func(root *cobra.Command) error { return bashCompletion(root, a.Out, !plain) },
-		"zsh": func(root *cobra.Command) error {
-			if plain {
-				return root.GenZshCompletionNoDesc(a.Out)
-			}
-			return root.GenZshCompletion(a.Out)
-		},
-		"fish": func(root *cobra.Command) error { return root.GenFishCompletion(a.Out, !plain) },
+		"zsh":  func(root *cobra.Command) error { return zshCompletion(root, a.Out, !plain) },
+		"fish": func(root *cobra.Command) error { return fishCompletion(root, a.Out, !plain) },
 		"powershell": func(root *cobra.Command) error {
 			if plain {
 				return root.GenPowerShellCompletion(a.Out)
