@@ -35,7 +35,7 @@ SEED ?=
 # For how many minutes `make sim` runs seeds instead of SEEDS of them, and `make torture` its clusters (2 unless told).
 MINUTES ?=
 # What of others the tests drive: Debian's packages, and npm for those in test/npm and test/console.
-CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 python3-idna patroni postgresql chromium npm
+CLIENTS := etcd-client etcd-server python3-etcd python3-etcd3 python3-idna patroni postgresql chromium zsh fish npm
 # Further flags of test/torture, for example TORTUREFLAGS='-only "kill leader"'.
 TORTUREFLAGS ?=
 # The clusters of `make soak` live long, and keep their processes, so that leaks show.

@@ -150,11 +150,8 @@ func TestTabInQuotes(t *testing.T) {
 // TestTabInQuotesOfZsh does the same in zsh, which leaves the quote open for the user.
 func TestTabInQuotesOfZsh(t *testing.T) {
 	t.Parallel()
-	path, err := exec.LookPath("zsh")
-	if err != nil {
-		t.Skip("zsh is not installed")
-	}
-	zsh := exec.Command(path, "-f", "-i")
+	harness.Needs(t, "/usr/bin/zsh", "zsh")
+	zsh := exec.Command("/usr/bin/zsh", "-f", "-i")
 	zsh.Env = append(tabKeys(t), "TERM=dumb", "PS1=> ")
 	w := terminal.Start(t, zsh, 200, 100)
 	w.Type("unsetopt zle_bracketed_paste prompt_cr prompt_sp 2>/dev/null; autoload -U compinit; compinit -u -D; source <(etcdctl completion zsh); echo ready\n")
@@ -175,15 +172,12 @@ func TestTabInQuotesOfZsh(t *testing.T) {
 // TestTabInQuotesOfFish asks fish for its completions.
 func TestTabInQuotesOfFish(t *testing.T) {
 	t.Parallel()
-	path, err := exec.LookPath("fish")
-	if err != nil {
-		t.Skip("fish is not installed")
-	}
+	harness.Needs(t, "/usr/bin/fish", "fish")
 	env := tabKeys(t)
 	for typed, want := range map[string]string{
 		`"/tab/wi`: "/tab/with space", `'/tab/it`: "/tab/it's a key", `/tab/dir\ a/onl`: "/tab/dir a/only", `/tab/pl`: "/tab/plain",
 	} {
-		fish := exec.Command(path, "--no-config", "-c", "etcdctl completion fish | source; complete -C $LINE")
+		fish := exec.Command("/usr/bin/fish", "--no-config", "-c", "etcdctl completion fish | source; complete -C $LINE")
 		fish.Env = append(env, "LINE=etcdctl get "+typed)
 		out, err := fish.CombinedOutput()
 		if err != nil || !slices.Contains(strings.Split(string(out), "\n"), want) {

@@ -97,7 +97,7 @@ func normalized(r *http.Request) (same *http.Request, format string) {
 		encoding = "gzip"
 	}
 	same.Header = http.Header{"Accept": r.Header["Accept"], "Accept-Encoding": {encoding}}
-	return same, string(expfmt.Negotiate(r.Header)) + "\n" + encoding + "\n" + same.URL.RawQuery
+	return same, string(expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)) + "\n" + encoding + "\n" + same.URL.RawQuery
 }
 
 // acceptsGzip reports whether the values of Accept-Encoding prefer gzip to no compression (RFC

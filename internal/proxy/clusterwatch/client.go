@@ -56,7 +56,7 @@ func (c *Client) Watch(ctx context.Context, name, key, end string, revision int6
 		c.mu.Lock()
 		f := c.feeds[name]
 		if f == nil {
-			f = newFeed(c, ctx, name)
+			f = newFeed(ctx, c, name)
 			c.feeds[name] = f
 		}
 		c.mu.Unlock()

@@ -51,7 +51,7 @@ type call struct {
 	byID     map[int64]*Watch
 }
 
-func newFeed(c *Client, ctx context.Context, name string) *feed {
+func newFeed(ctx context.Context, c *Client, name string) *feed {
 	f := &feed{c: c, name: name, watches: map[*Watch]struct{}{}}
 	f.ctx, f.stop = context.WithCancel(context.WithoutCancel(ctx))
 	go f.connect()

@@ -186,18 +186,27 @@ func (m *Migration) badSnapshot(path string, err error) error {
 		if !errors.Is(err, kind) {
 			continue
 		}
-		f, failed := os.Open(path)
+		ours, failed := isSnapshotOfCairn(path)
 		if failed != nil {
 			return errors.Join(err, failed)
 		}
-		defer f.Close()
-		var begin [len(snapshot.Magic)]byte
-		if _, failed := f.ReadAt(begin[:], 0); failed == nil && string(begin[:]) == snapshot.Magic {
+		if ours {
 			err = fmt.Errorf("%s is a cairn, not an etcd: save a snapshot of it (`etcdctl snapshot save`) and restore that, or add members to it", m.o.Endpoints)
 		}
 		return &permanentError{err}
 	}
 	return err
+}
+
+func isSnapshotOfCairn(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var begin [len(snapshot.Magic)]byte
+	_, err = f.ReadAt(begin[:], 0)
+	return err == nil && string(begin[:]) == snapshot.Magic, nil // a shorter file is none
 }
 
 func (m *Migration) download(ctx context.Context, path string) (err error) {
