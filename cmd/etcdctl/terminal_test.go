@@ -105,7 +105,7 @@ func tabKeys(t *testing.T) []string {
 	t.Cleanup(func() { _ = c.Close() })
 	for key, value := range map[string]string{
 		"/tab/with space": "of space", "/tab/it's a key": "of apostrophe", `/dollar $HOME "q" \`: "of dollar",
-		"/tab/dir a/one": "of one", "/tab/dir a/only": "of only", "/col:on a/x:y=z": "of colon", "/tab/plain": "of plain",
+		"/tab/dir a/one": "of one", "/tab/dir a/only": "of only", "/col:on a/x:y=z": "of colon", "/tab/plain": "of plain", "/run $(echo x >&2) `echo y >&2`": "of commands",
 	} {
 		if _, err := c.Put(t.Context(), key, value); err != nil {
 			t.Fatal(err)
@@ -138,6 +138,9 @@ func TestTabInQuotes(t *testing.T) {
 		{`"/tab/dir a/"onl` + "\t", "of only"},
 		{`"/col:o` + "\t\t", "of colon"},
 		{`/tab/pl` + "\t", "of plain"},
+		{`"/ru` + "\t", "of commands"},
+		{`'/ru` + "\t", "of commands"},
+		{`/ru` + "\t", "of commands"},
 	} {
 		w.Type(fmt.Sprintf("echo '<%d>'; etcdctl get --print-value-only %s\n", i, line.typed))
 		w.Await(fmt.Sprintf("%q completes to the key with the value %q", line.typed, line.want), func(lines []string) bool {

@@ -43,8 +43,12 @@ __etcdctl_restore_quotes()
     local i text
     for i in "${!COMPREPLY[@]}"; do
         text=${COMPREPLY[i]}
-        # cobra's functions quote a single completion, and those that are inserted in turn.
-        [[ ${#COMPREPLY[@]} == 1 || $COMP_TYPE == 37 || $COMP_TYPE == 42 ]] && eval "text=$text"
+        # cobra's functions quote a single completion, and those that are inserted in turn. The
+        # backslashes are removed by read, and not by eval: keys are other users' texts.
+        if [[ ${#COMPREPLY[@]} == 1 || $COMP_TYPE == 37 || $COMP_TYPE == 42 ]]; then
+            [[ $text == \$\'* ]] && continue # quoted in the other way, as in a locale without UTF-8
+            IFS= read text <<<"$text"
+        fi
         text=${text#"$kept"}
         case $state in
         \') text=${text//\'/\'\\\'\'} ;;
