@@ -27,7 +27,7 @@ type tree struct {
 }
 
 func openTree(clock func() kv.ClusterTime) (*tree, error) {
-	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS(), MemTableBytes: 4 << 20, CacheBytes: 4 << 20})
+	db, err := storage.OpenState("state", storage.Options{FS: storage.NewCrashableFS(), MemTableBytes: 1 << 20, CacheBytes: 1 << 20})
 	if err != nil {
 		return nil, err
 	}
