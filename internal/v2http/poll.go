@@ -23,14 +23,10 @@ type poll struct {
 	held    int64 // taken from it for the events that are being sent
 }
 
-// sliceBytes is how many bytes of events a stream takes at a time, unless one revision has more: a
-// client that does not read holds no more of them.
-const sliceBytes = 32 << 10
-
 // take takes the next events and memory for them, until release. Reading history is a long read.
 func (p *poll) take() ([]watch.Delivery, error) {
-	expected := &p.eventWriter.h.revisionBytes
-	p.held = max(sliceBytes, expected.Load())
+	expectation := &p.eventWriter.h.expectation
+	p.held = expectation.Least()
 	if !p.account.TryTake(p.held) {
 		if err := p.account.Take(p.r.Context(), p.held); err != nil {
 			p.held = 0
@@ -43,19 +39,14 @@ func (p *poll) take() ([]watch.Delivery, error) {
 		}
 		defer p.account.EndLong()
 	}
-	most := sliceBytes
+	most := watch.SliceBytes
 	if !p.eventWriter.stream {
 		most = 1 // a poll is answered by one event
 	}
 	deliveries, err := p.events.TakeUpTo(most)
 	taken := int64(p.events.TakenBytes())
-	switch least := expected.Load(); {
-	case taken > p.held: // a single revision; the next ones are expected to be as large
-		p.account.Force(taken - p.held)
-		expected.Store(min(taken, watch.RevisionBytesExpected))
-	case least > sliceBytes && taken < least/2:
-		expected.Store(least - least/16)
-	}
+	expectation.Note(taken, p.held)
+	p.account.Force(max(0, taken-p.held))
 	p.account.Give(max(0, p.held-taken))
 	p.held = taken
 	return deliveries, err

@@ -84,12 +84,11 @@ type Handler struct {
 	commonNames bool
 	counters    *Counters
 	requests    *metrics.V2Requests
-	wall        func() time.Time // for expiration times
-	offset      atomic.Int64     // see wallAt
-	clusterID   []string         // as header values
-	// how many bytes the next revision of history is expected to have, see poll.take
-	revisionBytes atomic.Int64
-	deep          deepLane
+	wall        func() time.Time  // for expiration times
+	offset      atomic.Int64      // see wallAt
+	clusterID   []string          // as header values
+	expectation watch.Expectation // of polls and streams
+	deep        deepLane
 }
 
 // New returns a handler.

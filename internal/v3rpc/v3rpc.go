@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +22,7 @@ import (
 	"cairn/internal/member"
 	"cairn/internal/metrics"
 	"cairn/internal/tracing"
+	"cairn/internal/watch"
 )
 
 // Config is the identity of the member and the limits of requests.
@@ -86,8 +86,7 @@ type server struct {
 	queues     queues
 	// snapshotStarts paces the flushes with which snapshots begin.
 	snapshotStarts *snapshotStarts
-	// revisionBytes is what watch streams expect a single revision to take; see expectRevisions.
-	revisionBytes atomic.Int64
+	expectation    watch.Expectation // of watch streams
 }
 
 // header returns the header of a response at a revision.

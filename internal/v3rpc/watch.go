@@ -64,9 +64,8 @@ type watching struct {
 }
 
 const (
-	// sliceBytesMin and sliceBytesMax limit how many bytes of events a stream takes at a time;
-	// while they are sent, they and their encodings count in the client's account.
-	sliceBytesMin = 32 << 10
+	// sliceBytesMax limits how many bytes of events a stream takes at a time, from watch.SliceBytes
+	// on; while they are sent, they and their encodings count in the client's account.
 	sliceBytesMax = 1 << 20
 	// watchBytes is what a watch takes besides its keys.
 	watchBytes = 1 << 10
@@ -90,7 +89,7 @@ func watchStream(srv any, stream grpc.ServerStream) error {
 	s := srv.(*server)
 	w := &watching{
 		server: s, out: stream.(batchStream), in: s.member.Watches.Watches().NewStream(), watches: make(map[int64]*watchOf),
-		account: budget.FromContext(stream.Context()), slice: sliceBytesMin,
+		account: budget.FromContext(stream.Context()), slice: watch.SliceBytes,
 	}
 	defer w.in.Close()
 	err := w.serve()
@@ -263,23 +262,12 @@ func (s *watching) drop(o *watchOf) {
 // takeSlice takes memory for the next events and their encodings. It waits for the least that is
 // needed; more is taken if it can be had at once.
 func (s *watching) takeSlice() (bytes int64, err error) {
-	least := max(sliceBytesMin, s.revisionBytes.Load())
+	least := s.expectation.Least()
 	if s.slice = max(s.slice, least); s.account.TryTake(2 * s.slice) {
 		return s.slice, nil
 	}
 	s.slice = least
 	return s.slice, s.account.Take(s.out.Context(), 2*s.slice)
-}
-
-// expectRevisions notes how large a single revision has been that did not fit in a slice; it
-// forgets that slowly.
-func (s *watching) expectRevisions(taken, slice int64) {
-	switch expected := s.revisionBytes.Load(); {
-	case taken > slice:
-		s.revisionBytes.Store(min(taken, watch.RevisionBytesExpected))
-	case expected > sliceBytesMin && taken < expected/2:
-		s.revisionBytes.Store(expected - expected/16)
-	}
 }
 
 // take takes the next events. Reading history is a long read.
@@ -301,7 +289,7 @@ func (s *watching) deliver() error {
 	}
 	deliveries, err := s.take(int(bytes))
 	taken := int64(s.in.TakenBytes())
-	s.expectRevisions(taken, bytes)
+	s.expectation.Note(taken, bytes)
 	held := taken
 	s.charge = held
 	if held > bytes { // a single revision
@@ -309,7 +297,7 @@ func (s *watching) deliver() error {
 	} else {
 		s.account.Give(2 * (bytes - held))
 	}
-	s.slice = sliceBytesMin
+	s.slice = watch.SliceBytes
 	if taken >= bytes {
 		s.slice = min(2*bytes, sliceBytesMax)
 	}

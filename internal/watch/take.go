@@ -51,10 +51,6 @@ func (s *Stream) checkDeliveries() {
 	}
 }
 
-// RevisionBytesExpected is the size up to which a consumer expects the next revision to be as large
-// as the previous one was.
-const RevisionBytesExpected = 1 << 20
-
 // Behind reports whether the next deliveries are read from history.
 func (s *Stream) Behind() bool { return s.behind.n > 0 || s.lagging.Load() }
 
