@@ -42,11 +42,27 @@ func (c *cluster) follower() (follower, other *member) {
 
 const awayWrites = 600
 
-// writeWhileAway writes far more than the log keeps while a member does not receive it.
-func (c *cluster) writeWhileAway(through *member) (last int64) {
+// whileAway calls away, which has a member miss some writes and come back, until the member has
+// needed a snapshot. Each time there are twice as many writes: a member that is away for less than
+// some election timeouts gets them from the log, however few entries that keeps for other members.
+func (c *cluster) whileAway(m *member, away func(writes int)) {
+	c.t.Helper()
+	for writes := awayWrites; !strings.Contains(m.log.String(), "received snapshot"); writes *= 2 {
+		if c.ctx.Err() != nil {
+			c.t.Fatalf("%s has caught up without a snapshot: the test shows nothing", m.name)
+		}
+		away(writes)
+	}
+	if left, _ := filepath.Glob(filepath.Join(c.dir, m.name, "member", "receive", "*")); len(left) > 0 {
+		c.t.Errorf("%q were left behind", left)
+	}
+}
+
+// write puts a number of values, and returns the last revision.
+func (c *cluster) write(through *member, writes int) (last int64) {
 	c.t.Helper()
 	client := c.dial(through)
-	for i := range awayWrites {
+	for i := range writes {
 		c.eventually(fmt.Sprint("write ", i), func(ctx context.Context) error {
 			r, err := client.Put(ctx, fmt.Sprintf("away/%03d", i%100), fmt.Sprint(i))
 			if err == nil {
@@ -77,16 +93,6 @@ func (c *cluster) caughtUp(m, other *member) {
 	})
 }
 
-func (c *cluster) gotSnapshot(m *member) {
-	c.t.Helper()
-	if !strings.Contains(m.log.String(), "received snapshot") {
-		c.t.Errorf("%s has caught up without a snapshot: the test shows nothing", m.name)
-	}
-	if left, _ := filepath.Glob(filepath.Join(c.dir, m.name, "member", "receive", "*")); len(left) > 0 {
-		c.t.Errorf("%q were left behind", left)
-	}
-}
-
 // TestSnapshotUnderWatchers stops a follower's process for a while, so that it needs a snapshot
 // when it continues: its watchers must receive every revision, in order, once.
 func TestSnapshotUnderWatchers(t *testing.T) {
@@ -115,23 +121,24 @@ func TestSnapshotUnderWatchers(t *testing.T) {
 		}
 	}
 	tell(<-watch)
-	if err := follower.proc.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	last := c.writeWhileAway(other)
-	if err := follower.proc.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	for next <= last {
-		select {
-		case r := <-watch:
-			tell(r)
-		case <-c.ctx.Done():
-			t.Fatalf("received revisions up to %d of %d", next-1, last)
+	c.whileAway(follower, func(writes int) {
+		if err := follower.proc.Pause(); err != nil {
+			t.Fatal(err)
 		}
-	}
-	c.caughtUp(follower, other)
-	c.gotSnapshot(follower)
+		last := c.write(other, writes)
+		if err := follower.proc.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		for next <= last {
+			select {
+			case r := <-watch:
+				tell(r)
+			case <-c.ctx.Done():
+				t.Fatalf("received revisions up to %d of %d", next-1, last)
+			}
+		}
+		c.caughtUp(follower, other)
+	})
 }
 
 // TestSnapshotOfCompactedHistory kills a follower; when it restarts it needs a snapshot, of a state
@@ -140,18 +147,20 @@ func TestSnapshotOfCompactedHistory(t *testing.T) {
 	short(t)
 	c := start(t)
 	follower, other := c.follower()
-	follower.kill()
-	last := c.writeWhileAway(other)
-	c.eventually("compact", func(ctx context.Context) error {
-		_, err := c.dial(other).Compact(ctx, last-10)
-		if errors.Is(err, rpctypes.ErrCompacted) {
-			return nil // an earlier attempt succeeded
-		}
-		return err
+	var last int64
+	c.whileAway(follower, func(writes int) {
+		follower.kill()
+		last = c.write(other, writes)
+		c.eventually("compact", func(ctx context.Context) error {
+			_, err := c.dial(other).Compact(ctx, last-10)
+			if errors.Is(err, rpctypes.ErrCompacted) {
+				return nil // an earlier attempt succeeded
+			}
+			return err
+		})
+		c.run(follower)
+		c.caughtUp(follower, other)
 	})
-	c.run(follower)
-	c.caughtUp(follower, other)
-	c.gotSnapshot(follower)
 	r := <-c.dial(follower).Watch(c.ctx, "away/", clientv3.WithPrefix(), clientv3.WithRev(2))
 	if r.CompactRevision != last-10 || !errors.Is(r.Err(), rpctypes.ErrCompacted) {
 		t.Errorf("a watch from revision 2: %v, compacted at %d, want at %d", r.Err(), r.CompactRevision, last-10)
