@@ -184,6 +184,10 @@ func (r *receiving) handle(size int64, m *raftpb.Message) {
 	r.chunks, r.spare = nil, nil
 	bytes := r.consumed
 	r.mu.Unlock()
+	// Before anyone is told of the end: the sender's report may be compared with it.
+	if p := (*r.t.peers.Load())[r.from]; p != nil && err == nil {
+		p.counters.snapshotsReceived.Add(1)
+	}
 	r.cancel(nil)
 	close(r.done)
 	r.change()
@@ -193,9 +197,6 @@ func (r *receiving) handle(size int64, m *raftpb.Message) {
 		return
 	}
 	log.Info("received a snapshot")
-	if p := (*r.t.peers.Load())[r.from]; p != nil {
-		p.counters.snapshotsReceived.Add(1)
-	}
 }
 
 // atEnd checks that the handler has received everything: it may recognize the last byte, and not
