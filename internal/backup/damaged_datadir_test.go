@@ -141,11 +141,12 @@ func TestDamagedDataDir(t *testing.T) {
 		}
 		places := damagedPlaces(written+1, some)
 		for _, at := range places[:min(len(places), 100)] {
-			if at < len(whole) {
-				changed := bytes.Clone(whole)
-				changed[at] ^= 0x10
-				try(fmt.Sprint("changed at ", at), func() error { return os.WriteFile(file, changed, 0o600) })
+			if at == len(whole) {
+				continue // nothing would be cut
 			}
+			changed := bytes.Clone(whole)
+			changed[at] ^= 0x10
+			try(fmt.Sprint("changed at ", at), func() error { return os.WriteFile(file, changed, 0o600) })
 			try(fmt.Sprint("cut at ", at), func() error { return os.WriteFile(file, whole[:at], 0o600) })
 		}
 		try("removed", func() error { return os.Remove(file) })
