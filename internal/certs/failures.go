@@ -34,15 +34,8 @@ func (f *Failures) Add(remote, local net.Addr, err error) {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	skipped, ok := f.hosts.Allow(host)
-	if !ok {
-		return
-	}
-	attrs := []any{"remote_addr", remote.String(), "local_addr", local.String(), "reason", Explain(err), "error", err}
-	if skipped > 0 {
-		attrs = append(attrs, "not_logged", skipped)
-	}
-	f.log.Warn("rejected connection", attrs...)
+	f.hosts.Warn(f.log, host, "rejected connection",
+		"remote_addr", remote.String(), "local_addr", local.String(), "reason", Explain(err), "error", err)
 }
 
 // alerts maps error texts of crypto/tls to explanations for an operator.

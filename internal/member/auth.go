@@ -33,15 +33,8 @@ func newGate(c AuthConfig, users *auth.Table, clusterTime func() kv.ClusterTime,
 		Cost: cmp.Or(c.BcryptCost, bcrypt.DefaultCost), TokenTTL: cmp.Or(c.TokenTTL, defaultTokenTTL), JWT: c.JWT,
 		Slots: max(1, runtime.GOMAXPROCS(0)/2), Now: time.Now, Rand: rand.Reader, ClusterTime: clusterTime,
 		UnknownCommonName: func(name string) {
-			skipped, ok := unknown.Allow(name)
-			if !ok {
-				return
-			}
-			attrs := []any{"common_name", name, "want", "a user with this name, or a certificate for another user"}
-			if skipped > 0 {
-				attrs = append(attrs, "not_logged", skipped)
-			}
-			log.Warn("the common name of a client's certificate is the name of no user", attrs...)
+			unknown.Warn(log, name, "the common name of a client's certificate is the name of no user",
+				"common_name", name, "want", "a user with this name, or a certificate for another user")
 		},
 	})
 }

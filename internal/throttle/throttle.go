@@ -1,7 +1,7 @@
-// Package throttle limits how often something is done for each key, such as logging one line for
-// each client and minute.
+// Package throttle limits how often a warning is logged for each key, such as one line for each
+// client and minute.
 //
-// It owns the count of what was left out. It does not own what is done.
+// It owns the count of the warnings that were not logged. It does not own their texts.
 //
 // Invariant: a Throttle remembers at most keysMax keys (TestKeysAreBounded).
 //
@@ -9,6 +9,7 @@
 package throttle
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -36,9 +37,22 @@ func New(interval time.Duration, now func() time.Time) *Throttle {
 	return &Throttle{interval: interval, now: now, keys: map[string]*state{}}
 }
 
-// Allow reports whether the event of a key is allowed, and how many of that key were not since the
+// Warn logs a warning if the event of a key is allowed. The line has the number of those that were
+// not logged since the last one.
+func (t *Throttle) Warn(log *slog.Logger, key, message string, attrs ...any) {
+	skipped, ok := t.allow(key)
+	if !ok {
+		return
+	}
+	if skipped > 0 {
+		attrs = append(attrs, "not_logged", skipped)
+	}
+	log.Warn(message, attrs...)
+}
+
+// allow reports whether the event of a key is allowed, and how many of that key were not since the
 // last one that was.
-func (t *Throttle) Allow(key string) (skipped int, ok bool) {
+func (t *Throttle) allow(key string) (skipped int, ok bool) {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()

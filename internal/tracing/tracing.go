@@ -74,15 +74,7 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 func errorLog(log *slog.Logger, address string, now func() time.Time) func(error) {
 	lines := throttle.New(time.Minute, now)
 	return func(err error) {
-		skipped, ok := lines.Allow("")
-		if !ok {
-			return
-		}
-		attrs := []any{"collector", address, "error", err}
-		if skipped > 0 {
-			attrs = append(attrs, "not_logged", skipped)
-		}
-		log.Warn("cannot send spans; they are dropped", attrs...)
+		lines.Warn(log, "", "cannot send spans; they are dropped", "collector", address, "error", err)
 	}
 }
 

@@ -105,12 +105,8 @@ func (d *directory) run(ctx context.Context) {
 func (d *directory) refresh(ctx context.Context) {
 	urls, err := d.find(ctx)
 	if err != nil {
-		if skipped, ok := d.unfound.Allow(""); ok && ctx.Err() == nil {
-			attrs := []any{"error", err}
-			if skipped > 0 {
-				attrs = append(attrs, "not_logged", skipped)
-			}
-			d.log.Warn("cannot find the members of the cluster", attrs...)
+		if ctx.Err() == nil {
+			d.unfound.Warn(d.log, "", "cannot find the members of the cluster", "error", err)
 		}
 		return
 	}

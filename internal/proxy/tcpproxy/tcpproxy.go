@@ -167,13 +167,7 @@ func (p *Proxy) drain(connections *sync.WaitGroup, force context.CancelFunc) {
 func (p *Proxy) forward(ctx context.Context, client net.Conn, done func()) {
 	server, err := p.connect(ctx)
 	if err != nil {
-		if skipped, ok := p.unreached.Allow(""); ok {
-			attrs := []any{"client", client.RemoteAddr().String(), "error", err}
-			if skipped > 0 {
-				attrs = append(attrs, "not_logged", skipped)
-			}
-			p.Logger.Warn("no endpoint can be reached", attrs...)
-		}
+		p.unreached.Warn(p.Logger, "", "no endpoint can be reached", "client", client.RemoteAddr().String(), "error", err)
 		client.Close()
 		done()
 		return
