@@ -29,16 +29,22 @@ func onTerminal(t *testing.T, s *harness.Server, columns, lines int, args ...str
 	return terminal.Start(t, cmd, columns, lines)
 }
 
-// TestTopFitsTheTerminal resizes the terminal of top while it runs: each frame has the size of the
-// terminal, and the lines that do not fit are counted.
-func TestTopFitsTheTerminal(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t)
+func clientOf(t *testing.T, s *harness.Server) *clientv3.Client {
+	t.Helper()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.URL()}, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestTopFitsTheTerminal resizes the terminal of top while it runs: each frame has the size of the
+// terminal, and the lines that do not fit are counted.
+func TestTopFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	c := clientOf(t, s)
 	w := onTerminal(t, s, 100, 40, "top", "--interval", "50ms")
 	more := regexp.MustCompile(`^… [0-9]+ more lines$`)
 	complete := func(lines []string) bool {
@@ -98,11 +104,7 @@ func TestTopFollowsTheSize(t *testing.T) {
 func tabKeys(t *testing.T) []string {
 	t.Helper()
 	s := harness.Start(t)
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.URL()}, Logger: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
+	c := clientOf(t, s)
 	for key, value := range map[string]string{
 		"/tab/with space": "of space", "/tab/it's a key": "of apostrophe", `/dollar $HOME "q" \`: "of dollar",
 		"/tab/dir a/one": "of one", "/tab/dir a/only": "of only", "/col:on a/x:y=z": "of colon", "/tab/plain": "of plain", "/run $(echo x >&2) `echo y >&2`": "of commands",

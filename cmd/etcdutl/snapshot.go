@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -98,12 +97,7 @@ func isCairns(path string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	var magic [len(snapshot.Magic)]byte
-	n, err := f.ReadAt(magic[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	return string(magic[:n]) == snapshot.Magic, nil
+	return snapshot.HasMagic(f), nil
 }
 
 // status is the JSON of `snapshot status`.

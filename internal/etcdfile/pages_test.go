@@ -146,8 +146,8 @@ func TestDamageHasAnOffset(t *testing.T) {
 	}
 }
 
-// TestSnapshotWithoutItsHash: a snapshot that lost exactly its SHA-256 is refused where the SHA-256
-// is to be verified, and read where the caller accepts a database of a data directory.
+// TestSnapshotWithoutItsHash cuts exactly the SHA-256 off a snapshot: Open refuses the file if it
+// must verify the SHA-256, and accepts it if the caller allows a copied database.
 func TestSnapshotWithoutItsHash(t *testing.T) {
 	path := database(t, 100, 100)
 	whole, err := os.ReadFile(path)

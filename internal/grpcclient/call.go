@@ -15,7 +15,7 @@ type call struct {
 
 	id        uint32
 	stream    *Stream // nil for a unary call
-	rest      []byte  // of what is to be sent, not sent yet
+	rest      []byte  // encoded messages that have not been sent
 	window    int     // bytes of DATA that may be sent
 	isBlocked bool    // it is in conn.blocked
 

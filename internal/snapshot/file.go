@@ -24,6 +24,14 @@ type File struct {
 // NewFile returns the file of a stream.
 func NewFile(stream io.Reader) *File { return &File{stream: stream, sum: sha256.New()} }
 
+// HasMagic reports whether a file begins like a snapshot, which may be incomplete. Errors count as
+// no.
+func HasMagic(f io.ReaderAt) bool {
+	var begin [len(Magic)]byte
+	n, _ := f.ReadAt(begin[:], 0) // an io.EOF for a file that is just as long
+	return string(begin[:n]) == Magic
+}
+
 // Read implements io.Reader.
 func (f *File) Read(p []byte) (int, error) {
 	if f.tail == nil {

@@ -49,6 +49,6 @@ func TestDeepPathsTakeTurns(t *testing.T) {
 		if took := time.Since(began); took < least || took > least+commands*time.Millisecond {
 			t.Errorf("%d deep paths took %v, want %v", commands, took, least)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // until the timer of the last leave has fired
 	})
 }

@@ -172,28 +172,23 @@ func TestClusterFile(t *testing.T) {
 	address, dir := "127.0.0.1:"+harness.FreePort(t), filepath.Join(t.TempDir(), "data")
 	file := filepath.Join(dir, "proxy", "cluster")
 	args := []string{"--proxy", "on", "--data-dir", dir, "--listen-client-urls", "http://" + address, "--initial-cluster"}
-	wrong := "n1=http://127.0.0.1:1"
-	first := startEtcd(t, append(args, wrong)...)
-	harness.Await(t, "the proxy without members responds", func() bool {
+	responds := func(code int) bool {
 		resp, err := http.Get("http://" + address + "/v2/keys")
 		if err == nil {
 			resp.Body.Close()
 		}
-		return err == nil && resp.StatusCode == http.StatusServiceUnavailable
-	})
+		return err == nil && resp.StatusCode == code
+	}
+	wrong := "n1=http://127.0.0.1:1"
+	first := startEtcd(t, append(args, wrong)...)
+	harness.Await(t, "the proxy without members responds", func() bool { return responds(http.StatusServiceUnavailable) })
 	(&proxy{proc: first}).stop()
 	if text, err := os.ReadFile(file); err == nil {
 		t.Errorf("without a member the proxy has stored %s", text)
 	}
 	for _, cluster := range []string{"n1=" + f.Members()[0].PeerURL(), wrong} {
 		p := startEtcd(t, append(args, cluster)...)
-		harness.Await(t, "the proxy forwards", func() bool {
-			resp, err := http.Get("http://" + address + "/v2/keys")
-			if err == nil {
-				resp.Body.Close()
-			}
-			return err == nil && resp.StatusCode == http.StatusOK
-		})
+		harness.Await(t, "the proxy forwards", func() bool { return responds(http.StatusOK) })
 		(&proxy{proc: p}).stop()
 	}
 }

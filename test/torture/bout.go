@@ -116,7 +116,7 @@ func (b *bout) run(ctx context.Context, until time.Time) (err error) {
 	return err
 }
 
-// found bootstraps the cluster, and protects it if it is to be attacked by requests.
+// found bootstraps the cluster. For attacks by requests it also enables authentication.
 func (b *bout) found(ctx context.Context) error {
 	founded, cancel := context.WithTimeout(ctx, b.cfg.heal)
 	defer cancel()

@@ -1,6 +1,9 @@
 package grpcproxy
 
-import "go.etcd.io/etcd/api/v3/mvccpb"
+import (
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
 
 // inCluster returns the range of the cluster for a client's range in the namespace.
 func (p *Proxy) inCluster(key, end string) (clusterKey, clusterEnd string) {
@@ -10,21 +13,11 @@ func (p *Proxy) inCluster(key, end string) (clusterKey, clusterEnd string) {
 	switch end {
 	case "":
 	case "\x00":
-		end = prefixEnd(p.Namespace)
+		end = clientv3.GetPrefixRangeEnd(p.Namespace)
 	default:
 		end = p.Namespace + end
 	}
 	return p.Namespace + key, end
-}
-
-// prefixEnd returns the first key after all keys with a prefix; "\x00" if no key follows.
-func prefixEnd(prefix string) string {
-	for i := len(prefix) - 1; i >= 0; i-- {
-		if prefix[i] < 0xff {
-			return prefix[:i] + string([]byte{prefix[i] + 1})
-		}
-	}
-	return "\x00"
 }
 
 // stripEvents removes the namespace from the keys of events.

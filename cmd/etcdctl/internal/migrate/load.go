@@ -186,27 +186,17 @@ func (m *Migration) badSnapshot(path string, err error) error {
 		if !errors.Is(err, kind) {
 			continue
 		}
-		ours, failed := isSnapshotOfCairn(path)
+		f, failed := os.Open(path)
 		if failed != nil {
 			return errors.Join(err, failed)
 		}
-		if ours {
+		ours := snapshot.HasMagic(f)
+		if err = errors.Join(err, f.Close()); ours {
 			err = fmt.Errorf("%s is a cairn, not an etcd: save a snapshot of it (`etcdctl snapshot save`) and restore that, or add members to it", m.o.Endpoints)
 		}
 		return &permanentError{err}
 	}
 	return err
-}
-
-func isSnapshotOfCairn(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	var begin [len(snapshot.Magic)]byte
-	_, err = f.ReadAt(begin[:], 0)
-	return err == nil && string(begin[:]) == snapshot.Magic, nil // a shorter file is none
 }
 
 func (m *Migration) download(ctx context.Context, path string) (err error) {
