@@ -118,7 +118,7 @@ func (s *Stream) wokenUp() {
 		return
 	}
 	s.awakeIn = 0
-	if f.awake--; f.awake == f.max/awakePart && len(f.crowd) > 0 {
+	if f.awake--; f.awake <= f.max/awakePart && len(f.crowd) > 0 {
 		signal(s.hub.wake)
 	}
 }

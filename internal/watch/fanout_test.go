@@ -149,3 +149,23 @@ func TestStreamsThatTakeNothing(t *testing.T) {
 		t.Errorf("%d streams are awake", s.hub.fanOut.awake)
 	}
 }
+
+// When more streams may be awake while those that were woken take their events, the next ones are
+// woken all the same.
+func TestMoreStreamsAwakeMeanwhile(t *testing.T) {
+	s := newStore(t, Limits{})
+	all := newCrowd(s, 100)
+	s.hub.SetAwakeMax(awakePart)
+	s.batch(s.put("k", "v"))
+	<-s.hub.Wake()
+	s.hub.Dispatch()
+	woken := all.woken()
+	woken[:awakePart-2].take(t, 1)
+	s.hub.SetAwakeMax(2 * awakePart) // two streams are awake: as few as call for the next ones now
+	woken[awakePart-2:].take(t, 1)
+	select {
+	case <-s.hub.Wake():
+	default:
+		t.Error("no stream is awake, and the others are not to be woken")
+	}
+}
