@@ -150,8 +150,8 @@ func TestStreamsThatTakeNothing(t *testing.T) {
 	}
 }
 
-// When more streams may be awake while those that were woken take their events, the next ones are
-// woken all the same.
+// Raising the number of streams that may be awake must not delay the next group, also while streams
+// of the last group still take their events.
 func TestMoreStreamsAwakeMeanwhile(t *testing.T) {
 	s := newStore(t, Limits{})
 	all := newCrowd(s, 100)

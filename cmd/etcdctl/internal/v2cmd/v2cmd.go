@@ -77,8 +77,8 @@ func unreachable(s *cli.Session, code int, err error, endpoints ...string) error
 	return withAdvice(s, fail(code, err), err, endpoints...)
 }
 
-// withAdvice adds the advice for each endpoint to an exit, if its cause err calls for it. Without
-// endpoints, those are meant that the user has given.
+// withAdvice adds the advice for each endpoint to an exit, if its cause err calls for it. endpoints
+// are those of the request; by default, the ones that the user has given.
 func withAdvice(s *cli.Session, exit, err error, endpoints ...string) error {
 	var e *cli.Exit
 	if errors.As(exit, &e) && noResponse(err) {

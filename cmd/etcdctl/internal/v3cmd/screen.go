@@ -88,7 +88,7 @@ func (s *screen) draw(frame func(columns int) []string) {
 }
 
 // fitLines cuts lines to the size of a screen. On a screen with too few lines empty ones are left
-// out first; then the last line of the screen has the number of those that are missing.
+// out first; then the last line shows how many lines are missing.
 func fitLines(all []string, columns, lines int) []string {
 	shown := slices.Clone(all)
 	if len(shown) > lines {
