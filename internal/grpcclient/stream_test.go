@@ -121,8 +121,9 @@ func TestStreamEnds(t *testing.T) {
 		"connection": {do: func(s *Stream) { s.conn.nc.Close() }, want: codes.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			over := make(chan struct{})
+			begun, over := make(chan struct{}), make(chan struct{})
 			s, r := openStream(t, func(s pb.Watch_WatchServer) error {
+				close(begun)
 				defer close(over)
 				if c.serve != nil {
 					return c.serve(s)
@@ -130,6 +131,7 @@ func TestStreamEnds(t *testing.T) {
 				<-s.Context().Done()
 				return nil
 			})
+			<-begun // a call that ends before that may never reach the server
 			if c.do != nil {
 				c.do(s)
 			}
